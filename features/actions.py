@@ -1,0 +1,135 @@
+"""One thing a user did to one item, and its 16 bytes.
+
+The bytes of an action sort as actions do: by time, then type, then item. Order, duplicates and eviction
+(``history.py``) are therefore comparisons of bytes, with nothing decoded on the way::
+
+    0        6              14      15     16
+    | stamp  | item key     |surface|value |    stamp = occurred_at_ms (42 bits) | type (6 bits)
+    |------ identity -------|
+
+Two actions of the same identity are one action.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import isfinite, log2
+
+import numpy as np
+import numpy.typing as npt
+
+from features.ids import Keys
+
+ACTION_BYTES = 16
+IDENTITY_BYTES = 14
+MAX_ACTION_TYPES = 63  # type 0 is padding
+MAX_SURFACES = 255  # surface 0 is "none, or not in the vocabulary"
+MAX_TIME_MS = (1 << 42) - 1  # May 2109
+VALUE_STEPS = 16.0  # codes a doubling: a value is kept within 2.2 %
+MAX_VALUE_CODE = 255
+
+PACKED = np.dtype([("high", ">u2"), ("low", ">u4"), ("item", ">u8"), ("surface", "u1"), ("value", "u1")])
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The names that a model knows; codes count from 1 in the order given.
+
+    Raises ``ValueError`` for an empty, repeated or over-long list.
+    """
+
+    actions: tuple[str, ...]
+    surfaces: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        _check_names("action types", self.actions, 1, MAX_ACTION_TYPES)
+        _check_names("surfaces", self.surfaces, 0, MAX_SURFACES)
+
+    @cached_property
+    def action_codes(self) -> dict[str, int]:
+        """Name of an action type -> its code, from 1."""
+        return {name: code for code, name in enumerate(self.actions, start=1)}
+
+    @cached_property
+    def surface_codes(self) -> dict[str, int]:
+        """Name of a surface -> its code, from 1."""
+        return {name: code for code, name in enumerate(self.surfaces, start=1)}
+
+
+def _check_names(what: str, names: Sequence[str], least: int, most: int) -> None:
+    if not least <= len(names) <= most or len(set(names)) != len(names):
+        raise ValueError(f"{len(names)} {what} given ({', '.join(names)}); wanted {least} to {most}, each once")
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One action, decoded: codes of the vocabulary instead of names, a key instead of an id."""
+
+    item_key: int
+    action_type: int  # code in the vocabulary, 1..63
+    occurred_at_ms: int  # UTC
+    surface: int = 0
+    value_code: int = 0  # see value_code()
+
+    def pack(self) -> bytes:
+        """Give the 16 bytes."""
+        return pack_action(self.occurred_at_ms, self.action_type, self.item_key, self.surface, self.value_code)
+
+
+def pack_action(occurred_at_ms: int, action_type: int, item_key: int, surface: int, value: int) -> bytes:
+    """Pack the fields of an action; the hot path's form of ``Action(...).pack()``."""
+    stamp = occurred_at_ms << 6 | action_type
+    return ((stamp << 64 | item_key) << 16 | surface << 8 | value).to_bytes(16, "big")
+
+
+def unpack_action(packed: bytes) -> Action:
+    """Give back the action that ``pack`` packed."""
+    number = int.from_bytes(packed, "big")
+    stamp = number >> 80
+    return Action(
+        item_key=number >> 16 & (1 << 64) - 1,
+        action_type=stamp & 63,
+        occurred_at_ms=stamp >> 6,
+        surface=number >> 8 & 255,
+        value_code=number & 255,
+    )
+
+
+def value_code(value: float | None) -> int:
+    """Give the 8-bit code of an action's value (seconds watched, a price): logarithmic, 0 for none.
+
+    Raises ``ValueError`` for a negative or infinite value.
+    """
+    if value is None:
+        return 0
+    if not isfinite(value) or value < 0:
+        raise ValueError(f"value {value} is not a finite number of at least 0")
+    return min(MAX_VALUE_CODE, 1 + round(VALUE_STEPS * log2(1.0 + value)))
+
+
+@dataclass(frozen=True)
+class ActionColumns:
+    """Packed actions as columns, in the order that they were packed."""
+
+    item_keys: Keys  # (n,) uint64
+    action_types: npt.NDArray[np.int64]  # (n,)
+    times_ms: npt.NDArray[np.int64]  # (n,)
+    surfaces: npt.NDArray[np.int64]  # (n,)
+    log_values: npt.NDArray[np.float32]  # (n,) log2(1 + value), 0 where there is none
+
+    def __len__(self) -> int:
+        return len(self.item_keys)
+
+
+def columns(packed: bytes) -> ActionColumns:
+    """Decode packed actions without a loop."""
+    rows = np.frombuffer(packed, PACKED)
+    stamps = rows["high"].astype(np.int64) << 32 | rows["low"].astype(np.int64)
+    codes = rows["value"].astype(np.float32)
+    return ActionColumns(
+        item_keys=rows["item"].astype(np.uint64),
+        action_types=stamps & 63,
+        times_ms=stamps >> 6,
+        surfaces=rows["surface"].astype(np.int64),
+        log_values=(np.maximum(codes - 1, 0) / VALUE_STEPS).astype(np.float32),
+    )

@@ -1,0 +1,92 @@
+"""The last actions of a user, newest first, and the law of order, lateness and duplicates.
+
+A history is a reorder buffer. What enters may be late or repeated; what leaves, the oldest when there is
+no room, leaves in order and for good. So the same log, shuffled within the buffer's reach and with
+repetitions, gives the same history and the same sequence of evicted actions, byte for byte::
+
+    append(d, c', e)      [e d c b a] limit 4 -> history [e d c b], evicted [a]     (c' = c again: one action)
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from features.actions import ACTION_BYTES, IDENTITY_BYTES, ActionColumns, columns
+
+DEFAULT_LIMIT = 100  # TransAct, section 3.2: the 100 most recent actions
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What a batch of actions did to a history."""
+
+    history: "History"
+    evicted: tuple[bytes, ...] = ()  # packed actions that left, oldest first
+    late: int = 0  # inserted behind a newer one
+    duplicates: int = 0  # of an action that is held already
+    too_old: int = 0  # older than the oldest of a full history: no change
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """At most ``limit`` packed actions, newest first."""
+
+    packed: bytes = b""
+    limit: int = DEFAULT_LIMIT
+
+    def __len__(self) -> int:
+        return len(self.packed) // ACTION_BYTES
+
+    def columns(self) -> ActionColumns:
+        """Give the actions as columns, newest first."""
+        return columns(self.packed)
+
+    def append(self, actions: Sequence[bytes]) -> Appended:
+        """Take in packed actions in the order that they arrived; the same as one after the other."""
+        if self._continues_with(actions):
+            return self._append_newest(actions)
+        return self._insert(actions)
+
+    def _continues_with(self, actions: Sequence[bytes]) -> bool:
+        """Say whether each action is strictly newer than the one before it."""
+        newest = self.packed[:IDENTITY_BYTES]
+        for action in actions:
+            identity = action[:IDENTITY_BYTES]
+            if identity <= newest:
+                return False
+            newest = identity
+        return True
+
+    def _append_newest(self, actions: Sequence[bytes]) -> Appended:
+        """Put strictly newer actions in front: the common case, one join of bytes."""
+        packed = b"".join(reversed(actions)) + self.packed
+        room = self.limit * ACTION_BYTES
+        if len(packed) <= room:
+            return Appended(History(packed, self.limit))
+        return Appended(History(packed[:room], self.limit), tuple(reversed(split(packed[room:]))))
+
+    def _insert(self, actions: Sequence[bytes]) -> Appended:
+        """Insert each action where it belongs, one after the other: the law itself."""
+        held = split(self.packed)[::-1]  # oldest first
+        evicted: list[bytes] = []
+        late = duplicates = too_old = 0
+        for action in actions:
+            identity = action[:IDENTITY_BYTES]
+            place = bisect_left(held, identity)
+            if place < len(held) and held[place].startswith(identity):
+                held[place] = max(held[place], action)
+                duplicates += 1
+            elif place == 0 and len(held) == self.limit:
+                too_old += 1
+            else:
+                late += place < len(held)
+                held.insert(place, action)
+                if len(held) > self.limit:
+                    evicted.append(held.pop(0))
+        history = History(b"".join(reversed(held)), self.limit)
+        return Appended(history, tuple(evicted), late, duplicates, too_old)
+
+
+def split(packed: bytes) -> list[bytes]:
+    """Cut packed actions into single ones."""
+    return [packed[at : at + ACTION_BYTES] for at in range(0, len(packed), ACTION_BYTES)]

@@ -1,0 +1,142 @@
+"""The join: what the stream knows of a user and what the batch knows of user and items, at one moment.
+
+One function, used by training, export, serving and replay. Nothing later than ``now_ms`` is seen.
+"""
+
+from dataclasses import dataclass
+from math import cos, log, log1p, pi, sin
+from typing import Protocol
+
+import numpy as np
+
+from features.actions import ActionColumns
+from features.ids import Keys
+from features.schema import Bools, FeatureSizes, Floats, ModelInputs
+from features.sessions import SessionEncoder, SessionsNow, sessions_now
+from features.user_state import UserState
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+class VectorTable(Protocol):
+    """Vectors by key; ``embeddings.EmbeddingTable`` on disk, ``NoVectors`` where there are none."""
+
+    @property
+    def dim(self) -> int:
+        """Width of a vector."""
+        ...
+
+    def look_up(self, keys: Keys) -> tuple[Floats, Bools]:
+        """Give ``(n, dim)`` vectors, zeros where the key is unknown, and ``(n,)`` whether it is known."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoVectors:
+    """The table that knows nobody."""
+
+    dim: int
+
+    def look_up(self, keys: Keys) -> tuple[Floats, Bools]:
+        """Give zeros."""
+        return np.zeros((len(keys), self.dim), np.float32), np.zeros(len(keys), np.bool_)
+
+
+@dataclass(frozen=True)
+class Joinable:
+    """The batch side of the join: everything that is not in the user's state."""
+
+    sizes: FeatureSizes
+    items: VectorTable  # I wide
+    item_features: VectorTable  # F wide
+    users: VectorTable  # U wide
+    sessions: SessionEncoder  # S wide
+
+
+def join(state: UserState, user_key: int, candidates: Keys, now_ms: int, batch: Joinable) -> ModelInputs:
+    """Give a ranker's inputs for ``candidates``, ``(N,)`` uint64, as of ``now_ms`` (UTC)."""
+    actions = known_actions(state, now_ms)
+    newest = head(actions, batch.sizes.num_actions)
+    action_items, action_found = batch.items.look_up(newest.item_keys)
+    user_vectors, user_found = batch.users.look_up(np.array([user_key], np.uint64))
+    candidate_items, candidate_found = batch.items.look_up(candidates)
+    features, _ = batch.item_features.look_up(candidates)
+    return ModelInputs(
+        action_types=newest.action_types,
+        action_items=action_items,
+        user_vector=user_vectors[0],
+        session_vector=session_vector(state, actions, now_ms, batch),
+        context=context(actions, now_ms, bool(user_found[0])),
+        candidate_items=candidate_items,
+        candidate_features=np.concatenate([features, candidate_found[:, None]], axis=1, dtype=np.float32),
+        action_ages_ms=now_ms - newest.times_ms,
+        action_found=action_found,
+    )
+
+
+def known_actions(state: UserState, now_ms: int) -> ActionColumns:
+    """Give the actions of the history that had happened by ``now_ms``, newest first."""
+    actions = state.history.columns()
+    future = int(np.count_nonzero(actions.times_ms > now_ms))  # newest first: they stand in front
+    return tail(actions, future) if future else actions
+
+
+def head(actions: ActionColumns, count: int) -> ActionColumns:
+    """Give the newest ``count`` actions."""
+    return _slice(actions, slice(count))
+
+
+def tail(actions: ActionColumns, start: int) -> ActionColumns:
+    """Give all but the newest ``start`` actions."""
+    return _slice(actions, slice(start, None))
+
+
+def _slice(actions: ActionColumns, part: slice) -> ActionColumns:
+    return ActionColumns(
+        actions.item_keys[part],
+        actions.action_types[part],
+        actions.times_ms[part],
+        actions.surfaces[part],
+        actions.log_values[part],
+    )
+
+
+def session_vector(state: UserState, actions: ActionColumns, now_ms: int, batch: Joinable) -> Floats:
+    """Give the session vector ``(S,)``: the tail's state, stepped over what the history still holds."""
+    encoder = batch.sessions
+    if not len(actions) and not state.tail.items:
+        return np.zeros(encoder.dim, np.float32)
+    sessions = sessions_now(state.tail, actions, now_ms)
+    closed, opened = pool_sessions(sessions, batch.items)
+    return encoder.encode(state.tail.recurrent(encoder.tag, encoder.state_size), closed, opened)
+
+
+def pool_sessions(sessions: SessionsNow, items: VectorTable) -> tuple[Floats, Floats]:
+    """Give the mean item of each closed session ``(k, I)`` and the open session's items ``(t, I)``."""
+    keys = np.concatenate([*sessions.closed, sessions.opened])
+    vectors, _ = items.look_up(keys)
+    if not sessions.closed:
+        return np.zeros((0, items.dim), np.float32), vectors
+    lengths = np.array([len(part) for part in sessions.closed])
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    closed = len(keys) - len(sessions.opened)
+    sums = np.add.reduceat(vectors[:closed], starts, axis=0)
+    return (sums / lengths[:, None]).astype(np.float32), vectors[closed:]
+
+
+def context(actions: ActionColumns, now_ms: int, user_found: bool) -> Floats:
+    """Give the request's context ``(C,)``, in the order of ``CONTEXT_NAMES``."""
+    hour = 2 * pi * (now_ms % DAY_MS) / DAY_MS
+    weekday = 2 * pi * (now_ms // DAY_MS % 7) / 7
+    age_hours = (now_ms - int(actions.times_ms[0])) / HOUR_MS if len(actions) else 0.0
+    return np.array(
+        [
+            sin(hour), cos(hour), sin(weekday), cos(weekday),
+            log1p(len(actions)) / log(100),
+            log1p(age_hours) / 10 if len(actions) else 1.0,
+            user_found,
+            len(actions) > 0,
+        ],
+        np.float32,
+    )  # fmt: skip

@@ -1,0 +1,155 @@
+r"""Sessions as HierTCN sees a user: closed ones in a recurrent state, the open one item by item.
+
+A gap of 30 minutes without an action ends a session. At its end the recurrent state takes one step on the
+mean of the session's items; within it the items so far are the low level's input (WWW'19, section 3).
+
+Where the step is taken is ours. A history (``history.py``) evicts in order and for good, so the state folds
+over what *left* the history: each session once, complete, whatever the order of arrival. What the history still
+holds is folded when it is read, from the actions themselves. Hence a late action is never too late for its
+session, and when a new model comes, the sessions of the last 100 actions are simply read with it::
+
+    evicted for good          the history's 100 actions
+    s1 s2 s3 s4 | departing...s5 | s6 | s7 (open)
+    \_ state __/ \____ folded at each read ____/
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from features.actions import ActionColumns, unpack_action
+from features.ids import Keys
+
+SESSION_GAP_MS = 30 * 60 * 1000
+MAX_SESSION_ITEMS = 20  # newest items of a session that count; the official code's limit
+
+Floats = npt.NDArray[np.float32]
+
+
+class SessionEncoder(Protocol):
+    """HierTCN as serving uses it; ``tag`` names the weights, so that states of other weights are recognised."""
+
+    @property
+    def tag(self) -> int:
+        """64 bits that name the weights."""
+        ...
+
+    @property
+    def state_size(self) -> int:
+        """H: width of the recurrent state."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """S: width of the session vector."""
+        ...
+
+    def fold(self, states: Floats, pooled: Floats) -> Floats:
+        """Step ``(n, H)`` states over one closed session each, ``(n, I)``; a row never depends on another, to the bit."""
+        ...
+
+    def encode(self, state: Floats, closed: Floats, opened: Floats) -> Floats:
+        """Give the vector ``(S,)`` of a state ``(H,)``, closed sessions ``(k, I)`` and the open session's items ``(t, I)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoSessions:
+    """The encoder of a bundle without a session model."""
+
+    dim: int
+    tag: int = 0
+    state_size: int = 0
+
+    def fold(self, states: Floats, pooled: Floats) -> Floats:
+        """Leave the empty states as they are."""
+        return states
+
+    def encode(self, state: Floats, closed: Floats, opened: Floats) -> Floats:
+        """Give zeros."""
+        return np.zeros(self.dim, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTail:
+    """What is known of the sessions that left the history."""
+
+    items: tuple[int, ...] = ()  # keys of the departing session's newest items, oldest first
+    last_ms: int = 0  # when its last departed action occurred
+    tag: int = 0  # of the encoder that made the state
+    state: bytes = b""  # fp16, (H,); empty before the first fold
+
+    def absorb(self, evicted: Sequence[bytes]) -> tuple["SessionTail", list[tuple[int, ...]]]:
+        """Take in evicted actions, oldest first; give the new tail and the sessions that ended, for ``folded``."""
+        items, last_ms, ended = list(self.items), self.last_ms, []
+        for packed in evicted:
+            action = unpack_action(packed)
+            if items and action.occurred_at_ms - last_ms > SESSION_GAP_MS:
+                ended.append(tuple(items))
+                items = []
+            items.append(action.item_key)
+            del items[:-MAX_SESSION_ITEMS]
+            last_ms = action.occurred_at_ms
+        return SessionTail(tuple(items), last_ms, self.tag, self.state), ended
+
+    def recurrent(self, tag: int, size: int) -> Floats:
+        """Give the state ``(H,)`` if the encoder of this tag made it; else zeros, the state of a stranger."""
+        if tag != self.tag or len(self.state) != 2 * size:
+            return np.zeros(size, np.float32)
+        return np.frombuffer(self.state, np.float16).astype(np.float32)
+
+    def folded(self, tag: int, state: Floats) -> "SessionTail":
+        """Give the tail with a new state."""
+        return SessionTail(self.items, self.last_ms, tag, state.astype(np.float16).tobytes())
+
+    def pack(self) -> bytes:
+        """Give the bytes; none for a tail that nothing has reached."""
+        if not self.items:
+            return b""
+        head = TAIL.pack(len(self.items), len(self.state), self.tag, self.last_ms)
+        return head + struct.pack(f"<{len(self.items)}Q", *self.items) + self.state
+
+
+TAIL = struct.Struct("<BHQq")
+NOTHING_LEFT = SessionTail()
+
+
+def unpack_tail(packed: bytes) -> SessionTail:
+    """Give back the tail that ``pack`` packed; ``struct.error`` or ``ValueError`` for anything else."""
+    if not packed:
+        return NOTHING_LEFT
+    count, state_bytes, tag, last_ms = TAIL.unpack_from(packed)
+    if len(packed) != TAIL.size + 8 * count + state_bytes:
+        raise ValueError(
+            f"a session tail of {len(packed)} bytes, but its head says {TAIL.size + 8 * count + state_bytes}"
+        )
+    items = struct.unpack_from(f"<{count}Q", packed, TAIL.size)
+    return SessionTail(items, last_ms, tag, packed[TAIL.size + 8 * count :])
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsNow:
+    """The sessions that the tail's state has not seen, at one moment."""
+
+    closed: tuple[Keys, ...]  # item keys of each, oldest session first, oldest item first
+    opened: Keys  # item keys of the open session, oldest first; empty if none is open
+
+
+def sessions_now(tail: SessionTail, actions: ActionColumns, now_ms: int) -> SessionsNow:
+    """Cut departing items and the history's actions (newest first) into sessions, as of ``now_ms``."""
+    times = actions.times_ms[::-1]
+    keys = actions.item_keys[::-1]
+    if tail.items:
+        times = np.concatenate([np.full(len(tail.items), tail.last_ms, np.int64), times])
+        keys = np.concatenate([np.array(tail.items, np.uint64), keys])
+    if not len(keys):
+        return SessionsNow((), keys)
+    cuts = np.flatnonzero(np.diff(times) > SESSION_GAP_MS) + 1
+    sessions = tuple(part[-MAX_SESSION_ITEMS:] for part in np.split(keys, cuts))
+    if now_ms - int(times[-1]) > SESSION_GAP_MS:
+        return SessionsNow(sessions, keys[:0])
+    return SessionsNow(sessions[:-1], sessions[-1])

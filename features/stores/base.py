@@ -1,0 +1,37 @@
+"""Where the user records of one partition are kept: the promise that every store makes.
+
+A store knows bytes only. What it adds to a dictionary is one thing: records and the position they belong to
+change together or not at all.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+
+class UserStore(Protocol):
+    """Records of the users of one partition, and the partition's next source offset."""
+
+    @property
+    def next_offset(self) -> int | None:
+        """Source offset to read on from: all before it are in the records. None in a new store."""
+        ...
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Give the records of these users in order, None for unknown ones."""
+        ...
+
+    def write(self, records: Mapping[bytes, bytes], next_offset: int) -> None:
+        """Put the records and the position, both or neither."""
+        ...
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Go through all records, ordered by key."""
+        ...
+
+    def size_bytes(self) -> int:
+        """Estimate what the records take, in bytes."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and locks; the store must not be used afterwards."""
+        ...

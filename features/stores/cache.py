@@ -1,0 +1,67 @@
+"""The users of one partition as the stream works on them: states in memory, a store below.
+
+Changed users wait here for the partition's checkpoint; whoever asks sees them at once. A checkpoint takes the
+changes (``take_changes``), waits for whatever must be safe first, and writes them (``commit``); meanwhile new changes
+gather for the next one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from features.history import DEFAULT_LIMIT, History
+from features.stores.base import UserStore
+from features.user_state import UserState, unpack_state
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Records to be written at one position; the unit of a checkpoint."""
+
+    records: Mapping[bytes, bytes]
+    next_offset: int
+
+
+class UserCache:
+    """States by user key (``ids.id_bytes``), write-behind; not for use by several threads at once."""
+
+    def __init__(self, store: UserStore, limit: int = DEFAULT_LIMIT, max_cached: int = 50_000) -> None:
+        self.store = store
+        self.limit = limit  # actions of a history
+        self.max_cached = max_cached  # states held after a checkpoint
+        self._stranger = UserState(History(b"", limit))
+        self._states: dict[bytes, UserState] = {}
+        self._changed: dict[bytes, UserState] = {}
+
+    @property
+    def num_changed(self) -> int:
+        """How many users wait for the next checkpoint."""
+        return len(self._changed)
+
+    def get(self, key: bytes) -> UserState:
+        """Give one user's state, an empty one for a stranger."""
+        return self.get_many([key])[0]
+
+    def get_many(self, keys: Sequence[bytes]) -> list[UserState]:
+        """Give the states of these users, in order."""
+        states = self._states
+        missing = [key for key in keys if key not in states]
+        if missing:
+            for key, record in zip(missing, self.store.get_many(missing), strict=True):
+                states[key] = self._stranger if record is None else unpack_state(record, self.limit)
+        return [states[key] for key in keys]
+
+    def put(self, key: bytes, state: UserState) -> None:
+        """Set one user's state; written at the next checkpoint."""
+        self._states[key] = state
+        self._changed[key] = state
+
+    def take_changes(self, next_offset: int) -> Changes:
+        """Take what changed since the last call; ``next_offset`` is the first source offset not in it."""
+        changed, self._changed = self._changed, {}
+        return Changes({key: state.pack() for key, state in changed.items()}, next_offset)
+
+    def commit(self, changes: Changes) -> None:
+        """Write changes and position to the store, atomically, and forget states that memory has no room for."""
+        self.store.write(changes.records, changes.next_offset)
+        if len(self._states) > self.max_cached:
+            self._states = dict(self._changed)

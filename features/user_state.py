@@ -1,0 +1,79 @@
+"""All that the stream keeps of one user, and its bytes.
+
+::
+
+    | format 1 | actions 1 | offset 8 | total 4 | history 16 a piece, newest first | session tail, 0 to ~700 |
+
+A user of 100 actions needs 1.6 KB; the tail comes when the 101st action pushes the first one out.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from features.actions import ACTION_BYTES
+from features.history import DEFAULT_LIMIT, Appended, History
+from features.sessions import NOTHING_LEFT, SessionTail, unpack_tail
+
+FORMAT = 1
+HEAD = struct.Struct("<BBqI")
+NO_OFFSET = -1
+
+
+class CorruptStateError(ValueError):
+    """A stored record is not one that ``UserState.pack`` wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """A user at one offset of the source: the value that stores keep and the changelog carries."""
+
+    history: History = field(default_factory=History)
+    tail: SessionTail = NOTHING_LEFT
+    offset: int = NO_OFFSET  # of the last action applied, in the user's source partition
+    total: int = 0  # actions ever taken in, duplicates and too old ones not counted
+
+    def apply(self, actions: Sequence[bytes], last_offset: int) -> "Applied":
+        """Take in packed actions in order of arrival; ``last_offset`` is the last one's.
+
+        Actions at offsets that are applied already must not be handed in again: compare with ``offset`` first.
+        """
+        appended = self.history.append(actions)
+        taken = len(actions) - appended.duplicates - appended.too_old
+        tail, ended = self.tail, list[tuple[int, ...]]()
+        if appended.evicted:
+            tail, ended = tail.absorb(appended.evicted)
+        return Applied(UserState(appended.history, tail, last_offset, self.total + taken), appended, tuple(ended))
+
+    def pack(self) -> bytes:
+        """Give the record's bytes."""
+        head = HEAD.pack(FORMAT, len(self.history), self.offset, self.total)
+        return head + self.history.packed + self.tail.pack()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A state after a batch, and what the batch did."""
+
+    state: UserState
+    appended: Appended
+    ended: tuple[tuple[int, ...], ...]  # sessions that left the history: items of each, to be folded in order
+
+
+UNKNOWN_USER = UserState()
+
+
+def unpack_state(packed: bytes, limit: int = DEFAULT_LIMIT) -> UserState:
+    """Give back the state that ``pack`` packed. Raises ``CorruptStateError`` for anything else."""
+    try:
+        format_number, count, offset, total = HEAD.unpack_from(packed)
+        end = HEAD.size + count * ACTION_BYTES
+        if format_number != FORMAT or len(packed) < end:
+            raise ValueError(f"format {format_number}, {count} actions, {len(packed)} bytes")
+        tail = unpack_tail(packed[end:])
+    except (struct.error, ValueError) as exc:
+        raise CorruptStateError(
+            f"a stored user record of {len(packed)} bytes is not of format {FORMAT} ({exc}); "
+            "if another version of rankstream wrote it, start with an empty state folder: it is rebuilt from the changelog"
+        ) from exc
+    return UserState(History(packed[HEAD.size : end], limit), tail, offset, total)
