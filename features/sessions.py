@@ -49,11 +49,11 @@ class SessionEncoder(Protocol):
         ...
 
     def fold(self, states: Floats, pooled: Floats) -> Floats:
-        """Step ``(n, H)`` states over one closed session each, ``(n, I)``; a row never depends on another, to the bit."""
+        """Step ``(n, H)`` states over a closed session each, ``(n, I)``; no row depends on another, to the bit."""
         ...
 
     def encode(self, state: Floats, closed: Floats, opened: Floats) -> Floats:
-        """Give the vector ``(S,)`` of a state ``(H,)``, closed sessions ``(k, I)`` and the open session's items ``(t, I)``."""
+        """Give the vector ``(S,)`` of a state ``(H,)``, closed sessions ``(k, I)`` and the open one's items ``(t, I)``."""
         ...
 
 

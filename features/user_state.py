@@ -74,6 +74,6 @@ def unpack_state(packed: bytes, limit: int = DEFAULT_LIMIT) -> UserState:
     except (struct.error, ValueError) as exc:
         raise CorruptStateError(
             f"a stored user record of {len(packed)} bytes is not of format {FORMAT} ({exc}); "
-            "if another version of rankstream wrote it, start with an empty state folder: it is rebuilt from the changelog"
+            "if another version of rankstream wrote it, start with an empty state folder, which the changelog refills"
         ) from exc
     return UserState(History(packed[HEAD.size : end], limit), tail, offset, total)

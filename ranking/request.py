@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from features.ids import Id
-from features.schema import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +49,3 @@ class RankingRefusedError(ValueError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """Probabilities ``(N, heads)`` float32 of a request's candidates."""
-
-    probabilities: Floats
