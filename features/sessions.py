@@ -53,7 +53,7 @@ class SessionEncoder(Protocol):
         ...
 
     def encode(self, state: Floats, closed: Floats, opened: Floats) -> Floats:
-        """Give the vector ``(S,)`` of a state ``(H,)``, closed sessions ``(k, I)`` and the open one's items ``(t, I)``."""
+        """Give ``(S,)`` of a state ``(H,)``, closed sessions ``(k, I)`` and the items ``(t, I)`` of the open one."""
         ...
 
 
