@@ -10,7 +10,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def place_of(wanted: int, scores: npt.NDArray[np.floating]) -> int:
-    """Give the place, from 1, of candidate ``wanted`` among ``scores`` ``(N,)``; equal scores rank in candidate order."""
+    """Give the place, from 1, of candidate ``wanted`` by its score ``(N,)``; equal scores rank in candidate order."""
     mine = scores[wanted]
     return 1 + int(np.count_nonzero(scores > mine) + np.count_nonzero(scores[:wanted] == mine))
 

@@ -1,4 +1,4 @@
-"""MovieLens-100K for the demo: from a folder that is given, or out of the RecBole wheel, taken with pip but not installed."""
+"""MovieLens-100K for the demo: from a given folder, or out of the RecBole wheel, taken with pip but not installed."""
 
 import subprocess
 import sys
