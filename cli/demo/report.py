@@ -52,8 +52,8 @@ def write_report(board: Scoreboard, facts: Mapping[str, Any], folder: Path) -> P
 
 def _lead(numbers: Mapping[str, Any]) -> str:
     return (
-        f"MovieLens-100K as live traffic: {numbers['live_actions']:,} actions and {numbers['wire']['requests']:,} ranking "
-        f"requests through Kafka, each request ranking all films that its user has not met (about "
+        f"MovieLens-100K as live traffic: {numbers['live_actions']:,} actions and {numbers['wire']['requests']:,} "
+        f"ranking requests through Kafka, each request ranking all films that its user has not met (about "
         f"{numbers['candidates_median']:,.0f})."
     )
 
@@ -77,10 +77,10 @@ def _blocks(board: Scoreboard, numbers: Mapping[str, Any]) -> list[Block]:
             [
                 ["request latency p50 / p99, produced to consumed",
                  f"{wire['latency_ms_p50']:,.0f} / {wire['latency_ms_p99']:,.0f} ms"],
-                ["feeds that knew the newest action produced before their request", f"{wire['knew_newest_action']:.1%}"],
+                ["feeds that knew the newest action produced before them", f"{wire['knew_newest_action']:.1%}"],
                 ["age of that action when the feed was consumed, p50 / p99",
                  f"{wire['newest_action_age_ms_p50']:,.0f} / {wire['newest_action_age_ms_p99']:,.0f} ms"],
-                ["catching up with the history", f"{numbers['backfill_events_per_s']:,.0f} events/s, produced and applied"],
+                ["catching up with the history", f"{numbers['backfill_events_per_s']:,.0f} events/s"],
                 ["live traffic", f"{numbers['live_events_per_s']:,.0f} events/s, beside {wire['requests']:,} requests"],
                 ["state on disk", f"{numbers['state_bytes'] / 1e6:,.1f} MB for {numbers['users']:,} users"],
                 ["requests answered with an error", f"{wire['errors']}"],
