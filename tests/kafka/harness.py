@@ -131,7 +131,7 @@ class Bench:
         return self._producer
 
     def send(self, topic: Topic, key: bytes, value: bytes) -> None:
-        self.producer.send(self.names.of(topic), value, key, timestamp_ms=MORNING_MS + 10**8)
+        self.producer.send(self.names.of(topic), value, key)
 
     def send_actions(self, count: int, users: int = 150, bad_every: int = 0, start: int = 0) -> None:
         """Send actions of many users, with sessions that end and, now and then, one that makes no sense."""
