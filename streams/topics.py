@@ -9,6 +9,7 @@ r"""Every topic as data, and the admin's work: create what is missing, refuse wh
 All have the same number of partitions, and a user's records lie at the same number in each.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from streams.settings import Settings
 
 DAY_MS = 24 * 3_600_000
 EXISTS, NOT_ALLOWED = 36, (29, 31)  # topic already exists; topic or cluster authorization failed
+SETTLE_S = 20.0  # for new topics to be known to all brokers
 MAX_BYTES = 4 << 20  # of a message: a request may name 5,000 candidates
 
 
@@ -98,9 +100,9 @@ async def prepare_topics(settings: Settings, create: bool | None = None) -> list
             raise _missing(missing, names, "and creating topics is switched off")
         if missing:
             await _create(admin, missing, settings)
-        await _check(admin, [topic for topic in wanted if topic not in missing], settings)
+        await _check(admin, wanted, settings)
         return [names.of(topic) for topic in missing]
-    except KafkaError as exc:
+    except (KafkaError, TimeoutError) as exc:
         raise TopicsRefusedError(
             f"no answer about topics from {settings.bootstrap_servers} ({type(exc).__name__}: {exc}): "
             "is the broker running, and is bootstrap_servers its address?"
@@ -144,17 +146,27 @@ async def _partition_counts(admin: AIOKafkaAdminClient, names: list[str]) -> dic
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
 
 
-async def _check(admin: AIOKafkaAdminClient, existing: list[Topic], settings: Settings) -> None:
+async def _partition_counts_of_all(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+    """Give the partitions of topics that exist; a broker may take a moment to tell of those just created."""
+    async with asyncio.timeout(SETTLE_S):
+        while True:
+            counts = await _partition_counts(admin, names)
+            if all(counts.get(name) for name in names):
+                return counts
+            await asyncio.sleep(0.1)
+
+
+async def _check(admin: AIOKafkaAdminClient, wanted: list[Topic], settings: Settings) -> None:
     names = TopicNames(settings.topic_prefix)
-    counts = await _partition_counts(admin, [names.of(topic) for topic in existing])
-    joined = {names.of(topic): counts[names.of(topic)] for topic in existing if topic in COPARTITIONED}
+    counts = await _partition_counts_of_all(admin, [names.of(topic) for topic in wanted])
+    joined = {names.of(topic): counts[names.of(topic)] for topic in wanted if topic in COPARTITIONED}
     if len(set(joined.values())) > 1:
         listed = ", ".join(f"{name} has {count}" for name, count in joined.items())
         raise TopicsRefusedError(
             f"the topics of one user must have the same number of partitions, but {listed}: create those that are "
             "wrong anew with the number of the others"
         )
-    if CHANGELOG in existing:
+    if CHANGELOG in wanted:
         await _check_compacted(admin, names.of(CHANGELOG))
 
 

@@ -22,6 +22,8 @@ def create(bench: Bench, partitions: dict[str, int], **config: str) -> None:
             NewTopic(bench.settings.topic_prefix + name, n, 1, topic_configs=config) for name, n in partitions.items()
         ]
         await admin.create_topics(new)
+        while not {topic.name for topic in new} <= set(await admin.list_topics()):
+            await asyncio.sleep(0.05)  # a broker may take a moment to tell of new topics
         await admin.close()
 
     asyncio.run(go())

@@ -43,9 +43,7 @@ def test_the_numbers_of_an_assignment_are_those_of_both_topics():
 
 
 def test_half_a_partition_is_refused():
-    with pytest.raises(
-        OwnershipError, match=r"given partitions \[1\] of user-actions but \[1, 2\]"
-    ):
+    with pytest.raises(OwnershipError, match=r"given partitions \[1\] of user-actions but \[1, 2\]"):
         an_ownership().assigned_numbers([TP(ACTIONS, 1), TP(REQUESTS, 1), TP(REQUESTS, 2)])
 
 

@@ -1,0 +1,70 @@
+import asyncio
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from streams import topics
+from streams.pipeline import Channel
+from streams.settings import Settings
+from streams.topics import ALL_TOPICS, CHANGELOG, TopicNames, TopicsRefusedError, prepare_topics, wanted_topics
+
+
+@dataclass
+class AnAdmin:
+    """A broker that refuses to create topics, in the way of Kafka's authorizer."""
+
+    code: int
+    options: dict[str, Any] = field(default_factory=dict)
+
+    async def start(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def list_topics(self) -> list[str]:
+        return ["user-actions"]
+
+    async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+        return [{"topic": name, "partitions": [{}] * 4} for name in names]
+
+    async def create_topics(self, new: list[Any]) -> Any:
+        return SimpleNamespace(topic_errors=[(topic.name, self.code, "no") for topic in new])
+
+
+@pytest.mark.parametrize("code", [29, 31])
+def test_who_may_not_create_topics_is_told_which_and_how(monkeypatch, code):
+    monkeypatch.setattr(topics, "AIOKafkaAdminClient", lambda **options: AnAdmin(code))
+    with pytest.raises(TopicsRefusedError) as refused:
+        asyncio.run(prepare_topics(Settings()))
+    assert str(refused.value) == (
+        "the topics ranking-requests, ranked-feeds, dead-letters, user-state-changelog do not exist and this user is "
+        "not allowed to create topics: let somebody who may run `rankstream topics create`"
+    )
+
+
+def test_any_other_refusal_is_passed_on(monkeypatch):
+    monkeypatch.setattr(topics, "AIOKafkaAdminClient", lambda **options: AnAdmin(38))
+    with pytest.raises(TopicsRefusedError, match="the broker did not create the topic ranking-requests: no"):
+        asyncio.run(prepare_topics(Settings()))
+
+
+def test_a_prefix_stands_before_every_name():
+    names = TopicNames("shop.")
+    assert names.of(CHANGELOG) == "shop.user-state-changelog"
+    assert names.of_channel(Channel.FEEDS) == "shop.ranked-feeds"
+
+
+def test_each_channel_of_the_pipeline_has_a_topic():
+    assert {channel.value for channel in Channel} <= {topic.name for topic in ALL_TOPICS}
+
+
+def test_only_the_changelog_is_compacted():
+    assert [topic for topic in ALL_TOPICS if topic.compacted] == [CHANGELOG]
+    assert CHANGELOG.config["cleanup.policy"] == "compact"
+
+
+def test_without_changelog_there_is_no_topic_for_it():
+    assert CHANGELOG not in wanted_topics(Settings(changelog=False))
