@@ -96,9 +96,7 @@ def _trusted_manifest(folder: Path) -> Manifest:
         raise BundleRefusedError(f"{path} is refused: {exc}; {EXPORT_AGAIN}") from exc
     for name in _needed(manifest):
         if name not in manifest.files:
-            raise BundleRefusedError(
-                f"{path} does not name {name}, without which nothing can be served; {EXPORT_AGAIN}"
-            )
+            raise BundleRefusedError(f"{path} does not name {name}, which serving needs; {EXPORT_AGAIN}")
     for wrong in wrong_files(folder, manifest.files):
         raise BundleRefusedError(f"{folder}/{wrong}; copy the bundle again, or {EXPORT_AGAIN}")
     return manifest
@@ -156,7 +154,7 @@ def _prove(bundle: Bundle) -> None:
         raise BundleRefusedError(f"{path} can't be run through the graphs ({exc}); {EXPORT_AGAIN}") from exc
     if not worst <= TOLERANCE:
         raise BundleRefusedError(
-            f"{path}: an output of the graphs is {worst:.2g} off its golden value, more than {TOLERANCE}; {EXPORT_AGAIN}"
+            f"{path}: the graphs' outputs are up to {worst:.2g} off the golden ones, wanted {TOLERANCE}; {EXPORT_AGAIN}"
         )
 
 

@@ -69,9 +69,7 @@ class Serving:
         """Serve no model: keep users' states, and answer requests in the order of their candidates."""
         sizes = FeatureSizes(item_dim=0, user_dim=0, session_dim=0, item_features=0)
         batch = Joinable(sizes, NoVectors(0), NoVectors(0), NoVectors(0), NoSessions(0))
-        heads, weights = vocabulary.actions[:1], (1.0,)
-        taste = Taste(frozenset(), frozenset())
-        ranker = Ranker(NO_MODEL, heads, weights, ConstantBackend((0.0,)), batch, taste)
+        ranker = Ranker(NO_MODEL, (), (), ConstantBackend(()), batch, Taste(frozenset(), frozenset()))
         return cls(Served(ranker, vocabulary))
 
     @property
@@ -186,6 +184,6 @@ def _check_codes(old: Vocabulary, new: Vocabulary) -> None:
     for what, was, becomes in (("actions", old.actions, new.actions), ("surfaces", old.surfaces, new.surfaces)):
         if becomes[: len(was)] != was:
             raise BundleRefusedError(
-                f"{MANIFEST} of the new bundle has the {what} {', '.join(becomes)}, but users' states were written with "
-                f"{', '.join(was)}; train with these names in this order, new ones behind them"
+                f"{MANIFEST} of the new bundle has the {what} {', '.join(becomes)}, but users' states were written "
+                f"with {', '.join(was)}; train with these names in this order, new ones behind them"
             )
