@@ -43,7 +43,6 @@ def measure(root: Path, ids: Sequence[Id], dim: int, wanted: int) -> dict[str, f
     chance = np.random.default_rng(0)
     vectors = chance.standard_normal((len(ids), dim), np.float32).astype(np.float16)
     steps = {"publish": once(lambda: publish(root, ids, vectors, space="benchmark", as_of_ms=0))}
-    del vectors
     table = EmbeddingTable.open(root)
     keys = table.keys[chance.integers(0, len(table), wanted)]
     rows, _ = table.rows(keys)

@@ -167,8 +167,6 @@ def test_a_publisher_killed_at_any_step_leaves_a_whole_version(tmp_path, step, c
     command = [sys.executable, "-c", textwrap.dedent(PUBLISH_AND_DIE), step, str(calls), str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(Path(embeddings.__file__).parents[1])}
     killed = subprocess.run(command, env=environment, check=False)
-        command, env=os.environ | {"PYTHONPATH": str(Path(embeddings.__file__).parents[1])}, check=False
-    )
     assert killed.returncode == 9
     table = EmbeddingTable.open(tmp_path)
     table.verify()
