@@ -2,8 +2,8 @@
 
 A bundle is a folder that crosses from training to serving. Its manifest names everything in it: the features that
 the model was trained with, its heads, and the checksum of every file. The manifest carries its own checksum too,
-so it is written by ``write_manifest`` and not by hand; to change a weight, ``dataclasses.replace``'s twin
-``msgspec.structs.replace`` and ``write_manifest``::
+so it is written by ``write_manifest`` and not by hand; to change a weight, ``msgspec.structs.replace`` it and
+write it again::
 
     bundle/
         manifest.json
