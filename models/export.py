@@ -156,12 +156,7 @@ def _write(
     ranked = [RankerCase(one, graphs.probabilities(one)) for one in inputs]
     write_golden(folder / GOLDEN, Golden(ranked, fold_cases, encode_cases))
     for name, table in ((ITEMS, items), (ITEM_FEATURES, item_features)):
-        publish(
-            folder / name, table.ids, table.vectors, space=table.space, as_of_ms=purpose.trained_until_ms, meta={}
-        )
-    session = hiertcn and SessionModel(
-        tag=weights_tag(hiertcn), state_size=hiertcn.config.state_size, dim=hiertcn.config.session_dim
-    )
+        publish(folder / name, table.ids, table.vectors, space=table.space, as_of_ms=purpose.trained_until_ms, meta={})
     return write_manifest(
         folder,
         Manifest(
@@ -175,12 +170,17 @@ def _write(
             user_space=purpose.user_space,
             trained_until_ms=purpose.trained_until_ms,
             metrics=metrics,
-            session=session,
+            session=_session_model(hiertcn) if hiertcn else None,
             opset=OPSET,
-            versions={module.__name__: module.__version__ for module in (torch, onnx, onnxruntime)},
+            versions={module.__name__: str(module.__version__) for module in (torch, onnx, onnxruntime)},
             files={},
         ),
     )
+
+
+def _session_model(hiertcn: HierTCN) -> SessionModel:
+    config = hiertcn.config
+    return SessionModel(tag=weights_tag(hiertcn), state_size=config.state_size, dim=config.session_dim)
 
 
 # --- The ranker: two graphs --------------------------------------------------------------------------------------
@@ -259,9 +259,7 @@ class FlatCandidateSide(nn.Module):
         candidate_features: Tensor,
     ) -> Tensor:
         """Give probabilities (N, heads)."""
-        user = UserPart(
-            scores, score_maps, values, rows, recent_places, recent_exist, user_columns, user_crossed
-        )
+        user = UserPart(scores, score_maps, values, rows, recent_places, recent_exist, user_columns, user_crossed)
         return self.side(user, candidate_items, candidate_features)  # type: ignore[no-any-return]
 
 
@@ -286,7 +284,7 @@ def prove_ranker(ranker: Ranker, graphs: RankerGraphs) -> dict[str, float]:
         for count in (1, 2, 65):
             inputs = random_inputs(config.sizes, length, count, config.transact.num_types, seed=length)
             errors = _errors(plain, exact, graphs, inputs)
-            if not max(errors) < MAX_PROBABILITY_ERROR:  # also for NaN
+            if not all(error < MAX_PROBABILITY_ERROR for error in errors):  # NaN is not
                 raise ExportError(
                     f"the exported graphs differ from the trained ranker by {max(errors):.1e} at {length} actions and "
                     f"{count} candidates; wanted less than {MAX_PROBABILITY_ERROR:.0e}. "
@@ -413,7 +411,7 @@ class NewestVector(nn.Module):
 
 
 def export_pinnerformer(pinnerformer: PinnerFormer, folder: Path) -> None:
-    """Write and prove ``pinnerformer.onnx``: inputs named as in ``ActionSequences``, batch of one, output user_vector."""
+    """Write and prove ``pinnerformer.onnx``: inputs named as in ``ActionSequences``, one user, output user_vector."""
     pinnerformer = _ready(pinnerformer)
     chance = np.random.default_rng(0)
     length = torch.export.Dim("T", max=pinnerformer.config.num_actions)

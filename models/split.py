@@ -53,13 +53,13 @@ class UserSide(nn.Module):
         history = config.transact.width - self.item_dim  # width of s, the columns before the candidate's
         queries, keys, values, query_bias, _, _ = _projections(layer)
         scale = queries.shape[1] ** -0.5
-        self.queries = _weight(queries[:, :, :history].mT, layer)  # (heads, history, d)
+        self.query_weights = _weight(queries[:, :, :history].mT, layer)  # (heads, history, d)
         self.query_bias = _weight(query_bias[:, None], layer)  # (heads, 1, d)
-        self.keys = _weight(keys[:, :, :history].mT * scale, layer)
+        self.key_weights = _weight(keys[:, :, :history].mT * scale, layer)
         self.candidate_queries = _weight(queries[:, :, history:].mT, layer)  # (heads, I, d)
-        self.values = _weight((_outputs(layer) @ values[:, :, :history]).mT, layer)  # (heads, history, D)
+        self.value_weights = _weight((_outputs(layer) @ values[:, :, :history]).mT, layer)  # (heads, history, D)
         down, bias = _first_cross(ranker)
-        self.cross = _weight(down[:, config.candidate_width :].T, layer)
+        self.cross_weights = _weight(down[:, config.candidate_width :].T, layer)
         self.cross_bias = _weight(bias, layer)
 
     def forward(
@@ -72,18 +72,18 @@ class UserSide(nn.Module):
     ) -> UserPart:
         """Give the shared part; shapes as in ``features.schema``, T of at least 1."""
         history = torch.cat([self.actions(action_types), action_items], dim=-1)  # (T, history)
-        keys = history @ self.keys  # (heads, T, d)
+        keys = history @ self.key_weights  # (heads, T, d)
         places = torch.arange(self.recent_outputs, device=history.device)
         user_columns = torch.cat([user_vector, session_vector, context])
         return UserPart(
-            scores=(history @ self.queries + self.query_bias) @ keys.mT,
+            scores=(history @ self.query_weights + self.query_bias) @ keys.mT,
             score_maps=self.candidate_queries @ keys.mT,
-            values=history @ self.values,
+            values=history @ self.value_weights,
             rows=F.pad(history, (0, self.item_dim)),
             recent_places=places.clamp(max=action_types.shape[0] - 1),
             recent_exist=(places < action_types.shape[0]).to(history.dtype)[:, None],
             user_columns=user_columns,
-            user_crossed=user_columns @ self.cross + self.cross_bias,
+            user_crossed=user_columns @ self.cross_weights + self.cross_bias,
         )
 
 
@@ -230,7 +230,7 @@ def _projections(layer: PostNormLayer) -> tuple[Tensor, Tensor, Tensor, Tensor, 
     """Give weights (heads, d, D) of queries, keys and values, then their biases (heads, d), in float64."""
     weights = [part.unflatten(0, (layer.heads, -1)) for part in _exact(layer.project.weight).chunk(3)]
     biases = [part.unflatten(0, (layer.heads, -1)) for part in _exact(layer.project.bias).chunk(3)]
-    return (*weights, *biases)  # type: ignore[return-value]
+    return (*weights, *biases)
 
 
 def _outputs(layer: PostNormLayer) -> Tensor:
