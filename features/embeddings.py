@@ -18,8 +18,19 @@ from features.ids import HASHED, Id, Keys, id_keys
 from features.key_search import KeySearch, Rows
 from features.schema import Bools, Floats
 from features.table_files import (
-    KEYS, TEXT_ENDS, TEXTS, VECTORS, BrokenTableError, Column, Header,
-    checksum, current_version, map_column, publishing, read_header, write_version,
+    KEYS,
+    TEXT_ENDS,
+    TEXTS,
+    VECTORS,
+    BrokenTableError,
+    Column,
+    Header,
+    checksum,
+    current_version,
+    map_column,
+    publishing,
+    read_header,
+    write_version,
 )  # fmt: skip
 
 DTYPES = {KEYS: "<u8", VECTORS: "<f2", TEXTS: "u1", TEXT_ENDS: "<u8"}

@@ -48,7 +48,7 @@ class HierTCNConfig:
     @property
     def receptive_field(self) -> int:
         """How many steps back, its own included, a session vector sees."""
-        return 1 + (self.kernel - 1) * (2 ** len(self.channels) - 1)
+        return 1 + (self.kernel - 1) * ((1 << len(self.channels)) - 1)
 
 
 class HierTCN(nn.Module):

@@ -108,7 +108,7 @@ class PinnerFormer(nn.Module):
 
     def contexts(self, batch: ActionSequences) -> Tensor:
         """Give the transformer's output before the head, ``(B, T, H)``."""
-        x = self.project(self.tokens(batch))  # (B, T, H)
+        x: Tensor = self.project(self.tokens(batch))  # (B, T, H)
         x = x + self.positions[: x.shape[1]]  # counted from the oldest: a later action never moves an earlier one
         for block in self.blocks:
             x = block(x)
@@ -148,7 +148,8 @@ class CausalBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Give ``(B, T, H)`` of ``(B, T, H)``."""
         x = x + self.dropout(self.attend(self.attention_norm(x)))
-        return x + self.dropout(self.feed(self.feed_norm(x)))
+        out: Tensor = x + self.dropout(self.feed(self.feed_norm(x)))
+        return out
 
     def attend(self, x: Tensor) -> Tensor:
         """Give causal self-attention, ``(B, T, H)``."""
@@ -156,7 +157,8 @@ class CausalBlock(nn.Module):
         packed = self.queries_keys_values(x).view(batch, count, 3, self.heads, hidden // self.heads)
         queries, keys, values = packed.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, T, H / heads) each
         mixed = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-        return self.mix(mixed.transpose(1, 2).reshape(batch, count, hidden))
+        out: Tensor = self.mix(mixed.transpose(1, 2).reshape(batch, count, hidden))
+        return out
 
 
 def unit(x: Tensor) -> Tensor:
