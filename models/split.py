@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from features.schema import CANDIDATE_INPUTS, PADDING_TYPE, USER_INPUTS, Floats, ModelInputs
 from models.layers import CrossLayer, PostNormLayer
 from models.ranker import Ranker
 
@@ -99,7 +100,7 @@ class CandidateSide(nn.Module):
         _, _, values, _, _, value_bias = _projections(first)
         outputs = _outputs(first)
         candidate = (outputs @ values[:, :, history:]).sum(0).T  # (I, D): values' candidate columns, projected
-        candidate[:, history:] += torch.eye(config.transact.item_dim, dtype=candidate.dtype)  # and the residual
+        candidate[:, history:] += torch.eye(config.transact.item_dim).to(candidate)  # and the residual
         bias = (outputs @ value_bias[:, :, None]).sum(0)[:, 0] + _exact(first.output.bias)  # attention sums to 1
         self.candidate = _weight(candidate, first)
         self.candidate_bias = _weight(bias, first)
@@ -224,6 +225,36 @@ class SplitHeadsLayer(nn.Module):
             output = (attention @ (rows @ self.values[head]).view(grid)).view(count * length, -1)
             mixed = torch.addmm(mixed, output, self.outputs[head])
         return self.tail(mixed)  # type: ignore[no-any-return]
+
+
+class SplitRanker:
+    """The two sides as one ranker in torch: what ``Ranker.probabilities`` gives, at a fraction of the work."""
+
+    def __init__(self, ranker: Ranker) -> None:
+        self.user, self.candidate = UserSide(ranker).eval(), CandidateSide(ranker).eval()
+
+    @torch.no_grad()
+    def probabilities(self, inputs: ModelInputs) -> Floats:
+        """Give (N, heads) for one request."""
+        like = self.candidate.candidate
+        tensors = {
+            name: torch.from_numpy(getattr(inputs, name)) for name in (*USER_INPUTS, *CANDIDATE_INPUTS)
+        } | nobody(inputs)
+        tensors = {
+            name: part.to(like.device, like.dtype if part.is_floating_point() else None)
+            for name, part in tensors.items()
+        }
+        user = self.user(*(tensors[name] for name in USER_INPUTS))
+        probabilities: Floats = self.candidate(user, *(tensors[name] for name in CANDIDATE_INPUTS)).cpu().numpy()
+        return probabilities
+
+
+def nobody(inputs: ModelInputs) -> dict[str, Tensor]:
+    """Give the one row that stands for no action where there is none, else nothing."""
+    if len(inputs.action_types):
+        return {}
+    item = torch.zeros(1, inputs.action_items.shape[1])
+    return {"action_types": torch.tensor([PADDING_TYPE]), "action_items": item}
 
 
 def _projections(layer: PostNormLayer) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
