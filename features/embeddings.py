@@ -31,7 +31,7 @@ from features.table_files import (
     publishing,
     read_header,
     write_version,
-)  # fmt: skip
+)
 
 DTYPES = {KEYS: "<u8", VECTORS: "<f2", TEXTS: "u1", TEXT_ENDS: "<u8"}
 
@@ -177,11 +177,11 @@ def _rows(ids: Sequence[Id], vectors: npt.NDArray[Any]) -> tuple[Keys, list[str]
     if nameless:
         raise ValueError(f"{ids[nameless[0]]!r} is no id; wanted a text, or an integer from 0 to 2**63 - 1")
     order = np.argsort(keys, kind="stable")
-    for at in np.flatnonzero(keys[order][1:] == keys[order][:-1])[:1]:
-        raise ValueError(_same_key(ids[order[at]], ids[order[at + 1]]))
+    for at in np.flatnonzero(keys[order][1:] == keys[order][:-1]).tolist():
+        raise ValueError(_same_key(ids[int(order[at])], ids[int(order[at + 1])]))
     with np.errstate(over="ignore"):
         halves = vectors.astype(np.float16)
-    for row in np.flatnonzero(~np.isfinite(halves).all(axis=1))[:1]:
+    for row in np.flatnonzero(~np.isfinite(halves).all(axis=1)).tolist():
         raise ValueError(f"the vector of {ids[row]!r} holds a NaN, or a number beyond 65,504, which no half can hold")
     return keys, texts, halves
 
@@ -195,7 +195,7 @@ def _same_key(one: Id, other: Id) -> str:
 def _refuse_collisions(old: EmbeddingTable, keys: Keys, texts: Sequence[str]) -> None:
     """Raise ``ValueError`` if a new id has the key, but not the name, of an old one."""
     rows, found = old.rows(keys)
-    for n in np.flatnonzero(found & (keys >= np.uint64(HASHED))):
+    for n in np.flatnonzero(found & (keys >= np.uint64(HASHED))).tolist():
         if old.ids(rows[n : n + 1]) != [texts[n]]:
             raise ValueError(_same_key(old.ids(rows[n : n + 1])[0], texts[n]))
 
