@@ -128,8 +128,7 @@ def _rows_by_user(log: EventLog) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
     users, owner = np.unique(log.user_ids, return_inverse=True)
     order = np.argsort(owner, kind="stable")
     cuts = np.cumsum(np.bincount(owner, minlength=len(users)))[:-1]
-    for key, rows in zip(id_keys(users.tolist()).tolist(), np.split(order, cuts), strict=True):
-        yield key, rows
+    yield from zip(id_keys(users.tolist()).tolist(), np.split(order, cuts), strict=True)
 
 
 def _acted_on(items: Keys, labels: Floats) -> tuple[Keys, Floats]:
@@ -170,25 +169,6 @@ class _Negatives:
         by_action = self._acted_on[self._chance.integers(0, len(self._acted_on), count)]
         evenly = self._items[self._chance.integers(0, len(self._items), count)]
         return list(np.where(popular, by_action, evenly).tolist())
-
-
-def ranker_batches(
-    examples: Sequence[RankingExample], batch: Joinable, requests: int, chance: np.random.Generator
-) -> Iterator[RankerBatch]:
-    """Go once through the examples in random order, ``requests`` a batch, histories of like length together.
-
-    Like lengths waste little on padding: examples are sorted within windows of 32 batches, and only there.
-    """
-    order = chance.permutation(len(examples))
-    lengths = np.array([len(example.state.history) for example in examples])
-    window = 32 * requests
-    cuts = []
-    for start in range(0, len(order), window):
-        near = order[start : start + window]
-        near = near[np.argsort(lengths[near], kind="stable")]
-        cuts += [near[at : at + requests] for at in range(0, len(near), requests)]
-    for number in chance.permutation(len(cuts)):
-        yield joined([examples[row] for row in cuts[number]], batch)
 
 
 def joined(examples: Sequence[RankingExample], batch: Joinable) -> RankerBatch:

@@ -266,7 +266,8 @@ def _projections(layer: PostNormLayer) -> tuple[Tensor, Tensor, Tensor, Tensor, 
 
 def _outputs(layer: PostNormLayer) -> Tensor:
     """Give the output projection of each head, (heads, D, d), in float64."""
-    return _exact(layer.output.weight).unflatten(1, (layer.heads, -1)).permute(1, 0, 2)
+    outputs: Tensor = _exact(layer.output.weight).unflatten(1, (layer.heads, -1)).permute(1, 0, 2)
+    return outputs
 
 
 def _first_cross(ranker: Ranker) -> tuple[Tensor, Tensor]:
