@@ -23,6 +23,10 @@ class Cases:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def take(self, which: Ints) -> "Cases":
+        """Give some of the cases."""
+        return Cases(self.rows[which], tuple(self.answers[n] for n in which), tuple(self.hidden[n] for n in which))
+
 
 def future_cases(
     timelines: Timelines, positives: Ints, rows: Ints, horizon_ms: int, exclude_seen: bool = True
