@@ -248,9 +248,7 @@ def validation_cases(timelines: Timelines, users: Ints, left_out: Ints, training
     rows = np.flatnonzero(np.isin(timelines.users, users))
     rows = rows[(rows + 1 < len(timelines))]
     rows = rows[~np.isin(timelines.actions[rows + 1], left_out)]
-    cases = next_item_cases(timelines, rows, training.exclude_seen)
-    chosen = np.random.default_rng([training.fit.seed, 2]).permutation(len(cases))[: training.most_cases]
-    return cases.take(np.sort(chosen))
+    return next_item_cases(timelines, rows, training.exclude_seen).sample(training.most_cases, training.fit.seed)
 
 
 def measure(model: HierTCN, timelines: Timelines, catalogue: Catalogue, cases: Cases) -> float:
