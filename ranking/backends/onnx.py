@@ -5,8 +5,8 @@ exporter's affair. Measured choices (2 cores of Zen 4): chunks of 64 stay in the
 one thread a worker and a worker a core beat threads within a call; SkipLayerNormFusion is slower than what it fuses.
 
 A candidate's probabilities are the same to the bit whatever stands beside it. For that, chunks are padded to whole
-fours: a candidate alone would take another road through the matrix products, a vector's, which adds up in another
-order (off by 6e-8). Four rows cost what one does. Seen on x86 with AVX-512; a GPU is only held to the tolerance of
+fours: a candidate alone would meet the request's matrices on another road, a vector's, which adds up in another order
+(off by 6e-8). Four rows cost what one does. Seen on x86 with AVX-512; a GPU is only held to the tolerance of
 the golden cases.
 """
 
