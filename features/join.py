@@ -3,6 +3,7 @@
 One function, used by training, export, serving and replay. Nothing later than ``now_ms`` is seen.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, log, log1p, pi, sin
 from typing import Protocol
@@ -114,15 +115,19 @@ def session_vector(state: UserState, actions: ActionColumns, now_ms: int, batch:
 
 def pool_sessions(sessions: SessionsNow, items: VectorTable) -> tuple[Floats, Floats]:
     """Give the mean item of each closed session ``(k, I)`` and the open session's items ``(t, I)``."""
-    keys = np.concatenate([*sessions.closed, sessions.opened])
-    vectors, _ = items.look_up(keys)
-    if not sessions.closed:
-        return np.zeros((0, items.dim), np.float32), vectors
-    lengths = np.array([len(part) for part in sessions.closed])
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    closed = len(keys) - len(sessions.opened)
-    sums = np.add.reduceat(vectors[:closed], starts, axis=0)
-    return (sums / lengths[:, None]).astype(np.float32), vectors[closed:]
+    opened, _ = items.look_up(sessions.opened)
+    return pool(sessions.closed, items), opened
+
+
+def pool(sessions: Sequence[Keys], items: VectorTable) -> Floats:
+    """Give the mean item vector of each session of item keys, ``(k, I)``; unknown items count as zeros."""
+    if not sessions:
+        return np.zeros((0, items.dim), np.float32)
+    lengths = np.array([len(session) for session in sessions])
+    starts = np.cumsum(lengths) - lengths
+    vectors, _ = items.look_up(np.concatenate(sessions))
+    means: Floats = (np.add.reduceat(vectors, starts, axis=0) / lengths[:, None]).astype(np.float32)
+    return means
 
 
 def context(actions: ActionColumns, now_ms: int, user_found: bool) -> Floats:

@@ -1,0 +1,307 @@
+"""The wire: bytes to actions and requests, feeds and dead letters to bytes.
+
+The structs below are the formats; ``docs/schemas`` is generated from them. What cannot be understood raises
+``Rejected`` with a reason for machines and a sentence for people. Everything depends on the record alone, never on the
+worker's clock, so a log decodes today as it did when it was live.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Annotated, Any, Protocol
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from features.actions import MAX_TIME_MS, Vocabulary, pack_action, value_code
+from features.ids import MAX_ID_BYTES, Id, id_bytes, id_key
+from ranking.request import RankedItem, Ranking, RankRequest
+
+MAX_ACTION_BYTES = 64 * 1024
+MAX_REQUEST_BYTES = 2 * 1024 * 1024
+MAX_CANDIDATES = 5_000
+MIN_TIME_MS = 10**11  # March 1973; anything below is a time in seconds
+MAX_AHEAD_MS = 24 * 3_600_000  # an event may be stamped this much after its record: clocks differ
+MAX_LETTER_BYTES = 512 * 1024  # original bytes kept in a dead letter: a broker takes 1 MB
+
+WireId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)] | int
+TimeMs = Annotated[int, Meta(ge=0, le=MAX_TIME_MS, description="milliseconds since 1970, UTC")]
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class Record(Protocol):
+    """One Kafka record; aiokafka's and kafka-python's ``ConsumerRecord`` are such, and ``recorded.Recorded``."""
+
+    @property
+    def topic(self) -> str:
+        """Topic that it came from."""
+        ...
+
+    @property
+    def partition(self) -> int:
+        """Partition that it came from."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """Its place there."""
+        ...
+
+    @property
+    def timestamp(self) -> int:
+        """When it was produced, ms, UTC."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """Its value."""
+        ...
+
+
+class Rejected(Exception):
+    """A record that can't be understood: ``reason`` is a short constant, the message what came, what was wanted."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ActionEvent(Struct, gc=False, frozen=True, omit_defaults=True):
+    """One thing a user did to one item. Topic user-actions, keyed by the text of user_id in UTF-8."""
+
+    user_id: WireId
+    item_id: WireId
+    action: Annotated[Name, Meta(description="a name of the bundle's vocabulary")]
+    timestamp_ms: TimeMs
+    surface: Annotated[Name, Meta(description="where it happened; unknown names count as none")] | None = None
+    value: Annotated[float, Meta(ge=0, description="seconds watched, a price, ...")] | None = None
+
+
+class RankingRequest(Struct, frozen=True, omit_defaults=True):
+    """Rank candidates for a user. Topic ranking-requests, keyed by the text of user_id in UTF-8."""
+
+    request_id: WireId
+    user_id: WireId
+    candidates: Annotated[list[WireId], Meta(min_length=1, max_length=MAX_CANDIDATES)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_CANDIDATES, description="candidates from retrieval instead")] | None = None
+    groups: Annotated[list[WireId], Meta(description="of each candidate, for max_per_group")] | None = None
+    max_per_group: Annotated[int, Meta(ge=1)] | None = None
+    top_k: Annotated[int, Meta(ge=1, description="how many to answer with; all if absent")] | None = None
+    timestamp_ms: Annotated[TimeMs, Meta(description="the moment to rank at; else the record's time")] | None = None
+    deadline_ms: Annotated[TimeMs, Meta(description="an answer later than this is of no use")] | None = None
+
+
+class FeedItem(Struct, frozen=True):
+    """One place of a feed."""
+
+    item_id: Id
+    score: float
+    probabilities: dict[str, float]
+
+
+class FeedError(Struct, frozen=True):
+    """Why there is no feed."""
+
+    reason: str
+    message: str
+
+
+class RankedFeed(Struct, frozen=True):
+    """The answer to a request: items, best first, or an error. Topic ranked-feeds, keyed like the request."""
+
+    request_id: Id
+    user_id: Id
+    ranked_at_ms: int
+    items: list[FeedItem] | UnsetType = UNSET
+    model_version: str | UnsetType = UNSET
+    actions_used: int | UnsetType = UNSET
+    newest_action_age_ms: int | UnsetType | None = UNSET
+    user_vector_found: bool | UnsetType = UNSET
+    unknown_items: int | UnsetType = UNSET
+    timings_ms: dict[str, float] | UnsetType = UNSET
+    error: FeedError | UnsetType = UNSET
+
+
+class DeadLetter(Struct, frozen=True):
+    """A record that was not understood, and where it lies. Topic dead-letters, with the record's own key."""
+
+    reason: str
+    message: str
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key_base64: str | None
+    value_base64: str | None
+    value_bytes: int  # of the whole original; more than value_base64 holds when it was cut
+
+
+class _Names(Struct):
+    """What an invalid request may still tell, for its error feed."""
+
+    request_id: Any = None
+    user_id: Any = None
+
+
+_decode_action: Callable[[bytes], ActionEvent] = msgspec.json.Decoder(ActionEvent).decode
+_decode_request: Callable[[bytes], RankingRequest] = msgspec.json.Decoder(RankingRequest).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class ActionDecoder:
+    """Record -> packed action (``features.actions``), by the codes of one vocabulary."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._actions = vocabulary.action_codes
+        self._surfaces = vocabulary.surface_codes
+
+    def __call__(self, record: Record) -> bytes:
+        """Give the 16 bytes of the record's action. Raises ``Rejected``."""
+        value = record.value
+        if value is None or len(value) > MAX_ACTION_BYTES:
+            raise _bad_size(value, MAX_ACTION_BYTES)
+        try:
+            event = _decode_action(value)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise _not_valid(exc, "an action") from None
+        user_id, item_id, at_ms = event.user_id, event.item_id, event.timestamp_ms
+        if record.key != (user_id.encode() if type(user_id) is str else id_bytes(user_id)):
+            raise _wrong_key(record, user_id)
+        code = self._actions.get(event.action)
+        if code is None:
+            raise self._unknown_action(event.action)
+        if not MIN_TIME_MS <= at_ms <= record.timestamp + MAX_AHEAD_MS:
+            raise _bad_time(at_ms, record.timestamp)
+        surface = self._surfaces.get(event.surface, 0) if event.surface else 0
+        amount = 0 if event.value is None else value_code(event.value)
+        return pack_action(at_ms, code, id_key(item_id), surface, amount)
+
+    def _unknown_action(self, name: str) -> Rejected:
+        known = ", ".join(self._actions)
+        return Rejected("unknown-action", f"action {name!r} is not in the bundle's vocabulary ({known})")
+
+
+def decode_request(record: Record) -> RankRequest:
+    """Give the request of a record. Raises ``Rejected``."""
+    value = record.value
+    if value is None or len(value) > MAX_REQUEST_BYTES:
+        raise _bad_size(value, MAX_REQUEST_BYTES)
+    try:
+        wire = _decode_request(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise _not_valid(exc, "a ranking request") from None
+    if record.key != id_bytes(wire.user_id):
+        raise _wrong_key(record, wire.user_id)
+    if (wire.candidates is None) == (wire.limit is None):
+        raise Rejected("schema", "a request has either candidates or limit; this one has both or neither")
+    if wire.groups is not None and len(wire.groups) != len(wire.candidates or ()):
+        raise Rejected(
+            "schema", f"{len(wire.groups)} groups for {len(wire.candidates or ())} candidates; give one each"
+        )
+    if wire.max_per_group is not None and wire.groups is None:
+        raise Rejected("schema", "max_per_group needs groups, one for each candidate")
+    return RankRequest(
+        request_id=wire.request_id,
+        user_id=wire.user_id,
+        candidates=None if wire.candidates is None else tuple(wire.candidates),
+        limit=wire.limit,
+        groups=None if wire.groups is None else tuple(wire.groups),
+        max_per_group=wire.max_per_group,
+        top_k=wire.top_k,
+        timestamp_ms=record.timestamp if wire.timestamp_ms is None else wire.timestamp_ms,
+        deadline_ms=wire.deadline_ms,
+    )
+
+
+def names_of(value: bytes | None) -> tuple[Id, Id] | None:
+    """Give request_id and user_id of an invalid request, if it tells them."""
+    try:
+        names = msgspec.json.decode(value or b"", type=_Names)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    ids = (names.request_id, names.user_id)
+    if all(type(one) in (int, str) for one in ids) and all(len(str(one)) <= MAX_ID_BYTES for one in ids):
+        return ids
+    return None
+
+
+def encode_feed(request: RankRequest, ranking: Ranking, ranked_at_ms: int) -> bytes:
+    """Give the bytes of an answer."""
+    feed = RankedFeed(
+        request_id=request.request_id,
+        user_id=request.user_id,
+        ranked_at_ms=ranked_at_ms,
+        items=[_feed_item(item, ranking.heads) for item in ranking.items],
+        model_version=ranking.model_version,
+        actions_used=ranking.actions_used,
+        newest_action_age_ms=ranking.newest_action_age_ms,
+        user_vector_found=ranking.user_vector_found,
+        unknown_items=ranking.unknown_items,
+        timings_ms=ranking.timings_ms,
+    )
+    return _encode(feed)
+
+
+def _feed_item(item: RankedItem, heads: tuple[str, ...]) -> FeedItem:
+    return FeedItem(item.item_id, item.score, dict(zip(heads, item.probabilities, strict=True)))
+
+
+def encode_error(request_id: Id, user_id: Id, reason: str, message: str, ranked_at_ms: int) -> bytes:
+    """Give the bytes of an answer that says why there is none."""
+    return _encode(RankedFeed(request_id, user_id, ranked_at_ms, error=FeedError(reason, message)))
+
+
+def encode_dead_letter(record: Record, reason: str, message: str) -> bytes:
+    """Give the bytes of a dead letter; originals of over 512 KB are cut, their offset tells where the whole is."""
+    value = record.value
+    return _encode(
+        DeadLetter(
+            reason=reason,
+            message=message,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            timestamp_ms=record.timestamp,
+            key_base64=_base64(record.key),
+            value_base64=_base64(value),
+            value_bytes=len(value or b""),
+        )
+    )
+
+
+def _base64(raw: bytes | None) -> str | None:
+    return None if raw is None else b64encode(raw[:MAX_LETTER_BYTES]).decode()
+
+
+def _not_valid(exc: Exception, what: str) -> Rejected:
+    if isinstance(exc, msgspec.ValidationError):
+        return Rejected("schema", f"not {what}: {exc}")
+    return Rejected("not-json", f"not JSON: {exc}")
+
+
+def _bad_size(value: bytes | None, limit: int) -> Rejected:
+    if value is None:
+        return Rejected("empty", "the record has no value; send a JSON object")
+    return Rejected("too-large", f"{len(value):,} bytes; at most {limit:,} are read")
+
+
+def _wrong_key(record: Record, user_id: Id) -> Rejected:
+    key = None if record.key is None else record.key[:64]
+    return Rejected(
+        "key-mismatch",
+        f"the record's key is {key!r}, but must be the user_id's text {str(user_id)[:64]!r} in UTF-8: "
+        "it decides the partition, and with it the worker that knows the user",
+    )
+
+
+def _bad_time(timestamp_ms: int, record_ms: int) -> Rejected:
+    if timestamp_ms < MIN_TIME_MS:
+        return Rejected("timestamp", f"timestamp_ms {timestamp_ms} is before 1973: seconds? multiply them by 1000")
+    ahead = (timestamp_ms - record_ms) / 3_600_000
+    return Rejected(
+        "timestamp", f"timestamp_ms {timestamp_ms} is {ahead:,.1f} hours after the record's own time {record_ms}"
+    )

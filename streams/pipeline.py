@@ -1,0 +1,256 @@
+"""The whole path of one partition: encoded records in, encoded records out, no broker.
+
+::
+
+    user-actions      bytes -> 16-byte action -> grouped by user -> UserState.apply -> UserCache
+    ranking-requests  bytes -> RankRequest + the user's state now -> Ranker.rank -> bytes
+
+The Faust app, replay, benchmarks, examples and tests all drive this object, so they cannot disagree. Bad data never
+raises: it becomes a dead letter or an error feed. What does raise is a broken store or a bug in here, and the shell
+stops for it.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+
+from features.actions import Vocabulary
+from features.ids import id_bytes
+from features.join import Joinable, pool
+from features.sessions import session_keys
+from features.stores.cache import UserCache
+from features.user_state import Applied, UserState
+from ranking.request import Ranking, RankingRefusedError, RankRequest
+from streams.codec import (
+    ActionDecoder,
+    Record,
+    Rejected,
+    decode_request,
+    encode_dead_letter,
+    encode_error,
+    encode_feed,
+    names_of,
+)
+
+
+class Channel(Enum):
+    """Where an outgoing record goes; ``topics.py`` gives the names."""
+
+    FEEDS = "ranked-feeds"
+    DEAD_LETTERS = "dead-letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record to be sent to the same partition number that its cause came from."""
+
+    channel: Channel
+    key: bytes | None
+    value: bytes
+
+
+class Ranks(Protocol):
+    """What the pipeline needs of ``ranking.ranker.Ranker``."""
+
+    @property
+    def batch(self) -> Joinable:
+        """The tables and encoders that the ranker joins with."""
+        ...
+
+    def rank(self, request: RankRequest, state: UserState, now_ms: int) -> Ranking:
+        """Rank one request. Raises ``RankingRefusedError``."""
+        ...
+
+
+class Serves(Protocol):
+    """What the pipeline needs of ``ranking.serving.Serving``: the ranker of this moment."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The names of actions and surfaces; the same for all rankers that one worker serves."""
+        ...
+
+    @property
+    def current(self) -> Ranks:
+        """The ranker to use now; another one after a swap."""
+        ...
+
+
+@dataclass
+class Counters:
+    """What a partition has seen since it was opened."""
+
+    actions: int = 0  # taken into a history
+    late: int = 0  # of these, inserted behind a newer one
+    duplicates: int = 0
+    too_old: int = 0
+    redelivered: int = 0  # skipped by the user's offset
+    sessions_ended: int = 0
+    requests: int = 0
+    refused: int = 0  # requests answered with an error
+    rejected: dict[str, int] = field(default_factory=dict)  # dead letters by reason
+
+    def reject(self, reason: str) -> None:
+        """Count one dead letter."""
+        self.rejected[reason] = self.rejected.get(reason, 0) + 1
+
+
+Arrived = tuple[list[bytes], list[int]]  # packed actions of one user in a chunk, and their offsets
+
+
+def wall_clock_ms() -> int:
+    """Give the time of day, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class Pipeline:
+    """One partition's users, and what is done with its records. Not for several threads, but for ``answer``."""
+
+    def __init__(self, users: UserCache, serving: Serves, clock: Callable[[], int] = wall_clock_ms) -> None:
+        self.users = users
+        self.serving = serving
+        self.clock = clock  # for deadlines and ranked_at_ms only: results depend on the records' times
+        self.counters = Counters()
+        self._decode_action = ActionDecoder(serving.vocabulary)
+
+    def on_actions(self, records: Sequence[Record]) -> list[Outgoing]:
+        """Apply a chunk of user-actions, in order of offset; give the dead letters."""
+        arrived: dict[bytes, Arrived] = {}
+        letters: list[Outgoing] = []
+        decode = self._decode_action
+        for record in records:
+            try:
+                action = decode(record)
+            except Rejected as exc:
+                letters.append(self._dead_letter(record, exc.reason, str(exc)))
+                continue
+            key: bytes = record.key  # type: ignore[assignment]  # decoding has compared it with the user's id
+            user = arrived.get(key)
+            if user is None:
+                arrived[key] = ([action], [record.offset])
+            else:
+                user[0].append(action)
+                user[1].append(record.offset)
+        self._apply(arrived)
+        return letters
+
+    def _apply(self, arrived: dict[bytes, Arrived]) -> None:
+        """One look-up for all users of the chunk, one ``apply`` a user, one fold for all sessions that ended."""
+        ended: dict[bytes, Applied] = {}
+        states = self.users.get_many(list(arrived))
+        for (key, (actions, offsets)), state in zip(arrived.items(), states, strict=True):
+            if offsets[0] <= state.offset:
+                actions = self._not_yet_applied(actions, offsets, state.offset)
+                if not actions:
+                    continue
+            applied = state.apply(actions, offsets[-1])
+            self._count(len(actions), applied)
+            if applied.ended:
+                ended[key] = applied
+            self.users.put(key, applied.state)
+        if ended:
+            self._fold(ended)
+
+    def _not_yet_applied(self, actions: list[bytes], offsets: list[int], applied: int) -> list[bytes]:
+        """Drop redelivered actions: Kafka may hand on again what a kill or a rebalance left uncommitted."""
+        left = [action for action, offset in zip(actions, offsets, strict=True) if offset > applied]
+        self.counters.redelivered += len(actions) - len(left)
+        return left
+
+    def _count(self, arrived: int, applied: Applied) -> None:
+        counters, appended = self.counters, applied.appended
+        counters.actions += arrived
+        if appended.late or appended.duplicates or appended.too_old:
+            counters.actions -= appended.duplicates + appended.too_old
+            counters.late += appended.late
+            counters.duplicates += appended.duplicates
+            counters.too_old += appended.too_old
+
+    def _fold(self, ended: dict[bytes, Applied]) -> None:
+        """Step the recurrent states over the sessions that ended: the first of every user, then the second, ..."""
+        batch = self.serving.current.batch
+        encoder = batch.sessions
+        self.counters.sessions_ended += sum(len(applied.ended) for applied in ended.values())
+        if not encoder.state_size:
+            return
+        states = {key: applied.state.tail.recurrent(encoder.tag, encoder.state_size) for key, applied in ended.items()}
+        for turn in range(max(len(applied.ended) for applied in ended.values())):
+            due = [key for key, applied in ended.items() if turn < len(applied.ended)]
+            pooled = pool([session_keys(ended[key].ended[turn]) for key in due], batch.items)
+            folded = encoder.fold(np.stack([states[key] for key in due]), pooled)
+            rounded = folded.astype(np.float16).astype(np.float32)  # as stored: no matter how chunks were cut
+            states.update(zip(due, rounded, strict=True))
+        for key, applied in ended.items():
+            state = applied.state
+            tail = state.tail.folded(encoder.tag, states[key])
+            self.users.put(key, UserState(state.history, tail, state.offset, state.total))
+
+    def on_requests(self, records: Sequence[Record]) -> "PendingRequests":
+        """Decode a chunk of ranking-requests and take the users' states as they are now, checkpointed or not."""
+        requests: list[tuple[Record, RankRequest]] = []
+        outgoing: list[Outgoing] = []
+        for record in records:
+            try:
+                requests.append((record, decode_request(record)))
+            except Rejected as exc:
+                outgoing += self._refuse_record(record, exc)
+        states = self.users.get_many([id_bytes(request.user_id) for _, request in requests])
+        self.counters.requests += len(requests)
+        return PendingRequests(self, requests, states, outgoing)
+
+    def _refuse_record(self, record: Record, exc: Rejected) -> list[Outgoing]:
+        """Make a dead letter of a request that can't be understood, and an answer too if it tells its name."""
+        letter = self._dead_letter(record, exc.reason, str(exc))
+        names = names_of(record.value)
+        if names is None:
+            return [letter]
+        self.counters.refused += 1
+        return [letter, Outgoing(Channel.FEEDS, record.key, encode_error(*names, exc.reason, str(exc), self.clock()))]
+
+    def _dead_letter(self, record: Record, reason: str, message: str) -> Outgoing:
+        self.counters.reject(reason)
+        return Outgoing(Channel.DEAD_LETTERS, record.key, encode_dead_letter(record, reason, message))
+
+
+@dataclass(frozen=True)
+class PendingRequests:
+    """Requests with the states that they shall be ranked with: nothing that happens later is seen."""
+
+    pipeline: Pipeline
+    requests: list[tuple[Record, RankRequest]]
+    states: list[UserState]
+    outgoing: list[Outgoing]  # answers that are known already
+
+    def answer(self) -> list[Outgoing]:
+        """Rank them all, in order; the slow part, made to run in another thread than the rest of the pipeline."""
+        ranker = self.pipeline.serving.current
+        feeds: list[Outgoing] = []
+        for (record, request), state in zip(self.requests, self.states, strict=True):
+            feeds += self._answer(ranker, record, request, state)
+        return self.outgoing + feeds
+
+    def _answer(self, ranker: Ranks, record: Record, request: RankRequest, state: UserState) -> list[Outgoing]:
+        clock = self.pipeline.clock
+        try:
+            if request.deadline_ms is not None and clock() > request.deadline_ms:
+                late = clock() - request.deadline_ms
+                raise RankingRefusedError("deadline-passed", f"its turn came {late} ms after deadline_ms")
+            now_ms = record.timestamp if request.timestamp_ms is None else request.timestamp_ms
+            ranking = ranker.rank(request, state, now_ms)
+            return [Outgoing(Channel.FEEDS, record.key, encode_feed(request, ranking, clock()))]
+        except RankingRefusedError as exc:
+            return [self._error(record, request, exc.reason, str(exc))]
+        except Exception as exc:  # a bug met by one request: it must not stop the others
+            message = f"the ranker failed: {type(exc).__name__}: {exc}"
+            letter = self.pipeline._dead_letter(record, "internal", traceback.format_exc()[-4000:])
+            return [letter, self._error(record, request, "internal", message)]
+
+    def _error(self, record: Record, request: RankRequest, reason: str, message: str) -> Outgoing:
+        self.pipeline.counters.refused += 1
+        error = encode_error(request.request_id, request.user_id, reason, message, self.pipeline.clock())
+        return Outgoing(Channel.FEEDS, record.key, error)
