@@ -1,3 +1,4 @@
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def test_a_bad_value_names_the_variable():
 
 
 def test_a_number_that_is_none_is_refused():
-    with pytest.raises(SettingsError, match="--commit-interval-s is nan s; wanted 0.05 to 60 s"):
+    with pytest.raises(SettingsError, match=r"--commit-interval-s is nan s; wanted 0\.05 to 60 s"):
         read_settings({"commit_interval_s": "nan"}, {})
 
 
@@ -123,8 +124,6 @@ def test_names_lead_to_flags_and_variables(name):
 
 
 @given(st.sampled_from([known.name for known in fields(Settings)]), st.text(max_size=12))
-def test_any_text_is_read_or_refused_in_one_sentence(name, text):
-    try:
-        read_settings({name: text}, {})
-    except SettingsError as exc:
-        assert "\n" not in str(exc).replace(repr(text), "")
+def test_any_text_is_read_or_refused_and_nothing_else(name, text):
+    with suppress(SettingsError):
+        assert isinstance(getattr(read_settings({name: text}, {}), name), kind_of(name))
