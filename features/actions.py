@@ -95,6 +95,16 @@ def unpack_action(packed: bytes) -> Action:
     )
 
 
+def action_time_ms(packed: bytes) -> int:
+    """Give occurred_at_ms of a packed action, nothing else decoded."""
+    return int.from_bytes(packed[:6], "big") >> 6
+
+
+def action_item(packed: bytes) -> bytes:
+    """Give the 8 bytes of a packed action's item key, big-endian."""
+    return packed[6:IDENTITY_BYTES]
+
+
 def value_code(value: float | None) -> int:
     """Give the 8-bit code of an action's value (seconds watched, a price): logarithmic, 0 for none.
 

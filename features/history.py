@@ -9,15 +9,15 @@ repetitions, gives the same history and the same sequence of evicted actions, by
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from features.actions import ACTION_BYTES, IDENTITY_BYTES, ActionColumns, columns
 
 DEFAULT_LIMIT = 100  # TransAct, section 3.2: the 100 most recent actions
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(Struct, frozen=True, gc=False):
     """What a batch of actions did to a history."""
 
     history: "History"
@@ -27,8 +27,7 @@ class Appended:
     too_old: int = 0  # older than the oldest of a full history: no change
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(Struct, frozen=True, gc=False):
     """At most ``limit`` packed actions, newest first."""
 
     packed: bytes = b""
@@ -59,7 +58,7 @@ class History:
 
     def _append_newest(self, actions: Sequence[bytes]) -> Appended:
         """Put strictly newer actions in front: the common case, one join of bytes."""
-        packed = b"".join(reversed(actions)) + self.packed
+        packed = (actions[0] if len(actions) == 1 else b"".join(reversed(actions))) + self.packed
         room = self.limit * ACTION_BYTES
         if len(packed) <= room:
             return Appended(History(packed, self.limit))

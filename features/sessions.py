@@ -20,8 +20,9 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
-from features.actions import ActionColumns, unpack_action
+from features.actions import ActionColumns, action_item, action_time_ms
 from features.ids import Keys
 
 SESSION_GAP_MS = 30 * 60 * 1000
@@ -74,27 +75,25 @@ class NoSessions:
         return np.zeros(self.dim, np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionTail:
+class SessionTail(Struct, frozen=True, gc=False):
     """What is known of the sessions that left the history."""
 
-    items: tuple[int, ...] = ()  # keys of the departing session's newest items, oldest first
+    items: bytes = b""  # keys of the departing session's newest items, oldest first, 8 bytes each, big-endian
     last_ms: int = 0  # when its last departed action occurred
     tag: int = 0  # of the encoder that made the state
     state: bytes = b""  # fp16, (H,); empty before the first fold
 
-    def absorb(self, evicted: Sequence[bytes]) -> tuple["SessionTail", list[tuple[int, ...]]]:
-        """Take in evicted actions, oldest first; give the new tail and the sessions that ended, for ``folded``."""
-        items, last_ms, ended = list(self.items), self.last_ms, []
-        for packed in evicted:
-            action = unpack_action(packed)
-            if items and action.occurred_at_ms - last_ms > SESSION_GAP_MS:
-                ended.append(tuple(items))
-                items = []
-            items.append(action.item_key)
-            del items[:-MAX_SESSION_ITEMS]
-            last_ms = action.occurred_at_ms
-        return SessionTail(tuple(items), last_ms, self.tag, self.state), ended
+    def absorb(self, evicted: Sequence[bytes]) -> tuple["SessionTail", list[bytes]]:
+        """Take in evicted actions, oldest first; give the new tail and the items of the sessions that ended."""
+        items, last_ms, ended = self.items, self.last_ms, list[bytes]()
+        for action in evicted:
+            at_ms = action_time_ms(action)
+            if items and at_ms - last_ms > SESSION_GAP_MS:
+                ended.append(items)
+                items = b""
+            items = (items + action_item(action))[-8 * MAX_SESSION_ITEMS :]
+            last_ms = at_ms
+        return SessionTail(items, last_ms, self.tag, self.state), ended
 
     def recurrent(self, tag: int, size: int) -> Floats:
         """Give the state ``(H,)`` if the encoder of this tag made it; else zeros, the state of a stranger."""
@@ -110,8 +109,7 @@ class SessionTail:
         """Give the bytes; none for a tail that nothing has reached."""
         if not self.items:
             return b""
-        head = TAIL.pack(len(self.items), len(self.state), self.tag, self.last_ms)
-        return head + struct.pack(f"<{len(self.items)}Q", *self.items) + self.state
+        return TAIL.pack(len(self.items) // 8, len(self.state), self.tag, self.last_ms) + self.items + self.state
 
 
 TAIL = struct.Struct("<BHQq")
@@ -123,12 +121,15 @@ def unpack_tail(packed: bytes) -> SessionTail:
     if not packed:
         return NOTHING_LEFT
     count, state_bytes, tag, last_ms = TAIL.unpack_from(packed)
-    if len(packed) != TAIL.size + 8 * count + state_bytes:
-        raise ValueError(
-            f"a session tail of {len(packed)} bytes, but its head says {TAIL.size + 8 * count + state_bytes}"
-        )
-    items = struct.unpack_from(f"<{count}Q", packed, TAIL.size)
-    return SessionTail(items, last_ms, tag, packed[TAIL.size + 8 * count :])
+    end = TAIL.size + 8 * count
+    if len(packed) != end + state_bytes:
+        raise ValueError(f"a session tail of {len(packed)} bytes, but its head says {end + state_bytes}")
+    return SessionTail(packed[TAIL.size : end], last_ms, tag, packed[end:])
+
+
+def session_keys(items: bytes) -> Keys:
+    """Give the item keys ``(n,)`` of a session that ``absorb`` gave."""
+    return np.frombuffer(items, ">u8").astype(np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,9 @@ def sessions_now(tail: SessionTail, actions: ActionColumns, now_ms: int) -> Sess
     times = actions.times_ms[::-1]
     keys = actions.item_keys[::-1]
     if tail.items:
-        times = np.concatenate([np.full(len(tail.items), tail.last_ms, np.int64), times])
-        keys = np.concatenate([np.array(tail.items, np.uint64), keys])
+        departing = session_keys(tail.items)
+        times = np.concatenate([np.full(len(departing), tail.last_ms, np.int64), times])
+        keys = np.concatenate([departing, keys])
     if not len(keys):
         return SessionsNow((), keys)
     cuts = np.flatnonzero(np.diff(times) > SESSION_GAP_MS) + 1

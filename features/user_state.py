@@ -9,7 +9,8 @@ A user of 100 actions needs 1.6 KB; the tail comes when the 101st action pushes 
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from features.actions import ACTION_BYTES
 from features.history import DEFAULT_LIMIT, Appended, History
@@ -18,17 +19,17 @@ from features.sessions import NOTHING_LEFT, SessionTail, unpack_tail
 FORMAT = 1
 HEAD = struct.Struct("<BBqI")
 NO_OFFSET = -1
+NO_HISTORY = History()
 
 
 class CorruptStateError(ValueError):
     """A stored record is not one that ``UserState.pack`` wrote."""
 
 
-@dataclass(frozen=True, slots=True)
-class UserState:
+class UserState(Struct, frozen=True, gc=False):
     """A user at one offset of the source: the value that stores keep and the changelog carries."""
 
-    history: History = field(default_factory=History)
+    history: History = NO_HISTORY
     tail: SessionTail = NOTHING_LEFT
     offset: int = NO_OFFSET  # of the last action applied, in the user's source partition
     total: int = 0  # actions ever taken in, duplicates and too old ones not counted
@@ -40,9 +41,9 @@ class UserState:
         """
         appended = self.history.append(actions)
         taken = len(actions) - appended.duplicates - appended.too_old
-        tail, ended = self.tail, list[tuple[int, ...]]()
-        if appended.evicted:
-            tail, ended = tail.absorb(appended.evicted)
+        if not appended.evicted:
+            return Applied(UserState(appended.history, self.tail, last_offset, self.total + taken), appended)
+        tail, ended = self.tail.absorb(appended.evicted)
         return Applied(UserState(appended.history, tail, last_offset, self.total + taken), appended, tuple(ended))
 
     def pack(self) -> bytes:
@@ -51,13 +52,14 @@ class UserState:
         return head + self.history.packed + self.tail.pack()
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Struct, frozen=True, gc=False):
     """A state after a batch, and what the batch did."""
 
     state: UserState
     appended: Appended
-    ended: tuple[tuple[int, ...], ...]  # sessions that left the history: items of each, to be folded in order
+    ended: tuple[
+        bytes, ...
+    ] = ()  # sessions that left the history, for ``sessions.session_keys``, to be folded in order
 
 
 UNKNOWN_USER = UserState()

@@ -1,8 +1,8 @@
 """The wire: bytes to actions and requests, feeds and dead letters to bytes.
 
 The structs below are the formats; ``docs/schemas`` is generated from them. What cannot be understood raises
-``Rejected`` with a reason for machines and a sentence for people. Everything depends on the record alone, never on the worker's
-clock, so a log decodes today as it did when it was live.
+``Rejected`` with a reason for machines and a sentence for people. Everything depends on the record alone, never on the
+worker's clock, so a log decodes today as it did when it was live.
 """
 
 from base64 import b64encode
@@ -145,16 +145,17 @@ class ActionDecoder:
             event = _decode_action(value)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise _not_valid(exc, "an action") from None
-        if record.key != id_bytes(event.user_id):
-            raise _wrong_key(record, event.user_id)
+        user_id, item_id, at_ms = event.user_id, event.item_id, event.timestamp_ms
+        if record.key != (user_id.encode() if type(user_id) is str else id_bytes(user_id)):
+            raise _wrong_key(record, user_id)
         code = self._actions.get(event.action)
         if code is None:
             raise self._unknown_action(event.action)
-        if not MIN_TIME_MS <= event.timestamp_ms <= record.timestamp + MAX_AHEAD_MS:
-            raise _bad_time(event.timestamp_ms, record.timestamp)
+        if not MIN_TIME_MS <= at_ms <= record.timestamp + MAX_AHEAD_MS:
+            raise _bad_time(at_ms, record.timestamp)
         surface = self._surfaces.get(event.surface, 0) if event.surface else 0
         amount = 0 if event.value is None else value_code(event.value)
-        return pack_action(event.timestamp_ms, code, id_key(event.item_id), surface, amount)
+        return pack_action(at_ms, code, id_key(item_id), surface, amount)
 
     def _unknown_action(self, name: str) -> Rejected:
         known = ", ".join(self._actions)

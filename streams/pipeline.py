@@ -22,6 +22,7 @@ import numpy as np
 from features.actions import Vocabulary
 from features.ids import id_bytes
 from features.join import Joinable, pool
+from features.sessions import session_keys
 from features.stores.cache import UserCache
 from features.user_state import Applied, UserState
 from ranking.request import Ranking, RankingRefusedError, RankRequest
@@ -99,6 +100,9 @@ class Counters:
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
 
+Arrived = tuple[list[bytes], list[int]]  # packed actions of one user in a chunk, and their offsets
+
+
 def wall_clock_ms() -> int:
     """Give the time of day, UTC."""
     return time.time_ns() // 1_000_000
@@ -116,36 +120,36 @@ class Pipeline:
 
     def on_actions(self, records: Sequence[Record]) -> list[Outgoing]:
         """Apply a chunk of user-actions, in order of offset; give the dead letters."""
-        actions: dict[bytes, list[bytes]] = {}
-        offsets: dict[bytes, list[int]] = {}
+        arrived: dict[bytes, Arrived] = {}
         letters: list[Outgoing] = []
+        decode = self._decode_action
         for record in records:
             try:
-                action = self._decode_action(record)
+                action = decode(record)
             except Rejected as exc:
                 letters.append(self._dead_letter(record, exc.reason, str(exc)))
                 continue
-            key = record.key or b""
-            if key in actions:
-                actions[key].append(action)
-                offsets[key].append(record.offset)
+            key: bytes = record.key  # type: ignore[assignment]  # decoding has compared it with the user's id
+            user = arrived.get(key)
+            if user is None:
+                arrived[key] = ([action], [record.offset])
             else:
-                actions[key] = [action]
-                offsets[key] = [record.offset]
-        self._apply(actions, offsets)
+                user[0].append(action)
+                user[1].append(record.offset)
+        self._apply(arrived)
         return letters
 
-    def _apply(self, actions: dict[bytes, list[bytes]], offsets: dict[bytes, list[int]]) -> None:
+    def _apply(self, arrived: dict[bytes, Arrived]) -> None:
         """One look-up for all users of the chunk, one ``apply`` a user, one fold for all sessions that ended."""
         ended: dict[bytes, Applied] = {}
-        for key, state in zip(actions, self.users.get_many(list(actions)), strict=True):
-            new, at = actions[key], offsets[key]
-            if at[0] <= state.offset:
-                new = self._not_yet_applied(new, at, state.offset)
-                if not new:
+        states = self.users.get_many(list(arrived))
+        for (key, (actions, offsets)), state in zip(arrived.items(), states, strict=True):
+            if offsets[0] <= state.offset:
+                actions = self._not_yet_applied(actions, offsets, state.offset)
+                if not actions:
                     continue
-            applied = state.apply(new, at[-1])
-            self._count(len(new), applied)
+            applied = state.apply(actions, offsets[-1])
+            self._count(len(actions), applied)
             if applied.ended:
                 ended[key] = applied
             self.users.put(key, applied.state)
@@ -177,7 +181,7 @@ class Pipeline:
         states = {key: applied.state.tail.recurrent(encoder.tag, encoder.state_size) for key, applied in ended.items()}
         for turn in range(max(len(applied.ended) for applied in ended.values())):
             due = [key for key, applied in ended.items() if turn < len(applied.ended)]
-            pooled = pool([np.array(ended[key].ended[turn], np.uint64) for key in due], batch.items)
+            pooled = pool([session_keys(ended[key].ended[turn]) for key in due], batch.items)
             folded = encoder.fold(np.stack([states[key] for key in due]), pooled)
             rounded = folded.astype(np.float16).astype(np.float32)  # as stored: no matter how chunks were cut
             states.update(zip(due, rounded, strict=True))

@@ -1,0 +1,36 @@
+"""A store in memory: for tests, for replay, and to compare the one on disk with."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+
+class MemoryStore:
+    """Keeps the records of one partition's users in a dictionary; see ``base.UserStore``."""
+
+    def __init__(self) -> None:
+        self._records: dict[bytes, bytes] = {}
+        self._next_offset: int | None = None
+
+    @property
+    def next_offset(self) -> int | None:
+        """Source offset to read on from; None in a new store."""
+        return self._next_offset
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Give the records of these users in order, None for unknown ones."""
+        return [self._records.get(key) for key in keys]
+
+    def write(self, records: Mapping[bytes, bytes], next_offset: int) -> None:
+        """Put the records and the position."""
+        self._records.update(records)
+        self._next_offset = next_offset
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Go through all records, ordered by key."""
+        return iter(sorted(self._records.items()))
+
+    def size_bytes(self) -> int:
+        """Give the bytes of keys and values."""
+        return sum(len(key) + len(record) for key, record in self._records.items())
+
+    def close(self) -> None:
+        """Keep nothing open, so nothing to let go of."""

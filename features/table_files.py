@@ -1,0 +1,163 @@
+"""The files of an embedding table, and how a new version comes to be there whole or not at all.
+
+::
+
+    root/
+        CURRENT                     name of the version to read, replaced by a rename
+        000007-9c3f5a01e2d4b678/    number, then the hash of header.json; never changed once it is there
+            header.json             space, sizes, moment, checksums of the columns
+            keys.u64                (n,) sorted
+            vectors.f16             (n, d)
+            texts.utf8  texts.u64   only if some ids are texts: the texts, and where each ends; "" for an integer
+
+A killed publisher leaves a folder that nobody reads; the next publisher clears it away.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+FORMAT = 1
+CURRENT = "CURRENT"
+HEADER = "header.json"
+KEYS, VECTORS, TEXTS, TEXT_ENDS = "keys.u64", "vectors.f16", "texts.utf8", "texts.u64"
+BUILDING = ".building"
+LOCK = ".lock"
+KEPT_VERSIONS = 2  # the current one, and the one that a reader may just be opening
+
+Column = npt.NDArray[Any]
+
+
+class BrokenTableError(ValueError):
+    """A table on disk that can't be trusted; one sentence, which names the file and the remedy."""
+
+
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a version says of itself."""
+
+    format: int = FORMAT
+    space: str  # name of the vector space; only vectors of one space may be compared
+    count: int
+    dim: int
+    as_of_ms: int  # UTC: what happened until then is in the vectors
+    meta: dict[str, Any]
+    checksums: dict[str, str] = {}  # xxh3_128 of each column's file
+
+
+def current_version(root: Path) -> str:
+    """Give the name of the version to read. Raises ``BrokenTableError`` where nothing has been published."""
+    try:
+        name = (root / CURRENT).read_text().strip()
+    except OSError as exc:
+        raise BrokenTableError(f"{root / CURRENT} can't be read, so there is no table; publish one there") from exc
+    except UnicodeDecodeError as exc:
+        raise BrokenTableError(f"{root / CURRENT} is not text; publish the table again") from exc
+    if not name or "/" in name or name.startswith("."):
+        raise BrokenTableError(f"{root / CURRENT} names no version ({name!r}); publish the table again")
+    return name
+
+
+def read_header(folder: Path) -> Header:
+    """Read a version's header and check it against the folder's name, and the columns' sizes against it."""
+    path = folder / HEADER
+    try:
+        data = path.read_bytes()
+        if folder.name.partition("-")[2] != xxhash.xxh3_64_hexdigest(data):
+            raise BrokenTableError(f"{path} was changed (its hash is not in the folder's name); publish again")
+        header = msgspec.json.decode(data, type=Header)
+    except (OSError, msgspec.DecodeError) as exc:
+        raise BrokenTableError(f"{path} can't be read ({exc}); publish the table again") from exc
+    if header.format != FORMAT:
+        raise BrokenTableError(f"{path} is of format {header.format}, not {FORMAT}; publish with this version")
+    sizes = {KEYS: 8 * header.count, VECTORS: 2 * header.count * header.dim}
+    if TEXT_ENDS in header.checksums:
+        sizes[TEXT_ENDS] = 8 * header.count
+    for name, size in sizes.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size:
+            raise BrokenTableError(f"{path} does not have the {size} bytes that its header tells; publish again")
+    return header
+
+
+def map_column(path: Path, dtype: str) -> Column:
+    """Map a column's file into memory, read-only."""
+    if not path.stat().st_size:
+        return np.empty(0, dtype)
+    return np.asarray(np.memmap(path, dtype, mode="r"))
+
+
+def checksum(column: Column) -> str:
+    """Hash a column's bytes."""
+    if not column.size:  # of no bytes, there is no buffer to be had
+        return xxhash.xxh3_128_hexdigest(b"")
+    return xxhash.xxh3_128_hexdigest(memoryview(np.ascontiguousarray(column)).cast("B"))
+
+
+@contextmanager
+def publishing(root: Path) -> Iterator[None]:
+    """Hold the root against other publishers; readers are not held up."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def write_version(root: Path, header: Header, columns: Mapping[str, Column]) -> Path:
+    """Write a version and make it the current one, within ``publishing``; give its folder."""
+    building = root / BUILDING
+    shutil.rmtree(building, ignore_errors=True)  # of a publisher that was killed: we hold the lock
+    building.mkdir()
+    sums = {name: checksum(column) for name, column in columns.items()}
+    data = msgspec.json.encode(msgspec.structs.replace(header, checksums=sums))
+    for name, column in columns.items():
+        _write(building / name, memoryview(np.ascontiguousarray(column)).cast("B") if column.size else b"")
+    _write(building / HEADER, data)
+    _sync(building)
+    folder = root / f"{_next_number(root):06d}-{xxhash.xxh3_64_hexdigest(data)}"
+    building.rename(folder)
+    _sync(root)
+    _write(root / f"{CURRENT}.new", folder.name.encode() + b"\n")
+    (root / f"{CURRENT}.new").replace(root / CURRENT)
+    _sync(root)
+    _prune(root)
+    return folder
+
+
+def _versions(root: Path) -> list[Path]:
+    """Give the version folders, oldest first."""
+    return sorted(path for path in root.iterdir() if path.is_dir() and path.name.partition("-")[0].isdecimal())
+
+
+def _next_number(root: Path) -> int:
+    return max((int(path.name.partition("-")[0]) for path in _versions(root)), default=0) + 1
+
+
+def _prune(root: Path) -> None:
+    """Delete all but the newest versions; who has mapped a deleted one keeps it until he lets go."""
+    for folder in _versions(root)[:-KEPT_VERSIONS]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(path: Path, data: bytes | memoryview) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """Make renames in a folder outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from features.ids import id_key, id_keys
+from features.join import Joinable, join
+from features.schema import CONTEXT_NAMES, ModelInputs, check_inputs, random_inputs
+from features.sessions import NoSessions
+from features.user_state import UNKNOWN_USER, UserState
+from tests.builders import MORNING_MS, SIZES, MixingSessions, SomeVectors, a_state, an_action
+
+TABLES = Joinable(
+    SIZES, SomeVectors(4, missing=frozenset({id_key("lost")})), SomeVectors(2), SomeVectors(3), MixingSessions()
+)
+
+
+def joined(state: UserState, at: int = 100, candidates: tuple[str, ...] = ("x", "y")) -> ModelInputs:
+    return join(state, id_key("u1"), id_keys(candidates), MORNING_MS + 1000 * at, TABLES)
+
+
+def test_the_join_keeps_the_contract():
+    check_inputs(joined(a_state(an_action("a", 1), an_action("b", 2))), SIZES)
+
+
+def test_actions_are_seen_newest_first_with_their_ages():
+    inputs = joined(a_state(an_action("a", 1, "view"), an_action("b", 2, "save")), at=10)
+    assert inputs.action_types.tolist() == [3, 1]
+    assert inputs.action_ages_ms.tolist() == [8000, 9000]
+    assert np.array_equal(inputs.action_items, TABLES.items.look_up(id_keys(["b", "a"]))[0])
+
+
+def test_nothing_later_than_now_is_seen():
+    past, future = an_action("a", 1), an_action("b", 50)
+    assert joined(a_state(past, future), at=10).digest() == joined(a_state(past), at=10).digest()
+
+
+def test_a_user_nobody_knows_is_zeros_and_a_mask_bit_never_an_error():
+    nobody = Joinable(
+        SIZES, TABLES.items, TABLES.item_features, SomeVectors(3, frozenset({id_key("u1")})), NoSessions(2)
+    )
+    inputs = join(UNKNOWN_USER, id_key("u1"), id_keys(["x"]), MORNING_MS, nobody)
+    check_inputs(inputs, SIZES)
+    assert not inputs.user_vector.any()
+    assert inputs.context[[CONTEXT_NAMES.index("user_found"), CONTEXT_NAMES.index("any_action")]].tolist() == [0, 0]
+
+
+def test_an_unknown_item_is_zeros_and_a_mask_bit():
+    inputs = joined(a_state(an_action("lost", 1)), candidates=("lost", "x"))
+    assert inputs.candidate_features[:, -1].tolist() == [0, 1]
+    assert not inputs.candidate_items[0].any()
+    assert inputs.action_found.tolist() == [False]
+
+
+def test_equal_inputs_have_equal_digests_and_any_bit_shows():
+    one = random_inputs(SIZES, 3, 5, 4, seed=1)
+    assert one.digest() == random_inputs(SIZES, 3, 5, 4, seed=1).digest()
+    one.candidate_items[4, 3] += 1e-6
+    assert one.digest() != random_inputs(SIZES, 3, 5, 4, seed=1).digest()
+
+
+@pytest.mark.parametrize("name", ["action_items", "user_vector", "candidate_features"])
+def test_an_array_of_the_wrong_shape_is_named(name: str):
+    inputs = random_inputs(SIZES, 3, 5, 4, seed=1)
+    object.__setattr__(inputs, name, np.zeros((9, 9), np.float32))
+    with pytest.raises(ValueError, match=name):
+        check_inputs(inputs, SIZES)

@@ -1,0 +1,185 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.ids import id_key
+from features.join import session_vector
+from features.user_state import unpack_state
+from streams.pipeline import Channel
+from tests.builders import (
+    ARecord,
+    EchoRanker,
+    MixingSessions,
+    SomeServing,
+    a_pipeline,
+    a_request,
+    an_event,
+    decoded,
+    records_of,
+)
+
+
+def test_an_action_reaches_the_state_of_its_user():
+    pipeline = a_pipeline()
+    assert pipeline.on_actions([an_event("u1", "a", at=1, offset=5, surface="home", value=2.0)]) == []
+    state = pipeline.users.get(b"u1")
+    assert state.history.columns().item_keys.tolist() == [id_key("a")]
+    assert (state.offset, pipeline.counters.actions) == (5, 1)
+
+
+def test_a_request_sees_the_newest_applied_actions_also_those_not_yet_checkpointed():
+    pipeline = a_pipeline()
+    pipeline.on_actions([an_event("u1", "a", at=1)])
+    (feed,) = decoded(pipeline.on_requests([a_request("u1", at=2)]).answer())
+    assert feed["actions_used"] == 1
+
+
+def test_a_request_is_ranked_with_the_state_of_its_moment():
+    pipeline = a_pipeline()
+    pending = pipeline.on_requests([a_request("u1")])
+    pipeline.on_actions([an_event("u1", "a")])
+    (feed,) = decoded(pending.answer())
+    assert feed["actions_used"] == 0
+
+
+def test_a_redelivered_action_changes_nothing():
+    """After a kill, Kafka hands on again what was applied but not committed."""
+    events = [an_event("u1", f"i{n}", at=n, offset=n) for n in range(9)]
+    once, twice = a_pipeline(limit=4), a_pipeline(limit=4)
+    once.on_actions(events)
+    twice.on_actions(events[:6])
+    twice.on_actions(events[2:])
+    assert records_of(twice) == records_of(once)
+    assert twice.counters.redelivered == 4
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["u1", "u2", 3]), st.integers(0, 4), st.integers(0, 30), st.sampled_from(["view", "save"])
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=60)
+@given(EVENTS, st.data())
+def test_how_the_log_is_cut_into_chunks_never_shows(events: list[tuple], data: st.DataObject):
+    """Batch = single, to the byte, sessions folded included; records of a short history, so that sessions leave it."""
+    log = [an_event(user, item, 600 * at, n, kind) for n, (user, item, at, kind) in enumerate(events)]
+    whole, cut = (a_pipeline(SomeServing(MixingSessions()), limit=3) for _ in range(2))
+    whole.on_actions(log)
+    rest = log
+    while rest:
+        take = data.draw(st.integers(1, len(rest)))
+        cut.on_actions(rest[:take])
+        rest = rest[take:]
+    assert records_of(cut) == records_of(whole)
+
+
+def test_sessions_that_leave_the_history_live_on_in_the_recurrent_state():
+    """Read with a short history and folded states, or with all actions held: the same session vector, within fp16."""
+    log = [an_event("u1", f"i{n}", at=n * 1000 + n % 3, offset=n) for n in range(40)]
+    vectors = []
+    for limit in (3, 100):
+        pipeline = a_pipeline(SomeServing(MixingSessions()), limit=limit)
+        pipeline.on_actions(log)
+        pipeline.on_requests([a_request("u1", at=40_000)]).answer()
+        ranker: EchoRanker = pipeline.serving.current
+        ((_, state, now_ms),) = ranker.asked
+        vectors.append(session_vector(state, state.history.columns(), now_ms, ranker.batch))
+    assert np.abs(vectors[0]).sum() > 0.1
+    assert np.allclose(vectors[0], vectors[1], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (ARecord(b"{nonsense"), "not-json"),
+        (ARecord(b"\xff\xfe"), "not-json"),
+        (ARecord(None), "empty"),
+        (ARecord(b'{"user_id": "u1"}'), "schema"),
+        (ARecord(b'{"user_id": true, "item_id": 1, "action": "view", "timestamp_ms": 1}'), "schema"),
+        (an_event(item="x" * 300), "schema"),
+        (an_event(action="dance"), "unknown-action"),
+        (an_event(at=-2_000_000_000), "schema"),  # a negative timestamp
+        (an_event(at=-1_699_000_000), "timestamp"),  # seconds instead of milliseconds
+        (ARecord(an_event(at=90_000).value), "timestamp"),  # a day and an hour after its record
+        (an_event(value=-1), "schema"),
+        (ARecord(an_event("u1").value, key=None), "key-mismatch"),
+        (ARecord(an_event("u1").value, key=b"u2"), "key-mismatch"),
+        (ARecord(b"x" * 5_000_000), "too-large"),
+    ],
+)
+def test_a_bad_action_becomes_a_dead_letter_with_its_reason_and_place(record: ARecord, reason: str):
+    record.offset, record.partition = 17, 3
+    pipeline = a_pipeline()
+    good = an_event("u9", offset=18)
+    (outgoing,) = pipeline.on_actions([record, good])
+    (letter,) = decoded([outgoing])
+    assert outgoing.channel is Channel.DEAD_LETTERS
+    assert (letter["reason"], letter["partition"], letter["offset"]) == (reason, 3, 17)
+    assert letter["value_bytes"] == len(record.value or b"")
+    assert pipeline.counters.rejected == {reason: 1}
+    assert list(records_of(pipeline)) == [b"u9"]
+
+
+def test_a_dead_letter_of_a_huge_record_still_fits_a_broker():
+    (letter,) = a_pipeline().on_actions([ARecord(b"x" * 5_000_000)])
+    assert len(letter.value) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"candidates": list(range(10_000))}, "length <= 5000"),
+        ({"candidates": []}, "length >= 1"),
+        ({"candidates": [1], "limit": 3}, "either candidates or limit"),
+        ({"candidates": [1, 2], "groups": [1]}, "1 groups for 2 candidates"),
+        ({"candidates": [1], "max_per_group": 2}, "needs groups"),
+        ({"limit": 0}, ">= 1"),
+    ],
+)
+def test_a_bad_request_is_answered_with_its_id_and_becomes_a_dead_letter(asked: dict, says: str):
+    letter, feed = a_pipeline().on_requests([a_request("u1", **asked)]).answer()
+    assert (letter.channel, feed.channel) == (Channel.DEAD_LETTERS, Channel.FEEDS)
+    answer = json.loads(feed.value)
+    assert answer["request_id"] == "r1"
+    assert says in answer["error"]["message"]
+
+
+def test_a_request_past_its_deadline_is_refused_not_ranked():
+    (feed,) = decoded(a_pipeline().on_requests([a_request(deadline_ms=5)]).answer())
+    assert feed["error"]["reason"] == "deadline-passed"
+
+
+def test_a_request_that_meets_a_bug_is_answered_and_the_others_go_on():
+    pipeline = a_pipeline()
+    pipeline.serving.current.rank = lambda *_: 1 / 0
+    letter, feed = decoded(pipeline.on_requests([a_request()]).answer())
+    assert letter["reason"] == feed["error"]["reason"] == "internal"
+    assert "ZeroDivisionError" in letter["message"]
+
+
+@pytest.mark.parametrize("identifier", ["u1", 7, "7", "ключ", "a b/c"])
+def test_ids_come_back_as_they_came(identifier: str | int):
+    (feed,) = decoded(a_pipeline().on_requests([a_request(identifier, request_id=identifier)]).answer())
+    assert (feed["user_id"], feed["request_id"]) == (identifier, identifier)
+    assert type(feed["user_id"]) is type(identifier)
+
+
+def test_a_log_stays_readable_years_later():
+    """Whether a record is accepted depends on the record, not on the clock of who reads it."""
+    pipeline = a_pipeline()
+    pipeline.clock = lambda: 4_000_000_000_000
+    assert pipeline.on_actions([an_event()]) == []
+
+
+def test_a_changed_user_is_stored_with_the_position():
+    pipeline = a_pipeline()
+    pipeline.on_actions([an_event("u1", offset=3)])
+    pipeline.users.commit(pipeline.users.take_changes(4))
+    assert pipeline.users.store.next_offset == 4
+    assert unpack_state(dict(pipeline.users.store.items())[b"u1"]).offset == 3
