@@ -61,10 +61,12 @@ def command(
 
     \b
     Writes: user-actions (with --requests: ranking-requests)
+
     Examples:
       rankstream produce actions.parquet
       rankstream produce ratings.csv --map user_id=uid --map timestamp_ms=when --time-unit s --set action=click
       tail -f app.log | rankstream produce - --rate 500
+
     """
     kind: type[Sendable] = RankingRequest if requests else ActionEvent
     infos = msgspec.structs.fields(kind)

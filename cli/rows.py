@@ -4,7 +4,8 @@
 
     uid,item,rating,when               --map user_id=uid --map item_id=item --map timestamp_ms=when
     7,i9,5,1700000000         --->     --set action=click --time-unit s
-                                       {"user_id": "7", "item_id": "i9", "action": "click", "timestamp_ms": 1700000000000}
+
+    {"user_id": "7", "item_id": "i9", "action": "click", "timestamp_ms": 1700000000000}
 """
 
 import csv
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isnan
 from pathlib import Path
 from typing import IO, Any
 
@@ -121,4 +123,4 @@ class Shape:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value == "" or value != value  # noqa: PLR0124 - NaN is how tables say "none"
+    return value is None or value == "" or value != value

@@ -101,30 +101,20 @@ def require_topics(settings: Settings, wanted: Collection[str]) -> None:
         )
 
 
-class Producer:
-    """Sends actions and requests with the keys that bring a user's records to the worker that knows the user."""
+class RawProducer:
+    """Sends bytes to topics that exist, all of them acknowledged by every replica in sync."""
 
-    def __init__(self, settings: Settings) -> None:
-        names = TopicNames(settings.topic_prefix)
-        self._actions, self._requests = names.of(ACTIONS), names.of(REQUESTS)
-        require_topics(settings, [self._actions, self._requests])
-        self._kafka = connect(settings, KafkaProducer, acks="all", linger_ms=5, max_request_size=4 << 20)
+    def __init__(self, settings: Settings, topics: Collection[str]) -> None:
+        require_topics(settings, topics)
+        self._kafka = connect(settings, KafkaProducer, acks="all", linger_ms=0, max_request_size=4 << 20)
         self._failures: list[BaseException] = []
-        self._encode = msgspec.json.Encoder().encode
 
-    def send_action(self, event: ActionEvent) -> None:
-        """Queue one action; ``flush`` waits until the brokers have it."""
-        self._send(self._actions, event.user_id, self._encode(event))
-
-    def send_request(self, request: RankingRequest) -> None:
-        """Queue one request; ``flush`` waits until the brokers have it."""
-        self._send(self._requests, request.user_id, self._encode(request))
-
-    def _send(self, topic: str, user_id: Id, value: bytes) -> None:
+    def send(self, topic: str, key: bytes | None, value: bytes) -> None:
+        """Queue one record; ``flush`` waits until the brokers have it."""
         try:
-            self._kafka.send(topic, key=id_bytes(user_id), value=value).add_errback(self._failures.append)
+            self._kafka.send(topic, key=key, value=value).add_errback(self._failures.append)
         except KafkaError as exc:
-            raise ClientError(f"the record for user {user_id} can't be sent to {topic}: {exc}") from exc
+            raise ClientError(f"a record can't be sent to {topic}: {exc}") from exc
 
     def flush(self, timeout_s: float = 30.0) -> None:
         """Wait until the brokers have all that was sent. Raises ``ClientError`` if they don't take it."""
@@ -144,14 +134,30 @@ class Producer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
         try:
             if kind is None:
                 self.flush()
         finally:
             self.close()
+
+
+class Producer(RawProducer):
+    """Sends actions and requests with the keys that bring a user's records to the worker that knows the user."""
+
+    def __init__(self, settings: Settings) -> None:
+        names = TopicNames(settings.topic_prefix)
+        self._actions, self._requests = names.of(ACTIONS), names.of(REQUESTS)
+        super().__init__(settings, [self._actions, self._requests])
+        self._encode = msgspec.json.Encoder().encode
+
+    def send_action(self, event: ActionEvent) -> None:
+        """Queue one action."""
+        self.send(self._actions, id_bytes(event.user_id), self._encode(event))
+
+    def send_request(self, request: RankingRequest) -> None:
+        """Queue one request."""
+        self.send(self._requests, id_bytes(request.user_id), self._encode(request))
 
 
 class TopicReader:
