@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from models.datasets.base import EventLog
 
 from features.ids import Id
+from models.datasets.base import EventLog
+from streams.codec import ActionEvent
 
 POSITIVE = ("save", "click")
 
@@ -56,3 +57,10 @@ def popularity(log: EventLog, live_from: int) -> dict[Id, int]:
     """Count the actions of each item before the live part."""
     ids, counts = np.unique(log.item_ids[:live_from], return_counts=True)
     return dict(zip(ids.tolist(), counts.tolist(), strict=True))
+
+
+def events_of(log: EventLog) -> list[ActionEvent]:
+    """Give the actions of a log as the wire has them."""
+    names = (None, *log.vocabulary.actions)
+    rows = zip(log.user_ids.tolist(), log.item_ids.tolist(), log.actions.tolist(), log.times_ms.tolist(), strict=True)
+    return [ActionEvent(user, item, names[code] or "", at_ms) for user, item, code, at_ms in rows]

@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 
 from features.actions import (
     ACTION_BYTES,
+    ITEM,
     MAX_TIME_MS,
     Action,
     Vocabulary,
-    action_item,
     action_time_ms,
     columns,
     unpack_action,
@@ -31,7 +31,7 @@ def test_an_action_survives_its_16_bytes(action: Action):
     assert len(packed) == ACTION_BYTES
     assert unpack_action(packed) == action
     assert action_time_ms(packed) == action.occurred_at_ms
-    assert int.from_bytes(action_item(packed), "big") == action.item_key
+    assert int.from_bytes(packed[ITEM], "big") == action.item_key
 
 
 @given(ACTIONS, ACTIONS)
