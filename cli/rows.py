@@ -123,4 +123,4 @@ class Shape:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value == "" or value != value
+    return value is None or value == "" or (isinstance(value, float) and isnan(value))  # NaN: how tables say "none"
