@@ -45,8 +45,8 @@ def open_rows(path: Path) -> RowFile:
     ending = path.suffix.lower()
     if ending in (".parquet", ".pq"):
         return _parquet(path)
-    if ending in (".csv", ".tsv"):
-        return _csv(path, "\t" if ending == ".tsv" else ",")
+    if ending in (".csv", ".tsv", ".inter"):  # the last: RecBole's, with columns like user_id:token
+        return _csv(path, "," if ending == ".csv" else "\t")
     if ending in (".jsonl", ".ndjson", ".json"):
         return RowFile(_json_rows(path.open("rb")), None, None)
     raise Refusal(f"{path} ends with {ending or 'nothing'}; .parquet, .csv, .tsv and .jsonl can be read")

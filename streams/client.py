@@ -36,7 +36,7 @@ class ClientError(Exception):
 def kafka_options(settings: Settings) -> dict[str, Any]:
     """Give what all clients of kafka-python need: where the brokers are and how to log in."""
     options: dict[str, Any] = {
-        "bootstrap_servers": settings.bootstrap_servers.split(","),
+        "bootstrap_servers": [server.strip() for server in settings.bootstrap_servers.split(",")],
         "bootstrap_timeout_ms": BOOTSTRAP_MS,
         "security_protocol": settings.security_protocol,
         "client_id": "rankstream",
