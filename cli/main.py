@@ -5,7 +5,6 @@ A command is a file of this folder and is imported only when it is called: `rank
 
 import os
 import sys
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -49,14 +48,10 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    def main(  # type: ignore[override]  # click's overloads tell apart what is the same here
-        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
-    ) -> None:
+    def main(self, *args: Any, **extra: Any) -> None:  # type: ignore[override]  # click's returns, or does not
         """Run the command line and end the process."""
-        extra.pop("standalone_mode", None)
-        sys.exit(
-            _run(lambda: super(Commands, self).main(args, prog_name or "rankstream", standalone_mode=False, **extra))
-        )
+        extra |= {"prog_name": "rankstream", "standalone_mode": False}
+        sys.exit(_run(lambda: super(Commands, self).main(*args, **extra)))
 
 
 def _run(command: Any) -> int:
@@ -69,7 +64,7 @@ def _run(command: Any) -> int:
         return 2
     except click.UsageError as exc:
         hint = f" (see {exc.ctx.command_path} --help)" if exc.ctx else ""
-        return _say(" ".join(exc.format_message().split()).rstrip(".") + hint)
+        return _say("; ".join(exc.format_message().strip(".").split("\n\n")) + hint)
     except click.ClickException as exc:
         return _say(exc.format_message())
     except (click.Abort, KeyboardInterrupt):
