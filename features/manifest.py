@@ -112,9 +112,10 @@ def check_manifest(manifest: Manifest) -> None:
 
 
 def file_checksums(folder: Path) -> dict[str, str]:
-    """Give the sha256 of every file under ``folder`` but the manifest, by path."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
+    """Give the sha256 of every file under ``folder`` by path; not of the manifest, nor of locks and other dot files."""
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    listed = [name for name in names if name != Path(MANIFEST) and not name.name.startswith(".")]
+    return {name.as_posix(): sha256(folder / name) for name in listed}
 
 
 def sha256(path: Path) -> str:

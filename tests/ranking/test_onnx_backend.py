@@ -1,0 +1,53 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.schema import CANDIDATE_INPUTS, random_inputs
+from ranking.backends.constant import ConstantBackend
+from ranking.backends.onnx import OnnxBackend
+from tests.builders_bundle import SIZES, a_bundle, draw_weights, tiny_ranker, write_graph
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory):
+    folder = a_bundle(tmp_path_factory.mktemp("bundle"))
+    return OnnxBackend(folder / "user.onnx", folder / "candidate.onnx")
+
+
+def some_inputs(actions=5, candidates=130, seed=0):
+    return random_inputs(SIZES, actions, candidates, 4, seed)
+
+
+def only(inputs, places):
+    return replace(inputs, **{name: getattr(inputs, name)[places] for name in CANDIDATE_INPUTS})
+
+
+@pytest.mark.parametrize("actions", [0, 1, 20])
+@pytest.mark.parametrize("candidates", [0, 1, 16, 63, 64, 65, 200])
+def test_the_graphs_give_what_their_formulas_say(backend, actions, candidates):
+    inputs = some_inputs(actions, candidates)
+    probabilities = backend.score(inputs)
+    assert probabilities.shape == (candidates, 3)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, tiny_ranker(draw_weights(0), inputs), atol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 129), min_size=1, max_size=130), st.integers(0, 3))
+def test_a_score_does_not_depend_on_the_other_candidates_to_the_bit(backend, places, seed):
+    inputs = some_inputs(seed=seed)
+    assert np.array_equal(backend.score(only(inputs, places)), backend.score(inputs)[places])
+
+
+def test_a_graph_that_wants_what_nobody_gives_is_refused(tmp_path):
+    a_bundle(tmp_path)
+    write_graph(tmp_path / "user.onnx", [("Relu", ["mood"], "query", {})], {"mood": [8]}, {"query": [8]}, {})
+    with pytest.raises(ValueError, match=r"user.onnx takes mood, which nobody gives"):
+        OnnxBackend(tmp_path / "user.onnx", tmp_path / "candidate.onnx")
+
+
+def test_the_null_ranker_gives_all_candidates_the_same():
+    assert ConstantBackend((0.5, 0.25)).score(some_inputs(candidates=2)).tolist() == [[0.5, 0.25]] * 2
