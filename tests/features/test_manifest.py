@@ -16,6 +16,14 @@ def test_a_manifest_can_be_written_again_with_other_weights(tmp_path):
     assert read_manifest(tmp_path).utility["save"] == 1.0
 
 
+def test_numbers_may_be_given_as_python_has_them(tmp_path):
+    metrics = {"auc": float("nan"), "error": 5.96e-08, "sizes": (1,)}
+    given = {"utility": {"save": 3, "click": 1, "hide": -5}, "metrics": metrics}
+    written = write_manifest(tmp_path, msgspec.structs.replace(read_manifest(a_bundle(tmp_path)), **given))
+    assert read_manifest(tmp_path) == written
+    assert written.metrics == {"auc": None, "error": 5.96e-08, "sizes": [1]}
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
