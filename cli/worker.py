@@ -4,6 +4,9 @@ import click
 
 from cli.errors import Refusal, refusing
 from cli.options import settings_options
+from features.table_files import BrokenTableError
+from ranking.bundle import BundleRefusedError
+from ranking.serving import Serving
 from streams.app import create_app
 from streams.client import ClientError, connect_admin
 from streams.settings import Section, Settings
@@ -12,7 +15,7 @@ from streams.topics import TopicsRefusedError
 
 @click.command()
 @settings_options(*Section)
-@refusing(ClientError, TopicsRefusedError)
+@refusing(ClientError, TopicsRefusedError, BundleRefusedError, BrokenTableError)
 def command(settings: Settings) -> None:
     """Take actions in and answer ranking requests, until Ctrl-C or SIGTERM.
 
@@ -36,6 +39,7 @@ def command(settings: Settings) -> None:
             f"there is no bundle folder {settings.bundle}; make one with `rankstream train` and `rankstream export`, "
             "or name another with --bundle"
         )
+    serving = Serving.open(settings.bundle, settings.user_vectors)
     connect_admin(settings).close()  # says within seconds if nobody is there; Faust would try for ever
-    app = create_app(settings)
+    app = create_app(settings, serving)
     app.Worker(loglevel=settings.log_level).execute_from_commandline()
