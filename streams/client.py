@@ -25,6 +25,7 @@ BOOTSTRAP_MS = 5_000
 HANG_S = 10.0  # a TLS handshake with a listener that speaks none has no timeout of its own
 FETCH_WAIT_MS = 50  # the embedded broker's long polls do not wake when records come
 POLL_MS = 200
+NEW_TOPIC_S = 2.0  # until all brokers know a topic that was just created
 
 T = TypeVar("T")
 
@@ -81,19 +82,29 @@ def connect_admin(settings: Settings) -> Any:
     return connect(settings, KafkaAdminClient)
 
 
-def missing_topics(settings: Settings, wanted: Collection[str]) -> list[str]:
-    """Say which of these topics (full names) the cluster lacks, without creating them by asking."""
+def missing_topics(settings: Settings, wanted: Collection[str], patience_s: float = 0.0) -> list[str]:
+    """Say which of these topics (full names) the cluster lacks, without creating them by asking.
+
+    New topics take a moment until every broker knows them: ask with some patience after creating.
+    """
     admin = connect_admin(settings)
+    deadline = time.monotonic() + patience_s
     try:
-        existing = set(admin.list_topics())
+        while True:
+            existing = set(admin.list_topics())
+            missing = [name for name in wanted if name not in existing]
+            if not missing or time.monotonic() > deadline:
+                return missing
+            time.sleep(POLL_MS / 1000)
+    except KafkaError as exc:
+        raise ClientError(f"the brokers at {settings.bootstrap_servers} do not list their topics: {exc}") from exc
     finally:
         admin.close()
-    return [name for name in wanted if name not in existing]
 
 
 def require_topics(settings: Settings, wanted: Collection[str]) -> None:
     """Raise ``ClientError`` if a topic is missing."""
-    missing = missing_topics(settings, wanted)
+    missing = missing_topics(settings, wanted, NEW_TOPIC_S)
     if missing:
         raise ClientError(
             f"the cluster at {settings.bootstrap_servers} has no topic {', '.join(missing)}; "

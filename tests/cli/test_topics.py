@@ -3,7 +3,7 @@
 import pytest
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from tests.builders_cli import connected, fresh_topics, rankstream, refusal
+from tests.builders_cli import rankstream, refusal
 
 pytestmark = pytest.mark.broker
 
@@ -25,11 +25,11 @@ def test_topics_that_are_missing_are_told(bootstrap_servers):
 
 
 def test_partitions_that_do_not_fit_are_told(bootstrap_servers):
-    settings = fresh_topics(bootstrap_servers)
+    place = ["--bootstrap-servers", bootstrap_servers, "--topic-prefix", "odd."]
     admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    admin.delete_topics([f"{settings.topic_prefix}ranking-requests"])
-    admin.create_topics([NewTopic(f"{settings.topic_prefix}ranking-requests", 5, 1)])
+    admin.create_topics([NewTopic("odd.user-actions", 2, 1), NewTopic("odd.ranking-requests", 5, 1)])
     admin.close()
-    result = rankstream("topics", "describe", *connected(settings))
-    assert refusal(result).startswith("1 thing to mend")
+    result = rankstream("topics", "describe", *place)
+    assert result.exit_code == 2
     assert "5 partitions, but user-actions has 2" in " ".join(result.output.replace("│", " ").split())
+    assert "must have the same number of partitions" in refusal(rankstream("topics", "create", *place))
