@@ -243,6 +243,8 @@ def __getattr__(name: str) -> Any:
     """Make ``app`` when it is asked for, so that importing this module reads no settings and loads no model."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ranking.serving import Serving  # brings onnxruntime: not for those who only want ``create_app``
+
     settings = read_settings()
-    globals()["app"] = app = create_app(settings, open_serving(settings))
+    globals()["app"] = app = create_app(settings, Serving.open(settings.bundle, settings.user_vectors))
     return app

@@ -1,7 +1,7 @@
 """How much may wait before reading pauses.
 
-Actions are quick, so the one loop that hands chunks on may wait for them. Requests are slow; waiting for them there would
-hold the actions up too, and feeds would grow stale. So when many requests wait, only their partitions are not read.
+Actions are quick, so the one loop that hands chunks on may wait for them. Requests are slow; waiting for them there
+would hold the actions up too, and feeds would grow stale. So when many requests wait, only their partitions pause.
 """
 
 import asyncio

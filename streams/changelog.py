@@ -11,20 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from faust.types import TP
 
 from features.stores.base import UserStore
 from features.stores.cache import Changes
 from features.stores.rocksdb import POSITION
 from features.user_state import FORMAT, HEAD, CorruptStateError
-from streams.offsets import Bounds
+from streams.offsets import Bounds, reader
 from streams.outbox import Outbox
 from streams.pipeline import Record
+from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
-SEEDED_AT_ONCE = 5_000
+RECORDS_AT_ONCE = 4_000
 
 
 class RestoreError(RuntimeError):
@@ -82,32 +83,33 @@ def offset_of(packed: bytes) -> int:
     return offset
 
 
-async def restore(consumer: AIOKafkaConsumer, jobs: Sequence[Restoring], deadline_s: float) -> None:
+async def restore(settings: Settings, jobs: Sequence[Restoring]) -> None:
     """Read the changelog of all these partitions to its end, side by side. Raises ``RestoreError``."""
     todo = {TopicPartition(job.tp.topic, job.tp.partition): job for job in jobs if not job.is_done}
-    consumer.assign(list(todo))
-    for their, job in todo.items():
-        consumer.seek(their, job.bounds.begin)
-    started, progress = monotonic(), _Progress(sum(job.bounds.count for job in jobs))
-    while todo:
-        fetched = await consumer.getmany(*todo, timeout_ms=200, max_records=4_000)
-        for their, records in fetched.items():
-            todo[their].take(records)
-            progress.add(len(records))
-            await asyncio.sleep(0)  # heartbeats and other partitions
-        for their, job in list(todo.items()):
-            job.read_to = await consumer.position(their)
-            if job.is_done:
-                job.finish()
-                del todo[their]
-        progress.say(jobs)
-        if todo and monotonic() - started > deadline_s:
-            raise RestoreError(
-                f"restoring {_listed(jobs)} took more than restore_deadline_s = {deadline_s:g} s, with "
-                f"{progress.records:,} records read: raise restore_deadline_s, or give the changelog fewer records a "
-                "partition; what was read is kept"
-            )
-    progress.end(jobs)
+    progress = _Progress(jobs)
+    async with reader(settings) as consumer:
+        consumer.assign(list(todo))
+        for their, job in todo.items():
+            consumer.seek(their, job.bounds.begin)
+        while todo:
+            fetched = await consumer.getmany(*todo, timeout_ms=200, max_records=RECORDS_AT_ONCE)
+            for their, records in fetched.items():
+                todo[their].take(records)
+                progress.records += len(records)
+                await asyncio.sleep(0)  # others on this loop
+            for their, job in list(todo.items()):
+                job.read_to = await consumer.position(their)
+                if job.is_done:
+                    job.finish()
+                    del todo[their]
+            progress.say()
+            if todo and progress.seconds > settings.restore_deadline_s:
+                raise RestoreError(
+                    f"restoring {_listed(jobs)} took more than restore_deadline_s = {settings.restore_deadline_s:g} s, "
+                    f"with {progress.records:,} records read: raise restore_deadline_s, or give a worker fewer "
+                    "partitions; what was read is kept"
+                )
+    progress.end()
 
 
 async def seed(outbox: Outbox, store: UserStore, position: int) -> int:
@@ -117,7 +119,7 @@ async def seed(outbox: Outbox, store: UserStore, position: int) -> int:
     for key, record in store.items():
         batch[key] = record
         count += 1
-        if len(batch) == SEEDED_AT_ONCE:
+        if len(batch) == RECORDS_AT_ONCE:
             await outbox.log_changes(Changes(batch, 0))
             batch = {}
     await outbox.log_changes(Changes(batch, position))
@@ -127,31 +129,31 @@ async def seed(outbox: Outbox, store: UserStore, position: int) -> int:
 class _Progress:
     """Says each second how far a restore is."""
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    def __init__(self, jobs: Sequence[Restoring]) -> None:
+        self.jobs = jobs
         self.records = 0
         self._started = self._said = monotonic()
 
-    def add(self, records: int) -> None:
-        self.records += records
+    @property
+    def seconds(self) -> float:
+        """Give the time since the start."""
+        return monotonic() - self._started
 
-    def say(self, jobs: Sequence[Restoring]) -> None:
-        now = monotonic()
-        if now - self._said >= 1.0:
-            self._said = now
-            read = sum(job.read_to - job.bounds.begin for job in jobs)
-            log.info(
-                "restoring %s: %s records, %.0f %% of the changelog read, %.0f records/s",
-                _listed(jobs),
-                f"{self.records:,}",
-                100.0 * read / max(1, self.total),
-                self.records / (now - self._started),
-            )
+    def say(self) -> None:
+        """Log the progress, once a second."""
+        if monotonic() - self._said < 1.0:
+            return
+        self._said = monotonic()
+        total = sum(job.bounds.count for job in self.jobs)
+        read = sum(job.read_to - job.bounds.begin for job in self.jobs)
+        percent, rate = 100.0 * read / max(1, total), self.records / self.seconds
+        what = _listed(self.jobs)
+        log.info("restoring %s: %d records, %.0f %%, %.0f records/s", what, self.records, percent, rate)
 
-    def end(self, jobs: Sequence[Restoring]) -> None:
-        seconds = monotonic() - self._started
-        rate = self.records / max(seconds, 1e-9)
-        log.info("restored %s: %d records in %.1f s (%.0f/s)", _listed(jobs), self.records, seconds, rate)
+    def end(self) -> None:
+        """Log the whole."""
+        rate = self.records / max(self.seconds, 1e-9)
+        log.info("restored %s: %d records in %.1f s, %.0f/s", _listed(self.jobs), self.records, self.seconds, rate)
 
 
 def _listed(jobs: Sequence[Restoring]) -> str:

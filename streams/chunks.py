@@ -98,7 +98,7 @@ class ChunkSchema(faust.Schema):
         self._admit = admit
 
     def loads_key(self, app: faust.App, message: Any, **options: Any) -> None:
-        """A chunk has no key."""
+        """Give no key: a chunk has many."""
 
     def loads_value(self, app: faust.App, message: Any, **options: Any) -> Chunk:
         """Give the chunk itself."""

@@ -28,7 +28,10 @@ class Bounds:
 
 
 def reader(settings: Settings) -> AIOKafkaConsumer:
-    """Give a consumer, not started yet, that belongs to no group."""
+    """Give a consumer, not started yet, that belongs to no group.
+
+    One for each assignment: aiokafka may hang in ``stop`` after a second one, as its fetcher swallows the cancellation.
+    """
     return AIOKafkaConsumer(
         **connection_of(settings),
         enable_auto_commit=False,
@@ -38,20 +41,21 @@ def reader(settings: Settings) -> AIOKafkaConsumer:
     )
 
 
-async def bounds_of(consumer: AIOKafkaConsumer, tps: Collection[TP]) -> dict[TP, Bounds]:
-    """Give the bounds of these partitions; the consumer's assignment becomes them.
+async def bounds_of(settings: Settings, tps: Collection[TP]) -> dict[TP, Bounds]:
+    """Give the bounds of these partitions.
 
     The end is the high watermark that comes with a fetch: the embedded broker's answer to "latest" is the base of the
     last batch + 1, somewhere before the end.
     """
     theirs = {tp: TopicPartition(tp.topic, tp.partition) for tp in tps}
-    async with asyncio.timeout(ANSWER_S):
+    async with asyncio.timeout(ANSWER_S), reader(settings) as consumer:
         begins = await consumer.beginning_offsets(list(theirs.values()))
         ends = await consumer.end_offsets(list(theirs.values()))
-        consumer.assign(list(theirs.values()))
-        for tp in theirs.values():
-            consumer.seek(tp, max(begins[tp], ends[tp] - 1))
         todo = {tp for tp in theirs.values() if ends[tp] > begins[tp]}
+        if todo:
+            consumer.assign(list(todo))
+        for tp in todo:
+            consumer.seek(tp, ends[tp] - 1)
         while todo:
             await consumer.getmany(*todo, timeout_ms=100, max_records=1)
             for tp in list(todo):
@@ -62,13 +66,15 @@ async def bounds_of(consumer: AIOKafkaConsumer, tps: Collection[TP]) -> dict[TP,
     return {tp: Bounds(begins[their], ends[their]) for tp, their in theirs.items()}
 
 
-async def committed_offsets(settings: Settings) -> dict[TP, int]:
-    """Give what the group has committed, for those partitions where it has."""
+async def committed_offsets(settings: Settings, tps: Collection[TP]) -> dict[TP, int]:
+    """Give what the group has committed of these partitions, for those where it has."""
     admin = AIOKafkaAdminClient(**connection_of(settings))
     try:
         await admin.start()
         async with asyncio.timeout(ANSWER_S):
-            found = await admin.list_consumer_group_offsets(settings.app_id)
+            found = await admin.list_consumer_group_offsets(
+                settings.app_id, partitions=[TopicPartition(tp.topic, tp.partition) for tp in tps]
+            )
     finally:
         await admin.close()
     return {TP(tp.topic, tp.partition): meta.offset for tp, meta in found.items() if meta.offset >= 0}

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
@@ -22,7 +21,7 @@ from features.stores.rocksdb import RocksStore
 from streams.changelog import Restoring, restore, seed
 from streams.checkpoint import Cursor, Partition
 from streams.chunks import ReadingPlan
-from streams.offsets import Bounds, bounds_of, committed_offsets, reader
+from streams.offsets import Bounds, bounds_of, committed_offsets
 from streams.outbox import Outbox
 from streams.pipeline import Pipeline, Serves
 from streams.settings import Settings
@@ -82,18 +81,17 @@ class Ownership:
         try:
             for number in numbers:
                 stores[number] = await self._open_store(number)
-            committed = await committed_offsets(self.settings)
-            async with reader(self.settings) as consumer:
-                sources = await bounds_of(consumer, [TP(self.names.of(ACTIONS), number) for number in numbers])
-                logs = await self._bounds_of_changelog(consumer, numbers)
-                jobs = []
-                for number, store in stores.items():
-                    tp = TP(self.names.of(ACTIONS), number)
-                    self._check_position(number, store.next_offset, sources[tp], "its state folder")
-                    if number in logs and is_behind(store.next_offset, committed.get(tp), sources[tp], logs[number]):
-                        jobs.append(Restoring(TP(self.names.of(CHANGELOG), number), store, logs[number]))
-                if jobs:
-                    await restore(consumer, jobs, self.settings.restore_deadline_s)
+            committed = await committed_offsets(self.settings, self._sources_of(numbers))
+            sources = await bounds_of(self.settings, [TP(self.names.of(ACTIONS), number) for number in numbers])
+            logs = await self._bounds_of_changelog(numbers)
+            jobs = []
+            for number, store in stores.items():
+                tp = TP(self.names.of(ACTIONS), number)
+                self._check_position(number, store.next_offset, sources[tp], "its state folder")
+                if number in logs and is_behind(store.next_offset, committed.get(tp), sources[tp], logs[number]):
+                    jobs.append(Restoring(TP(self.names.of(CHANGELOG), number), store, logs[number]))
+            if jobs:
+                await restore(self.settings, jobs)
             for number, store in stores.items():
                 source = sources[TP(self.names.of(ACTIONS), number)]
                 self._check_position(number, store.next_offset, source, "the changelog")
@@ -124,10 +122,10 @@ class Ownership:
         """Give the folder of a partition's users."""
         return self.settings.state_dir / self.settings.app_id / f"{self.names.of(ACTIONS)}-{number}"
 
-    async def _bounds_of_changelog(self, consumer: Any, numbers: list[int]) -> dict[int, Bounds]:
+    async def _bounds_of_changelog(self, numbers: list[int]) -> dict[int, Bounds]:
         if not self.settings.changelog:
             return {}
-        found = await bounds_of(consumer, [TP(self.names.of(CHANGELOG), number) for number in numbers])
+        found = await bounds_of(self.settings, [TP(self.names.of(CHANGELOG), number) for number in numbers])
         return {tp.partition: bounds for tp, bounds in found.items()}
 
     def _check_position(self, number: int, position: int | None, source: Bounds, whose: str) -> None:
@@ -187,8 +185,11 @@ class Ownership:
 
     def owned_tps(self) -> list[TP]:
         """Give the source partitions of all that is open."""
-        sources = (self.names.of(ACTIONS), self.names.of(REQUESTS))
-        return [TP(topic, number) for number in self.partitions for topic in sources]
+        return self._sources_of(self.partitions)
+
+    def _sources_of(self, numbers: Collection[int]) -> list[TP]:
+        topics = (self.names.of(ACTIONS), self.names.of(REQUESTS))
+        return [TP(topic, number) for number in numbers for topic in topics]
 
     def _cursor(self, partition: Partition, tp: TP) -> Cursor | None:
         if tp.topic == self.names.of(ACTIONS):

