@@ -134,6 +134,15 @@ def _check(
     for what, (given, wanted) in widths.items():
         if given != wanted:
             raise ExportError(f"the {what} {given}, the ranker was made for {wanted}; train it again or give others")
+    if set(purpose.utility) != set(ranker.config.heads):
+        raise ExportError(
+            f"utility weighs {sorted(purpose.utility)}; wanted a weight for each head of the ranker: "
+            f"{sorted(ranker.config.heads)}"
+        )
+    for model in (ranker, hiertcn, pinnerformer):
+        for name, weight in model.named_parameters() if model else ():
+            if not weight.isfinite().all():
+                raise ExportError(f"weights {name} of {type(model).__name__} are not finite; train it again, slower")
     if folder.exists():
         raise ExportError(f"{folder} is there already; a bundle never changes: export to a new folder")
 
@@ -155,7 +164,8 @@ def _write(
     inputs = golden_inputs(ranker.config.sizes, ranker.config.transact.num_types)
     ranked = [RankerCase(one, graphs.probabilities(one)) for one in inputs]
     write_golden(folder / GOLDEN, Golden(ranked, fold_cases, encode_cases))
-    for name, table in ((ITEMS, items), (ITEM_FEATURES, item_features)):
+    tables = {ITEMS: items} | ({ITEM_FEATURES: item_features} if ranker.config.sizes.item_features else {})
+    for name, table in tables.items():
         publish(folder / name, table.ids, table.vectors, space=table.space, as_of_ms=purpose.trained_until_ms, meta={})
     return write_manifest(
         folder,

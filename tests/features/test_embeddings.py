@@ -243,6 +243,16 @@ def test_a_broken_version_is_refused_once_and_the_old_one_goes_on(tmp_path, capl
     assert "vectors.f16 of version 000002" in caplog.text
 
 
+def test_a_pointer_to_nowhere_is_refused_once_and_the_old_version_goes_on(tmp_path, caplog):
+    table = LiveTable(a_table(tmp_path, ids=[1], vectors=np.ones((1, 4))), space="items", dim=4)
+    for nonsense in (b"", b"\xff\xfe", b"000099-0000000000000000\n"):
+        (tmp_path / "CURRENT").write_bytes(nonsense)
+        table.refresh()
+        table.refresh()
+    assert value(table) == 1
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * 3
+
+
 def test_vectors_of_another_space_are_refused(tmp_path, caplog):
     table = LiveTable(a_table(tmp_path, ids=[1], space="of another model"), space="items", dim=4)
     assert value(table) is None

@@ -42,6 +42,35 @@ def test_a_score_does_not_depend_on_the_other_candidates_to_the_bit(backend, pla
     assert np.array_equal(backend.score(only(inputs, places)), backend.score(inputs)[places])
 
 
+def a_wide_backend(folder):
+    """As in a true ranker, candidates meet a matrix that is made once a request: sums that depend on their order."""
+    chance = np.random.default_rng(0)
+    shapes = {"by_action": (8, 96), "first": (11, 20), "scale": (96,), "last": (96, 3)}
+    weights = {name: chance.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    by_action = {"by_action": weights.pop("by_action")}
+    nodes = [("MatMul", ["action_items", "by_action"], "values", {})]
+    write_graph(folder / "user.onnx", nodes, {"action_items": [20, 8]}, {"values": [20, 96]}, by_action)
+    nodes = [
+        ("Concat", ["candidate_items", "candidate_features"], "together", {"axis": 1}),
+        ("MatMul", ["together", "first"], "nearness", {}),
+        ("Softmax", ["nearness"], "attention", {"axis": 1}),
+        ("MatMul", ["attention", "values"], "attended", {}),
+        ("LayerNormalization", ["attended", "scale"], "normed", {}),
+        ("MatMul", ["normed", "last"], "logits", {}),
+        ("Sigmoid", ["logits"], "probabilities", {}),
+    ]
+    inputs = {"candidate_items": ["N", 8], "candidate_features": ["N", 3], "values": [20, 96]}
+    write_graph(folder / "candidate.onnx", nodes, inputs, {"probabilities": ["N", 3]}, weights)
+    return OnnxBackend(folder / "user.onnx", folder / "candidate.onnx")
+
+
+def test_sums_add_up_alike_for_one_candidate_and_for_many(tmp_path):
+    backend, inputs = a_wide_backend(tmp_path), some_inputs(actions=20)
+    together = backend.score(inputs)
+    for count in range(1, 131):
+        assert np.array_equal(backend.score(only(inputs, range(130 - count, 130))), together[130 - count :]), count
+
+
 def test_a_graph_that_wants_what_nobody_gives_is_refused(tmp_path):
     a_bundle(tmp_path)
     write_graph(tmp_path / "user.onnx", [("Relu", ["mood"], "query", {})], {"mood": [8]}, {"query": [8]}, {})

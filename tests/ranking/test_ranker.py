@@ -126,3 +126,11 @@ def test_a_score_that_is_no_number_never_leaves(ranker):
 def test_the_null_ranker_keeps_the_order_it_was_given(ranker):
     constant = replace(ranker, backend=ConstantBackend((0.1, 0.1, 0.1)))
     assert ids(constant.rank(a_request(candidates=(3, 1, 2)), a_user(5), NOW)) == [3, 1, 2]
+
+
+def test_actions_of_types_that_the_model_does_not_know_are_left_out(ranker):
+    share = pack_action(NOW - 1_000, 5, 9, 0, 0)
+    state = a_user(5)
+    ranking = ranker.rank(a_request(), state.apply([share], 9).state, NOW)
+    assert ranking.actions_used == 1
+    assert sorted(ids(ranking)) == [1, 2, 3]
