@@ -6,7 +6,6 @@ published. Vectors are kept in half precision and handed out in float32.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -98,7 +97,15 @@ class EmbeddingTable:
 
     def ids(self, rows: Sequence[int] | Rows) -> list[Id]:
         """Give the ids of these rows as they were published, integers or texts."""
-        return [self._text(int(row)) or int(self.keys[row]) for row in rows]
+        places = np.asarray(rows, np.intp)
+        keys: list[Id] = self.keys.take(places).tolist()
+        if TEXTS not in self.columns:
+            return keys
+        ends = self.columns[TEXT_ENDS]
+        starts = np.where(places > 0, ends.take(places - 1, mode="clip"), 0).tolist()
+        text = self.columns[TEXTS].data
+        spans = zip(keys, starts, ends.take(places).tolist(), strict=True)
+        return [str(text[start:end], "utf-8") if end > start else key for key, start, end in spans]
 
     def verify(self) -> None:
         """Read every byte and compare checksums, which also brings the table into the page cache."""
@@ -113,17 +120,7 @@ class EmbeddingTable:
 
     def texts(self) -> list[str]:
         """Give each row's text id, "" for an integer."""
-        return [self._text(row) for row in range(len(self))]
-
-    def _text(self, row: int) -> str:
-        if TEXTS not in self.columns:
-            return ""
-        start = int(self._text_ends[row - 1]) if row else 0
-        return self.columns[TEXTS][start : int(self._text_ends[row])].tobytes().decode()
-
-    @cached_property
-    def _text_ends(self) -> Column:
-        return self.columns[TEXT_ENDS]
+        return [identifier if isinstance(identifier, str) else "" for identifier in self.ids(np.arange(len(self)))]
 
 
 def publish(

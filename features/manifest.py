@@ -73,8 +73,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Write ``manifest`` into the bundle with the checksums of the files that lie there; give what was written."""
-    sealed = _sealed(msgspec.structs.replace(manifest, files=file_checksums(folder)))
-    check_manifest(sealed)
+    complete = msgspec.structs.replace(manifest, files=file_checksums(folder))
+    check_manifest(complete)
+    # As it will be read: a weight of 3 is written as 3.0, and a NaN among the metrics as null.
+    sealed = _sealed(msgspec.json.decode(_encode(complete), type=Manifest))
     (folder / MANIFEST).write_bytes(_encode(sealed))
     return sealed
 

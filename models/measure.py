@@ -23,6 +23,14 @@ class Cases:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def sample(self, most: int, seed: int = 0) -> "Cases":
+        """Give at most so many cases, drawn at random."""
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:most]))
+
+    def take(self, which: Ints) -> "Cases":
+        """Give some of the cases."""
+        return Cases(self.rows[which], tuple(self.answers[n] for n in which), tuple(self.hidden[n] for n in which))
+
 
 def future_cases(
     timelines: Timelines, positives: Ints, rows: Ints, horizon_ms: int, exclude_seen: bool = True

@@ -148,11 +148,11 @@ def timelines_of(log: EventLog, catalogue: Catalogue) -> Timelines:
         actions=log.actions[order],
         times_ms=log.times_ms[order],
         surfaces=surfaces[order],
-        log_values=_log_values(log)[order],
+        log_values=log_values_of(log)[order],
     )
 
 
-def _log_values(log: EventLog) -> Floats:
+def log_values_of(log: EventLog) -> Floats:
     """Give values as a history's 8-bit code brings them back."""
     if log.values is None:
         return np.zeros(len(log), np.float32)

@@ -121,7 +121,7 @@ class _Run:
             group["lr"] = learning_rate(self.step, self.config)
         loss = draw_loss(np.random.default_rng([self.config.seed, self.step]))
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimizer.step()
         self.recent.append(loss.item())

@@ -1,7 +1,8 @@
 """A model bundle as serving trusts it: every checksum and every golden output holds, or it is refused.
 
 A worker is given a place: a bundle's folder, or a folder of bundles whose file ``CURRENT`` names one of them
-(``make_current`` writes it). Refusals are one sentence that names the file and the remedy.
+(``make_current`` writes it, once the bundle is there whole). Refusals are one sentence that names the file and the
+remedy.
 """
 
 import os
@@ -90,15 +91,18 @@ def _trusted_manifest(folder: Path) -> Manifest:
     path = folder / names.MANIFEST
     try:
         manifest = read_manifest(folder)
+        wrong = wrong_files(folder, manifest.files)
     except OSError as exc:
-        raise BundleRefusedError(f"{path} can't be read ({exc.strerror}); export a bundle there") from exc
+        raise BundleRefusedError(
+            f"{exc.filename or path} can't be read ({exc.strerror}); export a bundle there"
+        ) from exc
     except ManifestError as exc:
         raise BundleRefusedError(f"{path} is refused: {exc}; {EXPORT_AGAIN}") from exc
     for name in _needed(manifest):
         if name not in manifest.files:
             raise BundleRefusedError(f"{path} does not name {name}, which serving needs; {EXPORT_AGAIN}")
-    for wrong in wrong_files(folder, manifest.files):
-        raise BundleRefusedError(f"{folder}/{wrong}; copy the bundle again, or {EXPORT_AGAIN}")
+    if wrong:
+        raise BundleRefusedError(f"{folder}/{wrong[0]}; copy the bundle again, or {EXPORT_AGAIN}")
     return manifest
 
 

@@ -6,11 +6,12 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
 
+from features.actions import MAX_ACTION_TYPES
 from features.ids import Id, Keys, id_key, id_keys
 from features.join import Joinable, join, known_actions
 from features.schema import CONTEXT_NAMES, Floats, ModelInputs
@@ -32,6 +33,7 @@ BAD_LIMIT = "bad-limit"
 NO_RETRIEVAL = "no-retrieval"
 NO_SCORE = "no-score"
 
+ACTION_COLUMNS = ("action_types", "action_items", "action_ages_ms", "action_found")
 USER_FOUND = CONTEXT_NAMES.index("user_found")
 
 
@@ -54,6 +56,7 @@ class Ranker:
     backend: Backend
     batch: Joinable
     taste: Taste  # which action types retrieval goes by
+    num_types: int = MAX_ACTION_TYPES  # that the model was trained with
     source: CandidateSource | None = None
 
     def rank(self, request: RankRequest, state: UserState, now_ms: int) -> Ranking:
@@ -63,7 +66,9 @@ class Ranker:
         started = perf_counter()
         candidates = self._candidates(request, state, at_ms)
         found = perf_counter()
-        inputs = join(state, id_key(request.user_id), candidates.keys, at_ms, self.batch)
+        inputs = without_newer_types(
+            join(state, id_key(request.user_id), candidates.keys, at_ms, self.batch), self.num_types
+        )
         joined = perf_counter()
         probabilities = self.backend.score(inputs)
         scores = utility(probabilities, self.weights)
@@ -115,6 +120,14 @@ class Ranker:
             unknown_items=int(np.count_nonzero(inputs.candidate_features[:, -1] == 0)),
             timings_ms=timings_ms,
         )
+
+
+def without_newer_types(inputs: ModelInputs, num_types: int) -> ModelInputs:
+    """Leave out actions of types that the model does not know: a state may have met a newer bundle before."""
+    known = inputs.action_types <= num_types
+    if known.all():
+        return inputs
+    return replace(inputs, **{name: getattr(inputs, name)[known] for name in ACTION_COLUMNS})
 
 
 def check_request(request: RankRequest, now_ms: int) -> None:

@@ -46,6 +46,7 @@ class Serving:
 
     def __init__(self, served: Served, follow: "Follow | None" = None) -> None:
         self._served = served
+        self._codes = served.vocabulary  # the longest one so far: what users' states may hold
         self._follow = follow
         self._next_check = 0.0 if follow is None else follow.clock() + follow.check_every_s
         self._loading = threading.Lock()
@@ -79,12 +80,12 @@ class Serving:
         if follow and follow.clock() >= self._next_check:
             self._next_check = follow.clock() + follow.check_every_s
             if follow.has_news() and not self._loading.locked():
-                threading.Thread(target=self.reload, name="rankstream-bundle", daemon=True).start()
+                threading.Thread(target=self._catch_up, name="rankstream-bundle", daemon=True).start()
         return self._served.ranker
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Names and codes of actions; a later bundle may add names, never change a code."""
+        """Names and codes of actions; another bundle may have more or fewer names, never change a code."""
         return self._served.vocabulary
 
     @property
@@ -97,13 +98,21 @@ class Serving:
         if self._follow is None:
             return False
         with self._loading:
-            try:
-                served = self._follow.load()
-                _check_codes(self.vocabulary, served.vocabulary)
-            except BundleRefusedError as exc:
-                log.error("%s; model %s goes on", exc, self._served.ranker.model_version)
-                return False
-            self._served = served
+            return self._change_over(self._follow)
+
+    def _catch_up(self) -> None:
+        with self._loading:
+            if self._follow and self._follow.has_news():
+                self._change_over(self._follow)
+
+    def _change_over(self, follow: "Follow") -> bool:
+        try:
+            served = follow.load()
+            self._codes = _agreed(self._codes, served.vocabulary)
+        except BundleRefusedError as exc:
+            log.error("%s; model %s goes on", exc, self._served.ranker.model_version)
+            return False
+        self._served = served
         log.info("model %s serves from now on", served.ranker.model_version)
         return True
 
@@ -166,6 +175,7 @@ def ranker_of(bundle: Bundle, users: VectorTable) -> Ranker:
         backend=bundle.backend,
         batch=bundle.joinable(users),
         taste=taste_of(manifest.vocabulary, manifest.utility),
+        num_types=len(manifest.vocabulary.actions),
         source=ExactRetrieval(bundle.items),
     )
 
@@ -179,11 +189,12 @@ def taste_of(vocabulary: Vocabulary, utility: dict[str, float]) -> Taste:
     )
 
 
-def _check_codes(old: Vocabulary, new: Vocabulary) -> None:
-    """Raise ``BundleRefusedError`` if a code would change its meaning: states of users hold codes."""
+def _agreed(old: Vocabulary, new: Vocabulary) -> Vocabulary:
+    """Give the longer of two; ``BundleRefusedError`` if a code would change its meaning: users' states hold codes."""
     for what, was, becomes in (("actions", old.actions, new.actions), ("surfaces", old.surfaces, new.surfaces)):
-        if becomes[: len(was)] != was:
+        if any(before != after for before, after in zip(was, becomes, strict=False)):
             raise BundleRefusedError(
                 f"{MANIFEST} of the new bundle has the {what} {', '.join(becomes)}, but users' states were written "
                 f"with {', '.join(was)}; train with these names in this order, new ones behind them"
             )
+    return Vocabulary(max(old.actions, new.actions, key=len), max(old.surfaces, new.surfaces, key=len))

@@ -38,23 +38,28 @@ class OnnxSessionEncoder:
         """Step ``(n, H)`` states over a closed session each, ``(n, I)``; no row depends on another, to the bit."""
         new_states = np.empty_like(states)
         for start in range(0, len(states), TILE):
-            tile = slice(start, start + TILE)
-            new_states[tile] = self._fold_tile(states[tile], pooled[tile])
+            count = min(TILE, len(states) - start)
+            tile = self._fold_tile(_tile(states[start : start + count]), _tile(pooled[start : start + count]))
+            new_states[start : start + count] = tile[:count]
         return new_states
-
-    def _fold_tile(self, states: Floats, pooled: Floats) -> Floats:
-        count = len(states)
-        if count < TILE:
-            states = np.concatenate([states, np.zeros((TILE - count, states.shape[1]), np.float32)])
-            pooled = np.concatenate([pooled, np.zeros((TILE - count, pooled.shape[1]), np.float32)])
-        new_states: Floats = self._fold.run(["new_states"], {"states": states, "pooled": pooled})[0]
-        return new_states[:count]
 
     def encode(self, state: Floats, closed: Floats, opened: Floats) -> Floats:
         """Give ``(S,)`` of a state ``(H,)``, closed sessions ``(k, I)`` and the items ``(t, I)`` of the open one."""
-        state = state[None]
-        for session in closed:
-            state = self.fold(state, session[None])
+        tile, pooled = _tile(state[None]), _tile(closed[:1])
+        for session in closed:  # the user's is row 0; the other rows are nobody's
+            pooled[0] = session
+            tile = self._fold_tile(tile, pooled)
         started = np.concatenate([np.zeros((1, opened.shape[1]), np.float32), opened])
-        vector: Floats = self._encode.run(["session_vector"], {"state": state, "opened": started})[0]
+        vector: Floats = self._encode.run(["session_vector"], {"state": tile[:1], "opened": started})[0]
         return vector
+
+    def _fold_tile(self, states: Floats, pooled: Floats) -> Floats:
+        new_states: Floats = self._fold.run(["new_states"], {"states": states, "pooled": pooled})[0]
+        return new_states
+
+
+def _tile(rows: Floats) -> Floats:
+    """Fill up with rows of zeros."""
+    tile = np.zeros((TILE, rows.shape[1]), np.float32)
+    tile[: len(rows)] = rows
+    return tile

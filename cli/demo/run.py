@@ -165,8 +165,8 @@ def _summary(board: Scoreboard, path: Path, console: Console) -> None:
     for rival in (POPULAR, FROZEN):
         console.print(f"By HIT@10 the hybrid is {verdict_on(rival, board.lead(rival, board.hits))}.", highlight=False)
     console.print(
-        f"{len(board.judged):,} feeds, {board.errors} errors; produced to consumed p50 {board.latency_ms(0.5):,.0f} ms, "
-        f"p99 {board.latency_ms(0.99):,.0f} ms; {board.fresh_share():.1%} knew the newest action.",
+        f"{len(board.judged):,} feeds, {board.errors} errors; produced to consumed p50 {board.latency_ms(0.5):,.0f} "
+        f"ms, p99 {board.latency_ms(0.99):,.0f} ms; {board.fresh_share():.1%} knew the newest action.",
         highlight=False,
     )
     console.print(f"Report: {path}", highlight=False)
