@@ -22,6 +22,7 @@ from features.ids import Keys
 
 ACTION_BYTES = 16
 IDENTITY_BYTES = 14
+ITEM = slice(6, IDENTITY_BYTES)  # where the item key stands, 8 bytes, big-endian
 MAX_ACTION_TYPES = 63  # type 0 is padding
 MAX_SURFACES = 255  # surface 0 is "none, or not in the vocabulary"
 MAX_TIME_MS = (1 << 42) - 1  # May 2109
@@ -98,11 +99,6 @@ def unpack_action(packed: bytes) -> Action:
 def action_time_ms(packed: bytes) -> int:
     """Give occurred_at_ms of a packed action, nothing else decoded."""
     return int.from_bytes(packed[:6], "big") >> 6
-
-
-def action_item(packed: bytes) -> bytes:
-    """Give the 8 bytes of a packed action's item key, big-endian."""
-    return packed[6:IDENTITY_BYTES]
 
 
 def value_code(value: float | None) -> int:

@@ -49,6 +49,8 @@ class History(Struct, frozen=True, gc=False):
     def _continues_with(self, actions: Sequence[bytes]) -> bool:
         """Say whether each action is strictly newer than the one before it."""
         newest = self.packed[:IDENTITY_BYTES]
+        if len(actions) == 1:
+            return actions[0][:IDENTITY_BYTES] > newest
         for action in actions:
             identity = action[:IDENTITY_BYTES]
             if identity <= newest:
@@ -62,7 +64,9 @@ class History(Struct, frozen=True, gc=False):
         room = self.limit * ACTION_BYTES
         if len(packed) <= room:
             return Appended(History(packed, self.limit))
-        return Appended(History(packed[:room], self.limit), tuple(reversed(split(packed[room:]))))
+        leaving = packed[room:]
+        evicted = (leaving,) if len(leaving) == ACTION_BYTES else tuple(reversed(split(leaving)))
+        return Appended(History(packed[:room], self.limit), evicted)
 
     def _insert(self, actions: Sequence[bytes]) -> Appended:
         """Insert each action where it belongs, one after the other: the law itself."""

@@ -22,11 +22,12 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from features.actions import ActionColumns, action_item, action_time_ms
+from features.actions import ITEM, ActionColumns, action_time_ms
 from features.ids import Keys
 
 SESSION_GAP_MS = 30 * 60 * 1000
 MAX_SESSION_ITEMS = 20  # newest items of a session that count; the official code's limit
+ITEMS_BYTES = 8 * MAX_SESSION_ITEMS
 
 Floats = npt.NDArray[np.float32]
 
@@ -85,13 +86,14 @@ class SessionTail(Struct, frozen=True, gc=False):
 
     def absorb(self, evicted: Sequence[bytes]) -> tuple["SessionTail", list[bytes]]:
         """Take in evicted actions, oldest first; give the new tail and the items of the sessions that ended."""
-        items, last_ms, ended = self.items, self.last_ms, list[bytes]()
+        items, last_ms = self.items, self.last_ms
+        ended: list[bytes] = []
         for action in evicted:
             at_ms = action_time_ms(action)
-            if items and at_ms - last_ms > SESSION_GAP_MS:
+            if at_ms - last_ms > SESSION_GAP_MS and items:
                 ended.append(items)
                 items = b""
-            items = (items + action_item(action))[-8 * MAX_SESSION_ITEMS :]
+            items = (items + action[ITEM])[-ITEMS_BYTES:]
             last_ms = at_ms
         return SessionTail(items, last_ms, self.tag, self.state), ended
 

@@ -29,14 +29,37 @@ Name = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class Record(Protocol):
-    """One Kafka record; aiokafka's and kafka-python's ``ConsumerRecord`` are such."""
+    """One Kafka record; aiokafka's and kafka-python's ``ConsumerRecord`` are such, and ``recorded.Recorded``."""
 
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
+    @property
+    def topic(self) -> str:
+        """Topic that it came from."""
+        ...
+
+    @property
+    def partition(self) -> int:
+        """Partition that it came from."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """Its place there."""
+        ...
+
+    @property
+    def timestamp(self) -> int:
+        """When it was produced, ms, UTC."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """Its value."""
+        ...
 
 
 class Rejected(Exception):

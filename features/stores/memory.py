@@ -1,10 +1,10 @@
-"""Records in memory: the plain twin of the RocksDB store."""
+"""A store in memory: for tests, for replay, and to compare the one on disk with."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 
 class MemoryStore:
-    """A dictionary that keeps the promise of ``UserStore``; for tests, replay and examples."""
+    """Keeps the records of one partition's users in a dictionary; see ``base.UserStore``."""
 
     def __init__(self) -> None:
         self._records: dict[bytes, bytes] = {}
@@ -29,8 +29,8 @@ class MemoryStore:
         return iter(sorted(self._records.items()))
 
     def size_bytes(self) -> int:
-        """Give the bytes of all keys and records."""
+        """Give the bytes of keys and values."""
         return sum(len(key) + len(record) for key, record in self._records.items())
 
     def close(self) -> None:
-        """Do nothing: memory has no files."""
+        """Keep nothing open, so nothing to let go of."""

@@ -1,0 +1,93 @@
+"""Events a second of the pipeline alone, one core, no broker: decode, group, apply, checkpoint to RocksDB.
+
+    python -m benchmarks.pipeline [EVENTS]
+
+Prints the median of five rounds, and what a user's record takes.
+"""
+
+import gc
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import process_time
+
+from benchmarks.workload import VOCABULARY, Event, events
+from features.join import Joinable, NoVectors
+from features.schema import FeatureSizes
+from features.sessions import NoSessions
+from features.stores.cache import UserCache
+from features.stores.rocksdb import RocksStore
+from streams.pipeline import Pipeline
+
+CHUNK, CHECKPOINT = 1000, 200_000
+ROUNDS = 5
+
+
+@dataclass(slots=True)
+class Read:
+    """A record as a consumer hands it on."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+NO_TABLES = Joinable(FeatureSizes(), NoVectors(32), NoVectors(4), NoVectors(64), NoSessions(64))
+
+
+@dataclass(frozen=True)
+class StateOnly:
+    """Serving without a model: what is measured is state."""
+
+    batch: Joinable = NO_TABLES
+    vocabulary = VOCABULARY
+
+    @property
+    def current(self) -> "StateOnly":
+        """Give what the pipeline asks for its tables."""
+        return self
+
+
+def read(made: list[Event]) -> list[Read]:
+    """Give the events as records of one partition."""
+    return [Read("user-actions", 0, at, one.timestamp_ms, one.key, one.value) for at, one in enumerate(made)]
+
+
+def run(records: list[Read], folder: Path) -> tuple[float, float]:
+    """Apply all records to an empty store; give CPU seconds and bytes a user."""
+    store = RocksStore(folder)
+    pipeline = Pipeline(UserCache(store), StateOnly())  # type: ignore[arg-type]
+    begun = process_time()
+    for at in range(0, len(records), CHUNK):
+        pipeline.on_actions(records[at : at + CHUNK])
+        if at % CHECKPOINT == 0:
+            pipeline.users.commit(pipeline.users.take_changes(at + CHUNK))
+    pipeline.users.commit(pipeline.users.take_changes(len(records)))
+    took = process_time() - begun
+    sizes = [len(record) for _, record in store.items()]
+    store.close()
+    return took, sum(sizes) / len(sizes)
+
+
+def main() -> None:
+    """Measure and print."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 400_000
+    records = read(list(events(count)))
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+    rates = []
+    for _ in range(ROUNDS):
+        with tempfile.TemporaryDirectory() as folder:
+            took, bytes_a_user = run(records, Path(folder) / "db")
+            rates.append(count / took)
+    print(f"{count:,} events, {ROUNDS} rounds: median {median(rates):,.0f} events/s of CPU time")
+    print(f"({min(rates):,.0f} to {max(rates):,.0f}); {bytes_a_user:,.0f} bytes a user on average")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""``rankstream demo``: the main job on real data, from the raw log to a report, on one machine."""

@@ -1,0 +1,41 @@
+"""The rival that sees no realtime actions: the same ranker, with every user as the past left them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cli.demo.traffic import events_of
+from features.ids import Id, id_bytes
+from features.stores.cache import UserCache
+from features.stores.memory import MemoryStore
+from models.datasets.base import EventLog
+from ranking.request import RankRequest
+from ranking.serving import Serving
+from streams.pipeline import Pipeline
+from streams.recorded import recorded_actions
+from streams.settings import Settings
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Ranks in this process, with states that no longer change."""
+
+    serving: Serving
+    users: UserCache
+    newest_ms: Mapping[Id, int]  # of each user's newest action in the past
+
+    def rank(self, request: RankRequest, now_ms: int) -> list[Id]:
+        """Give the ids of the feed, best first."""
+        state = self.users.get(id_bytes(request.user_id))
+        ranking = self.serving.current.rank(request, state, now_ms)
+        return [item.item_id for item in ranking.items]
+
+
+def frozen_ranking(settings: Settings, past: EventLog) -> Frozen:
+    """Drive the past through a pipeline without a broker, and stop there."""
+    if settings.bundle is None:
+        raise ValueError("no bundle to rank with; the demo exports one first")
+    serving = Serving.open(settings.bundle, settings.user_vectors)
+    pipeline = Pipeline(UserCache(MemoryStore()), serving)
+    pipeline.on_actions(recorded_actions(events_of(past)))
+    newest = dict(zip(past.user_ids.tolist(), past.times_ms.tolist(), strict=True))  # the log is sorted: last wins
+    return Frozen(serving, pipeline.users, newest)

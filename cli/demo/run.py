@@ -1,0 +1,172 @@
+"""The demo from beginning to end: log, models, bundle, broker, worker, live traffic, report."""
+
+import asyncio
+import shlex
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from streams.broker import EmbeddedBroker
+from streams.client import FeedReader, Producer
+from streams.topics import ACTIONS, prepare_topics
+
+from cli.demo.data import find_log
+from cli.demo.frozen import frozen_ranking
+from cli.demo.live import LiveTraffic
+from cli.demo.report import verdict_on, write_report
+from cli.demo.scoreboard import FROZEN, POPULAR, Scoreboard
+from cli.demo.screen import LiveScreen, Stages, rivals_table
+from cli.demo.traffic import events_of, plan, popularity
+from cli.demo.worker import WorkerProcess, wait_applied
+from models.datasets.base import EventLog
+from models.datasets.movielens import read_movielens
+from streams.settings import Settings
+
+SESSION_TIMEOUT_S = 6.0  # the embedded broker's group joins take half of it
+BACKFILL_DEADLINE_S = 120.0
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """What a person may choose."""
+
+    folder: Path = Path("demo-run")  # everything is written below it
+    data: Path | None = None  # folder with ml-100k.inter; downloaded if None
+    requests: int = 700
+    train_fraction: float = 0.8  # of the actions, in time
+    seed: int = 7
+    partitions: int = 2
+
+
+def run_demo(config: DemoConfig, console: Console) -> Path:
+    """Run it all; give the report's path. Raises the errors of its parts, each with a sentence for people."""
+    stages = Stages(console)
+    config.folder.mkdir(parents=True, exist_ok=True)
+    with stages.stage("Read MovieLens-100K as actions: 5 stars save, 4 click, 3 view, 1-2 hide"):
+        log = read_movielens(find_log(config.data, config.folder / "data"))
+        live_from = int(config.train_fraction * len(log))
+        stages.note(f"{len(log):,} actions of {len(np.unique(log.user_ids)):,} users on {len(log.items()):,} films")
+    with stages.stage(f"Train on the first {live_from:,} actions and export a bundle"):
+        train(config, log.rows(slice(live_from)), stages)
+    return _serve(config, log, live_from, stages)
+
+
+def train(config: DemoConfig, past: EventLog, stages: Stages) -> None:
+    """Train small models on the past and write bundle and user vectors below the demo's folder."""
+    raise NotImplementedError
+
+
+def _serve(config: DemoConfig, log: EventLog, live_from: int, stages: Stages) -> Path:
+    board, facts = Scoreboard(), dict[str, Any]()
+    with EmbeddedBroker() as broker:
+        settings = _settings(config, broker.bootstrap_servers)
+        asyncio.run(prepare_topics(settings))
+        with WorkerProcess(_worker_options(settings), config.folder / "worker.log") as worker:
+            with stages.stage("Start a broker and a worker, and let the past stream in"):
+                rate = _backfill(settings, log.rows(slice(live_from)), worker)
+                facts["backfill_events_per_s"] = rate
+                stages.note(f"{live_from:,} actions produced and applied: {rate:,.0f} events/s")
+            with stages.stage(
+                f"Live: the last {len(log) - live_from:,} actions, {config.requests} feeds asked between"
+            ):
+                facts |= _live(config, settings, log, live_from, board, worker, stages.console)
+        stages.note(f"worker stopped with exit code {worker.exit_code}")
+    facts |= {"stages_s": stages.took_s, "command": shlex.join(["rankstream", *sys.argv[1:]])}
+    path = write_report(board, facts, config.folder)
+    _summary(board, path, stages.console)
+    return path
+
+
+def _settings(config: DemoConfig, servers: str) -> Settings:
+    return Settings(
+        bootstrap_servers=servers,
+        app_id="rankstream-demo",
+        partitions=config.partitions,
+        session_timeout_s=SESSION_TIMEOUT_S,
+        heartbeat_interval_s=1.0,
+        state_dir=config.folder / "state",
+        bundle=config.folder / "bundle",
+        user_vectors=config.folder / "vectors" / "users",
+    )
+
+
+def _worker_options(settings: Settings) -> list[str]:
+    names = (
+        "bootstrap_servers", "app_id", "partitions", "session_timeout_s", "heartbeat_interval_s",
+        "state_dir", "bundle", "user_vectors",
+    )  # fmt: skip
+    return [part for name in names for part in (f"--{name.replace('_', '-')}", str(getattr(settings, name)))]
+
+
+def _backfill(settings: Settings, past: EventLog, worker: WorkerProcess) -> float:
+    """Produce the past and wait until the worker has applied it; give events/s."""
+    begun = monotonic()
+    with Producer(settings) as producer:
+        for event in events_of(past):
+            producer.send_action(event)
+    topic = settings.topic_prefix + ACTIONS.name
+    servers, group = settings.bootstrap_servers, settings.app_id
+    wait_applied(servers, group, topic, len(past), worker, BACKFILL_DEADLINE_S)
+    return len(past) / (monotonic() - begun)
+
+
+def _live(
+    config: DemoConfig,
+    settings: Settings,
+    log: EventLog,
+    live_from: int,
+    board: Scoreboard,
+    worker: WorkerProcess,
+    console: Console,
+) -> dict[str, Any]:
+    """Send the live part and judge the feeds; give the facts of the report."""
+    steps = list(plan(log, live_from, config.requests, config.seed))
+    frozen = frozen_ranking(settings, log.rows(slice(live_from)))
+    begun = monotonic()
+    with Producer(settings) as producer, FeedReader(settings, from_beginning=True) as reader:
+        popular = popularity(log, live_from)
+        traffic = LiveTraffic(producer, reader, board, frozen.rank, popular, frozen.newest_ms)
+        with LiveScreen(console, len(steps)) as screen:
+
+            def show(sent: int) -> None:
+                if sent % 50 == 0 or sent == len(steps):
+                    screen.show(board, sent, folder_bytes(config.folder / "state"))
+
+            sent = traffic.run(steps, show, worker.check)
+    took = monotonic() - begun
+    return {
+        "live_actions": sent,
+        "live_events_per_s": sent / took,
+        "candidates_median": float(np.median([len(step.asks) for step in steps if step.asks])),
+        "state_bytes": folder_bytes(config.folder / "state"),
+        "users": len(np.unique(log.user_ids)),
+        "model_version": frozen.serving.current.model_version,
+    }
+
+
+def folder_bytes(folder: Path) -> int:
+    """Give what the files below a folder take; files that vanish meanwhile count nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def _summary(board: Scoreboard, path: Path, console: Console) -> None:
+    """Say in a few lines what came of it."""
+    console.print()
+    console.print(rivals_table(board))
+    for rival in (POPULAR, FROZEN):
+        console.print(f"By HIT@10 the hybrid is {verdict_on(rival, board.lead(rival, board.hits))}.", highlight=False)
+    console.print(
+        f"{len(board.judged):,} feeds, {board.errors} errors; produced to consumed p50 {board.latency_ms(0.5):,.0f} "
+        f"ms, p99 {board.latency_ms(0.99):,.0f} ms; {board.fresh_share():.1%} knew the newest action.",
+        highlight=False,
+    )
+    console.print(f"Report: {path}", highlight=False)

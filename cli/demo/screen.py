@@ -1,0 +1,86 @@
+"""What a person sees while the demo runs: stages done, the stage at work, and the figures so far."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from cli.demo.scoreboard import HYBRID, RIVALS, Scoreboard
+
+
+class Stages:
+    """Numbered stages, one line each: a bar where the length is known, the time that each took."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.took_s: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, title: str) -> Iterator[None]:
+        """Announce a stage, and say how long it took."""
+        begun = monotonic()
+        self.console.print(Text.assemble(("● ", "cyan"), (title, "bold")))
+        yield
+        self.took_s[title] = monotonic() - begun
+        self.console.print(Text(f"  done in {self.took_s[title]:.1f} s", style="dim"))
+
+    def note(self, text: str) -> None:
+        """Say one more thing of the stage at work."""
+        self.console.print(Text(f"  {text}"), highlight=False)
+
+
+def bar(console: Console) -> Progress:
+    """Give a progress bar of the demo's looks."""
+    columns = (TextColumn("  {task.description}"), BarColumn(32), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
+class LiveScreen:
+    """The figures of the live stage, drawn a few times a second."""
+
+    def __init__(self, console: Console, total_actions: int) -> None:
+        self._progress = bar(console)
+        self._task: TaskID = self._progress.add_task("live traffic", total=total_actions)
+        self._live = Live(console=console, refresh_per_second=5, transient=not console.is_terminal)
+        self._begun = monotonic()
+
+    def __enter__(self) -> "LiveScreen":
+        self._begun = monotonic()
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, board: Scoreboard, actions: int, state_bytes: int) -> None:
+        """Draw the figures as they stand."""
+        self._progress.update(self._task, completed=actions)
+        rate = actions / max(monotonic() - self._begun, 1e-9)
+        self._live.update(Group(self._progress, Panel(_figures(board, rate, state_bytes), title="live", expand=False)))
+
+
+def _figures(board: Scoreboard, rate: float, state_bytes: int) -> RenderableType:
+    wire = Table.grid(padding=(0, 2))
+    wire.add_row("events/s", f"{rate:,.0f}", "state on disk", f"{state_bytes / 1e6:,.1f} MB")
+    wire.add_row("feeds", f"{len(board.judged):,}", "errors", f"{board.errors}")
+    wire.add_row(
+        "latency p50 / p99", f"{board.latency_ms(0.5):,.0f} / {board.latency_ms(0.99):,.0f} ms",
+        "knew the newest action", f"{board.fresh_share():.1%}",
+    )  # fmt: skip
+    wire.add_row("age of newest action p50", f"{board.newest_age_ms(0.5):,.0f} ms", "", "")
+    return Group(wire, Text(), rivals_table(board))
+
+
+def rivals_table(board: Scoreboard) -> Table:
+    """Give HIT@10 and NDCG@10 so far, a row a rival."""
+    table = Table("ranked by", "HIT@10", "NDCG@10", box=None, header_style="dim", pad_edge=False)
+    for rival in RIVALS:
+        style = "bold green" if rival == HYBRID else ""
+        table.add_row(rival, f"{board.hit(rival):.3f}", f"{board.ndcg(rival):.3f}", style=style)
+    return table

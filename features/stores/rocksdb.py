@@ -1,0 +1,153 @@
+"""A store on disk: one RocksDB database a partition.
+
+Records and position are written in one batch, so that they agree after any kill: the log of a killed
+database is replayed in whole batches or not at all. It is written without fsync, which a kill of the process survives;
+a power failure sets the store back to an earlier batch, position included, and the source is read again from there.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from time import monotonic
+
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
+
+POSITION = b"\xffnext"  # no user's key: those are UTF-8, where a byte 255 never stands; sorts behind them all
+POSITION_BYTES = 8
+RETRY_S = 0.1
+
+
+class StoreRefusedError(RuntimeError):
+    """A database that can't be used; the message is one sentence and says what to do."""
+
+
+@dataclass(frozen=True)
+class RocksConfig:
+    """How a database uses memory and disk."""
+
+    block_cache_bytes: int = 256 << 20  # shared by all databases of the process
+    write_buffer_bytes: int = 32 << 20  # times three, for each database
+    max_log_bytes: int = 128 << 20  # write-ahead log to replay after a kill
+    background_jobs: int = 2
+
+
+DEFAULT_CONFIG = RocksConfig()
+
+
+class RocksStore:
+    """Keeps the records of one partition's users in a folder; see ``base.UserStore``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: RocksConfig = DEFAULT_CONFIG,
+        wait_s: float = 0.0,
+        give_up: threading.Event | None = None,
+    ) -> None:
+        """Open or create the database; wait up to ``wait_s`` for another owner to let go of it.
+
+        Raises ``StoreRefusedError`` when it stays locked (or ``give_up`` is set) or its contents are damaged.
+        """
+        self.folder = folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._db = _open(folder, _options(config), wait_s, give_up or threading.Event())
+        try:
+            self._next_offset = self._read_position()
+        except BaseException:
+            self._db.close()
+            raise
+
+    @property
+    def next_offset(self) -> int | None:
+        """Source offset to read on from; None in a new store."""
+        return self._next_offset
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Give the records of these users in order, None for unknown ones."""
+        if not keys:
+            return []
+        try:
+            found: list[bytes | None] = self._db.get(list(keys))
+        except Exception as exc:
+            raise _damaged(self.folder, exc) from exc
+        return found
+
+    def write(self, records: Mapping[bytes, bytes], next_offset: int) -> None:
+        """Put the records and the position, both or neither."""
+        batch = WriteBatch(raw_mode=True)
+        for key, record in records.items():
+            batch.put(key, record)
+        batch.put(POSITION, next_offset.to_bytes(POSITION_BYTES, "little"))
+        self._db.write(batch)
+        self._next_offset = next_offset
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Go through all records, ordered by key."""
+        for key, record in self._db.items():
+            if key != POSITION:
+                yield key, record
+
+    def size_bytes(self) -> int:
+        """Estimate what the records take, in bytes: tables on disk and what is still in memory."""
+        tables = self._db.property_int_value("rocksdb.estimate-live-data-size") or 0
+        return tables + (self._db.property_int_value("rocksdb.cur-size-all-mem-tables") or 0)
+
+    def close(self) -> None:
+        """Let go of files and lock."""
+        self._db.close()
+
+    def _read_position(self) -> int | None:
+        (raw,) = self.get_many([POSITION])
+        if raw is None:
+            return None
+        if len(raw) != POSITION_BYTES:
+            raise _damaged(self.folder, ValueError(f"its position has {len(raw)} bytes instead of {POSITION_BYTES}"))
+        return int.from_bytes(raw, "little")
+
+
+def _open(folder: Path, options: Options, wait_s: float, give_up: threading.Event) -> Rdict:
+    """Open the database, again and again while its lock is held."""
+    deadline = monotonic() + wait_s
+    while True:
+        try:
+            return Rdict(str(folder), options)
+        except Exception as exc:
+            if "lock" not in str(exc).lower():
+                raise _damaged(folder, exc) from exc
+            if monotonic() >= deadline or give_up.wait(RETRY_S):
+                raise StoreRefusedError(
+                    f"the state folder {folder} is held by another process (waited {wait_s:g} s): "
+                    "end that worker, or give this one a state folder of its own"
+                ) from exc
+
+
+def _damaged(folder: Path, exc: Exception) -> StoreRefusedError:
+    return StoreRefusedError(
+        f"the state folder {folder} can't be read ({str(exc).strip()}): "
+        "move it away and start again, and the changelog or the source refills it"
+    )
+
+
+@cache
+def _block_cache(size_bytes: int) -> Cache:
+    """Give the one cache of this size that all databases of the process share."""
+    return Cache(size_bytes)
+
+
+def _options(config: RocksConfig) -> Options:
+    table = BlockBasedOptions()
+    table.set_block_cache(_block_cache(config.block_cache_bytes))
+    table.set_bloom_filter(10, False)  # 10 bits a key: 1 % of look-ups of strangers touch the disk
+    table.set_cache_index_and_filter_blocks(True)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_block_based_table_factory(table)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_write_buffer_size(config.write_buffer_bytes)
+    options.set_max_write_buffer_number(3)
+    options.set_max_total_wal_size(config.max_log_bytes)
+    options.set_max_background_jobs(config.background_jobs)
+    options.set_keep_log_file_num(3)
+    return options

@@ -1,0 +1,250 @@
+"""The Faust application: two agents around one pipeline a partition.
+
+``faust -A streams.app worker -l info`` runs it with settings from the environment (``RANKSTREAM_...``). The agents only
+carry; what a record does is decided in ``pipeline.py``, what is safe when in ``checkpoint.py``, who owns what in
+``ownership.py``.
+"""
+
+import asyncio
+import gc
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any
+
+import faust
+from aiokafka import AIOKafkaProducer
+from faust.app.base import BootStrategy
+from faust.types import TP
+from mode import Service
+from mode.supervisors import CrashingSupervisor
+from yarl import URL
+
+from streams.backpressure import Gate, Pressure
+from streams.checkpoint import Partition, ReadAgainError
+from streams.chunks import Chunk, ChunkScheduler, ChunkSchema, ChunkTransport, ReadingPlan
+from streams.connection import connection_of, credentials_of
+from streams.ownership import Ownership
+from streams.pipeline import Outgoing, Serves
+from streams.settings import Settings, read_settings
+from streams.topics import ACTIONS, REQUESTS, TopicNames, prepare_topics
+
+log = logging.getLogger(__name__)
+
+CHUNKS_WAITING = 4  # of actions, in the agent's queue
+CHANGED_USERS = 20_000  # a partition with more makes a checkpoint before its time
+GC_THRESHOLDS = (50_000, 20, 100)  # the states are no garbage: looking for it less often gives 15 % more events/s
+BATCH_BYTES = 1 << 20
+REQUEST_BYTES = 8 << 20
+
+
+class Shell(Service):
+    """What stands between Faust and the partitions: producer, checkpoints, scoring threads, and the end of it all."""
+
+    def __init__(self, app: faust.App, settings: Settings, serving: Serves, plan: ReadingPlan) -> None:
+        super().__init__()
+        self.app = app
+        self.settings = settings
+        self.serving = serving
+        self.plan = plan
+        self.names = TopicNames(settings.topic_prefix)
+        self.actions_gate = Gate(CHUNKS_WAITING)
+        self.pressure = Pressure(settings.max_pending_requests, lambda: app.consumer, self._request_tps)
+        self.ownership: Ownership | None = None
+        self._producer: AIOKafkaProducer | None = None
+        self._scoring = ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring")
+        self._busy: dict[int, asyncio.Task[None]] = {}
+
+    # --- life
+
+    async def on_start(self) -> None:
+        """Make sure of the topics and start the producer, before Faust joins the group."""
+        created = await prepare_topics(self.settings)
+        if created:
+            log.info("created the topics %s", ", ".join(created))
+        self._producer = AIOKafkaProducer(
+            **connection_of(self.settings), acks="all", max_batch_size=BATCH_BYTES, max_request_size=REQUEST_BYTES
+        )
+        await self._producer.start()
+        self.ownership = Ownership(self.settings, self.serving, self._producer, self.plan)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+
+    async def on_stop(self) -> None:
+        """Let go of the producer; partitions are closed before (``give_back_all``)."""
+        self._scoring.shutdown(wait=False, cancel_futures=True)
+        if self._producer is not None:
+            await self._producer.stop()
+
+    @Service.task
+    async def _checkpoint_again_and_again(self) -> None:
+        while not self.should_stop:
+            await self.sleep(self.settings.commit_interval_s)
+            if not self.should_stop and not self.app.rebalancing:
+                await self._or_crash(self._owned.checkpoint(self.app.consumer._commit))
+
+    @Service.task
+    async def _watch_the_clock(self) -> None:
+        while not self.should_stop:
+            await self.sleep(min(1.0, self.settings.session_timeout_s / 4))
+            self._owned.check_alive()
+
+    # --- partitions
+
+    @property
+    def _owned(self) -> Ownership:
+        if self.ownership is None:
+            raise RuntimeError("the worker has not been started")
+        return self.ownership
+
+    async def on_rebalanced(self, *args: Any, **options: Any) -> None:
+        """Open what was assigned: after every rebalance, before the flow resumes."""
+        await self._or_crash(self._owned.take(self.app.consumer.assignment()))
+
+    async def on_revoked(self, app: faust.App, revoked: Iterable[TP], **options: Any) -> None:
+        """Close what was taken away, while the group still waits for us."""
+        await self._give_back({tp.partition for tp in revoked})
+
+    async def give_back_all(self, *args: Any, **options: Any) -> None:
+        """Close everything; Faust is about to stop."""
+        if self.ownership is not None:
+            await self._give_back(set(self.ownership.partitions))
+
+    async def _give_back(self, numbers: set[int]) -> None:
+        try:
+            await self._or_crash(self._owned.give_back(numbers, self.app.consumer._commit))
+        finally:
+            self.pressure.reset()
+
+    def positions(self, committed: dict[TP, int | None]) -> dict[TP, int]:
+        """Say where to read on."""
+        return self._owned.positions(committed)
+
+    def _request_tps(self) -> list[TP]:
+        return [tp for tp in self._owned.owned_tps() if tp.topic == self.names.of(REQUESTS)]
+
+    async def _or_crash(self, work: Awaitable[None]) -> None:
+        """End the worker for any failure: it is started again, and nothing is lost."""
+        try:
+            await work
+        except Exception as exc:
+            log.critical("the worker ends: %s: %s", type(exc).__name__, exc)
+            await self.app.crash(exc)
+
+    # --- records
+
+    async def take_in(self, chunk: Chunk) -> None:
+        """Apply a chunk of actions."""
+        partition = self._owned.partitions.get(chunk.partition)
+        if partition is not None:
+            await self._or_crash(self._take_in(partition, chunk))
+
+    async def _take_in(self, partition: Partition, chunk: Chunk) -> None:
+        await self._or_read_again(chunk, partition.take_in(chunk, self.plan.is_current))
+        if partition.num_changed > CHANGED_USERS:
+            await partition.checkpoint()
+
+    async def answer(self, chunk: Chunk) -> None:
+        """Begin to answer a chunk of requests; waits only for the one before it of the same partition."""
+        busy = self._busy.get(chunk.partition)
+        if busy is not None:
+            await asyncio.wait({busy})
+        self._busy[chunk.partition] = asyncio.create_task(self._or_crash(self._answer(chunk)))
+
+    async def _answer(self, chunk: Chunk) -> None:
+        try:
+            partition = self._owned.partitions.get(chunk.partition)
+            if partition is not None:
+                await self._or_read_again(chunk, partition.answer(chunk, self.plan.is_current, self._score))
+        finally:
+            self.pressure.answered(chunk)
+
+    async def _score(self, work: Callable[[], list[Outgoing]]) -> list[Outgoing]:
+        return await asyncio.get_running_loop().run_in_executor(self._scoring, work)
+
+    async def _or_read_again(self, chunk: Chunk, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except ReadAgainError as again:
+            self.plan.restart(chunk.tp, again.offset)
+            await self.app.consumer.seek_wait({chunk.tp: again.offset})
+
+
+class Boot(BootStrategy):
+    """Faust's order of starting, with the shell before everything: it also stops last."""
+
+    def __init__(self, app: faust.App, shell: Shell) -> None:
+        super().__init__(app)
+        self.shell = shell
+
+    def server(self) -> Iterable[Any]:
+        """Give the services of a worker in the order of their start."""
+        return chain([self.shell], super().server())
+
+
+def create_app(settings: Settings, serving: Serves) -> faust.App:
+    """Give the application; nothing is started or connected yet."""
+    names, plan = TopicNames(settings.topic_prefix), ReadingPlan()
+    app = new_app(settings, plan)
+    shell = Shell(app, settings, serving, plan)
+    app.boot_strategy = Boot(app, shell)
+    urls = [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")]
+    app.transport = ChunkTransport(urls, app, shell.positions, settings.fetch_max_wait_ms)
+    app.on_rebalance_complete.connect(shell.on_rebalanced)
+    app.on_partitions_revoked.connect(shell.on_revoked)
+    app.on_before_shutdown.connect(shell.give_back_all)
+
+    actions = app.topic(names.of(ACTIONS), schema=ChunkSchema(shell.actions_gate.admit), acks=False)
+    requests = app.topic(names.of(REQUESTS), schema=ChunkSchema(shell.pressure.admit), acks=False)
+
+    @app.agent(actions, name="remember")
+    async def remember(chunks: faust.StreamT[Chunk]) -> None:
+        shell.actions_gate.waiting = chunks.channel.queue.qsize
+        async for chunk in chunks:
+            shell.actions_gate.took_one()
+            await shell.take_in(chunk)
+
+    @app.agent(requests, name="rank")
+    async def rank(chunks: faust.StreamT[Chunk]) -> None:
+        async for chunk in chunks:
+            await shell.answer(chunk)
+
+    return app
+
+
+def new_app(settings: Settings, plan: ReadingPlan) -> faust.App:
+    """Give a Faust application with our settings and no agents."""
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    return faust.App(
+        settings.app_id,
+        broker=";".join(f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")),
+        broker_credentials=credentials_of(settings),
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=settings.heartbeat_interval_s,
+        broker_rebalance_timeout=settings.session_timeout_s,
+        broker_request_timeout=max(90.0, 2 * settings.session_timeout_s),
+        consumer_group_instance_id=settings.group_instance_id,
+        ConsumerScheduler=lambda: ChunkScheduler(plan, settings.chunk_size),
+        datadir=settings.state_dir / f".faust-{settings.app_id}",
+        topic_disable_leader=True,  # an ever-empty topic, whose fetches would hold up the others
+        topic_allow_declare=False,  # topics.py creates them
+        table_standby_replicas=1,  # chooses Faust's own assignor, which keeps partition numbers of all topics together
+        agent_supervisor=CrashingSupervisor,
+        worker_redirect_stdouts=False,
+        web_enabled=settings.web_port > 0,
+        web_port=settings.web_port or 6066,
+        web_tables_enabled=False,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    """Make ``app`` when it is asked for, so that importing this module reads no settings and loads no model."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ranking.serving import Serving  # brings onnxruntime: not for those who only want ``create_app``
+
+    settings = read_settings()
+    globals()["app"] = app = create_app(settings, Serving.open(settings.bundle, settings.user_vectors))
+    return app

@@ -1,0 +1,41 @@
+"""How clients reach the brokers: the settings in the words of aiokafka and of Faust."""
+
+import ssl
+from typing import Any
+
+from faust.auth import Credentials, SASLCredentials, SSLCredentials
+
+from streams.settings import Settings
+
+
+def connection_of(settings: Settings) -> dict[str, Any]:
+    """Give the arguments that every client of aiokafka takes."""
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers.split(","),
+        "security_protocol": settings.security_protocol,
+    }
+    if settings.security_protocol.startswith("SASL"):
+        arguments["sasl_mechanism"] = settings.sasl_mechanism
+        arguments["sasl_plain_username"] = settings.sasl_username
+        arguments["sasl_plain_password"] = settings.sasl_password
+    if settings.security_protocol.endswith("SSL"):
+        arguments["ssl_context"] = tls_of(settings)
+    return arguments
+
+
+def credentials_of(settings: Settings) -> Credentials | None:
+    """Give the same for ``faust.App(broker_credentials=...)``; None where the connection is plain."""
+    tls = tls_of(settings) if settings.security_protocol.endswith("SSL") else None
+    if settings.security_protocol.startswith("SASL"):
+        return SASLCredentials(
+            username=settings.sasl_username,
+            password=settings.sasl_password,
+            ssl_context=tls,
+            mechanism=settings.sasl_mechanism,
+        )
+    return SSLCredentials(context=tls) if tls else None
+
+
+def tls_of(settings: Settings) -> ssl.SSLContext:
+    """Give the authorities to trust; names are checked against certificates."""
+    return ssl.create_default_context(cafile=None if settings.ssl_cafile is None else str(settings.ssl_cafile))

@@ -1,0 +1,355 @@
+"""Every setting once: its default, its unit, its limits and why one would change it.
+
+A value comes from the first place that has one: a flag (``--commit-interval-s 2``), the environment
+(``RANKSTREAM_COMMIT_INTERVAL_S=2``), a file (``commit_interval_s = 2`` in ``rankstream.toml`` or the file that
+``--config`` or ``RANKSTREAM_CONFIG`` names), the default. The command line's options and
+``docs/configuration.md`` are made from the fields below.
+"""
+# ruff: noqa: RUF009 - setting() gives a dataclass field, nothing that fields could share
+
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from difflib import get_close_matches
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+ENVIRONMENT_PREFIX = "RANKSTREAM_"
+CONFIG_VARIABLE = "RANKSTREAM_CONFIG"
+DEFAULT_FILE = Path("rankstream.toml")
+TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+T = TypeVar("T")
+
+
+class SettingsError(ValueError):
+    """A setting that can't be used; the message is one sentence and names the place that it came from."""
+
+
+class Section(Enum):
+    """What a setting is about; commands offer the sections that they read."""
+
+    CONNECTION = "Connection"
+    SECURITY = "Security"
+    TOPICS = "Topics"
+    GROUP = "Consumer group"
+    STATE = "State"
+    RANKING = "Ranking"
+    OPERATION = "Operation"
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a setting besides its name, type and default."""
+
+    section: Section
+    help: str
+    unit: str = ""
+    least: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
+    secret: bool = False  # never a flag (other users see a process's flags), never printed
+
+
+def setting(
+    default: T,
+    section: Section,
+    help: str,
+    unit: str = "",
+    least: float | None = None,
+    most: float | None = None,
+    choices: tuple[str, ...] = (),
+    secret: bool = False,
+) -> T:
+    """Declare a field of ``Settings``."""
+    about = About(section, help, unit, least, most, choices, secret)
+    return field(default=default, repr=not secret, metadata={"about": about})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker, a client or a tool needs to know; immutable, checked when made."""
+
+    bootstrap_servers: str = setting(
+        "127.0.0.1:9092", Section.CONNECTION, "Kafka brokers to start from: host:port, several with commas."
+    )
+    topic_prefix: str = setting(
+        "", Section.CONNECTION, "Stands before the name of every topic, so that several systems can share a cluster."
+    )
+    security_protocol: str = setting(
+        "PLAINTEXT",
+        Section.SECURITY,
+        "How to speak to the brokers.",
+        choices=("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+    )
+    sasl_mechanism: str = setting(
+        "SCRAM-SHA-512",
+        Section.SECURITY,
+        "How to log in where security_protocol begins with SASL.",
+        choices=("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
+    )
+    sasl_username: str | None = setting(None, Section.SECURITY, "Name to log in with.")
+    sasl_password: str | None = setting(
+        None, Section.SECURITY, "Password to log in with; by environment or file only.", secret=True
+    )
+    ssl_cafile: Path | None = setting(
+        None, Section.SECURITY, "PEM file of the authorities to trust; the system's own if not given."
+    )
+    partitions: int = setting(
+        8,
+        Section.TOPICS,
+        "Partitions of topics that are created: the most workers that can share the work. Keep it: users would "
+        "land on other partitions than their state.",
+        least=1,
+        most=10_000,
+    )
+    replication_factor: int = setting(
+        1, Section.TOPICS, "Copies of topics that are created; 3 in production.", least=1, most=32_767
+    )
+    create_topics: bool = setting(
+        True, Section.TOPICS, "Create missing topics at the start; otherwise stop and name them."
+    )
+    app_id: str = setting("rankstream", Section.GROUP, "Consumer group; all workers of one system share it.")
+    group_instance_id: str | None = setting(
+        None,
+        Section.GROUP,
+        "Static membership: a name that this worker keeps over restarts and no other has. A killed worker that comes "
+        "back with it takes its partitions up at once instead of after session_timeout_s.",
+    )
+    session_timeout_s: float = setting(
+        10.0,
+        Section.GROUP,
+        "After so long without a heartbeat a worker counts as dead and others take its partitions.",
+        unit="s",
+        least=1,
+        most=1800,
+    )
+    heartbeat_interval_s: float = setting(
+        2.0, Section.GROUP, "Time between heartbeats; at most a third of session_timeout_s.", unit="s", least=0.1
+    )
+    fetch_max_wait_ms: int = setting(
+        50,
+        Section.GROUP,
+        "The longest a broker holds a fetch back when there is nothing to give. Long waits for idle partitions hold "
+        "busy ones up.",
+        unit="ms",
+        least=1,
+        most=30_000,
+    )
+    state_dir: Path = setting(
+        Path("rankstream-state"), Section.STATE, "Folder of the users' states, one database a partition."
+    )
+    changelog: bool = setting(
+        True,
+        Section.STATE,
+        "Write states to the compacted changelog topic too, so that a lost or moved partition can be restored.",
+    )
+    commit_interval_s: float = setting(
+        1.0,
+        Section.STATE,
+        "Time between checkpoints: the most work done again after a kill, and the most answers sent twice.",
+        unit="s",
+        least=0.05,
+        most=60,
+    )
+    restore_deadline_s: float = setting(
+        600.0, Section.STATE, "A restore that takes longer ends the worker with a message.", unit="s", least=1
+    )
+    history_limit: int = setting(
+        100, Section.STATE, "Newest actions kept of a user; at least what the model sees.", least=1, most=255
+    )
+    bundle: Path = setting(Path("bundle"), Section.RANKING, "Folder of the model bundle to serve.")
+    user_vectors: Path | None = setting(
+        None,
+        Section.RANKING,
+        "Folder of the batch user vectors that `rankstream embed` publishes; without it every user's is zero.",
+    )
+    scoring_threads: int = setting(
+        1, Section.RANKING, "Threads that score requests, beside the one that takes actions in.", least=1, most=256
+    )
+    max_pending_requests: int = setting(
+        1000, Section.RANKING, "Requests that may wait for scoring before reading of more pauses.", least=1
+    )
+    chunk_size: int = setting(
+        2000,
+        Section.OPERATION,
+        "Most records of one partition handled in one go: more is faster, fewer shortens the wait of a request "
+        "behind them.",
+        unit="records",
+        least=1,
+        most=100_000,
+    )
+    web_port: int = setting(0, Section.OPERATION, "Port of the worker's health page; 0 for none.", least=0, most=65_535)
+    log_level: str = setting(
+        "INFO", Section.OPERATION, "Least important messages to log.", choices=("DEBUG", "INFO", "WARNING", "ERROR")
+    )
+
+    def __post_init__(self) -> None:
+        for known in fields(self):
+            _check(known, getattr(self, known.name), known.name)
+        if self.heartbeat_interval_s * 3 > self.session_timeout_s:
+            raise SettingsError(
+                f"heartbeat_interval_s is {self.heartbeat_interval_s:g} and session_timeout_s "
+                f"{self.session_timeout_s:g}; a session must last at least three heartbeats"
+            )
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+            raise SettingsError(
+                f"security_protocol is {self.security_protocol}, which needs sasl_username and sasl_password "
+                f"(the password in the environment variable {variable('sasl_password')} or in the file)"
+            )
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Settings, and the place that each of their values came from."""
+
+    settings: Settings
+    places: dict[str, str]
+
+
+def about(known: "Field[Any]") -> About:
+    """Give what was declared about a field of ``Settings``."""
+    return cast(About, known.metadata["about"])
+
+
+def flag(name: str) -> str:
+    """Give the flag of a setting: ``--state-dir``."""
+    return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    """Give the environment variable of a setting: ``RANKSTREAM_STATE_DIR``."""
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
+def in_sections(sections: Iterable[Section]) -> list["Field[Any]"]:
+    """Give the fields of these sections, in the order of ``Settings``."""
+    wanted = set(sections)
+    return [known for known in fields(Settings) if about(known).section in wanted]
+
+
+def read_settings(
+    flags: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """Read all settings. Raises ``SettingsError``, which names the place of the value that is wrong."""
+    return read_origins(flags, environment, file).settings
+
+
+def read_origins(
+    flags: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Origins:
+    """Read all settings and say where each came from; a flag of ``None`` and an empty variable are not given."""
+    environment = os.environ if environment is None else environment
+    from_file, file_name = _read_file(file, environment)
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    for known in fields(Settings):
+        name = known.name
+        offers = (
+            (flag(name), (flags or {}).get(name)),
+            (f"the environment variable {variable(name)}", environment.get(variable(name)) or None),
+            (f"{name} in {file_name}", from_file.get(name)),
+        )
+        for place, raw in offers:
+            if raw is not None:
+                values[name] = _convert(known, raw, place)
+                places[name] = place
+                break
+    return Origins(Settings(**values), places)
+
+
+def _read_file(file: Path | None, environment: Mapping[str, str]) -> tuple[dict[str, object], str]:
+    named = file or (Path(environment[CONFIG_VARIABLE]) if environment.get(CONFIG_VARIABLE) else None)
+    path = named or DEFAULT_FILE
+    if named is None and not path.is_file():
+        return {}, str(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise SettingsError(f"the settings file {path} can't be read: {exc.strerror or exc}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"the settings file {path} is not TOML: {exc}") from exc
+    known = [each.name for each in fields(Settings)]
+    for name in values:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else "; docs/configuration.md lists all settings"
+            raise SettingsError(f"{path} sets {name!r}, which is no setting{hint}")
+    return values, str(path)
+
+
+@cache
+def kind_of(name: str) -> type:
+    """Give the type of a setting's value, ``None`` left out: str, int, float, bool or Path."""
+    hint = typing.get_type_hints(Settings)[name]
+    if isinstance(hint, types.UnionType):
+        hint = next(each for each in typing.get_args(hint) if each is not type(None))
+    return cast(type, hint)
+
+
+KIND_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+
+
+def _convert(known: "Field[Any]", raw: object, place: str) -> object:
+    kind = kind_of(known.name)
+    value = _as_kind(kind, raw)
+    if value is None:
+        shown = "that" if about(known).secret else repr(raw)
+        raise SettingsError(f"{place} is {shown}; wanted {KIND_NAMES[kind]}")
+    _check(known, value, place)
+    return value
+
+
+def _as_kind(kind: type, raw: object) -> object | None:
+    """Give the value of ``raw`` as a ``kind``, or None where it isn't one."""
+    if kind is bool:
+        if isinstance(raw, bool):
+            return raw
+        text = str(raw).strip().lower()
+        return True if text in TRUE else False if text in FALSE else None
+    if isinstance(raw, bool):
+        return None
+    if kind in (int, float):
+        try:
+            number = float(str(raw).replace("_", ""))
+        except ValueError:
+            return None
+        if kind is float:
+            return number
+        return int(number) if number.is_integer() else None
+    return cast(object, kind(raw)) if isinstance(raw, str | Path) else None
+
+
+def _check(known: "Field[Any]", value: object, place: str) -> None:
+    declared = about(known)
+    unit = f" {declared.unit}" if declared.unit else ""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        too_small = declared.least is not None and not value >= declared.least
+        too_great = declared.most is not None and not value <= declared.most
+        if too_small or too_great:
+            raise SettingsError(f"{place} is {value:g}{unit}; wanted {limits(declared)}")
+    if declared.choices and value not in declared.choices:
+        raise SettingsError(f"{place} is {value!r}; wanted one of {', '.join(declared.choices)}")
+    if known.name in ("bootstrap_servers", "app_id") and not value:
+        raise SettingsError(f"{place} is empty")
+
+
+def limits(declared: About) -> str:
+    """Say in words what values are allowed: ``1 to 60 s``."""
+    unit = f" {declared.unit}" if declared.unit else ""
+    if declared.choices:
+        return "one of " + ", ".join(declared.choices)
+    if declared.least is None:
+        return ""
+    if declared.most is None:
+        return f"at least {declared.least:,g}{unit}"
+    return f"{declared.least:,g} to {declared.most:,g}{unit}"

@@ -1,0 +1,182 @@
+r"""Every topic as data, and the admin's work: create what is missing, refuse what does not fit.
+
+::
+
+    user-actions -----\                      /---> ranked-feeds
+                       >  one worker a      <----> user-state-changelog (compacted)
+    ranking-requests -/   partition number   \---> dead-letters
+
+All have the same number of partitions, and a user's records lie at the same number in each.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError
+
+from streams.connection import connection_of
+from streams.pipeline import Channel
+from streams.settings import Settings
+
+DAY_MS = 24 * 3_600_000
+EXISTS, NOT_ALLOWED = 36, (29, 31)  # topic already exists; topic or cluster authorization failed
+MAX_BYTES = 4 << 20  # of a message: a request may name 5,000 candidates
+
+
+class TopicsRefusedError(RuntimeError):
+    """The topics are not as they must be; the message is one sentence and says what to do."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """What a topic holds and how it is kept."""
+
+    name: str  # without the prefix
+    key: str
+    value: str
+    retention_ms: int | None  # None: compacted, the last record of each key stays
+
+    @property
+    def compacted(self) -> bool:
+        """Say whether only the last record of each key is kept."""
+        return self.retention_ms is None
+
+    @property
+    def config(self) -> dict[str, str]:
+        """Give the broker's settings of the topic."""
+        if self.retention_ms is None:
+            return {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2", "segment.ms": str(DAY_MS)}
+        return {
+            "cleanup.policy": "delete",
+            "retention.ms": str(self.retention_ms),
+            "max.message.bytes": str(MAX_BYTES),
+        }
+
+
+USER = "the user's id, as text in UTF-8"
+ACTIONS = Topic("user-actions", USER, "JSON: one thing a user did to one item", 30 * DAY_MS)
+REQUESTS = Topic("ranking-requests", USER, "JSON: rank these candidates for the user", DAY_MS)
+FEEDS = Topic(Channel.FEEDS.value, USER, "JSON: the candidates in order, or why there is no answer", DAY_MS)
+DEAD_LETTERS = Topic(
+    Channel.DEAD_LETTERS.value, "as it came", "JSON: a record that was not understood, and why", 14 * DAY_MS
+)
+CHANGELOG = Topic("user-state-changelog", USER, "the user's packed state; beside them a position", None)
+ALL_TOPICS = (ACTIONS, REQUESTS, FEEDS, DEAD_LETTERS, CHANGELOG)
+COPARTITIONED = (ACTIONS, REQUESTS, CHANGELOG)
+
+
+@dataclass(frozen=True)
+class TopicNames:
+    """The names with the prefix before them."""
+
+    prefix: str = ""
+
+    def of(self, topic: Topic) -> str:
+        """Give the full name of a topic."""
+        return self.prefix + topic.name
+
+    def of_channel(self, channel: Channel) -> str:
+        """Give the full name of the topic that a channel of the pipeline stands for."""
+        return self.prefix + channel.value
+
+
+async def prepare_topics(settings: Settings, create: bool | None = None) -> list[str]:
+    """Create missing topics, check the others, give the names of those created.
+
+    ``create`` overrides ``settings.create_topics``. Raises ``TopicsRefusedError``.
+    """
+    admin = AIOKafkaAdminClient(**connection_of(settings))
+    try:
+        await admin.start()
+        names, wanted = TopicNames(settings.topic_prefix), wanted_topics(settings)
+        held = set(await admin.list_topics())
+        missing = [topic for topic in wanted if names.of(topic) not in held]
+        if missing and not (settings.create_topics if create is None else create):
+            raise _missing(missing, names, "and creating topics is switched off")
+        if missing:
+            await _create(admin, missing, settings)
+        await _check(admin, [topic for topic in wanted if topic not in missing], settings)
+        return [names.of(topic) for topic in missing]
+    except KafkaError as exc:
+        raise TopicsRefusedError(
+            f"no answer about topics from {settings.bootstrap_servers} ({type(exc).__name__}: {exc}): "
+            "is the broker running, and is bootstrap_servers its address?"
+        ) from exc
+    finally:
+        await admin.close()
+
+
+def wanted_topics(settings: Settings) -> list[Topic]:
+    """Give the topics that a worker with these settings needs."""
+    return [topic for topic in ALL_TOPICS if settings.changelog or topic is not CHANGELOG]
+
+
+async def _create(admin: AIOKafkaAdminClient, missing: list[Topic], settings: Settings) -> None:
+    names = TopicNames(settings.topic_prefix)
+    partitions = await _partitions_to_create(admin, settings)
+    new = [
+        NewTopic(names.of(topic), partitions, settings.replication_factor, topic_configs=topic.config)
+        for topic in missing
+    ]
+    answer = await admin.create_topics(new)
+    for name, code, message in ((each[0], each[1], each[2]) for each in answer.topic_errors):
+        if code in NOT_ALLOWED:
+            raise _missing(missing, names, "and this user is not allowed to create topics")
+        if code not in (0, EXISTS):
+            raise TopicsRefusedError(f"the broker did not create the topic {name}: {message or f'error {code}'}")
+
+
+async def _partitions_to_create(admin: AIOKafkaAdminClient, settings: Settings) -> int:
+    """Give the number that existing co-partitioned topics have, else the setting's."""
+    names = TopicNames(settings.topic_prefix)
+    counts = await _partition_counts(admin, [names.of(topic) for topic in COPARTITIONED])
+    return next(iter(counts.values()), settings.partitions)
+
+
+async def _partition_counts(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+    """Give the partitions of those topics that exist, without asking for others: some brokers create what is asked."""
+    held = set(await admin.list_topics())
+    known = [name for name in names if name in held]
+    described: list[dict[str, Any]] = await admin.describe_topics(known) if known else []
+    return {topic["topic"]: len(topic["partitions"]) for topic in described}
+
+
+async def _check(admin: AIOKafkaAdminClient, existing: list[Topic], settings: Settings) -> None:
+    names = TopicNames(settings.topic_prefix)
+    counts = await _partition_counts(admin, [names.of(topic) for topic in existing])
+    joined = {names.of(topic): counts[names.of(topic)] for topic in existing if topic in COPARTITIONED}
+    if len(set(joined.values())) > 1:
+        listed = ", ".join(f"{name} has {count}" for name, count in joined.items())
+        raise TopicsRefusedError(
+            f"the topics of one user must have the same number of partitions, but {listed}: create those that are "
+            "wrong anew with the number of the others"
+        )
+    if CHANGELOG in existing:
+        await _check_compacted(admin, names.of(CHANGELOG))
+
+
+async def _check_compacted(admin: AIOKafkaAdminClient, name: str) -> None:
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+    policy = _config(answers).get("cleanup.policy", "delete")
+    if "compact" not in policy or "delete" in policy:
+        raise TopicsRefusedError(
+            f"the topic {name} has cleanup.policy={policy}, so users' states would expire: set it to compact "
+            f"(kafka-configs.sh --alter --topic {name} --add-config cleanup.policy=compact)"
+        )
+
+
+def _config(answers: list[Any]) -> Mapping[str, str]:
+    """Give the settings in the answers to DescribeConfigs, by name."""
+    return {entry[0]: entry[1] or "" for answer in answers for resource in answer.resources for entry in resource[4]}
+
+
+def _missing(missing: list[Topic], names: TopicNames, why: str) -> TopicsRefusedError:
+    listed = ", ".join(names.of(topic) for topic in missing)
+    one = len(missing) == 1
+    return TopicsRefusedError(
+        f"the topic{'' if one else 's'} {listed} {'does' if one else 'do'} not exist {why}: "
+        "let somebody who may run `rankstream topics create`"
+    )

@@ -1,0 +1,86 @@
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyarrow", reason="the demo's event log needs the train extra")
+
+from cli.demo.data import NoDataError, find_log
+from cli.demo.report import figures, verdict_on, write_report
+from cli.demo.scoreboard import CHANCE, FROZEN, HYBRID, POPULAR, Judged, Scoreboard
+from cli.demo.traffic import Step, plan, popularity
+from models.datasets.base import EventLog
+from tests.builders import MORNING_MS, VOCABULARY
+
+
+def a_log(*rows: tuple[int, int, str]) -> EventLog:
+    users, items, actions = zip(*rows, strict=True)
+    codes = [VOCABULARY.action_codes[action] for action in actions]
+    return EventLog(
+        VOCABULARY, np.array(users), np.array(items), np.array(codes), MORNING_MS + 1000 * np.arange(len(rows))
+    )
+
+
+def a_judged(hybrid: int | None = 1, user: str = "u1", **more: object) -> Judged:
+    places = {HYBRID: hybrid, FROZEN: 5, POPULAR: 20}
+    known = {"candidates": 100, "history": 3, "latency_ms": 40.0, "fresh": True, "newest_age_ms": 60.0}
+    return Judged(user=user, places=places, **(known | more))
+
+
+def test_a_request_stands_before_a_positive_action_and_asks_for_all_that_is_not_met():
+    log = a_log((1, 10, "view"), (1, 11, "save"), (2, 12, "hide"), (1, 13, "save"))
+    steps = list(plan(log, live_from=2, requests=5, seed=0))
+    assert [step.asks for step in steps] == [(), (12, 13)]
+    assert steps[1] == Step(1, 13, "save", MORNING_MS + 3000, None, (12, 13))
+
+
+def test_a_film_that_was_met_is_never_asked_for():
+    log = a_log((1, 10, "view"), (1, 11, "view"), (1, 10, "save"))
+    assert [step.asks for step in plan(log, live_from=1, requests=9, seed=0)] == [(), ()]
+
+
+def test_popularity_counts_only_what_happened_before():
+    log = a_log((1, 10, "view"), (2, 10, "view"), (1, 11, "view"), (3, 11, "view"))
+    assert popularity(log, live_from=3) == {10: 2, 11: 1}
+
+
+def test_a_scoreboard_keeps_means_latencies_and_chance():
+    board = Scoreboard()
+    board.add(a_judged(hybrid=1))
+    board.add(a_judged(hybrid=None, latency_ms=80.0, fresh=False, newest_age_ms=None))
+    assert (board.hit(HYBRID), board.hit(FROZEN), board.hit(POPULAR), board.hit(CHANCE)) == (0.5, 1.0, 0.0, 0.1)
+    assert (board.latency_ms(0.5), board.fresh_share(), board.newest_age_ms(0.5)) == (60.0, 0.5, 60.0)
+    assert math.isnan(Scoreboard().hit(HYBRID))
+
+
+@pytest.mark.parametrize(
+    ("lead", "word"),
+    [
+        ((0.1, (0.02, 0.2)), "ahead of"),
+        ((-0.1, (-0.2, -0.02)), "behind"),
+        ((0.1, (-0.1, 0.2)), "not clearly different"),
+    ],
+)
+def test_a_verdict_is_only_as_sure_as_its_interval(lead: tuple[float, tuple[float, float]], word: str):
+    assert verdict_on("x", lead).startswith(word)
+
+
+def test_a_report_is_written_as_page_and_as_numbers(tmp_path):
+    pytest.importorskip("matplotlib", reason="plots need the demo extra")
+    board = Scoreboard()
+    for place in range(1, 30):
+        board.add(a_judged(hybrid=place, user=f"u{place % 7}"))
+    facts = {
+        "live_actions": 100, "candidates_median": 90, "backfill_events_per_s": 1e5, "live_events_per_s": 200,
+        "users": 7, "state_bytes": 10_000, "stages_s": {"train": 3.0}, "command": "demo", "model_version": "v",
+    }  # fmt: skip
+    path = write_report(board, facts, tmp_path)
+    assert "<svg" in path.read_text()
+    assert (tmp_path / "report.json").is_file()
+    numbers = figures(board, facts)
+    assert numbers["rivals"][HYBRID]["hit_at_10"] == pytest.approx(10 / 29)
+
+
+def test_a_folder_without_the_log_is_named(tmp_path):
+    with pytest.raises(NoDataError, match=r"ml-100k\.inter"):
+        find_log(tmp_path, tmp_path)

@@ -1,0 +1,69 @@
+"""The promise of every user store, as a suite; each store's test file runs it by subclassing."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from features.stores.base import UserStore
+
+OpenStore = Callable[[], UserStore]
+user_keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).map(str.encode)
+SHARED_BY_SUBCLASSES = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
+writes = st.lists(st.dictionaries(user_keys, st.binary(min_size=1, max_size=40), max_size=5), max_size=6)
+
+
+class UserStoreContract:
+    @pytest.fixture
+    def open_store(self, tmp_path) -> OpenStore:
+        raise NotImplementedError("give a function that opens a new, empty store at each call")
+
+    @pytest.fixture
+    def store(self, open_store):
+        store = open_store()
+        yield store
+        store.close()
+
+    def test_a_new_store_is_empty_and_has_no_position(self, store):
+        assert store.next_offset is None
+        assert list(store.items()) == []
+        assert store.get_many([b"u1", b"u2"]) == [None, None]
+
+    def test_records_come_back_in_the_order_asked_for(self, store):
+        store.write({b"u1": b"one", b"u2": b"two"}, 2)
+        assert store.get_many([b"u2", b"nobody", b"u1"]) == [b"two", None, b"one"]
+
+    def test_the_position_is_written_with_the_records(self, store):
+        store.write({b"u1": b"one"}, 17)
+        store.write({}, 40)
+        assert store.next_offset == 40
+
+    def test_asking_for_nobody_gives_nothing(self, store):
+        assert store.get_many([]) == []
+
+    def test_the_position_is_no_user(self, store):
+        store.write({b"u1": b"one"}, 1)
+        assert list(store.items()) == [(b"u1", b"one")]
+
+    def test_users_of_any_name_are_kept_apart(self, store):
+        names = ["7", "07", "\0next", "next", "\U0010ffffnext", "ÿnext", " "]
+        store.write({name.encode(): name.encode() for name in names}, 7)
+        assert store.get_many([name.encode() for name in names]) == [name.encode() for name in names]
+        assert store.next_offset == 7
+
+    def test_a_larger_store_says_so(self, store):
+        empty = store.size_bytes()
+        store.write({b"u%d" % n: b"x" * 1000 for n in range(1000)}, 1000)
+        assert store.size_bytes() - empty > 500_000
+
+    @given(writes=writes)
+    @settings(max_examples=25, deadline=None, suppress_health_check=SHARED_BY_SUBCLASSES)
+    def test_the_store_is_the_dictionary_of_all_writes(self, open_store, writes):
+        store, held = open_store(), {}
+        for number, records in enumerate(writes, start=1):
+            store.write(records, number)
+            held |= records
+        assert list(store.items()) == sorted(held.items())
+        assert store.next_offset == (len(writes) or None)
+        store.close()

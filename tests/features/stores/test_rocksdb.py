@@ -1,0 +1,99 @@
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from features.stores.rocksdb import RocksStore, StoreRefusedError
+from tests.contracts.user_store import UserStoreContract
+
+
+class TestRocksStore(UserStoreContract):
+    @pytest.fixture
+    def open_store(self, tmp_path):
+        numbers = itertools.count()
+        return lambda: RocksStore(tmp_path / "state" / f"users-{next(numbers)}")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "users-0"
+
+
+def test_what_was_written_is_there_after_reopening(folder):
+    store = RocksStore(folder)
+    store.write({b"u1": b"one"}, 5)
+    store.close()
+    again = RocksStore(folder)
+    assert (again.get_many([b"u1"]), again.next_offset) == ([b"one"], 5)
+    again.close()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from features.stores.rocksdb import RocksStore
+store = RocksStore(Path(sys.argv[1]))
+for n in range(1, 10**9):
+    store.write({b"u%d" % user: n.to_bytes(8, "little") for user in range(50)}, n)
+    if n == 200: print("going", flush=True)
+"""
+
+
+def test_records_and_position_agree_after_a_kill(folder):
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE)
+    assert writer.stdout.readline() == b"going\n"
+    time.sleep(0.05)
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    store = RocksStore(folder)
+    written = {int.from_bytes(record, "little") for _, record in store.items()}
+    assert written == {store.next_offset}
+    assert store.next_offset >= 200
+    store.close()
+
+
+def test_a_locked_folder_is_refused_with_its_name_and_a_remedy(folder):
+    owner = RocksStore(folder)
+    with pytest.raises(StoreRefusedError, match=rf"{folder} is held by another process .* end that worker"):
+        RocksStore(folder, wait_s=0.2)
+    owner.close()
+
+
+def test_a_new_owner_waits_until_the_old_one_lets_go(folder):
+    owner = RocksStore(folder)
+    owner.write({b"u1": b"one"}, 1)
+    threading.Timer(0.3, owner.close).start()
+    heir = RocksStore(folder, wait_s=10)
+    assert heir.next_offset == 1
+    heir.close()
+
+
+def test_waiting_ends_when_told_to(folder):
+    owner, give_up = RocksStore(folder), threading.Event()
+    threading.Timer(0.2, give_up.set).start()
+    with pytest.raises(StoreRefusedError):
+        RocksStore(folder, wait_s=60, give_up=give_up)
+    owner.close()
+
+
+def test_a_damaged_folder_is_refused_with_its_name_and_a_remedy(folder):
+    store = RocksStore(folder)
+    store.write({b"u1": b"one"}, 1)
+    store.close()
+    manifest = next(folder.glob("MANIFEST-*"))
+    os.truncate(manifest, 7)
+    with pytest.raises(StoreRefusedError, match=rf"{folder} can't be read .*: move it away"):
+        RocksStore(folder)
+
+
+def test_a_damaged_position_is_refused(folder):
+    store = RocksStore(folder)
+    store._db[b"\xffnext"] = b"short"
+    store.close()
+    with pytest.raises(StoreRefusedError, match="position has 5 bytes"):
+        RocksStore(folder)

@@ -1,0 +1,246 @@
+"""What the tests with a broker are made of: topics of their own, a log of events, worker processes, final accounts."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from aiokafka import TopicPartition
+from faust.types import TP
+from kafka import KafkaProducer
+
+from features.stores.cache import UserCache
+from features.stores.memory import MemoryStore
+from features.stores.rocksdb import RocksStore
+from streams.offsets import Bounds, bounds_of, committed_offsets, reader
+from streams.pipeline import Pipeline
+from streams.settings import Settings, variable
+from streams.topics import ACTIONS, CHANGELOG, DEAD_LETTERS, FEEDS, REQUESTS, Topic, TopicNames, prepare_topics
+from tests.builders import MORNING_MS, MixingSessions, SomeServing
+
+ROOT = Path(__file__).parents[2]
+PARTITIONS = 4
+READY = "Worker ready"
+
+
+def wait_until(true: Callable[[], Any], what: str, timeout_s: float = 60.0, every_s: float = 0.05) -> Any:
+    """Wait until ``true()`` is, and give it."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        answer = true()
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain until {what}"
+        time.sleep(every_s)
+
+
+class Worker:
+    """A worker process; its log tells what it does."""
+
+    def __init__(self, settings: Settings, log: Path, **environment: str) -> None:
+        self.settings = settings
+        self.log_path = log
+        given = {variable(one.name): getattr(settings, one.name) for one in fields(settings)}
+        texts = {name: str(value) for name, value in given.items() if value is not None}
+        self.started_at = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "tests" / "kafka" / "worker.py")],
+            env={**os.environ, "PYTHONPATH": str(ROOT), **texts, **environment},
+            stdout=log.open("ab"),
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+        )
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    @property
+    def times_ready(self) -> int:
+        """How many rebalances it has come through."""
+        return self.log.count(READY)
+
+    def wait_ready(self, times: int = 1, timeout_s: float = 60.0) -> float:
+        """Wait until it works; give the seconds since its start."""
+
+        def is_ready() -> bool:
+            assert self.process.poll() is None, f"the worker ended with {self.process.returncode}: {self.log[-3000:]}"
+            return self.times_ready >= times
+
+        wait_until(is_ready, f"the worker is ready {times} times: {self.log[-3000:]}", timeout_s)
+        return time.monotonic() - self.started_at
+
+    def kill(self) -> None:
+        """End it with kill -9."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def terminate(self, timeout_s: float = 30.0) -> int:
+        """End it with SIGTERM; give the exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(timeout_s)
+
+
+class Bench:
+    """One system under test: topics of a random prefix, a group, state folders, workers."""
+
+    def __init__(self, bootstrap_servers: str, folder: Path, partitions: int = PARTITIONS) -> None:
+        name = f"t{uuid4().hex[:8]}"
+        self.folder = folder
+        self.settings = Settings(
+            bootstrap_servers=bootstrap_servers,
+            app_id=name,
+            topic_prefix=f"{name}.",
+            partitions=partitions,
+            session_timeout_s=6.0,
+            heartbeat_interval_s=1.0,
+            commit_interval_s=0.5,
+            state_dir=folder / "state",
+            chunk_size=100,
+        )
+        self.names = TopicNames(self.settings.topic_prefix)
+        self.workers: list[Worker] = []
+        self._producer: KafkaProducer | None = None
+
+    def close(self) -> None:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.kill()
+        if self._producer is not None:
+            self._producer.close()
+
+    # --- topics and records
+
+    def create_topics(self) -> None:
+        asyncio.run(prepare_topics(self.settings))
+
+    @property
+    def producer(self) -> KafkaProducer:
+        if self._producer is None:
+            self._producer = KafkaProducer(bootstrap_servers=self.settings.bootstrap_servers, linger_ms=20)
+        return self._producer
+
+    def send(self, topic: Topic, key: bytes, value: bytes) -> None:
+        self.producer.send(self.names.of(topic), value, key)
+
+    def send_actions(self, count: int, users: int = 150, bad_every: int = 0, start: int = 0) -> None:
+        """Send actions of many users, with sessions that end and, now and then, one that makes no sense."""
+        for number in range(start, start + count):
+            user = f"u{number * 7919 % users}"
+            at_ms = MORNING_MS + number * 400
+            event = {"user_id": user, "item_id": number % 700, "action": "view", "timestamp_ms": at_ms}
+            bad = bad_every and number % bad_every == 0
+            self.send(ACTIONS, user.encode(), b"not JSON" if bad else json.dumps(event).encode())
+        self.producer.flush()
+
+    def send_requests(self, count: int, users: int = 150, start: int = 0) -> None:
+        for number in range(start, start + count):
+            user = f"u{number % users}"
+            request = {"request_id": f"r{number}", "user_id": user, "limit": 3}
+            self.send(REQUESTS, user.encode(), json.dumps(request).encode())
+        self.producer.flush()
+
+    def tps(self, *topics: Topic) -> list[TP]:
+        return [TP(self.names.of(topic), number) for topic in topics for number in range(self.settings.partitions)]
+
+    def bounds(self, *topics: Topic) -> dict[TP, Bounds]:
+        return asyncio.run(bounds_of(self.settings, self.tps(*topics)))
+
+    def read(self, topic: Topic) -> list[Any]:
+        """Give all records of a topic, by partition and offset."""
+        return asyncio.run(self._read(topic))
+
+    async def _read(self, topic: Topic) -> list[Any]:
+        records: list[Any] = []
+        for tp, bounds in (await bounds_of(self.settings, self.tps(topic))).items():
+            if not bounds.count:
+                continue
+            async with reader(self.settings) as consumer:
+                theirs = TopicPartition(tp.topic, tp.partition)
+                consumer.assign([theirs])
+                consumer.seek(theirs, bounds.begin)
+                while await consumer.position(theirs) < bounds.end:
+                    for found in (await consumer.getmany(theirs, timeout_ms=200)).values():
+                        records += found
+        return records
+
+    # --- workers
+
+    def worker(self, name: str = "A", state: str = "state", static: bool = False, **environment: str) -> Worker:
+        """Start a worker with this state folder."""
+        settings = replace(
+            self.settings, state_dir=self.folder / state, group_instance_id=f"worker-{name}" if static else None
+        )
+        log = self.folder / f"{name}-{len(self.workers)}.log"
+        self.workers.append(Worker(settings, log, **environment))
+        return self.workers[-1]
+
+    def committed(self, *topics: Topic) -> int:
+        """Give how many records of these topics the group has done with."""
+        offsets = asyncio.run(committed_offsets(self.settings, self.tps(*(topics or (ACTIONS, REQUESTS)))))
+        return sum(offsets.values())
+
+    def wait_committed(self, records: int, *topics: Topic, timeout_s: float = 60.0) -> int:
+        """Wait until the group has done with so many; give how many it has."""
+        said = lambda: "".join(worker.log[-2500:] for worker in self.workers[-2:])  # noqa: E731
+        try:
+            return int(wait_until(lambda: (n := self.committed(*topics)) >= records and n, "", timeout_s))
+        except AssertionError:
+            raise AssertionError(f"{self.committed(*topics)} of {records} committed: {said()}") from None
+
+    # --- accounts
+
+    def states(self, *states: str) -> dict[bytes, bytes]:
+        """Give all users' records from the folders, of each partition from the one that is furthest."""
+        users: dict[bytes, bytes] = {}
+        for number in range(self.settings.partitions):
+            found = []
+            for state in states or ("state",):
+                folder = self.folder / state / self.settings.app_id / f"{self.names.of(ACTIONS)}-{number}"
+                if folder.exists():
+                    store = RocksStore(folder, wait_s=5)
+                    found.append((store.next_offset or -1, dict(store.items())))
+                    store.close()
+            users |= max(found, key=lambda each: each[0])[1]
+        return users
+
+    def expected_states(self) -> dict[bytes, bytes]:
+        """Give the records that one pipeline a partition makes of the same log, in process, without a kill."""
+        by_partition: dict[int, list[Any]] = {}
+        for record in self.read(ACTIONS):
+            by_partition.setdefault(record.partition, []).append(record)
+        users: dict[bytes, bytes] = {}
+        for records in by_partition.values():
+            store = MemoryStore()
+            pipeline = Pipeline(UserCache(store), SomeServing(MixingSessions()))
+            pipeline.on_actions(records)
+            pipeline.users.commit(pipeline.users.take_changes(records[-1].offset + 1))
+            users |= dict(store.items())
+        return users
+
+    def feeds(self) -> Counter[str]:
+        """Count the answers of each request."""
+        return Counter(json.loads(record.value)["request_id"] for record in self.read(FEEDS))
+
+    def dead_letters(self) -> Counter[tuple[int, int]]:
+        """Count the dead letters of each record, by partition and offset."""
+        letters = [json.loads(record.value) for record in self.read(DEAD_LETTERS)]
+        return Counter((letter["partition"], letter["offset"]) for letter in letters)
+
+    def bad_records(self) -> set[tuple[int, int]]:
+        """Give where the records lie that were sent as bad ones."""
+        return {(record.partition, record.offset) for record in self.read(ACTIONS) if record.value == b"not JSON"}
+
+    def changelog(self) -> Mapping[tuple[int, bytes], bytes]:
+        """Give the last value of each key, by partition and key."""
+        return {(record.partition, record.key): record.value for record in self.read(CHANGELOG)}

@@ -1,0 +1,132 @@
+"""Several workers, and one that comes and goes: who owns what, and what it takes to take over."""
+
+import re
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+
+from streams.topics import ACTIONS, REQUESTS
+from tests.kafka.harness import Bench, Worker, wait_until
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
+
+ASSIGNED = re.compile(r"Setting newly assigned partitions \n(.*?) for group", re.S)
+RANGES = re.compile(r"\{([0-9,\- ]+)\}")
+
+
+def owned(worker: Worker, bench: Bench) -> dict[str, set[int]]:
+    """Read from the log what a worker was given last: the partition numbers of each topic."""
+    tables = ASSIGNED.findall(worker.log)
+    given: dict[str, set[int]] = {}
+    for line in tables[-1].splitlines() if tables else ():
+        for topic in (ACTIONS, REQUESTS):
+            if bench.names.of(topic) in line:
+                (ranges,) = RANGES.findall(line)
+                given[topic.name] = {n for part in ranges.split(",") for n in numbers(part)}
+    return given
+
+
+def numbers(part: str) -> range:
+    first, _, last = part.strip().partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def test_both_halves_of_a_partition_live_on_one_worker_through_every_rebalance(bench):
+    bench.settings = replace(bench.settings, partitions=6)
+    bench.create_topics()
+    workers: list[Worker] = []
+    for name in "ABC":
+        before = [worker.times_ready for worker in workers]
+        workers.append(bench.worker(name, f"state-{name}"))
+        workers[-1].wait_ready()
+        for worker, times in zip(workers, before, strict=False):
+            worker.wait_ready(times + 1)
+        shares = [owned(worker, bench) for worker in workers]
+        assert all(share["user-actions"] == share["ranking-requests"] for share in shares), shares
+        assert sorted(n for share in shares for n in share["user-actions"]) == list(range(6)), shares
+    ready = workers[1].times_ready
+    assert workers[0].terminate() == 0
+    workers[1].wait_ready(ready + 1)
+    wait_until(lambda: sum(len(owned(one, bench)["user-actions"]) for one in workers[1:]) == 6, "all is owned")
+    shares = [owned(worker, bench) for worker in workers[1:]]
+    assert all(share["user-actions"] == share["ranking-requests"] for share in shares), shares
+
+
+def test_a_worker_that_is_asked_to_stop_leaves_nothing_undone_and_may_come_back(bench):
+    bench.create_topics()
+    bench.send_actions(6_000, bad_every=50)
+    one, two = bench.worker("A", "state-a", SLOW_MS="60"), bench.worker("B", "state-b", SLOW_MS="60")
+    one.wait_ready()
+    two.wait_ready()
+    bench.wait_committed(500, ACTIONS)
+    ready, asked_at = two.times_ready, time.monotonic()
+    assert one.terminate() == 0
+    assert bench.committed(ACTIONS) < 6_000, "no work remained when it stopped, so it proved nothing"
+    two.wait_ready(ready + 1)
+    print(f"took over {time.monotonic() - asked_at:.1f} s after SIGTERM")
+    bench.worker("A", "state-a").wait_ready()
+    bench.wait_committed(6_000)
+    assert [worker.terminate() for worker in bench.workers] == [0, 0, 0]
+    assert bench.states("state-a", "state-b") == bench.expected_states()
+    assert set(bench.dead_letters()) == bench.bad_records()
+    assert bench.dead_letters().total() == len(bench.bad_records()), "a clean stop repeats nothing"
+
+
+def test_a_clean_stop_and_start_does_nothing_twice(bench):
+    bench.create_topics()
+    bench.send_actions(1_000, bad_every=10)
+    bench.send_requests(100)
+    for more in (0, 1_000):
+        bench.send_actions(more, bad_every=10, start=1_000)
+        worker = bench.worker()
+        bench.wait_committed(1_100 + more)
+        assert worker.terminate() == 0
+    assert bench.states() == bench.expected_states()
+    assert bench.feeds().total() == 100
+    assert bench.dead_letters().total() == len(bench.bad_records()) == 200
+
+
+def test_a_killed_worker_with_a_name_of_its_own_is_back_at_once(bench, broker):
+    bench.create_topics()
+    bench.send_actions(200)
+    first = bench.worker(static=True)
+    bench.wait_committed(200)
+    first.kill()
+    again = bench.worker(static=True)
+    seconds = again.wait_ready()
+    print(f"back {seconds:.1f} s after its start")
+    if broker.is_kafka:
+        assert seconds < 5, "static membership did not spare it the wait for the session to end"
+
+
+def test_a_worker_that_stood_still_longer_than_its_session_ends_and_writes_nothing(bench):
+    bench.create_topics()
+    bench.send_actions(8_000)
+    one = bench.worker("A", "state-a", SLOW_MS="60")
+    one.wait_ready()
+    bench.wait_committed(500, ACTIONS)
+    one.process.send_signal(signal.SIGSTOP)
+    two = bench.worker("B", "state-b")
+    bench.wait_committed(8_000, ACTIONS)
+    done = bench.changelog()
+    one.process.send_signal(signal.SIGCONT)
+    assert one.process.wait(30) != 0
+    assert "stood still" in one.log
+    assert two.terminate() == 0
+    assert bench.changelog() == done
+    assert bench.states("state-a", "state-b") == bench.expected_states()
+
+
+def test_a_busy_group_goes_on_while_requests_pile_up(bench):
+    """Requests beyond ``max_pending_requests`` pause only themselves."""
+    bench.create_topics()
+    bench.send_requests(3_000)
+    worker = bench.worker()
+    worker.wait_ready()
+    bench.send_actions(2_000)
+    bench.wait_committed(2_000, ACTIONS)
+    bench.wait_committed(3_000, REQUESTS)
+    assert worker.terminate() == 0
+    assert set(bench.feeds()) == {f"r{n}" for n in range(3_000)}

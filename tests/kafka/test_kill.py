@@ -1,0 +1,94 @@
+"""kill -9 in the middle of work, again and again: nothing is lost, nothing counts twice."""
+
+import random
+import shutil
+import time
+
+import pytest
+
+from streams.topics import ACTIONS
+from tests.kafka.harness import Bench
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
+
+ACTIONS_SENT, REQUESTS_SENT = 12_000, 400
+SLOW = {"SLOW_MS": "60"}  # a chunk of 100: 1,600 actions a second
+
+
+def load(bench: Bench) -> None:
+    bench.create_topics()
+    bench.send_actions(ACTIONS_SENT, bad_every=97)
+    bench.send_requests(REQUESTS_SENT)
+
+
+def wait_for_the_middle(bench: Bench, more_than: int) -> None:
+    """Wait until work goes on, and a moment that no checkpoint determines."""
+    bench.wait_committed(more_than + 1, ACTIONS)
+    time.sleep(random.random() * 0.5)
+
+
+def assert_accounts_are_exact(bench: Bench, *states: str) -> None:
+    bench.wait_committed(ACTIONS_SENT + REQUESTS_SENT)
+    for worker in bench.workers:
+        if worker.process.poll() is None:
+            assert worker.terminate() == 0
+    assert bench.states(*states) == bench.expected_states()
+    assert set(bench.feeds()) == {f"r{number}" for number in range(REQUESTS_SENT)}
+    assert set(bench.dead_letters()) == bench.bad_records()
+
+
+def test_a_worker_killed_three_times_ends_with_the_state_of_one_that_was_not(bench):
+    load(bench)
+    done = 0
+    for _ in range(3):
+        worker = bench.worker(static=True, **SLOW)
+        worker.wait_ready()
+        wait_for_the_middle(bench, done)
+        worker.kill()
+        done = bench.committed(ACTIONS)
+        assert done < ACTIONS_SENT, "no work remained at the kill, so it proved nothing"
+    bench.worker(static=True)
+    assert_accounts_are_exact(bench)
+
+
+def test_killed_between_acknowledgement_and_store_nothing_is_lost(bench):
+    load(bench)
+    for _ in range(2):
+        worker = bench.worker(static=True, STALL_MS="300", **SLOW)
+        worker.wait_ready()
+        time.sleep(1.5)
+        worker.kill()
+        assert bench.committed(ACTIONS) < ACTIONS_SENT
+    bench.worker(static=True)
+    assert_accounts_are_exact(bench)
+
+
+def test_a_lost_state_folder_is_restored_from_the_changelog(bench):
+    load(bench)
+    for _ in range(2):
+        worker = bench.worker(static=True, **SLOW)
+        worker.wait_ready()
+        wait_for_the_middle(bench, bench.committed(ACTIONS))
+        worker.kill()
+        assert bench.committed(ACTIONS) < ACTIONS_SENT
+        shutil.rmtree(bench.folder / "state")
+    heir = bench.worker(static=True)
+    assert_accounts_are_exact(bench)
+    assert "restored" in heir.log
+
+
+def test_of_two_workers_with_folders_of_their_own_one_is_killed(bench):
+    load(bench)
+    one, two = bench.worker("A", "state-a", **SLOW), bench.worker("B", "state-b", **SLOW)
+    one.wait_ready()
+    two.wait_ready()
+    wait_for_the_middle(bench, bench.committed(ACTIONS))
+    ready = two.times_ready
+    one.kill()
+    assert bench.committed(ACTIONS) < ACTIONS_SENT
+    killed_at = time.monotonic()
+    two.wait_ready(ready + 1)
+    print(f"took over in {time.monotonic() - killed_at:.1f} s")
+    back = bench.worker("A", "state-a", **SLOW)
+    back.wait_ready()
+    assert_accounts_are_exact(bench, "state-a", "state-b")

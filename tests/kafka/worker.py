@@ -1,0 +1,42 @@
+"""A worker process for the tests: the real application, with the ranking of ``builders.SomeServing``.
+
+Settings come from the environment (``RANKSTREAM_...``). ``SLOW_MS`` makes each chunk of actions take that long,
+``STALL_MS`` waits between the acknowledgements and the write to the store, ``BUG_AT`` raises at that many actions.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from features.stores.cache import Changes, UserCache
+from streams.app import create_app
+from streams.pipeline import Outgoing, Pipeline, Record
+from streams.settings import read_settings
+from tests.builders import MixingSessions, SomeServing
+
+SLOW_MS, STALL_MS = float(os.environ.get("SLOW_MS", "0")), float(os.environ.get("STALL_MS", "0"))
+BUG_AT = int(os.environ.get("BUG_AT", "0"))
+
+on_actions, commit = Pipeline.on_actions, UserCache.commit
+
+
+def slow_on_actions(pipeline: Pipeline, records: Sequence[Record]) -> list[Outgoing]:
+    time.sleep(SLOW_MS / 1000)
+    outgoing = on_actions(pipeline, records)
+    if BUG_AT and pipeline.counters.actions >= BUG_AT:
+        raise ZeroDivisionError("the bug of the test")
+    return outgoing
+
+
+def stalling_commit(users: UserCache, changes: Changes) -> None:
+    time.sleep(STALL_MS / 1000)
+    commit(users, changes)
+
+
+if __name__ == "__main__":
+    Pipeline.on_actions = slow_on_actions
+    UserCache.commit = stalling_commit
+    app = create_app(read_settings(), SomeServing(MixingSessions()))
+    sys.argv = sys.argv[:1]
+    app.Worker(loglevel="INFO").execute_from_commandline()
