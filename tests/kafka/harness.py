@@ -94,14 +94,14 @@ class Worker:
 class Bench:
     """One system under test: topics of a random prefix, a group, state folders, workers."""
 
-    def __init__(self, bootstrap_servers: str, folder: Path) -> None:
+    def __init__(self, bootstrap_servers: str, folder: Path, partitions: int = PARTITIONS) -> None:
         name = f"t{uuid4().hex[:8]}"
         self.folder = folder
         self.settings = Settings(
             bootstrap_servers=bootstrap_servers,
             app_id=name,
             topic_prefix=f"{name}.",
-            partitions=PARTITIONS,
+            partitions=partitions,
             session_timeout_s=6.0,
             heartbeat_interval_s=1.0,
             commit_interval_s=0.5,
@@ -151,7 +151,7 @@ class Bench:
         self.producer.flush()
 
     def tps(self, *topics: Topic) -> list[TP]:
-        return [TP(self.names.of(topic), number) for topic in topics for number in range(PARTITIONS)]
+        return [TP(self.names.of(topic), number) for topic in topics for number in range(self.settings.partitions)]
 
     def bounds(self, *topics: Topic) -> dict[TP, Bounds]:
         return asyncio.run(bounds_of(self.settings, self.tps(*topics)))
@@ -203,7 +203,7 @@ class Bench:
     def states(self, *states: str) -> dict[bytes, bytes]:
         """Give all users' records from the folders, of each partition from the one that is furthest."""
         users: dict[bytes, bytes] = {}
-        for number in range(PARTITIONS):
+        for number in range(self.settings.partitions):
             found = []
             for state in states or ("state",):
                 folder = self.folder / state / self.settings.app_id / f"{self.names.of(ACTIONS)}-{number}"

@@ -3,11 +3,12 @@
 import re
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
 from streams.topics import ACTIONS, REQUESTS
-from tests.kafka.harness import PARTITIONS, Bench, Worker, wait_until
+from tests.kafka.harness import Bench, Worker, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -33,6 +34,7 @@ def numbers(part: str) -> range:
 
 
 def test_both_halves_of_a_partition_live_on_one_worker_through_every_rebalance(bench):
+    bench.settings = replace(bench.settings, partitions=6)
     bench.create_topics()
     workers: list[Worker] = []
     for name in "ABC":
@@ -43,11 +45,11 @@ def test_both_halves_of_a_partition_live_on_one_worker_through_every_rebalance(b
             worker.wait_ready(times + 1)
         shares = [owned(worker, bench) for worker in workers]
         assert all(share["user-actions"] == share["ranking-requests"] for share in shares), shares
-        assert sorted(n for share in shares for n in share["user-actions"]) == list(range(PARTITIONS)), shares
+        assert sorted(n for share in shares for n in share["user-actions"]) == list(range(6)), shares
     ready = workers[1].times_ready
     assert workers[0].terminate() == 0
     workers[1].wait_ready(ready + 1)
-    wait_until(lambda: sum(len(owned(one, bench)["user-actions"]) for one in workers[1:]) == PARTITIONS, "all is owned")
+    wait_until(lambda: sum(len(owned(one, bench)["user-actions"]) for one in workers[1:]) == 6, "all is owned")
     shares = [owned(worker, bench) for worker in workers[1:]]
     assert all(share["user-actions"] == share["ranking-requests"] for share in shares), shares
 

@@ -1,0 +1,125 @@
+"""What a worker refuses to work with: it says so in one sentence and ends; a bug ends it too and skips nothing."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from features.stores.rocksdb import RocksStore
+from streams.settings import Settings
+from streams.topics import ACTIONS, ALL_TOPICS, CHANGELOG, REQUESTS, TopicsRefusedError, prepare_topics
+from tests.kafka.harness import Bench
+
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+
+
+def create(bench: Bench, partitions: dict[str, int], **config: str) -> None:
+    async def go() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=bench.settings.bootstrap_servers)
+        await admin.start()
+        new = [
+            NewTopic(bench.settings.topic_prefix + name, n, 1, topic_configs=config) for name, n in partitions.items()
+        ]
+        await admin.create_topics(new)
+        await admin.close()
+
+    asyncio.run(go())
+
+
+def prepared(bench: Bench, **changes: object) -> list[str]:
+    return asyncio.run(prepare_topics(replace(bench.settings, **changes)))  # type: ignore[arg-type]
+
+
+def test_missing_topics_are_created_once(bench):
+    assert prepared(bench) == [bench.names.of(topic) for topic in ALL_TOPICS]
+    assert prepared(bench) == []
+    assert {bounds.count for bounds in bench.bounds(*ALL_TOPICS).values()} == {0}
+
+
+def test_missing_topics_are_named_where_they_must_not_be_created(bench):
+    prefix = bench.settings.topic_prefix
+    create(bench, {"user-actions": 4, "user-state-changelog": 4}, **{"cleanup.policy": "compact"})
+    with pytest.raises(TopicsRefusedError) as refused:
+        prepared(bench, create_topics=False)
+    assert str(refused.value) == (
+        f"the topics {prefix}ranking-requests, {prefix}ranked-feeds, {prefix}dead-letters do not exist and creating "
+        "topics is switched off: let somebody who may run `rankstream topics create`"
+    )
+
+
+def test_topics_of_one_user_must_have_the_same_number_of_partitions(bench):
+    create(bench, {ACTIONS.name: 4, REQUESTS.name: 3})
+    with pytest.raises(TopicsRefusedError, match=r"user-actions has 4, .*ranking-requests has 3"):
+        prepared(bench)
+
+
+def test_new_topics_get_as_many_partitions_as_those_that_exist(bench):
+    create(bench, {ACTIONS.name: 2})
+    prepared(bench)
+    bench.settings = replace(bench.settings, partitions=2)
+    assert len(bench.bounds(*ALL_TOPICS)) == 10
+
+
+def test_a_changelog_that_is_not_compacted_is_refused(bench):
+    create(bench, {CHANGELOG.name: 4}, **{"cleanup.policy": "delete"})
+    with pytest.raises(
+        TopicsRefusedError, match=r"user-state-changelog has cleanup.policy=delete, .* set it to compact"
+    ):
+        prepared(bench)
+
+
+def test_without_a_broker_the_address_is_named():
+    with pytest.raises(TopicsRefusedError, match=r"no answer about topics from 127.0.0.1:1 .* is the broker running"):
+        asyncio.run(prepare_topics(Settings(bootstrap_servers="127.0.0.1:1")))
+
+
+def test_a_worker_without_topics_ends_with_the_sentence(bench):
+    bench.settings = replace(bench.settings, create_topics=False)
+    worker = bench.worker()
+    assert worker.process.wait(60) != 0
+    assert "do not exist and creating topics is switched off" in worker.log
+
+
+@pytest.mark.slow
+def test_a_state_of_another_topic_is_refused(bench):
+    bench.create_topics()
+    folder = bench.folder / "state" / bench.settings.app_id / f"{bench.names.of(ACTIONS)}-2"
+    store = RocksStore(folder)
+    store.write({b"u1": b"?"}, 1_000_000)
+    store.close()
+    worker = bench.worker()
+    assert worker.process.wait(60) != 0
+    assert f"its state folder has users up to offset 1000000 of {bench.names.of(ACTIONS)} partition 2" in worker.log
+    assert f"ends at offset 0, so it was created anew: move {folder} away" in worker.log
+
+
+@pytest.mark.slow
+def test_a_bug_ends_the_worker_and_skips_nothing(bench):
+    bench.create_topics()
+    bench.send_actions(3_000, bad_every=30)
+    worker = bench.worker(static=True, BUG_AT="300")
+    assert worker.process.wait(60) != 0
+    assert "the bug of the test" in worker.log
+    assert bench.committed(ACTIONS) < 3_000
+    bench.worker(static=True)
+    bench.wait_committed(3_000)
+    assert bench.workers[-1].terminate() == 0
+    assert bench.states() == bench.expected_states()
+    assert set(bench.dead_letters()) == bench.bad_records()
+
+
+@pytest.mark.slow
+def test_bad_data_never_ends_the_worker(bench):
+    bench.create_topics()
+    garbage = [b"", b"\x00", b"[]", b"{}", b"\xff\xfe", b'{"user_id": 1}', b"null", b"9" * 100_000]
+    for number, value in enumerate(garbage):
+        bench.send(ACTIONS, b"u%d" % number, value)
+        bench.send(REQUESTS, b"u%d" % number, value)
+    bench.producer.send(bench.names.of(ACTIONS), None, b"u1")
+    bench.producer.send(bench.names.of(ACTIONS), b"no key", None)
+    bench.producer.flush()
+    worker = bench.worker()
+    bench.wait_committed(2 * len(garbage) + 2)
+    assert worker.terminate() == 0
+    assert bench.dead_letters().total() == 2 * len(garbage) + 2
