@@ -8,7 +8,7 @@ carry; what a record does is decided in ``pipeline.py``, what is safe when in ``
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any
@@ -118,7 +118,7 @@ class Shell(Service):
         finally:
             self.pressure.reset()
 
-    def positions(self, committed: dict[TP, int | None]) -> dict[TP, int]:
+    def positions(self, committed: Mapping[TP, int | None]) -> dict[TP, int]:
         """Say where to read on."""
         return self._owned.positions(committed)
 

@@ -18,9 +18,9 @@ from features.stores.base import UserStore
 from features.stores.cache import Changes
 from features.stores.rocksdb import POSITION
 from features.user_state import FORMAT, HEAD, CorruptStateError
+from streams.codec import Record
 from streams.offsets import Bounds, reader
 from streams.outbox import Outbox
-from streams.pipeline import Record
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 
 from features.stores.cache import Changes
 from streams.chunks import Chunk
+from streams.codec import Record
 from streams.outbox import Outbox
-from streams.pipeline import Outgoing, Pipeline, Record
+from streams.pipeline import Outgoing, Pipeline
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
-from streams.pipeline import Record
+from streams.codec import Record
 
 
 class Chunk:

@@ -1,7 +1,8 @@
 """A worker process for the tests: the real application, with the ranking of ``builders.SomeServing``.
 
 Settings come from the environment (``RANKSTREAM_...``). ``SLOW_MS`` makes each chunk of actions take that long,
-``STALL_MS`` waits between the acknowledgements and the write to the store, ``BUG_AT`` raises at that many actions.
+``STALL_MS`` waits between the acknowledgements and the write to the store, ``BUG_AT`` raises at that many actions,
+``RESTORE_MS`` makes each few records of a restore take that long.
 """
 
 import os
@@ -10,15 +11,19 @@ import time
 from collections.abc import Sequence
 
 from features.stores.cache import Changes, UserCache
+from streams import changelog
 from streams.app import create_app
-from streams.pipeline import Outgoing, Pipeline, Record
+from streams.codec import Record
+from streams.pipeline import Outgoing, Pipeline
 from streams.settings import read_settings
 from tests.builders import MixingSessions, SomeServing
 
 SLOW_MS, STALL_MS = float(os.environ.get("SLOW_MS", "0")), float(os.environ.get("STALL_MS", "0"))
 BUG_AT = int(os.environ.get("BUG_AT", "0"))
 
-on_actions, commit = Pipeline.on_actions, UserCache.commit
+RESTORE_MS = float(os.environ.get("RESTORE_MS", "0"))
+
+on_actions, commit, take = Pipeline.on_actions, UserCache.commit, changelog.Restoring.take
 
 
 def slow_on_actions(pipeline: Pipeline, records: Sequence[Record]) -> list[Outgoing]:
@@ -34,9 +39,17 @@ def stalling_commit(users: UserCache, changes: Changes) -> None:
     commit(users, changes)
 
 
+def slow_take(restoring: changelog.Restoring, records: Sequence[Record]) -> None:
+    time.sleep(RESTORE_MS / 1000)
+    take(restoring, records)
+
+
 if __name__ == "__main__":
     Pipeline.on_actions = slow_on_actions
     UserCache.commit = stalling_commit
+    if RESTORE_MS:
+        changelog.Restoring.take = slow_take
+        changelog.RECORDS_AT_ONCE = 20
     app = create_app(read_settings(), SomeServing(MixingSessions()))
     sys.argv = sys.argv[:1]
     app.Worker(loglevel="INFO").execute_from_commandline()
