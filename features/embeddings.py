@@ -6,7 +6,6 @@ published. Vectors are kept in half precision and handed out in float32.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,7 +30,7 @@ from features.table_files import (
     publishing,
     read_header,
     write_version,
-)  # fmt: skip
+)
 
 DTYPES = {KEYS: "<u8", VECTORS: "<f2", TEXTS: "u1", TEXT_ENDS: "<u8"}
 
@@ -98,7 +97,15 @@ class EmbeddingTable:
 
     def ids(self, rows: Sequence[int] | Rows) -> list[Id]:
         """Give the ids of these rows as they were published, integers or texts."""
-        return [self._text(int(row)) or int(self.keys[row]) for row in rows]
+        places = np.asarray(rows, np.intp)
+        keys: list[Id] = self.keys.take(places).tolist()
+        if TEXTS not in self.columns:
+            return keys
+        ends = self.columns[TEXT_ENDS]
+        starts = np.where(places > 0, ends.take(places - 1, mode="clip"), 0).tolist()
+        text = self.columns[TEXTS].data
+        spans = zip(keys, starts, ends.take(places).tolist(), strict=True)
+        return [str(text[start:end], "utf-8") if end > start else key for key, start, end in spans]
 
     def verify(self) -> None:
         """Read every byte and compare checksums, which also brings the table into the page cache."""
@@ -113,17 +120,7 @@ class EmbeddingTable:
 
     def texts(self) -> list[str]:
         """Give each row's text id, "" for an integer."""
-        return [self._text(row) for row in range(len(self))]
-
-    def _text(self, row: int) -> str:
-        if TEXTS not in self.columns:
-            return ""
-        start = int(self._text_ends[row - 1]) if row else 0
-        return self.columns[TEXTS][start : int(self._text_ends[row])].tobytes().decode()
-
-    @cached_property
-    def _text_ends(self) -> Column:
-        return self.columns[TEXT_ENDS]
+        return [identifier if isinstance(identifier, str) else "" for identifier in self.ids(np.arange(len(self)))]
 
 
 def publish(
@@ -177,11 +174,11 @@ def _rows(ids: Sequence[Id], vectors: npt.NDArray[Any]) -> tuple[Keys, list[str]
     if nameless:
         raise ValueError(f"{ids[nameless[0]]!r} is no id; wanted a text, or an integer from 0 to 2**63 - 1")
     order = np.argsort(keys, kind="stable")
-    for at in np.flatnonzero(keys[order][1:] == keys[order][:-1])[:1]:
-        raise ValueError(_same_key(ids[order[at]], ids[order[at + 1]]))
+    for at in np.flatnonzero(keys[order][1:] == keys[order][:-1]).tolist():
+        raise ValueError(_same_key(ids[int(order[at])], ids[int(order[at + 1])]))
     with np.errstate(over="ignore"):
         halves = vectors.astype(np.float16)
-    for row in np.flatnonzero(~np.isfinite(halves).all(axis=1))[:1]:
+    for row in np.flatnonzero(~np.isfinite(halves).all(axis=1)).tolist():
         raise ValueError(f"the vector of {ids[row]!r} holds a NaN, or a number beyond 65,504, which no half can hold")
     return keys, texts, halves
 
@@ -195,7 +192,7 @@ def _same_key(one: Id, other: Id) -> str:
 def _refuse_collisions(old: EmbeddingTable, keys: Keys, texts: Sequence[str]) -> None:
     """Raise ``ValueError`` if a new id has the key, but not the name, of an old one."""
     rows, found = old.rows(keys)
-    for n in np.flatnonzero(found & (keys >= np.uint64(HASHED))):
+    for n in np.flatnonzero(found & (keys >= np.uint64(HASHED))).tolist():
         if old.ids(rows[n : n + 1]) != [texts[n]]:
             raise ValueError(_same_key(old.ids(rows[n : n + 1])[0], texts[n]))
 

@@ -14,7 +14,7 @@ from features.embeddings import EmbeddingTable
 from features.ids import Keys
 from features.join import NoVectors
 from features.schema import Bools, Floats
-from features.table_files import BrokenTableError, current_version
+from features.table_files import CURRENT, BrokenTableError
 
 CHECK_EVERY_S = 1.0
 
@@ -39,7 +39,7 @@ class LiveTable:
         self._check_every_s = check_every_s
         self._clock = clock
         self._table: EmbeddingTable | NoVectors = NoVectors(dim)
-        self._seen: str | None = None  # the version loaded or refused last
+        self._seen: str | None = None  # what CURRENT said when a version was loaded or refused last
         self._next_check = clock() + check_every_s
         self._loading = threading.Lock()
         self.refresh()
@@ -67,17 +67,21 @@ class LiveTable:
         with self._loading:
             if not self._has_news():
                 return
-            self._seen = current_version(self.root)
+            self._seen = self._current()
             try:
                 self._table = self._load()
             except BrokenTableError as exc:
                 log.error("%s; %s", exc, f"version {self.version} goes on" if self.table else "nobody is known")
 
     def _has_news(self) -> bool:
+        current = self._current()
+        return current is not None and current != self._seen  # where the folder is out of reach, what is mapped stays
+
+    def _current(self) -> str | None:
         try:
-            return current_version(self.root) != self._seen
-        except BrokenTableError:
-            return False  # nothing published yet, or the folder is out of reach: what is mapped stays
+            return (self.root / CURRENT).read_text(errors="replace")
+        except OSError:
+            return None
 
     def _load(self) -> EmbeddingTable:
         table = EmbeddingTable.open(self.root)

@@ -73,8 +73,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Write ``manifest`` into the bundle with the checksums of the files that lie there; give what was written."""
-    sealed = _sealed(msgspec.structs.replace(manifest, files=file_checksums(folder)))
-    check_manifest(sealed)
+    complete = msgspec.structs.replace(manifest, files=file_checksums(folder))
+    check_manifest(complete)
+    # As it will be read: a weight of 3 is written as 3.0, and a NaN among the metrics as null.
+    sealed = _sealed(msgspec.json.decode(_encode(complete), type=Manifest))
     (folder / MANIFEST).write_bytes(_encode(sealed))
     return sealed
 
@@ -112,9 +114,10 @@ def check_manifest(manifest: Manifest) -> None:
 
 
 def file_checksums(folder: Path) -> dict[str, str]:
-    """Give the sha256 of every file under ``folder`` but the manifest, by path."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
+    """Give the sha256 of every file under ``folder`` by path; not of the manifest, nor of locks and other dot files."""
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    listed = [name for name in names if name != Path(MANIFEST) and not name.name.startswith(".")]
+    return {name.as_posix(): sha256(folder / name) for name in listed}
 
 
 def sha256(path: Path) -> str:

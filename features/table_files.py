@@ -99,7 +99,7 @@ def checksum(column: Column) -> str:
     """Hash a column's bytes."""
     if not column.size:  # of no bytes, there is no buffer to be had
         return xxhash.xxh3_128_hexdigest(b"")
-    return xxhash.xxh3_128_hexdigest(memoryview(np.ascontiguousarray(column)).cast("B"))
+    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(column).data.cast("B"))
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def write_version(root: Path, header: Header, columns: Mapping[str, Column]) -> 
     sums = {name: checksum(column) for name, column in columns.items()}
     data = msgspec.json.encode(msgspec.structs.replace(header, checksums=sums))
     for name, column in columns.items():
-        _write(building / name, memoryview(np.ascontiguousarray(column)).cast("B") if column.size else b"")
+        _write(building / name, np.ascontiguousarray(column).data.cast("B") if column.size else b"")
     _write(building / HEADER, data)
     _sync(building)
     folder = root / f"{_next_number(root):06d}-{xxhash.xxh3_64_hexdigest(data)}"

@@ -92,15 +92,18 @@ class PinnerFormer(nn.Module):
         """Give the user's unit vector as of every action, ``(B, T, U)``."""
         return unit(self.user_head(self.contexts(batch)))
 
+    def encode_at(self, batch: ActionSequences, rows: Tensor, positions: Tensor) -> Tensor:
+        """Give the vectors as of some actions only, ``(P, U)``: position ``positions[p]`` of row ``rows[p]``."""
+        return unit(self.user_head(self.contexts(batch)[rows, positions]))
+
     def encode_last(self, batch: ActionSequences, lengths: Tensor | None = None) -> Tensor:
         """Give the vector that is served, as of the newest action, ``(B, U)``.
 
         ``lengths (B,)``, each at least 1, says where each row's newest action is; the last column without it.
         """
-        contexts = self.contexts(batch)  # (B, T, H)
         if lengths is None:
-            return unit(self.user_head(contexts[:, -1]))
-        return unit(self.user_head(contexts[torch.arange(len(lengths), device=lengths.device), lengths - 1]))
+            return unit(self.user_head(self.contexts(batch)[:, -1]))
+        return self.encode_at(batch, torch.arange(len(lengths), device=lengths.device), lengths - 1)
 
     def encode_items(self, item_vectors: Tensor) -> Tensor:
         """Give items' unit vectors in the users' space, ``(..., I)`` -> ``(..., U)``."""

@@ -8,6 +8,7 @@ A value comes from the first place that has one: a flag (``--commit-interval-s 2
 # ruff: noqa: RUF009 - setting() gives a dataclass field, nothing that fields could share
 
 import os
+import re
 import tomllib
 import types
 import typing
@@ -23,6 +24,8 @@ ENVIRONMENT_PREFIX = "RANKSTREAM_"
 CONFIG_VARIABLE = "RANKSTREAM_CONFIG"
 DEFAULT_FILE = Path("rankstream.toml")
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+SERVER = re.compile(r"\s*(\[[0-9a-fA-F:.]+\]|[^\s:,/]+):\d{1,5}\s*")
+PREFIX = re.compile(r"[a-zA-Z0-9._-]{0,100}")
 
 T = TypeVar("T")
 
@@ -339,8 +342,12 @@ def _check(known: "Field[Any]", value: object, place: str) -> None:
             raise SettingsError(f"{place} is {value:g}{unit}; wanted {limits(declared)}")
     if declared.choices and value not in declared.choices:
         raise SettingsError(f"{place} is {value!r}; wanted one of {', '.join(declared.choices)}")
-    if known.name in ("bootstrap_servers", "app_id") and not value:
-        raise SettingsError(f"{place} is empty")
+    if known.name == "bootstrap_servers" and not all(SERVER.fullmatch(one) for one in str(value).split(",")):
+        raise SettingsError(f"{place} is {value!r}; wanted host:port, several with commas between")
+    if known.name == "topic_prefix" and not PREFIX.fullmatch(str(value)):
+        raise SettingsError(f"{place} is {value!r}; Kafka's topics have letters, digits, . _ and - only")
+    if known.name == "app_id" and not value:
+        raise SettingsError(f"{place} is empty; wanted the name of the consumer group")
 
 
 def limits(declared: About) -> str:

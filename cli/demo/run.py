@@ -2,6 +2,7 @@
 
 import asyncio
 import shlex
+import shutil
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,21 +12,24 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from streams.broker import EmbeddedBroker
-from streams.client import FeedReader, Producer
-from streams.topics import ACTIONS, prepare_topics
 
-from cli.demo.data import find_log
+from cli.demo.data import NoDataError, find_log
 from cli.demo.frozen import frozen_ranking
-from cli.demo.live import LiveTraffic
+from cli.demo.live import LiveTraffic, NoAnswersError
 from cli.demo.report import verdict_on, write_report
 from cli.demo.scoreboard import FROZEN, POPULAR, Scoreboard
-from cli.demo.screen import LiveScreen, Stages, rivals_table
+from cli.demo.screen import LiveScreen, Stages, bar, rivals_table
 from cli.demo.traffic import events_of, plan, popularity
-from cli.demo.worker import WorkerProcess, wait_applied
-from models.datasets.base import EventLog
+from cli.demo.worker import WorkerProcess, WorkerStoppedError, wait_applied
+from models.bundle_recipe import MOVIELENS, train_bundle
+from models.datasets.base import EventLog, LogRefusedError
 from models.datasets.movielens import read_movielens
+from models.export import ExportError
+from ranking.bundle import BundleRefusedError
+from streams.broker import BrokerError, EmbeddedBroker
+from streams.client import ClientError, FeedReader, Producer
 from streams.settings import Settings
+from streams.topics import ACTIONS, TopicsRefusedError, prepare_topics
 
 SESSION_TIMEOUT_S = 6.0  # the embedded broker's group joins take half of it
 BACKFILL_DEADLINE_S = 120.0
@@ -43,8 +47,22 @@ class DemoConfig:
     partitions: int = 2
 
 
+class DemoError(Exception):
+    """The demo can't go on; the message says why and what to do."""
+
+
 def run_demo(config: DemoConfig, console: Console) -> Path:
-    """Run it all; give the report's path. Raises the errors of its parts, each with a sentence for people."""
+    """Run it all; give the report's path. Raises ``DemoError``."""
+    try:
+        return _run(config, console)
+    except (
+        NoDataError, LogRefusedError, ExportError, BundleRefusedError, BrokerError, ClientError,
+        TopicsRefusedError, WorkerStoppedError, NoAnswersError,
+    ) as exc:  # fmt: skip
+        raise DemoError(str(exc)) from exc
+
+
+def _run(config: DemoConfig, console: Console) -> Path:
     stages = Stages(console)
     config.folder.mkdir(parents=True, exist_ok=True)
     with stages.stage("Read MovieLens-100K as actions: 5 stars save, 4 click, 3 view, 1-2 hide"):
@@ -58,7 +76,18 @@ def run_demo(config: DemoConfig, console: Console) -> Path:
 
 def train(config: DemoConfig, past: EventLog, stages: Stages) -> None:
     """Train small models on the past and write bundle and user vectors below the demo's folder."""
-    raise NotImplementedError
+    for name in ("bundle", "vectors", "work", "state"):
+        shutil.rmtree(config.folder / name, ignore_errors=True)
+    with bar(stages.console) as progress:
+        trained = train_bundle(
+            past,
+            MOVIELENS,
+            config.folder / "bundle",
+            config.folder / "vectors" / "users",
+            config.folder / "work",
+            progress=progress,
+        )
+    stages.note(f"model {trained.manifest.model_version}; vectors of {trained.refreshed.users:,} users")
 
 
 def _serve(config: DemoConfig, log: EventLog, live_from: int, stages: Stages) -> Path:
@@ -165,8 +194,8 @@ def _summary(board: Scoreboard, path: Path, console: Console) -> None:
     for rival in (POPULAR, FROZEN):
         console.print(f"By HIT@10 the hybrid is {verdict_on(rival, board.lead(rival, board.hits))}.", highlight=False)
     console.print(
-        f"{len(board.judged):,} feeds, {board.errors} errors; produced to consumed p50 {board.latency_ms(0.5):,.0f} ms, "
-        f"p99 {board.latency_ms(0.99):,.0f} ms; {board.fresh_share():.1%} knew the newest action.",
+        f"{len(board.judged):,} feeds, {board.errors} errors; produced to consumed p50 {board.latency_ms(0.5):,.0f} "
+        f"ms, p99 {board.latency_ms(0.99):,.0f} ms; {board.fresh_share():.1%} knew the newest action.",
         highlight=False,
     )
     console.print(f"Report: {path}", highlight=False)

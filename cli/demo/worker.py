@@ -47,8 +47,9 @@ class WorkerProcess:
         """Raise ``WorkerStoppedError`` if the worker is gone."""
         if self.process is not None and self.process.poll() is not None:
             words = self.log.read_text(errors="replace").strip().splitlines()[-3:]
+            code = self.process.returncode
             raise WorkerStoppedError(
-                f"the worker ended with exit code {self.process.returncode}; its log {self.log} ends: {' / '.join(words)}"
+                f"the worker ended with exit code {code}; its log {self.log} ends: {' / '.join(words)}"
             )
 
 

@@ -15,7 +15,7 @@ COLUMNS = ("user_id", "item_id", "behavior", "timestamp")
 
 
 def read_taobao(path: Path) -> EventLog:
-    """Read a Parquet file with the columns ``user_id, item_id, behavior, timestamp``; rows without a time are left out."""
+    """Read ``user_id, item_id, behavior, timestamp`` of a Parquet file; rows without a time are left out."""
     if path.is_dir():
         path = path / "events.parquet"
     columns = read_parquet_columns(path, COLUMNS)

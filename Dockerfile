@@ -1,0 +1,28 @@
+# One image for workers, clients and tools; torch is not in it (serving never imports it).
+#   docker build -t rankstream .
+#   docker build --build-arg EXTRAS=train -t rankstream-train .     to train, export and embed
+FROM python:3.11-slim AS build
+ARG EXTRAS=""
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY features features
+COPY models models
+COPY retrieval retrieval
+COPY ranking ranking
+COPY streams streams
+COPY evaluation evaluation
+COPY cli cli
+RUN python -m venv /opt/rankstream \
+ && /opt/rankstream/bin/pip install --no-cache-dir ".${EXTRAS:+[$EXTRAS]}"
+
+FROM python:3.11-slim
+COPY --from=build /opt/rankstream /opt/rankstream
+ENV PATH=/opt/rankstream/bin:$PATH PYTHONUNBUFFERED=1
+RUN useradd --create-home --uid 10001 rankstream \
+ && mkdir -p /var/lib/rankstream && chown rankstream /var/lib/rankstream
+USER rankstream
+WORKDIR /home/rankstream
+VOLUME /var/lib/rankstream
+ENV RANKSTREAM_STATE_DIR=/var/lib/rankstream
+ENTRYPOINT ["rankstream"]
+CMD ["worker"]

@@ -1,0 +1,57 @@
+# One door: people, pre-commit and CI all call these. `make` lists them.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+DATA   ?=
+DEMO   ?=
+TESTS  ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-kafka check format docs bench clean
+
+help:  ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
+	 || grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=python3.12 picks the Python, VENV=folder the virtual environment, TESTS=tests/features some tests."
+
+setup: $(READY)  ## Make .venv with everything in it (again when pyproject.toml changes)
+
+# The stamp is newer than pyproject.toml exactly while the environment fits it.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	 || { echo "rankstream needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Say PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@
+
+demo: $(READY)  ## Train, serve and stream MovieLens-100K here; DATA=folder works offline, DEMO="--help" passes flags
+	$(BIN)/rankstream demo $(if $(DATA),--data $(DATA)) $(DEMO)
+
+test: $(READY)  ## Run the tests, with the embedded broker
+	$(BIN)/python -m pytest $(TESTS)
+
+test-kafka: $(READY)  ## Run the tests that talk to a broker on the Apache Kafka in KAFKA_HOME (needs a JDK 17)
+	$(BIN)/python -m pytest -m broker --broker kafka $(TESTS)
+
+check: $(READY)  ## Lint, check types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(READY)  ## Generate docs/configuration.md and docs/schemas from the code
+	$(BIN)/python -m docs.generate
+
+bench: $(READY)  ## Measure; benchmarks/README.md says what and how
+	$(BIN)/python -m benchmarks.pipeline
+
+clean:  ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

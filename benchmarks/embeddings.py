@@ -1,0 +1,78 @@
+"""Open and look-up times of an embedding table; run with ``python -m benchmarks.embeddings``.
+
+Times are medians of warm calls on one thread; keys are drawn uniformly from the table.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from features.embeddings import EmbeddingTable, publish
+from features.half import widen
+from features.ids import Id
+
+CALLS = 300
+
+
+@click.command()
+@click.option("--rows", default=1_000_000, show_default=True)
+@click.option("--dim", default=256, show_default=True)
+@click.option("--look-up", "wanted", default=1_000, show_default=True, help="Ids of one look-up.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where to write the tables; a temporary folder if none."
+)
+def main(rows: int, dim: int, wanted: int, folder: Path | None) -> None:
+    """Print what it takes to publish, open and ask a table of integer ids and one of text ids."""
+    report = Table("ids", "step", "ms", title=f"{rows:,} vectors of {dim}, look-ups of {wanted:,}")
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        for kind, ids in (("integers", range(1, rows + 1)), ("texts", [f"item-{n}" for n in range(rows)])):
+            for step, milliseconds in measure(Path(scratch) / kind, ids, dim, wanted).items():
+                report.add_row(kind, step, f"{milliseconds:,.3f}")
+    Console().print(report)
+
+
+def measure(root: Path, ids: Sequence[Id], dim: int, wanted: int) -> dict[str, float]:
+    """Give milliseconds of each step."""
+    chance = np.random.default_rng(0)
+    vectors = chance.standard_normal((len(ids), dim), np.float32).astype(np.float16)
+    steps = {"publish": once(lambda: publish(root, ids, vectors, space="benchmark", as_of_ms=0))}
+    table = EmbeddingTable.open(root)
+    keys = table.keys[chance.integers(0, len(table), wanted)]
+    rows, _ = table.rows(keys)
+    halves = np.empty((wanted, dim), np.float16)
+    return steps | {
+        "open": typical(lambda: EmbeddingTable.open(root)),
+        "first look-up after open": once(lambda: EmbeddingTable.open(root).look_up(keys)),
+        "verify": once(table.verify),
+        "prefault": once(table.prefault),
+        "look-up": typical(lambda: table.look_up(keys)),
+        "  keys to rows": typical(lambda: table.rows(keys)),
+        "  (np.searchsorted)": typical(lambda: np.searchsorted(table.keys, keys)),
+        "  rows to halves": typical(lambda: np.take(table.vectors, rows, axis=0, out=halves, mode="clip")),
+        "  halves to floats": typical(lambda: widen(halves)),
+        "  (numpy's astype)": typical(lambda: halves.astype(np.float32)),
+        "rows to ids": typical(lambda: table.ids(rows)),
+    }
+
+
+def once(call: Callable[[], object]) -> float:
+    """Time one call, in milliseconds."""
+    started = perf_counter()
+    call()
+    return 1e3 * (perf_counter() - started)
+
+
+def typical(call: Callable[[], object]) -> float:
+    """Give the median of many calls, in milliseconds."""
+    return median(once(call) for _ in range(CALLS))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Candidates scored a second on one core: the ranker exported as one graph, and as the bundle's two.
+
+    python -m benchmarks.scoring [--full-rank] [--rounds 7]
+
+All contenders take turns within one process, each cell is the median of the rounds; weights are random, which no speed
+depends on. The plain graph knows 100 rows, padded, whatever the history's length; it is run as it is by default
+("plain"), and with what makes it fastest here: chunks of 64, SkipLayerNormFusion off ("plain, tuned").
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from features.schema import CANDIDATE_INPUTS, USER_INPUTS, FeatureSizes, Floats, ModelInputs, random_inputs
+from models.export import export_graph, export_ranker
+from models.ranker import Ranker, RankerBatch, RankerConfig
+from models.transact import TransActConfig
+from ranking.backends.onnx import CHUNK, CPU, OnnxBackend, open_graph
+
+LENGTHS = (5, 20, 50, 100)
+CANDIDATES = (64, 256, 1000)
+NUM_TYPES = 5
+Score = Callable[[ModelInputs], Floats]
+
+
+class PlainRequest(nn.Module):
+    """The ranker as it was trained, for one request: what a straightforward export would serve."""
+
+    def __init__(self, ranker: Ranker) -> None:
+        super().__init__()
+        self.ranker = ranker
+
+    def forward(
+        self,
+        action_types: Tensor,
+        action_items: Tensor,
+        user_vector: Tensor,
+        session_vector: Tensor,
+        context: Tensor,
+        candidate_items: Tensor,
+        candidate_features: Tensor,
+    ) -> Tensor:
+        """Give probabilities (N, heads); shapes as in ``features.schema``, actions padded."""
+        rows = torch.zeros_like(candidate_items[:, 0], dtype=torch.int64)
+        shared = (part[None] for part in (action_types, action_items, action_types))
+        vectors = (part[None] for part in (user_vector, session_vector, context))
+        nothing = candidate_items[:, :0]
+        return torch.sigmoid(
+            self.ranker(RankerBatch(*shared, *vectors, rows, candidate_items, candidate_features, nothing, nothing))
+        )
+
+
+def export_plain(ranker: Ranker, path: Path) -> None:
+    """Write the plain ranker as one graph of 100 rows."""
+    example = random_inputs(ranker.config.sizes, 100, 5, NUM_TYPES, 0)
+    names = (*USER_INPUTS, *CANDIDATE_INPUTS)
+    count = torch.export.Dim("N")
+    dynamic = {name: {0: count} for name in CANDIDATE_INPUTS}
+    examples = [torch.from_numpy(getattr(example, name)) for name in names]
+    export_graph(PlainRequest(ranker), examples, path, names, ("probabilities",), dynamic)
+
+
+def padded(inputs: ModelInputs) -> dict[str, np.ndarray]:
+    """Give the plain graph's inputs: actions padded to 100 rows."""
+    feeds = {name: getattr(inputs, name) for name in (*USER_INPUTS, *CANDIDATE_INPUTS)}
+    missing = 100 - len(inputs.action_types)
+    feeds["action_types"] = np.pad(inputs.action_types, (0, missing))
+    feeds["action_items"] = np.pad(inputs.action_items, ((0, missing), (0, 0)))
+    return feeds
+
+
+def plain_scorer(path: Path) -> Score:
+    """Run the plain graph with ONNX Runtime's defaults, on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=list(CPU))
+    return lambda inputs: session.run(None, padded(inputs))[0]
+
+
+def tuned_plain_scorer(path: Path) -> Score:
+    """Run the plain graph as the backend runs its own."""
+    session = open_graph(path)
+
+    def score(inputs: ModelInputs) -> Floats:
+        feeds = padded(inputs)
+        parts = []
+        for start in range(0, inputs.num_candidates, CHUNK):
+            chunk = {name: feeds[name][start : start + CHUNK] for name in CANDIDATE_INPUTS}
+            parts.append(session.run(None, feeds | chunk)[0])
+        return np.concatenate(parts)
+
+    return score
+
+
+def measure(contenders: dict[str, Score], inputs: ModelInputs, rounds: int) -> dict[str, float]:
+    """Give each contender's candidates a second, the median of the rounds."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, score in contenders.items():
+            start = perf_counter()
+            score(inputs)
+            seconds[name].append(perf_counter() - start)
+    return {name: inputs.num_candidates / median(times) for name, times in seconds.items()}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full-rank", action="store_true", help="crosses of full rank instead of 128")
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    rank = None if arguments.full_rank else RankerConfig.cross_rank
+    heads = ("click", "save", "hide")
+    ranker = Ranker(RankerConfig(TransActConfig(NUM_TYPES), FeatureSizes(), heads, cross_rank=rank)).eval()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        export_plain(ranker, folder / "plain.onnx")
+        export_ranker(ranker, folder)
+        backend = OnnxBackend(folder / "user.onnx", folder / "candidate.onnx")
+        contenders: dict[str, Score] = {
+            "plain": plain_scorer(folder / "plain.onnx"),
+            "plain, tuned": tuned_plain_scorer(folder / "plain.onnx"),
+            "two graphs": backend.score,
+        }
+        print(f"candidates/s on one core, crosses of {'full rank' if rank is None else f'rank {rank}'}")
+        print("   T     N " + "".join(f"{name:>14}" for name in contenders) + "   two/plain  two/tuned  largest error")
+        for length in LENGTHS:
+            for count in CANDIDATES:
+                inputs = random_inputs(ranker.config.sizes, length, count, NUM_TYPES, 0)
+                scores = [score(inputs) for score in contenders.values()]  # warms up, too
+                error = max(float(np.abs(scores[-1] - other).max()) for other in scores[:-1])
+                rates = measure(contenders, inputs, arguments.rounds)
+                two = rates["two graphs"]
+                cells = "".join(f"{rate:14,.0f}" for rate in rates.values())
+                ratios = f"{two / rates['plain']:11.1f}x{two / rates['plain, tuned']:10.1f}x"
+                print(f"{length:4} {count:5} {cells}{ratios}   {error:.1e}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Events a second of a whole worker: Kafka in, state and changelog out, one core for the worker, one for the broker.
+
+    python -m benchmarks.worker [--events 1000000] [--kafka-home DIR] [--no-changelog] [--rounds 3]
+
+The topic is filled first. The rate is taken inside the worker, from 10 % of the events applied to all of them, so that
+neither start nor group join counts. Without ``--kafka-home`` the broker is the embedded one.
+"""
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time, sleep
+
+from benchmarks.workload import VOCABULARY, events
+from ranking.serving import Serving
+from streams import app as shell
+from streams.broker import EmbeddedBroker, RealKafka
+from streams.client import RawProducer
+from streams.ownership import Ownership
+from streams.settings import Settings
+from streams.topics import ACTIONS, prepare_topics
+
+PARTITIONS = 4
+WORKER_CORE, BROKER_CORE = 0, 1
+
+
+def settings_for(servers: str, folder: Path, group: str, changelog: bool) -> Settings:
+    """Give the settings of one round."""
+    return Settings(
+        bootstrap_servers=servers,
+        app_id=group,
+        topic_prefix="bench-",
+        partitions=PARTITIONS,
+        state_dir=folder,
+        changelog=changelog,
+        session_timeout_s=6.0,
+        heartbeat_interval_s=1.0,
+    )
+
+
+def work(settings: Settings, count: int) -> None:
+    """Be the worker: print the rate once all events are applied, and end."""
+    owners: list[Ownership] = []
+
+    class Watched(Ownership):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args)  # type: ignore[arg-type]
+            owners.append(self)
+
+    shell.Ownership = Watched  # type: ignore[misc]
+    application = shell.create_app(settings, Serving.without_bundle(VOCABULARY))
+
+    def applied() -> int:
+        with suppress(RuntimeError):  # the dictionary grew meanwhile
+            return sum(one.pipeline.counters.actions for owner in owners for one in owner.partitions.values())
+        return 0
+
+    def watch() -> None:
+        while applied() < count // 10:
+            sleep(0.005)
+        first, begun, begun_cpu = applied(), perf_counter(), process_time()
+        while applied() < count:
+            sleep(0.005)
+        took, took_cpu = perf_counter() - begun, process_time() - begun_cpu
+        print(f"RATE {(count - first) / took:.0f} {(count - first) / took_cpu:.0f}", flush=True)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+    application.Worker(loglevel="WARNING").execute_from_commandline(["worker", "-l", "warning"])
+
+
+def one_round(servers: str, count: int, changelog: bool, round_: int) -> tuple[float, float]:
+    """Run a worker from an empty state to the end of the topic; give events/s of wall and of CPU time."""
+    with tempfile.TemporaryDirectory() as folder:
+        flags = ["--be-worker", servers, folder, f"bench-{os.getpid()}-{round_}", str(count)]
+        flags += [] if changelog else ["--no-changelog"]
+        command = ["taskset", "-c", str(WORKER_CORE), sys.executable, "-m", "benchmarks.worker", *flags]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        for line in done.stdout.splitlines():
+            if line.startswith("RATE"):
+                wall, cpu = line.split()[1:]
+                return float(wall), float(cpu)
+        raise SystemExit(f"the worker ended without a rate: {(done.stdout + done.stderr)[-2000:]}")
+
+
+def main() -> None:
+    """Measure and print, or be the worker that is measured."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--events", type=int, default=1_000_000)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--kafka-home", type=Path)
+    options.add_argument("--no-changelog", action="store_true")
+    options.add_argument("--be-worker", nargs=4, help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    if chosen.be_worker:
+        servers, folder, group, count = chosen.be_worker
+        work(settings_for(servers, Path(folder), group, not chosen.no_changelog), int(count))
+        return
+    broker = RealKafka(chosen.kafka_home) if chosen.kafka_home else EmbeddedBroker()
+    with broker:
+        if broker.process is not None:
+            os.sched_setaffinity(broker.process.pid, {BROKER_CORE})
+        settings = settings_for(broker.bootstrap_servers, Path(tempfile.mkdtemp()), "fill", True)
+        asyncio.run(prepare_topics(settings))
+        topic = settings.topic_prefix + ACTIONS.name
+        with RawProducer(replace(settings), [topic]) as producer:
+            for event in events(chosen.events):
+                producer.send(topic, event.key, event.value)
+        rates = [
+            one_round(broker.bootstrap_servers, chosen.events, not chosen.no_changelog, round_)
+            for round_ in range(chosen.rounds)
+        ]
+    walls, cpus = zip(*rates, strict=True)
+    name = "Apache Kafka" if chosen.kafka_home else "embedded broker"
+    print(f"{name}, {chosen.events:,} events, changelog {'off' if chosen.no_changelog else 'on'}:")
+    each = ", ".join(f"{wall:,.0f}" for wall in walls)
+    print(f"  {median(walls):,.0f} events/s, {median(cpus):,.0f} a second of CPU (rounds: {each})")
+
+
+if __name__ == "__main__":
+    main()

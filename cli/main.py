@@ -1,0 +1,102 @@
+"""The command `rankstream`: finds the command asked for and says every user error in one sentence.
+
+A command is a file of this folder and is imported only when it is called: `rankstream request` must not wait for torch.
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from streams.settings import SettingsError
+
+COMMANDS = {
+    "demo": "Show the whole path on real data: train, serve, stream, measure.",
+    "worker": "Take actions in and answer ranking requests.",
+    "produce": "Send a file of actions (or requests) to Kafka.",
+    "request": "Ask for one ranking and show it.",
+    "watch": "Show ranked feeds as they come.",
+    "topics": "Create the topics, or say what is wrong with them.",
+    "dead-letters": "List rejected records, and send them again.",
+    "train": "Train the models on a log of actions.",
+    "export": "Make the bundle that workers serve.",
+    "embed": "Refresh the batch vectors of users.",
+    "bundle": "Check a model bundle and show what is in it.",
+    "settings": "Show every setting and where its value comes from.",
+}
+
+
+class Commands(click.Group):
+    """Imports a command when it is called; ends with 2 and one sentence for what the user can mend."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the names, in the order that a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import ``cli/<name>.py`` and give its command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module("cli." + cmd_name.replace("-", "_"))
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, *args: Any, **extra: Any) -> None:  # type: ignore[override]  # click's returns, or does not
+        """Run the command line and end the process."""
+        extra |= {"prog_name": "rankstream", "standalone_mode": False}
+        sys.exit(_run(lambda: super(Commands, self).main(*args, **extra)))
+
+
+def _run(command: Any) -> int:
+    """Run, and give the exit code: 0, 2 after one sentence, 130 after Ctrl-C."""
+    try:
+        code = command()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as exc:
+        click.echo(exc.format_message())
+        return 2
+    except click.UsageError as exc:
+        hint = f" (see {exc.ctx.command_path} --help)" if exc.ctx else ""
+        return _say("; ".join(exc.format_message().strip(".").split("\n\n")) + hint)
+    except click.ClickException as exc:
+        return _say(exc.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as exc:
+        return _say(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
+    except SettingsError as exc:
+        return _say(str(exc))
+
+
+def _say(sentence: str) -> int:
+    click.echo(f"rankstream: {sentence}", err=True)
+    return 2
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="rankstream", message="rankstream %(version)s")
+def main() -> None:
+    """User actions stream in, the ranked feed follows them.
+
+    \b
+    Start here:
+      rankstream demo                        everything on this machine, no Kafka needed
+      rankstream worker --bundle bundle      serve a model; actions in, feeds out
+      rankstream COMMAND --help              what a command reads and writes, with an example
+
+    Settings come from flags, then RANKSTREAM_... variables, then rankstream.toml; see `rankstream settings`.
+    """
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The flags of commands, made from the fields of ``streams.settings.Settings``."""
+
+from collections.abc import Callable
+from dataclasses import Field
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from streams.settings import Section, about, flag, in_sections, kind_of, read_settings
+
+METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
+CONNECTED = (Section.CONNECTION, Section.SECURITY)
+
+R = TypeVar("R")
+
+
+def settings_options(*sections: Section) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Give a command the flags of these sections and hand it the ``settings`` read from all places."""
+    offered = [known for known in in_sections(sections) if not about(known).secret]
+
+    def decorate(command: Callable[..., R]) -> Callable[..., R]:
+        @wraps(command)
+        def with_settings(config: Path | None, **given: Any) -> R:
+            flags = {known.name: given.pop(known.name) for known in offered}
+            return command(settings=read_settings(flags, file=config), **given)
+
+        decorated: Callable[..., R] = with_settings
+        for known in reversed(offered):
+            decorated = _option(known)(decorated)
+        return click.option(
+            "--config", type=click.Path(path_type=Path), help="Settings file.  [default: rankstream.toml, if there]"
+        )(decorated)
+
+    return decorate
+
+
+def _option(known: "Field[Any]") -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Make the option; it has no default, so that environment and file can speak."""
+    declared, kind = about(known), kind_of(known.name)
+    names = f"{flag(known.name)}/--no-{flag(known.name)[2:]}" if kind is bool else flag(known.name)
+    metavar = "|".join(declared.choices) or (declared.unit or METAVARS.get(kind))
+    shown = "" if known.default in (None, "") else f"  [default: {default_text(known)}]"
+    return click.option(
+        names, known.name, default=None, metavar=None if kind is bool else metavar, help=declared.help + shown
+    )
+
+
+def default_text(known: "Field[Any]") -> str:
+    """Say the default as one would write it."""
+    default = known.default
+    if default is None:
+        return "none"
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default)

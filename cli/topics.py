@@ -1,0 +1,147 @@
+"""`rankstream topics`: make them, or say what is wrong with them."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError
+from rich.console import Console
+from rich.table import Table
+
+from cli.errors import Refusal, refusing
+from cli.options import CONNECTED, settings_options
+from streams.client import ClientError, connect_admin
+from streams.settings import Section, Settings
+from streams.topics import COPARTITIONED, Topic, TopicNames, TopicsRefusedError, prepare_topics, wanted_topics
+
+PROMISED = (
+    "cleanup.policy",
+    "max.message.bytes",
+)  # settings of a topic that must hold; times are the operator's choice
+
+
+@click.group()
+def command() -> None:
+    """Create the topics, or say what is wrong with them.
+
+    user-actions, ranking-requests and user-state-changelog have the same number of partitions: the worker that has
+    partition 3 of one has partition 3 of all, and with it everything about its users.
+    """
+
+
+@command.command()
+@settings_options(*CONNECTED, Section.TOPICS)
+@refusing(ClientError, TopicsRefusedError)
+def create(settings: Settings) -> None:
+    """Create the topics that are missing and check the others.
+
+    \b
+    Examples:
+      rankstream topics create
+      rankstream topics create --partitions 24 --replication-factor 3 --bootstrap-servers kafka:9092
+    """
+    connect_admin(settings).close()  # says within seconds if nobody is there
+    created = asyncio.run(prepare_topics(settings, create=True))
+    click.echo(f"created {', '.join(created)}" if created else "all topics are there")
+
+
+@dataclass(frozen=True)
+class Described:
+    """A topic as the cluster has it, beside what is wanted."""
+
+    name: str
+    topic: Topic
+    partitions: int  # 0: there is no such topic
+    replicas: int
+    config: dict[str, str]  # empty where the broker tells none
+
+    def problems(self, partitions: int) -> list[str]:
+        """Say what is wrong, where the co-partitioned topics have this many partitions."""
+        if not self.partitions:
+            return ["missing: rankstream topics create"]
+        found = []
+        if self.topic in COPARTITIONED and self.partitions != partitions:
+            found.append(f"{self.partitions} partitions, but user-actions has {partitions}: create it anew")
+        for key in PROMISED:
+            wanted, held = self.topic.config.get(key), self.config.get(key)
+            if wanted and held and _too_little(wanted, held):
+                found.append(f"{key} is {held}, wanted {wanted}")
+        return found
+
+
+def _too_little(wanted: str, held: str) -> bool:
+    """Say if a setting does not do; more of a number than wanted does."""
+    return int(held) < int(wanted) if wanted.isdecimal() and held.isdecimal() else held != wanted
+
+
+@command.command()
+@settings_options(*CONNECTED)
+@refusing(ClientError)
+def describe(settings: Settings) -> None:
+    """Show the topics, their settings and what is wrong with them; ends with 2 if anything is.
+
+    \b
+    Example:
+      rankstream topics describe --topic-prefix staging.
+    """
+    described = _describe(settings)
+    partitions = next((one.partitions for one in described if one.partitions), 0)
+    table = Table("topic", "partitions", "copies", "kept", "key", "value", "wrong")
+    wrong = 0
+    for one in described:
+        problems = one.problems(partitions)
+        wrong += len(problems)
+        row = (
+            one.name,
+            str(one.partitions or "-"),
+            str(one.replicas or "-"),
+            _kept(one),
+            one.topic.key,
+            one.topic.value,
+        )
+        table.add_row(*row, f"[red]{'; '.join(problems)}[/]" if problems else "")
+    Console().print(table)
+    if wrong:
+        raise Refusal(f"{wrong} thing{'s' if wrong > 1 else ''} to mend, see the last column")
+
+
+def _kept(one: Described) -> str:
+    if "compact" in one.config.get("cleanup.policy", one.topic.config["cleanup.policy"]):
+        return "newest a key"
+    milliseconds = one.config.get("retention.ms") or one.topic.config.get("retention.ms", "")
+    return "for ever" if milliseconds == "-1" else f"{int(milliseconds or 0) / 86_400_000:g} d"
+
+
+def _describe(settings: Settings) -> list[Described]:
+    names, wanted = TopicNames(settings.topic_prefix), wanted_topics(settings)
+    admin = connect_admin(settings)
+    try:
+        existing = set(admin.list_topics())
+        there = [names.of(topic) for topic in wanted if names.of(topic) in existing]
+        partitions = {one["name"]: one["partitions"] for one in admin.describe_topics(there)} if there else {}
+        configs = _configs(admin, there)
+    except KafkaError as exc:
+        raise ClientError(f"the brokers do not tell about the topics: {exc}") from exc
+    finally:
+        admin.close()
+    return [
+        Described(
+            name=name,
+            topic=topic,
+            partitions=len(partitions.get(name, ())),
+            replicas=min((len(each["replica_nodes"]) for each in partitions.get(name, ())), default=0),
+            config=configs.get(name, {}),
+        )
+        for name, topic in ((names.of(topic), topic) for topic in wanted)
+    ]
+
+
+def _configs(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:
+    """Ask for all settings of the topics: asked for some of them only, the embedded broker hangs up."""
+    if not names:
+        return {}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    by_topic = admin.describe_configs(resources, config_filter="all").get("topic", {})
+    return {name: {key: str(entry["value"]) for key, entry in entries.items()} for name, entries in by_topic.items()}

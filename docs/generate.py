@@ -1,0 +1,95 @@
+"""Writes the pages that are made from code: docs/configuration.md and docs/schemas.
+
+    python -m docs.generate
+
+``tests/test_docs.py`` fails when a page is not what this would write.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cli.options import default_text
+from streams.codec import ActionEvent, DeadLetter, RankedFeed, RankingRequest
+from streams.settings import CONFIG_VARIABLE, Section, Settings, about, flag, in_sections, kind_of, limits, variable
+
+HERE = Path(__file__).parent
+SCHEMAS: Mapping[str, type] = {
+    "user-actions": ActionEvent,
+    "ranking-requests": RankingRequest,
+    "ranked-feeds": RankedFeed,
+    "dead-letters": DeadLetter,
+}
+KINDS = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
+
+CONFIGURATION = f"""\
+# Configuration
+
+*This page is written by `make docs` from `streams/settings.py`; change the fields there.*
+
+Every setting has one name and can be given in three ways; the first that speaks wins:
+
+1. a flag: `--commit-interval-s 2` (a switch: `--changelog` or `--no-changelog`),
+2. the environment: `RANKSTREAM_COMMIT_INTERVAL_S=2`; an empty variable counts as not set,
+3. a file in TOML: `commit_interval_s = 2` in `rankstream.toml` of the folder where the command starts, or in the file
+   that `--config FILE` or `{CONFIG_VARIABLE}=FILE` names.
+
+A value that can't be used stops the command with one sentence that names the flag, variable or file. Unknown names in
+the file are refused; unknown variables are not, as orchestrators set some of their own. Paths are relative to the
+folder where the command starts. `rankstream settings` shows what holds and where it came from. A worker started with
+`faust -A streams.app worker` has no flags of its own and reads the environment and the file.
+"""
+
+
+def configuration() -> str:
+    """Give the text of docs/configuration.md."""
+    return CONFIGURATION + "".join(_section(section) for section in Section)
+
+
+def _section(section: Section) -> str:
+    lines = [f"\n## {section.value}\n", "| setting | type | default | what it does |", "|---|---|---|---|"]
+    for known in in_sections([section]):
+        declared = about(known)
+        unit = f", {declared.unit}" if declared.unit else ""
+        allowed = limits(declared)
+        default = "" if known.default in (None, "") else f"`{default_text(known)}`"
+        offered = (
+            f"`{variable(known.name)}`" if declared.secret else f"`{flag(known.name)}`<br>`{variable(known.name)}`"
+        )
+        text = declared.help + (f" Allowed: {allowed}." if allowed else "")
+        lines.append(f"| {offered} | {KINDS[kind_of(known.name)]}{unit} | {default} | {text} |")
+    return "\n".join(lines) + "\n"
+
+
+def schema(topic: str) -> str:
+    """Give the text of docs/schemas/<topic>.json: JSON Schema of the topic's values."""
+    (top,), components = msgspec.json.schema_components([SCHEMAS[topic]], ref_template="#/$defs/{name}")
+    definition: dict[str, Any] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": topic,
+        **top,
+        "$defs": components,
+    }
+    return json.dumps(definition, indent=2) + "\n"
+
+
+def pages() -> dict[Path, str]:
+    """Give every page that is generated."""
+    schemas = {HERE / "schemas" / f"{topic}.json": schema(topic) for topic in SCHEMAS}
+    return {HERE / "configuration.md": configuration(), **schemas}
+
+
+def main() -> None:
+    """Write all pages."""
+    for path, text in pages().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    print(f"wrote {len(pages())} pages for {len(fields(Settings))} settings and {len(SCHEMAS)} topics")
+
+
+if __name__ == "__main__":
+    main()

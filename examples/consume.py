@@ -1,0 +1,30 @@
+"""Ask for a feed and read it with plain kafka-python.
+
+python examples/consume.py [BOOTSTRAP_SERVERS]
+"""
+
+import json
+import sys
+import time
+import uuid
+
+from kafka import KafkaConsumer, KafkaProducer
+
+servers = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:9092"
+request = {"request_id": str(uuid.uuid4()), "user_id": 7, "candidates": [10, 11, 12, 13], "top_k": 3}
+consumer = KafkaConsumer(
+    "ranked-feeds", bootstrap_servers=servers, auto_offset_reset="earliest", fetch_max_wait_ms=50,
+    consumer_timeout_ms=10_000, enable_auto_commit=False, value_deserializer=json.loads,
+)  # fmt: skip
+producer = KafkaProducer(bootstrap_servers=servers, acks="all")
+producer.send("ranking-requests", key=str(request["user_id"]).encode(), value=json.dumps(request).encode())
+producer.flush()
+asked_at = time.perf_counter()
+for record in consumer:
+    feed = record.value
+    if feed["request_id"] == request["request_id"]:
+        print(f"answered after {1000 * (time.perf_counter() - asked_at):.1f} ms")
+        for place, item in enumerate(feed.get("items", []), start=1):
+            print(place, item["item_id"], item["score"])
+        sys.exit(feed.get("error", {}).get("message"))
+sys.exit("no feed within 10 s; is a worker running?")

@@ -1,0 +1,112 @@
+"""Losses as plain functions of tensors, the paper cited in each."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# --- Ranker (TransAct, KDD'23, section 3.2) ---------------------------------------------------------------------
+
+
+def weighted_multi_head_loss(logits: Tensor, labels: Tensor, label_weights: Tensor, weights: Tensor) -> Tensor:
+    """Give the mean weighted cross entropy over candidates (equations 1 and 2).
+
+    ``L = w_u * sum_h -w_h [y_h log f_h + (1 - y_h) log(1 - f_h)]`` with ``w_h = sum_a M[h, a] y_a``: what the user did
+    decides how much each head's answer matters, so that one hide can weigh more on the click head than a click.
+
+    ``logits`` and ``labels`` are (B, H), ``weights`` w_u (B,), ``label_weights`` M (H, 1 + H). M's first column is for
+    a candidate without any action, y = 0 throughout, which the paper's sum would give no weight; the others are for
+    the heads' actions, in order. Divided by the sum of w_u, so that the learning rate knows nothing of the batch size.
+    """
+    nothing = 1.0 - labels.amax(1, keepdim=True)  # (B, 1)
+    head_weights = torch.cat([nothing, labels], dim=1) @ label_weights.T  # (B, H): w_h
+    losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")  # (B, H)
+    return (weights * (head_weights * losses).sum(1)).sum() / weights.sum()
+
+
+# --- User vectors (PinnerFormer, KDD'22, section 3.3) -----------------------------------------------------------
+
+
+def sampled_softmax_loss(
+    users: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    temperature: Tensor,
+    log_q_positives: Tensor,
+    log_q_negatives: Tensor,
+    hidden: Tensor,
+    weights: Tensor,
+) -> Tensor:
+    """Give the mean sampled softmax with log-Q correction.
+
+    ``-log [ e^(s(u, p) - log Q(p)) / (e^(s(u, p) - log Q(p)) + sum_j e^(s(u, n_j) - log Q(n_j))) ]`` with
+    ``s(u, v) = <u, v> / temperature``. Without the correction an item that is often a negative because it is popular
+    would be pushed away for that alone.
+
+    P pairs of ``users`` and ``positives`` (P, U) share one pool of M ``negatives`` (M, U); ``log_q_*`` are (P,) and
+    (M,), ``hidden`` (P, M) is true where a negative is one of the user's own positives. ``weights`` (P,) let each user
+    count the same, however many pairs it has.
+    """
+    right = (users * positives).sum(-1) / temperature - log_q_positives  # (P,)
+    wrong = users @ negatives.T / temperature - log_q_negatives  # (P, M)
+    wrong = wrong.masked_fill(hidden, -torch.inf)
+    losses = torch.logsumexp(torch.cat([right.unsqueeze(1), wrong], dim=1), dim=1) - right
+    return (weights * losses).sum() / weights.sum()
+
+
+# --- The next item of a session (HierTCN, WWW'19; the official code's loss.py) ----------------------------------
+#
+# All take scores of P next items ``positives (P,)`` and of K negatives each ``negatives (P, K)``; a negative of minus
+# infinity is masked. So one can stand for another wherever a NextItemLoss is asked for.
+
+NextItemLoss = Callable[[Tensor, Tensor], Tensor]
+HINGE_MARGIN = 0.1  # of the official code's final runs
+
+
+def cross_entropy_loss(positives: Tensor, negatives: Tensor) -> Tensor:
+    """Give the mean softmax cross entropy; the full one when the negatives are all the other items."""
+    scores = torch.cat([positives.unsqueeze(1), negatives], dim=1)  # (P, 1 + K)
+    return (torch.logsumexp(scores, dim=1) - positives).mean()
+
+
+def nce_loss(positives: Tensor, negatives: Tensor) -> Tensor:
+    """Give ``-log s(p) - mean_k log s(-n_k)``: next item or noise, decided one by one."""
+    kept = torch.isfinite(negatives)
+    noise = torch.where(kept, F.logsigmoid(-negatives.masked_fill(~kept, 0.0)), 0.0)
+    return (-F.logsigmoid(positives) - noise.sum(1) / kept.sum(1).clamp(min=1)).mean()
+
+
+def bpr_loss(positives: Tensor, negatives: Tensor) -> Tensor:
+    """Give ``-log s(p - n)``, the pairwise loss as it is known.
+
+    The official code has ``-log s(s(p) - s(n))``, a sigmoid inside a sigmoid, which cannot fall below 0.31.
+    """
+    return _mean_over_kept(-F.logsigmoid(positives.unsqueeze(1) - negatives), negatives)
+
+
+def hinge_loss(positives: Tensor, negatives: Tensor, margin: float = HINGE_MARGIN) -> Tensor:
+    """Give ``max(0, n - p + margin)`` (``hinge_linear``)."""
+    return _mean_over_kept(F.relu(negatives - positives.unsqueeze(1) + margin), negatives)
+
+
+def hinge_sigmoid_loss(positives: Tensor, negatives: Tensor, margin: float = HINGE_MARGIN) -> Tensor:
+    """Give the hinge of probabilities, ``max(0, s(n) - s(p) + margin)``."""
+    return hinge_loss(torch.sigmoid(positives), _through(torch.sigmoid, negatives), margin)
+
+
+def hinge_logsigmoid_loss(positives: Tensor, negatives: Tensor, margin: float = HINGE_MARGIN) -> Tensor:
+    """Give the hinge of log probabilities: the loss of the official code's final Pinterest runs."""
+    return hinge_loss(F.logsigmoid(positives), _through(F.logsigmoid, negatives), margin)
+
+
+def _through(function: Callable[[Tensor], Tensor], negatives: Tensor) -> Tensor:
+    """Apply a function to the negatives that are not masked; the others stay minus infinity."""
+    kept = torch.isfinite(negatives)
+    return torch.where(kept, function(negatives.masked_fill(~kept, 0.0)), -torch.inf)
+
+
+def _mean_over_kept(losses: Tensor, negatives: Tensor) -> Tensor:
+    """Average over pairs whose negative is not masked."""
+    kept = torch.isfinite(negatives)
+    return torch.where(kept, losses, 0.0).sum() / kept.sum().clamp(min=1)

@@ -1,0 +1,177 @@
+"""From the event table to the ranker's training batches, through the very code that serves.
+
+Each moment at which a user acted is a request that was made just before it: the state is what the user did strictly
+earlier, built by ``UserState.apply``; the candidates are what was acted on, and items drawn at random; what the ranker
+sees of them is made by ``join``. So training can't see what serving would not::
+
+    a user's log     a  b   cc'  d  ...        (c and c' at the same moment)
+    requests         .  .   |    |
+      state                 ab   abcc'         strictly earlier
+      candidates            c c' x y z  d x y  labels from the actions; x y z drawn, labels 0
+
+Requests keep packed states and keys, 2 KB each, and are joined batch by batch: a matrix of all histories would not
+fit. Users are independent of each other here; the item and user tables must not know the time after the requests.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from features.actions import pack_action, value_code
+from features.history import DEFAULT_LIMIT, History
+from features.ids import Keys, id_keys
+from features.join import Joinable, join, pool
+from features.schema import Floats
+from features.sessions import session_keys
+from features.user_state import Applied, UserState
+from models.datasets.base import EventLog
+from models.ranker import RankerBatch, collate
+
+Heads = Mapping[str, Sequence[str]]  # what is predicted -> the actions any of which makes it true
+
+
+@dataclass(frozen=True)
+class NegativesConfig:
+    """How candidates that were not acted on are drawn."""
+
+    count: int = 8  # a request; fewer where the items don't suffice
+    popular: float = 0.5  # share drawn as often as items are acted on: only rare negatives teach only popularity
+    avoid_seen: bool = False  # True for logs in which nobody acts twice on an item, where "seen" alone would tell
+
+    def __post_init__(self) -> None:
+        if self.count < 0 or not 0.0 <= self.popular <= 1.0:
+            raise ValueError(f"{self.count} negatives, {self.popular} of them popular: wanted 0 or more, 0 to 1")
+
+
+@dataclass(frozen=True)
+class RankingExample:
+    """One request with its answer."""
+
+    user_key: int
+    state: UserState  # strictly before now_ms
+    now_ms: int
+    candidates: Keys  # (N,) those acted on first
+    labels: Floats  # (N, heads)
+
+
+def ranking_examples(
+    log: EventLog,
+    heads: Heads,
+    batch: Joinable,
+    negatives: NegativesConfig,
+    chance: np.random.Generator,
+    *,
+    since_ms: int = 0,
+    limit: int = DEFAULT_LIMIT,
+) -> list[RankingExample]:
+    """Give a request for every moment from ``since_ms`` on at which a user acted, user by user, oldest first.
+
+    Actions before ``since_ms`` only fill the states; ``limit`` is how many a history holds.
+    """
+    labels_of = head_labels(log, heads)
+    items = id_keys(log.item_ids.tolist())
+    packed = packed_actions(log, items)
+    sampler = _Negatives(items, negatives, chance)
+    examples = []
+    for user_key, rows in _rows_by_user(log):
+        state, seen = UserState(History(b"", limit)), set[int]()
+        for moment in np.split(rows, np.flatnonzero(np.diff(log.times_ms[rows])) + 1):
+            now_ms = int(log.times_ms[moment[0]])
+            if now_ms >= since_ms:
+                acted, labels = _acted_on(items[moment], labels_of[log.actions[moment]])
+                drawn = sampler.draw(set(acted.tolist()), seen)
+                candidates = np.concatenate([acted, drawn])
+                labels = np.concatenate([labels, np.zeros((len(drawn), labels.shape[1]), np.float32)])
+                examples.append(RankingExample(user_key, state, now_ms, candidates, labels))
+            state = advanced(state.apply([packed[row] for row in moment], int(moment[-1])), batch)
+            seen.update(items[moment].tolist())
+    return examples
+
+
+def advanced(applied: Applied, batch: Joinable) -> UserState:
+    """Give the state after a batch of actions, its recurrent state stepped over the sessions that ended."""
+    state, encoder = applied.state, batch.sessions
+    if not applied.ended or not encoder.state_size:
+        return state
+    tail = state.tail
+    for pooled in pool([session_keys(items) for items in applied.ended], batch.items):
+        now = tail.recurrent(encoder.tag, encoder.state_size)  # rounded, as the stream stores it
+        tail = tail.folded(encoder.tag, encoder.fold(now[None], pooled[None])[0])
+    return UserState(state.history, tail, state.offset, state.total)
+
+
+def head_labels(log: EventLog, heads: Heads) -> Floats:
+    """Give the labels of each action code, ``(1 + action types, heads)``; row 0 is padding's."""
+    labels = np.zeros((1 + len(log.vocabulary.actions), len(heads)), np.float32)
+    for column, actions in enumerate(heads.values()):
+        labels[log.codes_of(actions), column] = 1.0
+    return labels
+
+
+def packed_actions(log: EventLog, items: Keys) -> list[bytes]:
+    """Give each row of the log as the stream keeps it."""
+    none = np.zeros(len(log), np.int64)
+    surfaces = none if log.surfaces is None else log.surfaces
+    values = none.tolist() if log.values is None else [_code(value) for value in log.values.tolist()]
+    columns = (log.times_ms.tolist(), log.actions.tolist(), items.tolist(), surfaces.tolist(), values)
+    return [pack_action(*row) for row in zip(*columns, strict=True)]
+
+
+def _code(value: float) -> int:
+    return value_code(None if np.isnan(value) else value)
+
+
+def _rows_by_user(log: EventLog) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Go through the users, each with the rows of the log that are the user's, oldest first."""
+    users, owner = np.unique(log.user_ids, return_inverse=True)
+    order = np.argsort(owner, kind="stable")
+    cuts = np.cumsum(np.bincount(owner, minlength=len(users)))[:-1]
+    yield from zip(id_keys(users.tolist()).tolist(), np.split(order, cuts), strict=True)
+
+
+def _acted_on(items: Keys, labels: Floats) -> tuple[Keys, Floats]:
+    """Give each item once, with all that was done to it at this moment."""
+    if len(items) == 1:
+        return items, labels
+    unique, places = np.unique(items, return_inverse=True)
+    together = np.zeros((len(unique), labels.shape[1]), np.float32)
+    np.maximum.at(together, places, labels)
+    return unique, together
+
+
+class _Negatives:
+    """Draws items that were not acted on, some uniformly, some as often as the log's users act on them."""
+
+    def __init__(self, items: Keys, config: NegativesConfig, chance: np.random.Generator) -> None:
+        self.config = config
+        self._chance = chance
+        self._acted_on = items  # one entry an action: drawing from it is drawing by popularity
+        self._items = np.unique(items)
+
+    def draw(self, acted: set[int], seen: set[int]) -> Keys:
+        """Give up to ``count`` items, each once, none acted on now, none seen before if those are avoided."""
+        taken = acted | seen if self.config.avoid_seen else set(acted)
+        drawn: list[int] = []
+        for key in self._proposed(4 * self.config.count):
+            if len(drawn) == self.config.count:
+                break
+            if key not in taken:
+                drawn.append(key)
+                taken.add(key)
+        return np.array(drawn, np.uint64)
+
+    def _proposed(self, count: int) -> list[int]:
+        if not len(self._items):
+            return []
+        popular = self._chance.random(count) < self.config.popular
+        by_action = self._acted_on[self._chance.integers(0, len(self._acted_on), count)]
+        evenly = self._items[self._chance.integers(0, len(self._items), count)]
+        return list(np.where(popular, by_action, evenly).tolist())
+
+
+def joined(examples: Sequence[RankingExample], batch: Joinable) -> RankerBatch:
+    """Join examples into one batch."""
+    inputs = [join(one.state, one.user_key, one.candidates, one.now_ms, batch) for one in examples]
+    return collate(inputs, [one.labels for one in examples])

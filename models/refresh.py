@@ -1,0 +1,129 @@
+"""The batch job of PinnerFormer: histories in, a new version of the table of user vectors out.
+
+Full, over everybody, or incremental, over those who acted since the last table, merged with the others' vectors
+(KDD'22, 4: daily, for the users active that day). A user without an action on a known item has no vector.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from features.actions import ActionColumns
+from features.embeddings import EmbeddingTable, publish, publish_merged
+from features.ids import Id
+from features.join import VectorTable, head, tail
+from features.schema import Floats
+from models.datasets.base import EventLog
+from models.pinnerformer import PinnerFormer, collate, tokens_of
+from models.timelines import keys_by_id, log_values_of
+from models.weights import fingerprint
+
+Histories = Iterable[tuple[Id, ActionColumns]]  # a user and its actions, newest first: any number, any source
+
+BATCH = 256  # users encoded at once
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a refresh did."""
+
+    folder: Path | None  # of the new version; none if nobody had anything new
+    users: int  # encoded and published
+    unknown: int  # left out: no action on a known item
+
+
+class SpaceRefusedError(ValueError):
+    """The published table is of another model's vector space."""
+
+
+def user_space(model: PinnerFormer) -> str:
+    """Name the vector space of a model's users: other weights, another space."""
+    return f"pinnerformer-{fingerprint(model):016x}"
+
+
+def refresh(model: PinnerFormer, items: VectorTable, histories: Histories, root: Path, *, as_of_ms: int) -> Refreshed:
+    """Publish vectors of all these users, as of a moment; nothing later is read."""
+    ids, vectors, unknown = encode(model, items, histories, as_of_ms)
+    folder = publish(root, ids, vectors, space=user_space(model), as_of_ms=as_of_ms, meta={"refresh": "full"})
+    return Refreshed(folder, len(ids), unknown)
+
+
+def refresh_active(
+    model: PinnerFormer, items: VectorTable, histories: Histories, root: Path, *, as_of_ms: int
+) -> Refreshed:
+    """Publish the last table with the vectors of users who acted since then put in; the others keep theirs.
+
+    Raises ``SpaceRefusedError`` if another model made the last table: then everybody must be refreshed.
+    """
+    last = EmbeddingTable.open(root)
+    if last.space != user_space(model):
+        raise SpaceRefusedError(
+            f"the table in {root} is of space {last.space}, this model's is {user_space(model)}; do a full refresh"
+        )
+    active = acted_since(histories, last.as_of_ms, as_of_ms)
+    ids, vectors, unknown = encode(model, items, active, as_of_ms)
+    if not ids:
+        return Refreshed(None, 0, unknown)
+    folder = publish_merged(root, ids, vectors, as_of_ms=as_of_ms, meta={"refresh": "active"})
+    return Refreshed(folder, len(ids), unknown)
+
+
+def acted_since(histories: Histories, since_ms: int, until_ms: int) -> Iterator[tuple[Id, ActionColumns]]:
+    """Keep the users with an action after ``since_ms`` and not after ``until_ms``."""
+    for user, actions in histories:
+        if np.any((actions.times_ms > since_ms) & (actions.times_ms <= until_ms)):
+            yield user, actions
+
+
+@torch.no_grad()
+def encode(
+    model: PinnerFormer, items: VectorTable, histories: Histories, as_of_ms: int
+) -> tuple[list[Id], Floats, int]:
+    """Give users, their vectors ``(n, U)`` and how many were left out for want of a known item."""
+    model.eval()
+    device = next(model.parameters()).device
+    ids: list[Id] = []
+    vectors = [np.zeros((0, model.config.user_dim), np.float32)]
+    unknown = 0
+    for chunk in _chunks(histories, BATCH):
+        tokens = [tokens_of(known_by(actions, as_of_ms), items, model.config) for _, actions in chunk]
+        kept = [at for at, user in enumerate(tokens) if len(user)]
+        unknown += len(chunk) - len(kept)
+        if kept:
+            sequences, lengths = collate([tokens[at] for at in kept])
+            on_device = type(sequences)(*(tensor.to(device) for tensor in sequences))
+            vectors.append(model.encode_last(on_device, lengths.to(device)).cpu().numpy())
+            ids.extend(chunk[at][0] for at in kept)
+    return ids, np.concatenate(vectors), unknown
+
+
+def known_by(actions: ActionColumns, now_ms: int) -> ActionColumns:
+    """Give the actions, newest first, that had happened by ``now_ms``."""
+    return tail(actions, int(np.count_nonzero(actions.times_ms > now_ms)))
+
+
+def histories_of(log: EventLog, limit: int) -> Iterator[tuple[Id, ActionColumns]]:
+    """Give each user of a log with its newest actions, newest first, as the stream would hold them."""
+    user_ids, users = np.unique(log.user_ids, return_inverse=True)
+    keys = keys_by_id(log.item_ids)
+    order = np.lexsort((keys, log.actions, log.times_ms, users))[::-1]  # users backwards, newest first
+    surfaces = np.zeros(len(log), np.int64) if log.surfaces is None else log.surfaces
+    whole = ActionColumns(
+        keys[order], log.actions[order], log.times_ms[order], surfaces[order], log_values_of(log)[order]
+    )
+    start = 0
+    counts = np.bincount(users, minlength=len(user_ids))
+    for user in range(len(user_ids) - 1, -1, -1):
+        newest = min(limit, int(counts[user]))
+        yield user_ids[user : user + 1].tolist()[0], head(tail(whole, start), newest)
+        start += int(counts[user])
+
+
+def _chunks(histories: Histories, size: int) -> Iterator[list[tuple[Id, ActionColumns]]]:
+    iterator = iter(histories)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -1,0 +1,256 @@
+"""How HierTCN learns: the next item of the session, at every step of every session of a run of sessions (WWW'19).
+
+Sessions are cut by ``features/sessions.py``'s rules over every action, known item or not, as serving cuts them. A long
+session's low level sees at most its newest 20 items when it is served, so training shows it windows of 20.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from features.schema import Bools, Floats
+from features.sessions import MAX_SESSION_ITEMS
+from models.datasets.base import EventLog
+from models.hiertcn import HierTCN, HierTCNConfig
+from models.losses import NextItemLoss, cross_entropy_loss
+from models.measure import Cases, next_item_cases, recall
+from models.timelines import Catalogue, Ints, Timelines, timelines_of
+from models.train import FitConfig, FitHistory, fit
+from models.train_pinnerformer import split_users
+
+
+@dataclass(frozen=True)
+class HierTCNTraining:
+    """How batches are drawn; the official code's figures behind each."""
+
+    users: int = 32  # of a batch; 32
+    sessions: int = 10  # in a row of each user: how far back the gradient goes; 10
+    loss: NextItemLoss = cross_entropy_loss  # on XING; hinge_logsigmoid_loss in the final Pinterest runs
+    negatives: int | None = None  # random ones for each next item; all other items if None; 20 on Pinterest
+    temperature: float = 0.1  # scores are divided by it: unit vectors' are too alike for a softmax
+    learn_temperature: bool = True  # leave it off for hinges, whose margin has the scores' unit
+    held_out_users: float = 0.1  # validated on, never trained on; 10 %
+    most_held_out: int = 1000
+    most_cases: int = 1000  # of a validation
+    exclude_seen: bool = True  # of the metric: is an item that was acted on no answer?
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """All users' sessions, in the timelines' order."""
+
+    starts: Ints  # (sessions,) rows of the timelines
+    ends: Ints  # (sessions,)
+    users: Ints  # (sessions,)
+    user_starts: Ints  # (users + 1,) where each user's sessions start
+    pooled: Floats  # (sessions, I) mean of the newest 20 items, an unknown one being zeros
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+def sessions_of(timelines: Timelines, catalogue: Catalogue) -> Sessions:
+    """Cut timelines into sessions."""
+    starts = timelines.session_starts()
+    ends = np.append(starts[1:], len(timelines)) if len(starts) else starts
+    users = timelines.users[starts]
+    sums = np.cumsum(catalogue.padded[timelines.item_rows], axis=0, dtype=np.float64)
+    sums = np.concatenate([np.zeros((1, catalogue.dim)), sums])
+    newest = np.maximum(starts, ends - MAX_SESSION_ITEMS)
+    pooled = (sums[ends] - sums[newest]) / np.maximum(ends - newest, 1)[:, None]
+    counts = np.bincount(users, minlength=timelines.num_users)
+    user_starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Sessions(starts, ends, users, user_starts, pooled.astype(np.float32))
+
+
+class HierTCNLearner(nn.Module):
+    """The model and what only training needs of it: the temperature."""
+
+    def __init__(self, model: HierTCN, training: HierTCNTraining) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = nn.Parameter(torch.tensor(training.temperature), requires_grad=training.learn_temperature)
+
+
+@dataclass(frozen=True)
+class SessionBatch:
+    """B users' N sessions, windows of at most L items of each, and the next item at each of 1 + L steps."""
+
+    pooled: Floats  # (B, N, I)
+    opened: Ints  # (B, N, L) catalogue rows, -1 for unknown and padding
+    targets: Ints  # (B, N, 1 + L) catalogue rows
+    asked: Bools  # (B, N, 1 + L) is there a next item to learn from?
+
+
+@dataclass
+class HierTCNTask:
+    """Everything that a step draws from."""
+
+    timelines: Timelines
+    catalogue: Catalogue
+    sessions: Sessions
+    users: Ints  # trained on
+    left_out: Ints  # codes of actions that no one is taught to foresee
+    training: HierTCNTraining
+    learner: HierTCNLearner
+    device: torch.device
+
+    @cached_property
+    def items(self) -> Tensor:
+        """Give item vectors and a row of zeros on the device, ``(items + 1, I)``."""
+        return torch.from_numpy(self.catalogue.padded).to(self.device)
+
+    def draw_loss(self, chance: np.random.Generator) -> Tensor:
+        """Draw a batch and give its loss."""
+        users = chance.choice(self.users, min(self.training.users, len(self.users)), replace=False)
+        batch = self.draw(users, chance)
+        model = self.learner.model
+        real = batch.asked.any(axis=-1)  # (B, N): the low level has nothing to learn from the other sessions
+        states = model.states_before(torch.from_numpy(batch.pooled).to(self.device))  # (B, N, H)
+        opened = self.items[torch.from_numpy(batch.opened[real]).to(self.device)]  # (R, L, I)
+        started = nn.functional.pad(opened, (0, 0, 1, 0))  # (R, 1 + L, I)
+        vectors = model.low_level(states[torch.from_numpy(real).to(self.device)], started)  # (R, 1 + L, S)
+        asked = torch.from_numpy(batch.asked[real]).to(self.device)  # (R, 1 + L)
+        targets = torch.from_numpy(batch.targets[batch.asked]).to(self.device)  # (P,)
+        return self.loss_of(vectors[asked], targets, chance)
+
+    def loss_of(self, vectors: Tensor, targets: Tensor, chance: np.random.Generator) -> Tensor:
+        """Give the loss of session vectors ``(P, S)`` whose next items are ``targets (P,)``."""
+        temperature = self.learner.temperature.clamp(min=0.01)
+        if self.training.negatives is None:
+            scores = vectors @ self.items[:-1].T / temperature  # (P, items)
+            right = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
+            return self.training.loss(right, scores.scatter(1, targets.unsqueeze(1), -torch.inf))
+        shape = (len(targets), self.training.negatives)
+        drawn = torch.from_numpy(chance.integers(0, len(self.catalogue), shape)).to(self.device)  # (P, K)
+        wrong = torch.einsum("ps,pks->pk", vectors, self.items[drawn]) / temperature
+        wrong = wrong.masked_fill(drawn == targets.unsqueeze(1), -torch.inf)
+        right = (vectors * self.items[targets]).sum(-1) / temperature
+        return self.training.loss(right, wrong)
+
+    def draw(self, users: Ints, chance: np.random.Generator) -> SessionBatch:
+        """Draw a run of sessions of each user, and a window of each session."""
+        which = self._runs(users, chance)  # (B, N) sessions, -1 is padding
+        real = which >= 0
+        starts = np.where(real, self.sessions.starts[which], 0)
+        ends = np.where(real, self.sessions.ends[which], 0)
+        spare = np.maximum(ends - starts - MAX_SESSION_ITEMS, 0)  # of long sessions, a window ends anywhere in them
+        firsts = starts + (chance.random(which.shape) * (spare + 1)).astype(np.int64)
+        lasts = np.minimum(firsts + MAX_SESSION_ITEMS, ends)
+        steps = np.arange(int((lasts - firsts).max(initial=1)) + 1)  # 0..L
+        rows = firsts[..., None] + steps  # (B, N, 1 + L): the row that follows after `step` items of the window
+        within = rows < np.minimum(lasts + 1, ends)[..., None]
+        items = np.where(within, self.timelines.item_rows[np.where(within, rows, 0)], -1)
+        actions = self.timelines.actions[np.where(within, rows, 0)]
+        begins = (steps > 0) | (firsts == starts)[..., None]  # a window inside a session has no step before any item
+        return SessionBatch(
+            pooled=np.where(real[..., None], self.sessions.pooled[which], np.float32(0)),
+            opened=np.where(rows < lasts[..., None], items, -1)[..., :-1],
+            targets=items,
+            asked=within & (items >= 0) & begins & ~np.isin(actions, self.left_out),
+        )
+
+    def _runs(self, users: Ints, chance: np.random.Generator) -> Ints:
+        """Draw where each user's run of sessions ends; give their sessions ``(B, N)``, oldest first, -1 behind."""
+        starts, ends = self.sessions.user_starts[users], self.sessions.user_starts[users + 1]
+        counts = np.minimum(ends - starts, self.training.sessions)
+        spare = ends - starts - counts
+        firsts = starts + (chance.random(len(users)) * (spare + 1)).astype(np.int64)
+        steps = np.arange(int(counts.max(initial=1)))
+        return np.where(steps < counts[:, None], firsts[:, None] + steps, -1)
+
+
+@torch.no_grad()
+def states_before_sessions(model: HierTCN, sessions: Sessions) -> Tensor:
+    """Give the recurrent state before every session, ``(sessions, H)``, each user's from its first session on."""
+    device = next(model.parameters()).device
+    pooled = torch.from_numpy(sessions.pooled).to(device)
+    before = pooled.new_zeros(len(sessions), model.config.state_size)
+    nth = np.arange(len(sessions)) - sessions.user_starts[sessions.users]
+    order = np.argsort(nth, kind="stable")
+    cuts: Ints = np.cumsum(np.bincount(nth))[:-1]
+    for rows in np.split(order, cuts)[1:]:  # all users' second sessions, then all third ones
+        now, last = torch.from_numpy(rows).to(device), torch.from_numpy(rows - 1).to(device)
+        before[now] = model.fold(before[last], pooled[last])
+    return before
+
+
+@torch.no_grad()
+def session_vectors_at(
+    model: HierTCN, timelines: Timelines, catalogue: Catalogue, rows: Ints, batch: int = 512
+) -> Floats:
+    """Give the session vector as serving would right after each of these rows, ``(n, S)``."""
+    device = next(model.parameters()).device
+    sessions = sessions_of(timelines, catalogue)
+    states = states_before_sessions(model, sessions)
+    items = torch.from_numpy(catalogue.padded).to(device)
+    which = np.searchsorted(sessions.starts, rows, side="right") - 1
+    firsts = np.maximum(sessions.starts[which], rows + 1 - MAX_SESSION_ITEMS)
+    steps = np.arange(MAX_SESSION_ITEMS)
+    vectors = [np.zeros((0, model.config.session_dim), np.float32)]
+    for at in range(0, len(rows), batch):
+        part = slice(at, at + batch)
+        window = firsts[part, None] + steps  # (n, 20)
+        seen = window <= rows[part, None]
+        opened = np.where(seen, timelines.item_rows[np.where(seen, window, 0)], -1)
+        started = nn.functional.pad(items[torch.from_numpy(opened).to(device)], (0, 0, 1, 0))  # (n, 21, I)
+        every = model.low_level(states[torch.from_numpy(which[part]).to(device)], started)
+        last = torch.from_numpy(seen.sum(axis=1)).to(device)
+        vectors.append(every[torch.arange(len(last), device=device), last].cpu().numpy())
+    return np.concatenate(vectors)
+
+
+def train_hiertcn(
+    log: EventLog,
+    catalogue: Catalogue,
+    config: HierTCNConfig,
+    training: HierTCNTraining,
+    *,
+    without: Sequence[str] = (),
+    checkpoints: Path | None = None,
+    seconds: float = float("inf"),
+    progress: Progress | None = None,
+    device: torch.device | None = None,
+) -> tuple[HierTCN, FitHistory]:
+    """Train on a log; give the model and what happened. Actions ``without`` (a hide) are seen, but not foreseen."""
+    device = device or torch.device("cpu")
+    timelines = timelines_of(log, catalogue)
+    trained, held_out = split_users(timelines, training.held_out_users, training.most_held_out, training.fit.seed)
+    torch.manual_seed(training.fit.seed)
+    learner = HierTCNLearner(HierTCN(config), training).to(device)
+    left_out = log.codes_of(without)
+    sessions = sessions_of(timelines, catalogue)
+    task = HierTCNTask(timelines, catalogue, sessions, trained, left_out, training, learner, device)
+    cases = validation_cases(timelines, held_out, left_out, training)
+    history = fit(
+        learner,
+        task.draw_loss,
+        training.fit,
+        evaluate=lambda: measure(learner.model, timelines, catalogue, cases),
+        checkpoints=checkpoints,
+        seconds=seconds,
+        progress=progress,
+        title="HierTCN",
+        metric_name="recall@10",
+    )
+    return learner.model, history
+
+
+def validation_cases(timelines: Timelines, users: Ints, left_out: Ints, training: HierTCNTraining) -> Cases:
+    """Draw moments of these users with a next item in the same session."""
+    rows = np.flatnonzero(np.isin(timelines.users, users))
+    rows = rows[(rows + 1 < len(timelines))]
+    rows = rows[~np.isin(timelines.actions[rows + 1], left_out)]
+    return next_item_cases(timelines, rows, training.exclude_seen).sample(training.most_cases, training.fit.seed)
+
+
+def measure(model: HierTCN, timelines: Timelines, catalogue: Catalogue, cases: Cases) -> float:
+    """Give recall@10 of the next item by the session vectors as of the cases."""
+    return recall(session_vectors_at(model, timelines, catalogue, cases.rows), catalogue.vectors, cases)

@@ -1,0 +1,247 @@
+"""How PinnerFormer learns: dense all-action labels, sampled softmax (KDD'22, 3.3 and 3.4), and how good it is.
+
+One batch: a window of each of some users' timelines, random positions in each, for each position one positive of its
+own next 28 days; negatives are the batch's positives and random items, in one pool.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from features.schema import Floats
+from models.datasets.base import EventLog
+from models.losses import sampled_softmax_loss
+from models.measure import Cases, future_cases, recall
+from models.pinnerformer import ActionSequences, PinnerFormer, PinnerFormerConfig, known_surfaces
+from models.sampling import (
+    CountSketch,
+    DenseLabels,
+    Windows,
+    dense_labels,
+    log_pool_rate,
+    random_windows,
+    uniform_items,
+)
+from models.time_features import DAY_MS, time_features
+from models.timelines import Catalogue, Ints, Timelines, timelines_of
+from models.train import FitConfig, FitHistory, fit
+
+SKETCH_WIDTH = 1 << 20  # beyond as many items counts may collide, and four rows of counters keep them apart
+
+
+@dataclass(frozen=True)
+class PinnerFormerTraining:
+    """How batches are drawn; the paper's figures behind each."""
+
+    users: int = 64  # of a batch; 128 a GPU
+    positions: int = 16  # asked for in each window; 32
+    horizon_ms: int = 28 * DAY_MS  # K: how far a label may lie ahead
+    in_batch: int = 512  # most of the batch's positives that serve as negatives; 5,000
+    uniform: int = 512  # random negatives; 8,192
+    log_q: bool = True  # without it in-batch negatives push popular items away: .071 instead of .167 recall
+    temperature: float = 0.1  # to start from; learned
+    least_temperature: float = 0.01  # below it training diverges
+    held_out_users: float = 0.1  # validated on, never trained on, as the paper's split by user
+    most_held_out: int = 1000
+    validate_horizon_ms: int = 14 * DAY_MS  # the paper's metric: positives of the next 14 days
+    exclude_seen: bool = True  # of the metric: is an item that was acted on no answer?
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+class PinnerFormerLearner(nn.Module):
+    """The model and what only training needs of it: the temperature."""
+
+    def __init__(self, model: PinnerFormer, training: PinnerFormerTraining) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = nn.Parameter(torch.tensor(training.temperature))
+
+
+@dataclass
+class PinnerFormerTask:
+    """Everything that a step draws from."""
+
+    timelines: Timelines  # of known items only
+    catalogue: Catalogue
+    positives: Ints  # rows of the timelines that are labels, sorted
+    users: Ints  # trained on
+    training: PinnerFormerTraining
+    learner: PinnerFormerLearner
+    device: torch.device
+
+    @cached_property
+    def items(self) -> Tensor:
+        """Give item vectors on the device, ``(items, I)``."""
+        return torch.from_numpy(self.catalogue.vectors).to(self.device)
+
+    @cached_property
+    def label_counts(self) -> CountSketch:
+        """Count how often each item is a positive of the users trained on."""
+        exact = len(self.catalogue) <= SKETCH_WIDTH
+        sketch = CountSketch(len(self.catalogue) if exact else SKETCH_WIDTH, 1 if exact else 4)
+        mine = np.isin(self.timelines.users[self.positives], self.users)
+        sketch.add(self.timelines.item_rows[self.positives[mine]])
+        return sketch
+
+    def draw_loss(self, chance: np.random.Generator) -> Tensor:
+        """Draw a batch and give its loss."""
+        training = self.training
+        users = chance.choice(self.users, min(training.users, len(self.users)), replace=False)
+        windows = random_windows(self.timelines, users, self.learner.model.config.num_actions, chance)
+        labels = dense_labels(self.timelines, self.positives, windows, training.positions, training.horizon_ms, chance)
+        pool = np.concatenate(
+            [
+                chance.permutation(labels.items)[: training.in_batch],
+                uniform_items(training.uniform, len(self.catalogue), chance),
+            ]
+        )
+        return self.loss_of(windows, labels, pool)
+
+    def loss_of(self, windows: Windows, labels: DenseLabels, pool: Ints) -> Tensor:
+        """Give the loss of these labels against this pool of negatives."""
+        model, device = self.learner.model, self.device
+        sequences = sequences_of(self.timelines, self.catalogue, windows, model.config, device)
+        rows, positions = (torch.from_numpy(part).to(device) for part in (labels.windows, labels.positions))
+        users = model.encode_at(sequences, rows, positions)  # (P, U)
+        pairs = np.bincount(labels.windows, minlength=len(windows.starts))
+        return sampled_softmax_loss(
+            users,
+            model.encode_items(self.items[torch.from_numpy(labels.items).to(device)]),
+            model.encode_items(self.items[torch.from_numpy(pool).to(device)]),
+            self.learner.temperature.clamp(min=self.training.least_temperature),
+            self.log_q(labels.items),
+            self.log_q(pool),
+            torch.from_numpy(own_positives(labels, pool)).to(device),
+            torch.from_numpy((1.0 / pairs[labels.windows]).astype(np.float32)).to(device),  # users weigh the same
+        )
+
+    def log_q(self, items: Ints) -> Tensor:
+        """Give log Q of items, ``(n,)``."""
+        training = self.training
+        rates = np.zeros(len(items))
+        if training.log_q:
+            shares = self.label_counts.shares(items)
+            rates = log_pool_rate(shares, training.in_batch, training.uniform, len(self.catalogue))
+        return torch.from_numpy(rates.astype(np.float32)).to(self.device)
+
+
+def own_positives(labels: DenseLabels, pool: Ints) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Say which of the pool are positives of a pair's own user in this batch, ``(P, M)``."""
+    items = np.unique(np.concatenate([labels.items, pool]))
+    owned = np.zeros((int(labels.windows.max(initial=-1)) + 1, len(items)), np.bool_)  # (windows, different items)
+    owned[labels.windows, np.searchsorted(items, labels.items)] = True
+    hidden: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = owned[:, np.searchsorted(items, pool)][labels.windows]
+    return hidden
+
+
+def sequences_of(
+    timelines: Timelines, catalogue: Catalogue, windows: Windows, config: PinnerFormerConfig, device: torch.device
+) -> ActionSequences:
+    """Give windows of timelines as the model sees them: oldest first, padded on the right."""
+    lengths = windows.lengths
+    count = int(lengths.max(initial=1))
+    steps = np.arange(count)
+    real = steps < lengths[:, None]  # (B, T)
+    rows = np.where(real, windows.starts[:, None] + steps, 0)
+    angles, logs = time_features(np.where(real, timelines.times_ms[rows], 0), lengths)
+    item_rows = np.where(real, timelines.item_rows[rows], -1)
+    sequences = ActionSequences(
+        item_vectors=torch.from_numpy(catalogue.padded[item_rows]),
+        action_types=torch.from_numpy(np.where(real, timelines.actions[rows], 0)),
+        surfaces=torch.from_numpy(known_surfaces(np.where(real, timelines.surfaces[rows], 0), config)),
+        log_values=torch.from_numpy(np.where(real, timelines.log_values[rows], np.float32(0))),
+        angles=torch.from_numpy(angles),
+        logs=torch.from_numpy(logs),
+    )
+    return ActionSequences(*(tensor.to(device) for tensor in sequences))
+
+
+@torch.no_grad()
+def user_vectors_at(
+    model: PinnerFormer, timelines: Timelines, catalogue: Catalogue, rows: Ints, batch: int = 256
+) -> Floats:
+    """Give the user vector as of each of these rows, ``(n, U)``; the timelines hold known items only."""
+    device = next(model.parameters()).device
+    starts = np.maximum(timelines.starts[timelines.users[rows]], rows + 1 - model.config.num_actions)
+    vectors = [np.zeros((0, model.config.user_dim), np.float32)]
+    for at in range(0, len(rows), batch):
+        windows = Windows(starts[at : at + batch], rows[at : at + batch] + 1)
+        sequences = sequences_of(timelines, catalogue, windows, model.config, device)
+        lengths = torch.from_numpy(windows.lengths).to(device)
+        vectors.append(model.encode_last(sequences, lengths).cpu().numpy())
+    return np.concatenate(vectors)
+
+
+@torch.no_grad()
+def item_vectors_of(model: PinnerFormer, catalogue: Catalogue) -> Floats:
+    """Give the catalogue's items in the users' space, ``(items, U)``."""
+    device = next(model.parameters()).device
+    vectors: Floats = model.encode_items(torch.from_numpy(catalogue.vectors).to(device)).cpu().numpy()
+    return vectors
+
+
+def rows_within(timelines: Timelines, users: Ints, shares: Sequence[float]) -> Ints:
+    """Give the rows at these shares of each user's timeline: 0.5 is the middle one."""
+    starts, counts = timelines.starts[users], np.diff(timelines.starts)[users]
+    rows = [starts + (share * (counts - 1)).astype(np.int64) for share in shares]
+    return np.unique(np.concatenate([row[counts > 0] for row in rows]))
+
+
+def train_pinnerformer(
+    log: EventLog,
+    catalogue: Catalogue,
+    positives: Sequence[str],
+    config: PinnerFormerConfig,
+    training: PinnerFormerTraining,
+    *,
+    checkpoints: Path | None = None,
+    seconds: float = float("inf"),
+    progress: Progress | None = None,
+    device: torch.device | None = None,
+) -> tuple[PinnerFormer, FitHistory]:
+    """Train on a log whose last moment is the last that may be seen; give the model and what happened."""
+    device = device or torch.device("cpu")
+    timelines = timelines_of(log, catalogue).known()
+    labels = np.flatnonzero(np.isin(timelines.actions, log.codes_of(positives)))
+    trained, held_out = split_users(timelines, training.held_out_users, training.most_held_out, training.fit.seed)
+    torch.manual_seed(training.fit.seed)
+    learner = PinnerFormerLearner(PinnerFormer(config), training).to(device)
+    task = PinnerFormerTask(timelines, catalogue, labels, trained, training, learner, device)
+    asked = rows_within(timelines, held_out, (0.25, 0.5, 0.75))
+    cases = future_cases(timelines, labels, asked, training.validate_horizon_ms, training.exclude_seen)
+    history = fit(
+        learner,
+        task.draw_loss,
+        training.fit,
+        evaluate=lambda: measure(learner.model, timelines, catalogue, cases),
+        checkpoints=checkpoints,
+        seconds=seconds,
+        progress=progress,
+        title="PinnerFormer",
+        metric_name="recall@10",
+    )
+    return learner.model, history
+
+
+def measure(model: PinnerFormer, timelines: Timelines, catalogue: Catalogue, cases: Cases) -> float:
+    """Give recall@10 of the user vectors as of the cases."""
+    return recall(user_vectors_at(model, timelines, catalogue, cases.rows), item_vectors_of(model, catalogue), cases)
+
+
+def split_users(timelines: Timelines, share: float, most: int, seed: int) -> tuple[Ints, Ints]:
+    """Cut users with at least two actions into those to train on and those held out, at random.
+
+    Raises ``ValueError`` if nobody is left to train on.
+    """
+    users = np.flatnonzero(np.diff(timelines.starts) >= 2)
+    held_out = min(int(share * len(users)), most)
+    if len(users) - held_out < 1:
+        raise ValueError(f"{len(users)} users have two known actions or more; wanted at least one to train on")
+    mixed = np.random.default_rng([seed, 1]).permutation(users)
+    return np.sort(mixed[held_out:]), np.sort(mixed[:held_out])

@@ -1,0 +1,160 @@
+"""How the ranker learns, and how well it ranks: each wanted item among the items of its request."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import log2
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import Progress
+from torch import Tensor
+
+from features.join import Joinable, join
+from features.schema import Bools, Floats
+from models.losses import weighted_multi_head_loss
+from models.ranker import Ranker, RankerConfig
+from models.ranker_data import RankingExample, joined
+from models.split import SplitRanker
+from models.train import FitConfig, FitHistory, fit
+
+LENGTH_GROUPS = 16
+
+
+@dataclass(frozen=True)
+class RankerTraining:
+    """How batches are drawn and weighed; the paper's figures behind each."""
+
+    requests: int = 32  # of a batch; 12,000 candidates
+    label_weights: tuple[tuple[float, ...], ...] | None = None  # M, see weighted_multi_head_loss; all 1 if None
+    mask: bool = True  # hide a random last while of each history (TransActConfig.mask_window_ms)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+    def label_matrix(self, heads: int) -> Tensor:
+        """Give M (heads, 1 + heads). Raises ``ValueError`` for one of another shape."""
+        if self.label_weights is None:
+            return torch.ones(heads, 1 + heads)
+        matrix = torch.tensor(self.label_weights)
+        if matrix.shape != (heads, 1 + heads):
+            raise ValueError(
+                f"label weights {tuple(matrix.shape)} for {heads} heads; wanted ({heads}, {1 + heads}): "
+                "a row a head, a column for no action and one for each head's"
+            )
+        return matrix
+
+
+@dataclass
+class RankerTask:
+    """Everything that a step draws from."""
+
+    ranker: Ranker
+    examples: Sequence[RankingExample]
+    batch: Joinable  # must know nothing of the time after the examples
+    training: RankerTraining
+    device: torch.device
+
+    @cached_property
+    def groups(self) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
+        """Give the examples in groups of like history length, equally large: little is wasted on padding."""
+        lengths = [len(example.state.history) for example in self.examples]
+        groups = np.array_split(np.argsort(lengths, kind="stable"), LENGTH_GROUPS)
+        return [group for group in groups if len(group)]
+
+    @cached_property
+    def label_weights(self) -> Tensor:
+        """Give M on the device."""
+        return self.training.label_matrix(len(self.ranker.config.heads)).to(self.device)
+
+    def draw_loss(self, chance: np.random.Generator) -> Tensor:
+        """Draw requests of one group and give their loss."""
+        group = self.groups[chance.integers(len(self.groups))]
+        drawn = chance.choice(group, min(self.training.requests, len(group)), replace=False)
+        batch = joined([self.examples[row] for row in drawn], self.batch).to(self.device)
+        window_ms = self.ranker.config.transact.mask_window_ms
+        if self.training.mask and window_ms:
+            batch = batch.hide_recent(window_ms, torch.Generator().manual_seed(int(chance.integers(1 << 62))))
+        return weighted_multi_head_loss(self.ranker(batch), batch.labels, self.label_weights, batch.weights)
+
+
+def train_ranker(
+    config: RankerConfig,
+    training: RankerTraining,
+    examples: Sequence[RankingExample],
+    validation: Sequence[RankingExample],
+    batch: Joinable,
+    *,
+    checkpoints: Path | None = None,
+    seconds: float = float("inf"),
+    progress: Progress | None = None,
+    device: torch.device | None = None,
+) -> tuple[Ranker, FitHistory]:
+    """Train on ``examples``; give the ranker that ranked ``validation`` best (mean NDCG@10 of the heads)."""
+    if not examples:
+        raise ValueError("no examples to train the ranker on; give a log with actions after the examples' start")
+    device = device or torch.device("cpu")
+    torch.manual_seed(training.fit.seed)
+    task = RankerTask(Ranker(config).to(device), examples, batch, training, device)
+
+    def mean_ndcg() -> float:
+        heads = evaluate_ranker(task.ranker, validation, batch).values()
+        return sum(head.ndcg for head in heads) / max(1, len(heads))
+
+    history = fit(
+        task.ranker,
+        task.draw_loss,
+        training.fit,
+        evaluate=mean_ndcg if validation else None,
+        checkpoints=checkpoints,
+        seconds=seconds,
+        progress=progress,
+        title="Ranker",
+        metric_name="ndcg@10",
+    )
+    return task.ranker, history
+
+
+@dataclass(frozen=True)
+class HeadMetrics:
+    """How well one head ranks what was acted on among what was not."""
+
+    hit: float  # share of wanted items among the first k
+    ndcg: float  # mean of 1 / log2(place + 1), 0 beyond the first k
+    wanted: int  # items that the means are over
+    candidates: float  # mean number of items that a wanted one was ranked among, itself included
+
+
+def evaluate_ranker(
+    ranker: Ranker, examples: Sequence[RankingExample], batch: Joinable, k: int = 10
+) -> dict[str, HeadMetrics]:
+    """Rank each wanted item, by its head's own probability, among its request's items that this head's labels deny.
+
+    Equal probabilities count half for and half against. A head without a wanted item in ``examples`` is left out.
+    """
+    split = SplitRanker(ranker)
+    places: dict[str, list[tuple[float, int]]] = {head: [] for head in ranker.config.heads}
+    for example in examples:
+        inputs = join(example.state, example.user_key, example.candidates, example.now_ms, batch)
+        probabilities = split.probabilities(inputs)
+        for column, head in enumerate(ranker.config.heads):
+            places[head] += places_of(probabilities[:, column], example.labels[:, column] > 0)
+    return {head: _metrics(found, k) for head, found in places.items() if found}
+
+
+def places_of(scores: Floats, wanted: Bools) -> list[tuple[float, int]]:
+    """Give each wanted item's place, from 1, among the unwanted ones, and how many were ranked with it."""
+    others = scores[~wanted]
+    return [
+        (1.0 + np.count_nonzero(others > mine) + np.count_nonzero(others == mine) / 2, 1 + len(others))
+        for mine in scores[wanted]
+    ]
+
+
+def _metrics(found: Sequence[tuple[float, int]], k: int) -> HeadMetrics:
+    inside = [place for place, _ in found if place <= k]
+    return HeadMetrics(
+        hit=len(inside) / len(found),
+        ndcg=sum(1.0 / log2(place + 1) for place in inside) / len(found),
+        wanted=len(found),
+        candidates=sum(ranked for _, ranked in found) / len(found),
+    )

@@ -1,0 +1,18 @@
+"""The null ranker: the same probabilities for every candidate, so the order they came in stays."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.schema import Floats, ModelInputs
+
+
+@dataclass(frozen=True)
+class ConstantBackend:
+    """The baseline that every figure is printed beside, and the backend of a worker that only keeps state."""
+
+    probabilities: tuple[float, ...]  # one a head
+
+    def score(self, inputs: ModelInputs) -> Floats:
+        """Give ``(N, heads)``, all rows alike."""
+        return np.tile(np.array(self.probabilities, np.float32), (inputs.num_candidates, 1))

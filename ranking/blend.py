@@ -1,0 +1,43 @@
+"""The final order of a feed: ties, repetition and diversity.
+
+Best score first; equal scores keep the order of the candidates, so the same request is always answered alike.
+A candidate that is given twice (``7`` and ``"7"`` are one item) counts once, where it stood first. Of a group (an
+author, a shop), candidates beyond the best ``max_per_group`` are left out.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from features.ids import Id, Keys
+from ranking.utility import Scores
+
+Places = npt.NDArray[np.intp]
+
+
+def first_places(keys: Keys) -> Places:
+    """Give the place of each key's first occurrence, in order."""
+    _, places = np.unique(keys, return_index=True)
+    return np.sort(places)
+
+
+def blend(
+    scores: Scores, groups: Sequence[Id] | None = None, max_per_group: int | None = None, top_k: int | None = None
+) -> list[int]:
+    """Give the places of the candidates in the feed's order."""
+    order: list[int] = np.argsort(-scores, kind="stable").tolist()
+    if groups is not None and max_per_group is not None:
+        order = _capped(order, groups, max_per_group)
+    return order[:top_k]
+
+
+def _capped(order: Sequence[int], groups: Sequence[Id], most: int) -> list[int]:
+    taken: Counter[Id] = Counter()
+    kept = []
+    for place in order:
+        taken[groups[place]] += 1
+        if taken[groups[place]] <= most:
+            kept.append(place)
+    return kept

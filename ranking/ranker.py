@@ -1,0 +1,160 @@
+"""Ranker: one request and one user's state in, one feed out.
+
+::
+
+    candidates, or retrieval -> join -> score -> utility -> blend -> Ranking
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+import numpy as np
+
+from features.actions import MAX_ACTION_TYPES
+from features.ids import Id, Keys, id_key, id_keys
+from features.join import Joinable, join, known_actions
+from features.schema import CONTEXT_NAMES, Floats, ModelInputs
+from features.user_state import UserState
+from ranking.backends.base import Backend
+from ranking.blend import blend, first_places
+from ranking.request import RankedItem, Ranking, RankingRefusedError, RankRequest
+from ranking.utility import Scores, utility
+from retrieval.base import CandidateSource
+from retrieval.queries import Taste, user_queries
+
+MAX_CANDIDATES = 5_000
+
+DEADLINE_PASSED = "deadline-passed"
+NO_CANDIDATES = "no-candidates"
+TOO_MANY_CANDIDATES = "too-many-candidates"
+BAD_GROUPS = "bad-groups"
+BAD_LIMIT = "bad-limit"
+NO_RETRIEVAL = "no-retrieval"
+NO_SCORE = "no-score"
+
+ACTION_COLUMNS = ("action_types", "action_items", "action_ages_ms", "action_found")
+USER_FOUND = CONTEXT_NAMES.index("user_found")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What is to be ranked: each item once, and its group where groups were given."""
+
+    ids: Sequence[Id]
+    keys: Keys
+    groups: Sequence[Id] | None
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """Everything that an answer is made of, held still: the bundle, the tables, the weights."""
+
+    model_version: str
+    heads: tuple[str, ...]
+    weights: tuple[float, ...]  # of the heads
+    backend: Backend
+    batch: Joinable
+    taste: Taste  # which action types retrieval goes by
+    num_types: int = MAX_ACTION_TYPES  # that the model was trained with
+    source: CandidateSource | None = None
+
+    def rank(self, request: RankRequest, state: UserState, now_ms: int) -> Ranking:
+        """Answer a request as of its timestamp, or ``now_ms`` (UTC). Raises ``RankingRefusedError``."""
+        check_request(request, now_ms)
+        at_ms = now_ms if request.timestamp_ms is None else request.timestamp_ms
+        started = perf_counter()
+        candidates = self._candidates(request, state, at_ms)
+        found = perf_counter()
+        inputs = without_newer_types(
+            join(state, id_key(request.user_id), candidates.keys, at_ms, self.batch), self.num_types
+        )
+        joined = perf_counter()
+        probabilities = self.backend.score(inputs)
+        scores = utility(probabilities, self.weights)
+        if not np.isfinite(scores).all() or not np.isfinite(probabilities).all():
+            raise RankingRefusedError(NO_SCORE, f"model {self.model_version} gave a score that is no number")
+        scored = perf_counter()
+        order = blend(scores, candidates.groups, request.max_per_group, request.top_k)
+        items = _items(order, candidates, scores, probabilities)
+        done = perf_counter()
+        timings = {
+            "retrieve": found - started,
+            "join": joined - found,
+            "score": scored - joined,
+            "blend": done - scored,
+            "total": done - started,
+        }
+        return self._ranking(items, inputs, {step: 1e3 * seconds for step, seconds in timings.items()})
+
+    def _candidates(self, request: RankRequest, state: UserState, at_ms: int) -> Candidates:
+        """Give the request's candidates, or what retrieval proposes, each item once."""
+        ids = request.candidates if request.candidates is not None else self._retrieve(request, state, at_ms)
+        if not ids:
+            raise RankingRefusedError(NO_CANDIDATES, "there is nothing to rank: no candidate given or found")
+        keys = id_keys(ids)
+        places = first_places(keys)
+        if len(places) == len(ids):
+            return Candidates(ids, keys, request.groups)
+        groups = None if request.groups is None else [request.groups[place] for place in places]
+        return Candidates([ids[place] for place in places], keys[places], groups)
+
+    def _retrieve(self, request: RankRequest, state: UserState, at_ms: int) -> list[Id]:
+        """Ask the source for items near to the user that the history does not hold."""
+        if self.source is None:
+            raise RankingRefusedError(NO_RETRIEVAL, "this worker can't propose items; give candidates in the request")
+        actions = known_actions(state, at_ms)
+        user_vectors, _ = self.batch.users.look_up(np.array([id_key(request.user_id)], np.uint64))
+        queries = user_queries(actions, self.taste, self.batch.items, user_vectors[0])
+        return self.source.propose(queries, request.limit or 0, exclude=actions.item_keys)
+
+    def _ranking(self, items: tuple[RankedItem, ...], inputs: ModelInputs, timings_ms: dict[str, float]) -> Ranking:
+        ages = inputs.action_ages_ms
+        return Ranking(
+            items=items,
+            heads=self.heads,
+            model_version=self.model_version,
+            actions_used=len(ages),
+            newest_action_age_ms=int(ages[0]) if len(ages) else None,
+            user_vector_found=bool(inputs.context[USER_FOUND]),
+            unknown_items=int(np.count_nonzero(inputs.candidate_features[:, -1] == 0)),
+            timings_ms=timings_ms,
+        )
+
+
+def without_newer_types(inputs: ModelInputs, num_types: int) -> ModelInputs:
+    """Leave out actions of types that the model does not know: a state may have met a newer bundle before."""
+    known = inputs.action_types <= num_types
+    if known.all():
+        return inputs
+    return replace(inputs, **{name: getattr(inputs, name)[known] for name in ACTION_COLUMNS})
+
+
+def check_request(request: RankRequest, now_ms: int) -> None:
+    """Raise ``RankingRefusedError`` for a request that no ranker can answer at ``now_ms``."""
+    if request.deadline_ms is not None and now_ms > request.deadline_ms:
+        late = now_ms - request.deadline_ms
+        raise RankingRefusedError(DEADLINE_PASSED, f"the deadline passed {late} ms ago; send requests sooner")
+    candidates = request.candidates
+    if candidates is None:
+        if request.limit is None:
+            raise RankingRefusedError(NO_CANDIDATES, "neither candidates nor a limit given; give one of them")
+        if not 1 <= request.limit <= MAX_CANDIDATES:
+            raise RankingRefusedError(BAD_LIMIT, f"limit {request.limit} given; wanted 1 to {MAX_CANDIDATES}")
+    elif len(candidates) > MAX_CANDIDATES:
+        raise RankingRefusedError(
+            TOO_MANY_CANDIDATES, f"{len(candidates)} candidates given; split the request, {MAX_CANDIDATES} are the most"
+        )
+    if request.groups is not None and (candidates is None or len(request.groups) != len(candidates)):
+        raise RankingRefusedError(BAD_GROUPS, f"{len(request.groups)} groups given; wanted one a candidate")
+    if request.max_per_group is not None and (request.groups is None or request.max_per_group < 1):
+        raise RankingRefusedError(BAD_GROUPS, "max_per_group wants a group a candidate, and to be at least 1")
+    if request.top_k is not None and request.top_k < 1:
+        raise RankingRefusedError(BAD_LIMIT, f"top_k {request.top_k} given; wanted at least 1")
+
+
+def _items(
+    order: Sequence[int], candidates: Candidates, scores: Scores, probabilities: Floats
+) -> tuple[RankedItem, ...]:
+    chosen = zip(order, scores[order].tolist(), probabilities[order].tolist(), strict=True)
+    return tuple(RankedItem(candidates.ids[place], score, tuple(row)) for place, score, row in chosen)

@@ -1,0 +1,200 @@
+"""Serving: the ranker of the moment, and how the next one takes its place.
+
+A new bundle is noticed within seconds, opened and proved in a thread of its own while the old one serves, and changed
+over between two requests: who holds a ``Ranker`` keeps it to the end of his request. A bad one is refused once in the
+log and the old one goes on.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from features.actions import Vocabulary
+from features.join import Joinable, NoVectors, VectorTable
+from features.live_table import LiveTable
+from features.manifest import MANIFEST
+from features.schema import FeatureSizes
+from features.sessions import NoSessions, SessionEncoder
+from ranking.backends.constant import ConstantBackend
+from ranking.backends.onnx import CPU
+from ranking.bundle import Bundle, BundleRefusedError, bundle_folder, open_bundle
+from ranking.ranker import Ranker
+from ranking.utility import head_weights
+from retrieval.exact import ExactRetrieval
+from retrieval.queries import Taste
+
+CHECK_EVERY_S = 2.0
+NO_MODEL = "none"  # model_version of a worker without a bundle
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What belongs together: a ranker and the vocabulary whose codes it reads."""
+
+    ranker: Ranker
+    vocabulary: Vocabulary
+
+
+class Serving:
+    """Holds what is served; safe to ask from many threads."""
+
+    def __init__(self, served: Served, follow: "Follow | None" = None) -> None:
+        self._served = served
+        self._codes = served.vocabulary  # the longest one so far: what users' states may hold
+        self._follow = follow
+        self._next_check = 0.0 if follow is None else follow.clock() + follow.check_every_s
+        self._loading = threading.Lock()
+
+    @classmethod
+    def open(
+        cls,
+        place: Path,
+        user_vectors: Path | None = None,
+        *,
+        providers: Sequence[str] = CPU,
+        check_every_s: float = CHECK_EVERY_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Self:
+        """Open the bundle at ``place`` (see ``bundle.py``). Raises ``BundleRefusedError``."""
+        follow = Follow(place, user_vectors, providers, check_every_s, clock)
+        return cls(follow.load(), follow)
+
+    @classmethod
+    def without_bundle(cls, vocabulary: Vocabulary) -> Self:
+        """Serve no model: keep users' states, and answer requests in the order of their candidates."""
+        sizes = FeatureSizes(item_dim=0, user_dim=0, session_dim=0, item_features=0)
+        batch = Joinable(sizes, NoVectors(0), NoVectors(0), NoVectors(0), NoSessions(0))
+        ranker = Ranker(NO_MODEL, (), (), ConstantBackend(()), batch, Taste(frozenset(), frozenset()))
+        return cls(Served(ranker, vocabulary))
+
+    @property
+    def current(self) -> Ranker:
+        """The ranker of the moment; ask anew for each request, keep it for the whole of one."""
+        follow = self._follow
+        if follow and follow.clock() >= self._next_check:
+            self._next_check = follow.clock() + follow.check_every_s
+            if follow.has_news() and not self._loading.locked():
+                threading.Thread(target=self._catch_up, name="rankstream-bundle", daemon=True).start()
+        return self._served.ranker
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Names and codes of actions; another bundle may have more or fewer names, never change a code."""
+        return self._served.vocabulary
+
+    @property
+    def sessions(self) -> SessionEncoder:
+        """The session encoder of the moment; its ``tag`` tells states of other weights."""
+        return self._served.ranker.batch.sessions
+
+    def reload(self) -> bool:
+        """Change over to the bundle at the place, here and now, and say whether it is served."""
+        if self._follow is None:
+            return False
+        with self._loading:
+            return self._change_over(self._follow)
+
+    def _catch_up(self) -> None:
+        with self._loading:
+            if self._follow and self._follow.has_news():
+                self._change_over(self._follow)
+
+    def _change_over(self, follow: "Follow") -> bool:
+        try:
+            served = follow.load()
+            self._codes = _agreed(self._codes, served.vocabulary)
+        except BundleRefusedError as exc:
+            log.error("%s; model %s goes on", exc, self._served.ranker.model_version)
+            return False
+        self._served = served
+        log.info("model %s serves from now on", served.ranker.model_version)
+        return True
+
+
+class Follow:
+    """Where bundles come from, and what was seen there last."""
+
+    def __init__(
+        self,
+        place: Path,
+        user_vectors: Path | None,
+        providers: Sequence[str],
+        check_every_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.place = place
+        self.user_vectors = user_vectors
+        self.providers = providers
+        self.check_every_s = check_every_s
+        self.clock = clock
+        self._seen: tuple[Path, int, int] | None = None
+        self._users: LiveTable | None = None
+
+    def has_news(self) -> bool:
+        """Say whether the place names another bundle, or its manifest was written anew."""
+        seen = self._look()
+        return seen is not None and seen != self._seen
+
+    def load(self) -> Served:
+        """Open what is there now; whatever comes of it, it is no news any more."""
+        self._seen = self._look()
+        bundle = open_bundle(self.place, self.providers)
+        return Served(ranker_of(bundle, self._users_of(bundle)), bundle.manifest.vocabulary)
+
+    def _look(self) -> tuple[Path, int, int] | None:
+        try:
+            folder = bundle_folder(self.place)
+            status = (folder / MANIFEST).stat()
+        except (OSError, BundleRefusedError):
+            return None
+        return folder, status.st_mtime_ns, status.st_size
+
+    def _users_of(self, bundle: Bundle) -> VectorTable:
+        """Give the table of user vectors: the one in use if it is of the same space."""
+        space, dim = bundle.manifest.user_space, bundle.manifest.sizes.user_dim
+        if self.user_vectors is None:
+            return NoVectors(dim)
+        if self._users is None or (self._users.space, self._users.dim) != (space, dim):
+            self._users = LiveTable(self.user_vectors, space=space, dim=dim, clock=self.clock)
+        return self._users
+
+
+def ranker_of(bundle: Bundle, users: VectorTable) -> Ranker:
+    """Put a ranker together from a bundle and a table of user vectors."""
+    manifest = bundle.manifest
+    return Ranker(
+        model_version=manifest.model_version,
+        heads=manifest.heads,
+        weights=head_weights(manifest.heads, manifest.utility),
+        backend=bundle.backend,
+        batch=bundle.joinable(users),
+        taste=taste_of(manifest.vocabulary, manifest.utility),
+        num_types=len(manifest.vocabulary.actions),
+        source=ExactRetrieval(bundle.items),
+    )
+
+
+def taste_of(vocabulary: Vocabulary, utility: dict[str, float]) -> Taste:
+    """Say which actions speak for an item and which against it: those whose head has such a weight."""
+    codes = vocabulary.action_codes
+    return Taste(
+        liked=frozenset(codes[head] for head, weight in utility.items() if head in codes and weight > 0),
+        disliked=frozenset(codes[head] for head, weight in utility.items() if head in codes and weight < 0),
+    )
+
+
+def _agreed(old: Vocabulary, new: Vocabulary) -> Vocabulary:
+    """Give the longer of two; ``BundleRefusedError`` if a code would change its meaning: users' states hold codes."""
+    for what, was, becomes in (("actions", old.actions, new.actions), ("surfaces", old.surfaces, new.surfaces)):
+        if any(before != after for before, after in zip(was, becomes, strict=False)):
+            raise BundleRefusedError(
+                f"{MANIFEST} of the new bundle has the {what} {', '.join(becomes)}, but users' states were written "
+                f"with {', '.join(was)}; train with these names in this order, new ones behind them"
+            )
+    return Vocabulary(max(old.actions, new.actions, key=len), max(old.surfaces, new.surfaces, key=len))

@@ -1,0 +1,35 @@
+"""`rankstream topics`: made as they must be, and told what is wrong with them."""
+
+import pytest
+from kafka.admin import KafkaAdminClient, NewTopic
+
+from tests.builders_cli import rankstream, refusal
+
+pytestmark = pytest.mark.broker
+
+
+def test_topics_are_made_once(bootstrap_servers):
+    place = ["--bootstrap-servers", bootstrap_servers, "--topic-prefix", "made-once."]
+    created = rankstream("topics", "create", *place, "--partitions", 3).output
+    assert created.startswith("created made-once.user-actions, made-once.ranking-requests")
+    assert rankstream("topics", "create", *place, "--partitions", 3).output == "all topics are there\n"
+    shown = rankstream("topics", "describe", *place)
+    assert shown.exit_code == 0
+    assert shown.output.count("│ 3 ") == 5
+
+
+def test_topics_that_are_missing_are_told(bootstrap_servers):
+    result = rankstream("topics", "describe", "--bootstrap-servers", bootstrap_servers, "--topic-prefix", "gone.")
+    assert refusal(result) == "5 things to mend, see the last column"
+    assert result.output.count("missing") == 5
+
+
+def test_partitions_that_do_not_fit_are_told(bootstrap_servers):
+    place = ["--bootstrap-servers", bootstrap_servers, "--topic-prefix", "odd."]
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    admin.create_topics([NewTopic("odd.user-actions", 2, 1), NewTopic("odd.ranking-requests", 5, 1)])
+    admin.close()
+    result = rankstream("topics", "describe", *place)
+    assert result.exit_code == 2
+    assert "5 partitions, but user-actions has 2" in " ".join(result.output.replace("│", " ").split())
+    assert "must have the same number of partitions" in refusal(rankstream("topics", "create", *place))

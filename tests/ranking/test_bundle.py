@@ -1,0 +1,133 @@
+import shutil
+
+import msgspec
+import numpy as np
+import pytest
+
+from features.embeddings import publish
+from features.golden import Golden, read_golden, write_golden
+from features.manifest import read_manifest, write_manifest
+from ranking.bundle import BundleRefusedError, make_current, open_bundle
+from tests.builders_bundle import AS_OF_MS, VOCABULARY, a_bundle, vectors_of
+
+FILES = (
+    "manifest.json", "golden.npz", "user.onnx", "candidate.onnx", "session_fold.onnx", "session_encode.onnx",
+    "items/CURRENT", "items/*/header.json", "items/*/keys.u64", "items/*/vectors.f16",
+    "item_features/CURRENT", "item_features/*/header.json", "item_features/*/keys.u64", "item_features/*/vectors.f16",
+)  # fmt: skip
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return a_bundle(tmp_path / "bundle")
+
+
+def seal(folder, **changes):
+    """Write the manifest anew, so that checksums hold and only what they don't see is wrong."""
+    return write_manifest(folder, msgspec.structs.replace(read_manifest(folder), **changes))
+
+
+def test_a_whole_bundle_opens(bundle):
+    opened = open_bundle(bundle)
+    assert opened.manifest.vocabulary == VOCABULARY
+    assert opened.items.ids(opened.items.rows(np.array([7], np.uint64))[0]) == [7]
+    assert (opened.sessions.dim, opened.sessions.state_size) == (4, 6)
+
+
+def test_the_same_arguments_give_the_same_bundle(bundle, tmp_path):
+    assert read_manifest(a_bundle(tmp_path / "other")) == read_manifest(bundle)
+
+
+def test_a_bundle_without_a_session_model_gives_zero_session_vectors(tmp_path):
+    sessions = open_bundle(a_bundle(tmp_path, with_sessions=False)).sessions
+    assert sessions.encode(np.zeros(0, np.float32), *2 * (np.zeros((0, 8), np.float32),)).tolist() == [0] * 4
+
+
+def test_no_file_is_left_out_of_the_tests_below(bundle):
+    there = {path for path in bundle.rglob("*") if path.is_file() and not path.name.startswith(".")}
+    assert there == {path for pattern in FILES for path in bundle.glob(pattern)}
+
+
+@pytest.mark.parametrize("place", [0.0, 0.5, 0.999])
+@pytest.mark.parametrize("pattern", FILES)
+def test_a_flipped_byte_in_any_file_is_refused(bundle, pattern, place):
+    path = next(bundle.glob(pattern))
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * place)] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(BundleRefusedError) as refused:
+        open_bundle(bundle)
+    assert path.name in str(refused.value)
+    assert "export the bundle again" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("pattern", FILES)
+def test_a_missing_file_is_refused(bundle, pattern):
+    path = next(bundle.glob(pattern))
+    path.unlink()
+    with pytest.raises(BundleRefusedError, match=rf"{path.name}.*export"):
+        open_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", ["user.onnx", "golden.npz", "items/CURRENT", "session_fold.onnx"])
+def test_a_manifest_that_does_not_name_a_needed_file_is_refused(bundle, name):
+    (bundle / name).unlink()
+    seal(bundle)
+    with pytest.raises(BundleRefusedError, match=rf"manifest.json does not name {name}"):
+        open_bundle(bundle)
+
+
+def test_graphs_of_another_model_do_not_pass_the_golden_cases(bundle, tmp_path):
+    for name in ("candidate.onnx", "session_fold.onnx"):
+        whole = (bundle / name).read_bytes()
+        shutil.copy(a_bundle(tmp_path / "other", seed=1) / name, bundle / name)
+        seal(bundle)
+        with pytest.raises(BundleRefusedError, match=r"golden.npz: the graphs' outputs are up to .* off"):
+            open_bundle(bundle)
+        (bundle / name).write_bytes(whole)
+
+
+def test_what_is_no_graph_is_refused(bundle):
+    (bundle / "user.onnx").write_bytes(b"no graph")
+    seal(bundle)
+    with pytest.raises(BundleRefusedError, match=r"user.onnx.*export the bundle again"):
+        open_bundle(bundle)
+
+
+def test_golden_outputs_that_are_no_numbers_are_refused(bundle):
+    golden = read_golden(bundle / "golden.npz")
+    golden.ranker[-1].probabilities[0, 0] = np.nan
+    write_golden(bundle / "golden.npz", golden)
+    seal(bundle)
+    with pytest.raises(BundleRefusedError, match="up to nan off"):
+        open_bundle(bundle)
+
+
+def test_a_bundle_without_golden_cases_of_its_session_model_is_refused(bundle):
+    write_golden(bundle / "golden.npz", Golden(read_golden(bundle / "golden.npz").ranker))
+    seal(bundle)
+    with pytest.raises(BundleRefusedError, match="has no cases of the ranker or of the session model"):
+        open_bundle(bundle)
+
+
+@pytest.mark.parametrize(("dim", "space"), [(8, "another"), (7, "tiny-items")])
+def test_items_of_another_space_are_refused(bundle, dim, space):
+    publish(bundle / "items", [1], vectors_of(1, dim, 0), space=space, as_of_ms=AS_OF_MS)
+    seal(bundle)
+    with pytest.raises(BundleRefusedError, match=rf"items is of the space '{space}' and {dim} wide, the model wants"):
+        open_bundle(bundle)
+
+
+def test_current_names_the_bundle_of_a_folder_of_bundles(tmp_path):
+    for name in ("one", "two"):
+        a_bundle(tmp_path / name, model_version=name)
+        make_current(tmp_path, name)
+        assert open_bundle(tmp_path).manifest.model_version == name
+    with pytest.raises(BundleRefusedError, match=r"three has no manifest.json"):
+        make_current(tmp_path, "three")
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(BundleRefusedError, match=r"manifest.json can't be read .*export a bundle there"):
+        open_bundle(tmp_path)

@@ -1,0 +1,136 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from features.actions import pack_action
+from features.ids import id_key
+from features.user_state import UNKNOWN_USER
+from ranking.backends.constant import ConstantBackend
+from ranking.ranker import Ranker
+from ranking.request import RankingRefusedError, RankRequest
+from ranking.serving import Serving
+from tests.builders_bundle import VOCABULARY, a_bundle, a_user_table
+
+NOW = 1_700_000_100_000
+
+
+@pytest.fixture(scope="module")
+def ranker(tmp_path_factory) -> Ranker:
+    folder = tmp_path_factory.mktemp("serving")
+    return Serving.open(a_bundle(folder / "bundle"), a_user_table(folder / "users", ["u1", 7])).current
+
+
+def a_request(**fields):
+    return RankRequest(**{"request_id": "r", "user_id": "u1", "candidates": (1, 2, 3)} | fields)
+
+
+def a_user(*items, action="save", ago_ms=60_000):
+    code = VOCABULARY.action_codes[action]
+    actions = [pack_action(NOW - ago_ms + n, code, id_key(item), 0, 0) for n, item in enumerate(items)]
+    return UNKNOWN_USER.apply(actions, len(actions)).state
+
+
+def ids(ranking):
+    return [item.item_id for item in ranking.items]
+
+
+def test_a_feed_holds_the_candidates_best_first(ranker):
+    ranking = ranker.rank(a_request(), a_user(5, 6), NOW)
+    scores = [item.score for item in ranking.items]
+    assert sorted(ids(ranking)) == [1, 2, 3]
+    assert scores == sorted(scores, reverse=True)
+    best = dict(zip(ranking.heads, ranking.items[0].probabilities, strict=True))
+    assert scores[0] == pytest.approx(3 * best["save"] + best["click"] - 5 * best["hide"])
+    assert set(ranking.timings_ms) == {"retrieve", "join", "score", "blend", "total"}
+
+
+def test_what_a_user_did_just_now_changes_the_feed(ranker):
+    request = a_request(candidates=tuple(range(1, 101)))
+    before, after = (ranker.rank(request, state, NOW) for state in (a_user(5), a_user(5, 6)))
+    assert ids(before) != ids(after)
+    assert (before.actions_used, after.actions_used) == (1, 2)
+
+
+def test_a_ranking_tells_what_was_known(ranker):
+    known = ranker.rank(a_request(candidates=(1, "no such item", 999)), a_user(5, ago_ms=2_000), NOW)
+    assert (known.actions_used, known.newest_action_age_ms, known.user_vector_found) == (1, 2_000, True)
+    assert known.unknown_items == 2
+    stranger = ranker.rank(a_request(user_id="nobody"), UNKNOWN_USER, NOW)
+    assert (stranger.actions_used, stranger.newest_action_age_ms, stranger.user_vector_found) == (0, None, False)
+
+
+def test_a_request_is_ranked_as_of_its_own_moment(ranker):
+    state = a_user(5, ago_ms=2_000)
+    earlier = ranker.rank(a_request(timestamp_ms=NOW - 5_000), state, NOW)
+    assert earlier.actions_used == 0
+    assert earlier.items == ranker.rank(a_request(), UNKNOWN_USER, NOW - 5_000).items
+
+
+def test_ids_come_back_as_they_came_and_each_once(ranker):
+    ranking = ranker.rank(a_request(candidates=("2", 1, 2, "x", "x")), UNKNOWN_USER, NOW)
+    assert sorted(map(repr, ids(ranking))) == ["'2'", "'x'", "1"]
+
+
+def test_a_score_is_the_same_whatever_stands_beside_it(ranker):
+    all_scores = {item.item_id: item for item in ranker.rank(a_request(candidates=range(1, 201)), a_user(5), NOW).items}
+    few = ranker.rank(a_request(candidates=(150, 3, 77)), a_user(5), NOW)
+    assert all(item == all_scores[item.item_id] for item in few.items)
+
+
+def test_groups_are_capped_and_follow_their_candidates(ranker):
+    request = a_request(candidates=(1, 1, 2, 3, 4), groups=("a", "a", "b", "a", "b"), max_per_group=1, top_k=9)
+    owners = {1: "a", 2: "b", 3: "a", 4: "b"}
+    assert sorted(owners[item] for item in ids(ranker.rank(request, UNKNOWN_USER, NOW))) == ["a", "b"]
+
+
+def test_without_candidates_items_near_to_the_user_are_ranked(ranker):
+    state = a_user(5, 6)
+    ranking = ranker.rank(a_request(candidates=None, limit=30, top_k=10), state, NOW)
+    assert len(ranking.items) == 10
+    assert not {5, 6} & set(ids(ranking))
+    assert len(ranker.rank(a_request(candidates=None, limit=3, user_id="nobody"), UNKNOWN_USER, NOW).items) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"deadline_ms": NOW - 1}, "deadline-passed"),
+        ({"candidates": ()}, "no-candidates"),
+        ({"candidates": None}, "no-candidates"),
+        ({"candidates": tuple(range(5_001))}, "too-many-candidates"),
+        ({"candidates": None, "limit": 0}, "bad-limit"),
+        ({"candidates": None, "limit": 5_001}, "bad-limit"),
+        ({"top_k": 0}, "bad-limit"),
+        ({"groups": (1, 2)}, "bad-groups"),
+        ({"max_per_group": 1}, "bad-groups"),
+        ({"groups": (1, 2, 3), "max_per_group": 0}, "bad-groups"),
+    ],
+)
+def test_what_cant_be_answered_is_refused_with_its_reason(ranker, fields, reason):
+    with pytest.raises(RankingRefusedError) as refused:
+        ranker.rank(a_request(**fields), UNKNOWN_USER, NOW)
+    assert refused.value.reason == reason
+
+
+def test_a_deadline_that_is_still_to_come_is_met(ranker):
+    assert len(ranker.rank(a_request(deadline_ms=NOW), UNKNOWN_USER, NOW).items) == 3
+
+
+def test_a_score_that_is_no_number_never_leaves(ranker):
+    broken = replace(ranker, backend=ConstantBackend((np.nan, 0, 0)))
+    with pytest.raises(RankingRefusedError, match="tiny-1 gave a score that is no number"):
+        broken.rank(a_request(), UNKNOWN_USER, NOW)
+
+
+def test_the_null_ranker_keeps_the_order_it_was_given(ranker):
+    constant = replace(ranker, backend=ConstantBackend((0.1, 0.1, 0.1)))
+    assert ids(constant.rank(a_request(candidates=(3, 1, 2)), a_user(5), NOW)) == [3, 1, 2]
+
+
+def test_actions_of_types_that_the_model_does_not_know_are_left_out(ranker):
+    share = pack_action(NOW - 1_000, 5, 9, 0, 0)
+    state = a_user(5)
+    ranking = ranker.rank(a_request(), state.apply([share], 9).state, NOW)
+    assert ranking.actions_used == 1
+    assert sorted(ids(ranking)) == [1, 2, 3]

@@ -1,0 +1,129 @@
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.settings import Settings, SettingsError, flag, kind_of, read_origins, read_settings, variable
+
+
+def a_file(folder: Path, text: str) -> Path:
+    path = folder / "rankstream.toml"
+    path.write_text(text)
+    return path
+
+
+def test_every_setting_has_a_default_that_is_allowed():
+    assert read_settings({}, {}) == Settings()
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path):
+    file = a_file(tmp_path, "partitions = 1\nchunk_size = 1\napp_id = 'file'\n")
+    environment = {"RANKSTREAM_PARTITIONS": "2", "RANKSTREAM_CHUNK_SIZE": "2"}
+    settings = read_settings({"partitions": "3"}, environment, file)
+    assert (settings.partitions, settings.chunk_size, settings.app_id) == (3, 2, "file")
+
+
+def test_the_places_of_values_are_known(tmp_path):
+    origins = read_origins({"partitions": "3"}, {"RANKSTREAM_APP_ID": "a"}, a_file(tmp_path, "chunk_size = 1"))
+    assert origins.places == {
+        "partitions": "--partitions",
+        "app_id": "the environment variable RANKSTREAM_APP_ID",
+        "chunk_size": f"chunk_size in {tmp_path / 'rankstream.toml'}",
+    }
+
+
+def test_an_empty_variable_and_a_flag_that_was_not_given_change_nothing():
+    assert read_settings({"partitions": None}, {"RANKSTREAM_PARTITIONS": ""}) == Settings()
+
+
+def test_the_file_is_found_where_the_process_starts_and_where_the_environment_says(tmp_path, monkeypatch):
+    a_file(tmp_path, "partitions = 5")
+    assert read_settings({}, {"RANKSTREAM_CONFIG": str(tmp_path / "rankstream.toml")}).partitions == 5
+    monkeypatch.chdir(tmp_path)
+    assert read_settings({}, {}).partitions == 5
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ("many", "--partitions is 'many'; wanted a whole number"),
+        ("2.5", "--partitions is '2.5'; wanted a whole number"),
+        ("0", "--partitions is 0; wanted 1 to 10,000"),
+        ("nan", "--partitions is 'nan'; wanted a whole number"),
+    ],
+)
+def test_a_bad_value_names_the_flag_and_what_was_wanted(raw, words):
+    with pytest.raises(SettingsError) as refused:
+        read_settings({"partitions": raw}, {})
+    assert str(refused.value) == words
+
+
+def test_a_bad_value_names_the_variable():
+    with pytest.raises(SettingsError, match="RANKSTREAM_CHANGELOG is 'maybe'; wanted true or false"):
+        read_settings({}, {"RANKSTREAM_CHANGELOG": "maybe"})
+
+
+def test_a_number_that_is_none_is_refused():
+    with pytest.raises(SettingsError, match=r"--commit-interval-s is nan s; wanted 0\.05 to 60 s"):
+        read_settings({"commit_interval_s": "nan"}, {})
+
+
+def test_a_misspelt_name_in_the_file_is_refused_with_the_right_one(tmp_path):
+    with pytest.raises(SettingsError, match="sets 'partition', which is no setting; did you mean partitions"):
+        read_settings({}, {}, a_file(tmp_path, "partition = 4"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("partitions =", "is not TOML"),
+        ("partitions = true", "wanted a whole number"),
+        ("changelog = 3", "true or false"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path, text, words):
+    file = a_file(tmp_path, text)
+    with pytest.raises(SettingsError, match=words) as refused:
+        read_settings({}, {}, file)
+    assert str(file) in str(refused.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"nowhere\.toml can't be read: No such file"):
+        read_settings({}, {}, tmp_path / "nowhere.toml")
+
+
+def test_choices_are_listed():
+    with pytest.raises(SettingsError, match="wanted one of PLAINTEXT, SSL"):
+        read_settings({"security_protocol": "TLS"}, {})
+
+
+def test_logging_in_needs_a_name_and_a_password():
+    with pytest.raises(SettingsError, match="needs sasl_username and sasl_password"):
+        read_settings({"security_protocol": "SASL_SSL", "sasl_username": "me"}, {})
+
+
+def test_a_session_outlasts_three_heartbeats():
+    with pytest.raises(SettingsError, match="at least three heartbeats"):
+        Settings(session_timeout_s=4.0, heartbeat_interval_s=2.0)
+
+
+def test_the_password_is_never_shown():
+    settings = Settings(security_protocol="SASL_SSL", sasl_username="me", sasl_password="hunter2")
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize("name", [known.name for known in fields(Settings)])
+def test_names_lead_to_flags_and_variables(name):
+    assert flag(name).removeprefix("--").replace("-", "_") == name
+    assert variable(name).removeprefix("RANKSTREAM_").lower() == name
+    assert kind_of(name) in (str, int, float, bool, Path)
+
+
+@given(st.sampled_from([known.name for known in fields(Settings)]), st.text(max_size=12))
+def test_any_text_is_read_or_refused_and_nothing_else(name, text):
+    with suppress(SettingsError):
+        assert isinstance(getattr(read_settings({name: text}, {}), name), kind_of(name))

@@ -1,0 +1,76 @@
+"""What of Docker can be checked without Docker: the compose file and the Dockerfile name what exists."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from cli.main import main
+from streams.settings import CONFIG_VARIABLE, Settings, read_settings, variable
+
+ROOT = Path(__file__).parents[1]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES = COMPOSE["services"]
+OURS = [name for name, service in SERVICES.items() if service["image"] == "rankstream"]
+VARIABLES = {variable(known.name) for known in fields(Settings)} | {CONFIG_VARIABLE}
+
+
+def test_there_are_kafka_its_topics_two_workers_and_a_producer():
+    assert set(SERVICES) == {"kafka", "topics", "worker-1", "worker-2", "producer"}
+    assert set(OURS) == set(SERVICES) - {"kafka"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_commands_and_flags_exist(name):
+    words = [str(word) for word in SERVICES[name]["command"]]
+    command, context = main, click.Context(main)
+    while isinstance(command, click.Group):
+        command = command.get_command(context, words.pop(0))
+        assert command is not None
+    assert isinstance(command.make_context(name, words, resilient_parsing=False), click.Context)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_environment_is_made_of_settings_that_are_allowed(name):
+    environment = SERVICES[name]["environment"]
+    assert set(environment) <= VARIABLES
+    assert read_settings({}, environment).bootstrap_servers == "kafka:9092"
+
+
+def test_workers_have_names_and_folders_of_their_own():
+    workers = [SERVICES["worker-1"], SERVICES["worker-2"]]
+    names = {worker["environment"]["RANKSTREAM_GROUP_INSTANCE_ID"] for worker in workers}
+    states = {volume.split(":")[0] for worker in workers for volume in worker["volumes"] if "state" in volume}
+    assert len(names) == len(states) == 2
+    assert states <= set(COMPOSE["volumes"])
+
+
+def test_folders_in_the_environment_are_mounted():
+    for worker in (SERVICES["worker-1"], SERVICES["worker-2"]):
+        mounted = {re.sub(r"^\$\{[^}]*\}", "", volume).split(":")[1] for volume in worker["volumes"]}
+        folders = {worker["environment"][f"RANKSTREAM_{name}"] for name in ("BUNDLE", "USER_VECTORS", "STATE_DIR")}
+        assert folders <= mounted
+
+
+def test_services_wait_for_those_that_exist_and_can_tell_their_health():
+    for service in SERVICES.values():
+        for other, wanted in service.get("depends_on", {}).items():
+            if wanted["condition"] == "service_healthy":
+                assert "healthcheck" in SERVICES[other]
+            else:
+                assert "restart" not in SERVICES[other]  # it must end to be done
+
+
+def test_the_health_check_asks_the_port_that_is_open():
+    worker = SERVICES["worker-1"]
+    assert f":{worker['environment']['RANKSTREAM_WEB_PORT']}/" in worker["healthcheck"]["test"][-1]
+
+
+def test_the_image_holds_every_package():
+    copied = set(re.findall(r"^COPY (\w+) \w+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+    listed = re.search(r"packages = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL)
+    assert listed is not None
+    assert copied == {name.split(".")[0] for name in re.findall(r'"([\w.]+)"', listed[1])}

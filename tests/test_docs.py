@@ -1,0 +1,112 @@
+"""What the documentation says is there: links, pages made from code, commands, flags, targets, formats."""
+
+import re
+import shlex
+import subprocess
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+
+from cli.main import main
+from docs.generate import SCHEMAS, pages
+from streams.settings import Settings, variable
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+LINK = re.compile(r"\]\(([^)#\s]*)(#[^)\s]*)?\)")
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def anchors(page):
+    """The headings of a page as links name them."""
+    headings = [line.lstrip("# ") for line in page.read_text().splitlines() if line.startswith("#")]
+    return {"#" + re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    for target, anchor in LINK.findall(page.read_text()):
+        if not target.startswith("http"):
+            aim = (page.parent / target).resolve() if target else page
+            assert aim.exists(), f"{target} in {page.name}"
+            assert not anchor or anchor in anchors(aim), f"{target}{anchor} in {page.name}"
+
+
+@pytest.mark.parametrize(("path", "text"), pages().items(), ids=lambda given: getattr(given, "name", ""))
+def test_generated_pages_are_current(path, text):
+    assert path.read_text() == text, "run `make docs`"
+
+
+def test_the_configuration_page_has_every_setting():
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    assert [known.name for known in fields(Settings) if f"`{variable(known.name)}`" not in page] == []
+
+
+def test_every_format_of_the_wire_has_a_schema():
+    assert {path.stem for path in (ROOT / "docs" / "schemas").glob("*.json")} == set(SCHEMAS)
+
+
+def json_examples():
+    """Each JSON object of docs/topics.md with the topic under whose heading it stands."""
+    text = (ROOT / "docs" / "topics.md").read_text()
+    for part in text.split("\n## ")[1:]:
+        topic = part.splitlines()[0]
+        for block in re.findall(r"```json\n(.*?)```", part, re.DOTALL):
+            for example in re.split(r"\n(?=\{)", block.strip()):
+                yield pytest.param(topic, example, id=f"{topic}-{len(example)}")
+
+
+@pytest.mark.parametrize(("topic", "example"), json_examples())
+def test_examples_of_formats_are_of_the_format(topic, example):
+    value = msgspec.json.decode(example, type=SCHEMAS[topic])
+    assert set(msgspec.json.decode(example)) <= set(value.__struct_fields__)
+
+
+def shell_lines():
+    """Every line of a shell block in the documentation that calls `rankstream`."""
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in block.splitlines():
+                if line.startswith("rankstream "):
+                    yield pytest.param(line.split("|")[0].split("#")[0], id=line[:70])
+
+
+@pytest.mark.parametrize("line", shell_lines())
+def test_commands_in_the_documentation_can_be_typed(line):
+    words = shlex.split(line)[1:]
+    command, context = main, click.Context(main)
+    while isinstance(command, click.Group):
+        command = command.get_command(context, words.pop(0))
+        assert command is not None, line
+    offered = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    assert {word.split("=")[0] for word in words if word.startswith("--")} <= offered
+
+
+def targets():
+    return set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_make_lists_all_targets():
+    done = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True)
+    assert targets() <= set(re.findall(r"make ([a-z-]+)", done.stdout))
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / ".ci" / "run"], ids=name_of)
+def test_make_targets_that_are_named_exist(page):
+    code = "\n".join(re.findall(r"```sh\n(.*?)```|`([^`\n]+)`", page.read_text(), re.DOTALL).__str__().split("\\n"))
+    named = set(re.findall(r"\bmake ([a-z-]+)", page.read_text() if page.name == "run" else code))
+    assert named <= targets()
+
+
+def test_files_that_the_pages_name_exist():
+    for page in PAGES:
+        for named in re.findall(
+            r"`((?:features|models|ranking|streams|evaluation|cli|tests|docs)/[\w./]+)`", page.read_text()
+        ):
+            assert (ROOT / named).exists(), f"{named} in {page.name}"

@@ -1,0 +1,86 @@
+"""The examples run as they stand, are short, and find what they promise."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from streams.client import TopicReader
+from streams.settings import Settings
+from streams.topics import ACTIONS
+from tests.builders_bundle import a_bundle
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def run(name, *args):
+    """Run an example as a user would."""
+    command = [sys.executable, str(ROOT / "examples" / name), *map(str, args)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def worker(bootstrap_servers, tmp_path_factory):
+    """A worker of a tiny bundle on the topics without a prefix, as examples use them."""
+    folder = tmp_path_factory.mktemp("worker")
+    log = (folder / "log").open("wb")
+    flags = {
+        "bundle": a_bundle(folder / "bundle"), "bootstrap-servers": bootstrap_servers, "state-dir": folder / "state",
+        "app-id": "examples", "partitions": 2, "session-timeout-s": 6, "heartbeat-interval-s": 1,
+    }  # fmt: skip
+    command = [sys.executable, "-m", "cli.main", "worker", *(f"--{name}={value}" for name, value in flags.items())]
+    with subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT) as process:
+        deadline = time.monotonic() + 60
+        while b"Worker ready" not in (folder / "log").read_bytes():
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.1)
+        yield process
+        process.terminate()
+        assert process.wait(30) == 0, (folder / "log").read_text()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_has_under_forty_lines(path):
+    assert len(path.read_text().splitlines()) < 40
+
+
+@pytest.mark.broker
+def test_what_is_produced_is_consumed_ranked(worker, bootstrap_servers):
+    assert run("produce.py", bootstrap_servers).stdout == "sent 3 actions of user 7\n"
+    consumed = run("consume.py", bootstrap_servers)
+    assert consumed.returncode == 0, consumed.stderr
+    lines = consumed.stdout.splitlines()
+    assert lines[0].startswith("answered after ")
+    assert len(lines) == 4
+    assert {line.split()[1] for line in lines[1:]} < {"10", "11", "12", "13"}
+
+
+@pytest.mark.broker
+def test_the_producer_keys_records_as_workers_want_them(bootstrap_servers):
+    settings = Settings(bootstrap_servers=bootstrap_servers)
+    with TopicReader(settings, ACTIONS, from_beginning=True) as reader:
+        assert {record.key for record in reader.read_all()} == {b"7"}
+
+
+def test_ranking_without_kafka_and_without_a_model():
+    done = run("rank_in_process.py")
+    assert done.returncode == 0, done.stderr
+    assert '"actions_used": 1' in done.stdout
+    assert done.stdout.endswith("0 dead letters\n")
+
+
+def test_ranking_without_kafka_with_a_bundle(tmp_path):
+    done = run("rank_in_process.py", a_bundle(tmp_path / "bundle"))
+    assert done.returncode == 0, done.stderr
+    feed = json.loads(done.stdout.removesuffix("0 dead letters\n"))
+    scores = [item["score"] for item in feed["items"]]
+    assert feed["model_version"] == "tiny-1"
+    assert scores == sorted(scores, reverse=True)
+    assert set(feed["items"][0]["probabilities"]) == {"save", "click", "hide"}
