@@ -12,6 +12,6 @@ from tests.kafka.harness import Bench
 @pytest.fixture
 def bench(broker: BrokerInUse, tmp_path: Path) -> Iterator[Bench]:
     """New topics, a new group and new folders on the broker; its workers end with the test."""
-    made = Bench(broker.bootstrap_servers, tmp_path)
+    made = Bench(broker.bootstrap_servers, tmp_path, broker.session_timeout_s)
     yield made
     made.close()

@@ -94,15 +94,15 @@ class Worker:
 class Bench:
     """One system under test: topics of a random prefix, a group, state folders, workers."""
 
-    def __init__(self, bootstrap_servers: str, folder: Path, partitions: int = PARTITIONS) -> None:
+    def __init__(self, bootstrap_servers: str, folder: Path, session_timeout_s: float) -> None:
         name = f"t{uuid4().hex[:8]}"
         self.folder = folder
         self.settings = Settings(
             bootstrap_servers=bootstrap_servers,
             app_id=name,
             topic_prefix=f"{name}.",
-            partitions=partitions,
-            session_timeout_s=6.0,
+            partitions=PARTITIONS,
+            session_timeout_s=session_timeout_s,
             heartbeat_interval_s=1.0,
             commit_interval_s=0.5,
             state_dir=folder / "state",

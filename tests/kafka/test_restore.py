@@ -29,7 +29,7 @@ def lose_the_folder(bench: Bench) -> None:
 @pytest.fixture(scope="module")
 def applied(broker, tmp_path_factory):
     """A bench with all of its actions applied, and no worker running."""
-    bench = Bench(broker.bootstrap_servers, tmp_path_factory.mktemp("applied"))
+    bench = Bench(broker.bootstrap_servers, tmp_path_factory.mktemp("applied"), broker.session_timeout_s)
     apply_all(bench)
     yield bench
     bench.close()
