@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from streams.connection import connection_of
 from streams.settings import Settings
 
 ANSWER_S = 30.0
+RETRY_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,24 @@ async def bounds_of(settings: Settings, tps: Collection[TP]) -> dict[TP, Bounds]
 
 async def committed_offsets(settings: Settings, tps: Collection[TP]) -> dict[TP, int]:
     """Give what the group has committed of these partitions, for those where it has."""
+    theirs = [TopicPartition(tp.topic, tp.partition) for tp in tps]
     admin = AIOKafkaAdminClient(**connection_of(settings))
     try:
         await admin.start()
         async with asyncio.timeout(ANSWER_S):
-            found = await admin.list_consumer_group_offsets(
-                settings.app_id, partitions=[TopicPartition(tp.topic, tp.partition) for tp in tps]
-            )
+            found = await _offsets_of_group(admin, settings.app_id, theirs)
     finally:
         await admin.close()
     return {TP(tp.topic, tp.partition): meta.offset for tp, meta in found.items() if meta.offset >= 0}
+
+
+async def _offsets_of_group(admin: AIOKafkaAdminClient, group: str, tps: list[TopicPartition]) -> dict[Any, Any]:
+    """Ask until there is a coordinator: a new cluster first creates the topic that it keeps offsets in."""
+    while True:
+        try:
+            found: dict[Any, Any] = await admin.list_consumer_group_offsets(group, partitions=tps)
+            return found
+        except KafkaError as exc:
+            if not exc.retriable:
+                raise
+            await asyncio.sleep(RETRY_S)

@@ -41,37 +41,37 @@ def test_a_worker_killed_twice_ends_with_the_state_of_one_that_was_not(bench):
     load(bench)
     done = 0
     for _ in range(2):
-        worker = bench.worker(static=True, **SLOW)
+        worker = bench.worker(**SLOW)
         worker.wait_ready()
         wait_for_the_middle(bench, done)
         worker.kill()
         done = bench.committed(ACTIONS)
         assert done < ACTIONS_SENT, "no work remained at the kill, so it proved nothing"
-    bench.worker(static=True)
+    bench.worker()
     assert_accounts_are_exact(bench)
 
 
 def test_killed_between_acknowledgement_and_store_nothing_is_lost(bench):
     load(bench)
-    worker = bench.worker(static=True, STALL_MS="300", **SLOW)
+    worker = bench.worker(STALL_MS="300", **SLOW)
     worker.wait_ready()
     time.sleep(1.5)
     worker.kill()
     assert bench.committed(ACTIONS) < ACTIONS_SENT
-    bench.worker(static=True)
+    bench.worker()
     assert_accounts_are_exact(bench)
 
 
 def test_a_lost_state_folder_is_restored_from_the_changelog(bench):
     load(bench)
     for _ in range(2):
-        worker = bench.worker(static=True, **SLOW)
+        worker = bench.worker(**SLOW)
         worker.wait_ready()
         wait_for_the_middle(bench, bench.committed(ACTIONS))
         worker.kill()
         assert bench.committed(ACTIONS) < ACTIONS_SENT
         shutil.rmtree(bench.folder / "state")
-    heir = bench.worker(static=True)
+    heir = bench.worker()
     assert_accounts_are_exact(bench)
     assert "restored" in heir.log
 

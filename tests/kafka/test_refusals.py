@@ -100,11 +100,11 @@ def test_a_state_of_another_topic_is_refused(bench):
 def test_a_bug_ends_the_worker_and_skips_nothing(bench):
     bench.create_topics()
     bench.send_actions(3_000, bad_every=30)
-    worker = bench.worker(static=True, BUG_AT="300")
+    worker = bench.worker(BUG_AT="300")
     assert worker.process.wait(60) != 0
     assert "the bug of the test" in worker.log
     assert bench.committed(ACTIONS) < 3_000
-    bench.worker(static=True)
+    bench.worker()
     bench.wait_committed(3_000)
     assert bench.workers[-1].terminate() == 0
     assert bench.states() == bench.expected_states()
