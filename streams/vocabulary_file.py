@@ -41,7 +41,7 @@ def keep_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
     )
     folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_bytes(msgspec.json.encode(longer))
+    partial.write_bytes(msgspec.json.encode(_Held(actions, surfaces)))
     partial.replace(path)
 
 
