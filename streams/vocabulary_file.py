@@ -36,9 +36,8 @@ def keep_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
                 f"{', '.join(becomes)}: train with the old names in their order, new ones behind them, or give an "
                 "empty --state-dir and another --app-id"
             )
-    longer = Vocabulary(
-        max(held.actions, vocabulary.actions, key=len), max(held.surfaces, vocabulary.surfaces, key=len)
-    )
+    actions = max(held.actions, vocabulary.actions, key=len)
+    surfaces = max(held.surfaces, vocabulary.surfaces, key=len)
     folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     partial.write_bytes(msgspec.json.encode(_Held(actions, surfaces)))
