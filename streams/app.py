@@ -174,11 +174,22 @@ class Shell(Service):
             await self.app.consumer.seek_wait({chunk.tp: again.offset})
 
 
+class SoberWorker(faust.Worker):
+    """Faust's worker without its spinner, which sets the root logger to DEBUG at log levels of WARNING and above."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.spinner = None
+
+
 class Boot(BootStrategy):
-    """Faust's order of starting, with the shell before everything: it also stops last."""
+    """Faust's order of starting, with the shell before everything: it also stops last.
+
+    Whether there is a web server is our setting: the command ``faust worker`` would start one whatever it says.
+    """
 
     def __init__(self, app: faust.App, shell: Shell) -> None:
-        super().__init__(app)
+        super().__init__(app, enable_web=shell.settings.web_port > 0)
         self.shell = shell
 
     def server(self) -> Iterable[Any]:
@@ -234,6 +245,7 @@ def new_app(settings: Settings, plan: ReadingPlan) -> faust.App:
         topic_allow_declare=False,  # topics.py creates them
         table_standby_replicas=1,  # chooses Faust's own assignor, which keeps partition numbers of all topics together
         agent_supervisor=CrashingSupervisor,
+        Worker=SoberWorker,
         worker_redirect_stdouts=False,
         web_enabled=settings.web_port > 0,
         web_port=settings.web_port or 6066,

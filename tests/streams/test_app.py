@@ -1,0 +1,84 @@
+import asyncio
+import importlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mode import Service
+
+from streams import app as shell
+from streams.app import Boot, Shell, create_app
+from streams.chunks import ChunkConsumer, ChunkConsumerThread, ChunkScheduler, ChunkTransport
+from streams.settings import Settings
+from tests.builders import SomeServing
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(bootstrap_servers="127.0.0.1:1,127.0.0.1:2", app_id="t", topic_prefix="p.", state_dir=tmp_path)
+
+
+def test_an_app_has_two_agents_and_connects_to_nothing(settings):
+    app = create_app(settings, SomeServing())
+    topics = {name for agent in app.agents.values() for name in agent.channel.topics}
+    assert topics == {"p.user-actions", "p.ranking-requests"}
+    assert len(app.conf.broker) == 2
+
+
+def test_offsets_are_ours_to_commit_not_fausts(settings):
+    app = create_app(settings, SomeServing())
+    assert [agent.channel.acks for agent in app.agents.values()] == [False, False]
+    assert isinstance(app.conf.ConsumerScheduler(), ChunkScheduler)
+    assert isinstance(app.transport, ChunkTransport)
+
+
+def test_nothing_idle_holds_up_what_is_busy(settings):
+    app = create_app(settings, SomeServing())
+    assert app.conf.topic_disable_leader
+    assert app.transport.fetch_max_wait_ms == settings.fetch_max_wait_ms == 50
+
+
+def test_there_is_a_web_server_only_where_a_port_is_set(settings):
+    app = create_app(settings, SomeServing())
+    app.conf.web_enabled = True  # what the command `faust worker` does
+    assert list(app.boot_strategy.web_server()) == []
+    assert create_app(replace(settings, web_port=6099), SomeServing()).boot_strategy._should_enable_web()
+
+
+def test_the_shell_starts_before_and_stops_after_all_of_faust(settings):
+    async def story():
+        app = create_app(settings, SomeServing())
+        app.finalize()
+        assert isinstance(next(iter(app.boot_strategy.server())), Shell)
+
+    asyncio.run(story())
+
+
+OVERRIDDEN = {
+    Shell: {"on_start", "on_stop", "abstract"},
+    Boot: {"server"},
+    ChunkConsumer: {"seek_to_committed", "_new_consumer_thread", "abstract"},
+    ChunkConsumerThread: {"_create_consumer", "abstract"},
+    ChunkTransport: {"Consumer"},
+}
+
+
+@pytest.mark.parametrize("ours", OVERRIDDEN, ids=lambda ours: ours.__name__)
+def test_we_shadow_no_name_of_faust_but_those_we_mean_to(ours):
+    theirs = {name for base in (*ours.__mro__[1:], Service) for name in vars(base)}
+    dunder = {name for name in vars(ours) if name.startswith("__")}
+    set_by_mode = {"_abc_impl", "_tasks", "logger", "log", "mundane_level", "shortlabel", "label"}
+    assert (set(vars(ours)) & theirs) - dunder - set_by_mode <= OVERRIDDEN[ours]
+
+
+def test_importing_the_module_makes_no_app(monkeypatch):
+    monkeypatch.delitem(sys.modules, "streams.app")
+    module = importlib.import_module("streams.app")
+    assert "app" not in vars(module)
+    with pytest.raises(AttributeError, match="has no attribute 'application'"):
+        _ = module.application
+
+
+def test_the_worker_has_no_spinner(settings):
+    assert shell.SoberWorker(create_app(settings, SomeServing()), loglevel="WARNING").spinner is None
