@@ -43,7 +43,7 @@ class RankerRecipe:
 
     heads: Mapping[str, Sequence[str]]  # what is predicted -> the actions any of which makes it true
     utility: Mapping[str, float]  # weight of each head in the score
-    num_actions: int = 24  # newest actions seen; 100 in the paper
+    num_actions: int = 20  # newest actions seen; 100 in the paper
     action_dim: int = 8  # 32
     recent_outputs: int = 4  # K; 10
     mask_window_ms: int = 10 * 60_000  # 24 h: in logs of one sitting that would hide everything
@@ -51,7 +51,9 @@ class RankerRecipe:
     mlp: tuple[int, ...] = (64, 32)
     negatives: NegativesConfig = field(default_factory=lambda: NegativesConfig(count=8, avoid_seen=True))
     training: RankerTraining = field(
-        default_factory=lambda: RankerTraining(requests=32, fit=FitConfig(steps=500, learning_rate=3e-3))
+        default_factory=lambda: RankerTraining(
+            requests=32, fit=FitConfig(steps=450, learning_rate=3e-3, evaluate_every=150)
+        )
     )
     seed: int = 0
 
