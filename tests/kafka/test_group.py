@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from streams.topics import ACTIONS, REQUESTS
+from streams.topics import ACTIONS, FEEDS, REQUESTS
 from tests.kafka.harness import Bench, Worker, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -89,6 +89,8 @@ def test_a_clean_stop_and_start_does_nothing_twice(bench):
 
 
 def test_a_killed_worker_with_a_name_of_its_own_is_back_at_once(bench, broker):
+    if not broker.is_kafka:
+        pytest.skip("a join of the embedded broker takes its time even so: 7.5 s instead of 12.5 s")
     bench.create_topics()
     bench.send_actions(200)
     first = bench.worker(static=True)
@@ -97,8 +99,7 @@ def test_a_killed_worker_with_a_name_of_its_own_is_back_at_once(bench, broker):
     again = bench.worker(static=True)
     seconds = again.wait_ready()
     print(f"back {seconds:.1f} s after its start")
-    if broker.is_kafka:
-        assert seconds < 5, "static membership did not spare it the wait for the session to end"
+    assert seconds < 5, "static membership did not spare it the wait for the session to end"
 
 
 def test_a_worker_that_stood_still_longer_than_its_session_ends_and_writes_nothing(bench):
@@ -119,14 +120,28 @@ def test_a_worker_that_stood_still_longer_than_its_session_ends_and_writes_nothi
     assert bench.states("state-a", "state-b") == bench.expected_states()
 
 
-def test_a_busy_group_goes_on_while_requests_pile_up(bench):
-    """Requests beyond ``max_pending_requests`` pause only themselves."""
+def test_many_requests_hold_up_neither_actions_nor_each_other(bench):
+    """More than ``max_pending_requests`` wait; afterwards, with all else idle, one is answered at once."""
     bench.create_topics()
-    bench.send_requests(3_000)
+    bench.send_requests(2_000)
     worker = bench.worker()
     worker.wait_ready()
     bench.send_actions(2_000)
-    bench.wait_committed(2_000, ACTIONS)
-    bench.wait_committed(3_000, REQUESTS)
+    bench.wait_committed(4_000)
+    waits = [wait_for_answer(bench, 2_000 + number) for number in range(5)]
+    print(f"answered in {', '.join(f'{wait:.2f}' for wait in waits)} s")
+    assert sorted(waits)[2] < 1.0, "a fetch for idle partitions held up the busy one"
     assert worker.terminate() == 0
-    assert set(bench.feeds()) == {f"r{n}" for n in range(3_000)}
+    assert set(bench.feeds()) == {f"r{n}" for n in range(2_005)}
+
+
+def wait_for_answer(bench: Bench, number: int) -> float:
+    """Send a request and give the seconds until its feed is there."""
+    begun, before = time.monotonic(), count(bench)
+    bench.send_requests(1, start=number)
+    wait_until(lambda: count(bench) > before, "the request is answered", every_s=0.01)
+    return time.monotonic() - begun
+
+
+def count(bench: Bench) -> int:
+    return sum(bounds.end for bounds in bench.bounds(FEEDS).values())

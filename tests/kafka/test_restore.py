@@ -26,43 +26,47 @@ def lose_the_folder(bench: Bench) -> None:
     shutil.rmtree(bench.folder / "state")
 
 
-def test_the_changelog_holds_what_the_stores_hold(bench):
+@pytest.fixture(scope="module")
+def applied(broker, tmp_path_factory):
+    """A bench with all of its actions applied, and no worker running."""
+    bench = Bench(broker.bootstrap_servers, tmp_path_factory.mktemp("applied"))
     apply_all(bench)
-    last = bench.changelog()
-    assert {key: value for (_, key), value in last.items() if key != POSITION} == bench.states()
-    ends = {tp.partition: bounds.end for tp, bounds in bench.bounds(ACTIONS).items()}
+    yield bench
+    bench.close()
+
+
+def test_the_changelog_holds_what_the_stores_hold(applied):
+    last = applied.changelog()
+    assert {key: value for (_, key), value in last.items() if key != POSITION} == applied.states()
+    ends = {tp.partition: bounds.end for tp, bounds in applied.bounds(ACTIONS).items()}
     positions = {number: value for (number, key), value in last.items() if key == POSITION}
     assert {number: int.from_bytes(value, "little") for number, value in positions.items()} == ends
 
 
-def test_restored_users_are_the_same_and_no_action_is_read_again(bench):
-    apply_all(bench)
-    before = bench.states()
-    lose_the_folder(bench)
-    worker = bench.worker()
+def test_restored_users_are_the_same_and_no_action_is_read_again(applied):
+    before = applied.states()
+    lose_the_folder(applied)
+    worker = applied.worker()
     worker.wait_ready()
     assert worker.terminate() == 0
-    assert bench.states() == before
+    assert applied.states() == before == applied.expected_states()
     (records, rate) = re.findall(r"restored \S+ 0, 1, 2, 3: (\d+) records in \S+ s, (\d+)/s", worker.log)[0]
     print(f"restored {records} records, {rate}/s")
-    assert int(records) == sum(bounds.count for bounds in bench.bounds(CHANGELOG).values())
+    assert int(records) == sum(bounds.count for bounds in applied.bounds(CHANGELOG).values())
     assert "reading on quietly" not in worker.log
 
 
-def test_a_restore_that_takes_too_long_says_so_and_keeps_what_it_read(bench):
-    apply_all(bench)
-    lose_the_folder(bench)
-    whole = bench.settings
-    bench.settings = replace(whole, restore_deadline_s=1.0)
-    slow = bench.worker(RESTORE_MS="200")
+def test_a_restore_that_takes_too_long_says_so_and_keeps_what_it_read(applied):
+    lose_the_folder(applied)
+    whole = applied.settings
+    applied.settings = replace(whole, restore_deadline_s=1.0)
+    slow = applied.worker(RESTORE_MS="200")
     assert slow.process.wait(60) != 0
-    assert re.search(
-        r"restoring \S+ 0, 1, 2, 3 took more than restore_deadline_s = 1 s, .*: raise restore_deadline_s", slow.log
-    )
-    bench.settings = whole
-    bench.worker().wait_ready()
-    assert bench.workers[-1].terminate() == 0
-    assert bench.states() == bench.expected_states()
+    assert re.search(r"0, 1, 2, 3 took more than restore_deadline_s = 1 s, .*: raise restore_deadline_s", slow.log)
+    applied.settings = whole
+    applied.worker().wait_ready()
+    assert applied.workers[-1].terminate() == 0
+    assert applied.states() == applied.expected_states()
 
 
 def test_without_changelog_a_lost_folder_is_filled_by_reading_the_source_quietly(bench):
