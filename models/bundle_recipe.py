@@ -73,7 +73,12 @@ MOVIELENS = BundleRecipe(
     EncoderRecipe(positives=("click", "save"), negatives=("hide",)),
     RankerRecipe(
         heads={"save": ("save",), "click": ("click", "save"), "view": ("view", "click", "save"), "hide": ("hide",)},
-        utility={"save": 1.0, "click": 0.5, "view": 0.3, "hide": -0.5},
+        utility={
+            "click": 1.0,
+            "save": 0.25,
+            "view": 0.25,
+            "hide": -0.25,
+        },  # what the demo asks for first: a click or more
     ),
 )
 
