@@ -74,7 +74,7 @@ def work(settings: Settings, count: int) -> None:
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
-    application.Worker(loglevel="WARNING").execute_from_commandline(["worker", "-l", "warning"])
+    application.Worker(loglevel="WARNING").execute_from_commandline()
 
 
 def one_round(servers: str, count: int, changelog: bool, round_: int) -> tuple[float, float]:

@@ -19,3 +19,12 @@ def refusing(*kinds: type[Exception]) -> Iterator[None]:
         yield
     except kinds as exc:
         raise Refusal(" ".join(str(exc).split())) from exc
+
+
+@contextmanager
+def needing_torch() -> Iterator[None]:
+    """Say how to install what training needs, around the imports of a command."""
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        raise Refusal(f'{exc.name} is not installed, which training needs: pip install "rankstream[train]"') from exc

@@ -13,7 +13,7 @@ import click
 from streams.settings import SettingsError
 
 COMMANDS = {
-    "demo": "Show the whole path on real data: train, serve, stream, measure.",
+    "demo": "Show the whole path on real data, on this machine, in a few minutes.",
     "worker": "Take actions in and answer ranking requests.",
     "produce": "Send a file of actions (or requests) to Kafka.",
     "request": "Ask for one ranking and show it.",

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cli.errors import Refusal, refusing
 from cli.options import CONNECTED, settings_options
-from streams.client import ClientError, connect_admin
+from streams.client import ClientError, connect_admin, missing_topics
 from streams.settings import Section, Settings
 from streams.topics import COPARTITIONED, Topic, TopicNames, TopicsRefusedError, prepare_topics, wanted_topics
 
@@ -44,6 +44,7 @@ def create(settings: Settings) -> None:
     """
     connect_admin(settings).close()  # says within seconds if nobody is there
     created = asyncio.run(prepare_topics(settings, create=True))
+    missing_topics(settings, created, patience_s=10)  # until whoever asks next is told of them
     click.echo(f"created {', '.join(created)}" if created else "all topics are there")
 
 

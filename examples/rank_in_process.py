@@ -21,7 +21,7 @@ NOW_MS = int(time.time() * 1000)
 
 
 def record(topic: str, offset: int, value: dict) -> SimpleNamespace:
-    """A record as Kafka would hand it on: keyed by the user, stamped with the time."""
+    """Give a record as Kafka would hand it on: keyed by the user, stamped with the time."""
     key, encoded = str(value["user_id"]).encode(), json.dumps(value).encode()
     return SimpleNamespace(topic=topic, partition=0, offset=offset, timestamp=NOW_MS, key=key, value=encoded)
 

@@ -13,6 +13,7 @@ It knows nothing of losses, sampling or storage.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +73,7 @@ class PinnerFormer(nn.Module):
         self.config = config
         self.action_embedding = nn.Embedding(config.action_types + 1, config.action_dim, padding_idx=0)
         self.surface_embedding = nn.Embedding(config.surfaces + 1, config.surface_dim)
+        self.item_scale = sqrt(config.item_dim)  # unit vectors' parts are small: 152 time features would drown them
         self.phases = nn.Parameter(torch.zeros(NUM_ANGLES))
         self.project = nn.Linear(config.token_dim, config.hidden)
         self.positions = nn.Parameter(0.02 * torch.randn(config.num_actions, config.hidden))
@@ -107,7 +109,7 @@ class PinnerFormer(nn.Module):
 
     def encode_items(self, item_vectors: Tensor) -> Tensor:
         """Give items' unit vectors in the users' space, ``(..., I)`` -> ``(..., U)``."""
-        return unit(self.item_tower(item_vectors))
+        return unit(self.item_tower(self.item_scale * item_vectors))
 
     def contexts(self, batch: ActionSequences) -> Tensor:
         """Give the transformer's output before the head, ``(B, T, H)``."""
@@ -122,7 +124,7 @@ class PinnerFormer(nn.Module):
         turned = batch.angles + self.phases  # (B, T, 76)
         return torch.cat(
             [
-                batch.item_vectors,
+                self.item_scale * batch.item_vectors,
                 self.action_embedding(batch.action_types),
                 self.surface_embedding(batch.surfaces),
                 batch.log_values.unsqueeze(-1) / 8,  # log2(1 + value) reaches 16: brought to the size of its neighbours

@@ -22,12 +22,13 @@ import numpy.typing as npt
 from features.actions import pack_action, value_code
 from features.history import DEFAULT_LIMIT, History
 from features.ids import Keys, id_keys
-from features.join import Joinable, join, pool
+from features.join import Joinable, join, known_actions, pool, pool_sessions
 from features.schema import Floats
-from features.sessions import session_keys
+from features.sessions import session_keys, sessions_now
 from features.user_state import Applied, UserState
 from models.datasets.base import EventLog
 from models.ranker import RankerBatch, collate
+from models.session_encoder import Asked, TorchSessions
 
 Heads = Mapping[str, Sequence[str]]  # what is predicted -> the actions any of which makes it true
 
@@ -173,5 +174,15 @@ class _Negatives:
 
 def joined(examples: Sequence[RankingExample], batch: Joinable) -> RankerBatch:
     """Join examples into one batch."""
+    if isinstance(batch.sessions, TorchSessions):
+        batch.sessions.prepare([sessions_of(one, batch) for one in examples])
     inputs = [join(one.state, one.user_key, one.candidates, one.now_ms, batch) for one in examples]
     return collate(inputs, [one.labels for one in examples])
+
+
+def sessions_of(example: RankingExample, batch: Joinable) -> Asked:
+    """Give what the join will ask the session encoder for."""
+    tail, encoder = example.state.tail, batch.sessions
+    actions = known_actions(example.state, example.now_ms)
+    closed, opened = pool_sessions(sessions_now(tail, actions, example.now_ms), batch.items)
+    return tail.recurrent(encoder.tag, encoder.state_size), closed, opened

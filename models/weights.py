@@ -90,7 +90,7 @@ def read_whole(path: Path) -> dict[str, Any]:
         raise WeightsRefusedError(f"there is no file {path}; train first, or give the right path")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as exc:
+    except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as exc:
         raise WeightsRefusedError(f"{path} is no file of weights, or was cut off ({type(exc).__name__})") from exc
     if not isinstance(content, dict):
         raise WeightsRefusedError(f"{path} holds a {type(content).__name__}, no weights with their config")

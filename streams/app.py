@@ -29,6 +29,7 @@ from streams.ownership import Ownership
 from streams.pipeline import Outgoing, Serves
 from streams.settings import Settings, read_settings
 from streams.topics import ACTIONS, REQUESTS, TopicNames, prepare_topics
+from streams.vocabulary_file import keep_vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Shell(Service):
 
     async def on_start(self) -> None:
         """Make sure of the topics and start the producer, before Faust joins the group."""
+        keep_vocabulary(self.settings.state_dir / self.settings.app_id, self.serving.vocabulary)
         created = await prepare_topics(self.settings)
         if created:
             log.info("created the topics %s", ", ".join(created))

@@ -72,7 +72,7 @@ class Serves(Protocol):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The names of actions and surfaces; the same for all rankers that one worker serves."""
+        """The names of actions and surfaces; another bundle may add names, never change a code."""
         ...
 
     @property
@@ -116,13 +116,14 @@ class Pipeline:
         self.serving = serving
         self.clock = clock  # for deadlines and ranked_at_ms only: results depend on the records' times
         self.counters = Counters()
-        self._decode_action = ActionDecoder(serving.vocabulary)
+        self._vocabulary = serving.vocabulary
+        self._decode_action = ActionDecoder(self._vocabulary)
 
     def on_actions(self, records: Sequence[Record]) -> list[Outgoing]:
         """Apply a chunk of user-actions, in order of offset; give the dead letters."""
         arrived: dict[bytes, Arrived] = {}
         letters: list[Outgoing] = []
-        decode = self._decode_action
+        decode = self._decoder()
         for record in records:
             try:
                 action = decode(record)
@@ -138,6 +139,13 @@ class Pipeline:
                 user[1].append(record.offset)
         self._apply(arrived)
         return letters
+
+    def _decoder(self) -> ActionDecoder:
+        """Give the decoder of the vocabulary that is served now: a new bundle may bring new names."""
+        if self.serving.vocabulary is not self._vocabulary:
+            self._vocabulary = self.serving.vocabulary
+            self._decode_action = ActionDecoder(self._vocabulary)
+        return self._decode_action
 
     def _apply(self, arrived: dict[bytes, Arrived]) -> None:
         """One look-up for all users of the chunk, one ``apply`` a user, one fold for all sessions that ended."""

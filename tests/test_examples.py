@@ -63,7 +63,8 @@ def test_what_is_produced_is_consumed_ranked(worker, bootstrap_servers):
 
 
 @pytest.mark.broker
-def test_the_producer_keys_records_as_workers_want_them(bootstrap_servers):
+def test_the_producer_keys_records_as_workers_want_them(worker, bootstrap_servers):
+    run("produce.py", bootstrap_servers)
     settings = Settings(bootstrap_servers=bootstrap_servers)
     with TopicReader(settings, ACTIONS, from_beginning=True) as reader:
         assert {record.key for record in reader.read_all()} == {b"7"}

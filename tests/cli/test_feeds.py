@@ -1,7 +1,11 @@
 """`request` and `watch`, with a worker played by the test."""
 
 import json
+import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,6 +17,7 @@ from tests.builders_cli import connected, fresh_topics, rankstream, refusal
 
 pytestmark = pytest.mark.broker
 NOON_MS = 1_700_000_000_000
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -85,3 +90,15 @@ def test_watch_gives_a_line_a_feed_where_there_is_no_terminal(settings):
     send(settings, a_feed("r1"), a_feed("r2", "8"), an_error("r3"))
     result = rankstream("watch", "--from-beginning", "--user", 7, "--limit", 2, *connected(settings))
     assert [json.loads(line)["request_id"] for line in result.output.splitlines()] == ["r1", "r3"]
+
+
+def test_ctrl_c_ends_watching_without_a_word(settings):
+    command = [sys.executable, "-m", "cli.main", "watch", "--from-beginning", *connected(settings)]
+    send(settings, a_feed("r1"))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as watching:
+        assert watching.stdout is not None
+        assert b'"r1"' in watching.stdout.readline()
+        watching.send_signal(signal.SIGINT)
+        _, said = watching.communicate(timeout=20)
+    assert watching.returncode == 130
+    assert said.strip() == b""  # a line break after the terminal's ^C

@@ -8,7 +8,7 @@ import pytest
 from cli.main import COMMANDS, main
 from tests.builders_cli import rankstream
 
-NAMES = [name for name in COMMANDS if name != "demo"]
+NAMES = list(COMMANDS)
 
 
 def all_commands(command: click.Command, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], click.Command]]:
@@ -44,10 +44,7 @@ def test_help_shows_an_example_with_flags_that_exist(path, command):
 def test_the_list_of_commands_says_what_the_command_itself_says(name):
     command = main.get_command(click.Context(main), name)
     assert command is not None
-    assert (command.help or "").splitlines()[0].removesuffix(", until Ctrl-C or SIGTERM.").rstrip(".") in (
-        COMMANDS[name].rstrip("."),
-        COMMANDS[name].rstrip(".") + ", until Ctrl-C",
-    )
+    assert (command.help or "").lower().startswith(COMMANDS[name].lower().rstrip("."))
 
 
 @pytest.mark.parametrize("name", NAMES)

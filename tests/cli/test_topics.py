@@ -3,6 +3,8 @@
 import pytest
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from streams.client import missing_topics
+from streams.settings import Settings
 from tests.builders_cli import rankstream, refusal
 
 pytestmark = pytest.mark.broker
@@ -27,8 +29,10 @@ def test_topics_that_are_missing_are_told(bootstrap_servers):
 def test_partitions_that_do_not_fit_are_told(bootstrap_servers):
     place = ["--bootstrap-servers", bootstrap_servers, "--topic-prefix", "odd."]
     admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    admin.create_topics([NewTopic("odd.user-actions", 2, 1), NewTopic("odd.ranking-requests", 5, 1)])
+    odd = {"odd.user-actions": 2, "odd.ranking-requests": 5}
+    admin.create_topics([NewTopic(name, partitions, 1) for name, partitions in odd.items()])
     admin.close()
+    assert not missing_topics(Settings(bootstrap_servers=bootstrap_servers), [*odd], patience_s=10)
     result = rankstream("topics", "describe", *place)
     assert result.exit_code == 2
     assert "5 partitions, but user-actions has 2" in " ".join(result.output.replace("│", " ").split())

@@ -5,11 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.actions import Vocabulary
 from features.ids import id_key
 from features.join import session_vector
 from features.user_state import unpack_state
 from streams.pipeline import Channel
 from tests.builders import (
+    VOCABULARY,
     ARecord,
     EchoRanker,
     MixingSessions,
@@ -175,6 +177,13 @@ def test_a_log_stays_readable_years_later():
     pipeline = a_pipeline()
     pipeline.clock = lambda: 4_000_000_000_000
     assert pipeline.on_actions([an_event()]) == []
+
+
+def test_a_new_bundle_brings_new_actions_without_a_restart():
+    pipeline = a_pipeline()
+    assert len(pipeline.on_actions([an_event(action="share")])) == 1
+    pipeline.serving.vocabulary = Vocabulary((*VOCABULARY.actions, "share"), VOCABULARY.surfaces)
+    assert pipeline.on_actions([an_event(action="share", offset=1)]) == []
 
 
 def test_a_changed_user_is_stored_with_the_position():

@@ -1,0 +1,72 @@
+"""Both encoders learn what can be learned, and find nothing where there is nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from models.hiertcn import HierTCNConfig
+from models.losses import bpr_loss, hinge_logsigmoid_loss, nce_loss
+from models.pinnerformer import PinnerFormerConfig
+from models.timelines import Catalogue
+from models.train import FitConfig
+from models.train_hiertcn import HierTCNTraining, train_hiertcn
+from models.train_pinnerformer import PinnerFormerTraining, train_pinnerformer
+from tests.builders_models import MINUTE_MS, a_markov_log
+
+ITEMS = 200
+FAST = FitConfig(steps=150, learning_rate=5e-3, warm_up=10, evaluate_every=50)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def random_vectors() -> Catalogue:
+    """Vectors that know nothing of the world: all that is found, the models learned."""
+    vectors = np.random.default_rng(1).standard_normal((ITEMS, 16)).astype(np.float32)
+    return Catalogue(np.arange(ITEMS), vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def session_recall(chance_of_next: float, training: HierTCNTraining) -> float:
+    """Give recall@10 of the next item for users never trained on; chance is 0.05."""
+    log = a_markov_log(300, ITEMS, 16, chance_of_next)
+    config = HierTCNConfig(item_dim=16, hidden=32, layer_state=16, channels=(32, 32))
+    return train_hiertcn(log, random_vectors(), config, training)[1].best_metric
+
+
+def test_hiertcn_foresees_a_predictable_world():
+    assert session_recall(0.9, HierTCNTraining(fit=FAST, exclude_seen=False)) > 0.6
+
+
+def test_hiertcn_finds_nothing_in_noise():
+    assert session_recall(0.0, HierTCNTraining(fit=FAST, exclude_seen=False)) < 0.1
+
+
+@pytest.mark.parametrize("loss", [nce_loss, bpr_loss, hinge_logsigmoid_loss])
+def test_hiertcn_learns_with_every_loss_from_sampled_negatives(loss):
+    training = HierTCNTraining(fit=FAST, loss=loss, negatives=20, exclude_seen=False)
+    assert session_recall(0.9, training) > 0.3
+
+
+def user_recall(chance_of_next: float) -> float:
+    """Give recall@10 of the positives of the next five minutes for users never trained on; chance is 0.05."""
+    log = a_markov_log(300, ITEMS, 16, chance_of_next)
+    config = PinnerFormerConfig(action_types=3, item_dim=16, user_dim=16, hidden=32, layers=1, heads=2, dropout=0.0)
+    training = PinnerFormerTraining(
+        fit=replace(FAST, steps=300), horizon_ms=5 * MINUTE_MS, validate_horizon_ms=5 * MINUTE_MS, exclude_seen=False
+    )
+    return train_pinnerformer(log, random_vectors(), ["save"], config, training)[1].best_metric
+
+
+def test_pinnerformer_foresees_a_predictable_world():
+    assert user_recall(0.95) > 0.5
+
+
+def test_pinnerformer_finds_nothing_in_noise():
+    assert user_recall(0.0) < 0.12
