@@ -18,7 +18,7 @@ p.lead { color: var(--soft); margin-top: 0 } figcaption, footer { color: var(--s
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: right; padding: .38rem .6rem; border-bottom: 1px solid var(--line) }
 th:first-child, td:first-child { text-align: left } thead th { color: var(--soft); font-weight: 600 }
-tbody tr:first-child td { background: var(--mark); font-weight: 600 }
+.marked tbody tr:first-child td { background: var(--mark); font-weight: 600 }
 figure { margin: 1.4rem 0 } figure svg { width: 100%; height: auto; background: #fff; border-radius: 6px }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem } code { font-size: .9em }
 """
@@ -48,16 +48,18 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a head; the first row is the one that matters."""
+    """Rows under a head."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
+    marked: bool = False  # is the first row the one that matters?
 
     def html(self) -> str:
         """Give the element."""
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.head)
         rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        kind = ' class="marked"' if self.marked else ""
+        return f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ would hold the actions up too, and feeds would grow stale. So when many requests
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Protocol
 
 from faust.types import TP
@@ -26,22 +27,45 @@ class Pauses(Protocol):
 
 
 class Gate:
-    """Lets chunks in while fewer than ``limit`` wait in the agent's queue."""
+    """Lets chunks in while fewer than ``limit`` wait in the agent's queue, and knows when those let in are applied."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.waiting: Callable[[], int] = lambda: 0  # set by the agent once it has a queue
+        self._admitted = 0
+        self._applied = 0
         self._room = asyncio.Event()
+        self._progress = asyncio.Event()
 
     async def admit(self, chunk: Chunk) -> None:
         """Wait for room."""
         while self.waiting() >= self.limit:
             self._room.clear()
             await self._room.wait()
+        self._admitted += 1
 
     def took_one(self) -> None:
         """Say that the agent took a chunk out of its queue."""
         self._room.set()
+
+    def applied_one(self) -> None:
+        """Say that the agent is done with a chunk."""
+        self._applied += 1
+        self._progress.set()
+
+    async def caught_up(self, timeout_s: float) -> None:
+        """Wait until every chunk that is in by now is applied, but no longer than ``timeout_s``."""
+        wanted = self._admitted
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._applied < wanted:
+                    self._progress.clear()
+                    await self._progress.wait()
+
+    def reset(self) -> None:
+        """Forget what was let in: a rebalance has emptied the queue."""
+        self._applied = self._admitted
+        self._progress.set()
 
 
 class Pressure:

@@ -74,16 +74,18 @@ class ReadingPlan:
 
 
 class ChunkScheduler(DefaultSchedulingStrategy):
-    """Faust's round robin over topics and partitions, a chunk at a time."""
+    """Faust's round robin over topics and partitions, a chunk at a time, one topic before the others."""
 
-    def __init__(self, plan: ReadingPlan, size: int) -> None:
+    def __init__(self, plan: ReadingPlan, size: int, first: str) -> None:
         super().__init__()
         self.plan = plan
         self.size = size  # records
+        self.first = first  # topic: of what came together, actions are to be known to requests
 
     def iterate(self, records: Mapping[TP, Sequence[Record]]) -> Iterator[tuple[TP, Chunk]]:
         """Give the chunks of one fetch."""
-        chunks = {tp: self.plan.cut(tp, found, self.size) for tp, found in records.items()}
+        tps = sorted(records, key=lambda tp: tp.topic != self.first)
+        chunks = {tp: self.plan.cut(tp, records[tp], self.size) for tp in tps}
         return super().iterate(chunks)  # type: ignore[no-any-return]
 
 

@@ -1,5 +1,6 @@
 """The rival that sees no realtime actions: the same ranker, with every user as the past left them."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,12 +17,20 @@ from streams.settings import Settings
 
 
 @dataclass(frozen=True)
+class UserPast:
+    """What a user had done when the live part began."""
+
+    actions: int
+    newest_ms: int
+
+
+@dataclass(frozen=True)
 class Frozen:
     """Ranks in this process, with states that no longer change."""
 
     serving: Serving
     users: UserCache
-    newest_ms: Mapping[Id, int]  # of each user's newest action in the past
+    past: Mapping[Id, UserPast]
 
     def rank(self, request: RankRequest, now_ms: int) -> list[Id]:
         """Give the ids of the feed, best first."""
@@ -38,4 +47,5 @@ def frozen_ranking(settings: Settings, past: EventLog) -> Frozen:
     pipeline = Pipeline(UserCache(MemoryStore()), serving)
     pipeline.on_actions(recorded_actions(events_of(past)))
     newest = dict(zip(past.user_ids.tolist(), past.times_ms.tolist(), strict=True))  # the log is sorted: last wins
-    return Frozen(serving, pipeline.users, newest)
+    counts = Counter(past.user_ids.tolist())
+    return Frozen(serving, pipeline.users, {user: UserPast(counts[user], at_ms) for user, at_ms in newest.items()})

@@ -4,6 +4,7 @@ One thread sends (and meanwhile ranks for the rival that sees no realtime action
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -11,6 +12,7 @@ from time import monotonic, sleep
 
 from msgspec import UNSET
 
+from cli.demo.frozen import UserPast
 from cli.demo.scoreboard import FROZEN, HYBRID, POPULAR, Judged, K, Scoreboard
 from cli.demo.traffic import Step
 from features.ids import Id
@@ -18,7 +20,7 @@ from ranking.request import RankRequest
 from streams.client import FeedReader, Producer
 from streams.codec import ActionEvent, RankedFeed, RankingRequest
 
-MAX_WAITING = 2  # requests on their way at once: more would measure the queue
+MAX_WAITING = 1  # requests on their way at once: more would measure the queue
 ANSWER_DEADLINE_S = 30.0
 
 FrozenRanking = Callable[[RankRequest, int], list[Id]]  # request, now_ms -> best K item ids
@@ -36,6 +38,7 @@ class Asked:
     sent_at_s: float
     newest_ms: int | None  # of the user's newest action produced before it
     newest_sent_at_s: float | None
+    history: int  # actions of the user so far
     frozen: list[Id] = field(default_factory=list)
     popular_place: int = 0
     feed: RankedFeed | None = None
@@ -52,11 +55,12 @@ class LiveTraffic:
         board: Scoreboard,
         frozen: FrozenRanking,
         popular: Mapping[Id, int],
-        newest_ms: Mapping[Id, int],
+        past: Mapping[Id, UserPast],
     ) -> None:
         self._producer, self._reader, self._board = producer, reader, board
         self._frozen, self._popular = frozen, popular
-        self._newest: dict[Id, tuple[int, float | None]] = {user: (at, None) for user, at in newest_ms.items()}
+        self._newest: dict[Id, tuple[int, float | None]] = {user: (one.newest_ms, None) for user, one in past.items()}
+        self._counts = Counter({user: one.actions for user, one in past.items()})
         self._waiting: dict[Id, Asked] = {}
         self._answered: list[Asked] = []
         self._numbers = count(1)
@@ -88,13 +92,14 @@ class LiveTraffic:
         event = ActionEvent(step.user_id, step.item_id, step.action, step.timestamp_ms)
         self._producer.send_action(event)
         self._newest[step.user_id] = (step.timestamp_ms, monotonic())
+        self._counts[step.user_id] += 1
 
     def _ask(self, step: Step) -> None:
         """Send a request for all that the user has not met, and rank it for the rivals while the worker does."""
         now_ms = step.timestamp_ms
         newest_ms, newest_sent_at_s = self._newest.get(step.user_id, (None, None))
         name = f"r{next(self._numbers)}"
-        asked = Asked(step, monotonic(), newest_ms, newest_sent_at_s)
+        asked = Asked(step, monotonic(), newest_ms, newest_sent_at_s, self._counts[step.user_id])
         self._waiting[name] = asked
         wire = RankingRequest(name, step.user_id, candidates=list(step.asks), top_k=K, timestamp_ms=now_ms)
         self._producer.send_request(wire)
@@ -158,7 +163,7 @@ def judged(asked: Asked, feed: RankedFeed) -> Judged:
             FROZEN: _place(step.item_id, asked.frozen),
             POPULAR: asked.popular_place,
         },
-        history=0 if feed.actions_used is UNSET else feed.actions_used,
+        history=asked.history,
         latency_ms=1000 * (asked.came_at_s - asked.sent_at_s),
         fresh=age_ms == expected_ms,
         newest_age_ms=None if sent_at_s is None or age_ms != expected_ms else 1000 * (asked.came_at_s - sent_at_s),

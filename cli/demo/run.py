@@ -32,7 +32,7 @@ from streams.settings import Settings
 from streams.topics import ACTIONS, TopicsRefusedError, prepare_topics
 
 SESSION_TIMEOUT_S = 6.0  # the embedded broker's group joins take half of it
-BACKFILL_DEADLINE_S = 120.0
+CATCH_UP_DEADLINE_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -92,18 +92,19 @@ def train(config: DemoConfig, past: EventLog, stages: Stages) -> None:
 
 def _serve(config: DemoConfig, log: EventLog, live_from: int, stages: Stages) -> Path:
     board, facts = Scoreboard(), dict[str, Any]()
+    past, live = log.rows(slice(live_from)), len(log) - live_from
     with EmbeddedBroker() as broker:
         settings = _settings(config, broker.bootstrap_servers)
-        asyncio.run(prepare_topics(settings))
-        with WorkerProcess(_worker_options(settings), config.folder / "worker.log") as worker:
-            with stages.stage("Start a broker and a worker, and let the past stream in"):
-                rate = _backfill(settings, log.rows(slice(live_from)), worker)
-                facts["backfill_events_per_s"] = rate
-                stages.note(f"{live_from:,} actions produced and applied: {rate:,.0f} events/s")
-            with stages.stage(
-                f"Live: the last {len(log) - live_from:,} actions, {config.requests} feeds asked between"
-            ):
-                facts |= _live(config, settings, log, live_from, board, worker, stages.console)
+        worker = WorkerProcess(_worker_options(settings), config.folder / "worker.log")
+        with stages.stage("Start a broker, let the past stream in, start a worker and let it catch up"):
+            asyncio.run(prepare_topics(settings))
+            facts["produced_per_s"] = _produce(settings, past)
+            worker.start()
+            facts["catch_up_s"] = _catch_up(settings, len(past), worker)
+            stages.note(f"{len(past):,} actions produced, {facts['produced_per_s']:,.0f} a second")
+            stages.note(f"all applied {facts['catch_up_s']:.1f} s after the worker's start, group join included")
+        with worker, stages.stage(f"Live: the last {live:,} actions, {config.requests} feeds asked between them"):
+            facts |= _live(config, settings, log, live_from, board, worker, stages.console)
         stages.note(f"worker stopped with exit code {worker.exit_code}")
     facts |= {"stages_s": stages.took_s, "command": shlex.join(["rankstream", *sys.argv[1:]])}
     path = write_report(board, facts, config.folder)
@@ -132,16 +133,24 @@ def _worker_options(settings: Settings) -> list[str]:
     return [part for name in names for part in (f"--{name.replace('_', '-')}", str(getattr(settings, name)))]
 
 
-def _backfill(settings: Settings, past: EventLog, worker: WorkerProcess) -> float:
-    """Produce the past and wait until the worker has applied it; give events/s."""
+def _produce(settings: Settings, past: EventLog) -> float:
+    """Produce the past; give actions a second."""
     begun = monotonic()
     with Producer(settings) as producer:
         for event in events_of(past):
             producer.send_action(event)
-    topic = settings.topic_prefix + ACTIONS.name
-    servers, group = settings.bootstrap_servers, settings.app_id
-    wait_applied(servers, group, topic, len(past), worker, BACKFILL_DEADLINE_S)
     return len(past) / (monotonic() - begun)
+
+
+def _catch_up(settings: Settings, actions: int, worker: WorkerProcess) -> float:
+    """Wait until the worker has applied so many actions; give the seconds since its start."""
+    topic = settings.topic_prefix + ACTIONS.name
+    try:
+        wait_applied(settings.bootstrap_servers, settings.app_id, topic, actions, worker, CATCH_UP_DEADLINE_S)
+    except BaseException:
+        worker.stop()
+        raise
+    return monotonic() - worker.started_at_s
 
 
 def _live(
@@ -159,7 +168,7 @@ def _live(
     begun = monotonic()
     with Producer(settings) as producer, FeedReader(settings, from_beginning=True) as reader:
         popular = popularity(log, live_from)
-        traffic = LiveTraffic(producer, reader, board, frozen.rank, popular, frozen.newest_ms)
+        traffic = LiveTraffic(producer, reader, board, frozen.rank, popular, frozen.past)
         with LiveScreen(console, len(steps)) as screen:
 
             def show(sent: int) -> None:

@@ -31,7 +31,7 @@ class Judged:
     user: object
     candidates: int
     places: dict[str, int | None]  # rival -> place of the wanted item, from 1; None if it was not ranked
-    history: int  # actions the feed knew
+    history: int  # actions of the user before the request
     latency_ms: float  # produced -> consumed
     fresh: bool  # did the feed know the newest action that was produced before it?
     newest_age_ms: float | None  # wall clock: that action produced -> feed consumed

@@ -20,20 +20,23 @@ class WorkerStoppedError(Exception):
 
 
 class WorkerProcess:
-    """``rankstream worker`` for the length of a ``with`` block."""
+    """``rankstream worker``: ``start``ed, ended at the end of a ``with`` block."""
 
     def __init__(self, options: Sequence[str], log: Path) -> None:
         self.command = [sys.executable, "-m", "cli.main", "worker", *options]
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
         self.exit_code: int | None = None
+        self.started_at_s = 0.0
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Start the process; ``with`` ends it."""
+        self.started_at_s = monotonic()
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT)
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
+    def stop(self) -> None:
+        """End it as an operator would, and note the exit code."""
         if self.process is None:
             return
         self.process.terminate()
@@ -42,6 +45,12 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.exit_code = self.process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
 
     def check(self) -> None:
         """Raise ``WorkerStoppedError`` if the worker is gone."""

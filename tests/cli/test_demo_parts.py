@@ -71,7 +71,8 @@ def test_a_report_is_written_as_page_and_as_numbers(tmp_path):
     for place in range(1, 30):
         board.add(a_judged(hybrid=place, user=f"u{place % 7}"))
     facts = {
-        "live_actions": 100, "candidates_median": 90, "backfill_events_per_s": 1e5, "live_events_per_s": 200,
+        "live_actions": 100, "candidates_median": 90,
+        "produced_per_s": 1e5, "catch_up_s": 4.0, "live_events_per_s": 200,
         "users": 7, "state_bytes": 10_000, "stages_s": {"train": 3.0}, "command": "demo", "model_version": "v",
     }  # fmt: skip
     path = write_report(board, facts, tmp_path)

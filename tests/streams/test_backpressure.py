@@ -69,3 +69,34 @@ def test_the_gate_lets_a_chunk_in_once_the_agent_took_one():
         await asyncio.wait_for(entering, 1)
 
     asyncio.run(story())
+
+
+def test_requests_wait_for_the_actions_that_came_before_them_and_not_for_later_ones():
+    async def story():
+        gate, seen = Gate(4), list[str]()
+
+        async def request() -> None:
+            await gate.caught_up(timeout_s=5)
+            seen.append("request")
+
+        await gate.admit(a_chunk(1))
+        waiting = asyncio.create_task(request())
+        await asyncio.sleep(0)
+        await gate.admit(a_chunk(1))  # later
+        assert seen == []
+        gate.applied_one()
+        await waiting
+        assert seen == ["request"]
+
+    asyncio.run(story())
+
+
+def test_requests_never_wait_for_long():
+    async def story():
+        gate = Gate(4)
+        await gate.admit(a_chunk(1))
+        await gate.caught_up(timeout_s=0.01)
+        gate.reset()
+        await gate.caught_up(timeout_s=60)
+
+    asyncio.run(asyncio.wait_for(story(), 10))

@@ -11,7 +11,7 @@ def records(*offsets: int) -> list:
 
 
 def test_a_fetch_is_handed_on_in_chunks_of_one_partition_in_turn():
-    scheduler = ChunkScheduler(ReadingPlan(), 2)
+    scheduler = ChunkScheduler(ReadingPlan(), 2, first="user-actions")
     fetched = {ONE: records(0, 1, 2), TWO: records(7)}
     chunks = [(tp.partition, [record.offset for record in chunk.records]) for tp, chunk in scheduler.iterate(fetched)]
     assert chunks == [(0, [0, 1]), (1, [7]), (0, [2])]
@@ -31,3 +31,9 @@ def test_a_seek_makes_chunks_on_their_way_void_but_not_those_of_other_partitions
     plan.restart(ONE, 0)
     (new,) = plan.cut(ONE, records(0), 9)
     assert [plan.is_current(chunk) for chunk in (old, other, new)] == [False, True, True]
+
+
+def test_actions_are_handed_on_before_the_requests_that_came_with_them():
+    scheduler = ChunkScheduler(ReadingPlan(), 2, first="user-actions")
+    fetched = {TP("ranking-requests", 0): records(5), ONE: records(0)}
+    assert [tp.topic for tp, _ in scheduler.iterate(fetched)] == ["user-actions", "ranking-requests"]
