@@ -54,7 +54,7 @@ class RankerRecipe:
     negatives: NegativesConfig = field(default_factory=lambda: NegativesConfig(count=8, avoid_seen=True))
     training: RankerTraining = field(
         default_factory=lambda: RankerTraining(
-            requests=32, fit=FitConfig(steps=450, learning_rate=3e-3, evaluate_every=150)
+            requests=32, fit=FitConfig(steps=320, learning_rate=3e-3, evaluate_every=160)
         )
     )
     seed: int = 0
@@ -171,7 +171,7 @@ def train_on_top(
     return ranker, history.best_metric
 
 
-MOST_VALIDATED = 300  # requests; more would take longer than they tell
+MOST_VALIDATED = 150  # requests; more would take longer than they tell
 
 
 def joinable(log: EventLog, encoders: TrainedEncoders, num_actions: int) -> Joinable:

@@ -44,11 +44,11 @@ class EncoderRecipe:
     session_state: int = 64
     pinnerformer: pinner.PinnerFormerTraining = field(
         default_factory=lambda: pinner.PinnerFormerTraining(
-            users=32, positions=32, fit=FitConfig(steps=250, learning_rate=3e-3, evaluate_every=50)
+            users=32, positions=32, fit=FitConfig(steps=200, learning_rate=3e-3, evaluate_every=100)
         )
     )
     hiertcn: hier.HierTCNTraining = field(
-        default_factory=lambda: hier.HierTCNTraining(fit=FitConfig(steps=200, learning_rate=3e-3, evaluate_every=50))
+        default_factory=lambda: hier.HierTCNTraining(fit=FitConfig(steps=160, learning_rate=3e-3, evaluate_every=80))
     )
 
 

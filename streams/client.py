@@ -117,7 +117,9 @@ class RawProducer:
 
     def __init__(self, settings: Settings, topics: Collection[str]) -> None:
         require_topics(settings, topics)
-        self._kafka = connect(settings, KafkaProducer, acks="all", linger_ms=0, max_request_size=4 << 20)
+        self._kafka = connect(
+            settings, KafkaProducer, acks="all", linger_ms=0, batch_size=1 << 18, max_request_size=4 << 20
+        )
         self._failures: list[BaseException] = []
 
     def send(self, topic: str, key: bytes | None, value: bytes) -> None:
