@@ -60,7 +60,8 @@ def work(settings: Settings, count: int) -> None:
 
     def applied() -> int:
         with suppress(RuntimeError):  # the dictionary grew meanwhile
-            return sum(one.pipeline.counters.actions for owner in owners for one in owner.partitions.values())
+            every = [one.pipeline.counters for owner in owners for one in owner.partitions.values()]
+            return sum(one.actions + one.duplicates + one.too_old for one in every)
         return 0
 
     def watch() -> None:
@@ -83,7 +84,7 @@ def one_round(servers: str, count: int, changelog: bool, round_: int) -> tuple[f
         flags = ["--be-worker", servers, folder, f"bench-{os.getpid()}-{round_}", str(count)]
         flags += [] if changelog else ["--no-changelog"]
         command = ["taskset", "-c", str(WORKER_CORE), sys.executable, "-m", "benchmarks.worker", *flags]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         for line in done.stdout.splitlines():
             if line.startswith("RATE"):
                 wall, cpu = line.split()[1:]
