@@ -14,7 +14,6 @@ import sys
 import tempfile
 import threading
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time, sleep
@@ -32,12 +31,12 @@ PARTITIONS = 4
 WORKER_CORE, BROKER_CORE = 0, 1
 
 
-def settings_for(servers: str, folder: Path, group: str, changelog: bool) -> Settings:
+def settings_for(servers: str, folder: Path, name: str, changelog: bool) -> Settings:
     """Give the settings of one round."""
     return Settings(
         bootstrap_servers=servers,
-        app_id=group,
-        topic_prefix="bench-",
+        app_id=name,
+        topic_prefix=f"{name}-",
         partitions=PARTITIONS,
         state_dir=folder,
         changelog=changelog,
@@ -78,10 +77,20 @@ def work(settings: Settings, count: int) -> None:
     application.Worker(loglevel="WARNING").execute_from_commandline()
 
 
-def one_round(servers: str, count: int, changelog: bool, round_: int) -> tuple[float, float]:
-    """Run a worker from an empty state to the end of the topic; give events/s of wall and of CPU time."""
+def fill(settings: Settings, count: int) -> None:
+    """Create the topics of a round and produce its events."""
+    asyncio.run(prepare_topics(settings))
+    topic = settings.topic_prefix + ACTIONS.name
+    with RawProducer(settings, [topic]) as producer:
+        for event in events(count):
+            producer.send(topic, event.key, event.value)
+
+
+def one_round(servers: str, count: int, changelog: bool, name: str) -> tuple[float, float]:
+    """Run a worker from an empty state to the end of a new topic; give events/s of wall and of CPU time."""
+    fill(settings_for(servers, Path(tempfile.mkdtemp()), name, changelog), count)
     with tempfile.TemporaryDirectory() as folder:
-        flags = ["--be-worker", servers, folder, f"bench-{os.getpid()}-{round_}", str(count)]
+        flags = ["--be-worker", servers, folder, name, str(count)]
         flags += [] if changelog else ["--no-changelog"]
         command = ["taskset", "-c", str(WORKER_CORE), sys.executable, "-m", "benchmarks.worker", *flags]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -102,23 +111,15 @@ def main() -> None:
     options.add_argument("--be-worker", nargs=4, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.be_worker:
-        servers, folder, group, count = chosen.be_worker
-        work(settings_for(servers, Path(folder), group, not chosen.no_changelog), int(count))
+        servers, folder, name, count = chosen.be_worker
+        work(settings_for(servers, Path(folder), name, not chosen.no_changelog), int(count))
         return
     broker = RealKafka(chosen.kafka_home) if chosen.kafka_home else EmbeddedBroker()
     with broker:
         if broker.process is not None:
             os.sched_setaffinity(broker.process.pid, {BROKER_CORE})
-        settings = settings_for(broker.bootstrap_servers, Path(tempfile.mkdtemp()), "fill", True)
-        asyncio.run(prepare_topics(settings))
-        topic = settings.topic_prefix + ACTIONS.name
-        with RawProducer(replace(settings), [topic]) as producer:
-            for event in events(chosen.events):
-                producer.send(topic, event.key, event.value)
-        rates = [
-            one_round(broker.bootstrap_servers, chosen.events, not chosen.no_changelog, round_)
-            for round_ in range(chosen.rounds)
-        ]
+        servers, changelog = broker.bootstrap_servers, not chosen.no_changelog
+        rates = [one_round(servers, chosen.events, changelog, f"bench{number}") for number in range(chosen.rounds)]
     walls, cpus = zip(*rates, strict=True)
     name = "Apache Kafka" if chosen.kafka_home else "embedded broker"
     print(f"{name}, {chosen.events:,} events, changelog {'off' if chosen.no_changelog else 'on'}:")
