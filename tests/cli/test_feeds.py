@@ -95,7 +95,9 @@ def test_watch_gives_a_line_a_feed_where_there_is_no_terminal(settings):
 def test_ctrl_c_ends_watching_without_a_word(settings):
     command = [sys.executable, "-m", "cli.main", "watch", "--from-beginning", *connected(settings)]
     send(settings, a_feed("r1"))
+    here = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, and so inherited, where tests run with &
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as watching:
+        signal.signal(signal.SIGINT, here)
         assert watching.stdout is not None
         assert b'"r1"' in watching.stdout.readline()
         watching.send_signal(signal.SIGINT)
