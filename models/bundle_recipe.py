@@ -107,7 +107,7 @@ def train_bundle(
         ranker, ndcg = train_on_top(log, encoders, recipe, work, progress)
     space = f"items-{fingerprint_of(encoders.catalogue.vectors)}"
     purpose = Purpose(
-        model_version=f"{space}-{fingerprint(ranker):08x}"[:40],
+        model_version=version_of(ranker, space, recipe.ranker.utility),
         vocabulary=log.vocabulary,
         utility=recipe.ranker.utility,
         user_space=user_space(encoders.pinnerformer),
@@ -216,6 +216,11 @@ def user_on_day(user_key: int, day: int) -> str:
 def as_of_its_day(example: RankingExample) -> RankingExample:
     """Let an example look its user up as of the morning of its day."""
     return replace(example, user_key=id_key(user_on_day(example.user_key, example.now_ms // DAY_MS)))
+
+
+def version_of(ranker: Ranker, space: str, utility: Mapping[str, float]) -> str:
+    """Name what is served: other weights, items or utility, another name."""
+    return "hybrid-" + xxh3_64_hexdigest(f"{fingerprint(ranker):x} {space} {sorted(utility.items())}".encode())
 
 
 def fingerprint_of(vectors: Floats) -> str:

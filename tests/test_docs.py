@@ -38,7 +38,7 @@ def test_links_lead_somewhere(page):
             assert not anchor or anchor in anchors(aim), f"{target}{anchor} in {page.name}"
 
 
-@pytest.mark.parametrize(("path", "text"), pages().items(), ids=lambda given: getattr(given, "name", ""))
+@pytest.mark.parametrize(("path", "text"), list(pages().items()), ids=lambda given: getattr(given, "name", ""))
 def test_generated_pages_are_current(path, text):
     assert path.read_text() == text, "run `make docs`"
 
@@ -62,7 +62,7 @@ def json_examples():
                 yield pytest.param(topic, example, id=f"{topic}-{len(example)}")
 
 
-@pytest.mark.parametrize(("topic", "example"), json_examples())
+@pytest.mark.parametrize(("topic", "example"), list(json_examples()))
 def test_examples_of_formats_are_of_the_format(topic, example):
     value = msgspec.json.decode(example, type=SCHEMAS[topic])
     assert set(msgspec.json.decode(example)) <= set(value.__struct_fields__)
@@ -77,7 +77,7 @@ def shell_lines():
                     yield pytest.param(line.split("|")[0].split("#")[0], id=line[:70])
 
 
-@pytest.mark.parametrize("line", shell_lines())
+@pytest.mark.parametrize("line", list(shell_lines()))
 def test_commands_in_the_documentation_can_be_typed(line):
     words = shlex.split(line)[1:]
     command, context = main, click.Context(main)
