@@ -150,8 +150,8 @@ def _over_time(board: Scoreboard) -> Any:
         hits = np.array(board.hits[rival])
         steps = np.arange(1, len(hits) + 1)
         axes.plot(steps[SETTLED:], (np.cumsum(hits) / steps)[SETTLED:], color=COLOURS[rival], label=rival, lw=1.8)
-    axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8, frameon=False, ncols=2)
+    axes.set_ylim(0, 1.35 * axes.get_ylim()[1])  # room for the legend
+    axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper left")
     return figure
 
 
