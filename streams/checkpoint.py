@@ -16,6 +16,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import monotonic
 
 from features.stores.cache import Changes
 from streams.chunks import Chunk
@@ -25,6 +26,8 @@ from streams.pipeline import Outgoing, Pipeline
 
 log = logging.getLogger(__name__)
 
+CATCH_UP_WAIT_S = 10.0  # a million actions, more or less; later requests would rather have an old answer than none
+CATCH_UP_POLL_S = 0.005
 REQUESTS_AT_ONCE = 16  # answered in one visit to the scoring thread, so that a rebalance need not wait for more
 Run = Callable[[Callable[[], list[Outgoing]]], Awaitable[list[Outgoing]]]
 
@@ -92,6 +95,7 @@ class Partition:
         self.actions = actions
         self.requests = requests
         self.quiet_until = 0  # outputs of actions before this offset are out, and their states in the changelog
+        self.fresh_from = 0  # offset of actions up to which users may be older than some request has seen them
         self.closing = False  # take in no more
         self.failed = False  # what was sent is not known: write nothing any more
         self._outbox = outbox
@@ -125,6 +129,7 @@ class Partition:
     async def answer(self, chunk: Chunk, is_current: Callable[[Chunk], bool], run: Run) -> None:
         """Answer a chunk of requests, a few at a time; ``run`` takes the scoring off the event loop."""
         async with self._scoring:
+            await self._caught_up()
             if self.closing or self.failed or not is_current(chunk):
                 return
             records = self.requests.fresh(chunk)
@@ -139,6 +144,24 @@ class Partition:
                             return
                         self.requests.done = some[-1].offset + 1
                         await self._outbox.send(feeds)
+
+    async def _caught_up(self) -> None:
+        """Let the actions that were there when the partition was opened come first, but not for ever.
+
+        After a kill they are read again; a request that did not wait would see its user as of the last checkpoint.
+        """
+        deadline = monotonic() + CATCH_UP_WAIT_S
+        while (self.actions.done or 0) < self.fresh_from and not (self.closing or self.failed):
+            if monotonic() > deadline:
+                log.warning("partition %d: requests go on before %d actions are read", self.number, self.lag)
+                self.fresh_from = 0
+                return
+            await asyncio.sleep(CATCH_UP_POLL_S)
+
+    @property
+    def lag(self) -> int:
+        """How many of the actions that were there at the opening are still to be applied."""
+        return max(0, self.fresh_from - (self.actions.done or 0))
 
     async def checkpoint(self) -> None:
         """Make safe what was done up to now. Any failure poisons the partition."""

@@ -155,6 +155,7 @@ class Ownership:
         pipeline = Pipeline(UserCache(store, self.settings.history_limit), self._serving)
         partition = Partition(number, pipeline, self._outbox(number), actions, requests, self.settings.changelog)
         partition.quiet_until = out or 0
+        partition.fresh_from = source.end
         if begin_at < (out or 0):
             log.info("partition %d: users as of %d, group at %d: reading on quietly", number, begin_at, out)
         return partition

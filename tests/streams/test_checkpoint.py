@@ -248,6 +248,34 @@ def test_a_request_sees_actions_that_no_checkpoint_has_written():
     asyncio.run(story())
 
 
+def test_requests_wait_for_the_actions_that_were_there_when_the_partition_was_opened():
+    """After a kill actions are read again: no request may see its user older than another one has before the kill."""
+
+    async def story():
+        scene = Scene()
+        scene.partition.fresh_from = 2
+        asking = asyncio.create_task(scene.answer(a_request("u1")))
+        await asyncio.sleep(0.02)
+        assert scene.broker.sent == []
+        await scene.take_in(an_event("u1", "a", offset=0), an_event("u1", "b", offset=1))
+        await asyncio.wait_for(asking, 5)
+        (_, _, feed) = scene.broker.sent[0]
+        assert b'"actions_used":2' in feed
+
+    asyncio.run(story())
+
+
+def test_requests_do_not_wait_for_ever_for_actions(monkeypatch):
+    async def story():
+        scene = Scene()
+        scene.partition.fresh_from = 2
+        monkeypatch.setattr("streams.checkpoint.CATCH_UP_WAIT_S", 0.01)
+        await asyncio.wait_for(scene.answer(a_request("u1")), 5)
+        assert len(scene.broker.sent) == 1
+
+    asyncio.run(story())
+
+
 def test_actions_flow_while_requests_are_scored():
     async def story():
         scene, scoring = Scene(), threading.Event()
