@@ -20,21 +20,10 @@ from features.sessions import NoSessions
 from features.stores.cache import UserCache
 from features.stores.rocksdb import RocksStore
 from streams.pipeline import Pipeline
+from streams.recorded import Recorded
 
 CHUNK, CHECKPOINT = 1000, 200_000
 ROUNDS = 5
-
-
-@dataclass(slots=True)
-class Read:
-    """A record as a consumer hands it on."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
 
 
 NO_TABLES = Joinable(FeatureSizes(), NoVectors(32), NoVectors(4), NoVectors(64), NoSessions(64))
@@ -53,12 +42,12 @@ class StateOnly:
         return self
 
 
-def read(made: list[Event]) -> list[Read]:
+def read(made: list[Event]) -> list[Recorded]:
     """Give the events as records of one partition."""
-    return [Read("user-actions", 0, at, one.timestamp_ms, one.key, one.value) for at, one in enumerate(made)]
+    return [Recorded("user-actions", 0, at, one.timestamp_ms, one.key, one.value) for at, one in enumerate(made)]
 
 
-def run(records: list[Read], folder: Path) -> tuple[float, float]:
+def run(records: list[Recorded], folder: Path) -> tuple[float, float]:
     """Apply all records to an empty store; give CPU seconds and bytes a user."""
     store = RocksStore(folder)
     pipeline = Pipeline(UserCache(store), StateOnly())  # type: ignore[arg-type]

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from features.schema import CANDIDATE_INPUTS, USER_INPUTS, FeatureSizes, Floats, ModelInputs, random_inputs
-from models.export import export_graph, export_ranker
+from models.export_ranker import export_ranker
+from models.graphs import export_graph
 from models.ranker import Ranker, RankerBatch, RankerConfig
 from models.transact import TransActConfig
 from ranking.backends.onnx import CHUNK, CPU, OnnxBackend, open_graph

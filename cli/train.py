@@ -62,7 +62,7 @@ def train(
         from cli.training import read_log, recipe_of
         from models.bundle_recipe import train_bundle
         from models.datasets.base import LogRefusedError
-        from models.export import ExportError
+        from models.graphs import ExportError
     with refusing(LogRefusedError, ExportError):
         events = read_log(log)
         recipe = recipe_of(events.vocabulary, positives, negatives, utility)

@@ -24,7 +24,7 @@ from cli.demo.worker import WorkerProcess, WorkerStoppedError, wait_applied
 from models.bundle_recipe import MOVIELENS, train_bundle
 from models.datasets.base import EventLog, LogRefusedError
 from models.datasets.movielens import read_movielens
-from models.export import ExportError
+from models.graphs import ExportError
 from ranking.bundle import BundleRefusedError
 from streams.broker import BrokerError, EmbeddedBroker
 from streams.client import ClientError, FeedReader, Producer

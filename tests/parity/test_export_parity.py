@@ -12,12 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import models.export as export
 from features.actions import ActionColumns, Vocabulary
 from features.golden import read_golden
 from features.manifest import read_manifest
 from features.sessions import MAX_SESSION_ITEMS
-from models.export import ExportError, Purpose, RankerGraphs, Vectors, export_bundle, export_ranker, prove_ranker
+from models.export import Purpose, Vectors, export_bundle
+from models.export_ranker import RankerGraphs, export_ranker, prove_ranker
+from models.graphs import ExportError, open_graph
 from models.hiertcn import HierTCN, HierTCNConfig
 from models.pinnerformer import PinnerFormer, PinnerFormerConfig, collate, tokens_of
 from models.ranker import Ranker
@@ -102,7 +103,7 @@ def test_the_graphs_give_what_the_trained_ranker_gives(variant, actions, candida
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_proof_holds_with_room_to_spare(variant):
     ranker, folder = exported(variant)
-    graphs = RankerGraphs(export.open_graph(folder / "user.onnx"), export.open_graph(folder / "candidate.onnx"))
+    graphs = RankerGraphs(open_graph(folder / "user.onnx"), open_graph(folder / "candidate.onnx"))
     errors = prove_ranker(ranker, graphs)
     assert set(errors) == {"max_error_vs_torch_float32", "max_error_vs_torch_float64"}
     assert 0 < max(errors.values()) < 5e-6
@@ -139,7 +140,7 @@ def test_large_weights_give_numbers_and_the_right_ones(tmp_path):
 
 def test_graphs_of_another_ranker_fail_the_proof():
     _, folder = exported("one layer, one cross")
-    graphs = RankerGraphs(export.open_graph(folder / "user.onnx"), export.open_graph(folder / "candidate.onnx"))
+    graphs = RankerGraphs(open_graph(folder / "user.onnx"), open_graph(folder / "candidate.onnx"))
     with pytest.raises(ExportError, match="the exported graphs differ from the trained ranker by"):
         prove_ranker(a_ranker(VARIANTS["one layer, one cross"], seed=1), graphs)
 
@@ -208,7 +209,7 @@ def test_the_user_encoder_gives_the_trained_user_vector(bundle, count):
     )
     pinnerformer = a_pinnerformer()
     sequences, _ = collate([tokens_of(columns, SomeVectors(4), pinnerformer.config)])
-    graph = export.open_graph(bundle.folder / "pinnerformer.onnx")
+    graph = open_graph(bundle.folder / "pinnerformer.onnx")
     feeds = {name: part.numpy() for name, part in sequences._asdict().items()}
     (vector,) = graph.run(["user_vector"], feeds)
     assert largest(vector - pinnerformer.encode_last(sequences).detach().numpy()) < 1e-5
