@@ -3,18 +3,18 @@
 One function, used by training, export, serving and replay. Nothing later than ``now_ms`` is seen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import cos, log, log1p, pi, sin
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from features.actions import ActionColumns
 from features.ids import Keys
 from features.schema import Bools, FeatureSizes, Floats, ModelInputs
-from features.sessions import SessionEncoder, SessionsNow, sessions_now
-from features.user_state import UserState
+from features.sessions import SessionEncoder, SessionsNow, session_keys, sessions_now
+from features.user_state import Applied, UserState
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -128,6 +128,30 @@ def pool(sessions: Sequence[Keys], items: VectorTable) -> Floats:
     vectors, _ = items.look_up(np.concatenate(sessions))
     means: Floats = (np.add.reduceat(vectors, starts, axis=0) / lengths[:, None]).astype(np.float32)
     return means
+
+
+K = TypeVar("K")
+
+
+def fold_ended(ended: Mapping[K, Applied], batch: Joinable) -> dict[K, UserState]:
+    """Give the states with recurrent states stepped over the sessions that ended: all users' first, then second, ...
+
+    Rounded after each step, as stored, so that it doesn't matter how many sessions end at once.
+    """
+    encoder = batch.sessions
+    if not encoder.state_size:
+        return {key: applied.state for key, applied in ended.items()}
+    states = {key: applied.state.tail.recurrent(encoder.tag, encoder.state_size) for key, applied in ended.items()}
+    for turn in range(max((len(applied.ended) for applied in ended.values()), default=0)):
+        due = [key for key, applied in ended.items() if turn < len(applied.ended)]
+        pooled = pool([session_keys(ended[key].ended[turn]) for key in due], batch.items)
+        folded = encoder.fold(np.stack([states[key] for key in due]), pooled)
+        states.update(zip(due, folded.astype(np.float16).astype(np.float32), strict=True))
+    return {key: _with_recurrent(applied.state, encoder.tag, states[key]) for key, applied in ended.items()}
+
+
+def _with_recurrent(state: UserState, tag: int, recurrent: Floats) -> UserState:
+    return UserState(state.history, state.tail.folded(tag, recurrent), state.offset, state.total)
 
 
 def context(actions: ActionColumns, now_ms: int, user_found: bool) -> Floats:

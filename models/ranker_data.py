@@ -22,9 +22,9 @@ import numpy.typing as npt
 from features.actions import pack_action, value_code
 from features.history import DEFAULT_LIMIT, History
 from features.ids import Keys, id_keys
-from features.join import Joinable, join, known_actions, pool, pool_sessions
+from features.join import Joinable, fold_ended, join, known_actions, pool_sessions
 from features.schema import Floats
-from features.sessions import session_keys, sessions_now
+from features.sessions import sessions_now
 from features.user_state import Applied, UserState
 from models.datasets.base import EventLog
 from models.ranker import RankerBatch, collate
@@ -93,14 +93,7 @@ def ranking_examples(
 
 def advanced(applied: Applied, batch: Joinable) -> UserState:
     """Give the state after a batch of actions, its recurrent state stepped over the sessions that ended."""
-    state, encoder = applied.state, batch.sessions
-    if not applied.ended or not encoder.state_size:
-        return state
-    tail = state.tail
-    for pooled in pool([session_keys(items) for items in applied.ended], batch.items):
-        now = tail.recurrent(encoder.tag, encoder.state_size)  # rounded, as the stream stores it
-        tail = tail.folded(encoder.tag, encoder.fold(now[None], pooled[None])[0])
-    return UserState(state.history, tail, state.offset, state.total)
+    return fold_ended({0: applied}, batch)[0] if applied.ended else applied.state
 
 
 def head_labels(log: EventLog, heads: Heads) -> Floats:

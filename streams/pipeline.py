@@ -17,14 +17,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-import numpy as np
-
 from features.actions import Vocabulary
 from features.ids import id_bytes
-from features.join import Joinable, pool
-from features.sessions import session_keys
+from features.join import Joinable, fold_ended
 from features.stores.cache import UserCache
 from features.user_state import Applied, UserState
+from ranking.ranker import DEADLINE_PASSED
 from ranking.request import Ranking, RankingRefusedError, RankRequest
 from streams.codec import (
     ActionDecoder,
@@ -180,23 +178,10 @@ class Pipeline:
             counters.too_old += appended.too_old
 
     def _fold(self, ended: dict[bytes, Applied]) -> None:
-        """Step the recurrent states over the sessions that ended: the first of every user, then the second, ..."""
-        batch = self.serving.current.batch
-        encoder = batch.sessions
+        """Step the recurrent states over the sessions that ended."""
         self.counters.sessions_ended += sum(len(applied.ended) for applied in ended.values())
-        if not encoder.state_size:
-            return
-        states = {key: applied.state.tail.recurrent(encoder.tag, encoder.state_size) for key, applied in ended.items()}
-        for turn in range(max(len(applied.ended) for applied in ended.values())):
-            due = [key for key, applied in ended.items() if turn < len(applied.ended)]
-            pooled = pool([session_keys(ended[key].ended[turn]) for key in due], batch.items)
-            folded = encoder.fold(np.stack([states[key] for key in due]), pooled)
-            rounded = folded.astype(np.float16).astype(np.float32)  # as stored: no matter how chunks were cut
-            states.update(zip(due, rounded, strict=True))
-        for key, applied in ended.items():
-            state = applied.state
-            tail = state.tail.folded(encoder.tag, states[key])
-            self.users.put(key, UserState(state.history, tail, state.offset, state.total))
+        for key, state in fold_ended(ended, self.serving.current.batch).items():
+            self.users.put(key, state)
 
     def on_requests(self, records: Sequence[Record]) -> "PendingRequests":
         """Decode a chunk of ranking-requests and take the users' states as they are now, checkpointed or not."""
@@ -247,7 +232,7 @@ class PendingRequests:
         try:
             if request.deadline_ms is not None and clock() > request.deadline_ms:
                 late = clock() - request.deadline_ms
-                raise RankingRefusedError("deadline-passed", f"its turn came {late} ms after deadline_ms")
+                raise RankingRefusedError(DEADLINE_PASSED, f"its turn came {late} ms after deadline_ms")
             now_ms = record.timestamp if request.timestamp_ms is None else request.timestamp_ms
             ranking = ranker.rank(request, state, now_ms)
             return [Outgoing(Channel.FEEDS, record.key, encode_feed(request, ranking, clock()))]

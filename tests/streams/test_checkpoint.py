@@ -98,6 +98,16 @@ def bad(offset: int) -> ARecord:
     return ARecord(b"not JSON", b"u1", offset)
 
 
+def held_until(event: threading.Event) -> Any:
+    """Scoring that waits in another thread, as slow scoring would."""
+
+    async def run(work: Any) -> Any:
+        await asyncio.get_running_loop().run_in_executor(None, event.wait, 5)
+        return work()
+
+    return run
+
+
 def test_a_checkpoint_writes_states_and_position_together():
     async def story():
         scene = Scene()
@@ -280,11 +290,7 @@ def test_actions_flow_while_requests_are_scored():
     async def story():
         scene, scoring = Scene(), threading.Event()
 
-        async def run(work: Any) -> Any:
-            await asyncio.get_running_loop().run_in_executor(None, scoring.wait, 5)
-            return work()
-
-        answering = asyncio.create_task(scene.answer(a_request("u1"), run=run))
+        answering = asyncio.create_task(scene.answer(a_request("u1"), run=held_until(scoring)))
         await asyncio.sleep(0.01)
         await scene.take_in(an_event("u1", offset=0))
         await scene.partition.checkpoint()
@@ -300,12 +306,8 @@ def test_closing_waits_for_the_requests_in_work_and_takes_no_more():
     async def story():
         scene, scoring = Scene(), threading.Event()
 
-        async def run(work: Any) -> Any:
-            await asyncio.get_running_loop().run_in_executor(None, scoring.wait, 5)
-            return work()
-
         many = [a_request(request_id=f"r{n}", offset=n) for n in range(40)]
-        answering = asyncio.create_task(scene.answer(*many, run=run))
+        answering = asyncio.create_task(scene.answer(*many, run=held_until(scoring)))
         await asyncio.sleep(0.01)
         closing = asyncio.create_task(scene.partition.close(5))
         scoring.set()
@@ -319,11 +321,7 @@ def test_closing_gives_up_on_scoring_that_hangs():
     async def story():
         scene, scoring = Scene(), threading.Event()
 
-        async def run(work: Any) -> Any:
-            await asyncio.get_running_loop().run_in_executor(None, scoring.wait, 5)
-            return work()
-
-        answering = asyncio.create_task(scene.answer(a_request("u1"), run=run))
+        answering = asyncio.create_task(scene.answer(a_request("u1"), run=held_until(scoring)))
         await asyncio.sleep(0.01)
         await scene.partition.close(0.05)
         scoring.set()
