@@ -47,9 +47,9 @@ class ReadAgainError(Exception):
 class Cursor:
     """How far one source partition is worked through."""
 
-    def __init__(self, name: str, done: int | None) -> None:
+    def __init__(self, name: str, done: int) -> None:
         self.name = name
-        self.done = done  # first offset not worked through; None: nothing is known
+        self.done = done  # first offset not worked through
         self.safe = done  # the same as of the last checkpoint
         self.committed = 0  # the same as the group knows it
         self._gap_seen_at = -1
@@ -61,8 +61,6 @@ class Cursor:
         seen twice, the gap is in the log (expired records, transaction markers, compaction).
         """
         records, done = chunk.records, self.done
-        if done is None:
-            return records
         if chunk.start is not None and chunk.start > done:
             raise HoleError(f"{self.name}: worked through up to {done}, but the next chunk starts at {chunk.start}")
         first = records[0].offset
@@ -78,8 +76,7 @@ class Cursor:
 class Snapshot:
     """What one checkpoint makes safe."""
 
-    actions: int | None
-    requests: int | None
+    requests: int
     acks: Sequence[Awaitable[object]]
     changes: Changes | None
 
@@ -151,7 +148,7 @@ class Partition:
         After a kill they are read again; a request that did not wait would see its user as of the last checkpoint.
         """
         deadline = monotonic() + CATCH_UP_WAIT_S
-        while (self.actions.done or 0) < self.fresh_from and not (self.closing or self.failed):
+        while self.actions.done < self.fresh_from and not (self.closing or self.failed):
             if monotonic() > deadline:
                 log.warning("partition %d: requests go on before %d actions are read", self.number, self.lag)
                 self.fresh_from = 0
@@ -161,7 +158,7 @@ class Partition:
     @property
     def lag(self) -> int:
         """How many of the actions that were there at the opening are still to be applied."""
-        return max(0, self.fresh_from - (self.actions.done or 0))
+        return max(0, self.fresh_from - self.actions.done)
 
     async def checkpoint(self) -> None:
         """Make safe what was done up to now. Any failure poisons the partition."""
@@ -194,9 +191,9 @@ class Partition:
 
     def _snapshot(self) -> Snapshot:
         done = self.actions.done
-        moved = done is not None and done != self.actions.safe
-        changes = self.pipeline.users.take_changes(done) if moved and done is not None else None
-        return Snapshot(done, self.requests.done, self._outbox.take_acks(), changes)
+        moved = done != self.actions.safe
+        changes = self.pipeline.users.take_changes(done) if moved else None
+        return Snapshot(self.requests.done, self._outbox.take_acks(), changes)
 
     async def close(self, timeout_s: float) -> None:
         """Let the requests in work finish, make a last checkpoint, close the store; nothing is lost if that fails."""

@@ -82,7 +82,7 @@ class Ownership:
             for number in numbers:
                 stores[number] = await self._open_store(number)
             committed = await committed_offsets(self.settings, self._sources_of(numbers))
-            sources = await bounds_of(self.settings, [TP(self.names.of(ACTIONS), number) for number in numbers])
+            sources = await bounds_of(self.settings, self._sources_of(numbers))
             logs = await self._bounds_of_changelog(numbers)
             jobs = []
             for number, store in stores.items():
@@ -93,9 +93,9 @@ class Ownership:
             if jobs:
                 await restore(self.settings, jobs)
             for number, store in stores.items():
-                source = sources[TP(self.names.of(ACTIONS), number)]
-                self._check_position(number, store.next_offset, source, "the changelog")
-                partition = self._partition(number, store, source, committed)
+                tp = TP(self.names.of(ACTIONS), number)
+                self._check_position(number, store.next_offset, sources[tp], "the changelog")
+                partition = self._partition(number, store, sources, committed)
                 if number in logs and not logs[number].count and store.next_offset:
                     count = await seed(self._outbox(number), store, store.next_offset)
                     log.info("partition %d: wrote %d users to its empty changelog", number, count)
@@ -139,9 +139,11 @@ class Ownership:
             + " to start without the users of the old topic"
         )
 
-    def _partition(self, number: int, store: UserStore, source: Bounds, committed: Mapping[TP, int]) -> Partition:
+    def _partition(
+        self, number: int, store: UserStore, sources: Mapping[TP, Bounds], committed: Mapping[TP, int]
+    ) -> Partition:
         actions_tp, requests_tp = TP(self.names.of(ACTIONS), number), TP(self.names.of(REQUESTS), number)
-        position, out = store.next_offset, committed.get(actions_tp)
+        source, position, out = sources[actions_tp], store.next_offset, committed.get(actions_tp)
         if position is not None and position < source.begin:
             log.warning(
                 "partition %d: actions %d to %d have expired before they were read; users lack them",
@@ -150,7 +152,8 @@ class Ownership:
                 source.begin - 1,
             )
         begin_at = source.begin if position is None else max(position, source.begin)
-        actions, requests = Cursor(str(actions_tp), begin_at), Cursor(str(requests_tp), committed.get(requests_tp))
+        answered = committed.get(requests_tp, sources[requests_tp].begin)
+        actions, requests = Cursor(str(actions_tp), begin_at), Cursor(str(requests_tp), answered)
         actions.committed, requests.committed = out or 0, committed.get(requests_tp, 0)
         pipeline = Pipeline(UserCache(store, self.settings.history_limit), self._serving)
         partition = Partition(number, pipeline, self._outbox(number), actions, requests, self.settings.changelog)
@@ -166,7 +169,11 @@ class Ownership:
     # --- reading
 
     def positions(self, committed: Mapping[TP, int | None]) -> dict[TP, int]:
-        """Say where to read on; called by the consumer with the group's offsets before it reads."""
+        """Say where to read on; called by the consumer with the group's offsets before it reads.
+
+        Every open partition gets a place, also one of which the group knows nothing: what was fetched before this is
+        void, and unless reading is set back to it, it would never come again.
+        """
         moves: dict[TP, int] = {}
         owned: dict[TP, int | None] = dict.fromkeys(self.owned_tps(), None)
         for tp, offset in {**owned, **committed}.items():
@@ -180,8 +187,7 @@ class Ownership:
                 if cursor is partition.actions:
                     partition.quiet_until = max(partition.quiet_until, offset)
             self._plan.restart(tp, cursor.done)
-            if cursor.done is not None:
-                moves[tp] = cursor.done
+            moves[tp] = cursor.done
         return moves
 
     def owned_tps(self) -> list[TP]:
@@ -218,9 +224,9 @@ class Ownership:
                 (TP(self.names.of(ACTIONS), one.number), one.actions),
                 (TP(self.names.of(REQUESTS), one.number), one.requests),
             )
-            if cursor.safe is not None and cursor.safe > cursor.committed
+            if cursor.safe > cursor.committed
         }
-        offsets = {tp: cursor.safe for tp, cursor in cursors.items() if cursor.safe is not None}
+        offsets = {tp: cursor.safe for tp, cursor in cursors.items()}
         if offsets and await commit(offsets):
             for tp, cursor in cursors.items():
                 cursor.committed = max(cursor.committed, offsets[tp])

@@ -23,7 +23,7 @@ def an_ownership(**changes: Any) -> Ownership:
     return Ownership(replace(SETTINGS, **changes), SomeServing(), SimpleNamespace(), ReadingPlan())
 
 
-def a_partition(number: int = 0, actions: int | None = 0, requests: int | None = 0) -> Partition:
+def a_partition(number: int = 0, actions: int = 0, requests: int = 0) -> Partition:
     pipeline = Pipeline(UserCache(MemoryStore()), SomeServing())
     cursors = Cursor("actions", actions), Cursor("requests", requests)
     return Partition(number, pipeline, SimpleNamespace(take_acks=list), *cursors, log_changes=False)  # type: ignore[arg-type]
@@ -49,8 +49,15 @@ def test_half_a_partition_is_refused():
 
 def test_reading_goes_on_at_the_store_not_at_the_groups_offset():
     owner = an_ownership()
-    owner.partitions[0] = a_partition(actions=50, requests=None)
-    assert owner.positions({TP(ACTIONS, 0): 40, TP(REQUESTS, 0): 7}) == {TP(ACTIONS, 0): 50}
+    owner.partitions[0] = a_partition(actions=50, requests=7)
+    assert owner.positions({TP(ACTIONS, 0): 40, TP(REQUESTS, 0): 7})[TP(ACTIONS, 0)] == 50
+
+
+def test_reading_is_set_back_also_where_the_group_has_committed_nothing():
+    """Requests fetched before a rebalance, none of them answered: without a seek they would never come again."""
+    owner = an_ownership()
+    owner.partitions[0] = a_partition(requests=0)
+    assert owner.positions({TP(REQUESTS, 0): None})[TP(REQUESTS, 0)] == 0
 
 
 def test_actions_that_the_group_has_done_with_are_replayed_quietly():
