@@ -34,8 +34,8 @@ from models.pinnerformer import PinnerFormer, PinnerFormerConfig
 from models.ranker_data import RankingExample, sessions_of
 from models.refresh import encode, histories_of
 from models.request_cache import CachedRequest, RequestCache, write_cache
-from models.session_encoder import TorchSessions
-from models.timelines import Catalogue, keys_by_id
+from models.session_encoder import GivenSession, TorchSessions, session_vectors
+from models.timelines import Catalogue
 from models.train import FitConfig
 from models.visits import visit_examples
 from models.weights import load_weights, save_weights
@@ -227,9 +227,10 @@ def _joined_by_day(
         batch = world.joinable_at(morning, {one.user_key for one in today})
         for at in range(0, len(today), chunk):
             some = today[at : at + chunk]
-            world.sessions.prepare([sessions_of(one, batch) for one in some])
-            for one in some:
-                inputs = join(one.state, one.user_key, one.candidates, one.now_ms, batch)
+            vectors = session_vectors(world.encoders.hiertcn, [sessions_of(one, batch) for one in some])
+            for one, vector in zip(some, vectors, strict=True):
+                known = replace(batch, sessions=GivenSession(world.sessions.tag, world.sessions.state_size, vector))
+                inputs = join(one.state, one.user_key, one.candidates, one.now_ms, known)
                 yield CachedRequest(inputs, one.labels, one.user_key, one.now_ms, one.candidates)
             if progress is not None and task is not None:
                 progress.update(task, advance=len(some))
@@ -238,13 +239,3 @@ def _joined_by_day(
 def small(config: DataConfig) -> DataConfig:
     """Give the small size: an eighth of the users, encoders that learn for seconds."""
     return replace(config, users=0.125, pinnerformer_steps=200, hiertcn_steps=100)
-
-
-def items_of(cache: RequestCache) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":
-    """Give the key of each exposure's item."""
-    return np.asarray(cache.candidates)
-
-
-def known_keys(catalogue: Catalogue) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":
-    """Give the keys of a catalogue."""
-    return keys_by_id(catalogue.ids)
