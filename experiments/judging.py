@@ -218,5 +218,6 @@ def _mean(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _bounds(values: Sequence[float]) -> tuple[float, float]:
-    low, high = np.nanquantile(values, [0.025, 0.975])
+    told = [value for value in values if not np.isnan(value)]  # a draw may hold no positive of a rare head
+    low, high = np.quantile(told or [np.nan], [0.025, 0.975])
     return float(low), float(high)

@@ -88,7 +88,10 @@ class Settings:
         return RankerTraining(self.requests, self.label_weights, mask, fit)
 
 
-SIZES = {"small": Settings(small(DataConfig()), epochs=2.0), "full": Settings(DataConfig())}
+SMALL = Settings(
+    small(DataConfig()), num_actions=12, action_dim=16, recent_outputs=5, mlp=(64, 32), requests=128, epochs=1.5
+)
+SIZES = {"small": SMALL, "full": Settings(DataConfig())}
 
 
 @dataclass(frozen=True)
