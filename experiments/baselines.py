@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.kuairand import HEADS, UTILITY
+from models.datasets.kuairand import HEADS, UTILITY
 from models.request_cache import RequestCache
 
 Doubles = npt.NDArray[np.float64]

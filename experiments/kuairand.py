@@ -11,7 +11,7 @@ What learns from labels that the ranker is trained on makes features that are tr
 encoders learn from the two weeks before, and a day's requests are joined with the tables of its morning.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,14 @@ from models import train_hiertcn as hier
 from models import train_pinnerformer as pinner
 from models.bundle_recipe import halved
 from models.datasets.base import EventLog
-from models.datasets.kuairand import NEGATIVES, VOCABULARY, read_durations, read_kuairand_whole
+from models.datasets.kuairand import (
+    HEADS,
+    NEGATIVES,
+    POSITIVES,
+    VOCABULARY,
+    read_durations,
+    read_kuairand_whole,
+)
 from models.exposure_rates import ExposureRates, exposure_rates
 from models.hiertcn import HierTCN, HierTCNConfig
 from models.item_vectors import ItemVectorConfig, train_item_vectors
@@ -48,10 +55,11 @@ TEST_MS = TRAIN_MS + 11 * DAY_MS  # 6 May
 END_MS = TRAIN_MS + 14 * DAY_MS  # 9 May
 PARTS = {"train": (TRAIN_MS, VALIDATE_MS), "validation": (VALIDATE_MS, TEST_MS), "test": (TEST_MS, END_MS)}
 
-HEADS = {"click": ("click",), "long_view": ("long_view",), "like": ("like",), "skip": ("skip", "hide")}
-UTILITY = {"click": 1.0, "long_view": 1.0, "like": 1.0, "skip": -1.0}  # of the score S that lists are ordered by
-POSITIVES = ("click", "long_view", "like", "follow", "comment", "forward")
 TOLD_SINCE_MS = {"click": TRAIN_MS, "skip": TRAIN_MS}  # the history file names only long views and likes
+# PinnerFormer learns from the history, where only some of the actions are told apart.
+UNSEEN_TYPES = {"view": "exposed", "skip": "exposed", "hide": "exposed"} | dict.fromkeys(
+    ("follow", "comment", "forward", "profile"), "like"
+)
 
 
 @dataclass(frozen=True)
@@ -162,7 +170,6 @@ def encoders_of(log: EventLog, folder: Path, config: DataConfig, progress: Progr
     if not user_path.exists():
         user_config = PinnerFormerConfig(
             action_types=len(VOCABULARY.actions),
-            surfaces=len(VOCABULARY.surfaces),
             num_actions=48,
             item_dim=config.item_dim,
             user_dim=config.user_dim,
@@ -178,6 +185,7 @@ def encoders_of(log: EventLog, folder: Path, config: DataConfig, progress: Progr
         model, _ = pinner.train_pinnerformer(
             past, catalogue, POSITIVES, user_config, training, checkpoints=folder / "pinnerformer", progress=progress
         )
+        take_after(model, UNSEEN_TYPES)
         save_weights(user_path, model, user_config)
     if not session_path.exists():
         session_config = HierTCNConfig(item_dim=config.item_dim)
@@ -202,6 +210,13 @@ def encoders_of(log: EventLog, folder: Path, config: DataConfig, progress: Progr
         load_weights(user_path, PinnerFormer, PinnerFormerConfig),
         load_weights(session_path, HierTCN, HierTCNConfig),
     )
+
+
+def take_after(model: PinnerFormer, types: Mapping[str, str]) -> None:
+    """Let action types that the model never saw start as those that they are most like, not as noise."""
+    codes, weights = VOCABULARY.action_codes, model.action_embedding.weight.data
+    for unseen, like in types.items():
+        weights[codes[unseen]] = weights[codes[like]]
 
 
 def caches_of(data: Path, folder: Path, config: DataConfig, progress: Progress | None = None) -> dict[str, Path]:

@@ -5,7 +5,8 @@ then compared, users drawn anew; tables are `python -m experiments.tables`' work
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from rich.progress import Progress
 from experiments.baselines import lambdamart, popularity
 from experiments.diversity import diversity
 from experiments.judging import Answers, Judged, intervals, judge
-from experiments.kuairand import UTILITY, DataConfig, caches_of, small
+from experiments.kuairand import DataConfig, caches_of, small
 from experiments.ranker_rows import Row, rows
 from experiments.runs import RESULTS, WORK, Runs, stop_politely
 from features.schema import Ints
-from models.datasets.kuairand import VOCABULARY, read_tags
+from models.datasets.kuairand import UTILITY, VOCABULARY, read_tags
 from models.ranker import Ranker, RankerBatch, RankerConfig
 from models.request_cache import RequestCache
 from models.train import FitConfig
@@ -59,6 +60,10 @@ class Settings:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     label_weights: tuple[tuple[float, ...], ...] | None = None
+
+    def inputs(self, work: Path, size: str) -> Path:
+        """Say where the joined requests are kept: of another ``data``, in another folder."""
+        return work / f"ranker-{size}" / f"inputs-{blake2b(repr(self.data).encode(), digest_size=4).hexdigest()}"
 
     def ranker(self, sizes: Any, heads: tuple[str, ...]) -> RankerConfig:
         """Give the ranker's sizes."""
@@ -128,6 +133,14 @@ class Experiment:
     kinds: dict[int, tuple[str, str]]  # tag and author of an item
     predictions: Path
 
+    @classmethod
+    def open(cls, data: Path, size: str, work: Path, progress: Progress) -> "Experiment":
+        """Map the inputs of a size into memory, made if they are not there."""
+        table, settings = f"ranker-{size}", SIZES[size]
+        folders = caches_of(data, settings.inputs(work, size), settings.data, progress)
+        parts = {part: RequestCache(folder, settings.num_actions) for part, folder in folders.items()}
+        return cls(parts, read_tags(data), work / table / "predictions")
+
     def answers(self, part: str) -> Answers:
         """Give what users did."""
         cache = self.parts[part]
@@ -137,6 +150,11 @@ class Experiment:
     def path(self, row: str, seed: int) -> Path:
         """Say where a run's predictions of the test are kept."""
         return self.predictions / f"{row}-{seed}.npy"
+
+    def weights(self, row: str, seed: int) -> Path:
+        """Say where a run's weights are kept."""
+        self.predictions.mkdir(parents=True, exist_ok=True)
+        return self.predictions / f"{row}-{seed}.pt"
 
     def work(self, row: Row | None, progress: Progress) -> Callable[[RunConfig, Path], dict[str, Any]]:
         """Give the work of a row's run; without one, of the baseline that the config names."""
@@ -171,6 +189,7 @@ class Experiment:
         training = config.settings.training(len(train), row.mask, config.seed)
         progress.console.print(f"{row.name} {config.seed}: {training.fit.steps} steps", highlight=False)
         history = train_on(ranker, Seen(train, row), training, checkpoints=folder, progress=progress)
+        torch.save(ranker.state_dict(), self.weights(config.row, config.seed))
         predicted = {part: predict(ranker, self.parts[part], row) for part in ("validation", "test")}
         said: dict[str, Any] = {
             "parameters": sum(weight.numel() for weight in ranker.parameters()),
@@ -197,6 +216,21 @@ def utility(ranker: Ranker, batch: RankerBatch) -> npt.NDArray[np.float64]:
     weights = np.array([UTILITY[head] for head in ranker.config.heads])
     scores: npt.NDArray[np.float64] = torch.sigmoid(ranker.eval()(batch)).numpy().astype(np.float64) @ weights
     return scores
+
+
+def trained(data: Path, size: str, seed: int, work: Path, progress: Progress) -> Ranker:
+    """Give the full hybrid of a seed as its run left it; the run is made if it is not there."""
+    experiment = Experiment.open(data, size, work, progress)
+    settings, train = SIZES[size], experiment.parts["train"]
+    full = rows(settings.recent_outputs, settings.num_actions)[0]
+    path = experiment.weights(full.name, seed)
+    if not path.exists():
+        config = RunConfig(full.name, seed, settings)
+        folder = work / f"ranker-{size}" / f"{full.name}-{seed}-alone"
+        experiment.train(config, full, folder, progress)
+    ranker = Ranker(settings.ranker(train.sizes, train.heads))
+    ranker.load_state_dict(torch.load(path, weights_only=True))
+    return ranker.eval()
 
 
 @dataclass(frozen=True)
@@ -246,9 +280,7 @@ def main(data: Path, size: str, only: tuple[str, ...], seeds: int, work: Path, r
     torch.set_num_threads(1)
     settings, runs, table = SIZES[size], Runs(results, work), f"ranker-{size}"
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        folders = caches_of(data, work / table / "inputs", settings.data, progress)
-        parts = {part: RequestCache(folder, settings.num_actions) for part, folder in folders.items()}
-        experiment = Experiment(parts, read_tags(data), work / table / "predictions")
+        experiment = Experiment.open(data, size, work, progress)
         known: dict[str, Row | None] = {name: None for name in BASELINES}
         known |= {row.name: row for row in rows(settings.recent_outputs, settings.num_actions)}
         strange = sorted(set(only) - set(known))
@@ -257,7 +289,7 @@ def main(data: Path, size: str, only: tuple[str, ...], seeds: int, work: Path, r
         for name, row in known.items():
             for seed in range(seeds if row or name == "lambdamart" else 1):
                 if not only or name in only:
-                    config = RunConfig(name, seed, replace(settings))
+                    config = RunConfig(name, seed, settings)
                     runs.run(f"{table}/{name}-{seed}", config, experiment.work(row, progress))
         compare(experiment, runs, table)
 

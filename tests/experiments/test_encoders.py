@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from experiments.baselines import RATES
-from experiments.kuairand import HEADS, TEST_MS, TRAIN_MS, VALIDATE_MS, morning_of
+from experiments.kuairand import TEST_MS, TRAIN_MS, VALIDATE_MS, morning_of
 from experiments.ranker_rows import rows
 from features.schema import FeatureSizes, random_inputs
+from models.datasets.kuairand import HEADS
 from models.export_ranker import export_ranker
 from models.ranker import Ranker, RankerConfig, collate
 from models.transact import TransActConfig
