@@ -252,5 +252,5 @@ def _joined_by_day(
 
 
 def small(config: DataConfig) -> DataConfig:
-    """Give the small size: an eighth of the users, encoders that learn for seconds."""
-    return replace(config, users=0.125, pinnerformer_steps=200, hiertcn_steps=100)
+    """Give the small size: one user of 25, encoders that learn for seconds."""
+    return replace(config, users=0.04, pinnerformer_steps=100, hiertcn_steps=50)

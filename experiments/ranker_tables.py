@@ -22,6 +22,7 @@ HEADS = {"click": "click", "long_view": "long view", "like": "like", "skip": "sk
 DIFFERENCES = {"ndcg10": "NDCG@10", "auc_click": "AUC click", "auc_long_view": "AUC long view"} | {
     f"gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()
 }
+PLACES = {"small": ("lists", "differences", "outputs", "cost")}  # all of them, where none are named
 SCORES_ONLY = ("lambdamart",)  # orders lists, gives no probability
 BASELINES = {"popularity": "popularity (the item's own rates)", "lambdamart": "LightGBM LambdaMART on counters"}
 
@@ -32,7 +33,8 @@ def tables(runs: Runs) -> dict[str, str]:
     for size in SIZES:
         compared = runs.result(f"ranker-{size}/_comparison")
         if compared is not None:
-            found |= {f"ranker-{size}-{name}": text for name, text in _of_size(runs, size, compared).items()}
+            made = _of_size(runs, size, compared)
+            found |= {f"ranker-{size}-{name}": made[name] for name in PLACES.get(size, made) if name in made}
     return found
 
 
