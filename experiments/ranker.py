@@ -20,7 +20,7 @@ from rich.progress import Progress
 from experiments.baselines import lambdamart, popularity
 from experiments.diversity import diversity
 from experiments.judging import Answers, Judged, JudgedTwice, intervals
-from experiments.kuairand import DataConfig, caches_of, small
+from experiments.kuairand import DataConfig, caches_of, half, small
 from experiments.ranker_rows import Row, rows
 from experiments.runs import RESULTS, WORK, Runs, stop_politely
 from features.schema import Ints
@@ -98,7 +98,16 @@ class Settings:
 SMALL = Settings(
     small(DataConfig()), num_actions=12, action_dim=16, recent_outputs=5, mlp=(64, 32), requests=128, epochs=1.5
 )
-SIZES = {"small": SMALL, "full": Settings(DataConfig())}
+HALF = Settings(
+    half(DataConfig()),
+    num_actions=16,
+    action_dim=16,
+    recent_outputs=5,
+    mlp=(128, 64),
+    requests=216,
+    learning_rate=2e-3,
+)
+SIZES = {"small": SMALL, "half": HALF, "full": Settings(DataConfig())}
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,11 @@ def by_day(offset_ms: int) -> Cut:
     return lambda times: np.flatnonzero(np.diff((times + offset_ms) // DAY_MS)) + 1
 
 
+def by_either(one: Cut, other: Cut) -> Cut:
+    """Cut where one or the other does."""
+    return lambda times: np.union1d(one(times), other(times))
+
+
 def _starts(times: Ints, since_ms: int, cut: Cut) -> list[int]:
     """Give where a user's rows are to be cut: at ``since_ms``, and from there on as ``cut`` says."""
     begin = int(np.searchsorted(times, since_ms))
