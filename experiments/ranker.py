@@ -5,7 +5,7 @@ then compared, users drawn anew; tables are `python -m experiments.tables`' work
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from experiments.diversity import diversity
 from experiments.judging import Answers, Judged, JudgedTwice, intervals
 from experiments.kuairand import DataConfig, caches_of, day_lists, half, small
 from experiments.ranker_rows import Row, rows
-from experiments.runs import RESULTS, WORK, Runs, stop_politely
+from experiments.runs import RESULTS, WORK, Runs, plain, stop_politely
 from features.schema import Ints
 from models.datasets.kuairand import UTILITY, VOCABULARY, read_tags
 from models.ranker import Ranker, RankerBatch, RankerConfig
@@ -35,7 +35,7 @@ HOUR_MS = 3_600_000
 SCORED_AT_ONCE = 1024  # exposures
 JUDGED = ("validation", "test")
 ASKED = ("validation", "validation_days", "test", "test_days")  # caches that are predicted
-DRAWS = 300  # of a bootstrap
+DRAWS = 200  # of a bootstrap
 BASELINES = ("popularity", "lambdamart", "classifiers")
 DIVERSE = ("full", "no_mask")  # rows whose diversity is measured
 
@@ -268,9 +268,10 @@ class Comparison:
     seed: int = 0
 
 
-def compare(experiment: Experiment, runs: Runs, table: str) -> None:
-    """Compare the rows that are there, each with its seeds."""
-    done = [one for one in runs.results_of(table) if "row" in one["config"]]
+def compare(experiment: Experiment, runs: Runs, table: str, settings: Settings) -> None:
+    """Compare the rows that are there with these settings, each with its seeds."""
+    wanted = plain(asdict(settings))
+    done = [one for one in runs.results_of(table) if one["config"].get("settings") == wanted]
     names = {one["name"]: (one["config"]["row"], one["config"]["seed"]) for one in done}
     there = {name: key for name, key in names.items() if experiment.path(*key).exists()}
     if not any(row == "full" for row, _ in there.values()):
@@ -317,7 +318,7 @@ def main(data: Path, size: str, only: tuple[str, ...], seeds: int, work: Path, r
                 if not only or name in only:
                     config = RunConfig(name, seed, settings)
                     runs.run(f"{table}/{name}-{seed}", config, experiment.work(row, progress))
-        compare(experiment, runs, table)
+        compare(experiment, runs, table, settings)
 
 
 if __name__ == "__main__":
