@@ -17,7 +17,8 @@ from features.join import Joinable, join, known_actions
 from features.schema import CONTEXT_NAMES, Floats, ModelInputs
 from features.user_state import UserState
 from ranking.backends.base import Backend
-from ranking.blend import blend, first_places
+from ranking.blend import first_places
+from ranking.exploration import NO_EXPLORATION, Exploration, Limits, Placed
 from ranking.request import RankedItem, Ranking, RankingRefusedError, RankRequest
 from ranking.utility import Scores, utility
 from retrieval.base import CandidateSource
@@ -58,6 +59,7 @@ class Ranker:
     taste: Taste  # which action types retrieval goes by
     num_types: int = MAX_ACTION_TYPES  # that the model was trained with
     source: CandidateSource | None = None
+    exploration: Exploration = NO_EXPLORATION
 
     def rank(self, request: RankRequest, state: UserState, now_ms: int) -> Ranking:
         """Answer a request as of its timestamp, or ``now_ms`` (UTC). Raises ``RankingRefusedError``."""
@@ -75,8 +77,9 @@ class Ranker:
         if not np.isfinite(scores).all() or not np.isfinite(probabilities).all():
             raise RankingRefusedError(NO_SCORE, f"model {self.model_version} gave a score that is no number")
         scored = perf_counter()
-        order = blend(scores, candidates.groups, request.max_per_group, request.top_k)
-        items = _items(order, candidates, scores, probabilities)
+        limits = Limits(candidates.groups, request.max_per_group, request.top_k)
+        placed = self.exploration.place(scores, limits, request.user_id, request.request_id)
+        items = _items(placed, candidates, scores, probabilities)
         done = perf_counter()
         timings = {
             "retrieve": found - started,
@@ -85,7 +88,7 @@ class Ranker:
             "blend": done - scored,
             "total": done - started,
         }
-        return self._ranking(items, inputs, {step: 1e3 * seconds for step, seconds in timings.items()})
+        return self._ranking(items, inputs, len(scores), {step: 1e3 * seconds for step, seconds in timings.items()})
 
     def _candidates(self, request: RankRequest, state: UserState, at_ms: int) -> Candidates:
         """Give the request's candidates, or what retrieval proposes, each item once."""
@@ -108,7 +111,9 @@ class Ranker:
         queries = user_queries(actions, self.taste, self.batch.items, user_vectors[0])
         return self.source.propose(queries, request.limit or 0, exclude=actions.item_keys)
 
-    def _ranking(self, items: tuple[RankedItem, ...], inputs: ModelInputs, timings_ms: dict[str, float]) -> Ranking:
+    def _ranking(
+        self, items: tuple[RankedItem, ...], inputs: ModelInputs, num_candidates: int, timings_ms: dict[str, float]
+    ) -> Ranking:
         ages = inputs.action_ages_ms
         return Ranking(
             items=items,
@@ -119,6 +124,8 @@ class Ranker:
             user_vector_found=bool(inputs.context[USER_FOUND]),
             unknown_items=int(np.count_nonzero(inputs.candidate_features[:, -1] == 0)),
             timings_ms=timings_ms,
+            policy=self.exploration.text,
+            num_candidates=num_candidates,
         )
 
 
@@ -153,8 +160,10 @@ def check_request(request: RankRequest, now_ms: int) -> None:
         raise RankingRefusedError(BAD_LIMIT, f"top_k {request.top_k} given; wanted at least 1")
 
 
-def _items(
-    order: Sequence[int], candidates: Candidates, scores: Scores, probabilities: Floats
-) -> tuple[RankedItem, ...]:
-    chosen = zip(order, scores[order].tolist(), probabilities[order].tolist(), strict=True)
-    return tuple(RankedItem(candidates.ids[place], score, tuple(row)) for place, score, row in chosen)
+def _items(placed: Placed, candidates: Candidates, scores: Scores, probabilities: Floats) -> tuple[RankedItem, ...]:
+    order = placed.order
+    propensities: Sequence[float | None] = placed.propensities or [None] * len(order)
+    chosen = zip(order, scores[order].tolist(), probabilities[order].tolist(), propensities, strict=True)
+    return tuple(
+        RankedItem(candidates.ids[place], score, tuple(row), propensity) for place, score, row, propensity in chosen
+    )

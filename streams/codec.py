@@ -101,6 +101,17 @@ class FeedItem(Struct, frozen=True):
     item_id: Id
     score: float
     probabilities: dict[str, float]
+    propensity: (
+        Annotated[
+            float,
+            Meta(
+                gt=0,
+                le=1,
+                description="with exploration: the probability of this item at this place, given those before it",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class FeedError(Struct, frozen=True):
@@ -123,6 +134,13 @@ class RankedFeed(Struct, frozen=True):
     user_vector_found: bool | UnsetType = UNSET
     unknown_items: int | UnsetType = UNSET
     timings_ms: dict[str, float] | UnsetType = UNSET
+    policy: (
+        Annotated[str, Meta(description="with exploration: what chose the order, its parameters and seed")] | UnsetType
+    ) = UNSET
+    num_candidates: (
+        Annotated[int, Meta(description="with exploration: items that were ranked, more than items if some were cut")]
+        | UnsetType
+    ) = UNSET
     error: FeedError | UnsetType = UNSET
 
 
@@ -242,12 +260,15 @@ def encode_feed(request: RankRequest, ranking: Ranking, ranked_at_ms: int) -> by
         user_vector_found=ranking.user_vector_found,
         unknown_items=ranking.unknown_items,
         timings_ms=ranking.timings_ms,
+        policy=UNSET if ranking.policy is None else ranking.policy,
+        num_candidates=UNSET if ranking.policy is None else ranking.num_candidates,
     )
     return _encode(feed)
 
 
 def _feed_item(item: RankedItem, heads: tuple[str, ...]) -> FeedItem:
-    return FeedItem(item.item_id, item.score, dict(zip(heads, item.probabilities, strict=True)))
+    propensity = UNSET if item.propensity is None else item.propensity
+    return FeedItem(item.item_id, item.score, dict(zip(heads, item.probabilities, strict=True)), propensity)
 
 
 def encode_error(request_id: Id, user_id: Id, reason: str, message: str, ranked_at_ms: int) -> bytes:
