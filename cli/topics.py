@@ -14,7 +14,15 @@ from cli.errors import Refusal, refusing
 from cli.options import CONNECTED, settings_options
 from streams.client import ClientError, connect_admin, missing_topics
 from streams.settings import Section, Settings
-from streams.topics import COPARTITIONED, Topic, TopicNames, TopicsRefusedError, prepare_topics, wanted_topics
+from streams.topics import (
+    ALL_TOPICS,
+    COPARTITIONED,
+    Topic,
+    TopicNames,
+    TopicsRefusedError,
+    prepare_topics,
+    wanted_topics,
+)
 
 PROMISED = (
     "cleanup.policy",
@@ -116,10 +124,11 @@ def _kept(one: Described) -> str:
 
 
 def _describe(settings: Settings) -> list[Described]:
-    names, wanted = TopicNames(settings.topic_prefix), wanted_topics(settings)
+    names, needed = TopicNames(settings.topic_prefix), wanted_topics(settings)
     admin = connect_admin(settings)
     try:
         existing = set(admin.list_topics())
+        wanted = [topic for topic in ALL_TOPICS if topic in needed or names.of(topic) in existing]
         there = [names.of(topic) for topic in wanted if names.of(topic) in existing]
         partitions = {one["name"]: one["partitions"] for one in admin.describe_topics(there)} if there else {}
         configs = _configs(admin, there)
