@@ -1,6 +1,6 @@
 """The flags of commands, made from the fields of ``streams.settings.Settings``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import Field
 from functools import wraps
 from pathlib import Path
@@ -16,9 +16,10 @@ CONNECTED = (Section.CONNECTION, Section.SECURITY)
 R = TypeVar("R")
 
 
-def settings_options(*sections: Section) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Give a command the flags of these sections and hand it the ``settings`` read from all places."""
+def settings_options(*sections: Section, also: Sequence[str] = ()) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Give a command the flags of these sections, and of single settings by name, and hand it the ``settings``."""
     offered = [known for known in in_sections(sections) if not about(known).secret]
+    offered += [known for known in in_sections(Section) if known.name in also]
 
     def decorate(command: Callable[..., R]) -> Callable[..., R]:
         @wraps(command)

@@ -228,8 +228,13 @@ class TopicReader:
             raise ClientError(f"{self.topic} can't be read: {exc}") from exc
         return [record for batch in batches.values() for record in batch]
 
+    def count(self) -> int:
+        """Say how many offsets the topic holds now; at least as many as there are records."""
+        begins: dict[Any, int] = self._kafka.beginning_offsets(self.partitions)
+        return sum(max(0, end - begins[partition]) for partition, end in self.ends().items())
+
     def read_all(self) -> Iterator[Record]:
-        """Give what the topic holds now, from the beginning, and stop."""
+        """Give what the topic holds now, from the beginning, and stop; in order within each partition."""
         ends = {partition.partition: end for partition, end in self.ends().items() if end > 0}
         self._kafka.seek_to_beginning(*self.partitions)
         while any(self._position(number) < end for number, end in ends.items()):
