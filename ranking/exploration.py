@@ -67,6 +67,10 @@ class Policy(Protocol):
         """Give ``(K,)`` probabilities with which this policy would have placed ``order``, each given those before."""
         ...
 
+    def next_chances(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
+        """Give ``(N,)`` probabilities of each candidate to be placed next, after ``placed``; they sum to 1."""
+        ...
+
 
 @dataclass(frozen=True)
 class Greedy:
@@ -84,6 +88,12 @@ class Greedy:
     def propensities(self, scores: Scores, order: Sequence[int], limits: Limits) -> Scores:
         """Give 1 where the best of the eligible was placed, and 0 where not."""
         return _is_best(scores, order, last_chances(len(scores), order, limits)).astype(np.float64)
+
+    def next_chances(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
+        """Give 1 for the best of the eligible."""
+        chances = np.zeros(len(scores))
+        chances[np.argmax(np.where(_still_eligible(len(scores), placed, limits), scores, -np.inf))] = 1.0
+        return chances
 
 
 @dataclass(frozen=True)
@@ -131,6 +141,12 @@ class EpsilonGreedy:
         given: Scores = self.epsilon / eligible + (1 - self.epsilon) * _is_best(scores, order, chances)
         return given
 
+    def next_chances(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
+        """Give epsilon in equal parts to the eligible, the rest to the best of them."""
+        eligible = _still_eligible(len(scores), placed, limits)
+        shares: Scores = self.epsilon * eligible / eligible.sum()
+        return shares + (1 - self.epsilon) * Greedy().next_chances(scores, placed, limits)
+
 
 @dataclass(frozen=True)
 class PlackettLuce:
@@ -168,6 +184,13 @@ class PlackettLuce:
         first = np.searchsorted(chances[leaving], np.arange(len(order)))  # of those still eligible at each place
         given: Scores = np.exp(logits[np.asarray(order, np.intp)] - sums[first])
         return np.minimum(given, 1.0)
+
+    def next_chances(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
+        """Give the softmax of the eligible."""
+        logits = np.where(_still_eligible(len(scores), placed, limits), scores / self.temperature, -np.inf)
+        weights = np.exp(logits - logits.max())
+        chances: Scores = weights / weights.sum()
+        return chances
 
 
 @dataclass(frozen=True)
@@ -211,6 +234,11 @@ def last_chances(count: int, order: Sequence[int], limits: Limits) -> Steps:
         chances[:] = [full_at.get(group, len(order)) for group in limits.groups]
     chances[np.asarray(order, np.intp)] = np.arange(len(order))
     return chances
+
+
+def _still_eligible(count: int, placed: Sequence[int], limits: Limits) -> npt.NDArray[np.bool_]:
+    eligible: npt.NDArray[np.bool_] = last_chances(count, placed, limits) == len(placed)
+    return eligible
 
 
 def _full_at(groups: Sequence[Id], most: int) -> dict[Id, int]:

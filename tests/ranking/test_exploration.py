@@ -90,6 +90,10 @@ def test_fast_propensities_are_the_plain_ones_and_limits_hold(candidates, cap, t
     given_ones = policy.propensities(scores, placed.order, limits)
     np.testing.assert_allclose(given_ones, plainly(policy, scores, placed.order, limits), rtol=1e-9)
     assert placed.propensities is None or placed.propensities == given_ones.tolist()
+    for step, place in enumerate(placed.order):
+        chances = policy.next_chances(scores, placed.order[:step], limits)
+        assert chances.sum() == pytest.approx(1)
+        assert chances[place] == pytest.approx(given_ones[step], rel=1e-9)
 
 
 def test_the_first_propensity_is_the_share_of_first_places():
