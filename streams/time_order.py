@@ -53,6 +53,9 @@ class OffsetRange:
     first: int = 0
     end: int | None = None
 
+    def __contains__(self, offset: int) -> bool:
+        return self.first <= offset and (self.end is None or offset < self.end)
+
     def of(self, begin: int, end: int) -> tuple[int, int]:
         """Give first and end within what a partition holds."""
         return max(begin, self.first), end if self.end is None else min(end, self.end)
