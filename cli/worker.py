@@ -24,7 +24,7 @@ def command(settings: Settings) -> None:
 
     \b
     Reads:  user-actions, ranking-requests; the bundle folder; user_vectors, swapped when a new version is published
-    Writes: ranked-feeds, dead-letters, user-state-changelog; state_dir
+    Writes: ranked-feeds, dead-letters, user-state-changelog; state_dir; with --served-features that topic too
 
     \b
     Examples:

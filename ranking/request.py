@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from features.ids import Id
+from features.schema import ModelInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Ranking:
     user_vector_found: bool
     unknown_items: int  # candidates that are not in the item table: ranked by a zero vector
     timings_ms: dict[str, float] = field(default_factory=dict)  # join, score, blend, total
+    user_vectors: str | None = None  # version of the table of user vectors; None without one
+    inputs: ModelInputs | None = field(default=None, compare=False, repr=False)  # exactly what was scored
     policy: str | None = None  # what had a hand in the order besides the scores; None without exploration
     num_candidates: int = 0  # that were ranked, each item counted once; more than items where limits left some out
 

@@ -117,6 +117,12 @@ class Settings:
     create_topics: bool = setting(
         True, Section.TOPICS, "Create missing topics at the start; otherwise stop and name them."
     )
+    served_features: bool = setting(
+        False,
+        Section.TOPICS,
+        "Write beside each feed what it was made from to the topic served-features, for `rankstream verify` and "
+        "`rankstream explain`.",
+    )
     app_id: str = setting("rankstream", Section.GROUP, "Consumer group; all workers of one system share it.")
     group_instance_id: str | None = setting(
         None,
