@@ -22,6 +22,7 @@ COMMANDS = {
     "dead-letters": "List rejected records, and send them again.",
     "replay": "Replay a recorded log, and measure what its feeds would have been worth.",
     "verify": "Compute again what was served, from the log, and compare to the bit.",
+    "off-policy": "Estimate what another policy would have earned, from feeds served with exploration.",
     "train": "Train the models on a log of actions.",
     "export": "Make the bundle that workers serve.",
     "embed": "Refresh the batch vectors of users.",

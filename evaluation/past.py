@@ -20,6 +20,7 @@ from features.stores.memory import MemoryStore
 from features.table_files import versions
 from features.user_state import UserState
 from ranking.bundle import Bundle
+from ranking.exploration import Exploration, exploration_said
 from ranking.ranker import Ranker
 from ranking.serving import ranker_of
 from streams.codec import Record
@@ -46,20 +47,21 @@ class RankersOfThen:
     def __init__(self, bundle: Bundle, user_vectors: Path | None = None) -> None:
         self.bundle = bundle
         self.user_vectors = user_vectors
-        self._rankers: dict[str | None, Ranker] = {}
+        self._rankers: dict[tuple[str | None, str | None], Ranker] = {}
 
     def serving(self) -> ServingOfThen:
         """Give a serving without user vectors to start with: states do not depend on them."""
         return ServingOfThen(self.bundle.manifest.vocabulary, self.ranker(self.bundle.manifest.model_version, None))
 
-    def ranker(self, model_version: str, user_vectors: str | None) -> Ranker:
-        """Give the ranker of these versions. Raises ``GoneError``."""
+    def ranker(self, model_version: str, user_vectors: str | None, policy: str | None = None) -> Ranker:
+        """Give the ranker of these versions, and of the policy that the feed told. Raises ``GoneError``."""
         ours = self.bundle.manifest.model_version
         if model_version != ours:
             raise GoneError(f"served by model {model_version}, but the bundle holds {ours}")
-        if user_vectors not in self._rankers:
-            self._rankers[user_vectors] = ranker_of(self.bundle, self._table(user_vectors))
-        return self._rankers[user_vectors]
+        versions = user_vectors, policy
+        if versions not in self._rankers:
+            self._rankers[versions] = ranker_of(self.bundle, self._table(user_vectors), _exploration(policy))
+        return self._rankers[versions]
 
     def _table(self, version: str | None) -> VectorTable:
         if version is None:
@@ -70,6 +72,13 @@ class RankersOfThen:
         if not found:
             raise GoneError(f"version {version} of the user vectors is not in {self.user_vectors} any more")
         return EmbeddingTable.open_version(found[0])
+
+
+def _exploration(policy: str | None) -> Exploration:
+    try:
+        return exploration_said(policy)
+    except ValueError as exc:
+        raise GoneError(str(exc)) from exc
 
 
 class PastPartition:

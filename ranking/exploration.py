@@ -16,6 +16,7 @@ with ``top_k``, which stops early. No marginal of later places is given: for Pla
 Chance is drawn from (seed, user, request), so the same request is answered by the same feed, live and in replay.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -211,6 +212,18 @@ class Exploration:
 
 
 NO_EXPLORATION = Exploration()
+SAID = re.compile(r"(epsilon-greedy epsilon|plackett-luce temperature)=(\S+) seed=(-?\d+)")
+
+
+def exploration_said(text: str | None) -> Exploration:
+    """Give the exploration whose ``text`` this is. Raises ``ValueError`` for a text of no policy known here."""
+    if text is None:
+        return NO_EXPLORATION
+    found = SAID.fullmatch(text)
+    if found is None:
+        raise ValueError(f"policy {text!r} is not known to this version of rankstream; use the one that served it")
+    make = EpsilonGreedy if found[1].startswith("epsilon") else PlackettLuce
+    return Exploration(make(float(found[2])), int(found[3]))
 
 
 def uniforms(count: int, seed: int, user_id: Id, request_id: Id) -> Scores:

@@ -18,6 +18,7 @@ from ranking.exploration import (
     Greedy,
     Limits,
     PlackettLuce,
+    exploration_said,
     last_chances,
     uniforms,
 )
@@ -132,6 +133,18 @@ def test_chance_is_that_of_the_seed_the_user_and_the_request():
 
 def test_chance_is_the_same_on_every_machine_and_with_every_numpy():
     assert uniforms(3, 7, "u", 1).round(6).tolist() == [0.128996, 0.93651, 0.284002]
+
+
+@pytest.mark.parametrize(
+    "exploration", [NO_EXPLORATION, Exploration(PlackettLuce(1e-4), 17), Exploration(EpsilonGreedy(1 / 3))]
+)
+def test_what_a_feed_says_of_its_policy_gives_the_policy_back(exploration):
+    assert exploration_said(exploration.text) == exploration
+
+
+def test_a_policy_of_another_version_is_named():
+    with pytest.raises(ValueError, match="policy 'softmax seed=1' is not known"):
+        exploration_said("softmax seed=1")
 
 
 @pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf")])
