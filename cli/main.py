@@ -21,6 +21,7 @@ COMMANDS = {
     "topics": "Create the topics, or say what is wrong with them.",
     "dead-letters": "List rejected records, and send them again.",
     "verify": "Compute again what was served, from the log, and compare to the bit.",
+    "explain": "Show why an item stood where it stood.",
     "train": "Train the models on a log of actions.",
     "export": "Make the bundle that workers serve.",
     "embed": "Refresh the batch vectors of users.",
