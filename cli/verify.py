@@ -1,7 +1,5 @@
 """`rankstream verify`: whether the log gives back, to the bit, what was served."""
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -11,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.errors import Refusal, refusing
+from cli.options import offset_range
 from cli.past_options import open_rankers, open_source, past_options
 from evaluation.verify import Report, VerifyError, verify
 from features.table_files import BrokenTableError
@@ -18,35 +17,17 @@ from ranking.bundle import BundleRefusedError
 from streams.client import ClientError
 from streams.dumps import DumpError
 from streams.settings import Settings
+from streams.time_order import OffsetRange
 from streams.topics import ACTIONS, REQUESTS, SERVED
 
 SHOWN = 20  # differences in the table
 
 
-@dataclass(frozen=True)
-class Offsets:
-    """A part of each partition of served-features: from the first to before the last."""
-
-    first: int = 0
-    end: float = float("inf")
-
-    def __contains__(self, offset: int) -> bool:
-        return self.first <= offset < self.end
-
-
-def _offsets(ctx: click.Context, option: click.Parameter, given: str | None) -> Offsets:
-    """Read ``FIRST:END``, either of which may be left out."""
-    if given is None:
-        return Offsets()
-    parts = re.fullmatch(r"(\d*):(\d*)", given)
-    if parts is None:
-        raise Refusal(f"--offsets is {given!r}; wanted FIRST:END, as in 1000:2000, :500 or 1000:")
-    return Offsets(int(parts[1] or 0), int(parts[2]) if parts[2] else float("inf"))
-
-
 @click.command()
 @click.option("--partition", type=click.IntRange(min=0), metavar="N", help="Only answers of this partition.")
-@click.option("--offsets", callback=_offsets, metavar="FIRST:END", help="Only answers at these offsets of a partition.")
+@click.option(
+    "--offsets", callback=offset_range, metavar="FIRST:END", help="Only answers at these offsets of a partition."
+)
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0),
@@ -59,7 +40,12 @@ def _offsets(ctx: click.Context, option: click.Parameter, given: str | None) -> 
 @past_options
 @refusing(ClientError, VerifyError, DumpError, BundleRefusedError, BrokenTableError)
 def command(
-    partition: int | None, offsets: Offsets, tolerance: float, as_json: bool, folder: Path | None, settings: Settings
+    partition: int | None,
+    offsets: OffsetRange,
+    tolerance: float,
+    as_json: bool,
+    folder: Path | None,
+    settings: Settings,
 ) -> int:
     """Compute again what was served, from the log, and compare to the bit.
 
@@ -85,7 +71,6 @@ def command(
       rankstream verify --partition 3 --offsets 1000:2000 --json
     """
     rankers, source = open_rankers(settings), open_source(folder, settings)
-
     served = (record for record in source.records(SERVED, partition) if record.offset in offsets)
     requests, actions = source.records(REQUESTS, partition), source.records(ACTIONS, partition)
     report = verify(served, requests, actions, rankers, settings.history_limit, tolerance)

@@ -17,7 +17,7 @@ from features.embeddings import EmbeddingTable
 from features.join import NoVectors, VectorTable
 from features.stores.cache import UserCache
 from features.stores.memory import MemoryStore
-from features.table_files import BrokenTableError
+from features.table_files import versions
 from features.user_state import UserState
 from ranking.bundle import Bundle
 from ranking.ranker import Ranker
@@ -66,10 +66,10 @@ class RankersOfThen:
             return NoVectors(self.bundle.manifest.sizes.user_dim)
         if self.user_vectors is None:
             raise GoneError(f"served with user vectors {version}; name their folder with --user-vectors")
-        try:
-            return EmbeddingTable.open(self.user_vectors, version)
-        except BrokenTableError as exc:
-            raise GoneError(f"version {version} of the user vectors is not in {self.user_vectors} any more") from exc
+        found = [folder for folder in versions(self.user_vectors) if folder.name == version]
+        if not found:
+            raise GoneError(f"version {version} of the user vectors is not in {self.user_vectors} any more")
+        return EmbeddingTable.open_version(found[0])
 
 
 class PastPartition:

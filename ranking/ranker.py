@@ -18,7 +18,8 @@ from features.live_table import held, version_of
 from features.schema import CONTEXT_NAMES, Floats, ModelInputs
 from features.user_state import UserState
 from ranking.backends.base import Backend
-from ranking.blend import blend, first_places
+from ranking.blend import first_places
+from ranking.exploration import NO_EXPLORATION, Exploration, Limits, Placed
 from ranking.request import RankedItem, Ranking, RankingRefusedError, RankRequest
 from ranking.utility import Scores, utility
 from retrieval.base import CandidateSource
@@ -59,6 +60,7 @@ class Ranker:
     taste: Taste  # which action types retrieval goes by
     num_types: int = MAX_ACTION_TYPES  # that the model was trained with
     source: CandidateSource | None = None
+    exploration: Exploration = NO_EXPLORATION
 
     def rank(self, request: RankRequest, state: UserState, now_ms: int) -> Ranking:
         """Answer a request as of its timestamp, or ``now_ms`` (UTC). Raises ``RankingRefusedError``."""
@@ -77,8 +79,9 @@ class Ranker:
         if not np.isfinite(scores).all() or not np.isfinite(probabilities).all():
             raise RankingRefusedError(NO_SCORE, f"model {self.model_version} gave a score that is no number")
         scored = perf_counter()
-        order = blend(scores, candidates.groups, request.max_per_group, request.top_k)
-        items = _items(order, candidates, scores, probabilities)
+        limits = Limits(candidates.groups, request.max_per_group, request.top_k)
+        placed = self.exploration.place(scores, limits, request.user_id, request.request_id)
+        items = _items(placed, candidates, scores, probabilities)
         done = perf_counter()
         timings = {
             "retrieve": found - started,
@@ -131,6 +134,8 @@ class Ranker:
             timings_ms=timings_ms,
             user_vectors=user_vectors,
             inputs=inputs,
+            policy=self.exploration.text,
+            num_candidates=inputs.num_candidates,
         )
 
 
@@ -165,8 +170,10 @@ def check_request(request: RankRequest, now_ms: int) -> None:
         raise RankingRefusedError(BAD_LIMIT, f"top_k {request.top_k} given; wanted at least 1")
 
 
-def _items(
-    order: Sequence[int], candidates: Candidates, scores: Scores, probabilities: Floats
-) -> tuple[RankedItem, ...]:
-    chosen = zip(order, scores[order].tolist(), probabilities[order].tolist(), strict=True)
-    return tuple(RankedItem(candidates.ids[place], score, tuple(row)) for place, score, row in chosen)
+def _items(placed: Placed, candidates: Candidates, scores: Scores, probabilities: Floats) -> tuple[RankedItem, ...]:
+    order = placed.order
+    propensities: Sequence[float | None] = placed.propensities or [None] * len(order)
+    chosen = zip(order, scores[order].tolist(), probabilities[order].tolist(), propensities, strict=True)
+    return tuple(
+        RankedItem(candidates.ids[place], score, tuple(row), propensity) for place, score, row, propensity in chosen
+    )

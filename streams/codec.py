@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from features.actions import MAX_TIME_MS, Vocabulary, pack_action, value_code
 from features.ids import MAX_ID_BYTES, Id, id_bytes, id_key
 from features.user_state import UserState
-from ranking.request import Ranking, RankRequest
+from ranking.request import RankedItem, Ranking, RankRequest
 
 MAX_ACTION_BYTES = 64 * 1024
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
@@ -102,6 +102,17 @@ class FeedItem(Struct, frozen=True):
     item_id: Id
     score: float
     probabilities: dict[str, float]
+    propensity: (
+        Annotated[
+            float,
+            Meta(
+                gt=0,
+                le=1,
+                description="with exploration: the probability of this item at this place, given those before it",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class FeedError(Struct, frozen=True):
@@ -124,6 +135,13 @@ class RankedFeed(Struct, frozen=True):
     user_vector_found: bool | UnsetType = UNSET
     unknown_items: int | UnsetType = UNSET
     timings_ms: dict[str, float] | UnsetType = UNSET
+    policy: (
+        Annotated[str, Meta(description="with exploration: what chose the order, its parameters and seed")] | UnsetType
+    ) = UNSET
+    num_candidates: (
+        Annotated[int, Meta(description="with exploration: items that were ranked, more than items if some were cut")]
+        | UnsetType
+    ) = UNSET
     error: FeedError | UnsetType = UNSET
 
 
@@ -261,6 +279,8 @@ def encode_feed(request: RankRequest, ranking: Ranking, ranked_at_ms: int) -> by
         user_vector_found=ranking.user_vector_found,
         unknown_items=ranking.unknown_items,
         timings_ms=ranking.timings_ms,
+        policy=UNSET if ranking.policy is None else ranking.policy,
+        num_candidates=UNSET if ranking.policy is None else ranking.num_candidates,
     )
     return _encode(feed)
 
@@ -284,10 +304,12 @@ def encode_served(record: Record, request: RankRequest, state: UserState, at_ms:
 
 
 def _feed_items(ranking: Ranking) -> list[FeedItem]:
-    return [
-        FeedItem(item.item_id, item.score, dict(zip(ranking.heads, item.probabilities, strict=True)))
-        for item in ranking.items
-    ]
+    return [_feed_item(item, ranking.heads) for item in ranking.items]
+
+
+def _feed_item(item: RankedItem, heads: tuple[str, ...]) -> FeedItem:
+    propensity = UNSET if item.propensity is None else item.propensity
+    return FeedItem(item.item_id, item.score, dict(zip(heads, item.probabilities, strict=True)), propensity)
 
 
 def encode_error(request_id: Id, user_id: Id, reason: str, message: str, ranked_at_ms: int) -> bytes:

@@ -129,24 +129,33 @@ class Pipeline:
 
     def on_actions(self, records: Sequence[Record]) -> list[Outgoing]:
         """Apply a chunk of user-actions, in order of offset; give the dead letters."""
-        arrived: dict[bytes, Arrived] = {}
         letters: list[Outgoing] = []
+        keys: list[bytes] = []
+        actions: list[bytes] = []
+        offsets: list[int] = []
         decode = self._decoder()
         for record in records:
             try:
-                action = decode(record)
+                actions.append(decode(record))
             except Rejected as exc:
                 letters.append(self._dead_letter(record, exc.reason, str(exc)))
                 continue
-            key: bytes = record.key  # type: ignore[assignment]  # decoding has compared it with the user's id
+            keys.append(record.key)  # type: ignore[arg-type]  # decoding has compared it with the user's id
+            offsets.append(record.offset)
+        self.apply(keys, actions, offsets)
+        return letters
+
+    def apply(self, keys: Sequence[bytes], actions: Sequence[bytes], offsets: Sequence[int]) -> None:
+        """Apply packed actions of the users ``keys``, in ascending order of offset: ``on_actions`` once decoded."""
+        arrived: dict[bytes, Arrived] = {}
+        for key, action, offset in zip(keys, actions, offsets, strict=True):
             user = arrived.get(key)
             if user is None:
-                arrived[key] = ([action], [record.offset])
+                arrived[key] = ([action], [offset])
             else:
                 user[0].append(action)
-                user[1].append(record.offset)
+                user[1].append(offset)
         self._apply(arrived)
-        return letters
 
     def _decoder(self) -> ActionDecoder:
         """Give the decoder of the vocabulary that is served now: a new bundle may bring new names."""
