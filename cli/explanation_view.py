@@ -40,6 +40,8 @@ def _head(explanation: Explanation) -> Panel:
     lines.add_row("sessions", _sessions_line(explanation))
     lines.add_row("user vector", _vector_line(explanation))
     lines.add_row("candidates", _candidates_line(explanation))
+    if explanation.policy is not None:
+        lines.add_row("order", f"left to chance by {explanation.policy}; places below are by score")
     if explanation.identical:
         lines.add_row("computed again", Text("identical to what was served, to the bit", "green"))
     else:
@@ -100,11 +102,22 @@ def _scores(explanation: Explanation) -> Table:
     table.add_column("score", justify="right")
     for term in terms:
         table.add_column(f"{term.head} x {term.weight:g}", justify="right")
+    if explanation.policy is not None:
+        table.add_column("served at", justify="right")
     for item in explanation.items:
         cells = [Text(f"{term.probability:.4f}  ").append(_signed(term.term)) for term in item.terms]
+        if explanation.policy is not None:
+            cells.append(_served(item))
         name = Text(str(item.item_id)) if item.in_item_table else Text(f"{item.item_id} (unknown)")
         table.add_row(f"{item.place}.", name, f"{item.score:.4f}", *cells)
     return table
+
+
+def _served(item: ExplainedItem) -> Text:
+    if item.served_place is None:
+        return Text("-", "dim")
+    chance = "" if item.propensity is None else f"  p {item.propensity:.3f}"
+    return Text(f"{item.served_place}.{chance}")
 
 
 def _table(title: str) -> Table:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from evaluation.comparison import compare, in_words
 from evaluation.explanation import ExplainedItem, Explanation, KnownAction, Sessions, Term, UserVector
@@ -29,6 +30,7 @@ from features.join import known_actions
 from features.sessions import SESSION_GAP_MS, sessions_now
 from features.user_state import UserState
 from ranking.blend import first_places
+from ranking.exploration import NO_EXPLORATION
 from ranking.ranker import Ranker
 from ranking.request import RankedItem, Ranking, RankRequest
 from streams.codec import Record, ServedFeatures, decode_request
@@ -73,7 +75,7 @@ def explain(
     if state.offset != told.state_offset:
         raise ExplainError(_no_state(told, state, theirs))
     try:
-        serving.current = rankers.ranker(told.model_version, told.user_vectors)
+        serving.current = rankers.ranker(told)
     except GoneError as exc:
         raise ExplainError(f"request {told.request_id} can't be ranked again: {exc}") from exc
     differs = _differs(past, request, told)
@@ -100,11 +102,14 @@ def _differs(past: PastPartition, request: Record, told: ServedFeatures) -> str:
 
 
 def _scene(told: ServedFeatures, record: Record, state: UserState, rankers: RankersOfThen, theirs: Theirs) -> Scene:
-    ranker, bundle = rankers.ranker(told.model_version, told.user_vectors), rankers.bundle
+    bundle = rankers.bundle
+    ranker = replace(rankers.ranker(told), exploration=NO_EXPLORATION)  # chance has no reasons to explain
     future = len(state.history) - len(known_actions(state, told.at_ms))
     history = History(state.history.packed[future * ACTION_BYTES :], state.history.limit)
     known = UserState(history, state.tail, state.offset, state.total)
     asked = decode_request(record)
+    if not isinstance(told.policy, UnsetType):  # what it placed, limits of groups by score might leave out
+        asked = replace(asked, groups=None, max_per_group=None)
     request = whole_request(asked, ranker.rank(replace(asked, top_k=None), known, told.at_ms))
     base = ranker.rank(request, known, told.at_ms)
     return Scene(told, known, ranker, request, base, bundle.items, bundle.manifest.vocabulary, theirs)
@@ -122,6 +127,7 @@ def _explanation(scene: Scene, differs: str, wanted: Sequence[Id], watch: Watch)
         user_id=told.user_id,
         at_ms=told.at_ms,
         model_version=told.model_version,
+        policy=None if isinstance(told.policy, UnsetType) else told.policy,
         partition=told.partition,
         request_offset=told.offset,
         state_offset=told.state_offset,
@@ -147,7 +153,7 @@ def _watched(steps: Iterable[Without], count: int, watch: Watch) -> Iterator[Wit
 
 
 def _chosen(scene: Scene, wanted: Sequence[Id]) -> list[tuple[int, RankedItem]]:
-    """Give the items to explain with their places: those named, or the best."""
+    """Give the items to explain with their places: those named, or the first of the feed."""
     ranked = {str(item.item_id): (place, item) for place, item in enumerate(scene.base.items, start=1)}
     for item in wanted:
         if str(item) not in ranked:
@@ -155,14 +161,19 @@ def _chosen(scene: Scene, wanted: Sequence[Id]) -> list[tuple[int, RankedItem]]:
                 f"item {item} has no place in the answer to request {scene.told.request_id}: it was no candidate, or "
                 f"left out of its group; the best ones are {', '.join(list(ranked)[:BEST])}"
             )
-    return [ranked[str(item)] for item in wanted] or list(ranked.values())[:BEST]
+    first = [item.item_id for item in scene.told.items[:BEST] if str(item.item_id) in ranked]
+    return [ranked[str(item)] for item in wanted or first]
 
 
 def _item(scene: Scene, place: int, item: RankedItem, found: tuple[Effect, ...]) -> ExplainedItem:
     rows = zip(scene.base.heads, item.probabilities, scene.ranker.weights, strict=True)
+    fed = {str(one.item_id): (number, one.propensity) for number, one in enumerate(scene.told.items, start=1)}
+    served_place, propensity = fed.get(str(item.item_id), (None, UNSET))
     return ExplainedItem(
         item_id=item.item_id,
         place=place,
+        served_place=served_place,
+        propensity=None if isinstance(propensity, UnsetType) else propensity,
         score=item.score,
         in_item_table=_known(scene, [item.item_id])[0],
         terms=tuple(Term(head, probability, weight, weight * probability) for head, probability, weight in rows),

@@ -69,7 +69,9 @@ class ExplainedItem:
     """Why one item stood where it stood."""
 
     item_id: Id
-    place: int
+    place: int  # as in the feed; by score alone if a policy left the order to chance
+    served_place: int | None  # None: beyond the feed's end
+    propensity: float | None  # with exploration: of this item at its served place
     score: float
     in_item_table: bool
     terms: tuple[Term, ...]
@@ -84,6 +86,7 @@ class Explanation:
     user_id: Id
     at_ms: int
     model_version: str
+    policy: str | None  # with exploration: what had a hand in the order besides the scores
     partition: int
     request_offset: int
     state_offset: int

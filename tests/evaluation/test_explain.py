@@ -13,6 +13,7 @@ from evaluation.past import PastPartition
 from features.join import NoVectors
 from features.sessions import SESSION_GAP_MS
 from features.user_state import UserState
+from ranking.exploration import Exploration, PlackettLuce
 from ranking.ranker import Ranker
 from ranking.request import Ranking
 from streams.codec import ActionEvent, ServedFeatures, decode_request
@@ -87,7 +88,7 @@ def test_the_terms_of_the_utility_add_up_to_the_score(day):
 def test_the_effect_of_an_action_is_what_the_score_lacks_had_it_never_been(day):
     request_id = an_early_request(day)
     told, _ = answers(day)[request_id]
-    ranker = day.rankers().ranker(told.model_version, told.user_vectors)
+    ranker = day.rankers().ranker(told)
     explanation = explained(day, request_id)
     base = places(ranked_anew(day, ranker, request_id))
     assert explanation.history
@@ -104,7 +105,7 @@ def test_the_effect_of_all_actions_and_of_the_user_vector_are_told_first(day):
         request_id for request_id, (told, _) in answers(day).items() if told.user_id in USERS[:4] and told.state_actions
     )
     told, request = answers(day)[request_id]
-    ranker = day.rankers().ranker(told.model_version, told.user_vectors)
+    ranker = day.rankers().ranker(told)
     item = explained(day, request_id).items[0]
     assert [effect.of for effect in item.effects[:2]] == [NO_ACTIONS, NO_USER_VECTOR]
     blind = replace(ranker, batch=replace(ranker.batch, users=NoVectors(ranker.batch.users.dim)))
@@ -209,3 +210,15 @@ def test_candidates_that_nobody_knows_are_named(day, explanations):
     for request_id, (_, request) in answers(day).items():
         given = msgspec.json.decode(request.value).get("candidates", [])
         assert list(explanations[request_id].unknown_items) == [item for item in dict.fromkeys(given) if item > 200]
+
+
+def test_what_chance_did_is_told_apart_from_the_score(tmp_path):
+    explored = a_day(tmp_path, actions=200, exploration=Exploration(PlackettLuce(1.0), seed=5))
+    places_told = [
+        (item.place, item.served_place)
+        for request_id, (told, _) in answers(explored).items()
+        for item in explained(explored, request_id).items
+        if told.policy == "plackett-luce temperature=1.0 seed=5" and 0 < item.propensity <= 1
+    ]
+    assert [served for _, served in places_told] == [1, 2, 3] * (len(places_told) // 3)
+    assert any(place != served for place, served in places_told)
