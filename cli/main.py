@@ -23,6 +23,7 @@ COMMANDS = {
     "replay": "Replay a recorded log, and measure what its feeds would have been worth.",
     "verify": "Compute again what was served, from the log, and compare to the bit.",
     "off-policy": "Estimate what another policy would have earned, from feeds served with exploration.",
+    "explain": "Show why an item stood where it stood.",
     "train": "Train the models on a log of actions.",
     "export": "Make the bundle that workers serve.",
     "embed": "Refresh the batch vectors of users.",
