@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from streams.settings import SettingsError
+from streams.declared import SettingsError
 
 COMMANDS = {
     "demo": "Show the whole path on real data, on this machine, in a few minutes.",

@@ -24,6 +24,9 @@ def weights_tag(model: nn.Module) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
+# Also within a training in mixed precision: what serving sees is exact.
+in_full_precision = torch.autocast("cpu", enabled=False)
+
 Asked = tuple[Floats, Floats, Floats]  # state (H,), closed sessions (k, I), items of the open one (t, I)
 
 
@@ -51,6 +54,7 @@ class TorchSessions:
         return self._remember(_key(b"encode", state, opened), lambda: self._encoded(state, opened))
 
     @torch.no_grad()
+    @in_full_precision
     def prepare(self, asked: Sequence[Asked]) -> None:
         """Compute what ``encode`` will be asked for, many at a time: one by one it is mostly torch's overhead.
 
@@ -93,11 +97,13 @@ class TorchSessions:
         return result
 
     @torch.no_grad()
+    @in_full_precision
     def _folded(self, state: Floats, mean: Floats) -> Floats:
         folded: Floats = self.hiertcn.fold(_tensor(state)[None], _tensor(mean)[None])[0].numpy()
         return folded
 
     @torch.no_grad()
+    @in_full_precision
     def _encoded(self, state: Floats, opened: Floats) -> Floats:
         started = np.concatenate([np.zeros((1, opened.shape[1]), np.float32), opened])
         vector: Floats = self.hiertcn.encode(_tensor(state)[None], _tensor(started)).numpy()
