@@ -29,7 +29,9 @@ def _made_from(feed: RankedFeed) -> str:
     vector = "found" if feed.user_vector_found is True else "not found"
     return (
         f"model {feed.model_version}; {feed.actions_used} actions used, newest {age_text(feed)} old; "
-        f"user vector {vector}; {feed.unknown_items} unknown items" + (f"; {spent}" if spent else "")
+        f"user vector {vector}; {feed.unknown_items} unknown items"
+        + (f"; {spent}" if spent else "")
+        + (f"; order by {feed.policy}" if isinstance(feed.policy, str) else "")
     )
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "watch": "Show ranked feeds as they come.",
     "topics": "Create the topics, or say what is wrong with them.",
     "dead-letters": "List rejected records, and send them again.",
+    "verify": "Compute again what was served, from the log, and compare to the bit.",
     "train": "Train the models on a log of actions.",
     "export": "Make the bundle that workers serve.",
     "embed": "Refresh the batch vectors of users.",

@@ -1,6 +1,7 @@
 """The flags of commands, made from the fields of ``streams.settings.Settings``."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import Field
 from functools import wraps
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
+from cli.errors import Refusal
 from streams.settings import Section, about, flag, in_sections, kind_of, read_settings
+from streams.time_order import EVERYTHING, OffsetRange
 
 METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
 CONNECTED = (Section.CONNECTION, Section.SECURITY)
@@ -16,9 +19,10 @@ CONNECTED = (Section.CONNECTION, Section.SECURITY)
 R = TypeVar("R")
 
 
-def settings_options(*sections: Section) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Give a command the flags of these sections and hand it the ``settings`` read from all places."""
+def settings_options(*sections: Section, also: Sequence[str] = ()) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Give a command the flags of these sections, and of single settings by name, and hand it the ``settings``."""
     offered = [known for known in in_sections(sections) if not about(known).secret]
+    offered += [known for known in in_sections(Section) if known.name in also]
 
     def decorate(command: Callable[..., R]) -> Callable[..., R]:
         @wraps(command)
@@ -34,6 +38,24 @@ def settings_options(*sections: Section) -> Callable[[Callable[..., R]], Callabl
         )(decorated)
 
     return decorate
+
+
+def pairs(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    """Read ``field=value`` options."""
+    for pair in given:
+        if "=" not in pair:
+            raise Refusal(f"--{option.name} {pair} has no =; write --{option.name} field=something")
+    return dict(pair.split("=", 1) for pair in given)
+
+
+def offset_range(ctx: click.Context, option: click.Parameter, given: str | None) -> OffsetRange:
+    """Read ``FIRST:END``, either of which may be left out."""
+    if given is None:
+        return EVERYTHING
+    parts = re.fullmatch(r"(\d*):(\d*)", given)
+    if parts is None:
+        raise Refusal(f"--{option.name} is {given!r}; wanted FIRST:END, as in 1000:2000, :500 or 1000:")
+    return OffsetRange(int(parts[1] or 0), int(parts[2]) if parts[2] else None)
 
 
 def _option(known: "Field[Any]") -> Callable[[Callable[..., R]], Callable[..., R]]:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from cli.options import default_text
-from streams.codec import ActionEvent, DeadLetter, RankedFeed, RankingRequest
+from streams.codec import ActionEvent, DeadLetter, RankedFeed, RankingRequest, ServedFeatures
 from streams.settings import CONFIG_VARIABLE, Section, Settings, about, flag, in_sections, kind_of, limits, variable
 
 HERE = Path(__file__).parent
@@ -23,6 +23,7 @@ SCHEMAS: Mapping[str, type] = {
     "ranking-requests": RankingRequest,
     "ranked-feeds": RankedFeed,
     "dead-letters": DeadLetter,
+    "served-features": ServedFeatures,
 }
 KINDS = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
 

@@ -47,15 +47,18 @@ class EmbeddingTable:
         self._search = KeySearch(self.keys)
 
     @classmethod
-    def open(cls, root: Path) -> Self:
-        """Map the current version. Raises ``BrokenTableError``; ``verify`` checks what this has no time for."""
-        version = current_version(root)
+    def open(cls, root: Path, named: str | None = None) -> Self:
+        """Map the version of that name, or else the current one.
+
+        Raises ``BrokenTableError``; ``verify`` checks what this has no time for.
+        """
+        version = current_version(root) if named is None else named
         try:
             header = read_header(root / version)
             columns = {name: map_column(root / version / name, DTYPES[name]) for name in header.checksums}
             return cls(version, header, columns)
         except (BrokenTableError, OSError, KeyError, ValueError) as exc:
-            if current_version(root) != version:  # pruned between two steps: a newer one is there
+            if named is None and current_version(root) != version:  # pruned between two steps: a newer one is there
                 return cls.open(root)
             if isinstance(exc, BrokenTableError):
                 raise

@@ -22,6 +22,7 @@ from models.pinnerformer import ActionSequences, PinnerFormer, PinnerFormerConfi
 from models.sampling import (
     CountSketch,
     DenseLabels,
+    DrawLabels,
     Windows,
     dense_labels,
     log_pool_rate,
@@ -32,19 +33,19 @@ from models.time_features import DAY_MS, time_features
 from models.timelines import Catalogue, Ints, Timelines, timelines_of
 from models.train import FitConfig, FitHistory, fit
 
-SKETCH_WIDTH = 1 << 20  # beyond as many items counts may collide, and four rows of counters keep them apart
-
 
 @dataclass(frozen=True)
 class PinnerFormerTraining:
     """How batches are drawn; the paper's figures behind each."""
 
     users: int = 64  # of a batch; 128 a GPU
+    labels: DrawLabels = dense_labels  # the objective
     positions: int = 16  # asked for in each window; 32
     horizon_ms: int = 28 * DAY_MS  # K: how far a label may lie ahead
     in_batch: int = 512  # most of the batch's positives that serve as negatives; 5,000
     uniform: int = 512  # random negatives; 8,192
     log_q: bool = True  # without it in-batch negatives push popular items away: .071 instead of .167 recall
+    sketch_width: int = 1 << 20  # of the counts behind log Q: exact up to as many items, four rows of counters beyond
     temperature: float = 0.1  # to start from; learned
     least_temperature: float = 0.01  # below it training diverges
     held_out_users: float = 0.1  # validated on, never trained on, as the paper's split by user
@@ -83,8 +84,9 @@ class PinnerFormerTask:
     @cached_property
     def label_counts(self) -> CountSketch:
         """Count how often each item is a positive of the users trained on."""
-        exact = len(self.catalogue) <= SKETCH_WIDTH
-        sketch = CountSketch(len(self.catalogue) if exact else SKETCH_WIDTH, 1 if exact else 4)
+        width = self.training.sketch_width
+        exact = len(self.catalogue) <= width
+        sketch = CountSketch(len(self.catalogue) if exact else width, 1 if exact else 4)
         mine = np.isin(self.timelines.users[self.positives], self.users)
         sketch.add(self.timelines.item_rows[self.positives[mine]])
         return sketch
@@ -94,7 +96,9 @@ class PinnerFormerTask:
         training = self.training
         users = chance.choice(self.users, min(training.users, len(self.users)), replace=False)
         windows = random_windows(self.timelines, users, self.learner.model.config.num_actions, chance)
-        labels = dense_labels(self.timelines, self.positives, windows, training.positions, training.horizon_ms, chance)
+        labels = training.labels(
+            self.timelines, self.positives, windows, training.positions, training.horizon_ms, chance
+        )
         pool = np.concatenate(
             [
                 chance.permutation(labels.items)[: training.in_batch],

@@ -75,6 +75,12 @@ class Settings:
     create_topics: bool = setting(
         True, Section.TOPICS, "Create missing topics at the start; otherwise stop and name them."
     )
+    served_features: bool = setting(
+        False,
+        Section.TOPICS,
+        "Write beside each feed what it was made from to the topic served-features, for `rankstream verify` and "
+        "`rankstream explain`.",
+    )
     app_id: str = setting("rankstream", Section.GROUP, "Consumer group; all workers of one system share it.")
     group_instance_id: str | None = setting(
         None,
@@ -129,6 +135,35 @@ class Settings:
         None,
         Section.RANKING,
         "Folder of the batch user vectors that `rankstream embed` publishes; without it every user's is zero.",
+    )
+    exploration: str = setting(
+        "off",
+        Section.RANKING,
+        "What chooses the order besides the scores: plackett-luce places items by chance, better ones more often; "
+        "epsilon-greedy places any item now and then. Feeds then say how likely each place was, which "
+        "`rankstream off-policy` needs.",
+        choices=("off", "plackett-luce", "epsilon-greedy"),
+    )
+    exploration_temperature: float = setting(
+        0.1,
+        Section.RANKING,
+        "Of plackett-luce: an item whose score is better by this much is placed first e (2.7) times as often. In "
+        "units of the score.",
+        least=1e-4,
+        most=1e4,
+    )
+    exploration_epsilon: float = setting(
+        0.1,
+        Section.RANKING,
+        "Of epsilon-greedy: the share of places that go to any item.",
+        least=1e-4,
+        most=1,
+    )
+    exploration_seed: int = setting(
+        0,
+        Section.RANKING,
+        "Chance is drawn from this, the user and the request: the same request gets the same feed, live and in replay.",
+        least=0,
     )
     scoring_threads: int = setting(
         1, Section.RANKING, "Threads that score requests, beside the one that takes actions in.", least=1, most=256

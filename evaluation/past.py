@@ -1,0 +1,100 @@
+"""The past as it was: users' states from the log by the pipeline that served them, rankers with the tables of then.
+
+::
+
+    user-actions, in order  ->  PastPartition.take  ->  the users' states at any offset
+    model and table version ->  RankersOfThen.ranker ->  the ranker that answered
+
+Time does not pass here: a state is asked for by the offset of its last action, a ranker by the versions it had.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from features.actions import Vocabulary
+from features.embeddings import EmbeddingTable
+from features.join import NoVectors, VectorTable
+from features.stores.cache import UserCache
+from features.stores.memory import MemoryStore
+from features.table_files import BrokenTableError
+from features.user_state import UserState
+from ranking.bundle import Bundle
+from ranking.ranker import Ranker
+from ranking.serving import ranker_of
+from streams.codec import Record
+from streams.pipeline import Pipeline
+
+CHUNK = 1_000  # actions handed to the pipeline at once; how a log is cut never shows
+
+
+class GoneError(Exception):
+    """Something of the past is not there any more; the message says what, to be counted by."""
+
+
+@dataclass
+class ServingOfThen:
+    """What a pipeline needs of ``ranking.serving.Serving``, with a ranker that is set by hand."""
+
+    vocabulary: Vocabulary
+    current: Ranker
+
+
+class RankersOfThen:
+    """Rankers of one bundle by the version of the user vectors that they looked up."""
+
+    def __init__(self, bundle: Bundle, user_vectors: Path | None = None) -> None:
+        self.bundle = bundle
+        self.user_vectors = user_vectors
+        self._rankers: dict[str | None, Ranker] = {}
+
+    def serving(self) -> ServingOfThen:
+        """Give a serving without user vectors to start with: states do not depend on them."""
+        return ServingOfThen(self.bundle.manifest.vocabulary, self.ranker(self.bundle.manifest.model_version, None))
+
+    def ranker(self, model_version: str, user_vectors: str | None) -> Ranker:
+        """Give the ranker of these versions. Raises ``GoneError``."""
+        ours = self.bundle.manifest.model_version
+        if model_version != ours:
+            raise GoneError(f"served by model {model_version}, but the bundle holds {ours}")
+        if user_vectors not in self._rankers:
+            self._rankers[user_vectors] = ranker_of(self.bundle, self._table(user_vectors))
+        return self._rankers[user_vectors]
+
+    def _table(self, version: str | None) -> VectorTable:
+        if version is None:
+            return NoVectors(self.bundle.manifest.sizes.user_dim)
+        if self.user_vectors is None:
+            raise GoneError(f"served with user vectors {version}; name their folder with --user-vectors")
+        try:
+            return EmbeddingTable.open(self.user_vectors, version)
+        except BrokenTableError as exc:
+            raise GoneError(f"version {version} of the user vectors is not in {self.user_vectors} any more") from exc
+
+
+class PastPartition:
+    """The users of one partition, as of one offset after the other; others than those of ``keys`` are passed over."""
+
+    def __init__(self, serving: ServingOfThen, keys: Collection[bytes], history_limit: int) -> None:
+        users = UserCache(MemoryStore(), history_limit)
+        self.serving = serving
+        self.pipeline = Pipeline(users, serving, clock=lambda: 0, log_served=True)  # no deadline has passed at 0
+        self._keys = keys
+        self._waiting: list[Record] = []
+
+    def take(self, record: Record) -> None:
+        """Take the next record of user-actions."""
+        if record.key in self._keys:
+            self._waiting.append(record)
+            if len(self._waiting) >= CHUNK:
+                self._apply()
+
+    def state(self, key: bytes) -> UserState:
+        """Give a user's state after all records taken so far."""
+        self._apply()
+        return self.pipeline.users.get(key)
+
+    def _apply(self) -> None:
+        if self._waiting:
+            self.pipeline.on_actions(self._waiting)
+            self._waiting = []

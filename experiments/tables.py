@@ -1,0 +1,36 @@
+"""`python -m experiments.tables`: from the runs' results to the tables of docs/models.md.
+
+Each experiment brings a module with a function that gives its tables by name; those without any result are left as
+they stand.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import click
+
+from experiments.markdown import NoMarkersError, write_tables
+from experiments.runs import RESULTS, Runs
+
+Tables = Callable[[Runs], Mapping[str, str]]  # the results -> Markdown by the name of its markers
+
+BUILDERS: tuple[Tables, ...] = ()  # one an experiment
+
+PAGE = Path(__file__).parent.parent / "docs" / "models.md"
+
+
+@click.command()
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Folder of the runs' results.")
+@click.option("--page", type=click.Path(path_type=Path), default=PAGE, help="Page that the tables stand in.")
+def main(results: Path, page: Path) -> None:
+    """Write the tables of all experiments into PAGE, from results alone: nothing is trained."""
+    tables = {name: text for build in BUILDERS for name, text in build(Runs(results)).items()}
+    try:
+        write_tables(page, tables)
+    except NoMarkersError as exc:
+        raise click.ClickException(str(exc)) from exc
+    click.echo(f"{page}: {len(tables)} tables ({', '.join(tables) or 'no results yet'})")
+
+
+if __name__ == "__main__":
+    main()

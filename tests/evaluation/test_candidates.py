@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from evaluation.candidates import Catalogue, as_shown, sampled, whole
+from evaluation.points import Draft, Exposure, Point
+from features.embeddings import EmbeddingTable, publish
+from features.ids import id_key
+from features.user_state import UserState
+from tests.builders import a_state, an_action
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory):
+    root = tmp_path_factory.mktemp("items")
+    publish(root, [*range(1, 40), "forty"], np.ones((40, 2)), space="s", as_of_ms=0)
+    return Catalogue([EmbeddingTable.open(root)])
+
+
+def a_point(target, state=None, candidates=None, done=(1,)):
+    exposure = Exposure(0, b"u", "u", target, id_key(target), 10**12, 1)
+    return Point(Draft(exposure, [state or UserState()]), candidates, done, target)
+
+
+def test_the_whole_catalogue_is_chosen_from_and_the_target_is_marked(catalogue):
+    choice = whole(catalogue, without_met=False)(a_point("forty"))
+    assert (len(choice.ids), choice.target_known) == (40, True)
+    assert [item for item, done in zip(choice.ids, choice.done, strict=True) if done] == ["forty"]
+
+
+def test_a_target_that_nobody_knows_stands_last_and_is_told(catalogue):
+    choice = whole(catalogue, without_met=False)(a_point(999))
+    assert (choice.ids[-1], len(choice.ids), choice.target_known) == (999, 41, False)
+
+
+def test_what_the_user_met_can_be_left_out_but_not_the_target(catalogue):
+    met = a_state(an_action(3), an_action(4, at=1))
+    assert not {3} & set(whole(catalogue, without_met=True)(a_point(4, met)).ids)
+    assert 4 in whole(catalogue, without_met=True)(a_point(4, met)).ids
+
+
+def test_a_sample_holds_the_target_once_and_its_places_are_those_in_all(catalogue):
+    choose = sampled(catalogue, 10, seed=1)
+    for target in range(1, 40):
+        choice = choose(a_point(target))
+        assert list(choice.ids).count(target) == 1
+        assert sum(choice.done) == 1
+        assert choice.places_in_all(np.array([1, len(choice.ids)])).tolist() == [1, 40]
+
+
+def test_estimated_places_are_right_on_average(catalogue):
+    choose, scores = sampled(catalogue, 10, seed=2), {item: -number for number, item in enumerate(catalogue.ids)}
+    found = []
+    for _ in range(600):
+        choice = choose(a_point(20))
+        place = 1 + sum(scores[item] > scores[20] for item in choice.ids)
+        found.append(int(choice.places_in_all(np.array([place]))[0]))
+    truth = 1 + sum(score > scores[20] for score in scores.values())
+    assert np.mean(found) == pytest.approx(truth, rel=0.1)
+
+
+def test_what_was_shown_is_taken_as_it_was(catalogue):
+    choice = as_shown(a_point(7, candidates=[7, 8], done=[1, 0]))
+    assert (list(choice.ids), list(choice.done)) == ([7, 8], [1, 0])
+    assert choice.places_in_all(np.array([2])).tolist() == [2]
