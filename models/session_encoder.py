@@ -6,6 +6,7 @@ the encoder remembers what it was asked; ``prepare`` computes many answers at on
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,8 +25,14 @@ def weights_tag(model: nn.Module) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
-# Also within a training in mixed precision: what serving sees is exact.
-in_full_precision = torch.autocast("cpu", enabled=False)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def in_full_precision(function: F) -> F:
+    """Let a function compute as serving does, also within a training in mixed precision."""
+    exact: F = torch.autocast("cpu", enabled=False)(function)
+    return exact
+
 
 Asked = tuple[Floats, Floats, Floats]  # state (H,), closed sessions (k, I), items of the open one (t, I)
 

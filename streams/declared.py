@@ -1,7 +1,7 @@
 """What a setting is, and how values are found for it: a flag, the environment, a file, its default, in this order.
 
-Settings are the fields of a frozen dataclass, declared with ``setting``; ``streams/settings.py`` has those of workers and
-tools, ``cli/train_settings.py`` those of training. Options of commands and documentation are made from them.
+Settings are the fields of a frozen dataclass, declared with ``setting``; ``streams/settings.py`` has those of workers
+and tools, ``cli/train_settings.py`` those of training. Options of commands and documentation are made from them.
 """
 
 import os
