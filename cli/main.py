@@ -23,6 +23,7 @@ COMMANDS = {
     "verify": "Compute again what was served, from the log, and compare to the bit.",
     "train": "Train the models on a log of actions.",
     "export": "Make the bundle that workers serve.",
+    "evaluate": "Measure trained models on the part of a log that they never saw.",
     "embed": "Refresh the batch vectors of users.",
     "bundle": "Check a model bundle and show what is in it.",
     "settings": "Show every setting and where its value comes from.",
