@@ -33,6 +33,8 @@ class EncoderRecipe:
     positives: tuple[str, ...]  # actions that users come for: PinnerFormer's labels
     negatives: tuple[str, ...] = ()  # actions that push away: no label, no nearness
     exclude_seen: bool = True  # measuring: False where users come back to the same items, as in music
+    most_scored: int = 10_000  # items; of larger catalogues HierTCN's loss draws ``drawn`` for each next item
+    drawn: int = 200
     items: ItemVectorConfig = field(default_factory=ItemVectorConfig)
     user_dim: int = 64
     user_hidden: int = 64
@@ -107,7 +109,7 @@ def train_encoders(
         past,
         catalogue,
         session_config,
-        replace(recipe.hiertcn, exclude_seen=recipe.exclude_seen),
+        replace(recipe.hiertcn, exclude_seen=recipe.exclude_seen, negatives=negatives_of(recipe, catalogue)),
         without=recipe.negatives,
         checkpoints=folder / "checkpoints" / "hiertcn",
         seconds=deadline - time.monotonic(),
@@ -121,6 +123,12 @@ def train_encoders(
     return TrainedEncoders(
         catalogue, features, names, user_model.cpu(), session_model.cpu(), user_history, session_history
     )
+
+
+def negatives_of(recipe: EncoderRecipe, catalogue: Catalogue) -> int | None:
+    """Give how many items HierTCN's loss draws for each next item; None for all there are."""
+    small = len(catalogue) <= recipe.most_scored
+    return recipe.hiertcn.negatives if small or recipe.hiertcn.negatives else recipe.drawn
 
 
 def finished(name: str, history: FitHistory, config: FitConfig) -> None:
