@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from streams.settings import SettingsError
+from streams.declared import SettingsError
 
 COMMANDS = {
     "demo": "Show the whole path on real data, on this machine, in a few minutes.",
@@ -26,6 +26,7 @@ COMMANDS = {
     "explain": "Show why an item stood where it stood.",
     "train": "Train the models on a log of actions.",
     "export": "Make the bundle that workers serve.",
+    "evaluate": "Measure trained models on the part of a log that they never saw.",
     "embed": "Refresh the batch vectors of users.",
     "bundle": "Check a model bundle and show what is in it.",
     "settings": "Show every setting and where its value comes from.",
