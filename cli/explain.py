@@ -53,7 +53,7 @@ def command(
 
     \b
     Reads: served-features, ranking-requests, user-actions (from Kafka, or --from a folder of dumps);
-           --bundle and --user-vectors as they were served. Workers log it where --served-features is on.
+           --bundle, --user-vectors and --history-limit as the workers had them
 
     \b
     Examples:

@@ -56,7 +56,7 @@ def command(
 
     \b
     Reads:  served-features, ranking-requests, user-actions (from Kafka, or --from a folder of dumps);
-            --bundle and --user-vectors as they were served
+            --bundle, --user-vectors and --history-limit as the workers had them
     Ends:   0 no difference; 1 differences, each named; 2 nothing could be verified, and why
 
     A difference names what differs. "state": the log has other actions than the worker had. "features": the same

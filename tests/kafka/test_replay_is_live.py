@@ -51,6 +51,7 @@ def ran(bench: Bench, command: str, *flags: object) -> tuple[int, dict[str, Any]
     settings = bench.settings
     models = ["--bundle", settings.bundle, "--user-vectors", settings.user_vectors]
     result = rankstream(command, *models, "--history-limit", settings.history_limit, "--json", *flags)
+    assert result.stdout, (result.stderr, result.exception)
     return result.exit_code, json.loads(result.stdout)
 
 
