@@ -5,9 +5,13 @@ import json
 import msgspec
 import pytest
 
-from ranking.exploration import Greedy
+from evaluation.ranked_again import RETRIEVED
+from ranking.exploration import Exploration, Greedy, PlackettLuce
+from ranking.serving import Serving
+from tests.builders_bundle import a_bundle, a_user_table
 from tests.builders_cli import NOBODY, rankstream, refusal
 from tests.builders_exploration import explored
+from tests.builders_served import a_day
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +112,50 @@ def test_what_can_be_judged_is_judged_and_the_rest_is_counted(served, tmp_path):
 def test_what_makes_no_sense_is_said_in_one_sentence(served, more, words):
     _, feeds, actions = served
     assert words in refusal(off_policy(feeds, actions, *more))
+
+
+@pytest.fixture(scope="module")
+def dumped(tmp_path_factory):
+    """What a system with exploration and --served-features left in its topics, and its bundle."""
+    folder = tmp_path_factory.mktemp("dumped")
+    serving = Serving.open(a_bundle(folder / "bundle"), exploration=Exploration(PlackettLuce(2.0)))
+    return a_day(folder, actions=900, requests_every=4, serving=serving).dump(folder / "topics"), folder / "bundle"
+
+
+def test_another_model_is_judged_from_the_topics(dumped, tmp_path):
+    topics, bundle = dumped
+    new = a_bundle(tmp_path / "new", model_version="tiny-2", seed=1)
+    counted = ("--reward", "save", "--within", "1d", "--history-limit", 20)
+    for given, said in ((bundle, "model tiny-1, greedy by the scores"), (new, "model tiny-2, greedy by the scores")):
+        report = json.loads(rankstream("off-policy", "--from", topics, "--bundle", given, *counted, "--json").stdout)
+        assert report["target"] == said
+        assert report["feeds"] > 100
+        assert set(report["skipped"]) == {RETRIEVED}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--bundle", "nowhere"), "there is no bundle folder nowhere"),
+        (("--allow-leak",), "are about a --bundle; name it"),
+        (("--user-vectors", "vectors"), "are about a --bundle; name it"),
+        (("--from", "nowhere"), "there is no folder nowhere"),
+    ],
+)
+def test_what_a_bundle_needs_is_said(more, words):
+    assert words in refusal(rankstream("off-policy", "--reward", "save", *more))
+
+
+def test_feeds_and_a_bundle_do_not_go_together(dumped, served):
+    assert "leave it out" in refusal(off_policy(served[1], None, "--bundle", dumped[1], "--reward", "save"))
+
+
+def test_vectors_of_another_space_are_refused(dumped, tmp_path):
+    topics, bundle = dumped
+    users = a_user_table(tmp_path / "users", ["u1"], space="other")
+    given = ("--from", topics, "--bundle", bundle, "--user-vectors", users)
+    words = refusal(rankstream("off-policy", *given, "--reward", "save"))
+    assert "are of the space 'other', the bundle wants 'tiny-users'" in words
 
 
 def test_files_that_are_not_there(served, tmp_path):
