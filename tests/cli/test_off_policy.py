@@ -10,16 +10,15 @@ from ranking.exploration import Exploration, Greedy, PlackettLuce
 from ranking.serving import Serving
 from tests.builders_bundle import a_bundle, a_user_table
 from tests.builders_cli import NOBODY, rankstream, refusal
-from tests.builders_exploration import explored
+from tests.builders_exploration import the_explored
 from tests.builders_served import a_day
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """A system that explored, its feeds and its actions in files."""
-    folder = tmp_path_factory.mktemp("served")
-    world = explored(folder, requests=12)
-    return world, *world.write(folder)
+    world = the_explored()
+    return world, *world.write(tmp_path_factory.mktemp("served"))
 
 
 def off_policy(feeds, actions, *more):
@@ -32,14 +31,14 @@ def test_the_numbers_are_near_to_the_truth(served):
     report = json.loads(off_policy(feeds, actions, "--reward", "save", "--json").stdout)
     value = report["judgements"][0]["lines"]["dr"]["value"]
     assert value["low"] < world.worth(Greedy(), 1) < value["high"]
-    assert (report["feeds"], report["users"], report["skipped"]) == (600, 50, {})
+    assert (report["feeds"], report["users"], report["skipped"]) == (900, 50, {})
     assert report["verdict"].startswith("the target would earn more")
 
 
 def test_people_see_values_intervals_and_how_far_to_trust_them(served):
     _, feeds, actions = served
     shown = off_policy(feeds, actions, "--reward", "save", "--places", 2, "--policy", "plackett-luce").stdout
-    for words in ("target by snips", "as served", "effective sample size by place", "600 feeds of 50 users",
+    for words in ("target by snips", "as served", "effective sample size by place", "900 feeds of 50 users",
                   "target: plackett-luce temperature=0.1 by the scores as served"):  # fmt: skip
         assert words in shown
 
@@ -75,7 +74,7 @@ def test_feeds_without_exploration_are_refused_with_the_remedy(served, tmp_path)
     path = tmp_path / "plain.jsonl"
     path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
     words = refusal(off_policy(path, actions))
-    assert words.startswith("none of the 600 feeds can be judged, 600 for being served without exploration")
+    assert words.startswith("none of the 900 feeds can be judged, 900 for being served without exploration")
     assert words.endswith("start workers with --exploration plackett-luce")
 
 
