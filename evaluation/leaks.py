@@ -13,6 +13,7 @@ from bisect import bisect_right
 from datetime import UTC, datetime
 from pathlib import Path
 
+from evaluation.moments import moment_text
 from features.embeddings import EmbeddingTable
 from features.manifest import Manifest
 from features.table_files import BrokenTableError, versions
@@ -31,8 +32,8 @@ def check_bundle(manifest: Manifest, from_ms: int, allow: bool = False) -> list[
     if until_ms <= from_ms:  # training sees what happened before it
         return []
     return _leak(
-        f"the model {manifest.model_version} was trained on events until {utc(until_ms)}, but the replay ranks from "
-        f"{utc(from_ms)} on: it would be asked about what it has seen",
+        f"the model {manifest.model_version} was trained on events until {moment_text(until_ms)}, but the replay ranks "
+        f"from {moment_text(from_ms)} on: it would be asked about what it has seen",
         f"replay what came after with --from {_iso(until_ms)}, or train on events until {_iso(from_ms)}",
         allow,
     )
@@ -46,8 +47,8 @@ def check_table(table: EmbeddingTable, at_ms: int, allow: bool = False, name: st
     if table.as_of_ms <= at_ms:
         return []
     return _leak(
-        f"the vectors of {name} (version {table.version}) hold events until {utc(table.as_of_ms)}, but rank from "
-        f"{utc(at_ms)} on",
+        f"the vectors of {name} (version {table.version}) hold events until {moment_text(table.as_of_ms)}, but rank "
+        f"from {moment_text(at_ms)} on",
         f"rank after that with --from {_iso(table.as_of_ms)}, or make vectors as of {_iso(at_ms)}",
         allow,
     )
@@ -57,11 +58,6 @@ def _leak(leak: str, remedy: str, allow: bool) -> list[str]:
     if not allow:
         raise LeakError(f"{leak}; {remedy}, or say --allow-leak, which marks all that comes out")
     return [f"LEAK: {leak}"]
-
-
-def utc(at_ms: int) -> str:
-    """Write a moment for people."""
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _iso(at_ms: int) -> str:
