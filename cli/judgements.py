@@ -5,6 +5,7 @@ from math import isfinite
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from evaluation.counterfactual import Estimate
 from evaluation.moments import moment_text
@@ -20,7 +21,7 @@ def show(report: Report) -> None:
     for reason, count in report.skipped.items():
         console.print(f"{count:,} feeds were left out: {reason}", style="yellow", highlight=False)
     for warning in report.warnings:
-        console.print(f"[yellow]take care:[/] {warning}", highlight=False)
+        console.print(Text.assemble(("take care: ", "yellow"), warning))
     served = ", ".join(f"{policy} ({count:,})" for policy, count in report.served_by.items())
     console.print(
         f"{report.feeds:,} feeds of {report.users:,} users, {moment_text(report.from_ms)} to "
@@ -28,8 +29,8 @@ def show(report: Report) -> None:
         style="dim",
         highlight=False,
     )
-    console.print(f"target: {report.target}", highlight=False)
-    console.print(f"[bold]{report.verdict}[/]", highlight=False)
+    console.print(Text(f"target: {report.target}"))
+    console.print(Text(report.verdict, "bold"))
 
 
 def _table(judgement: Judgement) -> Table:

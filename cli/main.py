@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from streams.settings import SettingsError
+from streams.declared import SettingsError
 
 COMMANDS = {
     "demo": "Show the whole path on real data, on this machine, in a few minutes.",
@@ -23,8 +23,10 @@ COMMANDS = {
     "replay": "Replay a recorded log, and measure what its feeds would have been worth.",
     "verify": "Compute again what was served, from the log, and compare to the bit.",
     "off-policy": "Estimate what another policy would have earned, from feeds served with exploration.",
+    "explain": "Show why an item stood where it stood.",
     "train": "Train the models on a log of actions.",
     "export": "Make the bundle that workers serve.",
+    "evaluate": "Measure trained models on the part of a log that they never saw.",
     "embed": "Refresh the batch vectors of users.",
     "bundle": "Check a model bundle and show what is in it.",
     "settings": "Show every setting and where its value comes from.",

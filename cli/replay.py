@@ -92,11 +92,11 @@ def command(
     settings: Settings,
     **asked: Any,
 ) -> None:
-    """Replay a recorded LOG through the code that serves, and measure what its feeds would have been worth.
+    """Replay a recorded log, and measure what its feeds would have been worth.
 
-    The log's actions arrive one after the other, as a worker would get them, and rankings are asked for on the way. No
-    broker is needed. A ranker sees at each moment what it would have seen live, and a model that was trained on
-    later events is refused.
+    The log's actions go one after the other through the code that serves, as a worker would get them, and rankings are
+    asked for on the way. No broker is needed. A ranker sees at each moment what it would have seen live, and a model
+    that was trained on later events is refused.
 
     \b
     --protocol says what is ranked when:

@@ -7,7 +7,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from streams.settings import Settings, about, read_origins
+from streams.declared import about
+from streams.settings import Settings, read_origins
 
 
 @click.command()

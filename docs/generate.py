@@ -15,7 +15,8 @@ import msgspec
 
 from cli.options import default_text
 from streams.codec import ActionEvent, DeadLetter, RankedFeed, RankingRequest, ServedFeatures
-from streams.settings import CONFIG_VARIABLE, Section, Settings, about, flag, in_sections, kind_of, limits, variable
+from streams.declared import CONFIG_VARIABLE, about, flag, kind_of, limits, variable
+from streams.settings import Section, Settings, in_sections
 
 HERE = Path(__file__).parent
 SCHEMAS: Mapping[str, type] = {
@@ -62,7 +63,7 @@ def _section(section: Section) -> str:
             f"`{variable(known.name)}`" if declared.secret else f"`{flag(known.name)}`<br>`{variable(known.name)}`"
         )
         text = declared.help + (f" Allowed: {allowed}." if allowed else "")
-        lines.append(f"| {offered} | {KINDS[kind_of(known.name)]}{unit} | {default} | {text} |")
+        lines.append(f"| {offered} | {KINDS[kind_of(known)]}{unit} | {default} | {text} |")
     return "\n".join(lines) + "\n"
 
 

@@ -5,9 +5,9 @@
     ranked-feed with propensities, all candidates in it  ->  Slate: the first places, logged and target probabilities
     user-actions                                         ->  rewards (n, K): what the item at each place earned
 
-The target is computed from the feed itself: another policy over its scores, or over another utility of the heads'
-probabilities that it tells. So a feed must hold all of its candidates: of one that ``top_k`` or ``max_per_group`` cut
-nobody knows what else the target could have placed.
+The target is computed from the feed itself here: another policy over its scores, or over another utility of the
+heads' probabilities that it tells. So a feed must hold all of its candidates: of one that ``top_k`` or
+``max_per_group`` cut nobody knows what else the target could have placed. ``ranked_again.py`` ranks them again.
 """
 
 from bisect import bisect_right
@@ -23,13 +23,14 @@ from evaluation.log_base import Arrivals
 from features.ids import Keys, id_bytes, id_keys
 from ranking.exploration import Limits, Policy
 from ranking.utility import utility
-from streams.codec import FeedItem, RankedFeed
+from streams.codec import FeedItem, RankedFeed, ServedFeatures
 
 ERROR = "an error, no feed"
 NO_PROPENSITIES = "served without exploration, so no propensities"
 CUT = "cut by top_k or max_per_group: the target's probabilities need the scores of all candidates"
 NO_HEAD = "without a head that --utility names"
 TWICE = "an answer that came twice"
+STRANGER = "holding items that were no candidates of its request"
 NO_LIMITS = Limits()
 
 
@@ -77,27 +78,54 @@ class Slate:
     expected: Floats  # (k,) its mean over what the target would have placed after the same items
 
 
-def slate_of(feed: RankedFeed, target: Target, worth: Mapping[str, float], places: int) -> Slate:
-    """Read one feed; ``worth`` is the reward of each action by name. Raises ``UnusableError``."""
-    items, told = _usable(feed)
+@dataclass(frozen=True)
+class Ranked:
+    """All candidates of one request as the target sees them."""
+
+    keys: Keys  # (N,) ascending: an order that the log's own does not touch, which decides between equal scores
+    scores: Floats  # (N,)
+    beliefs: Floats  # (N,) expected rewards, by the ranker's heads
+    limits: Limits = NO_LIMITS
+
+    def rows(self, keys: Keys) -> list[int]:
+        """Give the rows of candidates. Raises ``UnusableError`` if one is none."""
+        rows = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        if (self.keys[rows] != keys).any():
+            raise UnusableError(STRANGER)
+        return [int(row) for row in rows]
+
+
+def ranked(items: Sequence[FeedItem], target: Target, worth: Mapping[str, float]) -> Ranked:
+    """Read candidates with their scores and heads; ``worth`` is the reward of each action by name."""
     keys = id_keys([item.item_id for item in items])
-    by_key = np.argsort(keys)  # an order that the log's own does not touch: it decides between equal scores
-    scores = target.scores([items[row] for row in by_key])
-    beliefs = _beliefs(items, worth)[by_key]
-    order = np.argsort(by_key)[:places].tolist()
-    policy = target.policy
+    order = np.argsort(keys)
+    return Ranked(keys[order], target.scores(items)[order], _beliefs(items, worth)[order])
+
+
+def slate(feed: RankedFeed | ServedFeatures, at_ms: int, all_of_it: Ranked, policy: Policy, places: int) -> Slate:
+    """Set the first places that were served against what ``policy`` does with the candidates."""
+    items, told = _explored(feed)
+    placed = id_keys([item.item_id for item in items[:places]])
+    order, scores, limits = all_of_it.rows(placed), all_of_it.scores, all_of_it.limits
+    means = [policy.next_chances(scores, order[:place], limits) @ all_of_it.beliefs for place in range(len(order))]
     return Slate(
         user=id_bytes(feed.user_id),
-        at_ms=feed.ranked_at_ms,
+        at_ms=at_ms,
         policy=told,
-        items=keys[:places],
+        items=placed,
         logged=np.array([item.propensity for item in items[:places]], np.float64),
-        target=policy.propensities(scores, order, NO_LIMITS),
-        predicted=beliefs[order],
-        expected=np.array(
-            [policy.next_chances(scores, order[:place], NO_LIMITS) @ beliefs for place in range(len(order))]
-        ),
+        target=policy.propensities(scores, order, limits),
+        predicted=all_of_it.beliefs[order],
+        expected=np.array(means),
     )
+
+
+def slate_of(feed: RankedFeed, target: Target, worth: Mapping[str, float], places: int) -> Slate:
+    """Read one feed that holds all of its candidates. Raises ``UnusableError``."""
+    items, _ = _explored(feed)
+    if feed.num_candidates != len(items):
+        raise UnusableError(CUT)
+    return slate(feed, feed.ranked_at_ms, ranked(items, target, worth), target.policy, places)
 
 
 def slates_of(
@@ -157,14 +185,13 @@ def columns(rows: Sequence[Floats], places: int, lacking: float) -> Floats:
     return filled
 
 
-def _usable(feed: RankedFeed) -> tuple[list[FeedItem], str]:
+def _explored(feed: RankedFeed | ServedFeatures) -> tuple[list[FeedItem], str]:
+    """Give items and policy of what was served with exploration."""
     items = feed.items
     if isinstance(items, UnsetType) or not items:
         raise UnusableError(ERROR)
     if isinstance(feed.policy, UnsetType) or any(isinstance(item.propensity, UnsetType) for item in items):
         raise UnusableError(NO_PROPENSITIES)
-    if feed.num_candidates != len(items):
-        raise UnusableError(CUT)
     return items, feed.policy
 
 

@@ -82,16 +82,20 @@ def judge(
     target: str,
     *,
     skipped: Mapping[str, int],
+    marks: Sequence[str] = (),
     clip: float | None = None,
     seed: int = 0,
     level: float = 0.95,
 ) -> Report:
-    """Estimate what the target would have earned: ``rewards`` ``(n, K)`` are what the slates did."""
+    """Estimate what the target would have earned: ``rewards`` ``(n, K)`` are what the slates did.
+
+    ``marks`` are to be said with every output: leaks that were allowed.
+    """
     users = [slate.user for slate in slates]
     places = rewards.shape[1]
     counts = sorted({1, places})
     judgements = [_judgement(slates, rewards[:, :count], users, clip, seed, level) for count in counts]
-    warnings = _warnings(slates, judgements)
+    warnings = [*marks, *_warnings(slates, judgements)]
     best = "dr" if any(slate.predicted.any() for slate in slates) else "snips"
     return Report(
         target=target,

@@ -3,7 +3,7 @@
 ::
 
     user-actions, in order  ->  PastPartition.take  ->  the users' states at any offset
-    model and table version ->  RankersOfThen.ranker ->  the ranker that answered
+    what an answer tells    ->  RankersOfThen.ranker ->  the ranker that gave it: model, table version, policy
 
 Time does not pass here: a state is asked for by the offset of its last action, a ranker by the versions it had.
 """
@@ -11,6 +11,8 @@ Time does not pass here: a state is asked for by the offset of its last action, 
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import UnsetType
 
 from features.actions import Vocabulary
 from features.embeddings import EmbeddingTable
@@ -20,10 +22,10 @@ from features.stores.memory import MemoryStore
 from features.table_files import versions
 from features.user_state import UserState
 from ranking.bundle import Bundle
-from ranking.exploration import Exploration, exploration_said
+from ranking.exploration import exploration_named
 from ranking.ranker import Ranker
 from ranking.serving import ranker_of
-from streams.codec import Record
+from streams.codec import Record, ServedFeatures
 from streams.pipeline import Pipeline
 
 CHUNK = 1_000  # actions handed to the pipeline at once; how a log is cut never shows
@@ -42,7 +44,7 @@ class ServingOfThen:
 
 
 class RankersOfThen:
-    """Rankers of one bundle by the version of the user vectors that they looked up."""
+    """Rankers of one bundle, with the user vectors that they looked up and the policy of their order."""
 
     def __init__(self, bundle: Bundle, user_vectors: Path | None = None) -> None:
         self.bundle = bundle
@@ -51,17 +53,24 @@ class RankersOfThen:
 
     def serving(self) -> ServingOfThen:
         """Give a serving without user vectors to start with: states do not depend on them."""
-        return ServingOfThen(self.bundle.manifest.vocabulary, self.ranker(self.bundle.manifest.model_version, None))
+        return ServingOfThen(self.bundle.manifest.vocabulary, self._ranker(None, None))
 
-    def ranker(self, model_version: str, user_vectors: str | None, policy: str | None = None) -> Ranker:
-        """Give the ranker of these versions, and of the policy that the feed told. Raises ``GoneError``."""
+    def ranker(self, told: ServedFeatures) -> Ranker:
+        """Give the ranker of an answer. Raises ``GoneError``."""
         ours = self.bundle.manifest.model_version
-        if model_version != ours:
-            raise GoneError(f"served by model {model_version}, but the bundle holds {ours}")
-        versions = user_vectors, policy
-        if versions not in self._rankers:
-            self._rankers[versions] = ranker_of(self.bundle, self._table(user_vectors), _exploration(policy))
-        return self._rankers[versions]
+        if told.model_version != ours:
+            raise GoneError(f"served by model {told.model_version}, but the bundle holds {ours}")
+        return self._ranker(told.user_vectors, None if isinstance(told.policy, UnsetType) else told.policy)
+
+    def _ranker(self, user_vectors: str | None, policy: str | None) -> Ranker:
+        if (user_vectors, policy) not in self._rankers:
+            try:
+                exploration = exploration_named(policy)
+            except ValueError as exc:
+                raise GoneError(str(exc)) from exc
+            ranker = ranker_of(self.bundle, self._table(user_vectors), exploration)
+            self._rankers[user_vectors, policy] = ranker
+        return self._rankers[user_vectors, policy]
 
     def _table(self, version: str | None) -> VectorTable:
         if version is None:
@@ -72,13 +81,6 @@ class RankersOfThen:
         if not found:
             raise GoneError(f"version {version} of the user vectors is not in {self.user_vectors} any more")
         return EmbeddingTable.open_version(found[0])
-
-
-def _exploration(policy: str | None) -> Exploration:
-    try:
-        return exploration_said(policy)
-    except ValueError as exc:
-        raise GoneError(str(exc)) from exc
 
 
 class PastPartition:

@@ -65,6 +65,11 @@ def team() -> Team:
     return Team()
 
 
+def team_size(environment: Mapping[str, str] | None = None) -> int:
+    """Give how many processes were started together."""
+    return int((os.environ if environment is None else environment).get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def joined_team(environment: Mapping[str, str] | None = None) -> Iterator[Team]:
     """Join the processes that were started together; alone where there are none.
@@ -72,7 +77,7 @@ def joined_team(environment: Mapping[str, str] | None = None) -> Iterator[Team]:
     Raises ``TeamLostError`` if another one ended meanwhile.
     """
     variables = os.environ if environment is None else environment
-    if int(variables.get("WORLD_SIZE", "1")) == 1:
+    if team_size(variables) == 1:
         yield Team()
         return
     if torch.cuda.is_available():

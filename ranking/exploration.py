@@ -212,18 +212,21 @@ class Exploration:
 
 
 NO_EXPLORATION = Exploration()
-SAID = re.compile(r"(epsilon-greedy epsilon|plackett-luce temperature)=(\S+) seed=(-?\d+)")
+POLICIES: dict[str, tuple[str, Callable[[float], Policy]]] = {
+    "epsilon-greedy": ("epsilon", EpsilonGreedy),
+    "plackett-luce": ("temperature", PlackettLuce),
+}
 
 
-def exploration_said(text: str | None) -> Exploration:
-    """Give the exploration whose ``text`` this is. Raises ``ValueError`` for a text of no policy known here."""
+def exploration_named(text: str | None) -> Exploration:
+    """Give back what ``Exploration.text`` told, to the bit. Raises ``ValueError`` for what it never tells."""
     if text is None:
         return NO_EXPLORATION
-    found = SAID.fullmatch(text)
-    if found is None:
-        raise ValueError(f"policy {text!r} is not known to this version of rankstream; use the one that served it")
-    make = EpsilonGreedy if found[1].startswith("epsilon") else PlackettLuce
-    return Exploration(make(float(found[2])), int(found[3]))
+    named = re.fullmatch(r"([\w-]+) (\w+)=(\S+) seed=(\d+)", text)
+    name, parameter = (named[1], named[2]) if named else ("", "")
+    if named is None or name not in POLICIES or POLICIES[name][0] != parameter:
+        raise ValueError(f"policy {text!r} given; wanted one as feeds tell it: {PlackettLuce(0.1).text} seed=0")
+    return Exploration(POLICIES[name][1](float(named[3])), int(named[4]))
 
 
 def uniforms(count: int, seed: int, user_id: Id, request_id: Id) -> Scores:

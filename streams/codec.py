@@ -161,7 +161,7 @@ class ServedFeatures(Struct, frozen=True):
     model_version: str
     user_vectors: Annotated[str | None, Meta(description="version of the table of user vectors; null without one")]
     items: Annotated[list[FeedItem], Meta(description="as in the feed")]
-    policy: Annotated[str, Meta(description="as in the feed")] | UnsetType = UNSET
+    policy: Annotated[str, Meta(description="with exploration: as in the feed")] | UnsetType = UNSET
 
 
 class DeadLetter(Struct, frozen=True):

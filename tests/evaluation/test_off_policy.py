@@ -15,15 +15,15 @@ from ranking.exploration import EpsilonGreedy, Greedy, PlackettLuce
 from streams.codec import ActionEvent, FeedError, FeedItem, RankedFeed
 from streams.recorded import recorded_actions
 from tests.builders import MORNING_MS
-from tests.builders_exploration import Explored, explored
+from tests.builders_exploration import Explored, the_explored
 
 SAVE = Vocabulary(("save",), ())
 MINUTE_MS = 60_000
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Explored:
-    return explored(tmp_path_factory.mktemp("explored"))
+def world() -> Explored:
+    return the_explored()
 
 
 def judged(world: Explored, target: Target, places: int = 1, **more):

@@ -79,6 +79,15 @@ def test_the_order_in_which_records_of_several_partitions_come_does_not_matter(d
     assert report.verified == 2 * len(day.served)
 
 
+@pytest.mark.parametrize("policy", [PlackettLuce(0.7), EpsilonGreedy(0.3)])
+def test_what_was_left_to_chance_comes_back_too(tmp_path, policy):
+    explored = a_day(tmp_path, actions=200, exploration=Exploration(policy, seed=5))
+    report = explored.verify()
+    assert report.verified == len(explored.served) > 5
+    other = [changed(one, policy=str(told(one).policy).replace("seed=5", "seed=6")) for one in explored.served]
+    assert "order" in {what for one in replace(explored, served=other).verify().differences for what in one.what}
+
+
 def test_an_answer_that_was_given_twice_is_verified_twice(day):
     report = replace(day, served=[*day.served, day.served[3]]).verify()
     assert (report.verified, report.requests) == (len(day.served) + 1, len(day.served))

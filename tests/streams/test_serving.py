@@ -5,9 +5,10 @@ import pytest
 from features.stores.cache import UserCache
 from features.stores.memory import MemoryStore
 from ranking.exploration import NO_EXPLORATION, EpsilonGreedy, Exploration, PlackettLuce
+from streams.declared import SettingsError
 from streams.pipeline import Pipeline
 from streams.serving import exploration_of, open_serving
-from streams.settings import Settings, SettingsError
+from streams.settings import Settings
 from tests.builders import MORNING_MS, a_request, an_event
 from tests.builders_bundle import a_bundle
 
