@@ -44,7 +44,7 @@ REASONS = 10  # for which rows were skipped, that are told
 
 def write_report(summary: Summary, out: Path) -> Path:
     """Write ``report.html`` and ``report.json`` into a folder; give the page's path. Raises ``ReplayError``."""
-    told = _without_nan({**summary, "foot": _foot()})
+    told = _without_nan({**summary, "made": _made()})
     shown = page("What the feeds would have been worth", _lead(told), _blocks(told), _last_line(told))
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def _without_nan(value: Any) -> Any:
     return value
 
 
-def _foot() -> dict[str, Any]:
+def _made() -> dict[str, Any]:
     """Say when, on what and with which versions the report is made."""
     return {
         "at": moment_text(time.time_ns() // 1_000_000),
@@ -106,7 +106,7 @@ def _lead(told: Summary) -> str:
 
 
 def _last_line(told: Summary) -> str:
-    return f"rankstream replay, made {told['foot']['at']}. The same numbers are in report.json."
+    return f"rankstream replay, made {told['made']['at']}. The same numbers are in report.json."
 
 
 def _blocks(told: Summary) -> list[Block]:
@@ -268,12 +268,12 @@ def _replayed(told: Summary) -> dict[str, str]:
 
 
 def _again(told: Summary) -> dict[str, str]:
-    foot = told["foot"]
+    made = told["made"]
     facts = {"command": told["command"], "log": f"{told['log']['name']}, sha256 {told['log']['checksum']}"}
     for place, found in told["bundles"].items():
         facts[f"bundle {place}"] = f"model {found['model']}, manifest {found['checksum']}"
-    facts["versions"] = ", ".join(f"{name} {one}" for name, one in foot["versions"].items())
-    return facts | {"machine": foot["machine"], "made": foot["at"]}
+    facts["versions"] = ", ".join(f"{name} {one}" for name, one in made["versions"].items())
+    return facts | {"machine": made["machine"], "made": made["at"]}
 
 
 # The terminal ---------------------------------------------------------------------------------------------------------
