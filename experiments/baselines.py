@@ -19,7 +19,7 @@ LEAST_PAIRED = 2
 def popularity(train: RequestCache, asked: RequestCache, seed: int) -> Doubles:
     """Give each exposure the rate at which everybody took the item, as of the end of training; (N, heads)."""
     rates = np.asarray(asked.columns["candidate_features"], np.float64)[:, [RATES[head] for head in HEADS]]
-    usual = np.asarray(train.labels, np.float64).mean(0)
+    usual = np.asarray(train.labels, np.float64).mean(0).clip(1e-6, 1 - 1e-6)
     odds = np.log(usual / (1 - usual)) + rates
     return 1.0 / (1.0 + np.exp(-odds))  # type: ignore[no-any-return]
 
