@@ -38,7 +38,7 @@ from models.train import FitConfig
 from models.train_pinnerformer import PinnerFormerTraining, item_vectors_of, train_pinnerformer, user_vectors_at
 
 SIZES = {"small": 1500, "full": None}  # users of the log
-STEPS = {"small": 60, "full": 400}
+STEPS = {"small": 60, "full": 320}
 POOL = 1024  # negatives of a batch, whatever their kind
 
 
