@@ -21,6 +21,7 @@ Values = npt.NDArray[np.float64]
 SEED = re.compile(r"-seed\d+$")
 SIZE_NOTE = {
     "full": "",
+    "medium": "*All users, a fifth of the steps of the full size: not trained to the end.*\n\n",
     "small": "*A small run of minutes: it shows that all of it runs, and proves nothing.*\n\n",
 }
 
@@ -56,15 +57,16 @@ class Row:
 
 
 def rows_of(runs: Runs, name: str) -> tuple[dict[str, Row], str]:
-    """Give the rows of the largest size that has results, and that size."""
-    for size in ("full", "small"):
+    """Give the rows of the size that has most of them, the larger of two, and that size."""
+    most: tuple[dict[str, Row], str] = ({}, "")
+    for size in SIZE_NOTE:
         found: dict[str, list[Mapping[str, Any]]] = {}
         for result in runs.results_of(f"{name}-{size}"):
             row = SEED.sub("", result["name"].split("/")[1])
             found.setdefault(row, []).append(result["metrics"])
-        if found:
-            return {row: Row(tuple(results)) for row, results in found.items()}, size
-    return {}, ""
+        if len(found) > len(most[0]):
+            most = {row: Row(tuple(results)) for row, results in found.items()}, size
+    return most
 
 
 def with_interval(values: Values, digits: int = 3) -> str:
