@@ -37,8 +37,8 @@ def past_options(command: F) -> F:
 class Source(Protocol):
     """Records of topics of the past, in order within each partition."""
 
-    def records(self, topic: Topic) -> Iterator[Record]:
-        """Give all records of a topic, with progress on stderr."""
+    def records(self, topic: Topic, partition: int | None = None) -> Iterator[Record]:
+        """Give all records of a topic, or of a partition of it, with progress on stderr."""
         ...
 
 
@@ -50,15 +50,17 @@ class DumpedTopics:
             raise Refusal(f"there is no folder {folder}; write one with `rankstream topics dump {folder}`")
         self.folder = folder
 
-    def records(self, topic: Topic) -> Iterator[Record]:
-        """Give all records of a topic, with progress on stderr."""
+    def records(self, topic: Topic, partition: int | None = None) -> Iterator[Record]:
+        """Give all records of a topic, or of a partition of it, with progress on stderr."""
         path = dump_path(self.folder, topic.name)
         if not path.is_file():
             why = f"{NOBODY_LOGGED}; then dump again" if topic is SERVED else "write it with `rankstream topics dump`"
             raise Refusal(f"{self.folder} has no {path.name}: {why}")
         with path.open("rb") as file:
             lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
-        yield from with_progress(read_dump(path, topic.name), topic.name, lines)
+        for record in with_progress(read_dump(path, topic.name), topic.name, lines):
+            if partition in (None, record.partition):
+                yield record
 
 
 class KafkaTopics:
@@ -67,12 +69,12 @@ class KafkaTopics:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
-    def records(self, topic: Topic) -> Iterator[Record]:
-        """Give all records of a topic, with progress on stderr. Raises ``ClientError``."""
+    def records(self, topic: Topic, partition: int | None = None) -> Iterator[Record]:
+        """Give all records of a topic, or of a partition of it, with progress on stderr. Raises ``ClientError``."""
         name = TopicNames(self.settings.topic_prefix).of(topic)
         if topic is SERVED and missing_topics(self.settings, [name]):
             raise Refusal(f"there is no topic {name} at {self.settings.bootstrap_servers}: {NOBODY_LOGGED}")
-        with TopicReader(self.settings, topic, from_beginning=True) as reader:
+        with TopicReader(self.settings, topic, from_beginning=True, partition=partition) as reader:
             yield from with_progress(reader.read_all(), name, reader.count())
 
 

@@ -1,6 +1,5 @@
 """`rankstream verify`: whether the log gives back, to the bit, what was served."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -16,7 +15,6 @@ from evaluation.verify import Report, VerifyError, verify
 from features.table_files import BrokenTableError
 from ranking.bundle import BundleRefusedError
 from streams.client import ClientError
-from streams.codec import Record
 from streams.dumps import DumpError
 from streams.settings import Settings
 from streams.time_order import OffsetRange
@@ -58,7 +56,7 @@ def command(
 
     \b
     Reads:  served-features, ranking-requests, user-actions (from Kafka, or --from a folder of dumps);
-            --bundle and --user-vectors as they were served
+            --bundle, --user-vectors and --history-limit as the workers had them
     Ends:   0 no difference; 1 differences, each named; 2 nothing could be verified, and why
 
     A difference names what differs. "state": the log has other actions than the worker had. "features": the same
@@ -73,14 +71,9 @@ def command(
       rankstream verify --partition 3 --offsets 1000:2000 --json
     """
     rankers, source = open_rankers(settings), open_source(folder, settings)
-
-    def served() -> Iterator[Record]:
-        for record in source.records(SERVED):
-            if partition in (None, record.partition) and record.offset in offsets:
-                yield record
-
-    requests, actions = source.records(REQUESTS), source.records(ACTIONS)
-    report = verify(served(), requests, actions, rankers, settings.history_limit, tolerance)
+    served = (record for record in source.records(SERVED, partition) if record.offset in offsets)
+    requests, actions = source.records(REQUESTS, partition), source.records(ACTIONS, partition)
+    report = verify(served, requests, actions, rankers, settings.history_limit, tolerance)
     if as_json:
         click.echo(msgspec.json.encode(report.as_dict()))
     else:

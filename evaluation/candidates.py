@@ -75,12 +75,12 @@ def as_shown(point: Point) -> Choice:
 
 
 def whole(catalogue: Catalogue, *, without_met: bool) -> Choose:
-    """Choose from the whole catalogue; ``without_met`` leaves out what the history holds, the target excepted."""
+    """Choose from the whole catalogue; ``without_met`` leaves out what the user has met, the target excepted."""
 
     def choose(point: Point) -> Choice:
         if not without_met:
             return catalogue.choice(point)
-        met = point.draft.states[0].history.columns().item_keys
+        met = np.array(sorted(point.draft.met), np.uint64)
         unmet = ~np.isin(catalogue.keys, met) | (catalogue.keys == np.uint64(point.draft.exposure.item_key))
         return catalogue.choice(point, np.flatnonzero(unmet))
 

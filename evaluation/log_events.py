@@ -19,8 +19,8 @@ import numpy.typing as npt
 from evaluation.log_base import Arrivals, LogError, Whole, pack_columns, skip
 from evaluation.log_rows import PROBLEM, Row, Shape, json_row, open_bytes
 from features.actions import MAX_TIME_MS, Vocabulary, value_codes
-from features.ids import Id
-from streams.codec import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent, Rejected
+from features.ids import Id, id_bytes
+from streams.codec import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent, Rejected, TimeMs
 
 BATCH_ROWS = 32_768  # rows read at once: what memory is needed for
 LINES_BYTES = 4 << 20
@@ -29,7 +29,7 @@ LINES_BYTES = 4 << 20
 class LoggedAction(ActionEvent, gc=False, frozen=True, omit_defaults=True):
     """An action, and when its record was produced where the log says so."""
 
-    arrived_ms: int | None = None
+    arrived_ms: TimeMs | None = None
 
 
 FIELDS = LoggedAction.__struct_fields__
@@ -77,23 +77,18 @@ class Reading:
 
     def can_take(self, events: list[LoggedAction]) -> bool:
         """Say whether ``checked`` would give back every one of them."""
-        codes = self.vocabulary.action_codes
-        if not all(event.action in codes for event in events):
+        if not {event.action for event in events} <= self.vocabulary.action_codes.keys():
             return False
-        return all(
-            MIN_TIME_MS
-            <= event.timestamp_ms
-            <= (self.now_ms if event.arrived_ms is None else event.arrived_ms) + MAX_AHEAD_MS
-            for event in events
-        )
+        times, arrived = _times(events)
+        latest = np.where(arrived == NEVER, self.now_ms, arrived) + MAX_AHEAD_MS
+        return bool(((times >= MIN_TIME_MS) & (times <= latest)).all())
 
     def pack(self, events: list[LoggedAction]) -> Arrivals:
         """Pack checked actions."""
         codes, surfaces = self.vocabulary.action_codes, self.vocabulary.surface_codes
         users: list[Id] = [event.user_id for event in events]
         items: list[Id] = [event.item_id for event in events]
-        times = np.array([event.timestamp_ms for event in events], np.int64)
-        arrived = [event.timestamp_ms if event.arrived_ms is None else event.arrived_ms for event in events]
+        times, arrived = _times(events)
         values = [-1.0 if event.value is None else event.value for event in events]
         return pack_columns(
             users,
@@ -102,8 +97,24 @@ class Reading:
             times,
             np.array([surfaces.get(event.surface, 0) if event.surface else 0 for event in events], np.int64),
             codes_of_values(np.array(values, np.float64)),
-            np.array(arrived, np.int64),
+            np.where(arrived == NEVER, times, arrived),
+            user_keys=_keys(users),
         )
+
+
+NEVER = -1  # arrived_ms where the log doesn't say
+
+
+def _times(events: list[LoggedAction]) -> tuple[Whole, Whole]:
+    times = [event.timestamp_ms for event in events]
+    arrived = [NEVER if event.arrived_ms is None else event.arrived_ms for event in events]
+    return np.array(times, np.int64), np.array(arrived, np.int64)
+
+
+def _keys(users: list[Id]) -> list[bytes]:
+    """Give the Kafka keys; most users come more than once."""
+    keys = {user: id_bytes(user) for user in set(users)}
+    return [keys[user] for user in users]
 
 
 def codes_of_values(values: npt.NDArray[np.float64]) -> Whole:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from evaluation.log_base import LogError
-from evaluation.log_columns import Batch, Translate
+from evaluation.log_batch import Batch
+from evaluation.log_columns import Translate
 from features.actions import Vocabulary
 from models.datasets import kuairand, movielens, music30, taobao
 

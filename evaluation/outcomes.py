@@ -76,6 +76,7 @@ class Outcomes:
     heads: tuple[str, ...]  # ALL and the heads whose actions the log knows
     seen: list[Seen] = field(default_factory=list)
     lanes: dict[str, LaneOutcomes] = field(default_factory=dict)
+    credits: list[tuple[int, int]] = field(default_factory=list)  # of two lanes whose feeds were interleaved, a point
 
     def lane(self, name: str) -> LaneOutcomes:
         """Give a lane's rows."""

@@ -71,6 +71,7 @@ class Draft:
     states: Sequence[UserState] = ()  # one a timeline, set by replay
     popular: Mapping[int, int] = field(default_factory=dict)  # item key -> positives, as it was then
     is_new: bool = False  # the user had done nothing before the replayed part
+    met: frozenset[int] = frozenset()  # keys of the items that the user had met, where that is remembered
 
 
 @dataclass

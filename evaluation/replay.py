@@ -18,14 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.candidates import Choice, Choose
+from evaluation.interleaving import credit, team_draft
 from evaluation.lanes import Answer, Lane, ReplayError
 from evaluation.log_base import Arrivals, RecordedLog
+from evaluation.moments import moment_text
 from evaluation.outcomes import ALL, Outcomes, Seen, diversity, judge, judge_chance, judge_probabilities
 from evaluation.points import Asks, Draft, Exposure, Point, exposures
 from features.actions import Vocabulary
 
 POPULARITY, CHANCE = "popularity", "random order"
-HOUR_MS = 3_600_000
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 DIVERSE_K = 10
 
 Progress = Callable[[int, int], None]  # events read, points ranked
@@ -49,6 +51,8 @@ class Plan:
     most_points: int | None = 2_000  # drawn evenly from all; None: all
     ks: tuple[int, ...] = (3, 10)
     shown: bool = False  # were the candidates shown to the user, so that probabilities can be judged?
+    remember_met: bool = False  # all items of each user, for drafts to tell; takes memory that grows with the log
+    interleaved: tuple[str, str] | None = None  # names of two lanes whose feeds are to be mixed
     seed: int = 1
 
 
@@ -60,6 +64,7 @@ class Replayed:
     events: int = 0
     points_found: int = 0
     seconds: float = 0.0
+    out_of_order: int = 0  # events that happened more than a minute before one that had arrived
     first_ms: int | None = None  # event times of all that was read
     last_ms: int | None = None
 
@@ -98,7 +103,19 @@ def replay(log: RecordedLog, lanes: Sequence[Lane], plan: Plan, progress: Progre
     run.replayed.seconds = perf_counter() - started
     if not run.replayed.events:
         raise ReplayError(f"{log.name} holds no event that could be used{_why(log.skipped)}")
+    if not run.ranked:
+        raise ReplayError(_nothing_to_rank(log, plan, run.replayed))
     return run.replayed
+
+
+def _nothing_to_rank(log: RecordedLog, plan: Plan, replayed: Replayed) -> str:
+    first, last = moment_text(replayed.first_ms or 0), moment_text(replayed.last_ms or 0)
+    until = "" if plan.until_ms is None else f" and before {moment_text(plan.until_ms)}"
+    return (
+        f"there is nothing to rank in {log.name}, whose events are of {first} to {last}: from "
+        f"{moment_text(plan.from_ms)} on{until}, where the newest training ended or --from says, no moment was found "
+        "that the protocol asks for; give a log that goes on longer, another --protocol or other --positive"
+    )
 
 
 def _why(skipped: Mapping[str, int]) -> str:
@@ -129,7 +146,9 @@ class _Run:
         self.popularity = Popularity([code for code in range(64) if plan.positives >> code & 1])
         self.ranked = 0
         self.now_ms = 0  # the latest arrival so far
+        self.newest_ms = 0  # the latest event so far
         self.old_users: set[bytes] = set()
+        self.met: dict[bytes, set[int]] = {}
 
     def take(self, arrivals: Arrivals) -> None:
         """Let a batch arrive, with a draft wherever the protocol wants one."""
@@ -141,6 +160,8 @@ class _Run:
                 self.now_ms = max(self.now_ms, int(arrivals.arrived_ms[one.row]))
                 self.asks.take(self._draft(one))
             self.popularity.count(one)
+            if self.plan.remember_met:
+                self.met.setdefault(one.key, set()).add(one.item_key)
             if one.at_ms < self.plan.from_ms:
                 self.old_users.add(one.key)
         self._feed(arrivals, done, len(arrivals))
@@ -168,13 +189,17 @@ class _Run:
         for lane in self.lanes:
             lane.timeline.advance(self.now_ms)
         states = [lane.timeline.state(one.key) for lane in self.lanes]
-        return Draft(one, states, self.popularity.as_of_hour, is_new=one.key not in self.old_users)
+        met = frozenset(self.met.get(one.key, ()))
+        return Draft(one, states, self.popularity.as_of_hour, is_new=one.key not in self.old_users, met=met)
 
     def _note(self, arrivals: Arrivals) -> None:
         if not len(arrivals):
             return
         replayed, first, last = self.replayed, int(arrivals.times_ms.min()), int(arrivals.times_ms.max())
         replayed.events += len(arrivals)
+        newest = np.maximum.accumulate(np.append(self.newest_ms, arrivals.times_ms))
+        replayed.out_of_order += int(np.count_nonzero(arrivals.times_ms < newest[:-1] - MINUTE_MS))
+        self.newest_ms = int(newest[-1])
         replayed.first_ms = first if replayed.first_ms is None else min(first, replayed.first_ms)
         replayed.last_ms = last if replayed.last_ms is None else max(last, replayed.last_ms)
         self.now_ms = max(self.now_ms, int(arrivals.arrived_ms.max()))
@@ -190,9 +215,13 @@ class _Run:
         outcomes = self.replayed.outcomes
         outcomes.seen.append(seen)
         one = point.draft.exposure
+        answers: dict[str, Answer] = {}
         for lane, state in zip(self.lanes, point.draft.states, strict=True):
-            answer = lane.answer(one.user_id, one.at_ms, state, choice.ids)
-            self._judge(lane, choice, seen, answer)
+            answers[lane.name] = lane.answer(one.user_id, one.at_ms, state, choice.ids)
+            self._judge(lane, choice, seen, answers[lane.name])
+        if self.plan.interleaved is not None:
+            first, second = (answers[name] for name in self.plan.interleaved)
+            outcomes.credits.append(self._interleaved(first, second, choice, seen))
         popular = np.array([-point.draft.popular.get(key, 0) for key in choice.keys.tolist()])
         places = np.empty(len(popular), np.int64)
         places[np.argsort(popular, kind="stable")] = np.arange(1, len(popular) + 1)
@@ -200,6 +229,13 @@ class _Run:
         judge_chance(outcomes.lane(CHANCE), outcomes.heads, outcomes.ks, seen)
         self.ranked += 1
         self.progress(self.replayed.events, self.ranked)
+
+    def _interleaved(self, first: Answer, second: Answer, choice: Choice, seen: Seen) -> tuple[int, int]:
+        """Mix two feeds to the length that counts; give the points of each."""
+        orders = [[choice.ids[row] for row in np.argsort(answer.places)] for answer in (first, second)]
+        chance = np.random.default_rng([self.plan.seed, self.ranked])
+        mixed = team_draft(orders[0], orders[1], self.plan.ks[-1], chance)
+        return credit(mixed, {choice.ids[row] for row in seen.wanted.get(ALL, ())})
 
     def _seen(self, point: Point, choice: Choice) -> Seen:
         done = np.array(choice.done, np.uint64)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.interleaving import preference
 from evaluation.metrics import auc, auc_in_order, calibration, calibration_error, log_loss
 from evaluation.outcomes import ALL, Outcomes, Pairs
 
@@ -53,6 +54,7 @@ def summarise(outcomes: Outcomes, lanes: Sequence[Mapping[str, Any]], catalogue:
         "slices": slices(outcomes, main, seed),
         "variety": variety(outcomes, catalogue),
         "staleness": staleness(by_head, lanes, main),
+        "interleaving": interleaving(outcomes, seed),
     }
 
 
@@ -204,6 +206,16 @@ class Draws:
         drawn_means[:, ~counts.any(axis=0)] = 0.0  # nothing known: a column of NaN has no quantile
         low, high = np.nanquantile(drawn_means, [0.025, 0.975], axis=0)
         return np.where(counts.any(axis=0), low, np.nan), np.where(counts.any(axis=0), high, np.nan)
+
+
+def interleaving(outcomes: Outcomes, seed: int = 1) -> Figure | None:
+    """Give how often the first of two interleaved lanes won; None where none were."""
+    if not outcomes.credits:
+        return None
+    found = preference(outcomes.credits, _users(outcomes), seed=seed)
+    rate = found.win_rate
+    told = {"wins": found.wins, "losses": found.losses, "ties": found.ties, "p_value": found.p_value}
+    return told | {"value": rate.value, "low": rate.low, "high": rate.high}
 
 
 def _users(outcomes: Outcomes) -> list[str]:

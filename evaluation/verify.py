@@ -236,7 +236,7 @@ class _Check:
     def _rank(self, due: Due, told: ServedFeatures) -> bytes | str:
         """Give the record that the pipeline writes now, or why it answers with an error."""
         started = perf_counter()
-        self._past.serving.current = self._rankers.ranker(told.model_version, told.user_vectors)
+        self._past.serving.current = self._rankers.ranker(told)
         outgoing = self._past.pipeline.on_requests([due.request]).answer()
         self.report.ranking_seconds += perf_counter() - started
         return next((one.value for one in outgoing if one.channel is Channel.SERVED), _why_not(outgoing))

@@ -126,7 +126,7 @@ def all_items_loss(contexts: Tensor, items: Tensor, wanted: Tensor) -> Tensor:
 
 def all_items_loss_in_parts(contexts: Tensor, items: Tensor, wanted: Tensor, part: int = 1024) -> Tensor:
     """Give ``all_items_loss`` without ever holding (P, items) scores: twice as fast on a CPU, whose cache it fits."""
-    loss: Tensor = _AllItemsLoss.apply(contexts, items, wanted, part)  # type: ignore[no-untyped-call]
+    loss: Tensor = _AllItemsLoss.apply(contexts, items, wanted, part)
     return loss
 
 

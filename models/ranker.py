@@ -10,8 +10,9 @@ Not published, chosen here: the number of crosses and the MLP's widths. Left out
 join hands features on in a scale of about 1, and so a score never depends on a batch, in training either.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -132,14 +133,29 @@ def _joined(parts: Sequence[Floats]) -> Tensor:
     return torch.from_numpy(np.concatenate(parts))
 
 
+class SequenceEncoder(Protocol):
+    """What stands where TransAct stands: built of its config, called with what it is called with."""
+
+    @property
+    def width(self) -> int:
+        """Width of what ``forward`` gives a candidate."""
+        ...
+
+    def __call__(self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor) -> Tensor:
+        """Give (B, width) of types (B, T), items (B, T, I) and candidates (B, I)."""
+        ...
+
+
 class Ranker(nn.Module):
     """Gives a logit a head for each candidate; ``export.py`` takes it to serving."""
 
-    def __init__(self, config: RankerConfig) -> None:
+    def __init__(self, config: RankerConfig, encoder: Callable[[TransActConfig], SequenceEncoder] = TransAct) -> None:
+        """Make a ranker; only one of ``TransAct`` can be exported, other encoders are for comparison."""
         super().__init__()
         self.config = config
-        width = config.candidate_width + config.user_width
-        self.transact = TransAct(config.transact)
+        self.transact = encoder(config.transact)
+        sizes = config.sizes
+        width = self.transact.width + sizes.item_dim + sizes.candidate_features + config.user_width
         self.crosses = nn.ModuleList(CrossLayer(width, config.cross_rank) for _ in range(config.crosses))
         self.mlp = Mlp([width, *config.mlp], config.dropout)
         self.output = nn.Linear(config.mlp[-1], len(config.heads))

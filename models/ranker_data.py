@@ -76,12 +76,12 @@ def ranking_examples(
     packed = packed_actions(log, items)
     sampler = _Negatives(items, negatives, chance)
     examples = []
-    for user_key, rows in _rows_by_user(log):
+    for user_key, rows in rows_by_user(log):
         state, seen = UserState(History(b"", limit)), set[int]()
         for moment in np.split(rows, np.flatnonzero(np.diff(log.times_ms[rows])) + 1):
             now_ms = int(log.times_ms[moment[0]])
             if now_ms >= since_ms:
-                acted, labels = _acted_on(items[moment], labels_of[log.actions[moment]])
+                acted, labels = acted_on(items[moment], labels_of[log.actions[moment]])
                 drawn = sampler.draw(set(acted.tolist()), seen)
                 candidates = np.concatenate([acted, drawn])
                 labels = np.concatenate([labels, np.zeros((len(drawn), labels.shape[1]), np.float32)])
@@ -117,7 +117,7 @@ def _code(value: float) -> int:
     return value_code(None if np.isnan(value) else value)
 
 
-def _rows_by_user(log: EventLog) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+def rows_by_user(log: EventLog) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
     """Go through the users, each with the rows of the log that are the user's, oldest first."""
     users, owner = np.unique(log.user_ids, return_inverse=True)
     order = np.argsort(owner, kind="stable")
@@ -125,7 +125,7 @@ def _rows_by_user(log: EventLog) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
     yield from zip(id_keys(users.tolist()).tolist(), np.split(order, cuts), strict=True)
 
 
-def _acted_on(items: Keys, labels: Floats) -> tuple[Keys, Floats]:
+def acted_on(items: Keys, labels: Floats) -> tuple[Keys, Floats]:
     """Give each item once, with all that was done to it at this moment."""
     if len(items) == 1:
         return items, labels
@@ -141,7 +141,7 @@ class _Negatives:
     def __init__(self, items: Keys, config: NegativesConfig, chance: np.random.Generator) -> None:
         self.config = config
         self._chance = chance
-        self._acted_on = items  # one entry an action: drawing from it is drawing by popularity
+        self.acted_on = items  # one entry an action: drawing from it is drawing by popularity
         self._items = np.unique(items)
 
     def draw(self, acted: set[int], seen: set[int]) -> Keys:
@@ -160,7 +160,7 @@ class _Negatives:
         if not len(self._items):
             return []
         popular = self._chance.random(count) < self.config.popular
-        by_action = self._acted_on[self._chance.integers(0, len(self._acted_on), count)]
+        by_action = self.acted_on[self._chance.integers(0, len(self.acted_on), count)]
         evenly = self._items[self._chance.integers(0, len(self._items), count)]
         return list(np.where(popular, by_action, evenly).tolist())
 

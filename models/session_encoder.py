@@ -5,6 +5,7 @@ the encoder remembers what it was asked; ``prepare`` computes many answers at on
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -115,6 +116,50 @@ class TorchSessions:
         started = np.concatenate([np.zeros((1, opened.shape[1]), np.float32), opened])
         vector: Floats = self.hiertcn.encode(_tensor(state)[None], _tensor(started)).numpy()
         return vector
+
+
+@dataclass(frozen=True)
+class GivenSession:
+    """The session encoder of one request whose vector is known already (``session_vectors``)."""
+
+    tag: int
+    state_size: int
+    vector: Floats  # (S,)
+
+    @property
+    def dim(self) -> int:
+        """S."""
+        return len(self.vector)
+
+    def fold(self, states: Floats, pooled: Floats) -> Floats:
+        """Refuse: states are made by the encoder itself."""
+        raise NotImplementedError("a given session vector folds no states; use TorchSessions")
+
+    def encode(self, state: Floats, closed: Floats, opened: Floats) -> Floats:
+        """Give the vector."""
+        return self.vector
+
+
+@torch.no_grad()
+def session_vectors(hiertcn: HierTCN, asked: Sequence[Asked]) -> Floats:
+    """Give what ``TorchSessions.encode`` gives of each, ``(n, S)``, all at once and remembering nothing."""
+    counts = np.array([len(closed) for _, closed, _ in asked])
+    order = np.argsort(-counts, kind="stable")  # those with the most sessions first: the rest drop out at the end
+    states = _stack([asked[at][0] for at in order])
+    width = hiertcn.config.item_dim
+    closed = np.zeros((len(asked), int(counts.max(initial=0)), width), np.float32)
+    started = np.zeros((len(asked), 1 + max((len(opened) for _, _, opened in asked), default=0), width), np.float32)
+    for row, at in enumerate(order):
+        closed[row, : counts[at]] = asked[at][1]
+        started[row, 1 : 1 + len(asked[at][2])] = asked[at][2]
+    for turn in range(closed.shape[1]):
+        due = int(np.count_nonzero(counts > turn))
+        states[:due] = hiertcn.fold(states[:due], _tensor(closed[:due, turn]))
+    steps = hiertcn.low_level(states, _tensor(started)).numpy()
+    found = np.zeros((len(asked), steps.shape[2]), np.float32)
+    for row, at in enumerate(order):
+        found[at] = steps[row, len(asked[at][2])]
+    return found
 
 
 def _tensor(array: Floats) -> Tensor:

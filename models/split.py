@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from features.schema import CANDIDATE_INPUTS, PADDING_TYPE, USER_INPUTS, Floats, ModelInputs
 from models.layers import CrossLayer, PostNormLayer
 from models.ranker import Ranker
+from models.transact import TransAct
 
 
 class UserPart(NamedTuple):
@@ -47,10 +48,10 @@ class UserSide(nn.Module):
     def __init__(self, ranker: Ranker) -> None:
         super().__init__()
         config = ranker.config
-        layer: PostNormLayer = ranker.transact.layers[0]  # type: ignore[assignment]
+        layer: PostNormLayer = transact_of(ranker).layers[0]  # type: ignore[assignment]
         self.recent_outputs = config.transact.recent_outputs
         self.item_dim = config.transact.item_dim
-        self.actions = ranker.transact.actions
+        self.actions = transact_of(ranker).actions
         history = config.transact.width - self.item_dim  # width of s, the columns before the candidate's
         queries, keys, values, query_bias, _, _ = _projections(layer)
         scale = queries.shape[1] ** -0.5
@@ -94,7 +95,7 @@ class CandidateSide(nn.Module):
     def __init__(self, ranker: Ranker) -> None:
         super().__init__()
         config = ranker.config
-        layers: list[PostNormLayer] = list(ranker.transact.layers)  # type: ignore[arg-type]
+        layers: list[PostNormLayer] = list(transact_of(ranker).layers)  # type: ignore[arg-type]
         first = layers[0]
         history = config.transact.width - config.transact.item_dim
         _, _, values, _, _, value_bias = _projections(first)
@@ -108,7 +109,7 @@ class CandidateSide(nn.Module):
         self.layers = nn.ModuleList(
             FoldedLayer(layer) if layer.heads == 1 else SplitHeadsLayer(layer) for layer in layers[1:]
         )
-        self.pool = ranker.transact.pool
+        self.pool = transact_of(ranker).pool
         down, _ = _first_cross(ranker)
         self.first_cross = _weight(down[:, : config.candidate_width].T, first)
         cross: CrossLayer = ranker.crosses[0]  # type: ignore[assignment]
@@ -247,6 +248,13 @@ class SplitRanker:
         user = self.user(*(tensors[name] for name in USER_INPUTS))
         probabilities: Floats = self.candidate(user, *(tensors[name] for name in CANDIDATE_INPUTS)).cpu().numpy()
         return probabilities
+
+
+def transact_of(ranker: Ranker) -> TransAct:
+    """Give the ranker's encoder. Raises ``ValueError`` for another than ``TransAct``: the algebra is its own."""
+    if type(ranker.transact) is not TransAct:
+        raise ValueError(f"a ranker of {type(ranker.transact).__name__} can't be split; only one of TransAct is served")
+    return ranker.transact
 
 
 def nobody(inputs: ModelInputs) -> dict[str, Tensor]:

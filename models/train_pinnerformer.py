@@ -110,9 +110,7 @@ class PinnerFormerTask:
     def loss_of(self, windows: Windows, labels: DenseLabels, pool: Ints) -> Tensor:
         """Give the loss of these labels against this pool of negatives."""
         model, device = self.learner.model, self.device
-        sequences = sequences_of(self.timelines, self.catalogue, windows, model.config, device)
-        rows, positions = (torch.from_numpy(part).to(device) for part in (labels.windows, labels.positions))
-        users = model.encode_at(sequences, rows, positions)  # (P, U)
+        users = self.user_vectors(windows, labels)  # (P, U)
         pairs = np.bincount(labels.windows, minlength=len(windows.starts))
         return sampled_softmax_loss(
             users,
@@ -124,6 +122,25 @@ class PinnerFormerTask:
             torch.from_numpy(own_positives(labels, pool)).to(device),
             torch.from_numpy((1.0 / pairs[labels.windows]).astype(np.float32)).to(device),  # users weigh the same
         )
+
+    def user_vectors(self, windows: Windows, labels: DenseLabels) -> Tensor:
+        """Give the user vectors as of the labels' positions, ``(P, U)``: windows of about one length at a time.
+
+        Most timelines are short and few are long: padded to the longest together, most rows would be padding.
+        """
+        model, device = self.learner.model, self.device
+        groups = np.ceil(np.log2(np.maximum(windows.lengths, 4))).astype(np.int64)  # up to 4, 8, 16, ... actions
+        vectors, pairs = [], []
+        for group in np.unique(groups[labels.windows]):
+            which = np.flatnonzero(groups == group)
+            mine = np.flatnonzero(groups[labels.windows] == group)
+            part = Windows(windows.starts[which], windows.ends[which])
+            sequences = sequences_of(self.timelines, self.catalogue, part, model.config, device)
+            rows = torch.from_numpy(np.searchsorted(which, labels.windows[mine])).to(device)
+            vectors.append(model.encode_at(sequences, rows, torch.from_numpy(labels.positions[mine]).to(device)))
+            pairs.append(mine)
+        back = torch.from_numpy(np.argsort(np.concatenate(pairs))).to(device)
+        return torch.cat(vectors)[back]
 
     def log_q(self, items: Ints) -> Tensor:
         """Give log Q of items, ``(n,)``."""

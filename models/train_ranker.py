@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import log2
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,12 +13,12 @@ from rich.progress import Progress
 from torch import Tensor
 
 from features.join import Joinable, join
-from features.schema import Bools, Floats
+from features.schema import Bools, Floats, Ints
 from models.losses import weighted_multi_head_loss
-from models.ranker import Ranker, RankerConfig
+from models.ranker import Ranker, RankerBatch, RankerConfig
 from models.ranker_data import RankingExample, joined
 from models.split import SplitRanker
-from models.train import FitConfig, FitHistory, fit
+from models.train import Evaluate, FitConfig, FitHistory, fit
 
 LENGTH_GROUPS = 16
 
@@ -44,21 +45,49 @@ class RankerTraining:
         return matrix
 
 
+class RequestSource(Protocol):
+    """Requests by row: ``JoinedExamples``, joined anew each time, or ``request_cache.RequestCache``, once."""
+
+    @property
+    def lengths(self) -> Ints:
+        """Give how many actions each request's history holds, ``(R,)``."""
+        ...
+
+    def batch(self, rows: Ints) -> RankerBatch:
+        """Give these requests as one batch, with labels."""
+        ...
+
+
+@dataclass(frozen=True)
+class JoinedExamples:
+    """Examples that are joined when they are asked for."""
+
+    examples: Sequence[RankingExample]
+    joinable: Joinable  # must know nothing of the time after the examples
+
+    @cached_property
+    def lengths(self) -> Ints:
+        """Give how many actions each example's history holds."""
+        return np.array([len(example.state.history) for example in self.examples], np.int64)
+
+    def batch(self, rows: Ints) -> RankerBatch:
+        """Join these examples."""
+        return joined([self.examples[row] for row in rows], self.joinable)
+
+
 @dataclass
 class RankerTask:
     """Everything that a step draws from."""
 
     ranker: Ranker
-    examples: Sequence[RankingExample]
-    batch: Joinable  # must know nothing of the time after the examples
+    source: RequestSource
     training: RankerTraining
     device: torch.device
 
     @cached_property
     def groups(self) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
         """Give the examples in groups of like history length, equally large: little is wasted on padding."""
-        lengths = [len(example.state.history) for example in self.examples]
-        groups = np.array_split(np.argsort(lengths, kind="stable"), LENGTH_GROUPS)
+        groups = np.array_split(np.argsort(self.source.lengths, kind="stable"), LENGTH_GROUPS)
         return [group for group in groups if len(group)]
 
     @cached_property
@@ -70,7 +99,7 @@ class RankerTask:
         """Draw requests of one group and give their loss."""
         group = self.groups[chance.integers(len(self.groups))]
         drawn = chance.choice(group, min(self.training.requests, len(group)), replace=False)
-        batch = joined([self.examples[row] for row in drawn], self.batch).to(self.device)
+        batch = self.source.batch(drawn).to(self.device)
         window_ms = self.ranker.config.transact.mask_window_ms
         if self.training.mask and window_ms:
             batch = batch.hide_recent(window_ms, torch.Generator().manual_seed(int(chance.integers(1 << 62))))
@@ -94,24 +123,49 @@ def train_ranker(
         raise ValueError("no examples to train the ranker on; give a log with actions after the examples' start")
     device = device or torch.device("cpu")
     torch.manual_seed(training.fit.seed)
-    task = RankerTask(Ranker(config).to(device), examples, batch, training, device)
+    ranker = Ranker(config).to(device)
 
     def mean_ndcg() -> float:
-        heads = evaluate_ranker(task.ranker, validation, batch).values()
+        heads = evaluate_ranker(ranker, validation, batch).values()
         return sum(head.ndcg for head in heads) / max(1, len(heads))
 
-    history = fit(
-        task.ranker,
+    history = train_on(
+        ranker,
+        JoinedExamples(examples, batch),
+        training,
+        evaluate=mean_ndcg if validation else None,
+        checkpoints=checkpoints,
+        seconds=seconds,
+        progress=progress,
+        device=device,
+    )
+    return ranker, history
+
+
+def train_on(
+    ranker: Ranker,
+    source: RequestSource,
+    training: RankerTraining,
+    *,
+    evaluate: Evaluate | None = None,
+    checkpoints: Path | None = None,
+    seconds: float = float("inf"),
+    progress: Progress | None = None,
+    device: torch.device | None = None,
+) -> FitHistory:
+    """Train a ranker, which is on ``device``, in place; it ends with its best weights by ``evaluate``, or its last."""
+    task = RankerTask(ranker, source, training, device or torch.device("cpu"))
+    return fit(
+        ranker,
         task.draw_loss,
         training.fit,
-        evaluate=mean_ndcg if validation else None,
+        evaluate=evaluate,
         checkpoints=checkpoints,
         seconds=seconds,
         progress=progress,
         title="Ranker",
         metric_name="ndcg@10",
     )
-    return task.ranker, history
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,11 @@ class TransAct(nn.Module):
         )
         self.pool = nn.Linear(config.width, config.width)  # in the published code only, on the max-pool alone
 
+    @property
+    def width(self) -> int:
+        """Width of what is passed on."""
+        return self.config.output
+
     def forward(self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor) -> Tensor:
         """Give (B, (K + 1) * D) of types (B, T), items (B, T, I) and candidates (B, I), T of at least 1."""
         keep = is_kept(action_types)  # (B, T)

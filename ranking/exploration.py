@@ -16,6 +16,7 @@ with ``top_k``, which stops early. No marginal of later places is given: for Pla
 Chance is drawn from (seed, user, request), so the same request is answered by the same feed, live and in replay.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -211,6 +212,21 @@ class Exploration:
 
 
 NO_EXPLORATION = Exploration()
+POLICIES: dict[str, tuple[str, Callable[[float], Policy]]] = {
+    "epsilon-greedy": ("epsilon", EpsilonGreedy),
+    "plackett-luce": ("temperature", PlackettLuce),
+}
+
+
+def exploration_named(text: str | None) -> Exploration:
+    """Give back what ``Exploration.text`` told, to the bit. Raises ``ValueError`` for what it never tells."""
+    if text is None:
+        return NO_EXPLORATION
+    named = re.fullmatch(r"([\w-]+) (\w+)=(\S+) seed=(\d+)", text)
+    name, parameter = (named[1], named[2]) if named else ("", "")
+    if named is None or name not in POLICIES or POLICIES[name][0] != parameter:
+        raise ValueError(f"policy {text!r} given; wanted one as feeds tell it: {PlackettLuce(0.1).text} seed=0")
+    return Exploration(POLICIES[name][1](float(named[3])), int(named[4]))
 
 
 def uniforms(count: int, seed: int, user_id: Id, request_id: Id) -> Scores:

@@ -174,9 +174,11 @@ class Producer(RawProducer):
 
 
 class TopicReader:
-    """Reads all partitions of one topic, from the beginning or from the end as it is now; no consumer group."""
+    """Reads all partitions of one topic, or one, from the beginning or from the end as it is now; no consumer group."""
 
-    def __init__(self, settings: Settings, topic: Topic, from_beginning: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, topic: Topic, from_beginning: bool = False, partition: int | None = None
+    ) -> None:
         self.topic = TopicNames(settings.topic_prefix).of(topic)
         require_topics(settings, [self.topic])
         self._kafka = connect(
@@ -188,7 +190,8 @@ class TopicReader:
             max_partition_fetch_bytes=8 << 20,
         )
         numbers = self._kafka.partitions_for_topic(self.topic) or set()
-        self.partitions = [TopicPartition(self.topic, number) for number in sorted(numbers)]
+        wanted = numbers if partition is None else numbers & {partition}
+        self.partitions = [TopicPartition(self.topic, number) for number in sorted(wanted)]
         self._kafka.assign(self.partitions)
         if from_beginning:
             self._kafka.seek_to_beginning(*self.partitions)

@@ -161,6 +161,7 @@ class ServedFeatures(Struct, frozen=True):
     model_version: str
     user_vectors: Annotated[str | None, Meta(description="version of the table of user vectors; null without one")]
     items: Annotated[list[FeedItem], Meta(description="as in the feed")]
+    policy: Annotated[str, Meta(description="with exploration: as in the feed")] | UnsetType = UNSET
 
 
 class DeadLetter(Struct, frozen=True):
@@ -299,6 +300,7 @@ def encode_served(record: Record, request: RankRequest, state: UserState, at_ms:
         model_version=ranking.model_version,
         user_vectors=ranking.user_vectors,
         items=_feed_items(ranking),
+        policy=UNSET if ranking.policy is None else ranking.policy,
     )
     return _encode(served)
 

@@ -13,6 +13,7 @@ from evaluation.verify import Report, verify
 from features.stores.cache import UserCache
 from features.stores.memory import MemoryStore
 from ranking.bundle import open_bundle
+from ranking.exploration import NO_EXPLORATION, Exploration
 from ranking.serving import Serving
 from streams.codec import ActionEvent, RankingRequest
 from streams.dumps import dump_path, write_dump
@@ -75,12 +76,17 @@ def some_events(count: int, seed: int = 0, users: Sequence[int | str] = USERS) -
 
 
 def a_day(
-    folder: Path, actions: int = 600, requests_every: int = 20, history_limit: int = 20, serving: Serving | None = None
+    folder: Path,
+    actions: int = 600,
+    requests_every: int = 20,
+    history_limit: int = 20,
+    serving: Serving | None = None,
+    exploration: Exploration = NO_EXPLORATION,
 ) -> Day:
     """Serve a day in process and keep its topics; the short history lets sessions leave it and be folded."""
     bundle, vectors = folder / "bundle", folder / "users"
     if serving is None:
-        serving = Serving.open(a_bundle(bundle), a_user_table(vectors, USERS[:4]))
+        serving = Serving.open(a_bundle(bundle), a_user_table(vectors, USERS[:4]), exploration=exploration)
     pipeline = Pipeline(UserCache(MemoryStore(), history_limit), serving, log_served=True)
     log, day = recorded_actions(some_events(actions)), Day([], [], [], bundle, vectors, history_limit)
     for number, record in enumerate(log):

@@ -132,8 +132,8 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(name):
     setting = a_setting(3)
     held = 0
     for seed in range(LOGS):
-        log = setting.a_log(seed)
-        found = interval(setting.estimates(log)[name], range(REQUESTS), seed=seed, draws=200)
+        log = setting.a_log(seed, requests=400)
+        found = interval(setting.estimates(log)[name], range(400), seed=seed, draws=200)
         held += found.low <= setting.truth <= found.high
     assert 0.90 <= held / LOGS <= 0.99  # 95 % wanted: 200 logs tell it to 1.5 % (one standard error)
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from evaluation.log_base import Arrivals, arrivals_of, joined
-from evaluation.log_columns import arrivals_of_batch
+from evaluation.log_batch import arrivals_of_batch
 from evaluation.log_events import BATCH_ROWS, Reading, RowReader
 from evaluation.log_open import open_log
 from evaluation.log_rows import Shape, open_rows

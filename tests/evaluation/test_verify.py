@@ -7,7 +7,9 @@ import pytest
 
 from evaluation.past import RankersOfThen
 from evaluation.verify import FOLDED_BY_ANOTHER, LOG_ENDS, NO_ACTIONS, NO_REQUEST, Report, VerifyError
+from evaluation.verify import verify as verify_served
 from ranking.bundle import open_bundle
+from ranking.exploration import EpsilonGreedy, Exploration, PlackettLuce
 from ranking.serving import Serving
 from streams.codec import ServedFeatures
 from streams.recorded import Recorded
@@ -75,6 +77,15 @@ def test_the_order_in_which_records_of_several_partitions_come_does_not_matter(d
     )
     report = both.verify()
     assert report.verified == 2 * len(day.served)
+
+
+@pytest.mark.parametrize("policy", [PlackettLuce(0.7), EpsilonGreedy(0.3)])
+def test_what_was_left_to_chance_comes_back_too(tmp_path, policy):
+    explored = a_day(tmp_path, actions=200, exploration=Exploration(policy, seed=5))
+    report = explored.verify()
+    assert report.verified == len(explored.served) > 5
+    other = [changed(one, policy=str(told(one).policy).replace("seed=5", "seed=6")) for one in explored.served]
+    assert "order" in {what for one in replace(explored, served=other).verify().differences for what in one.what}
 
 
 def test_an_answer_that_was_given_twice_is_verified_twice(day):
@@ -200,3 +211,12 @@ def test_sessions_that_another_model_folded_are_no_difference_of_this_one(day, t
 def test_what_is_no_served_record_is_refused_with_its_place(day):
     with pytest.raises(VerifyError, match="offset 0 of ranking-requests, partition 0, is not one of served-features"):
         replace(day, served=day.requests).verify()
+
+
+@pytest.mark.parametrize("policy", [PlackettLuce(0.3), EpsilonGreedy(0.3)], ids=lambda policy: policy.text)
+def test_what_was_left_to_chance_is_given_back_too(policy, tmp_path):
+    bundle = a_bundle(tmp_path / "bundle")
+    day = a_day(tmp_path, actions=120, serving=Serving.open(bundle, exploration=Exploration(policy, seed=5)))
+    report = verify_served(day.served, day.requests, day.actions, RankersOfThen(open_bundle(bundle)), 20)
+    assert told(day.served[1]).policy == f"{policy.text} seed=5"
+    assert (report.verified, report.differences, report.unverified) == (len(day.requests), [], {})

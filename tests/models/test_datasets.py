@@ -5,7 +5,13 @@ import pytest
 
 from models.datasets.base import LogRefusedError
 from models.datasets.events import read_events
-from models.datasets.kuairand import read_kuairand
+from models.datasets.kuairand import (
+    HISTORY,
+    HISTORY_FROM_MS,
+    read_kuairand,
+    read_kuairand_history,
+    read_kuairand_whole,
+)
 from models.datasets.movielens import read_movielens
 from models.datasets.music30 import read_music30
 from models.datasets.taobao import read_taobao
@@ -55,11 +61,32 @@ def kuairand_file(tmp_path, **changes):
 def test_an_impression_gives_each_of_its_actions_and_repetitions_none(tmp_path):
     log = read_kuairand(kuairand_file(tmp_path, is_click=[0, 0, 1], is_like=[0, 0, 1]))
     assert list(zip(log.item_ids, names(log), log.values, strict=True)) == [
-        (5, "view", 0.5),
+        (5, "skip", 0.5),
         (6, "click", 4.0),
         (6, "like", 4.0),
     ]
     assert [log.vocabulary.surfaces[code - 1] for code in log.surfaces] == ["tab1", "tab2", "tab2"]
+
+
+def test_an_impression_that_was_not_played_is_a_view_and_no_skip(tmp_path):
+    log = read_kuairand(kuairand_file(tmp_path, play_time_ms=[0, 0, 2000]))
+    assert names(log) == ["view", "view"]
+
+
+def test_history_without_times_is_spread_evenly_before_its_last_moment(tmp_path):
+    last_ms = HISTORY_FROM_MS + 4_000_000
+    columns = {"user_id": [7], "history_len": [4], "last_time_ms": [last_ms], "watch_seq": [[1, 2, 3]]}
+    pq.write_table(pa.table(columns | {"like_seq": [[2]], "long_watch_seq": [[3]]}), tmp_path / HISTORY)
+    log = read_kuairand_history(tmp_path)
+    assert list(zip(log.item_ids, names(log), log.times_ms - last_ms, strict=True)) == [
+        (1, "exposed", -2_000_000),
+        (2, "like", -1_000_000),
+        (3, "click", 0),
+        (3, "long_view", 0),
+    ]
+    kuairand_file(tmp_path, time_ms=[last_ms + 1, last_ms + 1, last_ms + 2])
+    whole = read_kuairand_whole(tmp_path)
+    assert names(whole) == [*names(log), "skip", "view"]
 
 
 def test_an_unknown_tab_is_refused(tmp_path):

@@ -1,0 +1,76 @@
+"""What the ranker must beat: what an item's counters say, and LambdaMART on counters, which is what Metarank does."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.datasets.kuairand import HEADS, UTILITY
+from models.request_cache import RequestCache
+
+Doubles = npt.NDArray[np.float64]
+
+RATES = {"click": 2, "long_view": 3, "like": 4, "skip": 5}  # columns of kuairand.KuaiRand.features_at
+NEWEST = 10  # actions whose types are counted apart: what the user did just now
+ROUNDS = 400
+LEAST_PAIRED = 2
+
+
+def popularity(train: RequestCache, asked: RequestCache, seed: int) -> Doubles:
+    """Give each exposure the rate at which everybody took the item, as of the end of training; (N, heads)."""
+    rates = np.asarray(asked.columns["candidate_features"], np.float64)[:, [RATES[head] for head in HEADS]]
+    usual = np.asarray(train.labels, np.float64).mean(0)
+    odds = np.log(usual / (1 - usual)) + rates
+    return 1.0 / (1.0 + np.exp(-odds))  # type: ignore[no-any-return]
+
+
+def counters(cache: RequestCache, num_types: int) -> npt.NDArray[np.float32]:
+    """Give the counter features of each exposure, ``(N, F)``: the item's, the user's, the newest actions', the time."""
+    types = np.asarray(cache.columns["action_types"], np.int64)
+    request = np.repeat(np.arange(len(cache)), cache.counts[:, 0])
+    place = np.arange(len(types)) - np.repeat(cache.action_starts[:-1], cache.counts[:, 0])
+    whole = _shares(request, types, len(cache), num_types)
+    newest = _shares(request[place < NEWEST], types[place < NEWEST], len(cache), num_types)
+    of = np.repeat(np.arange(len(cache)), cache.sizes_of)
+    user = np.concatenate([np.asarray(cache.columns["contexts"]), whole, newest], axis=1)
+    return np.concatenate([cache.columns["candidate_features"], user[of]], axis=1).astype(np.float32)
+
+
+def _shares(request: npt.NDArray[Any], types: npt.NDArray[Any], requests: int, num_types: int) -> Doubles:
+    """Give the share of each action type in each request's history, ``(requests, types)``."""
+    cells = np.bincount(request * num_types + types - 1, minlength=requests * num_types)
+    counts = cells.reshape(requests, num_types).astype(np.float64)
+    shares: Doubles = counts / np.maximum(counts.sum(1, keepdims=True), 1.0)
+    return shares
+
+
+def lambdamart(train: RequestCache, asked: RequestCache, num_types: int, seed: int) -> Doubles:
+    """Train LambdaMART on the lists of users' training exposures; give its score for every head, (N, heads).
+
+    Its score orders and is no probability: log loss and calibration mean nothing. The head of skips gets it negated.
+    """
+    import lightgbm  # here, so that the other rows run without it
+
+    users = np.repeat(np.asarray(train.user_keys), train.sizes_of)
+    order = np.argsort(users, kind="stable")
+    groups = np.unique(users[order], return_counts=True)[1]
+    weights = np.array([UTILITY[head] for head in HEADS])
+    gains = np.rint(np.maximum(np.asarray(train.labels) @ weights, 0)).astype(np.int64)
+    model = lightgbm.train(
+        {
+            "objective": "lambdarank",
+            "learning_rate": 0.05,
+            "num_leaves": 31,
+            "min_data_in_leaf": 100,
+            "feature_fraction": 0.8,
+            "bagging_fraction": 0.8,
+            "bagging_freq": 1,
+            "seed": seed,
+            "num_threads": 1,
+            "verbosity": -1,
+        },
+        lightgbm.Dataset(counters(train, num_types)[order], gains[order], group=groups),
+        ROUNDS,
+    )
+    scores = np.asarray(model.predict(counters(asked, num_types), num_threads=1))
+    return np.stack([scores * np.sign(weight) for weight in weights], axis=1)

@@ -1,0 +1,94 @@
+"""`python -m experiments.kuairand_bundle`: the full hybrid as a bundle to serve and to replay KuaiRand through.
+
+::
+
+    OUT/bundle            trained until 4 May 2022, midnight in Beijing
+    OUT/vectors/users     PinnerFormer's vectors as of each morning from 4 to 8 May, a version each
+    OUT/actions.parquet   the whole log with the wire's columns, what came before 25 April included: what to replay
+
+The ranker that stands in the tables is taken (``experiments.ranker``, row "full", seed 0), trained if it is not there.
+"""
+
+from pathlib import Path
+
+import click
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from experiments.kuairand import DAY_MS, END_MS, VALIDATE_MS, KuaiRand, open_kuairand
+from experiments.ranker import SIZES, Settings, trained
+from experiments.runs import WORK, stop_politely
+from features.embeddings import EmbeddingTable
+from features.manifest import Manifest
+from models.datasets.kuairand import UTILITY, VOCABULARY
+from models.export import Purpose, Vectors, export_bundle
+from models.graphs import ExportError
+from models.ranker import Ranker
+from models.refresh import histories_of, refresh, refresh_active, user_space
+from models.trained import fingerprint_of, version_of
+
+
+def export_kuairand(ranker: Ranker, world: KuaiRand, bundle: Path) -> Manifest:
+    """Write the bundle of a ranker that was trained on this world's days before 4 May."""
+    catalogue = world.encoders.catalogue
+    ids = [int(item) for item in catalogue.ids]
+    space = f"items-{fingerprint_of(catalogue.vectors)}"
+    purpose = Purpose(
+        model_version=version_of(ranker, space, UTILITY),
+        vocabulary=VOCABULARY,
+        utility=UTILITY,
+        user_space=user_space(world.encoders.pinnerformer),
+        trained_until_ms=VALIDATE_MS,
+        metrics={"log": "KuaiRand-Pure", "features": (*world.rates.feature_names, "log_length")},
+    )
+    return export_bundle(
+        bundle,
+        ranker,
+        Vectors(ids, catalogue.vectors, space),
+        Vectors(ids, world.features_at(VALIDATE_MS), "item-features"),
+        purpose,
+        hiertcn=world.encoders.hiertcn,
+        pinnerformer=world.encoders.pinnerformer,
+    )
+
+
+def publish_users(world: KuaiRand, items: EmbeddingTable, root: Path) -> int:
+    """Publish user vectors as of each morning from 4 May on, all users first, then those who acted; count versions."""
+    model = world.encoders.pinnerformer
+    mornings = range(VALIDATE_MS, END_MS, DAY_MS)
+    for morning in mornings:
+        past, _ = world.log.split_at(morning)
+        job = refresh if morning == VALIDATE_MS else refresh_active
+        job(model, items, histories_of(past, model.config.num_actions), root, as_of_ms=morning)
+    return len(mornings)
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of KuaiRand-Pure.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for all that is made; a new one.")
+@click.option("--size", type=click.Choice(sorted(SIZES)), default="small", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--work", type=click.Path(path_type=Path), default=WORK, help="As of experiments.ranker.")
+def main(data: Path, out: Path, size: str, seed: int, work: Path) -> None:
+    """Train the full hybrid, or take the one that is trained, and export it."""
+    stop_politely()
+    torch.set_num_threads(1)
+    settings: Settings = SIZES[size]
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        ranker = trained(data, size, seed, work, progress)
+        world = open_kuairand(data, settings.inputs(work, size), settings.data, progress)
+    try:
+        manifest = export_kuairand(ranker, world, out / "bundle")
+    except ExportError as exc:
+        raise click.ClickException(str(exc)) from exc
+    world.log.write_parquet(out / "actions.parquet")
+    versions = publish_users(world, EmbeddingTable.open(out / "bundle" / "items"), out / "vectors" / "users")
+    click.echo(f"{out / 'bundle'}: model {manifest.model_version}, trained until 4 May 2022 in Beijing")
+    click.echo(
+        f"{out / 'vectors' / 'users'}: {versions} versions; {out / 'actions.parquet'}: {len(world.log):,} actions"
+    )
+
+
+if __name__ == "__main__":
+    main()

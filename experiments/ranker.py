@@ -1,0 +1,298 @@
+"""`python -m experiments.ranker`: the ranker on KuaiRand-Pure, row by row; what is done is skipped.
+
+One run is one row with one seed: train on 25 April to 3 May, predict validation and test. The rows that are there are
+then compared, users drawn anew; tables are `python -m experiments.tables`' work.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from experiments.baselines import lambdamart, popularity
+from experiments.diversity import diversity
+from experiments.judging import Answers, Judged, intervals, judge
+from experiments.kuairand import DataConfig, caches_of, small
+from experiments.ranker_rows import Row, rows
+from experiments.runs import RESULTS, WORK, Runs, stop_politely
+from features.schema import Ints
+from models.datasets.kuairand import UTILITY, VOCABULARY, read_tags
+from models.ranker import Ranker, RankerBatch, RankerConfig
+from models.request_cache import RequestCache
+from models.train import FitConfig
+from models.train_ranker import RankerTraining, train_on
+from models.transact import TransActConfig
+
+HOUR_MS = 3_600_000
+SCORED_AT_ONCE = 1024  # exposures
+DRAWS = 300  # of a bootstrap
+BASELINES = ("popularity", "lambdamart")
+DIVERSE = ("full", "no_mask")  # rows whose diversity is measured
+
+Predictions = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How rankers are made and trained; the same for every row, chosen for the full hybrid on validation days."""
+
+    data: DataConfig
+    num_actions: int = 24  # newest actions seen; 100 in the paper
+    action_dim: int = 32
+    layers: int = 2
+    recent_outputs: int = 10
+    encoder_dropout: float = 0.0  # 0.1 in the paper: a third of the time on a CPU
+    mask_window_ms: int = 24 * HOUR_MS
+    crosses: int = 2
+    cross_rank: int | None = None
+    mlp: tuple[int, ...] = (256, 128)
+    dropout: float = 0.1
+    requests: int = 432  # of a batch, some 512 exposures
+    epochs: float = 1.0
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    label_weights: tuple[tuple[float, ...], ...] | None = None
+
+    def inputs(self, work: Path, size: str) -> Path:
+        """Say where the joined requests are kept: of another ``data``, in another folder."""
+        return work / f"ranker-{size}" / f"inputs-{blake2b(repr(self.data).encode(), digest_size=4).hexdigest()}"
+
+    def ranker(self, sizes: Any, heads: tuple[str, ...]) -> RankerConfig:
+        """Give the ranker's sizes."""
+        transact = TransActConfig(
+            num_types=len(VOCABULARY.actions),
+            item_dim=sizes.item_dim,
+            action_dim=self.action_dim,
+            layers=self.layers,
+            dropout=self.encoder_dropout,
+            recent_outputs=self.recent_outputs,
+            mask_window_ms=self.mask_window_ms,
+        )
+        return RankerConfig(transact, sizes, heads, self.crosses, self.cross_rank, self.mlp, self.dropout)
+
+    def training(self, requests: int, mask: bool, seed: int) -> RankerTraining:
+        """Give how long and how fast, for so many requests."""
+        steps = max(1, round(self.epochs * requests / self.requests))
+        fit = FitConfig(
+            steps=steps,
+            learning_rate=self.learning_rate,
+            warm_up=max(1, steps // 10),
+            weight_decay=self.weight_decay,
+            evaluate_every=50,
+            checkpoint_every=100,
+            seed=seed,
+        )
+        return RankerTraining(self.requests, self.label_weights, mask, fit)
+
+
+SMALL = Settings(
+    small(DataConfig()), num_actions=12, action_dim=16, recent_outputs=5, mlp=(64, 32), requests=128, epochs=1.5
+)
+SIZES = {"small": SMALL, "full": Settings(DataConfig())}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a run is: its result holds for nothing else."""
+
+    row: str
+    seed: int
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A cache as a row's ranker sees it."""
+
+    cache: RequestCache
+    row: Row
+
+    @property
+    def lengths(self) -> Ints:
+        """Give how many actions each request's history holds."""
+        return self.cache.lengths
+
+    def batch(self, rows: Ints) -> RankerBatch:
+        """Give these requests."""
+        return self.row.see(self.cache.batch(rows))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The inputs of every run, and where it keeps its predictions."""
+
+    parts: dict[str, RequestCache]
+    kinds: dict[int, tuple[str, str]]  # tag and author of an item
+    predictions: Path
+
+    @classmethod
+    def open(cls, data: Path, size: str, work: Path, progress: Progress) -> "Experiment":
+        """Map the inputs of a size into memory, made if they are not there."""
+        table, settings = f"ranker-{size}", SIZES[size]
+        folders = caches_of(data, settings.inputs(work, size), settings.data, progress)
+        parts = {part: RequestCache(folder, settings.num_actions) for part, folder in folders.items()}
+        return cls(parts, read_tags(data), work / table / "predictions")
+
+    def answers(self, part: str) -> Answers:
+        """Give what users did."""
+        cache = self.parts[part]
+        users = np.repeat(np.unique(cache.user_keys, return_inverse=True)[1], cache.sizes_of)
+        return Answers(users, np.asarray(cache.labels, np.float64), cache.heads, UTILITY)
+
+    def path(self, row: str, seed: int) -> Path:
+        """Say where a run's predictions of the test are kept."""
+        return self.predictions / f"{row}-{seed}.npy"
+
+    def weights(self, row: str, seed: int) -> Path:
+        """Say where a run's weights are kept."""
+        self.predictions.mkdir(parents=True, exist_ok=True)
+        return self.predictions / f"{row}-{seed}.pt"
+
+    def work(self, row: Row | None, progress: Progress) -> Callable[[RunConfig, Path], dict[str, Any]]:
+        """Give the work of a row's run; without one, of the baseline that the config names."""
+
+        def done(config: RunConfig, folder: Path) -> dict[str, Any]:
+            predicted, said = (
+                self.train(config, row, folder, progress) if row else self.baseline(config.row, config.seed)
+            )
+            path = self.path(config.row, config.seed)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, predicted["test"].astype(np.float32))
+            judged = {part: judge(self.answers(part), one) for part, one in predicted.items()}
+            return said | judged
+
+        return done
+
+    def baseline(self, name: str, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Give a baseline's predictions."""
+        predict = {
+            "popularity": popularity,
+            "lambdamart": lambda train, asked, seed: lambdamart(train, asked, len(VOCABULARY.actions), seed),
+        }[name]
+        return {part: predict(self.parts["train"], self.parts[part], seed) for part in ("validation", "test")}, {}
+
+    def train(
+        self, config: RunConfig, row: Row, folder: Path, progress: Progress
+    ) -> tuple[dict[str, Predictions], dict[str, Any]]:
+        """Train a row's ranker and predict."""
+        train = self.parts["train"]
+        torch.manual_seed(config.seed)
+        ranker = Ranker(config.settings.ranker(train.sizes, train.heads), row.encoder)
+        training = config.settings.training(len(train), row.mask, config.seed)
+        progress.console.print(f"{row.name} {config.seed}: {training.fit.steps} steps", highlight=False)
+        history = train_on(ranker, Seen(train, row), training, checkpoints=folder, progress=progress)
+        torch.save(ranker.state_dict(), self.weights(config.row, config.seed))
+        predicted = {part: predict(ranker, self.parts[part], row) for part in ("validation", "test")}
+        said: dict[str, Any] = {
+            "parameters": sum(weight.numel() for weight in ranker.parameters()),
+            "loss": history.losses[-1][1],
+            "exposures": {part: len(cache.labels) for part, cache in self.parts.items()},
+        }
+        if row.name in DIVERSE:
+            said["diversity"] = diversity(lambda batch: utility(ranker, row.see(batch)), self.parts["test"], self.kinds)
+        return predicted, said
+
+
+@torch.no_grad()
+def predict(ranker: Ranker, cache: RequestCache, row: Row) -> Predictions:
+    """Give probabilities of a cache's exposures, ``(N, heads)``."""
+    found = np.zeros((len(cache.labels), len(cache.heads)), np.float32)
+    for at, batch in cache.batches(SCORED_AT_ONCE):
+        found[at] = torch.sigmoid(ranker.eval()(row.see(batch))).numpy()
+    return found
+
+
+@torch.no_grad()
+def utility(ranker: Ranker, batch: RankerBatch) -> npt.NDArray[np.float64]:
+    """Give the score that lists are ordered by."""
+    weights = np.array([UTILITY[head] for head in ranker.config.heads])
+    scores: npt.NDArray[np.float64] = torch.sigmoid(ranker.eval()(batch)).numpy().astype(np.float64) @ weights
+    return scores
+
+
+def trained(data: Path, size: str, seed: int, work: Path, progress: Progress) -> Ranker:
+    """Give the full hybrid of a seed as its run left it; the run is made if it is not there."""
+    experiment = Experiment.open(data, size, work, progress)
+    settings, train = SIZES[size], experiment.parts["train"]
+    full = rows(settings.recent_outputs, settings.num_actions)[0]
+    path = experiment.weights(full.name, seed)
+    if not path.exists():
+        config = RunConfig(full.name, seed, settings)
+        folder = work / f"ranker-{size}" / f"{full.name}-{seed}-alone"
+        experiment.train(config, full, folder, progress)
+    ranker = Ranker(settings.ranker(train.sizes, train.heads))
+    ranker.load_state_dict(torch.load(path, weights_only=True))
+    return ranker.eval()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which runs are compared: named by when they ended, so that new ones are compared anew."""
+
+    runs: dict[str, str]
+    draws: int = DRAWS
+    seed: int = 0
+
+
+def compare(experiment: Experiment, runs: Runs, table: str) -> None:
+    """Compare the rows that are there, each with its seeds."""
+    done = [one for one in runs.results_of(table) if "row" in one["config"]]
+    names = {one["name"]: (one["config"]["row"], one["config"]["seed"]) for one in done}
+    there = {name: key for name, key in names.items() if experiment.path(*key).exists()}
+    if not any(row == "full" for row, _ in there.values()):
+        return
+    ended = {one["name"]: one["finished_at"] for one in done if one["name"] in there}
+
+    def work(config: Comparison, folder: Path) -> dict[str, Any]:
+        answers = experiment.answers("test")
+        models: dict[str, list[Judged]] = {}
+        for row, seed in there.values():
+            predicted = np.load(experiment.path(row, seed)).astype(np.float64)
+            models.setdefault(row, []).append(Judged(answers, predicted))
+        return {
+            "rows": intervals(models, "full", draws=config.draws, seed=config.seed),
+            "seeds": {row: len(seeds) for row, seeds in models.items()},
+            "lists": int(answers.listed.sum()),
+            "users": answers.num_users,
+        }
+
+    runs.run(f"{table}/_comparison", Comparison(ended), work)
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of KuaiRand-Pure.")
+@click.option("--size", type=click.Choice(sorted(SIZES)), default="small", show_default=True)
+@click.option("--only", multiple=True, help="Rows to run; several times.  [default: all]")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--work", type=click.Path(path_type=Path), default=WORK, help="Checkpoints, inputs and predictions.")
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS)
+def main(data: Path, size: str, only: tuple[str, ...], seeds: int, work: Path, results: Path) -> None:
+    """Run what is not done yet, the rows that matter most first, then compare what is there."""
+    stop_politely()
+    torch.set_num_threads(1)
+    settings, runs, table = SIZES[size], Runs(results, work), f"ranker-{size}"
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        experiment = Experiment.open(data, size, work, progress)
+        known: dict[str, Row | None] = {name: None for name in BASELINES}
+        known |= {row.name: row for row in rows(settings.recent_outputs, settings.num_actions)}
+        strange = sorted(set(only) - set(known))
+        if strange:
+            raise click.UsageError(f"no row {', '.join(strange)}; there are {', '.join(known)}")
+        for name, row in known.items():
+            for seed in range(seeds if row or name == "lambdamart" else 1):
+                if not only or name in only:
+                    config = RunConfig(name, seed, settings)
+                    runs.run(f"{table}/{name}-{seed}", config, experiment.work(row, progress))
+        compare(experiment, runs, table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The ranker's tables and plot, from the results of ``experiments.ranker`` alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.markdown import mean_and_interval, short, table
+from experiments.ranker import SIZES
+from experiments.ranker_rows import rows
+from experiments.runs import Runs
+
+Figures = Mapping[str, Sequence[float]]
+
+LISTS = {
+    "ndcg10": "NDCG@10",
+    "hit3_click": "HIT@3 click",
+    "hit3_long_view": "HIT@3 long view",
+    "hit3_like": "HIT@3 like",
+    "hit3_skip": "HIT@3 skip (less is better)",
+}
+HEADS = {"click": "click", "long_view": "long view", "like": "like", "skip": "skip"}
+DIFFERENCES = {"ndcg10": "NDCG@10", "auc_click": "AUC click", "auc_long_view": "AUC long view"} | {
+    f"gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()
+}
+PLACES = {"small": ("lists", "differences", "outputs", "cost")}  # all of them, where none are named
+SCORES_ONLY = ("lambdamart",)  # orders lists, gives no probability
+BASELINES = {"popularity": "popularity (the item's own rates)", "lambdamart": "LightGBM LambdaMART on counters"}
+
+
+def tables(runs: Runs) -> dict[str, str]:
+    """Give the tables of each size that was compared, by the names of their markers."""
+    found: dict[str, str] = {}
+    for size in SIZES:
+        compared = runs.result(f"ranker-{size}/_comparison")
+        if compared is not None:
+            made = _of_size(runs, size, compared)
+            found |= {f"ranker-{size}-{name}": made[name] for name in PLACES.get(size, made) if name in made}
+    return found
+
+
+def _of_size(runs: Runs, size: str, compared: dict[str, Any]) -> dict[str, str]:
+    metrics = compared["metrics"]
+    titles = _titles(size)
+    models = [name for name in titles if name in metrics["rows"] and titles[name][1] == "models"]
+    outputs = [name for name in titles if name in metrics["rows"] and titles[name][1] == "outputs"]
+    made = _Made(metrics, titles)
+    whole = {
+        "lists": made.rows(models, LISTS),
+        "auc": made.rows(models, {f"auc_{head}": f"AUC {title}" for head, title in HEADS.items()}),
+        "gauc": made.rows(models, {f"gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()}),
+        "calibration": made.rows(
+            [name for name in models if name not in SCORES_ONLY],
+            {f"logloss_{head}": f"log loss {HEADS[head]}" for head in ("click", "long_view", "skip")}
+            | {f"ece_{head}": f"ECE {HEADS[head]}" for head in ("click", "long_view", "skip")},
+        ),
+        "differences": made.differences([name for name in models if name != "full"]),
+        "cost": _cost(runs, size, titles),
+    }
+    if outputs:
+        whole["outputs"] = made.rows(["full", *outputs], LISTS)
+        whole["outputs-differences"] = made.differences(outputs)
+    diverse = _diversity(runs, size, titles)
+    return whole | ({"diversity": diverse} if diverse else {})
+
+
+class _Made:
+    """Tables of one comparison."""
+
+    def __init__(self, metrics: dict[str, Any], titles: Mapping[str, tuple[str, str]]) -> None:
+        self.metrics, self.titles = metrics, titles
+
+    def rows(self, names: Sequence[str], columns: Mapping[str, str]) -> str:
+        """Give figures with their intervals."""
+        return self._table(names, columns, "figures", lambda figure: mean_and_interval(figure[0], figure[1:]))
+
+    def differences(self, names: Sequence[str]) -> str:
+        """Give what the full hybrid has more than each row; in bold where the interval leaves zero out."""
+        return self._table(names, DIFFERENCES, "reference_less_row", _difference)
+
+    def _table(
+        self, names: Sequence[str], columns: Mapping[str, str], part: str, say: Callable[[Sequence[float]], str]
+    ) -> str:
+        found = self.metrics["rows"]
+        body = [
+            [self.titles[name][0], str(self.metrics["seeds"][name]), *(say(found[name][part][key]) for key in columns)]
+            for name in names
+        ]
+        return table(["model", "seeds", *columns.values()], body)
+
+
+def _difference(figure: Sequence[float]) -> str:
+    mean, low, high = figure
+    said = f"{mean:+.3f}".replace("0.", ".", 1) + f" [{short(low)}, {short(high)}]"
+    return f"**{said}**" if low > 0 or high < 0 else said
+
+
+def _titles(size: str) -> dict[str, tuple[str, str]]:
+    """Give each row's title and its part of the table, in the tables' order."""
+    settings = SIZES[size]
+    trained = rows(settings.recent_outputs, settings.num_actions)
+    full, *others = [(row.name, (row.title, row.ablation)) for row in trained]
+    return dict([full, *((name, (title, "models")) for name, title in BASELINES.items()), *others])
+
+
+def _cost(runs: Runs, size: str, titles: Mapping[str, tuple[str, str]]) -> str:
+    """Give parameters, seconds and memory of each row, means over seeds."""
+    body = []
+    results = [one for one in runs.results_of(f"ranker-{size}") if "row" in one["config"]]
+    for name in titles:
+        mine = [one for one in results if one["config"]["row"] == name]
+        if mine:
+            seconds = sum(one["seconds"] for one in mine) / len(mine)
+            memory = max(one["peak_rss_mb"] for one in mine)
+            parameters = mine[0]["metrics"].get("parameters")
+            size_of = "-" if parameters is None else f"{parameters:,}"
+            body.append([titles[name][0], size_of, f"{seconds:,.0f}", f"{memory:,}"])
+    return table(["model", "parameters", "seconds a run", "peak RSS, MB"], body)
+
+
+def _diversity(runs: Runs, size: str, titles: Mapping[str, tuple[str, str]]) -> str:
+    body = []
+    for name in titles:
+        results = [one for one in runs.results_of(f"ranker-{size}") if one["config"].get("row") == name]
+        said = [one["metrics"]["diversity"] for one in results if "diversity" in one["metrics"]]
+        if said:
+            means = {key: sum(one[key] for one in said) / len(said) for key in ("tags", "authors", "nearness")}
+            spread = max(one["tags"] for one in said) - min(one["tags"] for one in said)
+            cells = [f"{means['tags']:.2f}", f"{spread:.2f}", f"{means['authors']:.2f}", f"{means['nearness']:.3f}"]
+            body.append([titles[name][0], str(len(said)), *cells])
+    head = ["model", "seeds", "different tags in ten", "range over seeds", "authors in ten", "mean cosine in ten"]
+    return table(head, body) if body else ""
+
+
+def draw(runs: Runs, size: str, path: Path, key: str = "gauc_long_view") -> None:
+    """Draw what the full hybrid has more than each row, with intervals."""
+    from matplotlib.figure import Figure
+
+    compared = runs.result(f"ranker-{size}/_comparison")
+    if compared is None:
+        return
+    titles, found = _titles(size), compared["metrics"]["rows"]
+    names = [name for name in titles if name in found and name != "full"][::-1]
+    figure = Figure(figsize=(7, 0.32 * len(names) + 1))
+    axes = figure.subplots()
+    for place, name in enumerate(names):
+        mean, low, high = found[name]["reference_less_row"][key]
+        axes.plot([low, high], [place, place], color="tab:blue")
+        axes.plot([mean], [place], "o", color="tab:blue")
+    axes.axvline(0, color="grey", linewidth=0.8)
+    axes.set_yticks(range(len(names)), [titles[name][0] for name in names])
+    axes.set_xlabel(f"full hybrid less row: {key.replace('_', ' ', 1).replace('_', ' ')}, 95 % interval")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from experiments.judging import Answers, Judged, auc, intervals, judge, ordered, places_in_lists, user_aucs
+
+UTILITY = {"click": 1.0, "skip": -1.0}
+
+
+def answers(users, clicks, skips=None) -> Answers:
+    clicked = np.array(clicks, float)
+    skipped = np.zeros(len(clicked)) if skips is None else np.array(skips, float)
+    return Answers(np.array(users), np.stack([clicked, skipped], axis=1), ("click", "skip"), UTILITY)
+
+
+def predictions(clicks):
+    return np.stack([np.array(clicks, float), np.zeros(len(clicks))], axis=1)
+
+
+def some_answers(users: int = 40, shown: int = 6, seed: int = 0) -> tuple[Answers, np.ndarray]:
+    chance = np.random.default_rng(seed)
+    truth = chance.random(users * shown)
+    return answers(np.repeat(np.arange(users), shown), chance.random(users * shown) < truth), predictions(truth)
+
+
+def pairs_won(scores, labels):
+    won = [float(p > n) + (p == n) / 2 for p in scores[labels == 1] for n in scores[labels == 0]]
+    return float(np.mean(won))
+
+
+def test_hit_at_3_counts_a_users_clicks_among_the_three_best():
+    judged = judge(answers([0] * 5, [1, 1, 0, 0, 1]), predictions([0.9, 0.1, 0.8, 0.7, 0.2]))
+    assert judged["hit3_click"] == 1.0
+    assert judged["ndcg10"] == pytest.approx((1 + 1 / np.log2(5) + 1 / np.log2(6)) / (1 + 1 / np.log2(3) + 1 / 2))
+
+
+def test_users_with_three_exposures_have_no_list():
+    judged = judge(answers([0] * 3 + [1] * 4, [1, 1, 1, 0, 0, 0, 1]), predictions([0.5] * 3 + [0.9, 0.8, 0.7, 0.1]))
+    assert judged["hit3_click"] == 0.0
+
+
+def test_auc_is_the_share_of_pairs_won_with_ties_and_weights():
+    chance = np.random.default_rng(0)
+    scores, labels = chance.integers(0, 6, 60) / 6, (chance.random(60) < 0.4).astype(float)
+    weights = chance.integers(0, 4, 60)
+    often = np.repeat(np.arange(60), weights)
+    assert auc(*ordered(scores, labels), np.ones(60)) == pytest.approx(pairs_won(scores, labels))
+    assert auc(*ordered(scores, labels), weights.astype(float)) == pytest.approx(
+        pairs_won(scores[often], labels[often])
+    )
+
+
+def test_gauc_is_each_users_auc_weighed_by_exposures():
+    chance = np.random.default_rng(1)
+    users, scores = chance.integers(0, 8, 90), chance.integers(0, 5, 90) / 5
+    labels = (chance.random(90) < 0.5).astype(float)
+    above, below = user_aucs(users, labels, scores, 8)
+    for user in range(8):
+        mine = users == user
+        assert above[user] == pytest.approx(pairs_won(scores[mine], labels[mine]) * mine.sum())
+        assert below[user] == mine.sum()
+
+
+def test_places_start_anew_with_each_user():
+    assert places_in_lists(np.array([1, 0, 1, 0]), np.array([0.1, 0.9, 0.7, 0.2])).tolist() == [1, 0, 0, 1]
+
+
+def test_honest_probabilities_are_calibrated_and_shifted_ones_are_not():
+    told, honest = some_answers(users=2000)
+    assert judge(told, honest)["ece_click"] < 0.03
+    assert judge(told, np.clip(honest + 0.2, 0, 1))["ece_click"] > 0.1
+
+
+def test_drawing_a_user_twice_is_the_same_as_having_two_of_it():
+    told, predicted = some_answers(users=6)
+    weights = np.array([2.0, 1.0, 0.0, 1.0, 1.0, 3.0])
+    users = np.repeat(np.arange(6), weights.astype(int))
+    rows = np.concatenate([np.flatnonzero(told.users == user) for user in users])
+    copied = Answers(np.repeat(np.arange(len(users)), 6), told.labels[rows], told.heads, UTILITY)
+    weighed, whole = Judged(told, predicted).metrics(weights), judge(copied, predicted[rows])
+    for name in ("gauc_click", "auc_click", "logloss_click"):
+        assert weighed[name] == pytest.approx(whole[name])
+
+
+def test_differences_are_paired():
+    told, good = some_answers(users=300)
+    noise = predictions(np.random.default_rng(5).random(len(good)))
+    models = {"good": [Judged(told, good)], "same": [Judged(told, good)], "noise": [Judged(told, noise)]}
+    found = intervals(models, "good", draws=60, seed=0)
+    assert found["same"]["reference_less_row"]["auc_click"] == (0.0, 0.0, 0.0)
+    mean, low, high = found["noise"]["reference_less_row"]["auc_click"]
+    assert 0 < low < mean < high
+    mean, low, high = found["good"]["figures"]["auc_click"]
+    assert low < mean < high
