@@ -36,9 +36,9 @@ def command(
 
     Each model by its paper's measure, in a minute or so: PinnerFormer's recall of what users come for in the days to
     come, HierTCN's recall and reciprocal rank of the next item of a session, the ranker's AUC and HIT@3 of each head
-    among items drawn at random; with 95 % intervals (users drawn anew) and what needs no learning beside. Train with
-    --until, so that LOG has such a part. The whole system, with its states, delays and final order, is evaluated by
-    `rankstream replay`.
+    among what was shown in a visit (KuaiRand) or items drawn at random; with 95 % intervals (users drawn anew) and what
+    needs no learning beside. Train with --until, so that LOG has such a part. The whole system, with its states, delays
+    and final order, is evaluated by `rankstream replay`.
 
     \b
     Reads:  LOG, FROM/work

@@ -33,6 +33,7 @@ class KnownLog:
     heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # predicted -> any of these actions; {}: each
     utility: Mapping[str, float] = field(default_factory=dict)  # weight of each head in the score
     come_back: bool = False  # do users act on the same items again and again?
+    exposures: bool = False  # does the log tell what was shown and left? Then that is what the ranker learns from
     mask_window_ms: int = HOUR_MS  # of TransAct's random mask; the sitting that a log's actions come in
 
 
@@ -83,8 +84,9 @@ KUAIRAND = KnownLog(
     kuairand.COLUMNS,
     kuairand.POSITIVES,
     kuairand.NEGATIVES,
-    {"click": ("click",), "long_view": ("long_view",), "like": ("like",), "skip": ("skip", "hide")},
-    {"click": 1.0, "long_view": 1.0, "like": 1.0, "skip": -1.0},
+    kuairand.HEADS,
+    kuairand.UTILITY,
+    exposures=True,
 )
 TAOBAO = KnownLog(
     "taobao",
