@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from evaluation.feed_slates import NO_PROPENSITIES, TWICE, Slate, Target, UnusableError, ranked, slate
-from evaluation.leaks import LeakError, utc
+from evaluation.leaks import LeakError
+from evaluation.moments import moment_text
 from evaluation.past import PastPartition, ServingOfThen
 from features.ids import id_bytes, id_keys
 from features.join import NoVectors, VectorTable
@@ -69,8 +70,8 @@ class NewRanker:
         if manifest.trained_until_ms <= from_ms:
             return []
         leak = (
-            f"the model {manifest.model_version} was trained on events until {utc(manifest.trained_until_ms)}, but the "
-            f"feeds to judge it by begin at {utc(from_ms)}: it may have seen what users did with them"
+            f"the model {manifest.model_version} was trained on events until {moment_text(manifest.trained_until_ms)}, "
+            f"but the feeds to judge it by begin at {moment_text(from_ms)}: it may have seen what users did with them"
         )
         if not allow:
             raise LeakError(f"{leak}; train on what came before, or say --allow-leak, which marks all that comes out")
