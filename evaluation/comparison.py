@@ -1,11 +1,27 @@
 """What differs between an answer as it was served and the same answer computed again."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+from features.ids import Id
 from streams.codec import FeedItem, ServedFeatures
 
 STATE, FEATURES, SCORES, ORDER, ITEMS = "state", "features", "scores", "order", "items"
 APART = {"features", "items", "state_actions"}  # compared in a way of their own
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One answer that the log does not give back."""
+
+    request_id: Id
+    user_id: Id
+    partition: int
+    request_offset: int
+    state_offset: int
+    what: tuple[str, ...]  # of state, features, scores, order, answer, and fields of the record
+    largest: float  # difference of a score or a probability
+    says: str
 
 
 def compare(told: ServedFeatures, computed: ServedFeatures, tolerance: float) -> tuple[tuple[str, ...], float]:
@@ -70,3 +86,10 @@ def in_words(told: ServedFeatures, computed: ServedFeatures, what: tuple[str, ..
     other = [name for name in what if name not in (STATE, FEATURES, SCORES, ORDER, ITEMS)]
     said += [f"{name} is {getattr(told, name)!r}, computed {getattr(computed, name)!r}" for name in other]
     return "; ".join(said) or f"the {what[0]} differ, the scores do not"
+
+
+def difference_of(told: ServedFeatures, what: tuple[str, ...], says: str, largest: float = 0.0) -> Difference:
+    """Name an answer that differs."""
+    return Difference(
+        told.request_id, told.user_id, told.partition, told.offset, told.state_offset, what, largest, says
+    )

@@ -18,6 +18,7 @@ from evaluation.log_batch import Batch
 from evaluation.log_columns import Translate
 from features.actions import Vocabulary
 from models.datasets import kuairand, movielens, music30, taobao
+from models.datasets.base import EventLog
 
 Floats = npt.NDArray[np.float64]
 REMEMBERED = 4096  # impressions in which a repetition is looked for
@@ -39,6 +40,13 @@ def known_by(columns: Sequence[str]) -> KnownLog | None:
     return next((log for log in KNOWN if set(log.columns) <= set(columns)), None)
 
 
+def whole_kuairand(folder: Path) -> EventLog | None:
+    """Give the impressions with what users saw before, which a second file of the folder tells; None without it."""
+    if not all((folder / name).is_file() for name in (kuairand.IMPRESSIONS, kuairand.HISTORY)):
+        return None
+    return kuairand.read_kuairand_whole(folder)
+
+
 def log_in(folder: Path) -> Path:
     """Give the file of a known log's folder. Raises ``LogError``."""
     names = [name for log in KNOWN for name in log.files]
@@ -49,7 +57,7 @@ def log_in(folder: Path) -> Path:
 
 
 class _KuaiRand:
-    """Impressions to actions: one a true column, ``view`` where no column is true; repetitions count once."""
+    """Impressions to actions as ``models.datasets.kuairand`` has them; repetitions count once."""
 
     def __init__(self) -> None:
         self._seen = np.empty((0, 3), np.int64)  # the last impressions: repetitions follow within a few rows
@@ -60,13 +68,12 @@ class _KuaiRand:
         if len(tabs) and (tabs.min() < 0 or tabs.max() >= kuairand.NUM_TABS):
             raise LogError(f"tabs from {tabs.min()} to {tabs.max()}; KuaiRand's are 0 to {kuairand.NUM_TABS - 1}")
         done = np.stack([_whole(batch, name)[once] > 0 for name in kuairand.ACTION_COLUMNS.values()], axis=1)
-        done = np.concatenate([~done.any(axis=1, keepdims=True), done], axis=1)  # (n, actions)
-        at, action = np.nonzero(done)
+        at, codes = kuairand.actions_done(done, _whole(batch, "play_time_ms")[once])
         rows = once[at]
         return _wire(
             user_id=_whole(batch, "user_id")[rows],
             item_id=_whole(batch, "video_id")[rows],
-            action=_named(action, kuairand.VOCABULARY.actions),
+            action=_named(codes - 1, kuairand.VOCABULARY.actions),
             timestamp_ms=_whole(batch, "time_ms")[rows],
             surface=_named(tabs[rows], kuairand.VOCABULARY.surfaces),
             value=_whole(batch, "play_time_ms")[rows] / 1000,

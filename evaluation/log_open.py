@@ -123,10 +123,14 @@ def open_log(
 def _open_columns(path: Path, shape: Shape, sort: bool, now_ms: int) -> FileLog:
     try:
         from evaluation.log_columns import ColumnReader, file_columns, written_vocabulary
-        from evaluation.log_known import known_by, log_in
+        from evaluation.log_known import known_by, log_in, whole_kuairand
+        from evaluation.log_table import TableReader
     except ImportError as exc:
         raise LogError(f'reading {path} needs pyarrow: pip install "rankstream[train]"') from exc
+    whole = whole_kuairand(path) if path.is_dir() and shape == Shape() else None
     path = log_in(path) if path.is_dir() else path
+    if whole is not None:
+        return FileLog(path, TableReader(whole), shape, sort, whole.vocabulary, now_ms)
     found = file_columns(path)
     bare = tuple(name.partition(":")[0] for name in found)  # RecBole writes user_id:token
     known = known_by(bare) if shape == Shape() else None

@@ -19,10 +19,10 @@ from typing import Any
 import msgspec
 from msgspec import UnsetType
 
-from evaluation.comparison import STATE, compare, in_words
+from evaluation.comparison import STATE, Difference, compare, difference_of, in_words
 from evaluation.past import GoneError, PastPartition, RankersOfThen
 from features.history import DEFAULT_LIMIT
-from features.ids import Id, id_bytes
+from features.ids import id_bytes
 from features.user_state import NO_OFFSET, UserState
 from streams.codec import RankedFeed, Record, ServedFeatures
 from streams.pipeline import Channel, Outgoing
@@ -52,20 +52,6 @@ class Due:
     request: Record
     served: bytes
     models_before: bool  # did another model answer in this partition before?
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One answer that the log does not give back."""
-
-    request_id: Id
-    user_id: Id
-    partition: int
-    request_offset: int
-    state_offset: int
-    what: tuple[str, ...]  # of state, features, scores, order, answer, and fields of the record
-    largest: float  # difference of a score or a probability
-    says: str
 
 
 @dataclass
@@ -231,7 +217,7 @@ class _Check:
             raise GoneError(NO_ACTIONS)
         last = "has none yet" if state.offset == NO_OFFSET else f"has the last one at offset {state.offset}"
         says = f"the log has no action of the user at offset {due.state_offset}; the replayed state {last}"
-        self.report.differences.append(_difference(told, (STATE,), says))
+        self.report.differences.append(difference_of(told, (STATE,), says))
 
     def _rank(self, due: Due, told: ServedFeatures) -> bytes | str:
         """Give the record that the pipeline writes now, or why it answers with an error."""
@@ -243,7 +229,7 @@ class _Check:
 
     def _compare(self, due: Due, told: ServedFeatures, again: bytes | str, state: UserState) -> None:
         if isinstance(again, str):
-            self.report.differences.append(_difference(told, (ANSWER,), f"the replay refuses: {again}"))
+            self.report.differences.append(difference_of(told, (ANSWER,), f"the replay refuses: {again}"))
             return
         computed, tolerance = _decode(again), self.report.tolerance
         what, largest = compare(told, computed, tolerance)
@@ -255,7 +241,7 @@ class _Check:
         elif due.models_before and state.tail.state:
             self.report.unverified[FOLDED_BY_ANOTHER] += 1
         else:
-            self.report.differences.append(_difference(told, what, in_words(told, computed, what, largest), largest))
+            self.report.differences.append(difference_of(told, what, in_words(told, computed, what, largest), largest))
 
 
 def _why_not(outgoing: list[Outgoing]) -> str:
@@ -265,9 +251,3 @@ def _why_not(outgoing: list[Outgoing]) -> str:
             feed = _decode_feed(one.value)
             return "" if isinstance(feed.error, UnsetType) else f"{feed.error.reason}, {feed.error.message}"
     return "it gives no answer"
-
-
-def _difference(told: ServedFeatures, what: tuple[str, ...], says: str, largest: float = 0.0) -> Difference:
-    return Difference(
-        told.request_id, told.user_id, told.partition, told.offset, told.state_offset, what, largest, says
-    )

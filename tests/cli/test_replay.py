@@ -71,7 +71,7 @@ def test_the_same_replay_gives_the_same_figures(folder, tmp_path):
     for name in ("one", "two"):
         assert replay(folder, "--bundle", folder / "bundle", "--out", tmp_path / name).exit_code == 0
         report = json.loads((tmp_path / name / "report.json").read_text())
-        reports.append({key: value for key, value in report.items() if key not in ("time", "command", "foot")})
+        reports.append({key: value for key, value in report.items() if key not in ("time", "command", "made")})
     assert reports[0] == reports[1]
 
 

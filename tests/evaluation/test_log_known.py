@@ -114,3 +114,21 @@ def test_a_known_log_with_nonsense_in_it_is_refused(column: str, says: str, tmp_
     pq.write_table(pa.table(wrong), tmp_path / "impressions.parquet")
     with pytest.raises(LogError, match=says):
         list(open_log(tmp_path).batches(kuairand.VOCABULARY))
+
+
+def test_a_kuairand_folder_with_its_history_is_replayed_with_it(tmp_path: Path):
+    pq.write_table(pa.table(kuairand_columns()), tmp_path / kuairand.IMPRESSIONS)
+    history = {
+        "user_id": [3, 4],
+        "history_len": [3, 1],
+        "last_time_ms": [kuairand.HISTORY_FROM_MS + 10**8, kuairand.HISTORY_FROM_MS + 10**8],
+        "watch_seq": [[1, 2, 3], [5]],
+        "like_seq": [[2], []],
+        "long_watch_seq": [[3], []],
+    }
+    pq.write_table(pa.table(history), tmp_path / kuairand.HISTORY)
+    trained_on, log = kuairand.read_kuairand_whole(tmp_path), open_log(tmp_path)
+    arrivals = joined(list(log.batches(log.vocabulary)))
+    assert arrivals.codes.tolist() == trained_on.actions.tolist()
+    assert arrivals.user_ids == trained_on.user_ids.tolist()
+    assert len(arrivals) == len(kuairand.read_kuairand(tmp_path)) + 5
