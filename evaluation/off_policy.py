@@ -176,8 +176,8 @@ def _warnings(slates: Sequence[Slate], judgements: Sequence[Judgement]) -> list[
         if size < FEW:
             said.append(
                 f"for {where} the {len(slates):,} feeds are worth {size:,.0f} of the target's own (effective sample "
-                "size): too few to trust the intervals; judge fewer places, a target nearer to what was served, or "
-                "log more, with more exploration"
+                f"size): too few to trust the intervals; {'judge fewer places, ' if one.places > 1 else ''}judge a "
+                "target nearer to what was served, or log more, with more exploration"
             )
     off = [place for place in range(judgements[-1].places) if _is_far_off(judgements[-1], place)]
     if off:  # the places below inherit it
