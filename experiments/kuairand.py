@@ -59,6 +59,7 @@ PARTS = {  # name of a cache -> when its requests were made, and what belongs to
     "train": (TRAIN_MS, VALIDATE_MS, BY_VISIT),
     "validation": (VALIDATE_MS, TEST_MS, BY_VISIT),
     "test": (TEST_MS, END_MS, BY_VISIT),
+    "train_days": (TRAIN_MS, VALIDATE_MS, BY_DAY),
     "validation_days": (VALIDATE_MS, TEST_MS, BY_DAY),
     "test_days": (TEST_MS, END_MS, BY_DAY),
 }

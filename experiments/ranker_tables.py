@@ -24,7 +24,11 @@ DIFFERENCES = {"ndcg10": "NDCG@10", "auc_click": "AUC click", "auc_long_view": "
 }
 PLACES = {"small": ("lists", "differences", "outputs", "cost")}  # all of them, where none are named
 SCORES_ONLY = ("lambdamart",)  # orders lists, gives no probability
-BASELINES = {"popularity": "popularity (the item's own rates)", "lambdamart": "LightGBM LambdaMART on counters"}
+BASELINES = {
+    "popularity": "popularity (the item's own rates)",
+    "lambdamart": "LightGBM LambdaMART on counters",
+    "classifiers": "LightGBM, a classifier a head",
+}
 
 
 def tables(runs: Runs) -> dict[str, str]:

@@ -7,7 +7,7 @@ from rich.progress import Progress
 
 from experiments import ranker_tables
 from experiments.kuairand import DataConfig
-from experiments.ranker import SMALL, Experiment, RunConfig, compare
+from experiments.ranker import BASELINES, SMALL, Experiment, RunConfig, compare
 from experiments.ranker_rows import rows
 from experiments.runs import Runs
 from features.join import Joinable, NoVectors, join
@@ -47,7 +47,7 @@ def a_feed(folder, seed, cut=None):
 @pytest.fixture
 def experiment(tmp_path):
     parts = {name: a_feed(tmp_path / name, seed) for seed, name in enumerate(("train", "validation", "test"))}
-    for name in ("validation", "test"):
+    for name in ("train", "validation", "test"):
         parts[f"{name}_days"] = a_feed(tmp_path / f"{name}_days", 7, cut=by_day(0))
     return Experiment(parts, {item: (str(item % 3), str(item)) for item in range(12)}, tmp_path / "predictions")
 
@@ -55,12 +55,15 @@ def experiment(tmp_path):
 def test_runs_become_tables(experiment, tmp_path):
     runs, wanted = Runs(tmp_path / "results", tmp_path / "work"), ("full", "no_realtime", "max")
     with Progress(disable=True) as progress:
-        runs.run("ranker-small/popularity-0", RunConfig("popularity", 0, SETTINGS), experiment.work(None, progress))
+        for name in BASELINES:
+            runs.run(f"ranker-small/{name}-0", RunConfig(name, 0, SETTINGS), experiment.work(None, progress))
         for row in rows(SETTINGS.recent_outputs, SETTINGS.num_actions):
             if row.name in wanted:
                 config = RunConfig(row.name, 0, replace(SETTINGS, epochs=10.0))
                 runs.run(f"ranker-small/{row.name}-0", config, experiment.work(row, progress))
-    assert runs.results_of("ranker-small")[0]["metrics"]["test"]["auc_click"] > 0.9
+    full = runs.result("ranker-small/full-0")
+    assert full is not None
+    assert full["metrics"]["test"]["auc_click"] > 0.9
     compare(experiment, runs, "ranker-small")
     made = ranker_tables.tables(runs)
     assert set(made) == {"ranker-small-lists", "ranker-small-differences", "ranker-small-outputs", "ranker-small-cost"}
