@@ -27,7 +27,7 @@ from experiments.next_items import (
 )
 from experiments.progress import shown
 from experiments.runs import RESULTS, WORK, Runs, stop_politely
-from experiments.session_costs import costs
+from experiments.session_costs import data_cost, serving_cost, training_cost
 from experiments.session_parity import parity
 from features.schema import Floats
 from models.datasets.base import LogRefusedError
@@ -96,7 +96,7 @@ def with_loss(**changes: Any) -> Callable[[str, int], SessionRun]:
     return made
 
 
-HINGE = {"temperature": 1.0, "learn_temperature": False}  # the margin of 0.1 has the scores' unit
+HINGE: Mapping[str, Any] = {"temperature": 1.0, "learn_temperature": False}  # the margin of 0.1 has the scores' unit
 ROWS: Mapping[str, Callable[[str, int], SessionRun]] = {  # the most telling first
     "hiertcn": standard,
     "flat-gru": lambda size, seed: standard(size, seed, "flat-gru"),
@@ -233,10 +233,17 @@ class Music:
         """Measure what each model costs, one after the other."""
         measured = {}
         for name in MODELS:
-            prepared, _ = self.prepare(standard("full", 0, name))
-            measured[name] = costs(
-                prepared.model, prepared.learner, prepared.task, self.everybody, self.catalogue, run.steps
-            )
+            standing = standard(next(iter(STEPS)), 0, name)
+            sampled = replace(standing.training, loss=hinge_logsigmoid_loss, negatives=run.negatives, **HINGE)
+            prepared, _ = self.prepare(standing)
+            light, _ = self.prepare(replace(standing, training=sampled))
+            measured[name] = {
+                **data_cost(prepared.task),
+                "training_us_a_next_item": training_cost(prepared.learner, prepared.task, run.steps),
+                "training_us_with_few_negatives": training_cost(light.learner, light.task, run.steps),
+                "serving_us_an_action": serving_cost(prepared.model, self.everybody, self.catalogue),
+                "parameters": sum(weights.numel() for weights in prepared.model.parameters()),
+            }
         return measured
 
     def baselines(self, run: "Baselines", folder: Path) -> dict[str, Any]:
@@ -255,6 +262,9 @@ class Costs:
 
     users: int | None
     steps: int
+    negatives: int = (
+        20  # of the light loss: beside 10,000 items' softmax, which costs all the same, encoders look alike
+    )
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ time as a stream does: recurrent models step, convolutions run over the items th
 """
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -25,10 +24,8 @@ SERVED_USERS = 20  # those with the longest histories
 SERVED_ACTIONS = 100  # of each
 
 
-def training_cost(
-    learner: nn.Module, draw_loss: Callable[[np.random.Generator], Tensor], asked: float, steps: int
-) -> float:
-    """Give microseconds a next item of ``steps`` steps of training, of batches that ask for ``asked`` on average."""
+def training_cost(learner: nn.Module, task: QueueTask | PaddedTask, steps: int) -> float:
+    """Give microseconds a next item of so many steps of training."""
     optimizer = torch.optim.AdamW(learner.parameters(), 1e-3)
     learner.train()
     start = 0.0
@@ -36,9 +33,11 @@ def training_cost(
         if step == 2:  # what is made once, at the first steps, is no cost of training
             start = time.process_time()
         optimizer.zero_grad(set_to_none=True)
-        draw_loss(np.random.default_rng([7, step])).backward()
+        task.draw_loss(np.random.default_rng([7, step])).backward()
         optimizer.step()
-    return 1e6 * (time.process_time() - start) / steps / asked
+    seconds = time.process_time() - start
+    asked = np.mean([batch.asked.sum() for batch in batches(task, 300)])
+    return float(1e6 * seconds / steps / asked)
 
 
 def batches(task: QueueTask | PaddedTask, count: int) -> Iterator[SessionBatch | PaddedBatch]:
@@ -129,21 +128,3 @@ def _served_by_hrnn(model: HRNN, items: Tensor, starting: Bools) -> Iterator[Ten
             session = model.session(begin, torch.tanh(model.start(user)).unsqueeze(0))[1]
         hidden, session = model.session(item[None, None], session)
         yield nn.functional.normalize(model.leave(hidden[0, 0]), dim=-1)
-
-
-def costs(
-    model: nn.Module,
-    learner: nn.Module,
-    task: QueueTask | PaddedTask,
-    timelines: Timelines,
-    catalogue: Catalogue,
-    steps: int,
-) -> dict[str, Any]:
-    """Give all three of one model."""
-    data = data_cost(task)
-    return {
-        **data,
-        "training_us_a_next_item": training_cost(learner, task.draw_loss, data["next_items_a_batch"], steps),
-        "serving_us_an_action": serving_cost(model, timelines, catalogue),
-        "parameters": sum(weights.numel() for weights in model.parameters()),
-    }
