@@ -26,7 +26,7 @@ def command(log: Path, run: Path, table: Path | None, full: bool, as_of: int | N
     Needs torch: pip install "rankstream[train]".
 
     \b
-    Reads:  LOG, FROM/work/pinnerformer.pt, FROM/bundle/items
+    Reads:  LOG, FROM/work
     Writes: a new version in the table's folder
 
     \b
@@ -34,20 +34,18 @@ def command(log: Path, run: Path, table: Path | None, full: bool, as_of: int | N
       rankstream embed actions/ --from run
     """
     with needing_torch():
-        from features.embeddings import EmbeddingTable
-        from features.manifest import ITEMS, ManifestError, read_manifest
         from features.table_files import BrokenTableError
+        from models.bundle_recipe import halved
         from models.datasets.base import LogRefusedError
         from models.datasets.known import in_words_of, open_log
-        from models.pinnerformer import PinnerFormer, PinnerFormerConfig
         from models.refresh import histories_of, is_of_model, refresh, refresh_active
-        from models.trained import PINNERFORMER_WEIGHTS
-        from models.weights import WeightsRefusedError, load_weights
+        from models.trained import load_models
+        from models.weights import WeightsRefusedError
     root = table or run / "vectors" / "users"
-    with refusing(LogRefusedError, BrokenTableError, ManifestError, WeightsRefusedError):
-        model = load_weights(run / "work" / PINNERFORMER_WEIGHTS, PinnerFormer, PinnerFormerConfig)
-        items = EmbeddingTable.open(run / "bundle" / ITEMS)
-        events, strange = in_words_of(open_log(log, kind)[0], read_manifest(run / "bundle").vocabulary)
+    with refusing(LogRefusedError, BrokenTableError, WeightsRefusedError):
+        models = load_models(run / "work")
+        model, items = models.pinnerformer, halved(models.catalogue)
+        events, strange = in_words_of(open_log(log, kind)[0], models.about.vocabulary)
         if not len(events):
             raise LogRefusedError(f"{log} has no action that the model of {run} knows; give one like it was trained on")
         now_ms = int(events.times_ms[-1]) if as_of is None else as_of

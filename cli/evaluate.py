@@ -36,9 +36,9 @@ def command(
 
     Each model by its paper's measure, in a minute or so: PinnerFormer's recall of what users come for in the days to
     come, HierTCN's recall and reciprocal rank of the next item of a session, the ranker's AUC and HIT@3 of each head
-    among items drawn at random; with 95 % intervals (users drawn anew) and what needs no learning beside. Train with
-    --until, so that LOG has such a part. The whole system, with its states, delays and final order, is evaluated by
-    `rankstream replay`.
+    among what was shown in a visit (KuaiRand) or items drawn at random; with 95 % intervals (users drawn anew) and what
+    needs no learning beside. Train with --until, so that LOG has such a part. The whole system, with its states, delays
+    and final order, is evaluated by `rankstream replay`.
 
     \b
     Reads:  LOG, FROM/work
@@ -52,6 +52,7 @@ def command(
         from evaluation.held_out import HeldOut, figures
         from models.datasets.base import LogRefusedError
         from models.datasets.known import in_words_of, open_log
+        from models.train_bundle import threads
         from models.trained import load_models
         from models.weights import WeightsRefusedError
     with refusing(LogRefusedError, WeightsRefusedError):
@@ -61,7 +62,8 @@ def command(
             raise Refusal(f"--since {moment_text(since)} lies before {moment_text(until_ms)}, until when was trained")
         events, _ = in_words_of(open_log(log, kind)[0], models.about.vocabulary)
         asked = HeldOut(since or until_ms, round(horizon_days * 86_400_000), most_requests=requests, seed=seed)
-        found = list(figures(models, events, asked)) if len(events) and events.times_ms[-1] >= asked.since_ms else []
+        with threads(1):  # one request at a time: a second thread only waits
+            found = list(figures(models, events, asked)) if events.time_at(1.0) > asked.since_ms else []
     if not found:
         raise Refusal(
             f"{log} has nothing to ask after {moment_text(asked.since_ms)}; train with an earlier --until, or give a "

@@ -23,6 +23,7 @@ from evaluation.moments import moment_text
 @click.option("--positive", "positives", multiple=True, metavar="ACTION", help="What users come for; several times.")
 @click.option("--negative", "negatives", multiple=True, metavar="ACTION", help="What pushes them away.")
 @utility_option
+@click.option("--export/--no-export", default=True, help="Make OUT/bundle too, which takes half a minute.")
 @options_of(fields(TrainSettings), read_train_settings)
 def command(
     log: Path,
@@ -32,6 +33,7 @@ def command(
     positives: tuple[str, ...],
     negatives: tuple[str, ...],
     utility: dict[str, float],
+    export: bool,
     settings: TrainSettings,
 ) -> None:
     """Train the models on a log of actions.
@@ -91,11 +93,10 @@ def command(
             return
         if not team.writes:
             return
-        manifest = export_models(models, out / "bundle")
         users = publish_users(models, events, out / "vectors" / "users")
-    about = models.about
-    click.echo(
-        f"{out / 'bundle'}: model {manifest.model_version}, trained on {about.actions:,} actions "
-        f"before {moment_text(about.until_ms)}"
-    )
-    click.echo(f"{out / 'vectors' / 'users'}: vectors of {users.users:,} users")
+        about = models.about
+        click.echo(f"{out / 'work'}: trained on {about.actions:,} actions before {moment_text(about.until_ms)}")
+        click.echo(f"{out / 'vectors' / 'users'}: vectors of {users.users:,} users")
+        if export:
+            manifest = export_models(models, out / "bundle")
+            click.echo(f"{out / 'bundle'}: model {manifest.model_version}")

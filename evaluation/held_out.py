@@ -18,7 +18,7 @@ from features.schema import Bools
 from features.schema import Floats as Vectors
 from models import train_hiertcn as hier
 from models import train_pinnerformer as pinner
-from models.bundle_recipe import as_of_its_day, joinable
+from models.bundle_recipe import RankerRecipe, as_of_its_day, joinable, requests_of
 from models.datasets.base import EventLog
 from models.measure import (
     Cases,
@@ -30,7 +30,7 @@ from models.measure import (
     reciprocal_ranks,
     rows_after,
 )
-from models.ranker_data import NegativesConfig, RankingExample, ranking_examples
+from models.ranker_data import NegativesConfig, RankingExample
 from models.split import SplitRanker
 from models.time_features import DAY_MS
 from models.timelines import Timelines, timelines_of
@@ -126,11 +126,12 @@ def _ranks(queries: Vectors, items: Vectors, cases: Cases, at_once: int = 256) -
 
 
 def ranker_figures(models: TrainedModels, log: EventLog, asked: HeldOut) -> Iterator[Figure]:
-    """Give AUC within a request and HIT@3 of each head: what was acted on among items drawn at random."""
+    """Give AUC within a request and HIT@3 of each head: what was acted on among what was shown, or drawn at random."""
     batch = joinable(log, models, models.ranker.config.sizes.num_actions, asked.since_ms)
     chance = np.random.default_rng(asked.seed)
     drawn = NegativesConfig(asked.negatives, avoid_seen=models.about.exclude_seen)
-    examples = ranking_examples(log, models.about.heads, batch, drawn, chance, since_ms=asked.since_ms)
+    recipe = RankerRecipe(models.about.heads, models.about.utility, visits=models.about.visits, negatives=drawn)
+    examples = requests_of(log, recipe, batch, chance, asked.since_ms)
     kept = [examples[at] for at in np.sort(chance.permutation(len(examples))[: asked.most_requests])]
     users = np.array([one.user_key for one in kept], np.uint64)
     split, popular = SplitRanker(models.ranker), models.about.feature_names.index("log_popularity")

@@ -36,6 +36,7 @@ from models.timelines import Catalogue
 from models.train import FitConfig, FitHistory
 from models.train_ranker import RankerTraining, train_ranker
 from models.transact import TransActConfig
+from models.visits import visit_examples
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class RankerRecipe:
     cross_rank: int | None = 32  # full
     mlp: tuple[int, ...] = (64, 32)
     layers: int = 2  # of TransAct
+    visits: bool = False  # requests are what was shown in one visit (``visits.py``), and nothing is drawn
     negatives: NegativesConfig = field(default_factory=lambda: NegativesConfig(count=8, avoid_seen=True))
     training: RankerTraining = field(
         default_factory=lambda: RankerTraining(
@@ -79,6 +81,7 @@ def recipe_for(log: KnownLog, vocabulary: Vocabulary) -> BundleRecipe:
         heads=heads,
         utility={head: weights.get(head, 0.0) for head in heads},
         mask_window_ms=log.mask_window_ms,
+        visits=log.exposures,
         negatives=NegativesConfig(count=8, avoid_seen=not log.come_back),
     )
     encoders = EncoderRecipe(
@@ -106,7 +109,7 @@ def train_on_top(
     chosen = recipe.ranker
     batch = joinable(log, encoders, chosen.num_actions)
     chance = np.random.default_rng(chosen.seed)
-    examples = [as_of_its_day(one) for one in ranking_examples(log, chosen.heads, batch, chosen.negatives, chance)]
+    examples = [as_of_its_day(one) for one in requests_of(log, chosen, batch, chance)]
     examples.sort(key=lambda one: one.now_ms)
     held_out = examples[-max(1, len(examples) // 10) :]
     kept = chance.permutation(len(held_out))[:MOST_VALIDATED]
@@ -133,6 +136,15 @@ def train_on_top(
 
 
 MOST_VALIDATED = 150  # requests; more would take longer than they tell
+
+
+def requests_of(
+    log: EventLog, recipe: RankerRecipe, batch: Joinable, chance: np.random.Generator, since_ms: int = 0
+) -> list[RankingExample]:
+    """Give the log's requests from a moment on: visits with all that was shown, or what was acted on among drawn."""
+    if recipe.visits:
+        return list(visit_examples(log, recipe.heads, batch, since_ms=since_ms))
+    return ranking_examples(log, recipe.heads, batch, recipe.negatives, chance, since_ms=since_ms)
 
 
 class FrozenEncoders(Protocol):

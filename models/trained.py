@@ -60,6 +60,7 @@ class About:
     actions: int  # trained on
     feature_names: tuple[str, ...]
     metrics: Mapping[str, float]  # of each model while it was trained, on what it held out
+    visits: bool = False  # were the ranker's requests what was shown in a visit? Else what was acted on among drawn
 
 
 @dataclass(frozen=True)

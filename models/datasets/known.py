@@ -5,7 +5,7 @@ A log is recognised by its columns, in a file or in a folder that holds one. A f
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from models.datasets.base import COLUMNS, EventLog, LogRefusedError, event_log
 from models.datasets.events import READERS, read_events
 
 HOUR_MS = 3_600_000
+OFTEN = 0.05  # share of moments
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class KnownLog:
     heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # predicted -> any of these actions; {}: each
     utility: Mapping[str, float] = field(default_factory=dict)  # weight of each head in the score
     come_back: bool = False  # do users act on the same items again and again?
+    exposures: bool = False  # does the log tell what was shown and left? Then that is what the ranker learns from
     mask_window_ms: int = HOUR_MS  # of TransAct's random mask; the sitting that a log's actions come in
 
 
@@ -82,8 +84,9 @@ KUAIRAND = KnownLog(
     kuairand.COLUMNS,
     kuairand.POSITIVES,
     kuairand.NEGATIVES,
-    {"click": ("click",), "long_view": ("long_view",), "like": ("like",), "skip": ("skip", "hide")},
-    {"click": 1.0, "long_view": 1.0, "like": 1.0, "skip": -1.0},
+    kuairand.HEADS,
+    kuairand.UTILITY,
+    exposures=True,
 )
 TAOBAO = KnownLog(
     "taobao",
@@ -137,7 +140,15 @@ def open_log(path: Path, name: str | None = None) -> tuple[EventLog, KnownLog]:
     log = known.read(file)
     if not len(log):
         raise LogRefusedError(f"{path} holds no action; give a log with some")
-    return log, known
+    return log, replace(known, come_back=users_return(log)) if known is EVENTS else known
+
+
+def users_return(log: EventLog) -> bool:
+    """Say whether users act on items that they acted on at an earlier moment, more often than now and then."""
+    pairs = [np.unique(ids, return_inverse=True)[1].reshape(-1) for ids in (log.user_ids, log.item_ids)]
+    moments = np.unique(np.stack([*pairs, log.times_ms], axis=1), axis=0)
+    different = np.unique(moments[:, :2], axis=0)
+    return bool(1 - len(different) / max(len(moments), 1) > OFTEN)
 
 
 def recognise(path: Path) -> tuple[KnownLog, Path]:
