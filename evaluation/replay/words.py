@@ -90,30 +90,50 @@ def against(summary: Summary, other: str, head: str = ALL, figure: str | None = 
 
 def verdicts(summary: Summary) -> list[str]:
     """Say what the replay comes to, the most asked-for comparison first; the last sentence says of how much."""
-    said = [*_freshness(summary), *_of_bundles(summary), *_of_baselines(summary)]
+    return [*_freshness(summary), *_of_bundles(summary), *_of_baselines(summary), _measured_on(summary)]
+
+
+def _measured_on(summary: Summary) -> str:
     unit = f"{summary['points']:,} requests of {summary['users']:,} users"
-    return [*said, f"Measured on {unit}, with about {summary['candidates_median']:,.0f} candidates each."]
+    said = f"Measured on {unit}, with about {summary['candidates_median']:,.0f} candidates each"
+    sample, unknown = summary["protocol"]["sample"], summary["targets_unknown"]
+    if sample:
+        said += f"; estimates: {sample:,} of them were drawn, and places scaled up to all"
+    if unknown:
+        said += f"; in {unknown:,} requests the wanted item is not in the catalogue, so nobody could find it"
+    return said + "."
 
 
 def _freshness(summary: Summary) -> list[str]:
-    """Compare the first bundle with itself as stale as was asked for."""
+    """Compare the first bundle with itself as stale as was asked for; say from which delay on a loss is clear."""
     figure, curve = summary["main_figure"], summary["staleness"].get(str(summary["lanes"][0]["bundle"]), [])
-    if len(curve) < 2:
+    fresh, *late = curve or [None]
+    behind = [(one, found) for one in late if (found := against(summary, str(one["lane"]))) is not None]
+    if not behind or fresh["lane"] != summary["lanes"][0]["name"]:
         return []
-    fresh, stale = curve[0], curve[-1]
-    found = against(summary, str(stale["lane"]))
-    if found is None or fresh["lane"] != summary["lanes"][0]["name"]:
-        return []
-    how_stale = "without them" if stale["delay_ms"] is None else f"{delay_text(stale['delay_ms'])} late"
-    opening = {
-        1: "Realtime pays here",
-        0: "This replay does not show that realtime pays",
-        -1: "Realtime does not pay here",
-    }[_sign(found)]
-    return [
-        f"{opening}: with the actions of the last moments, {title_of(figure)} is {number(fresh['value'], figure)}; "
-        f"{how_stale}, {number(stale['value'], figure)} ({_by(found, figure)})."
+    losing = [one for one, found in behind if _sign(found) > 0]
+    told, found = next((pair for pair in reversed(behind) if pair[0] in losing), behind[-1])
+    how_late = "without them" if told["delay_ms"] is None else f"known {delay_text(told['delay_ms'])} late"
+    said = [
+        f"{_opening(losing, late, found)}: with the actions of the last moments, {title_of(figure)} is "
+        f"{number(fresh['value'], figure)}; {how_late}, {number(told['value'], figure)} ({_by(found, figure)})."
     ]
+    if losing and losing[0] is not told and losing[0] is late[0]:
+        said.append(
+            f"Already {delay_text(late[0]['delay_ms'])} late, it is clearly worse ({_by(behind[0][1], figure)})."
+        )
+    elif losing and losing[0] is not late[0]:
+        place = late.index(losing[0]) - 1
+        said.append(f"Up to {delay_text(late[place]['delay_ms'])} late, no clear loss is shown.")
+    return said
+
+
+def _opening(losing: Sequence[Figure], late: Sequence[Figure], found: Figure) -> str:
+    if not losing:
+        return "Realtime does not pay here" if _sign(found) < 0 else "This replay does not show that realtime pays"
+    if losing[0] is late[0]:
+        return "Realtime pays here"
+    return "Knowing what users did pays here, but no gain shows from knowing it at once"
 
 
 def _of_bundles(summary: Summary) -> list[str]:

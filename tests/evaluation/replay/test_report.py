@@ -22,6 +22,7 @@ from evaluation.replay.words import difference, verdicts, with_interval
 
 HOUR_MS, MORNING_MS = 3_600_000, 1_700_000_000_000
 CANDIDATES = 40
+DELAYS = {"late": None, "1h behind": HOUR_MS}
 
 
 def outcomes_of(skill: dict[str, float], points: int = 120, shown: bool = False) -> Outcomes:
@@ -45,10 +46,10 @@ def outcomes_of(skill: dict[str, float], points: int = 120, shown: bool = False)
 
 
 def a_summary(skill: dict[str, float], shown: bool = False, **more: Any) -> dict[str, Any]:
-    """What a replay gives; a lane named "..., late" is the same bundle without realtime actions."""
+    """What a replay gives; lanes of the same bundle are named "bundle, how late"."""
     names = [name for name in skill if name != POPULARITY]
     lanes = [
-        {"name": name, "bundle": name.split(",")[0], "delay_ms": None if "late" in name else 0, "model": "m-1"}
+        {"name": name, "bundle": name.split(",")[0], "delay_ms": DELAYS.get(name.partition(", ")[2], 0), "model": "m-1"}
         for name in names
     ]
     about = {
@@ -104,6 +105,17 @@ def test_the_first_sentence_says_whether_freshness_is_worth_it(late: float, says
     assert re.search(r"a difference of [+-]\d+\.\d points, interval", first)
 
 
+@pytest.mark.parametrize(
+    ("an_hour_late", "says"),
+    [(0.6, "Up to 1h late, no clear loss is shown."), (0.2, "Already 1h late, it is clearly worse")],
+)
+def test_the_second_sentence_says_from_which_delay_on_a_loss_is_clear(an_hour_late: float, says: str):
+    summary = a_summary({"a, realtime": 0.6, "a, 1h behind": an_hour_late, "a, late": 0.0, POPULARITY: 0.1})
+    first, second, *_ = verdicts(summary)
+    assert first.startswith("Realtime pays here" if "Already" in says else "Knowing what users did pays here")
+    assert second.startswith(says)
+
+
 @pytest.mark.parametrize(("other", "says"), [(0.0, "better than"), (0.6, "not clearly different"), (1.0, "worse than")])
 def test_bundles_are_compared_in_words(other: float, says: str):
     first, second, *_ = verdicts(a_summary({"a": 0.6, "b": other, POPULARITY: 0.1}))
@@ -115,6 +127,13 @@ def test_a_mixed_feed_tells_who_won():
     won = {"wins": 30, "losses": 10, "ties": 2, "value": 0.7, "low": 0.6, "high": 0.8, "p_value": 0.01}
     said = verdicts(a_summary({"a": 0.6, "b": 0.3, POPULARITY: 0.1}, interleaving=won))
     assert any("a won 30 and lost 10 requests (2 were even): 70.0 % of the credit" in one for one in said)
+
+
+def test_what_makes_a_figure_less_than_it_seems_is_said_with_it():
+    summary = a_summary(BETTER) | {"targets_unknown": 80}
+    summary["protocol"]["sample"] = 100
+    assert "estimates: 100 of them were drawn" in verdicts(summary)[-1]
+    assert "in 80 requests the wanted item is not in the catalogue" in verdicts(summary)[-1]
 
 
 def test_the_page_stands_alone_and_tells_how_to_get_it_again(report: Path):
