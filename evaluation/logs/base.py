@@ -5,7 +5,7 @@
     a file's rows  ->  Arrivals: keys and packed actions, exactly what a worker's decoder makes of the records
                    ->  skipped: what a worker would reject, counted by the same reasons
 
-Readers of files are beside this one (``log_open.open_log`` chooses); a Kafka topic is handed in as records.
+Readers of files are beside this one (``open.open_log`` chooses); a Kafka topic is handed in as records.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """One batch of columns to arrivals, whole columns at once.
 
 Rows that are plainly sound are packed from columns; every other row, and every column of an unusual type, goes the
-plain road (``log_events.Reading.event``), which says what is wrong with it. So both roads can't differ in what they
+plain road (``events.Reading.event``), which says what is wrong with it. So both roads can't differ in what they
 take, only in how fast they take it.
 """
 
@@ -130,7 +130,7 @@ def _codes(column: Column | None, codes: dict[str, int], unknown: int, count: in
 
 
 def _times(column: Column | None, unit: str, count: int) -> tuple[Whole, Bools]:
-    """Give times in ms, and which rows have one; as ``log_rows.milliseconds`` does."""
+    """Give times in ms, and which rows have one; as ``rows.milliseconds`` does."""
     if column is None:
         return np.zeros(count, np.int64), np.zeros(count, np.bool_)
     found = column.is_valid().to_numpy(zero_copy_only=False).copy()

@@ -1,4 +1,4 @@
-"""Parquet and CSV files as batches of columns, of a bounded size; ``log_batch.py`` packs them."""
+"""Parquet and CSV files as batches of columns, of a bounded size; ``batch.py`` packs them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

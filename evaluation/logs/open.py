@@ -35,7 +35,7 @@ class LogReader(Protocol):
 
 @dataclass(frozen=True)
 class FileLog:
-    """A recorded log in a file; see ``log_base.RecordedLog``."""
+    """A recorded log in a file; see ``base.RecordedLog``."""
 
     path: Path
     reader: LogReader

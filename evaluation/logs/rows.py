@@ -7,7 +7,7 @@
 
     {"user_id": "7", "item_id": "i9", "action": "click", "timestamp_ms": 1700000000000}
 
-``rankstream produce`` sends what is read here; ``log_columns.py`` reads the same for replay, many rows at once.
+``rankstream produce`` sends what is read here; ``columns.py`` reads the same for replay, many rows at once.
 """
 
 import csv
