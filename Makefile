@@ -7,9 +7,10 @@ READY  := $(VENV)/.ready
 DATA   ?=
 DEMO   ?=
 TESTS  ?= tests
+SIZE   ?= small
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka check format docs bench clean
+.PHONY: help setup demo test test-kafka check format docs bench experiments clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
@@ -32,7 +33,7 @@ demo: $(READY)  ## Train, serve and stream MovieLens-100K here; DATA=folder work
 	$(BIN)/rankstream demo $(if $(DATA),--data $(DATA)) $(DEMO)
 
 test: $(READY)  ## Run the tests, with the embedded broker
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
 test-kafka: $(READY)  ## Run the tests that talk to a broker on the Apache Kafka in KAFKA_HOME (needs a JDK 17)
 	$(BIN)/python -m pytest -m broker --broker kafka $(TESTS)
@@ -52,6 +53,15 @@ docs: $(READY)  ## Generate docs/configuration.md and docs/schemas from the code
 
 bench: $(READY)  ## Measure; benchmarks/README.md says what and how
 	$(BIN)/python -m benchmarks.pipeline
+
+# A run whose result is there is skipped, one that was stopped goes on.
+experiments: $(READY)  ## Train what docs/models.md compares and write its tables: DATA=folder of the logs, SIZE=small (minutes) or full (hours)
+	@test -d "$(DATA)" || { echo "say DATA=folder; in it kuairand_pure_part, music30_sample and ml1m_sasrec"; exit 1; }
+	$(BIN)/python -m experiments.ranker --data $(DATA)/kuairand_pure_part --size $(SIZE)
+	$(BIN)/python -m experiments.pinnerformer --music $(DATA)/music30_sample --size $(SIZE)
+	$(BIN)/python -m experiments.hiertcn --music $(DATA)/music30_sample --size $(SIZE)
+	$(BIN)/python -m experiments.movielens --data $(DATA)/ml1m_sasrec --size $(SIZE)
+	$(BIN)/python -m experiments.tables
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -5,45 +5,55 @@ from pathlib import Path
 import click
 
 from cli.errors import needing_torch, refusing
+from cli.log_options import format_option, moment
+from evaluation.moments import moment_text
 
 
 @click.command()
 @click.argument("log", type=click.Path(path_type=Path))
 @click.option("--from", "run", type=click.Path(path_type=Path), required=True, help="Folder that `train` wrote.")
 @click.option("--to", "table", type=click.Path(path_type=Path), help="Table to publish.  [default: FROM/vectors/users]")
-@click.option("--active", is_flag=True, help="Only users who acted since the last table; the others keep theirs.")
-@click.option("--as-of-ms", type=int, metavar="MS", help="Nothing later is read.  [default: the log's end]")
-def command(log: Path, run: Path, table: Path | None, active: bool, as_of_ms: int | None) -> None:
+@click.option("--full", is_flag=True, help="Encode everybody, also who did nothing since the last table.")
+@click.option("--as-of", callback=moment, metavar="TIME", help="Nothing later is read.  [default: LOG's newest action]")
+@format_option
+def command(log: Path, run: Path, table: Path | None, full: bool, as_of: int | None, kind: str | None) -> None:
     """Refresh the batch vectors of users.
 
-    Encodes the history of every user in LOG with the PinnerFormer of a training, and publishes a new version of the
-    table. Workers started with `--user-vectors` on it follow within seconds, without a restart.
+    Encodes users who acted since the last table and publishes a new version of it, in which all others keep their
+    vectors to the bit. Where there is no table yet, or one of another model, everybody is encoded. LOG must hold the
+    whole histories of the users, not the last day alone: give the folder in which each day's file lies, for example.
+    Workers started with `--user-vectors` on the table follow within seconds, without a restart.
     Needs torch: pip install "rankstream[train]".
 
     \b
-    Reads:  LOG, FROM/work/pinnerformer.pt, FROM/bundle/items
+    Reads:  LOG, FROM/work
     Writes: a new version in the table's folder
 
     \b
     Example:
-      rankstream embed today.parquet --from run --active
+      rankstream embed actions/ --from run
     """
     with needing_torch():
-        from cli.training import read_log
-        from features.embeddings import EmbeddingTable
         from features.table_files import BrokenTableError
+        from models.bundle_recipe import halved
         from models.datasets.base import LogRefusedError
-        from models.pinnerformer import PinnerFormer, PinnerFormerConfig
-        from models.recipe import PINNERFORMER_WEIGHTS
-        from models.refresh import SpaceRefusedError, histories_of, refresh, refresh_active
-        from models.weights import WeightsRefusedError, load_weights
-    with refusing(LogRefusedError, BrokenTableError, SpaceRefusedError, WeightsRefusedError):
-        model = load_weights(run / "work" / PINNERFORMER_WEIGHTS, PinnerFormer, PinnerFormerConfig)
-        items = EmbeddingTable.open(run / "bundle" / "items")
-        events = read_log(log)
-        moment = events.time_at(1.0) if as_of_ms is None else as_of_ms
+        from models.datasets.known import in_words_of, open_log
+        from models.refresh import histories_of, is_of_model, refresh, refresh_active
+        from models.trained import load_models
+        from models.weights import WeightsRefusedError
+    root = table or run / "vectors" / "users"
+    with refusing(LogRefusedError, BrokenTableError, WeightsRefusedError):
+        models = load_models(run / "work")
+        model, items = models.pinnerformer, halved(models.catalogue)
+        events, strange = in_words_of(open_log(log, kind)[0], models.about.vocabulary)
+        if not len(events):
+            raise LogRefusedError(f"{log} has no action that the model of {run} knows; give one like it was trained on")
+        now_ms = int(events.times_ms[-1]) if as_of is None else as_of
+        active = not full and is_of_model(root, model)
         job = refresh_active if active else refresh
-        histories = histories_of(events, model.config.num_actions)
-        done = job(model, items, histories, table or run / "vectors" / "users", as_of_ms=moment)
-    where = f"published {done.folder}" if done.folder else "nobody acted since the last table, so it stays"
-    click.echo(f"{where}: vectors of {done.users:,} users, {done.unknown:,} without a known item")
+        done = job(model, items, histories_of(events, model.config.num_actions), root, as_of_ms=now_ms)
+    who = "users who acted since the last table" if active else "all users"
+    where = f"published {done.folder}" if done.folder else f"nothing new by {moment_text(now_ms)}, the table stays"
+    click.echo(f"{where}: {done.users:,} {who} encoded, {done.kept:,} kept, {done.unknown:,} without a known item")
+    if strange:
+        click.echo(f"{strange:,} actions left out: of kinds that the model does not know", err=True)

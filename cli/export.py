@@ -4,37 +4,38 @@ from pathlib import Path
 
 import click
 
-from cli.errors import Refusal
-from cli.train import train, weights_of
+from cli.errors import needing_torch, refusing
+from cli.log_options import utility_option
 
 
 @click.command()
-@click.argument("log", type=click.Path(path_type=Path))
-@click.option("--from", "out", type=click.Path(path_type=Path), required=True, help="Folder that `train` wrote.")
+@click.option("--from", "run", type=click.Path(path_type=Path), required=True, help="Folder that `train` wrote.")
 @click.option(
     "--to", "bundle", type=click.Path(path_type=Path), required=True, help="Folder for the bundle; a new one."
 )
-@click.option("--positive", "positives", multiple=True, metavar="ACTION", help="As it was trained.")
-@click.option("--negative", "negatives", multiple=True, metavar="ACTION", help="As it was trained.")
-@click.option("--utility", multiple=True, metavar="ACTION=WEIGHT", callback=weights_of, help="Weights of the score.")
-def command(
-    log: Path,
-    out: Path,
-    bundle: Path,
-    positives: tuple[str, ...],
-    negatives: tuple[str, ...],
-    utility: dict[str, float],
-) -> None:
+@utility_option
+def command(run: Path, bundle: Path, utility: dict[str, float]) -> None:
     """Make the bundle that workers serve.
 
-    `train` exports by itself; this makes another bundle of the same weights, with other --utility for example, without
-    training again. LOG, --positive and --negative are those of the training. Graphs are proved against torch, and the
-    bundle carries golden outputs that every worker checks.
+    `train` exports by itself; this makes another bundle of the same weights, with other --utility for example. It reads
+    what the training left, trains nothing and touches no user vectors: those of the training fit this bundle too.
+    Graphs are proved against torch, and the bundle carries golden outputs that every worker checks.
+
+    \b
+    Reads:  FROM/work
+    Writes: TO
 
     \b
     Example:
-      rankstream export actions.parquet --from run --to bundles/b --positive save --positive click --utility save=2
+      rankstream export --from run --to bundles/b --utility save=2 --utility click=1
     """
-    if not (out / "work").is_dir():
-        raise Refusal(f"{out} has no folder work, so nothing was trained there; `rankstream train` makes one")
-    train(log, out, bundle, positives, negatives, utility)
+    with needing_torch():
+        from cli.training import weights_for
+        from models.graphs import ExportError
+        from models.trained import export_models, load_models
+        from models.weights import WeightsRefusedError
+    with refusing(ExportError, WeightsRefusedError):
+        models = load_models(run / "work")
+        weights = weights_for(models.about.heads, utility) if utility else None
+        manifest = export_models(models, bundle, weights)
+    click.echo(f"{bundle}: model {manifest.model_version}")

@@ -29,19 +29,24 @@ def _made_from(feed: RankedFeed) -> str:
     vector = "found" if feed.user_vector_found is True else "not found"
     return (
         f"model {feed.model_version}; {feed.actions_used} actions used, newest {age_text(feed)} old; "
-        f"user vector {vector}; {feed.unknown_items} unknown items" + (f"; {spent}" if spent else "")
+        f"user vector {vector}; {feed.unknown_items} unknown items"
+        + (f"; {spent}" if spent else "")
+        + (f"; order by {feed.policy}" if isinstance(feed.policy, str) else "")
     )
 
 
 def age_text(feed: RankedFeed) -> str:
     """Say how old the newest action was that the feed knew of."""
     age_ms = feed.newest_action_age_ms
-    if age_ms is None or isinstance(age_ms, UnsetType):
-        return "-"
+    return "-" if age_ms is None or isinstance(age_ms, UnsetType) else duration_text(age_ms)
+
+
+def duration_text(duration_ms: int) -> str:
+    """Say a duration in the unit that suits it: ``3.2 s``, ``5.0 min``."""
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000)):
-        if age_ms >= size:
-            return f"{age_ms / size:.1f} {unit}"
-    return f"{age_ms} ms"
+        if abs(duration_ms) >= size:
+            return f"{duration_ms / size:.1f} {unit}"
+    return f"{duration_ms} ms"
 
 
 def feeds_table(feeds: list[RankedFeed], seen: int) -> Table:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from streams.settings import SettingsError
+from streams.declared import SettingsError
 
 COMMANDS = {
     "demo": "Show the whole path on real data, on this machine, in a few minutes.",
@@ -20,8 +20,13 @@ COMMANDS = {
     "watch": "Show ranked feeds as they come.",
     "topics": "Create the topics, or say what is wrong with them.",
     "dead-letters": "List rejected records, and send them again.",
+    "replay": "Replay a recorded log, and measure what its feeds would have been worth.",
+    "verify": "Compute again what was served, from the log, and compare to the bit.",
+    "off-policy": "Estimate what another policy would have earned, from feeds served with exploration.",
+    "explain": "Show why an item stood where it stood.",
     "train": "Train the models on a log of actions.",
     "export": "Make the bundle that workers serve.",
+    "evaluate": "Measure trained models on the part of a log that they never saw.",
     "embed": "Refresh the batch vectors of users.",
     "bundle": "Check a model bundle and show what is in it.",
     "settings": "Show every setting and where its value comes from.",

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.errors import Refusal, refusing
-from cli.options import CONNECTED, settings_options
-from cli.rows import PER_MS, Row, RowFile, Shape, open_rows
+from cli.options import CONNECTED, pairs, settings_options
+from evaluation.logs.base import LogError
+from evaluation.logs.rows import TIME_UNITS, Row, RowFile, Shape, open_rows
 from streams.client import ClientError, Producer
 from streams.codec import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent, RankingRequest
 from streams.pipeline import wall_clock_ms
@@ -24,24 +25,18 @@ Sendable = ActionEvent | RankingRequest
 SHOW_EVERY = 200  # rows between two looks at the clock
 
 
-def _pairs(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
-    """Read ``field=value`` options."""
-    for pair in given:
-        if "=" not in pair:
-            raise Refusal(f"--{option.name} {pair} has no =; write --{option.name} field=something")
-    return dict(pair.split("=", 1) for pair in given)
-
-
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--map", callback=_pairs, multiple=True, metavar="FIELD=COLUMN", help="The column that holds a field.")
-@click.option("--set", callback=_pairs, multiple=True, metavar="FIELD=VALUE", help="The same value for all rows.")
-@click.option("--time-unit", type=click.Choice(list(PER_MS)), default="ms", show_default=True, help="Of timestamps.")
+@click.option("--map", callback=pairs, multiple=True, metavar="FIELD=COLUMN", help="The column that holds a field.")
+@click.option("--set", callback=pairs, multiple=True, metavar="FIELD=VALUE", help="The same value for all rows.")
+@click.option(
+    "--time-unit", type=click.Choice(list(TIME_UNITS)), default="ms", show_default=True, help="Of timestamps."
+)
 @click.option("--requests", is_flag=True, help="The rows are ranking requests, not actions.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most N records a second.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
 @settings_options(*CONNECTED)
-@refusing(ClientError)
+@refusing(ClientError, LogError)
 def command(
     file: Path,
     map: dict[str, str],

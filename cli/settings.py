@@ -7,7 +7,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from streams.settings import Settings, about, read_origins
+from cli.train_settings import TrainSettings, read_train_origins
+from streams.declared import about
+from streams.settings import Settings, read_origins
 
 
 @click.command()
@@ -15,7 +17,8 @@ from streams.settings import Settings, about, read_origins
 def command(config: Path | None) -> None:
     """Show every setting and where its value comes from.
 
-    Reads the environment and the settings file as all commands do; flags of other commands would win over both.
+    Reads the environment and the settings file as all commands do; flags of other commands would win over both. What
+    begins with train. is of `rankstream train`.
 
     \b
     Example:
@@ -27,4 +30,9 @@ def command(config: Path | None) -> None:
         value = getattr(origins.settings, known.name)
         shown = "***" if about(known).secret and value else "" if value is None else str(value)
         table.add_row(known.name, shown, origins.places.get(known.name, "the default"))
+    training = read_train_origins(file=config)
+    for known in fields(TrainSettings):
+        value = getattr(training.settings, known.name)
+        shown = f"as size {training.settings.size}" if value is None and known.name != "minutes" else str(value)
+        table.add_row(f"train.{known.name}", shown, training.places.get(known.name, "the default"))
     Console().print(table)

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,9 +13,22 @@ from rich.table import Table
 
 from cli.errors import Refusal, refusing
 from cli.options import CONNECTED, settings_options
-from streams.client import ClientError, connect_admin, missing_topics
+from cli.progress import with_progress
+from streams.client import ClientError, TopicReader, connect_admin, missing_topics
+from streams.dumps import dump_path, write_dump
 from streams.settings import Section, Settings
-from streams.topics import COPARTITIONED, Topic, TopicNames, TopicsRefusedError, prepare_topics, wanted_topics
+from streams.topics import (
+    ACTIONS,
+    ALL_TOPICS,
+    COPARTITIONED,
+    REQUESTS,
+    SERVED,
+    Topic,
+    TopicNames,
+    TopicsRefusedError,
+    prepare_topics,
+    wanted_topics,
+)
 
 PROMISED = (
     "cleanup.policy",
@@ -116,10 +130,11 @@ def _kept(one: Described) -> str:
 
 
 def _describe(settings: Settings) -> list[Described]:
-    names, wanted = TopicNames(settings.topic_prefix), wanted_topics(settings)
+    names, needed = TopicNames(settings.topic_prefix), wanted_topics(settings)
     admin = connect_admin(settings)
     try:
         existing = set(admin.list_topics())
+        wanted = [topic for topic in ALL_TOPICS if topic in needed or names.of(topic) in existing]
         there = [names.of(topic) for topic in wanted if names.of(topic) in existing]
         partitions = {one["name"]: one["partitions"] for one in admin.describe_topics(there)} if there else {}
         configs = _configs(admin, there)
@@ -146,3 +161,38 @@ def _configs(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     by_topic = admin.describe_configs(resources, config_filter="all").get("topic", {})
     return {name: {key: str(entry["value"]) for key, entry in entries.items()} for name, entries in by_topic.items()}
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--topic",
+    "chosen",
+    multiple=True,
+    type=click.Choice([topic.name for topic in ALL_TOPICS]),
+    help="This topic; again for others.  [default: user-actions, ranking-requests, served-features]",
+)
+@settings_options(*CONNECTED)
+@refusing(ClientError)
+def dump(folder: Path, chosen: tuple[str, ...], settings: Settings) -> None:
+    """Write topics to files: a line of JSON a record, FOLDER/<topic>.jsonl.
+
+    Each topic from its first record to the last one that is there now, with partition, offset, time, key and value, to
+    the byte. Brokers forget requests after a day: a dump is what `rankstream verify --from` and `rankstream explain
+    --from` read later, or elsewhere.
+
+    \b
+    Examples:
+      rankstream topics dump monday
+      rankstream topics dump letters --topic dead-letters
+    """
+    names = TopicNames(settings.topic_prefix)
+    wanted = [topic for topic in ALL_TOPICS if topic.name in chosen] or [ACTIONS, REQUESTS, SERVED]
+    if not chosen and missing_topics(settings, [names.of(SERVED)]):
+        wanted.remove(SERVED)  # no worker logs what it serves, which is how they start
+    folder.mkdir(parents=True, exist_ok=True)
+    for topic in reversed(wanted):  # what was served first: what it was made from is there by then
+        with TopicReader(settings, topic, from_beginning=True) as reader:
+            records = with_progress(reader.read_all(), names.of(topic), reader.count())
+            count = write_dump(dump_path(folder, topic.name), records)
+        click.echo(f"{dump_path(folder, topic.name)}: {count:,} records")

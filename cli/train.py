@@ -1,5 +1,7 @@
 """`rankstream train`: from a log to a bundle and user vectors."""
 
+import sys
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -7,66 +9,94 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cli.errors import Refusal, needing_torch, refusing
-
-
-def weights_of(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, float]:
-    """Read ``action=weight`` options."""
-    weights = {}
-    for pair in given:
-        name, _, number = pair.partition("=")
-        try:
-            weights[name] = float(number)
-        except ValueError:
-            raise Refusal(f"--utility {pair} is no action=weight; write for example --utility save=1.0") from None
-    return weights
+from cli.log_options import format_option, moment, utility_option
+from cli.options import options_of
+from cli.train_settings import TrainSettings, read_train_settings
+from evaluation.moments import moment_text
 
 
 @click.command()
 @click.argument("log", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for all that is made; a new one.")
+@click.option("--until", callback=moment, metavar="TIME", help="Learn only from what is before.  [default: LOG's end]")
+@format_option
 @click.option("--positive", "positives", multiple=True, metavar="ACTION", help="What users come for; several times.")
 @click.option("--negative", "negatives", multiple=True, metavar="ACTION", help="What pushes them away.")
-@click.option("--utility", multiple=True, metavar="ACTION=WEIGHT", callback=weights_of, help="Weights of the score.")
+@utility_option
+@click.option("--export/--no-export", default=True, help="Make OUT/bundle too, which takes half a minute.")
+@options_of(fields(TrainSettings), read_train_settings)
 def command(
-    log: Path, out: Path, positives: tuple[str, ...], negatives: tuple[str, ...], utility: dict[str, float]
+    log: Path,
+    out: Path,
+    until: int | None,
+    kind: str | None,
+    positives: tuple[str, ...],
+    negatives: tuple[str, ...],
+    utility: dict[str, float],
+    export: bool,
+    settings: TrainSettings,
 ) -> None:
     """Train the models on a log of actions.
 
-    LOG is Parquet, CSV or JSON lines with the columns of the wire (user_id, item_id, action, timestamp_ms), or a .inter
-    file of MovieLens ratings. Item vectors, PinnerFormer, HierTCN and the ranker are trained one after the other, then
-    exported and proved. Sizes are the demo's, for logs of some 100,000 actions. A run that was stopped goes on
-    where it was when started again with the same --out. Needs torch: pip install "rankstream[train]".
+    LOG is a file or folder: Parquet, CSV or JSON lines with the columns of the wire (user_id, item_id, action,
+    timestamp_ms), a folder of such files, or MovieLens, KuaiRand, Taobao or 30Music as published, known by their
+    columns; those need no --positive. Item vectors, PinnerFormer, HierTCN and the ranker are trained one after the
+    other, then exported and proved. A training that was killed goes on when the same command is started again; one that
+    has ended only exports. Settings also come from RANKSTREAM_TRAIN_... variables and from [train] in rankstream.toml.
+    Needs torch: pip install "rankstream[train]"; with "rankstream[logs]", `tensorboard --logdir OUT/work` draws curves.
 
     \b
-    Writes: OUT/bundle, OUT/vectors/users, OUT/work (weights and checkpoints)
+    Writes: OUT/bundle, OUT/vectors/users, OUT/work (weights, checkpoints, logs)
 
     \b
     Example:
       rankstream train actions.parquet --out run --positive save --positive click --negative hide
+      rankstream train ml-100k --out run --until 1998-03-01 --user-layers 2 --minutes 30
+      rankstream train kuairand --out run --size paper --processes 4
     """
-    train(log, out, out / "bundle", positives, negatives, utility)
-
-
-def train(
-    log: Path,
-    out: Path,
-    bundle: Path,
-    positives: tuple[str, ...],
-    negatives: tuple[str, ...],
-    utility: dict[str, float],
-) -> None:
-    """Train what is not trained yet in ``out``, and export to ``bundle``."""
-    if bundle.exists():
-        raise Refusal(f"{bundle} is there already; a bundle never changes: name a new folder")
+    if (out / "bundle").exists():
+        raise Refusal(f"{out / 'bundle'} is there already; a bundle never changes: name a new folder")
     with needing_torch():
-        from cli.training import read_log, recipe_of
-        from models.bundle_recipe import train_bundle
+        from cli.training import recipe_of
         from models.datasets.base import LogRefusedError
+        from models.datasets.known import open_log
+        from models.distributed import TeamLostError, joined_team, launch, team_size
         from models.graphs import ExportError
-    with refusing(LogRefusedError, ExportError):
-        events = read_log(log)
-        recipe = recipe_of(events.vocabulary, positives, negatives, utility)
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            trained = train_bundle(events, recipe, bundle, out / "vectors" / "users", out / "work", progress=progress)
-    click.echo(f"{bundle}: model {trained.manifest.model_version}, trained on {len(events):,} actions")
-    click.echo(f"{out / 'vectors' / 'users'}: vectors of {trained.refreshed.users:,} users")
+        from models.recipe import OutOfTimeError
+        from models.train import DivergedError, ResumeRefusedError, pick_device
+        from models.train_bundle import publish_users, train_models
+        from models.trained import OtherRunError, export_models
+        from models.weights import WeightsRefusedError
+    if settings.processes > 1 and team_size() == 1:
+        raise SystemExit(launch(settings.processes, [sys.executable, "-m", "cli.main", *sys.argv[1:]]))
+    kinds = (
+        LogRefusedError, ExportError, TeamLostError, DivergedError, ResumeRefusedError, OtherRunError,
+        WeightsRefusedError,
+    )  # fmt: skip
+    with refusing(*kinds), joined_team() as team:
+        device = pick_device(settings.device)
+        events, known = open_log(log, kind)
+        recipe = recipe_of(known, events.vocabulary, settings, device, positives, negatives, utility)
+        try:
+            with Progress(console=Console(stderr=True)) as progress:
+                models = train_models(
+                    events,
+                    recipe,
+                    out / "work",
+                    until_ms=until,
+                    seconds=float("inf") if settings.minutes is None else settings.minutes * 60,
+                    progress=progress,
+                    device=device,
+                )
+        except OutOfTimeError as exc:
+            click.echo(f"stopped after {settings.minutes:g} minutes: {exc}; the same command goes on from there")
+            return
+        if not team.writes:
+            return
+        users = publish_users(models, events, out / "vectors" / "users")
+        about = models.about
+        click.echo(f"{out / 'work'}: trained on {about.actions:,} actions before {moment_text(about.until_ms)}")
+        click.echo(f"{out / 'vectors' / 'users'}: vectors of {users.users:,} users")
+        if export:
+            manifest = export_models(models, out / "bundle")
+            click.echo(f"{out / 'bundle'}: model {manifest.model_version}")

@@ -6,9 +6,9 @@ from cli.errors import Refusal, refusing
 from cli.options import settings_options
 from features.table_files import BrokenTableError
 from ranking.bundle import BundleRefusedError
-from ranking.serving import Serving
 from streams.app import create_app
 from streams.client import ClientError, connect_admin
+from streams.serving import open_serving
 from streams.settings import Section, Settings
 from streams.topics import TopicsRefusedError
 
@@ -24,7 +24,7 @@ def command(settings: Settings) -> None:
 
     \b
     Reads:  user-actions, ranking-requests; the bundle folder; user_vectors, swapped when a new version is published
-    Writes: ranked-feeds, dead-letters, user-state-changelog; state_dir
+    Writes: ranked-feeds, dead-letters, user-state-changelog; state_dir; with --served-features that topic too
 
     \b
     Examples:
@@ -39,7 +39,7 @@ def command(settings: Settings) -> None:
             f"there is no bundle folder {settings.bundle}; make one with `rankstream train` and `rankstream export`, "
             "or name another with --bundle"
         )
-    serving = Serving.open(settings.bundle, settings.user_vectors)
+    serving = open_serving(settings)
     connect_admin(settings).close()  # says within seconds if nobody is there; Faust would try for ever
     app = create_app(settings, serving)
     app.Worker(loglevel=settings.log_level).execute_from_commandline()

@@ -6,16 +6,18 @@
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from cli.options import default_text
-from streams.codec import ActionEvent, DeadLetter, RankedFeed, RankingRequest
-from streams.settings import CONFIG_VARIABLE, Section, Settings, about, flag, in_sections, kind_of, limits, variable
+from cli.train_settings import TrainSection, TrainSettings
+from streams.codec import ActionEvent, DeadLetter, RankedFeed, RankingRequest, ServedFeatures
+from streams.declared import CONFIG_VARIABLE, about, flag, kind_of, limits, variable
+from streams.settings import Section, Settings, in_sections
 
 HERE = Path(__file__).parent
 SCHEMAS: Mapping[str, type] = {
@@ -23,13 +25,14 @@ SCHEMAS: Mapping[str, type] = {
     "ranking-requests": RankingRequest,
     "ranked-feeds": RankedFeed,
     "dead-letters": DeadLetter,
+    "served-features": ServedFeatures,
 }
 KINDS = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
 
 CONFIGURATION = f"""\
 # Configuration
 
-*This page is written by `make docs` from `streams/settings.py`; change the fields there.*
+*This page is written by `make docs` from `streams/settings.py` and `cli/train_settings.py`; change the fields there.*
 
 Every setting has one name and can be given in three ways; the first that speaks wins:
 
@@ -45,23 +48,37 @@ folder where the command starts. `rankstream settings` shows what holds and wher
 """
 
 
+TRAINING = """
+The settings that follow are those of `rankstream train`. Their variables begin with `RANKSTREAM_TRAIN_`, and in the
+file they stand under `[train]`.
+"""
+
+
 def configuration() -> str:
     """Give the text of docs/configuration.md."""
-    return CONFIGURATION + "".join(_section(section) for section in Section)
+    training = "".join(_section(section.value, _of(section), "train") for section in TrainSection)
+    return CONFIGURATION + "".join(_section(each.value, in_sections([each])) for each in Section) + TRAINING + training
 
 
-def _section(section: Section) -> str:
-    lines = [f"\n## {section.value}\n", "| setting | type | default | what it does |", "|---|---|---|---|"]
-    for known in in_sections([section]):
+def _of(section: TrainSection) -> list[Field[Any]]:
+    return [known for known in fields(TrainSettings) if about(known).section is section]
+
+
+def _section(title: str, settings: Sequence[Field[Any]], table: str = "") -> str:
+    lines = [f"\n## {title}\n", "| setting | type | default | what it does |", "|---|---|---|---|"]
+    for known in settings:
         declared = about(known)
         unit = f", {declared.unit}" if declared.unit else ""
         allowed = limits(declared)
-        default = "" if known.default in (None, "") else f"`{default_text(known)}`"
+        unsaid = "as `size` says" if table and known.name != "minutes" else ""
+        default = unsaid if known.default is None else "" if known.default == "" else f"`{default_text(known)}`"
         offered = (
-            f"`{variable(known.name)}`" if declared.secret else f"`{flag(known.name)}`<br>`{variable(known.name)}`"
+            f"`{variable(known.name)}`"
+            if declared.secret
+            else f"`{flag(known.name)}`<br>`{variable(known.name, table)}`"
         )
         text = declared.help + (f" Allowed: {allowed}." if allowed else "")
-        lines.append(f"| {offered} | {KINDS[kind_of(known.name)]}{unit} | {default} | {text} |")
+        lines.append(f"| {offered} | {KINDS[kind_of(known)]}{unit} | {default} | {text} |")
     return "\n".join(lines) + "\n"
 
 
@@ -88,7 +105,8 @@ def main() -> None:
     for path, text in pages().items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    print(f"wrote {len(pages())} pages for {len(fields(Settings))} settings and {len(SCHEMAS)} topics")
+    settings = len(fields(Settings)) + len(fields(TrainSettings))
+    print(f"wrote {len(pages())} pages for {settings} settings and {len(SCHEMAS)} topics")
 
 
 if __name__ == "__main__":

@@ -22,12 +22,12 @@ from experiments.ranker import SIZES, Settings, trained
 from experiments.runs import WORK, stop_politely
 from features.embeddings import EmbeddingTable
 from features.manifest import Manifest
-from models.bundle_recipe import fingerprint_of, version_of
 from models.datasets.kuairand import UTILITY, VOCABULARY, read_kuairand_whole
 from models.export import Purpose, Vectors, export_bundle
 from models.graphs import ExportError
 from models.ranker import Ranker
 from models.refresh import histories_of, refresh, refresh_active, user_space
+from models.trained import fingerprint_of, version_of
 
 
 def export_kuairand(ranker: Ranker, world: KuaiRand, bundle: Path) -> Manifest:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
-from experiments import ranker_tables
+from experiments import encoder_tables, ranker_tables
 from experiments.markdown import NoMarkersError, write_tables
 from experiments.runs import RESULTS, Runs
 
 Tables = Callable[[Runs], Mapping[str, str]]  # the results -> Markdown by the name of its markers
 
-BUILDERS: tuple[Tables, ...] = (ranker_tables.tables,)  # one an experiment
+BUILDERS: tuple[Tables, ...] = (ranker_tables.tables, encoder_tables.tables)  # one an experiment
 
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 

@@ -17,6 +17,7 @@ from features.ids import HASHED, Id, Keys, id_keys
 from features.key_search import KeySearch, Rows
 from features.schema import Bools, Floats
 from features.table_files import (
+    KEPT_VERSIONS,
     KEYS,
     TEXT_ENDS,
     TEXTS,
@@ -51,15 +52,23 @@ class EmbeddingTable:
         """Map the current version. Raises ``BrokenTableError``; ``verify`` checks what this has no time for."""
         version = current_version(root)
         try:
-            header = read_header(root / version)
-            columns = {name: map_column(root / version / name, DTYPES[name]) for name in header.checksums}
-            return cls(version, header, columns)
-        except (BrokenTableError, OSError, KeyError, ValueError) as exc:
+            return cls.open_version(root / version)
+        except BrokenTableError:
             if current_version(root) != version:  # pruned between two steps: a newer one is there
                 return cls.open(root)
-            if isinstance(exc, BrokenTableError):
-                raise
-            raise BrokenTableError(f"{root / version} can't be opened ({exc}); publish the table again") from exc
+            raise
+
+    @classmethod
+    def open_version(cls, folder: Path) -> Self:
+        """Map one version, the current one or an older one that is still there. Raises ``BrokenTableError``."""
+        try:
+            header = read_header(folder)
+            columns = {name: map_column(folder / name, DTYPES[name]) for name in header.checksums}
+            return cls(folder.name, header, columns)
+        except BrokenTableError:
+            raise
+        except (OSError, KeyError, ValueError) as exc:
+            raise BrokenTableError(f"{folder} can't be opened ({exc}); publish the table again") from exc
 
     def __len__(self) -> int:
         return self.header.count
@@ -131,18 +140,26 @@ def publish(
     space: str,
     as_of_ms: int,
     meta: Mapping[str, Any] | None = None,
+    keep: int = KEPT_VERSIONS,
 ) -> Path:
     """Publish ``(n, d)`` vectors as the table's new version, whole or not at all; give the version's folder.
 
+    Older versions are deleted but for the newest ``keep``, this one included; replay travels in time over what is kept.
     Raises ``ValueError`` for ids that are repeated, or collide as keys, and for vectors that are no finite halves.
     """
     keys, texts, halves = _rows(ids, vectors)
     with publishing(root):
-        return _write(root, keys, texts, halves, space, as_of_ms, meta or {})
+        return _write(root, keys, texts, halves, space, as_of_ms, meta or {}, keep)
 
 
 def publish_merged(
-    root: Path, ids: Sequence[Id], vectors: npt.NDArray[Any], *, as_of_ms: int, meta: Mapping[str, Any] | None = None
+    root: Path,
+    ids: Sequence[Id],
+    vectors: npt.NDArray[Any],
+    *,
+    as_of_ms: int,
+    meta: Mapping[str, Any] | None = None,
+    keep: int = KEPT_VERSIONS,
 ) -> Path:
     """Publish the current version with these rows added or replaced; the space stays what it is."""
     keys, texts, halves = _rows(ids, vectors)
@@ -161,6 +178,7 @@ def publish_merged(
             old.space,
             as_of_ms,
             old.header.meta | dict(meta or {}),
+            keep,
         )
 
 
@@ -205,6 +223,7 @@ def _write(
     space: str,
     as_of_ms: int,
     meta: Mapping[str, Any],
+    keep: int,
 ) -> Path:
     order = np.argsort(keys)
     columns: dict[str, Column] = {KEYS: keys[order], VECTORS: halves[order]}
@@ -214,4 +233,4 @@ def _write(
         columns[TEXT_ENDS] = np.cumsum([len(text) for text in encoded], dtype=np.uint64)
     count, dim = halves.shape
     header = Header(space=space, count=count, dim=dim, as_of_ms=as_of_ms, meta=dict(meta))
-    return write_version(root, header, columns)
+    return write_version(root, header, columns, keep)

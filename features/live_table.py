@@ -12,7 +12,7 @@ from pathlib import Path
 
 from features.embeddings import EmbeddingTable
 from features.ids import Keys
-from features.join import NoVectors
+from features.join import NoVectors, VectorTable
 from features.schema import Bools, Floats
 from features.table_files import CURRENT, BrokenTableError
 
@@ -56,11 +56,15 @@ class LiveTable:
 
     def look_up(self, keys: Keys) -> tuple[Floats, Bools]:
         """Give vectors as ``EmbeddingTable.look_up`` does, of the newest version that is loaded."""
+        return self.held().look_up(keys)
+
+    def held(self) -> EmbeddingTable | NoVectors:
+        """Give the version that is looked up now; it stays what it is, whatever is published meanwhile."""
         if self._clock() >= self._next_check:
             self._next_check = self._clock() + self._check_every_s
             if self._has_news() and not self._loading.locked():
                 threading.Thread(target=self.refresh, name="rankstream-table", daemon=True).start()
-        return self._table.look_up(keys)
+        return self._table
 
     def refresh(self) -> None:
         """Load what has been published, here and now; a broken version is refused in the log."""
@@ -92,3 +96,13 @@ class LiveTable:
             )
         table.verify()
         return table
+
+
+def held(table: VectorTable) -> VectorTable:
+    """Give one version of a table that follows what is published, to use for the whole of one request."""
+    return table.held() if isinstance(table, LiveTable) else table
+
+
+def version_of(table: VectorTable) -> str | None:
+    """Give the name of the version of a table on disk, None for any other."""
+    return table.version if isinstance(table, EmbeddingTable) else None

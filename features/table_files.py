@@ -111,8 +111,13 @@ def publishing(root: Path) -> Iterator[None]:
         yield
 
 
-def write_version(root: Path, header: Header, columns: Mapping[str, Column]) -> Path:
-    """Write a version and make it the current one, within ``publishing``; give its folder."""
+def write_version(root: Path, header: Header, columns: Mapping[str, Column], keep: int = KEPT_VERSIONS) -> Path:
+    """Write a version and make it the current one, within ``publishing``; give its folder.
+
+    All but the newest ``keep`` versions are deleted. Raises ``ValueError`` for less than ``KEPT_VERSIONS``.
+    """
+    if keep < KEPT_VERSIONS:
+        raise ValueError(f"{keep} versions are to be kept; at least {KEPT_VERSIONS} must be, as one may be opening now")
     building = root / BUILDING
     shutil.rmtree(building, ignore_errors=True)  # of a publisher that was killed: we hold the lock
     building.mkdir()
@@ -128,22 +133,22 @@ def write_version(root: Path, header: Header, columns: Mapping[str, Column]) -> 
     _write(root / f"{CURRENT}.new", folder.name.encode() + b"\n")
     (root / f"{CURRENT}.new").replace(root / CURRENT)
     _sync(root)
-    _prune(root)
+    _prune(root, keep)
     return folder
 
 
-def _versions(root: Path) -> list[Path]:
+def versions(root: Path) -> list[Path]:
     """Give the version folders, oldest first."""
     return sorted(path for path in root.iterdir() if path.is_dir() and path.name.partition("-")[0].isdecimal())
 
 
 def _next_number(root: Path) -> int:
-    return max((int(path.name.partition("-")[0]) for path in _versions(root)), default=0) + 1
+    return max((int(path.name.partition("-")[0]) for path in versions(root)), default=0) + 1
 
 
-def _prune(root: Path) -> None:
+def _prune(root: Path, keep: int) -> None:
     """Delete all but the newest versions; who has mapped a deleted one keeps it until he lets go."""
-    for folder in _versions(root)[:-KEPT_VERSIONS]:
+    for folder in versions(root)[:-keep]:
         shutil.rmtree(folder, ignore_errors=True)
 
 

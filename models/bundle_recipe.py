@@ -1,4 +1,4 @@
-"""From a log to what a worker serves: encoders, the ranker on top of them, a bundle and a table of user vectors.
+"""How a ranker is trained on frozen encoders, and all that is to be decided before: the recipe of a bundle.
 
 The encoders are frozen first (``recipe.py``). The ranker then sees in training what it will see when it serves: user
 vectors as the last daily refresh left them, session vectors and histories of the very moment::
@@ -9,34 +9,34 @@ vectors as the last daily refresh left them, session vectors and histories of th
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from rich.progress import Progress
-from xxhash import xxh3_64_hexdigest
 
-from features.actions import ActionColumns
-from features.embeddings import EmbeddingTable
+from features.actions import ActionColumns, Vocabulary
 from features.ids import Id, id_key
 from features.join import DAY_MS, Joinable, VectorTable, tail
-from features.manifest import Manifest
 from features.schema import FeatureSizes, Floats
+from models.datasets import known, movielens
 from models.datasets.base import EventLog
-from models.export import Purpose, Vectors, export_bundle
+from models.datasets.known import HOUR_MS, KnownLog
+from models.hiertcn import HierTCN
 from models.pinnerformer import PinnerFormer
 from models.ranker import Ranker, RankerConfig
 from models.ranker_data import NegativesConfig, RankingExample, ranking_examples
-from models.recipe import EncoderRecipe, TrainedEncoders, train_encoders
-from models.refresh import Refreshed, encode, histories_of, refresh, user_space
+from models.recipe import EncoderRecipe, TrainedEncoders
+from models.refresh import encode, histories_of
 from models.session_encoder import TorchSessions
 from models.timelines import Catalogue
-from models.train import FitConfig
+from models.train import FitConfig, FitHistory
 from models.train_ranker import RankerTraining, train_ranker
 from models.transact import TransActConfig
-from models.weights import fingerprint
+from models.visits import visit_examples
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,11 @@ class RankerRecipe:
     num_actions: int = 20  # newest actions seen; 100 in the paper
     action_dim: int = 8  # 32
     recent_outputs: int = 4  # K; 10
-    mask_window_ms: int = 10 * 60_000  # 24 h: in logs of one sitting that would hide everything
+    mask_window_ms: int = HOUR_MS  # 24 h, 1 h in the published code; in logs of one sitting both hide everything
     cross_rank: int | None = 32  # full
     mlp: tuple[int, ...] = (64, 32)
+    layers: int = 2  # of TransAct
+    visits: bool = False  # requests are what was shown in one visit (``visits.py``), and nothing is drawn
     negatives: NegativesConfig = field(default_factory=lambda: NegativesConfig(count=8, avoid_seen=True))
     training: RankerTraining = field(
         default_factory=lambda: RankerTraining(
@@ -69,85 +71,45 @@ class BundleRecipe:
     threads: int = 1  # of torch; models this small lose by a second one: 226 CPU-seconds for what takes 41 with one
 
 
-MOVIELENS = BundleRecipe(
-    EncoderRecipe(positives=("click", "save"), negatives=("hide",)),
-    RankerRecipe(
-        heads={"save": ("save",), "click": ("click", "save"), "view": ("view", "click", "save"), "hide": ("hide",)},
-        utility={
-            "click": 1.0,
-            "save": 0.25,
-            "view": 0.25,
-            "hide": -0.25,
-        },  # what the demo asks for first: a click or more
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What the recipe made."""
-
-    manifest: Manifest
-    refreshed: Refreshed
-
-
-def train_bundle(
-    log: EventLog,
-    recipe: BundleRecipe,
-    bundle: Path,
-    user_vectors: Path,
-    work: Path,
-    *,
-    progress: Progress | None = None,
-) -> Trained:
-    """Train on the whole log, write ``bundle`` and publish ``user_vectors`` as of its end; weights stay in ``work``."""
-    until_ms = log.time_at(1.0)
-    with threads(recipe.threads):
-        encoders = train_encoders(log, until_ms, recipe.encoders, work, progress=progress)
-        ranker, ndcg = train_on_top(log, encoders, recipe, work, progress)
-    space = f"items-{fingerprint_of(encoders.catalogue.vectors)}"
-    purpose = Purpose(
-        model_version=version_of(ranker, space, recipe.ranker.utility),
-        vocabulary=log.vocabulary,
-        utility=recipe.ranker.utility,
-        user_space=user_space(encoders.pinnerformer),
-        trained_until_ms=until_ms,
-        metrics={"trained_on_actions": len(log), "validation_ndcg_at_10": ndcg, "features": encoders.feature_names},
+def recipe_for(log: KnownLog, vocabulary: Vocabulary) -> BundleRecipe:
+    """Give the recipe of a kind of log, at the demo's sizes; a head an action where the kind names none."""
+    actions = set(vocabulary.actions)
+    heads = {head: tuple(name for name in of if name in actions) for head, of in log.heads.items()}
+    heads = {head: of for head, of in heads.items() if of} or {name: (name,) for name in vocabulary.actions}
+    weights = log.utility or dict.fromkeys(log.positives, 1.0) | dict.fromkeys(log.negatives, -1.0)
+    ranker = RankerRecipe(
+        heads=heads,
+        utility={head: weights.get(head, 0.0) for head in heads},
+        mask_window_ms=log.mask_window_ms,
+        visits=log.exposures,
+        negatives=NegativesConfig(count=8, avoid_seen=not log.come_back),
     )
-    ids = encoders.catalogue.ids.tolist()
-    manifest = export_bundle(
-        bundle,
-        ranker,
-        Vectors(ids, encoders.catalogue.vectors, space),
-        Vectors(ids, encoders.features, "item-features"),
-        purpose,
-        hiertcn=encoders.hiertcn,
-        pinnerformer=encoders.pinnerformer,
+    encoders = EncoderRecipe(
+        tuple(name for name in log.positives if name in actions),
+        tuple(name for name in log.negatives if name in actions),
+        exclude_seen=not log.come_back,
     )
-    items = EmbeddingTable.open(bundle / "items")
-    histories = histories_of(log, encoders.pinnerformer.config.num_actions)
-    return Trained(manifest, refresh(encoders.pinnerformer, items, histories, user_vectors, as_of_ms=until_ms))
+    return BundleRecipe(encoders, ranker)
 
 
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let torch use this many threads, and as many as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+MOVIELENS = recipe_for(known.MOVIELENS, movielens.VOCABULARY)
 
 
 def train_on_top(
-    log: EventLog, encoders: TrainedEncoders, recipe: BundleRecipe, work: Path, progress: Progress | None = None
-) -> tuple[Ranker, float]:
-    """Train the ranker on frozen encoders; give it and its best NDCG@10 on the last tenth of the requests."""
+    log: EventLog,
+    encoders: TrainedEncoders,
+    recipe: BundleRecipe,
+    work: Path,
+    progress: Progress | None = None,
+    *,
+    seconds: float = inf,
+    device: torch.device | None = None,
+) -> tuple[Ranker, FitHistory]:
+    """Train the ranker on frozen encoders; its metric is the mean NDCG@10 on the last tenth of the requests."""
     chosen = recipe.ranker
     batch = joinable(log, encoders, chosen.num_actions)
     chance = np.random.default_rng(chosen.seed)
-    examples = [as_of_its_day(one) for one in ranking_examples(log, chosen.heads, batch, chosen.negatives, chance)]
+    examples = [as_of_its_day(one) for one in requests_of(log, chosen, batch, chance)]
     examples.sort(key=lambda one: one.now_ms)
     held_out = examples[-max(1, len(examples) // 10) :]
     kept = chance.permutation(len(held_out))[:MOST_VALIDATED]
@@ -155,27 +117,65 @@ def train_on_top(
         num_types=len(log.vocabulary.actions),
         item_dim=encoders.catalogue.dim,
         action_dim=chosen.action_dim,
+        layers=chosen.layers,
         recent_outputs=chosen.recent_outputs,
         mask_window_ms=chosen.mask_window_ms,
     )
     config = RankerConfig(transact, batch.sizes, tuple(chosen.heads), cross_rank=chosen.cross_rank, mlp=chosen.mlp)
-    ranker, history = train_ranker(
+    return train_ranker(
         config,
         chosen.training,
         examples[: -len(held_out)],
         [held_out[at] for at in kept],
         batch,
         checkpoints=work / "checkpoints" / "ranker",
+        seconds=seconds,
         progress=progress,
+        device=device,
     )
-    return ranker, history.best_metric
 
 
 MOST_VALIDATED = 150  # requests; more would take longer than they tell
 
 
-def joinable(log: EventLog, encoders: TrainedEncoders, num_actions: int) -> Joinable:
-    """Give the batch side of the join for training: user vectors are found by user and day (``as_of_its_day``)."""
+def requests_of(
+    log: EventLog, recipe: RankerRecipe, batch: Joinable, chance: np.random.Generator, since_ms: int = 0
+) -> list[RankingExample]:
+    """Give the log's requests from a moment on: visits with all that was shown, or what was acted on among drawn."""
+    if recipe.visits:
+        return list(visit_examples(log, recipe.heads, batch, since_ms=since_ms))
+    return ranking_examples(log, recipe.heads, batch, recipe.negatives, chance, since_ms=since_ms)
+
+
+class FrozenEncoders(Protocol):
+    """What the ranker stands on: ``TrainedEncoders``, or ``TrainedModels`` when they are measured."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Give the items."""
+        ...
+
+    @property
+    def features(self) -> Floats:
+        """Give the items' dense features, ``(items, F)``."""
+        ...
+
+    @property
+    def pinnerformer(self) -> PinnerFormer:
+        """Give the encoder of users."""
+        ...
+
+    @property
+    def hiertcn(self) -> HierTCN:
+        """Give the encoder of sessions."""
+        ...
+
+
+def joinable(log: EventLog, encoders: FrozenEncoders, num_actions: int, since_ms: int = 0) -> Joinable:
+    """Give the batch side of the join for training: user vectors are found by user and day (``as_of_its_day``).
+
+    Only the days from ``since_ms`` on have any.
+    """
     catalogue = encoders.catalogue
     sizes = FeatureSizes(
         num_actions=num_actions,
@@ -186,7 +186,7 @@ def joinable(log: EventLog, encoders: TrainedEncoders, num_actions: int) -> Join
     )
     items = halved(catalogue)
     features = halved(Catalogue(catalogue.ids, encoders.features))
-    users = daily_vectors(encoders.pinnerformer, items, log)
+    users = daily_vectors(encoders.pinnerformer, items, log, since_ms)
     return Joinable(sizes, items, features, users, TorchSessions(encoders.hiertcn))
 
 
@@ -195,15 +195,18 @@ def halved(table: Catalogue) -> Catalogue:
     return Catalogue(table.ids, table.vectors.astype(np.float16).astype(np.float32))
 
 
-def daily_vectors(model: PinnerFormer, items: VectorTable, log: EventLog) -> Catalogue:
+def daily_vectors(model: PinnerFormer, items: VectorTable, log: EventLog, since_ms: int = 0) -> Catalogue:
     """Give each user's vector at the start of each day on which the user acted, of what was done before that day."""
-    ids, vectors, _ = encode(model, items, _mornings(log), as_of_ms=int(log.times_ms[-1]) if len(log) else 0)
+    ids, vectors, _ = encode(
+        model, items, _mornings(log, since_ms // DAY_MS), as_of_ms=int(log.times_ms[-1]) if len(log) else 0
+    )
     return halved(Catalogue(np.array(ids, object), vectors))
 
 
-def _mornings(log: EventLog) -> Iterator[tuple[Id, ActionColumns]]:
+def _mornings(log: EventLog, first_day: int) -> Iterator[tuple[Id, ActionColumns]]:
     for user, actions in histories_of(log, limit=len(log)):
-        for day in np.unique(actions.times_ms // DAY_MS)[1:].tolist():
+        days = np.unique(actions.times_ms // DAY_MS)[1:]
+        for day in days[days >= first_day].tolist():
             later = int(np.count_nonzero(actions.times_ms >= day * DAY_MS))
             yield user_on_day(id_key(user), day), tail(actions, later)
 
@@ -216,13 +219,3 @@ def user_on_day(user_key: int, day: int) -> str:
 def as_of_its_day(example: RankingExample) -> RankingExample:
     """Let an example look its user up as of the morning of its day."""
     return replace(example, user_key=id_key(user_on_day(example.user_key, example.now_ms // DAY_MS)))
-
-
-def version_of(ranker: Ranker, space: str, utility: Mapping[str, float]) -> str:
-    """Name what is served: other weights, items or utility, another name."""
-    return "hybrid-" + xxh3_64_hexdigest(f"{fingerprint(ranker):x} {space} {sorted(utility.items())}".encode())
-
-
-def fingerprint_of(vectors: Floats) -> str:
-    """Name vectors by their bytes."""
-    return xxh3_64_hexdigest(np.ascontiguousarray(vectors).tobytes())

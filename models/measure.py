@@ -4,12 +4,16 @@ Recall@k as PinnerFormer states it: a positive is found if fewer than k items of
 other positives not counted. Items scoring the same count half, so that a constant score earns no more than chance.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from features.schema import Floats
 from models.timelines import Ints, Timelines
+
+Ranks = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,15 @@ def recall(queries: Floats, items: Floats, cases: Cases, k: int = 10) -> float:
 
 def recall_of_scores(scores: Floats, cases: Cases, k: int = 10) -> float:
     """Give recall@k of scores ``(n, items)``, or ``(1, items)`` for the same scores in every case."""
-    if not len(cases):
-        return 0.0
-    found = []
+    return float(np.mean(recalls(answer_ranks(scores, cases), k))) if len(cases) else 0.0
+
+
+def answer_ranks(scores: Floats, cases: Cases) -> list[Ranks]:
+    """Give how many items rank before each answer of each case, those scoring the same for half.
+
+    ``scores`` are ``(n, items)``, or ``(1, items)`` for the same scores in every case.
+    """
+    ranks = []
     for case, (right, seen) in enumerate(zip(cases.answers, cases.hidden, strict=True)):
         row = scores[case if len(scores) > 1 else 0]
         wrong = np.ones(len(row), np.bool_)
@@ -95,9 +105,31 @@ def recall_of_scores(scores: Floats, cases: Cases, k: int = 10) -> float:
         others = np.sort(row[wrong])
         lower = np.searchsorted(others, row[right], side="left")
         not_higher = np.searchsorted(others, row[right], side="right")
-        ranks = len(others) - not_higher + (not_higher - lower) / 2
-        found.append(np.mean(ranks < k))
-    return float(np.mean(found))
+        ranks.append(len(others) - not_higher + (not_higher - lower) / 2)
+    return ranks
+
+
+def recalls(ranks: Sequence[Ranks], k: int) -> Ranks:
+    """Give recall@k of each case, ``(n,)``."""
+    return np.array([np.mean(case < k) for case in ranks], np.float64)
+
+
+def reciprocal_ranks(ranks: Sequence[Ranks]) -> Ranks:
+    """Give 1 / the place of the best answer of each case, ``(n,)``."""
+    return np.array([1.0 / (1.0 + case.min()) for case in ranks], np.float64)
+
+
+def rows_after(timelines: Timelines, until_ms: int, shares: Sequence[float]) -> Ints:
+    """Give the rows at these shares of what each user did from ``until_ms`` on."""
+    after = np.flatnonzero(timelines.times_ms >= until_ms)
+    users, firsts, counts = np.unique(timelines.users[after], return_index=True, return_counts=True)
+    rows = [after[firsts] + (share * (counts - 1)).astype(np.int64) for share in shares]
+    return np.unique(np.concatenate(rows)) if len(users) else np.zeros(0, np.int64)
+
+
+def item_counts(timelines: Timelines, rows: Ints, items: int) -> Floats:
+    """Give how often each item occurs in these rows, ``(1, items)``: popularity as scores."""
+    return np.bincount(timelines.item_rows[rows], minlength=items).astype(np.float32)[None]
 
 
 def chance_recall(cases: Cases, num_items: int, k: int = 10) -> float:

@@ -25,7 +25,10 @@ from torch.nn import functional
 from features.actions import ActionColumns
 from features.join import VectorTable
 from features.schema import Floats
-from models.time_features import NUM_ANGLES, NUM_LOGS, time_features
+from models.time_features import NUM_ANGLES, NUM_LOGS, SINCE_LATEST, time_features
+
+OF_TOKENS = [*range(SINCE_LATEST.start), *range(SINCE_LATEST.stop, NUM_ANGLES)]  # angles without "since latest"
+LOGS_OF_TOKENS = [0, 2]  # and logarithms without it
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class PinnerFormerConfig:
     action_dim: int = 16  # action-type embedding; not published
     surface_dim: int = 8  # surface embedding; not published
     dropout: float = 0.1  # not published
+    time_in_attention: bool = True  # False: "time since latest" in the tokens, as published; see ``PairTimes``
 
     def __post_init__(self) -> None:
         if self.hidden % self.heads:
@@ -51,7 +55,8 @@ class PinnerFormerConfig:
     @property
     def token_dim(self) -> int:
         """Width of a token before the projection to ``hidden``."""
-        return self.item_dim + self.action_dim + self.surface_dim + 1 + 2 * NUM_ANGLES + NUM_LOGS
+        angles, logs = (len(OF_TOKENS), len(LOGS_OF_TOKENS)) if self.time_in_attention else (NUM_ANGLES, NUM_LOGS)
+        return self.item_dim + self.action_dim + self.surface_dim + 1 + 2 * angles + logs
 
 
 class ActionSequences(NamedTuple):
@@ -74,10 +79,15 @@ class PinnerFormer(nn.Module):
         self.action_embedding = nn.Embedding(config.action_types + 1, config.action_dim, padding_idx=0)
         self.surface_embedding = nn.Embedding(config.surfaces + 1, config.surface_dim)
         self.item_scale = sqrt(config.item_dim)  # unit vectors' parts are small: 152 time features would drown them
-        self.phases = nn.Parameter(torch.zeros(NUM_ANGLES))
+        self.phases = nn.Parameter(torch.zeros(len(OF_TOKENS) if config.time_in_attention else NUM_ANGLES))
         self.project = nn.Linear(config.token_dim, config.hidden)
         self.positions = nn.Parameter(0.02 * torch.randn(config.num_actions, config.hidden))
-        self.blocks = nn.ModuleList(CausalBlock(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(
+            CausalBlock(config.hidden, config.heads, config.dropout) for _ in range(config.layers)
+        )
+        self.pair_times = nn.ModuleList(
+            PairTimes(config.heads) for _ in range(config.layers if config.time_in_attention else 0)
+        )
         self.user_head = nn.Sequential(
             nn.LayerNorm(config.hidden),
             nn.Linear(config.hidden, 4 * config.hidden),
@@ -115,13 +125,21 @@ class PinnerFormer(nn.Module):
         """Give the transformer's output before the head, ``(B, T, H)``."""
         x: Tensor = self.project(self.tokens(batch))  # (B, T, H)
         x = x + self.positions[: x.shape[1]]  # counted from the oldest: a later action never moves an earlier one
-        for block in self.blocks:
-            x = block(x)
+        if not self.config.time_in_attention:
+            for block in self.blocks:
+                x = block(x)
+            return x
+        since = batch.angles[..., SINCE_LATEST]
+        for block, pair_times in zip(self.blocks, self.pair_times, strict=True):
+            x = block(x, pair_times(since))
         return x
 
     def tokens(self, batch: ActionSequences) -> Tensor:
         """Give one row an action, ``(B, T, token_dim)`` (section 3.1)."""
-        turned = batch.angles + self.phases  # (B, T, 76)
+        angles, logs = batch.angles, batch.logs
+        if self.config.time_in_attention:
+            angles, logs = angles[..., OF_TOKENS], logs[..., LOGS_OF_TOKENS]
+        turned = angles + self.phases  # (B, T, 44), or 76 as published
         return torch.cat(
             [
                 self.item_scale * batch.item_vectors,
@@ -130,38 +148,64 @@ class PinnerFormer(nn.Module):
                 batch.log_values.unsqueeze(-1) / 8,  # log2(1 + value) reaches 16: brought to the size of its neighbours
                 torch.cos(turned),
                 torch.sin(turned),
-                batch.logs,
+                logs,
             ],
             dim=-1,
         )
 
 
+class PairTimes(nn.Module):
+    """How much later one action came than another, as a bias of attention: sines of the time between them.
+
+    The paper puts "time since the latest action" into each token. Serving knows it: the latest action is the one asked.
+    In training a window asks at many positions, and one token serves them all: counted from the window's end the
+    feature tells an earlier position how soon later actions come; the answer, in part. Between a pair of positions the
+    same sines belong to that pair alone, in training as in serving. Bias of a head: ``sum_k c_k cos + s_k sin``.
+    """
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        count = SINCE_LATEST.stop - SINCE_LATEST.start
+        self.cosines = nn.Parameter(torch.zeros(heads, 1, count))  # c
+        self.sines = nn.Parameter(torch.zeros(heads, 1, count))  # s
+
+    def forward(self, since: Tensor) -> Tensor:
+        """Give biases ``(B, heads, T, T)``, minus infinity where a key is later than its query.
+
+        ``since (B, T, 32)`` are angles of the time to any common moment: only their differences count.
+        """
+        cos, sin = torch.cos(since).unsqueeze(1), torch.sin(since).unsqueeze(1)  # (B, 1, T, 32)
+        asking = torch.cat([self.cosines * cos - self.sines * sin, self.cosines * sin + self.sines * cos], dim=-1)
+        biases = asking @ torch.cat([cos, sin], dim=-1).mT  # (B, heads, T, T)
+        later = torch.ones(since.shape[1], since.shape[1], dtype=torch.bool, device=since.device).triu(1)
+        return biases.masked_fill(later, -torch.inf)
+
+
 class CausalBlock(nn.Module):
     """Pre-norm transformer block: each position attends to itself and to older ones."""
 
-    def __init__(self, config: PinnerFormerConfig) -> None:
+    def __init__(self, hidden: int, heads: int, dropout: float) -> None:
         super().__init__()
-        hidden = config.hidden
-        self.heads = config.heads
+        self.heads = heads
         self.attention_norm = nn.LayerNorm(hidden)
         self.queries_keys_values = nn.Linear(hidden, 3 * hidden)
         self.mix = nn.Linear(hidden, hidden)
         self.feed_norm = nn.LayerNorm(hidden)
         self.feed = nn.Sequential(nn.Linear(hidden, 4 * hidden), nn.GELU(), nn.Linear(4 * hidden, hidden))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Give ``(B, T, H)`` of ``(B, T, H)``."""
-        x = x + self.dropout(self.attend(self.attention_norm(x)))
+    def forward(self, x: Tensor, biases: Tensor | None = None) -> Tensor:
+        """Give ``(B, T, H)`` of ``(B, T, H)``; ``biases (B, heads, T, T)`` bring the mask with them."""
+        x = x + self.dropout(self.attend(self.attention_norm(x), biases))
         out: Tensor = x + self.dropout(self.feed(self.feed_norm(x)))
         return out
 
-    def attend(self, x: Tensor) -> Tensor:
+    def attend(self, x: Tensor, biases: Tensor | None) -> Tensor:
         """Give causal self-attention, ``(B, T, H)``."""
         batch, count, hidden = x.shape
         packed = self.queries_keys_values(x).view(batch, count, 3, self.heads, hidden // self.heads)
         queries, keys, values = packed.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, T, H / heads) each
-        mixed = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        mixed = functional.scaled_dot_product_attention(queries, keys, values, biases, is_causal=biases is None)
         out: Tensor = self.mix(mixed.transpose(1, 2).reshape(batch, count, hidden))
         return out
 

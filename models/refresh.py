@@ -17,6 +17,7 @@ from features.embeddings import EmbeddingTable, publish, publish_merged
 from features.ids import Id
 from features.join import VectorTable, head, tail
 from features.schema import Floats
+from features.table_files import CURRENT
 from models.datasets.base import EventLog
 from models.pinnerformer import PinnerFormer, collate, tokens_of
 from models.timelines import keys_by_id, log_values_of
@@ -34,6 +35,7 @@ class Refreshed:
     folder: Path | None  # of the new version; none if nobody had anything new
     users: int  # encoded and published
     unknown: int  # left out: no action on a known item
+    kept: int = 0  # users whose vectors are those of the last table
 
 
 class SpaceRefusedError(ValueError):
@@ -43,6 +45,11 @@ class SpaceRefusedError(ValueError):
 def user_space(model: PinnerFormer) -> str:
     """Name the vector space of a model's users: other weights, another space."""
     return f"pinnerformer-{fingerprint(model):016x}"
+
+
+def is_of_model(root: Path, model: PinnerFormer) -> bool:
+    """Say whether ``root`` holds a table of this model's users, to which ``refresh_active`` can add."""
+    return (root / CURRENT).exists() and EmbeddingTable.open(root).space == user_space(model)
 
 
 def refresh(model: PinnerFormer, items: VectorTable, histories: Histories, root: Path, *, as_of_ms: int) -> Refreshed:
@@ -67,9 +74,9 @@ def refresh_active(
     active = acted_since(histories, last.as_of_ms, as_of_ms)
     ids, vectors, unknown = encode(model, items, active, as_of_ms)
     if not ids:
-        return Refreshed(None, 0, unknown)
+        return Refreshed(None, 0, unknown, len(last))
     folder = publish_merged(root, ids, vectors, as_of_ms=as_of_ms, meta={"refresh": "active"})
-    return Refreshed(folder, len(ids), unknown)
+    return Refreshed(folder, len(ids), unknown, len(EmbeddingTable.open(root)) - len(ids))
 
 
 def acted_since(histories: Histories, since_ms: int, until_ms: int) -> Iterator[tuple[Id, ActionColumns]]:

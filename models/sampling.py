@@ -3,6 +3,7 @@
 Plain functions of arrays; chance is a generator that is handed in.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,11 +99,17 @@ def random_windows(timelines: Timelines, users: Ints, limit: int, chance: np.ran
 
 @dataclass(frozen=True)
 class DenseLabels:
-    """Pairs of a position and a later positive of the same user: dense all-action (PinnerFormer, 3.4)."""
+    """Pairs of a position and a later positive of the same user."""
 
     windows: Ints  # (P,) which window of the batch
     positions: Ints  # (P,) which action in it, 0 the window's oldest
     items: Ints  # (P,) catalogue row of the positive
+
+
+# What is asked of a window, the four objectives of PinnerFormer's table 3. They differ in the pairs alone: positions,
+# at most so many a window, and positives of the next ``horizon_ms``, strictly later than their position; positions
+# without any are left out. ``positives`` are the rows of timelines that count as positive, sorted.
+DrawLabels = Callable[[Timelines, Ints, Windows, int, int, np.random.Generator], DenseLabels]
 
 
 def dense_labels(
@@ -113,19 +120,70 @@ def dense_labels(
     horizon_ms: int,
     chance: np.random.Generator,
 ) -> DenseLabels:
-    """Draw positions in each window and, for each, one positive from its own next ``horizon_ms``.
+    """Dense all-action (3.4): random positions in each window and, for each, one positive from its own future.
 
-    ``positives`` are the rows of timelines that count as positive, sorted. The label is strictly later than its
-    position; positions without any are left out. The newest position of a window is always asked for: it is the served
-    one.
+    The newest position of a window is always asked for: it is the served one.
     """
     which, rows = _positions(windows, per_window, chance)
+    first, last = _futures(timelines, positives, rows, horizon_ms)
+    drawn = first + (chance.random(len(rows)) * (last - first)).astype(np.int64)
+    return _labels(timelines, positives, windows, which, rows, np.where(last > first, drawn, -1))
+
+
+def each_next_labels(
+    timelines: Timelines,
+    positives: Ints,
+    windows: Windows,
+    per_window: int,
+    horizon_ms: int,
+    chance: np.random.Generator,
+) -> DenseLabels:
+    """As SASRec: random positions in each window, the next positive of each."""
+    which, rows = _positions(windows, per_window, chance)
+    first, last = _futures(timelines, positives, rows, horizon_ms)
+    return _labels(timelines, positives, windows, which, rows, np.where(last > first, first, -1))
+
+
+def next_labels(
+    timelines: Timelines,
+    positives: Ints,
+    windows: Windows,
+    per_window: int,
+    horizon_ms: int,
+    chance: np.random.Generator,
+) -> DenseLabels:
+    """Next action: the newest position of each window and its next positive."""
+    return each_next_labels(timelines, positives, windows, 1, horizon_ms, chance)
+
+
+def all_action_labels(
+    timelines: Timelines,
+    positives: Ints,
+    windows: Windows,
+    per_window: int,
+    horizon_ms: int,
+    chance: np.random.Generator,
+) -> DenseLabels:
+    """All-action: the newest position of each window and ``per_window`` different positives of its future."""
+    first, last = _futures(timelines, positives, windows.ends - 1, horizon_ms)
+    futures = Windows(first, last)
+    which, drawn = _positions(futures, per_window, chance)
+    return _labels(timelines, positives, windows, which, windows.ends[which] - 1, drawn)
+
+
+def _futures(timelines: Timelines, positives: Ints, rows: Ints, horizon_ms: int) -> tuple[Ints, Ints]:
+    """Give the stretch of ``positives`` that lies within ``horizon_ms`` after each row."""
     first = np.searchsorted(positives, timelines.first_after(rows))
-    last = np.searchsorted(positives, timelines.first_after(rows, horizon_ms))
-    has = np.flatnonzero(last > first)
-    drawn = first[has] + (chance.random(len(has)) * (last - first)[has]).astype(np.int64)
-    which, rows = which[has], rows[has]
-    return DenseLabels(which, rows - windows.starts[which], timelines.item_rows[positives[drawn]])
+    return first, np.searchsorted(positives, timelines.first_after(rows, horizon_ms))
+
+
+def _labels(
+    timelines: Timelines, positives: Ints, windows: Windows, which: Ints, rows: Ints, drawn: Ints
+) -> DenseLabels:
+    """Give the pairs whose positive, a place in ``positives``, is not -1."""
+    has = np.flatnonzero(drawn >= 0)
+    which = which[has]
+    return DenseLabels(which, rows[has] - windows.starts[which], timelines.item_rows[positives[drawn[has]]])
 
 
 def _positions(windows: Windows, per_window: int, chance: np.random.Generator) -> tuple[Ints, Ints]:

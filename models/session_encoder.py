@@ -7,6 +7,7 @@ the encoder remembers what it was asked; ``prepare`` computes many answers at on
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,15 @@ def weights_tag(model: nn.Module) -> int:
         digest.update(name.encode())
         digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
     return int.from_bytes(digest.digest(), "big")
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def in_full_precision(function: F) -> F:
+    """Let a function compute as serving does, also within a training in mixed precision."""
+    exact: F = torch.autocast("cpu", enabled=False)(function)
+    return exact
 
 
 Asked = tuple[Floats, Floats, Floats]  # state (H,), closed sessions (k, I), items of the open one (t, I)
@@ -52,6 +62,7 @@ class TorchSessions:
         return self._remember(_key(b"encode", state, opened), lambda: self._encoded(state, opened))
 
     @torch.no_grad()
+    @in_full_precision
     def prepare(self, asked: Sequence[Asked]) -> None:
         """Compute what ``encode`` will be asked for, many at a time: one by one it is mostly torch's overhead.
 
@@ -94,11 +105,13 @@ class TorchSessions:
         return result
 
     @torch.no_grad()
+    @in_full_precision
     def _folded(self, state: Floats, mean: Floats) -> Floats:
         folded: Floats = self.hiertcn.fold(_tensor(state)[None], _tensor(mean)[None])[0].numpy()
         return folded
 
     @torch.no_grad()
+    @in_full_precision
     def _encoded(self, state: Floats, opened: Floats) -> Floats:
         started = np.concatenate([np.zeros((1, opened.shape[1]), np.float32), opened])
         vector: Floats = self.hiertcn.encode(_tensor(state)[None], _tensor(started)).numpy()

@@ -30,6 +30,7 @@ ABSOLUTE_PERIODS_MS = np.array(
 RELATIVE_PERIODS_MS = np.round(np.geomspace(SECOND_MS, 28 * DAY_MS, 32)).astype(np.int64)
 NUM_ANGLES = len(ABSOLUTE_PERIODS_MS) + 2 * len(RELATIVE_PERIODS_MS)  # 76
 NUM_LOGS = 3
+SINCE_LATEST = slice(12, 44)  # the angles of the second view
 EPOCH_LOG = 20.0  # log(seconds since 1970) is about 20.6 to 21.6 from 1997 on: centred, it has a useful size
 LOG_SCALE = 10.0  # log1p(seconds) of a gap reaches 15
 

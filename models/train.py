@@ -1,16 +1,20 @@
 """The one training loop: any model whose loss can be drawn.
 
-It knows steps, the learning rate's course, clipping, checkpoints, when to stop and what to show; it knows no model, no
-data and no paper. A step's chance comes from the seed and the step's number alone, and a checkpoint keeps what else a
-step depends on, so a run that was killed and resumed ends with the same weights, bit for bit, as one that was not
-(on the same machine and number of threads).
+It knows steps, the learning rate's course, clipping, when to stop and what to show; it knows no model, no data and no
+paper. All chance of a draw comes from the seed, the step's number and the draw's, so a run that was killed and resumed
+ends with the same weights, bit for bit, as one that was not (on the same machine and number of threads), and so
+several processes (``distributed.py``) share a step's draws out and end, within rounding, where one process ends::
+
+    step 7, draws=4     one process     0 1 2 3     gradients averaged
+                        two processes   0 2 | 1 3   the same average
 """
 
 import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
-from math import cos, inf, pi
+from math import cos, inf, isfinite, pi
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +22,15 @@ import numpy as np
 import torch
 from rich.progress import Progress
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from models.distributed import Team, team
+from models.precision import Precision, compiled_blocks
+from models.train_logs import Bar, open_train_log
 from models.weights import read_whole, write_whole
 
 LAST = "last.pt"
+METRIC = "metric"
 
 DrawLoss = Callable[[np.random.Generator], Tensor]
 Evaluate = Callable[[], float]
@@ -41,6 +50,13 @@ class FitConfig:
     patience: int = 5  # evaluations without a better one before stopping
     checkpoint_every: int = 200  # steps
     seed: int = 0
+    draws: int = 1  # batches of a step, their gradients averaged: larger steps than memory holds, or one a process
+    precision: Precision = Precision.FULL
+    compiled: bool = False  # see precision.compiled_blocks; the first step then takes long
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise ValueError(f"{self.draws} draws a step; wanted at least one")
 
 
 @dataclass
@@ -59,6 +75,10 @@ class ResumeRefusedError(ValueError):
     """A checkpoint belongs to another training run."""
 
 
+class DivergedError(ArithmeticError):
+    """Training went astray; the message says what to change."""
+
+
 def fit(
     model: nn.Module,
     draw_loss: DrawLoss,
@@ -75,65 +95,128 @@ def fit(
 
     ``draw_loss`` draws a batch from the generator handed in and gives its loss. ``evaluate`` gives a metric, higher is
     better; without it the last weights are the best. ``checkpoints`` is a folder: a run that finds its own last state
-    there continues it. ``seconds`` stops the run cleanly, to be continued by the next call. Raises
-    ``ResumeRefusedError`` if the folder holds the state of a run with other settings.
+    there continues it, and TensorBoard's events go there. ``seconds`` stops the run cleanly, to be continued by the
+    next call. In a team of processes (``distributed.joined_team``) all call it alike; the first one evaluates and
+    writes. Raises ``ResumeRefusedError`` if the folder holds the state of a run with other settings, ``ValueError`` if
+    a team can't share the draws out, and ``DivergedError`` for a loss that is no number.
     """
-    run = _Run(model, config, checkpoints)
+    here = team()
+    run = _Run(model, draw_loss, config, checkpoints, here)
     deadline = time.monotonic() + seconds
     devices = sorted({tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"})
-    with torch.random.fork_rng(devices=[index for index in devices if index is not None]):
-        torch.manual_seed(config.seed)
+    fork = torch.random.fork_rng(devices=[index for index in devices if index is not None])
+    with fork, compiled_blocks(model, config.compiled):
         run.resume()
-        task = None if progress is None else progress.add_task(title, total=config.steps, completed=run.step)
+        log = open_train_log(checkpoints if here.writes and not run.history.stopped else None, run.step)
+        bar = Bar(progress if here.writes else None, title, metric_name, config.steps, run.step)
         while not run.history.stopped:
-            run.take_step(draw_loss)
-            if evaluate is not None and (run.step % config.evaluate_every == 0 or run.step == config.steps):
-                run.judge(evaluate)
+            run.take_step()
+            bar.move(run.step, run.recent[-1])
+            if run.step % config.evaluate_every == 0 or run.step == config.steps:
+                numbers = run.judge(evaluate)
+                log.write(run.step, {metric_name if name == METRIC else name: numbers[name] for name in numbers})
+                bar.note(run.step, numbers["loss"], numbers.get(METRIC))
             run.note_end(deadline)
             if run.step % config.checkpoint_every == 0 or run.history.stopped:
                 run.save()
-            if progress is not None and task is not None:
-                progress.update(task, completed=run.step, description=run.described(title, metric_name))
-        if progress is not None and task is not None:
-            progress.update(task, completed=run.step, total=run.step)
+        bar.end(run.step)
+        log.close()
     run.keep_best()
     return run.history
+
+
+class _Draw(nn.Module):
+    """A draw's loss as a module around the model: the form in which DDP takes it."""
+
+    def __init__(self, model: nn.Module, draw_loss: DrawLoss) -> None:
+        super().__init__()
+        self.model = model
+        self.draw_loss = draw_loss
+
+    def forward(self, chance: np.random.Generator) -> Tensor:
+        return self.draw_loss(chance)
 
 
 class _Run:
     """State of one training run."""
 
-    def __init__(self, model: nn.Module, config: FitConfig, folder: Path | None) -> None:
-        self.model, self.config, self.folder = model, config, folder
+    def __init__(
+        self, model: nn.Module, draw_loss: DrawLoss, config: FitConfig, folder: Path | None, here: Team
+    ) -> None:
+        if config.draws % here.size:
+            raise ValueError(f"{config.draws} draws a step for {here.size} processes; wanted a multiple")
+        self.model, self.config, self.folder, self.team = model, config, folder, here
+        self.device = next(model.parameters()).device
         self.optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.learning_rate)
+        self.scaler = config.precision.scaler(self.device)
+        self.loss_of: nn.Module = _Draw(model, draw_loss)
+        if here.size > 1:
+            self.loss_of = DistributedDataParallel(self.loss_of)
+        self.draws = range(here.rank, config.draws, here.size)  # this process's
         self.history = FitHistory()
         self.best: dict[str, Tensor] | None = None
         self.unjudged = 0  # evaluations since the best one
         self.recent: list[float] = []  # losses since the last entry of the history
+        self.gradient_norm = 0.0
+        self.judged_at, self.judged_step = time.monotonic(), 0
 
     @property
     def step(self) -> int:
         return self.history.steps
 
-    def take_step(self, draw_loss: DrawLoss) -> None:
+    def take_step(self) -> None:
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
-        loss = draw_loss(np.random.default_rng([self.config.seed, self.step]))
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        self.optimizer.step()
-        self.recent.append(loss.item())
+        self.recent.append(sum(self.add_gradient(draw) for draw in self.draws) / len(self.draws))
+        self.scaler.unscale_(self.optimizer)
+        self.gradient_norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.history.steps += 1
-        if self.step % self.config.evaluate_every == 0 or self.step == self.config.steps:
-            self.history.losses.append((self.step, float(np.mean(self.recent))))
-            self.recent = []
 
-    def judge(self, evaluate: Evaluate) -> None:
-        self.model.eval()
-        with torch.no_grad():
-            metric = evaluate()
+    def add_gradient(self, draw: int) -> float:
+        """Add a draw's share of the step's gradient; give its loss."""
+        chance = np.random.default_rng([self.config.seed, self.step, draw])
+        torch.manual_seed(int(np.random.default_rng([self.config.seed, self.step, draw, 1]).integers(1 << 62)))
+        with self.alone_until_the_last(draw):
+            with self.config.precision.autocast(self.device):
+                loss = self.loss_of(chance)
+            self.scaler.scale(loss / len(self.draws)).backward()
+        value = float(loss.item())
+        if not isfinite(value):
+            raise DivergedError(f"the loss of step {self.step + 1} is {value}; train with a smaller learning rate")
+        return value
+
+    def alone_until_the_last(self, draw: int) -> AbstractContextManager[Any]:
+        """Let processes exchange gradients once a step, with its last draw."""
+        if isinstance(self.loss_of, DistributedDataParallel) and draw != self.draws[-1]:
+            return self.loss_of.no_sync()
+        return nullcontext()
+
+    def judge(self, evaluate: Evaluate | None) -> dict[str, float]:
+        """Evaluate, keep the best weights, and give the numbers of the steps since the last time."""
+        numbers = self.numbers()
+        self.history.losses.append((self.step, numbers["loss"]))
+        self.recent = []
+        if evaluate is not None:
+            self.model.eval()
+            with torch.no_grad():
+                numbers[METRIC] = self.team.share(evaluate() if self.team.writes else 0.0)
+            self.keep_if_best(numbers[METRIC])
+        self.judged_at, self.judged_step = time.monotonic(), self.step
+        return numbers
+
+    def numbers(self) -> dict[str, float]:
+        return {
+            "loss": self.team.mean(float(np.mean(self.recent))),
+            "learning_rate": learning_rate(self.step - 1, self.config),
+            "gradient_norm": self.gradient_norm,
+            "steps_per_second": (self.step - self.judged_step) / (time.monotonic() - self.judged_at),
+        }
+
+    def keep_if_best(self, metric: float) -> None:
         self.history.metrics.append((self.step, metric))
         if metric > self.history.best_metric:
             self.history.best_metric, self.history.best_step = metric, self.step
@@ -147,7 +230,7 @@ class _Run:
             self.history.stopped = "steps"
         elif self.unjudged >= self.config.patience:
             self.history.stopped = "patience"
-        elif time.monotonic() >= deadline:
+        elif deadline < inf and self.team.share(time.monotonic() >= deadline):
             self.history.stopped = "time"
 
     def keep_best(self) -> None:
@@ -155,23 +238,16 @@ class _Run:
             self.model.load_state_dict(self.best)
         self.model.eval()
 
-    def described(self, title: str, metric_name: str) -> str:
-        loss = self.recent[-1] if self.recent else self.history.losses[-1][1]
-        metric = f"  {metric_name} {self.history.metrics[-1][1]:.4f}" if self.history.metrics else ""
-        return f"{title}  loss {loss:.4f}{metric}"
-
     def save(self) -> None:
         """Write the last state, and the best weights with it."""
-        if self.folder is None:
+        if self.folder is None or not self.team.writes:
             return
-        cuda = [tensor for tensor in torch.cuda.get_rng_state_all()] if torch.cuda.is_available() else []
         state = {
             "settings": _settings(self.model, self.config),
             "model": self.model.state_dict(),
             "best": self.best,
             "optimizer": self.optimizer.state_dict(),
-            "chance": torch.get_rng_state(),
-            "cuda_chance": cuda,
+            "scaler": self.scaler.state_dict(),
             "history": asdict(self.history),
             "unjudged": self.unjudged,
             "recent": self.recent,
@@ -179,18 +255,17 @@ class _Run:
         write_whole(self.folder / LAST, state)
 
     def resume(self) -> None:
-        """Go on from the folder's last state, if there is one."""
-        if self.folder is None or not (self.folder / LAST).exists():
+        """Go on from the folder's last state, if there is one; the first process reads it for all."""
+        if self.folder is None or not self.team.share((self.folder / LAST).exists()):
             return
-        state = read_whole(self.folder / LAST)
+        state = self.team.share(read_whole(self.folder / LAST) if self.team.writes else {})
         _check_settings(state["settings"], _settings(self.model, self.config), self.folder)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["chance"])
-        if state["cuda_chance"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda_chance"])
+        self.scaler.load_state_dict(state["scaler"])
         self.history = FitHistory(**state["history"])
         self.best, self.unjudged, self.recent = state["best"], state["unjudged"], state["recent"]
+        self.judged_step = self.step
         if self.history.stopped == "time":
             self.history.stopped = ""
 

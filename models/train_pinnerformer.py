@@ -22,6 +22,7 @@ from models.pinnerformer import ActionSequences, PinnerFormer, PinnerFormerConfi
 from models.sampling import (
     CountSketch,
     DenseLabels,
+    DrawLabels,
     Windows,
     dense_labels,
     log_pool_rate,
@@ -32,19 +33,19 @@ from models.time_features import DAY_MS, time_features
 from models.timelines import Catalogue, Ints, Timelines, timelines_of
 from models.train import FitConfig, FitHistory, fit
 
-SKETCH_WIDTH = 1 << 20  # beyond as many items counts may collide, and four rows of counters keep them apart
-
 
 @dataclass(frozen=True)
 class PinnerFormerTraining:
     """How batches are drawn; the paper's figures behind each."""
 
     users: int = 64  # of a batch; 128 a GPU
+    labels: DrawLabels = dense_labels  # the objective
     positions: int = 16  # asked for in each window; 32
     horizon_ms: int = 28 * DAY_MS  # K: how far a label may lie ahead
     in_batch: int = 512  # most of the batch's positives that serve as negatives; 5,000
     uniform: int = 512  # random negatives; 8,192
     log_q: bool = True  # without it in-batch negatives push popular items away: .071 instead of .167 recall
+    sketch_width: int = 1 << 20  # of the counts behind log Q: exact up to as many items, four rows of counters beyond
     temperature: float = 0.1  # to start from; learned
     least_temperature: float = 0.01  # below it training diverges
     held_out_users: float = 0.1  # validated on, never trained on, as the paper's split by user
@@ -83,8 +84,9 @@ class PinnerFormerTask:
     @cached_property
     def label_counts(self) -> CountSketch:
         """Count how often each item is a positive of the users trained on."""
-        exact = len(self.catalogue) <= SKETCH_WIDTH
-        sketch = CountSketch(len(self.catalogue) if exact else SKETCH_WIDTH, 1 if exact else 4)
+        width = self.training.sketch_width
+        exact = len(self.catalogue) <= width
+        sketch = CountSketch(len(self.catalogue) if exact else width, 1 if exact else 4)
         mine = np.isin(self.timelines.users[self.positives], self.users)
         sketch.add(self.timelines.item_rows[self.positives[mine]])
         return sketch
@@ -94,7 +96,9 @@ class PinnerFormerTask:
         training = self.training
         users = chance.choice(self.users, min(training.users, len(self.users)), replace=False)
         windows = random_windows(self.timelines, users, self.learner.model.config.num_actions, chance)
-        labels = dense_labels(self.timelines, self.positives, windows, training.positions, training.horizon_ms, chance)
+        labels = training.labels(
+            self.timelines, self.positives, windows, training.positions, training.horizon_ms, chance
+        )
         pool = np.concatenate(
             [
                 chance.permutation(labels.items)[: training.in_batch],
@@ -106,9 +110,7 @@ class PinnerFormerTask:
     def loss_of(self, windows: Windows, labels: DenseLabels, pool: Ints) -> Tensor:
         """Give the loss of these labels against this pool of negatives."""
         model, device = self.learner.model, self.device
-        sequences = sequences_of(self.timelines, self.catalogue, windows, model.config, device)
-        rows, positions = (torch.from_numpy(part).to(device) for part in (labels.windows, labels.positions))
-        users = model.encode_at(sequences, rows, positions)  # (P, U)
+        users = self.user_vectors(windows, labels)  # (P, U)
         pairs = np.bincount(labels.windows, minlength=len(windows.starts))
         return sampled_softmax_loss(
             users,
@@ -120,6 +122,25 @@ class PinnerFormerTask:
             torch.from_numpy(own_positives(labels, pool)).to(device),
             torch.from_numpy((1.0 / pairs[labels.windows]).astype(np.float32)).to(device),  # users weigh the same
         )
+
+    def user_vectors(self, windows: Windows, labels: DenseLabels) -> Tensor:
+        """Give the user vectors as of the labels' positions, ``(P, U)``: windows of about one length at a time.
+
+        Most timelines are short and few are long: padded to the longest together, most rows would be padding.
+        """
+        model, device = self.learner.model, self.device
+        groups = np.ceil(np.log2(np.maximum(windows.lengths, 4))).astype(np.int64)  # up to 4, 8, 16, ... actions
+        vectors, pairs = [], []
+        for group in np.unique(groups[labels.windows]):
+            which = np.flatnonzero(groups == group)
+            mine = np.flatnonzero(groups[labels.windows] == group)
+            part = Windows(windows.starts[which], windows.ends[which])
+            sequences = sequences_of(self.timelines, self.catalogue, part, model.config, device)
+            rows = torch.from_numpy(np.searchsorted(which, labels.windows[mine])).to(device)
+            vectors.append(model.encode_at(sequences, rows, torch.from_numpy(labels.positions[mine]).to(device)))
+            pairs.append(mine)
+        back = torch.from_numpy(np.argsort(np.concatenate(pairs))).to(device)
+        return torch.cat(vectors)[back]
 
     def log_q(self, items: Ints) -> Tensor:
         """Give log Q of items, ``(n,)``."""
@@ -169,13 +190,15 @@ def user_vectors_at(
     """Give the user vector as of each of these rows, ``(n, U)``; the timelines hold known items only."""
     device = next(model.parameters()).device
     starts = np.maximum(timelines.starts[timelines.users[rows]], rows + 1 - model.config.num_actions)
-    vectors = [np.zeros((0, model.config.user_dim), np.float32)]
+    vectors = np.zeros((len(rows), model.config.user_dim), np.float32)
+    order = np.argsort(rows + 1 - starts, kind="stable")  # windows of about one length together: little padding
     for at in range(0, len(rows), batch):
-        windows = Windows(starts[at : at + batch], rows[at : at + batch] + 1)
+        part = order[at : at + batch]
+        windows = Windows(starts[part], rows[part] + 1)
         sequences = sequences_of(timelines, catalogue, windows, model.config, device)
         lengths = torch.from_numpy(windows.lengths).to(device)
-        vectors.append(model.encode_last(sequences, lengths).cpu().numpy())
-    return np.concatenate(vectors)
+        vectors[part] = model.encode_last(sequences, lengths).cpu().numpy()
+    return vectors
 
 
 @torch.no_grad()

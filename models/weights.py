@@ -4,10 +4,10 @@ import json
 import os
 import pickle
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import torch
 from torch import nn
@@ -58,11 +58,19 @@ def _config(path: Path, saved: dict[str, Any], config_type: type[Config]) -> Con
     if set(saved) - known:
         strange = ", ".join(sorted(set(saved) - known))
         raise WeightsRefusedError(f"{path} has settings that {config_type.__name__} does not know: {strange}")
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
+    kinds = get_type_hints(config_type)
+    values = {name: _value(path, value, kinds[name]) for name, value in saved.items()}
     try:
         return config_type(**values)
     except TypeError as exc:
         raise WeightsRefusedError(f"{path} lacks a setting of {config_type.__name__} ({exc}); train again") from exc
+
+
+def _value(path: Path, saved: Any, kind: Any) -> Any:
+    """Give a setting as it was: JSON knows no tuples and no configs within configs."""
+    if isinstance(saved, dict) and isinstance(kind, type) and is_dataclass(kind):
+        return _config(path, saved, kind)
+    return tuple(saved) if isinstance(saved, list) else saved
 
 
 def write_whole(path: Path, content: dict[str, Any]) -> None:

@@ -14,10 +14,12 @@ import numpy as np
 from features.actions import MAX_ACTION_TYPES
 from features.ids import Id, Keys, id_key, id_keys
 from features.join import Joinable, join, known_actions
+from features.live_table import held, version_of
 from features.schema import CONTEXT_NAMES, Floats, ModelInputs
 from features.user_state import UserState
 from ranking.backends.base import Backend
-from ranking.blend import blend, first_places
+from ranking.blend import first_places
+from ranking.exploration import NO_EXPLORATION, Exploration, Limits, Placed
 from ranking.request import RankedItem, Ranking, RankingRefusedError, RankRequest
 from ranking.utility import Scores, utility
 from retrieval.base import CandidateSource
@@ -58,16 +60,18 @@ class Ranker:
     taste: Taste  # which action types retrieval goes by
     num_types: int = MAX_ACTION_TYPES  # that the model was trained with
     source: CandidateSource | None = None
+    exploration: Exploration = NO_EXPLORATION
 
     def rank(self, request: RankRequest, state: UserState, now_ms: int) -> Ranking:
         """Answer a request as of its timestamp, or ``now_ms`` (UTC). Raises ``RankingRefusedError``."""
         check_request(request, now_ms)
         at_ms = now_ms if request.timestamp_ms is None else request.timestamp_ms
         started = perf_counter()
-        candidates = self._candidates(request, state, at_ms)
+        batch = self._batch_now()
+        candidates = self._candidates(request, state, at_ms, batch)
         found = perf_counter()
         inputs = without_newer_types(
-            join(state, id_key(request.user_id), candidates.keys, at_ms, self.batch), self.num_types
+            join(state, id_key(request.user_id), candidates.keys, at_ms, batch), self.num_types
         )
         joined = perf_counter()
         probabilities = self.backend.score(inputs)
@@ -75,8 +79,9 @@ class Ranker:
         if not np.isfinite(scores).all() or not np.isfinite(probabilities).all():
             raise RankingRefusedError(NO_SCORE, f"model {self.model_version} gave a score that is no number")
         scored = perf_counter()
-        order = blend(scores, candidates.groups, request.max_per_group, request.top_k)
-        items = _items(order, candidates, scores, probabilities)
+        limits = Limits(candidates.groups, request.max_per_group, request.top_k)
+        placed = self.exploration.place(scores, limits, request.user_id, request.request_id)
+        items = _items(placed, candidates, scores, probabilities)
         done = perf_counter()
         timings = {
             "retrieve": found - started,
@@ -85,11 +90,17 @@ class Ranker:
             "blend": done - scored,
             "total": done - started,
         }
-        return self._ranking(items, inputs, {step: 1e3 * seconds for step, seconds in timings.items()})
+        timings_ms = {step: 1e3 * seconds for step, seconds in timings.items()}
+        return self._ranking(items, inputs, version_of(batch.users), timings_ms)
 
-    def _candidates(self, request: RankRequest, state: UserState, at_ms: int) -> Candidates:
+    def _batch_now(self) -> Joinable:
+        """Hold one version of the user vectors: retrieval and join must not see two, nor the answer name a third."""
+        users = held(self.batch.users)
+        return self.batch if users is self.batch.users else replace(self.batch, users=users)
+
+    def _candidates(self, request: RankRequest, state: UserState, at_ms: int, batch: Joinable) -> Candidates:
         """Give the request's candidates, or what retrieval proposes, each item once."""
-        ids = request.candidates if request.candidates is not None else self._retrieve(request, state, at_ms)
+        ids = request.candidates if request.candidates is not None else self._retrieve(request, state, at_ms, batch)
         if not ids:
             raise RankingRefusedError(NO_CANDIDATES, "there is nothing to rank: no candidate given or found")
         keys = id_keys(ids)
@@ -99,16 +110,18 @@ class Ranker:
         groups = None if request.groups is None else [request.groups[place] for place in places]
         return Candidates([ids[place] for place in places], keys[places], groups)
 
-    def _retrieve(self, request: RankRequest, state: UserState, at_ms: int) -> list[Id]:
+    def _retrieve(self, request: RankRequest, state: UserState, at_ms: int, batch: Joinable) -> list[Id]:
         """Ask the source for items near to the user that the history does not hold."""
         if self.source is None:
             raise RankingRefusedError(NO_RETRIEVAL, "this worker can't propose items; give candidates in the request")
         actions = known_actions(state, at_ms)
-        user_vectors, _ = self.batch.users.look_up(np.array([id_key(request.user_id)], np.uint64))
-        queries = user_queries(actions, self.taste, self.batch.items, user_vectors[0])
+        user_vectors, _ = batch.users.look_up(np.array([id_key(request.user_id)], np.uint64))
+        queries = user_queries(actions, self.taste, batch.items, user_vectors[0])
         return self.source.propose(queries, request.limit or 0, exclude=actions.item_keys)
 
-    def _ranking(self, items: tuple[RankedItem, ...], inputs: ModelInputs, timings_ms: dict[str, float]) -> Ranking:
+    def _ranking(
+        self, items: tuple[RankedItem, ...], inputs: ModelInputs, user_vectors: str | None, timings_ms: dict[str, float]
+    ) -> Ranking:
         ages = inputs.action_ages_ms
         return Ranking(
             items=items,
@@ -119,6 +132,10 @@ class Ranker:
             user_vector_found=bool(inputs.context[USER_FOUND]),
             unknown_items=int(np.count_nonzero(inputs.candidate_features[:, -1] == 0)),
             timings_ms=timings_ms,
+            user_vectors=user_vectors,
+            inputs=inputs,
+            policy=self.exploration.text,
+            num_candidates=inputs.num_candidates,
         )
 
 
@@ -153,8 +170,10 @@ def check_request(request: RankRequest, now_ms: int) -> None:
         raise RankingRefusedError(BAD_LIMIT, f"top_k {request.top_k} given; wanted at least 1")
 
 
-def _items(
-    order: Sequence[int], candidates: Candidates, scores: Scores, probabilities: Floats
-) -> tuple[RankedItem, ...]:
-    chosen = zip(order, scores[order].tolist(), probabilities[order].tolist(), strict=True)
-    return tuple(RankedItem(candidates.ids[place], score, tuple(row)) for place, score, row in chosen)
+def _items(placed: Placed, candidates: Candidates, scores: Scores, probabilities: Floats) -> tuple[RankedItem, ...]:
+    order = placed.order
+    propensities: Sequence[float | None] = placed.propensities or [None] * len(order)
+    chosen = zip(order, scores[order].tolist(), probabilities[order].tolist(), propensities, strict=True)
+    return tuple(
+        RankedItem(candidates.ids[place], score, tuple(row), propensity) for place, score, row, propensity in chosen
+    )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from features.ids import Id
+from features.schema import ModelInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class RankedItem:
     item_id: Id
     score: float  # utility
     probabilities: tuple[float, ...]  # one a head
+    propensity: float | None = None  # of this item at this place, given those before it; None without exploration
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,10 @@ class Ranking:
     user_vector_found: bool
     unknown_items: int  # candidates that are not in the item table: ranked by a zero vector
     timings_ms: dict[str, float] = field(default_factory=dict)  # join, score, blend, total
+    user_vectors: str | None = None  # version of the table of user vectors; None without one
+    inputs: ModelInputs | None = field(default=None, compare=False, repr=False)  # exactly what was scored
+    policy: str | None = None  # what had a hand in the order besides the scores; None without exploration
+    num_candidates: int = 0  # that were ranked, each item counted once; more than items where limits left some out
 
 
 class RankingRefusedError(ValueError):

@@ -22,6 +22,7 @@ from features.sessions import NoSessions, SessionEncoder
 from ranking.backends.constant import ConstantBackend
 from ranking.backends.onnx import CPU
 from ranking.bundle import Bundle, BundleRefusedError, bundle_folder, open_bundle
+from ranking.exploration import NO_EXPLORATION, Exploration
 from ranking.ranker import Ranker
 from ranking.utility import head_weights
 from retrieval.exact import ExactRetrieval
@@ -60,9 +61,10 @@ class Serving:
         providers: Sequence[str] = CPU,
         check_every_s: float = CHECK_EVERY_S,
         clock: Callable[[], float] = time.monotonic,
+        exploration: Exploration = NO_EXPLORATION,
     ) -> Self:
         """Open the bundle at ``place`` (see ``bundle.py``). Raises ``BundleRefusedError``."""
-        follow = Follow(place, user_vectors, providers, check_every_s, clock)
+        follow = Follow(place, user_vectors, providers, check_every_s, clock, exploration)
         return cls(follow.load(), follow)
 
     @classmethod
@@ -127,12 +129,14 @@ class Follow:
         providers: Sequence[str],
         check_every_s: float,
         clock: Callable[[], float],
+        exploration: Exploration,
     ) -> None:
         self.place = place
         self.user_vectors = user_vectors
         self.providers = providers
         self.check_every_s = check_every_s
         self.clock = clock
+        self.exploration = exploration
         self._seen: tuple[Path, int, int] | None = None
         self._users: LiveTable | None = None
 
@@ -145,7 +149,7 @@ class Follow:
         """Open what is there now; whatever comes of it, it is no news any more."""
         self._seen = self._look()
         bundle = open_bundle(self.place, self.providers)
-        return Served(ranker_of(bundle, self._users_of(bundle)), bundle.manifest.vocabulary)
+        return Served(ranker_of(bundle, self._users_of(bundle), self.exploration), bundle.manifest.vocabulary)
 
     def _look(self) -> tuple[Path, int, int] | None:
         try:
@@ -165,7 +169,7 @@ class Follow:
         return self._users
 
 
-def ranker_of(bundle: Bundle, users: VectorTable) -> Ranker:
+def ranker_of(bundle: Bundle, users: VectorTable, exploration: Exploration = NO_EXPLORATION) -> Ranker:
     """Put a ranker together from a bundle and a table of user vectors."""
     manifest = bundle.manifest
     return Ranker(
@@ -177,6 +181,7 @@ def ranker_of(bundle: Bundle, users: VectorTable) -> Ranker:
         taste=taste_of(manifest.vocabulary, manifest.utility),
         num_types=len(manifest.vocabulary.actions),
         source=ExactRetrieval(bundle.items),
+        exploration=exploration,
     )
 
 

@@ -261,8 +261,8 @@ def __getattr__(name: str) -> Any:
     """Make ``app`` when it is asked for, so that importing this module reads no settings and loads no model."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ranking.serving import Serving  # brings onnxruntime: not for those who only want ``create_app``
+    from streams.serving import open_serving  # brings onnxruntime: not for those who only want ``create_app``
 
     settings = read_settings()
-    globals()["app"] = app = create_app(settings, Serving.open(settings.bundle, settings.user_vectors))
+    globals()["app"] = app = create_app(settings, open_serving(settings))
     return app

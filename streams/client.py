@@ -6,7 +6,7 @@ Kafka and on the embedded broker alike, and every failure of a broker is a ``Cli
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -174,9 +174,11 @@ class Producer(RawProducer):
 
 
 class TopicReader:
-    """Reads all partitions of one topic, from the beginning or from the end as it is now; no consumer group."""
+    """Reads all partitions of one topic, or one, from the beginning or from the end as it is now; no consumer group."""
 
-    def __init__(self, settings: Settings, topic: Topic, from_beginning: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, topic: Topic, from_beginning: bool = False, partition: int | None = None
+    ) -> None:
         self.topic = TopicNames(settings.topic_prefix).of(topic)
         require_topics(settings, [self.topic])
         self._kafka = connect(
@@ -188,7 +190,8 @@ class TopicReader:
             max_partition_fetch_bytes=8 << 20,
         )
         numbers = self._kafka.partitions_for_topic(self.topic) or set()
-        self.partitions = [TopicPartition(self.topic, number) for number in sorted(numbers)]
+        wanted = numbers if partition is None else numbers & {partition}
+        self.partitions = [TopicPartition(self.topic, number) for number in sorted(wanted)]
         self._kafka.assign(self.partitions)
         if from_beginning:
             self._kafka.seek_to_beginning(*self.partitions)
@@ -228,16 +231,37 @@ class TopicReader:
             raise ClientError(f"{self.topic} can't be read: {exc}") from exc
         return [record for batch in batches.values() for record in batch]
 
+    def count(self) -> int:
+        """Say how many offsets the topic holds now; at least as many as there are records."""
+        return sum(max(0, end - begin) for begin, end in self.bounds().values())
+
     def read_all(self) -> Iterator[Record]:
-        """Give what the topic holds now, from the beginning, and stop."""
+        """Give what the topic holds now, from the beginning, and stop; in order within each partition."""
         ends = {partition.partition: end for partition, end in self.ends().items() if end > 0}
         self._kafka.seek_to_beginning(*self.partitions)
-        while any(self._position(number) < end for number, end in ends.items()):
+        while any(self.position(number) < end for number, end in ends.items()):
             for record in self.poll():
                 if record.offset < ends.get(record.partition, 0):
                     yield record
 
-    def _position(self, number: int) -> int:
+    def bounds(self) -> dict[int, tuple[int, int]]:
+        """Give partition -> offset of its first record and after its last one."""
+        begins: dict[Any, int] = self._kafka.beginning_offsets(self.partitions)
+        return {one.partition: (begins[one], end) for one, end in self.ends().items()}
+
+    def seek(self, offsets: Mapping[int, int]) -> None:
+        """Read on at these offsets, of these partitions only."""
+        self._kafka.assign([TopicPartition(self.topic, number) for number in offsets])
+        for number, offset in offsets.items():
+            self._kafka.seek(TopicPartition(self.topic, number), offset)
+
+    def pause(self, numbers: Collection[int]) -> None:
+        """Hold back these partitions, and no others."""
+        self._kafka.resume(*self._kafka.paused())
+        self._kafka.pause(*(TopicPartition(self.topic, number) for number in numbers))
+
+    def position(self, number: int) -> int:
+        """Give the offset that is read next."""
         return int(self._kafka.position(TopicPartition(self.topic, number)))
 
     def close(self) -> None:

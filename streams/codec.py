@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from features.actions import MAX_TIME_MS, Vocabulary, pack_action, value_code
 from features.ids import MAX_ID_BYTES, Id, id_bytes, id_key
+from features.user_state import UserState
 from ranking.request import RankedItem, Ranking, RankRequest
 
 MAX_ACTION_BYTES = 64 * 1024
@@ -101,6 +102,17 @@ class FeedItem(Struct, frozen=True):
     item_id: Id
     score: float
     probabilities: dict[str, float]
+    propensity: (
+        Annotated[
+            float,
+            Meta(
+                gt=0,
+                le=1,
+                description="with exploration: the probability of this item at this place, given those before it",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class FeedError(Struct, frozen=True):
@@ -123,7 +135,33 @@ class RankedFeed(Struct, frozen=True):
     user_vector_found: bool | UnsetType = UNSET
     unknown_items: int | UnsetType = UNSET
     timings_ms: dict[str, float] | UnsetType = UNSET
+    policy: (
+        Annotated[str, Meta(description="with exploration: what chose the order, its parameters and seed")] | UnsetType
+    ) = UNSET
+    num_candidates: (
+        Annotated[int, Meta(description="with exploration: items that were ranked, more than items if some were cut")]
+        | UnsetType
+    ) = UNSET
     error: FeedError | UnsetType = UNSET
+
+
+class ServedFeatures(Struct, frozen=True):
+    """What a feed was made from, for ``rankstream verify``. Topic served-features, keyed like the request."""
+
+    request_id: Id
+    user_id: Id
+    at_ms: Annotated[int, Meta(description="the moment ranked at, UTC")]
+    state_offset: Annotated[
+        int, Meta(description="of the user's last action that was known, in user-actions; -1: none")
+    ]
+    state_actions: Annotated[int, Meta(description="actions of the user ever taken in up to there")]
+    partition: Annotated[int, Meta(description="of the request, hence of the user's actions too")]
+    offset: Annotated[int, Meta(description="of the request in ranking-requests")]
+    features: Annotated[str, Meta(description="digest of every byte that the model was given")]
+    model_version: str
+    user_vectors: Annotated[str | None, Meta(description="version of the table of user vectors; null without one")]
+    items: Annotated[list[FeedItem], Meta(description="as in the feed")]
+    policy: Annotated[str, Meta(description="with exploration: as in the feed")] | UnsetType = UNSET
 
 
 class DeadLetter(Struct, frozen=True):
@@ -235,19 +273,45 @@ def encode_feed(request: RankRequest, ranking: Ranking, ranked_at_ms: int) -> by
         request_id=request.request_id,
         user_id=request.user_id,
         ranked_at_ms=ranked_at_ms,
-        items=[_feed_item(item, ranking.heads) for item in ranking.items],
+        items=_feed_items(ranking),
         model_version=ranking.model_version,
         actions_used=ranking.actions_used,
         newest_action_age_ms=ranking.newest_action_age_ms,
         user_vector_found=ranking.user_vector_found,
         unknown_items=ranking.unknown_items,
         timings_ms=ranking.timings_ms,
+        policy=UNSET if ranking.policy is None else ranking.policy,
+        num_candidates=UNSET if ranking.policy is None else ranking.num_candidates,
     )
     return _encode(feed)
 
 
+def encode_served(record: Record, request: RankRequest, state: UserState, at_ms: int, ranking: Ranking) -> bytes:
+    """Give the bytes of what a feed was made from; nothing of it depends on the clock, so a replay gives the same."""
+    served = ServedFeatures(
+        request_id=request.request_id,
+        user_id=request.user_id,
+        at_ms=at_ms,
+        state_offset=state.offset,
+        state_actions=state.total,
+        partition=record.partition,
+        offset=record.offset,
+        features="" if ranking.inputs is None else ranking.inputs.digest(),
+        model_version=ranking.model_version,
+        user_vectors=ranking.user_vectors,
+        items=_feed_items(ranking),
+        policy=UNSET if ranking.policy is None else ranking.policy,
+    )
+    return _encode(served)
+
+
+def _feed_items(ranking: Ranking) -> list[FeedItem]:
+    return [_feed_item(item, ranking.heads) for item in ranking.items]
+
+
 def _feed_item(item: RankedItem, heads: tuple[str, ...]) -> FeedItem:
-    return FeedItem(item.item_id, item.score, dict(zip(heads, item.probabilities, strict=True)))
+    propensity = UNSET if item.propensity is None else item.propensity
+    return FeedItem(item.item_id, item.score, dict(zip(heads, item.probabilities, strict=True)), propensity)
 
 
 def encode_error(request_id: Id, user_id: Id, reason: str, message: str, ranked_at_ms: int) -> bytes:

@@ -155,7 +155,8 @@ class Ownership:
         answered = committed.get(requests_tp, sources[requests_tp].begin)
         actions, requests = Cursor(str(actions_tp), begin_at), Cursor(str(requests_tp), answered)
         actions.committed, requests.committed = out or 0, committed.get(requests_tp, 0)
-        pipeline = Pipeline(UserCache(store, self.settings.history_limit), self._serving)
+        users = UserCache(store, self.settings.history_limit)
+        pipeline = Pipeline(users, self._serving, log_served=self.settings.served_features)
         partition = Partition(number, pipeline, self._outbox(number), actions, requests, self.settings.changelog)
         partition.quiet_until = out or 0
         partition.fresh_from = source.end

@@ -4,6 +4,7 @@
 
     user-actions      bytes -> 16-byte action -> grouped by user -> UserState.apply -> UserCache
     ranking-requests  bytes -> RankRequest + the user's state now -> Ranker.rank -> bytes
+                      and, where it is asked for, what the feed was made from (served-features)
 
 The Faust app, replay, benchmarks, examples and tests all drive this object, so they cannot disagree. Bad data never
 raises: it becomes a dead letter or an error feed. What does raise is a broken store or a bug in here, and the shell
@@ -32,6 +33,7 @@ from streams.codec import (
     encode_dead_letter,
     encode_error,
     encode_feed,
+    encode_served,
     names_of,
 )
 
@@ -41,6 +43,7 @@ class Channel(Enum):
 
     FEEDS = "ranked-feeds"
     DEAD_LETTERS = "dead-letters"
+    SERVED = "served-features"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,34 +112,50 @@ def wall_clock_ms() -> int:
 class Pipeline:
     """One partition's users, and what is done with its records. Not for several threads, but for ``answer``."""
 
-    def __init__(self, users: UserCache, serving: Serves, clock: Callable[[], int] = wall_clock_ms) -> None:
+    def __init__(
+        self,
+        users: UserCache,
+        serving: Serves,
+        clock: Callable[[], int] = wall_clock_ms,
+        log_served: bool = False,
+    ) -> None:
         self.users = users
         self.serving = serving
         self.clock = clock  # for deadlines and ranked_at_ms only: results depend on the records' times
+        self.log_served = log_served  # tell beside each feed what it was made from
         self.counters = Counters()
         self._vocabulary = serving.vocabulary
         self._decode_action = ActionDecoder(self._vocabulary)
 
     def on_actions(self, records: Sequence[Record]) -> list[Outgoing]:
         """Apply a chunk of user-actions, in order of offset; give the dead letters."""
-        arrived: dict[bytes, Arrived] = {}
         letters: list[Outgoing] = []
+        keys: list[bytes] = []
+        actions: list[bytes] = []
+        offsets: list[int] = []
         decode = self._decoder()
         for record in records:
             try:
-                action = decode(record)
+                actions.append(decode(record))
             except Rejected as exc:
                 letters.append(self._dead_letter(record, exc.reason, str(exc)))
                 continue
-            key: bytes = record.key  # type: ignore[assignment]  # decoding has compared it with the user's id
+            keys.append(record.key)  # type: ignore[arg-type]  # decoding has compared it with the user's id
+            offsets.append(record.offset)
+        self.apply(keys, actions, offsets)
+        return letters
+
+    def apply(self, keys: Sequence[bytes], actions: Sequence[bytes], offsets: Sequence[int]) -> None:
+        """Apply packed actions of the users ``keys``, in ascending order of offset: ``on_actions`` once decoded."""
+        arrived: dict[bytes, Arrived] = {}
+        for key, action, offset in zip(keys, actions, offsets, strict=True):
             user = arrived.get(key)
             if user is None:
-                arrived[key] = ([action], [record.offset])
+                arrived[key] = ([action], [offset])
             else:
                 user[0].append(action)
-                user[1].append(record.offset)
+                user[1].append(offset)
         self._apply(arrived)
-        return letters
 
     def _decoder(self) -> ActionDecoder:
         """Give the decoder of the vocabulary that is served now: a new bundle may bring new names."""
@@ -235,7 +254,11 @@ class PendingRequests:
                 raise RankingRefusedError(DEADLINE_PASSED, f"its turn came {late} ms after deadline_ms")
             now_ms = record.timestamp if request.timestamp_ms is None else request.timestamp_ms
             ranking = ranker.rank(request, state, now_ms)
-            return [Outgoing(Channel.FEEDS, record.key, encode_feed(request, ranking, clock()))]
+            feed = Outgoing(Channel.FEEDS, record.key, encode_feed(request, ranking, clock()))
+            if not self.pipeline.log_served:
+                return [feed]
+            served = encode_served(record, request, state, now_ms, ranking)
+            return [feed, Outgoing(Channel.SERVED, record.key, served)]
         except RankingRefusedError as exc:
             return [self._error(record, request, exc.reason, str(exc))]
         except Exception as exc:  # a bug met by one request: it must not stop the others

@@ -1,37 +1,23 @@
-"""Every setting once: its default, its unit, its limits and why one would change it.
+"""Every setting of workers and tools once: its default, its unit, its limits and why one would change it.
 
 A value comes from the first place that has one: a flag (``--commit-interval-s 2``), the environment
 (``RANKSTREAM_COMMIT_INTERVAL_S=2``), a file (``commit_interval_s = 2`` in ``rankstream.toml`` or the file that
 ``--config`` or ``RANKSTREAM_CONFIG`` names), the default. The command line's options and
-``docs/configuration.md`` are made from the fields below.
+``docs/configuration.md`` are made from the fields below; ``streams/declared.py`` has the rules.
 """
 # ruff: noqa: RUF009 - setting() gives a dataclass field, nothing that fields could share
 
-import os
 import re
-import tomllib
-import types
-import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import Field, dataclass, field, fields
-from difflib import get_close_matches
+from dataclasses import Field, dataclass, fields
 from enum import Enum
-from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
-ENVIRONMENT_PREFIX = "RANKSTREAM_"
-CONFIG_VARIABLE = "RANKSTREAM_CONFIG"
-DEFAULT_FILE = Path("rankstream.toml")
-TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+from streams.declared import Origins, SettingsError, about, check_value, find_values, setting, variable
+
 SERVER = re.compile(r"\s*(\[[0-9a-fA-F:.]+\]|[^\s:,/]+):\d{1,5}\s*")
 PREFIX = re.compile(r"[a-zA-Z0-9._-]{0,100}")
-
-T = TypeVar("T")
-
-
-class SettingsError(ValueError):
-    """A setting that can't be used; the message is one sentence and names the place that it came from."""
 
 
 class Section(Enum):
@@ -44,34 +30,6 @@ class Section(Enum):
     STATE = "State"
     RANKING = "Ranking"
     OPERATION = "Operation"
-
-
-@dataclass(frozen=True)
-class About:
-    """What is known of a setting besides its name, type and default."""
-
-    section: Section
-    help: str
-    unit: str = ""
-    least: float | None = None
-    most: float | None = None
-    choices: tuple[str, ...] = ()
-    secret: bool = False  # never a flag (other users see a process's flags), never printed
-
-
-def setting(
-    default: T,
-    section: Section,
-    help: str,
-    unit: str = "",
-    least: float | None = None,
-    most: float | None = None,
-    choices: tuple[str, ...] = (),
-    secret: bool = False,
-) -> T:
-    """Declare a field of ``Settings``."""
-    about = About(section, help, unit, least, most, choices, secret)
-    return field(default=default, repr=not secret, metadata={"about": about})
 
 
 @dataclass(frozen=True)
@@ -116,6 +74,12 @@ class Settings:
     )
     create_topics: bool = setting(
         True, Section.TOPICS, "Create missing topics at the start; otherwise stop and name them."
+    )
+    served_features: bool = setting(
+        False,
+        Section.TOPICS,
+        "Write beside each feed what it was made from to the topic served-features, for `rankstream verify` and "
+        "`rankstream explain`.",
     )
     app_id: str = setting("rankstream", Section.GROUP, "Consumer group; all workers of one system share it.")
     group_instance_id: str | None = setting(
@@ -172,6 +136,35 @@ class Settings:
         Section.RANKING,
         "Folder of the batch user vectors that `rankstream embed` publishes; without it every user's is zero.",
     )
+    exploration: str = setting(
+        "off",
+        Section.RANKING,
+        "What chooses the order besides the scores: plackett-luce places items by chance, better ones more often; "
+        "epsilon-greedy places any item now and then. Feeds then say how likely each place was, which "
+        "`rankstream off-policy` needs.",
+        choices=("off", "plackett-luce", "epsilon-greedy"),
+    )
+    exploration_temperature: float = setting(
+        0.1,
+        Section.RANKING,
+        "Of plackett-luce: an item whose score is better by this much is placed first e (2.7) times as often. In "
+        "units of the score.",
+        least=1e-4,
+        most=1e4,
+    )
+    exploration_epsilon: float = setting(
+        0.1,
+        Section.RANKING,
+        "Of epsilon-greedy: the share of places that go to any item.",
+        least=1e-4,
+        most=1,
+    )
+    exploration_seed: int = setting(
+        0,
+        Section.RANKING,
+        "Chance is drawn from this, the user and the request: the same request gets the same feed, live and in replay.",
+        least=0,
+    )
     scoring_threads: int = setting(
         1, Section.RANKING, "Threads that score requests, beside the one that takes actions in.", least=1, most=256
     )
@@ -194,6 +187,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for known in fields(self):
+            check_value(known, getattr(self, known.name), known.name)
             _check(known, getattr(self, known.name), known.name)
         if self.heartbeat_interval_s * 3 > self.session_timeout_s:
             raise SettingsError(
@@ -205,29 +199,6 @@ class Settings:
                 f"security_protocol is {self.security_protocol}, which needs sasl_username and sasl_password "
                 f"(the password in the environment variable {variable('sasl_password')} or in the file)"
             )
-
-
-@dataclass(frozen=True)
-class Origins:
-    """Settings, and the place that each of their values came from."""
-
-    settings: Settings
-    places: dict[str, str]
-
-
-def about(known: "Field[Any]") -> About:
-    """Give what was declared about a field of ``Settings``."""
-    return cast(About, known.metadata["about"])
-
-
-def flag(name: str) -> str:
-    """Give the flag of a setting: ``--state-dir``."""
-    return "--" + name.replace("_", "-")
-
-
-def variable(name: str) -> str:
-    """Give the environment variable of a setting: ``RANKSTREAM_STATE_DIR``."""
-    return ENVIRONMENT_PREFIX + name.upper()
 
 
 def in_sections(sections: Iterable[Section]) -> list["Field[Any]"]:
@@ -249,114 +220,15 @@ def read_origins(
     flags: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
     file: Path | None = None,
-) -> Origins:
+) -> Origins[Settings]:
     """Read all settings and say where each came from; a flag of ``None`` and an empty variable are not given."""
-    environment = os.environ if environment is None else environment
-    from_file, file_name = _read_file(file, environment)
-    values: dict[str, Any] = {}
-    places: dict[str, str] = {}
-    for known in fields(Settings):
-        name = known.name
-        offers = (
-            (flag(name), (flags or {}).get(name)),
-            (f"the environment variable {variable(name)}", environment.get(variable(name)) or None),
-            (f"{name} in {file_name}", from_file.get(name)),
-        )
-        for place, raw in offers:
-            if raw is not None:
-                values[name] = _convert(known, raw, place)
-                places[name] = place
-                break
-    return Origins(Settings(**values), places)
-
-
-def _read_file(file: Path | None, environment: Mapping[str, str]) -> tuple[dict[str, object], str]:
-    named = file or (Path(environment[CONFIG_VARIABLE]) if environment.get(CONFIG_VARIABLE) else None)
-    path = named or DEFAULT_FILE
-    if named is None and not path.is_file():
-        return {}, str(path)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise SettingsError(f"the settings file {path} can't be read: {exc.strerror or exc}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise SettingsError(f"the settings file {path} is not TOML: {exc}") from exc
-    known = [each.name for each in fields(Settings)]
-    for name in values:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else "; docs/configuration.md lists all settings"
-            raise SettingsError(f"{path} sets {name!r}, which is no setting{hint}")
-    return values, str(path)
-
-
-@cache
-def kind_of(name: str) -> type:
-    """Give the type of a setting's value, ``None`` left out: str, int, float, bool or Path."""
-    hint = typing.get_type_hints(Settings)[name]
-    if isinstance(hint, types.UnionType):
-        hint = next(each for each in typing.get_args(hint) if each is not type(None))
-    return cast(type, hint)
-
-
-KIND_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
-
-
-def _convert(known: "Field[Any]", raw: object, place: str) -> object:
-    kind = kind_of(known.name)
-    value = _as_kind(kind, raw)
-    if value is None:
-        shown = "that" if about(known).secret else repr(raw)
-        raise SettingsError(f"{place} is {shown}; wanted {KIND_NAMES[kind]}")
-    _check(known, value, place)
-    return value
-
-
-def _as_kind(kind: type, raw: object) -> object | None:
-    """Give the value of ``raw`` as a ``kind``, or None where it isn't one."""
-    if kind is bool:
-        if isinstance(raw, bool):
-            return raw
-        text = str(raw).strip().lower()
-        return True if text in TRUE else False if text in FALSE else None
-    if isinstance(raw, bool):
-        return None
-    if kind in (int, float):
-        try:
-            number = float(str(raw).replace("_", ""))
-        except ValueError:
-            return None
-        if kind is float:
-            return number
-        return int(number) if number.is_integer() else None
-    return cast(object, kind(raw)) if isinstance(raw, str | Path) else None
+    return find_values(Settings, flags, environment, file, check=_check)
 
 
 def _check(known: "Field[Any]", value: object, place: str) -> None:
-    declared = about(known)
-    unit = f" {declared.unit}" if declared.unit else ""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        too_small = declared.least is not None and not value >= declared.least
-        too_great = declared.most is not None and not value <= declared.most
-        if too_small or too_great:
-            raise SettingsError(f"{place} is {value:g}{unit}; wanted {limits(declared)}")
-    if declared.choices and value not in declared.choices:
-        raise SettingsError(f"{place} is {value!r}; wanted one of {', '.join(declared.choices)}")
     if known.name == "bootstrap_servers" and not all(SERVER.fullmatch(one) for one in str(value).split(",")):
         raise SettingsError(f"{place} is {value!r}; wanted host:port, several with commas between")
     if known.name == "topic_prefix" and not PREFIX.fullmatch(str(value)):
         raise SettingsError(f"{place} is {value!r}; Kafka's topics have letters, digits, . _ and - only")
     if known.name == "app_id" and not value:
         raise SettingsError(f"{place} is empty; wanted the name of the consumer group")
-
-
-def limits(declared: About) -> str:
-    """Say in words what values are allowed: ``1 to 60 s``."""
-    unit = f" {declared.unit}" if declared.unit else ""
-    if declared.choices:
-        return "one of " + ", ".join(declared.choices)
-    if declared.least is None:
-        return ""
-    if declared.most is None:
-        return f"at least {declared.least:,g}{unit}"
-    return f"{declared.least:,g} to {declared.most:,g}{unit}"

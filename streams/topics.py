@@ -4,7 +4,8 @@ r"""Every topic as data, and the admin's work: create what is missing, refuse wh
 
     user-actions -----\                      /---> ranked-feeds
                        >  one worker a      <----> user-state-changelog (compacted)
-    ranking-requests -/   partition number   \---> dead-letters
+    ranking-requests -/   partition number   |---> dead-letters
+                                             \---> served-features (where it is switched on)
 
 All have the same number of partitions, and a user's records lie at the same number in each.
 """
@@ -65,8 +66,9 @@ FEEDS = Topic(Channel.FEEDS.value, USER, "JSON: the candidates in order, or why 
 DEAD_LETTERS = Topic(
     Channel.DEAD_LETTERS.value, "as it came", "JSON: a record that was not understood, and why", 14 * DAY_MS
 )
+SERVED = Topic(Channel.SERVED.value, USER, "JSON: what a feed was made from, to be verified", DAY_MS)
 CHANGELOG = Topic("user-state-changelog", USER, "the user's packed state; beside them a position", None)
-ALL_TOPICS = (ACTIONS, REQUESTS, FEEDS, DEAD_LETTERS, CHANGELOG)
+ALL_TOPICS = (ACTIONS, REQUESTS, FEEDS, DEAD_LETTERS, SERVED, CHANGELOG)
 COPARTITIONED = (ACTIONS, REQUESTS, CHANGELOG)
 
 
@@ -113,7 +115,8 @@ async def prepare_topics(settings: Settings, create: bool | None = None) -> list
 
 def wanted_topics(settings: Settings) -> list[Topic]:
     """Give the topics that a worker with these settings needs."""
-    return [topic for topic in ALL_TOPICS if settings.changelog or topic is not CHANGELOG]
+    unwanted = {CHANGELOG: not settings.changelog, SERVED: not settings.served_features}
+    return [topic for topic in ALL_TOPICS if not unwanted.get(topic)]
 
 
 async def _create(admin: AIOKafkaAdminClient, missing: list[Topic], settings: Settings) -> None:

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from cli.main import main
-from streams.settings import CONFIG_VARIABLE, Settings, read_settings, variable
+from streams.declared import CONFIG_VARIABLE, variable
+from streams.settings import Settings, read_settings
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

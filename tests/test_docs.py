@@ -12,7 +12,8 @@ import pytest
 
 from cli.main import main
 from docs.generate import SCHEMAS, pages
-from streams.settings import Settings, variable
+from streams.declared import variable
+from streams.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

@@ -20,7 +20,6 @@ from ranking.request import RankRequest
 from streams.client import FeedReader, Producer
 from streams.codec import ActionEvent, RankedFeed, RankingRequest
 
-MAX_WAITING = 1  # requests on their way at once: more would measure the queue
 ANSWER_DEADLINE_S = 30.0
 
 FrozenRanking = Callable[[RankRequest, int], list[Id]]  # request, now_ms -> best K item ids
@@ -75,14 +74,12 @@ class LiveTraffic:
         try:
             for sent, step in enumerate(steps, start=1):
                 if step.asks:
-                    self._wait_below(MAX_WAITING, alive)
                     self._ask(step)
+                    self._wait_for_feed(alive)
                 self._act(step)
                 self._judge()
                 on_step(sent)
             self._producer.flush()
-            self._wait_below(1, alive)
-            self._judge()
         finally:
             self._stop.set()
             reading.join()
@@ -113,9 +110,13 @@ class LiveTraffic:
         ties = sum(self._popular.get(one, 0) == mine for one in step.asks[: step.asks.index(step.item_id)])
         return 1 + len(ahead) + ties
 
-    def _wait_below(self, limit: int, alive: Callable[[], None]) -> None:
+    def _wait_for_feed(self, alive: Callable[[], None]) -> None:
+        """Let nothing happen before the feed is there.
+
+        MovieLens has many actions of one second: what the user did next would be known to a feed of that second.
+        """
         deadline = monotonic() + ANSWER_DEADLINE_S
-        while len(self._waiting) >= limit:
+        while self._waiting:
             if self._failure is not None:
                 raise self._failure
             alive()

@@ -21,10 +21,11 @@ from cli.demo.scoreboard import FROZEN, POPULAR, Scoreboard
 from cli.demo.screen import LiveScreen, Stages, bar, rivals_table
 from cli.demo.traffic import events_of, plan, popularity
 from cli.demo.worker import WorkerProcess, WorkerStoppedError, wait_applied
-from models.bundle_recipe import MOVIELENS, train_bundle
+from models.bundle_recipe import MOVIELENS
 from models.datasets.base import EventLog, LogRefusedError
 from models.datasets.movielens import read_movielens
 from models.graphs import ExportError
+from models.train_bundle import train_bundle
 from ranking.bundle import BundleRefusedError
 from streams.broker import BrokerError, EmbeddedBroker
 from streams.client import ClientError, FeedReader, Producer

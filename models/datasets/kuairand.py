@@ -73,13 +73,22 @@ def _first_of_each(columns: Any) -> npt.NDArray[np.int64]:
 
 
 def _actions(columns: Any, once: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Give source row and action code of each action: one a true column, ``view`` where no column is true."""
+    """Give source row and action code of each action."""
     done = np.stack([np.asarray(columns[name])[once] > 0 for name in ACTION_COLUMNS.values()], axis=1)  # (n, actions)
-    played_ms = np.asarray(columns["play_time_ms"], np.int64)[once]
+    at, codes = actions_done(done, np.asarray(columns["play_time_ms"], np.int64)[once])
+    return once[at], codes
+
+
+def actions_done(
+    done: npt.NDArray[np.bool_], played_ms: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Give row and code of each action of impressions with true columns ``(n, ACTION_COLUMNS)``.
+
+    One a true column; where none is true, ``view``, or ``skip`` if it was left at once.
+    """
     nothing, skipped = ~done.any(axis=1), (played_ms > 0) & (played_ms < SKIP_MS)
-    done = np.column_stack([nothing & ~skipped, done, nothing & skipped])
-    at, action = np.nonzero(done)
-    return once[at], action.astype(np.int64) + 1
+    at, action = np.nonzero(np.column_stack([nothing & ~skipped, done, nothing & skipped]))
+    return at, action.astype(np.int64) + 1
 
 
 def read_kuairand_history(path: Path) -> EventLog:

@@ -79,3 +79,16 @@ def _tokens(tokens: tuple[str, ...]) -> npt.NDArray[Any]:
     if all(token.isascii() and token.isdecimal() for token in tokens):
         return np.array(tokens, np.int64)
     return np.array(tokens, object)
+
+
+def read_sequences(path: Path) -> list[npt.NDArray[np.int64]]:
+    """Read each user's items in the order of their ratings, as rows 0, 1, ...: MovieLens-1M as SASRec's file has it.
+
+    ``path`` is ``sequences.parquet`` or its folder, with ``sas_user, sas_item`` (from 1) and ``position`` (0 first).
+    """
+    file = path / "sequences.parquet" if path.is_dir() else path
+    columns = read_parquet_columns(file, ("sas_user", "sas_item", "position"))
+    users, items, places = (np.asarray(columns[name], np.int64) for name in ("sas_user", "sas_item", "position"))
+    order = np.lexsort((places, users))
+    starts = np.flatnonzero(np.diff(users[order])) + 1
+    return np.split(items[order] - 1, starts)

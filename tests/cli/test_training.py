@@ -1,27 +1,156 @@
-"""`train`, `export` and `embed`: what the user can mend is one sentence; and `rankstream` alone never loads torch."""
+"""`train`, `export`, `evaluate` and `embed` on a small log; and `rankstream` alone never loads torch."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from features.embeddings import EmbeddingTable
+from features.ids import id_keys
+from features.manifest import read_manifest
 from tests.builders_cli import rankstream, refusal
 
 ROOT = Path(__file__).parents[2]
-MORNING_MS = 1_700_000_000_000
+MORNING_MS = 1_700_006_400_000  # midnight, 15 November 2023
+DAY_MS = 86_400_000
+UNTIL = "2023-11-18"
+TINY = [
+    *("--user-steps", 3, "--session-steps", 3, "--ranker-steps", 3, "--batch", 4),
+    *("--item-dim", 8, "--user-dim", 8, "--user-width", 8, "--session-width", 8, "--session-state", 8, "--width", 8),
+]
+
+
+def rows_of(users, days):
+    """One action an hour of each user in the morning of each day, on items of the user's kind."""
+    chance = np.random.default_rng(0)
+    return [
+        {
+            "user_id": user,
+            "item_id": int(chance.integers(10)) * 2 + user % 2,
+            "action": str(chance.choice(["view", "view", "save"])),
+            "timestamp_ms": MORNING_MS + day * DAY_MS + hour * 600_000 + user,
+        }
+        for day in days
+        for user in users
+        for hour in range(6)
+    ]
+
+
+def write(path, rows):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
 
 
 @pytest.fixture
 def log(tmp_path):
-    path = tmp_path / "log.jsonl"
-    rows = [
-        {"user_id": n % 5, "item_id": n % 7, "action": ("view", "save")[n % 2], "timestamp_ms": MORNING_MS + 60_000 * n}
-        for n in range(40)
-    ]
-    path.write_text("\n".join(json.dumps(row) for row in rows))
-    return path
+    return write(tmp_path / "log.jsonl", rows_of(range(4), range(2)))
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """What `rankstream train` leaves: trained on three days of four, the fourth held out."""
+    folder = tmp_path_factory.mktemp("run")
+    for day in range(4):
+        write(folder / "actions" / f"day-{day}.jsonl", rows_of(range(12), [day]))
+    done = train(folder)
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def train(folder, *more):
+    flags = ("--out", folder / "out", "--positive", "save", "--until", UNTIL, "--no-export")
+    return rankstream("train", folder / "actions", *flags, *TINY, *more)
+
+
+def test_training_publishes_user_vectors_as_of_its_end(run):
+    assert EmbeddingTable.open(run / "out" / "vectors" / "users").as_of_ms == MORNING_MS + 3 * DAY_MS - 1
+
+
+def test_training_writes_logs_for_tensorboard(run):
+    pytest.importorskip("tensorboard")
+    for model in ("pinnerformer", "hiertcn", "ranker"):
+        assert list((run / "out" / "work" / "checkpoints" / model).glob("events.out.tfevents.*"))
+
+
+@pytest.mark.slow
+def test_export_makes_a_bundle_without_training_or_touching_user_vectors(run, tmp_path):
+    before = {path: path.read_bytes() for path in (run / "out").rglob("*") if path.is_file()}
+    done = rankstream("export", "--from", run / "out", "--to", tmp_path / "b", "--utility", "view=2")
+    assert done.exit_code == 0, done.output
+    manifest = read_manifest(tmp_path / "b")
+    assert manifest.utility == {"save": 0.0, "view": 2.0}
+    assert manifest.trained_until_ms == MORNING_MS + 3 * DAY_MS
+    assert manifest.metrics["trained_on_actions"] == 3 * 12 * 6
+    assert EmbeddingTable.open(run / "out" / "vectors" / "users").space == manifest.user_space
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_an_ended_training_is_not_trained_again(run):
+    work = run / "out" / "work"
+    before = {path.name: path.read_bytes() for path in work.rglob("*") if path.suffix == ".pt" or "events" in path.name}
+    assert train(run).exit_code == 0
+    after = {path.name: path.read_bytes() for path in work.rglob("*") if path.suffix == ".pt" or "events" in path.name}
+    assert after == before
+
+
+def test_a_folder_of_another_training_is_refused(run):
+    assert "holds a training with other settings (seed" in refusal(train(run, "--seed", 3))
+
+
+def test_evaluation_measures_each_model_on_what_was_held_out(run):
+    done = rankstream("evaluate", run / "actions", "--from", run / "out", "--json")
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert said["since_ms"] == MORNING_MS + 3 * DAY_MS
+    measures = {(one["model"], one["measure"]) for one in said["figures"]}
+    assert {("HierTCN", "MRR"), ("HierTCN", "Recall@10"), ("ranker", "AUC save")} <= measures
+    for one in said["figures"]:
+        assert 0 <= one["low"] <= one["mean"] <= one["high"] <= 1, one
+        assert "popularity" in one["rivals"]
+
+
+def test_evaluation_wants_something_that_was_held_out(run):
+    words = refusal(rankstream("evaluate", run / "actions" / "day-0.jsonl", "--from", run / "out"))
+    assert "has nothing to ask after 2023-11-18 00:00:00 UTC; train with an earlier --until" in words
+
+
+def test_evaluation_of_a_time_that_was_trained_on_is_refused(run):
+    words = refusal(rankstream("evaluate", run / "actions", "--from", run / "out", "--since", "2023-11-17"))
+    assert "lies before 2023-11-18 00:00:00 UTC, until when was trained" in words
+
+
+def test_embedding_encodes_the_active_and_leaves_the_others_to_the_bit(run, tmp_path):
+    (tmp_path / "actions").mkdir()
+    for path in (run / "actions").glob("day-[012].jsonl"):
+        (tmp_path / "actions" / path.name).write_text(path.read_text())
+    write(tmp_path / "actions" / "day-3.jsonl", rows_of(range(3), [3]))  # three of twelve users
+    table = tmp_path / "users"
+    first = rankstream("embed", tmp_path / "actions", "--from", run / "out", "--to", table, "--as-of", UNTIL)
+    assert "12 all users encoded, 0 kept" in first.output
+    before = EmbeddingTable.open(table)
+    second = rankstream("embed", tmp_path / "actions", "--from", run / "out", "--to", table)
+    assert "3 users who acted since the last table encoded, 9 kept" in second.output
+    after = EmbeddingTable.open(table)
+    rankstream("embed", tmp_path / "actions", "--from", run / "out", "--to", tmp_path / "full", "--full")
+    full = EmbeddingTable.open(tmp_path / "full")
+    active, others = (id_keys(range(first, last)) for first, last in ((0, 3), (3, 12)))
+    assert vectors(after, active).tobytes() == vectors(full, active).tobytes()
+    assert vectors(after, others).tobytes() == vectors(before, others).tobytes()
+    assert vectors(after, active).tobytes() != vectors(before, active).tobytes()
+    third = rankstream("embed", tmp_path / "actions", "--from", run / "out", "--to", table)
+    assert "nothing new by 2023-11-18" in third.output
+    assert EmbeddingTable.open(table).version == after.version
+
+
+def vectors(table, keys):
+    """The halves as they lie in the table."""
+    rows, found = table.rows(keys)
+    assert found.all()
+    return np.asarray(table.vectors[rows])
 
 
 def test_a_log_that_is_not_there(tmp_path):
@@ -38,9 +167,10 @@ def test_training_wants_to_know_what_users_come_for(log, tmp_path):
     assert "--positive" in refusal(rankstream("train", log, "--out", tmp_path / "run"))
 
 
-def test_a_weight_that_is_no_number(log, tmp_path):
-    words = refusal(rankstream("train", log, "--out", tmp_path / "run", "--positive", "save", "--utility", "save"))
-    assert words.startswith("--utility save is no action=weight")
+@pytest.mark.parametrize(("given", "said"), [("save", "is no head=weight"), ("like=1", "no head predicts like")])
+def test_a_weight_that_is_no_number_or_of_no_head(log, tmp_path, given, said):
+    words = refusal(rankstream("train", log, "--out", tmp_path / "run", "--positive", "save", "--utility", given))
+    assert said in words
 
 
 def test_a_bundle_is_never_overwritten(log, tmp_path):
@@ -49,13 +179,31 @@ def test_a_bundle_is_never_overwritten(log, tmp_path):
     assert words.endswith("run/bundle is there already; a bundle never changes: name a new folder")
 
 
-def test_exporting_what_was_never_trained(log, tmp_path):
-    words = refusal(rankstream("export", log, "--from", tmp_path, "--to", tmp_path / "b", "--positive", "save"))
-    assert "nothing was trained there" in words
+def test_a_moment_before_which_nothing_happened(log, tmp_path):
+    words = refusal(rankstream("train", log, "--out", tmp_path / "run", "--positive", "save", "--until", "2020-01-01"))
+    assert words.startswith("0 actions of 0 users lie before the training's end")
+
+
+def test_a_moment_that_is_none(log, tmp_path):
+    words = refusal(rankstream("train", log, "--out", tmp_path / "run", "--until", "soon"))
+    assert words.startswith("--until 'soon' is no time; write 2022-05-04")
+
+
+def test_training_that_runs_out_of_minutes_says_how_to_go_on(log, tmp_path):
+    done = rankstream("train", log, "--out", tmp_path / "run", "--positive", "save", "--minutes", 0, *TINY)
+    assert done.exit_code == 0, done.output
+    assert "PinnerFormer is at step 1 of 3; the same command goes on from there" in done.stdout
+    assert not (tmp_path / "run" / "bundle").exists()
+
+
+def test_exporting_what_was_never_trained(tmp_path):
+    assert "no training has come to its end there" in refusal(
+        rankstream("export", "--from", tmp_path, "--to", tmp_path / "b")
+    )
 
 
 def test_embedding_with_a_model_that_was_never_trained(log, tmp_path):
-    assert "pinnerformer.pt" in refusal(rankstream("embed", log, "--from", tmp_path))
+    assert "no training has come to its end there" in refusal(rankstream("embed", log, "--from", tmp_path))
 
 
 def test_only_training_loads_torch():

@@ -9,10 +9,14 @@ from features.actions import (
     MAX_TIME_MS,
     Action,
     Vocabulary,
+    _least_values,
     action_time_ms,
     columns,
+    pack_action,
+    pack_actions,
     unpack_action,
     value_code,
+    value_codes,
 )
 
 ACTIONS = st.builds(
@@ -72,3 +76,17 @@ def test_a_vocabulary_that_codes_cannot_hold_is_refused(names: tuple[str, ...]):
 def test_codes_count_from_one_since_zero_is_padding():
     assert Vocabulary(("view", "save")).action_codes == {"view": 1, "save": 2}
     assert np.array(list(Vocabulary(("view",)).action_codes.values())).min() == 1
+
+
+@given(st.lists(st.floats(0, 1e300), min_size=1))
+def test_value_codes_of_columns_are_those_of_single_values(values: list[float]):
+    edges = [float(np.nextafter(edge, side)) for edge in _least_values()[1:] for side in (0, np.inf)]
+    assert value_codes(np.array(values + edges)).tolist() == [value_code(value) for value in values + edges]
+
+
+def test_packed_columns_are_single_actions_one_after_the_other():
+    chance = np.random.default_rng(0)
+    times, types, surfaces, values = (chance.integers(0, most, 50) for most in (MAX_TIME_MS, 64, 256, 256))
+    keys = chance.integers(0, 1 << 64, 50, dtype=np.uint64)
+    one_by_one = zip(*(column.tolist() for column in (times, types, keys, surfaces, values)), strict=True)
+    assert pack_actions(times, types, keys, surfaces, values) == b"".join(pack_action(*one) for one in one_by_one)

@@ -21,9 +21,10 @@ from kafka import KafkaProducer
 from features.stores.cache import UserCache
 from features.stores.memory import MemoryStore
 from features.stores.rocksdb import RocksStore
+from streams.declared import variable
 from streams.offsets import Bounds, bounds_of, committed_offsets, reader
 from streams.pipeline import Pipeline
-from streams.settings import Settings, variable
+from streams.settings import Settings
 from streams.topics import ACTIONS, CHANGELOG, DEAD_LETTERS, FEEDS, REQUESTS, Topic, TopicNames, prepare_topics
 from tests.builders import MORNING_MS, MixingSessions, SomeServing
 

@@ -8,7 +8,16 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from features.stores.rocksdb import RocksStore
 from streams.settings import Settings
-from streams.topics import ACTIONS, ALL_TOPICS, CHANGELOG, REQUESTS, TopicsRefusedError, prepare_topics
+from streams.topics import (
+    ACTIONS,
+    ALL_TOPICS,
+    CHANGELOG,
+    REQUESTS,
+    SERVED,
+    TopicsRefusedError,
+    prepare_topics,
+    wanted_topics,
+)
 from tests.kafka.harness import Bench
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
@@ -34,8 +43,9 @@ def prepared(bench: Bench, **changes: object) -> list[str]:
 
 
 def test_missing_topics_are_created_once(bench):
-    assert prepared(bench) == [bench.names.of(topic) for topic in ALL_TOPICS]
+    assert prepared(bench) == [bench.names.of(topic) for topic in wanted_topics(bench.settings)]
     assert prepared(bench) == []
+    assert prepared(bench, served_features=True) == [bench.names.of(SERVED)]
     assert {bounds.count for bounds in bench.bounds(*ALL_TOPICS).values()} == {0}
 
 
@@ -58,9 +68,9 @@ def test_topics_of_one_user_must_have_the_same_number_of_partitions(bench):
 
 def test_new_topics_get_as_many_partitions_as_those_that_exist(bench):
     create(bench, {ACTIONS.name: 2})
-    prepared(bench)
+    prepared(bench, served_features=True)
     bench.settings = replace(bench.settings, partitions=2)
-    assert len(bench.bounds(*ALL_TOPICS)) == 10
+    assert len(bench.bounds(*ALL_TOPICS)) == 12
 
 
 def test_a_changelog_that_is_not_compacted_is_refused(bench):

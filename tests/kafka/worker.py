@@ -1,8 +1,8 @@
 """A worker process for the tests: the real application, with the ranking of ``builders.SomeServing``.
 
-Settings come from the environment (``RANKSTREAM_...``). ``SLOW_MS`` makes each chunk of actions take that long,
-``STALL_MS`` waits between the acknowledgements and the write to the store, ``BUG_AT`` raises at that many actions,
-``RESTORE_MS`` makes each few records of a restore take that long.
+Settings come from the environment (``RANKSTREAM_...``). ``SERVE`` serves the bundle of the settings instead,
+``SLOW_MS`` makes each chunk of actions take that long, ``STALL_MS`` waits between the acknowledgements and the write to
+the store, ``BUG_AT`` raises at that many actions, ``RESTORE_MS`` makes each few records of a restore take that long.
 """
 
 import os
@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 
 from features.stores.cache import Changes, UserCache
+from ranking.serving import Serving
 from streams import changelog
 from streams.app import create_app
 from streams.codec import Record
@@ -50,6 +51,9 @@ if __name__ == "__main__":
     if RESTORE_MS:
         changelog.Restoring.take = slow_take
         changelog.RECORDS_AT_ONCE = 20
-    app = create_app(read_settings(), SomeServing(MixingSessions()))
+    settings = read_settings()
+    bundle = os.environ.get("SERVE")
+    serving = Serving.open(settings.bundle, settings.user_vectors) if bundle else SomeServing(MixingSessions())
+    app = create_app(settings, serving)
     sys.argv = sys.argv[:1]
     app.Worker(loglevel="INFO").execute_from_commandline()

@@ -1,49 +1,19 @@
+import re
 from dataclasses import replace
+from io import StringIO
 
 import pytest
 import torch
-from torch import nn
+from rich.console import Console
+from rich.progress import Progress
 
 from models.pinnerformer import PinnerFormer, PinnerFormerConfig
-from models.train import LAST, FitConfig, ResumeRefusedError, fit, learning_rate, pick_device
-from models.weights import WeightsRefusedError, fingerprint, load_weights, save_weights
+from models.precision import Precision, best_precision, compiled_blocks
+from models.train import LAST, DivergedError, FitConfig, ResumeRefusedError, fit, learning_rate, pick_device
+from models.weights import WeightsRefusedError, fingerprint, load_weights, read_whole, save_weights
+from tests.builders_training import Killed, Lights, a_model, drawing, judging
 
 CONFIG = FitConfig(steps=30, warm_up=5, evaluate_every=5, checkpoint_every=10, patience=100)
-
-
-class Lights(nn.Module):
-    """A small model with chance of its own (dropout), so that forgotten random state shows."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1))
-
-
-def a_model(seed=0) -> Lights:
-    torch.manual_seed(seed)
-    return Lights()
-
-
-class Killed(Exception):
-    """The power failed."""
-
-
-def drawing(model, killed_at=None):
-    """Draw the loss of a regression; die at a step."""
-    steps = iter(range(10_000))
-
-    def draw(chance):
-        if next(steps) == killed_at:
-            raise Killed
-        x = torch.from_numpy(chance.standard_normal((16, 4))).float()
-        return ((model.layers(x)[:, 0] - x.sum(dim=1)) ** 2).mean()
-
-    return draw
-
-
-def judging(model):
-    x = torch.linspace(-1, 1, 40).reshape(10, 4)
-    return lambda: -((model.layers(x)[:, 0] - x.sum(dim=1)) ** 2).mean().item()
 
 
 @pytest.mark.parametrize("killed_at", [11, 20, 29])
@@ -108,6 +78,106 @@ def test_training_leaves_the_callers_chance_alone():
     torch.manual_seed(7)
     fit(model, drawing(model), CONFIG)
     assert torch.equal(torch.rand(3), wanted)
+
+
+def test_several_draws_a_step_are_one_step_of_their_mean():
+    def draw(model):
+        seen = iter([1.0, 5.0])
+        return lambda chance: next(seen) * model(torch.ones(1, 4)).sum()
+
+    torch.manual_seed(0)
+    one, several = nn_line(), nn_line()
+    fit(several, draw(several), replace(CONFIG, steps=1, draws=2, clip=1e9))
+    fit(one, lambda chance: 3.0 * one(torch.ones(1, 4)).sum(), replace(CONFIG, steps=1, clip=1e9))
+    assert torch.allclose(one.weight, several.weight)
+
+
+def nn_line():
+    line = torch.nn.Linear(4, 1)
+    torch.nn.init.zeros_(line.weight)
+    return line
+
+
+def test_bf16_learns_what_float32_learns():
+    exact, rough = a_model(), a_model()
+    wanted = fit(exact, drawing(exact), CONFIG, evaluate=judging(exact))
+    history = fit(rough, drawing(rough), replace(CONFIG, precision=Precision.BF16), evaluate=judging(rough))
+    assert fingerprint(rough) != fingerprint(exact)
+    assert all(weight.dtype == torch.float32 for weight in rough.parameters())
+    assert history.best_metric == pytest.approx(wanted.best_metric, rel=0.02)
+
+
+def test_fp16_scales_its_losses_and_resumes_with_the_scale(tmp_path):
+    config = replace(CONFIG, precision=Precision.FP16)
+    whole, victim, heir = a_model(), a_model(), a_model(seed=9)
+    fit(whole, drawing(whole), config)
+    with pytest.raises(Killed):
+        fit(victim, drawing(victim, 15), config, checkpoints=tmp_path)
+    fit(heir, drawing(heir), config, checkpoints=tmp_path)
+    assert fingerprint(heir) == fingerprint(whole)
+    assert read_whole(tmp_path / LAST)["scaler"]["scale"] > 1
+
+
+def test_a_loss_that_is_no_number_ends_the_training():
+    model = a_model()
+    with pytest.raises(DivergedError, match="the loss of step 1 is nan; train with a smaller learning rate"):
+        fit(model, lambda chance: model(torch.full((1, 4), torch.nan)).sum(), CONFIG)
+
+
+def test_repeated_blocks_are_compiled_only_while_training():
+    model = a_model()
+    with compiled_blocks(model, True):
+        assert all(block._compiled_call_impl for block in model.layers)
+    assert not any(block._compiled_call_impl for block in model.layers)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+def test_a_cpu_is_trained_on_in_float32():
+    assert best_precision(pick_device()) is Precision.FULL
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+def test_a_gpu_learns_in_mixed_precision_what_it_learns_in_float32():
+    exact, rough = a_model().cuda(), a_model().cuda()
+    mixed = replace(CONFIG, precision=best_precision(torch.device("cuda")))
+    wanted = fit(exact, on_gpu(exact), CONFIG)
+    history = fit(rough, on_gpu(rough), mixed)
+    assert mixed.precision is not Precision.FULL
+    assert history.losses[-1][1] == pytest.approx(wanted.losses[-1][1], rel=0.05)
+
+
+def on_gpu(model):
+    def draw(chance):
+        x = torch.from_numpy(chance.standard_normal((16, 4))).float().cuda()
+        return ((model(x).float() - x.sum(dim=1)) ** 2).mean()
+
+    return draw
+
+
+def test_tensorboard_reads_the_log_of_a_killed_and_resumed_run_as_one(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    victim, heir = a_model(), a_model()
+    with pytest.raises(Killed):
+        fit(victim, drawing(victim, 18), CONFIG, evaluate=judging(victim), checkpoints=tmp_path)
+    history = fit(heir, drawing(heir), CONFIG, evaluate=judging(heir), checkpoints=tmp_path, metric_name="score")
+    read = EventAccumulator(str(tmp_path)).Reload()
+    assert {"loss", "score", "learning_rate", "gradient_norm", "steps_per_second"} <= set(read.Tags()["scalars"])
+    losses = {event.step: event.value for event in read.Scalars("loss")}
+    assert list(losses) == [5, 10, 15, 20, 25, 30]
+    assert list(losses.values()) == pytest.approx([loss for _, loss in history.losses])
+
+
+def test_without_a_terminal_progress_is_a_line_an_evaluation():
+    console = Console(file=StringIO(), width=100)
+    model = a_model()
+    with Progress(console=console) as progress:
+        fit(model, drawing(model), CONFIG, evaluate=judging(model), progress=progress, title="Lights")
+    lines = [line for line in console.file.getvalue().splitlines() if "step" in line]
+    assert len(lines) == 6
+    assert re.fullmatch(r"Lights  loss \d+\.\d{4}  metric -\d+\.\d{4}  step 30/30", lines[-1])
 
 
 def test_the_learning_rate_rises_then_falls_to_its_last_share():

@@ -1,12 +1,14 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from features.actions import pack_action
 from features.ids import id_key
+from features.live_table import LiveTable
 from features.user_state import UNKNOWN_USER
 from ranking.backends.constant import ConstantBackend
+from ranking.exploration import EpsilonGreedy, Exploration, PlackettLuce
 from ranking.ranker import Ranker
 from ranking.request import RankingRefusedError, RankRequest
 from ranking.serving import Serving
@@ -134,3 +136,49 @@ def test_actions_of_types_that_the_model_does_not_know_are_left_out(ranker):
     ranking = ranker.rank(a_request(), state.apply([share], 9).state, NOW)
     assert ranking.actions_used == 1
     assert sorted(ids(ranking)) == [1, 2, 3]
+
+
+@dataclass
+class PublishingSource:
+    """A source in the midst of whose work new user vectors come, as they do once in a while."""
+
+    users: LiveTable
+
+    def propose(self, queries, limit, exclude):
+        a_user_table(self.users.root, ["u1", 7], seed=99)
+        self.users.refresh()
+        return [1, 2, 3]
+
+
+def test_one_request_sees_one_version_of_the_user_vectors_and_tells_which(tmp_path):
+    serving = Serving.open(a_bundle(tmp_path / "bundle"), a_user_table(tmp_path / "users", ["u1", 7]))
+    table = serving.current.batch.users
+    old, old_vectors = table.version, table.table.vectors.astype(np.float32)
+    ranking = replace(serving.current, source=PublishingSource(table)).rank(
+        a_request(candidates=None, limit=3), UNKNOWN_USER, NOW
+    )
+    assert table.version != old
+    assert ranking.user_vectors == old
+    assert ranking.inputs.user_vector.tolist() in old_vectors.tolist()
+
+
+@pytest.mark.parametrize("policy", [PlackettLuce(0.5), EpsilonGreedy(0.5)], ids=lambda policy: policy.text)
+def test_exploration_changes_the_order_and_says_how_likely_it_was(ranker, policy):
+    exploring = replace(ranker, exploration=Exploration(policy, seed=4))
+    asked = [a_request(request_id=n, candidates=tuple(range(1, 21)), top_k=5) for n in range(8)]
+    rankings = [exploring.rank(request, a_user(5), NOW) for request in asked]
+    greedy = ranker.rank(asked[0], a_user(5), NOW)
+    assert len({tuple(ids(ranking)) for ranking in rankings}) == 8
+    assert all(0 < item.propensity < 1 for ranking in rankings for item in ranking.items)
+    assert {(ranking.policy, ranking.num_candidates) for ranking in rankings} == {(f"{policy.text} seed=4", 20)}
+    assert (greedy.policy, {item.propensity for item in greedy.items}) == (None, {None})
+    assert exploring.rank(asked[0], a_user(5), NOW).items == rankings[0].items
+
+
+def test_exploration_leaves_scores_as_they_are(ranker):
+    exploring = replace(ranker, exploration=Exploration(PlackettLuce(0.5)))
+    scores = [
+        {item.item_id: item.score for item in one.rank(a_request(), a_user(5), NOW).items}
+        for one in (ranker, exploring)
+    ]
+    assert scores[0] == scores[1]

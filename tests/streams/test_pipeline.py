@@ -6,11 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.actions import Vocabulary
-from features.ids import id_key
-from features.join import session_vector
+from features.ids import id_key, id_keys
+from features.join import join, session_vector
 from features.user_state import unpack_state
+from ranking.serving import Serving
 from streams.pipeline import Channel
 from tests.builders import (
+    MORNING_MS,
     VOCABULARY,
     ARecord,
     EchoRanker,
@@ -22,6 +24,7 @@ from tests.builders import (
     decoded,
     records_of,
 )
+from tests.builders_bundle import a_bundle, a_user_table
 
 
 def test_an_action_reaches_the_state_of_its_user():
@@ -45,6 +48,28 @@ def test_a_request_is_ranked_with_the_state_of_its_moment():
     pipeline.on_actions([an_event("u1", "a")])
     (feed,) = decoded(pending.answer())
     assert feed["actions_used"] == 0
+
+
+def test_what_was_served_is_told_beside_the_feed_where_that_is_switched_on(tmp_path):
+    serving = Serving.open(a_bundle(tmp_path / "bundle"), a_user_table(tmp_path / "users", ["u1"]))
+    pipeline = a_pipeline(serving)
+    pipeline.log_served = True
+    pipeline.on_actions([an_event("u1", item, at=at, offset=7 + at) for at, item in enumerate([5, 6, 5])])
+    state = pipeline.users.get(b"u1")
+    feed, served = pipeline.on_requests([a_request("u1", offset=3, at=60, candidates=[1, 2, 3], top_k=2)]).answer()
+    assert (feed.channel, served.channel, served.key) == (Channel.FEEDS, Channel.SERVED, b"u1")
+    (feed, told) = decoded([feed, served])
+    inputs = join(state, id_key("u1"), id_keys([1, 2, 3]), MORNING_MS + 60_000, serving.current.batch)
+    assert told["features"] == inputs.digest()
+    assert (told["state_offset"], told["state_actions"], told["partition"], told["offset"]) == (9, 3, 0, 3)
+    assert told["items"] == feed["items"]
+    assert (told["model_version"], told["user_vectors"]) == ("tiny-1", serving.current.batch.users.version)
+
+
+def test_a_refusal_was_made_from_nothing_and_is_not_told():
+    pipeline = a_pipeline()
+    pipeline.log_served = True
+    assert [one.channel for one in pipeline.on_requests([a_request(deadline_ms=5)]).answer()] == [Channel.FEEDS]
 
 
 def test_a_redelivered_action_changes_nothing():

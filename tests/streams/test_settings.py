@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.settings import Settings, SettingsError, flag, kind_of, read_origins, read_settings, variable
+from streams.declared import SettingsError, flag, kind_of, variable
+from streams.settings import Settings, read_origins, read_settings
 
 
 def a_file(folder: Path, text: str) -> Path:
@@ -116,14 +117,15 @@ def test_the_password_is_never_shown():
     assert "hunter2" not in repr(settings)
 
 
-@pytest.mark.parametrize("name", [known.name for known in fields(Settings)])
-def test_names_lead_to_flags_and_variables(name):
+@pytest.mark.parametrize("known", fields(Settings), ids=lambda known: known.name)
+def test_names_lead_to_flags_and_variables(known):
+    name = known.name
     assert flag(name).removeprefix("--").replace("-", "_") == name
     assert variable(name).removeprefix("RANKSTREAM_").lower() == name
-    assert kind_of(name) in (str, int, float, bool, Path)
+    assert kind_of(known) in (str, int, float, bool, Path)
 
 
-@given(st.sampled_from([known.name for known in fields(Settings)]), st.text(max_size=12))
-def test_any_text_is_read_or_refused_and_nothing_else(name, text):
+@given(st.sampled_from(fields(Settings)), st.text(max_size=12))
+def test_any_text_is_read_or_refused_and_nothing_else(known, text):
     with suppress(SettingsError):
-        assert isinstance(getattr(read_settings({name: text}, {}), name), kind_of(name))
+        assert isinstance(getattr(read_settings({known.name: text}, {}), known.name), kind_of(known))

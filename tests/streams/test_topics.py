@@ -8,7 +8,7 @@ import pytest
 from streams import topics
 from streams.pipeline import Channel
 from streams.settings import Settings
-from streams.topics import ALL_TOPICS, CHANGELOG, TopicNames, TopicsRefusedError, prepare_topics, wanted_topics
+from streams.topics import ALL_TOPICS, CHANGELOG, SERVED, TopicNames, TopicsRefusedError, prepare_topics, wanted_topics
 
 
 @dataclass
@@ -68,3 +68,8 @@ def test_only_the_changelog_is_compacted():
 
 def test_without_changelog_there_is_no_topic_for_it():
     assert CHANGELOG not in wanted_topics(Settings(changelog=False))
+
+
+def test_what_was_served_has_a_topic_where_it_is_switched_on():
+    assert SERVED not in wanted_topics(Settings())
+    assert SERVED in wanted_topics(Settings(served_features=True))

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from evaluation.report import Heading, Plot, Table, Text, page
+from evaluation.page import Heading, Plot, Table, Text, page
 
 
 def test_a_page_stands_alone_and_escapes_what_it_is_given():

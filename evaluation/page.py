@@ -2,7 +2,7 @@
 
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,13 @@ p.lead { color: var(--soft); margin-top: 0 } figcaption, footer { color: var(--s
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: right; padding: .38rem .6rem; border-bottom: 1px solid var(--line) }
 th:first-child, td:first-child { text-align: left } thead th { color: var(--soft); font-weight: 600 }
+td small { display: block; color: var(--soft); font-weight: 400; white-space: nowrap } td { vertical-align: top }
 .marked tbody tr:first-child td { background: var(--mark); font-weight: 600 }
+.verdict { font-size: 1.12rem; border-left: 4px solid #1565c0; background: var(--mark); padding: .7rem 1rem;
+  margin: 1.2rem 0 } .verdict p { margin: .3rem 0 } .verdict p + p { font-size: 1rem; color: var(--soft) }
+.warning { border-left: 4px solid #c62828; background: var(--mark); padding: .5rem 1rem; margin: 1.2rem 0 }
+.wide { overflow-x: auto } dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.2rem;
+  font-size: .9rem } dt { color: var(--soft) } dd { margin: 0; overflow-wrap: anywhere }
 figure { margin: 1.4rem 0 } figure svg { width: 100%; height: auto; background: #fff; border-radius: 6px }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem } code { font-size: .9em }
 """
@@ -47,8 +53,46 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What it all comes to: the first sentence large, the others under it."""
+
+    sentences: Sequence[str]
+
+    def html(self) -> str:
+        """Give the element."""
+        return f'<div class="verdict">{_paragraphs(self.sentences)}</div>'
+
+
+@dataclass(frozen=True)
+class Warnings:
+    """What makes the figures mean less than they seem to."""
+
+    sentences: Sequence[str]
+
+    def html(self) -> str:
+        """Give the element."""
+        return f'<div class="warning" role="alert">{_paragraphs(self.sentences)}</div>'
+
+
+def _paragraphs(sentences: Sequence[str]) -> str:
+    return "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what they stand for."""
+
+    facts: Mapping[str, str]
+
+    def html(self) -> str:
+        """Give the element."""
+        rows = (f"<dt>{html.escape(name)}</dt><dd>{html.escape(fact)}</dd>" for name, fact in self.facts.items())
+        return f"<dl>{''.join(rows)}</dl>"
+
+
+@dataclass(frozen=True)
 class Table:
-    """Rows under a head."""
+    """Rows under a head; what follows a line break in a cell is set smaller, below."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -57,9 +101,15 @@ class Table:
     def html(self) -> str:
         """Give the element."""
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.head)
-        rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows)
+        rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in self.rows)
         kind = ' class="marked"' if self.marked else ""
-        return f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        return f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _cell(text: str) -> str:
+    first, _, below = text.partition("\n")
+    small = f"<small>{html.escape(below)}</small>" if below else ""
+    return f"<td>{html.escape(first)}{small}</td>"
 
 
 @dataclass(frozen=True)
@@ -71,13 +121,16 @@ class Plot:
 
     def html(self) -> str:
         """Give the element."""
+        from matplotlib import rc_context
+
         drawn = io.StringIO()
-        self.figure.savefig(drawn, format="svg", bbox_inches="tight", metadata={"Date": None})
+        with rc_context({"svg.hashsalt": self.caption}):  # the same page each time
+            self.figure.savefig(drawn, format="svg", bbox_inches="tight", metadata={"Date": None})
         svg = drawn.getvalue()
         return f"<figure>{svg[svg.index('<svg') :]}<figcaption>{html.escape(self.caption)}</figcaption></figure>"
 
 
-Block = Heading | Text | Table | Plot
+Block = Heading | Text | Verdict | Warnings | Facts | Table | Plot
 
 
 def page(title: str, lead: str, blocks: Sequence[Block], foot: str) -> str:

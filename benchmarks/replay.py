@@ -1,0 +1,142 @@
+"""Events a second of a replay for state alone: a file of actions through the readers and the pipeline, no broker.
+
+    python -m benchmarks.replay [EVENTS] [--users N]
+
+Makes a log of 50,000 users (Zipf) and 200,000 items (Zipf) as Parquet and as JSON lines, and replays each in a process
+of its own: seconds on the clock, of which seconds for reading, and the largest resident memory, of the whole log and of
+a quarter of its events over the same users.
+"""
+
+import argparse
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.pipeline import StateOnly
+from benchmarks.workload import START_MS, VOCABULARY
+from evaluation.logs.open import open_log
+from features.stores.cache import UserCache
+from features.stores.memory import MemoryStore
+from streams.pipeline import Pipeline
+
+ITEMS = 200_000
+ROW_GROUP = 100_000
+CHECKPOINT = 20_000  # changed users
+
+
+def main() -> None:
+    """Make the logs, replay them, print."""
+    options = argparse.ArgumentParser()
+    options.add_argument("events", type=int, nargs="?", default=1_000_000)
+    options.add_argument("--users", type=int, default=50_000)
+    options.add_argument("--one", type=Path, help="replay this log and print its figures as JSON")
+    given = options.parse_args()
+    if given.one:
+        print(json.dumps(replay(given.one)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for count in (given.events // 4, given.events):
+            for path in write_logs(Path(folder), count, given.users):
+                _print(path, _in_a_process_of_its_own(path))
+                path.unlink()
+
+
+def replay(path: Path) -> dict[str, float]:
+    """Replay a log for state alone."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)  # the worker's
+    at_start_mb = _peak_mb()
+    begun, begun_cpu = time.perf_counter(), time.process_time()
+    log, pipeline = open_log(path), Pipeline(UserCache(MemoryStore()), StateOnly())  # type: ignore[arg-type]
+    reading, events = 0.0, 0
+    batches = log.batches(VOCABULARY)
+    while True:
+        asked = time.perf_counter()
+        arrivals = next(batches, None)
+        reading += time.perf_counter() - asked
+        if arrivals is None:
+            break
+        pipeline.apply(arrivals.user_keys, arrivals.packed, arrivals.offsets.tolist())
+        events += len(arrivals)
+        if pipeline.users.num_changed > CHECKPOINT:
+            pipeline.users.commit(pipeline.users.take_changes(events))
+    pipeline.users.commit(pipeline.users.take_changes(events))
+    return {
+        "events": events,
+        "seconds": time.perf_counter() - begun,
+        "cpu": time.process_time() - begun_cpu,
+        "reading": reading,
+        "at_start_mb": at_start_mb,
+        "peak_mb": _peak_mb(),
+        "users": sum(1 for _ in pipeline.users.store.items()),
+        "state_mb": pipeline.users.store.size_bytes() / 2**20,
+    }
+
+
+def _peak_mb() -> float:
+    """Give the largest resident memory of this process; Linux, as ``ru_maxrss`` would be the parent's."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def write_logs(folder: Path, count: int, num_users: int) -> list[Path]:
+    """Write the same events, in order of time with a few late, as Parquet and as JSON lines."""
+    chance = np.random.default_rng(20240607)
+    users = _by_zipf(chance, num_users, count)
+    items = _by_zipf(chance, ITEMS, count)
+    kinds = chance.integers(0, len(VOCABULARY.actions), count)
+    times = START_MS + np.cumsum(chance.integers(0, 201, count)) - chance.choice([0, 30_000], count, p=[0.97, 0.03])
+    values = np.round(chance.exponential(20, count), 2)
+    names = pa.array(VOCABULARY.actions)
+    columns = {
+        "user_id": pa.array([f"u{user}" for user in users]),
+        "item_id": pa.array(items),
+        "action": pa.DictionaryArray.from_arrays(pa.array(kinds), names).dictionary_decode(),
+        "timestamp_ms": pa.array(times),
+        "value": pa.array(values, mask=chance.random(count) < 0.5),
+    }
+    table = pa.table(columns)
+    paths = [folder / f"{count}.parquet", folder / f"{count}.jsonl"]
+    pq.write_table(table, paths[0], row_group_size=ROW_GROUP)
+    with paths[1].open("wb") as lines:
+        for batch in table.to_batches(max_chunksize=ROW_GROUP):
+            for row in batch.to_pylist():
+                lines.write(msgspec.json.encode({name: value for name, value in row.items() if value is not None}))
+                lines.write(b"\n")
+    return paths
+
+
+def _by_zipf(chance: np.random.Generator, kinds: int, count: int) -> np.ndarray:
+    heights = np.cumsum(1.0 / np.arange(1, kinds + 1))
+    drawn = np.searchsorted(heights / heights[-1], chance.random(count))
+    return chance.permutation(kinds)[drawn]
+
+
+def _in_a_process_of_its_own(path: Path) -> dict[str, float]:
+    """Replay, so that the largest memory is that of this log alone."""
+    command = [sys.executable, "-m", "benchmarks.replay", "--one", str(path)]
+    done = subprocess.run(command, env=os.environ, capture_output=True, check=True, text=True)
+    return json.loads(done.stdout)
+
+
+def _print(path: Path, found: dict[str, float]) -> None:
+    print(
+        f"{path.suffix:8} {found['events']:>9,} events in {found['seconds']:5.2f} s "
+        f"({found['events'] / found['seconds']:>7,.0f}/s; {found['reading']:.2f} s of it reading; "
+        f"{found['cpu']:.2f} s of CPU), peak {found['peak_mb']:,.0f} MB ({found['at_start_mb']:,.0f} at the start), "
+        f"{found['users']:,} users' states {found['state_mb']:,.0f} MB"
+    )
+
+
+if __name__ == "__main__":
+    main()

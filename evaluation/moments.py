@@ -1,0 +1,43 @@
+"""Moments and durations as people write them on the command line."""
+
+import re
+from datetime import UTC, datetime
+
+UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def moment_ms(text: str) -> int:
+    """Read ``2022-05-04``, ``2022-05-04T12:00`` (UTC unless it says otherwise) or milliseconds since 1970.
+
+    Raises ``ValueError``.
+    """
+    if re.fullmatch(r"\d{11,}", text):
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no time; write 2022-05-04, 2022-05-04T12:00 (UTC) or milliseconds") from None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def moment_text(at_ms: int) -> str:
+    """Write a moment for people."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def delay_ms(text: str) -> int | None:
+    """Read ``0s``, ``90s``, ``5m``, ``24h``, ``7d``, or ``never`` (None). Raises ``ValueError``."""
+    if text == "never":
+        return None
+    match = re.fullmatch(r"(\d+)(ms|s|m|h|d)", text)
+    if match is None:
+        raise ValueError(f"{text!r} is no delay; write 0s, 30s, 5m, 1h, 7d or never")
+    return int(match[1]) * UNITS_MS[match[2]]
+
+
+def delay_text(delay: int | None) -> str:
+    """Write a delay as ``delay_ms`` reads it, in the largest unit that fits."""
+    if delay is None:
+        return "never"
+    fitting = [unit for unit, size in UNITS_MS.items() if delay % size == 0]
+    return f"{delay // UNITS_MS[fitting[-1]]}{fitting[-1]}" if delay else "0s"

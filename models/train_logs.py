@@ -1,0 +1,91 @@
+"""What a training run shows as it goes: a bar on the screen, and numbers in TensorBoard's format.
+
+``tensorboard --logdir run/work/checkpoints`` draws them, a curve a model.
+"""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from rich.progress import Progress
+
+
+class TrainLog(Protocol):
+    """Takes a run's numbers."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Note these numbers as of a step."""
+
+    def close(self) -> None:
+        """Bring all of it to the disk."""
+
+
+class NoLog:
+    """Where nobody wants to know."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Forget them."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class TensorBoardLog:
+    """An events file in ``folder``, beside those of earlier runs."""
+
+    def __init__(self, folder: Path, resumed_at: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # an extra: only where it is installed
+
+        # A killed run had gone on after its last checkpoint: readers drop what this run does again.
+        self._writer = SummaryWriter(str(folder), purge_step=resumed_at + 1)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Note a scalar each; whoever watches sees it at once."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
+def can_log() -> bool:
+    """Say whether TensorBoard's writer is installed (``pip install "rankstream[logs]"``)."""
+    return find_spec("tensorboard") is not None
+
+
+def open_train_log(folder: Path | None, resumed_at: int) -> TrainLog:
+    """Log into ``folder`` where there is one and TensorBoard's writer is installed."""
+    return TensorBoardLog(folder, resumed_at) if folder is not None and can_log() else NoLog()
+
+
+class Bar:
+    """A run's bar with its loss and metric; without a terminal, a line an evaluation instead."""
+
+    def __init__(self, progress: Progress | None, title: str, metric_name: str, steps: int, done: int) -> None:
+        self.progress, self.title, self.metric_name, self.steps = progress, title, metric_name, steps
+        self.task = None if progress is None else progress.add_task(title, total=steps, completed=done)
+        self.metric: float | None = None
+
+    def move(self, step: int, loss: float) -> None:
+        """Show a step."""
+        if self.progress is not None and self.task is not None:
+            self.progress.update(self.task, completed=step, description=self._words(loss))
+
+    def note(self, step: int, loss: float, metric: float | None) -> None:
+        """Show an evaluation."""
+        self.metric = metric
+        self.move(step, loss)
+        if self.progress is not None and not self.progress.console.is_terminal:
+            self.progress.console.print(f"{self._words(loss)}  step {step}/{self.steps}", highlight=False)
+
+    def end(self, step: int) -> None:
+        """Show the end, be it before the last step."""
+        if self.progress is not None and self.task is not None:
+            self.progress.update(self.task, completed=step, total=step)
+
+    def _words(self, loss: float) -> str:
+        metric = "" if self.metric is None else f"  {self.metric_name} {self.metric:.4f}"
+        return f"{self.title}  loss {loss:.4f}{metric}"

@@ -1,0 +1,301 @@
+"""Exploration: leaving a little of the feed's order to chance, and saying how likely it was.
+
+A policy places candidates one after the other. At each place the *eligible* are those not placed yet whose group is
+not full; the propensity of a placed item is the probability with which this policy puts it there, given the items
+before it (position-wise, conditional)::
+
+    place           1                  2                      3
+    item            b                  a                      d
+    propensity      P(b)               P(a | b)               P(d | b, a)
+
+So the first one is the marginal probability of the first place, what estimators of a single action want; the product
+of the first k is the probability of these k items in this order, what estimators of slates want
+(``evaluation/off_policy/counterfactual.py``). It is exact with ``max_per_group`` too, as the caps only say who is
+eligible, and with ``top_k``, which stops early. No marginal of later places is given: for Plackett-Luce it is a sum
+over all orders.
+
+Chance is drawn from (seed, user, request), so the same request is answered by the same feed, live and in replay.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from features.ids import Id, id_bytes
+from ranking.blend import blend
+from ranking.utility import Scores
+
+Steps = npt.NDArray[np.intp]
+S = TypeVar("S", bound=np.generic)
+Chance = Callable[[int], Scores]  # gives as many numbers as asked for, uniform between 0 and 1; the same ones each time
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the request wants of the feed besides the best."""
+
+    groups: Sequence[Id] | None = None  # of each candidate
+    max_per_group: int | None = None
+    top_k: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The feed's order, as places of the candidates, and how likely each was if chance had a hand in it."""
+
+    order: list[int]
+    propensities: list[float] | None = None
+
+
+class Policy(Protocol):
+    """How scores become an order."""
+
+    @property
+    def text(self) -> str | None:
+        """Name and parameters as the feed says them; None where nothing is left to chance."""
+        ...
+
+    def place(self, scores: Scores, limits: Limits, chance: Chance) -> Placed:
+        """Order candidates of these scores ``(N,)``."""
+        ...
+
+    def propensities(self, scores: Scores, order: Sequence[int], limits: Limits) -> Scores:
+        """Give ``(K,)`` probabilities with which this policy would have placed ``order``, each given those before."""
+        ...
+
+    def next_chances(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
+        """Give ``(N,)`` probabilities of each candidate to be placed next, after ``placed``; they sum to 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """The best first, always."""
+
+    @property
+    def text(self) -> str | None:
+        """Nothing is left to chance."""
+        return None
+
+    def place(self, scores: Scores, limits: Limits, chance: Chance) -> Placed:
+        """Order by score; no propensities, as all of them are 1."""
+        return Placed(blend(scores, limits.groups, limits.max_per_group, limits.top_k))
+
+    def propensities(self, scores: Scores, order: Sequence[int], limits: Limits) -> Scores:
+        """Give 1 where the best of the eligible was placed, and 0 where not."""
+        return _is_best(scores, order, last_chances(len(scores), order, limits)).astype(np.float64)
+
+    def next_chances(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
+        """Give 1 for the best of the eligible."""
+        chances = np.zeros(len(scores))
+        chances[np.argmax(np.where(_still_eligible(len(scores), placed, limits), scores, -np.inf))] = 1.0
+        return chances
+
+
+@dataclass(frozen=True)
+class EpsilonGreedy:
+    """At each place, with probability ``epsilon`` any of the eligible, each as likely; else the best of them."""
+
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.epsilon <= 1:
+            raise ValueError(f"epsilon {self.epsilon} given; wanted more than 0 and at most 1 (for 0 use Greedy)")
+
+    @property
+    def text(self) -> str | None:
+        """Give ``epsilon-greedy epsilon=0.1``."""
+        return f"epsilon-greedy epsilon={self.epsilon!r}"
+
+    def place(self, scores: Scores, limits: Limits, chance: Chance) -> Placed:
+        """Take each place's item from one of two queues: the best first, or in an order drawn once.
+
+        The next eligible item of a random order is any of the eligible, each as likely, whatever was placed before:
+        think of the order as that of alarm clocks of one rate, which have no memory.
+        """
+        count = len(scores)
+        steps = count if limits.top_k is None else min(limits.top_k, count)
+        drawn = chance(steps + count)
+        best, by_chance = (_eligible(queue, limits) for queue in (-scores, drawn[steps:]))
+        taken: Counter[Id] = Counter()
+        order: list[int] = []
+        placed: set[int] = set()
+        for explores in (drawn[:steps] < self.epsilon).tolist():
+            place = (by_chance if explores else best)(placed, taken)
+            if place is None:
+                break
+            order.append(place)
+            placed.add(place)
+            if limits.groups is not None:
+                taken[limits.groups[place]] += 1
+        return Placed(order, self.propensities(scores, order, limits).tolist())
+
+    def propensities(self, scores: Scores, order: Sequence[int], limits: Limits) -> Scores:
+        """Give ``epsilon / eligible``, and ``1 - epsilon`` more where the best of the eligible was placed."""
+        chances = last_chances(len(scores), order, limits)
+        eligible = _from_the_end(np.bincount(chances, minlength=len(order) + 1), np.add)[: len(order)]
+        given: Scores = self.epsilon / eligible + (1 - self.epsilon) * _is_best(scores, order, chances)
+        return given
+
+    def next_chances(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
+        """Give epsilon in equal parts to the eligible, the rest to the best of them."""
+        eligible = _still_eligible(len(scores), placed, limits)
+        shares: Scores = self.epsilon * eligible / eligible.sum()
+        return shares + (1 - self.epsilon) * Greedy().next_chances(scores, placed, limits)
+
+
+@dataclass(frozen=True)
+class PlackettLuce:
+    """At each place an eligible item with probability proportional to exp(score / temperature).
+
+    Plackett (1975) and Luce (1959). Sorting scores / temperature plus standard Gumbel noise draws the whole order at
+    once (Gumbel-max; Yellott 1977; Kool et al. 2019, "Stochastic Beams and Where to Find Them", for the first k): the
+    noisy scores rank like exponential clocks, which have no memory, so leaving out those whose group is full as one
+    goes gives the very probabilities above. ``temperature`` is in units of the score, that is of utility.
+    """
+
+    temperature: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < np.inf:
+            raise ValueError(f"temperature {self.temperature} given; wanted more than 0 (for 0 use Greedy)")
+
+    @property
+    def text(self) -> str | None:
+        """Give ``plackett-luce temperature=0.1``."""
+        return f"plackett-luce temperature={self.temperature!r}"
+
+    def place(self, scores: Scores, limits: Limits, chance: Chance) -> Placed:
+        """Order by score and noise."""
+        noisy = scores / self.temperature - np.log(-np.log(chance(len(scores))))
+        order = blend(noisy, limits.groups, limits.max_per_group, limits.top_k)
+        return Placed(order, self.propensities(scores, order, limits).tolist())
+
+    def propensities(self, scores: Scores, order: Sequence[int], limits: Limits) -> Scores:
+        """Give exp(score) over the sum of the eligible; summed from the end and as logarithms, so nothing cancels."""
+        logits = scores / self.temperature
+        chances = last_chances(len(scores), order, limits)
+        leaving = np.argsort(chances, kind="stable")
+        sums = _from_the_end(logits[leaving], np.logaddexp)
+        first = np.searchsorted(chances[leaving], np.arange(len(order)))  # of those still eligible at each place
+        given: Scores = np.exp(logits[np.asarray(order, np.intp)] - sums[first])
+        return np.minimum(given, 1.0)
+
+    def next_chances(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
+        """Give the softmax of the eligible."""
+        logits = np.where(_still_eligible(len(scores), placed, limits), scores / self.temperature, -np.inf)
+        weights = np.exp(logits - logits.max())
+        chances: Scores = weights / weights.sum()
+        return chances
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """A policy and the seed of its chance: what a ranker is given."""
+
+    policy: Policy = Greedy()
+    seed: int = 0
+
+    @property
+    def text(self) -> str | None:
+        """Say policy and seed as the feed does; None where nothing is left to chance."""
+        return None if self.policy.text is None else f"{self.policy.text} seed={self.seed}"
+
+    def place(self, scores: Scores, limits: Limits, user_id: Id, request_id: Id) -> Placed:
+        """Order the candidates of one request."""
+        return self.policy.place(scores, limits, lambda count: uniforms(count, self.seed, user_id, request_id))
+
+
+NO_EXPLORATION = Exploration()
+POLICIES: dict[str, tuple[str, Callable[[float], Policy]]] = {
+    "epsilon-greedy": ("epsilon", EpsilonGreedy),
+    "plackett-luce": ("temperature", PlackettLuce),
+}
+
+
+def exploration_named(text: str | None) -> Exploration:
+    """Give back what ``Exploration.text`` told, to the bit. Raises ``ValueError`` for what it never tells."""
+    if text is None:
+        return NO_EXPLORATION
+    named = re.fullmatch(r"([\w-]+) (\w+)=(\S+) seed=(\d+)", text)
+    name, parameter = (named[1], named[2]) if named else ("", "")
+    if named is None or name not in POLICIES or POLICIES[name][0] != parameter:
+        raise ValueError(f"policy {text!r} given; wanted one as feeds tell it: {PlackettLuce(0.1).text} seed=0")
+    return Exploration(POLICIES[name][1](float(named[3])), int(named[4]))
+
+
+def uniforms(count: int, seed: int, user_id: Id, request_id: Id) -> Scores:
+    """Give ``(count,)`` numbers between 0 and 1, both left out; the same for the same seed, user and request, anywhere.
+
+    Made from PCG64's raw output, which numpy promises to keep (NEP 19), unlike that of its ``Generator``.
+    """
+    named = [id_bytes(user_id), id_bytes(request_id)]
+    text = b"".join(len(name).to_bytes(4, "little") + name for name in named)
+    digest = blake2b(text, digest_size=16, key=str(seed).encode(), person=b"exploration").digest()
+    raw = np.random.PCG64(int.from_bytes(digest, "little")).random_raw(count)
+    numbers: Scores = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    return numbers
+
+
+def last_chances(count: int, order: Sequence[int], limits: Limits) -> Steps:
+    """Give each candidate's last step of ``order`` (from 0) at which it was eligible; ``len(order)`` if it still is."""
+    chances = np.full(count, len(order), np.intp)
+    if limits.groups is not None and limits.max_per_group is not None:
+        full_at = _full_at([limits.groups[place] for place in order], limits.max_per_group)
+        chances[:] = [full_at.get(group, len(order)) for group in limits.groups]
+    chances[np.asarray(order, np.intp)] = np.arange(len(order))
+    return chances
+
+
+def _still_eligible(count: int, placed: Sequence[int], limits: Limits) -> npt.NDArray[np.bool_]:
+    eligible: npt.NDArray[np.bool_] = last_chances(count, placed, limits) == len(placed)
+    return eligible
+
+
+def _full_at(groups: Sequence[Id], most: int) -> dict[Id, int]:
+    taken: Counter[Id] = Counter()
+    full = {}
+    for step, group in enumerate(groups):
+        taken[group] += 1
+        if taken[group] == most:
+            full[group] = step
+    return full
+
+
+def _is_best(scores: Scores, order: Sequence[int], chances: Steps) -> npt.NDArray[np.bool_]:
+    """Say of each step whether the best of the eligible was placed; of equal ones the earlier candidate is better."""
+    ranks = np.empty(len(scores), np.intp)
+    ranks[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
+    best = np.full(len(order) + 1, len(scores), np.intp)
+    np.minimum.at(best, chances, ranks)
+    is_best: npt.NDArray[np.bool_] = ranks[np.asarray(order, np.intp)] == _from_the_end(best, np.minimum)[:-1]
+    return is_best
+
+
+def _from_the_end(values: npt.NDArray[S], operation: np.ufunc) -> npt.NDArray[S]:
+    """Give at each place what the operation makes of the values from there to the end."""
+    accumulated: npt.NDArray[S] = operation.accumulate(values[::-1])[::-1]
+    return accumulated
+
+
+def _eligible(keys: Scores, limits: Limits) -> Callable[[set[int], Counter[Id]], int | None]:
+    """Give a queue, smallest key first: asked for the next that is neither placed nor of a full group.
+
+    Who was passed over once is never eligible again, so the queue is walked once.
+    """
+    queue: Iterator[int] = iter(np.argsort(keys, kind="stable").tolist())
+    groups, most = limits.groups, limits.max_per_group
+
+    def following(placed: set[int], taken: Counter[Id]) -> int | None:
+        for place in queue:
+            if place not in placed and (groups is None or most is None or taken[groups[place]] < most):
+                return place
+        return None
+
+    return following

@@ -1,0 +1,46 @@
+"""A small model with chance of its own, and losses drawn for it: what tests of training share, and their processes."""
+
+import torch
+from torch import nn
+
+
+class Lights(nn.Module):
+    """A small model with dropout, so that forgotten random state shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5)), nn.Linear(8, 1)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x[:, 0]
+
+
+def a_model(seed: int = 0) -> Lights:
+    torch.manual_seed(seed)
+    return Lights()
+
+
+class Killed(Exception):
+    """The power failed."""
+
+
+def drawing(model, killed_at=None, die=None):
+    """Draw the loss of a regression; die at a draw."""
+    draws = iter(range(10_000))
+
+    def draw(chance):
+        if next(draws) == killed_at:
+            if die is not None:
+                die()
+            raise Killed
+        x = torch.from_numpy(chance.standard_normal((16, 4))).float()
+        return ((model(x).float() - x.sum(dim=1)) ** 2).mean()
+
+    return draw
+
+
+def judging(model):
+    x = torch.linspace(-1, 1, 40).reshape(10, 4)
+    return lambda: -((model(x) - x.sum(dim=1)) ** 2).mean().item()

@@ -1,0 +1,117 @@
+import json
+
+import numpy as np
+import pytest
+
+from features.embeddings import publish
+from tests.builders_bundle import AS_OF_MS, USER_SPACE, a_bundle, a_user_table, vectors_of
+from tests.builders_cli import rankstream, refusal
+
+MINUTE, HOUR = 60_000, 3_600_000
+ACTIONS = ("view", "view", "click", "save")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("replay")
+    a_bundle(folder / "bundle")
+    a_bundle(folder / "other", model_version="tiny-2", seed=5)
+    a_user_table(folder / "users", ["u1", "u2"])
+    chance = np.random.default_rng(0)
+    rows = [
+        {
+            "user_id": f"u{user}",
+            "item_id": int(chance.integers(1, 190)),
+            "action": ACTIONS[int(chance.integers(4))],
+            "timestamp_ms": AS_OF_MS + HOUR * (number // 5) + MINUTE * (number % 5) + user,
+        }
+        for number in range(40)
+        for user in range(5)
+    ]
+    (folder / "log.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    return folder
+
+
+def replay(folder, *args):
+    return rankstream("replay", "--events", folder / "log.jsonl", *args)
+
+
+@pytest.mark.parametrize("protocol", ["logged", "slate", "catalogue", "sampled"])
+def test_each_protocol_ends_in_a_report(folder, protocol, tmp_path):
+    done = replay(
+        folder, "--bundle", folder / "bundle", "--user-vectors", folder / "users", "--protocol", protocol,
+        "--out", tmp_path / "report",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["points"] > 10
+    assert report["log"]["events"] == 200
+    assert set(report["figures"]) == {"bundle", "popularity", "random order"}
+    assert ("probabilities" in report and bool(report["probabilities"])) == (protocol == "logged")
+
+
+def test_two_bundles_and_three_delays_are_compared_in_one_pass(folder, tmp_path):
+    done = replay(
+        folder, "--bundle", folder / "bundle", "--bundle", folder / "other", "--staleness", "0s,2h,never",
+        "--interleave", "--out", tmp_path,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    delays = ("realtime", "2h behind", "no realtime actions")
+    wanted = [f"{bundle}, {delay}" for bundle in ("bundle", "other") for delay in delays]
+    assert [lane["name"] for lane in report["lanes"]] == wanted
+    assert [one["delay_ms"] for one in report["staleness"]["other"]] == [0, 2 * HOUR, None]
+    mixed = report["interleaving"]
+    assert mixed["wins"] + mixed["losses"] + mixed["ties"] == report["points"]
+    assert any("other, realtime" in verdict for verdict in report["verdicts"])
+
+
+def test_the_same_replay_gives_the_same_figures(folder, tmp_path):
+    reports = []
+    for name in ("one", "two"):
+        assert replay(folder, "--bundle", folder / "bundle", "--out", tmp_path / name).exit_code == 0
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        reports.append({key: value for key, value in report.items() if key not in ("time", "command", "made")})
+    assert reports[0] == reports[1]
+
+
+def test_a_model_that_has_seen_the_replayed_part_is_refused(folder):
+    words = refusal(replay(folder, "--bundle", folder / "bundle", "--from", "2023-11-14T22:00"))
+    assert "2023-11-14 22:00:00" in words
+    assert "2023-11-14 22:13:20" in words
+
+
+def test_an_allowed_leak_marks_every_output(folder, tmp_path):
+    done = replay(
+        folder, "--bundle", folder / "bundle", "--from", "2023-11-14T22:00", "--allow-leak", "--out", tmp_path
+    )
+    assert done.exit_code == 0, done.output
+    assert "seen" in done.output or "leak" in done.output
+    assert json.loads((tmp_path / "report.json").read_text())["marks"]
+
+
+def test_vectors_of_the_future_are_refused(folder, tmp_path):
+    publish(tmp_path / "late", ["u1"], vectors_of(1, 8, 3), space=USER_SPACE, as_of_ms=AS_OF_MS + 10 * HOUR)
+    words = refusal(replay(folder, "--bundle", folder / "bundle", "--user-vectors", tmp_path / "late"))
+    assert "2023-11-15 08:13:20" in words
+
+
+def test_without_a_bundle_the_states_alone_are_kept(folder):
+    done = replay(folder)
+    assert done.exit_code == 0, done.output
+    assert "200 events" in done.output
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--positive", "buy"], "no action of the bundle"),
+        (["--staleness", "soon"], "is no delay"),
+        (["--k", "0"], "no list of places"),
+        (["--from", "yesterday"], "is no time"),
+        (["--user-vectors", "a", "--user-vectors", "b", "--user-vectors", "c"], "3 --user-vectors"),
+        (["--from", "2030-01-01"], "nothing to rank"),
+    ],
+)
+def test_what_cant_be_asked_is_one_sentence(folder, flags, words):
+    assert words in refusal(replay(folder, "--bundle", folder / "bundle", *flags))

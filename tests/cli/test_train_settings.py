@@ -1,0 +1,75 @@
+"""Settings of training come from a flag, the environment or the file, and change the recipe that they name."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cli.errors import Refusal
+from cli.train_settings import TrainSettings, read_train_settings
+from cli.training import recipe_of
+from models.datasets import movielens
+from models.datasets.known import MOVIELENS
+from models.precision import Precision
+from streams.declared import SettingsError
+from streams.settings import read_settings
+from tests.builders_cli import rankstream
+
+CPU = torch.device("cpu")
+
+
+def recipe(**given):
+    return recipe_of(MOVIELENS, movielens.VOCABULARY, TrainSettings(**given), CPU)
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_table_of_the_file(tmp_path):
+    file = tmp_path / "rankstream.toml"
+    file.write_text("partitions = 3\n[train]\nbatch = 1\nuser_layers = 1\nseed = 1\n")
+    environment = {"RANKSTREAM_TRAIN_BATCH": "2", "RANKSTREAM_TRAIN_USER_LAYERS": "2"}
+    settings = read_train_settings({"batch": 3}, file, environment)
+    assert (settings.batch, settings.user_layers, settings.seed) == (3, 2, 1)
+    assert read_settings({}, {}, file).partitions == 3  # workers read the same file
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[train]\nstepz = 1\n", r"\[train\] of .* sets 'stepz', which is no setting"),
+        ("train = 1\n", r"wanted a table \[train\] of settings"),
+        ("[train]\nuser_layers = 0\n", r"user_layers in \[train\] of .* is 0; wanted 1 to 64"),
+        ("[train]\nsize = 'huge'\n", "wanted one of demo, paper"),
+    ],
+)
+def test_what_the_file_says_wrongly_is_named(tmp_path, text, words):
+    file = tmp_path / "rankstream.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=words):
+        read_train_settings({}, file, {})
+
+
+def test_what_is_not_said_is_as_the_size_says():
+    demo, paper = recipe(), recipe(size="paper")
+    assert (demo.encoders.user_layers, demo.ranker.num_actions) == (1, 20)
+    assert (paper.encoders.user_layers, paper.encoders.user_hidden, paper.ranker.num_actions) == (6, 768, 100)
+    assert recipe(size="paper", user_layers=2).encoders == replace(paper.encoders, user_layers=2)
+
+
+def test_steps_batches_and_the_machine_reach_every_model():
+    made = recipe(
+        user_steps=7, session_steps=8, ranker_steps=9, batch=5, processes=4, precision="bf16", patience=2, seed=3
+    )
+    fits = made.encoders.pinnerformer.fit, made.encoders.hiertcn.fit, made.ranker.training.fit
+    assert [fit.steps for fit in fits] == [7, 8, 9]
+    assert {(fit.draws, fit.precision, fit.patience, fit.seed) for fit in fits} == {(4, Precision.BF16, 2, 3)}
+    assert made.encoders.pinnerformer.users == made.encoders.hiertcn.users == made.ranker.training.requests == 5
+
+
+def test_a_width_that_heads_cannot_share_is_refused():
+    with pytest.raises(Refusal, match="--user-width 30 must be a multiple of 4 attention heads"):
+        recipe(user_width=30)
+
+
+def test_settings_shows_those_of_training_too():
+    shown = rankstream("settings", train_batch="17").output
+    assert "17" in next(line for line in shown.splitlines() if "train.batch" in line)
+    assert "RANKSTREAM_TRAIN_BATCH" in shown

@@ -1,0 +1,115 @@
+"""What a worker served, killed in the middle and started again, is what the log gives back: to the bit."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from features.ids import id_bytes
+from streams.codec import ActionEvent, RankingRequest
+from streams.dumps import dump_path, read_dump, write_dump
+from streams.topics import ACTIONS, REQUESTS
+from tests.builders_bundle import a_bundle, a_user_table
+from tests.builders_cli import connected, rankstream
+from tests.builders_served import changed, some_events
+from tests.kafka.harness import Bench
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
+
+ACTIONS_SENT, REQUESTS_SENT, ROUNDS = 20_000, 1_000, 50
+USERS: list[int | str] = [f"u{n}" for n in range(40)]
+EVENTS = some_events(ACTIONS_SENT, users=USERS)[:ACTIONS_SENT]
+_encode = msgspec.json.Encoder().encode
+
+
+def send_round(bench: Bench, number: int) -> None:
+    """Send a part of the actions and, among them, a part of the requests, as of the moment of the newest action."""
+    actions, requests = ACTIONS_SENT // ROUNDS, REQUESTS_SENT // ROUNDS
+    first, each = number * actions, actions // requests
+    for n, event in enumerate(EVENTS[first : first + actions], start=first):
+        bench.send(ACTIONS, id_bytes(event.user_id), _encode(event))
+        if n % each == 0:
+            user = "stranger" if n % 900 == 0 else USERS[n * 7919 % len(USERS)]
+            candidates = [1 + (n * k) % 230 for k in range(1, 21)]
+            ask = RankingRequest(f"r{n // each}", user, candidates=candidates, timestamp_ms=event.timestamp_ms)
+            bench.send(REQUESTS, id_bytes(user), _encode(ask))
+    bench.producer.flush()
+
+
+def send_rounds(bench: Bench, numbers: range) -> None:
+    for number in numbers:
+        send_round(bench, number)
+        time.sleep(0.05)  # so that requests meet users in all states, not in the last ones only
+
+
+def ran(bench: Bench, command: str, *flags: object) -> tuple[int, dict[str, Any]]:
+    """Run the command; give how it ended and what it found."""
+    settings = bench.settings
+    models = ["--bundle", settings.bundle, "--user-vectors", settings.user_vectors]
+    result = rankstream(command, *models, "--history-limit", settings.history_limit, "--json", *flags)
+    assert result.stdout, (result.stderr, result.exception)
+    return result.exit_code, json.loads(result.stdout)
+
+
+def ask_once(bench: Bench) -> None:
+    """Let one more user act, and ask when that is known: the only answer that is made from these actions."""
+    for item in range(1, 6):
+        event = ActionEvent("once", item, "save", EVENTS[-1].timestamp_ms + item)
+        bench.send(ACTIONS, b"once", _encode(event))
+    bench.producer.flush()
+    bench.wait_committed(ACTIONS_SENT + 5, ACTIONS)
+    ask = RankingRequest("once", "once", candidates=[7, 8, 9], timestamp_ms=EVENTS[-1].timestamp_ms + 60_000)
+    bench.send(REQUESTS, b"once", _encode(ask))
+    bench.producer.flush()
+    bench.wait_committed(ACTIONS_SENT + 5 + REQUESTS_SENT + 1)
+
+
+def tamper(folder: Path) -> None:
+    """Change one action of the user who asked once."""
+    path = dump_path(folder, "user-actions")
+    actions = list(read_dump(path, "user-actions"))
+    (*_, last) = (one for one in actions if one.key == b"once")
+    write_dump(path, [changed(one, item_id=229) if one is last else one for one in actions])
+
+
+def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_that_was_tampered_with(bench, tmp_path):
+    bundle, vectors = a_bundle(tmp_path / "bundle"), a_user_table(tmp_path / "users", USERS[:30])
+    bench.settings = replace(
+        bench.settings, bundle=bundle, user_vectors=vectors, served_features=True, history_limit=50
+    )
+    bench.create_topics()
+    worker = bench.worker(SERVE="bundle", SLOW_MS="15")
+    worker.wait_ready()
+    send_rounds(bench, range(20))
+    a_user_table(vectors, USERS, seed=12)  # a new version of the user vectors, in the midst of it all
+    send_rounds(bench, range(20, 25))
+    bench.wait_committed(2_000, ACTIONS)
+    bench.wait_committed(20, REQUESTS)
+    worker.kill()
+    assert bench.committed(ACTIONS) < ACTIONS_SENT / 2, "no work remained at the kill, so it proved nothing"
+    again = bench.worker(SERVE="bundle", SLOW_MS="3")
+    send_rounds(bench, range(25, ROUNDS))
+    ask_once(bench)
+    assert again.terminate() == 0
+
+    ended, report = ran(bench, "verify", *connected(bench.settings))
+    assert (ended, report["differences"], report["unverified"]) == (0, [], {})
+    assert report["requests"] == REQUESTS_SENT + 1 <= report["verified"] == report["answers"]
+    assert len(report["user_vectors"]) == 2
+
+    _, told = ran(bench, "explain", "--request", "once", *connected(bench.settings))
+    assert told["identical"]
+    assert [action["item_id"] for action in told["history"]] == [5, 4, 3, 2, 1]
+
+    dump = tmp_path / "dump"
+    assert rankstream("topics", "dump", dump, *connected(bench.settings)).exit_code == 0
+    tamper(dump)
+    ended, report = ran(bench, "verify", "--from", dump)
+    assert ended == 1
+    assert [one["request_id"] for one in report["differences"]] == ["once"]
+    assert "features" in report["differences"][0]["what"]
+    assert report["verified"] == report["answers"] - 1
