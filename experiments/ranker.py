@@ -33,8 +33,6 @@ from models.transact import TransActConfig
 
 HOUR_MS = 3_600_000
 SCORED_AT_ONCE = 1024  # exposures
-JUDGED = ("validation", "test")
-ASKED = ("validation", "validation_days", "test", "test_days")  # caches that are predicted
 DRAWS = 200  # of a bootstrap
 BASELINES = ("popularity", "lambdamart", "classifiers")
 DIVERSE = ("full", "no_mask")  # rows whose diversity is measured
@@ -183,7 +181,7 @@ class Experiment:
             )
             self.predictions.mkdir(parents=True, exist_ok=True)
             np.savez(self.path(config.row, config.seed), **predicted)
-            return said | {part: self.judged(part, predicted).metrics() for part in JUDGED}
+            return said | {part: self.judged(part, predicted).metrics() for part in judged_parts(config.row)}
 
         return done
 
@@ -196,7 +194,7 @@ class Experiment:
             "classifiers": lambda: classifiers(train, types, seed),
         }
         predict = made[name]()
-        return {part: predict(self.parts[part]) for part in ASKED}, {}
+        return {part: predict(self.parts[part]) for part in asked_parts(name)}, {}
 
     def train(
         self, config: RunConfig, row: Row, folder: Path, progress: Progress
@@ -209,7 +207,7 @@ class Experiment:
         progress.console.print(f"{row.name} {config.seed}: {training.fit.steps} steps", highlight=False)
         history = train_on(ranker, Seen(train, row), training, checkpoints=folder, progress=progress)
         torch.save(ranker.state_dict(), self.weights(config.row, config.seed))
-        predicted = {part: predict(ranker, self.parts[part], row) for part in ASKED}
+        predicted = {part: predict(ranker, self.parts[part], row) for part in asked_parts(row.name)}
         said: dict[str, Any] = {
             "parameters": sum(weight.numel() for weight in ranker.parameters()),
             "loss": history.losses[-1][1],
@@ -218,6 +216,16 @@ class Experiment:
         if row.name in DIVERSE:
             said["diversity"] = diversity(lambda batch: utility(ranker, row.see(batch)), self.parts["test"], self.kinds)
         return predicted, said
+
+
+def judged_parts(row: str) -> tuple[str, ...]:
+    """Name the parts that a row is judged on: validation is for choosing settings, which the full hybrid does."""
+    return ("validation", "test") if row == "full" else ("test",)
+
+
+def asked_parts(row: str) -> list[str]:
+    """Name the caches that a row predicts: visits, and days' lists."""
+    return [part + cut for part in judged_parts(row) for cut in ("", "_days")]
 
 
 def answers_of(cache: RequestCache, users: npt.NDArray[np.uint64]) -> Answers:
