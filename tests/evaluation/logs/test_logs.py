@@ -10,20 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-<<<<<<< HEAD:tests/evaluation/logs/test_logs.py
-from evaluation.logs.base import Arrivals, arrivals_of, joined
-from evaluation.logs.batch import arrivals_of_batch
-from evaluation.logs.events import BATCH_ROWS, Reading, RowReader
-from evaluation.logs.open import open_log
-from evaluation.logs.rows import Shape, open_rows
-=======
-from evaluation.logs import columns as log_columns, events as log_events
+from evaluation.logs import columns as log_columns
+from evaluation.logs import events as log_events
 from evaluation.logs.base import Arrivals, arrivals_of, joined
 from evaluation.logs.batch import arrivals_of_batch
 from evaluation.logs.events import Reading, RowReader
 from evaluation.logs.open import open_log
 from evaluation.logs.rows import Shape, open_rows
->>>>>>> h-r1:tests/evaluation/test_logs.py
 from features.actions import Vocabulary
 from streams.codec import ActionEvent
 from streams.recorded import recorded_actions
