@@ -5,7 +5,7 @@ then compared, users drawn anew; tables are `python -m experiments.tables`' work
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from experiments.diversity import diversity
 from experiments.judging import Answers, Judged, JudgedTwice, intervals
 from experiments.kuairand import DataConfig, caches_of, day_lists, half, small
 from experiments.ranker_rows import Row, rows
-from experiments.runs import RESULTS, WORK, Runs, stop_politely
+from experiments.runs import RESULTS, WORK, Runs, plain, stop_politely
 from features.schema import Ints
 from models.datasets.kuairand import UTILITY, VOCABULARY, read_tags
 from models.ranker import Ranker, RankerBatch, RankerConfig
@@ -33,9 +33,7 @@ from models.transact import TransActConfig
 
 HOUR_MS = 3_600_000
 SCORED_AT_ONCE = 1024  # exposures
-JUDGED = ("validation", "test")
-ASKED = ("validation", "validation_days", "test", "test_days")  # caches that are predicted
-DRAWS = 300  # of a bootstrap
+DRAWS = 200  # of a bootstrap
 BASELINES = ("popularity", "lambdamart", "classifiers")
 DIVERSE = ("full", "no_mask")  # rows whose diversity is measured
 
@@ -183,7 +181,7 @@ class Experiment:
             )
             self.predictions.mkdir(parents=True, exist_ok=True)
             np.savez(self.path(config.row, config.seed), **predicted)
-            return said | {part: self.judged(part, predicted).metrics() for part in JUDGED}
+            return said | {part: self.judged(part, predicted).metrics() for part in judged_parts(config.row)}
 
         return done
 
@@ -196,7 +194,7 @@ class Experiment:
             "classifiers": lambda: classifiers(train, types, seed),
         }
         predict = made[name]()
-        return {part: predict(self.parts[part]) for part in ASKED}, {}
+        return {part: predict(self.parts[part]) for part in asked_parts(name)}, {}
 
     def train(
         self, config: RunConfig, row: Row, folder: Path, progress: Progress
@@ -209,7 +207,7 @@ class Experiment:
         progress.console.print(f"{row.name} {config.seed}: {training.fit.steps} steps", highlight=False)
         history = train_on(ranker, Seen(train, row), training, checkpoints=folder, progress=progress)
         torch.save(ranker.state_dict(), self.weights(config.row, config.seed))
-        predicted = {part: predict(ranker, self.parts[part], row) for part in ASKED}
+        predicted = {part: predict(ranker, self.parts[part], row) for part in asked_parts(row.name)}
         said: dict[str, Any] = {
             "parameters": sum(weight.numel() for weight in ranker.parameters()),
             "loss": history.losses[-1][1],
@@ -218,6 +216,16 @@ class Experiment:
         if row.name in DIVERSE:
             said["diversity"] = diversity(lambda batch: utility(ranker, row.see(batch)), self.parts["test"], self.kinds)
         return predicted, said
+
+
+def judged_parts(row: str) -> tuple[str, ...]:
+    """Name the parts that a row is judged on: validation is for choosing settings, which the full hybrid does."""
+    return ("validation", "test") if row == "full" else ("test",)
+
+
+def asked_parts(row: str) -> list[str]:
+    """Name the caches that a row predicts: visits, and days' lists."""
+    return [part + cut for part in judged_parts(row) for cut in ("", "_days")]
 
 
 def answers_of(cache: RequestCache, users: npt.NDArray[np.uint64]) -> Answers:
@@ -268,9 +276,10 @@ class Comparison:
     seed: int = 0
 
 
-def compare(experiment: Experiment, runs: Runs, table: str) -> None:
-    """Compare the rows that are there, each with its seeds."""
-    done = [one for one in runs.results_of(table) if "row" in one["config"]]
+def compare(experiment: Experiment, runs: Runs, table: str, settings: Settings) -> None:
+    """Compare the rows that are there with these settings, each with its seeds."""
+    wanted = plain(asdict(settings))
+    done = [one for one in runs.results_of(table) if one["config"].get("settings") == wanted]
     names = {one["name"]: (one["config"]["row"], one["config"]["seed"]) for one in done}
     there = {name: key for name, key in names.items() if experiment.path(*key).exists()}
     if not any(row == "full" for row, _ in there.values()):
@@ -317,7 +326,7 @@ def main(data: Path, size: str, only: tuple[str, ...], seeds: int, work: Path, r
                 if not only or name in only:
                     config = RunConfig(name, seed, settings)
                     runs.run(f"{table}/{name}-{seed}", config, experiment.work(row, progress))
-        compare(experiment, runs, table)
+        compare(experiment, runs, table, settings)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ HEADS = {"click": "click", "long_view": "long view", "like": "like", "skip": "sk
 DIFFERENCES = {"ndcg10": "NDCG@10", "auc_click": "AUC click", "auc_long_view": "AUC long view"} | {
     f"gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()
 }
-PLACES = {"small": ("lists", "differences", "outputs", "cost")}  # all of them, where none are named
+SHORT = ("lists", "differences", "cost")  # tables of the small size
 SCORES_ONLY = ("lambdamart",)  # orders lists, gives no probability
 BASELINES = {
     "popularity": "popularity (the item's own rates)",
@@ -32,14 +32,20 @@ BASELINES = {
 
 
 def tables(runs: Runs) -> dict[str, str]:
-    """Give the tables of each size that was compared, by the names of their markers."""
+    """Give the tables of the small size, and of the largest other one that was compared, by their markers' names."""
     found: dict[str, str] = {}
-    for size in SIZES:
+    for size in ("small", largest_size(runs)):
         compared = runs.result(f"ranker-{size}/_comparison")
         if compared is not None:
             made = _of_size(runs, size, compared)
-            found |= {f"ranker-{size}-{name}": made[name] for name in PLACES.get(size, made) if name in made}
+            wanted = SHORT if size == "small" else made
+            found |= {("ranker-small-" if size == "small" else "ranker-") + name: made[name] for name in wanted}
     return found
+
+
+def largest_size(runs: Runs) -> str:
+    """Give the name of the largest size that was compared, the small one not counted."""
+    return next((size for size in ("full", "half") if runs.result(f"ranker-{size}/_comparison")), "full")
 
 
 def _of_size(runs: Runs, size: str, compared: dict[str, Any]) -> dict[str, str]:
@@ -136,10 +142,11 @@ def _diversity(runs: Runs, size: str, titles: Mapping[str, tuple[str, str]]) -> 
     return table(head, body) if body else ""
 
 
-def draw(runs: Runs, size: str, path: Path, key: str = "gauc_long_view") -> None:
-    """Draw what the full hybrid has more than each row, with intervals."""
+def draw(runs: Runs, path: Path, key: str = "auc_long_view") -> None:
+    """Draw what the full hybrid has more than each row, with intervals; of the largest size."""
     from matplotlib.figure import Figure
 
+    size = largest_size(runs)
     compared = runs.result(f"ranker-{size}/_comparison")
     if compared is None:
         return

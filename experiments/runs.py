@@ -49,7 +49,7 @@ class Runs:
         ``work`` gets a folder in which it finds what it left there when it was killed. Its seconds are those of all
         its parts; a part that was killed without a signal that Python sees (SIGKILL) is not counted.
         """
-        said = _plain(asdict(config))  # type: ignore[call-overload]
+        said = plain(asdict(config))  # type: ignore[call-overload]
         held = self.result(name)
         if held is not None and held["config"] == said:
             return held
@@ -60,7 +60,7 @@ class Runs:
         result = {
             "name": name,
             "config": said,
-            "metrics": _plain(metrics),
+            "metrics": plain(metrics),
             "seconds": round(measured["seconds"], 1),
             "peak_rss_mb": round(measured["peak_rss_mb"]),
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -140,7 +140,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Give a value as JSON would bring it back, numbers rounded."""
     return json.loads(json.dumps(_rounded(value), default=_said))
 

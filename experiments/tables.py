@@ -26,8 +26,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 def main(results: Path, page: Path) -> None:
     """Write the tables of all experiments into PAGE, from results alone: nothing is trained."""
     tables = {name: text for build in BUILDERS for name, text in build(Runs(results)).items()}
-    for size in ("small", "half", "full"):
-        ranker_tables.draw(Runs(results), size, page.parent / "plots" / f"ranker-{size}.svg")
+    ranker_tables.draw(Runs(results), page.parent / "plots" / "ranker.svg")
     try:
         write_tables(page, tables)
     except NoMarkersError as exc:
