@@ -2,7 +2,8 @@
 
 Quick: vectors against a catalogue, requests joined one by one; no broker, no state, no delays. What the whole system
 would have served is ``replay.py``'s to say. Everybody is asked at moments after ``since_ms``, knowing all that was done
-until then, as the stream would. Items that the models never saw can be found by nobody and are left out of the answers.
+until then, as the stream would. Items that the encoders never saw can be found by nobody and are no answers of theirs;
+the ranker meets them as it does when it serves, without a vector.
 """
 
 from collections.abc import Iterator, Mapping

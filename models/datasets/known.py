@@ -34,6 +34,7 @@ class KnownLog:
     utility: Mapping[str, float] = field(default_factory=dict)  # weight of each head in the score
     come_back: bool = False  # do users act on the same items again and again?
     exposures: bool = False  # does the log tell what was shown and left? Then that is what the ranker learns from
+    encoders_share: float = 0.7  # of the actions; the ranker learns from later ones, on which encoders know no label
     mask_window_ms: int = HOUR_MS  # of TransAct's random mask; the sitting that a log's actions come in
 
 
@@ -41,9 +42,9 @@ def read_folder_of_events(path: Path) -> EventLog:
     """Read a file with the wire's columns, or all such files of a folder as one log."""
     if not path.is_dir():
         return read_events(path)
-    files = sorted(file for file in path.iterdir() if file.suffix in READERS)
+    files = sorted(file for file in path.iterdir() if _of_file(file) is EVENTS)
     if not files:
-        raise LogRefusedError(f"the folder {path} holds no file that ends in {', '.join(READERS)}; give another")
+        raise LogRefusedError(f"the folder {path} holds no file with the columns {', '.join(COLUMNS)}; give another")
     parts = [read_events(file) for file in files]
     return parts[0] if len(parts) == 1 else joined(parts, path)
 
@@ -76,6 +77,7 @@ MOVIELENS = KnownLog(
     movielens.NEGATIVES,
     {"save": ("save",), "click": ("click", "save"), "view": ("view", "click", "save"), "hide": ("hide",)},
     {"click": 1.0, "save": 0.25, "view": 0.25, "hide": -0.25},  # a click or more is what is asked for first
+    encoders_share=1.0,  # users come once: of those who come later the encoders would know nothing
     mask_window_ms=HOUR_MS // 6,  # everybody rates in one sitting: an hour would hide everything
 )
 KUAIRAND = KnownLog(

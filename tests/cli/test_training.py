@@ -11,11 +11,13 @@ import pytest
 from features.embeddings import EmbeddingTable
 from features.ids import id_keys
 from features.manifest import read_manifest
+from models.trained import load_models
 from tests.builders_cli import rankstream, refusal
 
 ROOT = Path(__file__).parents[2]
 MORNING_MS = 1_700_006_400_000  # midnight, 15 November 2023
 DAY_MS = 86_400_000
+NEW = 999  # an item that is first acted on at the end of the training
 UNTIL = "2023-11-18"
 TINY = [
     *("--user-steps", 3, "--session-steps", 3, "--ranker-steps", 3, "--batch", 4),
@@ -56,6 +58,8 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     for day in range(4):
         write(folder / "actions" / f"day-{day}.jsonl", rows_of(range(12), [day]))
+    newest = {"user_id": 0, "item_id": NEW, "action": "save", "timestamp_ms": MORNING_MS + 3 * DAY_MS - 1}
+    write(folder / "actions" / "day-2b.jsonl", [newest])
     done = train(folder)
     assert done.exit_code == 0, done.output
     return folder
@@ -68,6 +72,11 @@ def train(folder, *more):
 
 def test_training_publishes_user_vectors_as_of_its_end(run):
     assert EmbeddingTable.open(run / "out" / "vectors" / "users").as_of_ms == MORNING_MS + 3 * DAY_MS - 1
+
+
+def test_encoders_know_no_label_of_the_ranker(run):
+    """They learn from the first 70 % of the actions, the ranker from later ones: new items are new to it, too."""
+    assert NEW not in load_models(run / "out" / "work").catalogue.ids
 
 
 def test_training_writes_logs_for_tensorboard(run):
@@ -84,7 +93,7 @@ def test_export_makes_a_bundle_without_training_or_touching_user_vectors(run, tm
     manifest = read_manifest(tmp_path / "b")
     assert manifest.utility == {"save": 0.0, "view": 2.0}
     assert manifest.trained_until_ms == MORNING_MS + 3 * DAY_MS
-    assert manifest.metrics["trained_on_actions"] == 3 * 12 * 6
+    assert manifest.metrics["trained_on_actions"] == 3 * 12 * 6 + 1
     assert EmbeddingTable.open(run / "out" / "vectors" / "users").space == manifest.user_space
     assert {path: path.read_bytes() for path in before} == before
 
@@ -125,7 +134,7 @@ def test_evaluation_of_a_time_that_was_trained_on_is_refused(run):
 
 def test_embedding_encodes_the_active_and_leaves_the_others_to_the_bit(run, tmp_path):
     (tmp_path / "actions").mkdir()
-    for path in (run / "actions").glob("day-[012].jsonl"):
+    for path in (run / "actions").glob("day-[012]*.jsonl"):
         (tmp_path / "actions" / path.name).write_text(path.read_text())
     write(tmp_path / "actions" / "day-3.jsonl", rows_of(range(3), [3]))  # three of twelve users
     table = tmp_path / "users"
