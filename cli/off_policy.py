@@ -1,47 +1,38 @@
 """`rankstream off-policy`: what another policy would have earned."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
-from math import isfinite
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 import msgspec
 
 from cli.errors import Refusal, refusing
 from cli.judgements import show
+from cli.off_policy_inputs import NOT_A_FEED, new_ranker, number_of, open_actions, read_feeds, within_ms, worth_of
 from cli.options import CONNECTED, pairs, settings_options
-from cli.past_options import Source, open_source
-from cli.progress import with_progress
+from cli.past_options import open_source
 from evaluation.feed_slates import CUT, NO_HEAD, NO_PROPENSITIES, Slate, Target, rewards_of, slates_of
-from evaluation.leaks import LeakError, UserTables
+from evaluation.leaks import LeakError
 from evaluation.log_base import LogError, RecordedLog
-from evaluation.log_open import open_log
-from evaluation.log_records import RecordLog
-from evaluation.log_rows import STDIN, TIME_UNITS
-from evaluation.moments import delay_ms, moment_text
+from evaluation.log_rows import TIME_UNITS
+from evaluation.moments import moment_text
 from evaluation.off_policy import judge
-from evaluation.ranked_again import Again, NewRanker, slates_again
+from evaluation.ranked_again import Again, slates_again
 from features.actions import Vocabulary
 from features.table_files import BrokenTableError
-from ranking.bundle import BundleRefusedError, open_bundle
+from ranking.bundle import BundleRefusedError
 from ranking.exploration import EpsilonGreedy, Greedy, PlackettLuce, Policy
 from streams.client import ClientError
-from streams.codec import RankedFeed
 from streams.dumps import DumpError
 from streams.settings import Settings
-from streams.topics import ACTIONS, FEEDS, REQUESTS, SERVED
+from streams.topics import ACTIONS, REQUESTS, SERVED
 
 POLICIES: Mapping[str, Callable[[float, float], Policy]] = {
     "greedy": lambda temperature, epsilon: Greedy(),
     "plackett-luce": lambda temperature, epsilon: PlackettLuce(temperature),
     "epsilon-greedy": lambda temperature, epsilon: EpsilonGreedy(epsilon),
 }
-NOT_A_FEED = "not a ranked-feed"
-
-_decode = msgspec.json.Decoder(RankedFeed).decode
 
 
 @click.command()
@@ -159,21 +150,22 @@ def command(
       rankstream off-policy --reward click --policy plackett-luce --temperature 0.05 --places 3 --json
       rankstream off-policy --reward save --bundle bundles/next --user-vectors vectors/users --from monday
     """
-    worth = _worth(reward)
-    weights = {head: _number(f"--utility {head}", text) for head, text in utility.items()}
+    worth = worth_of(reward)
+    weights = {head: number_of(f"--utility {head}", text) for head, text in utility.items()}
     target = Target(POLICIES[policy](temperature, epsilon), weights or None)
+    window_ms = within_ms(within)
     source = open_source(folder, settings)
-    log = _actions(actions, map, set, time_unit, tuple(worth), source)
+    log = open_actions(actions, map, set, time_unit, tuple(worth), source)
     skipped: Counter[str] = Counter()
     said, marks = target.text, list[str]()
     if place is None:
         if vectors or allow_leak:
             raise Refusal("--user-vectors and --allow-leak are about a --bundle; name it")
-        slates = slates_of(_feeds(feeds, source, skipped), target, worth, places, skipped)
+        slates = slates_of(read_feeds(feeds, source, skipped), target, worth, places, skipped)
     else:
         if feeds:
             raise Refusal("--feeds tell no states to rank again with; leave it out, --bundle reads served-features")
-        ranker = _new_ranker(place, vectors)
+        ranker = new_ranker(place, vectors)
         again = Again(ranker, target, worth, places)
         topics = source.records(SERVED), source.records(REQUESTS), source.records(ACTIONS)
         slates, marks = slates_again(*topics, again, settings.history_limit, skipped, allow_leak)
@@ -182,7 +174,7 @@ def command(
         raise Refusal(_nothing(skipped, weights))
     vocabulary = Vocabulary(tuple(worth), ())
     by_code = {vocabulary.action_codes[name]: value for name, value in worth.items()}
-    rewards = rewards_of(slates, log.batches(vocabulary), by_code, places, _within_ms(within))
+    rewards = rewards_of(slates, log.batches(vocabulary), by_code, places, window_ms)
     if not rewards.any():
         raise Refusal(_unrewarded(slates, worth, within, log))
     report = judge(slates, rewards, said, skipped=skipped, marks=marks, clip=clip, seed=seed)
@@ -192,98 +184,11 @@ def command(
         show(report)
 
 
-def _worth(rewards: tuple[str, ...]) -> dict[str, float]:
-    """Read ``save=3`` and ``click``."""
-    worth = {}
-    for text in rewards:
-        name, _, value = text.partition("=")
-        worth[name] = _number(f"--reward {name}", value) if value else 1.0
-        if not name or not worth[name]:
-            raise Refusal(f"--reward {text} counts for nothing; write ACTION or ACTION=VALUE, as in save=3")
-    return worth
-
-
-def _number(what: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not isfinite(number):
-        raise Refusal(f"{what} is {text!r}; wanted a number")
-    return number
-
-
-def _within_ms(text: str) -> int:
-    try:
-        delay = delay_ms(text)
-    except ValueError as exc:
-        raise Refusal(f"--within: {exc}") from exc
-    if not delay:
-        raise Refusal(f"--within is {text}; wanted a time after the feed, as in 30m")
-    return delay
-
-
-def _actions(
-    path: Path | None,
-    columns: dict[str, str],
-    constants: dict[str, str],
-    time_unit: str,
-    names: tuple[str, ...],
-    source: Source,
-) -> RecordedLog:
-    """Open what users did; actions of other names than these are passed over."""
-    if path is None:
-        if columns or constants:
-            raise Refusal("--map and --set are about the columns of --actions FILE; name the file")
-        return RecordLog(ACTIONS.name, Vocabulary(names, ()), lambda: source.records(ACTIONS))
-    log = open_log(path, columns, constants, time_unit)
-    known = log.vocabulary.actions
-    for name in names:
-        if name not in known:
-            raise Refusal(f"{path} has no action named {name}, only {', '.join(known)}; name others with --reward")
-    return log
-
-
-def _feeds(path: Path | None, source: Source, skipped: Counter[str]) -> Iterator[RankedFeed]:
-    """Give the feeds that can be read, with progress on stderr, and count the lines that are none."""
-    for value in _values(path, source):
-        try:
-            yield _decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            skipped[NOT_A_FEED] += 1
-
-
-def _values(path: Path | None, source: Source) -> Iterator[bytes]:
-    if path is None:
-        yield from (record.value for record in source.records(FEEDS) if record.value is not None)
-        return
-    if path != STDIN and not path.is_file():
-        raise Refusal(f"there is no file {path}; write one with `rankstream watch --from-beginning --json > {path}`")
-    file: BinaryIO
-    with nullcontext(click.get_binary_stream("stdin")) if path == STDIN else path.open("rb") as file:
-        yield from (line for line in with_progress(file, str(path), None) if line.strip())
-
-
-def _new_ranker(place: Path, vectors: Path | None) -> NewRanker:
-    if not place.is_dir():
-        raise Refusal(f"there is no bundle folder {place}; make one with `rankstream train` and `rankstream export`")
-    bundle = open_bundle(place)
-    if vectors is None:
-        return NewRanker(bundle, lambda at_ms: None)
-    tables, space = UserTables(vectors), bundle.manifest.user_space
-    if tables.tables[0].space != space:
-        raise Refusal(
-            f"the vectors in {vectors} are of the space {tables.tables[0].space!r}, the bundle wants {space!r}; name "
-            "those that were made with the bundle"
-        )
-    return NewRanker(bundle, tables.as_of)
-
-
 def _nothing(skipped: Mapping[str, int], weights: Mapping[str, float]) -> str:
     if not skipped:
         return "there are no feeds to judge; serve with --exploration plackett-luce and collect what is answered"
     (reason, count), *_ = Counter(skipped).most_common()
-    heads = f" ({', '.join(weights)})" if weights else ""
+    heads = f" ({', '.join(weights)})" if reason == NO_HEAD else ""
     remedy = {
         NO_PROPENSITIES: "start workers with --exploration plackett-luce",
         NOT_A_FEED: "give lines as `rankstream watch --json` prints them",

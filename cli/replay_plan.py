@@ -154,9 +154,9 @@ def _to_mix(lanes: Sequence[Lane]) -> tuple[str, str]:
 
 def _asking(question: Question, positives: int, catalogue: Catalogue) -> tuple[Any, Choose]:
     if question.protocol == "logged":
-        return Logged, as_shown
+        return Logged, as_shown(question.seed)
     if question.protocol == "slate":
-        return partial(Slate, positives), as_shown
+        return partial(Slate, positives), as_shown(question.seed)
     if question.protocol == "sampled":
         return partial(NextPositive, positives), sampled(catalogue, question.sample, question.seed)
     return partial(NextPositive, positives), whole(catalogue, without_met=question.without_met)

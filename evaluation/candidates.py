@@ -68,10 +68,17 @@ class Catalogue:
         return Choice(self.ids if rows is None else [self.ids[one] for one in chosen], self.keys[chosen], done)
 
 
-def as_shown(point: Point) -> Choice:
-    """Give the candidates that the point brings along."""
-    candidates = point.candidates or ()
-    return Choice(candidates, id_keys(candidates), point.done)
+def as_shown(seed: int) -> Choose:
+    """Choose from what the point brings along, shuffled: equal scores must not keep the order that it was shown in."""
+    chance = np.random.default_rng([seed, 3])
+
+    def choose(point: Point) -> Choice:
+        shown = point.candidates or ()
+        order = chance.permutation(len(shown)).tolist()
+        ids = [shown[row] for row in order]
+        return Choice(ids, id_keys(ids), [point.done[row] for row in order])
+
+    return choose
 
 
 def whole(catalogue: Catalogue, *, without_met: bool) -> Choose:

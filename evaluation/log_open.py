@@ -1,5 +1,6 @@
 """``open_log``: the recorded log in a file or folder, ready to be replayed."""
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -42,6 +43,7 @@ class FileLog:
     sort: bool  # by time of arrival; holds the whole log in memory
     known: Vocabulary | None  # where the file or its kind tells the names
     now_ms: int
+    others: tuple[Path, ...] = ()  # files that are read besides
     skipped: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -50,8 +52,11 @@ class FileLog:
         return str(self.path)
 
     def checksum(self) -> str:
-        """Give the sha256 of the file."""
-        return sha256(self.path)
+        """Give the sha256 of the file; of several, that of their checksums, one a line."""
+        if not self.others:
+            return sha256(self.path)
+        lines = "".join(f"{sha256(path)}\n" for path in (self.path, *self.others))
+        return hashlib.sha256(lines.encode()).hexdigest()
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -125,12 +130,14 @@ def _open_columns(path: Path, shape: Shape, sort: bool, now_ms: int) -> FileLog:
         from evaluation.log_columns import ColumnReader, file_columns, written_vocabulary
         from evaluation.log_known import known_by, log_in, whole_kuairand
         from evaluation.log_table import TableReader
+        from models.datasets import kuairand
     except ImportError as exc:
         raise LogError(f'reading {path} needs pyarrow: pip install "rankstream[train]"') from exc
     whole = whole_kuairand(path) if path.is_dir() and shape == Shape() else None
     path = log_in(path) if path.is_dir() else path
     if whole is not None:
-        return FileLog(path, TableReader(whole), shape, sort, whole.vocabulary, now_ms)
+        history = path.parent / kuairand.HISTORY
+        return FileLog(path, TableReader(whole), shape, sort, whole.vocabulary, now_ms, (history,))
     found = file_columns(path)
     bare = tuple(name.partition(":")[0] for name in found)  # RecBole writes user_id:token
     known = known_by(bare) if shape == Shape() else None

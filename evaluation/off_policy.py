@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import msgspec
 import numpy as np
@@ -154,8 +155,7 @@ def factors_of_others(rewards: Floats, predicted: Floats, users: Sequence[bytes]
 
     Least squares through the origin; 0 where there is nothing to learn from.
     """
-    numbers: dict[bytes, int] = {}
-    half = np.array([numbers.setdefault(user, len(numbers)) % 2 for user in users])
+    half = np.array([crc32(user) % 2 for user in users])  # whatever the order of the log
     factors = np.empty_like(rewards)
     for mine in (0, 1):
         others = half != mine
@@ -176,8 +176,8 @@ def _warnings(slates: Sequence[Slate], judgements: Sequence[Judgement]) -> list[
         if size < FEW:
             said.append(
                 f"for {where} the {len(slates):,} feeds are worth {size:,.0f} of the target's own (effective sample "
-                "size): too few to trust the intervals; judge fewer places, a target nearer to what was served, or "
-                "log more, with more exploration"
+                f"size): too few to trust the intervals; {'judge fewer places, ' if one.places > 1 else ''}judge a "
+                "target nearer to what was served, or log more, with more exploration"
             )
     off = [place for place in range(judgements[-1].places) if _is_far_off(judgements[-1], place)]
     if off:  # the places below inherit it

@@ -69,9 +69,10 @@ class NewRanker:
         manifest = self.bundle.manifest
         if manifest.trained_until_ms <= from_ms:
             return []
+        until, begins = moment_text(manifest.trained_until_ms), moment_text(from_ms)
         leak = (
-            f"the model {manifest.model_version} was trained on events until {moment_text(manifest.trained_until_ms)}, "
-            f"but the feeds to judge it by begin at {moment_text(from_ms)}: it may have seen what users did with them"
+            f"the model {manifest.model_version} was trained on events until {until}, but the feeds to judge it by "
+            f"begin at {begins}: it may have seen what users did with them"
         )
         if not allow:
             raise LeakError(f"{leak}; train on what came before, or say --allow-leak, which marks all that comes out")

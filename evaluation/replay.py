@@ -22,7 +22,7 @@ from evaluation.interleaving import credit, team_draft
 from evaluation.lanes import Answer, Lane, ReplayError
 from evaluation.log_base import Arrivals, RecordedLog
 from evaluation.moments import moment_text
-from evaluation.outcomes import ALL, Outcomes, Seen, diversity, judge, judge_chance, judge_probabilities
+from evaluation.outcomes import ALL, Ints, Outcomes, Seen, diversity, judge, judge_chance, judge_probabilities
 from evaluation.points import Asks, Draft, Exposure, Point, exposures
 from features.actions import Vocabulary
 
@@ -222,10 +222,8 @@ class _Run:
         if self.plan.interleaved is not None:
             first, second = (answers[name] for name in self.plan.interleaved)
             outcomes.credits.append(self._interleaved(first, second, choice, seen))
-        popular = np.array([-point.draft.popular.get(key, 0) for key in choice.keys.tolist()])
-        places = np.empty(len(popular), np.int64)
-        places[np.argsort(popular, kind="stable")] = np.arange(1, len(popular) + 1)
-        judge(outcomes.lane(POPULARITY), outcomes.heads, outcomes.ks, seen, choice.places_in_all(places))
+        popular = self._by_popularity(point, choice)
+        judge(outcomes.lane(POPULARITY), outcomes.heads, outcomes.ks, seen, choice.places_in_all(popular))
         judge_chance(outcomes.lane(CHANCE), outcomes.heads, outcomes.ks, seen)
         self.ranked += 1
         self.progress(self.replayed.events, self.ranked)
@@ -236,6 +234,14 @@ class _Run:
         chance = np.random.default_rng([self.plan.seed, self.ranked])
         mixed = team_draft(orders[0], orders[1], self.plan.ks[-1], chance)
         return credit(mixed, {choice.ids[row] for row in seen.wanted.get(ALL, ())})
+
+    def _by_popularity(self, point: Point, choice: Choice) -> Ints:
+        """Give the places by what was wanted most so far; chance decides between equals, of which there are many."""
+        counts = [point.draft.popular.get(key, 0) for key in choice.keys.tolist()]
+        noise = np.random.default_rng([self.plan.seed, self.ranked, 2]).random(len(counts))
+        places = np.empty(len(counts), np.int64)
+        places[np.lexsort((noise, -np.array(counts)))] = np.arange(1, len(counts) + 1)
+        return places
 
     def _seen(self, point: Point, choice: Choice) -> Seen:
         done = np.array(choice.done, np.uint64)

@@ -17,7 +17,7 @@ from evaluation.replay_words import Summary, against, is_share, rankers, shown_l
 
 HUES = ("#1565c0", "#ef6c00", "#2e7d32", "#8e24aa", "#00838f")  # one a bundle
 BASELINES = {POPULARITY: "#78909c", CHANCE: "#c2c8ce"}
-FEW = 5  # points: a figure of fewer is not drawn
+FEW = 10  # points: a figure of fewer is not drawn
 LINE = "#37474f"
 
 
@@ -56,6 +56,18 @@ def _as_shares(axis: Any, figure: str) -> None:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
 
 
+def _from_zero(axes: Any) -> None:
+    """Let the axis begin at zero, unless all that is drawn would crowd at its far end."""
+    low, high = axes.get_xlim()
+    if low < 0.5 * high:
+        axes.set_xlim(left=0)
+
+
+def _legend_above(figure: Any, axes: Any) -> None:
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, fontsize=8, frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0.1, 0.91))
+
+
 def _whiskers(found: Sequence[Mapping[str, Any]]) -> Any:
     """Give the distances of the intervals' ends, (2, n); none where there is no interval."""
     ends = [[one["value"] - one["low"], one["high"] - one["value"]] for one in found]
@@ -74,7 +86,7 @@ def of_lanes(summary: Summary) -> Any:
         )
     axes.set_yticks(range(len(names)), [*reversed(names)])
     axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.set_xlim(left=0)
+    _from_zero(axes)
     axes.set_xlabel(title_of(figure_name))
     _as_shares(axes.xaxis, figure_name)
     return figure
@@ -96,7 +108,7 @@ def of_staleness(summary: Summary) -> Any:
     left.set_ylabel(title_of(figure_name))
     left.set_ylim(bottom=0)
     left.margins(x=0.08)
-    left.legend(fontsize=8, frameon=False, loc="lower left")
+    left.legend(fontsize=8, frameon=False, loc="upper right")
     _as_shares(left.yaxis, figure_name)
     _costs(right, summary, delays)
     for axes in (left, right):
@@ -139,8 +151,8 @@ def over_time(summary: Summary) -> Any:
         width = (one["until_ms"] - one["from_ms"]) / 86_400_000
         below.bar(_moment(one["from_ms"]), one["points"], 0.92 * width, align="edge", color="#b0bec5")
     above.set_ylabel(title_of(figure_name))
-    above.set_ylim(0, 1.2 * max(above.get_ylim()[1], 1e-9))
-    above.legend(fontsize=8, frameon=False, ncols=2, loc="upper left")
+    above.set_ylim(bottom=0)
+    _legend_above(figure, above)
     below.set_ylabel("requests", fontsize=8)
     locator = AutoDateLocator(maxticks=9)
     below.xaxis.set_major_locator(locator)
@@ -167,12 +179,13 @@ def by_slice(summary: Summary) -> Any:
         axes.set_yticks(range(len(labels)), labels, fontsize=9)
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.set_title(kind, fontsize=10, loc="left")
-        axes.set_xlim(left=0)
-    last = np.atleast_1d(panels).ravel()
-    last[0].legend(fontsize=8, frameon=False, ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0))
-    last[-1].set_xlabel(title_of(figure_name))
-    _as_shares(last[-1].xaxis, figure_name)
+    for axes in np.atleast_1d(panels).ravel():
+        _from_zero(axes)
+    last = np.atleast_1d(panels).ravel()[-1]
+    last.set_xlabel(title_of(figure_name))
+    _as_shares(last.xaxis, figure_name)
     figure.subplots_adjust(hspace=0.35)
+    _legend_above(figure, last)
     return figure
 
 
@@ -196,7 +209,7 @@ def calibration(summary: Summary) -> Any:
     shade, told = colours(summary), summary["probabilities"]
     lanes = [name for name in shown_lanes(summary) if name in told]
     heads = [head for head in next(iter(told.values())) if any(told[name][head]["positives"] for name in lanes)]
-    columns = min(3, max(1, len(heads)))
+    columns = 2 if len(heads) == 4 else min(3, max(1, len(heads)))
     rows = -(-len(heads) // columns)
     figure, panels = _axes(8.2, 2.75 * rows, nrows=rows, ncols=columns, squeeze=False)
     figure.subplots_adjust(wspace=0.38, hspace=0.5)
@@ -215,5 +228,5 @@ def calibration(summary: Summary) -> Any:
         axes.set_visible(False)
     panels[-1][0].set_xlabel("promised")
     panels[0][0].set_ylabel("came")
-    panels[0][0].legend(fontsize=7, frameon=False, loc="upper left")
+    _legend_above(figure, panels[0][0])
     return figure

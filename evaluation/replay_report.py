@@ -30,6 +30,8 @@ from evaluation.replay_words import (
     difference,
     number,
     rankers,
+    shown_lanes,
+    stacked,
     title_of,
     verdicts,
     with_interval,
@@ -43,7 +45,7 @@ REASONS = 10  # for which rows were skipped, that are told
 def write_report(summary: Summary, out: Path) -> Path:
     """Write ``report.html`` and ``report.json`` into a folder; give the page's path. Raises ``ReplayError``."""
     told = _without_nan({**summary, "made": _made()})
-    shown = page("What the feeds would have been worth", _lead(told), _blocks(told), _foot(told))
+    shown = page("What the feeds would have been worth", _lead(told), _blocks(told), _last_line(told))
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "report.json").write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -103,7 +105,7 @@ def _lead(told: Summary) -> str:
     )
 
 
-def _foot(told: Summary) -> str:
+def _last_line(told: Summary) -> str:
     return f"rankstream replay, made {told['made']['at']}. The same numbers are in report.json."
 
 
@@ -131,7 +133,7 @@ def _plotted(told: Summary) -> list[Block]:
     if told["staleness"]:
         caption = (
             f"{figure} when actions (and batch vectors) become known so much later. Right: request by request against "
-            "the freshest; an interval that holds 0 tells of no difference."
+            "the freshest; where an interval holds 0, no difference is shown."
         )
         blocks += [Heading("What is freshness worth?"), Plot(plots.of_staleness(_with_nan(told)), caption)]
     blocks += [
@@ -154,13 +156,16 @@ def _with_nan(value: Any) -> Any:
     return [_with_nan(one) for one in value] if isinstance(value, list) else value
 
 
+def _cell(found: Mapping[str, Any] | None, figure: str) -> str:
+    return stacked(with_interval(found, figure))
+
+
 def _names(told: Summary) -> list[str]:
     return [*rankers(told), *(name for name in (POPULARITY, CHANCE) if name in told["figures"])]
 
 
 def _worth(told: Summary) -> Table:
-    figures = [f"{kind}@{k}" for k in told["ks"] for kind in ("hit",)]
-    figures += [f"recall@{told['ks'][-1]}", f"ndcg@{told['ks'][-1]}", "mrr"]
+    figures = [f"hit@{k}" for k in told["ks"]] + [f"recall@{told['ks'][-1]}", f"ndcg@{told['ks'][-1]}", "mrr"]
     rows = []
     for name in _names(told):
         found = told["figures"][name][ALL]
@@ -168,8 +173,8 @@ def _worth(told: Summary) -> Table:
         rows.append(
             [
                 name,
-                *(with_interval(found.get(figure), figure) for figure in figures),
-                NONE if ahead is None else difference(ahead, told["main_figure"]),
+                *(_cell(found.get(figure), figure) for figure in figures),
+                NONE if ahead is None else stacked(difference(ahead, told["main_figure"])),
             ]
         )
     ahead_of = f"first row ahead by, {title_of(told['main_figure'])}"
@@ -178,15 +183,16 @@ def _worth(told: Summary) -> Table:
 
 def _by_head(told: Summary) -> Table:
     figure, first = told["main_figure"], rankers(told)[0]
+    names = [name for name in (*shown_lanes(told, 5), CHANCE) if name in told["figures"]]
     rows = []
     for head in told["heads"]:
         if told["figures"][first][head][figure]["points"]:
             points = told["figures"][first][head][figure]["points"]
             rows.append(
                 [head, f"{points:,}"]
-                + [with_interval(told["figures"][name].get(head, {}).get(figure), figure) for name in _names(told)]
+                + [_cell(told["figures"][name].get(head, {}).get(figure), figure) for name in names]
             )
-    return Table([f"{title_of(figure)} of", "requests", *_names(told)], rows)
+    return Table([f"{title_of(figure)} of", "requests", *names], rows)
 
 
 def _probabilities(told: Summary) -> Table:
@@ -194,8 +200,8 @@ def _probabilities(told: Summary) -> Table:
         [
             f"{head}, {name}",
             f"{found['positives']:,} of {found['candidates']:,}",
-            with_interval(found["auc"], "auc"),
-            with_interval(found["gauc"], "gauc"),
+            _cell(found["auc"], "auc"),
+            _cell(found["gauc"], "gauc"),
             number(found["log_loss"]["value"], "log loss"),
             number(found["calibration_error"], "calibration error"),
             f"{_percent(found['promised'])} / {_percent(found['came'])}",
@@ -221,7 +227,7 @@ def _variety(told: Summary) -> Table:
             [
                 name,
                 number(found["coverage"], "hit"),
-                NONE if diverse is None else with_interval(told["figures"][name][ALL][diverse], diverse),
+                NONE if diverse is None else _cell(told["figures"][name][ALL][diverse], diverse),
                 number(found["feeds_with_actions"], "hit"),
                 NONE if age is None else _duration(age),
                 number(found["user_vectors_found"], "hit"),
@@ -249,9 +255,9 @@ def _replayed(told: Summary) -> dict[str, str]:
         + (f" until {protocol['until']}" if protocol["until"] else " on")
         + f", drawn with seed {protocol['seed']}",
         "candidates": f"{told['candidates_median']:,.0f} (median)"
-        + (f"; {told['targets_unknown']:,} wanted items are not in the catalogue" if told["targets_unknown"] else ""),
-        "time": f"{took['seconds']:,.1f} s: {took['ranking_seconds']:,.1f} s ranking; {took['scoring_share']:.0%} of "
-        f"all was scoring by the model",
+        + (f"; wanted, but not in the catalogue: {told['targets_unknown']:,}" if told["targets_unknown"] else ""),
+        "time": f"{took['seconds']:,.1f} s, of which {took['ranking_seconds']:,.1f} s ranking; "
+        f"{100 * took['scoring_share']:.0f} % of all was scoring by the model",
         "out of order": f"{log.get('out_of_order', 0):,} events came after later ones",
     }
     if protocol["sample"]:
@@ -286,21 +292,20 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
     log, took = told["log"], told["time"]
     for reason, count in list(log["skipped"].items())[:REASONS]:
         console.print(escape(f"skipped {count:,}: {reason}"), style="yellow")
-    console.print(
-        f"{log['events']:,} events and {told['points']:,} rankings of {len(told['lanes'])} ranker"
-        f"{'s' if len(told['lanes']) > 1 else ''} in {took['seconds']:,.1f} s; {took['scoring_share']:.0%} scoring"
-    )
+    rankings = f"{told['points']:,} points ranked by {len(told['lanes'])} ranker{'s' * (len(told['lanes']) > 1)}"
+    share = 100 * took["scoring_share"]
+    console.print(f"{log['events']:,} events, {rankings}, in {took['seconds']:,.1f} s; {share:.0f} % of it scoring")
 
 
 def _table(told: Summary) -> RichTable:
-    k, figures = told["ks"][-1], [f"hit@{told['ks'][-1]}", f"ndcg@{told['ks'][-1]}", "mrr"]
+    figures = [f"hit@{told['ks'][-1]}", f"ndcg@{told['ks'][-1]}", "mrr"]
     table = RichTable(title=f"{told['protocol']['name']}: any positive action, 95 % intervals", title_justify="left")
-    table.add_column("ranked by")
+    table.add_column("ranked by", overflow="fold")
     for figure in figures:
-        table.add_column(title_of(figure), justify="right")
-    table.add_column(f"first ahead, HIT@{k}", justify="right")
+        table.add_column(title_of(figure), justify="right", no_wrap=True)
+    table.add_column(f"first ahead by\n{title_of(told['main_figure'])}", justify="right", no_wrap=True)
     for name in _names(told):
         found, ahead = told["figures"][name][ALL], against(told, name)
-        cells = [with_interval(found.get(figure), figure) for figure in figures]
-        table.add_row(escape(name), *cells, NONE if ahead is None else difference(ahead, told["main_figure"]))
+        cells = [_cell(found.get(figure), figure) for figure in figures]
+        table.add_row(escape(name), *cells, NONE if ahead is None else stacked(difference(ahead, told["main_figure"])))
     return table

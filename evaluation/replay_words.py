@@ -53,6 +53,11 @@ def with_interval(found: Figure | None, figure: str) -> str:
     return f"{found['value']:.3f} ({low:.3f} to {high:.3f})"
 
 
+def stacked(text: str) -> str:
+    """Put the interval of ``with_interval`` or ``difference`` on a line of its own, for a cell of a table."""
+    return text.replace(" (", "\n").replace(")", "")
+
+
 def difference(found: Figure, figure: str) -> str:
     """Write a difference and its interval; of shares, in percentage points."""
     if not isfinite(_known(found["value"])):
@@ -145,7 +150,8 @@ def _compared(summary: Summary, found: Figure) -> str:
 
 
 def _by(found: Figure, figure: str) -> str:
-    return f"a difference of {difference(found, figure)}"
+    value, low_to_high = stacked(difference(found, figure)).split("\n")
+    return f"a difference of {value}, interval {low_to_high}"
 
 
 def _sign(found: Figure) -> int:

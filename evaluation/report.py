@@ -18,6 +18,7 @@ p.lead { color: var(--soft); margin-top: 0 } figcaption, footer { color: var(--s
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: right; padding: .38rem .6rem; border-bottom: 1px solid var(--line) }
 th:first-child, td:first-child { text-align: left } thead th { color: var(--soft); font-weight: 600 }
+td small { display: block; color: var(--soft); font-weight: 400; white-space: nowrap } td { vertical-align: top }
 .marked tbody tr:first-child td { background: var(--mark); font-weight: 600 }
 .verdict { font-size: 1.12rem; border-left: 4px solid #1565c0; background: var(--mark); padding: .7rem 1rem;
   margin: 1.2rem 0 } .verdict p { margin: .3rem 0 } .verdict p + p { font-size: 1rem; color: var(--soft) }
@@ -91,7 +92,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a head."""
+    """Rows under a head; what follows a line break in a cell is set smaller, below."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -100,9 +101,15 @@ class Table:
     def html(self) -> str:
         """Give the element."""
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.head)
-        rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows)
+        rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in self.rows)
         kind = ' class="marked"' if self.marked else ""
         return f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _cell(text: str) -> str:
+    first, _, below = text.partition("\n")
+    small = f"<small>{html.escape(below)}</small>" if below else ""
+    return f"<td>{html.escape(first)}{small}</td>"
 
 
 @dataclass(frozen=True)

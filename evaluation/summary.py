@@ -32,7 +32,7 @@ def summarise(outcomes: Outcomes, lanes: Sequence[Mapping[str, Any]], catalogue:
 
     The first lane is the one that the others are compared with. See the functions below for the parts.
     """
-    main = f"hit@{outcomes.ks[-1]}"
+    main = f"hit@{_telling(outcomes)}"
     first = str(lanes[0]["name"])
     by_head = figures(outcomes, seed)
     ahead = [one for k in outcomes.ks for one in differences(outcomes, first, f"hit@{k}", seed)]
@@ -56,6 +56,12 @@ def summarise(outcomes: Outcomes, lanes: Sequence[Mapping[str, Any]], catalogue:
         "staleness": staleness(by_head, lanes, main),
         "interleaving": interleaving(outcomes, seed),
     }
+
+
+def _telling(outcomes: Outcomes) -> int:
+    """Give the largest k that does not hold most of what there is to choose from; the smallest one if all do."""
+    candidates = _median([seen.candidates for seen in outcomes.seen])
+    return max((k for k in outcomes.ks if k <= candidates / 2), default=outcomes.ks[0])
 
 
 def staleness(

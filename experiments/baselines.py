@@ -1,5 +1,6 @@
 """What the ranker must beat: what an item's counters say, and LambdaMART on counters, which is what Metarank does."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,19 +10,23 @@ from models.datasets.kuairand import HEADS, UTILITY
 from models.request_cache import RequestCache
 
 Doubles = npt.NDArray[np.float64]
+Predict = Callable[[RequestCache], Doubles]  # a cache -> (N, heads)
 
 RATES = {"click": 2, "long_view": 3, "like": 4, "skip": 5}  # columns of kuairand.KuaiRand.features_at
 NEWEST = 10  # actions whose types are counted apart: what the user did just now
-ROUNDS = 400
-LEAST_PAIRED = 2
+ROUNDS = 200
 
 
-def popularity(train: RequestCache, asked: RequestCache, seed: int) -> Doubles:
-    """Give each exposure the rate at which everybody took the item, as of the end of training; (N, heads)."""
-    rates = np.asarray(asked.columns["candidate_features"], np.float64)[:, [RATES[head] for head in HEADS]]
-    usual = np.asarray(train.labels, np.float64).mean(0)
-    odds = np.log(usual / (1 - usual)) + rates
-    return 1.0 / (1.0 + np.exp(-odds))  # type: ignore[no-any-return]
+def popularity(train: RequestCache) -> Predict:
+    """Foresee the rate at which everybody took the item, as of the end of training."""
+    usual = np.asarray(train.labels, np.float64).mean(0).clip(1e-6, 1 - 1e-6)
+
+    def predict(asked: RequestCache) -> Doubles:
+        rates = np.asarray(asked.columns["candidate_features"], np.float64)[:, [RATES[head] for head in HEADS]]
+        probabilities: Doubles = 1.0 / (1.0 + np.exp(-np.log(usual / (1 - usual)) - rates))
+        return probabilities
+
+    return predict
 
 
 def counters(cache: RequestCache, num_types: int) -> npt.NDArray[np.float32]:
@@ -44,33 +49,50 @@ def _shares(request: npt.NDArray[Any], types: npt.NDArray[Any], requests: int, n
     return shares
 
 
-def lambdamart(train: RequestCache, asked: RequestCache, num_types: int, seed: int) -> Doubles:
-    """Train LambdaMART on the lists of users' training exposures; give its score for every head, (N, heads).
+def lambdamart(days: RequestCache, num_types: int, seed: int) -> Predict:
+    """Train LambdaMART on lists of a day; its score stands for every head.
 
-    Its score orders and is no probability: log loss and calibration mean nothing. The head of skips gets it negated.
+    Its score orders a list and is no probability: log loss and calibration mean nothing, nor does AUC over users. The
+    head of skips gets it negated.
     """
+    weights = np.array([UTILITY[head] for head in HEADS])
+    gains = np.rint(np.maximum(np.asarray(days.labels) @ weights, 0)).astype(np.int64)
+    model = _boosted("lambdarank", counters(days, num_types), gains, seed, groups=days.sizes_of)
+
+    def predict(asked: RequestCache) -> Doubles:
+        scores = np.asarray(model.predict(counters(asked, num_types), num_threads=1))
+        return np.stack([scores * np.sign(weight) for weight in weights], axis=1)
+
+    return predict
+
+
+def classifiers(train: RequestCache, num_types: int, seed: int) -> Predict:
+    """Train a boosted classifier a head on the same counters; it gives probabilities."""
+    features, labels = counters(train, num_types), np.asarray(train.labels)
+    models = [_boosted("binary", features, labels[:, head], seed) for head in range(len(HEADS))]
+
+    def predict(asked: RequestCache) -> Doubles:
+        asking = counters(asked, num_types)
+        return np.stack([np.asarray(model.predict(asking, num_threads=1)) for model in models], axis=1)
+
+    return predict
+
+
+def _boosted(
+    objective: str, features: npt.NDArray[Any], labels: npt.NDArray[Any], seed: int, groups: Any = None
+) -> Any:
     import lightgbm  # here, so that the other rows run without it
 
-    users = np.repeat(np.asarray(train.user_keys), train.sizes_of)
-    order = np.argsort(users, kind="stable")
-    groups = np.unique(users[order], return_counts=True)[1]
-    weights = np.array([UTILITY[head] for head in HEADS])
-    gains = np.rint(np.maximum(np.asarray(train.labels) @ weights, 0)).astype(np.int64)
-    model = lightgbm.train(
-        {
-            "objective": "lambdarank",
-            "learning_rate": 0.05,
-            "num_leaves": 31,
-            "min_data_in_leaf": 100,
-            "feature_fraction": 0.8,
-            "bagging_fraction": 0.8,
-            "bagging_freq": 1,
-            "seed": seed,
-            "num_threads": 1,
-            "verbosity": -1,
-        },
-        lightgbm.Dataset(counters(train, num_types)[order], gains[order], group=groups),
-        ROUNDS,
-    )
-    scores = np.asarray(model.predict(counters(asked, num_types), num_threads=1))
-    return np.stack([scores * np.sign(weight) for weight in weights], axis=1)
+    settings = {
+        "objective": objective,
+        "learning_rate": 0.05,
+        "num_leaves": 15,
+        "min_data_in_leaf": 100,
+        "feature_fraction": 0.8,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "seed": seed,
+        "num_threads": 1,
+        "verbosity": -1,
+    }
+    return lightgbm.train(settings, lightgbm.Dataset(features, labels, group=groups), ROUNDS)

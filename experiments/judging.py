@@ -1,13 +1,14 @@
 """How good predictions of exposures are: HIT@3, NDCG@10, AUC, GAUC, log loss and calibration, with their intervals.
 
-Every figure can be taken with the users weighed: a bootstrap draws users, and a user drawn twice weighs two. Lists are
-what one user was shown in the time that is judged, if at least ``LEAST`` of them; each exposure was scored at the
-moment of its own visit. (One list a visit would be the paper's "chunk"; here seven visits of eight hold one exposure.)
+Every figure can be taken with the users weighed: a bootstrap draws users, and a user drawn twice weighs two. A list is
+what was ranked at one moment (``models/visits.py`` says why it must be one). GAUC is the AUC within a list, weighed by
+exposures; HIT@3 needs lists of at least ``LEAST``.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,19 +26,28 @@ class Answers:
     """What users did with what they were shown."""
 
     users: Ints  # (N,) from 0
+    lists: Ints  # (N,) from 0; a list is of one user
     labels: Doubles  # (N, heads) 0 or 1
     heads: tuple[str, ...]
     utility: Mapping[str, float]  # weight of each head in the score that lists are ordered by
+    num_users: int
 
     @cached_property
-    def num_users(self) -> int:
-        """How many users there are."""
-        return int(self.users.max(initial=-1)) + 1
+    def num_lists(self) -> int:
+        """How many lists there are."""
+        return int(self.lists.max(initial=-1)) + 1
 
     @cached_property
-    def listed(self) -> npt.NDArray[np.bool_]:
-        """Say which users have a list, ``(users,)``."""
-        return np.bincount(self.users, minlength=self.num_users) >= LEAST
+    def user_of(self) -> Ints:
+        """Give the user of each list, ``(lists,)``."""
+        owner = np.zeros(self.num_lists, np.int64)
+        owner[self.lists] = self.users
+        return owner
+
+    @cached_property
+    def long(self) -> Doubles:
+        """Say 1 for lists that are long enough for HIT@3, ``(lists,)``."""
+        return (np.bincount(self.lists, minlength=self.num_lists) >= LEAST).astype(np.float64)
 
     @cached_property
     def weights(self) -> Doubles:
@@ -51,15 +61,14 @@ class Answers:
         return gained
 
 
-def places_in_lists(users: Ints, scores: Doubles, seed: int = 0) -> Ints:
-    """Give each exposure's place among its user's by score, from 0; equal scores in random order."""
-    lots = np.random.default_rng(seed).random(len(users))
-    order = np.lexsort((lots, -scores, users))
-    sorted_users = users[order]
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(sorted_users)) + 1])
-    first = np.repeat(starts, np.diff(np.append(starts, len(users))))
-    places = np.empty(len(users), np.int64)
-    places[order] = np.arange(len(users)) - first
+def places_in_lists(lists: Ints, scores: Doubles, seed: int = 0) -> Ints:
+    """Give each exposure's place in its list by score, from 0; equal scores in random order."""
+    lots = np.random.default_rng(seed).random(len(lists))
+    order = np.lexsort((lots, -scores, lists))
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(lists[order])) + 1])
+    first = np.repeat(starts, np.diff(np.append(starts, len(lists))))
+    places = np.empty(len(lists), np.int64)
+    places[order] = np.arange(len(lists)) - first
     return places
 
 
@@ -83,30 +92,42 @@ class Judged:
     @cached_property
     def sums(self) -> dict[str, tuple[Doubles, Doubles]]:
         """Give sums a user, above and below the line, of every figure that is a mean."""
-        answers, users = self.answers, self.answers.users
-        score = self.predictions @ answers.weights
-        places = places_in_lists(users, score)
-        listed = answers.listed.astype(np.float64)
+        answers = self.answers
+        places = places_in_lists(answers.lists, self.predictions @ answers.weights)
         found: dict[str, tuple[Doubles, Doubles]] = {}
         for column, head in enumerate(answers.heads):
             label, predicted = answers.labels[:, column], self.predictions[:, column].clip(EDGE, 1 - EDGE)
-            found[f"hit3_{head}"] = (self._sum(label * (places < 3)) * listed, listed)
             losses = -(label * np.log(predicted) + (1 - label) * np.log(1 - predicted))
-            found[f"logloss_{head}"] = (self._sum(losses), self._sum(np.ones(len(users))))
-            found[f"gauc_{head}"] = user_aucs(users, label, predicted, answers.num_users)
-        found["ndcg10"] = self._ndcg(places)
+            found[f"logloss_{head}"] = (self._by_user(losses), self._by_user(np.ones(len(losses))))
+            hits = self._by_list(label * (places < 3)) * answers.long
+            found[f"hit3_{head}"] = (self._of_lists(hits), self._of_lists(answers.long))
+            aucs, counts = list_aucs(answers.lists, label, predicted, answers.num_lists)
+            found[f"gauc_{head}"] = (self._of_lists(aucs), self._of_lists(counts))
+        gained, counted = self._ndcg(places)
+        found["ndcg10"] = (self._of_lists(gained), self._of_lists(counted))
         return found
 
     def _ndcg(self, places: Ints, k: int = 10) -> tuple[Doubles, Doubles]:
+        """Give NDCG of each list in which order matters, and which those are."""
         answers = self.answers
-        ideal = places_in_lists(answers.users, answers.gains)
-        best = self._sum(np.where(ideal < k, answers.gains / np.log2(ideal + 2), 0.0))
-        found = self._sum(np.where(places < k, answers.gains / np.log2(places + 2), 0.0))
-        counted = answers.listed & (best > 0)
+        ideal = places_in_lists(answers.lists, answers.gains)
+        best = self._by_list(np.where(ideal < k, answers.gains / np.log2(ideal + 2), 0.0))
+        worst = self._by_list(answers.gains / np.log2(self._from_behind(ideal) + 2))
+        found = self._by_list(np.where(places < k, answers.gains / np.log2(places + 2), 0.0))
+        counted = best > worst + EDGE
         return np.where(counted, found / np.maximum(best, EDGE), 0.0), counted.astype(np.float64)
 
-    def _sum(self, values: Doubles) -> Doubles:
+    def _from_behind(self, places: Ints) -> Ints:
+        return np.bincount(self.answers.lists)[self.answers.lists] - 1 - places
+
+    def _by_user(self, values: Doubles) -> Doubles:
         return np.bincount(self.answers.users, values, self.answers.num_users).astype(np.float64)
+
+    def _by_list(self, values: Doubles) -> Doubles:
+        return np.bincount(self.answers.lists, values, self.answers.num_lists).astype(np.float64)
+
+    def _of_lists(self, values: Doubles) -> Doubles:
+        return np.bincount(self.answers.user_of, values, self.answers.num_users).astype(np.float64)
 
     @cached_property
     def _sorted(self) -> list[tuple[Ints, Ints, Doubles]]:
@@ -118,6 +139,21 @@ class Judged:
             (equal_bins(self.predictions[:, n]), self.predictions[:, n], self.answers.labels[:, n])
             for n in range(len(self.answers.heads))
         ]
+
+
+@dataclass(frozen=True)
+class JudgedTwice:
+    """Predictions of visits, and of the same exposures in lists of a day."""
+
+    visits: Judged
+    days: Judged
+
+    def metrics(self, weights: Doubles | None = None) -> dict[str, float]:
+        """Give AUC, log loss and calibration of visits, the other figures of days, and GAUC of both."""
+        fresh, listed = self.visits.metrics(weights), self.days.metrics(weights)
+        kept = {name: figure for name, figure in fresh.items() if name.startswith(("auc_", "logloss_", "ece_"))}
+        kept |= {f"visit_{name}": figure for name, figure in fresh.items() if name.startswith("gauc_")}
+        return kept | {name: figure for name, figure in listed.items() if name.startswith(("hit3_", "ndcg", "gauc_"))}
 
 
 def ratio(sums: tuple[Doubles, Doubles], weights: Doubles) -> float:
@@ -143,19 +179,19 @@ def auc(order: Ints, runs: Ints, labels: Doubles, weights: Doubles) -> float:
     return float((positive * (below + negative / 2)).sum() / pairs) if pairs else float("nan")
 
 
-def user_aucs(users: Ints, labels: Doubles, scores: Doubles, num_users: int) -> tuple[Doubles, Doubles]:
-    """Give AUC x exposures and exposures of each user with both labels, zeros for others: GAUC is their ratio."""
-    order = np.lexsort((scores, users))
-    user, label, score = users[order], labels[order], scores[order]
-    runs = np.cumsum(np.concatenate([[True], (np.diff(user) != 0) | (np.diff(score) != 0)])) - 1
-    owner = user[np.concatenate([[True], np.diff(runs) > 0])]  # (runs,)
+def list_aucs(lists: Ints, labels: Doubles, scores: Doubles, num_lists: int) -> tuple[Doubles, Doubles]:
+    """Give AUC x exposures and exposures of each list with both labels, zeros for others: GAUC is their ratio."""
+    order = np.lexsort((scores, lists))
+    one, label, score = lists[order], labels[order], scores[order]
+    runs = np.cumsum(np.concatenate([[True], (np.diff(one) != 0) | (np.diff(score) != 0)])) - 1
+    owner = one[np.concatenate([[True], np.diff(runs) > 0])]  # (runs,)
     positive, negative = np.bincount(runs, label), np.bincount(runs, 1 - label)
-    positives, negatives = (np.bincount(owner, part, num_users) for part in (positive, negative))
+    positives, negatives = (np.bincount(owner, part, num_lists) for part in (positive, negative))
     before = np.cumsum(negative) - negative
     first = np.concatenate([[True], np.diff(owner) > 0])
-    base = np.zeros(num_users)
+    base = np.zeros(num_lists)
     base[owner[first]] = before[first]
-    won = np.bincount(owner, positive * (before - base[owner] + negative / 2), num_users)
+    won = np.bincount(owner, positive * (before - base[owner] + negative / 2), num_lists)
     pairs, counts = positives * negatives, positives + negatives
     both = pairs > 0
     return np.where(both, won / np.maximum(pairs, 1) * counts, 0.0), np.where(both, counts, 0.0)
@@ -178,19 +214,27 @@ def judge(answers: Answers, predictions: npt.NDArray[np.floating]) -> dict[str, 
     return Judged(answers, predictions.astype(np.float64)).metrics()
 
 
+class Judgement(Protocol):
+    """Something that can be measured with its users weighed."""
+
+    def metrics(self, weights: Doubles | None = None) -> dict[str, float]:
+        """Give the figures."""
+        ...
+
+
 Figures = dict[str, tuple[float, float, float]]  # name -> mean over seeds, and the 95 % interval's ends
 
 
 def intervals(
-    models: Mapping[str, Sequence[Judged]], reference: str, *, draws: int, seed: int
+    models: Mapping[str, Sequence[Judgement]], reference: str, users: int, *, draws: int, seed: int
 ) -> dict[str, dict[str, Figures]]:
     """Give each model's figures, and those of ``reference`` less its own, as (mean, low, high).
 
-    ``models`` holds one ``Judged`` a seed, all of the same answers. Each draw takes users anew, the same for every
-    model, and of each model one of its seeds: intervals hold both kinds of chance, and differences are paired.
+    ``models`` holds one judgement a seed, all of the same answers of so many ``users``. Each draw takes users anew, the
+    same for every model, and of each model one of its seeds: intervals hold both kinds of chance, differences are
+    paired.
     """
     chance = np.random.default_rng(seed)
-    users = next(iter(models.values()))[0].answers.num_users
     points = {name: _mean([one.metrics() for one in seeds]) for name, seeds in models.items()}
     drawn: dict[str, list[dict[str, float]]] = {name: [] for name in models}
     for _ in range(draws):

@@ -44,7 +44,7 @@ from models.request_cache import CachedRequest, RequestCache, write_cache
 from models.session_encoder import GivenSession, TorchSessions, session_vectors
 from models.timelines import Catalogue
 from models.train import FitConfig
-from models.visits import visit_examples
+from models.visits import by_day, by_either, by_gap, visit_examples
 from models.weights import load_weights, save_weights
 
 DAY_MS = 86_400_000
@@ -53,7 +53,16 @@ TRAIN_MS = 1_650_816_000_000  # 25 April 2022, midnight in Beijing
 VALIDATE_MS = TRAIN_MS + 9 * DAY_MS  # 4 May
 TEST_MS = TRAIN_MS + 11 * DAY_MS  # 6 May
 END_MS = TRAIN_MS + 14 * DAY_MS  # 9 May
-PARTS = {"train": (TRAIN_MS, VALIDATE_MS), "validation": (VALIDATE_MS, TEST_MS), "test": (TEST_MS, END_MS)}
+BY_DAY = by_day(BEIJING_MS)
+BY_VISIT = by_either(by_gap(), BY_DAY)  # also at midnight: no visit is of two parts
+PARTS = {  # name of a cache -> when its requests were made, and what belongs to one
+    "train": (TRAIN_MS, VALIDATE_MS, BY_VISIT),
+    "validation": (VALIDATE_MS, TEST_MS, BY_VISIT),
+    "test": (TEST_MS, END_MS, BY_VISIT),
+    "train_days": (TRAIN_MS, VALIDATE_MS, BY_DAY),
+    "validation_days": (VALIDATE_MS, TEST_MS, BY_DAY),
+    "test_days": (TEST_MS, END_MS, BY_DAY),
+}
 
 TOLD_SINCE_MS = {"click": TRAIN_MS, "skip": TRAIN_MS}  # the history file names only long views and likes
 # PinnerFormer learns from the history, where only some of the actions are told apart.
@@ -222,13 +231,19 @@ def take_after(model: PinnerFormer, types: Mapping[str, str]) -> None:
 def caches_of(data: Path, folder: Path, config: DataConfig, progress: Progress | None = None) -> dict[str, Path]:
     """Give the folders of the joined requests of training, validation and test; made if they are not there."""
     folders = {part: folder / part for part in PARTS}
-    if all(RequestCache.is_there(one) for one in folders.values()):
+    missing = [part for part, one in folders.items() if not RequestCache.is_there(one)]
+    if not missing:
         return folders
     world = open_kuairand(data, folder, config, progress)
-    examples = sorted(visit_examples(world.log, HEADS, world.stateful(), since_ms=TRAIN_MS), key=lambda one: one.now_ms)
-    for part, (start_ms, end_ms) in PARTS.items():
-        mine = [one for one in examples if start_ms <= one.now_ms < end_ms]
-        write_cache(folders[part], _joined_by_day(mine, world, progress, part), world.sizes, tuple(HEADS))
+    for cut in (BY_VISIT, BY_DAY):
+        parts = [part for part in missing if PARTS[part][2] is cut]
+        since_ms = min((PARTS[part][0] for part in parts), default=END_MS)
+        found = visit_examples(world.log, HEADS, world.stateful(), since_ms=since_ms, cut=cut) if parts else ()
+        examples = sorted(found, key=lambda one: one.now_ms)
+        for part in parts:
+            start_ms, end_ms, _ = PARTS[part]
+            mine = [one for one in examples if start_ms <= one.now_ms < end_ms]
+            write_cache(folders[part], _joined_by_day(mine, world, progress, part), world.sizes, tuple(HEADS))
     return folders
 
 
@@ -251,6 +266,11 @@ def _joined_by_day(
                 progress.update(task, advance=len(some))
 
 
+def half(config: DataConfig) -> DataConfig:
+    """Give the middle size: every second user."""
+    return replace(config, users=0.5, num_actions=16, pinnerformer_steps=500, hiertcn_steps=200)
+
+
 def small(config: DataConfig) -> DataConfig:
     """Give the small size: one user of 25, encoders that learn for seconds."""
-    return replace(config, users=0.04, pinnerformer_steps=100, hiertcn_steps=50)
+    return replace(config, users=0.04, num_actions=12, pinnerformer_steps=100, hiertcn_steps=50)

@@ -77,8 +77,8 @@ def asked_items(timelines: Timelines, split: MusicSplit, seed: int = 0) -> Asked
     """
     users = np.flatnonzero(np.isin(timelines.user_ids, split.asked_ids))
     chance = np.random.default_rng([seed, 31])
-    places: list[npt.NDArray[np.int64]] = []
-    plays: list[npt.NDArray[np.int64]] = []
+    places: list[Ints] = []
+    plays: list[Ints] = []
     for user in users:
         start, end = timelines.starts[user], timelines.starts[user + 1]
         first = start + np.searchsorted(timelines.times_ms[start:end], split.from_ms)

@@ -4,7 +4,7 @@ One run is one row with one seed: train on 25 April to 3 May, predict validation
 then compared, users drawn anew; tables are `python -m experiments.tables`' work.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -17,10 +17,10 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from experiments.baselines import lambdamart, popularity
+from experiments.baselines import Predict, classifiers, lambdamart, popularity
 from experiments.diversity import diversity
-from experiments.judging import Answers, Judged, intervals, judge
-from experiments.kuairand import DataConfig, caches_of, small
+from experiments.judging import Answers, Judged, JudgedTwice, intervals
+from experiments.kuairand import DataConfig, caches_of, half, small
 from experiments.ranker_rows import Row, rows
 from experiments.runs import RESULTS, WORK, Runs, stop_politely
 from features.schema import Ints
@@ -33,8 +33,10 @@ from models.transact import TransActConfig
 
 HOUR_MS = 3_600_000
 SCORED_AT_ONCE = 1024  # exposures
+JUDGED = ("validation", "test")
+ASKED = ("validation", "validation_days", "test", "test_days")  # caches that are predicted
 DRAWS = 300  # of a bootstrap
-BASELINES = ("popularity", "lambdamart")
+BASELINES = ("popularity", "lambdamart", "classifiers")
 DIVERSE = ("full", "no_mask")  # rows whose diversity is measured
 
 Predictions = npt.NDArray[np.float32]
@@ -96,7 +98,16 @@ class Settings:
 SMALL = Settings(
     small(DataConfig()), num_actions=12, action_dim=16, recent_outputs=5, mlp=(64, 32), requests=128, epochs=1.5
 )
-SIZES = {"small": SMALL, "full": Settings(DataConfig())}
+HALF = Settings(
+    half(DataConfig()),
+    num_actions=16,
+    action_dim=16,
+    recent_outputs=5,
+    mlp=(128, 64),
+    requests=216,
+    learning_rate=2e-3,
+)
+SIZES = {"small": SMALL, "half": HALF, "full": Settings(DataConfig())}
 
 
 @dataclass(frozen=True)
@@ -141,15 +152,20 @@ class Experiment:
         parts = {part: RequestCache(folder, settings.num_actions) for part, folder in folders.items()}
         return cls(parts, read_tags(data), work / table / "predictions")
 
-    def answers(self, part: str) -> Answers:
-        """Give what users did."""
-        cache = self.parts[part]
-        users = np.repeat(np.unique(cache.user_keys, return_inverse=True)[1], cache.sizes_of)
-        return Answers(users, np.asarray(cache.labels, np.float64), cache.heads, UTILITY)
+    def judged(self, part: str, predicted: Mapping[str, npt.NDArray[np.floating]]) -> JudgedTwice:
+        """Put predictions of a part, of its visits and of its days, beside what users did."""
+        visits, days = (self.parts[name] for name in (part, f"{part}_days"))
+        users = np.unique(np.concatenate([visits.user_keys, days.user_keys]))
+        return JudgedTwice(
+            *(
+                Judged(answers_of(cache, users), predicted[name].astype(np.float64))
+                for name, cache in ((part, visits), (f"{part}_days", days))
+            )
+        )
 
     def path(self, row: str, seed: int) -> Path:
-        """Say where a run's predictions of the test are kept."""
-        return self.predictions / f"{row}-{seed}.npy"
+        """Say where a run's predictions are kept."""
+        return self.predictions / f"{row}-{seed}.npz"
 
     def weights(self, row: str, seed: int) -> Path:
         """Say where a run's weights are kept."""
@@ -163,21 +179,22 @@ class Experiment:
             predicted, said = (
                 self.train(config, row, folder, progress) if row else self.baseline(config.row, config.seed)
             )
-            path = self.path(config.row, config.seed)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, predicted["test"].astype(np.float32))
-            judged = {part: judge(self.answers(part), one) for part, one in predicted.items()}
-            return said | judged
+            self.predictions.mkdir(parents=True, exist_ok=True)
+            np.savez(self.path(config.row, config.seed), **predicted)
+            return said | {part: self.judged(part, predicted).metrics() for part in JUDGED}
 
         return done
 
     def baseline(self, name: str, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Give a baseline's predictions."""
-        predict = {
-            "popularity": popularity,
-            "lambdamart": lambda train, asked, seed: lambdamart(train, asked, len(VOCABULARY.actions), seed),
-        }[name]
-        return {part: predict(self.parts["train"], self.parts[part], seed) for part in ("validation", "test")}, {}
+        types, train, days = len(VOCABULARY.actions), self.parts["train"], self.parts["train_days"]
+        made: dict[str, Callable[[], Predict]] = {
+            "popularity": lambda: popularity(train),
+            "lambdamart": lambda: lambdamart(days, types, seed),
+            "classifiers": lambda: classifiers(train, types, seed),
+        }
+        predict = made[name]()
+        return {part: predict(self.parts[part]) for part in ASKED}, {}
 
     def train(
         self, config: RunConfig, row: Row, folder: Path, progress: Progress
@@ -190,7 +207,7 @@ class Experiment:
         progress.console.print(f"{row.name} {config.seed}: {training.fit.steps} steps", highlight=False)
         history = train_on(ranker, Seen(train, row), training, checkpoints=folder, progress=progress)
         torch.save(ranker.state_dict(), self.weights(config.row, config.seed))
-        predicted = {part: predict(ranker, self.parts[part], row) for part in ("validation", "test")}
+        predicted = {part: predict(ranker, self.parts[part], row) for part in ASKED}
         said: dict[str, Any] = {
             "parameters": sum(weight.numel() for weight in ranker.parameters()),
             "loss": history.losses[-1][1],
@@ -199,6 +216,13 @@ class Experiment:
         if row.name in DIVERSE:
             said["diversity"] = diversity(lambda batch: utility(ranker, row.see(batch)), self.parts["test"], self.kinds)
         return predicted, said
+
+
+def answers_of(cache: RequestCache, users: npt.NDArray[np.uint64]) -> Answers:
+    """Give what users did with a cache's candidates; a request is a list. ``users`` are all keys, sorted."""
+    lists = np.repeat(np.arange(len(cache)), cache.sizes_of)
+    owners = np.searchsorted(users, np.asarray(cache.user_keys))[lists]
+    return Answers(owners, lists, np.asarray(cache.labels, np.float64), cache.heads, UTILITY, len(users))
 
 
 @torch.no_grad()
@@ -252,15 +276,15 @@ def compare(experiment: Experiment, runs: Runs, table: str) -> None:
     ended = {one["name"]: one["finished_at"] for one in done if one["name"] in there}
 
     def work(config: Comparison, folder: Path) -> dict[str, Any]:
-        answers = experiment.answers("test")
-        models: dict[str, list[Judged]] = {}
+        models: dict[str, list[JudgedTwice]] = {}
         for row, seed in there.values():
-            predicted = np.load(experiment.path(row, seed)).astype(np.float64)
-            models.setdefault(row, []).append(Judged(answers, predicted))
+            models.setdefault(row, []).append(experiment.judged("test", np.load(experiment.path(row, seed))))
+        answers = models["full"][0].days.answers
         return {
-            "rows": intervals(models, "full", draws=config.draws, seed=config.seed),
+            "rows": intervals(models, "full", answers.num_users, draws=config.draws, seed=config.seed),
             "seeds": {row: len(seeds) for row, seeds in models.items()},
-            "lists": int(answers.listed.sum()),
+            "lists": answers.num_lists,
+            "long_lists": int(answers.long.sum()),
             "users": answers.num_users,
         }
 
@@ -287,7 +311,7 @@ def main(data: Path, size: str, only: tuple[str, ...], seeds: int, work: Path, r
         if strange:
             raise click.UsageError(f"no row {', '.join(strange)}; there are {', '.join(known)}")
         for name, row in known.items():
-            for seed in range(seeds if row or name == "lambdamart" else 1):
+            for seed in range(1 if name == "popularity" else seeds):
                 if not only or name in only:
                     config = RunConfig(name, seed, settings)
                     runs.run(f"{table}/{name}-{seed}", config, experiment.work(row, progress))

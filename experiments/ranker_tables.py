@@ -24,7 +24,11 @@ DIFFERENCES = {"ndcg10": "NDCG@10", "auc_click": "AUC click", "auc_long_view": "
 }
 PLACES = {"small": ("lists", "differences", "outputs", "cost")}  # all of them, where none are named
 SCORES_ONLY = ("lambdamart",)  # orders lists, gives no probability
-BASELINES = {"popularity": "popularity (the item's own rates)", "lambdamart": "LightGBM LambdaMART on counters"}
+BASELINES = {
+    "popularity": "popularity (the item's own rates)",
+    "lambdamart": "LightGBM LambdaMART on counters",
+    "classifiers": "LightGBM, a classifier a head",
+}
 
 
 def tables(runs: Runs) -> dict[str, str]:
@@ -48,6 +52,7 @@ def _of_size(runs: Runs, size: str, compared: dict[str, Any]) -> dict[str, str]:
         "lists": made.rows(models, LISTS),
         "auc": made.rows(models, {f"auc_{head}": f"AUC {title}" for head, title in HEADS.items()}),
         "gauc": made.rows(models, {f"gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()}),
+        "visits": made.rows(models, {f"visit_gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()}),
         "calibration": made.rows(
             [name for name in models if name not in SCORES_ONLY],
             {f"logloss_{head}": f"log loss {HEADS[head]}" for head in ("click", "long_view", "skip")}

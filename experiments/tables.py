@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
-from experiments import ranker_tables
+from experiments import encoder_tables, ranker_tables
 from experiments.markdown import NoMarkersError, write_tables
 from experiments.runs import RESULTS, Runs
 
 Tables = Callable[[Runs], Mapping[str, str]]  # the results -> Markdown by the name of its markers
 
-BUILDERS: tuple[Tables, ...] = (ranker_tables.tables,)  # one an experiment
+BUILDERS: tuple[Tables, ...] = (ranker_tables.tables, encoder_tables.tables)  # one an experiment
 
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 
@@ -26,7 +26,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 def main(results: Path, page: Path) -> None:
     """Write the tables of all experiments into PAGE, from results alone: nothing is trained."""
     tables = {name: text for build in BUILDERS for name, text in build(Runs(results)).items()}
-    for size in ("small", "full"):
+    for size in ("small", "half", "full"):
         ranker_tables.draw(Runs(results), size, page.parent / "plots" / f"ranker-{size}.svg")
     try:
         write_tables(page, tables)

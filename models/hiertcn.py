@@ -111,11 +111,30 @@ class HierTCN(nn.Module):
     def states_before(self, pooled: Tensor, states: Tensor | None = None) -> Tensor:
         """Give the recurrent state before each session, ``(B, N, H)``, of mean items ``(B, N, I)``."""
         state = pooled.new_zeros(len(pooled), self.config.state_size) if states is None else states
+        return self.states_around(pooled, state, torch.zeros(pooled.shape[:2], dtype=torch.bool))[0]
+
+    def states_around(self, pooled: Tensor, states: Tensor, fresh: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the states before each session, ``(B, N, H)``, and after the last, ``(B, H)``.
+
+        ``fresh (B, N)`` is true where a session is its user's first: the state before it is zeros.
+        """
         before = []
-        for session in pooled.unbind(1):
-            before.append(state)
-            state = self.fold(state, session)
-        return torch.stack(before, dim=1)
+        for session, new in zip(pooled.unbind(1), fresh.unbind(1), strict=True):
+            states = states.masked_fill(new.unsqueeze(1), 0.0)
+            before.append(states)
+            states = self.fold(states, session)
+        return torch.stack(before, dim=1), states
+
+    def over_sessions(
+        self, opened: Tensor, lengths: Tensor, pooled: Tensor, states: Tensor, fresh: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Give session vectors ``(B, N, 1 + L, S)`` and states after the last session, ``(B, H)``: a ``SessionModel``.
+
+        All sessions' convolutions run at once: what they need of each other is the high level's alone.
+        """
+        before, after = self.states_around(pooled, states, fresh)
+        started = functional.pad(opened, (0, 0, 1, 0)).flatten(0, 1)
+        return self.low_level(before.flatten(0, 1), started).unflatten(0, opened.shape[:2]), after
 
 
 class CausalConvolution(nn.Module):

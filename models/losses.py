@@ -136,6 +136,7 @@ class _AllItemsLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, contexts: Tensor, items: Tensor, wanted: Tensor, part: int) -> Tensor:
         count = len(contexts)
+        learned = ctx.needs_input_grad[1]  # fixed item vectors need no gradient
         contexts_grad, items_grad = torch.empty_like(contexts), torch.zeros_like(items)
         loss = contexts.new_zeros(())
         for at in range(0, count, part):
@@ -148,7 +149,8 @@ class _AllItemsLoss(torch.autograd.Function):
             slopes = shares.div_(total * count)  # softmax, less 1 where wanted: the scores' gradient
             slopes.scatter_add_(1, targets, slopes.new_full(targets.shape, -1.0 / count))
             torch.mm(slopes, items, out=contexts_grad[at : at + part])
-            items_grad.addmm_(slopes.T, rows)
+            if learned:
+                items_grad.addmm_(slopes.T, rows)
         ctx.save_for_backward(contexts_grad, items_grad)
         return loss / count
 

@@ -4,7 +4,7 @@ Sessions are cut by ``features/sessions.py``'s rules over every action, known it
 session's low level sees at most its newest 20 items when it is served, so training shows it windows of 20.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from features.schema import Bools, Floats
 from features.sessions import MAX_SESSION_ITEMS
 from models.datasets.base import EventLog
 from models.hiertcn import HierTCN, HierTCNConfig
-from models.losses import NextItemLoss, cross_entropy_loss
+from models.losses import NextItemLoss, all_items_loss_in_parts, cross_entropy_loss
 from models.measure import Cases, next_item_cases, recall
 from models.timelines import Catalogue, Ints, Timelines, timelines_of
 from models.train import FitConfig, FitHistory, fit
@@ -87,6 +87,7 @@ class SessionBatch:
     opened: Ints  # (B, N, L) catalogue rows, -1 for unknown and padding
     targets: Ints  # (B, N, 1 + L) catalogue rows
     asked: Bools  # (B, N, 1 + L) is there a next item to learn from?
+    lengths: Ints  # (B, N) items of the window
 
 
 @dataclass
@@ -123,21 +124,14 @@ class HierTCNTask:
 
     def loss_of(self, vectors: Tensor, targets: Tensor, chance: np.random.Generator) -> Tensor:
         """Give the loss of session vectors ``(P, S)`` whose next items are ``targets (P,)``."""
-        temperature = self.learner.temperature.clamp(min=0.01)
-        if self.training.negatives is None:
-            scores = vectors @ self.items[:-1].T / temperature  # (P, items)
-            right = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
-            return self.training.loss(right, scores.scatter(1, targets.unsqueeze(1), -torch.inf))
-        shape = (len(targets), self.training.negatives)
-        drawn = torch.from_numpy(chance.integers(0, len(self.catalogue), shape)).to(self.device)  # (P, K)
-        wrong = torch.einsum("ps,pks->pk", vectors, self.items[drawn]) / temperature
-        wrong = wrong.masked_fill(drawn == targets.unsqueeze(1), -torch.inf)
-        right = (vectors * self.items[targets]).sum(-1) / temperature
-        return self.training.loss(right, wrong)
+        return next_item_loss(vectors, targets, self.items, self.learner.temperature, self.training, chance)
 
     def draw(self, users: Ints, chance: np.random.Generator) -> SessionBatch:
         """Draw a run of sessions of each user, and a window of each session."""
-        which = self._runs(users, chance)  # (B, N) sessions, -1 is padding
+        return self.windows_of(self._runs(users, chance), chance)
+
+    def windows_of(self, which: Ints, chance: np.random.Generator) -> SessionBatch:
+        """Draw a window of each of these sessions ``(B, N)``; -1 is padding."""
         real = which >= 0
         starts = np.where(real, self.sessions.starts[which], 0)
         ends = np.where(real, self.sessions.ends[which], 0)
@@ -155,6 +149,7 @@ class HierTCNTask:
             opened=np.where(rows < lasts[..., None], items, -1)[..., :-1],
             targets=items,
             asked=within & (items >= 0) & begins & ~np.isin(actions, self.left_out),
+            lengths=lasts - firsts,
         )
 
     def _runs(self, users: Ints, chance: np.random.Generator) -> Ints:
@@ -165,6 +160,29 @@ class HierTCNTask:
         firsts = starts + (chance.random(len(users)) * (spare + 1)).astype(np.int64)
         steps = np.arange(int(counts.max(initial=1)))
         return np.where(steps < counts[:, None], firsts[:, None] + steps, -1)
+
+
+def next_item_loss(
+    vectors: Tensor,
+    targets: Tensor,
+    items: Tensor,
+    temperature: Tensor,
+    training: HierTCNTraining,
+    chance: np.random.Generator,
+) -> Tensor:
+    """Give the loss of vectors ``(P, S)`` whose next items are ``targets (P,)``, rows of ``items (items + 1, S)``."""
+    temperature = temperature.clamp(min=0.01)
+    if training.negatives is None and training.loss is cross_entropy_loss:
+        return all_items_loss_in_parts(vectors / temperature, items[:-1], targets)
+    if training.negatives is None:
+        scores = vectors @ items[:-1].T / temperature  # (P, items)
+        right = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
+        return training.loss(right, scores.scatter(1, targets.unsqueeze(1), -torch.inf))
+    shape = (len(targets), training.negatives)
+    drawn = torch.from_numpy(chance.integers(0, len(items) - 1, shape)).to(items.device)  # (P, K)
+    wrong = torch.einsum("ps,pks->pk", vectors, items[drawn]) / temperature
+    wrong = wrong.masked_fill(drawn == targets.unsqueeze(1), -torch.inf)
+    return training.loss((vectors * items[targets]).sum(-1) / temperature, wrong)
 
 
 @torch.no_grad()
@@ -187,21 +205,37 @@ def session_vectors_at(
     model: HierTCN, timelines: Timelines, catalogue: Catalogue, rows: Ints, batch: int = 512
 ) -> Floats:
     """Give the session vector as serving would right after each of these rows, ``(n, S)``."""
-    device = next(model.parameters()).device
     sessions = sessions_of(timelines, catalogue)
     states = states_before_sessions(model, sessions)
+    return vectors_of_open_sessions(model.low_level, states, sessions, timelines, catalogue, rows, batch)
+
+
+LowLevel = Callable[[Tensor, Tensor], Tensor]  # states (N, H), started sessions (N, 1 + T, I) -> (N, 1 + T, S)
+
+
+def vectors_of_open_sessions(
+    low_level: LowLevel,
+    states: Tensor,
+    sessions: Sessions,
+    timelines: Timelines,
+    catalogue: Catalogue,
+    rows: Ints,
+    batch: int,
+) -> Floats:
+    """Give vectors after rows, ``(n, S)``, of the states before all sessions and the open one's newest 20 items."""
+    device = states.device
     items = torch.from_numpy(catalogue.padded).to(device)
     which = np.searchsorted(sessions.starts, rows, side="right") - 1
     firsts = np.maximum(sessions.starts[which], rows + 1 - MAX_SESSION_ITEMS)
     steps = np.arange(MAX_SESSION_ITEMS)
-    vectors = [np.zeros((0, model.config.session_dim), np.float32)]
+    vectors = [np.zeros((0, catalogue.dim), np.float32)]
     for at in range(0, len(rows), batch):
         part = slice(at, at + batch)
         window = firsts[part, None] + steps  # (n, 20)
         seen = window <= rows[part, None]
         opened = np.where(seen, timelines.item_rows[np.where(seen, window, 0)], -1)
         started = nn.functional.pad(items[torch.from_numpy(opened).to(device)], (0, 0, 1, 0))  # (n, 21, I)
-        every = model.low_level(states[torch.from_numpy(which[part]).to(device)], started)
+        every = low_level(states[torch.from_numpy(which[part]).to(device)], started)
         last = torch.from_numpy(seen.sum(axis=1)).to(device)
         vectors.append(every[torch.arange(len(last), device=device), last].cpu().numpy())
     return np.concatenate(vectors)

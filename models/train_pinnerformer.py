@@ -190,13 +190,15 @@ def user_vectors_at(
     """Give the user vector as of each of these rows, ``(n, U)``; the timelines hold known items only."""
     device = next(model.parameters()).device
     starts = np.maximum(timelines.starts[timelines.users[rows]], rows + 1 - model.config.num_actions)
-    vectors = [np.zeros((0, model.config.user_dim), np.float32)]
+    vectors = np.zeros((len(rows), model.config.user_dim), np.float32)
+    order = np.argsort(rows + 1 - starts, kind="stable")  # windows of about one length together: little padding
     for at in range(0, len(rows), batch):
-        windows = Windows(starts[at : at + batch], rows[at : at + batch] + 1)
+        part = order[at : at + batch]
+        windows = Windows(starts[part], rows[part] + 1)
         sequences = sequences_of(timelines, catalogue, windows, model.config, device)
         lengths = torch.from_numpy(windows.lengths).to(device)
-        vectors.append(model.encode_last(sequences, lengths).cpu().numpy())
-    return np.concatenate(vectors)
+        vectors[part] = model.encode_last(sequences, lengths).cpu().numpy()
+    return vectors
 
 
 @torch.no_grad()

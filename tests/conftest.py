@@ -13,6 +13,8 @@ import pytest
 from streams.broker import EmbeddedBroker, RealKafka, why_no_kafka
 from tests.builders_broker import BrokerInUse
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes of tests: more threads would only be in each other's way
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--broker", choices=("embedded", "kafka"), help="broker of the tests marked so (embedded)")
@@ -20,7 +22,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On a real Kafka, kill tests come first: they are what it is there for."""
+    """Group for ``--dist loadgroup``; on a real Kafka, kill tests come first: they are what it is there for.
+
+    Tests with a broker run one after the other on one process, as they mostly wait; the others meanwhile, a file at a
+    time, so that what a file sets up is set up once.
+    """
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            group = "broker" if item.get_closest_marker("broker") else item.path.stem
+            item.add_marker(pytest.mark.xdist_group(group))
     if _kind(config) == "kafka":
         items.sort(key=lambda item: "kill" not in item.nodeid)
 

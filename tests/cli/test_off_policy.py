@@ -6,10 +6,13 @@ import msgspec
 import pytest
 
 from evaluation.ranked_again import RETRIEVED
+from features.ids import id_bytes
 from ranking.exploration import Exploration, Greedy, PlackettLuce
 from ranking.serving import Serving
+from streams.client import RawProducer
+from streams.topics import ACTIONS, FEEDS, TopicNames
 from tests.builders_bundle import a_bundle, a_user_table
-from tests.builders_cli import NOBODY, rankstream, refusal
+from tests.builders_cli import NOBODY, connected, fresh_topics, rankstream, refusal
 from tests.builders_exploration import the_explored
 from tests.builders_served import a_day
 
@@ -171,3 +174,20 @@ def test_without_files_the_topics_are_read(monkeypatch):
     monkeypatch.setattr("streams.client.BOOTSTRAP_MS", 300)
     words = refusal(rankstream("off-policy", "--reward", "save", "--bootstrap-servers", NOBODY))
     assert words.startswith(f"no Kafka broker answers at {NOBODY}")
+
+
+@pytest.mark.broker
+def test_topics_say_what_files_say(served, bootstrap_servers):
+    world, *files = served
+    settings = fresh_topics(bootstrap_servers)
+    feeds, actions = (TopicNames(settings.topic_prefix).of(topic) for topic in (FEEDS, ACTIONS))
+    with RawProducer(settings, [feeds, actions]) as producer:
+        for topic, values in ((feeds, world.feeds), (actions, world.actions)):
+            for value in values:
+                producer.send(topic, id_bytes(value.user_id), msgspec.json.encode(value))
+    asked = rankstream("off-policy", "--reward", "save", "--json", *connected(settings))
+    values, of_files = (
+        json.loads(result.stdout)["judgements"][0]["lines"]["dr"]["value"]
+        for result in (asked, off_policy(*files, "--reward", "save", "--json"))
+    )
+    assert values["value"] == pytest.approx(of_files["value"], rel=1e-9)

@@ -59,7 +59,10 @@ def test_estimated_places_are_right_on_average(catalogue):
     assert np.mean(found) == pytest.approx(truth, rel=0.1)
 
 
-def test_what_was_shown_is_taken_as_it_was(catalogue):
-    choice = as_shown(a_point(7, candidates=[7, 8], done=[1, 0]))
-    assert (list(choice.ids), list(choice.done)) == ([7, 8], [1, 0])
+def test_what_was_shown_is_shuffled_with_what_was_done_to_it():
+    point = a_point(7, candidates=list(range(1, 21)), done=list(range(1, 21)))
+    choice = as_shown(seed=1)(point)
+    assert list(choice.ids) != list(range(1, 21))
+    assert sorted(choice.ids) == list(range(1, 21))
+    assert list(choice.ids) == list(choice.done) == choice.keys.tolist()
     assert choice.places_in_all(np.array([2])).tolist() == [2]

@@ -132,3 +132,6 @@ def test_a_kuairand_folder_with_its_history_is_replayed_with_it(tmp_path: Path):
     assert arrivals.codes.tolist() == trained_on.actions.tolist()
     assert arrivals.user_ids == trained_on.user_ids.tolist()
     assert len(arrivals) == len(kuairand.read_kuairand(tmp_path)) + 5
+    with_history = log.checksum()
+    (tmp_path / kuairand.HISTORY).write_bytes((tmp_path / kuairand.HISTORY).read_bytes() + b"changed")
+    assert log.checksum() != with_history  # of both files

@@ -154,7 +154,7 @@ def test_too_late_before_the_feed_and_of_others_counts_nothing():
 
 
 def test_what_is_predicted_for_a_user_is_learned_from_others():
-    predicted, users = np.full((4, 1), 0.5), [b"a", b"b", b"a", b"b"]
+    predicted, users = np.full((4, 1), 0.5), [b"a", b"d", b"a", b"d"]
     factors = factors_of_others(np.array([[1.0], [0.0], [1.0], [0.5]]), predicted, users)
     assert factors.ravel().tolist() == [0.5, 2.0, 0.5, 2.0]
     assert not factors_of_others(np.ones((4, 1)), 0 * predicted, users).any()

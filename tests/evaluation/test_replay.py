@@ -7,7 +7,7 @@ import pytest
 from evaluation.candidates import Catalogue, as_shown, whole
 from evaluation.lanes import NEVER, Fixed, Lane, ReplayError, Timeline
 from evaluation.outcomes import ALL
-from evaluation.points import Logged, NextPositive, bits
+from evaluation.points import Logged, NextPositive, Slate, bits
 from evaluation.replay import CHANCE, POPULARITY, Plan, replay
 from evaluation.summary import summarise
 from features.embeddings import EmbeddingTable
@@ -134,7 +134,7 @@ def test_a_share_of_the_points_is_drawn_and_ranked_as_if_all_were(bundle):
 
 
 def test_what_was_shown_judges_probabilities_too(bundle):
-    plan = a_plan(bundle, asks=Logged, choose=as_shown, shown=True)
+    plan = a_plan(bundle, asks=Logged, choose=as_shown(1), shown=True)
     apart = [(*row[:3], row[3] + 40 * MINUTE * (row[3] // MINUTE % 10)) for row in some_rows()]
     done = replay(ALog(sorted(apart, key=lambda row: row[3])), [a_lane(bundle)], plan)
     summary = summarise(done.outcomes, [{"name": "now", "bundle": "b", "delay_ms": 0}], 200)
@@ -162,3 +162,15 @@ def test_a_summary_tells_each_delay_and_who_is_ahead(bundle):
     assert ahead["low"] <= ahead["value"] <= ahead["high"]
     assert {one["slice"] for one in summary["slices"]["users"]["now"]} == {"new in the replayed part"}
     assert sum(one["points"] for one in summary["over_time"]["now"]) == len(outcomes.seen)
+
+
+def test_popularity_that_knows_nothing_is_chance(bundle):
+    rows = []
+    for visit in range(300):
+        at_ms = START + visit * 1000
+        rows += [(f"u{visit}", 1 + visit % 180, "save", at_ms)]
+        rows += [(f"u{visit}", 1 + (visit + n) % 180, "view", at_ms + n) for n in range(1, 10)]
+    plan = a_plan(bundle, asks=partial(Slate, POSITIVES), choose=as_shown(1), ks=(3,))
+    lanes = replay(ALog(rows), [a_lane(bundle)], plan).outcomes.lanes
+    assert lanes[CHANCE].column(ALL, "hit@3").mean() == pytest.approx(0.3)
+    assert lanes[POPULARITY].column(ALL, "hit@3").mean() == pytest.approx(0.3, abs=0.08)

@@ -1,15 +1,17 @@
 import numpy as np
 import pytest
 
-from experiments.judging import Answers, Judged, auc, intervals, judge, ordered, places_in_lists, user_aucs
+from experiments.judging import Answers, Judged, auc, intervals, judge, list_aucs, ordered, places_in_lists
 
 UTILITY = {"click": 1.0, "skip": -1.0}
 
 
-def answers(users, clicks, skips=None) -> Answers:
-    clicked = np.array(clicks, float)
-    skipped = np.zeros(len(clicked)) if skips is None else np.array(skips, float)
-    return Answers(np.array(users), np.stack([clicked, skipped], axis=1), ("click", "skip"), UTILITY)
+def answers(users, clicks, lists=None) -> Answers:
+    """Clicks of users, one list each if no other lists are given; nobody skips."""
+    labels = np.stack([np.array(clicks, float), np.zeros(len(clicks))], axis=1)
+    owners = np.array(users)
+    return Answers(owners, owners if lists is None else np.array(lists), labels, ("click", "skip"), UTILITY,
+                   int(owners.max()) + 1)  # fmt: skip
 
 
 def predictions(clicks):
@@ -33,9 +35,20 @@ def test_hit_at_3_counts_a_users_clicks_among_the_three_best():
     assert judged["ndcg10"] == pytest.approx((1 + 1 / np.log2(5) + 1 / np.log2(6)) / (1 + 1 / np.log2(3) + 1 / 2))
 
 
-def test_users_with_three_exposures_have_no_list():
+def test_a_list_of_three_says_nothing_of_the_three_best():
     judged = judge(answers([0] * 3 + [1] * 4, [1, 1, 1, 0, 0, 0, 1]), predictions([0.5] * 3 + [0.9, 0.8, 0.7, 0.1]))
     assert judged["hit3_click"] == 0.0
+
+
+def test_a_list_in_which_order_does_not_matter_has_no_ndcg():
+    judged = judge(answers([0, 0, 1, 1], [1, 1, 0, 1]), predictions([0.9, 0.8, 0.7, 0.1]))
+    assert judged["ndcg10"] == pytest.approx(1 / np.log2(3))
+
+
+def test_lists_of_one_user_are_ranked_apart_and_drawn_together():
+    told = answers([0, 0, 0, 0], [1, 0, 1, 0], lists=[0, 0, 1, 1])
+    assert Judged(told, predictions([0.2, 0.1, 0.9, 0.8])).metrics()["gauc_click"] == 1.0
+    assert Judged(told, predictions([0.2, 0.1, 0.8, 0.9])).metrics(np.array([3.0]))["gauc_click"] == 0.5
 
 
 def test_auc_is_the_share_of_pairs_won_with_ties_and_weights():
@@ -49,18 +62,18 @@ def test_auc_is_the_share_of_pairs_won_with_ties_and_weights():
     )
 
 
-def test_gauc_is_each_users_auc_weighed_by_exposures():
+def test_gauc_is_each_lists_auc_weighed_by_exposures():
     chance = np.random.default_rng(1)
     users, scores = chance.integers(0, 8, 90), chance.integers(0, 5, 90) / 5
     labels = (chance.random(90) < 0.5).astype(float)
-    above, below = user_aucs(users, labels, scores, 8)
+    above, below = list_aucs(users, labels, scores, 8)
     for user in range(8):
         mine = users == user
         assert above[user] == pytest.approx(pairs_won(scores[mine], labels[mine]) * mine.sum())
         assert below[user] == mine.sum()
 
 
-def test_places_start_anew_with_each_user():
+def test_places_start_anew_with_each_list():
     assert places_in_lists(np.array([1, 0, 1, 0]), np.array([0.1, 0.9, 0.7, 0.2])).tolist() == [1, 0, 0, 1]
 
 
@@ -75,7 +88,7 @@ def test_drawing_a_user_twice_is_the_same_as_having_two_of_it():
     weights = np.array([2.0, 1.0, 0.0, 1.0, 1.0, 3.0])
     users = np.repeat(np.arange(6), weights.astype(int))
     rows = np.concatenate([np.flatnonzero(told.users == user) for user in users])
-    copied = Answers(np.repeat(np.arange(len(users)), 6), told.labels[rows], told.heads, UTILITY)
+    copied = answers(np.repeat(np.arange(len(users)), 6), told.labels[rows, 0])
     weighed, whole = Judged(told, predicted).metrics(weights), judge(copied, predicted[rows])
     for name in ("gauc_click", "auc_click", "logloss_click"):
         assert weighed[name] == pytest.approx(whole[name])
@@ -85,7 +98,7 @@ def test_differences_are_paired():
     told, good = some_answers(users=300)
     noise = predictions(np.random.default_rng(5).random(len(good)))
     models = {"good": [Judged(told, good)], "same": [Judged(told, good)], "noise": [Judged(told, noise)]}
-    found = intervals(models, "good", draws=60, seed=0)
+    found = intervals(models, "good", 300, draws=60, seed=0)
     assert found["same"]["reference_less_row"]["auc_click"] == (0.0, 0.0, 0.0)
     mean, low, high = found["noise"]["reference_less_row"]["auc_click"]
     assert 0 < low < mean < high

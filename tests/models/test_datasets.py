@@ -12,7 +12,7 @@ from models.datasets.kuairand import (
     read_kuairand_history,
     read_kuairand_whole,
 )
-from models.datasets.movielens import read_movielens
+from models.datasets.movielens import read_movielens, read_sequences
 from models.datasets.music30 import read_music30
 from models.datasets.taobao import read_taobao
 
@@ -143,3 +143,12 @@ def test_a_missing_file_is_named(tmp_path):
     for read in (read_events, read_movielens, read_taobao):
         with pytest.raises(LogRefusedError, match="there is no file"):
             read(tmp_path / "nothing.parquet")
+
+
+def test_sequences_stand_in_the_order_of_their_positions(tmp_path):
+    columns = {"sas_user": [2, 1, 1, 2, 1], "sas_item": [7, 3, 1, 8, 2], "position": [1, 2, 0, 0, 1]}
+    pq.write_table(pa.table(columns), tmp_path / "sequences.parquet")
+    assert [items.tolist() for items in read_sequences(tmp_path)] == [[0, 1, 2], [7, 6]]
+    pq.write_table(pa.table({"sas_user": [1]}), tmp_path / "sequences.parquet")
+    with pytest.raises(LogRefusedError, match="no column sas_item, position"):
+        read_sequences(tmp_path)

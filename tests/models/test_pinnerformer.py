@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -103,3 +105,39 @@ def test_time_features_keep_a_second_apart_after_fifty_years():
     assert (angles[1, 0] - angles[0, 0]) % (2 * np.pi) == pytest.approx(quarter, abs=1e-5)
     assert RELATIVE_PERIODS_MS[0] == 1000
     assert RELATIVE_PERIODS_MS[-1] == 28 * 86_400_000
+
+
+def test_training_at_a_position_sees_the_time_that_serving_will_see():
+    """A window that goes on says nothing about how soon it goes on: earlier vectors are those of the shorter window."""
+    times = some_times(9)
+    whole, short = a_batch(times), a_batch(times[:, :5])
+    short = ActionSequences(*(part[:, :5] for part in whole))._replace(angles=short.angles, logs=short.logs)
+    assert torch.allclose(stirred(a_model())(whole)[:, :5], stirred(a_model())(short), atol=1e-5)
+
+
+def test_as_published_time_since_the_latest_tells_earlier_positions_of_the_end():
+    times = some_times(9)
+    whole, short = a_batch(times), a_batch(times[:, :5])
+    short = ActionSequences(*(part[:, :5] for part in whole))._replace(angles=short.angles, logs=short.logs)
+    torch.manual_seed(0)
+    published = PinnerFormer(replace(CONFIG, time_in_attention=False)).eval()
+    assert not torch.allclose(published(whole)[:, :5], published(short), atol=1e-2)
+
+
+def test_attention_knows_the_time_between_actions():
+    near, far = some_times(9), some_times(9)
+    far[:, 5:] += 86_400_000
+    one, other = a_batch(near), a_batch(far)
+    other = one._replace(angles=torch.cat([one.angles[..., :12], other.angles[..., 12:44], one.angles[..., 44:]], -1))
+    model = stirred(a_model())
+    assert torch.allclose(model(one)[:, :5], model(other)[:, :5], atol=1e-5)
+    assert not torch.allclose(model(one)[:, 5:], model(other)[:, 5:], atol=1e-5)
+
+
+def stirred(model: PinnerFormer) -> PinnerFormer:
+    """Give the weights that start at zero some other value."""
+    torch.manual_seed(1)
+    for pair_times in model.pair_times:
+        for weights in pair_times.parameters():
+            torch.nn.init.normal_(weights)
+    return model

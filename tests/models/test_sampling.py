@@ -7,8 +7,11 @@ from models.sampling import (
     CountSketch,
     DenseLabels,
     Windows,
+    all_action_labels,
     dense_labels,
+    each_next_labels,
     log_pool_rate,
+    next_labels,
     random_windows,
 )
 from models.timelines import timelines_of
@@ -96,3 +99,36 @@ def test_own_positives_of_the_batch_are_hidden_from_their_user_only():
     labels = DenseLabels(np.array([0, 0, 1]), np.array([3, 4, 2]), np.array([7, 8, 9]))
     hidden = own_positives(labels, np.array([9, 8, 7, 1]))
     assert hidden.tolist() == [[False, True, True, False], [False, True, True, False], [True, False, False, False]]
+
+
+def a_row_of_saves():
+    timelines = timelines_of(a_log([("u", item, "save", item) for item in range(20)]), a_catalogue())
+    return timelines, Windows(np.array([0]), np.array([10])), np.random.default_rng(0)
+
+
+def test_next_action_asks_the_newest_position_for_the_next_positive():
+    timelines, windows, chance = a_row_of_saves()
+    labels = next_labels(timelines, np.arange(0, 20, 3), windows, 8, DAY_MS, chance)
+    assert (labels.positions.tolist(), labels.items.tolist()) == ([9], [12])
+
+
+def test_each_position_of_sasrec_is_asked_for_its_own_next_positive():
+    timelines, windows, chance = a_row_of_saves()
+    labels = each_next_labels(timelines, np.arange(20), windows, 20, DAY_MS, chance)
+    assert np.array_equal(labels.items, labels.positions + 1)
+    assert labels.positions.tolist() == list(range(10))
+
+
+def test_all_action_asks_the_newest_position_for_different_items_of_its_future():
+    timelines, windows, chance = a_row_of_saves()
+    labels = all_action_labels(timelines, np.arange(20), windows, 6, DAY_MS, chance)
+    assert set(labels.positions) == {9}
+    assert len(set(labels.items)) == 6
+    assert min(labels.items) >= 10
+
+
+def test_nothing_is_asked_where_no_future_is_known():
+    timelines, _, chance = a_row_of_saves()
+    end = Windows(np.array([10]), np.array([20]))
+    for draw in (next_labels, all_action_labels):
+        assert not len(draw(timelines, np.arange(20), end, 4, DAY_MS, chance).items)

@@ -11,8 +11,8 @@ from models.ranker_data import sessions_of
 from models.request_cache import CachedRequest, RequestCache, write_cache
 from models.session_encoder import GivenSession, TorchSessions, session_vectors
 from models.timelines import Catalogue
-from models.visits import visit_examples
-from tests.builders_models import MINUTE_MS, START_MS, a_catalogue, a_log, a_random_log
+from models.visits import by_day, visit_examples
+from tests.builders_models import DAY_MS, MINUTE_MS, START_MS, a_catalogue, a_log, a_random_log
 
 HEADS = {"save": ("save",), "hide": ("hide",)}
 SIZES = FeatureSizes(num_actions=4, item_dim=8, user_dim=3, session_dim=8, item_features=2)
@@ -42,6 +42,13 @@ def test_what_came_before_only_fills_the_state():
     (only,) = visit_examples(log, HEADS, batch_of(a_catalogue()), since_ms=START_MS + 4 * MINUTE_MS)
     assert only.candidates.tolist() == [2, 3]
     assert len(only.state.history) == 1
+
+
+def test_a_days_exposures_can_be_one_request():
+    log = a_log([("u", 1, "view", 0), ("u", 2, "save", 60), ("u", 3, "hide", DAY)])
+    first, second = visit_examples(log, HEADS, batch_of(a_catalogue()), cut=by_day(-(START_MS % DAY_MS)))
+    assert (first.candidates.tolist(), second.candidates.tolist()) == ([1, 2], [3])
+    assert len(first.state.history) == 0
 
 
 def test_a_cache_gives_what_the_join_gave(tmp_path):

@@ -1,0 +1,255 @@
+"""The tables of PinnerFormer, HierTCN and MovieLens-1M, from results alone.
+
+A result keeps how many items each user was asked for and found, so that seeds are averaged user by user, and intervals
+(95 %, bootstrap over users) and paired differences are made here.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.metrics import bootstrap_interval
+from experiments.markdown import mean_and_interval, short, table
+from experiments.music import spelled
+from experiments.runs import Runs
+
+Values = npt.NDArray[np.float64]
+SEED = re.compile(r"-seed\d+$")
+SIZE_NOTE = {
+    "full": "",
+    "medium": "*All users, a fifth of the steps of the full size: not trained to the end.*\n\n",
+    "small": "*A small run of minutes: it shows that all of it runs, and proves nothing.*\n\n",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row's results over its seeds."""
+
+    results: tuple[Mapping[str, Any], ...]  # of each seed: the metrics
+
+    def of_users(self, hits: Sequence[str], asked: str) -> Values:
+        """Give recall a user, averaged over seeds."""
+        found: Values = np.mean([spelled(text) for text in hits], axis=0) / spelled(asked)
+        return found
+
+    def recall(self, freshness: str) -> Values:
+        """Give recall@10 a user of PinnerFormer's vectors of this freshness."""
+        return self.of_users([result["hits"][freshness] for result in self.results], self.results[0]["asked"])
+
+    def hits(self, cut: int) -> Values:
+        """Give recall a user of the next item."""
+        return self.of_users([result[f"hits@{cut}"] for result in self.results], self.results[0]["asked"])
+
+    def reciprocal_ranks(self) -> Values:
+        """Give the mean reciprocal rank a user of the next item."""
+        every = [np.array(result["reciprocal_ranks"].split(), np.float64) for result in self.results]
+        means: Values = np.mean(every, axis=0)
+        return means
+
+    def mean(self, name: str) -> float:
+        """Give the mean of a number over seeds."""
+        return float(np.mean([result[name] for result in self.results]))
+
+
+def rows_of(runs: Runs, name: str) -> tuple[dict[str, Row], str]:
+    """Give the rows of the size that has most of them, the larger of two, and that size."""
+    most: tuple[dict[str, Row], str] = ({}, "")
+    for size in SIZE_NOTE:
+        found: dict[str, list[Mapping[str, Any]]] = {}
+        for result in runs.results_of(f"{name}-{size}"):
+            row = SEED.sub("", result["name"].split("/")[1])
+            found.setdefault(row, []).append(result["metrics"])
+        if len(found) > len(most[0]):
+            most = {row: Row(tuple(results)) for row, results in found.items()}, size
+    return most
+
+
+def with_interval(values: Values, digits: int = 3) -> str:
+    """Write a mean over users with its interval."""
+    return mean_and_interval(float(values.mean()), bootstrap_interval(values, range(len(values)), seed=0), digits)
+
+
+def tables(runs: Runs) -> dict[str, str]:
+    """Give all tables that have results."""
+    made = {**movielens(runs), **pinnerformer(runs), **hiertcn(runs)}
+    return {name: text for name, text in made.items() if text}
+
+
+# --- MovieLens-1M -------------------------------------------------------------------------------------------------
+
+
+def movielens(runs: Runs) -> dict[str, str]:
+    """Give the table of the encoder on MovieLens-1M."""
+    size = "full" if runs.result("movielens/full") else "small"
+    result = runs.result(f"movielens/{size}")
+    if result is None:
+        return {}
+    names = {
+        "encoder": "encoder, all 3,416 items ranked",
+        "encoder_seen_hidden": "the same, seen items left out",
+        "popularity": "popularity, all items ranked",
+        "popularity_seen_hidden": "popularity, seen items left out",
+    }
+    rows = [[shown, *_movielens_cells(result["metrics"][name])] for name, shown in names.items()]
+    return {"movielens": SIZE_NOTE[size] + table(["test", "Recall@1", "Recall@5", "Recall@10", "NDCG@10"], rows)}
+
+
+def _movielens_cells(measured: Mapping[str, Any]) -> list[str]:
+    wide = [mean_and_interval(measured[name]["value"], measured[name]["interval"]) for name in ("recall@10", "ndcg@10")]
+    return [short(measured["recall@1"]), short(measured["recall@5"]), *wide]
+
+
+# --- PinnerFormer -------------------------------------------------------------------------------------------------
+
+OBJECTIVES = {
+    "next-action": "next action",
+    "sasrec": "SASRec's: each position's next action",
+    "all-action": "all-action, 28 days",
+    "dense-14-days": "dense all-action, 14 days",
+    "dense": "dense all-action, 28 days",
+}
+BASELINES = ("popularity", "popularity of 28 days", "nearest to the last item", "last 10 items")
+NEGATIVES = {
+    "random": "random",
+    "in-batch-without-log-q": "in-batch, no log Q",
+    "in-batch": "in-batch, log Q",
+    "mixed-without-log-q": "mixed, no log Q",
+    "dense": "mixed, log Q",
+    "narrow-sketch": "mixed, log Q of a sketch of 4 x 2,048 counters",
+}
+TIMES = {
+    "time-in-tokens": "in the tokens, as published",
+    "time-in-tokens-newest-only": "in the tokens, newest position of each window only",
+    "dense": "between pairs, in attention (ours)",
+}
+
+
+def pinnerformer(runs: Runs) -> dict[str, str]:
+    """Give PinnerFormer's tables."""
+    rows, size = rows_of(runs, "pinnerformer")
+    if "dense" not in rows:
+        return {}
+    note = SIZE_NOTE[size]
+    return {
+        "pinnerformer-objectives": note + _recalls(rows, OBJECTIVES),
+        "pinnerformer-negatives": note + _recalls(rows, NEGATIVES),
+        "pinnerformer-time": note + _recalls(rows, TIMES),
+        "pinnerformer-staleness": note + _staleness(rows),
+    }
+
+
+def _recalls(rows: Mapping[str, Row], names: Mapping[str, str]) -> str:
+    head = ["trained with", "seeds", "once (T0)", "less dense's", "daily", "real time", "P90 coverage@10"]
+    lines, reference = [], rows["dense"].recall("once")
+    if "baselines" in rows:
+        for name in BASELINES:
+            kept = rows["baselines"].results[0]
+            baseline = Row(({"asked": kept["asked"], "hits": kept["hits"][name]},))
+            lines.append([f"*{name}*", "", *_recall_cells(baseline, reference), ""])
+    for name, shown in names.items():
+        if name in rows:
+            row = rows[name]
+            cells = _recall_cells(row, reference if name != "dense" else None)
+            lines.append([shown, str(len(row.results)), *cells, short(row.mean("coverage"))])
+    return table(head, lines)
+
+
+def _recall_cells(row: Row, reference: Values | None) -> list[str]:
+    once = row.recall("once")
+    difference = "" if reference is None else with_interval(once - reference)
+    return [with_interval(once), difference, short(row.recall("daily").mean()), with_interval(row.recall("realtime"))]
+
+
+def _staleness(rows: Mapping[str, Row]) -> str:
+    head = ["trained with", "once", "daily", "real time", "lost daily", "lost once"]
+    names = {name: OBJECTIVES[name] for name in ("sasrec", "dense") if name in rows}
+    lines = []
+    for name, shown in names.items():
+        once, daily, realtime = (rows[name].recall(freshness) for freshness in ("once", "daily", "realtime"))
+        lost = [_share_lost(stale, realtime) for stale in (daily, once)]
+        lines.append([shown, *(with_interval(values) for values in (once, daily, realtime)), *lost])
+    return table(head, lines)
+
+
+def _share_lost(stale: Values, fresh: Values) -> str:
+    """Write what share of the fresh recall is lost, with its interval: users drawn anew for both at once."""
+    drawn = np.random.default_rng(0).integers(0, len(stale), (1000, len(stale)))
+    shares = 1 - stale[drawn].mean(1) / np.maximum(fresh[drawn].mean(1), 1e-9)
+    low, high = np.quantile(shares, [0.025, 0.975])
+    return f"{100 * (1 - stale.mean() / max(fresh.mean(), 1e-9)):.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+# --- HierTCN ------------------------------------------------------------------------------------------------------
+
+SESSION_MODELS = {
+    "hiertcn": "HierTCN",
+    "hrnn": "hierarchical GRU (HRNN)",
+    "flat-gru": "flat GRU",
+    "flat-tcn": "flat TCN",
+}
+LOSSES = {
+    "hiertcn": "cross-entropy, all items",
+    "loss-cross-entropy-20": "cross-entropy, 20 negatives",
+    "loss-nce": "NCE",
+    "loss-bpr": "BPR",
+    "loss-hinge-linear": "hinge",
+    "loss-hinge-sigmoid": "hinge of sigmoids",
+    "loss-hinge-logsigmoid": "hinge of log sigmoids",
+}
+COSTS = {
+    "training_us_a_next_item": "training, softmax over all",
+    "training_us_with_few_negatives": "training, 20 negatives",
+    "serving_us_an_action": "serving, an action",
+    "bytes_a_next_item_most": "data of the largest batch",
+}
+
+
+def hiertcn(runs: Runs) -> dict[str, str]:
+    """Give HierTCN's tables."""
+    rows, size = rows_of(runs, "hiertcn")
+    if "hiertcn" not in rows:
+        return {}
+    made = {
+        "hiertcn-models": SIZE_NOTE[size] + _next_items(rows, SESSION_MODELS, with_baselines=True),
+        "hiertcn-losses": SIZE_NOTE[size] + _next_items(rows, LOSSES, with_baselines=False),
+    }
+    if "costs" in rows:
+        made["hiertcn-costs"] = SIZE_NOTE[size] + _costs(rows["costs"].results[0])
+    return made
+
+
+def _next_items(rows: Mapping[str, Row], names: Mapping[str, str], *, with_baselines: bool) -> str:
+    head = ["", "weights", "seeds", "Recall@1", "Recall@5", "Recall@10", "less HierTCN's", "MRR"]
+    reference, lines = rows["hiertcn"].hits(10), []
+    if with_baselines and "baselines" in rows:
+        for name, kept in rows["baselines"].results[0]["rows"].items():
+            lines.append([f"*{name}*", "", "", *_next_cells(Row((kept,)), reference)])
+    for name, shown in names.items():
+        if name in rows:
+            row = rows[name]
+            cells = _next_cells(row, reference if name != "hiertcn" else None)
+            lines.append([shown, f"{row.mean('parameters'):,.0f}", str(len(row.results)), *cells])
+    return table(head, lines)
+
+
+def _next_cells(row: Row, reference: Values | None) -> list[str]:
+    ten = row.hits(10)
+    difference = "" if reference is None else with_interval(ten - reference)
+    few = [short(row.hits(cut).mean()) for cut in (1, 5)]
+    return [*few, with_interval(ten), difference, with_interval(row.reciprocal_ranks())]
+
+
+def _costs(measured: Mapping[str, Mapping[str, float]]) -> str:
+    head = ["HierTCN = 1", *COSTS.values(), "as us, us, us, bytes", "largest batch", "padding"]
+    lines, unit = [], measured["hiertcn"]
+    for name, shown in SESSION_MODELS.items():
+        mine = measured[name]
+        ratios = [f"{mine[cost] / unit[cost]:.2f}" for cost in COSTS]
+        absolute = ", ".join(f"{mine[cost]:,.0f}" for cost in COSTS)
+        lines.append([shown, *ratios, absolute, f"{mine['batch_mb_most']:.2f} MB", f"{100 * mine['padding']:.0f} %"])
+    return table(head, lines)

@@ -1,0 +1,69 @@
+import numpy as np
+
+from experiments.encoder_tables import Row
+from experiments.music import MusicSplit, asked_items, coverage, hits_by_user, hits_of_scores, last_items, spelled
+from experiments.next_items import moving_averages, ranks_of_scores
+from models.timelines import timelines_of
+from tests.builders_models import START_MS, a_catalogue, a_log
+
+DAY = 24 * 60  # minutes
+
+
+def a_split():
+    """Two users; the first one plays 1 and 2 before T0 (day 5), then 3, 4 and 3 again, a day apart."""
+    rows = [("a", 1, "view", 0), ("a", 2, "view", DAY), ("b", 9, "view", 0)]
+    rows += [("a", 3, "view", 6 * DAY), ("a", 4, "view", 7 * DAY), ("a", 3, "view", 7 * DAY + 5)]
+    log = a_log(rows)
+    return MusicSplit(log, log, np.array(["a"], object), START_MS + 5 * DAY * 60_000)
+
+
+def test_each_new_item_is_asked_for_with_the_vector_of_its_moment():
+    timelines = timelines_of(a_split().everybody, a_catalogue())
+    asked = asked_items(timelines, a_split())
+    assert asked.items.tolist() == [3, 4]
+    assert asked.counts.tolist() == [2]
+    assert timelines.item_rows[asked.rows["once"]].tolist() == [2, 2]
+    assert timelines.item_rows[asked.rows["daily"]].tolist() == [2, 3]
+    assert timelines.item_rows[asked.rows["realtime"]].tolist() == [2, 3]
+
+
+def test_no_vector_is_made_after_what_it_is_asked_for():
+    timelines = timelines_of(a_split().everybody, a_catalogue())
+    asked = asked_items(timelines, a_split())
+    first_plays = timelines.times_ms[[2, 3]]
+    for rows in asked.rows.values():
+        assert (timelines.times_ms[rows] < first_plays).all()
+
+
+def test_a_users_other_items_do_not_stand_in_the_way():
+    timelines = timelines_of(a_split().everybody, a_catalogue())
+    asked = asked_items(timelines, a_split())
+    scores = np.zeros((2, 30), np.float32)
+    scores[:, 4], scores[:, 3] = 2.0, 1.0
+    assert hits_of_scores(scores, asked, k=1).tolist() == [True, True]
+    scores[:, 5] = 3.0
+    assert hits_of_scores(scores, asked, k=1).tolist() == [False, False]
+    assert hits_by_user(hits_of_scores(scores, asked, k=2), asked) == "2"
+
+
+def test_equal_scores_earn_no_more_than_chance():
+    assert ranks_of_scores(np.zeros((1, 11), np.float32), np.array([4])).tolist() == [6.0]
+
+
+def test_coverage_is_the_share_of_items_behind_most_places():
+    lists = np.array([[0, 1], [0, 1], [0, 1], [0, 1], [0, 2]])
+    assert coverage(lists, num_items=10) == 0.2
+
+
+def test_recent_items_and_their_average_stop_at_the_row():
+    timelines = timelines_of(a_split().everybody, a_catalogue())
+    assert last_items(timelines, 3) == {1, 2, 3, 4}
+    assert last_items(timelines, 4, count=2) == {3, 4}
+    mean = moving_averages(timelines, a_catalogue(), np.array([1]))
+    assert np.allclose(mean[0], a_catalogue().vectors[[1, 2]].mean(0))
+
+
+def test_seeds_are_averaged_user_by_user():
+    row = Row(({"asked": "4a", "hits": {"once": "15"}}, {"asked": "4a", "hits": {"once": "3a"}}))
+    assert row.recall("once").tolist() == [0.5, 0.75]
+    assert spelled("0a").tolist() == [0.0, 10.0]

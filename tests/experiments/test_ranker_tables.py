@@ -1,0 +1,79 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from rich.progress import Progress
+
+from experiments import ranker_tables
+from experiments.kuairand import DataConfig
+from experiments.ranker import BASELINES, SMALL, Experiment, RunConfig, compare
+from experiments.ranker_rows import rows
+from experiments.runs import Runs
+from features.join import Joinable, NoVectors, join
+from features.schema import FeatureSizes
+from features.sessions import NoSessions
+from models.datasets.kuairand import HEADS, VOCABULARY
+from models.request_cache import CachedRequest, RequestCache, write_cache
+from models.timelines import Catalogue
+from models.visits import by_day, visit_examples
+from tests.builders_models import a_log
+
+torch.set_num_threads(1)
+
+SETTINGS = replace(
+    SMALL, data=DataConfig(users=0.01), num_actions=4, action_dim=4, recent_outputs=2, mlp=(8,), requests=16
+)
+SIZES = FeatureSizes(num_actions=4, item_dim=4, user_dim=3, session_dim=2, item_features=7)
+
+
+def a_feed(folder, seed, cut=None):
+    """Visits of users who click every item of an even number and skip the others, written as a cache."""
+    chance = np.random.default_rng(seed)
+    drawn = [(user, int(chance.integers(12)), 45 * step) for user in range(30) for step in range(6)]
+    log = a_log([(user, item, "skip" if item % 2 else "click", minutes) for user, item, minutes in drawn], VOCABULARY)
+    vectors = np.random.default_rng(0).standard_normal((12, 7)).astype(np.float16).astype(np.float32)
+    items, features = Catalogue(np.arange(12), vectors[:, :4]), Catalogue(np.arange(12), vectors)
+    batch = Joinable(SIZES, items, features, NoVectors(3), NoSessions(2))
+    requests = (
+        CachedRequest(join(one.state, one.user_key, one.candidates, one.now_ms, batch), one.labels, one.user_key,
+                      one.now_ms, one.candidates)
+        for one in visit_examples(log, HEADS, batch, cut=cut)
+    )  # fmt: skip
+    write_cache(folder, requests, SIZES, tuple(HEADS))
+    return RequestCache(folder)
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    parts = {name: a_feed(tmp_path / name, seed) for seed, name in enumerate(("train", "validation", "test"))}
+    for name in ("train", "validation", "test"):
+        parts[f"{name}_days"] = a_feed(tmp_path / f"{name}_days", 7, cut=by_day(0))
+    return Experiment(parts, {item: (str(item % 3), str(item)) for item in range(12)}, tmp_path / "predictions")
+
+
+def test_runs_become_tables(experiment, tmp_path):
+    runs, wanted = Runs(tmp_path / "results", tmp_path / "work"), ("full", "no_realtime", "max")
+    with Progress(disable=True) as progress:
+        for name in BASELINES:
+            runs.run(f"ranker-small/{name}-0", RunConfig(name, 0, SETTINGS), experiment.work(None, progress))
+        for row in rows(SETTINGS.recent_outputs, SETTINGS.num_actions):
+            if row.name in wanted:
+                config = RunConfig(row.name, 0, replace(SETTINGS, epochs=10.0))
+                runs.run(f"ranker-small/{row.name}-0", config, experiment.work(row, progress))
+    full = runs.result("ranker-small/full-0")
+    assert full is not None
+    assert full["metrics"]["test"]["auc_click"] > 0.9
+    compare(experiment, runs, "ranker-small")
+    made = ranker_tables.tables(runs)
+    assert set(made) == {"ranker-small-lists", "ranker-small-differences", "ranker-small-outputs", "ranker-small-cost"}
+    assert "| full hybrid | 1 | " in made["ranker-small-lists"]
+    assert "| popularity (the item's own rates) | 1 | " in made["ranker-small-differences"]
+    ranker_tables.draw(runs, "small", tmp_path / "plot.svg")
+    assert "full hybrid less row" in (tmp_path / "plot.svg").read_text()
+
+
+def test_nothing_is_compared_without_the_full_hybrid(experiment, tmp_path):
+    runs = Runs(tmp_path / "results", tmp_path / "work")
+    compare(experiment, runs, "ranker-small")
+    assert ranker_tables.tables(runs) == {}
