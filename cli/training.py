@@ -40,6 +40,11 @@ def recipe_of(
     recipe = recipe_for(log, vocabulary)
     if utility:
         recipe = replace(recipe, ranker=replace(recipe.ranker, utility=weights_for(recipe.ranker.heads, utility)))
+    return with_settings(recipe, settings, device)
+
+
+def with_settings(recipe: BundleRecipe, settings: TrainSettings, device: torch.device) -> BundleRecipe:
+    """Give the recipe at the sizes and with the course that the settings say."""
     recipe = SIZES[settings.size](recipe)
     return replace(
         recipe,

@@ -34,7 +34,7 @@ class KnownLog:
     utility: Mapping[str, float] = field(default_factory=dict)  # weight of each head in the score
     come_back: bool = False  # do users act on the same items again and again?
     exposures: bool = False  # does the log tell what was shown and left? Then that is what the ranker learns from
-    encoders_share: float = 0.7  # of the actions; the ranker learns from later ones, on which encoders know no label
+    encoders_share: float = 1.0  # of the actions that encoders learn from, see ``BundleRecipe``
     mask_window_ms: int = HOUR_MS  # of TransAct's random mask; the sitting that a log's actions come in
 
 
@@ -77,7 +77,6 @@ MOVIELENS = KnownLog(
     movielens.NEGATIVES,
     {"save": ("save",), "click": ("click", "save"), "view": ("view", "click", "save"), "hide": ("hide",)},
     {"click": 1.0, "save": 0.25, "view": 0.25, "hide": -0.25},  # a click or more is what is asked for first
-    encoders_share=1.0,  # users come once: of those who come later the encoders would know nothing
     mask_window_ms=HOUR_MS // 6,  # everybody rates in one sitting: an hour would hide everything
 )
 KUAIRAND = KnownLog(
@@ -89,6 +88,7 @@ KUAIRAND = KnownLog(
     kuairand.HEADS,
     kuairand.UTILITY,
     exposures=True,
+    encoders_share=0.7,
 )
 TAOBAO = KnownLog(
     "taobao",
