@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.pipeline import StateOnly
 from benchmarks.workload import START_MS, VOCABULARY
-from evaluation.log_open import open_log
+from evaluation.logs.open import open_log
 from features.stores.cache import UserCache
 from features.stores.memory import MemoryStore
 from streams.pipeline import Pipeline

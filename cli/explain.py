@@ -11,10 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from cli.errors import Refusal, refusing
 from cli.explanation_view import show
 from cli.past_options import Source, open_rankers, open_source, past_options
-from evaluation.explain import ExplainError, explain
-from evaluation.explanation import Explanation
-from evaluation.past import RankersOfThen
-from evaluation.verify import VerifyError, read_served
+from evaluation.past.explain import ExplainError, explain
+from evaluation.past.explanation import Explanation
+from evaluation.past.states import RankersOfThen
+from evaluation.past.verify import VerifyError, read_served
 from features.table_files import BrokenTableError
 from ranking.bundle import BundleRefusedError
 from streams.client import ClientError

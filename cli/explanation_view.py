@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.feeds import duration_text
-from evaluation.explanation import ExplainedItem, Explanation, KnownAction
-from evaluation.occlusion import NO_ACTIONS, NO_USER_VECTOR, Effect
+from evaluation.past.explanation import ExplainedItem, Explanation, KnownAction
+from evaluation.past.occlusion import NO_ACTIONS, NO_USER_VECTOR, Effect
 
 BAR = 4  # characters of the longest bar
 EFFECT = 16  # characters of an effect, so that three of them fit into 80 columns

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evaluation.counterfactual import Estimate
 from evaluation.moments import moment_text
-from evaluation.off_policy import Judgement, Report
+from evaluation.off_policy.counterfactual import Estimate
+from evaluation.off_policy.estimates import Judgement, Report
 
 
 def show(report: Report) -> None:

@@ -12,13 +12,13 @@ from cli.judgements import show
 from cli.off_policy_inputs import NOT_A_FEED, new_ranker, number_of, open_actions, read_feeds, within_ms, worth_of
 from cli.options import CONNECTED, pairs, settings_options
 from cli.past_options import open_source
-from evaluation.feed_slates import CUT, NO_HEAD, NO_PROPENSITIES, Slate, Target, rewards_of, slates_of
-from evaluation.leaks import LeakError
-from evaluation.log_base import LogError, RecordedLog
-from evaluation.log_rows import TIME_UNITS
+from evaluation.logs.base import LogError, RecordedLog
+from evaluation.logs.rows import TIME_UNITS
 from evaluation.moments import moment_text
-from evaluation.off_policy import judge
-from evaluation.ranked_again import Again, slates_again
+from evaluation.off_policy.estimates import judge
+from evaluation.off_policy.feed_slates import CUT, NO_HEAD, NO_PROPENSITIES, Slate, Target, rewards_of, slates_of
+from evaluation.off_policy.ranked_again import Again, slates_again
+from evaluation.replay.leaks import LeakError
 from features.actions import Vocabulary
 from features.table_files import BrokenTableError
 from ranking.bundle import BundleRefusedError

@@ -9,7 +9,7 @@ import click
 from cli.errors import Refusal
 from cli.options import CONNECTED, settings_options
 from cli.progress import with_progress
-from evaluation.past import RankersOfThen
+from evaluation.past.states import RankersOfThen
 from ranking.bundle import open_bundle
 from streams.client import TopicReader, missing_topics
 from streams.codec import Record

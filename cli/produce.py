@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cli.errors import Refusal, refusing
 from cli.options import CONNECTED, pairs, settings_options
-from evaluation.log_base import LogError
-from evaluation.log_rows import TIME_UNITS, Row, RowFile, Shape, open_rows
+from evaluation.logs.base import LogError
+from evaluation.logs.rows import TIME_UNITS, Row, RowFile, Shape, open_rows
 from streams.client import ClientError, Producer
 from streams.codec import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent, RankingRequest
 from streams.pipeline import wall_clock_ms

@@ -12,17 +12,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from cli.errors import Refusal, refusing
 from cli.options import CONNECTED, offset_range, pairs, settings_options
 from cli.replay_plan import PROTOCOLS, Question, about, lanes_of, plan_of
-from evaluation.candidates import Catalogue
-from evaluation.lanes import Lane, ReplayError, Timeline
-from evaluation.leaks import LeakError
-from evaluation.log_base import LogError, RecordedLog
-from evaluation.log_open import open_log
-from evaluation.log_records import RecordLog
-from evaluation.log_rows import TIME_UNITS
+from evaluation.logs.base import LogError, RecordedLog
+from evaluation.logs.open import open_log
+from evaluation.logs.records import RecordLog
+from evaluation.logs.rows import TIME_UNITS
 from evaluation.moments import delay_ms, moment_ms
-from evaluation.replay import Plan, Replayed, replay
-from evaluation.replay_report import print_summary, write_report
-from evaluation.summary import summarise
+from evaluation.replay.candidates import Catalogue
+from evaluation.replay.lanes import Lane, ReplayError, Timeline
+from evaluation.replay.leaks import LeakError
+from evaluation.replay.report import print_summary, write_report
+from evaluation.replay.run import Plan, Replayed, replay
+from evaluation.replay.summary import summarise
 from features.table_files import BrokenTableError
 from ranking.bundle import Bundle, BundleRefusedError, open_bundle
 from ranking.serving import Serving

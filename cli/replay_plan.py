@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from cli.errors import Refusal
-from evaluation.candidates import Catalogue, Choose, as_shown, sampled, whole
-from evaluation.lanes import Fixed, Lane, TablesAsOf, Timeline
-from evaluation.leaks import UserTables, check_bundle, check_table
-from evaluation.log_base import RecordedLog
+from evaluation.logs.base import RecordedLog
 from evaluation.moments import delay_text, moment_text
-from evaluation.points import Asks, Logged, NextPositive, Slate, bits
-from evaluation.replay import Plan, Replayed
+from evaluation.replay.candidates import Catalogue, Choose, as_shown, sampled, whole
+from evaluation.replay.lanes import Fixed, Lane, TablesAsOf, Timeline
+from evaluation.replay.leaks import UserTables, check_bundle, check_table
+from evaluation.replay.points import Asks, Logged, NextPositive, Slate, bits
+from evaluation.replay.run import Plan, Replayed
 from features.actions import Vocabulary
 from features.join import NoVectors, VectorTable
 from ranking.bundle import Bundle

@@ -11,7 +11,7 @@ from rich.text import Text
 from cli.errors import Refusal, refusing
 from cli.options import offset_range
 from cli.past_options import open_rankers, open_source, past_options
-from evaluation.verify import Report, VerifyError, verify
+from evaluation.past.verify import Report, VerifyError, verify
 from features.table_files import BrokenTableError
 from ranking.bundle import BundleRefusedError
 from streams.client import ClientError

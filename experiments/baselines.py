@@ -22,7 +22,8 @@ def popularity(train: RequestCache) -> Predict:
     usual = np.asarray(train.labels, np.float64).mean(0).clip(1e-6, 1 - 1e-6)
 
     def predict(asked: RequestCache) -> Doubles:
-        rates = np.asarray(asked.columns["candidate_features"], np.float64)[:, [RATES[head] for head in HEADS]]
+        features = np.asarray(asked.columns["candidate_features"], np.float64)[asked.shown]
+        rates = features[:, [RATES[head] for head in HEADS]]
         probabilities: Doubles = 1.0 / (1.0 + np.exp(-np.log(usual / (1 - usual)) - rates))
         return probabilities
 
@@ -32,13 +33,15 @@ def popularity(train: RequestCache) -> Predict:
 def counters(cache: RequestCache, num_types: int) -> npt.NDArray[np.float32]:
     """Give the counter features of each exposure, ``(N, F)``: the item's, the user's, the newest actions', the time."""
     types = np.asarray(cache.columns["action_types"], np.int64)
-    request = np.repeat(np.arange(len(cache)), cache.counts[:, 0])
+    written = len(cache.counts)
+    request = np.repeat(np.arange(written), cache.counts[:, 0])
     place = np.arange(len(types)) - np.repeat(cache.action_starts[:-1], cache.counts[:, 0])
-    whole = _shares(request, types, len(cache), num_types)
-    newest = _shares(request[place < NEWEST], types[place < NEWEST], len(cache), num_types)
-    of = np.repeat(np.arange(len(cache)), cache.sizes_of)
+    whole = _shares(request, types, written, num_types)
+    newest = _shares(request[place < NEWEST], types[place < NEWEST], written, num_types)
     user = np.concatenate([np.asarray(cache.columns["contexts"]), whole, newest], axis=1)
-    return np.concatenate([cache.columns["candidate_features"], user[of]], axis=1).astype(np.float32)
+    of = np.repeat(cache.states, cache.sizes_of)
+    items = np.asarray(cache.columns["candidate_features"])[cache.shown]
+    return np.concatenate([items, user[of]], axis=1).astype(np.float32)
 
 
 def _shares(request: npt.NDArray[Any], types: npt.NDArray[Any], requests: int, num_types: int) -> Doubles:

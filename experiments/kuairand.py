@@ -53,18 +53,11 @@ TRAIN_MS = 1_650_816_000_000  # 25 April 2022, midnight in Beijing
 VALIDATE_MS = TRAIN_MS + 9 * DAY_MS  # 4 May
 TEST_MS = TRAIN_MS + 11 * DAY_MS  # 6 May
 END_MS = TRAIN_MS + 14 * DAY_MS  # 9 May
-BY_DAY = by_day(BEIJING_MS)
-BY_VISIT = by_either(by_gap(), BY_DAY)  # also at midnight: no visit is of two parts
-PARTS = {  # name of a cache -> when its requests were made, and what belongs to one
-    "train": (TRAIN_MS, VALIDATE_MS, BY_VISIT),
-    "validation": (VALIDATE_MS, TEST_MS, BY_VISIT),
-    "test": (TEST_MS, END_MS, BY_VISIT),
-    "train_days": (TRAIN_MS, VALIDATE_MS, BY_DAY),
-    "validation_days": (VALIDATE_MS, TEST_MS, BY_DAY),
-    "test_days": (TEST_MS, END_MS, BY_DAY),
-}
+BY_VISIT = by_either(by_gap(), by_day(BEIJING_MS))  # also at midnight: no visit is of two parts, or of two days
+PARTS = {"train": (TRAIN_MS, VALIDATE_MS), "validation": (VALIDATE_MS, TEST_MS), "test": (TEST_MS, END_MS)}
 
 TOLD_SINCE_MS = {"click": TRAIN_MS, "skip": TRAIN_MS}  # the history file names only long views and likes
+
 # PinnerFormer learns from the history, where only some of the actions are told apart.
 UNSEEN_TYPES = {"view": "exposed", "skip": "exposed", "hide": "exposed"} | dict.fromkeys(
     ("follow", "comment", "forward", "profile"), "like"
@@ -235,16 +228,19 @@ def caches_of(data: Path, folder: Path, config: DataConfig, progress: Progress |
     if not missing:
         return folders
     world = open_kuairand(data, folder, config, progress)
-    for cut in (BY_VISIT, BY_DAY):
-        parts = [part for part in missing if PARTS[part][2] is cut]
-        since_ms = min((PARTS[part][0] for part in parts), default=END_MS)
-        found = visit_examples(world.log, HEADS, world.stateful(), since_ms=since_ms, cut=cut) if parts else ()
-        examples = sorted(found, key=lambda one: one.now_ms)
-        for part in parts:
-            start_ms, end_ms, _ = PARTS[part]
-            mine = [one for one in examples if start_ms <= one.now_ms < end_ms]
-            write_cache(folders[part], _joined_by_day(mine, world, progress, part), world.sizes, tuple(HEADS))
+    found = visit_examples(world.log, HEADS, world.stateful(), since_ms=TRAIN_MS, cut=BY_VISIT)
+    examples = sorted(found, key=lambda one: one.now_ms)
+    for part in missing:
+        start_ms, end_ms = PARTS[part]
+        mine = [one for one in examples if start_ms <= one.now_ms < end_ms]
+        write_cache(folders[part], _joined_by_day(mine, world, progress, part), world.sizes, tuple(HEADS))
     return folders
+
+
+def day_lists(cache: RequestCache) -> RequestCache:
+    """Give what each user was shown in a day as one request, at the moment of the day's first visit."""
+    users = np.unique(cache.user_keys, return_inverse=True)[1]
+    return cache.merged(users * 100_000 + (cache.now_ms + BEIJING_MS) // DAY_MS)
 
 
 def _joined_by_day(

@@ -9,6 +9,7 @@
 The ranker that stands in the tables is taken (``experiments.ranker``, row "full", seed 0), trained if it is not there.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -21,7 +22,7 @@ from experiments.ranker import SIZES, Settings, trained
 from experiments.runs import WORK, stop_politely
 from features.embeddings import EmbeddingTable
 from features.manifest import Manifest
-from models.datasets.kuairand import UTILITY, VOCABULARY
+from models.datasets.kuairand import UTILITY, VOCABULARY, read_kuairand_whole
 from models.export import Purpose, Vectors, export_bundle
 from models.graphs import ExportError
 from models.ranker import Ranker
@@ -82,11 +83,12 @@ def main(data: Path, out: Path, size: str, seed: int, work: Path) -> None:
         manifest = export_kuairand(ranker, world, out / "bundle")
     except ExportError as exc:
         raise click.ClickException(str(exc)) from exc
-    world.log.write_parquet(out / "actions.parquet")
-    versions = publish_users(world, EmbeddingTable.open(out / "bundle" / "items"), out / "vectors" / "users")
+    everybody = replace(world, log=read_kuairand_whole(data))  # a size may hold some of the users only
+    everybody.log.write_parquet(out / "actions.parquet")
+    versions = publish_users(everybody, EmbeddingTable.open(out / "bundle" / "items"), out / "vectors" / "users")
     click.echo(f"{out / 'bundle'}: model {manifest.model_version}, trained until 4 May 2022 in Beijing")
     click.echo(
-        f"{out / 'vectors' / 'users'}: {versions} versions; {out / 'actions.parquet'}: {len(world.log):,} actions"
+        f"{out / 'vectors' / 'users'}: {versions} versions; {out / 'actions.parquet'}: {len(everybody.log):,} actions"
     )
 
 

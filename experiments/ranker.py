@@ -20,7 +20,7 @@ from rich.progress import Progress
 from experiments.baselines import Predict, classifiers, lambdamart, popularity
 from experiments.diversity import diversity
 from experiments.judging import Answers, Judged, JudgedTwice, intervals
-from experiments.kuairand import DataConfig, caches_of, half, small
+from experiments.kuairand import DataConfig, caches_of, day_lists, half, small
 from experiments.ranker_rows import Row, rows
 from experiments.runs import RESULTS, WORK, Runs, stop_politely
 from features.schema import Ints
@@ -105,6 +105,7 @@ HALF = Settings(
     recent_outputs=5,
     mlp=(128, 64),
     requests=216,
+    epochs=0.6,
     learning_rate=2e-3,
 )
 SIZES = {"small": SMALL, "half": HALF, "full": Settings(DataConfig())}
@@ -150,6 +151,7 @@ class Experiment:
         table, settings = f"ranker-{size}", SIZES[size]
         folders = caches_of(data, settings.inputs(work, size), settings.data, progress)
         parts = {part: RequestCache(folder, settings.num_actions) for part, folder in folders.items()}
+        parts |= {f"{part}_days": day_lists(cache) for part, cache in parts.items()}
         return cls(parts, read_tags(data), work / table / "predictions")
 
     def judged(self, part: str, predicted: Mapping[str, npt.NDArray[np.floating]]) -> JudgedTwice:

@@ -11,6 +11,7 @@ is no half is refused. ``batch`` gives what ``ranker.collate`` would give of the
 
 import json
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -103,14 +104,30 @@ class RequestCache:
         self.folder = folder
         self.sizes = FeatureSizes(**said["sizes"])
         self.heads = tuple(said["heads"])
-        self.counts = self._column("counts", np.int64, 2)
-        most = self.sizes.num_actions if num_actions is None else num_actions
-        self.lengths: Ints = np.minimum(self.counts[:, 0], most)  # (R,) actions of each request
-        self.sizes_of: Ints = self.counts[:, 1]  # (R,) candidates of each
-        self.labels = self._column("labels", np.float32, len(self.heads))
-        self.candidates = self._column("candidates", np.uint64, 0)
+        self.num_actions = self.sizes.num_actions if num_actions is None else num_actions
+        self.counts = self._column("counts", np.int64, 2)  # of each request as written: actions, candidates
         asked = self._column("asked", np.uint64, 2)
+        self._ask(np.arange(len(self.counts)), self.counts[:, 1], np.arange(int(self.counts[:, 1].sum())), asked)
+
+    def _ask(self, states: Ints, sizes_of: Ints, shown: Ints, asked: npt.NDArray[np.uint64]) -> None:
+        """Say whose state each request has, how many candidates, and which."""
+        self.states, self.sizes_of, self.shown, self.asked = states, sizes_of, shown, asked
+        self.lengths: Ints = np.minimum(self.counts[states, 0], self.num_actions)  # (R,) actions of each request
         self.user_keys, self.now_ms = asked[:, 0], asked[:, 1].astype(np.int64)
+        self.labels = self._column("labels", np.float32, len(self.heads))[shown]
+        self.candidates = self._column("candidates", np.uint64, 0)[shown]
+
+    def merged(self, groups: Ints) -> "RequestCache":
+        """Give each group of requests, ``(R,)`` numbers, as one: all their candidates at the first one's moment."""
+        order = np.lexsort((self.now_ms, groups))
+        begins = np.concatenate([[True], np.diff(groups[order]) != 0])
+        cuts = np.flatnonzero(begins)
+        first = order[cuts]
+        sizes = np.add.reduceat(self.sizes_of[order], cuts) if len(cuts) else self.sizes_of
+        other = copy(self)
+        other.__dict__.pop("candidate_starts", None)
+        other._ask(self.states[first], sizes, self.shown[self.candidate_rows(order)], self.asked[first])
+        return other
 
     @staticmethod
     def is_there(folder: Path) -> bool:
@@ -118,7 +135,7 @@ class RequestCache:
         return (folder / SIZES).exists()
 
     def __len__(self) -> int:
-        return len(self.counts)
+        return len(self.states)
 
     def _column(self, name: str, dtype: Any, width: int) -> npt.NDArray[Any]:
         path = self.folder / f"{name}.bin"
@@ -144,7 +161,7 @@ class RequestCache:
 
     @cached_property
     def action_starts(self) -> Ints:
-        """Give where each request's actions start, ``(R + 1,)``."""
+        """Give where the actions of each request as written start."""
         return np.concatenate([[0], np.cumsum(self.counts[:, 0])])
 
     @cached_property
@@ -162,25 +179,25 @@ class RequestCache:
         length = max(1, int(counts.max(initial=1)))
         at = np.repeat(np.arange(len(rows)), counts)
         place = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts)
-        source = self.action_starts[rows][at] + place
+        states, shown = self.states[rows], self.shown[self.candidate_rows(rows)]
+        source = self.action_starts[states][at] + place
         types = np.zeros((len(rows), length), np.int64)
         items = np.zeros((len(rows), length, self.sizes.item_dim), np.float32)
         ages_ms = np.zeros((len(rows), length), np.int64)
         types[at, place] = columns["action_types"][source]
         items[at, place] = columns["action_items"][source]
         ages_ms[at, place] = columns["action_ages_ms"][source]
-        shown = self.candidate_rows(rows)
         return RankerBatch(
             action_types=torch.from_numpy(types),
             action_items=torch.from_numpy(items),
             action_ages_ms=torch.from_numpy(ages_ms),
-            user_vectors=_floats(columns["user_vectors"][rows]),
-            session_vectors=_floats(columns["session_vectors"][rows]),
-            contexts=_floats(columns["contexts"][rows]),
+            user_vectors=_floats(columns["user_vectors"][states]),
+            session_vectors=_floats(columns["session_vectors"][states]),
+            contexts=_floats(columns["contexts"][states]),
             request_of=torch.from_numpy(np.repeat(np.arange(len(rows)), self.sizes_of[rows])),
             candidate_items=_floats(columns["candidate_items"][shown]),
             candidate_features=_floats(columns["candidate_features"][shown]),
-            labels=_floats(self.labels[shown]),
+            labels=_floats(self.labels[self.candidate_rows(rows)]),
             weights=torch.ones(len(shown)),
         )
 

@@ -10,8 +10,9 @@ before it (position-wise, conditional)::
 
 So the first one is the marginal probability of the first place, what estimators of a single action want; the product
 of the first k is the probability of these k items in this order, what estimators of slates want
-(``evaluation/counterfactual.py``). It is exact with ``max_per_group`` too, as the caps only say who is eligible, and
-with ``top_k``, which stops early. No marginal of later places is given: for Plackett-Luce it is a sum over all orders.
+(``evaluation/off_policy/counterfactual.py``). It is exact with ``max_per_group`` too, as the caps only say who is
+eligible, and with ``top_k``, which stops early. No marginal of later places is given: for Plackett-Luce it is a sum
+over all orders.
 
 Chance is drawn from (seed, user, request), so the same request is answered by the same feed, live and in replay.
 """

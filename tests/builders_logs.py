@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evaluation.log_base import Arrivals, joined
-from evaluation.log_open import FileLog
+from evaluation.logs.base import Arrivals, joined
+from evaluation.logs.open import FileLog
 from streams.codec import ActionEvent
 from tests.builders import MINUTE_MS, MORNING_MS, VOCABULARY
 

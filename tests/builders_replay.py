@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from evaluation.log_base import Arrivals, pack_columns
+from evaluation.logs.base import Arrivals, pack_columns
 from features.actions import Vocabulary
 from features.ids import Id
 from tests.builders_bundle import VOCABULARY

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from evaluation.past import RankersOfThen
-from evaluation.verify import Report, verify
+from evaluation.past.states import RankersOfThen
+from evaluation.past.verify import Report, verify
 from features.stores.cache import UserCache
 from features.stores.memory import MemoryStore
 from ranking.bundle import open_bundle

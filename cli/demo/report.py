@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cli.demo.scoreboard import FROZEN, HYBRID, POPULAR, RIVALS, Scoreboard
-from evaluation.report import Block, Heading, Plot, Table, Text, page
+from evaluation.page import Block, Heading, Plot, Table, Text, page
 
 COLOURS = dict(zip(RIVALS, ("#1565c0", "#78909c", "#ef6c00", "#c0c0c0"), strict=True))
 

@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 
-from evaluation.ranked_again import RETRIEVED
+from evaluation.off_policy.ranked_again import RETRIEVED
 from features.ids import id_bytes
 from ranking.exploration import Exploration, Greedy, PlackettLuce
 from ranking.serving import Serving

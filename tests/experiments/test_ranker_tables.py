@@ -6,7 +6,7 @@ import torch
 from rich.progress import Progress
 
 from experiments import ranker_tables
-from experiments.kuairand import DataConfig
+from experiments.kuairand import DataConfig, day_lists
 from experiments.ranker import BASELINES, SMALL, Experiment, RunConfig, compare
 from experiments.ranker_rows import rows
 from experiments.runs import Runs
@@ -16,7 +16,7 @@ from features.sessions import NoSessions
 from models.datasets.kuairand import HEADS, VOCABULARY
 from models.request_cache import CachedRequest, RequestCache, write_cache
 from models.timelines import Catalogue
-from models.visits import by_day, visit_examples
+from models.visits import visit_examples
 from tests.builders_models import a_log
 
 torch.set_num_threads(1)
@@ -27,7 +27,7 @@ SETTINGS = replace(
 SIZES = FeatureSizes(num_actions=4, item_dim=4, user_dim=3, session_dim=2, item_features=7)
 
 
-def a_feed(folder, seed, cut=None):
+def a_feed(folder, seed):
     """Visits of users who click every item of an even number and skip the others, written as a cache."""
     chance = np.random.default_rng(seed)
     drawn = [(user, int(chance.integers(12)), 45 * step) for user in range(30) for step in range(6)]
@@ -38,7 +38,7 @@ def a_feed(folder, seed, cut=None):
     requests = (
         CachedRequest(join(one.state, one.user_key, one.candidates, one.now_ms, batch), one.labels, one.user_key,
                       one.now_ms, one.candidates)
-        for one in visit_examples(log, HEADS, batch, cut=cut)
+        for one in visit_examples(log, HEADS, batch)
     )  # fmt: skip
     write_cache(folder, requests, SIZES, tuple(HEADS))
     return RequestCache(folder)
@@ -47,8 +47,7 @@ def a_feed(folder, seed, cut=None):
 @pytest.fixture
 def experiment(tmp_path):
     parts = {name: a_feed(tmp_path / name, seed) for seed, name in enumerate(("train", "validation", "test"))}
-    for name in ("train", "validation", "test"):
-        parts[f"{name}_days"] = a_feed(tmp_path / f"{name}_days", 7, cut=by_day(0))
+    parts |= {f"{name}_days": day_lists(cache) for name, cache in parts.items()}
     return Experiment(parts, {item: (str(item % 3), str(item)) for item in range(12)}, tmp_path / "predictions")
 
 

@@ -11,7 +11,7 @@ from models.ranker_data import sessions_of
 from models.request_cache import CachedRequest, RequestCache, write_cache
 from models.session_encoder import GivenSession, TorchSessions, session_vectors
 from models.timelines import Catalogue
-from models.visits import by_day, visit_examples
+from models.visits import by_day, by_either, by_gap, visit_examples
 from tests.builders_models import DAY_MS, MINUTE_MS, START_MS, a_catalogue, a_log, a_random_log
 
 HEADS = {"save": ("save",), "hide": ("hide",)}
@@ -72,6 +72,29 @@ def test_a_cache_gives_what_the_join_gave(tmp_path):
     assert (
         RequestCache(tmp_path, num_actions=2).batch(rows).action_types.tolist() == wanted.action_types[:, :2].tolist()
     )
+
+
+def test_visits_of_a_day_merged_are_the_day_as_one_request(tmp_path):
+    batch, midnight = batch_of(a_catalogue()), by_day(0)
+    log = a_log([(f"u{user}", 7 * user + step, "save" if step % 3 else "hide", 300 * step) for user in range(3)
+                 for step in range(7)])  # fmt: skip
+    caches = {}
+    for name, cut in (("visits", by_either(by_gap(), midnight)), ("days", midnight)):
+        examples = list(visit_examples(log, HEADS, batch, cut=cut))
+        requests = (
+            CachedRequest(join(one.state, one.user_key, one.candidates, one.now_ms, batch), one.labels, one.user_key,
+                          one.now_ms, one.candidates)
+            for one in examples
+        )  # fmt: skip
+        write_cache(tmp_path / name, requests, SIZES, tuple(HEADS))
+        caches[name] = RequestCache(tmp_path / name)
+    visits, days = caches["visits"], caches["days"]
+    users = np.unique(visits.user_keys, return_inverse=True)[1]
+    merged = visits.merged(users * 100_000 + visits.now_ms // DAY_MS)
+    assert len(merged) == len(days) < len(visits)
+    rows = np.array([merged.asked.tolist().index(one) for one in days.asked[:2].tolist()])
+    for name, part in vars(merged.batch(rows)).items():
+        assert part.equal(getattr(days.batch(np.arange(2)), name)), name
 
 
 def test_vectors_that_are_no_halves_are_refused(tmp_path):

@@ -1,0 +1,140 @@
+"""Writes obp_reference.json: inputs, and what the Open Bandit Pipeline (obp) makes of them.
+
+obp pins Python below 3.11, numpy 1.23.5 and torch 1.12, so it can't live in this project's environment. It runs in one
+of its own, with the pins ignored or on an old Python; any of both gives these numbers::
+
+    python -m venv obp-venv
+    obp-venv/bin/pip install --no-deps --ignore-requires-python obp==0.5.7 seaborn pyieoe pingouin
+    obp-venv/bin/pip install numpy pandas scipy scikit-learn matplotlib pyyaml tqdm torch
+    obp-venv/bin/python tests/evaluation/off_policy/obp_reference.py
+
+Imports nothing of this project.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+REFERENCE = Path(__file__).with_suffix(".json")
+ACTIONS, PLACES = 5, 3
+CLIP = 1.5
+
+
+def softmaxes(chance, requests, width):
+    return softmax(chance.normal(size=(requests, width)), np.ones((requests, width), bool)).round(9)
+
+
+def softmax(logits, eligible):
+    weights = np.exp(logits) * eligible
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def some_actions(requests=40):
+    """One action a request: rewards, what was done, both policies, a model."""
+    chance = np.random.default_rng(11)
+    actions = chance.integers(0, ACTIONS, requests)
+    return {
+        "actions": actions.tolist(),
+        "rewards": chance.integers(0, 2, requests).astype(float).tolist(),
+        "logged": softmaxes(chance, requests, ACTIONS)[np.arange(requests), actions].tolist(),
+        "target": normalized(softmaxes(chance, requests, ACTIONS)).tolist(),  # (n, A)
+        "model": chance.random((requests, ACTIONS)).round(9).tolist(),  # (n, A)
+    }
+
+
+def some_slates(requests=30):
+    """Three places a request: the first three of an order, the target's distribution at each place, a model."""
+    chance = np.random.default_rng(12)
+    orders = np.array([chance.permutation(ACTIONS)[:PLACES] for _ in range(requests)])
+    logits = chance.normal(size=(requests, ACTIONS))
+    rows, eligible, target = np.arange(requests), np.ones((requests, ACTIONS), bool), []
+    for place in range(PLACES):
+        target.append(softmax(logits, eligible))
+        eligible[rows, orders[:, place]] = False
+    return {
+        "actions": orders.tolist(),
+        "rewards": chance.integers(0, 2, (requests, PLACES)).astype(float).tolist(),
+        "logged": chance.uniform(0.1, 0.9, (requests, PLACES)).round(9).tolist(),
+        "target": np.stack(target, axis=1).tolist(),  # (n, K, A)
+        "model": chance.random((requests, PLACES, ACTIONS)).round(9).tolist(),  # (n, K, A)
+    }
+
+
+def normalized(rows):
+    return rows / rows.sum(axis=1, keepdims=True)
+
+
+def of_actions(given):
+    """What obp makes of single actions, without clipping and with; its self-normalized estimator takes no clip."""
+    from obp import ope
+
+    logged = {
+        "reward": np.array(given["rewards"]),
+        "action": np.array(given["actions"]),
+        "pscore": np.array(given["logged"]),
+        "action_dist": np.array(given["target"])[:, :, None],
+    }
+    model = {"estimated_rewards_by_reg_model": np.array(given["model"])[:, :, None]}
+    return {
+        "ips": ope.InverseProbabilityWeighting().estimate_policy_value(**logged),
+        "snips": ope.SelfNormalizedInverseProbabilityWeighting().estimate_policy_value(**logged),
+        "dm": ope.DirectMethod().estimate_policy_value(action_dist=logged["action_dist"], **model),
+        "dr": ope.DoublyRobust().estimate_policy_value(**logged, **model),
+        "ips clipped": ope.InverseProbabilityWeighting(lambda_=CLIP).estimate_policy_value(**logged),
+        "dr clipped": ope.DoublyRobust(lambda_=CLIP).estimate_policy_value(**logged, **model),
+    }
+
+
+def of_slates(given):
+    """What obp makes of slates, by prefixes (the cascade) and by the whole list."""
+    from obp import ope
+
+    orders, logged, target = (np.array(given[name]) for name in ("actions", "logged", "target"))
+    placed = np.take_along_axis(target, orders[:, :, None], axis=2)[:, :, 0]
+    prefixes = [np.cumprod(one, axis=1) for one in (logged, placed)]
+    flat = {
+        "slate_id": np.repeat(np.arange(len(orders)), PLACES),
+        "position": np.tile(np.arange(PLACES), len(orders)),
+        "reward": np.array(given["rewards"]).ravel(),
+    }
+    by_prefix = {
+        "pscore_cascade": prefixes[0].ravel(),
+        "evaluation_policy_pscore_cascade": prefixes[1].ravel(),
+    }
+    by_list = {
+        "pscore": np.repeat(prefixes[0][:, -1], PLACES),
+        "evaluation_policy_pscore": np.repeat(prefixes[1][:, -1], PLACES),
+    }
+    modelled = {
+        "action": orders.ravel(),
+        "q_hat": np.array(given["model"]).ravel(),
+        "evaluation_policy_action_dist": target.ravel(),
+    }
+    cascade = ope.SlateCascadeDoublyRobust(PLACES, n_unique_action=ACTIONS)
+    return {
+        "ips": ope.SlateRewardInteractionIPS(PLACES).estimate_policy_value(**flat, **by_prefix),
+        "snips": ope.SelfNormalizedSlateRewardInteractionIPS(PLACES).estimate_policy_value(**flat, **by_prefix),
+        "dr": cascade.estimate_policy_value(**flat, **by_prefix, **modelled),
+        "whole list": ope.SlateStandardIPS(PLACES).estimate_policy_value(**flat, **by_list),
+        "whole list, self-normalized": ope.SelfNormalizedSlateStandardIPS(PLACES).estimate_policy_value(
+            **flat, **by_list
+        ),
+    }
+
+
+def main():
+    """Write the file."""
+    import obp
+
+    given = {"actions": some_actions(), "slates": some_slates()}
+    answers = {"actions": of_actions(given["actions"]), "slates": of_slates(given["slates"])}
+    answers = {kind: {name: float(value) for name, value in found.items()} for kind, found in answers.items()}
+    made_by = {"obp": obp.__version__, "numpy": np.__version__, "python": sys.version.split()[0]}
+    REFERENCE.write_text(json.dumps({"made_by": made_by, "answers": answers, "given": given}, indent=1) + "\n")
+    print(json.dumps({"made_by": made_by, "answers": answers}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""The report of a replay: the verdict in words, the same numbers everywhere, and all that is needed to do it again."""
+
+import io
+import json
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from evaluation.page import Plot
+from evaluation.replay.lanes import ReplayError
+from evaluation.replay.outcomes import ALL, Outcomes, Seen, judge, judge_chance, judge_probabilities
+from evaluation.replay.report import print_summary, write_report
+from evaluation.replay.run import CHANCE, POPULARITY
+from evaluation.replay.summary import summarise
+from evaluation.replay.words import difference, verdicts, with_interval
+
+HOUR_MS, MORNING_MS = 3_600_000, 1_700_000_000_000
+CANDIDATES = 40
+DELAYS = {"late": None, "1h behind": HOUR_MS}
+
+
+def outcomes_of(skill: dict[str, float], points: int = 120, shown: bool = False) -> Outcomes:
+    """Points of 30 users, whose one wanted item each lane puts first as often as its skill says, else anywhere."""
+    chance = np.random.default_rng(0)
+    outcomes = Outcomes((3, 10), (ALL, "save"))
+    for n in range(points):
+        wanted = {ALL: np.array([0])} | ({"save": np.array([0])} if n % 2 else {})
+        seen = Seen(f"u{n % 30}", MORNING_MS + n * HOUR_MS, n % 60, n % 3 == 0, CANDIDATES, wanted)
+        outcomes.seen.append(seen)
+        for name, share in skill.items():
+            places = chance.permutation(CANDIDATES) + 1
+            places[0] = 1 if chance.random() < share else places[0]
+            lane = outcomes.lane(name)
+            judge(lane, outcomes.heads, outcomes.ks, seen, places)
+            lane.newest_age_ms.append(60_000.0)
+            if shown and name != POPULARITY:
+                judge_probabilities(lane, "save", seen, np.linspace(0.4, 0.01, CANDIDATES))
+        judge_chance(outcomes.lane(CHANCE), outcomes.heads, outcomes.ks, seen)
+    return outcomes
+
+
+def a_summary(skill: dict[str, float], shown: bool = False, **more: Any) -> dict[str, Any]:
+    """What a replay gives; lanes of the same bundle are named "bundle, how late"."""
+    names = [name for name in skill if name != POPULARITY]
+    lanes = [
+        {"name": name, "bundle": name.split(",")[0], "delay_ms": DELAYS.get(name.partition(", ")[2], 0), "model": "m-1"}
+        for name in names
+    ]
+    about = {
+        "log": {
+            "name": "log.parquet", "checksum": "c0ffee", "events": 1234, "first": "then", "last": "now",
+            "skipped": {"schema: no [user]": 7}, "out_of_order": 3,
+        },
+        "protocol": {
+            "name": "catalogue", "about": "where did the item stand?", "from": "noon", "until": None,
+            "points_found": 500, "positives": ["save"], "sample": None, "seed": 1,
+        },
+        "marks": [],
+        "time": {"seconds": 2.0, "events_per_s": 617.0, "ranking_seconds": 1.0, "scoring_share": 0.25},
+        "bundles": {"models/a": {"model": "m-1", "checksum": "beef"}},
+        "command": "rankstream replay --events log.parquet",
+    }  # fmt: skip
+    return summarise(outcomes_of(skill, shown=shown), lanes, catalogue=100) | about | more
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with all there can be in one, drawn once: it takes seconds."""
+    return write_report(all_in_one(), tmp_path_factory.mktemp("report") / "new" / "folder")
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if matplotlib were not installed."""
+    monkeypatch.delattr("evaluation.replay.plots", raising=False)
+    monkeypatch.setitem(sys.modules, "evaluation.replay.plots", None)
+
+
+def page_of(summary: dict[str, Any], folder: Path) -> str:
+    return write_report(summary, folder).read_text()
+
+
+BETTER = {"a": 0.6, POPULARITY: 0.1}
+
+
+@cache
+def all_in_one() -> dict[str, Any]:
+    """A summary with all there can be in one."""
+    return a_summary({"a": 0.6, "a, late": 0.2, POPULARITY: 0.1}, shown=True)
+
+
+@pytest.mark.parametrize(
+    ("late", "says"),
+    [(0.0, "Realtime pays here"), (0.6, "does not show that realtime pays"), (1.0, "Realtime does not pay here")],
+)
+def test_the_first_sentence_says_whether_freshness_is_worth_it(late: float, says: str):
+    first = verdicts(a_summary({"a, realtime": 0.6, "a, late": late, POPULARITY: 0.1}))[0]
+    assert says in first
+    assert re.search(r"a difference of [+-]\d+\.\d points, interval", first)
+
+
+@pytest.mark.parametrize(
+    ("an_hour_late", "says"),
+    [(0.6, "Up to 1h late, no clear loss is shown."), (0.2, "Already 1h late, it is clearly worse")],
+)
+def test_the_second_sentence_says_from_which_delay_on_a_loss_is_clear(an_hour_late: float, says: str):
+    summary = a_summary({"a, realtime": 0.6, "a, 1h behind": an_hour_late, "a, late": 0.0, POPULARITY: 0.1})
+    first, second, *_ = verdicts(summary)
+    assert first.startswith("Realtime pays here" if "Already" in says else "Knowing what users did pays here")
+    assert second.startswith(says)
+
+
+@pytest.mark.parametrize(("other", "says"), [(0.0, "better than"), (0.6, "not clearly different"), (1.0, "worse than")])
+def test_bundles_are_compared_in_words(other: float, says: str):
+    first, second, *_ = verdicts(a_summary({"a": 0.6, "b": other, POPULARITY: 0.1}))
+    assert f"a is {says}" in first
+    assert "popularity" in second
+
+
+def test_a_mixed_feed_tells_who_won():
+    won = {"wins": 30, "losses": 10, "ties": 2, "value": 0.7, "low": 0.6, "high": 0.8, "p_value": 0.01}
+    said = verdicts(a_summary({"a": 0.6, "b": 0.3, POPULARITY: 0.1}, interleaving=won))
+    assert any("a won 30 and lost 10 requests (2 were even): 70.0 % of the credit" in one for one in said)
+
+
+def test_what_makes_a_figure_less_than_it_seems_is_said_with_it():
+    summary = a_summary(BETTER) | {"targets_unknown": 80}
+    summary["protocol"]["sample"] = 100
+    assert "estimates: 100 of them were drawn" in verdicts(summary)[-1]
+    assert "in 80 requests the wanted item is not in the catalogue" in verdicts(summary)[-1]
+
+
+def test_the_page_stands_alone_and_tells_how_to_get_it_again(report: Path):
+    text = report.read_text()
+    assert not re.search(r'(src|href)="(?!#)', text)
+    for part in ("rankstream replay --events log.parquet", "sha256 c0ffee", "manifest beef", "numpy", "UTC", "cores"):
+        assert part in text
+
+
+def test_all_that_can_be_drawn_is_drawn(report: Path):
+    text = report.read_text()
+    for heading in ("What is freshness worth?", "Over time", "For whom, and when", "Promised and came"):
+        assert f"<h2>{heading}</h2>" in text
+    assert text.count("<svg") == 5
+
+
+def test_page_json_and_terminal_tell_the_same_numbers(report: Path):
+    numbers = json.loads(report.with_suffix(".json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    printed = io.StringIO()
+    print_summary(all_in_one(), Console(file=printed, width=120))
+    found = numbers["figures"]["a"][ALL]["hit@10"]
+    assert found == all_in_one()["figures"]["a"][ALL]["hit@10"]
+    value, interval = with_interval(found, "hit@10").rstrip(")").split(" (")
+    assert f"<td>{value}<small>{interval}</small></td>" in report.read_text()
+    assert value in printed.getvalue()
+    assert interval in printed.getvalue()
+
+
+def test_probabilities_are_told_where_what_was_shown_is_known(report: Path):
+    assert "60 of 4,800" in report.read_text()  # saves of all candidates
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_without_matplotlib_the_page_says_how_to_get_plots(tmp_path: Path):
+    text = page_of(all_in_one(), tmp_path)
+    assert "pip install" in text
+    assert "<svg" not in text
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_what_a_replay_did_not_measure_is_not_in_the_page(tmp_path: Path):
+    text = page_of(a_summary(BETTER), tmp_path)
+    assert "Are the probabilities right?" not in text
+    assert "nan" not in text
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_figures_that_are_not_known_are_null_and_a_dash(tmp_path: Path):
+    summary = a_summary(BETTER)
+    summary["figures"]["a"]["save"]["hit@10"] = {"value": float("nan"), "low": np.nan, "high": np.nan, "points": 2}
+    assert "<td>–</td>" in page_of(summary, tmp_path)
+    numbers = json.loads((tmp_path / "report.json").read_text())
+    assert numbers["figures"]["a"]["save"]["hit@10"]["value"] is None
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_allowed_leaks_stand_before_everything_else(tmp_path: Path):
+    summary, printed = a_summary(BETTER, marks=["LEAK: the model has seen it"]), io.StringIO()
+    text = page_of(summary, tmp_path)
+    assert text.index("LEAK: the model has seen it") < text.index('class="verdict"')
+    print_summary(summary, Console(file=printed))
+    assert printed.getvalue().startswith("LEAK")
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_skipped_rows_are_told_with_their_reasons(tmp_path: Path):
+    printed = io.StringIO()
+    print_summary(a_summary(BETTER), Console(file=printed))
+    assert "skipped 7: schema: no [user]" in printed.getvalue()
+    assert "7 rows: schema: no [user]" in page_of(a_summary(BETTER), tmp_path)
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
+    (tmp_path / "taken").touch()
+    with pytest.raises(ReplayError, match=r"can't be written to .*taken .*; name another folder"):
+        write_report(a_summary(BETTER), tmp_path / "taken")
+
+
+def test_the_same_figures_draw_the_same_plot():
+    plots = pytest.importorskip("evaluation.replay.plots", reason="plots need the demo extra")
+    one, other = (Plot(plots.of_lanes(all_in_one()), "caption").html() for _ in range(2))
+    assert one == other
+
+
+def test_shares_differ_in_points_and_other_figures_as_they_are():
+    found = {"value": 0.02, "low": -0.01, "high": 0.05}
+    assert difference(found, "hit@10") == "+2.0 points (-1.0 to +5.0)"
+    assert difference(found, "ndcg@10") == "+0.020 (-0.010 to +0.050)"
