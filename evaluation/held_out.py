@@ -134,7 +134,8 @@ def ranker_figures(models: TrainedModels, log: EventLog, asked: HeldOut) -> Iter
     recipe = RankerRecipe(models.about.heads, models.about.utility, visits=models.about.visits, negatives=drawn)
     examples = requests_of(log, recipe, batch, chance, asked.since_ms)
     if not recipe.visits:  # among drawn items, being new would tell the answer
-        examples = [one for one in (_of_known_items(one, batch) for one in examples) if one.labels.any()]
+        examples = [_of_known_items(one, batch) for one in examples]
+    examples = [one for one in examples if _can_be_wrong(one)]
     kept = [examples[at] for at in np.sort(chance.permutation(len(examples))[: asked.most_requests])]
     users = np.array([one.user_key for one in kept], np.uint64)
     split, popular = SplitRanker(models.ranker), models.about.feature_names.index("log_popularity")
@@ -148,6 +149,12 @@ def ranker_figures(models: TrainedModels, log: EventLog, asked: HeldOut) -> Iter
             }
             if asking:
                 yield _figure("ranker", f"{measure} {head}", values, users[asking])
+
+
+def _can_be_wrong(example: RankingExample) -> bool:
+    """Say whether some head has both, what it should put first and what it should not; most visits show one item."""
+    wanted = example.labels > 0
+    return bool((wanted.any(axis=0) & ~wanted.all(axis=0)).any())
 
 
 def _of_known_items(example: RankingExample, batch: Joinable) -> RankingExample:
