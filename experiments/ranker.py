@@ -313,7 +313,8 @@ def compare(experiment: Experiment, runs: Runs, table: str, settings: Settings) 
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--work", type=click.Path(path_type=Path), default=WORK, help="Checkpoints, inputs and predictions.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS)
-def main(data: Path, size: str, only: tuple[str, ...], seeds: int, work: Path, results: Path) -> None:
+@click.option("--compare/--no-compare", "comparing", default=True, help="Compare in the end what is there?")
+def main(data: Path, size: str, only: tuple[str, ...], seeds: int, work: Path, results: Path, comparing: bool) -> None:
     """Run what is not done yet, the rows that matter most first, then compare what is there."""
     stop_politely()
     torch.set_num_threads(1)
@@ -330,7 +331,8 @@ def main(data: Path, size: str, only: tuple[str, ...], seeds: int, work: Path, r
                 if not only or name in only:
                     config = RunConfig(name, seed, settings)
                     runs.run(f"{table}/{name}-{seed}", config, experiment.work(row, progress))
-        compare(experiment, runs, table, settings)
+        if comparing:
+            compare(experiment, runs, table, settings)
 
 
 if __name__ == "__main__":
