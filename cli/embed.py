@@ -15,8 +15,13 @@ from evaluation.moments import moment_text
 @click.option("--to", "table", type=click.Path(path_type=Path), help="Table to publish.  [default: FROM/vectors/users]")
 @click.option("--full", is_flag=True, help="Encode everybody, also who did nothing since the last table.")
 @click.option("--as-of", callback=moment, metavar="TIME", help="Nothing later is read.  [default: LOG's newest action]")
+@click.option(
+    "--keep", type=click.IntRange(min=1), default=2, show_default=True, help="Versions that stay, for replays of then."
+)
 @format_option
-def command(log: Path, run: Path, table: Path | None, full: bool, as_of: int | None, kind: str | None) -> None:
+def command(
+    log: Path, run: Path, table: Path | None, full: bool, as_of: int | None, keep: int, kind: str | None
+) -> None:
     """Refresh the batch vectors of users.
 
     Encodes users who acted since the last table and publishes a new version of it, in which all others keep their
@@ -51,7 +56,8 @@ def command(log: Path, run: Path, table: Path | None, full: bool, as_of: int | N
         now_ms = int(events.times_ms[-1]) if as_of is None else as_of
         active = not full and is_of_model(root, model)
         job = refresh_active if active else refresh
-        done = job(model, items, histories_of(events, model.config.num_actions), root, as_of_ms=now_ms)
+        histories = histories_of(events, model.config.num_actions)
+        done = job(model, items, histories, root, as_of_ms=now_ms, keep=keep)
     who = "users who acted since the last table" if active else "all users"
     where = f"published {done.folder}" if done.folder else f"nothing new by {moment_text(now_ms)}, the table stays"
     click.echo(f"{where}: {done.users:,} {who} encoded, {done.kept:,} kept, {done.unknown:,} without a known item")

@@ -1,6 +1,7 @@
 """`rankstream evaluate`: how good trained models are, each by itself."""
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from rich.table import Table
 from cli.errors import Refusal, needing_torch, refusing
 from cli.log_options import format_option, moment
 from evaluation.moments import moment_text
+
+WIDE = 140  # columns, where nobody says how many there are
 
 
 @click.command()
@@ -80,4 +83,4 @@ def command(
         rivals = [f"{one.rivals[name]:.4f}" if name in one.rivals else "" for name in names]
         interval = f"{one.low:.4f} to {one.high:.4f}"
         table.add_row(one.model, one.measure, f"{one.mean:.4f}", interval, *rivals, f"{one.cases:,}")
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)

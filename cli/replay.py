@@ -70,7 +70,14 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 @click.option("--requests", type=click.IntRange(min=0), default=2_000, show_default=True, help="At most; 0: all.")
 @click.option("--sample", type=click.IntRange(min=1), default=100, show_default=True, help="Candidates of `sampled`.")
 @click.option("--without-met", is_flag=True, help="Leave what the user has met out of the catalogue.")
-@click.option("--staleness", "delays", callback=_delays, default="0s", metavar="DELAYS", help="0s,1m,1h,24h,never")
+@click.option(
+    "--staleness",
+    "delays",
+    callback=_delays,
+    default="0s",
+    metavar="DELAYS",
+    help="Rank also with actions known so late, as 0s,1m,1h,24h,never.",
+)
 @click.option("--k", "ks", callback=_whole_numbers, default="3,10", show_default=True, help="Places that count.")
 @click.option("--interleave", is_flag=True, help="Mix the feeds of two bundles too (team draft), and say which wins.")
 @click.option("--seed", default=1, show_default=True, help="Of what is drawn.")
@@ -159,8 +166,10 @@ def keep_states(log: RecordedLog, history_limit: int) -> None:
             timeline.feed(arrivals, 0, len(arrivals))
             progress.update(task, description=f"{timeline.applied:,} events")
     seconds, counters = perf_counter() - started, timeline.pipeline.counters
+    for reason, count in log.skipped.most_common():
+        click.echo(f"skipped {count:,}: {reason}", err=True)
     if not timeline.applied:
-        raise Refusal(f"{log.name} holds no event that could be used; see the counts above")
+        raise Refusal(f"{log.name} holds no event that could be used")
     click.echo(
         f"{timeline.applied:,} events in {seconds:.1f} s ({timeline.applied / seconds:,.0f}/s): {counters.actions:,} "
         f"taken into histories, {counters.late:,} of them late, {counters.duplicates:,} duplicates, "

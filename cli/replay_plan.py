@@ -20,6 +20,7 @@ from features.join import NoVectors, VectorTable
 from ranking.bundle import Bundle
 from ranking.serving import ranker_of
 
+CATALOGUE = "the whole catalogue"
 UNSORTED = 0.05  # a share of the events from which on a log is taken for one that nobody sorted
 PROTOCOLS = ("logged", "slate", "catalogue", "sampled")
 
@@ -158,8 +159,10 @@ def _asking(question: Question, positives: int, catalogue: Catalogue) -> tuple[A
     if question.protocol == "slate":
         return partial(Slate, positives), as_shown(question.seed)
     if question.protocol == "sampled":
-        return partial(NextPositive, positives), sampled(catalogue, question.sample, question.seed)
-    return partial(NextPositive, positives), whole(catalogue, without_met=question.without_met)
+        asks = partial(NextPositive, positives, f"{question.sample:,} items drawn from the catalogue")
+        return asks, sampled(catalogue, question.sample, question.seed)
+    asks = partial(NextPositive, positives, "all that the user has not met" if question.without_met else CATALOGUE)
+    return asks, whole(catalogue, without_met=question.without_met)
 
 
 def _one_vocabulary(bundles: Sequence[Bundle]) -> Vocabulary:

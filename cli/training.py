@@ -11,6 +11,7 @@ from cli.train_settings import TrainSettings
 from features.actions import Vocabulary
 from models.bundle_recipe import BundleRecipe, RankerRecipe, recipe_for
 from models.datasets.known import KnownLog
+from models.distributed import team_size
 from models.precision import Precision, best_precision
 from models.recipe import EncoderRecipe
 from models.sizes import paper_sizes
@@ -39,6 +40,11 @@ def recipe_of(
     recipe = recipe_for(log, vocabulary)
     if utility:
         recipe = replace(recipe, ranker=replace(recipe.ranker, utility=weights_for(recipe.ranker.heads, utility)))
+    return with_settings(recipe, settings, device)
+
+
+def with_settings(recipe: BundleRecipe, settings: TrainSettings, device: torch.device) -> BundleRecipe:
+    """Give the recipe at the sizes and with the course that the settings say."""
     recipe = SIZES[settings.size](recipe)
     return replace(
         recipe,
@@ -109,12 +115,21 @@ def _fit(fit: FitConfig, given: TrainSettings, steps: int | None, device: torch.
         steps=steps,
         warm_up=min(fit.warm_up, max(1, steps // 5)),
         evaluate_every=given.evaluate_every or min(fit.evaluate_every, steps),
-        draws=given.draws or given.processes,
+        draws=draws_of(given),
         precision=best_precision(device) if given.precision == "auto" else Precision(given.precision),
         compiled=given.compiled,
         seed=given.seed,
         **_said(learning_rate=given.learning_rate, patience=given.patience),
     )
+
+
+def draws_of(given: TrainSettings) -> int:
+    """Give the batches of a step: one a process where nothing is said. Raises ``Refusal`` if they can't be shared."""
+    processes = max(given.processes, team_size())
+    draws = given.draws or processes
+    if draws % processes:
+        raise Refusal(f"--draws {draws} can't be shared out to {processes} processes; give a multiple")
+    return draws
 
 
 def _said(**values: Any) -> dict[str, Any]:

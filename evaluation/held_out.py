@@ -2,11 +2,12 @@
 
 Quick: vectors against a catalogue, requests joined one by one; no broker, no state, no delays. What the whole system
 would have served is ``replay.py``'s to say. Everybody is asked at moments after ``since_ms``, knowing all that was done
-until then, as the stream would. Items that the models never saw can be found by nobody and are left out of the answers.
+until then, as the stream would. Items that the models never saw can be found by nobody and are left out; only what was
+shown in a visit is ranked as it was shown.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,9 @@ def ranker_figures(models: TrainedModels, log: EventLog, asked: HeldOut) -> Iter
     drawn = NegativesConfig(asked.negatives, avoid_seen=models.about.exclude_seen)
     recipe = RankerRecipe(models.about.heads, models.about.utility, visits=models.about.visits, negatives=drawn)
     examples = requests_of(log, recipe, batch, chance, asked.since_ms)
+    if not recipe.visits:  # among drawn items, being new would tell the answer
+        examples = [_of_known_items(one, batch) for one in examples]
+    examples = [one for one in examples if _can_be_wrong(one)]
     kept = [examples[at] for at in np.sort(chance.permutation(len(examples))[: asked.most_requests])]
     users = np.array([one.user_key for one in kept], np.uint64)
     split, popular = SplitRanker(models.ranker), models.about.feature_names.index("log_popularity")
@@ -145,6 +149,17 @@ def ranker_figures(models: TrainedModels, log: EventLog, asked: HeldOut) -> Iter
             }
             if asking:
                 yield _figure("ranker", f"{measure} {head}", values, users[asking])
+
+
+def _can_be_wrong(example: RankingExample) -> bool:
+    """Say whether some head has both, what it should put first and what it should not; most visits show one item."""
+    wanted = example.labels > 0
+    return bool((wanted.any(axis=0) & ~wanted.all(axis=0)).any())
+
+
+def _of_known_items(example: RankingExample, batch: Joinable) -> RankingExample:
+    known = batch.items.look_up(example.candidates)[1]
+    return replace(example, candidates=example.candidates[known], labels=example.labels[known])
 
 
 SCORERS = ("", "popularity")

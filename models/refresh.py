@@ -17,7 +17,7 @@ from features.embeddings import EmbeddingTable, publish, publish_merged
 from features.ids import Id
 from features.join import VectorTable, head, tail
 from features.schema import Floats
-from features.table_files import CURRENT
+from features.table_files import CURRENT, KEPT_VERSIONS
 from models.datasets.base import EventLog
 from models.pinnerformer import PinnerFormer, collate, tokens_of
 from models.timelines import keys_by_id, log_values_of
@@ -52,15 +52,30 @@ def is_of_model(root: Path, model: PinnerFormer) -> bool:
     return (root / CURRENT).exists() and EmbeddingTable.open(root).space == user_space(model)
 
 
-def refresh(model: PinnerFormer, items: VectorTable, histories: Histories, root: Path, *, as_of_ms: int) -> Refreshed:
-    """Publish vectors of all these users, as of a moment; nothing later is read."""
+def refresh(
+    model: PinnerFormer,
+    items: VectorTable,
+    histories: Histories,
+    root: Path,
+    *,
+    as_of_ms: int,
+    keep: int = KEPT_VERSIONS,
+) -> Refreshed:
+    """Publish vectors of all these users, as of a moment; nothing later is read. ``keep`` versions stay on disk."""
     ids, vectors, unknown = encode(model, items, histories, as_of_ms)
-    folder = publish(root, ids, vectors, space=user_space(model), as_of_ms=as_of_ms, meta={"refresh": "full"})
+    space, meta = user_space(model), {"refresh": "full"}
+    folder = publish(root, ids, vectors, space=space, as_of_ms=as_of_ms, meta=meta, keep=keep)
     return Refreshed(folder, len(ids), unknown)
 
 
 def refresh_active(
-    model: PinnerFormer, items: VectorTable, histories: Histories, root: Path, *, as_of_ms: int
+    model: PinnerFormer,
+    items: VectorTable,
+    histories: Histories,
+    root: Path,
+    *,
+    as_of_ms: int,
+    keep: int = KEPT_VERSIONS,
 ) -> Refreshed:
     """Publish the last table with the vectors of users who acted since then put in; the others keep theirs.
 
@@ -75,7 +90,7 @@ def refresh_active(
     ids, vectors, unknown = encode(model, items, active, as_of_ms)
     if not ids:
         return Refreshed(None, 0, unknown, len(last))
-    folder = publish_merged(root, ids, vectors, as_of_ms=as_of_ms, meta={"refresh": "active"})
+    folder = publish_merged(root, ids, vectors, as_of_ms=as_of_ms, meta={"refresh": "active"}, keep=keep)
     return Refreshed(folder, len(ids), unknown, len(EmbeddingTable.open(root)) - len(ids))
 
 

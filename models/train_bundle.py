@@ -64,12 +64,20 @@ def train_models(
     _check_learnable(past, recipe.encoders)
     if team().writes:
         claim_folder(work, past, recipe)
+    since_ms = past.time_at(recipe.encoders_share)
     with threads(recipe.threads):
         encoders = train_encoders(
-            past, until_ms, recipe.encoders, work, seconds=seconds, progress=progress, device=device
+            past, since_ms, recipe.encoders, work, seconds=seconds, progress=progress, device=device
         )
         ranker, history = train_on_top(
-            past, encoders, recipe, work, progress, seconds=deadline - time.monotonic(), device=device
+            past,
+            encoders,
+            recipe,
+            work,
+            progress,
+            since_ms=since_ms if recipe.encoders_share < 1 else 0,
+            seconds=deadline - time.monotonic(),
+            device=device,
         )
         finished("The ranker", history, recipe.ranker.training.fit)
     models = TrainedModels(

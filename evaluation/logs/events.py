@@ -22,8 +22,8 @@ from features.actions import MAX_TIME_MS, Vocabulary, value_codes
 from features.ids import Id, id_bytes
 from streams.codec import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent, Rejected, TimeMs
 
-BATCH_ROWS = 32_768  # rows read at once: what memory is needed for
-LINES_BYTES = 4 << 20
+BATCH_ROWS = 65_536  # rows read at once: what memory is needed for
+LINES_BYTES = 6 << 20  # about as many
 
 
 class LoggedAction(ActionEvent, gc=False, frozen=True, omit_defaults=True):

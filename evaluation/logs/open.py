@@ -64,6 +64,8 @@ class FileLog:
         if self.known is not None:
             return self.known
         actions, surfaces = self.reader.names(self.shape)
+        if not actions and not self.path.stat().st_size:
+            raise LogError(self._why_nothing())
         if not actions:
             raise LogError(f"{self.path} holds no action with a name; --map action=COLUMN says where they are")
         try:

@@ -108,10 +108,9 @@ class Asks(Protocol):
 class NextPositive:
     """Just before each positive: the whole catalogue, or a sample of it, and the item that was then chosen."""
 
-    about = "just before a positive action, the whole catalogue is ranked: where did the item stand?"
-
-    def __init__(self, positives: int) -> None:
+    def __init__(self, positives: int, among: str = "the whole catalogue") -> None:
         self.positives = positives
+        self.about = f"just before a positive action, its item is ranked among {among}: where did it stand?"
         self._ready: list[Point] = []
         self._last: dict[bytes, tuple[int, int]] = {}  # user -> (item, time): an exposure cut by a batch's end
 

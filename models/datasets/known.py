@@ -34,6 +34,7 @@ class KnownLog:
     utility: Mapping[str, float] = field(default_factory=dict)  # weight of each head in the score
     come_back: bool = False  # do users act on the same items again and again?
     exposures: bool = False  # does the log tell what was shown and left? Then that is what the ranker learns from
+    encoders_share: float = 1.0  # of the actions that encoders learn from, see ``BundleRecipe``
     mask_window_ms: int = HOUR_MS  # of TransAct's random mask; the sitting that a log's actions come in
 
 
@@ -41,9 +42,9 @@ def read_folder_of_events(path: Path) -> EventLog:
     """Read a file with the wire's columns, or all such files of a folder as one log."""
     if not path.is_dir():
         return read_events(path)
-    files = sorted(file for file in path.iterdir() if file.suffix in READERS)
+    files = sorted(file for file in path.iterdir() if _of_file(file) is EVENTS)
     if not files:
-        raise LogRefusedError(f"the folder {path} holds no file that ends in {', '.join(READERS)}; give another")
+        raise LogRefusedError(f"the folder {path} holds no file with the columns {', '.join(COLUMNS)}; give another")
     parts = [read_events(file) for file in files]
     return parts[0] if len(parts) == 1 else joined(parts, path)
 
@@ -87,6 +88,7 @@ KUAIRAND = KnownLog(
     kuairand.HEADS,
     kuairand.UTILITY,
     exposures=True,
+    encoders_share=0.7,
 )
 TAOBAO = KnownLog(
     "taobao",

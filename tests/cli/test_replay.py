@@ -5,7 +5,7 @@ import pytest
 
 from features.embeddings import publish
 from tests.builders_bundle import AS_OF_MS, USER_SPACE, a_bundle, a_user_table, vectors_of
-from tests.builders_cli import rankstream, refusal
+from tests.builders_cli import connected, fresh_topics, rankstream, refusal
 
 MINUTE, HOUR = 60_000, 3_600_000
 ACTIONS = ("view", "view", "click", "save")
@@ -115,3 +115,18 @@ def test_without_a_bundle_the_states_alone_are_kept(folder):
 )
 def test_what_cant_be_asked_is_one_sentence(folder, flags, words):
     assert words in refusal(replay(folder, "--bundle", folder / "bundle", *flags))
+
+
+@pytest.mark.broker
+def test_a_topic_is_replayed_like_the_file_that_was_sent_to_it(folder, bootstrap_servers, tmp_path):
+    settings = fresh_topics(bootstrap_servers, partitions=3)
+    assert rankstream("produce", folder / "log.jsonl", *connected(settings)).exit_code == 0
+    flags = ("--bundle", folder / "bundle", "--protocol", "catalogue")
+    of_file = replay(folder, *flags, "--out", tmp_path / "file")
+    of_topic = rankstream("replay", *connected(settings), *flags, "--out", tmp_path / "topic")
+    assert (of_file.exit_code, of_topic.exit_code) == (0, 0), of_topic.output
+    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("file", "topic")]
+    assert reports[1]["log"]["events"] == 200
+    assert reports[1]["points"] == reports[0]["points"]
+    of_ranker = [report["figures"]["bundle"]["any positive"]["mrr"]["value"] for report in reports]
+    assert of_ranker[1] == pytest.approx(of_ranker[0])

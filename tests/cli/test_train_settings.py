@@ -69,6 +69,12 @@ def test_a_width_that_heads_cannot_share_is_refused():
         recipe(user_width=30)
 
 
+def test_draws_that_processes_cannot_share_are_refused():
+    with pytest.raises(Refusal, match="--draws 3 can't be shared out to 2 processes; give a multiple"):
+        recipe(draws=3, processes=2)
+    assert recipe(draws=4, processes=2).encoders.hiertcn.fit.draws == 4
+
+
 def test_settings_shows_those_of_training_too():
     shown = rankstream("settings", train_batch="17").output
     assert "17" in next(line for line in shown.splitlines() if "train.batch" in line)

@@ -3,24 +3,33 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from cli.train_settings import TrainSettings
+from cli.training import with_settings
 from features.embeddings import EmbeddingTable
 from features.ids import id_keys
 from features.manifest import read_manifest
+from models.bundle_recipe import recipe_for
+from models.datasets.known import open_log
+from models.train_bundle import train_models
+from streams.declared import flag
 from tests.builders_cli import rankstream, refusal
 
 ROOT = Path(__file__).parents[2]
 MORNING_MS = 1_700_006_400_000  # midnight, 15 November 2023
 DAY_MS = 86_400_000
+NEW = 999  # an item that is first acted on at the end of the training
 UNTIL = "2023-11-18"
-TINY = [
-    *("--user-steps", 3, "--session-steps", 3, "--ranker-steps", 3, "--batch", 4),
-    *("--item-dim", 8, "--user-dim", 8, "--user-width", 8, "--session-width", 8, "--session-state", 8, "--width", 8),
-]
+STEPS = dict.fromkeys(("user_steps", "session_steps", "ranker_steps"), 3)
+WIDTHS = ("item_dim", "user_dim", "user_width", "session_width", "session_state", "width")
+SMALL = STEPS | {"batch": 4} | dict.fromkeys(WIDTHS, 8)
+TINY = [word for name, value in SMALL.items() for word in (flag(name), value)]
 
 
 def rows_of(users, days):
@@ -68,6 +77,19 @@ def train(folder, *more):
 
 def test_training_publishes_user_vectors_as_of_its_end(run):
     assert EmbeddingTable.open(run / "out" / "vectors" / "users").as_of_ms == MORNING_MS + 3 * DAY_MS - 1
+
+
+def test_of_exposures_encoders_learn_before_the_ranker_does(tmp_path):
+    """Else an item's features would know the very labels that the ranker is to foresee."""
+    rows = rows_of(range(6), range(3))
+    rows.append({"user_id": 0, "item_id": NEW, "action": "save", "timestamp_ms": MORNING_MS + 3 * DAY_MS - 1})
+    log, known = open_log(write(tmp_path / "log.jsonl", rows))
+    kind = replace(known, positives=("save",), exposures=True, encoders_share=0.7)
+    recipe = with_settings(recipe_for(kind, log.vocabulary), TrainSettings(**SMALL), torch.device("cpu"))
+    models = train_models(log, recipe, tmp_path / "work")
+    assert models.about.visits
+    assert NEW not in models.catalogue.ids
+    assert models.about.until_ms == MORNING_MS + 3 * DAY_MS
 
 
 def test_training_writes_logs_for_tensorboard(run):
@@ -125,7 +147,7 @@ def test_evaluation_of_a_time_that_was_trained_on_is_refused(run):
 
 def test_embedding_encodes_the_active_and_leaves_the_others_to_the_bit(run, tmp_path):
     (tmp_path / "actions").mkdir()
-    for path in (run / "actions").glob("day-[012].jsonl"):
+    for path in (run / "actions").glob("day-[012]*.jsonl"):
         (tmp_path / "actions" / path.name).write_text(path.read_text())
     write(tmp_path / "actions" / "day-3.jsonl", rows_of(range(3), [3]))  # three of twelve users
     table = tmp_path / "users"

@@ -15,6 +15,7 @@ def two_processes(folder, dies_at=-1) -> int:
     return launch(2, [sys.executable, "-m", "tests.models.team_member", str(folder), str(dies_at)])
 
 
+@pytest.mark.slow
 def test_two_processes_one_of_them_killed_on_the_way_end_where_one_process_ends(tmp_path):
     one = a_model()
     wanted = fit(one, drawing(one), CONFIG, evaluate=judging(one))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from evaluation.replay.leaks import UserTables
 from features.embeddings import EmbeddingTable
 from features.ids import id_keys
 from models.pinnerformer import PinnerFormer, PinnerFormerConfig
@@ -78,3 +79,11 @@ def test_another_models_table_is_not_merged_into(tmp_path):
     refresh(a_model(), a_catalogue(), histories_of(log, 100), tmp_path, as_of_ms=1)
     with pytest.raises(SpaceRefusedError, match="do a full refresh"):
         refresh_active(a_model(seed=1), a_catalogue(), histories_of(log, 100), tmp_path, as_of_ms=2)
+
+
+def test_as_many_versions_stay_as_are_wanted_for_replays(tmp_path):
+    log = a_log([("ann", 1, "save", 1), ("bob", 2, "save", 2), ("ann", 3, "save", 3), ("bob", 4, "view", 4)])
+    moments = log.times_ms.tolist()
+    for job, at_ms in zip((refresh, refresh_active, refresh_active), moments[1:], strict=True):
+        job(a_model(), a_catalogue(), histories_of(log, 100), tmp_path, as_of_ms=at_ms, keep=3)
+    assert [table.as_of_ms for table in UserTables(tmp_path).tables] == moments[1:]

@@ -78,8 +78,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if matplotlib were not installed."""
-    monkeypatch.delattr("evaluation.replay_plots", raising=False)
-    monkeypatch.setitem(sys.modules, "evaluation.replay_plots", None)
+    monkeypatch.delattr("evaluation.replay.plots", raising=False)
+    monkeypatch.setitem(sys.modules, "evaluation.replay.plots", None)
 
 
 def page_of(summary: dict[str, Any], folder: Path) -> str:
@@ -214,7 +214,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
 
 
 def test_the_same_figures_draw_the_same_plot():
-    plots = pytest.importorskip("evaluation.replay_plots", reason="plots need the demo extra")
+    plots = pytest.importorskip("evaluation.replay.plots", reason="plots need the demo extra")
     one, other = (Plot(plots.of_lanes(all_in_one()), "caption").html() for _ in range(2))
     assert one == other
 
