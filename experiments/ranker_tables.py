@@ -22,7 +22,7 @@ HEADS = {"click": "click", "long_view": "long view", "like": "like", "skip": "sk
 DIFFERENCES = {"ndcg10": "NDCG@10", "auc_click": "AUC click", "auc_long_view": "AUC long view"} | {
     f"gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()
 }
-SHORT = ("lists", "differences", "cost")  # tables of the small size
+SHORT: tuple[str, ...] = ()  # tables of the small size: none, its figures say nothing
 SCORES_ONLY = ("lambdamart",)  # orders lists, gives no probability
 BASELINES = {
     "popularity": "popularity (the item's own rates)",
