@@ -98,4 +98,4 @@ def _boosted(
         "num_threads": 1,
         "verbosity": -1,
     }
-    return lightgbm.train(settings, lightgbm.Dataset(features, labels, group=groups), ROUNDS)
+    return lightgbm.train(settings, lightgbm.Dataset(features, np.ascontiguousarray(labels), group=groups), ROUNDS)

@@ -51,15 +51,15 @@ def test_an_encoder_learns_what_was_done_last(name):
     torch.manual_seed(0)
     row = ROWS[name]
     ranker = Ranker(RankerConfig(TRANSACT, SIZES, ("click",), crosses=1, cross_rank=4, mlp=(16,)), row.encoder)
-    optimizer = torch.optim.Adam(ranker.parameters(), 0.02)
-    for step in range(60):
-        batch = row.see(a_batch(requests=32, seed=step, actions=2))
+    optimizer = torch.optim.Adam(ranker.parameters(), 0.03)
+    for step in range(40):
+        batch = row.see(a_batch(requests=20, seed=step, actions=2))
         label = (batch.action_types == 1).any(1).float()[batch.request_of]
         loss = torch.nn.functional.binary_cross_entropy_with_logits(ranker(batch)[:, 0], label)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert loss.item() < 0.3
+    assert loss.item() < 0.4
 
 
 @pytest.mark.parametrize("name", ["no_realtime", "no_pinnerformer", "no_session"])

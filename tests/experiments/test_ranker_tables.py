@@ -29,7 +29,7 @@ SETTINGS = replace(
     recent_outputs=2,
     mlp=(8,),
     requests=16,
-    epochs=10.0,
+    epochs=6.0,
 )
 SIZES = FeatureSizes(num_actions=4, item_dim=4, user_dim=3, session_dim=2, item_features=7)
 
@@ -69,7 +69,7 @@ def test_runs_become_tables(experiment, tmp_path):
                 runs.run(f"ranker-half/{row.name}-0", config, experiment.work(row, progress))
     full = runs.result("ranker-half/full-0")
     assert full is not None
-    assert full["metrics"]["test"]["auc_click"] > 0.9
+    assert full["metrics"]["test"]["auc_click"] > 0.8
     compare(experiment, runs, "ranker-half", SETTINGS)
     made = ranker_tables.tables(runs)
     assert {"ranker-lists", "ranker-differences", "ranker-outputs", "ranker-diversity"} < set(made)
