@@ -88,7 +88,7 @@ def main(data: Path, out: Path, size: str, seed: int, work: Path) -> None:
     everybody.log.write_parquet(out / "actions.parquet")
     versions = publish_users(everybody, EmbeddingTable.open(out / "bundle" / "items"), out / "vectors" / "users")
     click.echo(f"{out / 'bundle'}: model {manifest.model_version}, trained until 4 May 2022 in Beijing")
-    click.echo(f"{out / 'vectors' / 'users'}: user vectors as of 4 and of 6 May")
+    click.echo(f"{out / 'vectors' / 'users'}: user vectors of {versions} mornings")
     click.echo(f"{out / 'actions.parquet'}: {len(everybody.log):,} actions")
 
 
