@@ -43,6 +43,14 @@ def _delays(ctx: click.Context, option: click.Parameter, given: str) -> tuple[in
         return tuple(dict.fromkeys(delay_ms(text.strip()) for text in given.split(",")))
 
 
+def _gap(ctx: click.Context, option: click.Parameter, given: str) -> int:
+    with refusing(ValueError):
+        gap = delay_ms(given)
+    if not gap:
+        raise Refusal(f"--visit-gap {given} ends no visit, or every one at once; write for example 30m or 12h")
+    return gap
+
+
 def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> tuple[int, ...]:
     numbers = given.split(",")
     if not all(number.strip().isdigit() and int(number) > 0 for number in numbers):
@@ -69,6 +77,9 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 @click.option("--until", "until_ms", callback=_moment, metavar="TIME", help="Rank nothing from here on.")
 @click.option("--requests", type=click.IntRange(min=0), default=2_000, show_default=True, help="At most; 0: all.")
 @click.option("--sample", type=click.IntRange(min=1), default=100, show_default=True, help="Candidates of `sampled`.")
+@click.option(
+    "--visit-gap", "visit_gap_ms", callback=_gap, default="30m", show_default=True, help="So long a rest ends a visit."
+)
 @click.option("--without-met", is_flag=True, help="Leave what the user has met out of the catalogue.")
 @click.option(
     "--staleness",

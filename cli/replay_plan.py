@@ -36,6 +36,7 @@ class Question:
     requests: int | None
     sample: int
     without_met: bool
+    visit_gap_ms: int
     delays: tuple[int | None, ...]
     ks: tuple[int, ...]
     seed: int
@@ -155,9 +156,9 @@ def _to_mix(lanes: Sequence[Lane]) -> tuple[str, str]:
 
 def _asking(question: Question, positives: int, catalogue: Catalogue) -> tuple[Any, Choose]:
     if question.protocol == "logged":
-        return Logged, as_shown(question.seed)
+        return partial(Logged, question.visit_gap_ms), as_shown(question.seed)
     if question.protocol == "slate":
-        return partial(Slate, positives), as_shown(question.seed)
+        return partial(Slate, positives, question.visit_gap_ms), as_shown(question.seed)
     if question.protocol == "sampled":
         asks = partial(NextPositive, positives, f"{question.sample:,} items drawn from the catalogue")
         return asks, sampled(catalogue, question.sample, question.seed)

@@ -3,7 +3,7 @@
 ::
 
     OUT/bundle            trained until 4 May 2022, midnight in Beijing
-    OUT/vectors/users     PinnerFormer's vectors as of 4 and of 6 May, a version each: for validation, and for the test
+    OUT/vectors/users     PinnerFormer's vectors as of each morning from 4 to 8 May, a version each
     OUT/actions.parquet   the whole log with the wire's columns, what came before 25 April included: what to replay
 
 The ranker that stands in the tables is taken (``experiments.ranker``, row "full", seed 0), trained if it is not there.
@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from experiments.kuairand import TEST_MS, VALIDATE_MS, KuaiRand, open_kuairand
+from experiments.kuairand import DAY_MS, END_MS, VALIDATE_MS, KuaiRand, open_kuairand
 from experiments.ranker import SIZES, Settings, trained
 from experiments.runs import WORK, stop_politely
 from features.embeddings import EmbeddingTable
@@ -54,12 +54,16 @@ def export_kuairand(ranker: Ranker, world: KuaiRand, bundle: Path) -> Manifest:
     )
 
 
-def publish_users(world: KuaiRand, items: EmbeddingTable, root: Path) -> None:
-    """Publish user vectors as of 4 May, of all users, and as of 6 May, those who acted anew; a table keeps two."""
+def publish_users(world: KuaiRand, items: EmbeddingTable, root: Path) -> int:
+    """Publish user vectors as of 4 May, of all users, and as of each morning after, of those who acted anew."""
     model = world.encoders.pinnerformer
-    for morning, job in ((VALIDATE_MS, refresh), (TEST_MS, refresh_active)):
+    mornings = range(VALIDATE_MS, END_MS, DAY_MS)
+    for morning in mornings:
         past, _ = world.log.split_at(morning)
-        job(model, items, histories_of(past, model.config.num_actions), root, as_of_ms=morning)
+        job = refresh if morning == VALIDATE_MS else refresh_active
+        histories = histories_of(past, model.config.num_actions)
+        job(model, items, histories, root, as_of_ms=morning, keep=len(mornings))
+    return len(mornings)
 
 
 @click.command()
@@ -82,9 +86,9 @@ def main(data: Path, out: Path, size: str, seed: int, work: Path) -> None:
         raise click.ClickException(str(exc)) from exc
     everybody = replace(world, log=read_kuairand_whole(data))  # a size may hold some of the users only
     everybody.log.write_parquet(out / "actions.parquet")
-    publish_users(everybody, EmbeddingTable.open(out / "bundle" / "items"), out / "vectors" / "users")
+    versions = publish_users(everybody, EmbeddingTable.open(out / "bundle" / "items"), out / "vectors" / "users")
     click.echo(f"{out / 'bundle'}: model {manifest.model_version}, trained until 4 May 2022 in Beijing")
-    click.echo(f"{out / 'vectors' / 'users'}: user vectors as of 4 and of 6 May")
+    click.echo(f"{out / 'vectors' / 'users'}: user vectors of {versions} mornings")
     click.echo(f"{out / 'actions.parquet'}: {len(everybody.log):,} actions")
 
 

@@ -298,7 +298,7 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
 
 
 def _table(told: Summary) -> RichTable:
-    figures = [f"hit@{told['ks'][-1]}", f"ndcg@{told['ks'][-1]}", "mrr"]
+    figures = list(dict.fromkeys([told["main_figure"], f"ndcg@{told['ks'][-1]}", "mrr"]))[:2]  # 80 columns hold no more
     table = RichTable(title=f"{told['protocol']['name']}: any positive action, 95 % intervals", title_justify="left")
     table.add_column("ranked by", overflow="fold")
     for figure in figures:

@@ -32,7 +32,7 @@ def summarise(outcomes: Outcomes, lanes: Sequence[Mapping[str, Any]], catalogue:
 
     The first lane is the one that the others are compared with. See the functions below for the parts.
     """
-    main = f"hit@{_telling(outcomes)}"
+    main = _telling(outcomes)
     first = str(lanes[0]["name"])
     by_head = figures(outcomes, seed)
     ahead = [one for k in outcomes.ks for one in differences(outcomes, first, f"hit@{k}", seed)]
@@ -58,10 +58,11 @@ def summarise(outcomes: Outcomes, lanes: Sequence[Mapping[str, Any]], catalogue:
     }
 
 
-def _telling(outcomes: Outcomes) -> int:
-    """Give the largest k that does not hold most of what there is to choose from; the smallest one if all do."""
+def _telling(outcomes: Outcomes) -> str:
+    """Give HIT at the largest k that does not hold most of what there is to choose from; NDCG if every k does."""
     candidates = _median([seen.candidates for seen in outcomes.seen])
-    return max((k for k in outcomes.ks if k <= candidates / 2), default=outcomes.ks[0])
+    telling = [k for k in outcomes.ks if k <= candidates / 2]
+    return f"hit@{telling[-1]}" if telling else f"ndcg@{outcomes.ks[-1]}"
 
 
 def staleness(
