@@ -144,6 +144,7 @@ def _diversity(runs: Runs, size: str, titles: Mapping[str, tuple[str, str]]) -> 
 
 def draw(runs: Runs, path: Path, key: str = "auc_long_view") -> None:
     """Draw what the full hybrid has more than each row, with intervals; of the largest size."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     size = largest_size(runs)
@@ -162,4 +163,5 @@ def draw(runs: Runs, path: Path, key: str = "auc_long_view") -> None:
     axes.set_yticks(range(len(names)), [titles[name][0] for name in names])
     axes.set_xlabel(f"full hybrid less row: {key.replace('_', ' ', 1).replace('_', ' ')}, 95 % interval")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "ranker"}):  # the same file for the same results
+        figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
