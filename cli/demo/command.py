@@ -21,7 +21,7 @@ from cli.errors import Refusal
     help="Everything is written below it: log, weights, bundle, state, report.",
 )
 @click.option(
-    "--requests", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Feeds asked for while live."
+    "--requests", type=click.IntRange(1, 10_000), default=400, show_default=True, help="Feeds asked for while live."
 )
 @click.option("--seed", type=int, default=7, show_default=True, help="Draws the moments at which feeds are asked for.")
 def command(data: Path | None, folder: Path, requests: int, seed: int) -> None:

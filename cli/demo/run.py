@@ -42,7 +42,7 @@ class DemoConfig:
 
     folder: Path = Path("demo-run")  # everything is written below it
     data: Path | None = None  # folder with ml-100k.inter; downloaded if None
-    requests: int = 500
+    requests: int = 400
     train_fraction: float = 0.8  # of the actions, in time
     seed: int = 7
     partitions: int = 2
