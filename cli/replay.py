@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.errors import Refusal, refusing
+from cli.log_options import moment
 from cli.options import CONNECTED, offset_range, pairs, settings_options
 from cli.replay_plan import PROTOCOLS, Question, about, lanes_of, plan_of
 from evaluation.logs.base import LogError, RecordedLog
 from evaluation.logs.open import open_log
 from evaluation.logs.records import RecordLog
 from evaluation.logs.rows import TIME_UNITS
-from evaluation.moments import delay_ms, moment_ms
+from evaluation.moments import delay_ms
 from evaluation.replay.candidates import Catalogue
 from evaluation.replay.lanes import Lane, ReplayError, Timeline
 from evaluation.replay.leaks import LeakError
@@ -31,11 +32,6 @@ from streams.codec import Record
 from streams.settings import Settings
 from streams.time_order import OffsetRange, in_time_order
 from streams.topics import ACTIONS, TopicNames
-
-
-def _moment(ctx: click.Context, option: click.Parameter, given: str | None) -> int | None:
-    with refusing(ValueError):
-        return None if given is None else moment_ms(given)
 
 
 def _delays(ctx: click.Context, option: click.Parameter, given: str) -> tuple[int | None, ...]:
@@ -73,8 +69,8 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
     "--protocol", type=click.Choice(PROTOCOLS), default="logged", show_default=True, help="What is ranked when."
 )
 @click.option("--positive", "positives", multiple=True, metavar="ACTION", help="What users come for; several times.")
-@click.option("--from", "from_ms", callback=_moment, metavar="TIME", help="Rank from here on; before, only remember.")
-@click.option("--until", "until_ms", callback=_moment, metavar="TIME", help="Rank nothing from here on.")
+@click.option("--from", "from_ms", callback=moment, metavar="TIME", help="Rank from here on; before, only remember.")
+@click.option("--until", "until_ms", callback=moment, metavar="TIME", help="Rank nothing from here on.")
 @click.option("--requests", type=click.IntRange(min=0), default=2_000, show_default=True, help="At most; 0: all.")
 @click.option("--sample", type=click.IntRange(min=1), default=100, show_default=True, help="Candidates of `sampled`.")
 @click.option(
@@ -144,9 +140,9 @@ def command(
         keep_states(log, settings.history_limit)
         return
     lanes, facts, marks = lanes_of(bundles, opened, tables, question, settings.history_limit)
-    plan = plan_of(opened, lanes, question)
-    result = _with_progress(log, lanes, plan)
     catalogue = Catalogue([bundle.items for bundle in opened])
+    plan = plan_of(opened, lanes, catalogue, question)
+    result = _with_progress(log, lanes, plan)
     summary = summarise(result.outcomes, facts, len(catalogue), question.seed)
     summary |= about(log, result, lanes, plan, question, bundles, marks)
     print_summary(summary, Console())

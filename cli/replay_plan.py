@@ -10,8 +10,9 @@ from typing import Any
 from cli.errors import Refusal
 from evaluation.logs.base import RecordedLog
 from evaluation.moments import delay_text, moment_text
+from evaluation.past.states import ServingOfThen, TablesAsOf
 from evaluation.replay.candidates import Catalogue, Choose, as_shown, sampled, whole
-from evaluation.replay.lanes import Fixed, Lane, TablesAsOf, Timeline
+from evaluation.replay.lanes import Lane, Timeline
 from evaluation.replay.leaks import UserTables, check_bundle, check_table
 from evaluation.replay.points import Asks, Logged, NextPositive, Slate, bits
 from evaluation.replay.run import Plan, Replayed
@@ -64,7 +65,7 @@ def lanes_of(
             marks += leaks
         for delay in question.delays:
             name = _lane_name(names[at], delay, question.delays)
-            serving = Fixed(manifest.vocabulary, ranker_of(bundle, NoVectors(manifest.sizes.user_dim)))
+            serving = ServingOfThen(manifest.vocabulary, ranker_of(bundle, NoVectors(manifest.sizes.user_dim)))
             lanes.append(Lane(name, bundle, as_of, Timeline(serving, delay, history_limit)))
             facts.append({"name": name, "bundle": names[at], "delay_ms": delay, "model": manifest.model_version})
     return lanes, facts, list(dict.fromkeys(marks))
@@ -114,7 +115,7 @@ def start_of(bundles: Sequence[Bundle], question: Question) -> int:
     return trained if question.from_ms is None else question.from_ms
 
 
-def plan_of(bundles: Sequence[Bundle], lanes: Sequence[Lane], question: Question) -> Plan:
+def plan_of(bundles: Sequence[Bundle], lanes: Sequence[Lane], catalogue: Catalogue, question: Question) -> Plan:
     """Make the plan of the flags. Raises ``Refusal`` for actions that nobody knows."""
     vocabulary = _one_vocabulary(bundles)
     codes = vocabulary.action_codes
@@ -126,7 +127,7 @@ def plan_of(bundles: Sequence[Bundle], lanes: Sequence[Lane], question: Question
     if not wanted:
         raise Refusal(f"no head of the bundle says what users come for; say --positive with one of {', '.join(codes)}")
     positives = bits(codes[name] for name in wanted)
-    asks, choose = _asking(question, positives, Catalogue([bundle.items for bundle in bundles]))
+    asks, choose = _asking(question, positives, catalogue)
     heads = {head: codes[head] for bundle in bundles for head in bundle.manifest.heads if head in codes}
     return Plan(
         asks=asks,

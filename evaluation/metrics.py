@@ -122,6 +122,12 @@ def calibration_error(probabilities: Floats, labels: Bools, bins: int = 10) -> f
     return sum(abs(said - came) * count for said, came, count in calibration(probabilities, labels, bins)) / rows
 
 
+def drawn_anew(chance: np.random.Generator, draws: int, count: int) -> Floats:
+    """Give ``(draws, count)``: how often each of ``count`` owners is drawn when as many are drawn anew."""
+    owners = chance.integers(0, count, (draws, count)) + count * np.arange(draws)[:, None]
+    return np.bincount(owners.ravel(), minlength=draws * count).reshape(draws, count).astype(np.float64)
+
+
 def bootstrap_interval(
     values: Sequence[float] | Floats, users: Sequence[object], *, seed: int, draws: int = 1000, level: float = 0.95
 ) -> tuple[float, float]:

@@ -29,6 +29,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.metrics import drawn_anew
+
 Floats = npt.NDArray[np.float64]
 
 DRAWN_AT_ONCE = 1 << 20  # numbers of a bootstrap: memory stays flat however long the log
@@ -123,7 +125,7 @@ def interval(terms: Terms, owners: Sequence[object], *, seed: int, draws: int = 
     above, below = _by_owner(terms, owners)
     chance, count = np.random.default_rng(seed), len(above)
     at_once = max(1, DRAWN_AT_ONCE // count)
-    blocks = (_times(chance, min(at_once, draws - start), count) for start in range(0, draws, at_once))
+    blocks = (drawn_anew(chance, min(at_once, draws - start), count) for start in range(0, draws, at_once))
     drawn = np.concatenate([_sum_of_ratios(times @ above, times @ below) for times in blocks])
     drawn = drawn[np.isfinite(drawn)]
     if not len(drawn):
@@ -138,12 +140,6 @@ def difference_interval(
     """Give ``one`` minus ``other`` over the same requests: paired, so what both share cancels."""
     both = Terms(np.hstack([one.above, -other.above]), np.hstack([one.below, other.below]))
     return interval(both, owners, seed=seed, draws=draws, level=level)
-
-
-def _times(chance: np.random.Generator, draws: int, count: int) -> Floats:
-    """Give ``(draws, count)``: how often each of ``count`` owners is drawn when as many are drawn anew."""
-    owners = chance.integers(0, count, (draws, count)) + count * np.arange(draws)[:, None]
-    return np.bincount(owners.ravel(), minlength=draws * count).reshape(draws, count).astype(np.float64)
 
 
 def _by_owner(terms: Terms, owners: Sequence[object]) -> tuple[Floats, Floats]:

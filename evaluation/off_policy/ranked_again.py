@@ -10,24 +10,20 @@ All candidates are known here, so feeds may have been cut by ``top_k``, and ``ma
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
 
 from evaluation.moments import moment_text
 from evaluation.off_policy.feed_slates import NO_PROPENSITIES, TWICE, Slate, Target, UnusableError, ranked, slate
-from evaluation.past.states import PastPartition, ServingOfThen
-from evaluation.replay.leaks import LeakError
+from evaluation.past.states import PastPartition, RankerAsOf, ServingOfThen
+from evaluation.replay.leaks import refused_or_marked
 from features.ids import id_bytes, id_keys
-from features.join import NoVectors, VectorTable
 from features.user_state import UserState
 from ranking.blend import first_places
-from ranking.bundle import Bundle
 from ranking.exploration import Limits
-from ranking.ranker import Ranker
 from ranking.request import RankingRefusedError, RankRequest
-from ranking.serving import ranker_of
 from streams.codec import FeedItem, Record, Rejected, ServedFeatures, decode_request
 
 NO_REQUEST = "without its request in the log any more"
@@ -35,7 +31,6 @@ RETRIEVED = "of candidates that retrieval found, which the request does not name
 NO_STATE = "of a state that the log of actions does not lead to (retention, or actions that the bundle does not know)"
 
 Place = tuple[int, int]  # partition and offset of a request
-TablesAsOf = Callable[[int], VectorTable | None]  # the table of user vectors that there was at a moment, UTC ms
 
 _decode = msgspec.json.Decoder(ServedFeatures).decode
 
@@ -48,21 +43,8 @@ class Due:
     request: RankRequest
 
 
-class NewRanker:
+class NewRanker(RankerAsOf):
     """The target's model, with the user vectors that it would have had at each moment."""
-
-    def __init__(self, bundle: Bundle, tables: TablesAsOf) -> None:
-        self.bundle = bundle
-        self._tables = tables
-        self._no_vectors = NoVectors(bundle.manifest.sizes.user_dim)
-        self._last: tuple[VectorTable | None, Ranker] = (None, ranker_of(bundle, self._no_vectors))
-
-    def at(self, at_ms: int) -> Ranker:
-        """Give the ranker of a moment."""
-        table = self._tables(at_ms)
-        if table is not self._last[0]:
-            self._last = (table, ranker_of(self.bundle, table or self._no_vectors))
-        return self._last[1]
 
     def check_leak(self, from_ms: int, allow: bool) -> list[str]:
         """Give the marks of a leak that was allowed. Raises ``LeakError`` for one that was not."""
@@ -74,9 +56,7 @@ class NewRanker:
             f"the model {manifest.model_version} was trained on events until {until}, but the feeds to judge it by "
             f"begin at {begins}: it may have seen what users did with them"
         )
-        if not allow:
-            raise LeakError(f"{leak}; train on what came before, or say --allow-leak, which marks all that comes out")
-        return [f"LEAK: {leak}"]
+        return refused_or_marked(leak, "train on what came before", allow)
 
 
 @dataclass(frozen=True)

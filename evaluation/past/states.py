@@ -8,7 +8,7 @@
 Time does not pass here: a state is asked for by the offset of its last action, a ranker by the versions it had.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,26 @@ class ServingOfThen:
 
     vocabulary: Vocabulary
     current: Ranker
+
+
+TablesAsOf = Callable[[int], VectorTable | None]  # the table of user vectors that was there at a moment, UTC ms
+
+
+class RankerAsOf:
+    """One bundle's ranker, at each moment with the user vectors that were there."""
+
+    def __init__(self, bundle: Bundle, tables: TablesAsOf) -> None:
+        self.bundle = bundle
+        self._tables = tables
+        self._no_vectors = NoVectors(bundle.manifest.sizes.user_dim)
+        self._last: tuple[VectorTable | None, Ranker] = (None, ranker_of(bundle, self._no_vectors))
+
+    def at(self, at_ms: int) -> Ranker:
+        """Give the ranker of a moment."""
+        table = self._tables(at_ms)
+        if table is not self._last[0]:
+            self._last = (table, ranker_of(self.bundle, table or self._no_vectors))
+        return self._last[1]
 
 
 class RankersOfThen:

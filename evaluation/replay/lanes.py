@@ -12,7 +12,7 @@ is as far behind. Its batch vectors are as old: the newest table that was there 
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -21,15 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.logs.base import Arrivals
-from features.actions import Vocabulary
+from evaluation.past.states import RankerAsOf, ServingOfThen, TablesAsOf
 from features.ids import Id
-from features.join import NoVectors, VectorTable
 from features.stores.cache import UserCache
 from features.stores.memory import MemoryStore
 from features.user_state import UserState
 from ranking.bundle import Bundle
-from ranking.ranker import MAX_CANDIDATES, Ranker
-from ranking.serving import ranker_of
+from ranking.ranker import MAX_CANDIDATES
 from streams.codec import RankedFeed, RankingRequest, decode_request
 from streams.pipeline import PendingRequests, Pipeline, Serves
 from streams.recorded import recorded_request
@@ -37,20 +35,11 @@ from streams.recorded import recorded_request
 NEVER = None  # the delay of a lane that sees no realtime actions
 CHECKPOINT_USERS = 20_000  # changed users that make a timeline put them into its store
 
-TablesAsOf = Callable[[int], VectorTable | None]  # the table of user vectors that was there at a moment, UTC ms
 _decode_feed = msgspec.json.Decoder(RankedFeed).decode
 
 
 class ReplayError(ValueError):
     """A replay can't go on; the message is one sentence and says what to do."""
-
-
-class Fixed:
-    """Serves one ranker to a pipeline, and another one when told."""
-
-    def __init__(self, vocabulary: Vocabulary, ranker: Ranker) -> None:
-        self.vocabulary = vocabulary
-        self.current = ranker
 
 
 class Timeline:
@@ -120,9 +109,7 @@ class Lane:
         self.timeline = timeline
         self.heads = bundle.manifest.heads
         self.seconds = {"scoring": 0.0, "ranking": 0.0}
-        self._tables = tables
-        self._no_vectors = NoVectors(bundle.manifest.sizes.user_dim)
-        self._ranker: tuple[VectorTable | None, Ranker] = (None, ranker_of(bundle, self._no_vectors))
+        self._rankers = RankerAsOf(bundle, tables)
 
     def answer(self, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id]) -> Answer:
         """Rank candidates, each of them once, for a state, through bytes as a worker would.
@@ -131,8 +118,8 @@ class Lane:
         """
         started = perf_counter()
         pipeline = self.timeline.pipeline
-        serving: Fixed = pipeline.serving  # type: ignore[assignment]  # ours, see Timeline
-        serving.current = self.ranker_at(at_ms)
+        serving: ServingOfThen = pipeline.serving  # type: ignore[assignment]  # set by hand, see replay_plan
+        serving.current = self._rankers.at(at_ms - (self.timeline.delay_ms or 0))
         feeds = [
             self._ask(pipeline, user_id, at_ms, state, candidates[at : at + MAX_CANDIDATES])
             for at in range(0, len(candidates), MAX_CANDIDATES)
@@ -141,13 +128,6 @@ class Lane:
         self.seconds["scoring"] += sum(_scoring_ms(feed) for feed in feeds) / 1e3
         self.seconds["ranking"] += perf_counter() - started
         return answer
-
-    def ranker_at(self, at_ms: int) -> Ranker:
-        """Give the ranker with the user vectors that were there a delay before ``at_ms``."""
-        table = self._tables(at_ms - (self.timeline.delay_ms or 0))
-        if table is not self._ranker[0]:
-            self._ranker = (table, ranker_of(self.bundle, table or self._no_vectors))
-        return self._ranker[1]
 
     def _ask(
         self, pipeline: Pipeline, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id]

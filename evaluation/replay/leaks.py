@@ -31,7 +31,7 @@ def check_bundle(manifest: Manifest, from_ms: int, allow: bool = False) -> list[
     until_ms = manifest.trained_until_ms
     if until_ms <= from_ms:  # training sees what happened before it
         return []
-    return _leak(
+    return refused_or_marked(
         f"the model {manifest.model_version} was trained on events until {moment_text(until_ms)}, but the replay ranks "
         f"from {moment_text(from_ms)} on: it would be asked about what it has seen",
         f"replay what came after with --from {_iso(until_ms)}, or train on events until {_iso(from_ms)}",
@@ -46,7 +46,7 @@ def check_table(table: EmbeddingTable, at_ms: int, allow: bool = False, name: st
     """
     if table.as_of_ms <= at_ms:
         return []
-    return _leak(
+    return refused_or_marked(
         f"the vectors of {name} (version {table.version}) hold events until {moment_text(table.as_of_ms)}, but rank "
         f"from {moment_text(at_ms)} on",
         f"rank after that with --from {_iso(table.as_of_ms)}, or make vectors as of {_iso(at_ms)}",
@@ -54,7 +54,8 @@ def check_table(table: EmbeddingTable, at_ms: int, allow: bool = False, name: st
     )
 
 
-def _leak(leak: str, remedy: str, allow: bool) -> list[str]:
+def refused_or_marked(leak: str, remedy: str, allow: bool) -> list[str]:
+    """Give the mark of a leak that is allowed. Raises ``LeakError`` for one that is not."""
     if not allow:
         raise LeakError(f"{leak}; {remedy}, or say --allow-leak, which marks all that comes out")
     return [f"LEAK: {leak}"]

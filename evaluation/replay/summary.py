@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.metrics import auc, auc_in_order, calibration, calibration_error, log_loss
+from evaluation.metrics import auc, auc_in_order, calibration, calibration_error, drawn_anew, log_loss
 from evaluation.off_policy.interleaving import preference
 from evaluation.replay.outcomes import ALL, Outcomes, Pairs
 
@@ -204,9 +204,7 @@ class Draws:
     def _quantiles(self, sums: Floats, counts: Floats) -> tuple[Floats, Floats]:
         chance, means = np.random.default_rng(self.seed), []
         for _ in range(self.draws // DRAWS_AT_ONCE):
-            drawn = chance.integers(0, self.num_users, (DRAWS_AT_ONCE, self.num_users))
-            drawn += np.arange(DRAWS_AT_ONCE)[:, None] * self.num_users
-            times = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
+            times = drawn_anew(chance, DRAWS_AT_ONCE, self.num_users)
             with np.errstate(invalid="ignore", divide="ignore"):
                 means.append(times @ sums / (times @ counts))
         drawn_means = np.concatenate(means)

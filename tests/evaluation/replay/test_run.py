@@ -4,8 +4,9 @@ from functools import partial
 import numpy as np
 import pytest
 
+from evaluation.past.states import ServingOfThen
 from evaluation.replay.candidates import Catalogue, as_shown, whole
-from evaluation.replay.lanes import NEVER, Fixed, Lane, ReplayError, Timeline
+from evaluation.replay.lanes import NEVER, Lane, ReplayError, Timeline
 from evaluation.replay.outcomes import ALL
 from evaluation.replay.points import Logged, NextPositive, Slate, bits
 from evaluation.replay.run import CHANCE, POPULARITY, Plan, replay
@@ -31,7 +32,7 @@ def bundle(tmp_path_factory):
 
 def a_lane(bundle, name="now", delay=0, tables=lambda at_ms: None):
     ranker = ranker_of(bundle, NoVectors(SIZES.user_dim))
-    return Lane(name, bundle, tables, Timeline(Fixed(VOCABULARY, ranker), delay, 100))
+    return Lane(name, bundle, tables, Timeline(ServingOfThen(VOCABULARY, ranker), delay, 100))
 
 
 def a_plan(bundle, **changes):
