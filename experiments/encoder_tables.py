@@ -83,19 +83,32 @@ def tables(runs: Runs) -> dict[str, str]:
 # --- MovieLens-1M -------------------------------------------------------------------------------------------------
 
 
-def movielens(runs: Runs) -> dict[str, str]:
-    """Give the table of the encoder on MovieLens-1M."""
-    size = "full" if runs.result("movielens/full") else "small"
-    result = runs.result(f"movielens/{size}")
-    if result is None:
-        return {}
-    names = {
+MOVIELENS = {
+    "plain": {
         "encoder": "encoder, all 3,416 items ranked",
+        "encoder_seen_hidden": "the same, seen items left out",
+    },
+    "repeats": {
+        "encoder": "with a repeat weight, all 3,416 items ranked",
         "encoder_seen_hidden": "the same, seen items left out",
         "popularity": "popularity, all items ranked",
         "popularity_seen_hidden": "popularity, seen items left out",
-    }
-    rows = [[shown, *_movielens_cells(result["metrics"][name])] for name, shown in names.items()]
+    },
+}
+
+
+def movielens(runs: Runs) -> dict[str, str]:
+    """Give the table of the encoder on MovieLens-1M."""
+    size = "full" if runs.result("movielens/full-repeats") else "small"
+    results = {row: runs.result(f"movielens/{size}-{row}") for row in MOVIELENS}
+    rows = [
+        [shown, *_movielens_cells(result["metrics"][name])]
+        for row, result in results.items()
+        if result is not None
+        for name, shown in MOVIELENS[row].items()
+    ]
+    if not rows:
+        return {}
     return {"movielens": SIZE_NOTE[size] + table(["test", "Recall@1", "Recall@5", "Recall@10", "NDCG@10"], rows)}
 
 

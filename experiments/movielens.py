@@ -5,7 +5,7 @@ The epoch is chosen on validation. ``python -m experiments.movielens --data DIR`
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class MovieLensRun:
     dropout: float = 0.2
     num_actions: int = 200
     positions: int = 4096  # of a batch
+    repeats: bool = False
     fit: FitConfig = field(  # an epoch is 158 steps
         default_factory=lambda: FitConfig(
             steps=5600, learning_rate=2e-3, warm_up=300, evaluate_every=320, checkpoint_every=160, patience=6
@@ -46,6 +47,7 @@ SMALL = MovieLensRun(
     users=500, num_actions=50, fit=FitConfig(steps=200, learning_rate=3e-3, evaluate_every=50, checkpoint_every=50)
 )
 FULL = MovieLensRun(users=None)
+ROWS = {"repeats": True, "plain": False}  # learns a weight of what is in the context already?
 
 
 def measured(places: npt.NDArray[np.float32]) -> dict[str, Any]:
@@ -84,7 +86,9 @@ def train_and_test(config: MovieLensRun, folder: Path, sequences: list[Ints]) ->
     kept = sequences[: config.users]
     items = 1 + max(int(row.max()) for row in sequences)
     torch.manual_seed(config.fit.seed)
-    model = NextItemModel(NextItemConfig(items, config.num_actions, config.hidden, dropout=config.dropout))
+    model = NextItemModel(
+        NextItemConfig(items, config.num_actions, config.hidden, dropout=config.dropout, repeats=config.repeats)
+    )
     task = NextItemTask([row[:-2] for row in kept], model, config.positions)
     validation = [row[:-1] for row in kept]
     with shown() as progress:
@@ -102,6 +106,7 @@ def train_and_test(config: MovieLensRun, folder: Path, sequences: list[Ints]) ->
         "epochs": history.steps * config.positions / int(task.lengths.sum()),
         "best_step": history.best_step,
         "validation_ndcg": history.metrics,
+        "repeat_weight": None if model.repeat_weight is None else float(model.repeat_weight),
         "parameters": sum(weights.numel() for weights in model.parameters()),
         "encoder": measured(ranks(model, kept)),
         "encoder_seen_hidden": measured(ranks(model, kept, hide_seen=True)),
@@ -115,9 +120,10 @@ def train_and_test(config: MovieLensRun, folder: Path, sequences: list[Ints]) ->
     "--data", type=click.Path(exists=True, path_type=Path), required=True, help="sequences.parquet, or its folder."
 )
 @click.option("--size", type=click.Choice(["small", "full"]), default="full", show_default=True)
+@click.option("--rows", "only", multiple=True, type=click.Choice(list(ROWS)), help="Only these rows.")
 @click.option("--work", type=click.Path(path_type=Path), default=WORK, show_default=True, help="Checkpoints go here.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Results go here.")
-def main(data: Path, size: str, work: Path, results: Path) -> None:
+def main(data: Path, size: str, only: tuple[str, ...], work: Path, results: Path) -> None:
     """Train and test the encoder on MovieLens-1M; a run that was stopped goes on."""
     torch.set_num_threads(1)
     stop_politely()
@@ -125,9 +131,11 @@ def main(data: Path, size: str, work: Path, results: Path) -> None:
         sequences = read_sequences(data)
     except LogRefusedError as exc:
         raise click.ClickException(str(exc)) from exc
-    config = SMALL if size == "small" else FULL
-    result = Runs(results, work).run(f"movielens/{size}", config, lambda run, at: train_and_test(run, at, sequences))
-    click.echo(f"movielens/{size}: {result['metrics']['encoder']} in {result['seconds']:.0f} s")
+    config, runs = SMALL if size == "small" else FULL, Runs(results, work)
+    for row in only or ROWS:
+        run = replace(config, repeats=ROWS[row])
+        result = runs.run(f"movielens/{size}-{row}", run, lambda run, at: train_and_test(run, at, sequences))
+        click.echo(f"movielens/{size}-{row}: {result['metrics']['encoder']} in {result['seconds']:.0f} s")
 
 
 if __name__ == "__main__":

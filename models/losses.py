@@ -116,17 +116,37 @@ def _mean_over_kept(losses: Tensor, negatives: Tensor) -> Tensor:
 # --- The next item among all (SASRec's and BERT4Rec's setting, with the full softmax) -----------------------------
 
 
-def all_items_loss(contexts: Tensor, items: Tensor, wanted: Tensor) -> Tensor:
+def all_items_loss(
+    contexts: Tensor, items: Tensor, wanted: Tensor, seen: Tensor | None = None, repeat: Tensor | None = None
+) -> Tensor:
     """Give the mean softmax cross entropy of ``wanted (P,)`` among all items: the plain one.
 
-    ``contexts`` are (P, H), ``items`` (items, H); the score is the dot product.
+    ``contexts`` are (P, H), ``items`` (items, H); the score is the dot product. ``repeat ()`` is added to the scores of
+    the items that each context has ``seen (P, S)``, rows of ``items``, ``len(items)`` for none.
     """
-    return F.cross_entropy(contexts @ items.T, wanted)
+    scores = contexts @ items.T
+    if seen is not None and repeat is not None:
+        scores = scores + repeat * among(seen, len(items))
+    return F.cross_entropy(scores, wanted)
 
 
-def all_items_loss_in_parts(contexts: Tensor, items: Tensor, wanted: Tensor, part: int = 1024) -> Tensor:
+def among(seen: Tensor, count: int) -> Tensor:
+    """Say 1 for each of ``count`` items that stands in a row of ``seen (P, S)``, where ``count`` is none."""
+    held = seen.new_zeros((len(seen), count + 1), dtype=torch.float32)
+    return held.scatter_(1, seen, 1.0)[:, :count]
+
+
+def all_items_loss_in_parts(
+    contexts: Tensor,
+    items: Tensor,
+    wanted: Tensor,
+    seen: Tensor | None = None,
+    repeat: Tensor | None = None,
+    *,
+    part: int = 1024,
+) -> Tensor:
     """Give ``all_items_loss`` without ever holding (P, items) scores: twice as fast on a CPU, whose cache it fits."""
-    loss: Tensor = _AllItemsLoss.apply(contexts, items, wanted, part)
+    loss: Tensor = _AllItemsLoss.apply(contexts, items, wanted, seen, repeat, part)
     return loss
 
 
@@ -134,14 +154,25 @@ class _AllItemsLoss(torch.autograd.Function):
     """Computes the gradient beside the loss, a part of the rows at a time; so backward has nothing left to do."""
 
     @staticmethod
-    def forward(ctx: Any, contexts: Tensor, items: Tensor, wanted: Tensor, part: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        contexts: Tensor,
+        items: Tensor,
+        wanted: Tensor,
+        seen: Tensor | None,
+        repeat: Tensor | None,
+        part: int,
+    ) -> Tensor:
         count = len(contexts)
         learned = ctx.needs_input_grad[1]  # fixed item vectors need no gradient
         contexts_grad, items_grad = torch.empty_like(contexts), torch.zeros_like(items)
-        loss = contexts.new_zeros(())
+        loss, repeat_grad = contexts.new_zeros(()), contexts.new_zeros(())
         for at in range(0, count, part):
             rows, targets = contexts[at : at + part], wanted[at : at + part].unsqueeze(1)
             scores = rows @ items.T  # (part, items)
+            held = None if seen is None else among(seen[at : at + part], len(items))
+            if held is not None and repeat is not None:
+                scores.addcmul_(held, repeat)
             right, most = scores.gather(1, targets), scores.amax(1, keepdim=True)
             shares = scores.sub_(most).exp_()
             total = shares.sum(1, keepdim=True)
@@ -151,10 +182,12 @@ class _AllItemsLoss(torch.autograd.Function):
             torch.mm(slopes, items, out=contexts_grad[at : at + part])
             if learned:
                 items_grad.addmm_(slopes.T, rows)
-        ctx.save_for_backward(contexts_grad, items_grad)
+            if held is not None:
+                repeat_grad += (slopes * held).sum()
+        ctx.save_for_backward(contexts_grad, items_grad, None if repeat is None else repeat_grad)
         return loss / count
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        contexts_grad, items_grad = ctx.saved_tensors
-        return upstream[0] * contexts_grad, upstream[0] * items_grad, None, None
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        of_contexts, of_items, of_repeat = (None if grad is None else upstream[0] * grad for grad in ctx.saved_tensors)
+        return of_contexts, of_items, None, None, of_repeat, None

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from features.schema import Floats
-from models.losses import all_items_loss_in_parts
+from models.losses import all_items_loss_in_parts, among
 from models.pinnerformer import CausalBlock
 
 Ints = npt.NDArray[np.int64]
@@ -31,6 +31,7 @@ class NextItemConfig:
     layers: int = 2  # 2
     heads: int = 2  # 1 to 8
     dropout: float = 0.2  # 0.1 to 0.5
+    repeats: bool = False  # learn one weight of items already in the context; not in the published models
 
 
 class NextItemModel(nn.Module):
@@ -47,19 +48,40 @@ class NextItemModel(nn.Module):
             CausalBlock(config.hidden, config.heads, config.dropout) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.hidden)
+        # Below zero where nothing is taken twice, above where the same comes again. Attention can't say it for all of
+        # 200 items at once: sums of 200 vectors in 64 dimensions run into one another.
+        self.repeat = nn.Parameter(torch.zeros(())) if config.repeats else None
+        self.scale = config.hidden**0.5  # of vectors in, and of the repeat weight: Adam's steps fit scores of about 1
 
     def forward(self, items: Tensor) -> Tensor:
         """Give a context a position, ``(B, T, H)``, of items ``(B, T)`` int64; padding is item ``config.items``."""
-        x = self.items(items) * self.config.hidden**0.5 + self.positions[: items.shape[1]]
+        x = self.items(items) * self.scale + self.positions[: items.shape[1]]
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x)
         out: Tensor = self.norm(x)
         return out
 
-    def scores(self, contexts: Tensor) -> Tensor:
-        """Give the scores of all items, ``(..., items)``, of contexts ``(..., H)``."""
-        return contexts @ self.items.weight[:-1].T
+    def scores(self, contexts: Tensor, seen: Tensor) -> Tensor:
+        """Give the scores of all items, ``(n, items)``, of contexts ``(n, H)`` that have ``seen`` items ``(n, S)``."""
+        scores = contexts @ self.items.weight[:-1].T
+        weight = self.repeat_weight
+        return scores if weight is None else scores + weight * among(seen, self.config.items)
+
+    @property
+    def repeat_weight(self) -> Tensor | None:
+        """Give what is added to the score of an item already in the context, ``()``."""
+        return None if self.repeat is None else self.scale * self.repeat
+
+    def loss(self, items: Tensor, asked: Tensor) -> Tensor:
+        """Give the mean cross entropy of the item after each position ``asked (B, T)`` of ``items (B, 1 + T)``."""
+        contexts, seen = self(items[:, :-1])[asked], None  # (P, H)
+        weight = self.repeat_weight
+        if weight is not None:
+            rows, positions = asked.nonzero(as_tuple=True)
+            later = torch.arange(asked.shape[1]) > positions.unsqueeze(1)
+            seen = items[rows, :-1].masked_fill(later, self.config.items)  # (P, T)
+        return all_items_loss_in_parts(contexts, self.items.weight[:-1], items[:, 1:][asked], seen, weight)
 
 
 @dataclass
@@ -80,9 +102,7 @@ class NextItemTask:
         """Draw a batch and give the mean cross entropy over its positions."""
         items, lengths = self.draw(chance)  # (B, 1 + T)
         asked = torch.from_numpy(np.arange(items.shape[1] - 1) < lengths[:, None])  # (B, T)
-        tokens = torch.from_numpy(items)
-        contexts = self.model(tokens[:, :-1])[asked]  # (P, H)
-        return all_items_loss_in_parts(contexts, self.model.items.weight[:-1], tokens[:, 1:][asked])
+        return self.model.loss(torch.from_numpy(items), asked)
 
     def draw(self, chance: np.random.Generator) -> tuple[Ints, Ints]:
         """Draw windows of one more item than positions, ``(B, 1 + T)``, and how many positions each has."""
@@ -113,8 +133,9 @@ def ranks(model: NextItemModel, sequences: Sequence[Ints], *, hide_seen: bool = 
     for at in range(0, len(order), batch):
         part = order[at : at + batch]
         items, lengths = _padded([sequences[user][:-1] for user in part], model.config)
-        contexts = model(torch.from_numpy(items))[torch.arange(len(part)), torch.from_numpy(lengths - 1)]
-        scores = model.scores(contexts)  # (n, items)
+        seen = torch.from_numpy(items)
+        contexts = model(seen)[torch.arange(len(part)), torch.from_numpy(lengths - 1)]
+        scores = model.scores(contexts, seen)  # (n, items)
         wanted = torch.tensor([sequences[user][-1] for user in part]).unsqueeze(1)
         right = scores.gather(1, wanted)
         if hide_seen:

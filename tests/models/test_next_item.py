@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from models.losses import all_items_loss, all_items_loss_in_parts
+from models.losses import all_items_loss, all_items_loss_in_parts, among
 from models.next_item import NextItemConfig, NextItemModel, NextItemTask, ranks
 
 CONFIG = NextItemConfig(items=12, num_actions=6, hidden=8, layers=1, heads=2, dropout=0.0)
@@ -31,7 +33,7 @@ def some_sequences(count=20, longest=15):
 def test_the_loss_in_parts_is_the_plain_one_and_so_are_its_gradients(part):
     contexts, items = torch.randn(30, 8, requires_grad=True), torch.randn(12, 8, requires_grad=True)
     wanted = torch.randint(0, 12, (30,))
-    plain, parts = all_items_loss(contexts, items, wanted), all_items_loss_in_parts(contexts, items, wanted, part)
+    plain, parts = all_items_loss(contexts, items, wanted), all_items_loss_in_parts(contexts, items, wanted, part=part)
     assert torch.allclose(plain, parts)
     for one, other in zip(
         torch.autograd.grad(3 * plain, [contexts, items]),
@@ -39,6 +41,56 @@ def test_the_loss_in_parts_is_the_plain_one_and_so_are_its_gradients(part):
         strict=True,
     ):
         assert torch.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("part", [1, 7, 64])
+def test_in_parts_the_repeat_weight_has_the_plain_gradient_too(part):
+    contexts, items = torch.randn(30, 8, requires_grad=True), torch.randn(12, 8, requires_grad=True)
+    wanted, seen = torch.randint(0, 12, (30,)), torch.randint(0, 13, (30, 9))  # 12: none; some twice
+    repeat = torch.tensor(-0.7, requires_grad=True)
+    plain = all_items_loss(contexts, items, wanted, seen, repeat)
+    parts = all_items_loss_in_parts(contexts, items, wanted, seen, repeat, part=part)
+    assert torch.allclose(plain, parts)
+    of = [contexts, items, repeat]
+    for one, other in zip(torch.autograd.grad(3 * plain, of), torch.autograd.grad(3 * parts, of), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_an_item_that_came_twice_counts_once_and_padding_is_no_item():
+    assert among(torch.tensor([[0, 2, 2, 3]]), 3).tolist() == [[1.0, 0.0, 1.0]]
+
+
+def test_positions_know_what_came_up_to_them_and_nothing_later():
+    """The loss of a window is the mean of its prefixes' losses, each with what it has seen."""
+    torch.manual_seed(0)
+    model = NextItemModel(replace(CONFIG, repeats=True)).eval()
+    with torch.no_grad():
+        model.repeat.fill_(-0.5)
+    items = torch.tensor([[3, 1, 3, 5, 1, 7]])
+    whole = model.loss(items, torch.ones(1, 5, dtype=torch.bool))
+    prefixes = []
+    for end in range(1, 6):
+        asked = torch.zeros(1, end, dtype=torch.bool)
+        asked[0, -1] = True
+        prefixes.append(model.loss(items[:, : end + 1], asked))
+    assert torch.allclose(whole, torch.stack(prefixes).mean())
+
+
+@pytest.mark.parametrize(("sequences", "sign"), [("never twice", -1), ("always twice", 1)])
+def test_the_repeat_weight_learns_whether_things_come_again(sequences, sign, one_thread):
+    chance = np.random.default_rng(0)
+    drawn = [chance.permutation(12)[:8] for _ in range(60)]
+    if sequences == "always twice":
+        drawn = [np.concatenate([row[:4], chance.permutation(row[:4])]) for row in drawn]
+    torch.manual_seed(0)
+    model = NextItemModel(replace(CONFIG, num_actions=8, repeats=True))
+    task = NextItemTask(drawn, model, positions=200)
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for step in range(40):
+        optimizer.zero_grad()
+        task.draw_loss(np.random.default_rng(step)).backward()
+        optimizer.step()
+    assert sign * model.repeat_weight.item() > 0.5
 
 
 def test_later_items_and_padding_change_nothing_before_them():
@@ -64,8 +116,8 @@ def test_ranks_are_counted_among_all_items_and_never_see_the_wanted_one():
     model, sequences = a_model(), some_sequences()
     places = ranks(model, sequences, batch=7)
     for sequence, place in zip(sequences, places, strict=True):
-        context = model(torch.from_numpy(sequence[:-1][-6:])[None])[0, -1]
-        scores = model.scores(context)
+        seen = torch.from_numpy(sequence[:-1][-6:])[None]
+        scores = model.scores(model(seen)[:, -1], seen)[0]
         assert place == 1 + (scores > scores[sequence[-1]]).sum().item()
     hidden = ranks(model, sequences, hide_seen=True)
     assert (hidden <= places).all()
