@@ -60,13 +60,15 @@ def future_cases(
 def next_item_cases(timelines: Timelines, rows: Ints, exclude_seen: bool = True) -> Cases:
     """Ask after each of these rows for the item of the user's next action in the same session.
 
-    Rows whose next action belongs to another session, or whose item is unknown or seen before, are left out.
+    Rows whose next action belongs to another session, or is one more on the same item at the same moment, or whose item
+    is unknown or seen before, are left out.
     """
     starts = np.zeros(len(timelines) + 1, np.bool_)
     starts[timelines.session_starts()] = True
     starts[-1] = True
     kept, answers, hidden = [], [], []
-    for row in rows[~starts[rows + 1]]:
+    rows = rows[~starts[rows + 1]]
+    for row in rows[~timelines.again[rows + 1]]:
         seen = _seen(timelines, int(row)) if exclude_seen else np.zeros(0, np.int64)
         right = timelines.item_rows[row + 1]
         if right >= 0 and right not in seen:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from features.actions import MAX_VALUE_CODE, VALUE_STEPS
 from features.ids import Keys, id_keys
-from features.schema import Floats
+from features.schema import Bools, Floats
 from features.sessions import SESSION_GAP_MS
 from models.datasets.base import EventLog, Ids
 
@@ -68,6 +68,15 @@ class Timelines:
     def moments(self) -> Ints:
         """Give one sorted number an action, ``(n,)``: user, then time; for binary search over all users at once."""
         return self.users << TIME_BITS | self.times_ms
+
+    @cached_property
+    def again(self) -> Bools:
+        """Say which actions are one more on the same item at the same moment, ``(n,)``: a like beside its click."""
+        order = np.lexsort((self.item_rows, self.moments))  # stable: of equal ones the first stays first
+        rows, moments = self.item_rows[order], self.moments[order]
+        found = np.zeros(len(self), np.bool_)
+        found[order[1:]] = (np.diff(rows) == 0) & (np.diff(moments) == 0)
+        return found
 
     def first_after(self, rows: Ints, gap_ms: int = 0) -> Ints:
         """Give the first row of the same user later than ``gap_ms`` after each row; the next user's start if none."""

@@ -141,14 +141,15 @@ class HierTCNTask:
         steps = np.arange(int((lasts - firsts).max(initial=1)) + 1)  # 0..L
         rows = firsts[..., None] + steps  # (B, N, 1 + L): the row that follows after `step` items of the window
         within = rows < np.minimum(lasts + 1, ends)[..., None]
-        items = np.where(within, self.timelines.item_rows[np.where(within, rows, 0)], -1)
-        actions = self.timelines.actions[np.where(within, rows, 0)]
+        held = np.where(within, rows, 0)
+        items = np.where(within, self.timelines.item_rows[held], -1)
+        told = np.isin(self.timelines.actions[held], self.left_out) | self.timelines.again[held]
         begins = (steps > 0) | (firsts == starts)[..., None]  # a window inside a session has no step before any item
         return SessionBatch(
             pooled=np.where(real[..., None], self.sessions.pooled[which], np.float32(0)),
             opened=np.where(rows < lasts[..., None], items, -1)[..., :-1],
             targets=items,
-            asked=within & (items >= 0) & begins & ~np.isin(actions, self.left_out),
+            asked=within & (items >= 0) & begins & ~told,
             lengths=lasts - firsts,
         )
 

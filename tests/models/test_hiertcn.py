@@ -7,9 +7,15 @@ from features.schema import FeatureSizes
 from features.sessions import MAX_SESSION_ITEMS, NoSessions
 from models.hiertcn import HierTCN, HierTCNConfig
 from models.timelines import timelines_of
-from models.train_hiertcn import session_vectors_at, sessions_of
+from models.train_hiertcn import (
+    HierTCNLearner,
+    HierTCNTask,
+    HierTCNTraining,
+    session_vectors_at,
+    sessions_of,
+)
 from models.weights import fingerprint
-from tests.builders_models import a_catalogue, a_random_log, a_state
+from tests.builders_models import a_catalogue, a_log, a_random_log, a_state
 
 CONFIG = HierTCNConfig(item_dim=8, hidden=16, layer_state=12, state_layers=2, channels=(16, 16, 16))
 HALF_STATE = 2e-3  # the user's record keeps the recurrent state in half precision
@@ -100,6 +106,18 @@ def test_sessions_are_cut_as_the_stream_cuts_them():
         closed = session_vector(state, known_actions(state, now_ms), now_ms, batch)
         mine = slice(sessions.user_starts[user], sessions.user_starts[user + 1] - 1)
         assert np.allclose(closed, sessions.pooled[mine].sum(axis=0), atol=1e-5)
+
+
+def test_nobody_learns_to_foresee_a_like_from_its_own_click():
+    rows = [("u", 1, "view", 0), ("u", 1, "save", 0), ("u", 2, "view", 1), ("u", 2, "save", 1), ("u", 3, "view", 2)]
+    catalogue = a_catalogue()
+    timelines = timelines_of(a_log(rows), catalogue)
+    sessions, training = sessions_of(timelines, catalogue), HierTCNTraining()
+    learner, users, none = HierTCNLearner(a_model(), training), np.zeros(1, np.int64), np.zeros(0, np.int64)
+    task = HierTCNTask(timelines, catalogue, sessions, users, none, training, learner, torch.device("cpu"))
+    batch = task.windows_of(np.zeros((1, 1), np.int64), np.random.default_rng(0))
+    assert batch.opened[0, 0].tolist() == [1, 1, 2, 2, 3]  # all of it is seen, as serving sees it
+    assert batch.targets[0, 0][batch.asked[0, 0]].tolist() == [1, 2, 3]
 
 
 class Counting(NoSessions):

@@ -46,3 +46,21 @@ def test_next_item_cases_stay_within_the_session():
     cases = next_item_cases(timelines_of(log, a_catalogue()), np.arange(4))
     assert cases.rows.tolist() == [0]
     assert cases.answers[0].tolist() == [2]
+
+
+def test_one_more_action_on_an_item_at_the_same_moment_is_no_next_item():
+    log = a_log(
+        [("u", 1, "view", 0), ("u", 1, "save", 0), ("u", 2, "view", 5), ("u", 2, "view", 6), ("v", 2, "view", 6)]
+    )
+    timelines = timelines_of(log, a_catalogue())
+    assert timelines.again.tolist() == [False, True, False, False, False]  # seen again later is another matter
+    cases = next_item_cases(timelines, np.arange(len(timelines)), exclude_seen=False)
+    assert cases.rows.tolist() == [1, 2]
+    assert [answer.tolist() for answer in cases.answers] == [[2], [2]]
+
+
+def test_of_a_moment_with_several_items_each_is_one_thing_wherever_its_actions_stand():
+    rows = [("u", 1, "view", 0), ("u", 2, "view", 0), ("u", 1, "save", 0), ("u", 2, "save", 0)]
+    timelines = timelines_of(a_log(rows), a_catalogue())
+    assert timelines.again.sum() == 2
+    assert len(set(timelines.item_rows[~timelines.again].tolist())) == 2
