@@ -195,7 +195,12 @@ def encoders_of(log: EventLog, folder: Path, config: DataConfig, progress: Progr
             negatives=400,
             exclude_seen=False,
             most_held_out=500,
-            fit=FitConfig(steps=config.hiertcn_steps, learning_rate=2e-3, evaluate_every=200, seed=config.seed),
+            fit=FitConfig(  # judged at the end only: without times a session is one exposure, and nothing is next in it
+                steps=config.hiertcn_steps,
+                learning_rate=2e-3,
+                evaluate_every=config.hiertcn_steps,
+                seed=config.seed,
+            ),
         )
         trained, _ = hier.train_hiertcn(
             past,
