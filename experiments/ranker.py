@@ -19,6 +19,7 @@ from rich.progress import Progress
 
 from experiments.baselines import Predict, classifiers, lambdamart, popularity
 from experiments.diversity import diversity
+from experiments.freshness import ages_of, gains_by_age
 from experiments.judging import Answers, Judged, JudgedTwice, intervals
 from experiments.kuairand import DataConfig, caches_of, day_lists, half, small
 from experiments.ranker_rows import Row, rows
@@ -35,6 +36,7 @@ HOUR_MS = 3_600_000
 SCORED_AT_ONCE = 1024  # exposures
 DRAWS = 200  # of a bootstrap
 BASELINES = ("popularity", "lambdamart", "classifiers")
+FRESHEST = ("no_realtime", "average_items")  # rows that the full hybrid is compared with by the newest action's age
 DIVERSE = ("full", "no_mask")  # rows whose diversity is measured
 
 # M of the loss; columns: nothing, click, long view, like, skip. The sum over what the user did would weigh a click
@@ -295,7 +297,10 @@ def compare(experiment: Experiment, runs: Runs, table: str, settings: Settings) 
         for row, seed in there.values():
             models.setdefault(row, []).append(experiment.judged("test", np.load(experiment.path(row, seed))))
         answers = models["full"][0].days.answers
+        fresh = {row: [one.visits.predictions for one in models[row]] for row in ("full", *FRESHEST) if row in models}
+        visits, ages_ms = models["full"][0].visits.answers, ages_of(experiment.parts["test"])
         return {
+            "freshness": gains_by_age(visits, ages_ms, fresh, "full", draws=config.draws, seed=config.seed),
             "rows": intervals(models, "full", answers.num_users, draws=config.draws, seed=config.seed),
             "seeds": {row: len(seeds) for row, seeds in models.items()},
             "lists": answers.num_lists,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.markdown import mean_and_interval, short, table
-from experiments.ranker import SIZES
+from experiments.ranker import FRESHEST, SIZES
 from experiments.ranker_rows import rows
 from experiments.runs import Runs
 
@@ -70,6 +70,8 @@ def _of_size(runs: Runs, size: str, compared: dict[str, Any]) -> dict[str, str]:
     if outputs:
         whole["outputs"] = made.rows(["full", *outputs], LISTS)
         whole["outputs-differences"] = made.differences(outputs)
+    if metrics.get("freshness"):
+        whole["freshness"] = _freshness(metrics["freshness"], titles)
     diverse = _diversity(runs, size, titles)
     return whole | ({"diversity": diverse} if diverse else {})
 
@@ -126,6 +128,17 @@ def _cost(runs: Runs, size: str, titles: Mapping[str, tuple[str, str]]) -> str:
             size_of = "-" if parameters is None else f"{parameters:,}"
             body.append([titles[name][0], size_of, f"{seconds:,.0f}", f"{memory:,}"])
     return table(["model", "parameters", "seconds a run", "peak RSS, MB"], body)
+
+
+def _freshness(by_age: Mapping[str, Mapping[str, Any]], titles: Mapping[str, tuple[str, str]]) -> str:
+    rows = [row for row in FRESHEST if row in next(iter(by_age.values()))["click"]]
+    head = ["newest action", "exposures", "AUC click"]
+    head += [f"{HEADS[of]}: less {titles[row][0]}" for of in ("click", "skip") for row in rows]
+    body = []
+    for name, said in by_age.items():
+        lacks = [_difference(said[of][row]) for of in ("click", "skip") for row in rows]
+        body.append([name, f"{said['exposures']:,}", short(said["click"]["full"][0]), *lacks])
+    return table(head, body)
 
 
 def _diversity(runs: Runs, size: str, titles: Mapping[str, tuple[str, str]]) -> str:

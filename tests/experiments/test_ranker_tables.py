@@ -72,9 +72,10 @@ def test_runs_become_tables(experiment, tmp_path):
     assert full["metrics"]["test"]["auc_click"] > 0.8
     compare(experiment, runs, "ranker-half", SETTINGS)
     made = ranker_tables.tables(runs)
-    assert {"ranker-lists", "ranker-differences", "ranker-outputs", "ranker-diversity"} < set(made)
+    assert {"ranker-lists", "ranker-differences", "ranker-outputs", "ranker-diversity", "ranker-freshness"} < set(made)
     assert "| full hybrid | 1 | " in made["ranker-lists"]
     assert "| popularity (the item's own rates) | 1 | " in made["ranker-differences"]
+    assert "| up to 3 hours | " in made["ranker-freshness"]
     ranker_tables.draw(runs, tmp_path / "plot.svg")
     assert "full hybrid less row" in (tmp_path / "plot.svg").read_text()
 
