@@ -25,12 +25,12 @@ from experiments.next_items import (
     outcome,
     ranks_of_vectors,
 )
+from experiments.options import options, refusals, seeds_option
 from experiments.progress import shown
-from experiments.runs import RESULTS, WORK, Runs, stop_politely
+from experiments.runs import Runs, stop_politely
 from experiments.session_costs import data_cost, serving_cost, training_cost
 from experiments.session_parity import parity
 from features.schema import Floats
-from models.datasets.base import LogRefusedError
 from models.hiertcn import HierTCN, HierTCNConfig
 from models.item_vectors import ItemVectorConfig, train_item_vectors
 from models.losses import (
@@ -276,19 +276,14 @@ class Baselines:
 
 @click.command()
 @click.option("--music", type=click.Path(exists=True, path_type=Path), required=True, help="30Music: plays.parquet.")
-@click.option("--size", type=click.Choice(list(SIZES)), default="small", show_default=True)
-@click.option("--seeds", type=click.IntRange(1), default=2, show_default=True, help="Trainings of each row.")
-@click.option("--rows", "only", multiple=True, type=click.Choice(list(ROWS)), help="Only these rows.")
-@click.option("--work", type=click.Path(path_type=Path), default=WORK, show_default=True, help="Checkpoints go here.")
-@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Results go here.")
+@options(SIZES, "small", ROWS)
+@seeds_option(2)
 def main(music: Path, size: str, seeds: int, only: tuple[str, ...], work: Path, results: Path) -> None:
     """Train HierTCN and its rivals on 30Music, and measure what each costs."""
     torch.set_num_threads(1)
     stop_politely()
-    try:
+    with refusals():
         shared = Music(read_split(music, SIZES[size]))
-    except LogRefusedError as exc:
-        raise click.ClickException(str(exc)) from exc
     runs, table = Runs(results, work), f"hiertcn-{size}"
     runs.run(f"{table}/baselines", Baselines(SIZES[size]), shared.baselines)
     runs.run(f"{table}/costs", Costs(SIZES[size], COST_STEPS[size]), shared.costs)

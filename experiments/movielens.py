@@ -16,9 +16,9 @@ import numpy.typing as npt
 import torch
 
 from evaluation.metrics import bootstrap_interval
+from experiments.options import options, refusals
 from experiments.progress import shown
-from experiments.runs import RESULTS, WORK, Runs, stop_politely
-from models.datasets.base import LogRefusedError
+from experiments.runs import Runs, stop_politely
 from models.datasets.movielens import read_sequences
 from models.next_item import NextItemConfig, NextItemModel, NextItemTask, ranks
 from models.train import FitConfig, fit
@@ -47,6 +47,7 @@ SMALL = MovieLensRun(
     users=500, num_actions=50, fit=FitConfig(steps=200, learning_rate=3e-3, evaluate_every=50, checkpoint_every=50)
 )
 FULL = MovieLensRun(users=None)
+SIZES = {"small": SMALL, "full": FULL}
 ROWS = {"repeats": True, "plain": False}  # learns a weight of what is in the context already?
 
 
@@ -119,21 +120,16 @@ def train_and_test(config: MovieLensRun, folder: Path, sequences: list[Ints]) ->
 @click.option(
     "--data", type=click.Path(exists=True, path_type=Path), required=True, help="sequences.parquet, or its folder."
 )
-@click.option("--size", type=click.Choice(["small", "full"]), default="full", show_default=True)
-@click.option("--rows", "only", multiple=True, type=click.Choice(list(ROWS)), help="Only these rows.")
-@click.option("--work", type=click.Path(path_type=Path), default=WORK, show_default=True, help="Checkpoints go here.")
-@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Results go here.")
+@options(SIZES, "full", ROWS)
 def main(data: Path, size: str, only: tuple[str, ...], work: Path, results: Path) -> None:
     """Train and test the encoder on MovieLens-1M; a run that was stopped goes on."""
     torch.set_num_threads(1)
     stop_politely()
-    try:
+    with refusals():
         sequences = read_sequences(data)
-    except LogRefusedError as exc:
-        raise click.ClickException(str(exc)) from exc
-    config, runs = SMALL if size == "small" else FULL, Runs(results, work)
+    runs = Runs(results, work)
     for row in only or ROWS:
-        run = replace(config, repeats=ROWS[row])
+        run = replace(SIZES[size], repeats=ROWS[row])
         result = runs.run(f"movielens/{size}-{row}", run, lambda run, at: train_and_test(run, at, sequences))
         click.echo(f"movielens/{size}-{row}: {result['metrics']['encoder']} in {result['seconds']:.0f} s")
 

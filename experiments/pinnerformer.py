@@ -26,9 +26,9 @@ from experiments.music import (
     read_split,
     spell,
 )
+from experiments.options import options, refusals, seeds_option
 from experiments.progress import shown
-from experiments.runs import RESULTS, WORK, Runs, stop_politely
-from models.datasets.base import LogRefusedError
+from experiments.runs import Runs, stop_politely
 from models.datasets.music30 import POSITIVES
 from models.item_vectors import ItemVectorConfig, train_item_vectors
 from models.pinnerformer import PinnerFormerConfig
@@ -171,19 +171,14 @@ class Baselines:
 
 @click.command()
 @click.option("--music", type=click.Path(exists=True, path_type=Path), required=True, help="30Music: plays.parquet.")
-@click.option("--size", type=click.Choice(list(SIZES)), default="small", show_default=True)
-@click.option("--seeds", type=click.IntRange(1), default=2, show_default=True, help="Trainings of each row.")
-@click.option("--rows", "only", multiple=True, type=click.Choice(list(ROWS)), help="Only these rows.")
-@click.option("--work", type=click.Path(path_type=Path), default=WORK, show_default=True, help="Checkpoints go here.")
-@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Results go here.")
+@options(SIZES, "small", ROWS)
+@seeds_option(2)
 def main(music: Path, size: str, seeds: int, only: tuple[str, ...], work: Path, results: Path) -> None:
     """Train PinnerFormer on 30Music in all the ways of the paper's tables."""
     torch.set_num_threads(1)
     stop_politely()
-    try:
+    with refusals():
         shared = Music(read_split(music, SIZES[size]))
-    except LogRefusedError as exc:
-        raise click.ClickException(str(exc)) from exc
     runs, table = Runs(results, work), f"pinnerformer-{size}"
     runs.run(f"{table}/baselines", Baselines(SIZES[size]), shared.baselines)
     for seed in range(seeds):

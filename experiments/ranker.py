@@ -22,8 +22,9 @@ from experiments.diversity import diversity
 from experiments.freshness import ages_of, gains_by_age
 from experiments.judging import Answers, Judged, JudgedTwice, intervals
 from experiments.kuairand import DataConfig, caches_of, day_lists, half, small
-from experiments.ranker_rows import Row, rows
-from experiments.runs import RESULTS, WORK, Runs, plain, stop_politely
+from experiments.options import options, seeds_option
+from experiments.ranker_rows import NAMES, Row, rows
+from experiments.runs import Runs, plain, stop_politely
 from features.schema import Ints
 from models.datasets.kuairand import HEADS, UTILITY, VOCABULARY, read_tags
 from models.ranker import Ranker, RankerBatch, RankerConfig
@@ -313,11 +314,8 @@ def compare(experiment: Experiment, runs: Runs, table: str, settings: Settings) 
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of KuaiRand-Pure.")
-@click.option("--size", type=click.Choice(sorted(SIZES)), default="small", show_default=True)
-@click.option("--only", multiple=True, help="Rows to run; several times.  [default: all]")
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True)
-@click.option("--work", type=click.Path(path_type=Path), default=WORK, help="Checkpoints, inputs and predictions.")
-@click.option("--results", type=click.Path(path_type=Path), default=RESULTS)
+@options(SIZES, "small", (*BASELINES, *NAMES))
+@seeds_option(3)
 @click.option("--compare/--no-compare", "comparing", default=True, help="Compare in the end what is there?")
 def main(data: Path, size: str, only: tuple[str, ...], seeds: int, work: Path, results: Path, comparing: bool) -> None:
     """Run what is not done yet, the rows that matter most first, then compare what is there."""
@@ -328,9 +326,6 @@ def main(data: Path, size: str, only: tuple[str, ...], seeds: int, work: Path, r
         experiment = Experiment.open(data, size, work, progress)
         known: dict[str, Row | None] = {name: None for name in BASELINES}
         known |= {row.name: row for row in rows(settings.recent_outputs, settings.num_actions)}
-        strange = sorted(set(only) - set(known))
-        if strange:
-            raise click.UsageError(f"no row {', '.join(strange)}; there are {', '.join(known)}")
         for name, row in known.items():
             for seed in range(1 if name == "popularity" else seeds):
                 if not only or name in only:

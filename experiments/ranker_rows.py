@@ -103,3 +103,6 @@ def rows(recent: int, length: int) -> tuple[Row, ...]:
         _compressed("all", "all columns", Compression(first, length)),
         _compressed("all_max", "all columns and max-pool", Compression(first_and_max, length, more=1)),
     )
+
+
+NAMES = tuple(row.name for row in rows(1, 1))

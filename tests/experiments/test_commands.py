@@ -56,5 +56,5 @@ def test_a_log_that_is_none_is_refused_in_one_sentence(tmp_path):
     pq.write_table(pa.table({"user_id": [1]}), tmp_path / "plays.parquet")
     for command, option in ((pinnerformer.main, "--music"), (hiertcn.main, "--music"), (movielens.main, "--data")):
         result = run(command, option, tmp_path / "plays.parquet", "--work", tmp_path, "--results", tmp_path)
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert "has no column" in result.output

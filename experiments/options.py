@@ -1,0 +1,54 @@
+"""The flags that all experiments share, and how they refuse what they can't take."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from experiments.runs import RESULTS, WORK
+from models.datasets.base import LogRefusedError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class RefusedError(click.ClickException):
+    """Input that an experiment can't take: one sentence, exit code 2."""
+
+    exit_code = 2
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Say in one sentence why a log is refused."""
+    try:
+        yield
+    except LogRefusedError as exc:
+        raise RefusedError(str(exc)) from exc
+
+
+def options(sizes: Iterable[str], size: str, rows: Iterable[str]) -> Callable[[Command], Command]:
+    """Add ``--size``, ``--rows``, ``--work`` and ``--results`` with these choices and defaults."""
+    added = (
+        click.option("--size", type=click.Choice(list(sizes)), default=size, show_default=True),
+        click.option("--rows", "only", multiple=True, type=click.Choice(list(rows)), help="Only these rows."),
+        click.option("--work", type=click.Path(path_type=Path), default=WORK, show_default=True, help=WORK_HELP),
+        click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Results go here."),
+    )
+
+    def add(command: Command) -> Command:
+        for option in reversed(added):
+            command = option(command)
+        return command
+
+    return add
+
+
+def seeds_option(default: int) -> Callable[[Command], Command]:
+    """Add ``--seeds``."""
+    number = click.IntRange(1)
+    return click.option("--seeds", type=number, default=default, show_default=True, help="Trainings of each row.")
+
+
+WORK_HELP = "Checkpoints, and what is made once, go here."
