@@ -1,7 +1,6 @@
 """The ranker's tables and plot, from the results of ``experiments.ranker`` alone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from experiments.markdown import mean_and_interval, short, table
@@ -50,7 +49,7 @@ def largest_size(runs: Runs) -> str:
 
 def _of_size(runs: Runs, size: str, compared: dict[str, Any]) -> dict[str, str]:
     metrics = compared["metrics"]
-    titles = _titles(size)
+    titles = titles_of(size)
     models = [name for name in titles if name in metrics["rows"] and titles[name][1] == "models"]
     outputs = [name for name in titles if name in metrics["rows"] and titles[name][1] == "outputs"]
     made = _Made(metrics, titles)
@@ -107,7 +106,7 @@ def _difference(figure: Sequence[float]) -> str:
     return f"**{said}**" if low > 0 or high < 0 else said
 
 
-def _titles(size: str) -> dict[str, tuple[str, str]]:
+def titles_of(size: str) -> dict[str, tuple[str, str]]:
     """Give each row's title and its part of the table, in the tables' order."""
     settings = SIZES[size]
     trained = rows(settings.recent_outputs, settings.num_actions)
@@ -153,28 +152,3 @@ def _diversity(runs: Runs, size: str, titles: Mapping[str, tuple[str, str]]) -> 
             body.append([titles[name][0], str(len(said)), *cells])
     head = ["model", "seeds", "different tags in ten", "range over seeds", "authors in ten", "mean cosine in ten"]
     return table(head, body) if body else ""
-
-
-def draw(runs: Runs, path: Path, key: str = "auc_long_view") -> None:
-    """Draw what the full hybrid has more than each row, with intervals; of the largest size."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    size = largest_size(runs)
-    compared = runs.result(f"ranker-{size}/_comparison")
-    if compared is None:
-        return
-    titles, found = _titles(size), compared["metrics"]["rows"]
-    names = [name for name in titles if name in found and name != "full"][::-1]
-    figure = Figure(figsize=(7, 0.32 * len(names) + 1))
-    axes = figure.subplots()
-    for place, name in enumerate(names):
-        mean, low, high = found[name]["reference_less_row"][key]
-        axes.plot([low, high], [place, place], color="tab:blue")
-        axes.plot([mean], [place], "o", color="tab:blue")
-    axes.axvline(0, color="grey", linewidth=0.8)
-    axes.set_yticks(range(len(names)), [titles[name][0] for name in names])
-    axes.set_xlabel(f"full hybrid less row: {key.replace('_', ' ', 1).replace('_', ' ')}, 95 % interval")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with rc_context({"svg.hashsalt": "ranker"}):  # the same file for the same results
-        figure.savefig(path, bbox_inches="tight", metadata={"Date": None})

@@ -11,6 +11,7 @@ import click
 
 from experiments import encoder_tables, ranker_tables
 from experiments.markdown import NoMarkersError, write_tables
+from experiments.plots import draw
 from experiments.runs import RESULTS, Runs
 
 Tables = Callable[[Runs], Mapping[str, str]]  # the results -> Markdown by the name of its markers
@@ -26,12 +27,12 @@ PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 def main(results: Path, page: Path) -> None:
     """Write the tables of all experiments into PAGE, from results alone: nothing is trained."""
     tables = {name: text for build in BUILDERS for name, text in build(Runs(results)).items()}
-    ranker_tables.draw(Runs(results), page.parent / "plots" / "ranker.svg")
+    plots = draw(Runs(results), page.parent / "plots")
     try:
         write_tables(page, tables)
     except NoMarkersError as exc:
         raise click.ClickException(str(exc)) from exc
-    click.echo(f"{page}: {len(tables)} tables ({', '.join(tables) or 'no results yet'})")
+    click.echo(f"{page}: {len(tables)} tables ({', '.join(tables) or 'no results yet'}), {len(plots)} plots")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from click.testing import CliRunner
 
 from experiments import hiertcn, movielens, pinnerformer, session_costs
 from experiments.encoder_tables import tables
+from experiments.plots import draw
 from experiments.runs import Runs
 from models.time_features import DAY_MS
 
@@ -36,6 +37,7 @@ def test_pinnerformers_rows_become_tables_and_are_not_run_again(music, tmp_path,
     made = tables(Runs(tmp_path / "results"))
     assert "SASRec" in made["pinnerformer-staleness"]
     assert "popularity" in made["pinnerformer-objectives"]
+    assert [path.name for path in draw(Runs(tmp_path / "results"), tmp_path)] == ["pinnerformer.svg"]
 
 
 def test_hiertcns_rows_become_tables(music, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from rich.progress import Progress
 
-from experiments import ranker_tables
+from experiments import plots, ranker_tables
 from experiments.kuairand import DataConfig, day_lists
 from experiments.ranker import BASELINES, SMALL, Experiment, RunConfig, compare
 from experiments.ranker_rows import rows
@@ -76,8 +76,12 @@ def test_runs_become_tables(experiment, tmp_path):
     assert "| full hybrid | 1 | " in made["ranker-lists"]
     assert "| popularity (the item's own rates) | 1 | " in made["ranker-differences"]
     assert "| up to 3 hours | " in made["ranker-freshness"]
-    ranker_tables.draw(runs, tmp_path / "plot.svg")
-    assert "full hybrid less row" in (tmp_path / "plot.svg").read_text()
+    drawn = plots.draw(runs, tmp_path)
+    assert [path.name for path in drawn] == ["ranker.svg", "freshness.svg"]
+    before = [path.read_bytes() for path in drawn]
+    assert before == [path.read_bytes() for path in plots.draw(runs, tmp_path)]  # the same results, the same file
+    assert "full hybrid less row" in drawn[0].read_text()
+    assert "age of the newest action" in drawn[1].read_text()
 
 
 def test_nothing_is_compared_without_the_full_hybrid(experiment, tmp_path):

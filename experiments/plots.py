@@ -1,0 +1,107 @@
+"""Plots of docs/models.md, from results alone; the same file for the same results."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evaluation.metrics import bootstrap_interval
+from experiments.encoder_tables import OBJECTIVES, rows_of
+from experiments.freshness import HEADS
+from experiments.music import FRESHNESS
+from experiments.ranker_tables import largest_size, titles_of
+from experiments.runs import Runs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NAMES = {"once": "made once", "daily": "daily", "realtime": "real time"}
+
+
+def draw(runs: Runs, folder: Path) -> list[Path]:
+    """Draw all plots that have results into ``folder``; give their paths."""
+    drawn: Mapping[str, Callable[[Runs, Path], bool]] = {
+        "ranker": ranker,
+        "freshness": freshness,
+        "pinnerformer": staleness,
+    }
+    return [path for name, one in drawn.items() if one(runs, path := folder / f"{name}.svg")]
+
+
+@contextmanager
+def drawing(path: Path, width: float, height: float) -> Iterator["Axes"]:
+    """Give axes, and write them into ``path`` behind."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    axes = figure.subplots()
+    yield axes
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+
+
+def ranker(runs: Runs, path: Path, key: str = "auc_long_view") -> bool:
+    """Draw what the full hybrid has more than each row, with intervals; of the largest size."""
+    size = largest_size(runs)
+    compared = runs.result(f"ranker-{size}/_comparison")
+    if compared is None:
+        return False
+    titles, found = titles_of(size), compared["metrics"]["rows"]
+    names = [name for name in titles if name in found and name != "full"][::-1]
+    with drawing(path, 7, 0.32 * len(names) + 1) as axes:
+        for place, name in enumerate(names):
+            _point(axes, place, found[name]["reference_less_row"][key], "tab:blue", upright=False)
+        axes.axvline(0, color="grey", linewidth=0.8)
+        axes.set_yticks(range(len(names)), [titles[name][0] for name in names])
+        axes.set_xlabel(f"full hybrid less row: {key.replace('_', ' ', 1).replace('_', ' ')}, 95 % interval")
+    return True
+
+
+def freshness(runs: Runs, path: Path, row: str = "no_realtime") -> bool:
+    """Draw what realtime actions are worth by the age of the newest one."""
+    compared = runs.result(f"ranker-{largest_size(runs)}/_comparison")
+    by_age: Mapping[str, Any] = {} if compared is None else compared["metrics"].get("freshness", {})
+    if not any(row in said[HEADS[0]] for said in by_age.values()):
+        return False
+    with drawing(path, 7, 3) as axes:
+        for shift, (head, color) in enumerate(zip(HEADS, ("tab:blue", "tab:orange"), strict=True)):
+            for place, said in enumerate(by_age.values()):
+                _point(axes, place + 0.12 * shift, said[head][row], color, label=head if place == 0 else None)
+        axes.axhline(0, color="grey", linewidth=0.8)
+        axes.set_xticks(range(len(by_age)), list(by_age))
+        axes.set_ylabel("AUC: full hybrid less\nwithout realtime")
+        axes.set_xlabel("age of the newest action")
+        axes.legend()
+    return True
+
+
+def staleness(runs: Runs, path: Path) -> bool:
+    """Draw PinnerFormer's recall by how fresh the vector was, a line an objective."""
+    rows, _ = rows_of(runs, "pinnerformer")
+    names = [name for name in OBJECTIVES if name in rows]
+    if not names:
+        return False
+    with drawing(path, 7, 3.2) as axes:
+        for shift, name in enumerate(names):
+            for place, fresh in enumerate(FRESHNESS):
+                values = rows[name].recall(fresh)
+                interval = bootstrap_interval(values, range(len(values)), seed=0)
+                label = OBJECTIVES[name] if place == 0 else None
+                spot = place + 0.08 * (shift - len(names) / 2)
+                _point(axes, spot, (float(values.mean()), *interval), f"C{shift}", label=label)
+        axes.set_xticks(range(len(FRESHNESS)), [NAMES[fresh] for fresh in FRESHNESS])
+        axes.set_ylabel("Recall@10, 95 % interval")
+        axes.legend(fontsize="small")
+    return True
+
+
+def _point(
+    axes: "Axes", place: float, figure: Sequence[float], color: str, *, upright: bool = True, label: str | None = None
+) -> None:
+    """Draw a mean and its interval."""
+    mean, low, high = figure
+    line, dot = ([place, place], [low, high]), ([place], [mean])
+    axes.plot(*(line if upright else line[::-1]), color=color)
+    axes.plot(*(dot if upright else dot[::-1]), "o", color=color, label=label)
