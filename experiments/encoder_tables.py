@@ -5,7 +5,7 @@ A result keeps how many items each user was asked for and found, so that seeds a
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,16 +56,18 @@ class Row:
         return float(np.mean([result[name] for result in self.results]))
 
 
-def rows_of(runs: Runs, name: str) -> tuple[dict[str, Row], str]:
-    """Give the rows of the size that has most of them, the larger of two, and that size."""
+def rows_of(runs: Runs, name: str, wanted: Collection[str]) -> tuple[dict[str, Row], str]:
+    """Give the rows of the size that has most of those wanted, the larger of two, and that size."""
     most: tuple[dict[str, Row], str] = ({}, "")
+    count = 0
     for size in SIZE_NOTE:
         found: dict[str, list[Mapping[str, Any]]] = {}
         for result in runs.results_of(f"{name}-{size}"):
             row = SEED.sub("", result["name"].split("/")[1])
             found.setdefault(row, []).append(result["metrics"])
-        if len(found) > len(most[0]):
-            most = {row: Row(tuple(results)) for row, results in found.items()}, size
+        held = len(found.keys() & set(wanted))
+        if held > count:
+            count, most = held, ({row: Row(tuple(results)) for row, results in found.items()}, size)
     return most
 
 
@@ -126,6 +128,7 @@ OBJECTIVES = {
     "dense-14-days": "dense all-action, 14 days",
     "dense": "dense all-action, 28 days",
 }
+STALENESS = ("sasrec", "dense")
 BASELINES = ("popularity", "popularity of 28 days", "nearest to the last item", "last 10 items")
 NEGATIVES = {
     "random": "random",
@@ -144,16 +147,14 @@ TIMES = {
 
 def pinnerformer(runs: Runs) -> dict[str, str]:
     """Give PinnerFormer's tables."""
-    rows, size = rows_of(runs, "pinnerformer")
-    if "dense" not in rows:
-        return {}
-    note = SIZE_NOTE[size]
-    return {
-        "pinnerformer-objectives": note + _recalls(rows, OBJECTIVES),
-        "pinnerformer-negatives": note + _recalls(rows, NEGATIVES),
-        "pinnerformer-time": note + _recalls(rows, TIMES),
-        "pinnerformer-staleness": note + _staleness(rows),
-    }
+    parts = {"objectives": OBJECTIVES, "negatives": NEGATIVES, "time": TIMES}
+    made = {}
+    for part, names in parts.items():
+        rows, size = rows_of(runs, "pinnerformer", names)
+        if "dense" in rows:
+            made[f"pinnerformer-{part}"] = SIZE_NOTE[size] + _recalls(rows, names)
+    rows, size = rows_of(runs, "pinnerformer", STALENESS)
+    return made | ({"pinnerformer-staleness": SIZE_NOTE[size] + _staleness(rows)} if "dense" in rows else {})
 
 
 def _recalls(rows: Mapping[str, Row], names: Mapping[str, str]) -> str:
@@ -183,7 +184,7 @@ def _recall_cells(row: Row, reference: Row | None) -> list[str]:
 
 def _staleness(rows: Mapping[str, Row]) -> str:
     head = ["trained with", "once", "daily", "real time", "lost daily", "lost once"]
-    names = {name: OBJECTIVES[name] for name in ("sasrec", "dense") if name in rows}
+    names = {name: OBJECTIVES[name] for name in STALENESS if name in rows}
     lines = []
     for name, shown in names.items():
         once, daily, realtime = (rows[name].recall(freshness) for freshness in ("once", "daily", "realtime"))
@@ -227,16 +228,13 @@ COSTS = {
 
 def hiertcn(runs: Runs) -> dict[str, str]:
     """Give HierTCN's tables."""
-    rows, size = rows_of(runs, "hiertcn")
-    if "hiertcn" not in rows:
-        return {}
-    made = {
-        "hiertcn-models": SIZE_NOTE[size] + _next_items(rows, SESSION_MODELS, with_baselines=True),
-        "hiertcn-losses": SIZE_NOTE[size] + _next_items(rows, LOSSES, with_baselines=False),
-    }
-    if "costs" in rows:
-        made["hiertcn-costs"] = SIZE_NOTE[size] + _costs(rows["costs"].results[0])
-    return made
+    made = {}
+    for part, names in {"models": SESSION_MODELS, "losses": LOSSES}.items():
+        rows, size = rows_of(runs, "hiertcn", names)
+        if "hiertcn" in rows:
+            made[f"hiertcn-{part}"] = SIZE_NOTE[size] + _next_items(rows, names, with_baselines=part == "models")
+    rows, _ = rows_of(runs, "hiertcn", ["costs"])
+    return made | ({"hiertcn-costs": _costs(rows["costs"].results[0])} if "costs" in rows else {})
 
 
 def _next_items(rows: Mapping[str, Row], names: Mapping[str, str], *, with_baselines: bool) -> str:

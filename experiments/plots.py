@@ -79,7 +79,7 @@ def freshness(runs: Runs, path: Path, row: str = "no_realtime") -> bool:
 
 def staleness(runs: Runs, path: Path) -> bool:
     """Draw PinnerFormer's recall by how fresh the vector was, a line an objective."""
-    rows, _ = rows_of(runs, "pinnerformer")
+    rows, _ = rows_of(runs, "pinnerformer", OBJECTIVES)
     names = [name for name in OBJECTIVES if name in rows]
     if not names:
         return False

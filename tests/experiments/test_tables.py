@@ -4,6 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from experiments import tables
+from experiments.encoder_tables import rows_of
 from experiments.markdown import NoMarkersError, between_markers, mean_and_interval, table, write_tables
 from experiments.runs import Runs
 
@@ -43,3 +44,18 @@ def test_the_command_writes_what_results_say(tmp_path, monkeypatch):
 def test_numbers_are_written_short():
     assert mean_and_interval(0.4118, (0.3984, 1.2)) == ".412 [.398, 1.200]"
     assert mean_and_interval(-0.0204, (-0.03, 0.0)) == "-.020 [-.030, .000]"
+
+
+def test_each_table_is_of_the_largest_size_that_has_most_of_its_rows(tmp_path):
+    runs = Runs(tmp_path, tmp_path / "work")
+    for name in (
+        "medium/dense-seed0",
+        "medium/sasrec-seed0",
+        "medium/random-seed0",
+        "full/dense-seed0",
+        "full/sasrec-seed0",
+    ):
+        runs.run(f"pinnerformer-{name}", Nothing(), lambda config, folder: {"asked": "1"})
+    assert rows_of(runs, "pinnerformer", ("dense", "sasrec"))[1] == "full"
+    assert rows_of(runs, "pinnerformer", ("dense", "random"))[1] == "medium"
+    assert rows_of(runs, "pinnerformer", ("dense", "random", "not run"))[1] == "medium"
