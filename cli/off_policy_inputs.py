@@ -111,10 +111,6 @@ def new_ranker(place: Path, vectors: Path | None) -> NewRanker:
     bundle = open_bundle(place)
     if vectors is None:
         return NewRanker(bundle, lambda at_ms: None)
-    tables, space = UserTables(vectors), bundle.manifest.user_space
-    if tables.tables[0].space != space:
-        raise Refusal(
-            f"the vectors in {vectors} are of the space {tables.tables[0].space!r}, the bundle wants {space!r}; name "
-            "those that were made with the bundle"
-        )
+    tables = UserTables(vectors)
+    tables.check_made_with(bundle.manifest)
     return NewRanker(bundle, tables.as_of)

@@ -78,16 +78,12 @@ def _no_table(at_ms: int) -> VectorTable | None:
 def user_vectors(root: Path, bundle: Bundle, from_ms: int, allow_leak: bool) -> tuple[TablesAsOf, list[str]]:
     """Give the tables of user vectors by moment, and the marks of allowed leaks.
 
-    Raises ``LeakError`` where no version is old enough for the first moment, and ``Refusal`` for another model's.
+    Raises ``LeakError`` where no version is old enough for the first moment, and ``BrokenTableError`` for another
+    model's.
     """
-    users, manifest = UserTables(root), bundle.manifest
+    users = UserTables(root)
+    users.check_made_with(bundle.manifest)
     oldest = users.tables[0]
-    if (oldest.space, oldest.dim) != (manifest.user_space, manifest.sizes.user_dim):
-        raise Refusal(
-            f"the vectors in {root} are of the space {oldest.space!r} and {oldest.dim} wide, but model "
-            f"{manifest.model_version} wants {manifest.user_space!r} and {manifest.sizes.user_dim}; "
-            "give those that were made with this bundle"
-        )
     marks = check_table(oldest, from_ms, allow_leak, f"the users in {root}")
     if marks:
         return (lambda at_ms: users.as_of(at_ms) or oldest), marks

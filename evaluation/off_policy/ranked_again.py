@@ -48,15 +48,19 @@ class NewRanker(RankerAsOf):
 
     def check_leak(self, from_ms: int, allow: bool) -> list[str]:
         """Give the marks of a leak that was allowed. Raises ``LeakError`` for one that was not."""
-        manifest = self.bundle.manifest
-        if manifest.trained_until_ms <= from_ms:
-            return []
-        until, begins = moment_text(manifest.trained_until_ms), moment_text(from_ms)
-        leak = (
-            f"the model {manifest.model_version} was trained on events until {until}, but the feeds to judge it by "
-            f"begin at {begins}: it may have seen what users did with them"
-        )
-        return refused_or_marked(leak, "train on what came before", allow)
+        manifest, items = self.bundle.manifest, self.bundle.items
+        begins = f"but the feeds to judge it by begin at {moment_text(from_ms)}"
+        leaks = []
+        if manifest.trained_until_ms > from_ms:
+            until = moment_text(manifest.trained_until_ms)
+            leaks.append(
+                f"the model {manifest.model_version} was trained on events until {until}, {begins}: it may have seen "
+                "what users did with them"
+            )
+        if items.as_of_ms > from_ms:
+            until = moment_text(items.as_of_ms)
+            leaks.append(f"the items of {manifest.model_version} have vectors of events until {until}, {begins}")
+        return [mark for leak in leaks for mark in refused_or_marked(leak, "train on what came before", allow)]
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,16 @@ class UserTables:
         self.tables = sorted(tables, key=lambda table: table.as_of_ms)  # of one moment, the last published comes last
         self._as_of_ms = [table.as_of_ms for table in self.tables]
 
+    def check_made_with(self, manifest: Manifest) -> None:
+        """Raise ``BrokenTableError`` if these are the vectors of another model."""
+        table, sizes = self.tables[0], manifest.sizes
+        if (table.space, table.dim) != (manifest.user_space, sizes.user_dim):
+            raise BrokenTableError(
+                f"the vectors in {self.root} are of the space {table.space!r} and {table.dim} wide, but model "
+                f"{manifest.model_version} wants {manifest.user_space!r} and {sizes.user_dim}; "
+                "name those that were made with this bundle"
+            )
+
     def as_of(self, at_ms: int) -> EmbeddingTable | None:
         """Give the newest version that knows nothing later than ``at_ms``; None where each knows more."""
         place = bisect_right(self._as_of_ms, at_ms)

@@ -157,7 +157,7 @@ def test_vectors_of_another_space_are_refused(dumped, tmp_path):
     users = a_user_table(tmp_path / "users", ["u1"], space="other")
     given = ("--from", topics, "--bundle", bundle, "--user-vectors", users)
     words = refusal(rankstream("off-policy", *given, "--reward", "save"))
-    assert "are of the space 'other', the bundle wants 'tiny-users'" in words
+    assert "are of the space 'other' and 8 wide" in words
 
 
 def test_files_that_are_not_there(served, tmp_path):

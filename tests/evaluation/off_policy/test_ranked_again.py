@@ -81,8 +81,9 @@ def test_a_model_that_saw_the_feeds_is_refused_with_both_times_and_marked_where_
     assert ranker.check_leak(AS_OF_MS, allow=False) == []
     with pytest.raises(LeakError, match=r"until 2023-11-14 22:13:20 UTC, but .* begin at 2023-11-14 22:13:19"):
         ranker.check_leak(AS_OF_MS - 1000, allow=False)
-    (mark,) = ranker.check_leak(AS_OF_MS - 1000, allow=True)
-    assert mark.startswith("LEAK: the model tiny-1 was trained on events until")
+    model, items = ranker.check_leak(AS_OF_MS - 1000, allow=True)
+    assert model.startswith("LEAK: the model tiny-1 was trained on events until")
+    assert items.startswith("LEAK: the items of tiny-1 have vectors of events until 2023-11-14 22:13:20 UTC, but")
 
 
 def test_user_vectors_are_those_of_the_moment(day):
