@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from evaluation.metrics import bootstrap_interval
 from experiments.markdown import mean_and_interval, short, table
-from experiments.music import spelled
+from experiments.music import FRESHNESS, spelled
 from experiments.runs import Runs
 
 Values = npt.NDArray[np.float64]
@@ -183,13 +183,15 @@ def _recall_cells(row: Row, reference: Row | None) -> list[str]:
 
 
 def _staleness(rows: Mapping[str, Row]) -> str:
-    head = ["trained with", "once", "daily", "real time", "lost daily", "lost once"]
+    head = ["trained with", "once", "daily", "each session", "real time"]
+    head += ["lost daily", "lost once", "lost once, of each session's"]
     names = {name: OBJECTIVES[name] for name in STALENESS if name in rows}
     lines = []
     for name, shown in names.items():
-        once, daily, realtime = (rows[name].recall(freshness) for freshness in ("once", "daily", "realtime"))
-        lost = [_share_lost(stale, realtime) for stale in (daily, once)]
-        lines.append([shown, *(with_interval(values) for values in (once, daily, realtime)), *lost])
+        made = {freshness: rows[name].recall(freshness) for freshness in FRESHNESS}
+        pairs = (("daily", "realtime"), ("once", "realtime"), ("once", "session"))
+        lost = [_share_lost(made[stale], made[fresh]) for stale, fresh in pairs]
+        lines.append([shown, *(with_interval(values) for values in made.values()), *lost])
     return table(head, lines)
 
 

@@ -7,7 +7,7 @@
                                        T0
 
 Asked for item by item, with the user vector as it would have been at that moment had it been made once (at T0), daily
-(at midnight UTC) or in real time (after the play before).
+(at midnight UTC), each session (after the session before) or in real time (after the play before).
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from models.timelines import TIME_BITS, Catalogue, Ints, Timelines
 
 WINDOW_MS = 14 * DAY_MS
 MOST_ASKED = 10  # items of a user, drawn at random: a user's recall needs no more, and each costs an encoding
-FRESHNESS = ("once", "daily", "realtime")
+FRESHNESS = ("once", "daily", "session", "realtime")
 DIGITS = "0123456789a"  # hits of a user, 0 to 10
 
 
@@ -93,7 +93,10 @@ def asked_items(timelines: Timelines, split: MusicSplit, seed: int = 0) -> Asked
     moments["daily"] = np.maximum(moments["daily"], split.from_ms)
     owners = timelines.users[rows] << TIME_BITS
     newest = {name: np.searchsorted(timelines.moments, owners | at) - 1 for name, at in moments.items()}
-    return Asked(np.concatenate(places), timelines.item_rows[rows], newest)
+    starts = timelines.session_starts()
+    begins = starts[np.searchsorted(starts, rows, side="right") - 1]
+    newest["session"] = np.maximum(begins - 1, newest["once"])  # a session open at T0 has no other one before it
+    return Asked(np.concatenate(places), timelines.item_rows[rows], {name: newest[name] for name in FRESHNESS})
 
 
 def hits_of_scores(scores: Floats, asked: Asked, k: int = 10) -> npt.NDArray[np.bool_]:

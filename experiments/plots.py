@@ -15,7 +15,7 @@ from experiments.runs import Runs
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-NAMES = {"once": "made once", "daily": "daily", "realtime": "real time"}
+NAMES = {"once": "made once", "daily": "daily", "session": "each session", "realtime": "real time"}
 
 
 def draw(runs: Runs, folder: Path) -> list[Path]:
@@ -83,15 +83,16 @@ def staleness(runs: Runs, path: Path) -> bool:
     names = [name for name in OBJECTIVES if name in rows]
     if not names:
         return False
+    told = [fresh for fresh in FRESHNESS if all(fresh in rows[name].results[0]["hits"] for name in names)]
     with drawing(path, 7, 3.2) as axes:
         for shift, name in enumerate(names):
-            for place, fresh in enumerate(FRESHNESS):
+            for place, fresh in enumerate(told):
                 values = rows[name].recall(fresh)
                 interval = bootstrap_interval(values, range(len(values)), seed=0)
                 label = OBJECTIVES[name] if place == 0 else None
                 spot = place + 0.08 * (shift - len(names) / 2)
                 _point(axes, spot, (float(values.mean()), *interval), f"C{shift}", label=label)
-        axes.set_xticks(range(len(FRESHNESS)), [NAMES[fresh] for fresh in FRESHNESS])
+        axes.set_xticks(range(len(told)), [NAMES[fresh] for fresh in told])
         axes.set_ylabel("Recall@10, 95 % interval")
         axes.legend(fontsize="small")
     return True

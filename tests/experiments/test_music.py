@@ -24,7 +24,20 @@ def test_each_new_item_is_asked_for_with_the_vector_of_its_moment():
     assert asked.counts.tolist() == [2]
     assert timelines.item_rows[asked.rows["once"]].tolist() == [2, 2]
     assert timelines.item_rows[asked.rows["daily"]].tolist() == [2, 3]
+    assert timelines.item_rows[asked.rows["session"]].tolist() == [2, 3]
     assert timelines.item_rows[asked.rows["realtime"]].tolist() == [2, 3]
+
+
+def test_a_sessions_vector_knows_no_play_of_the_session_and_no_less_than_the_one_made_once():
+    minutes = [0, 5, 5 * DAY - 10, 5 * DAY + 10, 6 * DAY, 6 * DAY + 5]  # T0 lies within the second session
+    log = a_log([("a", item, "view", at) for item, at in enumerate(minutes)])
+    split = MusicSplit(log, log, np.array(["a"], object), START_MS + 5 * DAY * 60_000)
+    timelines = timelines_of(log, a_catalogue())
+    asked = asked_items(timelines, split)
+    assert asked.items.tolist() == [3, 4, 5]
+    assert asked.rows["once"].tolist() == [2, 2, 2]
+    assert asked.rows["session"].tolist() == [2, 3, 3]
+    assert asked.rows["realtime"].tolist() == [2, 3, 4]
 
 
 def test_no_vector_is_made_after_what_it_is_asked_for():
