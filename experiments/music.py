@@ -10,7 +10,7 @@ Asked for item by item, with the user vector as it would have been at that momen
 (at midnight UTC), each session (after the session before) or in real time (after the play before).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,17 +164,27 @@ def baseline_hits(
         newest = asked.rows[freshness]
         nearest = hits_of_vectors(catalogue.vectors[timelines.item_rows[newest]], catalogue.vectors, asked)
         rows["nearest to the last item"][freshness] = hits_by_user(nearest, asked)
-        held = [item in last_items(timelines, row) for item, row in zip(asked.items, newest, strict=True)]
+        held = [
+            item in last_items(timelines, row, without=others_of(asked, n))
+            for n, (item, row) in enumerate(zip(asked.items.tolist(), newest, strict=True))
+        ]
         rows["last 10 items"][freshness] = hits_by_user(np.array(held), asked)
     return rows
 
 
-def last_items(timelines: Timelines, row: int, count: int = 10) -> set[int]:
-    """Give the user's newest different items up to and with a row."""
+def others_of(asked: Asked, n: int) -> set[int]:
+    """Give the other items that the user of the ``n``-th one is asked for."""
+    mine = asked.items[np.searchsorted(asked.users, asked.users[n]) :][: asked.counts[asked.users[n]]]
+    return set(mine.tolist()) - {int(asked.items[n])}
+
+
+def last_items(timelines: Timelines, row: int, count: int = 10, without: Collection[int] = ()) -> set[int]:
+    """Give the user's newest different items up to and with a row; those ``without`` take no place."""
     newest: dict[int, None] = {}
     start = timelines.starts[timelines.users[row]]
     for item in timelines.item_rows[start : row + 1][::-1].tolist():
-        newest[item] = None
+        if item not in without:
+            newest[item] = None
         if len(newest) == count:
             break
     return set(newest)

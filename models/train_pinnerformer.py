@@ -33,6 +33,8 @@ from models.time_features import DAY_MS, time_features
 from models.timelines import Catalogue, Ints, Timelines, timelines_of
 from models.train import FitConfig, FitHistory, fit
 
+BATCHES_MET = 1000  # drawn ahead of a training, to know what negatives of a batch are like
+
 
 @dataclass(frozen=True)
 class PinnerFormerTraining:
@@ -42,7 +44,7 @@ class PinnerFormerTraining:
     labels: DrawLabels = dense_labels  # the objective
     positions: int = 16  # asked for in each window; 32
     horizon_ms: int = 28 * DAY_MS  # K: how far a label may lie ahead
-    in_batch: int = 512  # most of the batch's positives that serve as negatives; 5,000
+    in_batch: int = 512  # positives of the batch, and of others if it has fewer, that serve as negatives; 5,000
     uniform: int = 512  # random negatives; 8,192
     log_q: bool = True  # without it in-batch negatives push popular items away: .071 instead of .167 recall
     sketch_width: int = 1 << 20  # of the counts behind log Q: exact up to as many items, four rows of counters beyond
@@ -82,30 +84,40 @@ class PinnerFormerTask:
         return torch.from_numpy(self.catalogue.vectors).to(self.device)
 
     @cached_property
+    def items_met(self) -> Ints:
+        """Give the positives of some batches, drawn ahead: what in-batch negatives will be like."""
+        chance = np.random.default_rng([self.training.fit.seed, 71])
+        return np.concatenate([self.draw_labels(chance)[1].items for _ in range(BATCHES_MET)])
+
+    @cached_property
     def label_counts(self) -> CountSketch:
-        """Count how often each item is a positive of the users trained on."""
+        """Count how often each item is a batch's positive. The paper counts as batches go by; we look ahead."""
         width = self.training.sketch_width
         exact = len(self.catalogue) <= width
         sketch = CountSketch(len(self.catalogue) if exact else width, 1 if exact else 4)
-        mine = np.isin(self.timelines.users[self.positives], self.users)
-        sketch.add(self.timelines.item_rows[self.positives[mine]])
+        sketch.add(self.items_met)
         return sketch
 
-    def draw_loss(self, chance: np.random.Generator) -> Tensor:
-        """Draw a batch and give its loss."""
+    def draw_labels(self, chance: np.random.Generator) -> tuple[Windows, DenseLabels]:
+        """Draw a batch: windows, and what is asked of them."""
         training = self.training
         users = chance.choice(self.users, min(training.users, len(self.users)), replace=False)
         windows = random_windows(self.timelines, users, self.learner.model.config.num_actions, chance)
-        labels = training.labels(
-            self.timelines, self.positives, windows, training.positions, training.horizon_ms, chance
-        )
-        pool = np.concatenate(
-            [
-                chance.permutation(labels.items)[: training.in_batch],
-                uniform_items(training.uniform, len(self.catalogue), chance),
-            ]
-        )
-        return self.loss_of(windows, labels, pool)
+        asked = (windows, training.positions, training.horizon_ms, chance)
+        return windows, training.labels(self.timelines, self.positives, *asked)
+
+    def draw_pool(self, labels: DenseLabels, chance: np.random.Generator) -> Ints:
+        """Draw the negatives of a batch: exactly as many of each kind as log Q reckons with."""
+        training = self.training
+        mine = chance.permutation(labels.items)[: training.in_batch]
+        missing = training.in_batch - len(mine)
+        others = self.items_met[chance.integers(0, len(self.items_met), missing)] if missing else mine[:0]
+        return np.concatenate([mine, others, uniform_items(training.uniform, len(self.catalogue), chance)])
+
+    def draw_loss(self, chance: np.random.Generator) -> Tensor:
+        """Draw a batch and give its loss."""
+        windows, labels = self.draw_labels(chance)
+        return self.loss_of(windows, labels, self.draw_pool(labels, chance))
 
     def loss_of(self, windows: Windows, labels: DenseLabels, pool: Ints) -> Tensor:
         """Give the loss of these labels against this pool of negatives."""

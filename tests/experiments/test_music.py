@@ -1,7 +1,17 @@
 import numpy as np
 
 from experiments.encoder_tables import Row
-from experiments.music import MusicSplit, asked_items, coverage, hits_by_user, hits_of_scores, last_items, spelled
+from experiments.music import (
+    FRESHNESS,
+    MusicSplit,
+    asked_items,
+    baseline_hits,
+    coverage,
+    hits_by_user,
+    hits_of_scores,
+    last_items,
+    spelled,
+)
 from experiments.next_items import moving_averages, ranks_of_scores
 from models.timelines import timelines_of
 from tests.builders_models import START_MS, a_catalogue, a_log
@@ -59,6 +69,19 @@ def test_a_users_other_items_do_not_stand_in_the_way():
     assert hits_by_user(hits_of_scores(scores, asked, k=2), asked) == "2"
 
 
+def test_the_last_items_are_measured_as_vectors_are_other_answers_take_no_place():
+    """Eleven songs come again in the same order: without the other answers each is among the newest ten."""
+    rows = [("a", item, "view", item) for item in range(11)]
+    rows += [("a", item, "view", 6 * DAY + item) for item in range(11)]
+    log = a_log(rows)
+    split = MusicSplit(log, log, np.array(["a"], object), START_MS + 5 * DAY * 60_000)
+    timelines = timelines_of(log, a_catalogue())
+    asked = asked_items(timelines, split)
+    assert len(asked.items) == 10
+    found = baseline_hits(timelines, a_catalogue(), split, asked)["last 10 items"]
+    assert found == dict.fromkeys(FRESHNESS, "a")
+
+
 def test_equal_scores_earn_no_more_than_chance():
     assert ranks_of_scores(np.zeros((1, 11), np.float32), np.array([4])).tolist() == [6.0]
 
@@ -72,6 +95,7 @@ def test_recent_items_and_their_average_stop_at_the_row():
     timelines = timelines_of(a_split().everybody, a_catalogue())
     assert last_items(timelines, 3) == {1, 2, 3, 4}
     assert last_items(timelines, 4, count=2) == {3, 4}
+    assert last_items(timelines, 4, count=2, without={4}) == {2, 3}  # what does not count takes no place
     mean = moving_averages(timelines, a_catalogue(), np.array([1]))
     assert np.allclose(mean[0], a_catalogue().vectors[[1, 2]].mean(0))
 

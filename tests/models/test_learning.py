@@ -9,6 +9,7 @@ import torch
 from models.hiertcn import HierTCNConfig
 from models.losses import bpr_loss, hinge_logsigmoid_loss, nce_loss
 from models.pinnerformer import PinnerFormerConfig
+from models.precision import Precision
 from models.timelines import Catalogue
 from models.train import FitConfig
 from models.train_hiertcn import HierTCNTraining, train_hiertcn
@@ -52,6 +53,17 @@ def test_hiertcn_finds_nothing_in_noise():
 def test_hiertcn_learns_with_every_loss_from_sampled_negatives(loss):
     training = HierTCNTraining(fit=FAST, loss=loss, negatives=20, exclude_seen=False)
     assert session_recall(0.9, training) > 0.3
+
+
+def test_all_encoders_train_in_half_precision_too():
+    """What a GPU does by default; the softmax over all items takes its gradient itself."""
+    fit = replace(FAST, steps=3, evaluate_every=3, precision=Precision.BF16)
+    log = a_markov_log(40, ITEMS, 16, 0.9)
+    sizes = HierTCNConfig(item_dim=16, hidden=32, layer_state=16, channels=(32, 32))
+    assert np.isfinite(train_hiertcn(log, random_vectors(), sizes, HierTCNTraining(fit=fit))[1].losses[-1][1])
+    config = PinnerFormerConfig(action_types=3, item_dim=16, user_dim=16, hidden=32, layers=1, heads=2)
+    history = train_pinnerformer(log, random_vectors(), ["save"], config, PinnerFormerTraining(fit=fit))[1]
+    assert np.isfinite(history.losses[-1][1])
 
 
 def user_recall(chance_of_next: float) -> float:

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.pinnerformer import PinnerFormer, PinnerFormerConfig
 from models.sampling import (
     CountSketch,
     DenseLabels,
@@ -15,7 +17,7 @@ from models.sampling import (
     random_windows,
 )
 from models.timelines import timelines_of
-from models.train_pinnerformer import own_positives
+from models.train_pinnerformer import PinnerFormerLearner, PinnerFormerTask, PinnerFormerTraining, own_positives
 from tests.builders_models import DAY_MS, a_catalogue, a_log, a_random_log
 
 ITEMS = st.lists(st.integers(0, 200), max_size=300)
@@ -44,6 +46,27 @@ def test_log_q_is_how_often_an_item_is_met_in_a_pool():
         pool = np.concatenate([chance.choice(4, 30, p=shares), chance.integers(0, 4, 8)])
         met += np.bincount(pool, minlength=4)
     assert np.exp(log_pool_rate(shares, 30, 8, 4)) == pytest.approx(met / pools, rel=0.03)
+
+
+@pytest.mark.parametrize("labels", [dense_labels, next_labels])
+def test_log_q_is_how_often_batches_meet_an_item_as_a_negative(labels):
+    """Users with long timelines are drawn as often as others, and batches may have fewer positives than asked for."""
+    rows = [("busy", item, "save", minute) for minute, item in enumerate([1] * 60)]
+    rows += [(f"u{user}", 2 + user % 3, "save", minute) for user in range(9) for minute in range(3)]
+    catalogue = a_catalogue()
+    timelines = timelines_of(a_log(rows), catalogue)
+    training = PinnerFormerTraining(users=4, labels=labels, positions=4, in_batch=40, uniform=8)
+    config = PinnerFormerConfig(action_types=3, item_dim=8, user_dim=8, hidden=8, layers=1, heads=2)
+    learner = PinnerFormerLearner(PinnerFormer(config), training)
+    everything, users = np.arange(len(timelines)), np.arange(timelines.num_users)
+    task = PinnerFormerTask(timelines, catalogue, everything, users, training, learner, torch.device("cpu"))
+    chance, met, pools = np.random.default_rng(0), np.zeros(len(catalogue)), 3000
+    for _ in range(pools):
+        pool = task.draw_pool(task.draw_labels(chance)[1], chance)
+        assert len(pool) == 48
+        met += np.bincount(pool, minlength=len(catalogue))
+    expected = np.exp(task.log_q(np.arange(len(catalogue))).numpy())
+    assert expected == pytest.approx(met / pools, rel=0.15)
 
 
 def a_world():
