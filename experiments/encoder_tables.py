@@ -220,6 +220,7 @@ LOSSES = {
     "loss-hinge-sigmoid": "hinge of sigmoids",
     "loss-hinge-logsigmoid": "hinge of log sigmoids",
 }
+FEW = "loss-cross-entropy-20"  # what other losses on 20 negatives are compared with
 COSTS = {
     "training_us_a_next_item": "training, softmax over all",
     "training_us_with_few_negatives": "training, 20 negatives",
@@ -231,24 +232,25 @@ COSTS = {
 def hiertcn(runs: Runs) -> dict[str, str]:
     """Give HierTCN's tables."""
     made = {}
-    for part, names in {"models": SESSION_MODELS, "losses": LOSSES}.items():
+    for part, names, reference in (("models", SESSION_MODELS, "hiertcn"), ("losses", LOSSES, FEW)):
         rows, size = rows_of(runs, "hiertcn", names)
-        if "hiertcn" in rows:
-            made[f"hiertcn-{part}"] = SIZE_NOTE[size] + _next_items(rows, names, with_baselines=part == "models")
+        if reference in rows:
+            made[f"hiertcn-{part}"] = SIZE_NOTE[size] + _next_items(rows, names, reference)
     rows, _ = rows_of(runs, "hiertcn", ["costs"])
     return made | ({"hiertcn-costs": _costs(rows["costs"].results[0])} if "costs" in rows else {})
 
 
-def _next_items(rows: Mapping[str, Row], names: Mapping[str, str], *, with_baselines: bool) -> str:
-    head = ["", "weights", "seeds", "Recall@1", "Recall@5", "Recall@10", "less HierTCN's", "MRR"]
-    reference, lines = rows["hiertcn"].hits(10), []
-    if with_baselines and "baselines" in rows:
+def _next_items(rows: Mapping[str, Row], names: Mapping[str, str], of: str) -> str:
+    less = "less HierTCN's" if of == "hiertcn" else "less cross-entropy's, 20"
+    head = ["", "weights", "seeds", "Recall@1", "Recall@5", "Recall@10", less, "MRR"]
+    reference, lines = rows[of].hits(10), []
+    if of == "hiertcn" and "baselines" in rows:
         for name, kept in rows["baselines"].results[0]["rows"].items():
             lines.append([f"*{name}*", "", "", *_next_cells(Row((kept,)), reference)])
     for name, shown in names.items():
         if name in rows:
             row = rows[name]
-            cells = _next_cells(row, reference if name != "hiertcn" else None)
+            cells = _next_cells(row, reference if name != of else None)
             lines.append([shown, f"{row.mean('parameters'):,.0f}", str(len(row.results)), *cells])
     return table(head, lines)
 

@@ -25,24 +25,39 @@ class NextItems:
     users: Ints  # (n,) place among the users asked, sorted
     rows: Ints  # (n,) of the timelines
     items: Ints  # (n,) catalogue rows
+    current: Ints | None = None  # (n,) catalogue rows of what was just played: no answer, and in nobody's way
 
 
 def next_items(timelines: Timelines, split: MusicSplit, seed: int = 0) -> NextItems:
-    """Ask the split's users from T0 on, each at most 10 times."""
+    """Ask the split's users from T0 on, each at most 10 times, for an item other than the one just played.
+
+    The item just played is the nearest one to itself, and the answer in half a percent of the cases: left in, it takes
+    the first place of whoever ranks by nearness.
+    """
     users = np.flatnonzero(np.isin(timelines.user_ids, split.asked_ids))
     rows = np.flatnonzero(np.isin(timelines.users, users) & (timelines.times_ms >= split.from_ms))
-    cases = next_item_cases(timelines, rows[rows + 1 < len(timelines)], exclude_seen=False)
+    rows = rows[rows + 1 < len(timelines)]
+    rows = rows[timelines.item_rows[rows] != timelines.item_rows[rows + 1]]
+    cases = next_item_cases(timelines, rows, exclude_seen=False)
     lots = np.random.default_rng([seed, 32]).random(len(cases))
     owners = timelines.users[cases.rows]
     order = np.lexsort((lots, owners))
     nth = np.arange(len(order)) - np.searchsorted(owners[order], owners[order])
     kept = np.sort(order[nth < MOST_ASKED])
     _, places = np.unique(owners[kept], return_inverse=True)
-    return NextItems(places, cases.rows[kept], np.concatenate([cases.answers[case] for case in kept]))
+    answers = np.concatenate([cases.answers[case] for case in kept])
+    return NextItems(places, cases.rows[kept], answers, timelines.item_rows[cases.rows[kept]])
 
 
-def ranks_of_scores(scores: Floats, items: Ints) -> npt.NDArray[np.float64]:
-    """Give the rank, from 1, of ``items (n,)`` by ``scores (n, items)``; of equal ones half stand before."""
+def ranks_of_scores(scores: Floats, items: Ints, current: Ints | None = None) -> npt.NDArray[np.float64]:
+    """Give the rank, from 1, of ``items (n,)`` by ``scores (n, items)``; of equal ones half stand before.
+
+    ``current (n,)`` are taken out of the race; -1 takes none.
+    """
+    if current is not None:
+        scores = scores.copy()
+        asked = np.flatnonzero(current >= 0)
+        scores[asked, current[asked]] = -np.inf
     right = np.take_along_axis(scores, items[:, None], axis=1)
     ranks: npt.NDArray[np.float64] = 1.0 + (scores > right).sum(1) + ((scores == right).sum(1) - 1) / 2
     return ranks
@@ -52,8 +67,12 @@ def ranks_of_vectors(
     vectors: Floats, catalogue: Catalogue, asked: NextItems, chunk: int = 1024
 ) -> npt.NDArray[np.float64]:
     """Give the ranks of the asked items by dot product of ``vectors (n, I)``."""
-    parts = [slice(at, at + chunk) for at in range(0, len(vectors), chunk)]
-    return np.concatenate([ranks_of_scores(vectors[part] @ catalogue.vectors.T, asked.items[part]) for part in parts])
+    found = []
+    for at in range(0, len(vectors), chunk):
+        part = slice(at, at + chunk)
+        current = None if asked.current is None else asked.current[part]
+        found.append(ranks_of_scores(vectors[part] @ catalogue.vectors.T, asked.items[part], current))
+    return np.concatenate(found)
 
 
 def outcome(ranks: npt.NDArray[np.float64], asked: NextItems) -> dict[str, str]:
@@ -70,11 +89,10 @@ def baseline_ranks(
     """Give the ranks by what needs no training."""
     past = (timelines.times_ms < split.from_ms) & (timelines.item_rows >= 0)
     counts = np.bincount(timelines.item_rows[past], minlength=len(catalogue)).astype(np.float32)
-    higher = len(counts) - np.searchsorted(np.sort(counts), counts, side="right")
-    equal = np.searchsorted(np.sort(counts), counts, side="right") - np.searchsorted(np.sort(counts), counts)
+    popular, alike = Catalogue(catalogue.ids, counts[:, None]), np.ones((len(asked.items), 1), np.float32)
     last = catalogue.padded[timelines.item_rows[asked.rows]]
     return {
-        "popularity": (1.0 + higher + (equal - 1) / 2)[asked.items],
+        "popularity": ranks_of_vectors(alike, popular, asked),
         "last item": ranks_of_vectors(last, catalogue, asked),
         "moving average": ranks_of_vectors(moving_averages(timelines, catalogue, asked.rows), catalogue, asked),
     }

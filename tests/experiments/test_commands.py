@@ -45,7 +45,7 @@ def test_hiertcns_rows_become_tables(music, tmp_path, monkeypatch):
         monkeypatch.setattr(hiertcn, name, value)
     monkeypatch.setattr(hiertcn, "USERS", dict.fromkeys(hiertcn.MODELS, 2))
     monkeypatch.setattr(session_costs, "SERVED_USERS", 2)
-    rows = ("--rows", "hiertcn", "--rows", "flat-gru")
+    rows = ("--rows", "hiertcn", "--rows", "flat-gru", "--rows", "loss-cross-entropy-20")
     kept = ("--work", tmp_path / "work", "--results", tmp_path / "results")
     result = run(hiertcn.main, "--music", music, "--seeds", 1, *rows, *kept)
     assert result.exit_code == 0, result.output

@@ -12,7 +12,7 @@ from experiments.music import (
     last_items,
     spelled,
 )
-from experiments.next_items import moving_averages, ranks_of_scores
+from experiments.next_items import baseline_ranks, moving_averages, next_items, ranks_of_scores
 from models.timelines import timelines_of
 from tests.builders_models import START_MS, a_catalogue, a_log
 
@@ -84,6 +84,18 @@ def test_the_last_items_are_measured_as_vectors_are_other_answers_take_no_place(
 
 def test_equal_scores_earn_no_more_than_chance():
     assert ranks_of_scores(np.zeros((1, 11), np.float32), np.array([4])).tolist() == [6.0]
+
+
+def test_what_was_just_played_is_no_answer_and_in_nobodys_way():
+    log = a_log([("a", item, "view", minute) for minute, item in enumerate([1, 2, 2, 3])])
+    timelines = timelines_of(log, a_catalogue())
+    asked = next_items(timelines, MusicSplit(log, log, np.array(["a"], object), START_MS))
+    assert asked.items.tolist() == [2, 3]
+    assert asked.current.tolist() == [1, 2]
+    scores = np.array([[0.0, 9.0, 5.0, 7.0], [0.0, 0.0, 9.0, 5.0]], np.float32)
+    assert ranks_of_scores(scores, asked.items, asked.current).tolist() == [2.0, 1.0]
+    popularity = baseline_ranks(timelines, a_catalogue(), a_split(), asked)["popularity"]
+    assert popularity.tolist() == [1.0, 1.5]  # 2 was played twice; without it 1 and 3 share the first place
 
 
 def test_coverage_is_the_share_of_items_behind_most_places():
