@@ -17,6 +17,15 @@ NEWEST = 10  # actions whose types are counted apart: what the user did just now
 ROUNDS = 200
 
 
+def at_random(seed: int) -> Predict:
+    """Foresee nothing: what lists earn whose order is chance."""
+
+    def predict(asked: RequestCache) -> Doubles:
+        return np.random.default_rng(seed).random((len(asked.labels), len(asked.heads)))
+
+    return predict
+
+
 def popularity(train: RequestCache) -> Predict:
     """Foresee the rate at which everybody took the item, as of the end of training."""
     usual = np.asarray(train.labels, np.float64).mean(0).clip(1e-6, 1 - 1e-6)
@@ -31,12 +40,16 @@ def popularity(train: RequestCache) -> Predict:
 
 
 def counters(cache: RequestCache, num_types: int) -> npt.NDArray[np.float32]:
-    """Give the counter features of each exposure, ``(N, F)``: the item's, the user's, the newest actions', the time."""
+    """Give the counter features of each exposure, ``(N, F)``: the item's, the user's, the newest actions', the time.
+
+    Counted are as many actions as the rankers see.
+    """
     types = np.asarray(cache.columns["action_types"], np.int64)
     written = len(cache.counts)
     request = np.repeat(np.arange(written), cache.counts[:, 0])
     place = np.arange(len(types)) - np.repeat(cache.action_starts[:-1], cache.counts[:, 0])
-    whole = _shares(request, types, written, num_types)
+    seen = place < cache.num_actions
+    whole = _shares(request[seen], types[seen], written, num_types)
     newest = _shares(request[place < NEWEST], types[place < NEWEST], written, num_types)
     user = np.concatenate([np.asarray(cache.columns["contexts"]), whole, newest], axis=1)
     of = np.repeat(cache.states, cache.sizes_of)
@@ -55,8 +68,8 @@ def _shares(request: npt.NDArray[Any], types: npt.NDArray[Any], requests: int, n
 def lambdamart(days: RequestCache, num_types: int, seed: int) -> Predict:
     """Train LambdaMART on lists of a day; its score stands for every head.
 
-    Its score orders a list and is no probability: log loss and calibration mean nothing, nor does AUC over users. The
-    head of skips gets it negated.
+    Its score orders a list and is no probability of anything: only figures of the final order mean something. The head
+    of skips gets it negated.
     """
     weights = np.array([UTILITY[head] for head in HEADS])
     gains = np.rint(np.maximum(np.asarray(days.labels) @ weights, 0)).astype(np.int64)

@@ -2,7 +2,8 @@
 
 Every figure can be taken with the users weighed: a bootstrap draws users, and a user drawn twice weighs two. A list is
 what was ranked at one moment (``models/visits.py`` says why it must be one). GAUC is the AUC within a list, weighed by
-exposures; HIT@3 needs lists of at least ``LEAST``.
+exposures: ``gauc_`` of a head's own prediction, ``order_gauc_`` of the score that the list is ordered by, which is what
+models without heads can be compared by. HIT@3 needs lists of at least ``LEAST``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -93,7 +94,8 @@ class Judged:
     def sums(self) -> dict[str, tuple[Doubles, Doubles]]:
         """Give sums a user, above and below the line, of every figure that is a mean."""
         answers = self.answers
-        places = places_in_lists(answers.lists, self.predictions @ answers.weights)
+        score = self.predictions @ answers.weights
+        places = places_in_lists(answers.lists, score)
         found: dict[str, tuple[Doubles, Doubles]] = {}
         for column, head in enumerate(answers.heads):
             label, predicted = answers.labels[:, column], self.predictions[:, column].clip(EDGE, 1 - EDGE)
@@ -103,6 +105,9 @@ class Judged:
             found[f"hit3_{head}"] = (self._of_lists(hits), self._of_lists(answers.long))
             aucs, counts = list_aucs(answers.lists, label, predicted, answers.num_lists)
             found[f"gauc_{head}"] = (self._of_lists(aucs), self._of_lists(counts))
+            order = score * np.sign(answers.utility[head])
+            aucs, counts = list_aucs(answers.lists, label, order, answers.num_lists)
+            found[f"order_gauc_{head}"] = (self._of_lists(aucs), self._of_lists(counts))
         gained, counted = self._ndcg(places)
         found["ndcg10"] = (self._of_lists(gained), self._of_lists(counted))
         return found
@@ -153,7 +158,8 @@ class JudgedTwice:
         fresh, listed = self.visits.metrics(weights), self.days.metrics(weights)
         kept = {name: figure for name, figure in fresh.items() if name.startswith(("auc_", "logloss_", "ece_"))}
         kept |= {f"visit_{name}": figure for name, figure in fresh.items() if name.startswith("gauc_")}
-        return kept | {name: figure for name, figure in listed.items() if name.startswith(("hit3_", "ndcg", "gauc_"))}
+        of_lists = ("hit3_", "ndcg", "gauc_", "order_gauc_")
+        return kept | {name: figure for name, figure in listed.items() if name.startswith(of_lists)}
 
 
 def ratio(sums: tuple[Doubles, Doubles], weights: Doubles) -> float:
@@ -245,7 +251,9 @@ def intervals(
     for name, point in points.items():
         of_row, of_reference = drawn[name], drawn[reference]
         found[name] = {
-            "figures": {key: (point[key], *_bounds([one[key] for one in of_row])) for key in point},
+            "figures": {
+                key: (point[key], *_bounds([one[key] for one in of_row], _centre(key, point))) for key in point
+            },
             "reference_less_row": {
                 key: (
                     points[reference][key] - point[key],
@@ -261,7 +269,15 @@ def _mean(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: float(np.mean([one[key] for one in figures])) for key in figures[0]}
 
 
-def _bounds(values: Sequence[float]) -> tuple[float, float]:
+def _centre(key: str, point: Mapping[str, float]) -> float | None:
+    """Give the point of a figure whose draws stand too high: of each draw's own noise, calibration error is made."""
+    return point[key] if key.startswith("ece_") else None
+
+
+def _bounds(values: Sequence[float], mirrored_at: float | None = None) -> tuple[float, float]:
+    """Give the 95 % interval of what was drawn; ``mirrored_at`` a point (the basic bootstrap), not below zero."""
     told = [value for value in values if not np.isnan(value)]  # a draw may hold no positive of a rare head
     low, high = np.quantile(told or [np.nan], [0.025, 0.975])
-    return float(low), float(high)
+    if mirrored_at is None:
+        return float(low), float(high)
+    return max(0.0, float(2 * mirrored_at - high)), max(0.0, float(2 * mirrored_at - low))

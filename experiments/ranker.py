@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from experiments.baselines import Predict, classifiers, lambdamart, popularity
+from experiments.baselines import Predict, at_random, classifiers, lambdamart, popularity
 from experiments.diversity import diversity
 from experiments.freshness import ages_of, gains_by_age
 from experiments.judging import Answers, Judged, JudgedTwice, intervals
@@ -36,7 +36,7 @@ from models.transact import TransActConfig
 HOUR_MS = 3_600_000
 SCORED_AT_ONCE = 1024  # exposures
 DRAWS = 200  # of a bootstrap
-BASELINES = ("popularity", "lambdamart", "classifiers")
+BASELINES = ("random", "popularity", "lambdamart", "classifiers")
 FRESHEST = ("no_realtime", "average_items")  # rows that the full hybrid is compared with by the newest action's age
 DIVERSE = ("full", "no_mask")  # rows whose diversity is measured
 
@@ -196,6 +196,7 @@ class Experiment:
         """Give a baseline's predictions."""
         types, train, days = len(VOCABULARY.actions), self.parts["train"], self.parts["train_days"]
         made: dict[str, Callable[[], Predict]] = {
+            "random": lambda: at_random(seed),
             "popularity": lambda: popularity(train),
             "lambdamart": lambda: lambdamart(days, types, seed),
             "classifiers": lambda: classifiers(train, types, seed),
@@ -327,7 +328,7 @@ def main(data: Path, size: str, only: tuple[str, ...], seeds: int, work: Path, r
         known: dict[str, Row | None] = {name: None for name in BASELINES}
         known |= {row.name: row for row in rows(settings.recent_outputs, settings.num_actions)}
         for name, row in known.items():
-            for seed in range(1 if name == "popularity" else seeds):
+            for seed in range(1 if name in ("random", "popularity") else seeds):
                 if not only or name in only:
                     config = RunConfig(name, seed, settings)
                     runs.run(f"{table}/{name}-{seed}", config, experiment.work(row, progress))

@@ -18,12 +18,17 @@ LISTS = {
     "hit3_skip": "HIT@3 skip (less is better)",
 }
 HEADS = {"click": "click", "long_view": "long view", "like": "like", "skip": "skip"}
-DIFFERENCES = {"ndcg10": "NDCG@10", "auc_click": "AUC click", "auc_long_view": "AUC long view"} | {
-    f"gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()
-}
+ORDER = {f"order_gauc_{head}": f"{HEADS[head]}" for head in ("click", "long_view")}
+ORDERS = {"ndcg10": "NDCG@10"} | {key: f"GAUC of the order, {title}" for key, title in ORDER.items()}
+DIFFERENCES = (
+    ORDERS
+    | {"auc_click": "AUC click", "auc_long_view": "AUC long view"}
+    | {f"gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()}
+)
 SHORT: tuple[str, ...] = ()  # tables of the small size: none, its figures say nothing
 SCORES_ONLY = ("lambdamart",)  # orders lists, gives no probability
 BASELINES = {
+    "random": "random order",
     "popularity": "popularity (the item's own rates)",
     "lambdamart": "LightGBM LambdaMART on counters",
     "classifiers": "LightGBM, a classifier a head",
@@ -53,13 +58,14 @@ def _of_size(runs: Runs, size: str, compared: dict[str, Any]) -> dict[str, str]:
     models = [name for name in titles if name in metrics["rows"] and titles[name][1] == "models"]
     outputs = [name for name in titles if name in metrics["rows"] and titles[name][1] == "outputs"]
     made = _Made(metrics, titles)
+    heads = [name for name in models if name not in SCORES_ONLY]
     whole = {
-        "lists": made.rows(models, LISTS),
-        "auc": made.rows(models, {f"auc_{head}": f"AUC {title}" for head, title in HEADS.items()}),
-        "gauc": made.rows(models, {f"gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()}),
-        "visits": made.rows(models, {f"visit_gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()}),
+        "lists": made.rows(models, LISTS | {key: ORDERS[key] for key in ORDER}),
+        "auc": made.rows(heads, {f"auc_{head}": f"AUC {title}" for head, title in HEADS.items()}),
+        "gauc": made.rows(heads, {f"gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()}),
+        "visits": made.rows(heads, {f"visit_gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()}),
         "calibration": made.rows(
-            [name for name in models if name not in SCORES_ONLY],
+            heads,
             {f"logloss_{head}": f"log loss {HEADS[head]}" for head in ("click", "long_view", "skip")}
             | {f"ece_{head}": f"ECE {HEADS[head]}" for head in ("click", "long_view", "skip")},
         ),
@@ -93,10 +99,11 @@ class _Made:
         self, names: Sequence[str], columns: Mapping[str, str], part: str, say: Callable[[Sequence[float]], str]
     ) -> str:
         found = self.metrics["rows"]
-        body = [
-            [self.titles[name][0], str(self.metrics["seeds"][name]), *(say(found[name][part][key]) for key in columns)]
-            for name in names
-        ]
+        body = []
+        for name in names:
+            told = LISTS | ORDERS if name in SCORES_ONLY else columns
+            cells = [say(found[name][part][key]) if key in told else "" for key in columns]
+            body.append([self.titles[name][0], str(self.metrics["seeds"][name]), *cells])
         return table(["model", "seeds", *columns.values()], body)
 
 

@@ -95,8 +95,8 @@ def hide_recent(
 
     The published module only keeps hidden rows from being attended to: their own outputs still stand among the first
     K, and its newest row is never hidden, although it drives the loss of diversity that the mask is for. Here the
-    first K rows are the newest *visible* ones, exactly what serving would see that much earlier, and a user all of
-    whose actions are hidden is a user without actions, the case that serving meets with every newcomer.
+    first K rows are the newest *visible* ones, what this encoder would see that much earlier, and a user all of whose
+    actions are hidden is to it a user without actions. The session vector and the context stay as they are.
     """
     length = action_types.shape[1]
     places = torch.arange(length, device=action_types.device)

@@ -104,3 +104,40 @@ def test_differences_are_paired():
     assert 0 < low < mean < high
     mean, low, high = found["good"]["figures"]["auc_click"]
     assert low < mean < high
+
+
+def test_the_interval_of_a_calibrated_models_error_does_not_stand_above_it():
+    """A draw's own noise is error too: the plain percentiles of what was drawn lie above the point."""
+    chance = np.random.default_rng(3)
+    honest = chance.random((3000, 2))
+    told = Answers(
+        np.arange(3000) // 3,
+        np.arange(3000) // 3,
+        (chance.random((3000, 2)) < honest).astype(float),
+        ("click", "skip"),
+        UTILITY,
+        1000,
+    )
+    judged = Judged(told, honest)
+    found = intervals({"one": [judged]}, "one", 1000, draws=100, seed=0)
+    mean, low, high = found["one"]["figures"]["ece_click"]
+    drawn = [
+        judged.metrics(np.bincount(chance.integers(0, 1000, 1000), minlength=1000).astype(float))["ece_click"]
+        for _ in range(100)
+    ]
+    assert np.median(drawn) > mean
+    assert 0 <= low < mean
+    assert high < np.quantile(drawn, 0.975)
+
+
+def test_the_order_is_judged_by_the_score_that_makes_it():
+    """Of a head that alone makes the score, the order's GAUC is its own; of one that the score is against, too."""
+    chance = np.random.default_rng(4)
+    lists = np.arange(600) // 6
+    labels = chance.integers(0, 2, (600, 2)).astype(float)
+    predicted = chance.random((600, 2))
+    told = Answers(lists, lists, labels, ("click", "skip"), {"click": 1.0, "skip": -1e-9}, 100)
+    figures = judge(told, predicted)
+    assert figures["order_gauc_click"] == pytest.approx(figures["gauc_click"])
+    against = Answers(lists, lists, labels, ("click", "skip"), {"click": 1e-9, "skip": -1.0}, 100)
+    assert judge(against, predicted)["order_gauc_skip"] == pytest.approx(figures["gauc_skip"])

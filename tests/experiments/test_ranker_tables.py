@@ -6,6 +6,7 @@ import torch
 from rich.progress import Progress
 
 from experiments import plots, ranker_tables
+from experiments.baselines import counters
 from experiments.kuairand import DataConfig, day_lists
 from experiments.ranker import BASELINES, SMALL, Experiment, RunConfig, compare
 from experiments.ranker_rows import rows
@@ -75,6 +76,9 @@ def test_runs_become_tables(experiment, tmp_path):
     assert {"ranker-lists", "ranker-differences", "ranker-outputs", "ranker-diversity", "ranker-freshness"} < set(made)
     assert "| full hybrid | 1 | " in made["ranker-lists"]
     assert "| popularity (the item's own rates) | 1 | " in made["ranker-differences"]
+    assert "| random order | 1 | " in made["ranker-lists"]
+    (boosted,) = [line for line in made["ranker-differences"].splitlines() if "LambdaMART" in line]
+    assert boosted.endswith("|  |  |  |  |  |  |")  # it has no heads
     assert "| up to 3 hours | " in made["ranker-freshness"]
     drawn = plots.draw(runs, tmp_path)
     assert [path.name for path in drawn] == ["ranker.svg", "freshness.svg"]
@@ -88,3 +92,12 @@ def test_nothing_is_compared_without_the_full_hybrid(experiment, tmp_path):
     runs = Runs(tmp_path / "results", tmp_path / "work")
     compare(experiment, runs, "ranker-half", SETTINGS)
     assert ranker_tables.tables(runs) == {}
+
+
+def test_counters_count_what_rankers_see(experiment):
+    whole = experiment.parts["train"]
+    few = RequestCache(whole.folder, 1)
+    types = len(VOCABULARY.actions)
+    shares = counters(few, types)[:, -2 * types : -types]
+    assert set(np.unique(shares)) <= {0.0, 1.0}  # of one action
+    assert not np.array_equal(counters(whole, types), counters(few, types))
