@@ -37,6 +37,10 @@ class Row:
         found: Values = np.mean([spelled(text) for text in hits], axis=0) / spelled(asked)
         return found
 
+    def tells(self, freshness: Collection[str]) -> bool:
+        """Say whether PinnerFormer's vectors were asked for at all of these."""
+        return set(freshness) <= set(self.results[0]["hits"])
+
     def recall(self, freshness: str) -> Values:
         """Give recall@10 a user of PinnerFormer's vectors of this freshness."""
         return self.of_users([result["hits"][freshness] for result in self.results], self.results[0]["asked"])
@@ -128,7 +132,6 @@ OBJECTIVES = {
     "dense-14-days": "dense all-action, 14 days",
     "dense": "dense all-action, 28 days",
 }
-STALENESS = ("sasrec", "dense")
 BASELINES = ("popularity", "popularity of 28 days", "nearest to the last item", "last 10 items")
 NEGATIVES = {
     "random": "random",
@@ -153,8 +156,9 @@ def pinnerformer(runs: Runs) -> dict[str, str]:
         rows, size = rows_of(runs, "pinnerformer", names)
         if "dense" in rows:
             made[f"pinnerformer-{part}"] = SIZE_NOTE[size] + _recalls(rows, names)
-    rows, size = rows_of(runs, "pinnerformer", STALENESS)
-    return made | ({"pinnerformer-staleness": SIZE_NOTE[size] + _staleness(rows)} if "dense" in rows else {})
+    rows, size = rows_of(runs, "pinnerformer", OBJECTIVES)
+    told = {name: row for name, row in rows.items() if name in OBJECTIVES and row.tells(FRESHNESS)}
+    return made | ({"pinnerformer-staleness": SIZE_NOTE[size] + _staleness(told)} if "dense" in told else {})
 
 
 def _recalls(rows: Mapping[str, Row], names: Mapping[str, str]) -> str:
@@ -184,23 +188,36 @@ def _recall_cells(row: Row, reference: Row | None) -> list[str]:
 
 def _staleness(rows: Mapping[str, Row]) -> str:
     head = ["trained with", "once", "daily", "each session", "real time"]
-    head += ["lost daily", "lost once", "lost once, of each session's"]
-    names = {name: OBJECTIVES[name] for name in STALENESS if name in rows}
-    lines = []
-    for name, shown in names.items():
-        made = {freshness: rows[name].recall(freshness) for freshness in FRESHNESS}
-        pairs = (("daily", "realtime"), ("once", "realtime"), ("once", "session"))
-        lost = [_share_lost(made[stale], made[fresh]) for stale, fresh in pairs]
-        lines.append([shown, *(with_interval(values) for values in made.values()), *lost])
+    head += ["lost daily", "lost once", "more than dense's", "lost once, of each session's"]
+    made = {
+        name: {freshness: rows[name].recall(freshness) for freshness in FRESHNESS}
+        for name in OBJECTIVES
+        if name in rows
+    }
+    reference, lines = _lost(made["dense"]["once"], made["dense"]["realtime"]), []
+    for name, recalls in made.items():
+        daily, once = (_lost(recalls[stale], recalls["realtime"]) for stale in ("daily", "once"))
+        more = "" if name == "dense" else _points(once - reference)
+        cells = [_points(daily), _points(once), more, _points(_lost(recalls["once"], recalls["session"]))]
+        lines.append([OBJECTIVES[name], *(with_interval(values) for values in recalls.values()), *cells])
     return table(head, lines)
 
 
-def _share_lost(stale: Values, fresh: Values) -> str:
-    """Write what share of the fresh recall is lost, with its interval: users drawn anew for both at once."""
-    drawn = np.random.default_rng(0).integers(0, len(stale), (1000, len(stale)))
-    shares = 1 - stale[drawn].mean(1) / np.maximum(fresh[drawn].mean(1), 1e-9)
-    low, high = np.quantile(shares, [0.025, 0.975])
-    return f"{100 * (1 - stale.mean() / max(fresh.mean(), 1e-9)):.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+def _lost(stale: Values, fresh: Values, draws: int = 1000) -> Values:
+    """Give the share of the fresh recall that is lost: of all users, then of users drawn anew, ``(1 + draws,)``.
+
+    The same users are drawn each time, so that differences of two are paired.
+    """
+    drawn = np.random.default_rng(0).integers(0, len(stale), (draws, len(stale)))
+    which = np.concatenate([np.arange(len(stale))[None], drawn])
+    shares: Values = 1 - stale[which].mean(1) / np.maximum(fresh[which].mean(1), 1e-9)
+    return shares
+
+
+def _points(shares: Values) -> str:
+    """Write a share of all users in percent, with its interval."""
+    low, high = np.quantile(shares[1:], [0.025, 0.975])
+    return f"{100 * shares[0]:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 # --- HierTCN ------------------------------------------------------------------------------------------------------

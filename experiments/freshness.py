@@ -16,7 +16,7 @@ from experiments.judging import Answers, Doubles, Ints, auc, ordered
 from models.request_cache import RequestCache
 
 HOUR_MS = 3_600_000
-AGES = {  # the name of each group, and where it ends: visits are half an hour apart, so nothing is younger
+AGES = {  # the name of each group, and where it ends; visits are half an hour apart, but for those cut at midnight
     "up to 3 hours": 3 * HOUR_MS,
     "3 to 12 hours": 12 * HOUR_MS,
     "12 to 24 hours": 24 * HOUR_MS,
