@@ -15,6 +15,7 @@ from experiments.runs import Runs
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+RECALLS = (0.02, 0.03, 0.05, 0.1, 0.2, 0.3)
 NAMES = {"once": "made once", "daily": "daily", "session": "each session", "realtime": "real time"}
 
 
@@ -93,6 +94,9 @@ def staleness(runs: Runs, path: Path) -> bool:
                 spot = place + 0.08 * (shift - len(names) / 2)
                 _point(axes, spot, (float(values.mean()), *interval), f"C{shift}", label=label)
         axes.set_xticks(range(len(told)), [NAMES[fresh] for fresh in told])
+        axes.set_yscale("log")  # made once and in real time lie a factor of eight apart
+        axes.set_yticks(RECALLS, [f"{tick:g}" for tick in RECALLS])
+        axes.minorticks_off()
         axes.set_ylabel("Recall@10, 95 % interval")
         axes.legend(fontsize="small")
     return True
