@@ -7,12 +7,13 @@ row's seeds a draw.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from experiments.judging import Answers, Doubles, Ints, auc, ordered
+from experiments.judging import Doubles, Ints, Judged, auc, intervals, ordered
 from models.request_cache import RequestCache
 
 HOUR_MS = 3_600_000
@@ -25,8 +26,6 @@ AGES = {  # the name of each group, and where it ends; visits are half an hour a
 }
 HEADS = ("click", "skip")
 
-Predictions = Mapping[str, Sequence[npt.NDArray[np.floating]]]  # of a row, one a seed: (N, heads)
-
 
 def ages_of(cache: RequestCache) -> Ints:
     """Give the age of the newest action that each exposure's request knew, ``(N,)`` ms, -1 if it knew none."""
@@ -38,58 +37,54 @@ def ages_of(cache: RequestCache) -> Ints:
 
 
 @dataclass(frozen=True)
-class Group:
-    """The exposures of an age, of one head."""
+class JudgedByAge:
+    """Predictions of one model, each age's exposures for themselves: a ``Judgement``."""
 
-    users: Ints  # (n,)
-    labels: Doubles  # (n,)
-    kept: npt.NDArray[np.bool_]  # (N,) of all exposures
-    column: int  # of the head
+    judged: Judged
+    ages_ms: Ints  # (N,)
 
-    def auc(self, predictions: npt.NDArray[np.floating], weights: Doubles) -> float:
-        """Give the AUC with each user weighed."""
-        scores = predictions[self.kept, self.column].astype(np.float64)
-        return auc(*ordered(scores, self.labels), weights[self.users])
+    @cached_property
+    def groups(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Say which exposures are of each age that occurs."""
+        begins = [0, *AGES.values()]
+        found = {
+            name: (self.ages_ms >= begin) & (self.ages_ms < end)
+            for begin, (name, end) in zip(begins, AGES.items(), strict=False)
+        }
+        return {name: kept for name, kept in found.items() if kept.any()}
+
+    @cached_property
+    def _sorted(self) -> dict[tuple[str, str], tuple[tuple[Ints, Ints, Doubles], Ints]]:
+        answers, predictions = self.judged.answers, self.judged.predictions
+        columns = {head: answers.heads.index(head) for head in HEADS}
+        return {
+            (name, head): (ordered(predictions[kept, column], answers.labels[kept, column]), answers.users[kept])
+            for name, kept in self.groups.items()
+            for head, column in columns.items()
+        }
+
+    def metrics(self, weights: Doubles | None = None) -> dict[str, float]:
+        """Give the AUC of each age and head, each user counting as often as ``weights (users,)`` says."""
+        weighed = np.ones(self.judged.answers.num_users) if weights is None else weights
+        return {_key(*of): auc(*order, weighed[users]) for of, (order, users) in self._sorted.items()}
 
 
 def gains_by_age(
-    answers: Answers, ages_ms: Ints, predicted: Predictions, reference: str, *, draws: int, seed: int
+    models: Mapping[str, Sequence[Judged]], ages_ms: Ints, reference: str, *, draws: int, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Give, by age and head, the reference's AUC and what each row lacks: (mean, low, high)."""
-    found: dict[str, dict[str, Any]] = {}
-    begin = 0
-    for name, end in AGES.items():
-        kept = (ages_ms >= begin) & (ages_ms < end)
-        begin = end
-        if kept.any():
-            found[name] = {"exposures": int(kept.sum())}
-            for head in HEADS:
-                column = answers.heads.index(head)
-                group = Group(answers.users[kept], answers.labels[kept, column], kept, column)
-                found[name][head] = _gains(group, predicted, reference, answers.num_users, draws, seed)
-    return found
+    """Give, by age and head, the reference's AUC and what each other row lacks: (mean, low, high)."""
+    by_age = {row: [JudgedByAge(one, ages_ms) for one in seeds] for row, seeds in models.items()}
+    first = by_age[reference][0]
+    found = intervals(by_age, reference, first.judged.answers.num_users, draws=draws, seed=seed)
+    said: dict[str, dict[str, Any]] = {name: {"exposures": int(kept.sum())} for name, kept in first.groups.items()}
+    for name, told in said.items():
+        for head in HEADS:
+            told[head] = {
+                row: found[row]["figures" if row == reference else "reference_less_row"][_key(name, head)]
+                for row in models
+            }
+    return said
 
 
-def _gains(
-    group: Group, predicted: Predictions, reference: str, users: int, draws: int, seed: int
-) -> dict[str, tuple[float, float, float]]:
-    chance = np.random.default_rng([seed, group.column])
-    alike = np.ones(users)
-    points = {row: float(np.mean([group.auc(one, alike) for one in seeds])) for row, seeds in predicted.items()}
-    drawn: dict[str, list[float]] = {row: [] for row in predicted}
-    for _ in range(draws):
-        weights = np.bincount(chance.integers(0, users, users), minlength=users).astype(np.float64)
-        for row, seeds in predicted.items():
-            drawn[row].append(group.auc(seeds[int(chance.integers(len(seeds)))], weights))
-    whole = np.array(drawn[reference])
-    return {
-        row: _interval(points[row], whole)
-        if row == reference
-        else _interval(points[reference] - points[row], whole - np.array(drawn[row]))
-        for row in predicted
-    }
-
-
-def _interval(point: float, drawn: Doubles) -> tuple[float, float, float]:
-    low, high = np.nanquantile(drawn, [0.025, 0.975]) if np.isfinite(drawn).any() else (np.nan, np.nan)
-    return point, float(low), float(high)
+def _key(age: str, head: str) -> str:
+    return f"{head}, {age}"

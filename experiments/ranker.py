@@ -299,10 +299,10 @@ def compare(experiment: Experiment, runs: Runs, table: str, settings: Settings) 
         for row, seed in there.values():
             models.setdefault(row, []).append(experiment.judged("test", np.load(experiment.path(row, seed))))
         answers = models["full"][0].days.answers
-        fresh = {row: [one.visits.predictions for one in models[row]] for row in ("full", *FRESHEST) if row in models}
-        visits, ages_ms = models["full"][0].visits.answers, ages_of(experiment.parts["test"])
+        fresh = {row: [one.visits for one in models[row]] for row in ("full", *FRESHEST) if row in models}
+        ages_ms = ages_of(experiment.parts["test"])
         return {
-            "freshness": gains_by_age(visits, ages_ms, fresh, "full", draws=config.draws, seed=config.seed),
+            "freshness": gains_by_age(fresh, ages_ms, "full", draws=config.draws, seed=config.seed),
             "rows": intervals(models, "full", answers.num_users, draws=config.draws, seed=config.seed),
             "seeds": {row: len(seeds) for row, seeds in models.items()},
             "lists": answers.num_lists,

@@ -1,7 +1,7 @@
 import numpy as np
 
 from experiments.freshness import HOUR_MS, ages_of, gains_by_age
-from experiments.judging import Answers
+from experiments.judging import Answers, Judged
 from tests.experiments.test_ranker_tables import a_feed
 
 
@@ -18,7 +18,9 @@ def test_a_row_that_knows_less_lacks_something_only_where_it_knows_less():
     ages = np.where(np.arange(2000) < 1000, HOUR_MS, 100 * HOUR_MS)
     knows = np.stack([labels, 1 - labels], axis=1)
     guesses = np.where((ages == HOUR_MS)[:, None], chance.random((2000, 2)), knows)
-    found = gains_by_age(answers_of(labels), ages, {"full": [knows], "row": [guesses]}, "full", draws=50, seed=0)
+    told = answers_of(labels)
+    models = {"full": [Judged(told, knows)], "row": [Judged(told, guesses)]}
+    found = gains_by_age(models, ages, "full", draws=50, seed=0)
     assert set(found) == {"up to 3 hours", "more than 3 days"}
     assert found["up to 3 hours"]["exposures"] == 1000
     for head in ("click", "skip"):
