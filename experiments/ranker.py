@@ -210,7 +210,7 @@ class Experiment:
         """Train a row's ranker and predict."""
         train = self.parts["train"]
         torch.manual_seed(config.seed)
-        ranker = Ranker(config.settings.ranker(train.sizes, train.heads), row.encoder)
+        ranker = row.ranker(config.settings.ranker(train.sizes, train.heads))
         training = config.settings.training(len(train), row.mask, config.seed)
         progress.console.print(f"{row.name} {config.seed}: {training.fit.steps} steps", highlight=False)
         history = train_on(ranker, Seen(train, row), training, checkpoints=folder, progress=progress)

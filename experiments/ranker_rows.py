@@ -26,8 +26,9 @@ from experiments.encoders import (
     first_and_max,
     largest,
 )
+from experiments.rated import RatedRanker
 from features.schema import CONTEXT_NAMES
-from models.ranker import RankerBatch, SequenceEncoder
+from models.ranker import Ranker, RankerBatch, RankerConfig, SequenceEncoder
 from models.transact import TransAct, TransActConfig
 
 Blind = Callable[[RankerBatch], RankerBatch]  # takes a part of what the ranker sees away
@@ -66,6 +67,11 @@ class Row:
     blind: tuple[Blind, ...] = ()
     mask: bool = True  # random time-window mask in training
     ablation: str = "models"  # which part of the table it stands in
+    kind: type[Ranker] = Ranker
+
+    def ranker(self, config: RankerConfig) -> Ranker:
+        """Make this row's ranker, untrained."""
+        return self.kind(config, self.encoder)
 
     def see(self, batch: RankerBatch) -> RankerBatch:
         """Give what this row's ranker sees."""
@@ -95,6 +101,7 @@ def rows(recent: int, length: int) -> tuple[Row, ...]:
         Row("rnn", "RNN", Rnn),
         Row("transformer_items", "transformer on items alone", ItemTransformer),
         Row("no_mask", "without the time-window mask", mask=False),
+        Row("rated", "full hybrid, heads start from the item's rates", kind=RatedRanker),
         _compressed("max", "max-pool", Compression(largest, 1, alone=True)),
         _compressed("first_k", f"first {recent}", Compression(first, recent)),
         _compressed("random_k", f"random {recent}", Compression(drawn, recent)),

@@ -90,3 +90,15 @@ def test_days_are_beijings():
     assert morning_of(VALIDATE_MS + 5 * 3_600_000) == VALIDATE_MS
     assert TRAIN_MS < VALIDATE_MS < TEST_MS
     assert set(RATES) == set(HEADS)
+
+
+def test_heads_that_start_from_the_rates_say_the_rates_until_they_learn_more():
+    sizes = FeatureSizes(num_actions=6, item_dim=4, user_dim=3, session_dim=2, item_features=len(RATES) + 3)
+    ranker = ROWS["rated"].ranker(RankerConfig(TRANSACT, sizes, tuple(HEADS), crosses=1, cross_rank=4, mlp=(16,)))
+    torch.nn.init.zeros_(ranker.output.weight)  # the hybrid says nothing
+    torch.nn.init.zeros_(ranker.output.bias)
+    batch = collate([random_inputs(sizes, 3, 5, 3, 0)])
+    rates = batch.candidate_features[:, [RATES[head] for head in HEADS]]
+    assert torch.equal(ranker(batch), rates)
+    ranker(batch).sum().backward()
+    assert torch.allclose(ranker.strength.grad, rates.sum(0))
