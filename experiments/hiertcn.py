@@ -74,6 +74,23 @@ class SessionRun:
     training: HierTCNTraining
 
 
+@dataclass(frozen=True)
+class LearnedItemsRun(SessionRun):
+    """A training in which item vectors learn too, from the fixed ones on."""
+
+    learned_items: bool = True
+
+
+def learning_items(model: str) -> Callable[[str, int], SessionRun]:
+    """Give a model's run with item vectors that learn."""
+
+    def made(size: str, seed: int) -> SessionRun:
+        run = standard(size, seed, model)
+        return LearnedItemsRun(run.users, run.model, run.training)
+
+    return made
+
+
 def standard(size: str, seed: int, model: str = "hiertcn") -> SessionRun:
     """Give the run of a model with the loss of the first table."""
     steps = STEPS[size]
@@ -102,6 +119,7 @@ ROWS: Mapping[str, Callable[[str, int], SessionRun]] = {  # the most telling fir
     "flat-gru": lambda size, seed: standard(size, seed, "flat-gru"),
     "flat-tcn": lambda size, seed: standard(size, seed, "flat-tcn"),
     "hrnn": lambda size, seed: standard(size, seed, "hrnn"),
+    **{f"{model}-learned-items": learning_items(model) for model in MODELS},
     "loss-hinge-logsigmoid": with_loss(loss=hinge_logsigmoid_loss, **HINGE),
     "loss-cross-entropy-20": with_loss(),
     "loss-nce": with_loss(loss=nce_loss),
@@ -178,9 +196,10 @@ class Music:
         users, held_out = split_users(self.trained, training.held_out_users, training.most_held_out, seed)
         torch.manual_seed(seed)
         model = build(run.model)
+        items = torch.from_numpy(self.catalogue.vectors) if isinstance(run, LearnedItemsRun) else None
         if isinstance(model, HierTCN | HRNN):
             size = model.config.state_size if isinstance(model, HierTCN) else model.config.hidden
-            learner = QueueLearner(model, size, training)
+            learner = QueueLearner(model, size, training, items)
             base = HierTCNTask(
                 self.trained, self.catalogue, self.sessions, users, np.zeros(0, np.int64), training,
                 HierTCNLearner(HierTCN(HierTCNConfig(item_dim=ITEM_DIM)), training), torch.device("cpu"),
@@ -188,8 +207,13 @@ class Music:
             queues = SessionQueues(self.sessions, users, training.users, training.sessions, seed)
             queued = QueueTask(base, queues, learner)
             return Prepared(model, learner, queued.draw_loss, queued), held_out
-        padded = PaddedTask(self.trained, self.catalogue, users, training, PaddedLearner(model, training))
+        padded = PaddedTask(self.trained, self.catalogue, users, training, PaddedLearner(model, training, items))
         return Prepared(model, padded.learner, padded.draw_loss, padded), held_out
+
+    def catalogue_of(self, prepared: Prepared) -> Catalogue:
+        """Give item vectors as they are by now: the learned ones, if they learn."""
+        learned = prepared.task.learner.items
+        return self.catalogue if learned is None else Catalogue(self.catalogue.ids, learned.detach().numpy().copy())
 
     def work(self, run: SessionRun, folder: Path) -> dict[str, Any]:
         """Train one row and ask it."""
@@ -199,8 +223,9 @@ class Music:
         vectors_at = VECTORS_AT[run.model]
 
         def evaluate() -> float:
-            vectors = vectors_at(prepared.model, self.trained, self.catalogue, answers.rows)
-            return float(np.mean(ranks_of_vectors(vectors, self.catalogue, answers) <= 10))
+            catalogue = self.catalogue_of(prepared)
+            vectors = vectors_at(prepared.model, self.trained, catalogue, answers.rows)
+            return float(np.mean(ranks_of_vectors(vectors, catalogue, answers) <= 10))
 
         with shown() as progress:
             history = fit(
@@ -213,21 +238,22 @@ class Music:
                 title=run.model,
                 metric_name="recall@10",
             )
-        vectors = vectors_at(prepared.model, self.everybody, self.catalogue, self.asked.rows)
-        same = {"parity": self.parity(prepared.model)} if isinstance(prepared.model, HierTCN) else {}
+        catalogue = self.catalogue_of(prepared)
+        vectors = vectors_at(prepared.model, self.everybody, catalogue, self.asked.rows)
+        same = {"parity": self.parity(prepared.model, catalogue)} if isinstance(prepared.model, HierTCN) else {}
         return {
             **same,
-            **outcome(ranks_of_vectors(vectors, self.catalogue, self.asked), self.asked),
+            **outcome(ranks_of_vectors(vectors, catalogue, self.asked), self.asked),
             "parameters": sum(weights.numel() for weights in prepared.model.parameters()),
             "best_step": history.best_step,
             "validation": history.metrics,
             "losses": history.losses,
         }
 
-    def parity(self, model: HierTCN) -> dict[str, float]:
+    def parity(self, model: HierTCN, catalogue: Catalogue) -> dict[str, float]:
         """Step the longest histories and some others through the stream's state."""
         by_length = np.argsort(-np.diff(self.everybody.starts), kind="stable")
-        return parity(model, self.everybody, self.catalogue, np.concatenate([by_length[:10], by_length[10:1000:25]]))
+        return parity(model, self.everybody, catalogue, np.concatenate([by_length[:10], by_length[10:1000:25]]))
 
     def costs(self, run: "Costs", folder: Path) -> dict[str, Any]:
         """Measure what each model costs, one after the other."""

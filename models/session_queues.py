@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from features.schema import Bools
 from models.sampling import Ints
-from models.train_hiertcn import HierTCNTask, HierTCNTraining, Sessions, next_item_loss
+from models.train_hiertcn import HierTCNTask, HierTCNTraining, Sessions, learned_or, next_item_loss
 
 
 class SessionModel(Protocol):
@@ -93,13 +93,20 @@ class SessionQueues:
 
 
 class QueueLearner(nn.Module):
-    """A session model and what training carries beside it, kept in checkpoints: temperature, states, the step."""
+    """A session model and what training carries beside it, kept in checkpoints: temperature, states, the step.
+
+    ``items (items, I)`` are learned from there on, as on XING; without any the task's stay fixed, as on Pinterest.
+    """
 
     turn: Tensor
     states: Tensor
+    items: nn.Parameter | None
 
-    def __init__(self, model: nn.Module, state_size: int, training: HierTCNTraining) -> None:
+    def __init__(
+        self, model: nn.Module, state_size: int, training: HierTCNTraining, items: Tensor | None = None
+    ) -> None:
         super().__init__()
+        self.register_parameter("items", None if items is None else nn.Parameter(items.clone()))
         self.model = model
         self.temperature = nn.Parameter(torch.tensor(training.temperature), requires_grad=training.learn_temperature)
         self.register_buffer("turn", torch.zeros((), dtype=torch.int64))
@@ -116,14 +123,17 @@ class QueueTask:
 
     def draw_loss(self, chance: np.random.Generator) -> Tensor:
         """Take the queues' next run of sessions and give its loss; the states are carried on to the next."""
-        learner, items, device = self.learner, self.base.items, self.base.device
+        learner, device = self.learner, self.base.device
+        items = learned_or(self.base.items, learner.items)
         turn = self.queues.at(int(learner.turn))
         batch = self.base.windows_of(turn.sessions, chance)
         opened = torch.from_numpy(batch.opened).to(device)  # (B, N, L)
+        cached = torch.from_numpy(batch.pooled).to(device)
+        pooled = cached if learner.items is None else self.base.pooled_of(turn.sessions, items)
         vectors, after = session_model(learner).over_sessions(
             items[opened],
             torch.from_numpy(batch.lengths).to(device),
-            torch.from_numpy(batch.pooled).to(device),
+            pooled,
             learner.states,
             torch.from_numpy(turn.fresh).to(device),
         )

@@ -153,6 +153,19 @@ class HierTCNTask:
             lengths=lasts - firsts,
         )
 
+    def pooled_of(self, which: Ints, items: Tensor) -> Tensor:
+        """Give the mean items ``(B, N, I)`` of sessions ``(B, N)`` by ``items (items + 1, I)``, which may be learned.
+
+        The plain twin of ``Sessions.pooled``, with a gradient; -1 is padding.
+        """
+        ends = np.where(which >= 0, self.sessions.ends[which], 0)
+        firsts = np.maximum(np.where(which >= 0, self.sessions.starts[which], 0), ends - MAX_SESSION_ITEMS)
+        rows = firsts[..., None] + np.arange(MAX_SESSION_ITEMS)  # (B, N, 20)
+        within = rows < ends[..., None]
+        newest = np.where(within, self.timelines.item_rows[np.where(within, rows, 0)], -1)
+        counts = torch.from_numpy(np.maximum(ends - firsts, 1)).to(items)
+        return items[torch.from_numpy(newest).to(items.device)].sum(dim=2) / counts.unsqueeze(-1)
+
     def _runs(self, users: Ints, chance: np.random.Generator) -> Ints:
         """Draw where each user's run of sessions ends; give their sessions ``(B, N)``, oldest first, -1 behind."""
         starts, ends = self.sessions.user_starts[users], self.sessions.user_starts[users + 1]
@@ -161,6 +174,11 @@ class HierTCNTask:
         firsts = starts + (chance.random(len(users)) * (spare + 1)).astype(np.int64)
         steps = np.arange(int(counts.max(initial=1)))
         return np.where(steps < counts[:, None], firsts[:, None] + steps, -1)
+
+
+def learned_or(fixed: Tensor, learned: Tensor | None) -> Tensor:
+    """Give item vectors and a row of zeros, ``(items + 1, I)``: ``learned (items, I)`` if there are any, else fixed."""
+    return fixed if learned is None else nn.functional.pad(learned, (0, 0, 0, 1))
 
 
 def next_item_loss(

@@ -94,3 +94,34 @@ def test_training_from_queues_goes_on_where_it_was_saved():
     assert torch.equal(*losses)
     assert one.turn == 4
     assert torch.isfinite(losses[0])
+
+
+def a_queue_task(items=None):
+    timelines, catalogue, sessions = some_sessions()
+    training = HierTCNTraining(users=3, sessions=4)
+    torch.manual_seed(0)
+    model = HierTCN(HIERTCN)
+    learner = QueueLearner(model, 10, training, None if items is None else items(catalogue))
+    base = HierTCNTask(
+        timelines, catalogue, sessions, np.arange(20), np.zeros(0, np.int64), training,
+        HierTCNLearner(model, training), torch.device("cpu"),
+    )  # fmt: skip
+    return QueueTask(base, some_queues(sessions), learner)
+
+
+def test_means_of_sessions_by_the_fixed_items_are_the_cached_ones():
+    base = a_queue_task().base
+    which = np.append(np.arange(len(base.sessions)), -1)[None]
+    pooled = base.pooled_of(which, base.items).numpy()
+    assert np.allclose(pooled[0, :-1], base.sessions.pooled, atol=1e-6)
+    assert not pooled[0, -1].any()
+
+
+def test_learned_items_start_as_the_fixed_ones_and_learn():
+    fixed, learning = a_queue_task(), a_queue_task(lambda catalogue: torch.from_numpy(catalogue.vectors))
+    loss = learning.draw_loss(np.random.default_rng(0))
+    assert torch.allclose(loss, fixed.draw_loss(np.random.default_rng(0)), atol=1e-5)
+    loss.backward()
+    assert learning.learner.items.grad.abs().sum() > 0
+    assert "items" in learning.learner.state_dict()
+    assert "items" not in fixed.learner.state_dict()
