@@ -40,7 +40,7 @@ from models.losses import (
     hinge_sigmoid_loss,
     nce_loss,
 )
-from models.padded_histories import PaddedLearner, PaddedTask, flat_vectors_at
+from models.padded_histories import PaddedTask, flat_vectors_at
 from models.sampling import Ints
 from models.session_baselines import HRNN, FlatGRU, FlatGRUConfig, FlatTCN, FlatTCNConfig, HRNNConfig
 from models.session_queues import QueueLearner, QueueTask, SessionQueues
@@ -50,6 +50,7 @@ from models.train_hiertcn import (
     HierTCNLearner,
     HierTCNTask,
     HierTCNTraining,
+    SessionLearner,
     Sessions,
     session_vectors_at,
     sessions_of,
@@ -196,7 +197,7 @@ class Music:
         users, held_out = split_users(self.trained, training.held_out_users, training.most_held_out, seed)
         torch.manual_seed(seed)
         model = build(run.model)
-        items = torch.from_numpy(self.catalogue.vectors) if isinstance(run, LearnedItemsRun) else None
+        items = self.catalogue.vectors if isinstance(run, LearnedItemsRun) else None
         if isinstance(model, HierTCN | HRNN):
             size = model.config.state_size if isinstance(model, HierTCN) else model.config.hidden
             learner = QueueLearner(model, size, training, items)
@@ -207,13 +208,8 @@ class Music:
             queues = SessionQueues(self.sessions, users, training.users, training.sessions, seed)
             queued = QueueTask(base, queues, learner)
             return Prepared(model, learner, queued.draw_loss, queued), held_out
-        padded = PaddedTask(self.trained, self.catalogue, users, training, PaddedLearner(model, training, items))
+        padded = PaddedTask(self.trained, self.catalogue, users, training, SessionLearner(model, training, items))
         return Prepared(model, padded.learner, padded.draw_loss, padded), held_out
-
-    def catalogue_of(self, prepared: Prepared) -> Catalogue:
-        """Give item vectors as they are by now: the learned ones, if they learn."""
-        learned = prepared.task.learner.items
-        return self.catalogue if learned is None else Catalogue(self.catalogue.ids, learned.detach().numpy().copy())
 
     def work(self, run: SessionRun, folder: Path) -> dict[str, Any]:
         """Train one row and ask it."""
@@ -223,7 +219,7 @@ class Music:
         vectors_at = VECTORS_AT[run.model]
 
         def evaluate() -> float:
-            catalogue = self.catalogue_of(prepared)
+            catalogue = prepared.task.learner.catalogue_or(self.catalogue)
             vectors = vectors_at(prepared.model, self.trained, catalogue, answers.rows)
             return float(np.mean(ranks_of_vectors(vectors, catalogue, answers) <= 10))
 
@@ -238,7 +234,7 @@ class Music:
                 title=run.model,
                 metric_name="recall@10",
             )
-        catalogue = self.catalogue_of(prepared)
+        catalogue = prepared.task.learner.catalogue_or(self.catalogue)
         vectors = vectors_at(prepared.model, self.everybody, catalogue, self.asked.rows)
         same = {"parity": self.parity(prepared.model, catalogue)} if isinstance(prepared.model, HierTCN) else {}
         return {

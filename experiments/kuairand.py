@@ -202,7 +202,7 @@ def encoders_of(log: EventLog, folder: Path, config: DataConfig, progress: Progr
                 seed=config.seed,
             ),
         )
-        trained, _ = hier.train_hiertcn(
+        trained = hier.train_hiertcn(
             past,
             catalogue,
             session_config,
@@ -211,7 +211,7 @@ def encoders_of(log: EventLog, folder: Path, config: DataConfig, progress: Progr
             checkpoints=folder / "hiertcn",
             progress=progress,
         )
-        save_weights(session_path, trained, session_config)
+        save_weights(session_path, trained.model, session_config)
     return Encoders(
         catalogue,
         load_weights(user_path, PinnerFormer, PinnerFormerConfig),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from features.schema import Bools, Floats
 from models.sampling import Ints
 from models.timelines import Catalogue, Timelines
-from models.train_hiertcn import HierTCNTraining, learned_or, next_item_loss
+from models.train_hiertcn import HierTCNTraining, SessionLearner, next_item_loss
 
 LONGEST = 500  # newest items of a user; the official code's
 
@@ -28,18 +28,6 @@ class PaddedBatch:
     asked: Bools  # (B, T)
 
 
-class PaddedLearner(nn.Module):
-    """A flat model, ``(B, T, I)`` to ``(B, T, I)``, the temperature, and ``items (items, I)`` if they are learned."""
-
-    items: nn.Parameter | None
-
-    def __init__(self, model: nn.Module, training: HierTCNTraining, items: Tensor | None = None) -> None:
-        super().__init__()
-        self.register_parameter("items", None if items is None else nn.Parameter(items.clone()))
-        self.model = model
-        self.temperature = nn.Parameter(torch.tensor(training.temperature), requires_grad=training.learn_temperature)
-
-
 @dataclass
 class PaddedTask:
     """Everything that a step draws from."""
@@ -48,7 +36,7 @@ class PaddedTask:
     catalogue: Catalogue
     users: Ints  # trained on
     training: HierTCNTraining
-    learner: PaddedLearner
+    learner: SessionLearner  # of a flat model, ``(B, T, I)`` to ``(B, T, I)``
     longest: int = LONGEST
 
     @cached_property
@@ -59,7 +47,7 @@ class PaddedTask:
     def draw_loss(self, chance: np.random.Generator) -> Tensor:
         """Draw users and give the loss over all their next items."""
         batch = self.draw(chance)
-        items = learned_or(self.items, self.learner.items)
+        items = self.learner.items_or(self.items)
         vectors = self.learner.model(items[torch.from_numpy(batch.items)])
         asked, targets = torch.from_numpy(batch.asked), torch.from_numpy(batch.targets[batch.asked])
         return next_item_loss(vectors[asked], targets, items, self.learner.temperature, self.training, chance)

@@ -1,4 +1,4 @@
-"""The whole recipe for a log: item vectors, then PinnerFormer, then HierTCN, each on what came before.
+"""The whole recipe for a log: item vectors, then HierTCN, with which they learn on, then PinnerFormer.
 
 Everything is learned from actions before ``until_ms``. The ranker is trained on
 top of these (``ranker.py``): it needs them frozen, as serving has them.
@@ -36,6 +36,7 @@ class EncoderRecipe:
     most_scored: int = 10_000  # items; of larger catalogues HierTCN's loss draws ``drawn`` for each next item
     drawn: int = 200
     items: ItemVectorConfig = field(default_factory=ItemVectorConfig)
+    learn_items: bool = True  # their vectors go on learning with HierTCN
     user_dim: int = 64
     user_hidden: int = 64
     user_layers: int = 1  # two gain nothing on 80,000 actions, and take twice as long
@@ -89,7 +90,22 @@ def train_encoders(
     """
     deadline = time.monotonic() + seconds
     past, _ = log.split_at(until_ms)
-    catalogue = train_item_vectors(past, recipe.items, recipe.negatives)
+    occurring = train_item_vectors(past, recipe.items, recipe.negatives)
+    session_config = session_config_of(recipe, occurring)
+    sessions = hier.train_hiertcn(
+        past,
+        occurring,
+        session_config,
+        replace(recipe.hiertcn, exclude_seen=recipe.exclude_seen, negatives=negatives_of(recipe, occurring)),
+        learn_items=recipe.learn_items,
+        without=recipe.negatives,
+        checkpoints=folder / "checkpoints" / "hiertcn",
+        seconds=deadline - time.monotonic(),
+        progress=progress,
+        device=device,
+    )
+    finished("HierTCN", sessions.history, recipe.hiertcn.fit)
+    catalogue = sessions.catalogue
     features, names = item_features(past, catalogue)
     user_config = user_config_of(recipe, log, catalogue)
     user_model, user_history = pinner.train_pinnerformer(
@@ -104,24 +120,11 @@ def train_encoders(
         device=device,
     )
     finished("PinnerFormer", user_history, recipe.pinnerformer.fit)
-    session_config = session_config_of(recipe, catalogue)
-    session_model, session_history = hier.train_hiertcn(
-        past,
-        catalogue,
-        session_config,
-        replace(recipe.hiertcn, exclude_seen=recipe.exclude_seen, negatives=negatives_of(recipe, catalogue)),
-        without=recipe.negatives,
-        checkpoints=folder / "checkpoints" / "hiertcn",
-        seconds=deadline - time.monotonic(),
-        progress=progress,
-        device=device,
-    )
-    finished("HierTCN", session_history, recipe.hiertcn.fit)
     if team().writes:
         save_weights(folder / PINNERFORMER_WEIGHTS, user_model.cpu(), user_config)
-        save_weights(folder / HIERTCN_WEIGHTS, session_model.cpu(), session_config)
+        save_weights(folder / HIERTCN_WEIGHTS, sessions.model.cpu(), session_config)
     return TrainedEncoders(
-        catalogue, features, names, user_model.cpu(), session_model.cpu(), user_history, session_history
+        catalogue, features, names, user_model.cpu(), sessions.model.cpu(), user_history, sessions.history
     )
 
 

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from features.schema import Bools
+from features.schema import Bools, Floats
 from models.sampling import Ints
-from models.train_hiertcn import HierTCNTask, HierTCNTraining, Sessions, learned_or, next_item_loss
+from models.train_hiertcn import HierTCNTask, HierTCNTraining, SessionLearner, Sessions, next_item_loss
 
 
 class SessionModel(Protocol):
@@ -92,23 +92,16 @@ class SessionQueues:
         return [np.concatenate(queue) if queue else np.zeros(0, np.int64) for queue in queued]
 
 
-class QueueLearner(nn.Module):
-    """A session model and what training carries beside it, kept in checkpoints: temperature, states, the step.
-
-    ``items (items, I)`` are learned from there on, as on XING; without any the task's stay fixed, as on Pinterest.
-    """
+class QueueLearner(SessionLearner):
+    """A session model and what its training carries from step to step, kept in checkpoints: states and the turn."""
 
     turn: Tensor
     states: Tensor
-    items: nn.Parameter | None
 
     def __init__(
-        self, model: nn.Module, state_size: int, training: HierTCNTraining, items: Tensor | None = None
+        self, model: nn.Module, state_size: int, training: HierTCNTraining, items: Floats | None = None
     ) -> None:
-        super().__init__()
-        self.register_parameter("items", None if items is None else nn.Parameter(items.clone()))
-        self.model = model
-        self.temperature = nn.Parameter(torch.tensor(training.temperature), requires_grad=training.learn_temperature)
+        super().__init__(model, training, items)
         self.register_buffer("turn", torch.zeros((), dtype=torch.int64))
         self.register_buffer("states", torch.zeros(training.users, state_size))
 
@@ -124,16 +117,14 @@ class QueueTask:
     def draw_loss(self, chance: np.random.Generator) -> Tensor:
         """Take the queues' next run of sessions and give its loss; the states are carried on to the next."""
         learner, device = self.learner, self.base.device
-        items = learned_or(self.base.items, learner.items)
+        items = learner.items_or(self.base.items)
         turn = self.queues.at(int(learner.turn))
         batch = self.base.windows_of(turn.sessions, chance)
         opened = torch.from_numpy(batch.opened).to(device)  # (B, N, L)
-        cached = torch.from_numpy(batch.pooled).to(device)
-        pooled = cached if learner.items is None else self.base.pooled_of(turn.sessions, items)
         vectors, after = session_model(learner).over_sessions(
             items[opened],
             torch.from_numpy(batch.lengths).to(device),
-            pooled,
+            self.base.pooled(turn.sessions, batch, learner),
             learner.states,
             torch.from_numpy(turn.fresh).to(device),
         )

@@ -1,5 +1,9 @@
 """How HierTCN learns: the next item of the session, at every step of every session of a run of sessions (WWW'19).
 
+Item vectors may learn with it (on XING the official code learns them, on Pinterest they are fixed): the session vector
+and the items then meet each other half way. They keep the length 1, so whatever is trained on them next finds vectors
+as it knows them.
+
 Sessions are cut by ``features/sessions.py``'s rules over every action, known item or not, as serving cuts them. A long
 session's low level sees at most its newest 20 items when it is served, so training shows it windows of 20.
 """
@@ -8,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -70,13 +75,37 @@ def sessions_of(timelines: Timelines, catalogue: Catalogue) -> Sessions:
     return Sessions(starts, ends, users, user_starts, pooled.astype(np.float32))
 
 
-class HierTCNLearner(nn.Module):
-    """The model and what only training needs of it: the temperature."""
+class SessionLearner(nn.Module):
+    """A session model and what only its training needs: the temperature, and item vectors if they are to learn.
 
-    def __init__(self, model: HierTCN, training: HierTCNTraining) -> None:
+    ``items (items, I)`` is where they start.
+    """
+
+    items: nn.Parameter | None
+
+    def __init__(self, model: nn.Module, training: HierTCNTraining, items: Floats | None = None) -> None:
         super().__init__()
         self.model = model
         self.temperature = nn.Parameter(torch.tensor(training.temperature), requires_grad=training.learn_temperature)
+        self.register_parameter("items", None if items is None else nn.Parameter(torch.tensor(items)))
+
+    def items_or(self, fixed: Tensor) -> Tensor:
+        """Give item vectors and a row of zeros, ``(items + 1, I)``: the learned ones, of length 1, or the fixed."""
+        if self.items is None:
+            return fixed
+        return nn.functional.pad(nn.functional.normalize(self.items, dim=-1), (0, 0, 0, 1))
+
+    def catalogue_or(self, fixed: Catalogue) -> Catalogue:
+        """Give the items with the vectors that they have by now."""
+        if self.items is None:
+            return fixed
+        return Catalogue(fixed.ids, nn.functional.normalize(self.items.detach(), dim=-1).cpu().numpy())
+
+
+class HierTCNLearner(SessionLearner):
+    """HierTCN as it is trained for a bundle."""
+
+    model: HierTCN
 
 
 @dataclass(frozen=True)
@@ -105,30 +134,32 @@ class HierTCNTask:
 
     @cached_property
     def items(self) -> Tensor:
-        """Give item vectors and a row of zeros on the device, ``(items + 1, I)``."""
+        """Give the fixed item vectors and a row of zeros on the device, ``(items + 1, I)``."""
         return torch.from_numpy(self.catalogue.padded).to(self.device)
 
     def draw_loss(self, chance: np.random.Generator) -> Tensor:
         """Draw a batch and give its loss."""
         users = chance.choice(self.users, min(self.training.users, len(self.users)), replace=False)
-        batch = self.draw(users, chance)
-        model = self.learner.model
+        which = self.draw(users, chance)
+        batch = self.windows_of(which, chance)
+        model, items = self.learner.model, self.learner.items_or(self.items)
         real = batch.asked.any(axis=-1)  # (B, N): the low level has nothing to learn from the other sessions
-        states = model.states_before(torch.from_numpy(batch.pooled).to(self.device))  # (B, N, H)
-        opened = self.items[torch.from_numpy(batch.opened[real]).to(self.device)]  # (R, L, I)
+        states = model.states_before(self.pooled(which, batch, self.learner))  # (B, N, H)
+        opened = items[torch.from_numpy(batch.opened[real]).to(self.device)]  # (R, L, I)
         started = nn.functional.pad(opened, (0, 0, 1, 0))  # (R, 1 + L, I)
         vectors = model.low_level(states[torch.from_numpy(real).to(self.device)], started)  # (R, 1 + L, S)
         asked = torch.from_numpy(batch.asked[real]).to(self.device)  # (R, 1 + L)
         targets = torch.from_numpy(batch.targets[batch.asked]).to(self.device)  # (P,)
-        return self.loss_of(vectors[asked], targets, chance)
+        return next_item_loss(vectors[asked], targets, items, self.learner.temperature, self.training, chance)
 
-    def loss_of(self, vectors: Tensor, targets: Tensor, chance: np.random.Generator) -> Tensor:
-        """Give the loss of session vectors ``(P, S)`` whose next items are ``targets (P,)``."""
-        return next_item_loss(vectors, targets, self.items, self.learner.temperature, self.training, chance)
-
-    def draw(self, users: Ints, chance: np.random.Generator) -> SessionBatch:
-        """Draw a run of sessions of each user, and a window of each session."""
-        return self.windows_of(self._runs(users, chance), chance)
+    def draw(self, users: Ints, chance: np.random.Generator) -> Ints:
+        """Draw where each user's run of sessions ends; give their sessions ``(B, N)``, oldest first, -1 behind."""
+        starts, ends = self.sessions.user_starts[users], self.sessions.user_starts[users + 1]
+        counts = np.minimum(ends - starts, self.training.sessions)
+        spare = ends - starts - counts
+        firsts = starts + (chance.random(len(users)) * (spare + 1)).astype(np.int64)
+        steps = np.arange(int(counts.max(initial=1)))
+        return np.where(steps < counts[:, None], firsts[:, None] + steps, -1)
 
     def windows_of(self, which: Ints, chance: np.random.Generator) -> SessionBatch:
         """Draw a window of each of these sessions ``(B, N)``; -1 is padding."""
@@ -153,10 +184,16 @@ class HierTCNTask:
             lengths=lasts - firsts,
         )
 
-    def pooled_of(self, which: Ints, items: Tensor) -> Tensor:
-        """Give the mean items ``(B, N, I)`` of sessions ``(B, N)`` by ``items (items + 1, I)``, which may be learned.
+    def pooled(self, which: Ints, batch: SessionBatch, learner: SessionLearner) -> Tensor:
+        """Give the mean items ``(B, N, I)`` of sessions: the cached ones, unless items learn."""
+        if learner.items is None:
+            return torch.from_numpy(batch.pooled).to(self.device)
+        return self.pooled_of(which, learner.items_or(self.items))
 
-        The plain twin of ``Sessions.pooled``, with a gradient; -1 is padding.
+    def pooled_of(self, which: Ints, items: Tensor) -> Tensor:
+        """Give the mean items ``(B, N, I)`` of sessions ``(B, N)``, -1 for padding, by ``items (items + 1, I)``.
+
+        The plain twin of ``Sessions.pooled``, with a gradient.
         """
         ends = np.where(which >= 0, self.sessions.ends[which], 0)
         firsts = np.maximum(np.where(which >= 0, self.sessions.starts[which], 0), ends - MAX_SESSION_ITEMS)
@@ -165,20 +202,6 @@ class HierTCNTask:
         newest = np.where(within, self.timelines.item_rows[np.where(within, rows, 0)], -1)
         counts = torch.from_numpy(np.maximum(ends - firsts, 1)).to(items)
         return items[torch.from_numpy(newest).to(items.device)].sum(dim=2) / counts.unsqueeze(-1)
-
-    def _runs(self, users: Ints, chance: np.random.Generator) -> Ints:
-        """Draw where each user's run of sessions ends; give their sessions ``(B, N)``, oldest first, -1 behind."""
-        starts, ends = self.sessions.user_starts[users], self.sessions.user_starts[users + 1]
-        counts = np.minimum(ends - starts, self.training.sessions)
-        spare = ends - starts - counts
-        firsts = starts + (chance.random(len(users)) * (spare + 1)).astype(np.int64)
-        steps = np.arange(int(counts.max(initial=1)))
-        return np.where(steps < counts[:, None], firsts[:, None] + steps, -1)
-
-
-def learned_or(fixed: Tensor, learned: Tensor | None) -> Tensor:
-    """Give item vectors and a row of zeros, ``(items + 1, I)``: ``learned (items, I)`` if there are any, else fixed."""
-    return fixed if learned is None else nn.functional.pad(learned, (0, 0, 0, 1))
 
 
 def next_item_loss(
@@ -260,24 +283,33 @@ def vectors_of_open_sessions(
     return np.concatenate(vectors)
 
 
+class TrainedHierTCN(NamedTuple):
+    """What training gives."""
+
+    model: HierTCN
+    history: FitHistory
+    catalogue: Catalogue  # the items as the model knows them
+
+
 def train_hiertcn(
     log: EventLog,
     catalogue: Catalogue,
     config: HierTCNConfig,
     training: HierTCNTraining,
     *,
+    learn_items: bool = False,
     without: Sequence[str] = (),
     checkpoints: Path | None = None,
     seconds: float = float("inf"),
     progress: Progress | None = None,
     device: torch.device | None = None,
-) -> tuple[HierTCN, FitHistory]:
-    """Train on a log; give the model and what happened. Actions ``without`` (a hide) are seen, but not foreseen."""
+) -> TrainedHierTCN:
+    """Train on a log. Actions ``without`` (a hide) are seen, but not foreseen; items learn too with ``learn_items``."""
     device = device or torch.device("cpu")
     timelines = timelines_of(log, catalogue)
     trained, held_out = split_users(timelines, training.held_out_users, training.most_held_out, training.fit.seed)
     torch.manual_seed(training.fit.seed)
-    learner = HierTCNLearner(HierTCN(config), training).to(device)
+    learner = HierTCNLearner(HierTCN(config), training, catalogue.vectors if learn_items else None).to(device)
     left_out = log.codes_of(without)
     sessions = sessions_of(timelines, catalogue)
     task = HierTCNTask(timelines, catalogue, sessions, trained, left_out, training, learner, device)
@@ -286,14 +318,14 @@ def train_hiertcn(
         learner,
         task.draw_loss,
         training.fit,
-        evaluate=lambda: measure(learner.model, timelines, catalogue, cases),
+        evaluate=lambda: measure(learner.model, timelines, learner.catalogue_or(catalogue), cases),
         checkpoints=checkpoints,
         seconds=seconds,
         progress=progress,
         title="HierTCN",
         metric_name="recall@10",
     )
-    return learner.model, history
+    return TrainedHierTCN(learner.model, history, learner.catalogue_or(catalogue))
 
 
 def validation_cases(timelines: Timelines, users: Ints, left_out: Ints, training: HierTCNTraining) -> Cases:

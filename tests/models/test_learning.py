@@ -34,19 +34,30 @@ def random_vectors() -> Catalogue:
     return Catalogue(np.arange(ITEMS), vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
-def session_recall(chance_of_next: float, training: HierTCNTraining) -> float:
+def session_recall(chance_of_next: float, training: HierTCNTraining, learn_items: bool = False) -> float:
     """Give recall@10 of the next item for users never trained on; chance is 0.05."""
     log = a_markov_log(300, ITEMS, 16, chance_of_next)
     config = HierTCNConfig(item_dim=16, hidden=32, layer_state=16, channels=(32, 32))
-    return train_hiertcn(log, random_vectors(), config, training)[1].best_metric
+    return train_hiertcn(log, random_vectors(), config, training, learn_items=learn_items).history.best_metric
 
 
 def test_hiertcn_foresees_a_predictable_world():
     assert session_recall(0.9, HierTCNTraining(fit=FAST, exclude_seen=False)) > 0.6
 
 
-def test_hiertcn_finds_nothing_in_noise():
-    assert session_recall(0.0, HierTCNTraining(fit=FAST, exclude_seen=False)) < 0.1
+@pytest.mark.parametrize("learn_items", [False, True])
+def test_hiertcn_finds_nothing_in_noise(learn_items):
+    assert session_recall(0.0, HierTCNTraining(fit=FAST, exclude_seen=False), learn_items) < 0.1
+
+
+def test_items_that_learn_keep_their_length_and_find_more():
+    brief = replace(FAST, steps=60, evaluate_every=60)
+    log, sizes = a_markov_log(300, ITEMS, 16, 0.9), HierTCNConfig(16, hidden=32, layer_state=16, channels=(32, 32))
+    training = HierTCNTraining(fit=brief, exclude_seen=False)
+    fixed, learned = (train_hiertcn(log, random_vectors(), sizes, training, learn_items=one) for one in (False, True))
+    assert learned.history.best_metric > fixed.history.best_metric + 0.05
+    assert np.allclose(np.linalg.norm(learned.catalogue.vectors, axis=1), 1, atol=1e-5)
+    assert np.array_equal(fixed.catalogue.vectors, random_vectors().vectors)
 
 
 @pytest.mark.parametrize("loss", [nce_loss, bpr_loss, hinge_logsigmoid_loss])
@@ -60,7 +71,9 @@ def test_all_encoders_train_in_half_precision_too():
     fit = replace(FAST, steps=3, evaluate_every=3, precision=Precision.BF16)
     log = a_markov_log(40, ITEMS, 16, 0.9)
     sizes = HierTCNConfig(item_dim=16, hidden=32, layer_state=16, channels=(32, 32))
-    assert np.isfinite(train_hiertcn(log, random_vectors(), sizes, HierTCNTraining(fit=fit))[1].losses[-1][1])
+    for learn_items in (False, True):
+        trained = train_hiertcn(log, random_vectors(), sizes, HierTCNTraining(fit=fit), learn_items=learn_items)
+        assert np.isfinite(trained.history.losses[-1][1])
     config = PinnerFormerConfig(action_types=3, item_dim=16, user_dim=16, hidden=32, layers=1, heads=2)
     history = train_pinnerformer(log, random_vectors(), ["save"], config, PinnerFormerTraining(fit=fit))[1]
     assert np.isfinite(history.losses[-1][1])

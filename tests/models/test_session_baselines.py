@@ -5,10 +5,10 @@ import torch
 from experiments.next_items import hrnn_vectors_at
 from experiments.session_costs import _served
 from models.hiertcn import HierTCN, HierTCNConfig
-from models.padded_histories import PaddedLearner, PaddedTask, flat_vectors_at
+from models.padded_histories import PaddedTask, flat_vectors_at
 from models.session_baselines import HRNN, FlatGRU, FlatGRUConfig, FlatTCN, FlatTCNConfig, HRNNConfig
 from models.timelines import timelines_of
-from models.train_hiertcn import HierTCNTraining, session_vectors_at
+from models.train_hiertcn import HierTCNTraining, SessionLearner, session_vectors_at
 from tests.builders_models import a_catalogue, a_markov_log, a_random_log
 
 MODELS = [
@@ -53,7 +53,7 @@ def test_what_is_served_step_by_step_is_what_is_measured(model):
 def test_padded_batches_ask_for_each_next_known_item():
     timelines, catalogue = some_timelines()
     training = HierTCNTraining(users=3)
-    task = PaddedTask(timelines, catalogue, np.arange(3), training, PaddedLearner(MODELS[0], training), longest=50)
+    task = PaddedTask(timelines, catalogue, np.arange(3), training, SessionLearner(MODELS[0], training), longest=50)
     batch = task.draw(np.random.default_rng(0))
     assert batch.items.shape == batch.targets.shape == (3, 50)
     assert np.array_equal(batch.items[:, 1:], batch.targets[:, :-1])

@@ -75,33 +75,22 @@ def test_a_state_carried_over_steps_is_the_state_of_all_sessions_at_once(model):
 
 
 def test_training_from_queues_goes_on_where_it_was_saved():
-    timelines, catalogue, sessions = some_sessions()
-    training = HierTCNTraining(users=3, sessions=4)
-
-    def a_task(learner):
-        base = HierTCNTask(
-            timelines, catalogue, sessions, np.arange(20), np.zeros(0, np.int64), training,
-            HierTCNLearner(HierTCN(HIERTCN), training), torch.device("cpu"),
-        )  # fmt: skip
-        return QueueTask(base, some_queues(sessions), learner)
-
-    torch.manual_seed(0)
-    one, other = (QueueLearner(HierTCN(HIERTCN), 10, training) for _ in range(2))
+    one, other = a_queue_task(learn_items=True), a_queue_task(learn_items=True)
     for step in range(3):
-        a_task(one).draw_loss(np.random.default_rng(step))
-    other.load_state_dict(one.state_dict())
-    losses = [a_task(learner).draw_loss(np.random.default_rng(9)) for learner in (one, other)]
+        one.draw_loss(np.random.default_rng(step))
+    other.learner.load_state_dict(one.learner.state_dict())
+    losses = [task.draw_loss(np.random.default_rng(9)) for task in (one, other)]
     assert torch.equal(*losses)
-    assert one.turn == 4
+    assert one.learner.turn == 4
     assert torch.isfinite(losses[0])
 
 
-def a_queue_task(items=None):
+def a_queue_task(learn_items=False):
     timelines, catalogue, sessions = some_sessions()
     training = HierTCNTraining(users=3, sessions=4)
     torch.manual_seed(0)
     model = HierTCN(HIERTCN)
-    learner = QueueLearner(model, 10, training, None if items is None else items(catalogue))
+    learner = QueueLearner(model, 10, training, catalogue.vectors if learn_items else None)
     base = HierTCNTask(
         timelines, catalogue, sessions, np.arange(20), np.zeros(0, np.int64), training,
         HierTCNLearner(model, training), torch.device("cpu"),
@@ -118,7 +107,7 @@ def test_means_of_sessions_by_the_fixed_items_are_the_cached_ones():
 
 
 def test_learned_items_start_as_the_fixed_ones_and_learn():
-    fixed, learning = a_queue_task(), a_queue_task(lambda catalogue: torch.from_numpy(catalogue.vectors))
+    fixed, learning = a_queue_task(), a_queue_task(learn_items=True)
     loss = learning.draw_loss(np.random.default_rng(0))
     assert torch.allclose(loss, fixed.draw_loss(np.random.default_rng(0)), atol=1e-5)
     loss.backward()
