@@ -40,7 +40,7 @@ def command(
 
     LOG is a file or folder: Parquet, CSV or JSON lines with the columns of the wire (user_id, item_id, action,
     timestamp_ms), a folder of such files, or MovieLens, KuaiRand, Taobao or 30Music as published, known by their
-    columns; those need no --positive. Item vectors, PinnerFormer, HierTCN and the ranker are trained one after the
+    columns; those need no --positive. Item vectors and HierTCN, PinnerFormer and the ranker are trained one after the
     other, then exported and proved. A training that was killed goes on when the same command is started again; one that
     has ended only exports. Settings also come from RANKSTREAM_TRAIN_... variables and from [train] in rankstream.toml.
     Needs torch: pip install "rankstream[train]"; with "rankstream[logs]", `tensorboard --logdir OUT/work` draws curves.

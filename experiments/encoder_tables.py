@@ -228,6 +228,7 @@ SESSION_MODELS = {
     "flat-gru": "flat GRU",
     "flat-tcn": "flat TCN",
 }
+LEARNING = {f"{name}-learned-items": shown for name, shown in SESSION_MODELS.items()}
 LOSSES = {
     "hiertcn": "cross-entropy, all items",
     "loss-cross-entropy-20": "cross-entropy, 20 negatives",
@@ -249,7 +250,9 @@ COSTS = {
 def hiertcn(runs: Runs) -> dict[str, str]:
     """Give HierTCN's tables."""
     made = {}
-    for part, names, reference in (("models", SESSION_MODELS, "hiertcn"), ("losses", LOSSES, FEW)):
+    parts = (("models", SESSION_MODELS), ("items", LEARNING), ("losses", LOSSES))
+    for part, names in parts:
+        reference = FEW if part == "losses" else next(iter(names))
         rows, size = rows_of(runs, "hiertcn", names)
         if reference in rows:
             made[f"hiertcn-{part}"] = SIZE_NOTE[size] + _next_items(rows, names, reference)
@@ -258,10 +261,10 @@ def hiertcn(runs: Runs) -> dict[str, str]:
 
 
 def _next_items(rows: Mapping[str, Row], names: Mapping[str, str], of: str) -> str:
-    less = "less HierTCN's" if of == "hiertcn" else "less cross-entropy's, 20"
+    less = "less cross-entropy's, 20" if of == FEW else "less HierTCN's"
     head = ["", "weights", "seeds", "Recall@1", "Recall@5", "Recall@10", less, "MRR"]
     reference, lines = rows[of].hits(10), []
-    if of == "hiertcn" and "baselines" in rows:
+    if of != FEW and "baselines" in rows:
         for name, kept in rows["baselines"].results[0]["rows"].items():
             lines.append([f"*{name}*", "", "", *_next_cells(Row((kept,)), reference)])
     for name, shown in names.items():

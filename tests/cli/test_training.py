@@ -214,7 +214,7 @@ def test_a_moment_that_is_none(log, tmp_path):
 def test_training_that_runs_out_of_minutes_says_how_to_go_on(log, tmp_path):
     done = rankstream("train", log, "--out", tmp_path / "run", "--positive", "save", "--minutes", 0, *TINY)
     assert done.exit_code == 0, done.output
-    assert "PinnerFormer is at step 1 of 3; the same command goes on from there" in done.stdout
+    assert "HierTCN is at step 1 of 3; the same command goes on from there" in done.stdout
     assert not (tmp_path / "run" / "bundle").exists()
 
 
