@@ -17,7 +17,6 @@ from evaluation.metrics import auc, bootstrap_interval
 from features.join import Joinable, join
 from features.schema import Bools
 from features.schema import Floats as Vectors
-from models import train_hiertcn as hier
 from models import train_pinnerformer as pinner
 from models.bundle_recipe import RankerRecipe, as_of_its_day, joinable, requests_of
 from models.datasets.base import EventLog
@@ -31,6 +30,7 @@ from models.measure import (
     reciprocal_ranks,
     rows_after,
 )
+from models.offline_sessions import session_vectors_at
 from models.ranker_data import NegativesConfig, RankingExample
 from models.split import SplitRanker
 from models.time_features import DAY_MS
@@ -107,7 +107,7 @@ def session_figures(models: TrainedModels, timelines: Timelines, log: EventLog, 
     catalogue = models.catalogue
     past = np.flatnonzero((timelines.times_ms < asked.since_ms) & (timelines.item_rows >= 0))
     ranks = {
-        "": _ranks(hier.session_vectors_at(models.hiertcn, timelines, catalogue, cases.rows), catalogue.vectors, cases),
+        "": _ranks(session_vectors_at(models.hiertcn, timelines, catalogue, cases.rows), catalogue.vectors, cases),
         "last item": _ranks(catalogue.padded[timelines.item_rows[cases.rows]], catalogue.vectors, cases),
         "popularity": answer_ranks(item_counts(timelines, past, len(catalogue)), cases),
     }

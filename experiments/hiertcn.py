@@ -40,22 +40,14 @@ from models.losses import (
     hinge_sigmoid_loss,
     nce_loss,
 )
+from models.offline_sessions import Sessions, session_vectors_at, sessions_of
 from models.padded_histories import PaddedTask, flat_vectors_at
 from models.sampling import Ints
 from models.session_baselines import HRNN, FlatGRU, FlatGRUConfig, FlatTCN, FlatTCNConfig, HRNNConfig
 from models.session_queues import QueueLearner, QueueTask, SessionQueues
 from models.timelines import Catalogue, Timelines, timelines_of
 from models.train import FitConfig, fit
-from models.train_hiertcn import (
-    HierTCNLearner,
-    HierTCNTask,
-    HierTCNTraining,
-    SessionLearner,
-    Sessions,
-    session_vectors_at,
-    sessions_of,
-    validation_cases,
-)
+from models.train_hiertcn import HierTCNLearner, HierTCNTask, HierTCNTraining, SessionLearner, validation_cases
 from models.train_pinnerformer import split_users
 
 SIZES = {"small": 1500, "medium": None, "full": None}  # users of the log

@@ -11,9 +11,9 @@ from experiments.music import MOST_ASKED, MusicSplit, spell
 from features.schema import Floats
 from features.sessions import MAX_SESSION_ITEMS
 from models.measure import next_item_cases
+from models.offline_sessions import Sessions, sessions_of, vectors_of_open_sessions
 from models.session_baselines import HRNN
 from models.timelines import Catalogue, Ints, Timelines
-from models.train_hiertcn import Sessions, sessions_of, vectors_of_open_sessions
 
 CUTS = (1, 5, 10)
 

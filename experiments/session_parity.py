@@ -8,10 +8,10 @@ from features.join import Joinable, NoVectors, fold_ended, known_actions, sessio
 from features.schema import FeatureSizes, Floats
 from features.user_state import UNKNOWN_USER, UserState
 from models.hiertcn import HierTCN
+from models.offline_sessions import session_vectors_at
 from models.sampling import Ints
 from models.session_encoder import TorchSessions
 from models.timelines import Catalogue, Timelines
-from models.train_hiertcn import session_vectors_at
 
 TOLERANCE = 2e-3  # of unit vectors' entries: a user's record keeps the recurrent state in half precision
 

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from features.schema import Bools, Floats
+from models.offline_sessions import Sessions
 from models.sampling import Ints
-from models.train_hiertcn import HierTCNTask, HierTCNTraining, SessionLearner, Sessions, next_item_loss
+from models.train_hiertcn import HierTCNTask, HierTCNTraining, SessionLearner, next_item_loss
 
 
 class SessionModel(Protocol):

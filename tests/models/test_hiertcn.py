@@ -6,14 +6,9 @@ from features.join import Joinable, NoVectors, known_actions, session_vector
 from features.schema import FeatureSizes
 from features.sessions import MAX_SESSION_ITEMS, NoSessions
 from models.hiertcn import HierTCN, HierTCNConfig
+from models.offline_sessions import session_vectors_at, sessions_of
 from models.timelines import timelines_of
-from models.train_hiertcn import (
-    HierTCNLearner,
-    HierTCNTask,
-    HierTCNTraining,
-    session_vectors_at,
-    sessions_of,
-)
+from models.train_hiertcn import HierTCNLearner, HierTCNTask, HierTCNTraining
 from models.weights import fingerprint
 from tests.builders_models import a_catalogue, a_log, a_random_log, a_state
 

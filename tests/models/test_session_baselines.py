@@ -5,10 +5,11 @@ import torch
 from experiments.next_items import hrnn_vectors_at
 from experiments.session_costs import _served
 from models.hiertcn import HierTCN, HierTCNConfig
+from models.offline_sessions import session_vectors_at
 from models.padded_histories import PaddedTask, flat_vectors_at
 from models.session_baselines import HRNN, FlatGRU, FlatGRUConfig, FlatTCN, FlatTCNConfig, HRNNConfig
 from models.timelines import timelines_of
-from models.train_hiertcn import HierTCNTraining, SessionLearner, session_vectors_at
+from models.train_hiertcn import HierTCNTraining, SessionLearner
 from tests.builders_models import a_catalogue, a_markov_log, a_random_log
 
 MODELS = [

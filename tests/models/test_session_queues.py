@@ -3,10 +3,11 @@ import pytest
 import torch
 
 from models.hiertcn import HierTCN, HierTCNConfig
+from models.offline_sessions import sessions_of
 from models.session_baselines import HRNN, HRNNConfig
 from models.session_queues import QueueLearner, QueueTask, SessionQueues
 from models.timelines import timelines_of
-from models.train_hiertcn import HierTCNLearner, HierTCNTask, HierTCNTraining, sessions_of
+from models.train_hiertcn import HierTCNLearner, HierTCNTask, HierTCNTraining
 from tests.builders_models import a_catalogue, a_random_log
 
 HIERTCN = HierTCNConfig(item_dim=8, hidden=12, layer_state=10, channels=(12, 12))
