@@ -9,7 +9,7 @@ from evaluation.metrics import bootstrap_interval
 from experiments.encoder_tables import OBJECTIVES, rows_of
 from experiments.freshness import HEADS
 from experiments.music import FRESHNESS
-from experiments.ranker_tables import largest_size, titles_of
+from experiments.ranker_tables import SCORES_ONLY, largest_size, titles_of
 from experiments.runs import Runs
 
 if TYPE_CHECKING:
@@ -43,20 +43,24 @@ def drawing(path: Path, width: float, height: float) -> Iterator["Axes"]:
         figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
-def ranker(runs: Runs, path: Path, key: str = "auc_long_view") -> bool:
-    """Draw what the full hybrid has more than each row, with intervals; of the largest size."""
+def ranker(runs: Runs, path: Path, key: str = "auc_click", of: str = "AUC of clicks") -> bool:
+    """Draw what the full hybrid has more than each row, with intervals; of the largest size.
+
+    Random order, which would stretch the scale, and what gives no probability are left out.
+    """
     size = largest_size(runs)
     compared = runs.result(f"ranker-{size}/_comparison")
     if compared is None:
         return False
     titles, found = titles_of(size), compared["metrics"]["rows"]
-    names = [name for name in titles if name in found and name != "full"][::-1]
+    left_out = ("full", "random", *SCORES_ONLY)
+    names = [name for name in titles if name in found and name not in left_out][::-1]
     with drawing(path, 7, 0.32 * len(names) + 1) as axes:
         for place, name in enumerate(names):
             _point(axes, place, found[name]["reference_less_row"][key], "tab:blue", upright=False)
         axes.axvline(0, color="grey", linewidth=0.8)
         axes.set_yticks(range(len(names)), [titles[name][0] for name in names])
-        axes.set_xlabel(f"full hybrid less row: {key.replace('_', ' ', 1).replace('_', ' ')}, 95 % interval")
+        axes.set_xlabel(f"full hybrid less row: {of}, 95 % interval")
     return True
 
 
