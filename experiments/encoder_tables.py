@@ -250,9 +250,12 @@ COSTS = {
 def hiertcn(runs: Runs) -> dict[str, str]:
     """Give HierTCN's tables."""
     made = {}
-    parts = (("models", SESSION_MODELS), ("items", LEARNING), ("losses", LOSSES))
-    for part, names in parts:
-        reference = FEW if part == "losses" else next(iter(names))
+    parts = (
+        ("models", SESSION_MODELS, "hiertcn"),
+        ("items", LEARNING, "hiertcn-learned-items"),
+        ("losses", LOSSES, FEW),
+    )
+    for part, names, reference in parts:
         rows, size = rows_of(runs, "hiertcn", names)
         if reference in rows:
             made[f"hiertcn-{part}"] = SIZE_NOTE[size] + _next_items(rows, names, reference)

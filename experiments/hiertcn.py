@@ -71,7 +71,7 @@ class SessionRun:
 class LearnedItemsRun(SessionRun):
     """A training in which item vectors learn too, from the fixed ones on."""
 
-    learned_items: bool = True
+    learned_items: bool = True  # read by nobody: it tells the run from the fixed one in results and work folders
 
 
 def learning_items(model: str) -> Callable[[str, int], SessionRun]:

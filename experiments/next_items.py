@@ -9,9 +9,8 @@ from torch.nn import functional
 
 from experiments.music import MOST_ASKED, MusicSplit, spell
 from features.schema import Floats
-from features.sessions import MAX_SESSION_ITEMS
 from models.measure import next_item_cases
-from models.offline_sessions import Sessions, sessions_of, vectors_of_open_sessions
+from models.offline_sessions import Sessions, newest_items, sessions_of, vectors_of_open_sessions
 from models.session_baselines import HRNN
 from models.timelines import Catalogue, Ints, Timelines
 
@@ -123,12 +122,9 @@ def _hrnn_states(model: HRNN, sessions: Sessions, timelines: Timelines, catalogu
     order = np.argsort(nth, kind="stable")
     for now in np.split(order, np.cumsum(np.bincount(nth))[:-1])[1:]:
         last = now - 1
-        firsts = np.maximum(sessions.starts[last], sessions.ends[last] - MAX_SESSION_ITEMS)
-        window = firsts[:, None] + np.arange(MAX_SESSION_ITEMS)
-        real = window < sessions.ends[last][:, None]
-        opened = np.where(real, timelines.item_rows[np.where(real, window, 0)], -1)
+        opened, lengths = newest_items(sessions, timelines, last)
         started = functional.pad(items[torch.from_numpy(opened)], (0, 0, 1, 0))
         states = before[torch.from_numpy(last)]
         hidden = model.hidden(states, started)
-        before[torch.from_numpy(now)] = model.after_session(states, hidden, torch.from_numpy(real.sum(1)))
+        before[torch.from_numpy(now)] = model.after_session(states, hidden, torch.from_numpy(lengths))
     return before

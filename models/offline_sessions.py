@@ -43,6 +43,18 @@ def sessions_of(timelines: Timelines, catalogue: Catalogue) -> Sessions:
     return Sessions(starts, ends, users, user_starts, pooled.astype(np.float32))
 
 
+def newest_items(sessions: Sessions, timelines: Timelines, which: Ints) -> tuple[Ints, Ints]:
+    """Give catalogue rows of the newest 20 items of sessions ``(...,)``, and how many actions those are.
+
+    ``(..., 20)``, oldest first, -1 for unknown items and behind; a session of -1 is padding and has none.
+    """
+    ends = np.where(which >= 0, sessions.ends[which], 0)
+    firsts = np.maximum(np.where(which >= 0, sessions.starts[which], 0), ends - MAX_SESSION_ITEMS)
+    rows = firsts[..., None] + np.arange(MAX_SESSION_ITEMS)
+    within = rows < ends[..., None]
+    return np.where(within, timelines.item_rows[np.where(within, rows, 0)], -1), ends - firsts
+
+
 @torch.no_grad()
 def states_before_sessions(model: HierTCN, sessions: Sessions) -> Tensor:
     """Give the recurrent state before every session, ``(sessions, H)``, each user's from its first session on."""

@@ -125,7 +125,7 @@ class QueueTask:
         vectors, after = session_model(learner).over_sessions(
             items[opened],
             torch.from_numpy(batch.lengths).to(device),
-            self.base.pooled(turn.sessions, batch, learner),
+            self.base.pooled(turn.sessions, batch, items),
             learner.states,
             torch.from_numpy(turn.fresh).to(device),
         )

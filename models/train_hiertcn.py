@@ -25,7 +25,7 @@ from models.datasets.base import EventLog
 from models.hiertcn import HierTCN, HierTCNConfig
 from models.losses import NextItemLoss, all_items_loss_in_parts, cross_entropy_loss
 from models.measure import Cases, next_item_cases, recall
-from models.offline_sessions import Sessions, session_vectors_at, sessions_of
+from models.offline_sessions import Sessions, newest_items, session_vectors_at, sessions_of
 from models.timelines import Catalogue, Ints, Timelines, timelines_of
 from models.train import FitConfig, FitHistory, fit
 from models.train_pinnerformer import split_users
@@ -117,7 +117,7 @@ class HierTCNTask:
         batch = self.windows_of(which, chance)
         model, items = self.learner.model, self.learner.items_or(self.items)
         real = batch.asked.any(axis=-1)  # (B, N): the low level has nothing to learn from the other sessions
-        states = model.states_before(self.pooled(which, batch, self.learner))  # (B, N, H)
+        states = model.states_before(self.pooled(which, batch, items))  # (B, N, H)
         opened = items[torch.from_numpy(batch.opened[real]).to(self.device)]  # (R, L, I)
         started = nn.functional.pad(opened, (0, 0, 1, 0))  # (R, 1 + L, I)
         vectors = model.low_level(states[torch.from_numpy(real).to(self.device)], started)  # (R, 1 + L, S)
@@ -157,24 +157,18 @@ class HierTCNTask:
             lengths=lasts - firsts,
         )
 
-    def pooled(self, which: Ints, batch: SessionBatch, learner: SessionLearner) -> Tensor:
-        """Give the mean items ``(B, N, I)`` of sessions: the cached ones, unless items learn."""
-        if learner.items is None:
-            return torch.from_numpy(batch.pooled).to(self.device)
-        return self.pooled_of(which, learner.items_or(self.items))
+    def pooled(self, which: Ints, batch: SessionBatch, items: Tensor) -> Tensor:
+        """Give the mean items ``(B, N, I)`` of sessions by ``items (items + 1, I)``: of the fixed ones, cached."""
+        return torch.from_numpy(batch.pooled).to(self.device) if items is self.items else self.pooled_of(which, items)
 
     def pooled_of(self, which: Ints, items: Tensor) -> Tensor:
         """Give the mean items ``(B, N, I)`` of sessions ``(B, N)``, -1 for padding, by ``items (items + 1, I)``.
 
         The plain twin of ``Sessions.pooled``, with a gradient.
         """
-        ends = np.where(which >= 0, self.sessions.ends[which], 0)
-        firsts = np.maximum(np.where(which >= 0, self.sessions.starts[which], 0), ends - MAX_SESSION_ITEMS)
-        rows = firsts[..., None] + np.arange(MAX_SESSION_ITEMS)  # (B, N, 20)
-        within = rows < ends[..., None]
-        newest = np.where(within, self.timelines.item_rows[np.where(within, rows, 0)], -1)
-        counts = torch.from_numpy(np.maximum(ends - firsts, 1)).to(items)
-        return items[torch.from_numpy(newest).to(items.device)].sum(dim=2) / counts.unsqueeze(-1)
+        newest, counts = newest_items(self.sessions, self.timelines, which)
+        sums = items[torch.from_numpy(newest).to(items.device)].sum(dim=2)
+        return sums / torch.from_numpy(np.maximum(counts, 1)).to(items).unsqueeze(-1)
 
 
 def next_item_loss(
