@@ -5,9 +5,13 @@ FROM python:3.11-slim AS build
 ARG EXTRAS=""
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
+COPY rankstream rankstream
 COPY features features
-COPY models models
+COPY events events
+COPY metrics metrics
+COPY bundles bundles
 COPY retrieval retrieval
+COPY models models
 COPY ranking ranking
 COPY streams streams
 COPY evaluation evaluation

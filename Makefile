@@ -8,6 +8,7 @@ DATA   ?=
 DEMO   ?=
 TESTS  ?= tests
 SIZE   ?= small
+ROOMS  := features events metrics bundles retrieval models ranking streams evaluation cli experiments
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-kafka check format docs bench experiments clean
@@ -38,11 +39,15 @@ test: $(READY)  ## Run the tests, with the embedded broker
 test-kafka: $(READY)  ## Run the tests that talk to a broker on the Apache Kafka in KAFKA_HOME (needs a JDK 17)
 	$(BIN)/python -m pytest -m broker --broker kafka $(TESTS)
 
+# mypy and import-linter do not follow the path that rankstream/__init__.py extends in a checkout, so they look at the
+# packages laid out as they are installed.
 check: $(READY)  ## Lint, check types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	@rm -rf build/checked && mkdir -p build/checked/rankstream
+	@cp -rp rankstream/. $(ROOMS) build/checked/rankstream
+	cd build/checked && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache
+	cd build/checked && ../../$(BIN)/lint-imports --config ../../pyproject.toml --cache-dir ../../.import_linter_cache
 
 format: $(READY)  ## Format the code
 	$(BIN)/ruff check --fix .
@@ -57,11 +62,11 @@ bench: $(READY)  ## Measure; benchmarks/README.md says what and how
 # A run whose result is there is skipped, one that was stopped goes on.
 experiments: $(READY)  ## Train what docs/models.md compares and write its tables: DATA=folder of the logs, SIZE=small (minutes) or full (hours)
 	@test -d "$(DATA)" || { echo "say DATA=folder; in it kuairand_pure_part, music30_sample and ml1m_sasrec"; exit 1; }
-	$(BIN)/python -m experiments.ranker --data $(DATA)/kuairand_pure_part --size $(SIZE)
-	$(BIN)/python -m experiments.pinnerformer --music $(DATA)/music30_sample --size $(SIZE)
-	$(BIN)/python -m experiments.hiertcn --music $(DATA)/music30_sample --size $(SIZE)
-	$(BIN)/python -m experiments.movielens --data $(DATA)/ml1m_sasrec --size $(SIZE)
-	$(BIN)/python -m experiments.tables
+	$(BIN)/python -m rankstream.experiments.kuairand.ranker --data $(DATA)/kuairand_pure_part --size $(SIZE)
+	$(BIN)/python -m rankstream.experiments.music.pinnerformer --music $(DATA)/music30_sample --size $(SIZE)
+	$(BIN)/python -m rankstream.experiments.music.hiertcn --music $(DATA)/music30_sample --size $(SIZE)
+	$(BIN)/python -m rankstream.experiments.movielens.leave_one_out --data $(DATA)/ml1m_sasrec --size $(SIZE)
+	$(BIN)/python -m rankstream.experiments.tables
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

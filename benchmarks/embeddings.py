@@ -14,9 +14,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from features.embeddings import EmbeddingTable, publish
-from features.half import widen
-from features.ids import Id
+from rankstream.features.embeddings.float16 import widen
+from rankstream.features.embeddings.table import EmbeddingTable, publish
+from rankstream.features.ids import Id
 
 CALLS = 300
 

@@ -14,13 +14,14 @@ from statistics import median
 from time import process_time
 
 from benchmarks.workload import VOCABULARY, Event, events
-from features.join import Joinable, NoVectors
-from features.schema import FeatureSizes
-from features.sessions import NoSessions
-from features.stores.cache import UserCache
-from features.stores.rocksdb import RocksStore
-from streams.pipeline import Pipeline
-from streams.recorded import Recorded
+from rankstream.features.embeddings.base import NoVectors
+from rankstream.features.join import Joinable
+from rankstream.features.schema import FeatureSizes
+from rankstream.features.sessions import NoSessions
+from rankstream.features.stores.cache import UserCache
+from rankstream.features.stores.rocksdb import RocksStore
+from rankstream.streams.pipeline import Pipeline
+from rankstream.streams.records import Recorded
 
 CHUNK, CHECKPOINT = 1000, 200_000
 ROUNDS = 5

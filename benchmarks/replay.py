@@ -24,10 +24,10 @@ import pyarrow.parquet as pq
 
 from benchmarks.pipeline import StateOnly
 from benchmarks.workload import START_MS, VOCABULARY
-from evaluation.logs.open import open_log
-from features.stores.cache import UserCache
-from features.stores.memory import MemoryStore
-from streams.pipeline import Pipeline
+from rankstream.events.open import open_log
+from rankstream.features.stores.cache import UserCache
+from rankstream.features.stores.memory import MemoryStore
+from rankstream.streams.pipeline import Pipeline
 
 ITEMS = 200_000
 ROW_GROUP = 100_000

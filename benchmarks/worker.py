@@ -19,13 +19,13 @@ from statistics import median
 from time import perf_counter, process_time, sleep
 
 from benchmarks.workload import VOCABULARY, events
-from ranking.serving import Serving
-from streams import app as shell
-from streams.broker import EmbeddedBroker, RealKafka
-from streams.client import RawProducer
-from streams.ownership import Ownership
-from streams.settings import Settings
-from streams.topics import ACTIONS, prepare_topics
+from rankstream.ranking.serving import Serving
+from rankstream.streams import app as shell
+from rankstream.streams.broker import EmbeddedBroker, RealKafka
+from rankstream.streams.clients.producer import RawProducer
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import ACTIONS, prepare_topics
+from rankstream.streams.worker.ownership import Ownership
 
 PARTITIONS = 4
 WORKER_CORE, BROKER_CORE = 0, 1

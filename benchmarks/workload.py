@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.actions import Vocabulary
+from rankstream.features.actions import Vocabulary
 
 VOCABULARY = Vocabulary(("view", "click", "cart", "buy", "search"))
 START_MS = 1_700_000_000_000

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from streams.declared import SettingsError
+from rankstream.streams.setting_fields import SettingsError
 
 COMMANDS = {
     "demo": "Show the whole path on real data, on this machine, in a few minutes.",
@@ -33,6 +33,11 @@ COMMANDS = {
 }
 
 
+def module_of(name: str) -> str:
+    """Return the module of a command: a file of ``commands/``, but for the demo, which is a room of its own."""
+    return "rankstream.cli.demo.command" if name == "demo" else "rankstream.cli.commands." + name.replace("-", "_")
+
+
 class Commands(click.Group):
     """Imports a command when it is called; ends with 2 and one sentence for what the user can mend."""
 
@@ -41,10 +46,10 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import ``cli/<name>.py`` and give its command."""
+        """Import the command's module and return its command."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module("cli." + cmd_name.replace("-", "_"))
+        module = import_module(module_of(cmd_name))
         command: click.Command = module.command
         return command
 

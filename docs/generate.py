@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 
-from cli.options import default_text
-from cli.train_settings import TrainSection, TrainSettings
-from streams.codec import ActionEvent, DeadLetter, RankedFeed, RankingRequest, ServedFeatures
-from streams.declared import CONFIG_VARIABLE, about, flag, kind_of, limits, variable
-from streams.settings import Section, Settings, in_sections
+from rankstream.cli.options.settings import default_text
+from rankstream.cli.options.train_settings import TrainSection, TrainSettings
+from rankstream.events.action_event import ActionEvent
+from rankstream.streams.codec import DeadLetter, RankedFeed, RankingRequest, ServedFeatures
+from rankstream.streams.setting_fields import CONFIG_VARIABLE, about, flag, kind_of, limits, variable
+from rankstream.streams.settings import Section, Settings, in_sections
 
 HERE = Path(__file__).parent
 SCHEMAS: Mapping[str, type] = {
@@ -32,7 +33,8 @@ KINDS = {str: "text", int: "integer", float: "number", bool: "true or false", Pa
 CONFIGURATION = f"""\
 # Configuration
 
-*This page is written by `make docs` from `streams/settings.py` and `cli/train_settings.py`; change the fields there.*
+*This page is written by `make docs` from `streams/settings.py` and `cli/options/train_settings.py`; change the
+fields there.*
 
 Every setting has one name and can be given in three ways; the first that speaks wins:
 
@@ -44,7 +46,7 @@ Every setting has one name and can be given in three ways; the first that speaks
 A value that can't be used stops the command with one sentence that names the flag, variable or file. Unknown names in
 the file are refused; unknown variables are not, as orchestrators set some of their own. Paths are relative to the
 folder where the command starts. `rankstream settings` shows what holds and where it came from. A worker started with
-`faust -A streams.app worker` has no flags of its own and reads the environment and the file.
+`faust -A rankstream.streams.app worker` has no flags of its own and reads the environment and the file.
 """
 
 

@@ -13,29 +13,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.metrics import auc, bootstrap_interval
-from features.join import Joinable, join
-from features.schema import Bools
-from features.schema import Floats as Vectors
-from models import train_pinnerformer as pinner
-from models.bundle_recipe import RankerRecipe, as_of_its_day, joinable, requests_of
-from models.datasets.base import EventLog
-from models.measure import (
+from rankstream.events.log import EventLog
+from rankstream.events.sequences import Timelines, timelines_of
+from rankstream.features.join import Joinable, join
+from rankstream.features.schema import Bools
+from rankstream.features.schema import Floats as Vectors
+from rankstream.metrics.bootstrap import bootstrap_interval
+from rankstream.metrics.probabilities import auc
+from rankstream.metrics.ranking import recalls, reciprocal_ranks
+from rankstream.models.ranker.examples import NegativesConfig, RankingExample
+from rankstream.models.ranker.factored import SplitRanker
+from rankstream.models.ranker.training_join import as_of_its_day, joinable
+from rankstream.models.recipes.bundle import RankerRecipe, requests_of
+from rankstream.models.recipes.run_folder import TrainedModels
+from rankstream.models.sessions.sessionize import session_vectors_at
+from rankstream.models.training.holdout import (
     Cases,
     answer_ranks,
     future_cases,
     item_counts,
     next_item_cases,
-    recalls,
-    reciprocal_ranks,
     rows_after,
 )
-from models.offline_sessions import session_vectors_at
-from models.ranker_data import NegativesConfig, RankingExample
-from models.split import SplitRanker
-from models.time_features import DAY_MS
-from models.timelines import Timelines, timelines_of
-from models.trained import TrainedModels
+from rankstream.models.users import pinnerformer_training as pinner
+from rankstream.models.users.time_features import DAY_MS
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from features.actions import Vocabulary
-from features.stores.cache import UserCache
-from features.stores.memory import MemoryStore
-from ranking.serving import Serving
-from streams.pipeline import Pipeline
+from rankstream.features.actions import Vocabulary
+from rankstream.features.stores.cache import UserCache
+from rankstream.features.stores.memory import MemoryStore
+from rankstream.ranking.serving import Serving
+from rankstream.streams.pipeline import Pipeline
 
 NOW_MS = int(time.time() * 1000)
 

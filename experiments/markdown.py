@@ -3,7 +3,7 @@
 ::
 
     <!-- table:ranker -->
-    | row | HIT@3 |            rewritten by `python -m experiments.tables`, by nobody's hand
+    | row | HIT@3 |            rewritten by `python -m rankstream.experiments.tables`, by nobody's hand
     <!-- /table -->
 """
 

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from experiments.runs import RESULTS, WORK
-from models.datasets.base import LogRefusedError
+from rankstream.events.log import LogRefusedError
+from rankstream.experiments.runs import RESULTS, WORK
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.metrics import bootstrap_interval
-from experiments.encoder_tables import OBJECTIVES, rows_of
-from experiments.freshness import HEADS
-from experiments.music import FRESHNESS
-from experiments.ranker_tables import SCORES_ONLY, largest_size, titles_of
-from experiments.runs import Runs
+from rankstream.experiments.kuairand.freshness import HEADS
+from rankstream.experiments.kuairand.tables import SCORES_ONLY, largest_size, titles_of
+from rankstream.experiments.music.data import FRESHNESS
+from rankstream.experiments.music.tables import OBJECTIVES, rows_of
+from rankstream.experiments.runs import Runs
+from rankstream.metrics.bootstrap import bootstrap_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

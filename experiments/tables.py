@@ -1,4 +1,4 @@
-"""`python -m experiments.tables`: from the runs' results to the tables of docs/models.md.
+"""`python -m rankstream.experiments.tables`: from the runs' results to the tables of docs/models.md.
 
 Each experiment brings a module with a function that gives its tables by name; those without any result are left as
 they stand.
@@ -9,10 +9,11 @@ from pathlib import Path
 
 import click
 
-from experiments import encoder_tables, ranker_tables
-from experiments.markdown import NoMarkersError, write_tables
-from experiments.plots import draw
-from experiments.runs import RESULTS, Runs
+from rankstream.experiments.kuairand import tables as ranker_tables
+from rankstream.experiments.markdown import NoMarkersError, write_tables
+from rankstream.experiments.music import tables as encoder_tables
+from rankstream.experiments.plots import draw
+from rankstream.experiments.runs import RESULTS, Runs
 
 Tables = Callable[[Runs], Mapping[str, str]]  # the results -> Markdown by the name of its markers
 

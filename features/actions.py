@@ -18,7 +18,7 @@ from math import isfinite, log2, nextafter
 import numpy as np
 import numpy.typing as npt
 
-from features.ids import Keys
+from rankstream.features.ids import Keys
 
 Codes = npt.NDArray[np.int64]
 

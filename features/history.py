@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from features.actions import ACTION_BYTES, IDENTITY_BYTES, ActionColumns, columns
+from rankstream.features.actions import ACTION_BYTES, IDENTITY_BYTES, ActionColumns, columns
 
 DEFAULT_LIMIT = 100  # TransAct, section 3.2: the 100 most recent actions
 

@@ -6,6 +6,7 @@ of the range, so that a hash never meets an integer.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,3 +39,6 @@ def id_keys(identifiers: Sequence[Id]) -> Keys:
 def id_bytes(identifier: Id) -> bytes:
     """Give the Kafka key of an id: its text in UTF-8."""
     return str(identifier).encode()
+
+
+Ids = npt.NDArray[Any]  # int64, or object holding strings

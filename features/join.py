@@ -6,42 +6,19 @@ One function, used by training, export, serving and replay. Nothing later than `
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import cos, log, log1p, pi, sin
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from features.actions import ActionColumns
-from features.ids import Keys
-from features.schema import Bools, FeatureSizes, Floats, ModelInputs
-from features.sessions import SessionEncoder, SessionsNow, session_keys, sessions_now
-from features.user_state import Applied, UserState
+from rankstream.features.actions import ActionColumns
+from rankstream.features.embeddings.base import VectorTable
+from rankstream.features.ids import Keys
+from rankstream.features.schema import FeatureSizes, Floats, ModelInputs
+from rankstream.features.sessions import SessionEncoder, SessionsNow, session_keys, sessions_now
+from rankstream.features.user_state import Applied, UserState
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
-
-
-class VectorTable(Protocol):
-    """Vectors by key; ``embeddings.EmbeddingTable`` on disk, ``NoVectors`` where there are none."""
-
-    @property
-    def dim(self) -> int:
-        """Width of a vector."""
-        ...
-
-    def look_up(self, keys: Keys) -> tuple[Floats, Bools]:
-        """Give ``(n, dim)`` vectors, zeros where the key is unknown, and ``(n,)`` whether it is known."""
-        ...
-
-
-@dataclass(frozen=True)
-class NoVectors:
-    """The table that knows nobody."""
-
-    dim: int
-
-    def look_up(self, keys: Keys) -> tuple[Floats, Bools]:
-        """Give zeros."""
-        return np.zeros((len(keys), self.dim), np.float32), np.zeros(len(keys), np.bool_)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from features.actions import ITEM, ActionColumns, action_time_ms
-from features.ids import Keys
+from rankstream.features.actions import ITEM, ActionColumns, action_time_ms
+from rankstream.features.ids import Keys
 
 SESSION_GAP_MS = 30 * 60 * 1000
 MAX_SESSION_ITEMS = 20  # newest items of a session that count; the official code's limit

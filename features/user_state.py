@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from features.actions import ACTION_BYTES
-from features.history import DEFAULT_LIMIT, Appended, History
-from features.sessions import NOTHING_LEFT, SessionTail, unpack_tail
+from rankstream.features.actions import ACTION_BYTES
+from rankstream.features.history import DEFAULT_LIMIT, Appended, History
+from rankstream.features.sessions import NOTHING_LEFT, SessionTail, unpack_tail
 
 FORMAT = 1
 HEAD = struct.Struct("<BBqI")

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from features.ids import Id, Keys
-from ranking.utility import Scores
+from rankstream.features.ids import Id, Keys
+from rankstream.ranking.utility import Scores
 
 Places = npt.NDArray[np.intp]
 

@@ -12,17 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from features import manifest as names
-from features.embeddings import EmbeddingTable
-from features.golden import Golden, read_golden
-from features.join import Joinable, NoVectors, VectorTable
-from features.manifest import Manifest, ManifestError, read_manifest, wrong_files
-from features.schema import Floats, check_inputs
-from features.sessions import NoSessions, SessionEncoder
-from features.table_files import BrokenTableError
-from ranking.backends.base import Backend
-from ranking.backends.onnx import CPU, OnnxBackend
-from ranking.sessions import OnnxSessionEncoder
+from rankstream.bundles import manifest as names
+from rankstream.bundles.golden import Golden, read_golden
+from rankstream.bundles.manifest import Manifest, ManifestError, read_manifest, wrong_files
+from rankstream.features.embeddings.base import NoVectors, VectorTable
+from rankstream.features.embeddings.files import BrokenTableError
+from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.join import Joinable
+from rankstream.features.schema import Floats, check_inputs
+from rankstream.features.sessions import NoSessions, SessionEncoder
+from rankstream.ranking.backends.base import Backend
+from rankstream.ranking.backends.onnx import CPU, OnnxBackend
+from rankstream.ranking.backends.onnx_sessions import OnnxSessionEncoder
 
 CURRENT = "CURRENT"
 TOLERANCE = 1e-4  # of golden outputs: float32 on another processor differs by 1e-6, a wrong graph by far more

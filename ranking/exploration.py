@@ -10,7 +10,7 @@ before it (position-wise, conditional)::
 
 So the first one is the marginal probability of the first place, what estimators of a single action want; the product
 of the first k is the probability of these k items in this order, what estimators of slates want
-(``evaluation/off_policy/counterfactual.py``). It is exact with ``max_per_group`` too, as the caps only say who is
+(``evaluation/off_policy/estimators.py``). It is exact with ``max_per_group`` too, as the caps only say who is
 eligible, and with ``top_k``, which stops early. No marginal of later places is given: for Plackett-Luce it is a sum
 over all orders.
 
@@ -27,9 +27,9 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from features.ids import Id, id_bytes
-from ranking.blend import blend
-from ranking.utility import Scores
+from rankstream.features.ids import Id, id_bytes
+from rankstream.ranking.blend import blend
+from rankstream.ranking.utility import Scores
 
 Steps = npt.NDArray[np.intp]
 S = TypeVar("S", bound=np.generic)

@@ -11,19 +11,19 @@ from time import perf_counter
 
 import numpy as np
 
-from features.actions import MAX_ACTION_TYPES
-from features.ids import Id, Keys, id_key, id_keys
-from features.join import Joinable, join, known_actions
-from features.live_table import held, version_of
-from features.schema import CONTEXT_NAMES, Floats, ModelInputs
-from features.user_state import UserState
-from ranking.backends.base import Backend
-from ranking.blend import first_places
-from ranking.exploration import NO_EXPLORATION, Exploration, Limits, Placed
-from ranking.request import RankedItem, Ranking, RankingRefusedError, RankRequest
-from ranking.utility import Scores, utility
-from retrieval.base import CandidateSource
-from retrieval.queries import Taste, user_queries
+from rankstream.features.actions import MAX_ACTION_TYPES
+from rankstream.features.embeddings.live import held, version_of
+from rankstream.features.ids import Id, Keys, id_key, id_keys
+from rankstream.features.join import Joinable, join, known_actions
+from rankstream.features.schema import CONTEXT_NAMES, Floats, ModelInputs
+from rankstream.features.user_state import UserState
+from rankstream.ranking.backends.base import Backend
+from rankstream.ranking.blend import first_places
+from rankstream.ranking.exploration import NO_EXPLORATION, Exploration, Limits, Placed
+from rankstream.ranking.request import RankedItem, Ranking, RankingRefusedError, RankRequest
+from rankstream.ranking.utility import Scores, utility
+from rankstream.retrieval.source import CandidateSource
+from rankstream.retrieval.sources.recent_likes import Taste, user_queries
 
 MAX_CANDIDATES = 5_000
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from features.ids import Id
-from features.schema import ModelInputs
+from rankstream.features.ids import Id
+from rankstream.features.schema import ModelInputs
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,20 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from features.actions import Vocabulary
-from features.join import Joinable, NoVectors, VectorTable
-from features.live_table import LiveTable
-from features.manifest import MANIFEST
-from features.schema import FeatureSizes
-from features.sessions import NoSessions, SessionEncoder
-from ranking.backends.constant import ConstantBackend
-from ranking.backends.onnx import CPU
-from ranking.bundle import Bundle, BundleRefusedError, bundle_folder, open_bundle
-from ranking.exploration import NO_EXPLORATION, Exploration
-from ranking.ranker import Ranker
-from ranking.utility import head_weights
-from retrieval.exact import ExactRetrieval
-from retrieval.queries import Taste
+from rankstream.bundles.manifest import MANIFEST
+from rankstream.features.actions import Vocabulary
+from rankstream.features.embeddings.base import NoVectors, VectorTable
+from rankstream.features.embeddings.live import LiveTable
+from rankstream.features.join import Joinable
+from rankstream.features.schema import FeatureSizes
+from rankstream.features.sessions import NoSessions, SessionEncoder
+from rankstream.ranking.backends.constant import ConstantBackend
+from rankstream.ranking.backends.onnx import CPU
+from rankstream.ranking.bundle import Bundle, BundleRefusedError, bundle_folder, open_bundle
+from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
+from rankstream.ranking.ranker import Ranker
+from rankstream.ranking.utility import head_weights
+from rankstream.retrieval.index.exact import ExactRetrieval
+from rankstream.retrieval.sources.recent_likes import Taste, taste_of
 
 CHECK_EVERY_S = 2.0
 NO_MODEL = "none"  # model_version of a worker without a bundle
@@ -182,15 +183,6 @@ def ranker_of(bundle: Bundle, users: VectorTable, exploration: Exploration = NO_
         num_types=len(manifest.vocabulary.actions),
         source=ExactRetrieval(bundle.items),
         exploration=exploration,
-    )
-
-
-def taste_of(vocabulary: Vocabulary, utility: dict[str, float]) -> Taste:
-    """Say which actions speak for an item and which against it: those whose head has such a weight."""
-    codes = vocabulary.action_codes
-    return Taste(
-        liked=frozenset(codes[head] for head, weight in utility.items() if head in codes and weight > 0),
-        disliked=frozenset(codes[head] for head, weight in utility.items() if head in codes and weight < 0),
     )
 
 

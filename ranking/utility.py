@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from features.schema import Floats
+from rankstream.features.schema import Floats
 
 Scores = npt.NDArray[np.float64]
 

@@ -1,8 +1,8 @@
 """The Faust application: two agents around one pipeline a partition.
 
-``faust -A streams.app worker -l info`` runs it with settings from the environment (``RANKSTREAM_...``). The agents only
-carry; what a record does is decided in ``pipeline.py``, what is safe when in ``checkpoint.py``, who owns what in
-``ownership.py``.
+``faust -A rankstream.streams.app worker -l info`` runs it with settings from the environment
+(``RANKSTREAM_...``). The agents only carry: what a record does is decided in ``pipeline.py``. Checkpoint ordering is in
+``worker/checkpoint.py``, partition assignment and revocation in ``worker/ownership.py``.
 """
 
 import asyncio
@@ -21,15 +21,16 @@ from mode import Service
 from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
-from streams.backpressure import Gate, Pressure
-from streams.checkpoint import Partition, ReadAgainError
-from streams.chunks import Chunk, ChunkScheduler, ChunkSchema, ChunkTransport, ReadingPlan
-from streams.connection import connection_of, credentials_of
-from streams.ownership import Ownership
-from streams.pipeline import Outgoing, Serves
-from streams.settings import Settings, read_settings
-from streams.topics import ACTIONS, REQUESTS, TopicNames, prepare_topics
-from streams.vocabulary_file import keep_vocabulary
+from rankstream.streams.connection import connection_of, credentials_of
+from rankstream.streams.pipeline import Serves
+from rankstream.streams.records import Outgoing
+from rankstream.streams.settings import Settings, read_settings
+from rankstream.streams.topics import ACTIONS, REQUESTS, TopicNames, prepare_topics
+from rankstream.streams.worker.backpressure import Gate, Pressure
+from rankstream.streams.worker.checkpoint import Partition, ReadAgainError
+from rankstream.streams.worker.chunks import Chunk, ChunkScheduler, ChunkSchema, ChunkTransport, ReadingPlan
+from rankstream.streams.worker.ownership import Ownership
+from rankstream.streams.worker.vocabulary_guard import keep_vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -261,7 +262,9 @@ def __getattr__(name: str) -> Any:
     """Make ``app`` when it is asked for, so that importing this module reads no settings and loads no model."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from streams.serving import open_serving  # brings onnxruntime: not for those who only want ``create_app``
+    from rankstream.streams.worker.open_serving import (
+        open_serving,  # brings onnxruntime: not for those who only want ``create_app``
+    )
 
     settings = read_settings()
     globals()["app"] = app = create_app(settings, open_serving(settings))

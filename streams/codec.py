@@ -7,79 +7,19 @@ worker's clock, so a log decodes today as it did when it was live.
 
 from base64 import b64encode
 from collections.abc import Callable
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from features.actions import MAX_TIME_MS, Vocabulary, pack_action, value_code
-from features.ids import MAX_ID_BYTES, Id, id_bytes, id_key
-from features.user_state import UserState
-from ranking.request import RankedItem, Ranking, RankRequest
+from rankstream.events.action_event import Record, Rejected, TimeMs, WireId, bad_size, not_valid, wrong_key
+from rankstream.features.ids import MAX_ID_BYTES, Id, id_bytes
+from rankstream.features.user_state import UserState
+from rankstream.ranking.request import RankedItem, Ranking, RankRequest
 
-MAX_ACTION_BYTES = 64 * 1024
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
 MAX_CANDIDATES = 5_000
-MIN_TIME_MS = 10**11  # March 1973; anything below is a time in seconds
-MAX_AHEAD_MS = 24 * 3_600_000  # an event may be stamped this much after its record: clocks differ
 MAX_LETTER_BYTES = 512 * 1024  # original bytes kept in a dead letter: a broker takes 1 MB
-
-WireId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)] | int
-TimeMs = Annotated[int, Meta(ge=0, le=MAX_TIME_MS, description="milliseconds since 1970, UTC")]
-Name = Annotated[str, Meta(min_length=1, max_length=64)]
-
-
-class Record(Protocol):
-    """One Kafka record; aiokafka's and kafka-python's ``ConsumerRecord`` are such, and ``recorded.Recorded``."""
-
-    @property
-    def topic(self) -> str:
-        """Topic that it came from."""
-        ...
-
-    @property
-    def partition(self) -> int:
-        """Partition that it came from."""
-        ...
-
-    @property
-    def offset(self) -> int:
-        """Its place there."""
-        ...
-
-    @property
-    def timestamp(self) -> int:
-        """When it was produced, ms, UTC."""
-        ...
-
-    @property
-    def key(self) -> bytes | None:
-        """Its key."""
-        ...
-
-    @property
-    def value(self) -> bytes | None:
-        """Its value."""
-        ...
-
-
-class Rejected(Exception):
-    """A record that can't be understood: ``reason`` is a short constant, the message what came, what was wanted."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class ActionEvent(Struct, gc=False, frozen=True, omit_defaults=True):
-    """One thing a user did to one item. Topic user-actions, keyed by the text of user_id in UTF-8."""
-
-    user_id: WireId
-    item_id: WireId
-    action: Annotated[Name, Meta(description="a name of the bundle's vocabulary")]
-    timestamp_ms: TimeMs
-    surface: Annotated[Name, Meta(description="where it happened; unknown names count as none")] | None = None
-    value: Annotated[float, Meta(ge=0, description="seconds watched, a price, ...")] | None = None
 
 
 class RankingRequest(Struct, frozen=True, omit_defaults=True):
@@ -185,55 +125,21 @@ class _Names(Struct):
     user_id: Any = None
 
 
-_decode_action: Callable[[bytes], ActionEvent] = msgspec.json.Decoder(ActionEvent).decode
 _decode_request: Callable[[bytes], RankingRequest] = msgspec.json.Decoder(RankingRequest).decode
 _encode = msgspec.json.Encoder().encode
-
-
-class ActionDecoder:
-    """Record -> packed action (``features.actions``), by the codes of one vocabulary."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._actions = vocabulary.action_codes
-        self._surfaces = vocabulary.surface_codes
-
-    def __call__(self, record: Record) -> bytes:
-        """Give the 16 bytes of the record's action. Raises ``Rejected``."""
-        value = record.value
-        if value is None or len(value) > MAX_ACTION_BYTES:
-            raise _bad_size(value, MAX_ACTION_BYTES)
-        try:
-            event = _decode_action(value)
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            raise _not_valid(exc, "an action") from None
-        user_id, item_id, at_ms = event.user_id, event.item_id, event.timestamp_ms
-        if record.key != (user_id.encode() if type(user_id) is str else id_bytes(user_id)):
-            raise _wrong_key(record, user_id)
-        code = self._actions.get(event.action)
-        if code is None:
-            raise self._unknown_action(event.action)
-        if not MIN_TIME_MS <= at_ms <= record.timestamp + MAX_AHEAD_MS:
-            raise _bad_time(at_ms, record.timestamp)
-        surface = self._surfaces.get(event.surface, 0) if event.surface else 0
-        amount = 0 if event.value is None else value_code(event.value)
-        return pack_action(at_ms, code, id_key(item_id), surface, amount)
-
-    def _unknown_action(self, name: str) -> Rejected:
-        known = ", ".join(self._actions)
-        return Rejected("unknown-action", f"action {name!r} is not in the bundle's vocabulary ({known})")
 
 
 def decode_request(record: Record) -> RankRequest:
     """Give the request of a record. Raises ``Rejected``."""
     value = record.value
     if value is None or len(value) > MAX_REQUEST_BYTES:
-        raise _bad_size(value, MAX_REQUEST_BYTES)
+        raise bad_size(value, MAX_REQUEST_BYTES)
     try:
         wire = _decode_request(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise _not_valid(exc, "a ranking request") from None
+        raise not_valid(exc, "a ranking request") from None
     if record.key != id_bytes(wire.user_id):
-        raise _wrong_key(record, wire.user_id)
+        raise wrong_key(record, wire.user_id)
     if (wire.candidates is None) == (wire.limit is None):
         raise Rejected("schema", "a request has either candidates or limit; this one has both or neither")
     if wire.groups is not None and len(wire.groups) != len(wire.candidates or ()):
@@ -339,33 +245,3 @@ def encode_dead_letter(record: Record, reason: str, message: str) -> bytes:
 
 def _base64(raw: bytes | None) -> str | None:
     return None if raw is None else b64encode(raw[:MAX_LETTER_BYTES]).decode()
-
-
-def _not_valid(exc: Exception, what: str) -> Rejected:
-    if isinstance(exc, msgspec.ValidationError):
-        return Rejected("schema", f"not {what}: {exc}")
-    return Rejected("not-json", f"not JSON: {exc}")
-
-
-def _bad_size(value: bytes | None, limit: int) -> Rejected:
-    if value is None:
-        return Rejected("empty", "the record has no value; send a JSON object")
-    return Rejected("too-large", f"{len(value):,} bytes; at most {limit:,} are read")
-
-
-def _wrong_key(record: Record, user_id: Id) -> Rejected:
-    key = None if record.key is None else record.key[:64]
-    return Rejected(
-        "key-mismatch",
-        f"the record's key is {key!r}, but must be the user_id's text {str(user_id)[:64]!r} in UTF-8: "
-        "it decides the partition, and with it the worker that knows the user",
-    )
-
-
-def _bad_time(timestamp_ms: int, record_ms: int) -> Rejected:
-    if timestamp_ms < MIN_TIME_MS:
-        return Rejected("timestamp", f"timestamp_ms {timestamp_ms} is before 1973: seconds? multiply them by 1000")
-    ahead = (timestamp_ms - record_ms) / 3_600_000
-    return Rejected(
-        "timestamp", f"timestamp_ms {timestamp_ms} is {ahead:,.1f} hours after the record's own time {record_ms}"
-    )

@@ -5,7 +5,7 @@ from typing import Any
 
 from faust.auth import Credentials, SASLCredentials, SSLCredentials
 
-from streams.settings import Settings
+from rankstream.streams.settings import Settings
 
 
 def connection_of(settings: Settings) -> dict[str, Any]:

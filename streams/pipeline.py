@@ -15,20 +15,17 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Protocol
 
-from features.actions import Vocabulary
-from features.ids import id_bytes
-from features.join import Joinable, fold_ended
-from features.stores.cache import UserCache
-from features.user_state import Applied, UserState
-from ranking.ranker import DEADLINE_PASSED
-from ranking.request import Ranking, RankingRefusedError, RankRequest
-from streams.codec import (
-    ActionDecoder,
-    Record,
-    Rejected,
+from rankstream.events.action_event import ActionDecoder, Record, Rejected
+from rankstream.features.actions import Vocabulary
+from rankstream.features.ids import id_bytes
+from rankstream.features.join import Joinable, fold_ended
+from rankstream.features.stores.cache import UserCache
+from rankstream.features.user_state import Applied, UserState
+from rankstream.ranking.ranker import DEADLINE_PASSED
+from rankstream.ranking.request import Ranking, RankingRefusedError, RankRequest
+from rankstream.streams.codec import (
     decode_request,
     encode_dead_letter,
     encode_error,
@@ -36,23 +33,7 @@ from streams.codec import (
     encode_served,
     names_of,
 )
-
-
-class Channel(Enum):
-    """Where an outgoing record goes; ``topics.py`` gives the names."""
-
-    FEEDS = "ranked-feeds"
-    DEAD_LETTERS = "dead-letters"
-    SERVED = "served-features"
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A record to be sent to the same partition number that its cause came from."""
-
-    channel: Channel
-    key: bytes | None
-    value: bytes
+from rankstream.streams.records import Channel, Outgoing
 
 
 class Ranks(Protocol):

@@ -3,7 +3,7 @@
 A value comes from the first place that has one: a flag (``--commit-interval-s 2``), the environment
 (``RANKSTREAM_COMMIT_INTERVAL_S=2``), a file (``commit_interval_s = 2`` in ``rankstream.toml`` or the file that
 ``--config`` or ``RANKSTREAM_CONFIG`` names), the default. The command line's options and
-``docs/configuration.md`` are made from the fields below; ``streams/declared.py`` has the rules.
+``docs/configuration.md`` are made from the fields below; ``streams/setting_fields.py`` has the rules.
 """
 # ruff: noqa: RUF009 - setting() gives a dataclass field, nothing that fields could share
 
@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from streams.declared import Origins, SettingsError, about, check_value, find_values, setting, variable
+from rankstream.streams.setting_fields import Origins, SettingsError, about, check_value, find_values, setting, variable
 
 SERVER = re.compile(r"\s*(\[[0-9a-fA-F:.]+\]|[^\s:,/]+):\d{1,5}\s*")
 PREFIX = re.compile(r"[a-zA-Z0-9._-]{0,100}")

@@ -19,9 +19,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
-from streams.connection import connection_of
-from streams.pipeline import Channel
-from streams.settings import Settings
+from rankstream.streams.connection import connection_of
+from rankstream.streams.records import Channel
+from rankstream.streams.settings import Settings
 
 DAY_MS = 24 * 3_600_000
 EXISTS, NOT_ALLOWED = 36, (29, 31)  # topic already exists; topic or cluster authorization failed

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.broker import EmbeddedBroker, RealKafka, why_no_kafka
-from tests.builders_broker import BrokerInUse
+from rankstream.streams.broker import EmbeddedBroker, RealKafka, why_no_kafka
+from tests.builders.broker import BrokerInUse
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes of tests: more threads would only be in each other's way
 

@@ -1,6 +1,7 @@
 """What of Docker can be checked without Docker: the compose file and the Dockerfile name what exists."""
 
 import re
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
@@ -8,9 +9,9 @@ import click
 import pytest
 import yaml
 
-from cli.main import main
-from streams.declared import CONFIG_VARIABLE, variable
-from streams.settings import Settings, read_settings
+from rankstream.cli.main import main
+from rankstream.streams.setting_fields import CONFIG_VARIABLE, variable
+from rankstream.streams.settings import Settings, read_settings
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -72,6 +73,5 @@ def test_the_health_check_asks_the_port_that_is_open():
 
 def test_the_image_holds_every_package():
     copied = set(re.findall(r"^COPY (\w+) \w+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
-    listed = re.search(r"packages = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL)
-    assert listed is not None
-    assert copied == {name.split(".")[0] for name in re.findall(r'"([\w.]+)"', listed[1])}
+    installed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
+    assert copied == set(installed.values())

@@ -10,10 +10,10 @@ import click
 import msgspec
 import pytest
 
-from cli.main import main
 from docs.generate import SCHEMAS, pages
-from streams.declared import variable
-from streams.settings import Settings
+from rankstream.cli.main import main
+from rankstream.streams.setting_fields import variable
+from rankstream.streams.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

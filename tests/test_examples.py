@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from streams.client import TopicReader
-from streams.settings import Settings
-from streams.topics import ACTIONS
-from tests.builders_bundle import a_bundle
+from rankstream.streams.clients.readers import TopicReader
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import ACTIONS
+from tests.builders.bundle import a_bundle
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -34,7 +34,13 @@ def worker(bootstrap_servers, tmp_path_factory):
         "bundle": a_bundle(folder / "bundle"), "bootstrap-servers": bootstrap_servers, "state-dir": folder / "state",
         "app-id": "examples", "partitions": 2, "session-timeout-s": 6, "heartbeat-interval-s": 1,
     }  # fmt: skip
-    command = [sys.executable, "-m", "cli.main", "worker", *(f"--{name}={value}" for name, value in flags.items())]
+    command = [
+        sys.executable,
+        "-m",
+        "rankstream.cli.main",
+        "worker",
+        *(f"--{name}={value}" for name, value in flags.items()),
+    ]
     with subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT) as process:
         deadline = time.monotonic() + 60
         while b"Worker ready" not in (folder / "log").read_bytes():

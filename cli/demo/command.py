@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from cli.errors import Refusal
+from rankstream.cli.errors import Refusal
 
 
 @click.command(name="demo")
@@ -40,7 +40,7 @@ def command(data: Path | None, folder: Path, requests: int, seed: int) -> None:
     """
     from rich.console import Console
 
-    from cli.demo.run import DemoConfig, DemoError, run_demo
+    from rankstream.cli.demo.run import DemoConfig, DemoError, run_demo
 
     try:
         run_demo(DemoConfig(folder, data, requests, seed=seed), Console())

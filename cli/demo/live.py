@@ -12,13 +12,15 @@ from time import monotonic, sleep
 
 from msgspec import UNSET
 
-from cli.demo.frozen import UserPast
-from cli.demo.scoreboard import FROZEN, HYBRID, POPULAR, Judged, K, Scoreboard
-from cli.demo.traffic import Step
-from features.ids import Id
-from ranking.request import RankRequest
-from streams.client import FeedReader, Producer
-from streams.codec import ActionEvent, RankedFeed, RankingRequest
+from rankstream.cli.demo.no_realtime import UserPast
+from rankstream.cli.demo.scoreboard import FROZEN, HYBRID, POPULAR, Judged, K, Scoreboard
+from rankstream.cli.demo.traffic import Step
+from rankstream.events.action_event import ActionEvent
+from rankstream.features.ids import Id
+from rankstream.ranking.request import RankRequest
+from rankstream.streams.clients.producer import Producer
+from rankstream.streams.clients.readers import FeedReader
+from rankstream.streams.codec import RankedFeed, RankingRequest
 
 ANSWER_DEADLINE_S = 30.0
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cli.demo.scoreboard import FROZEN, HYBRID, POPULAR, RIVALS, Scoreboard
-from evaluation.page import Block, Heading, Plot, Table, Text, page
+from rankstream.cli.demo.scoreboard import FROZEN, HYBRID, POPULAR, RIVALS, Scoreboard
+from rankstream.evaluation.html_page import Block, Heading, Plot, Table, Text, page
 
 COLOURS = dict(zip(RIVALS, ("#1565c0", "#78909c", "#ef6c00", "#c0c0c0"), strict=True))
 

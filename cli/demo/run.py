@@ -13,24 +13,26 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from cli.demo.data import NoDataError, find_log
-from cli.demo.frozen import frozen_ranking
-from cli.demo.live import LiveTraffic, NoAnswersError
-from cli.demo.report import verdict_on, write_report
-from cli.demo.scoreboard import FROZEN, POPULAR, Scoreboard
-from cli.demo.screen import LiveScreen, Stages, bar, rivals_table
-from cli.demo.traffic import events_of, plan, popularity
-from cli.demo.worker import WorkerProcess, WorkerStoppedError, wait_applied
-from models.bundle_recipe import MOVIELENS
-from models.datasets.base import EventLog, LogRefusedError
-from models.datasets.movielens import read_movielens
-from models.graphs import ExportError
-from models.train_bundle import train_bundle
-from ranking.bundle import BundleRefusedError
-from streams.broker import BrokerError, EmbeddedBroker
-from streams.client import ClientError, FeedReader, Producer
-from streams.settings import Settings
-from streams.topics import ACTIONS, TopicsRefusedError, prepare_topics
+from rankstream.cli.demo.data import NoDataError, find_log
+from rankstream.cli.demo.live import LiveTraffic, NoAnswersError
+from rankstream.cli.demo.no_realtime import frozen_ranking
+from rankstream.cli.demo.report import verdict_on, write_report
+from rankstream.cli.demo.scoreboard import FROZEN, POPULAR, Scoreboard
+from rankstream.cli.demo.screen import LiveScreen, Stages, bar, rivals_table
+from rankstream.cli.demo.traffic import events_of, plan, popularity
+from rankstream.cli.demo.worker_process import WorkerProcess, WorkerStoppedError, wait_applied
+from rankstream.events.log import EventLog, LogRefusedError
+from rankstream.events.public.movielens import read_movielens
+from rankstream.models.onnx_graph import ExportError
+from rankstream.models.recipes.bundle import MOVIELENS
+from rankstream.models.recipes.train import train_bundle
+from rankstream.ranking.bundle import BundleRefusedError
+from rankstream.streams.broker import BrokerError, EmbeddedBroker
+from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.clients.producer import Producer
+from rankstream.streams.clients.readers import FeedReader
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import ACTIONS, TopicsRefusedError, prepare_topics
 
 SESSION_TIMEOUT_S = 6.0  # the embedded broker's group joins take half of it
 CATCH_UP_DEADLINE_S = 120.0

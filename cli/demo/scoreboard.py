@@ -8,13 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from evaluation.metrics import (
-    bootstrap_interval,
-    expected_hit_of_chance,
-    expected_ndcg_of_chance,
-    hit_at,
-    ndcg_at,
-)
+from rankstream.metrics.bootstrap import bootstrap_interval
+from rankstream.metrics.ranking import expected_hit_of_chance, expected_ndcg_of_chance, hit_at, ndcg_at
 
 K = 10
 HYBRID = "hybrid ranker, realtime"

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from cli.demo.scoreboard import HYBRID, RIVALS, Scoreboard
+from rankstream.cli.demo.scoreboard import HYBRID, RIVALS, Scoreboard
 
 
 class Stages:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.ids import Id
-from models.datasets.base import EventLog
-from streams.codec import ActionEvent
+from rankstream.events.action_event import ActionEvent
+from rankstream.events.log import EventLog
+from rankstream.features.ids import Id
 
 POSITIVE = ("save", "click")
 

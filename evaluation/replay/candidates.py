@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.replay.points import Point
-from features.embeddings import EmbeddingTable
-from features.ids import Id, Keys, id_key, id_keys
+from rankstream.evaluation.replay.protocols import Point
+from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.ids import Id, Keys, id_key, id_keys
 
 Ints = npt.NDArray[np.int64]
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.metrics import auc, chance_of_hit, chance_of_ndcg, hit, mrr, ndcg, recall
-from features.schema import Floats as Vectors
+from rankstream.features.schema import Floats as Vectors
+from rankstream.metrics.probabilities import auc
+from rankstream.metrics.ranking import chance_of_hit, chance_of_ndcg, hit, mrr, ndcg, recall
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -10,10 +10,10 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter
 
-from evaluation.moments import delay_text
-from evaluation.replay.outcomes import ALL
-from evaluation.replay.run import CHANCE, POPULARITY
-from evaluation.replay.words import Summary, against, is_share, rankers, shown_lanes, title_of
+from rankstream.evaluation.replay.outcomes import ALL
+from rankstream.evaluation.replay.run import CHANCE, POPULARITY
+from rankstream.evaluation.replay.wording import Summary, against, is_share, rankers, shown_lanes, title_of
+from rankstream.evaluation.time_text import delay_text
 
 HUES = ("#1565c0", "#ef6c00", "#2e7d32", "#8e24aa", "#00838f")  # one a bundle
 BASELINES = {POPULARITY: "#78909c", CHANCE: "#c2c8ce"}

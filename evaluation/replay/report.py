@@ -18,12 +18,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from evaluation.moments import moment_text
-from evaluation.page import Block, Facts, Heading, Plot, Table, Text, Verdict, Warnings, page
-from evaluation.replay.lanes import ReplayError
-from evaluation.replay.outcomes import ALL
-from evaluation.replay.run import CHANCE, POPULARITY
-from evaluation.replay.words import (
+from rankstream.evaluation.html_page import Block, Facts, Heading, Plot, Table, Text, Verdict, Warnings, page
+from rankstream.evaluation.replay.outcomes import ALL
+from rankstream.evaluation.replay.run import CHANCE, POPULARITY
+from rankstream.evaluation.replay.variants import ReplayError
+from rankstream.evaluation.replay.wording import (
     MEANINGS,
     NONE,
     Summary,
@@ -37,6 +36,7 @@ from evaluation.replay.words import (
     verdicts,
     with_interval,
 )
+from rankstream.evaluation.time_text import moment_text
 
 LIBRARIES = ("rankstream", "numpy", "onnxruntime", "pyarrow", "msgspec", "matplotlib")
 REASONS = 10  # for which rows were skipped, that are told
@@ -125,7 +125,7 @@ def _blocks(told: Summary) -> list[Block]:
 def _plotted(told: Summary) -> list[Block]:
     """Give the plots, or say how to get them."""
     try:
-        from evaluation.replay import plots
+        from rankstream.evaluation.replay import plots
     except ImportError:
         return [Text('The plots need matplotlib: pip install "rankstream[demo]", and replay again.')]
     figure = title_of(told["main_figure"])

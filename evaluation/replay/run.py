@@ -17,14 +17,23 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.logs.base import Arrivals, RecordedLog
-from evaluation.moments import moment_text
-from evaluation.off_policy.interleaving import credit, team_draft
-from evaluation.replay.candidates import Choice, Choose
-from evaluation.replay.lanes import Answer, Lane, ReplayError
-from evaluation.replay.outcomes import ALL, Ints, Outcomes, Seen, diversity, judge, judge_chance, judge_probabilities
-from evaluation.replay.points import Asks, Draft, Exposure, Point, exposures
-from features.actions import Vocabulary
+from rankstream.evaluation.interleaving import credit, team_draft
+from rankstream.evaluation.replay.candidates import Choice, Choose
+from rankstream.evaluation.replay.outcomes import (
+    ALL,
+    Ints,
+    Outcomes,
+    Seen,
+    diversity,
+    judge,
+    judge_chance,
+    judge_probabilities,
+)
+from rankstream.evaluation.replay.protocols import Asks, Draft, Exposure, Point, exposures
+from rankstream.evaluation.replay.variants import Answer, Lane, ReplayError
+from rankstream.evaluation.time_text import moment_text
+from rankstream.events.arrivals import Arrivals, RecordedLog
+from rankstream.features.actions import Vocabulary
 
 POPULARITY, CHANCE = "popularity", "random order"
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.metrics import auc, auc_in_order, calibration, calibration_error, drawn_anew, log_loss
-from evaluation.off_policy.interleaving import preference
-from evaluation.replay.outcomes import ALL, Outcomes, Pairs
+from rankstream.evaluation.interleaving import preference
+from rankstream.evaluation.replay.outcomes import ALL, Outcomes, Pairs
+from rankstream.metrics.bootstrap import drawn_anew
+from rankstream.metrics.probabilities import auc, auc_in_order, calibration, calibration_error, log_loss
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

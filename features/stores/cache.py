@@ -8,9 +8,9 @@ gather for the next one.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from features.history import DEFAULT_LIMIT, History
-from features.stores.base import UserStore
-from features.user_state import UserState, unpack_state
+from rankstream.features.history import DEFAULT_LIMIT, History
+from rankstream.features.stores.base import UserStore
+from rankstream.features.user_state import UserState, unpack_state
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from features.schema import Floats, ModelInputs
+from rankstream.features.schema import Floats, ModelInputs
 
 
 class Backend(Protocol):

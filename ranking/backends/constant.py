@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.schema import Floats, ModelInputs
+from rankstream.features.schema import Floats, ModelInputs
 
 
 @dataclass(frozen=True)

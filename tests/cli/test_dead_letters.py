@@ -5,10 +5,11 @@ from base64 import b64encode
 import msgspec
 import pytest
 
-from streams.client import RawProducer, TopicReader
-from streams.codec import DeadLetter
-from streams.topics import ACTIONS, DEAD_LETTERS, TopicNames
-from tests.builders_cli import connected, fresh_topics, rankstream
+from rankstream.streams.clients.producer import RawProducer
+from rankstream.streams.clients.readers import TopicReader
+from rankstream.streams.codec import DeadLetter
+from rankstream.streams.topics import ACTIONS, DEAD_LETTERS, TopicNames
+from tests.builders.cli import connected, fresh_topics, rankstream
 
 pytestmark = pytest.mark.broker
 NOON_MS = 1_700_000_000_000

@@ -3,14 +3,14 @@ import math
 import numpy as np
 import pytest
 
-pytest.importorskip("pyarrow", reason="the demo's event log needs the train extra")
+from rankstream.cli.demo.data import NoDataError, find_log
+from rankstream.cli.demo.report import figures, verdict_on, write_report
+from rankstream.cli.demo.scoreboard import CHANCE, FROZEN, HYBRID, POPULAR, Judged, Scoreboard
+from rankstream.cli.demo.traffic import Step, plan, popularity
+from rankstream.events.log import EventLog
+from tests.builders.actions import MORNING_MS, VOCABULARY
 
-from cli.demo.data import NoDataError, find_log
-from cli.demo.report import figures, verdict_on, write_report
-from cli.demo.scoreboard import CHANCE, FROZEN, HYBRID, POPULAR, Judged, Scoreboard
-from cli.demo.traffic import Step, plan, popularity
-from models.datasets.base import EventLog
-from tests.builders import MORNING_MS, VOCABULARY
+pytest.importorskip("pyarrow", reason="the demo's event log needs the train extra")
 
 
 def a_log(*rows: tuple[int, int, str]) -> EventLog:

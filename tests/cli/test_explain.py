@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.builders_cli import rankstream, refusal
-from tests.builders_served import Day, a_day, changed
+from tests.builders.cli import rankstream, refusal
+from tests.builders.served import Day, a_day, changed
 
 
 @pytest.fixture(scope="module")

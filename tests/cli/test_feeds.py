@@ -10,10 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streams.client import RawProducer, TopicReader
-from streams.codec import FeedError, FeedItem, RankedFeed
-from streams.topics import FEEDS, REQUESTS, TopicNames
-from tests.builders_cli import connected, fresh_topics, rankstream, refusal
+from rankstream.streams.clients.producer import RawProducer
+from rankstream.streams.clients.readers import TopicReader
+from rankstream.streams.codec import FeedError, FeedItem, RankedFeed
+from rankstream.streams.topics import FEEDS, REQUESTS, TopicNames
+from tests.builders.cli import connected, fresh_topics, rankstream, refusal
 
 pytestmark = pytest.mark.broker
 NOON_MS = 1_700_000_000_000
@@ -93,7 +94,7 @@ def test_watch_gives_a_line_a_feed_where_there_is_no_terminal(settings):
 
 
 def test_ctrl_c_ends_watching_without_a_word(settings):
-    command = [sys.executable, "-m", "cli.main", "watch", "--from-beginning", *connected(settings)]
+    command = [sys.executable, "-m", "rankstream.cli.main", "watch", "--from-beginning", *connected(settings)]
     send(settings, a_feed("r1"))
     here = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, and so inherited, where tests run with &
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as watching:

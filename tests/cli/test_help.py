@@ -5,8 +5,8 @@ import shlex
 import click
 import pytest
 
-from cli.main import COMMANDS, main
-from tests.builders_cli import rankstream
+from rankstream.cli.main import COMMANDS, main
+from tests.builders.cli import rankstream
 
 NAMES = list(COMMANDS)
 

@@ -5,16 +5,16 @@ import json
 import msgspec
 import pytest
 
-from evaluation.off_policy.ranked_again import RETRIEVED
-from features.ids import id_bytes
-from ranking.exploration import Exploration, Greedy, PlackettLuce
-from ranking.serving import Serving
-from streams.client import RawProducer
-from streams.topics import ACTIONS, FEEDS, TopicNames
-from tests.builders_bundle import a_bundle, a_user_table
-from tests.builders_cli import NOBODY, connected, fresh_topics, rankstream, refusal
-from tests.builders_exploration import the_explored
-from tests.builders_served import a_day
+from rankstream.evaluation.off_policy.rerank import RETRIEVED
+from rankstream.features.ids import id_bytes
+from rankstream.ranking.exploration import Exploration, Greedy, PlackettLuce
+from rankstream.ranking.serving import Serving
+from rankstream.streams.clients.producer import RawProducer
+from rankstream.streams.topics import ACTIONS, FEEDS, TopicNames
+from tests.builders.bundle import a_bundle, a_user_table
+from tests.builders.cli import NOBODY, connected, fresh_topics, rankstream, refusal
+from tests.builders.exploration import the_explored
+from tests.builders.served import a_day
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_files_that_are_not_there(served, tmp_path):
 
 
 def test_without_files_the_topics_are_read(monkeypatch):
-    monkeypatch.setattr("streams.client.BOOTSTRAP_MS", 300)
+    monkeypatch.setattr("rankstream.streams.clients.connect.BOOTSTRAP_MS", 300)
     words = refusal(rankstream("off-policy", "--reward", "save", "--bootstrap-servers", NOBODY))
     assert words.startswith(f"no Kafka broker answers at {NOBODY}")
 

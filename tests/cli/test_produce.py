@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from streams.client import TopicReader
-from streams.topics import ACTIONS, REQUESTS
-from tests.builders_cli import connected, fresh_topics, rankstream, refusal
+from rankstream.streams.clients.readers import TopicReader
+from rankstream.streams.topics import ACTIONS, REQUESTS
+from tests.builders.cli import connected, fresh_topics, rankstream, refusal
 
 pytestmark = pytest.mark.broker
 NOON_MS = 1_700_000_000_000

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from cli.main import COMMANDS
-from tests.builders_cli import NOBODY, rankstream, refusal
+from rankstream.cli.main import COMMANDS
+from tests.builders.cli import NOBODY, rankstream, refusal
 
 TABLE = "user_id,item_id,action,timestamp_ms\n7,9,click,1700000000000\n"
 
@@ -19,7 +19,7 @@ def table(tmp_path):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr("streams.client.BOOTSTRAP_MS", 300)
+    monkeypatch.setattr("rankstream.streams.clients.connect.BOOTSTRAP_MS", 300)
 
 
 def test_an_unknown_command_is_named():

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from features.embeddings import publish
-from tests.builders_bundle import AS_OF_MS, USER_SPACE, a_bundle, a_user_table, vectors_of
-from tests.builders_cli import connected, fresh_topics, rankstream, refusal
+from rankstream.features.embeddings.table import publish
+from tests.builders.bundle import AS_OF_MS, USER_SPACE, a_bundle, a_user_table, vectors_of
+from tests.builders.cli import connected, fresh_topics, rankstream, refusal
 
 MINUTE, HOUR = 60_000, 3_600_000
 ACTIONS = ("view", "view", "click", "save")

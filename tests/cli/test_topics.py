@@ -3,9 +3,9 @@
 import pytest
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from streams.client import missing_topics
-from streams.settings import Settings
-from tests.builders_cli import rankstream, refusal
+from rankstream.streams.clients.connect import missing_topics
+from rankstream.streams.settings import Settings
+from tests.builders.cli import rankstream, refusal
 
 pytestmark = pytest.mark.broker
 

@@ -5,15 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cli.errors import Refusal
-from cli.train_settings import TrainSettings, read_train_settings
-from cli.training import recipe_of
-from models.datasets import movielens
-from models.datasets.known import MOVIELENS
-from models.precision import Precision
-from streams.declared import SettingsError
-from streams.settings import read_settings
-from tests.builders_cli import rankstream
+from rankstream.cli.errors import Refusal
+from rankstream.cli.options.train_settings import TrainSettings, read_train_settings
+from rankstream.cli.options.training import recipe_of
+from rankstream.events.public import movielens
+from rankstream.events.registry import MOVIELENS
+from rankstream.models.training.precision import Precision
+from rankstream.streams.setting_fields import SettingsError
+from rankstream.streams.settings import read_settings
+from tests.builders.cli import rankstream
 
 CPU = torch.device("cpu")
 

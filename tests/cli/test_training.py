@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from cli.train_settings import TrainSettings
-from cli.training import with_settings
-from features.embeddings import EmbeddingTable
-from features.ids import id_keys
-from features.manifest import read_manifest
-from models.bundle_recipe import recipe_for
-from models.datasets.known import open_log
-from models.train_bundle import train_models
-from streams.declared import flag
-from tests.builders_cli import rankstream, refusal
+from rankstream.bundles.manifest import read_manifest
+from rankstream.cli.options.train_settings import TrainSettings
+from rankstream.cli.options.training import with_settings
+from rankstream.events.registry import open_log
+from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.ids import id_keys
+from rankstream.models.recipes.bundle import recipe_for
+from rankstream.models.recipes.train import train_models
+from rankstream.streams.setting_fields import flag
+from tests.builders.cli import rankstream, refusal
 
 ROOT = Path(__file__).parents[2]
 MORNING_MS = 1_700_006_400_000  # midnight, 15 November 2023
@@ -232,8 +232,8 @@ def test_only_training_loads_torch():
     """Importing every other command, and showing the help of all, leaves torch alone."""
     code = (
         "import sys, importlib\n"
-        "from cli.main import COMMANDS\n"
-        "for name in COMMANDS: importlib.import_module('cli.' + name.replace('-', '_'))\n"
+        "from rankstream.cli.main import COMMANDS, module_of\n"
+        "for name in COMMANDS: importlib.import_module(module_of(name))\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.builders_bundle import a_bundle
-from tests.builders_cli import NOBODY, rankstream, refusal
-from tests.builders_served import Day, a_day, changed
+from tests.builders.bundle import a_bundle
+from tests.builders.cli import NOBODY, rankstream, refusal
+from tests.builders.served import Day, a_day, changed
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,6 @@ def test_what_is_missing_is_told_with_the_remedy(day, dump, tmp_path):
 
 
 def test_a_broker_that_is_not_there(day, monkeypatch):
-    monkeypatch.setattr("streams.client.BOOTSTRAP_MS", 300)
+    monkeypatch.setattr("rankstream.streams.clients.connect.BOOTSTRAP_MS", 300)
     result = rankstream("verify", "--bundle", day.bundle, "--bootstrap-servers", NOBODY)
     assert refusal(result).startswith(f"no Kafka broker answers at {NOBODY}")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from features.stores.base import UserStore
+from rankstream.features.stores.base import UserStore
 
 OpenStore = Callable[[], UserStore]
 user_keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).map(str.encode)

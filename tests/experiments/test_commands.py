@@ -4,11 +4,12 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from experiments import hiertcn, movielens, pinnerformer, session_costs
-from experiments.encoder_tables import tables
-from experiments.plots import draw
-from experiments.runs import Runs
-from models.time_features import DAY_MS
+from rankstream.experiments.movielens import leave_one_out as movielens
+from rankstream.experiments.music import hiertcn, pinnerformer, session_costs
+from rankstream.experiments.music.tables import tables
+from rankstream.experiments.plots import draw
+from rankstream.experiments.runs import Runs
+from rankstream.models.users.time_features import DAY_MS
 
 
 @pytest.fixture

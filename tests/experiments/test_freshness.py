@@ -1,7 +1,7 @@
 import numpy as np
 
-from experiments.freshness import HOUR_MS, ages_of, gains_by_age
-from experiments.judging import Answers, Judged
+from rankstream.experiments.kuairand.freshness import HOUR_MS, ages_of, gains_by_age
+from rankstream.experiments.kuairand.scoring import Answers, Judged
 from tests.experiments.test_ranker_tables import a_feed
 
 

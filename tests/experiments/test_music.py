@@ -1,7 +1,7 @@
 import numpy as np
 
-from experiments.encoder_tables import Row
-from experiments.music import (
+from rankstream.events.sequences import timelines_of
+from rankstream.experiments.music.data import (
     FRESHNESS,
     MusicSplit,
     asked_items,
@@ -12,9 +12,9 @@ from experiments.music import (
     last_items,
     spelled,
 )
-from experiments.next_items import baseline_ranks, moving_averages, next_items, ranks_of_scores
-from models.timelines import timelines_of
-from tests.builders_models import START_MS, a_catalogue, a_log
+from rankstream.experiments.music.next_items import baseline_ranks, moving_averages, next_items, ranks_of_scores
+from rankstream.experiments.music.tables import Row
+from tests.builders.models import START_MS, a_catalogue, a_log
 
 DAY = 24 * 60  # minutes
 

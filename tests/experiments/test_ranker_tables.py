@@ -5,20 +5,22 @@ import pytest
 import torch
 from rich.progress import Progress
 
-from experiments import plots, ranker_tables
-from experiments.baselines import counters
-from experiments.kuairand import DataConfig, day_lists
-from experiments.ranker import BASELINES, SMALL, Experiment, RunConfig, compare
-from experiments.ranker_rows import rows
-from experiments.runs import Runs
-from features.join import Joinable, NoVectors, join
-from features.schema import FeatureSizes
-from features.sessions import NoSessions
-from models.datasets.kuairand import HEADS, VOCABULARY
-from models.request_cache import CachedRequest, RequestCache, write_cache
-from models.timelines import Catalogue
-from models.visits import visit_examples
-from tests.builders_models import a_log
+from rankstream.events.public.kuairand import HEADS, VOCABULARY
+from rankstream.experiments import plots
+from rankstream.experiments.kuairand import tables as ranker_tables
+from rankstream.experiments.kuairand.baselines import counters
+from rankstream.experiments.kuairand.data import DataConfig, day_lists
+from rankstream.experiments.kuairand.ranker import BASELINES, SMALL, Experiment, RunConfig, compare
+from rankstream.experiments.kuairand.request_cache import CachedRequest, RequestCache, write_cache
+from rankstream.experiments.kuairand.rows import rows
+from rankstream.experiments.runs import Runs
+from rankstream.features.embeddings.base import NoVectors
+from rankstream.features.embeddings.memory import Catalogue
+from rankstream.features.join import Joinable, join
+from rankstream.features.schema import FeatureSizes
+from rankstream.features.sessions import NoSessions
+from rankstream.models.ranker.impressions import visit_examples
+from tests.builders.models import a_log
 
 torch.set_num_threads(1)
 

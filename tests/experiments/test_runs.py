@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from experiments.runs import Runs
+from rankstream.experiments.runs import Runs
 
 
 @dataclass(frozen=True)

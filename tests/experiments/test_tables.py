@@ -3,10 +3,10 @@ from dataclasses import dataclass
 import pytest
 from click.testing import CliRunner
 
-from experiments import tables
-from experiments.encoder_tables import rows_of
-from experiments.markdown import NoMarkersError, between_markers, mean_and_interval, table, write_tables
-from experiments.runs import Runs
+from rankstream.experiments import tables
+from rankstream.experiments.markdown import NoMarkersError, between_markers, mean_and_interval, table, write_tables
+from rankstream.experiments.music.tables import rows_of
+from rankstream.experiments.runs import Runs
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.actions import (
+from rankstream.features.actions import (
     ACTION_BYTES,
     ITEM,
     MAX_TIME_MS,

@@ -3,9 +3,9 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.actions import Action
-from features.history import History, split
-from tests.builders import a_history, an_action
+from rankstream.features.actions import Action
+from rankstream.features.history import History, split
+from tests.builders.actions import a_history, an_action
 
 LIMIT = 6
 # few items, types and moments: ties, duplicates and late actions are the rule

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.ids import HASHED, id_key, id_keys
+from rankstream.features.ids import HASHED, id_key, id_keys
 
 
 def test_a_number_and_its_text_are_the_same_item():

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from features.ids import id_key, id_keys
-from features.join import Joinable, join
-from features.schema import CONTEXT_NAMES, ModelInputs, check_inputs, random_inputs
-from features.sessions import NoSessions
-from features.user_state import UNKNOWN_USER, UserState
-from tests.builders import MORNING_MS, SIZES, MixingSessions, SomeVectors, a_state, an_action
+from rankstream.features.ids import id_key, id_keys
+from rankstream.features.join import Joinable, join
+from rankstream.features.schema import CONTEXT_NAMES, ModelInputs, check_inputs, random_inputs
+from rankstream.features.sessions import NoSessions
+from rankstream.features.user_state import UNKNOWN_USER, UserState
+from tests.builders.actions import MORNING_MS, SIZES, MixingSessions, SomeVectors, a_state, an_action
 
 TABLES = Joinable(
     SIZES, SomeVectors(4, missing=frozenset({id_key("lost")})), SomeVectors(2), SomeVectors(3), MixingSessions()

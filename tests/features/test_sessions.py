@@ -1,10 +1,17 @@
 import numpy as np
 import pytest
 
-from features.ids import id_key
-from features.join import pool
-from features.sessions import MAX_SESSION_ITEMS, NOTHING_LEFT, SessionTail, session_keys, sessions_now, unpack_tail
-from tests.builders import MORNING_MS, SomeVectors, a_state, an_action
+from rankstream.features.ids import id_key
+from rankstream.features.join import pool
+from rankstream.features.sessions import (
+    MAX_SESSION_ITEMS,
+    NOTHING_LEFT,
+    SessionTail,
+    session_keys,
+    sessions_now,
+    unpack_tail,
+)
+from tests.builders.actions import MORNING_MS, SomeVectors, a_state, an_action
 
 HALF_HOUR = 1800
 

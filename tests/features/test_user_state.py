@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.user_state import CorruptStateError, UserState, unpack_state
-from tests.builders import a_state, an_action
+from rankstream.features.user_state import CorruptStateError, UserState, unpack_state
+from tests.builders.actions import a_state, an_action
 
 
 @given(st.lists(st.integers(0, 10_000), max_size=30), st.integers(0, 2**62))

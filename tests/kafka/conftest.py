@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders_broker import BrokerInUse
+from tests.builders.broker import BrokerInUse
 from tests.kafka.harness import Bench
 
 

@@ -18,15 +18,24 @@ from aiokafka import TopicPartition
 from faust.types import TP
 from kafka import KafkaProducer
 
-from features.stores.cache import UserCache
-from features.stores.memory import MemoryStore
-from features.stores.rocksdb import RocksStore
-from streams.declared import variable
-from streams.offsets import Bounds, bounds_of, committed_offsets, reader
-from streams.pipeline import Pipeline
-from streams.settings import Settings
-from streams.topics import ACTIONS, CHANGELOG, DEAD_LETTERS, FEEDS, REQUESTS, Topic, TopicNames, prepare_topics
-from tests.builders import MORNING_MS, MixingSessions, SomeServing
+from rankstream.features.stores.cache import UserCache
+from rankstream.features.stores.memory import MemoryStore
+from rankstream.features.stores.rocksdb import RocksStore
+from rankstream.streams.pipeline import Pipeline
+from rankstream.streams.setting_fields import variable
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import (
+    ACTIONS,
+    CHANGELOG,
+    DEAD_LETTERS,
+    FEEDS,
+    REQUESTS,
+    Topic,
+    TopicNames,
+    prepare_topics,
+)
+from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_offsets, reader
+from tests.builders.actions import MORNING_MS, MixingSessions, SomeServing
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from streams.topics import ACTIONS, FEEDS, REQUESTS
+from rankstream.streams.topics import ACTIONS, FEEDS, REQUESTS
 from tests.kafka.harness import Bench, Worker, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from streams.topics import ACTIONS
+from rankstream.streams.topics import ACTIONS
 from tests.kafka.harness import Bench
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]

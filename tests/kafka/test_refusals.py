@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from features.stores.rocksdb import RocksStore
-from streams.settings import Settings
-from streams.topics import (
+from rankstream.features.stores.rocksdb import RocksStore
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import (
     ACTIONS,
     ALL_TOPICS,
     CHANGELOG,

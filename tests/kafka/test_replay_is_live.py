@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from features.ids import id_bytes
-from streams.codec import ActionEvent, RankingRequest
-from streams.dumps import dump_path, read_dump, write_dump
-from streams.topics import ACTIONS, REQUESTS
-from tests.builders_bundle import a_bundle, a_user_table
-from tests.builders_cli import connected, rankstream
-from tests.builders_served import changed, some_events
+from rankstream.events.action_event import ActionEvent
+from rankstream.features.ids import id_bytes
+from rankstream.streams.clients.dumps import dump_path, read_dump, write_dump
+from rankstream.streams.codec import RankingRequest
+from rankstream.streams.topics import ACTIONS, REQUESTS
+from tests.builders.bundle import a_bundle, a_user_table
+from tests.builders.cli import connected, rankstream
+from tests.builders.served import changed, some_events
 from tests.kafka.harness import Bench
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]

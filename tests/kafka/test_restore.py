@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from features.stores.rocksdb import POSITION
-from streams.changelog import offset_of
-from streams.topics import ACTIONS, CHANGELOG
+from rankstream.features.stores.rocksdb import POSITION
+from rankstream.streams.topics import ACTIONS, CHANGELOG
+from rankstream.streams.worker.changelog import offset_of
 from tests.kafka.harness import Bench
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]

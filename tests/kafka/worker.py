@@ -10,14 +10,15 @@ import sys
 import time
 from collections.abc import Sequence
 
-from features.stores.cache import Changes, UserCache
-from ranking.serving import Serving
-from streams import changelog
-from streams.app import create_app
-from streams.codec import Record
-from streams.pipeline import Outgoing, Pipeline
-from streams.settings import read_settings
-from tests.builders import MixingSessions, SomeServing
+from rankstream.events.action_event import Record
+from rankstream.features.stores.cache import Changes, UserCache
+from rankstream.ranking.serving import Serving
+from rankstream.streams.app import create_app
+from rankstream.streams.pipeline import Pipeline
+from rankstream.streams.records import Outgoing
+from rankstream.streams.settings import read_settings
+from rankstream.streams.worker import changelog
+from tests.builders.actions import MixingSessions, SomeServing
 
 SLOW_MS, STALL_MS = float(os.environ.get("SLOW_MS", "0")), float(os.environ.get("STALL_MS", "0"))
 BUG_AT = int(os.environ.get("BUG_AT", "0"))

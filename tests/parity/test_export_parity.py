@@ -12,21 +12,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.actions import ActionColumns, Vocabulary
-from features.golden import read_golden
-from features.manifest import read_manifest
-from features.sessions import MAX_SESSION_ITEMS
-from models.export import Purpose, Vectors, export_bundle
-from models.export_ranker import RankerGraphs, export_ranker, prove_ranker
-from models.graphs import ExportError, open_graph
-from models.hiertcn import HierTCN, HierTCNConfig
-from models.pinnerformer import PinnerFormer, PinnerFormerConfig, collate, tokens_of
-from models.ranker import Ranker
-from models.session_encoder import TorchSessions
-from ranking.backends.onnx import OnnxBackend
-from ranking.bundle import Bundle, BundleRefusedError, open_bundle
-from tests.builders import SomeVectors
-from tests.builders_ranker import SMALL, a_config, a_ranker, largest, some_inputs
+from rankstream.bundles.golden import read_golden
+from rankstream.bundles.manifest import read_manifest
+from rankstream.features.actions import ActionColumns, Vocabulary
+from rankstream.features.sessions import MAX_SESSION_ITEMS
+from rankstream.models.onnx_graph import ExportError, open_graph
+from rankstream.models.ranker.export import RankerGraphs, export_ranker, prove_ranker
+from rankstream.models.ranker.hybrid import Ranker
+from rankstream.models.recipes.bundle_writer import Purpose, Vectors, export_bundle
+from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
+from rankstream.models.sessions.torch_encoder import TorchSessions
+from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig, collate, tokens_of
+from rankstream.ranking.backends.onnx import OnnxBackend
+from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle
+from tests.builders.actions import SomeVectors
+from tests.builders.ranker import SMALL, a_config, a_ranker, largest, some_inputs
 
 VOCABULARY = Vocabulary(("view", "click", "save", "hide"))
 SIZES = replace(SMALL, session_dim=4)  # HierTCN's vectors live in the items' space

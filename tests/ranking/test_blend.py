@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.ids import id_keys
-from ranking.blend import blend, first_places
+from rankstream.features.ids import id_keys
+from rankstream.ranking.blend import blend, first_places
 
 
 def test_the_best_score_comes_first_and_ties_keep_their_order():

@@ -4,11 +4,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from features.embeddings import publish
-from features.golden import Golden, read_golden, write_golden
-from features.manifest import read_manifest, write_manifest
-from ranking.bundle import BundleRefusedError, make_current, open_bundle
-from tests.builders_bundle import AS_OF_MS, VOCABULARY, a_bundle, vectors_of
+from rankstream.bundles.golden import Golden, read_golden, write_golden
+from rankstream.bundles.manifest import read_manifest, write_manifest
+from rankstream.features.embeddings.table import publish
+from rankstream.ranking.bundle import BundleRefusedError, make_current, open_bundle
+from tests.builders.bundle import AS_OF_MS, VOCABULARY, a_bundle, vectors_of
 
 FILES = (
     "manifest.json", "golden.npz", "user.onnx", "candidate.onnx", "session_fold.onnx", "session_encode.onnx",

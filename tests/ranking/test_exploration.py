@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranking.blend import blend
-from ranking.exploration import (
+from rankstream.ranking.blend import blend
+from rankstream.ranking.exploration import (
     NO_EXPLORATION,
     EpsilonGreedy,
     Exploration,

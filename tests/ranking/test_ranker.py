@@ -3,16 +3,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from features.actions import pack_action
-from features.ids import id_key
-from features.live_table import LiveTable
-from features.user_state import UNKNOWN_USER
-from ranking.backends.constant import ConstantBackend
-from ranking.exploration import EpsilonGreedy, Exploration, PlackettLuce
-from ranking.ranker import Ranker
-from ranking.request import RankingRefusedError, RankRequest
-from ranking.serving import Serving
-from tests.builders_bundle import VOCABULARY, a_bundle, a_user_table
+from rankstream.features.actions import pack_action
+from rankstream.features.embeddings.live import LiveTable
+from rankstream.features.ids import id_key
+from rankstream.features.user_state import UNKNOWN_USER
+from rankstream.ranking.backends.constant import ConstantBackend
+from rankstream.ranking.exploration import EpsilonGreedy, Exploration, PlackettLuce
+from rankstream.ranking.ranker import Ranker
+from rankstream.ranking.request import RankingRefusedError, RankRequest
+from rankstream.ranking.serving import Serving
+from tests.builders.bundle import VOCABULARY, a_bundle, a_user_table
 
 NOW = 1_700_000_100_000
 

@@ -3,12 +3,12 @@ import threading
 
 import pytest
 
-from features.actions import Vocabulary
-from features.user_state import UNKNOWN_USER
-from ranking.bundle import BundleRefusedError, make_current
-from ranking.request import RankingRefusedError, RankRequest
-from ranking.serving import Serving
-from tests.builders_bundle import VOCABULARY, a_bundle, a_user_table
+from rankstream.features.actions import Vocabulary
+from rankstream.features.user_state import UNKNOWN_USER
+from rankstream.ranking.bundle import BundleRefusedError, make_current
+from rankstream.ranking.request import RankingRefusedError, RankRequest
+from rankstream.ranking.serving import Serving
+from tests.builders.bundle import VOCABULARY, a_bundle, a_user_table
 
 NOW = 1_700_000_100_000
 REQUEST = RankRequest("r", "u1", candidates=(3, 1, 2))

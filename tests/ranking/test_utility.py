@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ranking.utility import head_weights, utility
+from rankstream.ranking.utility import head_weights, utility
 
 
 def test_a_score_is_the_sum_of_weight_times_probability():

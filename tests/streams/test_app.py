@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from mode import Service
 
-from streams import app as shell
-from streams.app import Boot, Shell, create_app
-from streams.chunks import ChunkConsumer, ChunkConsumerThread, ChunkScheduler, ChunkTransport
-from streams.settings import Settings
-from tests.builders import SomeServing
+from rankstream.streams import app as shell
+from rankstream.streams.app import Boot, Shell, create_app
+from rankstream.streams.settings import Settings
+from rankstream.streams.worker.chunks import ChunkConsumer, ChunkConsumerThread, ChunkScheduler, ChunkTransport
+from tests.builders.actions import SomeServing
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def test_we_shadow_no_name_of_faust_but_those_we_mean_to(ours):
 
 
 def test_importing_the_module_makes_no_app(monkeypatch):
-    monkeypatch.delitem(sys.modules, "streams.app")
-    module = importlib.import_module("streams.app")
+    monkeypatch.delitem(sys.modules, "rankstream.streams.app")
+    module = importlib.import_module("rankstream.streams.app")
     assert "app" not in vars(module)
     with pytest.raises(AttributeError, match="has no attribute 'application'"):
         _ = module.application

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.actions import Vocabulary
-from features.ids import id_key, id_keys
-from features.join import join, session_vector
-from features.user_state import unpack_state
-from ranking.serving import Serving
-from streams.pipeline import Channel
-from tests.builders import (
+from rankstream.features.actions import Vocabulary
+from rankstream.features.ids import id_key, id_keys
+from rankstream.features.join import join, session_vector
+from rankstream.features.user_state import unpack_state
+from rankstream.ranking.serving import Serving
+from rankstream.streams.records import Channel
+from tests.builders.actions import (
     MORNING_MS,
     VOCABULARY,
     ARecord,
@@ -24,7 +24,7 @@ from tests.builders import (
     decoded,
     records_of,
 )
-from tests.builders_bundle import a_bundle, a_user_table
+from tests.builders.bundle import a_bundle, a_user_table
 
 
 def test_an_action_reaches_the_state_of_its_user():

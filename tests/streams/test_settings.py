@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.declared import SettingsError, flag, kind_of, variable
-from streams.settings import Settings, read_origins, read_settings
+from rankstream.streams.setting_fields import SettingsError, flag, kind_of, variable
+from rankstream.streams.settings import Settings, read_origins, read_settings
 
 
 def a_file(folder: Path, text: str) -> Path:

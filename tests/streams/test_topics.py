@@ -5,10 +5,18 @@ from typing import Any
 
 import pytest
 
-from streams import topics
-from streams.pipeline import Channel
-from streams.settings import Settings
-from streams.topics import ALL_TOPICS, CHANGELOG, SERVED, TopicNames, TopicsRefusedError, prepare_topics, wanted_topics
+from rankstream.streams import topics
+from rankstream.streams.records import Channel
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import (
+    ALL_TOPICS,
+    CHANGELOG,
+    SERVED,
+    TopicNames,
+    TopicsRefusedError,
+    prepare_topics,
+    wanted_topics,
+)
 
 
 @dataclass

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from evaluation.off_policy.counterfactual import (
+from rankstream.evaluation.off_policy.estimators import (
     direct,
     doubly_robust,
     inverse_propensity,

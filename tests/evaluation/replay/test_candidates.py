@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from evaluation.replay.candidates import Catalogue, as_shown, sampled, whole
-from evaluation.replay.points import Draft, Exposure, Point
-from features.embeddings import EmbeddingTable, publish
-from features.ids import id_key
-from features.user_state import UserState
+from rankstream.evaluation.replay.candidates import Catalogue, as_shown, sampled, whole
+from rankstream.evaluation.replay.protocols import Draft, Exposure, Point
+from rankstream.features.embeddings.table import EmbeddingTable, publish
+from rankstream.features.ids import id_key
+from rankstream.features.user_state import UserState
 
 
 @pytest.fixture(scope="module")

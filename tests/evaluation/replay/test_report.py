@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from evaluation.page import Plot
-from evaluation.replay.lanes import ReplayError
-from evaluation.replay.outcomes import ALL, Outcomes, Seen, judge, judge_chance, judge_probabilities
-from evaluation.replay.report import print_summary, write_report
-from evaluation.replay.run import CHANCE, POPULARITY
-from evaluation.replay.summary import summarise
-from evaluation.replay.words import difference, verdicts, with_interval
+from rankstream.evaluation.html_page import Plot
+from rankstream.evaluation.replay.outcomes import ALL, Outcomes, Seen, judge, judge_chance, judge_probabilities
+from rankstream.evaluation.replay.report import print_summary, write_report
+from rankstream.evaluation.replay.run import CHANCE, POPULARITY
+from rankstream.evaluation.replay.summary import summarise
+from rankstream.evaluation.replay.variants import ReplayError
+from rankstream.evaluation.replay.wording import difference, verdicts, with_interval
 
 HOUR_MS, MORNING_MS = 3_600_000, 1_700_000_000_000
 CANDIDATES = 40
@@ -78,8 +78,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if matplotlib were not installed."""
-    monkeypatch.delattr("evaluation.replay.plots", raising=False)
-    monkeypatch.setitem(sys.modules, "evaluation.replay.plots", None)
+    monkeypatch.delattr("rankstream.evaluation.replay.plots", raising=False)
+    monkeypatch.setitem(sys.modules, "rankstream.evaluation.replay.plots", None)
 
 
 def page_of(summary: dict[str, Any], folder: Path) -> str:
@@ -214,7 +214,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
 
 
 def test_the_same_figures_draw_the_same_plot():
-    plots = pytest.importorskip("evaluation.replay.plots", reason="plots need the demo extra")
+    plots = pytest.importorskip("rankstream.evaluation.replay.plots", reason="plots need the demo extra")
     one, other = (Plot(plots.of_lanes(all_in_one()), "caption").html() for _ in range(2))
     assert one == other
 

@@ -4,20 +4,20 @@ from functools import partial
 import numpy as np
 import pytest
 
-from evaluation.past.states import ServingOfThen
-from evaluation.replay.candidates import Catalogue, as_shown, whole
-from evaluation.replay.lanes import NEVER, Lane, ReplayError, Timeline
-from evaluation.replay.outcomes import ALL
-from evaluation.replay.points import Logged, NextPositive, Slate, bits
-from evaluation.replay.run import CHANCE, POPULARITY, Plan, replay
-from evaluation.replay.summary import summarise
-from features.embeddings import EmbeddingTable
-from features.ids import id_bytes
-from features.join import NoVectors
-from ranking.bundle import open_bundle
-from ranking.serving import ranker_of
-from tests.builders_bundle import SIZES, VOCABULARY, a_bundle, a_user_table
-from tests.builders_replay import ALog
+from rankstream.evaluation.point_in_time import ServingOfThen
+from rankstream.evaluation.replay.candidates import Catalogue, as_shown, whole
+from rankstream.evaluation.replay.outcomes import ALL
+from rankstream.evaluation.replay.protocols import Logged, NextPositive, Slate, bits
+from rankstream.evaluation.replay.run import CHANCE, POPULARITY, Plan, replay
+from rankstream.evaluation.replay.summary import summarise
+from rankstream.evaluation.replay.variants import NEVER, Lane, ReplayError, Timeline
+from rankstream.features.embeddings.base import NoVectors
+from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.ids import id_bytes
+from rankstream.ranking.bundle import open_bundle
+from rankstream.ranking.serving import ranker_of
+from tests.builders.bundle import SIZES, VOCABULARY, a_bundle, a_user_table
+from tests.builders.replay import ALog
 
 CODES = VOCABULARY.action_codes
 START = 1_700_000_000_000

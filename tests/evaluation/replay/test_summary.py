@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from evaluation.metrics import bootstrap_interval
-from evaluation.replay.summary import Draws, verdict
+from rankstream.evaluation.replay.summary import Draws, verdict
+from rankstream.metrics.bootstrap import bootstrap_interval
 
 
 def test_intervals_of_many_figures_are_those_of_each_alone():

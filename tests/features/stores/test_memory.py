@@ -1,6 +1,6 @@
 import pytest
 
-from features.stores.memory import MemoryStore
+from rankstream.features.stores.memory import MemoryStore
 from tests.contracts.user_store import UserStoreContract
 
 

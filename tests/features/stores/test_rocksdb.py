@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from features.stores.rocksdb import RocksStore, StoreRefusedError
+from rankstream.features.stores.rocksdb import RocksStore, StoreRefusedError
 from tests.contracts.user_store import UserStoreContract
 
 
@@ -36,7 +36,7 @@ def test_what_was_written_is_there_after_reopening(folder):
 WRITER = """
 import sys
 from pathlib import Path
-from features.stores.rocksdb import RocksStore
+from rankstream.features.stores.rocksdb import RocksStore
 store = RocksStore(Path(sys.argv[1]))
 for n in range(1, 10**9):
     store.write({b"u%d" % user: n.to_bytes(8, "little") for user in range(50)}, n)

@@ -1,0 +1,1 @@
+"""What crosses from training to serving: the manifest and the golden cases that prove a bundle."""

@@ -1,0 +1,1 @@
+"""The commands, a file a command, imported when they are called."""

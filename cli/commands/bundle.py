@@ -1,0 +1,87 @@
+"""`rankstream bundle`: what is in a bundle, whether it holds, and which one serves."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from rankstream.cli.errors import refusing
+from rankstream.ranking.bundle import Bundle, BundleRefusedError, make_current, open_bundle
+
+
+@click.group()
+def command() -> None:
+    """Check a model bundle and show what is in it.
+
+    A bundle is a folder that `rankstream export` writes: graphs, item tables, vocabulary, weights, checksums, and
+    golden inputs with their outputs. A worker serves it only if all of that holds.
+    """
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@refusing(BundleRefusedError)
+def show(folder: Path) -> None:
+    """Verify the bundle in FOLDER and show what it holds.
+
+    \b
+    Example:
+      rankstream bundle show bundle
+    """
+    Console().print(_table(open_bundle(folder)))
+
+
+def _table(bundle: Bundle) -> Table:
+    manifest, sizes = bundle.manifest, bundle.manifest.sizes
+    table = Table("bundle", str(bundle.folder), caption="checksums and golden outputs hold", caption_justify="left")
+    table.add_row("model version", manifest.model_version)
+    table.add_row("exported", manifest.created_at)
+    table.add_row(
+        "trained until", f"{datetime.fromtimestamp(manifest.trained_until_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+    )
+    table.add_row("actions", ", ".join(manifest.vocabulary.actions))
+    table.add_row("surfaces", ", ".join(manifest.vocabulary.surfaces) or "none")
+    table.add_row("utility", ", ".join(f"{head} x {manifest.utility.get(head, 0):g}" for head in manifest.heads))
+    table.add_row("items", f"{len(bundle.items.keys):,}, {sizes.item_dim} wide, space {manifest.item_space}")
+    table.add_row("user vectors", f"{sizes.user_dim} wide, space {manifest.user_space}")
+    table.add_row("session model", f"state of {manifest.session.state_size}" if manifest.session else "none")
+    table.add_row("newest actions seen", str(sizes.num_actions))
+    table.add_row("metrics", json.dumps(manifest.metrics, indent=1) if manifest.metrics else "none")
+    table.add_row("made with", ", ".join(f"{name} {version}" for name, version in manifest.versions.items()))
+    return table
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@refusing(BundleRefusedError)
+def verify(folder: Path) -> None:
+    """Say whether a worker would serve the bundle in FOLDER; ends with 2 and the reason if not.
+
+    \b
+    Example:
+      rankstream bundle verify bundle && rsync -a bundle/ worker-1:bundle/
+    """
+    bundle = open_bundle(folder)
+    click.echo(f"{folder}: model {bundle.manifest.model_version} may serve")
+
+
+@command.command()
+@click.argument("place", type=click.Path(path_type=Path))
+@click.argument("name")
+@refusing(BundleRefusedError)
+def use(place: Path, name: str) -> None:
+    """Make bundle NAME in the folder PLACE the one that workers started with `--bundle PLACE` serve.
+
+    They notice it within seconds, prove it and change over between two requests; a bad one is refused in their log and
+    the old one goes on.
+
+    \b
+    Example:
+      rankstream bundle use bundles 2026-07-01
+    """
+    open_bundle(place / name)
+    make_current(place, name)
+    click.echo(f"{place} serves {name} now")

@@ -1,0 +1,138 @@
+"""`rankstream dead-letters`: what was rejected and why, and a second try for it."""
+
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from rankstream.cli.errors import Refusal, refusing
+from rankstream.cli.options.settings import CONNECTED, settings_options
+from rankstream.features.ids import id_bytes
+from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.clients.producer import RawProducer
+from rankstream.streams.clients.readers import Letter, LetterReader
+from rankstream.streams.settings import Settings
+
+Place = tuple[str, int, int]  # topic, partition, offset that the rejected record has
+
+
+@click.group(name="dead-letters")
+def command() -> None:
+    """List rejected records, and send them again.
+
+    A record that a worker can't understand goes to the topic dead-letters with the reason, its topic, partition,
+    offset and original bytes.
+    """
+
+
+@command.command(name="list")
+@click.option("--reason", metavar="NAME", help="Only letters of this reason: not-json, schema, unknown-action, ...")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Show the newest N.")
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON a letter, all of them.")
+@settings_options(*CONNECTED)
+@refusing(ClientError)
+def list_letters(reason: str | None, limit: int, as_json: bool, settings: Settings) -> None:
+    """List what was rejected, oldest first, and count it by reason.
+
+    \b
+    Reads: dead-letters
+
+    \b
+    Example:
+      rankstream dead-letters list --reason unknown-action
+    """
+    with LetterReader(settings) as reader:
+        letters = [letter for letter in reader.letters() if reason in (None, letter.letter.reason)]
+    if as_json:
+        for letter in letters:
+            click.echo(msgspec.json.encode(letter.letter))
+        return
+    letters.sort(key=lambda one: one.letter.timestamp_ms)
+    table = Table("at (UTC)", "reason", "topic", "partition", "offset", "message")
+    for one in (each.letter for each in letters[-limit:]):
+        at = f"{datetime.fromtimestamp(one.timestamp_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+        table.add_row(at, one.reason, one.topic, str(one.partition), str(one.offset), one.message)
+    Console().print(table)
+    click.echo(_counts(Counter(letter.letter.reason for letter in letters)))
+
+
+def _counts(reasons: Counter[str]) -> str:
+    if not reasons:
+        return "no dead letters"
+    return f"{reasons.total():,} dead letters: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
+
+
+@command.command()
+@click.option("--reason", metavar="NAME", help="Only letters of this reason.")
+@click.option("--fix-keys", is_flag=True, help="Key the records by the text of their user_id first (key-mismatch).")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
+@settings_options(*CONNECTED)
+@refusing(ClientError)
+def redrive(reason: str | None, fix_keys: bool, dry_run: bool, settings: Settings) -> None:
+    """Send rejected records to their topics again, after their cause is mended.
+
+    For example after a bundle with a wider vocabulary is served (unknown-action). A record is sent once, however many
+    letters it has; what is rejected again becomes a new letter. Doing it twice is harmless for actions, as the same
+    action counts once; requests are answered again. Records that a letter holds in part only are left out and
+    counted.
+
+    \b
+    Reads: dead-letters. Writes: the topics named in the letters.
+
+    \b
+    Example:
+      rankstream dead-letters redrive --reason unknown-action --dry-run
+    """
+    counts: Counter[str] = Counter()
+    with LetterReader(settings) as reader:
+        records = list(_records(reader.letters(), reason, fix_keys, counts))
+    if not dry_run and records:
+        with RawProducer(settings, sorted({topic for topic, _, _ in records})) as producer:
+            for topic, key, value in records:
+                producer.send(topic, key, value)
+    verb = "would be sent" if dry_run else "were sent"
+    click.echo(f"{len(records):,} records {verb} again")
+    for what, count in counts.items():
+        click.echo(f"left out {count:,}: {what}", err=True)
+    if not records and counts:
+        raise Refusal("there was nothing that can be sent again")
+
+
+def _records(
+    letters: Iterator[Letter], reason: str | None, fix_keys: bool, counts: Counter[str]
+) -> Iterator[tuple[str, bytes | None, bytes]]:
+    """Give topic, key and value of each record once; count those left out by why."""
+    seen: set[Place] = set()
+    for one in (each.letter for each in letters if reason in (None, each.letter.reason)):
+        place = (one.topic, one.partition, one.offset)
+        if place in seen:
+            continue
+        seen.add(place)
+        value = b64decode(one.value_base64 or "")
+        key = None if one.key_base64 is None else b64decode(one.key_base64)
+        if one.value_base64 is None:
+            counts["the record was empty"] += 1
+        elif len(value) < one.value_bytes:
+            counts["the letter holds only a part of a large record"] += 1
+        else:
+            yield one.topic, _fixed_key(value, key) if fix_keys else key, value
+
+
+def _fixed_key(value: bytes, key: bytes | None) -> bytes | None:
+    user_id = _user_of(value)
+    return key if user_id is None else id_bytes(user_id)
+
+
+def _user_of(value: bytes) -> int | str | None:
+    """Give the user_id of an action or a request, if it tells one."""
+    try:
+        fields = msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    user_id = fields.get("user_id") if isinstance(fields, dict) else None
+    return user_id if type(user_id) in (int, str) else None

@@ -1,0 +1,66 @@
+"""`rankstream embed`: the daily batch job of PinnerFormer."""
+
+from pathlib import Path
+
+import click
+
+from rankstream.cli.errors import needing_torch, refusing
+from rankstream.cli.options.logs import format_option, moment
+from rankstream.evaluation.time_text import moment_text
+
+
+@click.command()
+@click.argument("log", type=click.Path(path_type=Path))
+@click.option("--from", "run", type=click.Path(path_type=Path), required=True, help="Folder that `train` wrote.")
+@click.option("--to", "table", type=click.Path(path_type=Path), help="Table to publish.  [default: FROM/vectors/users]")
+@click.option("--full", is_flag=True, help="Encode everybody, also who did nothing since the last table.")
+@click.option("--as-of", callback=moment, metavar="TIME", help="Nothing later is read.  [default: LOG's newest action]")
+@click.option(
+    "--keep", type=click.IntRange(min=1), default=2, show_default=True, help="Versions that stay, for replays of then."
+)
+@format_option
+def command(
+    log: Path, run: Path, table: Path | None, full: bool, as_of: int | None, keep: int, kind: str | None
+) -> None:
+    """Refresh the batch vectors of users.
+
+    Encodes users who acted since the last table and publishes a new version of it, in which all others keep their
+    vectors to the bit. Where there is no table yet, or one of another model, everybody is encoded. LOG must hold the
+    whole histories of the users, not the last day alone: give the folder in which each day's file lies, for example.
+    Workers started with `--user-vectors` on the table follow within seconds, without a restart.
+    Needs torch: pip install "rankstream[train]".
+
+    \b
+    Reads:  LOG, FROM/work
+    Writes: a new version in the table's folder
+
+    \b
+    Example:
+      rankstream embed actions/ --from run
+    """
+    with needing_torch():
+        from rankstream.events.log import LogRefusedError
+        from rankstream.events.registry import in_words_of, open_log
+        from rankstream.events.sequences import histories_of
+        from rankstream.features.embeddings.files import BrokenTableError
+        from rankstream.models.ranker.training_join import halved
+        from rankstream.models.recipes.run_folder import load_models
+        from rankstream.models.training.checkpoints import WeightsRefusedError
+        from rankstream.models.users.refresh import is_of_model, refresh, refresh_active
+    root = table or run / "vectors" / "users"
+    with refusing(LogRefusedError, BrokenTableError, WeightsRefusedError):
+        models = load_models(run / "work")
+        model, items = models.pinnerformer, halved(models.catalogue)
+        events, strange = in_words_of(open_log(log, kind)[0], models.about.vocabulary)
+        if not len(events):
+            raise LogRefusedError(f"{log} has no action that the model of {run} knows; give one like it was trained on")
+        now_ms = int(events.times_ms[-1]) if as_of is None else as_of
+        active = not full and is_of_model(root, model)
+        job = refresh_active if active else refresh
+        histories = histories_of(events, model.config.num_actions)
+        done = job(model, items, histories, root, as_of_ms=now_ms, keep=keep)
+    who = "users who acted since the last table" if active else "all users"
+    where = f"published {done.folder}" if done.folder else f"nothing new by {moment_text(now_ms)}, the table stays"
+    click.echo(f"{where}: {done.users:,} {who} encoded, {done.kept:,} kept, {done.unknown:,} without a known item")
+    if strange:
+        click.echo(f"{strange:,} actions left out: of kinds that the model does not know", err=True)

@@ -1,0 +1,86 @@
+"""`rankstream evaluate`: how good trained models are, each by itself."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from rankstream.cli.errors import Refusal, needing_torch, refusing
+from rankstream.cli.options.logs import format_option, moment
+from rankstream.evaluation.time_text import moment_text
+
+WIDE = 140  # columns, where nobody says how many there are
+
+
+@click.command()
+@click.argument("log", type=click.Path(path_type=Path))
+@click.option("--from", "run", type=click.Path(path_type=Path), required=True, help="Folder that `train` wrote.")
+@click.option("--since", callback=moment, metavar="TIME", help="Ask from then on.  [default: where the training ended]")
+@click.option("--horizon-days", type=float, default=14.0, show_default=True, help="PinnerFormer's answers lie within.")
+@click.option("--requests", type=int, default=1000, show_default=True, help="Most requests that the ranker is asked.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+@format_option
+def command(
+    log: Path,
+    run: Path,
+    since: int | None,
+    horizon_days: float,
+    requests: int,
+    seed: int,
+    as_json: bool,
+    kind: str | None,
+) -> None:
+    """Measure trained models on the part of a log that they never saw.
+
+    Each model by its paper's measure, in a minute or so: PinnerFormer's recall of what users come for in the days to
+    come, HierTCN's recall and reciprocal rank of the next item of a session, the ranker's AUC and HIT@3 of each head
+    among what was shown in a visit (KuaiRand) or items drawn at random; with 95 % intervals (users drawn anew) and what
+    needs no learning beside. Train with --until, so that LOG has such a part. The whole system, with its states, delays
+    and final order, is evaluated by `rankstream replay`.
+
+    \b
+    Reads:  LOG, FROM/work
+
+    \b
+    Example:
+      rankstream train ml-100k --out run --until 1998-03-01
+      rankstream evaluate ml-100k --from run
+    """
+    with needing_torch():
+        from rankstream.evaluation.held_out import HeldOut, figures
+        from rankstream.events.log import LogRefusedError
+        from rankstream.events.registry import in_words_of, open_log
+        from rankstream.models.recipes.run_folder import load_models
+        from rankstream.models.recipes.train import threads
+        from rankstream.models.training.checkpoints import WeightsRefusedError
+    with refusing(LogRefusedError, WeightsRefusedError):
+        models = load_models(run / "work")
+        until_ms = models.about.until_ms
+        if since is not None and since < until_ms:
+            raise Refusal(f"--since {moment_text(since)} lies before {moment_text(until_ms)}, until when was trained")
+        events, _ = in_words_of(open_log(log, kind)[0], models.about.vocabulary)
+        asked = HeldOut(since or until_ms, round(horizon_days * 86_400_000), most_requests=requests, seed=seed)
+        with threads(1):  # one request at a time: a second thread only waits
+            found = list(figures(models, events, asked)) if events.time_at(1.0) > asked.since_ms else []
+    if not found:
+        raise Refusal(
+            f"{log} has nothing to ask after {moment_text(asked.since_ms)}; train with an earlier --until, or give a "
+            "longer log"
+        )
+    if as_json:
+        click.echo(json.dumps({"since_ms": asked.since_ms, "figures": [asdict(figure) for figure in found]}, indent=1))
+        return
+    names = list(dict.fromkeys(name for figure in found for name in figure.rivals))
+    table = Table(
+        "model", "measure", "mean", "95 %", *names, "cases", title=f"{log} from {moment_text(asked.since_ms)}"
+    )
+    for one in found:
+        rivals = [f"{one.rivals[name]:.4f}" if name in one.rivals else "" for name in names]
+        interval = f"{one.low:.4f} to {one.high:.4f}"
+        table.add_row(one.model, one.measure, f"{one.mean:.4f}", interval, *rivals, f"{one.cases:,}")
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)

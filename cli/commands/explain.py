@@ -1,0 +1,123 @@
+"""`rankstream explain`: why an item stood where it stood."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from rankstream.cli.errors import Refusal, refusing
+from rankstream.cli.options.topics import Source, open_rankers, open_source, past_options
+from rankstream.cli.views.explanation import show
+from rankstream.evaluation.audit.explain import ExplainError, explain
+from rankstream.evaluation.audit.explanation import Explanation
+from rankstream.evaluation.audit.verify import VerifyError, read_served
+from rankstream.evaluation.point_in_time import RankersOfThen
+from rankstream.events.action_event import Record
+from rankstream.features.embeddings.files import BrokenTableError
+from rankstream.ranking.bundle import BundleRefusedError
+from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.clients.dumps import DumpError
+from rankstream.streams.codec import ServedFeatures
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import ACTIONS, REQUESTS, SERVED
+
+FEW = 3  # request ids that a refusal offers
+
+
+@click.command()
+@click.option("--request", "request_id", required=True, metavar="ID", help="The request to explain, by its request_id.")
+@click.option("--item", "items", multiple=True, metavar="ID", help="Explain this item; again for others.  [the best 3]")
+@click.option(
+    "--actions",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Show the N actions that mattered most; --json has all.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@past_options
+@refusing(ClientError, VerifyError, ExplainError, DumpError, BundleRefusedError, BrokenTableError)
+def command(
+    request_id: str, items: tuple[str, ...], actions: int, as_json: bool, folder: Path | None, settings: Settings
+) -> None:
+    """Show why an item stood where it stood.
+
+    Brings the user back to the state that the request met, ranks again, and takes the answer apart: which actions were
+    known and how old they were, which had happened but were still on their way, which vectors were found, each head's
+    probability, and what each term of the utility added to the score. Then every action is left out in turn and the
+    request is ranked without it: the difference is what that action did to the item's score and place. Effects are not
+    shares: they need not add up.
+
+    \b
+    Reads: served-features, ranking-requests, user-actions (from Kafka, or --from a folder of dumps);
+           --bundle, --user-vectors and --history-limit as the workers had them
+
+    \b
+    Examples:
+      rankstream explain --request r1 --bundle bundle --user-vectors vectors/users
+      rankstream explain --request r1 --item 11 --item i9 --from monday
+      rankstream explain --request r1 --json | jq .items[0].terms
+    """
+    rankers, source = open_rankers(settings), open_source(folder, settings)
+    told = _answer(source, request_id)
+    record = _request(source, told)
+    explanation = _explained(source, told, record, rankers, settings, items)
+    if as_json:
+        click.echo(msgspec.json.encode(explanation))
+    else:
+        show(explanation, actions)
+
+
+def _answer(source: Source, request_id: str) -> ServedFeatures:
+    """Find the last answer to the request."""
+    found, seen, few = None, 0, list[str]()
+    for record in source.records(SERVED):
+        told = read_served(record)
+        seen += 1
+        if str(told.request_id) == request_id:
+            found = told
+        elif len(few) < FEW:
+            few.append(str(told.request_id))
+    if found is None:
+        such = f"it holds {seen:,} answers, such as to {', '.join(few)}" if seen else "it holds no answer at all"
+        raise Refusal(f"no answer to request {request_id} is in served-features; {such}")
+    return found
+
+
+def _request(source: Source, told: ServedFeatures) -> Record:
+    for record in source.records(REQUESTS, told.partition):
+        if record.offset == told.offset:
+            return record
+    raise Refusal(
+        f"request {told.request_id} is not in ranking-requests any more (partition {told.partition}, offset "
+        f"{told.offset}): brokers keep them for a day; read a dump of that day with --from"
+    )
+
+
+def _explained(
+    source: Source,
+    told: ServedFeatures,
+    record: Record,
+    rankers: RankersOfThen,
+    settings: Settings,
+    items: Sequence[str],
+) -> Explanation:
+    """Explain, and show on stderr how far the rankings without single actions are."""
+    actions: Iterator[Record] = source.records(ACTIONS, told.partition)
+    columns = [TextColumn("ranking without each action"), BarColumn(), MofNCompleteColumn()]
+    bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bars.add_task("", total=None)
+
+    def watch(done: int, count: int) -> None:
+        if done == 1:
+            bars.start()
+        bars.update(task, completed=done, total=count)
+
+    try:
+        return explain(told, record, actions, rankers, settings.history_limit, items, watch)
+    finally:
+        bars.stop()

@@ -1,0 +1,42 @@
+"""`rankstream export`: another bundle of models that are trained already."""
+
+from pathlib import Path
+
+import click
+
+from rankstream.cli.errors import needing_torch, refusing
+from rankstream.cli.options.logs import utility_option
+
+
+@click.command()
+@click.option("--from", "run", type=click.Path(path_type=Path), required=True, help="Folder that `train` wrote.")
+@click.option(
+    "--to", "bundle", type=click.Path(path_type=Path), required=True, help="Folder for the bundle; a new one."
+)
+@utility_option
+def command(run: Path, bundle: Path, utility: dict[str, float]) -> None:
+    """Make the bundle that workers serve.
+
+    `train` exports by itself; this makes another bundle of the same weights, with other --utility for example. It reads
+    what the training left, trains nothing and touches no user vectors: those of the training fit this bundle too.
+    Graphs are proved against torch, and the bundle carries golden outputs that every worker checks.
+
+    \b
+    Reads:  FROM/work
+    Writes: TO
+
+    \b
+    Example:
+      rankstream export --from run --to bundles/b --utility save=2 --utility click=1
+    """
+    with needing_torch():
+        from rankstream.cli.options.training import weights_for
+        from rankstream.models.onnx_graph import ExportError
+        from rankstream.models.recipes.bundle_writer import export_models
+        from rankstream.models.recipes.run_folder import load_models
+        from rankstream.models.training.checkpoints import WeightsRefusedError
+    with refusing(ExportError, WeightsRefusedError):
+        models = load_models(run / "work")
+        weights = weights_for(models.about.heads, utility) if utility else None
+        manifest = export_models(models, bundle, weights)
+    click.echo(f"{bundle}: model {manifest.model_version}")

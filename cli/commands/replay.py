@@ -1,0 +1,196 @@
+"""`rankstream replay`: a recorded log through the pipeline that serves, and what its feeds would have been worth."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from rankstream.cli.errors import Refusal, refusing
+from rankstream.cli.options.logs import moment
+from rankstream.cli.options.settings import CONNECTED, offset_range, pairs, settings_options
+from rankstream.evaluation.leakage import LeakError
+from rankstream.evaluation.replay.candidates import Catalogue
+from rankstream.evaluation.replay.plan import PROTOCOLS, Question, about, lanes_of, plan_of
+from rankstream.evaluation.replay.report import print_summary, write_report
+from rankstream.evaluation.replay.run import Plan, Replayed, replay
+from rankstream.evaluation.replay.summary import summarise
+from rankstream.evaluation.replay.variants import Lane, ReplayError, Timeline
+from rankstream.evaluation.time_text import delay_ms
+from rankstream.events.action_event import Record
+from rankstream.events.arrivals import LogError, RecordedLog
+from rankstream.events.open import open_log
+from rankstream.events.readers.rows import TIME_UNITS
+from rankstream.events.readers.topic import RecordLog
+from rankstream.features.embeddings.files import BrokenTableError
+from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle
+from rankstream.ranking.serving import Serving
+from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.clients.readers import TopicReader
+from rankstream.streams.clients.time_order import OffsetRange, in_time_order
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import ACTIONS, TopicNames
+
+
+def _delays(ctx: click.Context, option: click.Parameter, given: str) -> tuple[int | None, ...]:
+    with refusing(ValueError):
+        return tuple(dict.fromkeys(delay_ms(text.strip()) for text in given.split(",")))
+
+
+def _gap(ctx: click.Context, option: click.Parameter, given: str) -> int:
+    with refusing(ValueError):
+        gap = delay_ms(given)
+    if not gap:
+        raise Refusal(f"--visit-gap {given} ends no visit, or every one at once; write for example 30m or 12h")
+    return gap
+
+
+def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> tuple[int, ...]:
+    numbers = given.split(",")
+    if not all(number.strip().isdigit() and int(number) > 0 for number in numbers):
+        raise Refusal(f"--k {given} is no list of places; write for example --k 3,10")
+    return tuple(sorted({int(number) for number in numbers}))
+
+
+@click.command()
+@click.option("--events", type=click.Path(path_type=Path), help="The log: a file, or a known folder; else Kafka.")
+@click.option("--map", callback=pairs, multiple=True, metavar="FIELD=COLUMN", help="The column that holds a field.")
+@click.option("--set", callback=pairs, multiple=True, metavar="FIELD=VALUE", help="The same value for all rows.")
+@click.option("--time-unit", type=click.Choice(list(TIME_UNITS)), default="ms", show_default=True, help="Of times.")
+@click.option("--offsets", callback=offset_range, metavar="FIRST:END", help="Of Kafka: these of each partition.")
+@click.option("--sort", is_flag=True, help="Replay in the order of time, not of the log; holds the log in memory.")
+@click.option("--bundle", "bundles", type=click.Path(path_type=Path), multiple=True, help="A ranker; several compare.")
+@click.option(
+    "--user-vectors", "tables", type=click.Path(path_type=Path), multiple=True, help="Batch vectors, one a bundle."
+)
+@click.option(
+    "--protocol", type=click.Choice(PROTOCOLS), default="logged", show_default=True, help="What is ranked when."
+)
+@click.option("--positive", "positives", multiple=True, metavar="ACTION", help="What users come for; several times.")
+@click.option("--from", "from_ms", callback=moment, metavar="TIME", help="Rank from here on; before, only remember.")
+@click.option("--until", "until_ms", callback=moment, metavar="TIME", help="Rank nothing from here on.")
+@click.option("--requests", type=click.IntRange(min=0), default=2_000, show_default=True, help="At most; 0: all.")
+@click.option("--sample", type=click.IntRange(min=1), default=100, show_default=True, help="Candidates of `sampled`.")
+@click.option(
+    "--visit-gap", "visit_gap_ms", callback=_gap, default="30m", show_default=True, help="So long a rest ends a visit."
+)
+@click.option("--without-met", is_flag=True, help="Leave what the user has met out of the catalogue.")
+@click.option(
+    "--staleness",
+    "delays",
+    callback=_delays,
+    default="0s",
+    metavar="DELAYS",
+    help="Rank also with actions known so late, as 0s,1m,1h,24h,never.",
+)
+@click.option("--k", "ks", callback=_whole_numbers, default="3,10", show_default=True, help="Places that count.")
+@click.option("--interleave", is_flag=True, help="Mix the feeds of two bundles too (team draft), and say which wins.")
+@click.option("--seed", default=1, show_default=True, help="Of what is drawn.")
+@click.option("--allow-leak", is_flag=True, help="Rank with models that have seen the future; every output says so.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for report.html and report.json.")
+@settings_options(*CONNECTED, also=("history_limit",))
+@refusing(LogError, LeakError, ReplayError, BundleRefusedError, BrokenTableError, ClientError)
+def command(
+    events: Path | None,
+    map: dict[str, str],
+    set: dict[str, str],
+    time_unit: str,
+    offsets: OffsetRange,
+    sort: bool,
+    bundles: tuple[Path, ...],
+    tables: tuple[Path, ...],
+    requests: int,
+    out: Path | None,
+    settings: Settings,
+    **asked: Any,
+) -> None:
+    """Replay a recorded log, and measure what its feeds would have been worth.
+
+    The log's actions go one after the other through the code that serves, as a worker would get them, and rankings are
+    asked for on the way. No broker is needed. A ranker sees at each moment what it would have seen live, and a model
+    that was trained on later events is refused.
+
+    \b
+    --protocol says what is ranked when:
+      logged     when a visit begins, the items that were shown in it
+      slate      before each positive, its item among those that the visit then showed in vain
+      catalogue  before each positive, all items that the bundle knows
+      sampled    before each positive, its item among --sample drawn ones; places are estimates for all items
+
+    --events is Parquet, CSV or JSON lines with the columns of the wire (see `rankstream produce --help`), or a
+    folder of KuaiRand or Taobao. Without it the topic user-actions is read as it is now, all partitions in the order
+    of time. Without --bundle the states alone are kept, and the speed is told.
+
+    \b
+    Examples:
+      rankstream replay --events actions.parquet --bundle bundle --user-vectors vectors/users --out report
+      rankstream replay --events actions.parquet --bundle bundle --staleness 0s,1m,1h,24h,never --out report
+      rankstream replay --events actions.parquet --bundle old --bundle new --protocol catalogue
+      rankstream replay --bundle bundle --bootstrap-servers kafka:9092 --offsets 1000000:2000000
+    """
+    question = Question(requests=requests or None, **asked)
+    opened = [open_bundle(place) for place in bundles]
+    if events is not None:
+        log: RecordedLog = open_log(events, map, set, time_unit, sort=sort)
+    else:
+        log = _topic(settings, opened, offsets)
+    if not opened:
+        keep_states(log, settings.history_limit)
+        return
+    lanes, facts, marks = lanes_of(bundles, opened, tables, question, settings.history_limit)
+    catalogue = Catalogue([bundle.items for bundle in opened])
+    plan = plan_of(opened, lanes, catalogue, question)
+    result = _with_progress(log, lanes, plan)
+    summary = summarise(result.outcomes, facts, len(catalogue), question.seed)
+    summary |= about(log, result, lanes, plan, question, bundles, marks)
+    print_summary(summary, Console())
+    if out is not None:
+        click.echo(f"report: {write_report(summary, out)}")
+
+
+def _topic(settings: Settings, bundles: Sequence[Bundle], offsets: OffsetRange) -> RecordLog:
+    """Give the topic of actions as it is now."""
+    if not bundles:
+        raise Refusal("give a log with --events, or a --bundle, whose vocabulary a topic is read with")
+
+    def read() -> Iterator[Record]:
+        with TopicReader(settings, ACTIONS, from_beginning=True) as reader:
+            yield from in_time_order(reader, offsets)
+
+    name = f"{TopicNames(settings.topic_prefix).of(ACTIONS)} at {settings.bootstrap_servers}"
+    return RecordLog(name, bundles[0].manifest.vocabulary, read)
+
+
+def keep_states(log: RecordedLog, history_limit: int) -> None:
+    """Drive the states alone, and tell what came of them and how fast."""
+    timeline = Timeline(Serving.without_bundle(log.vocabulary), 0, history_limit)
+    started, columns = perf_counter(), [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("reading", total=None)
+        for arrivals in log.batches(log.vocabulary):
+            timeline.feed(arrivals, 0, len(arrivals))
+            progress.update(task, description=f"{timeline.applied:,} events")
+    seconds, counters = perf_counter() - started, timeline.pipeline.counters
+    for reason, count in log.skipped.most_common():
+        click.echo(f"skipped {count:,}: {reason}", err=True)
+    if not timeline.applied:
+        raise Refusal(f"{log.name} holds no event that could be used")
+    click.echo(
+        f"{timeline.applied:,} events in {seconds:.1f} s ({timeline.applied / seconds:,.0f}/s): {counters.actions:,} "
+        f"taken into histories, {counters.late:,} of them late, {counters.duplicates:,} duplicates, "
+        f"{counters.too_old:,} too old; {counters.sessions_ended:,} sessions left the histories"
+    )
+
+
+def _with_progress(log: RecordedLog, lanes: Sequence[Lane], plan: Plan) -> Replayed:
+    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("reading", total=plan.most_points)
+
+        def show(events: int, points: int) -> None:
+            progress.update(task, completed=points, description=f"{events:,} events, {points:,} rankings")
+
+        return replay(log, lanes, plan, show)

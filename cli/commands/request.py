@@ -1,0 +1,77 @@
+"""`rankstream request`: one question, one feed."""
+
+import sys
+from uuid import uuid4
+
+import click
+import msgspec
+from rich.console import Console
+
+from rankstream.cli.errors import Refusal, refusing
+from rankstream.cli.options.settings import CONNECTED, settings_options
+from rankstream.cli.views.feeds import feed_table
+from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.clients.producer import Producer
+from rankstream.streams.clients.readers import FeedReader
+from rankstream.streams.codec import MAX_CANDIDATES, RankingRequest
+from rankstream.streams.settings import Settings
+
+
+@click.command()
+@click.option("--user", required=True, metavar="ID", help="The user to rank for.")
+@click.option("--candidates", metavar="ID,ID,...", help="The items to rank; - reads them from standard input.")
+@click.option("--limit", type=click.IntRange(1, MAX_CANDIDATES), help="Rank this many that retrieval finds instead.")
+@click.option("--top-k", type=click.IntRange(min=1), help="Answer with the best K only.")
+@click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="How long to wait for the answer.")
+@click.option("--json", "as_json", is_flag=True, help="Print the feed as it came.")
+@settings_options(*CONNECTED)
+@refusing(ClientError)
+def command(
+    user: str,
+    candidates: str | None,
+    limit: int | None,
+    top_k: int | None,
+    timeout: float,
+    as_json: bool,
+    settings: Settings,
+) -> None:
+    """Ask for one ranking and show it.
+
+    \b
+    Reads: ranked-feeds. Writes: ranking-requests.
+
+    \b
+    Examples:
+      rankstream request --user 7 --candidates 10,11,12
+      rankstream request --user 7 --limit 500 --top-k 20 --json
+    """
+    request = _request(user, candidates, limit, top_k)
+    with FeedReader(settings) as reader:  # before the request goes out: it reads from now on
+        with Producer(settings) as producer:
+            producer.send_request(request)
+        feed = next(reader.answers([request.request_id], timeout), None)
+    if feed is None:
+        raise Refusal(
+            f"no answer within {timeout:g} s; is a worker running for the topics at {settings.bootstrap_servers}?"
+        )
+    if as_json:
+        click.echo(msgspec.json.encode(feed))
+    elif isinstance(feed.error, msgspec.UnsetType):
+        Console().print(feed_table(feed))
+    else:
+        raise Refusal(f"the worker refused ({feed.error.reason}): {feed.error.message}")
+
+
+def _request(user: str, candidates: str | None, limit: int | None, top_k: int | None) -> RankingRequest:
+    """Make the request of the flags. Raises ``Refusal``."""
+    if (candidates is None) == (limit is None):
+        raise Refusal("give either --candidates (items to rank) or --limit (how many retrieval shall find)")
+    items = None
+    if candidates is not None:
+        text = sys.stdin.read() if candidates == "-" else candidates
+        items = [item for item in text.replace("\n", ",").replace(" ", "").split(",") if item]
+    asked = {"request_id": uuid4().hex, "user_id": user, "candidates": items, "limit": limit, "top_k": top_k}
+    try:
+        return msgspec.convert(asked, RankingRequest)
+    except msgspec.ValidationError as exc:
+        raise Refusal(f"that is no request that a worker takes: {exc}") from exc

@@ -1,0 +1,199 @@
+"""`rankstream topics`: make them, or say what is wrong with them."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError
+from rich.console import Console
+from rich.table import Table
+
+from rankstream.cli.errors import Refusal, refusing
+from rankstream.cli.options.settings import CONNECTED, settings_options
+from rankstream.cli.views.progress import with_progress
+from rankstream.streams.clients.connect import ClientError, connect_admin, missing_topics
+from rankstream.streams.clients.dumps import dump_path, write_dump
+from rankstream.streams.clients.readers import TopicReader
+from rankstream.streams.settings import Section, Settings
+from rankstream.streams.topics import (
+    ACTIONS,
+    ALL_TOPICS,
+    COPARTITIONED,
+    REQUESTS,
+    SERVED,
+    Topic,
+    TopicNames,
+    TopicsRefusedError,
+    prepare_topics,
+    wanted_topics,
+)
+
+PROMISED = (
+    "cleanup.policy",
+    "max.message.bytes",
+)  # settings of a topic that must hold; times are the operator's choice
+
+
+@click.group()
+def command() -> None:
+    """Create the topics, or say what is wrong with them.
+
+    user-actions, ranking-requests and user-state-changelog have the same number of partitions: the worker that has
+    partition 3 of one has partition 3 of all, and with it everything about its users.
+    """
+
+
+@command.command()
+@settings_options(*CONNECTED, Section.TOPICS)
+@refusing(ClientError, TopicsRefusedError)
+def create(settings: Settings) -> None:
+    """Create the topics that are missing and check the others.
+
+    \b
+    Examples:
+      rankstream topics create
+      rankstream topics create --partitions 24 --replication-factor 3 --bootstrap-servers kafka:9092
+    """
+    connect_admin(settings).close()  # says within seconds if nobody is there
+    created = asyncio.run(prepare_topics(settings, create=True))
+    missing_topics(settings, created, patience_s=10)  # until whoever asks next is told of them
+    click.echo(f"created {', '.join(created)}" if created else "all topics are there")
+
+
+@dataclass(frozen=True)
+class Described:
+    """A topic as the cluster has it, beside what is wanted."""
+
+    name: str
+    topic: Topic
+    partitions: int  # 0: there is no such topic
+    replicas: int
+    config: dict[str, str]  # empty where the broker tells none
+
+    def problems(self, partitions: int) -> list[str]:
+        """Say what is wrong, where the co-partitioned topics have this many partitions."""
+        if not self.partitions:
+            return ["missing: rankstream topics create"]
+        found = []
+        if self.topic in COPARTITIONED and self.partitions != partitions:
+            found.append(f"{self.partitions} partitions, but user-actions has {partitions}: create it anew")
+        for key in PROMISED:
+            wanted, held = self.topic.config.get(key), self.config.get(key)
+            if wanted and held and _too_little(wanted, held):
+                found.append(f"{key} is {held}, wanted {wanted}")
+        return found
+
+
+def _too_little(wanted: str, held: str) -> bool:
+    """Say if a setting does not do; more of a number than wanted does."""
+    return int(held) < int(wanted) if wanted.isdecimal() and held.isdecimal() else held != wanted
+
+
+@command.command()
+@settings_options(*CONNECTED)
+@refusing(ClientError)
+def describe(settings: Settings) -> None:
+    """Show the topics, their settings and what is wrong with them; ends with 2 if anything is.
+
+    \b
+    Example:
+      rankstream topics describe --topic-prefix staging.
+    """
+    described = _describe(settings)
+    partitions = next((one.partitions for one in described if one.partitions), 0)
+    table = Table("topic", "partitions", "copies", "kept", "key", "value", "wrong")
+    wrong = 0
+    for one in described:
+        problems = one.problems(partitions)
+        wrong += len(problems)
+        row = (
+            one.name,
+            str(one.partitions or "-"),
+            str(one.replicas or "-"),
+            _kept(one),
+            one.topic.key,
+            one.topic.value,
+        )
+        table.add_row(*row, f"[red]{'; '.join(problems)}[/]" if problems else "")
+    Console().print(table)
+    if wrong:
+        raise Refusal(f"{wrong} thing{'s' if wrong > 1 else ''} to mend, see the last column")
+
+
+def _kept(one: Described) -> str:
+    if "compact" in one.config.get("cleanup.policy", one.topic.config["cleanup.policy"]):
+        return "newest a key"
+    milliseconds = one.config.get("retention.ms") or one.topic.config.get("retention.ms", "")
+    return "for ever" if milliseconds == "-1" else f"{int(milliseconds or 0) / 86_400_000:g} d"
+
+
+def _describe(settings: Settings) -> list[Described]:
+    names, needed = TopicNames(settings.topic_prefix), wanted_topics(settings)
+    admin = connect_admin(settings)
+    try:
+        existing = set(admin.list_topics())
+        wanted = [topic for topic in ALL_TOPICS if topic in needed or names.of(topic) in existing]
+        there = [names.of(topic) for topic in wanted if names.of(topic) in existing]
+        partitions = {one["name"]: one["partitions"] for one in admin.describe_topics(there)} if there else {}
+        configs = _configs(admin, there)
+    except KafkaError as exc:
+        raise ClientError(f"the brokers do not tell about the topics: {exc}") from exc
+    finally:
+        admin.close()
+    return [
+        Described(
+            name=name,
+            topic=topic,
+            partitions=len(partitions.get(name, ())),
+            replicas=min((len(each["replica_nodes"]) for each in partitions.get(name, ())), default=0),
+            config=configs.get(name, {}),
+        )
+        for name, topic in ((names.of(topic), topic) for topic in wanted)
+    ]
+
+
+def _configs(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:
+    """Ask for all settings of the topics: asked for some of them only, the embedded broker hangs up."""
+    if not names:
+        return {}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    by_topic = admin.describe_configs(resources, config_filter="all").get("topic", {})
+    return {name: {key: str(entry["value"]) for key, entry in entries.items()} for name, entries in by_topic.items()}
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--topic",
+    "chosen",
+    multiple=True,
+    type=click.Choice([topic.name for topic in ALL_TOPICS]),
+    help="This topic; again for others.  [default: user-actions, ranking-requests, served-features]",
+)
+@settings_options(*CONNECTED)
+@refusing(ClientError)
+def dump(folder: Path, chosen: tuple[str, ...], settings: Settings) -> None:
+    """Write topics to files: a line of JSON a record, FOLDER/<topic>.jsonl.
+
+    Each topic from its first record to the last one that is there now, with partition, offset, time, key and value, to
+    the byte. Brokers forget requests after a day: a dump is what `rankstream verify --from` and `rankstream explain
+    --from` read later, or elsewhere.
+
+    \b
+    Examples:
+      rankstream topics dump monday
+      rankstream topics dump letters --topic dead-letters
+    """
+    names = TopicNames(settings.topic_prefix)
+    wanted = [topic for topic in ALL_TOPICS if topic.name in chosen] or [ACTIONS, REQUESTS, SERVED]
+    if not chosen and missing_topics(settings, [names.of(SERVED)]):
+        wanted.remove(SERVED)  # no worker logs what it serves, which is how they start
+    folder.mkdir(parents=True, exist_ok=True)
+    for topic in reversed(wanted):  # what was served first: what it was made from is there by then
+        with TopicReader(settings, topic, from_beginning=True) as reader:
+            records = with_progress(reader.read_all(), names.of(topic), reader.count())
+            count = write_dump(dump_path(folder, topic.name), records)
+        click.echo(f"{dump_path(folder, topic.name)}: {count:,} records")

@@ -1,0 +1,103 @@
+"""`rankstream train`: from a log to a bundle and user vectors."""
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from rankstream.cli.errors import Refusal, needing_torch, refusing
+from rankstream.cli.options.logs import format_option, moment, utility_option
+from rankstream.cli.options.settings import options_of
+from rankstream.cli.options.train_settings import TrainSettings, read_train_settings
+from rankstream.evaluation.time_text import moment_text
+
+
+@click.command()
+@click.argument("log", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for all that is made; a new one.")
+@click.option("--until", callback=moment, metavar="TIME", help="Learn only from what is before.  [default: LOG's end]")
+@format_option
+@click.option("--positive", "positives", multiple=True, metavar="ACTION", help="What users come for; several times.")
+@click.option("--negative", "negatives", multiple=True, metavar="ACTION", help="What pushes them away.")
+@utility_option
+@click.option("--export/--no-export", default=True, help="Make OUT/bundle too, which takes half a minute.")
+@options_of(fields(TrainSettings), read_train_settings)
+def command(
+    log: Path,
+    out: Path,
+    until: int | None,
+    kind: str | None,
+    positives: tuple[str, ...],
+    negatives: tuple[str, ...],
+    utility: dict[str, float],
+    export: bool,
+    settings: TrainSettings,
+) -> None:
+    """Train the models on a log of actions.
+
+    LOG is a file or folder: Parquet, CSV or JSON lines with the columns of the wire (user_id, item_id, action,
+    timestamp_ms), a folder of such files, or MovieLens, KuaiRand, Taobao or 30Music as published, known by their
+    columns; those need no --positive. Item vectors and HierTCN, PinnerFormer and the ranker are trained one after the
+    other, then exported and proved. A training that was killed goes on when the same command is started again; one that
+    has ended only exports. Settings also come from RANKSTREAM_TRAIN_... variables and from [train] in rankstream.toml.
+    Needs torch: pip install "rankstream[train]"; with "rankstream[logs]", `tensorboard --logdir OUT/work` draws curves.
+
+    \b
+    Writes: OUT/bundle, OUT/vectors/users, OUT/work (weights, checkpoints, logs)
+
+    \b
+    Example:
+      rankstream train actions.parquet --out run --positive save --positive click --negative hide
+      rankstream train ml-100k --out run --until 1998-03-01 --user-layers 2 --minutes 30
+      rankstream train kuairand --out run --size paper --processes 4
+    """
+    if (out / "bundle").exists():
+        raise Refusal(f"{out / 'bundle'} is there already; a bundle never changes: name a new folder")
+    with needing_torch():
+        from rankstream.cli.options.training import recipe_of
+        from rankstream.events.log import LogRefusedError
+        from rankstream.events.registry import open_log
+        from rankstream.models.onnx_graph import ExportError
+        from rankstream.models.recipes.bundle_writer import export_models
+        from rankstream.models.recipes.encoders import OutOfTimeError
+        from rankstream.models.recipes.run_folder import OtherRunError
+        from rankstream.models.recipes.train import publish_users, train_models
+        from rankstream.models.training.checkpoints import WeightsRefusedError
+        from rankstream.models.training.distributed import TeamLostError, joined_team, launch, team_size
+        from rankstream.models.training.loop import DivergedError, ResumeRefusedError, pick_device
+    if settings.processes > 1 and team_size() == 1:
+        raise SystemExit(launch(settings.processes, [sys.executable, "-m", "rankstream.cli.main", *sys.argv[1:]]))
+    kinds = (
+        LogRefusedError, ExportError, TeamLostError, DivergedError, ResumeRefusedError, OtherRunError,
+        WeightsRefusedError,
+    )  # fmt: skip
+    with refusing(*kinds), joined_team() as team:
+        device = pick_device(settings.device)
+        events, known = open_log(log, kind)
+        recipe = recipe_of(known, events.vocabulary, settings, device, positives, negatives, utility)
+        try:
+            with Progress(console=Console(stderr=True)) as progress:
+                models = train_models(
+                    events,
+                    recipe,
+                    out / "work",
+                    until_ms=until,
+                    seconds=float("inf") if settings.minutes is None else settings.minutes * 60,
+                    progress=progress,
+                    device=device,
+                )
+        except OutOfTimeError as exc:
+            click.echo(f"stopped after {settings.minutes:g} minutes: {exc}; the same command goes on from there")
+            return
+        if not team.writes:
+            return
+        users = publish_users(models, events, out / "vectors" / "users")
+        about = models.about
+        click.echo(f"{out / 'work'}: trained on {about.actions:,} actions before {moment_text(about.until_ms)}")
+        click.echo(f"{out / 'vectors' / 'users'}: vectors of {users.users:,} users")
+        if export:
+            manifest = export_models(models, out / "bundle")
+            click.echo(f"{out / 'bundle'}: model {manifest.model_version}")

@@ -1,0 +1,133 @@
+"""`rankstream verify`: whether the log gives back, to the bit, what was served."""
+
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rankstream.cli.errors import Refusal, refusing
+from rankstream.cli.options.settings import offset_range
+from rankstream.cli.options.topics import open_rankers, open_source, past_options
+from rankstream.evaluation.audit.verify import Report, VerifyError, verify
+from rankstream.features.embeddings.files import BrokenTableError
+from rankstream.ranking.bundle import BundleRefusedError
+from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.clients.dumps import DumpError
+from rankstream.streams.clients.time_order import OffsetRange
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import ACTIONS, REQUESTS, SERVED
+
+SHOWN = 20  # differences in the table
+
+
+@click.command()
+@click.option("--partition", type=click.IntRange(min=0), metavar="N", help="Only answers of this partition.")
+@click.option(
+    "--offsets", callback=offset_range, metavar="FIRST:END", help="Only answers at these offsets of a partition."
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    metavar="NUMBER",
+    help="Largest difference of a score that is none; 1e-5 on another machine than the worker's.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@past_options
+@refusing(ClientError, VerifyError, DumpError, BundleRefusedError, BrokenTableError)
+def command(
+    partition: int | None,
+    offsets: OffsetRange,
+    tolerance: float,
+    as_json: bool,
+    folder: Path | None,
+    settings: Settings,
+) -> int:
+    """Compute again what was served, from the log, and compare to the bit.
+
+    A worker started with --served-features writes beside each feed what it was made from: the offset of the user's
+    last known action, a hash of every byte that the model was given, the scores. This command brings every user to that
+    offset again, with the very code that served, ranks the request again and compares hash with hash, score with
+    score. No difference means: what a replay of this log says is what users were shown.
+
+    \b
+    Reads:  served-features, ranking-requests, user-actions (from Kafka, or --from a folder of dumps);
+            --bundle, --user-vectors and --history-limit as the workers had them
+    Ends:   0 no difference; 1 differences, each named; 2 nothing could be verified, and why
+
+    A difference names what differs. "state": the log has other actions than the worker had. "features": the same
+    actions, but other bytes for the model, as when a table was changed. "scores", "order": the model itself. Answers of
+    another model, or from before the log begins, are counted apart with the reason. On another machine than the
+    worker's, processors round otherwise: say --tolerance 1e-5.
+
+    \b
+    Examples:
+      rankstream verify --bundle bundle --user-vectors vectors/users
+      rankstream topics dump monday && rankstream verify --from monday
+      rankstream verify --partition 3 --offsets 1000:2000 --json
+    """
+    rankers, source = open_rankers(settings), open_source(folder, settings)
+    served = (record for record in source.records(SERVED, partition) if record.offset in offsets)
+    requests, actions = source.records(REQUESTS, partition), source.records(ACTIONS, partition)
+    report = verify(served, requests, actions, rankers, settings.history_limit, tolerance)
+    if as_json:
+        click.echo(msgspec.json.encode(report.as_dict()))
+    else:
+        show(report)
+    if not report.verified and not report.differences:
+        raise Refusal(_nothing(report))
+    return 1 if report.differences else 0
+
+
+def _nothing(report: Report) -> str:
+    if not report.answers:
+        return "there is no answer to verify: nothing was served with --served-features, or no offset is in the range"
+    (reason, _), *_ = report.unverified.most_common()
+    return f"none of {report.answers:,} answers could be verified; the most common reason: {reason}"
+
+
+def show(report: Report) -> None:
+    """Print a report for people."""
+    console = Console()
+    if report.differences:
+        console.print(_differences(report))
+    for reason, count in report.unverified.most_common():
+        console.print(f"[yellow]{count:,} could not be verified[/]: {reason}")
+    console.print(_verdict(report))
+    tables = ", ".join(sorted(version or "none" for version in report.user_vectors)) or "none"
+    share = report.ranking_seconds / report.seconds if report.seconds else 0.0
+    console.print(
+        f"model {report.model_version}; user vectors {tables}; {report.actions_read:,} actions read; "
+        f"{report.seconds:.1f} s, {share:.0%} of it ranking",
+        style="dim",
+        highlight=False,
+    )
+
+
+def _verdict(report: Report) -> Text:
+    checked = report.verified + len(report.differences)
+    told = f"{checked:,} of {report.answers:,} answers to {report.requests:,} requests verified: "
+    if report.differences:
+        return Text.assemble(told, (f"{len(report.differences):,} differ", "bold red"))
+    if not report.verified:
+        return Text.assemble(told, ("nothing is known", "bold yellow"))
+    if not report.tolerance:
+        return Text.assemble(told, ("0 differences, identical to the bit", "bold green"))
+    within = f"0 differences beyond {report.tolerance:g}"
+    others = f"; {report.other_features:,} had other bytes of features" if report.other_features else ""
+    return Text.assemble(told, (within, "bold green"), others)
+
+
+def _differences(report: Report) -> Table:
+    table = Table("request", "user", "partition", "state offset", "differs", "how")
+    for one in report.differences[:SHOWN]:
+        places = (str(one.partition), str(one.state_offset))
+        table.add_row(Text(str(one.request_id)), Text(str(one.user_id)), *places, ", ".join(one.what), Text(one.says))
+    more = len(report.differences) - SHOWN
+    if more > 0:
+        table.caption = f"and {more:,} more: --json has them all"
+    return table

@@ -1,0 +1,45 @@
+"""`rankstream worker`: one worker process, the Faust app of ``streams.app``."""
+
+import click
+
+from rankstream.cli.errors import Refusal, refusing
+from rankstream.cli.options.settings import settings_options
+from rankstream.features.embeddings.files import BrokenTableError
+from rankstream.ranking.bundle import BundleRefusedError
+from rankstream.streams.app import create_app
+from rankstream.streams.clients.connect import ClientError, connect_admin
+from rankstream.streams.settings import Section, Settings
+from rankstream.streams.topics import TopicsRefusedError
+from rankstream.streams.worker.open_serving import open_serving
+
+
+@click.command()
+@settings_options(*Section)
+@refusing(ClientError, TopicsRefusedError, BundleRefusedError, BrokenTableError)
+def command(settings: Settings) -> None:
+    """Take actions in and answer ranking requests, until Ctrl-C or SIGTERM.
+
+    Start as many as there are partitions, on one machine or many: they share the work as one consumer group and
+    nothing else. A user's actions and requests meet on the same worker, so a request sees the newest actions.
+
+    \b
+    Reads:  user-actions, ranking-requests; the bundle folder; user_vectors, swapped when a new version is published
+    Writes: ranked-feeds, dead-letters, user-state-changelog; state_dir; with --served-features that topic too
+
+    \b
+    Examples:
+      rankstream worker --bundle bundle --user-vectors vectors/users
+      rankstream worker --bootstrap-servers kafka:9092 --group-instance-id worker-1 --state-dir /var/lib/rankstream
+
+    People who know Faust start the same worker with `faust -A rankstream.streams.app worker -l info`, settings from the
+    environment or rankstream.toml.
+    """
+    if not settings.bundle.is_dir():
+        raise Refusal(
+            f"there is no bundle folder {settings.bundle}; make one with `rankstream train` and `rankstream export`, "
+            "or name another with --bundle"
+        )
+    serving = open_serving(settings)
+    connect_admin(settings).close()  # says within seconds if nobody is there; Faust would try for ever
+    app = create_app(settings, serving)
+    app.Worker(loglevel=settings.log_level).execute_from_commandline()

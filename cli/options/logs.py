@@ -1,0 +1,53 @@
+"""What commands that read a log for training say of it in the same words."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from rankstream.cli.errors import Refusal
+from rankstream.evaluation.time_text import moment_ms
+
+FORMATS = ("movielens", "kuairand", "taobao", "30music", "events")  # of events.registry, which imports pyarrow
+LOGS = """LOG is a file or folder: Parquet, CSV or JSON lines with the columns of the wire (user_id, item_id, action,
+    timestamp_ms), a folder of such files, or MovieLens, KuaiRand, Taobao or 30Music as published, known by their
+    columns."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def format_option(command: F) -> F:
+    """Offer ``--format``."""
+    return click.option("--format", "kind", type=click.Choice(FORMATS), help="Of LOG.  [default: told by its columns]")(
+        command
+    )
+
+
+def utility_option(command: F) -> F:
+    """Offer ``--utility``."""
+    return click.option(
+        "--utility",
+        multiple=True,
+        metavar="HEAD=WEIGHT",
+        callback=_weights,
+        help="Weight of a head in the score, several times; heads not named weigh nothing.  [default: by LOG's kind]",
+    )(command)
+
+
+def _weights(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, float]:
+    weights = {}
+    for pair in given:
+        name, _, number = pair.partition("=")
+        try:
+            weights[name] = float(number)
+        except ValueError:
+            raise Refusal(f"--utility {pair} is no head=weight; write for example --utility save=1.0") from None
+    return weights
+
+
+def moment(ctx: click.Context, option: click.Parameter, given: str | None) -> int | None:
+    """Read a moment: a date, a time, or milliseconds."""
+    try:
+        return None if given is None else moment_ms(given)
+    except ValueError as exc:
+        raise Refusal(f"{option.opts[0]} {exc}") from None

@@ -1,0 +1,116 @@
+"""What `rankstream off-policy` reads: feeds, actions, the model to judge, and how its flags are written."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
+from math import isfinite
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+import msgspec
+
+from rankstream.cli.errors import Refusal
+from rankstream.cli.options.topics import Source
+from rankstream.cli.views.progress import with_progress
+from rankstream.evaluation.leakage import UserTables
+from rankstream.evaluation.off_policy.rerank import NewRanker
+from rankstream.evaluation.time_text import delay_ms
+from rankstream.events.arrivals import RecordedLog
+from rankstream.events.open import open_log
+from rankstream.events.readers.rows import STDIN
+from rankstream.events.readers.topic import RecordLog
+from rankstream.features.actions import Vocabulary
+from rankstream.ranking.bundle import open_bundle
+from rankstream.streams.codec import RankedFeed
+from rankstream.streams.topics import ACTIONS, FEEDS
+
+NOT_A_FEED = "not a ranked-feed"
+
+_decode = msgspec.json.Decoder(RankedFeed).decode
+
+
+def worth_of(rewards: tuple[str, ...]) -> dict[str, float]:
+    """Read ``save=3`` and ``click``."""
+    worth = {}
+    for text in rewards:
+        name, _, value = text.partition("=")
+        worth[name] = number_of(f"--reward {name}", value) if value else 1.0
+        if not name or not worth[name]:
+            raise Refusal(f"--reward {text} counts for nothing; write ACTION or ACTION=VALUE, as in save=3")
+    return worth
+
+
+def number_of(what: str, text: str) -> float:
+    """Read a number; ``what`` is the flag that it was given to."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not isfinite(number):
+        raise Refusal(f"{what} is {text!r}; wanted a number")
+    return number
+
+
+def within_ms(text: str) -> int:
+    """Read ``30m``."""
+    try:
+        delay = delay_ms(text)
+    except ValueError as exc:
+        raise Refusal(f"--within: {exc}") from exc
+    if not delay:
+        raise Refusal(f"--within is {text}; wanted a time after the feed, as in 30m")
+    return delay
+
+
+def open_actions(
+    path: Path | None,
+    columns: dict[str, str],
+    constants: dict[str, str],
+    time_unit: str,
+    names: tuple[str, ...],
+    source: Source,
+) -> RecordedLog:
+    """Open what users did; actions of other names than these are passed over."""
+    if path is None:
+        if columns or constants:
+            raise Refusal("--map and --set are about the columns of --actions FILE; name the file")
+        return RecordLog(ACTIONS.name, Vocabulary(names, ()), lambda: source.records(ACTIONS))
+    log = open_log(path, columns, constants, time_unit)
+    known = log.vocabulary.actions
+    for name in names:
+        if name not in known:
+            raise Refusal(f"{path} has no action named {name}, only {', '.join(known)}; name others with --reward")
+    return log
+
+
+def read_feeds(path: Path | None, source: Source, skipped: Counter[str]) -> Iterator[RankedFeed]:
+    """Give the feeds that can be read, with progress on stderr, and count the lines that are none."""
+    for value in _values(path, source):
+        try:
+            yield _decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            skipped[NOT_A_FEED] += 1
+
+
+def _values(path: Path | None, source: Source) -> Iterator[bytes]:
+    if path is None:
+        yield from (record.value for record in source.records(FEEDS) if record.value is not None)
+        return
+    if path != STDIN and not path.is_file():
+        raise Refusal(f"there is no file {path}; write one with `rankstream watch --from-beginning --json > {path}`")
+    file: BinaryIO
+    with nullcontext(click.get_binary_stream("stdin")) if path == STDIN else path.open("rb") as file:
+        yield from (line for line in with_progress(file, str(path), None) if line.strip())
+
+
+def new_ranker(place: Path, vectors: Path | None) -> NewRanker:
+    """Open the model that is to be judged. Raises ``BundleRefusedError`` and ``BrokenTableError``."""
+    if not place.is_dir():
+        raise Refusal(f"there is no bundle folder {place}; make one with `rankstream train` and `rankstream export`")
+    bundle = open_bundle(place)
+    if vectors is None:
+        return NewRanker(bundle, lambda at_ms: None)
+    tables = UserTables(vectors)
+    tables.check_made_with(bundle.manifest)
+    return NewRanker(bundle, tables.as_of)

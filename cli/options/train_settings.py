@@ -1,0 +1,113 @@
+"""Every setting of training once; where values come from is ``streams/setting_fields.py``'s to say.
+
+A flag (``--user-layers 2``), the environment (``RANKSTREAM_TRAIN_USER_LAYERS=2``), a file (``user_layers = 2`` under
+``[train]`` in ``rankstream.toml``), else what ``--size`` says.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from rankstream.streams.setting_fields import Origins, check_value, find_values, setting
+
+TABLE = "train"
+
+
+class TrainSection(Enum):
+    """What a setting of training is about."""
+
+    SIZES = "Training: sizes"
+    COURSE = "Training: course"
+    MACHINE = "Training: machine"
+
+
+SIZES, COURSE, MACHINE = TrainSection
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How large the models are and how they are trained; None is what ``size`` says."""
+
+    size: str = setting(
+        "demo",
+        SIZES,
+        "Sizes and steps that are not said one by one: demo takes minutes on one core for 100,000 actions, paper is as "
+        "published and wants a GPU.",
+        choices=("demo", "paper"),
+    )
+    item_dim: int | None = setting(None, SIZES, "Width of item vectors.", least=2, most=4096)
+    user_dim: int | None = setting(None, SIZES, "Width of user vectors.", least=1, most=4096)
+    user_width: int | None = setting(None, SIZES, "Width of PinnerFormer's layers.", least=4, most=8192)
+    user_layers: int | None = setting(None, SIZES, "PinnerFormer's layers.", least=1, most=64)
+    user_actions: int | None = setting(None, SIZES, "Newest actions behind a user vector.", least=1, most=4096)
+    session_width: int | None = setting(None, SIZES, "Width of HierTCN's layers.", least=1, most=4096)
+    session_state: int | None = setting(
+        None, SIZES, "Width of HierTCN's recurrent state, which every user's record keeps.", least=1, most=4096
+    )
+    num_actions: int | None = setting(
+        None, SIZES, "Newest actions that the ranker sees; workers' history_limit must hold them.", least=1, most=255
+    )
+    layers: int | None = setting(None, SIZES, "TransAct's layers.", least=1, most=64)
+    width: int | None = setting(None, SIZES, "Width of the ranker's MLP; its second layer has half.", least=2)
+    user_steps: int | None = setting(None, COURSE, "Steps of PinnerFormer.", least=1)
+    session_steps: int | None = setting(None, COURSE, "Steps of HierTCN.", least=1)
+    ranker_steps: int | None = setting(None, COURSE, "Steps of the ranker.", least=1)
+    batch: int | None = setting(None, COURSE, "Users, or requests of the ranker, in a batch.", least=1)
+    learning_rate: float | None = setting(None, COURSE, "Of all models, at the end of the warm-up.", least=1e-8, most=1)
+    evaluate_every: int | None = setting(
+        None, COURSE, "Steps between evaluations and lines of the log.", unit="steps", least=1
+    )
+    patience: int | None = setting(
+        None, COURSE, "Evaluations without a better metric before a model's training stops early.", least=1
+    )
+    draws: int = setting(
+        0,
+        COURSE,
+        "Batches whose gradients make one step: a multiple of processes; 0 is one a process. Say it where the same "
+        "result is wanted from any number of processes.",
+        least=0,
+    )
+    seed: int = setting(0, COURSE, "All chance comes from it.", least=0)
+    minutes: float | None = setting(
+        None, COURSE, "Stop cleanly after so long; the same command goes on.", unit="minutes", least=0
+    )
+    processes: int = setting(
+        1, MACHINE, "Train in so many processes on this machine, one a GPU; over machines, use torchrun.", least=1
+    )
+    device: str = setting("auto", MACHINE, "Where to train.", choices=("auto", "cpu", "cuda"))
+    precision: str = setting(
+        "auto",
+        MACHINE,
+        "What matrix products are computed in; auto is bf16 or fp16 on a GPU, full on a CPU.",
+        choices=("auto", "full", "bf16", "fp16"),
+    )
+    compiled: bool = setting(
+        False, MACHINE, "Compile repeated blocks with torch.compile: for long trainings on a GPU; a CPU only loses."
+    )
+    threads: int = setting(1, MACHINE, "Threads of torch, in each process; small models lose by a second.", least=1)
+
+    def __post_init__(self) -> None:
+        for known in fields(self):
+            if getattr(self, known.name) is not None:
+                check_value(known, getattr(self, known.name), known.name)
+
+
+def read_train_settings(
+    flags: Mapping[str, object] | None = None, file: Path | None = None, environment: Mapping[str, str] | None = None
+) -> TrainSettings:
+    """Read all settings of training. Raises ``SettingsError``, which names the place of the value that is wrong."""
+    return read_train_origins(flags, file, environment).settings
+
+
+def read_train_origins(
+    flags: Mapping[str, object] | None = None, file: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Origins[TrainSettings]:
+    """Read all settings of training and say where each came from."""
+    return find_values(TrainSettings, flags, environment, file, table=TABLE)
+
+
+def train_fields() -> tuple[Any, ...]:
+    """Give the settings as fields, for options and documentation."""
+    return fields(TrainSettings)

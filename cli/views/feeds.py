@@ -1,0 +1,69 @@
+"""How feeds look in a terminal."""
+
+from datetime import UTC, datetime
+
+from msgspec import UnsetType
+from rich.table import Table
+
+from rankstream.streams.codec import RankedFeed
+
+SHOWN_ITEMS = 5  # of a feed in the list of feeds
+
+
+def feed_table(feed: RankedFeed) -> Table:
+    """Show one feed: a line an item, and below what it was made from."""
+    items = [] if isinstance(feed.items, UnsetType) else feed.items
+    heads = list(items[0].probabilities) if items else []
+    table = Table(title=f"feed of user {feed.user_id}", caption=_made_from(feed), caption_justify="left")
+    for name in ("place", "item", "score", *heads):
+        table.add_column(name, justify="left" if name == "item" else "right")
+    for place, item in enumerate(items, start=1):
+        probabilities = (f"{item.probabilities[head]:.4f}" for head in heads)
+        table.add_row(str(place), str(item.item_id), f"{item.score:.4f}", *probabilities)
+    return table
+
+
+def _made_from(feed: RankedFeed) -> str:
+    timings = {} if isinstance(feed.timings_ms, UnsetType) else feed.timings_ms
+    spent = ", ".join(f"{name} {spent_ms:.1f} ms" for name, spent_ms in timings.items())
+    vector = "found" if feed.user_vector_found is True else "not found"
+    return (
+        f"model {feed.model_version}; {feed.actions_used} actions used, newest {age_text(feed)} old; "
+        f"user vector {vector}; {feed.unknown_items} unknown items"
+        + (f"; {spent}" if spent else "")
+        + (f"; order by {feed.policy}" if isinstance(feed.policy, str) else "")
+    )
+
+
+def age_text(feed: RankedFeed) -> str:
+    """Say how old the newest action was that the feed knew of."""
+    age_ms = feed.newest_action_age_ms
+    return "-" if age_ms is None or isinstance(age_ms, UnsetType) else duration_text(age_ms)
+
+
+def duration_text(duration_ms: int) -> str:
+    """Say a duration in the unit that suits it: ``3.2 s``, ``5.0 min``."""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000)):
+        if abs(duration_ms) >= size:
+            return f"{duration_ms / size:.1f} {unit}"
+    return f"{duration_ms} ms"
+
+
+def feeds_table(feeds: list[RankedFeed], seen: int) -> Table:
+    """Show the newest feeds, a line each."""
+    table = Table("at (UTC)", "user", "best items", "actions", "newest", "model", caption=f"{seen:,} feeds so far")
+    for feed in feeds:
+        at = f"{datetime.fromtimestamp(feed.ranked_at_ms / 1000, UTC):%H:%M:%S}"
+        if isinstance(feed.error, UnsetType):
+            table.add_row(
+                at, str(feed.user_id), _best(feed), str(feed.actions_used), age_text(feed), str(feed.model_version)
+            )
+        else:
+            table.add_row(at, str(feed.user_id), f"[red]{feed.error.reason}[/]: {feed.error.message}", "", "", "")
+    return table
+
+
+def _best(feed: RankedFeed) -> str:
+    items = [] if isinstance(feed.items, UnsetType) else feed.items
+    more = ", ..." if len(items) > SHOWN_ITEMS else ""
+    return ", ".join(str(item.item_id) for item in items[:SHOWN_ITEMS]) + more

@@ -1,0 +1,58 @@
+"""How off-policy estimates look in a terminal."""
+
+from collections.abc import Iterable
+from math import isfinite
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rankstream.evaluation.off_policy.estimators import Estimate
+from rankstream.evaluation.off_policy.report import Judgement, Report
+from rankstream.evaluation.time_text import moment_text
+
+
+def show(report: Report) -> None:
+    """Print a report for people."""
+    console = Console()
+    for judgement in report.judgements:
+        console.print(_table(judgement))
+        console.print(_trust(judgement, report.feeds), style="dim", highlight=False)
+    for reason, count in report.skipped.items():
+        console.print(f"{count:,} feeds were left out: {reason}", style="yellow", highlight=False)
+    for warning in report.warnings:
+        console.print(Text.assemble(("take care: ", "yellow"), warning))
+    served = ", ".join(f"{policy} ({count:,})" for policy, count in report.served_by.items())
+    console.print(
+        f"{report.feeds:,} feeds of {report.users:,} users, {moment_text(report.from_ms)} to "
+        f"{moment_text(report.to_ms)}; served by {served}; {report.rewarded:,} places earned something",
+        style="dim",
+        highlight=False,
+    )
+    console.print(Text(f"target: {report.target}"))
+    console.print(Text(report.verdict, "bold"))
+
+
+def _table(judgement: Judgement) -> Table:
+    title = "the first place" if judgement.places == 1 else f"the first {judgement.places} places"
+    table = Table("", "a feed earns", "95 % interval", "more than served", "95 % interval", title=title)
+    table.add_row("as served", *_told(judgement.served), "", "")
+    for name, line in judgement.lines.items():
+        table.add_row(f"target by {name}", *_told(line.value), *_told(line.gain, sign="+"))
+    return table
+
+
+def _told(estimate: Estimate, sign: str = "") -> Iterable[str]:
+    if not isfinite(estimate.value):
+        return "-", "-"
+    low, high = (f"{one:{sign}.4f}" for one in (estimate.low, estimate.high))
+    return f"{estimate.value:{sign}.4f}", f"{low} to {high}"
+
+
+def _trust(judgement: Judgement, feeds: int) -> str:
+    sizes = ", ".join(f"{size:,.0f}" for size in judgement.effective_sample_size)
+    means = ", ".join(f"{mean:.2f}" for mean in judgement.mean_weight)
+    return (
+        f"effective sample size by place: {sizes} of {feeds:,}; mean weight {means} (1 expected), "
+        f"largest {judgement.largest_weight:,.1f}"
+    )

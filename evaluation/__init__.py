@@ -1,0 +1,1 @@
+"""Offline evaluation: replay, audit, off-policy estimates, reports."""

@@ -1,0 +1,1 @@
+"""Audit of what was served: computed again, compared, explained."""

@@ -1,0 +1,102 @@
+"""What an explanation says: plain values, the same for the terminal and for ``--json``."""
+
+from dataclasses import dataclass
+
+from rankstream.evaluation.audit.occlusion import Effect
+from rankstream.features.ids import Id
+
+
+@dataclass(frozen=True)
+class KnownAction:
+    """An action of the history that had happened when the request was ranked."""
+
+    number: int  # from the newest, 0
+    item_id: Id
+    action: str
+    surface: str | None
+    value: float | None  # as the state keeps it, within 2.2 %
+    occurred_at_ms: int
+    age_ms: int
+    session: int  # 0: the open one, or the newest if none is open; 1: the one before; ...
+    in_item_table: bool
+    read_by_encoder: bool  # it sees the newest ``num_actions`` of types that it was trained with
+    offset: int  # in user-actions
+    arrived_ms: int  # from when it happened to when it was in Kafka
+
+
+@dataclass(frozen=True)
+class MissedAction:
+    """An action that had happened, but whose record was not applied yet."""
+
+    item_id: Id
+    action: str
+    occurred_at_ms: int
+    offset: int
+    arrived_ms: int  # from when it happened to when it was in Kafka
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """The user's sessions as HierTCN reads them."""
+
+    open_items: int  # 0: none is open
+    closed_in_history: int
+    folded: bool  # are there older ones in the recurrent state?
+
+
+@dataclass(frozen=True)
+class UserVector:
+    """The batch side of the user."""
+
+    version: str | None  # None: no table was served
+    as_of_ms: int | None
+    age_ms: int | None
+    found: bool
+
+
+@dataclass(frozen=True)
+class Term:
+    """One head's part of a score."""
+
+    head: str
+    probability: float
+    weight: float
+    term: float  # weight x probability; all of them add up to the score
+
+
+@dataclass(frozen=True)
+class ExplainedItem:
+    """Why one item stood where it stood."""
+
+    item_id: Id
+    place: int  # as in the feed; by score alone if a policy left the order to chance
+    served_place: int | None  # None: beyond the feed's end
+    propensity: float | None  # with exploration: of this item at its served place
+    score: float
+    in_item_table: bool
+    terms: tuple[Term, ...]
+    effects: tuple[Effect, ...]  # of all actions, of the user vector, and of each action, newest first
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All of it; plain values throughout."""
+
+    request_id: Id
+    user_id: Id
+    at_ms: int
+    model_version: str
+    policy: str | None  # with exploration: what had a hand in the order besides the scores
+    partition: int
+    request_offset: int
+    state_offset: int
+    state_actions: int
+    identical: bool  # is what was computed now what was served, to the bit?
+    differs: str  # how, if not
+    history: tuple[KnownAction, ...]  # newest first
+    missed: tuple[MissedAction, ...]
+    sessions: Sessions
+    user_vector: UserVector
+    candidates: int
+    unknown_items: tuple[Id, ...]  # candidates that are not in the item table
+    items: tuple[ExplainedItem, ...]

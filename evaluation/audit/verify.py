@@ -1,0 +1,254 @@
+"""Does the log give back what was served? Each answer is computed again and compared, to the bit.
+
+::
+
+    served-features  ---- what went out, and which state it was made from -----\
+    ranking-requests ---- what was asked -------------------------------------- >  identical, different, or not to be
+    user-actions     ---- Pipeline, up to that state's offset, Ranker --------/    verified, with the reason
+
+The log of actions is read once: answers wait, in the order of their states' offsets, until it has come that far. Only
+users who were served are kept in memory, besides the raw bytes of requests and answers.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import msgspec
+from msgspec import UnsetType
+
+from rankstream.evaluation.audit.diff import STATE, Difference, compare, difference_of, in_words
+from rankstream.evaluation.point_in_time import GoneError, PastPartition, RankersOfThen
+from rankstream.events.action_event import Record
+from rankstream.features.history import DEFAULT_LIMIT
+from rankstream.features.ids import id_bytes
+from rankstream.features.user_state import NO_OFFSET, UserState
+from rankstream.streams.codec import RankedFeed, ServedFeatures
+from rankstream.streams.records import Channel, Outgoing
+
+Place = tuple[int, int]  # partition and offset of a request
+
+ANSWER = "answer"  # a difference: there is none now
+NO_REQUEST = "its request is not in the log any more"
+NO_ACTIONS = "the log of actions starts after the user's first action (retention)"
+LOG_ENDS = "the log of actions ends before the user's state"
+FOLDED_BY_ANOTHER = "sessions of the user were folded by another model before"
+
+_decode = msgspec.json.Decoder(ServedFeatures).decode
+_decode_feed = msgspec.json.Decoder(RankedFeed).decode
+
+
+class VerifyError(ValueError):
+    """Records that can't be verified at all; one sentence with what to do."""
+
+
+@dataclass(frozen=True)
+class Due:
+    """An answer that waits for its state."""
+
+    state_offset: int
+    key: bytes  # of the user
+    request: Record
+    served: bytes
+    models_before: bool  # did another model answer in this partition before?
+
+
+@dataclass
+class Report:
+    """What came of it; ``as_dict`` is the same for machines."""
+
+    model_version: str
+    tolerance: float
+    answers: int = 0  # records of served-features; a request that was answered twice has two
+    requests: int = 0  # different ones among them
+    verified: int = 0
+    other_features: int = 0  # of these, with other bytes of features, but scores within a tolerance above 0
+    differences: list[Difference] = field(default_factory=list)
+    unverified: Counter[str] = field(default_factory=Counter)  # by reason
+    user_vectors: set[str | None] = field(default_factory=set)
+    actions_read: int = 0
+    seconds: float = 0.0
+    ranking_seconds: float = 0.0  # of these
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give plain values, as ``--json`` prints them."""
+        told: dict[str, Any] = msgspec.to_builtins(self)
+        return told | {"user_vectors": sorted(version for version in self.user_vectors if version)}
+
+
+def verify(
+    served: Iterable[Record],
+    requests: Iterable[Record],
+    actions: Iterable[Record],
+    rankers: RankersOfThen,
+    history_limit: int = DEFAULT_LIMIT,
+    tolerance: float = 0.0,
+) -> Report:
+    """Compute again what was served; the three logs are read one after the other. Raises ``VerifyError``."""
+    report, started = Report(rankers.bundle.manifest.model_version, tolerance), perf_counter()
+    due = _due(_Served.read(served, report), requests, report)
+    checks = {number: _Check(number, dues, rankers, history_limit, report) for number, dues in due.items()}
+    for record in actions:
+        check = checks.get(record.partition)
+        if check is not None:
+            report.actions_read += 1
+            check.take(record)
+            if check.done and all(one.done for one in checks.values()):
+                break
+    for check in checks.values():
+        check.end()
+    report.differences.sort(key=lambda one: (one.partition, one.request_offset))
+    report.seconds = perf_counter() - started
+    return report
+
+
+@dataclass
+class _Served:
+    """The answers by the request that they are of."""
+
+    answers: dict[Place, list[bytes]] = field(default_factory=dict)
+    first_of_model: dict[tuple[int, str], int] = field(default_factory=dict)  # offset of a partition's first request
+
+    @classmethod
+    def read(cls, records: Iterable[Record], report: Report) -> "_Served":
+        served = cls()
+        for record in records:
+            if record.value is None:
+                continue
+            told = read_served(record)
+            served.answers.setdefault((told.partition, told.offset), []).append(record.value)
+            model = (told.partition, told.model_version)
+            served.first_of_model[model] = min(told.offset, served.first_of_model.get(model, told.offset))
+            report.answers += 1
+        report.requests = len(served.answers)
+        return served
+
+    def models_before(self, told: ServedFeatures) -> bool:
+        """Say whether another model has answered in the partition before."""
+        return any(
+            number == told.partition and version != told.model_version and first < told.offset
+            for (number, version), first in self.first_of_model.items()
+        )
+
+
+def read_served(record: Record) -> ServedFeatures:
+    """Give what a record of served-features holds. Raises ``VerifyError``."""
+    try:
+        return _decode(record.value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise VerifyError(
+            f"the record at offset {record.offset} of {record.topic}, partition {record.partition}, is not one of "
+            f"served-features ({exc}); was another topic or file given?"
+        ) from exc
+
+
+def _due(served: _Served, requests: Iterable[Record], report: Report) -> dict[int, list[Due]]:
+    """Give the answers by partition, in the order of their states, last first, and count those without a request."""
+    due: dict[int, list[Due]] = {}
+    for request in requests:
+        for value in served.answers.pop((request.partition, request.offset), ()):
+            told = _decode(value)
+            waits = Due(told.state_offset, id_bytes(told.user_id), request, value, served.models_before(told))
+            due.setdefault(told.partition, []).append(waits)
+        if not served.answers:
+            break
+    lost = sum(len(answers) for answers in served.answers.values())
+    if lost:
+        report.unverified[NO_REQUEST] += lost
+    for dues in due.values():
+        dues.sort(key=lambda one: one.state_offset, reverse=True)
+    return due
+
+
+class _Check:
+    """One partition: its users as the log goes on, and the answers that wait for them."""
+
+    def __init__(self, number: int, due: list[Due], rankers: RankersOfThen, limit: int, report: Report) -> None:
+        self.number = number
+        self.report = report
+        self._due = due  # the next one last
+        self._rankers = rankers
+        self._past = PastPartition(rankers.serving(), {one.key for one in due}, limit)
+        self._first: int | None = None  # offset that the log starts at
+        self._reached = NO_OFFSET
+
+    @property
+    def done(self) -> bool:
+        """Say whether no answer waits any more."""
+        return not self._due
+
+    def take(self, record: Record) -> None:
+        """Take the next action, after the answers that were made from the ones before."""
+        if self._first is None:
+            self._first = record.offset
+        self._reached = record.offset
+        while self._due and self._due[-1].state_offset < record.offset:
+            self._answer(self._due.pop())
+        self._past.take(record)
+
+    def end(self) -> None:
+        """Answer what is left: there are no more actions."""
+        while self._due:
+            self._answer(self._due.pop())
+
+    def _answer(self, due: Due) -> None:
+        """Compute one answer again, and put it where it belongs in the report."""
+        told, state = _decode(due.served), self._past.state(due.key)
+        try:
+            if state.offset != due.state_offset:
+                return self._without_state(due, told, state)
+            again = self._rank(due, told)
+        except GoneError as exc:
+            self.report.unverified[str(exc)] += 1
+            return None
+        self.report.user_vectors.add(told.user_vectors)
+        if again == due.served:
+            self.report.verified += 1
+        else:
+            self._compare(due, told, again, state)
+        return None
+
+    def _without_state(self, due: Due, told: ServedFeatures, state: UserState) -> None:
+        """Say why the log does not have the state that was served."""
+        if self._first is None or self._reached < due.state_offset:
+            raise GoneError(LOG_ENDS)
+        if due.state_offset < self._first:
+            raise GoneError(NO_ACTIONS)
+        last = "has none yet" if state.offset == NO_OFFSET else f"has the last one at offset {state.offset}"
+        says = f"the log has no action of the user at offset {due.state_offset}; the replayed state {last}"
+        self.report.differences.append(difference_of(told, (STATE,), says))
+
+    def _rank(self, due: Due, told: ServedFeatures) -> bytes | str:
+        """Give the record that the pipeline writes now, or why it answers with an error."""
+        started = perf_counter()
+        self._past.serving.current = self._rankers.ranker(told)
+        outgoing = self._past.pipeline.on_requests([due.request]).answer()
+        self.report.ranking_seconds += perf_counter() - started
+        return next((one.value for one in outgoing if one.channel is Channel.SERVED), _why_not(outgoing))
+
+    def _compare(self, due: Due, told: ServedFeatures, again: bytes | str, state: UserState) -> None:
+        if isinstance(again, str):
+            self.report.differences.append(difference_of(told, (ANSWER,), f"the replay refuses: {again}"))
+            return
+        computed, tolerance = _decode(again), self.report.tolerance
+        what, largest = compare(told, computed, tolerance)
+        if not what:
+            self.report.verified += 1
+            self.report.other_features += told.features != computed.features
+        elif self._first and state.total < told.state_actions:
+            self.report.unverified[NO_ACTIONS] += 1
+        elif due.models_before and state.tail.state:
+            self.report.unverified[FOLDED_BY_ANOTHER] += 1
+        else:
+            self.report.differences.append(difference_of(told, what, in_words(told, computed, what, largest), largest))
+
+
+def _why_not(outgoing: list[Outgoing]) -> str:
+    """Give the message of the error feed among the answers."""
+    for one in outgoing:
+        if one.channel is Channel.FEEDS:
+            feed = _decode_feed(one.value)
+            return "" if isinstance(feed.error, UnsetType) else f"{feed.error.reason}, {feed.error.message}"
+    return "it gives no answer"

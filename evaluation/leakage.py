@@ -1,0 +1,106 @@
+"""Nothing that replay ranks with may have seen what it is tested on: the check, and tables as they were.
+
+::
+
+    --- what training saw, what vectors were made of ---|
+                                                        |=== replayed points ===>    honest
+                                   |=== replayed points ===>                         a leak: refused
+
+A leak that was allowed marks every output: ``check_*`` give the sentences to print.
+"""
+
+from bisect import bisect_right
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rankstream.bundles.manifest import Manifest
+from rankstream.evaluation.time_text import moment_text
+from rankstream.features.embeddings.files import BrokenTableError, versions
+from rankstream.features.embeddings.table import EmbeddingTable
+
+
+class LeakError(ValueError):
+    """A model or a table knows what happened after the moment that it is tested at; one sentence."""
+
+
+def check_bundle(manifest: Manifest, from_ms: int, allow: bool = False) -> list[str]:
+    """Check that a model has seen nothing of what is replayed from ``from_ms`` on; give the marks of allowed leaks.
+
+    Raises ``LeakError``, which names both times.
+    """
+    until_ms = manifest.trained_until_ms
+    if until_ms <= from_ms:  # training sees what happened before it
+        return []
+    return refused_or_marked(
+        f"the model {manifest.model_version} was trained on events until {moment_text(until_ms)}, but the replay ranks "
+        f"from {moment_text(from_ms)} on: it would be asked about what it has seen",
+        f"replay what came after with --from {_iso(until_ms)}, or train on events until {_iso(from_ms)}",
+        allow,
+    )
+
+
+def check_table(table: EmbeddingTable, at_ms: int, allow: bool = False, name: str = "a table") -> list[str]:
+    """Check that vectors which rank from ``at_ms`` on were made of nothing later; give the marks of allowed leaks.
+
+    Raises ``LeakError``, which names both times.
+    """
+    if table.as_of_ms <= at_ms:
+        return []
+    return refused_or_marked(
+        f"the vectors of {name} (version {table.version}) hold events until {moment_text(table.as_of_ms)}, but rank "
+        f"from {moment_text(at_ms)} on",
+        f"rank after that with --from {_iso(table.as_of_ms)}, or make vectors as of {_iso(at_ms)}",
+        allow,
+    )
+
+
+def refused_or_marked(leak: str, remedy: str, allow: bool) -> list[str]:
+    """Give the mark of a leak that is allowed. Raises ``LeakError`` for one that is not."""
+    if not allow:
+        raise LeakError(f"{leak}; {remedy}, or say --allow-leak, which marks all that comes out")
+    return [f"LEAK: {leak}"]
+
+
+def _iso(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(-(-at_ms // 1000), UTC):%Y-%m-%dT%H:%M:%SZ}"  # whole seconds, rounded up
+
+
+class UserTables:
+    """A table's versions on disk, and which of them there was at a moment.
+
+    ``publish(..., keep=N)`` keeps N of them; a daily table of two weeks needs 14.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Map all versions, so that a publisher's pruning is not felt. Raises ``BrokenTableError``, also for none."""
+        tables = [EmbeddingTable.open_version(folder) for folder in versions(root)] if root.is_dir() else []
+        if not tables:
+            raise BrokenTableError(f"{root} holds no version of a table; publish one there")
+        _refuse_strangers(root, tables)
+        self.root = root
+        self.tables = sorted(tables, key=lambda table: table.as_of_ms)  # of one moment, the last published comes last
+        self._as_of_ms = [table.as_of_ms for table in self.tables]
+
+    def check_made_with(self, manifest: Manifest) -> None:
+        """Raise ``BrokenTableError`` if these are the vectors of another model."""
+        table, sizes = self.tables[0], manifest.sizes
+        if (table.space, table.dim) != (manifest.user_space, sizes.user_dim):
+            raise BrokenTableError(
+                f"the vectors in {self.root} are of the space {table.space!r} and {table.dim} wide, but model "
+                f"{manifest.model_version} wants {manifest.user_space!r} and {sizes.user_dim}; "
+                "name those that were made with this bundle"
+            )
+
+    def as_of(self, at_ms: int) -> EmbeddingTable | None:
+        """Give the newest version that knows nothing later than ``at_ms``; None where each knows more."""
+        place = bisect_right(self._as_of_ms, at_ms)
+        return self.tables[place - 1] if place else None
+
+
+def _refuse_strangers(root: Path, tables: list[EmbeddingTable]) -> None:
+    spaces = sorted({f"{table.space!r} of {table.dim}" for table in tables})
+    if len(spaces) > 1:
+        raise BrokenTableError(
+            f"the versions in {root} are of several spaces ({', '.join(spaces)}), which can't be compared; "
+            "publish the vectors of another model in a folder of their own"
+        )

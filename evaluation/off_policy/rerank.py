@@ -1,0 +1,197 @@
+"""Slates for a target that is another model: the candidates of served feeds, ranked again with the states of then.
+
+::
+
+    served-features  ---- what was placed, how likely, which state it was made from ---\
+    ranking-requests ---- all candidates, groups --------------------------------------- >  Slate
+    user-actions     ---- Pipeline, up to that state's offset, the target's Ranker ----/
+
+All candidates are known here, so feeds may have been cut by ``top_k``, and ``max_per_group`` counts as it did.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from rankstream.evaluation.leakage import refused_or_marked
+from rankstream.evaluation.off_policy.slates import NO_PROPENSITIES, TWICE, Slate, Target, UnusableError, ranked, slate
+from rankstream.evaluation.point_in_time import PastPartition, RankerAsOf, ServingOfThen
+from rankstream.evaluation.time_text import moment_text
+from rankstream.events.action_event import Record, Rejected
+from rankstream.features.ids import id_bytes, id_keys
+from rankstream.features.user_state import UserState
+from rankstream.ranking.blend import first_places
+from rankstream.ranking.exploration import Limits
+from rankstream.ranking.request import RankingRefusedError, RankRequest
+from rankstream.streams.codec import FeedItem, ServedFeatures, decode_request
+
+NO_REQUEST = "without its request in the log any more"
+RETRIEVED = "of candidates that retrieval found, which the request does not name"
+NO_STATE = "of a state that the log of actions does not lead to (retention, or actions that the bundle does not know)"
+
+Place = tuple[int, int]  # partition and offset of a request
+
+_decode = msgspec.json.Decoder(ServedFeatures).decode
+
+
+@dataclass(frozen=True)
+class Due:
+    """An answer that waits for its state."""
+
+    told: ServedFeatures
+    request: RankRequest
+
+
+class NewRanker(RankerAsOf):
+    """The target's model, with the user vectors that it would have had at each moment."""
+
+    def check_leak(self, from_ms: int, allow: bool) -> list[str]:
+        """Give the marks of a leak that was allowed. Raises ``LeakError`` for one that was not."""
+        manifest, items = self.bundle.manifest, self.bundle.items
+        begins = f"but the feeds to judge it by begin at {moment_text(from_ms)}"
+        leaks = []
+        if manifest.trained_until_ms > from_ms:
+            until = moment_text(manifest.trained_until_ms)
+            leaks.append(
+                f"the model {manifest.model_version} was trained on events until {until}, {begins}: it may have seen "
+                "what users did with them"
+            )
+        if items.as_of_ms > from_ms:
+            until = moment_text(items.as_of_ms)
+            leaks.append(f"the items of {manifest.model_version} have vectors of events until {until}, {begins}")
+        return [mark for leak in leaks for mark in refused_or_marked(leak, "train on what came before", allow)]
+
+
+@dataclass(frozen=True)
+class Again:
+    """How to rank again: the model, the policy over it, what counts."""
+
+    ranker: NewRanker
+    target: Target
+    worth: Mapping[str, float]
+    places: int
+
+    def slate(self, due: Due, state: UserState) -> Slate:
+        """Rank one request again. Raises ``UnusableError``."""
+        told = due.told
+        whole = replace(due.request, top_k=None, max_per_group=None, deadline_ms=None)
+        try:
+            ranking = self.ranker.at(told.at_ms).rank(whole, state, told.at_ms)
+        except RankingRefusedError as exc:
+            raise UnusableError(f"refused by the bundle: {exc.reason}") from exc
+        items = [
+            FeedItem(item.item_id, item.score, dict(zip(ranking.heads, item.probabilities, strict=True)))
+            for item in ranking.items
+        ]
+        candidates = replace(ranked(items, self.target, self.worth), limits=_limits(due.request))
+        return slate(told, told.at_ms, candidates, self.target.policy, self.places)
+
+
+def slates_again(
+    served: Iterable[Record],
+    requests: Iterable[Record],
+    actions: Iterable[Record],
+    again: Again,
+    history_limit: int,
+    skipped: Counter[str],
+    allow_leak: bool = False,
+) -> tuple[list[Slate], list[str]]:
+    """Give the slates, and the marks of leaks; the logs are read one after the other. Raises ``LeakError``."""
+    due = _due(_served(served, skipped), requests, skipped)
+    if not due:
+        return [], []
+    moments = [one.told.at_ms for dues in due.values() for one in dues]
+    marks = again.ranker.check_leak(min(moments), allow_leak)
+    partitions = {number: _Partition(dues, again, history_limit, skipped) for number, dues in due.items()}
+    for record in actions:
+        if record.partition in partitions:
+            partitions[record.partition].take(record)
+    for partition in partitions.values():
+        partition.answer_before(None)
+    return [one for partition in partitions.values() for one in partition.slates], marks
+
+
+def _served(records: Iterable[Record], skipped: Counter[str]) -> dict[Place, ServedFeatures]:
+    """Give what was served with exploration by the request that it answers."""
+    found: dict[Place, ServedFeatures] = {}
+    for record in records:
+        if record.value is None:
+            continue
+        told = _decode(record.value)
+        place = told.partition, told.offset
+        if isinstance(told.policy, msgspec.UnsetType):
+            skipped[NO_PROPENSITIES] += 1
+        elif place in found:
+            skipped[TWICE] += 1
+        else:
+            found[place] = told
+    return found
+
+
+def _due(
+    served: dict[Place, ServedFeatures], requests: Iterable[Record], skipped: Counter[str]
+) -> dict[int, list[Due]]:
+    """Give by partition what can be ranked again, in the order of the states, last first."""
+    due: dict[int, list[Due]] = {}
+    for record in requests:
+        told = served.pop((record.partition, record.offset), None)
+        if told is None:
+            continue
+        try:
+            request = decode_request(record)
+        except Rejected:  # another record than the one that was answered: a topic made anew
+            skipped[NO_REQUEST] += 1
+            continue
+        if request.candidates is None:
+            skipped[RETRIEVED] += 1
+        else:
+            due.setdefault(told.partition, []).append(Due(told, request))
+    if served:
+        skipped[NO_REQUEST] += len(served)
+    for dues in due.values():
+        dues.sort(key=lambda one: one.told.state_offset, reverse=True)
+    return due
+
+
+class _Partition:
+    """One partition: its users as the log goes on, and the answers that wait for them."""
+
+    def __init__(self, due: list[Due], again: Again, history_limit: int, skipped: Counter[str]) -> None:
+        serving = ServingOfThen(again.ranker.bundle.manifest.vocabulary, again.ranker.at(due[-1].told.at_ms))
+        self.slates: list[Slate] = []
+        self._due = due  # the next one last
+        self._again = again
+        self._skipped = skipped
+        self._past = PastPartition(serving, {id_bytes(one.told.user_id) for one in due}, history_limit)
+
+    def take(self, record: Record) -> None:
+        """Take the next action, after the answers that were made from the ones before."""
+        self.answer_before(record.offset)
+        self._past.take(record)
+
+    def answer_before(self, offset: int | None) -> None:
+        """Rank again what was made from actions before ``offset``; everything if None."""
+        while self._due and (offset is None or self._due[-1].told.state_offset < offset):
+            due = self._due.pop()
+            try:
+                self.slates.append(self._again.slate(due, self._state(due.told)))
+            except UnusableError as why:
+                self._skipped[str(why)] += 1
+
+    def _state(self, told: ServedFeatures) -> UserState:
+        state = self._past.state(id_bytes(told.user_id))
+        if state.offset != told.state_offset or state.total < told.state_actions:
+            raise UnusableError(NO_STATE)
+        return state
+
+
+def _limits(request: RankRequest) -> Limits:
+    """Give the limits of a request for its candidates in the order of their keys, each once."""
+    if request.groups is None or request.candidates is None:
+        return Limits()
+    keys = id_keys(request.candidates)
+    first = first_places(keys)
+    ordered = first[keys[first].argsort()]
+    return Limits([request.groups[row] for row in ordered.tolist()], request.max_per_group)

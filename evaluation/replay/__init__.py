@@ -1,0 +1,1 @@
+"""Replay of a log through the pipeline that serves, measured."""

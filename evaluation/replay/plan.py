@@ -1,0 +1,234 @@
+"""What the flags of `rankstream replay` ask for, as lanes and a plan."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rankstream.evaluation.leakage import UserTables, check_bundle, check_table
+from rankstream.evaluation.point_in_time import ServingOfThen, TablesAsOf
+from rankstream.evaluation.replay.candidates import Catalogue, Choose, as_shown, sampled, whole
+from rankstream.evaluation.replay.protocols import Asks, Logged, NextPositive, Slate, bits
+from rankstream.evaluation.replay.run import Plan, Replayed
+from rankstream.evaluation.replay.variants import Lane, ReplayError, Timeline
+from rankstream.evaluation.time_text import delay_text, moment_text
+from rankstream.events.arrivals import RecordedLog
+from rankstream.features.actions import Vocabulary
+from rankstream.features.embeddings.base import NoVectors, VectorTable
+from rankstream.ranking.bundle import Bundle
+from rankstream.ranking.serving import ranker_of
+
+CATALOGUE = "the whole catalogue"
+UNSORTED = 0.05  # a share of the events from which on a log is taken for one that nobody sorted
+PROTOCOLS = ("logged", "slate", "catalogue", "sampled")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the flags ask of a log."""
+
+    protocol: str
+    positives: tuple[str, ...]
+    from_ms: int | None
+    until_ms: int | None
+    requests: int | None
+    sample: int
+    without_met: bool
+    visit_gap_ms: int
+    delays: tuple[int | None, ...]
+    ks: tuple[int, ...]
+    seed: int
+    allow_leak: bool
+    interleave: bool
+
+
+def lanes_of(
+    places: Sequence[Path], bundles: Sequence[Bundle], tables: Sequence[Path], question: Question, history_limit: int
+) -> tuple[list[Lane], list[dict[str, Any]], list[str]]:
+    """Give a lane a bundle and delay, what is to be said of each, and the marks of allowed leaks."""
+    if len(tables) not in (0, 1, len(bundles)):
+        raise ReplayError(f"{len(tables)} --user-vectors for {len(bundles)} --bundle; give one for all, or one each")
+    lanes: list[Lane] = []
+    facts: list[dict[str, Any]] = []
+    marks: list[str] = []
+    names = _names(places)
+    for at, bundle in enumerate(bundles):
+        manifest, from_ms = bundle.manifest, start_of(bundles, question)
+        marks += check_bundle(manifest, from_ms, question.allow_leak)
+        marks += check_table(bundle.items, from_ms, question.allow_leak, f"the items of {names[at]}")
+        as_of: TablesAsOf = _no_table
+        if tables:
+            as_of, leaks = user_vectors(tables[min(at, len(tables) - 1)], bundle, from_ms, question.allow_leak)
+            marks += leaks
+        for delay in question.delays:
+            name = _lane_name(names[at], delay, question.delays)
+            serving = ServingOfThen(manifest.vocabulary, ranker_of(bundle, NoVectors(manifest.sizes.user_dim)))
+            lanes.append(Lane(name, bundle, as_of, Timeline(serving, delay, history_limit)))
+            facts.append({"name": name, "bundle": names[at], "delay_ms": delay, "model": manifest.model_version})
+    return lanes, facts, list(dict.fromkeys(marks))
+
+
+def _no_table(at_ms: int) -> VectorTable | None:
+    return None
+
+
+def user_vectors(root: Path, bundle: Bundle, from_ms: int, allow_leak: bool) -> tuple[TablesAsOf, list[str]]:
+    """Give the tables of user vectors by moment, and the marks of allowed leaks.
+
+    Raises ``LeakError`` where no version is old enough for the first moment, and ``BrokenTableError`` for another
+    model's.
+    """
+    users = UserTables(root)
+    users.check_made_with(bundle.manifest)
+    oldest = users.tables[0]
+    marks = check_table(oldest, from_ms, allow_leak, f"the users in {root}")
+    if marks:
+        return (lambda at_ms: users.as_of(at_ms) or oldest), marks
+    return users.as_of, []
+
+
+def _names(places: Sequence[Path]) -> list[str]:
+    names = [place.resolve().name for place in places]
+    if len(set(names)) < len(names):
+        names = [str(place) for place in places]
+    return names
+
+
+def _lane_name(name: str, delay: int | None, delays: Sequence[int | None]) -> str:
+    if len(delays) == 1 and delay == 0:
+        return name
+    if not delay:
+        return f"{name}, no realtime actions" if delay is None else f"{name}, realtime"
+    return f"{name}, {delay_text(delay)} behind"
+
+
+def start_of(bundles: Sequence[Bundle], question: Question) -> int:
+    """Give the moment from which on rankings are asked for: the flag's, or where the newest training ended."""
+    trained = max(bundle.manifest.trained_until_ms for bundle in bundles)
+    return trained if question.from_ms is None else question.from_ms
+
+
+def plan_of(bundles: Sequence[Bundle], lanes: Sequence[Lane], catalogue: Catalogue, question: Question) -> Plan:
+    """Make the plan of the flags. Raises ``ReplayError`` for actions that nobody knows."""
+    vocabulary = _one_vocabulary(bundles)
+    codes = vocabulary.action_codes
+    utility = bundles[0].manifest.utility
+    wanted = question.positives or tuple(head for head, weight in utility.items() if weight > 0 and head in codes)
+    for name in wanted:
+        if name not in codes:
+            raise ReplayError(f"--positive {name} is no action of the bundle; it knows {', '.join(codes)}")
+    if not wanted:
+        raise ReplayError(
+            f"no head of the bundle says what users come for; say --positive with one of {', '.join(codes)}"
+        )
+    positives = bits(codes[name] for name in wanted)
+    asks, choose = _asking(question, positives, catalogue)
+    heads = {head: codes[head] for bundle in bundles for head in bundle.manifest.heads if head in codes}
+    return Plan(
+        asks=asks,
+        choose=choose,
+        vocabulary=vocabulary,
+        positives=positives,
+        heads=heads,
+        from_ms=start_of(bundles, question),
+        until_ms=question.until_ms,
+        most_points=question.requests,
+        ks=question.ks,
+        shown=question.protocol == "logged",
+        remember_met=question.without_met,
+        interleaved=_to_mix(lanes) if question.interleave else None,
+        seed=question.seed,
+    )
+
+
+def _to_mix(lanes: Sequence[Lane]) -> tuple[str, str]:
+    """Give the first lanes of two bundles."""
+    first = lanes[0]
+    others = [lane for lane in lanes if lane.bundle is not first.bundle]
+    if not others:
+        raise ReplayError("--interleave wants two rankers; give a second --bundle")
+    return first.name, others[0].name
+
+
+def _asking(question: Question, positives: int, catalogue: Catalogue) -> tuple[Any, Choose]:
+    if question.protocol == "logged":
+        return partial(Logged, question.visit_gap_ms), as_shown(question.seed)
+    if question.protocol == "slate":
+        return partial(Slate, positives, question.visit_gap_ms), as_shown(question.seed)
+    if question.protocol == "sampled":
+        asks = partial(NextPositive, positives, f"{question.sample:,} items drawn from the catalogue")
+        return asks, sampled(catalogue, question.sample, question.seed)
+    asks = partial(NextPositive, positives, "all that the user has not met" if question.without_met else CATALOGUE)
+    return asks, whole(catalogue, without_met=question.without_met)
+
+
+def _one_vocabulary(bundles: Sequence[Bundle]) -> Vocabulary:
+    """Give the vocabulary of all bundles: they are driven by the same codes. Raises ``ReplayError`` if they differ."""
+    first, *others = [bundle.manifest.vocabulary for bundle in bundles]
+    for other in others:
+        if other != first:
+            raise ReplayError(
+                f"the bundles have different vocabularies ({', '.join(first.actions)}; {', '.join(other.actions)}), "
+                "so they can't be driven by the same states; export both from the same names in the same order"
+            )
+    return first
+
+
+def _hints(result: Replayed) -> list[str]:
+    """Say what of the log makes figures mean something else than most expect."""
+    share = result.out_of_order / max(1, result.events)
+    if share < UNSORTED:
+        return []
+    return [
+        f"NOTE: {share:.0%} of the events come after later ones of the log, and are replayed so; if that is how the "
+        "file was written, not how the events arrived, say --sort"
+    ]
+
+
+def about(
+    log: RecordedLog,
+    result: Replayed,
+    lanes: Sequence[Lane],
+    plan: Plan,
+    question: Question,
+    places: Sequence[Path],
+    marks: Sequence[str],
+) -> dict[str, Any]:
+    """Give what is to be known of a replay besides its figures."""
+    asks: Asks = plan.asks()
+    ranking = sum(lane.seconds["ranking"] for lane in lanes)
+    return {
+        "log": {
+            "name": log.name,
+            "checksum": log.checksum(),
+            "events": result.events,
+            "first": None if result.first_ms is None else moment_text(result.first_ms),
+            "last": None if result.last_ms is None else moment_text(result.last_ms),
+            "skipped": dict(log.skipped.most_common()),
+            "out_of_order": result.out_of_order,
+        },
+        "protocol": {
+            "name": question.protocol,
+            "about": asks.about,
+            "from": moment_text(plan.from_ms),
+            "until": None if plan.until_ms is None else moment_text(plan.until_ms),
+            "points_found": result.points_found,
+            "positives": [name for name, code in plan.vocabulary.action_codes.items() if plan.positives >> code & 1],
+            "sample": question.sample if question.protocol == "sampled" else None,
+            "seed": question.seed,
+        },
+        "marks": list(marks) + _hints(result),
+        "time": {
+            "seconds": result.seconds,
+            "events_per_s": result.events / result.seconds if result.seconds else 0.0,
+            "ranking_seconds": ranking,
+            "scoring_share": sum(lane.seconds["scoring"] for lane in lanes) / result.seconds if result.seconds else 0.0,
+        },
+        "bundles": {
+            str(place): {"model": lane.bundle.manifest.model_version, "checksum": lane.bundle.manifest.checksum}
+            for place, lane in zip(places, lanes[:: len(question.delays)], strict=True)
+        },
+        "command": "rankstream " + " ".join(sys.argv[1:]),
+    }

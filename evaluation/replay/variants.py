@@ -1,0 +1,167 @@
+"""Lanes: the rankers that one replay compares, each at one delay, all driven by the same arrivals.
+
+::
+
+                        +-- Timeline, no delay -- Lane: bundle A
+    arrivals, in order -+-- Timeline, no delay -- Lane: bundle B
+                        +-- Timeline, 1 h ------- Lane: bundle A, an hour behind
+                        +-- Timeline, never ----- Lane: bundle A, without realtime actions
+
+A timeline is a ``Pipeline`` that gets each arrival its delay late, so a lane knows what a worker would have known that
+is as far behind. Its batch vectors are as old: the newest table that was there a delay ago.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from rankstream.evaluation.point_in_time import RankerAsOf, ServingOfThen, TablesAsOf
+from rankstream.events.arrivals import Arrivals
+from rankstream.features.ids import Id
+from rankstream.features.stores.cache import UserCache
+from rankstream.features.stores.memory import MemoryStore
+from rankstream.features.user_state import UserState
+from rankstream.ranking.bundle import Bundle
+from rankstream.ranking.ranker import MAX_CANDIDATES
+from rankstream.streams.codec import RankedFeed, RankingRequest, decode_request
+from rankstream.streams.pipeline import PendingRequests, Pipeline, Serves
+from rankstream.streams.records import recorded_request
+
+NEVER = None  # the delay of a lane that sees no realtime actions
+CHECKPOINT_USERS = 20_000  # changed users that make a timeline put them into its store
+
+_decode_feed = msgspec.json.Decoder(RankedFeed).decode
+
+
+class ReplayError(ValueError):
+    """A replay can't go on; the message is one sentence and says what to do."""
+
+
+class Timeline:
+    """The users as a worker would know them that hears of everything ``delay_ms`` late."""
+
+    def __init__(self, serving: Serves, delay_ms: int | None, history_limit: int) -> None:
+        self.delay_ms = delay_ms
+        self.pipeline = Pipeline(UserCache(MemoryStore(), history_limit), serving)
+        self.applied = 0
+        self._waiting: deque[tuple[Arrivals, int]] = deque()  # and the first row of it that waits
+
+    def feed(self, arrivals: Arrivals, start: int, stop: int) -> None:
+        """Let these rows arrive; without a delay they are applied at once."""
+        if start >= stop or self.delay_ms is NEVER:
+            return
+        rows = arrivals.rows(slice(start, stop))
+        if self.delay_ms == 0:
+            self._apply(rows, 0, len(rows))
+        else:
+            self._waiting.append((rows, 0))
+
+    def advance(self, now_ms: int) -> None:
+        """Apply what has waited long enough: in order of arrival, and nothing overtakes."""
+        if not self.delay_ms:
+            return
+        while self._waiting:
+            rows, start = self._waiting.popleft()
+            late = np.flatnonzero(rows.arrived_ms[start:] > now_ms - self.delay_ms)
+            stop = start + int(late[0]) if len(late) else len(rows)
+            self._apply(rows, start, stop)
+            if stop < len(rows):
+                self._waiting.appendleft((rows, stop))
+                return
+
+    def _apply(self, rows: Arrivals, start: int, stop: int) -> None:
+        if start >= stop:
+            return
+        self.pipeline.apply(rows.user_keys[start:stop], rows.packed[start:stop], rows.offsets[start:stop].tolist())
+        self.applied += stop - start
+        users = self.pipeline.users
+        if users.num_changed > CHECKPOINT_USERS:
+            users.commit(users.take_changes(int(rows.offsets[stop - 1]) + 1))
+
+    def state(self, key: bytes) -> UserState:
+        """Give a user as of now; what happens later does not change it."""
+        return self.pipeline.users.get(key)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A lane's ranking of one point, by place of the candidate in the request."""
+
+    places: npt.NDArray[np.int64]  # (N,) from 1
+    probabilities: npt.NDArray[np.float64]  # (N, heads)
+    actions_used: int
+    newest_action_age_ms: int | None
+    user_vector_found: bool
+    unknown_items: int
+
+
+class Lane:
+    """One ranker at one delay."""
+
+    def __init__(self, name: str, bundle: Bundle, tables: TablesAsOf, timeline: Timeline) -> None:
+        self.name = name
+        self.bundle = bundle
+        self.timeline = timeline
+        self.heads = bundle.manifest.heads
+        self.seconds = {"scoring": 0.0, "ranking": 0.0}
+        self._rankers = RankerAsOf(bundle, tables)
+
+    def answer(self, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id]) -> Answer:
+        """Rank candidates, each of them once, for a state, through bytes as a worker would.
+
+        More than a request may hold are asked for in parts: no score depends on the other candidates.
+        """
+        started = perf_counter()
+        pipeline = self.timeline.pipeline
+        serving: ServingOfThen = pipeline.serving  # type: ignore[assignment]  # set by hand, see replay_plan
+        serving.current = self._rankers.at(at_ms - (self.timeline.delay_ms or 0))
+        feeds = [
+            self._ask(pipeline, user_id, at_ms, state, candidates[at : at + MAX_CANDIDATES])
+            for at in range(0, len(candidates), MAX_CANDIDATES)
+        ]
+        answer = _answer_of(candidates, feeds, self.heads)
+        self.seconds["scoring"] += sum(_scoring_ms(feed) for feed in feeds) / 1e3
+        self.seconds["ranking"] += perf_counter() - started
+        return answer
+
+    def _ask(
+        self, pipeline: Pipeline, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id]
+    ) -> RankedFeed:
+        record = recorded_request(RankingRequest("replay", user_id, list(candidates)), 0, at_ms)
+        pending = PendingRequests(pipeline, [(record, decode_request(record))], [state], [])
+        feed = _decode_feed(pending.answer()[-1].value)
+        if isinstance(feed.error, msgspec.UnsetType):
+            return feed
+        raise ReplayError(f"{self.name} could not rank {len(candidates)} candidates: {feed.error.message}")
+
+
+def _scoring_ms(feed: RankedFeed) -> float:
+    return 0.0 if isinstance(feed.timings_ms, msgspec.UnsetType) else feed.timings_ms["score"]
+
+
+def _answer_of(candidates: Sequence[Id], feeds: Sequence[RankedFeed], heads: Sequence[str]) -> Answer:
+    """Merge the parts of an answer by score; what came in one part keeps the order of its feed."""
+    where = {candidate: row for row, candidate in enumerate(candidates)}
+    items = [item for feed in feeds for item in feed.items]  # type: ignore[union-attr]  # no error, so there are items
+    if len(feeds) > 1:
+        items.sort(key=lambda item: -item.score)
+    places = np.empty(len(candidates), np.int64)
+    probabilities = np.zeros((len(candidates), len(heads)))
+    for place, item in enumerate(items, start=1):
+        row = where[item.item_id]
+        places[row] = place
+        probabilities[row] = [item.probabilities[head] for head in heads]
+    first = feeds[0]
+    return Answer(
+        places,
+        probabilities,
+        first.actions_used,  # type: ignore[arg-type]
+        first.newest_action_age_ms,  # type: ignore[arg-type]
+        first.user_vector_found,  # type: ignore[arg-type]
+        sum(feed.unknown_items for feed in feeds),  # type: ignore[misc]
+    )

@@ -1,0 +1,1 @@
+"""Actions as they are recorded, wherever they lie: the one house of the log."""

@@ -1,0 +1,252 @@
+"""The event table that every public log is brought to, and that training reads.
+
+::
+
+    user_ids  item_ids  actions  times_ms  [surfaces]  [values]        one row an action, oldest first
+
+Ids stay as the log writes them; actions and surfaces are codes of the table's vocabulary. The table knows no model.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rankstream.features.actions import MAX_TIME_MS, Vocabulary
+from rankstream.features.ids import Ids
+
+Codes = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float64]
+
+COLUMNS = ("user_id", "item_id", "action", "timestamp_ms")  # the wire's, in every file that this module writes
+OPTIONAL_COLUMNS = ("surface", "value")
+
+
+class LogRefusedError(ValueError):
+    """A log cannot be read; the message says what came, what was wanted and what to do."""
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """What users did, sorted by time; ``event_log`` sorts, names and checks."""
+
+    vocabulary: Vocabulary
+    user_ids: Ids  # (n,)
+    item_ids: Ids  # (n,)
+    actions: Codes  # (n,) codes of the vocabulary, from 1
+    times_ms: Codes  # (n,) UTC
+    surfaces: Codes | None = None  # (n,) codes of the vocabulary, 0 for none
+    values: Values | None = None  # (n,) NaN for none
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __len__(self) -> int:
+        return len(self.times_ms)
+
+    def rows(self, which: slice | npt.NDArray[np.bool_] | Codes) -> "EventLog":
+        """Give the table of these rows, which must be in order."""
+        return EventLog(
+            self.vocabulary,
+            self.user_ids[which],
+            self.item_ids[which],
+            self.actions[which],
+            self.times_ms[which],
+            None if self.surfaces is None else self.surfaces[which],
+            None if self.values is None else self.values[which],
+        )
+
+    def split_at(self, until_ms: int) -> tuple["EventLog", "EventLog"]:
+        """Cut into what happened before ``until_ms`` and what happened from then on."""
+        place = int(np.searchsorted(self.times_ms, until_ms, side="left"))
+        return self.rows(slice(place)), self.rows(slice(place, None))
+
+    def time_at(self, fraction: float) -> int:
+        """Give the time before which this fraction of the rows happened, for ``split_at``."""
+        if not 0.0 <= fraction <= 1.0:
+            raise ValueError(f"a fraction of {fraction} was asked for; wanted 0 to 1")
+        if not len(self):
+            return 0
+        place = int(fraction * len(self))
+        return int(self.times_ms[place]) if place < len(self) else int(self.times_ms[-1]) + 1
+
+    def items(self) -> Ids:
+        """Give each item once, sorted."""
+        return np.unique(self.item_ids)
+
+    def codes_of(self, names: Sequence[str]) -> Codes:
+        """Give the codes of these action types. Raises ``ValueError`` for a name that is not in the vocabulary."""
+        unknown = [name for name in names if name not in self.vocabulary.action_codes]
+        if unknown:
+            raise ValueError(f"unknown action {', '.join(unknown)}; this log has {', '.join(self.vocabulary.actions)}")
+        return np.array([self.vocabulary.action_codes[name] for name in names], np.int64)
+
+    def as_messages(self) -> Iterator[dict[str, Any]]:
+        """Give each row as the wire writes an action."""
+        optional: list[tuple[str, list[Any]]] = []
+        if self.surfaces is not None:
+            optional.append(("surface", _names(self.surfaces, self.vocabulary.surfaces)))
+        if self.values is not None:
+            optional.append(("value", [None if np.isnan(value) else float(value) for value in self.values]))
+        actions = _names(self.actions, self.vocabulary.actions)
+        required = zip(self.user_ids.tolist(), self.item_ids.tolist(), actions, self.times_ms.tolist(), strict=True)
+        for row, fields in enumerate(required):
+            message = dict(zip(COLUMNS, fields, strict=True))
+            message.update({name: column[row] for name, column in optional if column[row] is not None})
+            yield message
+
+    def write_json_lines(self, path: Path) -> None:
+        """Write one message a line, as a producer would send them."""
+        with path.open("w", encoding="utf-8") as lines:
+            for message in self.as_messages():
+                lines.write(json.dumps(message) + "\n")
+
+    def write_parquet(self, path: Path) -> None:
+        """Write the wire's columns, with the vocabulary in the file's metadata, so that codes survive."""
+        columns: dict[str, Any] = {
+            "user_id": self.user_ids.tolist(),
+            "item_id": self.item_ids.tolist(),
+            "action": _names(self.actions, self.vocabulary.actions),
+            "timestamp_ms": self.times_ms,
+        }
+        if self.surfaces is not None:
+            columns["surface"] = pa.array(_names(self.surfaces, self.vocabulary.surfaces), pa.string())
+        if self.values is not None:
+            columns["value"] = pa.array(self.values, pa.float64(), from_pandas=True)  # NaN becomes null
+        for name, ids in (("user_id", self.user_ids), ("item_id", self.item_ids)):
+            columns[name] = pa.array(columns[name], pa.string() if ids.dtype == object else pa.int64())
+        columns["action"] = pa.array(columns["action"], pa.string())
+        table = pa.table(columns)
+        vocabulary = {"actions": self.vocabulary.actions, "surfaces": self.vocabulary.surfaces}
+        pq.write_table(table.replace_schema_metadata({VOCABULARY_KEY: json.dumps(vocabulary)}), path)
+
+
+VOCABULARY_KEY = b"rankstream.vocabulary"
+
+
+def _names(codes: Codes, vocabulary: tuple[str, ...]) -> list[str | None]:
+    names = np.array([None, *vocabulary], object)
+    return list(names[codes])
+
+
+def _check(log: EventLog) -> None:
+    """Raise ``LogRefusedError`` for the first thing about a table that is not as promised."""
+    columns = {"user_ids": log.user_ids, "item_ids": log.item_ids, "actions": log.actions, "times_ms": log.times_ms}
+    optional = {"surfaces": log.surfaces, "values": log.values}
+    columns |= {name: column for name, column in optional.items() if column is not None}
+    count = len(log.times_ms)
+    for name, column in columns.items():
+        if column.shape != (count,):
+            raise LogRefusedError(
+                f"column {name} has shape {column.shape}, but there are {count} times; give one a row"
+            )
+        wanted = {"values": "f", "user_ids": "iO", "item_ids": "iO"}.get(name, "i")
+        if column.dtype.kind not in wanted:
+            raise LogRefusedError(f"column {name} holds {column.dtype}; give {_kinds(wanted)}")
+    if not count:
+        return
+    _check_range("actions", log.actions, 1, len(log.vocabulary.actions))
+    _check_range("times_ms", log.times_ms, 0, MAX_TIME_MS)
+    if log.surfaces is not None:
+        _check_range("surfaces", log.surfaces, 0, len(log.vocabulary.surfaces))
+    if log.values is not None and np.any(np.isinf(log.values) | (log.values < 0)):
+        raise LogRefusedError("column values holds a negative or infinite number; give NaN where there is no value")
+    if np.any(np.diff(log.times_ms) < 0):
+        raise LogRefusedError("the rows are not in order of time; build the table with event_log(), which sorts")
+
+
+def _kinds(kinds: str) -> str:
+    return {"f": "floats", "i": "int64", "iO": "int64, or strings in an object array"}[kinds]
+
+
+def _check_range(name: str, column: Codes, least: int, most: int) -> None:
+    wrong = np.flatnonzero((column < least) | (column > most))
+    if len(wrong):
+        row = int(wrong[0])
+        raise LogRefusedError(f"column {name} holds {column[row]} in row {row}; wanted {least} to {most}")
+
+
+def event_log(
+    vocabulary: Vocabulary,
+    user_ids: Ids,
+    item_ids: Ids,
+    actions: Codes,
+    times_ms: Codes,
+    surfaces: Codes | None = None,
+    values: Values | None = None,
+) -> EventLog:
+    """Build a table from columns in any order; rows of one moment keep theirs.
+
+    Raises ``LogRefusedError`` that names the first column that is not as ``EventLog`` promises.
+    """
+    times = np.asarray(times_ms)
+    order = np.argsort(times, kind="stable")
+    columns = [plain_ids(user_ids), plain_ids(item_ids), np.asarray(actions, np.int64), times]
+    for column in columns:
+        if len(column) != len(times):
+            raise LogRefusedError(f"columns of {len(column)} and {len(times)} rows given; give one of each a row")
+    users, items, codes, sorted_times = (column[order] for column in columns)
+    return EventLog(
+        vocabulary,
+        users,
+        items,
+        codes,
+        sorted_times,
+        None if surfaces is None else np.asarray(surfaces, np.int64)[order],
+        None if values is None else np.asarray(values, np.float64)[order],
+    )
+
+
+def plain_ids(ids: Ids | Sequence[int | str]) -> Ids:
+    """Give ids as int64 if all are integers, else as strings in an object array."""
+    column = np.asarray(ids) if not isinstance(ids, np.ndarray) else ids
+    if column.dtype.kind in "iu":
+        return column.astype(np.int64)
+    values = list(ids)
+    if values and all(isinstance(value, (int, np.integer)) for value in values):
+        return np.array(values, np.int64)
+    if not values:
+        return np.zeros(0, np.int64)
+    column = np.empty(len(values), object)
+    column[:] = [str(value) for value in values]
+    return column
+
+
+def require_columns(found: Sequence[str], wanted: Sequence[str], where: str) -> None:
+    """Raise ``LogRefusedError`` that names the columns which a file lacks."""
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise LogRefusedError(
+            f"{where} has no column {', '.join(missing)}; it has {', '.join(found) or 'none'}. "
+            f"Wanted: {', '.join(wanted)}"
+        )
+
+
+def read_parquet_columns(path: Path, wanted: Sequence[str]) -> Mapping[str, npt.NDArray[Any]]:
+    """Read these columns of a Parquet file. Raises ``LogRefusedError`` for a file that lacks one or is none."""
+    if not path.exists():
+        raise LogRefusedError(f"there is no file {path}; give the path of the log")
+    try:
+        schema = pq.read_schema(path)
+    except pa.ArrowInvalid as exc:
+        raise LogRefusedError(f"{path} is not a Parquet file ({exc}); give one") from exc
+    require_columns(schema.names, wanted, str(path))
+    table = pq.read_table(path, columns=list(wanted))
+    return {name: table[name].to_numpy() for name in wanted}
+
+
+def whole_milliseconds(times: npt.NDArray[Any], unit_ms: int, where: str) -> Codes:
+    """Give times as whole milliseconds since 1970; a mistaken unit is refused, not guessed around."""
+    scaled = np.asarray(times, np.float64) * unit_ms
+    if len(scaled) and (np.isnan(scaled).any() or scaled.min() < 0 or scaled.max() > MAX_TIME_MS):
+        raise LogRefusedError(
+            f"{where}: times from {np.min(times)} to {np.max(times)} are no "
+            f"{'milliseconds' if unit_ms == 1 else 'seconds'} since 1970; check the unit of the column"
+        )
+    return np.round(scaled).astype(np.int64)

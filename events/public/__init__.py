@@ -1,0 +1,1 @@
+"""Public logs as they are published, each translated once."""

@@ -1,0 +1,1 @@
+"""Readers of recorded actions, a file a format, batch by batch."""

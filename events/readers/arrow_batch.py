@@ -1,0 +1,197 @@
+"""One batch of columns to arrivals, whole columns at once.
+
+Rows that are plainly sound are packed from columns; every other row, and every column of an unusual type, goes the
+plain road (``events.Reading.event``), which says what is wrong with it. So both roads can't differ in what they
+take, only in how fast they take it.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS
+from rankstream.events.arrivals import Arrivals, Whole, joined, pack_columns
+from rankstream.events.readers.json_lines import FIELDS, Reading, codes_of_values
+from rankstream.events.readers.rows import NS_PER_MS, TIME_UNITS, Shape, milliseconds
+from rankstream.features.actions import MAX_TIME_MS
+from rankstream.features.ids import HASHED, MAX_ID_BYTES, Id, Keys, id_bytes, id_key
+
+Bools = npt.NDArray[np.bool_]
+Batch = Any  # pyarrow.RecordBatch
+Column = Any  # pyarrow.Array
+
+MAX_NAME = 64  # characters of an action or a surface, as on the wire
+
+
+def arrivals_of_batch(batch: Batch, reading: Reading) -> Arrivals:
+    """Pack the sound rows at once and the others one by one, in the order of the rows."""
+    fast, sound = _sound_rows(batch, reading)
+    if sound.all():
+        return fast
+    rows = np.flatnonzero(~sound)
+    events = list(reading.events(batch.take(pa.array(rows)).to_pylist()))
+    slow = reading.pack([event for event in events if event is not None])
+    taken = rows[[event is not None for event in events]]
+    whole = joined([fast, slow])
+    return whole.taken(np.argsort(np.concatenate([np.flatnonzero(sound), taken]), kind="stable")).numbered(0)
+
+
+def _sound_rows(batch: Batch, reading: Reading) -> tuple[Arrivals, Bools]:
+    """Pack the rows that need no second look, and say which they are."""
+    shape, vocabulary, count = reading.shape, reading.vocabulary, batch.num_rows
+    given = {name: given_column(batch, shape, name) for name in FIELDS}
+    times, sound = _times(given["timestamp_ms"], shape.unit_of("timestamp_ms"), count)
+    arrived = times
+    if given["arrived_ms"] is None:
+        sound &= times <= reading.now_ms + MAX_AHEAD_MS
+    else:
+        arrived, with_arrival = _times(given["arrived_ms"], shape.unit_of("arrived_ms"), count)
+        sound &= with_arrival & (times <= arrived + MAX_AHEAD_MS)
+    sound &= times >= MIN_TIME_MS
+    codes = _codes(given["action"], vocabulary.action_codes, unknown=-1, count=count)
+    surfaces = _codes(given["surface"], vocabulary.surface_codes, unknown=0, count=count)
+    values, with_value = _values(given["value"], count)
+    sound &= (codes > 0) & (surfaces >= 0) & with_value
+    users, user_keys, _, with_user = _ids(given["user_id"], count)
+    items, _, item_keys, with_item = _ids(given["item_id"], count, hashed=True)
+    sound &= with_user & with_item
+    packed = pack_columns(
+        users, items, codes, times, surfaces, values, arrived, user_keys=user_keys, item_keys=item_keys
+    )
+    return packed if sound.all() else packed.taken(np.flatnonzero(sound)), sound
+
+
+def given_column(batch: Batch, shape: Shape, name: str) -> Column | None:
+    """Give a field's column; None where the log has none."""
+    if name in shape.constants:
+        return pa.array([shape.constants[name]] * batch.num_rows, pa.string())
+    place = batch.schema.get_field_index(shape.column(name))
+    return None if place < 0 else batch.column(place)
+
+
+def is_text(kind: Any) -> bool:
+    """Say whether a type is text, written out or by a dictionary."""
+    if pa.types.is_dictionary(kind):
+        return is_text(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def plain(column: Column) -> Column:
+    """Give a column without a dictionary."""
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _names(column: Column) -> tuple[list[str], Whole]:
+    """Give the distinct texts of a column, and which one each row has; -1 for null."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    places = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return column.dictionary.to_pylist(), places
+
+
+def _ids(column: Column | None, count: int, hashed: bool = False) -> tuple[list[Id], list[bytes], Keys, Bools]:
+    """Give ids, their Kafka keys or (``hashed``) their 64-bit keys, and which rows have one."""
+    nothing = np.zeros(count, np.uint64)
+    if column is not None and pa.types.is_integer(column.type):
+        numbers = column.fill_null(0).to_numpy(zero_copy_only=False)
+        ids: list[Id] = numbers.tolist()
+        found = column.is_valid().to_numpy(zero_copy_only=False)
+        if not hashed:
+            return ids, [id_bytes(number) for number in ids], nothing, found
+        inside = (numbers >= 0) & (numbers.astype(np.uint64) < HASHED)
+        keys = numbers.astype(np.uint64)
+        for at in np.flatnonzero(~inside).tolist():
+            keys[at] = id_key(ids[at])
+        return ids, [], keys, found
+    if column is not None and is_text(column.type):
+        names, places = _names(column)
+        usable = np.array([name is not None and 0 < len(name) <= MAX_ID_BYTES for name in names] + [False])
+        names = [name or "" for name in names] + [""]
+        ids = np.array(names, object)[places].tolist()
+        if not hashed:
+            return ids, np.array([name.encode() for name in names], object)[places].tolist(), nothing, usable[places]
+        return ids, [], np.array([id_key(name) for name in names], np.uint64)[places], usable[places]
+    return [""] * count, [b""] * count, nothing, np.zeros(count, np.bool_)
+
+
+def _codes(column: Column | None, codes: dict[str, int], unknown: int, count: int) -> Whole:
+    """Give the codes of names: 0 for none, -1 for rows that need a second look."""
+    if column is None or pa.types.is_null(column.type):
+        return np.zeros(count, np.int64)
+    if not is_text(column.type):
+        return np.full(count, -1)
+    names, places = _names(column)
+    of_names = [0 if not name else -1 if len(name) > MAX_NAME else codes.get(name, unknown) for name in names]
+    return np.array([*of_names, 0], np.int64)[places]
+
+
+def _times(column: Column | None, unit: str, count: int) -> tuple[Whole, Bools]:
+    """Give times in ms, and which rows have one; as ``rows.milliseconds`` does."""
+    if column is None:
+        return np.zeros(count, np.int64), np.zeros(count, np.bool_)
+    found = column.is_valid().to_numpy(zero_copy_only=False).copy()
+    if is_text(column.type):
+        try:
+            column = plain(column).cast(pa.int64())
+        except pa.ArrowInvalid:  # fractions, or empty ones, or nonsense
+            return _parsed(plain(column).to_pylist(), unit)
+    if pa.types.is_timestamp(column.type):
+        unit, column = column.type.unit, column.cast(pa.int64())
+    if pa.types.is_integer(column.type) and not pa.types.is_uint64(column.type):
+        return _scaled(column.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64), unit, found)
+    if pa.types.is_floating(column.type):
+        moments = column.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.float64)
+        scaled = np.round(np.where(np.isfinite(moments), moments, -1) * (TIME_UNITS[unit] / NS_PER_MS))
+        found &= (scaled >= 0) & (scaled <= MAX_TIME_MS)
+        return np.where(found, scaled, 0).astype(np.int64), found
+    return np.zeros(count, np.int64), np.zeros(count, np.bool_)
+
+
+def _scaled(moments: Whole, unit: str, found: Bools) -> tuple[Whole, Bools]:
+    ns = TIME_UNITS[unit]
+    found = found & (moments >= 0)
+    if ns >= NS_PER_MS:
+        found &= moments <= MAX_TIME_MS  # so that the product is one of 64 bits
+        times = np.where(found, moments, 0) * (ns // NS_PER_MS)
+    else:
+        times = moments // (NS_PER_MS // ns)
+    return times, found & (times <= MAX_TIME_MS)
+
+
+def _parsed(texts: list[str | None], unit: str) -> tuple[Whole, Bools]:
+    times = np.zeros(len(texts), np.int64)
+    found = np.zeros(len(texts), np.bool_)
+    for at, text in enumerate(texts):
+        with suppress(ValueError):
+            moment = milliseconds(text, unit)
+            found[at] = 0 <= moment <= MAX_TIME_MS
+            times[at] = moment if found[at] else 0
+    return times, found
+
+
+def _values(column: Column | None, count: int) -> tuple[Whole, Bools]:
+    """Give the codes of values, 0 for none, and which rows need no second look."""
+    everywhere = np.ones(count, np.bool_)
+    if column is None or pa.types.is_null(column.type):
+        return np.zeros(count, np.int64), everywhere
+    given = column.is_valid().to_numpy(zero_copy_only=False)
+    if is_text(column.type):
+        column = plain(column)
+        given = given & (pc.fill_null(pc.utf8_length(column), 0).to_numpy(zero_copy_only=False) > 0)
+        try:
+            column = pc.if_else(pa.array(given), column, None).cast(pa.float64())
+        except pa.ArrowInvalid:
+            return np.zeros(count, np.int64), ~given
+        numbers = column.fill_null(0).to_numpy(zero_copy_only=False)
+        sound = np.isfinite(numbers)
+    elif pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+        numbers = column.fill_null(0).to_numpy(zero_copy_only=False).astype(np.float64)
+        sound = everywhere
+    else:
+        return np.zeros(count, np.int64), ~given
+    sound = sound & ~(np.isfinite(numbers) & (numbers < 0))
+    return np.where(given, codes_of_values(numbers), 0), sound

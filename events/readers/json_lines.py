@@ -1,0 +1,199 @@
+"""Rows and JSON lines to arrivals: the plain road, a row at a time, and the fast one for lines as the wire has them.
+
+A row is taken as `rankstream produce` would send it and a worker would decode it; what either would refuse is skipped
+and counted with the worker's reason.
+"""
+
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent, Rejected, TimeMs
+from rankstream.events.arrivals import Arrivals, LogError, Whole, pack_columns, skip
+from rankstream.events.readers.rows import PROBLEM, Row, Shape, json_row, open_bytes
+from rankstream.features.actions import MAX_TIME_MS, Vocabulary, value_codes
+from rankstream.features.ids import Id, id_bytes
+
+BATCH_ROWS = 65_536  # rows read at once: what memory is needed for
+LINES_BYTES = 6 << 20  # about as many
+
+
+class LoggedAction(ActionEvent, gc=False, frozen=True, omit_defaults=True):
+    """An action, and when its record was produced where the log says so."""
+
+    arrived_ms: TimeMs | None = None
+
+
+FIELDS = LoggedAction.__struct_fields__
+NEEDED = ("user_id", "item_id", "action", "timestamp_ms")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one pass over a log is read by, and where it counts what it skips."""
+
+    vocabulary: Vocabulary
+    shape: Shape
+    now_ms: int  # times of a day and more after this are no times
+    skipped: Counter[str]
+
+    def events(self, rows: Iterable[Row]) -> Iterator[LoggedAction | None]:
+        """Give each row's action; None for those that are skipped, which are counted."""
+        for row in rows:
+            try:
+                yield self.event(row)
+            except Rejected as why:
+                skip(self.skipped, why)
+                yield None
+
+    def event(self, row: Row) -> LoggedAction:
+        """Give a row's action. Raises ``Rejected`` with the reason that a worker would have."""
+        try:
+            event = msgspec.convert(self.shape.apply(row, FIELDS), LoggedAction, strict=False)
+        except ValueError as exc:  # msgspec's ValidationError is one
+            raise Rejected(*_reason(row, exc)) from None
+        return self.checked(event)
+
+    def checked(self, event: LoggedAction) -> LoggedAction:
+        """Give the action back if its name and time can be. Raises ``Rejected``."""
+        if event.action not in self.vocabulary.action_codes:
+            known = ", ".join(self.vocabulary.actions)
+            raise Rejected("unknown-action", f"action {event.action!r} is not in the vocabulary ({known})")
+        if event.timestamp_ms < MIN_TIME_MS:
+            raise Rejected("timestamp", "timestamp_ms is before 1973; if the column holds seconds, say --time-unit s")
+        latest = self.now_ms if event.arrived_ms is None else event.arrived_ms
+        if event.timestamp_ms > latest + MAX_AHEAD_MS:
+            than = "now" if event.arrived_ms is None else "arrived_ms"
+            raise Rejected("timestamp", f"timestamp_ms is more than a day after {than}")
+        return event
+
+    def can_take(self, events: list[LoggedAction]) -> bool:
+        """Say whether ``checked`` would give back every one of them."""
+        if not {event.action for event in events} <= self.vocabulary.action_codes.keys():
+            return False
+        times, arrived = _times(events)
+        latest = np.where(arrived == NEVER, self.now_ms, arrived) + MAX_AHEAD_MS
+        return bool(((times >= MIN_TIME_MS) & (times <= latest)).all())
+
+    def pack(self, events: list[LoggedAction]) -> Arrivals:
+        """Pack checked actions."""
+        codes, surfaces = self.vocabulary.action_codes, self.vocabulary.surface_codes
+        users: list[Id] = [event.user_id for event in events]
+        items: list[Id] = [event.item_id for event in events]
+        times, arrived = _times(events)
+        values = [-1.0 if event.value is None else event.value for event in events]
+        return pack_columns(
+            users,
+            items,
+            np.array([codes[event.action] for event in events], np.int64),
+            times,
+            np.array([surfaces.get(event.surface, 0) if event.surface else 0 for event in events], np.int64),
+            codes_of_values(np.array(values, np.float64)),
+            np.where(arrived == NEVER, times, arrived),
+            user_keys=_keys(users),
+        )
+
+
+NEVER = -1  # arrived_ms where the log doesn't say
+
+
+def _times(events: list[LoggedAction]) -> tuple[Whole, Whole]:
+    times = [event.timestamp_ms for event in events]
+    arrived = [NEVER if event.arrived_ms is None else event.arrived_ms for event in events]
+    return np.array(times, np.int64), np.array(arrived, np.int64)
+
+
+def _keys(users: list[Id]) -> list[bytes]:
+    """Give the Kafka keys; most users come more than once."""
+    keys = {user: id_bytes(user) for user in set(users)}
+    return [keys[user] for user in users]
+
+
+def codes_of_values(values: npt.NDArray[np.float64]) -> Whole:
+    """Give the codes of ``(n,)`` values, 0 for those that are none: negative here, infinite or NaN on the wire."""
+    some = np.isfinite(values) & (values >= 0)
+    return np.where(some, value_codes(np.where(some, values, 0.0)), 0)
+
+
+def _reason(row: Row, exc: ValueError) -> tuple[str, str]:
+    sentence = str(exc)
+    if PROBLEM in row and sentence.startswith("not JSON"):
+        return "not-json", sentence
+    if sentence.endswith("`$.timestamp_ms`") and f"<= {MAX_TIME_MS}" in sentence:
+        sentence = "timestamp_ms is after 2109; if the column holds microseconds, say --time-unit us"
+    return "schema", sentence
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """Any rows: the plain twin of the two fast readers."""
+
+    rows: Iterable[Row]
+
+    def read(self, reading: Reading) -> Iterator[Arrivals]:
+        """Give the arrivals of the rows."""
+        events = (event for event in reading.events(self.rows) if event is not None)
+        while batch := list(islice(events, BATCH_ROWS)):
+            yield reading.pack(batch)
+
+
+@dataclass(frozen=True)
+class JsonReader:
+    """A file of JSON lines."""
+
+    path: Path
+
+    def read(self, reading: Reading) -> Iterator[Arrivals]:
+        """Give the arrivals of the lines; blocks of lines as the wire has them are decoded at once."""
+        as_on_the_wire = reading.shape == Shape()
+        for lines in self._blocks():
+            events = _decode_block(lines) if as_on_the_wire else None
+            if events is None or not reading.can_take(events):
+                rows = (json_row(line) for line in lines.split(b"\n") if line.strip())
+                events = [event for event in reading.events(rows) if event is not None]
+            if events:
+                yield reading.pack(events)
+
+    def names(self, shape: Shape) -> tuple[set[str], set[str]]:
+        """Give the names of actions and of surfaces that occur."""
+        actions: set[str] = set()
+        surfaces: set[str] = set()
+        for lines in self._blocks():
+            for line in lines.split(b"\n"):
+                row = json_row(line) if line.strip() else {}
+                for name, found in (("action", actions), ("surface", surfaces)):
+                    given = shape.constants.get(name) or row.get(shape.column(name))
+                    if isinstance(given, str) and given:
+                        found.add(given)
+        return actions, surfaces
+
+    def _blocks(self) -> Iterator[bytes]:
+        try:
+            with open_bytes(self.path) as file:
+                yield from _whole_lines(file)
+        except (OSError, EOFError, zlib.error) as exc:
+            raise LogError(f"{self.path} can't be read ({exc}); give a whole file of JSON lines") from exc
+
+
+def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
+    while block := file.read(LINES_BYTES):
+        yield block + file.readline()
+
+
+def _decode_block(lines: bytes) -> list[LoggedAction] | None:
+    """Decode lines at once; None if any is not as the wire has it, and they must be looked at one by one."""
+    try:
+        return _decode_lines(lines)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+_decode_lines = msgspec.json.Decoder(LoggedAction).decode_lines

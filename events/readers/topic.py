@@ -1,0 +1,38 @@
+"""A log of Kafka records: a topic from offset to offset, read again as often as it is asked for."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from rankstream.events.action_event import Record
+from rankstream.events.arrivals import Arrivals, arrivals_of
+from rankstream.features.actions import Vocabulary
+
+BATCH_RECORDS = 8_192
+
+
+class RecordLog:
+    """Records of user-actions as a recorded log; offsets are counted anew, as those of partitions overlap."""
+
+    def __init__(self, name: str, vocabulary: Vocabulary, read: Callable[[], Iterator[Record]]) -> None:
+        self.name, self.vocabulary, self._read = name, vocabulary, read
+        self.skipped: Counter[str] = Counter()
+        self._digest = hashlib.sha256()
+
+    def checksum(self) -> str:
+        """Give the sha256 of the keys and values that were read last."""
+        return self._digest.hexdigest()
+
+    def batches(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
+        """Read from the start, decoding as a worker does."""
+        self.skipped.clear()
+        self._digest, records, count = hashlib.sha256(), self._read(), 0
+        while batch := list(islice(records, BATCH_RECORDS)):
+            for record in batch:
+                self._digest.update(record.key or b"")
+                self._digest.update(record.value or b"")
+            arrivals = arrivals_of(batch, vocabulary, self.skipped)
+            if len(arrivals):
+                yield arrivals.numbered(count)
+            count += len(arrivals)

@@ -1,0 +1,1 @@
+"""The ranker on KuaiRand-Pure."""

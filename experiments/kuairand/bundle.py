@@ -1,0 +1,98 @@
+"""`python -m rankstream.experiments.kuairand.bundle`: the full hybrid as a bundle to serve and replay.
+
+::
+
+    OUT/bundle            trained until 4 May 2022, midnight in Beijing
+    OUT/vectors/users     PinnerFormer's vectors as of each morning from 4 to 8 May, a version each
+    OUT/actions.parquet   the whole log with the wire's columns, what came before 25 April included: what to replay
+
+The ranker that stands in the tables is taken (``experiments.kuairand.ranker``, row "full", seed 0), trained if it is
+not there.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from rankstream.bundles.manifest import Manifest
+from rankstream.events.public.kuairand import UTILITY, VOCABULARY, read_kuairand_whole
+from rankstream.events.sequences import histories_of
+from rankstream.experiments.kuairand.data import DAY_MS, END_MS, VALIDATE_MS, KuaiRand, open_kuairand
+from rankstream.experiments.kuairand.ranker import SIZES, Settings, trained
+from rankstream.experiments.runs import WORK, stop_politely
+from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.models.onnx_graph import ExportError
+from rankstream.models.ranker.hybrid import Ranker
+from rankstream.models.recipes.bundle_writer import Purpose, Vectors, export_bundle, version_of
+from rankstream.models.training.checkpoints import fingerprint_of
+from rankstream.models.users.refresh import refresh, refresh_active, user_space
+
+
+def export_kuairand(ranker: Ranker, world: KuaiRand, bundle: Path) -> Manifest:
+    """Write the bundle of a ranker that was trained on this world's days before 4 May."""
+    catalogue = world.encoders.catalogue
+    ids = [int(item) for item in catalogue.ids]
+    space = f"items-{fingerprint_of(catalogue.vectors)}"
+    purpose = Purpose(
+        model_version=version_of(ranker, space, UTILITY),
+        vocabulary=VOCABULARY,
+        utility=UTILITY,
+        user_space=user_space(world.encoders.pinnerformer),
+        trained_until_ms=VALIDATE_MS,
+        metrics={"log": "KuaiRand-Pure", "features": (*world.rates.feature_names, "log_length")},
+    )
+    return export_bundle(
+        bundle,
+        ranker,
+        Vectors(ids, catalogue.vectors, space),
+        Vectors(ids, world.features_at(VALIDATE_MS), "item-features"),
+        purpose,
+        hiertcn=world.encoders.hiertcn,
+        pinnerformer=world.encoders.pinnerformer,
+    )
+
+
+def publish_users(world: KuaiRand, items: EmbeddingTable, root: Path) -> int:
+    """Publish user vectors as of 4 May, of all users, and as of each morning after, of those who acted anew."""
+    model = world.encoders.pinnerformer
+    mornings = range(VALIDATE_MS, END_MS, DAY_MS)
+    for morning in mornings:
+        past, _ = world.log.split_at(morning)
+        job = refresh if morning == VALIDATE_MS else refresh_active
+        histories = histories_of(past, model.config.num_actions)
+        job(model, items, histories, root, as_of_ms=morning, keep=len(mornings))
+    return len(mornings)
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of KuaiRand-Pure.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for all that is made; a new one.")
+@click.option("--size", type=click.Choice(sorted(SIZES)), default="small", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--work", type=click.Path(path_type=Path), default=WORK, help="As of experiments.kuairand.ranker.")
+def main(data: Path, out: Path, size: str, seed: int, work: Path) -> None:
+    """Train the full hybrid, or take the one that is trained, and export it."""
+    stop_politely()
+    torch.set_num_threads(1)
+    settings: Settings = SIZES[size]
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        ranker = trained(data, size, seed, work, progress)
+        world = open_kuairand(data, settings.inputs(work, size), settings.data, progress)
+    try:
+        manifest = export_kuairand(ranker, world, out / "bundle")
+    except ExportError as exc:
+        raise click.ClickException(str(exc)) from exc
+    everybody = replace(world, log=read_kuairand_whole(data))  # a size may hold some of the users only
+    everybody.log.write_parquet(out / "actions.parquet")
+    versions = publish_users(everybody, EmbeddingTable.open(out / "bundle" / "items"), out / "vectors" / "users")
+    click.echo(f"{out / 'bundle'}: model {manifest.model_version}, trained until 4 May 2022 in Beijing")
+    click.echo(f"{out / 'vectors' / 'users'}: user vectors of {versions} mornings")
+    click.echo(f"{out / 'actions.parquet'}: {len(everybody.log):,} actions")
+
+
+if __name__ == "__main__":
+    main()

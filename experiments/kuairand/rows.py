@@ -1,0 +1,115 @@
+"""The rows of the ranker's table: what stands in each instead of the full hybrid's part, as values.
+
+In the order in which they are worth running: a run that is stopped early leaves the rows that matter most.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+
+from rankstream.experiments.kuairand.encoder_rivals import (
+    Append,
+    AverageItems,
+    AverageRows,
+    Compressed,
+    Compression,
+    Convolution,
+    ItemTransformer,
+    Lstm,
+    NoSequence,
+    Rnn,
+    Untyped,
+    drawn,
+    first,
+    first_and_max,
+    largest,
+)
+from rankstream.experiments.kuairand.rated import RatedRanker
+from rankstream.features.schema import CONTEXT_NAMES
+from rankstream.models.ranker.hybrid import Ranker, RankerBatch, RankerConfig, SequenceEncoder
+from rankstream.models.ranker.transact import TransAct, TransActConfig
+
+Blind = Callable[[RankerBatch], RankerBatch]  # takes a part of what the ranker sees away
+REALTIME = tuple(CONTEXT_NAMES.index(name) for name in ("log_actions", "log_age_hours", "any_action"))
+USER_FOUND = (CONTEXT_NAMES.index("user_found"),)
+
+
+def _without_context(batch: RankerBatch, columns: tuple[int, ...]) -> RankerBatch:
+    contexts = batch.contexts.clone()
+    contexts[:, list(columns)] = 0.0
+    return replace(batch, contexts=contexts)
+
+
+def without_user_vectors(batch: RankerBatch) -> RankerBatch:
+    """Take PinnerFormer's vectors away."""
+    return _without_context(replace(batch, user_vectors=torch.zeros_like(batch.user_vectors)), USER_FOUND)
+
+
+def without_sessions(batch: RankerBatch) -> RankerBatch:
+    """Take HierTCN's vectors away."""
+    return replace(batch, session_vectors=torch.zeros_like(batch.session_vectors))
+
+
+def without_realtime(batch: RankerBatch) -> RankerBatch:
+    """Take all away that the stream knows: session vectors, how many actions and how old; the encoder is another's."""
+    return _without_context(without_sessions(batch), REALTIME)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of the table."""
+
+    name: str
+    title: str
+    encoder: Callable[[TransActConfig], SequenceEncoder] = TransAct
+    blind: tuple[Blind, ...] = ()
+    mask: bool = True  # random time-window mask in training
+    ablation: str = "models"  # which part of the table it stands in
+    kind: type[Ranker] = Ranker
+
+    def ranker(self, config: RankerConfig) -> Ranker:
+        """Make this row's ranker, untrained."""
+        return self.kind(config, self.encoder)
+
+    def see(self, batch: RankerBatch) -> RankerBatch:
+        """Give what this row's ranker sees."""
+        for take in self.blind:
+            batch = take(batch)
+        return batch
+
+
+def _compressed(name: str, title: str, compression: Compression) -> Row:
+    return Row(name, title, partial(Compressed, compression=compression), ablation="outputs")
+
+
+def rows(recent: int, length: int) -> tuple[Row, ...]:
+    """Give all rows whose ranker is trained; ``recent`` outputs are K, histories have at most ``length`` actions."""
+    return (
+        Row("full", "full hybrid"),
+        Row("average_items", "WDL, average-pooled items", AverageItems),
+        Row("no_realtime", "without anything realtime", NoSequence, (without_realtime,)),
+        Row("no_pinnerformer", "without PinnerFormer", blind=(without_user_vectors,)),
+        Row("no_sequence", "without TransAct (session vector stays)", NoSequence),
+        Row("no_types", "TransAct without action types", Untyped),
+        Row("average_rows", "WDL, average-pooled items and types", AverageRows),
+        Row("no_session", "without the session vector", blind=(without_sessions,)),
+        Row("append", "BST: candidate appended", Append),
+        Row("lstm", "LSTM", Lstm),
+        Row("convolution", "CNN", Convolution),
+        Row("rnn", "RNN", Rnn),
+        Row("transformer_items", "transformer on items alone", ItemTransformer),
+        Row("no_mask", "without the time-window mask", mask=False),
+        Row("rated", "full hybrid, heads start from the item's rates", kind=RatedRanker),
+        _compressed("max", "max-pool", Compression(largest, 1, alone=True)),
+        _compressed("first_k", f"first {recent}", Compression(first, recent)),
+        _compressed("random_k", f"random {recent}", Compression(drawn, recent)),
+        _compressed("first_column", "first column", Compression(first, 1)),
+        _compressed("random_column", "random column", Compression(drawn, 1)),
+        _compressed("all", "all columns", Compression(first, length)),
+        _compressed("all_max", "all columns and max-pool", Compression(first_and_max, length, more=1)),
+    )
+
+
+NAMES = tuple(row.name for row in rows(1, 1))

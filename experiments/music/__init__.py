@@ -1,0 +1,1 @@
+"""PinnerFormer and HierTCN on 30Music."""

@@ -1,0 +1,131 @@
+"""What session models cost, all measured in one run: training a next item, serving an action, a batch's data.
+
+Seconds are the process's own (CPU time on one thread), so that a busy machine does not decide. Served one action at a
+time as a stream does: recurrent models step, convolutions run over the items that they see.
+"""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rankstream.events.sequences import Timelines
+from rankstream.experiments.music.padded_histories import PaddedBatch, PaddedTask
+from rankstream.experiments.music.session_queues import QueueTask
+from rankstream.experiments.music.session_rivals import HRNN, FlatGRU, FlatTCN
+from rankstream.features.embeddings.memory import Catalogue
+from rankstream.features.schema import Bools
+from rankstream.features.sessions import MAX_SESSION_ITEMS
+from rankstream.models.sessions.hiertcn import HierTCN
+from rankstream.models.sessions.hiertcn_training import SessionBatch
+
+SERVED_USERS = 20  # those with the longest histories
+SERVED_ACTIONS = 100  # of each
+
+
+def training_cost(learner: nn.Module, task: QueueTask | PaddedTask, steps: int) -> float:
+    """Give microseconds a next item of so many steps of training."""
+    optimizer = torch.optim.AdamW(learner.parameters(), 1e-3)
+    learner.train()
+    start = 0.0
+    for step in range(steps + 2):
+        if step == 2:  # what is made once, at the first steps, is no cost of training
+            start = time.process_time()
+        optimizer.zero_grad(set_to_none=True)
+        task.draw_loss(np.random.default_rng([7, step])).backward()
+        optimizer.step()
+    seconds = time.process_time() - start
+    asked = np.mean([batch.asked.sum() for batch in batches(task, 300)])
+    return float(1e6 * seconds / steps / asked)
+
+
+def batches(task: QueueTask | PaddedTask, count: int) -> Iterator[SessionBatch | PaddedBatch]:
+    """Draw batches as training does, without the model."""
+    for step in range(count):
+        chance = np.random.default_rng([8, step])
+        if isinstance(task, PaddedTask):
+            yield task.draw(chance)
+        else:
+            yield task.base.windows_of(task.queues.at(step).sessions, chance)
+
+
+def data_cost(task: QueueTask | PaddedTask, count: int = 300) -> dict[str, float]:
+    """Give a batch's bytes, the most and on average, next items, and the share of its rows that is padding.
+
+    Bytes are of what the model is handed: item vectors, means of sessions, targets.
+    """
+    width = task.items.shape[1] if isinstance(task, PaddedTask) else task.base.items.shape[1]
+    sizes, asked, padding = [], [], []
+    for batch in batches(task, count):
+        items = batch.items if isinstance(batch, PaddedBatch) else batch.opened
+        means = 0 if isinstance(batch, PaddedBatch) else batch.pooled.nbytes
+        sizes.append(4 * width * items.size + means + batch.targets.nbytes + batch.asked.nbytes)
+        asked.append(batch.asked.sum())
+        padding.append(1 - batch.asked.sum() / batch.asked.size)
+    return {
+        "batch_mb_most": max(sizes) / 1e6,
+        "batch_mb_mean": float(np.mean(sizes)) / 1e6,
+        "bytes_a_next_item_most": max(sizes) / float(np.mean(asked)),
+        "next_items_a_batch": float(np.mean(asked)),
+        "padding": float(np.mean(padding)),
+    }
+
+
+@torch.no_grad()
+def serving_cost(model: nn.Module, timelines: Timelines, catalogue: Catalogue) -> float:
+    """Give microseconds an action of serving some long histories, an action at a time."""
+    model.eval()
+    users = np.argsort(-np.diff(timelines.starts), kind="stable")[:SERVED_USERS]
+    starting = np.zeros(len(timelines) + 1, np.bool_)
+    starting[timelines.session_starts()] = True
+    items = torch.from_numpy(catalogue.padded)
+    served, seconds = 0, 0.0
+    for user in users:
+        rows = np.arange(timelines.starts[user], timelines.starts[user + 1])[:SERVED_ACTIONS]
+        vectors = items[torch.from_numpy(timelines.item_rows[rows])]
+        start = time.process_time()
+        for _ in _served(model, vectors, starting[rows]):
+            served += 1
+        seconds += time.process_time() - start
+    return 1e6 * seconds / served
+
+
+def _served(model: nn.Module, items: Tensor, starting: Bools) -> Iterator[Tensor]:
+    """Give the vector after each of a user's items, ``(T, I)``; ``starting`` says where sessions start."""
+    if isinstance(model, FlatGRU):
+        states = None
+        for item in items:
+            vectors, states = model.stepped(item[None, None], states)
+            yield vectors[0, 0]
+    elif isinstance(model, FlatTCN):
+        for step in range(1, len(items) + 1):
+            yield model(items[None, max(0, step - model.config.receptive_field) : step])[0, -1]
+    elif isinstance(model, HRNN):
+        yield from _served_by_hrnn(model, items, starting)
+    elif isinstance(model, HierTCN):
+        yield from _served_by_hiertcn(model, items, starting)
+    else:
+        raise TypeError(f"don't know how to serve a {type(model).__name__}")
+
+
+def _served_by_hiertcn(model: HierTCN, items: Tensor, starting: Bools) -> Iterator[Tensor]:
+    state, first = items.new_zeros(1, model.config.state_size), 0
+    zeros = items.new_zeros(1, items.shape[1])
+    for step in range(len(items)):
+        if starting[step] and step:
+            state = model.fold(state, items[max(first, step - MAX_SESSION_ITEMS) : step].mean(0, keepdim=True))
+            first = step
+        yield model.encode(state, torch.cat([zeros, items[max(first, step + 1 - MAX_SESSION_ITEMS) : step + 1]]))
+
+
+def _served_by_hrnn(model: HRNN, items: Tensor, starting: Bools) -> Iterator[Tensor]:
+    user, session = items.new_zeros(1, model.config.hidden), None
+    begin = items.new_zeros(1, 1, items.shape[1])  # the start row, as in training
+    for step, item in enumerate(items):
+        if starting[step]:
+            user = user if session is None else model.user(session[0], user)
+            session = model.session(begin, torch.tanh(model.start(user)).unsqueeze(0))[1]
+        hidden, session = model.session(item[None, None], session)
+        yield nn.functional.normalize(model.leave(hidden[0, 0]), dim=-1)

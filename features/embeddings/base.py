@@ -1,0 +1,33 @@
+"""What is asked of a table of vectors, and the empty one."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from rankstream.features.ids import Keys
+from rankstream.features.schema import Bools, Floats
+
+
+class VectorTable(Protocol):
+    """Vectors by key; ``embeddings.EmbeddingTable`` on disk, ``NoVectors`` where there are none."""
+
+    @property
+    def dim(self) -> int:
+        """Width of a vector."""
+        ...
+
+    def look_up(self, keys: Keys) -> tuple[Floats, Bools]:
+        """Give ``(n, dim)`` vectors, zeros where the key is unknown, and ``(n,)`` whether it is known."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoVectors:
+    """The table that knows nobody."""
+
+    dim: int
+
+    def look_up(self, keys: Keys) -> tuple[Floats, Bools]:
+        """Give zeros."""
+        return np.zeros((len(keys), self.dim), np.float32), np.zeros(len(keys), np.bool_)

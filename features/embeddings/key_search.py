@@ -1,0 +1,70 @@
+"""Where keys stand in a sorted column: a directory over their leading bits, then a few halvings.
+
+Keys of hashed texts are spread evenly and integer ids are mostly dense, so the leading bits of a key nearly tell its
+place. 1,000 keys of a million take 0.03 ms, ``np.searchsorted`` 0.26 ms (``benchmarks/embeddings.py``). Where keys
+crowd together (integers beside hashes, one far outlier), ``np.searchsorted`` over sorted queries does it in 0.16 ms.
+"""
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from rankstream.features.ids import Keys
+from rankstream.features.schema import Bools
+
+Rows = npt.NDArray[np.intp]
+
+CROWDED = 64  # keys of one entry of the directory, from which on it does not pay
+
+
+class KeySearch:
+    """Finds rows of a sorted column of keys without repetitions. The directory is made at the first search."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = keys
+
+    def find(self, wanted: Keys) -> tuple[Rows, Bools]:
+        """Give the row of each key, and whether it is there; the row of one that is not there means nothing."""
+        if not len(self.keys):
+            return np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
+        if self._halvings is None:
+            return self._find_crowded(wanted)
+        return self._find_spread(wanted, self._halvings)
+
+    def _find_spread(self, wanted: Keys, halvings: int) -> tuple[Rows, Bools]:
+        keys, first = self.keys, self.keys[0]
+        # A key below the first wraps round to a large number: clipped to some row, whose key is another.
+        entries = np.minimum((wanted - first) >> self._shift, np.uint64(len(self._starts) - 1)).astype(np.intp)
+        rows = self._starts.take(entries).astype(np.intp)
+        for halving in range(halvings - 1, -1, -1):
+            further = rows + (1 << halving)
+            rows = np.where(keys.take(further, mode="clip") <= wanted, further, rows)
+        np.minimum(rows, len(keys) - 1, out=rows)
+        return rows, keys.take(rows) == wanted
+
+    def _find_crowded(self, wanted: Keys) -> tuple[Rows, Bools]:
+        order = np.argsort(wanted)
+        rows = np.empty(len(wanted), np.intp)
+        rows[order] = np.searchsorted(self.keys, wanted[order])
+        np.minimum(rows, len(self.keys) - 1, out=rows)
+        return rows, self.keys.take(rows) == wanted
+
+    @cached_property
+    def _shift(self) -> np.uint64:
+        """Bits to leave out, so that there are one to two entries a key."""
+        span = int(self.keys[-1]) - int(self.keys[0])
+        return np.uint64(max(0, span.bit_length() - len(self.keys).bit_length()))
+
+    @cached_property
+    def _starts(self) -> npt.NDArray[np.uint32]:
+        """The first row of each entry."""
+        entries = ((self.keys - self.keys[0]) >> self._shift).astype(np.intp)
+        counts = np.bincount(entries)
+        return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.uint32)
+
+    @cached_property
+    def _halvings(self) -> int | None:
+        """How often to halve the fullest entry until one key is left; None if the keys are crowded."""
+        fullest = int(np.diff(self._starts.astype(np.int64), append=len(self.keys)).max())
+        return (fullest - 1).bit_length() if fullest <= CROWDED else None

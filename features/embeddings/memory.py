@@ -1,0 +1,59 @@
+"""A table of item vectors in memory, whose rows training and evaluation count by."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from rankstream.features.ids import Ids, Keys, id_keys
+from rankstream.features.schema import Floats
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The items that have a vector."""
+
+    ids: Ids  # (items,)
+    vectors: Floats  # (items, I)
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.vectors):
+            raise ValueError(f"{len(self.ids)} items with {len(self.vectors)} vectors; wanted a vector an item")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def padded(self) -> Floats:
+        """Give the vectors and one row of zeros behind them, ``(items + 1, I)``: row -1 is an unknown item's."""
+        return np.concatenate([self.vectors, np.zeros((1, self.dim), np.float32)])
+
+    @property
+    def dim(self) -> int:
+        """Width of a vector."""
+        return int(self.vectors.shape[1])
+
+    @cached_property
+    def _sorted(self) -> tuple[Keys, Ints]:
+        keys = id_keys(self.ids.tolist())
+        order = np.argsort(keys)
+        return keys[order], order
+
+    def rows_of(self, keys: Keys) -> Ints:
+        """Give the row of each key, -1 where the catalogue lacks it."""
+        held, order = self._sorted
+        if not len(held):
+            return np.full(len(keys), -1, np.int64)
+        places = np.minimum(np.searchsorted(held, keys), len(held) - 1)
+        return np.where(held[places] == keys, order[places], -1)
+
+    def look_up(self, keys: Keys) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Give vectors and whether each key is known: a ``VectorTable`` in memory."""
+        rows = self.rows_of(keys)
+        found = rows >= 0
+        vectors = np.zeros((len(keys), self.dim), np.float32)
+        vectors[found] = self.vectors[rows[found]]
+        return vectors, found

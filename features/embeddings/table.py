@@ -1,0 +1,236 @@
+"""Tables of vectors that a batch job publishes and serving looks up: item vectors, user vectors.
+
+A table is a folder of versions (``table_files.py``). ``publish`` adds one, whole or not at all; ``EmbeddingTable``
+maps one into memory, which takes milliseconds whatever its size; ``LiveTable`` (``live_table.py``) follows what is
+published. Vectors are kept in half precision and handed out in float32.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from rankstream.features.embeddings.files import (
+    KEPT_VERSIONS,
+    KEYS,
+    TEXT_ENDS,
+    TEXTS,
+    VECTORS,
+    BrokenTableError,
+    Column,
+    Header,
+    checksum,
+    current_version,
+    map_column,
+    publishing,
+    read_header,
+    write_version,
+)
+from rankstream.features.embeddings.float16 import Halves, widen
+from rankstream.features.embeddings.key_search import KeySearch, Rows
+from rankstream.features.ids import HASHED, Id, Keys, id_keys
+from rankstream.features.schema import Bools, Floats
+
+DTYPES = {KEYS: "<u8", VECTORS: "<f2", TEXTS: "u1", TEXT_ENDS: "<u8"}
+
+
+class EmbeddingTable:
+    """One version of a table, mapped into memory; safe to read from many threads."""
+
+    def __init__(self, version: str, header: Header, columns: Mapping[str, Column]) -> None:
+        self.version = version
+        self.header = header
+        self.columns = columns
+        self.keys: Keys = columns[KEYS]  # (n,) sorted
+        self.vectors: Halves = columns[VECTORS].reshape(header.count, header.dim)
+        self._search = KeySearch(self.keys)
+
+    @classmethod
+    def open(cls, root: Path) -> Self:
+        """Map the current version. Raises ``BrokenTableError``; ``verify`` checks what this has no time for."""
+        version = current_version(root)
+        try:
+            return cls.open_version(root / version)
+        except BrokenTableError:
+            if current_version(root) != version:  # pruned between two steps: a newer one is there
+                return cls.open(root)
+            raise
+
+    @classmethod
+    def open_version(cls, folder: Path) -> Self:
+        """Map one version, the current one or an older one that is still there. Raises ``BrokenTableError``."""
+        try:
+            header = read_header(folder)
+            columns = {name: map_column(folder / name, DTYPES[name]) for name in header.checksums}
+            return cls(folder.name, header, columns)
+        except BrokenTableError:
+            raise
+        except (OSError, KeyError, ValueError) as exc:
+            raise BrokenTableError(f"{folder} can't be opened ({exc}); publish the table again") from exc
+
+    def __len__(self) -> int:
+        return self.header.count
+
+    @property
+    def dim(self) -> int:
+        """Width of a vector."""
+        return self.header.dim
+
+    @property
+    def space(self) -> str:
+        """Name of the vector space."""
+        return self.header.space
+
+    @property
+    def as_of_ms(self) -> int:
+        """Moment that the vectors describe, UTC."""
+        return self.header.as_of_ms
+
+    def look_up(self, keys: Keys) -> tuple[Floats, Bools]:
+        """Give ``(n, dim)`` vectors, zeros where the key is unknown, and ``(n,)`` whether it is known."""
+        rows, found = self.rows(keys)
+        if not len(self):
+            return np.zeros((len(keys), self.dim), np.float32), found
+        halves = np.empty((len(keys), self.dim), np.float16)
+        np.take(self.vectors, rows, axis=0, out=halves, mode="clip")
+        vectors = widen(halves)
+        if not found.all():
+            vectors[~found] = 0.0
+        return vectors, found
+
+    def rows(self, keys: Keys) -> tuple[Rows, Bools]:
+        """Give the row of each key and whether it is known; the row of an unknown key means nothing."""
+        return self._search.find(keys)
+
+    def ids(self, rows: Sequence[int] | Rows) -> list[Id]:
+        """Give the ids of these rows as they were published, integers or texts."""
+        places = np.asarray(rows, np.intp)
+        keys: list[Id] = self.keys.take(places).tolist()
+        if TEXTS not in self.columns:
+            return keys
+        ends = self.columns[TEXT_ENDS]
+        starts = np.where(places > 0, ends.take(places - 1, mode="clip"), 0).tolist()
+        text = self.columns[TEXTS].data
+        spans = zip(keys, starts, ends.take(places).tolist(), strict=True)
+        return [str(text[start:end], "utf-8") if end > start else key for key, start, end in spans]
+
+    def verify(self) -> None:
+        """Read every byte and compare checksums, which also brings the table into the page cache."""
+        for name, wanted in self.header.checksums.items():
+            if checksum(self.columns[name]) != wanted:
+                raise BrokenTableError(f"{name} of version {self.version} was changed on disk; publish the table again")
+
+    def prefault(self) -> None:
+        """Touch every page: a cold row costs 55 us, a warm one 0.1."""
+        for column in self.columns.values():
+            column.view(np.uint8).reshape(-1)[::4096].max(initial=0)
+
+    def texts(self) -> list[str]:
+        """Give each row's text id, "" for an integer."""
+        return [identifier if isinstance(identifier, str) else "" for identifier in self.ids(np.arange(len(self)))]
+
+
+def publish(
+    root: Path,
+    ids: Sequence[Id],
+    vectors: npt.NDArray[Any],
+    *,
+    space: str,
+    as_of_ms: int,
+    meta: Mapping[str, Any] | None = None,
+    keep: int = KEPT_VERSIONS,
+) -> Path:
+    """Publish ``(n, d)`` vectors as the table's new version, whole or not at all; give the version's folder.
+
+    Older versions are deleted but for the newest ``keep``, this one included; replay travels in time over what is kept.
+    Raises ``ValueError`` for ids that are repeated, or collide as keys, and for vectors that are no finite halves.
+    """
+    keys, texts, halves = _rows(ids, vectors)
+    with publishing(root):
+        return _write(root, keys, texts, halves, space, as_of_ms, meta or {}, keep)
+
+
+def publish_merged(
+    root: Path,
+    ids: Sequence[Id],
+    vectors: npt.NDArray[Any],
+    *,
+    as_of_ms: int,
+    meta: Mapping[str, Any] | None = None,
+    keep: int = KEPT_VERSIONS,
+) -> Path:
+    """Publish the current version with these rows added or replaced; the space stays what it is."""
+    keys, texts, halves = _rows(ids, vectors)
+    with publishing(root):
+        old = EmbeddingTable.open(root)
+        if halves.shape[1] != old.dim:
+            raise ValueError(f"vectors of {halves.shape[1]} given, but the table in {root} has vectors of {old.dim}")
+        _refuse_collisions(old, keys, texts)
+        kept = np.flatnonzero(~np.isin(old.keys, keys))
+        old_texts = old.texts()
+        return _write(
+            root,
+            np.concatenate([old.keys[kept], keys]),
+            [old_texts[row] for row in kept] + texts,
+            np.concatenate([old.vectors[kept], halves]),
+            old.space,
+            as_of_ms,
+            old.header.meta | dict(meta or {}),
+            keep,
+        )
+
+
+def _rows(ids: Sequence[Id], vectors: npt.NDArray[Any]) -> tuple[Keys, list[str], Halves]:
+    """Check what is to be published; give keys, texts ("" for an integer) and halves, in the order given."""
+    if vectors.ndim != 2 or len(vectors) != len(ids):
+        raise ValueError(f"{len(ids)} ids with vectors {vectors.shape}; wanted one row of vectors an id")
+    keys = id_keys(ids)
+    texts = [identifier if isinstance(identifier, str) else "" for identifier in ids]
+    nameless = [n for n, text in enumerate(texts) if not text and int(keys[n]) >= HASHED]
+    if nameless:
+        raise ValueError(f"{ids[nameless[0]]!r} is no id; wanted a text, or an integer from 0 to 2**63 - 1")
+    order = np.argsort(keys, kind="stable")
+    for at in np.flatnonzero(keys[order][1:] == keys[order][:-1]).tolist():
+        raise ValueError(_same_key(ids[int(order[at])], ids[int(order[at + 1])]))
+    with np.errstate(over="ignore"):
+        halves = vectors.astype(np.float16)
+    for row in np.flatnonzero(~np.isfinite(halves).all(axis=1)).tolist():
+        raise ValueError(f"the vector of {ids[row]!r} holds a NaN, or a number beyond 65,504, which no half can hold")
+    return keys, texts, halves
+
+
+def _same_key(one: Id, other: Id) -> str:
+    if str(one) == str(other):
+        return f"the ids {one!r} and {other!r} name the same thing; give each once"
+    return f"the ids {one!r} and {other!r} have the same 64-bit key, so they can't be told apart; rename one of them"
+
+
+def _refuse_collisions(old: EmbeddingTable, keys: Keys, texts: Sequence[str]) -> None:
+    """Raise ``ValueError`` if a new id has the key, but not the name, of an old one."""
+    rows, found = old.rows(keys)
+    for n in np.flatnonzero(found & (keys >= np.uint64(HASHED))).tolist():
+        if old.ids(rows[n : n + 1]) != [texts[n]]:
+            raise ValueError(_same_key(old.ids(rows[n : n + 1])[0], texts[n]))
+
+
+def _write(
+    root: Path,
+    keys: Keys,
+    texts: Sequence[str],
+    halves: Halves,
+    space: str,
+    as_of_ms: int,
+    meta: Mapping[str, Any],
+    keep: int,
+) -> Path:
+    order = np.argsort(keys)
+    columns: dict[str, Column] = {KEYS: keys[order], VECTORS: halves[order]}
+    if any(texts):
+        encoded = [texts[row].encode() for row in order]
+        columns[TEXTS] = np.frombuffer(b"".join(encoded), np.uint8)
+        columns[TEXT_ENDS] = np.cumsum([len(text) for text in encoded], dtype=np.uint64)
+    count, dim = halves.shape
+    header = Header(space=space, count=count, dim=dim, as_of_ms=as_of_ms, meta=dict(meta))
+    return write_version(root, header, columns, keep)

@@ -1,0 +1,1 @@
+"""Plain functions of ranks, probabilities and resamples; no model, no log."""

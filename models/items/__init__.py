@@ -1,0 +1,1 @@
+"""Item vectors and dense item features."""

@@ -1,0 +1,94 @@
+"""Item vectors from who acted on what near what: they stand where PinSage's will stand one day.
+
+PinSage (KDD'18) learns an item's vector from its graph and content. Without either, items that occur near each other
+in users' timelines are alike: their co-occurrences, weighed as positive pointwise mutual information, factorised
+(word2vec is this factorisation in disguise). An item that was never seen in training has no vector.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rankstream.events.log import EventLog
+from rankstream.events.sequences import Timelines, timelines_of
+from rankstream.features.embeddings.memory import Catalogue, Ints
+from rankstream.features.schema import Bools, Floats
+
+
+@dataclass(frozen=True)
+class ItemVectorConfig:
+    """How items become vectors."""
+
+    dim: int = 32  # I; 32-d PinSage in TransAct
+    reach: int = 20  # how many of a user's next actions count as near
+    smoothing: float = 0.75  # power of the context's counts: rare contexts would look too telling (word2vec)
+    shift: float = 1.0  # log of this is taken off: above 1 keeps only stronger relations
+    least: int = 1  # actions that an item needs to get a vector
+    rounds: int = 4  # power iterations; the spectrum falls slowly, fewer blur it
+    seed: int = 0
+
+
+def train_item_vectors(log: EventLog, config: ItemVectorConfig, without: Sequence[str] = ()) -> Catalogue:
+    """Give unit vectors of the log's items; actions named in ``without`` (a hide, say) bring nothing near."""
+    ids, counts = np.unique(log.item_ids, return_counts=True)
+    ids = ids[counts >= config.least]
+    blank = Catalogue(ids, np.zeros((len(ids), config.dim), np.float32))
+    timelines = timelines_of(log, blank)
+    near = co_occurrences(timelines, ~np.isin(timelines.actions, log.codes_of(without)), config.reach)
+    return Catalogue(ids, factorise(ppmi(*near, len(ids), config), config))
+
+
+def co_occurrences(timelines: Timelines, counted: Bools, reach: int) -> tuple[Ints, Ints]:
+    """Give (item, item) of every two counted actions of a user with fewer than ``reach`` counted ones between."""
+    rows = np.flatnonzero(counted & (timelines.item_rows >= 0))
+    users, items = timelines.users[rows], timelines.item_rows[rows]
+    left, right = [], []
+    for step in range(1, reach + 1):
+        same = np.flatnonzero(users[step:] == users[:-step])
+        left.append(items[same])
+        right.append(items[same + step])
+    return np.concatenate(left), np.concatenate(right)
+
+
+def ppmi(left: Ints, right: Ints, num_items: int, config: ItemVectorConfig) -> torch.Tensor:
+    """Give the sparse symmetric matrix of positive pointwise mutual information, ``(items, items)``."""
+    pairs = np.concatenate([left * num_items + right, right * num_items + left])
+    cells, counts = np.unique(pairs, return_counts=True)
+    at, context = cells // num_items, cells % num_items
+    item_counts = np.bincount(at, counts, minlength=num_items)
+    context_counts = item_counts**config.smoothing
+    expected = item_counts[at] * context_counts[context] / context_counts.sum()
+    strengths = np.log(counts / expected) - np.log(config.shift)
+    kept = strengths > 0
+    places = torch.from_numpy(np.stack([at[kept], context[kept]]))
+    values = torch.from_numpy(strengths[kept].astype(np.float32))
+    matrix = torch.sparse_coo_tensor(places, values, (num_items, num_items), check_invariants=False)
+    return matrix.coalesce()
+
+
+def factorise(matrix: torch.Tensor, config: ItemVectorConfig) -> Floats:
+    """Give unit rows ``(items, dim)`` of a randomised truncated SVD, each side of it getting the root of the values."""
+    num_items = matrix.shape[0]
+    width = min(num_items, config.dim + 16)
+    chance = np.random.default_rng(config.seed)
+    basis = torch.from_numpy(chance.standard_normal((num_items, width)).astype(np.float32))
+    for _ in range(config.rounds):
+        basis = torch.linalg.qr(torch.sparse.mm(matrix, basis))[0]
+        basis = torch.linalg.qr(torch.sparse.mm(matrix.t(), basis))[0]
+    small = torch.sparse.mm(matrix, basis)  # (items, width)
+    left, values, _ = torch.linalg.svd(small, full_matrices=False)
+    vectors = np.zeros((num_items, config.dim), np.float32)
+    found = min(config.dim, width)
+    vectors[:, :found] = (left * values.sqrt())[:, :found].numpy()
+    return _unit_rows(vectors, chance)
+
+
+def _unit_rows(vectors: Floats, chance: np.random.Generator) -> Floats:
+    """Scale rows to length 1; an item near nothing gets a direction of its own instead of none."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    lonely = lengths[:, 0] < 1e-6
+    vectors[lonely] = chance.standard_normal((int(lonely.sum()), vectors.shape[1]))
+    scaled: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return scaled

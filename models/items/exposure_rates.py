@@ -1,0 +1,78 @@
+"""Dense features of items from how they were taken when shown, as of a moment: the daily batch job's.
+
+A training example must not find its own label in its item's rates, and serving's rates are never younger than the last
+refresh. So a log's exposures are counted once, and ``ExposureRates.as_of`` gives the features that a table published
+at that moment would hold; the example of a day is joined with those of its morning.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rankstream.events.labels import head_labels
+from rankstream.events.log import EventLog
+from rankstream.events.sequences import keys_by_id
+from rankstream.features.embeddings.memory import Catalogue, Ints
+from rankstream.features.schema import Bools, Floats
+
+PRIOR_EXPOSURES = 20.0  # an item's rates start as everybody's, with the weight of this many exposures
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class ExposureRates:
+    """A log's exposures of known items, oldest first."""
+
+    catalogue: Catalogue
+    items: Ints  # (n,) catalogue rows
+    times_ms: Ints  # (n,)
+    done: Floats  # (n, rates) was any action of the rate's done?
+    told: Bools  # (n, rates) would the log say so? What it does not tell is no "no"
+    names: tuple[str, ...]
+
+    def as_of(self, moment_ms: int) -> Floats:
+        """Give features ``(items, 2 + rates)`` of what was shown before a moment.
+
+        ``log_exposures`` and ``log_yesterday`` are log1p of how often, over 10 and over 5; a rate is its log-odds less
+        everybody's, smoothed: 0 means "like any other item".
+        """
+        shown = slice(0, int(np.searchsorted(self.times_ms, moment_ms)))
+        recent = slice(int(np.searchsorted(self.times_ms, moment_ms - DAY_MS)), shown.stop)
+        columns = [np.log1p(self._count(shown)) / 10, np.log1p(self._count(recent)) / 5]
+        for rate in range(len(self.names)):
+            told = self.told[shown, rate]
+            shows = self._count(shown, told)
+            hits = self._count(shown, told * self.done[shown, rate])
+            usual = np.clip(hits.sum() / max(shows.sum(), 1.0), 1e-4, 1 - 1e-4)
+            share = (hits + PRIOR_EXPOSURES * usual) / (shows + PRIOR_EXPOSURES)
+            columns.append(np.log(share / (1 - share)) - np.log(usual / (1 - usual)))
+        return np.stack(columns, axis=1).astype(np.float32)
+
+    def _count(self, rows: slice, weights: npt.NDArray[Any] | None = None) -> npt.NDArray[np.float64]:
+        return np.bincount(self.items[rows], weights, len(self.catalogue)).astype(np.float64)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Name the columns of ``as_of``."""
+        return ("log_exposures", "log_yesterday", *(f"rate_{name}" for name in self.names))
+
+
+def exposure_rates(
+    log: EventLog, catalogue: Catalogue, rates: Mapping[str, Sequence[str]], since_ms: Mapping[str, int]
+) -> ExposureRates:
+    """Count a log's exposures: what a user did with an item at one moment is one.
+
+    ``rates`` names the actions any of which counts; ``since_ms`` says from when on the log tells of them, 0 if absent.
+    """
+    users = np.unique(log.user_ids, return_inverse=True)[1]
+    items = catalogue.rows_of(keys_by_id(log.item_ids))
+    known = np.flatnonzero(items >= 0)
+    triples = np.stack([log.times_ms[known], users[known], items[known]], axis=1)
+    exposures, which = np.unique(triples, axis=0, return_inverse=True)
+    done = np.zeros((len(exposures), len(rates)), np.float32)
+    np.maximum.at(done, which.reshape(-1), head_labels(log, rates)[log.actions[known]])
+    told = exposures[:, :1] >= np.array([since_ms.get(name, 0) for name in rates])
+    return ExposureRates(catalogue, exposures[:, 2], exposures[:, 0], done, told, tuple(rates))

@@ -1,0 +1,1 @@
+"""The hybrid ranker around TransAct: examples, training, export."""

@@ -1,0 +1,150 @@
+"""From the event table to the ranker's training batches, through the very code that serves.
+
+Each moment at which a user acted is a request that was made just before it: the state is what the user did strictly
+earlier, built by ``UserState.apply``; the candidates are what was acted on, and items drawn at random; what the ranker
+sees of them is made by ``join``. So training can't see what serving would not::
+
+    a user's log     a  b   cc'  d  ...        (c and c' at the same moment)
+    requests         .  .   |    |
+      state                 ab   abcc'         strictly earlier
+      candidates            c c' x y z  d x y  labels from the actions; x y z drawn, labels 0
+
+Requests keep packed states and keys, 2 KB each, and are joined batch by batch: a matrix of all histories would not
+fit. Users are independent of each other here; the item and user tables must not know the time after the requests.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rankstream.events.labels import Heads, head_labels
+from rankstream.events.log import EventLog
+from rankstream.events.sequences import packed_actions, rows_by_user
+from rankstream.features.history import DEFAULT_LIMIT, History
+from rankstream.features.ids import Keys, id_keys
+from rankstream.features.join import Joinable, fold_ended, join, known_actions, pool_sessions
+from rankstream.features.schema import Floats
+from rankstream.features.sessions import sessions_now
+from rankstream.features.user_state import Applied, UserState
+from rankstream.models.ranker.hybrid import RankerBatch, collate
+from rankstream.models.sessions.torch_encoder import Asked, TorchSessions
+
+
+@dataclass(frozen=True)
+class NegativesConfig:
+    """How candidates that were not acted on are drawn."""
+
+    count: int = 8  # a request; fewer where the items don't suffice
+    popular: float = 0.5  # share drawn as often as items are acted on: only rare negatives teach only popularity
+    avoid_seen: bool = False  # True for logs in which nobody acts twice on an item, where "seen" alone would tell
+
+    def __post_init__(self) -> None:
+        if self.count < 0 or not 0.0 <= self.popular <= 1.0:
+            raise ValueError(f"{self.count} negatives, {self.popular} of them popular: wanted 0 or more, 0 to 1")
+
+
+@dataclass(frozen=True)
+class RankingExample:
+    """One request with its answer."""
+
+    user_key: int
+    state: UserState  # strictly before now_ms
+    now_ms: int
+    candidates: Keys  # (N,) those acted on first
+    labels: Floats  # (N, heads)
+
+
+def ranking_examples(
+    log: EventLog,
+    heads: Heads,
+    batch: Joinable,
+    negatives: NegativesConfig,
+    chance: np.random.Generator,
+    *,
+    since_ms: int = 0,
+    limit: int = DEFAULT_LIMIT,
+) -> list[RankingExample]:
+    """Give a request for every moment from ``since_ms`` on at which a user acted, user by user, oldest first.
+
+    Actions before ``since_ms`` only fill the states; ``limit`` is how many a history holds.
+    """
+    labels_of = head_labels(log, heads)
+    items = id_keys(log.item_ids.tolist())
+    packed = packed_actions(log, items)
+    sampler = _Negatives(items, negatives, chance)
+    examples = []
+    for user_key, rows in rows_by_user(log):
+        state, seen = UserState(History(b"", limit)), set[int]()
+        for moment in np.split(rows, np.flatnonzero(np.diff(log.times_ms[rows])) + 1):
+            now_ms = int(log.times_ms[moment[0]])
+            if now_ms >= since_ms:
+                acted, labels = acted_on(items[moment], labels_of[log.actions[moment]])
+                drawn = sampler.draw(set(acted.tolist()), seen)
+                candidates = np.concatenate([acted, drawn])
+                labels = np.concatenate([labels, np.zeros((len(drawn), labels.shape[1]), np.float32)])
+                examples.append(RankingExample(user_key, state, now_ms, candidates, labels))
+            state = advanced(state.apply([packed[row] for row in moment], int(moment[-1])), batch)
+            seen.update(items[moment].tolist())
+    return examples
+
+
+def advanced(applied: Applied, batch: Joinable) -> UserState:
+    """Give the state after a batch of actions, its recurrent state stepped over the sessions that ended."""
+    return fold_ended({0: applied}, batch)[0] if applied.ended else applied.state
+
+
+def acted_on(items: Keys, labels: Floats) -> tuple[Keys, Floats]:
+    """Give each item once, with all that was done to it at this moment."""
+    if len(items) == 1:
+        return items, labels
+    unique, places = np.unique(items, return_inverse=True)
+    together = np.zeros((len(unique), labels.shape[1]), np.float32)
+    np.maximum.at(together, places, labels)
+    return unique, together
+
+
+class _Negatives:
+    """Draws items that were not acted on, some uniformly, some as often as the log's users act on them."""
+
+    def __init__(self, items: Keys, config: NegativesConfig, chance: np.random.Generator) -> None:
+        self.config = config
+        self._chance = chance
+        self.acted_on = items  # one entry an action: drawing from it is drawing by popularity
+        self._items = np.unique(items)
+
+    def draw(self, acted: set[int], seen: set[int]) -> Keys:
+        """Give up to ``count`` items, each once, none acted on now, none seen before if those are avoided."""
+        taken = acted | seen if self.config.avoid_seen else set(acted)
+        drawn: list[int] = []
+        for key in self._proposed(4 * self.config.count):
+            if len(drawn) == self.config.count:
+                break
+            if key not in taken:
+                drawn.append(key)
+                taken.add(key)
+        return np.array(drawn, np.uint64)
+
+    def _proposed(self, count: int) -> list[int]:
+        if not len(self._items):
+            return []
+        popular = self._chance.random(count) < self.config.popular
+        by_action = self.acted_on[self._chance.integers(0, len(self.acted_on), count)]
+        evenly = self._items[self._chance.integers(0, len(self._items), count)]
+        return list(np.where(popular, by_action, evenly).tolist())
+
+
+def joined(examples: Sequence[RankingExample], batch: Joinable) -> RankerBatch:
+    """Join examples into one batch."""
+    if isinstance(batch.sessions, TorchSessions):
+        batch.sessions.prepare([sessions_of(one, batch) for one in examples])
+    inputs = [join(one.state, one.user_key, one.candidates, one.now_ms, batch) for one in examples]
+    return collate(inputs, [one.labels for one in examples])
+
+
+def sessions_of(example: RankingExample, batch: Joinable) -> Asked:
+    """Give what the join will ask the session encoder for."""
+    tail, encoder = example.state.tail, batch.sessions
+    actions = known_actions(example.state, example.now_ms)
+    closed, opened = pool_sessions(sessions_now(tail, actions, example.now_ms), batch.items)
+    return tail.recurrent(encoder.tag, encoder.state_size), closed, opened

@@ -1,0 +1,178 @@
+"""The ranker: TransAct beside batch vectors, crossed, one logit a head (KDD'23, section 3.1, "Pinnability").
+
+::
+
+    history x candidate -> TransAct  (K + 1) * D |
+    candidate's item vector I, features G        |-> DCN v2 crosses -> MLP -> one logit a head
+    user vector U, session vector S, context C   |
+
+Not published, chosen here: the number of crosses and the MLP's widths. Left out: the batch norm of dense features; the
+join hands features on in a scale of about 1, and so a score never depends on a batch, in training either.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rankstream.features.schema import FeatureSizes, Floats, ModelInputs
+from rankstream.models.layers import CrossLayer, Mlp
+from rankstream.models.ranker.transact import TransAct, TransActConfig, draw_hidden_ms, hide_recent
+
+
+@dataclass(frozen=True)
+class RankerConfig:
+    """Sizes of the ranker, and what it predicts."""
+
+    transact: TransActConfig
+    sizes: FeatureSizes = field(default_factory=FeatureSizes)
+    heads: tuple[str, ...] = ("click",)  # what is predicted, one logit each; names, in the order of the logits
+    crosses: int = 2
+    cross_rank: int | None = 128  # None: full rank, as in the paper; 128 serves short histories 2-3 times as fast
+    mlp: tuple[int, ...] = (512, 256)
+    dropout: float = 0.0  # in the MLP
+
+    def __post_init__(self) -> None:
+        if self.transact.item_dim != self.sizes.item_dim:
+            raise ValueError(
+                f"TransAct is made for item vectors of {self.transact.item_dim}, the features for {self.sizes.item_dim}"
+            )
+        if not self.heads or len(set(self.heads)) != len(self.heads):
+            raise ValueError(f"heads {list(self.heads)}: wanted at least one, each once")
+        if self.crosses < 1 or not self.mlp:
+            raise ValueError(f"{self.crosses} crosses, MLP {list(self.mlp)}: wanted at least one of each")
+
+    @property
+    def candidate_width(self) -> int:
+        """Width of the crosses' input that belongs to a candidate."""
+        return self.transact.output + self.sizes.item_dim + self.sizes.candidate_features
+
+    @property
+    def user_width(self) -> int:
+        """Width of the crosses' input that all candidates of a request share."""
+        return self.sizes.user_dim + self.sizes.session_dim + self.sizes.context
+
+
+@dataclass(frozen=True)
+class RankerBatch:
+    """R requests, padded to the longest history, and B candidates, each of one of the requests."""
+
+    action_types: Tensor  # (R, T) int64, newest first, 0 on the right; T of at least 1
+    action_items: Tensor  # (R, T, I), zeros where padded
+    action_ages_ms: Tensor  # (R, T) int64
+    user_vectors: Tensor  # (R, U)
+    session_vectors: Tensor  # (R, S)
+    contexts: Tensor  # (R, C)
+    request_of: Tensor  # (B,) int64: row of the candidate's request
+    candidate_items: Tensor  # (B, I)
+    candidate_features: Tensor  # (B, G)
+    labels: Tensor  # (B, heads) 0 or 1
+    weights: Tensor  # (B,) the example's weight, w_u in the paper
+
+    @property
+    def num_requests(self) -> int:
+        """R."""
+        return len(self.action_types)
+
+    @property
+    def num_candidates(self) -> int:
+        """B."""
+        return len(self.request_of)
+
+    def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> "RankerBatch":
+        """Move to a device, all floating point numbers in ``dtype``."""
+        moved = {spec.name: getattr(self, spec.name) for spec in fields(self)}
+        return RankerBatch(
+            **{name: part.to(device, dtype if part.is_floating_point() else None) for name, part in moved.items()}
+        )
+
+    def hide_recent(self, window_ms: int, chance: torch.Generator) -> "RankerBatch":
+        """Hide each request's actions of a random last while, up to ``window_ms``; for training only."""
+        hidden_ms = draw_hidden_ms(self.num_requests, window_ms, chance).to(self.action_ages_ms.device)
+        types, items, ages = hide_recent(self.action_types, self.action_items, self.action_ages_ms, hidden_ms)
+        return replace(self, action_types=types, action_items=items, action_ages_ms=ages)
+
+
+def collate(
+    requests: Sequence[ModelInputs], labels: Sequence[Floats] | None = None, weights: Sequence[Floats] | None = None
+) -> RankerBatch:
+    """Pad the inputs of requests into one batch; ``labels`` (N, heads) and ``weights`` (N,) of each request."""
+    length = max(1, *(len(inputs.action_types) for inputs in requests)) if requests else 1
+    counts = [inputs.num_candidates for inputs in requests]
+    action_types = np.zeros((len(requests), length), np.int64)
+    action_items = np.zeros((len(requests), length, requests[0].action_items.shape[1]), np.float32)
+    action_ages_ms = np.zeros((len(requests), length), np.int64)
+    for row, inputs in enumerate(requests):
+        count = len(inputs.action_types)
+        action_types[row, :count] = inputs.action_types
+        action_items[row, :count] = inputs.action_items
+        action_ages_ms[row, :count] = inputs.action_ages_ms
+    return RankerBatch(
+        action_types=torch.from_numpy(action_types),
+        action_items=torch.from_numpy(action_items),
+        action_ages_ms=torch.from_numpy(action_ages_ms),
+        user_vectors=_stacked([inputs.user_vector for inputs in requests]),
+        session_vectors=_stacked([inputs.session_vector for inputs in requests]),
+        contexts=_stacked([inputs.context for inputs in requests]),
+        request_of=torch.from_numpy(np.repeat(np.arange(len(requests)), counts)),
+        candidate_items=_joined([inputs.candidate_items for inputs in requests]),
+        candidate_features=_joined([inputs.candidate_features for inputs in requests]),
+        labels=torch.zeros(sum(counts), 0) if labels is None else _joined(labels),
+        weights=torch.ones(sum(counts)) if weights is None else _joined(weights),
+    )
+
+
+def _stacked(rows: Sequence[Floats]) -> Tensor:
+    return torch.from_numpy(np.stack(rows))
+
+
+def _joined(parts: Sequence[Floats]) -> Tensor:
+    return torch.from_numpy(np.concatenate(parts))
+
+
+class SequenceEncoder(Protocol):
+    """What stands where TransAct stands: built of its config, called with what it is called with."""
+
+    @property
+    def width(self) -> int:
+        """Width of what ``forward`` gives a candidate."""
+        ...
+
+    def __call__(self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor) -> Tensor:
+        """Give (B, width) of types (B, T), items (B, T, I) and candidates (B, I)."""
+        ...
+
+
+class Ranker(nn.Module):
+    """Gives a logit a head for each candidate; ``export.py`` takes it to serving."""
+
+    def __init__(self, config: RankerConfig, encoder: Callable[[TransActConfig], SequenceEncoder] = TransAct) -> None:
+        """Make a ranker; only one of ``TransAct`` can be exported, other encoders are for comparison."""
+        super().__init__()
+        self.config = config
+        self.transact = encoder(config.transact)
+        sizes = config.sizes
+        width = self.transact.width + sizes.item_dim + sizes.candidate_features + config.user_width
+        self.crosses = nn.ModuleList(CrossLayer(width, config.cross_rank) for _ in range(config.crosses))
+        self.mlp = Mlp([width, *config.mlp], config.dropout)
+        self.output = nn.Linear(config.mlp[-1], len(config.heads))
+
+    def forward(self, batch: RankerBatch) -> Tensor:
+        """Give logits (B, heads)."""
+        of = batch.request_of
+        sequence = self.transact(batch.action_types[of], batch.action_items[of], batch.candidate_items)
+        shared = torch.cat([batch.user_vectors, batch.session_vectors, batch.contexts], dim=-1)  # (R, user width)
+        first = torch.cat([sequence, batch.candidate_items, batch.candidate_features, shared[of]], dim=-1)
+        rows = first
+        for cross in self.crosses:
+            rows = cross(first, rows)
+        return self.output(self.mlp(rows))  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def probabilities(self, inputs: ModelInputs) -> Tensor:
+        """Give (N, heads) for one request, in the precision of the weights: the plain twin of the exported graphs."""
+        weight = self.output.weight
+        return torch.sigmoid(self(collate([inputs]).to(weight.device, weight.dtype)))

@@ -1,0 +1,185 @@
+"""How the ranker learns, and how well it ranks: each wanted item among the items of its request."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from rich.progress import Progress
+from torch import Tensor
+
+from rankstream.features.join import Joinable, join
+from rankstream.features.schema import Ints
+from rankstream.metrics.ranking import HeadMetrics, head_metrics, places_of
+from rankstream.models.ranker.examples import RankingExample, joined
+from rankstream.models.ranker.factored import SplitRanker
+from rankstream.models.ranker.hybrid import Ranker, RankerBatch, RankerConfig
+from rankstream.models.training.loop import Evaluate, FitConfig, FitHistory, fit
+from rankstream.models.training.losses import weighted_multi_head_loss
+
+LENGTH_GROUPS = 16
+
+
+@dataclass(frozen=True)
+class RankerTraining:
+    """How batches are drawn and weighed; the paper's figures behind each."""
+
+    requests: int = 32  # of a batch; 12,000 candidates
+    label_weights: tuple[tuple[float, ...], ...] | None = None  # M, see weighted_multi_head_loss; all 1 if None
+    mask: bool = True  # hide a random last while of each history (TransActConfig.mask_window_ms)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+    def label_matrix(self, heads: int) -> Tensor:
+        """Give M (heads, 1 + heads). Raises ``ValueError`` for one of another shape."""
+        if self.label_weights is None:
+            return torch.ones(heads, 1 + heads)
+        matrix = torch.tensor(self.label_weights)
+        if matrix.shape != (heads, 1 + heads):
+            raise ValueError(
+                f"label weights {tuple(matrix.shape)} for {heads} heads; wanted ({heads}, {1 + heads}): "
+                "a row a head, a column for no action and one for each head's"
+            )
+        return matrix
+
+
+class RequestSource(Protocol):
+    """Requests by row: ``JoinedExamples``, joined anew each time, or ``request_cache.RequestCache``, once."""
+
+    @property
+    def lengths(self) -> Ints:
+        """Give how many actions each request's history holds, ``(R,)``."""
+        ...
+
+    def batch(self, rows: Ints) -> RankerBatch:
+        """Give these requests as one batch, with labels."""
+        ...
+
+
+@dataclass(frozen=True)
+class JoinedExamples:
+    """Examples that are joined when they are asked for."""
+
+    examples: Sequence[RankingExample]
+    joinable: Joinable  # must know nothing of the time after the examples
+
+    @cached_property
+    def lengths(self) -> Ints:
+        """Give how many actions each example's history holds."""
+        return np.array([len(example.state.history) for example in self.examples], np.int64)
+
+    def batch(self, rows: Ints) -> RankerBatch:
+        """Join these examples."""
+        return joined([self.examples[row] for row in rows], self.joinable)
+
+
+@dataclass
+class RankerTask:
+    """Everything that a step draws from."""
+
+    ranker: Ranker
+    source: RequestSource
+    training: RankerTraining
+    device: torch.device
+
+    @cached_property
+    def groups(self) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
+        """Give the examples in groups of like history length, equally large: little is wasted on padding."""
+        groups = np.array_split(np.argsort(self.source.lengths, kind="stable"), LENGTH_GROUPS)
+        return [group for group in groups if len(group)]
+
+    @cached_property
+    def label_weights(self) -> Tensor:
+        """Give M on the device."""
+        return self.training.label_matrix(len(self.ranker.config.heads)).to(self.device)
+
+    def draw_loss(self, chance: np.random.Generator) -> Tensor:
+        """Draw requests of one group and give their loss."""
+        group = self.groups[chance.integers(len(self.groups))]
+        drawn = chance.choice(group, min(self.training.requests, len(group)), replace=False)
+        batch = self.source.batch(drawn).to(self.device)
+        window_ms = self.ranker.config.transact.mask_window_ms
+        if self.training.mask and window_ms:
+            batch = batch.hide_recent(window_ms, torch.Generator().manual_seed(int(chance.integers(1 << 62))))
+        return weighted_multi_head_loss(self.ranker(batch), batch.labels, self.label_weights, batch.weights)
+
+
+def train_ranker(
+    config: RankerConfig,
+    training: RankerTraining,
+    examples: Sequence[RankingExample],
+    validation: Sequence[RankingExample],
+    batch: Joinable,
+    *,
+    checkpoints: Path | None = None,
+    seconds: float = float("inf"),
+    progress: Progress | None = None,
+    device: torch.device | None = None,
+) -> tuple[Ranker, FitHistory]:
+    """Train on ``examples``; give the ranker that ranked ``validation`` best (mean NDCG@10 of the heads)."""
+    if not examples:
+        raise ValueError("no examples to train the ranker on; give a log with actions after the examples' start")
+    device = device or torch.device("cpu")
+    torch.manual_seed(training.fit.seed)
+    ranker = Ranker(config).to(device)
+
+    def mean_ndcg() -> float:
+        heads = evaluate_ranker(ranker, validation, batch).values()
+        return sum(head.ndcg for head in heads) / max(1, len(heads))
+
+    history = train_on(
+        ranker,
+        JoinedExamples(examples, batch),
+        training,
+        evaluate=mean_ndcg if validation else None,
+        checkpoints=checkpoints,
+        seconds=seconds,
+        progress=progress,
+        device=device,
+    )
+    return ranker, history
+
+
+def train_on(
+    ranker: Ranker,
+    source: RequestSource,
+    training: RankerTraining,
+    *,
+    evaluate: Evaluate | None = None,
+    checkpoints: Path | None = None,
+    seconds: float = float("inf"),
+    progress: Progress | None = None,
+    device: torch.device | None = None,
+) -> FitHistory:
+    """Train a ranker, which is on ``device``, in place; it ends with its best weights by ``evaluate``, or its last."""
+    task = RankerTask(ranker, source, training, device or torch.device("cpu"))
+    return fit(
+        ranker,
+        task.draw_loss,
+        training.fit,
+        evaluate=evaluate,
+        checkpoints=checkpoints,
+        seconds=seconds,
+        progress=progress,
+        title="Ranker",
+        metric_name="ndcg@10",
+    )
+
+
+def evaluate_ranker(
+    ranker: Ranker, examples: Sequence[RankingExample], batch: Joinable, k: int = 10
+) -> dict[str, HeadMetrics]:
+    """Rank each wanted item, by its head's own probability, among its request's items that this head's labels deny.
+
+    Equal probabilities count half for and half against. A head without a wanted item in ``examples`` is left out.
+    """
+    split = SplitRanker(ranker)
+    places: dict[str, list[tuple[float, int]]] = {head: [] for head in ranker.config.heads}
+    for example in examples:
+        inputs = join(example.state, example.user_key, example.candidates, example.now_ms, batch)
+        probabilities = split.probabilities(inputs)
+        for column, head in enumerate(ranker.config.heads):
+            places[head] += places_of(probabilities[:, column], example.labels[:, column] > 0)
+    return {head: head_metrics(found, k) for head, found in places.items() if found}

@@ -1,0 +1,102 @@
+"""The join as training needs it: user vectors as the last daily refresh left them, never of the request's own day.
+
+::
+
+    day      |      1       |      2       |      3       |
+    actions    a b            c d            e
+    user vector of a request   as of day 2    as of day 3
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from rankstream.events.log import EventLog
+from rankstream.events.sequences import histories_of
+from rankstream.features.actions import ActionColumns
+from rankstream.features.embeddings.base import VectorTable
+from rankstream.features.embeddings.memory import Catalogue
+from rankstream.features.ids import Id, id_key
+from rankstream.features.join import DAY_MS, Joinable, tail
+from rankstream.features.schema import FeatureSizes, Floats
+from rankstream.models.ranker.examples import RankingExample
+from rankstream.models.sessions.hiertcn import HierTCN
+from rankstream.models.sessions.torch_encoder import TorchSessions
+from rankstream.models.users.pinnerformer import PinnerFormer
+from rankstream.models.users.refresh import encode
+
+
+class FrozenEncoders(Protocol):
+    """What the ranker stands on: ``TrainedEncoders``, or ``TrainedModels`` when they are measured."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Give the items."""
+        ...
+
+    @property
+    def features(self) -> Floats:
+        """Give the items' dense features, ``(items, F)``."""
+        ...
+
+    @property
+    def pinnerformer(self) -> PinnerFormer:
+        """Give the encoder of users."""
+        ...
+
+    @property
+    def hiertcn(self) -> HierTCN:
+        """Give the encoder of sessions."""
+        ...
+
+
+def joinable(log: EventLog, encoders: FrozenEncoders, num_actions: int, since_ms: int = 0) -> Joinable:
+    """Give the batch side of the join for training: user vectors are found by user and day (``as_of_its_day``).
+
+    Only the days from ``since_ms`` on have any.
+    """
+    catalogue = encoders.catalogue
+    sizes = FeatureSizes(
+        num_actions=num_actions,
+        item_dim=catalogue.dim,
+        user_dim=encoders.pinnerformer.config.user_dim,
+        session_dim=encoders.hiertcn.config.session_dim,
+        item_features=encoders.features.shape[1],
+    )
+    items = halved(catalogue)
+    features = halved(Catalogue(catalogue.ids, encoders.features))
+    users = daily_vectors(encoders.pinnerformer, items, log, since_ms)
+    return Joinable(sizes, items, features, users, TorchSessions(encoders.hiertcn))
+
+
+def halved(table: Catalogue) -> Catalogue:
+    """Give the table as serving will read it: in half precision."""
+    return Catalogue(table.ids, table.vectors.astype(np.float16).astype(np.float32))
+
+
+def daily_vectors(model: PinnerFormer, items: VectorTable, log: EventLog, since_ms: int = 0) -> Catalogue:
+    """Give each user's vector at the start of each day on which the user acted, of what was done before that day."""
+    ids, vectors, _ = encode(
+        model, items, _mornings(log, since_ms // DAY_MS), as_of_ms=int(log.times_ms[-1]) if len(log) else 0
+    )
+    return halved(Catalogue(np.array(ids, object), vectors))
+
+
+def _mornings(log: EventLog, first_day: int) -> Iterator[tuple[Id, ActionColumns]]:
+    for user, actions in histories_of(log, limit=len(log)):
+        days = np.unique(actions.times_ms // DAY_MS)[1:]
+        for day in days[days >= first_day].tolist():
+            later = int(np.count_nonzero(actions.times_ms >= day * DAY_MS))
+            yield user_on_day(id_key(user), day), tail(actions, later)
+
+
+def user_on_day(user_key: int, day: int) -> str:
+    """Name a user as of the start of a day."""
+    return f"{user_key}@{day}"
+
+
+def as_of_its_day(example: RankingExample) -> RankingExample:
+    """Let an example look its user up as of the morning of its day."""
+    return replace(example, user_key=id_key(user_on_day(example.user_key, example.now_ms // DAY_MS)))

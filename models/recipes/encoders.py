@@ -1,0 +1,166 @@
+"""The whole recipe for a log: item vectors, then HierTCN, with which they learn on, then PinnerFormer.
+
+Everything is learned from actions before ``until_ms``. The ranker is trained on
+top of these (``ranker.py``): it needs them frozen, as serving has them.
+"""
+
+import time
+from dataclasses import dataclass, field, replace
+from math import inf
+from pathlib import Path
+
+import torch
+from rich.progress import Progress
+
+from rankstream.events.log import EventLog
+from rankstream.features.embeddings.memory import Catalogue
+from rankstream.features.schema import Floats
+from rankstream.models.items.cooccurrence import ItemVectorConfig, train_item_vectors
+from rankstream.models.items.item_features import item_features
+from rankstream.models.recipes.run_folder import HIERTCN_WEIGHTS, PINNERFORMER_WEIGHTS
+from rankstream.models.sessions import hiertcn_training as hier
+from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
+from rankstream.models.training.checkpoints import save_weights
+from rankstream.models.training.distributed import team
+from rankstream.models.training.loop import FitConfig, FitHistory
+from rankstream.models.users import pinnerformer_training as pinner
+from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig
+
+
+@dataclass(frozen=True)
+class EncoderRecipe:
+    """Sizes and times for a small log (MovieLens-100K) on two cores; larger logs want the papers' sizes."""
+
+    positives: tuple[str, ...]  # actions that users come for: PinnerFormer's labels
+    negatives: tuple[str, ...] = ()  # actions that push away: no label, no nearness
+    exclude_seen: bool = True  # measuring: False where users come back to the same items, as in music
+    most_scored: int = 10_000  # items; of larger catalogues HierTCN's loss draws ``drawn`` for each next item
+    drawn: int = 200
+    items: ItemVectorConfig = field(default_factory=ItemVectorConfig)
+    learn_items: bool = True  # their vectors go on learning with HierTCN
+    user_dim: int = 64
+    user_hidden: int = 64
+    user_layers: int = 1  # two gain nothing on 80,000 actions, and take twice as long
+    user_heads: int = 4
+    user_actions: int = 100  # newest ones that a user vector is made of
+    session_hidden: int = 64
+    session_state: int = 64
+    session_state_layers: int = 1
+    session_channels: tuple[int, ...] = (64, 64, 64)
+    pinnerformer: pinner.PinnerFormerTraining = field(
+        default_factory=lambda: pinner.PinnerFormerTraining(
+            users=32, positions=32, fit=FitConfig(steps=200, learning_rate=3e-3, evaluate_every=100)
+        )
+    )
+    hiertcn: hier.HierTCNTraining = field(
+        default_factory=lambda: hier.HierTCNTraining(fit=FitConfig(steps=160, learning_rate=3e-3, evaluate_every=80))
+    )
+
+
+@dataclass(frozen=True)
+class TrainedEncoders:
+    """What the recipe gives; models in eval mode on the CPU."""
+
+    catalogue: Catalogue
+    features: Floats  # (items, F)
+    feature_names: tuple[str, ...]
+    pinnerformer: PinnerFormer
+    hiertcn: HierTCN
+    pinnerformer_history: FitHistory
+    hiertcn_history: FitHistory
+
+
+class OutOfTimeError(Exception):
+    """The seconds are over; the same call goes on from the checkpoints. The message says how far it came."""
+
+
+def train_encoders(
+    log: EventLog,
+    until_ms: int,
+    recipe: EncoderRecipe,
+    folder: Path,
+    *,
+    seconds: float = inf,
+    progress: Progress | None = None,
+    device: torch.device | None = None,
+) -> TrainedEncoders:
+    """Train on the log's actions before ``until_ms`` and save weights in ``folder``.
+
+    A run that was stopped is continued from the checkpoints in ``folder``. Raises ``OutOfTimeError`` after so many
+    ``seconds``: what is to be trained on these encoders must find them finished.
+    """
+    deadline = time.monotonic() + seconds
+    past, _ = log.split_at(until_ms)
+    occurring = train_item_vectors(past, recipe.items, recipe.negatives)
+    session_config = session_config_of(recipe, occurring)
+    sessions = hier.train_hiertcn(
+        past,
+        occurring,
+        session_config,
+        replace(recipe.hiertcn, exclude_seen=recipe.exclude_seen, negatives=negatives_of(recipe, occurring)),
+        learn_items=recipe.learn_items,
+        without=recipe.negatives,
+        checkpoints=folder / "checkpoints" / "hiertcn",
+        seconds=deadline - time.monotonic(),
+        progress=progress,
+        device=device,
+    )
+    finished("HierTCN", sessions.history, recipe.hiertcn.fit)
+    catalogue = sessions.catalogue
+    features, names = item_features(past, catalogue)
+    user_config = user_config_of(recipe, log, catalogue)
+    user_model, user_history = pinner.train_pinnerformer(
+        past,
+        catalogue,
+        recipe.positives,
+        user_config,
+        replace(recipe.pinnerformer, exclude_seen=recipe.exclude_seen),
+        checkpoints=folder / "checkpoints" / "pinnerformer",
+        seconds=deadline - time.monotonic(),
+        progress=progress,
+        device=device,
+    )
+    finished("PinnerFormer", user_history, recipe.pinnerformer.fit)
+    if team().writes:
+        save_weights(folder / PINNERFORMER_WEIGHTS, user_model.cpu(), user_config)
+        save_weights(folder / HIERTCN_WEIGHTS, sessions.model.cpu(), session_config)
+    return TrainedEncoders(
+        catalogue, features, names, user_model.cpu(), sessions.model.cpu(), user_history, sessions.history
+    )
+
+
+def negatives_of(recipe: EncoderRecipe, catalogue: Catalogue) -> int | None:
+    """Give how many items HierTCN's loss draws for each next item; None for all there are."""
+    small = len(catalogue) <= recipe.most_scored
+    return recipe.hiertcn.negatives if small or recipe.hiertcn.negatives else recipe.drawn
+
+
+def finished(name: str, history: FitHistory, config: FitConfig) -> None:
+    """Raise ``OutOfTimeError`` if a model's training was stopped by the clock."""
+    if history.stopped == "time":
+        raise OutOfTimeError(f"{name} is at step {history.steps:,} of {config.steps:,}")
+
+
+def user_config_of(recipe: EncoderRecipe, log: EventLog, catalogue: Catalogue) -> PinnerFormerConfig:
+    """Give PinnerFormer's sizes."""
+    return PinnerFormerConfig(
+        action_types=len(log.vocabulary.actions),
+        surfaces=len(log.vocabulary.surfaces),
+        num_actions=recipe.user_actions,
+        item_dim=catalogue.dim,
+        user_dim=recipe.user_dim,
+        hidden=recipe.user_hidden,
+        layers=recipe.user_layers,
+        heads=recipe.user_heads,
+    )
+
+
+def session_config_of(recipe: EncoderRecipe, catalogue: Catalogue) -> HierTCNConfig:
+    """Give HierTCN's sizes."""
+    return HierTCNConfig(
+        item_dim=catalogue.dim,
+        hidden=recipe.session_hidden,
+        state_layers=recipe.session_state_layers,
+        layer_state=recipe.session_state,
+        channels=recipe.session_channels,
+    )

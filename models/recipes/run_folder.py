@@ -1,0 +1,167 @@
+"""What a training leaves in its folder, and what can be made of it without training again: bundles.
+
+::
+
+    work/
+        run.json            what was trained on what: the folder refuses another training
+        items.npz           item ids, vectors, dense features
+        pinnerformer.pt  hiertcn.pt  ranker.pt
+        trained.json        written last: vocabulary, utility, the moment, metrics
+        checkpoints/        of each model, with TensorBoard's events
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from xxhash import xxh3_64_hexdigest
+
+from rankstream.events.log import EventLog, plain_ids
+from rankstream.features.actions import Vocabulary
+from rankstream.features.embeddings.memory import Catalogue
+from rankstream.features.ids import Ids
+from rankstream.features.schema import Floats
+from rankstream.models.ranker.hybrid import Ranker, RankerConfig
+from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
+from rankstream.models.training.checkpoints import WeightsRefusedError, fingerprint_of, load_weights, save_weights
+from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig
+
+PINNERFORMER_WEIGHTS = "pinnerformer.pt"
+HIERTCN_WEIGHTS = "hiertcn.pt"
+RANKER_WEIGHTS = "ranker.pt"
+ITEMS_FILE = "items.npz"
+ABOUT = "trained.json"
+RUN = "run.json"
+FORMAT = 1
+
+
+class OtherRunError(ValueError):
+    """A folder holds another training; the message says what differs."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a training besides its weights."""
+
+    vocabulary: Vocabulary
+    heads: Mapping[str, tuple[str, ...]]  # what is predicted -> the actions any of which makes it true
+    utility: Mapping[str, float]  # weight of each head in the score
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...]
+    exclude_seen: bool  # is an item that was acted on no answer, when measuring?
+    until_ms: int  # nothing from then on was seen
+    actions: int  # trained on
+    feature_names: tuple[str, ...]
+    metrics: Mapping[str, float]  # of each model while it was trained, on what it held out
+    visits: bool = False  # were the ranker's requests what was shown in a visit? Else what was acted on among drawn
+
+
+@dataclass(frozen=True)
+class TrainedModels:
+    """All that serving needs, in torch; models in eval mode on the CPU."""
+
+    about: About
+    catalogue: Catalogue
+    features: Floats  # (items, F)
+    pinnerformer: PinnerFormer
+    hiertcn: HierTCN
+    ranker: Ranker
+
+    @property
+    def item_space(self) -> str:
+        """Name the items' vector space."""
+        return f"items-{fingerprint_of(self.catalogue.vectors)}"
+
+
+def save_models(models: TrainedModels, work: Path) -> None:
+    """Write everything; ``trained.json`` comes last, so where it is, all is."""
+    save_weights(work / RANKER_WEIGHTS, models.ranker, models.ranker.config)
+    ids = models.catalogue.ids
+    named = ids.astype(np.str_) if ids.dtype == object else ids
+    with _whole(work / ITEMS_FILE) as beside, beside.open("wb") as file:
+        np.savez(file, ids=named, vectors=models.catalogue.vectors, features=models.features)
+    _write_json(work / ABOUT, {"format": FORMAT, **asdict(models.about)})
+
+
+def load_models(work: Path) -> TrainedModels:
+    """Read what ``save_models`` and the encoders' training wrote. Raises ``WeightsRefusedError``."""
+    if not (work / ABOUT).exists():
+        raise WeightsRefusedError(
+            f"{work} has no {ABOUT}, so no training has come to its end there; run `rankstream train` (again)"
+        )
+    said = json.loads((work / ABOUT).read_text(encoding="utf-8"))
+    if said.pop("format") != FORMAT:
+        raise WeightsRefusedError(f"{work / ABOUT} is of another version of rankstream; train again")
+    vocabulary = Vocabulary(*(tuple(said["vocabulary"][name]) for name in ("actions", "surfaces")))
+    heads = {name: tuple(actions) for name, actions in said["heads"].items()}
+    lists = {name: tuple(said[name]) for name in ("positives", "negatives", "feature_names")}
+    with np.load(work / ITEMS_FILE) as held:
+        ids: Ids = plain_ids(held["ids"].tolist())
+        catalogue, features = Catalogue(ids, held["vectors"]), held["features"]
+    return TrainedModels(
+        About(**{**said, **lists, "vocabulary": vocabulary, "heads": heads}),
+        catalogue,
+        features,
+        load_weights(work / PINNERFORMER_WEIGHTS, PinnerFormer, PinnerFormerConfig),
+        load_weights(work / HIERTCN_WEIGHTS, HierTCN, HierTCNConfig),
+        load_weights(work / RANKER_WEIGHTS, Ranker, RankerConfig),
+    )
+
+
+def claim_folder(work: Path, log: EventLog, recipe: Any) -> None:
+    """Make ``work`` the folder of this recipe (a dataclass) on this log. Raises ``OtherRunError`` if it is another's.
+
+    Checkpoints know their model's sizes and schedule, not the log that they come from.
+    """
+    wanted = {"log": _named(log), "recipe": json.loads(json.dumps(asdict(recipe), default=_name))}
+    wanted["recipe"].pop("threads", None)  # they change no result beyond rounding
+    if not (work / RUN).exists():
+        _write_json(work / RUN, wanted)
+        return
+    found = json.loads((work / RUN).read_text(encoding="utf-8"))
+    if found != wanted:
+        differing = ", ".join(_differences(found, wanted)) or "its log"
+        raise OtherRunError(
+            f"{work} holds a training with other settings ({differing}); go on with the same ones, or name a new folder"
+        )
+
+
+def _named(log: EventLog) -> str:
+    """Name a log by its content."""
+    columns = [log.actions, log.times_ms]
+    columns += [np.unique(ids, return_inverse=True)[1] for ids in (log.user_ids, log.item_ids)]
+    return f"{len(log)} actions {xxh3_64_hexdigest(b''.join(np.ascontiguousarray(one).tobytes() for one in columns))}"
+
+
+def _name(value: object) -> str:
+    return getattr(value, "__qualname__", str(value))
+
+
+def _differences(found: Any, wanted: Any, name: str = "") -> list[str]:
+    """Give the names of the innermost settings that differ."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = sorted(set(found) | set(wanted))
+        return [one for key in keys for one in _differences(found.get(key), wanted.get(key), key)]
+    return [] if found == wanted else [name]
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _whole(path) as beside:
+        beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Let a file be written beside its place and rename it: it is there whole or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

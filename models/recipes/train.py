@@ -1,0 +1,146 @@
+"""From a log to what a worker serves: encoders, the ranker on top of them, a bundle and a table of user vectors."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import Progress
+
+from rankstream.bundles.manifest import Manifest
+from rankstream.events.log import EventLog, LogRefusedError
+from rankstream.events.sequences import histories_of
+from rankstream.models.ranker.training_join import halved
+from rankstream.models.recipes.bundle import BundleRecipe, train_on_top
+from rankstream.models.recipes.bundle_writer import export_models
+from rankstream.models.recipes.encoders import EncoderRecipe, finished, train_encoders
+from rankstream.models.recipes.run_folder import About, TrainedModels, claim_folder, save_models
+from rankstream.models.training.distributed import team
+from rankstream.models.users.refresh import Refreshed, refresh
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the recipe made."""
+
+    manifest: Manifest
+    refreshed: Refreshed
+
+
+def train_bundle(
+    log: EventLog,
+    recipe: BundleRecipe,
+    bundle: Path,
+    user_vectors: Path,
+    work: Path,
+    *,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train on the whole log, write ``bundle`` and publish ``user_vectors`` as of its end; weights stay in ``work``."""
+    models = train_models(log, recipe, work, progress=progress)
+    manifest = export_models(models, bundle)
+    return Trained(manifest, publish_users(models, log, user_vectors))
+
+
+def train_models(
+    log: EventLog,
+    recipe: BundleRecipe,
+    work: Path,
+    *,
+    until_ms: int | None = None,
+    seconds: float = inf,
+    progress: Progress | None = None,
+    device: torch.device | None = None,
+) -> TrainedModels:
+    """Train all models on what the log holds before ``until_ms`` (its end) and keep them in ``work``.
+
+    A run that was stopped goes on where it was. Raises ``LogRefusedError`` for a log with nothing to learn from,
+    ``OtherRunError`` if ``work`` holds another training, ``OutOfTimeError`` after so many ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    until_ms = log.time_at(1.0) if until_ms is None else until_ms
+    past, _ = log.split_at(until_ms)
+    _check_learnable(past, recipe.encoders)
+    if team().writes:
+        claim_folder(work, past, recipe)
+    since_ms = past.time_at(recipe.encoders_share)
+    with threads(recipe.threads):
+        encoders = train_encoders(
+            past, since_ms, recipe.encoders, work, seconds=seconds, progress=progress, device=device
+        )
+        ranker, history = train_on_top(
+            past,
+            encoders,
+            recipe,
+            work,
+            progress,
+            since_ms=since_ms if recipe.encoders_share < 1 else 0,
+            seconds=deadline - time.monotonic(),
+            device=device,
+        )
+        finished("The ranker", history, recipe.ranker.training.fit)
+    models = TrainedModels(
+        About(
+            vocabulary=log.vocabulary,
+            heads={name: tuple(actions) for name, actions in recipe.ranker.heads.items()},
+            utility=dict(recipe.ranker.utility),
+            positives=recipe.encoders.positives,
+            negatives=recipe.encoders.negatives,
+            exclude_seen=recipe.encoders.exclude_seen,
+            until_ms=until_ms,
+            actions=len(past),
+            feature_names=encoders.feature_names,
+            metrics={
+                "validation_user_recall_at_10": encoders.pinnerformer_history.best_metric,
+                "validation_session_recall_at_10": encoders.hiertcn_history.best_metric,
+                "validation_ndcg_at_10": history.best_metric,
+            },
+            visits=recipe.ranker.visits,
+        ),
+        encoders.catalogue,
+        encoders.features,
+        encoders.pinnerformer,
+        encoders.hiertcn,
+        ranker.cpu(),
+    )
+    if team().writes:
+        save_models(models, work)
+    return models
+
+
+def _check_learnable(past: EventLog, recipe: EncoderRecipe) -> None:
+    """Raise ``LogRefusedError`` for a log that the recipe can't learn from."""
+    users, counts = np.unique(past.user_ids, return_counts=True)
+    if np.count_nonzero(counts >= 2) < 2:
+        raise LogRefusedError(
+            f"{len(past):,} actions of {len(users):,} users lie before the training's end, and fewer than two users "
+            "acted twice; give a longer log, or a later --until"
+        )
+    wanted = np.isin(past.actions, past.codes_of(recipe.positives))
+    if np.count_nonzero(wanted) < 2:
+        raise LogRefusedError(
+            f"{np.count_nonzero(wanted)} actions before the training's end are {' or '.join(recipe.positives)}, what "
+            "users come for; name others with --positive, or a later --until"
+        )
+
+
+def publish_users(models: TrainedModels, log: EventLog, root: Path) -> Refreshed:
+    """Publish the vectors of the log's users as of the training's end."""
+    items = halved(models.catalogue)
+    histories = histories_of(log.split_at(models.about.until_ms)[0], models.pinnerformer.config.num_actions)
+    return refresh(models.pinnerformer, items, histories, root, as_of_ms=models.about.until_ms - 1)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use this many threads, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,1 @@
+"""Session vectors: HierTCN, its training and export."""

@@ -1,0 +1,252 @@
+"""How HierTCN learns: the next item of the session, at every step of every session of a run of sessions (WWW'19).
+
+Item vectors may learn with it (on XING the official code learns them, on Pinterest they are fixed): the session vector
+and the items then meet each other half way. They keep the length 1, so whatever is trained on them next finds vectors
+as it knows them.
+
+Sessions are cut by ``features/sessions.py``'s rules over every action, known item or not, as serving cuts them. A long
+session's low level sees at most its newest 20 items when it is served, so training shows it windows of 20.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from rankstream.events.log import EventLog
+from rankstream.events.sequences import Timelines, timelines_of
+from rankstream.features.embeddings.memory import Catalogue, Ints
+from rankstream.features.schema import Bools, Floats
+from rankstream.features.sessions import MAX_SESSION_ITEMS
+from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
+from rankstream.models.sessions.sessionize import Sessions, newest_items, session_vectors_at, sessions_of
+from rankstream.models.training.holdout import Cases, next_item_cases, recall, split_users
+from rankstream.models.training.loop import FitConfig, FitHistory, fit
+from rankstream.models.training.losses import NextItemLoss, all_items_loss_in_parts, cross_entropy_loss
+
+
+@dataclass(frozen=True)
+class HierTCNTraining:
+    """How batches are drawn; the official code's figures behind each."""
+
+    users: int = 32  # of a batch; 32
+    sessions: int = 10  # in a row of each user: how far back the gradient goes; 10
+    loss: NextItemLoss = cross_entropy_loss  # on XING; hinge_logsigmoid_loss in the final Pinterest runs
+    negatives: int | None = None  # random ones for each next item; all other items if None; 20 on Pinterest
+    temperature: float = 0.1  # scores are divided by it: unit vectors' are too alike for a softmax
+    learn_temperature: bool = True  # leave it off for hinges, whose margin has the scores' unit
+    held_out_users: float = 0.1  # validated on, never trained on; 10 %
+    most_held_out: int = 1000
+    most_cases: int = 1000  # of a validation
+    exclude_seen: bool = True  # of the metric: is an item that was acted on no answer?
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+class SessionLearner(nn.Module):
+    """A session model and what only its training needs: the temperature, and item vectors if they are to learn.
+
+    ``items (items, I)`` is where they start.
+    """
+
+    items: nn.Parameter | None
+
+    def __init__(self, model: nn.Module, training: HierTCNTraining, items: Floats | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = nn.Parameter(torch.tensor(training.temperature), requires_grad=training.learn_temperature)
+        self.register_parameter("items", None if items is None else nn.Parameter(torch.tensor(items)))
+
+    def items_or(self, fixed: Tensor) -> Tensor:
+        """Give item vectors and a row of zeros, ``(items + 1, I)``: the learned ones, of length 1, or the fixed."""
+        if self.items is None:
+            return fixed
+        return nn.functional.pad(nn.functional.normalize(self.items, dim=-1), (0, 0, 0, 1))
+
+    def catalogue_or(self, fixed: Catalogue) -> Catalogue:
+        """Give the items with the vectors that they have by now."""
+        if self.items is None:
+            return fixed
+        return Catalogue(fixed.ids, nn.functional.normalize(self.items.detach(), dim=-1).cpu().numpy())
+
+
+class HierTCNLearner(SessionLearner):
+    """HierTCN as it is trained for a bundle."""
+
+    model: HierTCN
+
+
+@dataclass(frozen=True)
+class SessionBatch:
+    """B users' N sessions, windows of at most L items of each, and the next item at each of 1 + L steps."""
+
+    pooled: Floats  # (B, N, I)
+    opened: Ints  # (B, N, L) catalogue rows, -1 for unknown and padding
+    targets: Ints  # (B, N, 1 + L) catalogue rows
+    asked: Bools  # (B, N, 1 + L) is there a next item to learn from?
+    lengths: Ints  # (B, N) items of the window
+
+
+@dataclass
+class HierTCNTask:
+    """Everything that a step draws from."""
+
+    timelines: Timelines
+    catalogue: Catalogue
+    sessions: Sessions
+    users: Ints  # trained on
+    left_out: Ints  # codes of actions that no one is taught to foresee
+    training: HierTCNTraining
+    learner: HierTCNLearner
+    device: torch.device
+
+    @cached_property
+    def items(self) -> Tensor:
+        """Give the fixed item vectors and a row of zeros on the device, ``(items + 1, I)``."""
+        return torch.from_numpy(self.catalogue.padded).to(self.device)
+
+    def draw_loss(self, chance: np.random.Generator) -> Tensor:
+        """Draw a batch and give its loss."""
+        users = chance.choice(self.users, min(self.training.users, len(self.users)), replace=False)
+        which = self.draw(users, chance)
+        batch = self.windows_of(which, chance)
+        model, items = self.learner.model, self.learner.items_or(self.items)
+        real = batch.asked.any(axis=-1)  # (B, N): the low level has nothing to learn from the other sessions
+        states = model.states_before(self.pooled(which, batch, items))  # (B, N, H)
+        opened = items[torch.from_numpy(batch.opened[real]).to(self.device)]  # (R, L, I)
+        started = nn.functional.pad(opened, (0, 0, 1, 0))  # (R, 1 + L, I)
+        vectors = model.low_level(states[torch.from_numpy(real).to(self.device)], started)  # (R, 1 + L, S)
+        asked = torch.from_numpy(batch.asked[real]).to(self.device)  # (R, 1 + L)
+        targets = torch.from_numpy(batch.targets[batch.asked]).to(self.device)  # (P,)
+        return next_item_loss(vectors[asked], targets, items, self.learner.temperature, self.training, chance)
+
+    def draw(self, users: Ints, chance: np.random.Generator) -> Ints:
+        """Draw where each user's run of sessions ends; give their sessions ``(B, N)``, oldest first, -1 behind."""
+        starts, ends = self.sessions.user_starts[users], self.sessions.user_starts[users + 1]
+        counts = np.minimum(ends - starts, self.training.sessions)
+        spare = ends - starts - counts
+        firsts = starts + (chance.random(len(users)) * (spare + 1)).astype(np.int64)
+        steps = np.arange(int(counts.max(initial=1)))
+        return np.where(steps < counts[:, None], firsts[:, None] + steps, -1)
+
+    def windows_of(self, which: Ints, chance: np.random.Generator) -> SessionBatch:
+        """Draw a window of each of these sessions ``(B, N)``; -1 is padding."""
+        real = which >= 0
+        starts = np.where(real, self.sessions.starts[which], 0)
+        ends = np.where(real, self.sessions.ends[which], 0)
+        spare = np.maximum(ends - starts - MAX_SESSION_ITEMS, 0)  # of long sessions, a window ends anywhere in them
+        firsts = starts + (chance.random(which.shape) * (spare + 1)).astype(np.int64)
+        lasts = np.minimum(firsts + MAX_SESSION_ITEMS, ends)
+        steps = np.arange(int((lasts - firsts).max(initial=1)) + 1)  # 0..L
+        rows = firsts[..., None] + steps  # (B, N, 1 + L): the row that follows after `step` items of the window
+        within = rows < np.minimum(lasts + 1, ends)[..., None]
+        held = np.where(within, rows, 0)
+        items = np.where(within, self.timelines.item_rows[held], -1)
+        told = np.isin(self.timelines.actions[held], self.left_out) | self.timelines.again[held]
+        begins = (steps > 0) | (firsts == starts)[..., None]  # a window inside a session has no step before any item
+        return SessionBatch(
+            pooled=np.where(real[..., None], self.sessions.pooled[which], np.float32(0)),
+            opened=np.where(rows < lasts[..., None], items, -1)[..., :-1],
+            targets=items,
+            asked=within & (items >= 0) & begins & ~told,
+            lengths=lasts - firsts,
+        )
+
+    def pooled(self, which: Ints, batch: SessionBatch, items: Tensor) -> Tensor:
+        """Give the mean items ``(B, N, I)`` of sessions by ``items (items + 1, I)``: of the fixed ones, cached."""
+        return torch.from_numpy(batch.pooled).to(self.device) if items is self.items else self.pooled_of(which, items)
+
+    def pooled_of(self, which: Ints, items: Tensor) -> Tensor:
+        """Give the mean items ``(B, N, I)`` of sessions ``(B, N)``, -1 for padding, by ``items (items + 1, I)``.
+
+        The plain twin of ``Sessions.pooled``, with a gradient.
+        """
+        newest, counts = newest_items(self.sessions, self.timelines, which)
+        sums = items[torch.from_numpy(newest).to(items.device)].sum(dim=2)
+        return sums / torch.from_numpy(np.maximum(counts, 1)).to(items).unsqueeze(-1)
+
+
+def next_item_loss(
+    vectors: Tensor,
+    targets: Tensor,
+    items: Tensor,
+    temperature: Tensor,
+    training: HierTCNTraining,
+    chance: np.random.Generator,
+) -> Tensor:
+    """Give the loss of vectors ``(P, S)`` whose next items are ``targets (P,)``, rows of ``items (items + 1, S)``."""
+    temperature = temperature.clamp(min=0.01)
+    if training.negatives is None and training.loss is cross_entropy_loss:
+        return all_items_loss_in_parts(vectors / temperature, items[:-1], targets)
+    if training.negatives is None:
+        scores = vectors @ items[:-1].T / temperature  # (P, items)
+        right = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
+        return training.loss(right, scores.scatter(1, targets.unsqueeze(1), -torch.inf))
+    shape = (len(targets), training.negatives)
+    drawn = torch.from_numpy(chance.integers(0, len(items) - 1, shape)).to(items.device)  # (P, K)
+    wrong = torch.einsum("ps,pks->pk", vectors, items[drawn]) / temperature
+    wrong = wrong.masked_fill(drawn == targets.unsqueeze(1), -torch.inf)
+    return training.loss((vectors * items[targets]).sum(-1) / temperature, wrong)
+
+
+class TrainedHierTCN(NamedTuple):
+    """What training gives."""
+
+    model: HierTCN
+    history: FitHistory
+    catalogue: Catalogue  # the items as the model knows them
+
+
+def train_hiertcn(
+    log: EventLog,
+    catalogue: Catalogue,
+    config: HierTCNConfig,
+    training: HierTCNTraining,
+    *,
+    learn_items: bool = False,
+    without: Sequence[str] = (),
+    checkpoints: Path | None = None,
+    seconds: float = float("inf"),
+    progress: Progress | None = None,
+    device: torch.device | None = None,
+) -> TrainedHierTCN:
+    """Train on a log. Actions ``without`` (a hide) are seen, but not foreseen; items learn too with ``learn_items``."""
+    device = device or torch.device("cpu")
+    timelines = timelines_of(log, catalogue)
+    trained, held_out = split_users(timelines, training.held_out_users, training.most_held_out, training.fit.seed)
+    torch.manual_seed(training.fit.seed)
+    learner = HierTCNLearner(HierTCN(config), training, catalogue.vectors if learn_items else None).to(device)
+    left_out = log.codes_of(without)
+    sessions = sessions_of(timelines, catalogue)
+    task = HierTCNTask(timelines, catalogue, sessions, trained, left_out, training, learner, device)
+    cases = validation_cases(timelines, held_out, left_out, training)
+    history = fit(
+        learner,
+        task.draw_loss,
+        training.fit,
+        evaluate=lambda: measure(learner.model, timelines, learner.catalogue_or(catalogue), cases),
+        checkpoints=checkpoints,
+        seconds=seconds,
+        progress=progress,
+        title="HierTCN",
+        metric_name="recall@10",
+    )
+    return TrainedHierTCN(learner.model, history, learner.catalogue_or(catalogue))
+
+
+def validation_cases(timelines: Timelines, users: Ints, left_out: Ints, training: HierTCNTraining) -> Cases:
+    """Draw moments of these users with a next item in the same session."""
+    rows = np.flatnonzero(np.isin(timelines.users, users))
+    rows = rows[(rows + 1 < len(timelines))]
+    rows = rows[~np.isin(timelines.actions[rows + 1], left_out)]
+    return next_item_cases(timelines, rows, training.exclude_seen).sample(training.most_cases, training.fit.seed)
+
+
+def measure(model: HierTCN, timelines: Timelines, catalogue: Catalogue, cases: Cases) -> float:
+    """Give recall@10 of the next item by the session vectors as of the cases."""
+    return recall(session_vectors_at(model, timelines, catalogue, cases.rows), catalogue.vectors, cases)

@@ -1,0 +1,1 @@
+"""User vectors: PinnerFormer, its labels, training, export and batch refresh."""

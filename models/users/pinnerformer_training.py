@@ -1,0 +1,255 @@
+"""How PinnerFormer learns: dense all-action labels, sampled softmax (KDD'22, 3.3 and 3.4), and how good it is.
+
+One batch: a window of each of some users' timelines, random positions in each, for each position one positive of its
+own next 28 days; negatives are the batch's positives and random items, in one pool.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from rankstream.events.log import EventLog
+from rankstream.events.sequences import Timelines, timelines_of
+from rankstream.features.embeddings.memory import Catalogue, Ints
+from rankstream.features.schema import Floats
+from rankstream.models.training.holdout import Cases, future_cases, recall, rows_within, split_users
+from rankstream.models.training.loop import FitConfig, FitHistory, fit
+from rankstream.models.training.losses import sampled_softmax_loss
+from rankstream.models.training.negatives import CountSketch, log_pool_rate, uniform_items
+from rankstream.models.users.labels import DenseLabels, DrawLabels, Windows, dense_labels, random_windows
+from rankstream.models.users.pinnerformer import ActionSequences, PinnerFormer, PinnerFormerConfig, known_surfaces
+from rankstream.models.users.time_features import DAY_MS, time_features
+
+BATCHES_MET = 1000  # drawn ahead of a training, to know what negatives of a batch are like
+
+
+@dataclass(frozen=True)
+class PinnerFormerTraining:
+    """How batches are drawn; the paper's figures behind each."""
+
+    users: int = 64  # of a batch; 128 a GPU
+    labels: DrawLabels = dense_labels  # the objective
+    positions: int = 16  # asked for in each window; 32
+    horizon_ms: int = 28 * DAY_MS  # K: how far a label may lie ahead
+    in_batch: int = 512  # positives of the batch, and of others if it has fewer, that serve as negatives; 5,000
+    uniform: int = 512  # random negatives; 8,192
+    log_q: bool = True  # without it in-batch negatives push popular items away: .071 instead of .167 recall
+    sketch_width: int = 1 << 20  # of the counts behind log Q: exact up to as many items, four rows of counters beyond
+    temperature: float = 0.1  # to start from; learned
+    least_temperature: float = 0.01  # below it training diverges
+    held_out_users: float = 0.1  # validated on, never trained on, as the paper's split by user
+    most_held_out: int = 1000
+    validate_horizon_ms: int = 14 * DAY_MS  # the paper's metric: positives of the next 14 days
+    exclude_seen: bool = True  # of the metric: is an item that was acted on no answer?
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+class PinnerFormerLearner(nn.Module):
+    """The model and what only training needs of it: the temperature."""
+
+    def __init__(self, model: PinnerFormer, training: PinnerFormerTraining) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = nn.Parameter(torch.tensor(training.temperature))
+
+
+@dataclass
+class PinnerFormerTask:
+    """Everything that a step draws from."""
+
+    timelines: Timelines  # of known items only
+    catalogue: Catalogue
+    positives: Ints  # rows of the timelines that are labels, sorted
+    users: Ints  # trained on
+    training: PinnerFormerTraining
+    learner: PinnerFormerLearner
+    device: torch.device
+
+    @cached_property
+    def items(self) -> Tensor:
+        """Give item vectors on the device, ``(items, I)``."""
+        return torch.from_numpy(self.catalogue.vectors).to(self.device)
+
+    @cached_property
+    def items_met(self) -> Ints:
+        """Give the positives of some batches, drawn ahead: what in-batch negatives will be like."""
+        chance = np.random.default_rng([self.training.fit.seed, 71])
+        return np.concatenate([self.draw_labels(chance)[1].items for _ in range(BATCHES_MET)])
+
+    @cached_property
+    def label_counts(self) -> CountSketch:
+        """Count how often each item is a batch's positive. The paper counts as batches go by; we look ahead."""
+        width = self.training.sketch_width
+        exact = len(self.catalogue) <= width
+        sketch = CountSketch(len(self.catalogue) if exact else width, 1 if exact else 4)
+        sketch.add(self.items_met)
+        return sketch
+
+    def draw_labels(self, chance: np.random.Generator) -> tuple[Windows, DenseLabels]:
+        """Draw a batch: windows, and what is asked of them."""
+        training = self.training
+        users = chance.choice(self.users, min(training.users, len(self.users)), replace=False)
+        windows = random_windows(self.timelines, users, self.learner.model.config.num_actions, chance)
+        asked = (windows, training.positions, training.horizon_ms, chance)
+        return windows, training.labels(self.timelines, self.positives, *asked)
+
+    def draw_pool(self, labels: DenseLabels, chance: np.random.Generator) -> Ints:
+        """Draw the negatives of a batch: exactly as many of each kind as log Q reckons with."""
+        training = self.training
+        mine = chance.permutation(labels.items)[: training.in_batch]
+        missing = training.in_batch - len(mine)
+        others = self.items_met[chance.integers(0, len(self.items_met), missing)] if missing else mine[:0]
+        return np.concatenate([mine, others, uniform_items(training.uniform, len(self.catalogue), chance)])
+
+    def draw_loss(self, chance: np.random.Generator) -> Tensor:
+        """Draw a batch and give its loss."""
+        windows, labels = self.draw_labels(chance)
+        return self.loss_of(windows, labels, self.draw_pool(labels, chance))
+
+    def loss_of(self, windows: Windows, labels: DenseLabels, pool: Ints) -> Tensor:
+        """Give the loss of these labels against this pool of negatives."""
+        model, device = self.learner.model, self.device
+        users = self.user_vectors(windows, labels)  # (P, U)
+        pairs = np.bincount(labels.windows, minlength=len(windows.starts))
+        return sampled_softmax_loss(
+            users,
+            model.encode_items(self.items[torch.from_numpy(labels.items).to(device)]),
+            model.encode_items(self.items[torch.from_numpy(pool).to(device)]),
+            self.learner.temperature.clamp(min=self.training.least_temperature),
+            self.log_q(labels.items),
+            self.log_q(pool),
+            torch.from_numpy(own_positives(labels, pool)).to(device),
+            torch.from_numpy((1.0 / pairs[labels.windows]).astype(np.float32)).to(device),  # users weigh the same
+        )
+
+    def user_vectors(self, windows: Windows, labels: DenseLabels) -> Tensor:
+        """Give the user vectors as of the labels' positions, ``(P, U)``: windows of about one length at a time.
+
+        Most timelines are short and few are long: padded to the longest together, most rows would be padding.
+        """
+        model, device = self.learner.model, self.device
+        groups = np.ceil(np.log2(np.maximum(windows.lengths, 4))).astype(np.int64)  # up to 4, 8, 16, ... actions
+        vectors, pairs = [], []
+        for group in np.unique(groups[labels.windows]):
+            which = np.flatnonzero(groups == group)
+            mine = np.flatnonzero(groups[labels.windows] == group)
+            part = Windows(windows.starts[which], windows.ends[which])
+            sequences = sequences_of(self.timelines, self.catalogue, part, model.config, device)
+            rows = torch.from_numpy(np.searchsorted(which, labels.windows[mine])).to(device)
+            vectors.append(model.encode_at(sequences, rows, torch.from_numpy(labels.positions[mine]).to(device)))
+            pairs.append(mine)
+        back = torch.from_numpy(np.argsort(np.concatenate(pairs))).to(device)
+        return torch.cat(vectors)[back]
+
+    def log_q(self, items: Ints) -> Tensor:
+        """Give log Q of items, ``(n,)``."""
+        training = self.training
+        rates = np.zeros(len(items))
+        if training.log_q:
+            shares = self.label_counts.shares(items)
+            rates = log_pool_rate(shares, training.in_batch, training.uniform, len(self.catalogue))
+        return torch.from_numpy(rates.astype(np.float32)).to(self.device)
+
+
+def own_positives(labels: DenseLabels, pool: Ints) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Say which of the pool are positives of a pair's own user in this batch, ``(P, M)``."""
+    items = np.unique(np.concatenate([labels.items, pool]))
+    owned = np.zeros((int(labels.windows.max(initial=-1)) + 1, len(items)), np.bool_)  # (windows, different items)
+    owned[labels.windows, np.searchsorted(items, labels.items)] = True
+    hidden: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = owned[:, np.searchsorted(items, pool)][labels.windows]
+    return hidden
+
+
+def sequences_of(
+    timelines: Timelines, catalogue: Catalogue, windows: Windows, config: PinnerFormerConfig, device: torch.device
+) -> ActionSequences:
+    """Give windows of timelines as the model sees them: oldest first, padded on the right."""
+    lengths = windows.lengths
+    count = int(lengths.max(initial=1))
+    steps = np.arange(count)
+    real = steps < lengths[:, None]  # (B, T)
+    rows = np.where(real, windows.starts[:, None] + steps, 0)
+    angles, logs = time_features(np.where(real, timelines.times_ms[rows], 0), lengths)
+    item_rows = np.where(real, timelines.item_rows[rows], -1)
+    sequences = ActionSequences(
+        item_vectors=torch.from_numpy(catalogue.padded[item_rows]),
+        action_types=torch.from_numpy(np.where(real, timelines.actions[rows], 0)),
+        surfaces=torch.from_numpy(known_surfaces(np.where(real, timelines.surfaces[rows], 0), config)),
+        log_values=torch.from_numpy(np.where(real, timelines.log_values[rows], np.float32(0))),
+        angles=torch.from_numpy(angles),
+        logs=torch.from_numpy(logs),
+    )
+    return ActionSequences(*(tensor.to(device) for tensor in sequences))
+
+
+@torch.no_grad()
+def user_vectors_at(
+    model: PinnerFormer, timelines: Timelines, catalogue: Catalogue, rows: Ints, batch: int = 256
+) -> Floats:
+    """Give the user vector as of each of these rows, ``(n, U)``; the timelines hold known items only."""
+    device = next(model.parameters()).device
+    starts = np.maximum(timelines.starts[timelines.users[rows]], rows + 1 - model.config.num_actions)
+    vectors = np.zeros((len(rows), model.config.user_dim), np.float32)
+    order = np.argsort(rows + 1 - starts, kind="stable")  # windows of about one length together: little padding
+    for at in range(0, len(rows), batch):
+        part = order[at : at + batch]
+        windows = Windows(starts[part], rows[part] + 1)
+        sequences = sequences_of(timelines, catalogue, windows, model.config, device)
+        lengths = torch.from_numpy(windows.lengths).to(device)
+        vectors[part] = model.encode_last(sequences, lengths).cpu().numpy()
+    return vectors
+
+
+@torch.no_grad()
+def item_vectors_of(model: PinnerFormer, catalogue: Catalogue) -> Floats:
+    """Give the catalogue's items in the users' space, ``(items, U)``."""
+    device = next(model.parameters()).device
+    vectors: Floats = model.encode_items(torch.from_numpy(catalogue.vectors).to(device)).cpu().numpy()
+    return vectors
+
+
+def train_pinnerformer(
+    log: EventLog,
+    catalogue: Catalogue,
+    positives: Sequence[str],
+    config: PinnerFormerConfig,
+    training: PinnerFormerTraining,
+    *,
+    checkpoints: Path | None = None,
+    seconds: float = float("inf"),
+    progress: Progress | None = None,
+    device: torch.device | None = None,
+) -> tuple[PinnerFormer, FitHistory]:
+    """Train on a log whose last moment is the last that may be seen; give the model and what happened."""
+    device = device or torch.device("cpu")
+    timelines = timelines_of(log, catalogue).known()
+    labels = np.flatnonzero(np.isin(timelines.actions, log.codes_of(positives)))
+    trained, held_out = split_users(timelines, training.held_out_users, training.most_held_out, training.fit.seed)
+    torch.manual_seed(training.fit.seed)
+    learner = PinnerFormerLearner(PinnerFormer(config), training).to(device)
+    task = PinnerFormerTask(timelines, catalogue, labels, trained, training, learner, device)
+    asked = rows_within(timelines, held_out, (0.25, 0.5, 0.75))
+    cases = future_cases(timelines, labels, asked, training.validate_horizon_ms, training.exclude_seen)
+    history = fit(
+        learner,
+        task.draw_loss,
+        training.fit,
+        evaluate=lambda: measure(learner.model, timelines, catalogue, cases),
+        checkpoints=checkpoints,
+        seconds=seconds,
+        progress=progress,
+        title="PinnerFormer",
+        metric_name="recall@10",
+    )
+    return learner.model, history
+
+
+def measure(model: PinnerFormer, timelines: Timelines, catalogue: Catalogue, cases: Cases) -> float:
+    """Give recall@10 of the user vectors as of the cases."""
+    return recall(user_vectors_at(model, timelines, catalogue, cases.rows), item_vectors_of(model, catalogue), cases)

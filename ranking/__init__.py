@@ -1,0 +1,1 @@
+"""From ModelInputs to an order: bundles, backends, utility, blend, exploration; no torch."""

@@ -1,0 +1,1 @@
+"""Scoring backends: ONNX Runtime, and the constant one."""

@@ -1,0 +1,1 @@
+"""Candidates for requests that bring none."""

@@ -1,0 +1,1 @@
+"""Kafka and Faust around ``pipeline.py``, which is the whole path of one partition."""

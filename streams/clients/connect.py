@@ -1,0 +1,100 @@
+"""Connections of clients: options from settings, brokers that do not answer, topics that are missing."""
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
+
+from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from rankstream.streams.settings import Settings
+
+BOOTSTRAP_MS = 5_000
+HANG_S = 10.0  # a TLS handshake with a listener that speaks none has no timeout of its own
+POLL_MS = 200
+NEW_TOPIC_S = 2.0  # until all brokers know a topic that was just created
+
+T = TypeVar("T")
+
+
+class ClientError(Exception):
+    """A broker that can't be used as asked; the message is one sentence with what to do."""
+
+
+def kafka_options(settings: Settings) -> dict[str, Any]:
+    """Give what all clients of kafka-python need: where the brokers are and how to log in."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": [server.strip() for server in settings.bootstrap_servers.split(",")],
+        "bootstrap_timeout_ms": BOOTSTRAP_MS,
+        "security_protocol": settings.security_protocol,
+        "client_id": "rankstream",
+    }
+    if settings.security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.sasl_username
+        options["sasl_plain_password"] = settings.sasl_password
+    if settings.security_protocol.endswith("SSL") and settings.ssl_cafile is not None:
+        options["ssl_cafile"] = str(settings.ssl_cafile)
+    return options
+
+
+def connect(settings: Settings, make: Callable[..., T], **options: Any) -> T:
+    """Make a client of kafka-python within seconds. Raises ``ClientError``."""
+    made: list[T] = []
+    failed: list[BaseException] = []
+
+    def attempt() -> None:
+        try:
+            made.append(make(**kafka_options(settings), **options))
+        except BaseException as exc:  # handed over to the waiting thread
+            failed.append(exc)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(HANG_S)
+    if made:
+        return made[0]
+    if failed and not isinstance(failed[0], KafkaError | OSError | ValueError):
+        raise failed[0]
+    reason = f" ({failed[0]})" if failed and not isinstance(failed[0], KafkaError) else ""
+    login = "" if settings.security_protocol == "PLAINTEXT" else " and the security settings fit"
+    raise ClientError(
+        f"no Kafka broker answers at {settings.bootstrap_servers} with {settings.security_protocol}{reason}; "
+        f"check that one runs there{login}, or name another with --bootstrap-servers"
+    )
+
+
+def connect_admin(settings: Settings) -> Any:
+    """Give kafka-python's admin client. Raises ``ClientError``."""
+    return connect(settings, KafkaAdminClient)
+
+
+def missing_topics(settings: Settings, wanted: Collection[str], patience_s: float = 0.0) -> list[str]:
+    """Say which of these topics (full names) the cluster lacks, without creating them by asking.
+
+    New topics take a moment until every broker knows them: ask with some patience after creating.
+    """
+    admin = connect_admin(settings)
+    deadline = time.monotonic() + patience_s
+    try:
+        while True:
+            existing = set(admin.list_topics())
+            missing = [name for name in wanted if name not in existing]
+            if not missing or time.monotonic() > deadline:
+                return missing
+            time.sleep(POLL_MS / 1000)
+    except KafkaError as exc:
+        raise ClientError(f"the brokers at {settings.bootstrap_servers} do not list their topics: {exc}") from exc
+    finally:
+        admin.close()
+
+
+def require_topics(settings: Settings, wanted: Collection[str]) -> None:
+    """Raise ``ClientError`` if a topic is missing."""
+    missing = missing_topics(settings, wanted, NEW_TOPIC_S)
+    if missing:
+        raise ClientError(
+            f"the cluster at {settings.bootstrap_servers} has no topic {', '.join(missing)}; "
+            "create it with `rankstream topics create`, or check --topic-prefix"
+        )

@@ -1,0 +1,119 @@
+"""Topics as files: a line of JSON a record, made to be read by people, by `jq` and by ``rankstream verify --from``.
+
+::
+
+    {"partition": 3, "offset": 17, "timestamp_ms": 1700000000000, "key": "u1", "value": {"user_id": "u1", ...}}
+
+A value that is JSON stands in the line byte for byte; any other, and a key that is not text, stands there as
+``value_base64`` and ``key_base64``. So what is read back is what was in the topic, to the byte.
+"""
+
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from rankstream.events.action_event import Record
+from rankstream.streams.records import Recorded
+
+LINE_ENDS = b"\n\r"  # a value with such a byte can't stand in a line
+
+
+class DumpError(ValueError):
+    """A dump that can't be read; one sentence with what to do."""
+
+
+class Line(Struct, frozen=True, omit_defaults=True):
+    """One record of a dump."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: str | None = None
+    key_base64: str | None = None
+    value: Raw | UnsetType = UNSET
+    value_base64: str | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Line).decode
+
+
+def dump_path(folder: Path, topic: str) -> Path:
+    """Give the file of a topic (its name without the prefix) in a folder of dumps."""
+    return folder / f"{topic}.jsonl"
+
+
+def write_dump(path: Path, records: Iterable[Record]) -> int:
+    """Write records as they come and say how many; the file is there whole or not at all."""
+    partial, count = path.with_name(f"{path.name}.partial"), 0
+    with partial.open("wb") as file:
+        for record in records:
+            file.write(_encode(_line(record)) + b"\n")
+            count += 1
+    partial.replace(path)
+    return count
+
+
+def _line(record: Record) -> Line:
+    key, value = record.key, record.value
+    text = _text(key)
+    as_json = value is not None and _is_json(value)
+    return Line(
+        partition=record.partition,
+        offset=record.offset,
+        timestamp_ms=record.timestamp,
+        key=text,
+        key_base64=b64encode(key).decode() if key is not None and text is None else None,
+        value=Raw(value) if value is not None and as_json else UNSET,
+        value_base64=b64encode(value).decode() if value is not None and not as_json else None,
+    )
+
+
+def _text(key: bytes | None) -> str | None:
+    try:
+        return None if key is None else key.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _is_json(value: bytes) -> bool:
+    """Say whether a value can stand in a line as it is."""
+    if value != value.strip() or any(byte in value for byte in LINE_ENDS):
+        return False
+    try:
+        value.decode()
+        msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def read_dump(path: Path, topic: str) -> Iterator[Recorded]:
+    """Give the records of a dump in the file's order. Raises ``DumpError``."""
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            if raw.strip():
+                try:
+                    yield _record(_decode(raw), topic)
+                except (msgspec.DecodeError, UnicodeDecodeError, Base64Error) as exc:
+                    raise DumpError(
+                        f"line {number:,} of {path} is no record of a dump ({exc}); write the dump again with "
+                        "`rankstream topics dump`"
+                    ) from exc
+
+
+def _record(line: Line, topic: str) -> Recorded:
+    key = None if line.key is None else line.key.encode()
+    value = None if isinstance(line.value, UnsetType) else bytes(line.value)
+    return Recorded(
+        topic=topic,
+        partition=line.partition,
+        offset=line.offset,
+        timestamp=line.timestamp_ms,
+        key=key if line.key_base64 is None else b64decode(line.key_base64, validate=True),
+        value=value if line.value_base64 is None else b64decode(line.value_base64, validate=True),
+    )

@@ -1,0 +1,77 @@
+"""Producers: bytes or events, each acknowledged or reported."""
+
+from collections.abc import Collection
+from types import TracebackType
+from typing import Self
+
+import msgspec
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from rankstream.events.action_event import ActionEvent
+from rankstream.features.ids import id_bytes
+from rankstream.streams.clients.connect import ClientError, connect, require_topics
+from rankstream.streams.codec import RankingRequest
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import ACTIONS, REQUESTS, TopicNames
+
+
+class RawProducer:
+    """Sends bytes to topics that exist, all of them acknowledged by every replica in sync."""
+
+    def __init__(self, settings: Settings, topics: Collection[str]) -> None:
+        require_topics(settings, topics)
+        self._kafka = connect(
+            settings, KafkaProducer, acks="all", linger_ms=0, batch_size=1 << 18, max_request_size=4 << 20
+        )
+        self._failures: list[BaseException] = []
+
+    def send(self, topic: str, key: bytes | None, value: bytes) -> None:
+        """Queue one record; ``flush`` waits until the brokers have it."""
+        try:
+            self._kafka.send(topic, key=key, value=value).add_errback(self._failures.append)
+        except KafkaError as exc:
+            raise ClientError(f"a record can't be sent to {topic}: {exc}") from exc
+
+    def flush(self, timeout_s: float = 30.0) -> None:
+        """Wait until the brokers have all that was sent. Raises ``ClientError`` if they don't take it."""
+        try:
+            self._kafka.flush(timeout_s)
+        except KafkaError as exc:
+            raise ClientError(f"the brokers did not take all records within {timeout_s:g} s: {exc}") from exc
+        if self._failures:
+            count, first = len(self._failures), self._failures[0]
+            self._failures.clear()
+            raise ClientError(f"the brokers refused {count:,} records, the first with: {first}")
+
+    def close(self) -> None:
+        """Give the connection back; flush first."""
+        self._kafka.close(timeout=5)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self.flush()
+        finally:
+            self.close()
+
+
+class Producer(RawProducer):
+    """Sends actions and requests with the keys that bring a user's records to the worker that knows the user."""
+
+    def __init__(self, settings: Settings) -> None:
+        names = TopicNames(settings.topic_prefix)
+        self._actions, self._requests = names.of(ACTIONS), names.of(REQUESTS)
+        super().__init__(settings, [self._actions, self._requests])
+        self._encode = msgspec.json.Encoder().encode
+
+    def send_action(self, event: ActionEvent) -> None:
+        """Queue one action."""
+        self.send(self._actions, id_bytes(event.user_id), self._encode(event))
+
+    def send_request(self, request: RankingRequest) -> None:
+        """Queue one request."""
+        self.send(self._requests, id_bytes(request.user_id), self._encode(request))

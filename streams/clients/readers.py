@@ -1,0 +1,177 @@
+"""Clients of the stream in plain kafka-python: send actions and requests, read feeds and dead letters.
+
+For programs beside the workers; a worker's own reading and writing is in ``app.py``. Everything here works on Apache
+Kafka and on the embedded broker alike, and every failure of a broker is a ``ClientError`` of one sentence.
+"""
+
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from rankstream.events.action_event import Record
+from rankstream.features.ids import Id
+from rankstream.streams.clients.connect import POLL_MS, ClientError, connect, require_topics
+from rankstream.streams.codec import DeadLetter, RankedFeed
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import DEAD_LETTERS, FEEDS, Topic, TopicNames
+
+FETCH_WAIT_MS = 50  # the embedded broker's long polls do not wake when records come
+
+
+class TopicReader:
+    """Reads all partitions of one topic, or one, from the beginning or from the end as it is now; no consumer group."""
+
+    def __init__(
+        self, settings: Settings, topic: Topic, from_beginning: bool = False, partition: int | None = None
+    ) -> None:
+        self.topic = TopicNames(settings.topic_prefix).of(topic)
+        require_topics(settings, [self.topic])
+        self._kafka = connect(
+            settings,
+            KafkaConsumer,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest" if from_beginning else "latest",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            max_partition_fetch_bytes=8 << 20,
+        )
+        numbers = self._kafka.partitions_for_topic(self.topic) or set()
+        wanted = numbers if partition is None else numbers & {partition}
+        self.partitions = [TopicPartition(self.topic, number) for number in sorted(wanted)]
+        self._kafka.assign(self.partitions)
+        if from_beginning:
+            self._kafka.seek_to_beginning(*self.partitions)
+        else:
+            self._seek_to_end()
+
+    def _seek_to_end(self) -> None:
+        for partition, end in self.ends().items():
+            self._kafka.seek(partition, end)
+
+    def ends(self, deadline_s: float = 10.0) -> dict[Any, int]:
+        """Give the offset after the last record of each partition, and leave the reader anywhere.
+
+        Asked by a fetch of the last record: the embedded broker's ListOffsets answers the first offset of the last
+        batch + 1, which is too small, but never 0 where there is a record.
+        """
+        ends: dict[Any, int] = dict(self._kafka.end_offsets(self.partitions))
+        asked = {partition for partition, end in ends.items() if end > 0}
+        for partition in asked:
+            self._kafka.seek(partition, ends[partition] - 1)
+        self._kafka.pause(*(partition for partition in self.partitions if partition not in asked))
+        deadline = time.monotonic() + deadline_s
+        seen: set[Any] = set()
+        while seen != asked:
+            if time.monotonic() > deadline:
+                raise ClientError(f"the end of {self.topic} did not show within {deadline_s:g} s; is a broker down?")
+            self._kafka.poll(POLL_MS)
+            seen = {partition for partition in asked if self._kafka.highwater(partition) is not None}
+        self._kafka.resume(*self.partitions)
+        return {partition: self._kafka.highwater(partition) if partition in asked else 0 for partition in ends}
+
+    def poll(self, timeout_s: float = POLL_MS / 1000) -> list[Record]:
+        """Give the records that have come, perhaps none."""
+        try:
+            batches = self._kafka.poll(timeout_ms=int(timeout_s * 1000))
+        except KafkaError as exc:
+            raise ClientError(f"{self.topic} can't be read: {exc}") from exc
+        return [record for batch in batches.values() for record in batch]
+
+    def count(self) -> int:
+        """Say how many offsets the topic holds now; at least as many as there are records."""
+        return sum(max(0, end - begin) for begin, end in self.bounds().values())
+
+    def read_all(self) -> Iterator[Record]:
+        """Give what the topic holds now, from the beginning, and stop; in order within each partition."""
+        ends = {partition.partition: end for partition, end in self.ends().items() if end > 0}
+        self._kafka.seek_to_beginning(*self.partitions)
+        while any(self.position(number) < end for number, end in ends.items()):
+            for record in self.poll():
+                if record.offset < ends.get(record.partition, 0):
+                    yield record
+
+    def bounds(self) -> dict[int, tuple[int, int]]:
+        """Give partition -> offset of its first record and after its last one."""
+        begins: dict[Any, int] = self._kafka.beginning_offsets(self.partitions)
+        return {one.partition: (begins[one], end) for one, end in self.ends().items()}
+
+    def seek(self, offsets: Mapping[int, int]) -> None:
+        """Read on at these offsets, of these partitions only."""
+        self._kafka.assign([TopicPartition(self.topic, number) for number in offsets])
+        for number, offset in offsets.items():
+            self._kafka.seek(TopicPartition(self.topic, number), offset)
+
+    def pause(self, numbers: Collection[int]) -> None:
+        """Hold back these partitions, and no others."""
+        self._kafka.resume(*self._kafka.paused())
+        self._kafka.pause(*(TopicPartition(self.topic, number) for number in numbers))
+
+    def position(self, number: int) -> int:
+        """Give the offset that is read next."""
+        return int(self._kafka.position(TopicPartition(self.topic, number)))
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._kafka.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class FeedReader(TopicReader):
+    """Reads ranked feeds: as they come, or the answers to certain requests.
+
+    Open it before the request is sent; a feed that was there before is only seen with ``from_beginning``.
+    """
+
+    def __init__(self, settings: Settings, from_beginning: bool = False) -> None:
+        super().__init__(settings, FEEDS, from_beginning)
+        self._decode = msgspec.json.Decoder(RankedFeed).decode
+
+    def feeds(self, timeout_s: float = POLL_MS / 1000) -> list[RankedFeed]:
+        """Give the feeds that have come, perhaps none."""
+        return [self._decode(record.value) for record in self.poll(timeout_s) if record.value is not None]
+
+    def answers(self, request_ids: Collection[Id], timeout_s: float = 10.0) -> Iterator[RankedFeed]:
+        """Give the answers to these requests as they come, each once; stop when all are there or time is up."""
+        waiting = {str(one) for one in request_ids}
+        deadline = time.monotonic() + timeout_s
+        while waiting and time.monotonic() < deadline:
+            for feed in self.feeds():
+                if str(feed.request_id) in waiting:
+                    waiting.discard(str(feed.request_id))
+                    yield feed
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A dead letter and where it lies in the topic dead-letters."""
+
+    key: bytes | None
+    partition: int
+    offset: int
+    letter: DeadLetter
+
+
+class LetterReader(TopicReader):
+    """Reads dead letters from the first to the last that is there now."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, DEAD_LETTERS, from_beginning=True)
+        self._decode = msgspec.json.Decoder(DeadLetter).decode
+
+    def letters(self) -> Iterator[Letter]:
+        """Give all dead letters, in order of each partition."""
+        for record in self.read_all():
+            if record.value is not None:
+                yield Letter(record.key, record.partition, record.offset, self._decode(record.value))

@@ -1,0 +1,55 @@
+"""Records of a log that no broker holds: what replay, examples and tests drive a pipeline with."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+import msgspec
+
+from rankstream.events.action_event import ActionEvent
+from rankstream.features.ids import id_bytes
+from rankstream.streams.codec import RankingRequest
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One record as a consumer would hand it on; see ``codec.Record``."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+def recorded_actions(events: Iterable[ActionEvent], first_offset: int = 0) -> list[Recorded]:
+    """Give events as records of one partition, each at the time that it happened."""
+    return [
+        Recorded("user-actions", 0, offset, event.timestamp_ms, id_bytes(event.user_id), _encode(event))
+        for offset, event in enumerate(events, start=first_offset)
+    ]
+
+
+def recorded_request(request: RankingRequest, offset: int, at_ms: int) -> Recorded:
+    """Give a request as a record of one partition, sent at ``at_ms``."""
+    return Recorded("ranking-requests", 0, offset, at_ms, id_bytes(request.user_id), _encode(request))
+
+
+class Channel(Enum):
+    """Where an outgoing record goes; ``topics.py`` gives the names."""
+
+    FEEDS = "ranked-feeds"
+    DEAD_LETTERS = "dead-letters"
+    SERVED = "served-features"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record to be sent to the same partition number that its cause came from."""
+
+    channel: Channel
+    key: bytes | None
+    value: bytes

@@ -1,0 +1,1 @@
+"""The worker's engine: chunks, checkpoints, ownership, changelog, outbox."""

@@ -1,0 +1,161 @@
+"""The changelog read back: a partition's users where the local folder is gone or behind.
+
+The topic is compacted: the last state of every user, and one position, the source offset that all states written
+before it stand for. Each state carries the offset of its own last action, so states newer than the position do no harm:
+the source is read again from the position, and what a user has already is skipped.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from aiokafka import TopicPartition
+from faust.types import TP
+
+from rankstream.events.action_event import Record
+from rankstream.features.stores.base import UserStore
+from rankstream.features.stores.cache import Changes
+from rankstream.features.stores.rocksdb import POSITION
+from rankstream.features.user_state import FORMAT, HEAD, CorruptStateError
+from rankstream.streams.settings import Settings
+from rankstream.streams.worker.offsets import Bounds, reader
+from rankstream.streams.worker.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+RECORDS_AT_ONCE = 4_000
+
+
+class RestoreError(RuntimeError):
+    """A partition's users could not be brought back; the message is one sentence and says what to do."""
+
+
+@dataclass
+class Restoring:
+    """One partition on its way back."""
+
+    tp: TP  # of the changelog
+    store: UserStore
+    bounds: Bounds
+    position: int | None = None  # the last one read
+    read_to: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.read_to = self.bounds.begin
+
+    @property
+    def is_done(self) -> bool:
+        """Say whether all is read that was there at the start."""
+        return self.read_to >= self.bounds.end
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Put states into the store, none over a newer one; the store's position stays where it is until the end."""
+        newest: dict[bytes, tuple[int, bytes]] = {}
+        for record in records:
+            key, value = record.key, record.value
+            if key == POSITION and value is not None:
+                self.position = int.from_bytes(value, "little")
+            elif key is not None and value is not None:
+                offset = offset_of(value)
+                if key not in newest or newest[key][0] <= offset:
+                    newest[key] = (offset, value)
+        held = self.store.get_many(list(newest))
+        writes = {
+            key: value
+            for (key, (offset, value)), old in zip(newest.items(), held, strict=True)
+            if old is None or offset_of(old) <= offset
+        }
+        self.store.write(writes, self.store.next_offset or 0)
+
+    def finish(self) -> None:
+        """Set the store to the position read, unless it is further already."""
+        if self.position is not None and self.position > (self.store.next_offset or 0):
+            self.store.write({}, self.position)
+
+
+def offset_of(packed: bytes) -> int:
+    """Give the source offset in a packed ``UserState`` without unpacking it."""
+    if len(packed) < HEAD.size or packed[0] != FORMAT:
+        raise CorruptStateError(f"a user record of {len(packed)} bytes is not of format {FORMAT}")
+    offset: int = HEAD.unpack_from(packed)[2]
+    return offset
+
+
+async def restore(settings: Settings, jobs: Sequence[Restoring]) -> None:
+    """Read the changelog of all these partitions to its end, side by side. Raises ``RestoreError``."""
+    todo = {TopicPartition(job.tp.topic, job.tp.partition): job for job in jobs if not job.is_done}
+    progress = _Progress(jobs)
+    async with reader(settings) as consumer:
+        consumer.assign(list(todo))
+        for their, job in todo.items():
+            consumer.seek(their, job.bounds.begin)
+        while todo:
+            fetched = await consumer.getmany(*todo, timeout_ms=200, max_records=RECORDS_AT_ONCE)
+            for their, records in fetched.items():
+                todo[their].take(records)
+                progress.records += len(records)
+                await asyncio.sleep(0)  # others on this loop
+            for their, job in list(todo.items()):
+                job.read_to = await consumer.position(their)
+                if job.is_done:
+                    job.finish()
+                    del todo[their]
+            progress.say()
+            if todo and progress.seconds > settings.restore_deadline_s:
+                raise RestoreError(
+                    f"restoring {_listed(jobs)} took more than restore_deadline_s = {settings.restore_deadline_s:g} s, "
+                    f"with {progress.records:,} records read: raise restore_deadline_s, or give a worker fewer "
+                    "partitions; what was read is kept"
+                )
+    progress.end()
+
+
+async def seed(outbox: Outbox, store: UserStore, position: int) -> int:
+    """Write all users of a store to an empty changelog: it was switched on, or lost. Gives their number."""
+    batch: dict[bytes, bytes] = {}
+    count = 0
+    for key, record in store.items():
+        batch[key] = record
+        count += 1
+        if len(batch) == RECORDS_AT_ONCE:
+            await outbox.log_changes(Changes(batch, 0))
+            batch = {}
+    await outbox.log_changes(Changes(batch, position))
+    return count
+
+
+class _Progress:
+    """Says each second how far a restore is."""
+
+    def __init__(self, jobs: Sequence[Restoring]) -> None:
+        self.jobs = jobs
+        self.records = 0
+        self._started = self._said = monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Give the time since the start."""
+        return monotonic() - self._started
+
+    def say(self) -> None:
+        """Log the progress, once a second."""
+        if monotonic() - self._said < 1.0:
+            return
+        self._said = monotonic()
+        total = sum(job.bounds.count for job in self.jobs)
+        read = sum(job.read_to - job.bounds.begin for job in self.jobs)
+        percent, rate = 100.0 * read / max(1, total), self.records / self.seconds
+        what = _listed(self.jobs)
+        log.info("restoring %s: %d records, %.0f %%, %.0f records/s", what, self.records, percent, rate)
+
+    def end(self) -> None:
+        """Log the whole."""
+        rate = self.records / max(self.seconds, 1e-9)
+        log.info("restored %s: %d records in %.1f s, %.0f/s", _listed(self.jobs), self.records, self.seconds, rate)
+
+
+def _listed(jobs: Sequence[Restoring]) -> str:
+    """Name the partitions: ``user-state-changelog 0, 3``."""
+    return f"{jobs[0].tp.topic} {', '.join(str(job.tp.partition) for job in jobs)}"

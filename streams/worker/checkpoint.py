@@ -1,0 +1,213 @@
+"""One partition in work, and its checkpoint: the order that loses nothing.
+
+::
+
+    1. feeds and dead letters acknowledged by the broker      a kill here repeats some of them
+    2. changed users and the position in the changelog        ... and some of those
+    3. changed users and the position in the store: ONE write  ... and the group's offset lags: nothing is repeated
+    4. the group's offset (``ownership.py``)
+
+What is applied but not checkpointed is read again after a kill. Between checkpoints changed users wait in
+the cache, where requests see them at once.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+
+from rankstream.events.action_event import Record
+from rankstream.features.stores.cache import Changes
+from rankstream.streams.pipeline import Pipeline
+from rankstream.streams.records import Outgoing
+from rankstream.streams.worker.chunks import Chunk
+from rankstream.streams.worker.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+CATCH_UP_WAIT_S = 10.0  # a million actions, more or less; later requests would rather have an old answer than none
+CATCH_UP_POLL_S = 0.005
+REQUESTS_AT_ONCE = 16  # answered in one visit to the scoring thread, so that a rebalance need not wait for more
+Run = Callable[[Callable[[], list[Outgoing]]], Awaitable[list[Outgoing]]]
+
+
+class HoleError(RuntimeError):
+    """Records went missing between the broker and here; going on would lose them for good."""
+
+
+class ReadAgainError(Exception):
+    """Reading must go back to ``offset`` before it goes on."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"read again from offset {offset}")
+        self.offset = offset
+
+
+class Cursor:
+    """How far one source partition is worked through."""
+
+    def __init__(self, name: str, done: int) -> None:
+        self.name = name
+        self.done = done  # first offset not worked through
+        self.safe = done  # the same as of the last checkpoint
+        self.committed = 0  # the same as the group knows it
+        self._gap_seen_at = -1
+
+    def fresh(self, chunk: Chunk) -> Sequence[Record]:
+        """Give the chunk's records that are not worked through yet.
+
+        Raises ``HoleError`` if a chunk before it never came, and ``ReadAgainError`` once for each gap of offsets:
+        seen twice, the gap is in the log (expired records, transaction markers, compaction).
+        """
+        records, done = chunk.records, self.done
+        if chunk.start is not None and chunk.start > done:
+            raise HoleError(f"{self.name}: worked through up to {done}, but the next chunk starts at {chunk.start}")
+        first = records[0].offset
+        if first > done and self._gap_seen_at != done:
+            self._gap_seen_at = done
+            raise ReadAgainError(done)
+        if first > done:
+            log.warning("%s: offsets %d to %d are not in the log any more", self.name, done, first - 1)
+        return records if first >= done else [record for record in records if record.offset >= done]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What one checkpoint makes safe."""
+
+    requests: int
+    acks: Sequence[Awaitable[object]]
+    changes: Changes | None
+
+
+class Partition:
+    """The pipeline of one partition number, the cursors of its two sources, and its outputs on the way."""
+
+    def __init__(
+        self, number: int, pipeline: Pipeline, outbox: Outbox, actions: Cursor, requests: Cursor, log_changes: bool
+    ) -> None:
+        self.number = number
+        self.pipeline = pipeline
+        self.actions = actions
+        self.requests = requests
+        self.quiet_until = 0  # outputs of actions before this offset are out, and their states in the changelog
+        self.fresh_from = 0  # offset of actions up to which users may be older than some request has seen them
+        self.closing = False  # take in no more
+        self.failed = False  # what was sent is not known: write nothing any more
+        self._outbox = outbox
+        self._log_changes = log_changes
+        self._turn = asyncio.Lock()  # apply a chunk and send its outputs, or take a snapshot
+        self._scoring = asyncio.Lock()  # requests in the scoring thread
+        self._checkpointing = asyncio.Lock()
+
+    @property
+    def num_changed(self) -> int:
+        """How many users wait for the next checkpoint."""
+        return self.pipeline.users.num_changed
+
+    async def take_in(self, chunk: Chunk, is_current: Callable[[Chunk], bool]) -> None:
+        """Apply a chunk of actions and send what comes of it."""
+        async with self._turn:
+            if self.closing or self.failed or not is_current(chunk):
+                return
+            records = self.actions.fresh(chunk)
+            if not records:
+                return
+            with self._poisoned_by_failure():
+                known = 0
+                if records[0].offset < self.quiet_until:
+                    known = sum(record.offset < self.quiet_until for record in records)
+                    self.pipeline.on_actions(records[:known])  # its outputs are out already
+                letters = self.pipeline.on_actions(records[known:])
+                self.actions.done = chunk.offset + 1
+                await self._outbox.send(letters)
+
+    async def answer(self, chunk: Chunk, is_current: Callable[[Chunk], bool], run: Run) -> None:
+        """Answer a chunk of requests, a few at a time; ``run`` takes the scoring off the event loop."""
+        async with self._scoring:
+            await self._caught_up()
+            if self.closing or self.failed or not is_current(chunk):
+                return
+            records = self.requests.fresh(chunk)
+            for at in range(0, len(records), REQUESTS_AT_ONCE):
+                some = records[at : at + REQUESTS_AT_ONCE]
+                if self.closing or self.failed or not is_current(chunk):
+                    return
+                with self._poisoned_by_failure():
+                    feeds = await run(self.pipeline.on_requests(some).answer)
+                    async with self._turn:
+                        if self.failed:
+                            return
+                        self.requests.done = some[-1].offset + 1
+                        await self._outbox.send(feeds)
+
+    async def _caught_up(self) -> None:
+        """Let the actions that were there when the partition was opened come first, but not for ever.
+
+        After a kill they are read again; a request that did not wait would see its user as of the last checkpoint.
+        """
+        deadline = monotonic() + CATCH_UP_WAIT_S
+        while self.actions.done < self.fresh_from and not (self.closing or self.failed):
+            if monotonic() > deadline:
+                log.warning("partition %d: requests go on before %d actions are read", self.number, self.lag)
+                self.fresh_from = 0
+                return
+            await asyncio.sleep(CATCH_UP_POLL_S)
+
+    @property
+    def lag(self) -> int:
+        """How many of the actions that were there at the opening are still to be applied."""
+        return max(0, self.fresh_from - self.actions.done)
+
+    async def checkpoint(self) -> None:
+        """Make safe what was done up to now. Any failure poisons the partition."""
+        async with self._checkpointing:
+            if self.failed:
+                return
+            with self._poisoned_by_failure():
+                await self._checkpoint()
+
+    @contextmanager
+    def _poisoned_by_failure(self) -> Iterator[None]:
+        """Write nothing any more after a failure: what was applied and what was sent may not agree."""
+        try:
+            yield
+        except BaseException:
+            self.failed = True
+            raise
+
+    async def _checkpoint(self) -> None:
+        async with self._turn:
+            snapshot = self._snapshot()
+        await asyncio.gather(*snapshot.acks)
+        changes = snapshot.changes
+        if changes is not None:
+            if self._log_changes and changes.next_offset > self.quiet_until:
+                await self._outbox.log_changes(changes)
+            self.pipeline.users.commit(changes)
+            self.actions.safe = changes.next_offset
+        self.requests.safe = snapshot.requests
+
+    def _snapshot(self) -> Snapshot:
+        done = self.actions.done
+        moved = done != self.actions.safe
+        changes = self.pipeline.users.take_changes(done) if moved else None
+        return Snapshot(self.requests.done, self._outbox.take_acks(), changes)
+
+    async def close(self, timeout_s: float) -> None:
+        """Let the requests in work finish, make a last checkpoint, close the store; nothing is lost if that fails."""
+        self.closing = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                async with self._scoring:
+                    await self.checkpoint()
+        except Exception as exc:
+            self.failed = True
+            log.warning("partition %d: closed without a checkpoint, so it will be read again: %r", self.number, exc)
+
+    def release(self) -> None:
+        """Close the store; the partition must not be used afterwards."""
+        self.failed = True
+        self.pipeline.users.store.close()

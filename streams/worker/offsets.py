@@ -1,0 +1,94 @@
+"""Where partitions begin and end, by any broker's account, and what the group has committed."""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from rankstream.streams.connection import connection_of
+from rankstream.streams.settings import Settings
+
+ANSWER_S = 30.0
+RETRY_S = 0.1
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The offsets that a partition holds."""
+
+    begin: int  # of the oldest record kept
+    end: int  # of the next record to come
+
+    @property
+    def count(self) -> int:
+        """How many offsets lie between; at least as many as there are records."""
+        return self.end - self.begin
+
+
+def reader(settings: Settings) -> AIOKafkaConsumer:
+    """Give a consumer, not started yet, that belongs to no group.
+
+    One for each assignment: aiokafka may hang in ``stop`` after a second one, as its fetcher swallows the cancellation.
+    """
+    return AIOKafkaConsumer(
+        **connection_of(settings),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=settings.fetch_max_wait_ms,
+        max_partition_fetch_bytes=4 << 20,
+    )
+
+
+async def bounds_of(settings: Settings, tps: Collection[TP]) -> dict[TP, Bounds]:
+    """Give the bounds of these partitions.
+
+    The end is the high watermark that comes with a fetch: the embedded broker's answer to "latest" is the base of the
+    last batch + 1, somewhere before the end.
+    """
+    theirs = {tp: TopicPartition(tp.topic, tp.partition) for tp in tps}
+    async with asyncio.timeout(ANSWER_S), reader(settings) as consumer:
+        begins = await consumer.beginning_offsets(list(theirs.values()))
+        ends = await consumer.end_offsets(list(theirs.values()))
+        todo = {tp for tp in theirs.values() if ends[tp] > begins[tp]}
+        if todo:
+            consumer.assign(list(todo))
+        for tp in todo:
+            consumer.seek(tp, ends[tp] - 1)
+        while todo:
+            await consumer.getmany(*todo, timeout_ms=100, max_records=1)
+            for tp in list(todo):
+                watermark = consumer.highwater(tp)
+                if watermark is not None:
+                    ends[tp] = max(ends[tp], watermark)
+                    todo.remove(tp)
+    return {tp: Bounds(begins[their], ends[their]) for tp, their in theirs.items()}
+
+
+async def committed_offsets(settings: Settings, tps: Collection[TP]) -> dict[TP, int]:
+    """Give what the group has committed of these partitions, for those where it has."""
+    theirs = [TopicPartition(tp.topic, tp.partition) for tp in tps]
+    admin = AIOKafkaAdminClient(**connection_of(settings))
+    try:
+        await admin.start()
+        async with asyncio.timeout(ANSWER_S):
+            found = await _offsets_of_group(admin, settings.app_id, theirs)
+    finally:
+        await admin.close()
+    return {TP(tp.topic, tp.partition): meta.offset for tp, meta in found.items() if meta.offset >= 0}
+
+
+async def _offsets_of_group(admin: AIOKafkaAdminClient, group: str, tps: list[TopicPartition]) -> dict[Any, Any]:
+    """Ask until there is a coordinator: a new cluster first creates the topic that it keeps offsets in."""
+    while True:
+        try:
+            found: dict[Any, Any] = await admin.list_consumer_group_offsets(group, partitions=tps)
+            return found
+        except KafkaError as exc:
+            if not exc.retriable:
+                raise
+            await asyncio.sleep(RETRY_S)

@@ -1,0 +1,22 @@
+"""What the settings choose of ranking: the bundle, the user vectors, the policy; knows no broker.
+
+A worker and a replay that open it with the same settings rank alike.
+"""
+
+from rankstream.ranking.exploration import NO_EXPLORATION, EpsilonGreedy, Exploration, PlackettLuce
+from rankstream.ranking.serving import Serving
+from rankstream.streams.settings import Settings
+
+
+def open_serving(settings: Settings) -> Serving:
+    """Open the bundle that is to be served. Raises ``BundleRefusedError``."""
+    return Serving.open(settings.bundle, settings.user_vectors, exploration=exploration_of(settings))
+
+
+def exploration_of(settings: Settings) -> Exploration:
+    """Give the policy that the settings name, with its parameter and seed."""
+    if settings.exploration == "plackett-luce":
+        return Exploration(PlackettLuce(settings.exploration_temperature), settings.exploration_seed)
+    if settings.exploration == "epsilon-greedy":
+        return Exploration(EpsilonGreedy(settings.exploration_epsilon), settings.exploration_seed)
+    return NO_EXPLORATION

@@ -1,0 +1,77 @@
+"""Builders of recorded logs: the same events in every kind of file."""
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rankstream.events.action_event import ActionEvent
+from rankstream.events.arrivals import Arrivals, joined
+from rankstream.events.open import FileLog
+from tests.builders.actions import MINUTE_MS, MORNING_MS, VOCABULARY
+
+Row = dict[str, Any]
+FIELDS = ("user_id", "item_id", "action", "timestamp_ms", "surface", "value")
+
+
+def some_events(count: int = 300, seed: int = 0) -> list[ActionEvent]:
+    """Events of texts and numbers as ids, with and without surface and value, some late, some twice."""
+    chance = np.random.default_rng(seed)
+    events = []
+    for n in range(count):
+        events.append(
+            ActionEvent(
+                user_id=f"u{chance.integers(20)}",
+                item_id=str(chance.integers(1, 90)) if chance.random() < 0.5 else f"ä{chance.integers(90)}",
+                action=VOCABULARY.actions[chance.integers(len(VOCABULARY.actions))],
+                timestamp_ms=MORNING_MS + n * MINUTE_MS - int(chance.integers(0, 300_000)),
+                surface=[None, "home", "search", "elsewhere"][chance.integers(4)],
+                value=None if chance.random() < 0.3 else round(float(chance.exponential(30)), 3),
+            )
+        )
+    return events + events[::50]
+
+
+def rows_of(events: list[ActionEvent]) -> list[Row]:
+    return [{name: getattr(event, name) for name in FIELDS} for event in events]
+
+
+def write_log(path: Path, rows: list[Row]) -> Path:
+    """Write rows by the ending of the name; a field that a row lacks is empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row)) or list(FIELDS[:4])
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in names}), path)
+    elif path.suffix == ".jsonl":
+        lines = [json.dumps({name: value for name, value in row.items() if value is not None}) for row in rows]
+        path.write_text("".join(line + "\n" for line in lines))
+    else:
+        with path.open("w", newline="") as file:
+            lines = csv.writer(file, delimiter="," if path.suffix == ".csv" else "\t")
+            lines.writerow(names)
+            lines.writerows([["" if row.get(name) is None else row[name] for name in names] for row in rows])
+    return path
+
+
+def whole(log: FileLog) -> Arrivals:
+    return joined(list(log.batches(VOCABULARY)))
+
+
+def same(one: Arrivals, other: Arrivals) -> bool:
+    """Say whether two readings gave the same arrivals, byte for byte; ids may be numbers in one, texts in another."""
+    texts = [[list(map(str, ids)) for ids in (log.user_ids, log.item_ids)] for log in (one, other)]
+    lists = [(log.user_keys, log.packed) for log in (one, other)]
+    arrays = [(log.item_keys, log.codes, log.times_ms, log.arrived_ms, log.offsets) for log in (one, other)]
+    return texts[0] == texts[1] and lists[0] == lists[1] and all(map(np.array_equal, *arrays))
+
+
+def reasons(skipped: Counter[str]) -> Counter[str]:
+    """Give how many were skipped by reason alone, as workers count dead letters."""
+    counts: Counter[str] = Counter()
+    for sentence, count in skipped.items():
+        counts[sentence.partition(":")[0]] += count
+    return counts

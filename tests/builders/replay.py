@@ -1,0 +1,45 @@
+"""Recorded logs in memory, for tests of replay."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from rankstream.events.arrivals import Arrivals, pack_columns
+from rankstream.features.actions import Vocabulary
+from rankstream.features.ids import Id
+from tests.builders.bundle import VOCABULARY
+
+Row = tuple[Id, Id, str, int]  # user, item, action, time in ms
+
+
+class ALog:
+    """Rows as a recorded log, in batches of so many."""
+
+    name = "a log"
+
+    def __init__(self, rows: Sequence[Row], batch: int = 1000, vocabulary: Vocabulary = VOCABULARY) -> None:
+        self.rows, self.batch, self.vocabulary = rows, batch, vocabulary
+        self.skipped: Counter[str] = Counter()
+
+    def checksum(self) -> str:
+        return "0" * 64
+
+    def batches(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
+        for start in range(0, len(self.rows), self.batch):
+            part = self.rows[start : start + self.batch]
+            zeros = np.zeros(len(part), np.int64)
+            packed = pack_columns(
+                [user for user, _, _, _ in part],
+                [item for _, item, _, _ in part],
+                np.array([vocabulary.action_codes[action] for _, _, action, _ in part], np.int64),
+                np.array([at_ms for _, _, _, at_ms in part], np.int64),
+                zeros,
+                zeros,
+            )
+            yield packed.numbered(start)
+
+
+def arrivals_of_rows(rows: Sequence[Row]) -> Arrivals:
+    """Give the rows as one batch."""
+    return next(ALog(rows, len(rows)).batches(VOCABULARY))

@@ -1,0 +1,119 @@
+"""A day of a small system, as its topics tell it: actions, requests, and what a worker logged beside each feed."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rankstream.evaluation.audit.verify import Report, verify
+from rankstream.evaluation.point_in_time import RankersOfThen
+from rankstream.events.action_event import ActionEvent
+from rankstream.features.stores.cache import UserCache
+from rankstream.features.stores.memory import MemoryStore
+from rankstream.ranking.bundle import open_bundle
+from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
+from rankstream.ranking.serving import Serving
+from rankstream.streams.clients.dumps import dump_path, write_dump
+from rankstream.streams.codec import RankingRequest
+from rankstream.streams.pipeline import Pipeline
+from rankstream.streams.records import Channel, Outgoing, Recorded, recorded_actions, recorded_request
+from tests.builders.actions import MORNING_MS
+from tests.builders.bundle import a_bundle, a_user_table
+
+SECOND_MS = 1_000
+USERS: Sequence[int | str] = (*(f"u{n}" for n in range(4)), 7, "ключ")
+
+
+@dataclass(frozen=True)
+class Day:
+    """What the topics hold at its end; a copy of it may be tampered with."""
+
+    actions: list[Recorded]
+    requests: list[Recorded]
+    served: list[Recorded]
+    bundle: Path
+    user_vectors: Path
+    history_limit: int
+
+    def rankers(self) -> RankersOfThen:
+        return RankersOfThen(open_bundle(self.bundle), self.user_vectors)
+
+    def verify(self, tolerance: float = 0.0, rankers: RankersOfThen | None = None) -> Report:
+        logs = self.served, self.requests, self.actions
+        return verify(*logs, rankers or self.rankers(), self.history_limit, tolerance)
+
+    def dump(self, folder: Path) -> Path:
+        folder.mkdir()
+        for name, records in (
+            ("user-actions", self.actions), ("ranking-requests", self.requests), ("served-features", self.served),
+        ):  # fmt: skip
+            write_dump(dump_path(folder, name), records)
+        return folder
+
+
+def changed(record: Recorded, **fields: Any) -> Recorded:
+    """The record with other fields in its value."""
+    return replace(record, value=msgspec.json.encode(msgspec.json.decode(record.value or b"") | fields))
+
+
+def some_events(count: int, seed: int = 0, users: Sequence[int | str] = USERS) -> list[ActionEvent]:
+    """Actions of all kinds, sessions that end, and one in ten late, twice or of an item that nobody knows."""
+    chance = random.Random(seed)
+    events: list[ActionEvent] = []
+    at_ms = MORNING_MS
+    for number in range(count):
+        at_ms += chance.choice([1, 5, 20, 20, 400]) * SECOND_MS
+        late_ms = chance.choice([0] * 9 + [3_600]) * SECOND_MS
+        item = "new item" if number % 10 == 9 else chance.randrange(1, 200)
+        event = ActionEvent(
+            chance.choice(users), item, chance.choice(["view", "click", "save", "hide"]), at_ms - late_ms,
+            chance.choice(["home", "search", None]), chance.choice([None, 3.5]),
+        )  # fmt: skip
+        events += [event] * chance.choice([1] * 9 + [2])
+    return events
+
+
+def a_day(
+    folder: Path,
+    actions: int = 600,
+    requests_every: int = 20,
+    history_limit: int = 20,
+    serving: Serving | None = None,
+    exploration: Exploration = NO_EXPLORATION,
+) -> Day:
+    """Serve a day in process and keep its topics; the short history lets sessions leave it and be folded."""
+    bundle, vectors = folder / "bundle", folder / "users"
+    if serving is None:
+        serving = Serving.open(a_bundle(bundle), a_user_table(vectors, USERS[:4]), exploration=exploration)
+    pipeline = Pipeline(UserCache(MemoryStore(), history_limit), serving, log_served=True)
+    log, day = recorded_actions(some_events(actions)), Day([], [], [], bundle, vectors, history_limit)
+    for number, record in enumerate(log):
+        pipeline.on_actions([record])
+        if number % requests_every == 0:
+            ask = a_question(number)
+            day.requests.append(recorded_request(ask, len(day.requests), record.timestamp + SECOND_MS))
+            outgoing = pipeline.on_requests(day.requests[-1:]).answer()
+            day.served.extend(served_records(outgoing, len(day.served), record.timestamp))
+    day.actions.extend(log)
+    return day
+
+
+def a_question(number: int) -> RankingRequest:
+    """A request with candidates, groups or neither, by its number."""
+    user = USERS[number * 7 % len(USERS)] if number % 9 else "stranger"
+    if number % 3 == 0:
+        return RankingRequest(f"r{number}", user, limit=12, top_k=5)
+    items = [1 + (number * n) % 230 for n in range(1, 25)]
+    if number % 3 == 1:
+        return RankingRequest(f"r{number}", user, candidates=items)
+    groups = [n % 4 for n in range(24)]
+    return RankingRequest(f"r{number}", user, candidates=items, groups=groups, max_per_group=2)
+
+
+def served_records(outgoing: list[Outgoing], offset: int, at_ms: int) -> Iterator[Recorded]:
+    for one in outgoing:
+        if one.channel is Channel.SERVED:
+            yield Recorded("served-features", 0, offset, at_ms, one.key, one.value)

@@ -1,0 +1,222 @@
+"""What the log gives back, what it does not, and what nobody can know any more."""
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from rankstream.evaluation.audit.verify import FOLDED_BY_ANOTHER, LOG_ENDS, NO_ACTIONS, NO_REQUEST, Report, VerifyError
+from rankstream.evaluation.audit.verify import verify as verify_served
+from rankstream.evaluation.point_in_time import RankersOfThen
+from rankstream.ranking.bundle import open_bundle
+from rankstream.ranking.exploration import EpsilonGreedy, Exploration, PlackettLuce
+from rankstream.ranking.serving import Serving
+from rankstream.streams.codec import ServedFeatures
+from rankstream.streams.records import Recorded
+from tests.builders.bundle import a_bundle, a_user_table
+from tests.builders.served import Day, a_day, changed
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory) -> Day:
+    return a_day(tmp_path_factory.mktemp("day"))
+
+
+def told(record: Recorded) -> ServedFeatures:
+    return msgspec.json.decode(record.value, type=ServedFeatures)
+
+
+class SwappingServing:
+    """Serves one bundle for some requests, and from then on another one at the same place."""
+
+    def __init__(self, serving: Serving, swap, after: int) -> None:
+        self.serving, self._swap, self._left = serving, swap, after
+
+    @property
+    def vocabulary(self):
+        return self.serving.vocabulary
+
+    @property
+    def current(self):
+        return self
+
+    @property
+    def batch(self):
+        return self.serving.current.batch
+
+    def rank(self, request, state, now_ms):
+        if self._left == 0:
+            self._swap()
+            assert self.serving.reload()
+        self._left -= 1
+        return self.serving.current.rank(request, state, now_ms)
+
+
+def differing(report: Report) -> dict[object, tuple[str, ...]]:
+    return {one.request_id: one.what for one in report.differences}
+
+
+def with_one(records: list[Recorded], at: int, record: Recorded) -> list[Recorded]:
+    return [*records[:at], record, *records[at + 1 :]]
+
+
+def test_the_log_gives_back_what_was_served_to_the_bit(day):
+    report = day.verify()
+    assert report.verified == report.answers == report.requests == len(day.served) > 25
+    assert (report.differences, report.unverified) == ([], {})
+    assert report.user_vectors == {told(day.served[0]).user_vectors}
+    assert any(day.rankers().bundle.sessions.state_size and told(one).state_actions > 40 for one in day.served)
+
+
+def test_the_order_in_which_records_of_several_partitions_come_does_not_matter(day):
+    other = [replace(one, partition=5) for one in (*day.actions, *day.requests)]
+    served = [changed(replace(one, partition=5), partition=5) for one in day.served]
+    actions = sorted([*day.actions, *other[: len(day.actions)]], key=lambda one: (one.offset, -one.partition))
+    both = replace(
+        day, actions=actions, requests=[*other[len(day.actions) :], *day.requests], served=[*served, *day.served]
+    )
+    report = both.verify()
+    assert report.verified == 2 * len(day.served)
+
+
+@pytest.mark.parametrize("policy", [PlackettLuce(0.7), EpsilonGreedy(0.3)])
+def test_what_was_left_to_chance_comes_back_too(tmp_path, policy):
+    explored = a_day(tmp_path, actions=200, exploration=Exploration(policy, seed=5))
+    report = explored.verify()
+    assert report.verified == len(explored.served) > 5
+    other = [changed(one, policy=str(told(one).policy).replace("seed=5", "seed=6")) for one in explored.served]
+    assert "order" in {what for one in replace(explored, served=other).verify().differences for what in one.what}
+
+
+def test_an_answer_that_was_given_twice_is_verified_twice(day):
+    report = replace(day, served=[*day.served, day.served[3]]).verify()
+    assert (report.verified, report.requests) == (len(day.served) + 1, len(day.served))
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"features": "0" * 32}, ("features",)),
+        ({"state_actions": 3}, ("state",)),
+        ({"at_ms": 1_700_000_000_001}, ("at_ms",)),
+        ({"request_id": "another"}, ("request_id",)),
+    ],
+)
+def test_a_served_record_that_was_tampered_with_is_the_one_that_differs(day, fields, what):
+    at = len(day.served) // 2
+    report = replace(day, served=with_one(day.served, at, changed(day.served[at], **fields))).verify()
+    assert differing(report) == {fields.get("request_id", told(day.served[at]).request_id): what}
+    assert report.verified == len(day.served) - 1
+
+
+def test_a_score_that_was_changed_by_the_last_bit_is_found(day):
+    record = day.served[5]
+    item, *rest = msgspec.json.decode(record.value)["items"]
+    item["score"] += 1e-12
+    (difference,) = (
+        replace(day, served=with_one(day.served, 5, changed(record, items=[item, *rest]))).verify().differences
+    )
+    assert difference.what == ("scores",)
+    assert 0 < difference.largest < 2e-12
+    assert "scores differ by up to 1e-12" in difference.says
+
+
+def test_a_feed_in_another_order_is_found_with_the_place(day):
+    record = day.served[5]
+    first, second, *rest = msgspec.json.decode(record.value)["items"]
+    served = with_one(day.served, 5, changed(record, items=[second, first, *rest]))
+    (difference,) = replace(day, served=served).verify().differences
+    assert difference.what == ("order",)
+    assert difference.says == "orders differ from place 1 on"
+
+
+def test_an_action_that_was_changed_differs_for_all_who_saw_it_and_nobody_else(day):
+    at = next(n for n, one in enumerate(day.actions) if one.key == b"u1" and n > len(day.actions) // 2)
+    actions = with_one(day.actions, at, changed(day.actions[at], item_id=199))
+    report = replace(day, actions=actions).verify()
+    saw = {told(one).request_id for one in day.served if one.key == b"u1" and told(one).state_offset >= at}
+    assert differing(report).keys() == saw
+    assert all("features" in what for what in differing(report).values())
+
+
+def test_an_action_that_was_taken_out_is_missed_at_the_state_that_ended_with_it(day):
+    last = told(day.served[-1]).state_offset
+    assert last > 0
+    report = replace(day, actions=[one for one in day.actions if one.offset != last]).verify()
+    assert differing(report)[told(day.served[-1]).request_id] == ("state",)
+    assert f"no action of the user at offset {last}" in report.differences[-1].says
+
+
+def test_answers_whose_log_has_begun_to_expire_are_counted_and_not_called_different(day):
+    report = replace(day, actions=day.actions[300:]).verify()
+    assert report.differences == []
+    assert report.unverified.keys() == {NO_ACTIONS}
+    assert report.verified + report.unverified[NO_ACTIONS] == len(day.served)
+    assert report.verified >= sum(told(one).state_offset == -1 for one in day.served) > 0
+
+
+def test_a_log_that_ends_too_early_and_requests_that_are_gone_are_told(day):
+    assert replace(day, actions=day.actions[:300]).verify().unverified.keys() == {LOG_ENDS}
+    assert replace(day, requests=day.requests[4:]).verify().unverified == {NO_REQUEST: 4}
+
+
+def test_another_model_and_vectors_that_are_gone_are_told(day, tmp_path):
+    other = RankersOfThen(open_bundle(a_bundle(tmp_path / "b", model_version="tiny-2")), day.user_vectors)
+    assert day.verify(rankers=other).unverified == {
+        "served by model tiny-1, but the bundle holds tiny-2": len(day.served)
+    }
+    bundle = open_bundle(day.bundle)
+    version = told(day.served[0]).user_vectors
+    elsewhere = RankersOfThen(bundle, a_user_table(tmp_path / "users", ["u1"]))
+    assert day.verify(rankers=elsewhere).unverified == {
+        f"version {version} of the user vectors is not in {tmp_path / 'users'} any more": len(day.served)
+    }
+    (reason,) = day.verify(rankers=RankersOfThen(bundle)).unverified
+    assert reason.endswith("name their folder with --user-vectors")
+
+
+def test_vectors_that_were_published_since_do_not_matter_while_those_of_then_are_kept(day):
+    a_user_table(day.user_vectors, ["u1"], seed=11)
+    assert day.verify().verified == len(day.served)
+
+
+def test_a_tolerance_forgives_the_rounding_of_another_machine_but_no_more(day):
+    def nudged(by: float) -> Day:
+        def nudge(record: Recorded) -> Recorded:
+            items = [item | {"score": item["score"] + by} for item in msgspec.json.decode(record.value)["items"]]
+            return changed(record, items=items, features="0" * 32)
+
+        return replace(day, served=[nudge(one) for one in day.served])
+
+    report = nudged(1e-7).verify(tolerance=1e-5)
+    assert (report.verified, report.other_features) == (len(day.served), len(day.served))
+    assert len(nudged(1e-3).verify(tolerance=1e-5).differences) == len(day.served)
+
+
+def test_sessions_that_another_model_folded_are_no_difference_of_this_one(day, tmp_path):
+    """The same bundle under another name with other weights takes over in the middle: states remember the first."""
+    place = tmp_path / "live"
+    serving = Serving.open(a_bundle(place), day.user_vectors, check_every_s=1e9)
+    swapped = SwappingServing(
+        serving, lambda: a_bundle(place, model_version="tiny-9", seed=5), after=len(day.served) // 2
+    )
+    later = replace(a_day(tmp_path, serving=swapped), bundle=place, user_vectors=day.user_vectors)
+    report = later.verify()
+    assert report.differences == []
+    assert report.unverified["served by model tiny-1, but the bundle holds tiny-9"] == len(day.served) // 2
+    assert report.unverified[FOLDED_BY_ANOTHER] > 0
+    assert report.verified > 0
+
+
+def test_what_is_no_served_record_is_refused_with_its_place(day):
+    with pytest.raises(VerifyError, match="offset 0 of ranking-requests, partition 0, is not one of served-features"):
+        replace(day, served=day.requests).verify()
+
+
+@pytest.mark.parametrize("policy", [PlackettLuce(0.3), EpsilonGreedy(0.3)], ids=lambda policy: policy.text)
+def test_what_was_left_to_chance_is_given_back_too(policy, tmp_path):
+    bundle = a_bundle(tmp_path / "bundle")
+    day = a_day(tmp_path, actions=120, serving=Serving.open(bundle, exploration=Exploration(policy, seed=5)))
+    report = verify_served(day.served, day.requests, day.actions, RankersOfThen(open_bundle(bundle)), 20)
+    assert told(day.served[1]).policy == f"{policy.text} seed=5"
+    assert (report.verified, report.differences, report.unverified) == (len(day.requests), [], {})

@@ -1,0 +1,126 @@
+"""Logs that can't be read are refused in one sentence that says what to do."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rankstream.events.arrivals import MAX_SENTENCES, LogError
+from rankstream.events.open import open_log
+from tests.builders.actions import MORNING_MS
+from tests.builders.logs import whole, write_log
+
+GOOD = {"user_id": "u1", "item_id": 7, "action": "save", "timestamp_ms": MORNING_MS}
+KINDS = ("log.parquet", "log.csv", "log.jsonl")
+
+
+def refusal(path: Path, **how: object) -> str:
+    with pytest.raises(LogError) as refused:
+        whole(open_log(path, **how))  # type: ignore[arg-type]
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_an_empty_log(name: str, tmp_path: Path):
+    assert "holds no rows" in refusal(write_log(tmp_path / name, []))
+
+
+def test_a_file_of_no_bytes(tmp_path: Path):
+    for name, says in (
+        ("a.csv", "has no column user_id; it has none"),
+        ("a.jsonl", "holds no rows"),
+        ("a.parquet", "as Parquet"),
+    ):
+        (tmp_path / name).touch()
+        assert says in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["log.parquet", "log.csv"])
+def test_a_missing_column_is_named_with_those_that_are_there(name: str, tmp_path: Path):
+    says = refusal(write_log(tmp_path / name, [{"user_id": 1, "item": 2, "action": "save"}]))
+    assert "has no column item_id; it has user_id, item, action; say which one is item_id with --map" in says
+
+
+def test_a_mapped_column_that_is_not_there(tmp_path: Path):
+    path = write_log(tmp_path / "log.csv", [GOOD])
+    assert "has no column dwell" in refusal(path, columns={"value": "dwell"})
+    assert "rating is no field of an action" in refusal(path, columns={"rating": "x"})
+    assert "time unit 'h' is not known; it is one of s, ms" in refusal(path, time_unit="h")
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(("scale", "remedy"), [(1e-3, "--time-unit s"), (1000, "--time-unit us")])
+def test_a_log_in_another_unit_names_the_remedy(name: str, scale: float, remedy: str, tmp_path: Path):
+    rows = [GOOD | {"timestamp_ms": int((MORNING_MS + n) * scale)} for n in range(3)]
+    says = refusal(write_log(tmp_path / name, rows))
+    assert "none of the 3 rows" in says
+    assert remedy in says
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_mixed_units_skip_the_rows_of_the_other_one_and_name_it(name: str, tmp_path: Path):
+    rows = [GOOD, GOOD | {"timestamp_ms": MORNING_MS // 1000}, GOOD | {"timestamp_ms": MORNING_MS * 2}]
+    log = open_log(write_log(tmp_path / name, rows))
+    assert len(whole(log)) == 1
+    assert log.skipped == {
+        "timestamp: timestamp_ms is before 1973; if the column holds seconds, say --time-unit s": 1,
+        "timestamp: timestamp_ms is more than a day after now": 1,
+    }
+
+
+def test_unknown_actions_are_named_beside_the_known_ones(tmp_path: Path):
+    says = refusal(write_log(tmp_path / "log.csv", [GOOD | {"action": "dance"}]))
+    assert "action 'dance' is not in the vocabulary (view, click, save, hide)" in says
+
+
+@pytest.mark.parametrize("text", ["user_id,item_id,action,timestamp_ms\n1,2,save\n", "\0\0", "\xff,\xfe\n"])
+def test_damaged_text(text: str, tmp_path: Path):
+    (tmp_path / "log.csv").write_bytes(text.encode("latin-1"))
+    assert str(tmp_path / "log.csv") in refusal(tmp_path / "log.csv")
+
+
+def test_ragged_lines_are_skipped_and_counted(tmp_path: Path):
+    path = write_log(tmp_path / "log.csv", [GOOD, GOOD])
+    path.write_text(path.read_text() + "1,2\n" + "1,2,save,4,5,6\n")
+    log = open_log(path)
+    assert len(whole(log)) == 2
+    assert log.skipped == {"schema: the row has more or fewer fields than the heading": 2}
+
+
+def test_parquet_cut_off_in_the_middle(tmp_path: Path):
+    path = write_log(tmp_path / "log.parquet", [GOOD] * 9)
+    path.write_bytes(path.read_bytes()[:-20])
+    assert "can't be read as Parquet" in refusal(path)
+
+
+def test_packed_lines_cut_off_in_the_middle(tmp_path: Path):
+    (tmp_path / "log.jsonl.gz").write_bytes(b"\x1f\x8b\x08\0\0\0")
+    assert "can't be read" in refusal(tmp_path / "log.jsonl.gz")
+
+
+def test_no_file_and_no_kind_of_file(tmp_path: Path):
+    (tmp_path / "log.txt").touch()
+    assert "ends with .txt" in refusal(tmp_path / "log.txt")
+    assert "there is no file" in refusal(tmp_path / "log.csv")
+    assert "holds no log that is known (impressions.parquet" in refusal(tmp_path)
+
+
+def test_a_log_of_garbage_does_not_fill_memory_with_reasons(tmp_path: Path):
+    rows = [GOOD | {"action": f"a{n}"} for n in range(3 * MAX_SENTENCES)]
+    log = open_log(write_log(tmp_path / "log.jsonl", [GOOD, *rows]))
+    whole(log)
+    assert len(log.skipped) == MAX_SENTENCES + 1
+    assert log.skipped.total() == len(rows)
+
+
+def test_too_many_names_for_a_vocabulary(tmp_path: Path):
+    log = open_log(write_log(tmp_path / "log.jsonl", [GOOD | {"action": f"a{n}"} for n in range(70)]))
+    with pytest.raises(LogError, match=r"70 action types given .* is --map action=COLUMN the right column"):
+        _ = log.vocabulary
+
+
+def test_a_column_of_structures_is_no_column_of_ids(tmp_path: Path):
+    columns = {name: [value] for name, value in GOOD.items()} | {"user_id": [[1, 2]]}
+    pq.write_table(pa.table(columns), tmp_path / "log.parquet")
+    assert "Expected `int | str`, got `array` - at `$.user_id`" in refusal(tmp_path / "log.parquet")

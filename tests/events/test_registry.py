@@ -1,0 +1,89 @@
+"""Logs are told by their columns, and what training makes of them by default fits their words."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rankstream.events.log import LogRefusedError
+from rankstream.events.registry import EVENTS, KNOWN, in_words_of, open_log, recognise, users_return
+from rankstream.features.actions import Vocabulary
+from rankstream.models.recipes.bundle import recipe_for
+from tests.builders.models import a_log
+
+RATINGS = {"user_id": [1, 1], "item_id": [5, 6], "rating": [5.0, 1.0], "timestamp": [100, 200]}
+BEHAVIOURS = {"user_id": [1, 1], "item_id": [5, 5], "behavior": ["pv", "buy"], "timestamp": [100, 200]}
+PLAYS = {"user_id": [1], "song_id": [5], "ts": [100], "playtime": [31.0]}
+WIRE = {"user_id": ["a"], "item_id": [5], "action": ["save"], "timestamp_ms": [100_000]}
+
+
+def parquet(path, columns):
+    path.parent.mkdir(exist_ok=True, parents=True)
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("columns", "name"), [(RATINGS, "movielens"), (BEHAVIOURS, "taobao"), (PLAYS, "30music"), (WIRE, "events")]
+)
+def test_a_file_and_the_folder_it_lies_in_are_told_by_the_columns(tmp_path, columns, name):
+    file = parquet(tmp_path / "folder" / "any.parquet", columns)
+    parquet(tmp_path / "folder" / "users.parquet", {"user_id": [1], "age": [30]})
+    for path in (file, tmp_path / "folder"):
+        log, known = open_log(path)
+        assert known.name == name
+        assert len(log) == len(columns["user_id"])
+
+
+def test_a_folder_of_files_of_the_wire_is_one_log(tmp_path):
+    for day, action in enumerate(("save", "hide", "save")):
+        row = {"user_id": f"u{day}", "item_id": 7, "action": action, "timestamp_ms": 1000 * (3 - day), "surface": "tv"}
+        (tmp_path / f"day-{day}.jsonl").write_text(json.dumps(row))
+    log, known = open_log(tmp_path)
+    assert known.name == "events"
+    assert log.user_ids.tolist() == ["u2", "u1", "u0"]
+    assert [log.vocabulary.actions[code - 1] for code in log.actions] == ["save", "hide", "save"]
+    assert log.surfaces.tolist() == [1, 1, 1]
+
+
+def test_files_whose_ids_differ_in_kind_are_refused(tmp_path):
+    parquet(tmp_path / "a.parquet", WIRE)
+    parquet(tmp_path / "b.parquet", WIRE | {"user_id": [1]})
+    with pytest.raises(LogRefusedError, match="integers as ids where others have texts"):
+        open_log(tmp_path)
+
+
+def test_a_folder_of_several_logs_or_of_none_is_refused(tmp_path):
+    parquet(tmp_path / "two" / "a.parquet", RATINGS)
+    parquet(tmp_path / "two" / "b.parquet", PLAYS)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(LogRefusedError, match=r"several logs \(a.parquet, b.parquet\)"):
+        recognise(tmp_path / "two")
+    with pytest.raises(LogRefusedError, match="holds no log that is known"):
+        recognise(tmp_path / "none")
+
+
+@pytest.mark.parametrize("known", [known for known in KNOWN.values() if known is not EVENTS], ids=lambda one: one.name)
+def test_defaults_are_of_the_logs_own_words(known):
+    from rankstream.events.public import kuairand, movielens, music30, taobao
+
+    of = {"movielens": movielens, "kuairand": kuairand, "taobao": taobao, "30music": music30}[known.name]
+    recipe = recipe_for(known, of.VOCABULARY)
+    assert set(recipe.ranker.utility) == set(recipe.ranker.heads) == set(known.heads)
+    assert any(weight > 0 for weight in recipe.ranker.utility.values())
+    assert set(recipe.encoders.positives) <= set(of.VOCABULARY.actions)
+    assert recipe.encoders.positives
+
+
+def test_a_log_read_by_itself_is_brought_to_the_models_words():
+    log = a_log([("a", 1, "hide", 0), ("a", 2, "save", 1)], Vocabulary(("hide", "save")))
+    known, strange = in_words_of(log, Vocabulary(("view", "save")))
+    assert (known.actions.tolist(), known.item_ids.tolist(), strange) == ([2], [2], 1)
+
+
+def test_whether_users_return_is_seen():
+    assert users_return(a_log([("a", 1, "save", 0), ("a", 1, "save", 1)]))
+    assert not users_return(a_log([("a", 1, "save", 0), ("a", 1, "view", 0), ("b", 1, "save", 1)]))
+    assert not users_return(a_log([("a", int(item), "save", float(item)) for item in np.arange(30)]))

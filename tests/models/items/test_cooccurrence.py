@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from rankstream.models.items.cooccurrence import ItemVectorConfig, train_item_vectors
+from rankstream.models.items.item_features import item_features
+from tests.builders.models import a_log, a_markov_log
+
+
+def two_tastes():
+    """Half the users act on items 0..9, the others on 10..19."""
+    chance = np.random.default_rng(0)
+    return a_log(
+        [(user, int(chance.integers(10)) + 10 * (user % 2), "save", step) for user in range(40) for step in range(20)]
+    )
+
+
+def test_items_of_one_taste_are_near_and_of_the_other_far():
+    catalogue = train_item_vectors(two_tastes(), ItemVectorConfig(dim=8))
+    nearness = catalogue.vectors @ catalogue.vectors.T
+    assert nearness[:10, :10].mean() > nearness[:10, 10:].mean() + 0.1
+    assert np.allclose(np.linalg.norm(catalogue.vectors, axis=1), 1, atol=1e-5)
+
+
+def test_vectors_are_the_same_each_time_and_unseen_items_have_none():
+    log = two_tastes()
+    once, again = (train_item_vectors(log, ItemVectorConfig(dim=8)) for _ in range(2))
+    assert np.array_equal(once.vectors, again.vectors)
+    vectors, found = once.look_up(np.array([3, 99], np.uint64))
+    assert found.tolist() == [True, False]
+    assert not vectors[1].any()
+
+
+def test_a_hide_brings_nothing_near():
+    rows = [(user, item, "save", item) for user in range(20) for item in (0, 1)]
+    hides = [(user, 2, "hide", 2) for user in range(20)]
+    catalogue = train_item_vectors(a_log(rows + hides), ItemVectorConfig(dim=4, smoothing=1.0), without=("hide",))
+    assert len(catalogue) == 3
+    assert abs(catalogue.vectors[2] @ catalogue.vectors[0]) < 0.99
+
+
+def test_a_world_without_relations_still_gives_unit_vectors():
+    catalogue = train_item_vectors(a_log([("u", 1, "save", 0), ("v", 2, "save", 1)]), ItemVectorConfig(dim=4))
+    assert np.allclose(np.linalg.norm(catalogue.vectors, axis=1), 1, atol=1e-5)
+
+
+def test_item_features_are_shares_against_the_usual():
+    rows = [(user, 0, "save", user) for user in range(60)] + [(user, 1, "hide", user) for user in range(20)]
+    log = a_log(rows)
+    features, names = item_features(log, train_item_vectors(log, ItemVectorConfig(dim=2)))
+    assert names == ("log_popularity", "share_view", "share_save", "share_hide")
+    assert features[0, 0] == 1.0
+    # item 0: (60 + 20 * 0.75) / 80 saves against 0.75; item 1: (20 + 20 * 0.25) / 40 hides against 0.25
+    assert features[0] == pytest.approx([1.0, 0.0, 0.1875, -0.1875])
+    assert features[1, 3] == pytest.approx(0.375)
+
+
+def test_neighbours_on_a_ring_are_nearer_than_strangers():
+    catalogue = train_item_vectors(a_markov_log(80, 24, 24, 0.95), ItemVectorConfig(dim=8, reach=2))
+    nearness = catalogue.vectors @ catalogue.vectors.T
+    assert np.mean([nearness[item, (item + 1) % 24] for item in range(24)]) > nearness.mean() + 0.3

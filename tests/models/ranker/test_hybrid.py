@@ -1,0 +1,342 @@
+"""The ranker, its loss, the cut in two, and the examples it learns from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rankstream.events.log import EventLog
+from rankstream.features.actions import Vocabulary
+from rankstream.features.embeddings.base import NoVectors
+from rankstream.features.ids import id_key
+from rankstream.features.join import Joinable, join
+from rankstream.features.schema import FeatureSizes
+from rankstream.features.sessions import NoSessions
+from rankstream.metrics.ranking import places_of
+from rankstream.models.ranker.examples import NegativesConfig, RankingExample, joined, ranking_examples
+from rankstream.models.ranker.factored import SplitRanker
+from rankstream.models.ranker.hybrid import RankerConfig, collate
+from rankstream.models.ranker.training import RankerTraining, evaluate_ranker, train_ranker
+from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
+from rankstream.models.sessions.torch_encoder import TorchSessions
+from rankstream.models.training.checkpoints import weights_tag
+from rankstream.models.training.loop import FitConfig
+from rankstream.models.training.losses import weighted_multi_head_loss
+from tests.builders.actions import SomeVectors
+from tests.builders.ranker import SMALL, a_config, a_ranker, largest, some_inputs
+
+VOCABULARY = Vocabulary(("view", "click", "save", "hide"))
+HEADS = {"save": ("save",), "hide": ("hide",)}
+HOUR_MS = 3_600_000
+ALONE = NegativesConfig(0)
+
+
+def a_batch(sizes: FeatureSizes = SMALL, sessions: object = None) -> Joinable:
+    sessions = sessions or NoSessions(sizes.session_dim)
+    tables = SomeVectors(sizes.item_dim), SomeVectors(sizes.item_features), NoVectors(sizes.user_dim)
+    return Joinable(sizes, *tables, sessions)
+
+
+def a_log(*rows: tuple[str, str, str, int]) -> EventLog:
+    """Rows of (user, item, action, hours since the start)."""
+    users, items, actions, hours = zip(*rows, strict=True)
+    codes = np.array([VOCABULARY.action_codes[name] for name in actions], np.int64)
+    times_ms = np.array([HOUR_MS * (1000 + hour) for hour in hours], np.int64)
+    return EventLog(VOCABULARY, np.array(users, object), np.array(items, object), codes, times_ms)
+
+
+def examples_of(log: EventLog, negatives: NegativesConfig = ALONE, **more: object) -> list[RankingExample]:
+    return ranking_examples(log, HEADS, a_batch(), negatives, np.random.default_rng(0), **more)
+
+
+# --- The module --------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_of_requests_gives_what_each_request_gives():
+    ranker = a_ranker()
+    requests = [some_inputs(actions, candidates, seed=actions) for actions, candidates in ((0, 2), (3, 1), (12, 4))]
+    together = torch.sigmoid(ranker(collate(requests))).detach()
+    apart = torch.cat([ranker.probabilities(inputs) for inputs in requests])
+    torch.testing.assert_close(together, apart)
+
+
+def test_a_candidate_does_not_depend_on_the_others():
+    ranker = a_ranker()
+    inputs = some_inputs(actions=9, candidates=8)
+    alone = replace(
+        inputs, candidate_items=inputs.candidate_items[5:6], candidate_features=inputs.candidate_features[5:6]
+    )
+    torch.testing.assert_close(ranker.probabilities(alone), ranker.probabilities(inputs)[5:6])
+
+
+@pytest.mark.parametrize("part", ["action_items", "user_vector", "session_vector", "context", "candidate_features"])
+def test_every_input_matters(part):
+    ranker = a_ranker()
+    inputs = some_inputs()
+    other = replace(inputs, **{part: getattr(inputs, part) + 1})
+    assert largest(ranker.probabilities(inputs) - ranker.probabilities(other)) > 1e-4
+
+
+def test_training_and_serving_agree_without_dropout():
+    ranker = a_ranker()
+    batch = collate([some_inputs(5), some_inputs(11)])
+    torch.testing.assert_close(ranker.train()(batch), ranker.eval()(batch))
+
+
+def test_a_config_that_contradicts_itself_is_refused():
+    with pytest.raises(ValueError, match="vectors of 4, the features for 8"):
+        replace(a_config(), sizes=replace(SMALL, item_dim=8))
+    with pytest.raises(ValueError, match="at least one, each once"):
+        RankerConfig(a_config().transact, SMALL, heads=("save", "save"))
+
+
+# --- The cut in two ----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    actions=st.integers(0, 12),
+    candidates=st.integers(1, 5),
+    heads=st.sampled_from([1, 2, 4]),
+    layers=st.integers(1, 3),
+    rank=st.sampled_from([None, 3]),
+    crosses=st.integers(1, 3),
+    seed=st.integers(0, 1000),
+)
+def test_the_cut_is_exact(actions, candidates, heads, layers, rank, crosses, seed):
+    config = a_config(heads=heads, layers=layers, cross_rank=rank, crosses=crosses)
+    ranker = a_ranker(config, seed).double()
+    inputs = some_inputs(actions, candidates, seed)
+    assert largest(SplitRanker(ranker).probabilities(inputs) - ranker.probabilities(inputs).numpy()) < 1e-12
+
+
+def test_the_cut_stays_finite_where_scores_are_huge():
+    ranker = a_ranker(spread=3.0).double()
+    with torch.no_grad():
+        for layer in ranker.transact.layers:
+            layer.project.weight *= 30  # scores of thousands: exp(S) exp(b) would overflow
+    inputs = some_inputs(12, 5)
+    cut = SplitRanker(ranker).probabilities(inputs)
+    assert np.isfinite(cut).all()
+    assert largest(cut - ranker.probabilities(inputs).numpy()) < 1e-9
+
+
+# --- The loss ----------------------------------------------------------------------------------------------------
+
+
+def test_the_loss_is_the_papers_sum():
+    logits = torch.tensor([[0.3, -1.0], [2.0, 0.1]])
+    labels = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    matrix = torch.tensor([[1.0, 2.0, 5.0], [1.0, 3.0, 7.0]])  # columns: no action, save, hide
+    users = torch.tensor([1.0, 3.0])
+    cross = -(labels * torch.sigmoid(logits).log() + (1 - labels) * (1 - torch.sigmoid(logits)).log())
+    by_hand = 1.0 * (2 * cross[0, 0] + 3 * cross[0, 1]) + 3.0 * (5 * cross[1, 0] + 7 * cross[1, 1])
+    torch.testing.assert_close(weighted_multi_head_loss(logits, labels, matrix, users), by_hand / 4)
+
+
+def test_a_candidate_without_any_action_weighs_by_the_first_column():
+    logits, labels, users = torch.tensor([[1.0, 1.0]]), torch.zeros(1, 2), torch.ones(1)
+    nothing = torch.tensor([[0.0, 9.0, 9.0], [0.5, 9.0, 9.0]])
+    loss = weighted_multi_head_loss(logits, labels, nothing, users)
+    torch.testing.assert_close(loss, 0.5 * torch.nn.functional.softplus(torch.tensor(1.0)))
+
+
+def test_a_users_weight_of_zero_takes_the_user_out():
+    logits, labels, matrix = torch.randn(3, 2), torch.ones(3, 2), torch.ones(2, 3)
+    some = weighted_multi_head_loss(logits, labels, matrix, torch.tensor([1.0, 1.0, 0.0]))
+    torch.testing.assert_close(some, weighted_multi_head_loss(logits[:2], labels[:2], matrix, torch.ones(2)))
+
+
+# --- The examples ------------------------------------------------------------------------------------------------
+
+
+def test_a_request_sees_only_what_happened_strictly_earlier():
+    log = a_log(("u", "a", "view", 0), ("u", "b", "save", 1), ("u", "c", "view", 1), ("u", "d", "hide", 2))
+    first, second, third = examples_of(log)
+    assert [len(one.state.history) for one in (first, second, third)] == [0, 1, 3]
+    inputs = join(second.state, second.user_key, second.candidates, second.now_ms, a_batch())
+    assert inputs.action_ages_ms.tolist() == [HOUR_MS]
+
+
+def test_labels_say_what_was_done_to_each_candidate():
+    log = a_log(("u", "a", "save", 0), ("u", "b", "view", 0), ("u", "a", "hide", 0))
+    (example,) = examples_of(log)
+    labels = dict(zip(example.candidates.tolist(), example.labels.tolist(), strict=True))
+    assert labels == {id_key("a"): [1.0, 1.0], id_key("b"): [0.0, 0.0]}
+
+
+def test_users_do_not_see_each_other():
+    log = a_log(("u", "a", "save", 0), ("v", "b", "save", 1), ("u", "c", "save", 2))
+    of_u = [one for one in examples_of(log) if one.user_key == id_key("u")]
+    assert of_u[1].state.history.columns().item_keys.tolist() == [id_key("a")]
+
+
+def test_actions_before_the_start_fill_states_but_are_no_examples():
+    log = a_log(("u", "a", "save", 0), ("u", "b", "save", 1), ("u", "c", "save", 2))
+    (example,) = examples_of(log, since_ms=HOUR_MS * 1002)
+    assert len(example.state.history) == 2
+
+
+def test_negatives_are_other_items_each_once_with_labels_of_zero():
+    log = a_log(*((f"u{n}", f"i{n % 7}", "save", n) for n in range(30)))
+    for example in examples_of(log, NegativesConfig(4)):
+        assert len(set(example.candidates.tolist())) == len(example.candidates) == 5
+        assert example.labels[1:].sum() == 0
+        assert example.labels[0].tolist() == [1.0, 0.0]
+
+
+def test_negatives_can_avoid_what_the_user_has_seen():
+    log = a_log(*(("u", f"i{n}", "save", n) for n in range(20)))
+    for number, example in enumerate(examples_of(log, NegativesConfig(8, avoid_seen=True))):
+        seen = {id_key(f"i{n}") for n in range(number)}
+        assert not seen & set(example.candidates.tolist())
+
+
+def test_popular_negatives_are_drawn_as_often_as_they_are_acted_on():
+    rows = [(f"u{n}", "hit" if n % 2 else f"i{n}", "save", n) for n in range(400)]
+    rows.append(("v", "other", "save", 400))
+    share = {}
+    for popular in (0.0, 1.0):
+        log = a_log(*rows)
+        drawn = [key for one in examples_of(log, NegativesConfig(1, popular)) for key in one.candidates[1:].tolist()]
+        share[popular] = drawn.count(id_key("hit")) / len(drawn)
+    assert share[0.0] < 0.05
+    assert share[1.0] > 0.25  # half of all actions, but it can't be drawn beside itself
+
+
+def test_the_same_seed_draws_the_same_examples():
+    log = a_log(*((f"u{n % 3}", f"i{n % 7}", "save", n) for n in range(30)))
+    one, other = (examples_of(log, NegativesConfig(4)) for _ in range(2))
+    assert all(np.array_equal(a.candidates, b.candidates) for a, b in zip(one, other, strict=True))
+
+
+def test_the_batch_is_the_join_of_each_request():
+    log = a_log(*((f"u{n % 2}", f"i{n % 7}", "save", n) for n in range(10)))
+    examples = examples_of(log, NegativesConfig(2))
+    batch = joined(examples[:3], a_batch())
+    inputs = join(examples[2].state, examples[2].user_key, examples[2].candidates, examples[2].now_ms, a_batch())
+    rows = (batch.request_of == 2).numpy()
+    assert np.array_equal(batch.candidate_items.numpy()[rows], inputs.candidate_items)
+    assert np.array_equal(batch.action_types.numpy()[2, : len(inputs.action_types)], inputs.action_types)
+    assert np.array_equal(batch.labels.numpy()[rows], examples[2].labels)
+
+
+def test_sessions_that_left_the_history_are_in_the_state():
+    hiertcn = HierTCN(HierTCNConfig(item_dim=4, hidden=4, layer_state=3, channels=(4,)))
+    sessions = TorchSessions(hiertcn)
+    log = a_log(*(("u", f"i{n}", "save", n) for n in range(8)))
+    batch = a_batch(replace(SMALL, session_dim=4), sessions)
+    *_, last = ranking_examples(log, HEADS, batch, NegativesConfig(0), np.random.default_rng(0), limit=3)
+    state = np.zeros((1, 3), np.float32)
+    vectors, _ = batch.items.look_up(np.array([id_key(f"i{n}") for n in range(3)], np.uint64))
+    for vector in vectors:  # an hour apart, each a session; the seventh request's state has let go of four, one open
+        state = sessions.fold(state, vector[None]).astype(np.float16).astype(np.float32)
+    assert largest(last.state.tail.recurrent(sessions.tag, 3) - state[0]) == 0
+
+
+def test_the_torch_session_encoder_remembers_without_changing_anything():
+    hiertcn = HierTCN(HierTCNConfig(item_dim=4, hidden=4, layer_state=3, channels=(4,)))
+    chance = np.random.default_rng(0)
+    state, closed, opened = (chance.standard_normal(shape).astype(np.float32) for shape in ((3,), (2, 4), (5, 4)))
+    fresh, used = TorchSessions(hiertcn), TorchSessions(hiertcn, remembered=2)
+    for _ in range(3):
+        assert np.array_equal(used.encode(state, closed, opened), fresh.encode(state, closed, opened))
+    assert weights_tag(hiertcn) == fresh.tag != weights_tag(HierTCN(hiertcn.config))
+
+
+def test_many_sessions_at_once_are_those_encoded_one_by_one():
+    hiertcn = HierTCN(HierTCNConfig(item_dim=4, hidden=4, layer_state=3, channels=(4, 4)))
+    chance = np.random.default_rng(0)
+
+    def asked(sessions: int, items: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        shapes = (3,), (sessions, 4), (items, 4)
+        return tuple(chance.standard_normal(shape).astype(np.float32) for shape in shapes)
+
+    requests = [asked(sessions, items) for sessions, items in ((0, 0), (3, 5), (1, 20), (7, 1), (0, 2))]
+    together = TorchSessions(hiertcn)
+    together.prepare(requests)
+    for one in requests:
+        assert largest(together.encode(*one) - TorchSessions(hiertcn).encode(*one)) < 1e-6
+
+
+# --- Learning ----------------------------------------------------------------------------------------------------
+
+
+def a_world(predictable: bool, seed: int) -> tuple[EventLog, Joinable]:
+    """Users who save an item of the kind that they last looked at, or any item; kinds are eight, items 200."""
+    chance = np.random.default_rng(seed)
+    rows = []
+    for user in range(150):
+        for visit in range(4):
+            kind = int(chance.integers(8))
+            wanted = kind if predictable else int(chance.integers(8))
+            looked, saved = kind + 8 * int(chance.integers(25)), wanted + 8 * int(chance.integers(25))
+            hour = 10 * visit + user * 50
+            rows += [(f"u{user}", looked, "view", hour), (f"u{user}", saved, "save", hour + 1)]
+    log = EventLog(
+        VOCABULARY,
+        np.array([row[0] for row in rows], object),
+        np.array([row[1] for row in rows], np.int64),
+        np.array([VOCABULARY.action_codes[str(row[2])] for row in rows], np.int64),
+        np.array([HOUR_MS * int(row[3]) for row in rows], np.int64),
+    )
+    sizes = FeatureSizes(num_actions=6, item_dim=8, user_dim=1, session_dim=1, item_features=1)
+    return log, Joinable(sizes, Kinds(), NoVectors(1), NoVectors(1), NoSessions(1))
+
+
+class Kinds:
+    """Items whose vectors tell their kind."""
+
+    dim = 8
+
+    def look_up(self, keys):
+        return np.eye(8, dtype=np.float32)[(keys % np.uint64(8)).astype(np.int64)], np.ones(len(keys), np.bool_)
+
+
+def learned_ndcg(predictable: bool) -> float:
+    log, batch = a_world(predictable, seed=0)
+    examples = ranking_examples(log, {"save": ("save",)}, batch, NegativesConfig(9), np.random.default_rng(0))
+    asked = [one for one in examples if one.labels.any()]
+    cut = int(0.8 * len(asked))
+    config = a_config(batch.sizes, heads=1, recent_outputs=2, mlp=(16,))
+    config = replace(config, heads=("save",))
+    training = RankerTraining(mask=False, fit=FitConfig(steps=250, learning_rate=5e-3, warm_up=10, evaluate_every=250))
+    ranker, _ = train_ranker(config, training, asked[:cut], [], batch)
+    return evaluate_ranker(ranker, asked[cut:], batch, k=10)["save"].ndcg
+
+
+def test_the_ranker_learns_a_predictable_world():
+    assert learned_ndcg(predictable=True) > 0.65  # chance gives 0.45
+
+
+def test_the_ranker_learns_nothing_from_noise():
+    assert learned_ndcg(predictable=False) < 0.53
+
+
+def test_places_count_ties_half():
+    scores, wanted = np.array([0.5, 0.5, 0.9, 0.1], np.float32), np.array([True, False, False, False])
+    assert places_of(scores, wanted) == [(2.5, 4)]
+
+
+def test_heads_without_a_wanted_item_are_left_out():
+    log = a_log(("u", "a", "save", 0), ("u", "b", "save", 1))
+    metrics = evaluate_ranker(a_ranker(), examples_of(log, NegativesConfig(1)), a_batch())
+    assert set(metrics) == {"save"}
+    assert metrics["save"].wanted == 2
+
+
+def test_label_weights_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"wanted \(2, 3\)"):
+        RankerTraining(label_weights=((1.0, 1.0),)).label_matrix(2)
+
+
+def test_the_padding_row_is_not_trained():
+    log = a_log(*((f"u{n}", f"i{n % 7}", "save", n) for n in range(30)))
+    training = RankerTraining(fit=FitConfig(steps=5, evaluate_every=5))
+    ranker, _ = train_ranker(
+        a_config(mask_window_ms=HOUR_MS), training, examples_of(log, NegativesConfig(4)), [], a_batch()
+    )
+    assert ranker.transact.actions.weight[0].eq(0).all()

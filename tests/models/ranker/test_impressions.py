@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+
+from rankstream.experiments.kuairand.request_cache import CachedRequest, RequestCache, write_cache
+from rankstream.features.embeddings.base import NoVectors
+from rankstream.features.embeddings.memory import Catalogue
+from rankstream.features.join import Joinable, join
+from rankstream.features.schema import FeatureSizes
+from rankstream.features.sessions import NoSessions
+from rankstream.models.items.exposure_rates import exposure_rates
+from rankstream.models.ranker.examples import sessions_of
+from rankstream.models.ranker.hybrid import collate
+from rankstream.models.ranker.impressions import by_day, by_either, by_gap, visit_examples
+from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
+from rankstream.models.sessions.torch_encoder import GivenSession, TorchSessions, session_vectors
+from tests.builders.models import DAY_MS, MINUTE_MS, START_MS, a_catalogue, a_log, a_random_log
+
+HEADS = {"save": ("save",), "hide": ("hide",)}
+SIZES = FeatureSizes(num_actions=4, item_dim=8, user_dim=3, session_dim=8, item_features=2)
+DAY = 24 * 60
+
+
+def batch_of(catalogue: Catalogue, sessions=None) -> Joinable:
+    halves = Catalogue(catalogue.ids, catalogue.vectors.astype(np.float16).astype(np.float32))
+    features = Catalogue(catalogue.ids, halves.vectors[:, :2])
+    return Joinable(SIZES, halves, features, NoVectors(3), sessions or NoSessions(8))
+
+
+def test_a_visit_is_a_request_and_its_exposures_are_the_candidates():
+    log = a_log(
+        [("u", 1, "view", 0), ("u", 2, "save", 5), ("u", 2, "view", 5), ("u", 3, "hide", 120), ("v", 1, "view", 1)]
+    )
+    first, second, other = visit_examples(log, HEADS, batch_of(a_catalogue()))
+    assert first.candidates.tolist() == [1, 2]
+    assert first.labels.tolist() == [[0, 0], [1, 0]]
+    assert (len(first.state.history), len(second.state.history), len(other.state.history)) == (0, 3, 0)
+    assert second.now_ms == START_MS + 120 * MINUTE_MS
+    assert second.labels.tolist() == [[0, 1]]
+
+
+def test_what_came_before_only_fills_the_state():
+    log = a_log([("u", 1, "view", 0), ("u", 2, "save", 5), ("u", 3, "hide", 10)])
+    (only,) = visit_examples(log, HEADS, batch_of(a_catalogue()), since_ms=START_MS + 4 * MINUTE_MS)
+    assert only.candidates.tolist() == [2, 3]
+    assert len(only.state.history) == 1
+
+
+def test_a_days_exposures_can_be_one_request():
+    log = a_log([("u", 1, "view", 0), ("u", 2, "save", 60), ("u", 3, "hide", DAY)])
+    first, second = visit_examples(log, HEADS, batch_of(a_catalogue()), cut=by_day(-(START_MS % DAY_MS)))
+    assert (first.candidates.tolist(), second.candidates.tolist()) == ([1, 2], [3])
+    assert len(first.state.history) == 0
+
+
+def test_a_cache_gives_what_the_join_gave(tmp_path):
+    batch = batch_of(a_catalogue())
+    examples = list(visit_examples(a_random_log(5, 30, 40), HEADS, batch))
+    inputs = [join(one.state, one.user_key, one.candidates, one.now_ms, batch) for one in examples]
+    requests = (
+        CachedRequest(one, example.labels, example.user_key, example.now_ms, example.candidates)
+        for one, example in zip(inputs, examples, strict=True)
+    )
+    write_cache(tmp_path, requests, SIZES, tuple(HEADS))
+    cache = RequestCache(tmp_path)
+    rows = np.array([3, 0, 7])
+    wanted = collate([inputs[row] for row in rows], [examples[row].labels for row in rows])
+    for name, part in vars(cache.batch(rows)).items():
+        assert part.equal(getattr(wanted, name)), name
+    assert [len(found) for found, _ in cache.batches(10)]
+    every = np.concatenate([found for found, _ in cache.batches(10)])
+    assert sorted(every.tolist()) == list(range(len(cache.labels)))
+    assert cache.now_ms.tolist() == [one.now_ms for one in examples]
+    assert (
+        RequestCache(tmp_path, num_actions=2).batch(rows).action_types.tolist() == wanted.action_types[:, :2].tolist()
+    )
+
+
+def test_visits_of_a_day_merged_are_the_day_as_one_request(tmp_path):
+    batch, midnight = batch_of(a_catalogue()), by_day(0)
+    log = a_log([(f"u{user}", 7 * user + step, "save" if step % 3 else "hide", 300 * step) for user in range(3)
+                 for step in range(7)])  # fmt: skip
+    caches = {}
+    for name, cut in (("visits", by_either(by_gap(), midnight)), ("days", midnight)):
+        examples = list(visit_examples(log, HEADS, batch, cut=cut))
+        requests = (
+            CachedRequest(join(one.state, one.user_key, one.candidates, one.now_ms, batch), one.labels, one.user_key,
+                          one.now_ms, one.candidates)
+            for one in examples
+        )  # fmt: skip
+        write_cache(tmp_path / name, requests, SIZES, tuple(HEADS))
+        caches[name] = RequestCache(tmp_path / name)
+    visits, days = caches["visits"], caches["days"]
+    users = np.unique(visits.user_keys, return_inverse=True)[1]
+    merged = visits.merged(users * 100_000 + visits.now_ms // DAY_MS)
+    assert len(merged) == len(days) < len(visits)
+    rows = np.array([merged.asked.tolist().index(one) for one in days.asked[:2].tolist()])
+    for name, part in vars(merged.batch(rows)).items():
+        assert part.equal(getattr(days.batch(np.arange(2)), name)), name
+
+
+def test_vectors_that_are_no_halves_are_refused(tmp_path):
+    catalogue = a_catalogue()
+    batch = Joinable(SIZES, catalogue, NoVectors(2), NoVectors(3), NoSessions(8))
+    (one,) = visit_examples(a_log([("u", 1, "view", 0)]), HEADS, batch)
+    inputs = join(one.state, one.user_key, one.candidates, one.now_ms, batch)
+    with pytest.raises(ValueError, match="candidate_items are no halves"):
+        write_cache(tmp_path, [CachedRequest(inputs, one.labels, 1, 0, one.candidates)], SIZES, tuple(HEADS))
+
+
+def test_session_vectors_of_many_are_those_of_each():
+    hiertcn = HierTCN(HierTCNConfig(item_dim=8, hidden=8, layer_state=8, channels=(8,)))
+    encoder = TorchSessions(hiertcn)
+    batch = batch_of(a_catalogue(), encoder)
+    examples = list(visit_examples(a_random_log(6, 30, 60), HEADS, batch))
+    found = session_vectors(hiertcn, [sessions_of(one, batch) for one in examples])
+    wanted = np.stack([encoder.encode(*sessions_of(one, batch)) for one in examples])
+    assert np.abs(found - wanted).max() < 1e-6
+    given = GivenSession(encoder.tag, encoder.state_size, found[0])
+    assert given.encode(*sessions_of(examples[0], batch)).tolist() == found[0].tolist()
+
+
+def test_rates_know_what_was_shown_before_a_moment_only():
+    log = a_log([("u", 1, "save", 0), ("v", 1, "view", 1), ("w", 1, "save", DAY), ("w", 2, "view", DAY + 1)])
+    rates = exposure_rates(log, Catalogue(np.array([1, 2]), np.zeros((2, 8), np.float32)), {"save": ("save",)}, {})
+    assert rates.as_of(START_MS)[:, :2].tolist() == [[0, 0], [0, 0]]
+    morning = rates.as_of(START_MS + (DAY - 1) * MINUTE_MS)
+    evening = rates.as_of(START_MS + 2 * DAY * MINUTE_MS)
+    assert morning[:, 0] == pytest.approx([np.log1p(2) / 10, 0])
+    assert evening[0, 2] > 0 > evening[1, 2]
+    assert rates.feature_names == ("log_exposures", "log_yesterday", "rate_save")
+
+
+def test_a_rate_counts_from_when_the_log_tells_of_it():
+    log = a_log([("u", 1, "view", 0), ("u", 2, "view", 0), ("v", 1, "save", DAY), ("v", 2, "view", DAY)])
+    catalogue = Catalogue(np.array([1, 2]), np.zeros((2, 8), np.float32))
+    later = {"save": START_MS + MINUTE_MS}
+    told = exposure_rates(log, catalogue, {"save": ("save",)}, later).as_of(START_MS + 2 * DAY * MINUTE_MS)
+    whole = exposure_rates(log, catalogue, {"save": ("save",)}, {}).as_of(START_MS + 2 * DAY * MINUTE_MS)
+    assert told[0, 2] - told[1, 2] != whole[0, 2] - whole[1, 2]
+    assert told[:, 0].tolist() == whole[:, 0].tolist()

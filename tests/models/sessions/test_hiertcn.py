@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+import torch
+
+from rankstream.events.sequences import timelines_of
+from rankstream.features.embeddings.base import NoVectors
+from rankstream.features.join import Joinable, known_actions, session_vector
+from rankstream.features.schema import FeatureSizes
+from rankstream.features.sessions import MAX_SESSION_ITEMS, NoSessions
+from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
+from rankstream.models.sessions.hiertcn_training import HierTCNLearner, HierTCNTask, HierTCNTraining
+from rankstream.models.sessions.sessionize import session_vectors_at, sessions_of
+from rankstream.models.training.checkpoints import fingerprint
+from tests.builders.models import a_catalogue, a_log, a_random_log, a_state
+
+CONFIG = HierTCNConfig(item_dim=8, hidden=16, layer_state=12, state_layers=2, channels=(16, 16, 16))
+HALF_STATE = 2e-3  # the user's record keeps the recurrent state in half precision
+
+
+def a_model(config: HierTCNConfig = CONFIG) -> HierTCN:
+    torch.manual_seed(0)
+    return HierTCN(config).eval()
+
+
+class TorchSessions:
+    """The module as a ``SessionEncoder``."""
+
+    def __init__(self, model: HierTCN) -> None:
+        self.model = model
+        self.tag = fingerprint(model)
+        self.state_size = model.config.state_size
+        self.dim = model.config.session_dim
+
+    @torch.no_grad()
+    def fold(self, states, pooled):
+        return self.model.fold(torch.from_numpy(states), torch.from_numpy(pooled)).numpy()
+
+    @torch.no_grad()
+    def encode(self, state, closed, opened):
+        state = torch.from_numpy(state)[None]
+        for pooled in torch.from_numpy(closed):
+            state = self.model.fold(state, pooled[None])
+        start = torch.zeros(1, opened.shape[1])
+        return self.model.encode(state, torch.cat([start, torch.from_numpy(opened)])).numpy()
+
+
+@pytest.mark.parametrize("actions", [1, 30, 100, 101, 400])
+def test_stepping_through_the_stream_gives_the_training_graphs_vector(actions):
+    catalogue, log, model = a_catalogue(), a_random_log(4, 33, actions, seed=actions), a_model()  # 3 items are unknown
+    timelines = timelines_of(log, catalogue)
+    last = timelines.starts[1:] - 1
+    trained = session_vectors_at(model, timelines, catalogue, last)
+    encoder = TorchSessions(model)
+    batch = Joinable(FeatureSizes(), catalogue, NoVectors(4), NoVectors(4), encoder)
+    for user, row, wanted in zip(timelines.user_ids, last, trained, strict=True):
+        state = a_state(log, user, encoder, catalogue)
+        now_ms = int(timelines.times_ms[row])
+        served = session_vector(state, known_actions(state, now_ms), now_ms, batch)
+        assert np.abs(served - wanted).max() < HALF_STATE
+
+
+def test_fold_and_encode_are_the_whole_forward_in_steps():
+    model = a_model()
+    pooled, opened = torch.randn(2, 4, 8), torch.randn(2, 4, 6, 8)
+    vectors = model(pooled, opened)  # (2, 4, 7, 8)
+    for user in range(2):
+        state = torch.zeros(1, CONFIG.state_size)
+        for session in range(4):
+            for items in range(7):
+                started = torch.cat([torch.zeros(1, 8), opened[user, session, :items]])
+                assert torch.allclose(model.encode(state, started), vectors[user, session, items], atol=1e-5)
+            state = model.fold(state, pooled[user, session][None])
+
+
+def test_what_comes_later_never_changes_an_earlier_vector():
+    model = a_model()
+    pooled, opened = torch.randn(1, 4, 8), torch.randn(1, 4, 6, 8)
+    before = model(pooled, opened)
+    pooled[:, 2:] += 1  # the third session's end
+    opened[:, 2, 3:] += 1  # and its fourth item
+    after = model(pooled, opened)
+    assert torch.equal(before[:, :2], after[:, :2])
+    assert torch.equal(before[:, 2, :4], after[:, 2, :4])
+    assert not torch.allclose(before[:, 2, 4:], after[:, 2, 4:])
+    assert not torch.allclose(before[:, 3], after[:, 3])
+
+
+def test_a_session_vector_sees_as_far_back_as_a_session_is_kept():
+    config = HierTCNConfig()
+    assert config.receptive_field == 29
+    assert config.receptive_field > MAX_SESSION_ITEMS
+
+
+def test_sessions_are_cut_as_the_stream_cuts_them():
+    catalogue, log = a_catalogue(), a_random_log(3, 30, 60)
+    timelines = timelines_of(log, catalogue)
+    sessions = sessions_of(timelines, catalogue)
+    for user in range(3):
+        state = a_state(log, timelines.user_ids[user])
+        batch = Joinable(FeatureSizes(), catalogue, NoVectors(4), NoVectors(4), Counting(8))
+        now_ms = int(timelines.times_ms[timelines.starts[user + 1] - 1])
+        closed = session_vector(state, known_actions(state, now_ms), now_ms, batch)
+        mine = slice(sessions.user_starts[user], sessions.user_starts[user + 1] - 1)
+        assert np.allclose(closed, sessions.pooled[mine].sum(axis=0), atol=1e-5)
+
+
+def test_nobody_learns_to_foresee_a_like_from_its_own_click():
+    rows = [("u", 1, "view", 0), ("u", 1, "save", 0), ("u", 2, "view", 1), ("u", 2, "save", 1), ("u", 3, "view", 2)]
+    catalogue = a_catalogue()
+    timelines = timelines_of(a_log(rows), catalogue)
+    sessions, training = sessions_of(timelines, catalogue), HierTCNTraining()
+    learner, users, none = HierTCNLearner(a_model(), training), np.zeros(1, np.int64), np.zeros(0, np.int64)
+    task = HierTCNTask(timelines, catalogue, sessions, users, none, training, learner, torch.device("cpu"))
+    batch = task.windows_of(np.zeros((1, 1), np.int64), np.random.default_rng(0))
+    assert batch.opened[0, 0].tolist() == [1, 1, 2, 2, 3]  # all of it is seen, as serving sees it
+    assert batch.targets[0, 0][batch.asked[0, 0]].tolist() == [1, 2, 3]
+
+
+class Counting(NoSessions):
+    """Gives the sum of closed sessions' means instead of a vector."""
+
+    def encode(self, state, closed, opened):
+        return closed.sum(axis=0)

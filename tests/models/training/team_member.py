@@ -1,0 +1,31 @@
+"""One process of the teams of ``test_distributed.py``:
+
+python -m tests.models.training.team_member FOLDER DRAW_TO_DIE_AT
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from rankstream.models.training.distributed import joined_team
+from rankstream.models.training.loop import FitConfig, fit
+from tests.builders.training import a_model, drawing, judging
+
+CONFIG = FitConfig(steps=30, warm_up=5, evaluate_every=5, checkpoint_every=10, draws=2)
+
+
+def main(folder: Path, dies_at: int) -> None:
+    torch.set_num_threads(1)
+    with joined_team() as team:
+        model = a_model(seed=team.rank)  # the first one's weights are everybody's
+        die = (lambda: os.kill(os.getpid(), signal.SIGKILL)) if team.rank == 1 else None
+        draw = drawing(model, dies_at if die else None, die)
+        history = fit(model, draw, CONFIG, evaluate=judging(model), checkpoints=folder / "checkpoints")
+        torch.save((model.state_dict(), history.metrics), folder / f"end-{team.rank}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

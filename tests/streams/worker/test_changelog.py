@@ -1,0 +1,102 @@
+from typing import Any
+
+import pytest
+from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rankstream.features.stores.memory import MemoryStore
+from rankstream.features.stores.rocksdb import POSITION
+from rankstream.features.user_state import CorruptStateError
+from rankstream.streams.worker.changelog import Restoring, offset_of
+from rankstream.streams.worker.offsets import Bounds
+from rankstream.streams.worker.ownership import is_behind
+from tests.builders.actions import ARecord, a_state, an_action
+
+
+def a_user_record(offset: int) -> bytes:
+    """The state of a user whose last action was at this offset."""
+    return a_state().apply([an_action(at=offset)], offset).state.pack()
+
+
+def logged(key: bytes, offset: int) -> ARecord:
+    value = offset.to_bytes(8, "little") if key == POSITION else a_user_record(offset)
+    return ARecord(value, key, topic="user-state-changelog")
+
+
+def a_restore(store: MemoryStore, end: int = 10) -> Restoring:
+    return Restoring(TP("user-state-changelog", 0), store, Bounds(0, end))
+
+
+def restored(store: MemoryStore, *records: Any) -> MemoryStore:
+    job = a_restore(store)
+    job.take(records)
+    job.finish()
+    return store
+
+
+def test_the_offset_is_read_out_of_a_packed_state():
+    assert offset_of(a_user_record(77)) == 77
+
+
+def test_what_is_no_state_is_refused():
+    for wrong in (b"", b"\x01", b"\x07" + a_user_record(1)[1:]):
+        with pytest.raises(CorruptStateError):
+            offset_of(wrong)
+
+
+def test_states_and_position_come_back():
+    store = restored(MemoryStore(), logged(b"u1", 4), logged(b"u2", 7), logged(POSITION, 8))
+    assert [offset_of(record or b"") for record in store.get_many([b"u1", b"u2"])] == [4, 7]
+    assert store.next_offset == 8
+
+
+def test_a_local_state_that_is_newer_stays():
+    store = MemoryStore()
+    store.write({b"u1": a_user_record(9)}, 10)
+    restored(store, logged(b"u1", 4), logged(POSITION, 5))
+    assert offset_of(store.get_many([b"u1"])[0] or b"") == 9
+    assert store.next_offset == 10
+
+
+def test_an_unfinished_restore_claims_no_position():
+    store = MemoryStore()
+    a_restore(store).take([logged(b"u1", 4), logged(POSITION, 5)])
+    assert store.next_offset == 0
+
+
+def test_a_changelog_without_position_leaves_reading_at_the_beginning():
+    store = restored(MemoryStore(), logged(b"u1", 4))
+    assert store.next_offset == 0
+
+
+def test_records_without_key_or_value_are_passed_over():
+    store = restored(MemoryStore(), ARecord(None, b"u1"), ARecord(b"x", None), logged(POSITION, 3))
+    assert (list(store.items()), store.next_offset) == ([], 3)
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"u1", b"u2", b"u3"]), st.integers(0, 50)), max_size=30), st.integers(1, 30))
+def test_however_the_changelog_is_cut_each_user_ends_at_the_newest_state(log, size):
+    store, job = MemoryStore(), None
+    job = a_restore(store)
+    for at in range(0, len(log), size):
+        job.take([logged(key, offset) for key, offset in log[at : at + size]])
+    newest = {key: max(offset for other, offset in log if other == key) for key, _ in log}
+    assert {key: offset_of(record) for key, record in store.items()} == newest
+
+
+@pytest.mark.parametrize(
+    ("position", "committed", "source", "changelog", "behind"),
+    [
+        (None, None, (0, 0), (0, 0), False),  # all is new
+        (None, 500, (0, 900), (0, 0), False),  # no changelog to read
+        (None, 500, (0, 900), (0, 50), True),  # the folder is gone
+        (None, None, (0, 900), (0, 50), True),  # so is the group's offset
+        (520, 500, (0, 900), (0, 50), False),  # after a kill of the same worker
+        (490, 500, (0, 900), (0, 50), False),  # a little behind: reading ten actions is quicker
+        (100, 500, (0, 900), (0, 50), True),  # far behind
+        (100, 110, (105, 900), (0, 50), True),  # behind, and what it lacks has expired
+    ],
+)
+def test_the_changelog_is_read_where_that_is_needed_or_quicker(position, committed, source, changelog, behind):
+    assert is_behind(position, committed, Bounds(*source), Bounds(*changelog)) is behind

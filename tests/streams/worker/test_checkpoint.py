@@ -1,0 +1,368 @@
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from rankstream.features.stores.cache import UserCache
+from rankstream.features.stores.memory import MemoryStore
+from rankstream.streams.pipeline import Pipeline
+from rankstream.streams.records import Channel
+from rankstream.streams.topics import TopicNames
+from rankstream.streams.worker.checkpoint import Cursor, HoleError, Partition, ReadAgainError
+from rankstream.streams.worker.chunks import Chunk, ReadingPlan
+from rankstream.streams.worker.outbox import Outbox
+from tests.builders.actions import ARecord, SomeServing, a_request, an_event
+
+
+class Refused(Exception):
+    """The broker did not take a record."""
+
+
+@dataclass
+class ABatch:
+    records: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+    def append(self, *, key: bytes, value: bytes, timestamp: int | None) -> object:
+        self.records.append((key, value))
+        return self
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class ABroker:
+    """A producer's other end: keeps what is sent and acknowledges when told to."""
+
+    sent: list[tuple[str, bytes, bytes]] = field(default_factory=list)
+    acks: list[asyncio.Future[None]] = field(default_factory=list)
+    at_once: bool = True
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        return {0, 1}
+
+    def create_batch(self) -> ABatch:
+        return ABatch()
+
+    async def send(self, topic: str, value: bytes, key: bytes, partition: int) -> asyncio.Future[None]:
+        self.sent.append((topic, key, value))
+        return self._ack()
+
+    async def send_batch(self, batch: ABatch, topic: str, partition: int) -> asyncio.Future[None]:
+        self.sent += [(topic, key, value) for key, value in batch.records]
+        return self._ack()
+
+    def _ack(self) -> asyncio.Future[None]:
+        ack: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.at_once:
+            ack.set_result(None)
+        self.acks.append(ack)
+        return ack
+
+    def sent_to(self, topic: str) -> list[bytes]:
+        return [key for name, key, _ in self.sent if name == topic]
+
+
+@dataclass
+class Scene:
+    """A partition with a store in memory and a broker that obeys."""
+
+    next_action: int | None = 0
+    changelog: bool = True
+    broker: ABroker = field(default_factory=ABroker)
+    plan: ReadingPlan = field(default_factory=ReadingPlan)
+    store: MemoryStore = field(default_factory=MemoryStore)
+
+    def __post_init__(self) -> None:
+        pipeline = Pipeline(UserCache(self.store), SomeServing())
+        outbox = Outbox(self.broker, TopicNames(), 0)
+        actions, requests = Cursor("user-actions 0", self.next_action), Cursor("ranking-requests 0", 0)
+        self.partition = Partition(0, pipeline, outbox, actions, requests, self.changelog)
+
+    def chunk(self, *records: ARecord) -> Chunk:
+        return self.plan.cut(TP(records[0].topic, 0), records, 1000)[0]
+
+    async def take_in(self, *records: ARecord) -> None:
+        await self.partition.take_in(self.chunk(*records), self.plan.is_current)
+
+    async def answer(self, *records: ARecord, run: Any = None) -> None:
+        async def here(work: Any) -> Any:
+            return work()
+
+        await self.partition.answer(self.chunk(*records), self.plan.is_current, run or here)
+
+
+def bad(offset: int) -> ARecord:
+    return ARecord(b"not JSON", b"u1", offset)
+
+
+def held_until(event: threading.Event) -> Any:
+    """Scoring that waits in another thread, as slow scoring would."""
+
+    async def run(work: Any) -> Any:
+        await asyncio.get_running_loop().run_in_executor(None, event.wait, 5)
+        return work()
+
+    return run
+
+
+def test_a_checkpoint_writes_states_and_position_together():
+    async def story():
+        scene = Scene()
+        await scene.take_in(an_event("u1", offset=0), an_event("u2", offset=1))
+        assert scene.store.next_offset is None
+        await scene.partition.checkpoint()
+        assert [key for key, _ in scene.store.items()] == [b"u1", b"u2"]
+        assert (scene.store.next_offset, scene.partition.actions.safe) == (2, 2)
+
+    asyncio.run(story())
+
+
+def test_the_changelog_gets_each_changed_user_once_and_then_the_position():
+    async def story():
+        scene = Scene()
+        await scene.take_in(*(an_event("u1", item=n, at=n, offset=n) for n in range(50)), an_event("u2", offset=50))
+        await scene.partition.checkpoint()
+        assert scene.broker.sent_to("user-state-changelog") == [b"u1", b"u2", b"\xffnext"]
+
+    asyncio.run(story())
+
+
+def test_nothing_is_written_before_the_outputs_are_acknowledged():
+    async def story():
+        scene = Scene(broker=ABroker(at_once=False))
+        await scene.take_in(an_event("u1", offset=0), bad(1))
+        checkpoint = asyncio.create_task(scene.partition.checkpoint())
+        await asyncio.sleep(0.01)
+        assert scene.broker.sent_to("user-state-changelog") == []
+        assert scene.store.next_offset is None
+        scene.broker.acks[0].set_result(None)
+        await asyncio.sleep(0.01)
+        assert scene.broker.sent_to("user-state-changelog")
+        assert scene.store.next_offset is None
+        scene.broker.acks[1].set_result(None)
+        await checkpoint
+        assert scene.store.next_offset == 2
+
+    asyncio.run(story())
+
+
+def test_a_refused_acknowledgement_poisons_the_partition():
+    async def story():
+        scene = Scene(broker=ABroker(at_once=False))
+        await scene.take_in(bad(0), an_event("u1", offset=1))
+        scene.broker.acks[0].set_exception(Refused())
+        with pytest.raises(Refused):
+            await scene.partition.checkpoint()
+        scene.broker.at_once = True
+        await scene.take_in(an_event("u1", at=9, offset=2))
+        await scene.partition.checkpoint()
+        assert scene.store.next_offset is None
+        assert scene.partition.actions.safe == 0
+        assert scene.partition.actions.done == 2, "a poisoned partition took in more"
+
+    asyncio.run(story())
+
+
+def test_a_bug_poisons_the_partition():
+    async def story():
+        scene = Scene()
+        scene.store.get_many = None  # type: ignore[assignment, method-assign]
+        with pytest.raises(TypeError):
+            await scene.take_in(an_event("u1", offset=0))
+        await scene.partition.checkpoint()
+        assert scene.store.next_offset is None
+
+    asyncio.run(story())
+
+
+def test_what_is_applied_during_a_checkpoint_waits_for_the_next():
+    async def story():
+        scene = Scene(broker=ABroker(at_once=False))
+        await scene.take_in(an_event("u1", offset=0))
+        checkpoint = asyncio.create_task(scene.partition.checkpoint())
+        await asyncio.sleep(0.01)
+        await scene.take_in(an_event("u2", offset=1))
+        scene.broker.acks[0].set_result(None)
+        await checkpoint
+        assert [key for key, _ in scene.store.items()] == [b"u1"]
+        assert scene.store.next_offset == 1
+        scene.broker.at_once = True
+        await scene.partition.checkpoint()
+        assert [key for key, _ in scene.store.items()] == [b"u1", b"u2"]
+        assert scene.store.next_offset == 2
+
+    asyncio.run(story())
+
+
+def test_outputs_that_are_out_already_are_not_repeated():
+    async def story():
+        scene = Scene()
+        scene.partition.quiet_until = 2
+        await scene.take_in(bad(0), an_event("u1", offset=1), bad(2))
+        assert [topic for topic, _, _ in scene.broker.sent] == ["dead-letters"]
+        assert scene.partition.pipeline.users.get(b"u1").total == 1
+
+    asyncio.run(story())
+
+
+def test_a_quiet_replay_does_not_set_the_changelog_back():
+    async def story():
+        scene = Scene()
+        scene.partition.quiet_until = 10
+        await scene.take_in(an_event("u1", offset=0))
+        await scene.partition.checkpoint()
+        assert scene.store.next_offset == 1
+        assert scene.broker.sent == []
+
+    asyncio.run(story())
+
+
+def test_without_changelog_only_the_store_is_written():
+    async def story():
+        scene = Scene(changelog=False)
+        await scene.take_in(an_event("u1", offset=0))
+        await scene.partition.checkpoint()
+        assert scene.store.next_offset == 1
+        assert scene.broker.sent == []
+
+    asyncio.run(story())
+
+
+def test_requests_are_safe_only_once_their_feeds_are_acknowledged():
+    async def story():
+        scene = Scene(broker=ABroker(at_once=False))
+        await scene.answer(*(a_request(request_id=f"r{n}", offset=n) for n in range(20)))
+        checkpoint = asyncio.create_task(scene.partition.checkpoint())
+        await asyncio.sleep(0.01)
+        assert scene.partition.requests.safe == 0
+        for ack in scene.broker.acks:
+            ack.set_result(None)
+        await checkpoint
+        assert scene.partition.requests.safe == 20
+
+    asyncio.run(story())
+
+
+def test_a_request_sees_actions_that_no_checkpoint_has_written():
+    async def story():
+        scene = Scene()
+        await scene.take_in(an_event("u1", offset=0))
+        await scene.answer(a_request("u1"))
+        ((_, state, _),) = scene.partition.pipeline.serving.current.asked
+        assert len(state.history) == 1
+        assert scene.store.next_offset is None
+
+    asyncio.run(story())
+
+
+def test_requests_wait_for_the_actions_that_were_there_when_the_partition_was_opened():
+    """After a kill actions are read again: no request may see its user older than another one has before the kill."""
+
+    async def story():
+        scene = Scene()
+        scene.partition.fresh_from = 2
+        asking = asyncio.create_task(scene.answer(a_request("u1")))
+        await asyncio.sleep(0.02)
+        assert scene.broker.sent == []
+        await scene.take_in(an_event("u1", "a", offset=0), an_event("u1", "b", offset=1))
+        await asyncio.wait_for(asking, 5)
+        (_, _, feed) = scene.broker.sent[0]
+        assert b'"actions_used":2' in feed
+
+    asyncio.run(story())
+
+
+def test_requests_do_not_wait_for_ever_for_actions(monkeypatch):
+    async def story():
+        scene = Scene()
+        scene.partition.fresh_from = 2
+        monkeypatch.setattr("rankstream.streams.worker.checkpoint.CATCH_UP_WAIT_S", 0.01)
+        await asyncio.wait_for(scene.answer(a_request("u1")), 5)
+        assert len(scene.broker.sent) == 1
+
+    asyncio.run(story())
+
+
+def test_actions_flow_while_requests_are_scored():
+    async def story():
+        scene, scoring = Scene(), threading.Event()
+
+        answering = asyncio.create_task(scene.answer(a_request("u1"), run=held_until(scoring)))
+        await asyncio.sleep(0.01)
+        await scene.take_in(an_event("u1", offset=0))
+        await scene.partition.checkpoint()
+        assert scene.store.next_offset == 1
+        assert not answering.done()
+        scoring.set()
+        await answering
+
+    asyncio.run(story())
+
+
+def test_closing_waits_for_the_requests_in_work_and_takes_no_more():
+    async def story():
+        scene, scoring = Scene(), threading.Event()
+
+        many = [a_request(request_id=f"r{n}", offset=n) for n in range(40)]
+        answering = asyncio.create_task(scene.answer(*many, run=held_until(scoring)))
+        await asyncio.sleep(0.01)
+        closing = asyncio.create_task(scene.partition.close(5))
+        scoring.set()
+        await asyncio.gather(closing, answering)
+        assert scene.partition.requests.safe == len(scene.broker.sent_to(Channel.FEEDS.value)) == 16
+
+    asyncio.run(story())
+
+
+def test_closing_gives_up_on_scoring_that_hangs():
+    async def story():
+        scene, scoring = Scene(), threading.Event()
+
+        answering = asyncio.create_task(scene.answer(a_request("u1"), run=held_until(scoring)))
+        await asyncio.sleep(0.01)
+        await scene.partition.close(0.05)
+        scoring.set()
+        await answering
+        assert scene.broker.sent == []
+        assert scene.partition.requests.safe == 0
+
+    asyncio.run(story())
+
+
+def test_a_chunk_that_never_came_is_an_error():
+    cursor, plan = Cursor("user-actions 0", 0), ReadingPlan()
+    plan.restart(TP("t", 0), 0)
+    first, second = plan.cut(TP("t", 0), [an_event(offset=0), an_event(offset=1)], 1)
+    with pytest.raises(HoleError, match="user-actions 0: worked through up to 0, but the next chunk starts at 1"):
+        cursor.fresh(second)
+    assert len(cursor.fresh(first)) == 1
+
+
+def test_a_gap_is_read_again_once_and_then_believed():
+    cursor, plan = Cursor("user-actions 0", 0), ReadingPlan()
+    chunk = plan.cut(TP("t", 0), [an_event(offset=5)], 10)[0]
+    with pytest.raises(ReadAgainError) as again:
+        cursor.fresh(chunk)
+    assert again.value.offset == 0
+    assert len(cursor.fresh(chunk)) == 1
+
+
+def test_records_that_were_worked_through_are_left_out():
+    cursor, plan = Cursor("user-actions 0", 3), ReadingPlan()
+    chunk = plan.cut(TP("t", 0), [an_event(offset=n) for n in range(5)], 10)[0]
+    assert [record.offset for record in cursor.fresh(chunk)] == [3, 4]
+
+
+def test_a_chunk_read_before_a_seek_is_void():
+    async def story():
+        scene = Scene()
+        old = scene.chunk(an_event("u1", offset=0))
+        scene.plan.restart(TP("user-actions", 0), 0)
+        await scene.partition.take_in(old, scene.plan.is_current)
+        assert scene.partition.actions.done == 0
+
+    asyncio.run(story())

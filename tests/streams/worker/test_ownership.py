@@ -1,0 +1,142 @@
+import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from rankstream.features.stores.cache import UserCache
+from rankstream.features.stores.memory import MemoryStore
+from rankstream.streams.pipeline import Pipeline
+from rankstream.streams.settings import Settings
+from rankstream.streams.worker.checkpoint import Cursor, Partition
+from rankstream.streams.worker.chunks import ReadingPlan
+from rankstream.streams.worker.ownership import Ownership, OwnershipError
+from tests.builders.actions import SomeServing
+
+ACTIONS, REQUESTS = "user-actions", "ranking-requests"
+SETTINGS = Settings(session_timeout_s=6.0, heartbeat_interval_s=1.0)
+
+
+def an_ownership(**changes: Any) -> Ownership:
+    return Ownership(replace(SETTINGS, **changes), SomeServing(), SimpleNamespace(), ReadingPlan())
+
+
+def a_partition(number: int = 0, actions: int = 0, requests: int = 0) -> Partition:
+    pipeline = Pipeline(UserCache(MemoryStore()), SomeServing())
+    cursors = Cursor("actions", actions), Cursor("requests", requests)
+    return Partition(number, pipeline, SimpleNamespace(take_acks=list), *cursors, log_changes=False)  # type: ignore[arg-type]
+
+
+class Commits(list[dict[TP, int]]):
+    """What was committed, in order."""
+
+    async def __call__(self, offsets: Any) -> bool:
+        self.append(dict(offsets))
+        return True
+
+
+def test_the_numbers_of_an_assignment_are_those_of_both_topics():
+    both = [TP(topic, number) for topic in (ACTIONS, REQUESTS) for number in (1, 3)]
+    assert an_ownership().assigned_numbers([*both, TP("other", 7)]) == {1, 3}
+
+
+def test_half_a_partition_is_refused():
+    with pytest.raises(OwnershipError, match=r"given partitions \[1\] of user-actions but \[1, 2\]"):
+        an_ownership().assigned_numbers([TP(ACTIONS, 1), TP(REQUESTS, 1), TP(REQUESTS, 2)])
+
+
+def test_reading_goes_on_at_the_store_not_at_the_groups_offset():
+    owner = an_ownership()
+    owner.partitions[0] = a_partition(actions=50, requests=7)
+    assert owner.positions({TP(ACTIONS, 0): 40, TP(REQUESTS, 0): 7})[TP(ACTIONS, 0)] == 50
+
+
+def test_reading_is_set_back_also_where_the_group_has_committed_nothing():
+    """Requests fetched before a rebalance, none of them answered: without a seek they would never come again."""
+    owner = an_ownership()
+    owner.partitions[0] = a_partition(requests=0)
+    assert owner.positions({TP(REQUESTS, 0): None})[TP(REQUESTS, 0)] == 0
+
+
+def test_actions_that_the_group_has_done_with_are_replayed_quietly():
+    owner = an_ownership()
+    owner.partitions[0] = a_partition(actions=50)
+    owner.positions({TP(ACTIONS, 0): 90})
+    assert owner.partitions[0].quiet_until == 90
+
+
+def test_positions_are_given_even_when_the_groups_offsets_are_not_known():
+    owner = an_ownership()
+    owner.partitions[0] = a_partition(actions=50, requests=8)
+    assert owner.positions({}) == {TP(ACTIONS, 0): 50, TP(REQUESTS, 0): 8}
+
+
+def test_the_groups_offset_never_goes_backwards():
+    async def story():
+        owner, commits = an_ownership(), Commits()
+        owner.partitions[0] = a_partition(actions=50)
+        owner.positions({TP(ACTIONS, 0): 90})
+        await owner.checkpoint(commits)
+        owner.partitions[0].actions.done = 80
+        await owner.checkpoint(commits)
+        assert commits == []
+        owner.partitions[0].actions.done = 95
+        await owner.checkpoint(commits)
+        await owner.checkpoint(commits)
+        assert commits == [{TP(ACTIONS, 0): 95}]
+
+    asyncio.run(story())
+
+
+def test_a_group_that_lags_behind_the_store_is_told_though_nothing_new_comes():
+    async def story():
+        owner, commits = an_ownership(), Commits()
+        owner.partitions[0] = a_partition(actions=50)
+        owner.positions({TP(ACTIONS, 0): 40})
+        await owner.checkpoint(commits)
+        assert commits == [{TP(ACTIONS, 0): 50}]
+
+    asyncio.run(story())
+
+
+def test_one_failing_partition_does_not_keep_the_others_from_committing():
+    async def story():
+        owner, commits = an_ownership(), Commits()
+        owner.partitions = {0: a_partition(0), 1: a_partition(1)}
+        owner.partitions[0].pipeline.users.commit = None  # type: ignore[method-assign, assignment]
+        for partition in owner.partitions.values():
+            partition.actions.done = 5
+        with pytest.raises(TypeError):
+            await owner.checkpoint(commits)
+        assert commits == [{TP(ACTIONS, 1): 5}]
+        assert owner.partitions[0].failed
+
+    asyncio.run(story())
+
+
+def test_giving_back_makes_a_last_checkpoint_and_closes():
+    async def story():
+        owner, commits, partition = an_ownership(), Commits(), a_partition()
+        owner.partitions[0] = partition
+        partition.actions.done = 5
+        await owner.give_back([0, 7], commits)
+        assert commits == [{TP(ACTIONS, 0): 5}]
+        assert owner.partitions == {}
+        assert partition.pipeline.users.store.next_offset == 5
+
+    asyncio.run(story())
+
+
+def test_a_process_that_stood_still_longer_than_its_session_writes_nothing():
+    async def story():
+        owner, commits, partition = an_ownership(), Commits(), a_partition()
+        owner.partitions[0] = partition
+        partition.actions.done = 5
+        owner._alive_at -= 7
+        with pytest.raises(OwnershipError, match="stood still for 7 s, longer than its session of 6 s"):
+            await owner.give_back([0], commits)
+        assert (commits, partition.pipeline.users.store.next_offset) == ([], None)
+
+    asyncio.run(story())
