@@ -39,12 +39,12 @@ def main(rows: int, dim: int, wanted: int, folder: Path | None) -> None:
 
 
 def measure(root: Path, ids: Sequence[Id], dim: int, wanted: int) -> dict[str, float]:
-    """Give milliseconds of each step."""
-    chance = np.random.default_rng(0)
-    vectors = chance.standard_normal((len(ids), dim), np.float32).astype(np.float16)
+    """Return milliseconds of each step."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((len(ids), dim), np.float32).astype(np.float16)
     steps = {"publish": once(lambda: publish(root, ids, vectors, space="benchmark", as_of_ms=0))}
     table = EmbeddingTable.open(root)
-    keys = table.keys[chance.integers(0, len(table), wanted)]
+    keys = table.keys[rng.integers(0, len(table), wanted)]
     rows, _ = table.rows(keys)
     halves = np.empty((wanted, dim), np.float16)
     return steps | {
@@ -70,7 +70,7 @@ def once(call: Callable[[], object]) -> float:
 
 
 def typical(call: Callable[[], object]) -> float:
-    """Give the median of many calls, in milliseconds."""
+    """Return the median of many calls, in milliseconds."""
     return median(once(call) for _ in range(CALLS))
 
 

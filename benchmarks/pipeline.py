@@ -15,7 +15,7 @@ from time import process_time
 
 from benchmarks.workload import VOCABULARY, Event, events
 from rankstream.features.embeddings.base import NoVectors
-from rankstream.features.join import Joinable
+from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
 from rankstream.features.stores.cache import UserCache
@@ -27,24 +27,24 @@ CHUNK, CHECKPOINT = 1000, 200_000
 ROUNDS = 5
 
 
-NO_TABLES = Joinable(FeatureSizes(), NoVectors(32), NoVectors(4), NoVectors(64), NoSessions(64))
+NO_TABLES = OfflineFeatures(FeatureSizes(), NoVectors(32), NoVectors(4), NoVectors(64), NoSessions(64))
 
 
 @dataclass(frozen=True)
 class StateOnly:
     """Serving without a model: what is measured is state."""
 
-    batch: Joinable = NO_TABLES
+    batch: OfflineFeatures = NO_TABLES
     vocabulary = VOCABULARY
 
     @property
     def current(self) -> "StateOnly":
-        """Give what the pipeline asks for its tables."""
+        """Return what the pipeline asks for its tables."""
         return self
 
 
 def read(made: list[Event]) -> list[Recorded]:
-    """Give the events as records of one partition."""
+    """Return the events as records of one partition."""
     return [Recorded("user-actions", 0, at, one.timestamp_ms, one.key, one.value) for at, one in enumerate(made)]
 
 

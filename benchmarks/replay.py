@@ -84,26 +84,26 @@ def replay(path: Path) -> dict[str, float]:
 
 
 def _peak_mb() -> float:
-    """Give the largest resident memory of this process; Linux, as ``ru_maxrss`` would be the parent's."""
+    """Return the largest resident memory of this process; Linux, as ``ru_maxrss`` would be the parent's."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def write_logs(folder: Path, count: int, num_users: int) -> list[Path]:
     """Write the same events, in order of time with a few late, as Parquet and as JSON lines."""
-    chance = np.random.default_rng(20240607)
-    users = _by_zipf(chance, num_users, count)
-    items = _by_zipf(chance, ITEMS, count)
-    kinds = chance.integers(0, len(VOCABULARY.actions), count)
-    times = START_MS + np.cumsum(chance.integers(0, 201, count)) - chance.choice([0, 30_000], count, p=[0.97, 0.03])
-    values = np.round(chance.exponential(20, count), 2)
+    rng = np.random.default_rng(20240607)
+    users = _by_zipf(rng, num_users, count)
+    items = _by_zipf(rng, ITEMS, count)
+    kinds = rng.integers(0, len(VOCABULARY.actions), count)
+    times = START_MS + np.cumsum(rng.integers(0, 201, count)) - rng.choice([0, 30_000], count, p=[0.97, 0.03])
+    values = np.round(rng.exponential(20, count), 2)
     names = pa.array(VOCABULARY.actions)
     columns = {
         "user_id": pa.array([f"u{user}" for user in users]),
         "item_id": pa.array(items),
         "action": pa.DictionaryArray.from_arrays(pa.array(kinds), names).dictionary_decode(),
         "timestamp_ms": pa.array(times),
-        "value": pa.array(values, mask=chance.random(count) < 0.5),
+        "value": pa.array(values, mask=rng.random(count) < 0.5),
     }
     table = pa.table(columns)
     paths = [folder / f"{count}.parquet", folder / f"{count}.jsonl"]
@@ -116,10 +116,10 @@ def write_logs(folder: Path, count: int, num_users: int) -> list[Path]:
     return paths
 
 
-def _by_zipf(chance: np.random.Generator, kinds: int, count: int) -> np.ndarray:
+def _by_zipf(rng: np.random.Generator, kinds: int, count: int) -> np.ndarray:
     heights = np.cumsum(1.0 / np.arange(1, kinds + 1))
-    drawn = np.searchsorted(heights / heights[-1], chance.random(count))
-    return chance.permutation(kinds)[drawn]
+    drawn = np.searchsorted(heights / heights[-1], rng.random(count))
+    return rng.permutation(kinds)[drawn]
 
 
 def _in_a_process_of_its_own(path: Path) -> dict[str, float]:

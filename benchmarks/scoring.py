@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from rankstream.features.schema import CANDIDATE_INPUTS, USER_INPUTS, FeatureSizes, Floats, ModelInputs, random_inputs
 from rankstream.models.onnx_graph import export_graph
 from rankstream.models.ranker.export import export_ranker
-from rankstream.models.ranker.hybrid import Ranker, RankerBatch, RankerConfig
+from rankstream.models.ranker.hybrid import HybridRanker, RankerBatch, RankerConfig
 from rankstream.models.ranker.transact import TransActConfig
 from rankstream.ranking.backends.onnx import CHUNK, CPU, OnnxBackend, open_graph
 
@@ -35,7 +35,7 @@ Score = Callable[[ModelInputs], Floats]
 class PlainRequest(nn.Module):
     """The ranker as it was trained, for one request: what a straightforward export would serve."""
 
-    def __init__(self, ranker: Ranker) -> None:
+    def __init__(self, ranker: HybridRanker) -> None:
         super().__init__()
         self.ranker = ranker
 
@@ -49,7 +49,7 @@ class PlainRequest(nn.Module):
         candidate_items: Tensor,
         candidate_features: Tensor,
     ) -> Tensor:
-        """Give probabilities (N, heads); shapes as in ``features.schema``, actions padded."""
+        """Return probabilities (N, heads); shapes as in ``features.schema``, actions padded."""
         rows = torch.zeros_like(candidate_items[:, 0], dtype=torch.int64)
         shared = (part[None] for part in (action_types, action_items, action_types))
         vectors = (part[None] for part in (user_vector, session_vector, context))
@@ -59,7 +59,7 @@ class PlainRequest(nn.Module):
         )
 
 
-def export_plain(ranker: Ranker, path: Path) -> None:
+def export_plain(ranker: HybridRanker, path: Path) -> None:
     """Write the plain ranker as one graph of 100 rows."""
     example = random_inputs(ranker.config.sizes, 100, 5, NUM_TYPES, 0)
     names = (*USER_INPUTS, *CANDIDATE_INPUTS)
@@ -70,7 +70,7 @@ def export_plain(ranker: Ranker, path: Path) -> None:
 
 
 def padded(inputs: ModelInputs) -> dict[str, np.ndarray]:
-    """Give the plain graph's inputs: actions padded to 100 rows."""
+    """Return the plain graph's inputs: actions padded to 100 rows."""
     feeds = {name: getattr(inputs, name) for name in (*USER_INPUTS, *CANDIDATE_INPUTS)}
     missing = 100 - len(inputs.action_types)
     feeds["action_types"] = np.pad(inputs.action_types, (0, missing))
@@ -102,7 +102,7 @@ def tuned_plain_scorer(path: Path) -> Score:
 
 
 def measure(contenders: dict[str, Score], inputs: ModelInputs, rounds: int) -> dict[str, float]:
-    """Give each contender's candidates a second, the median of the rounds."""
+    """Return each contender's candidates a second, the median of the rounds."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, score in contenders.items():
@@ -122,7 +122,7 @@ def main() -> None:
     torch.manual_seed(0)
     rank = None if arguments.full_rank else RankerConfig.cross_rank
     heads = ("click", "save", "hide")
-    ranker = Ranker(RankerConfig(TransActConfig(NUM_TYPES), FeatureSizes(), heads, cross_rank=rank)).eval()
+    ranker = HybridRanker(RankerConfig(TransActConfig(NUM_TYPES), FeatureSizes(), heads, cross_rank=rank)).eval()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         export_plain(ranker, folder / "plain.onnx")

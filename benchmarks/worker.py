@@ -19,7 +19,7 @@ from statistics import median
 from time import perf_counter, process_time, sleep
 
 from benchmarks.workload import VOCABULARY, events
-from rankstream.ranking.serving import Serving
+from rankstream.ranking.serving import LiveRanker
 from rankstream.streams import app as shell
 from rankstream.streams.broker import EmbeddedBroker, RealKafka
 from rankstream.streams.clients.producer import RawProducer
@@ -32,7 +32,7 @@ WORKER_CORE, BROKER_CORE = 0, 1
 
 
 def settings_for(servers: str, folder: Path, name: str, changelog: bool) -> Settings:
-    """Give the settings of one round."""
+    """Return the settings of one round."""
     return Settings(
         bootstrap_servers=servers,
         app_id=name,
@@ -55,7 +55,7 @@ def work(settings: Settings, count: int) -> None:
             owners.append(self)
 
     shell.Ownership = Watched  # type: ignore[misc]
-    application = shell.create_app(settings, Serving.without_bundle(VOCABULARY))
+    application = shell.create_app(settings, LiveRanker.without_bundle(VOCABULARY))
 
     def applied() -> int:
         with suppress(RuntimeError):  # the dictionary grew meanwhile

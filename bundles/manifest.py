@@ -41,7 +41,7 @@ class ManifestError(ValueError):
     """A manifest that can't be trusted; the message says what is wrong with it."""
 
 
-class SessionModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SessionSizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The session encoder of a bundle; ``features.sessions.SessionEncoder`` says what the words mean."""
 
     tag: int
@@ -63,7 +63,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     user_space: str  # `space` that a table of user vectors must have
     trained_until_ms: int  # nothing later was seen in training, UTC
     metrics: dict[str, Any]  # measured where, on what; for people
-    session: SessionModel | None = None
+    session: SessionSizes | None = None
     opset: int
     versions: dict[str, str]  # of the libraries that exported
     files: dict[str, str]  # path in the bundle, with "/" -> sha256
@@ -113,7 +113,7 @@ def check_manifest(manifest: Manifest) -> None:
 
 
 def file_checksums(folder: Path) -> dict[str, str]:
-    """Give the sha256 of every file under ``folder`` by path; not of the manifest, nor of locks and other dot files."""
+    """Return sha256 of every file under ``folder`` by path; not of the manifest, nor of locks and other dot files."""
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     listed = [name for name in names if name != Path(MANIFEST) and not name.name.startswith(".")]
     return {name.as_posix(): sha256(folder / name) for name in listed}

@@ -23,7 +23,7 @@ def refusing(*kinds: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def needing_torch() -> Iterator[None]:
-    """Say how to install what training needs, around the imports of a command."""
+    """Return how to install what training needs, around the imports of a command."""
     try:
         yield
     except ModuleNotFoundError as exc:

@@ -42,7 +42,7 @@ class Commands(click.Group):
     """Imports a command when it is called; ends with 2 and one sentence for what the user can mend."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Give the names, in the order that a newcomer needs them."""
+        """Return the names, in the order that a newcomer needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

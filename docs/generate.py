@@ -57,7 +57,7 @@ file they stand under `[train]`.
 
 
 def configuration() -> str:
-    """Give the text of docs/configuration.md."""
+    """Return the text of docs/configuration.md."""
     training = "".join(_section(section.value, _of(section), "train") for section in TrainSection)
     return CONFIGURATION + "".join(_section(each.value, in_sections([each])) for each in Section) + TRAINING + training
 
@@ -85,7 +85,7 @@ def _section(title: str, settings: Sequence[Field[Any]], table: str = "") -> str
 
 
 def schema(topic: str) -> str:
-    """Give the text of docs/schemas/<topic>.json: JSON Schema of the topic's values."""
+    """Return the text of docs/schemas/<topic>.json: JSON Schema of the topic's values."""
     (top,), components = msgspec.json.schema_components([SCHEMAS[topic]], ref_template="#/$defs/{name}")
     definition: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -97,7 +97,7 @@ def schema(topic: str) -> str:
 
 
 def pages() -> dict[Path, str]:
-    """Give every page that is generated."""
+    """Return every page that is generated."""
     schemas = {HERE / "schemas" / f"{topic}.json": schema(topic) for topic in SCHEMAS}
     return {HERE / "configuration.md": configuration(), **schemas}
 

@@ -37,7 +37,7 @@ class Heading:
     text: str
 
     def html(self) -> str:
-        """Give the element."""
+        """Return the element."""
         return f"<h2>{html.escape(self.text)}</h2>"
 
 
@@ -48,7 +48,7 @@ class Text:
     text: str
 
     def html(self) -> str:
-        """Give the element."""
+        """Return the element."""
         return f"<p>{html.escape(self.text)}</p>"
 
 
@@ -59,7 +59,7 @@ class Verdict:
     sentences: Sequence[str]
 
     def html(self) -> str:
-        """Give the element."""
+        """Return the element."""
         return f'<div class="verdict">{_paragraphs(self.sentences)}</div>'
 
 
@@ -70,7 +70,7 @@ class Warnings:
     sentences: Sequence[str]
 
     def html(self) -> str:
-        """Give the element."""
+        """Return the element."""
         return f'<div class="warning" role="alert">{_paragraphs(self.sentences)}</div>'
 
 
@@ -85,7 +85,7 @@ class Facts:
     facts: Mapping[str, str]
 
     def html(self) -> str:
-        """Give the element."""
+        """Return the element."""
         rows = (f"<dt>{html.escape(name)}</dt><dd>{html.escape(fact)}</dd>" for name, fact in self.facts.items())
         return f"<dl>{''.join(rows)}</dl>"
 
@@ -99,7 +99,7 @@ class Table:
     marked: bool = False  # is the first row the one that matters?
 
     def html(self) -> str:
-        """Give the element."""
+        """Return the element."""
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.head)
         rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in self.rows)
         kind = ' class="marked"' if self.marked else ""
@@ -120,7 +120,7 @@ class Plot:
     caption: str
 
     def html(self) -> str:
-        """Give the element."""
+        """Return the element."""
         from matplotlib import rc_context
 
         drawn = io.StringIO()
@@ -134,7 +134,7 @@ Block = Heading | Text | Verdict | Warnings | Facts | Table | Plot
 
 
 def page(title: str, lead: str, blocks: Sequence[Block], foot: str) -> str:
-    """Give the whole page; it needs no network and no other file."""
+    """Return the whole page; it needs no network and no other file."""
     body = "\n".join(block.html() for block in blocks)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'

@@ -43,9 +43,7 @@ class Preference:
     p_value: float  # of the sign test over users: how often chance alone would part them as far
 
 
-def team_draft(
-    first: Sequence[Id], second: Sequence[Id], length: int | None, chance: np.random.Generator
-) -> Interleaved:
+def team_draft(first: Sequence[Id], second: Sequence[Id], length: int | None, rng: np.random.Generator) -> Interleaved:
     """Interleave two rankings, best first, to ``length`` items, or all of them.
 
     A ranking that has nothing left leaves its turns to the other. Ids are compared as they are: ``7`` is not ``"7"``.
@@ -55,7 +53,7 @@ def team_draft(
     sizes, spent = [0, 0], [False, False]
     wanted = len(first) + len(second) if length is None else length
     while len(items) < wanted and not all(spent):
-        team = int(chance.integers(2)) if sizes[FIRST] == sizes[SECOND] else int(sizes[SECOND] < sizes[FIRST])
+        team = int(rng.integers(2)) if sizes[FIRST] == sizes[SECOND] else int(sizes[SECOND] < sizes[FIRST])
         team = 1 - team if spent[team] else team
         pick = next((item for item in queues[team] if item not in items), None)
         if pick is None:
@@ -67,7 +65,7 @@ def team_draft(
 
 
 def credit(shown: Interleaved, acted_on: Collection[Id]) -> tuple[int, int]:
-    """Give the points of the first and of the second: the items acted on that each had picked."""
+    """Return the points of the first and of the second: the items acted on that each had picked."""
     teams = [team for item, team in zip(shown.items, shown.teams, strict=True) if item in acted_on]
     return teams.count(FIRST), teams.count(SECOND)
 
@@ -97,14 +95,14 @@ def preference(
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """Give the two-sided p-value of so many wins if a fair coin decided each; ties are left out (Dixon & Mood 1946)."""
-    rounds, most = wins + losses, max(wins, losses)
+    """Return two-sided p-value of so many wins if a fair coin decided each; ties are left out (Dixon & Mood 1946)."""
+    rounds, maximum = wins + losses, max(wins, losses)
     if wins == losses:
         return 1.0
-    term = exp(lgamma(rounds + 1) - lgamma(most + 1) - lgamma(rounds - most + 1) - rounds * log(2))
+    term = exp(lgamma(rounds + 1) - lgamma(maximum + 1) - lgamma(rounds - maximum + 1) - rounds * log(2))
     tail = 0.0
-    while most <= rounds and term > tail * 1e-17:
+    while maximum <= rounds and term > tail * 1e-17:
         tail += term
-        term *= (rounds - most) / (most + 1)
-        most += 1
+        term *= (rounds - maximum) / (maximum + 1)
+        maximum += 1
     return min(1.0, 2 * tail)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rankstream.bundles.manifest import Manifest
-from rankstream.evaluation.time_text import moment_text
+from rankstream.evaluation.time_text import time_text
 from rankstream.features.embeddings.files import BrokenTableError, versions
 from rankstream.features.embeddings.table import EmbeddingTable
 
@@ -32,8 +32,8 @@ def check_bundle(manifest: Manifest, from_ms: int, allow: bool = False) -> list[
     if until_ms <= from_ms:  # training sees what happened before it
         return []
     return refused_or_marked(
-        f"the model {manifest.model_version} was trained on events until {moment_text(until_ms)}, but the replay ranks "
-        f"from {moment_text(from_ms)} on: it would be asked about what it has seen",
+        f"the model {manifest.model_version} was trained on events until {time_text(until_ms)}, but the replay ranks "
+        f"from {time_text(from_ms)} on: it would be asked about what it has seen",
         f"replay what came after with --from {_iso(until_ms)}, or train on events until {_iso(from_ms)}",
         allow,
     )
@@ -47,15 +47,15 @@ def check_table(table: EmbeddingTable, at_ms: int, allow: bool = False, name: st
     if table.as_of_ms <= at_ms:
         return []
     return refused_or_marked(
-        f"the vectors of {name} (version {table.version}) hold events until {moment_text(table.as_of_ms)}, but rank "
-        f"from {moment_text(at_ms)} on",
+        f"the vectors of {name} (version {table.version}) hold events until {time_text(table.as_of_ms)}, but rank "
+        f"from {time_text(at_ms)} on",
         f"rank after that with --from {_iso(table.as_of_ms)}, or make vectors as of {_iso(at_ms)}",
         allow,
     )
 
 
 def refused_or_marked(leak: str, remedy: str, allow: bool) -> list[str]:
-    """Give the mark of a leak that is allowed. Raises ``LeakError`` for one that is not."""
+    """Return the mark of a leak that is allowed. Raises ``LeakError`` for one that is not."""
     if not allow:
         raise LeakError(f"{leak}; {remedy}, or say --allow-leak, which marks all that comes out")
     return [f"LEAK: {leak}"]
@@ -92,7 +92,7 @@ class UserTables:
             )
 
     def as_of(self, at_ms: int) -> EmbeddingTable | None:
-        """Give the newest version that knows nothing later than ``at_ms``; None where each knows more."""
+        """Return the newest version that knows nothing later than ``at_ms``; None where each knows more."""
         place = bisect_right(self._as_of_ms, at_ms)
         return self.tables[place - 1] if place else None
 

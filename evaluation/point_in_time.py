@@ -37,8 +37,8 @@ class GoneError(Exception):
 
 
 @dataclass
-class ServingOfThen:
-    """What a pipeline needs of ``ranking.serving.Serving``, with a ranker that is set by hand."""
+class LiveRankerAsOf:
+    """What a pipeline needs of ``ranking.serving.LiveRanker``, with a ranker that is set by hand."""
 
     vocabulary: Vocabulary
     current: Ranker
@@ -57,7 +57,7 @@ class RankerAsOf:
         self._last: tuple[VectorTable | None, Ranker] = (None, ranker_of(bundle, self._no_vectors))
 
     def at(self, at_ms: int) -> Ranker:
-        """Give the ranker of a moment."""
+        """Return the ranker of a moment."""
         table = self._tables(at_ms)
         if table is not self._last[0]:
             self._last = (table, ranker_of(self.bundle, table or self._no_vectors))
@@ -72,12 +72,12 @@ class RankersOfThen:
         self.user_vectors = user_vectors
         self._rankers: dict[tuple[str | None, str | None], Ranker] = {}
 
-    def serving(self) -> ServingOfThen:
-        """Give a serving without user vectors to start with: states do not depend on them."""
-        return ServingOfThen(self.bundle.manifest.vocabulary, self._ranker(None, None))
+    def serving(self) -> LiveRankerAsOf:
+        """Return a serving without user vectors to start with: states do not depend on them."""
+        return LiveRankerAsOf(self.bundle.manifest.vocabulary, self._ranker(None, None))
 
     def ranker(self, told: ServedFeatures) -> Ranker:
-        """Give the ranker of an answer. Raises ``GoneError``."""
+        """Return the ranker of an answer. Raises ``GoneError``."""
         ours = self.bundle.manifest.model_version
         if told.model_version != ours:
             raise GoneError(f"served by model {told.model_version}, but the bundle holds {ours}")
@@ -107,7 +107,7 @@ class RankersOfThen:
 class PastPartition:
     """The users of one partition, as of one offset after the other; others than those of ``keys`` are passed over."""
 
-    def __init__(self, serving: ServingOfThen, keys: Collection[bytes], history_limit: int) -> None:
+    def __init__(self, serving: LiveRankerAsOf, keys: Collection[bytes], history_limit: int) -> None:
         users = UserCache(MemoryStore(), history_limit)
         self.serving = serving
         self.pipeline = Pipeline(users, serving, clock=lambda: 0, log_served=True)  # no deadline has passed at 0
@@ -122,7 +122,7 @@ class PastPartition:
                 self._apply()
 
     def state(self, key: bytes) -> UserState:
-        """Give a user's state after all records taken so far."""
+        """Return a user's state after all records taken so far."""
         self._apply()
         return self.pipeline.users.get(key)
 

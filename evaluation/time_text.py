@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
-def moment_ms(text: str) -> int:
+def parse_time_ms(text: str) -> int:
     """Read ``2022-05-04``, ``2022-05-04T12:00`` (UTC unless it says otherwise) or milliseconds since 1970.
 
     Raises ``ValueError``.
@@ -20,7 +20,7 @@ def moment_ms(text: str) -> int:
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def moment_text(at_ms: int) -> str:
+def time_text(at_ms: int) -> str:
     """Write a moment for people."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 

@@ -82,7 +82,7 @@ class ActionDecoder:
         self._surfaces = vocabulary.surface_codes
 
     def __call__(self, record: Record) -> bytes:
-        """Give the 16 bytes of the record's action. Raises ``Rejected``."""
+        """Return the 16 bytes of the record's action. Raises ``Rejected``."""
         value = record.value
         if value is None or len(value) > MAX_ACTION_BYTES:
             raise bad_size(value, MAX_ACTION_BYTES)

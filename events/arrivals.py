@@ -54,16 +54,16 @@ class Arrivals:
         return int(self.offsets[0])
 
     def rows(self, which: slice) -> "Arrivals":
-        """Give a stretch of them."""
+        """Return a stretch of them."""
         return self._each(lambda column: column[which])
 
     def taken(self, order: Whole) -> "Arrivals":
-        """Give these rows in this order; offsets are taken along."""
+        """Return these rows in this order; offsets are taken along."""
         places = order.tolist()
         return self._each(lambda column: [column[at] for at in places] if isinstance(column, list) else column[order])
 
     def numbered(self, first_offset: int) -> "Arrivals":
-        """Give them with consecutive offsets."""
+        """Return them with consecutive offsets."""
         return replace(self, offsets=np.arange(first_offset, first_offset + len(self), dtype=np.int64))
 
     def _each(self, change: Callable[[Any], Any]) -> "Arrivals":
@@ -102,7 +102,7 @@ class RecordedLog(Protocol):
         ...
 
     def checksum(self) -> str:
-        """Give the sha256 of what is read."""
+        """Return the sha256 of what is read."""
         ...
 
     def batches(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:

@@ -11,7 +11,7 @@ Heads = Mapping[str, Sequence[str]]  # what is predicted -> the actions any of w
 
 
 def head_labels(log: EventLog, heads: Heads) -> Floats:
-    """Give the labels of each action code, ``(1 + action types, heads)``; row 0 is padding's."""
+    """Return the labels of each action code, ``(1 + action types, heads)``; row 0 is padding's."""
     labels = np.zeros((1 + len(log.vocabulary.actions), len(heads)), np.float32)
     for column, actions in enumerate(heads.values()):
         labels[log.codes_of(actions), column] = 1.0

@@ -51,7 +51,7 @@ class EventLog:
         return len(self.times_ms)
 
     def rows(self, which: slice | npt.NDArray[np.bool_] | Codes) -> "EventLog":
-        """Give the table of these rows, which must be in order."""
+        """Return the table of these rows, which must be in order."""
         return EventLog(
             self.vocabulary,
             self.user_ids[which],
@@ -68,7 +68,7 @@ class EventLog:
         return self.rows(slice(place)), self.rows(slice(place, None))
 
     def time_at(self, fraction: float) -> int:
-        """Give the time before which this fraction of the rows happened, for ``split_at``."""
+        """Return the time before which this fraction of the rows happened, for ``split_at``."""
         if not 0.0 <= fraction <= 1.0:
             raise ValueError(f"a fraction of {fraction} was asked for; wanted 0 to 1")
         if not len(self):
@@ -77,18 +77,18 @@ class EventLog:
         return int(self.times_ms[place]) if place < len(self) else int(self.times_ms[-1]) + 1
 
     def items(self) -> Ids:
-        """Give each item once, sorted."""
+        """Return each item once, sorted."""
         return np.unique(self.item_ids)
 
     def codes_of(self, names: Sequence[str]) -> Codes:
-        """Give the codes of these action types. Raises ``ValueError`` for a name that is not in the vocabulary."""
+        """Return the codes of these action types. Raises ``ValueError`` for a name that is not in the vocabulary."""
         unknown = [name for name in names if name not in self.vocabulary.action_codes]
         if unknown:
             raise ValueError(f"unknown action {', '.join(unknown)}; this log has {', '.join(self.vocabulary.actions)}")
         return np.array([self.vocabulary.action_codes[name] for name in names], np.int64)
 
     def as_messages(self) -> Iterator[dict[str, Any]]:
-        """Give each row as the wire writes an action."""
+        """Yield each row as the wire writes an action."""
         optional: list[tuple[str, list[Any]]] = []
         if self.surfaces is not None:
             optional.append(("surface", _names(self.surfaces, self.vocabulary.surfaces)))
@@ -165,11 +165,11 @@ def _kinds(kinds: str) -> str:
     return {"f": "floats", "i": "int64", "iO": "int64, or strings in an object array"}[kinds]
 
 
-def _check_range(name: str, column: Codes, least: int, most: int) -> None:
-    wrong = np.flatnonzero((column < least) | (column > most))
+def _check_range(name: str, column: Codes, minimum: int, maximum: int) -> None:
+    wrong = np.flatnonzero((column < minimum) | (column > maximum))
     if len(wrong):
         row = int(wrong[0])
-        raise LogRefusedError(f"column {name} holds {column[row]} in row {row}; wanted {least} to {most}")
+        raise LogRefusedError(f"column {name} holds {column[row]} in row {row}; wanted {minimum} to {maximum}")
 
 
 def event_log(
@@ -204,7 +204,7 @@ def event_log(
 
 
 def plain_ids(ids: Ids | Sequence[int | str]) -> Ids:
-    """Give ids as int64 if all are integers, else as strings in an object array."""
+    """Return ids as int64 if all are integers, else as strings in an object array."""
     column = np.asarray(ids) if not isinstance(ids, np.ndarray) else ids
     if column.dtype.kind in "iu":
         return column.astype(np.int64)
@@ -242,7 +242,7 @@ def read_parquet_columns(path: Path, wanted: Sequence[str]) -> Mapping[str, npt.
 
 
 def whole_milliseconds(times: npt.NDArray[Any], unit_ms: int, where: str) -> Codes:
-    """Give times as whole milliseconds since 1970; a mistaken unit is refused, not guessed around."""
+    """Return times as whole milliseconds since 1970; a mistaken unit is refused, not guessed around."""
     scaled = np.asarray(times, np.float64) * unit_ms
     if len(scaled) and (np.isnan(scaled).any() or scaled.min() < 0 or scaled.max() > MAX_TIME_MS):
         raise LogRefusedError(

@@ -25,11 +25,11 @@ class LogReader(Protocol):
     """One kind of file."""
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
-        """Give the arrivals, in batches, and count what is skipped."""
+        """Return the arrivals, in batches, and count what is skipped."""
         ...
 
     def names(self, shape: Shape) -> tuple[set[str], set[str]]:
-        """Give the names of actions and of surfaces that occur."""
+        """Return the names of actions and of surfaces that occur."""
         ...
 
 
@@ -52,7 +52,7 @@ class FileLog:
         return str(self.path)
 
     def checksum(self) -> str:
-        """Give the sha256 of the file; of several, that of their checksums, one a line."""
+        """Return the sha256 of the file; of several, that of their checksums, one a line."""
         if not self.others:
             return sha256(self.path)
         lines = "".join(f"{sha256(path)}\n" for path in (self.path, *self.others))

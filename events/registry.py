@@ -22,7 +22,7 @@ OFTEN = 0.05  # share of moments
 
 
 @dataclass(frozen=True)
-class KnownLog:
+class LogKind:
     """A kind of log: how it is told from others, and what is asked of its users' actions."""
 
     name: str  # of --format
@@ -32,7 +32,7 @@ class KnownLog:
     negatives: tuple[str, ...] = ()  # what pushes them away
     heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # predicted -> any of these actions; {}: each
     utility: Mapping[str, float] = field(default_factory=dict)  # weight of each head in the score
-    come_back: bool = False  # do users act on the same items again and again?
+    repeats: bool = False  # do users act on the same items again and again?
     exposures: bool = False  # does the log tell what was shown and left? Then that is what the ranker learns from
     encoders_share: float = 1.0  # of the actions that encoders learn from, see ``BundleRecipe``
     mask_window_ms: int = HOUR_MS  # of TransAct's random mask; the sitting that a log's actions come in
@@ -50,7 +50,7 @@ def read_folder_of_events(path: Path) -> EventLog:
 
 
 def joined(parts: list[EventLog], where: Path) -> EventLog:
-    """Give several logs as one. Raises ``LogRefusedError`` where one has ids as texts and another as integers."""
+    """Return several logs as one. Raises ``LogRefusedError`` where one has ids as texts and another as integers."""
     names = list(dict.fromkeys(name for part in parts for name in part.vocabulary.actions))
     surfaces = list(dict.fromkeys(name for part in parts for name in part.vocabulary.surfaces))
     kinds = {(part.user_ids.dtype.kind, part.item_ids.dtype.kind) for part in parts if len(part)}
@@ -69,7 +69,7 @@ def joined(parts: list[EventLog], where: Path) -> EventLog:
     )
 
 
-MOVIELENS = KnownLog(
+MOVIELENS = LogKind(
     "movielens",
     movielens.read_movielens,
     movielens.COLUMNS,
@@ -79,7 +79,7 @@ MOVIELENS = KnownLog(
     {"click": 1.0, "save": 0.25, "view": 0.25, "hide": -0.25},  # a click or more is what is asked for first
     mask_window_ms=HOUR_MS // 6,  # everybody rates in one sitting: an hour would hide everything
 )
-KUAIRAND = KnownLog(
+KUAIRAND = LogKind(
     "kuairand",
     kuairand.read_kuairand,
     kuairand.COLUMNS,
@@ -90,7 +90,7 @@ KUAIRAND = KnownLog(
     exposures=True,
     encoders_share=0.7,
 )
-TAOBAO = KnownLog(
+TAOBAO = LogKind(
     "taobao",
     taobao.read_taobao,
     taobao.COLUMNS,
@@ -98,9 +98,9 @@ TAOBAO = KnownLog(
     taobao.NEGATIVES,
     {"view": tuple(taobao.NAMES.values()), "save": ("save",), "cart": ("cart",), "buy": ("buy",)},
     {"view": 1.0, "save": 1.0, "cart": 1.0, "buy": 1.0},  # any action counts once, a rarer one twice
-    come_back=True,
+    repeats=True,
 )
-MUSIC30 = KnownLog(
+MUSIC30 = LogKind(
     "30music",
     music30.read_music30,
     music30.COLUMNS,
@@ -108,15 +108,15 @@ MUSIC30 = KnownLog(
     music30.NEGATIVES,
     {"play": ("play", "listen"), "listen": ("listen",)},
     {"listen": 1.0, "play": 0.25},  # a song that is left within half a minute was played, too
-    come_back=True,
+    repeats=True,
 )
-EVENTS = KnownLog("events", read_folder_of_events, COLUMNS)
+EVENTS = LogKind("events", read_folder_of_events, COLUMNS)
 
 KNOWN = {log.name: log for log in (MOVIELENS, KUAIRAND, TAOBAO, MUSIC30, EVENTS)}
 
 
 def in_words_of(log: EventLog, vocabulary: Vocabulary) -> tuple[EventLog, int]:
-    """Give a log in a model's vocabulary, and how many actions it has that the model does not know: they are left out.
+    """Return a log in a model's vocabulary, without the actions that the model does not know, and their number.
 
     A log that was read by itself has codes of its own.
     """
@@ -134,7 +134,7 @@ def in_words_of(log: EventLog, vocabulary: Vocabulary) -> tuple[EventLog, int]:
     return known, len(log) - len(known)
 
 
-def open_log(path: Path, name: str | None = None) -> tuple[EventLog, KnownLog]:
+def open_log(path: Path, name: str | None = None) -> tuple[EventLog, LogKind]:
     """Read a log; ``name`` is one of ``KNOWN``, or none to tell by the columns. Raises ``LogRefusedError``."""
     if not path.exists():
         raise LogRefusedError(f"there is no file {path}; give the path of the log")
@@ -142,19 +142,19 @@ def open_log(path: Path, name: str | None = None) -> tuple[EventLog, KnownLog]:
     log = known.read(file)
     if not len(log):
         raise LogRefusedError(f"{path} holds no action; give a log with some")
-    return log, replace(known, come_back=users_return(log)) if known is EVENTS else known
+    return log, replace(known, repeats=users_return(log)) if known is EVENTS else known
 
 
 def users_return(log: EventLog) -> bool:
-    """Say whether users act on items that they acted on at an earlier moment, more often than now and then."""
+    """Return whether users act on items that they acted on at an earlier moment, more often than now and then."""
     pairs = [np.unique(ids, return_inverse=True)[1].reshape(-1) for ids in (log.user_ids, log.item_ids)]
     moments = np.unique(np.stack([*pairs, log.times_ms], axis=1), axis=0)
     different = np.unique(moments[:, :2], axis=0)
     return bool(1 - len(different) / max(len(moments), 1) > OFTEN)
 
 
-def recognise(path: Path) -> tuple[KnownLog, Path]:
-    """Give the kind of the log in a file or folder, and the file or folder to read."""
+def recognise(path: Path) -> tuple[LogKind, Path]:
+    """Return the kind of the log in a file or folder, and the file or folder to read."""
     if not path.is_dir():
         return _of_file(path) or EVENTS, path
     found = {file: log for file in sorted(path.iterdir()) if (log := _of_file(file))}
@@ -173,7 +173,7 @@ def recognise(path: Path) -> tuple[KnownLog, Path]:
     )
 
 
-def _of_file(file: Path) -> KnownLog | None:
+def _of_file(file: Path) -> LogKind | None:
     """Tell a log by its columns; None for a file that is no log."""
     if file.suffix == ".inter":
         return MOVIELENS

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from rankstream.events.log import EventLog
 from rankstream.features.actions import MAX_VALUE_CODE, VALUE_STEPS, ActionColumns, pack_action, value_code
-from rankstream.features.embeddings.memory import Catalogue, Ints
+from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.ids import Id, Ids, Keys, id_keys
 from rankstream.features.join import head, tail
 from rankstream.features.schema import Bools, Floats
@@ -28,7 +28,7 @@ TIME_BITS = 42
 
 
 @dataclass(frozen=True)
-class Timelines:
+class UserSequences:
     """All users' actions, by user, then time."""
 
     user_ids: Ids  # (users,)
@@ -47,11 +47,11 @@ class Timelines:
         """How many users there are."""
         return len(self.user_ids)
 
-    def known(self) -> "Timelines":
-        """Give the timelines without actions on unknown items; users stay, some of them without any action."""
+    def known(self) -> "UserSequences":
+        """Return the timelines without actions on unknown items; users stay, some of them without any action."""
         kept = np.flatnonzero(self.item_rows >= 0)
         counts = np.bincount(self.users[kept], minlength=self.num_users)
-        return Timelines(
+        return UserSequences(
             self.user_ids,
             np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             self.item_rows[kept],
@@ -63,17 +63,17 @@ class Timelines:
 
     @cached_property
     def users(self) -> Ints:
-        """Give the user of each action, ``(n,)``."""
+        """Return the user of each action, ``(n,)``."""
         return np.repeat(np.arange(self.num_users), np.diff(self.starts))
 
     @cached_property
     def moments(self) -> Ints:
-        """Give one sorted number an action, ``(n,)``: user, then time; for binary search over all users at once."""
+        """Return one sorted number an action, ``(n,)``: user, then time; for binary search over all users at once."""
         return self.users << TIME_BITS | self.times_ms
 
     @cached_property
     def again(self) -> Bools:
-        """Say which actions are one more on the same item at the same moment, ``(n,)``: a like beside its click."""
+        """Return which actions are one more on the same item at the same moment, ``(n,)``: a like beside its click."""
         order = np.lexsort((self.item_rows, self.moments))  # stable: of equal ones the first stays first
         rows, moments = self.item_rows[order], self.moments[order]
         found = np.zeros(len(self), np.bool_)
@@ -81,34 +81,34 @@ class Timelines:
         return found
 
     def first_after(self, rows: Ints, gap_ms: int = 0) -> Ints:
-        """Give the first row of the same user later than ``gap_ms`` after each row; the next user's start if none."""
+        """Return the first row of the same user later than ``gap_ms`` after each row; the next user's start if none."""
         latest = np.minimum(self.times_ms[rows] + gap_ms, (1 << TIME_BITS) - 1)
         return np.searchsorted(self.moments, self.users[rows] << TIME_BITS | latest, side="right").astype(np.int64)
 
     def session_starts(self, gap_ms: int = SESSION_GAP_MS) -> Ints:
-        """Give the rows at which a session starts: a user's first, and each after more than ``gap_ms`` without any."""
+        """Return rows at which a session starts: a user's first, and each after more than ``gap_ms`` without any."""
         fresh = np.ones(len(self), np.bool_)
         fresh[1:] = (np.diff(self.times_ms) > gap_ms) | (np.diff(self.users) > 0)
         return np.flatnonzero(fresh)
 
 
 def keys_by_id(ids: Ids) -> Keys:
-    """Give the key of each id, hashing every different one once."""
+    """Return the key of each id, hashing every different one once."""
     different, which = np.unique(ids, return_inverse=True)
     return id_keys(different.tolist())[which]
 
 
-def timelines_of(log: EventLog, catalogue: Catalogue) -> Timelines:
+def group_by_user(log: EventLog, item_table: ItemTable) -> UserSequences:
     """Turn a log to its users."""
     user_ids, users = np.unique(log.user_ids, return_inverse=True)
     keys = keys_by_id(log.item_ids)
     order = np.lexsort((keys, log.actions, log.times_ms, users))
     counts = np.bincount(users, minlength=len(user_ids))
     surfaces = np.zeros(len(log), np.int64) if log.surfaces is None else log.surfaces
-    return Timelines(
+    return UserSequences(
         user_ids=user_ids,
         starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        item_rows=catalogue.rows_of(keys[order]),
+        item_rows=item_table.rows_of(keys[order]),
         actions=log.actions[order],
         times_ms=log.times_ms[order],
         surfaces=surfaces[order],
@@ -117,7 +117,7 @@ def timelines_of(log: EventLog, catalogue: Catalogue) -> Timelines:
 
 
 def log_values_of(log: EventLog) -> Floats:
-    """Give values as a history's 8-bit code brings them back."""
+    """Return values as a history's 8-bit code brings them back."""
     if log.values is None:
         return np.zeros(len(log), np.float32)
     exact = np.log2(1.0 + np.nan_to_num(log.values, nan=0.0))
@@ -126,7 +126,7 @@ def log_values_of(log: EventLog) -> Floats:
 
 
 def packed_actions(log: EventLog, items: Keys) -> list[bytes]:
-    """Give each row of the log as the stream keeps it."""
+    """Return each row of the log as the stream keeps it."""
     none = np.zeros(len(log), np.int64)
     surfaces = none if log.surfaces is None else log.surfaces
     values = none.tolist() if log.values is None else [_code(value) for value in log.values.tolist()]
@@ -147,7 +147,7 @@ def rows_by_user(log: EventLog) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
 
 
 def histories_of(log: EventLog, limit: int) -> Iterator[tuple[Id, ActionColumns]]:
-    """Give each user of a log with its newest actions, newest first, as the stream would hold them."""
+    """Yield each user of a log with its newest actions, newest first, as the stream would hold them."""
     user_ids, users = np.unique(log.user_ids, return_inverse=True)
     keys = keys_by_id(log.item_ids)
     order = np.lexsort((keys, log.actions, log.times_ms, users))[::-1]  # users backwards, newest first

@@ -14,25 +14,25 @@ from types import SimpleNamespace
 from rankstream.features.actions import Vocabulary
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
-from rankstream.ranking.serving import Serving
+from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.pipeline import Pipeline
 
 NOW_MS = int(time.time() * 1000)
 
 
 def record(topic: str, offset: int, value: dict) -> SimpleNamespace:
-    """Give a record as Kafka would hand it on: keyed by the user, stamped with the time."""
+    """Return a record as Kafka would hand it on: keyed by the user, stamped with the time."""
     key, encoded = str(value["user_id"]).encode(), json.dumps(value).encode()
     return SimpleNamespace(topic=topic, partition=0, offset=offset, timestamp=NOW_MS, key=key, value=encoded)
 
 
 bundle = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-serving = Serving.open(bundle) if bundle else Serving.without_bundle(Vocabulary(("view", "click", "save")))
+serving = LiveRanker.open(bundle) if bundle else LiveRanker.without_bundle(Vocabulary(("view", "click", "save")))
 pipeline = Pipeline(UserCache(MemoryStore()), serving)
 
 save = {"user_id": 7, "item_id": 11, "action": "save", "timestamp_ms": NOW_MS - 1000}
-letters = pipeline.on_actions([record("user-actions", 0, save)])
+dead_letters = pipeline.on_actions([record("user-actions", 0, save)])
 request = {"request_id": "r1", "user_id": 7, "candidates": [10, 11, 12]}
 (feed,) = pipeline.on_requests([record("ranking-requests", 0, request)]).answer()
 print(json.dumps(json.loads(feed.value), indent=2))
-print(f"{len(letters)} dead letters")
+print(f"{len(dead_letters)} dead letters")

@@ -17,7 +17,7 @@ class NoMarkersError(ValueError):
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Give a Markdown table; the first column reads left, numbers right."""
+    """Return a Markdown table; the first column reads left, numbers right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -31,7 +31,7 @@ def write_tables(page: Path, tables: Mapping[str, str]) -> None:
 
 
 def between_markers(text: str, name: str, content: str, where: str = "the page") -> str:
-    """Give the text with what stands between the markers of ``name`` replaced."""
+    """Return the text with what stands between the markers of ``name`` replaced."""
     start, end = f"<!-- table:{name} -->", "<!-- /table -->"
     pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
     if not pattern.search(text):

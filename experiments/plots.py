@@ -31,7 +31,7 @@ def draw(runs: Runs, folder: Path) -> list[Path]:
 
 @contextmanager
 def drawing(path: Path, width: float, height: float) -> Iterator["Axes"]:
-    """Give axes, and write them into ``path`` behind."""
+    """Yield axes, and write them into ``path`` behind."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

@@ -9,6 +9,6 @@ from rich.progress import Progress
 
 @contextmanager
 def shown() -> Iterator[Progress]:
-    """Give a progress display that lives as long as the work inside."""
+    """Yield a progress display that lives as long as the work inside."""
     with Progress(console=Console(stderr=True)) as progress:
         yield progress

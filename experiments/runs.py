@@ -44,7 +44,7 @@ class Runs:
     work: Path = WORK
 
     def run(self, name: str, config: Config, work: Work[Config]) -> dict[str, Any]:
-        """Give the result of the run ``<table>/<run>`` with this config (a dataclass); work only if there is none.
+        """Return the result of the run ``<table>/<run>`` with this config (a dataclass); work only if there is none.
 
         ``work`` gets a folder in which it finds what it left there when it was killed. Its seconds are those of all
         its parts; a part that was killed without a signal that Python sees (SIGKILL) is not counted.
@@ -72,12 +72,12 @@ class Runs:
         return result
 
     def result(self, name: str) -> dict[str, Any] | None:
-        """Give a run's result, if it is there."""
+        """Return a run's result, if it is there."""
         path = self.results / f"{name}.json"
         return json.loads(path.read_text()) if path.exists() else None
 
     def results_of(self, table: str) -> list[dict[str, Any]]:
-        """Give all results of a table, by name."""
+        """Return all results of a table, by name."""
         return [json.loads(path.read_text()) for path in sorted((self.results / table).glob("*.json"))]
 
 
@@ -111,7 +111,7 @@ def forget_peak_rss() -> None:
 
 
 def peak_rss_mb() -> float:
-    """Give the most memory that this process has held since ``forget_peak_rss``, in MB."""
+    """Return the most memory that this process has held since ``forget_peak_rss``, in MB."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
@@ -120,7 +120,7 @@ def peak_rss_mb() -> float:
 
 
 def machine() -> dict[str, Any]:
-    """Say what this ran on."""
+    """Return what this ran on."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         processor = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -130,7 +130,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Give the versions of what numbers depend on."""
+    """Return the versions of what numbers depend on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -141,7 +141,7 @@ def versions() -> dict[str, str]:
 
 
 def plain(value: Any) -> Any:
-    """Give a value as JSON would bring it back, numbers rounded."""
+    """Return a value as JSON would bring it back, numbers rounded."""
     return json.loads(json.dumps(_rounded(value), default=_said))
 
 

@@ -59,9 +59,9 @@ class Vocabulary:
         return {name: code for code, name in enumerate(self.surfaces, start=1)}
 
 
-def _check_names(what: str, names: Sequence[str], least: int, most: int) -> None:
-    if not least <= len(names) <= most or len(set(names)) != len(names):
-        raise ValueError(f"{len(names)} {what} given ({', '.join(names)}); wanted {least} to {most}, each once")
+def _check_names(what: str, names: Sequence[str], minimum: int, maximum: int) -> None:
+    if not minimum <= len(names) <= maximum or len(set(names)) != len(names):
+        raise ValueError(f"{len(names)} {what} given ({', '.join(names)}); wanted {minimum} to {maximum}, each once")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Action:
     value_code: int = 0  # see value_code()
 
     def pack(self) -> bytes:
-        """Give the 16 bytes."""
+        """Return the 16 bytes."""
         return pack_action(self.occurred_at_ms, self.action_type, self.item_key, self.surface, self.value_code)
 
 
@@ -95,7 +95,7 @@ def pack_actions(times_ms: Codes, types: Codes, item_keys: Keys, surfaces: Codes
 
 
 def unpack_action(packed: bytes) -> Action:
-    """Give back the action that ``pack`` packed."""
+    """Return the action that ``pack`` packed."""
     number = int.from_bytes(packed, "big")
     stamp = number >> 80
     return Action(
@@ -108,12 +108,12 @@ def unpack_action(packed: bytes) -> Action:
 
 
 def action_time_ms(packed: bytes) -> int:
-    """Give occurred_at_ms of a packed action, nothing else decoded."""
+    """Return occurred_at_ms of a packed action, nothing else decoded."""
     return int.from_bytes(packed[:6], "big") >> 6
 
 
 def value_code(value: float | None) -> int:
-    """Give the 8-bit code of an action's value (seconds watched, a price): logarithmic, 0 for none.
+    """Return the 8-bit code of an action's value (seconds watched, a price): logarithmic, 0 for none.
 
     Raises ``ValueError`` for a negative or infinite value.
     """
@@ -125,22 +125,22 @@ def value_code(value: float | None) -> int:
 
 
 def value_codes(values: npt.NDArray[np.float64]) -> Codes:
-    """Give ``value_code`` of each finite value ``(n,)``, the very same, without a loop."""
-    return np.searchsorted(_least_values(), values, side="right").astype(np.int64)
+    """Return ``value_code`` of each finite value ``(n,)``, the very same, without a loop."""
+    return np.searchsorted(_min_values(), values, side="right").astype(np.int64)
 
 
 @cache
-def _least_values() -> npt.NDArray[np.float64]:
-    """Give the least value of each code from 1 on: numpy's logarithm may differ from Python's in the last bit."""
-    return np.array([_least_value(code) for code in range(1, MAX_VALUE_CODE + 1)])
+def _min_values() -> npt.NDArray[np.float64]:
+    """Return the least value of each code from 1 on: numpy's logarithm may differ from Python's in the last bit."""
+    return np.array([_min_value(code) for code in range(1, MAX_VALUE_CODE + 1)])
 
 
-def _least_value(code: int) -> float:
-    below, least = -1.0, float(2 ** (MAX_VALUE_CODE / VALUE_STEPS))
-    while nextafter(below, least) < least:  # halve until no float lies between
-        middle = below + (least - below) / 2
-        below, least = (below, middle) if middle >= 0 and value_code(middle) >= code else (middle, least)
-    return least
+def _min_value(code: int) -> float:
+    below, minimum = -1.0, float(2 ** (MAX_VALUE_CODE / VALUE_STEPS))
+    while nextafter(below, minimum) < minimum:  # halve until no float lies between
+        middle = below + (minimum - below) / 2
+        below, minimum = (below, middle) if middle >= 0 and value_code(middle) >= code else (middle, minimum)
+    return minimum
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ HASHED_AT_ONCE = 1 << 20  # bytes
 
 
 def sha256(path: Path) -> str:
-    """Give the sha256 of a file, in hex."""
+    """Return the sha256 of a file, in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while part := file.read(HASHED_AT_ONCE):

@@ -37,7 +37,7 @@ class History(Struct, frozen=True, gc=False):
         return len(self.packed) // ACTION_BYTES
 
     def columns(self) -> ActionColumns:
-        """Give the actions as columns, newest first."""
+        """Return the actions as columns, newest first."""
         return columns(self.packed)
 
     def append(self, actions: Sequence[bytes]) -> Appended:
@@ -47,7 +47,7 @@ class History(Struct, frozen=True, gc=False):
         return self._insert(actions)
 
     def _continues_with(self, actions: Sequence[bytes]) -> bool:
-        """Say whether each action is strictly newer than the one before it."""
+        """Return whether each action is strictly newer than the one before it."""
         newest = self.packed[:IDENTITY_BYTES]
         if len(actions) == 1:
             return actions[0][:IDENTITY_BYTES] > newest

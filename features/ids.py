@@ -20,7 +20,7 @@ MAX_ID_BYTES = 256
 
 
 def id_key(identifier: Id) -> int:
-    """Give the 64-bit key of an id; the same for ``7`` and ``"7"``, another for ``"07"``."""
+    """Return the 64-bit key of an id; the same for ``7`` and ``"7"``, another for ``"07"``."""
     if type(identifier) is int and 0 <= identifier < HASHED:
         return identifier
     text = str(identifier)
@@ -32,12 +32,12 @@ def id_key(identifier: Id) -> int:
 
 
 def id_keys(identifiers: Sequence[Id]) -> Keys:
-    """Give the keys of many ids, ``(n,)`` uint64."""
+    """Return the keys of many ids, ``(n,)`` uint64."""
     return np.fromiter(map(id_key, identifiers), np.uint64, len(identifiers))
 
 
 def id_bytes(identifier: Id) -> bytes:
-    """Give the Kafka key of an id: its text in UTF-8."""
+    """Return the Kafka key of an id: its text in UTF-8."""
     return str(identifier).encode()
 
 

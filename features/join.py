@@ -22,7 +22,7 @@ DAY_MS = 24 * HOUR_MS
 
 
 @dataclass(frozen=True)
-class Joinable:
+class OfflineFeatures:
     """The batch side of the join: everything that is not in the user's state."""
 
     sizes: FeatureSizes
@@ -32,8 +32,8 @@ class Joinable:
     sessions: SessionEncoder  # S wide
 
 
-def join(state: UserState, user_key: int, candidates: Keys, now_ms: int, batch: Joinable) -> ModelInputs:
-    """Give a ranker's inputs for ``candidates``, ``(N,)`` uint64, as of ``now_ms`` (UTC)."""
+def join(state: UserState, user_key: int, candidates: Keys, now_ms: int, batch: OfflineFeatures) -> ModelInputs:
+    """Return a ranker's inputs for ``candidates``, ``(N,)`` uint64, as of ``now_ms`` (UTC)."""
     actions = known_actions(state, now_ms)
     newest = head(actions, batch.sizes.num_actions)
     action_items, action_found = batch.items.look_up(newest.item_keys)
@@ -54,19 +54,19 @@ def join(state: UserState, user_key: int, candidates: Keys, now_ms: int, batch: 
 
 
 def known_actions(state: UserState, now_ms: int) -> ActionColumns:
-    """Give the actions of the history that had happened by ``now_ms``, newest first."""
+    """Return the actions of the history that had happened by ``now_ms``, newest first."""
     actions = state.history.columns()
     future = int(np.count_nonzero(actions.times_ms > now_ms))  # newest first: they stand in front
     return tail(actions, future) if future else actions
 
 
 def head(actions: ActionColumns, count: int) -> ActionColumns:
-    """Give the newest ``count`` actions."""
+    """Return the newest ``count`` actions."""
     return _slice(actions, slice(count))
 
 
 def tail(actions: ActionColumns, start: int) -> ActionColumns:
-    """Give all but the newest ``start`` actions."""
+    """Return all but the newest ``start`` actions."""
     return _slice(actions, slice(start, None))
 
 
@@ -80,8 +80,8 @@ def _slice(actions: ActionColumns, part: slice) -> ActionColumns:
     )
 
 
-def session_vector(state: UserState, actions: ActionColumns, now_ms: int, batch: Joinable) -> Floats:
-    """Give the session vector ``(S,)``: the tail's state, stepped over what the history still holds."""
+def session_vector(state: UserState, actions: ActionColumns, now_ms: int, batch: OfflineFeatures) -> Floats:
+    """Return the session vector ``(S,)``: the tail's state, stepped over what the history still holds."""
     encoder = batch.sessions
     if not len(actions) and not state.tail.items:
         return np.zeros(encoder.dim, np.float32)
@@ -91,13 +91,13 @@ def session_vector(state: UserState, actions: ActionColumns, now_ms: int, batch:
 
 
 def pool_sessions(sessions: SessionsNow, items: VectorTable) -> tuple[Floats, Floats]:
-    """Give the mean item of each closed session ``(k, I)`` and the open session's items ``(t, I)``."""
+    """Return the mean item of each closed session ``(k, I)`` and the open session's items ``(t, I)``."""
     opened, _ = items.look_up(sessions.opened)
     return pool(sessions.closed, items), opened
 
 
 def pool(sessions: Sequence[Keys], items: VectorTable) -> Floats:
-    """Give the mean item vector of each session of item keys, ``(k, I)``; unknown items count as zeros."""
+    """Return the mean item vector of each session of item keys, ``(k, I)``; unknown items count as zeros."""
     if not sessions:
         return np.zeros((0, items.dim), np.float32)
     lengths = np.array([len(session) for session in sessions])
@@ -110,8 +110,8 @@ def pool(sessions: Sequence[Keys], items: VectorTable) -> Floats:
 K = TypeVar("K")
 
 
-def fold_ended(ended: Mapping[K, Applied], batch: Joinable) -> dict[K, UserState]:
-    """Give the states with recurrent states stepped over the sessions that ended: all users' first, then second, ...
+def fold_ended(ended: Mapping[K, Applied], batch: OfflineFeatures) -> dict[K, UserState]:
+    """Return the states with recurrent states stepped over the sessions that ended: all users' first, then second, ...
 
     Rounded after each step, as stored, so that it doesn't matter how many sessions end at once.
     """
@@ -132,7 +132,7 @@ def _with_recurrent(state: UserState, tag: int, recurrent: Floats) -> UserState:
 
 
 def context(actions: ActionColumns, now_ms: int, user_found: bool) -> Floats:
-    """Give the request's context ``(C,)``, in the order of ``CONTEXT_NAMES``."""
+    """Return the request's context ``(C,)``, in the order of ``CONTEXT_NAMES``."""
     hour = 2 * pi * (now_ms % DAY_MS) / DAY_MS
     weekday = 2 * pi * (now_ms // DAY_MS % 7) / 7
     age_hours = (now_ms - int(actions.times_ms[0])) / HOUR_MS if len(actions) else 0.0

@@ -111,20 +111,20 @@ def check_inputs(inputs: ModelInputs, sizes: FeatureSizes) -> None:
 
 def random_inputs(sizes: FeatureSizes, actions: int, candidates: int, num_types: int, seed: int) -> ModelInputs:
     """Draw inputs of the right shapes: golden inputs of a bundle, parity tests, benchmarks."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
 
     def normal(*shape: int) -> Floats:
         scale = 1.0 / np.sqrt(shape[-1]) if prod(shape) else 1.0
-        return (chance.standard_normal(shape) * scale).astype(np.float32)
+        return (rng.standard_normal(shape) * scale).astype(np.float32)
 
     return ModelInputs(
-        action_types=chance.integers(1, num_types + 1, actions),
+        action_types=rng.integers(1, num_types + 1, actions),
         action_items=normal(actions, sizes.item_dim),
         user_vector=normal(sizes.user_dim),
         session_vector=normal(sizes.session_dim),
         context=normal(sizes.context),
         candidate_items=normal(candidates, sizes.item_dim),
         candidate_features=normal(candidates, sizes.candidate_features),
-        action_ages_ms=np.sort(chance.integers(0, 86_400_000, actions)),
+        action_ages_ms=np.sort(rng.integers(0, 86_400_000, actions)),
         action_found=np.ones(actions, np.bool_),
     )

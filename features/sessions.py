@@ -55,7 +55,7 @@ class SessionEncoder(Protocol):
         ...
 
     def encode(self, state: Floats, closed: Floats, opened: Floats) -> Floats:
-        """Give ``(S,)`` of a state ``(H,)``, closed sessions ``(k, I)`` and the items ``(t, I)`` of the open one."""
+        """Return ``(S,)`` of a state ``(H,)``, closed sessions ``(k, I)`` and the items ``(t, I)`` of the open one."""
         ...
 
 
@@ -72,7 +72,7 @@ class NoSessions:
         return states
 
     def encode(self, state: Floats, closed: Floats, opened: Floats) -> Floats:
-        """Give zeros."""
+        """Return zeros."""
         return np.zeros(self.dim, np.float32)
 
 
@@ -98,17 +98,17 @@ class SessionTail(Struct, frozen=True, gc=False):
         return SessionTail(items, last_ms, self.tag, self.state), ended
 
     def recurrent(self, tag: int, size: int) -> Floats:
-        """Give the state ``(H,)`` if the encoder of this tag made it; else zeros, the state of a stranger."""
+        """Return the state ``(H,)`` if the encoder of this tag made it; else zeros, the state of a stranger."""
         if tag != self.tag or len(self.state) != 2 * size:
             return np.zeros(size, np.float32)
         return np.frombuffer(self.state, np.float16).astype(np.float32)
 
     def folded(self, tag: int, state: Floats) -> "SessionTail":
-        """Give the tail with a new state."""
+        """Return the tail with a new state."""
         return SessionTail(self.items, self.last_ms, tag, state.astype(np.float16).tobytes())
 
     def pack(self) -> bytes:
-        """Give the bytes; none for a tail that nothing has reached."""
+        """Return the bytes; none for a tail that nothing has reached."""
         if not self.items:
             return b""
         return TAIL.pack(len(self.items) // 8, len(self.state), self.tag, self.last_ms) + self.items + self.state
@@ -119,7 +119,7 @@ NOTHING_LEFT = SessionTail()
 
 
 def unpack_tail(packed: bytes) -> SessionTail:
-    """Give back the tail that ``pack`` packed; ``struct.error`` or ``ValueError`` for anything else."""
+    """Return the tail that ``pack`` packed; ``struct.error`` or ``ValueError`` for anything else."""
     if not packed:
         return NOTHING_LEFT
     count, state_bytes, tag, last_ms = TAIL.unpack_from(packed)
@@ -130,7 +130,7 @@ def unpack_tail(packed: bytes) -> SessionTail:
 
 
 def session_keys(items: bytes) -> Keys:
-    """Give the item keys ``(n,)`` of a session that ``absorb`` gave."""
+    """Return the item keys ``(n,)`` of a session that ``absorb`` gave."""
     return np.frombuffer(items, ">u8").astype(np.uint64)
 
 

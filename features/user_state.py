@@ -47,7 +47,7 @@ class UserState(Struct, frozen=True, gc=False):
         return Applied(UserState(appended.history, tail, last_offset, self.total + taken), appended, tuple(ended))
 
     def pack(self) -> bytes:
-        """Give the record's bytes."""
+        """Return the record's bytes."""
         head = HEAD.pack(FORMAT, len(self.history), self.offset, self.total)
         return head + self.history.packed + self.tail.pack()
 
@@ -66,7 +66,7 @@ UNKNOWN_USER = UserState()
 
 
 def unpack_state(packed: bytes, limit: int = DEFAULT_LIMIT) -> UserState:
-    """Give back the state that ``pack`` packed. Raises ``CorruptStateError`` for anything else."""
+    """Return the state that ``pack`` packed. Raises ``CorruptStateError`` for anything else."""
     try:
         format_number, count, offset, total = HEAD.unpack_from(packed)
         end = HEAD.size + count * ACTION_BYTES

@@ -7,16 +7,16 @@ import numpy as np
 from rankstream.metrics.ranking import Floats
 
 
-def drawn_anew(chance: np.random.Generator, draws: int, count: int) -> Floats:
-    """Give ``(draws, count)``: how often each of ``count`` owners is drawn when as many are drawn anew."""
-    owners = chance.integers(0, count, (draws, count)) + count * np.arange(draws)[:, None]
+def bootstrap_weights(rng: np.random.Generator, draws: int, count: int) -> Floats:
+    """Return ``(draws, count)``: how often each of ``count`` owners is drawn when as many are drawn anew."""
+    owners = rng.integers(0, count, (draws, count)) + count * np.arange(draws)[:, None]
     return np.bincount(owners.ravel(), minlength=draws * count).reshape(draws, count).astype(np.float64)
 
 
 def bootstrap_interval(
     values: Sequence[float] | Floats, users: Sequence[object], *, seed: int, draws: int = 1000, level: float = 0.95
 ) -> tuple[float, float]:
-    """Give the interval of the mean of ``values`` when users, not requests, are drawn anew.
+    """Return the interval of the mean of ``values`` when users, not requests, are drawn anew.
 
     Requests of one user are alike, so drawing requests one by one would give intervals that are too narrow.
     Raises ``ValueError`` for no values.

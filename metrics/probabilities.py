@@ -8,13 +8,13 @@ SMALLEST = 1e-7  # a probability is never taken for nearer to 0 or 1 than this
 
 
 def auc(scores: Floats, labels: Bools, weights: Floats | None = None) -> float:
-    """Give the chance that a positive scores above a negative, ties count half; NaN without one of each."""
+    """Return the chance that a positive scores above a negative, ties count half; NaN without one of each."""
     order = np.argsort(scores, kind="stable")
     return auc_in_order(scores[order], labels[order], np.ones(len(scores)) if weights is None else weights[order])
 
 
 def auc_in_order(scores: Floats, labels: Bools, weights: Floats) -> float:
-    """Give ``auc`` of rows that are sorted by score: what a bootstrap calls a thousand times."""
+    """Return ``auc`` of rows that are sorted by score: what a bootstrap calls a thousand times."""
     _, first = np.unique(scores, return_index=True)
     if not len(first):
         return float("nan")
@@ -28,14 +28,14 @@ def auc_in_order(scores: Floats, labels: Bools, weights: Floats) -> float:
 
 
 def log_loss(probabilities: Floats, labels: Bools) -> Floats:
-    """Give each row's loss, natural logarithm."""
+    """Return each row's loss, natural logarithm."""
     sure = np.clip(probabilities, SMALLEST, 1 - SMALLEST)
     losses: Floats = -np.log(np.where(labels, sure, 1 - sure))
     return losses
 
 
 def calibration(probabilities: Floats, labels: Bools, bins: int = 10) -> list[tuple[float, float, int]]:
-    """Give mean probability, share of positives and rows of each bin; bins hold about equally many rows."""
+    """Return mean probability, share of positives and rows of each bin; bins hold about equally many rows."""
     if not len(probabilities):
         return []
     parts = np.array_split(np.argsort(probabilities, kind="stable"), min(bins, len(probabilities)))
@@ -43,6 +43,6 @@ def calibration(probabilities: Floats, labels: Bools, bins: int = 10) -> list[tu
 
 
 def calibration_error(probabilities: Floats, labels: Bools, bins: int = 10) -> float:
-    """Give the mean distance between what was promised and what came, over rows (ECE, bins of equal size)."""
+    """Return the mean distance between what was promised and what came, over rows (ECE, bins of equal size)."""
     rows = max(1, len(probabilities))
     return sum(abs(said - came) * count for said, came, count in calibration(probabilities, labels, bins)) / rows

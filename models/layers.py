@@ -72,13 +72,13 @@ class Mlp(nn.Module):
         self.dropout = dropout
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Give (B, widths[-1]) of (B, widths[0])."""
+        """Return (B, widths[-1]) of (B, widths[0])."""
         for layer in self.layers:
             rows = F.dropout(F.relu(layer(rows)), self.dropout, self.training)
         return rows
 
 
 def is_kept(action_types: Tensor) -> Tensor:
-    """Say which rows of ``action_types`` (B, T) count: actions, and row 0 of a user without any."""
+    """Return which rows of ``action_types`` (B, T) count: actions, and row 0 of a user without any."""
     first = torch.arange(action_types.shape[1], device=action_types.device) == 0
     return (action_types > 0) | first

@@ -62,16 +62,16 @@ def open_graph(path: Path) -> onnxruntime.InferenceSession:
 
 
 def ready(model: Model, dtype: torch.dtype = torch.float32) -> Model:
-    """Give a copy of a model on the CPU, ready to be used."""
+    """Return a copy of a model on the CPU, ready to be used."""
     return deepcopy(model).to("cpu", dtype).eval().requires_grad_(False)
 
 
 MAX_VECTOR_ERROR = 1e-4  # of session and user vectors, whose entries reach 1
 
 
-def random_normal(chance: np.random.Generator, *shape: int) -> Floats:
+def random_normal(rng: np.random.Generator, *shape: int) -> Floats:
     """Return standard normal float32 of this shape."""
-    return chance.standard_normal(shape).astype(np.float32)
+    return rng.standard_normal(shape).astype(np.float32)
 
 
 def verify_vector(graph: str, wanted: Tensor, served: Floats) -> None:

@@ -17,8 +17,8 @@ from rankstream.ranking.utility import Scores
 Places = npt.NDArray[np.intp]
 
 
-def first_places(keys: Keys) -> Places:
-    """Give the place of each key's first occurrence, in order."""
+def first_positions(keys: Keys) -> Places:
+    """Return the place of each key's first occurrence, in order."""
     _, places = np.unique(keys, return_index=True)
     return np.sort(places)
 
@@ -26,18 +26,18 @@ def first_places(keys: Keys) -> Places:
 def blend(
     scores: Scores, groups: Sequence[Id] | None = None, max_per_group: int | None = None, top_k: int | None = None
 ) -> list[int]:
-    """Give the places of the candidates in the feed's order."""
+    """Return the places of the candidates in the feed's order."""
     order: list[int] = np.argsort(-scores, kind="stable").tolist()
     if groups is not None and max_per_group is not None:
         order = _capped(order, groups, max_per_group)
     return order[:top_k]
 
 
-def _capped(order: Sequence[int], groups: Sequence[Id], most: int) -> list[int]:
+def _capped(order: Sequence[int], groups: Sequence[Id], maximum: int) -> list[int]:
     taken: Counter[Id] = Counter()
     kept = []
     for place in order:
         taken[groups[place]] += 1
-        if taken[groups[place]] <= most:
+        if taken[groups[place]] <= maximum:
             kept.append(place)
     return kept

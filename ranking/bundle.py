@@ -18,7 +18,7 @@ from rankstream.bundles.manifest import Manifest, ManifestError, read_manifest, 
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.embeddings.table import EmbeddingTable
-from rankstream.features.join import Joinable
+from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import Floats, check_inputs
 from rankstream.features.sessions import NoSessions, SessionEncoder
 from rankstream.ranking.backends.base import Backend
@@ -45,13 +45,13 @@ class Bundle:
     backend: Backend
     sessions: SessionEncoder
 
-    def joinable(self, users: VectorTable) -> Joinable:
-        """Give the batch side of the join, with a table of user vectors, which are refreshed apart."""
-        return Joinable(self.manifest.sizes, self.items, self.item_features, users, self.sessions)
+    def offline_features(self, users: VectorTable) -> OfflineFeatures:
+        """Return the batch side of the join, with a table of user vectors, which are refreshed apart."""
+        return OfflineFeatures(self.manifest.sizes, self.items, self.item_features, users, self.sessions)
 
 
 def bundle_folder(place: Path) -> Path:
-    """Give the bundle's folder: ``place`` itself, or the one that its CURRENT names."""
+    """Return the bundle's folder: ``place`` itself, or the one that its CURRENT names."""
     pointer = place / CURRENT
     if not pointer.is_file():
         return place
@@ -183,7 +183,7 @@ def _largest_difference(bundle: Bundle, golden: Golden) -> float:
 
 
 def _difference(given: Floats, wanted: Floats) -> float:
-    """Give the largest difference, relative to what is larger than 1; NaN if there is one."""
+    """Return the largest difference, relative to what is larger than 1; NaN if there is one."""
     if given.shape != wanted.shape:
         raise ValueError(f"{given.shape} given, {wanted.shape} wanted")
     return float(np.max(np.abs(given - wanted) / np.maximum(1, np.abs(wanted)), initial=0.0))

@@ -33,7 +33,9 @@ from rankstream.ranking.utility import Scores
 
 Steps = npt.NDArray[np.intp]
 S = TypeVar("S", bound=np.generic)
-Chance = Callable[[int], Scores]  # gives as many numbers as asked for, uniform between 0 and 1; the same ones each time
+Uniforms = Callable[
+    [int], Scores
+]  # gives as many numbers as asked for, uniform between 0 and 1; the same ones each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +63,16 @@ class Policy(Protocol):
         """Name and parameters as the feed says them; None where nothing is left to chance."""
         ...
 
-    def place(self, scores: Scores, limits: Limits, chance: Chance) -> Placed:
+    def place(self, scores: Scores, limits: Limits, uniforms: Uniforms) -> Placed:
         """Order candidates of these scores ``(N,)``."""
         ...
 
     def propensities(self, scores: Scores, order: Sequence[int], limits: Limits) -> Scores:
-        """Give ``(K,)`` probabilities with which this policy would have placed ``order``, each given those before."""
+        """Return ``(K,)`` probabilities with which this policy would have placed ``order``, each given those before."""
         ...
 
-    def next_chances(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
-        """Give ``(N,)`` probabilities of each candidate to be placed next, after ``placed``; they sum to 1."""
+    def next_propensities(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
+        """Return ``(N,)`` probabilities of each candidate to be placed next, after ``placed``; they sum to 1."""
         ...
 
 
@@ -83,16 +85,16 @@ class Greedy:
         """Nothing is left to chance."""
         return None
 
-    def place(self, scores: Scores, limits: Limits, chance: Chance) -> Placed:
+    def place(self, scores: Scores, limits: Limits, uniforms: Uniforms) -> Placed:
         """Order by score; no propensities, as all of them are 1."""
         return Placed(blend(scores, limits.groups, limits.max_per_group, limits.top_k))
 
     def propensities(self, scores: Scores, order: Sequence[int], limits: Limits) -> Scores:
-        """Give 1 where the best of the eligible was placed, and 0 where not."""
-        return _is_best(scores, order, last_chances(len(scores), order, limits)).astype(np.float64)
+        """Return 1 where the best of the eligible was placed, and 0 where not."""
+        return _is_best(scores, order, last_eligible(len(scores), order, limits)).astype(np.float64)
 
-    def next_chances(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
-        """Give 1 for the best of the eligible."""
+    def next_propensities(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
+        """Return 1 for the best of the eligible."""
         chances = np.zeros(len(scores))
         chances[np.argmax(np.where(_still_eligible(len(scores), placed, limits), scores, -np.inf))] = 1.0
         return chances
@@ -110,10 +112,10 @@ class EpsilonGreedy:
 
     @property
     def text(self) -> str | None:
-        """Give ``epsilon-greedy epsilon=0.1``."""
+        """Return ``epsilon-greedy epsilon=0.1``."""
         return f"epsilon-greedy epsilon={self.epsilon!r}"
 
-    def place(self, scores: Scores, limits: Limits, chance: Chance) -> Placed:
+    def place(self, scores: Scores, limits: Limits, uniforms: Uniforms) -> Placed:
         """Take each place's item from one of two queues: the best first, or in an order drawn once.
 
         The next eligible item of a random order is any of the eligible, each as likely, whatever was placed before:
@@ -121,13 +123,13 @@ class EpsilonGreedy:
         """
         count = len(scores)
         steps = count if limits.top_k is None else min(limits.top_k, count)
-        drawn = chance(steps + count)
-        best, by_chance = (_eligible(queue, limits) for queue in (-scores, drawn[steps:]))
+        drawn = uniforms(steps + count)
+        best, at_random = (_eligible(queue, limits) for queue in (-scores, drawn[steps:]))
         taken: Counter[Id] = Counter()
         order: list[int] = []
         placed: set[int] = set()
         for explores in (drawn[:steps] < self.epsilon).tolist():
-            place = (by_chance if explores else best)(placed, taken)
+            place = (at_random if explores else best)(placed, taken)
             if place is None:
                 break
             order.append(place)
@@ -137,17 +139,17 @@ class EpsilonGreedy:
         return Placed(order, self.propensities(scores, order, limits).tolist())
 
     def propensities(self, scores: Scores, order: Sequence[int], limits: Limits) -> Scores:
-        """Give ``epsilon / eligible``, and ``1 - epsilon`` more where the best of the eligible was placed."""
-        chances = last_chances(len(scores), order, limits)
+        """Return ``epsilon / eligible``, and ``1 - epsilon`` more where the best of the eligible was placed."""
+        chances = last_eligible(len(scores), order, limits)
         eligible = _from_the_end(np.bincount(chances, minlength=len(order) + 1), np.add)[: len(order)]
         given: Scores = self.epsilon / eligible + (1 - self.epsilon) * _is_best(scores, order, chances)
         return given
 
-    def next_chances(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
-        """Give epsilon in equal parts to the eligible, the rest to the best of them."""
+    def next_propensities(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
+        """Return epsilon in equal parts to the eligible, the rest to the best of them."""
         eligible = _still_eligible(len(scores), placed, limits)
         shares: Scores = self.epsilon * eligible / eligible.sum()
-        return shares + (1 - self.epsilon) * Greedy().next_chances(scores, placed, limits)
+        return shares + (1 - self.epsilon) * Greedy().next_propensities(scores, placed, limits)
 
 
 @dataclass(frozen=True)
@@ -168,27 +170,27 @@ class PlackettLuce:
 
     @property
     def text(self) -> str | None:
-        """Give ``plackett-luce temperature=0.1``."""
+        """Return ``plackett-luce temperature=0.1``."""
         return f"plackett-luce temperature={self.temperature!r}"
 
-    def place(self, scores: Scores, limits: Limits, chance: Chance) -> Placed:
+    def place(self, scores: Scores, limits: Limits, uniforms: Uniforms) -> Placed:
         """Order by score and noise."""
-        noisy = scores / self.temperature - np.log(-np.log(chance(len(scores))))
+        noisy = scores / self.temperature - np.log(-np.log(uniforms(len(scores))))
         order = blend(noisy, limits.groups, limits.max_per_group, limits.top_k)
         return Placed(order, self.propensities(scores, order, limits).tolist())
 
     def propensities(self, scores: Scores, order: Sequence[int], limits: Limits) -> Scores:
-        """Give exp(score) over the sum of the eligible; summed from the end and as logarithms, so nothing cancels."""
+        """Return exp(score) over the sum of the eligible; summed from the end and as logarithms, so nothing cancels."""
         logits = scores / self.temperature
-        chances = last_chances(len(scores), order, limits)
+        chances = last_eligible(len(scores), order, limits)
         leaving = np.argsort(chances, kind="stable")
         sums = _from_the_end(logits[leaving], np.logaddexp)
         first = np.searchsorted(chances[leaving], np.arange(len(order)))  # of those still eligible at each place
         given: Scores = np.exp(logits[np.asarray(order, np.intp)] - sums[first])
         return np.minimum(given, 1.0)
 
-    def next_chances(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
-        """Give the softmax of the eligible."""
+    def next_propensities(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
+        """Return the softmax of the eligible."""
         logits = np.where(_still_eligible(len(scores), placed, limits), scores / self.temperature, -np.inf)
         weights = np.exp(logits - logits.max())
         chances: Scores = weights / weights.sum()
@@ -220,7 +222,7 @@ POLICIES: dict[str, tuple[str, Callable[[float], Policy]]] = {
 
 
 def exploration_named(text: str | None) -> Exploration:
-    """Give back what ``Exploration.text`` told, to the bit. Raises ``ValueError`` for what it never tells."""
+    """Return what ``Exploration.text`` told, to the bit. Raises ``ValueError`` for what it never tells."""
     if text is None:
         return NO_EXPLORATION
     named = re.fullmatch(r"([\w-]+) (\w+)=(\S+) seed=(\d+)", text)
@@ -231,7 +233,7 @@ def exploration_named(text: str | None) -> Exploration:
 
 
 def uniforms(count: int, seed: int, user_id: Id, request_id: Id) -> Scores:
-    """Give ``(count,)`` numbers between 0 and 1, both left out; the same for the same seed, user and request, anywhere.
+    """Return ``(count,)`` numbers between 0 and 1, both left out; same for the same seed, user and request, anywhere.
 
     Made from PCG64's raw output, which numpy promises to keep (NEP 19), unlike that of its ``Generator``.
     """
@@ -243,8 +245,8 @@ def uniforms(count: int, seed: int, user_id: Id, request_id: Id) -> Scores:
     return numbers
 
 
-def last_chances(count: int, order: Sequence[int], limits: Limits) -> Steps:
-    """Give each candidate's last step of ``order`` (from 0) at which it was eligible; ``len(order)`` if it still is."""
+def last_eligible(count: int, order: Sequence[int], limits: Limits) -> Steps:
+    """Return each candidate's last step of ``order``, from 0, at which it was eligible; ``len(order)`` if still."""
     chances = np.full(count, len(order), np.intp)
     if limits.groups is not None and limits.max_per_group is not None:
         full_at = _full_at([limits.groups[place] for place in order], limits.max_per_group)
@@ -254,16 +256,16 @@ def last_chances(count: int, order: Sequence[int], limits: Limits) -> Steps:
 
 
 def _still_eligible(count: int, placed: Sequence[int], limits: Limits) -> npt.NDArray[np.bool_]:
-    eligible: npt.NDArray[np.bool_] = last_chances(count, placed, limits) == len(placed)
+    eligible: npt.NDArray[np.bool_] = last_eligible(count, placed, limits) == len(placed)
     return eligible
 
 
-def _full_at(groups: Sequence[Id], most: int) -> dict[Id, int]:
+def _full_at(groups: Sequence[Id], maximum: int) -> dict[Id, int]:
     taken: Counter[Id] = Counter()
     full = {}
     for step, group in enumerate(groups):
         taken[group] += 1
-        if taken[group] == most:
+        if taken[group] == maximum:
             full[group] = step
     return full
 
@@ -279,22 +281,22 @@ def _is_best(scores: Scores, order: Sequence[int], chances: Steps) -> npt.NDArra
 
 
 def _from_the_end(values: npt.NDArray[S], operation: np.ufunc) -> npt.NDArray[S]:
-    """Give at each place what the operation makes of the values from there to the end."""
+    """Return at each place what the operation makes of the values from there to the end."""
     accumulated: npt.NDArray[S] = operation.accumulate(values[::-1])[::-1]
     return accumulated
 
 
 def _eligible(keys: Scores, limits: Limits) -> Callable[[set[int], Counter[Id]], int | None]:
-    """Give a queue, smallest key first: asked for the next that is neither placed nor of a full group.
+    """Return a queue, smallest key first: asked for the next that is neither placed nor of a full group.
 
     Who was passed over once is never eligible again, so the queue is walked once.
     """
     queue: Iterator[int] = iter(np.argsort(keys, kind="stable").tolist())
-    groups, most = limits.groups, limits.max_per_group
+    groups, maximum = limits.groups, limits.max_per_group
 
     def following(placed: set[int], taken: Counter[Id]) -> int | None:
         for place in queue:
-            if place not in placed and (groups is None or most is None or taken[groups[place]] < most):
+            if place not in placed and (groups is None or maximum is None or taken[groups[place]] < maximum):
                 return place
         return None
 

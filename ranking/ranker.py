@@ -14,16 +14,16 @@ import numpy as np
 from rankstream.features.actions import MAX_ACTION_TYPES
 from rankstream.features.embeddings.live import held, version_of
 from rankstream.features.ids import Id, Keys, id_key, id_keys
-from rankstream.features.join import Joinable, join, known_actions
+from rankstream.features.join import OfflineFeatures, join, known_actions
 from rankstream.features.schema import CONTEXT_NAMES, Floats, ModelInputs
 from rankstream.features.user_state import UserState
 from rankstream.ranking.backends.base import Backend
-from rankstream.ranking.blend import first_places
+from rankstream.ranking.blend import first_positions
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration, Limits, Placed
 from rankstream.ranking.request import RankedItem, Ranking, RankingRefusedError, RankRequest
 from rankstream.ranking.utility import Scores, utility
 from rankstream.retrieval.source import CandidateSource
-from rankstream.retrieval.sources.recent_likes import Taste, user_queries
+from rankstream.retrieval.sources.recent_likes import FeedbackPolarity, user_queries
 
 MAX_CANDIDATES = 5_000
 
@@ -56,8 +56,8 @@ class Ranker:
     heads: tuple[str, ...]
     weights: tuple[float, ...]  # of the heads
     backend: Backend
-    batch: Joinable
-    taste: Taste  # which action types retrieval goes by
+    batch: OfflineFeatures
+    polarity: FeedbackPolarity  # which action types retrieval goes by
     num_types: int = MAX_ACTION_TYPES  # that the model was trained with
     source: CandidateSource | None = None
     exploration: Exploration = NO_EXPLORATION
@@ -93,30 +93,30 @@ class Ranker:
         timings_ms = {step: 1e3 * seconds for step, seconds in timings.items()}
         return self._ranking(items, inputs, version_of(batch.users), timings_ms)
 
-    def _batch_now(self) -> Joinable:
+    def _batch_now(self) -> OfflineFeatures:
         """Hold one version of the user vectors: retrieval and join must not see two, nor the answer name a third."""
         users = held(self.batch.users)
         return self.batch if users is self.batch.users else replace(self.batch, users=users)
 
-    def _candidates(self, request: RankRequest, state: UserState, at_ms: int, batch: Joinable) -> Candidates:
-        """Give the request's candidates, or what retrieval proposes, each item once."""
+    def _candidates(self, request: RankRequest, state: UserState, at_ms: int, batch: OfflineFeatures) -> Candidates:
+        """Return the request's candidates, or what retrieval proposes, each item once."""
         ids = request.candidates if request.candidates is not None else self._retrieve(request, state, at_ms, batch)
         if not ids:
             raise RankingRefusedError(NO_CANDIDATES, "there is nothing to rank: no candidate given or found")
         keys = id_keys(ids)
-        places = first_places(keys)
+        places = first_positions(keys)
         if len(places) == len(ids):
             return Candidates(ids, keys, request.groups)
         groups = None if request.groups is None else [request.groups[place] for place in places]
         return Candidates([ids[place] for place in places], keys[places], groups)
 
-    def _retrieve(self, request: RankRequest, state: UserState, at_ms: int, batch: Joinable) -> list[Id]:
+    def _retrieve(self, request: RankRequest, state: UserState, at_ms: int, batch: OfflineFeatures) -> list[Id]:
         """Ask the source for items near to the user that the history does not hold."""
         if self.source is None:
             raise RankingRefusedError(NO_RETRIEVAL, "this worker can't propose items; give candidates in the request")
         actions = known_actions(state, at_ms)
         user_vectors, _ = batch.users.look_up(np.array([id_key(request.user_id)], np.uint64))
-        queries = user_queries(actions, self.taste, batch.items, user_vectors[0])
+        queries = user_queries(actions, self.polarity, batch.items, user_vectors[0])
         return self.source.propose(queries, request.limit or 0, exclude=actions.item_keys)
 
     def _ranking(

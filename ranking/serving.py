@@ -17,7 +17,7 @@ from rankstream.bundles.manifest import MANIFEST
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.live import LiveTable
-from rankstream.features.join import Joinable
+from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions, SessionEncoder
 from rankstream.ranking.backends.constant import ConstantBackend
@@ -27,7 +27,7 @@ from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.utility import head_weights
 from rankstream.retrieval.index.exact import ExactRetrieval
-from rankstream.retrieval.sources.recent_likes import Taste, taste_of
+from rankstream.retrieval.sources.recent_likes import FeedbackPolarity, polarity_of
 
 CHECK_EVERY_S = 2.0
 NO_MODEL = "none"  # model_version of a worker without a bundle
@@ -36,21 +36,21 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Served:
+class LoadedModel:
     """What belongs together: a ranker and the vocabulary whose codes it reads."""
 
     ranker: Ranker
     vocabulary: Vocabulary
 
 
-class Serving:
+class LiveRanker:
     """Holds what is served; safe to ask from many threads."""
 
-    def __init__(self, served: Served, follow: "Follow | None" = None) -> None:
+    def __init__(self, served: LoadedModel, watcher: "BundleWatcher | None" = None) -> None:
         self._served = served
         self._codes = served.vocabulary  # the longest one so far: what users' states may hold
-        self._follow = follow
-        self._next_check = 0.0 if follow is None else follow.clock() + follow.check_every_s
+        self._watcher = watcher
+        self._next_check = 0.0 if watcher is None else watcher.clock() + watcher.check_every_s
         self._loading = threading.Lock()
 
     @classmethod
@@ -65,24 +65,24 @@ class Serving:
         exploration: Exploration = NO_EXPLORATION,
     ) -> Self:
         """Open the bundle at ``place`` (see ``bundle.py``). Raises ``BundleRefusedError``."""
-        follow = Follow(place, user_vectors, providers, check_every_s, clock, exploration)
-        return cls(follow.load(), follow)
+        watcher = BundleWatcher(place, user_vectors, providers, check_every_s, clock, exploration)
+        return cls(watcher.load(), watcher)
 
     @classmethod
     def without_bundle(cls, vocabulary: Vocabulary) -> Self:
         """Serve no model: keep users' states, and answer requests in the order of their candidates."""
         sizes = FeatureSizes(item_dim=0, user_dim=0, session_dim=0, item_features=0)
-        batch = Joinable(sizes, NoVectors(0), NoVectors(0), NoVectors(0), NoSessions(0))
-        ranker = Ranker(NO_MODEL, (), (), ConstantBackend(()), batch, Taste(frozenset(), frozenset()))
-        return cls(Served(ranker, vocabulary))
+        batch = OfflineFeatures(sizes, NoVectors(0), NoVectors(0), NoVectors(0), NoSessions(0))
+        ranker = Ranker(NO_MODEL, (), (), ConstantBackend(()), batch, FeedbackPolarity(frozenset(), frozenset()))
+        return cls(LoadedModel(ranker, vocabulary))
 
     @property
     def current(self) -> Ranker:
         """The ranker of the moment; ask anew for each request, keep it for the whole of one."""
-        follow = self._follow
-        if follow and follow.clock() >= self._next_check:
-            self._next_check = follow.clock() + follow.check_every_s
-            if follow.has_news() and not self._loading.locked():
+        watcher = self._watcher
+        if watcher and watcher.clock() >= self._next_check:
+            self._next_check = watcher.clock() + watcher.check_every_s
+            if watcher.has_new_version() and not self._loading.locked():
                 threading.Thread(target=self._catch_up, name="rankstream-bundle", daemon=True).start()
         return self._served.ranker
 
@@ -98,19 +98,19 @@ class Serving:
 
     def reload(self) -> bool:
         """Change over to the bundle at the place, here and now, and say whether it is served."""
-        if self._follow is None:
+        if self._watcher is None:
             return False
         with self._loading:
-            return self._change_over(self._follow)
+            return self._swap(self._watcher)
 
     def _catch_up(self) -> None:
         with self._loading:
-            if self._follow and self._follow.has_news():
-                self._change_over(self._follow)
+            if self._watcher and self._watcher.has_new_version():
+                self._swap(self._watcher)
 
-    def _change_over(self, follow: "Follow") -> bool:
+    def _swap(self, watcher: "BundleWatcher") -> bool:
         try:
-            served = follow.load()
+            served = watcher.load()
             self._codes = _agreed(self._codes, served.vocabulary)
         except BundleRefusedError as exc:
             log.error("%s; model %s goes on", exc, self._served.ranker.model_version)
@@ -120,7 +120,7 @@ class Serving:
         return True
 
 
-class Follow:
+class BundleWatcher:
     """Where bundles come from, and what was seen there last."""
 
     def __init__(
@@ -141,16 +141,16 @@ class Follow:
         self._seen: tuple[Path, int, int] | None = None
         self._users: LiveTable | None = None
 
-    def has_news(self) -> bool:
-        """Say whether the place names another bundle, or its manifest was written anew."""
+    def has_new_version(self) -> bool:
+        """Return whether the place names another bundle, or its manifest was written anew."""
         seen = self._look()
         return seen is not None and seen != self._seen
 
-    def load(self) -> Served:
+    def load(self) -> LoadedModel:
         """Open what is there now; whatever comes of it, it is no news any more."""
         self._seen = self._look()
         bundle = open_bundle(self.place, self.providers)
-        return Served(ranker_of(bundle, self._users_of(bundle), self.exploration), bundle.manifest.vocabulary)
+        return LoadedModel(ranker_of(bundle, self._users_of(bundle), self.exploration), bundle.manifest.vocabulary)
 
     def _look(self) -> tuple[Path, int, int] | None:
         try:
@@ -161,7 +161,7 @@ class Follow:
         return folder, status.st_mtime_ns, status.st_size
 
     def _users_of(self, bundle: Bundle) -> VectorTable:
-        """Give the table of user vectors: the one in use if it is of the same space."""
+        """Return the table of user vectors: the one in use if it is of the same space."""
         space, dim = bundle.manifest.user_space, bundle.manifest.sizes.user_dim
         if self.user_vectors is None:
             return NoVectors(dim)
@@ -178,8 +178,8 @@ def ranker_of(bundle: Bundle, users: VectorTable, exploration: Exploration = NO_
         heads=manifest.heads,
         weights=head_weights(manifest.heads, manifest.utility),
         backend=bundle.backend,
-        batch=bundle.joinable(users),
-        taste=taste_of(manifest.vocabulary, manifest.utility),
+        batch=bundle.offline_features(users),
+        polarity=polarity_of(manifest.vocabulary, manifest.utility),
         num_types=len(manifest.vocabulary.actions),
         source=ExactRetrieval(bundle.items),
         exploration=exploration,
@@ -187,7 +187,7 @@ def ranker_of(bundle: Bundle, users: VectorTable, exploration: Exploration = NO_
 
 
 def _agreed(old: Vocabulary, new: Vocabulary) -> Vocabulary:
-    """Give the longer of two; ``BundleRefusedError`` if a code would change its meaning: users' states hold codes."""
+    """Return the longer of two; ``BundleRefusedError`` if a code would change its meaning: users' states hold codes."""
     for what, was, becomes in (("actions", old.actions, new.actions), ("surfaces", old.surfaces, new.surfaces)):
         if any(before != after for before, after in zip(was, becomes, strict=False)):
             raise BundleRefusedError(

@@ -15,14 +15,14 @@ Scores = npt.NDArray[np.float64]
 
 
 def head_weights(heads: Sequence[str], utility: Mapping[str, float]) -> tuple[float, ...]:
-    """Give the weight of each head. Raises ``ValueError`` unless the two name the same heads, weights finite."""
+    """Return the weight of each head. Raises ``ValueError`` unless the two name the same heads, weights finite."""
     if set(heads) != set(utility) or not np.isfinite(list(utility.values())).all():
         raise ValueError(f"weights {dict(utility)} given; wanted a finite one for each of {', '.join(heads)}")
     return tuple(float(utility[head]) for head in heads)
 
 
 def utility(probabilities: Floats, weights: Sequence[float]) -> Scores:
-    """Give ``(N,)`` sums of weight x probability; added head by head, so that no row depends on another."""
+    """Return ``(N,)`` sums of weight x probability; added head by head, so that no row depends on another."""
     if probabilities.ndim != 2 or probabilities.shape[1] != len(weights):
         raise ValueError(f"probabilities {probabilities.shape} with {len(weights)} weights; wanted a column a weight")
     scores = np.zeros(len(probabilities))

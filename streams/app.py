@@ -22,12 +22,12 @@ from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
 from rankstream.streams.connection import connection_of, credentials_of
-from rankstream.streams.pipeline import Serves
+from rankstream.streams.pipeline import ServingState
 from rankstream.streams.records import Outgoing
 from rankstream.streams.settings import Settings, read_settings
 from rankstream.streams.topics import ACTIONS, REQUESTS, TopicNames, prepare_topics
 from rankstream.streams.worker.backpressure import Gate, Pressure
-from rankstream.streams.worker.checkpoint import Partition, ReadAgainError
+from rankstream.streams.worker.checkpoint import Partition, RewindError
 from rankstream.streams.worker.chunks import Chunk, ChunkScheduler, ChunkSchema, ChunkTransport, ReadingPlan
 from rankstream.streams.worker.ownership import Ownership
 from rankstream.streams.worker.vocabulary_guard import keep_vocabulary
@@ -42,10 +42,10 @@ BATCH_BYTES = 1 << 20
 REQUEST_BYTES = 8 << 20
 
 
-class Shell(Service):
+class WorkerRuntime(Service):
     """What stands between Faust and the partitions: producer, checkpoints, scoring threads, and the end of it all."""
 
-    def __init__(self, app: faust.App, settings: Settings, serving: Serves, plan: ReadingPlan) -> None:
+    def __init__(self, app: faust.App, settings: Settings, serving: ServingState, plan: ReadingPlan) -> None:
         super().__init__()
         self.app = app
         self.settings = settings
@@ -124,7 +124,7 @@ class Shell(Service):
             self.actions_gate.reset()
 
     def positions(self, committed: Mapping[TP, int | None]) -> dict[TP, int]:
-        """Say where to read on."""
+        """Return where to read on."""
         return self._owned.positions(committed)
 
     def _request_tps(self) -> list[TP]:
@@ -140,14 +140,14 @@ class Shell(Service):
 
     # --- records
 
-    async def take_in(self, chunk: Chunk) -> None:
+    async def apply_actions(self, chunk: Chunk) -> None:
         """Apply a chunk of actions."""
         partition = self._owned.partitions.get(chunk.partition)
         if partition is not None:
-            await self._or_crash(self._take_in(partition, chunk))
+            await self._or_crash(self._apply_actions(partition, chunk))
 
-    async def _take_in(self, partition: Partition, chunk: Chunk) -> None:
-        await self._or_read_again(chunk, partition.take_in(chunk, self.plan.is_current))
+    async def _apply_actions(self, partition: Partition, chunk: Chunk) -> None:
+        await self._or_rewind(chunk, partition.apply_actions(chunk, self.plan.is_current))
         if partition.num_changed > CHANGED_USERS:
             await partition.checkpoint()
 
@@ -163,22 +163,22 @@ class Shell(Service):
         try:
             partition = self._owned.partitions.get(chunk.partition)
             if partition is not None:
-                await self._or_read_again(chunk, partition.answer(chunk, self.plan.is_current, self._score))
+                await self._or_rewind(chunk, partition.answer(chunk, self.plan.is_current, self._score))
         finally:
             self.pressure.answered(chunk)
 
     async def _score(self, work: Callable[[], list[Outgoing]]) -> list[Outgoing]:
         return await asyncio.get_running_loop().run_in_executor(self._scoring, work)
 
-    async def _or_read_again(self, chunk: Chunk, work: Awaitable[None]) -> None:
+    async def _or_rewind(self, chunk: Chunk, work: Awaitable[None]) -> None:
         try:
             await work
-        except ReadAgainError as again:
+        except RewindError as again:
             self.plan.restart(chunk.tp, again.offset)
             await self.app.consumer.seek_wait({chunk.tp: again.offset})
 
 
-class SoberWorker(faust.Worker):
+class QuietFaustWorker(faust.Worker):
     """Faust's worker without its spinner, which sets the root logger to DEBUG at log levels of WARNING and above."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -192,20 +192,20 @@ class Boot(BootStrategy):
     Whether there is a web server is our setting: the command ``faust worker`` would start one whatever it says.
     """
 
-    def __init__(self, app: faust.App, shell: Shell) -> None:
+    def __init__(self, app: faust.App, shell: WorkerRuntime) -> None:
         super().__init__(app, enable_web=shell.settings.web_port > 0)
         self.shell = shell
 
     def server(self) -> Iterable[Any]:
-        """Give the services of a worker in the order of their start."""
+        """Return the services of a worker in the order of their start."""
         return chain([self.shell], super().server())
 
 
-def create_app(settings: Settings, serving: Serves) -> faust.App:
-    """Give the application; nothing is started or connected yet."""
+def create_app(settings: Settings, serving: ServingState) -> faust.App:
+    """Return the application; nothing is started or connected yet."""
     names, plan = TopicNames(settings.topic_prefix), ReadingPlan()
     app = new_app(settings, plan, first=names.of(ACTIONS))
-    shell = Shell(app, settings, serving, plan)
+    shell = WorkerRuntime(app, settings, serving, plan)
     app.boot_strategy = Boot(app, shell)
     urls = [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")]
     app.transport = ChunkTransport(urls, app, shell.positions, settings.fetch_max_wait_ms)
@@ -221,7 +221,7 @@ def create_app(settings: Settings, serving: Serves) -> faust.App:
         shell.actions_gate.waiting = chunks.channel.queue.qsize
         async for chunk in chunks:
             shell.actions_gate.took_one()
-            await shell.take_in(chunk)
+            await shell.apply_actions(chunk)
             shell.actions_gate.applied_one()
 
     @app.agent(requests, name="rank")
@@ -233,7 +233,7 @@ def create_app(settings: Settings, serving: Serves) -> faust.App:
 
 
 def new_app(settings: Settings, plan: ReadingPlan, first: str) -> faust.App:
-    """Give a Faust application with our settings and no agents."""
+    """Return a Faust application with our settings and no agents."""
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     return faust.App(
         settings.app_id,
@@ -250,7 +250,7 @@ def new_app(settings: Settings, plan: ReadingPlan, first: str) -> faust.App:
         topic_allow_declare=False,  # topics.py creates them
         table_standby_replicas=1,  # chooses Faust's own assignor, which keeps partition numbers of all topics together
         agent_supervisor=CrashingSupervisor,
-        Worker=SoberWorker,
+        Worker=QuietFaustWorker,
         worker_redirect_stdouts=False,
         web_enabled=settings.web_port > 0,
         web_port=settings.web_port or 6066,

@@ -76,7 +76,7 @@ class LocalBroker:
             sleep(0.1)
 
     def prepare(self) -> tuple[list[str], dict[str, str]]:
-        """Give the command that runs the broker, and its environment."""
+        """Return the command that runs the broker, and its environment."""
         raise NotImplementedError
 
     def stop(self) -> None:
@@ -176,7 +176,7 @@ def why_no_kafka(home: Path | None) -> str:
 
 
 def free_port() -> int:
-    """Give a port of 127.0.0.1 that nobody listens on."""
+    """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -184,7 +184,7 @@ def free_port() -> int:
 
 
 def answers(bootstrap_servers: str) -> bool:
-    """Say whether a broker answers there."""
+    """Return whether a broker answers there."""
     host, port = bootstrap_servers.rsplit(":", 1)
     with suppress(OSError, KafkaError):
         socket.create_connection((host, int(port)), timeout=1).close()

@@ -19,7 +19,7 @@ from rankstream.ranking.request import RankedItem, Ranking, RankRequest
 
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
 MAX_CANDIDATES = 5_000
-MAX_LETTER_BYTES = 512 * 1024  # original bytes kept in a dead letter: a broker takes 1 MB
+MAX_DEAD_LETTER_BYTES = 512 * 1024  # original bytes kept in a dead letter: a broker takes 1 MB
 
 
 class RankingRequest(Struct, frozen=True, omit_defaults=True):
@@ -130,7 +130,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def decode_request(record: Record) -> RankRequest:
-    """Give the request of a record. Raises ``Rejected``."""
+    """Return the request of a record. Raises ``Rejected``."""
     value = record.value
     if value is None or len(value) > MAX_REQUEST_BYTES:
         raise bad_size(value, MAX_REQUEST_BYTES)
@@ -162,7 +162,7 @@ def decode_request(record: Record) -> RankRequest:
 
 
 def names_of(value: bytes | None) -> tuple[Id, Id] | None:
-    """Give request_id and user_id of an invalid request, if it tells them."""
+    """Return request_id and user_id of an invalid request, if it tells them."""
     try:
         names = msgspec.json.decode(value or b"", type=_Names)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -174,7 +174,7 @@ def names_of(value: bytes | None) -> tuple[Id, Id] | None:
 
 
 def encode_feed(request: RankRequest, ranking: Ranking, ranked_at_ms: int) -> bytes:
-    """Give the bytes of an answer."""
+    """Return the bytes of an answer."""
     feed = RankedFeed(
         request_id=request.request_id,
         user_id=request.user_id,
@@ -193,7 +193,7 @@ def encode_feed(request: RankRequest, ranking: Ranking, ranked_at_ms: int) -> by
 
 
 def encode_served(record: Record, request: RankRequest, state: UserState, at_ms: int, ranking: Ranking) -> bytes:
-    """Give the bytes of what a feed was made from; nothing of it depends on the clock, so a replay gives the same."""
+    """Return the bytes of what a feed was made from; nothing of it depends on the clock, so a replay gives the same."""
     served = ServedFeatures(
         request_id=request.request_id,
         user_id=request.user_id,
@@ -221,12 +221,12 @@ def _feed_item(item: RankedItem, heads: tuple[str, ...]) -> FeedItem:
 
 
 def encode_error(request_id: Id, user_id: Id, reason: str, message: str, ranked_at_ms: int) -> bytes:
-    """Give the bytes of an answer that says why there is none."""
+    """Return the bytes of an answer that says why there is none."""
     return _encode(RankedFeed(request_id, user_id, ranked_at_ms, error=FeedError(reason, message)))
 
 
 def encode_dead_letter(record: Record, reason: str, message: str) -> bytes:
-    """Give the bytes of a dead letter; originals of over 512 KB are cut, their offset tells where the whole is."""
+    """Return the bytes of a dead letter; originals of over 512 KB are cut, their offset tells where the whole is."""
     value = record.value
     return _encode(
         DeadLetter(
@@ -244,4 +244,4 @@ def encode_dead_letter(record: Record, reason: str, message: str) -> bytes:
 
 
 def _base64(raw: bytes | None) -> str | None:
-    return None if raw is None else b64encode(raw[:MAX_LETTER_BYTES]).decode()
+    return None if raw is None else b64encode(raw[:MAX_DEAD_LETTER_BYTES]).decode()

@@ -9,7 +9,7 @@ from rankstream.streams.settings import Settings
 
 
 def connection_of(settings: Settings) -> dict[str, Any]:
-    """Give the arguments that every client of aiokafka takes."""
+    """Return the arguments that every client of aiokafka takes."""
     arguments: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers.split(","),
         "security_protocol": settings.security_protocol,
@@ -24,7 +24,7 @@ def connection_of(settings: Settings) -> dict[str, Any]:
 
 
 def credentials_of(settings: Settings) -> Credentials | None:
-    """Give the same for ``faust.App(broker_credentials=...)``; None where the connection is plain."""
+    """Return the same for ``faust.App(broker_credentials=...)``; None where the connection is plain."""
     tls = tls_of(settings) if settings.security_protocol.endswith("SSL") else None
     if settings.security_protocol.startswith("SASL"):
         return SASLCredentials(
@@ -37,5 +37,5 @@ def credentials_of(settings: Settings) -> Credentials | None:
 
 
 def tls_of(settings: Settings) -> ssl.SSLContext:
-    """Give the authorities to trust; names are checked against certificates."""
+    """Return the authorities to trust; names are checked against certificates."""
     return ssl.create_default_context(cafile=None if settings.ssl_cafile is None else str(settings.ssl_cafile))

@@ -20,7 +20,7 @@ from typing import Protocol
 from rankstream.events.action_event import ActionDecoder, Record, Rejected
 from rankstream.features.actions import Vocabulary
 from rankstream.features.ids import id_bytes
-from rankstream.features.join import Joinable, fold_ended
+from rankstream.features.join import OfflineFeatures, fold_ended
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.user_state import Applied, UserState
 from rankstream.ranking.ranker import DEADLINE_PASSED
@@ -36,11 +36,11 @@ from rankstream.streams.codec import (
 from rankstream.streams.records import Channel, Outgoing
 
 
-class Ranks(Protocol):
+class RankerLike(Protocol):
     """What the pipeline needs of ``ranking.ranker.Ranker``."""
 
     @property
-    def batch(self) -> Joinable:
+    def batch(self) -> OfflineFeatures:
         """The tables and encoders that the ranker joins with."""
         ...
 
@@ -49,8 +49,8 @@ class Ranks(Protocol):
         ...
 
 
-class Serves(Protocol):
-    """What the pipeline needs of ``ranking.serving.Serving``: the ranker of this moment."""
+class ServingState(Protocol):
+    """What the pipeline needs of ``ranking.serving.LiveRanker``: the ranker of this moment."""
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -58,7 +58,7 @@ class Serves(Protocol):
         ...
 
     @property
-    def current(self) -> Ranks:
+    def current(self) -> RankerLike:
         """The ranker to use now; another one after a swap."""
         ...
 
@@ -86,7 +86,7 @@ Arrived = tuple[list[bytes], list[int]]  # packed actions of one user in a chunk
 
 
 def wall_clock_ms() -> int:
-    """Give the time of day, UTC."""
+    """Return the time of day, UTC."""
     return time.time_ns() // 1_000_000
 
 
@@ -96,7 +96,7 @@ class Pipeline:
     def __init__(
         self,
         users: UserCache,
-        serving: Serves,
+        serving: ServingState,
         clock: Callable[[], int] = wall_clock_ms,
         log_served: bool = False,
     ) -> None:
@@ -110,7 +110,7 @@ class Pipeline:
 
     def on_actions(self, records: Sequence[Record]) -> list[Outgoing]:
         """Apply a chunk of user-actions, in order of offset; give the dead letters."""
-        letters: list[Outgoing] = []
+        dead_letters: list[Outgoing] = []
         keys: list[bytes] = []
         actions: list[bytes] = []
         offsets: list[int] = []
@@ -119,12 +119,12 @@ class Pipeline:
             try:
                 actions.append(decode(record))
             except Rejected as exc:
-                letters.append(self._dead_letter(record, exc.reason, str(exc)))
+                dead_letters.append(self._dead_letter(record, exc.reason, str(exc)))
                 continue
             keys.append(record.key)  # type: ignore[arg-type]  # decoding has compared it with the user's id
             offsets.append(record.offset)
         self.apply(keys, actions, offsets)
-        return letters
+        return dead_letters
 
     def apply(self, keys: Sequence[bytes], actions: Sequence[bytes], offsets: Sequence[int]) -> None:
         """Apply packed actions of the users ``keys``, in ascending order of offset: ``on_actions`` once decoded."""
@@ -139,7 +139,7 @@ class Pipeline:
         self._apply(arrived)
 
     def _decoder(self) -> ActionDecoder:
-        """Give the decoder of the vocabulary that is served now: a new bundle may bring new names."""
+        """Return the decoder of the vocabulary that is served now: a new bundle may bring new names."""
         if self.serving.vocabulary is not self._vocabulary:
             self._vocabulary = self.serving.vocabulary
             self._decode_action = ActionDecoder(self._vocabulary)
@@ -198,12 +198,15 @@ class Pipeline:
 
     def _refuse_record(self, record: Record, exc: Rejected) -> list[Outgoing]:
         """Make a dead letter of a request that can't be understood, and an answer too if it tells its name."""
-        letter = self._dead_letter(record, exc.reason, str(exc))
+        dead_letter = self._dead_letter(record, exc.reason, str(exc))
         names = names_of(record.value)
         if names is None:
-            return [letter]
+            return [dead_letter]
         self.counters.refused += 1
-        return [letter, Outgoing(Channel.FEEDS, record.key, encode_error(*names, exc.reason, str(exc), self.clock()))]
+        return [
+            dead_letter,
+            Outgoing(Channel.FEEDS, record.key, encode_error(*names, exc.reason, str(exc), self.clock())),
+        ]
 
     def _dead_letter(self, record: Record, reason: str, message: str) -> Outgoing:
         self.counters.reject(reason)
@@ -227,7 +230,7 @@ class PendingRequests:
             feeds += self._answer(ranker, record, request, state)
         return self.outgoing + feeds
 
-    def _answer(self, ranker: Ranks, record: Record, request: RankRequest, state: UserState) -> list[Outgoing]:
+    def _answer(self, ranker: RankerLike, record: Record, request: RankRequest, state: UserState) -> list[Outgoing]:
         clock = self.pipeline.clock
         try:
             if request.deadline_ms is not None and clock() > request.deadline_ms:
@@ -244,8 +247,8 @@ class PendingRequests:
             return [self._error(record, request, exc.reason, str(exc))]
         except Exception as exc:  # a bug met by one request: it must not stop the others
             message = f"the ranker failed: {type(exc).__name__}: {exc}"
-            letter = self.pipeline._dead_letter(record, "internal", traceback.format_exc()[-4000:])
-            return [letter, self._error(record, request, "internal", message)]
+            dead_letter = self.pipeline._dead_letter(record, "internal", traceback.format_exc()[-4000:])
+            return [dead_letter, self._error(record, request, "internal", message)]
 
     def _error(self, record: Record, request: RankRequest, reason: str, message: str) -> Outgoing:
         self.pipeline.counters.refused += 1

@@ -26,7 +26,7 @@ class Recorded:
 
 
 def recorded_actions(events: Iterable[ActionEvent], first_offset: int = 0) -> list[Recorded]:
-    """Give events as records of one partition, each at the time that it happened."""
+    """Return events as records of one partition, each at the time that it happened."""
     return [
         Recorded("user-actions", 0, offset, event.timestamp_ms, id_bytes(event.user_id), _encode(event))
         for offset, event in enumerate(events, start=first_offset)
@@ -34,7 +34,7 @@ def recorded_actions(events: Iterable[ActionEvent], first_offset: int = 0) -> li
 
 
 def recorded_request(request: RankingRequest, offset: int, at_ms: int) -> Recorded:
-    """Give a request as a record of one partition, sent at ``at_ms``."""
+    """Return a request as a record of one partition, sent at ``at_ms``."""
     return Recorded("ranking-requests", 0, offset, at_ms, id_bytes(request.user_id), _encode(request))
 
 

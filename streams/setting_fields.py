@@ -36,8 +36,8 @@ class About:
     section: Enum
     help: str
     unit: str = ""
-    least: float | None = None
-    most: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
     choices: tuple[str, ...] = ()
     secret: bool = False  # never a flag (other users see a process's flags), never printed
 
@@ -47,13 +47,13 @@ def setting(
     section: Enum,
     help: str,
     unit: str = "",
-    least: float | None = None,
-    most: float | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
     choices: tuple[str, ...] = (),
     secret: bool = False,
 ) -> T:
     """Declare a field of a dataclass of settings."""
-    about = About(section, help, unit, least, most, choices, secret)
+    about = About(section, help, unit, minimum, maximum, choices, secret)
     return field(default=default, repr=not secret, metadata={"about": about})
 
 
@@ -66,17 +66,17 @@ class Origins(Generic[T]):
 
 
 def about(known: "Field[Any]") -> About:
-    """Give what was declared about a field."""
+    """Return what was declared about a field."""
     return cast(About, known.metadata["about"])
 
 
 def flag(name: str) -> str:
-    """Give the flag of a setting: ``--state-dir``."""
+    """Return the flag of a setting: ``--state-dir``."""
     return "--" + name.replace("_", "-")
 
 
 def variable(name: str, table: str = "") -> str:
-    """Give the environment variable of a setting: ``RANKSTREAM_STATE_DIR``, ``RANKSTREAM_TRAIN_STEPS``."""
+    """Return the environment variable of a setting: ``RANKSTREAM_STATE_DIR``, ``RANKSTREAM_TRAIN_STEPS``."""
     return ENVIRONMENT_PREFIX + (f"{table}_" if table else "").upper() + name.upper()
 
 
@@ -141,7 +141,7 @@ def _read_file(
 
 
 def kind_of(known: "Field[Any]") -> type:
-    """Give the type of a setting's value, ``None`` left out: str, int, float, bool or Path."""
+    """Return the type of a setting's value, ``None`` left out: str, int, float, bool or Path."""
     hint = known.type
     if isinstance(hint, types.UnionType):
         hint = next(each for each in typing.get_args(hint) if each is not type(None))
@@ -161,7 +161,7 @@ def _convert(known: "Field[Any]", raw: object, place: str) -> object:
 
 
 def _as_kind(kind: type, raw: object) -> object | None:
-    """Give the value of ``raw`` as a ``kind``, or None where it isn't one."""
+    """Return the value of ``raw`` as a ``kind``, or None where it isn't one."""
     if kind is bool:
         if isinstance(raw, bool):
             return raw
@@ -185,8 +185,8 @@ def check_value(known: "Field[Any]", value: object, place: str) -> None:
     declared = about(known)
     unit = f" {declared.unit}" if declared.unit else ""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        too_small = declared.least is not None and not value >= declared.least
-        too_great = declared.most is not None and not value <= declared.most
+        too_small = declared.minimum is not None and not value >= declared.minimum
+        too_great = declared.maximum is not None and not value <= declared.maximum
         if too_small or too_great:
             raise SettingsError(f"{place} is {value:g}{unit}; wanted {limits(declared)}")
     if declared.choices and value not in declared.choices:
@@ -198,8 +198,8 @@ def limits(declared: About) -> str:
     unit = f" {declared.unit}" if declared.unit else ""
     if declared.choices:
         return "one of " + ", ".join(declared.choices)
-    if declared.least is None:
+    if declared.minimum is None:
         return ""
-    if declared.most is None:
-        return f"at least {declared.least:,g}{unit}"
-    return f"{declared.least:,g} to {declared.most:,g}{unit}"
+    if declared.maximum is None:
+        return f"at least {declared.minimum:,g}{unit}"
+    return f"{declared.minimum:,g} to {declared.maximum:,g}{unit}"

@@ -66,11 +66,11 @@ class Settings:
         Section.TOPICS,
         "Partitions of topics that are created: the most workers that can share the work. Keep it: users would "
         "land on other partitions than their state.",
-        least=1,
-        most=10_000,
+        minimum=1,
+        maximum=10_000,
     )
     replication_factor: int = setting(
-        1, Section.TOPICS, "Copies of topics that are created; 3 in production.", least=1, most=32_767
+        1, Section.TOPICS, "Copies of topics that are created; 3 in production.", minimum=1, maximum=32_767
     )
     create_topics: bool = setting(
         True, Section.TOPICS, "Create missing topics at the start; otherwise stop and name them."
@@ -93,11 +93,11 @@ class Settings:
         Section.GROUP,
         "After so long without a heartbeat a worker counts as dead and others take its partitions.",
         unit="s",
-        least=1,
-        most=1800,
+        minimum=1,
+        maximum=1800,
     )
     heartbeat_interval_s: float = setting(
-        2.0, Section.GROUP, "Time between heartbeats; at most a third of session_timeout_s.", unit="s", least=0.1
+        2.0, Section.GROUP, "Time between heartbeats; at most a third of session_timeout_s.", unit="s", minimum=0.1
     )
     fetch_max_wait_ms: int = setting(
         50,
@@ -105,8 +105,8 @@ class Settings:
         "The longest a broker holds a fetch back when there is nothing to give. Long waits for idle partitions hold "
         "busy ones up.",
         unit="ms",
-        least=1,
-        most=30_000,
+        minimum=1,
+        maximum=30_000,
     )
     state_dir: Path = setting(
         Path("rankstream-state"), Section.STATE, "Folder of the users' states, one database a partition."
@@ -121,14 +121,14 @@ class Settings:
         Section.STATE,
         "Time between checkpoints: the most work done again after a kill, and the most answers sent twice.",
         unit="s",
-        least=0.05,
-        most=60,
+        minimum=0.05,
+        maximum=60,
     )
     restore_deadline_s: float = setting(
-        600.0, Section.STATE, "A restore that takes longer ends the worker with a message.", unit="s", least=1
+        600.0, Section.STATE, "A restore that takes longer ends the worker with a message.", unit="s", minimum=1
     )
     history_limit: int = setting(
-        100, Section.STATE, "Newest actions kept of a user; at least what the model sees.", least=1, most=255
+        100, Section.STATE, "Newest actions kept of a user; at least what the model sees.", minimum=1, maximum=255
     )
     bundle: Path = setting(Path("bundle"), Section.RANKING, "Folder of the model bundle to serve.")
     user_vectors: Path | None = setting(
@@ -149,27 +149,27 @@ class Settings:
         Section.RANKING,
         "Of plackett-luce: an item whose score is better by this much is placed first e (2.7) times as often. In "
         "units of the score.",
-        least=1e-4,
-        most=1e4,
+        minimum=1e-4,
+        maximum=1e4,
     )
     exploration_epsilon: float = setting(
         0.1,
         Section.RANKING,
         "Of epsilon-greedy: the share of places that go to any item.",
-        least=1e-4,
-        most=1,
+        minimum=1e-4,
+        maximum=1,
     )
     exploration_seed: int = setting(
         0,
         Section.RANKING,
         "Chance is drawn from this, the user and the request: the same request gets the same feed, live and in replay.",
-        least=0,
+        minimum=0,
     )
     scoring_threads: int = setting(
-        1, Section.RANKING, "Threads that score requests, beside the one that takes actions in.", least=1, most=256
+        1, Section.RANKING, "Threads that score requests, beside the one that takes actions in.", minimum=1, maximum=256
     )
     max_pending_requests: int = setting(
-        1000, Section.RANKING, "Requests that may wait for scoring before reading of more pauses.", least=1
+        1000, Section.RANKING, "Requests that may wait for scoring before reading of more pauses.", minimum=1
     )
     chunk_size: int = setting(
         2000,
@@ -177,10 +177,12 @@ class Settings:
         "Most records of one partition handled in one go: more is faster, fewer shortens the wait of a request "
         "behind them.",
         unit="records",
-        least=1,
-        most=100_000,
+        minimum=1,
+        maximum=100_000,
     )
-    web_port: int = setting(0, Section.OPERATION, "Port of the worker's health page; 0 for none.", least=0, most=65_535)
+    web_port: int = setting(
+        0, Section.OPERATION, "Port of the worker's health page; 0 for none.", minimum=0, maximum=65_535
+    )
     log_level: str = setting(
         "INFO", Section.OPERATION, "Least important messages to log.", choices=("DEBUG", "INFO", "WARNING", "ERROR")
     )
@@ -202,7 +204,7 @@ class Settings:
 
 
 def in_sections(sections: Iterable[Section]) -> list["Field[Any]"]:
-    """Give the fields of these sections, in the order of ``Settings``."""
+    """Return the fields of these sections, in the order of ``Settings``."""
     wanted = set(sections)
     return [known for known in fields(Settings) if about(known).section in wanted]
 

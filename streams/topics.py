@@ -44,12 +44,12 @@ class Topic:
 
     @property
     def compacted(self) -> bool:
-        """Say whether only the last record of each key is kept."""
+        """Return whether only the last record of each key is kept."""
         return self.retention_ms is None
 
     @property
     def config(self) -> dict[str, str]:
-        """Give the broker's settings of the topic."""
+        """Return the broker's settings of the topic."""
         if self.retention_ms is None:
             return {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2", "segment.ms": str(DAY_MS)}
         return {
@@ -79,11 +79,11 @@ class TopicNames:
     prefix: str = ""
 
     def of(self, topic: Topic) -> str:
-        """Give the full name of a topic."""
+        """Return the full name of a topic."""
         return self.prefix + topic.name
 
     def of_channel(self, channel: Channel) -> str:
-        """Give the full name of the topic that a channel of the pipeline stands for."""
+        """Return the full name of the topic that a channel of the pipeline stands for."""
         return self.prefix + channel.value
 
 
@@ -114,7 +114,7 @@ async def prepare_topics(settings: Settings, create: bool | None = None) -> list
 
 
 def wanted_topics(settings: Settings) -> list[Topic]:
-    """Give the topics that a worker with these settings needs."""
+    """Return the topics that a worker with these settings needs."""
     unwanted = {CHANGELOG: not settings.changelog, SERVED: not settings.served_features}
     return [topic for topic in ALL_TOPICS if not unwanted.get(topic)]
 
@@ -135,14 +135,14 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[Topic], settings: Se
 
 
 async def _partitions_to_create(admin: AIOKafkaAdminClient, settings: Settings) -> int:
-    """Give the number that existing co-partitioned topics have, else the setting's."""
+    """Return the number that existing co-partitioned topics have, else the setting's."""
     names = TopicNames(settings.topic_prefix)
     counts = await _partition_counts(admin, [names.of(topic) for topic in COPARTITIONED])
     return next(iter(counts.values()), settings.partitions)
 
 
 async def _partition_counts(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
-    """Give the partitions of those topics that exist, without asking for others: some brokers create what is asked."""
+    """Return partitions of those topics that exist, without asking for others: some brokers create what is asked."""
     held = set(await admin.list_topics())
     known = [name for name in names if name in held]
     described: list[dict[str, Any]] = await admin.describe_topics(known) if known else []
@@ -150,7 +150,7 @@ async def _partition_counts(admin: AIOKafkaAdminClient, names: list[str]) -> dic
 
 
 async def _partition_counts_of_all(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
-    """Give the partitions of topics that exist; a broker may take a moment to tell of those just created."""
+    """Return the partitions of topics that exist; a broker may take a moment to tell of those just created."""
     async with asyncio.timeout(SETTLE_S):
         while True:
             counts = await _partition_counts(admin, names)
@@ -184,7 +184,7 @@ async def _check_compacted(admin: AIOKafkaAdminClient, name: str) -> None:
 
 
 def _config(answers: list[Any]) -> Mapping[str, str]:
-    """Give the settings in the answers to DescribeConfigs, by name."""
+    """Return the settings in the answers to DescribeConfigs, by name."""
     return {entry[0]: entry[1] or "" for answer in answers for resource in answer.resources for entry in resource[4]}
 
 

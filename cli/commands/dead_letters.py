@@ -15,7 +15,7 @@ from rankstream.cli.options.settings import CONNECTED, settings_options
 from rankstream.features.ids import id_bytes
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.producer import RawProducer
-from rankstream.streams.clients.readers import Letter, LetterReader
+from rankstream.streams.clients.readers import DeadLetterReader, DeadLetterRecord
 from rankstream.streams.settings import Settings
 
 Place = tuple[str, int, int]  # topic, partition, offset that the rejected record has
@@ -36,7 +36,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON a letter, all of them.")
 @settings_options(*CONNECTED)
 @refusing(ClientError)
-def list_letters(reason: str | None, limit: int, as_json: bool, settings: Settings) -> None:
+def list_dead_letters(reason: str | None, limit: int, as_json: bool, settings: Settings) -> None:
     """List what was rejected, oldest first, and count it by reason.
 
     \b
@@ -46,19 +46,21 @@ def list_letters(reason: str | None, limit: int, as_json: bool, settings: Settin
     Example:
       rankstream dead-letters list --reason unknown-action
     """
-    with LetterReader(settings) as reader:
-        letters = [letter for letter in reader.letters() if reason in (None, letter.letter.reason)]
+    with DeadLetterReader(settings) as reader:
+        dead_letters = [
+            dead_letter for dead_letter in reader.dead_letters() if reason in (None, dead_letter.dead_letter.reason)
+        ]
     if as_json:
-        for letter in letters:
-            click.echo(msgspec.json.encode(letter.letter))
+        for dead_letter in dead_letters:
+            click.echo(msgspec.json.encode(dead_letter.dead_letter))
         return
-    letters.sort(key=lambda one: one.letter.timestamp_ms)
+    dead_letters.sort(key=lambda one: one.dead_letter.timestamp_ms)
     table = Table("at (UTC)", "reason", "topic", "partition", "offset", "message")
-    for one in (each.letter for each in letters[-limit:]):
+    for one in (each.dead_letter for each in dead_letters[-limit:]):
         at = f"{datetime.fromtimestamp(one.timestamp_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
         table.add_row(at, one.reason, one.topic, str(one.partition), str(one.offset), one.message)
     Console().print(table)
-    click.echo(_counts(Counter(letter.letter.reason for letter in letters)))
+    click.echo(_counts(Counter(dead_letter.dead_letter.reason for dead_letter in dead_letters)))
 
 
 def _counts(reasons: Counter[str]) -> str:
@@ -89,8 +91,8 @@ def redrive(reason: str | None, fix_keys: bool, dry_run: bool, settings: Setting
       rankstream dead-letters redrive --reason unknown-action --dry-run
     """
     counts: Counter[str] = Counter()
-    with LetterReader(settings) as reader:
-        records = list(_records(reader.letters(), reason, fix_keys, counts))
+    with DeadLetterReader(settings) as reader:
+        records = list(_records(reader.dead_letters(), reason, fix_keys, counts))
     if not dry_run and records:
         with RawProducer(settings, sorted({topic for topic, _, _ in records})) as producer:
             for topic, key, value in records:
@@ -104,11 +106,11 @@ def redrive(reason: str | None, fix_keys: bool, dry_run: bool, settings: Setting
 
 
 def _records(
-    letters: Iterator[Letter], reason: str | None, fix_keys: bool, counts: Counter[str]
+    dead_letters: Iterator[DeadLetterRecord], reason: str | None, fix_keys: bool, counts: Counter[str]
 ) -> Iterator[tuple[str, bytes | None, bytes]]:
-    """Give topic, key and value of each record once; count those left out by why."""
+    """Yield topic, key and value of each record once; count those left out by why."""
     seen: set[Place] = set()
-    for one in (each.letter for each in letters if reason in (None, each.letter.reason)):
+    for one in (each.dead_letter for each in dead_letters if reason in (None, each.dead_letter.reason)):
         place = (one.topic, one.partition, one.offset)
         if place in seen:
             continue
@@ -129,7 +131,7 @@ def _fixed_key(value: bytes, key: bytes | None) -> bytes | None:
 
 
 def _user_of(value: bytes) -> int | str | None:
-    """Give the user_id of an action or a request, if it tells one."""
+    """Return the user_id of an action or a request, if it tells one."""
     try:
         fields = msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError):

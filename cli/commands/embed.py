@@ -6,7 +6,7 @@ import click
 
 from rankstream.cli.errors import needing_torch, refusing
 from rankstream.cli.options.logs import format_option, moment
-from rankstream.evaluation.time_text import moment_text
+from rankstream.evaluation.time_text import time_text
 
 
 @click.command()
@@ -43,14 +43,14 @@ def command(
         from rankstream.events.registry import in_words_of, open_log
         from rankstream.events.sequences import histories_of
         from rankstream.features.embeddings.files import BrokenTableError
-        from rankstream.models.ranker.training_join import halved
+        from rankstream.models.ranker.training_join import to_float16
         from rankstream.models.recipes.run_folder import load_models
         from rankstream.models.training.checkpoints import WeightsRefusedError
         from rankstream.models.users.refresh import is_of_model, refresh, refresh_active
     root = table or run / "vectors" / "users"
     with refusing(LogRefusedError, BrokenTableError, WeightsRefusedError):
         models = load_models(run / "work")
-        model, items = models.pinnerformer, halved(models.catalogue)
+        model, items = models.pinnerformer, to_float16(models.item_table)
         events, strange = in_words_of(open_log(log, kind)[0], models.about.vocabulary)
         if not len(events):
             raise LogRefusedError(f"{log} has no action that the model of {run} knows; give one like it was trained on")
@@ -60,7 +60,7 @@ def command(
         histories = histories_of(events, model.config.num_actions)
         done = job(model, items, histories, root, as_of_ms=now_ms, keep=keep)
     who = "users who acted since the last table" if active else "all users"
-    where = f"published {done.folder}" if done.folder else f"nothing new by {moment_text(now_ms)}, the table stays"
+    where = f"published {done.folder}" if done.folder else f"nothing new by {time_text(now_ms)}, the table stays"
     click.echo(f"{where}: {done.users:,} {who} encoded, {done.kept:,} kept, {done.unknown:,} without a known item")
     if strange:
         click.echo(f"{strange:,} actions left out: of kinds that the model does not know", err=True)

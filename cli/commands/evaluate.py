@@ -11,7 +11,7 @@ from rich.table import Table
 
 from rankstream.cli.errors import Refusal, needing_torch, refusing
 from rankstream.cli.options.logs import format_option, moment
-from rankstream.evaluation.time_text import moment_text
+from rankstream.evaluation.time_text import time_text
 
 WIDE = 140  # columns, where nobody says how many there are
 
@@ -62,23 +62,21 @@ def command(
         models = load_models(run / "work")
         until_ms = models.about.until_ms
         if since is not None and since < until_ms:
-            raise Refusal(f"--since {moment_text(since)} lies before {moment_text(until_ms)}, until when was trained")
+            raise Refusal(f"--since {time_text(since)} lies before {time_text(until_ms)}, until when was trained")
         events, _ = in_words_of(open_log(log, kind)[0], models.about.vocabulary)
-        asked = HeldOut(since or until_ms, round(horizon_days * 86_400_000), most_requests=requests, seed=seed)
+        asked = HeldOut(since or until_ms, round(horizon_days * 86_400_000), max_requests=requests, seed=seed)
         with threads(1):  # one request at a time: a second thread only waits
             found = list(figures(models, events, asked)) if events.time_at(1.0) > asked.since_ms else []
     if not found:
         raise Refusal(
-            f"{log} has nothing to ask after {moment_text(asked.since_ms)}; train with an earlier --until, or give a "
+            f"{log} has nothing to ask after {time_text(asked.since_ms)}; train with an earlier --until, or give a "
             "longer log"
         )
     if as_json:
         click.echo(json.dumps({"since_ms": asked.since_ms, "figures": [asdict(figure) for figure in found]}, indent=1))
         return
     names = list(dict.fromkeys(name for figure in found for name in figure.rivals))
-    table = Table(
-        "model", "measure", "mean", "95 %", *names, "cases", title=f"{log} from {moment_text(asked.since_ms)}"
-    )
+    table = Table("model", "measure", "mean", "95 %", *names, "cases", title=f"{log} from {time_text(asked.since_ms)}")
     for one in found:
         rivals = [f"{one.rivals[name]:.4f}" if name in one.rivals else "" for name in names]
         interval = f"{one.low:.4f} to {one.high:.4f}"

@@ -24,7 +24,7 @@ from rankstream.evaluation.leakage import LeakError
 from rankstream.evaluation.off_policy.report import judge
 from rankstream.evaluation.off_policy.rerank import Again, slates_again
 from rankstream.evaluation.off_policy.slates import CUT, NO_HEAD, NO_PROPENSITIES, Slate, Target, rewards_of, slates_of
-from rankstream.evaluation.time_text import moment_text
+from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import LogError, RecordedLog
 from rankstream.events.readers.rows import TIME_UNITS
 from rankstream.features.actions import Vocabulary
@@ -207,7 +207,7 @@ def _nothing(skipped: Mapping[str, int], weights: Mapping[str, float]) -> str:
 
 
 def _unrewarded(slates: list[Slate], worth: Mapping[str, float], within: str, log: RecordedLog) -> str:
-    first, last = (moment_text(pick(slate.at_ms for slate in slates)) for pick in (min, max))
+    first, last = (time_text(pick(slate.at_ms for slate in slates)) for pick in (min, max))
     return (
         f"nothing that {len(slates):,} feeds ({first} to {last}) showed got a {' or '.join(worth)} within {within} in "
         f"{log.name}; check that times and ids are those of the feeds, and --time-unit"

@@ -87,7 +87,7 @@ def _total(source: RowFile, limit: int | None) -> int | None:
 def _events(
     source: RowFile, shape: Shape, kind: type[Sendable], fields: list[str], limit: int | None, skipped: Counter[str]
 ) -> Iterator[Sendable]:
-    """Give what can be sent, and count what can't by its reason."""
+    """Yield what can be sent, and count what can't by its reason."""
     for row in islice(source.rows, limit):
         try:
             yield _event(shape, row, kind, fields)

@@ -14,11 +14,11 @@ from rankstream.cli.options.logs import moment
 from rankstream.cli.options.settings import CONNECTED, offset_range, pairs, settings_options
 from rankstream.evaluation.leakage import LeakError
 from rankstream.evaluation.replay.candidates import Catalogue
-from rankstream.evaluation.replay.plan import PROTOCOLS, Question, about, lanes_of, plan_of
+from rankstream.evaluation.replay.plan import PROTOCOLS, Question, about, plan_of, variants_of
 from rankstream.evaluation.replay.report import print_summary, write_report
 from rankstream.evaluation.replay.run import Plan, Replayed, replay
 from rankstream.evaluation.replay.summary import summarise
-from rankstream.evaluation.replay.variants import Lane, ReplayError, Timeline
+from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, Variant
 from rankstream.evaluation.time_text import delay_ms
 from rankstream.events.action_event import Record
 from rankstream.events.arrivals import LogError, RecordedLog
@@ -27,7 +27,7 @@ from rankstream.events.readers.rows import TIME_UNITS
 from rankstream.events.readers.topic import RecordLog
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle
-from rankstream.ranking.serving import Serving
+from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.clients.time_order import OffsetRange, in_time_order
@@ -75,9 +75,21 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 @click.option("--requests", type=click.IntRange(min=0), default=2_000, show_default=True, help="At most; 0: all.")
 @click.option("--sample", type=click.IntRange(min=1), default=100, show_default=True, help="Candidates of `sampled`.")
 @click.option(
-    "--visit-gap", "visit_gap_ms", callback=_gap, default="30m", show_default=True, help="So long a rest ends a visit."
+    "--session-gap",
+    "--visit-gap",
+    "session_gap_ms",
+    callback=_gap,
+    default="30m",
+    show_default=True,
+    help="So long a rest ends a visit.",
 )
-@click.option("--without-met", is_flag=True, help="Leave what the user has met out of the catalogue.")
+@click.option(
+    "--exclude-seen",
+    "--without-met",
+    "exclude_seen",
+    is_flag=True,
+    help="Leave what the user has met out of the catalogue.",
+)
 @click.option(
     "--staleness",
     "delays",
@@ -140,19 +152,19 @@ def command(
     if not opened:
         keep_states(log, settings.history_limit)
         return
-    lanes, facts, marks = lanes_of(bundles, opened, tables, question, settings.history_limit)
+    variants, facts, marks = variants_of(bundles, opened, tables, question, settings.history_limit)
     catalogue = Catalogue([bundle.items for bundle in opened])
-    plan = plan_of(opened, lanes, catalogue, question)
-    result = _with_progress(log, lanes, plan)
+    plan = plan_of(opened, variants, catalogue, question)
+    result = _with_progress(log, variants, plan)
     summary = summarise(result.outcomes, facts, len(catalogue), question.seed)
-    summary |= about(log, result, lanes, plan, question, bundles, marks)
+    summary |= about(log, result, variants, plan, question, bundles, marks)
     print_summary(summary, Console())
     if out is not None:
         click.echo(f"report: {write_report(summary, out)}")
 
 
 def _topic(settings: Settings, bundles: Sequence[Bundle], offsets: OffsetRange) -> RecordLog:
-    """Give the topic of actions as it is now."""
+    """Yield the topic of actions as it is now."""
     if not bundles:
         raise Refusal("give a log with --events, or a --bundle, whose vocabulary a topic is read with")
 
@@ -166,31 +178,31 @@ def _topic(settings: Settings, bundles: Sequence[Bundle], offsets: OffsetRange) 
 
 def keep_states(log: RecordedLog, history_limit: int) -> None:
     """Drive the states alone, and tell what came of them and how fast."""
-    timeline = Timeline(Serving.without_bundle(log.vocabulary), 0, history_limit)
+    delayed = DelayedPipeline(LiveRanker.without_bundle(log.vocabulary), 0, history_limit)
     started, columns = perf_counter(), [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reading", total=None)
         for arrivals in log.batches(log.vocabulary):
-            timeline.feed(arrivals, 0, len(arrivals))
-            progress.update(task, description=f"{timeline.applied:,} events")
-    seconds, counters = perf_counter() - started, timeline.pipeline.counters
+            delayed.feed(arrivals, 0, len(arrivals))
+            progress.update(task, description=f"{delayed.applied:,} events")
+    seconds, counters = perf_counter() - started, delayed.pipeline.counters
     for reason, count in log.skipped.most_common():
         click.echo(f"skipped {count:,}: {reason}", err=True)
-    if not timeline.applied:
+    if not delayed.applied:
         raise Refusal(f"{log.name} holds no event that could be used")
     click.echo(
-        f"{timeline.applied:,} events in {seconds:.1f} s ({timeline.applied / seconds:,.0f}/s): {counters.actions:,} "
+        f"{delayed.applied:,} events in {seconds:.1f} s ({delayed.applied / seconds:,.0f}/s): {counters.actions:,} "
         f"taken into histories, {counters.late:,} of them late, {counters.duplicates:,} duplicates, "
         f"{counters.too_old:,} too old; {counters.sessions_ended:,} sessions left the histories"
     )
 
 
-def _with_progress(log: RecordedLog, lanes: Sequence[Lane], plan: Plan) -> Replayed:
+def _with_progress(log: RecordedLog, variants: Sequence[Variant], plan: Plan) -> Replayed:
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("reading", total=plan.most_points)
+        task = progress.add_task("reading", total=plan.max_points)
 
         def show(events: int, points: int) -> None:
             progress.update(task, completed=points, description=f"{events:,} events, {points:,} rankings")
 
-        return replay(log, lanes, plan, show)
+        return replay(log, variants, plan, show)

@@ -74,7 +74,7 @@ class Described:
     config: dict[str, str]  # empty where the broker tells none
 
     def problems(self, partitions: int) -> list[str]:
-        """Say what is wrong, where the co-partitioned topics have this many partitions."""
+        """Return what is wrong, where the co-partitioned topics have this many partitions."""
         if not self.partitions:
             return ["missing: rankstream topics create"]
         found = []
@@ -88,7 +88,7 @@ class Described:
 
 
 def _too_little(wanted: str, held: str) -> bool:
-    """Say if a setting does not do; more of a number than wanted does."""
+    """Return whether a setting does not do; more of a number than wanted does."""
     return int(held) < int(wanted) if wanted.isdecimal() and held.isdecimal() else held != wanted
 
 

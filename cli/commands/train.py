@@ -12,7 +12,7 @@ from rankstream.cli.errors import Refusal, needing_torch, refusing
 from rankstream.cli.options.logs import format_option, moment, utility_option
 from rankstream.cli.options.settings import options_of
 from rankstream.cli.options.train_settings import TrainSettings, read_train_settings
-from rankstream.evaluation.time_text import moment_text
+from rankstream.evaluation.time_text import time_text
 
 
 @click.command()
@@ -96,7 +96,7 @@ def command(
             return
         users = publish_users(models, events, out / "vectors" / "users")
         about = models.about
-        click.echo(f"{out / 'work'}: trained on {about.actions:,} actions before {moment_text(about.until_ms)}")
+        click.echo(f"{out / 'work'}: trained on {about.actions:,} actions before {time_text(about.until_ms)}")
         click.echo(f"{out / 'vectors' / 'users'}: vectors of {users.users:,} users")
         if export:
             manifest = export_models(models, out / "bundle")

@@ -16,7 +16,7 @@ class NoDataError(Exception):
 
 
 def find_log(given: Path | None, cache: Path) -> Path:
-    """Give the path of ``ml-100k.inter``, fetched into ``cache`` if need be. Raises ``NoDataError``."""
+    """Return the path of ``ml-100k.inter``, fetched into ``cache`` if need be. Raises ``NoDataError``."""
     if given is not None:
         return _in_folder(given)
     cached = cache / LOG_NAME

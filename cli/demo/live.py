@@ -13,7 +13,7 @@ from time import monotonic, sleep
 from msgspec import UNSET
 
 from rankstream.cli.demo.no_realtime import UserPast
-from rankstream.cli.demo.scoreboard import FROZEN, HYBRID, POPULAR, Judged, K, Scoreboard
+from rankstream.cli.demo.scoreboard import FROZEN, HYBRID, POPULAR, K, Scoreboard, Scored
 from rankstream.cli.demo.traffic import Step
 from rankstream.events.action_event import ActionEvent
 from rankstream.features.ids import Id
@@ -151,14 +151,14 @@ class LiveTraffic:
                 self._board.add(judged(asked, feed))
 
 
-def judged(asked: Asked, feed: RankedFeed) -> Judged:
+def judged(asked: Asked, feed: RankedFeed) -> Scored:
     """Judge one feed by where it put the item of the action that followed."""
     step = asked.step
     ids = [] if feed.items is UNSET else [item.item_id for item in feed.items]
     age_ms = None if feed.newest_action_age_ms is UNSET else feed.newest_action_age_ms
     expected_ms = None if asked.newest_ms is None else step.timestamp_ms - asked.newest_ms
     sent_at_s = asked.newest_sent_at_s
-    return Judged(
+    return Scored(
         user=step.user_id,
         candidates=len(step.asks),
         places={

@@ -10,7 +10,7 @@ from rankstream.features.ids import Id, id_bytes
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.ranking.request import RankRequest
-from rankstream.ranking.serving import Serving
+from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import recorded_actions
 from rankstream.streams.settings import Settings
@@ -28,12 +28,12 @@ class UserPast:
 class Frozen:
     """Ranks in this process, with states that no longer change."""
 
-    serving: Serving
+    serving: LiveRanker
     users: UserCache
     past: Mapping[Id, UserPast]
 
     def rank(self, request: RankRequest, now_ms: int) -> list[Id]:
-        """Give the ids of the feed, best first."""
+        """Return the ids of the feed, best first."""
         state = self.users.get(id_bytes(request.user_id))
         ranking = self.serving.current.rank(request, state, now_ms)
         return [item.item_id for item in ranking.items]
@@ -43,7 +43,7 @@ def frozen_ranking(settings: Settings, past: EventLog) -> Frozen:
     """Drive the past through a pipeline without a broker, and stop there."""
     if settings.bundle is None:
         raise ValueError("no bundle to rank with; the demo exports one first")
-    serving = Serving.open(settings.bundle, settings.user_vectors)
+    serving = LiveRanker.open(settings.bundle, settings.user_vectors)
     pipeline = Pipeline(UserCache(MemoryStore()), serving)
     pipeline.on_actions(recorded_actions(events_of(past)))
     newest = dict(zip(past.user_ids.tolist(), past.times_ms.tolist(), strict=True))  # the log is sorted: last wins

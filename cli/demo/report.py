@@ -15,7 +15,7 @@ COLOURS = dict(zip(RIVALS, ("#1565c0", "#78909c", "#ef6c00", "#c0c0c0"), strict=
 
 
 def figures(board: Scoreboard, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Give every figure of the report as plain data."""
+    """Return every figure of the report as plain data."""
     rivals = {
         rival: {
             "hit_at_10": board.hit(rival),

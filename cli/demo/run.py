@@ -191,7 +191,7 @@ def _live(
 
 
 def folder_bytes(folder: Path) -> int:
-    """Give what the files below a folder take; files that vanish meanwhile count nothing."""
+    """Return what the files below a folder take; files that vanish meanwhile count nothing."""
     total = 0
     for path in folder.rglob("*"):
         with suppress(OSError):

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rankstream.metrics.bootstrap import bootstrap_interval
-from rankstream.metrics.ranking import expected_hit_of_chance, expected_ndcg_of_chance, hit_at, ndcg_at
+from rankstream.metrics.ranking import hit_at, ndcg_at, random_hit_at, random_ndcg_at
 
 K = 10
 HYBRID = "hybrid ranker, realtime"
 FROZEN = "same ranker, no realtime actions"
 POPULAR = "popularity"
-CHANCE = "random"
-RIVALS = (HYBRID, FROZEN, POPULAR, CHANCE)
+RANDOM = "random"
+RIVALS = (HYBRID, FROZEN, POPULAR, RANDOM)
 
 
 @dataclass(frozen=True)
-class Judged:
+class Scored:
     """One request, judged when its user's next positive action was known."""
 
     user: object
@@ -36,52 +36,52 @@ class Judged:
 class Scoreboard:
     """All judged requests, and the sums that a screen asks for many times a second."""
 
-    judged: list[Judged] = field(default_factory=list)
+    judged: list[Scored] = field(default_factory=list)
     errors: int = 0
     hits: dict[str, list[float]] = field(default_factory=lambda: {rival: [] for rival in RIVALS})
     gains: dict[str, list[float]] = field(default_factory=lambda: {rival: [] for rival in RIVALS})
 
-    def add(self, one: Judged) -> None:
+    def add(self, one: Scored) -> None:
         """Take in one request."""
         self.judged.append(one)
         for rival, place in one.places.items():
             self.hits[rival].append(hit_at(place, K))
             self.gains[rival].append(ndcg_at(place, K))
-        self.hits[CHANCE].append(expected_hit_of_chance(one.candidates, K))
-        self.gains[CHANCE].append(expected_ndcg_of_chance(one.candidates, K))
+        self.hits[RANDOM].append(random_hit_at(one.candidates, K))
+        self.gains[RANDOM].append(random_ndcg_at(one.candidates, K))
 
     def hit(self, rival: str) -> float:
-        """Give HIT@10 so far."""
+        """Return HIT@10 so far."""
         return _mean(self.hits[rival])
 
     def ndcg(self, rival: str) -> float:
-        """Give NDCG@10 so far."""
+        """Return NDCG@10 so far."""
         return _mean(self.gains[rival])
 
     def latency_ms(self, quantile: float) -> float:
-        """Give a quantile of the latency, produced -> consumed."""
+        """Return a quantile of the latency, produced -> consumed."""
         return quantile_of([one.latency_ms for one in self.judged], quantile)
 
     def fresh_share(self) -> float:
-        """Give the share of feeds that knew the newest action produced before their request."""
+        """Return the share of feeds that knew the newest action produced before their request."""
         return _mean([float(one.fresh) for one in self.judged])
 
     def newest_age_ms(self, quantile: float) -> float:
-        """Give a quantile of the wall-clock age of the newest known action, of feeds that knew any."""
+        """Return a quantile of the wall-clock age of the newest known action, of feeds that knew any."""
         return quantile_of([one.newest_age_ms for one in self.judged if one.newest_age_ms is not None], quantile)
 
     def interval(self, rival: str, values: dict[str, list[float]]) -> tuple[float, float]:
-        """Give the 95 % interval of a rival's mean, users drawn anew."""
+        """Return the 95 % interval of a rival's mean, users drawn anew."""
         return bootstrap_interval(values[rival], [one.user for one in self.judged], seed=1)
 
     def lead(self, rival: str, values: dict[str, list[float]]) -> tuple[float, tuple[float, float]]:
-        """Give how far the hybrid is ahead of a rival, paired by request, with the 95 % interval."""
+        """Return how far the hybrid is ahead of a rival, paired by request, with the 95 % interval."""
         ahead = np.array(values[HYBRID]) - np.array(values[rival])
         return float(ahead.mean()), bootstrap_interval(ahead, [one.user for one in self.judged], seed=1)
 
 
 def quantile_of(values: Sequence[float], quantile: float) -> float:
-    """Give a quantile, NaN of nothing."""
+    """Return a quantile, NaN of nothing."""
     return float(np.quantile(values, quantile)) if values else float("nan")
 
 

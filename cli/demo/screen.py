@@ -36,7 +36,7 @@ class Stages:
 
 
 def bar(console: Console) -> Progress:
-    """Give a progress bar of the demo's looks."""
+    """Return a progress bar of the demo's looks."""
     columns = (TextColumn("  {task.description}"), BarColumn(32), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True)
 
@@ -78,7 +78,7 @@ def _figures(board: Scoreboard, rate: float, state_bytes: int) -> RenderableType
 
 
 def rivals_table(board: Scoreboard) -> Table:
-    """Give HIT@10 and NDCG@10 so far, a row a rival."""
+    """Return HIT@10 and NDCG@10 so far, a row a rival."""
     table = Table("ranked by", "HIT@10", "NDCG@10", box=None, header_style="dim", pad_edge=False)
     for rival in RIVALS:
         style = "bold green" if rival == HYBRID else ""

@@ -33,7 +33,7 @@ def plan(log: EventLog, live_from: int, requests: int, seed: int) -> Iterator[St
     names = log.vocabulary.actions
     positive = [names.index(name) + 1 for name in POSITIVE]
     users, items = log.user_ids.tolist(), log.item_ids.tolist()
-    catalogue = sorted(set(items))
+    item_table = sorted(set(items))
     met: dict[Id, set[Id]] = {}
     for user, item in zip(users[:live_from], items[:live_from], strict=True):
         met.setdefault(user, set()).add(item)
@@ -41,7 +41,7 @@ def plan(log: EventLog, live_from: int, requests: int, seed: int) -> Iterator[St
     for at in range(live_from, len(users)):
         user, item = users[at], items[at]
         seen = met.setdefault(user, set())
-        asks = tuple(one for one in catalogue if one not in seen) if at in asking and item not in seen else ()
+        asks = tuple(one for one in item_table if one not in seen) if at in asking and item not in seen else ()
         yield Step(user, item, names[int(log.actions[at]) - 1], int(log.times_ms[at]), None, asks)
         seen.add(item)
 
@@ -60,7 +60,7 @@ def popularity(log: EventLog, live_from: int) -> dict[Id, int]:
 
 
 def events_of(log: EventLog) -> list[ActionEvent]:
-    """Give the actions of a log as the wire has them."""
+    """Return the actions of a log as the wire has them."""
     names = (None, *log.vocabulary.actions)
     rows = zip(log.user_ids.tolist(), log.item_ids.tolist(), log.actions.tolist(), log.times_ms.tolist(), strict=True)
     return [ActionEvent(user, item, names[code] or "", at_ms) for user, item, code, at_ms in rows]

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from rankstream.cli.errors import Refusal
-from rankstream.evaluation.time_text import moment_ms
+from rankstream.evaluation.time_text import parse_time_ms
 
 FORMATS = ("movielens", "kuairand", "taobao", "30music", "events")  # of events.registry, which imports pyarrow
 LOGS = """LOG is a file or folder: Parquet, CSV or JSON lines with the columns of the wire (user_id, item_id, action,
@@ -48,6 +48,6 @@ def _weights(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
 def moment(ctx: click.Context, option: click.Parameter, given: str | None) -> int | None:
     """Read a moment: a date, a time, or milliseconds."""
     try:
-        return None if given is None else moment_ms(given)
+        return None if given is None else parse_time_ms(given)
     except ValueError as exc:
         raise Refusal(f"{option.opts[0]} {exc}") from None

@@ -85,7 +85,7 @@ def open_actions(
 
 
 def read_feeds(path: Path | None, source: Source, skipped: Counter[str]) -> Iterator[RankedFeed]:
-    """Give the feeds that can be read, with progress on stderr, and count the lines that are none."""
+    """Yield the feeds that can be read, with progress on stderr, and count the lines that are none."""
     for value in _values(path, source):
         try:
             yield _decode(value)

@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 def settings_options(*sections: Section, also: Sequence[str] = ()) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Give a command the flags of these sections, and of single settings by name, and hand it the ``settings``."""
+    """Return a command the flags of these sections, and of single settings by name, and hand it the ``settings``."""
     offered = [known for known in in_sections(sections) if not about(known).secret]
     offered += [known for known in in_sections(Section) if known.name in also]
     return options_of(offered, lambda flags, file: read_settings(flags, file=file))
@@ -30,7 +30,7 @@ def settings_options(*sections: Section, also: Sequence[str] = ()) -> Callable[[
 def options_of(
     offered: Sequence["Field[Any]"], read: Callable[[Mapping[str, object], Path | None], object]
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Give a command the flags of these fields and hand it what ``read`` makes of them and of the other places."""
+    """Return a command the flags of these fields and hand it what ``read`` makes of them and of the other places."""
 
     def decorate(command: Callable[..., R]) -> Callable[..., R]:
         @wraps(command)

@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def past_options(command: F) -> F:
-    """Give a command the flags of its sources: ``folder`` and the settings of broker, bundle and user vectors."""
+    """Return a command the flags of its sources: ``folder`` and the settings of broker, bundle and user vectors."""
     command = settings_options(*CONNECTED, also=("bundle", "user_vectors", "history_limit"))(command)  # type: ignore[assignment]
     return click.option(
         "--from",
@@ -39,7 +39,7 @@ class Source(Protocol):
     """Records of topics of the past, in order within each partition."""
 
     def records(self, topic: Topic, partition: int | None = None) -> Iterator[Record]:
-        """Give all records of a topic, or of a partition of it, with progress on stderr."""
+        """Return all records of a topic, or of a partition of it, with progress on stderr."""
         ...
 
 
@@ -52,7 +52,7 @@ class DumpedTopics:
         self.folder = folder
 
     def records(self, topic: Topic, partition: int | None = None) -> Iterator[Record]:
-        """Give all records of a topic, or of a partition of it, with progress on stderr."""
+        """Yield all records of a topic, or of a partition of it, with progress on stderr."""
         path = dump_path(self.folder, topic.name)
         if not path.is_file():
             why = f"{NOBODY_LOGGED}; then dump again" if topic is SERVED else "write it with `rankstream topics dump`"
@@ -71,7 +71,7 @@ class KafkaTopics:
         self.settings = settings
 
     def records(self, topic: Topic, partition: int | None = None) -> Iterator[Record]:
-        """Give all records of a topic, or of a partition of it, with progress on stderr. Raises ``ClientError``."""
+        """Yield all records of a topic, or of a partition of it, with progress on stderr. Raises ``ClientError``."""
         name = TopicNames(self.settings.topic_prefix).of(topic)
         if topic is SERVED and missing_topics(self.settings, [name]):
             raise Refusal(f"there is no topic {name} at {self.settings.bootstrap_servers}: {NOBODY_LOGGED}")
@@ -80,7 +80,7 @@ class KafkaTopics:
 
 
 def open_source(folder: Path | None, settings: Settings) -> Source:
-    """Give the source that the flags name."""
+    """Return the source that the flags name."""
     return KafkaTopics(settings) if folder is None else DumpedTopics(folder)
 
 

@@ -37,44 +37,50 @@ class TrainSettings:
         "published and wants a GPU.",
         choices=("demo", "paper"),
     )
-    item_dim: int | None = setting(None, SIZES, "Width of item vectors.", least=2, most=4096)
-    user_dim: int | None = setting(None, SIZES, "Width of user vectors.", least=1, most=4096)
-    user_width: int | None = setting(None, SIZES, "Width of PinnerFormer's layers.", least=4, most=8192)
-    user_layers: int | None = setting(None, SIZES, "PinnerFormer's layers.", least=1, most=64)
-    user_actions: int | None = setting(None, SIZES, "Newest actions behind a user vector.", least=1, most=4096)
-    session_width: int | None = setting(None, SIZES, "Width of HierTCN's layers.", least=1, most=4096)
+    item_dim: int | None = setting(None, SIZES, "Width of item vectors.", minimum=2, maximum=4096)
+    user_dim: int | None = setting(None, SIZES, "Width of user vectors.", minimum=1, maximum=4096)
+    user_width: int | None = setting(None, SIZES, "Width of PinnerFormer's layers.", minimum=4, maximum=8192)
+    user_layers: int | None = setting(None, SIZES, "PinnerFormer's layers.", minimum=1, maximum=64)
+    user_actions: int | None = setting(None, SIZES, "Newest actions behind a user vector.", minimum=1, maximum=4096)
+    session_width: int | None = setting(None, SIZES, "Width of HierTCN's layers.", minimum=1, maximum=4096)
     session_state: int | None = setting(
-        None, SIZES, "Width of HierTCN's recurrent state, which every user's record keeps.", least=1, most=4096
+        None, SIZES, "Width of HierTCN's recurrent state, which every user's record keeps.", minimum=1, maximum=4096
     )
     num_actions: int | None = setting(
-        None, SIZES, "Newest actions that the ranker sees; workers' history_limit must hold them.", least=1, most=255
+        None,
+        SIZES,
+        "Newest actions that the ranker sees; workers' history_limit must hold them.",
+        minimum=1,
+        maximum=255,
     )
-    layers: int | None = setting(None, SIZES, "TransAct's layers.", least=1, most=64)
-    width: int | None = setting(None, SIZES, "Width of the ranker's MLP; its second layer has half.", least=2)
-    user_steps: int | None = setting(None, COURSE, "Steps of PinnerFormer.", least=1)
-    session_steps: int | None = setting(None, COURSE, "Steps of HierTCN.", least=1)
-    ranker_steps: int | None = setting(None, COURSE, "Steps of the ranker.", least=1)
-    batch: int | None = setting(None, COURSE, "Users, or requests of the ranker, in a batch.", least=1)
-    learning_rate: float | None = setting(None, COURSE, "Of all models, at the end of the warm-up.", least=1e-8, most=1)
+    layers: int | None = setting(None, SIZES, "TransAct's layers.", minimum=1, maximum=64)
+    width: int | None = setting(None, SIZES, "Width of the ranker's MLP; its second layer has half.", minimum=2)
+    user_steps: int | None = setting(None, COURSE, "Steps of PinnerFormer.", minimum=1)
+    session_steps: int | None = setting(None, COURSE, "Steps of HierTCN.", minimum=1)
+    ranker_steps: int | None = setting(None, COURSE, "Steps of the ranker.", minimum=1)
+    batch: int | None = setting(None, COURSE, "Users, or requests of the ranker, in a batch.", minimum=1)
+    learning_rate: float | None = setting(
+        None, COURSE, "Of all models, at the end of the warm-up.", minimum=1e-8, maximum=1
+    )
     evaluate_every: int | None = setting(
-        None, COURSE, "Steps between evaluations and lines of the log.", unit="steps", least=1
+        None, COURSE, "Steps between evaluations and lines of the log.", unit="steps", minimum=1
     )
     patience: int | None = setting(
-        None, COURSE, "Evaluations without a better metric before a model's training stops early.", least=1
+        None, COURSE, "Evaluations without a better metric before a model's training stops early.", minimum=1
     )
     draws: int = setting(
         0,
         COURSE,
         "Batches whose gradients make one step: a multiple of processes; 0 is one a process. Say it where the same "
         "result is wanted from any number of processes.",
-        least=0,
+        minimum=0,
     )
-    seed: int = setting(0, COURSE, "All chance comes from it.", least=0)
+    seed: int = setting(0, COURSE, "All chance comes from it.", minimum=0)
     minutes: float | None = setting(
-        None, COURSE, "Stop cleanly after so long; the same command goes on.", unit="minutes", least=0
+        None, COURSE, "Stop cleanly after so long; the same command goes on.", unit="minutes", minimum=0
     )
     processes: int = setting(
-        1, MACHINE, "Train in so many processes on this machine, one a GPU; over machines, use torchrun.", least=1
+        1, MACHINE, "Train in so many processes on this machine, one a GPU; over machines, use torchrun.", minimum=1
     )
     device: str = setting("auto", MACHINE, "Where to train.", choices=("auto", "cpu", "cuda"))
     precision: str = setting(
@@ -86,7 +92,7 @@ class TrainSettings:
     compiled: bool = setting(
         False, MACHINE, "Compile repeated blocks with torch.compile: for long trainings on a GPU; a CPU only loses."
     )
-    threads: int = setting(1, MACHINE, "Threads of torch, in each process; small models lose by a second.", least=1)
+    threads: int = setting(1, MACHINE, "Threads of torch, in each process; small models lose by a second.", minimum=1)
 
     def __post_init__(self) -> None:
         for known in fields(self):
@@ -109,5 +115,5 @@ def read_train_origins(
 
 
 def train_fields() -> tuple[Any, ...]:
-    """Give the settings as fields, for options and documentation."""
+    """Return the settings as fields, for options and documentation."""
     return fields(TrainSettings)

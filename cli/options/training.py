@@ -8,7 +8,7 @@ import torch
 
 from rankstream.cli.errors import Refusal
 from rankstream.cli.options.train_settings import TrainSettings
-from rankstream.events.registry import KnownLog
+from rankstream.events.registry import LogKind
 from rankstream.features.actions import Vocabulary
 from rankstream.models.recipes.bundle import BundleRecipe, RankerRecipe, recipe_for
 from rankstream.models.recipes.encoders import EncoderRecipe
@@ -21,7 +21,7 @@ SIZES: dict[str, Callable[[BundleRecipe], BundleRecipe]] = {"demo": lambda recip
 
 
 def recipe_of(
-    log: KnownLog,
+    log: LogKind,
     vocabulary: Vocabulary,
     settings: TrainSettings,
     device: torch.device,
@@ -29,7 +29,7 @@ def recipe_of(
     negatives: Sequence[str] = (),
     utility: Mapping[str, float] | None = None,
 ) -> BundleRecipe:
-    """Give the recipe of this log with what was said of it. Raises ``Refusal`` for actions that the log lacks."""
+    """Return the recipe of this log with what was said of it. Raises ``Refusal`` for actions that the log lacks."""
     have = ", ".join(vocabulary.actions)
     for name in (*positives, *negatives):
         if name not in vocabulary.actions:
@@ -44,7 +44,7 @@ def recipe_of(
 
 
 def with_settings(recipe: BundleRecipe, settings: TrainSettings, device: torch.device) -> BundleRecipe:
-    """Give the recipe at the sizes and with the course that the settings say."""
+    """Return the recipe at the sizes and with the course that the settings say."""
     recipe = SIZES[settings.size](recipe)
     return replace(
         recipe,
@@ -55,7 +55,7 @@ def with_settings(recipe: BundleRecipe, settings: TrainSettings, device: torch.d
 
 
 def weights_for(heads: Mapping[str, object], utility: Mapping[str, float]) -> dict[str, float]:
-    """Give a weight a head, 0 where none is said. Raises ``Refusal`` for one that is none."""
+    """Return a weight a head, 0 where none is said. Raises ``Refusal`` for one that is none."""
     for name in utility:
         if name not in heads:
             raise Refusal(f"no head predicts {name}; --utility weighs {', '.join(heads)}")
@@ -124,7 +124,7 @@ def _fit(fit: FitConfig, given: TrainSettings, steps: int | None, device: torch.
 
 
 def draws_of(given: TrainSettings) -> int:
-    """Give the batches of a step: one a process where nothing is said. Raises ``Refusal`` if they can't be shared."""
+    """Return the batches of a step: one a process where nothing is said. Raises ``Refusal`` if they can't be shared."""
     processes = max(given.processes, team_size())
     draws = given.draws or processes
     if draws % processes:
@@ -133,5 +133,5 @@ def draws_of(given: TrainSettings) -> int:
 
 
 def _said(**values: Any) -> dict[str, Any]:
-    """Give what was said; None was not."""
+    """Return what was said; None was not."""
     return {name: value for name, value in values.items() if value is not None}

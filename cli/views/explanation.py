@@ -31,7 +31,7 @@ def show(explanation: Explanation, actions: int) -> None:
 
 
 def _head(explanation: Explanation) -> Panel:
-    """Say what was known, and whether this is what was served."""
+    """Return what was known, and whether this is what was served."""
     lines = Table.grid(padding=(0, 2))
     lines.add_column(style="dim")
     lines.add_column()
@@ -116,8 +116,8 @@ def _scores(explanation: Explanation) -> Table:
 def _served(item: ExplainedItem) -> Text:
     if item.served_place is None:
         return Text("-", "dim")
-    chance = "" if item.propensity is None else f"  p {item.propensity:.3f}"
-    return Text(f"{item.served_place}.{chance}")
+    propensity = "" if item.propensity is None else f"  p {item.propensity:.3f}"
+    return Text(f"{item.served_place}.{propensity}")
 
 
 def _table(title: str) -> Table:
@@ -133,7 +133,7 @@ def _signed(value: float, decimals: int = 4) -> Text:
 Effects = Sequence[dict[int | str, Effect]]  # of each explained item
 
 
-def _effects(explanation: Explanation, most: int) -> Table:
+def _effects(explanation: Explanation, maximum: int) -> Table:
     """Show what leaving things out does to each item: first all actions and the user vector, then single actions."""
     effects = [{effect.of: effect for effect in item.effects} for item in explanation.items]
     largest = max((_strength(of, effects) for of in effects[0]), default=0.0)
@@ -146,12 +146,12 @@ def _effects(explanation: Explanation, most: int) -> Table:
     for of in (NO_ACTIONS, NO_USER_VECTOR):
         cells = _cells(of, explanation.items, effects, largest)
         table.add_row("", Text(of, "italic"), *cells, end_section=of is NO_USER_VECTOR)
-    for action in history[:most]:
+    for action in history[:maximum]:
         cells = _cells(action.number, explanation.items, effects, largest)
         table.add_row(duration_text(action.age_ms), _action(action), *cells)
-    if history[most:]:
-        rest = _strength(history[most].number, effects)
-        table.caption = f"{len(history[most:])} more actions changed these scores by {rest:.2g} at most"
+    if history[maximum:]:
+        rest = _strength(history[maximum].number, effects)
+        table.caption = f"{len(history[maximum:])} more actions changed these scores by {rest:.2g} at most"
     return table
 
 

@@ -36,7 +36,7 @@ def _made_from(feed: RankedFeed) -> str:
 
 
 def age_text(feed: RankedFeed) -> str:
-    """Say how old the newest action was that the feed knew of."""
+    """Return how old the newest action was that the feed knew of."""
     age_ms = feed.newest_action_age_ms
     return "-" if age_ms is None or isinstance(age_ms, UnsetType) else duration_text(age_ms)
 

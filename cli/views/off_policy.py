@@ -9,7 +9,7 @@ from rich.text import Text
 
 from rankstream.evaluation.off_policy.estimators import Estimate
 from rankstream.evaluation.off_policy.report import Judgement, Report
-from rankstream.evaluation.time_text import moment_text
+from rankstream.evaluation.time_text import time_text
 
 
 def show(report: Report) -> None:
@@ -24,8 +24,8 @@ def show(report: Report) -> None:
         console.print(Text.assemble(("take care: ", "yellow"), warning))
     served = ", ".join(f"{policy} ({count:,})" for policy, count in report.served_by.items())
     console.print(
-        f"{report.feeds:,} feeds of {report.users:,} users, {moment_text(report.from_ms)} to "
-        f"{moment_text(report.to_ms)}; served by {served}; {report.rewarded:,} places earned something",
+        f"{report.feeds:,} feeds of {report.users:,} users, {time_text(report.from_ms)} to "
+        f"{time_text(report.to_ms)}; served by {served}; {report.rewarded:,} places earned something",
         style="dim",
         highlight=False,
     )

@@ -25,7 +25,7 @@ class Difference:
 
 
 def compare(told: ServedFeatures, computed: ServedFeatures, tolerance: float) -> tuple[tuple[str, ...], float]:
-    """Say what differs, and the largest difference of a score or a probability of an item that both have.
+    """Return what differs, and the largest difference of a score or a probability of an item that both have.
 
     With a tolerance above 0 other bytes of features are no difference by themselves: another processor rounds the
     session vector otherwise.
@@ -50,7 +50,7 @@ def _differ(told: ServedFeatures, computed: ServedFeatures, name: str) -> bool:
 
 
 def _differences(told: list[FeedItem], computed: list[FeedItem]) -> Iterator[float]:
-    """Give the difference of each number of the items that both have; infinite where one has other heads."""
+    """Yield the difference of each number of the items that both have; infinite where one has other heads."""
     others = {str(item.item_id): item for item in computed}
     for item in told:
         other = others.get(str(item.item_id))
@@ -73,7 +73,7 @@ def _same_order(told: list[FeedItem], computed: list[FeedItem], tolerance: float
 
 
 def in_words(told: ServedFeatures, computed: ServedFeatures, what: tuple[str, ...], largest: float) -> str:
-    """Say what differs in a sentence."""
+    """Return what differs in a sentence."""
     said = []
     if STATE in what:
         said.append(f"{told.state_actions} actions known when served, {computed.state_actions} in the log")

@@ -30,7 +30,7 @@ from rankstream.features.ids import Id, id_bytes, id_keys
 from rankstream.features.join import known_actions
 from rankstream.features.sessions import SESSION_GAP_MS, sessions_now
 from rankstream.features.user_state import UserState
-from rankstream.ranking.blend import first_places
+from rankstream.ranking.blend import first_positions
 from rankstream.ranking.exploration import NO_EXPLORATION
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.request import RankedItem, Ranking, RankRequest
@@ -93,7 +93,7 @@ def _no_state(told: ServedFeatures, state: UserState, theirs: Theirs) -> str:
 
 
 def _differs(past: PastPartition, request: Record, told: ServedFeatures) -> str:
-    """Say how what the pipeline writes now differs from what was served; "" if it does not."""
+    """Return how what the pipeline writes now differs from what was served; "" if it does not."""
     for one in past.pipeline.on_requests([request]).answer():
         if one.channel is Channel.SERVED:
             computed = msgspec.json.decode(one.value, type=ServedFeatures)
@@ -122,7 +122,7 @@ def _explanation(scene: Scene, differs: str, wanted: Sequence[Id], watch: Watch)
     others = occluded(scene.ranker, scene.request, scene.state, told.at_ms, range(len(history)))
     found = effects([item.item_id for _, item in chosen], scene.base, _watched(others, len(history) + 2, watch))
     given = scene.request.candidates or ()
-    candidates = [given[place] for place in first_places(id_keys(given))]
+    candidates = [given[place] for place in first_positions(id_keys(given))]
     return Explanation(
         request_id=told.request_id,
         user_id=told.user_id,
@@ -154,7 +154,7 @@ def _watched(steps: Iterable[Without], count: int, watch: Watch) -> Iterator[Wit
 
 
 def _chosen(scene: Scene, wanted: Sequence[Id]) -> list[tuple[int, RankedItem]]:
-    """Give the items to explain with their places: those named, or the first of the feed."""
+    """Return the items to explain with their places: those named, or the first of the feed."""
     ranked = {str(item.item_id): (place, item) for place, item in enumerate(scene.base.items, start=1)}
     for item in wanted:
         if str(item) not in ranked:

@@ -46,7 +46,7 @@ class Effect:
 
 
 def whole_request(request: RankRequest, ranking: Ranking) -> RankRequest:
-    """Give the request for the same candidates, all of them in the answer."""
+    """Return the request for the same candidates, all of them in the answer."""
     candidates = request.candidates
     if candidates is None:
         candidates = tuple(item.item_id for item in ranking.items)
@@ -54,19 +54,19 @@ def whole_request(request: RankRequest, ranking: Ranking) -> RankRequest:
 
 
 def standings(ranking: Ranking) -> dict[str, Standing]:
-    """Give where each item stands, by the text of its id."""
+    """Return where each item stands, by the text of its id."""
     return {str(item.item_id): Standing(item.score, place) for place, item in enumerate(ranking.items, start=1)}
 
 
 def without_action(state: UserState, number: int) -> UserState:
-    """Give the state as if the action of that number, from the newest of the history, had never been."""
+    """Return the state as if the action of that number, from the newest of the history, had never been."""
     packed, at = state.history.packed, number * ACTION_BYTES
     history = History(packed[:at] + packed[at + ACTION_BYTES :], state.history.limit)
     return UserState(history, state.tail, state.offset, state.total)
 
 
 def without_actions(state: UserState) -> UserState:
-    """Give the state of somebody who has never done anything."""
+    """Return the state of somebody who has never done anything."""
     return UserState(History(b"", state.history.limit))
 
 
@@ -82,7 +82,7 @@ def occluded(
 
 
 def effects(items: Sequence[Id], base: Ranking, others: Iterable[Without]) -> dict[str, tuple[Effect, ...]]:
-    """Give the effects on these items, by the text of their ids, in the order of ``others``."""
+    """Return the effects on these items, by the text of their ids, in the order of ``others``."""
     with_all = standings(base)
     found: dict[str, list[Effect]] = {str(item): [] for item in items}
     for of, ranking in others:

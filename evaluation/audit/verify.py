@@ -73,7 +73,7 @@ class Report:
     ranking_seconds: float = 0.0  # of these
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain values, as ``--json`` prints them."""
+        """Return plain values, as ``--json`` prints them."""
         told: dict[str, Any] = msgspec.to_builtins(self)
         return told | {"user_vectors": sorted(version for version in self.user_vectors if version)}
 
@@ -126,7 +126,7 @@ class _Served:
         return served
 
     def models_before(self, told: ServedFeatures) -> bool:
-        """Say whether another model has answered in the partition before."""
+        """Return whether another model has answered in the partition before."""
         return any(
             number == told.partition and version != told.model_version and first < told.offset
             for (number, version), first in self.first_of_model.items()
@@ -134,7 +134,7 @@ class _Served:
 
 
 def read_served(record: Record) -> ServedFeatures:
-    """Give what a record of served-features holds. Raises ``VerifyError``."""
+    """Return what a record of served-features holds. Raises ``VerifyError``."""
     try:
         return _decode(record.value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -145,7 +145,7 @@ def read_served(record: Record) -> ServedFeatures:
 
 
 def _due(served: _Served, requests: Iterable[Record], report: Report) -> dict[int, list[Due]]:
-    """Give the answers by partition, in the order of their states, last first, and count those without a request."""
+    """Return the answers by partition, in the order of their states, last first, and count those without a request."""
     due: dict[int, list[Due]] = {}
     for request in requests:
         for value in served.answers.pop((request.partition, request.offset), ()):
@@ -176,7 +176,7 @@ class _Check:
 
     @property
     def done(self) -> bool:
-        """Say whether no answer waits any more."""
+        """Return whether no answer waits any more."""
         return not self._due
 
     def take(self, record: Record) -> None:
@@ -221,7 +221,7 @@ class _Check:
         self.report.differences.append(difference_of(told, (STATE,), says))
 
     def _rank(self, due: Due, told: ServedFeatures) -> bytes | str:
-        """Give the record that the pipeline writes now, or why it answers with an error."""
+        """Return the record that the pipeline writes now, or why it answers with an error."""
         started = perf_counter()
         self._past.serving.current = self._rankers.ranker(told)
         outgoing = self._past.pipeline.on_requests([due.request]).answer()
@@ -246,7 +246,7 @@ class _Check:
 
 
 def _why_not(outgoing: list[Outgoing]) -> str:
-    """Give the message of the error feed among the answers."""
+    """Return the message of the error feed among the answers."""
     for one in outgoing:
         if one.channel is Channel.FEEDS:
             feed = _decode_feed(one.value)

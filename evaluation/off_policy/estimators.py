@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rankstream.metrics.bootstrap import drawn_anew
+from rankstream.metrics.bootstrap import bootstrap_weights
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,7 +45,7 @@ class Terms:
 
     @property
     def value(self) -> float:
-        """Give the estimate; not a number where no request says anything of a place."""
+        """Return the estimate; not a number where no request says anything of a place."""
         return float(_sum_of_ratios(self.above.sum(axis=0), self.below.sum(axis=0)))
 
 
@@ -59,7 +59,7 @@ class Estimate:
 
 
 def prefix_weights(logged: Floats, target: Floats, clip: float | None = None) -> Floats:
-    """Give ``(n, K)`` weights of the places: how much likelier the target makes the feed from the top to there.
+    """Return ``(n, K)`` weights of the places: how much likelier the target makes the feed from the top to there.
 
     ``clip`` is the most that a weight may be (Ionides 2008, "Truncated Importance Sampling"): less variance, for a
     bias towards too low values when rewards are not negative. Raises ``ValueError`` for propensities that are none.
@@ -73,19 +73,19 @@ def prefix_weights(logged: Floats, target: Floats, clip: float | None = None) ->
 
 
 def whole_list(weights: Floats) -> Floats:
-    """Give every place the weight of the whole list: right whatever a reward depends on, and of more variance."""
+    """Return every place the weight of the whole list: right whatever a reward depends on, and of more variance."""
     return np.repeat(weights[:, -1:], weights.shape[1], axis=1)
 
 
 def effective_sample_size(weights: Floats) -> Floats:
-    """Give ``(K,)``: of how many requests logged by the target itself the weighted ones are worth (Kish 1965)."""
+    """Return ``(K,)``: of how many requests logged by the target itself the weighted ones are worth (Kish 1965)."""
     squares = (weights**2).sum(axis=0)
     sizes: Floats = weights.sum(axis=0) ** 2 / np.where(squares > 0, squares, 1.0)
     return sizes
 
 
 def as_logged(rewards: Floats) -> Terms:
-    """Give the value of the logging policy: what was earned."""
+    """Return the value of the logging policy: what was earned."""
     return Terms(rewards, np.ones_like(rewards))
 
 
@@ -117,15 +117,15 @@ def doubly_robust(rewards: Floats, weights: Floats, predicted: Floats, expected:
 
 
 def interval(terms: Terms, owners: Sequence[object], *, seed: int, draws: int = 1000, level: float = 0.95) -> Estimate:
-    """Give the estimate with its interval when owners (users), not requests, are drawn anew.
+    """Return the estimate with its interval when owners (users), not requests, are drawn anew.
 
     The percentile bootstrap (Efron 1979). It knows only the weights that were seen: where the effective sample size
     is a few dozen, or the target does what the log never shows, the truth lies outside more often than ``level`` says.
     """
     above, below = _by_owner(terms, owners)
-    chance, count = np.random.default_rng(seed), len(above)
+    rng, count = np.random.default_rng(seed), len(above)
     at_once = max(1, DRAWN_AT_ONCE // count)
-    blocks = (drawn_anew(chance, min(at_once, draws - start), count) for start in range(0, draws, at_once))
+    blocks = (bootstrap_weights(rng, min(at_once, draws - start), count) for start in range(0, draws, at_once))
     drawn = np.concatenate([_sum_of_ratios(times @ above, times @ below) for times in blocks])
     drawn = drawn[np.isfinite(drawn)]
     if not len(drawn):
@@ -137,7 +137,7 @@ def interval(terms: Terms, owners: Sequence[object], *, seed: int, draws: int = 
 def difference_interval(
     one: Terms, other: Terms, owners: Sequence[object], *, seed: int, draws: int = 1000, level: float = 0.95
 ) -> Estimate:
-    """Give ``one`` minus ``other`` over the same requests: paired, so what both share cancels."""
+    """Return ``one`` minus ``other`` over the same requests: paired, so what both share cancels."""
     both = Terms(np.hstack([one.above, -other.above]), np.hstack([one.below, other.below]))
     return interval(both, owners, seed=seed, draws=draws, level=level)
 

@@ -72,7 +72,7 @@ class Report:
     skipped: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain values, as ``--json`` prints them."""
+        """Return plain values, as ``--json`` prints them."""
         told: dict[str, Any] = msgspec.to_builtins(self)
         return told
 
@@ -151,7 +151,7 @@ def _estimates(slates: Sequence[Slate], rewards: Floats, weights: Floats, users:
 
 
 def factors_of_others(rewards: Floats, predicted: Floats, users: Sequence[bytes]) -> Floats:
-    """Give ``(n, K)`` factors that make predictions fit, of each place, learned from the half that a user is not in.
+    """Return ``(n, K)`` factors that make predictions fit, of each place, learned from the half that a user is not in.
 
     Least squares through the origin; 0 where there is nothing to learn from.
     """

@@ -17,12 +17,12 @@ import msgspec
 
 from rankstream.evaluation.leakage import refused_or_marked
 from rankstream.evaluation.off_policy.slates import NO_PROPENSITIES, TWICE, Slate, Target, UnusableError, ranked, slate
-from rankstream.evaluation.point_in_time import PastPartition, RankerAsOf, ServingOfThen
-from rankstream.evaluation.time_text import moment_text
+from rankstream.evaluation.point_in_time import LiveRankerAsOf, PastPartition, RankerAsOf
+from rankstream.evaluation.time_text import time_text
 from rankstream.events.action_event import Record, Rejected
 from rankstream.features.ids import id_bytes, id_keys
 from rankstream.features.user_state import UserState
-from rankstream.ranking.blend import first_places
+from rankstream.ranking.blend import first_positions
 from rankstream.ranking.exploration import Limits
 from rankstream.ranking.request import RankingRefusedError, RankRequest
 from rankstream.streams.codec import FeedItem, ServedFeatures, decode_request
@@ -48,18 +48,18 @@ class NewRanker(RankerAsOf):
     """The target's model, with the user vectors that it would have had at each moment."""
 
     def check_leak(self, from_ms: int, allow: bool) -> list[str]:
-        """Give the marks of a leak that was allowed. Raises ``LeakError`` for one that was not."""
+        """Return the marks of a leak that was allowed. Raises ``LeakError`` for one that was not."""
         manifest, items = self.bundle.manifest, self.bundle.items
-        begins = f"but the feeds to judge it by begin at {moment_text(from_ms)}"
+        begins = f"but the feeds to judge it by begin at {time_text(from_ms)}"
         leaks = []
         if manifest.trained_until_ms > from_ms:
-            until = moment_text(manifest.trained_until_ms)
+            until = time_text(manifest.trained_until_ms)
             leaks.append(
                 f"the model {manifest.model_version} was trained on events until {until}, {begins}: it may have seen "
                 "what users did with them"
             )
         if items.as_of_ms > from_ms:
-            until = moment_text(items.as_of_ms)
+            until = time_text(items.as_of_ms)
             leaks.append(f"the items of {manifest.model_version} have vectors of events until {until}, {begins}")
         return [mark for leak in leaks for mark in refused_or_marked(leak, "train on what came before", allow)]
 
@@ -98,7 +98,7 @@ def slates_again(
     skipped: Counter[str],
     allow_leak: bool = False,
 ) -> tuple[list[Slate], list[str]]:
-    """Give the slates, and the marks of leaks; the logs are read one after the other. Raises ``LeakError``."""
+    """Return the slates, and the marks of leaks; the logs are read one after the other. Raises ``LeakError``."""
     due = _due(_served(served, skipped), requests, skipped)
     if not due:
         return [], []
@@ -114,7 +114,7 @@ def slates_again(
 
 
 def _served(records: Iterable[Record], skipped: Counter[str]) -> dict[Place, ServedFeatures]:
-    """Give what was served with exploration by the request that it answers."""
+    """Return what was served with exploration by the request that it answers."""
     found: dict[Place, ServedFeatures] = {}
     for record in records:
         if record.value is None:
@@ -133,7 +133,7 @@ def _served(records: Iterable[Record], skipped: Counter[str]) -> dict[Place, Ser
 def _due(
     served: dict[Place, ServedFeatures], requests: Iterable[Record], skipped: Counter[str]
 ) -> dict[int, list[Due]]:
-    """Give by partition what can be ranked again, in the order of the states, last first."""
+    """Return by partition what can be ranked again, in the order of the states, last first."""
     due: dict[int, list[Due]] = {}
     for record in requests:
         told = served.pop((record.partition, record.offset), None)
@@ -159,7 +159,7 @@ class _Partition:
     """One partition: its users as the log goes on, and the answers that wait for them."""
 
     def __init__(self, due: list[Due], again: Again, history_limit: int, skipped: Counter[str]) -> None:
-        serving = ServingOfThen(again.ranker.bundle.manifest.vocabulary, again.ranker.at(due[-1].told.at_ms))
+        serving = LiveRankerAsOf(again.ranker.bundle.manifest.vocabulary, again.ranker.at(due[-1].told.at_ms))
         self.slates: list[Slate] = []
         self._due = due  # the next one last
         self._again = again
@@ -188,10 +188,10 @@ class _Partition:
 
 
 def _limits(request: RankRequest) -> Limits:
-    """Give the limits of a request for its candidates in the order of their keys, each once."""
+    """Return the limits of a request for its candidates in the order of their keys, each once."""
     if request.groups is None or request.candidates is None:
         return Limits()
     keys = id_keys(request.candidates)
-    first = first_places(keys)
+    first = first_positions(keys)
     ordered = first[keys[first].argsort()]
     return Limits([request.groups[row] for row in ordered.tolist()], request.max_per_group)

@@ -54,7 +54,7 @@ class Target:
         return f"{policy} by " + " ".join(f"{weight:+g} {head}" for head, weight in self.weights.items())
 
     def scores(self, items: Sequence[FeedItem]) -> Floats:
-        """Give ``(N,)`` scores. Raises ``UnusableError``."""
+        """Return ``(N,)`` scores. Raises ``UnusableError``."""
         if self.weights is None:
             return np.array([item.score for item in items])
         try:
@@ -88,7 +88,7 @@ class Ranked:
     limits: Limits = NO_LIMITS
 
     def rows(self, keys: Keys) -> list[int]:
-        """Give the rows of candidates. Raises ``UnusableError`` if one is none."""
+        """Return the rows of candidates. Raises ``UnusableError`` if one is none."""
         rows = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         if (self.keys[rows] != keys).any():
             raise UnusableError(STRANGER)
@@ -107,7 +107,7 @@ def slate(feed: RankedFeed | ServedFeatures, at_ms: int, all_of_it: Ranked, poli
     items, told = _explored(feed)
     placed = id_keys([item.item_id for item in items[:places]])
     order, scores, limits = all_of_it.rows(placed), all_of_it.scores, all_of_it.limits
-    means = [policy.next_chances(scores, order[:place], limits) @ all_of_it.beliefs for place in range(len(order))]
+    means = [policy.next_propensities(scores, order[:place], limits) @ all_of_it.beliefs for place in range(len(order))]
     return Slate(
         user=id_bytes(feed.user_id),
         at_ms=at_ms,
@@ -149,7 +149,7 @@ def slates_of(
 def rewards_of(
     slates: Sequence[Slate], actions: Iterable[Arrivals], worth: Mapping[int, float], places: int, within_ms: int
 ) -> Floats:
-    """Give ``(n, K)``: for each place the sum of ``worth`` over the kinds (codes) of actions on the item there.
+    """Return ``(n, K)``: for each place the sum of ``worth`` over the kinds (codes) of actions on the item there.
 
     An action counts for the newest feed that showed the item to its user before it, if that was at most
     ``within_ms`` earlier; the same kind again on the same place counts once.
@@ -186,7 +186,7 @@ def columns(rows: Sequence[Floats], places: int, lacking: float) -> Floats:
 
 
 def _explored(feed: RankedFeed | ServedFeatures) -> tuple[list[FeedItem], str]:
-    """Give items and policy of what was served with exploration."""
+    """Return items and policy of what was served with exploration."""
     items = feed.items
     if isinstance(items, UnsetType) or not items:
         raise UnusableError(ERROR)
@@ -196,7 +196,7 @@ def _explored(feed: RankedFeed | ServedFeatures) -> tuple[list[FeedItem], str]:
 
 
 def _beliefs(items: Sequence[FeedItem], worth: Mapping[str, float]) -> Floats:
-    """Give ``(N,)`` expected rewards by the heads that are named like an action that counts."""
+    """Return ``(N,)`` expected rewards by the heads that are named like an action that counts."""
     heads = [head for head in worth if head in items[0].probabilities]
     beliefs = np.zeros(len(items))
     for head in heads:

@@ -49,12 +49,12 @@ class Catalogue:
         return len(self.ids)
 
     def row(self, key: int) -> int | None:
-        """Give the row of an item, if it is known."""
+        """Return the row of an item, if it is known."""
         at = int(np.searchsorted(self.keys, np.uint64(key)))
         return at if at < len(self.keys) and int(self.keys[at]) == key else None
 
     def choice(self, point: Point, rows: Ints | None = None) -> Choice:
-        """Give the catalogue, or these rows of it, with the point's target: last where it is not among them."""
+        """Return the catalogue, or these rows of it, with the point's target: last where it is not among them."""
         target = point.draft.exposure
         chosen = np.arange(len(self)) if rows is None else rows
         row = self.row(target.item_key)
@@ -70,22 +70,22 @@ class Catalogue:
 
 def as_shown(seed: int) -> Choose:
     """Choose from what the point brings along, shuffled: equal scores must not keep the order that it was shown in."""
-    chance = np.random.default_rng([seed, 3])
+    rng = np.random.default_rng([seed, 3])
 
     def choose(point: Point) -> Choice:
         shown = point.candidates or ()
-        order = chance.permutation(len(shown)).tolist()
+        order = rng.permutation(len(shown)).tolist()
         ids = [shown[row] for row in order]
         return Choice(ids, id_keys(ids), [point.done[row] for row in order])
 
     return choose
 
 
-def whole(catalogue: Catalogue, *, without_met: bool) -> Choose:
-    """Choose from the whole catalogue; ``without_met`` leaves out what the user has met, the target excepted."""
+def whole(catalogue: Catalogue, *, exclude_seen: bool) -> Choose:
+    """Choose from the whole catalogue; ``exclude_seen`` leaves out what the user has met, the target excepted."""
 
     def choose(point: Point) -> Choice:
-        if not without_met:
+        if not exclude_seen:
             return catalogue.choice(point)
         met = np.array(sorted(point.draft.met), np.uint64)
         unmet = ~np.isin(catalogue.keys, met) | (catalogue.keys == np.uint64(point.draft.exposure.item_key))
@@ -96,10 +96,10 @@ def whole(catalogue: Catalogue, *, without_met: bool) -> Choose:
 
 def sampled(catalogue: Catalogue, count: int, seed: int) -> Choose:
     """Choose from ``count`` items drawn uniformly, and the target."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
 
     def choose(point: Point) -> Choice:
-        drawn = np.sort(chance.choice(len(catalogue), min(count, len(catalogue)), replace=False))
+        drawn = np.sort(rng.choice(len(catalogue), min(count, len(catalogue)), replace=False))
         row = catalogue.row(point.draft.exposure.item_key)
         choice = catalogue.choice(point, drawn[drawn != row] if row is not None else drawn)
         return Choice(choice.ids, choice.keys, choice.done, row is not None, sampled_from=len(catalogue))

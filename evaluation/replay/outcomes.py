@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rankstream.features.schema import Floats as Vectors
 from rankstream.metrics.probabilities import auc
-from rankstream.metrics.ranking import chance_of_hit, chance_of_ndcg, hit, mrr, ndcg, recall
+from rankstream.metrics.ranking import hit, mrr, ndcg, random_hit, random_ndcg, recall
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -42,7 +42,7 @@ class Pairs:
     points: list[int] = field(default_factory=list)  # candidates of each point
 
     def columns(self) -> tuple[Floats, Bools, Ints]:
-        """Give all probabilities, labels, and the row of the point that each belongs to."""
+        """Return all probabilities, labels, and the row of the point that each belongs to."""
         if not self.labels:
             return np.zeros(0), np.zeros(0, np.bool_), np.zeros(0, np.int64)
         owners = np.repeat(np.arange(len(self.points)), self.points)
@@ -50,7 +50,7 @@ class Pairs:
 
 
 @dataclass
-class LaneOutcomes:
+class VariantOutcomes:
     """One lane's rows, in the order of the points."""
 
     figures: dict[tuple[str, str], list[float]] = field(default_factory=dict)  # (head, figure); NaN: not asked
@@ -65,7 +65,7 @@ class LaneOutcomes:
         self.figures.setdefault((head, figure), []).append(value)
 
     def column(self, head: str, figure: str) -> Floats:
-        """Give a figure of all points; NaN where the point had nothing of the head."""
+        """Return a figure of all points; NaN where the point had nothing of the head."""
         return np.asarray(self.figures.get((head, figure), ()), np.float64)
 
 
@@ -76,49 +76,49 @@ class Outcomes:
     ks: tuple[int, ...]
     heads: tuple[str, ...]  # ALL and the heads whose actions the log knows
     seen: list[Seen] = field(default_factory=list)
-    lanes: dict[str, LaneOutcomes] = field(default_factory=dict)
+    variants: dict[str, VariantOutcomes] = field(default_factory=dict)
     credits: list[tuple[int, int]] = field(default_factory=list)  # of two lanes whose feeds were interleaved, a point
 
-    def lane(self, name: str) -> LaneOutcomes:
-        """Give a lane's rows."""
-        return self.lanes.setdefault(name, LaneOutcomes())
+    def variant(self, name: str) -> VariantOutcomes:
+        """Return a lane's rows."""
+        return self.variants.setdefault(name, VariantOutcomes())
 
 
-def judge(lane: LaneOutcomes, heads: Sequence[str], ks: Sequence[int], seen: Seen, places: Ints) -> None:
+def judge(variant: VariantOutcomes, heads: Sequence[str], ks: Sequence[int], seen: Seen, places: Ints) -> None:
     """Put down where the wanted items of each head stood; ``places`` is (N,), from 1."""
     for head in heads:
         rows = seen.wanted.get(head)
         asked = rows is not None and len(rows) > 0
         stood = places[rows] if rows is not None and asked else np.zeros(0, np.int64)
         for k in ks:
-            lane.put(head, f"hit@{k}", hit(stood, k) if asked else np.nan)
-            lane.put(head, f"recall@{k}", recall(stood, k) if asked else np.nan)
-            lane.put(head, f"ndcg@{k}", ndcg(stood, k) if asked else np.nan)
-        lane.put(head, "mrr", mrr(stood) if asked else np.nan)
+            variant.put(head, f"hit@{k}", hit(stood, k) if asked else np.nan)
+            variant.put(head, f"recall@{k}", recall(stood, k) if asked else np.nan)
+            variant.put(head, f"ndcg@{k}", ndcg(stood, k) if asked else np.nan)
+        variant.put(head, "mrr", mrr(stood) if asked else np.nan)
 
 
-def judge_chance(lane: LaneOutcomes, heads: Sequence[str], ks: Sequence[int], seen: Seen) -> None:
+def score_random(variant: VariantOutcomes, heads: Sequence[str], ks: Sequence[int], seen: Seen) -> None:
     """Put down what a random order is expected to give."""
     for head in heads:
         wanted = len(seen.wanted.get(head, ()))
         for k in ks:
-            lane.put(head, f"hit@{k}", chance_of_hit(wanted, seen.candidates, k) if wanted else np.nan)
-            lane.put(head, f"ndcg@{k}", chance_of_ndcg(wanted, seen.candidates, k) if wanted else np.nan)
+            variant.put(head, f"hit@{k}", random_hit(wanted, seen.candidates, k) if wanted else np.nan)
+            variant.put(head, f"ndcg@{k}", random_ndcg(wanted, seen.candidates, k) if wanted else np.nan)
 
 
-def judge_probabilities(lane: LaneOutcomes, head: str, seen: Seen, probabilities: Floats) -> None:
+def judge_probabilities(variant: VariantOutcomes, head: str, seen: Seen, probabilities: Floats) -> None:
     """Keep a head's probabilities (N,) beside what came, and the AUC within the point."""
     labels = np.zeros(seen.candidates, np.bool_)
     labels[seen.wanted.get(head, np.zeros(0, np.int64))] = True
-    pairs = lane.pairs.setdefault(head, Pairs())
+    pairs = variant.pairs.setdefault(head, Pairs())
     pairs.probabilities.append(probabilities)
     pairs.labels.append(labels)
     pairs.points.append(len(labels))
-    lane.put(head, "auc in a request", auc(probabilities, labels))
+    variant.put(head, "auc in a request", auc(probabilities, labels))
 
 
 def diversity(vectors: Vectors) -> float:
-    """Give the mean cosine distance (0 to 2) of the pairs of ``(k, d)`` item vectors; NaN of fewer than two."""
+    """Return the mean cosine distance (0 to 2) of the pairs of ``(k, d)`` item vectors; NaN of fewer than two."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     known = vectors[lengths[:, 0] > 0] / lengths[lengths[:, 0] > 0]
     if len(known) < 2:

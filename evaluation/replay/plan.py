@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rankstream.evaluation.leakage import UserTables, check_bundle, check_table
-from rankstream.evaluation.point_in_time import ServingOfThen, TablesAsOf
+from rankstream.evaluation.point_in_time import LiveRankerAsOf, TablesAsOf
 from rankstream.evaluation.replay.candidates import Catalogue, Choose, as_shown, sampled, whole
 from rankstream.evaluation.replay.protocols import Asks, Logged, NextPositive, Slate, bits
 from rankstream.evaluation.replay.run import Plan, Replayed
-from rankstream.evaluation.replay.variants import Lane, ReplayError, Timeline
-from rankstream.evaluation.time_text import delay_text, moment_text
+from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, Variant
+from rankstream.evaluation.time_text import delay_text, time_text
 from rankstream.events.arrivals import RecordedLog
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors, VectorTable
@@ -35,8 +35,8 @@ class Question:
     until_ms: int | None
     requests: int | None
     sample: int
-    without_met: bool
-    visit_gap_ms: int
+    exclude_seen: bool
+    session_gap_ms: int
     delays: tuple[int | None, ...]
     ks: tuple[int, ...]
     seed: int
@@ -44,13 +44,13 @@ class Question:
     interleave: bool
 
 
-def lanes_of(
+def variants_of(
     places: Sequence[Path], bundles: Sequence[Bundle], tables: Sequence[Path], question: Question, history_limit: int
-) -> tuple[list[Lane], list[dict[str, Any]], list[str]]:
-    """Give a lane a bundle and delay, what is to be said of each, and the marks of allowed leaks."""
+) -> tuple[list[Variant], list[dict[str, Any]], list[str]]:
+    """Return a lane a bundle and delay, what is to be said of each, and the marks of allowed leaks."""
     if len(tables) not in (0, 1, len(bundles)):
         raise ReplayError(f"{len(tables)} --user-vectors for {len(bundles)} --bundle; give one for all, or one each")
-    lanes: list[Lane] = []
+    variants: list[Variant] = []
     facts: list[dict[str, Any]] = []
     marks: list[str] = []
     names = _names(places)
@@ -63,11 +63,11 @@ def lanes_of(
             as_of, leaks = user_vectors(tables[min(at, len(tables) - 1)], bundle, from_ms, question.allow_leak)
             marks += leaks
         for delay in question.delays:
-            name = _lane_name(names[at], delay, question.delays)
-            serving = ServingOfThen(manifest.vocabulary, ranker_of(bundle, NoVectors(manifest.sizes.user_dim)))
-            lanes.append(Lane(name, bundle, as_of, Timeline(serving, delay, history_limit)))
+            name = _variant_name(names[at], delay, question.delays)
+            serving = LiveRankerAsOf(manifest.vocabulary, ranker_of(bundle, NoVectors(manifest.sizes.user_dim)))
+            variants.append(Variant(name, bundle, as_of, DelayedPipeline(serving, delay, history_limit)))
             facts.append({"name": name, "bundle": names[at], "delay_ms": delay, "model": manifest.model_version})
-    return lanes, facts, list(dict.fromkeys(marks))
+    return variants, facts, list(dict.fromkeys(marks))
 
 
 def _no_table(at_ms: int) -> VectorTable | None:
@@ -75,7 +75,7 @@ def _no_table(at_ms: int) -> VectorTable | None:
 
 
 def user_vectors(root: Path, bundle: Bundle, from_ms: int, allow_leak: bool) -> tuple[TablesAsOf, list[str]]:
-    """Give the tables of user vectors by moment, and the marks of allowed leaks.
+    """Return the tables of user vectors by moment, and the marks of allowed leaks.
 
     Raises ``LeakError`` where no version is old enough for the first moment, and ``BrokenTableError`` for another
     model's.
@@ -96,7 +96,7 @@ def _names(places: Sequence[Path]) -> list[str]:
     return names
 
 
-def _lane_name(name: str, delay: int | None, delays: Sequence[int | None]) -> str:
+def _variant_name(name: str, delay: int | None, delays: Sequence[int | None]) -> str:
     if len(delays) == 1 and delay == 0:
         return name
     if not delay:
@@ -105,12 +105,12 @@ def _lane_name(name: str, delay: int | None, delays: Sequence[int | None]) -> st
 
 
 def start_of(bundles: Sequence[Bundle], question: Question) -> int:
-    """Give the moment from which on rankings are asked for: the flag's, or where the newest training ended."""
+    """Return the moment from which on rankings are asked for: the flag's, or where the newest training ended."""
     trained = max(bundle.manifest.trained_until_ms for bundle in bundles)
     return trained if question.from_ms is None else question.from_ms
 
 
-def plan_of(bundles: Sequence[Bundle], lanes: Sequence[Lane], catalogue: Catalogue, question: Question) -> Plan:
+def plan_of(bundles: Sequence[Bundle], variants: Sequence[Variant], catalogue: Catalogue, question: Question) -> Plan:
     """Make the plan of the flags. Raises ``ReplayError`` for actions that nobody knows."""
     vocabulary = _one_vocabulary(bundles)
     codes = vocabulary.action_codes
@@ -134,19 +134,19 @@ def plan_of(bundles: Sequence[Bundle], lanes: Sequence[Lane], catalogue: Catalog
         heads=heads,
         from_ms=start_of(bundles, question),
         until_ms=question.until_ms,
-        most_points=question.requests,
+        max_points=question.requests,
         ks=question.ks,
         shown=question.protocol == "logged",
-        remember_met=question.without_met,
-        interleaved=_to_mix(lanes) if question.interleave else None,
+        remember_seen=question.exclude_seen,
+        interleaved=_to_mix(variants) if question.interleave else None,
         seed=question.seed,
     )
 
 
-def _to_mix(lanes: Sequence[Lane]) -> tuple[str, str]:
-    """Give the first lanes of two bundles."""
-    first = lanes[0]
-    others = [lane for lane in lanes if lane.bundle is not first.bundle]
+def _to_mix(variants: Sequence[Variant]) -> tuple[str, str]:
+    """Return the first lanes of two bundles."""
+    first = variants[0]
+    others = [variant for variant in variants if variant.bundle is not first.bundle]
     if not others:
         raise ReplayError("--interleave wants two rankers; give a second --bundle")
     return first.name, others[0].name
@@ -154,18 +154,18 @@ def _to_mix(lanes: Sequence[Lane]) -> tuple[str, str]:
 
 def _asking(question: Question, positives: int, catalogue: Catalogue) -> tuple[Any, Choose]:
     if question.protocol == "logged":
-        return partial(Logged, question.visit_gap_ms), as_shown(question.seed)
+        return partial(Logged, question.session_gap_ms), as_shown(question.seed)
     if question.protocol == "slate":
-        return partial(Slate, positives, question.visit_gap_ms), as_shown(question.seed)
+        return partial(Slate, positives, question.session_gap_ms), as_shown(question.seed)
     if question.protocol == "sampled":
         asks = partial(NextPositive, positives, f"{question.sample:,} items drawn from the catalogue")
         return asks, sampled(catalogue, question.sample, question.seed)
-    asks = partial(NextPositive, positives, "all that the user has not met" if question.without_met else CATALOGUE)
-    return asks, whole(catalogue, without_met=question.without_met)
+    asks = partial(NextPositive, positives, "all that the user has not met" if question.exclude_seen else CATALOGUE)
+    return asks, whole(catalogue, exclude_seen=question.exclude_seen)
 
 
 def _one_vocabulary(bundles: Sequence[Bundle]) -> Vocabulary:
-    """Give the vocabulary of all bundles: they are driven by the same codes. Raises ``ReplayError`` if they differ."""
+    """Return vocabulary of all bundles: they are driven by the same codes. Raises ``ReplayError`` if they differ."""
     first, *others = [bundle.manifest.vocabulary for bundle in bundles]
     for other in others:
         if other != first:
@@ -177,7 +177,7 @@ def _one_vocabulary(bundles: Sequence[Bundle]) -> Vocabulary:
 
 
 def _hints(result: Replayed) -> list[str]:
-    """Say what of the log makes figures mean something else than most expect."""
+    """Return what of the log makes figures mean something else than most expect."""
     share = result.out_of_order / max(1, result.events)
     if share < UNSORTED:
         return []
@@ -190,30 +190,30 @@ def _hints(result: Replayed) -> list[str]:
 def about(
     log: RecordedLog,
     result: Replayed,
-    lanes: Sequence[Lane],
+    variants: Sequence[Variant],
     plan: Plan,
     question: Question,
     places: Sequence[Path],
     marks: Sequence[str],
 ) -> dict[str, Any]:
-    """Give what is to be known of a replay besides its figures."""
+    """Return what is to be known of a replay besides its figures."""
     asks: Asks = plan.asks()
-    ranking = sum(lane.seconds["ranking"] for lane in lanes)
+    ranking = sum(variant.seconds["ranking"] for variant in variants)
     return {
         "log": {
             "name": log.name,
             "checksum": log.checksum(),
             "events": result.events,
-            "first": None if result.first_ms is None else moment_text(result.first_ms),
-            "last": None if result.last_ms is None else moment_text(result.last_ms),
+            "first": None if result.first_ms is None else time_text(result.first_ms),
+            "last": None if result.last_ms is None else time_text(result.last_ms),
             "skipped": dict(log.skipped.most_common()),
             "out_of_order": result.out_of_order,
         },
         "protocol": {
             "name": question.protocol,
             "about": asks.about,
-            "from": moment_text(plan.from_ms),
-            "until": None if plan.until_ms is None else moment_text(plan.until_ms),
+            "from": time_text(plan.from_ms),
+            "until": None if plan.until_ms is None else time_text(plan.until_ms),
             "points_found": result.points_found,
             "positives": [name for name, code in plan.vocabulary.action_codes.items() if plan.positives >> code & 1],
             "sample": question.sample if question.protocol == "sampled" else None,
@@ -224,11 +224,13 @@ def about(
             "seconds": result.seconds,
             "events_per_s": result.events / result.seconds if result.seconds else 0.0,
             "ranking_seconds": ranking,
-            "scoring_share": sum(lane.seconds["scoring"] for lane in lanes) / result.seconds if result.seconds else 0.0,
+            "scoring_share": sum(variant.seconds["scoring"] for variant in variants) / result.seconds
+            if result.seconds
+            else 0.0,
         },
         "bundles": {
-            str(place): {"model": lane.bundle.manifest.model_version, "checksum": lane.bundle.manifest.checksum}
-            for place, lane in zip(places, lanes[:: len(question.delays)], strict=True)
+            str(place): {"model": variant.bundle.manifest.model_version, "checksum": variant.bundle.manifest.checksum}
+            for place, variant in zip(places, variants[:: len(question.delays)], strict=True)
         },
         "command": "rankstream " + " ".join(sys.argv[1:]),
     }

@@ -11,28 +11,28 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter
 
 from rankstream.evaluation.replay.outcomes import ALL
-from rankstream.evaluation.replay.run import CHANCE, POPULARITY
-from rankstream.evaluation.replay.wording import Summary, against, is_share, rankers, shown_lanes, title_of
+from rankstream.evaluation.replay.run import POPULARITY, RANDOM
+from rankstream.evaluation.replay.wording import Summary, against, is_share, rankers, shown_variants, title_of
 from rankstream.evaluation.time_text import delay_text
 
 HUES = ("#1565c0", "#ef6c00", "#2e7d32", "#8e24aa", "#00838f")  # one a bundle
-BASELINES = {POPULARITY: "#78909c", CHANCE: "#c2c8ce"}
+BASELINES = {POPULARITY: "#78909c", RANDOM: "#c2c8ce"}
 FEW = 10  # points: a figure of fewer is not drawn
 LINE = "#37474f"
 
 
 def colours(summary: Summary) -> dict[str, str]:
-    """Give each lane its colour: a bundle's own, paler the staler it is."""
+    """Return each lane its colour: a bundle's own, paler the staler it is."""
     found: dict[str, str] = dict(BASELINES)
     hues = cycle(HUES)
     hue_of: dict[str, str] = {}
-    for lane in summary["lanes"]:
-        if lane["bundle"] not in hue_of:
-            hue_of[lane["bundle"]] = next(hues)
+    for variant in summary["lanes"]:
+        if variant["bundle"] not in hue_of:
+            hue_of[variant["bundle"]] = next(hues)
     for bundle, hue in hue_of.items():
-        lanes = [lane["name"] for lane in summary["lanes"] if lane["bundle"] == bundle]
-        for place, name in enumerate(lanes):
-            found[name] = _paler(hue, 0.6 * place / max(1, len(lanes) - 1))
+        variants = [variant["name"] for variant in summary["lanes"] if variant["bundle"] == bundle]
+        for place, name in enumerate(variants):
+            found[name] = _paler(hue, 0.6 * place / max(1, len(variants) - 1))
     return found
 
 
@@ -70,12 +70,12 @@ def _legend_above(figure: Any, axes: Any) -> None:
 
 
 def _whiskers(found: Sequence[Mapping[str, Any]]) -> Any:
-    """Give the distances of the intervals' ends, (2, n); none where there is no interval."""
+    """Return the distances of the intervals' ends, (2, n); none where there is no interval."""
     ends = [[one["value"] - one["low"], one["high"] - one["value"]] for one in found]
     return np.nan_to_num(np.maximum(np.array(ends, float), 0)).T
 
 
-def of_lanes(summary: Summary) -> Any:
+def of_variants(summary: Summary) -> Any:
     """Draw the main figure of every lane, with intervals."""
     figure_name, shade = summary["main_figure"], colours(summary)
     names = [*rankers(summary), *(name for name in BASELINES if name in summary["figures"])]
@@ -142,7 +142,7 @@ def over_time(summary: Summary) -> Any:
     """Draw the main figure of a few lanes over the replayed time, and the requests below."""
     figure_name, shade = summary["main_figure"], colours(summary)
     figure, (above, below) = _axes(8.2, 3.6, nrows=2, sharex=True, gridspec_kw={"height_ratios": [4, 1], "hspace": 0.1})
-    for name in shown_lanes(summary):
+    for name in shown_variants(summary):
         parts = [one for one in summary["over_time"].get(name, []) if one["points"] >= FEW]
         middles = [_moment((one["from_ms"] + one["until_ms"]) / 2) for one in parts]
         above.plot(middles, [one["value"] for one in parts], "o-", ms=4, lw=1.8, color=shade[name], label=name)
@@ -169,14 +169,14 @@ def _moment(at_ms: float) -> datetime:
 
 def by_slice(summary: Summary) -> Any:
     """Draw the main figure of a few lanes for each slice, one panel a kind of slice."""
-    figure_name, shade, lanes = summary["main_figure"], colours(summary), shown_lanes(summary)
+    figure_name, shade, variants = summary["main_figure"], colours(summary), shown_variants(summary)
     counts = {kind: len(next(iter(found.values()), [])) for kind, found in summary["slices"].items()}
     heights = [max(1, count) for count in counts.values()]
     figure, panels = _axes(
         8.2, 0.9 + 0.55 * sum(heights), nrows=len(counts), sharex=True, gridspec_kw={"height_ratios": heights}
     )
     for kind, axes in zip(counts, np.atleast_1d(panels).ravel(), strict=True):
-        labels = _a_kind(axes, summary["slices"][kind], lanes, shade)
+        labels = _a_kind(axes, summary["slices"][kind], variants, shade)
         axes.set_yticks(range(len(labels)), labels, fontsize=9)
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.set_title(kind, fontsize=10, loc="left")
@@ -190,13 +190,13 @@ def by_slice(summary: Summary) -> Any:
     return figure
 
 
-def _a_kind(axes: Any, found: Mapping[str, Any], lanes: Sequence[str], shade: Mapping[str, str]) -> list[str]:
+def _a_kind(axes: Any, found: Mapping[str, Any], variants: Sequence[str], shade: Mapping[str, str]) -> list[str]:
     """Draw the slices of one kind; give their labels."""
     labels = [f"{one['slice']}  ({one['points']:,})" for one in next(iter(found.values()), [])]
-    for row, name in enumerate(lanes):
+    for row, name in enumerate(variants):
         parts = [(place, one) for place, one in enumerate(found.get(name, [])) if one["points"] >= FEW]
         if parts:
-            at = [place + (row - (len(lanes) - 1) / 2) * 0.17 for place, _ in parts]
+            at = [place + (row - (len(variants) - 1) / 2) * 0.17 for place, _ in parts]
             values = [one["value"] for _, one in parts]
             whiskers = _whiskers([one for _, one in parts])
             axes.errorbar(
@@ -208,21 +208,21 @@ def _a_kind(axes: Any, found: Mapping[str, Any], lanes: Sequence[str], shade: Ma
 def calibration(summary: Summary) -> Any:
     """Draw what each head promised against what came, a panel a head."""
     shade, told = colours(summary), summary["probabilities"]
-    lanes = [name for name in shown_lanes(summary) if name in told]
-    heads = [head for head in next(iter(told.values())) if any(told[name][head]["positives"] for name in lanes)]
+    variants = [name for name in shown_variants(summary) if name in told]
+    heads = [head for head in next(iter(told.values())) if any(told[name][head]["positives"] for name in variants)]
     columns = 2 if len(heads) == 4 else min(3, max(1, len(heads)))
     rows = -(-len(heads) // columns)
     figure, panels = _axes(8.2, 2.75 * rows, nrows=rows, ncols=columns, squeeze=False)
     figure.subplots_adjust(wspace=0.38, hspace=0.5)
     for axes, head in zip(panels.ravel(), heads, strict=False):
-        most = 0.0
-        for name in lanes:
+        maximum = 0.0
+        for name in variants:
             curve = told[name][head]["curve"]
             said, came = ([one[side] for one in curve] for side in (0, 1))
-            most = max([most, *said, *came])
+            maximum = max([maximum, *said, *came])
             axes.plot(said, came, "o-", ms=4, lw=1.5, color=shade[name], label=name)
-        axes.plot([0, most], [0, most], color=LINE, ls=":", lw=1)
-        axes.set_title(f"{head}  ({told[lanes[0]][head]['positives']:,} came)", fontsize=10, loc="left")
+        axes.plot([0, maximum], [0, maximum], color=LINE, ls=":", lw=1)
+        axes.set_title(f"{head}  ({told[variants[0]][head]['positives']:,} came)", fontsize=10, loc="left")
         for axis in (axes.xaxis, axes.yaxis):
             _as_shares(axis, "hit")
     for axes in panels.ravel()[len(heads) :]:

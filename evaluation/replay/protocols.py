@@ -35,7 +35,7 @@ class Exposure:
 
 
 def exposures(arrivals: Arrivals) -> list[Exposure]:
-    """Give the exposures of a batch in the order that they began."""
+    """Return the exposures of a batch in the order that they began."""
     found: dict[tuple[bytes, int, int], Exposure] = {}
     rows = zip(
         arrivals.user_keys,
@@ -56,7 +56,7 @@ def exposures(arrivals: Arrivals) -> list[Exposure]:
 
 
 def bits(codes: Iterable[int]) -> int:
-    """Give the mask of these action codes."""
+    """Return the mask of these action codes."""
     mask = 0
     for code in codes:
         mask |= 1 << code
@@ -101,7 +101,7 @@ class Asks(Protocol):
         ...
 
     def ready(self, now_ms: int | None = None) -> Iterator[Point]:
-        """Give what is complete by now; all that is left if ``now_ms`` is None."""
+        """Return what is complete by now; all that is left if ``now_ms`` is None."""
         ...
 
 
@@ -115,7 +115,7 @@ class NextPositive:
         self._last: dict[bytes, tuple[int, int]] = {}  # user -> (item, time): an exposure cut by a batch's end
 
     def begins(self, one: Exposure) -> bool:
-        """Say whether the exposure holds a positive, and is no continuation."""
+        """Return whether the exposure holds a positive, and is no continuation."""
         before, name = self._last.get(one.key), (one.item_key, one.at_ms)
         self._last[one.key] = name
         return bool(one.done & self.positives) and before != name
@@ -126,7 +126,7 @@ class NextPositive:
         self._ready.append(Point(draft, None, (one.done,), one.item_id))
 
     def ready(self, now_ms: int | None = None) -> Iterator[Point]:
-        """Give them all."""
+        """Yield them all."""
         ready, self._ready = self._ready, []
         yield from ready
 
@@ -140,7 +140,7 @@ class _Visit:
     exposures: list[Exposure] = field(default_factory=list)
 
     def shown(self) -> dict[int, tuple[Id, int]]:
-        """Give each item once: its key, its id, what was done to it in the whole visit."""
+        """Return each item once: its key, its id, what was done to it in the whole visit."""
         items: dict[int, tuple[Id, int]] = {}
         for one in self.exposures:
             item_id, done = items.get(one.item_key, (one.item_id, 0))
@@ -169,7 +169,7 @@ class _Visits:
         return visit, is_new
 
     def close(self, now_ms: int | None) -> list[_Visit]:
-        """Give the visits that nothing can be added to any more, by a clock that the log has reached."""
+        """Return the visits that nothing can be added to any more, by a clock that the log has reached."""
         over = [key for key, visit in self._open.items() if now_ms is None or now_ms - visit.last_ms > 2 * self.gap_ms]
         closed = self.closed + [visit for key in over if (visit := self._open.pop(key)).drafts]
         self.closed = []
@@ -186,7 +186,7 @@ class Logged:
         self._newest: _Visit | None = None
 
     def begins(self, one: Exposure) -> bool:
-        """Say whether it begins a visit."""
+        """Return whether it begins a visit."""
         self._newest, is_new = self._visits.next(one)
         return is_new
 
@@ -196,7 +196,7 @@ class Logged:
             self._newest.drafts.append(draft)
 
     def ready(self, now_ms: int | None = None) -> Iterator[Point]:
-        """Give visits that are over, of two items or more."""
+        """Yield visits that are over, of two items or more."""
         for visit in self._visits.close(now_ms):
             shown = list(visit.shown().values())
             if len(shown) > 1:
@@ -214,7 +214,7 @@ class Slate:
         self._newest: _Visit | None = None
 
     def begins(self, one: Exposure) -> bool:
-        """Say whether it holds a positive, for the first time in its visit."""
+        """Return whether it holds a positive, for the first time in its visit."""
         self._newest, _ = self._visits.next(one)
         before = self._newest.exposures[:-1]
         known = any(other.item_key == one.item_key and other.done & self.positives for other in before)
@@ -226,7 +226,7 @@ class Slate:
             self._newest.drafts.append(draft)
 
     def ready(self, now_ms: int | None = None) -> Iterator[Point]:
-        """Give a point a positive of the visits that are over, where there is something to rank it among."""
+        """Yield a point a positive of the visits that are over, where there is something to rank it among."""
         for visit in self._visits.close(now_ms):
             in_vain = {key: item for key, (item, done) in visit.shown().items() if not done & self.positives}
             for draft in visit.drafts:

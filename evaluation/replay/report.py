@@ -20,7 +20,7 @@ from rich.table import Table as RichTable
 
 from rankstream.evaluation.html_page import Block, Facts, Heading, Plot, Table, Text, Verdict, Warnings, page
 from rankstream.evaluation.replay.outcomes import ALL
-from rankstream.evaluation.replay.run import CHANCE, POPULARITY
+from rankstream.evaluation.replay.run import POPULARITY, RANDOM
 from rankstream.evaluation.replay.variants import ReplayError
 from rankstream.evaluation.replay.wording import (
     MEANINGS,
@@ -30,13 +30,13 @@ from rankstream.evaluation.replay.wording import (
     difference,
     number,
     rankers,
-    shown_lanes,
+    shown_variants,
     stacked,
     title_of,
     verdicts,
     with_interval,
 )
-from rankstream.evaluation.time_text import moment_text
+from rankstream.evaluation.time_text import time_text
 
 LIBRARIES = ("rankstream", "numpy", "onnxruntime", "pyarrow", "msgspec", "matplotlib")
 REASONS = 10  # for which rows were skipped, that are told
@@ -56,7 +56,7 @@ def write_report(summary: Summary, out: Path) -> Path:
 
 
 def _without_nan(value: Any) -> Any:
-    """Give plain data in which what is not known is null: NaN is no JSON."""
+    """Return plain data in which what is not known is null: NaN is no JSON."""
     if isinstance(value, Mapping):
         return {str(name): _without_nan(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
@@ -70,14 +70,14 @@ def _without_nan(value: Any) -> Any:
 def _made() -> dict[str, Any]:
     """Say when, on what and with which versions the report is made."""
     return {
-        "at": moment_text(time.time_ns() // 1_000_000),
+        "at": time_text(time.time_ns() // 1_000_000),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {_processor()}",
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in LIBRARIES},
     }
 
 
 def _processor() -> str:
-    """Give the processor's name, where the system tells it."""
+    """Return the processor's name, where the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -123,13 +123,13 @@ def _blocks(told: Summary) -> list[Block]:
 
 
 def _plotted(told: Summary) -> list[Block]:
-    """Give the plots, or say how to get them."""
+    """Return the plots, or say how to get them."""
     try:
         from rankstream.evaluation.replay import plots
     except ImportError:
         return [Text('The plots need matplotlib: pip install "rankstream[demo]", and replay again.')]
     figure = title_of(told["main_figure"])
-    blocks: list[Block] = [Plot(plots.of_lanes(_with_nan(told)), f"{figure} of each ranker, with 95 % intervals.")]
+    blocks: list[Block] = [Plot(plots.of_variants(_with_nan(told)), f"{figure} of each ranker, with 95 % intervals.")]
     if told["staleness"]:
         caption = (
             f"{figure} when actions (and batch vectors) become known so much later. Right: request by request against "
@@ -149,7 +149,7 @@ def _plotted(told: Summary) -> list[Block]:
 
 
 def _with_nan(value: Any) -> Any:
-    """Give null figures back as NaN, which plots leave out."""
+    """Return null figures back as NaN, which plots leave out."""
     if isinstance(value, Mapping):
         sides = ("value", "low", "high")
         return {name: float("nan") if one is None and name in sides else _with_nan(one) for name, one in value.items()}
@@ -161,7 +161,7 @@ def _cell(found: Mapping[str, Any] | None, figure: str) -> str:
 
 
 def _names(told: Summary) -> list[str]:
-    return [*rankers(told), *(name for name in (POPULARITY, CHANCE) if name in told["figures"])]
+    return [*rankers(told), *(name for name in (POPULARITY, RANDOM) if name in told["figures"])]
 
 
 def _worth(told: Summary) -> Table:
@@ -183,7 +183,7 @@ def _worth(told: Summary) -> Table:
 
 def _by_head(told: Summary) -> Table:
     figure, first = told["main_figure"], rankers(told)[0]
-    names = [name for name in (*shown_lanes(told, 5), CHANCE) if name in told["figures"]]
+    names = [name for name in (*shown_variants(told, 5), RANDOM) if name in told["figures"]]
     rows = []
     for head in told["heads"]:
         if told["figures"][first][head][figure]["points"]:

@@ -26,16 +26,16 @@ from rankstream.evaluation.replay.outcomes import (
     Seen,
     diversity,
     judge,
-    judge_chance,
     judge_probabilities,
+    score_random,
 )
 from rankstream.evaluation.replay.protocols import Asks, Draft, Exposure, Point, exposures
-from rankstream.evaluation.replay.variants import Answer, Lane, ReplayError
-from rankstream.evaluation.time_text import moment_text
+from rankstream.evaluation.replay.variants import Answer, ReplayError, Variant
+from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import Arrivals, RecordedLog
 from rankstream.features.actions import Vocabulary
 
-POPULARITY, CHANCE = "popularity", "random order"
+POPULARITY, RANDOM = "popularity", "random order"
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 DIVERSE_K = 10
 
@@ -57,10 +57,10 @@ class Plan:
     heads: Mapping[str, int]  # head -> code of the action that it predicts
     from_ms: int  # points before it are not ranked: they only warm the states
     until_ms: int | None = None
-    most_points: int | None = 2_000  # drawn evenly from all; None: all
+    max_points: int | None = 2_000  # drawn evenly from all; None: all
     ks: tuple[int, ...] = (3, 10)
     shown: bool = False  # were the candidates shown to the user, so that probabilities can be judged?
-    remember_met: bool = False  # all items of each user, for drafts to tell; takes memory that grows with the log
+    remember_seen: bool = False  # all items of each user, for drafts to tell; takes memory that grows with the log
     interleaved: tuple[str, str] | None = None  # names of two lanes whose feeds are to be mixed
     seed: int = 1
 
@@ -96,16 +96,16 @@ class Popularity:
             self._counts[one.item_key] += 1
 
 
-def replay(log: RecordedLog, lanes: Sequence[Lane], plan: Plan, progress: Progress = _no_progress) -> Replayed:
+def replay(log: RecordedLog, variants: Sequence[Variant], plan: Plan, progress: Progress = _no_progress) -> Replayed:
     """Replay a log. Raises ``ReplayError`` if there is nothing to rank, and what the log raises."""
     started = perf_counter()
     chosen = None
-    if plan.most_points is not None:
+    if plan.max_points is not None:
         found = _count_points(log, plan)
         chosen = np.zeros(found, np.bool_)
-        picked = np.random.default_rng(plan.seed).choice(found, min(found, plan.most_points), replace=False)
+        picked = np.random.default_rng(plan.seed).choice(found, min(found, plan.max_points), replace=False)
         chosen[picked] = True
-    run = _Run(lanes, plan, chosen, progress)
+    run = _Run(variants, plan, chosen, progress)
     for arrivals in log.batches(plan.vocabulary):
         run.take(arrivals)
     run.finish()
@@ -118,11 +118,11 @@ def replay(log: RecordedLog, lanes: Sequence[Lane], plan: Plan, progress: Progre
 
 
 def _nothing_to_rank(log: RecordedLog, plan: Plan, replayed: Replayed) -> str:
-    first, last = moment_text(replayed.first_ms or 0), moment_text(replayed.last_ms or 0)
-    until = "" if plan.until_ms is None else f" and before {moment_text(plan.until_ms)}"
+    first, last = time_text(replayed.first_ms or 0), time_text(replayed.last_ms or 0)
+    until = "" if plan.until_ms is None else f" and before {time_text(plan.until_ms)}"
     return (
         f"there is nothing to rank in {log.name}, whose events are of {first} to {last}: from "
-        f"{moment_text(plan.from_ms)} on{until}, where the newest training ended or --from says, no moment was found "
+        f"{time_text(plan.from_ms)} on{until}, where the newest training ended or --from says, no moment was found "
         "that the protocol asks for; give a log that goes on longer, another --protocol or other --positive"
     )
 
@@ -147,9 +147,9 @@ class _Run:
     """The state of a replay on its way through a log."""
 
     def __init__(
-        self, lanes: Sequence[Lane], plan: Plan, chosen: npt.NDArray[np.bool_] | None, progress: Progress
+        self, variants: Sequence[Variant], plan: Plan, chosen: npt.NDArray[np.bool_] | None, progress: Progress
     ) -> None:
-        self.lanes, self.plan, self.chosen, self.progress = lanes, plan, chosen, progress
+        self.variants, self.plan, self.chosen, self.progress = variants, plan, chosen, progress
         self.asks = plan.asks()
         self.replayed = Replayed(Outcomes(plan.ks, (ALL, *plan.heads)))
         self.popularity = Popularity([code for code in range(64) if plan.positives >> code & 1])
@@ -169,7 +169,7 @@ class _Run:
                 self.now_ms = max(self.now_ms, int(arrivals.arrived_ms[one.row]))
                 self.asks.take(self._draft(one))
             self.popularity.count(one)
-            if self.plan.remember_met:
+            if self.plan.remember_seen:
                 self.met.setdefault(one.key, set()).add(one.item_key)
             if one.at_ms < self.plan.from_ms:
                 self.old_users.add(one.key)
@@ -191,13 +191,13 @@ class _Run:
         return self.chosen is None or bool(self.chosen[ordinal])
 
     def _feed(self, arrivals: Arrivals, start: int, stop: int) -> None:
-        for lane in self.lanes:
-            lane.timeline.feed(arrivals, start, stop)
+        for variant in self.variants:
+            variant.delayed.feed(arrivals, start, stop)
 
     def _draft(self, one: Exposure) -> Draft:
-        for lane in self.lanes:
-            lane.timeline.advance(self.now_ms)
-        states = [lane.timeline.state(one.key) for lane in self.lanes]
+        for variant in self.variants:
+            variant.delayed.advance(self.now_ms)
+        states = [variant.delayed.state(one.key) for variant in self.variants]
         met = frozenset(self.met.get(one.key, ()))
         return Draft(one, states, self.popularity.as_of_hour, is_new=one.key not in self.old_users, met=met)
 
@@ -225,27 +225,27 @@ class _Run:
         outcomes.seen.append(seen)
         one = point.draft.exposure
         answers: dict[str, Answer] = {}
-        for lane, state in zip(self.lanes, point.draft.states, strict=True):
-            answers[lane.name] = lane.answer(one.user_id, one.at_ms, state, choice.ids)
-            self._judge(lane, choice, seen, answers[lane.name])
+        for variant, state in zip(self.variants, point.draft.states, strict=True):
+            answers[variant.name] = variant.answer(one.user_id, one.at_ms, state, choice.ids)
+            self._judge(variant, choice, seen, answers[variant.name])
         if self.plan.interleaved is not None:
             first, second = (answers[name] for name in self.plan.interleaved)
             outcomes.credits.append(self._interleaved(first, second, choice, seen))
         popular = self._by_popularity(point, choice)
-        judge(outcomes.lane(POPULARITY), outcomes.heads, outcomes.ks, seen, choice.places_in_all(popular))
-        judge_chance(outcomes.lane(CHANCE), outcomes.heads, outcomes.ks, seen)
+        judge(outcomes.variant(POPULARITY), outcomes.heads, outcomes.ks, seen, choice.places_in_all(popular))
+        score_random(outcomes.variant(RANDOM), outcomes.heads, outcomes.ks, seen)
         self.ranked += 1
         self.progress(self.replayed.events, self.ranked)
 
     def _interleaved(self, first: Answer, second: Answer, choice: Choice, seen: Seen) -> tuple[int, int]:
         """Mix two feeds to the length that counts; give the points of each."""
         orders = [[choice.ids[row] for row in np.argsort(answer.places)] for answer in (first, second)]
-        chance = np.random.default_rng([self.plan.seed, self.ranked])
-        mixed = team_draft(orders[0], orders[1], self.plan.ks[-1], chance)
+        rng = np.random.default_rng([self.plan.seed, self.ranked])
+        mixed = team_draft(orders[0], orders[1], self.plan.ks[-1], rng)
         return credit(mixed, {choice.ids[row] for row in seen.wanted.get(ALL, ())})
 
     def _by_popularity(self, point: Point, choice: Choice) -> Ints:
-        """Give the places by what was wanted most so far; chance decides between equals, of which there are many."""
+        """Return the places by what was wanted most so far; chance decides between equals, of which there are many."""
         counts = [point.draft.popular.get(key, 0) for key in choice.keys.tolist()]
         noise = np.random.default_rng([self.plan.seed, self.ranked, 2]).random(len(counts))
         places = np.empty(len(counts), np.int64)
@@ -267,17 +267,17 @@ class _Run:
             target_known=choice.target_known,
         )
 
-    def _judge(self, lane: Lane, choice: Choice, seen: Seen, answer: Answer) -> None:
+    def _judge(self, variant: Variant, choice: Choice, seen: Seen, answer: Answer) -> None:
         outcomes = self.replayed.outcomes
-        kept = outcomes.lane(lane.name)
+        kept = outcomes.variant(variant.name)
         judge(kept, outcomes.heads, outcomes.ks, seen, choice.places_in_all(answer.places))
         if self.plan.shown:
-            for column, head in enumerate(lane.heads):
+            for column, head in enumerate(variant.heads):
                 if head in self.plan.heads:
                     judge_probabilities(kept, head, seen, answer.probabilities[:, column])
         top = choice.keys[np.argsort(answer.places)[:DIVERSE_K]]
         kept.top_items.update(top.tolist())
-        kept.put(ALL, f"diversity@{DIVERSE_K}", diversity(lane.bundle.items.look_up(top)[0]))
+        kept.put(ALL, f"diversity@{DIVERSE_K}", diversity(variant.bundle.items.look_up(top)[0]))
         age = answer.newest_action_age_ms
         kept.newest_age_ms.append(np.nan if age is None else age)
         kept.user_vectors_found += answer.user_vector_found

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rankstream.evaluation.interleaving import preference
 from rankstream.evaluation.replay.outcomes import ALL, Outcomes, Pairs
-from rankstream.metrics.bootstrap import drawn_anew
+from rankstream.metrics.bootstrap import bootstrap_weights
 from rankstream.metrics.probabilities import auc, auc_in_order, calibration, calibration_error, log_loss
 
 Floats = npt.NDArray[np.float64]
@@ -22,19 +22,21 @@ Figure = dict[str, Any]  # value, low, high, points
 DAY_MS = 86_400_000
 HISTORIES = ((0, 0), (1, 5), (6, 20), (21, 50), (51, 99), (100, 10**9))
 HOURS = ((0, 6), (6, 12), (12, 18), (18, 24))
-MOST_MOMENTS = 14  # on the axis of time
+MAX_TIMES = 14  # on the axis of time
 DRAWS_AT_ONCE = 100
 K = TypeVar("K")
 AUC_DRAWS = 300  # each sorts nothing, but walks all pairs
 
 
-def summarise(outcomes: Outcomes, lanes: Sequence[Mapping[str, Any]], catalogue: int, seed: int = 1) -> dict[str, Any]:
-    """Give all figures of a replay; ``lanes`` says of each: name, bundle, delay_ms (None: never), model_version.
+def summarise(
+    outcomes: Outcomes, variants: Sequence[Mapping[str, Any]], catalogue: int, seed: int = 1
+) -> dict[str, Any]:
+    """Return all figures of a replay; ``variants`` says of each: name, bundle, delay_ms (None: never), model_version.
 
     The first lane is the one that the others are compared with. See the functions below for the parts.
     """
-    main = _telling(outcomes)
-    first = str(lanes[0]["name"])
+    main = _positive_actions(outcomes)
+    first = str(variants[0]["name"])
     by_head = figures(outcomes, seed)
     ahead = [one for k in outcomes.ks for one in differences(outcomes, first, f"hit@{k}", seed)]
     ahead += differences(outcomes, first, f"ndcg@{outcomes.ks[-1]}", seed)
@@ -46,7 +48,7 @@ def summarise(outcomes: Outcomes, lanes: Sequence[Mapping[str, Any]], catalogue:
         "ks": list(outcomes.ks),
         "candidates_median": _median([seen.candidates for seen in outcomes.seen]),
         "targets_unknown": sum(not seen.target_known for seen in outcomes.seen),
-        "lanes": [dict(lane) for lane in lanes],
+        "lanes": [dict(variant) for variant in variants],
         "figures": by_head,
         "probabilities": probabilities(outcomes, seed),
         "differences": ahead,
@@ -54,36 +56,38 @@ def summarise(outcomes: Outcomes, lanes: Sequence[Mapping[str, Any]], catalogue:
         "over_time": over_time(outcomes, main, seed),
         "slices": slices(outcomes, main, seed),
         "variety": variety(outcomes, catalogue),
-        "staleness": staleness(by_head, lanes, main),
+        "staleness": staleness(by_head, variants, main),
         "interleaving": interleaving(outcomes, seed),
     }
 
 
-def _telling(outcomes: Outcomes) -> str:
-    """Give HIT at the largest k that does not hold most of what there is to choose from; NDCG if every k does."""
+def _positive_actions(outcomes: Outcomes) -> str:
+    """Return HIT at the largest k that does not hold most of what there is to choose from; NDCG if every k does."""
     candidates = _median([seen.candidates for seen in outcomes.seen])
     telling = [k for k in outcomes.ks if k <= candidates / 2]
     return f"hit@{telling[-1]}" if telling else f"ndcg@{outcomes.ks[-1]}"
 
 
 def staleness(
-    by_head: Mapping[str, Mapping[str, Mapping[str, Figure]]], lanes: Sequence[Mapping[str, Any]], figure: str
+    by_head: Mapping[str, Mapping[str, Mapping[str, Figure]]], variants: Sequence[Mapping[str, Any]], figure: str
 ) -> dict[str, list[Figure]]:
-    """Give bundle -> its lanes' figure by delay, freshest first and ``never`` (None) last; empty for a single delay."""
+    """Return bundle -> its variants' metric by delay, freshest first, ``never`` (None) last; empty for one delay."""
     curves: dict[str, list[Figure]] = {}
-    for lane in sorted(lanes, key=lambda lane: float("inf") if lane["delay_ms"] is None else lane["delay_ms"]):
-        curves.setdefault(str(lane["bundle"]), []).append(
-            {"delay_ms": lane["delay_ms"], "lane": lane["name"]} | by_head[str(lane["name"])][ALL][figure]
+    for variant in sorted(
+        variants, key=lambda variant: float("inf") if variant["delay_ms"] is None else variant["delay_ms"]
+    ):
+        curves.setdefault(str(variant["bundle"]), []).append(
+            {"delay_ms": variant["delay_ms"], "lane": variant["name"]} | by_head[str(variant["name"])][ALL][figure]
         )
     return {bundle: curve for bundle, curve in curves.items() if len(curve) > 1}
 
 
 def figures(outcomes: Outcomes, seed: int = 1) -> dict[str, dict[str, dict[str, Figure]]]:
-    """Give lane -> head -> figure -> value with interval."""
+    """Return lane -> head -> figure -> value with interval."""
     columns = {
-        (name, head, figure): lane.column(head, figure)
-        for name, lane in outcomes.lanes.items()
-        for head, figure in lane.figures
+        (name, head, figure): variant.column(head, figure)
+        for name, variant in outcomes.variants.items()
+        for head, figure in variant.figures
     }
     found: dict[str, dict[str, dict[str, Figure]]] = {}
     for (name, head, figure), values in Draws(_users(outcomes), seed).figures(columns).items():
@@ -92,22 +96,22 @@ def figures(outcomes: Outcomes, seed: int = 1) -> dict[str, dict[str, dict[str, 
 
 
 def probabilities(outcomes: Outcomes, seed: int = 1) -> dict[str, dict[str, Figure]]:
-    """Give lane -> head -> how its probabilities agree with what came, where the shown candidates are known."""
+    """Return lane -> head -> how its probabilities agree with what came, where the shown candidates are known."""
     users = _users(outcomes)
     return {
-        name: {head: _agreement(pairs, users, seed) for head, pairs in lane.pairs.items()}
-        for name, lane in outcomes.lanes.items()
-        if lane.pairs
+        name: {head: _agreement(pairs, users, seed) for head, pairs in variant.pairs.items()}
+        for name, variant in outcomes.variants.items()
+        if variant.pairs
     }
 
 
 def differences(outcomes: Outcomes, first: str, figure: str, seed: int = 1) -> list[Figure]:
-    """Give how far the lane ``first`` is ahead of each other one, paired by point, for each head."""
+    """Return how far the lane ``first`` is ahead of each other one, paired by point, for each head."""
     columns: dict[tuple[str, str], Floats] = {}
     for head in outcomes.heads:
-        mine = outcomes.lanes[first].column(head, figure)
-        for name, lane in outcomes.lanes.items():
-            theirs = lane.column(head, figure)
+        mine = outcomes.variants[first].column(head, figure)
+        for name, variant in outcomes.variants.items():
+            theirs = variant.column(head, figure)
             if name != first and len(theirs) == len(mine) and np.isfinite(mine - theirs).any():
                 columns[name, head] = mine - theirs
     return [
@@ -117,11 +121,11 @@ def differences(outcomes: Outcomes, first: str, figure: str, seed: int = 1) -> l
 
 
 def over_time(outcomes: Outcomes, figure: str, seed: int = 1) -> dict[str, list[Figure]]:
-    """Give each lane's figure of all positives, in equal stretches of time."""
+    """Return each lane's figure of all positives, in equal stretches of time."""
     at_ms = np.array([seen.at_ms for seen in outcomes.seen])
     if not len(at_ms):
         return {}
-    count = int(np.clip((at_ms.max() - at_ms.min()) / DAY_MS + 1, 4, MOST_MOMENTS))
+    count = int(np.clip((at_ms.max() - at_ms.min()) / DAY_MS + 1, 4, MAX_TIMES))
     edges = np.linspace(at_ms.min(), at_ms.max() + 1, count + 1)
     parts = [
         ({"from_ms": int(low), "until_ms": int(high)}, (at_ms >= low) & (at_ms < high))
@@ -131,7 +135,7 @@ def over_time(outcomes: Outcomes, figure: str, seed: int = 1) -> dict[str, list[
 
 
 def slices(outcomes: Outcomes, figure: str, seed: int = 1) -> dict[str, dict[str, list[Figure]]]:
-    """Give each lane's figure of all positives by what is known of the user, and by the hour of the day."""
+    """Return each lane's figure of all positives by what is known of the user, and by the hour of the day."""
     history = np.array([seen.history for seen in outcomes.seen])
     is_new = np.array([seen.is_new for seen in outcomes.seen], np.bool_)
     hour = np.array([seen.at_ms % DAY_MS // 3_600_000 for seen in outcomes.seen])
@@ -147,17 +151,17 @@ def slices(outcomes: Outcomes, figure: str, seed: int = 1) -> dict[str, dict[str
 
 
 def variety(outcomes: Outcomes, catalogue: int) -> dict[str, Figure]:
-    """Give each ranker's coverage and what its feeds knew."""
+    """Return each ranker's coverage and what its feeds knew."""
     return {
         name: {
-            "coverage": len(lane.top_items) / catalogue if catalogue else float("nan"),
-            "newest_action_age_ms_p50": _median(lane.newest_age_ms),
-            "feeds_with_actions": float(np.isfinite(lane.newest_age_ms).mean()) if lane.newest_age_ms else 0.0,
-            "user_vectors_found": lane.user_vectors_found / max(1, len(outcomes.seen)),
-            "unknown_items": lane.unknown_items,
+            "coverage": len(variant.top_items) / catalogue if catalogue else float("nan"),
+            "newest_action_age_ms_p50": _median(variant.newest_age_ms),
+            "feeds_with_actions": float(np.isfinite(variant.newest_age_ms).mean()) if variant.newest_age_ms else 0.0,
+            "user_vectors_found": variant.user_vectors_found / max(1, len(outcomes.seen)),
+            "unknown_items": variant.unknown_items,
         }
-        for name, lane in outcomes.lanes.items()
-        if lane.newest_age_ms
+        for name, variant in outcomes.variants.items()
+        if variant.newest_age_ms
     }
 
 
@@ -182,7 +186,7 @@ class Draws:
         self.num_users, self.seed, self.draws = len(names), seed, draws
 
     def figures(self, columns: Mapping[K, Floats]) -> dict[K, Figure]:
-        """Give the mean of what is known of each ``(points,)`` column, with its interval; NaN is not known."""
+        """Return the mean of what is known of each ``(points,)`` column, with its interval; NaN is not known."""
         if not columns:
             return {}
         sums = np.stack([self._a_user(np.nan_to_num(values)) for values in columns.values()], axis=1)
@@ -203,9 +207,9 @@ class Draws:
         return summed
 
     def _quantiles(self, sums: Floats, counts: Floats) -> tuple[Floats, Floats]:
-        chance, means = np.random.default_rng(self.seed), []
+        rng, means = np.random.default_rng(self.seed), []
         for _ in range(self.draws // DRAWS_AT_ONCE):
-            times = drawn_anew(chance, DRAWS_AT_ONCE, self.num_users)
+            times = bootstrap_weights(rng, DRAWS_AT_ONCE, self.num_users)
             with np.errstate(invalid="ignore", divide="ignore"):
                 means.append(times @ sums / (times @ counts))
         drawn_means = np.concatenate(means)
@@ -215,7 +219,7 @@ class Draws:
 
 
 def interleaving(outcomes: Outcomes, seed: int = 1) -> Figure | None:
-    """Give how often the first of two interleaved lanes won; None where none were."""
+    """Return how often the first of two interleaved lanes won; None where none were."""
     if not outcomes.credits:
         return None
     found = preference(outcomes.credits, _users(outcomes), seed=seed)
@@ -232,9 +236,9 @@ def _by_part(
     outcomes: Outcomes, figure: str, parts: Sequence[tuple[Mapping[str, Any], Bools]], seed: int
 ) -> dict[str, list[Figure]]:
     columns = {
-        (name, number): np.where(which, lane.column(ALL, figure), np.nan)
-        for name, lane in outcomes.lanes.items()
-        if len(lane.column(ALL, figure))
+        (name, number): np.where(which, variant.column(ALL, figure), np.nan)
+        for name, variant in outcomes.variants.items()
+        if len(variant.column(ALL, figure))
         for number, (_, which) in enumerate(parts)
     }
     found: dict[str, list[Figure]] = {}
@@ -262,12 +266,12 @@ def _agreement(pairs: Pairs, users: Sequence[str], seed: int) -> Figure:
 
 
 def _drawn(said: Floats, came: Bools, user: npt.NDArray[np.int64], users: int, seed: int) -> Figure:
-    """Give the interval of the AUC when users are drawn anew, each with all of its pairs."""
+    """Return the interval of the AUC when users are drawn anew, each with all of its pairs."""
     order = np.argsort(said, kind="stable")
     said, came, user = said[order], came[order], user[order]
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     draws = [
-        auc_in_order(said, came, np.bincount(chance.integers(0, users, users), minlength=users)[user].astype(float))
+        auc_in_order(said, came, np.bincount(rng.integers(0, users, users), minlength=users)[user].astype(float))
         for _ in range(AUC_DRAWS if came.any() and not came.all() else 0)
     ]
     if not draws:
@@ -277,7 +281,7 @@ def _drawn(said: Floats, came: Bools, user: npt.NDArray[np.int64], users: int, s
 
 
 def _gauc(said: Floats, came: Bools, user: npt.NDArray[np.int64], seed: int) -> Figure:
-    """Give the mean of the users' own AUCs, weighted by what was shown to them (users without both kinds left out)."""
+    """Return mean of the users' own AUCs, weighted by what was shown to them (users without both kinds left out)."""
     order = np.argsort(user, kind="stable")
     borders = np.flatnonzero(np.diff(user[order])) + 1
     rows = [part for part in np.split(order, borders) if came[part].any() and not came[part].all()]

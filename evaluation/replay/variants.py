@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from rankstream.evaluation.point_in_time import RankerAsOf, ServingOfThen, TablesAsOf
+from rankstream.evaluation.point_in_time import LiveRankerAsOf, RankerAsOf, TablesAsOf
 from rankstream.events.arrivals import Arrivals
 from rankstream.features.ids import Id
 from rankstream.features.stores.cache import UserCache
@@ -29,7 +29,7 @@ from rankstream.features.user_state import UserState
 from rankstream.ranking.bundle import Bundle
 from rankstream.ranking.ranker import MAX_CANDIDATES
 from rankstream.streams.codec import RankedFeed, RankingRequest, decode_request
-from rankstream.streams.pipeline import PendingRequests, Pipeline, Serves
+from rankstream.streams.pipeline import PendingRequests, Pipeline, ServingState
 from rankstream.streams.records import recorded_request
 
 NEVER = None  # the delay of a lane that sees no realtime actions
@@ -42,10 +42,10 @@ class ReplayError(ValueError):
     """A replay can't go on; the message is one sentence and says what to do."""
 
 
-class Timeline:
+class DelayedPipeline:
     """The users as a worker would know them that hears of everything ``delay_ms`` late."""
 
-    def __init__(self, serving: Serves, delay_ms: int | None, history_limit: int) -> None:
+    def __init__(self, serving: ServingState, delay_ms: int | None, history_limit: int) -> None:
         self.delay_ms = delay_ms
         self.pipeline = Pipeline(UserCache(MemoryStore(), history_limit), serving)
         self.applied = 0
@@ -84,7 +84,7 @@ class Timeline:
             users.commit(users.take_changes(int(rows.offsets[stop - 1]) + 1))
 
     def state(self, key: bytes) -> UserState:
-        """Give a user as of now; what happens later does not change it."""
+        """Return a user as of now; what happens later does not change it."""
         return self.pipeline.users.get(key)
 
 
@@ -100,13 +100,13 @@ class Answer:
     unknown_items: int
 
 
-class Lane:
+class Variant:
     """One ranker at one delay."""
 
-    def __init__(self, name: str, bundle: Bundle, tables: TablesAsOf, timeline: Timeline) -> None:
+    def __init__(self, name: str, bundle: Bundle, tables: TablesAsOf, delayed: DelayedPipeline) -> None:
         self.name = name
         self.bundle = bundle
-        self.timeline = timeline
+        self.delayed = delayed
         self.heads = bundle.manifest.heads
         self.seconds = {"scoring": 0.0, "ranking": 0.0}
         self._rankers = RankerAsOf(bundle, tables)
@@ -117,9 +117,9 @@ class Lane:
         More than a request may hold are asked for in parts: no score depends on the other candidates.
         """
         started = perf_counter()
-        pipeline = self.timeline.pipeline
-        serving: ServingOfThen = pipeline.serving  # type: ignore[assignment]  # set by hand, see replay_plan
-        serving.current = self._rankers.at(at_ms - (self.timeline.delay_ms or 0))
+        pipeline = self.delayed.pipeline
+        serving: LiveRankerAsOf = pipeline.serving  # type: ignore[assignment]  # set by hand, see replay_plan
+        serving.current = self._rankers.at(at_ms - (self.delayed.delay_ms or 0))
         feeds = [
             self._ask(pipeline, user_id, at_ms, state, candidates[at : at + MAX_CANDIDATES])
             for at in range(0, len(candidates), MAX_CANDIDATES)

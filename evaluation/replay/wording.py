@@ -5,7 +5,7 @@ from math import isfinite
 from typing import Any
 
 from rankstream.evaluation.replay.outcomes import ALL
-from rankstream.evaluation.replay.run import CHANCE, POPULARITY
+from rankstream.evaluation.replay.run import POPULARITY, RANDOM
 from rankstream.evaluation.time_text import delay_text
 
 Summary = Mapping[str, Any]
@@ -30,7 +30,7 @@ MEANINGS = {
 
 
 def is_share(figure: str) -> bool:
-    """Say whether a figure reads as per cent."""
+    """Return whether a figure reads as per cent."""
     return figure.partition("@")[0] in SHARES
 
 
@@ -77,19 +77,19 @@ def title_of(figure: str) -> str:
 
 
 def rankers(summary: Summary) -> list[str]:
-    """Give the names of the lanes, in order."""
-    return [str(lane["name"]) for lane in summary["lanes"]]
+    """Return the names of the lanes, in order."""
+    return [str(variant["name"]) for variant in summary["lanes"]]
 
 
 def against(summary: Summary, other: str, head: str = ALL, figure: str | None = None) -> Figure | None:
-    """Give how far the first lane is ahead of another one."""
+    """Return how far the first lane is ahead of another one."""
     wanted = (other, head, figure or summary["main_figure"])
     found = (one for one in summary["differences"] if (one["against"], one["head"], one["figure"]) == wanted)
     return next(found, None)
 
 
 def verdicts(summary: Summary) -> list[str]:
-    """Say what the replay comes to, the most asked-for comparison first; the last sentence says of how much."""
+    """Return what the replay comes to, the most asked-for comparison first; the last sentence says of how much."""
     return [*_freshness(summary), *_of_bundles(summary), *_of_baselines(summary), _measured_on(summary)]
 
 
@@ -139,9 +139,9 @@ def _opening(losing: Sequence[Figure], late: Sequence[Figure], found: Figure) ->
 def _of_bundles(summary: Summary) -> list[str]:
     """Compare the first lane with the first of each other bundle."""
     seen, said = {summary["lanes"][0]["bundle"]}, []
-    for lane in summary["lanes"]:
-        found = against(summary, str(lane["name"])) if lane["bundle"] not in seen else None
-        seen.add(lane["bundle"])
+    for variant in summary["lanes"]:
+        found = against(summary, str(variant["name"])) if variant["bundle"] not in seen else None
+        seen.add(variant["bundle"])
         if found is not None:
             said.append(_compared(summary, found))
     won = summary.get("interleaving")
@@ -155,7 +155,7 @@ def _of_bundles(summary: Summary) -> list[str]:
 
 
 def _of_baselines(summary: Summary) -> list[str]:
-    found = [against(summary, name) for name in (POPULARITY, CHANCE)]
+    found = [against(summary, name) for name in (POPULARITY, RANDOM)]
     return [_compared(summary, one) for one in found if one is not None]
 
 
@@ -175,16 +175,16 @@ def _by(found: Figure, figure: str) -> str:
 
 
 def _sign(found: Figure) -> int:
-    """Give 1 where the whole interval is above zero, -1 where it is below."""
+    """Return 1 where the whole interval is above zero, -1 where it is below."""
     return int(_known(found["low"]) > 0) - int(_known(found["high"]) < 0)
 
 
-def shown_lanes(summary: Summary, most: int = 4) -> list[str]:
+def shown_variants(summary: Summary, maximum: int = 4) -> list[str]:
     """Choose the lanes that a crowded plot shows: the first of each bundle, the stalest of the first, popularity."""
     first_of_each: dict[str, str] = {}
-    for lane in summary["lanes"]:
-        first_of_each.setdefault(str(lane["bundle"]), str(lane["name"]))
+    for variant in summary["lanes"]:
+        first_of_each.setdefault(str(variant["bundle"]), str(variant["name"]))
     chosen = [*first_of_each.values()]
     stale: Sequence[Figure] = summary["staleness"].get(str(summary["lanes"][0]["bundle"]), [])
     chosen += [str(stale[-1]["lane"])] if stale else []
-    return [*list(dict.fromkeys(chosen))[: most - 1], POPULARITY]
+    return [*list(dict.fromkeys(chosen))[: maximum - 1], POPULARITY]

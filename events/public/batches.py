@@ -25,7 +25,7 @@ REMEMBERED = 4096  # impressions in which a repetition is looked for
 
 
 @dataclass(frozen=True)
-class KnownLog:
+class PublicLog:
     """A public log: how it is recognised and read."""
 
     name: str
@@ -35,20 +35,20 @@ class KnownLog:
     translation: Callable[[], Translate]  # a new one for each pass
 
 
-def known_by(columns: Sequence[str]) -> KnownLog | None:
+def known_by(columns: Sequence[str]) -> PublicLog | None:
     """Recognise a log by its columns; None for one that is not known."""
     return next((log for log in KNOWN if set(log.columns) <= set(columns)), None)
 
 
 def whole_kuairand(folder: Path) -> EventLog | None:
-    """Give the impressions with what users saw before, which a second file of the folder tells; None without it."""
+    """Return the impressions with what users saw before, which a second file of the folder tells; None without it."""
     if not all((folder / name).is_file() for name in (kuairand.IMPRESSIONS, kuairand.HISTORY)):
         return None
     return kuairand.read_kuairand_whole(folder)
 
 
 def log_in(folder: Path) -> Path:
-    """Give the file of a known log's folder. Raises ``LogError``."""
+    """Return the file of a known log's folder. Raises ``LogError``."""
     names = [name for log in KNOWN for name in log.files]
     for name in names:
         if (folder / name).is_file():
@@ -121,12 +121,12 @@ def _music30(batch: Batch) -> Batch:
 
 
 KNOWN = (
-    KnownLog("KuaiRand", kuairand.COLUMNS, kuairand.VOCABULARY, ("impressions.parquet",), _KuaiRand),
-    KnownLog("Taobao", taobao.COLUMNS, taobao.VOCABULARY, ("events.parquet",), lambda: _taobao),
-    KnownLog(
+    PublicLog("KuaiRand", kuairand.COLUMNS, kuairand.VOCABULARY, ("impressions.parquet",), _KuaiRand),
+    PublicLog("Taobao", taobao.COLUMNS, taobao.VOCABULARY, ("events.parquet",), lambda: _taobao),
+    PublicLog(
         "MovieLens", movielens.COLUMNS, movielens.VOCABULARY, ("inter.parquet", "ml-100k.inter"), lambda: _movielens
     ),
-    KnownLog("30Music", music30.COLUMNS, music30.VOCABULARY, ("plays.parquet",), lambda: _music30),
+    PublicLog("30Music", music30.COLUMNS, music30.VOCABULARY, ("plays.parquet",), lambda: _music30),
 )
 
 
@@ -137,7 +137,7 @@ def _wire(**columns: Any) -> Batch:
 
 
 def _named(places: npt.NDArray[np.int64], names: Sequence[str]) -> Any:
-    """Give names by place, null for a negative one."""
+    """Return names by place, null for a negative one."""
     return pa.DictionaryArray.from_arrays(pa.array(places, mask=places < 0), pa.array(names, pa.string()))
 
 
@@ -147,7 +147,7 @@ def _whole(batch: Batch, name: str) -> npt.NDArray[np.int64]:
 
 
 def _float(batch: Batch, name: str) -> Floats:
-    """Give a column as floats, NaN for none."""
+    """Return a column as floats, NaN for none."""
     column: Floats = _cast(batch, name, pa.float64()).to_numpy(zero_copy_only=False)
     return column
 
@@ -159,7 +159,7 @@ def _ms_of_seconds(batch: Batch, name: str) -> Any:
 
 
 def _cast(batch: Batch, name: str, kind: Any) -> Any:
-    """Give a column as numbers: those of a CSV file are text."""
+    """Return a column as numbers: those of a CSV file are text."""
     column = batch.column(name)
     try:
         if pa.types.is_string(column.type):

@@ -67,13 +67,13 @@ def read_kuairand(path: Path) -> EventLog:
 
 
 def _first_of_each(columns: Any) -> npt.NDArray[np.int64]:
-    """Give the rows of the impressions without repetitions of (user, video, time)."""
+    """Return the rows of the impressions without repetitions of (user, video, time)."""
     triples = np.stack([np.asarray(columns[name], np.int64) for name in ("user_id", "video_id", "time_ms")], axis=1)
     return np.sort(np.unique(triples, axis=0, return_index=True)[1]).astype(np.int64)
 
 
 def _actions(columns: Any, once: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Give source row and action code of each action."""
+    """Return source row and action code of each action."""
     done = np.stack([np.asarray(columns[name])[once] > 0 for name in ACTION_COLUMNS.values()], axis=1)  # (n, actions)
     at, codes = actions_done(done, np.asarray(columns["play_time_ms"], np.int64)[once])
     return once[at], codes
@@ -82,7 +82,7 @@ def _actions(columns: Any, once: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.
 def actions_done(
     done: npt.NDArray[np.bool_], played_ms: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Give row and code of each action of impressions with true columns ``(n, ACTION_COLUMNS)``.
+    """Return row and code of each action of impressions with true columns ``(n, ACTION_COLUMNS)``.
 
     One a true column; where none is true, ``view``, or ``skip`` if it was left at once.
     """
@@ -106,9 +106,9 @@ def read_kuairand_history(path: Path) -> EventLog:
     for row, watched in enumerate(columns["watch_seq"]):
         last_ms = int(columns["last_time_ms"][row])
         gap_ms = (last_ms - HISTORY_FROM_MS) / max(int(columns["history_len"][row]), len(watched), 1)
-        liked, viewed = set(columns["like_seq"][row].tolist()), set(columns["long_watch_seq"][row].tolist())
+        positive, viewed = set(columns["like_seq"][row].tolist()), set(columns["long_watch_seq"][row].tolist())
         for place, item in enumerate(watched.tolist()):
-            done = ["click", "long_view"] * (item in viewed) + ["like"] * (item in liked)
+            done = ["click", "long_view"] * (item in viewed) + ["like"] * (item in positive)
             for action in done or ["exposed"]:
                 users.append(columns["user_id"][row])
                 items.append(item)
@@ -140,18 +140,18 @@ def read_kuairand_whole(folder: Path) -> EventLog:
     )
 
 
-def read_durations(folder: Path, most_ms: float = 300_000.0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Give videos and the logarithm of their length, around 0; of ``videos.parquet``'s columns only this is read.
+def read_durations(folder: Path, max_ms: float = 300_000.0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Return videos and the logarithm of their length, around 0; of ``videos.parquet``'s columns only this is read.
 
     Its counters are of the whole month and would tell the future.
     """
     columns = read_parquet_columns(folder / "videos.parquet", ("video_id", "video_duration"))
-    seconds = np.nan_to_num(np.asarray(columns["video_duration"], np.float64), nan=20_000.0).clip(1000, most_ms) / 1000
+    seconds = np.nan_to_num(np.asarray(columns["video_duration"], np.float64), nan=20_000.0).clip(1000, max_ms) / 1000
     return np.asarray(columns["video_id"], np.int64), (np.log(seconds / 20) / 2).astype(np.float32)
 
 
 def read_tags(folder: Path) -> dict[int, tuple[str, str]]:
-    """Give the first tag and the author of each video: what diversity is counted in."""
+    """Return the first tag and the author of each video: what diversity is counted in."""
     columns = read_parquet_columns(folder / "videos.parquet", ("video_id", "tag", "author_id"))
     rows = zip(columns["video_id"].tolist(), columns["tag"], columns["author_id"].tolist(), strict=True)
     return {int(video): (str(tag).split(",")[0], str(author)) for video, tag, author in rows}

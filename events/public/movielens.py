@@ -36,7 +36,7 @@ def read_movielens(path: Path) -> EventLog:
 
 
 def actions_of(ratings: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
-    """Give the action codes of 1 to 5 stars."""
+    """Return the action codes of 1 to 5 stars."""
     stars = np.asarray(ratings, np.float64)
     wrong = np.flatnonzero((stars != np.round(stars)) | (stars < 1) | (stars > 5))
     if len(wrong):
@@ -75,7 +75,7 @@ def _read_inter(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _tokens(tokens: tuple[str, ...]) -> npt.NDArray[Any]:
-    """Give int64 if every token is a decimal number, else the strings."""
+    """Return int64 if every token is a decimal number, else the strings."""
     if all(token.isascii() and token.isdecimal() for token in tokens):
         return np.array(tokens, np.int64)
     return np.array(tokens, object)

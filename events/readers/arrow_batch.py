@@ -66,7 +66,7 @@ def _sound_rows(batch: Batch, reading: Reading) -> tuple[Arrivals, Bools]:
 
 
 def given_column(batch: Batch, shape: Shape, name: str) -> Column | None:
-    """Give a field's column; None where the log has none."""
+    """Return a field's column; None where the log has none."""
     if name in shape.constants:
         return pa.array([shape.constants[name]] * batch.num_rows, pa.string())
     place = batch.schema.get_field_index(shape.column(name))
@@ -74,19 +74,19 @@ def given_column(batch: Batch, shape: Shape, name: str) -> Column | None:
 
 
 def is_text(kind: Any) -> bool:
-    """Say whether a type is text, written out or by a dictionary."""
+    """Return whether a type is text, written out or by a dictionary."""
     if pa.types.is_dictionary(kind):
         return is_text(kind.value_type)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def plain(column: Column) -> Column:
-    """Give a column without a dictionary."""
+    """Return a column without a dictionary."""
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def _names(column: Column) -> tuple[list[str], Whole]:
-    """Give the distinct texts of a column, and which one each row has; -1 for null."""
+    """Return the distinct texts of a column, and which one each row has; -1 for null."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     places = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -94,7 +94,7 @@ def _names(column: Column) -> tuple[list[str], Whole]:
 
 
 def _ids(column: Column | None, count: int, hashed: bool = False) -> tuple[list[Id], list[bytes], Keys, Bools]:
-    """Give ids, their Kafka keys or (``hashed``) their 64-bit keys, and which rows have one."""
+    """Return ids, their Kafka keys or (``hashed``) their 64-bit keys, and which rows have one."""
     nothing = np.zeros(count, np.uint64)
     if column is not None and pa.types.is_integer(column.type):
         numbers = column.fill_null(0).to_numpy(zero_copy_only=False)
@@ -119,7 +119,7 @@ def _ids(column: Column | None, count: int, hashed: bool = False) -> tuple[list[
 
 
 def _codes(column: Column | None, codes: dict[str, int], unknown: int, count: int) -> Whole:
-    """Give the codes of names: 0 for none, -1 for rows that need a second look."""
+    """Return the codes of names: 0 for none, -1 for rows that need a second look."""
     if column is None or pa.types.is_null(column.type):
         return np.zeros(count, np.int64)
     if not is_text(column.type):
@@ -130,7 +130,7 @@ def _codes(column: Column | None, codes: dict[str, int], unknown: int, count: in
 
 
 def _times(column: Column | None, unit: str, count: int) -> tuple[Whole, Bools]:
-    """Give times in ms, and which rows have one; as ``rows.milliseconds`` does."""
+    """Return times in ms, and which rows have one; as ``rows.milliseconds`` does."""
     if column is None:
         return np.zeros(count, np.int64), np.zeros(count, np.bool_)
     found = column.is_valid().to_numpy(zero_copy_only=False).copy()
@@ -174,7 +174,7 @@ def _parsed(texts: list[str | None], unit: str) -> tuple[Whole, Bools]:
 
 
 def _values(column: Column | None, count: int) -> tuple[Whole, Bools]:
-    """Give the codes of values, 0 for none, and which rows need no second look."""
+    """Return the codes of values, 0 for none, and which rows need no second look."""
     everywhere = np.ones(count, np.bool_)
     if column is None or pa.types.is_null(column.type):
         return np.zeros(count, np.int64), everywhere

@@ -39,7 +39,7 @@ class ColumnReader:
     rename: Sequence[str] | None = None  # other names for all columns of a CSV file
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
-        """Give the arrivals of the rows."""
+        """Yield the arrivals of the rows."""
         translate = self.translation()
         for batch in self.batches(reading):
             arrivals = arrivals_of_batch(translate(batch), reading)
@@ -47,7 +47,7 @@ class ColumnReader:
                 yield arrivals
 
     def names(self, shape: Shape) -> tuple[set[str], set[str]]:
-        """Give the names of actions and of surfaces that occur."""
+        """Return the names of actions and of surfaces that occur."""
         found: tuple[set[str], set[str]] = (set(), set())
         translate = self.translation()
         for batch in self.batches(None):
@@ -59,7 +59,7 @@ class ColumnReader:
         return found
 
     def batches(self, reading: Reading | None) -> Iterator[Batch]:
-        """Give the rows in batches of a bounded size."""
+        """Yield the rows in batches of a bounded size."""
         batches = self._parquet() if kind_of(self.path) == "parquet" else self._csv(reading)
         try:
             for batch in batches:
@@ -104,7 +104,7 @@ def open_csv(
 
 
 def file_columns(path: Path) -> tuple[str, ...]:
-    """Give the names of a file's columns. Raises ``LogError``."""
+    """Return the names of a file's columns. Raises ``LogError``."""
     if kind_of(path) != "parquet":
         return csv_heading(path)
     try:
@@ -119,7 +119,7 @@ class _Written(msgspec.Struct):
 
 
 def written_vocabulary(path: Path) -> Vocabulary | None:
-    """Give the vocabulary that a Parquet file of models.datasets was written with."""
+    """Return the vocabulary that a Parquet file of models.datasets was written with."""
     written = (parquet.read_schema(path).metadata or {}).get(VOCABULARY_KEY)
     if written is None:
         return None

@@ -18,7 +18,7 @@ class TableReader:
     table: EventLog
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
-        """Give the arrivals, by the codes of the reading's vocabulary; actions that it lacks are skipped."""
+        """Yield the arrivals, by the codes of the reading's vocabulary; actions that it lacks are skipped."""
         codes = _translated(self.table.vocabulary.actions, reading.vocabulary.action_codes)[self.table.actions]
         known = np.flatnonzero(codes)
         if len(known) < len(codes):
@@ -38,10 +38,10 @@ class TableReader:
             )
 
     def names(self, shape: Shape) -> tuple[set[str], set[str]]:
-        """Give the names of actions and of surfaces of the table."""
+        """Return the names of actions and of surfaces of the table."""
         return set(self.table.vocabulary.actions), set(self.table.vocabulary.surfaces)
 
 
 def _translated(names: tuple[str, ...], codes: dict[str, int]) -> Codes:
-    """Give the code of each name, behind a 0 for none."""
+    """Return the code of each name, behind a 0 for none."""
     return np.array([0, *(codes.get(name, 0) for name in names)], np.int64)

@@ -46,7 +46,7 @@ class Reading:
     skipped: Counter[str]
 
     def events(self, rows: Iterable[Row]) -> Iterator[LoggedAction | None]:
-        """Give each row's action; None for those that are skipped, which are counted."""
+        """Yield each row's action; None for those that are skipped, which are counted."""
         for row in rows:
             try:
                 yield self.event(row)
@@ -55,7 +55,7 @@ class Reading:
                 yield None
 
     def event(self, row: Row) -> LoggedAction:
-        """Give a row's action. Raises ``Rejected`` with the reason that a worker would have."""
+        """Return a row's action. Raises ``Rejected`` with the reason that a worker would have."""
         try:
             event = msgspec.convert(self.shape.apply(row, FIELDS), LoggedAction, strict=False)
         except ValueError as exc:  # msgspec's ValidationError is one
@@ -63,7 +63,7 @@ class Reading:
         return self.checked(event)
 
     def checked(self, event: LoggedAction) -> LoggedAction:
-        """Give the action back if its name and time can be. Raises ``Rejected``."""
+        """Return the action back if its name and time can be. Raises ``Rejected``."""
         if event.action not in self.vocabulary.action_codes:
             known = ", ".join(self.vocabulary.actions)
             raise Rejected("unknown-action", f"action {event.action!r} is not in the vocabulary ({known})")
@@ -76,7 +76,7 @@ class Reading:
         return event
 
     def can_take(self, events: list[LoggedAction]) -> bool:
-        """Say whether ``checked`` would give back every one of them."""
+        """Return whether ``checked`` would give back every one of them."""
         if not {event.action for event in events} <= self.vocabulary.action_codes.keys():
             return False
         times, arrived = _times(events)
@@ -112,13 +112,13 @@ def _times(events: list[LoggedAction]) -> tuple[Whole, Whole]:
 
 
 def _keys(users: list[Id]) -> list[bytes]:
-    """Give the Kafka keys; most users come more than once."""
+    """Return the Kafka keys; most users come more than once."""
     keys = {user: id_bytes(user) for user in set(users)}
     return [keys[user] for user in users]
 
 
 def codes_of_values(values: npt.NDArray[np.float64]) -> Whole:
-    """Give the codes of ``(n,)`` values, 0 for those that are none: negative here, infinite or NaN on the wire."""
+    """Return the codes of ``(n,)`` values, 0 for those that are none: negative here, infinite or NaN on the wire."""
     some = np.isfinite(values) & (values >= 0)
     return np.where(some, value_codes(np.where(some, values, 0.0)), 0)
 
@@ -139,7 +139,7 @@ class RowReader:
     rows: Iterable[Row]
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
-        """Give the arrivals of the rows."""
+        """Yield the arrivals of the rows."""
         events = (event for event in reading.events(self.rows) if event is not None)
         while batch := list(islice(events, BATCH_ROWS)):
             yield reading.pack(batch)
@@ -152,7 +152,7 @@ class JsonReader:
     path: Path
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
-        """Give the arrivals of the lines; blocks of lines as the wire has them are decoded at once."""
+        """Yield the arrivals of the lines; blocks of lines as the wire has them are decoded at once."""
         as_on_the_wire = reading.shape == Shape()
         for lines in self._blocks():
             events = _decode_block(lines) if as_on_the_wire else None
@@ -163,7 +163,7 @@ class JsonReader:
                 yield reading.pack(events)
 
     def names(self, shape: Shape) -> tuple[set[str], set[str]]:
-        """Give the names of actions and of surfaces that occur."""
+        """Return the names of actions and of surfaces that occur."""
         actions: set[str] = set()
         surfaces: set[str] = set()
         for lines in self._blocks():

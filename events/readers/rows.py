@@ -102,7 +102,7 @@ def _parquet(path: Path) -> RowFile:
 
 
 def csv_heading(path: Path) -> tuple[str, ...]:
-    """Give the column names of a CSV or TSV file. Raises ``LogError``."""
+    """Return the column names of a CSV or TSV file. Raises ``LogError``."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return tuple(next(csv.reader(file, delimiter=DELIMITERS[kind_of(path)]), ()))
@@ -132,14 +132,14 @@ RAGGED = "the row has more or fewer fields than the heading"
 
 
 def json_rows(lines: IO[bytes]) -> Iterator[Row]:
-    """Give the objects of JSON lines; for what is none, a row that tells why under ``PROBLEM``."""
+    """Yield the objects of JSON lines; for what is none, a row that tells why under ``PROBLEM``."""
     for line in lines:
         if line.strip():
             yield json_row(line)
 
 
 def json_row(line: bytes) -> Row:
-    """Give the object of one line, as ``json_rows`` does."""
+    """Return the object of one line, as ``json_rows`` does."""
     try:
         row = _decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -151,7 +151,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def _without_place(exc: Exception) -> str:
-    """Say what is wrong, not at which byte: reasons are counted."""
+    """Return what is wrong, not at which byte: reasons are counted."""
     return re.sub(r" \(byte \d+\)|in position [\d-]+", "", str(exc))
 
 
@@ -164,11 +164,11 @@ class Shape:
     time_unit: str = "ms"
 
     def column(self, name: str) -> str:
-        """Give the column that holds a field."""
+        """Return the column that holds a field."""
         return self.sources.get(name, name)
 
     def unit_of(self, name: str) -> str:
-        """Give the unit of a time: that of the file's columns, but ms for a constant."""
+        """Return the unit of a time: that of the file's columns, but ms for a constant."""
         return "ms" if name in self.constants else self.time_unit
 
     def check(self, path: Path, columns: Collection[str] | None, needed: Collection[str]) -> None:
@@ -202,7 +202,7 @@ def _listed(names: list[str]) -> str:
 
 
 def milliseconds(moment: Any, unit: str, name: str = "timestamp_ms") -> int:
-    """Give a time in ms since 1970: whole numbers are cut, fractions are rounded. Raises ``ValueError``."""
+    """Return a time in ms since 1970: whole numbers are cut, fractions are rounded. Raises ``ValueError``."""
     if isinstance(moment, datetime):
         return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
     try:

@@ -21,7 +21,7 @@ class RecordLog:
         self._digest = hashlib.sha256()
 
     def checksum(self) -> str:
-        """Give the sha256 of the keys and values that were read last."""
+        """Return the sha256 of the keys and values that were read last."""
         return self._digest.hexdigest()
 
     def batches(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:

@@ -74,7 +74,7 @@ def _codes(names: Sequence[Any], codes: Mapping[str, int], what: str, where: str
 
 
 def _surfaces(columns: Columns, vocabulary: Vocabulary, where: str) -> Any:
-    """Give surface codes; a surface that the vocabulary lacks is "none", as it is on the wire."""
+    """Return surface codes; a surface that the vocabulary lacks is "none", as it is on the wire."""
     if "surface" not in columns:
         return None
     codes = vocabulary.surface_codes
@@ -82,7 +82,7 @@ def _surfaces(columns: Columns, vocabulary: Vocabulary, where: str) -> Any:
 
 
 def _ids(ids: Sequence[Any], what: str, where: str) -> Any:
-    """Give ids; decimal text in a CSV file was made an integer when it was read."""
+    """Return ids; decimal text in a CSV file was made an integer when it was read."""
     wrong = [row for row, given in enumerate(ids) if not isinstance(given, (int, str, np.integer)) or given == ""]
     if wrong:
         raise LogRefusedError(f"{where}: {what} {ids[wrong[0]]!r} in row {wrong[0]}; give texts or integers")
@@ -90,7 +90,7 @@ def _ids(ids: Sequence[Any], what: str, where: str) -> Any:
 
 
 def _numbers(numbers: Sequence[Any], what: str, where: str) -> Any:
-    """Give floats, NaN for none."""
+    """Return floats, NaN for none."""
     try:
         return np.array([np.nan if given in (None, "") else float(given) for given in numbers], np.float64)
     except (TypeError, ValueError) as exc:

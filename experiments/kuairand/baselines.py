@@ -40,7 +40,7 @@ def popularity(train: RequestCache) -> Predict:
 
 
 def counters(cache: RequestCache, num_types: int) -> npt.NDArray[np.float32]:
-    """Give the counter features of each exposure, ``(N, F)``: the item's, the user's, the newest actions', the time.
+    """Return the counter features of each exposure, ``(N, F)``: the item's, the user's, the newest actions', the time.
 
     Counted are as many actions as the rankers see.
     """
@@ -58,7 +58,7 @@ def counters(cache: RequestCache, num_types: int) -> npt.NDArray[np.float32]:
 
 
 def _shares(request: npt.NDArray[Any], types: npt.NDArray[Any], requests: int, num_types: int) -> Doubles:
-    """Give the share of each action type in each request's history, ``(requests, types)``."""
+    """Return the share of each action type in each request's history, ``(requests, types)``."""
     cells = np.bincount(request * num_types + types - 1, minlength=requests * num_types)
     counts = cells.reshape(requests, num_types).astype(np.float64)
     shares: Doubles = counts / np.maximum(counts.sum(1, keepdims=True), 1.0)

@@ -26,17 +26,17 @@ from rankstream.experiments.kuairand.ranker import SIZES, Settings, trained
 from rankstream.experiments.runs import WORK, stop_politely
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.models.onnx_graph import ExportError
-from rankstream.models.ranker.hybrid import Ranker
+from rankstream.models.ranker.hybrid import HybridRanker
 from rankstream.models.recipes.bundle_writer import Purpose, Vectors, export_bundle, version_of
 from rankstream.models.training.checkpoints import fingerprint_of
 from rankstream.models.users.refresh import refresh, refresh_active, user_space
 
 
-def export_kuairand(ranker: Ranker, world: KuaiRand, bundle: Path) -> Manifest:
+def export_kuairand(ranker: HybridRanker, world: KuaiRand, bundle: Path) -> Manifest:
     """Write the bundle of a ranker that was trained on this world's days before 4 May."""
-    catalogue = world.encoders.catalogue
-    ids = [int(item) for item in catalogue.ids]
-    space = f"items-{fingerprint_of(catalogue.vectors)}"
+    item_table = world.encoders.item_table
+    ids = [int(item) for item in item_table.ids]
+    space = f"items-{fingerprint_of(item_table.vectors)}"
     purpose = Purpose(
         model_version=version_of(ranker, space, UTILITY),
         vocabulary=VOCABULARY,
@@ -48,7 +48,7 @@ def export_kuairand(ranker: Ranker, world: KuaiRand, bundle: Path) -> Manifest:
     return export_bundle(
         bundle,
         ranker,
-        Vectors(ids, catalogue.vectors, space),
+        Vectors(ids, item_table.vectors, space),
         Vectors(ids, world.features_at(VALIDATE_MS), "item-features"),
         purpose,
         hiertcn=world.encoders.hiertcn,

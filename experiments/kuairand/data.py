@@ -31,15 +31,15 @@ from rankstream.events.public.kuairand import (
 from rankstream.events.sequences import histories_of
 from rankstream.experiments.kuairand.request_cache import CachedRequest, RequestCache, write_cache
 from rankstream.features.embeddings.base import NoVectors
-from rankstream.features.embeddings.memory import Catalogue
+from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import id_key
-from rankstream.features.join import Joinable, join
+from rankstream.features.join import OfflineFeatures, join
 from rankstream.features.schema import FeatureSizes, Floats
 from rankstream.models.items.cooccurrence import ItemVectorConfig, train_item_vectors
 from rankstream.models.items.exposure_rates import ExposureRates, exposure_rates
 from rankstream.models.ranker.examples import RankingExample, sessions_of
 from rankstream.models.ranker.impressions import by_day, by_either, by_gap, visit_examples
-from rankstream.models.ranker.training_join import halved
+from rankstream.models.ranker.training_join import to_float16
 from rankstream.models.sessions import hiertcn_training as hier
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.torch_encoder import GivenSession, TorchSessions, session_vectors
@@ -83,7 +83,7 @@ class DataConfig:
 class Encoders:
     """What learned from the history: frozen under the ranker."""
 
-    catalogue: Catalogue
+    item_table: ItemTable
     pinnerformer: PinnerFormer
     hiertcn: HierTCN
 
@@ -98,23 +98,23 @@ class KuaiRand:
     durations: dict[int, float] = field(repr=False, default_factory=dict)  # by item id
 
     @cached_property
-    def items(self) -> Catalogue:
-        """Give item vectors as serving reads them."""
-        return halved(self.encoders.catalogue)
+    def items(self) -> ItemTable:
+        """Return item vectors as serving reads them."""
+        return to_float16(self.encoders.item_table)
 
     @cached_property
     def sessions(self) -> TorchSessions:
-        """Give the session encoder; it remembers, so there is one."""
+        """Return the session encoder; it remembers, so there is one."""
         return TorchSessions(self.encoders.hiertcn)
 
     @cached_property
     def rates(self) -> ExposureRates:
         """Count the exposures of the whole log; ``features_at`` looks back only."""
-        return exposure_rates(self.log, self.encoders.catalogue, HEADS, TOLD_SINCE_MS)
+        return exposure_rates(self.log, self.encoders.item_table, HEADS, TOLD_SINCE_MS)
 
     @cached_property
     def sizes(self) -> FeatureSizes:
-        """Give the widths of the inputs."""
+        """Return the widths of the inputs."""
         return FeatureSizes(
             num_actions=self.config.num_actions,
             item_dim=self.config.item_dim,
@@ -123,34 +123,36 @@ class KuaiRand:
             item_features=len(self.rates.feature_names) + 1,
         )
 
-    def features_at(self, moment_ms: int) -> Floats:
-        """Give item features ``(items, F)`` as of a moment, the last one the video's length."""
-        lengths = np.array([self.durations.get(int(item), 0.0) for item in self.encoders.catalogue.ids], np.float32)
-        return np.concatenate([self.rates.as_of(moment_ms), lengths[:, None]], axis=1)
+    def features_at(self, as_of_ms: int) -> Floats:
+        """Return item features ``(items, F)`` as of a moment, the last one the video's length."""
+        lengths = np.array([self.durations.get(int(item), 0.0) for item in self.encoders.item_table.ids], np.float32)
+        return np.concatenate([self.rates.as_of(as_of_ms), lengths[:, None]], axis=1)
 
-    def user_vectors_at(self, moment_ms: int, only: set[int] | None = None) -> Catalogue:
-        """Give the table of user vectors that the refresh of this moment publishes; of some users only."""
-        past, _ = self.log.split_at(moment_ms)
+    def user_vectors_at(self, as_of_ms: int, only: set[int] | None = None) -> ItemTable:
+        """Return the table of user vectors that the refresh of this moment publishes; of some users only."""
+        past, _ = self.log.split_at(as_of_ms)
         model = self.encoders.pinnerformer
         histories = histories_of(past, model.config.num_actions)
         wanted = histories if only is None else ((user, one) for user, one in histories if id_key(user) in only)
-        ids, vectors, _ = encode(model, self.items, wanted, moment_ms)
-        return halved(Catalogue(np.array(ids, np.int64), vectors))
+        ids, vectors, _ = encode(model, self.items, wanted, as_of_ms)
+        return to_float16(ItemTable(np.array(ids, np.int64), vectors))
 
-    def joinable_at(self, moment_ms: int, only: set[int] | None = None) -> Joinable:
-        """Give the batch side of the join as of a morning; item features are never younger than the training's end."""
-        features = self.features_at(min(moment_ms, VALIDATE_MS))
-        table = halved(Catalogue(self.encoders.catalogue.ids, features))
-        return Joinable(self.sizes, self.items, table, self.user_vectors_at(moment_ms, only), self.sessions)
+    def offline_features_at(self, as_of_ms: int, only: set[int] | None = None) -> OfflineFeatures:
+        """Return batch side of the join as of a morning; item features are never younger than the training's end."""
+        features = self.features_at(min(as_of_ms, VALIDATE_MS))
+        table = to_float16(ItemTable(self.encoders.item_table.ids, features))
+        return OfflineFeatures(self.sizes, self.items, table, self.user_vectors_at(as_of_ms, only), self.sessions)
 
-    def stateful(self) -> Joinable:
-        """Give the batch side that building states asks for: items and sessions."""
+    def stateful(self) -> OfflineFeatures:
+        """Return the batch side that building states asks for: items and sessions."""
         sizes = self.sizes
-        return Joinable(sizes, self.items, NoVectors(sizes.item_features), NoVectors(sizes.user_dim), self.sessions)
+        return OfflineFeatures(
+            sizes, self.items, NoVectors(sizes.item_features), NoVectors(sizes.user_dim), self.sessions
+        )
 
 
 def morning_of(now_ms: int) -> int:
-    """Give the midnight of Beijing before a moment."""
+    """Return the midnight of Beijing before a moment."""
     return (now_ms + BEIJING_MS) // DAY_MS * DAY_MS - BEIJING_MS
 
 
@@ -169,7 +171,7 @@ def open_kuairand(data: Path, folder: Path, config: DataConfig, progress: Progre
 def encoders_of(log: EventLog, folder: Path, config: DataConfig, progress: Progress | None = None) -> Encoders:
     """Train item vectors, PinnerFormer and HierTCN on what came before the ranker's training, or load them."""
     past, _ = log.split_at(TRAIN_MS)
-    catalogue = train_item_vectors(past, ItemVectorConfig(dim=config.item_dim, seed=config.seed), NEGATIVES)
+    item_table = train_item_vectors(past, ItemVectorConfig(dim=config.item_dim, seed=config.seed), NEGATIVES)
     user_path, session_path = folder / "pinnerformer.pt", folder / "hiertcn.pt"
     if not user_path.exists():
         user_config = PinnerFormerConfig(
@@ -182,12 +184,12 @@ def encoders_of(log: EventLog, folder: Path, config: DataConfig, progress: Progr
         )
         training = pinner.PinnerFormerTraining(
             users=64,
-            most_held_out=500,
+            max_held_out=500,
             exclude_seen=False,
             fit=FitConfig(steps=config.pinnerformer_steps, learning_rate=2e-3, evaluate_every=500, seed=config.seed),
         )
         model, _ = pinner.train_pinnerformer(
-            past, catalogue, POSITIVES, user_config, training, checkpoints=folder / "pinnerformer", progress=progress
+            past, item_table, POSITIVES, user_config, training, checkpoints=folder / "pinnerformer", progress=progress
         )
         take_after(model, UNSEEN_TYPES)
         save_weights(user_path, model, user_config)
@@ -196,7 +198,7 @@ def encoders_of(log: EventLog, folder: Path, config: DataConfig, progress: Progr
         sessions = hier.HierTCNTraining(
             negatives=400,
             exclude_seen=False,
-            most_held_out=500,
+            max_held_out=500,
             fit=FitConfig(  # judged at the end only: without times a session is one exposure, and nothing is next in it
                 steps=config.hiertcn_steps,
                 learning_rate=2e-3,
@@ -206,7 +208,7 @@ def encoders_of(log: EventLog, folder: Path, config: DataConfig, progress: Progr
         )
         trained = hier.train_hiertcn(
             past,
-            catalogue,
+            item_table,
             session_config,
             sessions,
             without=("exposed",),
@@ -215,7 +217,7 @@ def encoders_of(log: EventLog, folder: Path, config: DataConfig, progress: Progr
         )
         save_weights(session_path, trained.model, session_config)
     return Encoders(
-        catalogue,
+        item_table,
         load_weights(user_path, PinnerFormer, PinnerFormerConfig),
         load_weights(session_path, HierTCN, HierTCNConfig),
     )
@@ -229,7 +231,7 @@ def take_after(model: PinnerFormer, types: Mapping[str, str]) -> None:
 
 
 def caches_of(data: Path, folder: Path, config: DataConfig, progress: Progress | None = None) -> dict[str, Path]:
-    """Give the folders of the joined requests of training, validation and test; made if they are not there."""
+    """Return the folders of the joined requests of training, validation and test; made if they are not there."""
     folders = {part: folder / part for part in PARTS}
     missing = [part for part, one in folders.items() if not RequestCache.is_there(one)]
     if not missing:
@@ -245,7 +247,7 @@ def caches_of(data: Path, folder: Path, config: DataConfig, progress: Progress |
 
 
 def day_lists(cache: RequestCache) -> RequestCache:
-    """Give what each user was shown in a day as one request, at the moment of the day's first visit."""
+    """Return what each user was shown in a day as one request, at the moment of the day's first visit."""
     users = np.unique(cache.user_keys, return_inverse=True)[1]
     return cache.merged(users * 100_000 + (cache.now_ms + BEIJING_MS) // DAY_MS)
 
@@ -257,7 +259,7 @@ def _joined_by_day(
     task = None if progress is None else progress.add_task(f"joining {title}", total=len(examples))
     for morning in sorted({morning_of(one.now_ms) for one in examples}):
         today = [one for one in examples if morning_of(one.now_ms) == morning]
-        batch = world.joinable_at(morning, {one.user_key for one in today})
+        batch = world.offline_features_at(morning, {one.user_key for one in today})
         for at in range(0, len(today), chunk):
             some = today[at : at + chunk]
             vectors = session_vectors(world.encoders.hiertcn, [sessions_of(one, batch) for one in some])
@@ -270,10 +272,10 @@ def _joined_by_day(
 
 
 def half(config: DataConfig) -> DataConfig:
-    """Give the middle size: every second user."""
+    """Return the middle size: every second user."""
     return replace(config, users=0.5, num_actions=16, pinnerformer_steps=500, hiertcn_steps=200)
 
 
 def small(config: DataConfig) -> DataConfig:
-    """Give the small size: one user of 25, encoders that learn for seconds."""
+    """Return the small size: one user of 25, encoders that learn for seconds."""
     return replace(config, users=0.04, num_actions=12, pinnerformer_steps=100, hiertcn_steps=50)

@@ -22,26 +22,26 @@ REQUESTS, POOL, FIRST = 200, 150, 10
 def diversity(
     score: Score, cache: RequestCache, kinds: Mapping[int, tuple[str, str]], seed: int = 0
 ) -> dict[str, float]:
-    """Give different tags and authors among the first ten, and how near their vectors are, means over requests.
+    """Return different tags and authors among the first ten, and how near their vectors are, means over requests.
 
     ``kinds`` gives tag and author of each item key. Nearness is the mean cosine of two of the ten.
     """
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     shown, at = np.unique(np.asarray(cache.candidates), return_index=True)
     often = np.bincount(np.searchsorted(shown, np.asarray(cache.candidates))).astype(np.float64)
-    pool = at[chance.choice(len(shown), min(POOL, len(shown)), replace=False, p=often / often.sum())]
+    pool = at[rng.choice(len(shown), min(POOL, len(shown)), replace=False, p=often / often.sum())]
     items = np.asarray(cache.columns["candidate_items"][pool], np.float32)
     features = torch.from_numpy(np.asarray(cache.columns["candidate_features"][pool], np.float32))
     found = [
         _of_list(items, [kinds.get(int(key), ("", "")) for key in cache.candidates[pool]], scores)
-        for row in chance.permutation(len(cache))[:REQUESTS]
+        for row in rng.permutation(len(cache))[:REQUESTS]
         for scores in [score(_all_of(cache.batch(np.array([row])), torch.from_numpy(items), features))]
     ]
     return dict(zip(("tags", "authors", "nearness"), np.mean(found, axis=0).tolist(), strict=True))
 
 
 def _all_of(batch: RankerBatch, items: torch.Tensor, features: torch.Tensor) -> RankerBatch:
-    """Give one request with the pool as its candidates."""
+    """Return one request with the pool as its candidates."""
     return replace(
         batch,
         request_of=torch.zeros(len(items), dtype=torch.int64),

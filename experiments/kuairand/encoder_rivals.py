@@ -16,13 +16,13 @@ from rankstream.models.ranker.transact import TransAct, TransActConfig
 
 
 def masked_mean(rows: Tensor, keep: Tensor) -> Tensor:
-    """Give the mean (B, D) of the kept rows (B, T, D)."""
+    """Return the mean (B, D) of the kept rows (B, T, D)."""
     kept = keep[:, :, None].to(rows.dtype)
     return (rows * kept).sum(1) / kept.sum(1)
 
 
 def masked_max(rows: Tensor, keep: Tensor) -> Tensor:
-    """Give the largest (B, D) of the kept rows (B, T, D)."""
+    """Return the largest (B, D) of the kept rows (B, T, D)."""
     return rows.masked_fill(~keep[:, :, None], float("-inf")).amax(1)
 
 
@@ -35,7 +35,7 @@ class NoSequence(nn.Module):
         super().__init__()
 
     def forward(self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor) -> Tensor:
-        """Give (B, 0)."""
+        """Return (B, 0)."""
         return candidate_items[:, :0]
 
 
@@ -47,7 +47,7 @@ class AverageItems(nn.Module):
         self.width = config.item_dim
 
     def forward(self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor) -> Tensor:
-        """Give (B, I)."""
+        """Return (B, I)."""
         return masked_mean(action_items, is_kept(action_types))
 
 
@@ -60,7 +60,7 @@ class TypedRows(nn.Module):
         self.row = config.action_dim + config.item_dim
 
     def rows(self, action_types: Tensor, action_items: Tensor) -> Tensor:
-        """Give (B, T, A + I)."""
+        """Return (B, T, A + I)."""
         return torch.cat([self.actions(action_types), action_items], dim=-1)
 
 
@@ -72,7 +72,7 @@ class AverageRows(TypedRows):
         self.width = self.row
 
     def forward(self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor) -> Tensor:
-        """Give (B, A + I)."""
+        """Return (B, A + I)."""
         return masked_mean(self.rows(action_types, action_items), is_kept(action_types))
 
 
@@ -86,7 +86,7 @@ class Convolution(TypedRows):
         self.width = channels
 
     def forward(self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor) -> Tensor:
-        """Give (B, channels)."""
+        """Return (B, channels)."""
         keep = is_kept(action_types)
         rows = self.rows(action_types, action_items) * keep[:, :, None]
         inner = torch.relu(self.first(rows.mT)) * keep[:, None]
@@ -104,7 +104,7 @@ class Recurrent(TypedRows):
         self.width = hidden
 
     def forward(self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor) -> Tensor:
-        """Give (B, hidden)."""
+        """Return (B, hidden)."""
         lengths = is_kept(action_types).sum(1)
         places = torch.arange(action_types.shape[1], device=action_types.device)
         turned = (lengths[:, None] - 1 - places).clamp(min=0)  # newest first -> oldest first
@@ -139,7 +139,7 @@ class ItemTransformer(nn.Module):
         self.width = (config.recent_outputs + 1) * config.item_dim
 
     def forward(self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor) -> Tensor:
-        """Give (B, (K + 1) * I)."""
+        """Return (B, (K + 1) * I)."""
         rows, keep = action_items, is_kept(action_types)
         for layer in self.layers:
             rows = layer(rows, keep)
@@ -158,7 +158,7 @@ class Append(TypedRows):
         self.width = (config.recent_outputs + 1) * self.row
 
     def forward(self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor) -> Tensor:
-        """Give (B, (K + 1) * (A + I))."""
+        """Return (B, (K + 1) * (A + I))."""
         types = torch.cat([torch.full_like(action_types[:, :1], self.candidate_type), action_types], dim=1)
         rows = self.rows(types, torch.cat([candidate_items[:, None], action_items], dim=1))
         keep = types > 0
@@ -171,7 +171,7 @@ class Untyped(TransAct):
     """TransAct that is not told what was done: every action is of one type."""
 
     def forward(self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor) -> Tensor:
-        """Give what TransAct gives."""
+        """Return what TransAct gives."""
         return super().forward(action_types.clamp(max=1), action_items, candidate_items)
 
 
@@ -179,25 +179,25 @@ class Untyped(TransAct):
 
 
 def first(rows: Tensor, keep: Tensor, count: int) -> Tensor:
-    """Give the newest ``count`` rows, zeros where there are fewer."""
+    """Return the newest ``count`` rows, zeros where there are fewer."""
     shown = rows.masked_fill(~keep[:, :, None], 0.0)[:, :count]
     return nn.functional.pad(shown, (0, 0, 0, count - shown.shape[1])).flatten(1)
 
 
 def largest(rows: Tensor, keep: Tensor, count: int) -> Tensor:
-    """Give the max over the kept rows."""
+    """Return the max over the kept rows."""
     return masked_max(rows, keep)
 
 
 def first_and_max(rows: Tensor, keep: Tensor, count: int) -> Tensor:
-    """Give the newest ``count`` rows and the max over all."""
+    """Return the newest ``count`` rows and the max over all."""
     return torch.cat([first(rows, keep, count), masked_max(rows, keep)], dim=-1)
 
 
 def drawn(rows: Tensor, keep: Tensor, count: int) -> Tensor:
-    """Give ``count`` random rows in their order; the same draw for the same shape, so that scores can be repeated."""
-    chance = torch.Generator().manual_seed(rows.shape[0] * 1000 + rows.shape[1])
-    lots = torch.rand(keep.shape, generator=chance).to(rows).masked_fill(~keep, 2.0)
+    """Return ``count`` random rows in their order; the same draw for the same shape, so that scores can be repeated."""
+    rng = torch.Generator().manual_seed(rows.shape[0] * 1000 + rows.shape[1])
+    lots = torch.rand(keep.shape, generator=rng).to(rows).masked_fill(~keep, 2.0)
     places = lots.argsort(1)[:, :count].sort(1).values
     return first(rows.gather(1, places[:, :, None].expand(-1, -1, rows.shape[2])), keep.gather(1, places), count)
 

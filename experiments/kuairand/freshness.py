@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankstream.experiments.kuairand.request_cache import RequestCache
-from rankstream.experiments.kuairand.scoring import Doubles, Ints, Judged, auc, intervals, ordered
+from rankstream.experiments.kuairand.scoring import Doubles, Ints, Scored, auc, intervals, ordered
 
 HOUR_MS = 3_600_000
 AGES = {  # the name of each group, and where it ends; visits are half an hour apart, but for those cut at midnight
@@ -28,7 +28,7 @@ HEADS = ("click", "skip")
 
 
 def ages_of(cache: RequestCache) -> Ints:
-    """Give the age of the newest action that each exposure's request knew, ``(N,)`` ms, -1 if it knew none."""
+    """Return the age of the newest action that each exposure's request knew, ``(N,)`` ms, -1 if it knew none."""
     counts = cache.counts[cache.states, 0]
     ages = np.asarray(cache.columns["action_ages_ms"])
     starts = np.minimum(cache.action_starts[cache.states], max(len(ages) - 1, 0))
@@ -37,15 +37,15 @@ def ages_of(cache: RequestCache) -> Ints:
 
 
 @dataclass(frozen=True)
-class JudgedByAge:
+class ScoredByAge:
     """Predictions of one model, each age's exposures for themselves: a ``Judgement``."""
 
-    judged: Judged
+    judged: Scored
     ages_ms: Ints  # (N,)
 
     @cached_property
     def groups(self) -> dict[str, npt.NDArray[np.bool_]]:
-        """Say which exposures are of each age that occurs."""
+        """Return which exposures are of each age that occurs."""
         begins = [0, *AGES.values()]
         found = {
             name: (self.ages_ms >= begin) & (self.ages_ms < end)
@@ -64,16 +64,16 @@ class JudgedByAge:
         }
 
     def metrics(self, weights: Doubles | None = None) -> dict[str, float]:
-        """Give the AUC of each age and head, each user counting as often as ``weights (users,)`` says."""
+        """Return the AUC of each age and head, each user counting as often as ``weights (users,)`` says."""
         weighed = np.ones(self.judged.answers.num_users) if weights is None else weights
         return {_key(*of): auc(*order, weighed[users]) for of, (order, users) in self._sorted.items()}
 
 
 def gains_by_age(
-    models: Mapping[str, Sequence[Judged]], ages_ms: Ints, reference: str, *, draws: int, seed: int
+    models: Mapping[str, Sequence[Scored]], ages_ms: Ints, reference: str, *, draws: int, seed: int
 ) -> dict[str, dict[str, Any]]:
     """Give, by age and head, the reference's AUC and what each other row lacks: (mean, low, high)."""
-    by_age = {row: [JudgedByAge(one, ages_ms) for one in seeds] for row, seeds in models.items()}
+    by_age = {row: [ScoredByAge(one, ages_ms) for one in seeds] for row, seeds in models.items()}
     first = by_age[reference][0]
     found = intervals(by_age, reference, first.judged.answers.num_users, draws=draws, seed=seed)
     said: dict[str, dict[str, Any]] = {name: {"exposures": int(kept.sum())} for name, kept in first.groups.items()}

@@ -24,11 +24,11 @@ from rankstream.experiments.kuairand.diversity import diversity
 from rankstream.experiments.kuairand.freshness import ages_of, gains_by_age
 from rankstream.experiments.kuairand.request_cache import RequestCache
 from rankstream.experiments.kuairand.rows import NAMES, Row, rows
-from rankstream.experiments.kuairand.scoring import Answers, Judged, JudgedTwice, intervals
+from rankstream.experiments.kuairand.scoring import Answers, Scored, ScoredTwice, intervals
 from rankstream.experiments.options import options, seeds_option
 from rankstream.experiments.runs import Runs, plain, stop_politely
 from rankstream.features.schema import Ints
-from rankstream.models.ranker.hybrid import Ranker, RankerBatch, RankerConfig
+from rankstream.models.ranker.hybrid import HybridRanker, RankerBatch, RankerConfig
 from rankstream.models.ranker.training import RankerTraining, train_on
 from rankstream.models.ranker.transact import TransActConfig
 from rankstream.models.training.loop import FitConfig
@@ -70,11 +70,11 @@ class Settings:
     label_weights: tuple[tuple[float, ...], ...] | None = CALIBRATED
 
     def inputs(self, work: Path, size: str) -> Path:
-        """Say where the joined requests are kept: of another ``data``, in another folder."""
+        """Return where the joined requests are kept: of another ``data``, in another folder."""
         return work / f"ranker-{size}" / f"inputs-{blake2b(repr(self.data).encode(), digest_size=4).hexdigest()}"
 
     def ranker(self, sizes: Any, heads: tuple[str, ...]) -> RankerConfig:
-        """Give the ranker's sizes."""
+        """Return the ranker's sizes."""
         transact = TransActConfig(
             num_types=len(VOCABULARY.actions),
             item_dim=sizes.item_dim,
@@ -87,7 +87,7 @@ class Settings:
         return RankerConfig(transact, sizes, heads, self.crosses, self.cross_rank, self.mlp, self.dropout)
 
     def training(self, requests: int, mask: bool, seed: int) -> RankerTraining:
-        """Give how long and how fast, for so many requests."""
+        """Return how long and how fast, for so many requests."""
         steps = max(1, round(self.epochs * requests / self.requests))
         fit = FitConfig(
             steps=steps,
@@ -134,11 +134,11 @@ class Seen:
 
     @property
     def lengths(self) -> Ints:
-        """Give how many actions each request's history holds."""
+        """Return how many actions each request's history holds."""
         return self.cache.lengths
 
     def batch(self, rows: Ints) -> RankerBatch:
-        """Give these requests."""
+        """Return these requests."""
         return self.row.see(self.cache.batch(rows))
 
 
@@ -159,28 +159,28 @@ class Experiment:
         parts |= {f"{part}_days": day_lists(cache) for part, cache in parts.items()}
         return cls(parts, read_tags(data), work / table / "predictions")
 
-    def judged(self, part: str, predicted: Mapping[str, npt.NDArray[np.floating]]) -> JudgedTwice:
+    def judged(self, part: str, predicted: Mapping[str, npt.NDArray[np.floating]]) -> ScoredTwice:
         """Put predictions of a part, of its visits and of its days, beside what users did."""
         visits, days = (self.parts[name] for name in (part, f"{part}_days"))
         users = np.unique(np.concatenate([visits.user_keys, days.user_keys]))
-        return JudgedTwice(
+        return ScoredTwice(
             *(
-                Judged(answers_of(cache, users), predicted[name].astype(np.float64))
+                Scored(answers_of(cache, users), predicted[name].astype(np.float64))
                 for name, cache in ((part, visits), (f"{part}_days", days))
             )
         )
 
     def path(self, row: str, seed: int) -> Path:
-        """Say where a run's predictions are kept."""
+        """Return where a run's predictions are kept."""
         return self.predictions / f"{row}-{seed}.npz"
 
     def weights(self, row: str, seed: int) -> Path:
-        """Say where a run's weights are kept."""
+        """Return where a run's weights are kept."""
         self.predictions.mkdir(parents=True, exist_ok=True)
         return self.predictions / f"{row}-{seed}.pt"
 
     def work(self, row: Row | None, progress: Progress) -> Callable[[RunConfig, Path], dict[str, Any]]:
-        """Give the work of a row's run; without one, of the baseline that the config names."""
+        """Return the work of a row's run; without one, of the baseline that the config names."""
 
         def done(config: RunConfig, folder: Path) -> dict[str, Any]:
             predicted, said = (
@@ -193,7 +193,7 @@ class Experiment:
         return done
 
     def baseline(self, name: str, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Give a baseline's predictions."""
+        """Return a baseline's predictions."""
         types, train, days = len(VOCABULARY.actions), self.parts["train"], self.parts["train_days"]
         made: dict[str, Callable[[], Predict]] = {
             "random": lambda: at_random(seed),
@@ -237,15 +237,15 @@ def asked_parts(row: str) -> list[str]:
 
 
 def answers_of(cache: RequestCache, users: npt.NDArray[np.uint64]) -> Answers:
-    """Give what users did with a cache's candidates; a request is a list. ``users`` are all keys, sorted."""
+    """Return what users did with a cache's candidates; a request is a list. ``users`` are all keys, sorted."""
     lists = np.repeat(np.arange(len(cache)), cache.sizes_of)
     owners = np.searchsorted(users, np.asarray(cache.user_keys))[lists]
     return Answers(owners, lists, np.asarray(cache.labels, np.float64), cache.heads, UTILITY, len(users))
 
 
 @torch.no_grad()
-def predict(ranker: Ranker, cache: RequestCache, row: Row) -> Predictions:
-    """Give probabilities of a cache's exposures, ``(N, heads)``."""
+def predict(ranker: HybridRanker, cache: RequestCache, row: Row) -> Predictions:
+    """Return probabilities of a cache's exposures, ``(N, heads)``."""
     found = np.zeros((len(cache.labels), len(cache.heads)), np.float32)
     for at, batch in cache.batches(SCORED_AT_ONCE):
         found[at] = torch.sigmoid(ranker.eval()(row.see(batch))).numpy()
@@ -253,15 +253,15 @@ def predict(ranker: Ranker, cache: RequestCache, row: Row) -> Predictions:
 
 
 @torch.no_grad()
-def utility(ranker: Ranker, batch: RankerBatch) -> npt.NDArray[np.float64]:
-    """Give the score that lists are ordered by."""
+def utility(ranker: HybridRanker, batch: RankerBatch) -> npt.NDArray[np.float64]:
+    """Return the score that lists are ordered by."""
     weights = np.array([UTILITY[head] for head in ranker.config.heads])
     scores: npt.NDArray[np.float64] = torch.sigmoid(ranker.eval()(batch)).numpy().astype(np.float64) @ weights
     return scores
 
 
-def trained(data: Path, size: str, seed: int, work: Path, progress: Progress) -> Ranker:
-    """Give the full hybrid of a seed as its run left it; the run is made if it is not there."""
+def trained(data: Path, size: str, seed: int, work: Path, progress: Progress) -> HybridRanker:
+    """Return the full hybrid of a seed as its run left it; the run is made if it is not there."""
     experiment = Experiment.open(data, size, work, progress)
     settings, train = SIZES[size], experiment.parts["train"]
     full = rows(settings.recent_outputs, settings.num_actions)[0]
@@ -270,7 +270,7 @@ def trained(data: Path, size: str, seed: int, work: Path, progress: Progress) ->
         config = RunConfig(full.name, seed, settings)
         folder = work / f"ranker-{size}" / f"{full.name}-{seed}-alone"
         experiment.train(config, full, folder, progress)
-    ranker = Ranker(settings.ranker(train.sizes, train.heads))
+    ranker = HybridRanker(settings.ranker(train.sizes, train.heads))
     ranker.load_state_dict(torch.load(path, weights_only=True))
     return ranker.eval()
 
@@ -295,7 +295,7 @@ def compare(experiment: Experiment, runs: Runs, table: str, settings: Settings) 
     ended = {one["name"]: one["finished_at"] for one in done if one["name"] in there}
 
     def work(config: Comparison, folder: Path) -> dict[str, Any]:
-        models: dict[str, list[JudgedTwice]] = {}
+        models: dict[str, list[ScoredTwice]] = {}
         for row, seed in there.values():
             models.setdefault(row, []).append(experiment.judged("test", np.load(experiment.path(row, seed))))
         answers = models["full"][0].days.answers

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from rankstream.experiments.kuairand.baselines import RATES
-from rankstream.models.ranker.hybrid import Ranker, RankerBatch, RankerConfig, SequenceEncoder
+from rankstream.models.ranker.hybrid import HybridRanker, RankerBatch, RankerConfig, SequenceEncoder
 from rankstream.models.ranker.transact import TransActConfig
 
 QUIET = 0.1  # of the usual first weights of the last layer: at first the rates speak
 
 
-class RatedRanker(Ranker):
+class RatedRanker(HybridRanker):
     """The hybrid beside the rates; for comparison, no bundle serves it."""
 
     def __init__(self, config: RankerConfig, encoder: Callable[[TransActConfig], SequenceEncoder]) -> None:
@@ -29,5 +29,5 @@ class RatedRanker(Ranker):
             self.output.weight *= QUIET
 
     def forward(self, batch: RankerBatch) -> Tensor:
-        """Give logits (B, heads)."""
+        """Return logits (B, heads)."""
         return super().forward(batch) + self.strength * batch.candidate_features[:, self.columns]

@@ -86,10 +86,10 @@ class _Files:
             file = self.files.get(name)
             if file is None:
                 file = self.files[name] = (self.folder / f"{name}.bin").open("wb")
-            file.write(_halved(name, column).tobytes() if name in HALVES else column.tobytes())
+            file.write(_to_float16(name, column).tobytes() if name in HALVES else column.tobytes())
 
 
-def _halved(name: str, column: Floats) -> npt.NDArray[np.float16]:
+def _to_float16(name: str, column: Floats) -> npt.NDArray[np.float16]:
     halves: npt.NDArray[np.float16] = column.astype(np.float16)
     if not np.array_equal(halves.astype(np.float32), column):
         raise ValueError(f"{name} are no halves; look them up in tables of half precision, as serving does")
@@ -118,7 +118,7 @@ class RequestCache:
         self.candidates = self._column("candidates", np.uint64, 0)[shown]
 
     def merged(self, groups: Ints) -> "RequestCache":
-        """Give each group of requests, ``(R,)`` numbers, as one: all their candidates at the first one's moment."""
+        """Return each group of requests, ``(R,)`` numbers, as one: all their candidates at the first one's moment."""
         order = np.lexsort((self.now_ms, groups))
         begins = np.concatenate([[True], np.diff(groups[order]) != 0])
         cuts = np.flatnonzero(begins)
@@ -131,7 +131,7 @@ class RequestCache:
 
     @staticmethod
     def is_there(folder: Path) -> bool:
-        """Say whether a whole cache lies there."""
+        """Return whether a whole cache lies there."""
         return (folder / SIZES).exists()
 
     def __len__(self) -> int:
@@ -146,7 +146,7 @@ class RequestCache:
 
     @cached_property
     def columns(self) -> dict[str, npt.NDArray[Any]]:
-        """Give the columns that batches are made of."""
+        """Return the columns that batches are made of."""
         sizes = self.sizes
         return {
             "action_types": self._column("action_types", np.int8, 0),
@@ -161,20 +161,20 @@ class RequestCache:
 
     @cached_property
     def action_starts(self) -> Ints:
-        """Give where the actions of each request as written start."""
+        """Return where the actions of each request as written start."""
         return np.concatenate([[0], np.cumsum(self.counts[:, 0])])
 
     @cached_property
     def candidate_starts(self) -> Ints:
-        """Give where each request's candidates start, ``(R + 1,)``."""
+        """Return where each request's candidates start, ``(R + 1,)``."""
         return np.concatenate([[0], np.cumsum(self.sizes_of)])
 
     def candidate_rows(self, rows: Ints) -> Ints:
-        """Give the rows of the candidates of these requests, in order."""
+        """Return the rows of the candidates of these requests, in order."""
         return _ranges(self.candidate_starts[rows], self.sizes_of[rows])
 
     def batch(self, rows: Ints) -> RankerBatch:
-        """Give these requests as one batch."""
+        """Return these requests as one batch."""
         columns, counts = self.columns, self.lengths[rows]
         length = max(1, int(counts.max(initial=1)))
         at = np.repeat(np.arange(len(rows)), counts)
@@ -214,7 +214,7 @@ class RequestCache:
 
 
 def _ranges(starts: Ints, counts: Ints) -> Ints:
-    """Give ``start, start + 1, ...`` of each, one after the other."""
+    """Return ``start, start + 1, ...`` of each, one after the other."""
     ends = np.cumsum(counts)
     return np.repeat(starts - (ends - counts), counts) + np.arange(int(ends[-1]) if len(ends) else 0)
 

@@ -28,7 +28,7 @@ from rankstream.experiments.kuairand.encoder_rivals import (
 )
 from rankstream.experiments.kuairand.rated import RatedRanker
 from rankstream.features.schema import CONTEXT_NAMES
-from rankstream.models.ranker.hybrid import Ranker, RankerBatch, RankerConfig, SequenceEncoder
+from rankstream.models.ranker.hybrid import HybridRanker, RankerBatch, RankerConfig, SequenceEncoder
 from rankstream.models.ranker.transact import TransAct, TransActConfig
 
 Blind = Callable[[RankerBatch], RankerBatch]  # takes a part of what the ranker sees away
@@ -67,14 +67,14 @@ class Row:
     blind: tuple[Blind, ...] = ()
     mask: bool = True  # random time-window mask in training
     ablation: str = "models"  # which part of the table it stands in
-    kind: type[Ranker] = Ranker
+    kind: type[HybridRanker] = HybridRanker
 
-    def ranker(self, config: RankerConfig) -> Ranker:
+    def ranker(self, config: RankerConfig) -> HybridRanker:
         """Make this row's ranker, untrained."""
         return self.kind(config, self.encoder)
 
     def see(self, batch: RankerBatch) -> RankerBatch:
-        """Give what this row's ranker sees."""
+        """Return what this row's ranker sees."""
         for take in self.blind:
             batch = take(batch)
         return batch
@@ -85,7 +85,7 @@ def _compressed(name: str, title: str, compression: Compression) -> Row:
 
 
 def rows(recent: int, length: int) -> tuple[Row, ...]:
-    """Give all rows whose ranker is trained; ``recent`` outputs are K, histories have at most ``length`` actions."""
+    """Return all rows whose ranker is trained; ``recent`` outputs are K, histories have at most ``length`` actions."""
     return (
         Row("full", "full hybrid"),
         Row("average_items", "WDL, average-pooled items", AverageItems),

@@ -3,7 +3,7 @@
 Every figure can be taken with the users weighed: a bootstrap draws users, and a user drawn twice weighs two. A list is
 what was ranked at one moment (``models/ranker/impressions.py`` says why it must be one). GAUC is the AUC within a list,
 weighed by exposures: ``gauc_`` of a head's own prediction, ``order_gauc_`` of the score that the list is ordered by,
-which is what models without heads can be compared by. HIT@3 needs lists of at least ``LEAST``.
+which is what models without heads can be compared by. HIT@3 needs lists of at least ``MIN_LIST``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ import numpy.typing as npt
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-LEAST = 4  # exposures that a list holds: with three, the first three are all
+MIN_LIST = 4  # exposures that a list holds: with three, the first three are all
 BINS = 15  # of calibration, equally many predictions in each
 EDGE = 1e-7
 
@@ -40,7 +40,7 @@ class Answers:
 
     @cached_property
     def user_of(self) -> Ints:
-        """Give the user of each list, ``(lists,)``."""
+        """Return the user of each list, ``(lists,)``."""
         owner = np.zeros(self.num_lists, np.int64)
         owner[self.lists] = self.users
         return owner
@@ -48,22 +48,22 @@ class Answers:
     @cached_property
     def long(self) -> Doubles:
         """Say 1 for lists that are long enough for HIT@3, ``(lists,)``."""
-        return (np.bincount(self.lists, minlength=self.num_lists) >= LEAST).astype(np.float64)
+        return (np.bincount(self.lists, minlength=self.num_lists) >= MIN_LIST).astype(np.float64)
 
     @cached_property
     def weights(self) -> Doubles:
-        """Give the weights of the heads, ``(heads,)``."""
+        """Return the weights of the heads, ``(heads,)``."""
         return np.array([self.utility[head] for head in self.heads])
 
     @cached_property
     def gains(self) -> Doubles:
-        """Give what each exposure was worth, ``(N,)``; none is worth less than nothing."""
+        """Return what each exposure was worth, ``(N,)``; none is worth less than nothing."""
         gained: Doubles = np.maximum(self.labels @ self.weights, 0.0)
         return gained
 
 
-def places_in_lists(lists: Ints, scores: Doubles, seed: int = 0) -> Ints:
-    """Give each exposure's place in its list by score, from 0; equal scores in random order."""
+def ranks_in_lists(lists: Ints, scores: Doubles, seed: int = 0) -> Ints:
+    """Return each exposure's place in its list by score, from 0; equal scores in random order."""
     lots = np.random.default_rng(seed).random(len(lists))
     order = np.lexsort((lots, -scores, lists))
     starts = np.concatenate([[0], np.flatnonzero(np.diff(lists[order])) + 1])
@@ -74,14 +74,14 @@ def places_in_lists(lists: Ints, scores: Doubles, seed: int = 0) -> Ints:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Scored:
     """Predictions of one model beside the answers, ready to be weighed many times."""
 
     answers: Answers
     predictions: Doubles  # (N, heads) probabilities
 
     def metrics(self, weights: Doubles | None = None) -> dict[str, float]:
-        """Give all figures, each user counting as often as ``weights (users,)`` says."""
+        """Return all figures, each user counting as often as ``weights (users,)`` says."""
         weighed = np.ones(self.answers.num_users) if weights is None else weights
         figures = {name: ratio(sums, weighed) for name, sums in self.sums.items()}
         rows = weighed[self.answers.users]
@@ -92,10 +92,10 @@ class Judged:
 
     @cached_property
     def sums(self) -> dict[str, tuple[Doubles, Doubles]]:
-        """Give sums a user, above and below the line, of every figure that is a mean."""
+        """Return sums a user, above and below the line, of every figure that is a mean."""
         answers = self.answers
         score = self.predictions @ answers.weights
-        places = places_in_lists(answers.lists, score)
+        places = ranks_in_lists(answers.lists, score)
         found: dict[str, tuple[Doubles, Doubles]] = {}
         for column, head in enumerate(answers.heads):
             label, predicted = answers.labels[:, column], self.predictions[:, column].clip(EDGE, 1 - EDGE)
@@ -113,9 +113,9 @@ class Judged:
         return found
 
     def _ndcg(self, places: Ints, k: int = 10) -> tuple[Doubles, Doubles]:
-        """Give NDCG of each list in which order matters, and which those are."""
+        """Return NDCG of each list in which order matters, and which those are."""
         answers = self.answers
-        ideal = places_in_lists(answers.lists, answers.gains)
+        ideal = ranks_in_lists(answers.lists, answers.gains)
         best = self._by_list(np.where(ideal < k, answers.gains / np.log2(ideal + 2), 0.0))
         worst = self._by_list(answers.gains / np.log2(self._from_behind(ideal) + 2))
         found = self._by_list(np.where(places < k, answers.gains / np.log2(places + 2), 0.0))
@@ -147,14 +147,14 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class JudgedTwice:
+class ScoredTwice:
     """Predictions of visits, and of the same exposures in lists of a day."""
 
-    visits: Judged
-    days: Judged
+    visits: Scored
+    days: Scored
 
     def metrics(self, weights: Doubles | None = None) -> dict[str, float]:
-        """Give AUC, log loss and calibration of visits, the other figures of days, and GAUC of both."""
+        """Return AUC, log loss and calibration of visits, the other figures of days, and GAUC of both."""
         fresh, listed = self.visits.metrics(weights), self.days.metrics(weights)
         kept = {name: figure for name, figure in fresh.items() if name.startswith(("auc_", "logloss_", "ece_"))}
         kept |= {f"visit_{name}": figure for name, figure in fresh.items() if name.startswith("gauc_")}
@@ -163,20 +163,20 @@ class JudgedTwice:
 
 
 def ratio(sums: tuple[Doubles, Doubles], weights: Doubles) -> float:
-    """Give the weighed mean of sums a user."""
+    """Return the weighed mean of sums a user."""
     above, below = (float(part @ weights) for part in sums)
     return above / below if below else float("nan")
 
 
 def ordered(scores: Doubles, labels: Doubles) -> tuple[Ints, Ints, Doubles]:
-    """Give the order of the scores, which of them (in order) begin a run of equal ones, and the labels in order."""
+    """Return the order of the scores, which of them (in order) begin a run of equal ones, and the labels in order."""
     order = np.argsort(scores, kind="stable")
     begins = np.concatenate([[True], np.diff(scores[order]) > 0])
     return order, np.cumsum(begins) - 1, labels[order]
 
 
 def auc(order: Ints, runs: Ints, labels: Doubles, weights: Doubles) -> float:
-    """Give the chance that a positive scores higher than a negative, equal ones half, rows weighed ``(N,)``."""
+    """Return the chance that a positive scores higher than a negative, equal ones half, rows weighed ``(N,)``."""
     mine = weights[order]
     positive = np.bincount(runs, mine * labels)
     negative = np.bincount(runs, mine * (1 - labels))
@@ -186,7 +186,7 @@ def auc(order: Ints, runs: Ints, labels: Doubles, weights: Doubles) -> float:
 
 
 def list_aucs(lists: Ints, labels: Doubles, scores: Doubles, num_lists: int) -> tuple[Doubles, Doubles]:
-    """Give AUC x exposures and exposures of each list with both labels, zeros for others: GAUC is their ratio."""
+    """Return AUC x exposures and exposures of each list with both labels, zeros for others: GAUC is their ratio."""
     order = np.lexsort((scores, lists))
     one, label, score = lists[order], labels[order], scores[order]
     runs = np.cumsum(np.concatenate([[True], (np.diff(one) != 0) | (np.diff(score) != 0)])) - 1
@@ -204,27 +204,27 @@ def list_aucs(lists: Ints, labels: Doubles, scores: Doubles, num_lists: int) -> 
 
 
 def equal_bins(scores: Doubles) -> Ints:
-    """Give the bin of each prediction, equally many in each."""
+    """Return the bin of each prediction, equally many in each."""
     edges = np.quantile(scores, np.linspace(0, 1, BINS + 1)[1:-1])
     return np.searchsorted(edges, scores, side="right").astype(np.int64)
 
 
 def calibration_error(bins: Ints, predictions: Doubles, labels: Doubles, weights: Doubles) -> float:
-    """Give the expected calibration error: |mean prediction - share of positives| of a bin, averaged over rows."""
+    """Return the expected calibration error: |mean prediction - share of positives| of a bin, averaged over rows."""
     differences = np.bincount(bins, weights * (predictions - labels), BINS)
     return float(np.abs(differences).sum() / weights.sum())
 
 
 def judge(answers: Answers, predictions: npt.NDArray[np.floating]) -> dict[str, float]:
-    """Give all figures of predictions ``(N, heads)``."""
-    return Judged(answers, predictions.astype(np.float64)).metrics()
+    """Return all figures of predictions ``(N, heads)``."""
+    return Scored(answers, predictions.astype(np.float64)).metrics()
 
 
 class Judgement(Protocol):
     """Something that can be measured with its users weighed."""
 
     def metrics(self, weights: Doubles | None = None) -> dict[str, float]:
-        """Give the figures."""
+        """Return the figures."""
         ...
 
 
@@ -234,19 +234,19 @@ Figures = dict[str, tuple[float, float, float]]  # name -> mean over seeds, and 
 def intervals(
     models: Mapping[str, Sequence[Judgement]], reference: str, users: int, *, draws: int, seed: int
 ) -> dict[str, dict[str, Figures]]:
-    """Give each model's figures, and those of ``reference`` less its own, as (mean, low, high).
+    """Return each model's figures, and those of ``reference`` less its own, as (mean, low, high).
 
     ``models`` holds one judgement a seed, all of the same answers of so many ``users``. Each draw takes users anew, the
     same for every model, and of each model one of its seeds: intervals hold both kinds of chance, differences are
     paired.
     """
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     points = {name: _mean([one.metrics() for one in seeds]) for name, seeds in models.items()}
     drawn: dict[str, list[dict[str, float]]] = {name: [] for name in models}
     for _ in range(draws):
-        weights = np.bincount(chance.integers(0, users, users), minlength=users).astype(np.float64)
+        weights = np.bincount(rng.integers(0, users, users), minlength=users).astype(np.float64)
         for name, seeds in models.items():
-            drawn[name].append(seeds[int(chance.integers(len(seeds)))].metrics(weights))
+            drawn[name].append(seeds[int(rng.integers(len(seeds)))].metrics(weights))
     found: dict[str, dict[str, Figures]] = {}
     for name, point in points.items():
         of_row, of_reference = drawn[name], drawn[reference]
@@ -270,12 +270,12 @@ def _mean(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _centre(key: str, point: Mapping[str, float]) -> float | None:
-    """Give the point of a figure whose draws stand too high: of each draw's own noise, calibration error is made."""
+    """Return the point of a figure whose draws stand too high: of each draw's own noise, calibration error is made."""
     return point[key] if key.startswith("ece_") else None
 
 
 def _bounds(values: Sequence[float], mirrored_at: float | None = None) -> tuple[float, float]:
-    """Give the 95 % interval of what was drawn; ``mirrored_at`` a point (the basic bootstrap), not below zero."""
+    """Return the 95 % interval of what was drawn; ``mirrored_at`` a point (the basic bootstrap), not below zero."""
     told = [value for value in values if not np.isnan(value)]  # a draw may hold no positive of a rare head
     low, high = np.quantile(told or [np.nan], [0.025, 0.975])
     if mirrored_at is None:

@@ -36,7 +36,7 @@ BASELINES = {
 
 
 def tables(runs: Runs) -> dict[str, str]:
-    """Give the tables of the small size, and of the largest other one that was compared, by their markers' names."""
+    """Return the tables of the small size, and of the largest other one that was compared, by their markers' names."""
     found: dict[str, str] = {}
     for size in ("small", largest_size(runs)):
         compared = runs.result(f"ranker-{size}/_comparison")
@@ -48,7 +48,7 @@ def tables(runs: Runs) -> dict[str, str]:
 
 
 def largest_size(runs: Runs) -> str:
-    """Give the name of the largest size that was compared, the small one not counted."""
+    """Return the name of the largest size that was compared, the small one not counted."""
     return next((size for size in ("full", "half") if runs.result(f"ranker-{size}/_comparison")), "full")
 
 
@@ -88,11 +88,11 @@ class _Made:
         self.metrics, self.titles = metrics, titles
 
     def rows(self, names: Sequence[str], columns: Mapping[str, str]) -> str:
-        """Give figures with their intervals."""
+        """Return figures with their intervals."""
         return self._table(names, columns, "figures", lambda figure: mean_and_interval(figure[0], figure[1:]))
 
     def differences(self, names: Sequence[str]) -> str:
-        """Give what the full hybrid has more than each row; in bold where the interval leaves zero out."""
+        """Return what the full hybrid has more than each row; in bold where the interval leaves zero out."""
         return self._table(names, DIFFERENCES, "reference_less_row", _difference)
 
     def _table(
@@ -114,7 +114,7 @@ def _difference(figure: Sequence[float]) -> str:
 
 
 def titles_of(size: str) -> dict[str, tuple[str, str]]:
-    """Give each row's title and its part of the table, in the tables' order."""
+    """Return each row's title and its part of the table, in the tables' order."""
     settings = SIZES[size]
     trained = rows(settings.recent_outputs, settings.num_actions)
     full, *others = [(row.name, (row.title, row.ablation)) for row in trained]
@@ -122,7 +122,7 @@ def titles_of(size: str) -> dict[str, tuple[str, str]]:
 
 
 def _cost(runs: Runs, size: str, titles: Mapping[str, tuple[str, str]]) -> str:
-    """Give parameters, seconds and memory of each row, means over seeds."""
+    """Return parameters, seconds and memory of each row, means over seeds."""
     body = []
     results = [one for one in runs.results_of(f"ranker-{size}") if "row" in one["config"]]
     for name in titles:

@@ -52,7 +52,7 @@ ROWS = {"repeats": True, "plain": False}  # learns a weight of what is in the co
 
 
 def measured(places: npt.NDArray[np.float32]) -> dict[str, Any]:
-    """Give recall and NDCG of ranks from 1, with intervals over users (one case each)."""
+    """Return recall and NDCG of ranks from 1, with intervals over users (one case each)."""
     values = {
         "recall@10": (places <= 10).astype(np.float64),
         "ndcg@10": np.where(places <= 10, 1 / np.log2(places + 1), 0.0).astype(np.float64),
@@ -65,12 +65,12 @@ def measured(places: npt.NDArray[np.float32]) -> dict[str, Any]:
 
 
 def ndcg(places: npt.NDArray[np.float32]) -> float:
-    """Give NDCG@10 of ranks from 1, one wanted item each."""
+    """Return NDCG@10 of ranks from 1, one wanted item each."""
     return float(np.mean(np.where(places <= 10, 1 / np.log2(places + 1), 0.0)))
 
 
 def popularity_ranks(sequences: Sequence[Ints], items: int, *, hide_seen: bool) -> npt.NDArray[np.float32]:
-    """Give the rank of each last item by how often it occurs in what is trained on."""
+    """Return the rank of each last item by how often it occurs in what is trained on."""
     counts = np.bincount(np.concatenate([row[:-2] for row in sequences]), minlength=items).astype(np.float64)
     places = []
     for row in sequences:
@@ -95,7 +95,7 @@ def train_and_test(config: MovieLensRun, folder: Path, sequences: list[Ints]) ->
     with shown() as progress:
         history = fit(
             model,
-            task.draw_loss,
+            task.sample_loss,
             config.fit,
             evaluate=lambda: ndcg(ranks(model, validation)),
             checkpoints=folder,

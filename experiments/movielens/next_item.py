@@ -54,7 +54,7 @@ class NextItemModel(nn.Module):
         self.scale = config.hidden**0.5  # of vectors in, and of the repeat weight: Adam's steps fit scores of about 1
 
     def forward(self, items: Tensor) -> Tensor:
-        """Give a context a position, ``(B, T, H)``, of items ``(B, T)`` int64; padding is item ``config.items``."""
+        """Return a context a position, ``(B, T, H)``, of items ``(B, T)`` int64; padding is item ``config.items``."""
         x = self.items(items) * self.scale + self.positions[: items.shape[1]]
         x = self.dropout(x)
         for block in self.blocks:
@@ -63,18 +63,18 @@ class NextItemModel(nn.Module):
         return out
 
     def scores(self, contexts: Tensor, seen: Tensor) -> Tensor:
-        """Give the scores of all items, ``(n, items)``, of contexts ``(n, H)`` that have ``seen`` items ``(n, S)``."""
+        """Return scores of all items, ``(n, items)``, of contexts ``(n, H)`` that have ``seen`` items ``(n, S)``."""
         scores = contexts @ self.items.weight[:-1].T
         weight = self.repeat_weight
         return scores if weight is None else scores + weight * among(seen, self.config.items)
 
     @property
     def repeat_weight(self) -> Tensor | None:
-        """Give what is added to the score of an item already in the context, ``()``."""
+        """Return what is added to the score of an item already in the context, ``()``."""
         return None if self.repeat is None else self.scale * self.repeat
 
     def loss(self, items: Tensor, asked: Tensor) -> Tensor:
-        """Give the mean cross entropy of the item after each position ``asked (B, T)`` of ``items (B, 1 + T)``."""
+        """Return the mean cross entropy of the item after each position ``asked (B, T)`` of ``items (B, 1 + T)``."""
         contexts, seen = self(items[:, :-1])[asked], None  # (P, H)
         weight = self.repeat_weight
         if weight is not None:
@@ -95,35 +95,35 @@ class NextItemTask:
 
     @cached_property
     def lengths(self) -> Ints:
-        """Say how many positions each sequence asks for."""
+        """Return how many positions each sequence asks for."""
         return np.minimum([len(items) - 1 for items in self.sequences], self.model.config.num_actions)
 
-    def draw_loss(self, chance: np.random.Generator) -> Tensor:
+    def sample_loss(self, rng: np.random.Generator) -> Tensor:
         """Draw a batch and give the mean cross entropy over its positions."""
-        items, lengths = self.draw(chance)  # (B, 1 + T)
+        items, lengths = self.draw(rng)  # (B, 1 + T)
         asked = torch.from_numpy(np.arange(items.shape[1] - 1) < lengths[:, None])  # (B, T)
         return self.model.loss(torch.from_numpy(items), asked)
 
-    def draw(self, chance: np.random.Generator) -> tuple[Ints, Ints]:
+    def draw(self, rng: np.random.Generator) -> tuple[Ints, Ints]:
         """Draw windows of one more item than positions, ``(B, 1 + T)``, and how many positions each has."""
-        mixed = np.argsort(self.lengths * chance.uniform(0.8, 1.25, len(self.lengths)))  # about alike, never the same
+        mixed = np.argsort(self.lengths * rng.uniform(0.8, 1.25, len(self.lengths)))  # about alike, never the same
         batches = np.cumsum(self.lengths[mixed]) // self.positions
-        users = mixed[batches == chance.integers(batches[-1] + 1)]
+        users = mixed[batches == rng.integers(batches[-1] + 1)]
         lengths = self.lengths[users]
         items = np.full((len(users), 1 + lengths.max()), self.model.config.items)
         for row, user, length in zip(items, users, lengths, strict=True):
-            row[: length + 1] = self._window(self.sequences[user], length, chance)
+            row[: length + 1] = self._window(self.sequences[user], length, rng)
         return items, lengths
 
-    def _window(self, sequence: Ints, length: int, chance: np.random.Generator) -> Ints:
+    def _window(self, sequence: Ints, length: int, rng: np.random.Generator) -> Ints:
         spare = len(sequence) - 1 - length
-        start = chance.integers(spare + 1) if chance.random() < self.anywhere else spare
+        start = rng.integers(spare + 1) if rng.random() < self.anywhere else spare
         return sequence[start : start + length + 1]
 
 
 @torch.no_grad()
 def ranks(model: NextItemModel, sequences: Sequence[Ints], *, hide_seen: bool = False, batch: int = 256) -> Floats:
-    """Give the rank, from 1, of each sequence's last item among all items, foreseen from those before it, ``(n,)``.
+    """Return the rank, from 1, of each sequence's last item among all items, foreseen from those before it, ``(n,)``.
 
     ``hide_seen`` takes the items before it out of the race. Equal scores share their places.
     """

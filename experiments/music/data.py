@@ -19,13 +19,13 @@ import numpy.typing as npt
 
 from rankstream.events.log import EventLog
 from rankstream.events.public.music30 import read_music30
-from rankstream.events.sequences import TIME_BITS, Timelines
-from rankstream.features.embeddings.memory import Catalogue, Ints
+from rankstream.events.sequences import TIME_BITS, UserSequences
+from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.schema import Floats
 from rankstream.models.users.time_features import DAY_MS
 
 WINDOW_MS = 14 * DAY_MS
-MOST_ASKED = 10  # items of a user, drawn at random: a user's recall needs no more, and each costs an encoding
+MAX_ASKED = 10  # items of a user, drawn at random: a user's recall needs no more, and each costs an encoding
 FRESHNESS = ("once", "daily", "session", "realtime")
 DIGITS = "0123456789a"  # hits of a user, 0 to 10
 
@@ -46,14 +46,14 @@ def read_split(path: Path, users: int | None = None, share: float = 0.6, seed: i
     ``users`` takes a random so many of the log's users first, for a small run.
     """
     log = read_music30(path)
-    chance = np.random.default_rng([seed, 30])
+    rng = np.random.default_rng([seed, 30])
     if users is not None:
-        kept = chance.permutation(np.unique(log.user_ids))[:users]
+        kept = rng.permutation(np.unique(log.user_ids))[:users]
         log = log.rows(np.isin(log.user_ids, kept))
     from_ms = int(log.times_ms[-1]) - WINDOW_MS
     past, future = log.split_at(from_ms)
     both = np.intersect1d(past.user_ids, future.user_ids)
-    asked = np.sort(chance.permutation(both)[: int(share * len(both))])
+    asked = np.sort(rng.permutation(both)[: int(share * len(both))])
     return MusicSplit(past.rows(~np.isin(past.user_ids, asked)), log, asked, from_ms)
 
 
@@ -71,33 +71,33 @@ class Asked:
         return np.bincount(self.users)
 
 
-def asked_items(timelines: Timelines, split: MusicSplit, seed: int = 0) -> Asked:
-    """Give what is asked of timelines of known items: a user's different items played from T0 on.
+def asked_items(sequences: UserSequences, split: MusicSplit, seed: int = 0) -> Asked:
+    """Return what is asked of timelines of known items: a user's different items played from T0 on.
 
     Users without a known play before T0 or after it are left out.
     """
-    users = np.flatnonzero(np.isin(timelines.user_ids, split.asked_ids))
-    chance = np.random.default_rng([seed, 31])
+    users = np.flatnonzero(np.isin(sequences.user_ids, split.asked_ids))
+    rng = np.random.default_rng([seed, 31])
     places: list[Ints] = []
     plays: list[Ints] = []
     for user in users:
-        start, end = timelines.starts[user], timelines.starts[user + 1]
-        first = start + np.searchsorted(timelines.times_ms[start:end], split.from_ms)
+        start, end = sequences.starts[user], sequences.starts[user + 1]
+        first = start + np.searchsorted(sequences.times_ms[start:end], split.from_ms)
         if first in (start, end):
             continue
-        new = first + np.sort(np.unique(timelines.item_rows[first:end], return_index=True)[1])
-        plays.append(np.sort(chance.permutation(new)[:MOST_ASKED]))
+        new = first + np.sort(np.unique(sequences.item_rows[first:end], return_index=True)[1])
+        plays.append(np.sort(rng.permutation(new)[:MAX_ASKED]))
         places.append(np.full(len(plays[-1]), len(places)))
     rows = np.concatenate(plays)
-    times = timelines.times_ms[rows]
+    times = sequences.times_ms[rows]
     moments = {"once": np.full(len(rows), split.from_ms), "daily": times - times % DAY_MS, "realtime": times}
     moments["daily"] = np.maximum(moments["daily"], split.from_ms)
-    owners = timelines.users[rows] << TIME_BITS
-    newest = {name: np.searchsorted(timelines.moments, owners | at) - 1 for name, at in moments.items()}
-    starts = timelines.session_starts()
+    owners = sequences.users[rows] << TIME_BITS
+    newest = {name: np.searchsorted(sequences.moments, owners | at) - 1 for name, at in moments.items()}
+    starts = sequences.session_starts()
     begins = starts[np.searchsorted(starts, rows, side="right") - 1]
     newest["session"] = np.maximum(begins - 1, newest["once"])  # a session open at T0 has no other one before it
-    return Asked(np.concatenate(places), timelines.item_rows[rows], {name: newest[name] for name in FRESHNESS})
+    return Asked(np.concatenate(places), sequences.item_rows[rows], {name: newest[name] for name in FRESHNESS})
 
 
 def hits_of_scores(scores: Floats, asked: Asked, k: int = 10) -> npt.NDArray[np.bool_]:
@@ -110,7 +110,7 @@ def hits_of_scores(scores: Floats, asked: Asked, k: int = 10) -> npt.NDArray[np.
     higher = (scores > right).sum(1) + ((scores == right).sum(1) - 1) / 2
     first = np.searchsorted(asked.users, asked.users)
     last = np.searchsorted(asked.users, asked.users, side="right")
-    own = np.arange(MOST_ASKED) + first[:, None]  # (n, 10)
+    own = np.arange(MAX_ASKED) + first[:, None]  # (n, 10)
     theirs = np.take_along_axis(scores, asked.items[np.minimum(own, len(asked.items) - 1)], axis=1)
     other = (own < last[:, None]) & (own != np.arange(len(own))[:, None])
     higher -= (other & (theirs > right)).sum(1) + (other & (theirs == right)).sum(1) / 2
@@ -118,9 +118,9 @@ def hits_of_scores(scores: Floats, asked: Asked, k: int = 10) -> npt.NDArray[np.
 
 
 def hits_of_vectors(vectors: Floats, items: Floats, asked: Asked, chunk: int = 1024) -> npt.NDArray[np.bool_]:
-    """Give ``hits_of_scores`` of dot products of ``vectors (n, d)`` with ``items (items, d)``, a part at a time."""
+    """Return ``hits_of_scores`` of dot products of ``vectors (n, d)`` with ``items (items, d)``, a part at a time."""
     found = []
-    bounds = np.searchsorted(asked.users, np.arange(0, asked.users.max() + 1, max(1, chunk // MOST_ASKED)))
+    bounds = np.searchsorted(asked.users, np.arange(0, asked.users.max() + 1, max(1, chunk // MAX_ASKED)))
     for start, end in zip(bounds, [*bounds[1:], len(asked.users)], strict=True):  # users stay whole
         part = Asked(asked.users[start:end], asked.items[start:end], {})
         found.append(hits_of_scores(vectors[start:end] @ items.T, part))
@@ -143,30 +143,30 @@ def hits_by_user(found: npt.NDArray[np.bool_], asked: Asked) -> str:
 
 
 def coverage(lists: Ints, num_items: int, share: float = 0.9) -> float:
-    """Give the smallest share of the catalogue that makes up this share of all places in ``lists (n, 10)``."""
+    """Return the smallest share of the catalogue that makes up this share of all places in ``lists (n, 10)``."""
     counts = np.sort(np.bincount(lists.ravel(), minlength=num_items))[::-1]
     needed = 1 + int(np.searchsorted(np.cumsum(counts), share * counts.sum()))
     return needed / num_items
 
 
 def baseline_hits(
-    timelines: Timelines, catalogue: Catalogue, split: MusicSplit, asked: Asked
+    sequences: UserSequences, item_table: ItemTable, split: MusicSplit, asked: Asked
 ) -> dict[str, dict[str, str]]:
-    """Give hits a user of what needs no training, by row and freshness."""
-    past = timelines.times_ms < split.from_ms
-    lately = past & (timelines.times_ms >= split.from_ms - 28 * DAY_MS)
+    """Return hits a user of what needs no training, by row and freshness."""
+    past = sequences.times_ms < split.from_ms
+    lately = past & (sequences.times_ms >= split.from_ms - 28 * DAY_MS)
     always: dict[str, Sequence[bool] | npt.NDArray[np.bool_]] = {}
     for name, counted in (("popularity", past), ("popularity of 28 days", lately)):
-        counts = np.bincount(timelines.item_rows[counted], minlength=len(catalogue)).astype(np.float32)
+        counts = np.bincount(sequences.item_rows[counted], minlength=len(item_table)).astype(np.float32)
         always[name] = hits_of_scores(counts[None], asked)
     rows = {name: dict.fromkeys(FRESHNESS, hits_by_user(np.asarray(hits), asked)) for name, hits in always.items()}
     rows["nearest to the last item"], rows["last 10 items"] = {}, {}
     for freshness in FRESHNESS:
         newest = asked.rows[freshness]
-        nearest = hits_of_vectors(catalogue.vectors[timelines.item_rows[newest]], catalogue.vectors, asked)
+        nearest = hits_of_vectors(item_table.vectors[sequences.item_rows[newest]], item_table.vectors, asked)
         rows["nearest to the last item"][freshness] = hits_by_user(nearest, asked)
         held = [
-            item in last_items(timelines, row, without=others_of(asked, n))
+            item in last_items(sequences, row, without=others_of(asked, n))
             for n, (item, row) in enumerate(zip(asked.items.tolist(), newest, strict=True))
         ]
         rows["last 10 items"][freshness] = hits_by_user(np.array(held), asked)
@@ -174,16 +174,16 @@ def baseline_hits(
 
 
 def others_of(asked: Asked, n: int) -> set[int]:
-    """Give the other items that the user of the ``n``-th one is asked for."""
+    """Return the other items that the user of the ``n``-th one is asked for."""
     mine = asked.items[np.searchsorted(asked.users, asked.users[n]) :][: asked.counts[asked.users[n]]]
     return set(mine.tolist()) - {int(asked.items[n])}
 
 
-def last_items(timelines: Timelines, row: int, count: int = 10, without: Collection[int] = ()) -> set[int]:
-    """Give the user's newest different items up to and with a row; those ``without`` take no place."""
+def last_items(sequences: UserSequences, row: int, count: int = 10, without: Collection[int] = ()) -> set[int]:
+    """Return the user's newest different items up to and with a row; those ``without`` take no place."""
     newest: dict[int, None] = {}
-    start = timelines.starts[timelines.users[row]]
-    for item in timelines.item_rows[start : row + 1][::-1].tolist():
+    start = sequences.starts[sequences.users[row]]
+    for item in sequences.item_rows[start : row + 1][::-1].tolist():
         if item not in without:
             newest[item] = None
         if len(newest) == count:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rankstream.events.sequences import Timelines, timelines_of
+from rankstream.events.sequences import UserSequences, group_by_user
 from rankstream.experiments.music.data import MusicSplit, read_split
 from rankstream.experiments.music.next_items import (
     NextItems,
@@ -34,7 +34,7 @@ from rankstream.experiments.music.session_rivals import HRNN, FlatGRU, FlatGRUCo
 from rankstream.experiments.options import options, refusals, seeds_option
 from rankstream.experiments.progress import shown
 from rankstream.experiments.runs import Runs, stop_politely
-from rankstream.features.embeddings.memory import Catalogue
+from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.schema import Floats
 from rankstream.models.items.cooccurrence import ItemVectorConfig, train_item_vectors
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
@@ -76,7 +76,7 @@ class LearnedItemsRun(SessionRun):
 
 
 def learning_items(model: str) -> Callable[[str, int], SessionRun]:
-    """Give a model's run with item vectors that learn."""
+    """Return a model's run with item vectors that learn."""
 
     def made(size: str, seed: int) -> SessionRun:
         run = standard(size, seed, model)
@@ -86,19 +86,19 @@ def learning_items(model: str) -> Callable[[str, int], SessionRun]:
 
 
 def standard(size: str, seed: int, model: str = "hiertcn") -> SessionRun:
-    """Give the run of a model with the loss of the first table."""
+    """Return the run of a model with the loss of the first table."""
     steps = STEPS[size]
     training = HierTCNTraining(
         users=USERS[model],
         exclude_seen=False,  # in music the same songs come again
-        most_held_out=600,
+        max_held_out=600,
         fit=FitConfig(steps=steps, learning_rate=3e-3, evaluate_every=steps // 5, checkpoint_every=50, seed=seed),
     )
     return SessionRun(SIZES[size], model, training)
 
 
 def with_loss(**changes: Any) -> Callable[[str, int], SessionRun]:
-    """Give HierTCN's run with another loss, on 20 random negatives as in the official code."""
+    """Return HierTCN's run with another loss, on 20 random negatives as in the official code."""
 
     def made(size: str, seed: int) -> SessionRun:
         run = standard(size, seed)
@@ -123,11 +123,11 @@ ROWS: Mapping[str, Callable[[str, int], SessionRun]] = {  # the most telling fir
 }
 
 Learner = nn.Module
-VectorsAt = Callable[[nn.Module, Timelines, Catalogue, Ints], Floats]
+VectorsAt = Callable[[nn.Module, UserSequences, ItemTable, Ints], Floats]
 
 
 def build(name: str) -> nn.Module:
-    """Give an untrained model; about 105,000 weights each."""
+    """Return an untrained model; about 105,000 weights each."""
     if name == "hiertcn":
         return HierTCN(HierTCNConfig(item_dim=ITEM_DIM))
     if name == "hrnn":
@@ -149,7 +149,7 @@ class Prepared:
 
     model: nn.Module
     learner: nn.Module
-    draw_loss: Callable[[np.random.Generator], Tensor]
+    sample_loss: Callable[[np.random.Generator], Tensor]
     task: QueueTask | PaddedTask
 
 
@@ -160,24 +160,24 @@ class Music:
     split: MusicSplit
 
     @cached_property
-    def catalogue(self) -> Catalogue:
+    def item_table(self) -> ItemTable:
         """Item vectors, from what is trained on alone."""
         return train_item_vectors(self.split.trained, ItemVectorConfig(dim=ITEM_DIM))
 
     @cached_property
-    def trained(self) -> Timelines:
+    def trained(self) -> UserSequences:
         """The timelines trained on."""
-        return timelines_of(self.split.trained, self.catalogue)
+        return group_by_user(self.split.trained, self.item_table)
 
     @cached_property
     def sessions(self) -> Sessions:
         """Their sessions."""
-        return sessions_of(self.trained, self.catalogue)
+        return sessions_of(self.trained, self.item_table)
 
     @cached_property
-    def everybody(self) -> Timelines:
+    def everybody(self) -> UserSequences:
         """Everybody's timelines."""
-        return timelines_of(self.split.everybody, self.catalogue)
+        return group_by_user(self.split.everybody, self.item_table)
 
     @cached_property
     def asked(self) -> NextItems:
@@ -185,24 +185,24 @@ class Music:
         return next_items(self.everybody, self.split)
 
     def prepare(self, run: SessionRun) -> tuple[Prepared, Ints]:
-        """Give a model ready to train, and the users held out for validation."""
+        """Return a model ready to train, and the users held out for validation."""
         training, seed = run.training, run.training.fit.seed
-        users, held_out = split_users(self.trained, training.held_out_users, training.most_held_out, seed)
+        users, held_out = split_users(self.trained, training.held_out_users, training.max_held_out, seed)
         torch.manual_seed(seed)
         model = build(run.model)
-        items = self.catalogue.vectors if isinstance(run, LearnedItemsRun) else None
+        items = self.item_table.vectors if isinstance(run, LearnedItemsRun) else None
         if isinstance(model, HierTCN | HRNN):
             size = model.config.state_size if isinstance(model, HierTCN) else model.config.hidden
             learner = QueueLearner(model, size, training, items)
             base = HierTCNTask(
-                self.trained, self.catalogue, self.sessions, users, np.zeros(0, np.int64), training,
+                self.trained, self.item_table, self.sessions, users, np.zeros(0, np.int64), training,
                 HierTCNLearner(HierTCN(HierTCNConfig(item_dim=ITEM_DIM)), training), torch.device("cpu"),
             )  # fmt: skip
             queues = SessionQueues(self.sessions, users, training.users, training.sessions, seed)
             queued = QueueTask(base, queues, learner)
-            return Prepared(model, learner, queued.draw_loss, queued), held_out
-        padded = PaddedTask(self.trained, self.catalogue, users, training, SessionLearner(model, training, items))
-        return Prepared(model, padded.learner, padded.draw_loss, padded), held_out
+            return Prepared(model, learner, queued.sample_loss, queued), held_out
+        padded = PaddedTask(self.trained, self.item_table, users, training, SessionLearner(model, training, items))
+        return Prepared(model, padded.learner, padded.sample_loss, padded), held_out
 
     def work(self, run: SessionRun, folder: Path) -> dict[str, Any]:
         """Train one row and ask it."""
@@ -212,14 +212,14 @@ class Music:
         vectors_at = VECTORS_AT[run.model]
 
         def evaluate() -> float:
-            catalogue = prepared.task.learner.catalogue_or(self.catalogue)
-            vectors = vectors_at(prepared.model, self.trained, catalogue, answers.rows)
-            return float(np.mean(ranks_of_vectors(vectors, catalogue, answers) <= 10))
+            item_table = prepared.task.learner.catalogue_or(self.item_table)
+            vectors = vectors_at(prepared.model, self.trained, item_table, answers.rows)
+            return float(np.mean(ranks_of_vectors(vectors, item_table, answers) <= 10))
 
         with shown() as progress:
             history = fit(
                 prepared.learner,
-                prepared.draw_loss,
+                prepared.sample_loss,
                 run.training.fit,
                 evaluate=evaluate,
                 checkpoints=folder,
@@ -227,22 +227,22 @@ class Music:
                 title=run.model,
                 metric_name="recall@10",
             )
-        catalogue = prepared.task.learner.catalogue_or(self.catalogue)
-        vectors = vectors_at(prepared.model, self.everybody, catalogue, self.asked.rows)
-        same = {"parity": self.parity(prepared.model, catalogue)} if isinstance(prepared.model, HierTCN) else {}
+        item_table = prepared.task.learner.catalogue_or(self.item_table)
+        vectors = vectors_at(prepared.model, self.everybody, item_table, self.asked.rows)
+        same = {"parity": self.parity(prepared.model, item_table)} if isinstance(prepared.model, HierTCN) else {}
         return {
             **same,
-            **outcome(ranks_of_vectors(vectors, catalogue, self.asked), self.asked),
+            **outcome(ranks_of_vectors(vectors, item_table, self.asked), self.asked),
             "parameters": sum(weights.numel() for weights in prepared.model.parameters()),
             "best_step": history.best_step,
             "validation": history.metrics,
             "losses": history.losses,
         }
 
-    def parity(self, model: HierTCN, catalogue: Catalogue) -> dict[str, float]:
+    def parity(self, model: HierTCN, item_table: ItemTable) -> dict[str, float]:
         """Step the longest histories and some others through the stream's state."""
         by_length = np.argsort(-np.diff(self.everybody.starts), kind="stable")
-        return parity(model, self.everybody, catalogue, np.concatenate([by_length[:10], by_length[10:1000:25]]))
+        return parity(model, self.everybody, item_table, np.concatenate([by_length[:10], by_length[10:1000:25]]))
 
     def costs(self, run: "Costs", folder: Path) -> dict[str, Any]:
         """Measure what each model costs, one after the other."""
@@ -256,17 +256,17 @@ class Music:
                 **data_cost(prepared.task),
                 "training_us_a_next_item": training_cost(prepared.learner, prepared.task, run.steps),
                 "training_us_with_few_negatives": training_cost(light.learner, light.task, run.steps),
-                "serving_us_an_action": serving_cost(prepared.model, self.everybody, self.catalogue),
+                "serving_us_an_action": serving_cost(prepared.model, self.everybody, self.item_table),
                 "parameters": sum(weights.numel() for weights in prepared.model.parameters()),
             }
         return measured
 
     def baselines(self, run: "Baselines", folder: Path) -> dict[str, Any]:
         """Ask what needs no training."""
-        ranks = baseline_ranks(self.everybody, self.catalogue, self.split, self.asked)
+        ranks = baseline_ranks(self.everybody, self.item_table, self.split, self.asked)
         return {
             "rows": {name: outcome(row, self.asked) for name, row in ranks.items()},
-            "items": len(self.catalogue),
+            "items": len(self.item_table),
             "sessions_trained_on": len(self.sessions),
         }
 

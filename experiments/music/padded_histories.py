@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rankstream.events.sequences import Timelines
-from rankstream.features.embeddings.memory import Catalogue
+from rankstream.events.sequences import UserSequences
+from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.schema import Bools, Floats
 from rankstream.models.sessions.hiertcn_training import HierTCNTraining, SessionLearner, next_item_loss
 from rankstream.models.training.negatives import Ints
@@ -33,8 +33,8 @@ class PaddedBatch:
 class PaddedTask:
     """Everything that a step draws from."""
 
-    timelines: Timelines
-    catalogue: Catalogue
+    sequences: UserSequences
+    item_table: ItemTable
     users: Ints  # trained on
     training: HierTCNTraining
     learner: SessionLearner  # of a flat model, ``(B, T, I)`` to ``(B, T, I)``
@@ -42,36 +42,36 @@ class PaddedTask:
 
     @cached_property
     def items(self) -> Tensor:
-        """Give item vectors and a row of zeros, ``(items + 1, I)``."""
-        return torch.from_numpy(self.catalogue.padded)
+        """Return item vectors and a row of zeros, ``(items + 1, I)``."""
+        return torch.from_numpy(self.item_table.padded)
 
-    def draw_loss(self, chance: np.random.Generator) -> Tensor:
+    def sample_loss(self, rng: np.random.Generator) -> Tensor:
         """Draw users and give the loss over all their next items."""
-        batch = self.draw(chance)
+        batch = self.draw(rng)
         items = self.learner.items_or(self.items)
         vectors = self.learner.model(items[torch.from_numpy(batch.items)])
         asked, targets = torch.from_numpy(batch.asked), torch.from_numpy(batch.targets[batch.asked])
-        return next_item_loss(vectors[asked], targets, items, self.learner.temperature, self.training, chance)
+        return next_item_loss(vectors[asked], targets, items, self.learner.temperature, self.training, rng)
 
-    def draw(self, chance: np.random.Generator) -> PaddedBatch:
+    def draw(self, rng: np.random.Generator) -> PaddedBatch:
         """Draw users, each with its newest items."""
-        users = chance.choice(self.users, min(self.training.users, len(self.users)), replace=False)
-        ends = self.timelines.starts[users + 1]
-        starts = np.maximum(self.timelines.starts[users], ends - self.longest - 1)
+        users = rng.choice(self.users, min(self.training.users, len(self.users)), replace=False)
+        ends = self.sequences.starts[users + 1]
+        starts = np.maximum(self.sequences.starts[users], ends - self.longest - 1)
         rows = starts[:, None] + np.arange(int((ends - starts).max()))
-        items = np.where(rows < ends[:, None], self.timelines.item_rows[np.minimum(rows, len(self.timelines) - 1)], -1)
+        items = np.where(rows < ends[:, None], self.sequences.item_rows[np.minimum(rows, len(self.sequences) - 1)], -1)
         return PaddedBatch(items[:, :-1], items[:, 1:], items[:, 1:] >= 0)
 
 
 @torch.no_grad()
-def flat_vectors_at(model: nn.Module, timelines: Timelines, catalogue: Catalogue, rows: Ints) -> Floats:
-    """Give a flat model's vector after each of these rows, ``(n, I)``, a user's whole history in one pass."""
-    items = torch.from_numpy(catalogue.padded)
-    vectors = np.zeros((len(rows), catalogue.dim), np.float32)
-    owners = timelines.users[rows]
+def flat_vectors_at(model: nn.Module, sequences: UserSequences, item_table: ItemTable, rows: Ints) -> Floats:
+    """Return a flat model's vector after each of these rows, ``(n, I)``, a user's whole history in one pass."""
+    items = torch.from_numpy(item_table.padded)
+    vectors = np.zeros((len(rows), item_table.dim), np.float32)
+    owners = sequences.users[rows]
     for user in np.unique(owners):
         mine = np.flatnonzero(owners == user)
-        start, last = timelines.starts[user], rows[mine].max()
-        every = model(items[torch.from_numpy(timelines.item_rows[start : last + 1])][None])[0]
+        start, last = sequences.starts[user], rows[mine].max()
+        every = model(items[torch.from_numpy(sequences.item_rows[start : last + 1])][None])[0]
         vectors[mine] = every[torch.from_numpy(rows[mine] - start)].numpy()
     return vectors

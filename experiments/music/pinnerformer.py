@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from rankstream.events.public.music30 import POSITIVES
-from rankstream.events.sequences import Timelines, timelines_of
+from rankstream.events.sequences import UserSequences, group_by_user
 from rankstream.experiments.music.data import (
     FRESHNESS,
     MusicSplit,
@@ -31,7 +31,7 @@ from rankstream.experiments.music.data import (
 from rankstream.experiments.options import options, refusals, seeds_option
 from rankstream.experiments.progress import shown
 from rankstream.experiments.runs import Runs, stop_politely
-from rankstream.features.embeddings.memory import Catalogue
+from rankstream.features.embeddings.memory import ItemTable
 from rankstream.models.items.cooccurrence import ItemVectorConfig, train_item_vectors
 from rankstream.models.training.loop import FitConfig
 from rankstream.models.users.labels import all_action_labels, each_next_labels, next_labels
@@ -63,13 +63,13 @@ class PinnerFormerRun:
 
 
 def dense(size: str, seed: int) -> PinnerFormerRun:
-    """Give the run that all others are compared with."""
+    """Return the run that all others are compared with."""
     steps = STEPS[size]
     training = PinnerFormerTraining(
         in_batch=POOL // 2,
         uniform=POOL // 2,
         exclude_seen=False,  # in music the same songs come again
-        most_held_out=600,
+        max_held_out=600,
         fit=FitConfig(steps=steps, learning_rate=3e-3, evaluate_every=steps // 4, checkpoint_every=50, seed=seed),
     )
     return PinnerFormerRun(SIZES[size], training)
@@ -79,7 +79,7 @@ Change = Callable[[PinnerFormerRun], PinnerFormerRun]
 
 
 def trained_with(**changes: Any) -> Change:
-    """Give the change of these settings of training."""
+    """Return the change of these settings of training."""
     return lambda run: replace(run, training=replace(run.training, **changes))
 
 
@@ -108,14 +108,14 @@ class Music:
     split: MusicSplit
 
     @cached_property
-    def catalogue(self) -> Catalogue:
+    def item_table(self) -> ItemTable:
         """Item vectors, from what is trained on alone."""
         return train_item_vectors(self.split.trained, ItemVectorConfig(dim=64))
 
     @cached_property
-    def timelines(self) -> Timelines:
+    def sequences(self) -> UserSequences:
         """Everybody's plays of known items."""
-        return timelines_of(self.split.everybody, self.catalogue).known()
+        return group_by_user(self.split.everybody, self.item_table).known()
 
     def work(self, run: PinnerFormerRun, folder: Path) -> dict[str, Any]:
         """Train one row and ask it."""
@@ -130,17 +130,17 @@ class Music:
         with shown() as progress:
             model, history = train_pinnerformer(
                 self.split.trained,
-                self.catalogue,
+                self.item_table,
                 POSITIVES,
                 config,
                 run.training,
                 checkpoints=folder,
                 progress=progress,
             )
-        asked = asked_items(self.timelines, self.split)
-        items = item_vectors_of(model, self.catalogue)
+        asked = asked_items(self.sequences, self.split)
+        items = item_vectors_of(model, self.item_table)
         wanted = np.unique(np.concatenate([asked.rows[name] for name in FRESHNESS]))
-        vectors = user_vectors_at(model, self.timelines, self.catalogue, wanted)
+        vectors = user_vectors_at(model, self.sequences, self.item_table, wanted)
         hits = {
             name: hits_by_user(hits_of_vectors(vectors[np.searchsorted(wanted, rows)], items, asked), asked)
             for name, rows in asked.rows.items()
@@ -158,11 +158,11 @@ class Music:
 
     def baselines(self, run: "Baselines", folder: Path) -> dict[str, Any]:
         """Ask what needs no training."""
-        asked = asked_items(self.timelines, self.split)
+        asked = asked_items(self.sequences, self.split)
         return {
             "asked": spell(asked.counts),
-            "hits": baseline_hits(self.timelines, self.catalogue, self.split, asked),
-            "items": len(self.catalogue),
+            "hits": baseline_hits(self.sequences, self.item_table, self.split, asked),
+            "items": len(self.item_table),
             "plays_trained_on": len(self.split.trained),
             "users_trained_on": len(np.unique(self.split.trained.user_ids)),
         }

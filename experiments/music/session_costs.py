@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rankstream.events.sequences import Timelines
+from rankstream.events.sequences import UserSequences
 from rankstream.experiments.music.padded_histories import PaddedBatch, PaddedTask
 from rankstream.experiments.music.session_queues import QueueTask
 from rankstream.experiments.music.session_rivals import HRNN, FlatGRU, FlatTCN
-from rankstream.features.embeddings.memory import Catalogue
+from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.schema import Bools
 from rankstream.features.sessions import MAX_SESSION_ITEMS
 from rankstream.models.sessions.hiertcn import HierTCN
@@ -26,7 +26,7 @@ SERVED_ACTIONS = 100  # of each
 
 
 def training_cost(learner: nn.Module, task: QueueTask | PaddedTask, steps: int) -> float:
-    """Give microseconds a next item of so many steps of training."""
+    """Return microseconds a next item of so many steps of training."""
     optimizer = torch.optim.AdamW(learner.parameters(), 1e-3)
     learner.train()
     start = 0.0
@@ -34,7 +34,7 @@ def training_cost(learner: nn.Module, task: QueueTask | PaddedTask, steps: int) 
         if step == 2:  # what is made once, at the first steps, is no cost of training
             start = time.process_time()
         optimizer.zero_grad(set_to_none=True)
-        task.draw_loss(np.random.default_rng([7, step])).backward()
+        task.sample_loss(np.random.default_rng([7, step])).backward()
         optimizer.step()
     seconds = time.process_time() - start
     asked = np.mean([batch.asked.sum() for batch in batches(task, 300)])
@@ -44,15 +44,15 @@ def training_cost(learner: nn.Module, task: QueueTask | PaddedTask, steps: int) 
 def batches(task: QueueTask | PaddedTask, count: int) -> Iterator[SessionBatch | PaddedBatch]:
     """Draw batches as training does, without the model."""
     for step in range(count):
-        chance = np.random.default_rng([8, step])
+        rng = np.random.default_rng([8, step])
         if isinstance(task, PaddedTask):
-            yield task.draw(chance)
+            yield task.draw(rng)
         else:
-            yield task.base.windows_of(task.queues.at(step).sessions, chance)
+            yield task.base.windows_of(task.queues.at(step).sessions, rng)
 
 
 def data_cost(task: QueueTask | PaddedTask, count: int = 300) -> dict[str, float]:
-    """Give a batch's bytes, the most and on average, next items, and the share of its rows that is padding.
+    """Return a batch's bytes, the most and on average, next items, and the share of its rows that is padding.
 
     Bytes are of what the model is handed: item vectors, means of sessions, targets.
     """
@@ -74,17 +74,17 @@ def data_cost(task: QueueTask | PaddedTask, count: int = 300) -> dict[str, float
 
 
 @torch.no_grad()
-def serving_cost(model: nn.Module, timelines: Timelines, catalogue: Catalogue) -> float:
-    """Give microseconds an action of serving some long histories, an action at a time."""
+def serving_cost(model: nn.Module, sequences: UserSequences, item_table: ItemTable) -> float:
+    """Return microseconds an action of serving some long histories, an action at a time."""
     model.eval()
-    users = np.argsort(-np.diff(timelines.starts), kind="stable")[:SERVED_USERS]
-    starting = np.zeros(len(timelines) + 1, np.bool_)
-    starting[timelines.session_starts()] = True
-    items = torch.from_numpy(catalogue.padded)
+    users = np.argsort(-np.diff(sequences.starts), kind="stable")[:SERVED_USERS]
+    starting = np.zeros(len(sequences) + 1, np.bool_)
+    starting[sequences.session_starts()] = True
+    items = torch.from_numpy(item_table.padded)
     served, seconds = 0, 0.0
     for user in users:
-        rows = np.arange(timelines.starts[user], timelines.starts[user + 1])[:SERVED_ACTIONS]
-        vectors = items[torch.from_numpy(timelines.item_rows[rows])]
+        rows = np.arange(sequences.starts[user], sequences.starts[user + 1])[:SERVED_ACTIONS]
+        vectors = items[torch.from_numpy(sequences.item_rows[rows])]
         start = time.process_time()
         for _ in _served(model, vectors, starting[rows]):
             served += 1
@@ -93,7 +93,7 @@ def serving_cost(model: nn.Module, timelines: Timelines, catalogue: Catalogue) -
 
 
 def _served(model: nn.Module, items: Tensor, starting: Bools) -> Iterator[Tensor]:
-    """Give the vector after each of a user's items, ``(T, I)``; ``starting`` says where sessions start."""
+    """Yield the vector after each of a user's items, ``(T, I)``; ``starting`` says where sessions start."""
     if isinstance(model, FlatGRU):
         states = None
         for item in items:

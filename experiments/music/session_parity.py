@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from rankstream.events.sequences import Timelines
+from rankstream.events.sequences import UserSequences
 from rankstream.features.actions import pack_action
 from rankstream.features.embeddings.base import NoVectors
-from rankstream.features.embeddings.memory import Catalogue
+from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import id_key
-from rankstream.features.join import Joinable, fold_ended, known_actions, session_vector
+from rankstream.features.join import OfflineFeatures, fold_ended, known_actions, session_vector
 from rankstream.features.schema import FeatureSizes, Floats
 from rankstream.features.user_state import UNKNOWN_USER, UserState
 from rankstream.models.sessions.hiertcn import HierTCN
@@ -18,29 +18,29 @@ from rankstream.models.training.negatives import Ints
 TOLERANCE = 2e-3  # of unit vectors' entries: a user's record keeps the recurrent state in half precision
 
 
-def parity(model: HierTCN, timelines: Timelines, catalogue: Catalogue, users: Ints) -> dict[str, float]:
-    """Give the largest difference of session vectors after the users' last actions, and how many were stepped."""
-    last = timelines.starts[users + 1] - 1
-    offline = session_vectors_at(model, timelines, catalogue, last)
+def parity(model: HierTCN, sequences: UserSequences, item_table: ItemTable, users: Ints) -> dict[str, float]:
+    """Return the largest difference of session vectors after the users' last actions, and how many were stepped."""
+    last = sequences.starts[users + 1] - 1
+    offline = session_vectors_at(model, sequences, item_table, last)
     encoder = TorchSessions(model)
-    batch = Joinable(FeatureSizes(), catalogue, NoVectors(0), NoVectors(0), encoder)
-    online = np.stack([stepped(timelines, catalogue, int(user), batch) for user in users])
+    batch = OfflineFeatures(FeatureSizes(), item_table, NoVectors(0), NoVectors(0), encoder)
+    online = np.stack([stepped(sequences, item_table, int(user), batch) for user in users])
     return {
         "largest_difference": float(np.abs(online - offline).max()),
         "least_cosine": float((online * offline).sum(1).min()),
         "tolerance": TOLERANCE,
         "users": len(users),
-        "actions": int((np.diff(timelines.starts)[users]).sum()),
+        "actions": int((np.diff(sequences.starts)[users]).sum()),
     }
 
 
-def stepped(timelines: Timelines, catalogue: Catalogue, user: int, batch: Joinable) -> Floats:
-    """Give the session vector after a user's last action, every action applied and folded by itself."""
+def stepped(sequences: UserSequences, item_table: ItemTable, user: int, batch: OfflineFeatures) -> Floats:
+    """Return the session vector after a user's last action, every action applied and folded by itself."""
     state: UserState = UNKNOWN_USER
     now_ms = 0
-    for row in range(timelines.starts[user], timelines.starts[user + 1]):
-        now_ms = int(timelines.times_ms[row])
-        item = catalogue.ids[timelines.item_rows[row]].item() if timelines.item_rows[row] >= 0 else "unknown"
-        packed = pack_action(now_ms, int(timelines.actions[row]), id_key(item), 0, 0)
+    for row in range(sequences.starts[user], sequences.starts[user + 1]):
+        now_ms = int(sequences.times_ms[row])
+        item = item_table.ids[sequences.item_rows[row]].item() if sequences.item_rows[row] >= 0 else "unknown"
+        packed = pack_action(now_ms, int(sequences.actions[row]), id_key(item), 0, 0)
         state = fold_ended({user: state.apply([packed], row)}, batch)[user]
     return session_vector(state, known_actions(state, now_ms), now_ms, batch)

@@ -31,7 +31,7 @@ class SessionModel(Protocol):
     def over_sessions(
         self, opened: Tensor, lengths: Tensor, pooled: Tensor, states: Tensor, fresh: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Give session vectors ``(B, N, 1 + L, S)`` and states after the last session, ``(B, H)``.
+        """Return session vectors ``(B, N, 1 + L, S)`` and states after the last session, ``(B, H)``.
 
         ``opened (B, N, L, I)`` are items, padded on the right to L, ``lengths (B, N)`` how many are real, ``pooled
         (B, N, I)`` the sessions' means, ``states (B, H)`` what came before, ``fresh (B, N)`` where a user starts.
@@ -73,7 +73,7 @@ class SessionQueues:
         return shortest // self.run
 
     def at(self, step: int) -> QueueBatch:
-        """Give the batch of a step, counted from 0 over all epochs."""
+        """Return the batch of a step, counted from 0 over all epochs."""
         epoch, place = divmod(step, self.steps_an_epoch)
         if self._held[0] != epoch:
             self._held = (epoch, self._epoch(epoch))
@@ -115,12 +115,12 @@ class QueueTask:
     queues: SessionQueues
     learner: QueueLearner
 
-    def draw_loss(self, chance: np.random.Generator) -> Tensor:
+    def sample_loss(self, rng: np.random.Generator) -> Tensor:
         """Take the queues' next run of sessions and give its loss; the states are carried on to the next."""
         learner, device = self.learner, self.base.device
         items = learner.items_or(self.base.items)
         turn = self.queues.at(int(learner.turn))
-        batch = self.base.windows_of(turn.sessions, chance)
+        batch = self.base.windows_of(turn.sessions, rng)
         opened = torch.from_numpy(batch.opened).to(device)  # (B, N, L)
         vectors, after = session_model(learner).over_sessions(
             items[opened],
@@ -133,9 +133,9 @@ class QueueTask:
         learner.turn += 1
         asked = torch.from_numpy(batch.asked).to(device)
         targets = torch.from_numpy(batch.targets[batch.asked]).to(device)
-        return next_item_loss(vectors[asked], targets, items, learner.temperature, self.base.training, chance)
+        return next_item_loss(vectors[asked], targets, items, learner.temperature, self.base.training, rng)
 
 
 def session_model(learner: QueueLearner) -> SessionModel:
-    """Give the learner's model as what it is."""
+    """Return the learner's model as what it is."""
     return cast(SessionModel, learner.model)

@@ -34,11 +34,11 @@ class FlatGRU(nn.Module):
         self.leave = nn.Linear(config.hidden, config.item_dim)
 
     def forward(self, items: Tensor) -> Tensor:
-        """Give the vector after each item, ``(B, T, I)`` of ``(B, T, I)``."""
+        """Return the vector after each item, ``(B, T, I)`` of ``(B, T, I)``."""
         return self.stepped(items, None)[0]
 
     def stepped(self, items: Tensor, states: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Give vectors ``(B, T, I)`` and the states after them; from ``states (layers, B, hidden)`` on."""
+        """Return vectors ``(B, T, I)`` and the states after them; from ``states (layers, B, hidden)`` on."""
         hidden, after = self.gru(items, states)
         return functional.normalize(self.leave(hidden), dim=-1), after
 
@@ -70,7 +70,7 @@ class FlatTCN(nn.Module):
         self.leave = nn.Linear(widths[-1], config.item_dim)
 
     def forward(self, items: Tensor) -> Tensor:
-        """Give the vector after each item, ``(B, T, I)`` of ``(B, T, I)``."""
+        """Return the vector after each item, ``(B, T, I)`` of ``(B, T, I)``."""
         return functional.normalize(self.leave(self.blocks(items.mT).mT), dim=-1)
 
 
@@ -94,7 +94,7 @@ class HRNN(nn.Module):
         self.leave = nn.Linear(config.hidden, config.item_dim)
 
     def low_level(self, states: Tensor, started: Tensor) -> Tensor:
-        """Give session vectors ``(N, 1 + T, I)`` of states ``(N, H)`` and started sessions ``(N, 1 + T, I)``."""
+        """Return session vectors ``(N, 1 + T, I)`` of states ``(N, H)`` and started sessions ``(N, 1 + T, I)``."""
         return functional.normalize(self.leave(self.hidden(states, started)), dim=-1)
 
     def after_session(self, states: Tensor, hidden: Tensor, lengths: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class HRNN(nn.Module):
     def over_sessions(
         self, opened: Tensor, lengths: Tensor, pooled: Tensor, states: Tensor, fresh: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Give session vectors ``(B, N, 1 + L, I)`` and states after the last session: a ``SessionModel``."""
+        """Return session vectors ``(B, N, 1 + L, I)`` and states after the last session: a ``SessionModel``."""
         started = functional.pad(opened, (0, 0, 1, 0))
         every = []
         for session, count, new in zip(started.unbind(1), lengths.unbind(1), fresh.unbind(1), strict=True):
@@ -116,6 +116,6 @@ class HRNN(nn.Module):
         return functional.normalize(self.leave(torch.stack(every, dim=1)), dim=-1), states
 
     def hidden(self, states: Tensor, started: Tensor) -> Tensor:
-        """Give the session GRU's states ``(N, 1 + T, H)``, from the user's states ``(N, H)`` on."""
+        """Return the session GRU's states ``(N, 1 + T, H)``, from the user's states ``(N, H)`` on."""
         hidden: Tensor = self.session(started, torch.tanh(self.start(states)).unsqueeze(0))[0]
         return hidden

@@ -33,36 +33,36 @@ class Row:
     results: tuple[Mapping[str, Any], ...]  # of each seed: the metrics
 
     def of_users(self, hits: Sequence[str], asked: str) -> Values:
-        """Give recall a user, averaged over seeds."""
+        """Return recall a user, averaged over seeds."""
         found: Values = np.mean([spelled(text) for text in hits], axis=0) / spelled(asked)
         return found
 
     def tells(self, freshness: Collection[str]) -> bool:
-        """Say whether PinnerFormer's vectors were asked for at all of these."""
+        """Return whether PinnerFormer's vectors were asked for at all of these."""
         return set(freshness) <= set(self.results[0]["hits"])
 
     def recall(self, freshness: str) -> Values:
-        """Give recall@10 a user of PinnerFormer's vectors of this freshness."""
+        """Return recall@10 a user of PinnerFormer's vectors of this freshness."""
         return self.of_users([result["hits"][freshness] for result in self.results], self.results[0]["asked"])
 
     def hits(self, cut: int) -> Values:
-        """Give recall a user of the next item."""
+        """Return recall a user of the next item."""
         return self.of_users([result[f"hits@{cut}"] for result in self.results], self.results[0]["asked"])
 
     def reciprocal_ranks(self) -> Values:
-        """Give the mean reciprocal rank a user of the next item."""
+        """Return the mean reciprocal rank a user of the next item."""
         every = [np.array(result["reciprocal_ranks"].split(), np.float64) for result in self.results]
         means: Values = np.mean(every, axis=0)
         return means
 
     def mean(self, name: str) -> float:
-        """Give the mean of a number over seeds."""
+        """Return the mean of a number over seeds."""
         return float(np.mean([result[name] for result in self.results]))
 
 
 def rows_of(runs: Runs, name: str, wanted: Collection[str]) -> tuple[dict[str, Row], str]:
-    """Give the rows of the size that has most of those wanted, the larger of two, and that size."""
-    most: tuple[dict[str, Row], str] = ({}, "")
+    """Return the rows of the size that has most of those wanted, the larger of two, and that size."""
+    maximum: tuple[dict[str, Row], str] = ({}, "")
     count = 0
     for size in SIZE_NOTE:
         found: dict[str, list[Mapping[str, Any]]] = {}
@@ -71,8 +71,8 @@ def rows_of(runs: Runs, name: str, wanted: Collection[str]) -> tuple[dict[str, R
             found.setdefault(row, []).append(result["metrics"])
         held = len(found.keys() & set(wanted))
         if held > count:
-            count, most = held, ({row: Row(tuple(results)) for row, results in found.items()}, size)
-    return most
+            count, maximum = held, ({row: Row(tuple(results)) for row, results in found.items()}, size)
+    return maximum
 
 
 def with_interval(values: Values, digits: int = 3) -> str:
@@ -81,7 +81,7 @@ def with_interval(values: Values, digits: int = 3) -> str:
 
 
 def tables(runs: Runs) -> dict[str, str]:
-    """Give all tables that have results."""
+    """Return all tables that have results."""
     made = {**movielens(runs), **pinnerformer(runs), **hiertcn(runs)}
     return {name: text for name, text in made.items() if text}
 
@@ -104,7 +104,7 @@ MOVIELENS = {
 
 
 def movielens(runs: Runs) -> dict[str, str]:
-    """Give the table of the encoder on MovieLens-1M."""
+    """Return the table of the encoder on MovieLens-1M."""
     size = "full" if runs.result("movielens/full-repeats") else "small"
     results = {row: runs.result(f"movielens/{size}-{row}") for row in MOVIELENS}
     rows = [
@@ -149,7 +149,7 @@ TIMES = {
 
 
 def pinnerformer(runs: Runs) -> dict[str, str]:
-    """Give PinnerFormer's tables."""
+    """Return PinnerFormer's tables."""
     parts = {"objectives": OBJECTIVES, "negatives": NEGATIVES, "time": TIMES}
     made = {}
     for part, names in parts.items():
@@ -204,7 +204,7 @@ def _staleness(rows: Mapping[str, Row]) -> str:
 
 
 def _lost(stale: Values, fresh: Values, draws: int = 1000) -> Values:
-    """Give the share of the fresh recall that is lost: of all users, then of users drawn anew, ``(1 + draws,)``.
+    """Return the share of the fresh recall that is lost: of all users, then of users drawn anew, ``(1 + draws,)``.
 
     The same users are drawn each time, so that differences of two are paired.
     """
@@ -248,7 +248,7 @@ COSTS = {
 
 
 def hiertcn(runs: Runs) -> dict[str, str]:
-    """Give HierTCN's tables."""
+    """Return HierTCN's tables."""
     made = {}
     parts = (
         ("models", SESSION_MODELS, "hiertcn"),

@@ -18,7 +18,7 @@ class VectorTable(Protocol):
         ...
 
     def look_up(self, keys: Keys) -> tuple[Floats, Bools]:
-        """Give ``(n, dim)`` vectors, zeros where the key is unknown, and ``(n,)`` whether it is known."""
+        """Return ``(n, dim)`` vectors, zeros where the key is unknown, and ``(n,)`` whether it is known."""
         ...
 
 
@@ -29,5 +29,5 @@ class NoVectors:
     dim: int
 
     def look_up(self, keys: Keys) -> tuple[Floats, Bools]:
-        """Give zeros."""
+        """Return zeros."""
         return np.zeros((len(keys), self.dim), np.float32), np.zeros(len(keys), np.bool_)

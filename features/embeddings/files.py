@@ -54,7 +54,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def current_version(root: Path) -> str:
-    """Give the name of the version to read. Raises ``BrokenTableError`` where nothing has been published."""
+    """Return the name of the version to read. Raises ``BrokenTableError`` where nothing has been published."""
     try:
         name = (root / CURRENT).read_text().strip()
     except OSError as exc:
@@ -138,7 +138,7 @@ def write_version(root: Path, header: Header, columns: Mapping[str, Column], kee
 
 
 def versions(root: Path) -> list[Path]:
-    """Give the version folders, oldest first."""
+    """Return the version folders, oldest first."""
     return sorted(path for path in root.iterdir() if path.is_dir() and path.name.partition("-")[0].isdecimal())
 
 

@@ -15,7 +15,7 @@ SCALE = np.float32(2.0**112)  # 2 ** (127 - 15): the difference of the two expon
 
 
 def widen(halves: Halves) -> npt.NDArray[np.float32]:
-    """Give finite halves as float32, in the same shape."""
+    """Return finite halves as float32, in the same shape."""
     bits = halves.view(np.int16).astype(np.int32, order="C")
     bits <<= 13
     bits &= SIGN_AND_PLACES

@@ -25,7 +25,7 @@ class KeySearch:
         self.keys = keys
 
     def find(self, wanted: Keys) -> tuple[Rows, Bools]:
-        """Give the row of each key, and whether it is there; the row of one that is not there means nothing."""
+        """Return the row of each key, and whether it is there; the row of one that is not there means nothing."""
         if not len(self.keys):
             return np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
         if self._halvings is None:

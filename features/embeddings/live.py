@@ -55,21 +55,21 @@ class LiveTable:
         return self.table.version if self.table else None
 
     def look_up(self, keys: Keys) -> tuple[Floats, Bools]:
-        """Give vectors as ``EmbeddingTable.look_up`` does, of the newest version that is loaded."""
+        """Return vectors as ``EmbeddingTable.look_up`` does, of the newest version that is loaded."""
         return self.held().look_up(keys)
 
     def held(self) -> EmbeddingTable | NoVectors:
-        """Give the version that is looked up now; it stays what it is, whatever is published meanwhile."""
+        """Return the version that is looked up now; it stays what it is, whatever is published meanwhile."""
         if self._clock() >= self._next_check:
             self._next_check = self._clock() + self._check_every_s
-            if self._has_news() and not self._loading.locked():
+            if self._has_new_version() and not self._loading.locked():
                 threading.Thread(target=self.refresh, name="rankstream-table", daemon=True).start()
         return self._table
 
     def refresh(self) -> None:
         """Load what has been published, here and now; a broken version is refused in the log."""
         with self._loading:
-            if not self._has_news():
+            if not self._has_new_version():
                 return
             self._seen = self._current()
             try:
@@ -77,7 +77,7 @@ class LiveTable:
             except BrokenTableError as exc:
                 log.error("%s; %s", exc, f"version {self.version} goes on" if self.table else "nobody is known")
 
-    def _has_news(self) -> bool:
+    def _has_new_version(self) -> bool:
         current = self._current()
         return current is not None and current != self._seen  # where the folder is out of reach, what is mapped stays
 
@@ -99,10 +99,10 @@ class LiveTable:
 
 
 def held(table: VectorTable) -> VectorTable:
-    """Give one version of a table that follows what is published, to use for the whole of one request."""
+    """Return one version of a table that follows what is published, to use for the whole of one request."""
     return table.held() if isinstance(table, LiveTable) else table
 
 
 def version_of(table: VectorTable) -> str | None:
-    """Give the name of the version of a table on disk, None for any other."""
+    """Return the name of the version of a table on disk, None for any other."""
     return table.version if isinstance(table, EmbeddingTable) else None

@@ -13,7 +13,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class ItemTable:
     """The items that have a vector."""
 
     ids: Ids  # (items,)
@@ -28,7 +28,7 @@ class Catalogue:
 
     @cached_property
     def padded(self) -> Floats:
-        """Give the vectors and one row of zeros behind them, ``(items + 1, I)``: row -1 is an unknown item's."""
+        """Return the vectors and one row of zeros behind them, ``(items + 1, I)``: row -1 is an unknown item's."""
         return np.concatenate([self.vectors, np.zeros((1, self.dim), np.float32)])
 
     @property
@@ -43,7 +43,7 @@ class Catalogue:
         return keys[order], order
 
     def rows_of(self, keys: Keys) -> Ints:
-        """Give the row of each key, -1 where the catalogue lacks it."""
+        """Return the row of each key, -1 where the catalogue lacks it."""
         held, order = self._sorted
         if not len(held):
             return np.full(len(keys), -1, np.int64)
@@ -51,7 +51,7 @@ class Catalogue:
         return np.where(held[places] == keys, order[places], -1)
 
     def look_up(self, keys: Keys) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """Give vectors and whether each key is known: a ``VectorTable`` in memory."""
+        """Return vectors and whether each key is known: a ``VectorTable`` in memory."""
         rows = self.rows_of(keys)
         found = rows >= 0
         vectors = np.zeros((len(keys), self.dim), np.float32)

@@ -89,7 +89,7 @@ class EmbeddingTable:
         return self.header.as_of_ms
 
     def look_up(self, keys: Keys) -> tuple[Floats, Bools]:
-        """Give ``(n, dim)`` vectors, zeros where the key is unknown, and ``(n,)`` whether it is known."""
+        """Return ``(n, dim)`` vectors, zeros where the key is unknown, and ``(n,)`` whether it is known."""
         rows, found = self.rows(keys)
         if not len(self):
             return np.zeros((len(keys), self.dim), np.float32), found
@@ -101,11 +101,11 @@ class EmbeddingTable:
         return vectors, found
 
     def rows(self, keys: Keys) -> tuple[Rows, Bools]:
-        """Give the row of each key and whether it is known; the row of an unknown key means nothing."""
+        """Return the row of each key and whether it is known; the row of an unknown key means nothing."""
         return self._search.find(keys)
 
     def ids(self, rows: Sequence[int] | Rows) -> list[Id]:
-        """Give the ids of these rows as they were published, integers or texts."""
+        """Return the ids of these rows as they were published, integers or texts."""
         places = np.asarray(rows, np.intp)
         keys: list[Id] = self.keys.take(places).tolist()
         if TEXTS not in self.columns:
@@ -128,7 +128,7 @@ class EmbeddingTable:
             column.view(np.uint8).reshape(-1)[::4096].max(initial=0)
 
     def texts(self) -> list[str]:
-        """Give each row's text id, "" for an integer."""
+        """Return each row's text id, "" for an integer."""
         return [identifier if isinstance(identifier, str) else "" for identifier in self.ids(np.arange(len(self)))]
 
 

@@ -17,7 +17,7 @@ class UserStore(Protocol):
         ...
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Give the records of these users in order, None for unknown ones."""
+        """Return the records of these users in order, None for unknown ones."""
         ...
 
     def write(self, records: Mapping[bytes, bytes], next_offset: int) -> None:

@@ -38,11 +38,11 @@ class UserCache:
         return len(self._changed)
 
     def get(self, key: bytes) -> UserState:
-        """Give one user's state, an empty one for a stranger."""
+        """Return one user's state, an empty one for a stranger."""
         return self.get_many([key])[0]
 
     def get_many(self, keys: Sequence[bytes]) -> list[UserState]:
-        """Give the states of these users, in order."""
+        """Return the states of these users, in order."""
         states = self._states
         missing = [key for key in keys if key not in states]
         if missing:

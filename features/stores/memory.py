@@ -16,7 +16,7 @@ class MemoryStore:
         return self._next_offset
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Give the records of these users in order, None for unknown ones."""
+        """Return the records of these users in order, None for unknown ones."""
         return [self._records.get(key) for key in keys]
 
     def write(self, records: Mapping[bytes, bytes], next_offset: int) -> None:
@@ -29,7 +29,7 @@ class MemoryStore:
         return iter(sorted(self._records.items()))
 
     def size_bytes(self) -> int:
-        """Give the bytes of keys and values."""
+        """Return the bytes of keys and values."""
         return sum(len(key) + len(record) for key, record in self._records.items())
 
     def close(self) -> None:

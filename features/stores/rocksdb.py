@@ -65,7 +65,7 @@ class RocksStore:
         return self._next_offset
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Give the records of these users in order, None for unknown ones."""
+        """Return the records of these users in order, None for unknown ones."""
         if not keys:
             return []
         try:
@@ -132,7 +132,7 @@ def _damaged(folder: Path, exc: Exception) -> StoreRefusedError:
 
 @cache
 def _block_cache(size_bytes: int) -> Cache:
-    """Give the one cache of this size that all databases of the process share."""
+    """Return the one cache of this size that all databases of the process share."""
     return Cache(size_bytes)
 
 

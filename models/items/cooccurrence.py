@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from rankstream.events.log import EventLog
-from rankstream.events.sequences import Timelines, timelines_of
-from rankstream.features.embeddings.memory import Catalogue, Ints
+from rankstream.events.sequences import UserSequences, group_by_user
+from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.schema import Bools, Floats
 
 
@@ -25,25 +25,25 @@ class ItemVectorConfig:
     reach: int = 20  # how many of a user's next actions count as near
     smoothing: float = 0.75  # power of the context's counts: rare contexts would look too telling (word2vec)
     shift: float = 1.0  # log of this is taken off: above 1 keeps only stronger relations
-    least: int = 1  # actions that an item needs to get a vector
+    minimum: int = 1  # actions that an item needs to get a vector
     rounds: int = 4  # power iterations; the spectrum falls slowly, fewer blur it
     seed: int = 0
 
 
-def train_item_vectors(log: EventLog, config: ItemVectorConfig, without: Sequence[str] = ()) -> Catalogue:
-    """Give unit vectors of the log's items; actions named in ``without`` (a hide, say) bring nothing near."""
+def train_item_vectors(log: EventLog, config: ItemVectorConfig, without: Sequence[str] = ()) -> ItemTable:
+    """Return unit vectors of the log's items; actions named in ``without`` (a hide, say) bring nothing near."""
     ids, counts = np.unique(log.item_ids, return_counts=True)
-    ids = ids[counts >= config.least]
-    blank = Catalogue(ids, np.zeros((len(ids), config.dim), np.float32))
-    timelines = timelines_of(log, blank)
-    near = co_occurrences(timelines, ~np.isin(timelines.actions, log.codes_of(without)), config.reach)
-    return Catalogue(ids, factorise(ppmi(*near, len(ids), config), config))
+    ids = ids[counts >= config.minimum]
+    blank = ItemTable(ids, np.zeros((len(ids), config.dim), np.float32))
+    sequences = group_by_user(log, blank)
+    near = co_occurrences(sequences, ~np.isin(sequences.actions, log.codes_of(without)), config.reach)
+    return ItemTable(ids, factorise(ppmi(*near, len(ids), config), config))
 
 
-def co_occurrences(timelines: Timelines, counted: Bools, reach: int) -> tuple[Ints, Ints]:
-    """Give (item, item) of every two counted actions of a user with fewer than ``reach`` counted ones between."""
-    rows = np.flatnonzero(counted & (timelines.item_rows >= 0))
-    users, items = timelines.users[rows], timelines.item_rows[rows]
+def co_occurrences(sequences: UserSequences, counted: Bools, reach: int) -> tuple[Ints, Ints]:
+    """Return (item, item) of every two counted actions of a user with fewer than ``reach`` counted ones between."""
+    rows = np.flatnonzero(counted & (sequences.item_rows >= 0))
+    users, items = sequences.users[rows], sequences.item_rows[rows]
     left, right = [], []
     for step in range(1, reach + 1):
         same = np.flatnonzero(users[step:] == users[:-step])
@@ -53,7 +53,7 @@ def co_occurrences(timelines: Timelines, counted: Bools, reach: int) -> tuple[In
 
 
 def ppmi(left: Ints, right: Ints, num_items: int, config: ItemVectorConfig) -> torch.Tensor:
-    """Give the sparse symmetric matrix of positive pointwise mutual information, ``(items, items)``."""
+    """Return the sparse symmetric matrix of positive pointwise mutual information, ``(items, items)``."""
     pairs = np.concatenate([left * num_items + right, right * num_items + left])
     cells, counts = np.unique(pairs, return_counts=True)
     at, context = cells // num_items, cells % num_items
@@ -69,11 +69,11 @@ def ppmi(left: Ints, right: Ints, num_items: int, config: ItemVectorConfig) -> t
 
 
 def factorise(matrix: torch.Tensor, config: ItemVectorConfig) -> Floats:
-    """Give unit rows ``(items, dim)`` of a randomised truncated SVD, each side of it getting the root of the values."""
+    """Return unit rows ``(items, dim)`` of a randomised truncated SVD, each side times the root of the values."""
     num_items = matrix.shape[0]
     width = min(num_items, config.dim + 16)
-    chance = np.random.default_rng(config.seed)
-    basis = torch.from_numpy(chance.standard_normal((num_items, width)).astype(np.float32))
+    rng = np.random.default_rng(config.seed)
+    basis = torch.from_numpy(rng.standard_normal((num_items, width)).astype(np.float32))
     for _ in range(config.rounds):
         basis = torch.linalg.qr(torch.sparse.mm(matrix, basis))[0]
         basis = torch.linalg.qr(torch.sparse.mm(matrix.t(), basis))[0]
@@ -82,13 +82,13 @@ def factorise(matrix: torch.Tensor, config: ItemVectorConfig) -> Floats:
     vectors = np.zeros((num_items, config.dim), np.float32)
     found = min(config.dim, width)
     vectors[:, :found] = (left * values.sqrt())[:, :found].numpy()
-    return _unit_rows(vectors, chance)
+    return _unit_rows(vectors, rng)
 
 
-def _unit_rows(vectors: Floats, chance: np.random.Generator) -> Floats:
+def _unit_rows(vectors: Floats, rng: np.random.Generator) -> Floats:
     """Scale rows to length 1; an item near nothing gets a direction of its own instead of none."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     lonely = lengths[:, 0] < 1e-6
-    vectors[lonely] = chance.standard_normal((int(lonely.sum()), vectors.shape[1]))
+    vectors[lonely] = rng.standard_normal((int(lonely.sum()), vectors.shape[1]))
     scaled: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return scaled

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from rankstream.events.labels import head_labels
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import keys_by_id
-from rankstream.features.embeddings.memory import Catalogue, Ints
+from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.schema import Bools, Floats
 
 PRIOR_EXPOSURES = 20.0  # an item's rates start as everybody's, with the weight of this many exposures
@@ -26,21 +26,21 @@ DAY_MS = 86_400_000
 class ExposureRates:
     """A log's exposures of known items, oldest first."""
 
-    catalogue: Catalogue
+    item_table: ItemTable
     items: Ints  # (n,) catalogue rows
     times_ms: Ints  # (n,)
     done: Floats  # (n, rates) was any action of the rate's done?
     told: Bools  # (n, rates) would the log say so? What it does not tell is no "no"
     names: tuple[str, ...]
 
-    def as_of(self, moment_ms: int) -> Floats:
-        """Give features ``(items, 2 + rates)`` of what was shown before a moment.
+    def as_of(self, as_of_ms: int) -> Floats:
+        """Return features ``(items, 2 + rates)`` of what was shown before a moment.
 
         ``log_exposures`` and ``log_yesterday`` are log1p of how often, over 10 and over 5; a rate is its log-odds less
         everybody's, smoothed: 0 means "like any other item".
         """
-        shown = slice(0, int(np.searchsorted(self.times_ms, moment_ms)))
-        recent = slice(int(np.searchsorted(self.times_ms, moment_ms - DAY_MS)), shown.stop)
+        shown = slice(0, int(np.searchsorted(self.times_ms, as_of_ms)))
+        recent = slice(int(np.searchsorted(self.times_ms, as_of_ms - DAY_MS)), shown.stop)
         columns = [np.log1p(self._count(shown)) / 10, np.log1p(self._count(recent)) / 5]
         for rate in range(len(self.names)):
             told = self.told[shown, rate]
@@ -52,7 +52,7 @@ class ExposureRates:
         return np.stack(columns, axis=1).astype(np.float32)
 
     def _count(self, rows: slice, weights: npt.NDArray[Any] | None = None) -> npt.NDArray[np.float64]:
-        return np.bincount(self.items[rows], weights, len(self.catalogue)).astype(np.float64)
+        return np.bincount(self.items[rows], weights, len(self.item_table)).astype(np.float64)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -61,18 +61,18 @@ class ExposureRates:
 
 
 def exposure_rates(
-    log: EventLog, catalogue: Catalogue, rates: Mapping[str, Sequence[str]], since_ms: Mapping[str, int]
+    log: EventLog, item_table: ItemTable, rates: Mapping[str, Sequence[str]], since_ms: Mapping[str, int]
 ) -> ExposureRates:
     """Count a log's exposures: what a user did with an item at one moment is one.
 
     ``rates`` names the actions any of which counts; ``since_ms`` says from when on the log tells of them, 0 if absent.
     """
     users = np.unique(log.user_ids, return_inverse=True)[1]
-    items = catalogue.rows_of(keys_by_id(log.item_ids))
+    items = item_table.rows_of(keys_by_id(log.item_ids))
     known = np.flatnonzero(items >= 0)
     triples = np.stack([log.times_ms[known], users[known], items[known]], axis=1)
     exposures, which = np.unique(triples, axis=0, return_inverse=True)
     done = np.zeros((len(exposures), len(rates)), np.float32)
     np.maximum.at(done, which.reshape(-1), head_labels(log, rates)[log.actions[known]])
     told = exposures[:, :1] >= np.array([since_ms.get(name, 0) for name in rates])
-    return ExposureRates(catalogue, exposures[:, 2], exposures[:, 0], done, told, tuple(rates))
+    return ExposureRates(item_table, exposures[:, 2], exposures[:, 0], done, told, tuple(rates))

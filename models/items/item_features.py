@@ -3,24 +3,24 @@
 import numpy as np
 
 from rankstream.events.log import EventLog
-from rankstream.events.sequences import timelines_of
-from rankstream.features.embeddings.memory import Catalogue
+from rankstream.events.sequences import group_by_user
+from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.schema import Floats
 
 PRIOR_ACTIONS = 20.0  # an item's shares start as the log's, with the weight of this many actions
 
 
-def item_features(log: EventLog, catalogue: Catalogue) -> tuple[Floats, tuple[str, ...]]:
-    """Give dense features ``(items, F)`` of the catalogue's items and their names, from this log alone.
+def item_features(log: EventLog, item_table: ItemTable) -> tuple[Floats, tuple[str, ...]]:
+    """Return dense features ``(items, F)`` of the catalogue's items and their names, from this log alone.
 
     ``log_popularity`` is log1p(actions) / log1p(most); ``share_<action>`` is the share of that action among the item's,
     less the log's own share, both smoothed: 0 means "like any other item".
     """
-    known = timelines_of(log, catalogue)
+    known = group_by_user(log, item_table)
     rows, actions = known.item_rows[known.item_rows >= 0], known.actions[known.item_rows >= 0]
     num_actions = len(log.vocabulary.actions)
-    cells = np.bincount(rows * num_actions + actions - 1, minlength=len(catalogue) * num_actions)
-    counts = cells.reshape(len(catalogue), num_actions).astype(np.float64)  # (items, actions)
+    cells = np.bincount(rows * num_actions + actions - 1, minlength=len(item_table) * num_actions)
+    counts = cells.reshape(len(item_table), num_actions).astype(np.float64)  # (items, actions)
     totals = counts.sum(axis=1, keepdims=True)  # (items, 1)
     usual = counts.sum(axis=0) / max(counts.sum(), 1.0)  # (actions,)
     shares = (counts + PRIOR_ACTIONS * usual) / (totals + PRIOR_ACTIONS) - usual

@@ -23,7 +23,7 @@ from rankstream.events.log import EventLog
 from rankstream.events.sequences import packed_actions, rows_by_user
 from rankstream.features.history import DEFAULT_LIMIT, History
 from rankstream.features.ids import Keys, id_keys
-from rankstream.features.join import Joinable, fold_ended, join, known_actions, pool_sessions
+from rankstream.features.join import OfflineFeatures, fold_ended, join, known_actions, pool_sessions
 from rankstream.features.schema import Floats
 from rankstream.features.sessions import sessions_now
 from rankstream.features.user_state import Applied, UserState
@@ -37,7 +37,7 @@ class NegativesConfig:
 
     count: int = 8  # a request; fewer where the items don't suffice
     popular: float = 0.5  # share drawn as often as items are acted on: only rare negatives teach only popularity
-    avoid_seen: bool = False  # True for logs in which nobody acts twice on an item, where "seen" alone would tell
+    exclude_seen: bool = False  # True for logs in which nobody acts twice on an item, where "seen" alone would tell
 
     def __post_init__(self) -> None:
         if self.count < 0 or not 0.0 <= self.popular <= 1.0:
@@ -58,21 +58,21 @@ class RankingExample:
 def ranking_examples(
     log: EventLog,
     heads: Heads,
-    batch: Joinable,
+    batch: OfflineFeatures,
     negatives: NegativesConfig,
-    chance: np.random.Generator,
+    rng: np.random.Generator,
     *,
     since_ms: int = 0,
     limit: int = DEFAULT_LIMIT,
 ) -> list[RankingExample]:
-    """Give a request for every moment from ``since_ms`` on at which a user acted, user by user, oldest first.
+    """Return a request for every moment from ``since_ms`` on at which a user acted, user by user, oldest first.
 
     Actions before ``since_ms`` only fill the states; ``limit`` is how many a history holds.
     """
     labels_of = head_labels(log, heads)
     items = id_keys(log.item_ids.tolist())
     packed = packed_actions(log, items)
-    sampler = _Negatives(items, negatives, chance)
+    sampler = _Negatives(items, negatives, rng)
     examples = []
     for user_key, rows in rows_by_user(log):
         state, seen = UserState(History(b"", limit)), set[int]()
@@ -89,13 +89,13 @@ def ranking_examples(
     return examples
 
 
-def advanced(applied: Applied, batch: Joinable) -> UserState:
-    """Give the state after a batch of actions, its recurrent state stepped over the sessions that ended."""
+def advanced(applied: Applied, batch: OfflineFeatures) -> UserState:
+    """Return the state after a batch of actions, its recurrent state stepped over the sessions that ended."""
     return fold_ended({0: applied}, batch)[0] if applied.ended else applied.state
 
 
 def acted_on(items: Keys, labels: Floats) -> tuple[Keys, Floats]:
-    """Give each item once, with all that was done to it at this moment."""
+    """Return each item once, with all that was done to it at this moment."""
     if len(items) == 1:
         return items, labels
     unique, places = np.unique(items, return_inverse=True)
@@ -107,15 +107,15 @@ def acted_on(items: Keys, labels: Floats) -> tuple[Keys, Floats]:
 class _Negatives:
     """Draws items that were not acted on, some uniformly, some as often as the log's users act on them."""
 
-    def __init__(self, items: Keys, config: NegativesConfig, chance: np.random.Generator) -> None:
+    def __init__(self, items: Keys, config: NegativesConfig, rng: np.random.Generator) -> None:
         self.config = config
-        self._chance = chance
+        self._rng = rng
         self.acted_on = items  # one entry an action: drawing from it is drawing by popularity
         self._items = np.unique(items)
 
     def draw(self, acted: set[int], seen: set[int]) -> Keys:
-        """Give up to ``count`` items, each once, none acted on now, none seen before if those are avoided."""
-        taken = acted | seen if self.config.avoid_seen else set(acted)
+        """Return up to ``count`` items, each once, none acted on now, none seen before if those are avoided."""
+        taken = acted | seen if self.config.exclude_seen else set(acted)
         drawn: list[int] = []
         for key in self._proposed(4 * self.config.count):
             if len(drawn) == self.config.count:
@@ -128,13 +128,13 @@ class _Negatives:
     def _proposed(self, count: int) -> list[int]:
         if not len(self._items):
             return []
-        popular = self._chance.random(count) < self.config.popular
-        by_action = self.acted_on[self._chance.integers(0, len(self.acted_on), count)]
-        evenly = self._items[self._chance.integers(0, len(self._items), count)]
+        popular = self._rng.random(count) < self.config.popular
+        by_action = self.acted_on[self._rng.integers(0, len(self.acted_on), count)]
+        evenly = self._items[self._rng.integers(0, len(self._items), count)]
         return list(np.where(popular, by_action, evenly).tolist())
 
 
-def joined(examples: Sequence[RankingExample], batch: Joinable) -> RankerBatch:
+def joined(examples: Sequence[RankingExample], batch: OfflineFeatures) -> RankerBatch:
     """Join examples into one batch."""
     if isinstance(batch.sessions, TorchSessions):
         batch.sessions.prepare([sessions_of(one, batch) for one in examples])
@@ -142,8 +142,8 @@ def joined(examples: Sequence[RankingExample], batch: Joinable) -> RankerBatch:
     return collate(inputs, [one.labels for one in examples])
 
 
-def sessions_of(example: RankingExample, batch: Joinable) -> Asked:
-    """Give what the join will ask the session encoder for."""
+def sessions_of(example: RankingExample, batch: OfflineFeatures) -> Asked:
+    """Return what the join will ask the session encoder for."""
     tail, encoder = example.state.tail, batch.sessions
     actions = known_actions(example.state, example.now_ms)
     closed, opened = pool_sessions(sessions_now(tail, actions, example.now_ms), batch.items)

@@ -19,7 +19,7 @@ from rankstream.bundles.manifest import CANDIDATE_GRAPH, USER_GRAPH
 from rankstream.features.schema import CANDIDATE_INPUTS, PADDING_TYPE, USER_INPUTS, Floats, ModelInputs, random_inputs
 from rankstream.models.onnx_graph import Dynamic, ExportError, export_graph, open_graph, ready
 from rankstream.models.ranker.factored import CandidateSide, UserPart, UserSide
-from rankstream.models.ranker.hybrid import Ranker
+from rankstream.models.ranker.hybrid import HybridRanker
 
 MAX_PROBABILITY_ERROR = 1e-5
 
@@ -34,23 +34,23 @@ class RankerGraphs:
     candidate: onnxruntime.InferenceSession
 
     def probabilities(self, inputs: ModelInputs) -> Floats:
-        """Give (N, heads)."""
-        shared = self.user.run(None, {name: getattr(inputs, name) for name in USER_INPUTS} | _row_of_nobody(inputs))
+        """Return (N, heads)."""
+        shared = self.user.run(None, {name: getattr(inputs, name) for name in USER_INPUTS} | _padding_row(inputs))
         feeds = dict(zip(UserPart._fields, shared, strict=True))
         feeds |= {name: getattr(inputs, name) for name in CANDIDATE_INPUTS}
         (probabilities,) = self.candidate.run(None, feeds)
         return np.asarray(probabilities, np.float32)
 
 
-def _row_of_nobody(inputs: ModelInputs) -> Arrays:
-    """Give the one row that stands for no action, where there is none."""
+def _padding_row(inputs: ModelInputs) -> Arrays:
+    """Return the one row that stands for no action, where there is none."""
     if len(inputs.action_types):
         return {}
     row = np.zeros((1, inputs.action_items.shape[1]), np.float32)
     return {"action_types": np.array([PADDING_TYPE], np.int64), "action_items": row}
 
 
-def export_ranker(ranker: Ranker, folder: Path) -> RankerGraphs:
+def export_ranker(ranker: HybridRanker, folder: Path) -> RankerGraphs:
     """Write ``user.onnx`` and ``candidate.onnx``; open them."""
     ranker = ready(ranker)
     example = random_inputs(ranker.config.sizes, min(7, ranker.config.sizes.num_actions), 5, 1, 0)
@@ -98,7 +98,7 @@ class FlatCandidateSide(nn.Module):
         candidate_items: Tensor,
         candidate_features: Tensor,
     ) -> Tensor:
-        """Give probabilities (N, heads)."""
+        """Return probabilities (N, heads)."""
         user = UserPart(scores, score_maps, values, rows, recent_places, recent_exist, user_columns, user_crossed)
         return self.side(user, candidate_items, candidate_features)  # type: ignore[no-any-return]
 
@@ -110,15 +110,17 @@ class Errors(NamedTuple):
     float64: float
 
 
-def prove_ranker(ranker: Ranker, graphs: RankerGraphs) -> dict[str, float]:
+def verify_ranker(ranker: HybridRanker, graphs: RankerGraphs) -> dict[str, float]:
     """Compare the graphs with the plain ranker. Raises ``ExportError`` if they differ by ``MAX_PROBABILITY_ERROR``.
 
     Gives the largest errors, against torch in float32 and in float64, for the manifest.
     """
     config = ranker.config
     plain, exact = ready(ranker), ready(ranker, torch.float64)
-    recent, most = config.transact.recent_outputs, config.sizes.num_actions
-    lengths = sorted({length for length in (0, 1, 2, recent - 1, recent, recent + 1, most) if 0 <= length <= most})
+    recent, maximum = config.transact.recent_outputs, config.sizes.num_actions
+    lengths = sorted(
+        {length for length in (0, 1, 2, recent - 1, recent, recent + 1, maximum) if 0 <= length <= maximum}
+    )
     worst = Errors(0.0, 0.0)
     for length in lengths:
         for count in (1, 2, 65):
@@ -134,7 +136,7 @@ def prove_ranker(ranker: Ranker, graphs: RankerGraphs) -> dict[str, float]:
     return {"max_error_vs_torch_float32": worst.float32, "max_error_vs_torch_float64": worst.float64}
 
 
-def _errors(plain: Ranker, exact: Ranker, graphs: RankerGraphs, inputs: ModelInputs) -> Errors:
+def _errors(plain: HybridRanker, exact: HybridRanker, graphs: RankerGraphs, inputs: ModelInputs) -> Errors:
     served = graphs.probabilities(inputs)
     distances = (np.abs(served - torch_ranker.probabilities(inputs).numpy()).max() for torch_ranker in (plain, exact))
     return Errors(*(float(distance) for distance in distances))

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from rankstream.features.schema import CANDIDATE_INPUTS, PADDING_TYPE, USER_INPUTS, Floats, ModelInputs
 from rankstream.models.layers import CrossLayer, PostNormLayer
-from rankstream.models.ranker.hybrid import Ranker
+from rankstream.models.ranker.hybrid import HybridRanker
 from rankstream.models.ranker.transact import TransAct
 
 
@@ -45,7 +45,7 @@ class UserPart(NamedTuple):
 class UserSide(nn.Module):
     """Computes a ``UserPart`` from ``schema.USER_INPUTS``."""
 
-    def __init__(self, ranker: Ranker) -> None:
+    def __init__(self, ranker: HybridRanker) -> None:
         super().__init__()
         config = ranker.config
         layer: PostNormLayer = transact_of(ranker).layers[0]  # type: ignore[assignment]
@@ -72,7 +72,7 @@ class UserSide(nn.Module):
         session_vector: Tensor,
         context: Tensor,
     ) -> UserPart:
-        """Give the shared part; shapes as in ``features.schema``, T of at least 1."""
+        """Return the shared part; shapes as in ``features.schema``, T of at least 1."""
         history = torch.cat([self.actions(action_types), action_items], dim=-1)  # (T, history)
         keys = history @ self.key_weights  # (heads, T, d)
         places = torch.arange(self.recent_outputs, device=history.device)
@@ -92,7 +92,7 @@ class UserSide(nn.Module):
 class CandidateSide(nn.Module):
     """Computes the probabilities (N, heads) of candidates from a ``UserPart`` and ``schema.CANDIDATE_INPUTS``."""
 
-    def __init__(self, ranker: Ranker) -> None:
+    def __init__(self, ranker: HybridRanker) -> None:
         super().__init__()
         config = ranker.config
         layers: list[PostNormLayer] = list(transact_of(ranker).layers)  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ class CandidateSide(nn.Module):
         self.output = ranker.output
 
     def forward(self, user: UserPart, candidate_items: Tensor, candidate_features: Tensor) -> Tensor:
-        """Give probabilities (N, heads); N of at least 1."""
+        """Return probabilities (N, heads); N of at least 1."""
         sequence = self.sequence(user, candidate_items)
         columns = torch.cat([sequence, candidate_items, candidate_features], dim=-1)  # (N, candidate width)
         first = torch.cat([columns, user.user_columns.expand(columns.shape[0], -1)], dim=-1)  # (N, X)
@@ -130,7 +130,7 @@ class CandidateSide(nn.Module):
         return torch.sigmoid(self.output(self.mlp(rows)))
 
     def sequence(self, user: UserPart, candidate_items: Tensor) -> Tensor:
-        """Give TransAct's outputs (N, (K + 1) * D)."""
+        """Return TransAct's outputs (N, (K + 1) * D)."""
         count, length, width = candidate_items.shape[0], user.rows.shape[0], user.rows.shape[1]
         own = torch.addmm(self.candidate_bias, candidate_items, self.candidate)  # (N, D): r(c) and c's residual
         rows = (own[:, None] + user.rows).view(count * length, width)
@@ -164,7 +164,7 @@ class LayerTail(nn.Module):
         self.norm_ffn = layer.norm_ffn
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Give (M, D) of (M, D), attention and residual already added."""
+        """Return (M, D) of (M, D), attention and residual already added."""
         rows = F.layer_norm(rows, (self.width,), self.norm_weight, self.norm_bias)
         hidden = F.relu(torch.addmm(self.expand_bias, rows, self.expand))
         return self.norm_ffn(torch.addmm(rows, hidden, self.contract))  # type: ignore[no-any-return]
@@ -189,7 +189,7 @@ class FoldedLayer(nn.Module):
         self.tail = LayerTail(layer)
 
     def forward(self, rows: Tensor, count: int, length: int) -> Tensor:
-        """Give (N * T, D) of (N * T, D)."""
+        """Return (N * T, D) of (N * T, D)."""
         grid = (count, length, rows.shape[1])
         rows_grid = rows.view(grid)
         asking = torch.addmm(self.score_bias, rows, self.score).view(grid)
@@ -217,7 +217,7 @@ class SplitHeadsLayer(nn.Module):
         self.tail = LayerTail(layer)
 
     def forward(self, rows: Tensor, count: int, length: int) -> Tensor:
-        """Give (N * T, D) of (N * T, D)."""
+        """Return (N * T, D) of (N * T, D)."""
         grid = (count, length, self.queries.shape[2])
         mixed = rows + self.bias
         for head in range(self.heads):
@@ -229,14 +229,14 @@ class SplitHeadsLayer(nn.Module):
 
 
 class SplitRanker:
-    """The two sides as one ranker in torch: what ``Ranker.probabilities`` gives, at a fraction of the work."""
+    """The two sides as one ranker in torch: what ``HybridRanker.probabilities`` gives, at a fraction of the work."""
 
-    def __init__(self, ranker: Ranker) -> None:
+    def __init__(self, ranker: HybridRanker) -> None:
         self.user, self.candidate = UserSide(ranker).eval(), CandidateSide(ranker).eval()
 
     @torch.no_grad()
     def probabilities(self, inputs: ModelInputs) -> Floats:
-        """Give (N, heads) for one request."""
+        """Return (N, heads) for one request."""
         like = self.candidate.candidate
         tensors = {
             name: torch.from_numpy(getattr(inputs, name)) for name in (*USER_INPUTS, *CANDIDATE_INPUTS)
@@ -250,15 +250,15 @@ class SplitRanker:
         return probabilities
 
 
-def transact_of(ranker: Ranker) -> TransAct:
-    """Give the ranker's encoder. Raises ``ValueError`` for another than ``TransAct``: the algebra is its own."""
+def transact_of(ranker: HybridRanker) -> TransAct:
+    """Return the ranker's encoder. Raises ``ValueError`` for another than ``TransAct``: the algebra is its own."""
     if type(ranker.transact) is not TransAct:
         raise ValueError(f"a ranker of {type(ranker.transact).__name__} can't be split; only one of TransAct is served")
     return ranker.transact
 
 
 def nobody(inputs: ModelInputs) -> dict[str, Tensor]:
-    """Give the one row that stands for no action where there is none, else nothing."""
+    """Return the one row that stands for no action where there is none, else nothing."""
     if len(inputs.action_types):
         return {}
     item = torch.zeros(1, inputs.action_items.shape[1])
@@ -266,20 +266,20 @@ def nobody(inputs: ModelInputs) -> dict[str, Tensor]:
 
 
 def _projections(layer: PostNormLayer) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Give weights (heads, d, D) of queries, keys and values, then their biases (heads, d), in float64."""
+    """Return weights (heads, d, D) of queries, keys and values, then their biases (heads, d), in float64."""
     weights = [part.unflatten(0, (layer.heads, -1)) for part in _exact(layer.project.weight).chunk(3)]
     biases = [part.unflatten(0, (layer.heads, -1)) for part in _exact(layer.project.bias).chunk(3)]
     return (*weights, *biases)
 
 
 def _outputs(layer: PostNormLayer) -> Tensor:
-    """Give the output projection of each head, (heads, D, d), in float64."""
+    """Return the output projection of each head, (heads, D, d), in float64."""
     outputs: Tensor = _exact(layer.output.weight).unflatten(1, (layer.heads, -1)).permute(1, 0, 2)
     return outputs
 
 
-def _first_cross(ranker: Ranker) -> tuple[Tensor, Tensor]:
-    """Give the weight of the first cross that meets its input, (X or rank, X), and the bias that goes with it."""
+def _first_cross(ranker: HybridRanker) -> tuple[Tensor, Tensor]:
+    """Return the weight of the first cross that meets its input, (X or rank, X), and the bias that goes with it."""
     cross: CrossLayer = ranker.crosses[0]  # type: ignore[assignment]
     if cross.down is None:
         return _exact(cross.up.weight), _exact(cross.up.bias)

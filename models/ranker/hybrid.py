@@ -89,9 +89,9 @@ class RankerBatch:
             **{name: part.to(device, dtype if part.is_floating_point() else None) for name, part in moved.items()}
         )
 
-    def hide_recent(self, window_ms: int, chance: torch.Generator) -> "RankerBatch":
+    def hide_recent(self, window_ms: int, rng: torch.Generator) -> "RankerBatch":
         """Hide each request's actions of a random last while, up to ``window_ms``; for training only."""
-        hidden_ms = draw_hidden_ms(self.num_requests, window_ms, chance).to(self.action_ages_ms.device)
+        hidden_ms = draw_hidden_ms(self.num_requests, window_ms, rng).to(self.action_ages_ms.device)
         types, items, ages = hide_recent(self.action_types, self.action_items, self.action_ages_ms, hidden_ms)
         return replace(self, action_types=types, action_items=items, action_ages_ms=ages)
 
@@ -142,11 +142,11 @@ class SequenceEncoder(Protocol):
         ...
 
     def __call__(self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor) -> Tensor:
-        """Give (B, width) of types (B, T), items (B, T, I) and candidates (B, I)."""
+        """Return (B, width) of types (B, T), items (B, T, I) and candidates (B, I)."""
         ...
 
 
-class Ranker(nn.Module):
+class HybridRanker(nn.Module):
     """Gives a logit a head for each candidate; ``export.py`` takes it to serving."""
 
     def __init__(self, config: RankerConfig, encoder: Callable[[TransActConfig], SequenceEncoder] = TransAct) -> None:
@@ -161,7 +161,7 @@ class Ranker(nn.Module):
         self.output = nn.Linear(config.mlp[-1], len(config.heads))
 
     def forward(self, batch: RankerBatch) -> Tensor:
-        """Give logits (B, heads)."""
+        """Return logits (B, heads)."""
         of = batch.request_of
         sequence = self.transact(batch.action_types[of], batch.action_items[of], batch.candidate_items)
         shared = torch.cat([batch.user_vectors, batch.session_vectors, batch.contexts], dim=-1)  # (R, user width)
@@ -173,6 +173,6 @@ class Ranker(nn.Module):
 
     @torch.no_grad()
     def probabilities(self, inputs: ModelInputs) -> Tensor:
-        """Give (N, heads) for one request, in the precision of the weights: the plain twin of the exported graphs."""
+        """Return (N, heads) for one request, in the precision of the weights: the plain twin of the exported graphs."""
         weight = self.output.weight
         return torch.sigmoid(self(collate([inputs]).to(weight.device, weight.dtype)))

@@ -24,7 +24,7 @@ from rankstream.events.log import EventLog
 from rankstream.events.sequences import packed_actions, rows_by_user
 from rankstream.features.history import DEFAULT_LIMIT, History
 from rankstream.features.ids import id_keys
-from rankstream.features.join import DAY_MS, Joinable
+from rankstream.features.join import DAY_MS, OfflineFeatures
 from rankstream.features.schema import Ints
 from rankstream.features.sessions import SESSION_GAP_MS
 from rankstream.features.user_state import UserState
@@ -36,13 +36,13 @@ Cut = Callable[[Ints], Ints]  # times of a user's actions, sorted -> where a new
 def visit_examples(
     log: EventLog,
     heads: Heads,
-    batch: Joinable,
+    batch: OfflineFeatures,
     *,
     since_ms: int = 0,
     cut: Cut | None = None,
     limit: int = DEFAULT_LIMIT,
 ) -> Iterator[RankingExample]:
-    """Give a request for every visit that begins at ``since_ms`` or later, user by user, oldest first.
+    """Yield a request for every visit that begins at ``since_ms`` or later, user by user, oldest first.
 
     ``cut`` says what belongs together, ``by_gap()`` if it is not given.
     Only the sessions of ``batch`` and its items are asked, for recurrent states. Candidates are in the order of their
@@ -77,7 +77,7 @@ def by_either(one: Cut, other: Cut) -> Cut:
 
 
 def _starts(times: Ints, since_ms: int, cut: Cut) -> list[int]:
-    """Give where a user's rows are to be cut: at ``since_ms``, and from there on as ``cut`` says."""
+    """Return where a user's rows are to be cut: at ``since_ms``, and from there on as ``cut`` says."""
     begin = int(np.searchsorted(times, since_ms))
     cuts: list[int] = (begin + cut(times[begin:])).tolist()
     return ([begin] if 0 < begin < len(times) else []) + cuts

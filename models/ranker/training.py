@@ -11,12 +11,12 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
-from rankstream.features.join import Joinable, join
+from rankstream.features.join import OfflineFeatures, join
 from rankstream.features.schema import Ints
-from rankstream.metrics.ranking import HeadMetrics, head_metrics, places_of
+from rankstream.metrics.ranking import HeadMetrics, head_metrics, ranks_of
 from rankstream.models.ranker.examples import RankingExample, joined
 from rankstream.models.ranker.factored import SplitRanker
-from rankstream.models.ranker.hybrid import Ranker, RankerBatch, RankerConfig
+from rankstream.models.ranker.hybrid import HybridRanker, RankerBatch, RankerConfig
 from rankstream.models.training.loop import Evaluate, FitConfig, FitHistory, fit
 from rankstream.models.training.losses import weighted_multi_head_loss
 
@@ -33,7 +33,7 @@ class RankerTraining:
     fit: FitConfig = field(default_factory=FitConfig)
 
     def label_matrix(self, heads: int) -> Tensor:
-        """Give M (heads, 1 + heads). Raises ``ValueError`` for one of another shape."""
+        """Return M (heads, 1 + heads). Raises ``ValueError`` for one of another shape."""
         if self.label_weights is None:
             return torch.ones(heads, 1 + heads)
         matrix = torch.tensor(self.label_weights)
@@ -50,11 +50,11 @@ class RequestSource(Protocol):
 
     @property
     def lengths(self) -> Ints:
-        """Give how many actions each request's history holds, ``(R,)``."""
+        """Return how many actions each request's history holds, ``(R,)``."""
         ...
 
     def batch(self, rows: Ints) -> RankerBatch:
-        """Give these requests as one batch, with labels."""
+        """Return these requests as one batch, with labels."""
         ...
 
 
@@ -63,46 +63,46 @@ class JoinedExamples:
     """Examples that are joined when they are asked for."""
 
     examples: Sequence[RankingExample]
-    joinable: Joinable  # must know nothing of the time after the examples
+    offline_features: OfflineFeatures  # must know nothing of the time after the examples
 
     @cached_property
     def lengths(self) -> Ints:
-        """Give how many actions each example's history holds."""
+        """Return how many actions each example's history holds."""
         return np.array([len(example.state.history) for example in self.examples], np.int64)
 
     def batch(self, rows: Ints) -> RankerBatch:
         """Join these examples."""
-        return joined([self.examples[row] for row in rows], self.joinable)
+        return joined([self.examples[row] for row in rows], self.offline_features)
 
 
 @dataclass
 class RankerTask:
     """Everything that a step draws from."""
 
-    ranker: Ranker
+    ranker: HybridRanker
     source: RequestSource
     training: RankerTraining
     device: torch.device
 
     @cached_property
     def groups(self) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-        """Give the examples in groups of like history length, equally large: little is wasted on padding."""
+        """Return the examples in groups of like history length, equally large: little is wasted on padding."""
         groups = np.array_split(np.argsort(self.source.lengths, kind="stable"), LENGTH_GROUPS)
         return [group for group in groups if len(group)]
 
     @cached_property
     def label_weights(self) -> Tensor:
-        """Give M on the device."""
+        """Return M on the device."""
         return self.training.label_matrix(len(self.ranker.config.heads)).to(self.device)
 
-    def draw_loss(self, chance: np.random.Generator) -> Tensor:
+    def sample_loss(self, rng: np.random.Generator) -> Tensor:
         """Draw requests of one group and give their loss."""
-        group = self.groups[chance.integers(len(self.groups))]
-        drawn = chance.choice(group, min(self.training.requests, len(group)), replace=False)
+        group = self.groups[rng.integers(len(self.groups))]
+        drawn = rng.choice(group, min(self.training.requests, len(group)), replace=False)
         batch = self.source.batch(drawn).to(self.device)
         window_ms = self.ranker.config.transact.mask_window_ms
         if self.training.mask and window_ms:
-            batch = batch.hide_recent(window_ms, torch.Generator().manual_seed(int(chance.integers(1 << 62))))
+            batch = batch.hide_recent(window_ms, torch.Generator().manual_seed(int(rng.integers(1 << 62))))
         return weighted_multi_head_loss(self.ranker(batch), batch.labels, self.label_weights, batch.weights)
 
 
@@ -111,19 +111,19 @@ def train_ranker(
     training: RankerTraining,
     examples: Sequence[RankingExample],
     validation: Sequence[RankingExample],
-    batch: Joinable,
+    batch: OfflineFeatures,
     *,
     checkpoints: Path | None = None,
     seconds: float = float("inf"),
     progress: Progress | None = None,
     device: torch.device | None = None,
-) -> tuple[Ranker, FitHistory]:
+) -> tuple[HybridRanker, FitHistory]:
     """Train on ``examples``; give the ranker that ranked ``validation`` best (mean NDCG@10 of the heads)."""
     if not examples:
         raise ValueError("no examples to train the ranker on; give a log with actions after the examples' start")
     device = device or torch.device("cpu")
     torch.manual_seed(training.fit.seed)
-    ranker = Ranker(config).to(device)
+    ranker = HybridRanker(config).to(device)
 
     def mean_ndcg() -> float:
         heads = evaluate_ranker(ranker, validation, batch).values()
@@ -143,7 +143,7 @@ def train_ranker(
 
 
 def train_on(
-    ranker: Ranker,
+    ranker: HybridRanker,
     source: RequestSource,
     training: RankerTraining,
     *,
@@ -157,7 +157,7 @@ def train_on(
     task = RankerTask(ranker, source, training, device or torch.device("cpu"))
     return fit(
         ranker,
-        task.draw_loss,
+        task.sample_loss,
         training.fit,
         evaluate=evaluate,
         checkpoints=checkpoints,
@@ -169,7 +169,7 @@ def train_on(
 
 
 def evaluate_ranker(
-    ranker: Ranker, examples: Sequence[RankingExample], batch: Joinable, k: int = 10
+    ranker: HybridRanker, examples: Sequence[RankingExample], batch: OfflineFeatures, k: int = 10
 ) -> dict[str, HeadMetrics]:
     """Rank each wanted item, by its head's own probability, among its request's items that this head's labels deny.
 
@@ -181,5 +181,5 @@ def evaluate_ranker(
         inputs = join(example.state, example.user_key, example.candidates, example.now_ms, batch)
         probabilities = split.probabilities(inputs)
         for column, head in enumerate(ranker.config.heads):
-            places[head] += places_of(probabilities[:, column], example.labels[:, column] > 0)
+            places[head] += ranks_of(probabilities[:, column], example.labels[:, column] > 0)
     return {head: head_metrics(found, k) for head, found in places.items() if found}

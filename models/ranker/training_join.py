@@ -17,9 +17,9 @@ from rankstream.events.log import EventLog
 from rankstream.events.sequences import histories_of
 from rankstream.features.actions import ActionColumns
 from rankstream.features.embeddings.base import VectorTable
-from rankstream.features.embeddings.memory import Catalogue
+from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import Id, id_key
-from rankstream.features.join import DAY_MS, Joinable, tail
+from rankstream.features.join import DAY_MS, OfflineFeatures, tail
 from rankstream.features.schema import FeatureSizes, Floats
 from rankstream.models.ranker.examples import RankingExample
 from rankstream.models.sessions.hiertcn import HierTCN
@@ -32,56 +32,56 @@ class FrozenEncoders(Protocol):
     """What the ranker stands on: ``TrainedEncoders``, or ``TrainedModels`` when they are measured."""
 
     @property
-    def catalogue(self) -> Catalogue:
-        """Give the items."""
+    def item_table(self) -> ItemTable:
+        """Return the items."""
         ...
 
     @property
     def features(self) -> Floats:
-        """Give the items' dense features, ``(items, F)``."""
+        """Return the items' dense features, ``(items, F)``."""
         ...
 
     @property
     def pinnerformer(self) -> PinnerFormer:
-        """Give the encoder of users."""
+        """Return the encoder of users."""
         ...
 
     @property
     def hiertcn(self) -> HierTCN:
-        """Give the encoder of sessions."""
+        """Return the encoder of sessions."""
         ...
 
 
-def joinable(log: EventLog, encoders: FrozenEncoders, num_actions: int, since_ms: int = 0) -> Joinable:
-    """Give the batch side of the join for training: user vectors are found by user and day (``as_of_its_day``).
+def offline_features(log: EventLog, encoders: FrozenEncoders, num_actions: int, since_ms: int = 0) -> OfflineFeatures:
+    """Return the batch side of the join for training: user vectors are found by user and day (``as_of_its_day``).
 
     Only the days from ``since_ms`` on have any.
     """
-    catalogue = encoders.catalogue
+    item_table = encoders.item_table
     sizes = FeatureSizes(
         num_actions=num_actions,
-        item_dim=catalogue.dim,
+        item_dim=item_table.dim,
         user_dim=encoders.pinnerformer.config.user_dim,
         session_dim=encoders.hiertcn.config.session_dim,
         item_features=encoders.features.shape[1],
     )
-    items = halved(catalogue)
-    features = halved(Catalogue(catalogue.ids, encoders.features))
+    items = to_float16(item_table)
+    features = to_float16(ItemTable(item_table.ids, encoders.features))
     users = daily_vectors(encoders.pinnerformer, items, log, since_ms)
-    return Joinable(sizes, items, features, users, TorchSessions(encoders.hiertcn))
+    return OfflineFeatures(sizes, items, features, users, TorchSessions(encoders.hiertcn))
 
 
-def halved(table: Catalogue) -> Catalogue:
-    """Give the table as serving will read it: in half precision."""
-    return Catalogue(table.ids, table.vectors.astype(np.float16).astype(np.float32))
+def to_float16(table: ItemTable) -> ItemTable:
+    """Return the table as serving will read it: in half precision."""
+    return ItemTable(table.ids, table.vectors.astype(np.float16).astype(np.float32))
 
 
-def daily_vectors(model: PinnerFormer, items: VectorTable, log: EventLog, since_ms: int = 0) -> Catalogue:
-    """Give each user's vector at the start of each day on which the user acted, of what was done before that day."""
+def daily_vectors(model: PinnerFormer, items: VectorTable, log: EventLog, since_ms: int = 0) -> ItemTable:
+    """Return each user's vector at the start of each day on which the user acted, of what was done before that day."""
     ids, vectors, _ = encode(
         model, items, _mornings(log, since_ms // DAY_MS), as_of_ms=int(log.times_ms[-1]) if len(log) else 0
     )
-    return halved(Catalogue(np.array(ids, object), vectors))
+    return to_float16(ItemTable(np.array(ids, object), vectors))
 
 
 def _mornings(log: EventLog, first_day: int) -> Iterator[tuple[Id, ActionColumns]]:

@@ -66,7 +66,7 @@ class TransAct(nn.Module):
         return self.config.output
 
     def forward(self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor) -> Tensor:
-        """Give (B, (K + 1) * D) of types (B, T), items (B, T, I) and candidates (B, I), T of at least 1."""
+        """Return (B, (K + 1) * D) of types (B, T), items (B, T, I) and candidates (B, I), T of at least 1."""
         keep = is_kept(action_types)  # (B, T)
         beside = candidate_items[:, None].expand(-1, action_types.shape[1], -1)
         rows = torch.cat([self.actions(action_types), action_items, beside], dim=-1)  # (B, T, D)
@@ -75,7 +75,7 @@ class TransAct(nn.Module):
         return self.compress(rows, keep)
 
     def compress(self, rows: Tensor, keep: Tensor) -> Tensor:
-        """Give the first K kept rows, zeros where there are fewer, and the linear of the max over the kept ones."""
+        """Return the first K kept rows, zeros where there are fewer, and the linear of the max over the kept ones."""
         missing = ~keep[:, :, None]
         pooled = self.pool(rows.masked_fill(missing, float("-inf")).amax(1))  # (B, D)
         recent = rows.masked_fill(missing, 0.0)[:, : self.config.recent_outputs]  # (B, up to K, D)
@@ -110,9 +110,9 @@ def hide_recent(
     return types, items, action_ages_ms.gather(1, source).masked_fill(empty, 0)
 
 
-def draw_hidden_ms(requests: int, window_ms: int, chance: torch.Generator) -> Tensor:
+def draw_hidden_ms(requests: int, window_ms: int, rng: torch.Generator) -> Tensor:
     """Draw how much to hide from each request: T ~ U(0, window), (R,) int64.
 
     One draw a request; the published code draws once a batch, which makes batches of unlike difficulty.
     """
-    return torch.randint(0, window_ms + 1, (requests,), generator=chance)
+    return torch.randint(0, window_ms + 1, (requests,), generator=rng)

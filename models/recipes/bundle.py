@@ -20,14 +20,14 @@ from rich.progress import Progress
 from rankstream.events import registry as known
 from rankstream.events.log import EventLog
 from rankstream.events.public import movielens
-from rankstream.events.registry import HOUR_MS, KnownLog
+from rankstream.events.registry import HOUR_MS, LogKind
 from rankstream.features.actions import Vocabulary
-from rankstream.features.join import Joinable
+from rankstream.features.join import OfflineFeatures
 from rankstream.models.ranker.examples import NegativesConfig, RankingExample, ranking_examples
-from rankstream.models.ranker.hybrid import Ranker, RankerConfig
+from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
 from rankstream.models.ranker.impressions import visit_examples
 from rankstream.models.ranker.training import RankerTraining, train_ranker
-from rankstream.models.ranker.training_join import as_of_its_day, joinable
+from rankstream.models.ranker.training_join import as_of_its_day, offline_features
 from rankstream.models.ranker.transact import TransActConfig
 from rankstream.models.recipes.encoders import EncoderRecipe, TrainedEncoders
 from rankstream.models.training.loop import FitConfig, FitHistory
@@ -47,7 +47,7 @@ class RankerRecipe:
     mlp: tuple[int, ...] = (64, 32)
     layers: int = 2  # of TransAct
     visits: bool = False  # requests are what was shown in one visit (``visits.py``), and nothing is drawn
-    negatives: NegativesConfig = field(default_factory=lambda: NegativesConfig(count=8, avoid_seen=True))
+    negatives: NegativesConfig = field(default_factory=lambda: NegativesConfig(count=8, exclude_seen=True))
     training: RankerTraining = field(
         default_factory=lambda: RankerTraining(
             requests=32, fit=FitConfig(steps=320, learning_rate=3e-3, evaluate_every=160)
@@ -67,8 +67,8 @@ class BundleRecipe:
     threads: int = 1  # of torch; models this small lose by a second one: 226 CPU-seconds for what takes 41 with one
 
 
-def recipe_for(log: KnownLog, vocabulary: Vocabulary) -> BundleRecipe:
-    """Give the recipe of a kind of log, at the demo's sizes; a head an action where the kind names none."""
+def recipe_for(log: LogKind, vocabulary: Vocabulary) -> BundleRecipe:
+    """Return the recipe of a kind of log, at the demo's sizes; a head an action where the kind names none."""
     actions = set(vocabulary.actions)
     heads = {head: tuple(name for name in of if name in actions) for head, of in log.heads.items()}
     heads = {head: of for head, of in heads.items() if of} or {name: (name,) for name in vocabulary.actions}
@@ -78,12 +78,12 @@ def recipe_for(log: KnownLog, vocabulary: Vocabulary) -> BundleRecipe:
         utility={head: weights.get(head, 0.0) for head in heads},
         mask_window_ms=log.mask_window_ms,
         visits=log.exposures,
-        negatives=NegativesConfig(count=8, avoid_seen=not log.come_back),
+        negatives=NegativesConfig(count=8, exclude_seen=not log.repeats),
     )
     encoders = EncoderRecipe(
         tuple(name for name in log.positives if name in actions),
         tuple(name for name in log.negatives if name in actions),
-        exclude_seen=not log.come_back,
+        exclude_seen=not log.repeats,
     )
     return BundleRecipe(encoders, ranker, log.encoders_share)
 
@@ -101,21 +101,21 @@ def train_on_top(
     since_ms: int = 0,
     seconds: float = inf,
     device: torch.device | None = None,
-) -> tuple[Ranker, FitHistory]:
+) -> tuple[HybridRanker, FitHistory]:
     """Train the ranker on frozen encoders, on requests from ``since_ms`` on.
 
     Its metric is the mean NDCG@10 on the last tenth of the requests.
     """
     chosen = recipe.ranker
-    batch = joinable(log, encoders, chosen.num_actions, since_ms)
-    chance = np.random.default_rng(chosen.seed)
-    examples = [as_of_its_day(one) for one in requests_of(log, chosen, batch, chance, since_ms)]
+    batch = offline_features(log, encoders, chosen.num_actions, since_ms)
+    rng = np.random.default_rng(chosen.seed)
+    examples = [as_of_its_day(one) for one in requests_of(log, chosen, batch, rng, since_ms)]
     examples.sort(key=lambda one: one.now_ms)
     held_out = examples[-max(1, len(examples) // 10) :]
-    kept = chance.permutation(len(held_out))[:MOST_VALIDATED]
+    kept = rng.permutation(len(held_out))[:MAX_VALIDATED]
     transact = TransActConfig(
         num_types=len(log.vocabulary.actions),
-        item_dim=encoders.catalogue.dim,
+        item_dim=encoders.item_table.dim,
         action_dim=chosen.action_dim,
         layers=chosen.layers,
         recent_outputs=chosen.recent_outputs,
@@ -135,13 +135,13 @@ def train_on_top(
     )
 
 
-MOST_VALIDATED = 150  # requests; more would take longer than they tell
+MAX_VALIDATED = 150  # requests; more would take longer than they tell
 
 
 def requests_of(
-    log: EventLog, recipe: RankerRecipe, batch: Joinable, chance: np.random.Generator, since_ms: int = 0
+    log: EventLog, recipe: RankerRecipe, batch: OfflineFeatures, rng: np.random.Generator, since_ms: int = 0
 ) -> list[RankingExample]:
-    """Give the log's requests from a moment on: visits with all that was shown, or what was acted on among drawn."""
+    """Return the log's requests from a moment on: visits with all that was shown, or what was acted on among drawn."""
     if recipe.visits:
         return list(visit_examples(log, recipe.heads, batch, since_ms=since_ms))
-    return ranking_examples(log, recipe.heads, batch, recipe.negatives, chance, since_ms=since_ms)
+    return ranking_examples(log, recipe.heads, batch, recipe.negatives, rng, since_ms=since_ms)

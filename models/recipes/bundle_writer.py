@@ -19,14 +19,14 @@ import torch
 from xxhash import xxh3_64_hexdigest
 
 from rankstream.bundles.golden import Golden, RankerCase, golden_inputs, write_golden
-from rankstream.bundles.manifest import GOLDEN, ITEM_FEATURES, ITEMS, Manifest, SessionModel, write_manifest
+from rankstream.bundles.manifest import GOLDEN, ITEM_FEATURES, ITEMS, Manifest, SessionSizes, write_manifest
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.table import publish
 from rankstream.features.ids import Id
 from rankstream.features.schema import Floats
 from rankstream.models.onnx_graph import OPSET, ExportError
-from rankstream.models.ranker.export import export_ranker, prove_ranker
-from rankstream.models.ranker.hybrid import Ranker
+from rankstream.models.ranker.export import export_ranker, verify_ranker
+from rankstream.models.ranker.hybrid import HybridRanker
 from rankstream.models.recipes.run_folder import TrainedModels
 from rankstream.models.sessions.hiertcn import HierTCN
 from rankstream.models.sessions.hiertcn_export import export_sessions
@@ -59,7 +59,7 @@ class Purpose:
 
 def export_bundle(
     folder: Path,
-    ranker: Ranker,
+    ranker: HybridRanker,
     items: Vectors,
     item_features: Vectors,
     purpose: Purpose,
@@ -84,7 +84,7 @@ def export_bundle(
 
 def _check(
     folder: Path,
-    ranker: Ranker,
+    ranker: HybridRanker,
     items: Vectors,
     item_features: Vectors,
     purpose: Purpose,
@@ -122,7 +122,7 @@ def _check(
 
 def _write(
     folder: Path,
-    ranker: Ranker,
+    ranker: HybridRanker,
     items: Vectors,
     item_features: Vectors,
     purpose: Purpose,
@@ -130,7 +130,7 @@ def _write(
     pinnerformer: PinnerFormer | None,
 ) -> Manifest:
     graphs = export_ranker(ranker, folder)
-    metrics = {**purpose.metrics, "export": prove_ranker(ranker, graphs)}
+    metrics = {**purpose.metrics, "export": verify_ranker(ranker, graphs)}
     fold_cases, encode_cases = export_sessions(hiertcn, folder) if hiertcn else ([], [])
     if pinnerformer:
         export_pinnerformer(pinnerformer, folder)
@@ -161,9 +161,9 @@ def _write(
     )
 
 
-def _session_model(hiertcn: HierTCN) -> SessionModel:
+def _session_model(hiertcn: HierTCN) -> SessionSizes:
     config = hiertcn.config
-    return SessionModel(tag=weights_tag(hiertcn), state_size=config.state_size, dim=config.session_dim)
+    return SessionSizes(tag=weights_tag(hiertcn), state_size=config.state_size, dim=config.session_dim)
 
 
 def _sync(folder: Path) -> None:
@@ -188,11 +188,11 @@ def export_models(models: TrainedModels, bundle: Path, utility: Mapping[str, flo
         trained_until_ms=about.until_ms,
         metrics={"trained_on_actions": about.actions, **about.metrics, "features": about.feature_names},
     )
-    ids = models.catalogue.ids.tolist()
+    ids = models.item_table.ids.tolist()
     return export_bundle(
         bundle,
         models.ranker,
-        Vectors(ids, models.catalogue.vectors, models.item_space),
+        Vectors(ids, models.item_table.vectors, models.item_space),
         Vectors(ids, models.features, "item-features"),
         purpose,
         hiertcn=models.hiertcn,
@@ -200,6 +200,6 @@ def export_models(models: TrainedModels, bundle: Path, utility: Mapping[str, flo
     )
 
 
-def version_of(ranker: Ranker, space: str, utility: Mapping[str, float]) -> str:
+def version_of(ranker: HybridRanker, space: str, utility: Mapping[str, float]) -> str:
     """Name what is served: other weights, items or utility, another name."""
     return "hybrid-" + xxh3_64_hexdigest(f"{fingerprint(ranker):x} {space} {sorted(utility.items())}".encode())

@@ -13,7 +13,7 @@ import torch
 from rich.progress import Progress
 
 from rankstream.events.log import EventLog
-from rankstream.features.embeddings.memory import Catalogue
+from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.schema import Floats
 from rankstream.models.items.cooccurrence import ItemVectorConfig, train_item_vectors
 from rankstream.models.items.item_features import item_features
@@ -34,7 +34,7 @@ class EncoderRecipe:
     positives: tuple[str, ...]  # actions that users come for: PinnerFormer's labels
     negatives: tuple[str, ...] = ()  # actions that push away: no label, no nearness
     exclude_seen: bool = True  # measuring: False where users come back to the same items, as in music
-    most_scored: int = 10_000  # items; of larger catalogues HierTCN's loss draws ``drawn`` for each next item
+    max_scored: int = 10_000  # items; of larger catalogues HierTCN's loss draws ``drawn`` for each next item
     drawn: int = 200
     items: ItemVectorConfig = field(default_factory=ItemVectorConfig)
     learn_items: bool = True  # their vectors go on learning with HierTCN
@@ -61,7 +61,7 @@ class EncoderRecipe:
 class TrainedEncoders:
     """What the recipe gives; models in eval mode on the CPU."""
 
-    catalogue: Catalogue
+    item_table: ItemTable
     features: Floats  # (items, F)
     feature_names: tuple[str, ...]
     pinnerformer: PinnerFormer
@@ -106,12 +106,12 @@ def train_encoders(
         device=device,
     )
     finished("HierTCN", sessions.history, recipe.hiertcn.fit)
-    catalogue = sessions.catalogue
-    features, names = item_features(past, catalogue)
-    user_config = user_config_of(recipe, log, catalogue)
+    item_table = sessions.item_table
+    features, names = item_features(past, item_table)
+    user_config = user_config_of(recipe, log, item_table)
     user_model, user_history = pinner.train_pinnerformer(
         past,
-        catalogue,
+        item_table,
         recipe.positives,
         user_config,
         replace(recipe.pinnerformer, exclude_seen=recipe.exclude_seen),
@@ -125,13 +125,13 @@ def train_encoders(
         save_weights(folder / PINNERFORMER_WEIGHTS, user_model.cpu(), user_config)
         save_weights(folder / HIERTCN_WEIGHTS, sessions.model.cpu(), session_config)
     return TrainedEncoders(
-        catalogue, features, names, user_model.cpu(), sessions.model.cpu(), user_history, sessions.history
+        item_table, features, names, user_model.cpu(), sessions.model.cpu(), user_history, sessions.history
     )
 
 
-def negatives_of(recipe: EncoderRecipe, catalogue: Catalogue) -> int | None:
-    """Give how many items HierTCN's loss draws for each next item; None for all there are."""
-    small = len(catalogue) <= recipe.most_scored
+def negatives_of(recipe: EncoderRecipe, item_table: ItemTable) -> int | None:
+    """Return how many items HierTCN's loss draws for each next item; None for all there are."""
+    small = len(item_table) <= recipe.max_scored
     return recipe.hiertcn.negatives if small or recipe.hiertcn.negatives else recipe.drawn
 
 
@@ -141,13 +141,13 @@ def finished(name: str, history: FitHistory, config: FitConfig) -> None:
         raise OutOfTimeError(f"{name} is at step {history.steps:,} of {config.steps:,}")
 
 
-def user_config_of(recipe: EncoderRecipe, log: EventLog, catalogue: Catalogue) -> PinnerFormerConfig:
-    """Give PinnerFormer's sizes."""
+def user_config_of(recipe: EncoderRecipe, log: EventLog, item_table: ItemTable) -> PinnerFormerConfig:
+    """Return PinnerFormer's sizes."""
     return PinnerFormerConfig(
         action_types=len(log.vocabulary.actions),
         surfaces=len(log.vocabulary.surfaces),
         num_actions=recipe.user_actions,
-        item_dim=catalogue.dim,
+        item_dim=item_table.dim,
         user_dim=recipe.user_dim,
         hidden=recipe.user_hidden,
         layers=recipe.user_layers,
@@ -155,10 +155,10 @@ def user_config_of(recipe: EncoderRecipe, log: EventLog, catalogue: Catalogue) -
     )
 
 
-def session_config_of(recipe: EncoderRecipe, catalogue: Catalogue) -> HierTCNConfig:
-    """Give HierTCN's sizes."""
+def session_config_of(recipe: EncoderRecipe, item_table: ItemTable) -> HierTCNConfig:
+    """Return HierTCN's sizes."""
     return HierTCNConfig(
-        item_dim=catalogue.dim,
+        item_dim=item_table.dim,
         hidden=recipe.session_hidden,
         state_layers=recipe.session_state_layers,
         layer_state=recipe.session_state,

@@ -10,7 +10,7 @@ DAY_MS = 86_400_000
 
 
 def paper_sizes(recipe: BundleRecipe) -> BundleRecipe:
-    """Give the recipe at the papers' sizes; what they do not publish (steps, rates, the MLP) is chosen here."""
+    """Return the recipe at the papers' sizes; what they do not publish (steps, rates, the MLP) is chosen here."""
     return replace(recipe, encoders=_paper_encoders(recipe.encoders), ranker=_paper_ranker(recipe.ranker))
 
 

@@ -23,10 +23,10 @@ from xxhash import xxh3_64_hexdigest
 
 from rankstream.events.log import EventLog, plain_ids
 from rankstream.features.actions import Vocabulary
-from rankstream.features.embeddings.memory import Catalogue
+from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import Ids
 from rankstream.features.schema import Floats
-from rankstream.models.ranker.hybrid import Ranker, RankerConfig
+from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.training.checkpoints import WeightsRefusedError, fingerprint_of, load_weights, save_weights
 from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig
@@ -45,7 +45,7 @@ class OtherRunError(ValueError):
 
 
 @dataclass(frozen=True)
-class About:
+class RunMetadata:
     """What is known of a training besides its weights."""
 
     vocabulary: Vocabulary
@@ -65,26 +65,26 @@ class About:
 class TrainedModels:
     """All that serving needs, in torch; models in eval mode on the CPU."""
 
-    about: About
-    catalogue: Catalogue
+    about: RunMetadata
+    item_table: ItemTable
     features: Floats  # (items, F)
     pinnerformer: PinnerFormer
     hiertcn: HierTCN
-    ranker: Ranker
+    ranker: HybridRanker
 
     @property
     def item_space(self) -> str:
         """Name the items' vector space."""
-        return f"items-{fingerprint_of(self.catalogue.vectors)}"
+        return f"items-{fingerprint_of(self.item_table.vectors)}"
 
 
 def save_models(models: TrainedModels, work: Path) -> None:
     """Write everything; ``trained.json`` comes last, so where it is, all is."""
     save_weights(work / RANKER_WEIGHTS, models.ranker, models.ranker.config)
-    ids = models.catalogue.ids
+    ids = models.item_table.ids
     named = ids.astype(np.str_) if ids.dtype == object else ids
     with _whole(work / ITEMS_FILE) as beside, beside.open("wb") as file:
-        np.savez(file, ids=named, vectors=models.catalogue.vectors, features=models.features)
+        np.savez(file, ids=named, vectors=models.item_table.vectors, features=models.features)
     _write_json(work / ABOUT, {"format": FORMAT, **asdict(models.about)})
 
 
@@ -102,18 +102,18 @@ def load_models(work: Path) -> TrainedModels:
     lists = {name: tuple(said[name]) for name in ("positives", "negatives", "feature_names")}
     with np.load(work / ITEMS_FILE) as held:
         ids: Ids = plain_ids(held["ids"].tolist())
-        catalogue, features = Catalogue(ids, held["vectors"]), held["features"]
+        item_table, features = ItemTable(ids, held["vectors"]), held["features"]
     return TrainedModels(
-        About(**{**said, **lists, "vocabulary": vocabulary, "heads": heads}),
-        catalogue,
+        RunMetadata(**{**said, **lists, "vocabulary": vocabulary, "heads": heads}),
+        item_table,
         features,
         load_weights(work / PINNERFORMER_WEIGHTS, PinnerFormer, PinnerFormerConfig),
         load_weights(work / HIERTCN_WEIGHTS, HierTCN, HierTCNConfig),
-        load_weights(work / RANKER_WEIGHTS, Ranker, RankerConfig),
+        load_weights(work / RANKER_WEIGHTS, HybridRanker, RankerConfig),
     )
 
 
-def claim_folder(work: Path, log: EventLog, recipe: Any) -> None:
+def lock_run(work: Path, log: EventLog, recipe: Any) -> None:
     """Make ``work`` the folder of this recipe (a dataclass) on this log. Raises ``OtherRunError`` if it is another's.
 
     Checkpoints know their model's sizes and schedule, not the log that they come from.
@@ -143,7 +143,7 @@ def _name(value: object) -> str:
 
 
 def _differences(found: Any, wanted: Any, name: str = "") -> list[str]:
-    """Give the names of the innermost settings that differ."""
+    """Return the names of the innermost settings that differ."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         keys = sorted(set(found) | set(wanted))
         return [one for key in keys for one in _differences(found.get(key), wanted.get(key), key)]

@@ -14,11 +14,11 @@ from rich.progress import Progress
 from rankstream.bundles.manifest import Manifest
 from rankstream.events.log import EventLog, LogRefusedError
 from rankstream.events.sequences import histories_of
-from rankstream.models.ranker.training_join import halved
+from rankstream.models.ranker.training_join import to_float16
 from rankstream.models.recipes.bundle import BundleRecipe, train_on_top
 from rankstream.models.recipes.bundle_writer import export_models
 from rankstream.models.recipes.encoders import EncoderRecipe, finished, train_encoders
-from rankstream.models.recipes.run_folder import About, TrainedModels, claim_folder, save_models
+from rankstream.models.recipes.run_folder import RunMetadata, TrainedModels, lock_run, save_models
 from rankstream.models.training.distributed import team
 from rankstream.models.users.refresh import Refreshed, refresh
 
@@ -66,7 +66,7 @@ def train_models(
     past, _ = log.split_at(until_ms)
     _check_learnable(past, recipe.encoders)
     if team().writes:
-        claim_folder(work, past, recipe)
+        lock_run(work, past, recipe)
     since_ms = past.time_at(recipe.encoders_share)
     with threads(recipe.threads):
         encoders = train_encoders(
@@ -84,7 +84,7 @@ def train_models(
         )
         finished("The ranker", history, recipe.ranker.training.fit)
     models = TrainedModels(
-        About(
+        RunMetadata(
             vocabulary=log.vocabulary,
             heads={name: tuple(actions) for name, actions in recipe.ranker.heads.items()},
             utility=dict(recipe.ranker.utility),
@@ -101,7 +101,7 @@ def train_models(
             },
             visits=recipe.ranker.visits,
         ),
-        encoders.catalogue,
+        encoders.item_table,
         encoders.features,
         encoders.pinnerformer,
         encoders.hiertcn,
@@ -130,7 +130,7 @@ def _check_learnable(past: EventLog, recipe: EncoderRecipe) -> None:
 
 def publish_users(models: TrainedModels, log: EventLog, root: Path) -> Refreshed:
     """Publish the vectors of the log's users as of the training's end."""
-    items = halved(models.catalogue)
+    items = to_float16(models.item_table)
     histories = histories_of(log.split_at(models.about.until_ms)[0], models.pinnerformer.config.num_actions)
     return refresh(models.pinnerformer, items, histories, root, as_of_ms=models.about.until_ms - 1)
 

@@ -78,14 +78,14 @@ class HierTCN(nn.Module):
         return torch.cat(stepped, dim=-1)
 
     def encode(self, state: Tensor, opened: Tensor) -> Tensor:
-        """Give the session vector ``(S,)`` after the last item of the open session.
+        """Return the session vector ``(S,)`` after the last item of the open session.
 
         ``state (1, H)``; ``opened (1 + T, I)``, its first row the start row, zeros.
         """
         return self.low_level(state, opened.unsqueeze(0))[0, -1]
 
     def low_level(self, states: Tensor, opened: Tensor) -> Tensor:
-        """Give session vectors ``(N, 1 + T, S)`` of states ``(N, H)`` and started sessions ``(N, 1 + T, I)``."""
+        """Return session vectors ``(N, 1 + T, S)`` of states ``(N, H)`` and started sessions ``(N, 1 + T, I)``."""
         steps = opened.shape[1]
         tiled = states.unsqueeze(1).expand(-1, steps, -1)  # the state at every step, not only at the first
         x = self.enter(torch.cat([self.embed(opened), tiled], dim=-1))  # (N, 1 + T, hidden)
@@ -96,7 +96,7 @@ class HierTCN(nn.Module):
         return functional.normalize(x, dim=-1) if self.config.normalise else x
 
     def forward(self, pooled: Tensor, opened: Tensor, states: Tensor | None = None) -> Tensor:
-        """Give session vectors ``(B, N, 1 + T, S)`` of B users' N sessions in a row, oldest first.
+        """Return session vectors ``(B, N, 1 + T, S)`` of B users' N sessions in a row, oldest first.
 
         ``pooled (B, N, I)`` is each session's mean item, ``opened (B, N, T, I)`` its items, padded on the right in both
         N and T; ``states (B, H)`` is what came before, zeros by default. Session n sees the sessions before it through
@@ -109,12 +109,12 @@ class HierTCN(nn.Module):
         return vectors.view(users, sessions, 1 + items, -1)
 
     def states_before(self, pooled: Tensor, states: Tensor | None = None) -> Tensor:
-        """Give the recurrent state before each session, ``(B, N, H)``, of mean items ``(B, N, I)``."""
+        """Return the recurrent state before each session, ``(B, N, H)``, of mean items ``(B, N, I)``."""
         state = pooled.new_zeros(len(pooled), self.config.state_size) if states is None else states
         return self.states_around(pooled, state, torch.zeros(pooled.shape[:2], dtype=torch.bool))[0]
 
     def states_around(self, pooled: Tensor, states: Tensor, fresh: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the states before each session, ``(B, N, H)``, and after the last, ``(B, H)``.
+        """Return the states before each session, ``(B, N, H)``, and after the last, ``(B, H)``.
 
         ``fresh (B, N)`` is true where a session is its user's first: the state before it is zeros.
         """
@@ -128,7 +128,7 @@ class HierTCN(nn.Module):
     def over_sessions(
         self, opened: Tensor, lengths: Tensor, pooled: Tensor, states: Tensor, fresh: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Give session vectors ``(B, N, 1 + L, S)`` and states after the last session, ``(B, H)``: a ``SessionModel``.
+        """Return session vectors ``(B, N, 1 + L, S)`` and last states ``(B, H)``: a ``SessionModel``.
 
         All sessions' convolutions run at once: what they need of each other is the high level's alone.
         """
@@ -148,7 +148,7 @@ class CausalConvolution(nn.Module):
         self.residual = nn.Identity() if before == after else nn.Conv1d(before, after, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give ``(N, after, T)`` of ``(N, before, T)``."""
+        """Return ``(N, after, T)`` of ``(N, before, T)``."""
         convolved = self.convolution(functional.pad(x, (self.reach, 0)))  # only the past is padded: causal
         out: Tensor = functional.relu(self.dropout(functional.relu(convolved)) + self.residual(x))
         return out

@@ -22,7 +22,7 @@ class Fold(nn.Module):
         self.hiertcn = hiertcn
 
     def forward(self, states: Tensor, pooled: Tensor) -> Tensor:
-        """Give new states (n, H) of states (n, H) and mean items (n, I)."""
+        """Return new states (n, H) of states (n, H) and mean items (n, I)."""
         return self.hiertcn.fold(states, pooled)
 
 
@@ -34,7 +34,7 @@ class Encode(nn.Module):
         self.hiertcn = hiertcn
 
     def forward(self, state: Tensor, opened: Tensor) -> Tensor:
-        """Give the session vector (S,) of a state (1, H) and items (1 + t, I), the first of them zeros."""
+        """Return the session vector (S,) of a state (1, H) and items (1 + t, I), the first of them zeros."""
         return self.hiertcn.encode(state, opened)
 
 
@@ -61,17 +61,15 @@ def export_sessions(hiertcn: HierTCN, folder: Path) -> tuple[list[FoldCase], lis
         {"opened": {0: steps}},
     )
     fold, encode = open_graph(folder / SESSION_FOLD_GRAPH), open_graph(folder / SESSION_ENCODE_GRAPH)
-    chance = np.random.default_rng(0)
-    fold_cases = [_fold_case(hiertcn, fold, count, chance) for count in (1, 2, 65)]
+    rng = np.random.default_rng(0)
+    fold_cases = [_fold_case(hiertcn, fold, count, rng) for count in (1, 2, 65)]
     shapes = [(0, 0), (0, 1), (1, 0), (3, 4), (1, MAX_SESSION_ITEMS)]
-    return fold_cases, [_encode_case(hiertcn, fold, encode, closed, opened, chance) for closed, opened in shapes]
+    return fold_cases, [_encode_case(hiertcn, fold, encode, closed, opened, rng) for closed, opened in shapes]
 
 
-def _fold_case(
-    hiertcn: HierTCN, fold: onnxruntime.InferenceSession, count: int, chance: np.random.Generator
-) -> FoldCase:
-    states = np.tanh(random_normal(chance, count, hiertcn.config.state_size))
-    pooled = random_normal(chance, count, hiertcn.config.item_dim)
+def _fold_case(hiertcn: HierTCN, fold: onnxruntime.InferenceSession, count: int, rng: np.random.Generator) -> FoldCase:
+    states = np.tanh(random_normal(rng, count, hiertcn.config.state_size))
+    pooled = random_normal(rng, count, hiertcn.config.item_dim)
     (stepped,) = fold.run(None, {"states": states, "pooled": pooled})
     with torch.no_grad():
         verify_vector(SESSION_FOLD_GRAPH, hiertcn.fold(torch.from_numpy(states), torch.from_numpy(pooled)), stepped)
@@ -84,13 +82,13 @@ def _encode_case(
     encode: onnxruntime.InferenceSession,
     num_closed: int,
     num_opened: int,
-    chance: np.random.Generator,
+    rng: np.random.Generator,
 ) -> EncodeCase:
     config = hiertcn.config
-    state = np.tanh(random_normal(chance, config.state_size))
+    state = np.tanh(random_normal(rng, config.state_size))
     closed, opened = (
-        random_normal(chance, num_closed, config.item_dim),
-        random_normal(chance, num_opened, config.item_dim),
+        random_normal(rng, num_closed, config.item_dim),
+        random_normal(rng, num_opened, config.item_dim),
     )
     now = state[None]
     for pooled in closed:

@@ -20,8 +20,8 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from rankstream.events.log import EventLog
-from rankstream.events.sequences import Timelines, timelines_of
-from rankstream.features.embeddings.memory import Catalogue, Ints
+from rankstream.events.sequences import UserSequences, group_by_user
+from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.schema import Bools, Floats
 from rankstream.features.sessions import MAX_SESSION_ITEMS
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
@@ -42,8 +42,8 @@ class HierTCNTraining:
     temperature: float = 0.1  # scores are divided by it: unit vectors' are too alike for a softmax
     learn_temperature: bool = True  # leave it off for hinges, whose margin has the scores' unit
     held_out_users: float = 0.1  # validated on, never trained on; 10 %
-    most_held_out: int = 1000
-    most_cases: int = 1000  # of a validation
+    max_held_out: int = 1000
+    max_cases: int = 1000  # of a validation
     exclude_seen: bool = True  # of the metric: is an item that was acted on no answer?
     fit: FitConfig = field(default_factory=FitConfig)
 
@@ -63,16 +63,16 @@ class SessionLearner(nn.Module):
         self.register_parameter("items", None if items is None else nn.Parameter(torch.tensor(items)))
 
     def items_or(self, fixed: Tensor) -> Tensor:
-        """Give item vectors and a row of zeros, ``(items + 1, I)``: the learned ones, of length 1, or the fixed."""
+        """Return item vectors and a row of zeros, ``(items + 1, I)``: the learned ones, of length 1, or the fixed."""
         if self.items is None:
             return fixed
         return nn.functional.pad(nn.functional.normalize(self.items, dim=-1), (0, 0, 0, 1))
 
-    def catalogue_or(self, fixed: Catalogue) -> Catalogue:
-        """Give the items with the vectors that they have by now."""
+    def catalogue_or(self, fixed: ItemTable) -> ItemTable:
+        """Return the items with the vectors that they have by now."""
         if self.items is None:
             return fixed
-        return Catalogue(fixed.ids, nn.functional.normalize(self.items.detach(), dim=-1).cpu().numpy())
+        return ItemTable(fixed.ids, nn.functional.normalize(self.items.detach(), dim=-1).cpu().numpy())
 
 
 class HierTCNLearner(SessionLearner):
@@ -96,8 +96,8 @@ class SessionBatch:
 class HierTCNTask:
     """Everything that a step draws from."""
 
-    timelines: Timelines
-    catalogue: Catalogue
+    sequences: UserSequences
+    item_table: ItemTable
     sessions: Sessions
     users: Ints  # trained on
     left_out: Ints  # codes of actions that no one is taught to foresee
@@ -107,14 +107,14 @@ class HierTCNTask:
 
     @cached_property
     def items(self) -> Tensor:
-        """Give the fixed item vectors and a row of zeros on the device, ``(items + 1, I)``."""
-        return torch.from_numpy(self.catalogue.padded).to(self.device)
+        """Return the fixed item vectors and a row of zeros on the device, ``(items + 1, I)``."""
+        return torch.from_numpy(self.item_table.padded).to(self.device)
 
-    def draw_loss(self, chance: np.random.Generator) -> Tensor:
+    def sample_loss(self, rng: np.random.Generator) -> Tensor:
         """Draw a batch and give its loss."""
-        users = chance.choice(self.users, min(self.training.users, len(self.users)), replace=False)
-        which = self.draw(users, chance)
-        batch = self.windows_of(which, chance)
+        users = rng.choice(self.users, min(self.training.users, len(self.users)), replace=False)
+        which = self.draw(users, rng)
+        batch = self.windows_of(which, rng)
         model, items = self.learner.model, self.learner.items_or(self.items)
         real = batch.asked.any(axis=-1)  # (B, N): the low level has nothing to learn from the other sessions
         states = model.states_before(self.pooled(which, batch, items))  # (B, N, H)
@@ -123,31 +123,31 @@ class HierTCNTask:
         vectors = model.low_level(states[torch.from_numpy(real).to(self.device)], started)  # (R, 1 + L, S)
         asked = torch.from_numpy(batch.asked[real]).to(self.device)  # (R, 1 + L)
         targets = torch.from_numpy(batch.targets[batch.asked]).to(self.device)  # (P,)
-        return next_item_loss(vectors[asked], targets, items, self.learner.temperature, self.training, chance)
+        return next_item_loss(vectors[asked], targets, items, self.learner.temperature, self.training, rng)
 
-    def draw(self, users: Ints, chance: np.random.Generator) -> Ints:
+    def draw(self, users: Ints, rng: np.random.Generator) -> Ints:
         """Draw where each user's run of sessions ends; give their sessions ``(B, N)``, oldest first, -1 behind."""
         starts, ends = self.sessions.user_starts[users], self.sessions.user_starts[users + 1]
         counts = np.minimum(ends - starts, self.training.sessions)
         spare = ends - starts - counts
-        firsts = starts + (chance.random(len(users)) * (spare + 1)).astype(np.int64)
+        firsts = starts + (rng.random(len(users)) * (spare + 1)).astype(np.int64)
         steps = np.arange(int(counts.max(initial=1)))
         return np.where(steps < counts[:, None], firsts[:, None] + steps, -1)
 
-    def windows_of(self, which: Ints, chance: np.random.Generator) -> SessionBatch:
+    def windows_of(self, which: Ints, rng: np.random.Generator) -> SessionBatch:
         """Draw a window of each of these sessions ``(B, N)``; -1 is padding."""
         real = which >= 0
         starts = np.where(real, self.sessions.starts[which], 0)
         ends = np.where(real, self.sessions.ends[which], 0)
         spare = np.maximum(ends - starts - MAX_SESSION_ITEMS, 0)  # of long sessions, a window ends anywhere in them
-        firsts = starts + (chance.random(which.shape) * (spare + 1)).astype(np.int64)
+        firsts = starts + (rng.random(which.shape) * (spare + 1)).astype(np.int64)
         lasts = np.minimum(firsts + MAX_SESSION_ITEMS, ends)
         steps = np.arange(int((lasts - firsts).max(initial=1)) + 1)  # 0..L
         rows = firsts[..., None] + steps  # (B, N, 1 + L): the row that follows after `step` items of the window
         within = rows < np.minimum(lasts + 1, ends)[..., None]
         held = np.where(within, rows, 0)
-        items = np.where(within, self.timelines.item_rows[held], -1)
-        told = np.isin(self.timelines.actions[held], self.left_out) | self.timelines.again[held]
+        items = np.where(within, self.sequences.item_rows[held], -1)
+        told = np.isin(self.sequences.actions[held], self.left_out) | self.sequences.again[held]
         begins = (steps > 0) | (firsts == starts)[..., None]  # a window inside a session has no step before any item
         return SessionBatch(
             pooled=np.where(real[..., None], self.sessions.pooled[which], np.float32(0)),
@@ -158,15 +158,15 @@ class HierTCNTask:
         )
 
     def pooled(self, which: Ints, batch: SessionBatch, items: Tensor) -> Tensor:
-        """Give the mean items ``(B, N, I)`` of sessions by ``items (items + 1, I)``: of the fixed ones, cached."""
+        """Return the mean items ``(B, N, I)`` of sessions by ``items (items + 1, I)``: of the fixed ones, cached."""
         return torch.from_numpy(batch.pooled).to(self.device) if items is self.items else self.pooled_of(which, items)
 
     def pooled_of(self, which: Ints, items: Tensor) -> Tensor:
-        """Give the mean items ``(B, N, I)`` of sessions ``(B, N)``, -1 for padding, by ``items (items + 1, I)``.
+        """Return the mean items ``(B, N, I)`` of sessions ``(B, N)``, -1 for padding, by ``items (items + 1, I)``.
 
         The plain twin of ``Sessions.pooled``, with a gradient.
         """
-        newest, counts = newest_items(self.sessions, self.timelines, which)
+        newest, counts = newest_items(self.sessions, self.sequences, which)
         sums = items[torch.from_numpy(newest).to(items.device)].sum(dim=2)
         return sums / torch.from_numpy(np.maximum(counts, 1)).to(items).unsqueeze(-1)
 
@@ -177,9 +177,9 @@ def next_item_loss(
     items: Tensor,
     temperature: Tensor,
     training: HierTCNTraining,
-    chance: np.random.Generator,
+    rng: np.random.Generator,
 ) -> Tensor:
-    """Give the loss of vectors ``(P, S)`` whose next items are ``targets (P,)``, rows of ``items (items + 1, S)``."""
+    """Return the loss of vectors ``(P, S)`` whose next items are ``targets (P,)``, rows of ``items (items + 1, S)``."""
     temperature = temperature.clamp(min=0.01)
     if training.negatives is None and training.loss is cross_entropy_loss:
         return all_items_loss_in_parts(vectors / temperature, items[:-1], targets)
@@ -188,7 +188,7 @@ def next_item_loss(
         right = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
         return training.loss(right, scores.scatter(1, targets.unsqueeze(1), -torch.inf))
     shape = (len(targets), training.negatives)
-    drawn = torch.from_numpy(chance.integers(0, len(items) - 1, shape)).to(items.device)  # (P, K)
+    drawn = torch.from_numpy(rng.integers(0, len(items) - 1, shape)).to(items.device)  # (P, K)
     wrong = torch.einsum("ps,pks->pk", vectors, items[drawn]) / temperature
     wrong = wrong.masked_fill(drawn == targets.unsqueeze(1), -torch.inf)
     return training.loss((vectors * items[targets]).sum(-1) / temperature, wrong)
@@ -199,12 +199,12 @@ class TrainedHierTCN(NamedTuple):
 
     model: HierTCN
     history: FitHistory
-    catalogue: Catalogue  # the items as the model knows them
+    item_table: ItemTable  # the items as the model knows them
 
 
 def train_hiertcn(
     log: EventLog,
-    catalogue: Catalogue,
+    item_table: ItemTable,
     config: HierTCNConfig,
     training: HierTCNTraining,
     *,
@@ -217,36 +217,36 @@ def train_hiertcn(
 ) -> TrainedHierTCN:
     """Train on a log. Actions ``without`` (a hide) are seen, but not foreseen; items learn too with ``learn_items``."""
     device = device or torch.device("cpu")
-    timelines = timelines_of(log, catalogue)
-    trained, held_out = split_users(timelines, training.held_out_users, training.most_held_out, training.fit.seed)
+    sequences = group_by_user(log, item_table)
+    trained, held_out = split_users(sequences, training.held_out_users, training.max_held_out, training.fit.seed)
     torch.manual_seed(training.fit.seed)
-    learner = HierTCNLearner(HierTCN(config), training, catalogue.vectors if learn_items else None).to(device)
+    learner = HierTCNLearner(HierTCN(config), training, item_table.vectors if learn_items else None).to(device)
     left_out = log.codes_of(without)
-    sessions = sessions_of(timelines, catalogue)
-    task = HierTCNTask(timelines, catalogue, sessions, trained, left_out, training, learner, device)
-    cases = validation_cases(timelines, held_out, left_out, training)
+    sessions = sessions_of(sequences, item_table)
+    task = HierTCNTask(sequences, item_table, sessions, trained, left_out, training, learner, device)
+    cases = validation_cases(sequences, held_out, left_out, training)
     history = fit(
         learner,
-        task.draw_loss,
+        task.sample_loss,
         training.fit,
-        evaluate=lambda: measure(learner.model, timelines, learner.catalogue_or(catalogue), cases),
+        evaluate=lambda: measure(learner.model, sequences, learner.catalogue_or(item_table), cases),
         checkpoints=checkpoints,
         seconds=seconds,
         progress=progress,
         title="HierTCN",
         metric_name="recall@10",
     )
-    return TrainedHierTCN(learner.model, history, learner.catalogue_or(catalogue))
+    return TrainedHierTCN(learner.model, history, learner.catalogue_or(item_table))
 
 
-def validation_cases(timelines: Timelines, users: Ints, left_out: Ints, training: HierTCNTraining) -> Cases:
+def validation_cases(sequences: UserSequences, users: Ints, left_out: Ints, training: HierTCNTraining) -> Cases:
     """Draw moments of these users with a next item in the same session."""
-    rows = np.flatnonzero(np.isin(timelines.users, users))
-    rows = rows[(rows + 1 < len(timelines))]
-    rows = rows[~np.isin(timelines.actions[rows + 1], left_out)]
-    return next_item_cases(timelines, rows, training.exclude_seen).sample(training.most_cases, training.fit.seed)
+    rows = np.flatnonzero(np.isin(sequences.users, users))
+    rows = rows[(rows + 1 < len(sequences))]
+    rows = rows[~np.isin(sequences.actions[rows + 1], left_out)]
+    return next_item_cases(sequences, rows, training.exclude_seen).sample(training.max_cases, training.fit.seed)
 
 
-def measure(model: HierTCN, timelines: Timelines, catalogue: Catalogue, cases: Cases) -> float:
-    """Give recall@10 of the next item by the session vectors as of the cases."""
-    return recall(session_vectors_at(model, timelines, catalogue, cases.rows), catalogue.vectors, cases)
+def measure(model: HierTCN, sequences: UserSequences, item_table: ItemTable, cases: Cases) -> float:
+    """Return recall@10 of the next item by the session vectors as of the cases."""
+    return recall(session_vectors_at(model, sequences, item_table, cases.rows), item_table.vectors, cases)

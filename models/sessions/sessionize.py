@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rankstream.events.sequences import Timelines
-from rankstream.features.embeddings.memory import Catalogue, Ints
+from rankstream.events.sequences import UserSequences
+from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.schema import Floats
 from rankstream.features.sessions import MAX_SESSION_ITEMS
 from rankstream.models.sessions.hiertcn import HierTCN
@@ -30,22 +30,22 @@ class Sessions:
         return len(self.starts)
 
 
-def sessions_of(timelines: Timelines, catalogue: Catalogue) -> Sessions:
+def sessions_of(sequences: UserSequences, item_table: ItemTable) -> Sessions:
     """Cut timelines into sessions."""
-    starts = timelines.session_starts()
-    ends = np.append(starts[1:], len(timelines)) if len(starts) else starts
-    users = timelines.users[starts]
-    sums = np.cumsum(catalogue.padded[timelines.item_rows], axis=0, dtype=np.float64)
-    sums = np.concatenate([np.zeros((1, catalogue.dim)), sums])
+    starts = sequences.session_starts()
+    ends = np.append(starts[1:], len(sequences)) if len(starts) else starts
+    users = sequences.users[starts]
+    sums = np.cumsum(item_table.padded[sequences.item_rows], axis=0, dtype=np.float64)
+    sums = np.concatenate([np.zeros((1, item_table.dim)), sums])
     newest = np.maximum(starts, ends - MAX_SESSION_ITEMS)
     pooled = (sums[ends] - sums[newest]) / np.maximum(ends - newest, 1)[:, None]
-    counts = np.bincount(users, minlength=timelines.num_users)
+    counts = np.bincount(users, minlength=sequences.num_users)
     user_starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return Sessions(starts, ends, users, user_starts, pooled.astype(np.float32))
 
 
-def newest_items(sessions: Sessions, timelines: Timelines, which: Ints) -> tuple[Ints, Ints]:
-    """Give catalogue rows of the newest 20 items of sessions ``(...,)``, and how many actions those are.
+def newest_items(sessions: Sessions, sequences: UserSequences, which: Ints) -> tuple[Ints, Ints]:
+    """Return catalogue rows of the newest 20 items of sessions ``(...,)``, and how many actions those are.
 
     ``(..., 20)``, oldest first, -1 for unknown items and behind; a session of -1 is padding and has none.
     """
@@ -53,12 +53,12 @@ def newest_items(sessions: Sessions, timelines: Timelines, which: Ints) -> tuple
     firsts = np.maximum(np.where(which >= 0, sessions.starts[which], 0), ends - MAX_SESSION_ITEMS)
     rows = firsts[..., None] + np.arange(MAX_SESSION_ITEMS)
     within = rows < ends[..., None]
-    return np.where(within, timelines.item_rows[np.where(within, rows, 0)], -1), ends - firsts
+    return np.where(within, sequences.item_rows[np.where(within, rows, 0)], -1), ends - firsts
 
 
 @torch.no_grad()
 def states_before_sessions(model: HierTCN, sessions: Sessions) -> Tensor:
-    """Give the recurrent state before every session, ``(sessions, H)``, each user's from its first session on."""
+    """Return the recurrent state before every session, ``(sessions, H)``, each user's from its first session on."""
     device = next(model.parameters()).device
     pooled = torch.from_numpy(sessions.pooled).to(device)
     before = pooled.new_zeros(len(sessions), model.config.state_size)
@@ -73,35 +73,35 @@ def states_before_sessions(model: HierTCN, sessions: Sessions) -> Tensor:
 
 @torch.no_grad()
 def session_vectors_at(
-    model: HierTCN, timelines: Timelines, catalogue: Catalogue, rows: Ints, batch: int = 512
+    model: HierTCN, sequences: UserSequences, item_table: ItemTable, rows: Ints, batch: int = 512
 ) -> Floats:
-    """Give the session vector as serving would right after each of these rows, ``(n, S)``."""
-    sessions = sessions_of(timelines, catalogue)
+    """Return the session vector as serving would right after each of these rows, ``(n, S)``."""
+    sessions = sessions_of(sequences, item_table)
     states = states_before_sessions(model, sessions)
-    return vectors_of_open_sessions(model.low_level, states, sessions, timelines, catalogue, rows, batch)
+    return vectors_of_open_sessions(model.low_level, states, sessions, sequences, item_table, rows, batch)
 
 
 def vectors_of_open_sessions(
     low_level: LowLevel,
     states: Tensor,
     sessions: Sessions,
-    timelines: Timelines,
-    catalogue: Catalogue,
+    sequences: UserSequences,
+    item_table: ItemTable,
     rows: Ints,
     batch: int,
 ) -> Floats:
-    """Give vectors after rows, ``(n, S)``, of the states before all sessions and the open one's newest 20 items."""
+    """Return vectors after rows, ``(n, S)``, of the states before all sessions and the open one's newest 20 items."""
     device = states.device
-    items = torch.from_numpy(catalogue.padded).to(device)
+    items = torch.from_numpy(item_table.padded).to(device)
     which = np.searchsorted(sessions.starts, rows, side="right") - 1
     firsts = np.maximum(sessions.starts[which], rows + 1 - MAX_SESSION_ITEMS)
     steps = np.arange(MAX_SESSION_ITEMS)
-    vectors = [np.zeros((0, catalogue.dim), np.float32)]
+    vectors = [np.zeros((0, item_table.dim), np.float32)]
     for at in range(0, len(rows), batch):
         part = slice(at, at + batch)
         window = firsts[part, None] + steps  # (n, 20)
         seen = window <= rows[part, None]
-        opened = np.where(seen, timelines.item_rows[np.where(seen, window, 0)], -1)
+        opened = np.where(seen, sequences.item_rows[np.where(seen, window, 0)], -1)
         started = nn.functional.pad(items[torch.from_numpy(opened).to(device)], (0, 0, 1, 0))  # (n, 21, I)
         every = low_level(states[torch.from_numpy(which[part]).to(device)], started)
         last = torch.from_numpy(seen.sum(axis=1)).to(device)

@@ -47,7 +47,7 @@ class TorchSessions:
         return np.stack([self._stepped(state, mean) for state, mean in zip(states, pooled, strict=True)])
 
     def encode(self, state: Floats, closed: Floats, opened: Floats) -> Floats:
-        """Give ``(S,)`` of a state ``(H,)``, closed sessions ``(k, I)`` and the items ``(t, I)`` of the open one."""
+        """Return ``(S,)`` of a state ``(H,)``, closed sessions ``(k, I)`` and the items ``(t, I)`` of the open one."""
         for mean in closed:
             state = self._stepped(state, mean)
         return self._remember(_key(b"encode", state, opened), lambda: self._encoded(state, opened))
@@ -127,13 +127,13 @@ class GivenSession:
         raise NotImplementedError("a given session vector folds no states; use TorchSessions")
 
     def encode(self, state: Floats, closed: Floats, opened: Floats) -> Floats:
-        """Give the vector."""
+        """Return the vector."""
         return self.vector
 
 
 @torch.no_grad()
 def session_vectors(hiertcn: HierTCN, asked: Sequence[Asked]) -> Floats:
-    """Give what ``TorchSessions.encode`` gives of each, ``(n, S)``, all at once and remembering nothing."""
+    """Return what ``TorchSessions.encode`` gives of each, ``(n, S)``, all at once and remembering nothing."""
     counts = np.array([len(closed) for _, closed, _ in asked])
     order = np.argsort(-counts, kind="stable")  # those with the most sessions first: the rest drop out at the end
     states = _stack([asked[at][0] for at in order])

@@ -71,7 +71,7 @@ def _config(path: Path, saved: dict[str, Any], config_type: type[Config]) -> Con
 
 
 def _value(path: Path, saved: Any, kind: Any) -> Any:
-    """Give a setting as it was: JSON knows no tuples and no configs within configs."""
+    """Return a setting as it was: JSON knows no tuples and no configs within configs."""
     if isinstance(saved, dict) and isinstance(kind, type) and is_dataclass(kind):
         return _config(path, saved, kind)
     return tuple(saved) if isinstance(saved, list) else saved
@@ -110,7 +110,7 @@ def read_whole(path: Path) -> dict[str, Any]:
 
 
 def fingerprint(model: nn.Module) -> int:
-    """Give 64 bits that name the weights, never 0: the same for the same numbers, on any machine."""
+    """Return 64 bits that name the weights, never 0: the same for the same numbers, on any machine."""
     digest = blake2b(digest_size=8)
     for name, tensor in sorted(model.state_dict().items()):
         array = tensor.detach().cpu().contiguous().numpy()
@@ -120,7 +120,7 @@ def fingerprint(model: nn.Module) -> int:
 
 
 def weights_tag(model: nn.Module) -> int:
-    """Give 64 bits that name a model's weights: equal weights, equal tags."""
+    """Return 64 bits that name a model's weights: equal weights, equal tags."""
     digest = blake2b(digest_size=8)
     for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode())

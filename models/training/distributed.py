@@ -38,11 +38,11 @@ class Team:
 
     @property
     def writes(self) -> bool:
-        """Say whether this is the process that writes files and shows progress."""
+        """Return whether this is the process that writes files and shows progress."""
         return self.rank == 0
 
     def share(self, value: T) -> T:
-        """Give all processes the first one's value; plain values and tensors."""
+        """Return all processes the first one's value; plain values and tensors."""
         if self.size == 1:
             return value
         box: list[object] = [value]
@@ -50,7 +50,7 @@ class Team:
         return cast(T, box[0])
 
     def mean(self, value: float) -> float:
-        """Give the mean of all processes' values."""
+        """Return the mean of all processes' values."""
         if self.size == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64)
@@ -59,14 +59,14 @@ class Team:
 
 
 def team() -> Team:
-    """Give the team that this process has joined; a team of one if none."""
+    """Return the team that this process has joined; a team of one if none."""
     if distributed.is_available() and distributed.is_initialized():
         return Team(distributed.get_rank(), distributed.get_world_size())
     return Team()
 
 
 def team_size(environment: Mapping[str, str] | None = None) -> int:
-    """Give how many processes were started together."""
+    """Return how many processes were started together."""
     return int((os.environ if environment is None else environment).get("WORLD_SIZE", "1"))
 
 

@@ -81,7 +81,7 @@ class DivergedError(ArithmeticError):
 
 def fit(
     model: nn.Module,
-    draw_loss: DrawLoss,
+    sample_loss: DrawLoss,
     config: FitConfig,
     *,
     evaluate: Evaluate | None = None,
@@ -93,15 +93,15 @@ def fit(
 ) -> FitHistory:
     """Train ``model`` in place and give what happened; it ends in eval mode with its best weights.
 
-    ``draw_loss`` draws a batch from the generator handed in and gives its loss. ``evaluate`` gives a metric, higher is
-    better; without it the last weights are the best. ``checkpoints`` is a folder: a run that finds its own last state
-    there continues it, and TensorBoard's events go there. ``seconds`` stops the run cleanly, to be continued by the
-    next call. In a team of processes (``distributed.joined_team``) all call it alike; the first one evaluates and
-    writes. Raises ``ResumeRefusedError`` if the folder holds the state of a run with other settings, ``ValueError`` if
-    a team can't share the draws out, and ``DivergedError`` for a loss that is no number.
+    ``sample_loss`` draws a batch from the generator handed in and returns its loss. ``evaluate`` returns a metric,
+    higher is better; without it the last weights are the best. ``checkpoints`` is a folder: a run that finds its own
+    last state there continues it, and TensorBoard's events go there. ``seconds`` stops the run cleanly, to be continued
+    by the next call. In a team of processes (``distributed.joined_team``) all call it alike; the first one evaluates
+    and writes. Raises ``ResumeRefusedError`` if the folder holds the state of a run with other settings, ``ValueError``
+    if a team can't share the draws out, and ``DivergedError`` for a loss that is no number.
     """
     here = team()
-    run = _Run(model, draw_loss, config, checkpoints, here)
+    run = _Run(model, sample_loss, config, checkpoints, here)
     deadline = time.monotonic() + seconds
     devices = sorted({tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"})
     fork = torch.random.fork_rng(devices=[index for index in devices if index is not None])
@@ -128,20 +128,20 @@ def fit(
 class _Draw(nn.Module):
     """A draw's loss as a module around the model: the form in which DDP takes it."""
 
-    def __init__(self, model: nn.Module, draw_loss: DrawLoss) -> None:
+    def __init__(self, model: nn.Module, sample_loss: DrawLoss) -> None:
         super().__init__()
         self.model = model
-        self.draw_loss = draw_loss
+        self.sample_loss = sample_loss
 
-    def forward(self, chance: np.random.Generator) -> Tensor:
-        return self.draw_loss(chance)
+    def forward(self, rng: np.random.Generator) -> Tensor:
+        return self.sample_loss(rng)
 
 
 class _Run:
     """State of one training run."""
 
     def __init__(
-        self, model: nn.Module, draw_loss: DrawLoss, config: FitConfig, folder: Path | None, here: Team
+        self, model: nn.Module, sample_loss: DrawLoss, config: FitConfig, folder: Path | None, here: Team
     ) -> None:
         if config.draws % here.size:
             raise ValueError(f"{config.draws} draws a step for {here.size} processes; wanted a multiple")
@@ -149,7 +149,7 @@ class _Run:
         self.device = next(model.parameters()).device
         self.optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.learning_rate)
         self.scaler = config.precision.scaler(self.device)
-        self.loss_of: nn.Module = _Draw(model, draw_loss)
+        self.loss_of: nn.Module = _Draw(model, sample_loss)
         if here.size > 1:
             self.loss_of = DistributedDataParallel(self.loss_of)
         self.draws = range(here.rank, config.draws, here.size)  # this process's
@@ -178,11 +178,11 @@ class _Run:
 
     def add_gradient(self, draw: int) -> float:
         """Add a draw's share of the step's gradient; give its loss."""
-        chance = np.random.default_rng([self.config.seed, self.step, draw])
+        rng = np.random.default_rng([self.config.seed, self.step, draw])
         torch.manual_seed(int(np.random.default_rng([self.config.seed, self.step, draw, 1]).integers(1 << 62)))
         with self.alone_until_the_last(draw):
             with self.config.precision.autocast(self.device):
-                loss = self.loss_of(chance)
+                loss = self.loss_of(rng)
             self.scaler.scale(loss / len(self.draws)).backward()
         value = float(loss.item())
         if not isfinite(value):
@@ -271,7 +271,7 @@ class _Run:
 
 
 def learning_rate(step: int, config: FitConfig) -> float:
-    """Give the rate of a step, counted from 0: a linear warm-up, then half a cosine down to ``final_rate`` of it."""
+    """Return the rate of a step, counted from 0: a linear warm-up, then half a cosine down to ``final_rate`` of it."""
     if step < config.warm_up:
         return config.learning_rate * (step + 1) / config.warm_up
     done = (step - config.warm_up) / max(config.steps - config.warm_up, 1)
@@ -279,7 +279,7 @@ def learning_rate(step: int, config: FitConfig) -> float:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Give the device of this name; ``auto`` is a GPU where there is one. Raises ``ValueError`` if it is not there."""
+    """Return device of this name; ``auto`` is a GPU where there is one. Raises ``ValueError`` if it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
@@ -302,7 +302,7 @@ def _copy(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _settings(model: nn.Module, config: FitConfig) -> str:
-    """Say what a run is: a checkpoint of other settings is not its own."""
+    """Return what a run is: a checkpoint of other settings is not its own."""
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     return json.dumps({"config": asdict(config), "weights": shapes}, sort_keys=True)
 

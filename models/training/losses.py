@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 def weighted_multi_head_loss(logits: Tensor, labels: Tensor, label_weights: Tensor, weights: Tensor) -> Tensor:
-    """Give the mean weighted cross entropy over candidates (equations 1 and 2).
+    """Return the mean weighted cross entropy over candidates (equations 1 and 2).
 
     ``L = w_u * sum_h -w_h [y_h log f_h + (1 - y_h) log(1 - f_h)]`` with ``w_h = sum_a M[h, a] y_a``: what the user did
     decides how much each head's answer matters, so that one hide can weigh more on the click head than a click.
@@ -39,7 +39,7 @@ def sampled_softmax_loss(
     hidden: Tensor,
     weights: Tensor,
 ) -> Tensor:
-    """Give the mean sampled softmax with log-Q correction.
+    """Return the mean sampled softmax with log-Q correction.
 
     ``-log [ e^(s(u, p) - log Q(p)) / (e^(s(u, p) - log Q(p)) + sum_j e^(s(u, n_j) - log Q(n_j))) ]`` with
     ``s(u, v) = <u, v> / temperature``. Without the correction an item that is often a negative because it is popular
@@ -66,20 +66,20 @@ HINGE_MARGIN = 0.1  # of the official code's final runs
 
 
 def cross_entropy_loss(positives: Tensor, negatives: Tensor) -> Tensor:
-    """Give the mean softmax cross entropy; the full one when the negatives are all the other items."""
+    """Return the mean softmax cross entropy; the full one when the negatives are all the other items."""
     scores = torch.cat([positives.unsqueeze(1), negatives], dim=1)  # (P, 1 + K)
     return (torch.logsumexp(scores, dim=1) - positives).mean()
 
 
 def nce_loss(positives: Tensor, negatives: Tensor) -> Tensor:
-    """Give ``-log s(p) - mean_k log s(-n_k)``: next item or noise, decided one by one."""
+    """Return ``-log s(p) - mean_k log s(-n_k)``: next item or noise, decided one by one."""
     kept = torch.isfinite(negatives)
     noise = torch.where(kept, F.logsigmoid(-negatives.masked_fill(~kept, 0.0)), 0.0)
     return (-F.logsigmoid(positives) - noise.sum(1) / kept.sum(1).clamp(min=1)).mean()
 
 
 def bpr_loss(positives: Tensor, negatives: Tensor) -> Tensor:
-    """Give ``-log s(p - n)``, the pairwise loss as it is known.
+    """Return ``-log s(p - n)``, the pairwise loss as it is known.
 
     The official code has ``-log s(s(p) - s(n))``, a sigmoid inside a sigmoid, which cannot fall below 0.31.
     """
@@ -87,17 +87,17 @@ def bpr_loss(positives: Tensor, negatives: Tensor) -> Tensor:
 
 
 def hinge_loss(positives: Tensor, negatives: Tensor, margin: float = HINGE_MARGIN) -> Tensor:
-    """Give ``max(0, n - p + margin)`` (``hinge_linear``)."""
+    """Return ``max(0, n - p + margin)`` (``hinge_linear``)."""
     return _mean_over_kept(F.relu(negatives - positives.unsqueeze(1) + margin), negatives)
 
 
 def hinge_sigmoid_loss(positives: Tensor, negatives: Tensor, margin: float = HINGE_MARGIN) -> Tensor:
-    """Give the hinge of probabilities, ``max(0, s(n) - s(p) + margin)``."""
+    """Return the hinge of probabilities, ``max(0, s(n) - s(p) + margin)``."""
     return hinge_loss(torch.sigmoid(positives), _through(torch.sigmoid, negatives), margin)
 
 
 def hinge_logsigmoid_loss(positives: Tensor, negatives: Tensor, margin: float = HINGE_MARGIN) -> Tensor:
-    """Give the hinge of log probabilities: the loss of the official code's final Pinterest runs."""
+    """Return the hinge of log probabilities: the loss of the official code's final Pinterest runs."""
     return hinge_loss(F.logsigmoid(positives), _through(F.logsigmoid, negatives), margin)
 
 
@@ -119,7 +119,7 @@ def _mean_over_kept(losses: Tensor, negatives: Tensor) -> Tensor:
 def all_items_loss(
     contexts: Tensor, items: Tensor, wanted: Tensor, seen: Tensor | None = None, repeat: Tensor | None = None
 ) -> Tensor:
-    """Give the mean softmax cross entropy of ``wanted (P,)`` among all items: the plain one.
+    """Return the mean softmax cross entropy of ``wanted (P,)`` among all items: the plain one.
 
     ``contexts`` are (P, H), ``items`` (items, H); the score is the dot product. ``repeat ()`` is added to the scores of
     the items that each context has ``seen (P, S)``, rows of ``items``, ``len(items)`` for none.
@@ -145,7 +145,7 @@ def all_items_loss_in_parts(
     *,
     part: int = 1024,
 ) -> Tensor:
-    """Give ``all_items_loss`` without ever holding (P, items) scores: twice as fast on a CPU, whose cache it fits.
+    """Return ``all_items_loss`` without ever holding (P, items) scores: twice as fast on a CPU, whose cache it fits.
 
     In full precision, whatever the model's is: it takes its gradient itself, and sums over all items.
     """
@@ -177,10 +177,10 @@ class _AllItemsLoss(torch.autograd.Function):
             held = None if seen is None else among(seen[at : at + part], len(items))
             if held is not None and repeat is not None:
                 scores.addcmul_(held, repeat)
-            right, most = scores.gather(1, targets), scores.amax(1, keepdim=True)
-            shares = scores.sub_(most).exp_()
+            right, maximum = scores.gather(1, targets), scores.amax(1, keepdim=True)
+            shares = scores.sub_(maximum).exp_()
             total = shares.sum(1, keepdim=True)
-            loss += (total.log() + most - right).sum()
+            loss += (total.log() + maximum - right).sum()
             slopes = shares.div_(total * count)  # softmax, less 1 where wanted: the scores' gradient
             slopes.scatter_add_(1, targets, slopes.new_full(targets.shape, -1.0 / count))
             torch.mm(slopes, items, out=contexts_grad[at : at + part])

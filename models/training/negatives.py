@@ -28,8 +28,8 @@ class CountSketch:
 
     def __post_init__(self) -> None:
         self.counts = np.zeros((self.depth, self.width), np.int64)
-        chance = np.random.default_rng(self.seed)
-        self._salts = chance.integers(0, 1 << 63, self.depth, np.uint64)
+        rng = np.random.default_rng(self.seed)
+        self._salts = rng.integers(0, 1 << 63, self.depth, np.uint64)
 
     def add(self, items: Ints) -> None:
         """Count these items, each as often as it occurs."""
@@ -38,13 +38,13 @@ class CountSketch:
         self.total += len(items)
 
     def count(self, items: Ints) -> Ints:
-        """Give how often each item was counted, or more where items share all their places."""
+        """Return how often each item was counted, or more where items share all their places."""
         found = [row[places] for row, places in zip(self.counts, self._places(items), strict=True)]
-        least: Ints = np.min(found, axis=0)
-        return least
+        minimum: Ints = np.min(found, axis=0)
+        return minimum
 
     def shares(self, items: Ints) -> Doubles:
-        """Give each item's share of all counts; one count for an item that was never counted."""
+        """Return each item's share of all counts; one count for an item that was never counted."""
         return np.maximum(self.count(items), 1) / max(self.total, 1)
 
     def _places(self, items: Ints) -> list[Ints]:
@@ -56,7 +56,7 @@ class CountSketch:
 
 
 def log_pool_rate(shares: Doubles, in_batch: int, uniform: int, num_items: int) -> Doubles:
-    """Give log Q: the logarithm of how often each item is expected in one pool of negatives.
+    """Return log Q: the logarithm of how often each item is expected in one pool of negatives.
 
     The pool holds ``in_batch`` positives of the batch, drawn with these ``shares``, and ``uniform`` random items.
     Only differences matter to the softmax, so counts above 1 are fine.
@@ -64,6 +64,6 @@ def log_pool_rate(shares: Doubles, in_batch: int, uniform: int, num_items: int) 
     return np.log(in_batch * shares + uniform / num_items)
 
 
-def uniform_items(count: int, num_items: int, chance: np.random.Generator) -> Ints:
+def uniform_items(count: int, num_items: int, rng: np.random.Generator) -> Ints:
     """Draw random items, with repetitions."""
-    return chance.integers(0, num_items, count)
+    return rng.integers(0, num_items, count)

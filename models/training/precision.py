@@ -16,17 +16,17 @@ class Precision(StrEnum):
     FP16 = "fp16"  # for GPUs before Ampere; losses are scaled, or small gradients would vanish
 
     def autocast(self, device: torch.device) -> torch.autocast:
-        """Give the context that a step's loss is computed in."""
+        """Return the context that a step's loss is computed in."""
         kind = torch.float16 if self is Precision.FP16 else torch.bfloat16
         return torch.autocast(device.type, dtype=kind, enabled=self is not Precision.FULL)
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
-        """Give what scales losses; it does nothing where none of that is needed."""
+        """Return what scales losses; it does nothing where none of that is needed."""
         return torch.amp.GradScaler(device.type, enabled=self is Precision.FP16)
 
 
 def best_precision(device: torch.device) -> Precision:
-    """Give what is fastest without harm: bf16 or fp16 on a GPU; on a CPU bf16 is mostly emulated, so float32."""
+    """Return what is fastest without harm: bf16 or fp16 on a GPU; on a CPU bf16 is mostly emulated, so float32."""
     if device.type != "cuda":
         return Precision.FULL
     return Precision.BF16 if torch.cuda.is_bf16_supported(including_emulation=False) else Precision.FP16

@@ -52,7 +52,7 @@ class TensorBoardLog:
 
 
 def can_log() -> bool:
-    """Say whether TensorBoard's writer is installed (``pip install "rankstream[logs]"``)."""
+    """Return whether TensorBoard's writer is installed (``pip install "rankstream[logs]"``)."""
     return find_spec("tensorboard") is not None
 
 

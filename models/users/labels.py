@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rankstream.events.sequences import Timelines
+from rankstream.events.sequences import UserSequences
 from rankstream.models.training.negatives import Ints
 
 
@@ -22,14 +22,14 @@ class Windows:
         return self.ends - self.starts
 
 
-def random_windows(timelines: Timelines, users: Ints, limit: int, chance: np.random.Generator) -> Windows:
+def random_windows(sequences: UserSequences, users: Ints, limit: int, rng: np.random.Generator) -> Windows:
     """Draw a window of at most ``limit`` actions of each user, ending anywhere in the timeline.
 
     The end is drawn, not only the start: the newest position of a window is the one that serving asks for, and it must
     be trained with futures, not only at the end of what is known.
     """
-    starts, ends = timelines.starts[users], timelines.starts[users + 1]
-    drawn = starts + 1 + (chance.random(len(users)) * (ends - starts)).astype(np.int64)  # start + 1 .. end
+    starts, ends = sequences.starts[users], sequences.starts[users + 1]
+    drawn = starts + 1 + (rng.random(len(users)) * (ends - starts)).astype(np.int64)  # start + 1 .. end
     drawn = np.minimum(drawn, ends)
     return Windows(np.maximum(starts, drawn - limit), drawn)
 
@@ -46,89 +46,89 @@ class DenseLabels:
 # What is asked of a window, the four objectives of PinnerFormer's table 3. They differ in the pairs alone: positions,
 # at most so many a window, and positives of the next ``horizon_ms``, strictly later than their position; positions
 # without any are left out. ``positives`` are the rows of timelines that count as positive, sorted.
-DrawLabels = Callable[[Timelines, Ints, Windows, int, int, np.random.Generator], DenseLabels]
+DrawLabels = Callable[[UserSequences, Ints, Windows, int, int, np.random.Generator], DenseLabels]
 
 
 def dense_labels(
-    timelines: Timelines,
+    sequences: UserSequences,
     positives: Ints,
     windows: Windows,
     per_window: int,
     horizon_ms: int,
-    chance: np.random.Generator,
+    rng: np.random.Generator,
 ) -> DenseLabels:
     """Dense all-action (3.4): random positions in each window and, for each, one positive from its own future.
 
     The newest position of a window is always asked for: it is the served one.
     """
-    which, rows = _positions(windows, per_window, chance)
-    first, last = _futures(timelines, positives, rows, horizon_ms)
-    drawn = first + (chance.random(len(rows)) * (last - first)).astype(np.int64)
-    return _labels(timelines, positives, windows, which, rows, np.where(last > first, drawn, -1))
+    which, rows = _positions(windows, per_window, rng)
+    first, last = _futures(sequences, positives, rows, horizon_ms)
+    drawn = first + (rng.random(len(rows)) * (last - first)).astype(np.int64)
+    return _labels(sequences, positives, windows, which, rows, np.where(last > first, drawn, -1))
 
 
 def each_next_labels(
-    timelines: Timelines,
+    sequences: UserSequences,
     positives: Ints,
     windows: Windows,
     per_window: int,
     horizon_ms: int,
-    chance: np.random.Generator,
+    rng: np.random.Generator,
 ) -> DenseLabels:
     """As SASRec: random positions in each window, the next positive of each."""
-    which, rows = _positions(windows, per_window, chance)
-    first, last = _futures(timelines, positives, rows, horizon_ms)
-    return _labels(timelines, positives, windows, which, rows, np.where(last > first, first, -1))
+    which, rows = _positions(windows, per_window, rng)
+    first, last = _futures(sequences, positives, rows, horizon_ms)
+    return _labels(sequences, positives, windows, which, rows, np.where(last > first, first, -1))
 
 
 def next_labels(
-    timelines: Timelines,
+    sequences: UserSequences,
     positives: Ints,
     windows: Windows,
     per_window: int,
     horizon_ms: int,
-    chance: np.random.Generator,
+    rng: np.random.Generator,
 ) -> DenseLabels:
     """Next action: the newest position of each window and its next positive."""
-    return each_next_labels(timelines, positives, windows, 1, horizon_ms, chance)
+    return each_next_labels(sequences, positives, windows, 1, horizon_ms, rng)
 
 
 def all_action_labels(
-    timelines: Timelines,
+    sequences: UserSequences,
     positives: Ints,
     windows: Windows,
     per_window: int,
     horizon_ms: int,
-    chance: np.random.Generator,
+    rng: np.random.Generator,
 ) -> DenseLabels:
     """All-action: the newest position of each window and ``per_window`` different positives of its future."""
-    first, last = _futures(timelines, positives, windows.ends - 1, horizon_ms)
+    first, last = _futures(sequences, positives, windows.ends - 1, horizon_ms)
     futures = Windows(first, last)
-    which, drawn = _positions(futures, per_window, chance)
-    return _labels(timelines, positives, windows, which, windows.ends[which] - 1, drawn)
+    which, drawn = _positions(futures, per_window, rng)
+    return _labels(sequences, positives, windows, which, windows.ends[which] - 1, drawn)
 
 
-def _futures(timelines: Timelines, positives: Ints, rows: Ints, horizon_ms: int) -> tuple[Ints, Ints]:
-    """Give the stretch of ``positives`` that lies within ``horizon_ms`` after each row."""
-    first = np.searchsorted(positives, timelines.first_after(rows))
-    return first, np.searchsorted(positives, timelines.first_after(rows, horizon_ms))
+def _futures(sequences: UserSequences, positives: Ints, rows: Ints, horizon_ms: int) -> tuple[Ints, Ints]:
+    """Return the stretch of ``positives`` that lies within ``horizon_ms`` after each row."""
+    first = np.searchsorted(positives, sequences.first_after(rows))
+    return first, np.searchsorted(positives, sequences.first_after(rows, horizon_ms))
 
 
 def _labels(
-    timelines: Timelines, positives: Ints, windows: Windows, which: Ints, rows: Ints, drawn: Ints
+    sequences: UserSequences, positives: Ints, windows: Windows, which: Ints, rows: Ints, drawn: Ints
 ) -> DenseLabels:
-    """Give the pairs whose positive, a place in ``positives``, is not -1."""
+    """Return the pairs whose positive, a place in ``positives``, is not -1."""
     has = np.flatnonzero(drawn >= 0)
     which = which[has]
-    return DenseLabels(which, rows[has] - windows.starts[which], timelines.item_rows[positives[drawn[has]]])
+    return DenseLabels(which, rows[has] - windows.starts[which], sequences.item_rows[positives[drawn[has]]])
 
 
-def _positions(windows: Windows, per_window: int, chance: np.random.Generator) -> tuple[Ints, Ints]:
-    """Give (window, row) of up to ``per_window`` different random positions each, the newest always among them."""
+def _positions(windows: Windows, per_window: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """Return (window, row) of up to ``per_window`` different random positions each, the newest always among them."""
     lengths = windows.lengths
     which = np.repeat(np.arange(len(lengths)), lengths)
     offsets = np.arange(len(which)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    lots = chance.random(len(which))
+    lots = rng.random(len(which))
     lots[offsets == lengths[which] - 1] = -1.0  # the newest is drawn first
     order = np.lexsort((lots, which))  # within each window, in random order
     kept = np.sort(order[offsets < per_window])

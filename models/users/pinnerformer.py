@@ -101,15 +101,15 @@ class PinnerFormer(nn.Module):
         )
 
     def forward(self, batch: ActionSequences) -> Tensor:
-        """Give the user's unit vector as of every action, ``(B, T, U)``."""
+        """Return the user's unit vector as of every action, ``(B, T, U)``."""
         return unit(self.user_head(self.contexts(batch)))
 
     def encode_at(self, batch: ActionSequences, rows: Tensor, positions: Tensor) -> Tensor:
-        """Give the vectors as of some actions only, ``(P, U)``: position ``positions[p]`` of row ``rows[p]``."""
+        """Return the vectors as of some actions only, ``(P, U)``: position ``positions[p]`` of row ``rows[p]``."""
         return unit(self.user_head(self.contexts(batch)[rows, positions]))
 
     def encode_last(self, batch: ActionSequences, lengths: Tensor | None = None) -> Tensor:
-        """Give the vector that is served, as of the newest action, ``(B, U)``.
+        """Return the vector that is served, as of the newest action, ``(B, U)``.
 
         ``lengths (B,)``, each at least 1, says where each row's newest action is; the last column without it.
         """
@@ -118,11 +118,11 @@ class PinnerFormer(nn.Module):
         return self.encode_at(batch, torch.arange(len(lengths), device=lengths.device), lengths - 1)
 
     def encode_items(self, item_vectors: Tensor) -> Tensor:
-        """Give items' unit vectors in the users' space, ``(..., I)`` -> ``(..., U)``."""
+        """Return items' unit vectors in the users' space, ``(..., I)`` -> ``(..., U)``."""
         return unit(self.item_tower(self.item_scale * item_vectors))
 
     def contexts(self, batch: ActionSequences) -> Tensor:
-        """Give the transformer's output before the head, ``(B, T, H)``."""
+        """Return the transformer's output before the head, ``(B, T, H)``."""
         x: Tensor = self.project(self.tokens(batch))  # (B, T, H)
         x = x + self.positions[: x.shape[1]]  # counted from the oldest: a later action never moves an earlier one
         if not self.config.time_in_attention:
@@ -135,7 +135,7 @@ class PinnerFormer(nn.Module):
         return x
 
     def tokens(self, batch: ActionSequences) -> Tensor:
-        """Give one row an action, ``(B, T, token_dim)`` (section 3.1)."""
+        """Return one row an action, ``(B, T, token_dim)`` (section 3.1)."""
         angles, logs = batch.angles, batch.logs
         if self.config.time_in_attention:
             angles, logs = angles[..., OF_TOKENS], logs[..., LOGS_OF_TOKENS]
@@ -170,7 +170,7 @@ class PairTimes(nn.Module):
         self.sines = nn.Parameter(torch.zeros(heads, 1, count))  # s
 
     def forward(self, since: Tensor) -> Tensor:
-        """Give biases ``(B, heads, T, T)``, minus infinity where a key is later than its query.
+        """Return biases ``(B, heads, T, T)``, minus infinity where a key is later than its query.
 
         ``since (B, T, 32)`` are angles of the time to any common moment: only their differences count.
         """
@@ -195,13 +195,13 @@ class CausalBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, biases: Tensor | None = None) -> Tensor:
-        """Give ``(B, T, H)`` of ``(B, T, H)``; ``biases (B, heads, T, T)`` bring the mask with them."""
+        """Return ``(B, T, H)`` of ``(B, T, H)``; ``biases (B, heads, T, T)`` bring the mask with them."""
         x = x + self.dropout(self.attend(self.attention_norm(x), biases))
         out: Tensor = x + self.dropout(self.feed(self.feed_norm(x)))
         return out
 
     def attend(self, x: Tensor, biases: Tensor | None) -> Tensor:
-        """Give causal self-attention, ``(B, T, H)``."""
+        """Return causal self-attention, ``(B, T, H)``."""
         batch, count, hidden = x.shape
         packed = self.queries_keys_values(x).view(batch, count, 3, self.heads, hidden // self.heads)
         queries, keys, values = packed.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, T, H / heads) each
@@ -248,7 +248,7 @@ def tokens_of(actions: ActionColumns, items: VectorTable, config: PinnerFormerCo
 
 
 def known_surfaces(surfaces: npt.NDArray[np.int64], config: PinnerFormerConfig) -> npt.NDArray[np.int64]:
-    """Give surfaces with 0, "none", for those that the model was not trained with."""
+    """Return surfaces with 0, "none", for those that the model was not trained with."""
     return np.where(surfaces <= config.surfaces, surfaces, 0)
 
 

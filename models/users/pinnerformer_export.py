@@ -28,7 +28,7 @@ class NewestVector(nn.Module):
         angles: Tensor,
         logs: Tensor,
     ) -> Tensor:
-        """Give the user vector (1, U) of one user's tokens (1, T, ...), oldest first, T of at least 1."""
+        """Return the user vector (1, U) of one user's tokens (1, T, ...), oldest first, T of at least 1."""
         return self.pinnerformer.encode_last(
             ActionSequences(item_vectors, action_types, surfaces, log_values, angles, logs)
         )
@@ -37,10 +37,10 @@ class NewestVector(nn.Module):
 def export_pinnerformer(pinnerformer: PinnerFormer, folder: Path) -> None:
     """Write and prove ``pinnerformer.onnx``: inputs named as in ``ActionSequences``, one user, output user_vector."""
     pinnerformer = ready(pinnerformer)
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     length = torch.export.Dim("T", max=pinnerformer.config.num_actions)
     names = ActionSequences._fields
-    example = _sequences(pinnerformer, min(5, pinnerformer.config.num_actions), chance)
+    example = _sequences(pinnerformer, min(5, pinnerformer.config.num_actions), rng)
     export_graph(
         NewestVector(pinnerformer),
         list(example),
@@ -51,19 +51,19 @@ def export_pinnerformer(pinnerformer: PinnerFormer, folder: Path) -> None:
     )
     graph = open_graph(folder / PINNERFORMER_GRAPH)
     for count in sorted({1, 2, pinnerformer.config.num_actions}):
-        sequences = _sequences(pinnerformer, count, chance)
+        sequences = _sequences(pinnerformer, count, rng)
         (served,) = graph.run(None, {name: part.numpy() for name, part in zip(names, sequences, strict=True)})
         with torch.no_grad():
             verify_vector(PINNERFORMER_GRAPH, pinnerformer.encode_last(sequences), served)
 
 
-def _sequences(pinnerformer: PinnerFormer, count: int, chance: np.random.Generator) -> ActionSequences:
+def _sequences(pinnerformer: PinnerFormer, count: int, rng: np.random.Generator) -> ActionSequences:
     config = pinnerformer.config
     return ActionSequences(
-        item_vectors=torch.from_numpy(random_normal(chance, 1, count, config.item_dim)),
-        action_types=torch.from_numpy(chance.integers(1, config.action_types + 1, (1, count))),
-        surfaces=torch.from_numpy(chance.integers(0, config.surfaces + 1, (1, count))),
-        log_values=torch.from_numpy(np.abs(random_normal(chance, 1, count))),
-        angles=torch.from_numpy(random_normal(chance, 1, count, NUM_ANGLES)),
-        logs=torch.from_numpy(random_normal(chance, 1, count, NUM_LOGS)),
+        item_vectors=torch.from_numpy(random_normal(rng, 1, count, config.item_dim)),
+        action_types=torch.from_numpy(rng.integers(1, config.action_types + 1, (1, count))),
+        surfaces=torch.from_numpy(rng.integers(0, config.surfaces + 1, (1, count))),
+        log_values=torch.from_numpy(np.abs(random_normal(rng, 1, count))),
+        angles=torch.from_numpy(random_normal(rng, 1, count, NUM_ANGLES)),
+        logs=torch.from_numpy(random_normal(rng, 1, count, NUM_LOGS)),
     )

@@ -15,8 +15,8 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from rankstream.events.log import EventLog
-from rankstream.events.sequences import Timelines, timelines_of
-from rankstream.features.embeddings.memory import Catalogue, Ints
+from rankstream.events.sequences import UserSequences, group_by_user
+from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.schema import Floats
 from rankstream.models.training.holdout import Cases, future_cases, recall, rows_within, split_users
 from rankstream.models.training.loop import FitConfig, FitHistory, fit
@@ -42,9 +42,9 @@ class PinnerFormerTraining:
     log_q: bool = True  # without it in-batch negatives push popular items away: .071 instead of .167 recall
     sketch_width: int = 1 << 20  # of the counts behind log Q: exact up to as many items, four rows of counters beyond
     temperature: float = 0.1  # to start from; learned
-    least_temperature: float = 0.01  # below it training diverges
+    min_temperature: float = 0.01  # below it training diverges
     held_out_users: float = 0.1  # validated on, never trained on, as the paper's split by user
-    most_held_out: int = 1000
+    max_held_out: int = 1000
     validate_horizon_ms: int = 14 * DAY_MS  # the paper's metric: positives of the next 14 days
     exclude_seen: bool = True  # of the metric: is an item that was acted on no answer?
     fit: FitConfig = field(default_factory=FitConfig)
@@ -63,8 +63,8 @@ class PinnerFormerLearner(nn.Module):
 class PinnerFormerTask:
     """Everything that a step draws from."""
 
-    timelines: Timelines  # of known items only
-    catalogue: Catalogue
+    sequences: UserSequences  # of known items only
+    item_table: ItemTable
     positives: Ints  # rows of the timelines that are labels, sorted
     users: Ints  # trained on
     training: PinnerFormerTraining
@@ -73,47 +73,47 @@ class PinnerFormerTask:
 
     @cached_property
     def items(self) -> Tensor:
-        """Give item vectors on the device, ``(items, I)``."""
-        return torch.from_numpy(self.catalogue.vectors).to(self.device)
+        """Return item vectors on the device, ``(items, I)``."""
+        return torch.from_numpy(self.item_table.vectors).to(self.device)
 
     @cached_property
-    def items_met(self) -> Ints:
-        """Give the positives of some batches, drawn ahead: what in-batch negatives will be like."""
-        chance = np.random.default_rng([self.training.fit.seed, 71])
-        return np.concatenate([self.draw_labels(chance)[1].items for _ in range(BATCHES_MET)])
+    def items_seen(self) -> Ints:
+        """Return the positives of some batches, drawn ahead: what in-batch negatives will be like."""
+        rng = np.random.default_rng([self.training.fit.seed, 71])
+        return np.concatenate([self.draw_labels(rng)[1].items for _ in range(BATCHES_MET)])
 
     @cached_property
     def label_counts(self) -> CountSketch:
         """Count how often each item is a batch's positive. The paper counts as batches go by; we look ahead."""
         width = self.training.sketch_width
-        exact = len(self.catalogue) <= width
-        sketch = CountSketch(len(self.catalogue) if exact else width, 1 if exact else 4)
-        sketch.add(self.items_met)
+        exact = len(self.item_table) <= width
+        sketch = CountSketch(len(self.item_table) if exact else width, 1 if exact else 4)
+        sketch.add(self.items_seen)
         return sketch
 
-    def draw_labels(self, chance: np.random.Generator) -> tuple[Windows, DenseLabels]:
+    def draw_labels(self, rng: np.random.Generator) -> tuple[Windows, DenseLabels]:
         """Draw a batch: windows, and what is asked of them."""
         training = self.training
-        users = chance.choice(self.users, min(training.users, len(self.users)), replace=False)
-        windows = random_windows(self.timelines, users, self.learner.model.config.num_actions, chance)
-        asked = (windows, training.positions, training.horizon_ms, chance)
-        return windows, training.labels(self.timelines, self.positives, *asked)
+        users = rng.choice(self.users, min(training.users, len(self.users)), replace=False)
+        windows = random_windows(self.sequences, users, self.learner.model.config.num_actions, rng)
+        asked = (windows, training.positions, training.horizon_ms, rng)
+        return windows, training.labels(self.sequences, self.positives, *asked)
 
-    def draw_pool(self, labels: DenseLabels, chance: np.random.Generator) -> Ints:
+    def draw_pool(self, labels: DenseLabels, rng: np.random.Generator) -> Ints:
         """Draw the negatives of a batch: exactly as many of each kind as log Q reckons with."""
         training = self.training
-        mine = chance.permutation(labels.items)[: training.in_batch]
+        mine = rng.permutation(labels.items)[: training.in_batch]
         missing = training.in_batch - len(mine)
-        others = self.items_met[chance.integers(0, len(self.items_met), missing)] if missing else mine[:0]
-        return np.concatenate([mine, others, uniform_items(training.uniform, len(self.catalogue), chance)])
+        others = self.items_seen[rng.integers(0, len(self.items_seen), missing)] if missing else mine[:0]
+        return np.concatenate([mine, others, uniform_items(training.uniform, len(self.item_table), rng)])
 
-    def draw_loss(self, chance: np.random.Generator) -> Tensor:
+    def sample_loss(self, rng: np.random.Generator) -> Tensor:
         """Draw a batch and give its loss."""
-        windows, labels = self.draw_labels(chance)
-        return self.loss_of(windows, labels, self.draw_pool(labels, chance))
+        windows, labels = self.draw_labels(rng)
+        return self.loss_of(windows, labels, self.draw_pool(labels, rng))
 
     def loss_of(self, windows: Windows, labels: DenseLabels, pool: Ints) -> Tensor:
-        """Give the loss of these labels against this pool of negatives."""
+        """Return the loss of these labels against this pool of negatives."""
         model, device = self.learner.model, self.device
         users = self.user_vectors(windows, labels)  # (P, U)
         pairs = np.bincount(labels.windows, minlength=len(windows.starts))
@@ -121,7 +121,7 @@ class PinnerFormerTask:
             users,
             model.encode_items(self.items[torch.from_numpy(labels.items).to(device)]),
             model.encode_items(self.items[torch.from_numpy(pool).to(device)]),
-            self.learner.temperature.clamp(min=self.training.least_temperature),
+            self.learner.temperature.clamp(min=self.training.min_temperature),
             self.log_q(labels.items),
             self.log_q(pool),
             torch.from_numpy(own_positives(labels, pool)).to(device),
@@ -129,7 +129,7 @@ class PinnerFormerTask:
         )
 
     def user_vectors(self, windows: Windows, labels: DenseLabels) -> Tensor:
-        """Give the user vectors as of the labels' positions, ``(P, U)``: windows of about one length at a time.
+        """Return the user vectors as of the labels' positions, ``(P, U)``: windows of about one length at a time.
 
         Most timelines are short and few are long: padded to the longest together, most rows would be padding.
         """
@@ -140,25 +140,25 @@ class PinnerFormerTask:
             which = np.flatnonzero(groups == group)
             mine = np.flatnonzero(groups[labels.windows] == group)
             part = Windows(windows.starts[which], windows.ends[which])
-            sequences = sequences_of(self.timelines, self.catalogue, part, model.config, device)
+            tokens = action_sequences(self.sequences, self.item_table, part, model.config, device)
             rows = torch.from_numpy(np.searchsorted(which, labels.windows[mine])).to(device)
-            vectors.append(model.encode_at(sequences, rows, torch.from_numpy(labels.positions[mine]).to(device)))
+            vectors.append(model.encode_at(tokens, rows, torch.from_numpy(labels.positions[mine]).to(device)))
             pairs.append(mine)
         back = torch.from_numpy(np.argsort(np.concatenate(pairs))).to(device)
         return torch.cat(vectors)[back]
 
     def log_q(self, items: Ints) -> Tensor:
-        """Give log Q of items, ``(n,)``."""
+        """Return log Q of items, ``(n,)``."""
         training = self.training
         rates = np.zeros(len(items))
         if training.log_q:
             shares = self.label_counts.shares(items)
-            rates = log_pool_rate(shares, training.in_batch, training.uniform, len(self.catalogue))
+            rates = log_pool_rate(shares, training.in_batch, training.uniform, len(self.item_table))
         return torch.from_numpy(rates.astype(np.float32)).to(self.device)
 
 
 def own_positives(labels: DenseLabels, pool: Ints) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Say which of the pool are positives of a pair's own user in this batch, ``(P, M)``."""
+    """Return which of the pool are positives of a pair's own user in this batch, ``(P, M)``."""
     items = np.unique(np.concatenate([labels.items, pool]))
     owned = np.zeros((int(labels.windows.max(initial=-1)) + 1, len(items)), np.bool_)  # (windows, different items)
     owned[labels.windows, np.searchsorted(items, labels.items)] = True
@@ -166,57 +166,57 @@ def own_positives(labels: DenseLabels, pool: Ints) -> np.ndarray[tuple[int, ...]
     return hidden
 
 
-def sequences_of(
-    timelines: Timelines, catalogue: Catalogue, windows: Windows, config: PinnerFormerConfig, device: torch.device
+def action_sequences(
+    sequences: UserSequences, item_table: ItemTable, windows: Windows, config: PinnerFormerConfig, device: torch.device
 ) -> ActionSequences:
-    """Give windows of timelines as the model sees them: oldest first, padded on the right."""
+    """Return windows of timelines as the model sees them: oldest first, padded on the right."""
     lengths = windows.lengths
     count = int(lengths.max(initial=1))
     steps = np.arange(count)
     real = steps < lengths[:, None]  # (B, T)
     rows = np.where(real, windows.starts[:, None] + steps, 0)
-    angles, logs = time_features(np.where(real, timelines.times_ms[rows], 0), lengths)
-    item_rows = np.where(real, timelines.item_rows[rows], -1)
-    sequences = ActionSequences(
-        item_vectors=torch.from_numpy(catalogue.padded[item_rows]),
-        action_types=torch.from_numpy(np.where(real, timelines.actions[rows], 0)),
-        surfaces=torch.from_numpy(known_surfaces(np.where(real, timelines.surfaces[rows], 0), config)),
-        log_values=torch.from_numpy(np.where(real, timelines.log_values[rows], np.float32(0))),
+    angles, logs = time_features(np.where(real, sequences.times_ms[rows], 0), lengths)
+    item_rows = np.where(real, sequences.item_rows[rows], -1)
+    tokens = ActionSequences(
+        item_vectors=torch.from_numpy(item_table.padded[item_rows]),
+        action_types=torch.from_numpy(np.where(real, sequences.actions[rows], 0)),
+        surfaces=torch.from_numpy(known_surfaces(np.where(real, sequences.surfaces[rows], 0), config)),
+        log_values=torch.from_numpy(np.where(real, sequences.log_values[rows], np.float32(0))),
         angles=torch.from_numpy(angles),
         logs=torch.from_numpy(logs),
     )
-    return ActionSequences(*(tensor.to(device) for tensor in sequences))
+    return ActionSequences(*(tensor.to(device) for tensor in tokens))
 
 
 @torch.no_grad()
 def user_vectors_at(
-    model: PinnerFormer, timelines: Timelines, catalogue: Catalogue, rows: Ints, batch: int = 256
+    model: PinnerFormer, sequences: UserSequences, item_table: ItemTable, rows: Ints, batch: int = 256
 ) -> Floats:
-    """Give the user vector as of each of these rows, ``(n, U)``; the timelines hold known items only."""
+    """Return the user vector as of each of these rows, ``(n, U)``; the timelines hold known items only."""
     device = next(model.parameters()).device
-    starts = np.maximum(timelines.starts[timelines.users[rows]], rows + 1 - model.config.num_actions)
+    starts = np.maximum(sequences.starts[sequences.users[rows]], rows + 1 - model.config.num_actions)
     vectors = np.zeros((len(rows), model.config.user_dim), np.float32)
     order = np.argsort(rows + 1 - starts, kind="stable")  # windows of about one length together: little padding
     for at in range(0, len(rows), batch):
         part = order[at : at + batch]
         windows = Windows(starts[part], rows[part] + 1)
-        sequences = sequences_of(timelines, catalogue, windows, model.config, device)
+        tokens = action_sequences(sequences, item_table, windows, model.config, device)
         lengths = torch.from_numpy(windows.lengths).to(device)
-        vectors[part] = model.encode_last(sequences, lengths).cpu().numpy()
+        vectors[part] = model.encode_last(tokens, lengths).cpu().numpy()
     return vectors
 
 
 @torch.no_grad()
-def item_vectors_of(model: PinnerFormer, catalogue: Catalogue) -> Floats:
-    """Give the catalogue's items in the users' space, ``(items, U)``."""
+def item_vectors_of(model: PinnerFormer, item_table: ItemTable) -> Floats:
+    """Return the catalogue's items in the users' space, ``(items, U)``."""
     device = next(model.parameters()).device
-    vectors: Floats = model.encode_items(torch.from_numpy(catalogue.vectors).to(device)).cpu().numpy()
+    vectors: Floats = model.encode_items(torch.from_numpy(item_table.vectors).to(device)).cpu().numpy()
     return vectors
 
 
 def train_pinnerformer(
     log: EventLog,
-    catalogue: Catalogue,
+    item_table: ItemTable,
     positives: Sequence[str],
     config: PinnerFormerConfig,
     training: PinnerFormerTraining,
@@ -228,19 +228,19 @@ def train_pinnerformer(
 ) -> tuple[PinnerFormer, FitHistory]:
     """Train on a log whose last moment is the last that may be seen; give the model and what happened."""
     device = device or torch.device("cpu")
-    timelines = timelines_of(log, catalogue).known()
-    labels = np.flatnonzero(np.isin(timelines.actions, log.codes_of(positives)))
-    trained, held_out = split_users(timelines, training.held_out_users, training.most_held_out, training.fit.seed)
+    sequences = group_by_user(log, item_table).known()
+    labels = np.flatnonzero(np.isin(sequences.actions, log.codes_of(positives)))
+    trained, held_out = split_users(sequences, training.held_out_users, training.max_held_out, training.fit.seed)
     torch.manual_seed(training.fit.seed)
     learner = PinnerFormerLearner(PinnerFormer(config), training).to(device)
-    task = PinnerFormerTask(timelines, catalogue, labels, trained, training, learner, device)
-    asked = rows_within(timelines, held_out, (0.25, 0.5, 0.75))
-    cases = future_cases(timelines, labels, asked, training.validate_horizon_ms, training.exclude_seen)
+    task = PinnerFormerTask(sequences, item_table, labels, trained, training, learner, device)
+    asked = rows_within(sequences, held_out, (0.25, 0.5, 0.75))
+    cases = future_cases(sequences, labels, asked, training.validate_horizon_ms, training.exclude_seen)
     history = fit(
         learner,
-        task.draw_loss,
+        task.sample_loss,
         training.fit,
-        evaluate=lambda: measure(learner.model, timelines, catalogue, cases),
+        evaluate=lambda: measure(learner.model, sequences, item_table, cases),
         checkpoints=checkpoints,
         seconds=seconds,
         progress=progress,
@@ -250,6 +250,6 @@ def train_pinnerformer(
     return learner.model, history
 
 
-def measure(model: PinnerFormer, timelines: Timelines, catalogue: Catalogue, cases: Cases) -> float:
-    """Give recall@10 of the user vectors as of the cases."""
-    return recall(user_vectors_at(model, timelines, catalogue, cases.rows), item_vectors_of(model, catalogue), cases)
+def measure(model: PinnerFormer, sequences: UserSequences, item_table: ItemTable, cases: Cases) -> float:
+    """Return recall@10 of the user vectors as of the cases."""
+    return recall(user_vectors_at(model, sequences, item_table, cases.rows), item_vectors_of(model, item_table), cases)

@@ -47,7 +47,7 @@ def user_space(model: PinnerFormer) -> str:
 
 
 def is_of_model(root: Path, model: PinnerFormer) -> bool:
-    """Say whether ``root`` holds a table of this model's users, to which ``refresh_active`` can add."""
+    """Return whether ``root`` holds a table of this model's users, to which ``refresh_active`` can add."""
     return (root / CURRENT).exists() and EmbeddingTable.open(root).space == user_space(model)
 
 
@@ -104,7 +104,7 @@ def acted_since(histories: Histories, since_ms: int, until_ms: int) -> Iterator[
 def encode(
     model: PinnerFormer, items: VectorTable, histories: Histories, as_of_ms: int
 ) -> tuple[list[Id], Floats, int]:
-    """Give users, their vectors ``(n, U)`` and how many were left out for want of a known item."""
+    """Return users, their vectors ``(n, U)`` and how many were left out for want of a known item."""
     model.eval()
     device = next(model.parameters()).device
     ids: list[Id] = []
@@ -123,7 +123,7 @@ def encode(
 
 
 def known_by(actions: ActionColumns, now_ms: int) -> ActionColumns:
-    """Give the actions, newest first, that had happened by ``now_ms``."""
+    """Return the actions, newest first, that had happened by ``now_ms``."""
     return tail(actions, int(np.count_nonzero(actions.times_ms > now_ms)))
 
 

@@ -36,7 +36,7 @@ LOG_SCALE = 10.0  # log1p(seconds) of a gap reaches 15
 
 
 def time_features(times_ms: Times, lengths: Times | None = None) -> tuple[Floats, Floats]:
-    """Give angles ``(..., T, 76)`` in radians and logarithms ``(..., T, 3)`` of times ``(..., T)``, oldest first.
+    """Return angles ``(..., T, 76)`` in radians and logarithms ``(..., T, 3)`` of times ``(..., T)``, oldest first.
 
     ``lengths (...)`` says how many times of each row are real (all by default); what stands behind them is padding,
     whose features mean nothing and reach no real row.
@@ -62,6 +62,6 @@ def time_features(times_ms: Times, lengths: Times | None = None) -> tuple[Floats
 
 
 def _angles(times_ms: Times, periods_ms: Times) -> Floats:
-    """Give the angle of each time in each period, ``(..., T)`` -> ``(..., T, P)``."""
+    """Return the angle of each time in each period, ``(..., T)`` -> ``(..., T, P)``."""
     places = times_ms[..., None] % periods_ms  # integers: exact however long ago 1970 was
     return (places * (2 * np.pi / periods_ms)).astype(np.float32)

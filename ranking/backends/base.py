@@ -9,5 +9,5 @@ class Backend(Protocol):
     """Gives each head's probability for each candidate; safe to call from one thread at a time."""
 
     def score(self, inputs: ModelInputs) -> Floats:
-        """Give probabilities ``(N, heads)`` float32; a candidate's never depend on the other candidates."""
+        """Return probabilities ``(N, heads)`` float32; a candidate's never depend on the other candidates."""
         ...

@@ -14,5 +14,5 @@ class ConstantBackend:
     probabilities: tuple[float, ...]  # one a head
 
     def score(self, inputs: ModelInputs) -> Floats:
-        """Give ``(N, heads)``, all rows alike."""
+        """Return ``(N, heads)``, all rows alike."""
         return np.tile(np.array(self.probabilities, np.float32), (inputs.num_candidates, 1))

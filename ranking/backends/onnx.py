@@ -50,7 +50,7 @@ class OnnxBackend:
         self._candidate_inputs = [name for name in CANDIDATE_INPUTS if name in wanted]
 
     def score(self, inputs: ModelInputs) -> Floats:
-        """Give probabilities ``(N, heads)``; a candidate's never depend on the other candidates."""
+        """Return probabilities ``(N, heads)``; a candidate's never depend on the other candidates."""
         feeds = self._encode_user(inputs)
         columns = {name: getattr(inputs, name) for name in self._candidate_inputs}
         parts = []

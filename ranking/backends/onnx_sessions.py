@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rankstream.bundles.manifest import SessionModel
+from rankstream.bundles.manifest import SessionSizes
 from rankstream.features.schema import Floats
 from rankstream.ranking.backends.onnx import CPU, open_graph
 
@@ -26,7 +26,7 @@ class OnnxSessionEncoder:
     """Folds and encodes sessions; safe to call from many threads."""
 
     def __init__(
-        self, fold_graph: Path, encode_graph: Path, model: SessionModel, providers: Sequence[str] = CPU
+        self, fold_graph: Path, encode_graph: Path, model: SessionSizes, providers: Sequence[str] = CPU
     ) -> None:
         self.tag = model.tag
         self.state_size = model.state_size
@@ -44,7 +44,7 @@ class OnnxSessionEncoder:
         return new_states
 
     def encode(self, state: Floats, closed: Floats, opened: Floats) -> Floats:
-        """Give ``(S,)`` of a state ``(H,)``, closed sessions ``(k, I)`` and the items ``(t, I)`` of the open one."""
+        """Return ``(S,)`` of a state ``(H,)``, closed sessions ``(k, I)`` and the items ``(t, I)`` of the open one."""
         tile, pooled = _tile(state[None]), _tile(closed[:1])
         for session in closed:  # the user's is row 0; the other rows are nobody's
             pooled[0] = session

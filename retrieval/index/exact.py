@@ -26,7 +26,7 @@ class ExactRetrieval:
         self.items = items
 
     def propose(self, queries: Floats, limit: int, exclude: Keys) -> list[Id]:
-        """Give up to ``limit`` items nearest to any of the queries ``(q, I)``, best first, none of ``exclude``."""
+        """Return up to ``limit`` items nearest to any of the queries ``(q, I)``, best first, none of ``exclude``."""
         nearness = self._nearness(unit(queries) if len(queries) else self._middle)
         rows, found = self.items.rows(exclude)
         nearness[rows[found]] = -np.inf
@@ -49,10 +49,10 @@ class ExactRetrieval:
 
 
 def nearest(nearness: Floats, count: int) -> Rows:
-    """Give the rows of the ``count`` largest, best first, ties by row."""
+    """Return the rows of the ``count`` largest, best first, ties by row."""
     if count <= 0:
         return np.empty(0, np.intp)
-    least = np.partition(nearness, len(nearness) - count)[len(nearness) - count]
-    above, level = np.flatnonzero(nearness > least), np.flatnonzero(nearness == least)
+    minimum = np.partition(nearness, len(nearness) - count)[len(nearness) - count]
+    above, level = np.flatnonzero(nearness > minimum), np.flatnonzero(nearness == minimum)
     rows = np.concatenate([above, level[: count - len(above)]])
     return rows[np.argsort(-nearness[rows], kind="stable")]

@@ -13,20 +13,20 @@ from rankstream.features.embeddings.base import VectorTable
 from rankstream.features.schema import Bools, Floats
 from rankstream.retrieval.index.base import unit
 
-NEWEST_LIKED = 20
+NEWEST_POSITIVE = 20
 
 
 @dataclass(frozen=True)
-class Taste:
+class FeedbackPolarity:
     """What the action types say about an item; those in neither set say a little for it."""
 
-    liked: frozenset[int]
-    disliked: frozenset[int]
+    positive: frozenset[int]
+    negative: frozenset[int]
 
 
-def user_queries(actions: ActionColumns, taste: Taste, items: VectorTable, user_vector: Floats) -> Floats:
-    """Give 0 to 2 unit queries ``(q, I)`` from actions, newest first, and the user's vector."""
-    newest = actions.item_keys[_telling(actions, taste)][:NEWEST_LIKED]
+def user_queries(actions: ActionColumns, polarity: FeedbackPolarity, items: VectorTable, user_vector: Floats) -> Floats:
+    """Return 0 to 2 unit queries ``(q, I)`` from actions, newest first, and the user's vector."""
+    newest = actions.item_keys[_positive_actions(actions, polarity)][:NEWEST_POSITIVE]
     vectors, found = items.look_up(newest)
     queries = []
     if found.any():
@@ -37,16 +37,16 @@ def user_queries(actions: ActionColumns, taste: Taste, items: VectorTable, user_
     return unit(np.array(queries, np.float32).reshape(-1, items.dim))
 
 
-def _telling(actions: ActionColumns, taste: Taste) -> Bools:
+def _positive_actions(actions: ActionColumns, polarity: FeedbackPolarity) -> Bools:
     """Mark the actions that liked something; all that did not dislike, where none did."""
-    liked = np.isin(actions.action_types, list(taste.liked))
-    return liked if liked.any() else ~np.isin(actions.action_types, list(taste.disliked))
+    positive = np.isin(actions.action_types, list(polarity.positive))
+    return positive if positive.any() else ~np.isin(actions.action_types, list(polarity.negative))
 
 
-def taste_of(vocabulary: Vocabulary, utility: dict[str, float]) -> Taste:
-    """Say which actions speak for an item and which against it: those whose head has such a weight."""
+def polarity_of(vocabulary: Vocabulary, utility: dict[str, float]) -> FeedbackPolarity:
+    """Return which actions speak for an item and which against it: those whose head has such a weight."""
     codes = vocabulary.action_codes
-    return Taste(
-        liked=frozenset(codes[head] for head, weight in utility.items() if head in codes and weight > 0),
-        disliked=frozenset(codes[head] for head, weight in utility.items() if head in codes and weight < 0),
+    return FeedbackPolarity(
+        positive=frozenset(codes[head] for head, weight in utility.items() if head in codes and weight > 0),
+        negative=frozenset(codes[head] for head, weight in utility.items() if head in codes and weight < 0),
     )

@@ -23,7 +23,7 @@ class ClientError(Exception):
 
 
 def kafka_options(settings: Settings) -> dict[str, Any]:
-    """Give what all clients of kafka-python need: where the brokers are and how to log in."""
+    """Return what all clients of kafka-python need: where the brokers are and how to log in."""
     options: dict[str, Any] = {
         "bootstrap_servers": [server.strip() for server in settings.bootstrap_servers.split(",")],
         "bootstrap_timeout_ms": BOOTSTRAP_MS,
@@ -66,12 +66,12 @@ def connect(settings: Settings, make: Callable[..., T], **options: Any) -> T:
 
 
 def connect_admin(settings: Settings) -> Any:
-    """Give kafka-python's admin client. Raises ``ClientError``."""
+    """Return kafka-python's admin client. Raises ``ClientError``."""
     return connect(settings, KafkaAdminClient)
 
 
 def missing_topics(settings: Settings, wanted: Collection[str], patience_s: float = 0.0) -> list[str]:
-    """Say which of these topics (full names) the cluster lacks, without creating them by asking.
+    """Return which of these topics (full names) the cluster lacks, without creating them by asking.
 
     New topics take a moment until every broker knows them: ask with some patience after creating.
     """

@@ -43,7 +43,7 @@ _decode = msgspec.json.Decoder(Line).decode
 
 
 def dump_path(folder: Path, topic: str) -> Path:
-    """Give the file of a topic (its name without the prefix) in a folder of dumps."""
+    """Return the file of a topic (its name without the prefix) in a folder of dumps."""
     return folder / f"{topic}.jsonl"
 
 
@@ -81,7 +81,7 @@ def _text(key: bytes | None) -> str | None:
 
 
 def _is_json(value: bytes) -> bool:
-    """Say whether a value can stand in a line as it is."""
+    """Return whether a value can stand in a line as it is."""
     if value != value.strip() or any(byte in value for byte in LINE_ENDS):
         return False
     try:
@@ -93,7 +93,7 @@ def _is_json(value: bytes) -> bool:
 
 
 def read_dump(path: Path, topic: str) -> Iterator[Recorded]:
-    """Give the records of a dump in the file's order. Raises ``DumpError``."""
+    """Yield the records of a dump in the file's order. Raises ``DumpError``."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             if raw.strip():

@@ -54,7 +54,7 @@ class TopicReader:
             self._kafka.seek(partition, end)
 
     def ends(self, deadline_s: float = 10.0) -> dict[Any, int]:
-        """Give the offset after the last record of each partition, and leave the reader anywhere.
+        """Return the offset after the last record of each partition, and leave the reader anywhere.
 
         Asked by a fetch of the last record: the embedded broker's ListOffsets answers the first offset of the last
         batch + 1, which is too small, but never 0 where there is a record.
@@ -75,7 +75,7 @@ class TopicReader:
         return {partition: self._kafka.highwater(partition) if partition in asked else 0 for partition in ends}
 
     def poll(self, timeout_s: float = POLL_MS / 1000) -> list[Record]:
-        """Give the records that have come, perhaps none."""
+        """Return the records that have come, perhaps none."""
         try:
             batches = self._kafka.poll(timeout_ms=int(timeout_s * 1000))
         except KafkaError as exc:
@@ -83,11 +83,11 @@ class TopicReader:
         return [record for batch in batches.values() for record in batch]
 
     def count(self) -> int:
-        """Say how many offsets the topic holds now; at least as many as there are records."""
+        """Return how many offsets the topic holds now; at least as many as there are records."""
         return sum(max(0, end - begin) for begin, end in self.bounds().values())
 
     def read_all(self) -> Iterator[Record]:
-        """Give what the topic holds now, from the beginning, and stop; in order within each partition."""
+        """Yield what the topic holds now, from the beginning, and stop; in order within each partition."""
         ends = {partition.partition: end for partition, end in self.ends().items() if end > 0}
         self._kafka.seek_to_beginning(*self.partitions)
         while any(self.position(number) < end for number, end in ends.items()):
@@ -96,7 +96,7 @@ class TopicReader:
                     yield record
 
     def bounds(self) -> dict[int, tuple[int, int]]:
-        """Give partition -> offset of its first record and after its last one."""
+        """Return partition -> offset of its first record and after its last one."""
         begins: dict[Any, int] = self._kafka.beginning_offsets(self.partitions)
         return {one.partition: (begins[one], end) for one, end in self.ends().items()}
 
@@ -112,11 +112,11 @@ class TopicReader:
         self._kafka.pause(*(TopicPartition(self.topic, number) for number in numbers))
 
     def position(self, number: int) -> int:
-        """Give the offset that is read next."""
+        """Return the offset that is read next."""
         return int(self._kafka.position(TopicPartition(self.topic, number)))
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Return the connection back."""
         self._kafka.close()
 
     def __enter__(self) -> Self:
@@ -139,11 +139,11 @@ class FeedReader(TopicReader):
         self._decode = msgspec.json.Decoder(RankedFeed).decode
 
     def feeds(self, timeout_s: float = POLL_MS / 1000) -> list[RankedFeed]:
-        """Give the feeds that have come, perhaps none."""
+        """Return the feeds that have come, perhaps none."""
         return [self._decode(record.value) for record in self.poll(timeout_s) if record.value is not None]
 
     def answers(self, request_ids: Collection[Id], timeout_s: float = 10.0) -> Iterator[RankedFeed]:
-        """Give the answers to these requests as they come, each once; stop when all are there or time is up."""
+        """Yield the answers to these requests as they come, each once; stop when all are there or time is up."""
         waiting = {str(one) for one in request_ids}
         deadline = time.monotonic() + timeout_s
         while waiting and time.monotonic() < deadline:
@@ -154,24 +154,24 @@ class FeedReader(TopicReader):
 
 
 @dataclass(frozen=True)
-class Letter:
+class DeadLetterRecord:
     """A dead letter and where it lies in the topic dead-letters."""
 
     key: bytes | None
     partition: int
     offset: int
-    letter: DeadLetter
+    dead_letter: DeadLetter
 
 
-class LetterReader(TopicReader):
+class DeadLetterReader(TopicReader):
     """Reads dead letters from the first to the last that is there now."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, DEAD_LETTERS, from_beginning=True)
         self._decode = msgspec.json.Decoder(DeadLetter).decode
 
-    def letters(self) -> Iterator[Letter]:
-        """Give all dead letters, in order of each partition."""
+    def dead_letters(self) -> Iterator[DeadLetterRecord]:
+        """Yield all dead letters, in order of each partition."""
         for record in self.read_all():
             if record.value is not None:
-                yield Letter(record.key, record.partition, record.offset, self._decode(record.value))
+                yield DeadLetterRecord(record.key, record.partition, record.offset, self._decode(record.value))

@@ -18,7 +18,7 @@ class Partitioned(Protocol):
     """What is needed of ``client.TopicReader``."""
 
     def bounds(self) -> Mapping[int, tuple[int, int]]:
-        """Give partition -> offset of its first record and after its last one."""
+        """Return partition -> offset of its first record and after its last one."""
         ...
 
     def seek(self, offsets: Mapping[int, int]) -> None:
@@ -30,11 +30,11 @@ class Partitioned(Protocol):
         ...
 
     def position(self, number: int) -> int:
-        """Give the offset that is read next."""
+        """Return the offset that is read next."""
         ...
 
     def poll(self) -> Sequence[Record]:
-        """Give what has come, perhaps nothing."""
+        """Return what has come, perhaps nothing."""
         ...
 
 
@@ -57,7 +57,7 @@ class OffsetRange:
         return self.first <= offset and (self.end is None or offset < self.end)
 
     def of(self, begin: int, end: int) -> tuple[int, int]:
-        """Give first and end within what a partition holds."""
+        """Return first and end within what a partition holds."""
         return max(begin, self.first), end if self.end is None else min(end, self.end)
 
 
@@ -65,7 +65,7 @@ EVERYTHING = OffsetRange()
 
 
 def in_time_order(reader: Partitioned, wanted: OffsetRange = EVERYTHING) -> Iterator[Record]:
-    """Give the records that the topic holds now, oldest first. Raises ``ClientError``."""
+    """Yield the records that the topic holds now, oldest first. Raises ``ClientError``."""
     partitions = {number: Ahead(*wanted.of(*bounds)) for number, bounds in reader.bounds().items()}
     partitions = {number: one for number, one in partitions.items() if one.begin < one.end}
     reader.seek({number: one.begin for number, one in partitions.items()})

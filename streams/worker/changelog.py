@@ -47,7 +47,7 @@ class Restoring:
 
     @property
     def is_done(self) -> bool:
-        """Say whether all is read that was there at the start."""
+        """Return whether all is read that was there at the start."""
         return self.read_to >= self.bounds.end
 
     def take(self, records: Sequence[Record]) -> None:
@@ -76,7 +76,7 @@ class Restoring:
 
 
 def offset_of(packed: bytes) -> int:
-    """Give the source offset in a packed ``UserState`` without unpacking it."""
+    """Return the source offset in a packed ``UserState`` without unpacking it."""
     if len(packed) < HEAD.size or packed[0] != FORMAT:
         raise CorruptStateError(f"a user record of {len(packed)} bytes is not of format {FORMAT}")
     offset: int = HEAD.unpack_from(packed)[2]
@@ -136,7 +136,7 @@ class _Progress:
 
     @property
     def seconds(self) -> float:
-        """Give the time since the start."""
+        """Return the time since the start."""
         return monotonic() - self._started
 
     def say(self) -> None:

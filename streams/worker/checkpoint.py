@@ -33,11 +33,11 @@ REQUESTS_AT_ONCE = 16  # answered in one visit to the scoring thread, so that a 
 Run = Callable[[Callable[[], list[Outgoing]]], Awaitable[list[Outgoing]]]
 
 
-class HoleError(RuntimeError):
+class OffsetGapError(RuntimeError):
     """Records went missing between the broker and here; going on would lose them for good."""
 
 
-class ReadAgainError(Exception):
+class RewindError(Exception):
     """Reading must go back to ``offset`` before it goes on."""
 
     def __init__(self, offset: int) -> None:
@@ -56,18 +56,20 @@ class Cursor:
         self._gap_seen_at = -1
 
     def fresh(self, chunk: Chunk) -> Sequence[Record]:
-        """Give the chunk's records that are not worked through yet.
+        """Return the chunk's records that are not worked through yet.
 
-        Raises ``HoleError`` if a chunk before it never came, and ``ReadAgainError`` once for each gap of offsets:
+        Raises ``OffsetGapError`` if a chunk before it never came, and ``RewindError`` once for each gap of offsets:
         seen twice, the gap is in the log (expired records, transaction markers, compaction).
         """
         records, done = chunk.records, self.done
         if chunk.start is not None and chunk.start > done:
-            raise HoleError(f"{self.name}: worked through up to {done}, but the next chunk starts at {chunk.start}")
+            raise OffsetGapError(
+                f"{self.name}: worked through up to {done}, but the next chunk starts at {chunk.start}"
+            )
         first = records[0].offset
         if first > done and self._gap_seen_at != done:
             self._gap_seen_at = done
-            raise ReadAgainError(done)
+            raise RewindError(done)
         if first > done:
             log.warning("%s: offsets %d to %d are not in the log any more", self.name, done, first - 1)
         return records if first >= done else [record for record in records if record.offset >= done]
@@ -92,8 +94,10 @@ class Partition:
         self.pipeline = pipeline
         self.actions = actions
         self.requests = requests
-        self.quiet_until = 0  # outputs of actions before this offset are out, and their states in the changelog
-        self.fresh_from = 0  # offset of actions up to which users may be older than some request has seen them
+        self.outputs_committed_until = (
+            0  # outputs of actions before this offset are out, and their states in the changelog
+        )
+        self.catch_up_until = 0  # offset of actions up to which users may be older than some request has seen them
         self.closing = False  # take in no more
         self.failed = False  # what was sent is not known: write nothing any more
         self._outbox = outbox
@@ -107,7 +111,7 @@ class Partition:
         """How many users wait for the next checkpoint."""
         return self.pipeline.users.num_changed
 
-    async def take_in(self, chunk: Chunk, is_current: Callable[[Chunk], bool]) -> None:
+    async def apply_actions(self, chunk: Chunk, is_current: Callable[[Chunk], bool]) -> None:
         """Apply a chunk of actions and send what comes of it."""
         async with self._turn:
             if self.closing or self.failed or not is_current(chunk):
@@ -117,12 +121,12 @@ class Partition:
                 return
             with self._poisoned_by_failure():
                 known = 0
-                if records[0].offset < self.quiet_until:
-                    known = sum(record.offset < self.quiet_until for record in records)
+                if records[0].offset < self.outputs_committed_until:
+                    known = sum(record.offset < self.outputs_committed_until for record in records)
                     self.pipeline.on_actions(records[:known])  # its outputs are out already
-                letters = self.pipeline.on_actions(records[known:])
+                dead_letters = self.pipeline.on_actions(records[known:])
                 self.actions.done = chunk.offset + 1
-                await self._outbox.send(letters)
+                await self._outbox.send(dead_letters)
 
     async def answer(self, chunk: Chunk, is_current: Callable[[Chunk], bool], run: Run) -> None:
         """Answer a chunk of requests, a few at a time; ``run`` takes the scoring off the event loop."""
@@ -149,17 +153,17 @@ class Partition:
         After a kill they are read again; a request that did not wait would see its user as of the last checkpoint.
         """
         deadline = monotonic() + CATCH_UP_WAIT_S
-        while self.actions.done < self.fresh_from and not (self.closing or self.failed):
+        while self.actions.done < self.catch_up_until and not (self.closing or self.failed):
             if monotonic() > deadline:
                 log.warning("partition %d: requests go on before %d actions are read", self.number, self.lag)
-                self.fresh_from = 0
+                self.catch_up_until = 0
                 return
             await asyncio.sleep(CATCH_UP_POLL_S)
 
     @property
     def lag(self) -> int:
         """How many of the actions that were there at the opening are still to be applied."""
-        return max(0, self.fresh_from - self.actions.done)
+        return max(0, self.catch_up_until - self.actions.done)
 
     async def checkpoint(self) -> None:
         """Make safe what was done up to now. Any failure poisons the partition."""
@@ -184,7 +188,7 @@ class Partition:
         await asyncio.gather(*snapshot.acks)
         changes = snapshot.changes
         if changes is not None:
-            if self._log_changes and changes.next_offset > self.quiet_until:
+            if self._log_changes and changes.next_offset > self.outputs_committed_until:
                 await self._outbox.log_changes(changes)
             self.pipeline.users.commit(changes)
             self.actions.safe = changes.next_offset

@@ -38,12 +38,12 @@ class Chunk:
 
     @property
     def value(self) -> "Chunk":
-        """Give what the agent receives."""
+        """Return what the agent receives."""
         return self
 
     @property
     def tp(self) -> TP:
-        """Give topic and partition."""
+        """Return topic and partition."""
         return TP(self.topic, self.partition)
 
 
@@ -69,7 +69,7 @@ class ReadingPlan:
         return chunks
 
     def is_current(self, chunk: Chunk) -> bool:
-        """Say whether no restart came after the chunk was read."""
+        """Return whether no restart came after the chunk was read."""
         return chunk.epoch == self._epochs.get(chunk.tp, 0)
 
 
@@ -83,7 +83,7 @@ class ChunkScheduler(DefaultSchedulingStrategy):
         self.first = first  # topic: of what came together, actions are to be known to requests
 
     def iterate(self, records: Mapping[TP, Sequence[Record]]) -> Iterator[tuple[TP, Chunk]]:
-        """Give the chunks of one fetch."""
+        """Return the chunks of one fetch."""
         tps = sorted(records, key=lambda tp: tp.topic != self.first)
         chunks = {tp: self.plan.cut(tp, records[tp], self.size) for tp in tps}
         return super().iterate(chunks)  # type: ignore[no-any-return]
@@ -100,15 +100,15 @@ class ChunkSchema(faust.Schema):
         self._admit = admit
 
     def loads_key(self, app: faust.App, message: Any, **options: Any) -> None:
-        """Give no key: a chunk has many."""
+        """Return no key: a chunk has many."""
 
     def loads_value(self, app: faust.App, message: Any, **options: Any) -> Chunk:
-        """Give the chunk itself."""
+        """Return the chunk itself."""
         chunk: Chunk = message.value
         return chunk
 
     def compile(self, app: faust.App, **options: Any) -> Callable[..., Awaitable[Any]]:
-        """Give Faust's decoder, with a gate before it."""
+        """Return Faust's decoder, with a gate before it."""
         decode = super().compile(app, **options)
 
         async def decode_admitted(message: Any, **more: Any) -> Any:

@@ -31,7 +31,7 @@ class Bounds:
 
 
 def reader(settings: Settings) -> AIOKafkaConsumer:
-    """Give a consumer, not started yet, that belongs to no group.
+    """Return a consumer, not started yet, that belongs to no group.
 
     One for each assignment: aiokafka may hang in ``stop`` after a second one, as its fetcher swallows the cancellation.
     """
@@ -45,7 +45,7 @@ def reader(settings: Settings) -> AIOKafkaConsumer:
 
 
 async def bounds_of(settings: Settings, tps: Collection[TP]) -> dict[TP, Bounds]:
-    """Give the bounds of these partitions.
+    """Return the bounds of these partitions.
 
     The end is the high watermark that comes with a fetch: the embedded broker's answer to "latest" is the base of the
     last batch + 1, somewhere before the end.
@@ -70,7 +70,7 @@ async def bounds_of(settings: Settings, tps: Collection[TP]) -> dict[TP, Bounds]
 
 
 async def committed_offsets(settings: Settings, tps: Collection[TP]) -> dict[TP, int]:
-    """Give what the group has committed of these partitions, for those where it has."""
+    """Return what the group has committed of these partitions, for those where it has."""
     theirs = [TopicPartition(tp.topic, tp.partition) for tp in tps]
     admin = AIOKafkaAdminClient(**connection_of(settings))
     try:

@@ -4,17 +4,17 @@ A worker and a replay that open it with the same settings rank alike.
 """
 
 from rankstream.ranking.exploration import NO_EXPLORATION, EpsilonGreedy, Exploration, PlackettLuce
-from rankstream.ranking.serving import Serving
+from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.settings import Settings
 
 
-def open_serving(settings: Settings) -> Serving:
+def open_serving(settings: Settings) -> LiveRanker:
     """Open the bundle that is to be served. Raises ``BundleRefusedError``."""
-    return Serving.open(settings.bundle, settings.user_vectors, exploration=exploration_of(settings))
+    return LiveRanker.open(settings.bundle, settings.user_vectors, exploration=exploration_of(settings))
 
 
 def exploration_of(settings: Settings) -> Exploration:
-    """Give the policy that the settings name, with its parameter and seed."""
+    """Return the policy that the settings name, with its parameter and seed."""
     if settings.exploration == "plackett-luce":
         return Exploration(PlackettLuce(settings.exploration_temperature), settings.exploration_seed)
     if settings.exploration == "epsilon-greedy":

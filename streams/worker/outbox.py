@@ -28,7 +28,7 @@ class Outbox:
             self._acks.append(ack)
 
     async def _place(self, topic: str) -> int:
-        """Give the same number, folded where a topic has fewer partitions."""
+        """Return the same number, folded where a topic has fewer partitions."""
         return self._partition % len(await self._producer.partitions_for(topic))
 
     def take_acks(self) -> list[asyncio.Future[object]]:

@@ -18,7 +18,7 @@ from faust.types import TP
 from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.rocksdb import RocksStore
-from rankstream.streams.pipeline import Pipeline, Serves
+from rankstream.streams.pipeline import Pipeline, ServingState
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS, TopicNames
 from rankstream.streams.worker.changelog import Restoring, restore, seed
@@ -40,7 +40,9 @@ class OwnershipError(RuntimeError):
 class Ownership:
     """Opens, checkpoints and closes partitions; knows of Faust only what it is handed."""
 
-    def __init__(self, settings: Settings, serving: Serves, producer: AIOKafkaProducer, plan: ReadingPlan) -> None:
+    def __init__(
+        self, settings: Settings, serving: ServingState, producer: AIOKafkaProducer, plan: ReadingPlan
+    ) -> None:
         self.settings = settings
         self.names = TopicNames(settings.topic_prefix)
         self.partitions: dict[int, Partition] = {}
@@ -64,7 +66,7 @@ class Ownership:
             self._opening.result()
 
     def assigned_numbers(self, assignment: Collection[TP]) -> set[int]:
-        """Give the partition numbers of an assignment. Raises ``OwnershipError`` if one lacks a source's half."""
+        """Return the partition numbers of an assignment. Raises ``OwnershipError`` if one lacks a source's half."""
         actions = {tp.partition for tp in assignment if tp.topic == self.names.of(ACTIONS)}
         requests = {tp.partition for tp in assignment if tp.topic == self.names.of(REQUESTS)}
         if actions != requests:
@@ -119,7 +121,7 @@ class Ownership:
             raise
 
     def folder(self, number: int) -> Path:
-        """Give the folder of a partition's users."""
+        """Return the folder of a partition's users."""
         return self.settings.state_dir / self.settings.app_id / f"{self.names.of(ACTIONS)}-{number}"
 
     async def _bounds_of_changelog(self, numbers: list[int]) -> dict[int, Bounds]:
@@ -158,8 +160,8 @@ class Ownership:
         users = UserCache(store, self.settings.history_limit)
         pipeline = Pipeline(users, self._serving, log_served=self.settings.served_features)
         partition = Partition(number, pipeline, self._outbox(number), actions, requests, self.settings.changelog)
-        partition.quiet_until = out or 0
-        partition.fresh_from = source.end
+        partition.outputs_committed_until = out or 0
+        partition.catch_up_until = source.end
         if begin_at < (out or 0):
             log.info("partition %d: users as of %d, group at %d: reading on quietly", number, begin_at, out)
         return partition
@@ -170,7 +172,7 @@ class Ownership:
     # --- reading
 
     def positions(self, committed: Mapping[TP, int | None]) -> dict[TP, int]:
-        """Say where to read on; called by the consumer with the group's offsets before it reads.
+        """Return where to read on; called by the consumer with the group's offsets before it reads.
 
         Every open partition gets a place, also one of which the group knows nothing: what was fetched before this is
         void, and unless reading is set back to it, it would never come again.
@@ -186,13 +188,13 @@ class Ownership:
             if offset is not None and offset > cursor.committed:
                 cursor.committed = offset
                 if cursor is partition.actions:
-                    partition.quiet_until = max(partition.quiet_until, offset)
+                    partition.outputs_committed_until = max(partition.outputs_committed_until, offset)
             self._plan.restart(tp, cursor.done)
             moves[tp] = cursor.done
         return moves
 
     def owned_tps(self) -> list[TP]:
-        """Give the source partitions of all that is open."""
+        """Return the source partitions of all that is open."""
         return self._sources_of(self.partitions)
 
     def _sources_of(self, numbers: Collection[int]) -> list[TP]:
@@ -262,7 +264,7 @@ class Ownership:
 
 
 def is_behind(position: int | None, committed: int | None, source: Bounds, changelog: Bounds) -> bool:
-    """Say whether to read the changelog: the local users are older than the group's, and reading the source is longer.
+    """Return whether to read the changelog: local users are older than the group's, and reading the source is longer.
 
     After a restart of the same worker they never are older.
     """

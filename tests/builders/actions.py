@@ -10,7 +10,7 @@ import numpy as np
 from rankstream.features.actions import Action, Vocabulary
 from rankstream.features.history import History
 from rankstream.features.ids import Id, Keys, id_bytes, id_key
-from rankstream.features.join import Joinable
+from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import Bools, FeatureSizes, Floats
 from rankstream.features.sessions import NoSessions, SessionEncoder
 from rankstream.features.stores.cache import UserCache
@@ -103,7 +103,7 @@ class MixingSessions:
 class EchoRanker:
     """Answers with the candidates as they came, so that a test sees what reached the ranker."""
 
-    batch: Joinable
+    batch: OfflineFeatures
     asked: list[tuple[RankRequest, UserState, int]] = field(default_factory=list)
 
     def rank(self, request: RankRequest, state: UserState, now_ms: int) -> Ranking:
@@ -112,7 +112,7 @@ class EchoRanker:
 
 
 @dataclass
-class SomeServing:
+class SomeLiveRanker:
     """What stands behind a pipeline where ranking is not the matter."""
 
     sessions: SessionEncoder = NO_SESSIONS
@@ -121,14 +121,14 @@ class SomeServing:
 
     def __post_init__(self) -> None:
         tables = [SomeVectors(SIZES.item_dim, self.missing), SomeVectors(2), SomeVectors(3)]
-        self.current = EchoRanker(Joinable(SIZES, *tables, self.sessions))
+        self.current = EchoRanker(OfflineFeatures(SIZES, *tables, self.sessions))
 
 
 def a_pipeline(serving: Any = None, limit: int = 100, records: Mapping[bytes, bytes] | None = None) -> Pipeline:
     store = MemoryStore()
     if records:
         store.write(records, 0)
-    return Pipeline(UserCache(store, limit), serving or SomeServing(), clock=lambda: MORNING_MS)
+    return Pipeline(UserCache(store, limit), serving or SomeLiveRanker(), clock=lambda: MORNING_MS)
 
 
 def records_of(pipeline: Pipeline) -> dict[bytes, bytes]:

@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from rankstream.bundles.golden import EncodeCase, FoldCase, Golden, RankerCase, golden_inputs, write_golden
-from rankstream.bundles.manifest import Manifest, SessionModel, write_manifest
+from rankstream.bundles.manifest import Manifest, SessionSizes, write_manifest
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.table import publish
 from rankstream.features.ids import Id
@@ -62,7 +62,7 @@ def a_bundle(
             user_space=USER_SPACE,
             trained_until_ms=AS_OF_MS,
             metrics={},
-            session=SessionModel(tag=(1 << 63) + seed + 1, state_size=STATE_SIZE, dim=4) if with_sessions else None,
+            session=SessionSizes(tag=(1 << 63) + seed + 1, state_size=STATE_SIZE, dim=4) if with_sessions else None,
             opset=OPSET,
             versions={"onnx": onnx.__version__},
             files={},
@@ -84,16 +84,16 @@ def vectors_of(count: int, dim: int, seed: int) -> Floats:
 
 def draw_weights(seed: int) -> dict[str, Floats]:
     """Draw the weights of all four graphs."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     shapes = {
         "by_item": (8, 3), "by_feature": (3, 3), "by_context": (8, 3), "by_session": (4, 3), "by_type": (5, 3),
         "fold_state": (6, 6), "fold_items": (8, 6), "encode_state": (6, 4), "encode_items": (8, 4),
     }  # fmt: skip
-    return {name: (chance.standard_normal(shape) * 0.5).astype(np.float32) for name, shape in shapes.items()}
+    return {name: (rng.standard_normal(shape) * 0.5).astype(np.float32) for name, shape in shapes.items()}
 
 
 def tiny_ranker(weights: dict[str, Floats], inputs: ModelInputs) -> Floats:
-    """Give the probabilities, by the formulas of the two graphs."""
+    """Return the probabilities, by the formulas of the two graphs."""
     types = inputs.action_types if len(inputs.action_types) else np.zeros(1, np.int64)
     items = inputs.action_items if len(inputs.action_items) else np.zeros((1, 8), np.float32)
     query = items.mean(axis=0) + inputs.user_vector

@@ -43,7 +43,7 @@ class Explored:
         return float(np.mean([_worth(feed, policy, places) for feed in self.feeds]))
 
 
-def chance_of_a_save(feed: RankedFeed) -> np.ndarray:
+def p_save(feed: RankedFeed) -> np.ndarray:
     """How likely the user saves each item that he looks at: more where the score is high, and by his own taste."""
     scores = np.array([item.score for item in feed.items])
     tastes = np.array([hash((int(feed.user_id), int(item.item_id))) % 97 / 97 for item in feed.items])
@@ -63,42 +63,42 @@ def explored(
     """Let every user act a little, then ask again and again; what is saved is not taken in, so states stay."""
     settings = Settings(bundle=a_bundle(folder / "bundle"), exploration=exploration, exploration_temperature=1.5)
     pipeline = Pipeline(UserCache(MemoryStore()), open_serving(settings), clock=lambda: MORNING_MS)
-    chance, told = np.random.default_rng(seed), Explored()
+    rng, told = np.random.default_rng(seed), Explored()
     past = [
         ActionEvent(user, int(item), "save", MORNING_MS - 60_000 * (n + 1))
         for user in range(users)
-        for n, item in enumerate(chance.integers(1, 200, 5))
+        for n, item in enumerate(rng.integers(1, 200, 5))
     ]
     pipeline.on_actions(recorded_actions(past))
     for number in range(users * requests):
-        items = (1 + chance.choice(200, 5, replace=False)).tolist()
+        items = (1 + rng.choice(200, 5, replace=False)).tolist()
         asked = RankingRequest(f"r{number}", number % users, candidates=items, **more)
         at_ms = MORNING_MS + 3_600_000 * (number // users)
         (sent,) = pipeline.on_requests([recorded_request(asked, number, at_ms)]).answer()
         assert sent.channel is Channel.FEEDS
         feed = msgspec.structs.replace(msgspec.json.decode(sent.value, type=RankedFeed), ranked_at_ms=at_ms)
         told.feeds.append(feed)
-        told.actions.extend(_saves(feed, chance))
+        told.actions.extend(_saves(feed, rng))
     return told
 
 
-def _saves(feed: RankedFeed, chance: np.random.Generator) -> list[ActionEvent]:
-    likes = chance_of_a_save(feed)
-    seen = 2 if chance.random() < LOOKS_ON else 1
+def _saves(feed: RankedFeed, rng: np.random.Generator) -> list[ActionEvent]:
+    likes = p_save(feed)
+    seen = 2 if rng.random() < LOOKS_ON else 1
     return [
         ActionEvent(feed.user_id, item.item_id, "save", feed.ranked_at_ms + 5_000 * (place + 1))
         for place, item in enumerate(feed.items[:seen])
-        if chance.random() < likes[place]
+        if rng.random() < likes[place]
     ]
 
 
 def _worth(feed: RankedFeed, policy: Policy, places: int) -> float:
-    likes, scores = chance_of_a_save(feed), np.array([item.score for item in feed.items])
-    first = policy.next_chances(scores, [], Limits())
+    likes, scores = p_save(feed), np.array([item.score for item in feed.items])
+    first = policy.next_propensities(scores, [], Limits())
     worth = float(first @ likes)
     if places == 2:
         second = [
-            policy.next_chances(scores, [place], Limits()) @ likes if first[place] else 0.0
+            policy.next_propensities(scores, [place], Limits()) @ likes if first[place] else 0.0
             for place in range(len(scores))
         ]
         worth += LOOKS_ON * float(first @ np.array(second))

@@ -21,17 +21,17 @@ FIELDS = ("user_id", "item_id", "action", "timestamp_ms", "surface", "value")
 
 def some_events(count: int = 300, seed: int = 0) -> list[ActionEvent]:
     """Events of texts and numbers as ids, with and without surface and value, some late, some twice."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     events = []
     for n in range(count):
         events.append(
             ActionEvent(
-                user_id=f"u{chance.integers(20)}",
-                item_id=str(chance.integers(1, 90)) if chance.random() < 0.5 else f"ä{chance.integers(90)}",
-                action=VOCABULARY.actions[chance.integers(len(VOCABULARY.actions))],
-                timestamp_ms=MORNING_MS + n * MINUTE_MS - int(chance.integers(0, 300_000)),
-                surface=[None, "home", "search", "elsewhere"][chance.integers(4)],
-                value=None if chance.random() < 0.3 else round(float(chance.exponential(30)), 3),
+                user_id=f"u{rng.integers(20)}",
+                item_id=str(rng.integers(1, 90)) if rng.random() < 0.5 else f"ä{rng.integers(90)}",
+                action=VOCABULARY.actions[rng.integers(len(VOCABULARY.actions))],
+                timestamp_ms=MORNING_MS + n * MINUTE_MS - int(rng.integers(0, 300_000)),
+                surface=[None, "home", "search", "elsewhere"][rng.integers(4)],
+                value=None if rng.random() < 0.3 else round(float(rng.exponential(30)), 3),
             )
         )
     return events + events[::50]
@@ -62,7 +62,7 @@ def whole(log: FileLog) -> Arrivals:
 
 
 def same(one: Arrivals, other: Arrivals) -> bool:
-    """Say whether two readings gave the same arrivals, byte for byte; ids may be numbers in one, texts in another."""
+    """Return whether two readings gave equal arrivals, byte for byte; ids may be numbers in one, texts in another."""
     texts = [[list(map(str, ids)) for ids in (log.user_ids, log.item_ids)] for log in (one, other)]
     lists = [(log.user_keys, log.packed) for log in (one, other)]
     arrays = [(log.item_keys, log.codes, log.times_ms, log.arrived_ms, log.offsets) for log in (one, other)]
@@ -70,7 +70,7 @@ def same(one: Arrivals, other: Arrivals) -> bool:
 
 
 def reasons(skipped: Counter[str]) -> Counter[str]:
-    """Give how many were skipped by reason alone, as workers count dead letters."""
+    """Return how many were skipped by reason alone, as workers count dead letters."""
     counts: Counter[str] = Counter()
     for sentence, count in skipped.items():
         counts[sentence.partition(":")[0]] += count

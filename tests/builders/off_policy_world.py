@@ -32,7 +32,7 @@ class Table:
 
     @property
     def probabilities(self) -> Floats:
-        """Give ``(U, O)``; each user's sum to 1."""
+        """Return ``(U, O)``; each user's sum to 1."""
         probabilities: Floats = self.propensities.prod(axis=2)
         return probabilities
 
@@ -61,7 +61,7 @@ class World:
         return Table(np.array(orders, np.intp), np.array(rows, np.float64))
 
     def expected(self, orders: Indexes) -> Floats:
-        """Give ``(U, O, K)`` probabilities of a click at each place of each order."""
+        """Return ``(U, O, K)`` probabilities of a click at each place of each order."""
         likes = self.likes[:, orders]
         looks_on = self.patience * (1 - likes * (1 - self.sated))
         looks = np.cumprod(np.concatenate([np.ones_like(likes[..., :1]), looks_on[..., :-1]], axis=2), axis=2)
@@ -69,38 +69,38 @@ class World:
         return clicks
 
     def value(self, table: Table) -> float:
-        """Give the expected clicks of a request, every user as likely: exact."""
+        """Return the expected clicks of a request, every user as likely: exact."""
         clicks = self.expected(table.orders).sum(axis=2)
         return float((table.probabilities * clicks).sum(axis=1).mean())
 
-    def log(self, table: Table, requests: int, chance: np.random.Generator) -> Log:
+    def log(self, table: Table, requests: int, rng: np.random.Generator) -> Log:
         """Draw requests of random users, the orders that the policy gives them, and their clicks."""
-        users = chance.integers(0, len(self.likes), requests)
+        users = rng.integers(0, len(self.likes), requests)
         edges = np.cumsum(table.probabilities, axis=1)
-        drawn = chance.random(requests) * edges[users, -1]
+        drawn = rng.random(requests) * edges[users, -1]
         chosen = (edges[users] <= drawn[:, None]).sum(axis=1)
-        return Log(users, chosen, self._clicks(users, table.orders[chosen], chance))
+        return Log(users, chosen, self._clicks(users, table.orders[chosen], rng))
 
-    def _clicks(self, users: Indexes, orders: Indexes, chance: np.random.Generator) -> Floats:
+    def _clicks(self, users: Indexes, orders: Indexes, rng: np.random.Generator) -> Floats:
         likes = np.take_along_axis(self.likes[users], orders, axis=1)
         clicks = np.zeros_like(likes)
         looks = np.ones(len(users), np.bool_)
         for place in range(likes.shape[1]):
-            clicks[:, place] = looks & (chance.random(len(users)) < likes[:, place])
-            looks &= chance.random(len(users)) < self.patience * np.where(clicks[:, place] > 0, self.sated, 1.0)
+            clicks[:, place] = looks & (rng.random(len(users)) < likes[:, place])
+            looks &= rng.random(len(users)) < self.patience * np.where(clicks[:, place] > 0, self.sated, 1.0)
         return clicks
 
 
 def a_world(users: int, items: int, seed: int) -> tuple[World, Floats]:
     """Draw a world, and the scores of a ranker that knows it in part: they correlate with tastes by 0.7."""
-    chance = np.random.default_rng(seed)
-    tastes = chance.standard_normal((users, items))
-    scores = (tastes + chance.standard_normal((users, items))) / np.sqrt(2)
+    rng = np.random.default_rng(seed)
+    tastes = rng.standard_normal((users, items))
+    scores = (tastes + rng.standard_normal((users, items))) / np.sqrt(2)
     return World(1 / (1 + np.exp(1.0 - 2.5 * tastes))), scores
 
 
 def expected_of(predicted: Floats, policy: Policy, scores: Floats, orders: Indexes) -> Floats:
-    """Give ``(U, O, K)``: the mean of ``predicted`` ``(U, I, K)`` rewards over what the policy would place next.
+    """Return ``(U, O, K)``: the mean of ``predicted`` ``(U, I, K)`` rewards over what the policy would place next.
 
     At each place of an order: next after the items that the order has before it.
     """
@@ -118,6 +118,7 @@ def expected_of(predicted: Floats, policy: Policy, scores: Floats, orders: Index
 
 def _mean_of_next(predicted: Floats, policy: Policy, scores: Floats, prefix: Sequence[int]) -> Floats:
     rows = [
-        policy.next_chances(user, prefix, NO_LIMITS) @ rewards for user, rewards in zip(scores, predicted, strict=True)
+        policy.next_propensities(user, prefix, NO_LIMITS) @ rewards
+        for user, rewards in zip(scores, predicted, strict=True)
     ]
     return np.array(rows)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from rankstream.features.schema import FeatureSizes, ModelInputs, random_inputs
-from rankstream.models.ranker.hybrid import Ranker, RankerConfig
+from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
 from rankstream.models.ranker.transact import TransActConfig
 
 torch.set_num_threads(1)  # small tensors: a second thread only waits
@@ -23,14 +23,14 @@ def a_config(sizes: FeatureSizes = SMALL, heads: int = 1, **more: Any) -> Ranker
     return RankerConfig(transact, sizes, **({"heads": ("save", "hide"), "mlp": (16, 8), "cross_rank": 6} | more))
 
 
-def a_ranker(config: RankerConfig | None = None, seed: int = 0, spread: float = 0.2) -> Ranker:
+def a_ranker(config: RankerConfig | None = None, seed: int = 0, spread: float = 0.2) -> HybridRanker:
     """A ranker whose every weight was moved from where it starts, biases and norms too; the padding row was not."""
-    chance = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    ranker = Ranker(config or a_config())
+    ranker = HybridRanker(config or a_config())
     with torch.no_grad():
         for weight in ranker.parameters():
-            weight += spread * torch.randn(weight.shape, generator=chance)
+            weight += spread * torch.randn(weight.shape, generator=rng)
         ranker.transact.actions.weight[0] = 0.0
     return ranker.eval()
 

@@ -41,5 +41,5 @@ class ALog:
 
 
 def arrivals_of_rows(rows: Sequence[Row]) -> Arrivals:
-    """Give the rows as one batch."""
+    """Return the rows as one batch."""
     return next(ALog(rows, len(rows)).batches(VOCABULARY))

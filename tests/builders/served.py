@@ -15,7 +15,7 @@ from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
-from rankstream.ranking.serving import Serving
+from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.clients.dumps import dump_path, write_dump
 from rankstream.streams.codec import RankingRequest
 from rankstream.streams.pipeline import Pipeline
@@ -61,18 +61,18 @@ def changed(record: Recorded, **fields: Any) -> Recorded:
 
 def some_events(count: int, seed: int = 0, users: Sequence[int | str] = USERS) -> list[ActionEvent]:
     """Actions of all kinds, sessions that end, and one in ten late, twice or of an item that nobody knows."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     events: list[ActionEvent] = []
     at_ms = MORNING_MS
     for number in range(count):
-        at_ms += chance.choice([1, 5, 20, 20, 400]) * SECOND_MS
-        late_ms = chance.choice([0] * 9 + [3_600]) * SECOND_MS
-        item = "new item" if number % 10 == 9 else chance.randrange(1, 200)
+        at_ms += rng.choice([1, 5, 20, 20, 400]) * SECOND_MS
+        late_ms = rng.choice([0] * 9 + [3_600]) * SECOND_MS
+        item = "new item" if number % 10 == 9 else rng.randrange(1, 200)
         event = ActionEvent(
-            chance.choice(users), item, chance.choice(["view", "click", "save", "hide"]), at_ms - late_ms,
-            chance.choice(["home", "search", None]), chance.choice([None, 3.5]),
+            rng.choice(users), item, rng.choice(["view", "click", "save", "hide"]), at_ms - late_ms,
+            rng.choice(["home", "search", None]), rng.choice([None, 3.5]),
         )  # fmt: skip
-        events += [event] * chance.choice([1] * 9 + [2])
+        events += [event] * rng.choice([1] * 9 + [2])
     return events
 
 
@@ -81,13 +81,13 @@ def a_day(
     actions: int = 600,
     requests_every: int = 20,
     history_limit: int = 20,
-    serving: Serving | None = None,
+    serving: LiveRanker | None = None,
     exploration: Exploration = NO_EXPLORATION,
 ) -> Day:
     """Serve a day in process and keep its topics; the short history lets sessions leave it and be folded."""
     bundle, vectors = folder / "bundle", folder / "users"
     if serving is None:
-        serving = Serving.open(a_bundle(bundle), a_user_table(vectors, USERS[:4]), exploration=exploration)
+        serving = LiveRanker.open(a_bundle(bundle), a_user_table(vectors, USERS[:4]), exploration=exploration)
     pipeline = Pipeline(UserCache(MemoryStore(), history_limit), serving, log_served=True)
     log, day = recorded_actions(some_events(actions)), Day([], [], [], bundle, vectors, history_limit)
     for number, record in enumerate(log):

@@ -30,12 +30,12 @@ def drawing(model, killed_at=None, die=None):
     """Draw the loss of a regression; die at a draw."""
     draws = iter(range(10_000))
 
-    def draw(chance):
+    def draw(rng):
         if next(draws) == killed_at:
             if die is not None:
                 die()
             raise Killed
-        x = torch.from_numpy(chance.standard_normal((16, 4))).float()
+        x = torch.from_numpy(rng.standard_normal((16, 4))).float()
         return ((model(x).float() - x.sum(dim=1)) ** 2).mean()
 
     return draw

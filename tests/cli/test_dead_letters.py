@@ -24,13 +24,13 @@ def settings(bootstrap_servers):
 def reject(settings, offset, reason="unknown-action", value=VALUE, key=b"u1", whole=None):
     """Put a letter into dead-letters as a worker would."""
     names = TopicNames(settings.topic_prefix)
-    letter = DeadLetter(
+    dead_letter = DeadLetter(
         reason, f"why {offset}", names.of(ACTIONS), 0, offset, NOON_MS + offset,
         None if key is None else b64encode(key).decode(), None if value is None else b64encode(value).decode(),
         len(value or b"") if whole is None else whole,
     )  # fmt: skip
     with RawProducer(settings, [names.of(DEAD_LETTERS)]) as producer:
-        producer.send(names.of(DEAD_LETTERS), key, msgspec.json.encode(letter))
+        producer.send(names.of(DEAD_LETTERS), key, msgspec.json.encode(dead_letter))
 
 
 def actions(settings):

@@ -5,7 +5,7 @@ import pytest
 
 from rankstream.cli.demo.data import NoDataError, find_log
 from rankstream.cli.demo.report import figures, verdict_on, write_report
-from rankstream.cli.demo.scoreboard import CHANCE, FROZEN, HYBRID, POPULAR, Judged, Scoreboard
+from rankstream.cli.demo.scoreboard import FROZEN, HYBRID, POPULAR, RANDOM, Scoreboard, Scored
 from rankstream.cli.demo.traffic import Step, plan, popularity
 from rankstream.events.log import EventLog
 from tests.builders.actions import MORNING_MS, VOCABULARY
@@ -21,10 +21,10 @@ def a_log(*rows: tuple[int, int, str]) -> EventLog:
     )
 
 
-def a_judged(hybrid: int | None = 1, user: str = "u1", **more: object) -> Judged:
+def a_judged(hybrid: int | None = 1, user: str = "u1", **more: object) -> Scored:
     places = {HYBRID: hybrid, FROZEN: 5, POPULAR: 20}
     known = {"candidates": 100, "history": 3, "latency_ms": 40.0, "fresh": True, "newest_age_ms": 60.0}
-    return Judged(user=user, places=places, **(known | more))
+    return Scored(user=user, places=places, **(known | more))
 
 
 def test_a_request_stands_before_a_positive_action_and_asks_for_all_that_is_not_met():
@@ -48,7 +48,7 @@ def test_a_scoreboard_keeps_means_latencies_and_chance():
     board = Scoreboard()
     board.add(a_judged(hybrid=1))
     board.add(a_judged(hybrid=None, latency_ms=80.0, fresh=False, newest_age_ms=None))
-    assert (board.hit(HYBRID), board.hit(FROZEN), board.hit(POPULAR), board.hit(CHANCE)) == (0.5, 1.0, 0.0, 0.1)
+    assert (board.hit(HYBRID), board.hit(FROZEN), board.hit(POPULAR), board.hit(RANDOM)) == (0.5, 1.0, 0.0, 0.1)
     assert (board.latency_ms(0.5), board.fresh_share(), board.newest_age_ms(0.5)) == (60.0, 0.5, 60.0)
     assert math.isnan(Scoreboard().hit(HYBRID))
 

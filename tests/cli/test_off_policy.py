@@ -8,11 +8,11 @@ import pytest
 from rankstream.evaluation.off_policy.rerank import RETRIEVED
 from rankstream.features.ids import id_bytes
 from rankstream.ranking.exploration import Exploration, Greedy, PlackettLuce
-from rankstream.ranking.serving import Serving
+from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.topics import ACTIONS, FEEDS, TopicNames
 from tests.builders.bundle import a_bundle, a_user_table
-from tests.builders.cli import NOBODY, connected, fresh_topics, rankstream, refusal
+from tests.builders.cli import UNKNOWN_ID, connected, fresh_topics, rankstream, refusal
 from tests.builders.exploration import the_explored
 from tests.builders.served import a_day
 
@@ -120,7 +120,7 @@ def test_what_makes_no_sense_is_said_in_one_sentence(served, more, words):
 def dumped(tmp_path_factory):
     """What a system with exploration and --served-features left in its topics, and its bundle."""
     folder = tmp_path_factory.mktemp("dumped")
-    serving = Serving.open(a_bundle(folder / "bundle"), exploration=Exploration(PlackettLuce(2.0)))
+    serving = LiveRanker.open(a_bundle(folder / "bundle"), exploration=Exploration(PlackettLuce(2.0)))
     return a_day(folder, actions=900, requests_every=4, serving=serving).dump(folder / "topics"), folder / "bundle"
 
 
@@ -172,8 +172,8 @@ def test_files_that_are_not_there(served, tmp_path):
 
 def test_without_files_the_topics_are_read(monkeypatch):
     monkeypatch.setattr("rankstream.streams.clients.connect.BOOTSTRAP_MS", 300)
-    words = refusal(rankstream("off-policy", "--reward", "save", "--bootstrap-servers", NOBODY))
-    assert words.startswith(f"no Kafka broker answers at {NOBODY}")
+    words = refusal(rankstream("off-policy", "--reward", "save", "--bootstrap-servers", UNKNOWN_ID))
+    assert words.startswith(f"no Kafka broker answers at {UNKNOWN_ID}")
 
 
 @pytest.mark.broker

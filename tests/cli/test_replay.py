@@ -17,12 +17,12 @@ def folder(tmp_path_factory):
     a_bundle(folder / "bundle")
     a_bundle(folder / "other", model_version="tiny-2", seed=5)
     a_user_table(folder / "users", ["u1", "u2"])
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     rows = [
         {
             "user_id": f"u{user}",
-            "item_id": int(chance.integers(1, 190)),
-            "action": ACTIONS[int(chance.integers(4))],
+            "item_id": int(rng.integers(1, 190)),
+            "action": ACTIONS[int(rng.integers(4))],
             "timestamp_ms": AS_OF_MS + HOUR * (number // 5) + MINUTE * (number % 5) + user,
         }
         for number in range(40)
@@ -59,7 +59,7 @@ def test_two_bundles_and_three_delays_are_compared_in_one_pass(folder, tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     delays = ("realtime", "2h behind", "no realtime actions")
     wanted = [f"{bundle}, {delay}" for bundle in ("bundle", "other") for delay in delays]
-    assert [lane["name"] for lane in report["lanes"]] == wanted
+    assert [variant["name"] for variant in report["lanes"]] == wanted
     assert [one["delay_ms"] for one in report["staleness"]["other"]] == [0, 2 * HOUR, None]
     mixed = report["interleaving"]
     assert mixed["wins"] + mixed["losses"] + mixed["ties"] == report["points"]

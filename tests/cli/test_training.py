@@ -34,12 +34,12 @@ TINY = [word for name, value in SMALL.items() for word in (flag(name), value)]
 
 def rows_of(users, days):
     """One action an hour of each user in the morning of each day, on items of the user's kind."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     return [
         {
             "user_id": user,
-            "item_id": int(chance.integers(10)) * 2 + user % 2,
-            "action": str(chance.choice(["view", "view", "save"])),
+            "item_id": int(rng.integers(10)) * 2 + user % 2,
+            "action": str(rng.choice(["view", "view", "save"])),
             "timestamp_ms": MORNING_MS + day * DAY_MS + hour * 600_000 + user,
         }
         for day in days
@@ -88,7 +88,7 @@ def test_of_exposures_encoders_learn_before_the_ranker_does(tmp_path):
     recipe = with_settings(recipe_for(kind, log.vocabulary), TrainSettings(**SMALL), torch.device("cpu"))
     models = train_models(log, recipe, tmp_path / "work")
     assert models.about.visits
-    assert NEW not in models.catalogue.ids
+    assert NEW not in models.item_table.ids
     assert models.about.until_ms == MORNING_MS + 3 * DAY_MS
 
 

@@ -14,15 +14,15 @@ from rankstream.events.readers import columns as log_columns
 from rankstream.features.ids import id_keys
 
 MORNING_MS = 1_650_000_000_000
-CHANCE = np.random.default_rng(0)
+RNG = np.random.default_rng(0)
 
 
 def kuairand_columns(count: int = 400) -> dict[str, object]:
     """Impressions in order of time, some of them twice, once with other flags."""
-    flags = {name: CHANCE.random(count) < 0.2 for name in kuairand.ACTION_COLUMNS.values()}
-    ids = {"user_id": CHANCE.integers(0, 30, count), "video_id": CHANCE.integers(0, 50, count)}
-    times = MORNING_MS + np.sort(CHANCE.integers(0, 10**7, count))
-    columns = ids | {"time_ms": times, "tab": CHANCE.integers(0, 15, count), "play_time_ms": times % 9000} | flags
+    flags = {name: RNG.random(count) < 0.2 for name in kuairand.ACTION_COLUMNS.values()}
+    ids = {"user_id": RNG.integers(0, 30, count), "video_id": RNG.integers(0, 50, count)}
+    times = MORNING_MS + np.sort(RNG.integers(0, 10**7, count))
+    columns = ids | {"time_ms": times, "tab": RNG.integers(0, 15, count), "play_time_ms": times % 9000} | flags
     again = np.sort(np.concatenate([np.arange(count), np.arange(0, count, 7)]))
     twice = {name: np.asarray(column)[again] for name, column in columns.items()}
     twice["is_like"] = np.arange(len(again)) % 5 == 0

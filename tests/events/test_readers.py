@@ -20,7 +20,7 @@ from rankstream.events.readers.json_lines import Reading, RowReader
 from rankstream.events.readers.rows import Shape, open_rows
 from rankstream.features.actions import Vocabulary
 from rankstream.streams.records import recorded_actions
-from tests.builders.actions import MORNING_MS, VOCABULARY, MixingSessions, SomeServing, a_pipeline, records_of
+from tests.builders.actions import MORNING_MS, VOCABULARY, MixingSessions, SomeLiveRanker, a_pipeline, records_of
 from tests.builders.logs import reasons, rows_of, same, some_events, whole, write_log
 
 NOW_MS = MORNING_MS + 10**10
@@ -50,7 +50,7 @@ def test_every_kind_of_file_gives_what_a_worker_would_decode(name: str, tmp_path
 def test_states_replayed_from_a_file_are_those_that_the_stream_leaves(name: str, tmp_path: Path):
     """The fast path of packed actions against encoded records, to the byte, sessions folded included."""
     events = some_events(600)
-    live, replayed = (a_pipeline(SomeServing(MixingSessions()), limit=8) for _ in range(2))
+    live, replayed = (a_pipeline(SomeLiveRanker(MixingSessions()), limit=8) for _ in range(2))
     records = recorded_actions(events)
     for at in range(0, len(records), 50):
         live.on_actions(records[at : at + 50])

@@ -15,11 +15,11 @@ from rankstream.models.users.time_features import DAY_MS
 @pytest.fixture
 def music(tmp_path):
     """Three weeks of plays of 40 users: twelve sessions of three songs, two days apart."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     users, sessions, songs = (part.ravel() for part in np.meshgrid(range(40), range(12), range(3), indexing="ij"))
     seconds = 1_400_000_000 + sessions * 2 * DAY_MS // 1000 + songs * 200 + users * 500
     count = len(users)
-    columns = {"user_id": users, "song_id": chance.integers(0, 40, count), "ts": seconds, "playtime": [180] * count}
+    columns = {"user_id": users, "song_id": rng.integers(0, 40, count), "ts": seconds, "playtime": [180] * count}
     pq.write_table(pa.table(columns), tmp_path / "plays.parquet")
     return tmp_path / "plays.parquet"
 

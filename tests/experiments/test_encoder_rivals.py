@@ -7,7 +7,7 @@ from rankstream.experiments.kuairand.data import TEST_MS, TRAIN_MS, VALIDATE_MS,
 from rankstream.experiments.kuairand.rows import rows
 from rankstream.features.schema import FeatureSizes, random_inputs
 from rankstream.models.ranker.export import export_ranker
-from rankstream.models.ranker.hybrid import Ranker, RankerConfig, collate
+from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig, collate
 from rankstream.models.ranker.transact import TransActConfig
 
 SIZES = FeatureSizes(num_actions=6, item_dim=4, user_dim=3, session_dim=2, item_features=2)
@@ -50,7 +50,7 @@ def test_padding_changes_nothing(name):
 def test_an_encoder_learns_what_was_done_last(name):
     torch.manual_seed(0)
     row = ROWS[name]
-    ranker = Ranker(RankerConfig(TRANSACT, SIZES, ("click",), crosses=1, cross_rank=4, mlp=(16,)), row.encoder)
+    ranker = HybridRanker(RankerConfig(TRANSACT, SIZES, ("click",), crosses=1, cross_rank=4, mlp=(16,)), row.encoder)
     optimizer = torch.optim.Adam(ranker.parameters(), 0.03)
     for step in range(40):
         batch = row.see(a_batch(requests=20, seed=step, actions=2))
@@ -66,7 +66,7 @@ def test_an_encoder_learns_what_was_done_last(name):
 def test_a_row_does_not_see_what_it_is_without(name):
     torch.manual_seed(0)
     row = ROWS[name]
-    ranker = Ranker(RankerConfig(TRANSACT, SIZES, ("click",), cross_rank=4, mlp=(8,)), row.encoder).eval()
+    ranker = HybridRanker(RankerConfig(TRANSACT, SIZES, ("click",), cross_rank=4, mlp=(8,)), row.encoder).eval()
     one = a_batch(seed=1)
     changed = {
         "no_realtime": {"action_types": one.action_types.clamp(max=1), "session_vectors": one.session_vectors + 1},
@@ -75,11 +75,11 @@ def test_a_row_does_not_see_what_it_is_without(name):
     }[name]
     other = type(one)(**{**vars(one), **changed})
     assert torch.equal(ranker(row.see(one)), ranker(row.see(other)))
-    assert not torch.equal(Ranker(ranker.config)(one), ranker(row.see(one)))
+    assert not torch.equal(HybridRanker(ranker.config)(one), ranker(row.see(one)))
 
 
 def test_only_a_ranker_of_transact_is_exported(tmp_path):
-    ranker = Ranker(RankerConfig(TRANSACT, SIZES, ("click",)), ROWS["lstm"].encoder)
+    ranker = HybridRanker(RankerConfig(TRANSACT, SIZES, ("click",)), ROWS["lstm"].encoder)
     with pytest.raises(ValueError, match="a ranker of Lstm can't be split; only one of TransAct is served"):
         export_ranker(ranker, tmp_path)
 

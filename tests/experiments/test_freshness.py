@@ -1,7 +1,7 @@
 import numpy as np
 
 from rankstream.experiments.kuairand.freshness import HOUR_MS, ages_of, gains_by_age
-from rankstream.experiments.kuairand.scoring import Answers, Judged
+from rankstream.experiments.kuairand.scoring import Answers, Scored
 from tests.experiments.test_ranker_tables import a_feed
 
 
@@ -13,13 +13,13 @@ def answers_of(labels) -> Answers:
 
 def test_a_row_that_knows_less_lacks_something_only_where_it_knows_less():
     """The full model knows all answers; the row knows those of old states, and guesses where the state is fresh."""
-    chance = np.random.default_rng(0)
-    labels = chance.integers(0, 2, 2000).astype(np.float64)
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 2000).astype(np.float64)
     ages = np.where(np.arange(2000) < 1000, HOUR_MS, 100 * HOUR_MS)
     knows = np.stack([labels, 1 - labels], axis=1)
-    guesses = np.where((ages == HOUR_MS)[:, None], chance.random((2000, 2)), knows)
+    guesses = np.where((ages == HOUR_MS)[:, None], rng.random((2000, 2)), knows)
     told = answers_of(labels)
-    models = {"full": [Judged(told, knows)], "row": [Judged(told, guesses)]}
+    models = {"full": [Scored(told, knows)], "row": [Scored(told, guesses)]}
     found = gains_by_age(models, ages, "full", draws=50, seed=0)
     assert set(found) == {"up to 3 hours", "more than 3 days"}
     assert found["up to 3 hours"]["exposures"] == 1000

@@ -1,6 +1,6 @@
 import numpy as np
 
-from rankstream.events.sequences import timelines_of
+from rankstream.events.sequences import group_by_user
 from rankstream.experiments.music.data import (
     FRESHNESS,
     MusicSplit,
@@ -14,7 +14,7 @@ from rankstream.experiments.music.data import (
 )
 from rankstream.experiments.music.next_items import baseline_ranks, moving_averages, next_items, ranks_of_scores
 from rankstream.experiments.music.tables import Row
-from tests.builders.models import START_MS, a_catalogue, a_log
+from tests.builders.models import START_MS, a_log, an_item_table
 
 DAY = 24 * 60  # minutes
 
@@ -28,22 +28,22 @@ def a_split():
 
 
 def test_each_new_item_is_asked_for_with_the_vector_of_its_moment():
-    timelines = timelines_of(a_split().everybody, a_catalogue())
-    asked = asked_items(timelines, a_split())
+    sequences = group_by_user(a_split().everybody, an_item_table())
+    asked = asked_items(sequences, a_split())
     assert asked.items.tolist() == [3, 4]
     assert asked.counts.tolist() == [2]
-    assert timelines.item_rows[asked.rows["once"]].tolist() == [2, 2]
-    assert timelines.item_rows[asked.rows["daily"]].tolist() == [2, 3]
-    assert timelines.item_rows[asked.rows["session"]].tolist() == [2, 3]
-    assert timelines.item_rows[asked.rows["realtime"]].tolist() == [2, 3]
+    assert sequences.item_rows[asked.rows["once"]].tolist() == [2, 2]
+    assert sequences.item_rows[asked.rows["daily"]].tolist() == [2, 3]
+    assert sequences.item_rows[asked.rows["session"]].tolist() == [2, 3]
+    assert sequences.item_rows[asked.rows["realtime"]].tolist() == [2, 3]
 
 
 def test_a_sessions_vector_knows_no_play_of_the_session_and_no_less_than_the_one_made_once():
     minutes = [0, 5, 5 * DAY - 10, 5 * DAY + 10, 6 * DAY, 6 * DAY + 5]  # T0 lies within the second session
     log = a_log([("a", item, "view", at) for item, at in enumerate(minutes)])
     split = MusicSplit(log, log, np.array(["a"], object), START_MS + 5 * DAY * 60_000)
-    timelines = timelines_of(log, a_catalogue())
-    asked = asked_items(timelines, split)
+    sequences = group_by_user(log, an_item_table())
+    asked = asked_items(sequences, split)
     assert asked.items.tolist() == [3, 4, 5]
     assert asked.rows["once"].tolist() == [2, 2, 2]
     assert asked.rows["session"].tolist() == [2, 3, 3]
@@ -51,16 +51,16 @@ def test_a_sessions_vector_knows_no_play_of_the_session_and_no_less_than_the_one
 
 
 def test_no_vector_is_made_after_what_it_is_asked_for():
-    timelines = timelines_of(a_split().everybody, a_catalogue())
-    asked = asked_items(timelines, a_split())
-    first_plays = timelines.times_ms[[2, 3]]
+    sequences = group_by_user(a_split().everybody, an_item_table())
+    asked = asked_items(sequences, a_split())
+    first_plays = sequences.times_ms[[2, 3]]
     for rows in asked.rows.values():
-        assert (timelines.times_ms[rows] < first_plays).all()
+        assert (sequences.times_ms[rows] < first_plays).all()
 
 
 def test_a_users_other_items_do_not_stand_in_the_way():
-    timelines = timelines_of(a_split().everybody, a_catalogue())
-    asked = asked_items(timelines, a_split())
+    sequences = group_by_user(a_split().everybody, an_item_table())
+    asked = asked_items(sequences, a_split())
     scores = np.zeros((2, 30), np.float32)
     scores[:, 4], scores[:, 3] = 2.0, 1.0
     assert hits_of_scores(scores, asked, k=1).tolist() == [True, True]
@@ -75,10 +75,10 @@ def test_the_last_items_are_measured_as_vectors_are_other_answers_take_no_place(
     rows += [("a", item, "view", 6 * DAY + item) for item in range(11)]
     log = a_log(rows)
     split = MusicSplit(log, log, np.array(["a"], object), START_MS + 5 * DAY * 60_000)
-    timelines = timelines_of(log, a_catalogue())
-    asked = asked_items(timelines, split)
+    sequences = group_by_user(log, an_item_table())
+    asked = asked_items(sequences, split)
     assert len(asked.items) == 10
-    found = baseline_hits(timelines, a_catalogue(), split, asked)["last 10 items"]
+    found = baseline_hits(sequences, an_item_table(), split, asked)["last 10 items"]
     assert found == dict.fromkeys(FRESHNESS, "a")
 
 
@@ -88,13 +88,13 @@ def test_equal_scores_earn_no_more_than_chance():
 
 def test_what_was_just_played_is_no_answer_and_in_nobodys_way():
     log = a_log([("a", item, "view", minute) for minute, item in enumerate([1, 2, 2, 3])])
-    timelines = timelines_of(log, a_catalogue())
-    asked = next_items(timelines, MusicSplit(log, log, np.array(["a"], object), START_MS))
+    sequences = group_by_user(log, an_item_table())
+    asked = next_items(sequences, MusicSplit(log, log, np.array(["a"], object), START_MS))
     assert asked.items.tolist() == [2, 3]
     assert asked.current.tolist() == [1, 2]
     scores = np.array([[0.0, 9.0, 5.0, 7.0], [0.0, 0.0, 9.0, 5.0]], np.float32)
     assert ranks_of_scores(scores, asked.items, asked.current).tolist() == [2.0, 1.0]
-    popularity = baseline_ranks(timelines, a_catalogue(), a_split(), asked)["popularity"]
+    popularity = baseline_ranks(sequences, an_item_table(), a_split(), asked)["popularity"]
     assert popularity.tolist() == [1.0, 1.5]  # 2 was played twice; without it 1 and 3 share the first place
 
 
@@ -104,12 +104,12 @@ def test_coverage_is_the_share_of_items_behind_most_places():
 
 
 def test_recent_items_and_their_average_stop_at_the_row():
-    timelines = timelines_of(a_split().everybody, a_catalogue())
-    assert last_items(timelines, 3) == {1, 2, 3, 4}
-    assert last_items(timelines, 4, count=2) == {3, 4}
-    assert last_items(timelines, 4, count=2, without={4}) == {2, 3}  # what does not count takes no place
-    mean = moving_averages(timelines, a_catalogue(), np.array([1]))
-    assert np.allclose(mean[0], a_catalogue().vectors[[1, 2]].mean(0))
+    sequences = group_by_user(a_split().everybody, an_item_table())
+    assert last_items(sequences, 3) == {1, 2, 3, 4}
+    assert last_items(sequences, 4, count=2) == {3, 4}
+    assert last_items(sequences, 4, count=2, without={4}) == {2, 3}  # what does not count takes no place
+    mean = moving_averages(sequences, an_item_table(), np.array([1]))
+    assert np.allclose(mean[0], an_item_table().vectors[[1, 2]].mean(0))
 
 
 def test_seeds_are_averaged_user_by_user():

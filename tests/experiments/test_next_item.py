@@ -25,8 +25,8 @@ def a_model() -> NextItemModel:
 
 
 def some_sequences(count=20, longest=15):
-    chance = np.random.default_rng(0)
-    return [chance.integers(0, 12, chance.integers(4, longest)) for _ in range(count)]
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 12, rng.integers(4, longest)) for _ in range(count)]
 
 
 @pytest.mark.parametrize("part", [1, 7, 64])
@@ -78,17 +78,17 @@ def test_positions_know_what_came_up_to_them_and_nothing_later():
 
 @pytest.mark.parametrize(("sequences", "sign"), [("never twice", -1), ("always twice", 1)])
 def test_the_repeat_weight_learns_whether_things_come_again(sequences, sign, one_thread):
-    chance = np.random.default_rng(0)
-    drawn = [chance.permutation(12)[:8] for _ in range(60)]
+    rng = np.random.default_rng(0)
+    drawn = [rng.permutation(12)[:8] for _ in range(60)]
     if sequences == "always twice":
-        drawn = [np.concatenate([row[:4], chance.permutation(row[:4])]) for row in drawn]
+        drawn = [np.concatenate([row[:4], rng.permutation(row[:4])]) for row in drawn]
     torch.manual_seed(0)
     model = NextItemModel(replace(CONFIG, num_actions=8, repeats=True))
     task = NextItemTask(drawn, model, positions=200)
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     for step in range(40):
         optimizer.zero_grad()
-        task.draw_loss(np.random.default_rng(step)).backward()
+        task.sample_loss(np.random.default_rng(step)).backward()
         optimizer.step()
     assert sign * model.repeat_weight.item() > 0.5
 
@@ -131,6 +131,6 @@ def test_the_encoder_learns_a_ring(one_thread):
     optimizer = torch.optim.Adam(model.parameters(), 0.03)
     for step in range(30):
         optimizer.zero_grad()
-        task.draw_loss(np.random.default_rng(step)).backward()
+        task.sample_loss(np.random.default_rng(step)).backward()
         optimizer.step()
     assert ranks(model, sequences).mean() < 1.1

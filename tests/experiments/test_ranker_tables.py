@@ -15,8 +15,8 @@ from rankstream.experiments.kuairand.request_cache import CachedRequest, Request
 from rankstream.experiments.kuairand.rows import rows
 from rankstream.experiments.runs import Runs
 from rankstream.features.embeddings.base import NoVectors
-from rankstream.features.embeddings.memory import Catalogue
-from rankstream.features.join import Joinable, join
+from rankstream.features.embeddings.memory import ItemTable
+from rankstream.features.join import OfflineFeatures, join
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
 from rankstream.models.ranker.impressions import visit_examples
@@ -39,12 +39,12 @@ SIZES = FeatureSizes(num_actions=4, item_dim=4, user_dim=3, session_dim=2, item_
 
 def a_feed(folder, seed):
     """Visits of users who click every item of an even number and skip the others, written as a cache."""
-    chance = np.random.default_rng(seed)
-    drawn = [(user, int(chance.integers(12)), 45 * step) for user in range(30) for step in range(6)]
+    rng = np.random.default_rng(seed)
+    drawn = [(user, int(rng.integers(12)), 45 * step) for user in range(30) for step in range(6)]
     log = a_log([(user, item, "skip" if item % 2 else "click", minutes) for user, item, minutes in drawn], VOCABULARY)
     vectors = np.random.default_rng(0).standard_normal((12, 7)).astype(np.float16).astype(np.float32)
-    items, features = Catalogue(np.arange(12), vectors[:, :4]), Catalogue(np.arange(12), vectors)
-    batch = Joinable(SIZES, items, features, NoVectors(3), NoSessions(2))
+    items, features = ItemTable(np.arange(12), vectors[:, :4]), ItemTable(np.arange(12), vectors)
+    batch = OfflineFeatures(SIZES, items, features, NoVectors(3), NoSessions(2))
     requests = (
         CachedRequest(join(one.state, one.user_key, one.candidates, one.now_ms, batch), one.labels, one.user_key,
                       one.now_ms, one.candidates)

@@ -3,13 +3,13 @@ import pytest
 
 from rankstream.experiments.kuairand.scoring import (
     Answers,
-    Judged,
+    Scored,
     auc,
     intervals,
     judge,
     list_aucs,
     ordered,
-    places_in_lists,
+    ranks_in_lists,
 )
 
 UTILITY = {"click": 1.0, "skip": -1.0}
@@ -28,9 +28,9 @@ def predictions(clicks):
 
 
 def some_answers(users: int = 40, shown: int = 6, seed: int = 0) -> tuple[Answers, np.ndarray]:
-    chance = np.random.default_rng(seed)
-    truth = chance.random(users * shown)
-    return answers(np.repeat(np.arange(users), shown), chance.random(users * shown) < truth), predictions(truth)
+    rng = np.random.default_rng(seed)
+    truth = rng.random(users * shown)
+    return answers(np.repeat(np.arange(users), shown), rng.random(users * shown) < truth), predictions(truth)
 
 
 def pairs_won(scores, labels):
@@ -56,14 +56,14 @@ def test_a_list_in_which_order_does_not_matter_has_no_ndcg():
 
 def test_lists_of_one_user_are_ranked_apart_and_drawn_together():
     told = answers([0, 0, 0, 0], [1, 0, 1, 0], lists=[0, 0, 1, 1])
-    assert Judged(told, predictions([0.2, 0.1, 0.9, 0.8])).metrics()["gauc_click"] == 1.0
-    assert Judged(told, predictions([0.2, 0.1, 0.8, 0.9])).metrics(np.array([3.0]))["gauc_click"] == 0.5
+    assert Scored(told, predictions([0.2, 0.1, 0.9, 0.8])).metrics()["gauc_click"] == 1.0
+    assert Scored(told, predictions([0.2, 0.1, 0.8, 0.9])).metrics(np.array([3.0]))["gauc_click"] == 0.5
 
 
 def test_auc_is_the_share_of_pairs_won_with_ties_and_weights():
-    chance = np.random.default_rng(0)
-    scores, labels = chance.integers(0, 6, 60) / 6, (chance.random(60) < 0.4).astype(float)
-    weights = chance.integers(0, 4, 60)
+    rng = np.random.default_rng(0)
+    scores, labels = rng.integers(0, 6, 60) / 6, (rng.random(60) < 0.4).astype(float)
+    weights = rng.integers(0, 4, 60)
     often = np.repeat(np.arange(60), weights)
     assert auc(*ordered(scores, labels), np.ones(60)) == pytest.approx(pairs_won(scores, labels))
     assert auc(*ordered(scores, labels), weights.astype(float)) == pytest.approx(
@@ -72,9 +72,9 @@ def test_auc_is_the_share_of_pairs_won_with_ties_and_weights():
 
 
 def test_gauc_is_each_lists_auc_weighed_by_exposures():
-    chance = np.random.default_rng(1)
-    users, scores = chance.integers(0, 8, 90), chance.integers(0, 5, 90) / 5
-    labels = (chance.random(90) < 0.5).astype(float)
+    rng = np.random.default_rng(1)
+    users, scores = rng.integers(0, 8, 90), rng.integers(0, 5, 90) / 5
+    labels = (rng.random(90) < 0.5).astype(float)
     above, below = list_aucs(users, labels, scores, 8)
     for user in range(8):
         mine = users == user
@@ -83,7 +83,7 @@ def test_gauc_is_each_lists_auc_weighed_by_exposures():
 
 
 def test_places_start_anew_with_each_list():
-    assert places_in_lists(np.array([1, 0, 1, 0]), np.array([0.1, 0.9, 0.7, 0.2])).tolist() == [1, 0, 0, 1]
+    assert ranks_in_lists(np.array([1, 0, 1, 0]), np.array([0.1, 0.9, 0.7, 0.2])).tolist() == [1, 0, 0, 1]
 
 
 def test_honest_probabilities_are_calibrated_and_shifted_ones_are_not():
@@ -98,7 +98,7 @@ def test_drawing_a_user_twice_is_the_same_as_having_two_of_it():
     users = np.repeat(np.arange(6), weights.astype(int))
     rows = np.concatenate([np.flatnonzero(told.users == user) for user in users])
     copied = answers(np.repeat(np.arange(len(users)), 6), told.labels[rows, 0])
-    weighed, whole = Judged(told, predicted).metrics(weights), judge(copied, predicted[rows])
+    weighed, whole = Scored(told, predicted).metrics(weights), judge(copied, predicted[rows])
     for name in ("gauc_click", "auc_click", "logloss_click"):
         assert weighed[name] == pytest.approx(whole[name])
 
@@ -106,7 +106,7 @@ def test_drawing_a_user_twice_is_the_same_as_having_two_of_it():
 def test_differences_are_paired():
     told, good = some_answers(users=300)
     noise = predictions(np.random.default_rng(5).random(len(good)))
-    models = {"good": [Judged(told, good)], "same": [Judged(told, good)], "noise": [Judged(told, noise)]}
+    models = {"good": [Scored(told, good)], "same": [Scored(told, good)], "noise": [Scored(told, noise)]}
     found = intervals(models, "good", 300, draws=60, seed=0)
     assert found["same"]["reference_less_row"]["auc_click"] == (0.0, 0.0, 0.0)
     mean, low, high = found["noise"]["reference_less_row"]["auc_click"]
@@ -117,21 +117,21 @@ def test_differences_are_paired():
 
 def test_the_interval_of_a_calibrated_models_error_does_not_stand_above_it():
     """A draw's own noise is error too: the plain percentiles of what was drawn lie above the point."""
-    chance = np.random.default_rng(3)
-    honest = chance.random((3000, 2))
+    rng = np.random.default_rng(3)
+    honest = rng.random((3000, 2))
     told = Answers(
         np.arange(3000) // 3,
         np.arange(3000) // 3,
-        (chance.random((3000, 2)) < honest).astype(float),
+        (rng.random((3000, 2)) < honest).astype(float),
         ("click", "skip"),
         UTILITY,
         1000,
     )
-    judged = Judged(told, honest)
+    judged = Scored(told, honest)
     found = intervals({"one": [judged]}, "one", 1000, draws=100, seed=0)
     mean, low, high = found["one"]["figures"]["ece_click"]
     drawn = [
-        judged.metrics(np.bincount(chance.integers(0, 1000, 1000), minlength=1000).astype(float))["ece_click"]
+        judged.metrics(np.bincount(rng.integers(0, 1000, 1000), minlength=1000).astype(float))["ece_click"]
         for _ in range(100)
     ]
     assert np.median(drawn) > mean
@@ -141,10 +141,10 @@ def test_the_interval_of_a_calibrated_models_error_does_not_stand_above_it():
 
 def test_the_order_is_judged_by_the_score_that_makes_it():
     """Of a head that alone makes the score, the order's GAUC is its own; of one that the score is against, too."""
-    chance = np.random.default_rng(4)
+    rng = np.random.default_rng(4)
     lists = np.arange(600) // 6
-    labels = chance.integers(0, 2, (600, 2)).astype(float)
-    predicted = chance.random((600, 2))
+    labels = rng.integers(0, 2, (600, 2)).astype(float)
+    predicted = rng.random((600, 2))
     told = Answers(lists, lists, labels, ("click", "skip"), {"click": 1.0, "skip": -1e-9}, 100)
     figures = judge(told, predicted)
     assert figures["order_gauc_click"] == pytest.approx(figures["gauc_click"])

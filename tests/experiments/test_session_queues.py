@@ -2,21 +2,21 @@ import numpy as np
 import pytest
 import torch
 
-from rankstream.events.sequences import timelines_of
+from rankstream.events.sequences import group_by_user
 from rankstream.experiments.music.session_queues import QueueLearner, QueueTask, SessionQueues
 from rankstream.experiments.music.session_rivals import HRNN, HRNNConfig
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.hiertcn_training import HierTCNLearner, HierTCNTask, HierTCNTraining
 from rankstream.models.sessions.sessionize import sessions_of
-from tests.builders.models import a_catalogue, a_random_log
+from tests.builders.models import a_random_log, an_item_table
 
 HIERTCN = HierTCNConfig(item_dim=8, hidden=12, layer_state=10, channels=(12, 12))
 
 
 def some_sessions():
-    catalogue = a_catalogue()
-    timelines = timelines_of(a_random_log(20, 30, 120), catalogue)
-    return timelines, catalogue, sessions_of(timelines, catalogue)
+    item_table = an_item_table()
+    sequences = group_by_user(a_random_log(20, 30, 120), item_table)
+    return sequences, item_table, sessions_of(sequences, item_table)
 
 
 def some_queues(sessions, queues=3, run=4):
@@ -78,22 +78,22 @@ def test_a_state_carried_over_steps_is_the_state_of_all_sessions_at_once(model):
 def test_training_from_queues_goes_on_where_it_was_saved():
     one, other = a_queue_task(learn_items=True), a_queue_task(learn_items=True)
     for step in range(3):
-        one.draw_loss(np.random.default_rng(step))
+        one.sample_loss(np.random.default_rng(step))
     other.learner.load_state_dict(one.learner.state_dict())
-    losses = [task.draw_loss(np.random.default_rng(9)) for task in (one, other)]
+    losses = [task.sample_loss(np.random.default_rng(9)) for task in (one, other)]
     assert torch.equal(*losses)
     assert one.learner.turn == 4
     assert torch.isfinite(losses[0])
 
 
 def a_queue_task(learn_items=False):
-    timelines, catalogue, sessions = some_sessions()
+    sequences, item_table, sessions = some_sessions()
     training = HierTCNTraining(users=3, sessions=4)
     torch.manual_seed(0)
     model = HierTCN(HIERTCN)
-    learner = QueueLearner(model, 10, training, catalogue.vectors if learn_items else None)
+    learner = QueueLearner(model, 10, training, item_table.vectors if learn_items else None)
     base = HierTCNTask(
-        timelines, catalogue, sessions, np.arange(20), np.zeros(0, np.int64), training,
+        sequences, item_table, sessions, np.arange(20), np.zeros(0, np.int64), training,
         HierTCNLearner(model, training), torch.device("cpu"),
     )  # fmt: skip
     return QueueTask(base, some_queues(sessions), learner)
@@ -109,8 +109,8 @@ def test_means_of_sessions_by_the_fixed_items_are_the_cached_ones():
 
 def test_learned_items_start_as_the_fixed_ones_and_learn():
     fixed, learning = a_queue_task(), a_queue_task(learn_items=True)
-    loss = learning.draw_loss(np.random.default_rng(0))
-    assert torch.allclose(loss, fixed.draw_loss(np.random.default_rng(0)), atol=1e-5)
+    loss = learning.sample_loss(np.random.default_rng(0))
+    assert torch.allclose(loss, fixed.sample_loss(np.random.default_rng(0)), atol=1e-5)
     loss.backward()
     assert learning.learner.items.grad.abs().sum() > 0
     assert "items" in learning.learner.state_dict()

@@ -9,7 +9,7 @@ from rankstream.features.actions import (
     MAX_TIME_MS,
     Action,
     Vocabulary,
-    _least_values,
+    _min_values,
     action_time_ms,
     columns,
     pack_action,
@@ -80,13 +80,13 @@ def test_codes_count_from_one_since_zero_is_padding():
 
 @given(st.lists(st.floats(0, 1e300), min_size=1))
 def test_value_codes_of_columns_are_those_of_single_values(values: list[float]):
-    edges = [float(np.nextafter(edge, side)) for edge in _least_values()[1:] for side in (0, np.inf)]
+    edges = [float(np.nextafter(edge, side)) for edge in _min_values()[1:] for side in (0, np.inf)]
     assert value_codes(np.array(values + edges)).tolist() == [value_code(value) for value in values + edges]
 
 
 def test_packed_columns_are_single_actions_one_after_the_other():
-    chance = np.random.default_rng(0)
-    times, types, surfaces, values = (chance.integers(0, most, 50) for most in (MAX_TIME_MS, 64, 256, 256))
-    keys = chance.integers(0, 1 << 64, 50, dtype=np.uint64)
+    rng = np.random.default_rng(0)
+    times, types, surfaces, values = (rng.integers(0, maximum, 50) for maximum in (MAX_TIME_MS, 64, 256, 256))
+    keys = rng.integers(0, 1 << 64, 50, dtype=np.uint64)
     one_by_one = zip(*(column.tolist() for column in (times, types, keys, surfaces, values)), strict=True)
     assert pack_actions(times, types, keys, surfaces, values) == b"".join(pack_action(*one) for one in one_by_one)

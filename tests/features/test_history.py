@@ -67,12 +67,12 @@ def test_batches_give_the_same_as_one_action_at_a_time(actions: list[bytes], dat
 @given(st.lists(st.integers(0, 500), unique=True, max_size=60), st.integers(0, 2**32), st.integers(1, LIMIT - 1))
 def test_any_bounded_shuffle_with_duplicates_gives_the_same_history(moments: list[int], seed: int, reach: int):
     """No action arrives behind ``LIMIT`` newer ones or more: then history and evictions are those of the sorted log."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     log = [an_action(f"i{moment % 7}", moment) for moment in sorted(moments)]
-    disturbed = sorted(range(len(log)), key=lambda place: place + chance.uniform(0, reach))
+    disturbed = sorted(range(len(log)), key=lambda place: place + rng.uniform(0, reach))
     arrivals: list[bytes] = []
     for place in disturbed:
-        arrivals += [log[place]] * chance.choice((1, 1, 2))
+        arrivals += [log[place]] * rng.choice((1, 1, 2))
     shuffled, in_order = History(b"", LIMIT).append(arrivals), History(b"", LIMIT).append(log)
     assert shuffled.history == in_order.history
     assert shuffled.evicted == in_order.evicted

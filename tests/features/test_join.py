@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from rankstream.features.ids import id_key, id_keys
-from rankstream.features.join import Joinable, join
+from rankstream.features.join import OfflineFeatures, join
 from rankstream.features.schema import CONTEXT_NAMES, ModelInputs, check_inputs, random_inputs
 from rankstream.features.sessions import NoSessions
 from rankstream.features.user_state import UNKNOWN_USER, UserState
 from tests.builders.actions import MORNING_MS, SIZES, MixingSessions, SomeVectors, a_state, an_action
 
-TABLES = Joinable(
+TABLES = OfflineFeatures(
     SIZES, SomeVectors(4, missing=frozenset({id_key("lost")})), SomeVectors(2), SomeVectors(3), MixingSessions()
 )
 
@@ -34,7 +34,7 @@ def test_nothing_later_than_now_is_seen():
 
 
 def test_a_user_nobody_knows_is_zeros_and_a_mask_bit_never_an_error():
-    nobody = Joinable(
+    nobody = OfflineFeatures(
         SIZES, TABLES.items, TABLES.item_features, SomeVectors(3, frozenset({id_key("u1")})), NoSessions(2)
     )
     inputs = join(UNKNOWN_USER, id_key("u1"), id_keys(["x"]), MORNING_MS, nobody)

@@ -63,8 +63,8 @@ def test_a_state_of_another_model_counts_as_none():
 
 
 def test_pooling_gives_each_session_its_mean_to_the_same_bits_alone_or_among_others():
-    table, chance = SomeVectors(4), np.random.default_rng(0)
-    sessions = [chance.integers(0, 99, chance.integers(1, 20)).astype(np.uint64) for _ in range(50)]
+    table, rng = SomeVectors(4), np.random.default_rng(0)
+    sessions = [rng.integers(0, 99, rng.integers(1, 20)).astype(np.uint64) for _ in range(50)]
     together = pool(sessions, table)
     alone = np.concatenate([pool([session], table) for session in sessions])
     assert together.tobytes() == alone.tobytes()

@@ -35,7 +35,7 @@ from rankstream.streams.topics import (
     prepare_topics,
 )
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_offsets, reader
-from tests.builders.actions import MORNING_MS, MixingSessions, SomeServing
+from tests.builders.actions import MORNING_MS, MixingSessions, SomeLiveRanker
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
@@ -167,7 +167,7 @@ class Bench:
         return asyncio.run(bounds_of(self.settings, self.tps(*topics)))
 
     def read(self, topic: Topic) -> list[Any]:
-        """Give all records of a topic, by partition and offset."""
+        """Return all records of a topic, by partition and offset."""
         return asyncio.run(self._read(topic))
 
     async def _read(self, topic: Topic) -> list[Any]:
@@ -196,7 +196,7 @@ class Bench:
         return self.workers[-1]
 
     def committed(self, *topics: Topic) -> int:
-        """Give how many records of these topics the group has done with."""
+        """Return how many records of these topics the group has done with."""
         offsets = asyncio.run(committed_offsets(self.settings, self.tps(*(topics or (ACTIONS, REQUESTS)))))
         return sum(offsets.values())
 
@@ -211,7 +211,7 @@ class Bench:
     # --- accounts
 
     def states(self, *states: str) -> dict[bytes, bytes]:
-        """Give all users' records from the folders, of each partition from the one that is furthest."""
+        """Return all users' records from the folders, of each partition from the one that is furthest."""
         users: dict[bytes, bytes] = {}
         for number in range(self.settings.partitions):
             found = []
@@ -225,14 +225,14 @@ class Bench:
         return users
 
     def expected_states(self) -> dict[bytes, bytes]:
-        """Give the records that one pipeline a partition makes of the same log, in process, without a kill."""
+        """Return the records that one pipeline a partition makes of the same log, in process, without a kill."""
         by_partition: dict[int, list[Any]] = {}
         for record in self.read(ACTIONS):
             by_partition.setdefault(record.partition, []).append(record)
         users: dict[bytes, bytes] = {}
         for records in by_partition.values():
             store = MemoryStore()
-            pipeline = Pipeline(UserCache(store), SomeServing(MixingSessions()))
+            pipeline = Pipeline(UserCache(store), SomeLiveRanker(MixingSessions()))
             pipeline.on_actions(records)
             pipeline.users.commit(pipeline.users.take_changes(records[-1].offset + 1))
             users |= dict(store.items())
@@ -244,13 +244,13 @@ class Bench:
 
     def dead_letters(self) -> Counter[tuple[int, int]]:
         """Count the dead letters of each record, by partition and offset."""
-        letters = [json.loads(record.value) for record in self.read(DEAD_LETTERS)]
-        return Counter((letter["partition"], letter["offset"]) for letter in letters)
+        dead_letters = [json.loads(record.value) for record in self.read(DEAD_LETTERS)]
+        return Counter((dead_letter["partition"], dead_letter["offset"]) for dead_letter in dead_letters)
 
     def bad_records(self) -> set[tuple[int, int]]:
-        """Give where the records lie that were sent as bad ones."""
+        """Return where the records lie that were sent as bad ones."""
         return {(record.partition, record.offset) for record in self.read(ACTIONS) if record.value == b"not JSON"}
 
     def changelog(self) -> Mapping[tuple[int, bytes], bytes]:
-        """Give the last value of each key, by partition and key."""
+        """Return the last value of each key, by partition and key."""
         return {(record.partition, record.key): record.value for record in self.read(CHANGELOG)}

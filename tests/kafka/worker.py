@@ -1,4 +1,4 @@
-"""A worker process for the tests: the real application, with the ranking of ``builders.SomeServing``.
+"""A worker process for the tests: the real application, with the ranking of ``builders.SomeLiveRanker``.
 
 Settings come from the environment (``RANKSTREAM_...``). ``SERVE`` serves the bundle of the settings instead,
 ``SLOW_MS`` makes each chunk of actions take that long, ``STALL_MS`` waits between the acknowledgements and the write to
@@ -12,13 +12,13 @@ from collections.abc import Sequence
 
 from rankstream.events.action_event import Record
 from rankstream.features.stores.cache import Changes, UserCache
-from rankstream.ranking.serving import Serving
+from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.app import create_app
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Outgoing
 from rankstream.streams.settings import read_settings
 from rankstream.streams.worker import changelog
-from tests.builders.actions import MixingSessions, SomeServing
+from tests.builders.actions import MixingSessions, SomeLiveRanker
 
 SLOW_MS, STALL_MS = float(os.environ.get("SLOW_MS", "0")), float(os.environ.get("STALL_MS", "0"))
 BUG_AT = int(os.environ.get("BUG_AT", "0"))
@@ -54,7 +54,7 @@ if __name__ == "__main__":
         changelog.RECORDS_AT_ONCE = 20
     settings = read_settings()
     bundle = os.environ.get("SERVE")
-    serving = Serving.open(settings.bundle, settings.user_vectors) if bundle else SomeServing(MixingSessions())
+    serving = LiveRanker.open(settings.bundle, settings.user_vectors) if bundle else SomeLiveRanker(MixingSessions())
     app = create_app(settings, serving)
     sys.argv = sys.argv[:1]
     app.Worker(loglevel="INFO").execute_from_commandline()

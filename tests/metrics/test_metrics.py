@@ -8,29 +8,29 @@ from hypothesis import strategies as st
 from rankstream.metrics.bootstrap import bootstrap_interval
 from rankstream.metrics.probabilities import auc, calibration_error, log_loss
 from rankstream.metrics.ranking import (
-    chance_of_hit,
-    chance_of_ndcg,
-    expected_hit_of_chance,
-    expected_ndcg_of_chance,
     hit,
     hit_at,
     mrr,
     ndcg,
     ndcg_at,
-    place_of,
+    random_hit,
+    random_hit_at,
+    random_ndcg,
+    random_ndcg_at,
+    rank_of,
     recall,
 )
 
 
 def test_the_best_score_has_the_first_place_and_ties_keep_the_order_of_candidates():
     scores = np.array([0.5, 0.9, 0.5])
-    assert [place_of(candidate, scores) for candidate in range(3)] == [2, 1, 3]
+    assert [rank_of(candidate, scores) for candidate in range(3)] == [2, 1, 3]
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=20))
 def test_places_are_those_of_a_stable_sort(scores: list[int]):
     order = sorted(range(len(scores)), key=lambda candidate: -scores[candidate])
-    assert [place_of(candidate, np.array(scores, float)) for candidate in order] == list(range(1, len(scores) + 1))
+    assert [rank_of(candidate, np.array(scores, float)) for candidate in order] == list(range(1, len(scores) + 1))
 
 
 def test_gain_falls_with_the_place_and_ends_at_k():
@@ -39,10 +39,10 @@ def test_gain_falls_with_the_place_and_ends_at_k():
 
 
 def test_what_chance_is_expected_to_reach_is_what_it_reaches():
-    chance = np.random.default_rng(0)
-    places = chance.integers(1, 51, 200_000)
-    assert np.mean([hit_at(place) for place in places]) == pytest.approx(expected_hit_of_chance(50), rel=0.03)
-    assert np.mean([ndcg_at(place) for place in places]) == pytest.approx(expected_ndcg_of_chance(50), rel=0.03)
+    rng = np.random.default_rng(0)
+    places = rng.integers(1, 51, 200_000)
+    assert np.mean([hit_at(place) for place in places]) == pytest.approx(random_hit_at(50), rel=0.03)
+    assert np.mean([ndcg_at(place) for place in places]) == pytest.approx(random_ndcg_at(50), rel=0.03)
 
 
 def test_an_interval_is_wider_when_requests_come_from_few_users():
@@ -69,12 +69,10 @@ def test_several_wanted_items_are_judged_together():
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 5), st.integers(0, 20), st.integers(1, 12))
 def test_chance_of_several_is_what_random_orders_give_on_average(wanted, others, k):
-    chance = np.random.default_rng(wanted + 7 * others)
-    drawn = [chance.permutation(wanted + others)[:wanted] + 1 for _ in range(1500)]
-    assert chance_of_hit(wanted, wanted + others, k) == pytest.approx(np.mean([hit(one, k) for one in drawn]), abs=0.06)
-    assert chance_of_ndcg(wanted, wanted + others, k) == pytest.approx(
-        np.mean([ndcg(one, k) for one in drawn]), abs=0.06
-    )
+    rng = np.random.default_rng(wanted + 7 * others)
+    drawn = [rng.permutation(wanted + others)[:wanted] + 1 for _ in range(1500)]
+    assert random_hit(wanted, wanted + others, k) == pytest.approx(np.mean([hit(one, k) for one in drawn]), abs=0.06)
+    assert random_ndcg(wanted, wanted + others, k) == pytest.approx(np.mean([ndcg(one, k) for one in drawn]), abs=0.06)
 
 
 @settings(max_examples=60, deadline=None)
@@ -94,9 +92,9 @@ def test_auc_is_the_share_of_pairs_in_order_also_when_rows_count_several_times(r
 
 
 def test_probabilities_that_keep_their_promise_have_no_calibration_error():
-    chance = np.random.default_rng(0)
-    said = chance.random(200_000)
-    came = chance.random(200_000) < said
+    rng = np.random.default_rng(0)
+    said = rng.random(200_000)
+    came = rng.random(200_000) < said
     assert calibration_error(said, came) < 0.01
     assert calibration_error(np.full(200_000, 0.9), came) == pytest.approx(0.4, abs=0.01)
     assert log_loss(said, came).mean() < log_loss(np.full(200_000, 0.5), came).mean()

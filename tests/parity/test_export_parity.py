@@ -17,8 +17,8 @@ from rankstream.bundles.manifest import read_manifest
 from rankstream.features.actions import ActionColumns, Vocabulary
 from rankstream.features.sessions import MAX_SESSION_ITEMS
 from rankstream.models.onnx_graph import ExportError, open_graph
-from rankstream.models.ranker.export import RankerGraphs, export_ranker, prove_ranker
-from rankstream.models.ranker.hybrid import Ranker
+from rankstream.models.ranker.export import RankerGraphs, export_ranker, verify_ranker
+from rankstream.models.ranker.hybrid import HybridRanker
 from rankstream.models.recipes.bundle_writer import Purpose, Vectors, export_bundle
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.torch_encoder import TorchSessions
@@ -39,14 +39,14 @@ VARIANTS = {
 
 
 @cache
-def exported(variant: str) -> tuple[Ranker, Path]:
+def exported(variant: str) -> tuple[HybridRanker, Path]:
     folder = Path(mkdtemp(prefix="rankstream-test-"))
     ranker = a_ranker(VARIANTS[variant])
     export_ranker(ranker, folder)
     return ranker, folder
 
 
-def backend_of(variant: str) -> tuple[Ranker, OnnxBackend]:
+def backend_of(variant: str) -> tuple[HybridRanker, OnnxBackend]:
     ranker, folder = exported(variant)
     return ranker, OnnxBackend(folder / "user.onnx", folder / "candidate.onnx")
 
@@ -72,7 +72,7 @@ def some_vectors(width: int, count: int = 20) -> Vectors:
     return Vectors([f"i{n}" for n in range(count)], vectors, f"space{width}")
 
 
-def export_to(folder: Path, ranker: Ranker | None = None, **more: object) -> Path:
+def export_to(folder: Path, ranker: HybridRanker | None = None, **more: object) -> Path:
     parts = {"hiertcn": a_hiertcn(), "pinnerformer": a_pinnerformer()} | more
     ranker = ranker or a_ranker(VARIANTS["the paper's attention, low-rank crosses"])
     export_bundle(folder, ranker, some_vectors(4), some_vectors(2), parts.pop("purpose", a_purpose()), **parts)
@@ -104,7 +104,7 @@ def test_the_graphs_give_what_the_trained_ranker_gives(variant, actions, candida
 def test_the_proof_holds_with_room_to_spare(variant):
     ranker, folder = exported(variant)
     graphs = RankerGraphs(open_graph(folder / "user.onnx"), open_graph(folder / "candidate.onnx"))
-    errors = prove_ranker(ranker, graphs)
+    errors = verify_ranker(ranker, graphs)
     assert set(errors) == {"max_error_vs_torch_float32", "max_error_vs_torch_float64"}
     assert 0 < max(errors.values()) < 5e-6
 
@@ -142,14 +142,14 @@ def test_graphs_of_another_ranker_fail_the_proof():
     _, folder = exported("one layer, one cross")
     graphs = RankerGraphs(open_graph(folder / "user.onnx"), open_graph(folder / "candidate.onnx"))
     with pytest.raises(ExportError, match="the exported graphs differ from the trained ranker by"):
-        prove_ranker(a_ranker(VARIANTS["one layer, one cross"], seed=1), graphs)
+        verify_ranker(a_ranker(VARIANTS["one layer, one cross"], seed=1), graphs)
 
 
 def test_a_ranker_of_broken_weights_is_not_exported(tmp_path):
     ranker = a_ranker(VARIANTS["one layer, one cross"])
     with torch.no_grad():
         ranker.output.weight[0, 0] = float("nan")
-    with pytest.raises(ExportError, match=r"output\.weight of Ranker are not finite"):
+    with pytest.raises(ExportError, match=r"output\.weight of HybridRanker are not finite"):
         export_to(tmp_path / "bundle", ranker, hiertcn=None, pinnerformer=None)
     assert list(tmp_path.iterdir()) == []
 
@@ -184,28 +184,28 @@ def test_the_bundles_ranker_gives_what_the_trained_one_gives(bundle):
 @settings(max_examples=40, deadline=None)
 @given(closed=st.integers(0, 5), opened=st.integers(0, MAX_SESSION_ITEMS), seed=st.integers(0, 1000))
 def test_sessions_are_encoded_as_trained(bundle, closed, opened, seed):
-    chance = np.random.default_rng(seed)
-    parts = [chance.standard_normal(shape).astype(np.float32) for shape in ((6,), (closed, 4), (opened, 4))]
+    rng = np.random.default_rng(seed)
+    parts = [rng.standard_normal(shape).astype(np.float32) for shape in ((6,), (closed, 4), (opened, 4))]
     trained = TorchSessions(a_hiertcn())
     assert bundle.sessions.tag == trained.tag
     assert largest(bundle.sessions.encode(*parts) - trained.encode(*parts)) < 1e-5
 
 
 def test_sessions_are_folded_as_trained(bundle):
-    chance = np.random.default_rng(0)
-    states, pooled = (chance.standard_normal((40, width)).astype(np.float32) for width in (6, 4))
+    rng = np.random.default_rng(0)
+    states, pooled = (rng.standard_normal((40, width)).astype(np.float32) for width in (6, 4))
     assert largest(bundle.sessions.fold(states, pooled) - TorchSessions(a_hiertcn()).fold(states, pooled)) < 1e-5
 
 
 @pytest.mark.parametrize("count", [1, 2, 9])
 def test_the_user_encoder_gives_the_trained_user_vector(bundle, count):
-    chance = np.random.default_rng(count)
+    rng = np.random.default_rng(count)
     columns = ActionColumns(
-        chance.integers(0, 1000, count).astype(np.uint64),
-        chance.integers(1, 5, count),
-        np.sort(chance.integers(1_600_000_000_000, 1_700_000_000_000, count))[::-1],
+        rng.integers(0, 1000, count).astype(np.uint64),
+        rng.integers(1, 5, count),
+        np.sort(rng.integers(1_600_000_000_000, 1_700_000_000_000, count))[::-1],
         np.zeros(count, np.int64),
-        chance.random(count).astype(np.float32),
+        rng.random(count).astype(np.float32),
     )
     pinnerformer = a_pinnerformer()
     sequences, _ = collate([tokens_of(columns, SomeVectors(4), pinnerformer.config)])

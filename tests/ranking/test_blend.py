@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankstream.features.ids import id_keys
-from rankstream.ranking.blend import blend, first_places
+from rankstream.ranking.blend import blend, first_positions
 
 
 def test_the_best_score_comes_first_and_ties_keep_their_order():
@@ -17,7 +17,7 @@ def test_of_a_group_only_the_best_stay():
 
 
 def test_a_repeated_candidate_counts_where_it_stood_first():
-    assert first_places(id_keys([9, "x", "9", 4, "x"])).tolist() == [0, 1, 3]
+    assert first_positions(id_keys([9, "x", "9", 4, "x"])).tolist() == [0, 1, 3]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=40), st.integers(1, 4), st.integers(1, 50))

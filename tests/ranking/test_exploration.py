@@ -18,7 +18,7 @@ from rankstream.ranking.exploration import (
     Limits,
     PlackettLuce,
     exploration_named,
-    last_chances,
+    last_eligible,
     uniforms,
 )
 
@@ -91,9 +91,9 @@ def test_fast_propensities_are_the_plain_ones_and_limits_hold(candidates, cap, t
     np.testing.assert_allclose(given_ones, plainly(policy, scores, placed.order, limits), rtol=1e-9)
     assert placed.propensities is None or placed.propensities == given_ones.tolist()
     for step, place in enumerate(placed.order):
-        chances = policy.next_chances(scores, placed.order[:step], limits)
-        assert chances.sum() == pytest.approx(1)
-        assert chances[place] == pytest.approx(given_ones[step], rel=1e-9)
+        propensities = policy.next_propensities(scores, placed.order[:step], limits)
+        assert propensities.sum() == pytest.approx(1)
+        assert propensities[place] == pytest.approx(given_ones[step], rel=1e-9)
 
 
 def test_the_first_propensity_is_the_share_of_first_places():
@@ -104,7 +104,7 @@ def test_the_first_propensity_is_the_share_of_first_places():
 
 def test_a_candidate_loses_its_last_chance_when_its_group_is_full():
     limits = Limits(["a", "a", "b", "c", "b"], 1)
-    assert last_chances(5, [1, 4], limits).tolist() == [0, 0, 1, 2, 1]
+    assert last_eligible(5, [1, 4], limits).tolist() == [0, 0, 1, 2, 1]
 
 
 def test_without_exploration_the_feed_is_what_the_blend_gives():

@@ -11,7 +11,7 @@ from rankstream.ranking.backends.constant import ConstantBackend
 from rankstream.ranking.exploration import EpsilonGreedy, Exploration, PlackettLuce
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.request import RankingRefusedError, RankRequest
-from rankstream.ranking.serving import Serving
+from rankstream.ranking.serving import LiveRanker
 from tests.builders.bundle import VOCABULARY, a_bundle, a_user_table
 
 NOW = 1_700_000_100_000
@@ -20,7 +20,7 @@ NOW = 1_700_000_100_000
 @pytest.fixture(scope="module")
 def ranker(tmp_path_factory) -> Ranker:
     folder = tmp_path_factory.mktemp("serving")
-    return Serving.open(a_bundle(folder / "bundle"), a_user_table(folder / "users", ["u1", 7])).current
+    return LiveRanker.open(a_bundle(folder / "bundle"), a_user_table(folder / "users", ["u1", 7])).current
 
 
 def a_request(**fields):
@@ -151,7 +151,7 @@ class PublishingSource:
 
 
 def test_one_request_sees_one_version_of_the_user_vectors_and_tells_which(tmp_path):
-    serving = Serving.open(a_bundle(tmp_path / "bundle"), a_user_table(tmp_path / "users", ["u1", 7]))
+    serving = LiveRanker.open(a_bundle(tmp_path / "bundle"), a_user_table(tmp_path / "users", ["u1", 7]))
     table = serving.current.batch.users
     old, old_vectors = table.version, table.table.vectors.astype(np.float32)
     ranking = replace(serving.current, source=PublishingSource(table)).rank(

@@ -7,7 +7,7 @@ from rankstream.features.actions import Vocabulary
 from rankstream.features.user_state import UNKNOWN_USER
 from rankstream.ranking.bundle import BundleRefusedError, make_current
 from rankstream.ranking.request import RankingRefusedError, RankRequest
-from rankstream.ranking.serving import Serving
+from rankstream.ranking.serving import LiveRanker
 from tests.builders.bundle import VOCABULARY, a_bundle, a_user_table
 
 NOW = 1_700_000_100_000
@@ -28,7 +28,7 @@ def wait_for_loading():
 
 
 def test_a_new_bundle_takes_over_and_who_holds_the_old_ranker_keeps_it(tmp_path):
-    serving = Serving.open(a_bundle(tmp_path))
+    serving = LiveRanker.open(a_bundle(tmp_path))
     old = serving.current
     before = old.rank(REQUEST, UNKNOWN_USER, NOW)
     a_bundle(tmp_path, model_version="tiny-2", seed=1)
@@ -44,7 +44,7 @@ def test_a_bundle_that_was_made_current_is_noticed(tmp_path):
     for name in ("one", "two"):
         a_bundle(tmp_path / name, model_version=name)
     make_current(tmp_path, "one")
-    serving = Serving.open(tmp_path, clock=clock, check_every_s=2)
+    serving = LiveRanker.open(tmp_path, clock=clock, check_every_s=2)
     make_current(tmp_path, "two")
     assert serving.current.model_version == "one"
     clock.now = 3
@@ -58,7 +58,7 @@ def test_a_bad_bundle_is_refused_once_and_the_old_one_goes_on(tmp_path, caplog):
     for name in ("one", "two"):
         a_bundle(tmp_path / name, model_version=name)
     make_current(tmp_path, "one")
-    serving = Serving.open(tmp_path, clock=clock, check_every_s=2)
+    serving = LiveRanker.open(tmp_path, clock=clock, check_every_s=2)
     (tmp_path / "two" / "user.onnx").write_bytes(b"cut")
     make_current(tmp_path, "two")
     for clock.now in (3, 6, 9):
@@ -71,7 +71,7 @@ def test_a_bad_bundle_is_refused_once_and_the_old_one_goes_on(tmp_path, caplog):
 
 
 def test_a_bundle_may_add_or_lack_actions_but_never_change_a_code(tmp_path):
-    serving = Serving.open(a_bundle(tmp_path))
+    serving = LiveRanker.open(a_bundle(tmp_path))
 
     def is_served(*actions):
         a_bundle(tmp_path, vocabulary=Vocabulary(actions, VOCABULARY.surfaces))
@@ -87,17 +87,17 @@ def test_a_bundle_may_add_or_lack_actions_but_never_change_a_code(tmp_path):
 def test_user_vectors_are_used_if_they_are_of_the_bundles_space(tmp_path):
     bundle = a_bundle(tmp_path / "bundle")
     for space, found in (("tiny-users", True), ("another", False)):
-        serving = Serving.open(bundle, a_user_table(tmp_path / space, ["u1"], space=space))
+        serving = LiveRanker.open(bundle, a_user_table(tmp_path / space, ["u1"], space=space))
         assert serving.current.rank(REQUEST, UNKNOWN_USER, NOW).user_vector_found is found
 
 
 def test_a_worker_does_not_start_with_a_bad_bundle(tmp_path):
     with pytest.raises(BundleRefusedError, match=r"manifest.json can't be read"):
-        Serving.open(tmp_path)
+        LiveRanker.open(tmp_path)
 
 
 def test_without_a_bundle_the_order_of_candidates_stays(tmp_path):
-    serving = Serving.without_bundle(VOCABULARY)
+    serving = LiveRanker.without_bundle(VOCABULARY)
     ranking = serving.current.rank(REQUEST, UNKNOWN_USER, NOW)
     assert [item.item_id for item in ranking.items] == [3, 1, 2]
     assert (ranking.model_version, serving.vocabulary, serving.reload()) == ("none", VOCABULARY, False)

@@ -8,10 +8,10 @@ import pytest
 from mode import Service
 
 from rankstream.streams import app as shell
-from rankstream.streams.app import Boot, Shell, create_app
+from rankstream.streams.app import Boot, WorkerRuntime, create_app
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.chunks import ChunkConsumer, ChunkConsumerThread, ChunkScheduler, ChunkTransport
-from tests.builders.actions import SomeServing
+from tests.builders.actions import SomeLiveRanker
 
 
 @pytest.fixture
@@ -20,43 +20,43 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_an_app_has_two_agents_and_connects_to_nothing(settings):
-    app = create_app(settings, SomeServing())
+    app = create_app(settings, SomeLiveRanker())
     topics = {name for agent in app.agents.values() for name in agent.channel.topics}
     assert topics == {"p.user-actions", "p.ranking-requests"}
     assert len(app.conf.broker) == 2
 
 
 def test_offsets_are_ours_to_commit_not_fausts(settings):
-    app = create_app(settings, SomeServing())
+    app = create_app(settings, SomeLiveRanker())
     assert [agent.channel.acks for agent in app.agents.values()] == [False, False]
     assert isinstance(app.conf.ConsumerScheduler(), ChunkScheduler)
     assert isinstance(app.transport, ChunkTransport)
 
 
 def test_nothing_idle_holds_up_what_is_busy(settings):
-    app = create_app(settings, SomeServing())
+    app = create_app(settings, SomeLiveRanker())
     assert app.conf.topic_disable_leader
     assert app.transport.fetch_max_wait_ms == settings.fetch_max_wait_ms == 50
 
 
 def test_there_is_a_web_server_only_where_a_port_is_set(settings):
-    app = create_app(settings, SomeServing())
+    app = create_app(settings, SomeLiveRanker())
     app.conf.web_enabled = True  # what the command `faust worker` does
     assert list(app.boot_strategy.web_server()) == []
-    assert create_app(replace(settings, web_port=6099), SomeServing()).boot_strategy._should_enable_web()
+    assert create_app(replace(settings, web_port=6099), SomeLiveRanker()).boot_strategy._should_enable_web()
 
 
 def test_the_shell_starts_before_and_stops_after_all_of_faust(settings):
     async def story():
-        app = create_app(settings, SomeServing())
+        app = create_app(settings, SomeLiveRanker())
         app.finalize()
-        assert isinstance(next(iter(app.boot_strategy.server())), Shell)
+        assert isinstance(next(iter(app.boot_strategy.server())), WorkerRuntime)
 
     asyncio.run(story())
 
 
 OVERRIDDEN = {
-    Shell: {"on_start", "on_stop", "abstract"},
+    WorkerRuntime: {"on_start", "on_stop", "abstract"},
     Boot: {"server"},
     ChunkConsumer: {"seek_to_committed", "_new_consumer_thread", "abstract"},
     ChunkConsumerThread: {"_create_consumer", "abstract"},
@@ -81,4 +81,4 @@ def test_importing_the_module_makes_no_app(monkeypatch):
 
 
 def test_the_worker_has_no_spinner(settings):
-    assert shell.SoberWorker(create_app(settings, SomeServing()), loglevel="WARNING").spinner is None
+    assert shell.QuietFaustWorker(create_app(settings, SomeLiveRanker()), loglevel="WARNING").spinner is None

@@ -9,7 +9,7 @@ from rankstream.features.actions import Vocabulary
 from rankstream.features.ids import id_key, id_keys
 from rankstream.features.join import join, session_vector
 from rankstream.features.user_state import unpack_state
-from rankstream.ranking.serving import Serving
+from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.records import Channel
 from tests.builders.actions import (
     MORNING_MS,
@@ -17,7 +17,7 @@ from tests.builders.actions import (
     ARecord,
     EchoRanker,
     MixingSessions,
-    SomeServing,
+    SomeLiveRanker,
     a_pipeline,
     a_request,
     an_event,
@@ -51,7 +51,7 @@ def test_a_request_is_ranked_with_the_state_of_its_moment():
 
 
 def test_what_was_served_is_told_beside_the_feed_where_that_is_switched_on(tmp_path):
-    serving = Serving.open(a_bundle(tmp_path / "bundle"), a_user_table(tmp_path / "users", ["u1"]))
+    serving = LiveRanker.open(a_bundle(tmp_path / "bundle"), a_user_table(tmp_path / "users", ["u1"]))
     pipeline = a_pipeline(serving)
     pipeline.log_served = True
     pipeline.on_actions([an_event("u1", item, at=at, offset=7 + at) for at, item in enumerate([5, 6, 5])])
@@ -96,7 +96,7 @@ EVENTS = st.lists(
 def test_how_the_log_is_cut_into_chunks_never_shows(events: list[tuple], data: st.DataObject):
     """Batch = single, to the byte, sessions folded included; records of a short history, so that sessions leave it."""
     log = [an_event(user, item, 600 * at, n, kind) for n, (user, item, at, kind) in enumerate(events)]
-    whole, cut = (a_pipeline(SomeServing(MixingSessions()), limit=3) for _ in range(2))
+    whole, cut = (a_pipeline(SomeLiveRanker(MixingSessions()), limit=3) for _ in range(2))
     whole.on_actions(log)
     rest = log
     while rest:
@@ -111,7 +111,7 @@ def test_sessions_that_leave_the_history_live_on_in_the_recurrent_state():
     log = [an_event("u1", f"i{n}", at=n * 1000 + n % 3, offset=n) for n in range(40)]
     vectors = []
     for limit in (3, 100):
-        pipeline = a_pipeline(SomeServing(MixingSessions()), limit=limit)
+        pipeline = a_pipeline(SomeLiveRanker(MixingSessions()), limit=limit)
         pipeline.on_actions(log)
         pipeline.on_requests([a_request("u1", at=40_000)]).answer()
         ranker: EchoRanker = pipeline.serving.current
@@ -145,17 +145,17 @@ def test_a_bad_action_becomes_a_dead_letter_with_its_reason_and_place(record: AR
     pipeline = a_pipeline()
     good = an_event("u9", offset=18)
     (outgoing,) = pipeline.on_actions([record, good])
-    (letter,) = decoded([outgoing])
+    (dead_letter,) = decoded([outgoing])
     assert outgoing.channel is Channel.DEAD_LETTERS
-    assert (letter["reason"], letter["partition"], letter["offset"]) == (reason, 3, 17)
-    assert letter["value_bytes"] == len(record.value or b"")
+    assert (dead_letter["reason"], dead_letter["partition"], dead_letter["offset"]) == (reason, 3, 17)
+    assert dead_letter["value_bytes"] == len(record.value or b"")
     assert pipeline.counters.rejected == {reason: 1}
     assert list(records_of(pipeline)) == [b"u9"]
 
 
 def test_a_dead_letter_of_a_huge_record_still_fits_a_broker():
-    (letter,) = a_pipeline().on_actions([ARecord(b"x" * 5_000_000)])
-    assert len(letter.value) < 1_000_000
+    (dead_letter,) = a_pipeline().on_actions([ARecord(b"x" * 5_000_000)])
+    assert len(dead_letter.value) < 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,8 @@ def test_a_dead_letter_of_a_huge_record_still_fits_a_broker():
     ],
 )
 def test_a_bad_request_is_answered_with_its_id_and_becomes_a_dead_letter(asked: dict, says: str):
-    letter, feed = a_pipeline().on_requests([a_request("u1", **asked)]).answer()
-    assert (letter.channel, feed.channel) == (Channel.DEAD_LETTERS, Channel.FEEDS)
+    dead_letter, feed = a_pipeline().on_requests([a_request("u1", **asked)]).answer()
+    assert (dead_letter.channel, feed.channel) == (Channel.DEAD_LETTERS, Channel.FEEDS)
     answer = json.loads(feed.value)
     assert answer["request_id"] == "r1"
     assert says in answer["error"]["message"]
@@ -185,9 +185,9 @@ def test_a_request_past_its_deadline_is_refused_not_ranked():
 def test_a_request_that_meets_a_bug_is_answered_and_the_others_go_on():
     pipeline = a_pipeline()
     pipeline.serving.current.rank = lambda *_: 1 / 0
-    letter, feed = decoded(pipeline.on_requests([a_request()]).answer())
-    assert letter["reason"] == feed["error"]["reason"] == "internal"
-    assert "ZeroDivisionError" in letter["message"]
+    dead_letter, feed = decoded(pipeline.on_requests([a_request()]).answer())
+    assert dead_letter["reason"] == feed["error"]["reason"] == "internal"
+    assert "ZeroDivisionError" in dead_letter["message"]
 
 
 @pytest.mark.parametrize("identifier", ["u1", 7, "7", "ключ", "a b/c"])

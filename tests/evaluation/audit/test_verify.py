@@ -10,7 +10,7 @@ from rankstream.evaluation.audit.verify import verify as verify_served
 from rankstream.evaluation.point_in_time import RankersOfThen
 from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.exploration import EpsilonGreedy, Exploration, PlackettLuce
-from rankstream.ranking.serving import Serving
+from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.codec import ServedFeatures
 from rankstream.streams.records import Recorded
 from tests.builders.bundle import a_bundle, a_user_table
@@ -26,10 +26,10 @@ def told(record: Recorded) -> ServedFeatures:
     return msgspec.json.decode(record.value, type=ServedFeatures)
 
 
-class SwappingServing:
+class SwappingRanker:
     """Serves one bundle for some requests, and from then on another one at the same place."""
 
-    def __init__(self, serving: Serving, swap, after: int) -> None:
+    def __init__(self, serving: LiveRanker, swap, after: int) -> None:
         self.serving, self._swap, self._left = serving, swap, after
 
     @property
@@ -196,8 +196,8 @@ def test_a_tolerance_forgives_the_rounding_of_another_machine_but_no_more(day):
 def test_sessions_that_another_model_folded_are_no_difference_of_this_one(day, tmp_path):
     """The same bundle under another name with other weights takes over in the middle: states remember the first."""
     place = tmp_path / "live"
-    serving = Serving.open(a_bundle(place), day.user_vectors, check_every_s=1e9)
-    swapped = SwappingServing(
+    serving = LiveRanker.open(a_bundle(place), day.user_vectors, check_every_s=1e9)
+    swapped = SwappingRanker(
         serving, lambda: a_bundle(place, model_version="tiny-9", seed=5), after=len(day.served) // 2
     )
     later = replace(a_day(tmp_path, serving=swapped), bundle=place, user_vectors=day.user_vectors)
@@ -216,7 +216,7 @@ def test_what_is_no_served_record_is_refused_with_its_place(day):
 @pytest.mark.parametrize("policy", [PlackettLuce(0.3), EpsilonGreedy(0.3)], ids=lambda policy: policy.text)
 def test_what_was_left_to_chance_is_given_back_too(policy, tmp_path):
     bundle = a_bundle(tmp_path / "bundle")
-    day = a_day(tmp_path, actions=120, serving=Serving.open(bundle, exploration=Exploration(policy, seed=5)))
+    day = a_day(tmp_path, actions=120, serving=LiveRanker.open(bundle, exploration=Exploration(policy, seed=5)))
     report = verify_served(day.served, day.requests, day.actions, RankersOfThen(open_bundle(bundle)), 20)
     assert told(day.served[1]).policy == f"{policy.text} seed=5"
     assert (report.verified, report.differences, report.unverified) == (len(day.requests), [], {})

@@ -22,8 +22,8 @@ ACTIONS, PLACES = 5, 3
 CLIP = 1.5
 
 
-def softmaxes(chance, requests, width):
-    return softmax(chance.normal(size=(requests, width)), np.ones((requests, width), bool)).round(9)
+def softmaxes(rng, requests, width):
+    return softmax(rng.normal(size=(requests, width)), np.ones((requests, width), bool)).round(9)
 
 
 def softmax(logits, eligible):
@@ -33,32 +33,32 @@ def softmax(logits, eligible):
 
 def some_actions(requests=40):
     """One action a request: rewards, what was done, both policies, a model."""
-    chance = np.random.default_rng(11)
-    actions = chance.integers(0, ACTIONS, requests)
+    rng = np.random.default_rng(11)
+    actions = rng.integers(0, ACTIONS, requests)
     return {
         "actions": actions.tolist(),
-        "rewards": chance.integers(0, 2, requests).astype(float).tolist(),
-        "logged": softmaxes(chance, requests, ACTIONS)[np.arange(requests), actions].tolist(),
-        "target": normalized(softmaxes(chance, requests, ACTIONS)).tolist(),  # (n, A)
-        "model": chance.random((requests, ACTIONS)).round(9).tolist(),  # (n, A)
+        "rewards": rng.integers(0, 2, requests).astype(float).tolist(),
+        "logged": softmaxes(rng, requests, ACTIONS)[np.arange(requests), actions].tolist(),
+        "target": normalized(softmaxes(rng, requests, ACTIONS)).tolist(),  # (n, A)
+        "model": rng.random((requests, ACTIONS)).round(9).tolist(),  # (n, A)
     }
 
 
 def some_slates(requests=30):
     """Three places a request: the first three of an order, the target's distribution at each place, a model."""
-    chance = np.random.default_rng(12)
-    orders = np.array([chance.permutation(ACTIONS)[:PLACES] for _ in range(requests)])
-    logits = chance.normal(size=(requests, ACTIONS))
+    rng = np.random.default_rng(12)
+    orders = np.array([rng.permutation(ACTIONS)[:PLACES] for _ in range(requests)])
+    logits = rng.normal(size=(requests, ACTIONS))
     rows, eligible, target = np.arange(requests), np.ones((requests, ACTIONS), bool), []
     for place in range(PLACES):
         target.append(softmax(logits, eligible))
         eligible[rows, orders[:, place]] = False
     return {
         "actions": orders.tolist(),
-        "rewards": chance.integers(0, 2, (requests, PLACES)).astype(float).tolist(),
-        "logged": chance.uniform(0.1, 0.9, (requests, PLACES)).round(9).tolist(),
+        "rewards": rng.integers(0, 2, (requests, PLACES)).astype(float).tolist(),
+        "logged": rng.uniform(0.1, 0.9, (requests, PLACES)).round(9).tolist(),
         "target": np.stack(target, axis=1).tolist(),  # (n, K, A)
-        "model": chance.random((requests, PLACES, ACTIONS)).round(9).tolist(),  # (n, K, A)
+        "model": rng.random((requests, PLACES, ACTIONS)).round(9).tolist(),  # (n, K, A)
     }
 
 

@@ -162,8 +162,8 @@ def test_the_effective_sample_size_counts_what_the_weights_leave():
 
 
 def test_an_interval_of_plain_values_is_the_one_of_the_metrics():
-    chance = np.random.default_rng(0)
-    values, users = chance.random(300), np.repeat(range(60), 5)
+    rng = np.random.default_rng(0)
+    values, users = rng.random(300), np.repeat(range(60), 5)
     plain = bootstrap_interval(values, users, seed=0, draws=4000)
     found = interval(as_logged(values[:, None]), users, seed=0, draws=4000)
     assert (found.low, found.high) == pytest.approx(plain, abs=2e-3)

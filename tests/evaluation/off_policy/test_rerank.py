@@ -11,7 +11,7 @@ from rankstream.evaluation.off_policy.rerank import NO_REQUEST, NO_STATE, RETRIE
 from rankstream.evaluation.off_policy.slates import NO_PROPENSITIES, TWICE, Target
 from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.exploration import EpsilonGreedy, Exploration, Greedy, PlackettLuce
-from rankstream.ranking.serving import Serving
+from rankstream.ranking.serving import LiveRanker
 from tests.builders.bundle import AS_OF_MS, a_bundle
 from tests.builders.served import Day, a_day
 
@@ -20,7 +20,7 @@ PLACES = 4
 
 
 def a_day_of(folder, exploration) -> Day:
-    return a_day(folder, serving=Serving.open(a_bundle(folder / "bundle"), exploration=exploration))
+    return a_day(folder, serving=LiveRanker.open(a_bundle(folder / "bundle"), exploration=exploration))
 
 
 @pytest.fixture(scope="module")

@@ -21,20 +21,20 @@ def a_point(target, candidates=None, done=(1,)):
 
 
 def test_the_whole_catalogue_is_chosen_from_and_the_target_is_marked(catalogue):
-    choice = whole(catalogue, without_met=False)(a_point("forty"))
+    choice = whole(catalogue, exclude_seen=False)(a_point("forty"))
     assert (len(choice.ids), choice.target_known) == (40, True)
     assert [item for item, done in zip(choice.ids, choice.done, strict=True) if done] == ["forty"]
 
 
 def test_a_target_that_nobody_knows_stands_last_and_is_told(catalogue):
-    choice = whole(catalogue, without_met=False)(a_point(999))
+    choice = whole(catalogue, exclude_seen=False)(a_point(999))
     assert (choice.ids[-1], len(choice.ids), choice.target_known) == (999, 41, False)
 
 
 def test_what_the_user_met_can_be_left_out_but_not_the_target(catalogue):
     point = a_point(4)
     point.draft.met = frozenset({3, 4})
-    ids = whole(catalogue, without_met=True)(point).ids
+    ids = whole(catalogue, exclude_seen=True)(point).ids
     assert 3 not in ids
     assert 4 in ids
 

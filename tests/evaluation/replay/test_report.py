@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from rankstream.evaluation.html_page import Plot
-from rankstream.evaluation.replay.outcomes import ALL, Outcomes, Seen, judge, judge_chance, judge_probabilities
+from rankstream.evaluation.replay.outcomes import ALL, Outcomes, Seen, judge, judge_probabilities, score_random
 from rankstream.evaluation.replay.report import print_summary, write_report
-from rankstream.evaluation.replay.run import CHANCE, POPULARITY
+from rankstream.evaluation.replay.run import POPULARITY, RANDOM
 from rankstream.evaluation.replay.summary import summarise
 from rankstream.evaluation.replay.variants import ReplayError
 from rankstream.evaluation.replay.wording import difference, verdicts, with_interval
@@ -27,28 +27,28 @@ DELAYS = {"late": None, "1h behind": HOUR_MS}
 
 def outcomes_of(skill: dict[str, float], points: int = 120, shown: bool = False) -> Outcomes:
     """Points of 30 users, whose one wanted item each lane puts first as often as its skill says, else anywhere."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     outcomes = Outcomes((3, 10), (ALL, "save"))
     for n in range(points):
         wanted = {ALL: np.array([0])} | ({"save": np.array([0])} if n % 2 else {})
         seen = Seen(f"u{n % 30}", MORNING_MS + n * HOUR_MS, n % 60, n % 3 == 0, CANDIDATES, wanted)
         outcomes.seen.append(seen)
         for name, share in skill.items():
-            places = chance.permutation(CANDIDATES) + 1
-            places[0] = 1 if chance.random() < share else places[0]
-            lane = outcomes.lane(name)
-            judge(lane, outcomes.heads, outcomes.ks, seen, places)
-            lane.newest_age_ms.append(60_000.0)
+            places = rng.permutation(CANDIDATES) + 1
+            places[0] = 1 if rng.random() < share else places[0]
+            variant = outcomes.variant(name)
+            judge(variant, outcomes.heads, outcomes.ks, seen, places)
+            variant.newest_age_ms.append(60_000.0)
             if shown and name != POPULARITY:
-                judge_probabilities(lane, "save", seen, np.linspace(0.4, 0.01, CANDIDATES))
-        judge_chance(outcomes.lane(CHANCE), outcomes.heads, outcomes.ks, seen)
+                judge_probabilities(variant, "save", seen, np.linspace(0.4, 0.01, CANDIDATES))
+        score_random(outcomes.variant(RANDOM), outcomes.heads, outcomes.ks, seen)
     return outcomes
 
 
 def a_summary(skill: dict[str, float], shown: bool = False, **more: Any) -> dict[str, Any]:
     """What a replay gives; lanes of the same bundle are named "bundle, how late"."""
     names = [name for name in skill if name != POPULARITY]
-    lanes = [
+    variants = [
         {"name": name, "bundle": name.split(",")[0], "delay_ms": DELAYS.get(name.partition(", ")[2], 0), "model": "m-1"}
         for name in names
     ]
@@ -66,7 +66,7 @@ def a_summary(skill: dict[str, float], shown: bool = False, **more: Any) -> dict
         "bundles": {"models/a": {"model": "m-1", "checksum": "beef"}},
         "command": "rankstream replay --events log.parquet",
     }  # fmt: skip
-    return summarise(outcomes_of(skill, shown=shown), lanes, catalogue=100) | about | more
+    return summarise(outcomes_of(skill, shown=shown), variants, catalogue=100) | about | more
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +215,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
 
 def test_the_same_figures_draw_the_same_plot():
     plots = pytest.importorskip("rankstream.evaluation.replay.plots", reason="plots need the demo extra")
-    one, other = (Plot(plots.of_lanes(all_in_one()), "caption").html() for _ in range(2))
+    one, other = (Plot(plots.of_variants(all_in_one()), "caption").html() for _ in range(2))
     assert one == other
 
 

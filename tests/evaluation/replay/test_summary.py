@@ -6,9 +6,9 @@ from rankstream.metrics.bootstrap import bootstrap_interval
 
 
 def test_intervals_of_many_figures_are_those_of_each_alone():
-    chance = np.random.default_rng(0)
-    users = [str(user) for user in chance.integers(0, 80, 600)]
-    columns = {name: chance.random(600) < share for name, share in (("rare", 0.05), ("often", 0.6))}
+    rng = np.random.default_rng(0)
+    users = [str(user) for user in rng.integers(0, 80, 600)]
+    columns = {name: rng.random(600) < share for name, share in (("rare", 0.05), ("often", 0.6))}
     found = Draws(users, seed=3).figures({name: values.astype(float) for name, values in columns.items()})
     for name, values in columns.items():
         low, high = bootstrap_interval(values.astype(float), users, seed=4)

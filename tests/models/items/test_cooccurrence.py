@@ -8,17 +8,17 @@ from tests.builders.models import a_log, a_markov_log
 
 def two_tastes():
     """Half the users act on items 0..9, the others on 10..19."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     return a_log(
-        [(user, int(chance.integers(10)) + 10 * (user % 2), "save", step) for user in range(40) for step in range(20)]
+        [(user, int(rng.integers(10)) + 10 * (user % 2), "save", step) for user in range(40) for step in range(20)]
     )
 
 
 def test_items_of_one_taste_are_near_and_of_the_other_far():
-    catalogue = train_item_vectors(two_tastes(), ItemVectorConfig(dim=8))
-    nearness = catalogue.vectors @ catalogue.vectors.T
+    item_table = train_item_vectors(two_tastes(), ItemVectorConfig(dim=8))
+    nearness = item_table.vectors @ item_table.vectors.T
     assert nearness[:10, :10].mean() > nearness[:10, 10:].mean() + 0.1
-    assert np.allclose(np.linalg.norm(catalogue.vectors, axis=1), 1, atol=1e-5)
+    assert np.allclose(np.linalg.norm(item_table.vectors, axis=1), 1, atol=1e-5)
 
 
 def test_vectors_are_the_same_each_time_and_unseen_items_have_none():
@@ -33,14 +33,14 @@ def test_vectors_are_the_same_each_time_and_unseen_items_have_none():
 def test_a_hide_brings_nothing_near():
     rows = [(user, item, "save", item) for user in range(20) for item in (0, 1)]
     hides = [(user, 2, "hide", 2) for user in range(20)]
-    catalogue = train_item_vectors(a_log(rows + hides), ItemVectorConfig(dim=4, smoothing=1.0), without=("hide",))
-    assert len(catalogue) == 3
-    assert abs(catalogue.vectors[2] @ catalogue.vectors[0]) < 0.99
+    item_table = train_item_vectors(a_log(rows + hides), ItemVectorConfig(dim=4, smoothing=1.0), without=("hide",))
+    assert len(item_table) == 3
+    assert abs(item_table.vectors[2] @ item_table.vectors[0]) < 0.99
 
 
 def test_a_world_without_relations_still_gives_unit_vectors():
-    catalogue = train_item_vectors(a_log([("u", 1, "save", 0), ("v", 2, "save", 1)]), ItemVectorConfig(dim=4))
-    assert np.allclose(np.linalg.norm(catalogue.vectors, axis=1), 1, atol=1e-5)
+    item_table = train_item_vectors(a_log([("u", 1, "save", 0), ("v", 2, "save", 1)]), ItemVectorConfig(dim=4))
+    assert np.allclose(np.linalg.norm(item_table.vectors, axis=1), 1, atol=1e-5)
 
 
 def test_item_features_are_shares_against_the_usual():
@@ -55,6 +55,6 @@ def test_item_features_are_shares_against_the_usual():
 
 
 def test_neighbours_on_a_ring_are_nearer_than_strangers():
-    catalogue = train_item_vectors(a_markov_log(80, 24, 24, 0.95), ItemVectorConfig(dim=8, reach=2))
-    nearness = catalogue.vectors @ catalogue.vectors.T
+    item_table = train_item_vectors(a_markov_log(80, 24, 24, 0.95), ItemVectorConfig(dim=8, reach=2))
+    nearness = item_table.vectors @ item_table.vectors.T
     assert np.mean([nearness[item, (item + 1) % 24] for item in range(24)]) > nearness.mean() + 0.3

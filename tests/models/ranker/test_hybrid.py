@@ -12,10 +12,10 @@ from rankstream.events.log import EventLog
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.ids import id_key
-from rankstream.features.join import Joinable, join
+from rankstream.features.join import OfflineFeatures, join
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
-from rankstream.metrics.ranking import places_of
+from rankstream.metrics.ranking import ranks_of
 from rankstream.models.ranker.examples import NegativesConfig, RankingExample, joined, ranking_examples
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.hybrid import RankerConfig, collate
@@ -34,10 +34,10 @@ HOUR_MS = 3_600_000
 ALONE = NegativesConfig(0)
 
 
-def a_batch(sizes: FeatureSizes = SMALL, sessions: object = None) -> Joinable:
+def a_batch(sizes: FeatureSizes = SMALL, sessions: object = None) -> OfflineFeatures:
     sessions = sessions or NoSessions(sizes.session_dim)
     tables = SomeVectors(sizes.item_dim), SomeVectors(sizes.item_features), NoVectors(sizes.user_dim)
-    return Joinable(sizes, *tables, sessions)
+    return OfflineFeatures(sizes, *tables, sessions)
 
 
 def a_log(*rows: tuple[str, str, str, int]) -> EventLog:
@@ -190,7 +190,7 @@ def test_negatives_are_other_items_each_once_with_labels_of_zero():
 
 def test_negatives_can_avoid_what_the_user_has_seen():
     log = a_log(*(("u", f"i{n}", "save", n) for n in range(20)))
-    for number, example in enumerate(examples_of(log, NegativesConfig(8, avoid_seen=True))):
+    for number, example in enumerate(examples_of(log, NegativesConfig(8, exclude_seen=True))):
         seen = {id_key(f"i{n}") for n in range(number)}
         assert not seen & set(example.candidates.tolist())
 
@@ -239,8 +239,8 @@ def test_sessions_that_left_the_history_are_in_the_state():
 
 def test_the_torch_session_encoder_remembers_without_changing_anything():
     hiertcn = HierTCN(HierTCNConfig(item_dim=4, hidden=4, layer_state=3, channels=(4,)))
-    chance = np.random.default_rng(0)
-    state, closed, opened = (chance.standard_normal(shape).astype(np.float32) for shape in ((3,), (2, 4), (5, 4)))
+    rng = np.random.default_rng(0)
+    state, closed, opened = (rng.standard_normal(shape).astype(np.float32) for shape in ((3,), (2, 4), (5, 4)))
     fresh, used = TorchSessions(hiertcn), TorchSessions(hiertcn, remembered=2)
     for _ in range(3):
         assert np.array_equal(used.encode(state, closed, opened), fresh.encode(state, closed, opened))
@@ -249,11 +249,11 @@ def test_the_torch_session_encoder_remembers_without_changing_anything():
 
 def test_many_sessions_at_once_are_those_encoded_one_by_one():
     hiertcn = HierTCN(HierTCNConfig(item_dim=4, hidden=4, layer_state=3, channels=(4, 4)))
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
 
     def asked(sessions: int, items: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         shapes = (3,), (sessions, 4), (items, 4)
-        return tuple(chance.standard_normal(shape).astype(np.float32) for shape in shapes)
+        return tuple(rng.standard_normal(shape).astype(np.float32) for shape in shapes)
 
     requests = [asked(sessions, items) for sessions, items in ((0, 0), (3, 5), (1, 20), (7, 1), (0, 2))]
     together = TorchSessions(hiertcn)
@@ -265,15 +265,15 @@ def test_many_sessions_at_once_are_those_encoded_one_by_one():
 # --- Learning ----------------------------------------------------------------------------------------------------
 
 
-def a_world(predictable: bool, seed: int) -> tuple[EventLog, Joinable]:
+def a_world(predictable: bool, seed: int) -> tuple[EventLog, OfflineFeatures]:
     """Users who save an item of the kind that they last looked at, or any item; kinds are eight, items 200."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     rows = []
     for user in range(150):
         for visit in range(4):
-            kind = int(chance.integers(8))
-            wanted = kind if predictable else int(chance.integers(8))
-            looked, saved = kind + 8 * int(chance.integers(25)), wanted + 8 * int(chance.integers(25))
+            kind = int(rng.integers(8))
+            wanted = kind if predictable else int(rng.integers(8))
+            looked, saved = kind + 8 * int(rng.integers(25)), wanted + 8 * int(rng.integers(25))
             hour = 10 * visit + user * 50
             rows += [(f"u{user}", looked, "view", hour), (f"u{user}", saved, "save", hour + 1)]
     log = EventLog(
@@ -284,7 +284,7 @@ def a_world(predictable: bool, seed: int) -> tuple[EventLog, Joinable]:
         np.array([HOUR_MS * int(row[3]) for row in rows], np.int64),
     )
     sizes = FeatureSizes(num_actions=6, item_dim=8, user_dim=1, session_dim=1, item_features=1)
-    return log, Joinable(sizes, Kinds(), NoVectors(1), NoVectors(1), NoSessions(1))
+    return log, OfflineFeatures(sizes, Kinds(), NoVectors(1), NoVectors(1), NoSessions(1))
 
 
 class Kinds:
@@ -318,7 +318,7 @@ def test_the_ranker_learns_nothing_from_noise():
 
 def test_places_count_ties_half():
     scores, wanted = np.array([0.5, 0.5, 0.9, 0.1], np.float32), np.array([True, False, False, False])
-    assert places_of(scores, wanted) == [(2.5, 4)]
+    assert ranks_of(scores, wanted) == [(2.5, 4)]
 
 
 def test_heads_without_a_wanted_item_are_left_out():

@@ -3,8 +3,8 @@ import pytest
 
 from rankstream.experiments.kuairand.request_cache import CachedRequest, RequestCache, write_cache
 from rankstream.features.embeddings.base import NoVectors
-from rankstream.features.embeddings.memory import Catalogue
-from rankstream.features.join import Joinable, join
+from rankstream.features.embeddings.memory import ItemTable
+from rankstream.features.join import OfflineFeatures, join
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
 from rankstream.models.items.exposure_rates import exposure_rates
@@ -13,24 +13,24 @@ from rankstream.models.ranker.hybrid import collate
 from rankstream.models.ranker.impressions import by_day, by_either, by_gap, visit_examples
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.torch_encoder import GivenSession, TorchSessions, session_vectors
-from tests.builders.models import DAY_MS, MINUTE_MS, START_MS, a_catalogue, a_log, a_random_log
+from tests.builders.models import DAY_MS, MINUTE_MS, START_MS, a_log, a_random_log, an_item_table
 
 HEADS = {"save": ("save",), "hide": ("hide",)}
 SIZES = FeatureSizes(num_actions=4, item_dim=8, user_dim=3, session_dim=8, item_features=2)
 DAY = 24 * 60
 
 
-def batch_of(catalogue: Catalogue, sessions=None) -> Joinable:
-    halves = Catalogue(catalogue.ids, catalogue.vectors.astype(np.float16).astype(np.float32))
-    features = Catalogue(catalogue.ids, halves.vectors[:, :2])
-    return Joinable(SIZES, halves, features, NoVectors(3), sessions or NoSessions(8))
+def batch_of(item_table: ItemTable, sessions=None) -> OfflineFeatures:
+    halves = ItemTable(item_table.ids, item_table.vectors.astype(np.float16).astype(np.float32))
+    features = ItemTable(item_table.ids, halves.vectors[:, :2])
+    return OfflineFeatures(SIZES, halves, features, NoVectors(3), sessions or NoSessions(8))
 
 
 def test_a_visit_is_a_request_and_its_exposures_are_the_candidates():
     log = a_log(
         [("u", 1, "view", 0), ("u", 2, "save", 5), ("u", 2, "view", 5), ("u", 3, "hide", 120), ("v", 1, "view", 1)]
     )
-    first, second, other = visit_examples(log, HEADS, batch_of(a_catalogue()))
+    first, second, other = visit_examples(log, HEADS, batch_of(an_item_table()))
     assert first.candidates.tolist() == [1, 2]
     assert first.labels.tolist() == [[0, 0], [1, 0]]
     assert (len(first.state.history), len(second.state.history), len(other.state.history)) == (0, 3, 0)
@@ -40,20 +40,20 @@ def test_a_visit_is_a_request_and_its_exposures_are_the_candidates():
 
 def test_what_came_before_only_fills_the_state():
     log = a_log([("u", 1, "view", 0), ("u", 2, "save", 5), ("u", 3, "hide", 10)])
-    (only,) = visit_examples(log, HEADS, batch_of(a_catalogue()), since_ms=START_MS + 4 * MINUTE_MS)
+    (only,) = visit_examples(log, HEADS, batch_of(an_item_table()), since_ms=START_MS + 4 * MINUTE_MS)
     assert only.candidates.tolist() == [2, 3]
     assert len(only.state.history) == 1
 
 
 def test_a_days_exposures_can_be_one_request():
     log = a_log([("u", 1, "view", 0), ("u", 2, "save", 60), ("u", 3, "hide", DAY)])
-    first, second = visit_examples(log, HEADS, batch_of(a_catalogue()), cut=by_day(-(START_MS % DAY_MS)))
+    first, second = visit_examples(log, HEADS, batch_of(an_item_table()), cut=by_day(-(START_MS % DAY_MS)))
     assert (first.candidates.tolist(), second.candidates.tolist()) == ([1, 2], [3])
     assert len(first.state.history) == 0
 
 
 def test_a_cache_gives_what_the_join_gave(tmp_path):
-    batch = batch_of(a_catalogue())
+    batch = batch_of(an_item_table())
     examples = list(visit_examples(a_random_log(5, 30, 40), HEADS, batch))
     inputs = [join(one.state, one.user_key, one.candidates, one.now_ms, batch) for one in examples]
     requests = (
@@ -76,7 +76,7 @@ def test_a_cache_gives_what_the_join_gave(tmp_path):
 
 
 def test_visits_of_a_day_merged_are_the_day_as_one_request(tmp_path):
-    batch, midnight = batch_of(a_catalogue()), by_day(0)
+    batch, midnight = batch_of(an_item_table()), by_day(0)
     log = a_log([(f"u{user}", 7 * user + step, "save" if step % 3 else "hide", 300 * step) for user in range(3)
                  for step in range(7)])  # fmt: skip
     caches = {}
@@ -99,8 +99,8 @@ def test_visits_of_a_day_merged_are_the_day_as_one_request(tmp_path):
 
 
 def test_vectors_that_are_no_halves_are_refused(tmp_path):
-    catalogue = a_catalogue()
-    batch = Joinable(SIZES, catalogue, NoVectors(2), NoVectors(3), NoSessions(8))
+    item_table = an_item_table()
+    batch = OfflineFeatures(SIZES, item_table, NoVectors(2), NoVectors(3), NoSessions(8))
     (one,) = visit_examples(a_log([("u", 1, "view", 0)]), HEADS, batch)
     inputs = join(one.state, one.user_key, one.candidates, one.now_ms, batch)
     with pytest.raises(ValueError, match="candidate_items are no halves"):
@@ -110,7 +110,7 @@ def test_vectors_that_are_no_halves_are_refused(tmp_path):
 def test_session_vectors_of_many_are_those_of_each():
     hiertcn = HierTCN(HierTCNConfig(item_dim=8, hidden=8, layer_state=8, channels=(8,)))
     encoder = TorchSessions(hiertcn)
-    batch = batch_of(a_catalogue(), encoder)
+    batch = batch_of(an_item_table(), encoder)
     examples = list(visit_examples(a_random_log(6, 30, 60), HEADS, batch))
     found = session_vectors(hiertcn, [sessions_of(one, batch) for one in examples])
     wanted = np.stack([encoder.encode(*sessions_of(one, batch)) for one in examples])
@@ -121,7 +121,7 @@ def test_session_vectors_of_many_are_those_of_each():
 
 def test_rates_know_what_was_shown_before_a_moment_only():
     log = a_log([("u", 1, "save", 0), ("v", 1, "view", 1), ("w", 1, "save", DAY), ("w", 2, "view", DAY + 1)])
-    rates = exposure_rates(log, Catalogue(np.array([1, 2]), np.zeros((2, 8), np.float32)), {"save": ("save",)}, {})
+    rates = exposure_rates(log, ItemTable(np.array([1, 2]), np.zeros((2, 8), np.float32)), {"save": ("save",)}, {})
     assert rates.as_of(START_MS)[:, :2].tolist() == [[0, 0], [0, 0]]
     morning = rates.as_of(START_MS + (DAY - 1) * MINUTE_MS)
     evening = rates.as_of(START_MS + 2 * DAY * MINUTE_MS)
@@ -132,9 +132,9 @@ def test_rates_know_what_was_shown_before_a_moment_only():
 
 def test_a_rate_counts_from_when_the_log_tells_of_it():
     log = a_log([("u", 1, "view", 0), ("u", 2, "view", 0), ("v", 1, "save", DAY), ("v", 2, "view", DAY)])
-    catalogue = Catalogue(np.array([1, 2]), np.zeros((2, 8), np.float32))
+    item_table = ItemTable(np.array([1, 2]), np.zeros((2, 8), np.float32))
     later = {"save": START_MS + MINUTE_MS}
-    told = exposure_rates(log, catalogue, {"save": ("save",)}, later).as_of(START_MS + 2 * DAY * MINUTE_MS)
-    whole = exposure_rates(log, catalogue, {"save": ("save",)}, {}).as_of(START_MS + 2 * DAY * MINUTE_MS)
+    told = exposure_rates(log, item_table, {"save": ("save",)}, later).as_of(START_MS + 2 * DAY * MINUTE_MS)
+    whole = exposure_rates(log, item_table, {"save": ("save",)}, {}).as_of(START_MS + 2 * DAY * MINUTE_MS)
     assert told[0, 2] - told[1, 2] != whole[0, 2] - whole[1, 2]
     assert told[:, 0].tolist() == whole[:, 0].tolist()

@@ -171,14 +171,14 @@ def learned_accuracy(predictable: bool) -> float:
 
     ``predictable`` is whether the labels say so, or are drawn at random.
     """
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     items = np.eye(4, dtype=np.float32)
 
     def pairs(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        types = torch.from_numpy(chance.integers(1, NUM_TYPES + 1, (count, 5)))
-        acted, asked = chance.integers(0, 4, (count, 5)), chance.integers(0, 4, count)
-        right = np.where(chance.random(count) < 0.5, acted[:, 0], asked)
-        truth = (acted[:, 0] == right) if predictable else chance.random(count) < 0.5
+        types = torch.from_numpy(rng.integers(1, NUM_TYPES + 1, (count, 5)))
+        acted, asked = rng.integers(0, 4, (count, 5)), rng.integers(0, 4, count)
+        right = np.where(rng.random(count) < 0.5, acted[:, 0], asked)
+        truth = (acted[:, 0] == right) if predictable else rng.random(count) < 0.5
         return types, torch.from_numpy(items[acted]), torch.from_numpy(items[right]), torch.from_numpy(truth)
 
     torch.manual_seed(0)

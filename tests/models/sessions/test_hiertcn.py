@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from rankstream.events.sequences import timelines_of
+from rankstream.events.sequences import group_by_user
 from rankstream.features.embeddings.base import NoVectors
-from rankstream.features.join import Joinable, known_actions, session_vector
+from rankstream.features.join import OfflineFeatures, known_actions, session_vector
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import MAX_SESSION_ITEMS, NoSessions
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.hiertcn_training import HierTCNLearner, HierTCNTask, HierTCNTraining
 from rankstream.models.sessions.sessionize import session_vectors_at, sessions_of
 from rankstream.models.training.checkpoints import fingerprint
-from tests.builders.models import a_catalogue, a_log, a_random_log, a_state
+from tests.builders.models import a_log, a_random_log, a_state, an_item_table
 
 CONFIG = HierTCNConfig(item_dim=8, hidden=16, layer_state=12, state_layers=2, channels=(16, 16, 16))
 HALF_STATE = 2e-3  # the user's record keeps the recurrent state in half precision
@@ -46,15 +46,19 @@ class TorchSessions:
 
 @pytest.mark.parametrize("actions", [1, 30, 100, 101, 400])
 def test_stepping_through_the_stream_gives_the_training_graphs_vector(actions):
-    catalogue, log, model = a_catalogue(), a_random_log(4, 33, actions, seed=actions), a_model()  # 3 items are unknown
-    timelines = timelines_of(log, catalogue)
-    last = timelines.starts[1:] - 1
-    trained = session_vectors_at(model, timelines, catalogue, last)
+    item_table, log, model = (
+        an_item_table(),
+        a_random_log(4, 33, actions, seed=actions),
+        a_model(),
+    )  # 3 items are unknown
+    sequences = group_by_user(log, item_table)
+    last = sequences.starts[1:] - 1
+    trained = session_vectors_at(model, sequences, item_table, last)
     encoder = TorchSessions(model)
-    batch = Joinable(FeatureSizes(), catalogue, NoVectors(4), NoVectors(4), encoder)
-    for user, row, wanted in zip(timelines.user_ids, last, trained, strict=True):
-        state = a_state(log, user, encoder, catalogue)
-        now_ms = int(timelines.times_ms[row])
+    batch = OfflineFeatures(FeatureSizes(), item_table, NoVectors(4), NoVectors(4), encoder)
+    for user, row, wanted in zip(sequences.user_ids, last, trained, strict=True):
+        state = a_state(log, user, encoder, item_table)
+        now_ms = int(sequences.times_ms[row])
         served = session_vector(state, known_actions(state, now_ms), now_ms, batch)
         assert np.abs(served - wanted).max() < HALF_STATE
 
@@ -92,13 +96,13 @@ def test_a_session_vector_sees_as_far_back_as_a_session_is_kept():
 
 
 def test_sessions_are_cut_as_the_stream_cuts_them():
-    catalogue, log = a_catalogue(), a_random_log(3, 30, 60)
-    timelines = timelines_of(log, catalogue)
-    sessions = sessions_of(timelines, catalogue)
+    item_table, log = an_item_table(), a_random_log(3, 30, 60)
+    sequences = group_by_user(log, item_table)
+    sessions = sessions_of(sequences, item_table)
     for user in range(3):
-        state = a_state(log, timelines.user_ids[user])
-        batch = Joinable(FeatureSizes(), catalogue, NoVectors(4), NoVectors(4), Counting(8))
-        now_ms = int(timelines.times_ms[timelines.starts[user + 1] - 1])
+        state = a_state(log, sequences.user_ids[user])
+        batch = OfflineFeatures(FeatureSizes(), item_table, NoVectors(4), NoVectors(4), Counting(8))
+        now_ms = int(sequences.times_ms[sequences.starts[user + 1] - 1])
         closed = session_vector(state, known_actions(state, now_ms), now_ms, batch)
         mine = slice(sessions.user_starts[user], sessions.user_starts[user + 1] - 1)
         assert np.allclose(closed, sessions.pooled[mine].sum(axis=0), atol=1e-5)
@@ -106,11 +110,11 @@ def test_sessions_are_cut_as_the_stream_cuts_them():
 
 def test_nobody_learns_to_foresee_a_like_from_its_own_click():
     rows = [("u", 1, "view", 0), ("u", 1, "save", 0), ("u", 2, "view", 1), ("u", 2, "save", 1), ("u", 3, "view", 2)]
-    catalogue = a_catalogue()
-    timelines = timelines_of(a_log(rows), catalogue)
-    sessions, training = sessions_of(timelines, catalogue), HierTCNTraining()
+    item_table = an_item_table()
+    sequences = group_by_user(a_log(rows), item_table)
+    sessions, training = sessions_of(sequences, item_table), HierTCNTraining()
     learner, users, none = HierTCNLearner(a_model(), training), np.zeros(1, np.int64), np.zeros(0, np.int64)
-    task = HierTCNTask(timelines, catalogue, sessions, users, none, training, learner, torch.device("cpu"))
+    task = HierTCNTask(sequences, item_table, sessions, users, none, training, learner, torch.device("cpu"))
     batch = task.windows_of(np.zeros((1, 1), np.int64), np.random.default_rng(0))
     assert batch.opened[0, 0].tolist() == [1, 1, 2, 2, 3]  # all of it is seen, as serving sees it
     assert batch.targets[0, 0][batch.asked[0, 0]].tolist() == [1, 2, 3]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rankstream.features.embeddings.memory import Catalogue
+from rankstream.features.embeddings.memory import ItemTable
 from rankstream.models.sessions.hiertcn import HierTCNConfig
 from rankstream.models.sessions.hiertcn_training import HierTCNTraining, train_hiertcn
 from rankstream.models.training.loop import FitConfig
@@ -28,15 +28,15 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def random_vectors() -> Catalogue:
+def random_vectors() -> ItemTable:
     """Vectors that know nothing of the world: all that is found, the models learned."""
     vectors = np.random.default_rng(1).standard_normal((ITEMS, 16)).astype(np.float32)
-    return Catalogue(np.arange(ITEMS), vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    return ItemTable(np.arange(ITEMS), vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
-def session_recall(chance_of_next: float, training: HierTCNTraining, learn_items: bool = False) -> float:
-    """Give recall@10 of the next item for users never trained on; chance is 0.05."""
-    log = a_markov_log(300, ITEMS, 16, chance_of_next)
+def session_recall(p_next: float, training: HierTCNTraining, learn_items: bool = False) -> float:
+    """Return recall@10 of the next item for users never trained on; chance is 0.05."""
+    log = a_markov_log(300, ITEMS, 16, p_next)
     config = HierTCNConfig(item_dim=16, hidden=32, layer_state=16, channels=(32, 32))
     return train_hiertcn(log, random_vectors(), config, training, learn_items=learn_items).history.best_metric
 
@@ -56,8 +56,8 @@ def test_items_that_learn_keep_their_length_and_find_more():
     training = HierTCNTraining(fit=brief, exclude_seen=False)
     fixed, learned = (train_hiertcn(log, random_vectors(), sizes, training, learn_items=one) for one in (False, True))
     assert learned.history.best_metric > fixed.history.best_metric + 0.05
-    assert np.allclose(np.linalg.norm(learned.catalogue.vectors, axis=1), 1, atol=1e-5)
-    assert np.array_equal(fixed.catalogue.vectors, random_vectors().vectors)
+    assert np.allclose(np.linalg.norm(learned.item_table.vectors, axis=1), 1, atol=1e-5)
+    assert np.array_equal(fixed.item_table.vectors, random_vectors().vectors)
 
 
 @pytest.mark.parametrize("loss", [nce_loss, bpr_loss, hinge_logsigmoid_loss])
@@ -79,9 +79,9 @@ def test_all_encoders_train_in_half_precision_too():
     assert np.isfinite(history.losses[-1][1])
 
 
-def user_recall(chance_of_next: float) -> float:
-    """Give recall@10 of the positives of the next five minutes for users never trained on; chance is 0.05."""
-    log = a_markov_log(300, ITEMS, 16, chance_of_next)
+def user_recall(p_next: float) -> float:
+    """Return recall@10 of the positives of the next five minutes for users never trained on; chance is 0.05."""
+    log = a_markov_log(300, ITEMS, 16, p_next)
     config = PinnerFormerConfig(action_types=3, item_dim=16, user_dim=16, hidden=32, layers=1, heads=2, dropout=0.0)
     training = PinnerFormerTraining(
         fit=replace(FAST, steps=300), horizon_ms=5 * MINUTE_MS, validate_horizon_ms=5 * MINUTE_MS, exclude_seen=False

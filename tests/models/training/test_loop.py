@@ -97,12 +97,12 @@ def test_training_leaves_the_callers_chance_alone():
 def test_several_draws_a_step_are_one_step_of_their_mean():
     def draw(model):
         seen = iter([1.0, 5.0])
-        return lambda chance: next(seen) * model(torch.ones(1, 4)).sum()
+        return lambda rng: next(seen) * model(torch.ones(1, 4)).sum()
 
     torch.manual_seed(0)
     one, several = nn_line(), nn_line()
     fit(several, draw(several), replace(CONFIG, steps=1, draws=2, clip=1e9))
-    fit(one, lambda chance: 3.0 * one(torch.ones(1, 4)).sum(), replace(CONFIG, steps=1, clip=1e9))
+    fit(one, lambda rng: 3.0 * one(torch.ones(1, 4)).sum(), replace(CONFIG, steps=1, clip=1e9))
     assert torch.allclose(one.weight, several.weight)
 
 
@@ -135,7 +135,7 @@ def test_fp16_scales_its_losses_and_resumes_with_the_scale(tmp_path):
 def test_a_loss_that_is_no_number_ends_the_training():
     model = a_model()
     with pytest.raises(DivergedError, match="the loss of step 1 is nan; train with a smaller learning rate"):
-        fit(model, lambda chance: model(torch.full((1, 4), torch.nan)).sum(), CONFIG)
+        fit(model, lambda rng: model(torch.full((1, 4), torch.nan)).sum(), CONFIG)
 
 
 def test_repeated_blocks_are_compiled_only_while_training():
@@ -162,8 +162,8 @@ def test_a_gpu_learns_in_mixed_precision_what_it_learns_in_float32():
 
 
 def on_gpu(model):
-    def draw(chance):
-        x = torch.from_numpy(chance.standard_normal((16, 4))).float().cuda()
+    def draw(rng):
+        x = torch.from_numpy(rng.standard_normal((16, 4))).float().cuda()
         return ((model(x).float() - x.sum(dim=1)) ** 2).mean()
 
     return draw

@@ -6,12 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstream.events.sequences import timelines_of
+from rankstream.events.sequences import group_by_user
 from rankstream.features.join import known_actions
 from rankstream.models.users.pinnerformer import ActionSequences, PinnerFormer, PinnerFormerConfig, collate, tokens_of
 from rankstream.models.users.pinnerformer_training import user_vectors_at
 from rankstream.models.users.time_features import NUM_ANGLES, RELATIVE_PERIODS_MS, time_features
-from tests.builders.models import START_MS, a_catalogue, a_log, a_random_log, a_state
+from tests.builders.models import START_MS, a_log, a_random_log, a_state, an_item_table
 
 CONFIG = PinnerFormerConfig(action_types=3, surfaces=2, item_dim=8, user_dim=16, hidden=16, layers=2, heads=2)
 
@@ -22,14 +22,14 @@ def a_model() -> PinnerFormer:
 
 
 def a_batch(times_ms: np.ndarray, seed: int = 0) -> ActionSequences:
-    chance = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     shape = times_ms.shape
     angles, logs = time_features(times_ms)
     return ActionSequences(
-        item_vectors=torch.randn(*shape, 8, generator=chance),
-        action_types=torch.randint(1, 4, shape, generator=chance),
-        surfaces=torch.randint(0, 3, shape, generator=chance),
-        log_values=torch.rand(*shape, generator=chance),
+        item_vectors=torch.randn(*shape, 8, generator=rng),
+        action_types=torch.randint(1, 4, shape, generator=rng),
+        surfaces=torch.randint(0, 3, shape, generator=rng),
+        log_values=torch.rand(*shape, generator=rng),
         angles=torch.from_numpy(angles),
         logs=torch.from_numpy(logs),
     )
@@ -58,11 +58,11 @@ def test_what_comes_later_never_changes_an_earlier_vector(field):
 
 
 def test_padding_changes_nothing():
-    catalogue, log = a_catalogue(), a_random_log(3, 30, 40)
+    item_table, log = an_item_table(), a_random_log(3, 30, 40)
     histories = [a_state(log, user).history.columns() for user in ("user0", "user1", "user2")]
-    tokens = [tokens_of(history, catalogue, CONFIG) for history in histories]
+    tokens = [tokens_of(history, item_table, CONFIG) for history in histories]
     short = tokens_of(
-        a_state(a_log([("u", 1, "save", 5), ("u", 2, "view", 9)]), "u").history.columns(), catalogue, CONFIG
+        a_state(a_log([("u", 1, "save", 5), ("u", 2, "view", 9)]), "u").history.columns(), item_table, CONFIG
     )
     together = a_model().encode_last(*collate([short, *tokens]))
     alone = a_model().encode_last(*collate([short]))
@@ -71,19 +71,19 @@ def test_padding_changes_nothing():
 
 def test_tokens_turn_a_history_round_and_leave_unknown_items_out():
     log = a_log([("u", 3, "view", 1), ("u", 999, "save", 2), ("u", 4, "hide", 3)])
-    tokens = tokens_of(known_actions(a_state(log, "u"), START_MS + 10**9), a_catalogue(), CONFIG)
+    tokens = tokens_of(known_actions(a_state(log, "u"), START_MS + 10**9), an_item_table(), CONFIG)
     assert tokens.action_types.tolist() == [1, 3]
-    assert np.array_equal(tokens.item_vectors, a_catalogue().vectors[[3, 4]])
+    assert np.array_equal(tokens.item_vectors, an_item_table().vectors[[3, 4]])
     assert np.all(np.diff(tokens.times_ms) > 0)
 
 
 @pytest.mark.parametrize("actions", [1, 40, 100, 250])
 def test_the_vector_of_a_history_is_the_training_graphs(actions):
-    catalogue, log = a_catalogue(), a_random_log(4, 30, actions)
-    timelines = timelines_of(log, catalogue)
-    trained = user_vectors_at(a_model(), timelines, catalogue, timelines.starts[1:] - 1)
-    for user, wanted in zip(timelines.user_ids, trained, strict=True):
-        tokens = tokens_of(a_state(log, user).history.columns(), catalogue, CONFIG)
+    item_table, log = an_item_table(), a_random_log(4, 30, actions)
+    sequences = group_by_user(log, item_table)
+    trained = user_vectors_at(a_model(), sequences, item_table, sequences.starts[1:] - 1)
+    for user, wanted in zip(sequences.user_ids, trained, strict=True):
+        tokens = tokens_of(a_state(log, user).history.columns(), item_table, CONFIG)
         served = a_model().encode_last(*collate([tokens]))[0].detach().numpy()
         assert np.abs(served - wanted).max() < 1e-5
 
@@ -135,7 +135,7 @@ def test_attention_knows_the_time_between_actions():
 
 
 def stirred(model: PinnerFormer) -> PinnerFormer:
-    """Give the weights that start at zero some other value."""
+    """Return the weights that start at zero some other value."""
     torch.manual_seed(1)
     for pair_times in model.pair_times:
         for weights in pair_times.parameters():

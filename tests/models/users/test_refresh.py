@@ -8,7 +8,7 @@ from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import id_keys
 from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig
 from rankstream.models.users.refresh import SpaceRefusedError, refresh, refresh_active, user_space
-from tests.builders.models import a_catalogue, a_log, a_random_log, a_state
+from tests.builders.models import a_log, a_random_log, a_state, an_item_table
 
 CONFIG = PinnerFormerConfig(action_types=3, surfaces=2, item_dim=8, user_dim=16, hidden=16, layers=1, heads=2)
 HALF = 2e-3  # tables keep half precision
@@ -34,7 +34,7 @@ def test_histories_of_a_log_are_the_streams():
 
 def test_a_refresh_publishes_everybody_with_a_known_item(tmp_path):
     log = a_log([("ann", 1, "save", 1), ("bob", 999, "save", 2), (7, 3, "view", 3)])
-    done = refresh(a_model(), a_catalogue(), histories_of(log, 100), tmp_path, as_of_ms=int(log.times_ms[-1]))
+    done = refresh(a_model(), an_item_table(), histories_of(log, 100), tmp_path, as_of_ms=int(log.times_ms[-1]))
     assert (done.users, done.unknown) == (2, 1)
     vectors, found = vectors_in(tmp_path, ["ann", "bob", 7])
     assert found.tolist() == [True, False, True]
@@ -47,8 +47,8 @@ def test_a_refresh_sees_nothing_later_than_its_moment(tmp_path):
     until_ms = log.time_at(0.5)
     before, _ = log.split_at(until_ms)
     users = np.unique(before.user_ids).tolist()
-    refresh(a_model(), a_catalogue(), histories_of(log, 100), tmp_path / "all", as_of_ms=until_ms - 1)
-    refresh(a_model(), a_catalogue(), histories_of(before, 100), tmp_path / "past", as_of_ms=until_ms - 1)
+    refresh(a_model(), an_item_table(), histories_of(log, 100), tmp_path / "all", as_of_ms=until_ms - 1)
+    refresh(a_model(), an_item_table(), histories_of(before, 100), tmp_path / "past", as_of_ms=until_ms - 1)
     assert np.allclose(vectors_in(tmp_path / "all", users)[0], vectors_in(tmp_path / "past", users)[0], atol=HALF)
 
 
@@ -57,9 +57,9 @@ def test_refreshing_the_active_is_refreshing_everybody(tmp_path):
     rest = a_log([(user, (user + 7) % 30, "view", 500 + user) for user in range(0, 60, 3)])
     log = joined(first, rest)
     now_ms = int(log.times_ms[-1])
-    refresh(a_model(), a_catalogue(), histories_of(first, 100), tmp_path / "a", as_of_ms=int(first.times_ms[-1]))
-    done = refresh_active(a_model(), a_catalogue(), histories_of(log, 100), tmp_path / "a", as_of_ms=now_ms)
-    refresh(a_model(), a_catalogue(), histories_of(log, 100), tmp_path / "b", as_of_ms=now_ms)
+    refresh(a_model(), an_item_table(), histories_of(first, 100), tmp_path / "a", as_of_ms=int(first.times_ms[-1]))
+    done = refresh_active(a_model(), an_item_table(), histories_of(log, 100), tmp_path / "a", as_of_ms=now_ms)
+    refresh(a_model(), an_item_table(), histories_of(log, 100), tmp_path / "b", as_of_ms=now_ms)
     assert done.users == 20
     users = np.unique(log.user_ids).tolist()
     merged, whole = vectors_in(tmp_path / "a", users), vectors_in(tmp_path / "b", users)
@@ -77,14 +77,14 @@ def joined(first, rest):
 
 def test_another_models_table_is_not_merged_into(tmp_path):
     log = a_random_log(2, 30, 5)
-    refresh(a_model(), a_catalogue(), histories_of(log, 100), tmp_path, as_of_ms=1)
+    refresh(a_model(), an_item_table(), histories_of(log, 100), tmp_path, as_of_ms=1)
     with pytest.raises(SpaceRefusedError, match="do a full refresh"):
-        refresh_active(a_model(seed=1), a_catalogue(), histories_of(log, 100), tmp_path, as_of_ms=2)
+        refresh_active(a_model(seed=1), an_item_table(), histories_of(log, 100), tmp_path, as_of_ms=2)
 
 
 def test_as_many_versions_stay_as_are_wanted_for_replays(tmp_path):
     log = a_log([("ann", 1, "save", 1), ("bob", 2, "save", 2), ("ann", 3, "save", 3), ("bob", 4, "view", 4)])
     moments = log.times_ms.tolist()
     for job, at_ms in zip((refresh, refresh_active, refresh_active), moments[1:], strict=True):
-        job(a_model(), a_catalogue(), histories_of(log, 100), tmp_path, as_of_ms=at_ms, keep=3)
+        job(a_model(), an_item_table(), histories_of(log, 100), tmp_path, as_of_ms=at_ms, keep=3)
     assert [table.as_of_ms for table in UserTables(tmp_path).tables] == moments[1:]

@@ -44,9 +44,9 @@ def test_a_score_does_not_depend_on_the_other_candidates_to_the_bit(backend, pla
 
 def a_wide_backend(folder):
     """As in a true ranker, candidates meet a matrix that is made once a request: sums that depend on their order."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     shapes = {"by_action": (8, 96), "first": (11, 20), "scale": (96,), "last": (96, 3)}
-    weights = {name: chance.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    weights = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
     by_action = {"by_action": weights.pop("by_action")}
     nodes = [("MatMul", ["action_items", "by_action"], "values", {})]
     write_graph(folder / "user.onnx", nodes, {"action_items": [20, 8]}, {"values": [20, 96]}, by_action)

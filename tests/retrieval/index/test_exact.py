@@ -9,7 +9,7 @@ from rankstream.retrieval.index.base import unit
 from rankstream.retrieval.index.exact import ExactRetrieval, nearest
 from tests.builders.bundle import vectors_of
 
-NOBODY = id_keys([])
+UNKNOWN_ID = id_keys([])
 IDS = [*range(1, 9_000), "apple", "pear"]  # more than two blocks
 VECTORS = vectors_of(len(IDS), 8, 0)
 
@@ -31,24 +31,24 @@ def the_truth(queries, limit, exclude=()):
 @pytest.mark.parametrize("limit", [1, 50, 4096])
 def test_the_nearest_items_are_found_over_all_blocks(source, queries, limit):
     wanted = vectors_of(queries, 8, 7)
-    assert source.propose(wanted, limit, NOBODY) == the_truth(wanted, limit)
+    assert source.propose(wanted, limit, UNKNOWN_ID) == the_truth(wanted, limit)
 
 
 def test_excluded_items_are_not_proposed(source):
     query = vectors_of(1, 8, 7)
-    best = source.propose(query, 5, NOBODY)
+    best = source.propose(query, 5, UNKNOWN_ID)
     assert source.propose(query, 5, id_keys([*best[:3], "not in the table"])) == the_truth(query, 5, best[:3])
 
 
 def test_no_more_is_proposed_than_there_is(tmp_path):
     publish(tmp_path, [3, 1, 2], np.ones((3, 8)), space="items", as_of_ms=0)
     source = ExactRetrieval(EmbeddingTable.open(tmp_path))
-    assert source.propose(np.ones((1, 8), np.float32), 10, NOBODY) == [1, 2, 3]
+    assert source.propose(np.ones((1, 8), np.float32), 10, UNKNOWN_ID) == [1, 2, 3]
     assert source.propose(np.ones((1, 8), np.float32), 10, id_keys([1, 2, 3])) == []
 
 
 def test_without_queries_items_near_to_the_middle_are_proposed(source):
-    proposed = source.propose(np.zeros((0, 8), np.float32), 20, NOBODY)
+    proposed = source.propose(np.zeros((0, 8), np.float32), 20, UNKNOWN_ID)
     assert proposed == the_truth(VECTORS.mean(axis=0, keepdims=True), 20)
 
 

@@ -8,11 +8,11 @@ from rankstream.events.action_event import ActionEvent
 from rankstream.features.ids import id_bytes
 from rankstream.streams.clients.connect import ClientError, require_topics
 from rankstream.streams.clients.producer import Producer, RawProducer
-from rankstream.streams.clients.readers import FeedReader, LetterReader, TopicReader
+from rankstream.streams.clients.readers import DeadLetterReader, FeedReader, TopicReader
 from rankstream.streams.codec import DeadLetter, RankedFeed, RankingRequest
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, DEAD_LETTERS, FEEDS, REQUESTS, TopicNames
-from tests.builders.cli import NOBODY, fresh_topics
+from tests.builders.cli import UNKNOWN_ID, fresh_topics
 
 pytestmark = pytest.mark.broker
 NOON_MS = 1_700_000_000_000
@@ -84,15 +84,15 @@ def test_an_answer_that_never_comes_ends_the_wait(settings):
 
 
 def test_dead_letters_are_read_to_the_end(settings):
-    letter = DeadLetter("schema", "m", "user-actions", 0, 3, NOON_MS, None, "e30=", 2)
-    send(settings, DEAD_LETTERS, *[msgspec.json.encode(letter)] * 3, key=None)
-    with LetterReader(settings) as reader:
-        assert [one.letter for one in reader.letters()] == [letter] * 3
+    dead_letter = DeadLetter("schema", "m", "user-actions", 0, 3, NOON_MS, None, "e30=", 2)
+    send(settings, DEAD_LETTERS, *[msgspec.json.encode(dead_letter)] * 3, key=None)
+    with DeadLetterReader(settings) as reader:
+        assert [one.dead_letter for one in reader.dead_letters()] == [dead_letter] * 3
 
 
 def test_reading_an_empty_topic_ends_at_once(settings):
-    with LetterReader(settings) as reader:
-        assert list(reader.letters()) == []
+    with DeadLetterReader(settings) as reader:
+        assert list(reader.dead_letters()) == []
 
 
 def test_a_missing_topic_is_named_and_not_made(bootstrap_servers):
@@ -111,7 +111,7 @@ def test_a_record_that_is_too_large_is_told_when_flushed(settings):
 def test_nobody_there_is_told_within_seconds(monkeypatch):
     monkeypatch.setattr("rankstream.streams.clients.connect.BOOTSTRAP_MS", 300)
     with pytest.raises(ClientError, match="no Kafka broker answers"):
-        require_topics(Settings(bootstrap_servers=NOBODY), ["t"])
+        require_topics(Settings(bootstrap_servers=UNKNOWN_ID), ["t"])
 
 
 def test_security_that_does_not_fit_is_told_within_seconds(bootstrap_servers, monkeypatch):

@@ -20,7 +20,7 @@ class FakeReader:
             for number, row in enumerate(times)
         }
         self.ends = {number: self.begin + len(row) for number, row in enumerate(times)}
-        self.most = 0
+        self.maximum = 0
 
     def bounds(self):
         return {number: (self.begin, end) for number, end in self.ends.items()}

@@ -11,10 +11,10 @@ from rankstream.features.stores.memory import MemoryStore
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Channel
 from rankstream.streams.topics import TopicNames
-from rankstream.streams.worker.checkpoint import Cursor, HoleError, Partition, ReadAgainError
+from rankstream.streams.worker.checkpoint import Cursor, OffsetGapError, Partition, RewindError
 from rankstream.streams.worker.chunks import Chunk, ReadingPlan
 from rankstream.streams.worker.outbox import Outbox
-from tests.builders.actions import ARecord, SomeServing, a_request, an_event
+from tests.builders.actions import ARecord, SomeLiveRanker, a_request, an_event
 
 
 class Refused(Exception):
@@ -77,7 +77,7 @@ class Scene:
     store: MemoryStore = field(default_factory=MemoryStore)
 
     def __post_init__(self) -> None:
-        pipeline = Pipeline(UserCache(self.store), SomeServing())
+        pipeline = Pipeline(UserCache(self.store), SomeLiveRanker())
         outbox = Outbox(self.broker, TopicNames(), 0)
         actions, requests = Cursor("user-actions 0", self.next_action), Cursor("ranking-requests 0", 0)
         self.partition = Partition(0, pipeline, outbox, actions, requests, self.changelog)
@@ -85,8 +85,8 @@ class Scene:
     def chunk(self, *records: ARecord) -> Chunk:
         return self.plan.cut(TP(records[0].topic, 0), records, 1000)[0]
 
-    async def take_in(self, *records: ARecord) -> None:
-        await self.partition.take_in(self.chunk(*records), self.plan.is_current)
+    async def apply_actions(self, *records: ARecord) -> None:
+        await self.partition.apply_actions(self.chunk(*records), self.plan.is_current)
 
     async def answer(self, *records: ARecord, run: Any = None) -> None:
         async def here(work: Any) -> Any:
@@ -112,7 +112,7 @@ def held_until(event: threading.Event) -> Any:
 def test_a_checkpoint_writes_states_and_position_together():
     async def story():
         scene = Scene()
-        await scene.take_in(an_event("u1", offset=0), an_event("u2", offset=1))
+        await scene.apply_actions(an_event("u1", offset=0), an_event("u2", offset=1))
         assert scene.store.next_offset is None
         await scene.partition.checkpoint()
         assert [key for key, _ in scene.store.items()] == [b"u1", b"u2"]
@@ -124,7 +124,9 @@ def test_a_checkpoint_writes_states_and_position_together():
 def test_the_changelog_gets_each_changed_user_once_and_then_the_position():
     async def story():
         scene = Scene()
-        await scene.take_in(*(an_event("u1", item=n, at=n, offset=n) for n in range(50)), an_event("u2", offset=50))
+        await scene.apply_actions(
+            *(an_event("u1", item=n, at=n, offset=n) for n in range(50)), an_event("u2", offset=50)
+        )
         await scene.partition.checkpoint()
         assert scene.broker.sent_to("user-state-changelog") == [b"u1", b"u2", b"\xffnext"]
 
@@ -134,7 +136,7 @@ def test_the_changelog_gets_each_changed_user_once_and_then_the_position():
 def test_nothing_is_written_before_the_outputs_are_acknowledged():
     async def story():
         scene = Scene(broker=ABroker(at_once=False))
-        await scene.take_in(an_event("u1", offset=0), bad(1))
+        await scene.apply_actions(an_event("u1", offset=0), bad(1))
         checkpoint = asyncio.create_task(scene.partition.checkpoint())
         await asyncio.sleep(0.01)
         assert scene.broker.sent_to("user-state-changelog") == []
@@ -153,12 +155,12 @@ def test_nothing_is_written_before_the_outputs_are_acknowledged():
 def test_a_refused_acknowledgement_poisons_the_partition():
     async def story():
         scene = Scene(broker=ABroker(at_once=False))
-        await scene.take_in(bad(0), an_event("u1", offset=1))
+        await scene.apply_actions(bad(0), an_event("u1", offset=1))
         scene.broker.acks[0].set_exception(Refused())
         with pytest.raises(Refused):
             await scene.partition.checkpoint()
         scene.broker.at_once = True
-        await scene.take_in(an_event("u1", at=9, offset=2))
+        await scene.apply_actions(an_event("u1", at=9, offset=2))
         await scene.partition.checkpoint()
         assert scene.store.next_offset is None
         assert scene.partition.actions.safe == 0
@@ -172,7 +174,7 @@ def test_a_bug_poisons_the_partition():
         scene = Scene()
         scene.store.get_many = None  # type: ignore[assignment, method-assign]
         with pytest.raises(TypeError):
-            await scene.take_in(an_event("u1", offset=0))
+            await scene.apply_actions(an_event("u1", offset=0))
         await scene.partition.checkpoint()
         assert scene.store.next_offset is None
 
@@ -182,10 +184,10 @@ def test_a_bug_poisons_the_partition():
 def test_what_is_applied_during_a_checkpoint_waits_for_the_next():
     async def story():
         scene = Scene(broker=ABroker(at_once=False))
-        await scene.take_in(an_event("u1", offset=0))
+        await scene.apply_actions(an_event("u1", offset=0))
         checkpoint = asyncio.create_task(scene.partition.checkpoint())
         await asyncio.sleep(0.01)
-        await scene.take_in(an_event("u2", offset=1))
+        await scene.apply_actions(an_event("u2", offset=1))
         scene.broker.acks[0].set_result(None)
         await checkpoint
         assert [key for key, _ in scene.store.items()] == [b"u1"]
@@ -201,8 +203,8 @@ def test_what_is_applied_during_a_checkpoint_waits_for_the_next():
 def test_outputs_that_are_out_already_are_not_repeated():
     async def story():
         scene = Scene()
-        scene.partition.quiet_until = 2
-        await scene.take_in(bad(0), an_event("u1", offset=1), bad(2))
+        scene.partition.outputs_committed_until = 2
+        await scene.apply_actions(bad(0), an_event("u1", offset=1), bad(2))
         assert [topic for topic, _, _ in scene.broker.sent] == ["dead-letters"]
         assert scene.partition.pipeline.users.get(b"u1").total == 1
 
@@ -212,8 +214,8 @@ def test_outputs_that_are_out_already_are_not_repeated():
 def test_a_quiet_replay_does_not_set_the_changelog_back():
     async def story():
         scene = Scene()
-        scene.partition.quiet_until = 10
-        await scene.take_in(an_event("u1", offset=0))
+        scene.partition.outputs_committed_until = 10
+        await scene.apply_actions(an_event("u1", offset=0))
         await scene.partition.checkpoint()
         assert scene.store.next_offset == 1
         assert scene.broker.sent == []
@@ -224,7 +226,7 @@ def test_a_quiet_replay_does_not_set_the_changelog_back():
 def test_without_changelog_only_the_store_is_written():
     async def story():
         scene = Scene(changelog=False)
-        await scene.take_in(an_event("u1", offset=0))
+        await scene.apply_actions(an_event("u1", offset=0))
         await scene.partition.checkpoint()
         assert scene.store.next_offset == 1
         assert scene.broker.sent == []
@@ -250,7 +252,7 @@ def test_requests_are_safe_only_once_their_feeds_are_acknowledged():
 def test_a_request_sees_actions_that_no_checkpoint_has_written():
     async def story():
         scene = Scene()
-        await scene.take_in(an_event("u1", offset=0))
+        await scene.apply_actions(an_event("u1", offset=0))
         await scene.answer(a_request("u1"))
         ((_, state, _),) = scene.partition.pipeline.serving.current.asked
         assert len(state.history) == 1
@@ -264,11 +266,11 @@ def test_requests_wait_for_the_actions_that_were_there_when_the_partition_was_op
 
     async def story():
         scene = Scene()
-        scene.partition.fresh_from = 2
+        scene.partition.catch_up_until = 2
         asking = asyncio.create_task(scene.answer(a_request("u1")))
         await asyncio.sleep(0.02)
         assert scene.broker.sent == []
-        await scene.take_in(an_event("u1", "a", offset=0), an_event("u1", "b", offset=1))
+        await scene.apply_actions(an_event("u1", "a", offset=0), an_event("u1", "b", offset=1))
         await asyncio.wait_for(asking, 5)
         (_, _, feed) = scene.broker.sent[0]
         assert b'"actions_used":2' in feed
@@ -279,7 +281,7 @@ def test_requests_wait_for_the_actions_that_were_there_when_the_partition_was_op
 def test_requests_do_not_wait_for_ever_for_actions(monkeypatch):
     async def story():
         scene = Scene()
-        scene.partition.fresh_from = 2
+        scene.partition.catch_up_until = 2
         monkeypatch.setattr("rankstream.streams.worker.checkpoint.CATCH_UP_WAIT_S", 0.01)
         await asyncio.wait_for(scene.answer(a_request("u1")), 5)
         assert len(scene.broker.sent) == 1
@@ -293,7 +295,7 @@ def test_actions_flow_while_requests_are_scored():
 
         answering = asyncio.create_task(scene.answer(a_request("u1"), run=held_until(scoring)))
         await asyncio.sleep(0.01)
-        await scene.take_in(an_event("u1", offset=0))
+        await scene.apply_actions(an_event("u1", offset=0))
         await scene.partition.checkpoint()
         assert scene.store.next_offset == 1
         assert not answering.done()
@@ -337,7 +339,7 @@ def test_a_chunk_that_never_came_is_an_error():
     cursor, plan = Cursor("user-actions 0", 0), ReadingPlan()
     plan.restart(TP("t", 0), 0)
     first, second = plan.cut(TP("t", 0), [an_event(offset=0), an_event(offset=1)], 1)
-    with pytest.raises(HoleError, match="user-actions 0: worked through up to 0, but the next chunk starts at 1"):
+    with pytest.raises(OffsetGapError, match="user-actions 0: worked through up to 0, but the next chunk starts at 1"):
         cursor.fresh(second)
     assert len(cursor.fresh(first)) == 1
 
@@ -345,7 +347,7 @@ def test_a_chunk_that_never_came_is_an_error():
 def test_a_gap_is_read_again_once_and_then_believed():
     cursor, plan = Cursor("user-actions 0", 0), ReadingPlan()
     chunk = plan.cut(TP("t", 0), [an_event(offset=5)], 10)[0]
-    with pytest.raises(ReadAgainError) as again:
+    with pytest.raises(RewindError) as again:
         cursor.fresh(chunk)
     assert again.value.offset == 0
     assert len(cursor.fresh(chunk)) == 1
@@ -362,7 +364,7 @@ def test_a_chunk_read_before_a_seek_is_void():
         scene = Scene()
         old = scene.chunk(an_event("u1", offset=0))
         scene.plan.restart(TP("user-actions", 0), 0)
-        await scene.partition.take_in(old, scene.plan.is_current)
+        await scene.partition.apply_actions(old, scene.plan.is_current)
         assert scene.partition.actions.done == 0
 
     asyncio.run(story())

@@ -13,18 +13,18 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.worker.checkpoint import Cursor, Partition
 from rankstream.streams.worker.chunks import ReadingPlan
 from rankstream.streams.worker.ownership import Ownership, OwnershipError
-from tests.builders.actions import SomeServing
+from tests.builders.actions import SomeLiveRanker
 
 ACTIONS, REQUESTS = "user-actions", "ranking-requests"
 SETTINGS = Settings(session_timeout_s=6.0, heartbeat_interval_s=1.0)
 
 
 def an_ownership(**changes: Any) -> Ownership:
-    return Ownership(replace(SETTINGS, **changes), SomeServing(), SimpleNamespace(), ReadingPlan())
+    return Ownership(replace(SETTINGS, **changes), SomeLiveRanker(), SimpleNamespace(), ReadingPlan())
 
 
 def a_partition(number: int = 0, actions: int = 0, requests: int = 0) -> Partition:
-    pipeline = Pipeline(UserCache(MemoryStore()), SomeServing())
+    pipeline = Pipeline(UserCache(MemoryStore()), SomeLiveRanker())
     cursors = Cursor("actions", actions), Cursor("requests", requests)
     return Partition(number, pipeline, SimpleNamespace(take_acks=list), *cursors, log_changes=False)  # type: ignore[arg-type]
 
@@ -64,7 +64,7 @@ def test_actions_that_the_group_has_done_with_are_replayed_quietly():
     owner = an_ownership()
     owner.partitions[0] = a_partition(actions=50)
     owner.positions({TP(ACTIONS, 0): 90})
-    assert owner.partitions[0].quiet_until == 90
+    assert owner.partitions[0].outputs_committed_until == 90
 
 
 def test_positions_are_given_even_when_the_groups_offsets_are_not_known():
