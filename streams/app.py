@@ -8,6 +8,7 @@
 import asyncio
 import gc
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -24,6 +25,7 @@ from yarl import URL
 from rankstream.streams.connection import connection_of, credentials_of
 from rankstream.streams.pipeline import ServingState
 from rankstream.streams.records import Outgoing
+from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import Settings, read_settings
 from rankstream.streams.topics import ACTIONS, REQUESTS, TopicNames, prepare_topics
 from rankstream.streams.worker.backpressure import Gate, Pressure
@@ -262,10 +264,14 @@ def __getattr__(name: str) -> Any:
     """Make ``app`` when it is asked for, so that importing this module reads no settings and loads no model."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from rankstream.streams.worker.open_serving import (
-        open_serving,  # brings onnxruntime: not for those who only want ``create_app``
-    )
+    # These bring onnxruntime: not for those who only want ``create_app``.
+    from rankstream.ranking.bundle import BundleRefusedError
+    from rankstream.streams.worker.open_serving import open_serving
 
-    settings = read_settings()
-    globals()["app"] = app = create_app(settings, open_serving(settings))
+    try:
+        settings = read_settings()
+        globals()["app"] = app = create_app(settings, open_serving(settings))
+    except (SettingsError, BundleRefusedError) as exc:  # one sentence, where faust would show a traceback
+        print(f"rankstream: {exc}", file=sys.stderr)
+        raise SystemExit(2) from None
     return app
