@@ -47,7 +47,7 @@ check: $(READY)  ## Lint, check types and import contracts
 	@rm -rf build/checked && mkdir -p build/checked/rankstream
 	@cp -rp rankstream/. $(ROOMS) build/checked/rankstream
 	cd build/checked && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache
-	cd build/checked && ../../$(BIN)/lint-imports --config ../../pyproject.toml --cache-dir ../../.import_linter_cache
+	cd build/checked && ../../$(BIN)/lint-imports ../../pyproject.toml --cache-dir ../../.import_linter_cache
 
 format: $(READY)  ## Format the code
 	$(BIN)/ruff check --fix .
