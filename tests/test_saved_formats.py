@@ -1,0 +1,367 @@
+"""What an earlier version wrote still opens, and says what it said: ``tests/saved`` holds it, and what was read then.
+
+Where this fails, the code has to learn to read what it wrote; the files stay as they are (tests/saved/README.md).
+"""
+
+import json
+import shutil
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from faust.types import TP
+
+from evaluation.logs.open import open_log
+from features.actions import Vocabulary
+from features.embeddings import EmbeddingTable
+from features.golden import read_golden
+from features.ids import id_keys
+from features.manifest import read_manifest
+from features.stores.cache import UserCache
+from features.stores.memory import MemoryStore
+from features.stores.rocksdb import RocksStore
+from features.table_files import versions
+from features.user_state import unpack_state
+from models.datasets.events import read_events
+from models.refresh import user_space
+from models.session_encoder import TorchSessions, weights_tag
+from models.trained import load_models, version_of
+from models.weights import read_whole
+from ranking.bundle import open_bundle
+from ranking.serving import Serving
+from streams.changelog import Restoring
+from streams.codec import ActionEvent, DeadLetter, RankedFeed, RankingRequest, ServedFeatures
+from streams.dumps import dump_path, read_dump
+from streams.offsets import Bounds
+from streams.pipeline import Channel, Pipeline
+from streams.vocabulary_file import VocabularyRefusedError, keep_vocabulary
+from tests.builders_cli import rankstream
+
+SAVED = Path(__file__).parent / "saved" / "0.1.0"
+LIMIT = 20  # of the histories
+GOLDEN_REQUESTS = ("golden-1", "golden-2", "golden-3")
+STRUCTS = {
+    "user-actions": ActionEvent,
+    "ranking-requests": RankingRequest,
+    "ranked-feeds": RankedFeed,
+    "served-features": ServedFeatures,
+    "dead-letters": DeadLetter,
+}
+CONFIG = ("--config", SAVED / "rankstream.toml")
+TRAINED = ("--positive", "save", "--positive", "click", "--negative", "hide", "--until", "2023-11-18", "--no-export")
+
+
+@cache
+def expected():
+    return json.loads((SAVED / "expected.json").read_text())
+
+
+def differences(told, wanted, tolerance=1e-4, where=""):
+    """Name what differs, inside of lists and dictionaries; of numbers that are not whole, by more than rounding."""
+    if isinstance(told, dict) and isinstance(wanted, dict) and told.keys() == wanted.keys():
+        pairs = [(told[key], wanted[key], f"{where}.{key}") for key in wanted]
+    elif isinstance(told, list) and isinstance(wanted, list) and len(told) == len(wanted):
+        pairs = [(*both, f"{where}[{at}]") for at, both in enumerate(zip(told, wanted, strict=True))]
+    elif isinstance(told, float) or isinstance(wanted, float):
+        return [] if told == pytest.approx(wanted, rel=tolerance, abs=tolerance) else [(where, told, wanted)]
+    else:
+        return [] if told == wanted else [(where, told, wanted)]
+    return [one for pair in pairs for one in differences(*pair[:2], tolerance, pair[2])]
+
+
+def records(topic):
+    return list(read_dump(dump_path(SAVED / "topics", topic), topic))
+
+
+def open_store(folder, tmp_path):
+    """The saved store's copy: to open it is to write into it."""
+    return RocksStore(shutil.copytree(folder / "state", tmp_path / "state") / "rankstream" / "user-actions-0")
+
+
+def serving(folder=SAVED):
+    return Serving.open(folder / "run" / "bundle", folder / "run" / "vectors" / "users")
+
+
+def probabilities(ranker, golden):
+    return [ranker.probabilities(case.inputs).numpy() for case in golden.ranker]
+
+
+def a_copy(name, tmp_path):
+    """A run's folder without its bundle, which is never written twice."""
+    return shutil.copytree(SAVED / name, tmp_path / name, ignore=shutil.ignore_patterns("bundle"))
+
+
+def train(out):
+    done = rankstream("train", SAVED / "log" / "actions.parquet", "--out", out, *TRAINED, *CONFIG)
+    assert done.exit_code == 0, done.output
+    return load_models(out / "work")
+
+
+# --- what is read out of the files; tests/saved/write.py wrote the same down in expected.json
+
+
+def state_told(packed):
+    state = unpack_state(packed, LIMIT)
+    actions, tail = state.history.columns(), state.tail
+    columns = (actions.item_keys, actions.action_types, actions.times_ms, actions.surfaces, actions.log_values)
+    return {
+        "offset": state.offset,
+        "total": state.total,
+        "actions": [list(row) for row in zip(*(column.tolist() for column in columns), strict=True)],
+        "departing": np.frombuffer(tail.items, ">u8").tolist(),
+        "last_ms": tail.last_ms,
+        "tag": tail.tag,
+        "recurrent": np.frombuffer(tail.state, np.float16).tolist(),
+    }
+
+
+def store_told(store):
+    return {
+        "next_offset": store.next_offset,
+        "users": {key.decode(): state_told(record) for key, record in store.items()},
+    }
+
+
+def table_told(folder):
+    table = EmbeddingTable.open_version(folder)
+    vectors, found = table.look_up(id_keys(range(9)))
+    assert found.tolist() == [True] * 8 + [False]
+    return {"space": table.space, "as_of_ms": table.as_of_ms, "vectors": vectors.tolist()}
+
+
+def tables_told(folder):
+    root = folder / "run" / "vectors" / "users"
+    tables = {version.name: table_told(version) for version in versions(root)}
+    return {"current": EmbeddingTable.open(root).version, "tables": tables}
+
+
+def bundle_told(folder):
+    bundle, golden = open_bundle(folder / "run" / "bundle"), read_golden(folder / "run" / "bundle" / "golden.npz")
+    told = json.loads(msgspec.json.encode(bundle.manifest))
+    del told["versions"], told["created_at"]
+    items = sorted(f"i{number}" for number in range(24))
+    told["vectors"] = bundle.items.look_up(id_keys(items))[0].tolist()
+    told["digests"] = [case.inputs.digest() for case in golden.ranker]
+    return told
+
+
+def feeds_told(folder, store):
+    """The answers to the golden requests, by the store's states."""
+    pipeline = Pipeline(UserCache(store, LIMIT), serving(folder), clock=lambda: 0)
+    requests = read_dump(dump_path(folder / "topics", "ranking-requests"), "ranking-requests")
+    asked = [one for one in requests if json.loads(one.value)["request_id"] in GOLDEN_REQUESTS]
+    feeds = [json.loads(one.value) for one in pipeline.on_requests(asked).answer()]
+    return [{name: feed[name] for name in feed if name not in ("ranked_at_ms", "timings_ms")} for feed in feeds]
+
+
+def training_told(work):
+    models, last = load_models(work), read_whole(work / "checkpoints" / "ranker" / "last.pt")
+    about = models.about
+    return {
+        "actions": list(about.vocabulary.actions),
+        "surfaces": list(about.vocabulary.surfaces),
+        "heads": {head: list(names) for head, names in about.heads.items()},
+        "utility": dict(about.utility),
+        "positives": list(about.positives),
+        "negatives": list(about.negatives),
+        "until_ms": about.until_ms,
+        "trained_on": about.actions,
+        "features": list(about.feature_names),
+        "metrics": dict(about.metrics),
+        "losses": [[step, loss] for step, loss in last["history"]["losses"]],
+        "judged": [[step, metric] for step, metric in last["history"]["metrics"]],
+        "steps": last["history"]["steps"],
+    }
+
+
+def models_told(work):
+    """The classes that weights files name: spelled in expected.json, where no renaming finds them."""
+    return {path.name: read_whole(path)["model"] for path in sorted(work.glob("*.pt"))}
+
+
+def replay_told(folder, out):
+    flags = (
+        "--from",
+        "2023-11-18",
+        "--positive",
+        "save",
+        "--positive",
+        "click",
+        "--staleness",
+        "0s,never",
+        "--out",
+        out,
+    )
+    vectors = ("--user-vectors", folder / "run" / "vectors" / "users")
+    log, bundle = folder / "log" / "actions.parquet", folder / "run" / "bundle"
+    done = rankstream("replay", "--events", log, "--bundle", bundle, *vectors, *flags)
+    assert done.exit_code == 0, done.output
+    report = json.loads((out / "report.json").read_text())
+    figures = {
+        lane: {name: one["value"] for name, one in of["any positive"].items()} for lane, of in report["figures"].items()
+    }
+    return {"events": report["log"]["events"], "points": report["points"], "figures": figures}
+
+
+# --- states, stores, the changelog
+
+
+@pytest.mark.parametrize("name", ["empty", "few", "full"])
+def test_a_packed_state_tells_the_same_and_packs_to_the_same_bytes(name):
+    packed = (SAVED / "states" / f"{name}.bin").read_bytes()
+    assert not differences(state_told(packed), expected()["states"][name])
+    assert unpack_state(packed, LIMIT).pack() == packed
+
+
+def test_a_state_folder_has_its_users_and_its_position(tmp_path):
+    assert not differences(store_told(open_store(SAVED, tmp_path)), expected()["store"])
+
+
+def test_a_state_folder_still_refuses_a_vocabulary_of_other_codes(tmp_path):
+    folder, names = (
+        shutil.copytree(SAVED / "state", tmp_path / "state") / "rankstream",
+        ("view", "click", "save", "hide"),
+    )
+    keep_vocabulary(folder, Vocabulary((*names, "share"), ("home", "search")))
+    with pytest.raises(VocabularyRefusedError, match="were written with the actions view, click, save, hide"):
+        keep_vocabulary(folder, Vocabulary(names[::-1], ("home", "search")))
+
+
+def test_the_changelog_restores_what_the_state_folder_holds(tmp_path):
+    changes, restored = records("user-state-changelog"), MemoryStore()
+    job = Restoring(TP("user-state-changelog", 0), restored, Bounds(0, len(changes)))
+    job.take(changes)
+    job.finish()
+    store = open_store(SAVED, tmp_path)
+    assert dict(restored.items()) == dict(store.items())
+    assert restored.next_offset == store.next_offset
+
+
+# --- topics
+
+
+@pytest.mark.parametrize("topic", STRUCTS)
+def test_every_field_of_a_record_is_still_known_by_its_name(topic):
+    refused = {one["offset"] for one in letters() if one["topic"] == topic}
+    values = [one.value for one in records(topic) if topic == "ranking-requests" or one.offset not in refused]
+    for value in values:
+        assert msgspec.to_builtins(msgspec.json.decode(value, type=STRUCTS[topic])) == json.loads(value)
+
+
+def letters():
+    return [json.loads(one.value) for one in records("dead-letters")]
+
+
+def test_actions_of_then_come_to_the_same_states_and_dead_letters(tmp_path):
+    pipeline = Pipeline(UserCache(MemoryStore(), LIMIT), serving())
+    dead = [json.loads(one.value) for one in pipeline.on_actions(records("user-actions"))]
+    users = pipeline.users
+    users.commit(users.take_changes(expected()["store"]["next_offset"]))
+    assert not differences(store_told(users.store), expected()["store"], tolerance=2e-3)  # halves
+    wanted = [{**one, "message": ""} for one in letters() if one["topic"] == "user-actions"]
+    assert [{**one, "message": ""} for one in dead] == wanted
+
+
+def test_what_was_served_is_verified():
+    flags = ("--bundle", SAVED / "run" / "bundle", "--user-vectors", SAVED / "run" / "vectors" / "users", *CONFIG)
+    done = rankstream("verify", "--from", SAVED / "topics", *flags, "--tolerance", "1e-4", "--json")
+    report = json.loads(done.stdout)
+    assert (done.exit_code, report["differences"], report["unverified"]) == (0, [], {})
+    assert report["verified"] == len(records("served-features"))
+
+
+def test_golden_requests_are_answered_as_then(tmp_path):
+    feeds = feeds_told(SAVED, open_store(SAVED, tmp_path))
+    assert not differences(feeds, expected()["feeds"])
+    sent = {feed["request_id"]: feed for feed in (json.loads(one.value) for one in records(Channel.FEEDS.value))}
+    for feed in feeds:
+        assert not differences(feed["items"], sent[feed["request_id"]]["items"])
+
+
+# --- bundles and tables
+
+
+def test_a_bundle_is_proved_and_tells_the_same():
+    assert not differences(bundle_told(SAVED), expected()["bundle"])
+
+
+def test_tables_of_users_hold_the_same_vectors():
+    assert not differences(tables_told(SAVED), expected()["tables"], tolerance=0)
+
+
+def test_a_table_is_still_its_models(tmp_path):
+    """Else the daily job would encode everybody anew, and workers would refuse what it publishes."""
+    a_copy("run", tmp_path)
+    done = rankstream("embed", SAVED / "log" / "actions.parquet", "--from", tmp_path / "run")
+    assert "nothing new by 2023-11-18" in done.output
+    assert user_space(load_models(SAVED / "run" / "work").pinnerformer) == expected()["bundle"]["user_space"]
+
+
+def test_vectors_encoded_now_are_those_of_then(tmp_path):
+    log, out = SAVED / "log" / "actions.parquet", tmp_path / "users"
+    done = rankstream("embed", log, "--from", SAVED / "run", "--to", out)
+    assert done.exit_code == 0, done.output
+    now, then = table_told(versions(out)[0]), expected()["tables"]["tables"][expected()["tables"]["current"]]
+    assert not differences(now, then, tolerance=2e-3)  # halves
+
+
+# --- trainings
+
+
+def test_weights_files_name_their_models_as_they_were_called():
+    """That is what makes the other tests worth anything: nobody has written the files anew."""
+    assert models_told(SAVED / "run" / "work") == expected()["models"]
+
+
+def test_a_training_tells_the_same_of_itself():
+    assert not differences(training_told(SAVED / "run" / "work"), expected()["training"])
+
+
+def test_weights_give_what_their_bundle_gives():
+    models, golden = load_models(SAVED / "run" / "work"), read_golden(SAVED / "run" / "bundle" / "golden.npz")
+    for case, given in zip(golden.ranker, probabilities(models.ranker, golden), strict=True):
+        np.testing.assert_allclose(given, case.probabilities, atol=1e-5)
+    sessions = TorchSessions(models.hiertcn)
+    for folded in golden.fold:
+        np.testing.assert_allclose(sessions.fold(folded.states, folded.pooled), folded.new_states, atol=1e-4)
+    for encoded in golden.encode:
+        vector = sessions.encode(encoded.state, encoded.closed, encoded.opened)
+        np.testing.assert_allclose(vector, encoded.session_vector, atol=1e-4)
+
+
+def test_weights_have_the_names_that_bundles_states_and_tables_know_them_by():
+    models, manifest = load_models(SAVED / "run" / "work"), read_manifest(SAVED / "run" / "bundle")
+    assert version_of(models.ranker, models.item_space, models.about.utility) == manifest.model_version
+    assert weights_tag(models.hiertcn) == manifest.session.tag == expected()["states"]["full"]["tag"]
+    assert (models.item_space, user_space(models.pinnerformer)) == (manifest.item_space, manifest.user_space)
+
+
+def test_an_ended_training_is_known_and_not_trained_again(tmp_path):
+    models, manifest = train(a_copy("run", tmp_path)), read_manifest(SAVED / "run" / "bundle")
+    assert version_of(models.ranker, models.item_space, models.about.utility) == manifest.model_version
+    assert not differences(training_told(tmp_path / "run" / "work"), expected()["training"], tolerance=0)
+
+
+def test_a_stopped_training_goes_on_and_ends_like_one_that_was_not(tmp_path):
+    out = a_copy("stopped", tmp_path)
+    assert read_whole(out / "work" / "checkpoints" / "ranker" / "last.pt")["history"]["steps"] == 3
+    models, golden = train(out), read_golden(SAVED / "run" / "bundle" / "golden.npz")
+    assert not differences(training_told(out / "work"), expected()["training"], tolerance=1e-3)
+    for case, given in zip(golden.ranker, probabilities(models.ranker, golden), strict=True):
+        np.testing.assert_allclose(given, case.probabilities, atol=1e-3)
+
+
+# --- recorded logs
+
+
+def test_a_log_in_parquet_has_the_vocabulary_that_it_was_written_with():
+    path = SAVED / "log" / "actions.parquet"
+    wanted = (("view", "click", "save", "hide"), ("home", "search"))
+    for vocabulary in (read_events(path).vocabulary, open_log(path).vocabulary):
+        assert (vocabulary.actions, vocabulary.surfaces) == wanted
+
+
+def test_a_replay_gives_the_figures_of_then(tmp_path):
+    assert not differences(replay_told(SAVED, tmp_path), expected()["replay"], tolerance=1e-3)
