@@ -13,31 +13,34 @@ import numpy as np
 import pytest
 from faust.types import TP
 
-from evaluation.logs.open import open_log
-from features.actions import Vocabulary
-from features.embeddings import EmbeddingTable
-from features.golden import read_golden
-from features.ids import id_keys
-from features.manifest import read_manifest
-from features.stores.cache import UserCache
-from features.stores.memory import MemoryStore
-from features.stores.rocksdb import RocksStore
-from features.table_files import versions
-from features.user_state import unpack_state
-from models.datasets.events import read_events
-from models.refresh import user_space
-from models.session_encoder import TorchSessions, weights_tag
-from models.trained import load_models, version_of
-from models.weights import read_whole
-from ranking.bundle import open_bundle
-from ranking.serving import Serving
-from streams.changelog import Restoring
-from streams.codec import ActionEvent, DeadLetter, RankedFeed, RankingRequest, ServedFeatures
-from streams.dumps import dump_path, read_dump
-from streams.offsets import Bounds
-from streams.pipeline import Channel, Pipeline
-from streams.vocabulary_file import VocabularyRefusedError, keep_vocabulary
-from tests.builders_cli import rankstream
+from rankstream.bundles.golden import read_golden
+from rankstream.bundles.manifest import read_manifest
+from rankstream.events.action_event import ActionEvent
+from rankstream.events.open import open_log
+from rankstream.events.readers.whole_files import read_events
+from rankstream.features.actions import Vocabulary
+from rankstream.features.embeddings.files import versions
+from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.ids import id_keys
+from rankstream.features.stores.cache import UserCache
+from rankstream.features.stores.memory import MemoryStore
+from rankstream.features.stores.rocksdb import RocksStore
+from rankstream.features.user_state import unpack_state
+from rankstream.models.recipes.bundle_writer import version_of
+from rankstream.models.recipes.run_folder import load_models
+from rankstream.models.sessions.torch_encoder import TorchSessions
+from rankstream.models.training.checkpoints import read_whole, weights_tag
+from rankstream.models.users.refresh import user_space
+from rankstream.ranking.bundle import open_bundle
+from rankstream.ranking.serving import LiveRanker
+from rankstream.streams.clients.dumps import dump_path, read_dump
+from rankstream.streams.codec import DeadLetter, RankedFeed, RankingRequest, ServedFeatures
+from rankstream.streams.pipeline import Pipeline
+from rankstream.streams.records import Channel
+from rankstream.streams.worker.changelog import Restoring
+from rankstream.streams.worker.offsets import Bounds
+from rankstream.streams.worker.vocabulary_guard import VocabularyRefusedError, keep_vocabulary
+from tests.builders.cli import rankstream
 
 SAVED = Path(__file__).parent / "saved" / "0.1.0"
 LIMIT = 20  # of the histories
@@ -81,7 +84,7 @@ def open_store(folder, tmp_path):
 
 
 def serving(folder=SAVED):
-    return Serving.open(folder / "run" / "bundle", folder / "run" / "vectors" / "users")
+    return LiveRanker.open(folder / "run" / "bundle", folder / "run" / "vectors" / "users")
 
 
 def probabilities(ranker, golden):
@@ -200,7 +203,8 @@ def replay_told(folder, out):
     assert done.exit_code == 0, done.output
     report = json.loads((out / "report.json").read_text())
     figures = {
-        lane: {name: one["value"] for name, one in of["any positive"].items()} for lane, of in report["figures"].items()
+        variant: {name: one["value"] for name, one in of["any positive"].items()}
+        for variant, of in report["figures"].items()
     }
     return {"events": report["log"]["events"], "points": report["points"], "figures": figures}
 
@@ -244,13 +248,13 @@ def test_the_changelog_restores_what_the_state_folder_holds(tmp_path):
 
 @pytest.mark.parametrize("topic", STRUCTS)
 def test_every_field_of_a_record_is_still_known_by_its_name(topic):
-    refused = {one["offset"] for one in letters() if one["topic"] == topic}
+    refused = {one["offset"] for one in dead_letters() if one["topic"] == topic}
     values = [one.value for one in records(topic) if topic == "ranking-requests" or one.offset not in refused]
     for value in values:
         assert msgspec.to_builtins(msgspec.json.decode(value, type=STRUCTS[topic])) == json.loads(value)
 
 
-def letters():
+def dead_letters():
     return [json.loads(one.value) for one in records("dead-letters")]
 
 
@@ -260,7 +264,7 @@ def test_actions_of_then_come_to_the_same_states_and_dead_letters(tmp_path):
     users = pipeline.users
     users.commit(users.take_changes(expected()["store"]["next_offset"]))
     assert not differences(store_told(users.store), expected()["store"], tolerance=2e-3)  # halves
-    wanted = [{**one, "message": ""} for one in letters() if one["topic"] == "user-actions"]
+    wanted = [{**one, "message": ""} for one in dead_letters() if one["topic"] == "user-actions"]
     assert [{**one, "message": ""} for one in dead] == wanted
 
 

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from experiments import hiertcn, movielens, pinnerformer, ranker
-from experiments.runs import RESULTS, Runs
+from rankstream.experiments.kuairand import ranker
+from rankstream.experiments.movielens import leave_one_out as movielens
+from rankstream.experiments.music import hiertcn, pinnerformer
+from rankstream.experiments.runs import RESULTS, Runs
 
 
 def configs():
