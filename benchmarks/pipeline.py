@@ -34,7 +34,7 @@ NO_TABLES = OfflineFeatures(FeatureSizes(), NoVectors(32), NoVectors(4), NoVecto
 class StateOnly:
     """Serving without a model: what is measured is state."""
 
-    batch: OfflineFeatures = NO_TABLES
+    offline: OfflineFeatures = NO_TABLES
     vocabulary = VOCABULARY
 
     @property

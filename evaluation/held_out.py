@@ -129,18 +129,18 @@ def _ranks(queries: Vectors, items: Vectors, cases: Cases, at_once: int = 256) -
 
 def ranker_figures(models: TrainedModels, log: EventLog, asked: HeldOut) -> Iterator[Figure]:
     """Yield AUC within a request and HIT@3 of each head: what was acted on among what was shown, or drawn at random."""
-    batch = offline_features(log, models, models.ranker.config.sizes.num_actions, asked.since_ms)
+    offline = offline_features(log, models, models.ranker.config.sizes.num_actions, asked.since_ms)
     rng = np.random.default_rng(asked.seed)
     drawn = NegativesConfig(asked.negatives, exclude_seen=models.about.exclude_seen)
     recipe = RankerRecipe(models.about.heads, models.about.utility, visits=models.about.visits, negatives=drawn)
-    examples = requests_of(log, recipe, batch, rng, asked.since_ms)
+    examples = requests_of(log, recipe, offline, rng, asked.since_ms)
     if not recipe.visits:  # among drawn items, being new would tell the answer
-        examples = [_of_known_items(one, batch) for one in examples]
+        examples = [_of_known_items(one, offline) for one in examples]
     examples = [one for one in examples if _can_be_wrong(one)]
     kept = [examples[at] for at in np.sort(rng.permutation(len(examples))[: asked.max_requests])]
     users = np.array([one.user_key for one in kept], np.uint64)
     split, popular = SplitRanker(models.ranker), models.about.feature_names.index("log_popularity")
-    scores = [_scores(split, popular, as_of_its_day(one), batch) for one in kept]
+    scores = [_scores(split, popular, as_of_its_day(one), offline) for one in kept]
     for column, head in enumerate(models.about.heads):
         wanted = [one.labels[:, column] > 0 for one in kept]
         asking = [at for at, mine in enumerate(wanted) if mine.any() and not mine.all()]
@@ -158,17 +158,17 @@ def _can_be_wrong(example: RankingExample) -> bool:
     return bool((wanted.any(axis=0) & ~wanted.all(axis=0)).any())
 
 
-def _of_known_items(example: RankingExample, batch: OfflineFeatures) -> RankingExample:
-    known = batch.items.look_up(example.candidates)[1]
+def _of_known_items(example: RankingExample, offline: OfflineFeatures) -> RankingExample:
+    known = offline.items.look_up(example.candidates)[1]
     return replace(example, candidates=example.candidates[known], labels=example.labels[known])
 
 
 SCORERS = ("", "popularity")
 
 
-def _scores(split: SplitRanker, popular: int, example: RankingExample, batch: OfflineFeatures) -> dict[str, Floats]:
+def _scores(split: SplitRanker, popular: int, example: RankingExample, offline: OfflineFeatures) -> dict[str, Floats]:
     """Return each candidate's score for each head, ``(N, heads)``, by the ranker and by popularity."""
-    inputs = join(example.state, example.user_key, example.candidates, example.now_ms, batch)
+    inputs = join(example.state, example.user_key, example.candidates, example.now_ms, offline)
     popularity = inputs.candidate_features[:, popular]
     probabilities = split.probabilities(inputs).astype(np.float64)
     return {"": probabilities, "popularity": np.repeat(popularity[:, None], probabilities.shape[1], axis=1)}

@@ -23,7 +23,7 @@ DAY_MS = 24 * HOUR_MS
 
 @dataclass(frozen=True)
 class OfflineFeatures:
-    """The batch side of the join: everything that is not in the user's state."""
+    """The offline side of the join: everything that is not in the user's state."""
 
     sizes: FeatureSizes
     items: VectorTable  # I wide
@@ -32,19 +32,19 @@ class OfflineFeatures:
     sessions: SessionEncoder  # S wide
 
 
-def join(state: UserState, user_key: int, candidates: Keys, now_ms: int, batch: OfflineFeatures) -> ModelInputs:
+def join(state: UserState, user_key: int, candidates: Keys, now_ms: int, offline: OfflineFeatures) -> ModelInputs:
     """Return a ranker's inputs for ``candidates``, ``(N,)`` uint64, as of ``now_ms`` (UTC)."""
     actions = known_actions(state, now_ms)
-    newest = head(actions, batch.sizes.num_actions)
-    action_items, action_found = batch.items.look_up(newest.item_keys)
-    user_vectors, user_found = batch.users.look_up(np.array([user_key], np.uint64))
-    candidate_items, candidate_found = batch.items.look_up(candidates)
-    features, _ = batch.item_features.look_up(candidates)
+    newest = head(actions, offline.sizes.num_actions)
+    action_items, action_found = offline.items.look_up(newest.item_keys)
+    user_vectors, user_found = offline.users.look_up(np.array([user_key], np.uint64))
+    candidate_items, candidate_found = offline.items.look_up(candidates)
+    features, _ = offline.item_features.look_up(candidates)
     return ModelInputs(
         action_types=newest.action_types,
         action_items=action_items,
         user_vector=user_vectors[0],
-        session_vector=session_vector(state, actions, now_ms, batch),
+        session_vector=session_vector(state, actions, now_ms, offline),
         context=context(actions, now_ms, bool(user_found[0])),
         candidate_items=candidate_items,
         candidate_features=np.concatenate([features, candidate_found[:, None]], axis=1, dtype=np.float32),
@@ -80,13 +80,13 @@ def _slice(actions: ActionColumns, part: slice) -> ActionColumns:
     )
 
 
-def session_vector(state: UserState, actions: ActionColumns, now_ms: int, batch: OfflineFeatures) -> Floats:
+def session_vector(state: UserState, actions: ActionColumns, now_ms: int, offline: OfflineFeatures) -> Floats:
     """Return the session vector ``(S,)``: the tail's state, stepped over what the history still holds."""
-    encoder = batch.sessions
+    encoder = offline.sessions
     if not len(actions) and not state.tail.items:
         return np.zeros(encoder.dim, np.float32)
     sessions = sessions_now(state.tail, actions, now_ms)
-    closed, opened = pool_sessions(sessions, batch.items)
+    closed, opened = pool_sessions(sessions, offline.items)
     return encoder.encode(state.tail.recurrent(encoder.tag, encoder.state_size), closed, opened)
 
 
@@ -110,18 +110,18 @@ def pool(sessions: Sequence[Keys], items: VectorTable) -> Floats:
 K = TypeVar("K")
 
 
-def fold_ended(ended: Mapping[K, Applied], batch: OfflineFeatures) -> dict[K, UserState]:
+def fold_ended(ended: Mapping[K, Applied], offline: OfflineFeatures) -> dict[K, UserState]:
     """Return the states with recurrent states stepped over the sessions that ended: all users' first, then second, ...
 
     Rounded after each step, as stored, so that it doesn't matter how many sessions end at once.
     """
-    encoder = batch.sessions
+    encoder = offline.sessions
     if not encoder.state_size:
         return {key: applied.state for key, applied in ended.items()}
     states = {key: applied.state.tail.recurrent(encoder.tag, encoder.state_size) for key, applied in ended.items()}
     for turn in range(max((len(applied.ended) for applied in ended.values()), default=0)):
         due = [key for key, applied in ended.items() if turn < len(applied.ended)]
-        pooled = pool([session_keys(ended[key].ended[turn]) for key in due], batch.items)
+        pooled = pool([session_keys(ended[key].ended[turn]) for key in due], offline.items)
         folded = encoder.fold(np.stack([states[key] for key in due]), pooled)
         states.update(zip(due, folded.astype(np.float16).astype(np.float32), strict=True))
     return {key: _with_recurrent(applied.state, encoder.tag, states[key]) for key, applied in ended.items()}

@@ -46,7 +46,7 @@ class Bundle:
     sessions: SessionEncoder
 
     def offline_features(self, users: VectorTable) -> OfflineFeatures:
-        """Return the batch side of the join, with a table of user vectors, which are refreshed apart."""
+        """Return the offline side of the join, with a table of user vectors, which are refreshed apart."""
         return OfflineFeatures(self.manifest.sizes, self.items, self.item_features, users, self.sessions)
 
 

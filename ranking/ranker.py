@@ -56,7 +56,7 @@ class Ranker:
     heads: tuple[str, ...]
     weights: tuple[float, ...]  # of the heads
     backend: Backend
-    batch: OfflineFeatures
+    offline: OfflineFeatures
     polarity: FeedbackPolarity  # which action types retrieval goes by
     num_types: int = MAX_ACTION_TYPES  # that the model was trained with
     source: CandidateSource | None = None
@@ -67,11 +67,11 @@ class Ranker:
         check_request(request, now_ms)
         at_ms = now_ms if request.timestamp_ms is None else request.timestamp_ms
         started = perf_counter()
-        batch = self._batch_now()
-        candidates = self._candidates(request, state, at_ms, batch)
+        offline = self._offline_now()
+        candidates = self._candidates(request, state, at_ms, offline)
         found = perf_counter()
         inputs = without_newer_types(
-            join(state, id_key(request.user_id), candidates.keys, at_ms, batch), self.num_types
+            join(state, id_key(request.user_id), candidates.keys, at_ms, offline), self.num_types
         )
         joined = perf_counter()
         probabilities = self.backend.score(inputs)
@@ -91,16 +91,16 @@ class Ranker:
             "total": done - started,
         }
         timings_ms = {step: 1e3 * seconds for step, seconds in timings.items()}
-        return self._ranking(items, inputs, version_of(batch.users), timings_ms)
+        return self._ranking(items, inputs, version_of(offline.users), timings_ms)
 
-    def _batch_now(self) -> OfflineFeatures:
+    def _offline_now(self) -> OfflineFeatures:
         """Hold one version of the user vectors: retrieval and join must not see two, nor the answer name a third."""
-        users = held(self.batch.users)
-        return self.batch if users is self.batch.users else replace(self.batch, users=users)
+        users = held(self.offline.users)
+        return self.offline if users is self.offline.users else replace(self.offline, users=users)
 
-    def _candidates(self, request: RankRequest, state: UserState, at_ms: int, batch: OfflineFeatures) -> Candidates:
+    def _candidates(self, request: RankRequest, state: UserState, at_ms: int, offline: OfflineFeatures) -> Candidates:
         """Return the request's candidates, or what retrieval proposes, each item once."""
-        ids = request.candidates if request.candidates is not None else self._retrieve(request, state, at_ms, batch)
+        ids = request.candidates if request.candidates is not None else self._retrieve(request, state, at_ms, offline)
         if not ids:
             raise RankingRefusedError(NO_CANDIDATES, "there is nothing to rank: no candidate given or found")
         keys = id_keys(ids)
@@ -110,13 +110,13 @@ class Ranker:
         groups = None if request.groups is None else [request.groups[place] for place in places]
         return Candidates([ids[place] for place in places], keys[places], groups)
 
-    def _retrieve(self, request: RankRequest, state: UserState, at_ms: int, batch: OfflineFeatures) -> list[Id]:
+    def _retrieve(self, request: RankRequest, state: UserState, at_ms: int, offline: OfflineFeatures) -> list[Id]:
         """Ask the source for items near to the user that the history does not hold."""
         if self.source is None:
             raise RankingRefusedError(NO_RETRIEVAL, "this worker can't propose items; give candidates in the request")
         actions = known_actions(state, at_ms)
-        user_vectors, _ = batch.users.look_up(np.array([id_key(request.user_id)], np.uint64))
-        queries = user_queries(actions, self.polarity, batch.items, user_vectors[0])
+        user_vectors, _ = offline.users.look_up(np.array([id_key(request.user_id)], np.uint64))
+        queries = user_queries(actions, self.polarity, offline.items, user_vectors[0])
         return self.source.propose(queries, request.limit or 0, exclude=actions.item_keys)
 
     def _ranking(

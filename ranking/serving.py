@@ -72,8 +72,8 @@ class LiveRanker:
     def without_bundle(cls, vocabulary: Vocabulary) -> Self:
         """Serve no model: keep users' states, and answer requests in the order of their candidates."""
         sizes = FeatureSizes(item_dim=0, user_dim=0, session_dim=0, item_features=0)
-        batch = OfflineFeatures(sizes, NoVectors(0), NoVectors(0), NoVectors(0), NoSessions(0))
-        ranker = Ranker(NO_MODEL, (), (), ConstantBackend(()), batch, FeedbackPolarity(frozenset(), frozenset()))
+        offline = OfflineFeatures(sizes, NoVectors(0), NoVectors(0), NoVectors(0), NoSessions(0))
+        ranker = Ranker(NO_MODEL, (), (), ConstantBackend(()), offline, FeedbackPolarity(frozenset(), frozenset()))
         return cls(LoadedModel(ranker, vocabulary))
 
     @property
@@ -94,7 +94,7 @@ class LiveRanker:
     @property
     def sessions(self) -> SessionEncoder:
         """The session encoder of the moment; its ``tag`` tells states of other weights."""
-        return self._served.ranker.batch.sessions
+        return self._served.ranker.offline.sessions
 
     def reload(self) -> bool:
         """Change over to the bundle at the place, here and now, and say whether it is served."""
@@ -178,7 +178,7 @@ def ranker_of(bundle: Bundle, users: VectorTable, exploration: Exploration = NO_
         heads=manifest.heads,
         weights=head_weights(manifest.heads, manifest.utility),
         backend=bundle.backend,
-        batch=bundle.offline_features(users),
+        offline=bundle.offline_features(users),
         polarity=polarity_of(manifest.vocabulary, manifest.utility),
         num_types=len(manifest.vocabulary.actions),
         source=ExactRetrieval(bundle.items),

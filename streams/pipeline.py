@@ -40,7 +40,7 @@ class RankerLike(Protocol):
     """What the pipeline needs of ``ranking.ranker.Ranker``."""
 
     @property
-    def batch(self) -> OfflineFeatures:
+    def offline(self) -> OfflineFeatures:
         """The tables and encoders that the ranker joins with."""
         ...
 
@@ -180,7 +180,7 @@ class Pipeline:
     def _fold(self, ended: dict[bytes, Applied]) -> None:
         """Step the recurrent states over the sessions that ended."""
         self.counters.sessions_ended += sum(len(applied.ended) for applied in ended.values())
-        for key, state in fold_ended(ended, self.serving.current.batch).items():
+        for key, state in fold_ended(ended, self.serving.current.offline).items():
             self.users.put(key, state)
 
     def on_requests(self, records: Sequence[Record]) -> "PendingRequests":

@@ -190,7 +190,7 @@ def _known(scene: Scene, items: Sequence[Id]) -> list[bool]:
 
 def _history(scene: Scene) -> tuple[KnownAction, ...]:
     """Tell the known actions as their records told them, newest first."""
-    columns, sizes = scene.state.history.columns(), scene.ranker.batch.sizes
+    columns, sizes = scene.state.history.columns(), scene.ranker.offline.sizes
     in_table = scene.items.rows(columns.item_keys)[1]
     ends = np.diff(columns.times_ms, prepend=columns.times_ms[:1]) < -SESSION_GAP_MS
     sessions, types = np.cumsum(ends), columns.action_types
@@ -220,12 +220,12 @@ def _history(scene: Scene) -> tuple[KnownAction, ...]:
 def _sessions(scene: Scene) -> Sessions:
     tail = scene.state.tail
     sessions = sessions_now(tail, scene.state.history.columns(), scene.told.at_ms)
-    folded = tail.tag == scene.ranker.batch.sessions.tag and bool(tail.state)
+    folded = tail.tag == scene.ranker.offline.sessions.tag and bool(tail.state)
     return Sessions(len(sessions.opened), len(sessions.closed), folded)
 
 
 def _user_vector(scene: Scene) -> UserVector:
-    users = scene.ranker.batch.users
+    users = scene.ranker.offline.users
     as_of_ms = users.as_of_ms if isinstance(users, EmbeddingTable) else None
     age_ms = None if as_of_ms is None else scene.told.at_ms - as_of_ms
     return UserVector(scene.told.user_vectors, as_of_ms, age_ms, scene.base.user_vector_found)

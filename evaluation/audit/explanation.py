@@ -46,7 +46,7 @@ class Sessions:
 
 @dataclass(frozen=True)
 class UserVector:
-    """The batch side of the user."""
+    """The offline side of the user."""
 
     version: str | None  # None: no table was served
     as_of_ms: int | None

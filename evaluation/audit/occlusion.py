@@ -74,7 +74,7 @@ def occluded(
     ranker: Ranker, request: RankRequest, state: UserState, at_ms: int, numbers: Iterable[int]
 ) -> Iterator[Without]:
     """Rank again without each action, without all of them, and without the user vector."""
-    blind = replace(ranker, batch=replace(ranker.batch, users=NoVectors(ranker.batch.users.dim)))
+    blind = replace(ranker, offline=replace(ranker.offline, users=NoVectors(ranker.offline.users.dim)))
     yield NO_ACTIONS, ranker.rank(request, without_actions(state), at_ms)
     yield NO_USER_VECTOR, blind.rank(request, state, at_ms)
     for number in numbers:

@@ -90,7 +90,7 @@ class Encoders:
 
 @dataclass(frozen=True)
 class KuaiRand:
-    """The log, its encoders, and the batch side of the join at any morning."""
+    """The log, its encoders, and the offline side of the join at any morning."""
 
     log: EventLog
     encoders: Encoders
@@ -138,13 +138,13 @@ class KuaiRand:
         return to_float16(ItemTable(np.array(ids, np.int64), vectors))
 
     def offline_features_at(self, as_of_ms: int, only: set[int] | None = None) -> OfflineFeatures:
-        """Return batch side of the join as of a morning; item features are never younger than the training's end."""
+        """Return the offline side of the join as of a morning; item features are never younger than the training's end."""
         features = self.features_at(min(as_of_ms, VALIDATE_MS))
         table = to_float16(ItemTable(self.encoders.item_table.ids, features))
         return OfflineFeatures(self.sizes, self.items, table, self.user_vectors_at(as_of_ms, only), self.sessions)
 
     def stateful(self) -> OfflineFeatures:
-        """Return the batch side that building states asks for: items and sessions."""
+        """Return the offline side that building states asks for: items and sessions."""
         sizes = self.sizes
         return OfflineFeatures(
             sizes, self.items, NoVectors(sizes.item_features), NoVectors(sizes.user_dim), self.sessions

@@ -21,20 +21,19 @@ TOLERANCE = 2e-3  # of unit vectors' entries: a user's record keeps the recurren
 def parity(model: HierTCN, sequences: UserSequences, item_table: ItemTable, users: Ints) -> dict[str, float]:
     """Return the largest difference of session vectors after the users' last actions, and how many were stepped."""
     last = sequences.starts[users + 1] - 1
-    offline = session_vectors_at(model, sequences, item_table, last)
-    encoder = TorchSessions(model)
-    batch = OfflineFeatures(FeatureSizes(), item_table, NoVectors(0), NoVectors(0), encoder)
-    online = np.stack([stepped(sequences, item_table, int(user), batch) for user in users])
+    encoded_at_once = session_vectors_at(model, sequences, item_table, last)
+    offline = OfflineFeatures(FeatureSizes(), item_table, NoVectors(0), NoVectors(0), TorchSessions(model))
+    online = np.stack([stepped(sequences, item_table, int(user), offline) for user in users])
     return {
-        "largest_difference": float(np.abs(online - offline).max()),
-        "least_cosine": float((online * offline).sum(1).min()),
+        "largest_difference": float(np.abs(online - encoded_at_once).max()),
+        "least_cosine": float((online * encoded_at_once).sum(1).min()),
         "tolerance": TOLERANCE,
         "users": len(users),
         "actions": int((np.diff(sequences.starts)[users]).sum()),
     }
 
 
-def stepped(sequences: UserSequences, item_table: ItemTable, user: int, batch: OfflineFeatures) -> Floats:
+def stepped(sequences: UserSequences, item_table: ItemTable, user: int, offline: OfflineFeatures) -> Floats:
     """Return the session vector after a user's last action, every action applied and folded by itself."""
     state: UserState = UNKNOWN_USER
     now_ms = 0
@@ -42,5 +41,5 @@ def stepped(sequences: UserSequences, item_table: ItemTable, user: int, batch: O
         now_ms = int(sequences.times_ms[row])
         item = item_table.ids[sequences.item_rows[row]].item() if sequences.item_rows[row] >= 0 else "unknown"
         packed = pack_action(now_ms, int(sequences.actions[row]), id_key(item), 0, 0)
-        state = fold_ended({user: state.apply([packed], row)}, batch)[user]
-    return session_vector(state, known_actions(state, now_ms), now_ms, batch)
+        state = fold_ended({user: state.apply([packed], row)}, offline)[user]
+    return session_vector(state, known_actions(state, now_ms), now_ms, offline)

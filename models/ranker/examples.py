@@ -58,7 +58,7 @@ class RankingExample:
 def ranking_examples(
     log: EventLog,
     heads: Heads,
-    batch: OfflineFeatures,
+    offline: OfflineFeatures,
     negatives: NegativesConfig,
     rng: np.random.Generator,
     *,
@@ -84,14 +84,14 @@ def ranking_examples(
                 candidates = np.concatenate([acted, drawn])
                 labels = np.concatenate([labels, np.zeros((len(drawn), labels.shape[1]), np.float32)])
                 examples.append(RankingExample(user_key, state, now_ms, candidates, labels))
-            state = advanced(state.apply([packed[row] for row in moment], int(moment[-1])), batch)
+            state = advanced(state.apply([packed[row] for row in moment], int(moment[-1])), offline)
             seen.update(items[moment].tolist())
     return examples
 
 
-def advanced(applied: Applied, batch: OfflineFeatures) -> UserState:
+def advanced(applied: Applied, offline: OfflineFeatures) -> UserState:
     """Return the state after a batch of actions, its recurrent state stepped over the sessions that ended."""
-    return fold_ended({0: applied}, batch)[0] if applied.ended else applied.state
+    return fold_ended({0: applied}, offline)[0] if applied.ended else applied.state
 
 
 def acted_on(items: Keys, labels: Floats) -> tuple[Keys, Floats]:
@@ -134,17 +134,17 @@ class _Negatives:
         return list(np.where(popular, by_action, evenly).tolist())
 
 
-def joined(examples: Sequence[RankingExample], batch: OfflineFeatures) -> RankerBatch:
+def joined(examples: Sequence[RankingExample], offline: OfflineFeatures) -> RankerBatch:
     """Join examples into one batch."""
-    if isinstance(batch.sessions, TorchSessions):
-        batch.sessions.prepare([sessions_of(one, batch) for one in examples])
-    inputs = [join(one.state, one.user_key, one.candidates, one.now_ms, batch) for one in examples]
+    if isinstance(offline.sessions, TorchSessions):
+        offline.sessions.prepare([sessions_of(one, offline) for one in examples])
+    inputs = [join(one.state, one.user_key, one.candidates, one.now_ms, offline) for one in examples]
     return collate(inputs, [one.labels for one in examples])
 
 
-def sessions_of(example: RankingExample, batch: OfflineFeatures) -> Asked:
+def sessions_of(example: RankingExample, offline: OfflineFeatures) -> Asked:
     """Return what the join will ask the session encoder for."""
-    tail, encoder = example.state.tail, batch.sessions
+    tail, encoder = example.state.tail, offline.sessions
     actions = known_actions(example.state, example.now_ms)
-    closed, opened = pool_sessions(sessions_now(tail, actions, example.now_ms), batch.items)
+    closed, opened = pool_sessions(sessions_now(tail, actions, example.now_ms), offline.items)
     return tail.recurrent(encoder.tag, encoder.state_size), closed, opened

@@ -36,7 +36,7 @@ Cut = Callable[[Ints], Ints]  # times of a user's actions, sorted -> where a new
 def visit_examples(
     log: EventLog,
     heads: Heads,
-    batch: OfflineFeatures,
+    offline: OfflineFeatures,
     *,
     since_ms: int = 0,
     cut: Cut | None = None,
@@ -58,7 +58,7 @@ def visit_examples(
             if now_ms >= since_ms:
                 candidates, labels = acted_on(items[visit], labels_of[log.actions[visit]])
                 yield RankingExample(user_key, state, now_ms, candidates, labels)
-            state = advanced(state.apply([packed[row] for row in visit], int(visit[-1])), batch)
+            state = advanced(state.apply([packed[row] for row in visit], int(visit[-1])), offline)
 
 
 def by_gap(gap_ms: int = SESSION_GAP_MS) -> Cut:

@@ -111,7 +111,7 @@ def train_ranker(
     training: RankerTraining,
     examples: Sequence[RankingExample],
     validation: Sequence[RankingExample],
-    batch: OfflineFeatures,
+    offline: OfflineFeatures,
     *,
     checkpoints: Path | None = None,
     seconds: float = float("inf"),
@@ -126,12 +126,12 @@ def train_ranker(
     ranker = HybridRanker(config).to(device)
 
     def mean_ndcg() -> float:
-        heads = evaluate_ranker(ranker, validation, batch).values()
+        heads = evaluate_ranker(ranker, validation, offline).values()
         return sum(head.ndcg for head in heads) / max(1, len(heads))
 
     history = train_on(
         ranker,
-        JoinedExamples(examples, batch),
+        JoinedExamples(examples, offline),
         training,
         evaluate=mean_ndcg if validation else None,
         checkpoints=checkpoints,
@@ -169,7 +169,7 @@ def train_on(
 
 
 def evaluate_ranker(
-    ranker: HybridRanker, examples: Sequence[RankingExample], batch: OfflineFeatures, k: int = 10
+    ranker: HybridRanker, examples: Sequence[RankingExample], offline: OfflineFeatures, k: int = 10
 ) -> dict[str, HeadMetrics]:
     """Rank each wanted item, by its head's own probability, among its request's items that this head's labels deny.
 
@@ -178,7 +178,7 @@ def evaluate_ranker(
     split = SplitRanker(ranker)
     places: dict[str, list[tuple[float, int]]] = {head: [] for head in ranker.config.heads}
     for example in examples:
-        inputs = join(example.state, example.user_key, example.candidates, example.now_ms, batch)
+        inputs = join(example.state, example.user_key, example.candidates, example.now_ms, offline)
         probabilities = split.probabilities(inputs)
         for column, head in enumerate(ranker.config.heads):
             places[head] += ranks_of(probabilities[:, column], example.labels[:, column] > 0)

@@ -53,7 +53,7 @@ class FrozenEncoders(Protocol):
 
 
 def offline_features(log: EventLog, encoders: FrozenEncoders, num_actions: int, since_ms: int = 0) -> OfflineFeatures:
-    """Return the batch side of the join for training: user vectors are found by user and day (``as_of_its_day``).
+    """Return the offline side of the join for training: user vectors are found by user and day (``as_of_its_day``).
 
     Only the days from ``since_ms`` on have any.
     """

@@ -107,9 +107,9 @@ def train_on_top(
     Its metric is the mean NDCG@10 on the last tenth of the requests.
     """
     chosen = recipe.ranker
-    batch = offline_features(log, encoders, chosen.num_actions, since_ms)
+    offline = offline_features(log, encoders, chosen.num_actions, since_ms)
     rng = np.random.default_rng(chosen.seed)
-    examples = [as_of_its_day(one) for one in requests_of(log, chosen, batch, rng, since_ms)]
+    examples = [as_of_its_day(one) for one in requests_of(log, chosen, offline, rng, since_ms)]
     examples.sort(key=lambda one: one.now_ms)
     held_out = examples[-max(1, len(examples) // 10) :]
     kept = rng.permutation(len(held_out))[:MAX_VALIDATED]
@@ -121,13 +121,13 @@ def train_on_top(
         recent_outputs=chosen.recent_outputs,
         mask_window_ms=chosen.mask_window_ms,
     )
-    config = RankerConfig(transact, batch.sizes, tuple(chosen.heads), cross_rank=chosen.cross_rank, mlp=chosen.mlp)
+    config = RankerConfig(transact, offline.sizes, tuple(chosen.heads), cross_rank=chosen.cross_rank, mlp=chosen.mlp)
     return train_ranker(
         config,
         chosen.training,
         examples[: -len(held_out)],
         [held_out[at] for at in kept],
-        batch,
+        offline,
         checkpoints=work / "checkpoints" / "ranker",
         seconds=seconds,
         progress=progress,
@@ -139,9 +139,9 @@ MAX_VALIDATED = 150  # requests; more would take longer than they tell
 
 
 def requests_of(
-    log: EventLog, recipe: RankerRecipe, batch: OfflineFeatures, rng: np.random.Generator, since_ms: int = 0
+    log: EventLog, recipe: RankerRecipe, offline: OfflineFeatures, rng: np.random.Generator, since_ms: int = 0
 ) -> list[RankingExample]:
     """Return the log's requests from a moment on: visits with all that was shown, or what was acted on among drawn."""
     if recipe.visits:
-        return list(visit_examples(log, recipe.heads, batch, since_ms=since_ms))
-    return ranking_examples(log, recipe.heads, batch, recipe.negatives, rng, since_ms=since_ms)
+        return list(visit_examples(log, recipe.heads, offline, since_ms=since_ms))
+    return ranking_examples(log, recipe.heads, offline, recipe.negatives, rng, since_ms=since_ms)

@@ -103,7 +103,7 @@ class MixingSessions:
 class EchoRanker:
     """Answers with the candidates as they came, so that a test sees what reached the ranker."""
 
-    batch: OfflineFeatures
+    offline: OfflineFeatures
     asked: list[tuple[RankRequest, UserState, int]] = field(default_factory=list)
 
     def rank(self, request: RankRequest, state: UserState, now_ms: int) -> Ranking:

@@ -44,11 +44,11 @@ def a_feed(folder, seed):
     log = a_log([(user, item, "skip" if item % 2 else "click", minutes) for user, item, minutes in drawn], VOCABULARY)
     vectors = np.random.default_rng(0).standard_normal((12, 7)).astype(np.float16).astype(np.float32)
     items, features = ItemTable(np.arange(12), vectors[:, :4]), ItemTable(np.arange(12), vectors)
-    batch = OfflineFeatures(SIZES, items, features, NoVectors(3), NoSessions(2))
+    offline = OfflineFeatures(SIZES, items, features, NoVectors(3), NoSessions(2))
     requests = (
-        CachedRequest(join(one.state, one.user_key, one.candidates, one.now_ms, batch), one.labels, one.user_key,
+        CachedRequest(join(one.state, one.user_key, one.candidates, one.now_ms, offline), one.labels, one.user_key,
                       one.now_ms, one.candidates)
-        for one in visit_examples(log, HEADS, batch)
+        for one in visit_examples(log, HEADS, offline)
     )  # fmt: skip
     write_cache(folder, requests, SIZES, tuple(HEADS))
     return RequestCache(folder)

@@ -152,7 +152,7 @@ class PublishingSource:
 
 def test_one_request_sees_one_version_of_the_user_vectors_and_tells_which(tmp_path):
     serving = LiveRanker.open(a_bundle(tmp_path / "bundle"), a_user_table(tmp_path / "users", ["u1", 7]))
-    table = serving.current.batch.users
+    table = serving.current.offline.users
     old, old_vectors = table.version, table.table.vectors.astype(np.float32)
     ranking = replace(serving.current, source=PublishingSource(table)).rank(
         a_request(candidates=None, limit=3), UNKNOWN_USER, NOW

@@ -34,8 +34,8 @@ def test_a_new_bundle_takes_over_and_who_holds_the_old_ranker_keeps_it(tmp_path)
     a_bundle(tmp_path, model_version="tiny-2", seed=1)
     assert serving.reload()
     assert serving.current.model_version == "tiny-2"
-    assert serving.current.batch.sessions is serving.sessions
-    assert serving.sessions.tag != old.batch.sessions.tag
+    assert serving.current.offline.sessions is serving.sessions
+    assert serving.sessions.tag != old.offline.sessions.tag
     assert old.rank(REQUEST, UNKNOWN_USER, NOW).items == before.items
 
 

@@ -109,7 +109,7 @@ def test_the_effect_of_all_actions_and_of_the_user_vector_are_told_first(day):
     ranker = day.rankers().ranker(told)
     item = explained(day, request_id).items[0]
     assert [effect.of for effect in item.effects[:2]] == [NO_ACTIONS, NO_USER_VECTOR]
-    blind = replace(ranker, batch=replace(ranker.batch, users=NoVectors(ranker.batch.users.dim)))
+    blind = replace(ranker, offline=replace(ranker.offline, users=NoVectors(ranker.offline.users.dim)))
     asked = replace(decode_request(request), top_k=None, candidates=tuple(range(1, 201)), limit=None, groups=None)
     asked = replace(asked, max_per_group=None)
     state = state_then(day, told, request)

@@ -41,8 +41,8 @@ class SwappingRanker:
         return self
 
     @property
-    def batch(self):
-        return self.serving.current.batch
+    def offline(self):
+        return self.serving.current.offline
 
     def rank(self, request, state, now_ms):
         if self._left == 0:

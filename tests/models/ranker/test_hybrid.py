@@ -34,7 +34,7 @@ HOUR_MS = 3_600_000
 ALONE = NegativesConfig(0)
 
 
-def a_batch(sizes: FeatureSizes = SMALL, sessions: object = None) -> OfflineFeatures:
+def offline_features(sizes: FeatureSizes = SMALL, sessions: object = None) -> OfflineFeatures:
     sessions = sessions or NoSessions(sizes.session_dim)
     tables = SomeVectors(sizes.item_dim), SomeVectors(sizes.item_features), NoVectors(sizes.user_dim)
     return OfflineFeatures(sizes, *tables, sessions)
@@ -49,7 +49,7 @@ def a_log(*rows: tuple[str, str, str, int]) -> EventLog:
 
 
 def examples_of(log: EventLog, negatives: NegativesConfig = ALONE, **more: object) -> list[RankingExample]:
-    return ranking_examples(log, HEADS, a_batch(), negatives, np.random.default_rng(0), **more)
+    return ranking_examples(log, HEADS, offline_features(), negatives, np.random.default_rng(0), **more)
 
 
 # --- The module --------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_a_request_sees_only_what_happened_strictly_earlier():
     log = a_log(("u", "a", "view", 0), ("u", "b", "save", 1), ("u", "c", "view", 1), ("u", "d", "hide", 2))
     first, second, third = examples_of(log)
     assert [len(one.state.history) for one in (first, second, third)] == [0, 1, 3]
-    inputs = join(second.state, second.user_key, second.candidates, second.now_ms, a_batch())
+    inputs = join(second.state, second.user_key, second.candidates, second.now_ms, offline_features())
     assert inputs.action_ages_ms.tolist() == [HOUR_MS]
 
 
@@ -216,8 +216,9 @@ def test_the_same_seed_draws_the_same_examples():
 def test_the_batch_is_the_join_of_each_request():
     log = a_log(*((f"u{n % 2}", f"i{n % 7}", "save", n) for n in range(10)))
     examples = examples_of(log, NegativesConfig(2))
-    batch = joined(examples[:3], a_batch())
-    inputs = join(examples[2].state, examples[2].user_key, examples[2].candidates, examples[2].now_ms, a_batch())
+    batch = joined(examples[:3], offline_features())
+    third = examples[2]
+    inputs = join(third.state, third.user_key, third.candidates, third.now_ms, offline_features())
     rows = (batch.request_of == 2).numpy()
     assert np.array_equal(batch.candidate_items.numpy()[rows], inputs.candidate_items)
     assert np.array_equal(batch.action_types.numpy()[2, : len(inputs.action_types)], inputs.action_types)
@@ -228,10 +229,10 @@ def test_sessions_that_left_the_history_are_in_the_state():
     hiertcn = HierTCN(HierTCNConfig(item_dim=4, hidden=4, layer_state=3, channels=(4,)))
     sessions = TorchSessions(hiertcn)
     log = a_log(*(("u", f"i{n}", "save", n) for n in range(8)))
-    batch = a_batch(replace(SMALL, session_dim=4), sessions)
-    *_, last = ranking_examples(log, HEADS, batch, NegativesConfig(0), np.random.default_rng(0), limit=3)
+    offline = offline_features(replace(SMALL, session_dim=4), sessions)
+    *_, last = ranking_examples(log, HEADS, offline, NegativesConfig(0), np.random.default_rng(0), limit=3)
     state = np.zeros((1, 3), np.float32)
-    vectors, _ = batch.items.look_up(np.array([id_key(f"i{n}") for n in range(3)], np.uint64))
+    vectors, _ = offline.items.look_up(np.array([id_key(f"i{n}") for n in range(3)], np.uint64))
     for vector in vectors:  # an hour apart, each a session; the seventh request's state has let go of four, one open
         state = sessions.fold(state, vector[None]).astype(np.float16).astype(np.float32)
     assert largest(last.state.tail.recurrent(sessions.tag, 3) - state[0]) == 0
@@ -297,15 +298,15 @@ class Kinds:
 
 
 def learned_ndcg(predictable: bool) -> float:
-    log, batch = a_world(predictable, seed=0)
-    examples = ranking_examples(log, {"save": ("save",)}, batch, NegativesConfig(9), np.random.default_rng(0))
+    log, offline = a_world(predictable, seed=0)
+    examples = ranking_examples(log, {"save": ("save",)}, offline, NegativesConfig(9), np.random.default_rng(0))
     asked = [one for one in examples if one.labels.any()]
     cut = int(0.8 * len(asked))
-    config = a_config(batch.sizes, heads=1, recent_outputs=2, mlp=(16,))
+    config = a_config(offline.sizes, heads=1, recent_outputs=2, mlp=(16,))
     config = replace(config, heads=("save",))
     training = RankerTraining(mask=False, fit=FitConfig(steps=250, learning_rate=5e-3, warm_up=10, evaluate_every=250))
-    ranker, _ = train_ranker(config, training, asked[:cut], [], batch)
-    return evaluate_ranker(ranker, asked[cut:], batch, k=10)["save"].ndcg
+    ranker, _ = train_ranker(config, training, asked[:cut], [], offline)
+    return evaluate_ranker(ranker, asked[cut:], offline, k=10)["save"].ndcg
 
 
 def test_the_ranker_learns_a_predictable_world():
@@ -323,7 +324,7 @@ def test_places_count_ties_half():
 
 def test_heads_without_a_wanted_item_are_left_out():
     log = a_log(("u", "a", "save", 0), ("u", "b", "save", 1))
-    metrics = evaluate_ranker(a_ranker(), examples_of(log, NegativesConfig(1)), a_batch())
+    metrics = evaluate_ranker(a_ranker(), examples_of(log, NegativesConfig(1)), offline_features())
     assert set(metrics) == {"save"}
     assert metrics["save"].wanted == 2
 
@@ -337,6 +338,6 @@ def test_the_padding_row_is_not_trained():
     log = a_log(*((f"u{n}", f"i{n % 7}", "save", n) for n in range(30)))
     training = RankerTraining(fit=FitConfig(steps=5, evaluate_every=5))
     ranker, _ = train_ranker(
-        a_config(mask_window_ms=HOUR_MS), training, examples_of(log, NegativesConfig(4)), [], a_batch()
+        a_config(mask_window_ms=HOUR_MS), training, examples_of(log, NegativesConfig(4)), [], offline_features()
     )
     assert ranker.transact.actions.weight[0].eq(0).all()

@@ -20,7 +20,7 @@ SIZES = FeatureSizes(num_actions=4, item_dim=8, user_dim=3, session_dim=8, item_
 DAY = 24 * 60
 
 
-def batch_of(item_table: ItemTable, sessions=None) -> OfflineFeatures:
+def offline_features(item_table: ItemTable, sessions=None) -> OfflineFeatures:
     halves = ItemTable(item_table.ids, item_table.vectors.astype(np.float16).astype(np.float32))
     features = ItemTable(item_table.ids, halves.vectors[:, :2])
     return OfflineFeatures(SIZES, halves, features, NoVectors(3), sessions or NoSessions(8))
@@ -30,7 +30,7 @@ def test_a_visit_is_a_request_and_its_exposures_are_the_candidates():
     log = a_log(
         [("u", 1, "view", 0), ("u", 2, "save", 5), ("u", 2, "view", 5), ("u", 3, "hide", 120), ("v", 1, "view", 1)]
     )
-    first, second, other = visit_examples(log, HEADS, batch_of(an_item_table()))
+    first, second, other = visit_examples(log, HEADS, offline_features(an_item_table()))
     assert first.candidates.tolist() == [1, 2]
     assert first.labels.tolist() == [[0, 0], [1, 0]]
     assert (len(first.state.history), len(second.state.history), len(other.state.history)) == (0, 3, 0)
@@ -40,22 +40,22 @@ def test_a_visit_is_a_request_and_its_exposures_are_the_candidates():
 
 def test_what_came_before_only_fills_the_state():
     log = a_log([("u", 1, "view", 0), ("u", 2, "save", 5), ("u", 3, "hide", 10)])
-    (only,) = visit_examples(log, HEADS, batch_of(an_item_table()), since_ms=START_MS + 4 * MINUTE_MS)
+    (only,) = visit_examples(log, HEADS, offline_features(an_item_table()), since_ms=START_MS + 4 * MINUTE_MS)
     assert only.candidates.tolist() == [2, 3]
     assert len(only.state.history) == 1
 
 
 def test_a_days_exposures_can_be_one_request():
     log = a_log([("u", 1, "view", 0), ("u", 2, "save", 60), ("u", 3, "hide", DAY)])
-    first, second = visit_examples(log, HEADS, batch_of(an_item_table()), cut=by_day(-(START_MS % DAY_MS)))
+    first, second = visit_examples(log, HEADS, offline_features(an_item_table()), cut=by_day(-(START_MS % DAY_MS)))
     assert (first.candidates.tolist(), second.candidates.tolist()) == ([1, 2], [3])
     assert len(first.state.history) == 0
 
 
 def test_a_cache_gives_what_the_join_gave(tmp_path):
-    batch = batch_of(an_item_table())
-    examples = list(visit_examples(a_random_log(5, 30, 40), HEADS, batch))
-    inputs = [join(one.state, one.user_key, one.candidates, one.now_ms, batch) for one in examples]
+    offline = offline_features(an_item_table())
+    examples = list(visit_examples(a_random_log(5, 30, 40), HEADS, offline))
+    inputs = [join(one.state, one.user_key, one.candidates, one.now_ms, offline) for one in examples]
     requests = (
         CachedRequest(one, example.labels, example.user_key, example.now_ms, example.candidates)
         for one, example in zip(inputs, examples, strict=True)
@@ -76,14 +76,14 @@ def test_a_cache_gives_what_the_join_gave(tmp_path):
 
 
 def test_visits_of_a_day_merged_are_the_day_as_one_request(tmp_path):
-    batch, midnight = batch_of(an_item_table()), by_day(0)
+    offline, midnight = offline_features(an_item_table()), by_day(0)
     log = a_log([(f"u{user}", 7 * user + step, "save" if step % 3 else "hide", 300 * step) for user in range(3)
                  for step in range(7)])  # fmt: skip
     caches = {}
     for name, cut in (("visits", by_either(by_gap(), midnight)), ("days", midnight)):
-        examples = list(visit_examples(log, HEADS, batch, cut=cut))
+        examples = list(visit_examples(log, HEADS, offline, cut=cut))
         requests = (
-            CachedRequest(join(one.state, one.user_key, one.candidates, one.now_ms, batch), one.labels, one.user_key,
+            CachedRequest(join(one.state, one.user_key, one.candidates, one.now_ms, offline), one.labels, one.user_key,
                           one.now_ms, one.candidates)
             for one in examples
         )  # fmt: skip
@@ -100,9 +100,9 @@ def test_visits_of_a_day_merged_are_the_day_as_one_request(tmp_path):
 
 def test_vectors_that_are_no_halves_are_refused(tmp_path):
     item_table = an_item_table()
-    batch = OfflineFeatures(SIZES, item_table, NoVectors(2), NoVectors(3), NoSessions(8))
-    (one,) = visit_examples(a_log([("u", 1, "view", 0)]), HEADS, batch)
-    inputs = join(one.state, one.user_key, one.candidates, one.now_ms, batch)
+    offline = OfflineFeatures(SIZES, item_table, NoVectors(2), NoVectors(3), NoSessions(8))
+    (one,) = visit_examples(a_log([("u", 1, "view", 0)]), HEADS, offline)
+    inputs = join(one.state, one.user_key, one.candidates, one.now_ms, offline)
     with pytest.raises(ValueError, match="candidate_items are no halves"):
         write_cache(tmp_path, [CachedRequest(inputs, one.labels, 1, 0, one.candidates)], SIZES, tuple(HEADS))
 
@@ -110,13 +110,13 @@ def test_vectors_that_are_no_halves_are_refused(tmp_path):
 def test_session_vectors_of_many_are_those_of_each():
     hiertcn = HierTCN(HierTCNConfig(item_dim=8, hidden=8, layer_state=8, channels=(8,)))
     encoder = TorchSessions(hiertcn)
-    batch = batch_of(an_item_table(), encoder)
-    examples = list(visit_examples(a_random_log(6, 30, 60), HEADS, batch))
-    found = session_vectors(hiertcn, [sessions_of(one, batch) for one in examples])
-    wanted = np.stack([encoder.encode(*sessions_of(one, batch)) for one in examples])
+    offline = offline_features(an_item_table(), encoder)
+    examples = list(visit_examples(a_random_log(6, 30, 60), HEADS, offline))
+    found = session_vectors(hiertcn, [sessions_of(one, offline) for one in examples])
+    wanted = np.stack([encoder.encode(*sessions_of(one, offline)) for one in examples])
     assert np.abs(found - wanted).max() < 1e-6
     given = GivenSession(encoder.tag, encoder.state_size, found[0])
-    assert given.encode(*sessions_of(examples[0], batch)).tolist() == found[0].tolist()
+    assert given.encode(*sessions_of(examples[0], offline)).tolist() == found[0].tolist()
 
 
 def test_rates_know_what_was_shown_before_a_moment_only():

@@ -55,11 +55,11 @@ def test_stepping_through_the_stream_gives_the_training_graphs_vector(actions):
     last = sequences.starts[1:] - 1
     trained = session_vectors_at(model, sequences, item_table, last)
     encoder = TorchSessions(model)
-    batch = OfflineFeatures(FeatureSizes(), item_table, NoVectors(4), NoVectors(4), encoder)
+    offline = OfflineFeatures(FeatureSizes(), item_table, NoVectors(4), NoVectors(4), encoder)
     for user, row, wanted in zip(sequences.user_ids, last, trained, strict=True):
         state = a_state(log, user, encoder, item_table)
         now_ms = int(sequences.times_ms[row])
-        served = session_vector(state, known_actions(state, now_ms), now_ms, batch)
+        served = session_vector(state, known_actions(state, now_ms), now_ms, offline)
         assert np.abs(served - wanted).max() < HALF_STATE
 
 
@@ -101,9 +101,9 @@ def test_sessions_are_cut_as_the_stream_cuts_them():
     sessions = sessions_of(sequences, item_table)
     for user in range(3):
         state = a_state(log, sequences.user_ids[user])
-        batch = OfflineFeatures(FeatureSizes(), item_table, NoVectors(4), NoVectors(4), Counting(8))
+        offline = OfflineFeatures(FeatureSizes(), item_table, NoVectors(4), NoVectors(4), Counting(8))
         now_ms = int(sequences.times_ms[sequences.starts[user + 1] - 1])
-        closed = session_vector(state, known_actions(state, now_ms), now_ms, batch)
+        closed = session_vector(state, known_actions(state, now_ms), now_ms, offline)
         mine = slice(sessions.user_starts[user], sessions.user_starts[user + 1] - 1)
         assert np.allclose(closed, sessions.pooled[mine].sum(axis=0), atol=1e-5)
 
