@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import UserSequences, group_by_user
-from rankstream.features.join import OfflineFeatures, join
+from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import Bools
 from rankstream.features.schema import Floats as Vectors
 from rankstream.metrics.bootstrap import bootstrap_interval
 from rankstream.metrics.probabilities import auc
 from rankstream.metrics.ranking import recalls, reciprocal_ranks
-from rankstream.models.ranker.examples import NegativesConfig, RankingExample
+from rankstream.models.ranker.examples import NegativesConfig, RankingExample, inputs_of
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.training_join import as_of_its_day, offline_features
 from rankstream.models.recipes.bundle import RankerRecipe, requests_of
@@ -168,7 +168,7 @@ SCORERS = ("", "popularity")
 
 def _scores(split: SplitRanker, popular: int, example: RankingExample, offline: OfflineFeatures) -> dict[str, Floats]:
     """Return each candidate's score for each head, ``(N, heads)``, by the ranker and by popularity."""
-    inputs = join(example.state, example.user_key, example.candidates, example.now_ms, offline)
+    inputs = inputs_of(example, offline)
     popularity = inputs.candidate_features[:, popular]
     probabilities = split.probabilities(inputs).astype(np.float64)
     return {"": probabilities, "popularity": np.repeat(popularity[:, None], probabilities.shape[1], axis=1)}

@@ -20,7 +20,6 @@ from rankstream.events.log import EventLog
 from rankstream.features.actions import MAX_VALUE_CODE, VALUE_STEPS, ActionColumns, pack_action, value_code
 from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.ids import Id, Ids, Keys, id_keys
-from rankstream.features.join import head, tail
 from rankstream.features.schema import Bools, Floats
 from rankstream.features.sessions import SESSION_GAP_MS
 
@@ -159,5 +158,5 @@ def histories_of(log: EventLog, limit: int) -> Iterator[tuple[Id, ActionColumns]
     counts = np.bincount(users, minlength=len(user_ids))
     for user in range(len(user_ids) - 1, -1, -1):
         newest = min(limit, int(counts[user]))
-        yield user_ids[user : user + 1].tolist()[0], head(tail(whole, start), newest)
+        yield user_ids[user : user + 1].tolist()[0], whole[start : start + newest]
         start += int(counts[user])

@@ -156,6 +156,15 @@ class ActionColumns:
     def __len__(self) -> int:
         return len(self.item_keys)
 
+    def __getitem__(self, part: slice) -> "ActionColumns":
+        return ActionColumns(
+            self.item_keys[part],
+            self.action_types[part],
+            self.times_ms[part],
+            self.surfaces[part],
+            self.log_values[part],
+        )
+
 
 def columns(packed: bytes) -> ActionColumns:
     """Decode packed actions without a loop."""

@@ -14,16 +14,16 @@ import numpy as np
 from rankstream.features.actions import MAX_ACTION_TYPES
 from rankstream.features.embeddings.live import held, version_of
 from rankstream.features.ids import Id, Keys, id_key, id_keys
-from rankstream.features.join import OfflineFeatures, join, known_actions
+from rankstream.features.join import OfflineFeatures, join
 from rankstream.features.schema import CONTEXT_NAMES, Floats, ModelInputs
 from rankstream.features.user_state import UserState
+from rankstream.features.user_view import UserView, view_user
 from rankstream.ranking.backends.base import Backend
 from rankstream.ranking.blend import first_positions
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration, Limits, Placed
 from rankstream.ranking.request import RankedItem, Ranking, RankingRefusedError, RankRequest
 from rankstream.ranking.utility import Scores, utility
 from rankstream.retrieval.source import CandidateSource
-from rankstream.retrieval.sources.recent_likes import FeedbackPolarity, user_queries
 
 MAX_CANDIDATES = 5_000
 
@@ -57,7 +57,6 @@ class Ranker:
     weights: tuple[float, ...]  # of the heads
     backend: Backend
     offline: OfflineFeatures
-    polarity: FeedbackPolarity  # which action types retrieval goes by
     num_types: int = MAX_ACTION_TYPES  # that the model was trained with
     source: CandidateSource | None = None
     exploration: Exploration = NO_EXPLORATION
@@ -68,11 +67,10 @@ class Ranker:
         at_ms = now_ms if request.timestamp_ms is None else request.timestamp_ms
         started = perf_counter()
         offline = self._offline_now()
-        candidates = self._candidates(request, state, at_ms, offline)
+        user = view_user(state, id_key(request.user_id), at_ms, offline.users)
+        candidates = self._candidates(request, user)
         found = perf_counter()
-        inputs = without_newer_types(
-            join(state, id_key(request.user_id), candidates.keys, at_ms, offline), self.num_types
-        )
+        inputs = without_newer_types(join(user, candidates.keys, offline), self.num_types)
         joined = perf_counter()
         probabilities = self.backend.score(inputs)
         scores = utility(probabilities, self.weights)
@@ -98,9 +96,9 @@ class Ranker:
         users = held(self.offline.users)
         return self.offline if users is self.offline.users else replace(self.offline, users=users)
 
-    def _candidates(self, request: RankRequest, state: UserState, at_ms: int, offline: OfflineFeatures) -> Candidates:
-        """Return the request's candidates, or what retrieval proposes, each item once."""
-        ids = request.candidates if request.candidates is not None else self._retrieve(request, state, at_ms, offline)
+    def _candidates(self, request: RankRequest, user: UserView) -> Candidates:
+        """Return the request's candidates, or what the source proposes, each item once."""
+        ids = request.candidates if request.candidates is not None else self._retrieve(user, request.limit or 0)
         if not ids:
             raise RankingRefusedError(NO_CANDIDATES, "there is nothing to rank: no candidate given or found")
         keys = id_keys(ids)
@@ -110,14 +108,11 @@ class Ranker:
         groups = None if request.groups is None else [request.groups[place] for place in places]
         return Candidates([ids[place] for place in places], keys[places], groups)
 
-    def _retrieve(self, request: RankRequest, state: UserState, at_ms: int, offline: OfflineFeatures) -> list[Id]:
-        """Ask the source for items near to the user that the history does not hold."""
+    def _retrieve(self, user: UserView, limit: int) -> Sequence[Id]:
+        """Ask the source for items that the user's history does not hold."""
         if self.source is None:
             raise RankingRefusedError(NO_RETRIEVAL, "this worker can't propose items; give candidates in the request")
-        actions = known_actions(state, at_ms)
-        user_vectors, _ = offline.users.look_up(np.array([id_key(request.user_id)], np.uint64))
-        queries = user_queries(actions, self.polarity, offline.items, user_vectors[0])
-        return self.source.propose(queries, request.limit or 0, exclude=actions.item_keys)
+        return self.source.propose(user, limit).ids
 
     def _ranking(
         self, items: tuple[RankedItem, ...], inputs: ModelInputs, user_vectors: str | None, timings_ms: dict[str, float]

@@ -26,8 +26,9 @@ from rankstream.ranking.bundle import Bundle, BundleRefusedError, bundle_folder,
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.utility import head_weights
-from rankstream.retrieval.index.exact import ExactRetrieval
-from rankstream.retrieval.sources.recent_likes import FeedbackPolarity, polarity_of
+from rankstream.retrieval.index.exact import ExactIndex
+from rankstream.retrieval.source import CandidateSource
+from rankstream.retrieval.sources.recent_likes import RecentLikes, polarity_of
 
 CHECK_EVERY_S = 2.0
 NO_MODEL = "none"  # model_version of a worker without a bundle
@@ -73,8 +74,7 @@ class LiveRanker:
         """Serve no model: keep users' states, and answer requests in the order of their candidates."""
         sizes = FeatureSizes(item_dim=0, user_dim=0, session_dim=0, item_features=0)
         offline = OfflineFeatures(sizes, NoVectors(0), NoVectors(0), NoVectors(0), NoSessions(0))
-        ranker = Ranker(NO_MODEL, (), (), ConstantBackend(()), offline, FeedbackPolarity(frozenset(), frozenset()))
-        return cls(LoadedModel(ranker, vocabulary))
+        return cls(LoadedModel(Ranker(NO_MODEL, (), (), ConstantBackend(()), offline), vocabulary))
 
     @property
     def current(self) -> Ranker:
@@ -179,11 +179,16 @@ def ranker_of(bundle: Bundle, users: VectorTable, exploration: Exploration = NO_
         weights=head_weights(manifest.heads, manifest.utility),
         backend=bundle.backend,
         offline=bundle.offline_features(users),
-        polarity=polarity_of(manifest.vocabulary, manifest.utility),
         num_types=len(manifest.vocabulary.actions),
-        source=ExactRetrieval(bundle.items),
+        source=source_of(bundle),
         exploration=exploration,
     )
+
+
+def source_of(bundle: Bundle) -> CandidateSource:
+    """Put together what proposes candidates; further sources join it in a ``retrieval.mix.MixedSource``."""
+    polarity = polarity_of(bundle.manifest.vocabulary, bundle.manifest.utility)
+    return RecentLikes(bundle.items, ExactIndex(bundle.items.vectors), polarity)
 
 
 def _agreed(old: Vocabulary, new: Vocabulary) -> Vocabulary:

@@ -1,17 +1,27 @@
 """What a source of candidates promises."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from rankstream.features.ids import Id, Keys
-from rankstream.features.schema import Floats
+from rankstream.features.ids import Id
+from rankstream.features.user_view import UserView
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """Items proposed for a user, best first, each once."""
+
+    ids: Sequence[Id]
+    sources: Sequence[str]  # of each item: what proposed it
 
 
 class CandidateSource(Protocol):
-    """Proposes items near to a user; safe to call from many threads."""
+    """Proposes items for a user; safe to call from many threads.
 
-    def propose(self, queries: Floats, limit: int, exclude: Keys) -> list[Id]:
-        """Return up to ``limit`` items nearest to any of the queries ``(q, I)``, best first, none of ``exclude``.
+    The same user as of the same time is proposed the same items: a source that samples seeds its generator by both.
+    """
 
-        Without queries (q = 0), for a user of whom nothing is known, the items nearest to the middle of all.
-        """
+    def propose(self, user: UserView, limit: int) -> Proposals:
+        """Return up to ``limit`` items, none of ``user.excluded``."""
         ...

@@ -27,9 +27,9 @@ from rankstream.features.actions import ACTION_BYTES, IDENTITY_BYTES, Vocabulary
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.history import History, split
 from rankstream.features.ids import Id, id_bytes, id_keys
-from rankstream.features.join import known_actions
 from rankstream.features.sessions import SESSION_GAP_MS, sessions_now
 from rankstream.features.user_state import UserState
+from rankstream.features.user_view import known_actions
 from rankstream.ranking.blend import first_positions
 from rankstream.ranking.exploration import NO_EXPLORATION
 from rankstream.ranking.ranker import Ranker

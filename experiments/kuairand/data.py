@@ -33,11 +33,11 @@ from rankstream.experiments.kuairand.request_cache import CachedRequest, Request
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import id_key
-from rankstream.features.join import OfflineFeatures, join
+from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import FeatureSizes, Floats
 from rankstream.models.items.cooccurrence import ItemVectorConfig, train_item_vectors
 from rankstream.models.items.exposure_rates import ExposureRates, exposure_rates
-from rankstream.models.ranker.examples import RankingExample, sessions_of
+from rankstream.models.ranker.examples import RankingExample, inputs_of, sessions_of
 from rankstream.models.ranker.impressions import by_day, by_either, by_gap, visit_examples
 from rankstream.models.ranker.training_join import to_float16
 from rankstream.models.sessions import hiertcn_training as hier
@@ -138,7 +138,7 @@ class KuaiRand:
         return to_float16(ItemTable(np.array(ids, np.int64), vectors))
 
     def offline_features_at(self, as_of_ms: int, only: set[int] | None = None) -> OfflineFeatures:
-        """Return the offline side of the join as of a morning; item features are never younger than the training's end."""
+        """Return the join's offline side as of a morning; item features are never younger than the training's end."""
         features = self.features_at(min(as_of_ms, VALIDATE_MS))
         table = to_float16(ItemTable(self.encoders.item_table.ids, features))
         return OfflineFeatures(self.sizes, self.items, table, self.user_vectors_at(as_of_ms, only), self.sessions)
@@ -265,7 +265,7 @@ def _joined_by_day(
             vectors = session_vectors(world.encoders.hiertcn, [sessions_of(one, batch) for one in some])
             for one, vector in zip(some, vectors, strict=True):
                 known = replace(batch, sessions=GivenSession(world.sessions.tag, world.sessions.state_size, vector))
-                inputs = join(one.state, one.user_key, one.candidates, one.now_ms, known)
+                inputs = inputs_of(one, known)
                 yield CachedRequest(inputs, one.labels, one.user_key, one.now_ms, one.candidates)
             if progress is not None and task is not None:
                 progress.update(task, advance=len(some))

@@ -7,9 +7,10 @@ from rankstream.features.actions import pack_action
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import id_key
-from rankstream.features.join import OfflineFeatures, fold_ended, known_actions, session_vector
+from rankstream.features.join import OfflineFeatures, fold_ended, session_vector
 from rankstream.features.schema import FeatureSizes, Floats
 from rankstream.features.user_state import UNKNOWN_USER, UserState
+from rankstream.features.user_view import view_user
 from rankstream.models.sessions.hiertcn import HierTCN
 from rankstream.models.sessions.sessionize import session_vectors_at
 from rankstream.models.sessions.torch_encoder import TorchSessions
@@ -42,4 +43,4 @@ def stepped(sequences: UserSequences, item_table: ItemTable, user: int, offline:
         item = item_table.ids[sequences.item_rows[row]].item() if sequences.item_rows[row] >= 0 else "unknown"
         packed = pack_action(now_ms, int(sequences.actions[row]), id_key(item), 0, 0)
         state = fold_ended({user: state.apply([packed], row)}, offline)[user]
-    return session_vector(state, known_actions(state, now_ms), now_ms, offline)
+    return session_vector(view_user(state, user, now_ms, offline.users), offline)

@@ -23,10 +23,11 @@ from rankstream.events.log import EventLog
 from rankstream.events.sequences import packed_actions, rows_by_user
 from rankstream.features.history import DEFAULT_LIMIT, History
 from rankstream.features.ids import Keys, id_keys
-from rankstream.features.join import OfflineFeatures, fold_ended, join, known_actions, pool_sessions
-from rankstream.features.schema import Floats
+from rankstream.features.join import OfflineFeatures, fold_ended, join, pool_sessions
+from rankstream.features.schema import Floats, ModelInputs
 from rankstream.features.sessions import sessions_now
 from rankstream.features.user_state import Applied, UserState
+from rankstream.features.user_view import known_actions, view_user
 from rankstream.models.ranker.hybrid import RankerBatch, collate
 from rankstream.models.sessions.torch_encoder import Asked, TorchSessions
 
@@ -138,8 +139,13 @@ def joined(examples: Sequence[RankingExample], offline: OfflineFeatures) -> Rank
     """Join examples into one batch."""
     if isinstance(offline.sessions, TorchSessions):
         offline.sessions.prepare([sessions_of(one, offline) for one in examples])
-    inputs = [join(one.state, one.user_key, one.candidates, one.now_ms, offline) for one in examples]
-    return collate(inputs, [one.labels for one in examples])
+    return collate([inputs_of(one, offline) for one in examples], [one.labels for one in examples])
+
+
+def inputs_of(example: RankingExample, offline: OfflineFeatures) -> ModelInputs:
+    """Return what the ranker sees of an example, by the join that serves."""
+    user = view_user(example.state, example.user_key, example.now_ms, offline.users)
+    return join(user, example.candidates, offline)
 
 
 def sessions_of(example: RankingExample, offline: OfflineFeatures) -> Asked:

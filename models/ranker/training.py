@@ -11,10 +11,10 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
-from rankstream.features.join import OfflineFeatures, join
+from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import Ints
 from rankstream.metrics.ranking import HeadMetrics, head_metrics, ranks_of
-from rankstream.models.ranker.examples import RankingExample, joined
+from rankstream.models.ranker.examples import RankingExample, inputs_of, joined
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.hybrid import HybridRanker, RankerBatch, RankerConfig
 from rankstream.models.training.loop import Evaluate, FitConfig, FitHistory, fit
@@ -178,7 +178,7 @@ def evaluate_ranker(
     split = SplitRanker(ranker)
     places: dict[str, list[tuple[float, int]]] = {head: [] for head in ranker.config.heads}
     for example in examples:
-        inputs = join(example.state, example.user_key, example.candidates, example.now_ms, offline)
+        inputs = inputs_of(example, offline)
         probabilities = split.probabilities(inputs)
         for column, head in enumerate(ranker.config.heads):
             places[head] += ranks_of(probabilities[:, column], example.labels[:, column] > 0)

@@ -19,7 +19,7 @@ from rankstream.features.actions import ActionColumns
 from rankstream.features.embeddings.base import VectorTable
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import Id, id_key
-from rankstream.features.join import DAY_MS, OfflineFeatures, tail
+from rankstream.features.join import DAY_MS, OfflineFeatures
 from rankstream.features.schema import FeatureSizes, Floats
 from rankstream.models.ranker.examples import RankingExample
 from rankstream.models.sessions.hiertcn import HierTCN
@@ -89,7 +89,7 @@ def _mornings(log: EventLog, first_day: int) -> Iterator[tuple[Id, ActionColumns
         days = np.unique(actions.times_ms // DAY_MS)[1:]
         for day in days[days >= first_day].tolist():
             later = int(np.count_nonzero(actions.times_ms >= day * DAY_MS))
-            yield user_on_day(id_key(user), day), tail(actions, later)
+            yield user_on_day(id_key(user), day), actions[later:]
 
 
 def user_on_day(user_key: int, day: int) -> str:

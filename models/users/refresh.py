@@ -17,7 +17,6 @@ from rankstream.features.embeddings.base import VectorTable
 from rankstream.features.embeddings.files import CURRENT, KEPT_VERSIONS
 from rankstream.features.embeddings.table import EmbeddingTable, publish, publish_merged
 from rankstream.features.ids import Id
-from rankstream.features.join import tail
 from rankstream.features.schema import Floats
 from rankstream.models.training.checkpoints import fingerprint
 from rankstream.models.users.pinnerformer import PinnerFormer, collate, tokens_of
@@ -124,7 +123,7 @@ def encode(
 
 def known_by(actions: ActionColumns, now_ms: int) -> ActionColumns:
     """Return the actions, newest first, that had happened by ``now_ms``."""
-    return tail(actions, int(np.count_nonzero(actions.times_ms > now_ms)))
+    return actions[int(np.count_nonzero(actions.times_ms > now_ms)) :]
 
 
 def _chunks(histories: Histories, size: int) -> Iterator[list[tuple[Id, ActionColumns]]]:

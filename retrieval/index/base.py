@@ -1,8 +1,25 @@
-"""What vector indexes share."""
+"""What a vector index promises; it knows rows of a table of vectors, no ids.
+
+Every index is held to ``exact.py`` by one suite (``tests/contracts/vector_index.py``).
+"""
+
+from typing import Protocol
 
 import numpy as np
 
+from rankstream.features.embeddings.key_search import Rows
 from rankstream.features.schema import Floats
+
+
+class VectorIndex(Protocol):
+    """Nearest neighbours by inner product; safe to call from many threads."""
+
+    def search(self, queries: Floats, limit: int, exclude: Rows) -> Rows:
+        """Return up to ``limit`` rows nearest to any of the queries ``(q, I)``, nearest first, none of ``exclude``.
+
+        A row's similarity is its largest inner product with a query; queries (at least one) are scaled to length 1.
+        """
+        ...
 
 
 def unit(vectors: Floats) -> Floats:

@@ -1,19 +1,27 @@
-"""Where in the item space to look for a user's candidates.
+"""Items near to what a user liked lately.
 
-Up to two queries: the middle of the items that the user liked lately and, where users live in the item space, the
-user's batch vector. Each finds its own neighbours; a source takes the nearest of both.
+Up to two queries: the mean of the newest items with positive feedback and, where users live in the item space, the
+user's vector. Each finds its own neighbours; the nearest to either are proposed. For an unknown user the query is
+the mean of all items.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from rankstream.features.actions import ActionColumns, Vocabulary
-from rankstream.features.embeddings.base import VectorTable
+from rankstream.features.embeddings.float16 import widen
+from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.schema import Bools, Floats
-from rankstream.retrieval.index.base import unit
+from rankstream.features.user_view import UserView
+from rankstream.retrieval.index.base import VectorIndex, unit
+from rankstream.retrieval.source import Proposals
 
+SOURCE = "recent-likes"
 NEWEST_POSITIVE = 20
+MEAN_OF = 10_000  # items, evenly spread over the table, whose mean stands for all
 
 
 @dataclass(frozen=True)
@@ -24,29 +32,50 @@ class FeedbackPolarity:
     negative: frozenset[int]
 
 
-def user_queries(actions: ActionColumns, polarity: FeedbackPolarity, items: VectorTable, user_vector: Floats) -> Floats:
-    """Return 0 to 2 unit queries ``(q, I)`` from actions, newest first, and the user's vector."""
-    newest = actions.item_keys[_positive_actions(actions, polarity)][:NEWEST_POSITIVE]
-    vectors, found = items.look_up(newest)
-    queries = []
-    if found.any():
-        queries.append(vectors[found].mean(axis=0, dtype=np.float32))
-    if user_vector.shape == (items.dim,):
-        queries.append(user_vector)
-    queries = [query for query in queries if np.linalg.norm(query) > 0]
-    return unit(np.array(queries, np.float32).reshape(-1, items.dim))
-
-
-def _positive_actions(actions: ActionColumns, polarity: FeedbackPolarity) -> Bools:
-    """Mark the actions that liked something; all that did not dislike, where none did."""
-    positive = np.isin(actions.action_types, list(polarity.positive))
-    return positive if positive.any() else ~np.isin(actions.action_types, list(polarity.negative))
-
-
-def polarity_of(vocabulary: Vocabulary, utility: dict[str, float]) -> FeedbackPolarity:
+def polarity_of(vocabulary: Vocabulary, utility: Mapping[str, float]) -> FeedbackPolarity:
     """Return which actions speak for an item and which against it: those whose head has such a weight."""
     codes = vocabulary.action_codes
     return FeedbackPolarity(
         positive=frozenset(codes[head] for head, weight in utility.items() if head in codes and weight > 0),
         negative=frozenset(codes[head] for head, weight in utility.items() if head in codes and weight < 0),
     )
+
+
+@dataclass(frozen=True)
+class RecentLikes:
+    """Neighbours of recent positives, in one version of the item table."""
+
+    items: EmbeddingTable
+    index: VectorIndex  # over the same version
+    polarity: FeedbackPolarity
+
+    def propose(self, user: UserView, limit: int) -> Proposals:
+        """Return up to ``limit`` items nearest to the user's queries, none of ``user.excluded``."""
+        queries = self.queries(user)
+        excluded, found = self.items.rows(user.excluded)
+        rows = self.index.search(queries if len(queries) else self._mean_item, limit, excluded[found])
+        return Proposals(self.items.ids(rows), [SOURCE] * len(rows))
+
+    def queries(self, user: UserView) -> Floats:
+        """Return 0 to 2 unit queries ``(q, I)``."""
+        newest = user.actions.item_keys[_positive(user.actions, self.polarity)][:NEWEST_POSITIVE]
+        vectors, found = self.items.look_up(newest)
+        queries = []
+        if found.any():
+            queries.append(vectors[found].mean(axis=0, dtype=np.float32))
+        if user.vector.shape == (self.items.dim,):
+            queries.append(user.vector)
+        queries = [query for query in queries if np.linalg.norm(query) > 0]
+        return unit(np.array(queries, np.float32).reshape(-1, self.items.dim))
+
+    @cached_property
+    def _mean_item(self) -> Floats:
+        step = max(1, len(self.items) // MEAN_OF)
+        mean: Floats = widen(self.items.vectors[::step]).mean(axis=0, keepdims=True)
+        return mean
+
+
+def _positive(actions: ActionColumns, polarity: FeedbackPolarity) -> Bools:
+    """Mark the positive actions; all that are not negative, where none is positive."""
+    positive = np.isin(actions.action_types, list(polarity.positive))
+    return positive if positive.any() else ~np.isin(actions.action_types, list(polarity.negative))

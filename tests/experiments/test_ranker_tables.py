@@ -16,9 +16,10 @@ from rankstream.experiments.kuairand.rows import rows
 from rankstream.experiments.runs import Runs
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.embeddings.memory import ItemTable
-from rankstream.features.join import OfflineFeatures, join
+from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
+from rankstream.models.ranker.examples import inputs_of
 from rankstream.models.ranker.impressions import visit_examples
 from tests.builders.models import a_log
 
@@ -46,7 +47,7 @@ def a_feed(folder, seed):
     items, features = ItemTable(np.arange(12), vectors[:, :4]), ItemTable(np.arange(12), vectors)
     offline = OfflineFeatures(SIZES, items, features, NoVectors(3), NoSessions(2))
     requests = (
-        CachedRequest(join(one.state, one.user_key, one.candidates, one.now_ms, offline), one.labels, one.user_key,
+        CachedRequest(inputs_of(one, offline), one.labels, one.user_key,
                       one.now_ms, one.candidates)
         for one in visit_examples(log, HEADS, offline)
     )  # fmt: skip

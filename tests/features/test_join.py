@@ -6,6 +6,7 @@ from rankstream.features.join import OfflineFeatures, join
 from rankstream.features.schema import CONTEXT_NAMES, ModelInputs, check_inputs, random_inputs
 from rankstream.features.sessions import NoSessions
 from rankstream.features.user_state import UNKNOWN_USER, UserState
+from rankstream.features.user_view import view_user
 from tests.builders.actions import MORNING_MS, SIZES, MixingSessions, SomeVectors, a_state, an_action
 
 TABLES = OfflineFeatures(
@@ -14,7 +15,7 @@ TABLES = OfflineFeatures(
 
 
 def joined(state: UserState, at: int = 100, candidates: tuple[str, ...] = ("x", "y")) -> ModelInputs:
-    return join(state, id_key("u1"), id_keys(candidates), MORNING_MS + 1000 * at, TABLES)
+    return join(view_user(state, id_key("u1"), MORNING_MS + 1000 * at, TABLES.users), id_keys(candidates), TABLES)
 
 
 def test_the_join_keeps_the_contract():
@@ -33,11 +34,12 @@ def test_nothing_later_than_now_is_seen():
     assert joined(a_state(past, future), at=10).digest() == joined(a_state(past), at=10).digest()
 
 
-def test_a_user_nobody_knows_is_zeros_and_a_mask_bit_never_an_error():
-    nobody = OfflineFeatures(
+def test_an_unknown_user_is_zeros_and_a_mask_bit_never_an_error():
+    offline = OfflineFeatures(
         SIZES, TABLES.items, TABLES.item_features, SomeVectors(3, frozenset({id_key("u1")})), NoSessions(2)
     )
-    inputs = join(UNKNOWN_USER, id_key("u1"), id_keys(["x"]), MORNING_MS, nobody)
+    unknown = view_user(UNKNOWN_USER, id_key("u1"), MORNING_MS, offline.users)
+    inputs = join(unknown, id_keys(["x"]), offline)
     check_inputs(inputs, SIZES)
     assert not inputs.user_vector.any()
     assert inputs.context[[CONTEXT_NAMES.index("user_found"), CONTEXT_NAMES.index("any_action")]].tolist() == [0, 0]

@@ -12,7 +12,10 @@ from rankstream.ranking.exploration import EpsilonGreedy, Exploration, PlackettL
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.request import RankingRefusedError, RankRequest
 from rankstream.ranking.serving import LiveRanker
+from rankstream.retrieval.mix import MixedSource, Quota
+from rankstream.retrieval.source import Proposals
 from tests.builders.bundle import VOCABULARY, a_bundle, a_user_table
+from tests.builders.retrieval import NewestItems
 
 NOW = 1_700_000_100_000
 
@@ -54,15 +57,15 @@ def test_what_a_user_did_just_now_changes_the_feed(ranker):
     assert (before.actions_used, after.actions_used) == (1, 2)
 
 
-def test_a_ranking_tells_what_was_known(ranker):
+def test_a_ranking_reports_what_was_known(ranker):
     known = ranker.rank(a_request(candidates=(1, "no such item", 999)), a_user(5, ago_ms=2_000), NOW)
     assert (known.actions_used, known.newest_action_age_ms, known.user_vector_found) == (1, 2_000, True)
     assert known.unknown_items == 2
-    stranger = ranker.rank(a_request(user_id="nobody"), UNKNOWN_USER, NOW)
-    assert (stranger.actions_used, stranger.newest_action_age_ms, stranger.user_vector_found) == (0, None, False)
+    unknown = ranker.rank(a_request(user_id="unknown"), UNKNOWN_USER, NOW)
+    assert (unknown.actions_used, unknown.newest_action_age_ms, unknown.user_vector_found) == (0, None, False)
 
 
-def test_a_request_is_ranked_as_of_its_own_moment(ranker):
+def test_a_request_is_ranked_as_of_its_own_timestamp(ranker):
     state = a_user(5, ago_ms=2_000)
     earlier = ranker.rank(a_request(timestamp_ms=NOW - 5_000), state, NOW)
     assert earlier.actions_used == 0
@@ -91,7 +94,23 @@ def test_without_candidates_items_near_to_the_user_are_ranked(ranker):
     ranking = ranker.rank(a_request(candidates=None, limit=30, top_k=10), state, NOW)
     assert len(ranking.items) == 10
     assert not {5, 6} & set(ids(ranking))
-    assert len(ranker.rank(a_request(candidates=None, limit=3, user_id="nobody"), UNKNOWN_USER, NOW).items) == 3
+    assert len(ranker.rank(a_request(candidates=None, limit=3, user_id="unknown"), UNKNOWN_USER, NOW).items) == 3
+
+
+def test_another_source_is_mixed_in_without_a_change_to_the_ranker(ranker):
+    newest = NewestItems(tuple(range(1, 201)))
+    mixed = replace(ranker, source=MixedSource(Quota(ranker.source, 9), Quota(newest, 1)))
+    request, state = a_request(candidates=None, limit=20), a_user(200, 6)
+    likes, both = (set(ids(one.rank(request, state, NOW))) for one in (ranker, mixed))
+    assert len(both) == 20
+    assert {199, 198} <= both
+    assert len(both & likes) >= 18
+    assert not {200, 6} & both
+
+
+def test_without_a_source_candidates_must_be_given(ranker):
+    with pytest.raises(RankingRefusedError, match="give candidates in the request"):
+        replace(ranker, source=None).rank(a_request(candidates=None, limit=3), UNKNOWN_USER, NOW)
 
 
 @pytest.mark.parametrize(
@@ -140,17 +159,17 @@ def test_actions_of_types_that_the_model_does_not_know_are_left_out(ranker):
 
 @dataclass
 class PublishingSource:
-    """A source in the midst of whose work new user vectors come, as they do once in a while."""
+    """A source during whose work new user vectors are published, as happens once in a while."""
 
     users: LiveTable
 
-    def propose(self, queries, limit, exclude):
+    def propose(self, user, limit):
         a_user_table(self.users.root, ["u1", 7], seed=99)
         self.users.refresh()
-        return [1, 2, 3]
+        return Proposals([1, 2, 3], ["publishing"] * 3)
 
 
-def test_one_request_sees_one_version_of_the_user_vectors_and_tells_which(tmp_path):
+def test_one_request_sees_one_version_of_the_user_vectors_and_reports_which(tmp_path):
     serving = LiveRanker.open(a_bundle(tmp_path / "bundle"), a_user_table(tmp_path / "users", ["u1", 7]))
     table = serving.current.offline.users
     old, old_vectors = table.version, table.table.vectors.astype(np.float32)

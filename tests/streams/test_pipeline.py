@@ -9,6 +9,7 @@ from rankstream.features.actions import Vocabulary
 from rankstream.features.ids import id_key, id_keys
 from rankstream.features.join import join, session_vector
 from rankstream.features.user_state import unpack_state
+from rankstream.features.user_view import view_user
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.records import Channel
 from tests.builders.actions import (
@@ -59,11 +60,12 @@ def test_what_was_served_is_told_beside_the_feed_where_that_is_switched_on(tmp_p
     feed, served = pipeline.on_requests([a_request("u1", offset=3, at=60, candidates=[1, 2, 3], top_k=2)]).answer()
     assert (feed.channel, served.channel, served.key) == (Channel.FEEDS, Channel.SERVED, b"u1")
     (feed, told) = decoded([feed, served])
-    inputs = join(state, id_key("u1"), id_keys([1, 2, 3]), MORNING_MS + 60_000, serving.current.offline)
+    offline = serving.current.offline
+    inputs = join(view_user(state, id_key("u1"), MORNING_MS + 60_000, offline.users), id_keys([1, 2, 3]), offline)
     assert told["features"] == inputs.digest()
     assert (told["state_offset"], told["state_actions"], told["partition"], told["offset"]) == (9, 3, 0, 3)
     assert told["items"] == feed["items"]
-    assert (told["model_version"], told["user_vectors"]) == ("tiny-1", serving.current.offline.users.version)
+    assert (told["model_version"], told["user_vectors"]) == ("tiny-1", offline.users.version)
 
 
 def test_a_refusal_was_made_from_nothing_and_is_not_told():
@@ -116,7 +118,7 @@ def test_sessions_that_leave_the_history_live_on_in_the_recurrent_state():
         pipeline.on_requests([a_request("u1", at=40_000)]).answer()
         ranker: EchoRanker = pipeline.serving.current
         ((_, state, now_ms),) = ranker.asked
-        vectors.append(session_vector(state, state.history.columns(), now_ms, ranker.offline))
+        vectors.append(session_vector(view_user(state, 0, now_ms, ranker.offline.users), ranker.offline))
     assert np.abs(vectors[0]).sum() > 0.1
     assert np.allclose(vectors[0], vectors[1], atol=2e-3)
 

@@ -12,11 +12,11 @@ from rankstream.events.log import EventLog
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.ids import id_key
-from rankstream.features.join import OfflineFeatures, join
+from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
 from rankstream.metrics.ranking import ranks_of
-from rankstream.models.ranker.examples import NegativesConfig, RankingExample, joined, ranking_examples
+from rankstream.models.ranker.examples import NegativesConfig, RankingExample, inputs_of, joined, ranking_examples
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.hybrid import RankerConfig, collate
 from rankstream.models.ranker.training import RankerTraining, evaluate_ranker, train_ranker
@@ -157,7 +157,7 @@ def test_a_request_sees_only_what_happened_strictly_earlier():
     log = a_log(("u", "a", "view", 0), ("u", "b", "save", 1), ("u", "c", "view", 1), ("u", "d", "hide", 2))
     first, second, third = examples_of(log)
     assert [len(one.state.history) for one in (first, second, third)] == [0, 1, 3]
-    inputs = join(second.state, second.user_key, second.candidates, second.now_ms, offline_features())
+    inputs = inputs_of(second, offline_features())
     assert inputs.action_ages_ms.tolist() == [HOUR_MS]
 
 
@@ -217,8 +217,7 @@ def test_the_batch_is_the_join_of_each_request():
     log = a_log(*((f"u{n % 2}", f"i{n % 7}", "save", n) for n in range(10)))
     examples = examples_of(log, NegativesConfig(2))
     batch = joined(examples[:3], offline_features())
-    third = examples[2]
-    inputs = join(third.state, third.user_key, third.candidates, third.now_ms, offline_features())
+    inputs = inputs_of(examples[2], offline_features())
     rows = (batch.request_of == 2).numpy()
     assert np.array_equal(batch.candidate_items.numpy()[rows], inputs.candidate_items)
     assert np.array_equal(batch.action_types.numpy()[2, : len(inputs.action_types)], inputs.action_types)

@@ -4,11 +4,11 @@ import pytest
 from rankstream.experiments.kuairand.request_cache import CachedRequest, RequestCache, write_cache
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.embeddings.memory import ItemTable
-from rankstream.features.join import OfflineFeatures, join
+from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
 from rankstream.models.items.exposure_rates import exposure_rates
-from rankstream.models.ranker.examples import sessions_of
+from rankstream.models.ranker.examples import inputs_of, sessions_of
 from rankstream.models.ranker.hybrid import collate
 from rankstream.models.ranker.impressions import by_day, by_either, by_gap, visit_examples
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
@@ -55,7 +55,7 @@ def test_a_days_exposures_can_be_one_request():
 def test_a_cache_gives_what_the_join_gave(tmp_path):
     offline = offline_features(an_item_table())
     examples = list(visit_examples(a_random_log(5, 30, 40), HEADS, offline))
-    inputs = [join(one.state, one.user_key, one.candidates, one.now_ms, offline) for one in examples]
+    inputs = [inputs_of(one, offline) for one in examples]
     requests = (
         CachedRequest(one, example.labels, example.user_key, example.now_ms, example.candidates)
         for one, example in zip(inputs, examples, strict=True)
@@ -83,7 +83,7 @@ def test_visits_of_a_day_merged_are_the_day_as_one_request(tmp_path):
     for name, cut in (("visits", by_either(by_gap(), midnight)), ("days", midnight)):
         examples = list(visit_examples(log, HEADS, offline, cut=cut))
         requests = (
-            CachedRequest(join(one.state, one.user_key, one.candidates, one.now_ms, offline), one.labels, one.user_key,
+            CachedRequest(inputs_of(one, offline), one.labels, one.user_key,
                           one.now_ms, one.candidates)
             for one in examples
         )  # fmt: skip
@@ -102,7 +102,7 @@ def test_vectors_that_are_no_halves_are_refused(tmp_path):
     item_table = an_item_table()
     offline = OfflineFeatures(SIZES, item_table, NoVectors(2), NoVectors(3), NoSessions(8))
     (one,) = visit_examples(a_log([("u", 1, "view", 0)]), HEADS, offline)
-    inputs = join(one.state, one.user_key, one.candidates, one.now_ms, offline)
+    inputs = inputs_of(one, offline)
     with pytest.raises(ValueError, match="candidate_items are no halves"):
         write_cache(tmp_path, [CachedRequest(inputs, one.labels, 1, 0, one.candidates)], SIZES, tuple(HEADS))
 

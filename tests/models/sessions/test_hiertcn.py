@@ -4,9 +4,10 @@ import torch
 
 from rankstream.events.sequences import group_by_user
 from rankstream.features.embeddings.base import NoVectors
-from rankstream.features.join import OfflineFeatures, known_actions, session_vector
+from rankstream.features.join import OfflineFeatures, session_vector
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import MAX_SESSION_ITEMS, NoSessions
+from rankstream.features.user_view import view_user
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.hiertcn_training import HierTCNLearner, HierTCNTask, HierTCNTraining
 from rankstream.models.sessions.sessionize import session_vectors_at, sessions_of
@@ -59,7 +60,7 @@ def test_stepping_through_the_stream_gives_the_training_graphs_vector(actions):
     for user, row, wanted in zip(sequences.user_ids, last, trained, strict=True):
         state = a_state(log, user, encoder, item_table)
         now_ms = int(sequences.times_ms[row])
-        served = session_vector(state, known_actions(state, now_ms), now_ms, offline)
+        served = session_vector(view_user(state, 0, now_ms, offline.users), offline)
         assert np.abs(served - wanted).max() < HALF_STATE
 
 
@@ -103,7 +104,7 @@ def test_sessions_are_cut_as_the_stream_cuts_them():
         state = a_state(log, sequences.user_ids[user])
         offline = OfflineFeatures(FeatureSizes(), item_table, NoVectors(4), NoVectors(4), Counting(8))
         now_ms = int(sequences.times_ms[sequences.starts[user + 1] - 1])
-        closed = session_vector(state, known_actions(state, now_ms), now_ms, offline)
+        closed = session_vector(view_user(state, 0, now_ms, offline.users), offline)
         mine = slice(sessions.user_starts[user], sessions.user_starts[user + 1] - 1)
         assert np.allclose(closed, sessions.pooled[mine].sum(axis=0), atol=1e-5)
 

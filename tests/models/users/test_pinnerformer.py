@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankstream.events.sequences import group_by_user
-from rankstream.features.join import known_actions
+from rankstream.features.user_view import known_actions
 from rankstream.models.users.pinnerformer import ActionSequences, PinnerFormer, PinnerFormerConfig, collate, tokens_of
 from rankstream.models.users.pinnerformer_training import user_vectors_at
 from rankstream.models.users.time_features import NUM_ANGLES, RELATIVE_PERIODS_MS, time_features

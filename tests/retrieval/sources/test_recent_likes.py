@@ -1,42 +1,85 @@
 import numpy as np
 import pytest
 
-from rankstream.features.actions import columns, pack_action
-from rankstream.features.embeddings.table import EmbeddingTable, publish
+from rankstream.features.actions import Vocabulary
 from rankstream.retrieval.index.base import unit
-from rankstream.retrieval.sources.recent_likes import FeedbackPolarity, user_queries
+from rankstream.retrieval.index.exact import ExactIndex
+from rankstream.retrieval.sources.recent_likes import FeedbackPolarity, RecentLikes, polarity_of
+from tests.builders.bundle import vectors_of
+from tests.builders.retrieval import VOCABULARY, a_view, an_item_table
+from tests.contracts.candidate_source import CandidateSourceContract
 
-VIEW, SAVE, HIDE = 1, 2, 3
-POLARITY = FeedbackPolarity(positive=frozenset({SAVE}), negative=frozenset({HIDE}))
-NO_VECTOR = np.zeros(3, np.float32)
+POLARITY = polarity_of(VOCABULARY, {"save": 2.0, "hide": -1.0})
+IDS = [*range(1, 9_000), "apple", "pear"]
+VECTORS = vectors_of(len(IDS), 8, 0)
+
+
+def recent_likes(items):
+    return RecentLikes(items, ExactIndex(items.vectors), POLARITY)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    return recent_likes(an_item_table(tmp_path_factory.mktemp("many"), IDS, VECTORS))
 
 
 @pytest.fixture
-def items(tmp_path):
-    publish(tmp_path, [1, 2, 3], np.eye(3), space="items", as_of_ms=0)
-    return EmbeddingTable.open(tmp_path)
+def source(tmp_path):
+    return recent_likes(an_item_table(tmp_path, [1, 2, 3], np.eye(3)))
 
 
-def acted(*actions):
-    return columns(b"".join(pack_action(1000 - n, code, item, 0, 0) for n, (code, item) in enumerate(actions)))
+class TestRecentLikes(CandidateSourceContract):
+    @pytest.fixture
+    def source(self, many):
+        return many
 
 
-def test_a_user_is_looked_for_by_the_items_they_liked(items):
-    queries = user_queries(acted((VIEW, 1), (SAVE, 2), (HIDE, 3)), POLARITY, items, NO_VECTOR)
-    assert queries.tolist() == [[0, 1, 0]]
+def nearest(queries, limit, exclude=()):
+    order = np.argsort(-(VECTORS @ unit(queries).T).max(axis=1), kind="stable")
+    return [IDS[row] for row in order if IDS[row] not in exclude][:limit]
 
 
-def test_who_liked_nothing_yet_is_looked_for_by_what_they_did_not_dislike(items):
-    assert user_queries(acted((VIEW, 1), (HIDE, 3)), POLARITY, items, NO_VECTOR).tolist() == [[1, 0, 0]]
-    assert user_queries(acted((HIDE, 3)), POLARITY, items, NO_VECTOR).shape == (0, 3)
+def test_a_user_is_looked_for_by_positive_items(source):
+    assert source.queries(a_view(("view", 1), ("save", 2), ("hide", 3))).tolist() == [[0, 1, 0]]
 
 
-def test_a_user_vector_counts_where_it_lives_among_the_items(items):
-    user = np.array([0, 0, 2], np.float32)
-    assert user_queries(acted((SAVE, 1)), POLARITY, items, user).tolist() == [[1, 0, 0], [0, 0, 1]]
-    assert user_queries(acted((SAVE, 1)), POLARITY, items, user[:2]).tolist() == [[1, 0, 0]]
+def test_without_positive_items_all_but_the_negative_ones_count(source):
+    assert source.queries(a_view(("view", 1), ("hide", 3))).tolist() == [[1, 0, 0]]
+    assert source.queries(a_view(("hide", 3))).shape == (0, 3)
 
 
-def test_nothing_known_gives_no_query(items):
-    assert user_queries(acted((SAVE, 99)), POLARITY, items, NO_VECTOR).shape == (0, 3)
+def test_a_user_vector_counts_where_it_lives_among_the_items(source):
+    assert source.queries(a_view(("save", 1), vector=[0, 0, 2])).tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert source.queries(a_view(("save", 1), vector=[0, 0])).tolist() == [[1, 0, 0]]
+
+
+def test_nothing_known_gives_no_query(source):
+    assert source.queries(a_view(("save", 99))).shape == (0, 3)
+    assert source.queries(a_view(vector=[0, 0, 0])).shape == (0, 3)
     assert unit(np.array([[0, 4, 0], [0, 0, 0]], np.float32)).tolist() == [[0, 1, 0], [0, 0, 0]]
+
+
+def test_the_neighbours_of_positive_items_and_of_the_user_are_proposed_best_first(many):
+    vector = vectors_of(1, 8, 7)[0]
+    user = a_view(("save", 5), ("view", 6), ("save", "apple"), ("save", "not in the table"), vector=vector)
+    liked = (VECTORS[4] + VECTORS[IDS.index("apple")]) / 2
+    proposals = many.propose(user, 500)
+    assert proposals.ids == nearest(np.stack([liked, vector]), 500, exclude=(5, 6, "apple"))
+    assert set(proposals.sources) == {"recent-likes"}
+
+
+def test_an_unknown_user_is_proposed_items_near_the_mean_of_all(many):
+    assert many.propose(a_view(), 20).ids == nearest(VECTORS.mean(axis=0, keepdims=True), 20)
+
+
+def test_no_more_is_proposed_than_there_is(tmp_path):
+    same = recent_likes(an_item_table(tmp_path, [3, 1, 2], np.ones((3, 8))))
+    assert same.propose(a_view(vector=[1] * 8), 10).ids == [1, 2, 3]
+    assert same.propose(a_view(("save", 1), ("save", 2), ("save", 3)), 10).ids == []
+
+
+def test_an_action_speaks_for_an_item_by_the_weight_of_its_head():
+    utility = {"save": 3.0, "hide": -5.0, "view": 0.0, "a head of no action": 1.0}
+    assert polarity_of(Vocabulary(("view", "save", "hide")), utility) == FeedbackPolarity(
+        frozenset({2}), frozenset({3})
+    )

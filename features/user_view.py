@@ -1,0 +1,45 @@
+"""A user as of a time: looked up once a request, read by the sources of candidates and by the join.
+
+What retrieval goes by and what the ranker scores are the same by construction: neither reads the user's state itself.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rankstream.features.actions import ActionColumns
+from rankstream.features.embeddings.base import VectorTable
+from rankstream.features.ids import Keys
+from rankstream.features.schema import Floats
+from rankstream.features.sessions import SessionTail
+from rankstream.features.user_state import UserState
+
+
+@dataclass(frozen=True, slots=True)
+class UserView:
+    """All that is known of a user at ``now_ms``; nothing later."""
+
+    key: int
+    now_ms: int  # UTC
+    actions: ActionColumns  # of the history, newest first
+    tail: SessionTail  # of the sessions that left the history
+    vector: Floats  # (U,), zeros where there is none
+    vector_found: bool
+
+    @property
+    def excluded(self) -> Keys:
+        """Keys of the items that no source proposes: those of the known actions."""
+        return self.actions.item_keys
+
+
+def view_user(state: UserState, user_key: int, now_ms: int, vectors: VectorTable) -> UserView:
+    """Return the user as of ``now_ms``; ``vectors`` are the users' (``OfflineFeatures.users``)."""
+    found_vectors, found = vectors.look_up(np.array([user_key], np.uint64))
+    return UserView(user_key, now_ms, known_actions(state, now_ms), state.tail, found_vectors[0], bool(found[0]))
+
+
+def known_actions(state: UserState, now_ms: int) -> ActionColumns:
+    """Return the actions of the history that had happened by ``now_ms``, newest first."""
+    actions = state.history.columns()
+    future = int(np.count_nonzero(actions.times_ms > now_ms))  # newest first: they stand in front
+    return actions[future:] if future else actions

@@ -1,0 +1,73 @@
+"""Several sources as one: each gets its share of the candidates, each item is proposed once.
+
+Positions are dealt one after the other to the source that is furthest behind its share (D'Hondt), which puts its best
+item there that no other source had put before. So every prefix is mixed by the shares, each source gets at least its
+share rounded down, and when one runs dry the others take over its positions in the ratio of theirs::
+
+    shares              likes 2             new 1                  limit 6
+    proposed            a b c d e           b x
+    dealt               a (likes)  b (likes)  x (new)  c (likes)  d (likes)  e (likes, as new is dry)
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from heapq import heapify, heappop, heapreplace
+from math import isfinite
+
+from rankstream.features.ids import Id, id_key
+from rankstream.features.user_view import UserView
+from rankstream.retrieval.source import CandidateSource, Proposals
+
+
+@dataclass(frozen=True)
+class Quota:
+    """A source and its share of the candidates, in the ratio of all shares."""
+
+    source: CandidateSource
+    share: float
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.share) and self.share > 0):
+            raise ValueError(f"a share of {self.share} given; wanted more than 0, or leave the source out")
+
+
+class MixedSource:
+    """Proposes what its sources propose, each by its quota."""
+
+    def __init__(self, *quotas: Quota) -> None:
+        if not quotas:
+            raise ValueError("no source given to mix; wanted at least one")
+        self.quotas = quotas
+
+    def propose(self, user: UserView, limit: int) -> Proposals:
+        """Return up to ``limit`` items; fewer only when all sources together have no more."""
+        proposed = [_pairs(quota.source.propose(user, limit)) for quota in self.quotas]
+        turns = [(1.0 / quota.share, at, 1) for at, quota in enumerate(self.quotas)]  # (taken + 1) / share: least first
+        heapify(turns)
+        ids: list[Id] = []
+        sources: list[str] = []
+        taken: set[int] = set()
+        while turns and len(ids) < limit:
+            _, at, turn = turns[0]
+            pair = _next_new(proposed[at], taken)
+            if pair is None:
+                heappop(turns)
+                continue
+            ids.append(pair[0])
+            sources.append(pair[1])
+            heapreplace(turns, ((turn + 1) / self.quotas[at].share, at, turn + 1))
+        return Proposals(ids, sources)
+
+
+def _pairs(proposals: Proposals) -> Iterator[tuple[Id, str]]:
+    return zip(proposals.ids, proposals.sources, strict=True)
+
+
+def _next_new(pairs: Iterator[tuple[Id, str]], taken: set[int]) -> tuple[Id, str] | None:
+    """Return the next item whose key is not in ``taken``, and put it there; None when the source is dry."""
+    for item_id, source in pairs:
+        key = id_key(item_id)
+        if key not in taken:
+            taken.add(key)
+            return item_id, source
+    return None
