@@ -41,7 +41,7 @@ class History(Struct, frozen=True, gc=False):
         return columns(self.packed)
 
     def append(self, actions: Sequence[bytes]) -> Appended:
-        """Take in packed actions in the order that they arrived; the same as one after the other."""
+        """Apply packed actions in the order that they arrived; the same as one after the other."""
         if self._continues_with(actions):
             return self._append_newest(actions)
         return self._insert(actions)
@@ -75,15 +75,15 @@ class History(Struct, frozen=True, gc=False):
         late = duplicates = too_old = 0
         for action in actions:
             identity = action[:IDENTITY_BYTES]
-            place = bisect_left(held, identity)
-            if place < len(held) and held[place].startswith(identity):
-                held[place] = max(held[place], action)
+            at = bisect_left(held, identity)
+            if at < len(held) and held[at].startswith(identity):
+                held[at] = max(held[at], action)
                 duplicates += 1
-            elif place == 0 and len(held) == self.limit:
+            elif at == 0 and len(held) == self.limit:
                 too_old += 1
             else:
-                late += place < len(held)
-                held.insert(place, action)
+                late += at < len(held)
+                held.insert(at, action)
                 if len(held) > self.limit:
                     evicted.append(held.pop(0))
         history = History(b"".join(reversed(held)), self.limit)

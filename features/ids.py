@@ -2,7 +2,7 @@
 
 An integer from 0 to 2**63 - 1 is its own key, and so is its decimal text: ``42`` and ``"42"`` name the
 same item, whatever language the producer was written in. Every other text is hashed into the upper half
-of the range, so that a hash never meets an integer.
+of the range, so that a hash never collides with an integer.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """ModelInputs: the one contract between training, export, serving and replay.
 
-Names, dtypes, shapes, order and padding are said here and nowhere else. T is the number of actions known (0 to
+Names, dtypes, shapes, order and padding are defined here and nowhere else. T is the number of actions known (0 to
 ``num_actions``), N the number of candidates, and the other letters are those of ``FeatureSizes``.
 
 Order: actions newest first. Padding: serving has none; a training batch pads actions on the right with type 0

@@ -3,7 +3,7 @@ r"""Sessions as HierTCN sees a user: closed ones in a recurrent state, the open 
 A gap of 30 minutes without an action ends a session. At its end the recurrent state takes one step on the
 mean of the session's items; within it the items so far are the low level's input (WWW'19, section 3).
 
-Where the step is taken is ours. A history (``history.py``) evicts in order and for good, so the state folds
+Where the steps are taken is our choice. A history (``history.py``) evicts in order and for good, so the state folds
 over what *left* the history: each session once, complete, whatever the order of arrival. What the history still
 holds is folded when it is read, from the actions themselves. Hence a late action is never too late for its
 session, and when a new model comes, the sessions of the last 100 actions are simply read with it::
@@ -85,7 +85,7 @@ class SessionTail(Struct, frozen=True, gc=False):
     state: bytes = b""  # fp16, (H,); empty before the first fold
 
     def absorb(self, evicted: Sequence[bytes]) -> tuple["SessionTail", list[bytes]]:
-        """Take in evicted actions, oldest first; give the new tail and the items of the sessions that ended."""
+        """Apply evicted actions, oldest first; return the new tail and the items of the sessions that ended."""
         items, last_ms = self.items, self.last_ms
         ended: list[bytes] = []
         for action in evicted:
@@ -98,7 +98,7 @@ class SessionTail(Struct, frozen=True, gc=False):
         return SessionTail(items, last_ms, self.tag, self.state), ended
 
     def recurrent(self, tag: int, size: int) -> Floats:
-        """Return the state ``(H,)`` if the encoder of this tag made it; else zeros, the state of a stranger."""
+        """Return the state ``(H,)`` if the encoder of this tag made it; else zeros, as for an unknown user."""
         if tag != self.tag or len(self.state) != 2 * size:
             return np.zeros(size, np.float32)
         return np.frombuffer(self.state, np.float16).astype(np.float32)
@@ -125,7 +125,7 @@ def unpack_tail(packed: bytes) -> SessionTail:
     count, state_bytes, tag, last_ms = TAIL.unpack_from(packed)
     end = TAIL.size + 8 * count
     if len(packed) != end + state_bytes:
-        raise ValueError(f"a session tail of {len(packed)} bytes, but its head says {end + state_bytes}")
+        raise ValueError(f"a session tail of {len(packed)} bytes, but its header says {end + state_bytes}")
     return SessionTail(packed[TAIL.size : end], last_ms, tag, packed[end:])
 
 
@@ -136,7 +136,7 @@ def session_keys(items: bytes) -> Keys:
 
 @dataclass(frozen=True, slots=True)
 class SessionsNow:
-    """The sessions that the tail's state has not seen, at one moment."""
+    """The sessions that the tail's state has not seen, as of one time."""
 
     closed: tuple[Keys, ...]  # item keys of each, oldest session first, oldest item first
     opened: Keys  # item keys of the open session, oldest first; empty if none is open

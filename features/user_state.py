@@ -32,19 +32,19 @@ class UserState(Struct, frozen=True, gc=False):
     history: History = NO_HISTORY
     tail: SessionTail = NOTHING_LEFT
     offset: int = NO_OFFSET  # of the last action applied, in the user's source partition
-    total: int = 0  # actions ever taken in, duplicates and too old ones not counted
+    total: int = 0  # actions ever applied, duplicates and too old ones not counted
 
     def apply(self, actions: Sequence[bytes], last_offset: int) -> "Applied":
-        """Take in packed actions in order of arrival; ``last_offset`` is the last one's.
+        """Apply packed actions in order of arrival; ``last_offset`` is the last one's.
 
         Actions at offsets that are applied already must not be handed in again: compare with ``offset`` first.
         """
         appended = self.history.append(actions)
-        taken = len(actions) - appended.duplicates - appended.too_old
+        applied = len(actions) - appended.duplicates - appended.too_old
         if not appended.evicted:
-            return Applied(UserState(appended.history, self.tail, last_offset, self.total + taken), appended)
+            return Applied(UserState(appended.history, self.tail, last_offset, self.total + applied), appended)
         tail, ended = self.tail.absorb(appended.evicted)
-        return Applied(UserState(appended.history, tail, last_offset, self.total + taken), appended, tuple(ended))
+        return Applied(UserState(appended.history, tail, last_offset, self.total + applied), appended, tuple(ended))
 
     def pack(self) -> bytes:
         """Return the record's bytes."""

@@ -2,7 +2,7 @@
 
 ::
 
-    candidates, or retrieval -> join -> score -> utility -> blend -> Ranking
+    candidates, or a source's -> join -> score -> utility -> blend -> Ranking
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Ranker:
-    """Everything that an answer is made of, held still: the bundle, the tables, the weights."""
+    """All that an answer is made of, immutable: the model, the tables, the weights, the source of candidates."""
 
     model_version: str
     heads: tuple[str, ...]
@@ -135,7 +135,7 @@ class Ranker:
 
 
 def without_newer_types(inputs: ModelInputs, num_types: int) -> ModelInputs:
-    """Leave out actions of types that the model does not know: a state may have met a newer bundle before."""
+    """Leave out actions of types that the model does not know: a state may hold actions from under a newer bundle."""
     known = inputs.action_types <= num_types
     if known.all():
         return inputs

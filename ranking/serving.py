@@ -1,8 +1,8 @@
-"""Serving: the ranker of the moment, and how the next one takes its place.
+"""The currently served ranker, and hot-swapping to a new bundle without a restart.
 
-A new bundle is noticed within seconds, opened and proved in a thread of its own while the old one serves, and changed
-over between two requests: who holds a ``Ranker`` keeps it to the end of his request. A bad one is refused once in the
-log and the old one goes on.
+A new bundle is noticed within seconds, opened and verified in a thread of its own while the old one serves, and swapped
+in between two requests: whoever holds a ``Ranker`` keeps it to the end of the request. A bad one is refused once in
+the log, and the old one goes on.
 """
 
 import logging
@@ -35,6 +35,8 @@ NO_MODEL = "none"  # model_version of a worker without a bundle
 
 log = logging.getLogger(__name__)
 
+Stamp = tuple[Path, int, int]  # folder, and its manifest's time of change and size
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -45,11 +47,11 @@ class LoadedModel:
 
 
 class LiveRanker:
-    """Holds what is served; safe to ask from many threads."""
+    """Holds what is served; safe to use from many threads."""
 
-    def __init__(self, served: LoadedModel, watcher: "BundleWatcher | None" = None) -> None:
-        self._served = served
-        self._codes = served.vocabulary  # the longest one so far: what users' states may hold
+    def __init__(self, loaded: LoadedModel, watcher: "BundleWatcher | None" = None) -> None:
+        self._loaded = loaded
+        self._codes = loaded.vocabulary  # the longest one so far: what users' states may hold
         self._watcher = watcher
         self._next_check = 0.0 if watcher is None else watcher.clock() + watcher.check_every_s
         self._loading = threading.Lock()
@@ -57,7 +59,7 @@ class LiveRanker:
     @classmethod
     def open(
         cls,
-        place: Path,
+        bundle_dir: Path,
         user_vectors: Path | None = None,
         *,
         providers: Sequence[str] = CPU,
@@ -65,8 +67,8 @@ class LiveRanker:
         clock: Callable[[], float] = time.monotonic,
         exploration: Exploration = NO_EXPLORATION,
     ) -> Self:
-        """Open the bundle at ``place`` (see ``bundle.py``). Raises ``BundleRefusedError``."""
-        watcher = BundleWatcher(place, user_vectors, providers, check_every_s, clock, exploration)
+        """Open the bundle in ``bundle_dir``, or the one that its CURRENT names. Raises ``BundleRefusedError``."""
+        watcher = BundleWatcher(bundle_dir, user_vectors, providers, check_every_s, clock, exploration)
         return cls(watcher.load(), watcher)
 
     @classmethod
@@ -78,26 +80,26 @@ class LiveRanker:
 
     @property
     def current(self) -> Ranker:
-        """The ranker of the moment; ask anew for each request, keep it for the whole of one."""
+        """The ranker served now; get it once a request, and keep it for the whole of that."""
         watcher = self._watcher
         if watcher and watcher.clock() >= self._next_check:
             self._next_check = watcher.clock() + watcher.check_every_s
             if watcher.has_new_version() and not self._loading.locked():
                 threading.Thread(target=self._catch_up, name="rankstream-bundle", daemon=True).start()
-        return self._served.ranker
+        return self._loaded.ranker
 
     @property
     def vocabulary(self) -> Vocabulary:
         """Names and codes of actions; another bundle may have more or fewer names, never change a code."""
-        return self._served.vocabulary
+        return self._loaded.vocabulary
 
     @property
     def sessions(self) -> SessionEncoder:
-        """The session encoder of the moment; its ``tag`` tells states of other weights."""
-        return self._served.ranker.offline.sessions
+        """The session encoder served now; by its ``tag`` states of other weights are recognised."""
+        return self._loaded.ranker.offline.sessions
 
     def reload(self) -> bool:
-        """Change over to the bundle at the place, here and now, and say whether it is served."""
+        """Swap to the bundle that is there, in this thread, and return whether it is served."""
         if self._watcher is None:
             return False
         with self._loading:
@@ -110,58 +112,59 @@ class LiveRanker:
 
     def _swap(self, watcher: "BundleWatcher") -> bool:
         try:
-            served = watcher.load()
-            self._codes = _agreed(self._codes, served.vocabulary)
+            loaded = watcher.load()
+            self._codes = _longer(self._codes, loaded.vocabulary)
         except BundleRefusedError as exc:
-            log.error("%s; model %s goes on", exc, self._served.ranker.model_version)
+            log.error("%s; model %s goes on", exc, self._loaded.ranker.model_version)
             return False
-        self._served = served
-        log.info("model %s serves from now on", served.ranker.model_version)
+        self._loaded = loaded
+        log.info("model %s serves from now on", loaded.ranker.model_version)
         return True
 
 
 class BundleWatcher:
-    """Where bundles come from, and what was seen there last."""
+    """Where bundles come from, and which of them was opened last."""
 
     def __init__(
         self,
-        place: Path,
+        bundle_dir: Path,
         user_vectors: Path | None,
         providers: Sequence[str],
         check_every_s: float,
         clock: Callable[[], float],
         exploration: Exploration,
     ) -> None:
-        self.place = place
+        self.bundle_dir = bundle_dir
         self.user_vectors = user_vectors
         self.providers = providers
         self.check_every_s = check_every_s
         self.clock = clock
         self.exploration = exploration
-        self._seen: tuple[Path, int, int] | None = None
+        self._last_opened: Stamp | None = None
         self._users: LiveTable | None = None
 
     def has_new_version(self) -> bool:
-        """Return whether the place names another bundle, or its manifest was written anew."""
-        seen = self._look()
-        return seen is not None and seen != self._seen
+        """Return whether another bundle is there, or its manifest was rewritten."""
+        stamp = self._stamp()
+        return stamp is not None and stamp != self._last_opened
 
     def load(self) -> LoadedModel:
-        """Open what is there now; whatever comes of it, it is no news any more."""
-        self._seen = self._look()
-        bundle = open_bundle(self.place, self.providers)
+        """Open what is there now; refused or not, it counts as new no more. Raises ``BundleRefusedError``."""
+        self._last_opened = self._stamp()
+        bundle = open_bundle(self.bundle_dir, self.providers)
         return LoadedModel(ranker_of(bundle, self._users_of(bundle), self.exploration), bundle.manifest.vocabulary)
 
-    def _look(self) -> tuple[Path, int, int] | None:
+    def _stamp(self) -> Stamp | None:
+        """Return what changes when a bundle does; None where none is there."""
         try:
-            folder = bundle_folder(self.place)
+            folder = bundle_folder(self.bundle_dir)
             status = (folder / MANIFEST).stat()
         except (OSError, BundleRefusedError):
             return None
         return folder, status.st_mtime_ns, status.st_size
 
     def _users_of(self, bundle: Bundle) -> VectorTable:
-        """Return the table of user vectors: the one in use if it is of the same space."""
+        """Return the table of user vectors: the one in use, if it is of the same space."""
         space, dim = bundle.manifest.user_space, bundle.manifest.sizes.user_dim
         if self.user_vectors is None:
             return NoVectors(dim)
@@ -191,7 +194,7 @@ def source_of(bundle: Bundle) -> CandidateSource:
     return RecentLikes(bundle.items, ExactIndex(bundle.items.vectors), polarity)
 
 
-def _agreed(old: Vocabulary, new: Vocabulary) -> Vocabulary:
+def _longer(old: Vocabulary, new: Vocabulary) -> Vocabulary:
     """Return the longer of two; ``BundleRefusedError`` if a code would change its meaning: users' states hold codes."""
     for what, was, becomes in (("actions", old.actions, new.actions), ("surfaces", old.surfaces, new.surfaces)):
         if any(before != after for before, after in zip(was, becomes, strict=False)):

@@ -24,7 +24,7 @@ class VectorTable(Protocol):
 
 @dataclass(frozen=True)
 class NoVectors:
-    """The table that knows nobody."""
+    """An empty embedding table: every lookup misses."""
 
     dim: int
 

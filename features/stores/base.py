@@ -1,4 +1,4 @@
-"""Where the user records of one partition are kept: the promise that every store makes.
+"""Where the user records of one partition are kept: what every store promises.
 
 A store knows bytes only. What it adds to a dictionary is one thing: records and the position they belong to
 change together or not at all.
@@ -25,7 +25,7 @@ class UserStore(Protocol):
         ...
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Go through all records, ordered by key."""
+        """Yield all records, ordered by key."""
         ...
 
     def size_bytes(self) -> int:
@@ -33,5 +33,5 @@ class UserStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of files and locks; the store must not be used afterwards."""
+        """Release files and locks; the store must not be used afterwards."""
         ...

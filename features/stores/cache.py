@@ -1,7 +1,7 @@
 """The users of one partition as the stream works on them: states in memory, a store below.
 
-Changed users wait here for the partition's checkpoint; whoever asks sees them at once. A checkpoint takes the
-changes (``take_changes``), waits for whatever must be safe first, and writes them (``commit``); meanwhile new changes
+Changed users wait here for the partition's checkpoint; readers see them at once. A checkpoint takes the
+changes (``take_changes``), waits for what must be durable first, and writes them (``commit``); meanwhile new changes
 gather for the next one.
 """
 
@@ -28,7 +28,7 @@ class UserCache:
         self.store = store
         self.limit = limit  # actions of a history
         self.max_cached = max_cached  # states held after a checkpoint
-        self._stranger = UserState(History(b"", limit))
+        self._unknown_user = UserState(History(b"", limit))
         self._states: dict[bytes, UserState] = {}
         self._changed: dict[bytes, UserState] = {}
 
@@ -38,7 +38,7 @@ class UserCache:
         return len(self._changed)
 
     def get(self, key: bytes) -> UserState:
-        """Return one user's state, an empty one for a stranger."""
+        """Return one user's state, an empty one for an unknown user."""
         return self.get_many([key])[0]
 
     def get_many(self, keys: Sequence[bytes]) -> list[UserState]:
@@ -47,7 +47,7 @@ class UserCache:
         missing = [key for key in keys if key not in states]
         if missing:
             for key, record in zip(missing, self.store.get_many(missing), strict=True):
-                states[key] = self._stranger if record is None else unpack_state(record, self.limit)
+                states[key] = self._unknown_user if record is None else unpack_state(record, self.limit)
         return [states[key] for key in keys]
 
     def put(self, key: bytes, state: UserState) -> None:

@@ -25,7 +25,7 @@ class MemoryStore:
         self._next_offset = next_offset
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Go through all records, ordered by key."""
+        """Yield all records, ordered by key."""
         return iter(sorted(self._records.items()))
 
     def size_bytes(self) -> int:
@@ -33,4 +33,4 @@ class MemoryStore:
         return sum(len(key) + len(record) for key, record in self._records.items())
 
     def close(self) -> None:
-        """Keep nothing open, so nothing to let go of."""
+        """Release nothing: nothing is open."""

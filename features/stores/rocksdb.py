@@ -20,7 +20,7 @@ RETRY_S = 0.1
 
 
 class StoreRefusedError(RuntimeError):
-    """A database that can't be used; the message is one sentence and says what to do."""
+    """A database that can't be used; the message is one sentence, with what to do."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class RocksStore:
         wait_s: float = 0.0,
         give_up: threading.Event | None = None,
     ) -> None:
-        """Open or create the database; wait up to ``wait_s`` for another owner to let go of it.
+        """Open or create the database; wait up to ``wait_s`` for another owner to release it.
 
         Raises ``StoreRefusedError`` when it stays locked (or ``give_up`` is set) or its contents are damaged.
         """
@@ -84,7 +84,7 @@ class RocksStore:
         self._next_offset = next_offset
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Go through all records, ordered by key."""
+        """Yield all records, ordered by key."""
         for key, record in self._db.items():
             if key != POSITION:
                 yield key, record
@@ -95,7 +95,7 @@ class RocksStore:
         return tables + (self._db.property_int_value("rocksdb.cur-size-all-mem-tables") or 0)
 
     def close(self) -> None:
-        """Let go of files and lock."""
+        """Release files and the lock."""
         self._db.close()
 
     def _read_position(self) -> int | None:
@@ -139,7 +139,7 @@ def _block_cache(size_bytes: int) -> Cache:
 def _options(config: RocksConfig) -> Options:
     table = BlockBasedOptions()
     table.set_block_cache(_block_cache(config.block_cache_bytes))
-    table.set_bloom_filter(10, False)  # 10 bits a key: 1 % of look-ups of strangers touch the disk
+    table.set_bloom_filter(10, False)  # 10 bits a key: 1 % of look-ups of unknown users touch the disk
     table.set_cache_index_and_filter_blocks(True)
     options = Options(raw_mode=True)
     options.create_if_missing(True)

@@ -17,7 +17,7 @@ writes = st.lists(st.dictionaries(user_keys, st.binary(min_size=1, max_size=40),
 class UserStoreContract:
     @pytest.fixture
     def open_store(self, tmp_path) -> OpenStore:
-        raise NotImplementedError("give a function that opens a new, empty store at each call")
+        raise NotImplementedError("return a function that opens a new, empty store at each call")
 
     @pytest.fixture
     def store(self, open_store):
@@ -32,14 +32,14 @@ class UserStoreContract:
 
     def test_records_come_back_in_the_order_asked_for(self, store):
         store.write({b"u1": b"one", b"u2": b"two"}, 2)
-        assert store.get_many([b"u2", b"nobody", b"u1"]) == [b"two", None, b"one"]
+        assert store.get_many([b"u2", b"unknown", b"u1"]) == [b"two", None, b"one"]
 
     def test_the_position_is_written_with_the_records(self, store):
         store.write({b"u1": b"one"}, 17)
         store.write({}, 40)
         assert store.next_offset == 40
 
-    def test_asking_for_nobody_gives_nothing(self, store):
+    def test_no_keys_no_records(self, store):
         assert store.get_many([]) == []
 
     def test_the_position_is_no_user(self, store):

@@ -8,7 +8,7 @@ from rankstream.features.history import History, split
 from tests.builders.actions import a_history, an_action
 
 LIMIT = 6
-# few items, types and moments: ties, duplicates and late actions are the rule
+# few items, types and times: ties, duplicates and late actions are the rule
 ACTIONS = st.lists(st.builds(Action, st.integers(0, 2), st.integers(1, 2), st.integers(0, 15)), max_size=40).map(
     lambda actions: [action.pack() for action in actions]
 )
@@ -65,14 +65,14 @@ def test_batches_give_the_same_as_one_action_at_a_time(actions: list[bytes], dat
 
 
 @given(st.lists(st.integers(0, 500), unique=True, max_size=60), st.integers(0, 2**32), st.integers(1, LIMIT - 1))
-def test_any_bounded_shuffle_with_duplicates_gives_the_same_history(moments: list[int], seed: int, reach: int):
+def test_any_bounded_shuffle_with_duplicates_gives_the_same_history(times: list[int], seed: int, reach: int):
     """No action arrives behind ``LIMIT`` newer ones or more: then history and evictions are those of the sorted log."""
     rng = random.Random(seed)
-    log = [an_action(f"i{moment % 7}", moment) for moment in sorted(moments)]
-    disturbed = sorted(range(len(log)), key=lambda place: place + rng.uniform(0, reach))
+    log = [an_action(f"i{at % 7}", at) for at in sorted(times)]
+    disturbed = sorted(range(len(log)), key=lambda index: index + rng.uniform(0, reach))
     arrivals: list[bytes] = []
-    for place in disturbed:
-        arrivals += [log[place]] * rng.choice((1, 1, 2))
+    for index in disturbed:
+        arrivals += [log[index]] * rng.choice((1, 1, 2))
     shuffled, in_order = History(b"", LIMIT).append(arrivals), History(b"", LIMIT).append(log)
     assert shuffled.history == in_order.history
     assert shuffled.evicted == in_order.evicted

@@ -19,7 +19,7 @@ def test_an_integer_is_its_own_key(number: int):
 
 
 @given(st.one_of(st.text(min_size=1), st.integers(max_value=-1), st.integers(min_value=HASHED)))
-def test_every_id_has_a_key_of_64_bits_and_hashes_never_meet_integers(identifier: int | str):
+def test_every_id_has_a_key_of_64_bits_and_hashes_never_collide_with_integers(identifier: int | str):
     key = id_key(identifier)
     assert 0 <= key < 2**64
     is_number = str(identifier).isascii() and str(identifier).isdecimal() and key == int(identifier)
