@@ -1,0 +1,30 @@
+import numpy as np
+
+from rankstream.features.embeddings.base import NoVectors
+from rankstream.features.ids import id_key, id_keys
+from rankstream.features.user_state import UNKNOWN_USER
+from rankstream.features.user_view import view_user
+from tests.builders.actions import MORNING_MS, SomeVectors, a_state, an_action
+
+USERS = SomeVectors(3, missing=frozenset({id_key("lost")}))
+
+
+def test_a_user_is_seen_as_of_a_time_newest_action_first():
+    state = a_state(an_action("a", 1), an_action("b", 2), an_action("later", 50))
+    user = view_user(state, id_key("u1"), MORNING_MS + 10_000, USERS)
+    assert user.actions.item_keys.tolist() == id_keys(["b", "a"]).tolist()
+    assert user.excluded.tolist() == user.actions.item_keys.tolist()
+    assert user.tail == state.tail
+
+
+def test_an_action_at_that_very_time_is_known():
+    state = a_state(an_action("a", 1), an_action("b", 2))
+    assert len(view_user(state, id_key("u1"), MORNING_MS + 2_000, USERS).actions) == 2
+    assert len(view_user(state, id_key("u1"), MORNING_MS + 1_999, USERS).actions) == 1
+
+
+def test_a_vector_that_is_missing_is_zeros_and_a_bit():
+    found, lost = (view_user(UNKNOWN_USER, id_key(name), MORNING_MS, USERS) for name in ("u1", "lost"))
+    assert np.array_equal(found.vector, USERS.look_up(id_keys(["u1"]))[0][0])
+    assert (found.vector_found, lost.vector_found, lost.vector.any()) == (True, False, False)
+    assert view_user(UNKNOWN_USER, id_key("u1"), MORNING_MS, NoVectors(5)).vector.shape == (5,)
