@@ -102,11 +102,11 @@ class Ranker:
         if not ids:
             raise RankingRefusedError(NO_CANDIDATES, "there is nothing to rank: no candidate given or found")
         keys = id_keys(ids)
-        places = first_positions(keys)
-        if len(places) == len(ids):
+        firsts = first_positions(keys)
+        if len(firsts) == len(ids):
             return Candidates(ids, keys, request.groups)
-        groups = None if request.groups is None else [request.groups[place] for place in places]
-        return Candidates([ids[place] for place in places], keys[places], groups)
+        groups = None if request.groups is None else [request.groups[at] for at in firsts]
+        return Candidates([ids[at] for at in firsts], keys[firsts], groups)
 
     def _retrieve(self, user: UserView, limit: int) -> Sequence[Id]:
         """Ask the source for items that the user's history does not hold."""
