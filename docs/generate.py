@@ -16,7 +16,8 @@ import msgspec
 from rankstream.cli.options.settings import default_text
 from rankstream.cli.options.train_settings import TrainSection, TrainSettings
 from rankstream.events.action_event import ActionEvent
-from rankstream.streams.codec import DeadLetter, RankedFeed, RankingRequest, ServedFeatures
+from rankstream.ranking.request import RankingRequest
+from rankstream.streams.codec import DeadLetter, RankedFeed, ServedFeatures
 from rankstream.streams.setting_fields import CONFIG_VARIABLE, about, flag, kind_of, limits, variable
 from rankstream.streams.settings import Section, Settings, in_sections
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from rankstream.features.actions import MAX_ACTION_TYPES
 from rankstream.features.embeddings.live import held, version_of
@@ -21,17 +22,17 @@ from rankstream.features.user_view import UserView, view_user
 from rankstream.ranking.backends.base import Backend
 from rankstream.ranking.blend import first_positions
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration, Limits, Placed
-from rankstream.ranking.request import RankedItem, Ranking, RankingRefusedError, RankRequest
+from rankstream.ranking.request import (
+    NO_CANDIDATES,
+    FeedItem,
+    Ranking,
+    RankingRefusedError,
+    RankingRequest,
+    check_request,
+)
 from rankstream.ranking.utility import Scores, utility
 from rankstream.retrieval.source import CandidateSource
 
-MAX_CANDIDATES = 5_000
-
-DEADLINE_PASSED = "deadline-passed"
-NO_CANDIDATES = "no-candidates"
-TOO_MANY_CANDIDATES = "too-many-candidates"
-BAD_GROUPS = "bad-groups"
-BAD_LIMIT = "bad-limit"
 NO_RETRIEVAL = "no-retrieval"
 NO_SCORE = "no-score"
 
@@ -61,10 +62,10 @@ class Ranker:
     source: CandidateSource | None = None
     exploration: Exploration = NO_EXPLORATION
 
-    def rank(self, request: RankRequest, state: UserState, now_ms: int) -> Ranking:
+    def rank(self, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
         """Answer a request as of its timestamp, or ``now_ms`` (UTC). Raises ``RankingRefusedError``."""
-        check_request(request, now_ms)
-        at_ms = now_ms if request.timestamp_ms is None else request.timestamp_ms
+        check_request(request)
+        at_ms = request.as_of(now_ms)
         started = perf_counter()
         offline = self._offline_now()
         user = view_user(state, id_key(request.user_id), at_ms, offline.users)
@@ -79,7 +80,7 @@ class Ranker:
         scored = perf_counter()
         limits = Limits(candidates.groups, request.max_per_group, request.top_k)
         placed = self.exploration.place(scores, limits, request.user_id, request.request_id)
-        items = _items(placed, candidates, scores, probabilities)
+        items = _items(placed, candidates, scores, probabilities, self.heads)
         done = perf_counter()
         timings = {
             "retrieve": found - started,
@@ -96,7 +97,7 @@ class Ranker:
         users = held(self.offline.users)
         return self.offline if users is self.offline.users else replace(self.offline, users=users)
 
-    def _candidates(self, request: RankRequest, user: UserView) -> Candidates:
+    def _candidates(self, request: RankingRequest, user: UserView) -> Candidates:
         """Return the request's candidates, or what the source proposes, each item once."""
         ids = request.candidates if request.candidates is not None else self._retrieve(user, request.limit or 0)
         if not ids:
@@ -115,7 +116,7 @@ class Ranker:
         return self.source.propose(user, limit).ids
 
     def _ranking(
-        self, items: tuple[RankedItem, ...], inputs: ModelInputs, user_vectors: str | None, timings_ms: dict[str, float]
+        self, items: tuple[FeedItem, ...], inputs: ModelInputs, user_vectors: str | None, timings_ms: dict[str, float]
     ) -> Ranking:
         ages = inputs.action_ages_ms
         return Ranking(
@@ -142,33 +143,13 @@ def without_newer_types(inputs: ModelInputs, num_types: int) -> ModelInputs:
     return replace(inputs, **{name: getattr(inputs, name)[known] for name in ACTION_COLUMNS})
 
 
-def check_request(request: RankRequest, now_ms: int) -> None:
-    """Raise ``RankingRefusedError`` for a request that no ranker can answer at ``now_ms``."""
-    if request.deadline_ms is not None and now_ms > request.deadline_ms:
-        late = now_ms - request.deadline_ms
-        raise RankingRefusedError(DEADLINE_PASSED, f"the deadline passed {late} ms ago; send requests sooner")
-    candidates = request.candidates
-    if candidates is None:
-        if request.limit is None:
-            raise RankingRefusedError(NO_CANDIDATES, "neither candidates nor a limit given; give one of them")
-        if not 1 <= request.limit <= MAX_CANDIDATES:
-            raise RankingRefusedError(BAD_LIMIT, f"limit {request.limit} given; wanted 1 to {MAX_CANDIDATES}")
-    elif len(candidates) > MAX_CANDIDATES:
-        raise RankingRefusedError(
-            TOO_MANY_CANDIDATES, f"{len(candidates)} candidates given; split the request, {MAX_CANDIDATES} are the most"
-        )
-    if request.groups is not None and (candidates is None or len(request.groups) != len(candidates)):
-        raise RankingRefusedError(BAD_GROUPS, f"{len(request.groups)} groups given; wanted one a candidate")
-    if request.max_per_group is not None and (request.groups is None or request.max_per_group < 1):
-        raise RankingRefusedError(BAD_GROUPS, "max_per_group wants a group a candidate, and to be at least 1")
-    if request.top_k is not None and request.top_k < 1:
-        raise RankingRefusedError(BAD_LIMIT, f"top_k {request.top_k} given; wanted at least 1")
-
-
-def _items(placed: Placed, candidates: Candidates, scores: Scores, probabilities: Floats) -> tuple[RankedItem, ...]:
+def _items(
+    placed: Placed, candidates: Candidates, scores: Scores, probabilities: Floats, heads: Sequence[str]
+) -> tuple[FeedItem, ...]:
     order = placed.order
-    propensities: Sequence[float | None] = placed.propensities or [None] * len(order)
+    propensities: Sequence[float | UnsetType] = placed.propensities or [UNSET] * len(order)
     chosen = zip(order, scores[order].tolist(), probabilities[order].tolist(), propensities, strict=True)
     return tuple(
-        RankedItem(candidates.ids[place], score, tuple(row), propensity) for place, score, row, propensity in chosen
+        FeedItem(candidates.ids[place], score, dict(zip(heads, row, strict=True)), propensity)
+        for place, score, row, propensity in chosen
     )

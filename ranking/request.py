@@ -1,41 +1,69 @@
-"""What is asked of a ranker and what it answers; wire formats are in ``streams/codec.py``."""
+"""What is asked of a ranker and what it answers: one request and one feed item, on the wire and in the process.
+
+A request that came from a topic was checked against its schema when it was decoded, and has its ``timestamp_ms`` from
+then on. One that is built by hand was checked by nobody: ``Ranker.rank`` refuses it by the same rules.
+"""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from rankstream.events.action_event import TimeMs, WireId
 from rankstream.features.ids import Id
 from rankstream.features.schema import ModelInputs
 
+MAX_CANDIDATES = 5_000
 
-@dataclass(frozen=True, slots=True)
-class RankRequest:
-    """Rank these candidates for this user, or the best ``limit`` that retrieval finds."""
-
-    request_id: Id
-    user_id: Id
-    candidates: tuple[Id, ...] | None = None  # 1 to 5,000, ids as they came
-    limit: int | None = None  # how many retrieval shall propose, where there are no candidates
-    groups: tuple[Id, ...] | None = None  # of each candidate (an author, a shop), for max_per_group
-    max_per_group: int | None = None
-    top_k: int | None = None  # how many to answer with; all if None
-    timestamp_ms: int | None = None  # the moment to rank at, UTC; the worker's clock if None
-    deadline_ms: int | None = None  # UTC; an answer later than this is of no use
+DEADLINE_PASSED = "deadline-passed"
+NO_CANDIDATES = "no-candidates"
+TOO_MANY_CANDIDATES = "too-many-candidates"
+BAD_GROUPS = "bad-groups"
+BAD_LIMIT = "bad-limit"
 
 
-@dataclass(frozen=True, slots=True)
-class RankedItem:
+class RankingRequest(Struct, frozen=True, omit_defaults=True):
+    """Rank candidates for a user. Topic ranking-requests, keyed by the text of user_id in UTF-8."""
+
+    request_id: WireId
+    user_id: WireId
+    candidates: Annotated[tuple[WireId, ...], Meta(min_length=1, max_length=MAX_CANDIDATES)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_CANDIDATES, description="candidates from retrieval instead")] | None = None
+    groups: Annotated[tuple[WireId, ...], Meta(description="of each candidate, for max_per_group")] | None = None
+    max_per_group: Annotated[int, Meta(ge=1)] | None = None
+    top_k: Annotated[int, Meta(ge=1, description="how many to answer with; all if absent")] | None = None
+    timestamp_ms: Annotated[TimeMs, Meta(description="the moment to rank at; else the record's time")] | None = None
+    deadline_ms: Annotated[TimeMs, Meta(description="an answer later than this is of no use")] | None = None
+
+    def as_of(self, now_ms: int) -> int:
+        """Return the time to rank at: the request's own, or ``now_ms`` where it has none."""
+        return now_ms if self.timestamp_ms is None else self.timestamp_ms
+
+
+class FeedItem(Struct, frozen=True):
     """One place of a feed."""
 
     item_id: Id
     score: float  # utility
-    probabilities: tuple[float, ...]  # one a head
-    propensity: float | None = None  # of this item at this place, given those before it; None without exploration
+    probabilities: dict[str, float]  # by head
+    propensity: (
+        Annotated[
+            float,
+            Meta(
+                gt=0,
+                le=1,
+                description="with exploration: the probability of this item at this place, given those before it",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """The answer, best first."""
 
-    items: tuple[RankedItem, ...]
+    items: tuple[FeedItem, ...]
     heads: tuple[str, ...]
     model_version: str
     actions_used: int  # newest actions that the encoder saw
@@ -55,3 +83,41 @@ class RankingRefusedError(ValueError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def check_request(request: RankingRequest) -> None:
+    """Raise ``RankingRefusedError`` for a request that no ranker can answer.
+
+    First the rules across fields, which the schema can't state; then the sizes, which it does state, for requests that
+    were built by hand.
+    """
+    candidates, groups, limit = request.candidates, request.groups, request.limit
+    given = 0 if candidates is None else len(candidates)
+    if (candidates is None) == (limit is None):
+        reason = NO_CANDIDATES if candidates is None else BAD_LIMIT
+        raise RankingRefusedError(reason, "a request has either candidates or limit; this one has both or neither")
+    if groups is not None and len(groups) != given:
+        raise RankingRefusedError(BAD_GROUPS, f"{len(groups)} groups for {given} candidates; give one each")
+    if request.max_per_group is not None and groups is None:
+        raise RankingRefusedError(BAD_GROUPS, "max_per_group needs groups, one for each candidate")
+    if limit is not None and not 1 <= limit <= MAX_CANDIDATES:
+        raise RankingRefusedError(BAD_LIMIT, f"limit {limit} given; wanted 1 to {MAX_CANDIDATES}")
+    if given > MAX_CANDIDATES:
+        raise RankingRefusedError(
+            TOO_MANY_CANDIDATES, f"{given} candidates given; split the request, at most {MAX_CANDIDATES} are ranked"
+        )
+    if request.max_per_group is not None and request.max_per_group < 1:
+        raise RankingRefusedError(BAD_GROUPS, f"max_per_group {request.max_per_group} given; wanted at least 1")
+    if request.top_k is not None and request.top_k < 1:
+        raise RankingRefusedError(BAD_LIMIT, f"top_k {request.top_k} given; wanted at least 1")
+
+
+def check_deadline(request: RankingRequest, clock_ms: int) -> None:
+    """Raise ``RankingRefusedError`` if the deadline has passed by the worker's clock.
+
+    The pipeline alone asks, and no ranker does: a deadline is about when an answer leaves, which the records' times
+    don't tell, and a ranking that depends on those times alone comes out of a replay as it was served.
+    """
+    if request.deadline_ms is not None and clock_ms > request.deadline_ms:
+        late = clock_ms - request.deadline_ms
+        raise RankingRefusedError(DEADLINE_PASSED, f"its turn came {late} ms after deadline_ms")

@@ -11,48 +11,15 @@ from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
 
-from rankstream.events.action_event import Record, Rejected, TimeMs, WireId, bad_size, not_valid, wrong_key
+from rankstream.events.action_event import Record, Rejected, bad_size, not_valid, wrong_key
 from rankstream.features.ids import MAX_ID_BYTES, Id, id_bytes
 from rankstream.features.user_state import UserState
-from rankstream.ranking.request import RankedItem, Ranking, RankRequest
+from rankstream.ranking.request import FeedItem, Ranking, RankingRefusedError, RankingRequest, check_request
 
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
-MAX_CANDIDATES = 5_000
 MAX_DEAD_LETTER_BYTES = 512 * 1024  # original bytes kept in a dead letter: a broker takes 1 MB
-
-
-class RankingRequest(Struct, frozen=True, omit_defaults=True):
-    """Rank candidates for a user. Topic ranking-requests, keyed by the text of user_id in UTF-8."""
-
-    request_id: WireId
-    user_id: WireId
-    candidates: Annotated[list[WireId], Meta(min_length=1, max_length=MAX_CANDIDATES)] | None = None
-    limit: Annotated[int, Meta(ge=1, le=MAX_CANDIDATES, description="candidates from retrieval instead")] | None = None
-    groups: Annotated[list[WireId], Meta(description="of each candidate, for max_per_group")] | None = None
-    max_per_group: Annotated[int, Meta(ge=1)] | None = None
-    top_k: Annotated[int, Meta(ge=1, description="how many to answer with; all if absent")] | None = None
-    timestamp_ms: Annotated[TimeMs, Meta(description="the moment to rank at; else the record's time")] | None = None
-    deadline_ms: Annotated[TimeMs, Meta(description="an answer later than this is of no use")] | None = None
-
-
-class FeedItem(Struct, frozen=True):
-    """One place of a feed."""
-
-    item_id: Id
-    score: float
-    probabilities: dict[str, float]
-    propensity: (
-        Annotated[
-            float,
-            Meta(
-                gt=0,
-                le=1,
-                description="with exploration: the probability of this item at this place, given those before it",
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
 
 
 class FeedError(Struct, frozen=True):
@@ -129,36 +96,22 @@ _decode_request: Callable[[bytes], RankingRequest] = msgspec.json.Decoder(Rankin
 _encode = msgspec.json.Encoder().encode
 
 
-def decode_request(record: Record) -> RankRequest:
-    """Return the request of a record. Raises ``Rejected``."""
+def decode_request(record: Record) -> RankingRequest:
+    """Return the request of a record, with the record's time where it has none of its own. Raises ``Rejected``."""
     value = record.value
     if value is None or len(value) > MAX_REQUEST_BYTES:
         raise bad_size(value, MAX_REQUEST_BYTES)
     try:
-        wire = _decode_request(value)
+        request = _decode_request(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise not_valid(exc, "a ranking request") from None
-    if record.key != id_bytes(wire.user_id):
-        raise wrong_key(record, wire.user_id)
-    if (wire.candidates is None) == (wire.limit is None):
-        raise Rejected("schema", "a request has either candidates or limit; this one has both or neither")
-    if wire.groups is not None and len(wire.groups) != len(wire.candidates or ()):
-        raise Rejected(
-            "schema", f"{len(wire.groups)} groups for {len(wire.candidates or ())} candidates; give one each"
-        )
-    if wire.max_per_group is not None and wire.groups is None:
-        raise Rejected("schema", "max_per_group needs groups, one for each candidate")
-    return RankRequest(
-        request_id=wire.request_id,
-        user_id=wire.user_id,
-        candidates=None if wire.candidates is None else tuple(wire.candidates),
-        limit=wire.limit,
-        groups=None if wire.groups is None else tuple(wire.groups),
-        max_per_group=wire.max_per_group,
-        top_k=wire.top_k,
-        timestamp_ms=record.timestamp if wire.timestamp_ms is None else wire.timestamp_ms,
-        deadline_ms=wire.deadline_ms,
-    )
+    if record.key != id_bytes(request.user_id):
+        raise wrong_key(record, request.user_id)
+    try:
+        check_request(request)
+    except RankingRefusedError as exc:
+        raise Rejected("schema", str(exc)) from None
+    return request if request.timestamp_ms is not None else replace(request, timestamp_ms=record.timestamp)
 
 
 def names_of(value: bytes | None) -> tuple[Id, Id] | None:
@@ -173,13 +126,13 @@ def names_of(value: bytes | None) -> tuple[Id, Id] | None:
     return None
 
 
-def encode_feed(request: RankRequest, ranking: Ranking, ranked_at_ms: int) -> bytes:
+def encode_feed(request: RankingRequest, ranking: Ranking, ranked_at_ms: int) -> bytes:
     """Return the bytes of an answer."""
     feed = RankedFeed(
         request_id=request.request_id,
         user_id=request.user_id,
         ranked_at_ms=ranked_at_ms,
-        items=_feed_items(ranking),
+        items=list(ranking.items),
         model_version=ranking.model_version,
         actions_used=ranking.actions_used,
         newest_action_age_ms=ranking.newest_action_age_ms,
@@ -192,12 +145,12 @@ def encode_feed(request: RankRequest, ranking: Ranking, ranked_at_ms: int) -> by
     return _encode(feed)
 
 
-def encode_served(record: Record, request: RankRequest, state: UserState, at_ms: int, ranking: Ranking) -> bytes:
+def encode_served(record: Record, request: RankingRequest, state: UserState, ranking: Ranking) -> bytes:
     """Return the bytes of what a feed was made from; nothing of it depends on the clock, so a replay gives the same."""
     served = ServedFeatures(
         request_id=request.request_id,
         user_id=request.user_id,
-        at_ms=at_ms,
+        at_ms=request.as_of(record.timestamp),
         state_offset=state.offset,
         state_actions=state.total,
         partition=record.partition,
@@ -205,19 +158,10 @@ def encode_served(record: Record, request: RankRequest, state: UserState, at_ms:
         features="" if ranking.inputs is None else ranking.inputs.digest(),
         model_version=ranking.model_version,
         user_vectors=ranking.user_vectors,
-        items=_feed_items(ranking),
+        items=list(ranking.items),
         policy=UNSET if ranking.policy is None else ranking.policy,
     )
     return _encode(served)
-
-
-def _feed_items(ranking: Ranking) -> list[FeedItem]:
-    return [_feed_item(item, ranking.heads) for item in ranking.items]
-
-
-def _feed_item(item: RankedItem, heads: tuple[str, ...]) -> FeedItem:
-    propensity = UNSET if item.propensity is None else item.propensity
-    return FeedItem(item.item_id, item.score, dict(zip(heads, item.probabilities, strict=True)), propensity)
 
 
 def encode_error(request_id: Id, user_id: Id, reason: str, message: str, ranked_at_ms: int) -> bytes:

@@ -3,7 +3,7 @@
 ::
 
     user-actions      bytes -> 16-byte action -> grouped by user -> UserState.apply -> UserCache
-    ranking-requests  bytes -> RankRequest + the user's state now -> Ranker.rank -> bytes
+    ranking-requests  bytes -> RankingRequest + the user's state now -> Ranker.rank -> bytes
                       and, where it is asked for, what the feed was made from (served-features)
 
 The Faust app, replay, benchmarks, examples and tests all drive this object, so they cannot disagree. Bad data never
@@ -23,8 +23,7 @@ from rankstream.features.ids import id_bytes
 from rankstream.features.join import OfflineFeatures, fold_ended
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.user_state import Applied, UserState
-from rankstream.ranking.ranker import DEADLINE_PASSED
-from rankstream.ranking.request import Ranking, RankingRefusedError, RankRequest
+from rankstream.ranking.request import Ranking, RankingRefusedError, RankingRequest, check_deadline
 from rankstream.streams.codec import (
     decode_request,
     encode_dead_letter,
@@ -44,7 +43,7 @@ class RankerLike(Protocol):
         """The tables and encoders that the ranker joins with."""
         ...
 
-    def rank(self, request: RankRequest, state: UserState, now_ms: int) -> Ranking:
+    def rank(self, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
         """Rank one request. Raises ``RankingRefusedError``."""
         ...
 
@@ -185,7 +184,7 @@ class Pipeline:
 
     def on_requests(self, records: Sequence[Record]) -> "PendingRequests":
         """Decode a chunk of ranking-requests and take the users' states as they are now, checkpointed or not."""
-        requests: list[tuple[Record, RankRequest]] = []
+        requests: list[tuple[Record, RankingRequest]] = []
         outgoing: list[Outgoing] = []
         for record in records:
             try:
@@ -218,7 +217,7 @@ class PendingRequests:
     """Requests with the states that they shall be ranked with: nothing that happens later is seen."""
 
     pipeline: Pipeline
-    requests: list[tuple[Record, RankRequest]]
+    requests: list[tuple[Record, RankingRequest]]
     states: list[UserState]
     outgoing: list[Outgoing]  # answers that are known already
 
@@ -230,18 +229,15 @@ class PendingRequests:
             feeds += self._answer(ranker, record, request, state)
         return self.outgoing + feeds
 
-    def _answer(self, ranker: RankerLike, record: Record, request: RankRequest, state: UserState) -> list[Outgoing]:
+    def _answer(self, ranker: RankerLike, record: Record, request: RankingRequest, state: UserState) -> list[Outgoing]:
         clock = self.pipeline.clock
         try:
-            if request.deadline_ms is not None and clock() > request.deadline_ms:
-                late = clock() - request.deadline_ms
-                raise RankingRefusedError(DEADLINE_PASSED, f"its turn came {late} ms after deadline_ms")
-            now_ms = record.timestamp if request.timestamp_ms is None else request.timestamp_ms
-            ranking = ranker.rank(request, state, now_ms)
+            check_deadline(request, clock())
+            ranking = ranker.rank(request, state, record.timestamp)
             feed = Outgoing(Channel.FEEDS, record.key, encode_feed(request, ranking, clock()))
             if not self.pipeline.log_served:
                 return [feed]
-            served = encode_served(record, request, state, now_ms, ranking)
+            served = encode_served(record, request, state, ranking)
             return [feed, Outgoing(Channel.SERVED, record.key, served)]
         except RankingRefusedError as exc:
             return [self._error(record, request, exc.reason, str(exc))]
@@ -250,7 +246,7 @@ class PendingRequests:
             dead_letter = self.pipeline._dead_letter(record, "internal", traceback.format_exc()[-4000:])
             return [dead_letter, self._error(record, request, "internal", message)]
 
-    def _error(self, record: Record, request: RankRequest, reason: str, message: str) -> Outgoing:
+    def _error(self, record: Record, request: RankingRequest, reason: str, message: str) -> Outgoing:
         self.pipeline.counters.refused += 1
         error = encode_error(request.request_id, request.user_id, reason, message, self.pipeline.clock())
         return Outgoing(Channel.FEEDS, record.key, error)

@@ -8,7 +8,7 @@ import msgspec
 
 from rankstream.events.action_event import ActionEvent
 from rankstream.features.ids import id_bytes
-from rankstream.streams.codec import RankingRequest
+from rankstream.ranking.request import RankingRequest
 
 _encode = msgspec.json.Encoder().encode
 

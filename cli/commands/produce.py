@@ -17,9 +17,9 @@ from rankstream.cli.options.settings import CONNECTED, pairs, settings_options
 from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent
 from rankstream.events.arrivals import LogError
 from rankstream.events.readers.rows import TIME_UNITS, Row, RowFile, Shape, open_rows
+from rankstream.ranking.request import RankingRequest
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.producer import Producer
-from rankstream.streams.codec import RankingRequest
 from rankstream.streams.pipeline import wall_clock_ms
 from rankstream.streams.settings import Settings
 

@@ -10,10 +10,10 @@ from rich.console import Console
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.settings import CONNECTED, settings_options
 from rankstream.cli.views.feeds import feed_table
+from rankstream.ranking.request import MAX_CANDIDATES, RankingRequest
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.producer import Producer
 from rankstream.streams.clients.readers import FeedReader
-from rankstream.streams.codec import MAX_CANDIDATES, RankingRequest
 from rankstream.streams.settings import Settings
 
 

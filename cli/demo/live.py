@@ -17,14 +17,14 @@ from rankstream.cli.demo.scoreboard import FROZEN, HYBRID, POPULAR, K, Scoreboar
 from rankstream.cli.demo.traffic import Step
 from rankstream.events.action_event import ActionEvent
 from rankstream.features.ids import Id
-from rankstream.ranking.request import RankRequest
+from rankstream.ranking.request import RankingRequest
 from rankstream.streams.clients.producer import Producer
 from rankstream.streams.clients.readers import FeedReader
-from rankstream.streams.codec import RankedFeed, RankingRequest
+from rankstream.streams.codec import RankedFeed
 
 ANSWER_DEADLINE_S = 30.0
 
-FrozenRanking = Callable[[RankRequest, int], list[Id]]  # request, now_ms -> best K item ids
+FrozenRanking = Callable[[RankingRequest, int], list[Id]]  # request, now_ms -> best K item ids
 
 
 class NoAnswersError(Exception):
@@ -100,9 +100,8 @@ class LiveTraffic:
         name = f"r{next(self._numbers)}"
         asked = Asked(step, monotonic(), newest_ms, newest_sent_at_s, self._counts[step.user_id])
         self._waiting[name] = asked
-        wire = RankingRequest(name, step.user_id, candidates=list(step.asks), top_k=K, timestamp_ms=now_ms)
-        self._producer.send_request(wire)
-        request = RankRequest(name, step.user_id, candidates=step.asks, top_k=K, timestamp_ms=now_ms)
+        request = RankingRequest(name, step.user_id, candidates=step.asks, top_k=K, timestamp_ms=now_ms)
+        self._producer.send_request(request)
         asked.frozen = self._frozen(request, now_ms)
         asked.popular_place = self._popular_place(step)
 

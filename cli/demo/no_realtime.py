@@ -9,7 +9,7 @@ from rankstream.events.log import EventLog
 from rankstream.features.ids import Id, id_bytes
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
-from rankstream.ranking.request import RankRequest
+from rankstream.ranking.request import RankingRequest
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import recorded_actions
@@ -32,7 +32,7 @@ class Frozen:
     users: UserCache
     past: Mapping[Id, UserPast]
 
-    def rank(self, request: RankRequest, now_ms: int) -> list[Id]:
+    def rank(self, request: RankingRequest, now_ms: int) -> list[Id]:
         """Return the ids of the feed, best first."""
         state = self.users.get(id_bytes(request.user_id))
         ranking = self.serving.current.rank(request, state, now_ms)

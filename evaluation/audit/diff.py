@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rankstream.features.ids import Id
-from rankstream.streams.codec import FeedItem, ServedFeatures
+from rankstream.ranking.request import FeedItem
+from rankstream.streams.codec import ServedFeatures
 
 STATE, FEATURES, SCORES, ORDER, ITEMS = "state", "features", "scores", "order", "items"
 APART = {"features", "items", "state_actions"}  # compared in a way of their own

@@ -33,7 +33,7 @@ from rankstream.features.user_view import known_actions
 from rankstream.ranking.blend import first_positions
 from rankstream.ranking.exploration import NO_EXPLORATION
 from rankstream.ranking.ranker import Ranker
-from rankstream.ranking.request import RankedItem, Ranking, RankRequest
+from rankstream.ranking.request import FeedItem, Ranking, RankingRequest
 from rankstream.streams.codec import ServedFeatures, decode_request
 from rankstream.streams.records import Channel
 
@@ -52,7 +52,7 @@ class Scene:
     told: ServedFeatures
     state: UserState  # as it was, without what had not happened yet
     ranker: Ranker
-    request: RankRequest  # for all its candidates
+    request: RankingRequest  # for all its candidates
     base: Ranking
     items: EmbeddingTable
     vocabulary: Vocabulary
@@ -110,8 +110,9 @@ def _scene(told: ServedFeatures, record: Record, state: UserState, rankers: Rank
     known = UserState(history, state.tail, state.offset, state.total)
     asked = decode_request(record)
     if not isinstance(told.policy, UnsetType):  # what it placed, limits of groups by score might leave out
-        asked = replace(asked, groups=None, max_per_group=None)
-    request = whole_request(asked, ranker.rank(replace(asked, top_k=None), known, told.at_ms))
+        asked = msgspec.structs.replace(asked, groups=None, max_per_group=None)
+    all_of_it = msgspec.structs.replace(asked, top_k=None)
+    request = whole_request(asked, ranker.rank(all_of_it, known, told.at_ms))
     base = ranker.rank(request, known, told.at_ms)
     return Scene(told, known, ranker, request, base, bundle.items, bundle.manifest.vocabulary, theirs)
 
@@ -153,7 +154,7 @@ def _watched(steps: Iterable[Without], count: int, watch: Watch) -> Iterator[Wit
         watch(done, count)
 
 
-def _chosen(scene: Scene, wanted: Sequence[Id]) -> list[tuple[int, RankedItem]]:
+def _chosen(scene: Scene, wanted: Sequence[Id]) -> list[tuple[int, FeedItem]]:
     """Return the items to explain with their places: those named, or the first of the feed."""
     ranked = {str(item.item_id): (place, item) for place, item in enumerate(scene.base.items, start=1)}
     for item in wanted:
@@ -166,8 +167,8 @@ def _chosen(scene: Scene, wanted: Sequence[Id]) -> list[tuple[int, RankedItem]]:
     return [ranked[str(item)] for item in wanted or first]
 
 
-def _item(scene: Scene, place: int, item: RankedItem, found: tuple[Effect, ...]) -> ExplainedItem:
-    rows = zip(scene.base.heads, item.probabilities, scene.ranker.weights, strict=True)
+def _item(scene: Scene, place: int, item: FeedItem, found: tuple[Effect, ...]) -> ExplainedItem:
+    rows = zip(item.probabilities.items(), scene.ranker.weights, strict=True)
     fed = {str(one.item_id): (number, one.propensity) for number, one in enumerate(scene.told.items, start=1)}
     served_place, propensity = fed.get(str(item.item_id), (None, UNSET))
     return ExplainedItem(
@@ -177,7 +178,7 @@ def _item(scene: Scene, place: int, item: RankedItem, found: tuple[Effect, ...])
         propensity=None if isinstance(propensity, UnsetType) else propensity,
         score=item.score,
         in_item_table=_known(scene, [item.item_id])[0],
-        terms=tuple(Term(head, probability, weight, weight * probability) for head, probability, weight in rows),
+        terms=tuple(Term(head, probability, weight, weight * probability) for (head, probability), weight in rows),
         effects=found,
     )
 

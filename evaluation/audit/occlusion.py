@@ -13,13 +13,15 @@ ranking an action tells the effect on every item.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from rankstream.features.actions import ACTION_BYTES
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.history import History
 from rankstream.features.ids import Id
 from rankstream.features.user_state import UserState
 from rankstream.ranking.ranker import Ranker
-from rankstream.ranking.request import Ranking, RankRequest
+from rankstream.ranking.request import Ranking, RankingRequest
 
 Without = tuple[int | str, Ranking]  # what was left out, and what came of it
 NO_ACTIONS, NO_USER_VECTOR = "all actions", "batch vector"
@@ -45,12 +47,12 @@ class Effect:
     place_without: int | None
 
 
-def whole_request(request: RankRequest, ranking: Ranking) -> RankRequest:
+def whole_request(request: RankingRequest, ranking: Ranking) -> RankingRequest:
     """Return the request for the same candidates, all of them in the answer."""
     candidates = request.candidates
     if candidates is None:
         candidates = tuple(item.item_id for item in ranking.items)
-    return replace(request, candidates=candidates, limit=None, top_k=None, deadline_ms=None)
+    return msgspec.structs.replace(request, candidates=candidates, limit=None, top_k=None)
 
 
 def standings(ranking: Ranking) -> dict[str, Standing]:
@@ -71,7 +73,7 @@ def without_actions(state: UserState) -> UserState:
 
 
 def occluded(
-    ranker: Ranker, request: RankRequest, state: UserState, at_ms: int, numbers: Iterable[int]
+    ranker: Ranker, request: RankingRequest, state: UserState, at_ms: int, numbers: Iterable[int]
 ) -> Iterator[Without]:
     """Rank again without each action, without all of them, and without the user vector."""
     blind = replace(ranker, offline=replace(ranker.offline, users=NoVectors(ranker.offline.users.dim)))

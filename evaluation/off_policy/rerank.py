@@ -24,8 +24,8 @@ from rankstream.features.ids import id_bytes, id_keys
 from rankstream.features.user_state import UserState
 from rankstream.ranking.blend import first_positions
 from rankstream.ranking.exploration import Limits
-from rankstream.ranking.request import RankingRefusedError, RankRequest
-from rankstream.streams.codec import FeedItem, ServedFeatures, decode_request
+from rankstream.ranking.request import RankingRefusedError, RankingRequest
+from rankstream.streams.codec import ServedFeatures, decode_request
 
 NO_REQUEST = "without its request in the log any more"
 RETRIEVED = "of candidates that retrieval found, which the request does not name"
@@ -41,7 +41,7 @@ class Due:
     """An answer that waits for its state."""
 
     told: ServedFeatures
-    request: RankRequest
+    request: RankingRequest
 
 
 class NewRanker(RankerAsOf):
@@ -76,16 +76,12 @@ class Again:
     def slate(self, due: Due, state: UserState) -> Slate:
         """Rank one request again. Raises ``UnusableError``."""
         told = due.told
-        whole = replace(due.request, top_k=None, max_per_group=None, deadline_ms=None)
+        whole = msgspec.structs.replace(due.request, top_k=None, max_per_group=None)
         try:
             ranking = self.ranker.at(told.at_ms).rank(whole, state, told.at_ms)
         except RankingRefusedError as exc:
             raise UnusableError(f"refused by the bundle: {exc.reason}") from exc
-        items = [
-            FeedItem(item.item_id, item.score, dict(zip(ranking.heads, item.probabilities, strict=True)))
-            for item in ranking.items
-        ]
-        candidates = replace(ranked(items, self.target, self.worth), limits=_limits(due.request))
+        candidates = replace(ranked(ranking.items, self.target, self.worth), limits=_limits(due.request))
         return slate(told, told.at_ms, candidates, self.target.policy, self.places)
 
 
@@ -187,7 +183,7 @@ class _Partition:
         return state
 
 
-def _limits(request: RankRequest) -> Limits:
+def _limits(request: RankingRequest) -> Limits:
     """Return the limits of a request for its candidates in the order of their keys, each once."""
     if request.groups is None or request.candidates is None:
         return Limits()

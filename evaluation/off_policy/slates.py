@@ -22,8 +22,9 @@ from rankstream.evaluation.off_policy.estimators import Floats
 from rankstream.events.arrivals import Arrivals
 from rankstream.features.ids import Keys, id_bytes, id_keys
 from rankstream.ranking.exploration import Limits, Policy
+from rankstream.ranking.request import FeedItem
 from rankstream.ranking.utility import utility
-from rankstream.streams.codec import FeedItem, RankedFeed, ServedFeatures
+from rankstream.streams.codec import RankedFeed, ServedFeatures
 
 ERROR = "an error, no feed"
 NO_PROPENSITIES = "served without exploration, so no propensities"

@@ -27,8 +27,8 @@ from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.user_state import UserState
 from rankstream.ranking.bundle import Bundle
-from rankstream.ranking.ranker import MAX_CANDIDATES
-from rankstream.streams.codec import RankedFeed, RankingRequest, decode_request
+from rankstream.ranking.request import MAX_CANDIDATES, RankingRequest
+from rankstream.streams.codec import RankedFeed, decode_request
 from rankstream.streams.pipeline import PendingRequests, Pipeline, ServingState
 from rankstream.streams.records import recorded_request
 
@@ -132,7 +132,7 @@ class Variant:
     def _ask(
         self, pipeline: Pipeline, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id]
     ) -> RankedFeed:
-        record = recorded_request(RankingRequest("replay", user_id, list(candidates)), 0, at_ms)
+        record = recorded_request(RankingRequest("replay", user_id, tuple(candidates)), 0, at_ms)
         pending = PendingRequests(pipeline, [(record, decode_request(record))], [state], [])
         feed = _decode_feed(pending.answer()[-1].value)
         if isinstance(feed.error, msgspec.UnsetType):

@@ -10,8 +10,8 @@ from kafka.errors import KafkaError
 
 from rankstream.events.action_event import ActionEvent
 from rankstream.features.ids import id_bytes
+from rankstream.ranking.request import RankingRequest
 from rankstream.streams.clients.connect import ClientError, connect, require_topics
-from rankstream.streams.codec import RankingRequest
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, REQUESTS, TopicNames
 

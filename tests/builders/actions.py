@@ -16,7 +16,7 @@ from rankstream.features.sessions import NoSessions, SessionEncoder
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.user_state import UserState
-from rankstream.ranking.request import Ranking, RankRequest
+from rankstream.ranking.request import Ranking, RankingRequest
 from rankstream.streams.pipeline import Pipeline
 
 MORNING_MS = 1_700_000_000_000
@@ -104,9 +104,9 @@ class EchoRanker:
     """Answers with the candidates as they came, so that a test sees what reached the ranker."""
 
     offline: OfflineFeatures
-    asked: list[tuple[RankRequest, UserState, int]] = field(default_factory=list)
+    asked: list[tuple[RankingRequest, UserState, int]] = field(default_factory=list)
 
-    def rank(self, request: RankRequest, state: UserState, now_ms: int) -> Ranking:
+    def rank(self, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
         self.asked.append((request, state, now_ms))
         return Ranking((), ("save",), "echo", len(state.history), None, False, 0, {})
 

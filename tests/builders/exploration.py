@@ -13,7 +13,8 @@ from rankstream.events.action_event import ActionEvent
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.ranking.exploration import Limits, Policy
-from rankstream.streams.codec import RankedFeed, RankingRequest
+from rankstream.ranking.request import RankingRequest
+from rankstream.streams.codec import RankedFeed
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Channel, recorded_actions, recorded_request
 from rankstream.streams.settings import Settings
@@ -71,7 +72,7 @@ def explored(
     ]
     pipeline.on_actions(recorded_actions(past))
     for number in range(users * requests):
-        items = (1 + rng.choice(200, 5, replace=False)).tolist()
+        items = tuple((1 + rng.choice(200, 5, replace=False)).tolist())
         asked = RankingRequest(f"r{number}", number % users, candidates=items, **more)
         at_ms = MORNING_MS + 3_600_000 * (number // users)
         (sent,) = pipeline.on_requests([recorded_request(asked, number, at_ms)]).answer()

@@ -15,9 +15,9 @@ from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
+from rankstream.ranking.request import RankingRequest
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.clients.dumps import dump_path, write_dump
-from rankstream.streams.codec import RankingRequest
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Channel, Outgoing, Recorded, recorded_actions, recorded_request
 from tests.builders.actions import MORNING_MS
@@ -106,10 +106,10 @@ def a_question(number: int) -> RankingRequest:
     user = USERS[number * 7 % len(USERS)] if number % 9 else "stranger"
     if number % 3 == 0:
         return RankingRequest(f"r{number}", user, limit=12, top_k=5)
-    items = [1 + (number * n) % 230 for n in range(1, 25)]
+    items = tuple(1 + (number * n) % 230 for n in range(1, 25))
     if number % 3 == 1:
         return RankingRequest(f"r{number}", user, candidates=items)
-    groups = [n % 4 for n in range(24)]
+    groups = tuple(n % 4 for n in range(24))
     return RankingRequest(f"r{number}", user, candidates=items, groups=groups, max_per_group=2)
 
 

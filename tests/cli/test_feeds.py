@@ -10,9 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from rankstream.ranking.request import FeedItem
 from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.clients.readers import TopicReader
-from rankstream.streams.codec import FeedError, FeedItem, RankedFeed
+from rankstream.streams.codec import FeedError, RankedFeed
 from rankstream.streams.topics import FEEDS, REQUESTS, TopicNames
 from tests.builders.cli import connected, fresh_topics, rankstream, refusal
 

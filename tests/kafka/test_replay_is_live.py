@@ -11,8 +11,8 @@ import pytest
 
 from rankstream.events.action_event import ActionEvent
 from rankstream.features.ids import id_bytes
+from rankstream.ranking.request import RankingRequest
 from rankstream.streams.clients.dumps import dump_path, read_dump, write_dump
-from rankstream.streams.codec import RankingRequest
 from rankstream.streams.topics import ACTIONS, REQUESTS
 from tests.builders.bundle import a_bundle, a_user_table
 from tests.builders.cli import connected, rankstream
@@ -35,7 +35,7 @@ def send_round(bench: Bench, number: int) -> None:
         bench.send(ACTIONS, id_bytes(event.user_id), _encode(event))
         if n % each == 0:
             user = "stranger" if n % 900 == 0 else USERS[n * 7919 % len(USERS)]
-            candidates = [1 + (n * k) % 230 for k in range(1, 21)]
+            candidates = tuple(1 + (n * k) % 230 for k in range(1, 21))
             ask = RankingRequest(f"r{n // each}", user, candidates=candidates, timestamp_ms=event.timestamp_ms)
             bench.send(REQUESTS, id_bytes(user), _encode(ask))
     bench.producer.flush()
@@ -63,7 +63,7 @@ def ask_once(bench: Bench) -> None:
         bench.send(ACTIONS, b"once", _encode(event))
     bench.producer.flush()
     bench.wait_committed(ACTIONS_SENT + 5, ACTIONS)
-    ask = RankingRequest("once", "once", candidates=[7, 8, 9], timestamp_ms=EVENTS[-1].timestamp_ms + 60_000)
+    ask = RankingRequest("once", "once", candidates=(7, 8, 9), timestamp_ms=EVENTS[-1].timestamp_ms + 60_000)
     bench.send(REQUESTS, b"once", _encode(ask))
     bench.producer.flush()
     bench.wait_committed(ACTIONS_SENT + 5 + REQUESTS_SENT + 1)

@@ -6,12 +6,12 @@ import pytest
 from rankstream.features.actions import Vocabulary
 from rankstream.features.user_state import UNKNOWN_USER
 from rankstream.ranking.bundle import BundleRefusedError, make_current
-from rankstream.ranking.request import RankingRefusedError, RankRequest
+from rankstream.ranking.request import RankingRefusedError, RankingRequest
 from rankstream.ranking.serving import LiveRanker
 from tests.builders.bundle import VOCABULARY, a_bundle, a_user_table
 
 NOW = 1_700_000_100_000
-REQUEST = RankRequest("r", "u1", candidates=(3, 1, 2))
+REQUEST = RankingRequest("r", "u1", candidates=(3, 1, 2))
 
 
 class Clock:
@@ -102,4 +102,4 @@ def test_without_a_bundle_the_order_of_candidates_stays(tmp_path):
     assert [item.item_id for item in ranking.items] == [3, 1, 2]
     assert (ranking.model_version, serving.vocabulary, serving.reload()) == ("none", VOCABULARY, False)
     with pytest.raises(RankingRefusedError, match="can't propose items"):
-        serving.current.rank(RankRequest("r", "u1", limit=3), UNKNOWN_USER, NOW)
+        serving.current.rank(RankingRequest("r", "u1", limit=3), UNKNOWN_USER, NOW)

@@ -184,6 +184,24 @@ def test_a_request_past_its_deadline_is_refused_not_ranked():
     assert feed["error"]["reason"] == "deadline-passed"
 
 
+def test_a_deadline_is_compared_with_the_workers_clock_not_with_the_time_to_rank_at():
+    asked = a_request(deadline_ms=MORNING_MS + 1_000, timestamp_ms=MORNING_MS + 5_000)
+    (feed,) = decoded(a_pipeline().on_requests([asked]).answer())
+    assert "error" not in feed
+
+
+@pytest.mark.parametrize("more", [{}, {"timestamp_ms": MORNING_MS - 9_000}, {"deadline_ms": MORNING_MS + 1_000}])
+def test_what_was_served_comes_out_the_same_whatever_the_clock_says(more: dict):
+    asked, served = a_request("u1", at=2, candidates=[3, 1, 2], **more), []
+    for now_ms in (0, MORNING_MS):
+        pipeline = a_pipeline(LiveRanker.without_bundle(VOCABULARY))
+        pipeline.clock, pipeline.log_served = lambda now_ms=now_ms: now_ms, True
+        pipeline.on_actions([an_event("u1", 5)])
+        served.append(pipeline.on_requests([asked]).answer()[-1])
+    assert served[0] == served[1]
+    assert served[0].channel is Channel.SERVED
+
+
 def test_a_request_that_meets_a_bug_is_answered_and_the_others_go_on():
     pipeline = a_pipeline()
     pipeline.serving.current.rank = lambda *_: 1 / 0

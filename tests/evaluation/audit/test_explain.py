@@ -53,7 +53,7 @@ def ranked_anew(day: Day, ranker: Ranker, request_id: str, without: int | None =
     pipeline.serving.vocabulary = day.rankers().bundle.manifest.vocabulary
     gone = None if without is None else day.actions[without].value  # which may have been sent twice
     pipeline.on_actions([one for one in day.actions if one.offset <= told.state_offset and one.value != gone])
-    asked = replace(decode_request(request), top_k=None)
+    asked = msgspec.structs.replace(decode_request(request), top_k=None)
     return ranker.rank(asked, pipeline.users.get(request.key), told.at_ms)
 
 
@@ -76,6 +76,12 @@ def test_what_is_explained_is_what_was_served(day, explanations):
         assert explanation.identical
         best = zip(explanation.items, told.items, strict=False)
         assert [(one.item_id, one.score) for one, _ in best] == [(one.item_id, one.score) for one in told.items[:3]]
+
+
+def test_a_deadline_that_has_long_passed_does_not_keep_an_answer_from_being_explained(day):
+    told, request = answers(day)[an_early_request(day)]
+    asked = changed(request, deadline_ms=told.at_ms - 1)
+    assert explain(told, asked, day.actions, day.rankers(), day.history_limit).identical
 
 
 def test_the_terms_of_the_utility_add_up_to_the_score(day):
@@ -110,8 +116,14 @@ def test_the_effect_of_all_actions_and_of_the_user_vector_are_told_first(day):
     item = explained(day, request_id).items[0]
     assert [effect.of for effect in item.effects[:2]] == [NO_ACTIONS, NO_USER_VECTOR]
     blind = replace(ranker, offline=replace(ranker.offline, users=NoVectors(ranker.offline.users.dim)))
-    asked = replace(decode_request(request), top_k=None, candidates=tuple(range(1, 201)), limit=None, groups=None)
-    asked = replace(asked, max_per_group=None)
+    asked = msgspec.structs.replace(
+        decode_request(request),
+        candidates=tuple(range(1, 201)),
+        limit=None,
+        groups=None,
+        max_per_group=None,
+        top_k=None,
+    )
     state = state_then(day, told, request)
     seen, unseen = (places(one.rank(asked, state, told.at_ms)) for one in (ranker, blind))
     assert item.effects[1].score == pytest.approx(seen[item.item_id][1] - unseen[item.item_id][1], abs=1e-12)

@@ -23,7 +23,8 @@ from rankstream.events.arrivals import arrivals_of
 from rankstream.features.actions import Vocabulary
 from rankstream.features.ids import id_keys
 from rankstream.ranking.exploration import EpsilonGreedy, Greedy, PlackettLuce
-from rankstream.streams.codec import FeedError, FeedItem, RankedFeed
+from rankstream.ranking.request import FeedItem
+from rankstream.streams.codec import FeedError, RankedFeed
 from rankstream.streams.records import recorded_actions
 from tests.builders.actions import MORNING_MS
 from tests.builders.exploration import Explored, the_explored

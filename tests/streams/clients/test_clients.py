@@ -6,10 +6,11 @@ from kafka import TopicPartition
 
 from rankstream.events.action_event import ActionEvent
 from rankstream.features.ids import id_bytes
+from rankstream.ranking.request import RankingRequest
 from rankstream.streams.clients.connect import ClientError, require_topics
 from rankstream.streams.clients.producer import Producer, RawProducer
 from rankstream.streams.clients.readers import DeadLetterReader, FeedReader, TopicReader
-from rankstream.streams.codec import DeadLetter, RankedFeed, RankingRequest
+from rankstream.streams.codec import DeadLetter, RankedFeed
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, DEAD_LETTERS, FEEDS, REQUESTS, TopicNames
 from tests.builders.cli import UNKNOWN_ID, fresh_topics
