@@ -1,20 +1,21 @@
-"""Exploration: leaving a little of the feed's order to chance, and saying how likely it was.
+"""Exploration: randomising a little of the feed's order, and logging how likely it was.
 
-A policy places candidates one after the other. At each place the *eligible* are those not placed yet whose group is
-not full; the propensity of a placed item is the probability with which this policy puts it there, given the items
-before it (position-wise, conditional)::
+A policy fills the feed's positions one after the other. At each position the *eligible* candidates are those not
+placed yet whose group is not full; the propensity of a placed item is the probability with which this policy puts it
+there, given the items before it (position-wise, conditional)::
 
-    place           1                  2                      3
+    position        1                  2                      3
     item            b                  a                      d
     propensity      P(b)               P(a | b)               P(d | b, a)
 
-So the first one is the marginal probability of the first place, what estimators of a single action want; the product
-of the first k is the probability of these k items in this order, what estimators of slates want
-(``evaluation/off_policy/estimators.py``). It is exact with ``max_per_group`` too, as the caps only say who is
-eligible, and with ``top_k``, which stops early. No marginal of later places is given: for Plackett-Luce it is a sum
-over all orders.
+So the first one is the marginal probability of the first position, which estimators of a single action need; the
+product of the first k is the probability of these k items in this order, which estimators of slates need
+(``evaluation/off_policy/estimators.py``). It is exact with ``max_per_group`` too, as the caps only decide what is
+eligible, and with ``top_k``, which stops early. Marginals of later positions are not known: for Plackett-Luce each is
+a sum over all orders.
 
-Chance is drawn from (seed, user, request), so the same request is answered by the same feed, live and in replay.
+The random numbers are a function of (seed, user, request), so the same request is answered by the same feed, live and
+in replay.
 """
 
 import re
@@ -33,14 +34,12 @@ from rankstream.ranking.utility import Scores
 
 Steps = npt.NDArray[np.intp]
 S = TypeVar("S", bound=np.generic)
-Uniforms = Callable[
-    [int], Scores
-]  # gives as many numbers as asked for, uniform between 0 and 1; the same ones each time
+Uniforms = Callable[[int], Scores]  # count -> as many uniform numbers between 0 and 1; the same ones each time
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the request wants of the feed besides the best."""
+    """What the request asks of the feed besides the best items first."""
 
     groups: Sequence[Id] | None = None  # of each candidate
     max_per_group: int | None = None
@@ -49,10 +48,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """The feed's order, as places of the candidates, and how likely each was if chance had a hand in it."""
+    """The feed's order, and how likely each item was at its position."""
 
-    order: list[int]
-    propensities: list[float] | None = None
+    order: list[int]  # indices of the candidates
+    propensities: list[float] | None = None  # None from a deterministic policy
 
 
 class Policy(Protocol):
@@ -60,7 +59,7 @@ class Policy(Protocol):
 
     @property
     def text(self) -> str | None:
-        """Name and parameters as the feed says them; None where nothing is left to chance."""
+        """Name and parameters as the feed records them; None for a deterministic policy."""
         ...
 
     def place(self, scores: Scores, limits: Limits, uniforms: Uniforms) -> Placed:
@@ -68,7 +67,7 @@ class Policy(Protocol):
         ...
 
     def propensities(self, scores: Scores, order: Sequence[int], limits: Limits) -> Scores:
-        """Return ``(K,)`` probabilities with which this policy would have placed ``order``, each given those before."""
+        """Return ``(K,)`` probabilities with which this policy would place ``order``, each given those before."""
         ...
 
     def next_propensities(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
@@ -82,7 +81,7 @@ class Greedy:
 
     @property
     def text(self) -> str | None:
-        """Nothing is left to chance."""
+        """Return None: there is nothing to record of a deterministic policy."""
         return None
 
     def place(self, scores: Scores, limits: Limits, uniforms: Uniforms) -> Placed:
@@ -94,15 +93,15 @@ class Greedy:
         return _is_best(scores, order, last_eligible(len(scores), order, limits)).astype(np.float64)
 
     def next_propensities(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
-        """Return 1 for the best of the eligible."""
-        chances = np.zeros(len(scores))
-        chances[np.argmax(np.where(_still_eligible(len(scores), placed, limits), scores, -np.inf))] = 1.0
-        return chances
+        """Return 1 for the best of the eligible, 0 for the others."""
+        probabilities = np.zeros(len(scores))
+        probabilities[np.argmax(np.where(_still_eligible(len(scores), placed, limits), scores, -np.inf))] = 1.0
+        return probabilities
 
 
 @dataclass(frozen=True)
 class EpsilonGreedy:
-    """At each place, with probability ``epsilon`` any of the eligible, each as likely; else the best of them."""
+    """At each position, with probability ``epsilon`` any eligible candidate, uniformly; else the best of them."""
 
     epsilon: float
 
@@ -116,10 +115,10 @@ class EpsilonGreedy:
         return f"epsilon-greedy epsilon={self.epsilon!r}"
 
     def place(self, scores: Scores, limits: Limits, uniforms: Uniforms) -> Placed:
-        """Take each place's item from one of two queues: the best first, or in an order drawn once.
+        """Take the item of each position from one of two queues: the best first, or an order drawn once.
 
-        The next eligible item of a random order is any of the eligible, each as likely, whatever was placed before:
-        think of the order as that of alarm clocks of one rate, which have no memory.
+        The next eligible item of a random order is uniform over the eligible, whatever was placed before: the order is
+        that of exponential clocks of one rate, which have no memory.
         """
         count = len(scores)
         steps = count if limits.top_k is None else min(limits.top_k, count)
@@ -129,24 +128,24 @@ class EpsilonGreedy:
         order: list[int] = []
         placed: set[int] = set()
         for explores in (drawn[:steps] < self.epsilon).tolist():
-            place = (at_random if explores else best)(placed, taken)
-            if place is None:
+            index = (at_random if explores else best)(placed, taken)
+            if index is None:
                 break
-            order.append(place)
-            placed.add(place)
+            order.append(index)
+            placed.add(index)
             if limits.groups is not None:
-                taken[limits.groups[place]] += 1
+                taken[limits.groups[index]] += 1
         return Placed(order, self.propensities(scores, order, limits).tolist())
 
     def propensities(self, scores: Scores, order: Sequence[int], limits: Limits) -> Scores:
         """Return ``epsilon / eligible``, and ``1 - epsilon`` more where the best of the eligible was placed."""
-        chances = last_eligible(len(scores), order, limits)
-        eligible = _from_the_end(np.bincount(chances, minlength=len(order) + 1), np.add)[: len(order)]
-        given: Scores = self.epsilon / eligible + (1 - self.epsilon) * _is_best(scores, order, chances)
-        return given
+        last_steps = last_eligible(len(scores), order, limits)
+        eligible = _accumulate_backwards(np.bincount(last_steps, minlength=len(order) + 1), np.add)[: len(order)]
+        propensities: Scores = self.epsilon / eligible + (1 - self.epsilon) * _is_best(scores, order, last_steps)
+        return propensities
 
     def next_propensities(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
-        """Return epsilon in equal parts to the eligible, the rest to the best of them."""
+        """Return epsilon in equal shares for the eligible, and the rest for the best of them."""
         eligible = _still_eligible(len(scores), placed, limits)
         shares: Scores = self.epsilon * eligible / eligible.sum()
         return shares + (1 - self.epsilon) * Greedy().next_propensities(scores, placed, limits)
@@ -154,12 +153,12 @@ class EpsilonGreedy:
 
 @dataclass(frozen=True)
 class PlackettLuce:
-    """At each place an eligible item with probability proportional to exp(score / temperature).
+    """At each position an eligible item with probability proportional to exp(score / temperature).
 
     Plackett (1975) and Luce (1959). Sorting scores / temperature plus standard Gumbel noise draws the whole order at
     once (Gumbel-max; Yellott 1977; Kool et al. 2019, "Stochastic Beams and Where to Find Them", for the first k): the
-    noisy scores rank like exponential clocks, which have no memory, so leaving out those whose group is full as one
-    goes gives the very probabilities above. ``temperature`` is in units of the score, that is of utility.
+    noisy scores rank like exponential clocks, which have no memory, so skipping those whose group is full yields
+    exactly the probabilities above. ``temperature`` is in units of the score, that is of utility.
     """
 
     temperature: float
@@ -174,39 +173,39 @@ class PlackettLuce:
         return f"plackett-luce temperature={self.temperature!r}"
 
     def place(self, scores: Scores, limits: Limits, uniforms: Uniforms) -> Placed:
-        """Order by score and noise."""
+        """Order by score plus Gumbel noise."""
         noisy = scores / self.temperature - np.log(-np.log(uniforms(len(scores))))
         order = blend(noisy, limits.groups, limits.max_per_group, limits.top_k)
         return Placed(order, self.propensities(scores, order, limits).tolist())
 
     def propensities(self, scores: Scores, order: Sequence[int], limits: Limits) -> Scores:
-        """Return exp(score) over the sum of the eligible; summed from the end and as logarithms, so nothing cancels."""
+        """Return the softmax over the eligible, summed backwards as logarithms: sums only grow, so nothing cancels."""
         logits = scores / self.temperature
-        chances = last_eligible(len(scores), order, limits)
-        leaving = np.argsort(chances, kind="stable")
-        sums = _from_the_end(logits[leaving], np.logaddexp)
-        first = np.searchsorted(chances[leaving], np.arange(len(order)))  # of those still eligible at each place
-        given: Scores = np.exp(logits[np.asarray(order, np.intp)] - sums[first])
-        return np.minimum(given, 1.0)
+        last_steps = last_eligible(len(scores), order, limits)
+        leaving = np.argsort(last_steps, kind="stable")
+        log_sums = _accumulate_backwards(logits[leaving], np.logaddexp)
+        first = np.searchsorted(last_steps[leaving], np.arange(len(order)))  # of those still eligible at each step
+        propensities: Scores = np.exp(logits[np.asarray(order, np.intp)] - log_sums[first])
+        return np.minimum(propensities, 1.0)
 
     def next_propensities(self, scores: Scores, placed: Sequence[int], limits: Limits) -> Scores:
-        """Return the softmax of the eligible."""
+        """Return the softmax over the eligible."""
         logits = np.where(_still_eligible(len(scores), placed, limits), scores / self.temperature, -np.inf)
         weights = np.exp(logits - logits.max())
-        chances: Scores = weights / weights.sum()
-        return chances
+        probabilities: Scores = weights / weights.sum()
+        return probabilities
 
 
 @dataclass(frozen=True)
 class Exploration:
-    """A policy and the seed of its chance: what a ranker is given."""
+    """A policy and the seed of its random numbers: what a ranker is made with."""
 
     policy: Policy = Greedy()
     seed: int = 0
 
     @property
     def text(self) -> str | None:
-        """Say policy and seed as the feed does; None where nothing is left to chance."""
+        """Return policy and seed as the feed records them; None for a deterministic policy."""
         return None if self.policy.text is None else f"{self.policy.text} seed={self.seed}"
 
     def place(self, scores: Scores, limits: Limits, user_id: Id, request_id: Id) -> Placed:
@@ -222,18 +221,18 @@ POLICIES: dict[str, tuple[str, Callable[[float], Policy]]] = {
 
 
 def exploration_named(text: str | None) -> Exploration:
-    """Return what ``Exploration.text`` told, to the bit. Raises ``ValueError`` for what it never tells."""
+    """Return the exploration of an ``Exploration.text``, to the bit. Raises ``ValueError`` for any other text."""
     if text is None:
         return NO_EXPLORATION
     named = re.fullmatch(r"([\w-]+) (\w+)=(\S+) seed=(\d+)", text)
     name, parameter = (named[1], named[2]) if named else ("", "")
     if named is None or name not in POLICIES or POLICIES[name][0] != parameter:
-        raise ValueError(f"policy {text!r} given; wanted one as feeds tell it: {PlackettLuce(0.1).text} seed=0")
+        raise ValueError(f"policy {text!r} given; wanted one as feeds record it: {PlackettLuce(0.1).text} seed=0")
     return Exploration(POLICIES[name][1](float(named[3])), int(named[4]))
 
 
 def uniforms(count: int, seed: int, user_id: Id, request_id: Id) -> Scores:
-    """Return ``(count,)`` numbers between 0 and 1, both left out; same for the same seed, user and request, anywhere.
+    """Return ``(count,)`` numbers between 0 and 1, both excluded; a function of seed, user and request on any machine.
 
     Made from PCG64's raw output, which numpy promises to keep (NEP 19), unlike that of its ``Generator``.
     """
@@ -247,12 +246,12 @@ def uniforms(count: int, seed: int, user_id: Id, request_id: Id) -> Scores:
 
 def last_eligible(count: int, order: Sequence[int], limits: Limits) -> Steps:
     """Return each candidate's last step of ``order``, from 0, at which it was eligible; ``len(order)`` if still."""
-    chances = np.full(count, len(order), np.intp)
+    last_steps = np.full(count, len(order), np.intp)
     if limits.groups is not None and limits.max_per_group is not None:
-        full_at = _full_at([limits.groups[place] for place in order], limits.max_per_group)
-        chances[:] = [full_at.get(group, len(order)) for group in limits.groups]
-    chances[np.asarray(order, np.intp)] = np.arange(len(order))
-    return chances
+        full_at = _full_at([limits.groups[index] for index in order], limits.max_per_group)
+        last_steps[:] = [full_at.get(group, len(order)) for group in limits.groups]
+    last_steps[np.asarray(order, np.intp)] = np.arange(len(order))
+    return last_steps
 
 
 def _still_eligible(count: int, placed: Sequence[int], limits: Limits) -> npt.NDArray[np.bool_]:
@@ -261,6 +260,7 @@ def _still_eligible(count: int, placed: Sequence[int], limits: Limits) -> npt.ND
 
 
 def _full_at(groups: Sequence[Id], maximum: int) -> dict[Id, int]:
+    """Return the step at which each group reached its maximum."""
     taken: Counter[Id] = Counter()
     full = {}
     for step, group in enumerate(groups):
@@ -270,34 +270,34 @@ def _full_at(groups: Sequence[Id], maximum: int) -> dict[Id, int]:
     return full
 
 
-def _is_best(scores: Scores, order: Sequence[int], chances: Steps) -> npt.NDArray[np.bool_]:
-    """Say of each step whether the best of the eligible was placed; of equal ones the earlier candidate is better."""
+def _is_best(scores: Scores, order: Sequence[int], last_steps: Steps) -> npt.NDArray[np.bool_]:
+    """Return for each step whether the best of the eligible was placed; of equal scores, the earlier candidate."""
     ranks = np.empty(len(scores), np.intp)
     ranks[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
     best = np.full(len(order) + 1, len(scores), np.intp)
-    np.minimum.at(best, chances, ranks)
-    is_best: npt.NDArray[np.bool_] = ranks[np.asarray(order, np.intp)] == _from_the_end(best, np.minimum)[:-1]
+    np.minimum.at(best, last_steps, ranks)
+    is_best: npt.NDArray[np.bool_] = ranks[np.asarray(order, np.intp)] == _accumulate_backwards(best, np.minimum)[:-1]
     return is_best
 
 
-def _from_the_end(values: npt.NDArray[S], operation: np.ufunc) -> npt.NDArray[S]:
-    """Return at each place what the operation makes of the values from there to the end."""
+def _accumulate_backwards(values: npt.NDArray[S], operation: np.ufunc) -> npt.NDArray[S]:
+    """Return at each index the operation over the values from there to the end."""
     accumulated: npt.NDArray[S] = operation.accumulate(values[::-1])[::-1]
     return accumulated
 
 
 def _eligible(keys: Scores, limits: Limits) -> Callable[[set[int], Counter[Id]], int | None]:
-    """Return a queue, smallest key first: asked for the next that is neither placed nor of a full group.
+    """Return a queue, smallest key first; each call returns the next that is neither placed nor of a full group.
 
-    Who was passed over once is never eligible again, so the queue is walked once.
+    What was skipped once is never eligible again, so the queue is walked once.
     """
     queue: Iterator[int] = iter(np.argsort(keys, kind="stable").tolist())
     groups, maximum = limits.groups, limits.max_per_group
 
-    def following(placed: set[int], taken: Counter[Id]) -> int | None:
-        for place in queue:
-            if place not in placed and (groups is None or maximum is None or taken[groups[place]] < maximum):
-                return place
+    def next_eligible(placed: set[int], taken: Counter[Id]) -> int | None:
+        for index in queue:
+            if index not in placed and (groups is None or maximum is None or taken[groups[index]] < maximum):
+                return index
         return None
 
-    return following
+    return next_eligible

@@ -1,7 +1,7 @@
-"""From the probabilities of many actions to one score: what an action is worth, times how likely it is.
+"""From the probabilities of many actions to one score: the utility of each action, times how likely it is.
 
-The weights are the product's, not the model's: they say that a save is worth three clicks and that hiding costs
-more than either. They stand in the bundle's manifest and can be changed without training.
+The weights are a product decision, not the model's: that a save counts as three clicks, and that hiding costs more
+than either brings. They stand in the bundle's manifest and can be changed without training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,11 @@ def head_weights(heads: Sequence[str], utility: Mapping[str, float]) -> tuple[fl
 
 
 def utility(probabilities: Floats, weights: Sequence[float]) -> Scores:
-    """Return ``(N,)`` sums of weight x probability; added head by head, so that no row depends on another."""
+    """Return ``(N,)`` sums of weight x probability, added head by head: no row depends on another, to the bit."""
     if probabilities.ndim != 2 or probabilities.shape[1] != len(weights):
-        raise ValueError(f"probabilities {probabilities.shape} with {len(weights)} weights; wanted a column a weight")
+        raise ValueError(
+            f"probabilities {probabilities.shape} with {len(weights)} weights; wanted one column per weight"
+        )
     scores = np.zeros(len(probabilities))
     for column, weight in zip(probabilities.T, weights, strict=True):
         scores += weight * column.astype(np.float64)

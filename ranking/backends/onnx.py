@@ -1,13 +1,13 @@
-"""The CPU's backend: two ONNX graphs, the user's once a request, the candidates' in chunks.
+"""ONNX Runtime on the CPU: two graphs, the user's run once per request, the candidates' once per batch of 64.
 
-The user's graph gives named tensors, the candidates' graph takes them by the same names; what they are is the
-exporter's affair. Measured choices (2 cores of Zen 4): chunks of 64 stay in the cache, 5-15 % faster than one call;
-one thread a worker and a worker a core beat threads within a call; SkipLayerNormFusion is slower than what it fuses.
+The outputs of the user's graph are inputs of the candidates' graph by name; what they mean is the exporter's choice.
+Measured (2 cores of Zen 4): batches of 64 stay in the cache, 5-15 % faster than one call; one thread per worker and
+one worker per core beat threads within a call; SkipLayerNormFusion is slower than the nodes that it fuses.
 
-A candidate's probabilities are the same to the bit whatever stands beside it. For that, chunks are padded to whole
-fours: a candidate alone would meet the request's matrices on another road, a vector's, which adds up in another order
-(off by 6e-8). Four rows cost what one does. Seen on x86 with AVX-512; a GPU is only held to the tolerance of
-the golden cases.
+A candidate's probabilities are the same to the bit whatever else is scored. Batches are therefore padded to a multiple
+of 4: a single row would run as a matrix-vector product (GEMV) instead of GEMM, whose summation order differs in the
+last bits (by 6e-8). Four rows cost as much as one. Observed on x86 with AVX-512; a GPU is held to the tolerance of the
+golden cases only.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ import onnxruntime
 
 from rankstream.features.schema import CANDIDATE_INPUTS, PADDING_TYPE, USER_INPUTS, Floats, ModelInputs
 
-CHUNK = 64
-WHOLE = 4  # candidates: chunks hold a multiple of it
+CHUNK = 64  # candidates in a batch
+PADDED_TO = 4  # batches are padded to a multiple of it
 CPU = ("CPUExecutionProvider",)
 
 
 def open_graph(path: Path, providers: Sequence[str] = CPU) -> onnxruntime.InferenceSession:
-    """Open a graph to be run by one thread."""
+    """Open a graph that runs in the calling thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -43,14 +43,14 @@ class OnnxBackend:
         self._candidates = open_graph(candidate_graph, providers)
         self._user_inputs = {spec.name for spec in self._user.get_inputs()}
         self._user_outputs = [spec.name for spec in self._user.get_outputs()]
-        wanted = {spec.name for spec in self._candidates.get_inputs()}
-        self._passed_on = [name for name in self._user_outputs if name in wanted]
+        needed = {spec.name for spec in self._candidates.get_inputs()}
+        self._passed_on = [name for name in self._user_outputs if name in needed]
         _refuse(user_graph, self._user_inputs - set(USER_INPUTS))
-        _refuse(candidate_graph, wanted - set(self._user_outputs) - set(CANDIDATE_INPUTS))
-        self._candidate_inputs = [name for name in CANDIDATE_INPUTS if name in wanted]
+        _refuse(candidate_graph, needed - set(self._user_outputs) - set(CANDIDATE_INPUTS))
+        self._candidate_inputs = [name for name in CANDIDATE_INPUTS if name in needed]
 
     def score(self, inputs: ModelInputs) -> Floats:
-        """Return probabilities ``(N, heads)``; a candidate's never depend on the other candidates."""
+        """Return probabilities ``(N, heads)``; no row depends on the other candidates."""
         feeds = self._encode_user(inputs)
         columns = {name: getattr(inputs, name) for name in self._candidate_inputs}
         parts = []
@@ -60,18 +60,18 @@ class OnnxBackend:
         return np.concatenate(parts)
 
     def _encode_user(self, inputs: ModelInputs) -> dict[str, Any]:
-        """Run the user's graph; what it gives is fed to each chunk."""
+        """Run the user's graph once; return the outputs that each batch takes as inputs."""
         feeds = {name: getattr(inputs, name) for name in self._user_inputs}
-        if not len(inputs.action_types):  # the graph wants a row: one of padding, as in training
+        if not len(inputs.action_types):  # the graph needs a row: one of padding, as in training
             feeds["action_types"] = np.full(1, PADDING_TYPE, np.int64)
             feeds["action_items"] = np.zeros((1, inputs.action_items.shape[1]), np.float32)
         feeds = {name: feeds[name] for name in self._user_inputs}
         outputs = self._user.run(self._user_outputs, feeds)
-        given = dict(zip(self._user_outputs, outputs, strict=True))
-        return {name: given[name] for name in self._passed_on}
+        by_name = dict(zip(self._user_outputs, outputs, strict=True))
+        return {name: by_name[name] for name in self._passed_on}
 
     def _score_chunk(self, feeds: dict[str, Any], chunk: dict[str, Floats], count: int) -> Floats:
-        padded = -(-max(1, count) // WHOLE) * WHOLE
+        padded = -(-max(1, count) // PADDED_TO) * PADDED_TO
         if padded > count:
             chunk = {name: _pad(column, padded) for name, column in chunk.items()}
         probabilities: Floats = self._candidates.run(["probabilities"], feeds | chunk)[0]
@@ -86,4 +86,4 @@ def _pad(column: Floats, rows: int) -> Floats:
 
 def _refuse(graph: Path, unknown: set[str]) -> None:
     if unknown:
-        raise ValueError(f"{graph.name} takes {', '.join(sorted(unknown))}, which nobody gives")
+        raise ValueError(f"{graph.name} takes {', '.join(sorted(unknown))}, which is no input of the ranker")

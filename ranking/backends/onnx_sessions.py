@@ -6,8 +6,8 @@
     session_encode.onnx    state (1, H), opened (1 + t, I)  ->  session_vector (S,)
 
 The open session starts with a row of zeros, the start token of HierTCN's code, so a user without an open session is
-encoded too. Closed sessions that the state has not seen are folded in first, one by one. A fold always runs on a
-tile of 32 rows: the same instructions, hence the same bits, for one user at a read and for many at a checkpoint.
+encoded too. Closed sessions that are not yet in the state are folded first, one by one. A fold always runs on a tile
+of 32 rows: the same instructions, hence the same bits, for one user at a request and for many in a chunk of actions.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class OnnxSessionEncoder:
         self._encode = open_graph(encode_graph, providers)
 
     def fold(self, states: Floats, pooled: Floats) -> Floats:
-        """Step ``(n, H)`` states over a closed session each, ``(n, I)``; no row depends on another, to the bit."""
+        """Step each of ``(n, H)`` states over one closed session, ``(n, I)``; no row depends on another, to the bit."""
         new_states = np.empty_like(states)
         for start in range(0, len(states), TILE):
             count = min(TILE, len(states) - start)
@@ -44,9 +44,9 @@ class OnnxSessionEncoder:
         return new_states
 
     def encode(self, state: Floats, closed: Floats, opened: Floats) -> Floats:
-        """Return ``(S,)`` of a state ``(H,)``, closed sessions ``(k, I)`` and the items ``(t, I)`` of the open one."""
+        """Return ``(S,)`` of state ``(H,)``, closed sessions ``(k, I)`` and the items ``(t, I)`` of the open one."""
         tile, pooled = _tile(state[None]), _tile(closed[:1])
-        for session in closed:  # the user's is row 0; the other rows are nobody's
+        for session in closed:  # row 0 is the user's, the others are padding
             pooled[0] = session
             tile = self._fold_tile(tile, pooled)
         started = np.concatenate([np.zeros((1, opened.shape[1]), np.float32), opened])
@@ -59,7 +59,7 @@ class OnnxSessionEncoder:
 
 
 def _tile(rows: Floats) -> Floats:
-    """Fill up with rows of zeros."""
+    """Pad with rows of zeros."""
     tile = np.zeros((TILE, rows.shape[1]), np.float32)
     tile[: len(rows)] = rows
     return tile

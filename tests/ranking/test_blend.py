@@ -16,7 +16,7 @@ def test_of_a_group_only_the_best_stay():
     assert blend(scores, groups=["a", "a", "b", "a", "b"], max_per_group=2, top_k=3) == [0, 1, 2]
 
 
-def test_a_repeated_candidate_counts_where_it_stood_first():
+def test_a_repeated_candidate_counts_at_its_first_position():
     assert first_positions(id_keys([9, "x", "9", 4, "x"])).tolist() == [0, 1, 3]
 
 
@@ -25,7 +25,7 @@ def test_a_feed_is_sorted_and_keeps_the_cap(candidates, cap, top_k):
     scores = np.array([score for score, _ in candidates], np.float64)
     groups = [group for _, group in candidates]
     order = blend(scores, groups, cap, top_k)
-    places = [(-scores[place], place) for place in order]
-    assert places == sorted(set(places))
+    ranked = [(-scores[index], index) for index in order]
+    assert ranked == sorted(set(ranked))
     assert len(order) == min(top_k, sum(min(cap, groups.count(group)) for group in set(groups)))
-    assert all([groups[place] for place in order].count(group) <= cap for group in set(groups))
+    assert all([groups[index] for index in order].count(group) <= cap for group in set(groups))

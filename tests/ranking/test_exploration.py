@@ -1,4 +1,4 @@
-"""The policies say of themselves what they do: propensities are the shares of places that sampling gives."""
+"""Policies are what they claim: propensities are the frequencies that sampling shows."""
 
 from collections import Counter
 from itertools import permutations
@@ -35,21 +35,21 @@ def orders_of(limits, count=4):
 
 
 def plainly(policy, scores, order, limits):
-    """The propensities as the docstrings say them, one place after the other: the plain twin of the fast ones."""
+    """The propensities as the docstrings define them, position by position: the plain twin of the fast ones."""
     left, taken, given = set(range(len(scores))), Counter(), []
-    for place in order:
+    for index in order:
         groups = limits.groups if limits.max_per_group else None
         eligible = sorted(one for one in left if not groups or taken[groups[one]] < limits.max_per_group)
         best = max(eligible, key=lambda one: (scores[one], -one))
         if isinstance(policy, PlackettLuce):
             weights = {one: np.exp(scores[one] / policy.temperature) for one in eligible}
-            given.append(weights[place] / sum(weights.values()))
+            given.append(weights[index] / sum(weights.values()))
         else:
             epsilon = policy.epsilon if isinstance(policy, EpsilonGreedy) else 0.0
-            given.append(epsilon / len(eligible) + (1 - epsilon) * (place == best))
-        left.discard(place)
+            given.append(epsilon / len(eligible) + (1 - epsilon) * (index == best))
+        left.discard(index)
         if groups:
-            taken[groups[place]] += 1
+            taken[groups[index]] += 1
     return given
 
 
@@ -86,28 +86,28 @@ def test_fast_propensities_are_the_plain_ones_and_limits_hold(candidates, cap, t
     limits = Limits([group for _, group in candidates], cap, top_k)
     placed = Exploration(policy, seed).place(scores, limits, 1, "r")
     assert len(placed.order) == len(set(placed.order)) == len(blend(scores, limits.groups, cap, top_k))
-    assert cap is None or max(Counter(limits.groups[place] for place in placed.order).values()) <= cap
+    assert cap is None or max(Counter(limits.groups[index] for index in placed.order).values()) <= cap
     given_ones = policy.propensities(scores, placed.order, limits)
     np.testing.assert_allclose(given_ones, plainly(policy, scores, placed.order, limits), rtol=1e-9)
     assert placed.propensities is None or placed.propensities == given_ones.tolist()
-    for step, place in enumerate(placed.order):
+    for step, index in enumerate(placed.order):
         propensities = policy.next_propensities(scores, placed.order[:step], limits)
         assert propensities.sum() == pytest.approx(1)
-        assert propensities[place] == pytest.approx(given_ones[step], rel=1e-9)
+        assert propensities[index] == pytest.approx(given_ones[step], rel=1e-9)
 
 
-def test_the_first_propensity_is_the_share_of_first_places():
+def test_the_first_propensity_is_the_marginal_of_the_first_position():
     placed = Exploration(PlackettLuce(0.7)).place(SCORES, NONE, "u", "r")
     softmax = np.exp(SCORES / 0.7) / np.exp(SCORES / 0.7).sum()
     assert placed.propensities[0] == pytest.approx(softmax[placed.order[0]])
 
 
-def test_a_candidate_loses_its_last_chance_when_its_group_is_full():
+def test_a_candidate_is_last_eligible_when_its_group_gets_full():
     limits = Limits(["a", "a", "b", "c", "b"], 1)
     assert last_eligible(5, [1, 4], limits).tolist() == [0, 0, 1, 2, 1]
 
 
-def test_without_exploration_the_feed_is_what_the_blend_gives():
+def test_without_exploration_the_feed_is_the_blend():
     limits = Limits(["a", "a", "b", "a"], 2, 3)
     placed = NO_EXPLORATION.place(SCORES, limits, "u", "r")
     assert (placed.order, placed.propensities) == (blend(SCORES, limits.groups, 2, 3), None)
@@ -121,7 +121,7 @@ def test_a_cold_policy_is_greedy_and_its_propensities_stay_numbers():
     assert all(0 < one <= 1 for one in placed.propensities)
 
 
-def test_chance_is_that_of_the_seed_the_user_and_the_request():
+def test_random_numbers_are_those_of_the_seed_the_user_and_the_request():
     drawn = uniforms(1000, 7, "u", "r1").tolist()
     assert drawn == uniforms(1000, 7, "u", "r1").tolist()
     others = [uniforms(1000, *names).tolist() for names in [(8, "u", "r1"), (7, "v", "r1"), (7, "ur", "1")]]
@@ -130,7 +130,7 @@ def test_chance_is_that_of_the_seed_the_user_and_the_request():
     assert max(drawn) < 1
 
 
-def test_chance_is_the_same_on_every_machine_and_with_every_numpy():
+def test_random_numbers_are_the_same_on_every_machine_and_with_every_numpy():
     assert uniforms(3, 7, "u", 1).round(6).tolist() == [0.128996, 0.93651, 0.284002]
 
 
@@ -151,15 +151,15 @@ def test_five_thousand_candidates_with_caps_are_placed(policy):
 
 
 @given(st.floats(1e-4, 1.0), st.integers(0, 1 << 62))
-def test_what_a_feed_tells_of_its_policy_gives_the_policy_back_to_the_bit(parameter, seed):
+def test_a_policy_is_read_back_to_the_bit_from_what_a_feed_records(parameter, seed):
     for policy in (PlackettLuce(parameter), EpsilonGreedy(parameter), Greedy()):
-        given_back = exploration_named(Exploration(policy, seed).text)
-        assert given_back == (NO_EXPLORATION if policy == Greedy() else Exploration(policy, seed))
+        read_back = exploration_named(Exploration(policy, seed).text)
+        assert read_back == (NO_EXPLORATION if policy == Greedy() else Exploration(policy, seed))
 
 
 @pytest.mark.parametrize(
     "text", ["", "greedy", "plackett-luce temperature=0.1", "epsilon-greedy temperature=0.1 seed=1"]
 )
-def test_what_no_feed_tells_is_no_policy(text):
-    with pytest.raises(ValueError, match=r"wanted one as feeds tell it: plackett-luce temperature=0\.1 seed=0"):
+def test_what_no_feed_records_is_no_policy(text):
+    with pytest.raises(ValueError, match=r"wanted one as feeds record it: plackett-luce temperature=0\.1 seed=0"):
         exploration_named(text)

@@ -20,5 +20,5 @@ def test_weights_must_name_the_heads():
     for wrong in ({"a": 1.0}, {"a": 1.0, "b": 1.0, "c": 1.0}, {"a": 1.0, "b": float("nan")}):
         with pytest.raises(ValueError, match="wanted a finite one for each of a, b"):
             head_weights(("a", "b"), wrong)
-    with pytest.raises(ValueError, match="wanted a column a weight"):
+    with pytest.raises(ValueError, match="wanted one column per weight"):
         utility(np.zeros((2, 3), np.float32), (1, 2))

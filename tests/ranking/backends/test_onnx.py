@@ -21,13 +21,13 @@ def some_inputs(actions=5, candidates=130, seed=0):
     return random_inputs(SIZES, actions, candidates, 4, seed)
 
 
-def only(inputs, places):
-    return replace(inputs, **{name: getattr(inputs, name)[places] for name in CANDIDATE_INPUTS})
+def only(inputs, rows):
+    return replace(inputs, **{name: getattr(inputs, name)[rows] for name in CANDIDATE_INPUTS})
 
 
 @pytest.mark.parametrize("actions", [0, 1, 20])
 @pytest.mark.parametrize("candidates", [0, 1, 16, 63, 64, 65, 200])
-def test_the_graphs_give_what_their_formulas_say(backend, actions, candidates):
+def test_the_graphs_compute_their_formulas(backend, actions, candidates):
     inputs = some_inputs(actions, candidates)
     probabilities = backend.score(inputs)
     assert probabilities.shape == (candidates, 3)
@@ -37,13 +37,13 @@ def test_the_graphs_give_what_their_formulas_say(backend, actions, candidates):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 129), min_size=1, max_size=130), st.integers(0, 3))
-def test_a_score_does_not_depend_on_the_other_candidates_to_the_bit(backend, places, seed):
+def test_a_score_does_not_depend_on_the_other_candidates_to_the_bit(backend, rows, seed):
     inputs = some_inputs(seed=seed)
-    assert np.array_equal(backend.score(only(inputs, places)), backend.score(inputs)[places])
+    assert np.array_equal(backend.score(only(inputs, rows)), backend.score(inputs)[rows])
 
 
 def a_wide_backend(folder):
-    """As in a true ranker, candidates meet a matrix that is made once a request: sums that depend on their order."""
+    """As in a true ranker, candidates are multiplied by a matrix made once per request: sums depend on their order."""
     rng = np.random.default_rng(0)
     shapes = {"by_action": (8, 96), "first": (11, 20), "scale": (96,), "last": (96, 3)}
     weights = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
@@ -71,12 +71,12 @@ def test_sums_add_up_alike_for_one_candidate_and_for_many(tmp_path):
         assert np.array_equal(backend.score(only(inputs, range(130 - count, 130))), together[130 - count :]), count
 
 
-def test_a_graph_that_wants_what_nobody_gives_is_refused(tmp_path):
+def test_a_graph_with_an_unknown_input_is_refused(tmp_path):
     a_bundle(tmp_path)
     write_graph(tmp_path / "user.onnx", [("Relu", ["mood"], "query", {})], {"mood": [8]}, {"query": [8]}, {})
-    with pytest.raises(ValueError, match=r"user.onnx takes mood, which nobody gives"):
+    with pytest.raises(ValueError, match=r"user.onnx takes mood, which is no input of the ranker"):
         OnnxBackend(tmp_path / "user.onnx", tmp_path / "candidate.onnx")
 
 
-def test_the_null_ranker_gives_all_candidates_the_same():
+def test_the_null_ranker_scores_all_candidates_the_same():
     assert ConstantBackend((0.5, 0.25)).score(some_inputs(candidates=2)).tolist() == [[0.5, 0.25]] * 2

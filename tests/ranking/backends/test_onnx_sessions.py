@@ -17,13 +17,13 @@ STATES, POOLED = vectors_of(100, 6, 0), vectors_of(100, 8, 1)
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 99), max_size=70))
-def test_a_fold_gives_the_same_bits_alone_and_in_any_company(sessions, places):
-    together = sessions.fold(STATES[places], POOLED[places])
-    alone = [sessions.fold(STATES[[place]], POOLED[[place]])[0] for place in places]
+def test_a_fold_has_the_same_bits_alone_and_in_any_company(sessions, rows):
+    together = sessions.fold(STATES[rows], POOLED[rows])
+    alone = [sessions.fold(STATES[[row]], POOLED[[row]])[0] for row in rows]
     assert np.array_equal(together, np.array(alone, np.float32).reshape(-1, 6))
 
 
-def test_closed_sessions_are_folded_in_one_after_the_other(sessions):
+def test_closed_sessions_are_folded_one_after_the_other(sessions):
     state = STATES[:1]
     for row in POOLED[:3]:
         state = sessions.fold(state, row[None])
