@@ -1,7 +1,7 @@
 """What is asked of a ranker and what it answers: one request and one feed item, on the wire and in the process.
 
 A request that came from a topic was checked against its schema when it was decoded, and has its ``timestamp_ms`` from
-then on. One that is built by hand was checked by nobody: ``Ranker.rank`` refuses it by the same rules.
+then on. One that was built by hand has passed no check yet: ``Ranker.rank`` refuses it by the same rules.
 """
 
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class RankingRequest(Struct, frozen=True, omit_defaults=True):
     groups: Annotated[tuple[WireId, ...], Meta(description="of each candidate, for max_per_group")] | None = None
     max_per_group: Annotated[int, Meta(ge=1)] | None = None
     top_k: Annotated[int, Meta(ge=1, description="how many to answer with; all if absent")] | None = None
-    timestamp_ms: Annotated[TimeMs, Meta(description="the moment to rank at; else the record's time")] | None = None
+    timestamp_ms: Annotated[TimeMs, Meta(description="the time to rank as of; the record's if absent")] | None = None
     deadline_ms: Annotated[TimeMs, Meta(description="an answer later than this is of no use")] | None = None
 
     def as_of(self, now_ms: int) -> int:
@@ -41,7 +41,7 @@ class RankingRequest(Struct, frozen=True, omit_defaults=True):
 
 
 class FeedItem(Struct, frozen=True):
-    """One place of a feed."""
+    """One position of a feed."""
 
     item_id: Id
     score: float  # utility
@@ -52,7 +52,7 @@ class FeedItem(Struct, frozen=True):
             Meta(
                 gt=0,
                 le=1,
-                description="with exploration: the probability of this item at this place, given those before it",
+                description="with exploration: the probability of this item at this position, given those before it",
             ),
         ]
         | UnsetType
@@ -70,15 +70,15 @@ class Ranking:
     newest_action_age_ms: int | None  # None for a user without actions
     user_vector_found: bool
     unknown_items: int  # candidates that are not in the item table: ranked by a zero vector
-    timings_ms: dict[str, float] = field(default_factory=dict)  # join, score, blend, total
+    timings_ms: dict[str, float] = field(default_factory=dict)  # retrieve, join, score, blend, total
     user_vectors: str | None = None  # version of the table of user vectors; None without one
     inputs: ModelInputs | None = field(default=None, compare=False, repr=False)  # exactly what was scored
-    policy: str | None = None  # what had a hand in the order besides the scores; None without exploration
-    num_candidates: int = 0  # that were ranked, each item counted once; more than items where limits left some out
+    policy: str | None = None  # what chose the order besides the scores; None without exploration
+    num_candidates: int = 0  # that were ranked, each item once; more than items where limits left some out
 
 
 class RankingRefusedError(ValueError):
-    """A request that can't be answered; ``reason`` is a short constant, the message says the rest."""
+    """A request that can't be answered; ``reason`` is a short constant, the message has the facts."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -115,8 +115,8 @@ def check_request(request: RankingRequest) -> None:
 def check_deadline(request: RankingRequest, clock_ms: int) -> None:
     """Raise ``RankingRefusedError`` if the deadline has passed by the worker's clock.
 
-    The pipeline alone asks, and no ranker does: a deadline is about when an answer leaves, which the records' times
-    don't tell, and a ranking that depends on those times alone comes out of a replay as it was served.
+    Only the pipeline compares, never a ranker: a deadline is about when the answer leaves, which no record's time
+    shows, and a ranking that depends on records' times alone comes out of a replay as it was served.
     """
     if request.deadline_ms is not None and clock_ms > request.deadline_ms:
         late = clock_ms - request.deadline_ms

@@ -1,8 +1,9 @@
-"""The wire: bytes to actions and requests, feeds and dead letters to bytes.
+"""The wire: bytes to requests; feeds, served features and dead letters to bytes.
 
-The structs below are the formats; ``docs/schemas`` is generated from them. What cannot be understood raises
-``Rejected`` with a reason for machines and a sentence for people. Everything depends on the record alone, never on the
-worker's clock, so a log decodes today as it did when it was live.
+The formats are the structs below, ``RankingRequest`` and ``FeedItem`` (``ranking/request.py``) and ``ActionEvent``
+(``events/action_event.py``); ``docs/schemas`` is generated from them. What can't be decoded raises ``Rejected`` with a
+reason for machines and a sentence for people. Decoding depends on the record alone, never on the worker's clock, so a
+log decodes today as it did when it was live.
 """
 
 from base64 import b64encode
@@ -19,7 +20,7 @@ from rankstream.features.user_state import UserState
 from rankstream.ranking.request import FeedItem, Ranking, RankingRefusedError, RankingRequest, check_request
 
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
-MAX_DEAD_LETTER_BYTES = 512 * 1024  # original bytes kept in a dead letter: a broker takes 1 MB
+MAX_DEAD_LETTER_BYTES = 512 * 1024  # original bytes kept in a dead letter: brokers take records of 1 MB
 
 
 class FeedError(Struct, frozen=True):
@@ -57,11 +58,11 @@ class ServedFeatures(Struct, frozen=True):
 
     request_id: Id
     user_id: Id
-    at_ms: Annotated[int, Meta(description="the moment ranked at, UTC")]
+    at_ms: Annotated[int, Meta(description="the time that it was ranked as of, UTC")]
     state_offset: Annotated[
         int, Meta(description="of the user's last action that was known, in user-actions; -1: none")
     ]
-    state_actions: Annotated[int, Meta(description="actions of the user ever taken in up to there")]
+    state_actions: Annotated[int, Meta(description="actions of the user ever applied, up to there")]
     partition: Annotated[int, Meta(description="of the request, hence of the user's actions too")]
     offset: Annotated[int, Meta(description="of the request in ranking-requests")]
     features: Annotated[str, Meta(description="digest of every byte that the model was given")]
@@ -72,7 +73,7 @@ class ServedFeatures(Struct, frozen=True):
 
 
 class DeadLetter(Struct, frozen=True):
-    """A record that was not understood, and where it lies. Topic dead-letters, with the record's own key."""
+    """A record that could not be decoded or answered, and its offset. Topic dead-letters, with the record's own key."""
 
     reason: str
     message: str
@@ -85,8 +86,8 @@ class DeadLetter(Struct, frozen=True):
     value_bytes: int  # of the whole original; more than value_base64 holds when it was cut
 
 
-class _Names(Struct):
-    """What an invalid request may still tell, for its error feed."""
+class _Ids(Struct):
+    """What an invalid request may still hold, for its error feed."""
 
     request_id: Any = None
     user_id: Any = None
@@ -114,20 +115,20 @@ def decode_request(record: Record) -> RankingRequest:
     return request if request.timestamp_ms is not None else replace(request, timestamp_ms=record.timestamp)
 
 
-def names_of(value: bytes | None) -> tuple[Id, Id] | None:
-    """Return request_id and user_id of an invalid request, if it tells them."""
+def ids_of(value: bytes | None) -> tuple[Id, Id] | None:
+    """Return request_id and user_id of an invalid request, if it has both."""
     try:
-        names = msgspec.json.decode(value or b"", type=_Names)
+        found = msgspec.json.decode(value or b"", type=_Ids)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    ids = (names.request_id, names.user_id)
+    ids = (found.request_id, found.user_id)
     if all(type(one) in (int, str) for one in ids) and all(len(str(one)) <= MAX_ID_BYTES for one in ids):
         return ids
     return None
 
 
 def encode_feed(request: RankingRequest, ranking: Ranking, ranked_at_ms: int) -> bytes:
-    """Return the bytes of an answer."""
+    """Return the bytes of a feed."""
     feed = RankedFeed(
         request_id=request.request_id,
         user_id=request.user_id,
@@ -146,7 +147,7 @@ def encode_feed(request: RankingRequest, ranking: Ranking, ranked_at_ms: int) ->
 
 
 def encode_served(record: Record, request: RankingRequest, state: UserState, ranking: Ranking) -> bytes:
-    """Return the bytes of what a feed was made from; nothing of it depends on the clock, so a replay gives the same."""
+    """Return the bytes of what a feed was made from; no clock is in them, so a replay writes the same."""
     served = ServedFeatures(
         request_id=request.request_id,
         user_id=request.user_id,
@@ -165,12 +166,12 @@ def encode_served(record: Record, request: RankingRequest, state: UserState, ran
 
 
 def encode_error(request_id: Id, user_id: Id, reason: str, message: str, ranked_at_ms: int) -> bytes:
-    """Return the bytes of an answer that says why there is none."""
+    """Return the bytes of an answer that reports why there is no feed."""
     return _encode(RankedFeed(request_id, user_id, ranked_at_ms, error=FeedError(reason, message)))
 
 
 def encode_dead_letter(record: Record, reason: str, message: str) -> bytes:
-    """Return the bytes of a dead letter; originals of over 512 KB are cut, their offset tells where the whole is."""
+    """Return the bytes of a dead letter; an original over 512 KB is cut, and found whole at its offset."""
     value = record.value
     return _encode(
         DeadLetter(

@@ -4,11 +4,11 @@
 
     user-actions      bytes -> 16-byte action -> grouped by user -> UserState.apply -> UserCache
     ranking-requests  bytes -> RankingRequest + the user's state now -> Ranker.rank -> bytes
-                      and, where it is asked for, what the feed was made from (served-features)
+                      and, where that is switched on, what the feed was made from (served-features)
 
 The Faust app, replay, benchmarks, examples and tests all drive this object, so they cannot disagree. Bad data never
-raises: it becomes a dead letter or an error feed. What does raise is a broken store or a bug in here, and the shell
-stops for it.
+raises: it becomes a dead letter or an error feed. What does raise is a broken store or a bug in this file, and the
+worker stops for it.
 """
 
 import time
@@ -30,7 +30,7 @@ from rankstream.streams.codec import (
     encode_error,
     encode_feed,
     encode_served,
-    names_of,
+    ids_of,
 )
 from rankstream.streams.records import Channel, Outgoing
 
@@ -44,12 +44,12 @@ class RankerLike(Protocol):
         ...
 
     def rank(self, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
-        """Rank one request. Raises ``RankingRefusedError``."""
+        """Rank as of the request's own time, or ``now_ms`` where it has none. Raises ``RankingRefusedError``."""
         ...
 
 
 class ServingState(Protocol):
-    """What the pipeline needs of ``ranking.serving.LiveRanker``: the ranker of this moment."""
+    """What the pipeline needs of ``ranking.serving.LiveRanker``: the vocabulary and the ranker that serve now."""
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -58,7 +58,7 @@ class ServingState(Protocol):
 
     @property
     def current(self) -> RankerLike:
-        """The ranker to use now; another one after a swap."""
+        """The ranker to use now; another one after a hot swap."""
         ...
 
 
@@ -66,11 +66,11 @@ class ServingState(Protocol):
 class Counters:
     """What a partition has seen since it was opened."""
 
-    actions: int = 0  # taken into a history
+    actions: int = 0  # put into a history
     late: int = 0  # of these, inserted behind a newer one
     duplicates: int = 0
     too_old: int = 0
-    redelivered: int = 0  # skipped by the user's offset
+    redelivered: int = 0  # skipped: at or below the user's offset
     sessions_ended: int = 0
     requests: int = 0
     refused: int = 0  # requests answered with an error
@@ -85,12 +85,12 @@ Arrived = tuple[list[bytes], list[int]]  # packed actions of one user in a chunk
 
 
 def wall_clock_ms() -> int:
-    """Return the time of day, UTC."""
+    """Return the time in milliseconds since 1970, UTC."""
     return time.time_ns() // 1_000_000
 
 
 class Pipeline:
-    """One partition's users, and what is done with its records. Not for several threads, but for ``answer``."""
+    """One partition's users, and what is done with its records. One thread only, but for ``answer``."""
 
     def __init__(
         self,
@@ -102,13 +102,13 @@ class Pipeline:
         self.users = users
         self.serving = serving
         self.clock = clock  # for deadlines and ranked_at_ms only: results depend on the records' times
-        self.log_served = log_served  # tell beside each feed what it was made from
+        self.log_served = log_served  # write beside each feed what it was made from
         self.counters = Counters()
         self._vocabulary = serving.vocabulary
         self._decode_action = ActionDecoder(self._vocabulary)
 
     def on_actions(self, records: Sequence[Record]) -> list[Outgoing]:
-        """Apply a chunk of user-actions, in order of offset; give the dead letters."""
+        """Apply a chunk of user-actions, in order of offset; return the dead letters."""
         dead_letters: list[Outgoing] = []
         keys: list[bytes] = []
         actions: list[bytes] = []
@@ -138,14 +138,14 @@ class Pipeline:
         self._apply(arrived)
 
     def _decoder(self) -> ActionDecoder:
-        """Return the decoder of the vocabulary that is served now: a new bundle may bring new names."""
+        """Return the decoder of the vocabulary that serves now: a new bundle may bring new names."""
         if self.serving.vocabulary is not self._vocabulary:
             self._vocabulary = self.serving.vocabulary
             self._decode_action = ActionDecoder(self._vocabulary)
         return self._decode_action
 
     def _apply(self, arrived: dict[bytes, Arrived]) -> None:
-        """One look-up for all users of the chunk, one ``apply`` a user, one fold for all sessions that ended."""
+        """One look-up for all users of the chunk, one ``apply`` per user, one fold for all sessions that ended."""
         ended: dict[bytes, Applied] = {}
         states = self.users.get_many(list(arrived))
         for (key, (actions, offsets)), state in zip(arrived.items(), states, strict=True):
@@ -162,7 +162,7 @@ class Pipeline:
             self._fold(ended)
 
     def _not_yet_applied(self, actions: list[bytes], offsets: list[int], applied: int) -> list[bytes]:
-        """Drop redelivered actions: Kafka may hand on again what a kill or a rebalance left uncommitted."""
+        """Drop what was applied before: Kafka redelivers what a kill or a rebalance left uncommitted."""
         left = [action for action, offset in zip(actions, offsets, strict=True) if offset > applied]
         self.counters.redelivered += len(actions) - len(left)
         return left
@@ -183,7 +183,7 @@ class Pipeline:
             self.users.put(key, state)
 
     def on_requests(self, records: Sequence[Record]) -> "PendingRequests":
-        """Decode a chunk of ranking-requests and take the users' states as they are now, checkpointed or not."""
+        """Decode a chunk of ranking-requests, and hold the users' states as they are now, checkpointed or not."""
         requests: list[tuple[Record, RankingRequest]] = []
         outgoing: list[Outgoing] = []
         for record in records:
@@ -196,15 +196,15 @@ class Pipeline:
         return PendingRequests(self, requests, states, outgoing)
 
     def _refuse_record(self, record: Record, exc: Rejected) -> list[Outgoing]:
-        """Make a dead letter of a request that can't be understood, and an answer too if it tells its name."""
+        """Return the dead letter of a request that can't be decoded, and an error feed too if its ids can be read."""
         dead_letter = self._dead_letter(record, exc.reason, str(exc))
-        names = names_of(record.value)
-        if names is None:
+        ids = ids_of(record.value)
+        if ids is None:
             return [dead_letter]
         self.counters.refused += 1
         return [
             dead_letter,
-            Outgoing(Channel.FEEDS, record.key, encode_error(*names, exc.reason, str(exc), self.clock())),
+            Outgoing(Channel.FEEDS, record.key, encode_error(*ids, exc.reason, str(exc), self.clock())),
         ]
 
     def _dead_letter(self, record: Record, reason: str, message: str) -> Outgoing:
@@ -214,15 +214,15 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class PendingRequests:
-    """Requests with the states that they shall be ranked with: nothing that happens later is seen."""
+    """Requests with the states to rank them with: nothing that happens later is seen."""
 
     pipeline: Pipeline
     requests: list[tuple[Record, RankingRequest]]
     states: list[UserState]
-    outgoing: list[Outgoing]  # answers that are known already
+    outgoing: list[Outgoing]  # dead letters and error feeds of what could not be decoded
 
     def answer(self) -> list[Outgoing]:
-        """Rank them all, in order; the slow part, made to run in another thread than the rest of the pipeline."""
+        """Rank them all, in order: the slow part, which may run in another thread than the rest of the pipeline."""
         ranker = self.pipeline.serving.current
         feeds: list[Outgoing] = []
         for (record, request), state in zip(self.requests, self.states, strict=True):
@@ -241,7 +241,7 @@ class PendingRequests:
             return [feed, Outgoing(Channel.SERVED, record.key, served)]
         except RankingRefusedError as exc:
             return [self._error(record, request, exc.reason, str(exc))]
-        except Exception as exc:  # a bug met by one request: it must not stop the others
+        except Exception as exc:  # a bug that one request ran into: it must not stop the others
             message = f"the ranker failed: {type(exc).__name__}: {exc}"
             dead_letter = self.pipeline._dead_letter(record, "internal", traceback.format_exc()[-4000:])
             return [dead_letter, self._error(record, request, "internal", message)]

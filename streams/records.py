@@ -1,4 +1,4 @@
-"""Records of a log that no broker holds: what replay, examples and tests drive a pipeline with."""
+"""Records in memory: those that replay, examples and tests drive a pipeline with, and those that it sends."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One record as a consumer would hand it on; see ``codec.Record``."""
+    """One record as a consumer would hand it on; see ``events.action_event.Record``."""
 
     topic: str
     partition: int
@@ -26,7 +26,7 @@ class Recorded:
 
 
 def recorded_actions(events: Iterable[ActionEvent], first_offset: int = 0) -> list[Recorded]:
-    """Return events as records of one partition, each at the time that it happened."""
+    """Return events as records of one partition, each produced at the time of its action."""
     return [
         Recorded("user-actions", 0, offset, event.timestamp_ms, id_bytes(event.user_id), _encode(event))
         for offset, event in enumerate(events, start=first_offset)
@@ -34,12 +34,12 @@ def recorded_actions(events: Iterable[ActionEvent], first_offset: int = 0) -> li
 
 
 def recorded_request(request: RankingRequest, offset: int, at_ms: int) -> Recorded:
-    """Return a request as a record of one partition, sent at ``at_ms``."""
+    """Return a request as a record of one partition, produced at ``at_ms``."""
     return Recorded("ranking-requests", 0, offset, at_ms, id_bytes(request.user_id), _encode(request))
 
 
 class Channel(Enum):
-    """Where an outgoing record goes; ``topics.py`` gives the names."""
+    """Where an outgoing record goes; ``topics.py`` has the topics' names."""
 
     FEEDS = "ranked-feeds"
     DEAD_LETTERS = "dead-letters"

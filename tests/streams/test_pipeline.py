@@ -43,7 +43,7 @@ def test_a_request_sees_the_newest_applied_actions_also_those_not_yet_checkpoint
     assert feed["actions_used"] == 1
 
 
-def test_a_request_is_ranked_with_the_state_of_its_moment():
+def test_a_request_is_ranked_with_the_state_at_the_time_it_was_read():
     pipeline = a_pipeline()
     pending = pipeline.on_requests([a_request("u1")])
     pipeline.on_actions([an_event("u1", "a")])
@@ -51,7 +51,7 @@ def test_a_request_is_ranked_with_the_state_of_its_moment():
     assert feed["actions_used"] == 0
 
 
-def test_what_was_served_is_told_beside_the_feed_where_that_is_switched_on(tmp_path):
+def test_served_features_are_written_beside_the_feed_where_that_is_switched_on(tmp_path):
     serving = LiveRanker.open(a_bundle(tmp_path / "bundle"), a_user_table(tmp_path / "users", ["u1"]))
     pipeline = a_pipeline(serving)
     pipeline.log_served = True
@@ -59,23 +59,23 @@ def test_what_was_served_is_told_beside_the_feed_where_that_is_switched_on(tmp_p
     state = pipeline.users.get(b"u1")
     feed, served = pipeline.on_requests([a_request("u1", offset=3, at=60, candidates=[1, 2, 3], top_k=2)]).answer()
     assert (feed.channel, served.channel, served.key) == (Channel.FEEDS, Channel.SERVED, b"u1")
-    (feed, told) = decoded([feed, served])
+    (feed, logged) = decoded([feed, served])
     offline = serving.current.offline
     inputs = join(view_user(state, id_key("u1"), MORNING_MS + 60_000, offline.users), id_keys([1, 2, 3]), offline)
-    assert told["features"] == inputs.digest()
-    assert (told["state_offset"], told["state_actions"], told["partition"], told["offset"]) == (9, 3, 0, 3)
-    assert told["items"] == feed["items"]
-    assert (told["model_version"], told["user_vectors"]) == ("tiny-1", offline.users.version)
+    assert logged["features"] == inputs.digest()
+    assert (logged["state_offset"], logged["state_actions"], logged["partition"], logged["offset"]) == (9, 3, 0, 3)
+    assert logged["items"] == feed["items"]
+    assert (logged["model_version"], logged["user_vectors"]) == ("tiny-1", offline.users.version)
 
 
-def test_a_refusal_was_made_from_nothing_and_is_not_told():
+def test_a_refusal_has_no_served_features():
     pipeline = a_pipeline()
     pipeline.log_served = True
     assert [one.channel for one in pipeline.on_requests([a_request(deadline_ms=5)]).answer()] == [Channel.FEEDS]
 
 
 def test_a_redelivered_action_changes_nothing():
-    """After a kill, Kafka hands on again what was applied but not committed."""
+    """After a kill, Kafka redelivers what was applied but not committed."""
     events = [an_event("u1", f"i{n}", at=n, offset=n) for n in range(9)]
     once, twice = a_pipeline(limit=4), a_pipeline(limit=4)
     once.on_actions(events)
@@ -142,7 +142,7 @@ def test_sessions_that_leave_the_history_live_on_in_the_recurrent_state():
         (ARecord(b"x" * 5_000_000), "too-large"),
     ],
 )
-def test_a_bad_action_becomes_a_dead_letter_with_its_reason_and_place(record: ARecord, reason: str):
+def test_a_bad_action_becomes_a_dead_letter_with_its_reason_and_offset(record: ARecord, reason: str):
     record.offset, record.partition = 17, 3
     pipeline = a_pipeline()
     good = an_event("u9", offset=18)
