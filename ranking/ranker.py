@@ -63,7 +63,10 @@ class Ranker:
     exploration: Exploration = NO_EXPLORATION
 
     def rank(self, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
-        """Answer a request as of its timestamp, or ``now_ms`` (UTC). Raises ``RankingRefusedError``."""
+        """Answer a request as of its timestamp, or ``now_ms`` (UTC). Raises ``RankingRefusedError``.
+
+        Its deadline is not looked at: see ``request.check_deadline``.
+        """
         check_request(request)
         at_ms = request.as_of(now_ms)
         started = perf_counter()
@@ -150,6 +153,6 @@ def _items(
     propensities: Sequence[float | UnsetType] = placed.propensities or [UNSET] * len(order)
     chosen = zip(order, scores[order].tolist(), probabilities[order].tolist(), propensities, strict=True)
     return tuple(
-        FeedItem(candidates.ids[place], score, dict(zip(heads, row, strict=True)), propensity)
-        for place, score, row, propensity in chosen
+        FeedItem(candidates.ids[index], score, dict(zip(heads, row, strict=True)), propensity)
+        for index, score, row, propensity in chosen
     )
