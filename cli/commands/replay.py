@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rankstream.cli.errors import Refusal, refusing
+from rankstream.cli.options.aliases import renamed
 from rankstream.cli.options.logs import moment
 from rankstream.cli.options.settings import CONNECTED, offset_range, pairs, settings_options
 from rankstream.evaluation.leakage import LeakError
@@ -44,7 +45,7 @@ def _gap(ctx: click.Context, option: click.Parameter, given: str) -> int:
     with refusing(ValueError):
         gap = delay_ms(given)
     if not gap:
-        raise Refusal(f"--visit-gap {given} ends no visit, or every one at once; write for example 30m or 12h")
+        raise Refusal(f"--session-gap {given} ends no session, or every one at once; write for example 30m or 12h")
     return gap
 
 
@@ -55,7 +56,7 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
     return tuple(sorted({int(number) for number in numbers}))
 
 
-@click.command()
+@click.command(context_settings=renamed({"--visit-gap": "--session-gap", "--without-met": "--exclude-seen"}))
 @click.option("--events", type=click.Path(path_type=Path), help="The log: a file, or a known folder; else Kafka.")
 @click.option("--map", callback=pairs, multiple=True, metavar="FIELD=COLUMN", help="The column that holds a field.")
 @click.option("--set", callback=pairs, multiple=True, metavar="FIELD=VALUE", help="The same value for all rows.")
@@ -75,21 +76,10 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 @click.option("--requests", type=click.IntRange(min=0), default=2_000, show_default=True, help="At most; 0: all.")
 @click.option("--sample", type=click.IntRange(min=1), default=100, show_default=True, help="Candidates of `sampled`.")
 @click.option(
-    "--session-gap",
-    "--visit-gap",
-    "session_gap_ms",
-    callback=_gap,
-    default="30m",
-    show_default=True,
-    help="So long a rest ends a visit.",
-)
-@click.option(
-    "--exclude-seen",
-    "--without-met",
-    "exclude_seen",
-    is_flag=True,
-    help="Leave what the user has met out of the catalogue.",
-)
+    "--session-gap", "session_gap_ms", callback=_gap, default="30m", show_default=True,
+    help="A pause longer than this ends a session.",
+)  # fmt: skip
+@click.option("--exclude-seen", is_flag=True, help="Leave items the user has already seen out of the catalogue.")
 @click.option(
     "--staleness",
     "delays",
