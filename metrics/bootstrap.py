@@ -1,33 +1,35 @@
-"""Bootstrap intervals over users: requests of one user are alike, so users are resampled, not requests."""
+"""Bootstrap intervals over users: one user's requests are alike, so users are resampled, not requests.
+
+Resampling requests one by one would give intervals that are too narrow.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from rankstream.metrics.ranking import Floats
+from rankstream.metrics.arrays import Floats
 
 
-def bootstrap_weights(rng: np.random.Generator, draws: int, count: int) -> Floats:
-    """Return ``(draws, count)``: how often each of ``count`` owners is drawn when as many are drawn anew."""
-    owners = rng.integers(0, count, (draws, count)) + count * np.arange(draws)[:, None]
-    return np.bincount(owners.ravel(), minlength=draws * count).reshape(draws, count).astype(np.float64)
+def bootstrap_weights(rng: np.random.Generator, resamples: int, count: int) -> Floats:
+    """Return ``(resamples, count)``: how often each user is drawn among ``count`` with replacement."""
+    users = rng.integers(0, count, (resamples, count)) + count * np.arange(resamples)[:, None]
+    return np.bincount(users.ravel(), minlength=resamples * count).reshape(resamples, count).astype(np.float64)
 
 
 def bootstrap_interval(
-    values: Sequence[float] | Floats, users: Sequence[object], *, seed: int, draws: int = 1000, level: float = 0.95
+    values: Sequence[float] | Floats, users: Sequence[object], *, seed: int, resamples: int = 1000, level: float = 0.95
 ) -> tuple[float, float]:
-    """Return the interval of the mean of ``values`` when users, not requests, are drawn anew.
+    """Return the interval of the mean of ``values``, each of them of one of ``users``, by the percentile bootstrap.
 
-    Requests of one user are alike, so drawing requests one by one would give intervals that are too narrow.
     Raises ``ValueError`` for no values.
     """
     if not len(values):
-        raise ValueError("no values to draw from; evaluate at least one request")
-    names: dict[object, int] = {}
-    owner = np.array([names.setdefault(user, len(names)) for user in users])
-    sums = np.bincount(owner, np.asarray(values, np.float64))
-    counts = np.bincount(owner)
-    drawn = np.random.default_rng(seed).integers(0, len(names), (draws, len(names)))
+        raise ValueError("no values to resample; evaluate at least one request")
+    rows: dict[object, int] = {}
+    row = np.array([rows.setdefault(user, len(rows)) for user in users])
+    sums = np.bincount(row, np.asarray(values, np.float64))
+    counts = np.bincount(row)
+    drawn = np.random.default_rng(seed).integers(0, len(rows), (resamples, len(rows)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

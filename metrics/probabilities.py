@@ -1,36 +1,39 @@
-"""How good predicted probabilities are: AUC, log loss, calibration."""
+"""How good predicted probabilities are: AUC, log loss, calibration.
+
+``labels`` say which rows were positive. AUC asks for the order alone, log loss and calibration for the values too.
+"""
 
 import numpy as np
 
-from rankstream.metrics.ranking import Bools, Floats
+from rankstream.metrics.arrays import Bools, Floats
 
-SMALLEST = 1e-7  # a probability is never taken for nearer to 0 or 1 than this
+SMALLEST = 1e-7  # no probability counts as nearer to 0 or 1 than this
 
 
 def auc(scores: Floats, labels: Bools, weights: Floats | None = None) -> float:
-    """Return the chance that a positive scores above a negative, ties count half; NaN without one of each."""
+    """Return how often a positive scores above a negative, ties counting half; NaN without one of each."""
     order = np.argsort(scores, kind="stable")
     return auc_in_order(scores[order], labels[order], np.ones(len(scores)) if weights is None else weights[order])
 
 
 def auc_in_order(scores: Floats, labels: Bools, weights: Floats) -> float:
-    """Return ``auc`` of rows that are sorted by score: what a bootstrap calls a thousand times."""
+    """Return ``auc`` of rows that are sorted by score: a bootstrap sorts once and asks hundreds of times."""
     _, first = np.unique(scores, return_index=True)
     if not len(first):
         return float("nan")
-    above = np.add.reduceat(np.where(labels, weights, 0.0), first)
-    below = np.add.reduceat(np.where(labels, 0.0, weights), first)
-    positives, negatives = above.sum(), below.sum()
+    positive = np.add.reduceat(np.where(labels, weights, 0.0), first)  # weight at each distinct score
+    negative = np.add.reduceat(np.where(labels, 0.0, weights), first)
+    positives, negatives = positive.sum(), negative.sum()
     if positives == 0 or negatives == 0:
         return float("nan")
-    beaten = np.cumsum(below) - below / 2
-    return float((above * beaten).sum() / (positives * negatives))
+    beaten = np.cumsum(negative) - negative / 2
+    return float((positive * beaten).sum() / (positives * negatives))
 
 
 def log_loss(probabilities: Floats, labels: Bools) -> Floats:
     """Return each row's loss, natural logarithm."""
-    sure = np.clip(probabilities, SMALLEST, 1 - SMALLEST)
-    losses: Floats = -np.log(np.where(labels, sure, 1 - sure))
+    clipped = np.clip(probabilities, SMALLEST, 1 - SMALLEST)
+    losses: Floats = -np.log(np.where(labels, clipped, 1 - clipped))
     return losses
 
 
@@ -43,6 +46,7 @@ def calibration(probabilities: Floats, labels: Bools, bins: int = 10) -> list[tu
 
 
 def calibration_error(probabilities: Floats, labels: Bools, bins: int = 10) -> float:
-    """Return the mean distance between what was promised and what came, over rows (ECE, bins of equal size)."""
+    """Return the expected calibration error (ECE): the bins' |probability - share of positives|, weighted by rows."""
     rows = max(1, len(probabilities))
-    return sum(abs(said - came) * count for said, came, count in calibration(probabilities, labels, bins)) / rows
+    curve = calibration(probabilities, labels, bins)
+    return sum(abs(predicted - observed) * count for predicted, observed, count in curve) / rows

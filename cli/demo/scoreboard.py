@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rankstream.metrics.bootstrap import bootstrap_interval
-from rankstream.metrics.ranking import hit_at, ndcg_at, random_hit_at, random_ndcg_at
+from rankstream.metrics.ranking import hit, ndcg, random_hit, random_ndcg
 
 K = 10
 HYBRID = "hybrid ranker, realtime"
@@ -45,10 +45,11 @@ class Scoreboard:
         """Take in one request."""
         self.judged.append(one)
         for rival, place in one.places.items():
-            self.hits[rival].append(hit_at(place, K))
-            self.gains[rival].append(ndcg_at(place, K))
-        self.hits[RANDOM].append(random_hit_at(one.candidates, K))
-        self.gains[RANDOM].append(random_ndcg_at(one.candidates, K))
+            ranks = np.array([] if place is None else [place], np.int64)
+            self.hits[rival].append(hit(ranks, K))
+            self.gains[rival].append(ndcg(ranks, K))
+        self.hits[RANDOM].append(random_hit(1, one.candidates, K))
+        self.gains[RANDOM].append(random_ndcg(1, one.candidates, K))
 
     def hit(self, rival: str) -> float:
         """Return HIT@10 so far."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rankstream.features.schema import Floats as Vectors
 from rankstream.metrics.probabilities import auc
-from rankstream.metrics.ranking import hit, mrr, ndcg, random_hit, random_ndcg, recall
+from rankstream.metrics.ranking import hit, ndcg, random_hit, random_ndcg, recall, reciprocal_rank
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -94,7 +94,7 @@ def judge(variant: VariantOutcomes, heads: Sequence[str], ks: Sequence[int], see
             variant.put(head, f"hit@{k}", hit(stood, k) if asked else np.nan)
             variant.put(head, f"recall@{k}", recall(stood, k) if asked else np.nan)
             variant.put(head, f"ndcg@{k}", ndcg(stood, k) if asked else np.nan)
-        variant.put(head, "mrr", mrr(stood) if asked else np.nan)
+        variant.put(head, "mrr", reciprocal_rank(stood) if asked else np.nan)
 
 
 def score_random(variant: VariantOutcomes, heads: Sequence[str], ks: Sequence[int], seen: Seen) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import Ints
-from rankstream.metrics.ranking import HeadMetrics, head_metrics, ranks_of
+from rankstream.metrics.ranking import HeadMetrics, head_metrics, ranks_among_negatives
 from rankstream.models.ranker.examples import RankingExample, inputs_of, joined
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.hybrid import HybridRanker, RankerBatch, RankerConfig
@@ -181,5 +181,5 @@ def evaluate_ranker(
         inputs = inputs_of(example, offline)
         probabilities = split.probabilities(inputs)
         for column, head in enumerate(ranker.config.heads):
-            places[head] += ranks_of(probabilities[:, column], example.labels[:, column] > 0)
+            places[head] += ranks_among_negatives(probabilities[:, column], example.labels[:, column] > 0)
     return {head: head_metrics(found, k) for head, found in places.items() if found}

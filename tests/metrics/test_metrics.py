@@ -7,47 +7,41 @@ from hypothesis import strategies as st
 
 from rankstream.metrics.bootstrap import bootstrap_interval
 from rankstream.metrics.probabilities import auc, calibration_error, log_loss
-from rankstream.metrics.ranking import (
-    hit,
-    hit_at,
-    mrr,
-    ndcg,
-    ndcg_at,
-    random_hit,
-    random_hit_at,
-    random_ndcg,
-    random_ndcg_at,
-    rank_of,
-    recall,
-)
+from rankstream.metrics.ranking import hit, ndcg, random_hit, random_ndcg, rank_of, recall, reciprocal_rank
 
 
-def test_the_best_score_has_the_first_place_and_ties_keep_the_order_of_candidates():
+def at(*ranks: int) -> np.ndarray:
+    """Ranks of the relevant items of one query."""
+    return np.array(ranks, np.int64)
+
+
+def test_the_best_score_has_the_first_rank_and_ties_keep_the_order_of_candidates():
     scores = np.array([0.5, 0.9, 0.5])
     assert [rank_of(candidate, scores) for candidate in range(3)] == [2, 1, 3]
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=20))
-def test_places_are_those_of_a_stable_sort(scores: list[int]):
+def test_ranks_are_those_of_a_stable_sort(scores: list[int]):
     order = sorted(range(len(scores)), key=lambda candidate: -scores[candidate])
     assert [rank_of(candidate, np.array(scores, float)) for candidate in order] == list(range(1, len(scores) + 1))
 
 
-def test_gain_falls_with_the_place_and_ends_at_k():
-    assert [ndcg_at(place) for place in (1, 3, 10, 11, None)] == [1.0, 0.5, pytest.approx(1 / log2(11)), 0.0, 0.0]
-    assert [hit_at(place) for place in (1, 10, 11, None)] == [1, 1, 0, 0]
+def test_gain_falls_with_the_rank_and_ends_at_k():
+    queries = [at(1), at(3), at(10), at(11), at()]
+    assert [ndcg(ranks, 10) for ranks in queries] == [1.0, 0.5, pytest.approx(1 / log2(11)), 0.0, 0.0]
+    assert [hit(ranks, 10) for ranks in (at(1), at(10), at(11), at())] == [1, 1, 0, 0]
 
 
-def test_what_chance_is_expected_to_reach_is_what_it_reaches():
-    rng = np.random.default_rng(0)
-    places = rng.integers(1, 51, 200_000)
-    assert np.mean([hit_at(place) for place in places]) == pytest.approx(random_hit_at(50), rel=0.03)
-    assert np.mean([ndcg_at(place) for place in places]) == pytest.approx(random_ndcg_at(50), rel=0.03)
+def test_what_a_random_order_is_expected_to_reach_is_what_it_reaches():
+    ranks = np.random.default_rng(0).integers(1, 51, 200_000)
+    hits, gains = (np.array([metric(at(rank), 10) for rank in range(51)]) for metric in (hit, ndcg))
+    assert np.mean(hits[ranks]) == pytest.approx(random_hit(1, 50, 10), rel=0.03)
+    assert np.mean(gains[ranks]) == pytest.approx(random_ndcg(1, 50, 10), rel=0.03)
 
 
 def test_an_interval_is_wider_when_requests_come_from_few_users():
     values = [0.0, 1.0] * 50
-    few = bootstrap_interval(values, [place % 4 for place in range(100)], seed=1)
+    few = bootstrap_interval(values, [number % 4 for number in range(100)], seed=1)
     many = bootstrap_interval(values, list(range(100)), seed=1)
     assert few[1] - few[0] > many[1] - many[0] > 0
 
@@ -57,22 +51,22 @@ def test_no_requests_have_no_interval():
         bootstrap_interval([], [], seed=1)
 
 
-def test_several_wanted_items_are_judged_together():
-    places = np.array([2, 5, 30])
-    assert [hit(places, 1), hit(places, 2)] == [0.0, 1.0]
-    assert [recall(places, 5), recall(places, 1), recall(places[:1], 10)] == [2 / 3, 0.0, 1.0]
-    assert mrr(places) == 0.5
-    assert ndcg(np.array([1, 2, 3]), 10) == pytest.approx(1.0)
-    assert ndcg(places, 10) == pytest.approx((1 / log2(3) + 1 / log2(6)) / (1 + 1 / log2(3) + 1 / 2))
+def test_several_relevant_items_are_scored_together():
+    ranks = at(2, 5, 30)
+    assert [hit(ranks, 1), hit(ranks, 2)] == [0.0, 1.0]
+    assert [recall(ranks, 5), recall(ranks, 1), recall(ranks[:1], 10)] == [2 / 3, 0.0, 1.0]
+    assert reciprocal_rank(ranks) == 0.5
+    assert ndcg(at(1, 2, 3), 10) == pytest.approx(1.0)
+    assert ndcg(ranks, 10) == pytest.approx((1 / log2(3) + 1 / log2(6)) / (1 + 1 / log2(3) + 1 / 2))
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 5), st.integers(0, 20), st.integers(1, 12))
-def test_chance_of_several_is_what_random_orders_give_on_average(wanted, others, k):
-    rng = np.random.default_rng(wanted + 7 * others)
-    drawn = [rng.permutation(wanted + others)[:wanted] + 1 for _ in range(1500)]
-    assert random_hit(wanted, wanted + others, k) == pytest.approx(np.mean([hit(one, k) for one in drawn]), abs=0.06)
-    assert random_ndcg(wanted, wanted + others, k) == pytest.approx(np.mean([ndcg(one, k) for one in drawn]), abs=0.06)
+def test_random_orders_reach_on_average_what_is_expected_of_them(relevant, others, k):
+    rng, candidates = np.random.default_rng(relevant + 7 * others), relevant + others
+    sampled = [rng.permutation(candidates)[:relevant] + 1 for _ in range(1500)]
+    assert random_hit(relevant, candidates, k) == pytest.approx(np.mean([hit(one, k) for one in sampled]), abs=0.06)
+    assert random_ndcg(relevant, candidates, k) == pytest.approx(np.mean([ndcg(one, k) for one in sampled]), abs=0.06)
 
 
 @settings(max_examples=60, deadline=None)
@@ -87,14 +81,14 @@ def test_auc_is_the_share_of_pairs_in_order_also_when_rows_count_several_times(r
         for b in np.flatnonzero(~labels)
     ]
     total = sum(weight for _, weight in pairs)
-    wanted = sum(won * weight for won, weight in pairs) / total if total else np.nan
-    assert auc(scores, labels, weights) == pytest.approx(wanted, nan_ok=True)
+    expected = sum(won * weight for won, weight in pairs) / total if total else np.nan
+    assert auc(scores, labels, weights) == pytest.approx(expected, nan_ok=True)
 
 
-def test_probabilities_that_keep_their_promise_have_no_calibration_error():
+def test_probabilities_that_come_true_have_no_calibration_error():
     rng = np.random.default_rng(0)
-    said = rng.random(200_000)
-    came = rng.random(200_000) < said
-    assert calibration_error(said, came) < 0.01
-    assert calibration_error(np.full(200_000, 0.9), came) == pytest.approx(0.4, abs=0.01)
-    assert log_loss(said, came).mean() < log_loss(np.full(200_000, 0.5), came).mean()
+    predicted = rng.random(200_000)
+    labels = rng.random(200_000) < predicted
+    assert calibration_error(predicted, labels) < 0.01
+    assert calibration_error(np.full(200_000, 0.9), labels) == pytest.approx(0.4, abs=0.01)
+    assert log_loss(predicted, labels).mean() < log_loss(np.full(200_000, 0.5), labels).mean()

@@ -15,7 +15,7 @@ from rankstream.features.ids import id_key
 from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
-from rankstream.metrics.ranking import ranks_of
+from rankstream.metrics.ranking import ranks_among_negatives
 from rankstream.models.ranker.examples import NegativesConfig, RankingExample, inputs_of, joined, ranking_examples
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.hybrid import RankerConfig, collate
@@ -318,14 +318,14 @@ def test_the_ranker_learns_nothing_from_noise():
 
 def test_places_count_ties_half():
     scores, wanted = np.array([0.5, 0.5, 0.9, 0.1], np.float32), np.array([True, False, False, False])
-    assert ranks_of(scores, wanted) == [(2.5, 4)]
+    assert ranks_among_negatives(scores, wanted) == [(2.5, 4)]
 
 
 def test_heads_without_a_wanted_item_are_left_out():
     log = a_log(("u", "a", "save", 0), ("u", "b", "save", 1))
     metrics = evaluate_ranker(a_ranker(), examples_of(log, NegativesConfig(1)), offline_features())
     assert set(metrics) == {"save"}
-    assert metrics["save"].wanted == 2
+    assert metrics["save"].positives == 2
 
 
 def test_label_weights_of_another_shape_are_refused():
