@@ -20,7 +20,7 @@ COMMANDS = {
     "watch": "Show ranked feeds as they come.",
     "topics": "Create the topics, or say what is wrong with them.",
     "dead-letters": "List rejected records, and send them again.",
-    "replay": "Replay a recorded log, and measure what its feeds would have been worth.",
+    "replay": "Replay a recorded log, and measure how well its feeds would have ranked.",
     "verify": "Compute again what was served, from the log, and compare to the bit.",
     "off-policy": "Estimate what another policy would have earned, from feeds served with exploration.",
     "explain": "Show why an item stood where it stood.",

@@ -1,4 +1,4 @@
-"""`rankstream replay`: a recorded log through the pipeline that serves, and what its feeds would have been worth."""
+"""`rankstream replay`: a recorded log through the pipeline that serves, and metrics of the feeds that it ranks."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ from rankstream.cli.options.logs import moment
 from rankstream.cli.options.settings import CONNECTED, offset_range, pairs, settings_options
 from rankstream.evaluation.leakage import LeakError
 from rankstream.evaluation.replay.candidates import Catalogue
-from rankstream.evaluation.replay.plan import PROTOCOLS, Question, about, plan_of, variants_of
+from rankstream.evaluation.replay.plan import PROTOCOLS, ReplayOptions, about, plan_of, variants_of
 from rankstream.evaluation.replay.report import print_summary, write_report
-from rankstream.evaluation.replay.run import Plan, Replayed, replay
+from rankstream.evaluation.replay.run import Plan, ReplayResult, replay
 from rankstream.evaluation.replay.summary import summarise
 from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, Variant
 from rankstream.evaluation.time_text import delay_ms
@@ -52,7 +52,7 @@ def _gap(ctx: click.Context, option: click.Parameter, given: str) -> int:
 def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> tuple[int, ...]:
     numbers = given.split(",")
     if not all(number.strip().isdigit() and int(number) > 0 for number in numbers):
-        raise Refusal(f"--k {given} is no list of places; write for example --k 3,10")
+        raise Refusal(f"--k {given} is no list of ranks; write for example --k 3,10")
     return tuple(sorted({int(number) for number in numbers}))
 
 
@@ -70,10 +70,20 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 @click.option(
     "--protocol", type=click.Choice(PROTOCOLS), default="logged", show_default=True, help="What is ranked when."
 )
-@click.option("--positive", "positives", multiple=True, metavar="ACTION", help="What users come for; several times.")
-@click.option("--from", "from_ms", callback=moment, metavar="TIME", help="Rank from here on; before, only remember.")
+@click.option(
+    "--positive",
+    "positives",
+    multiple=True,
+    metavar="ACTION",
+    help="A positive action; several times.  [default: by the utility]",
+)
+@click.option(
+    "--from", "from_ms", callback=moment, metavar="TIME", help="Rank from here on; before, only update states."
+)
 @click.option("--until", "until_ms", callback=moment, metavar="TIME", help="Rank nothing from here on.")
-@click.option("--requests", type=click.IntRange(min=0), default=2_000, show_default=True, help="At most; 0: all.")
+@click.option(
+    "--requests", type=click.IntRange(min=0), default=2_000, show_default=True, help="Rank at most so many; 0: all."
+)
 @click.option("--sample", type=click.IntRange(min=1), default=100, show_default=True, help="Candidates of `sampled`.")
 @click.option(
     "--session-gap", "session_gap_ms", callback=_gap, default="30m", show_default=True,
@@ -88,10 +98,14 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
     metavar="DELAYS",
     help="Rank also with actions known so late, as 0s,1m,1h,24h,never.",
 )
-@click.option("--k", "ks", callback=_whole_numbers, default="3,10", show_default=True, help="Places that count.")
-@click.option("--interleave", is_flag=True, help="Mix the feeds of two bundles too (team draft), and say which wins.")
-@click.option("--seed", default=1, show_default=True, help="Of what is drawn.")
-@click.option("--allow-leak", is_flag=True, help="Rank with models that have seen the future; every output says so.")
+@click.option(
+    "--k", "ks", callback=_whole_numbers, default="3,10", show_default=True, help="The k of HIT@k, recall@k and NDCG@k."
+)
+@click.option(
+    "--interleave", is_flag=True, help="Mix the feeds of two bundles too (team draft), and report which wins."
+)
+@click.option("--seed", default=1, show_default=True, help="Of all sampling.")
+@click.option("--allow-leak", is_flag=True, help="Rank with models that have seen the future; marks every output.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for report.html and report.json.")
 @settings_options(*CONNECTED, also=("history_limit",))
 @refusing(LogError, LeakError, ReplayError, BundleRefusedError, BrokenTableError, ClientError)
@@ -107,24 +121,24 @@ def command(
     requests: int,
     out: Path | None,
     settings: Settings,
-    **asked: Any,
+    **options_given: Any,
 ) -> None:
-    """Replay a recorded log, and measure what its feeds would have been worth.
+    """Replay a recorded log, and measure how well its feeds would have ranked.
 
     The log's actions go one after the other through the code that serves, as a worker would get them, and rankings are
-    asked for on the way. No broker is needed. A ranker sees at each moment what it would have seen live, and a model
+    asked for on the way. No broker is needed. A ranker sees at each time what it would have seen live, and a model
     that was trained on later events is refused.
 
     \b
     --protocol says what is ranked when:
-      logged     when a visit begins, the items that were shown in it
-      slate      before each positive, its item among those that the visit then showed in vain
+      logged     when a session begins, the items that were shown in it
+      slate      before each positive, its item among the non-clicked impressions of the rest of the session
       catalogue  before each positive, all items that the bundle knows
-      sampled    before each positive, its item among --sample drawn ones; places are estimates for all items
+      sampled    before each positive, its item among --sample random ones; ranks are estimates for all items
 
     --events is Parquet, CSV or JSON lines with the columns of the wire (see `rankstream produce --help`), or a
     folder of KuaiRand or Taobao. Without it the topic user-actions is read as it is now, all partitions in the order
-    of time. Without --bundle the states alone are kept, and the speed is told.
+    of time. Without --bundle the states alone are kept, and the speed is printed.
 
     \b
     Examples:
@@ -133,8 +147,8 @@ def command(
       rankstream replay --events actions.parquet --bundle old --bundle new --protocol catalogue
       rankstream replay --bundle bundle --bootstrap-servers kafka:9092 --offsets 1000000:2000000
     """
-    question = Question(requests=requests or None, **asked)
-    opened = [open_bundle(place) for place in bundles]
+    options = ReplayOptions(requests=requests or None, **options_given)
+    opened = [open_bundle(path) for path in bundles]
     if events is not None:
         log: RecordedLog = open_log(events, map, set, time_unit, sort=sort)
     else:
@@ -142,12 +156,12 @@ def command(
     if not opened:
         keep_states(log, settings.history_limit)
         return
-    variants, facts, marks = variants_of(bundles, opened, tables, question, settings.history_limit)
+    variants, facts, marks = variants_of(bundles, opened, tables, options, settings.history_limit)
     catalogue = Catalogue([bundle.items for bundle in opened])
-    plan = plan_of(opened, variants, catalogue, question)
+    plan = plan_of(opened, variants, catalogue, options)
     result = _with_progress(log, variants, plan)
-    summary = summarise(result.outcomes, facts, len(catalogue), question.seed)
-    summary |= about(log, result, variants, plan, question, bundles, marks)
+    summary = summarise(result.outcomes, facts, len(catalogue), options.seed)
+    summary |= about(log, result, variants, plan, options, bundles, marks)
     print_summary(summary, Console())
     if out is not None:
         click.echo(f"report: {write_report(summary, out)}")
@@ -167,7 +181,7 @@ def _topic(settings: Settings, bundles: Sequence[Bundle], offsets: OffsetRange) 
 
 
 def keep_states(log: RecordedLog, history_limit: int) -> None:
-    """Drive the states alone, and tell what came of them and how fast."""
+    """Keep the states alone, and print what they hold and how fast that went."""
     delayed = DelayedPipeline(LiveRanker.without_bundle(log.vocabulary), 0, history_limit)
     started, columns = perf_counter(), [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
@@ -182,17 +196,17 @@ def keep_states(log: RecordedLog, history_limit: int) -> None:
         raise Refusal(f"{log.name} holds no event that could be used")
     click.echo(
         f"{delayed.applied:,} events in {seconds:.1f} s ({delayed.applied / seconds:,.0f}/s): {counters.actions:,} "
-        f"taken into histories, {counters.late:,} of them late, {counters.duplicates:,} duplicates, "
+        f"applied to histories, {counters.late:,} of them late, {counters.duplicates:,} duplicates, "
         f"{counters.too_old:,} too old; {counters.sessions_ended:,} sessions left the histories"
     )
 
 
-def _with_progress(log: RecordedLog, variants: Sequence[Variant], plan: Plan) -> Replayed:
+def _with_progress(log: RecordedLog, variants: Sequence[Variant], plan: Plan) -> ReplayResult:
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("reading", total=plan.max_points)
+        task = progress.add_task("reading", total=plan.max_queries)
 
-        def show(events: int, points: int) -> None:
-            progress.update(task, completed=points, description=f"{events:,} events, {points:,} rankings")
+        def show(events: int, ranked: int) -> None:
+            progress.update(task, completed=ranked, description=f"{events:,} events, {ranked:,} rankings")
 
         return replay(log, variants, plan, show)

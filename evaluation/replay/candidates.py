@@ -1,40 +1,38 @@
-"""What a point's user chooses from: what was shown, the whole catalogue, or a sample of it."""
+"""The candidates of a query: what was shown, the whole catalogue, or a sample of it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from rankstream.evaluation.replay.protocols import Point
+from rankstream.evaluation.replay.protocols import Query
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import Id, Keys, id_key, id_keys
-
-Ints = npt.NDArray[np.int64]
+from rankstream.metrics.arrays import Ints
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The candidates of one point."""
+class Candidates:
+    """The candidates of one query, and the actions on each."""
 
     ids: Sequence[Id]
     keys: Keys
-    done: Sequence[int]  # masks of what was done to each
+    actions: Sequence[int]  # masks
     target_known: bool = True
     sampled_from: int | None = None  # candidates that the sample stands for
 
-    def places_in_all(self, places: Ints) -> Ints:
-        """Scale places in a sample to expected places among all: unbiased for uniform samples.
+    def ranks_among_all(self, ranks: Ints) -> Ints:
+        """Scale ranks in a sample to expected ranks among all: unbiased for uniform samples.
 
         Source: Krichene and Rendle, On Sampled Metrics for Item Recommendation, KDD 2020.
         """
         if self.sampled_from is None or len(self.ids) < 2:
-            return places
-        stretched: Ints = 1 + np.rint((places - 1) * (self.sampled_from - 1) / (len(self.ids) - 1)).astype(np.int64)
-        return stretched
+            return ranks
+        scaled: Ints = 1 + np.rint((ranks - 1) * (self.sampled_from - 1) / (len(self.ids) - 1)).astype(np.int64)
+        return scaled
 
 
-Choose = Callable[[Point], Choice]
+CandidateSelection = Callable[[Query], Candidates]
 
 
 class Catalogue:
@@ -53,55 +51,55 @@ class Catalogue:
         at = int(np.searchsorted(self.keys, np.uint64(key)))
         return at if at < len(self.keys) and int(self.keys[at]) == key else None
 
-    def choice(self, point: Point, rows: Ints | None = None) -> Choice:
-        """Return the catalogue, or these rows of it, with the point's target: last where it is not among them."""
-        target = point.draft.exposure
+    def candidates(self, query: Query, rows: Ints | None = None) -> Candidates:
+        """Return the catalogue, or these rows of it, with the query's target: last where it is not among them."""
+        target = query.exposure
         chosen = np.arange(len(self)) if rows is None else rows
         row = self.row(target.item_key)
-        place = None if row is None else np.flatnonzero(chosen == row)
-        if place is None or not len(place):
+        index = None if row is None else np.flatnonzero(chosen == row)
+        if index is None or not len(index):
             ids = [self.ids[one] for one in chosen] + [target.item_id]
             keys = np.append(self.keys[chosen], np.uint64(target.item_key))
-            return Choice(ids, keys, [0] * len(chosen) + [target.done], target_known=row is not None)
-        done = [0] * len(chosen)
-        done[int(place[0])] = target.done
-        return Choice(self.ids if rows is None else [self.ids[one] for one in chosen], self.keys[chosen], done)
+            return Candidates(ids, keys, [0] * len(chosen) + [target.actions], target_known=row is not None)
+        actions = [0] * len(chosen)
+        actions[int(index[0])] = target.actions
+        return Candidates(self.ids if rows is None else [self.ids[one] for one in chosen], self.keys[chosen], actions)
 
 
-def as_shown(seed: int) -> Choose:
-    """Choose from what the point brings along, shuffled: equal scores must not keep the order that it was shown in."""
+def as_shown(seed: int) -> CandidateSelection:
+    """Select what the query names, shuffled: equal scores must not keep the order that it was shown in."""
     rng = np.random.default_rng([seed, 3])
 
-    def choose(point: Point) -> Choice:
-        shown = point.candidates or ()
+    def select(query: Query) -> Candidates:
+        shown = query.candidates or ()
         order = rng.permutation(len(shown)).tolist()
         ids = [shown[row] for row in order]
-        return Choice(ids, id_keys(ids), [point.done[row] for row in order])
+        return Candidates(ids, id_keys(ids), [query.actions[row] for row in order])
 
-    return choose
+    return select
 
 
-def whole(catalogue: Catalogue, *, exclude_seen: bool) -> Choose:
-    """Choose from the whole catalogue; ``exclude_seen`` leaves out what the user has met, the target excepted."""
+def whole(catalogue: Catalogue, *, exclude_seen: bool) -> CandidateSelection:
+    """Select the whole catalogue; ``exclude_seen`` leaves out what the user has seen, the target excepted."""
 
-    def choose(point: Point) -> Choice:
+    def select(query: Query) -> Candidates:
         if not exclude_seen:
-            return catalogue.choice(point)
-        met = np.array(sorted(point.draft.met), np.uint64)
-        unmet = ~np.isin(catalogue.keys, met) | (catalogue.keys == np.uint64(point.draft.exposure.item_key))
-        return catalogue.choice(point, np.flatnonzero(unmet))
+            return catalogue.candidates(query)
+        seen = np.array(sorted(query.seen), np.uint64)
+        unseen = ~np.isin(catalogue.keys, seen) | (catalogue.keys == np.uint64(query.exposure.item_key))
+        return catalogue.candidates(query, np.flatnonzero(unseen))
 
-    return choose
+    return select
 
 
-def sampled(catalogue: Catalogue, count: int, seed: int) -> Choose:
-    """Choose from ``count`` items drawn uniformly, and the target."""
+def sampled(catalogue: Catalogue, count: int, seed: int) -> CandidateSelection:
+    """Select ``count`` items at random, uniformly, and the target."""
     rng = np.random.default_rng(seed)
 
-    def choose(point: Point) -> Choice:
-        drawn = np.sort(rng.choice(len(catalogue), min(count, len(catalogue)), replace=False))
-        row = catalogue.row(point.draft.exposure.item_key)
-        choice = catalogue.choice(point, drawn[drawn != row] if row is not None else drawn)
-        return Choice(choice.ids, choice.keys, choice.done, row is not None, sampled_from=len(catalogue))
+    def select(query: Query) -> Candidates:
+        rows = np.sort(rng.choice(len(catalogue), min(count, len(catalogue)), replace=False))
+        row = catalogue.row(query.exposure.item_key)
+        found = catalogue.candidates(query, rows[rows != row] if row is not None else rows)
+        return Candidates(found.ids, found.keys, found.actions, row is not None, sampled_from=len(catalogue))
 
-    return choose
+    return select

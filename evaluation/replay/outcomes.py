@@ -1,120 +1,118 @@
-"""Outcomes: what came of each ranked point, a row a point, a column a figure; all that is kept of a replay.
+"""Outcomes: the metrics of each ranked query, a row a query, a column a metric; all that is kept of a replay.
 
-A row needs some hundred bytes, so memory grows with the points that are ranked, not with the log.
+A row needs some hundred bytes, so memory grows with the queries that are ranked, not with the log.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from rankstream.features.schema import Floats as Vectors
+from rankstream.metrics.arrays import Bools, Floats, Ints
 from rankstream.metrics.probabilities import auc
 from rankstream.metrics.ranking import hit, ndcg, random_hit, random_ndcg, recall, reciprocal_rank
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
-
-ALL = "any positive"  # the head that stands for all actions that the utility wants
+ALL = "any positive"  # the head that stands for all positive actions
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What all lanes of a point share: who, when, and what there was to find."""
+class RankedQuery:
+    """What all variants of a query share: who, when, and which candidates were relevant."""
 
     user: str
     at_ms: int
-    history: int  # actions that the user's history held, in the lane without delay
+    num_actions: int  # in the user's history, in the variant without delay
     is_new: bool
-    candidates: int
-    wanted: Mapping[str, Ints]  # head -> rows of the candidates that are its positives
+    num_candidates: int
+    relevant: Mapping[str, Ints]  # head -> rows of the candidates that are its positives
     target_known: bool = True  # is the target an item of the catalogue?
 
 
 @dataclass
-class Pairs:
-    """Probabilities and labels of one head over all candidates of all points."""
+class Predictions:
+    """Probabilities and labels of one head over all candidates of all queries."""
 
     probabilities: list[Floats] = field(default_factory=list)
     labels: list[Bools] = field(default_factory=list)
-    points: list[int] = field(default_factory=list)  # candidates of each point
+    sizes: list[int] = field(default_factory=list)  # candidates of each query
 
     def columns(self) -> tuple[Floats, Bools, Ints]:
-        """Return all probabilities, labels, and the row of the point that each belongs to."""
+        """Return all probabilities, labels, and the row of the query that each belongs to."""
         if not self.labels:
             return np.zeros(0), np.zeros(0, np.bool_), np.zeros(0, np.int64)
-        owners = np.repeat(np.arange(len(self.points)), self.points)
-        return np.concatenate(self.probabilities), np.concatenate(self.labels), owners
+        queries = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        return np.concatenate(self.probabilities), np.concatenate(self.labels), queries
 
 
 @dataclass
 class VariantOutcomes:
-    """One lane's rows, in the order of the points."""
+    """One variant's rows, in the order of the queries."""
 
-    figures: dict[tuple[str, str], list[float]] = field(default_factory=dict)  # (head, figure); NaN: not asked
-    pairs: dict[str, Pairs] = field(default_factory=dict)  # only where what was shown is known
-    top_items: set[int] = field(default_factory=set)  # keys that stood among the first k of any point
+    metrics: dict[tuple[str, str], list[float]] = field(default_factory=dict)  # (head, metric); NaN: nothing relevant
+    predictions: dict[str, Predictions] = field(default_factory=dict)  # only where what was shown is known
+    top_items: set[int] = field(default_factory=set)  # keys that were among the first k of any query
     newest_age_ms: list[float] = field(default_factory=list)
     user_vectors_found: int = 0
     unknown_items: int = 0
 
-    def put(self, head: str, figure: str, value: float) -> None:
-        """Add one figure of the newest point."""
-        self.figures.setdefault((head, figure), []).append(value)
+    def put(self, head: str, metric: str, value: float) -> None:
+        """Add one metric of the newest query."""
+        self.metrics.setdefault((head, metric), []).append(value)
 
-    def column(self, head: str, figure: str) -> Floats:
-        """Return a figure of all points; NaN where the point had nothing of the head."""
-        return np.asarray(self.figures.get((head, figure), ()), np.float64)
+    def column(self, head: str, metric: str) -> Floats:
+        """Return a metric of all queries; NaN where the query had no positive of the head."""
+        return np.asarray(self.metrics.get((head, metric), ()), np.float64)
 
 
 @dataclass
 class Outcomes:
-    """All points, and what each lane made of them."""
+    """All queries, and how each variant ranked them."""
 
     ks: tuple[int, ...]
     heads: tuple[str, ...]  # ALL and the heads whose actions the log knows
-    seen: list[Seen] = field(default_factory=list)
+    queries: list[RankedQuery] = field(default_factory=list)
     variants: dict[str, VariantOutcomes] = field(default_factory=dict)
-    credits: list[tuple[int, int]] = field(default_factory=list)  # of two lanes whose feeds were interleaved, a point
+    credits: list[tuple[int, int]] = field(default_factory=list)  # of two variants whose feeds were interleaved
 
     def variant(self, name: str) -> VariantOutcomes:
-        """Return a lane's rows."""
+        """Return a variant's rows."""
         return self.variants.setdefault(name, VariantOutcomes())
 
 
-def judge(variant: VariantOutcomes, heads: Sequence[str], ks: Sequence[int], seen: Seen, places: Ints) -> None:
-    """Put down where the wanted items of each head stood; ``places`` is (N,), from 1."""
+def score_ranking(
+    variant: VariantOutcomes, heads: Sequence[str], ks: Sequence[int], query: RankedQuery, ranks: Ints
+) -> None:
+    """Add the ranking metrics of each head; ``ranks`` is (N,), of the candidates, from 1."""
+    nothing = np.zeros(0, np.int64)
     for head in heads:
-        rows = seen.wanted.get(head)
-        asked = rows is not None and len(rows) > 0
-        stood = places[rows] if rows is not None and asked else np.zeros(0, np.int64)
+        rows = query.relevant.get(head, nothing)
+        known, relevant = len(rows) > 0, ranks[rows]
         for k in ks:
-            variant.put(head, f"hit@{k}", hit(stood, k) if asked else np.nan)
-            variant.put(head, f"recall@{k}", recall(stood, k) if asked else np.nan)
-            variant.put(head, f"ndcg@{k}", ndcg(stood, k) if asked else np.nan)
-        variant.put(head, "mrr", reciprocal_rank(stood) if asked else np.nan)
+            variant.put(head, f"hit@{k}", hit(relevant, k) if known else np.nan)
+            variant.put(head, f"recall@{k}", recall(relevant, k) if known else np.nan)
+            variant.put(head, f"ndcg@{k}", ndcg(relevant, k) if known else np.nan)
+        variant.put(head, "mrr", reciprocal_rank(relevant) if known else np.nan)
 
 
-def score_random(variant: VariantOutcomes, heads: Sequence[str], ks: Sequence[int], seen: Seen) -> None:
-    """Put down what a random order is expected to give."""
+def score_random(variant: VariantOutcomes, heads: Sequence[str], ks: Sequence[int], query: RankedQuery) -> None:
+    """Add the metrics that a random order is expected to reach."""
     for head in heads:
-        wanted = len(seen.wanted.get(head, ()))
+        relevant = len(query.relevant.get(head, ()))
         for k in ks:
-            variant.put(head, f"hit@{k}", random_hit(wanted, seen.candidates, k) if wanted else np.nan)
-            variant.put(head, f"ndcg@{k}", random_ndcg(wanted, seen.candidates, k) if wanted else np.nan)
+            variant.put(head, f"hit@{k}", random_hit(relevant, query.num_candidates, k) if relevant else np.nan)
+            variant.put(head, f"ndcg@{k}", random_ndcg(relevant, query.num_candidates, k) if relevant else np.nan)
 
 
-def judge_probabilities(variant: VariantOutcomes, head: str, seen: Seen, probabilities: Floats) -> None:
-    """Keep a head's probabilities (N,) beside what came, and the AUC within the point."""
-    labels = np.zeros(seen.candidates, np.bool_)
-    labels[seen.wanted.get(head, np.zeros(0, np.int64))] = True
-    pairs = variant.pairs.setdefault(head, Pairs())
-    pairs.probabilities.append(probabilities)
-    pairs.labels.append(labels)
-    pairs.points.append(len(labels))
-    variant.put(head, "auc in a request", auc(probabilities, labels))
+def score_probabilities(variant: VariantOutcomes, head: str, query: RankedQuery, probabilities: Floats) -> None:
+    """Keep a head's probabilities (N,) with their labels, and add the AUC within the query."""
+    labels = np.zeros(query.num_candidates, np.bool_)
+    labels[query.relevant.get(head, np.zeros(0, np.int64))] = True
+    predictions = variant.predictions.setdefault(head, Predictions())
+    predictions.probabilities.append(probabilities)
+    predictions.labels.append(labels)
+    predictions.sizes.append(len(labels))
+    variant.put(head, "auc per request", auc(probabilities, labels))
 
 
 def diversity(vectors: Vectors) -> float:
@@ -123,6 +121,6 @@ def diversity(vectors: Vectors) -> float:
     known = vectors[lengths[:, 0] > 0] / lengths[lengths[:, 0] > 0]
     if len(known) < 2:
         return float("nan")
-    alike = known @ known.T
+    similarity = known @ known.T
     pairs = len(known) * (len(known) - 1)
-    return float(1.0 - (alike.sum() - np.trace(alike)) / pairs)
+    return float(1.0 - (similarity.sum() - np.trace(similarity)) / pairs)

@@ -1,7 +1,7 @@
-"""What the flags of `rankstream replay` ask for, as lanes and a plan."""
+"""What the flags of `rankstream replay` ask for, as variants and a plan."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,9 +9,15 @@ from typing import Any
 
 from rankstream.evaluation.leakage import UserTables, check_bundle, check_table
 from rankstream.evaluation.point_in_time import LiveRankerAsOf, TablesAsOf
-from rankstream.evaluation.replay.candidates import Catalogue, Choose, as_shown, sampled, whole
-from rankstream.evaluation.replay.protocols import Asks, Logged, NextPositive, Slate, bits
-from rankstream.evaluation.replay.run import Plan, Replayed
+from rankstream.evaluation.replay.candidates import CandidateSelection, Catalogue, as_shown, sampled, whole
+from rankstream.evaluation.replay.protocols import (
+    EvaluationProtocol,
+    LoggedSession,
+    NextPositive,
+    PositiveInSession,
+    bits,
+)
+from rankstream.evaluation.replay.run import Plan, ReplayResult
 from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, Variant
 from rankstream.evaluation.time_text import delay_text, time_text
 from rankstream.events.arrivals import RecordedLog
@@ -21,13 +27,13 @@ from rankstream.ranking.bundle import Bundle
 from rankstream.ranking.serving import ranker_of
 
 CATALOGUE = "the whole catalogue"
-UNSORTED = 0.05  # a share of the events from which on a log is taken for one that nobody sorted
+UNSORTED = 0.05  # share of events out of order from which on a log is taken for unsorted
 PROTOCOLS = ("logged", "slate", "catalogue", "sampled")
 
 
 @dataclass(frozen=True)
-class Question:
-    """What the flags ask of a log."""
+class ReplayOptions:
+    """The flags of a replay."""
 
     protocol: str
     positives: tuple[str, ...]
@@ -45,25 +51,29 @@ class Question:
 
 
 def variants_of(
-    places: Sequence[Path], bundles: Sequence[Bundle], tables: Sequence[Path], question: Question, history_limit: int
+    bundle_dirs: Sequence[Path],
+    bundles: Sequence[Bundle],
+    tables: Sequence[Path],
+    options: ReplayOptions,
+    history_limit: int,
 ) -> tuple[list[Variant], list[dict[str, Any]], list[str]]:
-    """Return a lane a bundle and delay, what is to be said of each, and the marks of allowed leaks."""
+    """Return a variant for each bundle and delay, the facts of each, and the marks of allowed leaks."""
     if len(tables) not in (0, 1, len(bundles)):
         raise ReplayError(f"{len(tables)} --user-vectors for {len(bundles)} --bundle; give one for all, or one each")
     variants: list[Variant] = []
     facts: list[dict[str, Any]] = []
     marks: list[str] = []
-    names = _names(places)
+    names = _names(bundle_dirs)
     for at, bundle in enumerate(bundles):
-        manifest, from_ms = bundle.manifest, start_of(bundles, question)
-        marks += check_bundle(manifest, from_ms, question.allow_leak)
-        marks += check_table(bundle.items, from_ms, question.allow_leak, f"the items of {names[at]}")
+        manifest, from_ms = bundle.manifest, start_of(bundles, options)
+        marks += check_bundle(manifest, from_ms, options.allow_leak)
+        marks += check_table(bundle.items, from_ms, options.allow_leak, f"the items of {names[at]}")
         as_of: TablesAsOf = _no_table
         if tables:
-            as_of, leaks = user_vectors(tables[min(at, len(tables) - 1)], bundle, from_ms, question.allow_leak)
+            as_of, leaks = user_vectors(tables[min(at, len(tables) - 1)], bundle, from_ms, options.allow_leak)
             marks += leaks
-        for delay in question.delays:
-            name = _variant_name(names[at], delay, question.delays)
+        for delay in options.delays:
+            name = _variant_name(names[at], delay, options.delays)
             serving = LiveRankerAsOf(manifest.vocabulary, ranker_of(bundle, NoVectors(manifest.sizes.user_dim)))
             variants.append(Variant(name, bundle, as_of, DelayedPipeline(serving, delay, history_limit)))
             facts.append({"name": name, "bundle": names[at], "delay_ms": delay, "model": manifest.model_version})
@@ -75,9 +85,9 @@ def _no_table(at_ms: int) -> VectorTable | None:
 
 
 def user_vectors(root: Path, bundle: Bundle, from_ms: int, allow_leak: bool) -> tuple[TablesAsOf, list[str]]:
-    """Return the tables of user vectors by moment, and the marks of allowed leaks.
+    """Return the tables of user vectors by time, and the marks of allowed leaks.
 
-    Raises ``LeakError`` where no version is old enough for the first moment, and ``BrokenTableError`` for another
+    Raises ``LeakError`` where no version is old enough for the first query, and ``BrokenTableError`` for another
     model's.
     """
     users = UserTables(root)
@@ -89,10 +99,10 @@ def user_vectors(root: Path, bundle: Bundle, from_ms: int, allow_leak: bool) -> 
     return users.as_of, []
 
 
-def _names(places: Sequence[Path]) -> list[str]:
-    names = [place.resolve().name for place in places]
+def _names(bundle_dirs: Sequence[Path]) -> list[str]:
+    names = [path.resolve().name for path in bundle_dirs]
     if len(set(names)) < len(names):
-        names = [str(place) for place in places]
+        names = [str(path) for path in bundle_dirs]
     return names
 
 
@@ -104,47 +114,49 @@ def _variant_name(name: str, delay: int | None, delays: Sequence[int | None]) ->
     return f"{name}, {delay_text(delay)} behind"
 
 
-def start_of(bundles: Sequence[Bundle], question: Question) -> int:
-    """Return the moment from which on rankings are asked for: the flag's, or where the newest training ended."""
+def start_of(bundles: Sequence[Bundle], options: ReplayOptions) -> int:
+    """Return the time from which on queries are ranked: the flag's, or where the newest training ended."""
     trained = max(bundle.manifest.trained_until_ms for bundle in bundles)
-    return trained if question.from_ms is None else question.from_ms
+    return trained if options.from_ms is None else options.from_ms
 
 
-def plan_of(bundles: Sequence[Bundle], variants: Sequence[Variant], catalogue: Catalogue, question: Question) -> Plan:
-    """Make the plan of the flags. Raises ``ReplayError`` for actions that nobody knows."""
+def plan_of(
+    bundles: Sequence[Bundle], variants: Sequence[Variant], catalogue: Catalogue, options: ReplayOptions
+) -> Plan:
+    """Make the plan of the flags. Raises ``ReplayError`` for actions that the bundle does not know."""
     vocabulary = _one_vocabulary(bundles)
     codes = vocabulary.action_codes
     utility = bundles[0].manifest.utility
-    wanted = question.positives or tuple(head for head, weight in utility.items() if weight > 0 and head in codes)
-    for name in wanted:
+    names = options.positives or tuple(head for head, weight in utility.items() if weight > 0 and head in codes)
+    for name in names:
         if name not in codes:
             raise ReplayError(f"--positive {name} is no action of the bundle; it knows {', '.join(codes)}")
-    if not wanted:
+    if not names:
         raise ReplayError(
-            f"no head of the bundle says what users come for; say --positive with one of {', '.join(codes)}"
+            f"no head of the bundle has a positive weight; name positive actions with --positive, of {', '.join(codes)}"
         )
-    positives = bits(codes[name] for name in wanted)
-    asks, choose = _asking(question, positives, catalogue)
+    positives = bits(codes[name] for name in names)
+    protocol, select = _protocol(options, positives, catalogue)
     heads = {head: codes[head] for bundle in bundles for head in bundle.manifest.heads if head in codes}
     return Plan(
-        asks=asks,
-        choose=choose,
+        protocol=protocol,
+        select=select,
         vocabulary=vocabulary,
         positives=positives,
         heads=heads,
-        from_ms=start_of(bundles, question),
-        until_ms=question.until_ms,
-        max_points=question.requests,
-        ks=question.ks,
-        shown=question.protocol == "logged",
-        remember_seen=question.exclude_seen,
-        interleaved=_to_mix(variants) if question.interleave else None,
-        seed=question.seed,
+        from_ms=start_of(bundles, options),
+        until_ms=options.until_ms,
+        max_queries=options.requests,
+        ks=options.ks,
+        shown=options.protocol == "logged",
+        remember_seen=options.exclude_seen,
+        interleaved=_to_mix(variants) if options.interleave else None,
+        seed=options.seed,
     )
 
 
 def _to_mix(variants: Sequence[Variant]) -> tuple[str, str]:
-    """Return the first lanes of two bundles."""
+    """Return the first variants of two bundles."""
     first = variants[0]
     others = [variant for variant in variants if variant.bundle is not first.bundle]
     if not others:
@@ -152,20 +164,22 @@ def _to_mix(variants: Sequence[Variant]) -> tuple[str, str]:
     return first.name, others[0].name
 
 
-def _asking(question: Question, positives: int, catalogue: Catalogue) -> tuple[Any, Choose]:
-    if question.protocol == "logged":
-        return partial(Logged, question.session_gap_ms), as_shown(question.seed)
-    if question.protocol == "slate":
-        return partial(Slate, positives, question.session_gap_ms), as_shown(question.seed)
-    if question.protocol == "sampled":
-        asks = partial(NextPositive, positives, f"{question.sample:,} items drawn from the catalogue")
-        return asks, sampled(catalogue, question.sample, question.seed)
-    asks = partial(NextPositive, positives, "all that the user has not met" if question.exclude_seen else CATALOGUE)
-    return asks, whole(catalogue, exclude_seen=question.exclude_seen)
+def _protocol(
+    options: ReplayOptions, positives: int, catalogue: Catalogue
+) -> tuple[Callable[[], EvaluationProtocol], CandidateSelection]:
+    if options.protocol == "logged":
+        return partial(LoggedSession, options.session_gap_ms), as_shown(options.seed)
+    if options.protocol == "slate":
+        return partial(PositiveInSession, positives, options.session_gap_ms), as_shown(options.seed)
+    if options.protocol == "sampled":
+        among = f"{options.sample:,} items sampled from the catalogue"
+        return partial(NextPositive, positives, among), sampled(catalogue, options.sample, options.seed)
+    among = "all items that the user has not seen" if options.exclude_seen else CATALOGUE
+    return partial(NextPositive, positives, among), whole(catalogue, exclude_seen=options.exclude_seen)
 
 
 def _one_vocabulary(bundles: Sequence[Bundle]) -> Vocabulary:
-    """Return vocabulary of all bundles: they are driven by the same codes. Raises ``ReplayError`` if they differ."""
+    """Return the one vocabulary of all bundles: codes drive them all. Raises ``ReplayError`` if they differ."""
     first, *others = [bundle.manifest.vocabulary for bundle in bundles]
     for other in others:
         if other != first:
@@ -176,28 +190,27 @@ def _one_vocabulary(bundles: Sequence[Bundle]) -> Vocabulary:
     return first
 
 
-def _hints(result: Replayed) -> list[str]:
-    """Return what of the log makes figures mean something else than most expect."""
+def _hints(result: ReplayResult) -> list[str]:
+    """Return what of the log makes metrics mean something else than most expect."""
     share = result.out_of_order / max(1, result.events)
     if share < UNSORTED:
         return []
     return [
-        f"NOTE: {share:.0%} of the events come after later ones of the log, and are replayed so; if that is how the "
-        "file was written, not how the events arrived, say --sort"
+        f"NOTE: {share:.0%} of the events come after later ones of the log, and are replayed in that order; if it is "
+        "the file's, but not the one that they arrived in, add --sort"
     ]
 
 
 def about(
     log: RecordedLog,
-    result: Replayed,
+    result: ReplayResult,
     variants: Sequence[Variant],
     plan: Plan,
-    question: Question,
-    places: Sequence[Path],
+    options: ReplayOptions,
+    bundle_dirs: Sequence[Path],
     marks: Sequence[str],
 ) -> dict[str, Any]:
-    """Return what is to be known of a replay besides its figures."""
-    asks: Asks = plan.asks()
+    """Return what is to be known of a replay besides its metrics."""
     ranking = sum(variant.seconds["ranking"] for variant in variants)
     return {
         "log": {
@@ -210,14 +223,14 @@ def about(
             "out_of_order": result.out_of_order,
         },
         "protocol": {
-            "name": question.protocol,
-            "about": asks.about,
+            "name": options.protocol,
+            "about": plan.protocol().about,
             "from": time_text(plan.from_ms),
             "until": None if plan.until_ms is None else time_text(plan.until_ms),
-            "points_found": result.points_found,
+            "requests_found": result.queries_found,
             "positives": [name for name, code in plan.vocabulary.action_codes.items() if plan.positives >> code & 1],
-            "sample": question.sample if question.protocol == "sampled" else None,
-            "seed": question.seed,
+            "sample": options.sample if options.protocol == "sampled" else None,
+            "seed": options.seed,
         },
         "marks": list(marks) + _hints(result),
         "time": {
@@ -229,8 +242,8 @@ def about(
             else 0.0,
         },
         "bundles": {
-            str(place): {"model": variant.bundle.manifest.model_version, "checksum": variant.bundle.manifest.checksum}
-            for place, variant in zip(places, variants[:: len(question.delays)], strict=True)
+            str(path): {"model": variant.bundle.manifest.model_version, "checksum": variant.bundle.manifest.checksum}
+            for path, variant in zip(bundle_dirs, variants[:: len(options.delays)], strict=True)
         },
         "command": "rankstream " + " ".join(sys.argv[1:]),
     }

@@ -7,32 +7,32 @@ from typing import Any
 
 import numpy as np
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.figure import Figure as Canvas
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from rankstream.evaluation.replay.outcomes import ALL
 from rankstream.evaluation.replay.run import POPULARITY, RANDOM
-from rankstream.evaluation.replay.wording import Summary, against, is_share, rankers, shown_variants, title_of
+from rankstream.evaluation.replay.wording import Summary, is_share, lead_over, rankers, shown_variants, title_of
 from rankstream.evaluation.time_text import delay_text
 
 HUES = ("#1565c0", "#ef6c00", "#2e7d32", "#8e24aa", "#00838f")  # one a bundle
 BASELINES = {POPULARITY: "#78909c", RANDOM: "#c2c8ce"}
-FEW = 10  # points: a figure of fewer is not drawn
+FEW = 10  # requests: a mean of fewer is not drawn
 LINE = "#37474f"
 
 
 def colours(summary: Summary) -> dict[str, str]:
-    """Return each lane its colour: a bundle's own, paler the staler it is."""
+    """Return each variant its colour: a bundle's own, paler the staler it is."""
     found: dict[str, str] = dict(BASELINES)
     hues = cycle(HUES)
     hue_of: dict[str, str] = {}
-    for variant in summary["lanes"]:
+    for variant in summary["variants"]:
         if variant["bundle"] not in hue_of:
             hue_of[variant["bundle"]] = next(hues)
     for bundle, hue in hue_of.items():
-        variants = [variant["name"] for variant in summary["lanes"] if variant["bundle"] == bundle]
-        for place, name in enumerate(variants):
-            found[name] = _paler(hue, 0.6 * place / max(1, len(variants) - 1))
+        variants = [variant["name"] for variant in summary["variants"] if variant["bundle"] == bundle]
+        for age, name in enumerate(variants):
+            found[name] = _paler(hue, 0.6 * age / max(1, len(variants) - 1))
     return found
 
 
@@ -42,7 +42,7 @@ def _paler(hue: str, share: float) -> str:
 
 
 def _axes(width: float, height: float, **kind: Any) -> tuple[Any, Any]:
-    figure = Canvas(figsize=(width, height))
+    figure = Figure(figsize=(width, height))
     axes = figure.subplots(**kind)
     for one in np.atleast_1d(axes).ravel():
         one.spines[["top", "right"]].set_visible(False)
@@ -51,8 +51,8 @@ def _axes(width: float, height: float, **kind: Any) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _as_shares(axis: Any, figure: str) -> None:
-    if is_share(figure):
+def _as_shares(axis: Any, metric: str) -> None:
+    if is_share(metric):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
 
 
@@ -76,41 +76,41 @@ def _whiskers(found: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def of_variants(summary: Summary) -> Any:
-    """Draw the main figure of every lane, with intervals."""
-    figure_name, shade = summary["main_figure"], colours(summary)
-    names = [*rankers(summary), *(name for name in BASELINES if name in summary["figures"])]
+    """Draw the main metric of every variant, with intervals."""
+    metric, shade = summary["main_metric"], colours(summary)
+    names = [*rankers(summary), *(name for name in BASELINES if name in summary["metrics"])]
     figure, axes = _axes(8.2, 0.6 + 0.42 * len(names))
-    for place, name in enumerate(reversed(names)):
-        found = summary["figures"][name][ALL][figure_name]
+    for row, name in enumerate(reversed(names)):
+        found = summary["metrics"][name][ALL][metric]
         axes.errorbar(
-            [found["value"]], [place], xerr=_whiskers([found]), fmt="o", ms=8, capsize=4, lw=2, color=shade[name]
+            [found["value"]], [row], xerr=_whiskers([found]), fmt="o", ms=8, capsize=4, lw=2, color=shade[name]
         )
     axes.set_yticks(range(len(names)), [*reversed(names)])
     axes.set_ylim(-0.6, len(names) - 0.4)
     _from_zero(axes)
-    axes.set_xlabel(title_of(figure_name))
-    _as_shares(axes.xaxis, figure_name)
+    axes.set_xlabel(title_of(metric))
+    _as_shares(axes.xaxis, metric)
     return figure
 
 
 def of_staleness(summary: Summary) -> Any:
-    """Draw the main figure against the delay, and what each delay costs the first bundle, paired."""
-    figure_name, shade, curves = summary["main_figure"], colours(summary), summary["staleness"]
+    """Draw the main metric against the delay, and what each delay costs the first bundle, paired."""
+    metric, shade, curves = summary["main_metric"], colours(summary), summary["staleness"]
     figure, (left, right) = _axes(8.2, 3.3, ncols=2, gridspec_kw={"wspace": 0.32})
     delays = [*dict.fromkeys(one["delay_ms"] for curve in curves.values() for one in curve)]
     for bundle, curve in curves.items():
         at = [delays.index(one["delay_ms"]) for one in curve]
-        values, hue = [one["value"] for one in curve], shade[curve[0]["lane"]]
+        values, hue = [one["value"] for one in curve], shade[curve[0]["variant"]]
         left.errorbar(at, values, yerr=_whiskers(curve), fmt="o-", ms=6, capsize=4, lw=1.8, color=hue, label=bundle)
-    popular = summary["figures"].get(POPULARITY, {}).get(ALL, {}).get(figure_name)
+    popular = summary["metrics"].get(POPULARITY, {}).get(ALL, {}).get(metric)
     if popular:
         left.axhline(popular["value"], color=BASELINES[POPULARITY], ls="--", lw=1.3, label=POPULARITY)
     left.set_title("by how late actions become known", fontsize=10, loc="left")
-    left.set_ylabel(title_of(figure_name))
+    left.set_ylabel(title_of(metric))
     left.set_ylim(bottom=0)
     left.margins(x=0.08)
     _legend_above(figure, left)
-    _as_shares(left.yaxis, figure_name)
+    _as_shares(left.yaxis, metric)
     _costs(right, summary, delays)
     for axes in (left, right):
         axes.set_xticks(range(len(delays)), [delay_text(delay) for delay in delays])
@@ -119,39 +119,38 @@ def of_staleness(summary: Summary) -> Any:
 
 
 def _costs(axes: Any, summary: Summary, delays: Sequence[int | None]) -> None:
-    figure_name, shade, bundle = summary["main_figure"], colours(summary), str(summary["lanes"][0]["bundle"])
+    metric, shade, bundle = summary["main_metric"], colours(summary), str(summary["variants"][0]["bundle"])
     first = rankers(summary)[0]
     axes.axhline(0, color=LINE, lw=1)
     axes.plot([0], [0], "o", ms=6, color=shade[first])
     for one in summary["staleness"].get(bundle, [])[1:]:
-        found = against(summary, one["lane"])
+        found = lead_over(summary, one["variant"])
         if found is not None:
             lost = {"value": -found["value"], "low": -found["high"], "high": -found["low"]}
-            place = delays.index(one["delay_ms"])
             axes.errorbar(
-                [place], [lost["value"]], yerr=_whiskers([lost]), fmt="o", ms=6, capsize=4, lw=1.8,
-                color=shade[one["lane"]],
+                [delays.index(one["delay_ms"])], [lost["value"]], yerr=_whiskers([lost]), color=shade[one["variant"]],
+                fmt="o", ms=6, capsize=4, lw=1.8,
             )  # fmt: skip
     axes.set_title(f"change from {first}, paired", fontsize=10, loc="left")
     axes.margins(x=0.08)
-    if is_share(figure_name):
+    if is_share(metric):
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+.3g} pts" if value else "0"))
 
 
 def over_time(summary: Summary) -> Any:
-    """Draw the main figure of a few lanes over the replayed time, and the requests below."""
-    figure_name, shade = summary["main_figure"], colours(summary)
+    """Draw the main metric of a few variants over the replayed time, and the requests below."""
+    metric, shade = summary["main_metric"], colours(summary)
     figure, (above, below) = _axes(8.2, 3.6, nrows=2, sharex=True, gridspec_kw={"height_ratios": [4, 1], "hspace": 0.1})
     for name in shown_variants(summary):
-        parts = [one for one in summary["over_time"].get(name, []) if one["points"] >= FEW]
-        middles = [_moment((one["from_ms"] + one["until_ms"]) / 2) for one in parts]
+        parts = [one for one in summary["over_time"].get(name, []) if one["requests"] >= FEW]
+        middles = [_datetime((one["from_ms"] + one["until_ms"]) / 2) for one in parts]
         above.plot(middles, [one["value"] for one in parts], "o-", ms=4, lw=1.8, color=shade[name], label=name)
         sides = ([one[side] for one in parts] for side in ("low", "high"))
         above.fill_between(middles, *sides, color=shade[name], alpha=0.13, lw=0)
     for one in summary["over_time"].get(rankers(summary)[0], []):
         width = (one["until_ms"] - one["from_ms"]) / 86_400_000
-        below.bar(_moment(one["from_ms"]), one["points"], 0.92 * width, align="edge", color="#b0bec5")
-    above.set_ylabel(title_of(figure_name))
+        below.bar(_datetime(one["from_ms"]), one["requests"], 0.92 * width, align="edge", color="#b0bec5")
+    above.set_ylabel(title_of(metric))
     above.set_ylim(bottom=0)
     _legend_above(figure, above)
     below.set_ylabel("requests", fontsize=8)
@@ -159,17 +158,17 @@ def over_time(summary: Summary) -> Any:
     below.xaxis.set_major_locator(locator)
     below.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     below.set_xlabel("time, UTC")
-    _as_shares(above.yaxis, figure_name)
+    _as_shares(above.yaxis, metric)
     return figure
 
 
-def _moment(at_ms: float) -> datetime:
+def _datetime(at_ms: float) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, UTC)
 
 
 def by_slice(summary: Summary) -> Any:
-    """Draw the main figure of a few lanes for each slice, one panel a kind of slice."""
-    figure_name, shade, variants = summary["main_figure"], colours(summary), shown_variants(summary)
+    """Draw the main metric of a few variants for each slice, one panel a kind of slice."""
+    metric, shade, variants = summary["main_metric"], colours(summary), shown_variants(summary)
     counts = {kind: len(next(iter(found.values()), [])) for kind, found in summary["slices"].items()}
     heights = [max(1, count) for count in counts.values()]
     figure, panels = _axes(
@@ -183,20 +182,20 @@ def by_slice(summary: Summary) -> Any:
     for axes in np.atleast_1d(panels).ravel():
         _from_zero(axes)
     last = np.atleast_1d(panels).ravel()[-1]
-    last.set_xlabel(title_of(figure_name))
-    _as_shares(last.xaxis, figure_name)
+    last.set_xlabel(title_of(metric))
+    _as_shares(last.xaxis, metric)
     figure.subplots_adjust(hspace=0.35)
     _legend_above(figure, last)
     return figure
 
 
 def _a_kind(axes: Any, found: Mapping[str, Any], variants: Sequence[str], shade: Mapping[str, str]) -> list[str]:
-    """Draw the slices of one kind; give their labels."""
-    labels = [f"{one['slice']}  ({one['points']:,})" for one in next(iter(found.values()), [])]
+    """Draw the slices of one kind; return their labels."""
+    labels = [f"{one['slice']}  ({one['requests']:,})" for one in next(iter(found.values()), [])]
     for row, name in enumerate(variants):
-        parts = [(place, one) for place, one in enumerate(found.get(name, [])) if one["points"] >= FEW]
+        parts = [(line, one) for line, one in enumerate(found.get(name, [])) if one["requests"] >= FEW]
         if parts:
-            at = [place + (row - (len(variants) - 1) / 2) * 0.17 for place, _ in parts]
+            at = [line + (row - (len(variants) - 1) / 2) * 0.17 for line, _ in parts]
             values = [one["value"] for _, one in parts]
             whiskers = _whiskers([one for _, one in parts])
             axes.errorbar(
@@ -206,10 +205,10 @@ def _a_kind(axes: Any, found: Mapping[str, Any], variants: Sequence[str], shade:
 
 
 def calibration(summary: Summary) -> Any:
-    """Draw what each head promised against what came, a panel a head."""
-    shade, told = colours(summary), summary["probabilities"]
-    variants = [name for name in shown_variants(summary) if name in told]
-    heads = [head for head in next(iter(told.values())) if any(told[name][head]["positives"] for name in variants)]
+    """Draw the rates that each head predicted against those observed, a panel a head."""
+    shade, found = colours(summary), summary["probabilities"]
+    variants = [name for name in shown_variants(summary) if name in found]
+    heads = [head for head in next(iter(found.values())) if any(found[name][head]["positives"] for name in variants)]
     columns = 2 if len(heads) == 4 else min(3, max(1, len(heads)))
     rows = -(-len(heads) // columns)
     figure, panels = _axes(8.2, 2.75 * rows, nrows=rows, ncols=columns, squeeze=False)
@@ -217,17 +216,17 @@ def calibration(summary: Summary) -> Any:
     for axes, head in zip(panels.ravel(), heads, strict=False):
         maximum = 0.0
         for name in variants:
-            curve = told[name][head]["curve"]
-            said, came = ([one[side] for one in curve] for side in (0, 1))
-            maximum = max([maximum, *said, *came])
-            axes.plot(said, came, "o-", ms=4, lw=1.5, color=shade[name], label=name)
+            curve = found[name][head]["curve"]
+            predicted, observed = ([one[side] for one in curve] for side in (0, 1))
+            maximum = max([maximum, *predicted, *observed])
+            axes.plot(predicted, observed, "o-", ms=4, lw=1.5, color=shade[name], label=name)
         axes.plot([0, maximum], [0, maximum], color=LINE, ls=":", lw=1)
-        axes.set_title(f"{head}  ({told[variants[0]][head]['positives']:,} came)", fontsize=10, loc="left")
+        axes.set_title(f"{head}  ({found[variants[0]][head]['positives']:,} positives)", fontsize=10, loc="left")
         for axis in (axes.xaxis, axes.yaxis):
             _as_shares(axis, "hit")
     for axes in panels.ravel()[len(heads) :]:
         axes.set_visible(False)
-    panels[-1][0].set_xlabel("promised")
-    panels[0][0].set_ylabel("came")
+    panels[-1][0].set_xlabel("predicted rate")
+    panels[0][0].set_ylabel("observed rate")
     _legend_above(figure, panels[0][0])
     return figure

@@ -1,12 +1,12 @@
-"""Points: the moments of a log at which replay asks for a ranking, and what the user then did.
+"""Evaluation protocols: at which times of a log a ranking is asked for, of which candidates, and what was relevant.
 
 ::
 
-    arrivals ->  exposures  (one user, one item, one time: all that was done then)
-    exposures -> drafts     (a moment at which the states are held still; its candidates may still be to come)
-    drafts ->    points     (user, moment, states, candidates, what was done to each)
+    arrivals    ->  exposures  (one user, one item, one time: all that was done then)
+    exposures   ->  queries    (a time at which the states are held; candidates and labels may still be to come)
+    later ones  ->  queries complete: user, time, states, candidates, the actions on each
 
-A protocol decides which exposures begin a draft and when it is a point. Nothing here knows rankers or metrics.
+A protocol decides which exposures start a query and when it is complete. Nothing here knows rankers or metrics.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from rankstream.features.user_state import UserState
 
 @dataclass(slots=True, eq=False)
 class Exposure:
-    """What one user did to one item at one time; a set bit ``code`` of ``done`` is an action of that code."""
+    """What one user did to one item at one time; a set bit ``code`` of ``actions`` is an action of that code."""
 
     row: int  # of the arrivals: the first one of it
     key: bytes
@@ -31,7 +31,7 @@ class Exposure:
     item_id: Id
     item_key: int
     at_ms: int
-    done: int
+    actions: int
 
 
 def exposures(arrivals: Arrivals) -> list[Exposure]:
@@ -51,7 +51,7 @@ def exposures(arrivals: Arrivals) -> list[Exposure]:
             user_id, item_id = arrivals.user_ids[row], arrivals.item_ids[row]
             found[name] = Exposure(row, key, user_id, item_id, item_key, at_ms, 1 << code)
         else:
-            one.done |= 1 << code
+            one.actions |= 1 << code
     return list(found.values())
 
 
@@ -64,44 +64,37 @@ def bits(codes: Iterable[int]) -> int:
 
 
 @dataclass
-class Draft:
-    """A moment held still: what was known of the user then, in every lane."""
+class Query:
+    """One ranking to ask for: what each variant knew of the user then; candidates follow when it is complete."""
 
-    exposure: Exposure  # that came next
-    states: Sequence[UserState] = ()  # one a timeline, set by replay
-    popular: Mapping[int, int] = field(default_factory=dict)  # item key -> positives, as it was then
+    exposure: Exposure  # the next one of the user, just before which the query is made
+    states: Sequence[UserState] = ()  # one a variant, set by replay
+    popularity: Mapping[int, int] = field(default_factory=dict)  # item key -> positives, as of then
     is_new: bool = False  # the user had done nothing before the replayed part
-    met: frozenset[int] = frozenset()  # keys of the items that the user had met, where that is remembered
+    seen: frozenset[int] = frozenset()  # keys of the items that the user had seen, where that is remembered
+    candidates: Sequence[Id] | None = None  # None: the catalogue, and the target whether it is known or not
+    actions: Sequence[int] = ()  # masks, one a candidate; of the target alone where ``candidates`` is None
+    target: Id | None = None  # the one relevant item, where there is one
 
 
-@dataclass
-class Point:
-    """What is to be ranked, and what came of it."""
-
-    draft: Draft
-    candidates: Sequence[Id] | None  # None: the catalogue, and the target whether it is known or not
-    done: Sequence[int]  # masks, one a candidate; of the target alone where ``candidates`` is None
-    target: Id | None = None  # the one item that was wanted, where there is one
-
-
-class Asks(Protocol):
-    """A protocol of evaluation."""
+class EvaluationProtocol(Protocol):
+    """When to rank what: driven with the log's exposures, it hands back queries as they become complete."""
 
     @property
     def about(self) -> str:
-        """Say in words what is ranked when."""
+        """Return in words what is ranked when."""
         ...
 
-    def begins(self, one: Exposure) -> bool:
-        """Take note of the next exposure; say whether a ranking could be asked for just before it."""
+    def starts_query(self, exposure: Exposure) -> bool:
+        """Take note of the next exposure; return whether a ranking could be asked for just before it."""
         ...
 
-    def take(self, draft: Draft) -> None:
-        """Be handed the draft of the exposure that began one."""
+    def add(self, query: Query) -> None:
+        """Take the pending query of the exposure that has just started one, if replay wants it ranked."""
         ...
 
-    def ready(self, now_ms: int | None = None) -> Iterator[Point]:
-        """Return what is complete by now; all that is left if ``now_ms`` is None."""
+    def complete(self, now_ms: int | None = None) -> Iterator[Query]:
+        """Yield the queries that are complete by now; all that are pending if ``now_ms`` is None."""
         ...
 
 
@@ -110,129 +103,132 @@ class NextPositive:
 
     def __init__(self, positives: int, among: str = "the whole catalogue") -> None:
         self.positives = positives
-        self.about = f"just before a positive action, its item is ranked among {among}: where did it stand?"
-        self._ready: list[Point] = []
+        self.about = f"just before each positive action, its item is ranked among {among}"
+        self._complete: list[Query] = []
         self._last: dict[bytes, tuple[int, int]] = {}  # user -> (item, time): an exposure cut by a batch's end
 
-    def begins(self, one: Exposure) -> bool:
+    def starts_query(self, exposure: Exposure) -> bool:
         """Return whether the exposure holds a positive, and is no continuation."""
-        before, name = self._last.get(one.key), (one.item_key, one.at_ms)
-        self._last[one.key] = name
-        return bool(one.done & self.positives) and before != name
+        before, name = self._last.get(exposure.key), (exposure.item_key, exposure.at_ms)
+        self._last[exposure.key] = name
+        return bool(exposure.actions & self.positives) and before != name
 
-    def take(self, draft: Draft) -> None:
-        """Make a point of it at once."""
-        one = draft.exposure
-        self._ready.append(Point(draft, None, (one.done,), one.item_id))
+    def add(self, query: Query) -> None:
+        """Take a query, which is complete at once."""
+        query.actions, query.target = (query.exposure.actions,), query.exposure.item_id
+        self._complete.append(query)
 
-    def ready(self, now_ms: int | None = None) -> Iterator[Point]:
+    def complete(self, now_ms: int | None = None) -> Iterator[Query]:
         """Yield them all."""
-        ready, self._ready = self._ready, []
-        yield from ready
+        complete, self._complete = self._complete, []
+        yield from complete
 
 
 @dataclass
-class _Visit:
-    """The exposures of a user without a long gap."""
+class _Session:
+    """The impressions of a user without a long gap, and the queries that wait for its end."""
 
     last_ms: int
-    drafts: list[Draft] = field(default_factory=list)
-    exposures: list[Exposure] = field(default_factory=list)
+    queries: list[Query] = field(default_factory=list)
+    impressions: list[Exposure] = field(default_factory=list)
 
-    def shown(self) -> dict[int, tuple[Id, int]]:
-        """Return each item once: its key, its id, what was done to it in the whole visit."""
+    def items(self) -> dict[int, tuple[Id, int]]:
+        """Return each item once: its key, its id, the actions on it in the whole session."""
         items: dict[int, tuple[Id, int]] = {}
-        for one in self.exposures:
-            item_id, done = items.get(one.item_key, (one.item_id, 0))
-            items[one.item_key] = (item_id, done | one.done)
+        for one in self.impressions:
+            item_id, actions = items.get(one.item_key, (one.item_id, 0))
+            items[one.item_key] = (item_id, actions | one.actions)
         return items
 
 
-class _Visits:
-    """Open visits of all users, closed by a gap."""
+class _OpenSessions:
+    """Open sessions of all users, closed by a gap."""
 
     def __init__(self, gap_ms: int) -> None:
         self.gap_ms = gap_ms
-        self.closed: list[_Visit] = []
-        self._open: dict[bytes, _Visit] = {}
+        self.closed: list[_Session] = []
+        self._open: dict[bytes, _Session] = {}
 
-    def next(self, one: Exposure) -> tuple[_Visit, bool]:
-        """Add the exposure to its visit; give that, and whether it is a new one."""
-        visit = self._open.get(one.key)
-        is_new = visit is None or one.at_ms - visit.last_ms > self.gap_ms
-        if visit is None or is_new:
-            if visit is not None and visit.drafts:
-                self.closed.append(visit)
-            self._open[one.key] = visit = _Visit(one.at_ms)
-        visit.last_ms = max(visit.last_ms, one.at_ms)
-        visit.exposures.append(one)
-        return visit, is_new
+    def append(self, impression: Exposure) -> tuple[_Session, bool]:
+        """Add an impression to its session; return that, and whether it is a new one."""
+        session = self._open.get(impression.key)
+        is_new = session is None or impression.at_ms - session.last_ms > self.gap_ms
+        if session is None or is_new:
+            if session is not None and session.queries:
+                self.closed.append(session)
+            self._open[impression.key] = session = _Session(impression.at_ms)
+        session.last_ms = max(session.last_ms, impression.at_ms)
+        session.impressions.append(impression)
+        return session, is_new
 
-    def close(self, now_ms: int | None) -> list[_Visit]:
-        """Return the visits that nothing can be added to any more, by a clock that the log has reached."""
-        over = [key for key, visit in self._open.items() if now_ms is None or now_ms - visit.last_ms > 2 * self.gap_ms]
-        closed = self.closed + [visit for key in over if (visit := self._open.pop(key)).drafts]
+    def close(self, now_ms: int | None) -> list[_Session]:
+        """Return the sessions that nothing can be added to any more, by a clock that the log has reached."""
+        over = [key for key, one in self._open.items() if now_ms is None or now_ms - one.last_ms > 2 * self.gap_ms]
+        closed = self.closed + [session for key in over if (session := self._open.pop(key)).queries]
         self.closed = []
         return closed
 
 
-class Logged:
-    """What was shown in one visit, ranked as of its beginning: the logged impressions, clicked or not."""
+class LoggedSession:
+    """The impressions of one session, clicked or not, ranked as of its beginning."""
 
-    about = "when a visit begins, the items that were shown in it are ranked: did those that were wanted stand above?"
+    about = "when a session begins, the items that were shown in it are ranked: do the positives stand on top?"
 
     def __init__(self, gap_ms: int = SESSION_GAP_MS) -> None:
-        self._visits = _Visits(gap_ms)
-        self._newest: _Visit | None = None
+        self._sessions = _OpenSessions(gap_ms)
+        self._newest: _Session | None = None
 
-    def begins(self, one: Exposure) -> bool:
-        """Return whether it begins a visit."""
-        self._newest, is_new = self._visits.next(one)
+    def starts_query(self, exposure: Exposure) -> bool:
+        """Return whether it begins a session."""
+        self._newest, is_new = self._sessions.append(exposure)
         return is_new
 
-    def take(self, draft: Draft) -> None:
-        """Keep it until the visit is over."""
+    def add(self, query: Query) -> None:
+        """Keep it until the session is over."""
         if self._newest is not None:
-            self._newest.drafts.append(draft)
+            self._newest.queries.append(query)
 
-    def ready(self, now_ms: int | None = None) -> Iterator[Point]:
-        """Yield visits that are over, of two items or more."""
-        for visit in self._visits.close(now_ms):
-            shown = list(visit.shown().values())
-            if len(shown) > 1:
-                yield Point(visit.drafts[0], [item for item, _ in shown], [done for _, done in shown])
+    def complete(self, now_ms: int | None = None) -> Iterator[Query]:
+        """Yield one query a session that is over and showed two items or more."""
+        for session in self._sessions.close(now_ms):
+            items = list(session.items().values())
+            if len(items) > 1:
+                query = session.queries[0]
+                query.candidates, query.actions = [item for item, _ in items], [actions for _, actions in items]
+                yield query
 
 
-class Slate:
-    """Just before each positive: its item among those that the same visit showed from then on, and did not sell."""
+class PositiveInSession:
+    """Just before each positive: its item among the non-clicked impressions of the rest of its session."""
 
-    about = "just before a positive action, its item is ranked among those that the rest of the visit showed in vain"
+    about = "just before each positive action, its item is ranked among the negatives that the session showed after it"
 
     def __init__(self, positives: int, gap_ms: int = SESSION_GAP_MS) -> None:
         self.positives = positives
-        self._visits = _Visits(gap_ms)
-        self._newest: _Visit | None = None
+        self._sessions = _OpenSessions(gap_ms)
+        self._newest: _Session | None = None
 
-    def begins(self, one: Exposure) -> bool:
-        """Return whether it holds a positive, for the first time in its visit."""
-        self._newest, _ = self._visits.next(one)
-        before = self._newest.exposures[:-1]
-        known = any(other.item_key == one.item_key and other.done & self.positives for other in before)
-        return bool(one.done & self.positives) and not known
+    def starts_query(self, exposure: Exposure) -> bool:
+        """Return whether it holds a positive, for the first time in its session."""
+        self._newest, _ = self._sessions.append(exposure)
+        before = self._newest.impressions[:-1]
+        known = any(other.item_key == exposure.item_key and other.actions & self.positives for other in before)
+        return bool(exposure.actions & self.positives) and not known
 
-    def take(self, draft: Draft) -> None:
-        """Keep it until the visit is over."""
+    def add(self, query: Query) -> None:
+        """Keep it until the session is over."""
         if self._newest is not None:
-            self._newest.drafts.append(draft)
+            self._newest.queries.append(query)
 
-    def ready(self, now_ms: int | None = None) -> Iterator[Point]:
-        """Yield a point a positive of the visits that are over, where there is something to rank it among."""
-        for visit in self._visits.close(now_ms):
-            in_vain = {key: item for key, (item, done) in visit.shown().items() if not done & self.positives}
-            for draft in visit.drafts:
-                target = draft.exposure
-                after = visit.exposures[visit.exposures.index(target) + 1 :]
-                others = {one.item_key: in_vain[one.item_key] for one in after if one.item_key in in_vain}
+    def complete(self, now_ms: int | None = None) -> Iterator[Query]:
+        """Yield one query a positive of the sessions that are over, where there are negatives to rank it among."""
+        for session in self._sessions.close(now_ms):
+            negatives = {key: item for key, (item, actions) in session.items().items() if not actions & self.positives}
+            for query in session.queries:
+                target = query.exposure
+                after = session.impressions[session.impressions.index(target) + 1 :]
+                others = {one.item_key: negatives[one.item_key] for one in after if one.item_key in negatives}
                 if others:
-                    items = [target.item_id, *others.values()]
-                    yield Point(draft, items, [target.done] + [0] * len(others), target.item_id)
+                    query.candidates, query.target = [target.item_id, *others.values()], target.item_id
+                    query.actions = [target.actions] + [0] * len(others)
+                    yield query

@@ -1,6 +1,6 @@
 """The report of a replay: a page for people, the same numbers as JSON for programs, and the short form for a terminal.
 
-A summary is what ``summary.summarise`` gives, with what is known of the log, the protocol and the time it took.
+A summary is what ``summary.summarise`` returns, with what is known of the log, the protocol and the time it took.
 """
 
 import json
@@ -26,8 +26,8 @@ from rankstream.evaluation.replay.wording import (
     MEANINGS,
     NONE,
     Summary,
-    against,
     difference,
+    lead_over,
     number,
     rankers,
     shown_variants,
@@ -39,17 +39,17 @@ from rankstream.evaluation.replay.wording import (
 from rankstream.evaluation.time_text import time_text
 
 LIBRARIES = ("rankstream", "numpy", "onnxruntime", "pyarrow", "msgspec", "matplotlib")
-REASONS = 10  # for which rows were skipped, that are told
+REASONS = 10  # for which rows were skipped, that are shown
 
 
 def write_report(summary: Summary, out: Path) -> Path:
-    """Write ``report.html`` and ``report.json`` into a folder; give the page's path. Raises ``ReplayError``."""
-    told = _without_nan({**summary, "made": _made()})
-    shown = page("What the feeds would have been worth", _lead(told), _blocks(told), _last_line(told))
+    """Write ``report.html`` and ``report.json`` into a folder; return the page's path. Raises ``ReplayError``."""
+    summary = _without_nan({**summary, "made": _made()})
+    html = page("Replay evaluation", _lead(summary), _blocks(summary), _last_line(summary))
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "report.json").write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        (out / "report.html").write_text(shown, encoding="utf-8")
+        (out / "report.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        (out / "report.html").write_text(html, encoding="utf-8")
     except OSError as exc:
         raise ReplayError(f"the report can't be written to {out} ({exc.strerror}); name another folder") from exc
     return out / "report.html"
@@ -68,7 +68,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def _made() -> dict[str, Any]:
-    """Say when, on what and with which versions the report is made."""
+    """Return when, on what and with which versions the report is made."""
     return {
         "at": time_text(time.time_ns() // 1_000_000),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {_processor()}",
@@ -77,7 +77,7 @@ def _made() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Return the processor's name, where the system tells it."""
+    """Return the processor's name, where the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -97,105 +97,110 @@ def _version(library: str) -> str:
 # The page -------------------------------------------------------------------------------------------------------------
 
 
-def _lead(told: Summary) -> str:
-    log, protocol = told["log"], told["protocol"]
+def _lead(summary: Summary) -> str:
+    log, protocol = summary["log"], summary["protocol"]
     return (
         f"{log['events']:,} events of {log['name']}, {log['first']} to {log['last']}, replayed through the code that "
         f"serves; ranked from {protocol['from']} on: {protocol['about']}"
     )
 
 
-def _last_line(told: Summary) -> str:
-    return f"rankstream replay, made {told['made']['at']}. The same numbers are in report.json."
+def _last_line(summary: Summary) -> str:
+    return f"rankstream replay, made {summary['made']['at']}. The same numbers are in report.json."
 
 
-def _blocks(told: Summary) -> list[Block]:
-    blocks: list[Block] = [Warnings(told["marks"])] if told["marks"] else []
-    blocks += [Verdict(verdicts(told)), Heading("What each ranker found"), _worth(told)]
-    blocks += _plotted(told)
-    blocks += [Heading("By kind of action"), _by_head(told)]
-    if told["probabilities"]:
-        blocks += [Heading("Are the probabilities right?"), _probabilities(told)]
-    blocks += [Heading("Variety and freshness of the feeds"), _variety(told)]
-    blocks += [Heading("What was replayed"), Facts(_replayed(told))]
-    blocks += [Heading("What the words mean"), Facts(MEANINGS)]
-    return [*blocks, Heading("How to get this report again"), Facts(_again(told))]
+def _blocks(summary: Summary) -> list[Block]:
+    blocks: list[Block] = [Warnings(summary["marks"])] if summary["marks"] else []
+    blocks += [Verdict(verdicts(summary)), Heading("Metrics of each ranker"), _overall(summary)]
+    blocks += _plotted(summary)
+    blocks += [Heading("By action"), _by_head(summary)]
+    if summary["probabilities"]:
+        blocks += [Heading("Predicted probabilities"), _probabilities(summary)]
+    blocks += [Heading("Coverage, diversity and freshness"), _variety(summary)]
+    blocks += [Heading("What was replayed"), Facts(_replayed(summary))]
+    blocks += [Heading("Definitions"), Facts(MEANINGS)]
+    return [*blocks, Heading("How to reproduce this report"), Facts(_again(summary))]
 
 
-def _plotted(told: Summary) -> list[Block]:
-    """Return the plots, or say how to get them."""
+def _plotted(summary: Summary) -> list[Block]:
+    """Return the plots, or a sentence on how to get them."""
     try:
         from rankstream.evaluation.replay import plots
     except ImportError:
         return [Text('The plots need matplotlib: pip install "rankstream[demo]", and replay again.')]
-    figure = title_of(told["main_figure"])
-    blocks: list[Block] = [Plot(plots.of_variants(_with_nan(told)), f"{figure} of each ranker, with 95 % intervals.")]
-    if told["staleness"]:
+    metric = title_of(summary["main_metric"])
+    blocks: list[Block] = [
+        Plot(plots.of_variants(_with_nan(summary)), f"{metric} of each ranker, with 95 % intervals.")
+    ]
+    if summary["staleness"]:
         caption = (
-            f"{figure} when actions (and batch vectors) become known so much later. Right: request by request against "
-            "the freshest; where an interval holds 0, no difference is shown."
+            f"{metric} by the delay of actions and batch vectors. Right: the change from the freshest variant, paired "
+            "by request; where an interval holds 0, no difference is shown."
         )
-        blocks += [Heading("What is freshness worth?"), Plot(plots.of_staleness(_with_nan(told)), caption)]
+        blocks += [Heading("What is freshness worth?"), Plot(plots.of_staleness(_with_nan(summary)), caption)]
     blocks += [
         Heading("Over time"),
-        Plot(plots.over_time(_with_nan(told)), f"{figure} over the replayed time; bands are 95 % intervals."),
-        Heading("For whom, and when"),
-        Plot(plots.by_slice(_with_nan(told)), f"{figure} by what was known of the user and by hour (requests)."),
+        Plot(plots.over_time(_with_nan(summary)), f"{metric} over the replayed time; bands are 95 % intervals."),
+        Heading("By user and by hour"),
+        Plot(
+            plots.by_slice(_with_nan(summary)),
+            f"{metric} by the user's known actions, by new and known users, and by hour; requests in brackets.",
+        ),
     ]
-    if told["probabilities"]:
-        caption = "What was promised against what came, in bins of equally many; on the dotted line, they agree."
-        blocks += [Heading("Promised and came"), Plot(plots.calibration(_with_nan(told)), caption)]
+    if summary["probabilities"]:
+        caption = "Predicted against observed rates, in bins of equally many; on the dotted line, they agree."
+        blocks += [Heading("Calibration"), Plot(plots.calibration(_with_nan(summary)), caption)]
     return blocks
 
 
 def _with_nan(value: Any) -> Any:
-    """Return null figures back as NaN, which plots leave out."""
+    """Return unknown values as NaN again, which plots leave out."""
     if isinstance(value, Mapping):
         sides = ("value", "low", "high")
         return {name: float("nan") if one is None and name in sides else _with_nan(one) for name, one in value.items()}
     return [_with_nan(one) for one in value] if isinstance(value, list) else value
 
 
-def _cell(found: Mapping[str, Any] | None, figure: str) -> str:
-    return stacked(with_interval(found, figure))
+def _cell(found: Mapping[str, Any] | None, metric: str) -> str:
+    return stacked(with_interval(found, metric))
 
 
-def _names(told: Summary) -> list[str]:
-    return [*rankers(told), *(name for name in (POPULARITY, RANDOM) if name in told["figures"])]
+def _names(summary: Summary) -> list[str]:
+    return [*rankers(summary), *(name for name in (POPULARITY, RANDOM) if name in summary["metrics"])]
 
 
-def _worth(told: Summary) -> Table:
-    figures = [f"hit@{k}" for k in told["ks"]] + [f"recall@{told['ks'][-1]}", f"ndcg@{told['ks'][-1]}", "mrr"]
+def _overall(summary: Summary) -> Table:
+    metrics = [f"hit@{k}" for k in summary["ks"]] + [f"recall@{summary['ks'][-1]}", f"ndcg@{summary['ks'][-1]}", "mrr"]
     rows = []
-    for name in _names(told):
-        found = told["figures"][name][ALL]
-        ahead = against(told, name)
+    for name in _names(summary):
+        found = summary["metrics"][name][ALL]
+        ahead = lead_over(summary, name)
         rows.append(
             [
                 name,
-                *(_cell(found.get(figure), figure) for figure in figures),
-                NONE if ahead is None else stacked(difference(ahead, told["main_figure"])),
+                *(_cell(found.get(metric), metric) for metric in metrics),
+                NONE if ahead is None else stacked(difference(ahead, summary["main_metric"])),
             ]
         )
-    ahead_of = f"first row ahead by, {title_of(told['main_figure'])}"
-    return Table(["ranked by", *map(title_of, figures), ahead_of], rows, marked=True)
+    ahead_of = f"first row ahead by ({title_of(summary['main_metric'])})"
+    return Table(["ranked by", *map(title_of, metrics), ahead_of], rows, marked=True)
 
 
-def _by_head(told: Summary) -> Table:
-    figure, first = told["main_figure"], rankers(told)[0]
-    names = [name for name in (*shown_variants(told, 5), RANDOM) if name in told["figures"]]
+def _by_head(summary: Summary) -> Table:
+    metric, first = summary["main_metric"], rankers(summary)[0]
+    names = [name for name in (*shown_variants(summary, 5), RANDOM) if name in summary["metrics"]]
     rows = []
-    for head in told["heads"]:
-        if told["figures"][first][head][figure]["points"]:
-            points = told["figures"][first][head][figure]["points"]
+    for head in summary["heads"]:
+        if summary["metrics"][first][head][metric]["requests"]:
+            requests = summary["metrics"][first][head][metric]["requests"]
             rows.append(
-                [head, f"{points:,}"]
-                + [_cell(told["figures"][name].get(head, {}).get(figure), figure) for name in names]
+                [head, f"{requests:,}"]
+                + [_cell(summary["metrics"][name].get(head, {}).get(metric), metric) for name in names]
             )
-    return Table([f"{title_of(figure)} of", "requests", *names], rows)
+    return Table([f"{title_of(metric)} of", "requests", *names], rows)
 
 
-def _probabilities(told: Summary) -> Table:
+def _probabilities(summary: Summary) -> Table:
     rows = [
         [
             f"{head}, {name}",
@@ -204,13 +209,13 @@ def _probabilities(told: Summary) -> Table:
             _cell(found["gauc"], "gauc"),
             number(found["log_loss"]["value"], "log loss"),
             number(found["calibration_error"], "calibration error"),
-            f"{_percent(found['promised'])} / {_percent(found['came'])}",
+            f"{_percent(found['predicted_rate'])} / {_percent(found['observed_rate'])}",
         ]
-        for head in told["heads"]
-        for name, heads in told["probabilities"].items()
+        for head in summary["heads"]
+        for name, heads in summary["probabilities"].items()
         if (found := heads.get(head)) is not None and found["positives"]
     ]
-    head = ["action, ranker", "came of", "AUC", "GAUC", "log loss", "calibration error", "promised / came"]
+    head = ["action, ranker", "positives", "AUC", "GAUC", "log loss", "calibration error", "predicted / observed rate"]
     return Table(head, rows)
 
 
@@ -218,24 +223,24 @@ def _percent(share: float | None) -> str:
     return NONE if share is None else f"{100 * share:.2f} %"
 
 
-def _variety(told: Summary) -> Table:
+def _variety(summary: Summary) -> Table:
     rows = []
-    for name, found in told["variety"].items():
-        diverse = next((one for one in told["figures"][name][ALL] if one.startswith("diversity")), None)
+    for name, found in summary["variety"].items():
+        diverse = next((one for one in summary["metrics"][name][ALL] if one.startswith("diversity")), None)
         age = found["newest_action_age_ms_p50"]
         rows.append(
             [
                 name,
                 number(found["coverage"], "hit"),
-                NONE if diverse is None else _cell(told["figures"][name][ALL][diverse], diverse),
+                NONE if diverse is None else _cell(summary["metrics"][name][ALL][diverse], diverse),
                 number(found["feeds_with_actions"], "hit"),
                 NONE if age is None else _duration(age),
                 number(found["user_vectors_found"], "hit"),
                 f"{found['unknown_items']:,}",
             ]
         )
-    head = ["ranker", "coverage", "diversity@10", "users with actions", "age of the newest (median)"]
-    return Table([*head, "with a batch vector", "unknown items"], rows)
+    head = ["ranker", "coverage", "diversity@10", "requests with known actions", "age of the newest (median)"]
+    return Table([*head, "requests with a batch vector", "unknown items"], rows)
 
 
 def _duration(ms: float) -> str:
@@ -245,33 +250,37 @@ def _duration(ms: float) -> str:
     return f"{ms:,.0f} ms"
 
 
-def _replayed(told: Summary) -> dict[str, str]:
-    log, protocol, took = told["log"], told["protocol"], told["time"]
+def _replayed(summary: Summary) -> dict[str, str]:
+    log, protocol, took = summary["log"], summary["protocol"], summary["time"]
     facts = {
         "log": f"{log['name']}: {log['events']:,} events, {log['first']} to {log['last']}",
         "protocol": f"{protocol['name']}: {protocol['about']}",
         "positive actions": ", ".join(protocol["positives"]),
-        "ranked": f"{told['points']:,} of {protocol['points_found']:,} moments from {protocol['from']}"
+        "ranked": f"{summary['requests']:,} of {protocol['requests_found']:,} requests from {protocol['from']}"
         + (f" until {protocol['until']}" if protocol["until"] else " on")
-        + f", drawn with seed {protocol['seed']}",
-        "candidates": f"{told['candidates_median']:,.0f} (median)"
-        + (f"; wanted, but not in the catalogue: {told['targets_unknown']:,}" if told["targets_unknown"] else ""),
+        + f", sampled with seed {protocol['seed']}",
+        "candidates": f"{summary['candidates_median']:,.0f} (median)"
+        + (
+            f"; positives that are not in the catalogue: {summary['targets_unknown']:,}"
+            if summary["targets_unknown"]
+            else ""
+        ),
         "time": f"{took['seconds']:,.1f} s, of which {took['ranking_seconds']:,.1f} s ranking; "
-        f"{100 * took['scoring_share']:.0f} % of all was scoring by the model",
+        f"{100 * took['scoring_share']:.0f} % of all was the model's scoring",
         "out of order": f"{log.get('out_of_order', 0):,} events came after later ones",
     }
     if protocol["sample"]:
-        facts["sampled"] = f"{protocol['sample']:,} candidates drawn; places are estimates for the whole catalogue"
-    for place, (reason, count) in enumerate(list(log["skipped"].items())[:REASONS], start=1):
-        facts[f"skipped ({place})"] = f"{count:,} rows: {reason}"
+        facts["sampled"] = f"{protocol['sample']:,} candidates a request; ranks are estimates for the whole catalogue"
+    for nth, (reason, count) in enumerate(list(log["skipped"].items())[:REASONS], start=1):
+        facts[f"skipped ({nth})"] = f"{count:,} rows: {reason}"
     return facts
 
 
-def _again(told: Summary) -> dict[str, str]:
-    made = told["made"]
-    facts = {"command": told["command"], "log": f"{told['log']['name']}, sha256 {told['log']['checksum']}"}
-    for place, found in told["bundles"].items():
-        facts[f"bundle {place}"] = f"model {found['model']}, manifest {found['checksum']}"
+def _again(summary: Summary) -> dict[str, str]:
+    made = summary["made"]
+    facts = {"command": summary["command"], "log": f"{summary['log']['name']}, sha256 {summary['log']['checksum']}"}
+    for path, found in summary["bundles"].items():
+        facts[f"bundle {path}"] = f"model {found['model']}, manifest {found['checksum']}"
     facts["versions"] = ", ".join(f"{name} {one}" for name, one in made["versions"].items())
     return facts | {"machine": made["machine"], "made": made["at"]}
 
@@ -280,32 +289,37 @@ def _again(told: Summary) -> dict[str, str]:
 
 
 def print_summary(summary: Summary, console: Console | None = None) -> None:
-    """Print the verdict, the figures of each ranker, and what was skipped."""
-    told, console = _without_nan(summary), console or Console(file=sys.stdout)
-    for mark in told["marks"]:
+    """Print the verdict, the metrics of each ranker, and what was skipped."""
+    summary, console = _without_nan(summary), console or Console(file=sys.stdout)
+    for mark in summary["marks"]:
         console.print(escape(mark), style="bold red")
-    first, *others = verdicts(told)
+    first, *others = verdicts(summary)
     console.print(escape(first), style="bold")
     for sentence in others:
         console.print(escape(sentence))
-    console.print(_table(told))
-    log, took = told["log"], told["time"]
+    console.print(_table(summary))
+    log, took = summary["log"], summary["time"]
     for reason, count in list(log["skipped"].items())[:REASONS]:
         console.print(escape(f"skipped {count:,}: {reason}"), style="yellow")
-    rankings = f"{told['points']:,} points ranked by {len(told['lanes'])} ranker{'s' * (len(told['lanes']) > 1)}"
+    count = len(summary["variants"])
+    rankings = f"{summary['requests']:,} requests ranked by {count} ranker{'s' * (count > 1)}"
     share = 100 * took["scoring_share"]
     console.print(f"{log['events']:,} events, {rankings}, in {took['seconds']:,.1f} s; {share:.0f} % of it scoring")
 
 
-def _table(told: Summary) -> RichTable:
-    figures = list(dict.fromkeys([told["main_figure"], f"ndcg@{told['ks'][-1]}", "mrr"]))[:2]  # 80 columns hold no more
-    table = RichTable(title=f"{told['protocol']['name']}: any positive action, 95 % intervals", title_justify="left")
+def _table(summary: Summary) -> RichTable:
+    metrics = list(dict.fromkeys([summary["main_metric"], f"ndcg@{summary['ks'][-1]}", "mrr"]))[
+        :2
+    ]  # 80 columns hold no more
+    table = RichTable(title=f"{summary['protocol']['name']}: any positive action, 95 % intervals", title_justify="left")
     table.add_column("ranked by", overflow="fold")
-    for figure in figures:
-        table.add_column(title_of(figure), justify="right", no_wrap=True)
-    table.add_column(f"first ahead by\n{title_of(told['main_figure'])}", justify="right", no_wrap=True)
-    for name in _names(told):
-        found, ahead = told["figures"][name][ALL], against(told, name)
-        cells = [_cell(found.get(figure), figure) for figure in figures]
-        table.add_row(escape(name), *cells, NONE if ahead is None else stacked(difference(ahead, told["main_figure"])))
+    for metric in metrics:
+        table.add_column(title_of(metric), justify="right", no_wrap=True)
+    table.add_column(f"first ahead by\n{title_of(summary['main_metric'])}", justify="right", no_wrap=True)
+    for name in _names(summary):
+        found, ahead = summary["metrics"][name][ALL], lead_over(summary, name)
+        cells = [_cell(found.get(metric), metric) for metric in metrics]
+        table.add_row(
+            escape(name), *cells, NONE if ahead is None else stacked(difference(ahead, summary["main_metric"]))
+        )
     return table

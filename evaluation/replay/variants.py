@@ -1,14 +1,14 @@
-"""Lanes: the rankers that one replay compares, each at one delay, all driven by the same arrivals.
+"""Variants: the rankers that one replay compares, each at one delay, all driven by the same arrivals.
 
 ::
 
-                        +-- Timeline, no delay -- Lane: bundle A
-    arrivals, in order -+-- Timeline, no delay -- Lane: bundle B
-                        +-- Timeline, 1 h ------- Lane: bundle A, an hour behind
-                        +-- Timeline, never ----- Lane: bundle A, without realtime actions
+                        +-- DelayedPipeline, no delay -- Variant: bundle A
+    arrivals, in order -+-- DelayedPipeline, no delay -- Variant: bundle B
+                        +-- DelayedPipeline, 1 h ------- Variant: bundle A, an hour behind
+                        +-- DelayedPipeline, never ----- Variant: bundle A, without realtime actions
 
-A timeline is a ``Pipeline`` that gets each arrival its delay late, so a lane knows what a worker would have known that
-is as far behind. Its batch vectors are as old: the newest table that was there a delay ago.
+A ``DelayedPipeline`` is a ``Pipeline`` that gets each arrival its delay late, so a variant knows what a worker that
+lags as much would have known. Its batch vectors lag too: the newest table that was there a delay ago.
 """
 
 from collections import deque
@@ -18,7 +18,6 @@ from time import perf_counter
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from rankstream.evaluation.point_in_time import LiveRankerAsOf, RankerAsOf, TablesAsOf
 from rankstream.events.arrivals import Arrivals
@@ -26,14 +25,15 @@ from rankstream.features.ids import Id
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.user_state import UserState
+from rankstream.metrics.arrays import Floats, Ints
 from rankstream.ranking.bundle import Bundle
 from rankstream.ranking.request import MAX_CANDIDATES, RankingRequest
 from rankstream.streams.codec import RankedFeed, decode_request
 from rankstream.streams.pipeline import PendingRequests, Pipeline, ServingState
 from rankstream.streams.records import recorded_request
 
-NEVER = None  # the delay of a lane that sees no realtime actions
-CHECKPOINT_USERS = 20_000  # changed users that make a timeline put them into its store
+NEVER = None  # the delay of a variant that sees no realtime actions
+CHECKPOINT_USERS = 20_000  # changed users that make a pipeline put them into its store
 
 _decode_feed = msgspec.json.Decoder(RankedFeed).decode
 
@@ -43,7 +43,7 @@ class ReplayError(ValueError):
 
 
 class DelayedPipeline:
-    """The users as a worker would know them that hears of everything ``delay_ms`` late."""
+    """User states as a worker would have them that applies every action ``delay_ms`` late."""
 
     def __init__(self, serving: ServingState, delay_ms: int | None, history_limit: int) -> None:
         self.delay_ms = delay_ms
@@ -62,7 +62,7 @@ class DelayedPipeline:
             self._waiting.append((rows, 0))
 
     def advance(self, now_ms: int) -> None:
-        """Apply what has waited long enough: in order of arrival, and nothing overtakes."""
+        """Apply what has waited long enough, in order of arrival."""
         if not self.delay_ms:
             return
         while self._waiting:
@@ -89,11 +89,11 @@ class DelayedPipeline:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A lane's ranking of one point, by place of the candidate in the request."""
+class VariantRanking:
+    """A variant's ranking of one query, by row of the candidate in the request."""
 
-    places: npt.NDArray[np.int64]  # (N,) from 1
-    probabilities: npt.NDArray[np.float64]  # (N, heads)
+    ranks: Ints  # (N,) from 1
+    probabilities: Floats  # (N, heads)
     actions_used: int
     newest_action_age_ms: int | None
     user_vector_found: bool
@@ -111,25 +111,25 @@ class Variant:
         self.seconds = {"scoring": 0.0, "ranking": 0.0}
         self._rankers = RankerAsOf(bundle, tables)
 
-    def answer(self, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id]) -> Answer:
+    def rank(self, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id]) -> VariantRanking:
         """Rank candidates, each of them once, for a state, through bytes as a worker would.
 
         More than a request may hold are asked for in parts: no score depends on the other candidates.
         """
         started = perf_counter()
         pipeline = self.delayed.pipeline
-        serving: LiveRankerAsOf = pipeline.serving  # type: ignore[assignment]  # set by hand, see replay_plan
+        serving: LiveRankerAsOf = pipeline.serving  # type: ignore[assignment]  # set by hand, see plan.py
         serving.current = self._rankers.at(at_ms - (self.delayed.delay_ms or 0))
         feeds = [
-            self._ask(pipeline, user_id, at_ms, state, candidates[at : at + MAX_CANDIDATES])
+            self._request(pipeline, user_id, at_ms, state, candidates[at : at + MAX_CANDIDATES])
             for at in range(0, len(candidates), MAX_CANDIDATES)
         ]
-        answer = _answer_of(candidates, feeds, self.heads)
+        ranking = _merged(candidates, feeds, self.heads)
         self.seconds["scoring"] += sum(_scoring_ms(feed) for feed in feeds) / 1e3
         self.seconds["ranking"] += perf_counter() - started
-        return answer
+        return ranking
 
-    def _ask(
+    def _request(
         self, pipeline: Pipeline, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id]
     ) -> RankedFeed:
         record = recorded_request(RankingRequest("replay", user_id, tuple(candidates)), 0, at_ms)
@@ -144,21 +144,21 @@ def _scoring_ms(feed: RankedFeed) -> float:
     return 0.0 if isinstance(feed.timings_ms, msgspec.UnsetType) else feed.timings_ms["score"]
 
 
-def _answer_of(candidates: Sequence[Id], feeds: Sequence[RankedFeed], heads: Sequence[str]) -> Answer:
-    """Merge the parts of an answer by score; what came in one part keeps the order of its feed."""
-    where = {candidate: row for row, candidate in enumerate(candidates)}
+def _merged(candidates: Sequence[Id], feeds: Sequence[RankedFeed], heads: Sequence[str]) -> VariantRanking:
+    """Merge the parts of a ranking by score; items of one part keep the order of its feed."""
+    row_of = {candidate: row for row, candidate in enumerate(candidates)}
     items = [item for feed in feeds for item in feed.items]  # type: ignore[union-attr]  # no error, so there are items
     if len(feeds) > 1:
         items.sort(key=lambda item: -item.score)
-    places = np.empty(len(candidates), np.int64)
+    ranks = np.empty(len(candidates), np.int64)
     probabilities = np.zeros((len(candidates), len(heads)))
-    for place, item in enumerate(items, start=1):
-        row = where[item.item_id]
-        places[row] = place
+    for rank, item in enumerate(items, start=1):
+        row = row_of[item.item_id]
+        ranks[row] = rank
         probabilities[row] = [item.probabilities[head] for head in heads]
     first = feeds[0]
-    return Answer(
-        places,
+    return VariantRanking(
+        ranks,
         probabilities,
         first.actions_used,  # type: ignore[arg-type]
         first.newest_action_age_ms,  # type: ignore[arg-type]

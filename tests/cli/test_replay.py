@@ -44,9 +44,9 @@ def test_each_protocol_ends_in_a_report(folder, protocol, tmp_path):
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     report = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert report["points"] > 10
+    assert report["requests"] > 10
     assert report["log"]["events"] == 200
-    assert set(report["figures"]) == {"bundle", "popularity", "random order"}
+    assert set(report["metrics"]) == {"bundle", "popularity", "random order"}
     assert ("probabilities" in report and bool(report["probabilities"])) == (protocol == "logged")
 
 
@@ -59,14 +59,14 @@ def test_two_bundles_and_three_delays_are_compared_in_one_pass(folder, tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     delays = ("realtime", "2h behind", "no realtime actions")
     wanted = [f"{bundle}, {delay}" for bundle in ("bundle", "other") for delay in delays]
-    assert [variant["name"] for variant in report["lanes"]] == wanted
+    assert [variant["name"] for variant in report["variants"]] == wanted
     assert [one["delay_ms"] for one in report["staleness"]["other"]] == [0, 2 * HOUR, None]
     mixed = report["interleaving"]
-    assert mixed["wins"] + mixed["losses"] + mixed["ties"] == report["points"]
+    assert mixed["wins"] + mixed["losses"] + mixed["ties"] == report["requests"]
     assert any("other, realtime" in verdict for verdict in report["verdicts"])
 
 
-def test_the_same_replay_gives_the_same_figures(folder, tmp_path):
+def test_the_same_replay_gives_the_same_metrics(folder, tmp_path):
     reports = []
     for name in ("one", "two"):
         assert replay(folder, "--bundle", folder / "bundle", "--out", tmp_path / name).exit_code == 0
@@ -107,7 +107,7 @@ def test_without_a_bundle_the_states_alone_are_kept(folder):
     [
         (["--positive", "buy"], "no action of the bundle"),
         (["--staleness", "soon"], "is no delay"),
-        (["--k", "0"], "no list of places"),
+        (["--k", "0"], "no list of ranks"),
         (["--from", "yesterday"], "is no time"),
         (["--user-vectors", "a", "--user-vectors", "b", "--user-vectors", "c"], "3 --user-vectors"),
         (["--from", "2030-01-01"], "nothing to rank"),
@@ -127,6 +127,6 @@ def test_a_topic_is_replayed_like_the_file_that_was_sent_to_it(folder, bootstrap
     assert (of_file.exit_code, of_topic.exit_code) == (0, 0), of_topic.output
     reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("file", "topic")]
     assert reports[1]["log"]["events"] == 200
-    assert reports[1]["points"] == reports[0]["points"]
-    of_ranker = [report["figures"]["bundle"]["any positive"]["mrr"]["value"] for report in reports]
+    assert reports[1]["requests"] == reports[0]["requests"]
+    of_ranker = [report["metrics"]["bundle"]["any positive"]["mrr"]["value"] for report in reports]
     assert of_ranker[1] == pytest.approx(of_ranker[0])

@@ -34,9 +34,9 @@ def test_gain_falls_with_the_rank_and_ends_at_k():
 
 def test_what_a_random_order_is_expected_to_reach_is_what_it_reaches():
     ranks = np.random.default_rng(0).integers(1, 51, 200_000)
-    hits, gains = (np.array([metric(at(rank), 10) for rank in range(51)]) for metric in (hit, ndcg))
-    assert np.mean(hits[ranks]) == pytest.approx(random_hit(1, 50, 10), rel=0.03)
-    assert np.mean(gains[ranks]) == pytest.approx(random_ndcg(1, 50, 10), rel=0.03)
+    hits, gains = (np.array([metric(at(rank), 10) for rank in range(1, 51)]) for metric in (hit, ndcg))
+    assert np.mean(hits[ranks - 1]) == pytest.approx(random_hit(1, 50, 10), rel=0.03)
+    assert np.mean(gains[ranks - 1]) == pytest.approx(random_ndcg(1, 50, 10), rel=0.03)
 
 
 def test_an_interval_is_wider_when_requests_come_from_few_users():

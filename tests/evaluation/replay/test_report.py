@@ -13,7 +13,14 @@ import pytest
 from rich.console import Console
 
 from rankstream.evaluation.html_page import Plot
-from rankstream.evaluation.replay.outcomes import ALL, Outcomes, Seen, judge, judge_probabilities, score_random
+from rankstream.evaluation.replay.outcomes import (
+    ALL,
+    Outcomes,
+    RankedQuery,
+    score_probabilities,
+    score_random,
+    score_ranking,
+)
 from rankstream.evaluation.replay.report import print_summary, write_report
 from rankstream.evaluation.replay.run import POPULARITY, RANDOM
 from rankstream.evaluation.replay.summary import summarise
@@ -25,28 +32,28 @@ CANDIDATES = 40
 DELAYS = {"late": None, "1h behind": HOUR_MS}
 
 
-def outcomes_of(skill: dict[str, float], points: int = 120, shown: bool = False) -> Outcomes:
-    """Points of 30 users, whose one wanted item each lane puts first as often as its skill says, else anywhere."""
+def outcomes_of(skill: dict[str, float], requests: int = 120, shown: bool = False) -> Outcomes:
+    """Requests of 30 users, whose one positive each variant ranks first as often as its skill says, else anywhere."""
     rng = np.random.default_rng(0)
     outcomes = Outcomes((3, 10), (ALL, "save"))
-    for n in range(points):
-        wanted = {ALL: np.array([0])} | ({"save": np.array([0])} if n % 2 else {})
-        seen = Seen(f"u{n % 30}", MORNING_MS + n * HOUR_MS, n % 60, n % 3 == 0, CANDIDATES, wanted)
-        outcomes.seen.append(seen)
+    for n in range(requests):
+        relevant = {ALL: np.array([0])} | ({"save": np.array([0])} if n % 2 else {})
+        query = RankedQuery(f"u{n % 30}", MORNING_MS + n * HOUR_MS, n % 60, n % 3 == 0, CANDIDATES, relevant)
+        outcomes.queries.append(query)
         for name, share in skill.items():
-            places = rng.permutation(CANDIDATES) + 1
-            places[0] = 1 if rng.random() < share else places[0]
+            ranks = rng.permutation(CANDIDATES) + 1
+            ranks[0] = 1 if rng.random() < share else ranks[0]
             variant = outcomes.variant(name)
-            judge(variant, outcomes.heads, outcomes.ks, seen, places)
+            score_ranking(variant, outcomes.heads, outcomes.ks, query, ranks)
             variant.newest_age_ms.append(60_000.0)
             if shown and name != POPULARITY:
-                judge_probabilities(variant, "save", seen, np.linspace(0.4, 0.01, CANDIDATES))
-        score_random(outcomes.variant(RANDOM), outcomes.heads, outcomes.ks, seen)
+                score_probabilities(variant, "save", query, np.linspace(0.4, 0.01, CANDIDATES))
+        score_random(outcomes.variant(RANDOM), outcomes.heads, outcomes.ks, query)
     return outcomes
 
 
 def a_summary(skill: dict[str, float], shown: bool = False, **more: Any) -> dict[str, Any]:
-    """What a replay gives; lanes of the same bundle are named "bundle, how late"."""
+    """The summary of a replay; variants of the same bundle are named "bundle, how late"."""
     names = [name for name in skill if name != POPULARITY]
     variants = [
         {"name": name, "bundle": name.split(",")[0], "delay_ms": DELAYS.get(name.partition(", ")[2], 0), "model": "m-1"}
@@ -59,7 +66,7 @@ def a_summary(skill: dict[str, float], shown: bool = False, **more: Any) -> dict
         },
         "protocol": {
             "name": "catalogue", "about": "where did the item stand?", "from": "noon", "until": None,
-            "points_found": 500, "positives": ["save"], "sample": None, "seed": 1,
+            "requests_found": 500, "positives": ["save"], "sample": None, "seed": 1,
         },
         "marks": [],
         "time": {"seconds": 2.0, "events_per_s": 617.0, "ranking_seconds": 1.0, "scoring_share": 0.25},
@@ -123,20 +130,20 @@ def test_bundles_are_compared_in_words(other: float, says: str):
     assert "popularity" in second
 
 
-def test_a_mixed_feed_tells_who_won():
+def test_a_mixed_feed_shows_who_won():
     won = {"wins": 30, "losses": 10, "ties": 2, "value": 0.7, "low": 0.6, "high": 0.8, "p_value": 0.01}
     said = verdicts(a_summary({"a": 0.6, "b": 0.3, POPULARITY: 0.1}, interleaving=won))
     assert any("a won 30 and lost 10 requests (2 were even): 70.0 % of the credit" in one for one in said)
 
 
-def test_what_makes_a_figure_less_than_it_seems_is_said_with_it():
+def test_what_makes_a_metric_less_than_it_seems_stands_beside_it():
     summary = a_summary(BETTER) | {"targets_unknown": 80}
     summary["protocol"]["sample"] = 100
-    assert "estimates: 100 of them were drawn" in verdicts(summary)[-1]
-    assert "in 80 requests the wanted item is not in the catalogue" in verdicts(summary)[-1]
+    assert "estimates: 100 of them were sampled" in verdicts(summary)[-1]
+    assert "in 80 requests the positive is not in the catalogue" in verdicts(summary)[-1]
 
 
-def test_the_page_stands_alone_and_tells_how_to_get_it_again(report: Path):
+def test_the_page_stands_alone_and_shows_how_to_reproduce_it(report: Path):
     text = report.read_text()
     assert not re.search(r'(src|href)="(?!#)', text)
     for part in ("rankstream replay --events log.parquet", "sha256 c0ffee", "manifest beef", "numpy", "UTC", "cores"):
@@ -145,24 +152,24 @@ def test_the_page_stands_alone_and_tells_how_to_get_it_again(report: Path):
 
 def test_all_that_can_be_drawn_is_drawn(report: Path):
     text = report.read_text()
-    for heading in ("What is freshness worth?", "Over time", "For whom, and when", "Promised and came"):
+    for heading in ("What is freshness worth?", "Over time", "By user and by hour", "Calibration"):
         assert f"<h2>{heading}</h2>" in text
     assert text.count("<svg") == 5
 
 
-def test_page_json_and_terminal_tell_the_same_numbers(report: Path):
+def test_page_json_and_terminal_show_the_same_numbers(report: Path):
     numbers = json.loads(report.with_suffix(".json").read_text(), parse_constant=lambda name: pytest.fail(name))
     printed = io.StringIO()
     print_summary(all_in_one(), Console(file=printed, width=120))
-    found = numbers["figures"]["a"][ALL]["hit@10"]
-    assert found == all_in_one()["figures"]["a"][ALL]["hit@10"]
+    found = numbers["metrics"]["a"][ALL]["hit@10"]
+    assert found == all_in_one()["metrics"]["a"][ALL]["hit@10"]
     value, interval = with_interval(found, "hit@10").rstrip(")").split(" (")
     assert f"<td>{value}<small>{interval}</small></td>" in report.read_text()
     assert value in printed.getvalue()
     assert interval in printed.getvalue()
 
 
-def test_probabilities_are_told_where_what_was_shown_is_known(report: Path):
+def test_probabilities_are_scored_where_what_was_shown_is_known(report: Path):
     assert "60 of 4,800" in report.read_text()  # saves of all candidates
 
 
@@ -176,17 +183,17 @@ def test_without_matplotlib_the_page_says_how_to_get_plots(tmp_path: Path):
 @pytest.mark.usefixtures("no_plots")
 def test_what_a_replay_did_not_measure_is_not_in_the_page(tmp_path: Path):
     text = page_of(a_summary(BETTER), tmp_path)
-    assert "Are the probabilities right?" not in text
+    assert "Predicted probabilities" not in text
     assert "nan" not in text
 
 
 @pytest.mark.usefixtures("no_plots")
-def test_figures_that_are_not_known_are_null_and_a_dash(tmp_path: Path):
+def test_metrics_that_are_not_known_are_null_and_a_dash(tmp_path: Path):
     summary = a_summary(BETTER)
-    summary["figures"]["a"]["save"]["hit@10"] = {"value": float("nan"), "low": np.nan, "high": np.nan, "points": 2}
+    summary["metrics"]["a"]["save"]["hit@10"] = {"value": float("nan"), "low": np.nan, "high": np.nan, "requests": 2}
     assert "<td>–</td>" in page_of(summary, tmp_path)
     numbers = json.loads((tmp_path / "report.json").read_text())
-    assert numbers["figures"]["a"]["save"]["hit@10"]["value"] is None
+    assert numbers["metrics"]["a"]["save"]["hit@10"]["value"] is None
 
 
 @pytest.mark.usefixtures("no_plots")
@@ -199,7 +206,7 @@ def test_allowed_leaks_stand_before_everything_else(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("no_plots")
-def test_skipped_rows_are_told_with_their_reasons(tmp_path: Path):
+def test_skipped_rows_are_shown_with_their_reasons(tmp_path: Path):
     printed = io.StringIO()
     print_summary(a_summary(BETTER), Console(file=printed))
     assert "skipped 7: schema: no [user]" in printed.getvalue()
@@ -213,13 +220,13 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
         write_report(a_summary(BETTER), tmp_path / "taken")
 
 
-def test_the_same_figures_draw_the_same_plot():
+def test_the_same_metrics_draw_the_same_plot():
     plots = pytest.importorskip("rankstream.evaluation.replay.plots", reason="plots need the demo extra")
     one, other = (Plot(plots.of_variants(all_in_one()), "caption").html() for _ in range(2))
     assert one == other
 
 
-def test_shares_differ_in_points_and_other_figures_as_they_are():
+def test_shares_differ_in_percentage_points_and_other_metrics_as_they_are():
     found = {"value": 0.02, "low": -0.01, "high": 0.05}
     assert difference(found, "hit@10") == "+2.0 points (-1.0 to +5.0)"
     assert difference(found, "ndcg@10") == "+0.020 (-0.010 to +0.050)"

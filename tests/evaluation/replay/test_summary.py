@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
-from rankstream.evaluation.replay.summary import Draws, verdict
+from rankstream.evaluation.replay.summary import Bootstrap, verdict
 from rankstream.metrics.bootstrap import bootstrap_interval
 
 
-def test_intervals_of_many_figures_are_those_of_each_alone():
+def test_intervals_of_many_metrics_are_those_of_each_alone():
     rng = np.random.default_rng(0)
     users = [str(user) for user in rng.integers(0, 80, 600)]
     columns = {name: rng.random(600) < share for name, share in (("rare", 0.05), ("often", 0.6))}
-    found = Draws(users, seed=3).figures({name: values.astype(float) for name, values in columns.items()})
+    found = Bootstrap(users, seed=3).means({name: values.astype(float) for name, values in columns.items()})
     for name, values in columns.items():
         low, high = bootstrap_interval(values.astype(float), users, seed=4)
         assert found[name]["value"] == pytest.approx(values.mean())
@@ -20,14 +20,14 @@ def test_intervals_of_many_figures_are_those_of_each_alone():
 
 
 def test_what_is_not_known_does_not_count():
-    found = Draws(["a", "a", "b"], seed=1).figures({0: np.array([1.0, np.nan, 1.0]), 1: np.full(3, np.nan)})
-    assert found[0] == {"value": 1.0, "low": 1.0, "high": 1.0, "points": 2}
+    found = Bootstrap(["a", "a", "b"], seed=1).means({0: np.array([1.0, np.nan, 1.0]), 1: np.full(3, np.nan)})
+    assert found[0] == {"value": 1.0, "low": 1.0, "high": 1.0, "requests": 2}
     assert np.isnan(found[1]["value"])
-    assert found[1]["points"] == 0
+    assert found[1]["requests"] == 0
 
 
 def test_a_verdict_is_none_where_the_interval_holds_nothing():
-    about = {"lane": "A", "against": "B", "figure": "hit@10", "value": 0.02}
+    about = {"variant": "A", "baseline": "B", "metric": "hit@10", "value": 0.02}
     assert "ahead of B" in verdict(about | {"low": 0.01, "high": 0.03})
     assert "not clearly different from B" in verdict(about | {"low": -0.01, "high": 0.05})
     assert "behind B" in verdict(about | {"low": -0.03, "high": -0.01})
