@@ -54,7 +54,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What it all comes to: the first sentence large, the others under it."""
+    """The conclusion: the first sentence large, the others under it."""
 
     sentences: Sequence[str]
 
@@ -65,7 +65,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Warnings:
-    """What makes the figures mean less than they seem to."""
+    """What makes the metrics mean less than they seem to."""
 
     sentences: Sequence[str]
 

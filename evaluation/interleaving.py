@@ -1,8 +1,8 @@
 """Which of two rankings people prefer, from lists that mix both: team-draft interleaving.
 
 Radlinski, Kurup & Joachims 2008, "How Does Clickthrough Data Reflect Retrieval Quality?". The rankings pick in turn,
-as captains pick teams: in each round a coin says who picks first, and each adds its best item that is not in the list
-yet. An item that the user then acts on is a point for the ranking that picked it::
+as captains pick teams: in each round a coin decides who picks first, and each adds its best item that is not yet in
+the list. An item that the user then acts on is credited to the ranking that picked it::
 
     first    a b c d         list   a c b d          acted on c    first 0 : second 1
     second   c a b e         team   1 2 1 1 ...
@@ -34,13 +34,13 @@ class Interleaved:
 
 @dataclass(frozen=True)
 class Preference:
-    """How two rankings fared against each other."""
+    """How two rankings compare."""
 
-    wins: int  # requests in which the first earned more points
+    wins: int  # requests in which the first earned more credit
     losses: int
-    ties: int  # most often without any point
-    win_rate: Estimate  # of the first, a tie counting half; 0.5 where neither is better; users drawn anew
-    p_value: float  # of the sign test over users: how often chance alone would part them as far
+    ties: int  # most often without any credit
+    win_rate: Estimate  # of the first, a tie counting half; 0.5 where neither is better; users resampled
+    p_value: float  # of the sign test over users: how often equal rankings would differ as much at random
 
 
 def team_draft(first: Sequence[Id], second: Sequence[Id], length: int | None, rng: np.random.Generator) -> Interleaved:
@@ -50,14 +50,14 @@ def team_draft(first: Sequence[Id], second: Sequence[Id], length: int | None, rn
     """
     queues = [iter(first), iter(second)]
     items: dict[Id, int] = {}
-    sizes, spent = [0, 0], [False, False]
-    wanted = len(first) + len(second) if length is None else length
-    while len(items) < wanted and not all(spent):
+    sizes, exhausted = [0, 0], [False, False]
+    maximum = len(first) + len(second) if length is None else length
+    while len(items) < maximum and not all(exhausted):
         team = int(rng.integers(2)) if sizes[FIRST] == sizes[SECOND] else int(sizes[SECOND] < sizes[FIRST])
-        team = 1 - team if spent[team] else team
+        team = 1 - team if exhausted[team] else team
         pick = next((item for item in queues[team] if item not in items), None)
         if pick is None:
-            spent[team] = True
+            exhausted[team] = True
         else:
             items[pick] = team
             sizes[team] += 1
@@ -65,7 +65,7 @@ def team_draft(first: Sequence[Id], second: Sequence[Id], length: int | None, rn
 
 
 def credit(shown: Interleaved, acted_on: Collection[Id]) -> tuple[int, int]:
-    """Return the points of the first and of the second: the items acted on that each had picked."""
+    """Return the credit of the first and of the second: the items acted on that each had picked."""
     teams = [team for item, team in zip(shown.items, shown.teams, strict=True) if item in acted_on]
     return teams.count(FIRST), teams.count(SECOND)
 
@@ -73,10 +73,10 @@ def credit(shown: Interleaved, acted_on: Collection[Id]) -> tuple[int, int]:
 def preference(
     credits: Sequence[tuple[float, float]], users: Sequence[object], *, seed: int, level: float = 0.95
 ) -> Preference:
-    """Sum up many requests' points ``(first, second)``. Raises ``ValueError`` for none.
+    """Sum up many requests' credits ``(first, second)``. Raises ``ValueError`` for none.
 
-    The interval draws users anew and the sign test counts each user once, by who won more of his requests: one user's
-    requests are alike.
+    The interval resamples users and the sign test counts each user once, by who won more of their requests: one
+    user's requests are alike.
     """
     signs = np.array([np.sign(one - other) for one, other in credits])
     values = (1 + signs) / 2
@@ -95,7 +95,7 @@ def preference(
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """Return two-sided p-value of so many wins if a fair coin decided each; ties are left out (Dixon & Mood 1946)."""
+    """Return the two-sided p-value of so many wins if a fair coin decided each; ties left out (Dixon & Mood 1946)."""
     rounds, maximum = wins + losses, max(wins, losses)
     if wins == losses:
         return 1.0

@@ -1,4 +1,4 @@
-"""Nothing that replay ranks with may have seen what it is tested on: the check, and tables as they were.
+"""Data leakage: no model or table that replay ranks with may have seen what it is tested on; tables as of a time.
 
 ::
 
@@ -6,7 +6,7 @@
                                                         |=== replayed points ===>    honest
                                    |=== replayed points ===>                         a leak: refused
 
-A leak that was allowed marks every output: ``check_*`` give the sentences to print.
+A leak that was allowed marks every output: ``check_*`` return the sentences to print.
 """
 
 from bisect import bisect_right
@@ -20,11 +20,11 @@ from rankstream.features.embeddings.table import EmbeddingTable
 
 
 class LeakError(ValueError):
-    """A model or a table knows what happened after the moment that it is tested at; one sentence."""
+    """A model or a table knows what happened after the time that it is tested at; one sentence."""
 
 
 def check_bundle(manifest: Manifest, from_ms: int, allow: bool = False) -> list[str]:
-    """Check that a model has seen nothing of what is replayed from ``from_ms`` on; give the marks of allowed leaks.
+    """Check that a model has seen nothing of what is replayed from ``from_ms`` on; return the marks of allowed leaks.
 
     Raises ``LeakError``, which names both times.
     """
@@ -33,14 +33,14 @@ def check_bundle(manifest: Manifest, from_ms: int, allow: bool = False) -> list[
         return []
     return refused_or_marked(
         f"the model {manifest.model_version} was trained on events until {time_text(until_ms)}, but the replay ranks "
-        f"from {time_text(from_ms)} on: it would be asked about what it has seen",
+        f"from {time_text(from_ms)} on: it would be tested on what it has seen",
         f"replay what came after with --from {_iso(until_ms)}, or train on events until {_iso(from_ms)}",
         allow,
     )
 
 
 def check_table(table: EmbeddingTable, at_ms: int, allow: bool = False, name: str = "a table") -> list[str]:
-    """Check that vectors which rank from ``at_ms`` on were made of nothing later; give the marks of allowed leaks.
+    """Check that vectors which rank from ``at_ms`` on were made of nothing later; return the marks of allowed leaks.
 
     Raises ``LeakError``, which names both times.
     """
@@ -57,7 +57,7 @@ def check_table(table: EmbeddingTable, at_ms: int, allow: bool = False, name: st
 def refused_or_marked(leak: str, remedy: str, allow: bool) -> list[str]:
     """Return the mark of a leak that is allowed. Raises ``LeakError`` for one that is not."""
     if not allow:
-        raise LeakError(f"{leak}; {remedy}, or say --allow-leak, which marks all that comes out")
+        raise LeakError(f"{leak}; {remedy}, or add --allow-leak, which marks every output")
     return [f"LEAK: {leak}"]
 
 
@@ -66,19 +66,19 @@ def _iso(at_ms: int) -> str:
 
 
 class UserTables:
-    """A table's versions on disk, and which of them there was at a moment.
+    """A table's versions on disk, and the one that there was at a time.
 
     ``publish(..., keep=N)`` keeps N of them; a daily table of two weeks needs 14.
     """
 
     def __init__(self, root: Path) -> None:
-        """Map all versions, so that a publisher's pruning is not felt. Raises ``BrokenTableError``, also for none."""
+        """Map all versions: those a publisher prunes stay readable. Raises ``BrokenTableError``, also for none."""
         tables = [EmbeddingTable.open_version(folder) for folder in versions(root)] if root.is_dir() else []
         if not tables:
             raise BrokenTableError(f"{root} holds no version of a table; publish one there")
-        _refuse_strangers(root, tables)
+        _refuse_several_spaces(root, tables)
         self.root = root
-        self.tables = sorted(tables, key=lambda table: table.as_of_ms)  # of one moment, the last published comes last
+        self.tables = sorted(tables, key=lambda table: table.as_of_ms)  # of one time, the last published comes last
         self._as_of_ms = [table.as_of_ms for table in self.tables]
 
     def check_made_with(self, manifest: Manifest) -> None:
@@ -93,11 +93,11 @@ class UserTables:
 
     def as_of(self, at_ms: int) -> EmbeddingTable | None:
         """Return the newest version that knows nothing later than ``at_ms``; None where each knows more."""
-        place = bisect_right(self._as_of_ms, at_ms)
-        return self.tables[place - 1] if place else None
+        count = bisect_right(self._as_of_ms, at_ms)
+        return self.tables[count - 1] if count else None
 
 
-def _refuse_strangers(root: Path, tables: list[EmbeddingTable]) -> None:
+def _refuse_several_spaces(root: Path, tables: list[EmbeddingTable]) -> None:
     spaces = sorted({f"{table.space!r} of {table.dim}" for table in tables})
     if len(spaces) > 1:
         raise BrokenTableError(

@@ -1,11 +1,11 @@
-"""The past as it was: users' states from the log by the pipeline that served them, rankers with the tables of then.
+"""Point-in-time reconstruction: user states at an offset, rankers with the embedding versions they used.
 
 ::
 
-    user-actions, in order  ->  PastPartition.take  ->  the users' states at any offset
-    what an answer tells    ->  RankersOfThen.ranker ->  the ranker that gave it: model, table version, policy
+    user-actions, in order    ->  PartitionStates.apply   ->  the users' states at any offset
+    a served-features record  ->  RankersAsServed.ranker  ->  the ranker that served it: model, table version, policy
 
-Time does not pass here: a state is asked for by the offset of its last action, a ranker by the versions it had.
+No clock runs here: a state is looked up by the offset of its last action, a ranker by the versions it had.
 """
 
 from collections.abc import Callable, Collection
@@ -29,11 +29,11 @@ from rankstream.ranking.serving import ranker_of
 from rankstream.streams.codec import ServedFeatures
 from rankstream.streams.pipeline import Pipeline
 
-CHUNK = 1_000  # actions handed to the pipeline at once; how a log is cut never shows
+CHUNK = 1_000  # actions applied at once; states do not depend on it
 
 
-class GoneError(Exception):
-    """Something of the past is not there any more; the message says what, to be counted by."""
+class NotRetainedError(Exception):
+    """A record or a table that is no longer there; the message names it, and is what such cases are counted by."""
 
 
 @dataclass
@@ -44,11 +44,11 @@ class LiveRankerAsOf:
     current: Ranker
 
 
-TablesAsOf = Callable[[int], VectorTable | None]  # the table of user vectors that was there at a moment, UTC ms
+TablesAsOf = Callable[[int], VectorTable | None]  # the table of user vectors that there was at a time, UTC ms
 
 
 class RankerAsOf:
-    """One bundle's ranker, at each moment with the user vectors that were there."""
+    """One bundle's ranker, at each time with the user vectors that there were."""
 
     def __init__(self, bundle: Bundle, tables: TablesAsOf) -> None:
         self.bundle = bundle
@@ -57,15 +57,15 @@ class RankerAsOf:
         self._last: tuple[VectorTable | None, Ranker] = (None, ranker_of(bundle, self._no_vectors))
 
     def at(self, at_ms: int) -> Ranker:
-        """Return the ranker of a moment."""
+        """Return the ranker as of a time."""
         table = self._tables(at_ms)
         if table is not self._last[0]:
             self._last = (table, ranker_of(self.bundle, table or self._no_vectors))
         return self._last[1]
 
 
-class RankersOfThen:
-    """Rankers of one bundle, with the user vectors that they looked up and the policy of their order."""
+class RankersAsServed:
+    """Rankers of one bundle, with the user vectors that they looked up and the policy that ordered their feeds."""
 
     def __init__(self, bundle: Bundle, user_vectors: Path | None = None) -> None:
         self.bundle = bundle
@@ -73,22 +73,22 @@ class RankersOfThen:
         self._rankers: dict[tuple[str | None, str | None], Ranker] = {}
 
     def serving(self) -> LiveRankerAsOf:
-        """Return a serving without user vectors to start with: states do not depend on them."""
+        """Return what a pipeline needs, without user vectors to start with: states do not depend on them."""
         return LiveRankerAsOf(self.bundle.manifest.vocabulary, self._ranker(None, None))
 
-    def ranker(self, told: ServedFeatures) -> Ranker:
-        """Return the ranker of an answer. Raises ``GoneError``."""
+    def ranker(self, served: ServedFeatures) -> Ranker:
+        """Return the ranker that served an answer. Raises ``NotRetainedError``."""
         ours = self.bundle.manifest.model_version
-        if told.model_version != ours:
-            raise GoneError(f"served by model {told.model_version}, but the bundle holds {ours}")
-        return self._ranker(told.user_vectors, None if isinstance(told.policy, UnsetType) else told.policy)
+        if served.model_version != ours:
+            raise NotRetainedError(f"served by model {served.model_version}, but the bundle holds {ours}")
+        return self._ranker(served.user_vectors, None if isinstance(served.policy, UnsetType) else served.policy)
 
     def _ranker(self, user_vectors: str | None, policy: str | None) -> Ranker:
         if (user_vectors, policy) not in self._rankers:
             try:
                 exploration = exploration_named(policy)
             except ValueError as exc:
-                raise GoneError(str(exc)) from exc
+                raise NotRetainedError(str(exc)) from exc
             ranker = ranker_of(self.bundle, self._table(user_vectors), exploration)
             self._rankers[user_vectors, policy] = ranker
         return self._rankers[user_vectors, policy]
@@ -97,15 +97,15 @@ class RankersOfThen:
         if version is None:
             return NoVectors(self.bundle.manifest.sizes.user_dim)
         if self.user_vectors is None:
-            raise GoneError(f"served with user vectors {version}; name their folder with --user-vectors")
+            raise NotRetainedError(f"served with user vectors {version}; name their folder with --user-vectors")
         found = [folder for folder in versions(self.user_vectors) if folder.name == version]
         if not found:
-            raise GoneError(f"version {version} of the user vectors is not in {self.user_vectors} any more")
+            raise NotRetainedError(f"version {version} of the user vectors is not in {self.user_vectors} any more")
         return EmbeddingTable.open_version(found[0])
 
 
-class PastPartition:
-    """The users of one partition, as of one offset after the other; others than those of ``keys`` are passed over."""
+class PartitionStates:
+    """The states of one partition's users, as of one offset after the other; only users of ``keys`` are kept."""
 
     def __init__(self, serving: LiveRankerAsOf, keys: Collection[bytes], history_limit: int) -> None:
         users = UserCache(MemoryStore(), history_limit)
@@ -114,19 +114,19 @@ class PastPartition:
         self._keys = keys
         self._waiting: list[Record] = []
 
-    def take(self, record: Record) -> None:
-        """Take the next record of user-actions."""
+    def apply(self, record: Record) -> None:
+        """Apply the next record of user-actions."""
         if record.key in self._keys:
             self._waiting.append(record)
             if len(self._waiting) >= CHUNK:
-                self._apply()
+                self._flush()
 
     def state(self, key: bytes) -> UserState:
-        """Return a user's state after all records taken so far."""
-        self._apply()
+        """Return a user's state after all records so far."""
+        self._flush()
         return self.pipeline.users.get(key)
 
-    def _apply(self) -> None:
+    def _flush(self) -> None:
         if self._waiting:
             self.pipeline.on_actions(self._waiting)
             self._waiting = []

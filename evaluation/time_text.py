@@ -1,4 +1,4 @@
-"""Moments and durations as people write them on the command line."""
+"""Times and durations as people write them on the command line."""
 
 import re
 from datetime import UTC, datetime
@@ -7,21 +7,21 @@ UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def parse_time_ms(text: str) -> int:
-    """Read ``2022-05-04``, ``2022-05-04T12:00`` (UTC unless it says otherwise) or milliseconds since 1970.
+    """Read ``2022-05-04``, ``2022-05-04T12:00`` (UTC unless it has an offset) or milliseconds since 1970.
 
     Raises ``ValueError``.
     """
     if re.fullmatch(r"\d{11,}", text):
         return int(text)
     try:
-        moment = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text!r} is no time; write 2022-05-04, 2022-05-04T12:00 (UTC) or milliseconds") from None
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def time_text(at_ms: int) -> str:
-    """Write a moment for people."""
+    """Write a time for people."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

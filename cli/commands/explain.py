@@ -1,4 +1,4 @@
-"""`rankstream explain`: why an item stood where it stood."""
+"""`rankstream explain`: why an item has its rank."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from rankstream.cli.errors import Refusal, refusing
-from rankstream.cli.options.topics import Source, open_rankers, open_source, past_options
+from rankstream.cli.options.topics import Source, open_rankers, open_source, recorded_topics_options
 from rankstream.cli.views.explanation import show
 from rankstream.evaluation.audit.explain import ExplainError, explain
 from rankstream.evaluation.audit.explanation import Explanation
 from rankstream.evaluation.audit.verify import VerifyError, read_served
-from rankstream.evaluation.point_in_time import RankersOfThen
+from rankstream.evaluation.point_in_time import RankersAsServed
 from rankstream.events.action_event import Record
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.ranking.bundle import BundleRefusedError
@@ -36,21 +36,20 @@ FEW = 3  # request ids that a refusal offers
     default=10,
     show_default=True,
     metavar="N",
-    help="Show the N actions that mattered most; --json has all.",
+    help="Show the N actions with the largest effects; --json has all.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-@past_options
+@recorded_topics_options
 @refusing(ClientError, VerifyError, ExplainError, DumpError, BundleRefusedError, BrokenTableError)
 def command(
     request_id: str, items: tuple[str, ...], actions: int, as_json: bool, folder: Path | None, settings: Settings
 ) -> None:
-    """Show why an item stood where it stood.
+    """Show why an item has its rank.
 
-    Brings the user back to the state that the request met, ranks again, and takes the answer apart: which actions were
-    known and how old they were, which had happened but were still on their way, which vectors were found, each head's
-    probability, and what each term of the utility added to the score. Then every action is left out in turn and the
-    request is ranked without it: the difference is what that action did to the item's score and place. Effects are not
-    shares: they need not add up.
+    Rebuilds the user's state as of the request, ranks again, and takes the answer apart: which actions were known and
+    how old they were, which had happened but were still on their way, which vectors were found, each head's
+    probability, and each term of the utility. Then every action is left out in turn (occlusion) and the request is
+    ranked without it: the difference is that action's effect on the item's score and rank. Effects need not add up.
 
     \b
     Reads: served-features, ranking-requests, user-actions (from Kafka, or --from a folder of dumps);
@@ -63,9 +62,9 @@ def command(
       rankstream explain --request r1 --json | jq .items[0].terms
     """
     rankers, source = open_rankers(settings), open_source(folder, settings)
-    told = _answer(source, request_id)
-    record = _request(source, told)
-    explanation = _explained(source, told, record, rankers, settings, items)
+    served = _answer(source, request_id)
+    record = _request(source, served)
+    explanation = _explained(source, served, record, rankers, settings, items)
     if as_json:
         click.echo(msgspec.json.encode(explanation))
     else:
@@ -74,50 +73,50 @@ def command(
 
 def _answer(source: Source, request_id: str) -> ServedFeatures:
     """Find the last answer to the request."""
-    found, seen, few = None, 0, list[str]()
+    found, answers, few = None, 0, list[str]()
     for record in source.records(SERVED):
-        told = read_served(record)
-        seen += 1
-        if str(told.request_id) == request_id:
-            found = told
+        served = read_served(record)
+        answers += 1
+        if str(served.request_id) == request_id:
+            found = served
         elif len(few) < FEW:
-            few.append(str(told.request_id))
+            few.append(str(served.request_id))
     if found is None:
-        such = f"it holds {seen:,} answers, such as to {', '.join(few)}" if seen else "it holds no answer at all"
+        such = f"it holds {answers:,} answers, such as to {', '.join(few)}" if answers else "it holds no answer at all"
         raise Refusal(f"no answer to request {request_id} is in served-features; {such}")
     return found
 
 
-def _request(source: Source, told: ServedFeatures) -> Record:
-    for record in source.records(REQUESTS, told.partition):
-        if record.offset == told.offset:
+def _request(source: Source, served: ServedFeatures) -> Record:
+    for record in source.records(REQUESTS, served.partition):
+        if record.offset == served.offset:
             return record
     raise Refusal(
-        f"request {told.request_id} is not in ranking-requests any more (partition {told.partition}, offset "
-        f"{told.offset}): brokers keep them for a day; read a dump of that day with --from"
+        f"request {served.request_id} is not in ranking-requests any more (partition {served.partition}, offset "
+        f"{served.offset}): brokers keep them for a day; read a dump of that day with --from"
     )
 
 
 def _explained(
     source: Source,
-    told: ServedFeatures,
+    served: ServedFeatures,
     record: Record,
-    rankers: RankersOfThen,
+    rankers: RankersAsServed,
     settings: Settings,
     items: Sequence[str],
 ) -> Explanation:
     """Explain, and show on stderr how far the rankings without single actions are."""
-    actions: Iterator[Record] = source.records(ACTIONS, told.partition)
+    actions: Iterator[Record] = source.records(ACTIONS, served.partition)
     columns = [TextColumn("ranking without each action"), BarColumn(), MofNCompleteColumn()]
     bars = Progress(*columns, console=Console(stderr=True), transient=True)
     task = bars.add_task("", total=None)
 
-    def watch(done: int, count: int) -> None:
+    def show_progress(done: int, count: int) -> None:
         if done == 1:
             bars.start()
         bars.update(task, completed=done, total=count)
 
     try:
-        return explain(told, record, actions, rankers, settings.history_limit, items, watch)
+        return explain(served, record, actions, rankers, settings.history_limit, items, show_progress)
     finally:
         bars.stop()

@@ -8,21 +8,22 @@ import click
 import msgspec
 
 from rankstream.cli.errors import Refusal, refusing
+from rankstream.cli.options.aliases import renamed
 from rankstream.cli.options.off_policy import (
     NOT_A_FEED,
-    new_ranker,
     number_of,
     open_actions,
     read_feeds,
+    rewards_of_actions,
+    target_ranker,
     within_ms,
-    worth_of,
 )
 from rankstream.cli.options.settings import CONNECTED, pairs, settings_options
 from rankstream.cli.options.topics import open_source
 from rankstream.cli.views.off_policy import show
 from rankstream.evaluation.leakage import LeakError
-from rankstream.evaluation.off_policy.report import judge
-from rankstream.evaluation.off_policy.rerank import Again, slates_again
+from rankstream.evaluation.off_policy.report import evaluate
+from rankstream.evaluation.off_policy.rerank import Reranking, reranked_slates
 from rankstream.evaluation.off_policy.slates import CUT, NO_HEAD, NO_PROPENSITIES, Slate, Target, rewards_of, slates_of
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import LogError, RecordedLog
@@ -43,7 +44,7 @@ POLICIES: Mapping[str, Callable[[float, float], Policy]] = {
 }
 
 
-@click.command()
+@click.command(context_settings=renamed({"--places": "--positions"}))
 @click.option(
     "--feeds",
     type=click.Path(path_type=Path, allow_dash=True),
@@ -66,45 +67,50 @@ POLICIES: Mapping[str, Callable[[float, float], Policy]] = {
     required=True,
     multiple=True,
     metavar="ACTION[=VALUE]",
-    help="An action on a shown item that counts, and for how much (1); again for others.",
+    help="The reward (1) of an action on a shown item; again for other actions.",
 )
 @click.option("--within", default="30m", show_default=True, metavar="DELAY", help="How long after a feed it counts.")
 @click.option(
-    "--places", type=click.IntRange(1, 100), default=1, show_default=True, metavar="K", help="Places that users see."
+    "--positions",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    metavar="K",
+    help="Positions of a feed that users see.",
 )
-@click.option("--policy", type=click.Choice(list(POLICIES)), default="greedy", show_default=True, help="To be judged.")
+@click.option("--policy", type=click.Choice(list(POLICIES)), default="greedy", show_default=True, help="The target.")
 @click.option(
     "--temperature", type=click.FloatRange(min=0, min_open=True), default=0.1, show_default=True,
-    help="Of the plackett-luce to be judged.",
+    help="Of a plackett-luce target.",
 )  # fmt: skip
 @click.option(
     "--epsilon", type=click.FloatRange(0, 1, min_open=True), default=0.1, show_default=True,
-    help="Of the epsilon-greedy to be judged.",
+    help="Of an epsilon-greedy target.",
 )  # fmt: skip
 @click.option(
     "--utility",
     callback=pairs,
     multiple=True,
     metavar="HEAD=WEIGHT",
-    help="Judge by these weights of the heads' probabilities instead of the scores as served; again for each head.",
+    help="The target's weight of a head's probability, instead of the scores as served; again for each head.",
 )
 @click.option(
     "--clip", type=click.FloatRange(min=0, min_open=True), metavar="NUMBER",
-    help="The most that a weight may be: less chance, but too low.  [default: none]",
+    help="Maximum importance weight: less variance, but biased low.  [default: none]",
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the intervals' bootstrap.")
 @click.option(
     "--bundle",
-    "place",
+    "bundle_dir",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Rank the same candidates again with this model, instead of going by the feeds' own scores.",
+    help="Rank the same candidates again with this model, instead of using the feeds' own scores.",
 )
 @click.option(
     "--user-vectors", "vectors", type=click.Path(path_type=Path), metavar="DIR",
     help="Its batch user vectors: each feed with the newest version that there was.",
 )  # fmt: skip
-@click.option("--allow-leak", is_flag=True, help="Judge a --bundle that was trained later than the feeds; marked.")
+@click.option("--allow-leak", is_flag=True, help="Evaluate a --bundle that was trained later than the feeds; marked.")
 @click.option(
     "--from", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
     help="Read topics as `rankstream topics dump FOLDER` wrote them, not from Kafka.",
@@ -120,14 +126,14 @@ def command(
     time_unit: str,
     reward: tuple[str, ...],
     within: str,
-    places: int,
+    positions: int,
     policy: str,
     temperature: float,
     epsilon: float,
     utility: dict[str, str],
     clip: float | None,
     seed: int,
-    place: Path | None,
+    bundle_dir: Path | None,
     vectors: Path | None,
     allow_leak: bool,
     folder: Path | None,
@@ -136,56 +142,56 @@ def command(
 ) -> None:
     """Estimate what another policy would have earned, from feeds served with exploration.
 
-    A worker started with --exploration leaves a little of the order to chance and says in the feed how likely each
-    place was. With what users then did, this tells what a target would have earned instead: the greedy order, another
-    temperature, or other weights of the heads (what if saves counted double?), without showing it to anybody. An
+    A worker started with --exploration randomises the order a little and logs in the feed the propensity of each
+    position. From that and from what users then did, this estimates the reward of a target policy that was never shown
+    to users: the greedy order, another temperature, or other weights of the heads (what if saves counted double?). An
     action counts for the newest feed that showed the item. The feeds must hold all of their candidates, so ask without
-    top_k and show the first places.
+    top_k and show the first positions.
 
-    With --bundle the target is another model: candidates are ranked again with the users' states of then, so workers
+    With --bundle the target is another model: candidates are ranked again with the states as of then, so workers
     must have run with --served-features too. Feeds may have been cut then.
 
     \b
     Reads:  ranked-feeds and user-actions, from files or from Kafka;
             with --bundle served-features, ranking-requests and user-actions, from Kafka or --from a folder of dumps
     Prints: the value of a feed by inverse propensity scores (ips), self-normalized (snips), doubly robust (dr) and by
-            the model alone (dm, first place), 95 % intervals with users drawn anew, and how far to trust them
+            the model alone (dm, first position), 95 % intervals (users resampled), and how far to trust them
 
     \b
     Examples:
       rankstream off-policy --reward save=3 --reward click
       rankstream off-policy --feeds feeds.jsonl --actions log.parquet --reward save --utility save=1 --utility hide=-9
-      rankstream off-policy --reward click --policy plackett-luce --temperature 0.05 --places 3 --json
+      rankstream off-policy --reward click --policy plackett-luce --temperature 0.05 --positions 3 --json
       rankstream off-policy --reward save --bundle bundles/next --user-vectors vectors/users --from monday
     """
-    worth = worth_of(reward)
+    reward_of = rewards_of_actions(reward)
     weights = {head: number_of(f"--utility {head}", text) for head, text in utility.items()}
     target = Target(POLICIES[policy](temperature, epsilon), weights or None)
     window_ms = within_ms(within)
     source = open_source(folder, settings)
-    log = open_actions(actions, map, set, time_unit, tuple(worth), source)
+    log = open_actions(actions, map, set, time_unit, tuple(reward_of), source)
     skipped: Counter[str] = Counter()
-    said, marks = target.text, list[str]()
-    if place is None:
+    name, marks = target.text, list[str]()
+    if bundle_dir is None:
         if vectors or allow_leak:
             raise Refusal("--user-vectors and --allow-leak are about a --bundle; name it")
-        slates = slates_of(read_feeds(feeds, source, skipped), target, worth, places, skipped)
+        slates = slates_of(read_feeds(feeds, source, skipped), target, reward_of, positions, skipped)
     else:
         if feeds:
-            raise Refusal("--feeds tell no states to rank again with; leave it out, --bundle reads served-features")
-        ranker = new_ranker(place, vectors)
-        again = Again(ranker, target, worth, places)
+            raise Refusal("--feeds hold no states to rank again with; leave it out, --bundle reads served-features")
+        ranker = target_ranker(bundle_dir, vectors)
+        reranking = Reranking(ranker, target, reward_of, positions)
         topics = source.records(SERVED), source.records(REQUESTS), source.records(ACTIONS)
-        slates, marks = slates_again(*topics, again, settings.history_limit, skipped, allow_leak)
-        said = f"model {ranker.bundle.manifest.model_version}, {said}".replace(" as served", "")
+        slates, marks = reranked_slates(*topics, reranking, settings.history_limit, skipped, allow_leak)
+        name = f"model {ranker.bundle.manifest.model_version}, {name}".replace(" as served", "")
     if not slates:
         raise Refusal(_nothing(skipped, weights))
-    vocabulary = Vocabulary(tuple(worth), ())
-    by_code = {vocabulary.action_codes[name]: value for name, value in worth.items()}
-    rewards = rewards_of(slates, log.batches(vocabulary), by_code, places, window_ms)
+    vocabulary = Vocabulary(tuple(reward_of), ())
+    by_code = {vocabulary.action_codes[action]: value for action, value in reward_of.items()}
+    rewards = rewards_of(slates, log.batches(vocabulary), by_code, positions, window_ms)
     if not rewards.any():
-        raise Refusal(_unrewarded(slates, worth, within, log))
-    report = judge(slates, rewards, said, skipped=skipped, marks=marks, clip=clip, seed=seed)
+        raise Refusal(_no_rewards(slates, reward_of, within, log))
+    report = evaluate(slates, rewards, name, skipped=skipped, marks=marks, clip=clip, seed=seed)
     if as_json:
         click.echo(msgspec.json.encode(report.as_dict()))
     else:
@@ -194,7 +200,7 @@ def command(
 
 def _nothing(skipped: Mapping[str, int], weights: Mapping[str, float]) -> str:
     if not skipped:
-        return "there are no feeds to judge; serve with --exploration plackett-luce and collect what is answered"
+        return "there are no feeds to evaluate; serve with --exploration plackett-luce and collect what is answered"
     (reason, count), *_ = Counter(skipped).most_common()
     heads = f" ({', '.join(weights)})" if reason == NO_HEAD else ""
     remedy = {
@@ -203,12 +209,14 @@ def _nothing(skipped: Mapping[str, int], weights: Mapping[str, float]) -> str:
         CUT: "ask without top_k, or name a --bundle to rank all candidates again with",
         NO_HEAD: "name heads that the feeds have",
     }.get(reason, "look at what was served with `rankstream watch`")
-    return f"none of the {sum(skipped.values()):,} feeds can be judged, {count:,} for being {reason}{heads}; {remedy}"
+    return (
+        f"none of the {sum(skipped.values()):,} feeds can be evaluated, {count:,} for being {reason}{heads}; {remedy}"
+    )
 
 
-def _unrewarded(slates: list[Slate], worth: Mapping[str, float], within: str, log: RecordedLog) -> str:
+def _no_rewards(slates: list[Slate], reward_of: Mapping[str, float], within: str, log: RecordedLog) -> str:
     first, last = (time_text(pick(slate.at_ms for slate in slates)) for pick in (min, max))
     return (
-        f"nothing that {len(slates):,} feeds ({first} to {last}) showed got a {' or '.join(worth)} within {within} in "
-        f"{log.name}; check that times and ids are those of the feeds, and --time-unit"
+        f"nothing that {len(slates):,} feeds ({first} to {last}) showed got a {' or '.join(reward_of)} within {within} "
+        f"in {log.name}; check that times and ids are those of the feeds, and --time-unit"
     )

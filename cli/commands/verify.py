@@ -1,4 +1,4 @@
-"""`rankstream verify`: whether the log gives back, to the bit, what was served."""
+"""`rankstream verify`: whether the log reproduces, to the bit, what was served."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.settings import offset_range
-from rankstream.cli.options.topics import open_rankers, open_source, past_options
+from rankstream.cli.options.topics import open_rankers, open_source, recorded_topics_options
 from rankstream.evaluation.audit.verify import Report, VerifyError, verify
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.ranking.bundle import BundleRefusedError
@@ -34,10 +34,10 @@ SHOWN = 20  # differences in the table
     default=0.0,
     show_default=True,
     metavar="NUMBER",
-    help="Largest difference of a score that is none; 1e-5 on another machine than the worker's.",
+    help="Ignore differences of scores up to this; 1e-5 on another machine than the worker's.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-@past_options
+@recorded_topics_options
 @refusing(ClientError, VerifyError, DumpError, BundleRefusedError, BrokenTableError)
 def command(
     partition: int | None,
@@ -47,12 +47,12 @@ def command(
     folder: Path | None,
     settings: Settings,
 ) -> int:
-    """Compute again what was served, from the log, and compare to the bit.
+    """Recompute what was served, from the log, and compare to the bit.
 
     A worker started with --served-features writes beside each feed what it was made from: the offset of the user's
-    last known action, a hash of every byte that the model was given, the scores. This command brings every user to that
-    offset again, with the very code that served, ranks the request again and compares hash with hash, score with
-    score. No difference means: what a replay of this log says is what users were shown.
+    last known action, a hash of the model's input bytes, the scores. This command rebuilds every user's state at that
+    offset, with the very code that served, ranks the request again and compares hash with hash, score with score. No
+    difference means: a replay of this log shows what users were shown.
 
     \b
     Reads:  served-features, ranking-requests, user-actions (from Kafka, or --from a folder of dumps);
@@ -62,7 +62,7 @@ def command(
     A difference names what differs. "state": the log has other actions than the worker had. "features": the same
     actions, but other bytes for the model, as when a table was changed. "scores", "order": the model itself. Answers of
     another model, or from before the log begins, are counted apart with the reason. On another machine than the
-    worker's, processors round otherwise: say --tolerance 1e-5.
+    worker's, processors round otherwise: add --tolerance 1e-5.
 
     \b
     Examples:
@@ -110,23 +110,25 @@ def show(report: Report) -> None:
 
 def _verdict(report: Report) -> Text:
     checked = report.verified + len(report.differences)
-    told = f"{checked:,} of {report.answers:,} answers to {report.requests:,} requests verified: "
+    counts = f"{checked:,} of {report.answers:,} answers to {report.requests:,} requests verified: "
     if report.differences:
-        return Text.assemble(told, (f"{len(report.differences):,} differ", "bold red"))
+        return Text.assemble(counts, (f"{len(report.differences):,} differ", "bold red"))
     if not report.verified:
-        return Text.assemble(told, ("nothing is known", "bold yellow"))
+        return Text.assemble(counts, ("nothing could be verified", "bold yellow"))
     if not report.tolerance:
-        return Text.assemble(told, ("0 differences, identical to the bit", "bold green"))
+        return Text.assemble(counts, ("0 differences, identical to the bit", "bold green"))
     within = f"0 differences beyond {report.tolerance:g}"
     others = f"; {report.other_features:,} had other bytes of features" if report.other_features else ""
-    return Text.assemble(told, (within, "bold green"), others)
+    return Text.assemble(counts, (within, "bold green"), others)
 
 
 def _differences(report: Report) -> Table:
     table = Table("request", "user", "partition", "state offset", "differs", "how")
     for one in report.differences[:SHOWN]:
-        places = (str(one.partition), str(one.state_offset))
-        table.add_row(Text(str(one.request_id)), Text(str(one.user_id)), *places, ", ".join(one.what), Text(one.says))
+        offsets = (str(one.partition), str(one.state_offset))
+        table.add_row(
+            Text(str(one.request_id)), Text(str(one.user_id)), *offsets, ", ".join(one.fields), Text(one.message)
+        )
     more = len(report.differences) - SHOWN
     if more > 0:
         table.caption = f"and {more:,} more: --json has them all"

@@ -1,4 +1,4 @@
-"""What `rankstream off-policy` reads: feeds, actions, the model to judge, and how its flags are written."""
+"""What `rankstream off-policy` reads: feeds, actions, the model to evaluate, and its flags."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from rankstream.cli.errors import Refusal
 from rankstream.cli.options.topics import Source
 from rankstream.cli.views.progress import with_progress
 from rankstream.evaluation.leakage import UserTables
-from rankstream.evaluation.off_policy.rerank import NewRanker
+from rankstream.evaluation.off_policy.rerank import TargetRanker
 from rankstream.evaluation.time_text import delay_ms
 from rankstream.events.arrivals import RecordedLog
 from rankstream.events.open import open_log
@@ -30,15 +30,15 @@ NOT_A_FEED = "not a ranked-feed"
 _decode = msgspec.json.Decoder(RankedFeed).decode
 
 
-def worth_of(rewards: tuple[str, ...]) -> dict[str, float]:
+def rewards_of_actions(rewards: tuple[str, ...]) -> dict[str, float]:
     """Read ``save=3`` and ``click``."""
-    worth = {}
+    rewards_by_action = {}
     for text in rewards:
         name, _, value = text.partition("=")
-        worth[name] = number_of(f"--reward {name}", value) if value else 1.0
-        if not name or not worth[name]:
+        rewards_by_action[name] = number_of(f"--reward {name}", value) if value else 1.0
+        if not name or not rewards_by_action[name]:
             raise Refusal(f"--reward {text} counts for nothing; write ACTION or ACTION=VALUE, as in save=3")
-    return worth
+    return rewards_by_action
 
 
 def number_of(what: str, text: str) -> float:
@@ -71,7 +71,7 @@ def open_actions(
     names: tuple[str, ...],
     source: Source,
 ) -> RecordedLog:
-    """Open what users did; actions of other names than these are passed over."""
+    """Open the log of actions; actions of other names than these are skipped."""
     if path is None:
         if columns or constants:
             raise Refusal("--map and --set are about the columns of --actions FILE; name the file")
@@ -104,13 +104,15 @@ def _values(path: Path | None, source: Source) -> Iterator[bytes]:
         yield from (line for line in with_progress(file, str(path), None) if line.strip())
 
 
-def new_ranker(place: Path, vectors: Path | None) -> NewRanker:
-    """Open the model that is to be judged. Raises ``BundleRefusedError`` and ``BrokenTableError``."""
-    if not place.is_dir():
-        raise Refusal(f"there is no bundle folder {place}; make one with `rankstream train` and `rankstream export`")
-    bundle = open_bundle(place)
+def target_ranker(bundle_dir: Path, vectors: Path | None) -> TargetRanker:
+    """Open the model that is to be evaluated. Raises ``BundleRefusedError`` and ``BrokenTableError``."""
+    if not bundle_dir.is_dir():
+        raise Refusal(
+            f"there is no bundle folder {bundle_dir}; make one with `rankstream train` and `rankstream export`"
+        )
+    bundle = open_bundle(bundle_dir)
     if vectors is None:
-        return NewRanker(bundle, lambda at_ms: None)
+        return TargetRanker(bundle, lambda at_ms: None)
     tables = UserTables(vectors)
     tables.check_made_with(bundle.manifest)
-    return NewRanker(bundle, tables.as_of)
+    return TargetRanker(bundle, tables.as_of)

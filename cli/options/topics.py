@@ -1,4 +1,4 @@
-"""Where `rankstream verify` and `rankstream explain` find the past: topics of a cluster, or a folder of dumps."""
+"""Where audits read recorded topics from: a cluster, or a folder of dumps."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ import click
 from rankstream.cli.errors import Refusal
 from rankstream.cli.options.settings import CONNECTED, settings_options
 from rankstream.cli.views.progress import with_progress
-from rankstream.evaluation.point_in_time import RankersOfThen
+from rankstream.evaluation.point_in_time import RankersAsServed
 from rankstream.events.action_event import Record
 from rankstream.ranking.bundle import open_bundle
 from rankstream.streams.clients.connect import missing_topics
@@ -18,13 +18,13 @@ from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import SERVED, Topic, TopicNames
 
-NOBODY_LOGGED = "start workers with --served-features, and what they serve from then on can be verified"
+NOT_LOGGED = "start workers with --served-features, and what they serve from then on can be verified"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def past_options(command: F) -> F:
-    """Return a command the flags of its sources: ``folder`` and the settings of broker, bundle and user vectors."""
+def recorded_topics_options(command: F) -> F:
+    """Return the command with the flags of its sources: ``folder``, and settings of broker, bundle and user vectors."""
     command = settings_options(*CONNECTED, also=("bundle", "user_vectors", "history_limit"))(command)  # type: ignore[assignment]
     return click.option(
         "--from",
@@ -36,7 +36,7 @@ def past_options(command: F) -> F:
 
 
 class Source(Protocol):
-    """Records of topics of the past, in order within each partition."""
+    """Records of topics, in order within each partition."""
 
     def records(self, topic: Topic, partition: int | None = None) -> Iterator[Record]:
         """Return all records of a topic, or of a partition of it, with progress on stderr."""
@@ -55,7 +55,7 @@ class DumpedTopics:
         """Yield all records of a topic, or of a partition of it, with progress on stderr."""
         path = dump_path(self.folder, topic.name)
         if not path.is_file():
-            why = f"{NOBODY_LOGGED}; then dump again" if topic is SERVED else "write it with `rankstream topics dump`"
+            why = f"{NOT_LOGGED}; then dump again" if topic is SERVED else "write it with `rankstream topics dump`"
             raise Refusal(f"{self.folder} has no {path.name}: {why}")
         with path.open("rb") as file:
             lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
@@ -74,7 +74,7 @@ class KafkaTopics:
         """Yield all records of a topic, or of a partition of it, with progress on stderr. Raises ``ClientError``."""
         name = TopicNames(self.settings.topic_prefix).of(topic)
         if topic is SERVED and missing_topics(self.settings, [name]):
-            raise Refusal(f"there is no topic {name} at {self.settings.bootstrap_servers}: {NOBODY_LOGGED}")
+            raise Refusal(f"there is no topic {name} at {self.settings.bootstrap_servers}: {NOT_LOGGED}")
         with TopicReader(self.settings, topic, from_beginning=True, partition=partition) as reader:
             yield from with_progress(reader.read_all(), name, reader.count())
 
@@ -84,8 +84,8 @@ def open_source(folder: Path | None, settings: Settings) -> Source:
     return KafkaTopics(settings) if folder is None else DumpedTopics(folder)
 
 
-def open_rankers(settings: Settings) -> RankersOfThen:
+def open_rankers(settings: Settings) -> RankersAsServed:
     """Open bundle and user vectors as they were served. Raises ``BundleRefusedError``."""
     if not settings.bundle.is_dir():
         raise Refusal(f"there is no bundle folder {settings.bundle}; name the one that was served with --bundle")
-    return RankersOfThen(open_bundle(settings.bundle), settings.user_vectors)
+    return RankersAsServed(open_bundle(settings.bundle), settings.user_vectors)

@@ -35,31 +35,31 @@ def _head(explanation: Explanation) -> Panel:
     lines = Table.grid(padding=(0, 2))
     lines.add_column(style="dim")
     lines.add_column()
-    lines.add_row("ranked", f"{_moment(explanation.at_ms)}, model {explanation.model_version}")
+    lines.add_row("ranked", f"{_time(explanation.at_ms)}, model {explanation.model_version}")
     lines.add_row("actions", _actions_line(explanation))
     lines.add_row("sessions", _sessions_line(explanation))
     lines.add_row("user vector", _vector_line(explanation))
     lines.add_row("candidates", _candidates_line(explanation))
     if explanation.policy is not None:
-        lines.add_row("order", f"left to chance by {explanation.policy}; places below are by score")
+        lines.add_row("order", f"explored by {explanation.policy}; ranks below are by score")
     if explanation.identical:
-        lines.add_row("computed again", Text("identical to what was served, to the bit", "green"))
+        lines.add_row("recomputed", Text("identical to what was served, to the bit", "green"))
     else:
-        lines.add_row("computed again", Text(f"not what was served: {explanation.differs}", "bold red"))
+        lines.add_row("recomputed", Text(f"not what was served: {explanation.differs}", "bold red"))
     title = Text.assemble(
         "request ", (str(explanation.request_id), "bold"), " of user ", (str(explanation.user_id), "bold")
     )
     return Panel(lines, title=title, title_align="left", expand=False)
 
 
-def _moment(at_ms: int) -> str:
+def _time(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _actions_line(explanation: Explanation) -> str:
     history = explanation.history
     if not history:
-        return "none known: a stranger" if not explanation.state_actions else "none had happened yet"
+        return "none known: an unknown user" if not explanation.state_actions else "none had happened yet"
     read = sum(action.read_by_encoder for action in history)
     unread = "" if read == len(history) else f", {read} of them read by the encoder"
     return (
@@ -97,7 +97,7 @@ def _scores(explanation: Explanation) -> Table:
     """Show each item's score as the sum that it is."""
     terms = explanation.items[0].terms if explanation.items else ()
     table = _table("score = sum of probability x weight")
-    table.add_column("place", justify="right")
+    table.add_column("rank", justify="right")
     table.add_column("item", style="bold")
     table.add_column("score", justify="right")
     for term in terms:
@@ -109,15 +109,15 @@ def _scores(explanation: Explanation) -> Table:
         if explanation.policy is not None:
             cells.append(_served(item))
         name = Text(str(item.item_id)) if item.in_item_table else Text(f"{item.item_id} (unknown)")
-        table.add_row(f"{item.place}.", name, f"{item.score:.4f}", *cells)
+        table.add_row(f"{item.rank}.", name, f"{item.score:.4f}", *cells)
     return table
 
 
 def _served(item: ExplainedItem) -> Text:
-    if item.served_place is None:
+    if item.served_rank is None:
         return Text("-", "dim")
     propensity = "" if item.propensity is None else f"  p {item.propensity:.3f}"
-    return Text(f"{item.served_place}.{propensity}")
+    return Text(f"{item.served_rank}.{propensity}")
 
 
 def _table(title: str) -> Table:
@@ -138,11 +138,11 @@ def _effects(explanation: Explanation, maximum: int) -> Table:
     effects = [{effect.of: effect for effect in item.effects} for item in explanation.items]
     largest = max((_strength(of, effects) for of in effects[0]), default=0.0)
     history = sorted(explanation.history, key=lambda action: -_strength(action.number, effects))
-    table = _table("what each did to the score, and the place without it where that is another")
+    table = _table("effect of each on the score, and the rank without it where that changes")
     table.add_column("age", justify="right", no_wrap=True, min_width=8)
     table.add_column("known", max_width=30, min_width=8)
     for item in explanation.items:
-        table.add_column(f"{item.item_id}, place {item.place}", no_wrap=True, min_width=EFFECT)
+        table.add_column(f"{item.item_id}, rank {item.rank}", no_wrap=True, min_width=EFFECT)
     for of in (NO_ACTIONS, NO_USER_VECTOR):
         cells = _cells(of, explanation.items, effects, largest)
         table.add_row("", Text(of, "italic"), *cells, end_section=of is NO_USER_VECTOR)
@@ -161,21 +161,21 @@ def _action(action: KnownAction) -> Text:
 
 
 def _strength(of: int | str, effects: Effects) -> float:
-    return max((abs(told[of].score or 0.0) for told in effects), default=0.0)
+    return max((abs(one[of].score or 0.0) for one in effects), default=0.0)
 
 
 def _cells(of: int | str, items: Sequence[ExplainedItem], effects: Effects, largest: float) -> list[Text]:
-    return [_cell(told[of], item, largest) for item, told in zip(items, effects, strict=True)]
+    return [_cell(one[of], item, largest) for item, one in zip(items, effects, strict=True)]
 
 
 def _cell(effect: Effect, item: ExplainedItem, largest: float) -> Text:
-    """Draw one effect: its number, a bar, and the place without it where that is another one."""
+    """Draw one effect: its number, a bar, and the rank without it where that changes."""
     if effect.score is None:
         return Text("left out", "yellow")
     text = _signed(effect.score, 3 if largest >= 0.1 else 6)
     bar = "█" * round(BAR * abs(effect.score) / largest) if largest else ""
     text.append(f" {bar:<{BAR}}", text.style)
-    return text if effect.place_without == item.place else text.append(f" {effect.place_without}.", "bold")
+    return text if effect.rank_without == item.rank else text.append(f" {effect.rank_without}.", "bold")
 
 
 def _missed(explanation: Explanation) -> Table:
@@ -185,6 +185,6 @@ def _missed(explanation: Explanation) -> Table:
     for name in ("age", "action", "item", "in Kafka after", "offset"):
         table.add_column(name, justify="left" if name in ("action", "item") else "right")
     for one in missed[-SHOWN_MISSED:]:
-        age, late = duration_text(explanation.at_ms - one.occurred_at_ms), duration_text(one.arrived_ms)
+        age, late = duration_text(explanation.at_ms - one.occurred_at_ms), duration_text(one.arrival_delay_ms)
         table.add_row(age, one.action, Text(str(one.item_id)), late, f"{one.offset:,}")
     return table

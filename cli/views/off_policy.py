@@ -8,24 +8,24 @@ from rich.table import Table
 from rich.text import Text
 
 from rankstream.evaluation.off_policy.estimators import Estimate
-from rankstream.evaluation.off_policy.report import Judgement, Report
+from rankstream.evaluation.off_policy.report import Evaluation, Report
 from rankstream.evaluation.time_text import time_text
 
 
 def show(report: Report) -> None:
     """Print a report for people."""
     console = Console()
-    for judgement in report.judgements:
-        console.print(_table(judgement))
-        console.print(_trust(judgement, report.feeds), style="dim", highlight=False)
+    for evaluation in report.evaluations:
+        console.print(_table(evaluation))
+        console.print(_trust(evaluation, report.feeds), style="dim", highlight=False)
     for reason, count in report.skipped.items():
         console.print(f"{count:,} feeds were left out: {reason}", style="yellow", highlight=False)
     for warning in report.warnings:
-        console.print(Text.assemble(("take care: ", "yellow"), warning))
+        console.print(Text.assemble(("warning: ", "yellow"), warning))
     served = ", ".join(f"{policy} ({count:,})" for policy, count in report.served_by.items())
     console.print(
         f"{report.feeds:,} feeds of {report.users:,} users, {time_text(report.from_ms)} to "
-        f"{time_text(report.to_ms)}; served by {served}; {report.rewarded:,} places earned something",
+        f"{time_text(report.to_ms)}; served by {served}; {report.rewarded:,} positions with a reward",
         style="dim",
         highlight=False,
     )
@@ -33,26 +33,26 @@ def show(report: Report) -> None:
     console.print(Text(report.verdict, "bold"))
 
 
-def _table(judgement: Judgement) -> Table:
-    title = "the first place" if judgement.places == 1 else f"the first {judgement.places} places"
+def _table(evaluation: Evaluation) -> Table:
+    title = "the first position" if evaluation.positions == 1 else f"the first {evaluation.positions} positions"
     table = Table("", "a feed earns", "95 % interval", "more than served", "95 % interval", title=title)
-    table.add_row("as served", *_told(judgement.served), "", "")
-    for name, line in judgement.lines.items():
-        table.add_row(f"target by {name}", *_told(line.value), *_told(line.gain, sign="+"))
+    table.add_row("as served", *_cells(evaluation.served), "", "")
+    for name, found in evaluation.estimates.items():
+        table.add_row(f"target by {name}", *_cells(found.value), *_cells(found.gain, sign="+"))
     return table
 
 
-def _told(estimate: Estimate, sign: str = "") -> Iterable[str]:
+def _cells(estimate: Estimate, sign: str = "") -> Iterable[str]:
     if not isfinite(estimate.value):
         return "-", "-"
     low, high = (f"{one:{sign}.4f}" for one in (estimate.low, estimate.high))
     return f"{estimate.value:{sign}.4f}", f"{low} to {high}"
 
 
-def _trust(judgement: Judgement, feeds: int) -> str:
-    sizes = ", ".join(f"{size:,.0f}" for size in judgement.effective_sample_size)
-    means = ", ".join(f"{mean:.2f}" for mean in judgement.mean_weight)
+def _trust(evaluation: Evaluation, feeds: int) -> str:
+    sizes = ", ".join(f"{size:,.0f}" for size in evaluation.effective_sample_size)
+    means = ", ".join(f"{mean:.2f}" for mean in evaluation.mean_weight)
     return (
-        f"effective sample size by place: {sizes} of {feeds:,}; mean weight {means} (1 expected), "
-        f"largest {judgement.largest_weight:,.1f}"
+        f"effective sample size by position: {sizes} of {feeds:,}; mean weight {means} (1 expected), "
+        f"largest {evaluation.largest_weight:,.1f}"
     )

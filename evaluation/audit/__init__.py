@@ -1,1 +1,1 @@
-"""Audit of what was served: computed again, compared, explained."""
+"""Audit of what was served: recomputed, compared, explained."""

@@ -1,4 +1,4 @@
-"""Why an item stood where it stood: one answer taken apart, from the log that it came from.
+"""Why an item has its rank: one answer taken apart, from the log that it came from.
 
 ::
 
@@ -6,8 +6,8 @@
     user-actions up to that state  ->  what was known, how old; and what had happened but was not known yet
     ranked again                   ->  each head's probability, the utility's terms, the effect of each action
 
-The state comes back by the pipeline that served it (``past.py``), so what is explained is what was served, and the
-explanation says whether it is so to the bit.
+The state is rebuilt by the pipeline that served it (``point_in_time.py``), so what is explained is what was served,
+and the explanation says whether it is so to the bit.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,8 +20,8 @@ from msgspec import UNSET, UnsetType
 from rankstream.evaluation.audit.diff import compare, in_words
 from rankstream.evaluation.audit.explanation import ExplainedItem, Explanation, KnownAction, Sessions, Term, UserVector
 from rankstream.evaluation.audit.occlusion import Effect, Without, effects, occluded, whole_request
-from rankstream.evaluation.audit.user_records import Theirs, read_theirs
-from rankstream.evaluation.point_in_time import GoneError, PastPartition, RankersOfThen
+from rankstream.evaluation.audit.user_records import UserRecords, read_user_records
+from rankstream.evaluation.point_in_time import NotRetainedError, PartitionStates, RankersAsServed
 from rankstream.events.action_event import Record
 from rankstream.features.actions import ACTION_BYTES, IDENTITY_BYTES, Vocabulary, unpack_action
 from rankstream.features.embeddings.table import EmbeddingTable
@@ -38,7 +38,7 @@ from rankstream.streams.codec import ServedFeatures, decode_request
 from rankstream.streams.records import Channel
 
 BEST = 3  # items that are explained where none is named
-Watch = Callable[[int, int], None]  # told how many rankings of how many are done
+Progress = Callable[[int, int], None]  # how many rankings of how many are done
 
 
 class ExplainError(ValueError):
@@ -46,187 +46,191 @@ class ExplainError(ValueError):
 
 
 @dataclass(frozen=True)
-class Scene:
-    """One answer, and all that it was made from."""
+class AnswerContext:
+    """One answer, and everything that it was made from."""
 
-    told: ServedFeatures
+    served: ServedFeatures
     state: UserState  # as it was, without what had not happened yet
     ranker: Ranker
     request: RankingRequest  # for all its candidates
     base: Ranking
     items: EmbeddingTable
     vocabulary: Vocabulary
-    theirs: Theirs
+    records: UserRecords
 
 
 def explain(
-    told: ServedFeatures,
+    served: ServedFeatures,
     request: Record,
     actions: Iterable[Record],
-    rankers: RankersOfThen,
+    rankers: RankersAsServed,
     history_limit: int,
-    wanted: Sequence[Id] = (),
-    watch: Watch = lambda done, of: None,
+    items: Sequence[Id] = (),
+    progress: Progress = lambda done, of: None,
 ) -> Explanation:
     """Take one answer apart; ``actions`` hold those of its partition, in order. Raises ``ExplainError``."""
-    serving, key = rankers.serving(), id_bytes(told.user_id)
-    past = PastPartition(serving, {key}, history_limit)
-    theirs = read_theirs(actions, told, request.timestamp, serving.vocabulary, past)
-    state = past.state(key)
-    if state.offset != told.state_offset:
-        raise ExplainError(_no_state(told, state, theirs))
+    serving, key = rankers.serving(), id_bytes(served.user_id)
+    states = PartitionStates(serving, {key}, history_limit)
+    records = read_user_records(actions, served, request.timestamp, serving.vocabulary, states)
+    state = states.state(key)
+    if state.offset != served.state_offset:
+        raise ExplainError(_no_state(served, state, records))
     try:
-        serving.current = rankers.ranker(told)
-    except GoneError as exc:
-        raise ExplainError(f"request {told.request_id} can't be ranked again: {exc}") from exc
-    differs = _differs(past, request, told)
-    return _explanation(_scene(told, request, state, rankers, theirs), differs, wanted, watch)
+        serving.current = rankers.ranker(served)
+    except NotRetainedError as exc:
+        raise ExplainError(f"request {served.request_id} can't be ranked again: {exc}") from exc
+    differs = _differs(states, request, served)
+    return _explanation(_context(served, request, state, rankers, records), differs, items, progress)
 
 
-def _no_state(told: ServedFeatures, state: UserState, theirs: Theirs) -> str:
-    begins = "has no action of that partition" if theirs.first is None else f"begins at offset {theirs.first}"
+def _no_state(served: ServedFeatures, state: UserState, records: UserRecords) -> str:
+    begins = "has no action of that partition" if records.first is None else f"begins at offset {records.first}"
     return (
-        f"request {told.request_id} was ranked with the actions of user {told.user_id} up to offset "
-        f"{told.state_offset} of partition {told.partition}, but the log {begins} and the last one found is at "
+        f"request {served.request_id} was ranked with the actions of user {served.user_id} up to offset "
+        f"{served.state_offset} of partition {served.partition}, but the log {begins} and the last one found is at "
         f"{state.offset}: give a log that holds all actions of the user"
     )
 
 
-def _differs(past: PastPartition, request: Record, told: ServedFeatures) -> str:
+def _differs(states: PartitionStates, request: Record, served: ServedFeatures) -> str:
     """Return how what the pipeline writes now differs from what was served; "" if it does not."""
-    for one in past.pipeline.on_requests([request]).answer():
+    for one in states.pipeline.on_requests([request]).answer():
         if one.channel is Channel.SERVED:
             computed = msgspec.json.decode(one.value, type=ServedFeatures)
-            what, largest = compare(told, computed, 0.0)
-            return in_words(told, computed, what, largest) if what else ""
-    raise ExplainError(f"request {told.request_id} is refused now, so there is nothing to explain; is it that request?")
-
-
-def _scene(told: ServedFeatures, record: Record, state: UserState, rankers: RankersOfThen, theirs: Theirs) -> Scene:
-    bundle = rankers.bundle
-    ranker = replace(rankers.ranker(told), exploration=NO_EXPLORATION)  # chance has no reasons to explain
-    future = len(state.history) - len(known_actions(state, told.at_ms))
-    history = History(state.history.packed[future * ACTION_BYTES :], state.history.limit)
-    known = UserState(history, state.tail, state.offset, state.total)
-    asked = decode_request(record)
-    if not isinstance(told.policy, UnsetType):  # what it placed, limits of groups by score might leave out
-        asked = msgspec.structs.replace(asked, groups=None, max_per_group=None)
-    all_of_it = msgspec.structs.replace(asked, top_k=None)
-    request = whole_request(asked, ranker.rank(all_of_it, known, told.at_ms))
-    base = ranker.rank(request, known, told.at_ms)
-    return Scene(told, known, ranker, request, base, bundle.items, bundle.manifest.vocabulary, theirs)
-
-
-def _explanation(scene: Scene, differs: str, wanted: Sequence[Id], watch: Watch) -> Explanation:
-    told, history = scene.told, _history(scene)
-    chosen = _chosen(scene, wanted)
-    others = occluded(scene.ranker, scene.request, scene.state, told.at_ms, range(len(history)))
-    found = effects([item.item_id for _, item in chosen], scene.base, _watched(others, len(history) + 2, watch))
-    given = scene.request.candidates or ()
-    candidates = [given[place] for place in first_positions(id_keys(given))]
-    return Explanation(
-        request_id=told.request_id,
-        user_id=told.user_id,
-        at_ms=told.at_ms,
-        model_version=told.model_version,
-        policy=None if isinstance(told.policy, UnsetType) else told.policy,
-        partition=told.partition,
-        request_offset=told.offset,
-        state_offset=told.state_offset,
-        state_actions=told.state_actions,
-        identical=not differs,
-        differs=differs,
-        history=history,
-        missed=tuple(scene.theirs.missed),
-        sessions=_sessions(scene),
-        user_vector=_user_vector(scene),
-        candidates=len(candidates),
-        unknown_items=tuple(
-            item for item, known in zip(candidates, _known(scene, candidates), strict=True) if not known
-        ),
-        items=tuple(_item(scene, place, item, found[str(item.item_id)]) for place, item in chosen),
+            fields, largest = compare(served, computed, 0.0)
+            return in_words(served, computed, fields, largest) if fields else ""
+    raise ExplainError(
+        f"request {served.request_id} is refused now, so there is nothing to explain; is it that request?"
     )
 
 
-def _watched(steps: Iterable[Without], count: int, watch: Watch) -> Iterator[Without]:
+def _context(
+    served: ServedFeatures, record: Record, state: UserState, rankers: RankersAsServed, records: UserRecords
+) -> AnswerContext:
+    bundle = rankers.bundle
+    ranker = replace(rankers.ranker(served), exploration=NO_EXPLORATION)  # sampling has no reasons
+    future = len(state.history) - len(known_actions(state, served.at_ms))
+    history = History(state.history.packed[future * ACTION_BYTES :], state.history.limit)
+    known = UserState(history, state.tail, state.offset, state.total)
+    original = decode_request(record)
+    if not isinstance(served.policy, UnsetType):  # limits of groups by score might leave out what it explored
+        original = msgspec.structs.replace(original, groups=None, max_per_group=None)
+    uncut = msgspec.structs.replace(original, top_k=None)
+    request = whole_request(original, ranker.rank(uncut, known, served.at_ms))
+    base = ranker.rank(request, known, served.at_ms)
+    return AnswerContext(served, known, ranker, request, base, bundle.items, bundle.manifest.vocabulary, records)
+
+
+def _explanation(context: AnswerContext, differs: str, items: Sequence[Id], progress: Progress) -> Explanation:
+    served, history = context.served, _history(context)
+    chosen = _chosen(context, items)
+    others = occluded(context.ranker, context.request, context.state, served.at_ms, range(len(history)))
+    found = effects([item.item_id for _, item in chosen], context.base, _watched(others, len(history) + 2, progress))
+    given = context.request.candidates or ()
+    candidates = [given[index] for index in first_positions(id_keys(given))]
+    return Explanation(
+        request_id=served.request_id,
+        user_id=served.user_id,
+        at_ms=served.at_ms,
+        model_version=served.model_version,
+        policy=None if isinstance(served.policy, UnsetType) else served.policy,
+        partition=served.partition,
+        request_offset=served.offset,
+        state_offset=served.state_offset,
+        state_actions=served.state_actions,
+        identical=not differs,
+        differs=differs,
+        history=history,
+        missed=tuple(context.records.missed),
+        sessions=_sessions(context),
+        user_vector=_user_vector(context),
+        candidates=len(candidates),
+        unknown_items=tuple(
+            item for item, known in zip(candidates, _known(context, candidates), strict=True) if not known
+        ),
+        items=tuple(_item(context, rank, item, found[str(item.item_id)]) for rank, item in chosen),
+    )
+
+
+def _watched(steps: Iterable[Without], count: int, progress: Progress) -> Iterator[Without]:
     for done, step in enumerate(steps, start=1):
         yield step
-        watch(done, count)
+        progress(done, count)
 
 
-def _chosen(scene: Scene, wanted: Sequence[Id]) -> list[tuple[int, FeedItem]]:
-    """Return the items to explain with their places: those named, or the first of the feed."""
-    ranked = {str(item.item_id): (place, item) for place, item in enumerate(scene.base.items, start=1)}
-    for item in wanted:
+def _chosen(context: AnswerContext, items: Sequence[Id]) -> list[tuple[int, FeedItem]]:
+    """Return the items to explain with their ranks: those named, or the first of the feed."""
+    ranked = {str(item.item_id): (rank, item) for rank, item in enumerate(context.base.items, start=1)}
+    for item in items:
         if str(item) not in ranked:
             raise ExplainError(
-                f"item {item} has no place in the answer to request {scene.told.request_id}: it was no candidate, or "
+                f"item {item} is not in the answer to request {context.served.request_id}: it was no candidate, or "
                 f"left out of its group; the best ones are {', '.join(list(ranked)[:BEST])}"
             )
-    first = [item.item_id for item in scene.told.items[:BEST] if str(item.item_id) in ranked]
-    return [ranked[str(item)] for item in wanted or first]
+    first = [item.item_id for item in context.served.items[:BEST] if str(item.item_id) in ranked]
+    return [ranked[str(item)] for item in items or first]
 
 
-def _item(scene: Scene, place: int, item: FeedItem, found: tuple[Effect, ...]) -> ExplainedItem:
-    rows = zip(item.probabilities.items(), scene.ranker.weights, strict=True)
-    fed = {str(one.item_id): (number, one.propensity) for number, one in enumerate(scene.told.items, start=1)}
-    served_place, propensity = fed.get(str(item.item_id), (None, UNSET))
+def _item(context: AnswerContext, rank: int, item: FeedItem, found: tuple[Effect, ...]) -> ExplainedItem:
+    rows = zip(item.probabilities.items(), context.ranker.weights, strict=True)
+    fed = {str(one.item_id): (number, one.propensity) for number, one in enumerate(context.served.items, start=1)}
+    served_rank, propensity = fed.get(str(item.item_id), (None, UNSET))
     return ExplainedItem(
         item_id=item.item_id,
-        place=place,
-        served_place=served_place,
+        rank=rank,
+        served_rank=served_rank,
         propensity=None if isinstance(propensity, UnsetType) else propensity,
         score=item.score,
-        in_item_table=_known(scene, [item.item_id])[0],
+        in_item_table=_known(context, [item.item_id])[0],
         terms=tuple(Term(head, probability, weight, weight * probability) for (head, probability), weight in rows),
         effects=found,
     )
 
 
-def _known(scene: Scene, items: Sequence[Id]) -> list[bool]:
-    """Say of each item whether it is in the item table."""
-    found: list[bool] = scene.items.rows(id_keys(items))[1].tolist()
+def _known(context: AnswerContext, items: Sequence[Id]) -> list[bool]:
+    """Return of each item whether it is in the item table."""
+    found: list[bool] = context.items.rows(id_keys(items))[1].tolist()
     return found
 
 
-def _history(scene: Scene) -> tuple[KnownAction, ...]:
-    """Tell the known actions as their records told them, newest first."""
-    columns, sizes = scene.state.history.columns(), scene.ranker.offline.sizes
-    in_table = scene.items.rows(columns.item_keys)[1]
+def _history(context: AnswerContext) -> tuple[KnownAction, ...]:
+    """Return the known actions as their records hold them, newest first."""
+    columns, sizes = context.state.history.columns(), context.ranker.offline.sizes
+    in_table = context.items.rows(columns.item_keys)[1]
     ends = np.diff(columns.times_ms, prepend=columns.times_ms[:1]) < -SESSION_GAP_MS
     sessions, types = np.cumsum(ends), columns.action_types
     known = []
-    for number, packed in enumerate(split(scene.state.history.packed)):
-        origin, at_ms = scene.theirs.origins[packed[:IDENTITY_BYTES]], int(columns.times_ms[number])
+    for number, packed in enumerate(split(context.state.history.packed)):
+        origin, at_ms = context.records.origins[packed[:IDENTITY_BYTES]], int(columns.times_ms[number])
         code, surface = int(types[number]), int(columns.surfaces[number])
         known.append(
             KnownAction(
                 number=number,
                 item_id=origin.item_id,
-                action=scene.vocabulary.actions[code - 1],
-                surface=scene.vocabulary.surfaces[surface - 1] if surface else None,
+                action=context.vocabulary.actions[code - 1],
+                surface=context.vocabulary.surfaces[surface - 1] if surface else None,
                 value=2 ** float(columns.log_values[number]) - 1 if unpack_action(packed).value_code else None,
                 occurred_at_ms=at_ms,
-                age_ms=scene.told.at_ms - at_ms,
+                age_ms=context.served.at_ms - at_ms,
                 session=int(sessions[number]),
                 in_item_table=bool(in_table[number]),
-                read_by_encoder=number < sizes.num_actions and code <= scene.ranker.num_types,
+                read_by_encoder=number < sizes.num_actions and code <= context.ranker.num_types,
                 offset=origin.offset,
-                arrived_ms=origin.arrived_ms,
+                arrival_delay_ms=origin.arrival_delay_ms,
             )
         )
     return tuple(known)
 
 
-def _sessions(scene: Scene) -> Sessions:
-    tail = scene.state.tail
-    sessions = sessions_now(tail, scene.state.history.columns(), scene.told.at_ms)
-    folded = tail.tag == scene.ranker.offline.sessions.tag and bool(tail.state)
+def _sessions(context: AnswerContext) -> Sessions:
+    tail = context.state.tail
+    sessions = sessions_now(tail, context.state.history.columns(), context.served.at_ms)
+    folded = tail.tag == context.ranker.offline.sessions.tag and bool(tail.state)
     return Sessions(len(sessions.opened), len(sessions.closed), folded)
 
 
-def _user_vector(scene: Scene) -> UserVector:
-    users = scene.ranker.offline.users
+def _user_vector(context: AnswerContext) -> UserVector:
+    users = context.ranker.offline.users
     as_of_ms = users.as_of_ms if isinstance(users, EmbeddingTable) else None
-    age_ms = None if as_of_ms is None else scene.told.at_ms - as_of_ms
-    return UserVector(scene.told.user_vectors, as_of_ms, age_ms, scene.base.user_vector_found)
+    age_ms = None if as_of_ms is None else context.served.at_ms - as_of_ms
+    return UserVector(context.served.user_vectors, as_of_ms, age_ms, context.base.user_vector_found)

@@ -1,4 +1,4 @@
-"""What an explanation says: plain values, the same for the terminal and for ``--json``."""
+"""An explanation as plain values, the same for the terminal and for ``--json``."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class KnownAction:
     in_item_table: bool
     read_by_encoder: bool  # it sees the newest ``num_actions`` of types that it was trained with
     offset: int  # in user-actions
-    arrived_ms: int  # from when it happened to when it was in Kafka
+    arrival_delay_ms: int  # from when it happened to when it was in Kafka
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class MissedAction:
     action: str
     occurred_at_ms: int
     offset: int
-    arrived_ms: int  # from when it happened to when it was in Kafka
+    arrival_delay_ms: int  # from when it happened to when it was in Kafka
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ class Term:
 
 @dataclass(frozen=True)
 class ExplainedItem:
-    """Why one item stood where it stood."""
+    """Why one item had its rank."""
 
     item_id: Id
-    place: int  # as in the feed; by score alone if a policy left the order to chance
-    served_place: int | None  # None: beyond the feed's end
-    propensity: float | None  # with exploration: of this item at its served place
+    rank: int  # as in the feed; by score alone if a policy explored
+    served_rank: int | None  # None: beyond the feed's end
+    propensity: float | None  # with exploration: of this item at its served rank
     score: float
     in_item_table: bool
     terms: tuple[Term, ...]
@@ -86,7 +86,7 @@ class Explanation:
     user_id: Id
     at_ms: int
     model_version: str
-    policy: str | None  # with exploration: what had a hand in the order besides the scores
+    policy: str | None  # with exploration: what ordered the feed by the scores
     partition: int
     request_offset: int
     state_offset: int

@@ -1,13 +1,13 @@
-"""What each action was worth: the same request ranked again without it, by the same ranker.
+"""The effect of each action by occlusion: the same request ranked again without it, by the same ranker.
 
 ::
 
-    history  a b c d        score(b's absence) of item 11 = 0.8, with b 1.3, place 4 instead of 1
+    history  a b c d        score of item 11 without b 0.8, with b 1.3; rank 4 instead of 1
                x        ->  effect of b on item 11: +0.5
 
-An action is taken out of the state, so all that follows from it goes with it: its place in the sequence, its share in
-the session vector, the age of the newest action. Candidates stay the same ones, also where retrieval found them. One
-ranking an action tells the effect on every item.
+An action is taken out of the state, so all that follows from it goes with it: its position in the sequence, its part
+of the session vector, the age of the newest action. Candidates stay the same ones, also where retrieval found them. One
+ranking an action yields the effect on every item.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,28 +23,28 @@ from rankstream.features.user_state import UserState
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.request import Ranking, RankingRequest
 
-Without = tuple[int | str, Ranking]  # what was left out, and what came of it
+Without = tuple[int | str, Ranking]  # what was left out, and the ranking without it
 NO_ACTIONS, NO_USER_VECTOR = "all actions", "batch vector"
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where an item stands in a ranking; neither if it was left out (``max_per_group``)."""
+class ScoreAndRank:
+    """An item's score and rank; neither if it was left out (``max_per_group``)."""
 
     score: float | None
-    place: int | None  # from 1
+    rank: int | None  # from 1
 
 
-NOWHERE = Standing(None, None)
+LEFT_OUT = ScoreAndRank(None, None)
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What something known did to one item."""
+    """The effect of something known on one item."""
 
     of: int | str  # number of an action from the newest, 0; or all actions, or the user vector
     score: float | None  # score with it - score without it; None where the item was left out without it
-    place_without: int | None
+    rank_without: int | None
 
 
 def whole_request(request: RankingRequest, ranking: Ranking) -> RankingRequest:
@@ -55,9 +55,9 @@ def whole_request(request: RankingRequest, ranking: Ranking) -> RankingRequest:
     return msgspec.structs.replace(request, candidates=candidates, limit=None, top_k=None)
 
 
-def standings(ranking: Ranking) -> dict[str, Standing]:
-    """Return where each item stands, by the text of its id."""
-    return {str(item.item_id): Standing(item.score, place) for place, item in enumerate(ranking.items, start=1)}
+def scores_and_ranks(ranking: Ranking) -> dict[str, ScoreAndRank]:
+    """Return each item's score and rank, by the text of its id."""
+    return {str(item.item_id): ScoreAndRank(item.score, rank) for rank, item in enumerate(ranking.items, start=1)}
 
 
 def without_action(state: UserState, number: int) -> UserState:
@@ -68,7 +68,7 @@ def without_action(state: UserState, number: int) -> UserState:
 
 
 def without_actions(state: UserState) -> UserState:
-    """Return the state of somebody who has never done anything."""
+    """Return the state of a user who has never done anything."""
     return UserState(History(b"", state.history.limit))
 
 
@@ -85,14 +85,14 @@ def occluded(
 
 def effects(items: Sequence[Id], base: Ranking, others: Iterable[Without]) -> dict[str, tuple[Effect, ...]]:
     """Return the effects on these items, by the text of their ids, in the order of ``others``."""
-    with_all = standings(base)
+    with_all = scores_and_ranks(base)
     found: dict[str, list[Effect]] = {str(item): [] for item in items}
     for of, ranking in others:
-        without = standings(ranking)
-        for item, told in found.items():
-            there, here = without.get(item, NOWHERE), with_all[item]
-            told.append(Effect(of, _minus(here.score, there.score), there.place))
-    return {item: tuple(told) for item, told in found.items()}
+        without = scores_and_ranks(ranking)
+        for item, measured in found.items():
+            there, here = without.get(item, LEFT_OUT), with_all[item]
+            measured.append(Effect(of, _minus(here.score, there.score), there.rank))
+    return {item: tuple(measured) for item, measured in found.items()}
 
 
 def _minus(one: float | None, other: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""One user's records of user-actions: what ids were called, where they lie, and what came too late to be known."""
+"""One user's records of user-actions: what ids were called, where they lie, and which came too late to be known."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from rankstream.evaluation.audit.explanation import MissedAction
-from rankstream.evaluation.point_in_time import PastPartition
+from rankstream.evaluation.point_in_time import PartitionStates
 from rankstream.events.action_event import ActionDecoder, ActionEvent, Record, Rejected
 from rankstream.features.actions import IDENTITY_BYTES, Vocabulary
 from rankstream.features.ids import Id, id_bytes
@@ -23,45 +23,49 @@ class Origin:
 
     item_id: Id
     offset: int
-    arrived_ms: int  # from when it happened to when it was in Kafka
+    arrival_delay_ms: int  # from when it happened to when it was in Kafka
 
 
 @dataclass
-class Theirs:
-    """What the user's records tell beside the state."""
+class UserRecords:
+    """What the user's records hold beside the state."""
 
     first: int | None = None  # offset that the log of the partition begins at
     origins: dict[bytes, Origin] = field(default_factory=dict)  # by the action's identity, see features.actions
     missed: list[MissedAction] = field(default_factory=list)
 
 
-def read_theirs(
-    actions: Iterable[Record], told: ServedFeatures, asked_ms: int, vocabulary: Vocabulary, past: PastPartition
-) -> Theirs:
-    """Bring ``past`` to the state that was served, and gather the user's records up to then and shortly after."""
-    theirs, decode, key = Theirs(), ActionDecoder(vocabulary), id_bytes(told.user_id)
+def read_user_records(
+    actions: Iterable[Record],
+    served: ServedFeatures,
+    requested_ms: int,
+    vocabulary: Vocabulary,
+    states: PartitionStates,
+) -> UserRecords:
+    """Apply actions up to the state that was served; gather the user's records up to then and shortly after."""
+    records, decode, key = UserRecords(), ActionDecoder(vocabulary), id_bytes(served.user_id)
     for record in actions:
-        if record.partition != told.partition:
+        if record.partition != served.partition:
             continue
-        theirs.first = record.offset if theirs.first is None else theirs.first
-        if record.offset > told.state_offset and record.timestamp > asked_ms + MISSED_WITHIN_MS:
+        records.first = record.offset if records.first is None else records.first
+        if record.offset > served.state_offset and record.timestamp > requested_ms + MISSED_WITHIN_MS:
             break
-        if record.offset <= told.state_offset:
-            past.take(record)
+        if record.offset <= served.state_offset:
+            states.apply(record)
         if record.key == key:
-            _gather(theirs, record, decode, told)
-    return theirs
+            _gather(records, record, decode, served)
+    return records
 
 
-def _gather(theirs: Theirs, record: Record, decode: ActionDecoder, told: ServedFeatures) -> None:
+def _gather(records: UserRecords, record: Record, decode: ActionDecoder, served: ServedFeatures) -> None:
     try:
         packed = decode(record)
     except Rejected:
         return  # a dead letter: it never reached the state
     event = _decode(record.value or b"")
-    arrived_ms = record.timestamp - event.timestamp_ms
-    if record.offset <= told.state_offset:
-        theirs.origins.setdefault(packed[:IDENTITY_BYTES], Origin(event.item_id, record.offset, arrived_ms))
-    elif event.timestamp_ms <= told.at_ms:
-        missed = MissedAction(event.item_id, event.action, event.timestamp_ms, record.offset, arrived_ms)
-        theirs.missed.append(missed)
+    delay_ms = record.timestamp - event.timestamp_ms
+    if record.offset <= served.state_offset:
+        records.origins.setdefault(packed[:IDENTITY_BYTES], Origin(event.item_id, record.offset, delay_ms))
+    elif event.timestamp_ms <= served.at_ms:
+        missed = MissedAction(event.item_id, event.action, event.timestamp_ms, record.offset, delay_ms)
+        records.missed.append(missed)

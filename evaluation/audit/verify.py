@@ -1,10 +1,10 @@
-"""Does the log give back what was served? Each answer is computed again and compared, to the bit.
+"""Does the log reproduce what was served? Each answer is recomputed and compared, to the bit.
 
 ::
 
-    served-features  ---- what went out, and which state it was made from -----\
-    ranking-requests ---- what was asked -------------------------------------- >  identical, different, or not to be
-    user-actions     ---- Pipeline, up to that state's offset, Ranker --------/    verified, with the reason
+    served-features  ---- what was served, and which state it was made from ---\
+    ranking-requests ---- the request ---------------------------------------- >  identical, different, or not
+    user-actions     ---- Pipeline, up to that state's offset, Ranker --------/   verifiable, with the reason
 
 The log of actions is read once: answers wait, in the order of their states' offsets, until it has come that far. Only
 users who were served are kept in memory, besides the raw bytes of requests and answers.
@@ -20,7 +20,7 @@ import msgspec
 from msgspec import UnsetType
 
 from rankstream.evaluation.audit.diff import STATE, Difference, compare, difference_of, in_words
-from rankstream.evaluation.point_in_time import GoneError, PastPartition, RankersOfThen
+from rankstream.evaluation.point_in_time import NotRetainedError, PartitionStates, RankersAsServed
 from rankstream.events.action_event import Record
 from rankstream.features.history import DEFAULT_LIMIT
 from rankstream.features.ids import id_bytes
@@ -28,9 +28,9 @@ from rankstream.features.user_state import NO_OFFSET, UserState
 from rankstream.streams.codec import RankedFeed, ServedFeatures
 from rankstream.streams.records import Channel, Outgoing
 
-Place = tuple[int, int]  # partition and offset of a request
+RequestOffset = tuple[int, int]  # partition and offset of a request
 
-ANSWER = "answer"  # a difference: there is none now
+ANSWER = "answer"  # a difference: there is no answer now
 NO_REQUEST = "its request is not in the log any more"
 NO_ACTIONS = "the log of actions starts after the user's first action (retention)"
 LOG_ENDS = "the log of actions ends before the user's state"
@@ -51,7 +51,7 @@ class Due:
     state_offset: int
     key: bytes  # of the user
     request: Record
-    served: bytes
+    served_bytes: bytes
     models_before: bool  # did another model answer in this partition before?
 
 
@@ -74,27 +74,27 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, as ``--json`` prints them."""
-        told: dict[str, Any] = msgspec.to_builtins(self)
-        return told | {"user_vectors": sorted(version for version in self.user_vectors if version)}
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values | {"user_vectors": sorted(version for version in self.user_vectors if version)}
 
 
 def verify(
     served: Iterable[Record],
     requests: Iterable[Record],
     actions: Iterable[Record],
-    rankers: RankersOfThen,
+    rankers: RankersAsServed,
     history_limit: int = DEFAULT_LIMIT,
     tolerance: float = 0.0,
 ) -> Report:
-    """Compute again what was served; the three logs are read one after the other. Raises ``VerifyError``."""
+    """Recompute what was served; the three logs are read one after the other. Raises ``VerifyError``."""
     report, started = Report(rankers.bundle.manifest.model_version, tolerance), perf_counter()
-    due = _due(_Served.read(served, report), requests, report)
+    due = _due(_Answers.read(served, report), requests, report)
     checks = {number: _Check(number, dues, rankers, history_limit, report) for number, dues in due.items()}
     for record in actions:
         check = checks.get(record.partition)
         if check is not None:
             report.actions_read += 1
-            check.take(record)
+            check.apply(record)
             if check.done and all(one.done for one in checks.values()):
                 break
     for check in checks.values():
@@ -105,30 +105,30 @@ def verify(
 
 
 @dataclass
-class _Served:
-    """The answers by the request that they are of."""
+class _Answers:
+    """The served records, by the request that they answer."""
 
-    answers: dict[Place, list[bytes]] = field(default_factory=dict)
+    by_request: dict[RequestOffset, list[bytes]] = field(default_factory=dict)
     first_of_model: dict[tuple[int, str], int] = field(default_factory=dict)  # offset of a partition's first request
 
     @classmethod
-    def read(cls, records: Iterable[Record], report: Report) -> "_Served":
-        served = cls()
+    def read(cls, records: Iterable[Record], report: Report) -> "_Answers":
+        read = cls()
         for record in records:
             if record.value is None:
                 continue
-            told = read_served(record)
-            served.answers.setdefault((told.partition, told.offset), []).append(record.value)
-            model = (told.partition, told.model_version)
-            served.first_of_model[model] = min(told.offset, served.first_of_model.get(model, told.offset))
+            served = read_served(record)
+            read.by_request.setdefault((served.partition, served.offset), []).append(record.value)
+            model = (served.partition, served.model_version)
+            read.first_of_model[model] = min(served.offset, read.first_of_model.get(model, served.offset))
             report.answers += 1
-        report.requests = len(served.answers)
-        return served
+        report.requests = len(read.by_request)
+        return read
 
-    def models_before(self, told: ServedFeatures) -> bool:
+    def models_before(self, served: ServedFeatures) -> bool:
         """Return whether another model has answered in the partition before."""
         return any(
-            number == told.partition and version != told.model_version and first < told.offset
+            number == served.partition and version != served.model_version and first < served.offset
             for (number, version), first in self.first_of_model.items()
         )
 
@@ -144,17 +144,17 @@ def read_served(record: Record) -> ServedFeatures:
         ) from exc
 
 
-def _due(served: _Served, requests: Iterable[Record], report: Report) -> dict[int, list[Due]]:
+def _due(answers: _Answers, requests: Iterable[Record], report: Report) -> dict[int, list[Due]]:
     """Return the answers by partition, in the order of their states, last first, and count those without a request."""
     due: dict[int, list[Due]] = {}
     for request in requests:
-        for value in served.answers.pop((request.partition, request.offset), ()):
-            told = _decode(value)
-            waits = Due(told.state_offset, id_bytes(told.user_id), request, value, served.models_before(told))
-            due.setdefault(told.partition, []).append(waits)
-        if not served.answers:
+        for value in answers.by_request.pop((request.partition, request.offset), ()):
+            served = _decode(value)
+            waits = Due(served.state_offset, id_bytes(served.user_id), request, value, answers.models_before(served))
+            due.setdefault(served.partition, []).append(waits)
+        if not answers.by_request:
             break
-    lost = sum(len(answers) for answers in served.answers.values())
+    lost = sum(len(values) for values in answers.by_request.values())
     if lost:
         report.unverified[NO_REQUEST] += lost
     for dues in due.values():
@@ -165,12 +165,12 @@ def _due(served: _Served, requests: Iterable[Record], report: Report) -> dict[in
 class _Check:
     """One partition: its users as the log goes on, and the answers that wait for them."""
 
-    def __init__(self, number: int, due: list[Due], rankers: RankersOfThen, limit: int, report: Report) -> None:
+    def __init__(self, number: int, due: list[Due], rankers: RankersAsServed, limit: int, report: Report) -> None:
         self.number = number
         self.report = report
         self._due = due  # the next one last
         self._rankers = rankers
-        self._past = PastPartition(rankers.serving(), {one.key for one in due}, limit)
+        self._states = PartitionStates(rankers.serving(), {one.key for one in due}, limit)
         self._first: int | None = None  # offset that the log starts at
         self._reached = NO_OFFSET
 
@@ -179,14 +179,14 @@ class _Check:
         """Return whether no answer waits any more."""
         return not self._due
 
-    def take(self, record: Record) -> None:
-        """Take the next action, after the answers that were made from the ones before."""
+    def apply(self, record: Record) -> None:
+        """Apply the next action, after the answers that were made from those before it."""
         if self._first is None:
             self._first = record.offset
         self._reached = record.offset
         while self._due and self._due[-1].state_offset < record.offset:
             self._answer(self._due.pop())
-        self._past.take(record)
+        self._states.apply(record)
 
     def end(self) -> None:
         """Answer what is left: there are no more actions."""
@@ -194,55 +194,57 @@ class _Check:
             self._answer(self._due.pop())
 
     def _answer(self, due: Due) -> None:
-        """Compute one answer again, and put it where it belongs in the report."""
-        told, state = _decode(due.served), self._past.state(due.key)
+        """Recompute one answer, and count it in the report."""
+        served, state = _decode(due.served_bytes), self._states.state(due.key)
         try:
             if state.offset != due.state_offset:
-                return self._without_state(due, told, state)
-            again = self._rank(due, told)
-        except GoneError as exc:
+                return self._without_state(due, served, state)
+            computed = self._rank(due, served)
+        except NotRetainedError as exc:
             self.report.unverified[str(exc)] += 1
             return None
-        self.report.user_vectors.add(told.user_vectors)
-        if again == due.served:
+        self.report.user_vectors.add(served.user_vectors)
+        if computed == due.served_bytes:
             self.report.verified += 1
         else:
-            self._compare(due, told, again, state)
+            self._compare(due, served, computed, state)
         return None
 
-    def _without_state(self, due: Due, told: ServedFeatures, state: UserState) -> None:
-        """Say why the log does not have the state that was served."""
+    def _without_state(self, due: Due, served: ServedFeatures, state: UserState) -> None:
+        """Report why the log does not lead to the state that was served."""
         if self._first is None or self._reached < due.state_offset:
-            raise GoneError(LOG_ENDS)
+            raise NotRetainedError(LOG_ENDS)
         if due.state_offset < self._first:
-            raise GoneError(NO_ACTIONS)
+            raise NotRetainedError(NO_ACTIONS)
         last = "has none yet" if state.offset == NO_OFFSET else f"has the last one at offset {state.offset}"
-        says = f"the log has no action of the user at offset {due.state_offset}; the replayed state {last}"
-        self.report.differences.append(difference_of(told, (STATE,), says))
+        message = f"the log has no action of the user at offset {due.state_offset}; the replayed state {last}"
+        self.report.differences.append(difference_of(served, (STATE,), message))
 
-    def _rank(self, due: Due, told: ServedFeatures) -> bytes | str:
+    def _rank(self, due: Due, served: ServedFeatures) -> bytes | str:
         """Return the record that the pipeline writes now, or why it answers with an error."""
         started = perf_counter()
-        self._past.serving.current = self._rankers.ranker(told)
-        outgoing = self._past.pipeline.on_requests([due.request]).answer()
+        self._states.serving.current = self._rankers.ranker(served)
+        outgoing = self._states.pipeline.on_requests([due.request]).answer()
         self.report.ranking_seconds += perf_counter() - started
         return next((one.value for one in outgoing if one.channel is Channel.SERVED), _why_not(outgoing))
 
-    def _compare(self, due: Due, told: ServedFeatures, again: bytes | str, state: UserState) -> None:
-        if isinstance(again, str):
-            self.report.differences.append(difference_of(told, (ANSWER,), f"the replay refuses: {again}"))
+    def _compare(self, due: Due, served: ServedFeatures, answer: bytes | str, state: UserState) -> None:
+        if isinstance(answer, str):
+            self.report.differences.append(difference_of(served, (ANSWER,), f"the replay refuses: {answer}"))
             return
-        computed, tolerance = _decode(again), self.report.tolerance
-        what, largest = compare(told, computed, tolerance)
-        if not what:
+        computed, tolerance = _decode(answer), self.report.tolerance
+        fields, largest = compare(served, computed, tolerance)
+        if not fields:
             self.report.verified += 1
-            self.report.other_features += told.features != computed.features
-        elif self._first and state.total < told.state_actions:
+            self.report.other_features += served.features != computed.features
+        elif self._first and state.total < served.state_actions:
             self.report.unverified[NO_ACTIONS] += 1
         elif due.models_before and state.tail.state:
             self.report.unverified[FOLDED_BY_ANOTHER] += 1
         else:
-            self.report.differences.append(difference_of(told, what, in_words(told, computed, what, largest), largest))
+            self.report.differences.append(
+                difference_of(served, fields, in_words(served, computed, fields, largest), largest)
+            )
 
 
 def _why_not(outgoing: list[Outgoing]) -> str:
@@ -251,4 +253,4 @@ def _why_not(outgoing: list[Outgoing]) -> str:
         if one.channel is Channel.FEEDS:
             feed = _decode_feed(one.value)
             return "" if isinstance(feed.error, UnsetType) else f"{feed.error.reason}, {feed.error.message}"
-    return "it gives no answer"
+    return "there is no answer"

@@ -1,8 +1,8 @@
 """What another policy would have earned with the feeds that were served: estimates, how far to trust them, a verdict.
 
-Reward models are the ranker's own probabilities, made to fit place by place by a factor (people look at lower places
-less) that is learned from the other half of the users: so a user's rewards never speak in what is predicted for him,
-and the doubly robust estimate stays unbiased (Chernozhukov et al. 2018, "Double/Debiased Machine Learning").
+The reward model is the ranker's own probabilities times one factor a position (people look at lower positions less),
+fitted on the other half of the users: so a user's rewards never enter their own predictions (cross-fitting), and the
+doubly robust estimate stays unbiased (Chernozhukov et al. 2018, "Double/Debiased Machine Learning").
 """
 
 from collections import Counter
@@ -16,7 +16,6 @@ import numpy as np
 
 from rankstream.evaluation.off_policy.estimators import (
     Estimate,
-    Floats,
     Terms,
     as_logged,
     difference_interval,
@@ -29,28 +28,29 @@ from rankstream.evaluation.off_policy.estimators import (
     self_normalized,
 )
 from rankstream.evaluation.off_policy.slates import Slate, columns
+from rankstream.metrics.arrays import Floats
 
 FEW = 100  # an effective sample size below this deserves no trust: its intervals are too narrow
 FAR_OFF = 4.0  # standard errors that the mean weight may be from 1
 
 
 @dataclass(frozen=True)
-class Line:
-    """One estimator's answer."""
+class EstimatorResult:
+    """One estimator's value of the target."""
 
     value: Estimate  # reward of a feed
-    gain: Estimate  # over what was served, with the same users drawn in both
+    gain: Estimate  # over what was served, with the same users resampled in both
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """A target's value over the first places."""
+class Evaluation:
+    """A target's value over the first positions."""
 
-    places: int
-    served: Estimate  # what was earned
-    lines: dict[str, Line]  # by estimator: ips, snips, dr, and for one place dm
-    effective_sample_size: list[float]  # by place: of its weights, the products from the top
-    mean_weight: list[float]  # by place, before clipping; 1 is expected
+    positions: int
+    served: Estimate  # value of what was served
+    estimates: dict[str, EstimatorResult]  # by estimator: ips, snips, dr, and for one position dm
+    effective_sample_size: list[float]  # by position: of its weights, the products from the top
+    mean_weight: list[float]  # by position, before clipping; 1 is expected
     mean_weight_error: list[float]  # its standard error
     largest_weight: float  # before clipping
 
@@ -65,19 +65,19 @@ class Report:
     users: int
     from_ms: int
     to_ms: int
-    rewarded: int  # places that earned something
-    judgements: list[Judgement]  # the first place alone, then all that were asked for
+    rewarded: int  # positions with a reward
+    evaluations: list[Evaluation]  # the first position alone, then all that were asked for
     warnings: list[str]
     verdict: str
     skipped: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, as ``--json`` prints them."""
-        told: dict[str, Any] = msgspec.to_builtins(self)
-        return told
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
 
 
-def judge(
+def evaluate(
     slates: Sequence[Slate],
     rewards: Floats,
     target: str,
@@ -88,15 +88,15 @@ def judge(
     seed: int = 0,
     level: float = 0.95,
 ) -> Report:
-    """Estimate what the target would have earned: ``rewards`` ``(n, K)`` are what the slates did.
+    """Estimate what the target would have earned; ``rewards`` ``(n, K)`` are those of the slates.
 
-    ``marks`` are to be said with every output: leaks that were allowed.
+    ``marks`` belong into every output: leaks that were allowed.
     """
     users = [slate.user for slate in slates]
-    places = rewards.shape[1]
-    counts = sorted({1, places})
-    judgements = [_judgement(slates, rewards[:, :count], users, clip, seed, level) for count in counts]
-    warnings = [*marks, *_warnings(slates, judgements)]
+    positions = rewards.shape[1]
+    counts = sorted({1, positions})
+    evaluations = [_evaluation(slates, rewards[:, :count], users, clip, seed, level) for count in counts]
+    warnings = [*marks, *_warnings(slates, evaluations)]
     best = "dr" if any(slate.predicted.any() for slate in slates) else "snips"
     return Report(
         target=target,
@@ -106,25 +106,25 @@ def judge(
         from_ms=min(slate.at_ms for slate in slates),
         to_ms=max(slate.at_ms for slate in slates),
         rewarded=int(np.count_nonzero(rewards)),
-        judgements=judgements,
+        evaluations=evaluations,
         warnings=warnings,
-        verdict=_verdict(judgements[-1], best),
+        verdict=_verdict(evaluations[-1], best),
         skipped=dict(skipped),
     )
 
 
-def _judgement(
+def _evaluation(
     slates: Sequence[Slate], rewards: Floats, users: list[bytes], clip: float | None, seed: int, level: float
-) -> Judgement:
-    places = rewards.shape[1]
-    unclipped = prefix_weights(_column(slates, "logged", places, 1.0), _column(slates, "target", places, 1.0))
+) -> Evaluation:
+    positions = rewards.shape[1]
+    unclipped = prefix_weights(_column(slates, "logged", positions, 1.0), _column(slates, "target", positions, 1.0))
     weights = unclipped if clip is None else np.minimum(unclipped, clip)
     served = as_logged(rewards)
-    return Judgement(
-        places=places,
+    return Evaluation(
+        positions=positions,
         served=interval(served, users, seed=seed, level=level),
-        lines={
-            name: Line(
+        estimates={
+            name: EstimatorResult(
                 interval(terms, users, seed=seed, level=level),
                 difference_interval(terms, served, users, seed=seed, level=level),
             )
@@ -138,20 +138,20 @@ def _judgement(
 
 
 def _estimates(slates: Sequence[Slate], rewards: Floats, weights: Floats, users: Sequence[bytes]) -> dict[str, Terms]:
-    places = rewards.shape[1]
-    predicted, expected = (_column(slates, name, places, 0.0) for name in ("predicted", "expected"))
-    factors = factors_of_others(rewards, predicted, users)
+    positions = rewards.shape[1]
+    predicted, expected = (_column(slates, name, positions, 0.0) for name in ("predicted", "expected"))
+    factors = cross_fitted_factors(rewards, predicted, users)
     predicted, expected = factors * predicted, factors * expected
     found = {
         "ips": inverse_propensity(rewards, weights),
         "snips": self_normalized(rewards, weights),
         "dr": doubly_robust(rewards, weights, predicted, expected),
     }
-    return found | {"dm": direct(expected)} if places == 1 else found
+    return found | {"dm": direct(expected)} if positions == 1 else found
 
 
-def factors_of_others(rewards: Floats, predicted: Floats, users: Sequence[bytes]) -> Floats:
-    """Return ``(n, K)`` factors that make predictions fit, of each place, learned from the half that a user is not in.
+def cross_fitted_factors(rewards: Floats, predicted: Floats, users: Sequence[bytes]) -> Floats:
+    """Return ``(n, K)`` factors that scale predictions to rewards at each position, fitted on the half of other users.
 
     Least squares through the origin; 0 where there is nothing to learn from.
     """
@@ -165,44 +165,47 @@ def factors_of_others(rewards: Floats, predicted: Floats, users: Sequence[bytes]
     return factors
 
 
-def _column(slates: Sequence[Slate], name: str, places: int, lacking: float) -> Floats:
-    return columns([getattr(slate, name)[:places] for slate in slates], places, lacking)
+def _column(slates: Sequence[Slate], name: str, positions: int, lacking: float) -> Floats:
+    return columns([getattr(slate, name)[:positions] for slate in slates], positions, lacking)
 
 
-def _warnings(slates: Sequence[Slate], judgements: Sequence[Judgement]) -> list[str]:
-    said = []
-    for one in judgements:
-        size, where = one.effective_sample_size[-1], "the first place" if one.places == 1 else f"{one.places} places"
+def _warnings(slates: Sequence[Slate], evaluations: Sequence[Evaluation]) -> list[str]:
+    warnings = []
+    for one in evaluations:
+        size, where = (
+            one.effective_sample_size[-1],
+            "the first position" if one.positions == 1 else f"{one.positions} positions",
+        )
         if size < FEW:
-            said.append(
+            warnings.append(
                 f"for {where} the {len(slates):,} feeds are worth {size:,.0f} of the target's own (effective sample "
-                f"size): too few to trust the intervals; {'judge fewer places, ' if one.places > 1 else ''}judge a "
-                "target nearer to what was served, or log more, with more exploration"
+                f"size): too few to trust the intervals; {'evaluate fewer positions, ' if one.positions > 1 else ''}"
+                "evaluate a target nearer to what was served, or log more, with more exploration"
             )
-    off = [place for place in range(judgements[-1].places) if _is_far_off(judgements[-1], place)]
-    if off:  # the places below inherit it
-        said.append(
-            f"weights at place {off[0] + 1} are {judgements[-1].mean_weight[off[0]]:.2f} on average where 1 is "
+    off = [position for position in range(evaluations[-1].positions) if _is_far_off(evaluations[-1], position)]
+    if off:  # the positions below inherit it
+        warnings.append(
+            f"weights at position {off[0] + 1} are {evaluations[-1].mean_weight[off[0]]:.2f} on average where 1 is "
             "expected: the log does not show enough of what the target does there, or the propensities are not those "
             "of the policy that served"
         )
     if not any(slate.predicted.any() for slate in slates):
-        said.append("no head of the feeds is named like an action that counts, so dr has no model and is ips")
-    return said
+        warnings.append("no head of the feeds is named like an action that counts, so dr has no model and is ips")
+    return warnings
 
 
-def _is_far_off(judgement: Judgement, place: int) -> bool:
-    allowed = FAR_OFF * judgement.mean_weight_error[place]
-    return abs(judgement.mean_weight[place] - 1) > max(allowed, 1e-6)
+def _is_far_off(evaluation: Evaluation, position: int) -> bool:
+    allowed = FAR_OFF * evaluation.mean_weight_error[position]
+    return abs(evaluation.mean_weight[position] - 1) > max(allowed, 1e-6)
 
 
-def _verdict(judgement: Judgement, best: str) -> str:
-    if judgement.effective_sample_size[-1] < FEW:
-        return "no verdict: the log says too little of the target"
-    gain = judgement.lines[best].gain
-    told = f"{gain.value:+.4f} a feed ({gain.low:+.4f} to {gain.high:+.4f}) by {best}"
+def _verdict(evaluation: Evaluation, best: str) -> str:
+    if evaluation.effective_sample_size[-1] < FEW:
+        return "no verdict: the log shows too little of what the target does"
+    gain = evaluation.estimates[best].gain
+    gained = f"{gain.value:+.4f} a feed ({gain.low:+.4f} to {gain.high:+.4f}) by {best}"
     if gain.low > 0:
-        return f"the target would earn more than what was served: {told}"
+        return f"the target would earn more than what was served: {gained}"
     if gain.high < 0:
-        return f"the target would earn less than what was served: {told}"
-    return f"no difference to what was served can be told: {told}"
+        return f"the target would earn less than what was served: {gained}"
+    return f"no clear difference from what was served: {gained}"

@@ -1,8 +1,8 @@
-"""Slates for a target that is another model: the candidates of served feeds, ranked again with the states of then.
+"""Slates for a target that is another model: the candidates of served feeds, re-ranked with the states as of then.
 
 ::
 
-    served-features  ---- what was placed, how likely, which state it was made from ---\
+    served-features  ---- items shown, propensities, which state they were made from ---\
     ranking-requests ---- all candidates, groups --------------------------------------- >  Slate
     user-actions     ---- Pipeline, up to that state's offset, the target's Ranker ----/
 
@@ -16,8 +16,16 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from rankstream.evaluation.leakage import refused_or_marked
-from rankstream.evaluation.off_policy.slates import NO_PROPENSITIES, TWICE, Slate, Target, UnusableError, ranked, slate
-from rankstream.evaluation.point_in_time import LiveRankerAsOf, PastPartition, RankerAsOf
+from rankstream.evaluation.off_policy.slates import (
+    NO_PROPENSITIES,
+    TWICE,
+    Slate,
+    Target,
+    UnusableError,
+    scored_candidates,
+    slate,
+)
+from rankstream.evaluation.point_in_time import LiveRankerAsOf, PartitionStates, RankerAsOf
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.action_event import Record, Rejected
 from rankstream.features.ids import id_bytes, id_keys
@@ -31,7 +39,7 @@ NO_REQUEST = "without its request in the log any more"
 RETRIEVED = "of candidates that retrieval found, which the request does not name"
 NO_STATE = "of a state that the log of actions does not lead to (retention, or actions that the bundle does not know)"
 
-Place = tuple[int, int]  # partition and offset of a request
+RequestOffset = tuple[int, int]  # partition and offset of a request
 
 _decode = msgspec.json.Decoder(ServedFeatures).decode
 
@@ -40,17 +48,17 @@ _decode = msgspec.json.Decoder(ServedFeatures).decode
 class Due:
     """An answer that waits for its state."""
 
-    told: ServedFeatures
+    served: ServedFeatures
     request: RankingRequest
 
 
-class NewRanker(RankerAsOf):
-    """The target's model, with the user vectors that it would have had at each moment."""
+class TargetRanker(RankerAsOf):
+    """The target's model, with the user vectors that it would have had at each time."""
 
     def check_leak(self, from_ms: int, allow: bool) -> list[str]:
         """Return the marks of a leak that was allowed. Raises ``LeakError`` for one that was not."""
         manifest, items = self.bundle.manifest, self.bundle.items
-        begins = f"but the feeds to judge it by begin at {time_text(from_ms)}"
+        begins = f"but the feeds that it is evaluated on begin at {time_text(from_ms)}"
         leaks = []
         if manifest.trained_until_ms > from_ms:
             until = time_text(manifest.trained_until_ms)
@@ -65,31 +73,31 @@ class NewRanker(RankerAsOf):
 
 
 @dataclass(frozen=True)
-class Again:
-    """How to rank again: the model, the policy over it, what counts."""
+class Reranking:
+    """How to rank again: the model, the policy over its scores, the reward of each action."""
 
-    ranker: NewRanker
+    ranker: TargetRanker
     target: Target
-    worth: Mapping[str, float]
-    places: int
+    rewards: Mapping[str, float]
+    positions: int
 
     def slate(self, due: Due, state: UserState) -> Slate:
         """Rank one request again. Raises ``UnusableError``."""
-        told = due.told
-        whole = msgspec.structs.replace(due.request, top_k=None, max_per_group=None)
+        served = due.served
+        uncut = msgspec.structs.replace(due.request, top_k=None, max_per_group=None)
         try:
-            ranking = self.ranker.at(told.at_ms).rank(whole, state, told.at_ms)
+            ranking = self.ranker.at(served.at_ms).rank(uncut, state, served.at_ms)
         except RankingRefusedError as exc:
             raise UnusableError(f"refused by the bundle: {exc.reason}") from exc
-        candidates = replace(ranked(ranking.items, self.target, self.worth), limits=_limits(due.request))
-        return slate(told, told.at_ms, candidates, self.target.policy, self.places)
+        candidates = replace(scored_candidates(ranking.items, self.target, self.rewards), limits=_limits(due.request))
+        return slate(served, served.at_ms, candidates, self.target.policy, self.positions)
 
 
-def slates_again(
+def reranked_slates(
     served: Iterable[Record],
     requests: Iterable[Record],
     actions: Iterable[Record],
-    again: Again,
+    reranking: Reranking,
     history_limit: int,
     skipped: Counter[str],
     allow_leak: bool = False,
@@ -98,87 +106,87 @@ def slates_again(
     due = _due(_served(served, skipped), requests, skipped)
     if not due:
         return [], []
-    moments = [one.told.at_ms for dues in due.values() for one in dues]
-    marks = again.ranker.check_leak(min(moments), allow_leak)
-    partitions = {number: _Partition(dues, again, history_limit, skipped) for number, dues in due.items()}
+    times_ms = [one.served.at_ms for dues in due.values() for one in dues]
+    marks = reranking.ranker.check_leak(min(times_ms), allow_leak)
+    partitions = {number: _Partition(dues, reranking, history_limit, skipped) for number, dues in due.items()}
     for record in actions:
         if record.partition in partitions:
-            partitions[record.partition].take(record)
+            partitions[record.partition].apply(record)
     for partition in partitions.values():
         partition.answer_before(None)
     return [one for partition in partitions.values() for one in partition.slates], marks
 
 
-def _served(records: Iterable[Record], skipped: Counter[str]) -> dict[Place, ServedFeatures]:
+def _served(records: Iterable[Record], skipped: Counter[str]) -> dict[RequestOffset, ServedFeatures]:
     """Return what was served with exploration by the request that it answers."""
-    found: dict[Place, ServedFeatures] = {}
+    found: dict[RequestOffset, ServedFeatures] = {}
     for record in records:
         if record.value is None:
             continue
-        told = _decode(record.value)
-        place = told.partition, told.offset
-        if isinstance(told.policy, msgspec.UnsetType):
+        served = _decode(record.value)
+        request = served.partition, served.offset
+        if isinstance(served.policy, msgspec.UnsetType):
             skipped[NO_PROPENSITIES] += 1
-        elif place in found:
+        elif request in found:
             skipped[TWICE] += 1
         else:
-            found[place] = told
+            found[request] = served
     return found
 
 
 def _due(
-    served: dict[Place, ServedFeatures], requests: Iterable[Record], skipped: Counter[str]
+    answers: dict[RequestOffset, ServedFeatures], requests: Iterable[Record], skipped: Counter[str]
 ) -> dict[int, list[Due]]:
     """Return by partition what can be ranked again, in the order of the states, last first."""
     due: dict[int, list[Due]] = {}
     for record in requests:
-        told = served.pop((record.partition, record.offset), None)
-        if told is None:
+        served = answers.pop((record.partition, record.offset), None)
+        if served is None:
             continue
         try:
             request = decode_request(record)
-        except Rejected:  # another record than the one that was answered: a topic made anew
+        except Rejected:  # another record than the one that was answered: the topic was created again
             skipped[NO_REQUEST] += 1
             continue
         if request.candidates is None:
             skipped[RETRIEVED] += 1
         else:
-            due.setdefault(told.partition, []).append(Due(told, request))
-    if served:
-        skipped[NO_REQUEST] += len(served)
+            due.setdefault(served.partition, []).append(Due(served, request))
+    if answers:
+        skipped[NO_REQUEST] += len(answers)
     for dues in due.values():
-        dues.sort(key=lambda one: one.told.state_offset, reverse=True)
+        dues.sort(key=lambda one: one.served.state_offset, reverse=True)
     return due
 
 
 class _Partition:
     """One partition: its users as the log goes on, and the answers that wait for them."""
 
-    def __init__(self, due: list[Due], again: Again, history_limit: int, skipped: Counter[str]) -> None:
-        serving = LiveRankerAsOf(again.ranker.bundle.manifest.vocabulary, again.ranker.at(due[-1].told.at_ms))
+    def __init__(self, due: list[Due], reranking: Reranking, history_limit: int, skipped: Counter[str]) -> None:
+        serving = LiveRankerAsOf(reranking.ranker.bundle.manifest.vocabulary, reranking.ranker.at(due[-1].served.at_ms))
         self.slates: list[Slate] = []
         self._due = due  # the next one last
-        self._again = again
+        self._reranking = reranking
         self._skipped = skipped
-        self._past = PastPartition(serving, {id_bytes(one.told.user_id) for one in due}, history_limit)
+        self._states = PartitionStates(serving, {id_bytes(one.served.user_id) for one in due}, history_limit)
 
-    def take(self, record: Record) -> None:
-        """Take the next action, after the answers that were made from the ones before."""
+    def apply(self, record: Record) -> None:
+        """Apply the next action, after the answers that were made from those before it."""
         self.answer_before(record.offset)
-        self._past.take(record)
+        self._states.apply(record)
 
     def answer_before(self, offset: int | None) -> None:
         """Rank again what was made from actions before ``offset``; everything if None."""
-        while self._due and (offset is None or self._due[-1].told.state_offset < offset):
+        while self._due and (offset is None or self._due[-1].served.state_offset < offset):
             due = self._due.pop()
             try:
-                self.slates.append(self._again.slate(due, self._state(due.told)))
+                self.slates.append(self._reranking.slate(due, self._state(due.served)))
             except UnusableError as why:
                 self._skipped[str(why)] += 1
 
-    def _state(self, told: ServedFeatures) -> UserState:
-        state = self._past.state(id_bytes(told.user_id))
-        if state.offset != told.state_offset or state.total < told.state_actions:
+    def _state(self, served: ServedFeatures) -> UserState:
+        state = self._states.state(id_bytes(served.user_id))
+        if state.offset != served.state_offset or state.total < served.state_actions:
             raise UnusableError(NO_STATE)
         return state
 

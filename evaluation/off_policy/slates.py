@@ -1,13 +1,13 @@
-"""Served feeds as a log of slates: what was placed, how likely that was, and how likely a target would have done it.
+"""Served feeds as a log of slates: the items shown, their propensities, and a target policy's probabilities of them.
 
 ::
 
-    ranked-feed with propensities, all candidates in it  ->  Slate: the first places, logged and target probabilities
-    user-actions                                         ->  rewards (n, K): what the item at each place earned
+    ranked-feed with propensities, all candidates in it  ->  Slate: the first positions, logged and target probabilities
+    user-actions                                         ->  rewards (n, K) of the item at each position
 
 The target is computed from the feed itself here: another policy over its scores, or over another utility of the
-heads' probabilities that it tells. So a feed must hold all of its candidates: of one that ``top_k`` or
-``max_per_group`` cut nobody knows what else the target could have placed. ``ranked_again.py`` ranks them again.
+heads' probabilities in it. So a feed must hold all of its candidates: for one that ``top_k`` or ``max_per_group`` cut,
+it is not known what else the target could have shown. ``rerank.py`` ranks their candidates again.
 """
 
 from bisect import bisect_right
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec import UnsetType
 
-from rankstream.evaluation.off_policy.estimators import Floats
 from rankstream.events.arrivals import Arrivals
 from rankstream.features.ids import Keys, id_bytes, id_keys
+from rankstream.metrics.arrays import Floats
 from rankstream.ranking.exploration import Limits, Policy
 from rankstream.ranking.request import FeedItem
 from rankstream.ranking.utility import utility
@@ -31,24 +31,24 @@ NO_PROPENSITIES = "served without exploration, so no propensities"
 CUT = "cut by top_k or max_per_group: the target's probabilities need the scores of all candidates"
 NO_HEAD = "without a head that --utility names"
 TWICE = "an answer that came twice"
-STRANGER = "holding items that were no candidates of its request"
+NOT_A_CANDIDATE = "holding items that were no candidates of its request"
 NO_LIMITS = Limits()
 
 
 class UnusableError(Exception):
-    """A feed that can't be judged; the message is the reason to count it by."""
+    """A feed that can't be evaluated; the message is the reason to count it by."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be judged: a policy, over the feed's scores or over another utility of its heads' probabilities."""
+    """The policy to evaluate, over the feed's scores or over another utility of its heads' probabilities."""
 
     policy: Policy
     weights: Mapping[str, float] | None = None  # of heads; None: the scores as they were served
 
     @property
     def text(self) -> str:
-        """Say it in words."""
+        """Return it in words."""
         policy = self.policy.text or "greedy"
         if self.weights is None:
             return f"{policy} by the scores as served"
@@ -67,7 +67,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Slate:
-    """The first places of one feed, ``k`` of them."""
+    """The first positions of one feed, ``k`` of them."""
 
     user: bytes
     at_ms: int  # when it was ranked, UTC
@@ -75,62 +75,67 @@ class Slate:
     items: Keys  # (k,)
     logged: Floats  # (k,) propensities, each given the items before
     target: Floats  # (k,) the same of the target
-    predicted: Floats  # (k,) reward of the placed item, as the ranker's heads see it: right but for a factor, at best
-    expected: Floats  # (k,) its mean over what the target would have placed after the same items
+    predicted: (
+        Floats  # (k,) reward of the shown item, as the ranker's heads predict it: right but for a factor, at best
+    )
+    expected: Floats  # (k,) its mean over what the target would have shown after the same items
 
 
 @dataclass(frozen=True)
-class Ranked:
+class ScoredCandidates:
     """All candidates of one request as the target sees them."""
 
     keys: Keys  # (N,) ascending: an order that the log's own does not touch, which decides between equal scores
     scores: Floats  # (N,)
-    beliefs: Floats  # (N,) expected rewards, by the ranker's heads
+    predicted_rewards: Floats  # (N,) by the ranker's heads
     limits: Limits = NO_LIMITS
 
     def rows(self, keys: Keys) -> list[int]:
         """Return the rows of candidates. Raises ``UnusableError`` if one is none."""
         rows = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         if (self.keys[rows] != keys).any():
-            raise UnusableError(STRANGER)
+            raise UnusableError(NOT_A_CANDIDATE)
         return [int(row) for row in rows]
 
 
-def ranked(items: Sequence[FeedItem], target: Target, worth: Mapping[str, float]) -> Ranked:
-    """Read candidates with their scores and heads; ``worth`` is the reward of each action by name."""
+def scored_candidates(items: Sequence[FeedItem], target: Target, rewards: Mapping[str, float]) -> ScoredCandidates:
+    """Read candidates with their scores and heads; ``rewards`` is the reward of each action by name."""
     keys = id_keys([item.item_id for item in items])
     order = np.argsort(keys)
-    return Ranked(keys[order], target.scores(items)[order], _beliefs(items, worth)[order])
+    return ScoredCandidates(keys[order], target.scores(items)[order], _predicted_rewards(items, rewards)[order])
 
 
-def slate(feed: RankedFeed | ServedFeatures, at_ms: int, all_of_it: Ranked, policy: Policy, places: int) -> Slate:
-    """Set the first places that were served against what ``policy`` does with the candidates."""
-    items, told = _explored(feed)
-    placed = id_keys([item.item_id for item in items[:places]])
-    order, scores, limits = all_of_it.rows(placed), all_of_it.scores, all_of_it.limits
-    means = [policy.next_propensities(scores, order[:place], limits) @ all_of_it.beliefs for place in range(len(order))]
+def slate(
+    feed: RankedFeed | ServedFeatures, at_ms: int, candidates: ScoredCandidates, policy: Policy, positions: int
+) -> Slate:
+    """Set the first positions that were served against what ``policy`` does with the candidates."""
+    items, logging_policy = _explored(feed)
+    shown = id_keys([item.item_id for item in items[:positions]])
+    order, scores, limits = candidates.rows(shown), candidates.scores, candidates.limits
+    prefixes = [order[:position] for position in range(len(order))]
+    means = [policy.next_propensities(scores, prefix, limits) @ candidates.predicted_rewards for prefix in prefixes]
     return Slate(
         user=id_bytes(feed.user_id),
         at_ms=at_ms,
-        policy=told,
-        items=placed,
-        logged=np.array([item.propensity for item in items[:places]], np.float64),
+        policy=logging_policy,
+        items=shown,
+        logged=np.array([item.propensity for item in items[:positions]], np.float64),
         target=policy.propensities(scores, order, limits),
-        predicted=all_of_it.beliefs[order],
+        predicted=candidates.predicted_rewards[order],
         expected=np.array(means),
     )
 
 
-def slate_of(feed: RankedFeed, target: Target, worth: Mapping[str, float], places: int) -> Slate:
+def slate_of(feed: RankedFeed, target: Target, rewards: Mapping[str, float], positions: int) -> Slate:
     """Read one feed that holds all of its candidates. Raises ``UnusableError``."""
     items, _ = _explored(feed)
     if feed.num_candidates != len(items):
         raise UnusableError(CUT)
-    return slate(feed, feed.ranked_at_ms, ranked(items, target, worth), target.policy, places)
+    return slate(feed, feed.ranked_at_ms, scored_candidates(items, target, rewards), target.policy, positions)
 
 
 def slates_of(
-    feeds: Iterable[RankedFeed], target: Target, worth: Mapping[str, float], places: int, skipped: Counter[str]
+    feeds: Iterable[RankedFeed], target: Target, rewards: Mapping[str, float], positions: int, skipped: Counter[str]
 ) -> list[Slate]:
     """Read feeds, each request once, and count by reason what can't be used."""
     slates = []
@@ -140,7 +145,7 @@ def slates_of(
         try:
             if request in seen:
                 raise UnusableError(TWICE)
-            slates.append(slate_of(feed, target, worth, places))
+            slates.append(slate_of(feed, target, rewards, positions))
             seen.add(request)
         except UnusableError as why:
             skipped[str(why)] += 1
@@ -148,20 +153,24 @@ def slates_of(
 
 
 def rewards_of(
-    slates: Sequence[Slate], actions: Iterable[Arrivals], worth: Mapping[int, float], places: int, within_ms: int
+    slates: Sequence[Slate],
+    actions: Iterable[Arrivals],
+    reward_of_code: Mapping[int, float],
+    positions: int,
+    within_ms: int,
 ) -> Floats:
-    """Return ``(n, K)``: for each place the sum of ``worth`` over the kinds (codes) of actions on the item there.
+    """Return ``(n, K)``: for each position the sum of ``reward_of_code`` over the kinds of actions on the item there.
 
     An action counts for the newest feed that showed the item to its user before it, if that was at most
-    ``within_ms`` earlier; the same kind again on the same place counts once.
+    ``within_ms`` earlier; the same kind again at the same position counts once.
     """
-    rewards = np.zeros((len(slates), places))
-    shown: dict[tuple[bytes, int], list[tuple[int, int, int]]] = {}  # time, slate, place; in the order of time
+    rewards = np.zeros((len(slates), positions))
+    shown: dict[tuple[bytes, int], list[tuple[int, int, int]]] = {}  # time, slate, position; in the order of time
     for row in sorted(range(len(slates)), key=lambda row: slates[row].at_ms):
-        for place, item in enumerate(slates[row].items.tolist()):
-            shown.setdefault((slates[row].user, item), []).append((slates[row].at_ms, row, place))
+        for position, item in enumerate(slates[row].items.tolist()):
+            shown.setdefault((slates[row].user, item), []).append((slates[row].at_ms, row, position))
     counted: set[tuple[int, int, int]] = set()
-    codes = np.array(list(worth), np.int64)
+    codes = np.array(list(reward_of_code), np.int64)
     for batch in actions:
         for at in np.flatnonzero(np.isin(batch.codes, codes)).tolist():
             times = shown.get((batch.user_keys[at], int(batch.item_keys[at])))
@@ -171,16 +180,16 @@ def rewards_of(
             newest = bisect_right(times, at_ms, key=lambda one: one[0]) - 1
             if newest < 0 or at_ms - times[newest][0] > within_ms:
                 continue
-            _, row, place = times[newest]
-            if (row, place, code) not in counted:
-                counted.add((row, place, code))
-                rewards[row, place] += worth[code]
+            _, row, position = times[newest]
+            if (row, position, code) not in counted:
+                counted.add((row, position, code))
+                rewards[row, position] += reward_of_code[code]
     return rewards
 
 
-def columns(rows: Sequence[Floats], places: int, lacking: float) -> Floats:
-    """Put rows of up to ``K`` places under one another, ``(n, K)``, with ``lacking`` where a feed was shorter."""
-    filled = np.full((len(rows), places), lacking)
+def columns(rows: Sequence[Floats], positions: int, lacking: float) -> Floats:
+    """Put rows of up to ``K`` positions under one another, ``(n, K)``, with ``lacking`` where a feed was shorter."""
+    filled = np.full((len(rows), positions), lacking)
     for at, row in enumerate(rows):
         filled[at, : len(row)] = row
     return filled
@@ -196,10 +205,10 @@ def _explored(feed: RankedFeed | ServedFeatures) -> tuple[list[FeedItem], str]:
     return items, feed.policy
 
 
-def _beliefs(items: Sequence[FeedItem], worth: Mapping[str, float]) -> Floats:
-    """Return ``(N,)`` expected rewards by the heads that are named like an action that counts."""
-    heads = [head for head in worth if head in items[0].probabilities]
-    beliefs = np.zeros(len(items))
+def _predicted_rewards(items: Sequence[FeedItem], rewards: Mapping[str, float]) -> Floats:
+    """Return ``(N,)`` rewards as predicted by the heads that are named like an action that counts."""
+    heads = [head for head in rewards if head in items[0].probabilities]
+    predicted = np.zeros(len(items))
     for head in heads:
-        beliefs += worth[head] * np.array([item.probabilities.get(head, 0.0) for item in items])
-    return beliefs
+        predicted += rewards[head] * np.array([item.probabilities.get(head, 0.0) for item in items])
+    return predicted

@@ -1,4 +1,4 @@
-"""A small system that explores, and users of whom it is known how likely each saves what he sees."""
+"""A small system that explores, and users whose probability of saving each item is known."""
 
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,7 +22,7 @@ from rankstream.streams.worker.open_serving import open_serving
 from tests.builders.actions import MORNING_MS
 from tests.builders.bundle import a_bundle
 
-LOOKS_ON = 0.6  # probability of looking at the second place
+LOOKS_ON = 0.6  # probability of looking at the second position
 
 
 @dataclass
@@ -39,9 +39,9 @@ class Explored:
             path.write_bytes(b"".join(msgspec.json.encode(value) + b"\n" for value in values))
         return paths
 
-    def worth(self, policy: Policy, places: int) -> float:
+    def value(self, policy: Policy, positions: int) -> float:
         """The saves that a policy over the same scores would have got a feed: exact."""
-        return float(np.mean([_worth(feed, policy, places) for feed in self.feeds]))
+        return float(np.mean([_value(feed, policy, positions) for feed in self.feeds]))
 
 
 def p_save(feed: RankedFeed) -> np.ndarray:
@@ -61,10 +61,10 @@ def the_explored() -> Explored:
 def explored(
     folder: Path, users: int = 50, requests: int = 18, exploration: str = "plackett-luce", seed: int = 0, **more: Any
 ) -> Explored:
-    """Let every user act a little, then ask again and again; what is saved is not taken in, so states stay."""
+    """Let every user act a little, then ask again and again; saves are not applied, so states stay."""
     settings = Settings(bundle=a_bundle(folder / "bundle"), exploration=exploration, exploration_temperature=1.5)
     pipeline = Pipeline(UserCache(MemoryStore()), open_serving(settings), clock=lambda: MORNING_MS)
-    rng, told = np.random.default_rng(seed), Explored()
+    rng, world = np.random.default_rng(seed), Explored()
     past = [
         ActionEvent(user, int(item), "save", MORNING_MS - 60_000 * (n + 1))
         for user in range(users)
@@ -73,34 +73,34 @@ def explored(
     pipeline.on_actions(recorded_actions(past))
     for number in range(users * requests):
         items = tuple((1 + rng.choice(200, 5, replace=False)).tolist())
-        asked = RankingRequest(f"r{number}", number % users, candidates=items, **more)
+        request = RankingRequest(f"r{number}", number % users, candidates=items, **more)
         at_ms = MORNING_MS + 3_600_000 * (number // users)
-        (sent,) = pipeline.on_requests([recorded_request(asked, number, at_ms)]).answer()
+        (sent,) = pipeline.on_requests([recorded_request(request, number, at_ms)]).answer()
         assert sent.channel is Channel.FEEDS
         feed = msgspec.structs.replace(msgspec.json.decode(sent.value, type=RankedFeed), ranked_at_ms=at_ms)
-        told.feeds.append(feed)
-        told.actions.extend(_saves(feed, rng))
-    return told
+        world.feeds.append(feed)
+        world.actions.extend(_saves(feed, rng))
+    return world
 
 
 def _saves(feed: RankedFeed, rng: np.random.Generator) -> list[ActionEvent]:
     likes = p_save(feed)
     seen = 2 if rng.random() < LOOKS_ON else 1
     return [
-        ActionEvent(feed.user_id, item.item_id, "save", feed.ranked_at_ms + 5_000 * (place + 1))
-        for place, item in enumerate(feed.items[:seen])
-        if rng.random() < likes[place]
+        ActionEvent(feed.user_id, item.item_id, "save", feed.ranked_at_ms + 5_000 * (position + 1))
+        for position, item in enumerate(feed.items[:seen])
+        if rng.random() < likes[position]
     ]
 
 
-def _worth(feed: RankedFeed, policy: Policy, places: int) -> float:
+def _value(feed: RankedFeed, policy: Policy, positions: int) -> float:
     likes, scores = p_save(feed), np.array([item.score for item in feed.items])
     first = policy.next_propensities(scores, [], Limits())
-    worth = float(first @ likes)
-    if places == 2:
+    value = float(first @ likes)
+    if positions == 2:
         second = [
-            policy.next_propensities(scores, [place], Limits()) @ likes if first[place] else 0.0
-            for place in range(len(scores))
+            policy.next_propensities(scores, [position], Limits()) @ likes if first[position] else 0.0
+            for position in range(len(scores))
         ]
-        worth += LOOKS_ON * float(first @ np.array(second))
-    return worth
+        value += LOOKS_ON * float(first @ np.array(second))
+    return value

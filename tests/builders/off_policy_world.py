@@ -1,11 +1,11 @@
-"""A small world whose truth is known: what any policy is worth in it is a sum, not an estimate.
+"""A small world whose truth is known: the value of any policy is a sum, not an estimate.
 
-Users read a list from the top. At each place a user who still looks clicks with the probability that he likes the
-item; after each place he looks on with ``patience``, or only ``sated`` times as often after a click. So clicks depend
-on the items above and never on those below: the cascade model (Craswell et al. 2008, "An Experimental Comparison of
-Click Position-Bias Models").
+Users read a list from the top. At each position a user who still looks clicks with a probability of the user and the
+item; after each position a user looks on with ``patience``, or only ``sated`` times as often after a click. So clicks
+depend on the items above and never on those below: the cascade model (Craswell et al. 2008, "An Experimental Comparison
+of Click Position-Bias Models").
 
-Few users, items and places: all orders of the first places are listed with their probabilities, by the policies'
+Few users, items and positions: all orders of the first positions are listed with their probabilities, by the policies'
 own ``propensities``, so values are exact and logs of thousands of requests are drawn at once.
 """
 
@@ -25,10 +25,10 @@ NO_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Table:
-    """Everything that a policy may do in a world: each order of the first ``K`` places of each user."""
+    """Everything that a policy may do in a world: each order of the first ``K`` positions of each user."""
 
     orders: Indexes  # (O, K) items
-    propensities: Floats  # (U, O, K) of each place, given those before
+    propensities: Floats  # (U, O, K) of each position, given those before
 
     @property
     def probabilities(self) -> Floats:
@@ -61,7 +61,7 @@ class World:
         return Table(np.array(orders, np.intp), np.array(rows, np.float64))
 
     def expected(self, orders: Indexes) -> Floats:
-        """Return ``(U, O, K)`` probabilities of a click at each place of each order."""
+        """Return ``(U, O, K)`` probabilities of a click at each position of each order."""
         likes = self.likes[:, orders]
         looks_on = self.patience * (1 - likes * (1 - self.sated))
         looks = np.cumprod(np.concatenate([np.ones_like(likes[..., :1]), looks_on[..., :-1]], axis=2), axis=2)
@@ -85,9 +85,9 @@ class World:
         likes = np.take_along_axis(self.likes[users], orders, axis=1)
         clicks = np.zeros_like(likes)
         looks = np.ones(len(users), np.bool_)
-        for place in range(likes.shape[1]):
-            clicks[:, place] = looks & (rng.random(len(users)) < likes[:, place])
-            looks &= rng.random(len(users)) < self.patience * np.where(clicks[:, place] > 0, self.sated, 1.0)
+        for position in range(likes.shape[1]):
+            clicks[:, position] = looks & (rng.random(len(users)) < likes[:, position])
+            looks &= rng.random(len(users)) < self.patience * np.where(clicks[:, position] > 0, self.sated, 1.0)
         return clicks
 
 
@@ -100,19 +100,19 @@ def a_world(users: int, items: int, seed: int) -> tuple[World, Floats]:
 
 
 def expected_of(predicted: Floats, policy: Policy, scores: Floats, orders: Indexes) -> Floats:
-    """Return ``(U, O, K)``: the mean of ``predicted`` ``(U, I, K)`` rewards over what the policy would place next.
+    """Return ``(U, O, K)``: the mean of ``predicted`` ``(U, I, K)`` rewards over what the policy would position next.
 
-    At each place of an order: next after the items that the order has before it.
+    At each position of an order: next after the items that the order has before it.
     """
     count, shown = orders.shape
     prefixes: dict[tuple[int, ...], Floats] = {}
     means = np.empty((len(scores), count, shown))
     for row, order in enumerate(orders.tolist()):
-        for place in range(shown):
-            prefix = tuple(order[:place])
+        for position in range(shown):
+            prefix = tuple(order[:position])
             if prefix not in prefixes:
-                prefixes[prefix] = _mean_of_next(predicted[:, :, place], policy, scores, prefix)
-            means[:, row, place] = prefixes[prefix]
+                prefixes[prefix] = _mean_of_next(predicted[:, :, position], policy, scores, prefix)
+            means[:, row, position] = prefixes[prefix]
     return means
 
 

@@ -1,4 +1,4 @@
-"""A day of a small system, as its topics tell it: actions, requests, and what a worker logged beside each feed."""
+"""A day of a small system, as its topics hold it: actions, requests, and what a worker logged beside each feed."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from rankstream.evaluation.audit.verify import Report, verify
-from rankstream.evaluation.point_in_time import RankersOfThen
+from rankstream.evaluation.point_in_time import RankersAsServed
 from rankstream.events.action_event import ActionEvent
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
@@ -38,10 +38,10 @@ class Day:
     user_vectors: Path
     history_limit: int
 
-    def rankers(self) -> RankersOfThen:
-        return RankersOfThen(open_bundle(self.bundle), self.user_vectors)
+    def rankers(self) -> RankersAsServed:
+        return RankersAsServed(open_bundle(self.bundle), self.user_vectors)
 
-    def verify(self, tolerance: float = 0.0, rankers: RankersOfThen | None = None) -> Report:
+    def verify(self, tolerance: float = 0.0, rankers: RankersAsServed | None = None) -> Report:
         logs = self.served, self.requests, self.actions
         return verify(*logs, rankers or self.rankers(), self.history_limit, tolerance)
 
@@ -60,7 +60,7 @@ def changed(record: Recorded, **fields: Any) -> Recorded:
 
 
 def some_events(count: int, seed: int = 0, users: Sequence[int | str] = USERS) -> list[ActionEvent]:
-    """Actions of all kinds, sessions that end, and one in ten late, twice or of an item that nobody knows."""
+    """Actions of all kinds, sessions that end, and one in ten late, twice or of an unknown item."""
     rng = random.Random(seed)
     events: list[ActionEvent] = []
     at_ms = MORNING_MS

@@ -35,24 +35,24 @@ def test_people_see_what_was_known_the_sum_and_what_each_action_did(day, dump):
     assert "3 more actions changed these scores by" in shown
 
 
-def test_an_item_that_is_asked_for_is_shown_at_its_place(day, dump):
+def test_an_item_that_is_asked_for_is_shown_at_its_rank(day, dump):
     shown = explained(day, dump, "r100", "--item", 201, "--actions", 0).stdout
     assert "201 (unknown)" in shown
-    assert "201, place 12" in shown
+    assert "201, rank 12" in shown
 
 
 def test_machines_read_plain_values(day, dump):
-    told = json.loads(explained(day, dump, "r100", "--json").stdout)
-    assert (told["request_id"], told["user_id"], told["identical"]) == ("r100", 7, True)
-    assert len(told["history"]) == 13
-    item = told["items"][0]
+    values = json.loads(explained(day, dump, "r100", "--json").stdout)
+    assert (values["request_id"], values["user_id"], values["identical"]) == ("r100", 7, True)
+    assert len(values["history"]) == 13
+    item = values["items"][0]
     assert sum(term["term"] for term in item["terms"]) == pytest.approx(item["score"])
     assert [effect["of"] for effect in item["effects"]] == ["all actions", "batch vector", *range(13)]
 
 
-def test_a_stranger_is_shown_without_actions(day, dump):
+def test_an_unknown_user_is_shown_without_actions(day, dump):
     shown = explained(day, dump, "r180").stdout
-    assert "none known: a stranger" in shown
+    assert "none known: an unknown user" in shown
 
 
 def test_people_see_when_it_is_not_what_was_served(day, tmp_path):
@@ -61,10 +61,10 @@ def test_people_see_when_it_is_not_what_was_served(day, tmp_path):
     assert "not what was served: the features differ, the scores do not" in shown
 
 
-def test_what_is_not_there_is_told_with_the_remedy(day, dump, tmp_path):
+def test_what_is_not_there_is_refused_with_the_remedy(day, dump, tmp_path):
     assert refusal(explained(day, dump, "r7")) == (
         "no answer to request r7 is in served-features; it holds 11 answers, such as to r0, r20, r40"
     )
-    assert "has no place in the answer" in refusal(explained(day, dump, "r100", "--item", "nothing"))
+    assert "is not in the answer" in refusal(explained(day, dump, "r100", "--item", "nothing"))
     gone = replace(day, requests=[]).dump(tmp_path / "gone")
     assert "read a dump of that day with --from" in refusal(explained(day, gone, "r100"))

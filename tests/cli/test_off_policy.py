@@ -32,16 +32,16 @@ def off_policy(feeds, actions, *more):
 def test_the_numbers_are_near_to_the_truth(served):
     world, feeds, actions = served
     report = json.loads(off_policy(feeds, actions, "--reward", "save", "--json").stdout)
-    value = report["judgements"][0]["lines"]["dr"]["value"]
-    assert value["low"] < world.worth(Greedy(), 1) < value["high"]
+    value = report["evaluations"][0]["estimates"]["dr"]["value"]
+    assert value["low"] < world.value(Greedy(), 1) < value["high"]
     assert (report["feeds"], report["users"], report["skipped"]) == (900, 50, {})
     assert report["verdict"].startswith("the target would earn more")
 
 
 def test_people_see_values_intervals_and_how_far_to_trust_them(served):
     _, feeds, actions = served
-    shown = off_policy(feeds, actions, "--reward", "save", "--places", 2, "--policy", "plackett-luce").stdout
-    for words in ("target by snips", "as served", "effective sample size by place", "900 feeds of 50 users",
+    shown = off_policy(feeds, actions, "--reward", "save", "--positions", 2, "--policy", "plackett-luce").stdout
+    for words in ("target by snips", "as served", "effective sample size by position", "900 feeds of 50 users",
                   "target: plackett-luce temperature=0.1 by the scores as served"):  # fmt: skip
         assert words in shown
 
@@ -52,10 +52,10 @@ def test_other_weights_of_the_heads_are_another_target(served):
     assert json.loads(weighed.stdout)["target"] == "greedy by +1 save -9 hide"
 
 
-def test_an_action_that_counts_more_makes_a_feed_worth_more(served):
+def test_an_action_that_counts_more_raises_the_value_of_a_feed(served):
     _, feeds, actions = served
     single, double = (
-        json.loads(off_policy(feeds, actions, "--reward", text, "--json").stdout)["judgements"][0]["served"]["value"]
+        json.loads(off_policy(feeds, actions, "--reward", text, "--json").stdout)["evaluations"][0]["served"]["value"]
         for text in ("save", "save=2")
     )
     assert double == pytest.approx(2 * single)
@@ -77,7 +77,7 @@ def test_feeds_without_exploration_are_refused_with_the_remedy(served, tmp_path)
     path = tmp_path / "plain.jsonl"
     path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
     words = refusal(off_policy(path, actions))
-    assert words.startswith("none of the 900 feeds can be judged, 900 for being served without exploration")
+    assert words.startswith("none of the 900 feeds can be evaluated, 900 for being served without exploration")
     assert words.endswith("start workers with --exploration plackett-luce")
 
 
@@ -86,7 +86,7 @@ def test_feeds_that_were_cut_are_refused_with_the_remedy(served, tmp_path):
     assert "ask without top_k" in refusal(off_policy(changed(feeds, tmp_path, num_candidates=50), actions))
 
 
-def test_what_can_be_judged_is_judged_and_the_rest_is_counted(served, tmp_path):
+def test_what_can_be_evaluated_is_evaluated_and_the_rest_is_counted(served, tmp_path):
     _, feeds, actions = served
     path = tmp_path / "mixed.jsonl"
     path.write_bytes(b"{nonsense\n\n" + feeds.read_bytes() + feeds.read_bytes().splitlines()[0])
@@ -124,7 +124,7 @@ def dumped(tmp_path_factory):
     return a_day(folder, actions=900, requests_every=4, serving=serving).dump(folder / "topics"), folder / "bundle"
 
 
-def test_another_model_is_judged_from_the_topics(dumped, tmp_path):
+def test_another_model_is_evaluated_from_the_topics(dumped, tmp_path):
     topics, bundle = dumped
     new = a_bundle(tmp_path / "new", model_version="tiny-2", seed=1)
     counted = ("--reward", "save", "--within", "1d", "--history-limit", 20)
@@ -166,7 +166,7 @@ def test_files_that_are_not_there(served, tmp_path):
     assert refusal(off_policy(feeds, tmp_path / "none.jsonl")).startswith("there is no file")
     empty = tmp_path / "empty.jsonl"
     empty.touch()
-    assert refusal(off_policy(empty, actions)).startswith("there are no feeds to judge; serve with --exploration")
+    assert refusal(off_policy(empty, actions)).startswith("there are no feeds to evaluate; serve with --exploration")
     assert "name the file" in refusal(off_policy(feeds, None, "--reward", "save", "--set", "action=save"))
 
 
@@ -187,7 +187,7 @@ def test_topics_say_what_files_say(served, bootstrap_servers):
                 producer.send(topic, id_bytes(value.user_id), msgspec.json.encode(value))
     asked = rankstream("off-policy", "--reward", "save", "--json", *connected(settings))
     values, of_files = (
-        json.loads(result.stdout)["judgements"][0]["lines"]["dr"]["value"]
+        json.loads(result.stdout)["evaluations"][0]["estimates"]["dr"]["value"]
         for result in (asked, off_policy(*files, "--reward", "save", "--json"))
     )
     assert values["value"] == pytest.approx(of_files["value"], rel=1e-9)

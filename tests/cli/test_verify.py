@@ -1,4 +1,4 @@
-"""`rankstream verify` on dumps: what it says, how it ends."""
+"""`rankstream verify` on dumps: what it prints, how it ends."""
 
 import json
 from dataclasses import replace
@@ -62,7 +62,7 @@ def test_nothing_verified_is_no_success(day, dump, tmp_path):
     )
 
 
-def test_what_is_missing_is_told_with_the_remedy(day, dump, tmp_path):
+def test_what_is_missing_is_refused_with_the_remedy(day, dump, tmp_path):
     assert refusal(verified(day, tmp_path / "gone")).startswith("there is no folder")
     (tmp_path / "empty").mkdir()
     assert "start workers with --served-features" in refusal(verified(day, tmp_path / "empty"))

@@ -39,7 +39,7 @@ def test_the_same_seed_gives_the_same_list():
     assert team_draft("abcd", "dcba", None, rng_of(3)) == team_draft("abcd", "dcba", None, rng_of(3))
 
 
-def test_points_go_to_who_picked_the_item():
+def test_credit_goes_to_who_picked_the_item():
     shown = team_draft("ab", "cd", None, rng_of())
     assert credit(shown, {"a", "c", "d", "z"}) == (1, 2)
     assert credit(shown, set()) == (0, 0)

@@ -22,7 +22,7 @@ def a_model(folder: Path, trained_until_ms: int) -> Manifest:
 
 
 def daily_vectors(root: Path, days: int, keep: int = 100) -> UserTables:
-    """One user's vectors of each midnight; the first number tells the day."""
+    """One user's vectors of each midnight; the first number is the day."""
     for day in range(days):
         publish(root, ["u1"], np.full((1, 2), day), space="users", as_of_ms=NOON_MS + day * DAY_MS, keep=keep)
     return UserTables(root)
@@ -58,7 +58,7 @@ def test_vectors_of_later_events_are_refused_like_a_model(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("hours", "day"), [(0, 0), (23, 0), (24, 1), (49, 2), (9999, 2)])
-def test_the_table_of_a_moment_is_the_newest_that_knows_nothing_later(hours: int, day: int, tmp_path: Path):
+def test_the_table_as_of_a_time_is_the_newest_that_knows_nothing_later(hours: int, day: int, tmp_path: Path):
     table = daily_vectors(tmp_path, days=3).as_of(NOON_MS + hours * 3_600_000)
     assert table is not None
     assert table.look_up(id_keys(["u1"]))[0].tolist() == [[day, day]]
@@ -68,7 +68,7 @@ def test_before_the_first_version_there_is_no_table(tmp_path: Path):
     assert daily_vectors(tmp_path, days=3).as_of(NOON_MS - 1) is None
 
 
-def test_of_one_moment_the_version_published_last_counts(tmp_path: Path):
+def test_of_one_time_the_version_published_last_counts(tmp_path: Path):
     daily_vectors(tmp_path, days=2)
     publish(tmp_path, ["u1"], np.full((1, 2), 9), space="users", as_of_ms=NOON_MS, keep=100)
     table = UserTables(tmp_path).as_of(NOON_MS)

@@ -1,4 +1,4 @@
-"""Why an item stood where it stood: every number of it computed here by another way."""
+"""Why an item has its rank: every number of it computed here in another way."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -9,7 +9,7 @@ import pytest
 from rankstream.evaluation.audit.explain import ExplainError, explain
 from rankstream.evaluation.audit.explanation import Explanation
 from rankstream.evaluation.audit.occlusion import NO_ACTIONS, NO_USER_VECTOR
-from rankstream.evaluation.point_in_time import PastPartition
+from rankstream.evaluation.point_in_time import PartitionStates
 from rankstream.events.action_event import ActionEvent
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.sessions import SESSION_GAP_MS
@@ -31,13 +31,13 @@ def day(tmp_path_factory) -> Day:
 
 
 def answers(day: Day) -> dict[str, tuple[ServedFeatures, Recorded]]:
-    told = (msgspec.json.decode(one.value or b"", type=ServedFeatures) for one in day.served)
-    return {str(one.request_id): (one, day.requests[one.offset]) for one in told}
+    served = (msgspec.json.decode(one.value or b"", type=ServedFeatures) for one in day.served)
+    return {str(one.request_id): (one, day.requests[one.offset]) for one in served}
 
 
 def explained(day: Day, request_id: str, *wanted, actions=None) -> Explanation:
-    told, request = answers(day)[request_id]
-    return explain(told, request, actions or day.actions, day.rankers(), day.history_limit, wanted)
+    served, request = answers(day)[request_id]
+    return explain(served, request, actions or day.actions, day.rankers(), day.history_limit, wanted)
 
 
 @pytest.fixture(scope="module")
@@ -46,42 +46,42 @@ def explanations(day) -> dict[str, Explanation]:
     return {request_id: explained(day, request_id) for request_id in answers(day)}
 
 
-def ranked_anew(day: Day, ranker: Ranker, request_id: str, without: int | None = None) -> Ranking:
-    """Rank a request with a state made from the user's records, one of them left out, with all the places told."""
-    told, request = answers(day)[request_id]
+def ranked_again(day: Day, ranker: Ranker, request_id: str, without: int | None = None) -> Ranking:
+    """Rank a request with a state made from the user's records, one of them left out, with all ranks in the answer."""
+    served, request = answers(day)[request_id]
     pipeline = a_pipeline(limit=1_000)
     pipeline.serving.vocabulary = day.rankers().bundle.manifest.vocabulary
     gone = None if without is None else day.actions[without].value  # which may have been sent twice
-    pipeline.on_actions([one for one in day.actions if one.offset <= told.state_offset and one.value != gone])
+    pipeline.on_actions([one for one in day.actions if one.offset <= served.state_offset and one.value != gone])
     asked = msgspec.structs.replace(decode_request(request), top_k=None)
-    return ranker.rank(asked, pipeline.users.get(request.key), told.at_ms)
+    return ranker.rank(asked, pipeline.users.get(request.key), served.at_ms)
 
 
-def places(ranking: Ranking) -> dict[object, tuple[int, float]]:
-    return {item.item_id: (place, item.score) for place, item in enumerate(ranking.items, start=1)}
+def ranks_and_scores(ranking: Ranking) -> dict[object, tuple[int, float]]:
+    return {item.item_id: (rank, item.score) for rank, item in enumerate(ranking.items, start=1)}
 
 
 def an_early_request(day: Day) -> str:
     """A request with candidates of a known user who has done a few things, all of which the history holds."""
     return next(
         request_id
-        for request_id, (told, request) in answers(day).items()
-        if 3 <= told.state_actions <= day.history_limit and msgspec.json.decode(request.value).keys() == PLAIN
+        for request_id, (served, request) in answers(day).items()
+        if 3 <= served.state_actions <= day.history_limit and msgspec.json.decode(request.value).keys() == PLAIN
     )
 
 
 def test_what_is_explained_is_what_was_served(day, explanations):
-    for request_id, (told, _) in answers(day).items():
+    for request_id, (served, _) in answers(day).items():
         explanation = explanations[request_id]
         assert explanation.identical
-        best = zip(explanation.items, told.items, strict=False)
-        assert [(one.item_id, one.score) for one, _ in best] == [(one.item_id, one.score) for one in told.items[:3]]
+        best = zip(explanation.items, served.items, strict=False)
+        assert [(one.item_id, one.score) for one, _ in best] == [(one.item_id, one.score) for one in served.items[:3]]
 
 
 def test_a_deadline_that_has_long_passed_does_not_keep_an_answer_from_being_explained(day):
-    told, request = answers(day)[an_early_request(day)]
-    asked = changed(request, deadline_ms=told.at_ms - 1)
-    assert explain(told, asked, day.actions, day.rankers(), day.history_limit).identical
+    served, request = answers(day)[an_early_request(day)]
+    asked = changed(request, deadline_ms=served.at_ms - 1)
+    assert explain(served, asked, day.actions, day.rankers(), day.history_limit).identical
 
 
 def test_the_terms_of_the_utility_add_up_to_the_score(day):
@@ -94,25 +94,27 @@ def test_the_terms_of_the_utility_add_up_to_the_score(day):
 
 def test_the_effect_of_an_action_is_what_the_score_lacks_had_it_never_been(day):
     request_id = an_early_request(day)
-    told, _ = answers(day)[request_id]
-    ranker = day.rankers().ranker(told)
+    served, _ = answers(day)[request_id]
+    ranker = day.rankers().ranker(served)
     explanation = explained(day, request_id)
-    base = places(ranked_anew(day, ranker, request_id))
+    base = ranks_and_scores(ranked_again(day, ranker, request_id))
     assert explanation.history
     for action in explanation.history:
-        without = places(ranked_anew(day, ranker, request_id, without=action.offset))
+        without = ranks_and_scores(ranked_again(day, ranker, request_id, without=action.offset))
         for item in explanation.items:
             (effect,) = (one for one in item.effects if one.of == action.number)
-            place, score = without[item.item_id]
-            assert (effect.place_without, effect.score) == (place, base[item.item_id][1] - score)
+            rank, score = without[item.item_id]
+            assert (effect.rank_without, effect.score) == (rank, base[item.item_id][1] - score)
 
 
-def test_the_effect_of_all_actions_and_of_the_user_vector_are_told_first(day):
+def test_the_effect_of_all_actions_and_of_the_user_vector_come_first(day):
     request_id = next(
-        request_id for request_id, (told, _) in answers(day).items() if told.user_id in USERS[:4] and told.state_actions
+        request_id
+        for request_id, (served, _) in answers(day).items()
+        if served.user_id in USERS[:4] and served.state_actions
     )
-    told, request = answers(day)[request_id]
-    ranker = day.rankers().ranker(told)
+    served, request = answers(day)[request_id]
+    ranker = day.rankers().ranker(served)
     item = explained(day, request_id).items[0]
     assert [effect.of for effect in item.effects[:2]] == [NO_ACTIONS, NO_USER_VECTOR]
     blind = replace(ranker, offline=replace(ranker.offline, users=NoVectors(ranker.offline.users.dim)))
@@ -124,33 +126,33 @@ def test_the_effect_of_all_actions_and_of_the_user_vector_are_told_first(day):
         max_per_group=None,
         top_k=None,
     )
-    state = state_then(day, told, request)
-    seen, unseen = (places(one.rank(asked, state, told.at_ms)) for one in (ranker, blind))
+    state = state_then(day, served, request)
+    seen, unseen = (ranks_and_scores(one.rank(asked, state, served.at_ms)) for one in (ranker, blind))
     assert item.effects[1].score == pytest.approx(seen[item.item_id][1] - unseen[item.item_id][1], abs=1e-12)
 
 
-def state_then(day: Day, told: ServedFeatures, request: Recorded) -> UserState:
-    past = PastPartition(day.rankers().serving(), {request.key}, day.history_limit)
-    for action in day.actions[: told.state_offset + 1]:
-        past.take(action)
-    return past.state(request.key)
+def state_then(day: Day, served: ServedFeatures, request: Recorded) -> UserState:
+    states = PartitionStates(day.rankers().serving(), {request.key}, day.history_limit)
+    for action in day.actions[: served.state_offset + 1]:
+        states.apply(action)
+    return states.state(request.key)
 
 
-def test_actions_are_told_as_their_records_told_them(day):
-    told, _ = answers(day)[an_early_request(day)]
-    explanation = explained(day, str(told.request_id))
+def test_actions_are_shown_as_their_records_hold_them(day):
+    served, _ = answers(day)[an_early_request(day)]
+    explanation = explained(day, str(served.request_id))
     events = {one.offset: msgspec.json.decode(one.value, type=ActionEvent) for one in day.actions}
     times = [action.occurred_at_ms for action in explanation.history]
     assert times == sorted(times, reverse=True)
     for action in explanation.history:
         event = events[action.offset]
         assert (action.item_id, action.action, action.surface) == (event.item_id, event.action, event.surface)
-        assert action.age_ms == told.at_ms - event.timestamp_ms
+        assert action.age_ms == served.at_ms - event.timestamp_ms
         assert action.value == (None if event.value is None else pytest.approx(event.value, rel=0.022))
         assert action.in_item_table == (event.item_id != "new item")
 
 
-def test_sessions_are_told_as_the_model_reads_them(day, explanations):
+def test_sessions_are_shown_as_the_model_reads_them(day, explanations):
     assert {explanation.sessions.folded for explanation in explanations.values()} == {True, False}
     for explanation in explanations.values():
         history, sessions = explanation.history, explanation.sessions
@@ -162,26 +164,26 @@ def test_sessions_are_told_as_the_model_reads_them(day, explanations):
             assert sessions.open_items == (sum(one.session == 0 for one in history) if is_open else 0)
 
 
-def test_what_had_happened_but_was_on_its_way_is_told(day):
-    told, request = answers(day)[an_early_request(day)]
-    late = ActionEvent(told.user_id, 42, "save", told.at_ms - 5 * SECOND_MS)
-    ahead = ActionEvent(told.user_id, 43, "save", told.at_ms + 5 * SECOND_MS)
+def test_what_had_happened_but_was_on_its_way_is_shown(day):
+    served, request = answers(day)[an_early_request(day)]
+    late = ActionEvent(served.user_id, 42, "save", served.at_ms - 5 * SECOND_MS)
+    ahead = ActionEvent(served.user_id, 43, "save", served.at_ms + 5 * SECOND_MS)
     begins = len(day.actions)
     tail = [replace(one, timestamp=request.timestamp + 3_000) for one in recorded_actions([late, ahead], begins)]
-    cut = [one for one in day.actions if one.offset <= told.state_offset]
-    (missed,) = explained(day, str(told.request_id), actions=[*cut, *tail]).missed
+    cut = [one for one in day.actions if one.offset <= served.state_offset]
+    (missed,) = explained(day, str(served.request_id), actions=[*cut, *tail]).missed
     assert (missed.item_id, missed.offset) == (42, begins)
-    assert missed.arrived_ms == 5_000 + 3_000  # the request was sent at the moment that it was ranked at
+    assert missed.arrival_delay_ms == 5_000 + 3_000  # the request was sent at the moment that it was ranked at
 
 
-def test_what_happened_after_the_moment_ranked_at_is_not_known(day):
-    """A request may ask for an earlier moment than that of its state."""
-    told, request = answers(day)[an_early_request(day)]
-    newest = explained(day, str(told.request_id)).history
+def test_what_happened_after_the_request_is_not_known(day):
+    """A request may ask for an earlier time than that of its state."""
+    served, request = answers(day)[an_early_request(day)]
+    newest = explained(day, str(served.request_id)).history
     earlier = newest[1].occurred_at_ms
     asked = changed(request, timestamp_ms=earlier)
     explanation = explain(
-        msgspec.structs.replace(told, at_ms=earlier), asked, day.actions, day.rankers(), day.history_limit
+        msgspec.structs.replace(served, at_ms=earlier), asked, day.actions, day.rankers(), day.history_limit
     )
     known = [action for action in newest if action.occurred_at_ms <= earlier]
     assert [action.offset for action in explanation.history] == [action.offset for action in known]
@@ -194,44 +196,44 @@ def test_any_candidate_can_be_explained_and_nothing_else(day):
     wanted = msgspec.json.decode(request.value)["candidates"][-1]
     (item,) = explained(day, request_id, str(wanted)).items
     assert item.item_id == wanted
-    with pytest.raises(ExplainError, match=rf"item 9999 has no place in the answer to request {request_id}"):
+    with pytest.raises(ExplainError, match=rf"item 9999 is not in the answer to request {request_id}"):
         explained(day, request_id, "9999")
 
 
 def test_an_explanation_says_if_it_is_not_of_what_was_served(day):
-    told, request = answers(day)[an_early_request(day)]
-    other = msgspec.structs.replace(told, features="0" * 32)
+    served, request = answers(day)[an_early_request(day)]
+    other = msgspec.structs.replace(served, features="0" * 32)
     explanation = explain(other, request, day.actions, day.rankers(), day.history_limit)
     assert not explanation.identical
     assert explanation.differs == "the features differ, the scores do not"
 
 
-def test_a_stranger_is_explained_by_the_candidates_alone(day):
-    request_id = next(one for one, (told, _) in answers(day).items() if told.user_id == "stranger")
+def test_an_unknown_user_is_explained_by_the_candidates_alone(day):
+    request_id = next(one for one, (served, _) in answers(day).items() if served.user_id == "stranger")
     explanation = explained(day, request_id)
     assert (explanation.history, explanation.state_offset, explanation.user_vector.found) == ((), -1, False)
     assert {effect.score for item in explanation.items for effect in item.effects} == {0.0}
 
 
 def test_a_log_that_lacks_the_state_is_refused(day):
-    told, _ = answers(day)[an_early_request(day)]
+    served, _ = answers(day)[an_early_request(day)]
     with pytest.raises(ExplainError, match="give a log that holds all actions of the user"):
-        explained(day, str(told.request_id), actions=day.actions[: told.state_offset])
+        explained(day, str(served.request_id), actions=day.actions[: served.state_offset])
 
 
-def test_candidates_that_nobody_knows_are_named(day, explanations):
+def test_candidates_that_are_not_in_the_item_table_are_named(day, explanations):
     for request_id, (_, request) in answers(day).items():
         given = msgspec.json.decode(request.value).get("candidates", [])
         assert list(explanations[request_id].unknown_items) == [item for item in dict.fromkeys(given) if item > 200]
 
 
-def test_what_chance_did_is_told_apart_from_the_score(tmp_path):
+def test_what_was_explored_is_told_apart_from_the_score(tmp_path):
     explored = a_day(tmp_path, actions=200, exploration=Exploration(PlackettLuce(1.0), seed=5))
-    places_told = [
-        (item.place, item.served_place)
-        for request_id, (told, _) in answers(explored).items()
+    ranks = [
+        (item.rank, item.served_rank)
+        for request_id, (served, _) in answers(explored).items()
         for item in explained(explored, request_id).items
-        if told.policy == "plackett-luce temperature=1.0 seed=5" and 0 < item.propensity <= 1
+        if served.policy == "plackett-luce temperature=1.0 seed=5" and 0 < item.propensity <= 1
     ]
-    assert [served for _, served in places_told] == [1, 2, 3] * (len(places_told) // 3)
-    assert any(place != served for place, served in places_told)
+    assert [served for _, served in ranks] == [1, 2, 3] * (len(ranks) // 3)
+    assert any(rank != served for rank, served in ranks)

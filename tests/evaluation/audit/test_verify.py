@@ -1,4 +1,4 @@
-"""What the log gives back, what it does not, and what nobody can know any more."""
+"""What the log reproduces, what it does not, and what can no longer be known."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 
 from rankstream.evaluation.audit.verify import FOLDED_BY_ANOTHER, LOG_ENDS, NO_ACTIONS, NO_REQUEST, Report, VerifyError
 from rankstream.evaluation.audit.verify import verify as verify_served
-from rankstream.evaluation.point_in_time import RankersOfThen
+from rankstream.evaluation.point_in_time import RankersAsServed
 from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.exploration import EpsilonGreedy, Exploration, PlackettLuce
 from rankstream.ranking.serving import LiveRanker
@@ -22,12 +22,12 @@ def day(tmp_path_factory) -> Day:
     return a_day(tmp_path_factory.mktemp("day"))
 
 
-def told(record: Recorded) -> ServedFeatures:
+def served_features(record: Recorded) -> ServedFeatures:
     return msgspec.json.decode(record.value, type=ServedFeatures)
 
 
 class SwappingRanker:
-    """Serves one bundle for some requests, and from then on another one at the same place."""
+    """Serves one bundle for some requests, and from then on another one at the same path."""
 
     def __init__(self, serving: LiveRanker, swap, after: int) -> None:
         self.serving, self._swap, self._left = serving, swap, after
@@ -53,19 +53,21 @@ class SwappingRanker:
 
 
 def differing(report: Report) -> dict[object, tuple[str, ...]]:
-    return {one.request_id: one.what for one in report.differences}
+    return {one.request_id: one.fields for one in report.differences}
 
 
 def with_one(records: list[Recorded], at: int, record: Recorded) -> list[Recorded]:
     return [*records[:at], record, *records[at + 1 :]]
 
 
-def test_the_log_gives_back_what_was_served_to_the_bit(day):
+def test_the_log_reproduces_what_was_served_to_the_bit(day):
     report = day.verify()
     assert report.verified == report.answers == report.requests == len(day.served) > 25
     assert (report.differences, report.unverified) == ([], {})
-    assert report.user_vectors == {told(day.served[0]).user_vectors}
-    assert any(day.rankers().bundle.sessions.state_size and told(one).state_actions > 40 for one in day.served)
+    assert report.user_vectors == {served_features(day.served[0]).user_vectors}
+    assert any(
+        day.rankers().bundle.sessions.state_size and served_features(one).state_actions > 40 for one in day.served
+    )
 
 
 def test_the_order_in_which_records_of_several_partitions_come_does_not_matter(day):
@@ -80,12 +82,14 @@ def test_the_order_in_which_records_of_several_partitions_come_does_not_matter(d
 
 
 @pytest.mark.parametrize("policy", [PlackettLuce(0.7), EpsilonGreedy(0.3)])
-def test_what_was_left_to_chance_comes_back_too(tmp_path, policy):
+def test_what_was_explored_is_reproduced_too(tmp_path, policy):
     explored = a_day(tmp_path, actions=200, exploration=Exploration(policy, seed=5))
     report = explored.verify()
     assert report.verified == len(explored.served) > 5
-    other = [changed(one, policy=str(told(one).policy).replace("seed=5", "seed=6")) for one in explored.served]
-    assert "order" in {what for one in replace(explored, served=other).verify().differences for what in one.what}
+    other = [
+        changed(one, policy=str(served_features(one).policy).replace("seed=5", "seed=6")) for one in explored.served
+    ]
+    assert "order" in {what for one in replace(explored, served=other).verify().differences for what in one.fields}
 
 
 def test_an_answer_that_was_given_twice_is_verified_twice(day):
@@ -105,7 +109,7 @@ def test_an_answer_that_was_given_twice_is_verified_twice(day):
 def test_a_served_record_that_was_tampered_with_is_the_one_that_differs(day, fields, what):
     at = len(day.served) // 2
     report = replace(day, served=with_one(day.served, at, changed(day.served[at], **fields))).verify()
-    assert differing(report) == {fields.get("request_id", told(day.served[at]).request_id): what}
+    assert differing(report) == {fields.get("request_id", served_features(day.served[at]).request_id): what}
     assert report.verified == len(day.served) - 1
 
 
@@ -116,35 +120,39 @@ def test_a_score_that_was_changed_by_the_last_bit_is_found(day):
     (difference,) = (
         replace(day, served=with_one(day.served, 5, changed(record, items=[item, *rest]))).verify().differences
     )
-    assert difference.what == ("scores",)
+    assert difference.fields == ("scores",)
     assert 0 < difference.largest < 2e-12
-    assert "scores differ by up to 1e-12" in difference.says
+    assert "scores differ by up to 1e-12" in difference.message
 
 
-def test_a_feed_in_another_order_is_found_with_the_place(day):
+def test_a_feed_in_another_order_is_found_with_the_rank(day):
     record = day.served[5]
     first, second, *rest = msgspec.json.decode(record.value)["items"]
     served = with_one(day.served, 5, changed(record, items=[second, first, *rest]))
     (difference,) = replace(day, served=served).verify().differences
-    assert difference.what == ("order",)
-    assert difference.says == "orders differ from place 1 on"
+    assert difference.fields == ("order",)
+    assert difference.message == "orders differ from rank 1 on"
 
 
-def test_an_action_that_was_changed_differs_for_all_who_saw_it_and_nobody_else(day):
+def test_an_action_that_was_changed_differs_for_all_who_saw_it_and_for_no_one_else(day):
     at = next(n for n, one in enumerate(day.actions) if one.key == b"u1" and n > len(day.actions) // 2)
     actions = with_one(day.actions, at, changed(day.actions[at], item_id=199))
     report = replace(day, actions=actions).verify()
-    saw = {told(one).request_id for one in day.served if one.key == b"u1" and told(one).state_offset >= at}
+    saw = {
+        served_features(one).request_id
+        for one in day.served
+        if one.key == b"u1" and served_features(one).state_offset >= at
+    }
     assert differing(report).keys() == saw
     assert all("features" in what for what in differing(report).values())
 
 
 def test_an_action_that_was_taken_out_is_missed_at_the_state_that_ended_with_it(day):
-    last = told(day.served[-1]).state_offset
+    last = served_features(day.served[-1]).state_offset
     assert last > 0
     report = replace(day, actions=[one for one in day.actions if one.offset != last]).verify()
-    assert differing(report)[told(day.served[-1]).request_id] == ("state",)
-    assert f"no action of the user at offset {last}" in report.differences[-1].says
+    assert differing(report)[served_features(day.served[-1]).request_id] == ("state",)
+    assert f"no action of the user at offset {last}" in report.differences[-1].message
 
 
 def test_answers_whose_log_has_begun_to_expire_are_counted_and_not_called_different(day):
@@ -152,26 +160,26 @@ def test_answers_whose_log_has_begun_to_expire_are_counted_and_not_called_differ
     assert report.differences == []
     assert report.unverified.keys() == {NO_ACTIONS}
     assert report.verified + report.unverified[NO_ACTIONS] == len(day.served)
-    assert report.verified >= sum(told(one).state_offset == -1 for one in day.served) > 0
+    assert report.verified >= sum(served_features(one).state_offset == -1 for one in day.served) > 0
 
 
-def test_a_log_that_ends_too_early_and_requests_that_are_gone_are_told(day):
+def test_a_log_that_ends_too_early_and_requests_that_are_gone_are_counted(day):
     assert replace(day, actions=day.actions[:300]).verify().unverified.keys() == {LOG_ENDS}
     assert replace(day, requests=day.requests[4:]).verify().unverified == {NO_REQUEST: 4}
 
 
-def test_another_model_and_vectors_that_are_gone_are_told(day, tmp_path):
-    other = RankersOfThen(open_bundle(a_bundle(tmp_path / "b", model_version="tiny-2")), day.user_vectors)
+def test_another_model_and_vectors_that_are_gone_are_counted(day, tmp_path):
+    other = RankersAsServed(open_bundle(a_bundle(tmp_path / "b", model_version="tiny-2")), day.user_vectors)
     assert day.verify(rankers=other).unverified == {
         "served by model tiny-1, but the bundle holds tiny-2": len(day.served)
     }
     bundle = open_bundle(day.bundle)
-    version = told(day.served[0]).user_vectors
-    elsewhere = RankersOfThen(bundle, a_user_table(tmp_path / "users", ["u1"]))
+    version = served_features(day.served[0]).user_vectors
+    elsewhere = RankersAsServed(bundle, a_user_table(tmp_path / "users", ["u1"]))
     assert day.verify(rankers=elsewhere).unverified == {
         f"version {version} of the user vectors is not in {tmp_path / 'users'} any more": len(day.served)
     }
-    (reason,) = day.verify(rankers=RankersOfThen(bundle)).unverified
+    (reason,) = day.verify(rankers=RankersAsServed(bundle)).unverified
     assert reason.endswith("name their folder with --user-vectors")
 
 
@@ -195,12 +203,12 @@ def test_a_tolerance_forgives_the_rounding_of_another_machine_but_no_more(day):
 
 def test_sessions_that_another_model_folded_are_no_difference_of_this_one(day, tmp_path):
     """The same bundle under another name with other weights takes over in the middle: states remember the first."""
-    place = tmp_path / "live"
-    serving = LiveRanker.open(a_bundle(place), day.user_vectors, check_every_s=1e9)
+    path = tmp_path / "live"
+    serving = LiveRanker.open(a_bundle(path), day.user_vectors, check_every_s=1e9)
     swapped = SwappingRanker(
-        serving, lambda: a_bundle(place, model_version="tiny-9", seed=5), after=len(day.served) // 2
+        serving, lambda: a_bundle(path, model_version="tiny-9", seed=5), after=len(day.served) // 2
     )
-    later = replace(a_day(tmp_path, serving=swapped), bundle=place, user_vectors=day.user_vectors)
+    later = replace(a_day(tmp_path, serving=swapped), bundle=path, user_vectors=day.user_vectors)
     report = later.verify()
     assert report.differences == []
     assert report.unverified["served by model tiny-1, but the bundle holds tiny-9"] == len(day.served) // 2
@@ -208,15 +216,15 @@ def test_sessions_that_another_model_folded_are_no_difference_of_this_one(day, t
     assert report.verified > 0
 
 
-def test_what_is_no_served_record_is_refused_with_its_place(day):
+def test_what_is_no_served_record_is_refused_with_its_offset(day):
     with pytest.raises(VerifyError, match="offset 0 of ranking-requests, partition 0, is not one of served-features"):
         replace(day, served=day.requests).verify()
 
 
 @pytest.mark.parametrize("policy", [PlackettLuce(0.3), EpsilonGreedy(0.3)], ids=lambda policy: policy.text)
-def test_what_was_left_to_chance_is_given_back_too(policy, tmp_path):
+def test_what_was_explored_is_reproduced_from_a_reopened_bundle_too(policy, tmp_path):
     bundle = a_bundle(tmp_path / "bundle")
     day = a_day(tmp_path, actions=120, serving=LiveRanker.open(bundle, exploration=Exploration(policy, seed=5)))
-    report = verify_served(day.served, day.requests, day.actions, RankersOfThen(open_bundle(bundle)), 20)
-    assert told(day.served[1]).policy == f"{policy.text} seed=5"
+    report = verify_served(day.served, day.requests, day.actions, RankersAsServed(open_bundle(bundle)), 20)
+    assert served_features(day.served[1]).policy == f"{policy.text} seed=5"
     assert (report.verified, report.differences, report.unverified) == (len(day.requests), [], {})

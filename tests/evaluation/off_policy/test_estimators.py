@@ -32,13 +32,13 @@ TARGETS = [PlackettLuce(0.3), EpsilonGreedy(0.2), Greedy()]
 
 @dataclass(frozen=True)
 class Setting:
-    """A world, what logged in it, what is to be judged, and a model of the rewards that is roughly right."""
+    """A world, the logging policy, the target policy, and a reward model that is roughly right."""
 
     world: World
     logging: Table
     target: Table
-    predicted: np.ndarray  # (U, O, K) of what was placed
-    expected: np.ndarray  # (U, O, K) of what the target would place
+    predicted: np.ndarray  # (U, O, K) of what was shown
+    expected: np.ndarray  # (U, O, K) of what the target would show
 
     @property
     def truth(self) -> float:
@@ -66,10 +66,10 @@ class Setting:
 @cache
 def a_setting(shown: int, target: Policy = TARGETS[0]) -> Setting:
     world, scores = a_world(users=8, items=5, seed=1)
-    logging, judged = (world.tabulate(policy, scores, shown) for policy in (PlackettLuce(1.0), target))
-    believed = (world.likes[:, :, None] + 0.1) * 0.6 ** np.arange(shown)  # looks and likes, each a little wrong
-    placed = np.stack([believed[:, judged.orders[:, place], place] for place in range(shown)], axis=2)
-    return Setting(world, logging, judged, placed, expected_of(believed, target, scores, judged.orders))
+    logging, evaluated = (world.tabulate(policy, scores, shown) for policy in (PlackettLuce(1.0), target))
+    model = (world.likes[:, :, None] + 0.1) * 0.6 ** np.arange(shown)  # looks and likes, each a little wrong
+    predicted = np.stack([model[:, evaluated.orders[:, k], k] for k in range(shown)], axis=2)
+    return Setting(world, logging, evaluated, predicted, expected_of(model, target, scores, evaluated.orders))
 
 
 @cache
@@ -105,7 +105,7 @@ def test_the_self_normalized_estimator_is_right_within_two_percent(shown):
 
 
 @pytest.mark.parametrize("shown", [1, 3])
-def test_what_was_logged_differs_from_what_the_target_is_worth(shown):
+def test_what_was_logged_differs_from_what_the_target_would_earn(shown):
     """Else the tests above would prove nothing."""
     setting = a_setting(shown)
     logged = [as_logged(setting.a_log(seed).rewards).value for seed in range(50)]
@@ -133,7 +133,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(name):
     held = 0
     for seed in range(LOGS):
         log = setting.a_log(seed, requests=400)
-        found = interval(setting.estimates(log)[name], range(400), seed=seed, draws=200)
+        found = interval(setting.estimates(log)[name], range(400), seed=seed, resamples=200)
         held += found.low <= setting.truth <= found.high
     assert 0.90 <= held / LOGS <= 0.99  # 95 % wanted: 200 logs tell it to 1.5 % (one standard error)
 
@@ -164,8 +164,8 @@ def test_the_effective_sample_size_counts_what_the_weights_leave():
 def test_an_interval_of_plain_values_is_the_one_of_the_metrics():
     rng = np.random.default_rng(0)
     values, users = rng.random(300), np.repeat(range(60), 5)
-    plain = bootstrap_interval(values, users, seed=0, draws=4000)
-    found = interval(as_logged(values[:, None]), users, seed=0, draws=4000)
+    plain = bootstrap_interval(values, users, seed=0, resamples=4000)
+    found = interval(as_logged(values[:, None]), users, seed=0, resamples=4000)
     assert (found.low, found.high) == pytest.approx(plain, abs=2e-3)
     assert found.value == pytest.approx(values.mean())
 
@@ -190,7 +190,7 @@ def test_a_difference_is_sharper_than_its_parts():
 
 def test_a_log_that_shows_nothing_of_the_target_has_no_value():
     nothing = self_normalized(np.ones((3, 1)), prefix_weights(np.full((3, 1), 0.5), np.zeros((3, 1))))
-    found = interval(nothing, range(3), seed=0, draws=10)
+    found = interval(nothing, range(3), seed=0, resamples=10)
     assert np.isnan([found.value, found.low, found.high]).all()
 
 
@@ -201,7 +201,7 @@ def test_propensities_that_are_none_are_refused(logged, target):
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"\(2, 1\) and \(1, 2\) given; wanted both \(requests, places\)"):
+    with pytest.raises(ValueError, match=r"\(2, 1\) and \(1, 2\) given; wanted both \(requests, positions\)"):
         prefix_weights(np.ones((2, 1)), np.ones((1, 2)))
-    with pytest.raises(ValueError, match="2 requests of 3 owners given"):
+    with pytest.raises(ValueError, match="2 requests of 3 users given"):
         interval(as_logged(np.ones((2, 1))), range(3), seed=0)
