@@ -10,8 +10,8 @@ The value of a policy is the expected sum of a request's rewards. All estimators
 product of target / logged over the positions 1 to ``k`` (``prefix_weights``). They are unbiased if an item's reward
 depends on the items above it, itself and its position, not on those below (the cascade: people read from the top), and
 if the logging policy can do all that the target does. With ``whole_list`` weights the first condition is not needed;
-they vary far more. Where a request shows one item there is no such condition, and these are the estimators of contextual
-bandits:
+they vary far more. Where a request shows one item there is no such condition, and these are the estimators of
+contextual bandits:
 
 - inverse propensity score: Horvitz & Thompson 1952; Strehl et al. 2010, "Learning from Logged Implicit Exploration
   Data"; by prefixes of a slate: McInerney et al. 2020, "Counterfactual Evaluation of Slate Recommendations with

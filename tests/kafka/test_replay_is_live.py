@@ -112,5 +112,5 @@ def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_tha
     ended, report = ran(bench, "verify", "--from", dump)
     assert ended == 1
     assert [one["request_id"] for one in report["differences"]] == ["once"]
-    assert "features" in report["differences"][0]["what"]
+    assert "features" in report["differences"][0]["fields"]
     assert report["verified"] == report["answers"] - 1
