@@ -123,10 +123,10 @@ class Plot:
         """Return the element."""
         from matplotlib import rc_context
 
-        drawn = io.StringIO()
+        buffer = io.StringIO()
         with rc_context({"svg.hashsalt": self.caption}):  # the same page each time
-            self.figure.savefig(drawn, format="svg", bbox_inches="tight", metadata={"Date": None})
-        svg = drawn.getvalue()
+            self.figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+        svg = buffer.getvalue()
         return f"<figure>{svg[svg.index('<svg') :]}<figcaption>{html.escape(self.caption)}</figcaption></figure>"
 
 

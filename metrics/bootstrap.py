@@ -11,7 +11,7 @@ from rankstream.metrics.arrays import Floats
 
 
 def bootstrap_weights(rng: np.random.Generator, resamples: int, count: int) -> Floats:
-    """Return ``(resamples, count)``: how often each user is drawn among ``count`` with replacement."""
+    """Return ``(resamples, count)``: how often each user is sampled among ``count`` with replacement."""
     users = rng.integers(0, count, (resamples, count)) + count * np.arange(resamples)[:, None]
     return np.bincount(users.ravel(), minlength=resamples * count).reshape(resamples, count).astype(np.float64)
 
@@ -29,7 +29,7 @@ def bootstrap_interval(
     row = np.array([rows.setdefault(user, len(rows)) for user in users])
     sums = np.bincount(row, np.asarray(values, np.float64))
     counts = np.bincount(row)
-    drawn = np.random.default_rng(seed).integers(0, len(rows), (resamples, len(rows)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    sampled = np.random.default_rng(seed).integers(0, len(rows), (resamples, len(rows)))
+    means = sums[sampled].sum(axis=1) / counts[sampled].sum(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

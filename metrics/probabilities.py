@@ -1,6 +1,6 @@
 """How good predicted probabilities are: AUC, log loss, calibration.
 
-``labels`` say which rows were positive. AUC asks for the order alone, log loss and calibration for the values too.
+``labels`` say which rows were positive. AUC measures their order alone, log loss and calibration their values too.
 """
 
 import numpy as np

@@ -126,7 +126,7 @@ def command(
     """Replay a recorded log, and measure how well its feeds would have ranked.
 
     The log's actions go one after the other through the code that serves, as a worker would get them, and rankings are
-    asked for on the way. No broker is needed. A ranker sees at each time what it would have seen live, and a model
+    requested on the way. No broker is needed. A ranker sees at each time what it would have seen live, and a model
     that was trained on later events is refused.
 
     \b

@@ -66,7 +66,7 @@ class Report:
     from_ms: int
     to_ms: int
     rewarded: int  # positions with a reward
-    evaluations: list[Evaluation]  # the first position alone, then all that were asked for
+    evaluations: list[Evaluation]  # the first position alone, then all positions
     warnings: list[str]
     verdict: str
     skipped: dict[str, int]

@@ -1,4 +1,4 @@
-"""Evaluation protocols: at which times of a log a ranking is asked for, of which candidates, and what was relevant.
+"""Evaluation protocols: at which times of a log to rank, which candidates, and what was relevant.
 
 ::
 
@@ -65,7 +65,7 @@ def bits(codes: Iterable[int]) -> int:
 
 @dataclass
 class Query:
-    """One ranking to ask for: what each variant knew of the user then; candidates follow when it is complete."""
+    """One ranking to make: what each variant knew of the user then; candidates follow when it is complete."""
 
     exposure: Exposure  # the next one of the user, just before which the query is made
     states: Sequence[UserState] = ()  # one a variant, set by replay
@@ -86,7 +86,7 @@ class EvaluationProtocol(Protocol):
         ...
 
     def starts_query(self, exposure: Exposure) -> bool:
-        """Take note of the next exposure; return whether a ranking could be asked for just before it."""
+        """Take note of the next exposure; return whether a ranking could be made just before it."""
         ...
 
     def add(self, query: Query) -> None:

@@ -290,8 +290,8 @@ def _gauc(probabilities: Floats, labels: Bools, user: Ints, seed: int) -> Metric
         return {"value": float("nan"), "low": float("nan"), "high": float("nan"), "users": 0}
     each = np.array([auc(probabilities[part], labels[part]) for part in rows])
     weight = np.array([len(part) for part in rows], float)
-    drawn = np.random.default_rng(seed).integers(0, len(rows), (1000, len(rows)))
-    means = (each * weight)[drawn].sum(axis=1) / weight[drawn].sum(axis=1)
+    sampled = np.random.default_rng(seed).integers(0, len(rows), (1000, len(rows)))
+    means = (each * weight)[sampled].sum(axis=1) / weight[sampled].sum(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return {
         "value": float(np.average(each, weights=weight)),

@@ -114,7 +114,7 @@ class Variant:
     def rank(self, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id]) -> VariantRanking:
         """Rank candidates, each of them once, for a state, through bytes as a worker would.
 
-        More than a request may hold are asked for in parts: no score depends on the other candidates.
+        More than a request may hold are ranked in parts: no score depends on the other candidates.
         """
         started = perf_counter()
         pipeline = self.delayed.pipeline

@@ -91,7 +91,7 @@ def lead_over(summary: Summary, other: str, head: str = ALL, metric: str | None 
 
 
 def verdicts(summary: Summary) -> list[str]:
-    """Return the verdict in sentences, the most asked-for comparison first; the last one says what was measured."""
+    """Return the verdict in sentences, the most useful comparison first; the last one says what was measured."""
     return [*_freshness(summary), *_of_bundles(summary), *_of_baselines(summary), _measured_on(summary)]
 
 

@@ -6,7 +6,7 @@ depend on the items above and never on those below: the cascade model (Craswell 
 of Click Position-Bias Models").
 
 Few users, items and positions: all orders of the first positions are listed with their probabilities, by the policies'
-own ``propensities``, so values are exact and logs of thousands of requests are drawn at once.
+own ``propensities``, so values are exact and logs of thousands of requests are sampled at once.
 """
 
 from collections.abc import Sequence
@@ -77,8 +77,8 @@ class World:
         """Draw requests of random users, the orders that the policy gives them, and their clicks."""
         users = rng.integers(0, len(self.likes), requests)
         edges = np.cumsum(table.probabilities, axis=1)
-        drawn = rng.random(requests) * edges[users, -1]
-        chosen = (edges[users] <= drawn[:, None]).sum(axis=1)
+        sampled = rng.random(requests) * edges[users, -1]
+        chosen = (edges[users] <= sampled[:, None]).sum(axis=1)
         return Log(users, chosen, self._clicks(users, table.orders[chosen], rng))
 
     def _clicks(self, users: Indexes, orders: Indexes, rng: np.random.Generator) -> Floats:

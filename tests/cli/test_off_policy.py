@@ -1,4 +1,4 @@
-"""The command on files as they lie about, and what it says when they will not do."""
+"""The command on files as it finds them, and its refusals of those that will not do."""
 
 import json
 
@@ -128,9 +128,9 @@ def test_another_model_is_evaluated_from_the_topics(dumped, tmp_path):
     topics, bundle = dumped
     new = a_bundle(tmp_path / "new", model_version="tiny-2", seed=1)
     counted = ("--reward", "save", "--within", "1d", "--history-limit", 20)
-    for given, said in ((bundle, "model tiny-1, greedy by the scores"), (new, "model tiny-2, greedy by the scores")):
+    for given, target in ((bundle, "model tiny-1, greedy by the scores"), (new, "model tiny-2, greedy by the scores")):
         report = json.loads(rankstream("off-policy", "--from", topics, "--bundle", given, *counted, "--json").stdout)
-        assert report["target"] == said
+        assert report["target"] == target
         assert report["feeds"] > 100
         assert set(report["skipped"]) == {RETRIEVED}
 

@@ -58,8 +58,8 @@ def test_two_bundles_and_three_delays_are_compared_in_one_pass(folder, tmp_path)
     assert done.exit_code == 0, done.output
     report = json.loads((tmp_path / "report.json").read_text())
     delays = ("realtime", "2h behind", "no realtime actions")
-    wanted = [f"{bundle}, {delay}" for bundle in ("bundle", "other") for delay in delays]
-    assert [variant["name"] for variant in report["variants"]] == wanted
+    names = [f"{bundle}, {delay}" for bundle in ("bundle", "other") for delay in delays]
+    assert [variant["name"] for variant in report["variants"]] == names
     assert [one["delay_ms"] for one in report["staleness"]["other"]] == [0, 2 * HOUR, None]
     mixed = report["interleaving"]
     assert mixed["wins"] + mixed["losses"] + mixed["ties"] == report["requests"]

@@ -57,10 +57,10 @@ def test_a_ranking_that_people_prefer_wins():
     """Users act on good items, 0 to 9; the first ranking puts them in front, the second in between."""
     good, points, users = list(range(10)), [], []
     for request in range(60):
-        drawn = rng_of(request)
-        other = drawn.permutation(40).tolist()
-        shown = team_draft(good + list(range(10, 40)), other, 10, drawn)
-        points.append(credit(shown, {item for item in good if drawn.random() < 0.4}))
+        rng = rng_of(request)
+        other = rng.permutation(40).tolist()
+        shown = team_draft(good + list(range(10, 40)), other, 10, rng)
+        points.append(credit(shown, {item for item in good if rng.random() < 0.4}))
         users.append(request // 3)
     found = preference(points, users, seed=0)
     assert found.win_rate.low > 0.6

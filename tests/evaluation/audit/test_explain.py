@@ -35,9 +35,9 @@ def answers(day: Day) -> dict[str, tuple[ServedFeatures, Recorded]]:
     return {str(one.request_id): (one, day.requests[one.offset]) for one in served}
 
 
-def explained(day: Day, request_id: str, *wanted, actions=None) -> Explanation:
+def explained(day: Day, request_id: str, *items, actions=None) -> Explanation:
     served, request = answers(day)[request_id]
-    return explain(served, request, actions or day.actions, day.rankers(), day.history_limit, wanted)
+    return explain(served, request, actions or day.actions, day.rankers(), day.history_limit, items)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def test_what_had_happened_but_was_on_its_way_is_shown(day):
     cut = [one for one in day.actions if one.offset <= served.state_offset]
     (missed,) = explained(day, str(served.request_id), actions=[*cut, *tail]).missed
     assert (missed.item_id, missed.offset) == (42, begins)
-    assert missed.arrival_delay_ms == 5_000 + 3_000  # the request was sent at the moment that it was ranked at
+    assert missed.arrival_delay_ms == 5_000 + 3_000  # the request was sent at the time that it was ranked at
 
 
 def test_what_happened_after_the_request_is_not_known(day):
@@ -193,9 +193,9 @@ def test_what_happened_after_the_request_is_not_known(day):
 def test_any_candidate_can_be_explained_and_nothing_else(day):
     request_id = an_early_request(day)
     _, request = answers(day)[request_id]
-    wanted = msgspec.json.decode(request.value)["candidates"][-1]
-    (item,) = explained(day, request_id, str(wanted)).items
-    assert item.item_id == wanted
+    last = msgspec.json.decode(request.value)["candidates"][-1]
+    (item,) = explained(day, request_id, str(last)).items
+    assert item.item_id == last
     with pytest.raises(ExplainError, match=rf"item 9999 is not in the answer to request {request_id}"):
         explained(day, request_id, "9999")
 

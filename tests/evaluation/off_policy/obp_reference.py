@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 REFERENCE = Path(__file__).with_suffix(".json")
-ACTIONS, PLACES = 5, 3
+ACTIONS, POSITIONS = 5, 3
 CLIP = 1.5
 
 
@@ -45,20 +45,20 @@ def some_actions(requests=40):
 
 
 def some_slates(requests=30):
-    """Three places a request: the first three of an order, the target's distribution at each place, a model."""
+    """Three positions a request: the first three of an order, the target's distribution at each position, a model."""
     rng = np.random.default_rng(12)
-    orders = np.array([rng.permutation(ACTIONS)[:PLACES] for _ in range(requests)])
+    orders = np.array([rng.permutation(ACTIONS)[:POSITIONS] for _ in range(requests)])
     logits = rng.normal(size=(requests, ACTIONS))
     rows, eligible, target = np.arange(requests), np.ones((requests, ACTIONS), bool), []
-    for place in range(PLACES):
+    for position in range(POSITIONS):
         target.append(softmax(logits, eligible))
-        eligible[rows, orders[:, place]] = False
+        eligible[rows, orders[:, position]] = False
     return {
         "actions": orders.tolist(),
-        "rewards": rng.integers(0, 2, (requests, PLACES)).astype(float).tolist(),
-        "logged": rng.uniform(0.1, 0.9, (requests, PLACES)).round(9).tolist(),
+        "rewards": rng.integers(0, 2, (requests, POSITIONS)).astype(float).tolist(),
+        "logged": rng.uniform(0.1, 0.9, (requests, POSITIONS)).round(9).tolist(),
         "target": np.stack(target, axis=1).tolist(),  # (n, K, A)
-        "model": rng.random((requests, PLACES, ACTIONS)).round(9).tolist(),  # (n, K, A)
+        "model": rng.random((requests, POSITIONS, ACTIONS)).round(9).tolist(),  # (n, K, A)
     }
 
 
@@ -95,8 +95,8 @@ def of_slates(given):
     placed = np.take_along_axis(target, orders[:, :, None], axis=2)[:, :, 0]
     prefixes = [np.cumprod(one, axis=1) for one in (logged, placed)]
     flat = {
-        "slate_id": np.repeat(np.arange(len(orders)), PLACES),
-        "position": np.tile(np.arange(PLACES), len(orders)),
+        "slate_id": np.repeat(np.arange(len(orders)), POSITIONS),
+        "position": np.tile(np.arange(POSITIONS), len(orders)),
         "reward": np.array(given["rewards"]).ravel(),
     }
     by_prefix = {
@@ -104,21 +104,21 @@ def of_slates(given):
         "evaluation_policy_pscore_cascade": prefixes[1].ravel(),
     }
     by_list = {
-        "pscore": np.repeat(prefixes[0][:, -1], PLACES),
-        "evaluation_policy_pscore": np.repeat(prefixes[1][:, -1], PLACES),
+        "pscore": np.repeat(prefixes[0][:, -1], POSITIONS),
+        "evaluation_policy_pscore": np.repeat(prefixes[1][:, -1], POSITIONS),
     }
     modelled = {
         "action": orders.ravel(),
         "q_hat": np.array(given["model"]).ravel(),
         "evaluation_policy_action_dist": target.ravel(),
     }
-    cascade = ope.SlateCascadeDoublyRobust(PLACES, n_unique_action=ACTIONS)
+    cascade = ope.SlateCascadeDoublyRobust(POSITIONS, n_unique_action=ACTIONS)
     return {
-        "ips": ope.SlateRewardInteractionIPS(PLACES).estimate_policy_value(**flat, **by_prefix),
-        "snips": ope.SelfNormalizedSlateRewardInteractionIPS(PLACES).estimate_policy_value(**flat, **by_prefix),
+        "ips": ope.SlateRewardInteractionIPS(POSITIONS).estimate_policy_value(**flat, **by_prefix),
+        "snips": ope.SelfNormalizedSlateRewardInteractionIPS(POSITIONS).estimate_policy_value(**flat, **by_prefix),
         "dr": cascade.estimate_policy_value(**flat, **by_prefix, **modelled),
-        "whole list": ope.SlateStandardIPS(PLACES).estimate_policy_value(**flat, **by_list),
-        "whole list, self-normalized": ope.SelfNormalizedSlateStandardIPS(PLACES).estimate_policy_value(
+        "whole list": ope.SlateStandardIPS(POSITIONS).estimate_policy_value(**flat, **by_list),
+        "whole list, self-normalized": ope.SelfNormalizedSlateStandardIPS(POSITIONS).estimate_policy_value(
             **flat, **by_list
         ),
     }

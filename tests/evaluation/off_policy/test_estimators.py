@@ -135,7 +135,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(name):
         log = setting.a_log(seed, requests=400)
         found = interval(setting.estimates(log)[name], range(400), seed=seed, resamples=200)
         held += found.low <= setting.truth <= found.high
-    assert 0.90 <= held / LOGS <= 0.99  # 95 % wanted: 200 logs tell it to 1.5 % (one standard error)
+    assert 0.90 <= held / LOGS <= 0.99  # 95 % wanted: 200 logs measure it to 1.5 % (one standard error)
 
 
 @given(

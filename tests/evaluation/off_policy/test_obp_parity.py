@@ -1,4 +1,4 @@
-"""The same inputs give what the Open Bandit Pipeline gives, to 1e-9 (``obp_reference.py`` says how it was asked)."""
+"""The same inputs yield what the Open Bandit Pipeline yields, to 1e-9 (``obp_reference.py`` runs it)."""
 
 import json
 

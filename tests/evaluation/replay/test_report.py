@@ -132,8 +132,8 @@ def test_bundles_are_compared_in_words(other: float, says: str):
 
 def test_a_mixed_feed_shows_who_won():
     won = {"wins": 30, "losses": 10, "ties": 2, "value": 0.7, "low": 0.6, "high": 0.8, "p_value": 0.01}
-    said = verdicts(a_summary({"a": 0.6, "b": 0.3, POPULARITY: 0.1}, interleaving=won))
-    assert any("a won 30 and lost 10 requests (2 were even): 70.0 % of the credit" in one for one in said)
+    sentences = verdicts(a_summary({"a": 0.6, "b": 0.3, POPULARITY: 0.1}, interleaving=won))
+    assert any("a won 30 and lost 10 requests (2 were even): 70.0 % of the credit" in one for one in sentences)
 
 
 def test_what_makes_a_metric_less_than_it_seems_stands_beside_it():
