@@ -20,7 +20,7 @@ COMMANDS = {
     "watch": "Show ranked feeds as they come.",
     "topics": "Create the topics, or say what is wrong with them.",
     "dead-letters": "List rejected records, and send them again.",
-    "replay": "Replay a recorded log, and measure how well its feeds would have ranked.",
+    "replay": "Replay a recorded log, and evaluate the rankings by what users then did.",
     "verify": "Recompute what was served, from the log, and compare to the bit.",
     "off-policy": "Estimate what another policy would have earned, from feeds served with exploration.",
     "explain": "Show why an item has its rank.",

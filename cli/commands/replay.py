@@ -1,4 +1,4 @@
-"""`rankstream replay`: a recorded log through the pipeline that serves, and metrics of the feeds that it ranks."""
+"""`rankstream replay`: a recorded log through the pipeline that serves, and metrics of its rankings."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -61,9 +61,11 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 @click.option("--map", callback=pairs, multiple=True, metavar="FIELD=COLUMN", help="The column that holds a field.")
 @click.option("--set", callback=pairs, multiple=True, metavar="FIELD=VALUE", help="The same value for all rows.")
 @click.option("--time-unit", type=click.Choice(list(TIME_UNITS)), default="ms", show_default=True, help="Of times.")
-@click.option("--offsets", callback=offset_range, metavar="FIRST:END", help="Of Kafka: these of each partition.")
+@click.option("--offsets", callback=offset_range, metavar="FIRST:END", help="Of Kafka: only these of each partition.")
 @click.option("--sort", is_flag=True, help="Replay in the order of time, not of the log; holds the log in memory.")
-@click.option("--bundle", "bundles", type=click.Path(path_type=Path), multiple=True, help="A ranker; several compare.")
+@click.option(
+    "--bundle", "bundles", type=click.Path(path_type=Path), multiple=True, help="A model bundle; several are compared."
+)
 @click.option(
     "--user-vectors", "tables", type=click.Path(path_type=Path), multiple=True, help="Batch vectors, one a bundle."
 )
@@ -96,7 +98,7 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
     callback=_delays,
     default="0s",
     metavar="DELAYS",
-    help="Rank also with actions known so late, as 0s,1m,1h,24h,never.",
+    help="Rank with actions delayed by each of these, as 0s,1m,1h,24h,never.",
 )
 @click.option(
     "--k", "ks", callback=_whole_numbers, default="3,10", show_default=True, help="The k of HIT@k, recall@k and NDCG@k."
@@ -123,14 +125,14 @@ def command(
     settings: Settings,
     **options_given: Any,
 ) -> None:
-    """Replay a recorded log, and measure how well its feeds would have ranked.
+    """Replay a recorded log, and evaluate the rankings by what users then did.
 
     The log's actions go one after the other through the code that serves, as a worker would get them, and rankings are
     requested on the way. No broker is needed. A ranker sees at each time what it would have seen live, and a model
     that was trained on later events is refused.
 
     \b
-    --protocol says what is ranked when:
+    --protocol: what is ranked, when
       logged     when a session begins, the items that were shown in it
       slate      before each positive, its item among the non-clicked impressions of the rest of the session
       catalogue  before each positive, all items that the bundle knows

@@ -35,7 +35,7 @@ def show(report: Report) -> None:
 
 def _table(evaluation: Evaluation) -> Table:
     title = "the first position" if evaluation.positions == 1 else f"the first {evaluation.positions} positions"
-    table = Table("", "a feed earns", "95 % interval", "more than served", "95 % interval", title=title)
+    table = Table("", "value of a feed", "95 % interval", "gain over served", "95 % interval", title=title)
     table.add_row("as served", *_cells(evaluation.served), "", "")
     for name, found in evaluation.estimates.items():
         table.add_row(f"target by {name}", *_cells(found.value), *_cells(found.gain, sign="+"))

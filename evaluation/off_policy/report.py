@@ -172,15 +172,13 @@ def _column(slates: Sequence[Slate], name: str, positions: int, lacking: float) 
 def _warnings(slates: Sequence[Slate], evaluations: Sequence[Evaluation]) -> list[str]:
     warnings = []
     for one in evaluations:
-        size, where = (
-            one.effective_sample_size[-1],
-            "the first position" if one.positions == 1 else f"{one.positions} positions",
-        )
+        size, where = one.effective_sample_size[-1], f"{one.positions} positions"
         if size < FEW:
             warnings.append(
-                f"for {where} the {len(slates):,} feeds are worth {size:,.0f} of the target's own (effective sample "
-                f"size): too few to trust the intervals; {'evaluate fewer positions, ' if one.positions > 1 else ''}"
-                "evaluate a target nearer to what was served, or log more, with more exploration"
+                f"for {'the first position' if one.positions == 1 else where} the effective sample size is {size:,.0f} "
+                f"of {len(slates):,} feeds: too few to trust the intervals; "
+                f"{'evaluate fewer positions, ' if one.positions > 1 else ''}evaluate a target nearer to what was "
+                "served, or log more, with more exploration"
             )
     off = [position for position in range(evaluations[-1].positions) if _is_far_off(evaluations[-1], position)]
     if off:  # the positions below inherit it

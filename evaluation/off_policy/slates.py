@@ -75,9 +75,7 @@ class Slate:
     items: Keys  # (k,)
     logged: Floats  # (k,) propensities, each given the items before
     target: Floats  # (k,) the same of the target
-    predicted: (
-        Floats  # (k,) reward of the shown item, as the ranker's heads predict it: right but for a factor, at best
-    )
+    predicted: Floats  # (k,) reward of the shown item, by the ranker's heads; right up to a factor, at best
     expected: Floats  # (k,) its mean over what the target would have shown after the same items
 
 

@@ -88,7 +88,7 @@ def test_a_log_that_shows_too_little_yields_no_verdict(world):
     few = Explored(world.feeds[:90], world.actions)
     report = evaluated(few, Target(Greedy()), 2)
     assert report.verdict == "no verdict: the log shows too little of what the target does"
-    assert "90 feeds are worth" in report.warnings[0]
+    assert "of 90 feeds: too few to trust" in report.warnings[0]
 
 
 def test_propensities_that_are_not_those_of_the_policy_are_noticed(world):
