@@ -3,6 +3,8 @@
 import click
 from click.testing import CliRunner
 
+from rankstream.cli.commands.off_policy import command as off_policy
+from rankstream.cli.commands.replay import command as replay
 from rankstream.cli.options.aliases import renamed
 
 
@@ -27,3 +29,10 @@ def test_new_flags_are_silent_and_help_does_not_name_the_old_ones():
     assert not CliRunner().invoke(command, ["--session-gap", "12h", "--exclude-seen"]).stderr
     assert "visit" not in CliRunner().invoke(command, ["--help"]).output
     assert "met" not in CliRunner().invoke(command, ["--help"]).output
+
+
+def test_commands_read_the_flags_that_they_had_before():
+    replayed = replay.make_context("replay", ["--visit-gap", "12h", "--without-met"]).params
+    assert (replayed["session_gap_ms"], replayed["exclude_seen"]) == (12 * 3_600_000, True)
+    estimated = off_policy.make_context("off-policy", ["--reward", "save", "--places", "3"]).params
+    assert estimated["positions"] == 3
