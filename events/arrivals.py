@@ -1,11 +1,11 @@
-"""A recorded log as replay reads it: batches of actions in the order that they arrived.
+"""A recorded log, batch by batch in the order that it arrived: what training, replay and every other command read.
 
 ::
 
     a file's rows  ->  Arrivals: keys and packed actions, exactly what a worker's decoder makes of the records
                    ->  skipped: what a worker would reject, counted by the same reasons
 
-Readers of files are beside this one (``open.open_log`` chooses); a Kafka topic is handed in as records.
+``open.open_log`` opens files, ``readers.topic`` a Kafka topic, ``log.event_log_of`` collects the batches as columns.
 """
 
 from collections import Counter
@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rankstream.events.action_event import ActionDecoder, ActionEvent, Record, Rejected
-from rankstream.features.actions import ACTION_BYTES, Vocabulary, action_time_ms, pack_actions
+from rankstream.features.actions import ACTION_BYTES, Vocabulary, action_time_ms, pack_actions, value_codes
 from rankstream.features.ids import Id, Keys, id_bytes, id_keys
 
 Whole = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float64]
 
 MAX_SENTENCES = 100  # distinct reasons kept: a log of nothing but garbage must not fill memory
 
@@ -41,9 +42,11 @@ class Arrivals:
     item_keys: Keys  # (n,) uint64
     codes: Whole  # (n,) of the vocabulary's actions, from 1
     times_ms: Whole  # (n,) when it happened, UTC
+    surfaces: Whole  # (n,) of the vocabulary's surfaces, 0 for none
+    values: Values  # (n,) as the log writes them, NaN for none
     arrived_ms: Whole  # (n,) when the record was produced; times_ms where the log doesn't say
     packed: list[bytes]  # 16 bytes an action, as ActionDecoder gives them
-    offsets: Whole  # (n,) places in the log, ascending
+    offsets: Whole  # (n,) in the log, ascending
 
     def __len__(self) -> int:
         return len(self.packed)
@@ -54,13 +57,13 @@ class Arrivals:
         return int(self.offsets[0])
 
     def rows(self, which: slice) -> "Arrivals":
-        """Return a stretch of them."""
+        """Return a range of them."""
         return self._each(lambda column: column[which])
 
     def taken(self, order: Whole) -> "Arrivals":
-        """Return these rows in this order; offsets are taken along."""
-        places = order.tolist()
-        return self._each(lambda column: [column[at] for at in places] if isinstance(column, list) else column[order])
+        """Return these rows in this order; each keeps its offset."""
+        rows = order.tolist()
+        return self._each(lambda column: [column[row] for row in rows] if isinstance(column, list) else column[order])
 
     def numbered(self, first_offset: int) -> "Arrivals":
         """Return them with consecutive offsets."""
@@ -72,7 +75,7 @@ class Arrivals:
 
 
 def joined(parts: Sequence[Arrivals]) -> Arrivals:
-    """Put batches behind one another."""
+    """Return batches as one."""
     if len(parts) == 1:
         return parts[0]
     whole: dict[str, Any] = {}
@@ -84,11 +87,11 @@ def joined(parts: Sequence[Arrivals]) -> Arrivals:
 
 
 class RecordedLog(Protocol):
-    """What replay needs of a log, wherever it is kept."""
+    """What is needed of a log, wherever it is kept."""
 
     @property
     def name(self) -> str:
-        """What people call it: a path, a topic."""
+        """Its path, or its topic."""
         ...
 
     @property
@@ -124,26 +127,36 @@ def pack_columns(
     codes: Whole,
     times_ms: Whole,
     surfaces: Whole,
-    values: Whole,
+    values: Values,
     arrived_ms: Whole | None = None,
     *,
     user_keys: list[bytes] | None = None,
     item_keys: Keys | None = None,
 ) -> Arrivals:
-    """Pack columns of checked actions; ``surfaces`` and ``values`` are codes."""
+    """Pack columns of checked actions; values that are negative or infinite here are none on the wire."""
     if item_keys is None:
         item_keys = id_keys(item_ids)
     if user_keys is None:
         user_keys = [id_bytes(user) for user in user_ids]
-    packed = pack_actions(times_ms, codes, item_keys, surfaces, values)
+    some = np.isfinite(values) & (values >= 0)
+    values = np.where(some, values, np.nan)
+    packed = pack_actions(times_ms, codes, item_keys, surfaces, codes_of_values(values))
     cut: list[bytes] = np.frombuffer(packed, f"V{ACTION_BYTES}").tolist()
     arrived_ms = times_ms if arrived_ms is None else arrived_ms
     offsets = np.arange(len(cut), dtype=np.int64)
-    return Arrivals(user_ids, item_ids, user_keys, item_keys, codes, times_ms, arrived_ms, cut, offsets)
+    return Arrivals(
+        user_ids, item_ids, user_keys, item_keys, codes, times_ms, surfaces, values, arrived_ms, cut, offsets
+    )
+
+
+def codes_of_values(values: Values) -> Whole:
+    """Return the 8-bit codes of values ``(n,)``, 0 for NaN."""
+    some = ~np.isnan(values)
+    return np.where(some, value_codes(np.where(some, values, 0.0)), 0)
 
 
 def arrivals_of(records: Iterable[Record], vocabulary: Vocabulary, skipped: Counter[str]) -> Arrivals:
-    """Decode records as a worker does, one by one: the road of Kafka topics, and what file readers are held to."""
+    """Decode records as a worker does, one by one: so topics are read; what readers of files are tested against."""
     decode = ActionDecoder(vocabulary)
     events: list[ActionEvent] = []
     kept: list[Record] = []
@@ -163,6 +176,8 @@ def arrivals_of(records: Iterable[Record], vocabulary: Vocabulary, skipped: Coun
         id_keys([event.item_id for event in events]),
         np.array([vocabulary.action_codes[event.action] for event in events], np.int64),
         np.array([action_time_ms(one) for one in packed], np.int64),
+        np.array([vocabulary.surface_codes.get(event.surface or "", 0) for event in events], np.int64),
+        np.array([np.nan if event.value is None else event.value for event in events], np.float64),
         np.array([record.timestamp for record in kept], np.int64),
         packed,
         np.array([record.offset for record in kept], np.int64),

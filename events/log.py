@@ -1,4 +1,4 @@
-"""The event table that every public log is brought to, and that training reads.
+"""A log as columns, which training reads: all the actions that the batches of a recorded log bring (``arrivals.py``).
 
 ::
 
@@ -8,7 +8,8 @@ Ids stay as the log writes them; actions and surfaces are codes of the table's v
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rankstream.events.arrivals import Arrivals, LogError, Values
+from rankstream.events.readers.columns import VOCABULARY_KEY
 from rankstream.features.actions import MAX_TIME_MS, Vocabulary
-from rankstream.features.ids import Ids
+from rankstream.features.ids import HASHED, Id, Ids, id_key
 
 Codes = npt.NDArray[np.int64]
-Values = npt.NDArray[np.float64]
 
 COLUMNS = ("user_id", "item_id", "action", "timestamp_ms")  # the wire's, in every file that this module writes
-OPTIONAL_COLUMNS = ("surface", "value")
-
-
-class LogRefusedError(ValueError):
-    """A log cannot be read; the message says what came, what was wanted and what to do."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +61,8 @@ class EventLog:
 
     def split_at(self, until_ms: int) -> tuple["EventLog", "EventLog"]:
         """Cut into what happened before ``until_ms`` and what happened from then on."""
-        place = int(np.searchsorted(self.times_ms, until_ms, side="left"))
-        return self.rows(slice(place)), self.rows(slice(place, None))
+        row = int(np.searchsorted(self.times_ms, until_ms, side="left"))
+        return self.rows(slice(row)), self.rows(slice(row, None))
 
     def time_at(self, fraction: float) -> int:
         """Return the time before which this fraction of the rows happened, for ``split_at``."""
@@ -73,8 +70,8 @@ class EventLog:
             raise ValueError(f"a fraction of {fraction} was asked for; wanted 0 to 1")
         if not len(self):
             return 0
-        place = int(fraction * len(self))
-        return int(self.times_ms[place]) if place < len(self) else int(self.times_ms[-1]) + 1
+        row = int(fraction * len(self))
+        return int(self.times_ms[row]) if row < len(self) else int(self.times_ms[-1]) + 1
 
     def items(self) -> Ids:
         """Return each item once, sorted."""
@@ -127,28 +124,23 @@ class EventLog:
         pq.write_table(table.replace_schema_metadata({VOCABULARY_KEY: json.dumps(vocabulary)}), path)
 
 
-VOCABULARY_KEY = b"rankstream.vocabulary"
-
-
 def _names(codes: Codes, vocabulary: tuple[str, ...]) -> list[str | None]:
     names = np.array([None, *vocabulary], object)
     return list(names[codes])
 
 
 def _check(log: EventLog) -> None:
-    """Raise ``LogRefusedError`` for the first thing about a table that is not as promised."""
+    """Raise ``LogError`` for the first thing about a table that is not as promised."""
     columns = {"user_ids": log.user_ids, "item_ids": log.item_ids, "actions": log.actions, "times_ms": log.times_ms}
     optional = {"surfaces": log.surfaces, "values": log.values}
     columns |= {name: column for name, column in optional.items() if column is not None}
     count = len(log.times_ms)
     for name, column in columns.items():
         if column.shape != (count,):
-            raise LogRefusedError(
-                f"column {name} has shape {column.shape}, but there are {count} times; give one a row"
-            )
+            raise LogError(f"column {name} has shape {column.shape}, but there are {count} times; give one a row")
         wanted = {"values": "f", "user_ids": "iO", "item_ids": "iO"}.get(name, "i")
         if column.dtype.kind not in wanted:
-            raise LogRefusedError(f"column {name} holds {column.dtype}; give {_kinds(wanted)}")
+            raise LogError(f"column {name} holds {column.dtype}; give {_kinds(wanted)}")
     if not count:
         return
     _check_range("actions", log.actions, 1, len(log.vocabulary.actions))
@@ -156,9 +148,9 @@ def _check(log: EventLog) -> None:
     if log.surfaces is not None:
         _check_range("surfaces", log.surfaces, 0, len(log.vocabulary.surfaces))
     if log.values is not None and np.any(np.isinf(log.values) | (log.values < 0)):
-        raise LogRefusedError("column values holds a negative or infinite number; give NaN where there is no value")
+        raise LogError("column values holds a negative or infinite number; give NaN where there is no value")
     if np.any(np.diff(log.times_ms) < 0):
-        raise LogRefusedError("the rows are not in order of time; build the table with event_log(), which sorts")
+        raise LogError("the rows are not in order of time; build the table with event_log(), which sorts")
 
 
 def _kinds(kinds: str) -> str:
@@ -169,7 +161,7 @@ def _check_range(name: str, column: Codes, minimum: int, maximum: int) -> None:
     wrong = np.flatnonzero((column < minimum) | (column > maximum))
     if len(wrong):
         row = int(wrong[0])
-        raise LogRefusedError(f"column {name} holds {column[row]} in row {row}; wanted {minimum} to {maximum}")
+        raise LogError(f"column {name} holds {column[row]} in row {row}; wanted {minimum} to {maximum}")
 
 
 def event_log(
@@ -183,14 +175,14 @@ def event_log(
 ) -> EventLog:
     """Build a table from columns in any order; rows of one moment keep theirs.
 
-    Raises ``LogRefusedError`` that names the first column that is not as ``EventLog`` promises.
+    Raises ``LogError`` that names the first column that is not as ``EventLog`` promises.
     """
     times = np.asarray(times_ms)
     order = np.argsort(times, kind="stable")
     columns = [plain_ids(user_ids), plain_ids(item_ids), np.asarray(actions, np.int64), times]
     for column in columns:
         if len(column) != len(times):
-            raise LogRefusedError(f"columns of {len(column)} and {len(times)} rows given; give one of each a row")
+            raise LogError(f"columns of {len(column)} and {len(times)} rows given; give one of each a row")
     users, items, codes, sorted_times = (column[order] for column in columns)
     return EventLog(
         vocabulary,
@@ -203,6 +195,56 @@ def event_log(
     )
 
 
+def event_log_of(batches: Iterable[Arrivals], vocabulary: Vocabulary, untyped: bool = False) -> EventLog:
+    """Collect batches that were read by the codes of this vocabulary.
+
+    Ids are integers if all are, else texts; ``untyped`` ones, of a file of text, are integers if all are written so.
+    """
+    users, items = _Ids(untyped), _Ids(untyped)
+    columns: list[tuple[Codes, Codes, Codes, Values]] = []
+    for batch in batches:
+        users.add(batch.user_ids)
+        items.add(batch.item_ids)
+        columns.append((batch.codes, batch.times_ms, batch.surfaces, batch.values))
+    codes, times, surfaces, values = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return event_log(
+        vocabulary,
+        users.column(),
+        items.column(),
+        codes,
+        times,
+        surfaces if surfaces.any() else None,
+        None if np.isnan(values).all() else values,
+    )
+
+
+class _Ids:
+    """Collects a column of ids, each text once."""
+
+    def __init__(self, untyped: bool) -> None:
+        self._untyped, self._parts, self._texts = untyped, list[Ids](), dict[str, str]()
+
+    def add(self, ids: Sequence[Id]) -> None:
+        if self._untyped and all(id_key(one) < HASHED for one in set(ids)):
+            ids = [int(one) for one in ids]
+        with suppress(OverflowError):
+            if set(map(type, ids)) <= {int}:
+                self._parts.append(np.array(ids, np.int64))
+                return
+        self._parts.append(_texts([self._texts.setdefault(text, text) for text in map(str, ids)]))
+
+    def column(self) -> Ids:
+        if len({part.dtype for part in self._parts}) < 2:
+            return np.concatenate(self._parts)
+        return _texts([str(one) for part in self._parts for one in part.tolist()])
+
+
+def _texts(texts: list[str]) -> Ids:
+    column = np.empty(len(texts), object)
+    column[:] = texts
+    return column
+
+
 def plain_ids(ids: Ids | Sequence[int | str]) -> Ids:
     """Return ids as int64 if all are integers, else as strings in an object array."""
     column = np.asarray(ids) if not isinstance(ids, np.ndarray) else ids
@@ -213,40 +255,4 @@ def plain_ids(ids: Ids | Sequence[int | str]) -> Ids:
         return np.array(values, np.int64)
     if not values:
         return np.zeros(0, np.int64)
-    column = np.empty(len(values), object)
-    column[:] = [str(value) for value in values]
-    return column
-
-
-def require_columns(found: Sequence[str], wanted: Sequence[str], where: str) -> None:
-    """Raise ``LogRefusedError`` that names the columns which a file lacks."""
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise LogRefusedError(
-            f"{where} has no column {', '.join(missing)}; it has {', '.join(found) or 'none'}. "
-            f"Wanted: {', '.join(wanted)}"
-        )
-
-
-def read_parquet_columns(path: Path, wanted: Sequence[str]) -> Mapping[str, npt.NDArray[Any]]:
-    """Read these columns of a Parquet file. Raises ``LogRefusedError`` for a file that lacks one or is none."""
-    if not path.exists():
-        raise LogRefusedError(f"there is no file {path}; give the path of the log")
-    try:
-        schema = pq.read_schema(path)
-    except pa.ArrowInvalid as exc:
-        raise LogRefusedError(f"{path} is not a Parquet file ({exc}); give one") from exc
-    require_columns(schema.names, wanted, str(path))
-    table = pq.read_table(path, columns=list(wanted))
-    return {name: table[name].to_numpy() for name in wanted}
-
-
-def whole_milliseconds(times: npt.NDArray[Any], unit_ms: int, where: str) -> Codes:
-    """Return times as whole milliseconds since 1970; a mistaken unit is refused, not guessed around."""
-    scaled = np.asarray(times, np.float64) * unit_ms
-    if len(scaled) and (np.isnan(scaled).any() or scaled.min() < 0 or scaled.max() > MAX_TIME_MS):
-        raise LogRefusedError(
-            f"{where}: times from {np.min(times)} to {np.max(times)} are no "
-            f"{'milliseconds' if unit_ms == 1 else 'seconds'} since 1970; check the unit of the column"
-        )
-    return np.round(scaled).astype(np.int64)
+    return _texts([str(value) for value in values])

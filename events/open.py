@@ -1,11 +1,20 @@
-"""``open_log``: the recorded log in a file or folder, ready to be replayed."""
+"""``open_log``: the recorded log in a file or folder, whoever reads it: training, replay, the other commands.
+
+::
+
+    path, kind?  ->  files and the reader of each  ->  FileLog.batches: Arrivals    (``log.event_log_of``: as columns)
+
+A log is recognised by its columns, in a file or in a folder that holds one. A folder of files with the wire's columns
+(one a day, say) is one log, in the order of their names.
+"""
 
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -14,15 +23,16 @@ import numpy as np
 
 from rankstream.events.arrivals import Arrivals, LogError, joined
 from rankstream.events.readers.json_lines import BATCH_ROWS, FIELDS, NEEDED, JsonReader, Reading
-from rankstream.events.readers.rows import TIME_UNITS, Shape, kind_of
+from rankstream.events.readers.rows import KINDS, TIME_UNITS, Shape, kind_of
 from rankstream.features.actions import Vocabulary
 from rankstream.features.files import sha256
 
 NONE: Mapping[str, str] = MappingProxyType({})
+EVENTS = "events"  # the kind of a log with the wire's columns; the others are the public logs (``public/``)
 
 
 class LogReader(Protocol):
-    """One kind of file."""
+    """One file."""
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
         """Return the arrivals, in batches, and count what is skipped."""
@@ -34,16 +44,24 @@ class LogReader(Protocol):
 
 
 @dataclass(frozen=True)
-class FileLog:
-    """A recorded log in a file; see ``base.RecordedLog``."""
+class LogFile:
+    """One file of a log."""
 
     path: Path
     reader: LogReader
+    written: Vocabulary | None = None  # where the file or its kind tells the names
+
+
+@dataclass(frozen=True)
+class FileLog:
+    """A recorded log in one or several files, read one after the other; see ``arrivals.RecordedLog``."""
+
+    path: Path
+    kind: str  # ``events`` or a name of ``public.PUBLIC``
+    files: tuple[LogFile, ...]  # in the order that they are read
     shape: Shape
     sort: bool  # by time of arrival; holds the whole log in memory
-    known: Vocabulary | None  # where the file or its kind tells the names
     now_ms: int
-    others: tuple[Path, ...] = ()  # files that are read besides
     skipped: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -51,23 +69,30 @@ class FileLog:
         """Its path."""
         return str(self.path)
 
+    @property
+    def untyped(self) -> bool:
+        """Whether ids come from a file of text, which can't say whether 7 is a number."""
+        return any(kind_of(file.path) in ("csv", "tsv") for file in self.files)
+
     def checksum(self) -> str:
-        """Return the sha256 of the file; of several, that of their checksums, one a line."""
-        if not self.others:
-            return sha256(self.path)
-        lines = "".join(f"{sha256(path)}\n" for path in (self.path, *self.others))
-        return hashlib.sha256(lines.encode()).hexdigest()
+        """Return the sha256 of the file; of several, that of their checksums, one a line, the log's own file first."""
+        sums = [sha256(file.path) for file in sorted(self.files, key=lambda file: file.path != self.path)]
+        return sums[0] if len(sums) == 1 else hashlib.sha256("".join(f"{one}\n" for one in sums).encode()).hexdigest()
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The names in the log: as the file tells them, else those that occur, sorted, which takes a pass over it."""
-        if self.known is not None:
-            return self.known
-        actions, surfaces = self.reader.names(self.shape)
-        if not actions and not self.path.stat().st_size:
-            raise LogError(self._why_nothing())
+        """The names in the log: as its files tell them, else those that occur, sorted, which takes a pass over it."""
+        written = {file.written for file in self.files}
+        if len(written) == 1 and (only := written.pop()) is not None:
+            return only
+        actions, surfaces = set[str](), set[str]()
+        for file in self.files:
+            told = file.written
+            found = (told.actions, told.surfaces) if told is not None else file.reader.names(self.shape)
+            actions.update(found[0])
+            surfaces.update(found[1])
         if not actions:
-            raise LogError(f"{self.path} holds no action with a name; --map action=COLUMN says where they are")
+            raise LogError(self._why_no_names())
         try:
             return Vocabulary(tuple(sorted(actions)), tuple(sorted(surfaces)))
         except ValueError as exc:
@@ -78,14 +103,17 @@ class FileLog:
         self.skipped.clear()
         reading = Reading(vocabulary, self.shape, self.now_ms, self.skipped)
         offset = 0
-        for arrivals in self._sorted(reading) if self.sort else self.reader.read(reading):
+        for arrivals in self._sorted(reading) if self.sort else self._read(reading):
             yield arrivals.numbered(offset)
             offset += len(arrivals)
         if not offset:
             raise LogError(self._why_nothing())
 
+    def _read(self, reading: Reading) -> Iterator[Arrivals]:
+        return chain.from_iterable(file.reader.read(reading) for file in self.files)
+
     def _sorted(self, reading: Reading) -> Iterator[Arrivals]:
-        parts = list(self.reader.read(reading))
+        parts = list(self._read(reading))
         if not parts:
             return
         whole = joined(parts)
@@ -93,11 +121,18 @@ class FileLog:
         for at in range(0, len(whole), BATCH_ROWS):
             yield whole.taken(order[at : at + BATCH_ROWS])
 
+    def _why_no_names(self) -> str:
+        for _ in self._read(Reading(Vocabulary(("none",)), self.shape, self.now_ms, self.skipped)):
+            pass
+        if any("`action`" in sentence for sentence in self.skipped):
+            return f"{self.path} holds no action with a name; --map action=COLUMN says where they are"
+        return self._why_nothing()
+
     def _why_nothing(self) -> str:
         if not self.skipped:
             return f"{self.path} holds no rows; give a log of actions"
         (sentence, count), total = self.skipped.most_common(1)[0], self.skipped.total()
-        return f"none of the {total:,} rows of {self.path} can be replayed; of {count:,} the reason is {sentence}"
+        return f"none of the {total:,} rows of {self.path} can be read; of {count:,} the reason is {sentence}"
 
 
 def open_log(
@@ -106,13 +141,17 @@ def open_log(
     constants: Mapping[str, str] = NONE,
     time_unit: str = "ms",
     sort: bool = False,
+    kind: str | None = None,
+    history: bool = True,
 ) -> FileLog:
-    """Open a log: .parquet, .csv, .tsv, .inter, .jsonl (.gz), or the folder of a public log that is known.
+    """Open a log: .parquet, .csv, .tsv, .inter, .jsonl (.gz), a folder of such files, or that of a public log.
 
     ``columns`` say which column holds a field (user_id, item_id, action, timestamp_ms, and if there are any surface,
-    value, arrived_ms), ``constants`` give a field one value for all rows. A log with the columns of KuaiRand, Taobao,
-    MovieLens or 30Music is read as ``models.datasets`` reads it if neither is given. Arrival order is the log's own
-    unless ``sort``. Raises ``LogError``.
+    value, arrived_ms), ``constants`` give a field one value for all rows. ``kind`` is ``events`` or a name of
+    ``public.PUBLIC``; where it is not given, a log with the columns of a public one is read as that, unless there are
+    ``columns`` or ``constants``. Arrival order is the log's own unless ``sort``. Without ``history`` what KuaiRand's
+    folder holds of the time before its impressions is left out: those times are estimates, good enough to fill a
+    user's history, not to learn from. Raises ``LogError``.
     """
     for name in (*columns, *constants):
         if name not in FIELDS:
@@ -120,33 +159,112 @@ def open_log(
     if time_unit not in TIME_UNITS:
         raise LogError(f"the time unit {time_unit!r} is not known; it is one of {', '.join(TIME_UNITS)}")
     shape, now_ms = Shape(columns, constants, time_unit), time.time_ns() // 1_000_000
-    if path.is_dir() or (path.is_file() and kind_of(path) != "json"):
-        return _open_columns(path, shape, sort, now_ms)
-    if not path.is_file():
+    if shape != Shape():
+        kind = kind or EVENTS
+    if not path.is_dir() and not path.is_file():
         raise LogError(f"there is no file {path}; name a .parquet, .csv or .jsonl file, or the folder of a known log")
-    return FileLog(path, JsonReader(path), shape, sort, None, now_ms)
+    if path.is_dir():
+        kind, paths = _files_in(path, kind, shape)
+    else:
+        kind, paths = kind or _kind_of_file(path) or EVENTS, [path]
+    if kind == EVENTS:
+        files = [_of_the_wire(file, shape) for file in paths]
+        return FileLog(paths[0] if len(paths) == 1 else path, kind, tuple(files), shape, sort, now_ms)
+    files = _of_public(kind, paths[0], history and path.is_dir())
+    return FileLog(paths[0], kind, tuple(files), shape, sort or len(files) > 1, now_ms)  # each file has its own order
 
 
-def _open_columns(path: Path, shape: Shape, sort: bool, now_ms: int) -> FileLog:
+def _of_the_wire(path: Path, shape: Shape) -> LogFile:
+    if kind_of(path) == "json":
+        return LogFile(path, JsonReader(path))
     try:
-        from rankstream.events.public import kuairand
-        from rankstream.events.public.batches import known_by, log_in, whole_kuairand
         from rankstream.events.readers.columns import ColumnReader, file_columns, written_vocabulary
-        from rankstream.events.readers.event_table import TableReader
     except ImportError as exc:
-        raise LogError(f'reading {path} needs pyarrow: pip install "rankstream[train]"') from exc
-    whole = whole_kuairand(path) if path.is_dir() and shape == Shape() else None
-    path = log_in(path) if path.is_dir() else path
-    if whole is not None:
-        history = path.parent / kuairand.HISTORY
-        return FileLog(path, TableReader(whole), shape, sort, whole.vocabulary, now_ms, (history,))
+        raise _needs_pyarrow(path) from exc
     found = file_columns(path)
-    bare = tuple(name.partition(":")[0] for name in found)  # RecBole writes user_id:token
-    known = known_by(bare) if shape == Shape() else None
-    if known is not None:
-        reader = ColumnReader(path, known.columns, known.translation, None if bare == found else bare)
-        return FileLog(path, reader, shape, sort, known.vocabulary, now_ms)
     shape.check(path, found, NEEDED)
     columns = tuple(dict.fromkeys(column for name in FIELDS if (column := shape.column(name)) in found))
-    written = written_vocabulary(path) if kind_of(path) == "parquet" else None
-    return FileLog(path, ColumnReader(path, columns), shape, sort, written, now_ms)
+    return LogFile(path, ColumnReader(path, columns), written_vocabulary(path) if kind_of(path) == "parquet" else None)
+
+
+def _of_public(kind: str, path: Path, history: bool) -> list[LogFile]:
+    """Return the file of a public log, and of what came before it if that lies beside it and is asked for."""
+    try:
+        from rankstream.events.public import PUBLIC
+        from rankstream.events.readers.columns import ColumnReader, file_columns
+    except ImportError as exc:
+        raise _needs_pyarrow(path) from exc
+    parts, files = [(path, PUBLIC[kind])], []
+    past = PUBLIC[kind].history
+    if history and past is not None and (beside := path.with_name(past.files[0])).is_file():
+        parts.insert(0, (beside, past))
+    for file, log in parts:
+        if kind_of(file) == "json":
+            raise LogError(f"{file} holds JSON lines, but {kind} is published as a table; leave --format out")
+        found = file_columns(file)
+        bare = _bare(found)
+        missing = [name for name in log.columns if name not in bare]
+        if missing:
+            raise LogError(f"{file} has no column {', '.join(missing)}; it has {', '.join(bare) or 'none'}")
+        reader = ColumnReader(file, log.columns, log.translation, None if bare == found else bare)
+        files.append(LogFile(file, reader, log.vocabulary))
+    return files
+
+
+def _files_in(folder: Path, kind: str | None, shape: Shape) -> tuple[str, list[Path]]:
+    """Return the kind of the log in a folder, and its files. Raises ``LogError``."""
+    kinds = {file: of for file in sorted(folder.iterdir()) if (of := _kind_of_file(file, shape))}
+    found = {file: of for file, of in kinds.items() if kind in (None, of)}
+    public = {file: of for file, of in found.items() if of != EVENTS}
+    if len(public) > 1:  # the name that it is published under decides
+        preferred = [folder / name for name in _file_names() if folder / name in public]
+        if not preferred or len(set(public.values())) > 1:
+            names = ", ".join(file.name for file in public)
+            raise LogError(f"the folder {folder} holds several logs ({names}); give the file itself")
+        public = {preferred[0]: public[preferred[0]]}
+    for file, of in public.items():
+        return of, [file]
+    if found:
+        return EVENTS, list(found)
+    files = ", ".join(sorted(file.name for file in folder.iterdir())[:5])
+    raise LogError(
+        f"the folder {folder} holds no log that is known ({', '.join(_file_names())}, or files with the columns "
+        f"{', '.join(NEEDED)}), only {files or 'nothing'}; name the file itself"
+    )
+
+
+def _kind_of_file(path: Path, shape: Shape | None = None) -> str | None:
+    """Return the kind of the log in a file by its columns; None for a file that is no log."""
+    if not path.is_file() or not any(name.lower() in KINDS for name in path.suffixes[-2:]):
+        return None
+    if kind_of(path) == "json":
+        return EVENTS
+    try:
+        from rankstream.events.public import public_log_with
+        from rankstream.events.readers.columns import file_columns
+    except ImportError as exc:
+        raise _needs_pyarrow(path) from exc
+    try:
+        columns = file_columns(path)
+    except LogError:
+        return None
+    shape = shape or Shape()
+    if shape == Shape() and (public := public_log_with(_bare(columns))):
+        return public
+    return EVENTS if all(name in shape.constants or shape.column(name) in columns for name in NEEDED) else None
+
+
+def _bare(columns: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name.partition(":")[0] for name in columns)  # RecBole writes user_id:token
+
+
+def _file_names() -> list[str]:
+    try:
+        from rankstream.events.public import PUBLIC
+    except ImportError:
+        return []
+    return [name for log in PUBLIC.values() for name in log.files]
+
+
+def _needs_pyarrow(path: Path) -> LogError:
+    return LogError(f'reading {path} needs pyarrow: pip install "rankstream[train]"')

@@ -1,33 +1,28 @@
-"""Any log by its path: which reader reads it, and what training makes of its actions unless it is told otherwise.
+"""The kinds of logs, and what training makes of the actions of each unless it is told otherwise.
 
-A log is recognised by its columns, in a file or in a folder that holds one. A folder of files with the wire's columns
-(one a day, say) is one log.
+How a public log is recognised and read is in its own file (``public/``); ``open.open_log`` reads all of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from rankstream.events.log import COLUMNS, EventLog, LogRefusedError, event_log
+from rankstream.events import open as logs
+from rankstream.events.arrivals import LogError
+from rankstream.events.log import EventLog, event_log_of
 from rankstream.events.public import kuairand, movielens, music30, taobao
-from rankstream.events.readers.whole_files import READERS, read_events
 from rankstream.features.actions import Vocabulary
 
 HOUR_MS = 3_600_000
-OFTEN = 0.05  # share of moments
+OFTEN = 0.05  # share of a log's (user, item, time)
 
 
 @dataclass(frozen=True)
 class LogKind:
-    """A kind of log: how it is told from others, and what is asked of its users' actions."""
+    """A kind of log, and what is asked of its users' actions."""
 
-    name: str  # of --format
-    read: Callable[[Path], EventLog]
-    columns: tuple[str, ...]
+    name: str  # of --format: a public log's, or ``events``
     positives: tuple[str, ...] = ()  # what users come for: PinnerFormer's labels
     negatives: tuple[str, ...] = ()  # what pushes them away
     heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # predicted -> any of these actions; {}: each
@@ -38,41 +33,8 @@ class LogKind:
     mask_window_ms: int = HOUR_MS  # of TransAct's random mask; the sitting that a log's actions come in
 
 
-def read_folder_of_events(path: Path) -> EventLog:
-    """Read a file with the wire's columns, or all such files of a folder as one log."""
-    if not path.is_dir():
-        return read_events(path)
-    files = sorted(file for file in path.iterdir() if _of_file(file) is EVENTS)
-    if not files:
-        raise LogRefusedError(f"the folder {path} holds no file with the columns {', '.join(COLUMNS)}; give another")
-    parts = [read_events(file) for file in files]
-    return parts[0] if len(parts) == 1 else joined(parts, path)
-
-
-def joined(parts: list[EventLog], where: Path) -> EventLog:
-    """Return several logs as one. Raises ``LogRefusedError`` where one has ids as texts and another as integers."""
-    names = list(dict.fromkeys(name for part in parts for name in part.vocabulary.actions))
-    surfaces = list(dict.fromkeys(name for part in parts for name in part.vocabulary.surfaces))
-    kinds = {(part.user_ids.dtype.kind, part.item_ids.dtype.kind) for part in parts if len(part)}
-    if len(kinds) > 1:
-        raise LogRefusedError(f"some files of {where} have integers as ids where others have texts; write them alike")
-    rows = [message for part in parts for message in part.as_messages()]
-    vocabulary = type(parts[0].vocabulary)(tuple(sorted(names)), tuple(sorted(surfaces)))
-    return event_log(
-        vocabulary,
-        np.concatenate([part.user_ids for part in parts]),
-        np.concatenate([part.item_ids for part in parts]),
-        np.array([vocabulary.action_codes[row["action"]] for row in rows], np.int64),
-        np.concatenate([part.times_ms for part in parts]),
-        np.array([vocabulary.surface_codes.get(row.get("surface", ""), 0) for row in rows], np.int64),
-        np.array([row.get("value", np.nan) for row in rows], np.float64),
-    )
-
-
 MOVIELENS = LogKind(
     "movielens",
-    movielens.read_movielens,
-    movielens.COLUMNS,
     movielens.POSITIVES,
     movielens.NEGATIVES,
     {"save": ("save",), "click": ("click", "save"), "view": ("view", "click", "save"), "hide": ("hide",)},
@@ -81,8 +43,6 @@ MOVIELENS = LogKind(
 )
 KUAIRAND = LogKind(
     "kuairand",
-    kuairand.read_kuairand,
-    kuairand.COLUMNS,
     kuairand.POSITIVES,
     kuairand.NEGATIVES,
     kuairand.HEADS,
@@ -92,8 +52,6 @@ KUAIRAND = LogKind(
 )
 TAOBAO = LogKind(
     "taobao",
-    taobao.read_taobao,
-    taobao.COLUMNS,
     taobao.POSITIVES,
     taobao.NEGATIVES,
     {"view": tuple(taobao.NAMES.values()), "save": ("save",), "cart": ("cart",), "buy": ("buy",)},
@@ -102,85 +60,44 @@ TAOBAO = LogKind(
 )
 MUSIC30 = LogKind(
     "30music",
-    music30.read_music30,
-    music30.COLUMNS,
     music30.POSITIVES,
     music30.NEGATIVES,
     {"play": ("play", "listen"), "listen": ("listen",)},
     {"listen": 1.0, "play": 0.25},  # a song that is left within half a minute was played, too
     repeats=True,
 )
-EVENTS = LogKind("events", read_folder_of_events, COLUMNS)
+EVENTS = LogKind(logs.EVENTS)
 
-KNOWN = {log.name: log for log in (MOVIELENS, KUAIRAND, TAOBAO, MUSIC30, EVENTS)}
+KINDS = {kind.name: kind for kind in (MOVIELENS, KUAIRAND, TAOBAO, MUSIC30, EVENTS)}
 
 
-def in_words_of(log: EventLog, vocabulary: Vocabulary) -> tuple[EventLog, int]:
-    """Return a log in a model's vocabulary, without the actions that the model does not know, and their number.
+def read_log(opened: logs.FileLog, vocabulary: Vocabulary | None = None, strict: bool = True) -> EventLog:
+    """Return an opened log as columns, by the codes of a vocabulary, or its own.
 
-    A log that was read by itself has codes of its own.
+    Raises ``LogError`` if it can't be read, or is to be read strictly and a row was skipped; else ``opened.skipped``
+    counts those.
     """
-    if log.vocabulary == vocabulary:
-        return log, 0
-    codes = np.array([0, *(vocabulary.action_codes.get(name, 0) for name in log.vocabulary.actions)], np.int64)
-    places = np.array([0, *(vocabulary.surface_codes.get(name, 0) for name in log.vocabulary.surfaces)], np.int64)
-    actions = codes[log.actions]
-    kept = np.flatnonzero(actions)
-    surfaces = None if log.surfaces is None else places[log.surfaces[kept]]
-    values = None if log.values is None else log.values[kept]
-    known = EventLog(
-        vocabulary, log.user_ids[kept], log.item_ids[kept], actions[kept], log.times_ms[kept], surfaces, values
-    )
-    return known, len(log) - len(known)
+    vocabulary = vocabulary or opened.vocabulary
+    batches = replace(opened, sort=False).batches(vocabulary)  # the columns are sorted by time in any case
+    log = event_log_of(batches, vocabulary, opened.untyped)
+    if strict and opened.skipped:
+        (sentence, count), total = opened.skipped.most_common(1)[0], opened.skipped.total()
+        raise LogError(
+            f"{total:,} of the {len(log) + total:,} rows of {opened.name} can't be read, of {count:,} the reason is "
+            f"{sentence}; mend them, or let them be skipped"
+        )
+    return log
 
 
-def open_log(path: Path, name: str | None = None) -> tuple[EventLog, LogKind]:
-    """Read a log; ``name`` is one of ``KNOWN``, or none to tell by the columns. Raises ``LogRefusedError``."""
-    if not path.exists():
-        raise LogRefusedError(f"there is no file {path}; give the path of the log")
-    known, file = (KNOWN[name], path) if name else recognise(path)
-    log = known.read(file)
-    if not len(log):
-        raise LogRefusedError(f"{path} holds no action; give a log with some")
-    return log, replace(known, repeats=users_return(log)) if known is EVENTS else known
+def kind_of(opened: logs.FileLog, log: EventLog) -> LogKind:
+    """Return the kind of a log; whether users repeat items is counted where the kind does not say."""
+    kind = KINDS[opened.kind]
+    return replace(kind, repeats=users_return(log)) if kind is EVENTS else kind
 
 
 def users_return(log: EventLog) -> bool:
-    """Return whether users act on items that they acted on at an earlier moment, more often than now and then."""
+    """Return whether users act on items that they acted on at an earlier time, more often than now and then."""
     pairs = [np.unique(ids, return_inverse=True)[1].reshape(-1) for ids in (log.user_ids, log.item_ids)]
-    moments = np.unique(np.stack([*pairs, log.times_ms], axis=1), axis=0)
-    different = np.unique(moments[:, :2], axis=0)
-    return bool(1 - len(different) / max(len(moments), 1) > OFTEN)
-
-
-def recognise(path: Path) -> tuple[LogKind, Path]:
-    """Return the kind of the log in a file or folder, and the file or folder to read."""
-    if not path.is_dir():
-        return _of_file(path) or EVENTS, path
-    found = {file: log for file in sorted(path.iterdir()) if (log := _of_file(file))}
-    others = {file: log for file, log in found.items() if log is not EVENTS}
-    if len(others) == 1:
-        return next((log, file) for file, log in others.items())
-    if others:
-        names = ", ".join(file.name for file in others)
-        raise LogRefusedError(f"the folder {path} holds several logs ({names}); give the file itself")
-    if found:
-        return EVENTS, path
-    files = ", ".join(sorted(file.name for file in path.iterdir())[:5])
-    raise LogRefusedError(
-        f"the folder {path} holds no log that is known ({files or 'nothing'}); give a file, or say --format "
-        f"{'|'.join(KNOWN)}"
-    )
-
-
-def _of_file(file: Path) -> LogKind | None:
-    """Tell a log by its columns; None for a file that is no log."""
-    if file.suffix == ".inter":
-        return MOVIELENS
-    if file.suffix != ".parquet":
-        return EVENTS if file.suffix in READERS else None
-    try:
-        names = set(pq.read_schema(file).names)
-    except (pa.ArrowInvalid, OSError):
-        return None
-    return next((log for log in KNOWN.values() if set(log.columns) <= names), None)
+    times = np.unique(np.stack([*pairs, log.times_ms], axis=1), axis=0)
+    different = np.unique(times[:, :2], axis=0)
+    return bool(1 - len(different) / max(len(times), 1) > OFTEN)

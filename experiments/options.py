@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from rankstream.events.log import LogRefusedError
+from rankstream.events.arrivals import LogError
 from rankstream.experiments.runs import RESULTS, WORK
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -24,7 +24,7 @@ def refusals() -> Iterator[None]:
     """Say in one sentence why a log is refused."""
     try:
         yield
-    except LogRefusedError as exc:
+    except LogError as exc:
         raise RefusedError(str(exc)) from exc
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from rankstream.cli.errors import needing_torch, refusing
-from rankstream.cli.options.logs import format_option, moment
+from rankstream.cli.options.logs import format_option, moment, strict_option
 from rankstream.evaluation.time_text import time_text
 
 
@@ -19,8 +19,9 @@ from rankstream.evaluation.time_text import time_text
     "--keep", type=click.IntRange(min=1), default=2, show_default=True, help="Versions that stay, for replays of then."
 )
 @format_option
+@strict_option
 def command(
-    log: Path, run: Path, table: Path | None, full: bool, as_of: int | None, keep: int, kind: str | None
+    log: Path, run: Path, table: Path | None, full: bool, as_of: int | None, keep: int, kind: str | None, strict: bool
 ) -> None:
     """Refresh the batch vectors of users.
 
@@ -39,8 +40,8 @@ def command(
       rankstream embed actions/ --from run
     """
     with needing_torch():
-        from rankstream.events.log import LogRefusedError
-        from rankstream.events.registry import in_words_of, open_log
+        from rankstream.cli.options.event_logs import read_events
+        from rankstream.events.arrivals import LogError
         from rankstream.events.sequences import histories_of
         from rankstream.features.embeddings.files import BrokenTableError
         from rankstream.models.ranker.training_join import to_float16
@@ -48,12 +49,10 @@ def command(
         from rankstream.models.training.checkpoints import WeightsRefusedError
         from rankstream.models.users.refresh import is_of_model, refresh, refresh_active
     root = table or run / "vectors" / "users"
-    with refusing(LogRefusedError, BrokenTableError, WeightsRefusedError):
+    with refusing(LogError, BrokenTableError, WeightsRefusedError):
         models = load_models(run / "work")
         model, items = models.pinnerformer, to_float16(models.item_table)
-        events, strange = in_words_of(open_log(log, kind)[0], models.about.vocabulary)
-        if not len(events):
-            raise LogRefusedError(f"{log} has no action that the model of {run} knows; give one like it was trained on")
+        events, _ = read_events(log, kind, strict, models.about.vocabulary)
         now_ms = int(events.times_ms[-1]) if as_of is None else as_of
         active = not full and is_of_model(root, model)
         job = refresh_active if active else refresh
@@ -62,5 +61,3 @@ def command(
     who = "users who acted since the last table" if active else "all users"
     where = f"published {done.folder}" if done.folder else f"nothing new by {time_text(now_ms)}, the table stays"
     click.echo(f"{where}: {done.users:,} {who} encoded, {done.kept:,} kept, {done.unknown:,} without a known item")
-    if strange:
-        click.echo(f"{strange:,} actions left out: of kinds that the model does not know", err=True)

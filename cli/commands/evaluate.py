@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rankstream.cli.errors import Refusal, needing_torch, refusing
-from rankstream.cli.options.logs import format_option, moment
+from rankstream.cli.options.logs import format_option, moment, strict_option
 from rankstream.evaluation.time_text import time_text
 
 WIDE = 140  # columns, where nobody says how many there are
@@ -25,6 +25,7 @@ WIDE = 140  # columns, where nobody says how many there are
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @format_option
+@strict_option
 def command(
     log: Path,
     run: Path,
@@ -34,6 +35,7 @@ def command(
     seed: int,
     as_json: bool,
     kind: str | None,
+    strict: bool,
 ) -> None:
     """Measure trained models on the part of a log that they never saw.
 
@@ -52,18 +54,18 @@ def command(
       rankstream evaluate ml-100k --from run
     """
     with needing_torch():
+        from rankstream.cli.options.event_logs import read_events
         from rankstream.evaluation.held_out import HeldOut, figures
-        from rankstream.events.log import LogRefusedError
-        from rankstream.events.registry import in_words_of, open_log
+        from rankstream.events.arrivals import LogError
         from rankstream.models.recipes.run_folder import load_models
         from rankstream.models.recipes.train import threads
         from rankstream.models.training.checkpoints import WeightsRefusedError
-    with refusing(LogRefusedError, WeightsRefusedError):
+    with refusing(LogError, WeightsRefusedError):
         models = load_models(run / "work")
         until_ms = models.about.until_ms
         if since is not None and since < until_ms:
             raise Refusal(f"--since {time_text(since)} lies before {time_text(until_ms)}, until when was trained")
-        events, _ = in_words_of(open_log(log, kind)[0], models.about.vocabulary)
+        events, _ = read_events(log, kind, strict, models.about.vocabulary)
         asked = HeldOut(since or until_ms, round(horizon_days * 86_400_000), max_requests=requests, seed=seed)
         with threads(1):  # one request at a time: a second thread only waits
             found = list(figures(models, events, asked)) if events.time_at(1.0) > asked.since_ms else []

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.settings import CONNECTED, pairs, settings_options
+from rankstream.cli.views.skipped import print_skipped
 from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent
 from rankstream.events.arrivals import LogError
 from rankstream.events.readers.rows import TIME_UNITS, Row, RowFile, Shape, open_rows
@@ -128,8 +129,7 @@ def _send(producer: Producer, events: Iterator[Sendable], rate: float | None, to
 
 
 def _report(file: Path, settings: Settings, sent: int, skipped: Counter[str]) -> None:
-    for reason, count in skipped.most_common(10):
-        click.echo(f"skipped {count:,}: {reason}", err=True)
+    print_skipped(skipped)
     if not sent:
         raise Refusal(f"nothing of {file} was sent: {'all rows were skipped' if skipped else 'it holds no rows'}")
     click.echo(f"sent {sent:,} records to {settings.bootstrap_servers}, skipped {sum(skipped.values()):,}")

@@ -13,6 +13,7 @@ from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.aliases import renamed
 from rankstream.cli.options.logs import moment
 from rankstream.cli.options.settings import CONNECTED, offset_range, pairs, settings_options
+from rankstream.cli.views.skipped import print_skipped
 from rankstream.evaluation.leakage import LeakError
 from rankstream.evaluation.replay.candidates import Catalogue
 from rankstream.evaluation.replay.plan import PROTOCOLS, ReplayOptions, about, plan_of, variants_of
@@ -192,8 +193,7 @@ def keep_states(log: RecordedLog, history_limit: int) -> None:
             delayed.feed(arrivals, 0, len(arrivals))
             progress.update(task, description=f"{delayed.applied:,} events")
     seconds, counters = perf_counter() - started, delayed.pipeline.counters
-    for reason, count in log.skipped.most_common():
-        click.echo(f"skipped {count:,}: {reason}", err=True)
+    print_skipped(log.skipped)
     if not delayed.applied:
         raise Refusal(f"{log.name} holds no event that could be used")
     click.echo(

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from rankstream.cli.errors import Refusal, needing_torch, refusing
-from rankstream.cli.options.logs import format_option, moment, utility_option
+from rankstream.cli.options.logs import format_option, moment, strict_option, utility_option
 from rankstream.cli.options.settings import options_of
 from rankstream.cli.options.train_settings import TrainSettings, read_train_settings
 from rankstream.evaluation.time_text import time_text
@@ -20,6 +20,7 @@ from rankstream.evaluation.time_text import time_text
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for all that is made; a new one.")
 @click.option("--until", callback=moment, metavar="TIME", help="Learn only from what is before.  [default: LOG's end]")
 @format_option
+@strict_option
 @click.option("--positive", "positives", multiple=True, metavar="ACTION", help="What users come for; several times.")
 @click.option("--negative", "negatives", multiple=True, metavar="ACTION", help="What pushes them away.")
 @utility_option
@@ -30,6 +31,7 @@ def command(
     out: Path,
     until: int | None,
     kind: str | None,
+    strict: bool,
     positives: tuple[str, ...],
     negatives: tuple[str, ...],
     utility: dict[str, float],
@@ -40,9 +42,10 @@ def command(
 
     LOG is a file or folder: Parquet, CSV or JSON lines with the columns of the wire (user_id, item_id, action,
     timestamp_ms), a folder of such files, or MovieLens, KuaiRand, Taobao or 30Music as published, known by their
-    columns; those need no --positive. Item vectors and HierTCN, PinnerFormer and the ranker are trained one after the
-    other, then exported and proved. A training that was killed goes on when the same command is started again; one that
-    has ended only exports. Settings also come from RANKSTREAM_TRAIN_... variables and from [train] in rankstream.toml.
+    columns; those need no --positive. Rows that a worker would reject are skipped and counted by reason. Item vectors
+    and HierTCN, PinnerFormer and the ranker are trained one after the other, then exported and verified. A training
+    that was killed goes on when the same command is started again; one that has ended only exports. Settings also come
+    from RANKSTREAM_TRAIN_... variables and from [train] in rankstream.toml.
     Needs torch: pip install "rankstream[train]"; with "rankstream[logs]", `tensorboard --logdir OUT/work` draws curves.
 
     \b
@@ -57,9 +60,9 @@ def command(
     if (out / "bundle").exists():
         raise Refusal(f"{out / 'bundle'} is there already; a bundle never changes: name a new folder")
     with needing_torch():
+        from rankstream.cli.options.event_logs import read_events
         from rankstream.cli.options.training import recipe_of
-        from rankstream.events.log import LogRefusedError
-        from rankstream.events.registry import open_log
+        from rankstream.events.arrivals import LogError
         from rankstream.models.onnx_graph import ExportError
         from rankstream.models.recipes.bundle_writer import export_models
         from rankstream.models.recipes.encoders import OutOfTimeError
@@ -71,12 +74,12 @@ def command(
     if settings.processes > 1 and team_size() == 1:
         raise SystemExit(launch(settings.processes, [sys.executable, "-m", "rankstream.cli.main", *sys.argv[1:]]))
     kinds = (
-        LogRefusedError, ExportError, TeamLostError, DivergedError, ResumeRefusedError, OtherRunError,
+        LogError, ExportError, TeamLostError, DivergedError, ResumeRefusedError, OtherRunError,
         WeightsRefusedError,
     )  # fmt: skip
     with refusing(*kinds), joined_team() as team:
         device = pick_device(settings.device)
-        events, known = open_log(log, kind)
+        events, known = read_events(log, kind, strict, quiet=not team.writes)
         recipe = recipe_of(known, events.vocabulary, settings, device, positives, negatives, utility)
         try:
             with Progress(console=Console(stderr=True)) as progress:

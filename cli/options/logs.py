@@ -23,6 +23,11 @@ def format_option(command: F) -> F:
     )
 
 
+def strict_option(command: F) -> F:
+    """Offer ``--strict``."""
+    return click.option("--strict", is_flag=True, help="Refuse LOG if it has rows that would be skipped.")(command)
+
+
 def utility_option(command: F) -> F:
     """Offer ``--utility``."""
     return click.option(

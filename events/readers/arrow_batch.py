@@ -1,10 +1,11 @@
 """One batch of columns to arrivals, whole columns at once.
 
-Rows that are plainly sound are packed from columns; every other row, and every column of an unusual type, goes the
-plain road (``events.Reading.event``), which says what is wrong with it. So both roads can't differ in what they
-take, only in how fast they take it.
+Rows that are plainly sound are packed from columns; every other row, and every column of an unusual type, is read by
+``json_lines.Reading.event``, which says what is wrong with it. So the fast reader and the plain one can't differ in
+what they accept, only in speed.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS
-from rankstream.events.arrivals import Arrivals, Whole, joined, pack_columns
-from rankstream.events.readers.json_lines import FIELDS, Reading, codes_of_values
+from rankstream.events.arrivals import Arrivals, Values, Whole, joined, pack_columns
+from rankstream.events.readers.json_lines import FIELDS, Reading
 from rankstream.events.readers.rows import NS_PER_MS, TIME_UNITS, Shape, milliseconds
 from rankstream.features.actions import MAX_TIME_MS
 from rankstream.features.ids import HASHED, MAX_ID_BYTES, Id, Keys, id_bytes, id_key
@@ -23,6 +24,7 @@ from rankstream.features.ids import HASHED, MAX_ID_BYTES, Id, Keys, id_bytes, id
 Bools = npt.NDArray[np.bool_]
 Batch = Any  # pyarrow.RecordBatch
 Column = Any  # pyarrow.Array
+Translate = Callable[[Batch], Batch]  # a log's own columns -> the wire's
 
 MAX_NAME = 64  # characters of an action or a surface, as on the wire
 
@@ -69,8 +71,8 @@ def given_column(batch: Batch, shape: Shape, name: str) -> Column | None:
     """Return a field's column; None where the log has none."""
     if name in shape.constants:
         return pa.array([shape.constants[name]] * batch.num_rows, pa.string())
-    place = batch.schema.get_field_index(shape.column(name))
-    return None if place < 0 else batch.column(place)
+    at = batch.schema.get_field_index(shape.column(name))
+    return None if at < 0 else batch.column(at)
 
 
 def is_text(kind: Any) -> bool:
@@ -89,8 +91,8 @@ def _names(column: Column) -> tuple[list[str], Whole]:
     """Return the distinct texts of a column, and which one each row has; -1 for null."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    places = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return column.dictionary.to_pylist(), places
+    which = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return column.dictionary.to_pylist(), which
 
 
 def _ids(column: Column | None, count: int, hashed: bool = False) -> tuple[list[Id], list[bytes], Keys, Bools]:
@@ -108,13 +110,13 @@ def _ids(column: Column | None, count: int, hashed: bool = False) -> tuple[list[
             keys[at] = id_key(ids[at])
         return ids, [], keys, found
     if column is not None and is_text(column.type):
-        names, places = _names(column)
+        names, which = _names(column)
         usable = np.array([name is not None and 0 < len(name) <= MAX_ID_BYTES for name in names] + [False])
         names = [name or "" for name in names] + [""]
-        ids = np.array(names, object)[places].tolist()
+        ids = np.array(names, object)[which].tolist()
         if not hashed:
-            return ids, np.array([name.encode() for name in names], object)[places].tolist(), nothing, usable[places]
-        return ids, [], np.array([id_key(name) for name in names], np.uint64)[places], usable[places]
+            return ids, np.array([name.encode() for name in names], object)[which].tolist(), nothing, usable[which]
+        return ids, [], np.array([id_key(name) for name in names], np.uint64)[which], usable[which]
     return [""] * count, [b""] * count, nothing, np.zeros(count, np.bool_)
 
 
@@ -124,9 +126,9 @@ def _codes(column: Column | None, codes: dict[str, int], unknown: int, count: in
         return np.zeros(count, np.int64)
     if not is_text(column.type):
         return np.full(count, -1)
-    names, places = _names(column)
+    names, which = _names(column)
     of_names = [0 if not name else -1 if len(name) > MAX_NAME else codes.get(name, unknown) for name in names]
-    return np.array([*of_names, 0], np.int64)[places]
+    return np.array([*of_names, 0], np.int64)[which]
 
 
 def _times(column: Column | None, unit: str, count: int) -> tuple[Whole, Bools]:
@@ -144,21 +146,21 @@ def _times(column: Column | None, unit: str, count: int) -> tuple[Whole, Bools]:
     if pa.types.is_integer(column.type) and not pa.types.is_uint64(column.type):
         return _scaled(column.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64), unit, found)
     if pa.types.is_floating(column.type):
-        moments = column.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.float64)
-        scaled = np.round(np.where(np.isfinite(moments), moments, -1) * (TIME_UNITS[unit] / NS_PER_MS))
+        raw = column.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.float64)
+        scaled = np.round(np.where(np.isfinite(raw), raw, -1) * (TIME_UNITS[unit] / NS_PER_MS))
         found &= (scaled >= 0) & (scaled <= MAX_TIME_MS)
         return np.where(found, scaled, 0).astype(np.int64), found
     return np.zeros(count, np.int64), np.zeros(count, np.bool_)
 
 
-def _scaled(moments: Whole, unit: str, found: Bools) -> tuple[Whole, Bools]:
+def _scaled(raw: Whole, unit: str, found: Bools) -> tuple[Whole, Bools]:
     ns = TIME_UNITS[unit]
-    found = found & (moments >= 0)
+    found = found & (raw >= 0)
     if ns >= NS_PER_MS:
-        found &= moments <= MAX_TIME_MS  # so that the product is one of 64 bits
-        times = np.where(found, moments, 0) * (ns // NS_PER_MS)
+        found &= raw <= MAX_TIME_MS  # so that the product is one of 64 bits
+        times = np.where(found, raw, 0) * (ns // NS_PER_MS)
     else:
-        times = moments // (NS_PER_MS // ns)
+        times = raw // (NS_PER_MS // ns)
     return times, found & (times <= MAX_TIME_MS)
 
 
@@ -173,11 +175,11 @@ def _parsed(texts: list[str | None], unit: str) -> tuple[Whole, Bools]:
     return times, found
 
 
-def _values(column: Column | None, count: int) -> tuple[Whole, Bools]:
-    """Return the codes of values, 0 for none, and which rows need no second look."""
-    everywhere = np.ones(count, np.bool_)
+def _values(column: Column | None, count: int) -> tuple[Values, Bools]:
+    """Return values, NaN for none, and which rows need no second look."""
+    everywhere, none = np.ones(count, np.bool_), np.full(count, np.nan)
     if column is None or pa.types.is_null(column.type):
-        return np.zeros(count, np.int64), everywhere
+        return none, everywhere
     given = column.is_valid().to_numpy(zero_copy_only=False)
     if is_text(column.type):
         column = plain(column)
@@ -185,13 +187,13 @@ def _values(column: Column | None, count: int) -> tuple[Whole, Bools]:
         try:
             column = pc.if_else(pa.array(given), column, None).cast(pa.float64())
         except pa.ArrowInvalid:
-            return np.zeros(count, np.int64), ~given
+            return none, ~given
         numbers = column.fill_null(0).to_numpy(zero_copy_only=False)
         sound = np.isfinite(numbers)
     elif pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
         numbers = column.fill_null(0).to_numpy(zero_copy_only=False).astype(np.float64)
         sound = everywhere
     else:
-        return np.zeros(count, np.int64), ~given
+        return none, ~given
     sound = sound & ~(np.isfinite(numbers) & (numbers < 0))
-    return np.where(given, codes_of_values(numbers), 0), sound
+    return np.where(given, numbers, np.nan), sound

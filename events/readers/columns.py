@@ -1,11 +1,12 @@
-"""Parquet and CSV files as batches of columns, of a bounded size; ``batch.py`` packs them."""
+"""Parquet and CSV files as batches of columns, of a bounded size; ``arrow_batch.py`` packs them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
@@ -13,15 +14,13 @@ from pyarrow import parquet
 
 from rankstream.events.action_event import Rejected
 from rankstream.events.arrivals import Arrivals, LogError, skip
-from rankstream.events.readers.arrow_batch import Batch, arrivals_of_batch, given_column, is_text, plain
+from rankstream.events.readers.arrow_batch import Batch, Translate, arrivals_of_batch, given_column, is_text, plain
 from rankstream.events.readers.json_lines import BATCH_ROWS, Reading
 from rankstream.events.readers.rows import DELIMITERS, RAGGED, Shape, csv_heading, kind_of
 from rankstream.features.actions import Vocabulary
 
-Translate = Callable[[Batch], Batch]
-
 CSV_BLOCK = 4 << 20  # bytes
-VOCABULARY_KEY = b"rankstream.vocabulary"  # models.datasets writes it into the metadata of its files
+VOCABULARY_KEY = b"rankstream.vocabulary"  # of the metadata of files that ``EventLog.write_parquet`` wrote
 
 
 def as_it_is(batch: Batch) -> Batch:
@@ -113,13 +112,27 @@ def file_columns(path: Path) -> tuple[str, ...]:
         raise LogError(f"{path} can't be read as Parquet: {' '.join(str(exc).split())}") from exc
 
 
+def read_columns(path: Path, wanted: Sequence[str]) -> Mapping[str, npt.NDArray[Any]]:
+    """Read these columns of a Parquet file that is no log. Raises ``LogError`` for a file that lacks one or is none."""
+    if not path.is_file():
+        raise LogError(f"there is no file {path}; give the path of the file")
+    found = file_columns(path)
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise LogError(
+            f"{path} has no column {', '.join(missing)}; it has {', '.join(found)}; wanted {', '.join(wanted)}"
+        )
+    table = parquet.read_table(path, columns=list(wanted))
+    return {name: table[name].to_numpy() for name in wanted}
+
+
 class _Written(msgspec.Struct):
     actions: tuple[str, ...]
     surfaces: tuple[str, ...] = ()
 
 
 def written_vocabulary(path: Path) -> Vocabulary | None:
-    """Return the vocabulary that a Parquet file of models.datasets was written with."""
+    """Return the vocabulary that a Parquet file of ``EventLog.write_parquet`` was written with; None for others."""
     written = (parquet.read_schema(path).metadata or {}).get(VOCABULARY_KEY)
     if written is None:
         return None

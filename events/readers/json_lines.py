@@ -1,6 +1,6 @@
-"""Rows and JSON lines to arrivals: the plain road, a row at a time, and the fast one for lines as the wire has them.
+"""Rows and JSON lines to arrivals: plainly, a row at a time, and fast, for lines as the wire has them.
 
-A row is taken as `rankstream produce` would send it and a worker would decode it; what either would refuse is skipped
+A row is read as `rankstream produce` would send it and a worker would decode it; what either would refuse is skipped
 and counted with the worker's reason.
 """
 
@@ -14,12 +14,11 @@ from typing import IO
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent, Rejected, TimeMs
 from rankstream.events.arrivals import Arrivals, LogError, Whole, pack_columns, skip
 from rankstream.events.readers.rows import PROBLEM, Row, Shape, json_row, open_bytes
-from rankstream.features.actions import MAX_TIME_MS, Vocabulary, value_codes
+from rankstream.features.actions import MAX_TIME_MS, Vocabulary
 from rankstream.features.ids import Id, id_bytes
 
 BATCH_ROWS = 65_536  # rows read at once: what memory is needed for
@@ -63,7 +62,7 @@ class Reading:
         return self.checked(event)
 
     def checked(self, event: LoggedAction) -> LoggedAction:
-        """Return the action back if its name and time can be. Raises ``Rejected``."""
+        """Return the action if its name is known and its time is possible. Raises ``Rejected``."""
         if event.action not in self.vocabulary.action_codes:
             known = ", ".join(self.vocabulary.actions)
             raise Rejected("unknown-action", f"action {event.action!r} is not in the vocabulary ({known})")
@@ -76,7 +75,7 @@ class Reading:
         return event
 
     def can_take(self, events: list[LoggedAction]) -> bool:
-        """Return whether ``checked`` would give back every one of them."""
+        """Return whether ``checked`` would reject none of them."""
         if not {event.action for event in events} <= self.vocabulary.action_codes.keys():
             return False
         times, arrived = _times(events)
@@ -89,14 +88,14 @@ class Reading:
         users: list[Id] = [event.user_id for event in events]
         items: list[Id] = [event.item_id for event in events]
         times, arrived = _times(events)
-        values = [-1.0 if event.value is None else event.value for event in events]
+        values = [np.nan if event.value is None else event.value for event in events]
         return pack_columns(
             users,
             items,
             np.array([codes[event.action] for event in events], np.int64),
             times,
             np.array([surfaces.get(event.surface, 0) if event.surface else 0 for event in events], np.int64),
-            codes_of_values(np.array(values, np.float64)),
+            np.array(values, np.float64),
             np.where(arrived == NEVER, times, arrived),
             user_keys=_keys(users),
         )
@@ -115,12 +114,6 @@ def _keys(users: list[Id]) -> list[bytes]:
     """Return the Kafka keys; most users come more than once."""
     keys = {user: id_bytes(user) for user in set(users)}
     return [keys[user] for user in users]
-
-
-def codes_of_values(values: npt.NDArray[np.float64]) -> Whole:
-    """Return the codes of ``(n,)`` values, 0 for those that are none: negative here, infinite or NaN on the wire."""
-    some = np.isfinite(values) & (values >= 0)
-    return np.where(some, value_codes(np.where(some, values, 0.0)), 0)
 
 
 def _reason(row: Row, exc: ValueError) -> tuple[str, str]:

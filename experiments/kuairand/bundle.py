@@ -19,7 +19,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from rankstream.bundles.manifest import Manifest
-from rankstream.events.public.kuairand import UTILITY, VOCABULARY, read_kuairand_whole
+from rankstream.events.open import open_log
+from rankstream.events.public.kuairand import UTILITY, VOCABULARY
+from rankstream.events.registry import read_log
 from rankstream.events.sequences import histories_of
 from rankstream.experiments.kuairand.data import DAY_MS, END_MS, VALIDATE_MS, KuaiRand, open_kuairand
 from rankstream.experiments.kuairand.ranker import SIZES, Settings, trained
@@ -86,7 +88,7 @@ def main(data: Path, out: Path, size: str, seed: int, work: Path) -> None:
         manifest = export_kuairand(ranker, world, out / "bundle")
     except ExportError as exc:
         raise click.ClickException(str(exc)) from exc
-    everybody = replace(world, log=read_kuairand_whole(data))  # a size may hold some of the users only
+    everybody = replace(world, log=read_log(open_log(data, kind="kuairand")))  # a size may hold some of the users only
     everybody.log.write_parquet(out / "actions.parquet")
     versions = publish_users(everybody, EmbeddingTable.open(out / "bundle" / "items"), out / "vectors" / "users")
     click.echo(f"{out / 'bundle'}: model {manifest.model_version}, trained until 4 May 2022 in Beijing")

@@ -20,14 +20,15 @@ import numpy as np
 from rich.progress import Progress
 
 from rankstream.events.log import EventLog
+from rankstream.events.open import open_log
 from rankstream.events.public.kuairand import (
     HEADS,
     NEGATIVES,
     POSITIVES,
     VOCABULARY,
     read_durations,
-    read_kuairand_whole,
 )
+from rankstream.events.registry import read_log
 from rankstream.events.sequences import histories_of
 from rankstream.experiments.kuairand.request_cache import CachedRequest, RequestCache, write_cache
 from rankstream.features.embeddings.base import NoVectors
@@ -158,7 +159,7 @@ def morning_of(now_ms: int) -> int:
 
 def open_kuairand(data: Path, folder: Path, config: DataConfig, progress: Progress | None = None) -> KuaiRand:
     """Read the log and train its encoders in ``folder``, or load those that are there."""
-    log = read_kuairand_whole(data)
+    log = read_log(open_log(data, kind="kuairand"))
     if config.users < 1.0:
         users = np.unique(log.user_ids)
         kept = np.random.default_rng(config.seed).permutation(users)[: max(1, int(config.users * len(users)))]

@@ -12,7 +12,8 @@ import torch
 from rich.progress import Progress
 
 from rankstream.bundles.manifest import Manifest
-from rankstream.events.log import EventLog, LogRefusedError
+from rankstream.events.arrivals import LogError
+from rankstream.events.log import EventLog
 from rankstream.events.sequences import histories_of
 from rankstream.models.ranker.training_join import to_float16
 from rankstream.models.recipes.bundle import BundleRecipe, train_on_top
@@ -58,7 +59,7 @@ def train_models(
 ) -> TrainedModels:
     """Train all models on what the log holds before ``until_ms`` (its end) and keep them in ``work``.
 
-    A run that was stopped goes on where it was. Raises ``LogRefusedError`` for a log with nothing to learn from,
+    A run that was stopped goes on where it was. Raises ``LogError`` for a log with nothing to learn from,
     ``OtherRunError`` if ``work`` holds another training, ``OutOfTimeError`` after so many ``seconds``.
     """
     deadline = time.monotonic() + seconds
@@ -113,16 +114,16 @@ def train_models(
 
 
 def _check_learnable(past: EventLog, recipe: EncoderRecipe) -> None:
-    """Raise ``LogRefusedError`` for a log that the recipe can't learn from."""
+    """Raise ``LogError`` for a log that the recipe can't learn from."""
     users, counts = np.unique(past.user_ids, return_counts=True)
     if np.count_nonzero(counts >= 2) < 2:
-        raise LogRefusedError(
+        raise LogError(
             f"{len(past):,} actions of {len(users):,} users lie before the training's end, and fewer than two users "
             "acted twice; give a longer log, or a later --until"
         )
     wanted = np.isin(past.actions, past.codes_of(recipe.positives))
     if np.count_nonzero(wanted) < 2:
-        raise LogRefusedError(
+        raise LogError(
             f"{np.count_nonzero(wanted)} actions before the training's end are {' or '.join(recipe.positives)}, what "
             "users come for; name others with --positive, or a later --until"
         )

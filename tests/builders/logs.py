@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 
 from rankstream.events.action_event import ActionEvent
 from rankstream.events.arrivals import Arrivals, joined
-from rankstream.events.open import FileLog
+from rankstream.events.log import EventLog
+from rankstream.events.open import FileLog, open_log
+from rankstream.events.registry import read_log
 from tests.builders.actions import MINUTE_MS, MORNING_MS, VOCABULARY
 
 Row = dict[str, Any]
@@ -59,6 +61,11 @@ def write_log(path: Path, rows: list[Row]) -> Path:
 
 def whole(log: FileLog) -> Arrivals:
     return joined(list(log.batches(VOCABULARY)))
+
+
+def read(path: Path, **how: Any) -> EventLog:
+    """Return a log as training reads it, none of whose rows are skipped."""
+    return read_log(open_log(path, **how))
 
 
 def same(one: Arrivals, other: Arrivals) -> bool:

@@ -35,7 +35,7 @@ class ALog:
                 np.array([vocabulary.action_codes[action] for _, _, action, _ in part], np.int64),
                 np.array([at_ms for _, _, _, at_ms in part], np.int64),
                 zeros,
-                zeros,
+                np.full(len(part), np.nan),
             )
             yield packed.numbered(start)
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from rankstream.bundles.manifest import read_manifest
+from rankstream.cli.options.event_logs import read_events
 from rankstream.cli.options.train_settings import TrainSettings
 from rankstream.cli.options.training import with_settings
-from rankstream.events.registry import open_log
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import id_keys
 from rankstream.models.recipes.bundle import recipe_for
@@ -83,7 +83,7 @@ def test_of_exposures_encoders_learn_before_the_ranker_does(tmp_path):
     """Else an item's features would know the very labels that the ranker is to foresee."""
     rows = rows_of(range(6), range(3))
     rows.append({"user_id": 0, "item_id": NEW, "action": "save", "timestamp_ms": MORNING_MS + 3 * DAY_MS - 1})
-    log, known = open_log(write(tmp_path / "log.jsonl", rows))
+    log, known = read_events(write(tmp_path / "log.jsonl", rows), None, strict=True)
     kind = replace(known, positives=("save",), exposures=True, encoders_share=0.7)
     recipe = with_settings(recipe_for(kind, log.vocabulary), TrainSettings(**SMALL), torch.device("cpu"))
     models = train_models(log, recipe, tmp_path / "work")
@@ -173,6 +173,35 @@ def vectors(table, keys):
     rows, found = table.rows(keys)
     assert found.all()
     return np.asarray(table.vectors[rows])
+
+
+BAD = ({"user_id": 1, "item_id": 2}, {"user_id": 1, "item_id": 2, "action": "save", "timestamp_ms": 5}, {"user_id": 1})
+
+
+def test_rows_that_a_worker_would_reject_are_skipped_and_counted(run, tmp_path):
+    rows = [json.loads(line) for line in (run / "actions" / "day-0.jsonl").read_text().splitlines()]
+    clean = write(tmp_path / "clean.jsonl", rows)
+    bad = write(tmp_path / "bad.jsonl", [*BAD[:1], *rows, *BAD[1:]])
+    tables = []
+    for log in (clean, bad):
+        done = rankstream("embed", log, "--from", run / "out", "--to", tmp_path / log.stem)
+        assert done.exit_code == 0, done.output
+        tables.append(EmbeddingTable.open(tmp_path / log.stem))
+    assert done.stderr.splitlines() == [
+        "skipped 1: schema: Object missing required field `action`",
+        "skipped 1: timestamp: timestamp_ms is before 1973; if the column holds seconds, say --time-unit s",
+        "skipped 1: schema: Object missing required field `item_id`",
+    ]
+    assert np.asarray(tables[0].vectors).tobytes() == np.asarray(tables[1].vectors).tobytes()
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "embed"])
+def test_strict_refuses_a_log_with_such_rows(command, run, tmp_path):
+    log = write(tmp_path / "bad.jsonl", [*rows_of(range(2), [0]), BAD[0]])
+    where = ("--out", tmp_path / "new", "--positive", "save") if command == "train" else ("--from", run / "out")
+    words = refusal(rankstream(command, log, *where, "--strict"))
+    assert "1 of the 13 rows of" in words
+    assert "the reason is schema: Object missing required field `action`" in words
 
 
 def test_a_log_that_is_not_there(tmp_path):

@@ -7,16 +7,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rankstream.events.log import LogRefusedError
-from rankstream.events.registry import EVENTS, KNOWN, in_words_of, open_log, recognise, users_return
+from rankstream.events.arrivals import LogError
+from rankstream.events.open import open_log
+from rankstream.events.registry import EVENTS, KINDS, kind_of, read_log, users_return
 from rankstream.features.actions import Vocabulary
 from rankstream.models.recipes.bundle import recipe_for
 from tests.builders.models import a_log
 
-RATINGS = {"user_id": [1, 1], "item_id": [5, 6], "rating": [5.0, 1.0], "timestamp": [100, 200]}
-BEHAVIOURS = {"user_id": [1, 1], "item_id": [5, 5], "behavior": ["pv", "buy"], "timestamp": [100, 200]}
-PLAYS = {"user_id": [1], "song_id": [5], "ts": [100], "playtime": [31.0]}
-WIRE = {"user_id": ["a"], "item_id": [5], "action": ["save"], "timestamp_ms": [100_000]}
+AT_S = 1_400_000_000
+RATINGS = {"user_id": [1, 1], "item_id": [5, 6], "rating": [5.0, 1.0], "timestamp": [AT_S, AT_S + 100]}
+BEHAVIOURS = {"user_id": [1, 1], "item_id": [5, 5], "behavior": ["pv", "buy"], "timestamp": [AT_S, AT_S + 100]}
+PLAYS = {"user_id": [1], "song_id": [5], "ts": [AT_S], "playtime": [31.0]}
+WIRE = {"user_id": ["a"], "item_id": [5], "action": ["save"], "timestamp_ms": [AT_S * 1000]}
 
 
 def parquet(path, columns):
@@ -32,40 +34,51 @@ def test_a_file_and_the_folder_it_lies_in_are_told_by_the_columns(tmp_path, colu
     file = parquet(tmp_path / "folder" / "any.parquet", columns)
     parquet(tmp_path / "folder" / "users.parquet", {"user_id": [1], "age": [30]})
     for path in (file, tmp_path / "folder"):
-        log, known = open_log(path)
-        assert known.name == name
+        opened = open_log(path)
+        log = read_log(opened)
+        assert kind_of(opened, log).name == name
         assert len(log) == len(columns["user_id"])
 
 
 def test_a_folder_of_files_of_the_wire_is_one_log(tmp_path):
     for day, action in enumerate(("save", "hide", "save")):
-        row = {"user_id": f"u{day}", "item_id": 7, "action": action, "timestamp_ms": 1000 * (3 - day), "surface": "tv"}
+        row = {
+            "user_id": f"u{day}",
+            "item_id": 7,
+            "action": action,
+            "timestamp_ms": 1000 * (AT_S - day),
+            "surface": "tv",
+        }
         (tmp_path / f"day-{day}.jsonl").write_text(json.dumps(row))
-    log, known = open_log(tmp_path)
-    assert known.name == "events"
+    opened = open_log(tmp_path)
+    log = read_log(opened)
+    assert kind_of(opened, log).name == "events"
     assert log.user_ids.tolist() == ["u2", "u1", "u0"]
     assert [log.vocabulary.actions[code - 1] for code in log.actions] == ["save", "hide", "save"]
     assert log.surfaces.tolist() == [1, 1, 1]
 
 
-def test_files_whose_ids_differ_in_kind_are_refused(tmp_path):
+def test_ids_are_texts_where_some_files_have_integers_and_others_texts(tmp_path):
+    """The wire takes 1 and "1" for the same user, and so does training."""
     parquet(tmp_path / "a.parquet", WIRE)
     parquet(tmp_path / "b.parquet", WIRE | {"user_id": [1]})
-    with pytest.raises(LogRefusedError, match="integers as ids where others have texts"):
-        open_log(tmp_path)
+    parquet(tmp_path / "c.parquet", WIRE | {"user_id": ["1"]})
+    log = read_log(open_log(tmp_path))
+    assert log.user_ids.tolist() == ["a", "1", "1"]
+    assert log.item_ids.tolist() == [5, 5, 5]
 
 
 def test_a_folder_of_several_logs_or_of_none_is_refused(tmp_path):
     parquet(tmp_path / "two" / "a.parquet", RATINGS)
     parquet(tmp_path / "two" / "b.parquet", PLAYS)
     (tmp_path / "none").mkdir()
-    with pytest.raises(LogRefusedError, match=r"several logs \(a.parquet, b.parquet\)"):
-        recognise(tmp_path / "two")
-    with pytest.raises(LogRefusedError, match="holds no log that is known"):
-        recognise(tmp_path / "none")
+    with pytest.raises(LogError, match=r"several logs \(a.parquet, b.parquet\)"):
+        open_log(tmp_path / "two")
+    with pytest.raises(LogError, match="holds no log that is known"):
+        open_log(tmp_path / "none")
 
 
-@pytest.mark.parametrize("known", [known for known in KNOWN.values() if known is not EVENTS], ids=lambda one: one.name)
+@pytest.mark.parametrize("known", [known for known in KINDS.values() if known is not EVENTS], ids=lambda one: one.name)
 def test_defaults_are_of_the_logs_own_words(known):
     from rankstream.events.public import kuairand, movielens, music30, taobao
 
@@ -77,10 +90,12 @@ def test_defaults_are_of_the_logs_own_words(known):
     assert recipe.encoders.positives
 
 
-def test_a_log_read_by_itself_is_brought_to_the_models_words():
+def test_a_log_is_read_in_the_models_words(tmp_path):
     log = a_log([("a", 1, "hide", 0), ("a", 2, "save", 1)], Vocabulary(("hide", "save")))
-    known, strange = in_words_of(log, Vocabulary(("view", "save")))
-    assert (known.actions.tolist(), known.item_ids.tolist(), strange) == ([2], [2], 1)
+    log.write_parquet(tmp_path / "log.parquet")
+    opened = open_log(tmp_path / "log.parquet")
+    known = read_log(opened, Vocabulary(("view", "save")), strict=False)
+    assert (known.actions.tolist(), known.item_ids.tolist(), opened.skipped.total()) == ([2], [2], 1)
 
 
 def test_whether_users_return_is_seen():

@@ -1,0 +1,23 @@
+"""How `train`, `evaluate` and `embed` read a log, and say what of it they skipped. Imports pyarrow."""
+
+from pathlib import Path
+
+from rankstream.cli.views.skipped import print_skipped
+from rankstream.events.log import EventLog
+from rankstream.events.open import open_log
+from rankstream.events.registry import LogKind, kind_of, read_log
+from rankstream.features.actions import Vocabulary
+
+
+def read_events(
+    path: Path, kind: str | None, strict: bool, vocabulary: Vocabulary | None = None, quiet: bool = False
+) -> tuple[EventLog, LogKind]:
+    """Return a log as columns, and its kind; rows of no use are named by reason. Raises ``LogError``.
+
+    A model's ``vocabulary`` leaves out the actions that the model does not know.
+    """
+    opened = open_log(path, kind=kind, history=False)
+    log = read_log(opened, vocabulary, strict)
+    if not quiet:
+        print_skipped(opened.skipped)
+    return log, kind_of(opened, log)
