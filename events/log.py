@@ -4,13 +4,15 @@
 
     user_ids  item_ids  actions  times_ms  [surfaces]  [values]        one row an action, oldest first
 
-Ids stay as the log writes them; actions and surfaces are codes of the table's vocabulary. The table knows no model.
+Ids stay as the log writes them; actions and surfaces are codes of the log's vocabulary. The log knows no model. It is
+grouped by user once (``by_user``), whoever asks: sequences, histories and requests are views (``sequences.py``).
 """
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,47 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rankstream.events.arrivals import Arrivals, LogError, Values
+from rankstream.events.arrivals import Arrivals, LogError, Values, codes_of_values
 from rankstream.events.readers.columns import VOCABULARY_KEY
 from rankstream.features.actions import MAX_TIME_MS, Vocabulary
-from rankstream.features.ids import HASHED, Id, Ids, id_key
+from rankstream.features.ids import HASHED, Id, Ids, Keys, id_key, id_keys
 
 Codes = npt.NDArray[np.int64]
 
 COLUMNS = ("user_id", "item_id", "action", "timestamp_ms")  # the wire's, in every file that this module writes
+
+
+@dataclass(frozen=True)
+class UserRows:
+    """The rows of a log by user; a user's rows in the order of a history's actions: by time, then type, then item."""
+
+    user_ids: Ids  # (users,) sorted
+    starts: Codes  # (users + 1,) where each user's rows start
+    order: Codes  # (n,) rows of the log
+
+    @cached_property
+    def users(self) -> Codes:
+        """Return the user of each position of ``order``, ``(n,)``."""
+        return np.repeat(np.arange(len(self.user_ids)), np.diff(self.starts))
+
+    @cached_property
+    def user_of_row(self) -> Codes:
+        """Return the user of each row of the log, ``(n,)``."""
+        users = np.empty(len(self.order), np.int64)
+        users[self.order] = self.users
+        return users
+
+    def first(self, count: int) -> "UserRows":
+        """Return the grouping of the log's first rows, without sorting again; users without any are left out."""
+        kept = np.flatnonzero(self.order < count)
+        counts = np.bincount(self.users[kept], minlength=len(self.user_ids))
+        present = np.flatnonzero(counts)
+        return UserRows(self.user_ids[present], starts_of(counts[present]), self.order[kept])
+
+
+def starts_of(counts: Codes) -> Codes:
+    """Return where each group starts, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -40,6 +75,7 @@ class EventLog:
     times_ms: Codes  # (n,) UTC
     surfaces: Codes | None = None  # (n,) codes of the vocabulary, 0 for none
     values: Values | None = None  # (n,) NaN for none
+    beginning_of: "EventLog | None" = None  # a log whose first rows these are: it is grouped once for both
 
     def __post_init__(self) -> None:
         _check(self)
@@ -57,7 +93,35 @@ class EventLog:
             self.times_ms[which],
             None if self.surfaces is None else self.surfaces[which],
             None if self.values is None else self.values[which],
+            self if isinstance(which, slice) and not which.start and which.step is None else None,
         )
+
+    @cached_property
+    def item_keys(self) -> Keys:
+        """Return the key of each row's item, ``(n,)``; every different id is hashed once."""
+        if self.beginning_of is not None:
+            return self.beginning_of.item_keys[: len(self)]
+        different, which = np.unique(self.item_ids, return_inverse=True)
+        return id_keys(different.tolist())[which]
+
+    @cached_property
+    def value_codes(self) -> Codes:
+        """Return the 8-bit code of each row's value, as the stream keeps it, ``(n,)``; 0 for none."""
+        return np.zeros(len(self), np.int64) if self.values is None else codes_of_values(self.values)
+
+    @property
+    def surface_codes(self) -> Codes:
+        """Return the surfaces, ``(n,)``, 0 for none."""
+        return np.zeros(len(self), np.int64) if self.surfaces is None else self.surfaces
+
+    @cached_property
+    def by_user(self) -> UserRows:
+        """Return the rows by user: the one place where a log is sorted by user."""
+        if self.beginning_of is not None:
+            return self.beginning_of.by_user.first(len(self))
+        user_ids, users = np.unique(self.user_ids, return_inverse=True)
+        order = np.lexsort((self.item_keys, self.actions, self.times_ms, users))
+        return UserRows(user_ids, starts_of(np.bincount(users, minlength=len(user_ids))), order)
 
     def split_at(self, until_ms: int) -> tuple["EventLog", "EventLog"]:
         """Cut into what happened before ``until_ms`` and what happened from then on."""

@@ -97,7 +97,7 @@ def kind_of(opened: logs.FileLog, log: EventLog) -> LogKind:
 
 def users_return(log: EventLog) -> bool:
     """Return whether users act on items that they acted on at an earlier time, more often than now and then."""
-    pairs = [np.unique(ids, return_inverse=True)[1].reshape(-1) for ids in (log.user_ids, log.item_ids)]
+    pairs = [log.by_user.user_of_row, np.unique(log.item_keys, return_inverse=True)[1]]
     times = np.unique(np.stack([*pairs, log.times_ms], axis=1), axis=0)
     different = np.unique(times[:, :2], axis=0)
     return bool(1 - len(different) / max(len(times), 1) > OFTEN)

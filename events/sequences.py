@@ -1,12 +1,12 @@
-"""The event table turned to users: each user's actions in a row, oldest first, items as rows of a catalogue.
+"""A log turned to its users: each user's actions in a row, oldest first, items as rows of an item table.
 
 ::
 
     starts       0        3     5         one more than there are users
-    item_rows    a  b  c  a  d  ...       -1 where the catalogue lacks the item
+    item_rows    a  b  c  a  d  ...       -1 where the item table lacks the item
 
-Actions of one moment stand in the order that a history would give them (``features/actions.py``), so that what trains
-is what serves.
+All of it are views of one grouping, ``EventLog.by_user``. Actions of one time stand in the order that a history keeps
+them in (``features/actions.py``), so that what trains is what serves.
 """
 
 from collections.abc import Iterator
@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
-from rankstream.events.log import EventLog
-from rankstream.features.actions import MAX_VALUE_CODE, VALUE_STEPS, ActionColumns, pack_action, value_code
+from rankstream.events.log import EventLog, starts_of
+from rankstream.features.actions import ACTION_BYTES, VALUE_STEPS, ActionColumns, pack_actions
 from rankstream.features.embeddings.memory import Ints, ItemTable
-from rankstream.features.ids import Id, Ids, Keys, id_keys
+from rankstream.features.ids import Id, Ids, id_keys
 from rankstream.features.schema import Bools, Floats
 from rankstream.features.sessions import SESSION_GAP_MS
 
@@ -32,7 +31,7 @@ class UserSequences:
 
     user_ids: Ids  # (users,)
     starts: Ints  # (users + 1,) where each user's actions start
-    item_rows: Ints  # (n,) rows of the catalogue, -1 for unknown
+    item_rows: Ints  # (n,) rows of the item table, -1 for unknown
     actions: Ints  # (n,) codes
     times_ms: Ints  # (n,)
     surfaces: Ints  # (n,) codes, 0 for none
@@ -47,12 +46,12 @@ class UserSequences:
         return len(self.user_ids)
 
     def known(self) -> "UserSequences":
-        """Return the timelines without actions on unknown items; users stay, some of them without any action."""
+        """Return the sequences without actions on unknown items; users stay, some of them without any action."""
         kept = np.flatnonzero(self.item_rows >= 0)
         counts = np.bincount(self.users[kept], minlength=self.num_users)
         return UserSequences(
             self.user_ids,
-            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            starts_of(counts),
             self.item_rows[kept],
             self.actions[kept],
             self.times_ms[kept],
@@ -72,7 +71,7 @@ class UserSequences:
 
     @cached_property
     def again(self) -> Bools:
-        """Return which actions are one more on the same item at the same moment, ``(n,)``: a like beside its click."""
+        """Return which actions are one more on the same item at the same time, ``(n,)``: a like beside its click."""
         order = np.lexsort((self.item_rows, self.moments))  # stable: of equal ones the first stays first
         rows, moments = self.item_rows[order], self.moments[order]
         found = np.zeros(len(self), np.bool_)
@@ -91,72 +90,55 @@ class UserSequences:
         return np.flatnonzero(fresh)
 
 
-def keys_by_id(ids: Ids) -> Keys:
-    """Return the key of each id, hashing every different one once."""
-    different, which = np.unique(ids, return_inverse=True)
-    return id_keys(different.tolist())[which]
-
-
 def group_by_user(log: EventLog, item_table: ItemTable) -> UserSequences:
     """Turn a log to its users."""
-    user_ids, users = np.unique(log.user_ids, return_inverse=True)
-    keys = keys_by_id(log.item_ids)
-    order = np.lexsort((keys, log.actions, log.times_ms, users))
-    counts = np.bincount(users, minlength=len(user_ids))
-    surfaces = np.zeros(len(log), np.int64) if log.surfaces is None else log.surfaces
+    grouped = log.by_user
+    order = grouped.order
     return UserSequences(
-        user_ids=user_ids,
-        starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        item_rows=item_table.rows_of(keys[order]),
+        user_ids=grouped.user_ids,
+        starts=grouped.starts,
+        item_rows=item_table.rows_of(log.item_keys[order]),
         actions=log.actions[order],
         times_ms=log.times_ms[order],
-        surfaces=surfaces[order],
+        surfaces=log.surface_codes[order],
         log_values=log_values_of(log)[order],
     )
 
 
 def log_values_of(log: EventLog) -> Floats:
     """Return values as a history's 8-bit code brings them back."""
-    if log.values is None:
-        return np.zeros(len(log), np.float32)
-    exact = np.log2(1.0 + np.nan_to_num(log.values, nan=0.0))
-    steps = np.minimum(np.round(VALUE_STEPS * exact), MAX_VALUE_CODE - 1)
-    return (steps / VALUE_STEPS).astype(np.float32)
+    return (np.maximum(log.value_codes - 1, 0) / VALUE_STEPS).astype(np.float32)
 
 
-def packed_actions(log: EventLog, items: Keys) -> list[bytes]:
+def packed_actions(log: EventLog) -> list[bytes]:
     """Return each row of the log as the stream keeps it."""
-    none = np.zeros(len(log), np.int64)
-    surfaces = none if log.surfaces is None else log.surfaces
-    values = none.tolist() if log.values is None else [_code(value) for value in log.values.tolist()]
-    columns = (log.times_ms.tolist(), log.actions.tolist(), items.tolist(), surfaces.tolist(), values)
-    return [pack_action(*row) for row in zip(*columns, strict=True)]
+    packed = pack_actions(log.times_ms, log.actions, log.item_keys, log.surface_codes, log.value_codes)
+    rows: list[bytes] = np.frombuffer(packed, f"V{ACTION_BYTES}").tolist()
+    return rows
 
 
-def _code(value: float) -> int:
-    return value_code(None if np.isnan(value) else value)
-
-
-def rows_by_user(log: EventLog) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-    """Go through the users, each with the rows of the log that are the user's, oldest first."""
-    users, owner = np.unique(log.user_ids, return_inverse=True)
-    order = np.argsort(owner, kind="stable")
-    cuts = np.cumsum(np.bincount(owner, minlength=len(users)))[:-1]
-    yield from zip(id_keys(users.tolist()).tolist(), np.split(order, cuts), strict=True)
+def rows_by_user(log: EventLog) -> Iterator[tuple[int, Ints]]:
+    """Yield each user's key with the rows of the log that are the user's, oldest first."""
+    grouped = log.by_user
+    yield from zip(
+        id_keys(grouped.user_ids.tolist()).tolist(), np.split(grouped.order, grouped.starts[1:-1]), strict=True
+    )
 
 
 def histories_of(log: EventLog, limit: int) -> Iterator[tuple[Id, ActionColumns]]:
     """Yield each user of a log with its newest actions, newest first, as the stream would hold them."""
-    user_ids, users = np.unique(log.user_ids, return_inverse=True)
-    keys = keys_by_id(log.item_ids)
-    order = np.lexsort((keys, log.actions, log.times_ms, users))[::-1]  # users backwards, newest first
-    surfaces = np.zeros(len(log), np.int64) if log.surfaces is None else log.surfaces
+    grouped = log.by_user
+    order = grouped.order[::-1]  # users backwards, newest first
     whole = ActionColumns(
-        keys[order], log.actions[order], log.times_ms[order], surfaces[order], log_values_of(log)[order]
+        log.item_keys[order],
+        log.actions[order],
+        log.times_ms[order],
+        log.surface_codes[order],
+        log_values_of(log)[order],
     )
+    counts = np.diff(grouped.starts).tolist()
+    user_ids = grouped.user_ids.tolist()
     start = 0
-    counts = np.bincount(users, minlength=len(user_ids))
     for user in range(len(user_ids) - 1, -1, -1):
-        newest = min(limit, int(counts[user]))
-        yield user_ids[user : user + 1].tolist()[0], whole[start : start + newest]
-        start += int(counts[user])
+        yield user_ids[user], whole[start : start + min(limit, counts[user])]
+        start += counts[user]

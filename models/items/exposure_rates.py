@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from rankstream.events.labels import head_labels
 from rankstream.events.log import EventLog
-from rankstream.events.sequences import keys_by_id
 from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.schema import Bools, Floats
 
@@ -67,8 +66,8 @@ def exposure_rates(
 
     ``rates`` names the actions any of which counts; ``since_ms`` says from when on the log tells of them, 0 if absent.
     """
-    users = np.unique(log.user_ids, return_inverse=True)[1]
-    items = item_table.rows_of(keys_by_id(log.item_ids))
+    users = log.by_user.user_of_row
+    items = item_table.rows_of(log.item_keys)
     known = np.flatnonzero(items >= 0)
     triples = np.stack([log.times_ms[known], users[known], items[known]], axis=1)
     exposures, which = np.unique(triples, axis=0, return_inverse=True)

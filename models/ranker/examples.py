@@ -1,10 +1,10 @@
-"""From the event table to the ranker's training batches, through the very code that serves.
+"""From a log to the ranker's training batches, through the very code that serves.
 
-Each moment at which a user acted is a request that was made just before it: the state is what the user did strictly
+Each time at which a user acted is a request that was made just before it: the state is what the user did strictly
 earlier, built by ``UserState.apply``; the candidates are what was acted on, and items drawn at random; what the ranker
 sees of them is made by ``join``. So training can't see what serving would not::
 
-    a user's log     a  b   cc'  d  ...        (c and c' at the same moment)
+    a user's log     a  b   cc'  d  ...        (c and c' at the same time)
     requests         .  .   |    |
       state                 ab   abcc'         strictly earlier
       candidates            c c' x y z  d x y  labels from the actions; x y z drawn, labels 0
@@ -22,7 +22,7 @@ from rankstream.events.labels import Heads, head_labels
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import packed_actions, rows_by_user
 from rankstream.features.history import DEFAULT_LIMIT, History
-from rankstream.features.ids import Keys, id_keys
+from rankstream.features.ids import Keys
 from rankstream.features.join import OfflineFeatures, fold_ended, join, pool_sessions
 from rankstream.features.schema import Floats, ModelInputs
 from rankstream.features.sessions import sessions_now
@@ -38,7 +38,7 @@ class NegativesConfig:
 
     count: int = 8  # a request; fewer where the items don't suffice
     popular: float = 0.5  # share drawn as often as items are acted on: only rare negatives teach only popularity
-    exclude_seen: bool = False  # True for logs in which nobody acts twice on an item, where "seen" alone would tell
+    exclude_seen: bool = False  # True for logs without repeat consumption, where "unseen" alone would be the answer
 
     def __post_init__(self) -> None:
         if self.count < 0 or not 0.0 <= self.popular <= 1.0:
@@ -47,7 +47,7 @@ class NegativesConfig:
 
 @dataclass(frozen=True)
 class RankingExample:
-    """One request with its answer."""
+    """One request with its labels."""
 
     user_key: int
     state: UserState  # strictly before now_ms
@@ -66,27 +66,26 @@ def ranking_examples(
     since_ms: int = 0,
     limit: int = DEFAULT_LIMIT,
 ) -> list[RankingExample]:
-    """Return a request for every moment from ``since_ms`` on at which a user acted, user by user, oldest first.
+    """Return a request for every time from ``since_ms`` on at which a user acted, user by user, oldest first.
 
     Actions before ``since_ms`` only fill the states; ``limit`` is how many a history holds.
     """
     labels_of = head_labels(log, heads)
-    items = id_keys(log.item_ids.tolist())
-    packed = packed_actions(log, items)
+    items, packed = log.item_keys, packed_actions(log)
     sampler = _Negatives(items, negatives, rng)
     examples = []
     for user_key, rows in rows_by_user(log):
         state, seen = UserState(History(b"", limit)), set[int]()
-        for moment in np.split(rows, np.flatnonzero(np.diff(log.times_ms[rows])) + 1):
-            now_ms = int(log.times_ms[moment[0]])
+        for now in np.split(rows, np.flatnonzero(np.diff(log.times_ms[rows])) + 1):
+            now_ms = int(log.times_ms[now[0]])
             if now_ms >= since_ms:
-                acted, labels = acted_on(items[moment], labels_of[log.actions[moment]])
+                acted, labels = acted_on(items[now], labels_of[log.actions[now]])
                 drawn = sampler.draw(set(acted.tolist()), seen)
                 candidates = np.concatenate([acted, drawn])
                 labels = np.concatenate([labels, np.zeros((len(drawn), labels.shape[1]), np.float32)])
                 examples.append(RankingExample(user_key, state, now_ms, candidates, labels))
-            state = advanced(state.apply([packed[row] for row in moment], int(moment[-1])), offline)
-            seen.update(items[moment].tolist())
+            state = advanced(state.apply([packed[row] for row in now], int(now.max())), offline)
+            seen.update(items[now].tolist())
     return examples
 
 
@@ -96,12 +95,12 @@ def advanced(applied: Applied, offline: OfflineFeatures) -> UserState:
 
 
 def acted_on(items: Keys, labels: Floats) -> tuple[Keys, Floats]:
-    """Return each item once, with all that was done to it at this moment."""
+    """Return each item once, with all that was done to it at this time."""
     if len(items) == 1:
         return items, labels
-    unique, places = np.unique(items, return_inverse=True)
+    unique, which = np.unique(items, return_inverse=True)
     together = np.zeros((len(unique), labels.shape[1]), np.float32)
-    np.maximum.at(together, places, labels)
+    np.maximum.at(together, which, labels)
     return unique, together
 
 

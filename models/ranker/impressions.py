@@ -23,7 +23,6 @@ from rankstream.events.labels import Heads, head_labels
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import packed_actions, rows_by_user
 from rankstream.features.history import DEFAULT_LIMIT, History
-from rankstream.features.ids import id_keys
 from rankstream.features.join import DAY_MS, OfflineFeatures
 from rankstream.features.schema import Ints
 from rankstream.features.sessions import SESSION_GAP_MS
@@ -49,8 +48,7 @@ def visit_examples(
     keys, which tells nothing of where they were shown.
     """
     labels_of = head_labels(log, heads)
-    items = id_keys(log.item_ids.tolist())
-    packed = packed_actions(log, items)
+    items, packed = log.item_keys, packed_actions(log)
     for user_key, rows in rows_by_user(log):
         state = UserState(History(b"", limit))
         for visit in np.split(rows, _starts(log.times_ms[rows], since_ms, cut or by_gap())):
@@ -58,7 +56,7 @@ def visit_examples(
             if now_ms >= since_ms:
                 candidates, labels = acted_on(items[visit], labels_of[log.actions[visit]])
                 yield RankingExample(user_key, state, now_ms, candidates, labels)
-            state = advanced(state.apply([packed[row] for row in visit], int(visit[-1])), offline)
+            state = advanced(state.apply([packed[row] for row in visit], int(visit.max())), offline)
 
 
 def by_gap(gap_ms: int = SESSION_GAP_MS) -> Cut:

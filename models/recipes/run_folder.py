@@ -133,8 +133,8 @@ def lock_run(work: Path, log: EventLog, recipe: Any) -> None:
 
 def _named(log: EventLog) -> str:
     """Name a log by its content."""
-    columns = [log.actions, log.times_ms]
-    columns += [np.unique(ids, return_inverse=True)[1] for ids in (log.user_ids, log.item_ids)]
+    items = np.unique(log.item_ids, return_inverse=True)[1]
+    columns = [log.actions, log.times_ms, log.by_user.user_of_row, items]
     return f"{len(log)} actions {xxh3_64_hexdigest(b''.join(np.ascontiguousarray(one).tobytes() for one in columns))}"
 
 

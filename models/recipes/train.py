@@ -115,10 +115,10 @@ def train_models(
 
 def _check_learnable(past: EventLog, recipe: EncoderRecipe) -> None:
     """Raise ``LogError`` for a log that the recipe can't learn from."""
-    users, counts = np.unique(past.user_ids, return_counts=True)
+    counts = np.diff(past.by_user.starts)
     if np.count_nonzero(counts >= 2) < 2:
         raise LogError(
-            f"{len(past):,} actions of {len(users):,} users lie before the training's end, and fewer than two users "
+            f"{len(past):,} actions of {len(counts):,} users lie before the training's end, and fewer than two users "
             "acted twice; give a longer log, or a later --until"
         )
     wanted = np.isin(past.actions, past.codes_of(recipe.positives))
