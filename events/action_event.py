@@ -33,7 +33,7 @@ class Record(Protocol):
 
     @property
     def offset(self) -> int:
-        """Its place there."""
+        """Its offset there."""
         ...
 
     @property

@@ -22,14 +22,14 @@ from rankstream.events.action_event import ActionDecoder, ActionEvent, Record, R
 from rankstream.features.actions import ACTION_BYTES, Vocabulary, action_time_ms, pack_actions, value_codes
 from rankstream.features.ids import Id, Keys, id_bytes, id_keys
 
-Whole = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
 
 MAX_SENTENCES = 100  # distinct reasons kept: a log of nothing but garbage must not fill memory
 
 
 class LogError(ValueError):
-    """A recorded log can't be read; one sentence, which says what came, what was wanted and what to do."""
+    """A recorded log can't be read; one sentence, with what came, what was wanted and what to do."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Arrivals:
     item_ids: list[Id]
     user_keys: list[bytes]  # what records are keyed by, and states kept under
     item_keys: Keys  # (n,) uint64
-    codes: Whole  # (n,) of the vocabulary's actions, from 1
-    times_ms: Whole  # (n,) when it happened, UTC
-    surfaces: Whole  # (n,) of the vocabulary's surfaces, 0 for none
+    codes: Ints  # (n,) of the vocabulary's actions, from 1
+    times_ms: Ints  # (n,) when it happened, UTC
+    surfaces: Ints  # (n,) of the vocabulary's surfaces, 0 for none
     values: Values  # (n,) as the log writes them, NaN for none
-    arrived_ms: Whole  # (n,) when the record was produced; times_ms where the log doesn't say
-    packed: list[bytes]  # 16 bytes an action, as ActionDecoder gives them
-    offsets: Whole  # (n,) in the log, ascending
+    arrived_ms: Ints  # (n,) when the record was produced; times_ms where the log doesn't have it
+    packed: list[bytes]  # 16 bytes an action, as ActionDecoder returns them
+    offsets: Ints  # (n,) in the log, ascending
 
     def __len__(self) -> int:
         return len(self.packed)
@@ -60,7 +60,7 @@ class Arrivals:
         """Return a range of them."""
         return self._each(lambda column: column[which])
 
-    def taken(self, order: Whole) -> "Arrivals":
+    def taken(self, order: Ints) -> "Arrivals":
         """Return these rows in this order; each keeps its offset."""
         rows = order.tolist()
         return self._each(lambda column: [column[row] for row in rows] if isinstance(column, list) else column[order])
@@ -124,11 +124,11 @@ def skip(skipped: Counter[str], why: Rejected, count: int = 1) -> None:
 def pack_columns(
     user_ids: list[Id],
     item_ids: list[Id],
-    codes: Whole,
-    times_ms: Whole,
-    surfaces: Whole,
+    codes: Ints,
+    times_ms: Ints,
+    surfaces: Ints,
     values: Values,
-    arrived_ms: Whole | None = None,
+    arrived_ms: Ints | None = None,
     *,
     user_keys: list[bytes] | None = None,
     item_keys: Keys | None = None,
@@ -149,7 +149,7 @@ def pack_columns(
     )
 
 
-def codes_of_values(values: Values) -> Whole:
+def codes_of_values(values: Values) -> Ints:
     """Return the 8-bit codes of values ``(n,)``, 0 for NaN."""
     some = ~np.isnan(values)
     return np.where(some, value_codes(np.where(some, values, 0.0)), 0)

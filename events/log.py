@@ -84,7 +84,7 @@ class EventLog:
         return len(self.times_ms)
 
     def rows(self, which: slice | npt.NDArray[np.bool_] | Codes) -> "EventLog":
-        """Return the table of these rows, which must be in order."""
+        """Return the log of these rows, which must be in order."""
         return EventLog(
             self.vocabulary,
             self.user_ids[which],
@@ -116,7 +116,7 @@ class EventLog:
 
     @cached_property
     def by_user(self) -> UserRows:
-        """Return the rows by user: the one place where a log is sorted by user."""
+        """Return the rows by user; nothing else sorts a log by user."""
         if self.beginning_of is not None:
             return self.beginning_of.by_user.first(len(self))
         user_ids, users = np.unique(self.user_ids, return_inverse=True)
@@ -194,7 +194,7 @@ def _names(codes: Codes, vocabulary: tuple[str, ...]) -> list[str | None]:
 
 
 def _check(log: EventLog) -> None:
-    """Raise ``LogError`` for the first thing about a table that is not as promised."""
+    """Raise ``LogError`` for the first thing about a log that is not as promised."""
     columns = {"user_ids": log.user_ids, "item_ids": log.item_ids, "actions": log.actions, "times_ms": log.times_ms}
     optional = {"surfaces": log.surfaces, "values": log.values}
     columns |= {name: column for name, column in optional.items() if column is not None}
@@ -214,7 +214,7 @@ def _check(log: EventLog) -> None:
     if log.values is not None and np.any(np.isinf(log.values) | (log.values < 0)):
         raise LogError("column values holds a negative or infinite number; give NaN where there is no value")
     if np.any(np.diff(log.times_ms) < 0):
-        raise LogError("the rows are not in order of time; build the table with event_log(), which sorts")
+        raise LogError("the rows are not in order of time; build the log with event_log(), which sorts")
 
 
 def _kinds(kinds: str) -> str:
@@ -237,7 +237,7 @@ def event_log(
     surfaces: Codes | None = None,
     values: Values | None = None,
 ) -> EventLog:
-    """Build a table from columns in any order; rows of one moment keep theirs.
+    """Build a log from columns in any order; rows of one time keep theirs.
 
     Raises ``LogError`` that names the first column that is not as ``EventLog`` promises.
     """

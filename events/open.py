@@ -23,7 +23,7 @@ import numpy as np
 
 from rankstream.events.arrivals import Arrivals, LogError, joined
 from rankstream.events.readers.json_lines import BATCH_ROWS, FIELDS, NEEDED, JsonReader, Reading
-from rankstream.events.readers.rows import KINDS, TIME_UNITS, Shape, kind_of
+from rankstream.events.readers.rows import FILE_TYPES, TIME_UNITS, Shape, file_type
 from rankstream.features.actions import Vocabulary
 from rankstream.features.files import sha256
 
@@ -49,7 +49,7 @@ class LogFile:
 
     path: Path
     reader: LogReader
-    written: Vocabulary | None = None  # where the file or its kind tells the names
+    written: Vocabulary | None = None  # where the file, or its kind, names the actions
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class FileLog:
 
     @property
     def untyped(self) -> bool:
-        """Whether ids come from a file of text, which can't say whether 7 is a number."""
-        return any(kind_of(file.path) in ("csv", "tsv") for file in self.files)
+        """Whether ids come from a file of text, in which the number 7 and the text 7 look alike."""
+        return any(file_type(file.path) in ("csv", "tsv") for file in self.files)
 
     def checksum(self) -> str:
         """Return the sha256 of the file; of several, that of their checksums, one a line, the log's own file first."""
@@ -87,8 +87,8 @@ class FileLog:
             return only
         actions, surfaces = set[str](), set[str]()
         for file in self.files:
-            told = file.written
-            found = (told.actions, told.surfaces) if told is not None else file.reader.names(self.shape)
+            known = file.written
+            found = (known.actions, known.surfaces) if known is not None else file.reader.names(self.shape)
             actions.update(found[0])
             surfaces.update(found[1])
         if not actions:
@@ -175,7 +175,7 @@ def open_log(
 
 
 def _of_the_wire(path: Path, shape: Shape) -> LogFile:
-    if kind_of(path) == "json":
+    if file_type(path) == "json":
         return LogFile(path, JsonReader(path))
     try:
         from rankstream.events.readers.columns import ColumnReader, file_columns, written_vocabulary
@@ -184,7 +184,9 @@ def _of_the_wire(path: Path, shape: Shape) -> LogFile:
     found = file_columns(path)
     shape.check(path, found, NEEDED)
     columns = tuple(dict.fromkeys(column for name in FIELDS if (column := shape.column(name)) in found))
-    return LogFile(path, ColumnReader(path, columns), written_vocabulary(path) if kind_of(path) == "parquet" else None)
+    return LogFile(
+        path, ColumnReader(path, columns), written_vocabulary(path) if file_type(path) == "parquet" else None
+    )
 
 
 def _of_public(kind: str, path: Path, history: bool) -> list[LogFile]:
@@ -199,7 +201,7 @@ def _of_public(kind: str, path: Path, history: bool) -> list[LogFile]:
     if history and past is not None and (beside := path.with_name(past.files[0])).is_file():
         parts.insert(0, (beside, past))
     for file, log in parts:
-        if kind_of(file) == "json":
+        if file_type(file) == "json":
             raise LogError(f"{file} holds JSON lines, but {kind} is published as a table; leave --format out")
         found = file_columns(file)
         bare = _bare(found)
@@ -235,9 +237,9 @@ def _files_in(folder: Path, kind: str | None, shape: Shape) -> tuple[str, list[P
 
 def _kind_of_file(path: Path, shape: Shape | None = None) -> str | None:
     """Return the kind of the log in a file by its columns; None for a file that is no log."""
-    if not path.is_file() or not any(name.lower() in KINDS for name in path.suffixes[-2:]):
+    if not path.is_file() or not any(name.lower() in FILE_TYPES for name in path.suffixes[-2:]):
         return None
-    if kind_of(path) == "json":
+    if file_type(path) == "json":
         return EVENTS
     try:
         from rankstream.events.public import public_log_with

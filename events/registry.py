@@ -92,10 +92,10 @@ def read_log(opened: logs.FileLog, vocabulary: Vocabulary | None = None, strict:
 def kind_of(opened: logs.FileLog, log: EventLog) -> LogKind:
     """Return the kind of a log; whether users repeat items is counted where the kind does not say."""
     kind = KINDS[opened.kind]
-    return replace(kind, repeats=users_return(log)) if kind is EVENTS else kind
+    return replace(kind, repeats=repeats_items(log)) if kind is EVENTS else kind
 
 
-def users_return(log: EventLog) -> bool:
+def repeats_items(log: EventLog) -> bool:
     """Return whether users act on items that they acted on at an earlier time, more often than now and then."""
     pairs = [log.by_user.user_of_row, np.unique(log.item_keys, return_inverse=True)[1]]
     times = np.unique(np.stack([*pairs, log.times_ms], axis=1), axis=0)

@@ -65,23 +65,26 @@ class UserSequences:
         return np.repeat(np.arange(self.num_users), np.diff(self.starts))
 
     @cached_property
-    def moments(self) -> Ints:
+    def user_times(self) -> Ints:
         """Return one sorted number an action, ``(n,)``: user, then time; for binary search over all users at once."""
         return self.users << TIME_BITS | self.times_ms
 
     @cached_property
     def again(self) -> Bools:
         """Return which actions are one more on the same item at the same time, ``(n,)``: a like beside its click."""
-        order = np.lexsort((self.item_rows, self.moments))  # stable: of equal ones the first stays first
-        rows, moments = self.item_rows[order], self.moments[order]
-        found = np.zeros(len(self), np.bool_)
-        found[order[1:]] = (np.diff(rows) == 0) & (np.diff(moments) == 0)
+        same = np.diff(self.user_times) == 0
+        found, tied = np.zeros((2, len(self)), np.bool_)
+        tied[1:] |= same
+        tied[:-1] |= same
+        order = np.flatnonzero(tied)  # few; stably sorted: of equal ones the first stays first
+        order = order[np.lexsort((self.item_rows[order], self.user_times[order]))]
+        found[order[1:]] = (np.diff(self.item_rows[order]) == 0) & (np.diff(self.user_times[order]) == 0)
         return found
 
     def first_after(self, rows: Ints, gap_ms: int = 0) -> Ints:
         """Return the first row of the same user later than ``gap_ms`` after each row; the next user's start if none."""
         latest = np.minimum(self.times_ms[rows] + gap_ms, (1 << TIME_BITS) - 1)
-        return np.searchsorted(self.moments, self.users[rows] << TIME_BITS | latest, side="right").astype(np.int64)
+        return np.searchsorted(self.user_times, self.users[rows] << TIME_BITS | latest, side="right").astype(np.int64)
 
     def session_starts(self, gap_ms: int = SESSION_GAP_MS) -> Ints:
         """Return rows at which a session starts: a user's first, and each after more than ``gap_ms`` without any."""

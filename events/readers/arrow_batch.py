@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS
-from rankstream.events.arrivals import Arrivals, Values, Whole, joined, pack_columns
+from rankstream.events.arrivals import Arrivals, Ints, Values, joined, pack_columns
 from rankstream.events.readers.json_lines import FIELDS, Reading
 from rankstream.events.readers.rows import NS_PER_MS, TIME_UNITS, Shape, milliseconds
 from rankstream.features.actions import MAX_TIME_MS
@@ -87,7 +87,7 @@ def plain(column: Column) -> Column:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def _names(column: Column) -> tuple[list[str], Whole]:
+def _names(column: Column) -> tuple[list[str], Ints]:
     """Return the distinct texts of a column, and which one each row has; -1 for null."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
@@ -120,7 +120,7 @@ def _ids(column: Column | None, count: int, hashed: bool = False) -> tuple[list[
     return [""] * count, [b""] * count, nothing, np.zeros(count, np.bool_)
 
 
-def _codes(column: Column | None, codes: dict[str, int], unknown: int, count: int) -> Whole:
+def _codes(column: Column | None, codes: dict[str, int], unknown: int, count: int) -> Ints:
     """Return the codes of names: 0 for none, -1 for rows that need a second look."""
     if column is None or pa.types.is_null(column.type):
         return np.zeros(count, np.int64)
@@ -131,7 +131,7 @@ def _codes(column: Column | None, codes: dict[str, int], unknown: int, count: in
     return np.array([*of_names, 0], np.int64)[which]
 
 
-def _times(column: Column | None, unit: str, count: int) -> tuple[Whole, Bools]:
+def _times(column: Column | None, unit: str, count: int) -> tuple[Ints, Bools]:
     """Return times in ms, and which rows have one; as ``rows.milliseconds`` does."""
     if column is None:
         return np.zeros(count, np.int64), np.zeros(count, np.bool_)
@@ -153,7 +153,7 @@ def _times(column: Column | None, unit: str, count: int) -> tuple[Whole, Bools]:
     return np.zeros(count, np.int64), np.zeros(count, np.bool_)
 
 
-def _scaled(raw: Whole, unit: str, found: Bools) -> tuple[Whole, Bools]:
+def _scaled(raw: Ints, unit: str, found: Bools) -> tuple[Ints, Bools]:
     ns = TIME_UNITS[unit]
     found = found & (raw >= 0)
     if ns >= NS_PER_MS:
@@ -164,14 +164,14 @@ def _scaled(raw: Whole, unit: str, found: Bools) -> tuple[Whole, Bools]:
     return times, found & (times <= MAX_TIME_MS)
 
 
-def _parsed(texts: list[str | None], unit: str) -> tuple[Whole, Bools]:
+def _parsed(texts: list[str | None], unit: str) -> tuple[Ints, Bools]:
     times = np.zeros(len(texts), np.int64)
     found = np.zeros(len(texts), np.bool_)
     for at, text in enumerate(texts):
         with suppress(ValueError):
-            moment = milliseconds(text, unit)
-            found[at] = 0 <= moment <= MAX_TIME_MS
-            times[at] = moment if found[at] else 0
+            at_ms = milliseconds(text, unit)
+            found[at] = 0 <= at_ms <= MAX_TIME_MS
+            times[at] = at_ms if found[at] else 0
     return times, found
 
 

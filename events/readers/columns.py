@@ -16,7 +16,7 @@ from rankstream.events.action_event import Rejected
 from rankstream.events.arrivals import Arrivals, LogError, skip
 from rankstream.events.readers.arrow_batch import Batch, Translate, arrivals_of_batch, given_column, is_text, plain
 from rankstream.events.readers.json_lines import BATCH_ROWS, Reading
-from rankstream.events.readers.rows import DELIMITERS, RAGGED, Shape, csv_heading, kind_of
+from rankstream.events.readers.rows import DELIMITERS, RAGGED, Shape, csv_heading, file_type
 from rankstream.features.actions import Vocabulary
 
 CSV_BLOCK = 4 << 20  # bytes
@@ -59,7 +59,7 @@ class ColumnReader:
 
     def batches(self, reading: Reading | None) -> Iterator[Batch]:
         """Yield the rows in batches of a bounded size."""
-        batches = self._parquet() if kind_of(self.path) == "parquet" else self._csv(reading)
+        batches = self._parquet() if file_type(self.path) == "parquet" else self._csv(reading)
         try:
             for batch in batches:
                 for at in range(0, batch.num_rows, BATCH_ROWS):
@@ -92,7 +92,7 @@ def open_csv(
             block_size=CSV_BLOCK, use_threads=False, column_names=rename, skip_rows=0 if rename is None else 1
         ),
         arrow_csv.ParseOptions(
-            delimiter=DELIMITERS[kind_of(path)], newlines_in_values=True, invalid_row_handler=ragged
+            delimiter=DELIMITERS[file_type(path)], newlines_in_values=True, invalid_row_handler=ragged
         ),
         arrow_csv.ConvertOptions(
             column_types={name: pa.string() for name in columns},
@@ -104,7 +104,7 @@ def open_csv(
 
 def file_columns(path: Path) -> tuple[str, ...]:
     """Return the names of a file's columns. Raises ``LogError``."""
-    if kind_of(path) != "parquet":
+    if file_type(path) != "parquet":
         return csv_heading(path)
     try:
         return tuple(parquet.read_schema(path).names)

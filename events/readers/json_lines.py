@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent, Rejected, TimeMs
-from rankstream.events.arrivals import Arrivals, LogError, Whole, pack_columns, skip
+from rankstream.events.arrivals import Arrivals, Ints, LogError, pack_columns, skip
 from rankstream.events.readers.rows import PROBLEM, Row, Shape, json_row, open_bytes
 from rankstream.features.actions import MAX_TIME_MS, Vocabulary
 from rankstream.features.ids import Id, id_bytes
@@ -26,7 +26,7 @@ LINES_BYTES = 6 << 20  # about as many
 
 
 class LoggedAction(ActionEvent, gc=False, frozen=True, omit_defaults=True):
-    """An action, and when its record was produced where the log says so."""
+    """An action, and when its record was produced where the log has it."""
 
     arrived_ms: TimeMs | None = None
 
@@ -74,7 +74,7 @@ class Reading:
             raise Rejected("timestamp", f"timestamp_ms is more than a day after {than}")
         return event
 
-    def can_take(self, events: list[LoggedAction]) -> bool:
+    def accepts_all(self, events: list[LoggedAction]) -> bool:
         """Return whether ``checked`` would reject none of them."""
         if not {event.action for event in events} <= self.vocabulary.action_codes.keys():
             return False
@@ -101,10 +101,10 @@ class Reading:
         )
 
 
-NEVER = -1  # arrived_ms where the log doesn't say
+NEVER = -1  # arrived_ms where the log doesn't have it
 
 
-def _times(events: list[LoggedAction]) -> tuple[Whole, Whole]:
+def _times(events: list[LoggedAction]) -> tuple[Ints, Ints]:
     times = [event.timestamp_ms for event in events]
     arrived = [NEVER if event.arrived_ms is None else event.arrived_ms for event in events]
     return np.array(times, np.int64), np.array(arrived, np.int64)
@@ -149,7 +149,7 @@ class JsonReader:
         as_on_the_wire = reading.shape == Shape()
         for lines in self._blocks():
             events = _decode_block(lines) if as_on_the_wire else None
-            if events is None or not reading.can_take(events):
+            if events is None or not reading.accepts_all(events):
                 rows = (json_row(line) for line in lines.split(b"\n") if line.strip())
                 events = [event for event in reading.events(rows) if event is not None]
             if events:

@@ -38,7 +38,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class RowFile:
-    """Rows as they lie in a file, and how many there are where the file says so."""
+    """Rows as they lie in a file, and how many there are where the file has a count."""
 
     rows: Iterator[Row]
     columns: tuple[str, ...] | None  # None where each row has its own
@@ -51,7 +51,7 @@ def open_rows(path: Path) -> RowFile:
         return RowFile(json_rows(sys.stdin.buffer), None, None)
     if not path.is_file():
         raise LogError(f"there is no file {path}; name a .parquet, .csv or .jsonl file, or - for standard input")
-    kind = kind_of(path)
+    kind = file_type(path)
     if kind == "parquet":
         return _parquet(path)
     if kind == "json":
@@ -60,7 +60,7 @@ def open_rows(path: Path) -> RowFile:
 
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
-KINDS = {
+FILE_TYPES = {
     ".parquet": "parquet",
     ".pq": "parquet",
     ".csv": "csv",
@@ -72,14 +72,14 @@ KINDS = {
 }
 
 
-def kind_of(path: Path) -> str:
-    """Tell a file's kind by its ending: parquet, csv, tsv or json. Raises ``LogError`` for others."""
+def file_type(path: Path) -> str:
+    """Return a file's type by its ending: parquet, csv, tsv or json. Raises ``LogError`` for others."""
     ending = path.suffix.lower()
-    if ending == ".gz" and KINDS.get(Path(path.stem).suffix.lower()) == "json":
+    if ending == ".gz" and FILE_TYPES.get(Path(path.stem).suffix.lower()) == "json":
         return "json"
-    if ending not in KINDS:
+    if ending not in FILE_TYPES:
         raise LogError(f"{path} ends with {ending or 'nothing'}; .parquet, .csv, .tsv and .jsonl can be read")
-    return KINDS[ending]
+    return FILE_TYPES[ending]
 
 
 def open_bytes(path: Path) -> IO[bytes]:
@@ -105,7 +105,7 @@ def csv_heading(path: Path) -> tuple[str, ...]:
     """Return the column names of a CSV or TSV file. Raises ``LogError``."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return tuple(next(csv.reader(file, delimiter=DELIMITERS[kind_of(path)]), ()))
+            return tuple(next(csv.reader(file, delimiter=DELIMITERS[file_type(path)]), ()))
     except (UnicodeDecodeError, csv.Error) as exc:
         raise LogError(f"{path} can't be read as text ({exc}); wanted UTF-8, a heading and rows") from exc
 
@@ -118,7 +118,7 @@ def _csv(path: Path) -> RowFile:
 def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            for line in islice(csv.reader(file, delimiter=DELIMITERS[kind_of(path)]), 1, None):
+            for line in islice(csv.reader(file, delimiter=DELIMITERS[file_type(path)]), 1, None):
                 if len(line) == len(columns):
                     yield dict(zip(columns, line, strict=True))
                 elif line:
@@ -127,12 +127,12 @@ def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
         raise LogError(f"{path} can't be read on ({exc}); wanted UTF-8") from exc
 
 
-PROBLEM = "\0"  # the name under which a row tells why it is none; no column is called so
+PROBLEM = "\0"  # the name under which a row holds why it is none; no column is called so
 RAGGED = "the row has more or fewer fields than the heading"
 
 
 def json_rows(lines: IO[bytes]) -> Iterator[Row]:
-    """Yield the objects of JSON lines; for what is none, a row that tells why under ``PROBLEM``."""
+    """Yield the objects of JSON lines; for what is none, a row that holds why under ``PROBLEM``."""
     for line in lines:
         if line.strip():
             yield json_row(line)
@@ -143,14 +143,14 @@ def json_row(line: bytes) -> Row:
     try:
         row = _decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        return {PROBLEM: f"not JSON: {_without_place(exc)}"}
+        return {PROBLEM: f"not JSON: {_without_position(exc)}"}
     return row if isinstance(row, dict) else {PROBLEM: "not a JSON object"}
 
 
 _decode = msgspec.json.Decoder().decode
 
 
-def _without_place(exc: Exception) -> str:
+def _without_position(exc: Exception) -> str:
     """Return what is wrong, not at which byte: reasons are counted."""
     return re.sub(r" \(byte \d+\)|in position [\d-]+", "", str(exc))
 
@@ -201,18 +201,18 @@ def _listed(names: list[str]) -> str:
     return f"{shown} and {len(names) - MANY} more" if len(names) > MANY else shown
 
 
-def milliseconds(moment: Any, unit: str, name: str = "timestamp_ms") -> int:
+def milliseconds(raw: Any, unit: str, name: str = "timestamp_ms") -> int:
     """Return a time in ms since 1970: whole numbers are cut, fractions are rounded. Raises ``ValueError``."""
-    if isinstance(moment, datetime):
-        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
+    if isinstance(raw, datetime):
+        return ((raw if raw.tzinfo else raw.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
     try:
-        if isinstance(moment, float):
-            return round(moment * (TIME_UNITS[unit] / NS_PER_MS))
-        return int(moment) * TIME_UNITS[unit] // NS_PER_MS
+        if isinstance(raw, float):
+            return round(raw * (TIME_UNITS[unit] / NS_PER_MS))
+        return int(raw) * TIME_UNITS[unit] // NS_PER_MS
     except (TypeError, ValueError, OverflowError):
-        if isinstance(moment, str) and _is_fraction(moment):
-            return milliseconds(float(moment), unit, name)
-        raise ValueError(f"{name} is {moment!r}; wanted a whole number") from None
+        if isinstance(raw, str) and _is_fraction(raw):
+            return milliseconds(float(raw), unit, name)
+        raise ValueError(f"{name} is {raw!r}; wanted a whole number") from None
 
 
 def _is_fraction(text: str) -> bool:

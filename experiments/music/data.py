@@ -94,7 +94,7 @@ def asked_items(sequences: UserSequences, split: MusicSplit, seed: int = 0) -> A
     moments = {"once": np.full(len(rows), split.from_ms), "daily": times - times % DAY_MS, "realtime": times}
     moments["daily"] = np.maximum(moments["daily"], split.from_ms)
     owners = sequences.users[rows] << TIME_BITS
-    newest = {name: np.searchsorted(sequences.moments, owners | at) - 1 for name, at in moments.items()}
+    newest = {name: np.searchsorted(sequences.user_times, owners | at) - 1 for name, at in moments.items()}
     starts = sequences.session_starts()
     begins = starts[np.searchsorted(starts, rows, side="right") - 1]
     newest["session"] = np.maximum(begins - 1, newest["once"])  # a session open at T0 has no other one before it

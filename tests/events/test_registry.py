@@ -9,7 +9,7 @@ import pytest
 
 from rankstream.events.arrivals import LogError
 from rankstream.events.open import open_log
-from rankstream.events.registry import EVENTS, KINDS, kind_of, read_log, users_return
+from rankstream.events.registry import EVENTS, KINDS, kind_of, read_log, repeats_items
 from rankstream.features.actions import Vocabulary
 from rankstream.models.recipes.bundle import recipe_for
 from tests.builders.models import a_log
@@ -98,7 +98,7 @@ def test_a_log_is_read_in_the_models_words(tmp_path):
     assert (known.actions.tolist(), known.item_ids.tolist(), opened.skipped.total()) == ([2], [2], 1)
 
 
-def test_whether_users_return_is_seen():
-    assert users_return(a_log([("a", 1, "save", 0), ("a", 1, "save", 1)]))
-    assert not users_return(a_log([("a", 1, "save", 0), ("a", 1, "view", 0), ("b", 1, "save", 1)]))
-    assert not users_return(a_log([("a", int(item), "save", float(item)) for item in np.arange(30)]))
+def test_whether_repeats_items_is_seen():
+    assert repeats_items(a_log([("a", 1, "save", 0), ("a", 1, "save", 1)]))
+    assert not repeats_items(a_log([("a", 1, "save", 0), ("a", 1, "view", 0), ("b", 1, "save", 1)]))
+    assert not repeats_items(a_log([("a", int(item), "save", float(item)) for item in np.arange(30)]))
