@@ -123,9 +123,9 @@ def packed_actions(log: EventLog) -> list[bytes]:
 def rows_by_user(log: EventLog) -> Iterator[tuple[int, Ints]]:
     """Yield each user's key with the rows of the log that are the user's, oldest first."""
     grouped = log.by_user
-    yield from zip(
-        id_keys(grouped.user_ids.tolist()).tolist(), np.split(grouped.order, grouped.starts[1:-1]), strict=True
-    )
+    keys, starts = id_keys(grouped.user_ids.tolist()).tolist(), grouped.starts.tolist()
+    for key, start, end in zip(keys, starts[:-1], starts[1:], strict=True):
+        yield key, grouped.order[start:end]
 
 
 def histories_of(log: EventLog, limit: int) -> Iterator[tuple[Id, ActionColumns]]:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog, event_log
 from rankstream.events.open import open_log
 from rankstream.events.registry import read_log
+from rankstream.events.sequences import packed_actions, rows_by_user
+from rankstream.features.actions import IDENTITY_BYTES
+from rankstream.features.ids import id_keys
 from tests.builders.models import START_MS, VOCABULARY, a_log
 
 ROWS = st.lists(
@@ -39,6 +43,26 @@ def test_splitting_cuts_at_the_time_and_loses_nothing(rows, fraction):
     assert np.all(before.times_ms < until_ms)
     assert np.all(after.times_ms >= until_ms)
     assert len(before) <= fraction * len(log) + 1
+
+
+@given(ROWS, st.floats(0, 1))
+def test_a_beginning_is_grouped_as_it_would_be_by_itself(rows, fraction):
+    log = a_log(rows)
+    before, _ = log.split_at(log.time_at(fraction))
+    shared, alone = before.by_user, replace(before, beginning_of=None).by_user
+    for name in ("user_ids", "starts", "order", "user_of_row"):
+        assert np.array_equal(getattr(shared, name), getattr(alone, name))
+    assert np.array_equal(before.item_keys, id_keys(before.item_ids.tolist()))
+
+
+@given(ROWS)
+def test_a_users_rows_stand_as_a_history_sorts_its_actions(rows):
+    log = a_log(rows)
+    packed = packed_actions(log)
+    for user_key, of_user in rows_by_user(log):
+        assert set(id_keys(log.user_ids[of_user].tolist()).tolist()) == {user_key}
+        identities = [packed[row][:IDENTITY_BYTES] for row in of_user]
+        assert identities == sorted(identities)
 
 
 def with_surfaces_and_values() -> EventLog:

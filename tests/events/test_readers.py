@@ -197,6 +197,20 @@ def test_a_long_log_comes_in_batches_with_consecutive_offsets(
     assert [int(item) for item in joined(batches).item_ids] == list(range(5_500))
 
 
+def test_a_folder_of_files_is_one_log_in_the_order_of_their_names(tmp_path: Path):
+    for day, name in enumerate(("day-1.csv", "day-0.parquet", "day-2.jsonl")):
+        write_log(tmp_path / name, [GOOD | {"item_id": 10 * day + n} for n in range(3)])
+    (tmp_path / "notes.txt").touch()
+    write_log(tmp_path / "items.csv", [{"item_id": 1, "price": 2}])
+    log = open_log(tmp_path)
+    arrivals = whole(log)
+    assert [int(item) for item in arrivals.item_ids] == [10, 11, 12, 0, 1, 2, 20, 21, 22]
+    assert arrivals.offsets.tolist() == list(range(9))
+    before = log.checksum()
+    write_log(tmp_path / "day-2.jsonl", [GOOD])
+    assert log.checksum() != before
+
+
 def test_the_vocabulary_is_the_files_own_or_the_names_that_occur(tmp_path: Path):
     rows = rows_of(some_events(40))
     for name in KINDS:
