@@ -81,10 +81,9 @@ class FileLog:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The names in the log: as its files tell them, else those that occur, sorted, which takes a pass over it."""
-        written = {file.written for file in self.files}
-        if len(written) == 1 and (only := written.pop()) is not None:
-            return only
+        """The names in the log: as its file has them, else all that occur, sorted, which takes a pass over it."""
+        if (len(self.files) == 1 or self.kind != EVENTS) and self.files[0].written is not None:
+            return self.files[0].written
         actions, surfaces = set[str](), set[str]()
         for file in self.files:
             known = file.written

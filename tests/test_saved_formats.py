@@ -17,7 +17,7 @@ from rankstream.bundles.golden import read_golden
 from rankstream.bundles.manifest import read_manifest
 from rankstream.events.action_event import ActionEvent
 from rankstream.events.open import open_log
-from rankstream.events.readers.whole_files import read_events
+from rankstream.events.registry import read_log
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.files import versions
 from rankstream.features.embeddings.table import EmbeddingTable
@@ -363,7 +363,7 @@ def test_a_stopped_training_goes_on_and_ends_like_one_that_was_not(tmp_path):
 def test_a_log_in_parquet_has_the_vocabulary_that_it_was_written_with():
     path = SAVED / "log" / "actions.parquet"
     wanted = (("view", "click", "save", "hide"), ("home", "search"))
-    for vocabulary in (read_events(path).vocabulary, open_log(path).vocabulary):
+    for vocabulary in (read_log(open_log(path)).vocabulary, open_log(path).vocabulary):
         assert (vocabulary.actions, vocabulary.surfaces) == wanted
 
 
