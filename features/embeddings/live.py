@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rankstream.features.embeddings.base import NoVectors, VectorTable
-from rankstream.features.embeddings.files import CURRENT, BrokenTableError
+from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.files import CURRENT
 from rankstream.features.ids import Keys
 from rankstream.features.schema import Bools, Floats
 

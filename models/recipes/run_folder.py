@@ -11,9 +11,7 @@
 """
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from xxhash import xxh3_64_hexdigest
 from rankstream.events.log import EventLog, plain_ids
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.memory import ItemTable
+from rankstream.features.files import whole_file
 from rankstream.features.ids import Ids
 from rankstream.features.schema import Floats
 from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
@@ -83,7 +82,7 @@ def save_models(models: TrainedModels, work: Path) -> None:
     save_weights(work / RANKER_WEIGHTS, models.ranker, models.ranker.config)
     ids = models.item_table.ids
     named = ids.astype(np.str_) if ids.dtype == object else ids
-    with _whole(work / ITEMS_FILE) as beside, beside.open("wb") as file:
+    with whole_file(work / ITEMS_FILE) as beside, beside.open("wb") as file:
         np.savez(file, ids=named, vectors=models.item_table.vectors, features=models.features)
     _write_json(work / ABOUT, {"format": FORMAT, **asdict(models.about)})
 
@@ -152,16 +151,5 @@ def _differences(found: Any, wanted: Any, name: str = "") -> list[str]:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _whole(path) as beside:
+    with whole_file(path) as beside:
         beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Let a file be written beside its place and rename it: it is there whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield beside
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """Weights saved with the configuration that they belong to, and named by what they are."""
 
 import json
-import os
 import pickle
 from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 from xxhash import xxh3_64_hexdigest
 
+from rankstream.features.files import whole_file
 from rankstream.features.schema import Floats
 
 FORMAT = 1
@@ -80,20 +80,8 @@ def _value(path: Path, saved: Any, kind: Any) -> Any:
 def write_whole(path: Path, content: dict[str, Any]) -> None:
     """Write a file that is there whole or not at all, whenever the power fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the name, too
-    finally:
-        os.close(folder)
+    with whole_file(path) as beside:
+        torch.save(content, beside)
 
 
 def read_whole(path: Path) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import torch
 
 from rankstream.features.actions import ActionColumns
 from rankstream.features.embeddings.base import VectorTable
-from rankstream.features.embeddings.files import CURRENT, KEPT_VERSIONS
+from rankstream.features.embeddings.files import KEPT_VERSIONS
 from rankstream.features.embeddings.table import EmbeddingTable, publish, publish_merged
+from rankstream.features.files import CURRENT
 from rankstream.features.ids import Id
 from rankstream.features.schema import Floats
 from rankstream.models.training.checkpoints import fingerprint

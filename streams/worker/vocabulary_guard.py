@@ -4,12 +4,12 @@ States keep an action's type as a code of the bundle's vocabulary. A later bundl
 that gives a code another name would turn saves into hides without anybody noticing.
 """
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from rankstream.features.actions import Vocabulary
+from rankstream.features.files import whole_file
 
 FILE = "vocabulary.json"
 
@@ -39,9 +39,8 @@ def keep_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
     actions = max(held.actions, vocabulary.actions, key=len)
     surfaces = max(held.surfaces, vocabulary.surfaces, key=len)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_bytes(msgspec.json.encode(_Held(actions, surfaces)))
-    partial.replace(path)
+    with whole_file(path) as beside:
+        beside.write_bytes(msgspec.json.encode(_Held(actions, surfaces)))
 
 
 class _Held(msgspec.Struct, frozen=True):
