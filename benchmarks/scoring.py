@@ -19,12 +19,13 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from rankstream.bundles.graphs import CPU, open_graph
 from rankstream.features.schema import CANDIDATE_INPUTS, USER_INPUTS, FeatureSizes, Floats, ModelInputs, random_inputs
 from rankstream.models.onnx_graph import export_graph
 from rankstream.models.ranker.export import export_ranker
 from rankstream.models.ranker.hybrid import HybridRanker, RankerBatch, RankerConfig
 from rankstream.models.ranker.transact import TransActConfig
-from rankstream.ranking.backends.onnx import CHUNK, CPU, OnnxBackend, open_graph
+from rankstream.ranking.backends.onnx import CHUNK, OnnxBackend
 
 LENGTHS = (5, 20, 50, 100)
 CANDIDATES = (64, 256, 1000)

@@ -1,52 +1,51 @@
 """The manifest of a model bundle: what the exporter writes and serving trusts.
 
 A bundle is a folder that crosses from training to serving. Its manifest names everything in it: the features that
-the model was trained with, its heads, and the checksum of every file. The manifest carries its own checksum too,
-so it is written by ``write_manifest`` and not by hand; to change a weight, ``msgspec.structs.replace`` it and
+the ranker was trained with, its heads, the parts, and the checksum of every file. The manifest carries its own checksum
+too, so it is written by ``write_manifest`` and not by hand; to change a weight, ``msgspec.structs.replace`` it and
 write it again::
 
     bundle/
         manifest.json
-        user.onnx  candidate.onnx  golden.npz
-        session_fold.onnx  session_encode.onnx      if the bundle has a session model
-        pinnerformer.onnx                           if it can refresh user vectors
-        items/  item_features/                      embedding tables
+        golden.npz                                  inputs and outputs of all parts
+        user.onnx  candidate.onnx                   the part "ranker"
+        session_fold.onnx  session_encode.onnx      "sessions", if the bundle has one
+        pinnerformer.onnx                           "user_vectors", if it can refresh them
+        items/  item_features/                      embedding tables, a part each
+
+Format 2 lists the parts. Format 1, which had a field ``session`` instead, is read as what it stands for
+(``format_1.py``), after its checksum was verified on its own bytes; it keeps that checksum.
 """
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
+from rankstream.bundles.format_1 import ManifestOfFormat1
+from rankstream.bundles.parts import Part
 from rankstream.features.actions import Vocabulary
-from rankstream.features.files import sha256
+from rankstream.features.files import sha256, whole_file
 from rankstream.features.schema import FeatureSizes
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
-USER_GRAPH = "user.onnx"
-CANDIDATE_GRAPH = "candidate.onnx"
-SESSION_FOLD_GRAPH = "session_fold.onnx"
-SESSION_ENCODE_GRAPH = "session_encode.onnx"
-PINNERFORMER_GRAPH = "pinnerformer.onnx"
 GOLDEN = "golden.npz"
-ITEMS = "items"
-ITEM_FEATURES = "item_features"
+WORDS = {
+    "num_actions": "newest actions",
+    "item_dim": "item vectors",
+    "user_dim": "user vectors",
+    "session_dim": "session vectors",
+    "item_features": "item features",
+}
 
 
 class ManifestError(ValueError):
     """A manifest that can't be trusted; the message says what is wrong with it."""
-
-
-class SessionSizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The session encoder of a bundle; ``features.sessions.SessionEncoder`` says what the words mean."""
-
-    tag: int
-    state_size: int
-    dim: int
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -63,7 +62,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     user_space: str  # `space` that a table of user vectors must have
     trained_until_ms: int  # nothing later was seen in training, UTC
     metrics: dict[str, Any]  # measured where, on what; for people
-    session: SessionSizes | None = None
+    parts: tuple[Part, ...] = ()
     opset: int
     versions: dict[str, str]  # of the libraries that exported
     files: dict[str, str]  # path in the bundle, with "/" -> sha256
@@ -71,12 +70,13 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Write ``manifest`` into the bundle with the checksums of the files that lie there; give what was written."""
-    complete = msgspec.structs.replace(manifest, files=file_checksums(folder))
+    """Write ``manifest`` into the bundle with the checksums of the files that lie there; return what was written."""
+    complete = msgspec.structs.replace(manifest, format=FORMAT, files=file_checksums(folder))
     check_manifest(complete)
     # As it will be read: a weight of 3 is written as 3.0, and a NaN among the metrics as null.
     sealed = _sealed(msgspec.json.decode(_encode(complete), type=Manifest))
-    (folder / MANIFEST).write_bytes(_encode(sealed))
+    with whole_file(folder / MANIFEST) as beside:
+        beside.write_bytes(_encode(sealed))
     return sealed
 
 
@@ -84,13 +84,15 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check a bundle's manifest; the files that it names are not looked at."""
     data = (folder / MANIFEST).read_bytes()
     try:
-        manifest = msgspec.json.decode(data, type=Manifest)
+        found = msgspec.json.decode(data, type=_Format).format
+        if found not in FORMATS:
+            raise ManifestError(f"it is of format {found}, this version of rankstream reads up to format {FORMAT}")
+        written = msgspec.json.decode(data, type=FORMATS[found])
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ManifestError(f"it can't be read ({exc})") from exc
-    if manifest.format != FORMAT:
-        raise ManifestError(f"it is of format {manifest.format}, this version of rankstream reads format {FORMAT}")
-    if _encode(_sealed(manifest)) != data:
+    if _encode(_sealed(written)) != data:
         raise ManifestError("it was changed after it was written (its checksum does not hold)")
+    manifest = _upgraded(written) if isinstance(written, ManifestOfFormat1) else written
     check_manifest(manifest)
     return manifest
 
@@ -102,14 +104,24 @@ def check_manifest(manifest: Manifest) -> None:
         raise ManifestError(f"its heads are [{', '.join(heads)}]; wanted at least one, each once")
     if set(manifest.utility) != set(heads) or not all(map(isfinite, manifest.utility.values())):
         raise ManifestError(f"its utility is {manifest.utility}; wanted a finite weight for each of {', '.join(heads)}")
-    session = manifest.session
-    if session and session.dim != manifest.sizes.session_dim:
-        raise ManifestError(
-            f"its session model gives vectors of {session.dim}, the ranker wants {manifest.sizes.session_dim}"
-        )
+    _check_parts(manifest)
     for name in manifest.files:
         if name.startswith("/") or "\\" in name or ".." in name.split("/"):
             raise ManifestError(f"it names the file {name!r}, which is outside of the bundle")
+
+
+def _check_parts(manifest: Manifest) -> None:
+    kinds = [part.kind for part in manifest.parts]
+    if len(set(kinds)) != len(kinds):
+        raise ManifestError(f"its parts are [{', '.join(kinds)}]; wanted each kind once")
+    shared = asdict(manifest.sizes)
+    for part in manifest.parts:
+        for name, size in part.sizes.items():
+            if size != shared.get(name):
+                raise ManifestError(
+                    f"the {WORDS.get(name, name)} of {part.model or part.kind} are {size}, "
+                    f"the ranker was made for {shared.get(name)}"
+                )
 
 
 def file_checksums(folder: Path) -> dict[str, str]:
@@ -131,10 +143,23 @@ def wrong_files(folder: Path, files: Mapping[str, str]) -> list[str]:
     return wrong
 
 
-def _sealed(manifest: Manifest) -> Manifest:
+class _Format(msgspec.Struct):
+    format: int
+
+
+FORMATS: dict[int, type[Manifest] | type[ManifestOfFormat1]] = {1: ManifestOfFormat1, FORMAT: Manifest}
+Written = TypeVar("Written", bound=msgspec.Struct)
+
+
+def _upgraded(old: ManifestOfFormat1) -> Manifest:
+    kept = {name: value for name, value in msgspec.structs.asdict(old).items() if name not in ("format", "session")}
+    return Manifest(**kept, parts=old.parts)
+
+
+def _sealed(manifest: Written) -> Written:
     bare = msgspec.structs.replace(manifest, checksum="")
     return msgspec.structs.replace(bare, checksum=hashlib.sha256(_encode(bare)).hexdigest())
 
 
-def _encode(manifest: Manifest) -> bytes:
+def _encode(manifest: msgspec.Struct) -> bytes:
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"

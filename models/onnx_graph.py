@@ -1,4 +1,4 @@
-"""Torch modules written as ONNX graphs; knows nothing of what they compute."""
+"""Torch modules written as ONNX graphs and held to what torch computes; knows nothing of what that is."""
 
 import logging
 import warnings
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from rankstream.bundles.parts import ExportError
 from rankstream.features.schema import Floats
 
 OPSET = 20  # LayerNormalization came with 17, Gelu with 20; ONNX Runtime 1.17 and later read it
@@ -19,9 +19,7 @@ OPSET = 20  # LayerNormalization came with 17, Gelu with 20; ONNX Runtime 1.17 a
 Model = TypeVar("Model", bound=nn.Module)
 Dynamic = dict[str, dict[int, torch.export.Dim]]
 
-
-class ExportError(ValueError):
-    """A model that can't be exported, or whose graphs don't do what it does; the message says which and how far."""
+MAX_VECTOR_ERROR = 1e-4  # of session and user vectors, whose entries reach 1
 
 
 def export_graph(
@@ -52,21 +50,16 @@ def export_graph(
         )
 
 
-def open_graph(path: Path) -> onnxruntime.InferenceSession:
-    """Open a graph on one thread of the CPU."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(
-        path, options, providers=["CPUExecutionProvider"], disabled_optimizers=["SkipLayerNormFusion"]
-    )
-
-
 def ready(model: Model, dtype: torch.dtype = torch.float32) -> Model:
     """Return a copy of a model on the CPU, ready to be used."""
     return deepcopy(model).to("cpu", dtype).eval().requires_grad_(False)
 
 
-MAX_VECTOR_ERROR = 1e-4  # of session and user vectors, whose entries reach 1
+def require_finite(model: nn.Module) -> None:
+    """Raise ``ExportError`` for a model with a weight that is not finite."""
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise ExportError(f"weights {name} of {type(model).__name__} are not finite; train it again, slower")
 
 
 def random_normal(rng: np.random.Generator, *shape: int) -> Floats:

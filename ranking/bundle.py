@@ -1,33 +1,39 @@
 """A model bundle as serving trusts it: every checksum and every golden output holds, or it is refused.
 
-A worker is given a place: a bundle's folder, or a folder of bundles whose file ``CURRENT`` names one of them
-(``make_current`` writes it, once the bundle is there whole). Refusals are one sentence that names the file and the
+A worker is given a path: a bundle's folder, or a folder of bundles whose file ``CURRENT`` names one of them
+(``use_bundle`` writes it, once the bundle is there whole). Refusals are one sentence that names the file and the
 remedy.
+
+A bundle is a list of parts, and each is opened by its kind (``OPENERS``). A part of a kind that this version does not
+know is refused, as the ranker was trained on what it makes; but one that the exporter declared optional is left alone,
+as no request needs it: user encoders, which a batch job runs.
 """
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from rankstream.bundles import manifest as names
-from rankstream.bundles.golden import Golden, read_golden
-from rankstream.bundles.manifest import Manifest, ManifestError, read_manifest, wrong_files
+from rankstream.bundles.golden import Arrays, read_golden
+from rankstream.bundles.graphs import CPU
+from rankstream.bundles.item_tables import ITEM_FEATURES, ITEMS
+from rankstream.bundles.manifest import GOLDEN, MANIFEST, Manifest, ManifestError, read_manifest, wrong_files
+from rankstream.bundles.parts import Part
+from rankstream.bundles.ranker import RANKER
+from rankstream.bundles.sessions import SESSIONS
 from rankstream.features.embeddings.base import NoVectors, VectorTable
-from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.files import PointerError, current_name, make_current
 from rankstream.features.join import OfflineFeatures
-from rankstream.features.schema import Floats, check_inputs
 from rankstream.features.sessions import NoSessions, SessionEncoder
-from rankstream.ranking.backends.base import Backend
-from rankstream.ranking.backends.onnx import CPU, OnnxBackend
-from rankstream.ranking.backends.onnx_sessions import OnnxSessionEncoder
+from rankstream.ranking.backends.base import Backend, OpenedPart, Opener
+from rankstream.ranking.backends.onnx import open_ranker
+from rankstream.ranking.backends.onnx_sessions import open_sessions
 
-CURRENT = "CURRENT"
 TOLERANCE = 1e-4  # of golden outputs: float32 on another processor differs by 1e-6, a wrong graph by far more
 EXPORT_AGAIN = "export the bundle again"
+NEEDED = (ITEMS, RANKER)  # kinds without which there is no feed
 
 
 class BundleRefusedError(ValueError):
@@ -36,10 +42,11 @@ class BundleRefusedError(ValueError):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model and its tables, proved."""
+    """A model and its tables, verified."""
 
     folder: Path
     manifest: Manifest
+    parts: Mapping[str, OpenedPart]  # by kind
     items: EmbeddingTable
     item_features: VectorTable
     backend: Backend
@@ -50,46 +57,74 @@ class Bundle:
         return OfflineFeatures(self.manifest.sizes, self.items, self.item_features, users, self.sessions)
 
 
-def bundle_folder(place: Path) -> Path:
-    """Return the bundle's folder: ``place`` itself, or the one that its CURRENT names."""
-    pointer = place / CURRENT
-    if not pointer.is_file():
-        return place
-    name = pointer.read_text(errors="replace").strip()
-    if not name or "/" in name or name.startswith("."):
-        raise BundleRefusedError(f"{pointer} names no folder beside it ({name!r}); write the name of a bundle there")
-    return place / name
-
-
-def make_current(place: Path, name: str) -> None:
-    """Make the bundle ``place/name`` the one to serve; workers change over between two requests."""
-    if not (place / name / names.MANIFEST).is_file():
-        raise BundleRefusedError(f"{place / name} has no {names.MANIFEST}, so it is no bundle; export one there")
-    new = place / f"{CURRENT}.new"
-    with new.open("w") as file:
-        file.write(f"{name}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(place / CURRENT)
-
-
-def open_bundle(place: Path, providers: Sequence[str] = CPU) -> Bundle:
-    """Open and prove a bundle. Raises ``BundleRefusedError`` if anything in it is not what was exported."""
-    folder = bundle_folder(place)
-    manifest = _trusted_manifest(folder)
-    items, item_features = _tables(folder, manifest)
+def bundle_folder(path: Path) -> Path:
+    """Return the bundle's folder: ``path`` itself, or the one that its CURRENT names."""
     try:
-        backend = OnnxBackend(folder / names.USER_GRAPH, folder / names.CANDIDATE_GRAPH, providers)
-        sessions = _sessions(folder, manifest, providers)
-    except Exception as exc:  # ONNX Runtime's errors have no common type
-        raise BundleRefusedError(f"a graph in {folder} can't be loaded ({exc}); {EXPORT_AGAIN}") from exc
-    bundle = Bundle(folder, manifest, items, item_features, backend, sessions)
-    _prove(bundle)
-    return bundle
+        return path / current_name(path)
+    except PointerError as exc:
+        raise BundleRefusedError(f"{exc}; write the name of a bundle there") from exc
+    except OSError:
+        return path
 
 
-def _trusted_manifest(folder: Path) -> Manifest:
-    path = folder / names.MANIFEST
+def use_bundle(path: Path, name: str) -> None:
+    """Make the bundle ``path/name`` the one to serve; workers change over between two requests."""
+    if not (path / name / MANIFEST).is_file():
+        raise BundleRefusedError(f"{path / name} has no {MANIFEST}, so it is no bundle; export one there")
+    make_current(path, name)
+
+
+def open_items(folder: Path, part: Part, manifest: Manifest, providers: Sequence[str]) -> OpenedPart:
+    """Open the item vectors, of the space that the ranker was trained on."""
+    table, wanted = EmbeddingTable.open(folder / part.kind), manifest.sizes.item_dim
+    if (table.space, table.dim) != (manifest.item_space, wanted):
+        raise ValueError(
+            f"{folder / part.kind} is of the space {table.space!r} and {table.dim} wide, the model wants "
+            f"{manifest.item_space!r} and {wanted}"
+        )
+    return OpenedPart(table)
+
+
+def open_item_features(folder: Path, part: Part, manifest: Manifest, providers: Sequence[str]) -> OpenedPart:
+    """Open the items' dense features."""
+    table, wanted = EmbeddingTable.open(folder / part.kind), manifest.sizes.item_features
+    if table.dim != wanted:
+        raise ValueError(f"{folder / part.kind} is {table.dim} wide, the model wants {wanted}")
+    return OpenedPart(table)
+
+
+OPENERS: Mapping[str, Opener] = {
+    ITEMS: open_items,
+    ITEM_FEATURES: open_item_features,
+    RANKER: open_ranker,
+    SESSIONS: open_sessions,
+}
+
+
+def open_bundle(path: Path, providers: Sequence[str] = CPU, openers: Mapping[str, Opener] = OPENERS) -> Bundle:
+    """Open and verify a bundle. Raises ``BundleRefusedError`` if anything in it is not what was exported."""
+    folder = bundle_folder(path)
+    manifest = _trusted_manifest(folder, openers)
+    parts = {
+        part.kind: _opened(folder, part, manifest, providers, openers[part.kind])
+        for part in manifest.parts
+        if part.kind in openers
+    }
+    _verify(folder / GOLDEN, parts)
+    sizes = manifest.sizes
+    return Bundle(
+        folder,
+        manifest,
+        parts,
+        items=parts[ITEMS].serves,
+        item_features=parts[ITEM_FEATURES].serves if ITEM_FEATURES in parts else NoVectors(sizes.item_features),
+        backend=parts[RANKER].serves,
+        sessions=parts[SESSIONS].serves if SESSIONS in parts else NoSessions(sizes.session_dim),
+    )
+
+
+def _trusted_manifest(folder: Path, openers: Mapping[str, Opener]) -> Manifest:
+    path = folder / MANIFEST
     try:
         manifest = read_manifest(folder)
         wrong = wrong_files(folder, manifest.files)
@@ -99,62 +134,48 @@ def _trusted_manifest(folder: Path) -> Manifest:
         ) from exc
     except ManifestError as exc:
         raise BundleRefusedError(f"{path} is refused: {exc}; {EXPORT_AGAIN}") from exc
-    for name in _needed(manifest):
-        if name not in manifest.files:
-            raise BundleRefusedError(f"{path} does not name {name}, which serving needs; {EXPORT_AGAIN}")
+    _check_parts(path, manifest, openers)
     if wrong:
         raise BundleRefusedError(f"{folder}/{wrong[0]}; copy the bundle again, or {EXPORT_AGAIN}")
     return manifest
 
 
-def _needed(manifest: Manifest) -> list[str]:
-    needed = [names.USER_GRAPH, names.CANDIDATE_GRAPH, names.GOLDEN, f"{names.ITEMS}/CURRENT"]
-    if manifest.sizes.item_features:
-        needed.append(f"{names.ITEM_FEATURES}/CURRENT")
-    if manifest.session:
-        needed += [names.SESSION_FOLD_GRAPH, names.SESSION_ENCODE_GRAPH]
-    return needed
+def _check_parts(path: Path, manifest: Manifest, openers: Mapping[str, Opener]) -> None:
+    """Refuse a manifest that lacks what serving needs, or holds what it can't open."""
+    kinds = {part.kind for part in manifest.parts}
+    needed = [*NEEDED, *([ITEM_FEATURES] if manifest.sizes.item_features else [])]
+    for kind in needed:
+        if kind not in kinds:
+            raise BundleRefusedError(f"{path} lists no part {kind!r}, which serving needs; {EXPORT_AGAIN}")
+    for part in manifest.parts:
+        if part.kind not in openers and not part.optional:
+            raise BundleRefusedError(
+                f"{path} lists a part {part.kind!r}, which this version of rankstream can't open; serve the bundle "
+                "with the version that exported it, or export one without that part"
+            )
+    for name in [GOLDEN, *(name for part in manifest.parts for name in part.files)]:
+        if name not in manifest.files:
+            raise BundleRefusedError(f"{path} does not name {name}, which serving needs; {EXPORT_AGAIN}")
 
 
-def _tables(folder: Path, manifest: Manifest) -> tuple[EmbeddingTable, VectorTable]:
-    """Open the item tables; their checksums have been compared with the manifest's by now."""
-    sizes = manifest.sizes
+def _opened(folder: Path, part: Part, manifest: Manifest, providers: Sequence[str], opener: Opener) -> OpenedPart:
     try:
-        items = EmbeddingTable.open(folder / names.ITEMS)
-        features = EmbeddingTable.open(folder / names.ITEM_FEATURES) if sizes.item_features else None
-    except BrokenTableError as exc:
-        raise BundleRefusedError(str(exc)) from exc
-    if (items.space, items.dim) != (manifest.item_space, sizes.item_dim):
-        raise BundleRefusedError(
-            f"{folder / names.ITEMS} is of the space {items.space!r} and {items.dim} wide, the model wants "
-            f"{manifest.item_space!r} and {sizes.item_dim}; {EXPORT_AGAIN}"
-        )
-    if features and features.dim != sizes.item_features:
-        raise BundleRefusedError(
-            f"{folder / names.ITEM_FEATURES} is {features.dim} wide, the model wants {sizes.item_features}; "
-            f"{EXPORT_AGAIN}"
-        )
-    return items, features or NoVectors(0)
+        return opener(folder, part, manifest, providers)
+    except Exception as exc:  # ONNX Runtime's errors have no common type
+        raise BundleRefusedError(f"the {part.kind} of {folder} can't be opened ({exc}); {EXPORT_AGAIN}") from exc
 
 
-def _sessions(folder: Path, manifest: Manifest, providers: Sequence[str]) -> SessionEncoder:
-    if not manifest.session:
-        return NoSessions(manifest.sizes.session_dim)
-    graphs = folder / names.SESSION_FOLD_GRAPH, folder / names.SESSION_ENCODE_GRAPH
-    return OnnxSessionEncoder(*graphs, manifest.session, providers)
-
-
-def _prove(bundle: Bundle) -> None:
+def _verify(path: Path, parts: Mapping[str, OpenedPart]) -> None:
     """Run every golden case and compare."""
-    path = bundle.folder / names.GOLDEN
     try:
         golden = read_golden(path)
-    except (ValueError, KeyError, OSError) as exc:
+    except (ValueError, OSError) as exc:
         raise BundleRefusedError(f"{path} can't be read ({exc}); {EXPORT_AGAIN}") from exc
-    if not golden.ranker or (bundle.manifest.session and not (golden.fold and golden.encode)):
-        raise BundleRefusedError(f"{path} has no cases of the ranker or of the session model; {EXPORT_AGAIN}")
+    for kind, part in parts.items():
+        if missing := [case for case in part.runs if not golden.get(case)]:
+            raise BundleRefusedError(f"{path} has no cases {missing[0]!r} of the {kind}; {EXPORT_AGAIN}")
     try:
-        worst = _largest_difference(bundle, golden)
+        worst = float(np.max([_difference(run(case), case) for run, case in _runs(parts, golden)]))
     except Exception as exc:  # of a wrong shape, or from within ONNX Runtime
         raise BundleRefusedError(f"{path} can't be run through the graphs ({exc}); {EXPORT_AGAIN}") from exc
     if not worst <= TOLERANCE:
@@ -163,27 +184,22 @@ def _prove(bundle: Bundle) -> None:
         )
 
 
-def _largest_difference(bundle: Bundle, golden: Golden) -> float:
-    sessions, heads = bundle.sessions, len(bundle.manifest.heads)
+def _runs(
+    parts: Mapping[str, OpenedPart], golden: Mapping[str, Sequence[Arrays]]
+) -> Iterator[tuple[Callable[[Arrays], Arrays], Arrays]]:
+    """Yield each golden case of each part with what runs it."""
+    for part in parts.values():
+        for kind, run in part.runs.items():
+            for case in golden[kind]:
+                yield run, case
+
+
+def _difference(outputs: Arrays, case: Arrays) -> float:
+    """Return the largest difference of an output, relative to what is larger than 1; NaN if there is one."""
     differences = []
-    for ranked in golden.ranker:
-        check_inputs(ranked.inputs, bundle.manifest.sizes)
-        probabilities = bundle.backend.score(ranked.inputs)
-        if probabilities.shape[1] != heads:
-            raise ValueError(f"{probabilities.shape[1]} probabilities a candidate for {heads} heads")
-        differences.append(_difference(probabilities, ranked.probabilities))
-    for folded in golden.fold:
-        differences.append(_difference(sessions.fold(folded.states, folded.pooled), folded.new_states))
-    for encoded in golden.encode:
-        vector = sessions.encode(encoded.state, encoded.closed, encoded.opened)
-        if vector.shape != (sessions.dim,):
-            raise ValueError(f"a session vector {vector.shape}, wanted ({sessions.dim},)")
-        differences.append(_difference(vector, encoded.session_vector))
+    for name, output in outputs.items():
+        wanted = case[name]
+        if output.shape != wanted.shape:
+            raise ValueError(f"{name} of {output.shape}, wanted {wanted.shape}")
+        differences.append(np.max(np.abs(output - wanted) / np.maximum(1, np.abs(wanted)), initial=0.0))
     return float(np.max(differences))
-
-
-def _difference(given: Floats, wanted: Floats) -> float:
-    """Return the largest difference, relative to what is larger than 1; NaN if there is one."""
-    if given.shape != wanted.shape:
-        raise ValueError(f"{given.shape} given, {wanted.shape} wanted")
-    return float(np.max(np.abs(given - wanted) / np.maximum(1, np.abs(wanted)), initial=0.0))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from rankstream.bundles.graphs import CPU
 from rankstream.bundles.manifest import MANIFEST
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors, VectorTable
@@ -21,7 +22,6 @@ from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions, SessionEncoder
 from rankstream.ranking.backends.constant import ConstantBackend
-from rankstream.ranking.backends.onnx import CPU
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, bundle_folder, open_bundle
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
 from rankstream.ranking.ranker import Ranker

@@ -8,8 +8,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from rankstream.bundles.sessions import SESSIONS
 from rankstream.cli.errors import refusing
-from rankstream.ranking.bundle import Bundle, BundleRefusedError, make_current, open_bundle
+from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle, use_bundle
 
 
 @click.group()
@@ -47,7 +48,10 @@ def _table(bundle: Bundle) -> Table:
     table.add_row("utility", ", ".join(f"{head} x {manifest.utility.get(head, 0):g}" for head in manifest.heads))
     table.add_row("items", f"{len(bundle.items.keys):,}, {sizes.item_dim} wide, space {manifest.item_space}")
     table.add_row("user vectors", f"{sizes.user_dim} wide, space {manifest.user_space}")
-    table.add_row("session model", f"state of {manifest.session.state_size}" if manifest.session else "none")
+    table.add_row("session model", f"state of {bundle.sessions.state_size}" if SESSIONS in bundle.parts else "none")
+    table.add_row(
+        "parts", ", ".join(f"{part.kind} ({part.model})" if part.model else part.kind for part in manifest.parts)
+    )
     table.add_row("newest actions seen", str(sizes.num_actions))
     table.add_row("metrics", json.dumps(manifest.metrics, indent=1) if manifest.metrics else "none")
     table.add_row("made with", ", ".join(f"{name} {version}" for name, version in manifest.versions.items()))
@@ -75,7 +79,7 @@ def verify(folder: Path) -> None:
 def use(place: Path, name: str) -> None:
     """Make bundle NAME in the folder PLACE the one that workers started with `--bundle PLACE` serve.
 
-    They notice it within seconds, prove it and change over between two requests; a bad one is refused in their log and
+    They notice it within seconds, verify it and change over between two requests; a bad one is refused in their log and
     the old one goes on.
 
     \b
@@ -83,5 +87,5 @@ def use(place: Path, name: str) -> None:
       rankstream bundle use bundles 2026-07-01
     """
     open_bundle(place / name)
-    make_current(place, name)
+    use_bundle(place, name)
     click.echo(f"{place} serves {name} now")

@@ -19,7 +19,7 @@ def command(run: Path, bundle: Path, utility: dict[str, float]) -> None:
 
     `train` exports by itself; this makes another bundle of the same weights, with other --utility for example. It reads
     what the training left, trains nothing and touches no user vectors: those of the training fit this bundle too.
-    Graphs are proved against torch, and the bundle carries golden outputs that every worker checks.
+    Graphs are verified against torch, and the bundle carries golden outputs that every worker checks.
 
     \b
     Reads:  FROM/work
@@ -30,9 +30,9 @@ def command(run: Path, bundle: Path, utility: dict[str, float]) -> None:
       rankstream export --from run --to bundles/b --utility save=2 --utility click=1
     """
     with needing_torch():
+        from rankstream.bundles.parts import ExportError
         from rankstream.cli.options.training import weights_for
-        from rankstream.models.onnx_graph import ExportError
-        from rankstream.models.recipes.bundle_writer import export_models
+        from rankstream.models.recipes.export import export_models
         from rankstream.models.recipes.run_folder import load_models
         from rankstream.models.training.checkpoints import WeightsRefusedError
     with refusing(ExportError, WeightsRefusedError):

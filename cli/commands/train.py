@@ -60,12 +60,12 @@ def command(
     if (out / "bundle").exists():
         raise Refusal(f"{out / 'bundle'} is there already; a bundle never changes: name a new folder")
     with needing_torch():
+        from rankstream.bundles.parts import ExportError
         from rankstream.cli.options.event_logs import read_events
         from rankstream.cli.options.training import recipe_of
         from rankstream.events.arrivals import LogError
-        from rankstream.models.onnx_graph import ExportError
-        from rankstream.models.recipes.bundle_writer import export_models
         from rankstream.models.recipes.encoders import OutOfTimeError
+        from rankstream.models.recipes.export import export_models
         from rankstream.models.recipes.run_folder import OtherRunError
         from rankstream.models.recipes.train import publish_users, train_models
         from rankstream.models.training.checkpoints import WeightsRefusedError

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from rankstream.bundles.parts import ExportError
 from rankstream.cli.demo.data import NoDataError, find_log
 from rankstream.cli.demo.live import LiveTraffic, NoAnswersError
 from rankstream.cli.demo.no_realtime import frozen_ranking
@@ -25,7 +26,6 @@ from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog
 from rankstream.events.open import open_log
 from rankstream.events.registry import read_log
-from rankstream.models.onnx_graph import ExportError
 from rankstream.models.recipes.bundle import MOVIELENS
 from rankstream.models.recipes.train import train_bundle
 from rankstream.ranking.bundle import BundleRefusedError

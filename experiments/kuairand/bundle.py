@@ -18,7 +18,9 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from rankstream.bundles.item_tables import Vectors
 from rankstream.bundles.manifest import Manifest
+from rankstream.bundles.parts import ExportError
 from rankstream.events.open import open_log
 from rankstream.events.public.kuairand import UTILITY, VOCABULARY
 from rankstream.events.registry import read_log
@@ -27,10 +29,11 @@ from rankstream.experiments.kuairand.data import DAY_MS, END_MS, VALIDATE_MS, Ku
 from rankstream.experiments.kuairand.ranker import SIZES, Settings, trained
 from rankstream.experiments.runs import WORK, stop_politely
 from rankstream.features.embeddings.table import EmbeddingTable
-from rankstream.models.onnx_graph import ExportError
 from rankstream.models.ranker.hybrid import HybridRanker
-from rankstream.models.recipes.bundle_writer import Purpose, Vectors, export_bundle, version_of
+from rankstream.models.recipes.export import Purpose, export_bundle, version_of
+from rankstream.models.sessions import hiertcn_export
 from rankstream.models.training.checkpoints import fingerprint_of
+from rankstream.models.users import pinnerformer_export
 from rankstream.models.users.refresh import refresh, refresh_active, user_space
 
 
@@ -53,8 +56,10 @@ def export_kuairand(ranker: HybridRanker, world: KuaiRand, bundle: Path) -> Mani
         Vectors(ids, item_table.vectors, space),
         Vectors(ids, world.features_at(VALIDATE_MS), "item-features"),
         purpose,
-        hiertcn=world.encoders.hiertcn,
-        pinnerformer=world.encoders.pinnerformer,
+        [
+            hiertcn_export.bundle_part(world.encoders.hiertcn),
+            pinnerformer_export.bundle_part(world.encoders.pinnerformer),
+        ],
     )
 
 

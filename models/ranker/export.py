@@ -1,8 +1,8 @@
-"""The ranker as two ONNX graphs, and the proof that they are the ranker.
+"""The ranker as two ONNX graphs, verified to be the ranker, and as a part of a bundle.
 
-One graph runs once a request, the other once for its candidates (``split.py``). Proved means: both give the plain
-torch ranker's probabilities within ``MAX_PROBABILITY_ERROR`` for every history length that behaves in its own way and
-for one, two and many candidates.
+One graph runs once a request, the other once for its candidates (``factored.py``). Verified means: both return the
+plain torch ranker's probabilities within ``MAX_PROBABILITY_ERROR`` for every history length that behaves in its own way
+and for one, two and many candidates.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,12 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from rankstream.bundles.manifest import CANDIDATE_GRAPH, USER_GRAPH
+from rankstream.bundles.graphs import open_graph
+from rankstream.bundles.parts import BundlePart, ExportError, Written
+from rankstream.bundles.ranker import CANDIDATE_GRAPH, RANKER_CASE, USER_GRAPH, golden_inputs, ranker_case, ranker_part
+from rankstream.features.actions import Vocabulary
 from rankstream.features.schema import CANDIDATE_INPUTS, PADDING_TYPE, USER_INPUTS, Floats, ModelInputs, random_inputs
-from rankstream.models.onnx_graph import Dynamic, ExportError, export_graph, open_graph, ready
+from rankstream.models.onnx_graph import Dynamic, export_graph, ready, require_finite
 from rankstream.models.ranker.factored import CandidateSide, UserPart, UserSide
 from rankstream.models.ranker.hybrid import HybridRanker
 
@@ -28,7 +31,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class RankerGraphs:
-    """The two graphs as ONNX Runtime runs them; only the proof and the golden cases need this here."""
+    """The two graphs as ONNX Runtime runs them; only verifying and the golden cases need this here."""
 
     user: onnxruntime.InferenceSession
     candidate: onnxruntime.InferenceSession
@@ -48,6 +51,25 @@ def _padding_row(inputs: ModelInputs) -> Arrays:
         return {}
     row = np.zeros((1, inputs.action_items.shape[1]), np.float32)
     return {"action_types": np.array([PADDING_TYPE], np.int64), "action_items": row}
+
+
+def bundle_part(ranker: HybridRanker, vocabulary: Vocabulary) -> BundlePart:
+    """Return the ranker as a part of a bundle. Raises ``ExportError`` for one that can't be, or of other actions."""
+    require_finite(ranker)
+    given, wanted = len(vocabulary.actions), ranker.config.transact.num_types
+    if given != wanted:
+        raise ExportError(
+            f"the action types of the vocabulary are {given}, the ranker was made for {wanted}; train it again or give "
+            "the names that it was trained with"
+        )
+
+    def write(folder: Path) -> Written:
+        graphs = export_ranker(ranker, folder)
+        errors = verify_ranker(ranker, graphs)
+        inputs = golden_inputs(ranker.config.sizes, wanted)
+        return Written({RANKER_CASE: [ranker_case(one, graphs.probabilities(one)) for one in inputs]}, errors)
+
+    return BundlePart(ranker_part(ranker.config.sizes, type(ranker).__name__), write)
 
 
 def export_ranker(ranker: HybridRanker, folder: Path) -> RankerGraphs:
@@ -113,7 +135,7 @@ class Errors(NamedTuple):
 def verify_ranker(ranker: HybridRanker, graphs: RankerGraphs) -> dict[str, float]:
     """Compare the graphs with the plain ranker. Raises ``ExportError`` if they differ by ``MAX_PROBABILITY_ERROR``.
 
-    Gives the largest errors, against torch in float32 and in float64, for the manifest.
+    Returns the largest errors, against torch in float32 and in float64, for the manifest.
     """
     config = ranker.config
     plain, exact = ready(ranker), ready(ranker, torch.float64)

@@ -17,8 +17,8 @@ from rankstream.events.log import EventLog
 from rankstream.events.sequences import histories_of
 from rankstream.models.ranker.training_join import to_float16
 from rankstream.models.recipes.bundle import BundleRecipe, train_on_top
-from rankstream.models.recipes.bundle_writer import export_models
 from rankstream.models.recipes.encoders import EncoderRecipe, finished, train_encoders
+from rankstream.models.recipes.export import export_models
 from rankstream.models.recipes.run_folder import RunMetadata, TrainedModels, lock_run, save_models
 from rankstream.models.training.distributed import team
 from rankstream.models.users.refresh import Refreshed, refresh

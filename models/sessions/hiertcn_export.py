@@ -1,4 +1,4 @@
-"""HierTCN and PinnerFormer as ONNX graphs, each proved against torch."""
+"""HierTCN as two ONNX graphs, verified against torch, and as a part of a bundle."""
 
 from pathlib import Path
 
@@ -7,11 +7,23 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from rankstream.bundles.golden import EncodeCase, FoldCase
-from rankstream.bundles.manifest import SESSION_ENCODE_GRAPH, SESSION_FOLD_GRAPH
+from rankstream.bundles.golden import arrays_of
+from rankstream.bundles.graphs import open_graph
+from rankstream.bundles.parts import BundlePart, Written
+from rankstream.bundles.sessions import (
+    ENCODE_CASE,
+    FOLD_CASE,
+    SESSION_ENCODE_GRAPH,
+    SESSION_FOLD_GRAPH,
+    EncodeCase,
+    FoldCase,
+    SessionSizes,
+    sessions_part,
+)
 from rankstream.features.sessions import MAX_SESSION_ITEMS
-from rankstream.models.onnx_graph import export_graph, open_graph, random_normal, ready, verify_vector
+from rankstream.models.onnx_graph import export_graph, random_normal, ready, require_finite, verify_vector
 from rankstream.models.sessions.hiertcn import HierTCN
+from rankstream.models.training.checkpoints import weights_tag
 
 
 class Fold(nn.Module):
@@ -38,8 +50,21 @@ class Encode(nn.Module):
         return self.hiertcn.encode(state, opened)
 
 
+def bundle_part(hiertcn: HierTCN) -> BundlePart:
+    """Return HierTCN as the session encoder of a bundle. Raises ``ExportError`` for one that can't be."""
+    require_finite(hiertcn)
+    config = hiertcn.config
+    encoder = SessionSizes(tag=weights_tag(hiertcn), state_size=config.state_size, dim=config.session_dim)
+
+    def write(folder: Path) -> Written:
+        folds, encodes = export_sessions(hiertcn, folder)
+        return Written({FOLD_CASE: list(map(arrays_of, folds)), ENCODE_CASE: list(map(arrays_of, encodes))})
+
+    return BundlePart(sessions_part(encoder, type(hiertcn).__name__, {"item_dim": config.item_dim}), write)
+
+
 def export_sessions(hiertcn: HierTCN, folder: Path) -> tuple[list[FoldCase], list[EncodeCase]]:
-    """Write and prove ``session_fold.onnx`` and ``session_encode.onnx``; give golden cases made with them."""
+    """Write and verify ``session_fold.onnx`` and ``session_encode.onnx``; return golden cases made with them."""
     hiertcn = ready(hiertcn)
     config = hiertcn.config
     states, pooled = torch.zeros(3, config.state_size), torch.zeros(3, config.item_dim)

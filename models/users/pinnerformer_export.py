@@ -1,4 +1,4 @@
-"""PinnerFormer as an ONNX graph, verified against torch."""
+"""PinnerFormer as an ONNX graph, verified against torch, and as a part of a bundle."""
 
 from pathlib import Path
 
@@ -6,10 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rankstream.bundles.manifest import PINNERFORMER_GRAPH
-from rankstream.models.onnx_graph import export_graph, open_graph, random_normal, ready, verify_vector
+from rankstream.bundles.graphs import open_graph
+from rankstream.bundles.parts import BundlePart, Written
+from rankstream.bundles.user_vectors import user_vectors_part
+from rankstream.models.onnx_graph import export_graph, random_normal, ready, require_finite, verify_vector
 from rankstream.models.users.pinnerformer import ActionSequences, PinnerFormer
 from rankstream.models.users.time_features import NUM_ANGLES, NUM_LOGS
+
+PINNERFORMER_GRAPH = "pinnerformer.onnx"
 
 
 class NewestVector(nn.Module):
@@ -34,8 +38,20 @@ class NewestVector(nn.Module):
         )
 
 
+def bundle_part(pinnerformer: PinnerFormer) -> BundlePart:
+    """Return PinnerFormer as the user encoder of a bundle. Raises ``ExportError`` for one that can't be."""
+    require_finite(pinnerformer)
+
+    def write(folder: Path) -> Written:
+        export_pinnerformer(pinnerformer, folder)
+        return Written()
+
+    sizes = {"item_dim": pinnerformer.config.item_dim, "user_dim": pinnerformer.config.user_dim}
+    return BundlePart(user_vectors_part(PINNERFORMER_GRAPH, type(pinnerformer).__name__, sizes), write)
+
+
 def export_pinnerformer(pinnerformer: PinnerFormer, folder: Path) -> None:
-    """Write and prove ``pinnerformer.onnx``: inputs named as in ``ActionSequences``, one user, output user_vector."""
+    """Write and verify ``pinnerformer.onnx``: inputs named as in ``ActionSequences``, one user, output user_vector."""
     pinnerformer = ready(pinnerformer)
     rng = np.random.default_rng(0)
     length = torch.export.Dim("T", max=pinnerformer.config.num_actions)

@@ -1,7 +1,13 @@
-"""What a scoring backend promises."""
+"""What a scoring backend promises, and what an opened part of a bundle is."""
 
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
+from rankstream.bundles.golden import Arrays
+from rankstream.bundles.manifest import Manifest
+from rankstream.bundles.parts import Part
 from rankstream.features.schema import Floats, ModelInputs
 
 
@@ -10,4 +16,20 @@ class Backend(Protocol):
 
     def score(self, inputs: ModelInputs) -> Floats:
         """Return probabilities ``(N, heads)`` float32; no row depends on the other candidates."""
+        ...
+
+
+@dataclass(frozen=True)
+class OpenedPart:
+    """A part of a bundle as serving runs it, and how its golden cases are run."""
+
+    serves: Any  # what the part's kind promises: a ``Backend``, a ``SessionEncoder``, a ``VectorTable``, ...
+    runs: Mapping[str, Callable[[Arrays], Arrays]] = field(default_factory=dict)  # kind of case -> its outputs, named
+
+
+class Opener(Protocol):
+    """Opens one kind of part. Whatever it raises refuses the bundle."""
+
+    def __call__(self, folder: Path, part: Part, manifest: Manifest, providers: Sequence[str]) -> OpenedPart:
+        """Open ``part`` of the bundle in ``folder``, its graphs with these providers of ONNX Runtime."""
         ...

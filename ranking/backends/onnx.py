@@ -15,24 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
-from rankstream.features.schema import CANDIDATE_INPUTS, PADDING_TYPE, USER_INPUTS, Floats, ModelInputs
+from rankstream.bundles.golden import Arrays, case_of
+from rankstream.bundles.graphs import CPU, open_graph
+from rankstream.bundles.manifest import Manifest
+from rankstream.bundles.parts import Part
+from rankstream.bundles.ranker import CANDIDATE_GRAPH, RANKER_CASE, USER_GRAPH
+from rankstream.features.schema import CANDIDATE_INPUTS, PADDING_TYPE, USER_INPUTS, Floats, ModelInputs, check_inputs
+from rankstream.ranking.backends.base import OpenedPart
 
 CHUNK = 64  # candidates in a batch
 PADDED_TO = 4  # batches are padded to a multiple of it
-CPU = ("CPUExecutionProvider",)
-
-
-def open_graph(path: Path, providers: Sequence[str] = CPU) -> onnxruntime.InferenceSession:
-    """Open a graph that runs in the calling thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(
-        str(path), options, providers=list(providers), disabled_optimizers=["SkipLayerNormFusion"]
-    )
 
 
 class OnnxBackend:
@@ -87,3 +80,18 @@ def _pad(column: Floats, rows: int) -> Floats:
 def _refuse(graph: Path, unknown: set[str]) -> None:
     if unknown:
         raise ValueError(f"{graph.name} takes {', '.join(sorted(unknown))}, which is no input of the ranker")
+
+
+def open_ranker(folder: Path, part: Part, manifest: Manifest, providers: Sequence[str]) -> OpenedPart:
+    """Open the part "ranker" of a bundle: an ``OnnxBackend``."""
+    backend = OnnxBackend(folder / USER_GRAPH, folder / CANDIDATE_GRAPH, providers)
+
+    def score(case: Arrays) -> Arrays:
+        inputs = case_of(ModelInputs, case)
+        check_inputs(inputs, manifest.sizes)
+        probabilities = backend.score(inputs)
+        if probabilities.shape[1] != len(manifest.heads):
+            raise ValueError(f"{probabilities.shape[1]} probabilities a candidate for {len(manifest.heads)} heads")
+        return {"probabilities": probabilities}
+
+    return OpenedPart(backend, {RANKER_CASE: score})

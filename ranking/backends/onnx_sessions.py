@@ -1,9 +1,4 @@
-"""The session encoder of a bundle, HierTCN in two ONNX graphs, as ``features.sessions.SessionEncoder``.
-
-::
-
-    session_fold.onnx      states (n, H), pooled (n, I)  ->  new_states (n, H)     one step over a closed session each
-    session_encode.onnx    state (1, H), opened (1 + t, I)  ->  session_vector (S,)
+"""The session encoder of a bundle as ``features.sessions.SessionEncoder``; its graphs: ``bundles/sessions.py``.
 
 The open session starts with a row of zeros, the start token of HierTCN's code, so a user without an open session is
 encoded too. Closed sessions that are not yet in the state are folded first, one by one. A fold always runs on a tile
@@ -15,9 +10,22 @@ from pathlib import Path
 
 import numpy as np
 
-from rankstream.bundles.manifest import SessionSizes
+from rankstream.bundles.golden import Arrays, case_of
+from rankstream.bundles.graphs import CPU, open_graph
+from rankstream.bundles.manifest import Manifest
+from rankstream.bundles.parts import Part
+from rankstream.bundles.sessions import (
+    ENCODE_CASE,
+    FOLD_CASE,
+    SESSION_ENCODE_GRAPH,
+    SESSION_FOLD_GRAPH,
+    EncodeCase,
+    FoldCase,
+    SessionSizes,
+    session_sizes,
+)
 from rankstream.features.schema import Floats
-from rankstream.ranking.backends.onnx import CPU, open_graph
+from rankstream.ranking.backends.base import OpenedPart
 
 TILE = 32
 
@@ -63,3 +71,23 @@ def _tile(rows: Floats) -> Floats:
     tile = np.zeros((TILE, rows.shape[1]), np.float32)
     tile[: len(rows)] = rows
     return tile
+
+
+def open_sessions(folder: Path, part: Part, manifest: Manifest, providers: Sequence[str]) -> OpenedPart:
+    """Open the part "sessions" of a bundle: an ``OnnxSessionEncoder``."""
+    encoder = OnnxSessionEncoder(
+        folder / SESSION_FOLD_GRAPH, folder / SESSION_ENCODE_GRAPH, session_sizes(part), providers
+    )
+
+    def fold(arrays: Arrays) -> Arrays:
+        case = case_of(FoldCase, arrays)
+        return {"new_states": encoder.fold(case.states, case.pooled)}
+
+    def encode(arrays: Arrays) -> Arrays:
+        case = case_of(EncodeCase, arrays)
+        vector = encoder.encode(case.state, case.closed, case.opened)
+        if vector.shape != (encoder.dim,):
+            raise ValueError(f"a session vector {vector.shape}, wanted ({encoder.dim},)")
+        return {"session_vector": vector}
+
+    return OpenedPart(encoder, {FOLD_CASE: fold, ENCODE_CASE: encode})

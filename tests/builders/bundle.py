@@ -10,8 +10,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from rankstream.bundles.golden import EncodeCase, FoldCase, Golden, RankerCase, golden_inputs, write_golden
-from rankstream.bundles.manifest import Manifest, SessionSizes, write_manifest
+from rankstream.bundles.golden import Golden, arrays_of, write_golden
+from rankstream.bundles.item_tables import ITEM_FEATURES, ITEMS, table_part
+from rankstream.bundles.manifest import Manifest, write_manifest
+from rankstream.bundles.ranker import golden_inputs, ranker_case, ranker_part
+from rankstream.bundles.sessions import EncodeCase, FoldCase, SessionSizes, sessions_part
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.table import publish
 from rankstream.features.ids import Id
@@ -43,11 +46,13 @@ def a_bundle(
     publish(folder / "items", ids, vectors_of(num_items, 8, 1), space=ITEM_SPACE, as_of_ms=AS_OF_MS)
     publish(folder / "item_features", ids, vectors_of(num_items, 2, 2), space=ITEM_SPACE, as_of_ms=AS_OF_MS)
     weights = draw_weights(seed)
-    golden = Golden([RankerCase(case, tiny_ranker(weights, case)) for case in golden_inputs(SIZES, 4)])
-    _write_ranker(folder, weights)
+    golden = {"ranker": [ranker_case(case, tiny_ranker(weights, case)) for case in golden_inputs(SIZES, 4)]}
+    parts = [table_part(ITEMS, 8), table_part(ITEM_FEATURES, 2), ranker_part(SIZES)]
+    write_ranker(folder, weights)
     if with_sessions:
         _write_sessions(folder, weights)
-        golden = Golden(golden.ranker, *_golden_sessions(weights))
+        golden |= _golden_sessions(weights)
+        parts.append(sessions_part(SessionSizes(tag=(1 << 63) + seed + 1, state_size=STATE_SIZE, dim=4)))
     write_golden(folder / "golden.npz", golden)
     write_manifest(
         folder,
@@ -62,7 +67,7 @@ def a_bundle(
             user_space=USER_SPACE,
             trained_until_ms=AS_OF_MS,
             metrics={},
-            session=SessionSizes(tag=(1 << 63) + seed + 1, state_size=STATE_SIZE, dim=4) if with_sessions else None,
+            parts=tuple(parts),
             opset=OPSET,
             versions={"onnx": onnx.__version__},
             files={},
@@ -104,7 +109,7 @@ def tiny_ranker(weights: dict[str, Floats], inputs: ModelInputs) -> Floats:
     return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
 
-def _write_ranker(folder: Path, weights: dict[str, Floats]) -> None:
+def write_ranker(folder: Path, weights: dict[str, Floats]) -> None:
     used = {name: weights[name] for name in ("by_context", "by_session", "by_type")}
     nodes = [
         ("ReduceMean", ["action_items"], "mean_item", {"axes": [0], "keepdims": 1}),
@@ -156,7 +161,7 @@ def _write_sessions(folder: Path, weights: dict[str, Floats]) -> None:
     write_graph(folder / "session_encode.onnx", nodes, inputs, {"session_vector": [4]}, used)
 
 
-def _golden_sessions(weights: dict[str, Floats]) -> tuple[list[FoldCase], list[EncodeCase]]:
+def _golden_sessions(weights: dict[str, Floats]) -> Golden:
     def fold(states: Floats, pooled: Floats) -> Floats:
         return np.tanh(states @ weights["fold_state"] + pooled @ weights["fold_items"])
 
@@ -169,7 +174,8 @@ def _golden_sessions(weights: dict[str, Floats]) -> tuple[list[FoldCase], list[E
         items = np.concatenate([np.zeros((1, 8), np.float32), pooled[:opened]])
         vector = np.tanh(state @ weights["encode_state"] + items.mean(axis=0) @ weights["encode_items"])
         encoded.append(EncodeCase(states[0], pooled[:closed], pooled[:opened], vector))
-    return [FoldCase(states, pooled, fold(states, pooled))], encoded
+    folded = FoldCase(states, pooled, fold(states, pooled))
+    return {"fold": [arrays_of(folded)], "encode": [arrays_of(case) for case in encoded]}
 
 
 Node = tuple[str, list[str], str, dict[str, object]]

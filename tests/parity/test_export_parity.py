@@ -12,16 +12,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rankstream.bundles.golden import read_golden
+from rankstream.bundles.golden import case_of, read_golden
+from rankstream.bundles.graphs import open_graph
+from rankstream.bundles.item_tables import Vectors
 from rankstream.bundles.manifest import read_manifest
+from rankstream.bundles.parts import ExportError
+from rankstream.bundles.sessions import EncodeCase
 from rankstream.features.actions import ActionColumns, Vocabulary
+from rankstream.features.schema import ModelInputs
 from rankstream.features.sessions import MAX_SESSION_ITEMS
-from rankstream.models.onnx_graph import ExportError, open_graph
 from rankstream.models.ranker.export import RankerGraphs, export_ranker, verify_ranker
 from rankstream.models.ranker.hybrid import HybridRanker
-from rankstream.models.recipes.bundle_writer import Purpose, Vectors, export_bundle
+from rankstream.models.recipes.export import Purpose, export_bundle
+from rankstream.models.sessions import hiertcn_export
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.torch_encoder import TorchSessions
+from rankstream.models.users import pinnerformer_export
 from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig, collate, tokens_of
 from rankstream.ranking.backends.onnx import OnnxBackend
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle
@@ -73,9 +79,11 @@ def some_vectors(width: int, count: int = 20) -> Vectors:
 
 
 def export_to(folder: Path, ranker: HybridRanker | None = None, **more: object) -> Path:
-    parts = {"hiertcn": a_hiertcn(), "pinnerformer": a_pinnerformer()} | more
+    made = {"hiertcn": a_hiertcn(), "pinnerformer": a_pinnerformer(), "purpose": a_purpose()} | more
     ranker = ranker or a_ranker(VARIANTS["the paper's attention, low-rank crosses"])
-    export_bundle(folder, ranker, some_vectors(4), some_vectors(2), parts.pop("purpose", a_purpose()), **parts)
+    exporters = {"hiertcn": hiertcn_export.bundle_part, "pinnerformer": pinnerformer_export.bundle_part}
+    encoders = [exporter(made[name]) for name, exporter in exporters.items() if made[name]]
+    export_bundle(folder, ranker, some_vectors(4), some_vectors(2), made["purpose"], encoders)
     return folder
 
 
@@ -170,9 +178,11 @@ def test_serving_opens_what_was_exported(bundle):
 
 def test_golden_cases_reach_from_no_action_to_the_most(bundle):
     golden = read_golden(bundle.folder / "golden.npz")
-    assert {len(case.inputs.action_types) for case in golden.ranker} == {0, 1, 7, SIZES.num_actions}
-    assert {case.inputs.num_candidates for case in golden.ranker} == {1, 3, 65}
-    assert {(len(case.closed), len(case.opened)) for case in golden.encode} >= {(0, 0), (1, MAX_SESSION_ITEMS)}
+    inputs = [case_of(ModelInputs, case) for case in golden["ranker"]]
+    encoded = [case_of(EncodeCase, case) for case in golden["encode"]]
+    assert {len(case.action_types) for case in inputs} == {0, 1, 7, SIZES.num_actions}
+    assert {case.num_candidates for case in inputs} == {1, 3, 65}
+    assert {(len(case.closed), len(case.opened)) for case in encoded} >= {(0, 0), (1, MAX_SESSION_ITEMS)}
 
 
 def test_the_bundles_ranker_gives_what_the_trained_one_gives(bundle):
@@ -217,7 +227,7 @@ def test_the_user_encoder_gives_the_trained_user_vector(bundle, count):
 
 def test_a_bundle_without_session_and_user_models_can_serve(tmp_path):
     bundle = open_bundle(export_to(tmp_path / "plain", hiertcn=None, pinnerformer=None))
-    assert bundle.manifest.session is None
+    assert "sessions" not in bundle.parts
     assert bundle.sessions.state_size == 0
     assert bundle.backend.score(some_inputs(0, 2, sizes=SIZES)).shape == (2, 2)
 
@@ -241,7 +251,7 @@ def test_a_bundle_never_replaces_another(bundle):
     ("part", "message"),
     [
         ({"purpose": a_purpose(vocabulary=Vocabulary(("view",)))}, "action types of the vocabulary are 1"),
-        ({"purpose": a_purpose(utility={"save": 1.0})}, "a weight for each head"),
+        ({"purpose": a_purpose(utility={"save": 1.0})}, "wanted a finite weight for each of save, hide"),
         ({"hiertcn": HierTCN(HierTCNConfig(item_dim=5))}, "item vectors of HierTCN are 5"),
         ({"pinnerformer": PinnerFormer(PinnerFormerConfig(4, item_dim=4))}, "user vectors of PinnerFormer are 64"),
     ],

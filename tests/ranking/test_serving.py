@@ -5,7 +5,7 @@ import pytest
 
 from rankstream.features.actions import Vocabulary
 from rankstream.features.user_state import UNKNOWN_USER
-from rankstream.ranking.bundle import BundleRefusedError, make_current
+from rankstream.ranking.bundle import BundleRefusedError, use_bundle
 from rankstream.ranking.request import RankingRefusedError, RankingRequest
 from rankstream.ranking.serving import LiveRanker
 from tests.builders.bundle import VOCABULARY, a_bundle, a_user_table
@@ -43,9 +43,9 @@ def test_a_bundle_that_was_made_current_is_noticed(tmp_path):
     clock = Clock()
     for name in ("one", "two"):
         a_bundle(tmp_path / name, model_version=name)
-    make_current(tmp_path, "one")
+    use_bundle(tmp_path, "one")
     serving = LiveRanker.open(tmp_path, clock=clock, check_every_s=2)
-    make_current(tmp_path, "two")
+    use_bundle(tmp_path, "two")
     assert serving.current.model_version == "one"
     clock.now = 3
     assert serving.current.model_version in ("one", "two")
@@ -57,10 +57,10 @@ def test_a_bad_bundle_is_refused_once_and_the_old_one_goes_on(tmp_path, caplog):
     clock = Clock()
     for name in ("one", "two"):
         a_bundle(tmp_path / name, model_version=name)
-    make_current(tmp_path, "one")
+    use_bundle(tmp_path, "one")
     serving = LiveRanker.open(tmp_path, clock=clock, check_every_s=2)
     (tmp_path / "two" / "user.onnx").write_bytes(b"cut")
-    make_current(tmp_path, "two")
+    use_bundle(tmp_path, "two")
     for clock.now in (3, 6, 9):
         assert serving.current.model_version == "one"
         wait_for_loading()

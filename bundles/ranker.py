@@ -1,0 +1,39 @@
+"""The part that ranks: one graph run once a request, one for its candidates.
+
+::
+
+    user.onnx        USER_INPUTS of features/schema.py  ->  named tensors
+    candidate.onnx   those, and CANDIDATE_INPUTS        ->  probabilities (N, heads)
+
+Golden cases ``ranker``: the arrays of ``ModelInputs``, and ``probabilities``.
+"""
+
+from dataclasses import asdict
+
+from rankstream.bundles.golden import Arrays, arrays_of
+from rankstream.bundles.parts import Part
+from rankstream.features.schema import FeatureSizes, Floats, ModelInputs, random_inputs
+
+RANKER = "ranker"
+USER_GRAPH = "user.onnx"
+CANDIDATE_GRAPH = "candidate.onnx"
+RANKER_CASE = "ranker"
+
+CANDIDATES = (1, 3, 65)  # one alone, a few, one more than a chunk of the backend
+
+
+def ranker_part(sizes: FeatureSizes, model: str = "") -> Part:
+    """Return what the manifest lists of a ranker of these sizes."""
+    return Part(kind=RANKER, model=model, files=(USER_GRAPH, CANDIDATE_GRAPH), sizes=asdict(sizes))
+
+
+def ranker_case(inputs: ModelInputs, probabilities: Floats) -> Arrays:
+    """Return a golden case: inputs of a request, and the probabilities ``(N, heads)`` of its candidates."""
+    return arrays_of(inputs) | {"probabilities": probabilities}
+
+
+def golden_inputs(sizes: FeatureSizes, num_types: int) -> list[ModelInputs]:
+    """Draw the inputs that every ranker is verified on: from no action to as many as the encoder sees."""
+    actions = sorted({0, 1, min(7, sizes.num_actions), sizes.num_actions})
+    shapes = [(count, candidates) for count in actions for candidates in CANDIDATES]
+    return [random_inputs(sizes, count, many, num_types, seed) for seed, (count, many) in enumerate(shapes)]

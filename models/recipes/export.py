@@ -1,0 +1,104 @@
+"""From trained torch modules to the bundle that serving opens: the recipe's list of parts.
+
+Each model's own ``*_export.py`` makes its part and verifies it; ``bundles/writer.py`` writes them, whole or not at all.
+The largest errors found, against torch in float32 and in float64, stand in the manifest's metrics.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import torch
+from xxhash import xxh3_64_hexdigest
+
+from rankstream.bundles.item_tables import ITEM_FEATURES, ITEMS, Vectors, export_table
+from rankstream.bundles.manifest import Manifest
+from rankstream.bundles.parts import BundlePart
+from rankstream.bundles.writer import write_bundle
+from rankstream.features.actions import Vocabulary
+from rankstream.models.onnx_graph import OPSET
+from rankstream.models.ranker import export as ranker_export
+from rankstream.models.ranker.hybrid import HybridRanker
+from rankstream.models.recipes.run_folder import TrainedModels
+from rankstream.models.sessions import hiertcn_export
+from rankstream.models.training.checkpoints import fingerprint
+from rankstream.models.users import pinnerformer_export
+from rankstream.models.users.refresh import user_space
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a bundle is for and where it comes from: all of the manifest that no part knows."""
+
+    model_version: str
+    vocabulary: Vocabulary
+    utility: Mapping[str, float]  # weight of each head in the final score
+    user_space: str  # `space` that tables of user vectors must have
+    trained_until_ms: int  # nothing later was seen in training, UTC
+    metrics: Mapping[str, Any] = field(default_factory=dict)  # measured where, on what
+
+
+def export_bundle(
+    folder: Path,
+    ranker: HybridRanker,
+    items: Vectors,
+    item_features: Vectors,
+    purpose: Purpose,
+    encoders: Sequence[BundlePart] = (),
+) -> Manifest:
+    """Write and verify a bundle of a ranker, its tables, and the encoders whose vectors it reads.
+
+    Returns its manifest. Raises ``ExportError`` and leaves nothing behind if the parts can't make a bundle.
+    """
+    sizes, until_ms = ranker.config.sizes, purpose.trained_until_ms
+    tables = [export_table(ITEMS, items, until_ms)]
+    if sizes.item_features or item_features.vectors.shape[1]:
+        tables.append(export_table(ITEM_FEATURES, item_features, until_ms))
+    manifest = Manifest(
+        model_version=purpose.model_version,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        vocabulary=purpose.vocabulary,
+        heads=ranker.config.heads,
+        utility=dict(purpose.utility),
+        sizes=sizes,
+        item_space=items.space,
+        user_space=purpose.user_space,
+        trained_until_ms=until_ms,
+        metrics=dict(purpose.metrics),
+        opset=OPSET,
+        versions={module.__name__: str(module.__version__) for module in (torch, onnx, onnxruntime)},
+        files={},
+    )
+    return write_bundle(folder, [*tables, ranker_export.bundle_part(ranker, purpose.vocabulary), *encoders], manifest)
+
+
+def export_models(models: TrainedModels, bundle: Path, utility: Mapping[str, float] | None = None) -> Manifest:
+    """Write and verify a bundle of these models, with another utility if one is given. Raises ``ExportError``."""
+    about = models.about
+    weights = about.utility if utility is None else utility
+    purpose = Purpose(
+        model_version=version_of(models.ranker, models.item_space, weights),
+        vocabulary=about.vocabulary,
+        utility=weights,
+        user_space=user_space(models.pinnerformer),
+        trained_until_ms=about.until_ms,
+        metrics={"trained_on_actions": about.actions, **about.metrics, "features": about.feature_names},
+    )
+    ids = models.item_table.ids.tolist()
+    return export_bundle(
+        bundle,
+        models.ranker,
+        Vectors(ids, models.item_table.vectors, models.item_space),
+        Vectors(ids, models.features, "item-features"),
+        purpose,
+        [hiertcn_export.bundle_part(models.hiertcn), pinnerformer_export.bundle_part(models.pinnerformer)],
+    )
+
+
+def version_of(ranker: HybridRanker, space: str, utility: Mapping[str, float]) -> str:
+    """Name what is served: other weights, items or utility, another name."""
+    return "hybrid-" + xxh3_64_hexdigest(f"{fingerprint(ranker):x} {space} {sorted(utility.items())}".encode())
