@@ -51,7 +51,7 @@ class ManifestError(ValueError):
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is in a bundle, and what it was made of."""
 
-    format: int = FORMAT
+    format: int = FORMAT  # that it was written in
     model_version: str
     created_at: str  # ISO 8601, UTC
     vocabulary: Vocabulary
@@ -132,7 +132,7 @@ def file_checksums(folder: Path) -> dict[str, str]:
 
 
 def wrong_files(folder: Path, files: Mapping[str, str]) -> list[str]:
-    """Say of each file that is missing or changed what is wrong with it; an empty list if all is well."""
+    """Return what is wrong with each file that is missing or changed; an empty list if all is well."""
     wrong = []
     for name, checksum in files.items():
         path = folder / name
@@ -152,7 +152,7 @@ Written = TypeVar("Written", bound=msgspec.Struct)
 
 
 def _upgraded(old: ManifestOfFormat1) -> Manifest:
-    kept = {name: value for name, value in msgspec.structs.asdict(old).items() if name not in ("format", "session")}
+    kept = {name: value for name, value in msgspec.structs.asdict(old).items() if name != "session"}
     return Manifest(**kept, parts=old.parts)
 
 

@@ -1,7 +1,7 @@
 """The parts of a bundle: what the manifest lists of each, and what an exporter hands to the writer.
 
-Each trained model makes one part and each table one; a part says what it makes (its kind), by which a worker finds how
-to open it. ::
+Each trained model makes one part and each table one; a part names what it makes (its
+kind), by which a worker finds how to open it::
 
     models/sessions/hiertcn_export.py  ->  BundlePart  ->  bundles/writer.py  ->  bundle/  ->  ranking/bundle.py
 """

@@ -23,7 +23,7 @@ FOLD_CASE, ENCODE_CASE = "fold", "encode"
 
 
 class SessionSizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The session encoder of a bundle; ``features.sessions.SessionEncoder`` says what the words mean."""
+    """Tag and widths of a session encoder, as ``features.sessions.SessionEncoder`` defines them."""
 
     tag: int
     state_size: int

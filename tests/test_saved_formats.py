@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from faust.types import TP
 
-from rankstream.bundles.golden import read_golden
+from rankstream.bundles.golden import case_of, read_golden
 from rankstream.bundles.manifest import read_manifest
+from rankstream.bundles.sessions import EncodeCase, FoldCase
 from rankstream.events.action_event import ActionEvent
 from rankstream.events.open import open_log
 from rankstream.events.registry import read_log
@@ -22,11 +23,12 @@ from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.files import versions
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import id_keys
+from rankstream.features.schema import ModelInputs
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.stores.rocksdb import RocksStore
 from rankstream.features.user_state import unpack_state
-from rankstream.models.recipes.bundle_writer import version_of
+from rankstream.models.recipes.export import version_of
 from rankstream.models.recipes.run_folder import load_models
 from rankstream.models.sessions.torch_encoder import TorchSessions
 from rankstream.models.training.checkpoints import read_whole, weights_tag
@@ -88,7 +90,7 @@ def serving(folder=SAVED):
 
 
 def probabilities(ranker, golden):
-    return [ranker.probabilities(case.inputs).numpy() for case in golden.ranker]
+    return [ranker.probabilities(case_of(ModelInputs, case)).numpy() for case in golden["ranker"]]
 
 
 def a_copy(name, tmp_path):
@@ -144,10 +146,16 @@ def bundle_told(folder):
     bundle, golden = open_bundle(folder / "run" / "bundle"), read_golden(folder / "run" / "bundle" / "golden.npz")
     told = json.loads(msgspec.json.encode(bundle.manifest))
     del told["versions"], told["created_at"]
+    del told["parts"]
+    told["session"] = parts_of(bundle.manifest)["sessions"].facts  # as format 1 called it
     items = sorted(f"i{number}" for number in range(24))
     told["vectors"] = bundle.items.look_up(id_keys(items))[0].tolist()
-    told["digests"] = [case.inputs.digest() for case in golden.ranker]
+    told["digests"] = [case_of(ModelInputs, case).digest() for case in golden["ranker"]]
     return told
+
+
+def parts_of(manifest):
+    return {part.kind: part for part in manifest.parts}
 
 
 def feeds_told(folder, store):
@@ -287,7 +295,7 @@ def test_golden_requests_are_answered_as_then(tmp_path):
 # --- bundles and tables
 
 
-def test_a_bundle_is_proved_and_tells_the_same():
+def test_a_bundle_is_verified_and_holds_the_same():
     assert not differences(bundle_told(SAVED), expected()["bundle"])
 
 
@@ -325,12 +333,12 @@ def test_a_training_tells_the_same_of_itself():
 
 def test_weights_give_what_their_bundle_gives():
     models, golden = load_models(SAVED / "run" / "work"), read_golden(SAVED / "run" / "bundle" / "golden.npz")
-    for case, given in zip(golden.ranker, probabilities(models.ranker, golden), strict=True):
-        np.testing.assert_allclose(given, case.probabilities, atol=1e-5)
+    for case, given in zip(golden["ranker"], probabilities(models.ranker, golden), strict=True):
+        np.testing.assert_allclose(given, case["probabilities"], atol=1e-5)
     sessions = TorchSessions(models.hiertcn)
-    for folded in golden.fold:
+    for folded in (case_of(FoldCase, case) for case in golden["fold"]):
         np.testing.assert_allclose(sessions.fold(folded.states, folded.pooled), folded.new_states, atol=1e-4)
-    for encoded in golden.encode:
+    for encoded in (case_of(EncodeCase, case) for case in golden["encode"]):
         vector = sessions.encode(encoded.state, encoded.closed, encoded.opened)
         np.testing.assert_allclose(vector, encoded.session_vector, atol=1e-4)
 
@@ -338,7 +346,11 @@ def test_weights_give_what_their_bundle_gives():
 def test_weights_have_the_names_that_bundles_states_and_tables_know_them_by():
     models, manifest = load_models(SAVED / "run" / "work"), read_manifest(SAVED / "run" / "bundle")
     assert version_of(models.ranker, models.item_space, models.about.utility) == manifest.model_version
-    assert weights_tag(models.hiertcn) == manifest.session.tag == expected()["states"]["full"]["tag"]
+    assert (
+        weights_tag(models.hiertcn)
+        == parts_of(manifest)["sessions"].facts["tag"]
+        == expected()["states"]["full"]["tag"]
+    )
     assert (models.item_space, user_space(models.pinnerformer)) == (manifest.item_space, manifest.user_space)
 
 
@@ -353,8 +365,8 @@ def test_a_stopped_training_goes_on_and_ends_like_one_that_was_not(tmp_path):
     assert read_whole(out / "work" / "checkpoints" / "ranker" / "last.pt")["history"]["steps"] == 3
     models, golden = train(out), read_golden(SAVED / "run" / "bundle" / "golden.npz")
     assert not differences(training_told(out / "work"), expected()["training"], tolerance=1e-3)
-    for case, given in zip(golden.ranker, probabilities(models.ranker, golden), strict=True):
-        np.testing.assert_allclose(given, case.probabilities, atol=1e-3)
+    for case, given in zip(golden["ranker"], probabilities(models.ranker, golden), strict=True):
+        np.testing.assert_allclose(given, case["probabilities"], atol=1e-3)
 
 
 # --- recorded logs

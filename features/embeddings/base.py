@@ -10,7 +10,7 @@ from rankstream.features.schema import Bools, Floats
 
 
 class VectorTable(Protocol):
-    """Vectors by key; ``embeddings.EmbeddingTable`` on disk, ``NoVectors`` where there are none."""
+    """Vectors by key; ``table.EmbeddingTable`` on disk, ``NoVectors`` where there are none."""
 
     @property
     def dim(self) -> int:

@@ -5,7 +5,7 @@
     root/
         CURRENT                     name of the version to read, replaced by a rename
         000007-9c3f5a01e2d4b678/    number, then the hash of header.json; never changed once it is there
-            header.json             space, sizes, moment, checksums of the columns
+            header.json             space, sizes, as-of time, checksums of the columns
             keys.u64                (n,) sorted
             vectors.f16             (n, d)
             texts.utf8  texts.u64   only if some ids are texts: the texts, and where each ends; "" for an integer
@@ -42,7 +42,7 @@ class BrokenTableError(ValueError):
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a version says of itself."""
+    """The metadata of a version."""
 
     format: int = FORMAT
     space: str  # name of the vector space; only vectors of one space may be compared
@@ -81,7 +81,7 @@ def read_header(folder: Path) -> Header:
     for name, size in sizes.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != size:
-            raise BrokenTableError(f"{path} does not have the {size} bytes that its header tells; publish again")
+            raise BrokenTableError(f"{path} does not have the {size} bytes that its header names; publish again")
     return header
 
 
@@ -110,7 +110,7 @@ def publishing(root: Path) -> Iterator[None]:
 
 
 def write_version(root: Path, header: Header, columns: Mapping[str, Column], keep: int = KEPT_VERSIONS) -> Path:
-    """Write a version and make it the current one, within ``publishing``; give its folder.
+    """Write a version and make it the current one, within ``publishing``; return its folder.
 
     All but the newest ``keep`` versions are deleted. Raises ``ValueError`` for less than ``KEPT_VERSIONS``.
     """

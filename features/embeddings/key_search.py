@@ -1,7 +1,7 @@
-"""Where keys stand in a sorted column: a directory over their leading bits, then a few halvings.
+"""Lookup in a sorted key column: a radix index over the leading bits, then binary search.
 
-Keys of hashed texts are spread evenly and integer ids are mostly dense, so the leading bits of a key nearly tell its
-place. 1,000 keys of a million take 0.03 ms, ``np.searchsorted`` 0.26 ms (``benchmarks/embeddings.py``). Where keys
+Keys of hashed texts are spread evenly and integer ids are mostly dense, so the leading bits of a key nearly determine
+its row. 1,000 keys of a million take 0.03 ms, ``np.searchsorted`` 0.26 ms (``benchmarks/embeddings.py``). Where keys
 crowd together (integers beside hashes, one far outlier), ``np.searchsorted`` over sorted queries does it in 0.16 ms.
 """
 
@@ -15,11 +15,11 @@ from rankstream.features.schema import Bools
 
 Rows = npt.NDArray[np.intp]
 
-CROWDED = 64  # keys of one entry of the directory, from which on it does not pay
+CROWDED = 64  # keys of one entry of the index, from which on it does not pay
 
 
 class KeySearch:
-    """Finds rows of a sorted column of keys without repetitions. The directory is made at the first search."""
+    """Finds rows of a sorted column of keys without repetitions. The index is built at the first search."""
 
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
@@ -28,17 +28,17 @@ class KeySearch:
         """Return the row of each key, and whether it is there; the row of one that is not there means nothing."""
         if not len(self.keys):
             return np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
-        if self._halvings is None:
+        if self._search_steps is None:
             return self._find_crowded(wanted)
-        return self._find_spread(wanted, self._halvings)
+        return self._find_spread(wanted, self._search_steps)
 
-    def _find_spread(self, wanted: Keys, halvings: int) -> tuple[Rows, Bools]:
+    def _find_spread(self, wanted: Keys, steps: int) -> tuple[Rows, Bools]:
         keys, first = self.keys, self.keys[0]
         # A key below the first wraps round to a large number: clipped to some row, whose key is another.
         entries = np.minimum((wanted - first) >> self._shift, np.uint64(len(self._starts) - 1)).astype(np.intp)
         rows = self._starts.take(entries).astype(np.intp)
-        for halving in range(halvings - 1, -1, -1):
-            further = rows + (1 << halving)
+        for step in range(steps - 1, -1, -1):
+            further = rows + (1 << step)
             rows = np.where(keys.take(further, mode="clip") <= wanted, further, rows)
         np.minimum(rows, len(keys) - 1, out=rows)
         return rows, keys.take(rows) == wanted
@@ -64,7 +64,7 @@ class KeySearch:
         return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.uint32)
 
     @cached_property
-    def _halvings(self) -> int | None:
-        """How often to halve the fullest entry until one key is left; None if the keys are crowded."""
+    def _search_steps(self) -> int | None:
+        """Steps of binary search within the fullest entry; None if the keys are crowded."""
         fullest = int(np.diff(self._starts.astype(np.int64), append=len(self.keys)).max())
         return (fullest - 1).bit_length() if fullest <= CROWDED else None

@@ -1,7 +1,7 @@
 """A table that follows what is published, without a restart.
 
 Look-ups notice a new version within a second or so; it is opened and read through in a thread of its own, and only
-then takes the place of the old one. A broken one is reported once and the old one goes on.
+then replaces the old one. A broken one is reported once and the old one goes on.
 """
 
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class LiveTable:
-    """The newest sound version of the table in ``root``; nobody is known until there is one."""
+    """The newest sound version of the table in ``root``; every look-up misses until there is one."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class LiveTable:
         self._check_every_s = check_every_s
         self._clock = clock
         self._table: EmbeddingTable | NoVectors = NoVectors(dim)
-        self._seen: str | None = None  # what CURRENT said when a version was loaded or refused last
+        self._seen: str | None = None  # what CURRENT held when a version was loaded or refused last
         self._next_check = clock() + check_every_s
         self._loading = threading.Lock()
         self.refresh()
@@ -76,7 +76,7 @@ class LiveTable:
             try:
                 self._table = self._load()
             except BrokenTableError as exc:
-                log.error("%s; %s", exc, f"version {self.version} goes on" if self.table else "nobody is known")
+                log.error("%s; %s", exc, f"version {self.version} goes on" if self.table else "no key is known")
 
     def _has_new_version(self) -> bool:
         current = self._current()

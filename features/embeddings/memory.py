@@ -43,12 +43,12 @@ class ItemTable:
         return keys[order], order
 
     def rows_of(self, keys: Keys) -> Ints:
-        """Return the row of each key, -1 where the catalogue lacks it."""
+        """Return the row of each key, -1 where the table lacks it."""
         held, order = self._sorted
         if not len(held):
             return np.full(len(keys), -1, np.int64)
-        places = np.minimum(np.searchsorted(held, keys), len(held) - 1)
-        return np.where(held[places] == keys, order[places], -1)
+        positions = np.minimum(np.searchsorted(held, keys), len(held) - 1)
+        return np.where(held[positions] == keys, order[positions], -1)
 
     def look_up(self, keys: Keys) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """Return vectors and whether each key is known: a ``VectorTable`` in memory."""

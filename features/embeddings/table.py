@@ -1,8 +1,8 @@
 """Tables of vectors that a batch job publishes and serving looks up: item vectors, user vectors.
 
-A table is a folder of versions (``table_files.py``). ``publish`` adds one, whole or not at all; ``EmbeddingTable``
-maps one into memory, which takes milliseconds whatever its size; ``LiveTable`` (``live_table.py``) follows what is
-published. Vectors are kept in half precision and handed out in float32.
+A table is a folder of versions (``files.py``). ``publish`` adds one, whole or not at all; ``EmbeddingTable``
+maps one into memory, which takes milliseconds whatever its size; ``LiveTable`` (``live.py``) follows what is
+published. Vectors are kept in float16 and returned in float32.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ from rankstream.features.embeddings.files import (
     read_header,
     write_version,
 )
-from rankstream.features.embeddings.float16 import Halves, widen
+from rankstream.features.embeddings.float16 import Float16s, widen
 from rankstream.features.embeddings.key_search import KeySearch, Rows
 from rankstream.features.ids import HASHED, Id, Keys, id_keys
 from rankstream.features.schema import Bools, Floats
@@ -44,7 +44,7 @@ class EmbeddingTable:
         self.header = header
         self.columns = columns
         self.keys: Keys = columns[KEYS]  # (n,) sorted
-        self.vectors: Halves = columns[VECTORS].reshape(header.count, header.dim)
+        self.vectors: Float16s = columns[VECTORS].reshape(header.count, header.dim)
         self._search = KeySearch(self.keys)
 
     @classmethod
@@ -85,7 +85,7 @@ class EmbeddingTable:
 
     @property
     def as_of_ms(self) -> int:
-        """Moment that the vectors describe, UTC."""
+        """As-of time of the vectors, UTC."""
         return self.header.as_of_ms
 
     def look_up(self, keys: Keys) -> tuple[Floats, Bools]:
@@ -93,9 +93,9 @@ class EmbeddingTable:
         rows, found = self.rows(keys)
         if not len(self):
             return np.zeros((len(keys), self.dim), np.float32), found
-        halves = np.empty((len(keys), self.dim), np.float16)
-        np.take(self.vectors, rows, axis=0, out=halves, mode="clip")
-        vectors = widen(halves)
+        narrow = np.empty((len(keys), self.dim), np.float16)
+        np.take(self.vectors, rows, axis=0, out=narrow, mode="clip")
+        vectors = widen(narrow)
         if not found.all():
             vectors[~found] = 0.0
         return vectors, found
@@ -106,14 +106,14 @@ class EmbeddingTable:
 
     def ids(self, rows: Sequence[int] | Rows) -> list[Id]:
         """Return the ids of these rows as they were published, integers or texts."""
-        places = np.asarray(rows, np.intp)
-        keys: list[Id] = self.keys.take(places).tolist()
+        positions = np.asarray(rows, np.intp)
+        keys: list[Id] = self.keys.take(positions).tolist()
         if TEXTS not in self.columns:
             return keys
         ends = self.columns[TEXT_ENDS]
-        starts = np.where(places > 0, ends.take(places - 1, mode="clip"), 0).tolist()
+        starts = np.where(positions > 0, ends.take(positions - 1, mode="clip"), 0).tolist()
         text = self.columns[TEXTS].data
-        spans = zip(keys, starts, ends.take(places).tolist(), strict=True)
+        spans = zip(keys, starts, ends.take(positions).tolist(), strict=True)
         return [str(text[start:end], "utf-8") if end > start else key for key, start, end in spans]
 
     def verify(self) -> None:
@@ -142,14 +142,14 @@ def publish(
     meta: Mapping[str, Any] | None = None,
     keep: int = KEPT_VERSIONS,
 ) -> Path:
-    """Publish ``(n, d)`` vectors as the table's new version, whole or not at all; give the version's folder.
+    """Publish ``(n, d)`` vectors as the table's new version, whole or not at all; return the version's folder.
 
     Older versions are deleted but for the newest ``keep``, this one included; replay travels in time over what is kept.
-    Raises ``ValueError`` for ids that are repeated, or collide as keys, and for vectors that are no finite halves.
+    Raises ``ValueError`` for ids that are repeated, or collide as keys, and for vectors that float16 can't hold.
     """
-    keys, texts, halves = _rows(ids, vectors)
+    keys, texts, narrow = _rows(ids, vectors)
     with publishing(root):
-        return _write(root, keys, texts, halves, space, as_of_ms, meta or {}, keep)
+        return _write(root, keys, texts, narrow, space, as_of_ms, meta or {}, keep)
 
 
 def publish_merged(
@@ -162,11 +162,11 @@ def publish_merged(
     keep: int = KEPT_VERSIONS,
 ) -> Path:
     """Publish the current version with these rows added or replaced; the space stays what it is."""
-    keys, texts, halves = _rows(ids, vectors)
+    keys, texts, narrow = _rows(ids, vectors)
     with publishing(root):
         old = EmbeddingTable.open(root)
-        if halves.shape[1] != old.dim:
-            raise ValueError(f"vectors of {halves.shape[1]} given, but the table in {root} has vectors of {old.dim}")
+        if narrow.shape[1] != old.dim:
+            raise ValueError(f"vectors of {narrow.shape[1]} given, but the table in {root} has vectors of {old.dim}")
         _refuse_collisions(old, keys, texts)
         kept = np.flatnonzero(~np.isin(old.keys, keys))
         old_texts = old.texts()
@@ -174,7 +174,7 @@ def publish_merged(
             root,
             np.concatenate([old.keys[kept], keys]),
             [old_texts[row] for row in kept] + texts,
-            np.concatenate([old.vectors[kept], halves]),
+            np.concatenate([old.vectors[kept], narrow]),
             old.space,
             as_of_ms,
             old.header.meta | dict(meta or {}),
@@ -182,8 +182,8 @@ def publish_merged(
         )
 
 
-def _rows(ids: Sequence[Id], vectors: npt.NDArray[Any]) -> tuple[Keys, list[str], Halves]:
-    """Check what is to be published; give keys, texts ("" for an integer) and halves, in the order given."""
+def _rows(ids: Sequence[Id], vectors: npt.NDArray[Any]) -> tuple[Keys, list[str], Float16s]:
+    """Check what is to be published; return keys, texts ("" for an integer) and float16 vectors, in the order given."""
     if vectors.ndim != 2 or len(vectors) != len(ids):
         raise ValueError(f"{len(ids)} ids with vectors {vectors.shape}; wanted one row of vectors an id")
     keys = id_keys(ids)
@@ -195,10 +195,10 @@ def _rows(ids: Sequence[Id], vectors: npt.NDArray[Any]) -> tuple[Keys, list[str]
     for at in np.flatnonzero(keys[order][1:] == keys[order][:-1]).tolist():
         raise ValueError(_same_key(ids[int(order[at])], ids[int(order[at + 1])]))
     with np.errstate(over="ignore"):
-        halves = vectors.astype(np.float16)
-    for row in np.flatnonzero(~np.isfinite(halves).all(axis=1)).tolist():
-        raise ValueError(f"the vector of {ids[row]!r} holds a NaN, or a number beyond 65,504, which no half can hold")
-    return keys, texts, halves
+        narrow = vectors.astype(np.float16)
+    for row in np.flatnonzero(~np.isfinite(narrow).all(axis=1)).tolist():
+        raise ValueError(f"the vector of {ids[row]!r} holds a NaN, or a number beyond 65,504, which float16 can't hold")
+    return keys, texts, narrow
 
 
 def _same_key(one: Id, other: Id) -> str:
@@ -219,18 +219,18 @@ def _write(
     root: Path,
     keys: Keys,
     texts: Sequence[str],
-    halves: Halves,
+    narrow: Float16s,
     space: str,
     as_of_ms: int,
     meta: Mapping[str, Any],
     keep: int,
 ) -> Path:
     order = np.argsort(keys)
-    columns: dict[str, Column] = {KEYS: keys[order], VECTORS: halves[order]}
+    columns: dict[str, Column] = {KEYS: keys[order], VECTORS: narrow[order]}
     if any(texts):
         encoded = [texts[row].encode() for row in order]
         columns[TEXTS] = np.frombuffer(b"".join(encoded), np.uint8)
         columns[TEXT_ENDS] = np.cumsum([len(text) for text in encoded], dtype=np.uint64)
-    count, dim = halves.shape
+    count, dim = narrow.shape
     header = Header(space=space, count=count, dim=dim, as_of_ms=as_of_ms, meta=dict(meta))
     return write_version(root, header, columns, keep)

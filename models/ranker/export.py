@@ -126,7 +126,7 @@ class FlatCandidateSide(nn.Module):
 
 
 class Errors(NamedTuple):
-    """How far the graphs are from torch: largest differences of probabilities."""
+    """Largest differences of probabilities between the graphs and torch."""
 
     float32: float
     float64: float

@@ -1,7 +1,7 @@
 """How a ranker is trained on frozen encoders, and all that is to be decided before: the recipe of a bundle.
 
-The encoders are frozen first (``recipe.py``). The ranker then sees in training what it will see when it serves: user
-vectors as the last daily refresh left them, session vectors and histories of the very moment::
+The encoders are frozen first (``encoders.py``). The ranker then sees in training what it will see when it serves: user
+vectors as the last daily refresh left them, session vectors and histories as of the request::
 
     day      |      1       |      2       |      3       |
     actions    a b            c d            e
@@ -46,7 +46,7 @@ class RankerRecipe:
     cross_rank: int | None = 32  # full
     mlp: tuple[int, ...] = (64, 32)
     layers: int = 2  # of TransAct
-    visits: bool = False  # requests are what was shown in one visit (``visits.py``), and nothing is drawn
+    visits: bool = False  # requests are the impressions of a session (``impressions.py``), and no negatives are drawn
     negatives: NegativesConfig = field(default_factory=lambda: NegativesConfig(count=8, exclude_seen=True))
     training: RankerTraining = field(
         default_factory=lambda: RankerTraining(
@@ -63,7 +63,7 @@ class BundleRecipe:
     encoders: EncoderRecipe
     ranker: RankerRecipe
     encoders_share: float = 1.0  # of the actions, in time, that encoders and item tables learn from; then the ranker's
-    # begin, of whose labels encoders know nothing. Only for exposures: among drawn items, being new would be the label.
+    # begin, of whose labels encoders know nothing. Only for impressions: of sampled items, novelty would be the label.
     threads: int = 1  # of torch; models this small lose by a second one: 226 CPU-seconds for what takes 41 with one
 
 
@@ -135,13 +135,13 @@ def train_on_top(
     )
 
 
-MAX_VALIDATED = 150  # requests; more would take longer than they tell
+MAX_VALIDATED = 150  # requests; more would take longer and show no more
 
 
 def requests_of(
     log: EventLog, recipe: RankerRecipe, offline: OfflineFeatures, rng: np.random.Generator, since_ms: int = 0
 ) -> list[RankingExample]:
-    """Return the log's requests from a moment on: visits with all that was shown, or what was acted on among drawn."""
+    """Return the log's requests from a time on: impressions of a session, or an action among sampled negatives."""
     if recipe.visits:
         return list(visit_examples(log, recipe.heads, offline, since_ms=since_ms))
     return ranking_examples(log, recipe.heads, offline, recipe.negatives, rng, since_ms=since_ms)

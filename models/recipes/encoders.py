@@ -1,7 +1,7 @@
-"""The whole recipe for a log: item vectors, then HierTCN, with which they learn on, then PinnerFormer.
+"""The encoders' recipe for a log: item vectors, then HierTCN, which fine-tunes them, then PinnerFormer.
 
-Everything is learned from actions before ``until_ms``. The ranker is trained on
-top of these (``ranker.py``): it needs them frozen, as serving has them.
+Everything is learned from actions before ``until_ms``. The ranker is trained on top of these (``bundle.py``): it needs
+them frozen, as serving has them.
 """
 
 import time
@@ -32,12 +32,12 @@ class EncoderRecipe:
     """Sizes and times for a small log (MovieLens-100K) on two cores; larger logs want the papers' sizes."""
 
     positives: tuple[str, ...]  # actions that users come for: PinnerFormer's labels
-    negatives: tuple[str, ...] = ()  # actions that push away: no label, no nearness
-    exclude_seen: bool = True  # measuring: False where users come back to the same items, as in music
-    max_scored: int = 10_000  # items; of larger catalogues HierTCN's loss draws ``drawn`` for each next item
+    negatives: tuple[str, ...] = ()  # actions that reject an item: no label, no co-occurrence
+    exclude_seen: bool = True  # when measuring; False where consumption repeats, as in music
+    max_scored: int = 10_000  # items; of larger catalogues HierTCN's loss samples ``drawn`` for each next item
     drawn: int = 200
     items: ItemVectorConfig = field(default_factory=ItemVectorConfig)
-    learn_items: bool = True  # their vectors go on learning with HierTCN
+    learn_items: bool = True  # their vectors are fine-tuned with HierTCN
     user_dim: int = 64
     user_hidden: int = 64
     user_layers: int = 1  # two gain nothing on 80,000 actions, and take twice as long
@@ -59,7 +59,7 @@ class EncoderRecipe:
 
 @dataclass(frozen=True)
 class TrainedEncoders:
-    """What the recipe gives; models in eval mode on the CPU."""
+    """What the recipe makes; models in eval mode on the CPU."""
 
     item_table: ItemTable
     features: Floats  # (items, F)
@@ -130,7 +130,7 @@ def train_encoders(
 
 
 def negatives_of(recipe: EncoderRecipe, item_table: ItemTable) -> int | None:
-    """Return how many items HierTCN's loss draws for each next item; None for all there are."""
+    """Return how many items HierTCN's loss samples for each next item; None for all there are."""
     small = len(item_table) <= recipe.max_scored
     return recipe.hiertcn.negatives if small or recipe.hiertcn.negatives else recipe.drawn
 

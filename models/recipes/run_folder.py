@@ -6,7 +6,7 @@
         run.json            what was trained on what: the folder refuses another training
         items.npz           item ids, vectors, dense features
         pinnerformer.pt  hiertcn.pt  ranker.pt
-        trained.json        written last: vocabulary, utility, the moment, metrics
+        trained.json        written last: vocabulary, utility, end of training, metrics
         checkpoints/        of each model, with TensorBoard's events
 """
 
@@ -52,12 +52,12 @@ class RunMetadata:
     utility: Mapping[str, float]  # weight of each head in the score
     positives: tuple[str, ...]
     negatives: tuple[str, ...]
-    exclude_seen: bool  # is an item that was acted on no answer, when measuring?
-    until_ms: int  # nothing from then on was seen
+    exclude_seen: bool  # are items that a user acted on before left out, when measuring?
+    until_ms: int  # nothing from then on was seen in training
     actions: int  # trained on
     feature_names: tuple[str, ...]
     metrics: Mapping[str, float]  # of each model while it was trained, on what it held out
-    visits: bool = False  # were the ranker's requests what was shown in a visit? Else what was acted on among drawn
+    visits: bool = False  # were the ranker's requests impressions of a session? Else an action among sampled items
 
 
 @dataclass(frozen=True)
@@ -93,17 +93,17 @@ def load_models(work: Path) -> TrainedModels:
         raise WeightsRefusedError(
             f"{work} has no {ABOUT}, so no training has come to its end there; run `rankstream train` (again)"
         )
-    said = json.loads((work / ABOUT).read_text(encoding="utf-8"))
-    if said.pop("format") != FORMAT:
+    saved = json.loads((work / ABOUT).read_text(encoding="utf-8"))
+    if saved.pop("format") != FORMAT:
         raise WeightsRefusedError(f"{work / ABOUT} is of another version of rankstream; train again")
-    vocabulary = Vocabulary(*(tuple(said["vocabulary"][name]) for name in ("actions", "surfaces")))
-    heads = {name: tuple(actions) for name, actions in said["heads"].items()}
-    lists = {name: tuple(said[name]) for name in ("positives", "negatives", "feature_names")}
-    with np.load(work / ITEMS_FILE) as held:
-        ids: Ids = plain_ids(held["ids"].tolist())
-        item_table, features = ItemTable(ids, held["vectors"]), held["features"]
+    vocabulary = Vocabulary(*(tuple(saved["vocabulary"][name]) for name in ("actions", "surfaces")))
+    heads = {name: tuple(actions) for name, actions in saved["heads"].items()}
+    lists = {name: tuple(saved[name]) for name in ("positives", "negatives", "feature_names")}
+    with np.load(work / ITEMS_FILE) as file:
+        ids: Ids = plain_ids(file["ids"].tolist())
+        item_table, features = ItemTable(ids, file["vectors"]), file["features"]
     return TrainedModels(
-        RunMetadata(**{**said, **lists, "vocabulary": vocabulary, "heads": heads}),
+        RunMetadata(**{**saved, **lists, "vocabulary": vocabulary, "heads": heads}),
         item_table,
         features,
         load_weights(work / PINNERFORMER_WEIGHTS, PinnerFormer, PinnerFormerConfig),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rankstream.features.embeddings.float16 import Halves, widen
+from rankstream.features.embeddings.float16 import Float16s, widen
 from rankstream.features.embeddings.key_search import Rows
 from rankstream.features.schema import Floats
 from rankstream.retrieval.index.base import unit
@@ -19,7 +19,7 @@ BLOCK = 4096  # rows widened and multiplied at once: 4 MB of 256 floats
 class ExactIndex:
     """All rows of one version of a table."""
 
-    vectors: Halves  # (n, I)
+    vectors: Float16s  # (n, I)
 
     def search(self, queries: Floats, limit: int, exclude: Rows) -> Rows:
         """Return up to ``limit`` rows nearest to any of the queries ``(q, I)``, nearest first, none of ``exclude``."""

@@ -40,7 +40,7 @@ def a_bundle(
     with_sessions: bool = True,
     seed: int = 0,
 ) -> Path:
-    """Write a bundle of items 1 to ``num_items`` into ``folder`` and give it; ``seed`` draws other weights."""
+    """Write a bundle of items 1 to ``num_items`` into ``folder`` and return it; ``seed`` draws other weights."""
     folder.mkdir(parents=True, exist_ok=True)
     ids = range(1, num_items + 1)
     publish(folder / "items", ids, vectors_of(num_items, 8, 1), space=ITEM_SPACE, as_of_ms=AS_OF_MS)
@@ -77,13 +77,13 @@ def a_bundle(
 
 
 def a_user_table(root: Path, ids: Sequence[Id], seed: int = 3, space: str = USER_SPACE) -> Path:
-    """Publish user vectors that fit the bundle into ``root`` and give it."""
+    """Publish user vectors that fit the bundle into ``root`` and return it."""
     publish(root, ids, vectors_of(len(ids), 8, seed), space=space, as_of_ms=AS_OF_MS)
     return root
 
 
 def vectors_of(count: int, dim: int, seed: int) -> Floats:
-    """Draw vectors that are whole halves."""
+    """Draw vectors that float16 holds exactly."""
     return np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float16).astype(np.float32)
 
 
@@ -191,12 +191,12 @@ def write_graph(
     """Write a graph of (operator, inputs, output, attributes); ``axes`` are inputs since opset 18."""
     constants = [numpy_helper.from_array(array, name) for name, array in weights.items()]
     made = []
-    for operator, takes, gives, attributes in nodes:
+    for operator, takes, makes, attributes in nodes:
         if "axes" in attributes:
-            constants.append(numpy_helper.from_array(np.array(attributes["axes"], np.int64), f"{gives}_axes"))
-            takes = [*takes, f"{gives}_axes"]
+            constants.append(numpy_helper.from_array(np.array(attributes["axes"], np.int64), f"{makes}_axes"))
+            takes = [*takes, f"{makes}_axes"]
         others = {name: value for name, value in attributes.items() if name != "axes"}
-        made.append(helper.make_node(operator, takes, [gives], **others))
+        made.append(helper.make_node(operator, takes, [makes], **others))
     graph = helper.make_graph(made, path.stem, _specs(inputs), _specs(outputs), constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
     onnx.checker.check_model(model)

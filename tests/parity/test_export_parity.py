@@ -102,14 +102,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     candidates=st.integers(1, 130),
     seed=st.integers(0, 10_000),
 )
-def test_the_graphs_give_what_the_trained_ranker_gives(variant, actions, candidates, seed):
+def test_the_graphs_return_what_the_trained_ranker_returns(variant, actions, candidates, seed):
     ranker, backend = backend_of(variant)
     inputs = some_inputs(actions, candidates, seed, SIZES)
     assert largest(backend.score(inputs) - ranker.probabilities(inputs).numpy()) < 1e-5
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_proof_holds_with_room_to_spare(variant):
+def test_verification_passes_with_room_to_spare(variant):
     ranker, folder = exported(variant)
     graphs = RankerGraphs(open_graph(folder / "user.onnx"), open_graph(folder / "candidate.onnx"))
     errors = verify_ranker(ranker, graphs)
@@ -146,7 +146,7 @@ def test_large_weights_give_numbers_and_the_right_ones(tmp_path):
     assert largest(served - exact.probabilities(inputs).numpy()) < 1e-4
 
 
-def test_graphs_of_another_ranker_fail_the_proof():
+def test_graphs_of_another_ranker_fail_verification():
     _, folder = exported("one layer, one cross")
     graphs = RankerGraphs(open_graph(folder / "user.onnx"), open_graph(folder / "candidate.onnx"))
     with pytest.raises(ExportError, match="the exported graphs differ from the trained ranker by"):
@@ -185,7 +185,7 @@ def test_golden_cases_reach_from_no_action_to_the_most(bundle):
     assert {(len(case.closed), len(case.opened)) for case in encoded} >= {(0, 0), (1, MAX_SESSION_ITEMS)}
 
 
-def test_the_bundles_ranker_gives_what_the_trained_one_gives(bundle):
+def test_the_bundles_ranker_returns_what_the_trained_one_returns(bundle):
     ranker = a_ranker(VARIANTS["the paper's attention, low-rank crosses"])
     inputs = some_inputs(12, 70, sizes=SIZES)
     assert largest(bundle.backend.score(inputs) - ranker.probabilities(inputs).numpy()) < 1e-5
@@ -208,7 +208,7 @@ def test_sessions_are_folded_as_trained(bundle):
 
 
 @pytest.mark.parametrize("count", [1, 2, 9])
-def test_the_user_encoder_gives_the_trained_user_vector(bundle, count):
+def test_the_user_encoder_returns_the_trained_user_vector(bundle, count):
     rng = np.random.default_rng(count)
     columns = ActionColumns(
         rng.integers(0, 1000, count).astype(np.uint64),

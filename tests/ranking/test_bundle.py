@@ -38,7 +38,7 @@ def test_the_same_arguments_give_the_same_bundle(bundle, tmp_path):
     assert read_manifest(a_bundle(tmp_path / "other")) == read_manifest(bundle)
 
 
-def test_a_bundle_without_a_session_model_gives_zero_session_vectors(tmp_path):
+def test_a_bundle_without_a_session_model_returns_zero_session_vectors(tmp_path):
     sessions = open_bundle(a_bundle(tmp_path, with_sessions=False)).sessions
     assert sessions.encode(np.zeros(0, np.float32), *2 * (np.zeros((0, 8), np.float32),)).tolist() == [0] * 4
 
@@ -48,12 +48,12 @@ def test_no_file_is_left_out_of_the_tests_below(bundle):
     assert there == {path for pattern in FILES for path in bundle.glob(pattern)}
 
 
-@pytest.mark.parametrize("place", [0.0, 0.5, 0.999])
+@pytest.mark.parametrize("position", [0.0, 0.5, 0.999])
 @pytest.mark.parametrize("pattern", FILES)
-def test_a_flipped_byte_in_any_file_is_refused(bundle, pattern, place):
+def test_a_flipped_byte_in_any_file_is_refused(bundle, pattern, position):
     path = next(bundle.glob(pattern))
     data = bytearray(path.read_bytes())
-    data[int(len(data) * place)] ^= 1
+    data[int(len(data) * position)] ^= 1
     path.write_bytes(data)
     with pytest.raises(BundleRefusedError) as refused:
         open_bundle(bundle)

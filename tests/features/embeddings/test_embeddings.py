@@ -34,21 +34,21 @@ def an_open_table(root, **made_of):
 
 
 @settings(max_examples=50, deadline=None)
-@given(ids=st.lists(IDS, unique_by=id_key, max_size=30), strangers=st.lists(IDS, max_size=5))
-def test_what_is_published_is_looked_up_again(tmp_path_factory, ids, strangers):
+@given(ids=st.lists(IDS, unique_by=id_key, max_size=30), unknown=st.lists(IDS, max_size=5))
+def test_what_is_published_is_looked_up_again(tmp_path_factory, ids, unknown):
     vectors = vectors_for(ids)
     table = an_open_table(tmp_path_factory.mktemp("table"), ids=ids, vectors=vectors)
-    given_back, found = table.look_up(id_keys(ids))
-    assert np.array_equal(given_back, vectors)
+    looked_up, found = table.look_up(id_keys(ids))
+    assert np.array_equal(looked_up, vectors)
     assert found.all()
     assert table.ids(table.rows(id_keys(ids))[0]) == ids
-    others = [other for other in strangers if id_key(other) not in set(map(id_key, ids))]
-    given_back, found = table.look_up(id_keys(others))
+    others = [other for other in unknown if id_key(other) not in set(map(id_key, ids))]
+    looked_up, found = table.look_up(id_keys(others))
     assert not found.any()
-    assert not given_back.any()
+    assert not looked_up.any()
 
 
-def test_a_table_tells_its_space_and_moment(tmp_path):
+def test_a_table_has_its_space_and_as_of_time(tmp_path):
     table = an_open_table(tmp_path)
     table.verify()
     table.prefault()
@@ -76,7 +76,7 @@ def test_a_collision_with_a_published_id_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, 70_000.0])
-def test_numbers_that_no_half_holds_are_refused(tmp_path, number):
+def test_numbers_that_float16_cannot_hold_are_refused(tmp_path, number):
     vectors = vectors_for([1, 2])
     vectors[1, 2] = number
     with pytest.raises(ValueError, match="vector of 2 holds"):
