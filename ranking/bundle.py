@@ -82,7 +82,7 @@ def open_items(folder: Path, part: Part, manifest: Manifest, providers: Sequence
             f"{folder / part.kind} is of the space {table.space!r} and {table.dim} wide, the model wants "
             f"{manifest.item_space!r} and {wanted}"
         )
-    return OpenedPart(table)
+    return OpenedPart(table, runs={})
 
 
 def open_item_features(folder: Path, part: Part, manifest: Manifest, providers: Sequence[str]) -> OpenedPart:
@@ -90,7 +90,7 @@ def open_item_features(folder: Path, part: Part, manifest: Manifest, providers: 
     table, wanted = EmbeddingTable.open(folder / part.kind), manifest.sizes.item_features
     if table.dim != wanted:
         raise ValueError(f"{folder / part.kind} is {table.dim} wide, the model wants {wanted}")
-    return OpenedPart(table)
+    return OpenedPart(table, runs={})
 
 
 OPENERS: Mapping[str, Opener] = {

@@ -1,7 +1,7 @@
 """What a scoring backend promises, and what an opened part of a bundle is."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +24,9 @@ class OpenedPart:
     """A part of a bundle as serving runs it, and how its golden cases are run."""
 
     serves: Any  # what the part's kind promises: a ``Backend``, a ``SessionEncoder``, a ``VectorTable``, ...
-    runs: Mapping[str, Callable[[Arrays], Arrays]] = field(default_factory=dict)  # kind of case -> its outputs, named
+    runs: Mapping[
+        str, Callable[[Arrays], Arrays]
+    ]  # kind of golden case -> the outputs of one; none of what has no graph
 
 
 class Opener(Protocol):
