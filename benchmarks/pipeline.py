@@ -32,14 +32,14 @@ NO_TABLES = OfflineFeatures(FeatureSizes(), NoVectors(32), NoVectors(4), NoVecto
 
 @dataclass(frozen=True)
 class StateOnly:
-    """Serving without a model: what is measured is state."""
+    """Serving without a model: only state is measured."""
 
     offline: OfflineFeatures = NO_TABLES
     vocabulary = VOCABULARY
 
     @property
     def current(self) -> "StateOnly":
-        """Return what the pipeline asks for its tables."""
+        """Return what the pipeline reads its tables from."""
         return self
 
 
@@ -49,7 +49,7 @@ def read(made: list[Event]) -> list[Recorded]:
 
 
 def run(records: list[Recorded], folder: Path) -> tuple[float, float]:
-    """Apply all records to an empty store; give CPU seconds and bytes a user."""
+    """Apply all records to an empty store; return CPU seconds and bytes a user."""
     store = RocksStore(folder)
     pipeline = Pipeline(UserCache(store), StateOnly())  # type: ignore[arg-type]
     begun = process_time()

@@ -39,7 +39,7 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("events", type=int, nargs="?", default=1_000_000)
     options.add_argument("--users", type=int, default=50_000)
-    options.add_argument("--one", type=Path, help="replay this log and print its figures as JSON")
+    options.add_argument("--one", type=Path, help="replay this log and print its measurements as JSON")
     given = options.parse_args()
     if given.one:
         print(json.dumps(replay(given.one)))
@@ -61,9 +61,9 @@ def replay(path: Path) -> dict[str, float]:
     reading, events = 0.0, 0
     batches = log.batches(VOCABULARY)
     while True:
-        asked = time.perf_counter()
+        waited = time.perf_counter()
         arrivals = next(batches, None)
-        reading += time.perf_counter() - asked
+        reading += time.perf_counter() - waited
         if arrivals is None:
             break
         pipeline.apply(arrivals.user_keys, arrivals.packed, arrivals.offsets.tolist())

@@ -2,8 +2,8 @@
 
     python -m benchmarks.scoring [--full-rank] [--rounds 7]
 
-All contenders take turns within one process, each cell is the median of the rounds; weights are random, which no speed
-depends on. The plain graph knows 100 rows, padded, whatever the history's length; it is run as it is by default
+All contenders take turns within one process, each cell is the median of the rounds; weights are random, as speed does
+not depend on them. The plain graph knows 100 rows, padded, whatever the history's length; it is run as it is by default
 ("plain"), and with what makes it fastest here: chunks of 64, SkipLayerNormFusion off ("plain, tuned").
 """
 

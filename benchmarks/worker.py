@@ -20,7 +20,7 @@ from time import perf_counter, process_time, sleep
 
 from benchmarks.workload import VOCABULARY, events
 from rankstream.ranking.serving import LiveRanker
-from rankstream.streams import app as shell
+from rankstream.streams import app as worker_app
 from rankstream.streams.broker import EmbeddedBroker, RealKafka
 from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.settings import Settings
@@ -54,8 +54,8 @@ def work(settings: Settings, count: int) -> None:
             super().__init__(*args)  # type: ignore[arg-type]
             owners.append(self)
 
-    shell.Ownership = Watched  # type: ignore[misc]
-    application = shell.create_app(settings, LiveRanker.without_bundle(VOCABULARY))
+    worker_app.Ownership = Watched  # type: ignore[misc]
+    application = worker_app.create_app(settings, LiveRanker.without_bundle(VOCABULARY))
 
     def applied() -> int:
         with suppress(RuntimeError):  # the dictionary grew meanwhile
@@ -87,7 +87,7 @@ def fill(settings: Settings, count: int) -> None:
 
 
 def one_round(servers: str, count: int, changelog: bool, name: str) -> tuple[float, float]:
-    """Run a worker from an empty state to the end of a new topic; give events/s of wall and of CPU time."""
+    """Run a worker from an empty state to the end of a new topic; return events/s of wall and of CPU time."""
     fill(settings_for(servers, Path(tempfile.mkdtemp()), name, changelog), count)
     with tempfile.TemporaryDirectory() as folder:
         flags = ["--be-worker", servers, folder, name, str(count)]

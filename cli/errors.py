@@ -1,4 +1,4 @@
-"""How commands turn what the user can mend into one sentence."""
+"""How commands turn user errors into one sentence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ def refusing(*kinds: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def needing_torch() -> Iterator[None]:
-    """Return how to install what training needs, around the imports of a command."""
+    """Refuse with how to install what training needs, around the imports of a command."""
     try:
         yield
     except ModuleNotFoundError as exc:

@@ -1,4 +1,4 @@
-"""The command `rankstream`: finds the command asked for and says every user error in one sentence.
+"""The command `rankstream`: imports the command that is called and reports every user error in one sentence.
 
 A command is a file of this folder and is imported only when it is called: `rankstream request` must not wait for torch.
 """
@@ -14,20 +14,20 @@ from rankstream.streams.setting_fields import SettingsError
 
 COMMANDS = {
     "demo": "Show the whole path on real data, on this machine, in a few minutes.",
-    "worker": "Take actions in and answer ranking requests.",
+    "worker": "Apply actions and answer ranking requests.",
     "produce": "Send a file of actions (or requests) to Kafka.",
     "request": "Ask for one ranking and show it.",
     "watch": "Show ranked feeds as they come.",
-    "topics": "Create the topics, or say what is wrong with them.",
+    "topics": "Create the topics, or show what is wrong with them.",
     "dead-letters": "List rejected records, and send them again.",
     "replay": "Replay a recorded log, and evaluate the rankings by what users then did.",
     "verify": "Recompute what was served, from the log, and compare to the bit.",
     "off-policy": "Estimate what another policy would have earned, from feeds served with exploration.",
     "explain": "Show why an item has its rank.",
     "train": "Train the models on a log of actions.",
-    "export": "Make the bundle that workers serve.",
-    "evaluate": "Measure trained models on the part of a log that they never saw.",
-    "embed": "Refresh the batch vectors of users.",
+    "export": "Export trained models as a bundle that workers serve.",
+    "evaluate": "Evaluate trained models on the held-out part of a log.",
+    "embed": "Refresh the batch user vectors.",
     "bundle": "Check a model bundle and show what is in it.",
     "settings": "Show every setting and where its value comes from.",
 }
@@ -39,7 +39,7 @@ def module_of(name: str) -> str:
 
 
 class Commands(click.Group):
-    """Imports a command when it is called; ends with 2 and one sentence for what the user can mend."""
+    """Imports a command when it is called; ends with 2 and one sentence for a user error."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names, in the order that a newcomer needs them."""
@@ -65,7 +65,7 @@ class Commands(click.Group):
 
 
 def _run(command: Any) -> int:
-    """Run, and give the exit code: 0, 2 after one sentence, 130 after Ctrl-C."""
+    """Run, and return the exit code: 0, 2 after one sentence, 130 after Ctrl-C."""
     try:
         code = command()
         return code if isinstance(code, int) else 0
@@ -74,21 +74,21 @@ def _run(command: Any) -> int:
         return 2
     except click.UsageError as exc:
         hint = f" (see {exc.ctx.command_path} --help)" if exc.ctx else ""
-        return _say("; ".join(exc.format_message().strip(".").split("\n\n")) + hint)
+        return _refuse("; ".join(exc.format_message().strip(".").split("\n\n")) + hint)
     except click.ClickException as exc:
-        return _say(exc.format_message())
+        return _refuse(exc.format_message())
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as exc:
-        return _say(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
+        return _refuse(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
     except SettingsError as exc:
-        return _say(str(exc))
+        return _refuse(str(exc))
 
 
-def _say(sentence: str) -> int:
+def _refuse(sentence: str) -> int:
     click.echo(f"rankstream: {sentence}", err=True)
     return 2
 

@@ -37,7 +37,7 @@ CONFIGURATION = f"""\
 *This page is written by `make docs` from `streams/settings.py` and `cli/options/train_settings.py`; change the
 fields there.*
 
-Every setting has one name and can be given in three ways; the first that speaks wins:
+Every setting has one name and can be given in three ways; the first that is given wins:
 
 1. a flag: `--commit-interval-s 2` (a switch: `--changelog` or `--no-changelog`),
 2. the environment: `RANKSTREAM_COMMIT_INTERVAL_S=2`; an empty variable counts as not set,
@@ -46,7 +46,7 @@ Every setting has one name and can be given in three ways; the first that speaks
 
 A value that can't be used stops the command with one sentence that names the flag, variable or file. Unknown names in
 the file are refused; unknown variables are not, as orchestrators set some of their own. Paths are relative to the
-folder where the command starts. `rankstream settings` shows what holds and where it came from. A worker started with
+folder where the command starts. `rankstream settings` shows every value and where it came from. A worker started with
 `faust -A rankstream.streams.app worker` has no flags of its own and reads the environment and the file.
 """
 
@@ -73,8 +73,8 @@ def _section(title: str, settings: Sequence[Field[Any]], table: str = "") -> str
         declared = about(known)
         unit = f", {declared.unit}" if declared.unit else ""
         allowed = limits(declared)
-        unsaid = "as `size` says" if table and known.name != "minutes" else ""
-        default = unsaid if known.default is None else "" if known.default == "" else f"`{default_text(known)}`"
+        unset = "by `size`" if table and known.name != "minutes" else ""
+        default = unset if known.default is None else "" if known.default == "" else f"`{default_text(known)}`"
         offered = (
             f"`{variable(known.name)}`"
             if declared.secret

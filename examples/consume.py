@@ -24,7 +24,7 @@ for record in consumer:
     feed = record.value
     if feed["request_id"] == request["request_id"]:
         print(f"answered after {1000 * (time.perf_counter() - asked_at):.1f} ms")
-        for place, item in enumerate(feed.get("items", []), start=1):
-            print(place, item["item_id"], item["score"])
+        for rank, item in enumerate(feed.get("items", []), start=1):
+            print(rank, item["item_id"], item["score"])
         sys.exit(feed.get("error", {}).get("message"))
 sys.exit("no feed within 10 s; is a worker running?")

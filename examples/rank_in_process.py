@@ -1,8 +1,8 @@
-"""Rank in this process, without Kafka: the same Pipeline that workers run, handed its records by hand.
+"""Rank in this process, without Kafka: the same Pipeline that workers run, handed its records directly.
 
     python examples/rank_in_process.py [BUNDLE]
 
-Without a bundle there is no model: states are kept, and candidates come back in the order in which they were asked.
+Without a bundle there is no model: states are kept, and candidates come back in the order of the request.
 """
 
 import json

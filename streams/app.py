@@ -37,15 +37,15 @@ from rankstream.streams.worker.vocabulary_guard import keep_vocabulary
 log = logging.getLogger(__name__)
 
 CHUNKS_WAITING = 4  # of actions, in the agent's queue
-FRESHNESS_WAIT_S = 0.1  # the most that requests wait for actions that came before them to be applied
-CHANGED_USERS = 20_000  # a partition with more makes a checkpoint before its time
+FRESHNESS_WAIT_S = 0.1  # the longest that requests wait for earlier actions to be applied
+CHANGED_USERS = 20_000  # a partition with more is checkpointed early
 GC_THRESHOLDS = (50_000, 20, 100)  # the states are no garbage: looking for it less often gives 15 % more events/s
 BATCH_BYTES = 1 << 20
 REQUEST_BYTES = 8 << 20
 
 
 class WorkerRuntime(Service):
-    """What stands between Faust and the partitions: producer, checkpoints, scoring threads, and the end of it all."""
+    """What stands between Faust and the partitions: producer, checkpoints, scoring threads, start and shutdown."""
 
     def __init__(self, app: faust.App, settings: Settings, serving: ServingState, plan: ReadingPlan) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class WorkerRuntime(Service):
         self._scoring = ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring")
         self._busy: dict[int, asyncio.Task[None]] = {}
 
-    # --- life
+    # --- start and stop
 
     async def on_start(self) -> None:
         """Make sure of the topics and start the producer, before Faust joins the group."""
@@ -79,20 +79,20 @@ class WorkerRuntime(Service):
         gc.set_threshold(*GC_THRESHOLDS)
 
     async def on_stop(self) -> None:
-        """Let go of the producer; partitions are closed before (``give_back_all``)."""
+        """Stop the producer; partitions were closed before (``revoke_all``)."""
         self._scoring.shutdown(wait=False, cancel_futures=True)
         if self._producer is not None:
             await self._producer.stop()
 
     @Service.task
-    async def _checkpoint_again_and_again(self) -> None:
+    async def _checkpoint_at_intervals(self) -> None:
         while not self.should_stop:
             await self.sleep(self.settings.commit_interval_s)
             if not self.should_stop and not self.app.rebalancing:
                 await self._or_crash(self._owned.checkpoint(self.app.consumer._commit))
 
     @Service.task
-    async def _watch_the_clock(self) -> None:
+    async def _watch_for_stalls(self) -> None:
         while not self.should_stop:
             await self.sleep(min(1.0, self.settings.session_timeout_s / 4))
             self._owned.check_alive()
@@ -106,21 +106,21 @@ class WorkerRuntime(Service):
         return self.ownership
 
     async def on_rebalanced(self, *args: Any, **options: Any) -> None:
-        """Open what was assigned: after every rebalance, before the flow resumes."""
-        await self._or_crash(self._owned.take(self.app.consumer.assignment()))
+        """Open assigned partitions: after every rebalance, before the flow resumes."""
+        await self._or_crash(self._owned.assign(self.app.consumer.assignment()))
 
     async def on_revoked(self, app: faust.App, revoked: Iterable[TP], **options: Any) -> None:
-        """Close what was taken away, while the group still waits for us."""
-        await self._give_back({tp.partition for tp in revoked})
+        """Close revoked partitions, while the group still waits for us."""
+        await self._revoke({tp.partition for tp in revoked})
 
-    async def give_back_all(self, *args: Any, **options: Any) -> None:
+    async def revoke_all(self, *args: Any, **options: Any) -> None:
         """Close everything; Faust is about to stop."""
         if self.ownership is not None:
-            await self._give_back(set(self.ownership.partitions))
+            await self._revoke(set(self.ownership.partitions))
 
-    async def _give_back(self, numbers: set[int]) -> None:
+    async def _revoke(self, numbers: set[int]) -> None:
         try:
-            await self._or_crash(self._owned.give_back(numbers, self.app.consumer._commit))
+            await self._or_crash(self._owned.revoke(numbers, self.app.consumer._commit))
         finally:
             self.pressure.reset()
             self.actions_gate.reset()
@@ -189,47 +189,47 @@ class QuietFaustWorker(faust.Worker):
 
 
 class Boot(BootStrategy):
-    """Faust's order of starting, with the shell before everything: it also stops last.
+    """Faust's order of starting, with the worker runtime before everything: it also stops last.
 
-    Whether there is a web server is our setting: the command ``faust worker`` would start one whatever it says.
+    Whether there is a web server is our setting: the command ``faust worker`` would start one regardless.
     """
 
-    def __init__(self, app: faust.App, shell: WorkerRuntime) -> None:
-        super().__init__(app, enable_web=shell.settings.web_port > 0)
-        self.shell = shell
+    def __init__(self, app: faust.App, runtime: WorkerRuntime) -> None:
+        super().__init__(app, enable_web=runtime.settings.web_port > 0)
+        self.runtime = runtime
 
     def server(self) -> Iterable[Any]:
         """Return the services of a worker in the order of their start."""
-        return chain([self.shell], super().server())
+        return chain([self.runtime], super().server())
 
 
 def create_app(settings: Settings, serving: ServingState) -> faust.App:
     """Return the application; nothing is started or connected yet."""
     names, plan = TopicNames(settings.topic_prefix), ReadingPlan()
     app = new_app(settings, plan, first=names.of(ACTIONS))
-    shell = WorkerRuntime(app, settings, serving, plan)
-    app.boot_strategy = Boot(app, shell)
+    runtime = WorkerRuntime(app, settings, serving, plan)
+    app.boot_strategy = Boot(app, runtime)
     urls = [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")]
-    app.transport = ChunkTransport(urls, app, shell.positions, settings.fetch_max_wait_ms)
-    app.on_rebalance_complete.connect(shell.on_rebalanced)
-    app.on_partitions_revoked.connect(shell.on_revoked)
-    app.on_before_shutdown.connect(shell.give_back_all)
+    app.transport = ChunkTransport(urls, app, runtime.positions, settings.fetch_max_wait_ms)
+    app.on_rebalance_complete.connect(runtime.on_rebalanced)
+    app.on_partitions_revoked.connect(runtime.on_revoked)
+    app.on_before_shutdown.connect(runtime.revoke_all)
 
-    actions = app.topic(names.of(ACTIONS), schema=ChunkSchema(shell.actions_gate.admit), acks=False)
-    requests = app.topic(names.of(REQUESTS), schema=ChunkSchema(shell.pressure.admit), acks=False)
+    actions = app.topic(names.of(ACTIONS), schema=ChunkSchema(runtime.actions_gate.admit), acks=False)
+    requests = app.topic(names.of(REQUESTS), schema=ChunkSchema(runtime.pressure.admit), acks=False)
 
     @app.agent(actions, name="remember")
     async def remember(chunks: faust.StreamT[Chunk]) -> None:
-        shell.actions_gate.waiting = chunks.channel.queue.qsize
+        runtime.actions_gate.waiting = chunks.channel.queue.qsize
         async for chunk in chunks:
-            shell.actions_gate.took_one()
-            await shell.apply_actions(chunk)
-            shell.actions_gate.applied_one()
+            runtime.actions_gate.chunk_taken()
+            await runtime.apply_actions(chunk)
+            runtime.actions_gate.chunk_applied()
 
     @app.agent(requests, name="rank")
     async def rank(chunks: faust.StreamT[Chunk]) -> None:
         async for chunk in chunks:
-            await shell.answer(chunk)
+            await runtime.answer(chunk)
 
     return app
 
@@ -261,7 +261,7 @@ def new_app(settings: Settings, plan: ReadingPlan, first: str) -> faust.App:
 
 
 def __getattr__(name: str) -> Any:
-    """Make ``app`` when it is asked for, so that importing this module reads no settings and loads no model."""
+    """Make ``app`` on first access, so that importing this module reads no settings and loads no model."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # These bring onnxruntime: not for those who only want ``create_app``.

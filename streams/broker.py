@@ -48,7 +48,7 @@ class LocalBroker:
 
     @property
     def log(self) -> Path:
-        """What the broker has said."""
+        """The broker's output."""
         return self.folder / "broker.log"
 
     def __enter__(self) -> Self:
@@ -71,8 +71,10 @@ class LocalBroker:
         deadline = monotonic() + self.start_s
         while not answers(self.bootstrap_servers):
             if self.process.poll() is not None or monotonic() > deadline:
-                said = self.log.read_text(errors="replace")[-1500:]
-                raise BrokerError(f"the broker {command[0]} did not answer within {self.start_s:g} s; it said: {said}")
+                output = self.log.read_text(errors="replace")[-1500:]
+                raise BrokerError(
+                    f"the broker {command[0]} did not answer within {self.start_s:g} s; its output: {output}"
+                )
             sleep(0.1)
 
     def prepare(self) -> tuple[list[str], dict[str, str]]:
@@ -105,8 +107,8 @@ class EmbeddedBroker(LocalBroker):
         except TansuBinaryNotFound as exc:
             raise BrokerError(f"the embedded broker does not run here: {exc}") from exc
         url = f"tcp://{self.bootstrap_servers}"
-        place = ["--listener-url", url, "--advertised-listener-url", url]
-        return [binary, "broker", *place, "--storage-engine", "memory://rankstream/"], {}
+        listeners = ["--listener-url", url, "--advertised-listener-url", url]
+        return [binary, "broker", *listeners, "--storage-engine", "memory://rankstream/"], {}
 
 
 KAFKA_PROPERTIES = """\
@@ -159,7 +161,7 @@ class RealKafka(LocalBroker):
 
 
 def why_no_kafka(home: Path | None) -> str:
-    """Say why Kafka can't be run from this home; empty if it can."""
+    """Return why Kafka can't be run from this home; empty if it can."""
     if home is None:
         return "no Kafka home is named; unpack a distribution and set KAFKA_HOME"
     if not (home / "bin" / "kafka-storage.sh").is_file():
@@ -167,8 +169,8 @@ def why_no_kafka(home: Path | None) -> str:
     java = Path(os.environ["JAVA_HOME"], "bin", "java") if os.environ.get("JAVA_HOME") else shutil.which("java")
     if not java or not Path(java).exists():
         return "no JDK is installed, or JAVA_HOME names none; Kafka needs Java 17 or newer"
-    said = subprocess.run([str(java), "-version"], capture_output=True, text=True, check=False).stderr
-    version = said.split('"')[1] if '"' in said else "unknown"
+    output = subprocess.run([str(java), "-version"], capture_output=True, text=True, check=False).stderr
+    version = output.split('"')[1] if '"' in output else "unknown"
     major = version.split(".")[0]
     if not major.isdecimal() or int(major) < 17:
         return f"Java is {version}; Kafka needs 17 or newer"

@@ -1,4 +1,4 @@
-"""How clients reach the brokers: the settings in the words of aiokafka and of Faust."""
+"""How clients reach the brokers: the settings as arguments of aiokafka and of Faust."""
 
 import ssl
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a setting is, and how values are found for it: a flag, the environment, a file, its default, in this order.
+"""What a setting is, and where its value is looked up: a flag, the environment, a file, its default, in this order.
 
 Settings are the fields of a frozen dataclass, declared with ``setting``; ``streams/settings.py`` has those of workers
 and tools, ``cli/options/train_settings.py`` those of training. Options of commands and documentation are
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class SettingsError(ValueError):
-    """A setting that can't be used; the message is one sentence and names the place that it came from."""
+    """A setting that can't be used; the message is one sentence and names where it came from."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class About:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     secret: bool = False  # never a flag (other users see a process's flags), never printed
+    formerly: tuple[str, ...] = ()  # names of older versions, still read
 
 
 def setting(
@@ -51,23 +52,29 @@ def setting(
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
     secret: bool = False,
+    formerly: tuple[str, ...] = (),
 ) -> T:
     """Declare a field of a dataclass of settings."""
-    about = About(section, help, unit, minimum, maximum, choices, secret)
+    about = About(section, help, unit, minimum, maximum, choices, secret, formerly)
     return field(default=default, repr=not secret, metadata={"about": about})
 
 
 @dataclass(frozen=True)
 class Origins(Generic[T]):
-    """Settings, and the place that each of their values came from."""
+    """Settings, and the source of each value that is not a default."""
 
     settings: T
-    places: dict[str, str]
+    sources: dict[str, str]
 
 
 def about(known: "Field[Any]") -> About:
     """Return what was declared about a field."""
     return cast(About, known.metadata["about"])
+
+
+def names_of(known: "Field[Any]") -> tuple[str, ...]:
+    """Return a setting's name, and behind it those of older versions."""
+    return (known.name, *about(known).formerly)
 
 
 def flag(name: str) -> str:
@@ -87,31 +94,32 @@ def find_values(
     file: Path | None = None,
     *,
     table: str = "",
-    check: Callable[["Field[Any]", object, str], None] = lambda known, value, place: None,
+    check: Callable[["Field[Any]", object, str], None] = lambda known, value, source: None,
 ) -> Origins[T]:
-    """Read all settings of a dataclass and say where each came from; a flag of ``None`` and an empty variable are none.
+    """Read all settings of a dataclass, with their sources; a flag of ``None`` and an empty variable are not given.
 
-    ``table`` is theirs in the file, ``check`` raises ``SettingsError`` for what limits and choices can't say.
+    ``table`` is theirs in the file, ``check`` raises ``SettingsError`` for what limits and choices can't express.
     """
     environment = os.environ if environment is None else environment
     from_file, file_name = _read_file(kind, file, environment, table)
     values: dict[str, Any] = {}
-    places: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for known in fields(kind):  # type: ignore[arg-type]  # a dataclass is also what makes one
-        name = known.name
+        name, names = known.name, names_of(known)
         offers = (
             (flag(name), (flags or {}).get(name)),
-            (f"the environment variable {variable(name, table)}", environment.get(variable(name, table)) or None),
-            (f"{name} in {file_name}", from_file.get(name)),
-        )
-        for place, raw in offers:
+            *((f"the environment variable {variable(one, table)}", environment.get(variable(one, table)) or None)
+              for one in names),
+            *((f"{one} in {file_name}", from_file.get(one)) for one in names),
+        )  # fmt: skip
+        for source, raw in offers:
             if raw is not None:
-                values[name] = _convert(known, raw, place)
-                check_value(known, values[name], place)
-                check(known, values[name], place)
-                places[name] = place
+                values[name] = _convert(known, raw, source)
+                check_value(known, values[name], source)
+                check(known, values[name], source)
+                sources[name] = source
                 break
-    return Origins(kind(**values), places)
+    return Origins(kind(**values), sources)
 
 
 def _read_file(
@@ -132,8 +140,9 @@ def _read_file(
     if not isinstance(values, dict):
         raise SettingsError(f"{table} in {path} is {values!r}; wanted a table [{table}] of settings")
     known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    read = {name for each in fields(kind) for name in names_of(each)}  # type: ignore[arg-type]
     for name in values:
-        if name not in known:
+        if name not in read:
             near = get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else "; docs/configuration.md lists all settings"
             raise SettingsError(f"{where} sets {name!r}, which is no setting{hint}")
@@ -151,12 +160,12 @@ def kind_of(known: "Field[Any]") -> type:
 KIND_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
 
 
-def _convert(known: "Field[Any]", raw: object, place: str) -> object:
+def _convert(known: "Field[Any]", raw: object, source: str) -> object:
     kind = kind_of(known)
     value = _as_kind(kind, raw)
     if value is None:
         shown = "that" if about(known).secret else repr(raw)
-        raise SettingsError(f"{place} is {shown}; wanted {KIND_NAMES[kind]}")
+        raise SettingsError(f"{source} is {shown}; wanted {KIND_NAMES[kind]}")
     return value
 
 
@@ -180,21 +189,21 @@ def _as_kind(kind: type, raw: object) -> object | None:
     return cast(object, kind(raw)) if isinstance(raw, str | Path) else None
 
 
-def check_value(known: "Field[Any]", value: object, place: str) -> None:
+def check_value(known: "Field[Any]", value: object, source: str) -> None:
     """Raise ``SettingsError`` for a value beyond the limits or the choices that were declared."""
     declared = about(known)
     unit = f" {declared.unit}" if declared.unit else ""
     if isinstance(value, int | float) and not isinstance(value, bool):
         too_small = declared.minimum is not None and not value >= declared.minimum
-        too_great = declared.maximum is not None and not value <= declared.maximum
-        if too_small or too_great:
-            raise SettingsError(f"{place} is {value:g}{unit}; wanted {limits(declared)}")
+        too_large = declared.maximum is not None and not value <= declared.maximum
+        if too_small or too_large:
+            raise SettingsError(f"{source} is {value:g}{unit}; wanted {limits(declared)}")
     if declared.choices and value not in declared.choices:
-        raise SettingsError(f"{place} is {value!r}; wanted one of {', '.join(declared.choices)}")
+        raise SettingsError(f"{source} is {value!r}; wanted one of {', '.join(declared.choices)}")
 
 
 def limits(declared: About) -> str:
-    """Say in words what values are allowed: ``1 to 60 s``."""
+    """Return in words what values are allowed: ``1 to 60 s``."""
     unit = f" {declared.unit}" if declared.unit else ""
     if declared.choices:
         return "one of " + ", ".join(declared.choices)

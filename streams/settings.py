@@ -40,7 +40,7 @@ class Settings:
         "127.0.0.1:9092", Section.CONNECTION, "Kafka brokers to start from: host:port, several with commas."
     )
     topic_prefix: str = setting(
-        "", Section.CONNECTION, "Stands before the name of every topic, so that several systems can share a cluster."
+        "", Section.CONNECTION, "Prefix of the name of every topic, so that several systems can share a cluster."
     )
     security_protocol: str = setting(
         "PLAINTEXT",
@@ -64,7 +64,7 @@ class Settings:
     partitions: int = setting(
         8,
         Section.TOPICS,
-        "Partitions of topics that are created: the most workers that can share the work. Keep it: users would "
+        "Partitions of topics that are created: at most as many workers can share the work. Keep it: users would "
         "land on other partitions than their state.",
         minimum=1,
         maximum=10_000,
@@ -86,7 +86,7 @@ class Settings:
         None,
         Section.GROUP,
         "Static membership: a name that this worker keeps over restarts and no other has. A killed worker that comes "
-        "back with it takes its partitions up at once instead of after session_timeout_s.",
+        "back with it has its partitions at once instead of after session_timeout_s.",
     )
     session_timeout_s: float = setting(
         10.0,
@@ -102,8 +102,8 @@ class Settings:
     fetch_max_wait_ms: int = setting(
         50,
         Section.GROUP,
-        "The longest a broker holds a fetch back when there is nothing to give. Long waits for idle partitions hold "
-        "busy ones up.",
+        "The longest that a broker waits with a fetch while there are no records. Long waits for idle partitions delay "
+        "busy ones.",
         unit="ms",
         minimum=1,
         maximum=30_000,
@@ -119,7 +119,7 @@ class Settings:
     commit_interval_s: float = setting(
         1.0,
         Section.STATE,
-        "Time between checkpoints: the most work done again after a kill, and the most answers sent twice.",
+        "Time between checkpoints: after a kill at most that much work is done, and answered, again.",
         unit="s",
         minimum=0.05,
         maximum=60,
@@ -134,48 +134,48 @@ class Settings:
     user_vectors: Path | None = setting(
         None,
         Section.RANKING,
-        "Folder of the batch user vectors that `rankstream embed` publishes; without it every user's is zero.",
+        "Folder of the batch user vectors that `rankstream embed` publishes; without it all are zero.",
     )
     exploration: str = setting(
         "off",
         Section.RANKING,
-        "What chooses the order besides the scores: plackett-luce places items by chance, better ones more often; "
-        "epsilon-greedy places any item now and then. Feeds then say how likely each place was, which "
+        "Exploration policy: plackett-luce samples the order, items of higher score more often first; epsilon-greedy "
+        "fills a position with any item now and then. Feeds then carry the propensity of each position, which "
         "`rankstream off-policy` needs.",
         choices=("off", "plackett-luce", "epsilon-greedy"),
     )
     exploration_temperature: float = setting(
         0.1,
         Section.RANKING,
-        "Of plackett-luce: an item whose score is better by this much is placed first e (2.7) times as often. In "
-        "units of the score.",
+        "Of plackett-luce, in units of the score: an item whose score is higher by this much is ranked first e (2.7) "
+        "times as often.",
         minimum=1e-4,
         maximum=1e4,
     )
     exploration_epsilon: float = setting(
         0.1,
         Section.RANKING,
-        "Of epsilon-greedy: the share of places that go to any item.",
+        "Of epsilon-greedy: the share of positions that are filled with any item.",
         minimum=1e-4,
         maximum=1,
     )
     exploration_seed: int = setting(
         0,
         Section.RANKING,
-        "Chance is drawn from this, the user and the request: the same request gets the same feed, live and in replay.",
+        "Seeds the generator, with the user and the request: the same request gets the same feed, live and in replay.",
         minimum=0,
     )
     scoring_threads: int = setting(
-        1, Section.RANKING, "Threads that score requests, beside the one that takes actions in.", minimum=1, maximum=256
+        1, Section.RANKING, "Threads that score requests, beside the one that applies actions.", minimum=1, maximum=256
     )
     max_pending_requests: int = setting(
-        1000, Section.RANKING, "Requests that may wait for scoring before reading of more pauses.", minimum=1
+        1000, Section.RANKING, "Requests that may wait for scoring; beyond it, reading of more pauses.", minimum=1
     )
     chunk_size: int = setting(
         2000,
         Section.OPERATION,
-        "Most records of one partition handled in one go: more is faster, fewer shortens the wait of a request "
-        "behind them.",
+        "Most records of one partition applied at once: more is faster, fewer shortens the wait of a request behind "
+        "them.",
         unit="records",
         minimum=1,
         maximum=100_000,
@@ -214,7 +214,7 @@ def read_settings(
     environment: Mapping[str, str] | None = None,
     file: Path | None = None,
 ) -> Settings:
-    """Read all settings. Raises ``SettingsError``, which names the place of the value that is wrong."""
+    """Read all settings. Raises ``SettingsError``, which names the source of the value that is wrong."""
     return read_origins(flags, environment, file).settings
 
 
@@ -223,14 +223,14 @@ def read_origins(
     environment: Mapping[str, str] | None = None,
     file: Path | None = None,
 ) -> Origins[Settings]:
-    """Read all settings and say where each came from; a flag of ``None`` and an empty variable are not given."""
+    """Read all settings, with their sources; a flag of ``None`` and an empty variable are not given."""
     return find_values(Settings, flags, environment, file, check=_check)
 
 
-def _check(known: "Field[Any]", value: object, place: str) -> None:
+def _check(known: "Field[Any]", value: object, source: str) -> None:
     if known.name == "bootstrap_servers" and not all(SERVER.fullmatch(one) for one in str(value).split(",")):
-        raise SettingsError(f"{place} is {value!r}; wanted host:port, several with commas between")
+        raise SettingsError(f"{source} is {value!r}; wanted host:port, several with commas between")
     if known.name == "topic_prefix" and not PREFIX.fullmatch(str(value)):
-        raise SettingsError(f"{place} is {value!r}; Kafka's topics have letters, digits, . _ and - only")
+        raise SettingsError(f"{source} is {value!r}; Kafka's topics have letters, digits, . _ and - only")
     if known.name == "app_id" and not value:
-        raise SettingsError(f"{place} is empty; wanted the name of the consumer group")
+        raise SettingsError(f"{source} is empty; wanted the name of the consumer group")

@@ -30,7 +30,7 @@ MAX_BYTES = 4 << 20  # of a message: a request may name 5,000 candidates
 
 
 class TopicsRefusedError(RuntimeError):
-    """The topics are not as they must be; the message is one sentence and says what to do."""
+    """The topics are not as workers need them; the message is one sentence and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ DEAD_LETTERS = Topic(
     Channel.DEAD_LETTERS.value, "as it came", "JSON: a record that was not understood, and why", 14 * DAY_MS
 )
 SERVED = Topic(Channel.SERVED.value, USER, "JSON: what a feed was made from, to be verified", DAY_MS)
-CHANGELOG = Topic("user-state-changelog", USER, "the user's packed state; beside them a position", None)
+CHANGELOG = Topic("user-state-changelog", USER, "the user's packed state; beside them the position", None)
 ALL_TOPICS = (ACTIONS, REQUESTS, FEEDS, DEAD_LETTERS, SERVED, CHANGELOG)
 COPARTITIONED = (ACTIONS, REQUESTS, CHANGELOG)
 
@@ -88,7 +88,7 @@ class TopicNames:
 
 
 async def prepare_topics(settings: Settings, create: bool | None = None) -> list[str]:
-    """Create missing topics, check the others, give the names of those created.
+    """Create missing topics, check the others, return the names of those created.
 
     ``create`` overrides ``settings.create_topics``. Raises ``TopicsRefusedError``.
     """
@@ -96,8 +96,8 @@ async def prepare_topics(settings: Settings, create: bool | None = None) -> list
     try:
         await admin.start()
         names, wanted = TopicNames(settings.topic_prefix), wanted_topics(settings)
-        held = set(await admin.list_topics())
-        missing = [topic for topic in wanted if names.of(topic) not in held]
+        existing = set(await admin.list_topics())
+        missing = [topic for topic in wanted if names.of(topic) not in existing]
         if missing and not (settings.create_topics if create is None else create):
             raise _missing(missing, names, "and creating topics is switched off")
         if missing:
@@ -142,15 +142,15 @@ async def _partitions_to_create(admin: AIOKafkaAdminClient, settings: Settings) 
 
 
 async def _partition_counts(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
-    """Return partitions of those topics that exist, without asking for others: some brokers create what is asked."""
-    held = set(await admin.list_topics())
-    known = [name for name in names if name in held]
+    """Return partitions of those topics that exist; others are not described, as some brokers would create them."""
+    existing = set(await admin.list_topics())
+    known = [name for name in names if name in existing]
     described: list[dict[str, Any]] = await admin.describe_topics(known) if known else []
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
 
 
 async def _partition_counts_of_all(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
-    """Return the partitions of topics that exist; a broker may take a moment to tell of those just created."""
+    """Return the partitions of topics that exist; brokers may list new topics only after a while."""
     async with asyncio.timeout(SETTLE_S):
         while True:
             counts = await _partition_counts(admin, names)
@@ -166,8 +166,8 @@ async def _check(admin: AIOKafkaAdminClient, wanted: list[Topic], settings: Sett
     if len(set(joined.values())) > 1:
         listed = ", ".join(f"{name} has {count}" for name, count in joined.items())
         raise TopicsRefusedError(
-            f"the topics of one user must have the same number of partitions, but {listed}: create those that are "
-            "wrong anew with the number of the others"
+            f"the topics of one user must have the same number of partitions, but {listed}: recreate those that "
+            "are wrong with the number of the others"
         )
     if CHANGELOG in wanted:
         await _check_compacted(admin, names.of(CHANGELOG))

@@ -1,4 +1,4 @@
-"""`rankstream bundle`: what is in a bundle, whether it holds, and which one serves."""
+"""`rankstream bundle`: what is in a bundle, whether it verifies, and which one is served."""
 
 import json
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ def command() -> None:
     """Check a model bundle and show what is in it.
 
     A bundle is a folder that `rankstream export` writes: graphs, item tables, vocabulary, weights, checksums, and
-    golden inputs with their outputs. A worker serves it only if all of that holds.
+    golden inputs with their outputs. A worker serves it only if all of that verifies.
     """
 
 
@@ -37,7 +37,7 @@ def show(folder: Path) -> None:
 
 def _table(bundle: Bundle) -> Table:
     manifest, sizes = bundle.manifest, bundle.manifest.sizes
-    table = Table("bundle", str(bundle.folder), caption="checksums and golden outputs hold", caption_justify="left")
+    table = Table("bundle", str(bundle.folder), caption="checksums and golden outputs verified", caption_justify="left")
     table.add_row("model version", manifest.model_version)
     table.add_row("exported", manifest.created_at)
     table.add_row(
@@ -62,7 +62,7 @@ def _table(bundle: Bundle) -> Table:
 @click.argument("folder", type=click.Path(path_type=Path))
 @refusing(BundleRefusedError)
 def verify(folder: Path) -> None:
-    """Say whether a worker would serve the bundle in FOLDER; ends with 2 and the reason if not.
+    """Check whether a worker would serve the bundle in FOLDER; ends with 2 and the reason if not.
 
     \b
     Example:
@@ -73,19 +73,19 @@ def verify(folder: Path) -> None:
 
 
 @command.command()
-@click.argument("place", type=click.Path(path_type=Path))
+@click.argument("bundles", type=click.Path(path_type=Path))
 @click.argument("name")
 @refusing(BundleRefusedError)
-def use(place: Path, name: str) -> None:
-    """Make bundle NAME in the folder PLACE the one that workers started with `--bundle PLACE` serve.
+def use(bundles: Path, name: str) -> None:
+    """Make NAME the current bundle of the folder BUNDLES: workers started with `--bundle BUNDLES` serve it.
 
-    They notice it within seconds, verify it and change over between two requests; a bad one is refused in their log and
-    the old one goes on.
+    They see it within seconds, verify it and swap between two requests; a bad one is refused in their log and the old
+    one goes on serving.
 
     \b
     Example:
       rankstream bundle use bundles 2026-07-01
     """
-    open_bundle(place / name)
-    use_bundle(place, name)
-    click.echo(f"{place} serves {name} now")
+    open_bundle(bundles / name)
+    use_bundle(bundles, name)
+    click.echo(f"{bundles} serves {name} now")

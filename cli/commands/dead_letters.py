@@ -1,4 +1,4 @@
-"""`rankstream dead-letters`: what was rejected and why, and a second try for it."""
+"""`rankstream dead-letters`: what was rejected and why, and sending it again."""
 
 from base64 import b64decode
 from collections import Counter
@@ -18,7 +18,7 @@ from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.clients.readers import DeadLetterReader, DeadLetterRecord
 from rankstream.streams.settings import Settings
 
-Place = tuple[str, int, int]  # topic, partition, offset that the rejected record has
+Position = tuple[str, int, int]  # topic, partition and offset of a rejected record
 
 
 @click.group(name="dead-letters")
@@ -31,9 +31,11 @@ def command() -> None:
 
 
 @command.command(name="list")
-@click.option("--reason", metavar="NAME", help="Only letters of this reason: not-json, schema, unknown-action, ...")
+@click.option(
+    "--reason", metavar="NAME", help="Only dead letters of this reason: not-json, schema, unknown-action, ..."
+)
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Show the newest N.")
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON a letter, all of them.")
+@click.option("--json", "as_json", is_flag=True, help="Print all of them, a line of JSON each.")
 @settings_options(*CONNECTED)
 @refusing(ClientError)
 def list_dead_letters(reason: str | None, limit: int, as_json: bool, settings: Settings) -> None:
@@ -70,21 +72,21 @@ def _counts(reasons: Counter[str]) -> str:
 
 
 @command.command()
-@click.option("--reason", metavar="NAME", help="Only letters of this reason.")
+@click.option("--reason", metavar="NAME", help="Only dead letters of this reason.")
 @click.option("--fix-keys", is_flag=True, help="Key the records by the text of their user_id first (key-mismatch).")
-@click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
 @settings_options(*CONNECTED)
 @refusing(ClientError)
 def redrive(reason: str | None, fix_keys: bool, dry_run: bool, settings: Settings) -> None:
-    """Send rejected records to their topics again, after their cause is mended.
+    """Send rejected records to their topics again, after their cause is fixed.
 
     For example after a bundle with a wider vocabulary is served (unknown-action). A record is sent once, however many
-    letters it has; what is rejected again becomes a new letter. Doing it twice is harmless for actions, as the same
-    action counts once; requests are answered again. Records that a letter holds in part only are left out and
+    dead letters it has; what is rejected again becomes a new one. Doing it twice is harmless for actions, as the same
+    action counts once; requests are answered again. Records of which a dead letter holds only a part are left out and
     counted.
 
     \b
-    Reads: dead-letters. Writes: the topics named in the letters.
+    Reads: dead-letters. Writes: the topics named in the dead letters.
 
     \b
     Example:
@@ -108,19 +110,19 @@ def redrive(reason: str | None, fix_keys: bool, dry_run: bool, settings: Setting
 def _records(
     dead_letters: Iterator[DeadLetterRecord], reason: str | None, fix_keys: bool, counts: Counter[str]
 ) -> Iterator[tuple[str, bytes | None, bytes]]:
-    """Yield topic, key and value of each record once; count those left out by why."""
-    seen: set[Place] = set()
+    """Yield topic, key and value of each record once; count those left out by reason."""
+    seen: set[Position] = set()
     for one in (each.dead_letter for each in dead_letters if reason in (None, each.dead_letter.reason)):
-        place = (one.topic, one.partition, one.offset)
-        if place in seen:
+        position = (one.topic, one.partition, one.offset)
+        if position in seen:
             continue
-        seen.add(place)
+        seen.add(position)
         value = b64decode(one.value_base64 or "")
         key = None if one.key_base64 is None else b64decode(one.key_base64)
         if one.value_base64 is None:
             counts["the record was empty"] += 1
         elif len(value) < one.value_bytes:
-            counts["the letter holds only a part of a large record"] += 1
+            counts["the dead letter holds only a part of a large record"] += 1
         else:
             yield one.topic, _fixed_key(value, key) if fix_keys else key, value
 
@@ -131,7 +133,7 @@ def _fixed_key(value: bytes, key: bytes | None) -> bytes | None:
 
 
 def _user_of(value: bytes) -> int | str | None:
-    """Return the user_id of an action or a request, if it tells one."""
+    """Return the user_id of an action or a request, if there is one."""
     try:
         fields = msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError):

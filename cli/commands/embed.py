@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from rankstream.cli.errors import needing_torch, refusing
-from rankstream.cli.options.logs import format_option, moment, strict_option
+from rankstream.cli.options.logs import format_option, strict_option, to_time_ms
 from rankstream.evaluation.time_text import time_text
 
 
@@ -13,20 +13,29 @@ from rankstream.evaluation.time_text import time_text
 @click.argument("log", type=click.Path(path_type=Path))
 @click.option("--from", "run", type=click.Path(path_type=Path), required=True, help="Folder that `train` wrote.")
 @click.option("--to", "table", type=click.Path(path_type=Path), help="Table to publish.  [default: FROM/vectors/users]")
-@click.option("--full", is_flag=True, help="Encode everybody, also who did nothing since the last table.")
-@click.option("--as-of", callback=moment, metavar="TIME", help="Nothing later is read.  [default: LOG's newest action]")
+@click.option("--full", is_flag=True, help="Encode all users, also those without an action since the last table.")
 @click.option(
-    "--keep", type=click.IntRange(min=1), default=2, show_default=True, help="Versions that stay, for replays of then."
+    "--as-of",
+    callback=to_time_ms,
+    metavar="TIME",
+    help="As-of time: nothing later is read.  [default: LOG's newest action]",
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Versions that are kept, for replays of the past.",
 )
 @format_option
 @strict_option
 def command(
     log: Path, run: Path, table: Path | None, full: bool, as_of: int | None, keep: int, kind: str | None, strict: bool
 ) -> None:
-    """Refresh the batch vectors of users.
+    """Refresh the batch user vectors.
 
     Encodes users who acted since the last table and publishes a new version of it, in which all others keep their
-    vectors to the bit. Where there is no table yet, or one of another model, everybody is encoded. LOG must hold the
+    vectors to the bit. Where there is no table yet, or one of another model, all users are encoded. LOG must hold the
     whole histories of the users, not the last day alone: give the folder in which each day's file lies, for example.
     Workers started with `--user-vectors` on the table follow within seconds, without a restart.
     Needs torch: pip install "rankstream[train]".

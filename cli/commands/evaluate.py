@@ -1,4 +1,4 @@
-"""`rankstream evaluate`: how good trained models are, each by itself."""
+"""`rankstream evaluate`: metrics of trained models on held-out actions, each model by itself."""
 
 import json
 import sys
@@ -10,19 +10,23 @@ from rich.console import Console
 from rich.table import Table
 
 from rankstream.cli.errors import Refusal, needing_torch, refusing
-from rankstream.cli.options.logs import format_option, moment, strict_option
+from rankstream.cli.options.logs import format_option, strict_option, to_time_ms
 from rankstream.evaluation.time_text import time_text
 
-WIDE = 140  # columns, where nobody says how many there are
+WIDE = 140  # columns, where there is no terminal
 
 
 @click.command()
 @click.argument("log", type=click.Path(path_type=Path))
 @click.option("--from", "run", type=click.Path(path_type=Path), required=True, help="Folder that `train` wrote.")
-@click.option("--since", callback=moment, metavar="TIME", help="Ask from then on.  [default: where the training ended]")
-@click.option("--horizon-days", type=float, default=14.0, show_default=True, help="PinnerFormer's answers lie within.")
-@click.option("--requests", type=int, default=1000, show_default=True, help="Most requests that the ranker is asked.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
+@click.option(
+    "--since", callback=to_time_ms, metavar="TIME", help="Evaluate from then on.  [default: where the training ended]"
+)
+@click.option(
+    "--horizon-days", type=float, default=14.0, show_default=True, help="Horizon of PinnerFormer's relevant items."
+)
+@click.option("--requests", type=int, default=1000, show_default=True, help="Requests to the ranker, at most.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random generator.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @format_option
 @strict_option
@@ -37,13 +41,13 @@ def command(
     kind: str | None,
     strict: bool,
 ) -> None:
-    """Measure trained models on the part of a log that they never saw.
+    """Evaluate trained models on the held-out part of a log.
 
-    Each model by its paper's measure, in a minute or so: PinnerFormer's recall of what users come for in the days to
+    Each model by its paper's metric, in a minute or so: PinnerFormer's recall of the positive items of the days to
     come, HierTCN's recall and reciprocal rank of the next item of a session, the ranker's AUC and HIT@3 of each head
-    among what was shown in a visit (KuaiRand) or items drawn at random; with 95 % intervals (users drawn anew) and what
-    needs no learning beside. Train with --until, so that LOG has such a part. The whole system, with its states, delays
-    and final order, is evaluated by `rankstream replay`.
+    among the impressions of a session (KuaiRand) or items sampled at random; with 95 % intervals (users resampled) and
+    baselines that need no training. Train with --until, so that LOG has such a part. The whole system, with its
+    states, delays and final order, is evaluated by `rankstream replay`.
 
     \b
     Reads:  LOG, FROM/work
@@ -64,21 +68,25 @@ def command(
         models = load_models(run / "work")
         until_ms = models.about.until_ms
         if since is not None and since < until_ms:
-            raise Refusal(f"--since {time_text(since)} lies before {time_text(until_ms)}, until when was trained")
+            raise Refusal(f"--since {time_text(since)} lies before the end of the training, {time_text(until_ms)}")
         events, _ = read_events(log, kind, strict, models.about.vocabulary)
-        asked = HeldOut(since or until_ms, round(horizon_days * 86_400_000), max_requests=requests, seed=seed)
+        held_out = HeldOut(since or until_ms, round(horizon_days * 86_400_000), max_requests=requests, seed=seed)
         with threads(1):  # one request at a time: a second thread only waits
-            found = list(figures(models, events, asked)) if events.time_at(1.0) > asked.since_ms else []
+            found = list(figures(models, events, held_out)) if events.time_at(1.0) > held_out.since_ms else []
     if not found:
         raise Refusal(
-            f"{log} has nothing to ask after {time_text(asked.since_ms)}; train with an earlier --until, or give a "
-            "longer log"
+            f"{log} has nothing to evaluate after {time_text(held_out.since_ms)}; train with an earlier "
+            "--until, or give a longer log"
         )
     if as_json:
-        click.echo(json.dumps({"since_ms": asked.since_ms, "figures": [asdict(figure) for figure in found]}, indent=1))
+        click.echo(
+            json.dumps({"since_ms": held_out.since_ms, "figures": [asdict(figure) for figure in found]}, indent=1)
+        )
         return
     names = list(dict.fromkeys(name for figure in found for name in figure.rivals))
-    table = Table("model", "measure", "mean", "95 %", *names, "cases", title=f"{log} from {time_text(asked.since_ms)}")
+    table = Table(
+        "model", "metric", "mean", "95 %", *names, "cases", title=f"{log} from {time_text(held_out.since_ms)}"
+    )
     for one in found:
         rivals = [f"{one.rivals[name]:.4f}" if name in one.rivals else "" for name in names]
         interval = f"{one.low:.4f} to {one.high:.4f}"

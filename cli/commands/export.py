@@ -1,4 +1,4 @@
-"""`rankstream export`: another bundle of models that are trained already."""
+"""`rankstream export`: a bundle of models that are trained already."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from rankstream.cli.options.logs import utility_option
 )
 @utility_option
 def command(run: Path, bundle: Path, utility: dict[str, float]) -> None:
-    """Make the bundle that workers serve.
+    """Export trained models as a bundle that workers serve.
 
     `train` exports by itself; this makes another bundle of the same weights, with other --utility for example. It reads
     what the training left, trains nothing and touches no user vectors: those of the training fit this bundle too.

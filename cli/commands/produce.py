@@ -1,4 +1,4 @@
-"""`rankstream produce`: a file of actions or requests to Kafka, at the speed asked for."""
+"""`rankstream produce`: a file of actions or requests to Kafka, at a given rate."""
 
 import time
 from collections import Counter
@@ -25,7 +25,7 @@ from rankstream.streams.pipeline import wall_clock_ms
 from rankstream.streams.settings import Settings
 
 Sendable = ActionEvent | RankingRequest
-SHOW_EVERY = 200  # rows between two looks at the clock
+SHOW_EVERY = 200  # rows between two updates of the progress bar
 
 
 @click.command()
@@ -100,7 +100,7 @@ def _event(shape: Shape, row: Row, kind: type[Sendable], fields: list[str]) -> S
     event = msgspec.convert(shape.apply(row, fields), kind, strict=False)
     if isinstance(event, ActionEvent):
         if event.timestamp_ms < MIN_TIME_MS:
-            raise ValueError("timestamp_ms is before 1973; if the column holds seconds, say --time-unit s")
+            raise ValueError("timestamp_ms is before 1973; if the column holds seconds, add --time-unit s")
         if event.timestamp_ms > wall_clock_ms() + MAX_AHEAD_MS:
             raise ValueError("timestamp_ms is more than a day in the future")
     elif (event.candidates is None) == (event.limit is None):
@@ -109,7 +109,7 @@ def _event(shape: Shape, row: Row, kind: type[Sendable], fields: list[str]) -> S
 
 
 def _send(producer: Producer, events: Iterator[Sendable], rate: float | None, total: int | None) -> int:
-    """Send all, no faster than asked, and show how far it is."""
+    """Send all, no faster than ``rate``, and show the progress."""
     columns: list[Any] = [TextColumn("sent"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
     started, sent = time.monotonic(), 0
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.aliases import renamed
-from rankstream.cli.options.logs import moment
+from rankstream.cli.options.logs import to_time_ms
 from rankstream.cli.options.settings import CONNECTED, offset_range, pairs, settings_options
 from rankstream.cli.views.skipped import print_skipped
 from rankstream.evaluation.leakage import LeakError
@@ -81,9 +81,9 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
     help="A positive action; several times.  [default: by the utility]",
 )
 @click.option(
-    "--from", "from_ms", callback=moment, metavar="TIME", help="Rank from here on; before, only update states."
+    "--from", "from_ms", callback=to_time_ms, metavar="TIME", help="Rank from here on; before, only update states."
 )
-@click.option("--until", "until_ms", callback=moment, metavar="TIME", help="Rank nothing from here on.")
+@click.option("--until", "until_ms", callback=to_time_ms, metavar="TIME", help="Rank nothing from here on.")
 @click.option(
     "--requests", type=click.IntRange(min=0), default=2_000, show_default=True, help="Rank at most so many; 0: all."
 )

@@ -1,4 +1,4 @@
-"""`rankstream request`: one question, one feed."""
+"""`rankstream request`: one request, one feed."""
 
 import sys
 from uuid import uuid4
@@ -20,8 +20,10 @@ from rankstream.streams.settings import Settings
 @click.command()
 @click.option("--user", required=True, metavar="ID", help="The user to rank for.")
 @click.option("--candidates", metavar="ID,ID,...", help="The items to rank; - reads them from standard input.")
-@click.option("--limit", type=click.IntRange(1, MAX_CANDIDATES), help="Rank this many that retrieval finds instead.")
-@click.option("--top-k", type=click.IntRange(min=1), help="Answer with the best K only.")
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_CANDIDATES), help="Rank this many items that retrieval finds instead."
+)
+@click.option("--top-k", type=click.IntRange(min=1), help="Return the best K only.")
 @click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="How long to wait for the answer.")
 @click.option("--json", "as_json", is_flag=True, help="Print the feed as it came.")
 @settings_options(*CONNECTED)
@@ -65,13 +67,13 @@ def command(
 def _request(user: str, candidates: str | None, limit: int | None, top_k: int | None) -> RankingRequest:
     """Make the request of the flags. Raises ``Refusal``."""
     if (candidates is None) == (limit is None):
-        raise Refusal("give either --candidates (items to rank) or --limit (how many retrieval shall find)")
+        raise Refusal("give either --candidates (items to rank) or --limit (how many items retrieval finds)")
     items = None
     if candidates is not None:
         text = sys.stdin.read() if candidates == "-" else candidates
         items = [item for item in text.replace("\n", ",").replace(" ", "").split(",") if item]
-    asked = {"request_id": uuid4().hex, "user_id": user, "candidates": items, "limit": limit, "top_k": top_k}
+    fields = {"request_id": uuid4().hex, "user_id": user, "candidates": items, "limit": limit, "top_k": top_k}
     try:
-        return msgspec.convert(asked, RankingRequest)
+        return msgspec.convert(fields, RankingRequest)
     except msgspec.ValidationError as exc:
-        raise Refusal(f"that is no request that a worker takes: {exc}") from exc
+        raise Refusal(f"a worker would reject this request: {exc}") from exc

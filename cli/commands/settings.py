@@ -1,4 +1,4 @@
-"""`rankstream settings`: what holds, and where it was said."""
+"""`rankstream settings`: every value, and where it was set."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -17,8 +17,8 @@ from rankstream.streams.settings import Settings, read_origins
 def command(config: Path | None) -> None:
     """Show every setting and where its value comes from.
 
-    Reads the environment and the settings file as all commands do; flags of other commands would win over both. What
-    begins with train. is of `rankstream train`.
+    Reads the environment and the settings file as all commands do; flags of other commands take precedence over both.
+    Names that begin with train. belong to `rankstream train`.
 
     \b
     Example:
@@ -29,10 +29,10 @@ def command(config: Path | None) -> None:
     for known in fields(Settings):
         value = getattr(origins.settings, known.name)
         shown = "***" if about(known).secret and value else "" if value is None else str(value)
-        table.add_row(known.name, shown, origins.places.get(known.name, "the default"))
+        table.add_row(known.name, shown, origins.sources.get(known.name, "the default"))
     training = read_train_origins(file=config)
     for known in fields(TrainSettings):
         value = getattr(training.settings, known.name)
-        shown = f"as size {training.settings.size}" if value is None and known.name != "minutes" else str(value)
-        table.add_row(f"train.{known.name}", shown, training.places.get(known.name, "the default"))
+        shown = f"by size {training.settings.size}" if value is None and known.name != "minutes" else str(value)
+        table.add_row(f"train.{known.name}", shown, training.sources.get(known.name, "the default"))
     Console().print(table)

@@ -1,4 +1,4 @@
-"""`rankstream topics`: make them, or say what is wrong with them."""
+"""`rankstream topics`: create them, show what is wrong with them, dump them to files."""
 
 import asyncio
 from dataclasses import dataclass
@@ -31,15 +31,12 @@ from rankstream.streams.topics import (
     wanted_topics,
 )
 
-PROMISED = (
-    "cleanup.policy",
-    "max.message.bytes",
-)  # settings of a topic that must hold; times are the operator's choice
+REQUIRED = ("cleanup.policy", "max.message.bytes")  # settings of a topic; retention is the operator's choice
 
 
 @click.group()
 def command() -> None:
-    """Create the topics, or say what is wrong with them.
+    """Create the topics, or show what is wrong with them.
 
     user-actions, ranking-requests and user-state-changelog have the same number of partitions: the worker that has
     partition 3 of one has partition 3 of all, and with it everything about its users.
@@ -57,9 +54,9 @@ def create(settings: Settings) -> None:
       rankstream topics create
       rankstream topics create --partitions 24 --replication-factor 3 --bootstrap-servers kafka:9092
     """
-    connect_admin(settings).close()  # says within seconds if nobody is there
+    connect_admin(settings).close()  # refuses within seconds if no broker answers
     created = asyncio.run(prepare_topics(settings, create=True))
-    missing_topics(settings, created, patience_s=10)  # until whoever asks next is told of them
+    missing_topics(settings, created, patience_s=10)  # until every broker lists them
     click.echo(f"created {', '.join(created)}" if created else "all topics are there")
 
 
@@ -71,7 +68,7 @@ class Described:
     topic: Topic
     partitions: int  # 0: there is no such topic
     replicas: int
-    config: dict[str, str]  # empty where the broker tells none
+    config: dict[str, str]  # empty where the broker reports none
 
     def problems(self, partitions: int) -> list[str]:
         """Return what is wrong, where the co-partitioned topics have this many partitions."""
@@ -79,17 +76,17 @@ class Described:
             return ["missing: rankstream topics create"]
         found = []
         if self.topic in COPARTITIONED and self.partitions != partitions:
-            found.append(f"{self.partitions} partitions, but user-actions has {partitions}: create it anew")
-        for key in PROMISED:
-            wanted, held = self.topic.config.get(key), self.config.get(key)
-            if wanted and held and _too_little(wanted, held):
-                found.append(f"{key} is {held}, wanted {wanted}")
+            found.append(f"{self.partitions} partitions, but user-actions has {partitions}: recreate it")
+        for key in REQUIRED:
+            wanted, actual = self.topic.config.get(key), self.config.get(key)
+            if wanted and actual and _falls_short(wanted, actual):
+                found.append(f"{key} is {actual}, wanted {wanted}")
         return found
 
 
-def _too_little(wanted: str, held: str) -> bool:
-    """Return whether a setting does not do; more of a number than wanted does."""
-    return int(held) < int(wanted) if wanted.isdecimal() and held.isdecimal() else held != wanted
+def _falls_short(wanted: str, actual: str) -> bool:
+    """Return whether a setting is not as wanted; a larger number than wanted is."""
+    return int(actual) < int(wanted) if wanted.isdecimal() and actual.isdecimal() else actual != wanted
 
 
 @command.command()
@@ -140,7 +137,7 @@ def _describe(settings: Settings) -> list[Described]:
         partitions = {one["name"]: one["partitions"] for one in admin.describe_topics(there)} if there else {}
         configs = _configs(admin, there)
     except KafkaError as exc:
-        raise ClientError(f"the brokers do not tell about the topics: {exc}") from exc
+        raise ClientError(f"the brokers do not describe the topics: {exc}") from exc
     finally:
         admin.close()
     return [
@@ -185,12 +182,12 @@ def dump(folder: Path, chosen: tuple[str, ...], settings: Settings) -> None:
     \b
     Examples:
       rankstream topics dump monday
-      rankstream topics dump letters --topic dead-letters
+      rankstream topics dump rejected --topic dead-letters
     """
     names = TopicNames(settings.topic_prefix)
     wanted = [topic for topic in ALL_TOPICS if topic.name in chosen] or [ACTIONS, REQUESTS, SERVED]
     if not chosen and missing_topics(settings, [names.of(SERVED)]):
-        wanted.remove(SERVED)  # no worker logs what it serves, which is how they start
+        wanted.remove(SERVED)  # off by default
     folder.mkdir(parents=True, exist_ok=True)
     for topic in reversed(wanted):  # what was served first: what it was made from is there by then
         with TopicReader(settings, topic, from_beginning=True) as reader:

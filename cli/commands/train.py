@@ -9,20 +9,28 @@ from rich.console import Console
 from rich.progress import Progress
 
 from rankstream.cli.errors import Refusal, needing_torch, refusing
-from rankstream.cli.options.logs import format_option, moment, strict_option, utility_option
+from rankstream.cli.options.aliases import renamed
+from rankstream.cli.options.logs import format_option, strict_option, to_time_ms, utility_option
 from rankstream.cli.options.settings import options_of
 from rankstream.cli.options.train_settings import TrainSettings, read_train_settings
 from rankstream.evaluation.time_text import time_text
 
 
-@click.command()
+@click.command(context_settings=renamed({"--draws": "--accumulation-steps"}))
 @click.argument("log", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for all that is made; a new one.")
-@click.option("--until", callback=moment, metavar="TIME", help="Learn only from what is before.  [default: LOG's end]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for the bundle, vectors and weights; a new one.",
+)
+@click.option(
+    "--until", callback=to_time_ms, metavar="TIME", help="Train on actions before TIME only.  [default: LOG's end]"
+)
 @format_option
 @strict_option
-@click.option("--positive", "positives", multiple=True, metavar="ACTION", help="What users come for; several times.")
-@click.option("--negative", "negatives", multiple=True, metavar="ACTION", help="What pushes them away.")
+@click.option("--positive", "positives", multiple=True, metavar="ACTION", help="A positive action type; repeatable.")
+@click.option("--negative", "negatives", multiple=True, metavar="ACTION", help="A negative action type; repeatable.")
 @utility_option
 @click.option("--export/--no-export", default=True, help="Make OUT/bundle too, which takes half a minute.")
 @options_of(fields(TrainSettings), read_train_settings)
@@ -43,10 +51,10 @@ def command(
     LOG is a file or folder: Parquet, CSV or JSON lines with the columns of the wire (user_id, item_id, action,
     timestamp_ms), a folder of such files, or MovieLens, KuaiRand, Taobao or 30Music as published, known by their
     columns; those need no --positive. Rows that a worker would reject are skipped and counted by reason. Item vectors
-    and HierTCN, PinnerFormer and the ranker are trained one after the other, then exported and verified. A training
-    that was killed goes on when the same command is started again; one that has ended only exports. Settings also come
-    from RANKSTREAM_TRAIN_... variables and from [train] in rankstream.toml.
-    Needs torch: pip install "rankstream[train]"; with "rankstream[logs]", `tensorboard --logdir OUT/work` draws curves.
+    and HierTCN, PinnerFormer and the ranker are trained one after the other, then exported and verified. A killed
+    training goes on when the same command is started again; one that has ended only exports. Settings also come from
+    RANKSTREAM_TRAIN_... variables and from [train] in rankstream.toml.
+    Needs torch: pip install "rankstream[train]"; with "rankstream[logs]", `tensorboard --logdir OUT/work` plots curves.
 
     \b
     Writes: OUT/bundle, OUT/vectors/users, OUT/work (weights, checkpoints, logs)

@@ -34,7 +34,7 @@ def command(user: str | None, from_beginning: bool, limit: int | None, as_json: 
     """Show ranked feeds as they come, until Ctrl-C.
 
     \b
-    Reads: ranked-feeds. Writes nothing and disturbs nobody: it joins no consumer group.
+    Reads: ranked-feeds. Writes nothing and joins no consumer group.
 
     \b
     Examples:

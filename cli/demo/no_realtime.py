@@ -1,4 +1,4 @@
-"""The rival that sees no realtime actions: the same ranker, with every user as the past left them."""
+"""The baseline without realtime actions: the same ranker, with users' states as of the end of the past."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class UserPast:
 
 
 @dataclass(frozen=True)
-class Frozen:
+class NoRealtimeRanker:
     """Ranks in this process, with states that no longer change."""
 
     serving: LiveRanker
@@ -39,7 +39,7 @@ class Frozen:
         return [item.item_id for item in ranking.items]
 
 
-def frozen_ranking(settings: Settings, past: EventLog) -> Frozen:
+def no_realtime_ranker(settings: Settings, past: EventLog) -> NoRealtimeRanker:
     """Drive the past through a pipeline without a broker, and stop there."""
     if settings.bundle is None:
         raise ValueError("no bundle to rank with; the demo exports one first")
@@ -48,4 +48,6 @@ def frozen_ranking(settings: Settings, past: EventLog) -> Frozen:
     pipeline.on_actions(recorded_actions(events_of(past)))
     newest = dict(zip(past.user_ids.tolist(), past.times_ms.tolist(), strict=True))  # the log is sorted: last wins
     counts = Counter(past.user_ids.tolist())
-    return Frozen(serving, pipeline.users, {user: UserPast(counts[user], at_ms) for user, at_ms in newest.items()})
+    return NoRealtimeRanker(
+        serving, pipeline.users, {user: UserPast(counts[user], at_ms) for user, at_ms in newest.items()}
+    )

@@ -16,10 +16,10 @@ from rich.console import Console
 from rankstream.bundles.parts import ExportError
 from rankstream.cli.demo.data import NoDataError, find_log
 from rankstream.cli.demo.live import LiveTraffic, NoAnswersError
-from rankstream.cli.demo.no_realtime import frozen_ranking
+from rankstream.cli.demo.no_realtime import no_realtime_ranker
 from rankstream.cli.demo.report import verdict_on, write_report
-from rankstream.cli.demo.scoreboard import FROZEN, POPULAR, Scoreboard
-from rankstream.cli.demo.screen import LiveScreen, Stages, bar, rivals_table
+from rankstream.cli.demo.scoreboard import NO_REALTIME, POPULAR, Scoreboard
+from rankstream.cli.demo.screen import LiveScreen, Stages, bar, metrics_table
 from rankstream.cli.demo.traffic import events_of, plan, popularity
 from rankstream.cli.demo.worker_process import WorkerProcess, WorkerStoppedError, wait_applied
 from rankstream.events.arrivals import LogError
@@ -57,7 +57,7 @@ class DemoError(Exception):
 
 
 def run_demo(config: DemoConfig, console: Console) -> Path:
-    """Run it all; give the report's path. Raises ``DemoError``."""
+    """Run the whole demo; return the report's path. Raises ``DemoError``."""
     try:
         return _run(config, console)
     except (
@@ -108,7 +108,7 @@ def _serve(config: DemoConfig, log: EventLog, live_from: int, stages: Stages) ->
             facts["catch_up_s"] = _catch_up(settings, len(past), worker)
             stages.note(f"{len(past):,} actions produced, {facts['produced_per_s']:,.0f} a second")
             stages.note(f"all applied {facts['catch_up_s']:.1f} s after the worker's start, group join included")
-        with worker, stages.stage(f"Live: the last {live:,} actions, {config.requests} feeds asked between them"):
+        with worker, stages.stage(f"Live: the last {live:,} actions, {config.requests} feeds requested between them"):
             facts |= _live(config, settings, log, live_from, board, worker, stages.console)
         stages.note(f"worker stopped with exit code {worker.exit_code}")
     facts |= {"stages_s": stages.took_s, "command": shlex.join(["rankstream", *sys.argv[1:]])}
@@ -139,7 +139,7 @@ def _worker_options(settings: Settings) -> list[str]:
 
 
 def _produce(settings: Settings, past: EventLog) -> float:
-    """Produce the past; give actions a second."""
+    """Produce the past; return actions per second."""
     begun = monotonic()
     with Producer(settings) as producer:
         for event in events_of(past):
@@ -148,7 +148,7 @@ def _produce(settings: Settings, past: EventLog) -> float:
 
 
 def _catch_up(settings: Settings, actions: int, worker: WorkerProcess) -> float:
-    """Wait until the worker has applied so many actions; give the seconds since its start."""
+    """Wait until the worker has applied so many actions; return the seconds since its start."""
     topic = settings.topic_prefix + ACTIONS.name
     try:
         wait_applied(settings.bootstrap_servers, settings.app_id, topic, actions, worker, CATCH_UP_DEADLINE_S)
@@ -167,13 +167,13 @@ def _live(
     worker: WorkerProcess,
     console: Console,
 ) -> dict[str, Any]:
-    """Send the live part and judge the feeds; give the facts of the report."""
+    """Send the live part and score the feeds; return the facts of the report."""
     steps = list(plan(log, live_from, config.requests, config.seed))
-    frozen = frozen_ranking(settings, log.rows(slice(live_from)))
+    no_realtime = no_realtime_ranker(settings, log.rows(slice(live_from)))
     begun = monotonic()
     with Producer(settings) as producer, FeedReader(settings, from_beginning=True) as reader:
         popular = popularity(log, live_from)
-        traffic = LiveTraffic(producer, reader, board, frozen.rank, popular, frozen.past)
+        traffic = LiveTraffic(producer, reader, board, no_realtime.rank, popular, no_realtime.past)
         with LiveScreen(console, len(steps)) as screen:
 
             def show(sent: int) -> None:
@@ -185,10 +185,10 @@ def _live(
     return {
         "live_actions": sent,
         "live_events_per_s": sent / took,
-        "candidates_median": float(np.median([len(step.asks) for step in steps if step.asks])),
+        "candidates_median": float(np.median([len(step.candidates) for step in steps if step.candidates])),
         "state_bytes": folder_bytes(config.folder / "state"),
         "users": len(np.unique(log.user_ids)),
-        "model_version": frozen.serving.current.model_version,
+        "model_version": no_realtime.serving.current.model_version,
     }
 
 
@@ -202,13 +202,15 @@ def folder_bytes(folder: Path) -> int:
 
 
 def _summary(board: Scoreboard, path: Path, console: Console) -> None:
-    """Say in a few lines what came of it."""
+    """Print the result in a few lines."""
     console.print()
-    console.print(rivals_table(board))
-    for rival in (POPULAR, FROZEN):
-        console.print(f"By HIT@10 the hybrid is {verdict_on(rival, board.lead(rival, board.hits))}.", highlight=False)
+    console.print(metrics_table(board))
+    for baseline in (POPULAR, NO_REALTIME):
+        console.print(
+            f"By HIT@10 the hybrid is {verdict_on(baseline, board.lead(baseline, board.hits))}.", highlight=False
+        )
     console.print(
-        f"{len(board.judged):,} feeds, {board.errors} errors; produced to consumed p50 {board.latency_ms(0.5):,.0f} "
+        f"{len(board.scored):,} feeds, {board.errors} errors; produced to consumed p50 {board.latency_ms(0.5):,.0f} "
         f"ms, p99 {board.latency_ms(0.99):,.0f} ms; {board.fresh_share():.1%} knew the newest action.",
         highlight=False,
     )

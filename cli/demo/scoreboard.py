@@ -1,6 +1,6 @@
-"""The figures of the demo as they grow: what the feeds were worth, how fast they came, how fresh they were.
+"""The metrics of the demo as they grow: ranking quality, latency and freshness of the feeds.
 
-Pure: it is told what happened and answers questions; ``screen.py`` draws it, ``report.py`` writes it down.
+Pure: results are added and metrics are read; ``screen.py`` shows them, ``report.py`` writes them down.
 """
 
 from collections.abc import Sequence
@@ -13,19 +13,20 @@ from rankstream.metrics.ranking import hit, ndcg, random_hit, random_ndcg
 
 K = 10
 HYBRID = "hybrid ranker, realtime"
-FROZEN = "same ranker, no realtime actions"
+NO_REALTIME = "same ranker, no realtime actions"
 POPULAR = "popularity"
 RANDOM = "random"
-RIVALS = (HYBRID, FROZEN, POPULAR, RANDOM)
+BASELINES = (NO_REALTIME, POPULAR, RANDOM)
+RANKERS = (HYBRID, *BASELINES)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One request, judged when its user's next positive action was known."""
+    """One request, scored when its user's next positive action was known."""
 
     user: object
     candidates: int
-    places: dict[str, int | None]  # rival -> place of the wanted item, from 1; None if it was not ranked
+    ranks: dict[str, int | None]  # ranker -> rank of that action's item, from 1; None if it was not ranked
     history: int  # actions of the user before the request
     latency_ms: float  # produced -> consumed
     fresh: bool  # did the feed know the newest action that was produced before it?
@@ -34,51 +35,51 @@ class Scored:
 
 @dataclass
 class Scoreboard:
-    """All judged requests, and the sums that a screen asks for many times a second."""
+    """All scored requests, and the values that a screen reads many times a second."""
 
-    judged: list[Scored] = field(default_factory=list)
+    scored: list[Scored] = field(default_factory=list)
     errors: int = 0
-    hits: dict[str, list[float]] = field(default_factory=lambda: {rival: [] for rival in RIVALS})
-    gains: dict[str, list[float]] = field(default_factory=lambda: {rival: [] for rival in RIVALS})
+    hits: dict[str, list[float]] = field(default_factory=lambda: {ranker: [] for ranker in RANKERS})
+    gains: dict[str, list[float]] = field(default_factory=lambda: {ranker: [] for ranker in RANKERS})
 
     def add(self, one: Scored) -> None:
-        """Take in one request."""
-        self.judged.append(one)
-        for rival, place in one.places.items():
-            ranks = np.array([] if place is None else [place], np.int64)
-            self.hits[rival].append(hit(ranks, K))
-            self.gains[rival].append(ndcg(ranks, K))
+        """Add one request."""
+        self.scored.append(one)
+        for ranker, rank in one.ranks.items():
+            ranks = np.array([] if rank is None else [rank], np.int64)
+            self.hits[ranker].append(hit(ranks, K))
+            self.gains[ranker].append(ndcg(ranks, K))
         self.hits[RANDOM].append(random_hit(1, one.candidates, K))
         self.gains[RANDOM].append(random_ndcg(1, one.candidates, K))
 
-    def hit(self, rival: str) -> float:
+    def hit(self, ranker: str) -> float:
         """Return HIT@10 so far."""
-        return _mean(self.hits[rival])
+        return _mean(self.hits[ranker])
 
-    def ndcg(self, rival: str) -> float:
+    def ndcg(self, ranker: str) -> float:
         """Return NDCG@10 so far."""
-        return _mean(self.gains[rival])
+        return _mean(self.gains[ranker])
 
     def latency_ms(self, quantile: float) -> float:
         """Return a quantile of the latency, produced -> consumed."""
-        return quantile_of([one.latency_ms for one in self.judged], quantile)
+        return quantile_of([one.latency_ms for one in self.scored], quantile)
 
     def fresh_share(self) -> float:
         """Return the share of feeds that knew the newest action produced before their request."""
-        return _mean([float(one.fresh) for one in self.judged])
+        return _mean([float(one.fresh) for one in self.scored])
 
     def newest_age_ms(self, quantile: float) -> float:
         """Return a quantile of the wall-clock age of the newest known action, of feeds that knew any."""
-        return quantile_of([one.newest_age_ms for one in self.judged if one.newest_age_ms is not None], quantile)
+        return quantile_of([one.newest_age_ms for one in self.scored if one.newest_age_ms is not None], quantile)
 
-    def interval(self, rival: str, values: dict[str, list[float]]) -> tuple[float, float]:
-        """Return the 95 % interval of a rival's mean, users drawn anew."""
-        return bootstrap_interval(values[rival], [one.user for one in self.judged], seed=1)
+    def interval(self, ranker: str, values: dict[str, list[float]]) -> tuple[float, float]:
+        """Return the 95 % bootstrap interval of a ranker's mean, users resampled."""
+        return bootstrap_interval(values[ranker], [one.user for one in self.scored], seed=1)
 
-    def lead(self, rival: str, values: dict[str, list[float]]) -> tuple[float, tuple[float, float]]:
-        """Return how far the hybrid is ahead of a rival, paired by request, with the 95 % interval."""
-        ahead = np.array(values[HYBRID]) - np.array(values[rival])
-        return float(ahead.mean()), bootstrap_interval(ahead, [one.user for one in self.judged], seed=1)
+    def lead(self, baseline: str, values: dict[str, list[float]]) -> tuple[float, tuple[float, float]]:
+        """Return how far the hybrid is ahead of a baseline, paired by request, with the 95 % interval."""
+        ahead = np.array(values[HYBRID]) - np.array(values[baseline])
+        return float(ahead.mean()), bootstrap_interval(ahead, [one.user for one in self.scored], seed=1)
 
 
 def quantile_of(values: Sequence[float], quantile: float) -> float:

@@ -1,4 +1,4 @@
-"""What a person sees while the demo runs: stages done, the stage at work, and the figures so far."""
+"""What a person sees while the demo runs: stages done, the current stage, and the metrics so far."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from rankstream.cli.demo.scoreboard import HYBRID, RIVALS, Scoreboard
+from rankstream.cli.demo.scoreboard import HYBRID, RANKERS, Scoreboard
 
 
 class Stages:
@@ -23,7 +23,7 @@ class Stages:
 
     @contextmanager
     def stage(self, title: str) -> Iterator[None]:
-        """Announce a stage, and say how long it took."""
+        """Print a stage, and how long it took."""
         begun = monotonic()
         self.console.print(Text.assemble(("● ", "cyan"), (title, "bold")))
         yield
@@ -31,18 +31,18 @@ class Stages:
         self.console.print(Text(f"  done in {self.took_s[title]:.1f} s", style="dim"))
 
     def note(self, text: str) -> None:
-        """Say one more thing of the stage at work."""
+        """Print one more line about the current stage."""
         self.console.print(Text(f"  {text}"), highlight=False)
 
 
 def bar(console: Console) -> Progress:
-    """Return a progress bar of the demo's looks."""
+    """Return a progress bar in the demo's style."""
     columns = (TextColumn("  {task.description}"), BarColumn(32), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True)
 
 
 class LiveScreen:
-    """The figures of the live stage, drawn a few times a second."""
+    """The metrics of the live stage, drawn a few times a second."""
 
     def __init__(self, console: Console, total_actions: int) -> None:
         self._progress = bar(console)
@@ -59,28 +59,28 @@ class LiveScreen:
         self._live.stop()
 
     def show(self, board: Scoreboard, actions: int, state_bytes: int) -> None:
-        """Draw the figures as they stand."""
+        """Draw the current metrics."""
         self._progress.update(self._task, completed=actions)
         rate = actions / max(monotonic() - self._begun, 1e-9)
-        self._live.update(Group(self._progress, Panel(_figures(board, rate, state_bytes), title="live", expand=False)))
+        self._live.update(Group(self._progress, Panel(_metrics(board, rate, state_bytes), title="live", expand=False)))
 
 
-def _figures(board: Scoreboard, rate: float, state_bytes: int) -> RenderableType:
+def _metrics(board: Scoreboard, rate: float, state_bytes: int) -> RenderableType:
     wire = Table.grid(padding=(0, 2))
     wire.add_row("events/s", f"{rate:,.0f}", "state on disk", f"{state_bytes / 1e6:,.1f} MB")
-    wire.add_row("feeds", f"{len(board.judged):,}", "errors", f"{board.errors}")
+    wire.add_row("feeds", f"{len(board.scored):,}", "errors", f"{board.errors}")
     wire.add_row(
         "latency p50 / p99", f"{board.latency_ms(0.5):,.0f} / {board.latency_ms(0.99):,.0f} ms",
         "knew the newest action", f"{board.fresh_share():.1%}",
     )  # fmt: skip
     wire.add_row("age of newest action p50", f"{board.newest_age_ms(0.5):,.0f} ms", "", "")
-    return Group(wire, Text(), rivals_table(board))
+    return Group(wire, Text(), metrics_table(board))
 
 
-def rivals_table(board: Scoreboard) -> Table:
-    """Return HIT@10 and NDCG@10 so far, a row a rival."""
+def metrics_table(board: Scoreboard) -> Table:
+    """Return HIT@10 and NDCG@10 so far, a row for each ranker."""
     table = Table("ranked by", "HIT@10", "NDCG@10", box=None, header_style="dim", pad_edge=False)
-    for rival in RIVALS:
-        style = "bold green" if rival == HYBRID else ""
-        table.add_row(rival, f"{board.hit(rival):.3f}", f"{board.ndcg(rival):.3f}", style=style)
+    for ranker in RANKERS:
+        style = "bold green" if ranker == HYBRID else ""
+        table.add_row(ranker, f"{board.hit(ranker):.3f}", f"{board.ndcg(ranker):.3f}", style=style)
     return table

@@ -1,7 +1,7 @@
-"""What will happen in the demo, laid down before it happens: actions in their order, requests between them.
+"""The plan of the demo's traffic, made before it is sent: actions in their order, requests between them.
 
-Every live action is produced. Before some positive ones the user asks for a feed of all that they have not met;
-the feed is judged by where it put the item of that positive action.
+Every live action is produced. Before some positive ones the user asks for a feed of all items not seen yet; the feed is
+scored by the rank of the item of that positive action.
 """
 
 from collections.abc import Iterator
@@ -25,31 +25,33 @@ class Step:
     action: str
     timestamp_ms: int
     surface: str | None
-    asks: tuple[Id, ...] = ()  # candidates of the request before the action; the action's item is one of them
+    candidates: tuple[Id, ...] = ()  # of the request before the action; the action's item is one of them
 
 
 def plan(log: EventLog, live_from: int, requests: int, seed: int) -> Iterator[Step]:
-    """Go through the log from place ``live_from`` on, in order; ``requests`` steps ask, chosen by ``seed``."""
+    """Yield the log's steps from row ``live_from`` on; ``requests`` of them, sampled with ``seed``, have a request."""
     names = log.vocabulary.actions
     positive = [names.index(name) + 1 for name in POSITIVE]
     users, items = log.user_ids.tolist(), log.item_ids.tolist()
     item_table = sorted(set(items))
-    met: dict[Id, set[Id]] = {}
+    seen_items: dict[Id, set[Id]] = {}
     for user, item in zip(users[:live_from], items[:live_from], strict=True):
-        met.setdefault(user, set()).add(item)
-    asking = _asking(log, live_from, positive, requests, seed)
+        seen_items.setdefault(user, set()).add(item)
+    requesting = _requesting_rows(log, live_from, positive, requests, seed)
     for at in range(live_from, len(users)):
         user, item = users[at], items[at]
-        seen = met.setdefault(user, set())
-        asks = tuple(one for one in item_table if one not in seen) if at in asking and item not in seen else ()
-        yield Step(user, item, names[int(log.actions[at]) - 1], int(log.times_ms[at]), None, asks)
+        seen = seen_items.setdefault(user, set())
+        candidates = (
+            tuple(one for one in item_table if one not in seen) if at in requesting and item not in seen else ()
+        )
+        yield Step(user, item, names[int(log.actions[at]) - 1], int(log.times_ms[at]), None, candidates)
         seen.add(item)
 
 
-def _asking(log: EventLog, live_from: int, positive: list[int], requests: int, seed: int) -> set[int]:
-    """Draw the places of the log at which a user asks: positive live actions, each as likely as the other."""
-    places = live_from + np.flatnonzero(np.isin(log.actions[live_from:], positive))
-    drawn = np.random.default_rng(seed).choice(places, min(requests, len(places)), replace=False)
+def _requesting_rows(log: EventLog, live_from: int, positive: list[int], requests: int, seed: int) -> set[int]:
+    """Sample the rows of the log before which a request is sent: positive live actions, uniformly."""
+    rows = live_from + np.flatnonzero(np.isin(log.actions[live_from:], positive))
+    drawn = np.random.default_rng(seed).choice(rows, min(requests, len(rows)), replace=False)
     return set(drawn.tolist())
 
 

@@ -16,7 +16,7 @@ STOP_S = 20.0
 
 
 class WorkerStoppedError(Exception):
-    """The worker ended before it should; the message shows its last words and names its log."""
+    """The worker ended before it should; the message shows its last lines and names its log."""
 
 
 class WorkerProcess:
@@ -36,7 +36,7 @@ class WorkerProcess:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT)
 
     def stop(self) -> None:
-        """End it as an operator would, and note the exit code."""
+        """End it as an operator would, and keep the exit code."""
         if self.process is None:
             return
         self.process.terminate()
@@ -55,10 +55,10 @@ class WorkerProcess:
     def check(self) -> None:
         """Raise ``WorkerStoppedError`` if the worker is gone."""
         if self.process is not None and self.process.poll() is not None:
-            words = self.log.read_text(errors="replace").strip().splitlines()[-3:]
+            lines = self.log.read_text(errors="replace").strip().splitlines()[-3:]
             code = self.process.returncode
             raise WorkerStoppedError(
-                f"the worker ended with exit code {code}; its log {self.log} ends: {' / '.join(words)}"
+                f"the worker ended with exit code {code}; its log {self.log} ends: {' / '.join(lines)}"
             )
 
 

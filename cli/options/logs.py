@@ -1,4 +1,4 @@
-"""What commands that read a log for training say of it in the same words."""
+"""Options that the commands share which read a log for training."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -18,9 +18,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def format_option(command: F) -> F:
     """Offer ``--format``."""
-    return click.option("--format", "kind", type=click.Choice(FORMATS), help="Of LOG.  [default: told by its columns]")(
-        command
-    )
+    return click.option(
+        "--format", "kind", type=click.Choice(FORMATS), help="Of LOG.  [default: recognised by its columns]"
+    )(command)
 
 
 def strict_option(command: F) -> F:
@@ -35,7 +35,7 @@ def utility_option(command: F) -> F:
         multiple=True,
         metavar="HEAD=WEIGHT",
         callback=_weights,
-        help="Weight of a head in the score, several times; heads not named weigh nothing.  [default: by LOG's kind]",
+        help="Weight of a head in the score, repeatable; heads not named have weight 0.  [default: by LOG's kind]",
     )(command)
 
 
@@ -50,8 +50,8 @@ def _weights(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
     return weights
 
 
-def moment(ctx: click.Context, option: click.Parameter, given: str | None) -> int | None:
-    """Read a moment: a date, a time, or milliseconds."""
+def to_time_ms(ctx: click.Context, option: click.Parameter, given: str | None) -> int | None:
+    """Parse a time: a date, a date and time, or milliseconds."""
     try:
         return None if given is None else parse_time_ms(given)
     except ValueError as exc:

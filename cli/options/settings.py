@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 def settings_options(*sections: Section, also: Sequence[str] = ()) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Return a command the flags of these sections, and of single settings by name, and hand it the ``settings``."""
+    """Add the flags of these sections, and of single settings by name, to a command that takes the ``settings``."""
     offered = [known for known in in_sections(sections) if not about(known).secret]
     offered += [known for known in in_sections(Section) if known.name in also]
     return options_of(offered, lambda flags, file: read_settings(flags, file=file))
@@ -30,7 +30,7 @@ def settings_options(*sections: Section, also: Sequence[str] = ()) -> Callable[[
 def options_of(
     offered: Sequence["Field[Any]"], read: Callable[[Mapping[str, object], Path | None], object]
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Return a command the flags of these fields and hand it what ``read`` makes of them and of the other places."""
+    """Add the flags of these fields to a command that takes the ``settings`` which ``read`` makes of all sources."""
 
     def decorate(command: Callable[..., R]) -> Callable[..., R]:
         @wraps(command)
@@ -67,7 +67,7 @@ def offset_range(ctx: click.Context, option: click.Parameter, given: str | None)
 
 
 def _option(known: "Field[Any]") -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Make the option; it has no default, so that environment and file can speak."""
+    """Make the option; it has no default, so that environment and file are read."""
     declared, kind = about(known), kind_of(known)
     names = f"{flag(known.name)}/--no-{flag(known.name)[2:]}" if kind is bool else flag(known.name)
     metavar = "|".join(declared.choices) or (declared.unit or METAVARS.get(kind))
@@ -78,7 +78,7 @@ def _option(known: "Field[Any]") -> Callable[[Callable[..., R]], Callable[..., R
 
 
 def default_text(known: "Field[Any]") -> str:
-    """Say the default as one would write it."""
+    """Return the default as one would write it."""
     default = known.default
     if default is None:
         return "none"

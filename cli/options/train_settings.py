@@ -1,7 +1,7 @@
-"""Every setting of training once; where values come from is ``streams/setting_fields.py``'s to say.
+"""Every setting of training once; ``streams/setting_fields.py`` looks their values up.
 
 A flag (``--user-layers 2``), the environment (``RANKSTREAM_TRAIN_USER_LAYERS=2``), a file (``user_layers = 2`` under
-``[train]`` in ``rankstream.toml``), else what ``--size`` says.
+``[train]`` in ``rankstream.toml``), else the one of ``--size``.
 """
 
 from collections.abc import Mapping
@@ -28,13 +28,13 @@ SIZES, COURSE, MACHINE = TrainSection
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How large the models are and how they are trained; None is what ``size`` says."""
+    """How large the models are and how they are trained; None is the value of ``size``."""
 
     size: str = setting(
         "demo",
         SIZES,
-        "Sizes and steps that are not said one by one: demo takes minutes on one core for 100,000 actions, paper is as "
-        "published and wants a GPU.",
+        "Sizes and steps that are not set one by one: demo takes minutes on one core for 100,000 actions, paper is as "
+        "published and needs a GPU.",
         choices=("demo", "paper"),
     )
     item_dim: int | None = setting(None, SIZES, "Width of item vectors.", minimum=2, maximum=4096)
@@ -68,14 +68,15 @@ class TrainSettings:
     patience: int | None = setting(
         None, COURSE, "Evaluations without a better metric before a model's training stops early.", minimum=1
     )
-    draws: int = setting(
+    accumulation_steps: int = setting(
         0,
         COURSE,
-        "Batches whose gradients make one step: a multiple of processes; 0 is one a process. Say it where the same "
-        "result is wanted from any number of processes.",
+        "Batches whose gradients are averaged into one step, over all processes: a multiple of processes; 0 is one a "
+        "process. Set it where any number of processes must train the same model.",
         minimum=0,
+        formerly=("draws",),
     )
-    seed: int = setting(0, COURSE, "All chance comes from it.", minimum=0)
+    seed: int = setting(0, COURSE, "Seeds every random generator.", minimum=0)
     minutes: float | None = setting(
         None, COURSE, "Stop cleanly after so long; the same command goes on.", unit="minutes", minimum=0
     )
@@ -90,9 +91,11 @@ class TrainSettings:
         choices=("auto", "full", "bf16", "fp16"),
     )
     compiled: bool = setting(
-        False, MACHINE, "Compile repeated blocks with torch.compile: for long trainings on a GPU; a CPU only loses."
+        False, MACHINE, "Compile repeated blocks with torch.compile: for long trainings on a GPU; slower on a CPU."
     )
-    threads: int = setting(1, MACHINE, "Threads of torch, in each process; small models lose by a second.", minimum=1)
+    threads: int = setting(
+        1, MACHINE, "Threads of torch, in each process; a second one slows small models down.", minimum=1
+    )
 
     def __post_init__(self) -> None:
         for known in fields(self):
@@ -103,14 +106,14 @@ class TrainSettings:
 def read_train_settings(
     flags: Mapping[str, object] | None = None, file: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> TrainSettings:
-    """Read all settings of training. Raises ``SettingsError``, which names the place of the value that is wrong."""
+    """Read all settings of training. Raises ``SettingsError``, which names the source of the value that is wrong."""
     return read_train_origins(flags, file, environment).settings
 
 
 def read_train_origins(
     flags: Mapping[str, object] | None = None, file: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> Origins[TrainSettings]:
-    """Read all settings of training and say where each came from."""
+    """Read all settings of training, with their sources."""
     return find_values(TrainSettings, flags, environment, file, table=TABLE)
 
 

@@ -29,14 +29,14 @@ def recipe_of(
     negatives: Sequence[str] = (),
     utility: Mapping[str, float] | None = None,
 ) -> BundleRecipe:
-    """Return the recipe of this log with what was said of it. Raises ``Refusal`` for actions that the log lacks."""
+    """Return the log's recipe with these settings and flags. Raises ``Refusal`` for actions that the log lacks."""
     have = ", ".join(vocabulary.actions)
     for name in (*positives, *negatives):
         if name not in vocabulary.actions:
             raise Refusal(f"the log has no action {name}; it has {have}")
     log = replace(log, positives=tuple(positives) or log.positives, negatives=tuple(negatives) or log.negatives)
     if not log.positives:
-        raise Refusal(f"say what users come for with --positive; the log has the actions {have}")
+        raise Refusal(f"name the positive actions with --positive; the log has the actions {have}")
     recipe = recipe_for(log, vocabulary)
     if utility:
         recipe = replace(recipe, ranker=replace(recipe.ranker, utility=weights_for(recipe.ranker.heads, utility)))
@@ -44,7 +44,7 @@ def recipe_of(
 
 
 def with_settings(recipe: BundleRecipe, settings: TrainSettings, device: torch.device) -> BundleRecipe:
-    """Return the recipe at the sizes and with the course that the settings say."""
+    """Return the recipe with the sizes and the schedule of the settings."""
     recipe = SIZES[settings.size](recipe)
     return replace(
         recipe,
@@ -55,7 +55,7 @@ def with_settings(recipe: BundleRecipe, settings: TrainSettings, device: torch.d
 
 
 def weights_for(heads: Mapping[str, object], utility: Mapping[str, float]) -> dict[str, float]:
-    """Return a weight a head, 0 where none is said. Raises ``Refusal`` for one that is none."""
+    """Return a weight for each head, 0 where none is given. Raises ``Refusal`` for an unknown head."""
     for name in utility:
         if name not in heads:
             raise Refusal(f"no head predicts {name}; --utility weighs {', '.join(heads)}")
@@ -65,18 +65,18 @@ def weights_for(heads: Mapping[str, object], utility: Mapping[str, float]) -> di
 def _encoders(recipe: EncoderRecipe, given: TrainSettings, device: torch.device) -> EncoderRecipe:
     recipe = replace(
         recipe,
-        items=replace(recipe.items, **_said(dim=given.item_dim), seed=given.seed),
+        items=replace(recipe.items, **_given(dim=given.item_dim), seed=given.seed),
         pinnerformer=replace(
             recipe.pinnerformer,
-            **_said(users=given.batch),
+            **_given(users=given.batch),
             fit=_fit(recipe.pinnerformer.fit, given, given.user_steps, device),
         ),
         hiertcn=replace(
             recipe.hiertcn,
-            **_said(users=given.batch),
+            **_given(users=given.batch),
             fit=_fit(recipe.hiertcn.fit, given, given.session_steps, device),
         ),
-        **_said(
+        **_given(
             user_dim=given.user_dim,
             user_hidden=given.user_width,
             user_layers=given.user_layers,
@@ -96,14 +96,14 @@ def _encoders(recipe: EncoderRecipe, given: TrainSettings, device: torch.device)
 def _ranker(recipe: RankerRecipe, given: TrainSettings, device: torch.device) -> RankerRecipe:
     training = replace(
         recipe.training,
-        **_said(requests=given.batch),
+        **_given(requests=given.batch),
         fit=_fit(recipe.training.fit, given, given.ranker_steps, device),
     )
     recipe = replace(
         recipe,
         seed=given.seed,
         training=training,
-        **_said(num_actions=given.num_actions, layers=given.layers),
+        **_given(num_actions=given.num_actions, layers=given.layers),
     )
     return recipe if given.width is None else replace(recipe, mlp=(given.width, given.width // 2))
 
@@ -115,23 +115,23 @@ def _fit(fit: FitConfig, given: TrainSettings, steps: int | None, device: torch.
         steps=steps,
         warm_up=min(fit.warm_up, max(1, steps // 5)),
         evaluate_every=given.evaluate_every or min(fit.evaluate_every, steps),
-        draws=draws_of(given),
+        draws=accumulation_steps_of(given),
         precision=best_precision(device) if given.precision == "auto" else Precision(given.precision),
         compiled=given.compiled,
         seed=given.seed,
-        **_said(learning_rate=given.learning_rate, patience=given.patience),
+        **_given(learning_rate=given.learning_rate, patience=given.patience),
     )
 
 
-def draws_of(given: TrainSettings) -> int:
-    """Return the batches of a step: one a process where nothing is said. Raises ``Refusal`` if they can't be shared."""
+def accumulation_steps_of(given: TrainSettings) -> int:
+    """Return the batches of a step, by default one a process. Raises ``Refusal`` if processes can't share them."""
     processes = max(given.processes, team_size())
-    draws = given.draws or processes
-    if draws % processes:
-        raise Refusal(f"--draws {draws} can't be shared out to {processes} processes; give a multiple")
-    return draws
+    steps = given.accumulation_steps or processes
+    if steps % processes:
+        raise Refusal(f"--accumulation-steps {steps} can't be shared among {processes} processes; give a multiple")
+    return steps
 
 
-def _said(**values: Any) -> dict[str, Any]:
-    """Return what was said; None was not."""
+def _given(**values: Any) -> dict[str, Any]:
+    """Return the values that were given; None was not."""
     return {name: value for name, value in values.items() if value is not None}

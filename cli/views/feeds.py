@@ -11,15 +11,15 @@ SHOWN_ITEMS = 5  # of a feed in the list of feeds
 
 
 def feed_table(feed: RankedFeed) -> Table:
-    """Show one feed: a line an item, and below what it was made from."""
+    """Show one feed: a line for each item, and below what it was made from."""
     items = [] if isinstance(feed.items, UnsetType) else feed.items
     heads = list(items[0].probabilities) if items else []
     table = Table(title=f"feed of user {feed.user_id}", caption=_made_from(feed), caption_justify="left")
-    for name in ("place", "item", "score", *heads):
+    for name in ("rank", "item", "score", *heads):
         table.add_column(name, justify="left" if name == "item" else "right")
-    for place, item in enumerate(items, start=1):
+    for rank, item in enumerate(items, start=1):
         probabilities = (f"{item.probabilities[head]:.4f}" for head in heads)
-        table.add_row(str(place), str(item.item_id), f"{item.score:.4f}", *probabilities)
+        table.add_row(str(rank), str(item.item_id), f"{item.score:.4f}", *probabilities)
     return table
 
 
@@ -42,7 +42,7 @@ def age_text(feed: RankedFeed) -> str:
 
 
 def duration_text(duration_ms: int) -> str:
-    """Say a duration in the unit that suits it: ``3.2 s``, ``5.0 min``."""
+    """Return a duration in the unit that suits it: ``3.2 s``, ``5.0 min``."""
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000)):
         if abs(duration_ms) >= size:
             return f"{duration_ms / size:.1f} {unit}"
@@ -50,7 +50,7 @@ def duration_text(duration_ms: int) -> str:
 
 
 def feeds_table(feeds: list[RankedFeed], seen: int) -> Table:
-    """Show the newest feeds, a line each."""
+    """Show the newest feeds, a line for each."""
     table = Table("at (UTC)", "user", "best items", "actions", "newest", "model", caption=f"{seen:,} feeds so far")
     for feed in feeds:
         at = f"{datetime.fromtimestamp(feed.ranked_at_ms / 1000, UTC):%H:%M:%S}"

@@ -45,7 +45,7 @@ class RawProducer:
             raise ClientError(f"the brokers refused {count:,} records, the first with: {first}")
 
     def close(self) -> None:
-        """Return the connection back; flush first."""
+        """Close the connection; flush first."""
         self._kafka.close(timeout=5)
 
     def __enter__(self) -> Self:

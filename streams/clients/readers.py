@@ -116,7 +116,7 @@ class TopicReader:
         return int(self._kafka.position(TopicPartition(self.topic, number)))
 
     def close(self) -> None:
-        """Return the connection back."""
+        """Close the connection."""
         self._kafka.close()
 
     def __enter__(self) -> Self:
@@ -155,7 +155,7 @@ class FeedReader(TopicReader):
 
 @dataclass(frozen=True)
 class DeadLetterRecord:
-    """A dead letter and where it lies in the topic dead-letters."""
+    """A dead letter and its position in the topic dead-letters."""
 
     key: bytes | None
     partition: int

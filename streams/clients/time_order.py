@@ -15,7 +15,7 @@ READ_AHEAD = 20_000  # records of a partition that wait for the others
 
 
 class Partitioned(Protocol):
-    """What is needed of ``client.TopicReader``."""
+    """The part of ``readers.TopicReader`` used here."""
 
     def bounds(self) -> Mapping[int, tuple[int, int]]:
         """Return partition -> offset of its first record and after its last one."""

@@ -14,8 +14,8 @@ from faust.types import TP
 from rankstream.streams.worker.chunks import Chunk
 
 
-class Pauses(Protocol):
-    """What is needed of Faust's consumer: it stops and resumes reading partitions, what is fetched is still given."""
+class PausableConsumer(Protocol):
+    """The part of Faust's consumer used here: reading stops and resumes, what is fetched is still delivered."""
 
     def on_buffer_full(self, tp: TP) -> None:
         """Stop reading a partition."""
@@ -27,7 +27,7 @@ class Pauses(Protocol):
 
 
 class Gate:
-    """Lets chunks in while fewer than ``limit`` wait in the agent's queue, and knows when those let in are applied."""
+    """Admits chunks while fewer than ``limit`` wait in the agent's queue, and knows when those admitted are applied."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -44,26 +44,26 @@ class Gate:
             await self._room.wait()
         self._admitted += 1
 
-    def took_one(self) -> None:
-        """Say that the agent took a chunk out of its queue."""
+    def chunk_taken(self) -> None:
+        """Note that the agent took a chunk out of its queue."""
         self._room.set()
 
-    def applied_one(self) -> None:
-        """Say that the agent is done with a chunk."""
+    def chunk_applied(self) -> None:
+        """Note that the agent has applied a chunk."""
         self._applied += 1
         self._progress.set()
 
     async def caught_up(self, timeout_s: float) -> None:
-        """Wait until every chunk that is in by now is applied, but no longer than ``timeout_s``."""
-        wanted = self._admitted
+        """Wait until every chunk admitted so far is applied, but no longer than ``timeout_s``."""
+        admitted = self._admitted
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self._applied < wanted:
+                while self._applied < admitted:
                     self._progress.clear()
                     await self._progress.wait()
 
     def reset(self) -> None:
-        """Forget what was let in: a rebalance has emptied the queue."""
+        """Forget admitted chunks: a rebalance has emptied the queue."""
         self._applied = self._admitted
         self._progress.set()
 
@@ -71,9 +71,11 @@ class Gate:
 class Pressure:
     """Stops reading requests while more than ``limit`` wait, until half of them are answered."""
 
-    def __init__(self, limit: int, consumer: Callable[[], Pauses], request_tps: Callable[[], Collection[TP]]) -> None:
+    def __init__(
+        self, limit: int, consumer: Callable[[], PausableConsumer], request_tps: Callable[[], Collection[TP]]
+    ) -> None:
         self.limit = limit
-        self.waiting = 0  # requests in the agent's queue or at work
+        self.waiting = 0  # requests in the agent's queue or being answered
         self._consumer = consumer
         self._request_tps = request_tps
         self._stopped: set[TP] = set()
@@ -87,7 +89,7 @@ class Pressure:
                 self._consumer().on_buffer_full(tp)
 
     def answered(self, chunk: Chunk) -> None:
-        """Count a chunk that is done with."""
+        """Count a chunk that has been answered."""
         self.waiting = max(0, self.waiting - len(chunk.records))
         if self.waiting <= self.limit // 2:
             self._resume()

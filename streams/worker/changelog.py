@@ -1,8 +1,8 @@
-"""The changelog read back: a partition's users where the local folder is gone or behind.
+"""Restore from the changelog: a partition's users where the local folder is lost or behind.
 
-The topic is compacted: the last state of every user, and one position, the source offset that all states written
-before it stand for. Each state carries the offset of its own last action, so states newer than the position do no harm:
-the source is read again from the position, and what a user has already is skipped.
+The topic is compacted: the last state of every user, and one position, the source offset up to which the states written
+before it have applied all actions. Each state carries the offset of its own last action, so states newer than the
+position do no harm: the source is read again from the position, and actions that a user already has are skipped.
 """
 
 import asyncio
@@ -29,17 +29,17 @@ RECORDS_AT_ONCE = 4_000
 
 
 class RestoreError(RuntimeError):
-    """A partition's users could not be brought back; the message is one sentence and says what to do."""
+    """A partition's users could not be restored; the message is one sentence and says what to do."""
 
 
 @dataclass
-class Restoring:
-    """One partition on its way back."""
+class RestoreJob:
+    """The restore of one partition."""
 
     tp: TP  # of the changelog
     store: UserStore
     bounds: Bounds
-    position: int | None = None  # the last one read
+    position: int | None = None  # the last position record read
     read_to: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -47,11 +47,11 @@ class Restoring:
 
     @property
     def is_done(self) -> bool:
-        """Return whether all is read that was there at the start."""
+        """Return whether everything is read that the changelog held at the start."""
         return self.read_to >= self.bounds.end
 
-    def take(self, records: Sequence[Record]) -> None:
-        """Put states into the store, none over a newer one; the store's position stays where it is until the end."""
+    def apply(self, records: Sequence[Record]) -> None:
+        """Put states into the store, never over a newer one; the store's position does not move before ``finish``."""
         newest: dict[bytes, tuple[int, bytes]] = {}
         for record in records:
             key, value = record.key, record.value
@@ -61,10 +61,10 @@ class Restoring:
                 offset = offset_of(value)
                 if key not in newest or newest[key][0] <= offset:
                     newest[key] = (offset, value)
-        held = self.store.get_many(list(newest))
+        stored = self.store.get_many(list(newest))
         writes = {
             key: value
-            for (key, (offset, value)), old in zip(newest.items(), held, strict=True)
+            for (key, (offset, value)), old in zip(newest.items(), stored, strict=True)
             if old is None or offset_of(old) <= offset
         }
         self.store.write(writes, self.store.next_offset or 0)
@@ -83,26 +83,26 @@ def offset_of(packed: bytes) -> int:
     return offset
 
 
-async def restore(settings: Settings, jobs: Sequence[Restoring]) -> None:
+async def restore(settings: Settings, jobs: Sequence[RestoreJob]) -> None:
     """Read the changelog of all these partitions to its end, side by side. Raises ``RestoreError``."""
     todo = {TopicPartition(job.tp.topic, job.tp.partition): job for job in jobs if not job.is_done}
     progress = _Progress(jobs)
     async with reader(settings) as consumer:
         consumer.assign(list(todo))
-        for their, job in todo.items():
-            consumer.seek(their, job.bounds.begin)
+        for tp, job in todo.items():
+            consumer.seek(tp, job.bounds.begin)
         while todo:
             fetched = await consumer.getmany(*todo, timeout_ms=200, max_records=RECORDS_AT_ONCE)
-            for their, records in fetched.items():
-                todo[their].take(records)
+            for tp, records in fetched.items():
+                todo[tp].apply(records)
                 progress.records += len(records)
-                await asyncio.sleep(0)  # others on this loop
-            for their, job in list(todo.items()):
-                job.read_to = await consumer.position(their)
+                await asyncio.sleep(0)  # let others on this loop run
+            for tp, job in list(todo.items()):
+                job.read_to = await consumer.position(tp)
                 if job.is_done:
                     job.finish()
-                    del todo[their]
-            progress.say()
+                    del todo[tp]
+            progress.log()
             if todo and progress.seconds > settings.restore_deadline_s:
                 raise RestoreError(
                     f"restoring {_listed(jobs)} took more than restore_deadline_s = {settings.restore_deadline_s:g} s, "
@@ -113,7 +113,7 @@ async def restore(settings: Settings, jobs: Sequence[Restoring]) -> None:
 
 
 async def seed(outbox: Outbox, store: UserStore, position: int) -> int:
-    """Write all users of a store to an empty changelog: it was switched on, or lost. Gives their number."""
+    """Write all users of a store to an empty changelog: it was just switched on, or lost. Return how many."""
     batch: dict[bytes, bytes] = {}
     count = 0
     for key, record in store.items():
@@ -127,23 +127,23 @@ async def seed(outbox: Outbox, store: UserStore, position: int) -> int:
 
 
 class _Progress:
-    """Says each second how far a restore is."""
+    """Logs each second how far a restore is."""
 
-    def __init__(self, jobs: Sequence[Restoring]) -> None:
+    def __init__(self, jobs: Sequence[RestoreJob]) -> None:
         self.jobs = jobs
         self.records = 0
-        self._started = self._said = monotonic()
+        self._started = self._logged_at = monotonic()
 
     @property
     def seconds(self) -> float:
         """Return the time since the start."""
         return monotonic() - self._started
 
-    def say(self) -> None:
+    def log(self) -> None:
         """Log the progress, once a second."""
-        if monotonic() - self._said < 1.0:
+        if monotonic() - self._logged_at < 1.0:
             return
-        self._said = monotonic()
+        self._logged_at = monotonic()
         total = sum(job.bounds.count for job in self.jobs)
         read = sum(job.read_to - job.bounds.begin for job in self.jobs)
         percent, rate = 100.0 * read / max(1, total), self.records / self.seconds
@@ -151,11 +151,11 @@ class _Progress:
         log.info("restoring %s: %d records, %.0f %%, %.0f records/s", what, self.records, percent, rate)
 
     def end(self) -> None:
-        """Log the whole."""
+        """Log the totals."""
         rate = self.records / max(self.seconds, 1e-9)
         log.info("restored %s: %d records in %.1f s, %.0f/s", _listed(self.jobs), self.records, self.seconds, rate)
 
 
-def _listed(jobs: Sequence[Restoring]) -> str:
+def _listed(jobs: Sequence[RestoreJob]) -> str:
     """Name the partitions: ``user-state-changelog 0, 3``."""
     return f"{jobs[0].tp.topic} {', '.join(str(job.tp.partition) for job in jobs)}"

@@ -1,4 +1,4 @@
-"""One partition in work, and its checkpoint: the order that loses nothing.
+"""One partition and its checkpoint: the order that loses nothing.
 
 ::
 
@@ -27,9 +27,9 @@ from rankstream.streams.worker.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
-CATCH_UP_WAIT_S = 10.0  # a million actions, more or less; later requests would rather have an old answer than none
+CATCH_UP_WAIT_S = 10.0  # about a million actions; after it an old answer is better than none
 CATCH_UP_POLL_S = 0.005
-REQUESTS_AT_ONCE = 16  # answered in one visit to the scoring thread, so that a rebalance need not wait for more
+REQUESTS_AT_ONCE = 16  # answered in one call of the scoring thread, so that a rebalance need not wait for more
 Run = Callable[[Callable[[], list[Outgoing]]], Awaitable[list[Outgoing]]]
 
 
@@ -46,38 +46,38 @@ class RewindError(Exception):
 
 
 class Cursor:
-    """How far one source partition is worked through."""
+    """How far one source partition is processed."""
 
-    def __init__(self, name: str, done: int) -> None:
+    def __init__(self, name: str, processed: int) -> None:
         self.name = name
-        self.done = done  # first offset not worked through
-        self.safe = done  # the same as of the last checkpoint
+        self.processed = processed  # first offset not processed
+        self.checkpointed = processed  # the same as of the last checkpoint
         self.committed = 0  # the same as the group knows it
         self._gap_seen_at = -1
 
     def fresh(self, chunk: Chunk) -> Sequence[Record]:
-        """Return the chunk's records that are not worked through yet.
+        """Return the chunk's records that are not processed yet.
 
         Raises ``OffsetGapError`` if a chunk before it never came, and ``RewindError`` once for each gap of offsets:
         seen twice, the gap is in the log (expired records, transaction markers, compaction).
         """
-        records, done = chunk.records, self.done
-        if chunk.start is not None and chunk.start > done:
+        records, processed = chunk.records, self.processed
+        if chunk.start is not None and chunk.start > processed:
             raise OffsetGapError(
-                f"{self.name}: worked through up to {done}, but the next chunk starts at {chunk.start}"
+                f"{self.name}: processed up to {processed}, but the next chunk starts at {chunk.start}"
             )
         first = records[0].offset
-        if first > done and self._gap_seen_at != done:
-            self._gap_seen_at = done
-            raise RewindError(done)
-        if first > done:
-            log.warning("%s: offsets %d to %d are not in the log any more", self.name, done, first - 1)
-        return records if first >= done else [record for record in records if record.offset >= done]
+        if first > processed and self._gap_seen_at != processed:
+            self._gap_seen_at = processed
+            raise RewindError(processed)
+        if first > processed:
+            log.warning("%s: offsets %d to %d are not in the log any more", self.name, processed, first - 1)
+        return records if first >= processed else [record for record in records if record.offset >= processed]
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one checkpoint makes safe."""
+    """What one checkpoint makes durable."""
 
     requests: int
     acks: Sequence[Awaitable[object]]
@@ -85,7 +85,7 @@ class Snapshot:
 
 
 class Partition:
-    """The pipeline of one partition number, the cursors of its two sources, and its outputs on the way."""
+    """The pipeline of one partition number, the cursors of its two sources, and its outputs in flight."""
 
     def __init__(
         self, number: int, pipeline: Pipeline, outbox: Outbox, actions: Cursor, requests: Cursor, log_changes: bool
@@ -94,12 +94,11 @@ class Partition:
         self.pipeline = pipeline
         self.actions = actions
         self.requests = requests
-        self.outputs_committed_until = (
-            0  # outputs of actions before this offset are out, and their states in the changelog
-        )
-        self.catch_up_until = 0  # offset of actions up to which users may be older than some request has seen them
-        self.closing = False  # take in no more
-        self.failed = False  # what was sent is not known: write nothing any more
+        # Dead letters and changelog records of actions below this offset were already acknowledged.
+        self.outputs_committed_until = 0
+        self.catch_up_until = 0  # offset of actions: below it users may be older than an answer already sent shows
+        self.closing = False  # accept no more records
+        self.failed = False  # it is not known what was sent: write nothing any more
         self._outbox = outbox
         self._log_changes = log_changes
         self._turn = asyncio.Lock()  # apply a chunk and send its outputs, or take a snapshot
@@ -112,7 +111,7 @@ class Partition:
         return self.pipeline.users.num_changed
 
     async def apply_actions(self, chunk: Chunk, is_current: Callable[[Chunk], bool]) -> None:
-        """Apply a chunk of actions and send what comes of it."""
+        """Apply a chunk of actions and send its dead letters."""
         async with self._turn:
             if self.closing or self.failed or not is_current(chunk):
                 return
@@ -123,9 +122,9 @@ class Partition:
                 known = 0
                 if records[0].offset < self.outputs_committed_until:
                     known = sum(record.offset < self.outputs_committed_until for record in records)
-                    self.pipeline.on_actions(records[:known])  # its outputs are out already
+                    self.pipeline.on_actions(records[:known])  # its outputs were acknowledged already
                 dead_letters = self.pipeline.on_actions(records[known:])
-                self.actions.done = chunk.offset + 1
+                self.actions.processed = chunk.offset + 1
                 await self._outbox.send(dead_letters)
 
     async def answer(self, chunk: Chunk, is_current: Callable[[Chunk], bool], run: Run) -> None:
@@ -144,16 +143,16 @@ class Partition:
                     async with self._turn:
                         if self.failed:
                             return
-                        self.requests.done = some[-1].offset + 1
+                        self.requests.processed = some[-1].offset + 1
                         await self._outbox.send(feeds)
 
     async def _caught_up(self) -> None:
-        """Let the actions that were there when the partition was opened come first, but not for ever.
+        """Wait until the actions that were there when the partition was opened are applied, but not for ever.
 
         After a kill they are read again; a request that did not wait would see its user as of the last checkpoint.
         """
         deadline = monotonic() + CATCH_UP_WAIT_S
-        while self.actions.done < self.catch_up_until and not (self.closing or self.failed):
+        while self.actions.processed < self.catch_up_until and not (self.closing or self.failed):
             if monotonic() > deadline:
                 log.warning("partition %d: requests go on before %d actions are read", self.number, self.lag)
                 self.catch_up_until = 0
@@ -163,10 +162,10 @@ class Partition:
     @property
     def lag(self) -> int:
         """How many of the actions that were there at the opening are still to be applied."""
-        return max(0, self.catch_up_until - self.actions.done)
+        return max(0, self.catch_up_until - self.actions.processed)
 
     async def checkpoint(self) -> None:
-        """Make safe what was done up to now. Any failure poisons the partition."""
+        """Make durable what is processed so far. Any failure poisons the partition."""
         async with self._checkpointing:
             if self.failed:
                 return
@@ -191,17 +190,17 @@ class Partition:
             if self._log_changes and changes.next_offset > self.outputs_committed_until:
                 await self._outbox.log_changes(changes)
             self.pipeline.users.commit(changes)
-            self.actions.safe = changes.next_offset
-        self.requests.safe = snapshot.requests
+            self.actions.checkpointed = changes.next_offset
+        self.requests.checkpointed = snapshot.requests
 
     def _snapshot(self) -> Snapshot:
-        done = self.actions.done
-        moved = done != self.actions.safe
-        changes = self.pipeline.users.take_changes(done) if moved else None
-        return Snapshot(self.requests.done, self._outbox.take_acks(), changes)
+        processed = self.actions.processed
+        moved = processed != self.actions.checkpointed
+        changes = self.pipeline.users.take_changes(processed) if moved else None
+        return Snapshot(self.requests.processed, self._outbox.take_acks(), changes)
 
     async def close(self, timeout_s: float) -> None:
-        """Let the requests in work finish, make a last checkpoint, close the store; nothing is lost if that fails."""
+        """Finish the requests being answered and make a last checkpoint; nothing is lost if that fails."""
         self.closing = True
         try:
             async with asyncio.timeout(timeout_s):

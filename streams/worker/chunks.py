@@ -2,7 +2,7 @@
 
 An agent costs 60-70 us of machinery a message before it does any work. So a message here is a chunk: what one fetch
 brought of one partition, in order. Faust keeps its consumer group, assignor, rebalances and lifecycle; offsets are
-committed elsewhere (``ownership.py``), from what is safe, and the same place says where reading goes on.
+committed elsewhere (``ownership.py``), up to the last checkpoint, which also determines where reading resumes.
 
 Four names of Faust and aiokafka used here are not public (``_new_consumer_thread``, ``_create_consumer``,
 ``_fetch_max_wait_ms`` and, in ``ownership.py``, ``_commit``): both are pinned.
@@ -48,14 +48,14 @@ class Chunk:
 
 
 class ReadingPlan:
-    """Where reading goes on in each partition, and which chunks still belong to that reading."""
+    """Where reading resumes in each partition, and which chunks still belong to that reading."""
 
     def __init__(self) -> None:
         self._next: dict[TP, int | None] = {}
         self._epochs: dict[TP, int] = {}
 
     def restart(self, tp: TP, offset: int | None) -> None:
-        """Say that reading goes on at ``offset`` (None: wherever the broker begins); chunks on their way are void."""
+        """Note that reading resumes at ``offset`` (None: wherever the broker begins); chunks in flight are void."""
         self._next[tp] = offset
         self._epochs[tp] = self._epochs.get(tp, 0) + 1
 
@@ -80,7 +80,7 @@ class ChunkScheduler(DefaultSchedulingStrategy):
         super().__init__()
         self.plan = plan
         self.size = size  # records
-        self.first = first  # topic: of what came together, actions are to be known to requests
+        self.first = first  # topic: of what one fetch brought, actions come before the requests that should see them
 
     def iterate(self, records: Mapping[TP, Sequence[Record]]) -> Iterator[tuple[TP, Chunk]]:
         """Return the chunks of one fetch."""
@@ -92,7 +92,7 @@ class ChunkScheduler(DefaultSchedulingStrategy):
 class ChunkSchema(faust.Schema):
     """Hands chunks on undecoded, after ``admit`` has let them in.
 
-    Faust's own limit counts messages, and once all partitions have met it the fetch loop sleeps for a second.
+    Faust's own limit counts messages, and once all partitions have reached it the fetch loop sleeps for a second.
     """
 
     def __init__(self, admit: Callable[[Chunk], Awaitable[None]]) -> None:
@@ -124,7 +124,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
         """Replace the hard-coded 1500 ms.
 
-        aiokafka has one fetch a broker on the way. While records of the busy partitions wait here to be worked on,
+        aiokafka has one fetch a broker in flight. While records of the busy partitions wait here to be processed,
         it fetches for the idle ones alone, and such a fetch would hold the next one of the busy ones back.
         """
         consumer = super()._create_consumer(loop)
@@ -133,7 +133,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class ChunkConsumer(driver.Consumer):
-    """Faust's consumer, but what has been made safe says where to read on, not the group's offset."""
+    """Faust's consumer, but it resumes at the last checkpoint instead of the group's offset."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

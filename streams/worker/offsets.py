@@ -1,4 +1,4 @@
-"""Where partitions begin and end, by any broker's account, and what the group has committed."""
+"""Where partitions begin and end, correct on every broker, and what the group has committed."""
 
 import asyncio
 from collections.abc import Collection
@@ -50,11 +50,11 @@ async def bounds_of(settings: Settings, tps: Collection[TP]) -> dict[TP, Bounds]
     The end is the high watermark that comes with a fetch: the embedded broker's answer to "latest" is the base of the
     last batch + 1, somewhere before the end.
     """
-    theirs = {tp: TopicPartition(tp.topic, tp.partition) for tp in tps}
+    kafka_tps = {tp: TopicPartition(tp.topic, tp.partition) for tp in tps}
     async with asyncio.timeout(ANSWER_S), reader(settings) as consumer:
-        begins = await consumer.beginning_offsets(list(theirs.values()))
-        ends = await consumer.end_offsets(list(theirs.values()))
-        todo = {tp for tp in theirs.values() if ends[tp] > begins[tp]}
+        begins = await consumer.beginning_offsets(list(kafka_tps.values()))
+        ends = await consumer.end_offsets(list(kafka_tps.values()))
+        todo = {tp for tp in kafka_tps.values() if ends[tp] > begins[tp]}
         if todo:
             consumer.assign(list(todo))
         for tp in todo:
@@ -66,17 +66,17 @@ async def bounds_of(settings: Settings, tps: Collection[TP]) -> dict[TP, Bounds]
                 if watermark is not None:
                     ends[tp] = max(ends[tp], watermark)
                     todo.remove(tp)
-    return {tp: Bounds(begins[their], ends[their]) for tp, their in theirs.items()}
+    return {tp: Bounds(begins[kafka_tp], ends[kafka_tp]) for tp, kafka_tp in kafka_tps.items()}
 
 
 async def committed_offsets(settings: Settings, tps: Collection[TP]) -> dict[TP, int]:
     """Return what the group has committed of these partitions, for those where it has."""
-    theirs = [TopicPartition(tp.topic, tp.partition) for tp in tps]
+    kafka_tps = [TopicPartition(tp.topic, tp.partition) for tp in tps]
     admin = AIOKafkaAdminClient(**connection_of(settings))
     try:
         await admin.start()
         async with asyncio.timeout(ANSWER_S):
-            found = await _offsets_of_group(admin, settings.app_id, theirs)
+            found = await _offsets_of_group(admin, settings.app_id, kafka_tps)
     finally:
         await admin.close()
     return {TP(tp.topic, tp.partition): meta.offset for tp, meta in found.items() if meta.offset >= 0}

@@ -1,4 +1,4 @@
-"""What the settings choose of ranking: the bundle, the user vectors, the policy; knows no broker.
+"""The served ranker that the settings choose: the bundle, the user vectors, the policy; knows no broker.
 
 A worker and a replay that open it with the same settings rank alike.
 """

@@ -1,4 +1,4 @@
-"""What one partition sends, and the acknowledgements that are still due."""
+"""What one partition sends, and the acknowledgements that are still pending."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from rankstream.streams.topics import CHANGELOG, TopicNames
 
 
 class Outbox:
-    """Sends to the partition number that the cause came from, in every topic."""
+    """Sends to the partition number that the consumed record came from, in every topic."""
 
     def __init__(self, producer: AIOKafkaProducer, names: TopicNames, partition: int) -> None:
         self._producer = producer
@@ -24,20 +24,20 @@ class Outbox:
         """Hand records to the producer, waiting for room only."""
         for one in outgoing:
             topic = self._names.of_channel(one.channel)
-            ack = await self._producer.send(topic, one.value, one.key, partition=await self._place(topic))
+            ack = await self._producer.send(topic, one.value, one.key, partition=await self._partition_of(topic))
             self._acks.append(ack)
 
-    async def _place(self, topic: str) -> int:
+    async def _partition_of(self, topic: str) -> int:
         """Return the same number, folded where a topic has fewer partitions."""
         return self._partition % len(await self._producer.partitions_for(topic))
 
     def take_acks(self) -> list[asyncio.Future[object]]:
-        """Take what is due: each raises if its record was not acknowledged."""
+        """Take the pending acknowledgements: each raises if its record was not acknowledged."""
         acks, self._acks = self._acks, []
         return acks
 
     async def log_changes(self, changes: Changes) -> None:
-        """Write changed users, then the position that they stand for, to the changelog, and wait until it is safe."""
+        """Write changed users, then their position, to the changelog, and wait for the acknowledgements."""
         position = changes.next_offset.to_bytes(POSITION_BYTES, "little")
         acks = await self._send_batches([*changes.records.items(), (POSITION, position)])
         await asyncio.gather(*acks)

@@ -1,7 +1,7 @@
 """The partitions that this worker owns: opened after every rebalance, closed before the next one.
 
-Partition ``p`` of user-actions, of ranking-requests and of the changelog belong together. What a store holds says where
-reading of its actions goes on; the group's offset says which outputs are out already.
+Partition ``p`` of user-actions, of ranking-requests and of the changelog belong together. The position in a store is
+where reading of its actions resumes; the group's offset is up to where outputs were already acknowledged.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from rankstream.features.stores.rocksdb import RocksStore
 from rankstream.streams.pipeline import Pipeline, ServingState
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS, TopicNames
-from rankstream.streams.worker.changelog import Restoring, restore, seed
+from rankstream.streams.worker.changelog import RestoreJob, restore, seed
 from rankstream.streams.worker.checkpoint import Cursor, Partition
 from rankstream.streams.worker.chunks import ReadingPlan
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_offsets
@@ -34,7 +34,7 @@ Commit = Callable[[Mapping[TP, int]], Awaitable[bool]]
 
 
 class OwnershipError(RuntimeError):
-    """The partitions can't be taken; the message is one sentence and says what to do."""
+    """The partitions can't be opened; the message is one sentence and says what to do."""
 
 
 class Ownership:
@@ -52,9 +52,9 @@ class Ownership:
         self._opening: asyncio.Task[None] | None = None
         self._alive_at = monotonic()
 
-    # --- taking partitions
+    # --- assignment
 
-    async def take(self, assignment: Collection[TP]) -> None:
+    async def assign(self, assignment: Collection[TP]) -> None:
         """Open what is assigned and not open yet; returns early, with nothing opened, if a new rebalance stops it."""
         numbers = self.assigned_numbers(assignment)
         new = sorted(numbers - self.partitions.keys())
@@ -66,7 +66,7 @@ class Ownership:
             self._opening.result()
 
     def assigned_numbers(self, assignment: Collection[TP]) -> set[int]:
-        """Return the partition numbers of an assignment. Raises ``OwnershipError`` if one lacks a source's half."""
+        """Return the partition numbers of an assignment. Raises ``OwnershipError`` if the sources differ."""
         actions = {tp.partition for tp in assignment if tp.topic == self.names.of(ACTIONS)}
         requests = {tp.partition for tp in assignment if tp.topic == self.names.of(REQUESTS)}
         if actions != requests:
@@ -91,7 +91,7 @@ class Ownership:
                 tp = TP(self.names.of(ACTIONS), number)
                 self._check_position(number, store.next_offset, sources[tp], "its state folder")
                 if number in logs and is_behind(store.next_offset, committed.get(tp), sources[tp], logs[number]):
-                    jobs.append(Restoring(TP(self.names.of(CHANGELOG), number), store, logs[number]))
+                    jobs.append(RestoreJob(TP(self.names.of(CHANGELOG), number), store, logs[number]))
             if jobs:
                 await restore(self.settings, jobs)
             for number, store in stores.items():
@@ -145,7 +145,7 @@ class Ownership:
         self, number: int, store: UserStore, sources: Mapping[TP, Bounds], committed: Mapping[TP, int]
     ) -> Partition:
         actions_tp, requests_tp = TP(self.names.of(ACTIONS), number), TP(self.names.of(REQUESTS), number)
-        source, position, out = sources[actions_tp], store.next_offset, committed.get(actions_tp)
+        source, position, committed_actions = sources[actions_tp], store.next_offset, committed.get(actions_tp, 0)
         if position is not None and position < source.begin:
             log.warning(
                 "partition %d: actions %d to %d have expired before they were read; users lack them",
@@ -156,14 +156,19 @@ class Ownership:
         begin_at = source.begin if position is None else max(position, source.begin)
         answered = committed.get(requests_tp, sources[requests_tp].begin)
         actions, requests = Cursor(str(actions_tp), begin_at), Cursor(str(requests_tp), answered)
-        actions.committed, requests.committed = out or 0, committed.get(requests_tp, 0)
+        actions.committed, requests.committed = committed_actions, committed.get(requests_tp, 0)
         users = UserCache(store, self.settings.history_limit)
         pipeline = Pipeline(users, self._serving, log_served=self.settings.served_features)
         partition = Partition(number, pipeline, self._outbox(number), actions, requests, self.settings.changelog)
-        partition.outputs_committed_until = out or 0
+        partition.outputs_committed_until = committed_actions
         partition.catch_up_until = source.end
-        if begin_at < (out or 0):
-            log.info("partition %d: users as of %d, group at %d: reading on quietly", number, begin_at, out)
+        if begin_at < committed_actions:
+            log.info(
+                "partition %d: users as of %d, group at %d: reading on without sending outputs again",
+                number,
+                begin_at,
+                committed_actions,
+            )
         return partition
 
     def _outbox(self, number: int) -> Outbox:
@@ -172,10 +177,10 @@ class Ownership:
     # --- reading
 
     def positions(self, committed: Mapping[TP, int | None]) -> dict[TP, int]:
-        """Return where to read on; called by the consumer with the group's offsets before it reads.
+        """Return where to resume; called by the consumer with the group's offsets before it reads.
 
-        Every open partition gets a place, also one of which the group knows nothing: what was fetched before this is
-        void, and unless reading is set back to it, it would never come again.
+        Every open partition gets a position, also one for which the group has no offset: what was fetched before this
+        is void, and unless reading is set back, it would never come again.
         """
         moves: dict[TP, int] = {}
         owned: dict[TP, int | None] = dict.fromkeys(self.owned_tps(), None)
@@ -189,8 +194,8 @@ class Ownership:
                 cursor.committed = offset
                 if cursor is partition.actions:
                     partition.outputs_committed_until = max(partition.outputs_committed_until, offset)
-            self._plan.restart(tp, cursor.done)
-            moves[tp] = cursor.done
+            self._plan.restart(tp, cursor.processed)
+            moves[tp] = cursor.processed
         return moves
 
     def owned_tps(self) -> list[TP]:
@@ -219,7 +224,7 @@ class Ownership:
                 raise result
 
     async def commit(self, commit: Commit, chosen: Collection[Partition]) -> None:
-        """Commit what is safe and not known to the group yet; never backwards."""
+        """Commit what is checkpointed and not committed yet; never backwards."""
         cursors = {
             tp: cursor
             for one in chosen
@@ -227,9 +232,9 @@ class Ownership:
                 (TP(self.names.of(ACTIONS), one.number), one.actions),
                 (TP(self.names.of(REQUESTS), one.number), one.requests),
             )
-            if cursor.safe > cursor.committed
+            if cursor.checkpointed > cursor.committed
         }
-        offsets = {tp: cursor.safe for tp, cursor in cursors.items()}
+        offsets = {tp: cursor.checkpointed for tp, cursor in cursors.items()}
         if offsets and await commit(offsets):
             for tp, cursor in cursors.items():
                 cursor.committed = max(cursor.committed, offsets[tp])
@@ -245,10 +250,10 @@ class Ownership:
                 f"{self.settings.session_timeout_s:g} s, so its partitions may belong to another worker: start it again"
             )
 
-    # --- giving partitions back
+    # --- revocation
 
-    async def give_back(self, numbers: Collection[int], commit: Commit) -> None:
-        """Stop what is being opened; finish, checkpoint and close these partitions."""
+    async def revoke(self, numbers: Collection[int], commit: Commit) -> None:
+        """Cancel an opening under way; finish, checkpoint and close these partitions."""
         if self._opening is not None and not self._opening.done():
             self._opening.cancel()
             await asyncio.wait({self._opening})
@@ -264,9 +269,9 @@ class Ownership:
 
 
 def is_behind(position: int | None, committed: int | None, source: Bounds, changelog: Bounds) -> bool:
-    """Return whether to read the changelog: local users are older than the group's, and reading the source is longer.
+    """Return whether to read the changelog: local users are behind the group, and reading the source would take longer.
 
-    After a restart of the same worker they never are older.
+    After a restart of the same worker they never are behind.
     """
     if not changelog.count:
         return False
@@ -276,6 +281,6 @@ def is_behind(position: int | None, committed: int | None, source: Bounds, chang
 
 
 def _close_unused(opening: "asyncio.Future[RocksStore]") -> None:
-    """Close a database that came open when nobody wanted it any more."""
+    """Close a database that opened after the assignment was cancelled."""
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close()

@@ -1,7 +1,7 @@
-"""Which names the codes in a state folder stand for, so that no other model's names are ever read into them.
+"""Which names the codes in a state folder stand for, so that they are never read as another model's names.
 
 States keep an action's type as a code of the bundle's vocabulary. A later bundle may add names behind the old ones; one
-that gives a code another name would turn saves into hides without anybody noticing.
+that gives a code another name would silently turn saves into hides.
 """
 
 from pathlib import Path
@@ -19,15 +19,15 @@ class VocabularyRefusedError(RuntimeError):
 
 
 def keep_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
-    """Compare with what the folder's states were written with, and write down the longer one.
+    """Compare with the vocabulary that the folder's states were written with, and store the longer one.
 
     Raises ``VocabularyRefusedError`` if a code would change its meaning.
     """
     path = folder / FILE
-    held = _read(path)
+    stored = _read(path)
     for what, was, becomes in (
-        ("actions", held.actions, vocabulary.actions),
-        ("surfaces", held.surfaces, vocabulary.surfaces),
+        ("actions", stored.actions, vocabulary.actions),
+        ("surfaces", stored.surfaces, vocabulary.surfaces),
     ):
         shared = min(len(was), len(becomes))
         if was[:shared] != becomes[:shared]:
@@ -36,23 +36,23 @@ def keep_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
                 f"{', '.join(becomes)}: train with the old names in their order, new ones behind them, or give an "
                 "empty --state-dir and another --app-id"
             )
-    actions = max(held.actions, vocabulary.actions, key=len)
-    surfaces = max(held.surfaces, vocabulary.surfaces, key=len)
+    actions = max(stored.actions, vocabulary.actions, key=len)
+    surfaces = max(stored.surfaces, vocabulary.surfaces, key=len)
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as beside:
-        beside.write_bytes(msgspec.json.encode(_Held(actions, surfaces)))
+        beside.write_bytes(msgspec.json.encode(_StoredVocabulary(actions, surfaces)))
 
 
-class _Held(msgspec.Struct, frozen=True):
+class _StoredVocabulary(msgspec.Struct, frozen=True):
     actions: tuple[str, ...] = ()
     surfaces: tuple[str, ...] = ()
 
 
-def _read(path: Path) -> _Held:
+def _read(path: Path) -> _StoredVocabulary:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Held)
+        return msgspec.json.decode(path.read_bytes(), type=_StoredVocabulary)
     except FileNotFoundError:
-        return _Held()
+        return _StoredVocabulary()
     except msgspec.DecodeError as exc:
         raise VocabularyRefusedError(
             f"{path} is damaged ({exc}): delete it if the bundle is the one that its users were written with"

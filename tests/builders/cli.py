@@ -20,7 +20,7 @@ def rankstream(*args: object, text: str | None = None, **environment: str) -> Re
 
 
 def refusal(result: Result) -> str:
-    """The one sentence of a command that refused; fails if it said more, less or something else."""
+    """The one sentence of a command that refused; fails if it printed more, less or something else."""
     lines = [line for line in result.stderr.splitlines() if line.strip()]
     assert result.exit_code == 2, (result.exit_code, result.output, result.exception)
     assert len(lines) == 1, lines
@@ -30,7 +30,7 @@ def refusal(result: Result) -> str:
 
 
 def fresh_topics(servers: str, partitions: int = 2) -> Settings:
-    """Settings with a prefix that nobody used, and its topics made."""
+    """Settings with a prefix that is new, and its topics made."""
     settings = Settings(bootstrap_servers=servers, topic_prefix=f"test-{uuid4().hex[:8]}.", partitions=partitions)
     asyncio.run(prepare_topics(settings, create=True))
     return settings

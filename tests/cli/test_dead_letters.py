@@ -1,4 +1,4 @@
-"""`rankstream dead-letters`: what was rejected is listed, and sent once more when its cause is mended."""
+"""`rankstream dead-letters`: what was rejected is listed, and sent once more when its cause is fixed."""
 
 from base64 import b64encode
 
@@ -22,7 +22,7 @@ def settings(bootstrap_servers):
 
 
 def reject(settings, offset, reason="unknown-action", value=VALUE, key=b"u1", whole=None):
-    """Put a letter into dead-letters as a worker would."""
+    """Put a dead letter into the topic as a worker would."""
     names = TopicNames(settings.topic_prefix)
     dead_letter = DeadLetter(
         reason, f"why {offset}", names.of(ACTIONS), 0, offset, NOON_MS + offset,
@@ -38,7 +38,7 @@ def actions(settings):
         return [(record.key, record.value) for record in reader.read_all()]
 
 
-def test_letters_are_listed_in_order_and_counted_by_reason(settings):
+def test_dead_letters_are_listed_in_order_and_counted_by_reason(settings):
     reject(settings, 2)
     reject(settings, 1, "not-json", b"{")
     shown = rankstream("dead-letters", "list", *connected(settings)).output
@@ -46,14 +46,14 @@ def test_letters_are_listed_in_order_and_counted_by_reason(settings):
     assert "2 dead letters: 1 " in shown
 
 
-def test_letters_of_one_reason_in_json(settings):
+def test_dead_letters_of_one_reason_in_json(settings):
     reject(settings, 1)
     reject(settings, 2, "schema")
     shown = rankstream("dead-letters", "list", "--reason", "schema", "--json", *connected(settings)).output
     assert [msgspec.json.decode(line)["offset"] for line in shown.splitlines()] == [2]
 
 
-def test_a_record_with_two_letters_is_sent_again_once(settings):
+def test_a_record_with_two_dead_letters_is_sent_again_once(settings):
     reject(settings, 1)
     reject(settings, 1)
     reject(settings, 2, "schema")
@@ -71,7 +71,7 @@ def test_a_dry_run_sends_nothing(settings):
     assert actions(settings) == []
 
 
-def test_keys_can_be_mended_on_the_way(settings):
+def test_keys_can_be_fixed_on_the_way(settings):
     reject(settings, 1, "key-mismatch", key=None)
     rankstream("dead-letters", "redrive", "--fix-keys", *connected(settings))
     assert actions(settings) == [(b"u1", VALUE)]
@@ -82,6 +82,6 @@ def test_records_that_are_not_whole_are_left_out_and_counted(settings):
     reject(settings, 2, "empty", value=None)
     result = rankstream("dead-letters", "redrive", *connected(settings))
     assert result.exit_code == 2
-    assert "left out 1: the letter holds only a part of a large record" in result.stderr
+    assert "left out 1: the dead letter holds only a part of a large record" in result.stderr
     assert "left out 1: the record was empty" in result.stderr
     assert actions(settings) == []

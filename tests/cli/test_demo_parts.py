@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from rankstream.cli.demo.data import NoDataError, find_log
-from rankstream.cli.demo.report import figures, verdict_on, write_report
-from rankstream.cli.demo.scoreboard import FROZEN, HYBRID, POPULAR, RANDOM, Scoreboard, Scored
+from rankstream.cli.demo.report import metrics_of, verdict_on, write_report
+from rankstream.cli.demo.scoreboard import HYBRID, NO_REALTIME, POPULAR, RANDOM, Scoreboard, Scored
 from rankstream.cli.demo.traffic import Step, plan, popularity
 from rankstream.events.log import EventLog
 from tests.builders.actions import MORNING_MS, VOCABULARY
@@ -21,22 +21,22 @@ def a_log(*rows: tuple[int, int, str]) -> EventLog:
     )
 
 
-def a_judged(hybrid: int | None = 1, user: str = "u1", **more: object) -> Scored:
-    places = {HYBRID: hybrid, FROZEN: 5, POPULAR: 20}
+def a_scored(hybrid: int | None = 1, user: str = "u1", **more: object) -> Scored:
+    ranks = {HYBRID: hybrid, NO_REALTIME: 5, POPULAR: 20}
     known = {"candidates": 100, "history": 3, "latency_ms": 40.0, "fresh": True, "newest_age_ms": 60.0}
-    return Scored(user=user, places=places, **(known | more))
+    return Scored(user=user, ranks=ranks, **(known | more))
 
 
-def test_a_request_stands_before_a_positive_action_and_asks_for_all_that_is_not_met():
+def test_a_request_stands_before_a_positive_action_and_ranks_all_that_is_not_seen():
     log = a_log((1, 10, "view"), (1, 11, "save"), (2, 12, "hide"), (1, 13, "save"))
     steps = list(plan(log, live_from=2, requests=5, seed=0))
-    assert [step.asks for step in steps] == [(), (12, 13)]
+    assert [step.candidates for step in steps] == [(), (12, 13)]
     assert steps[1] == Step(1, 13, "save", MORNING_MS + 3000, None, (12, 13))
 
 
-def test_a_film_that_was_met_is_never_asked_for():
+def test_a_film_that_was_seen_is_never_a_candidate():
     log = a_log((1, 10, "view"), (1, 11, "view"), (1, 10, "save"))
-    assert [step.asks for step in plan(log, live_from=1, requests=9, seed=0)] == [(), ()]
+    assert [step.candidates for step in plan(log, live_from=1, requests=9, seed=0)] == [(), ()]
 
 
 def test_popularity_counts_only_what_happened_before():
@@ -44,11 +44,11 @@ def test_popularity_counts_only_what_happened_before():
     assert popularity(log, live_from=3) == {10: 2, 11: 1}
 
 
-def test_a_scoreboard_keeps_means_latencies_and_chance():
+def test_a_scoreboard_keeps_means_latencies_and_the_random_baseline():
     board = Scoreboard()
-    board.add(a_judged(hybrid=1))
-    board.add(a_judged(hybrid=None, latency_ms=80.0, fresh=False, newest_age_ms=None))
-    assert (board.hit(HYBRID), board.hit(FROZEN), board.hit(POPULAR), board.hit(RANDOM)) == (0.5, 1.0, 0.0, 0.1)
+    board.add(a_scored(hybrid=1))
+    board.add(a_scored(hybrid=None, latency_ms=80.0, fresh=False, newest_age_ms=None))
+    assert (board.hit(HYBRID), board.hit(NO_REALTIME), board.hit(POPULAR), board.hit(RANDOM)) == (0.5, 1.0, 0.0, 0.1)
     assert (board.latency_ms(0.5), board.fresh_share(), board.newest_age_ms(0.5)) == (60.0, 0.5, 60.0)
     assert math.isnan(Scoreboard().hit(HYBRID))
 
@@ -68,8 +68,8 @@ def test_a_verdict_is_only_as_sure_as_its_interval(lead: tuple[float, tuple[floa
 def test_a_report_is_written_as_page_and_as_numbers(tmp_path):
     pytest.importorskip("matplotlib", reason="plots need the demo extra")
     board = Scoreboard()
-    for place in range(1, 30):
-        board.add(a_judged(hybrid=place, user=f"u{place % 7}"))
+    for rank in range(1, 30):
+        board.add(a_scored(hybrid=rank, user=f"u{rank % 7}"))
     facts = {
         "live_actions": 100, "candidates_median": 90,
         "produced_per_s": 1e5, "catch_up_s": 4.0, "live_events_per_s": 200,
@@ -78,7 +78,7 @@ def test_a_report_is_written_as_page_and_as_numbers(tmp_path):
     path = write_report(board, facts, tmp_path)
     assert "<svg" in path.read_text()
     assert (tmp_path / "report.json").is_file()
-    numbers = figures(board, facts)
+    numbers = metrics_of(board, facts)
     assert numbers["rivals"][HYBRID]["hit_at_10"] == pytest.approx(10 / 29)
 
 

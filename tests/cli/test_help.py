@@ -41,7 +41,7 @@ def test_help_shows_an_example_with_flags_that_exist(path, command):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_list_of_commands_says_what_the_command_itself_says(name):
+def test_the_list_of_commands_shows_what_the_command_itself_shows(name):
     command = main.get_command(click.Context(main), name)
     assert command is not None
     assert (command.help or "").lower().startswith(COMMANDS[name].lower().rstrip("."))
@@ -54,7 +54,7 @@ def test_help_ends_well(name):
     assert "Usage: rankstream " + name in result.output
 
 
-def test_settings_shows_values_and_their_places():
+def test_settings_shows_values_and_their_sources():
     shown = rankstream("settings", partitions="16", sasl_password="hunter2").output
     assert "16" in next(line for line in shown.splitlines() if "partitions" in line)
     assert "RANKSTREAM_PARTITIONS" in shown

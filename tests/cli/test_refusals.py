@@ -91,7 +91,7 @@ def test_an_address_that_is_none(servers):
     assert "wanted host:port" in refusal(rankstream("watch", "--bootstrap-servers", servers))
 
 
-def test_a_bad_setting_names_its_place():
+def test_a_bad_setting_names_its_source():
     assert refusal(rankstream("watch", security_protocol="TLS")).startswith(
         "the environment variable RANKSTREAM_SECURITY_PROTOCOL is 'TLS'; wanted one of"
     )

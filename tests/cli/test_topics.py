@@ -1,4 +1,4 @@
-"""`rankstream topics`: made as they must be, and told what is wrong with them."""
+"""`rankstream topics`: created as workers need them, and what is wrong with them is shown."""
 
 import pytest
 from kafka.admin import KafkaAdminClient, NewTopic
@@ -11,29 +11,29 @@ pytestmark = pytest.mark.broker
 
 
 def test_topics_are_made_once(bootstrap_servers):
-    place = ["--bootstrap-servers", bootstrap_servers, "--topic-prefix", "made-once."]
-    created = rankstream("topics", "create", *place, "--partitions", 3).output
+    cluster = ["--bootstrap-servers", bootstrap_servers, "--topic-prefix", "made-once."]
+    created = rankstream("topics", "create", *cluster, "--partitions", 3).output
     assert created.startswith("created made-once.user-actions, made-once.ranking-requests")
-    assert rankstream("topics", "create", *place, "--partitions", 3).output == "all topics are there\n"
-    shown = rankstream("topics", "describe", *place)
+    assert rankstream("topics", "create", *cluster, "--partitions", 3).output == "all topics are there\n"
+    shown = rankstream("topics", "describe", *cluster)
     assert shown.exit_code == 0
     assert shown.output.count("│ 3 ") == 5
 
 
-def test_topics_that_are_missing_are_told(bootstrap_servers):
+def test_topics_that_are_missing_are_shown(bootstrap_servers):
     result = rankstream("topics", "describe", "--bootstrap-servers", bootstrap_servers, "--topic-prefix", "gone.")
     assert refusal(result) == "5 things to mend, see the last column"
     assert result.output.count("missing") == 5
 
 
-def test_partitions_that_do_not_fit_are_told(bootstrap_servers):
-    place = ["--bootstrap-servers", bootstrap_servers, "--topic-prefix", "odd."]
+def test_partitions_that_do_not_fit_are_shown(bootstrap_servers):
+    cluster = ["--bootstrap-servers", bootstrap_servers, "--topic-prefix", "odd."]
     admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers)
     odd = {"odd.user-actions": 2, "odd.ranking-requests": 5}
     admin.create_topics([NewTopic(name, partitions, 1) for name, partitions in odd.items()])
     admin.close()
     assert not missing_topics(Settings(bootstrap_servers=bootstrap_servers), [*odd], patience_s=10)
-    result = rankstream("topics", "describe", *place)
+    result = rankstream("topics", "describe", *cluster)
     assert result.exit_code == 2
     assert "5 partitions, but user-actions has 2" in " ".join(result.output.replace("│", " ").split())
-    assert "must have the same number of partitions" in refusal(rankstream("topics", "create", *place))
+    assert "must have the same number of partitions" in refusal(rankstream("topics", "create", *cluster))

@@ -40,14 +40,14 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_table_of_the_file(tm
         ("[train]\nsize = 'huge'\n", "wanted one of demo, paper"),
     ],
 )
-def test_what_the_file_says_wrongly_is_named(tmp_path, text, words):
+def test_what_is_wrong_in_the_file_is_named(tmp_path, text, words):
     file = tmp_path / "rankstream.toml"
     file.write_text(text)
     with pytest.raises(SettingsError, match=words):
         read_train_settings({}, file, {})
 
 
-def test_what_is_not_said_is_as_the_size_says():
+def test_what_is_not_given_is_by_size():
     demo, paper = recipe(), recipe(size="paper")
     assert (demo.encoders.user_layers, demo.ranker.num_actions) == (1, 20)
     assert (paper.encoders.user_layers, paper.encoders.user_hidden, paper.ranker.num_actions) == (6, 768, 100)
@@ -69,13 +69,24 @@ def test_a_width_that_heads_cannot_share_is_refused():
         recipe(user_width=30)
 
 
-def test_draws_that_processes_cannot_share_are_refused():
-    with pytest.raises(Refusal, match="--draws 3 can't be shared out to 2 processes; give a multiple"):
-        recipe(draws=3, processes=2)
-    assert recipe(draws=4, processes=2).encoders.hiertcn.fit.draws == 4
+def test_accumulation_steps_that_processes_cannot_share_are_refused():
+    with pytest.raises(Refusal, match="--accumulation-steps 3 can't be shared among 2 processes; give a multiple"):
+        recipe(accumulation_steps=3, processes=2)
+    assert recipe(accumulation_steps=4, processes=2).encoders.hiertcn.fit.draws == 4
 
 
 def test_settings_shows_those_of_training_too():
     shown = rankstream("settings", train_batch="17").output
     assert "17" in next(line for line in shown.splitlines() if "train.batch" in line)
     assert "RANKSTREAM_TRAIN_BATCH" in shown
+
+
+def test_draws_are_accumulation_steps_in_the_environment_the_file_and_as_a_flag_of_before(tmp_path):
+    file = tmp_path / "rankstream.toml"
+    file.write_text("[train]\ndraws = 2\n")
+    assert read_train_settings({}, file, {}).accumulation_steps == 2
+    assert read_train_settings({}, file, {"RANKSTREAM_TRAIN_DRAWS": "3"}).accumulation_steps == 3
+    now = {"RANKSTREAM_TRAIN_DRAWS": "3", "RANKSTREAM_TRAIN_ACCUMULATION_STEPS": "4"}
+    assert read_train_settings({}, file, now).accumulation_steps == 4
+    refused = rankstream("train", "nowhere.csv", "--out", tmp_path / "run", "--draws", -1)
+    assert "--accumulation-steps is -1; wanted at least 0" in refused.stderr

@@ -80,7 +80,7 @@ def test_training_publishes_user_vectors_as_of_its_end(run):
 
 
 def test_of_exposures_encoders_learn_before_the_ranker_does(tmp_path):
-    """Else an item's features would know the very labels that the ranker is to foresee."""
+    """Else an item's features would know the very labels that the ranker is to predict."""
     rows = rows_of(range(6), range(3))
     rows.append({"user_id": 0, "item_id": NEW, "action": "save", "timestamp_ms": MORNING_MS + 3 * DAY_MS - 1})
     log, known = read_events(write(tmp_path / "log.jsonl", rows), None, strict=True)
@@ -126,23 +126,23 @@ def test_a_folder_of_another_training_is_refused(run):
 def test_evaluation_measures_each_model_on_what_was_held_out(run):
     done = rankstream("evaluate", run / "actions", "--from", run / "out", "--json")
     assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout)
-    assert said["since_ms"] == MORNING_MS + 3 * DAY_MS
-    measures = {(one["model"], one["measure"]) for one in said["figures"]}
+    shown = json.loads(done.stdout)
+    assert shown["since_ms"] == MORNING_MS + 3 * DAY_MS
+    measures = {(one["model"], one["measure"]) for one in shown["figures"]}
     assert {("HierTCN", "MRR"), ("HierTCN", "Recall@10"), ("ranker", "AUC save")} <= measures
-    for one in said["figures"]:
+    for one in shown["figures"]:
         assert 0 <= one["low"] <= one["mean"] <= one["high"] <= 1, one
         assert "popularity" in one["rivals"]
 
 
-def test_evaluation_wants_something_that_was_held_out(run):
+def test_evaluation_needs_something_that_was_held_out(run):
     words = refusal(rankstream("evaluate", run / "actions" / "day-0.jsonl", "--from", run / "out"))
-    assert "has nothing to ask after 2023-11-18 00:00:00 UTC; train with an earlier --until" in words
+    assert "has nothing to evaluate after 2023-11-18 00:00:00 UTC; train with an earlier --until" in words
 
 
 def test_evaluation_of_a_time_that_was_trained_on_is_refused(run):
     words = refusal(rankstream("evaluate", run / "actions", "--from", run / "out", "--since", "2023-11-17"))
-    assert "lies before 2023-11-18 00:00:00 UTC, until when was trained" in words
+    assert "lies before the end of the training, 2023-11-18 00:00:00 UTC" in words
 
 
 def test_embedding_encodes_the_active_and_leaves_the_others_to_the_bit(run, tmp_path):
@@ -169,7 +169,7 @@ def test_embedding_encodes_the_active_and_leaves_the_others_to_the_bit(run, tmp_
 
 
 def vectors(table, keys):
-    """The halves as they lie in the table."""
+    """The float16 vectors as they lie in the table."""
     rows, found = table.rows(keys)
     assert found.all()
     return np.asarray(table.vectors[rows])
@@ -214,7 +214,7 @@ def test_an_action_that_the_log_lacks_is_named_with_those_it_has(log, tmp_path):
     assert words == "the log has no action like; it has save, view"
 
 
-def test_training_wants_to_know_what_users_come_for(log, tmp_path):
+def test_training_needs_positive_actions(log, tmp_path):
     assert "--positive" in refusal(rankstream("train", log, "--out", tmp_path / "run"))
 
 
@@ -230,17 +230,17 @@ def test_a_bundle_is_never_overwritten(log, tmp_path):
     assert words.endswith("run/bundle is there already; a bundle never changes: name a new folder")
 
 
-def test_a_moment_before_which_nothing_happened(log, tmp_path):
+def test_a_time_before_which_nothing_happened(log, tmp_path):
     words = refusal(rankstream("train", log, "--out", tmp_path / "run", "--positive", "save", "--until", "2020-01-01"))
     assert words.startswith("0 actions of 0 users lie before the training's end")
 
 
-def test_a_moment_that_is_none(log, tmp_path):
+def test_a_time_that_is_none(log, tmp_path):
     words = refusal(rankstream("train", log, "--out", tmp_path / "run", "--until", "soon"))
     assert words.startswith("--until 'soon' is no time; write 2022-05-04")
 
 
-def test_training_that_runs_out_of_minutes_says_how_to_go_on(log, tmp_path):
+def test_training_that_runs_out_of_minutes_shows_how_to_go_on(log, tmp_path):
     done = rankstream("train", log, "--out", tmp_path / "run", "--positive", "save", "--minutes", 0, *TINY)
     assert done.exit_code == 0, done.output
     assert "HierTCN is at step 1 of 3; the same command goes on from there" in done.stdout

@@ -1,4 +1,4 @@
-"""What the tests with a broker are made of: topics of their own, a log of events, worker processes, final accounts."""
+"""What the tests with a broker are made of: topics of their own, a log of events, workers, and the states they left."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ READY = "Worker ready"
 
 
 def wait_until(true: Callable[[], Any], what: str, timeout_s: float = 60.0, every_s: float = 0.05) -> Any:
-    """Wait until ``true()`` is, and give it."""
+    """Wait until ``true()`` is truthy, and return it."""
     deadline = time.monotonic() + timeout_s
     while True:
         answer = true()
@@ -54,7 +54,7 @@ def wait_until(true: Callable[[], Any], what: str, timeout_s: float = 60.0, ever
 
 
 class Worker:
-    """A worker process; its log tells what it does."""
+    """A worker process and its log."""
 
     def __init__(self, settings: Settings, log: Path, **environment: str) -> None:
         self.settings = settings
@@ -76,11 +76,11 @@ class Worker:
 
     @property
     def times_ready(self) -> int:
-        """How many rebalances it has come through."""
+        """How many rebalances it has completed."""
         return self.log.count(READY)
 
     def wait_ready(self, times: int = 1, timeout_s: float = 60.0) -> float:
-        """Wait until it works; give the seconds since its start."""
+        """Wait until it is ready; return the seconds since its start."""
 
         def is_ready() -> bool:
             assert self.process.poll() is None, f"the worker ended with {self.process.returncode}: {self.log[-3000:]}"
@@ -95,7 +95,7 @@ class Worker:
         self.process.wait()
 
     def terminate(self, timeout_s: float = 30.0) -> int:
-        """End it with SIGTERM; give the exit code."""
+        """End it with SIGTERM; return the exit code."""
         if self.process.poll() is None:
             self.process.terminate()
         return self.process.wait(timeout_s)
@@ -144,7 +144,7 @@ class Bench:
         self.producer.send(self.names.of(topic), value, key)
 
     def send_actions(self, count: int, users: int = 150, bad_every: int = 0, start: int = 0) -> None:
-        """Send actions of many users, with sessions that end and, now and then, one that makes no sense."""
+        """Send actions of many users, with sessions that end and, now and then, one that is not JSON."""
         for number in range(start, start + count):
             user = f"u{number * 7919 % users}"
             at_ms = MORNING_MS + number * 400
@@ -176,11 +176,11 @@ class Bench:
             if not bounds.count:
                 continue
             async with reader(self.settings) as consumer:
-                theirs = TopicPartition(tp.topic, tp.partition)
-                consumer.assign([theirs])
-                consumer.seek(theirs, bounds.begin)
-                while await consumer.position(theirs) < bounds.end:
-                    for found in (await consumer.getmany(theirs, timeout_ms=200)).values():
+                kafka_tp = TopicPartition(tp.topic, tp.partition)
+                consumer.assign([kafka_tp])
+                consumer.seek(kafka_tp, bounds.begin)
+                while await consumer.position(kafka_tp) < bounds.end:
+                    for found in (await consumer.getmany(kafka_tp, timeout_ms=200)).values():
                         records += found
         return records
 
@@ -196,19 +196,19 @@ class Bench:
         return self.workers[-1]
 
     def committed(self, *topics: Topic) -> int:
-        """Return how many records of these topics the group has done with."""
+        """Return how many records of these topics the group has committed."""
         offsets = asyncio.run(committed_offsets(self.settings, self.tps(*(topics or (ACTIONS, REQUESTS)))))
         return sum(offsets.values())
 
     def wait_committed(self, records: int, *topics: Topic, timeout_s: float = 60.0) -> int:
-        """Wait until the group has done with so many; give how many it has."""
-        said = lambda: "".join(worker.log[-2500:] for worker in self.workers[-2:])  # noqa: E731
+        """Wait until the group has committed so many; return how many it has."""
+        logs = lambda: "".join(worker.log[-2500:] for worker in self.workers[-2:])  # noqa: E731
         try:
             return int(wait_until(lambda: (n := self.committed(*topics)) >= records and n, "", timeout_s))
         except AssertionError:
-            raise AssertionError(f"{self.committed(*topics)} of {records} committed: {said()}") from None
+            raise AssertionError(f"{self.committed(*topics)} of {records} committed: {logs()}") from None
 
-    # --- accounts
+    # --- results
 
     def states(self, *states: str) -> dict[bytes, bytes]:
         """Return all users' records from the folders, of each partition from the one that is furthest."""
@@ -248,7 +248,7 @@ class Bench:
         return Counter((dead_letter["partition"], dead_letter["offset"]) for dead_letter in dead_letters)
 
     def bad_records(self) -> set[tuple[int, int]]:
-        """Return where the records lie that were sent as bad ones."""
+        """Return partition and offset of the records that were sent as bad ones."""
         return {(record.partition, record.offset) for record in self.read(ACTIONS) if record.value == b"not JSON"}
 
     def changelog(self) -> Mapping[tuple[int, bytes], bytes]:

@@ -17,7 +17,7 @@ RANGES = re.compile(r"\{([0-9,\- ]+)\}")
 
 
 def owned(worker: Worker, bench: Bench) -> dict[str, set[int]]:
-    """Read from the log what a worker was given last: the partition numbers of each topic."""
+    """Read from the log what a worker was assigned last: the partition numbers of each topic."""
     tables = ASSIGNED.findall(worker.log)
     given: dict[str, set[int]] = {}
     for line in tables[-1].splitlines() if tables else ():
@@ -33,7 +33,7 @@ def numbers(part: str) -> range:
     return range(int(first), int(last or first) + 1)
 
 
-def test_both_halves_of_a_partition_live_on_one_worker_through_every_rebalance(bench):
+def test_both_sources_of_a_partition_live_on_one_worker_through_every_rebalance(bench):
     bench.settings = replace(bench.settings, partitions=6)
     bench.create_topics()
     workers: list[Worker] = []
@@ -136,7 +136,7 @@ def test_many_requests_hold_up_neither_actions_nor_each_other(bench):
 
 
 def wait_for_answer(bench: Bench, number: int) -> float:
-    """Send a request and give the seconds until its feed is there."""
+    """Send a request and return the seconds until its feed is there."""
     begun, before = time.monotonic(), count(bench)
     bench.send_requests(1, start=number)
     wait_until(lambda: count(bench) > before, "the request is answered", every_s=0.01)

@@ -1,4 +1,4 @@
-"""What a worker refuses to work with: it says so in one sentence and ends; a bug ends it too and skips nothing."""
+"""What a worker refuses to work with: it reports so in one sentence and ends; a bug ends it too and skips nothing."""
 
 import asyncio
 from dataclasses import replace
@@ -32,7 +32,7 @@ def create(bench: Bench, partitions: dict[str, int], **config: str) -> None:
         ]
         await admin.create_topics(new)
         while not {topic.name for topic in new} <= set(await admin.list_topics()):
-            await asyncio.sleep(0.05)  # a broker may take a moment to tell of new topics
+            await asyncio.sleep(0.05)  # brokers may list new topics only after a while
         await admin.close()
 
     asyncio.run(go())

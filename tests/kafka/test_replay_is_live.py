@@ -1,4 +1,4 @@
-"""What a worker served, killed in the middle and started again, is what the log gives back: to the bit."""
+"""What a worker served, killed in the middle and started again, is what the log reproduces, bit for bit."""
 
 import json
 import time
@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def send_round(bench: Bench, number: int) -> None:
-    """Send a part of the actions and, among them, a part of the requests, as of the moment of the newest action."""
+    """Send a part of the actions and, among them, a part of the requests, as of the time of the newest action."""
     actions, requests = ACTIONS_SENT // ROUNDS, REQUESTS_SENT // ROUNDS
     first, each = number * actions, actions // requests
     for n, event in enumerate(EVENTS[first : first + actions], start=first):
@@ -44,11 +44,11 @@ def send_round(bench: Bench, number: int) -> None:
 def send_rounds(bench: Bench, numbers: range) -> None:
     for number in numbers:
         send_round(bench, number)
-        time.sleep(0.05)  # so that requests meet users in all states, not in the last ones only
+        time.sleep(0.05)  # so that requests see users in all states, not in the last ones only
 
 
 def ran(bench: Bench, command: str, *flags: object) -> tuple[int, dict[str, Any]]:
-    """Run the command; give how it ended and what it found."""
+    """Run the command; return how it ended and what it found."""
     settings = bench.settings
     models = ["--bundle", settings.bundle, "--user-vectors", settings.user_vectors]
     result = rankstream(command, *models, "--history-limit", settings.history_limit, "--json", *flags)
@@ -86,7 +86,7 @@ def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_tha
     worker = bench.worker(SERVE="bundle", SLOW_MS="15")
     worker.wait_ready()
     send_rounds(bench, range(20))
-    a_user_table(vectors, USERS, seed=12)  # a new version of the user vectors, in the midst of it all
+    a_user_table(vectors, USERS, seed=12)  # a new version of the user vectors, while it runs
     send_rounds(bench, range(20, 25))
     bench.wait_committed(2_000, ACTIONS)
     bench.wait_committed(20, REQUESTS)

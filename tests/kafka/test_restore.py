@@ -1,4 +1,4 @@
-"""A partition's users brought back from the changelog, whatever became of folder and source."""
+"""A partition's users restored from the changelog, whatever became of folder and source."""
 
 import re
 import shutil
@@ -53,10 +53,10 @@ def test_restored_users_are_the_same_and_no_action_is_read_again(applied):
     (records, rate) = re.findall(r"restored \S+ 0, 1, 2, 3: (\d+) records in \S+ s, (\d+)/s", worker.log)[0]
     print(f"restored {records} records, {rate}/s")
     assert int(records) == sum(bounds.count for bounds in applied.bounds(CHANGELOG).values())
-    assert "reading on quietly" not in worker.log
+    assert "without sending outputs again" not in worker.log
 
 
-def test_a_restore_that_takes_too_long_says_so_and_keeps_what_it_read(applied):
+def test_a_restore_that_takes_too_long_reports_it_and_keeps_what_it_read(applied):
     lose_the_folder(applied)
     whole = applied.settings
     applied.settings = replace(whole, restore_deadline_s=1.0)
@@ -69,7 +69,7 @@ def test_a_restore_that_takes_too_long_says_so_and_keeps_what_it_read(applied):
     assert applied.states() == applied.expected_states()
 
 
-def test_without_changelog_a_lost_folder_is_filled_by_reading_the_source_quietly(bench):
+def test_without_changelog_a_lost_folder_is_filled_by_reading_the_source_without_outputs(bench):
     bench.settings = replace(bench.settings, changelog=False)
     bench.create_topics()
     bench.send_actions(3_000, bad_every=10)

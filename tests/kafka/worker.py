@@ -25,7 +25,7 @@ BUG_AT = int(os.environ.get("BUG_AT", "0"))
 
 RESTORE_MS = float(os.environ.get("RESTORE_MS", "0"))
 
-on_actions, commit, take = Pipeline.on_actions, UserCache.commit, changelog.Restoring.take
+on_actions, commit, apply = Pipeline.on_actions, UserCache.commit, changelog.RestoreJob.apply
 
 
 def slow_on_actions(pipeline: Pipeline, records: Sequence[Record]) -> list[Outgoing]:
@@ -41,16 +41,16 @@ def stalling_commit(users: UserCache, changes: Changes) -> None:
     commit(users, changes)
 
 
-def slow_take(restoring: changelog.Restoring, records: Sequence[Record]) -> None:
+def slow_apply(job: changelog.RestoreJob, records: Sequence[Record]) -> None:
     time.sleep(RESTORE_MS / 1000)
-    take(restoring, records)
+    apply(job, records)
 
 
 if __name__ == "__main__":
     Pipeline.on_actions = slow_on_actions
     UserCache.commit = stalling_commit
     if RESTORE_MS:
-        changelog.Restoring.take = slow_take
+        changelog.RestoreJob.apply = slow_apply
         changelog.RECORDS_AT_ONCE = 20
     settings = read_settings()
     bundle = os.environ.get("SERVE")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mode import Service
 
-from rankstream.streams import app as shell
+from rankstream.streams import app as worker_app
 from rankstream.streams.app import Boot, WorkerRuntime, create_app
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.chunks import ChunkConsumer, ChunkConsumerThread, ChunkScheduler, ChunkTransport
@@ -46,7 +46,7 @@ def test_there_is_a_web_server_only_where_a_port_is_set(settings):
     assert create_app(replace(settings, web_port=6099), SomeLiveRanker()).boot_strategy._should_enable_web()
 
 
-def test_the_shell_starts_before_and_stops_after_all_of_faust(settings):
+def test_the_worker_runtime_starts_before_and_stops_after_all_of_faust(settings):
     async def story():
         app = create_app(settings, SomeLiveRanker())
         app.finalize()
@@ -81,4 +81,4 @@ def test_importing_the_module_makes_no_app(monkeypatch):
 
 
 def test_the_worker_has_no_spinner(settings):
-    assert shell.QuietFaustWorker(create_app(settings, SomeLiveRanker()), loglevel="WARNING").spinner is None
+    assert worker_app.QuietFaustWorker(create_app(settings, SomeLiveRanker()), loglevel="WARNING").spinner is None

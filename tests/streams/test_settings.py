@@ -27,9 +27,9 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path):
     assert (settings.partitions, settings.chunk_size, settings.app_id) == (3, 2, "file")
 
 
-def test_the_places_of_values_are_known(tmp_path):
+def test_the_sources_of_values_are_known(tmp_path):
     origins = read_origins({"partitions": "3"}, {"RANKSTREAM_APP_ID": "a"}, a_file(tmp_path, "chunk_size = 1"))
-    assert origins.places == {
+    assert origins.sources == {
         "partitions": "--partitions",
         "app_id": "the environment variable RANKSTREAM_APP_ID",
         "chunk_size": f"chunk_size in {tmp_path / 'rankstream.toml'}",

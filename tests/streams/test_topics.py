@@ -43,7 +43,7 @@ class AnAdmin:
 
 
 @pytest.mark.parametrize("code", [29, 31])
-def test_who_may_not_create_topics_is_told_which_and_how(monkeypatch, code):
+def test_a_user_without_the_right_to_create_topics_is_shown_which_and_how(monkeypatch, code):
     monkeypatch.setattr(topics, "AIOKafkaAdminClient", lambda **options: AnAdmin(code))
     with pytest.raises(TopicsRefusedError) as refused:
         asyncio.run(prepare_topics(Settings()))
@@ -53,7 +53,7 @@ def test_who_may_not_create_topics_is_told_which_and_how(monkeypatch, code):
     )
 
 
-def test_any_other_refusal_is_passed_on(monkeypatch):
+def test_any_other_refusal_is_reported(monkeypatch):
     monkeypatch.setattr(topics, "AIOKafkaAdminClient", lambda **options: AnAdmin(38))
     with pytest.raises(TopicsRefusedError, match="the broker did not create the topic ranking-requests: no"):
         asyncio.run(prepare_topics(Settings()))

@@ -29,7 +29,7 @@ def a_pressure(consumer: AConsumer) -> Pressure:
     return Pressure(10, lambda: consumer, lambda: TPS)
 
 
-def test_reading_of_requests_stops_when_too_many_wait_and_goes_on_when_half_are_answered():
+def test_reading_of_requests_stops_when_too_many_wait_and_resumes_when_half_are_answered():
     async def story():
         consumer = AConsumer()
         pressure = a_pressure(consumer)
@@ -57,7 +57,7 @@ def test_a_rebalance_forgets_what_waited():
     asyncio.run(story())
 
 
-def test_the_gate_lets_a_chunk_in_once_the_agent_took_one():
+def test_the_gate_admits_a_chunk_once_the_agent_took_one():
     async def story():
         gate, queue = Gate(2), [1, 2]
         gate.waiting = lambda: len(queue)
@@ -65,7 +65,7 @@ def test_the_gate_lets_a_chunk_in_once_the_agent_took_one():
         await asyncio.sleep(0.01)
         assert not entering.done()
         queue.pop()
-        gate.took_one()
+        gate.chunk_taken()
         await asyncio.wait_for(entering, 1)
 
     asyncio.run(story())
@@ -84,7 +84,7 @@ def test_requests_wait_for_the_actions_that_came_before_them_and_not_for_later_o
         await asyncio.sleep(0)
         await gate.admit(a_chunk(1))  # later
         assert seen == []
-        gate.applied_one()
+        gate.chunk_applied()
         await waiting
         assert seen == ["request"]
 

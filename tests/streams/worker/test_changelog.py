@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.stores.rocksdb import POSITION
 from rankstream.features.user_state import CorruptStateError
-from rankstream.streams.worker.changelog import Restoring, offset_of
+from rankstream.streams.worker.changelog import RestoreJob, offset_of
 from rankstream.streams.worker.offsets import Bounds
 from rankstream.streams.worker.ownership import is_behind
 from tests.builders.actions import ARecord, a_state, an_action
@@ -24,13 +24,13 @@ def logged(key: bytes, offset: int) -> ARecord:
     return ARecord(value, key, topic="user-state-changelog")
 
 
-def a_restore(store: MemoryStore, end: int = 10) -> Restoring:
-    return Restoring(TP("user-state-changelog", 0), store, Bounds(0, end))
+def a_restore(store: MemoryStore, end: int = 10) -> RestoreJob:
+    return RestoreJob(TP("user-state-changelog", 0), store, Bounds(0, end))
 
 
 def restored(store: MemoryStore, *records: Any) -> MemoryStore:
     job = a_restore(store)
-    job.take(records)
+    job.apply(records)
     job.finish()
     return store
 
@@ -45,7 +45,7 @@ def test_what_is_no_state_is_refused():
             offset_of(wrong)
 
 
-def test_states_and_position_come_back():
+def test_states_and_position_are_restored():
     store = restored(MemoryStore(), logged(b"u1", 4), logged(b"u2", 7), logged(POSITION, 8))
     assert [offset_of(record or b"") for record in store.get_many([b"u1", b"u2"])] == [4, 7]
     assert store.next_offset == 8
@@ -61,7 +61,7 @@ def test_a_local_state_that_is_newer_stays():
 
 def test_an_unfinished_restore_claims_no_position():
     store = MemoryStore()
-    a_restore(store).take([logged(b"u1", 4), logged(POSITION, 5)])
+    a_restore(store).apply([logged(b"u1", 4), logged(POSITION, 5)])
     assert store.next_offset == 0
 
 
@@ -70,7 +70,7 @@ def test_a_changelog_without_position_leaves_reading_at_the_beginning():
     assert store.next_offset == 0
 
 
-def test_records_without_key_or_value_are_passed_over():
+def test_records_without_key_or_value_are_skipped():
     store = restored(MemoryStore(), ARecord(None, b"u1"), ARecord(b"x", None), logged(POSITION, 3))
     assert (list(store.items()), store.next_offset) == ([], 3)
 
@@ -80,7 +80,7 @@ def test_however_the_changelog_is_cut_each_user_ends_at_the_newest_state(log, si
     store, job = MemoryStore(), None
     job = a_restore(store)
     for at in range(0, len(log), size):
-        job.take([logged(key, offset) for key, offset in log[at : at + size]])
+        job.apply([logged(key, offset) for key, offset in log[at : at + size]])
     newest = {key: max(offset for other, offset in log if other == key) for key, _ in log}
     assert {key: offset_of(record) for key, record in store.items()} == newest
 
@@ -98,5 +98,5 @@ def test_however_the_changelog_is_cut_each_user_ends_at_the_newest_state(log, si
         (100, 110, (105, 900), (0, 50), True),  # behind, and what it lacks has expired
     ],
 )
-def test_the_changelog_is_read_where_that_is_needed_or_quicker(position, committed, source, changelog, behind):
+def test_the_changelog_is_read_where_that_is_needed_or_faster(position, committed, source, changelog, behind):
     assert is_behind(position, committed, Bounds(*source), Bounds(*changelog)) is behind

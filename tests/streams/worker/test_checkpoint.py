@@ -35,7 +35,7 @@ class ABatch:
 
 @dataclass
 class ABroker:
-    """A producer's other end: keeps what is sent and acknowledges when told to."""
+    """A producer's other end: keeps what is sent and acknowledges on request."""
 
     sent: list[tuple[str, bytes, bytes]] = field(default_factory=list)
     acks: list[asyncio.Future[None]] = field(default_factory=list)
@@ -99,7 +99,7 @@ def bad(offset: int) -> ARecord:
     return ARecord(b"not JSON", b"u1", offset)
 
 
-def held_until(event: threading.Event) -> Any:
+def blocked_until(event: threading.Event) -> Any:
     """Scoring that waits in another thread, as slow scoring would."""
 
     async def run(work: Any) -> Any:
@@ -116,7 +116,7 @@ def test_a_checkpoint_writes_states_and_position_together():
         assert scene.store.next_offset is None
         await scene.partition.checkpoint()
         assert [key for key, _ in scene.store.items()] == [b"u1", b"u2"]
-        assert (scene.store.next_offset, scene.partition.actions.safe) == (2, 2)
+        assert (scene.store.next_offset, scene.partition.actions.checkpointed) == (2, 2)
 
     asyncio.run(story())
 
@@ -163,8 +163,8 @@ def test_a_refused_acknowledgement_poisons_the_partition():
         await scene.apply_actions(an_event("u1", at=9, offset=2))
         await scene.partition.checkpoint()
         assert scene.store.next_offset is None
-        assert scene.partition.actions.safe == 0
-        assert scene.partition.actions.done == 2, "a poisoned partition took in more"
+        assert scene.partition.actions.checkpointed == 0
+        assert scene.partition.actions.processed == 2, "a poisoned partition applied more"
 
     asyncio.run(story())
 
@@ -200,7 +200,7 @@ def test_what_is_applied_during_a_checkpoint_waits_for_the_next():
     asyncio.run(story())
 
 
-def test_outputs_that_are_out_already_are_not_repeated():
+def test_outputs_that_were_acknowledged_are_not_repeated():
     async def story():
         scene = Scene()
         scene.partition.outputs_committed_until = 2
@@ -211,7 +211,7 @@ def test_outputs_that_are_out_already_are_not_repeated():
     asyncio.run(story())
 
 
-def test_a_quiet_replay_does_not_set_the_changelog_back():
+def test_a_replay_without_outputs_does_not_set_the_changelog_back():
     async def story():
         scene = Scene()
         scene.partition.outputs_committed_until = 10
@@ -234,17 +234,17 @@ def test_without_changelog_only_the_store_is_written():
     asyncio.run(story())
 
 
-def test_requests_are_safe_only_once_their_feeds_are_acknowledged():
+def test_requests_are_checkpointed_only_once_their_feeds_are_acknowledged():
     async def story():
         scene = Scene(broker=ABroker(at_once=False))
         await scene.answer(*(a_request(request_id=f"r{n}", offset=n) for n in range(20)))
         checkpoint = asyncio.create_task(scene.partition.checkpoint())
         await asyncio.sleep(0.01)
-        assert scene.partition.requests.safe == 0
+        assert scene.partition.requests.checkpointed == 0
         for ack in scene.broker.acks:
             ack.set_result(None)
         await checkpoint
-        assert scene.partition.requests.safe == 20
+        assert scene.partition.requests.checkpointed == 20
 
     asyncio.run(story())
 
@@ -293,7 +293,7 @@ def test_actions_flow_while_requests_are_scored():
     async def story():
         scene, scoring = Scene(), threading.Event()
 
-        answering = asyncio.create_task(scene.answer(a_request("u1"), run=held_until(scoring)))
+        answering = asyncio.create_task(scene.answer(a_request("u1"), run=blocked_until(scoring)))
         await asyncio.sleep(0.01)
         await scene.apply_actions(an_event("u1", offset=0))
         await scene.partition.checkpoint()
@@ -305,17 +305,17 @@ def test_actions_flow_while_requests_are_scored():
     asyncio.run(story())
 
 
-def test_closing_waits_for_the_requests_in_work_and_takes_no_more():
+def test_closing_waits_for_the_requests_being_answered_and_accepts_no_more():
     async def story():
         scene, scoring = Scene(), threading.Event()
 
         many = [a_request(request_id=f"r{n}", offset=n) for n in range(40)]
-        answering = asyncio.create_task(scene.answer(*many, run=held_until(scoring)))
+        answering = asyncio.create_task(scene.answer(*many, run=blocked_until(scoring)))
         await asyncio.sleep(0.01)
         closing = asyncio.create_task(scene.partition.close(5))
         scoring.set()
         await asyncio.gather(closing, answering)
-        assert scene.partition.requests.safe == len(scene.broker.sent_to(Channel.FEEDS.value)) == 16
+        assert scene.partition.requests.checkpointed == len(scene.broker.sent_to(Channel.FEEDS.value)) == 16
 
     asyncio.run(story())
 
@@ -324,13 +324,13 @@ def test_closing_gives_up_on_scoring_that_hangs():
     async def story():
         scene, scoring = Scene(), threading.Event()
 
-        answering = asyncio.create_task(scene.answer(a_request("u1"), run=held_until(scoring)))
+        answering = asyncio.create_task(scene.answer(a_request("u1"), run=blocked_until(scoring)))
         await asyncio.sleep(0.01)
         await scene.partition.close(0.05)
         scoring.set()
         await answering
         assert scene.broker.sent == []
-        assert scene.partition.requests.safe == 0
+        assert scene.partition.requests.checkpointed == 0
 
     asyncio.run(story())
 
@@ -339,12 +339,12 @@ def test_a_chunk_that_never_came_is_an_error():
     cursor, plan = Cursor("user-actions 0", 0), ReadingPlan()
     plan.restart(TP("t", 0), 0)
     first, second = plan.cut(TP("t", 0), [an_event(offset=0), an_event(offset=1)], 1)
-    with pytest.raises(OffsetGapError, match="user-actions 0: worked through up to 0, but the next chunk starts at 1"):
+    with pytest.raises(OffsetGapError, match="user-actions 0: processed up to 0, but the next chunk starts at 1"):
         cursor.fresh(second)
     assert len(cursor.fresh(first)) == 1
 
 
-def test_a_gap_is_read_again_once_and_then_believed():
+def test_a_gap_is_read_again_once_and_then_accepted():
     cursor, plan = Cursor("user-actions 0", 0), ReadingPlan()
     chunk = plan.cut(TP("t", 0), [an_event(offset=5)], 10)[0]
     with pytest.raises(RewindError) as again:
@@ -353,7 +353,7 @@ def test_a_gap_is_read_again_once_and_then_believed():
     assert len(cursor.fresh(chunk)) == 1
 
 
-def test_records_that_were_worked_through_are_left_out():
+def test_records_that_were_processed_are_left_out():
     cursor, plan = Cursor("user-actions 0", 3), ReadingPlan()
     chunk = plan.cut(TP("t", 0), [an_event(offset=n) for n in range(5)], 10)[0]
     assert [record.offset for record in cursor.fresh(chunk)] == [3, 4]
@@ -365,6 +365,6 @@ def test_a_chunk_read_before_a_seek_is_void():
         old = scene.chunk(an_event("u1", offset=0))
         scene.plan.restart(TP("user-actions", 0), 0)
         await scene.partition.apply_actions(old, scene.plan.is_current)
-        assert scene.partition.actions.done == 0
+        assert scene.partition.actions.processed == 0
 
     asyncio.run(story())

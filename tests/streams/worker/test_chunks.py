@@ -25,7 +25,7 @@ def test_a_chunk_knows_where_the_one_before_it_ended():
     assert (first.offset, second.offset) == (11, 14)
 
 
-def test_a_seek_makes_chunks_on_their_way_void_but_not_those_of_other_partitions():
+def test_a_seek_makes_chunks_in_flight_void_but_not_those_of_other_partitions():
     plan = ReadingPlan()
     (old,), (other,) = plan.cut(ONE, records(0), 9), plan.cut(TWO, records(0), 9)
     plan.restart(ONE, 0)

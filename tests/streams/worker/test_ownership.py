@@ -42,12 +42,12 @@ def test_the_numbers_of_an_assignment_are_those_of_both_topics():
     assert an_ownership().assigned_numbers([*both, TP("other", 7)]) == {1, 3}
 
 
-def test_half_a_partition_is_refused():
+def test_a_partition_of_one_source_only_is_refused():
     with pytest.raises(OwnershipError, match=r"given partitions \[1\] of user-actions but \[1, 2\]"):
         an_ownership().assigned_numbers([TP(ACTIONS, 1), TP(REQUESTS, 1), TP(REQUESTS, 2)])
 
 
-def test_reading_goes_on_at_the_store_not_at_the_groups_offset():
+def test_reading_resumes_at_the_store_not_at_the_groups_offset():
     owner = an_ownership()
     owner.partitions[0] = a_partition(actions=50, requests=7)
     assert owner.positions({TP(ACTIONS, 0): 40, TP(REQUESTS, 0): 7})[TP(ACTIONS, 0)] == 50
@@ -60,14 +60,14 @@ def test_reading_is_set_back_also_where_the_group_has_committed_nothing():
     assert owner.positions({TP(REQUESTS, 0): None})[TP(REQUESTS, 0)] == 0
 
 
-def test_actions_that_the_group_has_done_with_are_replayed_quietly():
+def test_actions_that_the_group_has_committed_are_replayed_without_outputs():
     owner = an_ownership()
     owner.partitions[0] = a_partition(actions=50)
     owner.positions({TP(ACTIONS, 0): 90})
     assert owner.partitions[0].outputs_committed_until == 90
 
 
-def test_positions_are_given_even_when_the_groups_offsets_are_not_known():
+def test_positions_are_returned_even_when_the_groups_offsets_are_not_known():
     owner = an_ownership()
     owner.partitions[0] = a_partition(actions=50, requests=8)
     assert owner.positions({}) == {TP(ACTIONS, 0): 50, TP(REQUESTS, 0): 8}
@@ -79,10 +79,10 @@ def test_the_groups_offset_never_goes_backwards():
         owner.partitions[0] = a_partition(actions=50)
         owner.positions({TP(ACTIONS, 0): 90})
         await owner.checkpoint(commits)
-        owner.partitions[0].actions.done = 80
+        owner.partitions[0].actions.processed = 80
         await owner.checkpoint(commits)
         assert commits == []
-        owner.partitions[0].actions.done = 95
+        owner.partitions[0].actions.processed = 95
         await owner.checkpoint(commits)
         await owner.checkpoint(commits)
         assert commits == [{TP(ACTIONS, 0): 95}]
@@ -90,7 +90,7 @@ def test_the_groups_offset_never_goes_backwards():
     asyncio.run(story())
 
 
-def test_a_group_that_lags_behind_the_store_is_told_though_nothing_new_comes():
+def test_a_group_that_lags_behind_the_store_is_committed_though_nothing_new_comes():
     async def story():
         owner, commits = an_ownership(), Commits()
         owner.partitions[0] = a_partition(actions=50)
@@ -107,7 +107,7 @@ def test_one_failing_partition_does_not_keep_the_others_from_committing():
         owner.partitions = {0: a_partition(0), 1: a_partition(1)}
         owner.partitions[0].pipeline.users.commit = None  # type: ignore[method-assign, assignment]
         for partition in owner.partitions.values():
-            partition.actions.done = 5
+            partition.actions.processed = 5
         with pytest.raises(TypeError):
             await owner.checkpoint(commits)
         assert commits == [{TP(ACTIONS, 1): 5}]
@@ -116,12 +116,12 @@ def test_one_failing_partition_does_not_keep_the_others_from_committing():
     asyncio.run(story())
 
 
-def test_giving_back_makes_a_last_checkpoint_and_closes():
+def test_a_revoked_partition_makes_a_last_checkpoint_and_closes():
     async def story():
         owner, commits, partition = an_ownership(), Commits(), a_partition()
         owner.partitions[0] = partition
-        partition.actions.done = 5
-        await owner.give_back([0, 7], commits)
+        partition.actions.processed = 5
+        await owner.revoke([0, 7], commits)
         assert commits == [{TP(ACTIONS, 0): 5}]
         assert owner.partitions == {}
         assert partition.pipeline.users.store.next_offset == 5
@@ -133,10 +133,10 @@ def test_a_process_that_stood_still_longer_than_its_session_writes_nothing():
     async def story():
         owner, commits, partition = an_ownership(), Commits(), a_partition()
         owner.partitions[0] = partition
-        partition.actions.done = 5
+        partition.actions.processed = 5
         owner._alive_at -= 7
         with pytest.raises(OwnershipError, match="stood still for 7 s, longer than its session of 6 s"):
-            await owner.give_back([0], commits)
+            await owner.revoke([0], commits)
         assert (commits, partition.pipeline.users.store.next_offset) == ([], None)
 
     asyncio.run(story())
