@@ -1,6 +1,6 @@
 """Every setting of workers and tools once: its default, its unit, its limits and why one would change it.
 
-A value comes from the first place that has one: a flag (``--commit-interval-s 2``), the environment
+A value comes from the first source that has one: a flag (``--commit-interval-s 2``), the environment
 (``RANKSTREAM_COMMIT_INTERVAL_S=2``), a file (``commit_interval_s = 2`` in ``rankstream.toml`` or the file that
 ``--config`` or ``RANKSTREAM_CONFIG`` names), the default. The command line's options and
 ``docs/configuration.md`` are made from the fields below; ``streams/setting_fields.py`` has the rules.

@@ -25,7 +25,7 @@ Position = tuple[str, int, int]  # topic, partition and offset of a rejected rec
 def command() -> None:
     """List rejected records, and send them again.
 
-    A record that a worker can't understand goes to the topic dead-letters with the reason, its topic, partition,
+    A record that a worker can't decode goes to the topic dead-letters with the reason, its topic, partition,
     offset and original bytes.
     """
 

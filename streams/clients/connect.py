@@ -73,7 +73,7 @@ def connect_admin(settings: Settings) -> Any:
 def missing_topics(settings: Settings, wanted: Collection[str], patience_s: float = 0.0) -> list[str]:
     """Return which of these topics (full names) the cluster lacks, without creating them by asking.
 
-    New topics take a moment until every broker knows them: ask with some patience after creating.
+    Brokers list a new topic only after a while: give some patience after creating.
     """
     admin = connect_admin(settings)
     deadline = time.monotonic() + patience_s

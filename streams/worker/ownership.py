@@ -136,7 +136,7 @@ class Ownership:
             return
         raise OwnershipError(
             f"{whose} has users up to offset {position} of {self.names.of(ACTIONS)} partition {number}, but that topic "
-            f"ends at offset {source.end}, so it was created anew: move {self.folder(number)} away"
+            f"ends at offset {source.end}, so it was recreated: move {self.folder(number)} away"
             + (f" and delete the topic {self.names.of(CHANGELOG)}" if self.settings.changelog else "")
             + " to start without the users of the old topic"
         )

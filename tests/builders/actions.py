@@ -132,7 +132,7 @@ def a_pipeline(serving: Any = None, limit: int = 100, records: Mapping[bytes, by
 
 
 def records_of(pipeline: Pipeline) -> dict[bytes, bytes]:
-    """Checkpoint, and give every user's record."""
+    """Checkpoint, and return every user's record."""
     pipeline.users.commit(pipeline.users.take_changes(0))
     return dict(pipeline.users.store.items())
 

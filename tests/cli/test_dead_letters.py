@@ -22,7 +22,7 @@ def settings(bootstrap_servers):
 
 
 def reject(settings, offset, reason="unknown-action", value=VALUE, key=b"u1", whole=None):
-    """Put a dead letter into the topic as a worker would."""
+    """Put a dead letter into its topic as a worker would."""
     names = TopicNames(settings.topic_prefix)
     dead_letter = DeadLetter(
         reason, f"why {offset}", names.of(ACTIONS), 0, offset, NOON_MS + offset,

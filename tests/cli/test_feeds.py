@@ -103,6 +103,6 @@ def test_ctrl_c_ends_watching_without_a_word(settings):
         assert watching.stdout is not None
         assert b'"r1"' in watching.stdout.readline()
         watching.send_signal(signal.SIGINT)
-        _, said = watching.communicate(timeout=20)
+        _, stderr = watching.communicate(timeout=20)
     assert watching.returncode == 130
-    assert said.strip() == b""  # a line break after the terminal's ^C
+    assert stderr.strip() == b""  # a line break after the terminal's ^C

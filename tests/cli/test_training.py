@@ -218,10 +218,10 @@ def test_training_needs_positive_actions(log, tmp_path):
     assert "--positive" in refusal(rankstream("train", log, "--out", tmp_path / "run"))
 
 
-@pytest.mark.parametrize(("given", "said"), [("save", "is no head=weight"), ("like=1", "no head predicts like")])
-def test_a_weight_that_is_no_number_or_of_no_head(log, tmp_path, given, said):
+@pytest.mark.parametrize(("given", "message"), [("save", "is no head=weight"), ("like=1", "no head predicts like")])
+def test_a_weight_that_is_no_number_or_of_no_head(log, tmp_path, given, message):
     words = refusal(rankstream("train", log, "--out", tmp_path / "run", "--positive", "save", "--utility", given))
-    assert said in words
+    assert message in words
 
 
 def test_a_bundle_is_never_overwritten(log, tmp_path):

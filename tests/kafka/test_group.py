@@ -63,7 +63,7 @@ def test_a_worker_that_is_asked_to_stop_leaves_nothing_undone_and_may_come_back(
     bench.wait_committed(500, ACTIONS)
     ready, asked_at = two.times_ready, time.monotonic()
     assert one.terminate() == 0
-    assert bench.committed(ACTIONS) < 6_000, "no work remained when it stopped, so it proved nothing"
+    assert bench.committed(ACTIONS) < 6_000, "no work remained when it stopped, so nothing was tested"
     two.wait_ready(ready + 1)
     print(f"took over {time.monotonic() - asked_at:.1f} s after SIGTERM")
     bench.worker("A", "state-a").wait_ready()

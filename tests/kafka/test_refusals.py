@@ -103,7 +103,7 @@ def test_a_state_of_another_topic_is_refused(bench):
     worker = bench.worker()
     assert worker.process.wait(60) != 0
     assert f"its state folder has users up to offset 1000000 of {bench.names.of(ACTIONS)} partition 2" in worker.log
-    assert f"ends at offset 0, so it was created anew: move {folder} away" in worker.log
+    assert f"ends at offset 0, so it was recreated: move {folder} away" in worker.log
 
 
 @pytest.mark.slow

@@ -91,7 +91,7 @@ def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_tha
     bench.wait_committed(2_000, ACTIONS)
     bench.wait_committed(20, REQUESTS)
     worker.kill()
-    assert bench.committed(ACTIONS) < ACTIONS_SENT / 2, "no work remained at the kill, so it proved nothing"
+    assert bench.committed(ACTIONS) < ACTIONS_SENT / 2, "no work remained at the kill, so nothing was tested"
     again = bench.worker(SERVE="bundle", SLOW_MS="3")
     send_rounds(bench, range(25, ROUNDS))
     ask_once(bench)
@@ -102,9 +102,9 @@ def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_tha
     assert report["requests"] == REQUESTS_SENT + 1 <= report["verified"] == report["answers"]
     assert len(report["user_vectors"]) == 2
 
-    _, told = ran(bench, "explain", "--request", "once", *connected(bench.settings))
-    assert told["identical"]
-    assert [action["item_id"] for action in told["history"]] == [5, 4, 3, 2, 1]
+    _, explained = ran(bench, "explain", "--request", "once", *connected(bench.settings))
+    assert explained["identical"]
+    assert [action["item_id"] for action in explained["history"]] == [5, 4, 3, 2, 1]
 
     dump = tmp_path / "dump"
     assert rankstream("topics", "dump", dump, *connected(bench.settings)).exit_code == 0

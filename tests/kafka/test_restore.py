@@ -83,7 +83,7 @@ def test_without_changelog_a_lost_folder_is_filled_by_reading_the_source_without
     bench.wait_committed(3_100, ACTIONS)
     assert again.terminate() == 0
     assert bench.states() == bench.expected_states()
-    assert bench.dead_letters().total() == len(bench.bad_records()), "a quiet replay repeated dead letters"
+    assert bench.dead_letters().total() == len(bench.bad_records()), "reading on repeated dead letters"
 
 
 def test_an_empty_changelog_is_filled_from_the_stores(bench):

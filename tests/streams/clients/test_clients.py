@@ -48,14 +48,14 @@ def test_all_records_of_a_user_meet_in_one_partition(settings):
             producer.send_action(an_event(user))
             producer.send_action(an_event(str(user)))
             producer.send_request(RankingRequest(f"r{user}", user, limit=1))
-    places: dict[bytes, set[int]] = {}
+    partitions_of: dict[bytes, set[int]] = {}
     for topic in (ACTIONS, REQUESTS):
         with TopicReader(settings, topic, from_beginning=True) as reader:
             for record in reader.read_all():
-                places.setdefault(record.key or b"", set()).add(record.partition)
-    assert set(places) == {id_bytes(user) for user in range(20)}
-    assert all(len(partitions) == 1 for partitions in places.values())
-    assert len(set.union(*places.values())) == 2
+                partitions_of.setdefault(record.key or b"", set()).add(record.partition)
+    assert set(partitions_of) == {id_bytes(user) for user in range(20)}
+    assert all(len(partitions) == 1 for partitions in partitions_of.values())
+    assert len(set.union(*partitions_of.values())) == 2
 
 
 def test_a_reader_from_now_on_does_not_see_what_was_there(settings):
@@ -97,9 +97,9 @@ def test_reading_an_empty_topic_ends_at_once(settings):
 
 
 def test_a_missing_topic_is_named_and_not_made(bootstrap_servers):
-    settings = Settings(bootstrap_servers=bootstrap_servers, topic_prefix="nobody-made.")
+    settings = Settings(bootstrap_servers=bootstrap_servers, topic_prefix="never-made.")
     for _ in range(2):
-        with pytest.raises(ClientError, match=r"no topic nobody-made\.ranked-feeds; create it"):
+        with pytest.raises(ClientError, match=r"no topic never-made\.ranked-feeds; create it"):
             FeedReader(settings)
 
 

@@ -15,7 +15,7 @@ class FakeReader:
         self.at_once, self.paused, self.begin = at_once, set(), 5
         self.partitions = {
             number: deque(
-                Recorded("t", number, self.begin + place, at_ms, None, None) for place, at_ms in enumerate(row)
+                Recorded("t", number, self.begin + index, at_ms, None, None) for index, at_ms in enumerate(row)
             )
             for number, row in enumerate(times)
         }
