@@ -96,7 +96,7 @@ class Partition:
         self.requests = requests
         # Dead letters and changelog records of actions below this offset were already acknowledged.
         self.outputs_committed_until = 0
-        self.catch_up_until = 0  # requests wait for actions below this offset: an answer before a kill may have seen them
+        self.catch_up_until = 0  # requests wait for actions below this offset: earlier answers may show them
         self.closing = False  # accept no more records
         self.failed = False  # it is not known what was sent: write nothing any more
         self._outbox = outbox
