@@ -34,7 +34,7 @@ def send_round(bench: Bench, number: int) -> None:
     for n, event in enumerate(EVENTS[first : first + actions], start=first):
         bench.send(ACTIONS, id_bytes(event.user_id), _encode(event))
         if n % each == 0:
-            user = "stranger" if n % 900 == 0 else USERS[n * 7919 % len(USERS)]
+            user = "unknown" if n % 900 == 0 else USERS[n * 7919 % len(USERS)]
             candidates = tuple(1 + (n * k) % 230 for k in range(1, 21))
             ask = RankingRequest(f"r{n // each}", user, candidates=candidates, timestamp_ms=event.timestamp_ms)
             bench.send(REQUESTS, id_bytes(user), _encode(ask))
