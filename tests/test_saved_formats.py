@@ -39,7 +39,7 @@ from rankstream.streams.clients.dumps import dump_path, read_dump
 from rankstream.streams.codec import DeadLetter, RankedFeed, RankingRequest, ServedFeatures
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Channel
-from rankstream.streams.worker.changelog import Restoring
+from rankstream.streams.worker.changelog import RestoreJob
 from rankstream.streams.worker.offsets import Bounds
 from rankstream.streams.worker.vocabulary_guard import VocabularyRefusedError, keep_vocabulary
 from tests.builders.cli import rankstream
@@ -212,9 +212,9 @@ def replay_told(folder, out):
     report = json.loads((out / "report.json").read_text())
     figures = {
         variant: {name: one["value"] for name, one in of["any positive"].items()}
-        for variant, of in report["figures"].items()
+        for variant, of in report["metrics"].items()
     }
-    return {"events": report["log"]["events"], "points": report["points"], "figures": figures}
+    return {"events": report["log"]["events"], "points": report["requests"], "figures": figures}
 
 
 # --- states, stores, the changelog
@@ -243,8 +243,8 @@ def test_a_state_folder_still_refuses_a_vocabulary_of_other_codes(tmp_path):
 
 def test_the_changelog_restores_what_the_state_folder_holds(tmp_path):
     changes, restored = records("user-state-changelog"), MemoryStore()
-    job = Restoring(TP("user-state-changelog", 0), restored, Bounds(0, len(changes)))
-    job.take(changes)
+    job = RestoreJob(TP("user-state-changelog", 0), restored, Bounds(0, len(changes)))
+    job.apply(changes)
     job.finish()
     store = open_store(SAVED, tmp_path)
     assert dict(restored.items()) == dict(store.items())
@@ -259,7 +259,7 @@ def test_every_field_of_a_record_is_still_known_by_its_name(topic):
     refused = {one["offset"] for one in dead_letters() if one["topic"] == topic}
     values = [one.value for one in records(topic) if topic == "ranking-requests" or one.offset not in refused]
     for value in values:
-        assert msgspec.to_builtins(msgspec.json.decode(value, type=STRUCTS[topic])) == json.loads(value)
+        assert json.loads(msgspec.json.encode(msgspec.json.decode(value, type=STRUCTS[topic]))) == json.loads(value)
 
 
 def dead_letters():
