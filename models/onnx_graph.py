@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -48,6 +49,16 @@ def export_graph(
             verbose=False,
             optimize=True,
         )
+    _drop_traces(path)
+
+
+def _drop_traces(path: Path) -> None:
+    """Drop the exporter's notes: each node has a stack trace, with the folders of the machine that exported it."""
+    model = onnx.load(path)
+    graph = model.graph
+    for noted in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del noted.metadata_props[:]
+    onnx.save(model, path)
 
 
 def ready(model: Model, dtype: torch.dtype = torch.float32) -> Model:

@@ -10,7 +10,7 @@ from rankstream.cli.main import main
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import prepare_topics
 
-UNKNOWN_ID = "127.0.0.1:1"  # no broker ever listens there
+NO_BROKER = "127.0.0.1:1"  # no broker ever listens there
 
 
 def rankstream(*args: object, text: str | None = None, **environment: str) -> Result:

@@ -12,7 +12,7 @@ from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.topics import ACTIONS, FEEDS, TopicNames
 from tests.builders.bundle import a_bundle, a_user_table
-from tests.builders.cli import UNKNOWN_ID, connected, fresh_topics, rankstream, refusal
+from tests.builders.cli import NO_BROKER, connected, fresh_topics, rankstream, refusal
 from tests.builders.exploration import the_explored
 from tests.builders.served import a_day
 
@@ -172,8 +172,8 @@ def test_files_that_are_not_there(served, tmp_path):
 
 def test_without_files_the_topics_are_read(monkeypatch):
     monkeypatch.setattr("rankstream.streams.clients.connect.BOOTSTRAP_MS", 300)
-    words = refusal(rankstream("off-policy", "--reward", "save", "--bootstrap-servers", UNKNOWN_ID))
-    assert words.startswith(f"no Kafka broker answers at {UNKNOWN_ID}")
+    words = refusal(rankstream("off-policy", "--reward", "save", "--bootstrap-servers", NO_BROKER))
+    assert words.startswith(f"no Kafka broker answers at {NO_BROKER}")
 
 
 @pytest.mark.broker

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from rankstream.cli.main import COMMANDS
-from tests.builders.cli import UNKNOWN_ID, rankstream, refusal
+from tests.builders.cli import NO_BROKER, rankstream, refusal
 
 TABLE = "user_id,item_id,action,timestamp_ms\n7,9,click,1700000000000\n"
 
@@ -68,7 +68,7 @@ def test_a_map_without_a_column(table):
 
 def test_a_broker_that_is_not_there_is_given_up_within_seconds():
     begun = time.monotonic()
-    refusal(rankstream("watch", "--bootstrap-servers", UNKNOWN_ID))
+    refusal(rankstream("watch", "--bootstrap-servers", NO_BROKER))
     assert time.monotonic() - begun < 8
 
 
@@ -78,12 +78,12 @@ def test_a_broker_that_is_not_there_is_given_up_within_seconds():
      ("dead-letters", "list"), ("dead-letters", "redrive")],
 )  # fmt: skip
 def test_a_broker_that_is_not_there(command, impatient):
-    words = refusal(rankstream(*command, "--bootstrap-servers", UNKNOWN_ID))
-    assert words.startswith(f"no Kafka broker answers at {UNKNOWN_ID}")
+    words = refusal(rankstream(*command, "--bootstrap-servers", NO_BROKER))
+    assert words.startswith(f"no Kafka broker answers at {NO_BROKER}")
 
 
 def test_a_broker_that_is_not_there_for_a_file(table, impatient):
-    assert refusal(rankstream("produce", table, bootstrap_servers=UNKNOWN_ID)).startswith("no Kafka broker answers")
+    assert refusal(rankstream("produce", table, bootstrap_servers=NO_BROKER)).startswith("no Kafka broker answers")
 
 
 @pytest.mark.parametrize("servers", ["localhost", "localhost:kafka", "a:9092,b", "a:9092,"])

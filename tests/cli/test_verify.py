@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.builders.bundle import a_bundle
-from tests.builders.cli import UNKNOWN_ID, rankstream, refusal
+from tests.builders.cli import NO_BROKER, rankstream, refusal
 from tests.builders.served import Day, a_day, changed
 
 
@@ -74,5 +74,5 @@ def test_what_is_missing_is_refused_with_the_remedy(day, dump, tmp_path):
 
 def test_a_broker_that_is_not_there(day, monkeypatch):
     monkeypatch.setattr("rankstream.streams.clients.connect.BOOTSTRAP_MS", 300)
-    result = rankstream("verify", "--bundle", day.bundle, "--bootstrap-servers", UNKNOWN_ID)
-    assert refusal(result).startswith(f"no Kafka broker answers at {UNKNOWN_ID}")
+    result = rankstream("verify", "--bundle", day.bundle, "--bootstrap-servers", NO_BROKER)
+    assert refusal(result).startswith(f"no Kafka broker answers at {NO_BROKER}")

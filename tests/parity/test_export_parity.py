@@ -267,3 +267,12 @@ def test_equal_weights_give_equal_graphs(tmp_path):
     export_ranker(ranker, tmp_path)
     for name in ("user.onnx", "candidate.onnx"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_graphs_do_not_carry_the_folders_of_the_machine_that_exported_them(bundle):
+    graphs = sorted(bundle.folder.glob("*.onnx"))
+    assert len(graphs) == 5
+    for graph in graphs:
+        content = graph.read_bytes()
+        assert str(Path(__file__).parents[2]).encode() not in content
+        assert b"site-packages" not in content

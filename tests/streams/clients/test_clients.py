@@ -13,7 +13,7 @@ from rankstream.streams.clients.readers import DeadLetterReader, FeedReader, Top
 from rankstream.streams.codec import DeadLetter, RankedFeed
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, DEAD_LETTERS, FEEDS, REQUESTS, TopicNames
-from tests.builders.cli import UNKNOWN_ID, fresh_topics
+from tests.builders.cli import NO_BROKER, fresh_topics
 
 pytestmark = pytest.mark.broker
 NOON_MS = 1_700_000_000_000
@@ -112,7 +112,7 @@ def test_a_record_that_is_too_large_is_told_when_flushed(settings):
 def test_nobody_there_is_told_within_seconds(monkeypatch):
     monkeypatch.setattr("rankstream.streams.clients.connect.BOOTSTRAP_MS", 300)
     with pytest.raises(ClientError, match="no Kafka broker answers"):
-        require_topics(Settings(bootstrap_servers=UNKNOWN_ID), ["t"])
+        require_topics(Settings(bootstrap_servers=NO_BROKER), ["t"])
 
 
 def test_security_that_does_not_fit_is_told_within_seconds(bootstrap_servers, monkeypatch):
