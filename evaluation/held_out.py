@@ -1,9 +1,9 @@
-"""How good trained models are on the part of a log that they never saw, each by the measure of its paper.
+"""How good trained models are on the part of a log that they never saw, each by the metrics of its paper.
 
-Quick: vectors against a catalogue, requests joined one by one; no broker, no state, no delays. What the whole system
-would have served is ``replay.py``'s to say. Everybody is asked at moments after ``since_ms``, knowing all that was done
-until then, as the stream would. Items that the models never saw can be found by nobody and are left out; only what was
-shown in a visit is ranked as it was shown.
+A quick evaluation: vectors against all items, requests joined one by one; no broker, no stored states, no delays.
+What the whole system would have served is evaluated by ``rankstream replay``. Queries lie after ``since_ms``, and all
+actions up to a query are known, as in the stream. Items without a vector can't be ranked and are left out. Only logged
+impressions are ranked in the sets that they were shown in.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,11 +28,11 @@ from rankstream.models.recipes.bundle import RankerRecipe, requests_of
 from rankstream.models.recipes.run_folder import TrainedModels
 from rankstream.models.sessions.sessionize import session_vectors_at
 from rankstream.models.training.holdout import (
-    Cases,
-    answer_ranks,
-    future_cases,
+    Queries,
+    future_queries,
     item_counts,
-    next_item_cases,
+    next_item_queries,
+    ranks_of_relevant,
     rows_after,
 )
 from rankstream.models.users import pinnerformer_training as pinner
@@ -44,118 +44,127 @@ HIT_K = 3  # TransAct's
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A model's mean of one measure, and what needs no learning beside it."""
+class HeldOutMetric:
+    """A model's mean of one metric, and that of baselines without training."""
 
     model: str
-    measure: str
+    metric: str
     mean: float
-    low: float  # 95 %, users drawn anew
+    low: float  # 95 %, bootstrap over users
     high: float
-    rivals: dict[str, float]
-    cases: int
+    baselines: dict[str, float]
+    queries: int
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Where and how much to ask."""
+    """Which queries to put to the models, and how many."""
 
     since_ms: int  # the models saw nothing from then on
-    horizon_ms: int = 14 * DAY_MS  # PinnerFormer's positives: of so long after the moment
-    max_cases: int = 3000  # of each encoder
+    horizon_ms: int = 14 * DAY_MS  # PinnerFormer's positives: within so long after the query
+    max_queries: int = 3000  # of each encoder
     max_requests: int = 1000  # of the ranker
-    negatives: int = 50  # drawn for each request of the ranker
+    negatives: int = 50  # sampled for each request of the ranker
     seed: int = 0
 
 
-def figures(models: TrainedModels, log: EventLog, asked: HeldOut) -> Iterator[Figure]:
-    """Measure PinnerFormer, HierTCN and the ranker; what has no case gives no figure."""
+def held_out_metrics(models: TrainedModels, log: EventLog, held_out: HeldOut) -> Iterator[HeldOutMetric]:
+    """Yield the metrics of PinnerFormer, HierTCN and the ranker; one without a query has none."""
     sequences = group_by_user(log, models.item_table)
-    yield from user_figures(models, sequences.known(), log, asked)
-    yield from session_figures(models, sequences, log, asked)
-    yield from ranker_figures(models, log, asked)
+    yield from user_metrics(models, sequences.known(), log, held_out)
+    yield from session_metrics(models, sequences, log, held_out)
+    yield from ranker_metrics(models, log, held_out)
 
 
-def user_figures(models: TrainedModels, sequences: UserSequences, log: EventLog, asked: HeldOut) -> Iterator[Figure]:
-    """Yield Recall@10 of the positives of the days to come, asked at a quarter, half and three quarters of the time."""
+def user_metrics(
+    models: TrainedModels, sequences: UserSequences, log: EventLog, held_out: HeldOut
+) -> Iterator[HeldOutMetric]:
+    """Yield Recall@10 of the positives of the next days, queried after 25, 50 and 75 % of each user's actions."""
     positives = np.flatnonzero(np.isin(sequences.actions, log.codes_of(models.about.positives)))
-    rows = rows_after(sequences, asked.since_ms, (0.25, 0.5, 0.75))
-    cases = future_cases(sequences, positives, rows, asked.horizon_ms, models.about.exclude_seen)
-    cases = cases.sample(asked.max_cases, asked.seed)
-    if not len(cases):
+    rows = rows_after(sequences, held_out.since_ms, (0.25, 0.5, 0.75))
+    queries = future_queries(sequences, positives, rows, held_out.horizon_ms, models.about.exclude_seen)
+    queries = queries.sample(held_out.max_queries, held_out.seed)
+    if not len(queries):
         return
     vectors = models.item_table.vectors
-    past = positives[sequences.times_ms[positives] < asked.since_ms]
+    past = positives[sequences.times_ms[positives] < held_out.since_ms]
     ranks = {
-        "": _ranks(pinner.user_vectors_at(models.pinnerformer, sequences, models.item_table, cases.rows),
-                   pinner.item_vectors_of(models.pinnerformer, models.item_table), cases),
-        "last item": _ranks(vectors[sequences.item_rows[cases.rows]], vectors, cases),
-        "popularity": answer_ranks(item_counts(sequences, past, len(models.item_table)), cases),
+        "": _ranks(pinner.user_vectors_at(models.pinnerformer, sequences, models.item_table, queries.rows),
+                   pinner.item_vectors_of(models.pinnerformer, models.item_table), queries),
+        "last item": _ranks(vectors[sequences.item_rows[queries.rows]], vectors, queries),
+        "popularity": ranks_of_relevant(item_counts(sequences, past, len(models.item_table)), queries),
     }  # fmt: skip
-    users = sequences.users[cases.rows]
+    users = sequences.users[queries.rows]
     for k in (10, 50):
-        yield _figure("PinnerFormer", f"Recall@{k}", {name: recalls(one, k) for name, one in ranks.items()}, users)
+        yield _metric("PinnerFormer", f"Recall@{k}", {name: recalls(one, k) for name, one in ranks.items()}, users)
 
 
-def session_figures(models: TrainedModels, sequences: UserSequences, log: EventLog, asked: HeldOut) -> Iterator[Figure]:
-    """Yield recall and reciprocal rank of the next item of the session, asked after each action."""
-    rows = np.flatnonzero(sequences.times_ms >= asked.since_ms)
+def session_metrics(
+    models: TrainedModels, sequences: UserSequences, log: EventLog, held_out: HeldOut
+) -> Iterator[HeldOutMetric]:
+    """Yield recall and reciprocal rank of the next item of the session, held_out after each action."""
+    rows = np.flatnonzero(sequences.times_ms >= held_out.since_ms)
     rows = rows[rows + 1 < len(sequences)]
     rows = rows[~np.isin(sequences.actions[rows + 1], log.codes_of(models.about.negatives))]
-    cases = next_item_cases(sequences, rows, models.about.exclude_seen).sample(asked.max_cases, asked.seed)
-    if not len(cases):
+    queries = next_item_queries(sequences, rows, models.about.exclude_seen).sample(held_out.max_queries, held_out.seed)
+    if not len(queries):
         return
     item_table = models.item_table
-    past = np.flatnonzero((sequences.times_ms < asked.since_ms) & (sequences.item_rows >= 0))
+    past = np.flatnonzero((sequences.times_ms < held_out.since_ms) & (sequences.item_rows >= 0))
     ranks = {
-        "": _ranks(session_vectors_at(models.hiertcn, sequences, item_table, cases.rows), item_table.vectors, cases),
-        "last item": _ranks(item_table.padded[sequences.item_rows[cases.rows]], item_table.vectors, cases),
-        "popularity": answer_ranks(item_counts(sequences, past, len(item_table)), cases),
+        "": _ranks(
+            session_vectors_at(models.hiertcn, sequences, item_table, queries.rows), item_table.vectors, queries
+        ),
+        "last item": _ranks(item_table.padded[sequences.item_rows[queries.rows]], item_table.vectors, queries),
+        "popularity": ranks_of_relevant(item_counts(sequences, past, len(item_table)), queries),
     }
-    users = sequences.users[cases.rows]
+    users = sequences.users[queries.rows]
     for k in (1, 5, 10):
-        yield _figure("HierTCN", f"Recall@{k}", {name: recalls(one, k) for name, one in ranks.items()}, users)
-    yield _figure("HierTCN", "MRR", {name: reciprocal_ranks(one) for name, one in ranks.items()}, users)
+        yield _metric("HierTCN", f"Recall@{k}", {name: recalls(one, k) for name, one in ranks.items()}, users)
+    yield _metric("HierTCN", "MRR", {name: reciprocal_ranks(one) for name, one in ranks.items()}, users)
 
 
-def _ranks(queries: Vectors, items: Vectors, cases: Cases, at_once: int = 256) -> list[Floats]:
-    """Rank by dot products, some cases at a time: all scores at once would not fit."""
+def _ranks(vectors: Vectors, items: Vectors, queries: Queries, at_once: int = 256) -> list[Floats]:
+    """Rank by dot products, some queries at a time: all scores at once would not fit into memory."""
     ranks: list[Floats] = []
-    for at in range(0, len(cases), at_once):
-        which = np.arange(at, min(at + at_once, len(cases)))
-        ranks += answer_ranks(queries[which] @ items.T, cases.take(which))
+    for at in range(0, len(queries), at_once):
+        which = np.arange(at, min(at + at_once, len(queries)))
+        ranks += ranks_of_relevant(vectors[which] @ items.T, queries.take(which))
     return ranks
 
 
-def ranker_figures(models: TrainedModels, log: EventLog, asked: HeldOut) -> Iterator[Figure]:
-    """Yield AUC within a request and HIT@3 of each head: what was acted on among what was shown, or drawn at random."""
-    offline = offline_features(log, models, models.ranker.config.sizes.num_actions, asked.since_ms)
-    rng = np.random.default_rng(asked.seed)
-    drawn = NegativesConfig(asked.negatives, exclude_seen=models.about.exclude_seen)
-    recipe = RankerRecipe(models.about.heads, models.about.utility, visits=models.about.visits, negatives=drawn)
-    examples = requests_of(log, recipe, offline, rng, asked.since_ms)
-    if not recipe.visits:  # among drawn items, being new would tell the answer
+def ranker_metrics(models: TrainedModels, log: EventLog, held_out: HeldOut) -> Iterator[HeldOutMetric]:
+    """Yield AUC within a request and HIT@3 of each head, among logged impressions or sampled negatives."""
+    offline = offline_features(log, models, models.ranker.config.sizes.num_actions, held_out.since_ms)
+    rng = np.random.default_rng(held_out.seed)
+    negatives = NegativesConfig(held_out.negatives, exclude_seen=models.about.exclude_seen)
+    recipe = RankerRecipe(
+        models.about.heads, models.about.utility, impressions=models.about.impressions, negatives=negatives
+    )
+    examples = requests_of(log, recipe, offline, rng, held_out.since_ms)
+    if not recipe.impressions:  # among sampled items, being unknown would leak the label
         examples = [_of_known_items(one, offline) for one in examples]
-    examples = [one for one in examples if _can_be_wrong(one)]
-    kept = [examples[at] for at in np.sort(rng.permutation(len(examples))[: asked.max_requests])]
+    examples = [one for one in examples if _has_both(one)]
+    kept = [examples[at] for at in np.sort(rng.permutation(len(examples))[: held_out.max_requests])]
     users = np.array([one.user_key for one in kept], np.uint64)
     split, popular = SplitRanker(models.ranker), models.about.feature_names.index("log_popularity")
     scores = [_scores(split, popular, as_of_its_day(one), offline) for one in kept]
     for column, head in enumerate(models.about.heads):
-        wanted = [one.labels[:, column] > 0 for one in kept]
-        asking = [at for at, mine in enumerate(wanted) if mine.any() and not mine.all()]
-        for measure, of in (("AUC", auc), (f"HIT@{HIT_K}", _hit)):
+        positive = [one.labels[:, column] > 0 for one in kept]
+        kept_for_head = [at for at, mine in enumerate(positive) if mine.any() and not mine.all()]
+        for metric, of in (("AUC", auc), (f"HIT@{HIT_K}", _hit)):
             values = {
-                name: np.array([of(scores[at][name][:, column], wanted[at]) for at in asking]) for name in SCORERS
+                name: np.array([of(scores[at][name][:, column], positive[at]) for at in kept_for_head])
+                for name in SCORERS
             }
-            if asking:
-                yield _figure("ranker", f"{measure} {head}", values, users[asking])
+            if kept_for_head:
+                yield _metric("ranker", f"{metric} {head}", values, users[kept_for_head])
 
 
-def _can_be_wrong(example: RankingExample) -> bool:
-    """Return whether some head has both, what it should put first and what it should not; most visits show one item."""
-    wanted = example.labels > 0
-    return bool((wanted.any(axis=0) & ~wanted.all(axis=0)).any())
+def _has_both(example: RankingExample) -> bool:
+    """Return whether some head has both positives and negatives; most sessions show one item."""
+    positive = example.labels > 0
+    return bool((positive.any(axis=0) & ~positive.all(axis=0)).any())
 
 
 def _of_known_items(example: RankingExample, offline: OfflineFeatures) -> RankingExample:
@@ -174,14 +183,14 @@ def _scores(split: SplitRanker, popular: int, example: RankingExample, offline: 
     return {"": probabilities, "popularity": np.repeat(popularity[:, None], probabilities.shape[1], axis=1)}
 
 
-def _hit(scores: Floats, wanted: Bools) -> float:
-    """Return 1 if a wanted item is among the first three, equal scores counting half for and half against."""
-    best = scores[wanted].max()
-    others = scores[~wanted]
+def _hit(scores: Floats, positive: Bools) -> float:
+    """Return 1 if a positive is among the first three, else 0; equal scores count half."""
+    best = scores[positive].max()
+    others = scores[~positive]
     return float(np.count_nonzero(others > best) + np.count_nonzero(others == best) / 2 < HIT_K)
 
 
-def _figure(model: str, measure: str, values: Mapping[str, Floats], users: npt.NDArray[Any]) -> Figure:
+def _metric(model: str, metric: str, values: Mapping[str, Floats], users: npt.NDArray[Any]) -> HeldOutMetric:
     low, high = bootstrap_interval(values[""], users.tolist(), seed=0)
-    rivals = {name: float(one.mean()) for name, one in values.items() if name}
-    return Figure(model, measure, float(values[""].mean()), low, high, rivals, len(values[""]))
+    baselines = {name: float(one.mean()) for name, one in values.items() if name}
+    return HeldOutMetric(model, metric, float(values[""].mean()), low, high, baselines, len(values[""]))

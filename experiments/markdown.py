@@ -1,9 +1,9 @@
-"""Results as Markdown: tables, and the places between markers where a page keeps them.
+"""Results as Markdown: tables, and the markers of a page between which they stand.
 
 ::
 
     <!-- table:ranker -->
-    | row | HIT@3 |            rewritten by `python -m rankstream.experiments.tables`, by nobody's hand
+    | row | HIT@3 |            rewritten by `python -m rankstream.experiments.tables`, never by hand
     <!-- /table -->
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class NoMarkersError(ValueError):
-    """A page has no place for a table."""
+    """A page lacks the markers of a table."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -23,7 +23,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_tables(page: Path, tables: Mapping[str, str]) -> None:
-    """Put each table between its markers, nothing else touched. Raises ``NoMarkersError`` for one without a place."""
+    """Put each table between its markers, nothing else changed. Raises ``NoMarkersError`` for one without markers."""
     text = page.read_text(encoding="utf-8")
     for name, content in tables.items():
         text = between_markers(text, name, content, str(page))
@@ -31,11 +31,13 @@ def write_tables(page: Path, tables: Mapping[str, str]) -> None:
 
 
 def between_markers(text: str, name: str, content: str, where: str = "the page") -> str:
-    """Return the text with what stands between the markers of ``name`` replaced."""
+    """Return the text with the part between the markers of ``name`` replaced."""
     start, end = f"<!-- table:{name} -->", "<!-- /table -->"
     pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
     if not pattern.search(text):
-        raise NoMarkersError(f"{where} has no place for the table {name}; write '{start}' and '{end}' where it belongs")
+        raise NoMarkersError(
+            f"{where} has no markers for the table {name}; write '{start}' and '{end}' where it belongs"
+        )
     return pattern.sub(lambda _: f"{start}\n{content}\n{end}", text)
 
 

@@ -1,4 +1,4 @@
-"""The flags that all experiments share, and how they refuse what they can't take."""
+"""The flags that all experiments share, and how they refuse invalid input."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,14 +14,14 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class RefusedError(click.ClickException):
-    """Input that an experiment can't take: one sentence, exit code 2."""
+    """Invalid input of an experiment: one sentence, exit code 2."""
 
     exit_code = 2
 
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Say in one sentence why a log is refused."""
+    """Turn a refused log into one sentence and exit code 2."""
     try:
         yield
     except LogError as exc:
@@ -34,7 +34,7 @@ def options(sizes: Iterable[str], size: str, rows: Iterable[str]) -> Callable[[C
         click.option("--size", type=click.Choice(list(sizes)), default=size, show_default=True),
         click.option("--rows", "only", multiple=True, type=click.Choice(list(rows)), help="Only these rows."),
         click.option("--work", type=click.Path(path_type=Path), default=WORK, show_default=True, help=WORK_HELP),
-        click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Results go here."),
+        click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Folder of results."),
     )
 
     def add(command: Command) -> Command:
@@ -51,4 +51,4 @@ def seeds_option(default: int) -> Callable[[Command], Command]:
     return click.option("--seeds", type=number, default=default, show_default=True, help="Trainings of each row.")
 
 
-WORK_HELP = "Checkpoints, and what is made once, go here."
+WORK_HELP = "Folder of checkpoints and caches."

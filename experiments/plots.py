@@ -20,10 +20,10 @@ NAMES = {"once": "made once", "daily": "daily", "session": "each session", "real
 
 
 def draw(runs: Runs, folder: Path) -> list[Path]:
-    """Draw all plots that have results into ``folder``; give their paths."""
+    """Draw all plots that have results into ``folder``; return their paths."""
     drawn: Mapping[str, Callable[[Runs, Path], bool]] = {
         "ranker": ranker,
-        "freshness": freshness,
+        "freshness": freshness_gains,
         "pinnerformer": staleness,
     }
     return [path for name, one in drawn.items() if one(runs, path := folder / f"{name}.svg")]
@@ -31,7 +31,7 @@ def draw(runs: Runs, folder: Path) -> list[Path]:
 
 @contextmanager
 def drawing(path: Path, width: float, height: float) -> Iterator["Axes"]:
-    """Yield axes, and write them into ``path`` behind."""
+    """Yield axes; write them to ``path`` afterwards."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -44,9 +44,9 @@ def drawing(path: Path, width: float, height: float) -> Iterator["Axes"]:
 
 
 def ranker(runs: Runs, path: Path, key: str = "auc_click", of: str = "AUC of clicks") -> bool:
-    """Draw what the full hybrid has more than each row, with intervals; of the largest size.
+    """Draw by how much the full hybrid is ahead of each row, with intervals; of the largest size.
 
-    Random order, which would stretch the scale, and what gives no probability are left out.
+    Random order, which would stretch the scale, and rows without probabilities are left out.
     """
     size = largest_size(runs)
     compared = runs.result(f"ranker-{size}/_comparison")
@@ -56,24 +56,24 @@ def ranker(runs: Runs, path: Path, key: str = "auc_click", of: str = "AUC of cli
     left_out = ("full", "random", *SCORES_ONLY)
     names = [name for name in titles if name in found and name not in left_out][::-1]
     with drawing(path, 7, 0.32 * len(names) + 1) as axes:
-        for place, name in enumerate(names):
-            _point(axes, place, found[name]["reference_less_row"][key], "tab:blue", upright=False)
+        for position, name in enumerate(names):
+            _point(axes, position, found[name]["reference_less_row"][key], "tab:blue", upright=False)
         axes.axvline(0, color="grey", linewidth=0.8)
         axes.set_yticks(range(len(names)), [titles[name][0] for name in names])
         axes.set_xlabel(f"full hybrid less row: {of}, 95 % interval")
     return True
 
 
-def freshness(runs: Runs, path: Path, row: str = "no_realtime") -> bool:
-    """Draw what realtime actions are worth by the age of the newest one."""
+def freshness_gains(runs: Runs, path: Path, row: str = "no_realtime") -> bool:
+    """Draw the gain from realtime actions by the age of the newest one."""
     compared = runs.result(f"ranker-{largest_size(runs)}/_comparison")
     by_age: Mapping[str, Any] = {} if compared is None else compared["metrics"].get("freshness", {})
-    if not any(row in said[HEADS[0]] for said in by_age.values()):
+    if not any(row in gains[HEADS[0]] for gains in by_age.values()):
         return False
     with drawing(path, 7, 3) as axes:
         for shift, (head, color) in enumerate(zip(HEADS, ("tab:blue", "tab:orange"), strict=True)):
-            for place, said in enumerate(by_age.values()):
-                _point(axes, place + 0.12 * shift, said[head][row], color, label=head if place == 0 else None)
+            for position, gains in enumerate(by_age.values()):
+                _point(axes, position + 0.12 * shift, gains[head][row], color, label=None if position else head)
         axes.axhline(0, color="grey", linewidth=0.8)
         axes.set_xticks(range(len(by_age)), list(by_age))
         axes.set_ylabel("AUC: full hybrid less\nwithout realtime")
@@ -83,21 +83,21 @@ def freshness(runs: Runs, path: Path, row: str = "no_realtime") -> bool:
 
 
 def staleness(runs: Runs, path: Path) -> bool:
-    """Draw PinnerFormer's recall by how fresh the vector was, a line an objective."""
+    """Draw PinnerFormer's recall by the freshness of the vector, a series an objective."""
     rows, _ = rows_of(runs, "pinnerformer", OBJECTIVES)
     names = [name for name in OBJECTIVES if name in rows]
     if not names:
         return False
-    told = [fresh for fresh in FRESHNESS if all(fresh in rows[name].results[0]["hits"] for name in names)]
+    freshness = [fresh for fresh in FRESHNESS if all(fresh in rows[name].results[0]["hits"] for name in names)]
     with drawing(path, 7, 3.2) as axes:
         for shift, name in enumerate(names):
-            for place, fresh in enumerate(told):
+            for position, fresh in enumerate(freshness):
                 values = rows[name].recall(fresh)
                 interval = bootstrap_interval(values, range(len(values)), seed=0)
-                label = OBJECTIVES[name] if place == 0 else None
-                spot = place + 0.08 * (shift - len(names) / 2)
-                _point(axes, spot, (float(values.mean()), *interval), f"C{shift}", label=label)
-        axes.set_xticks(range(len(told)), [NAMES[fresh] for fresh in told])
+                label = None if position else OBJECTIVES[name]
+                shifted = position + 0.08 * (shift - len(names) / 2)
+                _point(axes, shifted, (float(values.mean()), *interval), f"C{shift}", label=label)
+        axes.set_xticks(range(len(freshness)), [NAMES[fresh] for fresh in freshness])
         axes.set_yscale("log")  # made once and in real time lie a factor of eight apart
         axes.set_yticks(RECALLS, [f"{tick:g}" for tick in RECALLS])
         axes.minorticks_off()
@@ -107,10 +107,16 @@ def staleness(runs: Runs, path: Path) -> bool:
 
 
 def _point(
-    axes: "Axes", place: float, figure: Sequence[float], color: str, *, upright: bool = True, label: str | None = None
+    axes: "Axes",
+    position: float,
+    metric: Sequence[float],
+    color: str,
+    *,
+    upright: bool = True,
+    label: str | None = None,
 ) -> None:
     """Draw a mean and its interval."""
-    mean, low, high = figure
-    line, dot = ([place, place], [low, high]), ([place], [mean])
+    mean, low, high = metric
+    line, dot = ([position, position], [low, high]), ([position], [mean])
     axes.plot(*(line if upright else line[::-1]), color=color)
     axes.plot(*(dot if upright else dot[::-1]), "o", color=color, label=label)

@@ -1,11 +1,11 @@
-"""The registry of runs: what is done is skipped, what was killed goes on, what it took is written down.
+"""The registry of runs: a finished run is skipped, a killed one resumed, its time and memory recorded.
 
 ::
 
-    results/<table>/<run>.json     small, committed: what the tables are made of
+    results/<table>/<run>.json     small, committed: the tables are made from them
     .experiments/<table>/<run>/    checkpoints and caches, outside git
 
-A result belongs to its config: with another config the run is made again, in a work folder of its own.
+A result belongs to its config: with another config the run is repeated, in a work folder of its own.
 """
 
 import json
@@ -29,7 +29,7 @@ import numpy as np
 from rankstream.features.files import whole_file
 
 Config = TypeVar("Config")
-Work = Callable[[Config, Path], Mapping[str, Any]]  # (config, folder of its own) -> what came out, as JSON
+Work = Callable[[Config, Path], Mapping[str, Any]]  # (config, folder of its own) -> metrics, as JSON
 
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(".experiments")
@@ -40,7 +40,7 @@ DIGITS = 6  # of a number in a result: more are noise, and make diffs
 
 @dataclass(frozen=True)
 class Runs:
-    """Where results are kept, and where work is."""
+    """The folders of results and of work."""
 
     results: Path = RESULTS
     work: Path = WORK
@@ -49,19 +49,19 @@ class Runs:
         """Return the result of the run ``<table>/<run>`` with this config (a dataclass); work only if there is none.
 
         ``work`` gets a folder in which it finds what it left there when it was killed. Its seconds are those of all
-        its parts; a part that was killed without a signal that Python sees (SIGKILL) is not counted.
+        its parts; a part that ended by SIGKILL, which Python can't catch, is not counted.
         """
-        said = plain(asdict(config))  # type: ignore[call-overload]
-        held = self.result(name)
-        if held is not None and held["config"] == said:
-            return held
-        folder = self.work / name / _digest(said)
+        settings = plain(asdict(config))  # type: ignore[call-overload]
+        finished = self.result(name)
+        if finished is not None and finished["config"] == settings:
+            return finished
+        folder = self.work / name / _digest(settings)
         folder.mkdir(parents=True, exist_ok=True)
         with _measured(folder) as measured:
             metrics = work(config, folder)
         result = {
             "name": name,
-            "config": said,
+            "config": settings,
             "metrics": plain(metrics),
             "seconds": round(measured["seconds"], 1),
             "peak_rss_mb": round(measured["peak_rss_mb"]),
@@ -84,13 +84,13 @@ class Runs:
 
 
 def stop_politely() -> None:
-    """Let ``kill`` end this process like Ctrl-C does, so that what a run took so far is written down."""
+    """Let SIGTERM end this process like Ctrl-C does, so that the time a run took so far is recorded."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 @contextmanager
 def _measured(folder: Path) -> Iterator[dict[str, float]]:
-    """Measure what happens inside; add what earlier parts of the same run took."""
+    """Measure the time and memory of the block; add those of earlier parts of the same run."""
     path = folder / SECONDS
     before = json.loads(path.read_text()) if path.exists() else {"seconds": 0.0, "peak_rss_mb": 0.0}
     measured = dict(before)
@@ -105,7 +105,7 @@ def _measured(folder: Path) -> Iterator[dict[str, float]]:
 
 
 def forget_peak_rss() -> None:
-    """Start the high-water mark of memory anew, where Linux lets us."""
+    """Reset the high-water mark of memory, where Linux allows it."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -113,7 +113,7 @@ def forget_peak_rss() -> None:
 
 
 def peak_rss_mb() -> float:
-    """Return the most memory that this process has held since ``forget_peak_rss``, in MB."""
+    """Return the peak resident memory of this process since ``forget_peak_rss``, in MB."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
@@ -122,7 +122,7 @@ def peak_rss_mb() -> float:
 
 
 def machine() -> dict[str, Any]:
-    """Return what this ran on."""
+    """Return the machine this runs on."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         processor = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -143,8 +143,8 @@ def versions() -> dict[str, str]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON would bring it back, numbers rounded."""
-    return json.loads(json.dumps(_rounded(value), default=_said))
+    """Return a value after a round trip through JSON, numbers rounded."""
+    return json.loads(json.dumps(_rounded(value), default=_name))
 
 
 def _rounded(value: Any) -> Any:
@@ -157,13 +157,13 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
-def _said(value: Any) -> str:
-    """Name a value that JSON does not know, a function or a class in a config."""
+def _name(value: Any) -> str:
+    """Return the name of a value that JSON lacks: a function or a class in a config."""
     return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else str(value)
 
 
-def _digest(said: Any) -> str:
-    return blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=6).hexdigest()
+def _digest(settings: Any) -> str:
+    return blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
 def _write_whole(path: Path, text: str) -> None:

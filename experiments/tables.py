@@ -1,7 +1,7 @@
 """`python -m rankstream.experiments.tables`: from the runs' results to the tables of docs/models.md.
 
-Each experiment brings a module with a function that gives its tables by name; those without any result are left as
-they stand.
+Each experiment has a module with a function that returns its tables by name; those without any result stay as they
+are.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 
 @click.command()
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Folder of the runs' results.")
-@click.option("--page", type=click.Path(path_type=Path), default=PAGE, help="Page that the tables stand in.")
+@click.option("--page", type=click.Path(path_type=Path), default=PAGE, help="Page with the tables.")
 def main(results: Path, page: Path) -> None:
     """Write the tables of all experiments into PAGE, from results alone: nothing is trained."""
     tables = {name: text for build in BUILDERS for name, text in build(Runs(results)).items()}

@@ -1,4 +1,4 @@
-"""Blocks that two models or more are made of; they know nothing of users, items or time."""
+"""Blocks shared by several models; they know nothing of users, items or time."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 
 class PostNormLayer(nn.Module):
-    """One transformer encoder layer, norms after the residuals; ``nn.TransformerEncoderLayer`` in plain sight.
+    """One transformer encoder layer, norms after the residuals; ``nn.TransformerEncoderLayer`` written out.
 
-    Plain, because the original takes another road in ``eval()`` (an even number of heads, a padding mask) and then
-    gives zeros in padded rows where ``train()`` gives numbers: a difference between training and serving.
+    Plain, because torch's own has a fast path in ``eval()`` (an even number of heads, a padding mask) that returns
+    zeros in padded rows where ``train()`` returns numbers: a difference between training and serving.
     """
 
     def __init__(self, width: int, heads: int, ffn: int, dropout: float) -> None:

@@ -1,4 +1,4 @@
-"""Torch modules written as ONNX graphs and held to what torch computes; knows nothing of what that is."""
+"""Torch modules as ONNX graphs: written, and verified against torch; it does not know what a graph computes."""
 
 import logging
 import warnings
@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from rankstream.bundles.parts import ExportError
 from rankstream.features.schema import Floats
 
+MAX_VECTOR_ERROR = 1e-4  # of session and user vectors, whose entries reach 1
 OPSET = 20  # LayerNormalization came with 17, Gelu with 20; ONNX Runtime 1.17 and later read it
 
 Model = TypeVar("Model", bound=nn.Module)
 Dynamic = dict[str, dict[int, torch.export.Dim]]
-
-MAX_VECTOR_ERROR = 1e-4  # of session and user vectors, whose entries reach 1
 
 
 def export_graph(
@@ -62,7 +61,7 @@ def _drop_traces(path: Path) -> None:
 
 
 def ready(model: Model, dtype: torch.dtype = torch.float32) -> Model:
-    """Return a copy of a model on the CPU, ready to be used."""
+    """Return a frozen copy of a model in eval mode on the CPU."""
     return deepcopy(model).to("cpu", dtype).eval().requires_grad_(False)
 
 

@@ -59,7 +59,7 @@ def command(
     """
     with needing_torch():
         from rankstream.cli.options.event_logs import read_events
-        from rankstream.evaluation.held_out import HeldOut, figures
+        from rankstream.evaluation.held_out import HeldOut, held_out_metrics
         from rankstream.events.arrivals import LogError
         from rankstream.models.recipes.run_folder import load_models
         from rankstream.models.recipes.train import threads
@@ -72,23 +72,21 @@ def command(
         events, _ = read_events(log, kind, strict, models.about.vocabulary)
         held_out = HeldOut(since or until_ms, round(horizon_days * 86_400_000), max_requests=requests, seed=seed)
         with threads(1):  # one request at a time: a second thread only waits
-            found = list(figures(models, events, held_out)) if events.time_at(1.0) > held_out.since_ms else []
+            found = list(held_out_metrics(models, events, held_out)) if events.time_at(1.0) > held_out.since_ms else []
     if not found:
         raise Refusal(
             f"{log} has nothing to evaluate after {time_text(held_out.since_ms)}; train with an earlier "
             "--until, or give a longer log"
         )
     if as_json:
-        click.echo(
-            json.dumps({"since_ms": held_out.since_ms, "figures": [asdict(figure) for figure in found]}, indent=1)
-        )
+        click.echo(json.dumps({"since_ms": held_out.since_ms, "metrics": [asdict(one) for one in found]}, indent=1))
         return
-    names = list(dict.fromkeys(name for figure in found for name in figure.rivals))
+    names = list(dict.fromkeys(name for one in found for name in one.baselines))
     table = Table(
-        "model", "metric", "mean", "95 %", *names, "cases", title=f"{log} from {time_text(held_out.since_ms)}"
+        "model", "metric", "mean", "95 %", *names, "queries", title=f"{log} from {time_text(held_out.since_ms)}"
     )
     for one in found:
-        rivals = [f"{one.rivals[name]:.4f}" if name in one.rivals else "" for name in names]
+        baselines = [f"{one.baselines[name]:.4f}" if name in one.baselines else "" for name in names]
         interval = f"{one.low:.4f} to {one.high:.4f}"
-        table.add_row(one.model, one.measure, f"{one.mean:.4f}", interval, *rivals, f"{one.cases:,}")
+        table.add_row(one.model, one.metric, f"{one.mean:.4f}", interval, *baselines, f"{one.queries:,}")
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)

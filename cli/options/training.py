@@ -115,7 +115,7 @@ def _fit(fit: FitConfig, given: TrainSettings, steps: int | None, device: torch.
         steps=steps,
         warm_up=min(fit.warm_up, max(1, steps // 5)),
         evaluate_every=given.evaluate_every or min(fit.evaluate_every, steps),
-        draws=accumulation_steps_of(given),
+        accumulation_steps=accumulation_steps_of(given),
         precision=best_precision(device) if given.precision == "auto" else Precision(given.precision),
         compiled=given.compiled,
         seed=given.seed,

@@ -1,4 +1,4 @@
-"""What the ranker must beat: what an item's counters say, and LambdaMART on counters, which is what Metarank does."""
+"""The ranker's baselines: random order, an item's own rates, and LightGBM on counters, which is what Metarank does."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,25 +13,25 @@ Doubles = npt.NDArray[np.float64]
 Predict = Callable[[RequestCache], Doubles]  # a cache -> (N, heads)
 
 RATES = {"click": 2, "long_view": 3, "like": 4, "skip": 5}  # columns of kuairand.KuaiRand.features_at
-NEWEST = 10  # actions whose types are counted apart: what the user did just now
+NEWEST = 10  # actions whose types are counted separately: what the user did last
 ROUNDS = 200
 
 
 def at_random(seed: int) -> Predict:
-    """Foresee nothing: what lists earn whose order is chance."""
+    """Predict at random: the metrics of a random order."""
 
-    def predict(asked: RequestCache) -> Doubles:
-        return np.random.default_rng(seed).random((len(asked.labels), len(asked.heads)))
+    def predict(requests: RequestCache) -> Doubles:
+        return np.random.default_rng(seed).random((len(requests.labels), len(requests.heads)))
 
     return predict
 
 
 def popularity(train: RequestCache) -> Predict:
-    """Foresee the rate at which everybody took the item, as of the end of training."""
+    """Predict the item's rate over all users, as of the end of training."""
     usual = np.asarray(train.labels, np.float64).mean(0).clip(1e-6, 1 - 1e-6)
 
-    def predict(asked: RequestCache) -> Doubles:
-        features = np.asarray(asked.columns["candidate_features"], np.float64)[asked.shown]
+    def predict(requests: RequestCache) -> Doubles:
+        features = np.asarray(requests.columns["candidate_features"], np.float64)[requests.shown]
         rates = features[:, [RATES[head] for head in HEADS]]
         probabilities: Doubles = 1.0 / (1.0 + np.exp(-np.log(usual / (1 - usual)) - rates))
         return probabilities
@@ -40,17 +40,17 @@ def popularity(train: RequestCache) -> Predict:
 
 
 def counters(cache: RequestCache, num_types: int) -> npt.NDArray[np.float32]:
-    """Return the counter features of each exposure, ``(N, F)``: the item's, the user's, the newest actions', the time.
+    """Return the counters of each impression, ``(N, F)``: of item, user and newest actions, and the time.
 
-    Counted are as many actions as the rankers see.
+    It counts as many actions as the rankers see.
     """
     types = np.asarray(cache.columns["action_types"], np.int64)
     written = len(cache.counts)
     request = np.repeat(np.arange(written), cache.counts[:, 0])
-    place = np.arange(len(types)) - np.repeat(cache.action_starts[:-1], cache.counts[:, 0])
-    seen = place < cache.num_actions
+    index = np.arange(len(types)) - np.repeat(cache.action_starts[:-1], cache.counts[:, 0])
+    seen = index < cache.num_actions
     whole = _shares(request[seen], types[seen], written, num_types)
-    newest = _shares(request[place < NEWEST], types[place < NEWEST], written, num_types)
+    newest = _shares(request[index < NEWEST], types[index < NEWEST], written, num_types)
     user = np.concatenate([np.asarray(cache.columns["contexts"]), whole, newest], axis=1)
     of = np.repeat(cache.states, cache.sizes_of)
     items = np.asarray(cache.columns["candidate_features"])[cache.shown]
@@ -68,28 +68,28 @@ def _shares(request: npt.NDArray[Any], types: npt.NDArray[Any], requests: int, n
 def lambdamart(days: RequestCache, num_types: int, seed: int) -> Predict:
     """Train LambdaMART on lists of a day; its score stands for every head.
 
-    Its score orders a list and is no probability of anything: only figures of the final order mean something. The head
-    of skips gets it negated.
+    Its score orders a list and is no probability: only metrics of the final order are meaningful. The head of skips
+    gets it negated.
     """
     weights = np.array([UTILITY[head] for head in HEADS])
     gains = np.rint(np.maximum(np.asarray(days.labels) @ weights, 0)).astype(np.int64)
     model = _boosted("lambdarank", counters(days, num_types), gains, seed, groups=days.sizes_of)
 
-    def predict(asked: RequestCache) -> Doubles:
-        scores = np.asarray(model.predict(counters(asked, num_types), num_threads=1))
+    def predict(requests: RequestCache) -> Doubles:
+        scores = np.asarray(model.predict(counters(requests, num_types), num_threads=1))
         return np.stack([scores * np.sign(weight) for weight in weights], axis=1)
 
     return predict
 
 
 def classifiers(train: RequestCache, num_types: int, seed: int) -> Predict:
-    """Train a boosted classifier a head on the same counters; it gives probabilities."""
+    """Train a boosted classifier a head on the same counters; it predicts probabilities."""
     features, labels = counters(train, num_types), np.asarray(train.labels)
     models = [_boosted("binary", features, labels[:, head], seed) for head in range(len(HEADS))]
 
-    def predict(asked: RequestCache) -> Doubles:
-        asking = counters(asked, num_types)
-        return np.stack([np.asarray(model.predict(asking, num_threads=1)) for model in models], axis=1)
+    def predict(requests: RequestCache) -> Doubles:
+        features = counters(requests, num_types)
+        return np.stack([np.asarray(model.predict(features, num_threads=1)) for model in models], axis=1)
 
     return predict
 

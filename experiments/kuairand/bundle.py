@@ -26,7 +26,7 @@ from rankstream.events.public.kuairand import UTILITY, VOCABULARY
 from rankstream.events.registry import read_log
 from rankstream.events.sequences import histories_of
 from rankstream.experiments.kuairand.data import DAY_MS, END_MS, VALIDATE_MS, KuaiRand, open_kuairand
-from rankstream.experiments.kuairand.ranker import SIZES, Settings, trained
+from rankstream.experiments.kuairand.ranker import SIZES, RankerSettings, trained
 from rankstream.experiments.runs import WORK, stop_politely
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.models.ranker.hybrid import HybridRanker
@@ -64,7 +64,7 @@ def export_kuairand(ranker: HybridRanker, world: KuaiRand, bundle: Path) -> Mani
 
 
 def publish_users(world: KuaiRand, items: EmbeddingTable, root: Path) -> int:
-    """Publish user vectors as of 4 May, of all users, and as of each morning after, of those who acted anew."""
+    """Publish user vectors as of 4 May, of all users, and as of each later morning, of those who acted since."""
     model = world.encoders.pinnerformer
     mornings = range(VALIDATE_MS, END_MS, DAY_MS)
     for morning in mornings:
@@ -85,7 +85,7 @@ def main(data: Path, out: Path, size: str, seed: int, work: Path) -> None:
     """Train the full hybrid, or take the one that is trained, and export it."""
     stop_politely()
     torch.set_num_threads(1)
-    settings: Settings = SIZES[size]
+    settings: RankerSettings = SIZES[size]
     with Progress(console=Console(stderr=True), transient=True) as progress:
         ranker = trained(data, size, seed, work, progress)
         world = open_kuairand(data, settings.inputs(work, size), settings.data, progress)
@@ -93,12 +93,12 @@ def main(data: Path, out: Path, size: str, seed: int, work: Path) -> None:
         manifest = export_kuairand(ranker, world, out / "bundle")
     except ExportError as exc:
         raise click.ClickException(str(exc)) from exc
-    everybody = replace(world, log=read_log(open_log(data, kind="kuairand")))  # a size may hold some of the users only
-    everybody.log.write_parquet(out / "actions.parquet")
-    versions = publish_users(everybody, EmbeddingTable.open(out / "bundle" / "items"), out / "vectors" / "users")
+    whole = replace(world, log=read_log(open_log(data, kind="kuairand")))  # a size may hold some of the users only
+    whole.log.write_parquet(out / "actions.parquet")
+    versions = publish_users(whole, EmbeddingTable.open(out / "bundle" / "items"), out / "vectors" / "users")
     click.echo(f"{out / 'bundle'}: model {manifest.model_version}, trained until 4 May 2022 in Beijing")
     click.echo(f"{out / 'vectors' / 'users'}: user vectors of {versions} mornings")
-    click.echo(f"{out / 'actions.parquet'}: {len(everybody.log):,} actions")
+    click.echo(f"{out / 'actions.parquet'}: {len(whole.log):,} actions")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@
     item vectors, PinnerFormer and HierTCN learn here only: no label of the ranker's training is in them
                            item rates and user vectors of each morning             rates stay as of 4 May
 
-What learns from labels that the ranker is trained on makes features that are truer in training than in serving. So the
-encoders learn from the two weeks before, and a day's requests are joined with the tables of its morning.
+Encoders trained on the ranker's own labels would make features that are better in training than in serving (leakage).
+So the encoders learn from the two weeks before, and a day's requests are joined with the tables of its morning.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,8 +38,8 @@ from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import FeatureSizes, Floats
 from rankstream.models.items.cooccurrence import ItemVectorConfig, train_item_vectors
 from rankstream.models.items.exposure_rates import ExposureRates, exposure_rates
-from rankstream.models.ranker.examples import RankingExample, inputs_of, sessions_of
-from rankstream.models.ranker.impressions import by_day, by_either, by_gap, visit_examples
+from rankstream.models.ranker.examples import RankingExample, inputs_of, session_inputs
+from rankstream.models.ranker.impressions import by_day, by_either, by_gap, impression_examples
 from rankstream.models.ranker.training_join import to_float16
 from rankstream.models.sessions import hiertcn_training as hier
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
@@ -56,12 +56,12 @@ TRAIN_MS = 1_650_816_000_000  # 25 April 2022, midnight in Beijing
 VALIDATE_MS = TRAIN_MS + 9 * DAY_MS  # 4 May
 TEST_MS = TRAIN_MS + 11 * DAY_MS  # 6 May
 END_MS = TRAIN_MS + 14 * DAY_MS  # 9 May
-BY_VISIT = by_either(by_gap(), by_day(BEIJING_MS))  # also at midnight: no visit is of two parts, or of two days
+BY_SESSION = by_either(by_gap(), by_day(BEIJING_MS))  # also at midnight: no session is of two parts, or of two days
 PARTS = {"train": (TRAIN_MS, VALIDATE_MS), "validation": (VALIDATE_MS, TEST_MS), "test": (TEST_MS, END_MS)}
 
-TOLD_SINCE_MS = {"click": TRAIN_MS, "skip": TRAIN_MS}  # the history file names only long views and likes
+OBSERVED_SINCE_MS = {"click": TRAIN_MS, "skip": TRAIN_MS}  # the history file names only long views and likes
 
-# PinnerFormer learns from the history, where only some of the actions are told apart.
+# PinnerFormer learns from the history, which distinguishes only some of the actions.
 UNSEEN_TYPES = {"view": "exposed", "skip": "exposed", "hide": "exposed"} | dict.fromkeys(
     ("follow", "comment", "forward", "profile"), "like"
 )
@@ -71,7 +71,7 @@ UNSEEN_TYPES = {"view": "exposed", "skip": "exposed", "hide": "exposed"} | dict.
 class DataConfig:
     """What the inputs are made of."""
 
-    users: float = 1.0  # share of the users, drawn
+    users: float = 1.0  # share of the users, drawn at random
     num_actions: int = 48  # newest actions that are kept for the encoders; the paper's 100 cost twice as much
     item_dim: int = 32
     user_dim: int = 64
@@ -82,7 +82,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Encoders:
-    """What learned from the history: frozen under the ranker."""
+    """The encoders that learned from the history, frozen for the ranker."""
 
     item_table: ItemTable
     pinnerformer: PinnerFormer
@@ -91,7 +91,7 @@ class Encoders:
 
 @dataclass(frozen=True)
 class KuaiRand:
-    """The log, its encoders, and the offline side of the join at any morning."""
+    """The log, its encoders, and the offline side of the join as of any morning."""
 
     log: EventLog
     encoders: Encoders
@@ -105,13 +105,13 @@ class KuaiRand:
 
     @cached_property
     def sessions(self) -> TorchSessions:
-        """Return the session encoder; it remembers, so there is one."""
+        """Return the session encoder; there is one, because it has a cache."""
         return TorchSessions(self.encoders.hiertcn)
 
     @cached_property
     def rates(self) -> ExposureRates:
-        """Count the exposures of the whole log; ``features_at`` looks back only."""
-        return exposure_rates(self.log, self.encoders.item_table, HEADS, TOLD_SINCE_MS)
+        """Count the impressions of the whole log; ``features_at`` uses earlier ones only."""
+        return exposure_rates(self.log, self.encoders.item_table, HEADS, OBSERVED_SINCE_MS)
 
     @cached_property
     def sizes(self) -> FeatureSizes:
@@ -125,12 +125,12 @@ class KuaiRand:
         )
 
     def features_at(self, as_of_ms: int) -> Floats:
-        """Return item features ``(items, F)`` as of a moment, the last one the video's length."""
+        """Return item features ``(items, F)`` as of a time, the last one the video's length."""
         lengths = np.array([self.durations.get(int(item), 0.0) for item in self.encoders.item_table.ids], np.float32)
         return np.concatenate([self.rates.as_of(as_of_ms), lengths[:, None]], axis=1)
 
     def user_vectors_at(self, as_of_ms: int, only: set[int] | None = None) -> ItemTable:
-        """Return the table of user vectors that the refresh of this moment publishes; of some users only."""
+        """Return the table of user vectors that a refresh as of this time publishes; of some users only."""
         past, _ = self.log.split_at(as_of_ms)
         model = self.encoders.pinnerformer
         histories = histories_of(past, model.config.num_actions)
@@ -139,13 +139,13 @@ class KuaiRand:
         return to_float16(ItemTable(np.array(ids, np.int64), vectors))
 
     def offline_features_at(self, as_of_ms: int, only: set[int] | None = None) -> OfflineFeatures:
-        """Return the join's offline side as of a morning; item features are never younger than the training's end."""
+        """Return the offline side of the join as of a morning; item features stay as of the training's end."""
         features = self.features_at(min(as_of_ms, VALIDATE_MS))
         table = to_float16(ItemTable(self.encoders.item_table.ids, features))
         return OfflineFeatures(self.sizes, self.items, table, self.user_vectors_at(as_of_ms, only), self.sessions)
 
     def stateful(self) -> OfflineFeatures:
-        """Return the offline side that building states asks for: items and sessions."""
+        """Return the offline side that building states needs: items and sessions."""
         sizes = self.sizes
         return OfflineFeatures(
             sizes, self.items, NoVectors(sizes.item_features), NoVectors(sizes.user_dim), self.sessions
@@ -153,7 +153,7 @@ class KuaiRand:
 
 
 def morning_of(now_ms: int) -> int:
-    """Return the midnight of Beijing before a moment."""
+    """Return the last midnight in Beijing before a time."""
     return (now_ms + BEIJING_MS) // DAY_MS * DAY_MS - BEIJING_MS
 
 
@@ -192,7 +192,7 @@ def encoders_of(log: EventLog, folder: Path, config: DataConfig, progress: Progr
         model, _ = pinner.train_pinnerformer(
             past, item_table, POSITIVES, user_config, training, checkpoints=folder / "pinnerformer", progress=progress
         )
-        take_after(model, UNSEEN_TYPES)
+        initialise_unseen(model, UNSEEN_TYPES)
         save_weights(user_path, model, user_config)
     if not session_path.exists():
         session_config = HierTCNConfig(item_dim=config.item_dim)
@@ -200,7 +200,7 @@ def encoders_of(log: EventLog, folder: Path, config: DataConfig, progress: Progr
             negatives=400,
             exclude_seen=False,
             max_held_out=500,
-            fit=FitConfig(  # judged at the end only: without times a session is one exposure, and nothing is next in it
+            fit=FitConfig(  # evaluated at the end only: without times a session is one impression and has no next item
                 steps=config.hiertcn_steps,
                 learning_rate=2e-3,
                 evaluate_every=config.hiertcn_steps,
@@ -224,8 +224,8 @@ def encoders_of(log: EventLog, folder: Path, config: DataConfig, progress: Progr
     )
 
 
-def take_after(model: PinnerFormer, types: Mapping[str, str]) -> None:
-    """Let action types that the model never saw start as those that they are most like, not as noise."""
+def initialise_unseen(model: PinnerFormer, types: Mapping[str, str]) -> None:
+    """Initialise the embeddings of action types that training never saw with those of the most similar types."""
     codes, weights = VOCABULARY.action_codes, model.action_embedding.weight.data
     for unseen, like in types.items():
         weights[codes[unseen]] = weights[codes[like]]
@@ -238,7 +238,7 @@ def caches_of(data: Path, folder: Path, config: DataConfig, progress: Progress |
     if not missing:
         return folders
     world = open_kuairand(data, folder, config, progress)
-    found = visit_examples(world.log, HEADS, world.stateful(), since_ms=TRAIN_MS, cut=BY_VISIT)
+    found = impression_examples(world.log, HEADS, world.stateful(), since_ms=TRAIN_MS, cut=BY_SESSION)
     examples = sorted(found, key=lambda one: one.now_ms)
     for part in missing:
         start_ms, end_ms = PARTS[part]
@@ -248,7 +248,7 @@ def caches_of(data: Path, folder: Path, config: DataConfig, progress: Progress |
 
 
 def day_lists(cache: RequestCache) -> RequestCache:
-    """Return what each user was shown in a day as one request, at the moment of the day's first visit."""
+    """Return each user's impressions of a day as one request, as of the day's first session."""
     users = np.unique(cache.user_keys, return_inverse=True)[1]
     return cache.merged(users * 100_000 + (cache.now_ms + BEIJING_MS) // DAY_MS)
 
@@ -263,7 +263,7 @@ def _joined_by_day(
         batch = world.offline_features_at(morning, {one.user_key for one in today})
         for at in range(0, len(today), chunk):
             some = today[at : at + chunk]
-            vectors = session_vectors(world.encoders.hiertcn, [sessions_of(one, batch) for one in some])
+            vectors = session_vectors(world.encoders.hiertcn, [session_inputs(one, batch) for one in some])
             for one, vector in zip(some, vectors, strict=True):
                 known = replace(batch, sessions=GivenSession(world.sessions.tag, world.sessions.state_size, vector))
                 inputs = inputs_of(one, known)
@@ -278,5 +278,5 @@ def half(config: DataConfig) -> DataConfig:
 
 
 def small(config: DataConfig) -> DataConfig:
-    """Return the small size: one user of 25, encoders that learn for seconds."""
+    """Return the small size: one user of 25, encoders trained for seconds."""
     return replace(config, users=0.04, num_actions=12, pinnerformer_steps=100, hiertcn_steps=50)

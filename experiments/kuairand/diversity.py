@@ -1,4 +1,4 @@
-"""How unlike each other the first ten of a ranking are: what the time-window mask is for (TransAct, 3.3.4).
+"""Diversity of the first ten of a ranking: what the time-window mask is for (TransAct, 3.3.4).
 
 The log's own lists are too short for ten, so each of some test requests ranks the same pool: items drawn as often as
 they were shown in the test. Every model ranks the same pool for the same requests.
@@ -22,7 +22,7 @@ REQUESTS, POOL, FIRST = 200, 150, 10
 def diversity(
     score: Score, cache: RequestCache, kinds: Mapping[int, tuple[str, str]], seed: int = 0
 ) -> dict[str, float]:
-    """Return different tags and authors among the first ten, and how near their vectors are, means over requests.
+    """Return different tags and authors among the first ten, and how similar their vectors are, means over requests.
 
     ``kinds`` gives tag and author of each item key. Nearness is the mean cosine of two of the ten.
     """
@@ -58,5 +58,5 @@ def _of_list(
     best = np.argsort(-scores, kind="stable")[:FIRST]
     near = items[best] @ items[best].T
     pairs = near[np.triu_indices(len(best), 1)]
-    tags, authors = ({kinds[place][which] for place in best} for which in (0, 1))
+    tags, authors = ({kinds[index][which] for index in best} for which in (0, 1))
     return float(len(tags)), float(len(authors)), float(pairs.mean())

@@ -1,8 +1,7 @@
-"""What a row lacks beside the full hybrid, by how old the newest action was when the user was shown something.
+"""The full hybrid's gain over a row, by the age of the newest action known at the impression.
 
-If realtime actions are worth anything, they are worth most while they are fresh. Each exposure stands with the age of
-the newest action that its request knew; a gain is the full hybrid's AUC less the row's, users drawn anew, one of each
-row's seeds a draw.
+If realtime actions help, they help most while they are fresh. Impressions are grouped by the age of the newest action
+in their request's state; a gain is the full hybrid's AUC less the row's, with bootstrap intervals over users and seeds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from rankstream.experiments.kuairand.request_cache import RequestCache
 from rankstream.experiments.kuairand.scoring import Doubles, Ints, Scored, auc, intervals, ordered
 
 HOUR_MS = 3_600_000
-AGES = {  # the name of each group, and where it ends; visits are half an hour apart, but for those cut at midnight
+AGES = {  # name of each group -> its upper bound; sessions are half an hour apart, but for those cut at midnight
     "up to 3 hours": 3 * HOUR_MS,
     "3 to 12 hours": 12 * HOUR_MS,
     "12 to 24 hours": 24 * HOUR_MS,
@@ -28,7 +27,7 @@ HEADS = ("click", "skip")
 
 
 def ages_of(cache: RequestCache) -> Ints:
-    """Return the age of the newest action that each exposure's request knew, ``(N,)`` ms, -1 if it knew none."""
+    """Return the age of the newest action that each impression's request knew, ``(N,)`` ms, -1 if none."""
     counts = cache.counts[cache.states, 0]
     ages = np.asarray(cache.columns["action_ages_ms"])
     starts = np.minimum(cache.action_starts[cache.states], max(len(ages) - 1, 0))
@@ -38,14 +37,14 @@ def ages_of(cache: RequestCache) -> Ints:
 
 @dataclass(frozen=True)
 class ScoredByAge:
-    """Predictions of one model, each age's exposures for themselves: a ``Judgement``."""
+    """Predictions of one model, scored by age: a ``HasMetrics``."""
 
-    judged: Scored
+    scored: Scored
     ages_ms: Ints  # (N,)
 
     @cached_property
     def groups(self) -> dict[str, npt.NDArray[np.bool_]]:
-        """Return which exposures are of each age that occurs."""
+        """Return the mask of impressions of each age that occurs."""
         begins = [0, *AGES.values()]
         found = {
             name: (self.ages_ms >= begin) & (self.ages_ms < end)
@@ -55,35 +54,38 @@ class ScoredByAge:
 
     @cached_property
     def _sorted(self) -> dict[tuple[str, str], tuple[tuple[Ints, Ints, Doubles], Ints]]:
-        answers, predictions = self.judged.answers, self.judged.predictions
-        columns = {head: answers.heads.index(head) for head in HEADS}
+        impressions, predictions = self.scored.impressions, self.scored.predictions
+        columns = {head: impressions.heads.index(head) for head in HEADS}
         return {
-            (name, head): (ordered(predictions[kept, column], answers.labels[kept, column]), answers.users[kept])
+            (name, head): (
+                ordered(predictions[kept, column], impressions.labels[kept, column]),
+                impressions.users[kept],
+            )
             for name, kept in self.groups.items()
             for head, column in columns.items()
         }
 
     def metrics(self, weights: Doubles | None = None) -> dict[str, float]:
-        """Return the AUC of each age and head, each user counting as often as ``weights (users,)`` says."""
-        weighed = np.ones(self.judged.answers.num_users) if weights is None else weights
-        return {_key(*of): auc(*order, weighed[users]) for of, (order, users) in self._sorted.items()}
+        """Return the AUC of each age and head, each user with its weight in ``weights (users,)``."""
+        counted = np.ones(self.scored.impressions.num_users) if weights is None else weights
+        return {_key(*of): auc(*order, counted[users]) for of, (order, users) in self._sorted.items()}
 
 
 def gains_by_age(
-    models: Mapping[str, Sequence[Scored]], ages_ms: Ints, reference: str, *, draws: int, seed: int
+    models: Mapping[str, Sequence[Scored]], ages_ms: Ints, reference: str, *, resamples: int, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Give, by age and head, the reference's AUC and what each other row lacks: (mean, low, high)."""
+    """Return, by age and head, the reference's AUC and its gain over each other row: (mean, low, high)."""
     by_age = {row: [ScoredByAge(one, ages_ms) for one in seeds] for row, seeds in models.items()}
     first = by_age[reference][0]
-    found = intervals(by_age, reference, first.judged.answers.num_users, draws=draws, seed=seed)
-    said: dict[str, dict[str, Any]] = {name: {"exposures": int(kept.sum())} for name, kept in first.groups.items()}
-    for name, told in said.items():
+    found = intervals(by_age, reference, first.scored.impressions.num_users, resamples=resamples, seed=seed)
+    gains: dict[str, dict[str, Any]] = {name: {"exposures": int(kept.sum())} for name, kept in first.groups.items()}
+    for name, of_age in gains.items():
         for head in HEADS:
-            told[head] = {
-                row: found[row]["figures" if row == reference else "reference_less_row"][_key(name, head)]
+            of_age[head] = {
+                row: found[row]["metrics" if row == reference else "reference_less_row"][_key(name, head)]
                 for row in models
             }
-    return said
+    return gains
 
 
 def _key(age: str, head: str) -> str:

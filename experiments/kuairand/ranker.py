@@ -1,7 +1,8 @@
-"""`python -m rankstream.experiments.kuairand.ranker`: the ranker on KuaiRand-Pure, row by row; what is done is skipped.
+"""`python -m rankstream.experiments.kuairand.ranker`: the ranker on KuaiRand-Pure, row by row.
 
-One run is one row with one seed: train on 25 April to 3 May, predict validation and test. The rows that are there are
-then compared, users drawn anew; tables are `python -m rankstream.experiments.tables`' work.
+One run is one row with one seed: train on 25 April to 3 May, predict validation and test. Rows that are finished are
+skipped, and all of them are then compared with bootstrap intervals over users;
+`python -m rankstream.experiments.tables` writes the tables.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from rankstream.experiments.kuairand.diversity import diversity
 from rankstream.experiments.kuairand.freshness import ages_of, gains_by_age
 from rankstream.experiments.kuairand.request_cache import RequestCache
 from rankstream.experiments.kuairand.rows import NAMES, Row, rows
-from rankstream.experiments.kuairand.scoring import Answers, Scored, ScoredTwice, intervals
+from rankstream.experiments.kuairand.scoring import Impressions, Scored, ScoredTwice, intervals
 from rankstream.experiments.options import options, seeds_option
 from rankstream.experiments.runs import Runs, plain, stop_politely
 from rankstream.features.schema import Ints
@@ -34,22 +35,22 @@ from rankstream.models.ranker.transact import TransActConfig
 from rankstream.models.training.loop import FitConfig
 
 HOUR_MS = 3_600_000
-SCORED_AT_ONCE = 1024  # exposures
-DRAWS = 200  # of a bootstrap
+SCORED_AT_ONCE = 1024  # impressions
+RESAMPLES = 200  # of a bootstrap
 BASELINES = ("random", "popularity", "lambdamart", "classifiers")
 FRESHEST = ("no_realtime", "average_items")  # rows that the full hybrid is compared with by the newest action's age
 DIVERSE = ("full", "no_mask")  # rows whose diversity is measured
 
-# M of the loss; columns: nothing, click, long view, like, skip. The sum over what the user did would weigh a click
-# that is a long view too twice, and shift every probability up (ECE .09 instead of .02 on validation). A long view or a
-# like is a click but for a few hundred; those few weigh nothing.
+# M of the loss; columns: nothing, click, long view, like, skip. The paper's sum over actions would give a click that is
+# also a long view twice the weight, and shift every probability up (ECE .09 instead of .02 on validation). All but a
+# few hundred long views and likes are clicks too; those few have weight zero.
 CALIBRATED = ((1.0, 1.0, 0.0, 0.0, 1.0),) * len(HEADS)
 
 Predictions = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Settings:
+class RankerSettings:
     """How rankers are made and trained; the same for every row, chosen for the full hybrid on validation days."""
 
     data: DataConfig
@@ -63,14 +64,14 @@ class Settings:
     cross_rank: int | None = None
     mlp: tuple[int, ...] = (256, 128)
     dropout: float = 0.1
-    requests: int = 432  # of a batch, some 512 exposures
+    requests: int = 432  # of a batch, some 512 impressions
     epochs: float = 1.2
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     label_weights: tuple[tuple[float, ...], ...] | None = CALIBRATED
 
     def inputs(self, work: Path, size: str) -> Path:
-        """Return where the joined requests are kept: of another ``data``, in another folder."""
+        """Return the folder of the joined requests; another ``data`` has another one."""
         return work / f"ranker-{size}" / f"inputs-{blake2b(repr(self.data).encode(), digest_size=4).hexdigest()}"
 
     def ranker(self, sizes: Any, heads: tuple[str, ...]) -> RankerConfig:
@@ -101,10 +102,10 @@ class Settings:
         return RankerTraining(self.requests, self.label_weights, mask, fit)
 
 
-SMALL = Settings(
+SMALL = RankerSettings(
     small(DataConfig()), num_actions=12, action_dim=16, recent_outputs=5, mlp=(64, 32), requests=128, epochs=1.5
 )
-HALF = Settings(
+HALF = RankerSettings(
     half(DataConfig()),
     num_actions=16,
     action_dim=16,
@@ -113,21 +114,21 @@ HALF = Settings(
     requests=216,
     learning_rate=2e-3,
 )
-SIZES = {"small": SMALL, "half": HALF, "full": Settings(DataConfig())}
+SIZES = {"small": SMALL, "half": HALF, "full": RankerSettings(DataConfig())}
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a run is: its result holds for nothing else."""
+    """What identifies a run: a result with another config is not its own."""
 
     row: str
     seed: int
-    settings: Settings
+    settings: RankerSettings
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A cache as a row's ranker sees it."""
+class RowRequests:
+    """The requests of a cache with the inputs that a row's ranker has (some rows lack one)."""
 
     cache: RequestCache
     row: Row
@@ -144,7 +145,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Experiment:
-    """The inputs of every run, and where it keeps its predictions."""
+    """The inputs of every run, and the folder of its predictions."""
 
     parts: dict[str, RequestCache]
     kinds: dict[int, tuple[str, str]]  # tag and author of an item
@@ -159,14 +160,14 @@ class Experiment:
         parts |= {f"{part}_days": day_lists(cache) for part, cache in parts.items()}
         return cls(parts, read_tags(data), work / table / "predictions")
 
-    def judged(self, part: str, predicted: Mapping[str, npt.NDArray[np.floating]]) -> ScoredTwice:
-        """Put predictions of a part, of its visits and of its days, beside what users did."""
-        visits, days = (self.parts[name] for name in (part, f"{part}_days"))
-        users = np.unique(np.concatenate([visits.user_keys, days.user_keys]))
+    def scored(self, part: str, predicted: Mapping[str, npt.NDArray[np.floating]]) -> ScoredTwice:
+        """Score the predictions for a part, for its sessions of impressions and its lists of a day."""
+        sessions, days = (self.parts[name] for name in (part, f"{part}_days"))
+        users = np.unique(np.concatenate([sessions.user_keys, days.user_keys]))
         return ScoredTwice(
             *(
-                Scored(answers_of(cache, users), predicted[name].astype(np.float64))
-                for name, cache in ((part, visits), (f"{part}_days", days))
+                Scored(impressions_of(cache, users), predicted[name].astype(np.float64))
+                for name, cache in ((part, sessions), (f"{part}_days", days))
             )
         )
 
@@ -183,12 +184,12 @@ class Experiment:
         """Return the work of a row's run; without one, of the baseline that the config names."""
 
         def done(config: RunConfig, folder: Path) -> dict[str, Any]:
-            predicted, said = (
+            predicted, extra = (
                 self.train(config, row, folder, progress) if row else self.baseline(config.row, config.seed)
             )
             self.predictions.mkdir(parents=True, exist_ok=True)
             np.savez(self.path(config.row, config.seed), **predicted)
-            return said | {part: self.judged(part, predicted).metrics() for part in judged_parts(config.row)}
+            return extra | {part: self.scored(part, predicted).metrics() for part in scored_parts(config.row)}
 
         return done
 
@@ -202,7 +203,7 @@ class Experiment:
             "classifiers": lambda: classifiers(train, types, seed),
         }
         predict = made[name]()
-        return {part: predict(self.parts[part]) for part in asked_parts(name)}, {}
+        return {part: predict(self.parts[part]) for part in predicted_parts(name)}, {}
 
     def train(
         self, config: RunConfig, row: Row, folder: Path, progress: Progress
@@ -213,39 +214,41 @@ class Experiment:
         ranker = row.ranker(config.settings.ranker(train.sizes, train.heads))
         training = config.settings.training(len(train), row.mask, config.seed)
         progress.console.print(f"{row.name} {config.seed}: {training.fit.steps} steps", highlight=False)
-        history = train_on(ranker, Seen(train, row), training, checkpoints=folder, progress=progress)
+        history = train_on(ranker, RowRequests(train, row), training, checkpoints=folder, progress=progress)
         torch.save(ranker.state_dict(), self.weights(config.row, config.seed))
-        predicted = {part: predict(ranker, self.parts[part], row) for part in asked_parts(row.name)}
-        said: dict[str, Any] = {
+        predicted = {part: predict(ranker, self.parts[part], row) for part in predicted_parts(row.name)}
+        extra: dict[str, Any] = {
             "parameters": sum(weight.numel() for weight in ranker.parameters()),
             "loss": history.losses[-1][1],
             "exposures": {part: len(cache.labels) for part, cache in self.parts.items()},
         }
         if row.name in DIVERSE:
-            said["diversity"] = diversity(lambda batch: utility(ranker, row.see(batch)), self.parts["test"], self.kinds)
-        return predicted, said
+            extra["diversity"] = diversity(
+                lambda batch: utility(ranker, row.see(batch)), self.parts["test"], self.kinds
+            )
+        return predicted, extra
 
 
-def judged_parts(row: str) -> tuple[str, ...]:
-    """Name the parts that a row is judged on: validation is for choosing settings, which the full hybrid does."""
+def scored_parts(row: str) -> tuple[str, ...]:
+    """Return the parts that a row is scored on; validation is for choosing settings, by the full hybrid alone."""
     return ("validation", "test") if row == "full" else ("test",)
 
 
-def asked_parts(row: str) -> list[str]:
-    """Name the caches that a row predicts: visits, and days' lists."""
-    return [part + cut for part in judged_parts(row) for cut in ("", "_days")]
+def predicted_parts(row: str) -> list[str]:
+    """Return the caches that a row predicts: sessions of impressions, and lists of a day."""
+    return [part + cut for part in scored_parts(row) for cut in ("", "_days")]
 
 
-def answers_of(cache: RequestCache, users: npt.NDArray[np.uint64]) -> Answers:
-    """Return what users did with a cache's candidates; a request is a list. ``users`` are all keys, sorted."""
+def impressions_of(cache: RequestCache, users: npt.NDArray[np.uint64]) -> Impressions:
+    """Return the impressions of a cache; a request is a list. ``users`` are all keys, sorted."""
     lists = np.repeat(np.arange(len(cache)), cache.sizes_of)
     owners = np.searchsorted(users, np.asarray(cache.user_keys))[lists]
-    return Answers(owners, lists, np.asarray(cache.labels, np.float64), cache.heads, UTILITY, len(users))
+    return Impressions(owners, lists, np.asarray(cache.labels, np.float64), cache.heads, UTILITY, len(users))
 
 
 @torch.no_grad()
 def predict(ranker: HybridRanker, cache: RequestCache, row: Row) -> Predictions:
-    """Return probabilities of a cache's exposures, ``(N, heads)``."""
+    """Return probabilities of a cache's impressions, ``(N, heads)``."""
     found = np.zeros((len(cache.labels), len(cache.heads)), np.float32)
     for at, batch in cache.batches(SCORED_AT_ONCE):
         found[at] = torch.sigmoid(ranker.eval()(row.see(batch))).numpy()
@@ -277,17 +280,17 @@ def trained(data: Path, size: str, seed: int, work: Path, progress: Progress) ->
 
 @dataclass(frozen=True)
 class Comparison:
-    """Which runs are compared: named by when they ended, so that new ones are compared anew."""
+    """Which runs are compared, by the time they ended, so that a new run leads to a new comparison."""
 
     runs: dict[str, str]
-    draws: int = DRAWS
+    resamples: int = RESAMPLES
     seed: int = 0
 
 
-def compare(experiment: Experiment, runs: Runs, table: str, settings: Settings) -> None:
-    """Compare the rows that are there with these settings, each with its seeds."""
-    wanted = plain(asdict(settings))
-    done = [one for one in runs.results_of(table) if one["config"].get("settings") == wanted]
+def compare(experiment: Experiment, runs: Runs, table: str, settings: RankerSettings) -> None:
+    """Compare the finished rows with these settings, each with its seeds."""
+    plain_settings = plain(asdict(settings))
+    done = [one for one in runs.results_of(table) if one["config"].get("settings") == plain_settings]
     names = {one["name"]: (one["config"]["row"], one["config"]["seed"]) for one in done}
     there = {name: key for name, key in names.items() if experiment.path(*key).exists()}
     if not any(row == "full" for row, _ in there.values()):
@@ -297,17 +300,17 @@ def compare(experiment: Experiment, runs: Runs, table: str, settings: Settings) 
     def work(config: Comparison, folder: Path) -> dict[str, Any]:
         models: dict[str, list[ScoredTwice]] = {}
         for row, seed in there.values():
-            models.setdefault(row, []).append(experiment.judged("test", np.load(experiment.path(row, seed))))
-        answers = models["full"][0].days.answers
-        fresh = {row: [one.visits for one in models[row]] for row in ("full", *FRESHEST) if row in models}
+            models.setdefault(row, []).append(experiment.scored("test", np.load(experiment.path(row, seed))))
+        impressions = models["full"][0].days.impressions
+        fresh = {row: [one.sessions for one in models[row]] for row in ("full", *FRESHEST) if row in models}
         ages_ms = ages_of(experiment.parts["test"])
         return {
-            "freshness": gains_by_age(fresh, ages_ms, "full", draws=config.draws, seed=config.seed),
-            "rows": intervals(models, "full", answers.num_users, draws=config.draws, seed=config.seed),
+            "freshness": gains_by_age(fresh, ages_ms, "full", resamples=config.resamples, seed=config.seed),
+            "rows": intervals(models, "full", impressions.num_users, resamples=config.resamples, seed=config.seed),
             "seeds": {row: len(seeds) for row, seeds in models.items()},
-            "lists": answers.num_lists,
-            "long_lists": int(answers.long.sum()),
-            "users": answers.num_users,
+            "lists": impressions.num_lists,
+            "long_lists": int(impressions.is_long.sum()),
+            "users": impressions.num_users,
         }
 
     runs.run(f"{table}/_comparison", Comparison(ended), work)
@@ -317,9 +320,9 @@ def compare(experiment: Experiment, runs: Runs, table: str, settings: Settings) 
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of KuaiRand-Pure.")
 @options(SIZES, "small", (*BASELINES, *NAMES))
 @seeds_option(3)
-@click.option("--compare/--no-compare", "comparing", default=True, help="Compare in the end what is there?")
+@click.option("--compare/--no-compare", "comparing", default=True, help="Compare the finished rows at the end?")
 def main(data: Path, size: str, only: tuple[str, ...], seeds: int, work: Path, results: Path, comparing: bool) -> None:
-    """Run what is not done yet, the rows that matter most first, then compare what is there."""
+    """Run the rows that are not finished, the most important first, then compare all finished ones."""
     stop_politely()
     torch.set_num_threads(1)
     settings, runs, table = SIZES[size], Runs(results, work), f"ranker-{size}"

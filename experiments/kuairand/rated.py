@@ -1,7 +1,8 @@
-"""A ranker whose heads start from the item's own rates: what a network of two layers learns slowest, given.
+"""A ranker whose heads start from the item's own rates: a skip connection for what an MLP learns slowest.
 
-A rate is how often the item was clicked, liked, ... when shown, as log-odds less everybody's (``exposure_rates.py``):
-already the logit of a head that knows nothing else. A head of few labels, likes, does not find that out by itself::
+A rate is how often the item was clicked, liked, ... when shown, as log-odds less those over all items
+(``exposure_rates.py``): already the logit of a head that knows nothing
+else. A head with few labels, likes, does not learn that by itself::
 
     logit of a head = strength of the head (learned, from 1) x the item's rate + what the hybrid makes of everything
 """
@@ -15,7 +16,7 @@ from rankstream.experiments.kuairand.baselines import RATES
 from rankstream.models.ranker.hybrid import HybridRanker, RankerBatch, RankerConfig, SequenceEncoder
 from rankstream.models.ranker.transact import TransActConfig
 
-QUIET = 0.1  # of the usual first weights of the last layer: at first the rates speak
+QUIET = 0.1  # scale of the last layer's initial weights: at first the rates dominate
 
 
 class RatedRanker(HybridRanker):

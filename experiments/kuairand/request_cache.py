@@ -1,12 +1,12 @@
-"""Joined requests on disk: what ``join`` gave, once a request, read again by every model that is compared.
+"""Joined requests on disk: the output of ``join``, computed once a request, read by every model that is compared.
 
 ::
 
-    folder/  sizes.json              what the columns are wide
+    folder/  sizes.json              the widths of the columns
              action_items.bin ...    one file a column, rows of all requests one after the other
 
-Vectors are kept in half precision: the tables that they come from hold halves, so nothing is lost, and a vector that
-is no half is refused. ``batch`` gives what ``ranker.collate`` would give of the same requests.
+Vectors are stored as float16, as are the tables that they come from, so nothing is lost; a vector that float16 can't
+hold is refused. ``batch`` returns what ``hybrid.collate`` would return for the same requests.
 """
 
 import json
@@ -26,7 +26,7 @@ from rankstream.features.schema import FeatureSizes, Floats, Ints, ModelInputs
 from rankstream.models.ranker.hybrid import RankerBatch
 
 SIZES = "sizes.json"
-HALVES = ("action_items", "candidate_items", "user_vectors")
+AS_FLOAT16 = ("action_items", "candidate_items", "user_vectors")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class CachedRequest:
 
 
 def write_cache(folder: Path, requests: Iterable[CachedRequest], sizes: FeatureSizes, heads: tuple[str, ...]) -> None:
-    """Write requests in the order given, in one pass; ``sizes.json`` comes last and says that all is there."""
+    """Write requests in the order given, in one pass; ``sizes.json`` is written last and marks the cache as whole."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SIZES).unlink(missing_ok=True)
     with _Files(folder) as files:
@@ -86,39 +86,39 @@ class _Files:
             file = self.files.get(name)
             if file is None:
                 file = self.files[name] = (self.folder / f"{name}.bin").open("wb")
-            file.write(_to_float16(name, column).tobytes() if name in HALVES else column.tobytes())
+            file.write(_to_float16(name, column).tobytes() if name in AS_FLOAT16 else column.tobytes())
 
 
 def _to_float16(name: str, column: Floats) -> npt.NDArray[np.float16]:
-    halves: npt.NDArray[np.float16] = column.astype(np.float16)
-    if not np.array_equal(halves.astype(np.float32), column):
-        raise ValueError(f"{name} are no halves; look them up in tables of half precision, as serving does")
-    return halves
+    rounded: npt.NDArray[np.float16] = column.astype(np.float16)
+    if not np.array_equal(rounded.astype(np.float32), column):
+        raise ValueError(f"{name} are not exact in float16; look them up in tables of float16, as serving does")
+    return rounded
 
 
 class RequestCache:
     """Requests that ``write_cache`` wrote, mapped into memory; of each history the newest ``num_actions``."""
 
     def __init__(self, folder: Path, num_actions: int | None = None) -> None:
-        said = json.loads((folder / SIZES).read_text())
+        header = json.loads((folder / SIZES).read_text())
         self.folder = folder
-        self.sizes = FeatureSizes(**said["sizes"])
-        self.heads = tuple(said["heads"])
+        self.sizes = FeatureSizes(**header["sizes"])
+        self.heads = tuple(header["heads"])
         self.num_actions = self.sizes.num_actions if num_actions is None else num_actions
         self.counts = self._column("counts", np.int64, 2)  # of each request as written: actions, candidates
-        asked = self._column("asked", np.uint64, 2)
-        self._ask(np.arange(len(self.counts)), self.counts[:, 1], np.arange(int(self.counts[:, 1].sum())), asked)
+        requested = self._column("asked", np.uint64, 2)
+        self._select(np.arange(len(self.counts)), self.counts[:, 1], np.arange(int(self.counts[:, 1].sum())), requested)
 
-    def _ask(self, states: Ints, sizes_of: Ints, shown: Ints, asked: npt.NDArray[np.uint64]) -> None:
-        """Say whose state each request has, how many candidates, and which."""
-        self.states, self.sizes_of, self.shown, self.asked = states, sizes_of, shown, asked
+    def _select(self, states: Ints, sizes_of: Ints, shown: Ints, requested: npt.NDArray[np.uint64]) -> None:
+        """Set the state of each request, its number of candidates, the candidates, and (user, time)."""
+        self.states, self.sizes_of, self.shown, self.requested = states, sizes_of, shown, requested
         self.lengths: Ints = np.minimum(self.counts[states, 0], self.num_actions)  # (R,) actions of each request
-        self.user_keys, self.now_ms = asked[:, 0], asked[:, 1].astype(np.int64)
+        self.user_keys, self.now_ms = requested[:, 0], requested[:, 1].astype(np.int64)
         self.labels = self._column("labels", np.float32, len(self.heads))[shown]
         self.candidates = self._column("candidates", np.uint64, 0)[shown]
 
     def merged(self, groups: Ints) -> "RequestCache":
-        """Return each group of requests, ``(R,)`` numbers, as one: all their candidates at the first one's moment."""
+        """Return each group of requests, ``(R,)`` numbers, as one: all candidates, the first one's state and time."""
         order = np.lexsort((self.now_ms, groups))
         begins = np.concatenate([[True], np.diff(groups[order]) != 0])
         cuts = np.flatnonzero(begins)
@@ -126,12 +126,12 @@ class RequestCache:
         sizes = np.add.reduceat(self.sizes_of[order], cuts) if len(cuts) else self.sizes_of
         other = copy(self)
         other.__dict__.pop("candidate_starts", None)
-        other._ask(self.states[first], sizes, self.shown[self.candidate_rows(order)], self.asked[first])
+        other._select(self.states[first], sizes, self.shown[self.candidate_rows(order)], self.requested[first])
         return other
 
     @staticmethod
     def is_there(folder: Path) -> bool:
-        """Return whether a whole cache lies there."""
+        """Return whether the folder has a whole cache."""
         return (folder / SIZES).exists()
 
     def __len__(self) -> int:
@@ -178,15 +178,15 @@ class RequestCache:
         columns, counts = self.columns, self.lengths[rows]
         length = max(1, int(counts.max(initial=1)))
         at = np.repeat(np.arange(len(rows)), counts)
-        place = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts)
+        index = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts)
         states, shown = self.states[rows], self.shown[self.candidate_rows(rows)]
-        source = self.action_starts[states][at] + place
+        source = self.action_starts[states][at] + index
         types = np.zeros((len(rows), length), np.int64)
         items = np.zeros((len(rows), length, self.sizes.item_dim), np.float32)
         ages_ms = np.zeros((len(rows), length), np.int64)
-        types[at, place] = columns["action_types"][source]
-        items[at, place] = columns["action_items"][source]
-        ages_ms[at, place] = columns["action_ages_ms"][source]
+        types[at, index] = columns["action_types"][source]
+        items[at, index] = columns["action_items"][source]
+        ages_ms[at, index] = columns["action_ages_ms"][source]
         return RankerBatch(
             action_types=torch.from_numpy(types),
             action_items=torch.from_numpy(items),
@@ -202,9 +202,9 @@ class RequestCache:
         )
 
     def batches(self, candidates: int) -> Iterator[tuple[Ints, RankerBatch]]:
-        """Go through all requests, histories of like length together, about so many candidates at a time.
+        """Yield all requests in batches of about so many candidates, histories of similar length together.
 
-        Gives the rows of each batch's candidates and the batch.
+        Each is (rows of the batch's candidates, batch).
         """
         order = np.argsort(self.lengths, kind="stable")
         cuts = np.flatnonzero(np.diff(np.cumsum(self.sizes_of[order]) // candidates)) + 1

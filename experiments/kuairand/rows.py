@@ -1,6 +1,6 @@
-"""The rows of the ranker's table: what stands in each instead of the full hybrid's part, as values.
+"""The rows of the ranker's table: which part of the full hybrid each one replaces, as values.
 
-In the order in which they are worth running: a run that is stopped early leaves the rows that matter most.
+The most important first, so that a run that is stopped early has those.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from rankstream.experiments.kuairand.encoder_rivals import (
+from rankstream.experiments.kuairand.encoder_baselines import (
     Append,
     AverageItems,
     AverageRows,
@@ -31,7 +31,7 @@ from rankstream.features.schema import CONTEXT_NAMES
 from rankstream.models.ranker.hybrid import HybridRanker, RankerBatch, RankerConfig, SequenceEncoder
 from rankstream.models.ranker.transact import TransAct, TransActConfig
 
-Blind = Callable[[RankerBatch], RankerBatch]  # takes a part of what the ranker sees away
+Ablate = Callable[[RankerBatch], RankerBatch]  # zeroes some of the ranker's inputs
 REALTIME = tuple(CONTEXT_NAMES.index(name) for name in ("log_actions", "log_age_hours", "any_action"))
 USER_FOUND = (CONTEXT_NAMES.index("user_found"),)
 
@@ -43,17 +43,17 @@ def _without_context(batch: RankerBatch, columns: tuple[int, ...]) -> RankerBatc
 
 
 def without_user_vectors(batch: RankerBatch) -> RankerBatch:
-    """Take PinnerFormer's vectors away."""
+    """Zero PinnerFormer's vectors."""
     return _without_context(replace(batch, user_vectors=torch.zeros_like(batch.user_vectors)), USER_FOUND)
 
 
 def without_sessions(batch: RankerBatch) -> RankerBatch:
-    """Take HierTCN's vectors away."""
+    """Zero HierTCN's vectors."""
     return replace(batch, session_vectors=torch.zeros_like(batch.session_vectors))
 
 
 def without_realtime(batch: RankerBatch) -> RankerBatch:
-    """Take all away that the stream knows: session vectors, how many actions and how old; the encoder is another's."""
+    """Zero all inputs from the stream but the history: session vectors, the number of actions and their age."""
     return _without_context(without_sessions(batch), REALTIME)
 
 
@@ -64,7 +64,7 @@ class Row:
     name: str
     title: str
     encoder: Callable[[TransActConfig], SequenceEncoder] = TransAct
-    blind: tuple[Blind, ...] = ()
+    ablate: tuple[Ablate, ...] = ()
     mask: bool = True  # random time-window mask in training
     ablation: str = "models"  # which part of the table it stands in
     kind: type[HybridRanker] = HybridRanker
@@ -74,9 +74,9 @@ class Row:
         return self.kind(config, self.encoder)
 
     def see(self, batch: RankerBatch) -> RankerBatch:
-        """Return what this row's ranker sees."""
-        for take in self.blind:
-            batch = take(batch)
+        """Return the inputs that this row's ranker has."""
+        for ablate in self.ablate:
+            batch = ablate(batch)
         return batch
 
 
@@ -90,11 +90,11 @@ def rows(recent: int, length: int) -> tuple[Row, ...]:
         Row("full", "full hybrid"),
         Row("average_items", "WDL, average-pooled items", AverageItems),
         Row("no_realtime", "without anything realtime", NoSequence, (without_realtime,)),
-        Row("no_pinnerformer", "without PinnerFormer", blind=(without_user_vectors,)),
+        Row("no_pinnerformer", "without PinnerFormer", ablate=(without_user_vectors,)),
         Row("no_sequence", "without TransAct (session vector stays)", NoSequence),
         Row("no_types", "TransAct without action types", Untyped),
         Row("average_rows", "WDL, average-pooled items and types", AverageRows),
-        Row("no_session", "without the session vector", blind=(without_sessions,)),
+        Row("no_session", "without the session vector", ablate=(without_sessions,)),
         Row("append", "BST: candidate appended", Append),
         Row("lstm", "LSTM", Lstm),
         Row("convolution", "CNN", Convolution),

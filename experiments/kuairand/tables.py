@@ -8,8 +8,6 @@ from rankstream.experiments.kuairand.rows import rows
 from rankstream.experiments.markdown import mean_and_interval, short, table
 from rankstream.experiments.runs import Runs
 
-Figures = Mapping[str, Sequence[float]]
-
 LISTS = {
     "ndcg10": "NDCG@10",
     "hit3_click": "HIT@3 click",
@@ -25,8 +23,8 @@ DIFFERENCES = (
     | {"auc_click": "AUC click", "auc_long_view": "AUC long view"}
     | {f"gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()}
 )
-SHORT: tuple[str, ...] = ()  # tables of the small size: none, its figures say nothing
-SCORES_ONLY = ("lambdamart",)  # orders lists, gives no probability
+SHORT: tuple[str, ...] = ()  # tables of the small size: none, its metrics are noise
+SCORES_ONLY = ("lambdamart",)  # orders lists, predicts no probability
 BASELINES = {
     "random": "random order",
     "popularity": "popularity (the item's own rates)",
@@ -63,7 +61,7 @@ def _of_size(runs: Runs, size: str, compared: dict[str, Any]) -> dict[str, str]:
         "lists": made.rows(models, LISTS | {key: ORDERS[key] for key in ORDER}),
         "auc": made.rows(heads, {f"auc_{head}": f"AUC {title}" for head, title in HEADS.items()}),
         "gauc": made.rows(heads, {f"gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()}),
-        "visits": made.rows(heads, {f"visit_gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()}),
+        "sessions": made.rows(heads, {f"session_gauc_{head}": f"GAUC {title}" for head, title in HEADS.items()}),
         "calibration": made.rows(
             heads,
             {f"logloss_{head}": f"log loss {HEADS[head]}" for head in ("click", "long_view", "skip")}
@@ -88,29 +86,29 @@ class _Made:
         self.metrics, self.titles = metrics, titles
 
     def rows(self, names: Sequence[str], columns: Mapping[str, str]) -> str:
-        """Return figures with their intervals."""
-        return self._table(names, columns, "figures", lambda figure: mean_and_interval(figure[0], figure[1:]))
+        """Return metrics with their intervals."""
+        return self._table(names, columns, "metrics", lambda metric: mean_and_interval(metric[0], metric[1:]))
 
     def differences(self, names: Sequence[str]) -> str:
-        """Return what the full hybrid has more than each row; in bold where the interval leaves zero out."""
+        """Return by how much the full hybrid is ahead of each row; bold where the interval excludes zero."""
         return self._table(names, DIFFERENCES, "reference_less_row", _difference)
 
     def _table(
-        self, names: Sequence[str], columns: Mapping[str, str], part: str, say: Callable[[Sequence[float]], str]
+        self, names: Sequence[str], columns: Mapping[str, str], part: str, written: Callable[[Sequence[float]], str]
     ) -> str:
         found = self.metrics["rows"]
         body = []
         for name in names:
-            told = LISTS | ORDERS if name in SCORES_ONLY else columns
-            cells = [say(found[name][part][key]) if key in told else "" for key in columns]
+            has = LISTS | ORDERS if name in SCORES_ONLY else columns
+            cells = [written(found[name][part][key]) if key in has else "" for key in columns]
             body.append([self.titles[name][0], str(self.metrics["seeds"][name]), *cells])
         return table(["model", "seeds", *columns.values()], body)
 
 
-def _difference(figure: Sequence[float]) -> str:
-    mean, low, high = figure
-    said = f"{mean:+.3f}".replace("0.", ".", 1) + f" [{short(low)}, {short(high)}]"
-    return f"**{said}**" if low > 0 or high < 0 else said
+def _difference(metric: Sequence[float]) -> str:
+    mean, low, high = metric
+    text = f"{mean:+.3f}".replace("0.", ".", 1) + f" [{short(low)}, {short(high)}]"
+    return f"**{text}**" if low > 0 or high < 0 else text
 
 
 def titles_of(size: str) -> dict[str, tuple[str, str]]:
@@ -138,12 +136,12 @@ def _cost(runs: Runs, size: str, titles: Mapping[str, tuple[str, str]]) -> str:
 
 def _freshness(by_age: Mapping[str, Mapping[str, Any]], titles: Mapping[str, tuple[str, str]]) -> str:
     rows = [row for row in FRESHEST if row in next(iter(by_age.values()))["click"]]
-    head = ["newest action", "exposures", "AUC click"]
+    head = ["newest action", "impressions", "AUC click"]
     head += [f"{HEADS[of]}: less {titles[row][0]}" for of in ("click", "skip") for row in rows]
     body = []
-    for name, said in by_age.items():
-        lacks = [_difference(said[of][row]) for of in ("click", "skip") for row in rows]
-        body.append([name, f"{said['exposures']:,}", short(said["click"]["full"][0]), *lacks])
+    for name, of_age in by_age.items():
+        lacks = [_difference(of_age[of][row]) for of in ("click", "skip") for row in rows]
+        body.append([name, f"{of_age['exposures']:,}", short(of_age["click"]["full"][0]), *lacks])
     return table(head, body)
 
 
@@ -151,11 +149,11 @@ def _diversity(runs: Runs, size: str, titles: Mapping[str, tuple[str, str]]) -> 
     body = []
     for name in titles:
         results = [one for one in runs.results_of(f"ranker-{size}") if one["config"].get("row") == name]
-        said = [one["metrics"]["diversity"] for one in results if "diversity" in one["metrics"]]
-        if said:
-            means = {key: sum(one[key] for one in said) / len(said) for key in ("tags", "authors", "nearness")}
-            spread = max(one["tags"] for one in said) - min(one["tags"] for one in said)
+        found = [one["metrics"]["diversity"] for one in results if "diversity" in one["metrics"]]
+        if found:
+            means = {key: sum(one[key] for one in found) / len(found) for key in ("tags", "authors", "nearness")}
+            spread = max(one["tags"] for one in found) - min(one["tags"] for one in found)
             cells = [f"{means['tags']:.2f}", f"{spread:.2f}", f"{means['authors']:.2f}", f"{means['nearness']:.3f}"]
-            body.append([titles[name][0], str(len(said)), *cells])
+            body.append([titles[name][0], str(len(found)), *cells])
     head = ["model", "seeds", "different tags in ten", "range over seeds", "authors in ten", "mean cosine in ten"]
     return table(head, body) if body else ""

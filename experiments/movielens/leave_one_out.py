@@ -1,4 +1,4 @@
-"""PinnerFormer's encoder with a next-item softmax on MovieLens-1M, leave-one-out: its soundness.
+"""PinnerFormer's encoder with a next-item softmax on MovieLens-1M, leave-one-out: a check of the encoder.
 
 Every user's last item is the test, the one before it validation; each is ranked among all 3,416 items, none sampled.
 The epoch is chosen on validation. ``python -m rankstream.experiments.movielens.leave_one_out --data DIR``
@@ -48,38 +48,38 @@ SMALL = MovieLensRun(
 )
 FULL = MovieLensRun(users=None)
 SIZES = {"small": SMALL, "full": FULL}
-ROWS = {"repeats": True, "plain": False}  # learns a weight of what is in the context already?
+ROWS = {"repeats": True, "plain": False}  # learn one weight for items that are in the context already?
 
 
-def measured(places: npt.NDArray[np.float32]) -> dict[str, Any]:
+def measured(ranked: npt.NDArray[np.float32]) -> dict[str, Any]:
     """Return recall and NDCG of ranks from 1, with intervals over users (one case each)."""
     values = {
-        "recall@10": (places <= 10).astype(np.float64),
-        "ndcg@10": np.where(places <= 10, 1 / np.log2(places + 1), 0.0).astype(np.float64),
+        "recall@10": (ranked <= 10).astype(np.float64),
+        "ndcg@10": np.where(ranked <= 10, 1 / np.log2(ranked + 1), 0.0).astype(np.float64),
     }
-    users = list(range(len(places)))
+    users = list(range(len(ranked)))
     return {
         name: {"value": float(value.mean()), "interval": bootstrap_interval(value, users, seed=0)}
         for name, value in values.items()
-    } | {"recall@1": float(np.mean(places <= 1)), "recall@5": float(np.mean(places <= 5)), "cases": len(places)}
+    } | {"recall@1": float(np.mean(ranked <= 1)), "recall@5": float(np.mean(ranked <= 5)), "cases": len(ranked)}
 
 
-def ndcg(places: npt.NDArray[np.float32]) -> float:
-    """Return NDCG@10 of ranks from 1, one wanted item each."""
-    return float(np.mean(np.where(places <= 10, 1 / np.log2(places + 1), 0.0)))
+def ndcg(ranked: npt.NDArray[np.float32]) -> float:
+    """Return NDCG@10 of ranks from 1, one relevant item each."""
+    return float(np.mean(np.where(ranked <= 10, 1 / np.log2(ranked + 1), 0.0)))
 
 
-def popularity_ranks(sequences: Sequence[Ints], items: int, *, hide_seen: bool) -> npt.NDArray[np.float32]:
+def popularity_ranks(sequences: Sequence[Ints], items: int, *, exclude_seen: bool) -> npt.NDArray[np.float32]:
     """Return the rank of each last item by how often it occurs in what is trained on."""
     counts = np.bincount(np.concatenate([row[:-2] for row in sequences]), minlength=items).astype(np.float64)
-    places = []
+    ranked = []
     for row in sequences:
         scores = counts.copy()
-        if hide_seen:
+        if exclude_seen:
             scores[np.setdiff1d(row[:-1], row[-1:])] = -inf
-        right = scores[row[-1]]
-        places.append((scores > right).sum() + ((scores == right).sum() - 1) / 2 + 1)
-    return np.array(places, np.float32)
+        of_last = scores[row[-1]]
+        ranked.append((scores > of_last).sum() + ((scores == of_last).sum() - 1) / 2 + 1)
+    return np.array(ranked, np.float32)
 
 
 def train_and_test(config: MovieLensRun, folder: Path, sequences: list[Ints]) -> dict[str, Any]:
@@ -110,9 +110,9 @@ def train_and_test(config: MovieLensRun, folder: Path, sequences: list[Ints]) ->
         "repeat_weight": None if model.repeat_weight is None else float(model.repeat_weight),
         "parameters": sum(weights.numel() for weights in model.parameters()),
         "encoder": measured(ranks(model, kept)),
-        "encoder_seen_hidden": measured(ranks(model, kept, hide_seen=True)),
-        "popularity": measured(popularity_ranks(kept, items, hide_seen=False)),
-        "popularity_seen_hidden": measured(popularity_ranks(kept, items, hide_seen=True)),
+        "encoder_seen_hidden": measured(ranks(model, kept, exclude_seen=True)),
+        "popularity": measured(popularity_ranks(kept, items, exclude_seen=False)),
+        "popularity_seen_hidden": measured(popularity_ranks(kept, items, exclude_seen=True)),
     }
 
 

@@ -1,8 +1,8 @@
-"""PinnerFormer's encoder with the plainest head: a softmax over all items, as SASRec and its kin are trained.
+"""PinnerFormer's encoder with the simplest head: a softmax over all items, as SASRec and its kin are trained.
 
-A check of the encoder against published figures of sequence models on logs that know the order of actions only: items
-are ids with learned vectors (tied: what is read is what is scored), and of time there is nothing but the position.
-Sequences stand oldest first, padded on the right; each position foresees the item after it.
+A check of the encoder against published metrics of sequence models, on logs that have the order of actions but no
+times: items are ids with learned vectors (tied input and output embeddings), time is the position alone. Sequences are
+oldest first, padded on the right; each position predicts the item after it.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ Ints = npt.NDArray[np.int64]
 class NextItemConfig:
     """Sizes; what published runs on MovieLens-1M take is behind each."""
 
-    items: int  # of the catalogue; their rows are 0..items - 1
+    items: int  # their rows are 0..items - 1
     num_actions: int = 200  # newest items that count; 200
     hidden: int = 64  # 64 to 256
     layers: int = 2  # 2
@@ -48,8 +48,8 @@ class NextItemModel(nn.Module):
             CausalBlock(config.hidden, config.heads, config.dropout) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.hidden)
-        # Below zero where nothing is taken twice, above where the same comes again. Attention can't say it for all of
-        # 200 items at once: sums of 200 vectors in 64 dimensions run into one another.
+        # Below zero where no item occurs twice, above where items are repeated. Attention can't express it for all of
+        # 200 items at once: in sums of 200 vectors of 64 dimensions they are not separable.
         self.repeat = nn.Parameter(torch.zeros(())) if config.repeats else None
         self.scale = config.hidden**0.5  # of vectors in, and of the repeat weight: Adam's steps fit scores of about 1
 
@@ -73,15 +73,15 @@ class NextItemModel(nn.Module):
         """Return what is added to the score of an item already in the context, ``()``."""
         return None if self.repeat is None else self.scale * self.repeat
 
-    def loss(self, items: Tensor, asked: Tensor) -> Tensor:
-        """Return the mean cross entropy of the item after each position ``asked (B, T)`` of ``items (B, 1 + T)``."""
-        contexts, seen = self(items[:, :-1])[asked], None  # (P, H)
+    def loss(self, items: Tensor, loss_mask: Tensor) -> Tensor:
+        """Return the mean cross entropy of items ``(B, 1 + T)`` after each position of ``loss_mask (B, T)``."""
+        contexts, seen = self(items[:, :-1])[loss_mask], None  # (P, H)
         weight = self.repeat_weight
         if weight is not None:
-            rows, positions = asked.nonzero(as_tuple=True)
-            later = torch.arange(asked.shape[1]) > positions.unsqueeze(1)
+            rows, positions = loss_mask.nonzero(as_tuple=True)
+            later = torch.arange(loss_mask.shape[1]) > positions.unsqueeze(1)
             seen = items[rows, :-1].masked_fill(later, self.config.items)  # (P, T)
-        return all_items_loss_in_parts(contexts, self.items.weight[:-1], items[:, 1:][asked], seen, weight)
+        return all_items_loss_in_parts(contexts, self.items.weight[:-1], items[:, 1:][loss_mask], seen, weight)
 
 
 @dataclass
@@ -95,20 +95,22 @@ class NextItemTask:
 
     @cached_property
     def lengths(self) -> Ints:
-        """Return how many positions each sequence asks for."""
+        """Return how many positions of each sequence have a target."""
         return np.minimum([len(items) - 1 for items in self.sequences], self.model.config.num_actions)
 
     def sample_loss(self, rng: np.random.Generator) -> Tensor:
-        """Draw a batch and give the mean cross entropy over its positions."""
+        """Draw a batch and return the mean cross entropy over its positions."""
         items, lengths = self.draw(rng)  # (B, 1 + T)
-        asked = torch.from_numpy(np.arange(items.shape[1] - 1) < lengths[:, None])  # (B, T)
-        return self.model.loss(torch.from_numpy(items), asked)
+        loss_mask = torch.from_numpy(np.arange(items.shape[1] - 1) < lengths[:, None])  # (B, T)
+        return self.model.loss(torch.from_numpy(items), loss_mask)
 
     def draw(self, rng: np.random.Generator) -> tuple[Ints, Ints]:
         """Draw windows of one more item than positions, ``(B, 1 + T)``, and how many positions each has."""
-        mixed = np.argsort(self.lengths * rng.uniform(0.8, 1.25, len(self.lengths)))  # about alike, never the same
-        batches = np.cumsum(self.lengths[mixed]) // self.positions
-        users = mixed[batches == rng.integers(batches[-1] + 1)]
+        order = np.argsort(
+            self.lengths * rng.uniform(0.8, 1.25, len(self.lengths))
+        )  # of similar length, but other batches each time
+        batches = np.cumsum(self.lengths[order]) // self.positions
+        users = order[batches == rng.integers(batches[-1] + 1)]
         lengths = self.lengths[users]
         items = np.full((len(users), 1 + lengths.max()), self.model.config.items)
         for row, user, length in zip(items, users, lengths, strict=True):
@@ -122,10 +124,10 @@ class NextItemTask:
 
 
 @torch.no_grad()
-def ranks(model: NextItemModel, sequences: Sequence[Ints], *, hide_seen: bool = False, batch: int = 256) -> Floats:
-    """Return the rank, from 1, of each sequence's last item among all items, foreseen from those before it, ``(n,)``.
+def ranks(model: NextItemModel, sequences: Sequence[Ints], *, exclude_seen: bool = False, batch: int = 256) -> Floats:
+    """Return the rank, from 1, of each sequence's last item among all items, predicted from those before it, ``(n,)``.
 
-    ``hide_seen`` takes the items before it out of the race. Equal scores share their places.
+    ``exclude_seen`` leaves the items before it out of the ranking. Equal scores count half.
     """
     model.eval()
     order = np.argsort([len(items) for items in sequences], kind="stable")
@@ -136,13 +138,13 @@ def ranks(model: NextItemModel, sequences: Sequence[Ints], *, hide_seen: bool = 
         seen = torch.from_numpy(items)
         contexts = model(seen)[torch.arange(len(part)), torch.from_numpy(lengths - 1)]
         scores = model.scores(contexts, seen)  # (n, items)
-        wanted = torch.tensor([sequences[user][-1] for user in part]).unsqueeze(1)
-        right = scores.gather(1, wanted)
-        if hide_seen:
+        last = torch.tensor([sequences[user][-1] for user in part]).unsqueeze(1)
+        of_last = scores.gather(1, last)
+        if exclude_seen:
             for row, user in zip(scores, part, strict=True):
                 row[torch.from_numpy(np.setdiff1d(sequences[user][:-1], sequences[user][-1:]))] = -torch.inf
-        equal = (scores == right).sum(1) - 1
-        found[part] = ((scores > right).sum(1) + equal / 2 + 1).numpy()
+        equal = (scores == of_last).sum(1) - 1
+        found[part] = ((scores > of_last).sum(1) + equal / 2 + 1).numpy()
     return found
 
 

@@ -1,4 +1,4 @@
-"""HierTCN on 30Music: the next item of a session against flat and hierarchical rivals, losses, and what each costs.
+"""HierTCN on 30Music: the next item of a session against flat and hierarchical baselines, losses, and the cost of each.
 
 All models have about as many weights and the same item vectors.
 ``python -m rankstream.experiments.music.hiertcn --music DIR --size small`` takes minutes;
@@ -27,10 +27,17 @@ from rankstream.experiments.music.next_items import (
     ranks_of_vectors,
 )
 from rankstream.experiments.music.padded_histories import PaddedTask, flat_vectors_at
+from rankstream.experiments.music.session_baselines import (
+    HRNN,
+    FlatGRU,
+    FlatGRUConfig,
+    FlatTCN,
+    FlatTCNConfig,
+    HRNNConfig,
+)
 from rankstream.experiments.music.session_costs import data_cost, serving_cost, training_cost
 from rankstream.experiments.music.session_parity import parity
 from rankstream.experiments.music.session_queues import QueueLearner, QueueTask, SessionQueues
-from rankstream.experiments.music.session_rivals import HRNN, FlatGRU, FlatGRUConfig, FlatTCN, FlatTCNConfig, HRNNConfig
 from rankstream.experiments.options import options, refusals, seeds_option
 from rankstream.experiments.progress import shown
 from rankstream.experiments.runs import Runs, stop_politely
@@ -43,9 +50,9 @@ from rankstream.models.sessions.hiertcn_training import (
     HierTCNTask,
     HierTCNTraining,
     SessionLearner,
-    validation_cases,
+    validation_queries,
 )
-from rankstream.models.sessions.sessionize import Sessions, session_vectors_at, sessions_of
+from rankstream.models.sessions.sessionize import UserSessions, session_vectors_at, sessionize
 from rankstream.models.training.holdout import split_users
 from rankstream.models.training.loop import FitConfig, fit
 from rankstream.models.training.losses import bpr_loss, hinge_logsigmoid_loss, hinge_loss, hinge_sigmoid_loss, nce_loss
@@ -72,7 +79,9 @@ class SessionRun:
 class LearnedItemsRun(SessionRun):
     """A training in which item vectors learn too, from the fixed ones on."""
 
-    learned_items: bool = True  # read by nobody: it tells the run from the fixed one in results and work folders
+    learned_items: bool = (
+        True  # never read: it makes the config differ from the fixed one's in results and work folders
+    )
 
 
 def learning_items(model: str) -> Callable[[str, int], SessionRun]:
@@ -108,7 +117,7 @@ def with_loss(**changes: Any) -> Callable[[str, int], SessionRun]:
 
 
 HINGE: Mapping[str, Any] = {"temperature": 1.0, "learn_temperature": False}  # the margin of 0.1 has the scores' unit
-ROWS: Mapping[str, Callable[[str, int], SessionRun]] = {  # the most telling first
+ROWS: Mapping[str, Callable[[str, int], SessionRun]] = {  # the most important first
     "hiertcn": standard,
     "flat-gru": lambda size, seed: standard(size, seed, "flat-gru"),
     "flat-tcn": lambda size, seed: standard(size, seed, "flat-tcn"),
@@ -166,26 +175,26 @@ class Music:
 
     @cached_property
     def trained(self) -> UserSequences:
-        """The timelines trained on."""
+        """The sequences trained on."""
         return group_by_user(self.split.trained, self.item_table)
 
     @cached_property
-    def sessions(self) -> Sessions:
+    def sessions(self) -> UserSessions:
         """Their sessions."""
-        return sessions_of(self.trained, self.item_table)
+        return sessionize(self.trained, self.item_table)
 
     @cached_property
-    def everybody(self) -> UserSequences:
-        """Everybody's timelines."""
-        return group_by_user(self.split.everybody, self.item_table)
+    def all_users(self) -> UserSequences:
+        """All users' sequences."""
+        return group_by_user(self.split.all_users, self.item_table)
 
     @cached_property
-    def asked(self) -> NextItems:
-        """What is asked."""
-        return next_items(self.everybody, self.split)
+    def queries(self) -> NextItems:
+        """The test queries."""
+        return next_items(self.all_users, self.split)
 
     def prepare(self, run: SessionRun) -> tuple[Prepared, Ints]:
-        """Return a model ready to train, and the users held out for validation."""
+        """Return a model ready to train, and the users drawn out for validation."""
         training, seed = run.training, run.training.fit.seed
         users, held_out = split_users(self.trained, training.held_out_users, training.max_held_out, seed)
         torch.manual_seed(seed)
@@ -205,16 +214,16 @@ class Music:
         return Prepared(model, padded.learner, padded.sample_loss, padded), held_out
 
     def work(self, run: SessionRun, folder: Path) -> dict[str, Any]:
-        """Train one row and ask it."""
+        """Train one row and evaluate it."""
         prepared, held_out = self.prepare(run)
-        cases = validation_cases(self.trained, held_out, np.zeros(0, np.int64), run.training)
-        answers = NextItems(np.arange(len(cases)), cases.rows, np.concatenate(cases.answers))
+        drawn = validation_queries(self.trained, held_out, np.zeros(0, np.int64), run.training)
+        validation = NextItems(np.arange(len(drawn)), drawn.rows, np.concatenate(drawn.relevant))
         vectors_at = VECTORS_AT[run.model]
 
         def evaluate() -> float:
-            item_table = prepared.task.learner.catalogue_or(self.item_table)
-            vectors = vectors_at(prepared.model, self.trained, item_table, answers.rows)
-            return float(np.mean(ranks_of_vectors(vectors, item_table, answers) <= 10))
+            item_table = prepared.task.learner.item_table_or(self.item_table)
+            vectors = vectors_at(prepared.model, self.trained, item_table, validation.rows)
+            return float(np.mean(ranks_of_vectors(vectors, item_table, validation) <= 10))
 
         with shown() as progress:
             history = fit(
@@ -227,12 +236,12 @@ class Music:
                 title=run.model,
                 metric_name="recall@10",
             )
-        item_table = prepared.task.learner.catalogue_or(self.item_table)
-        vectors = vectors_at(prepared.model, self.everybody, item_table, self.asked.rows)
+        item_table = prepared.task.learner.item_table_or(self.item_table)
+        vectors = vectors_at(prepared.model, self.all_users, item_table, self.queries.rows)
         same = {"parity": self.parity(prepared.model, item_table)} if isinstance(prepared.model, HierTCN) else {}
         return {
             **same,
-            **outcome(ranks_of_vectors(vectors, item_table, self.asked), self.asked),
+            **outcome(ranks_of_vectors(vectors, item_table, self.queries), self.queries),
             "parameters": sum(weights.numel() for weights in prepared.model.parameters()),
             "best_step": history.best_step,
             "validation": history.metrics,
@@ -241,8 +250,8 @@ class Music:
 
     def parity(self, model: HierTCN, item_table: ItemTable) -> dict[str, float]:
         """Step the longest histories and some others through the stream's state."""
-        by_length = np.argsort(-np.diff(self.everybody.starts), kind="stable")
-        return parity(model, self.everybody, item_table, np.concatenate([by_length[:10], by_length[10:1000:25]]))
+        by_length = np.argsort(-np.diff(self.all_users.starts), kind="stable")
+        return parity(model, self.all_users, item_table, np.concatenate([by_length[:10], by_length[10:1000:25]]))
 
     def costs(self, run: "Costs", folder: Path) -> dict[str, Any]:
         """Measure what each model costs, one after the other."""
@@ -256,16 +265,16 @@ class Music:
                 **data_cost(prepared.task),
                 "training_us_a_next_item": training_cost(prepared.learner, prepared.task, run.steps),
                 "training_us_with_few_negatives": training_cost(light.learner, light.task, run.steps),
-                "serving_us_an_action": serving_cost(prepared.model, self.everybody, self.item_table),
+                "serving_us_an_action": serving_cost(prepared.model, self.all_users, self.item_table),
                 "parameters": sum(weights.numel() for weights in prepared.model.parameters()),
             }
         return measured
 
     def baselines(self, run: "Baselines", folder: Path) -> dict[str, Any]:
-        """Ask what needs no training."""
-        ranks = baseline_ranks(self.everybody, self.item_table, self.split, self.asked)
+        """Evaluate the baselines without training."""
+        ranks = baseline_ranks(self.all_users, self.item_table, self.split, self.queries)
         return {
-            "rows": {name: outcome(row, self.asked) for name, row in ranks.items()},
+            "rows": {name: outcome(row, self.queries) for name, row in ranks.items()},
             "items": len(self.item_table),
             "sessions_trained_on": len(self.sessions),
         }
@@ -294,7 +303,7 @@ class Baselines:
 @options(SIZES, "small", ROWS)
 @seeds_option(2)
 def main(music: Path, size: str, seeds: int, only: tuple[str, ...], work: Path, results: Path) -> None:
-    """Train HierTCN and its rivals on 30Music, and measure what each costs."""
+    """Train HierTCN and its baselines on 30Music, and measure what each costs."""
     torch.set_num_threads(1)
     stop_politely()
     with refusals():

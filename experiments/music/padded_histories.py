@@ -22,11 +22,11 @@ LONGEST = 500  # newest items of a user; the official code's
 
 @dataclass(frozen=True)
 class PaddedBatch:
-    """B users' newest T + 1 items; the item after each of T is asked for."""
+    """B users' newest T + 1 items; the item after each of T is the target."""
 
-    items: Ints  # (B, T) catalogue rows, -1 for unknown and padding
+    items: Ints  # (B, T) rows of the item table, -1 for unknown and padding
     targets: Ints  # (B, T)
-    asked: Bools  # (B, T)
+    loss_mask: Bools  # (B, T)
 
 
 @dataclass
@@ -46,12 +46,12 @@ class PaddedTask:
         return torch.from_numpy(self.item_table.padded)
 
     def sample_loss(self, rng: np.random.Generator) -> Tensor:
-        """Draw users and give the loss over all their next items."""
+        """Draw users and return the loss over all their next items."""
         batch = self.draw(rng)
         items = self.learner.items_or(self.items)
         vectors = self.learner.model(items[torch.from_numpy(batch.items)])
-        asked, targets = torch.from_numpy(batch.asked), torch.from_numpy(batch.targets[batch.asked])
-        return next_item_loss(vectors[asked], targets, items, self.learner.temperature, self.training, rng)
+        mask, targets = torch.from_numpy(batch.loss_mask), torch.from_numpy(batch.targets[batch.loss_mask])
+        return next_item_loss(vectors[mask], targets, items, self.learner.temperature, self.training, rng)
 
     def draw(self, rng: np.random.Generator) -> PaddedBatch:
         """Draw users, each with its newest items."""

@@ -1,6 +1,6 @@
 """PinnerFormer on 30Music: objectives, negatives and log Q, staleness, and where "time since the latest" belongs.
 
-Rows differ from ``dense`` in what they are named for, and in nothing else.
+Rows differ from ``dense`` in what they are named for alone.
 ``python -m rankstream.experiments.music.pinnerformer --music DIR --size small`` takes minutes; ``medium`` some two
 minutes a row, ``full`` ten; each row is kept as it is done, and a run that was stopped goes on.
 """
@@ -20,13 +20,13 @@ from rankstream.events.sequences import UserSequences, group_by_user
 from rankstream.experiments.music.data import (
     FRESHNESS,
     MusicSplit,
-    asked_items,
     baseline_hits,
     coverage,
     hits_by_user,
     hits_of_vectors,
     read_split,
     spell,
+    target_items,
 )
 from rankstream.experiments.options import options, refusals, seeds_option
 from rankstream.experiments.progress import shown
@@ -63,7 +63,7 @@ class PinnerFormerRun:
 
 
 def dense(size: str, seed: int) -> PinnerFormerRun:
-    """Return the run that all others are compared with."""
+    """Return the reference run, with which all others are compared."""
     steps = STEPS[size]
     training = PinnerFormerTraining(
         in_batch=POOL // 2,
@@ -83,7 +83,7 @@ def trained_with(**changes: Any) -> Change:
     return lambda run: replace(run, training=replace(run.training, **changes))
 
 
-ROWS: Mapping[str, Change] = {  # the most telling first
+ROWS: Mapping[str, Change] = {  # the most important first
     "dense": lambda run: run,
     "sasrec": trained_with(labels=each_next_labels),
     "in-batch-without-log-q": trained_with(in_batch=POOL, uniform=0, log_q=False),
@@ -103,7 +103,7 @@ ROWS: Mapping[str, Change] = {  # the most telling first
 
 @dataclass(frozen=True)
 class Music:
-    """What all rows share."""
+    """What all rows share: the split, item vectors, sequences."""
 
     split: MusicSplit
 
@@ -114,11 +114,11 @@ class Music:
 
     @cached_property
     def sequences(self) -> UserSequences:
-        """Everybody's plays of known items."""
-        return group_by_user(self.split.everybody, self.item_table).known()
+        """All users' plays of known items."""
+        return group_by_user(self.split.all_users, self.item_table).known()
 
     def work(self, run: PinnerFormerRun, folder: Path) -> dict[str, Any]:
-        """Train one row and ask it."""
+        """Train one row and evaluate it."""
         config = PinnerFormerConfig(
             action_types=len(self.split.trained.vocabulary.actions),
             item_dim=run.item_dim,
@@ -137,17 +137,17 @@ class Music:
                 checkpoints=folder,
                 progress=progress,
             )
-        asked = asked_items(self.sequences, self.split)
+        targets = target_items(self.sequences, self.split)
         items = item_vectors_of(model, self.item_table)
-        wanted = np.unique(np.concatenate([asked.rows[name] for name in FRESHNESS]))
-        vectors = user_vectors_at(model, self.sequences, self.item_table, wanted)
+        rows_used = np.unique(np.concatenate([targets.rows[name] for name in FRESHNESS]))
+        vectors = user_vectors_at(model, self.sequences, self.item_table, rows_used)
         hits = {
-            name: hits_by_user(hits_of_vectors(vectors[np.searchsorted(wanted, rows)], items, asked), asked)
-            for name, rows in asked.rows.items()
+            name: hits_by_user(hits_of_vectors(vectors[np.searchsorted(rows_used, rows)], items, targets), targets)
+            for name, rows in targets.rows.items()
         }
-        once = vectors[np.searchsorted(wanted, np.unique(asked.rows["once"]))]
+        once = vectors[np.searchsorted(rows_used, np.unique(targets.rows["once"]))]
         return {
-            "asked": spell(asked.counts),
+            "targets": spell(targets.counts),
             "hits": hits,
             "coverage": coverage(np.argpartition(-(once @ items.T), 10, axis=1)[:, :10], len(items)),
             "parameters": sum(weights.numel() for weights in model.parameters()),
@@ -157,11 +157,11 @@ class Music:
         }
 
     def baselines(self, run: "Baselines", folder: Path) -> dict[str, Any]:
-        """Ask what needs no training."""
-        asked = asked_items(self.sequences, self.split)
+        """Evaluate the baselines without training."""
+        targets = target_items(self.sequences, self.split)
         return {
-            "asked": spell(asked.counts),
-            "hits": baseline_hits(self.sequences, self.item_table, self.split, asked),
+            "targets": spell(targets.counts),
+            "hits": baseline_hits(self.sequences, self.item_table, self.split, targets),
             "items": len(self.item_table),
             "plays_trained_on": len(self.split.trained),
             "users_trained_on": len(np.unique(self.split.trained.user_ids)),

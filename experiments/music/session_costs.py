@@ -1,6 +1,6 @@
 """What session models cost, all measured in one run: training a next item, serving an action, a batch's data.
 
-Seconds are the process's own (CPU time on one thread), so that a busy machine does not decide. Served one action at a
+Seconds are CPU time of the process on one thread, so that other load does not count. Served one action at a
 time as a stream does: recurrent models step, convolutions run over the items that they see.
 """
 
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from rankstream.events.sequences import UserSequences
 from rankstream.experiments.music.padded_histories import PaddedBatch, PaddedTask
+from rankstream.experiments.music.session_baselines import HRNN, FlatGRU, FlatTCN
 from rankstream.experiments.music.session_queues import QueueTask
-from rankstream.experiments.music.session_rivals import HRNN, FlatGRU, FlatTCN
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.schema import Bools
 from rankstream.features.sessions import MAX_SESSION_ITEMS
@@ -31,14 +31,14 @@ def training_cost(learner: nn.Module, task: QueueTask | PaddedTask, steps: int) 
     learner.train()
     start = 0.0
     for step in range(steps + 2):
-        if step == 2:  # what is made once, at the first steps, is no cost of training
+        if step == 2:  # warm-up: what is computed once is no cost of a step
             start = time.process_time()
         optimizer.zero_grad(set_to_none=True)
         task.sample_loss(np.random.default_rng([7, step])).backward()
         optimizer.step()
     seconds = time.process_time() - start
-    asked = np.mean([batch.asked.sum() for batch in batches(task, 300)])
-    return float(1e6 * seconds / steps / asked)
+    losses = np.mean([batch.loss_mask.sum() for batch in batches(task, 300)])
+    return float(1e6 * seconds / steps / losses)
 
 
 def batches(task: QueueTask | PaddedTask, count: int) -> Iterator[SessionBatch | PaddedBatch]:
@@ -52,23 +52,23 @@ def batches(task: QueueTask | PaddedTask, count: int) -> Iterator[SessionBatch |
 
 
 def data_cost(task: QueueTask | PaddedTask, count: int = 300) -> dict[str, float]:
-    """Return a batch's bytes, the most and on average, next items, and the share of its rows that is padding.
+    """Return a batch's bytes, maximum and mean, next items, and the share of its rows that is padding.
 
-    Bytes are of what the model is handed: item vectors, means of sessions, targets.
+    Bytes are of the model's inputs: item vectors, means of sessions, targets.
     """
     width = task.items.shape[1] if isinstance(task, PaddedTask) else task.base.items.shape[1]
-    sizes, asked, padding = [], [], []
+    sizes, losses, padding = [], [], []
     for batch in batches(task, count):
         items = batch.items if isinstance(batch, PaddedBatch) else batch.opened
         means = 0 if isinstance(batch, PaddedBatch) else batch.pooled.nbytes
-        sizes.append(4 * width * items.size + means + batch.targets.nbytes + batch.asked.nbytes)
-        asked.append(batch.asked.sum())
-        padding.append(1 - batch.asked.sum() / batch.asked.size)
+        sizes.append(4 * width * items.size + means + batch.targets.nbytes + batch.loss_mask.nbytes)
+        losses.append(batch.loss_mask.sum())
+        padding.append(1 - batch.loss_mask.sum() / batch.loss_mask.size)
     return {
-        "batch_mb_most": max(sizes) / 1e6,
+        "batch_mb_max": max(sizes) / 1e6,
         "batch_mb_mean": float(np.mean(sizes)) / 1e6,
-        "bytes_a_next_item_most": max(sizes) / float(np.mean(asked)),
-        "next_items_a_batch": float(np.mean(asked)),
+        "bytes_a_next_item_max": max(sizes) / float(np.mean(losses)),
+        "next_items_a_batch": float(np.mean(losses)),
         "padding": float(np.mean(padding)),
     }
 
@@ -93,7 +93,7 @@ def serving_cost(model: nn.Module, sequences: UserSequences, item_table: ItemTab
 
 
 def _served(model: nn.Module, items: Tensor, starting: Bools) -> Iterator[Tensor]:
-    """Yield the vector after each of a user's items, ``(T, I)``; ``starting`` says where sessions start."""
+    """Yield the vector after each of a user's items, ``(T, I)``; ``starting`` marks the first item of a session."""
     if isinstance(model, FlatGRU):
         states = None
         for item in items:

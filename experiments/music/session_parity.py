@@ -1,4 +1,4 @@
-"""Online = offline: HierTCN stepped action by action through a user's state as the stream does, or all at once."""
+"""Online = offline: HierTCN stepped action by action through a user's state as in the stream, or in one pass."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def parity(model: HierTCN, sequences: UserSequences, item_table: ItemTable, user
     online = np.stack([stepped(sequences, item_table, int(user), offline) for user in users])
     return {
         "largest_difference": float(np.abs(online - encoded_at_once).max()),
-        "least_cosine": float((online * encoded_at_once).sum(1).min()),
+        "min_cosine": float((online * encoded_at_once).sum(1).min()),
         "tolerance": TOLERANCE,
         "users": len(users),
         "actions": int((np.diff(sequences.starts)[users]).sum()),

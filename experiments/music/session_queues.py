@@ -4,7 +4,7 @@ r"""Queue-based mini-batches (HierTCN, 4.3): users' sessions in a few long queue
 
     queue 0   a1 a2 a3 a4 | d1 d2 d3 ...      a, b, ... are users, the next one joins the shortest queue
     queue 1   b1 b2 | c1 c2 c3 c4 | e1 ...
-              \___ a step ___/\__ the next __  the state goes on over the cut, and starts anew at a user's first
+              \___ a step ___/\__ the next __  the state is carried over, and reset at a user's first session
 
 A step holds ``queues * run`` sessions of at most 20 items, however long a history is, and none of them is padding.
 Sessions are cut and pooled once, before training. The state is carried over steps without its gradient.
@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from rankstream.features.schema import Bools, Floats
 from rankstream.models.sessions.hiertcn_training import HierTCNTask, HierTCNTraining, SessionLearner, next_item_loss
-from rankstream.models.sessions.sessionize import Sessions
+from rankstream.models.sessions.sessionize import UserSessions
 from rankstream.models.training.negatives import Ints
 
 
-class SessionModel(Protocol):
+class ModelOfSessions(Protocol):
     """A model of users' sessions in a row: HierTCN, or one that it is compared with."""
 
     def over_sessions(
@@ -49,16 +49,16 @@ class QueueBatch:
 
 @dataclass
 class SessionQueues:
-    """The order in which sessions are met: the same for the same seed, wherever a run is taken up again."""
+    """The order of the sessions: the same for the same seed, wherever a run is resumed."""
 
-    sessions: Sessions
+    sessions: UserSessions
     users: Ints
     queues: int  # B
     run: int  # N
     seed: int
 
     def __post_init__(self) -> None:
-        self._held: tuple[int, list[Ints]] = (-1, [])
+        self._cached: tuple[int, list[Ints]] = (-1, [])
         if self.steps_an_epoch < 1:
             raise ValueError(
                 f"{self.queues} queues of {self.run} sessions a step, but there are {len(self.sessions)} sessions in "
@@ -67,26 +67,26 @@ class SessionQueues:
 
     @cached_property
     def steps_an_epoch(self) -> int:
-        """How many steps every queue of every epoch can serve; sessions behind wait for another epoch's order."""
+        """How many steps an epoch has; sessions beyond the shortest queue's end wait for another epoch's order."""
         lengths = np.diff(self.sessions.user_starts)[self.users]
         shortest = (int(lengths.sum()) - self.queues * int(lengths.max(initial=0))) // self.queues
         return shortest // self.run
 
     def at(self, step: int) -> QueueBatch:
         """Return the batch of a step, counted from 0 over all epochs."""
-        epoch, place = divmod(step, self.steps_an_epoch)
-        if self._held[0] != epoch:
-            self._held = (epoch, self._epoch(epoch))
-        sessions = np.stack([queue[place * self.run : (place + 1) * self.run] for queue in self._held[1]])
+        epoch, index = divmod(step, self.steps_an_epoch)
+        if self._cached[0] != epoch:
+            self._cached = (epoch, self._epoch(epoch))
+        sessions = np.stack([queue[index * self.run : (index + 1) * self.run] for queue in self._cached[1]])
         return QueueBatch(sessions, self.sessions.user_starts[self.sessions.users[sessions]] == sessions)
 
     def _epoch(self, epoch: int) -> list[Ints]:
-        """Line users up: each joins the queue that is the shortest by then."""
-        line = np.random.default_rng([self.seed, 41, epoch]).permutation(self.users)
+        """Assign users to queues: each joins the queue that is the shortest by then."""
+        order = np.random.default_rng([self.seed, 41, epoch]).permutation(self.users)
         queued: list[list[Ints]] = [[] for _ in range(self.queues)]
         shortest = [(0, queue) for queue in range(self.queues)]
         heapify(shortest)
-        for user in line:
+        for user in order:
             length, queue = shortest[0]
             queued[queue].append(np.arange(self.sessions.user_starts[user], self.sessions.user_starts[user + 1]))
             heapreplace(shortest, (length + len(queued[queue][-1]), queue))
@@ -116,7 +116,7 @@ class QueueTask:
     learner: QueueLearner
 
     def sample_loss(self, rng: np.random.Generator) -> Tensor:
-        """Take the queues' next run of sessions and give its loss; the states are carried on to the next."""
+        """Take the next run of sessions of each queue and return its loss; states are carried to the next step."""
         learner, device = self.learner, self.base.device
         items = learner.items_or(self.base.items)
         turn = self.queues.at(int(learner.turn))
@@ -131,11 +131,11 @@ class QueueTask:
         )
         learner.states = after.detach()
         learner.turn += 1
-        asked = torch.from_numpy(batch.asked).to(device)
-        targets = torch.from_numpy(batch.targets[batch.asked]).to(device)
-        return next_item_loss(vectors[asked], targets, items, learner.temperature, self.base.training, rng)
+        mask = torch.from_numpy(batch.loss_mask).to(device)
+        targets = torch.from_numpy(batch.targets[batch.loss_mask]).to(device)
+        return next_item_loss(vectors[mask], targets, items, learner.temperature, self.base.training, rng)
 
 
-def session_model(learner: QueueLearner) -> SessionModel:
+def session_model(learner: QueueLearner) -> ModelOfSessions:
     """Return the learner's model as what it is."""
-    return cast(SessionModel, learner.model)
+    return cast(ModelOfSessions, learner.model)

@@ -1,7 +1,7 @@
 """The tables of PinnerFormer, HierTCN and MovieLens-1M, from results alone.
 
-A result keeps how many items each user was asked for and found, so that seeds are averaged user by user, and intervals
-(95 %, bootstrap over users) and paired differences are made here.
+A result holds each user's numbers of targets and of hits, so that seeds are averaged user by user, and intervals (95 %,
+bootstrap over users) and paired differences are computed here.
 """
 
 import re
@@ -22,7 +22,7 @@ SEED = re.compile(r"-seed\d+$")
 SIZE_NOTE = {
     "full": "",
     "medium": "*All users, a fifth of the steps of the full size: not trained to the end.*\n\n",
-    "small": "*A small run of minutes: it shows that all of it runs, and proves nothing.*\n\n",
+    "small": "*A small run of minutes: it shows that all of it runs, and nothing else.*\n\n",
 }
 
 
@@ -32,22 +32,22 @@ class Row:
 
     results: tuple[Mapping[str, Any], ...]  # of each seed: the metrics
 
-    def of_users(self, hits: Sequence[str], asked: str) -> Values:
+    def of_users(self, hits: Sequence[str], targets: str) -> Values:
         """Return recall a user, averaged over seeds."""
-        found: Values = np.mean([spelled(text) for text in hits], axis=0) / spelled(asked)
+        found: Values = np.mean([spelled(text) for text in hits], axis=0) / spelled(targets)
         return found
 
-    def tells(self, freshness: Collection[str]) -> bool:
-        """Return whether PinnerFormer's vectors were asked for at all of these."""
+    def has(self, freshness: Collection[str]) -> bool:
+        """Return whether there are results of PinnerFormer's vectors for all of these."""
         return set(freshness) <= set(self.results[0]["hits"])
 
     def recall(self, freshness: str) -> Values:
         """Return recall@10 a user of PinnerFormer's vectors of this freshness."""
-        return self.of_users([result["hits"][freshness] for result in self.results], self.results[0]["asked"])
+        return self.of_users([result["hits"][freshness] for result in self.results], self.results[0]["targets"])
 
     def hits(self, cut: int) -> Values:
         """Return recall a user of the next item."""
-        return self.of_users([result[f"hits@{cut}"] for result in self.results], self.results[0]["asked"])
+        return self.of_users([result[f"hits@{cut}"] for result in self.results], self.results[0]["targets"])
 
     def reciprocal_ranks(self) -> Values:
         """Return the mean reciprocal rank a user of the next item."""
@@ -61,18 +61,18 @@ class Row:
 
 
 def rows_of(runs: Runs, name: str, wanted: Collection[str]) -> tuple[dict[str, Row], str]:
-    """Return the rows of the size that has most of those wanted, the larger of two, and that size."""
-    maximum: tuple[dict[str, Row], str] = ({}, "")
+    """Return the rows of the size that has the most of those wanted, and that size."""
+    best: tuple[dict[str, Row], str] = ({}, "")
     count = 0
     for size in SIZE_NOTE:
         found: dict[str, list[Mapping[str, Any]]] = {}
         for result in runs.results_of(f"{name}-{size}"):
             row = SEED.sub("", result["name"].split("/")[1])
             found.setdefault(row, []).append(result["metrics"])
-        held = len(found.keys() & set(wanted))
-        if held > count:
-            count, maximum = held, ({row: Row(tuple(results)) for row, results in found.items()}, size)
-    return maximum
+        has = len(found.keys() & set(wanted))
+        if has > count:
+            count, best = has, ({row: Row(tuple(results)) for row, results in found.items()}, size)
+    return best
 
 
 def with_interval(values: Values, digits: int = 3) -> str:
@@ -157,8 +157,8 @@ def pinnerformer(runs: Runs) -> dict[str, str]:
         if "dense" in rows:
             made[f"pinnerformer-{part}"] = SIZE_NOTE[size] + _recalls(rows, names)
     rows, size = rows_of(runs, "pinnerformer", OBJECTIVES)
-    told = {name: row for name, row in rows.items() if name in OBJECTIVES and row.tells(FRESHNESS)}
-    return made | ({"pinnerformer-staleness": SIZE_NOTE[size] + _staleness(told)} if "dense" in told else {})
+    complete = {name: row for name, row in rows.items() if name in OBJECTIVES and row.has(FRESHNESS)}
+    return made | ({"pinnerformer-staleness": SIZE_NOTE[size] + _staleness(complete)} if "dense" in complete else {})
 
 
 def _recalls(rows: Mapping[str, Row], names: Mapping[str, str]) -> str:
@@ -167,7 +167,7 @@ def _recalls(rows: Mapping[str, Row], names: Mapping[str, str]) -> str:
     if "baselines" in rows:
         for name in BASELINES:
             kept = rows["baselines"].results[0]
-            baseline = Row(({"asked": kept["asked"], "hits": kept["hits"][name]},))
+            baseline = Row(({"targets": kept["targets"], "hits": kept["hits"][name]},))
             lines.append([f"*{name}*", "", *_recall_cells(baseline, reference), ""])
     for name, shown in names.items():
         if name in rows:
@@ -203,13 +203,13 @@ def _staleness(rows: Mapping[str, Row]) -> str:
     return table(head, lines)
 
 
-def _lost(stale: Values, fresh: Values, draws: int = 1000) -> Values:
-    """Return the share of the fresh recall that is lost: of all users, then of users drawn anew, ``(1 + draws,)``.
+def _lost(stale: Values, fresh: Values, resamples: int = 1000) -> Values:
+    """Return the share of fresh recall that is lost: of all users, then of resampled users, ``(1 + resamples,)``.
 
-    The same users are drawn each time, so that differences of two are paired.
+    Each call resamples the same users, so that differences of two are paired.
     """
-    drawn = np.random.default_rng(0).integers(0, len(stale), (draws, len(stale)))
-    which = np.concatenate([np.arange(len(stale))[None], drawn])
+    resampled = np.random.default_rng(0).integers(0, len(stale), (resamples, len(stale)))
+    which = np.concatenate([np.arange(len(stale))[None], resampled])
     shares: Values = 1 - stale[which].mean(1) / np.maximum(fresh[which].mean(1), 1e-9)
     return shares
 
@@ -243,7 +243,7 @@ COSTS = {
     "training_us_a_next_item": "training, softmax over all",
     "training_us_with_few_negatives": "training, 20 negatives",
     "serving_us_an_action": "serving, an action",
-    "bytes_a_next_item_most": "data of the largest batch",
+    "bytes_a_next_item_max": "data of the largest batch",
 }
 
 
@@ -292,5 +292,5 @@ def _costs(measured: Mapping[str, Mapping[str, float]]) -> str:
         mine = measured[name]
         ratios = [f"{mine[cost] / unit[cost]:.2f}" for cost in COSTS]
         absolute = ", ".join(f"{mine[cost]:,.0f}" for cost in COSTS)
-        lines.append([shown, *ratios, absolute, f"{mine['batch_mb_most']:.2f} MB", f"{100 * mine['padding']:.0f} %"])
+        lines.append([shown, *ratios, absolute, f"{mine['batch_mb_max']:.2f} MB", f"{100 * mine['padding']:.0f} %"])
     return table(head, lines)

@@ -1,1 +1,1 @@
-"""Item vectors and dense item features."""
+"""Item vectors and dense item features, from a log of actions."""

@@ -1,8 +1,8 @@
-"""Item vectors from who acted on what near what: they stand where PinSage's will stand one day.
+"""Item vectors from co-occurrence in users' sequences: the plain stand-in for PinSage's.
 
-PinSage (KDD'18) learns an item's vector from its graph and content. Without either, items that occur near each other
-in users' timelines are alike: their co-occurrences, weighed as positive pointwise mutual information, factorised
-(word2vec is this factorisation in disguise). An item that was never seen in training has no vector.
+PinSage (KDD'18) learns an item's vector from its graph and content. Without either, items that occur near each other in
+users' sequences are similar: the matrix of their positive pointwise mutual information, factorised (which word2vec does
+implicitly: Levy and Goldberg, NeurIPS'14). An item without an action in the training log has no vector.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ class ItemVectorConfig:
 
     dim: int = 32  # I; 32-d PinSage in TransAct
     reach: int = 20  # how many of a user's next actions count as near
-    smoothing: float = 0.75  # power of the context's counts: rare contexts would look too telling (word2vec)
+    smoothing: float = 0.75  # power of the context's counts: PMI overrates rare contexts (word2vec)
     shift: float = 1.0  # log of this is taken off: above 1 keeps only stronger relations
-    minimum: int = 1  # actions that an item needs to get a vector
-    rounds: int = 4  # power iterations; the spectrum falls slowly, fewer blur it
+    min_actions: int = 1  # of an item, to get a vector
+    rounds: int = 4  # power iterations; the spectrum decays slowly, fewer are not exact enough
     seed: int = 0
 
 
 def train_item_vectors(log: EventLog, config: ItemVectorConfig, without: Sequence[str] = ()) -> ItemTable:
-    """Return unit vectors of the log's items; actions named in ``without`` (a hide, say) bring nothing near."""
+    """Return unit vectors of the log's items; actions named in ``without`` (a hide, say) don't count."""
     ids, counts = np.unique(log.item_ids, return_counts=True)
-    ids = ids[counts >= config.minimum]
+    ids = ids[counts >= config.min_actions]
     blank = ItemTable(ids, np.zeros((len(ids), config.dim), np.float32))
     sequences = group_by_user(log, blank)
     near = co_occurrences(sequences, ~np.isin(sequences.actions, log.codes_of(without)), config.reach)
@@ -62,9 +62,9 @@ def ppmi(left: Ints, right: Ints, num_items: int, config: ItemVectorConfig) -> t
     expected = item_counts[at] * context_counts[context] / context_counts.sum()
     strengths = np.log(counts / expected) - np.log(config.shift)
     kept = strengths > 0
-    places = torch.from_numpy(np.stack([at[kept], context[kept]]))
+    indices = torch.from_numpy(np.stack([at[kept], context[kept]]))
     values = torch.from_numpy(strengths[kept].astype(np.float32))
-    matrix = torch.sparse_coo_tensor(places, values, (num_items, num_items), check_invariants=False)
+    matrix = torch.sparse_coo_tensor(indices, values, (num_items, num_items), check_invariants=False)
     return matrix.coalesce()
 
 
@@ -86,9 +86,9 @@ def factorise(matrix: torch.Tensor, config: ItemVectorConfig) -> Floats:
 
 
 def _unit_rows(vectors: Floats, rng: np.random.Generator) -> Floats:
-    """Scale rows to length 1; an item near nothing gets a direction of its own instead of none."""
+    """Scale rows to length 1; an item that co-occurs with none gets a random direction."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    lonely = lengths[:, 0] < 1e-6
-    vectors[lonely] = rng.standard_normal((int(lonely.sum()), vectors.shape[1]))
+    isolated = lengths[:, 0] < 1e-6
+    vectors[isolated] = rng.standard_normal((int(isolated.sum()), vectors.shape[1]))
     scaled: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return scaled

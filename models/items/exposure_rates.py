@@ -1,8 +1,8 @@
-"""Dense features of items from how they were taken when shown, as of a moment: the daily batch job's.
+"""Smoothed item engagement rates (CTR and kin) from logged impressions, point-in-time.
 
-A training example must not find its own label in its item's rates, and serving's rates are never younger than the last
-refresh. So a log's exposures are counted once, and ``ExposureRates.as_of`` gives the features that a table published
-at that moment would hold; the example of a day is joined with those of its morning.
+A training example must not find its own label in its item's rates, and in serving rates are as old as the last daily
+job. So a log's impressions are counted once, and ``ExposureRates.as_of`` returns the features that a table published at
+that time would hold; an example is joined with those of its day's midnight.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,34 +17,34 @@ from rankstream.events.log import EventLog
 from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.schema import Bools, Floats
 
-PRIOR_EXPOSURES = 20.0  # an item's rates start as everybody's, with the weight of this many exposures
+PRIOR_EXPOSURES = 20.0  # prior: the rate over all items, with the weight of this many impressions
 DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
 class ExposureRates:
-    """A log's exposures of known items, oldest first."""
+    """A log's impressions of known items, oldest first."""
 
     item_table: ItemTable
-    items: Ints  # (n,) catalogue rows
+    items: Ints  # (n,) rows of the item table
     times_ms: Ints  # (n,)
     done: Floats  # (n, rates) was any action of the rate's done?
-    told: Bools  # (n, rates) would the log say so? What it does not tell is no "no"
+    observed: Bools  # (n, rates) would the log have recorded it? If not, its absence is no negative
     names: tuple[str, ...]
 
     def as_of(self, as_of_ms: int) -> Floats:
-        """Return features ``(items, 2 + rates)`` of what was shown before a moment.
+        """Return features ``(items, 2 + rates)`` from the impressions before ``as_of_ms``.
 
-        ``log_exposures`` and ``log_yesterday`` are log1p of how often, over 10 and over 5; a rate is its log-odds less
-        everybody's, smoothed: 0 means "like any other item".
+        ``log_exposures`` and ``log_yesterday`` are log1p of their number, over 10 and over 5; a rate is its smoothed
+        log-odds less those over all items: 0 means "like any other item".
         """
         shown = slice(0, int(np.searchsorted(self.times_ms, as_of_ms)))
         recent = slice(int(np.searchsorted(self.times_ms, as_of_ms - DAY_MS)), shown.stop)
         columns = [np.log1p(self._count(shown)) / 10, np.log1p(self._count(recent)) / 5]
         for rate in range(len(self.names)):
-            told = self.told[shown, rate]
-            shows = self._count(shown, told)
-            hits = self._count(shown, told * self.done[shown, rate])
+            observed = self.observed[shown, rate]
+            shows = self._count(shown, observed)
+            hits = self._count(shown, observed * self.done[shown, rate])
             usual = np.clip(hits.sum() / max(shows.sum(), 1.0), 1e-4, 1 - 1e-4)
             share = (hits + PRIOR_EXPOSURES * usual) / (shows + PRIOR_EXPOSURES)
             columns.append(np.log(share / (1 - share)) - np.log(usual / (1 - usual)))
@@ -62,16 +62,16 @@ class ExposureRates:
 def exposure_rates(
     log: EventLog, item_table: ItemTable, rates: Mapping[str, Sequence[str]], since_ms: Mapping[str, int]
 ) -> ExposureRates:
-    """Count a log's exposures: what a user did with an item at one moment is one.
+    """Count a log's impressions: the rows of one user, item and timestamp are one.
 
-    ``rates`` names the actions any of which counts; ``since_ms`` says from when on the log tells of them, 0 if absent.
+    ``rates`` names the actions any of which counts; ``since_ms`` is when the log begins to record them, 0 if absent.
     """
     users = log.by_user.user_of_row
     items = item_table.rows_of(log.item_keys)
     known = np.flatnonzero(items >= 0)
     triples = np.stack([log.times_ms[known], users[known], items[known]], axis=1)
-    exposures, which = np.unique(triples, axis=0, return_inverse=True)
-    done = np.zeros((len(exposures), len(rates)), np.float32)
+    impressions, which = np.unique(triples, axis=0, return_inverse=True)
+    done = np.zeros((len(impressions), len(rates)), np.float32)
     np.maximum.at(done, which.reshape(-1), head_labels(log, rates)[log.actions[known]])
-    told = exposures[:, :1] >= np.array([since_ms.get(name, 0) for name in rates])
-    return ExposureRates(item_table, exposures[:, 2], exposures[:, 0], done, told, tuple(rates))
+    observed = impressions[:, :1] >= np.array([since_ms.get(name, 0) for name in rates])
+    return ExposureRates(item_table, impressions[:, 2], impressions[:, 0], done, observed, tuple(rates))

@@ -1,4 +1,7 @@
-"""Dense features of items from the actions of a training log."""
+"""Dense item features from the actions of a training log: popularity, and the share of each action.
+
+Unlike ``exposure_rates.py`` it needs no impressions; it takes no times, so its features are as of the log's end.
+"""
 
 import numpy as np
 
@@ -7,11 +10,11 @@ from rankstream.events.sequences import group_by_user
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.schema import Floats
 
-PRIOR_ACTIONS = 20.0  # an item's shares start as the log's, with the weight of this many actions
+PRIOR_ACTIONS = 20.0  # prior: the log's shares, with the weight of this many actions
 
 
 def item_features(log: EventLog, item_table: ItemTable) -> tuple[Floats, tuple[str, ...]]:
-    """Return dense features ``(items, F)`` of the catalogue's items and their names, from this log alone.
+    """Return dense features ``(items, F)`` of the table's items and their names, from this log alone.
 
     ``log_popularity`` is log1p(actions) / log1p(most); ``share_<action>`` is the share of that action among the item's,
     less the log's own share, both smoothed: 0 means "like any other item".

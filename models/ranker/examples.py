@@ -29,7 +29,7 @@ from rankstream.features.sessions import sessions_now
 from rankstream.features.user_state import Applied, UserState
 from rankstream.features.user_view import known_actions, view_user
 from rankstream.models.ranker.hybrid import RankerBatch, collate
-from rankstream.models.sessions.torch_encoder import Asked, TorchSessions
+from rankstream.models.sessions.torch_encoder import SessionInputs, TorchSessions
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class NegativesConfig:
 
     count: int = 8  # a request; fewer where the items don't suffice
     popular: float = 0.5  # share drawn as often as items are acted on: only rare negatives teach only popularity
-    exclude_seen: bool = False  # True for logs without repeat consumption, where "unseen" alone would be the answer
+    exclude_seen: bool = False  # True for logs without repeat consumption, where "unseen" would give the label away
 
     def __post_init__(self) -> None:
         if self.count < 0 or not 0.0 <= self.popular <= 1.0:
@@ -114,7 +114,7 @@ class _Negatives:
         self._items = np.unique(items)
 
     def draw(self, acted: set[int], seen: set[int]) -> Keys:
-        """Return up to ``count`` items, each once, none acted on now, none seen before if those are avoided."""
+        """Return up to ``count`` items, each once, none acted on now, none seen before if those are excluded."""
         taken = acted | seen if self.config.exclude_seen else set(acted)
         drawn: list[int] = []
         for key in self._proposed(4 * self.config.count):
@@ -137,7 +137,7 @@ class _Negatives:
 def joined(examples: Sequence[RankingExample], offline: OfflineFeatures) -> RankerBatch:
     """Join examples into one batch."""
     if isinstance(offline.sessions, TorchSessions):
-        offline.sessions.prepare([sessions_of(one, offline) for one in examples])
+        offline.sessions.prepare([session_inputs(one, offline) for one in examples])
     return collate([inputs_of(one, offline) for one in examples], [one.labels for one in examples])
 
 
@@ -147,7 +147,7 @@ def inputs_of(example: RankingExample, offline: OfflineFeatures) -> ModelInputs:
     return join(user, example.candidates, offline)
 
 
-def sessions_of(example: RankingExample, offline: OfflineFeatures) -> Asked:
+def session_inputs(example: RankingExample, offline: OfflineFeatures) -> SessionInputs:
     """Return what the join will ask the session encoder for."""
     tail, encoder = example.state.tail, offline.sessions
     actions = known_actions(example.state, example.now_ms)

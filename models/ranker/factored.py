@@ -1,4 +1,4 @@
-"""The ranker cut in two, exactly: what a request needs once, and what each of its candidates needs.
+"""The ranker cut in two, exactly: what a request needs once (user side), what each candidate needs (candidate side).
 
 A candidate is the same at every position of TransAct's input, so the first layer's attention is a part that only the
 history knows plus a part that only the candidate knows. With a row x_i = [s_i | c], s_i the history's and c the
@@ -12,7 +12,7 @@ all of the first layer's projections from a candidate, and the user's columns fr
 shared. The softmax is taken of the sum itself: splitting it into exp(S) exp(b) would save T^2 exponentials and give
 NaN for weights that grow large.
 
-Histories come in their true length T, without padding; one row of type 0 with a zero item is a user without any.
+Histories come in their true length T, without padding; one padding row (type 0, a zero item) is a user without any.
 These are torch modules, so that a test can hold them to the plain ranker in float64; ``export.py`` writes them as the
 two graphs of a bundle. Each fold below is computed in float64 and rounded once.
 """
@@ -229,7 +229,7 @@ class SplitHeadsLayer(nn.Module):
 
 
 class SplitRanker:
-    """The two sides as one ranker in torch: what ``HybridRanker.probabilities`` gives, at a fraction of the work."""
+    """The two sides as one ranker in torch: ``HybridRanker.probabilities`` at a fraction of the work."""
 
     def __init__(self, ranker: HybridRanker) -> None:
         self.user, self.candidate = UserSide(ranker).eval(), CandidateSide(ranker).eval()
@@ -240,7 +240,7 @@ class SplitRanker:
         like = self.candidate.candidate
         tensors = {
             name: torch.from_numpy(getattr(inputs, name)) for name in (*USER_INPUTS, *CANDIDATE_INPUTS)
-        } | nobody(inputs)
+        } | padding_row(inputs)
         tensors = {
             name: part.to(like.device, like.dtype if part.is_floating_point() else None)
             for name, part in tensors.items()
@@ -257,8 +257,8 @@ def transact_of(ranker: HybridRanker) -> TransAct:
     return ranker.transact
 
 
-def nobody(inputs: ModelInputs) -> dict[str, Tensor]:
-    """Return the one row that stands for no action where there is none, else nothing."""
+def padding_row(inputs: ModelInputs) -> dict[str, Tensor]:
+    """Return the padding row of a user without actions; nothing for one with actions."""
     if len(inputs.action_types):
         return {}
     item = torch.zeros(1, inputs.action_items.shape[1])
@@ -279,7 +279,7 @@ def _outputs(layer: PostNormLayer) -> Tensor:
 
 
 def _first_cross(ranker: HybridRanker) -> tuple[Tensor, Tensor]:
-    """Return the weight of the first cross that meets its input, (X or rank, X), and the bias that goes with it."""
+    """Return the weight that the first cross applies to its input, (X or rank, X), and the bias that goes with it."""
     cross: CrossLayer = ranker.crosses[0]  # type: ignore[assignment]
     if cross.down is None:
         return _exact(cross.up.weight), _exact(cross.up.bias)

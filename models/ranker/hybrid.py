@@ -90,7 +90,7 @@ class RankerBatch:
         )
 
     def hide_recent(self, window_ms: int, rng: torch.Generator) -> "RankerBatch":
-        """Hide each request's actions of a random last while, up to ``window_ms``; for training only."""
+        """Hide each request's newest actions, of a random window of up to ``window_ms``; for training only."""
         hidden_ms = draw_hidden_ms(self.num_requests, window_ms, rng).to(self.action_ages_ms.device)
         types, items, ages = hide_recent(self.action_types, self.action_items, self.action_ages_ms, hidden_ms)
         return replace(self, action_types=types, action_items=items, action_ages_ms=ages)
@@ -134,11 +134,11 @@ def _joined(parts: Sequence[Floats]) -> Tensor:
 
 
 class SequenceEncoder(Protocol):
-    """What stands where TransAct stands: built of its config, called with what it is called with."""
+    """What can stand in for TransAct: built from its config, called with its inputs."""
 
     @property
     def width(self) -> int:
-        """Width of what ``forward`` gives a candidate."""
+        """Width of a candidate's output."""
         ...
 
     def __call__(self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ class SequenceEncoder(Protocol):
 
 
 class HybridRanker(nn.Module):
-    """Gives a logit a head for each candidate; ``export.py`` takes it to serving."""
+    """A logit a head for each candidate; ``export.py`` writes it for serving."""
 
     def __init__(self, config: RankerConfig, encoder: Callable[[TransActConfig], SequenceEncoder] = TransAct) -> None:
         """Make a ranker; only one of ``TransAct`` can be exported, other encoders are for comparison."""

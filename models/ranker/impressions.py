@@ -1,18 +1,18 @@
-"""Visits of a log of exposures as ranking requests: what was shown within one visit is what was to be ranked.
+"""Logged impressions as ranking requests: the impressions of one session are the candidates of one request.
 
-All of a request's candidates are joined with one state, that of the request's moment. That is more than a convenience:
-an exposure joined with the state of its own moment knows what the user did with the exposures before it, and within
-one user those who just clicked are the less likely to click again, the sum being what it is. Lists of exposures of
-different moments would punish whoever looks at what the user just did.
+All candidates of a request are joined with one state, as of the session's first impression. An impression joined with
+the state of its own time would know the outcomes of the impressions before it: within one user the clicks of a session
+are negatively correlated, as their sum is given. A list whose candidates had states of different times would therefore
+penalise every model that uses the newest actions.
 
 ::
 
-    a user's exposures     a b  c ........ d ........ e f          ........ = more than 30 minutes
-    requests               |               |          |
-      state                before a        a b c      a b c d      strictly earlier, also before since_ms
-      candidates           a b c           d          e f          labels: what was done to each
+    a user's impressions     a b  c ........ d ........ e f          ........ = more than 30 minutes
+    requests                 |               |          |
+      state                  before a        a b c      a b c d      strictly earlier, also before since_ms
+      candidates             a b c           d          e f          labels: what was done to each
 
-Unlike ``ranker_data.ranking_examples`` nothing is drawn: what was shown and left is the negative.
+Unlike in ``examples.ranking_examples`` nothing is sampled: impressions without an action are the negatives.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,10 +29,10 @@ from rankstream.features.sessions import SESSION_GAP_MS
 from rankstream.features.user_state import UserState
 from rankstream.models.ranker.examples import RankingExample, acted_on, advanced
 
-Cut = Callable[[Ints], Ints]  # times of a user's actions, sorted -> where a new request begins
+Cut = Callable[[Ints], Ints]  # times of a user's actions, sorted -> indices at which a new request begins
 
 
-def visit_examples(
+def impression_examples(
     log: EventLog,
     heads: Heads,
     offline: OfflineFeatures,
@@ -41,22 +41,21 @@ def visit_examples(
     cut: Cut | None = None,
     limit: int = DEFAULT_LIMIT,
 ) -> Iterator[RankingExample]:
-    """Yield a request for every visit that begins at ``since_ms`` or later, user by user, oldest first.
+    """Yield a request for every session of impressions that begins at ``since_ms`` or later, by user, oldest first.
 
-    ``cut`` says what belongs together, ``by_gap()`` if it is not given.
-    Only the sessions of ``batch`` and its items are asked, for recurrent states. Candidates are in the order of their
-    keys, which tells nothing of where they were shown.
+    ``cut`` splits impressions into sessions, ``by_gap()`` if none is given. Of ``offline`` only the session encoder and
+    the items are used, for recurrent states. Candidates are sorted by key, which carries no position.
     """
     labels_of = head_labels(log, heads)
     items, packed = log.item_keys, packed_actions(log)
     for user_key, rows in rows_by_user(log):
         state = UserState(History(b"", limit))
-        for visit in np.split(rows, _starts(log.times_ms[rows], since_ms, cut or by_gap())):
-            now_ms = int(log.times_ms[visit[0]])
+        for session in np.split(rows, _starts(log.times_ms[rows], since_ms, cut or by_gap())):
+            now_ms = int(log.times_ms[session[0]])
             if now_ms >= since_ms:
-                candidates, labels = acted_on(items[visit], labels_of[log.actions[visit]])
+                candidates, labels = acted_on(items[session], labels_of[log.actions[session]])
                 yield RankingExample(user_key, state, now_ms, candidates, labels)
-            state = advanced(state.apply([packed[row] for row in visit], int(visit.max())), offline)
+            state = advanced(state.apply([packed[row] for row in session], int(session.max())), offline)
 
 
 def by_gap(gap_ms: int = SESSION_GAP_MS) -> Cut:
@@ -75,7 +74,7 @@ def by_either(one: Cut, other: Cut) -> Cut:
 
 
 def _starts(times: Ints, since_ms: int, cut: Cut) -> list[int]:
-    """Return where a user's rows are to be cut: at ``since_ms``, and from there on as ``cut`` says."""
+    """Return where to split a user's rows: at ``since_ms``, and from there on where ``cut`` does."""
     begin = int(np.searchsorted(times, since_ms))
     cuts: list[int] = (begin + cut(times[begin:])).tolist()
     return ([begin] if 0 < begin < len(times) else []) + cuts

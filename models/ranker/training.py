@@ -1,4 +1,4 @@
-"""How the ranker learns, and how well it ranks: each wanted item among the items of its request."""
+"""Training of the ranker, and its validation: how each positive ranks among the negatives of its request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,16 +20,16 @@ from rankstream.models.ranker.hybrid import HybridRanker, RankerBatch, RankerCon
 from rankstream.models.training.loop import Evaluate, FitConfig, FitHistory, fit
 from rankstream.models.training.losses import weighted_multi_head_loss
 
-LENGTH_GROUPS = 16
+LENGTH_GROUPS = 16  # of requests, by the length of their histories
 
 
 @dataclass(frozen=True)
 class RankerTraining:
-    """How batches are drawn and weighed; the paper's figures behind each."""
+    """How batches are drawn and weighed; the paper's values behind each."""
 
     requests: int = 32  # of a batch; 12,000 candidates
     label_weights: tuple[tuple[float, ...], ...] | None = None  # M, see weighted_multi_head_loss; all 1 if None
-    mask: bool = True  # hide a random last while of each history (TransActConfig.mask_window_ms)
+    mask: bool = True  # random time-window mask over the newest actions (TransActConfig.mask_window_ms)
     fit: FitConfig = field(default_factory=FitConfig)
 
     def label_matrix(self, heads: int) -> Tensor:
@@ -46,7 +46,7 @@ class RankerTraining:
 
 
 class RequestSource(Protocol):
-    """Requests by row: ``JoinedExamples``, joined anew each time, or ``request_cache.RequestCache``, once."""
+    """Requests by row: ``JoinedExamples``, joined again each time, or ``request_cache.RequestCache``, joined once."""
 
     @property
     def lengths(self) -> Ints:
@@ -86,7 +86,7 @@ class RankerTask:
 
     @cached_property
     def groups(self) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-        """Return the examples in groups of like history length, equally large: little is wasted on padding."""
+        """Return the examples in groups of like history length, equally large: little padding."""
         groups = np.array_split(np.argsort(self.source.lengths, kind="stable"), LENGTH_GROUPS)
         return [group for group in groups if len(group)]
 
@@ -96,7 +96,7 @@ class RankerTask:
         return self.training.label_matrix(len(self.ranker.config.heads)).to(self.device)
 
     def sample_loss(self, rng: np.random.Generator) -> Tensor:
-        """Draw requests of one group and give their loss."""
+        """Draw requests of one group and return their loss."""
         group = self.groups[rng.integers(len(self.groups))]
         drawn = rng.choice(group, min(self.training.requests, len(group)), replace=False)
         batch = self.source.batch(drawn).to(self.device)
@@ -118,7 +118,7 @@ def train_ranker(
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> tuple[HybridRanker, FitHistory]:
-    """Train on ``examples``; give the ranker that ranked ``validation`` best (mean NDCG@10 of the heads)."""
+    """Train on ``examples``; return the ranker with the best mean NDCG@10 of its heads on ``validation``."""
     if not examples:
         raise ValueError("no examples to train the ranker on; give a log with actions after the examples' start")
     device = device or torch.device("cpu")
@@ -171,15 +171,15 @@ def train_on(
 def evaluate_ranker(
     ranker: HybridRanker, examples: Sequence[RankingExample], offline: OfflineFeatures, k: int = 10
 ) -> dict[str, HeadMetrics]:
-    """Rank each wanted item, by its head's own probability, among its request's items that this head's labels deny.
+    """Return each head's metrics: its positives, ranked by its own probability among its negatives of the same request.
 
-    Equal probabilities count half for and half against. A head without a wanted item in ``examples`` is left out.
+    Equal probabilities count half. A head without a positive in ``examples`` is left out.
     """
     split = SplitRanker(ranker)
-    places: dict[str, list[tuple[float, int]]] = {head: [] for head in ranker.config.heads}
+    ranks: dict[str, list[tuple[float, int]]] = {head: [] for head in ranker.config.heads}
     for example in examples:
         inputs = inputs_of(example, offline)
         probabilities = split.probabilities(inputs)
         for column, head in enumerate(ranker.config.heads):
-            places[head] += ranks_among_negatives(probabilities[:, column], example.labels[:, column] > 0)
-    return {head: head_metrics(found, k) for head, found in places.items() if found}
+            ranks[head] += ranks_among_negatives(probabilities[:, column], example.labels[:, column] > 0)
+    return {head: head_metrics(found, k) for head, found in ranks.items() if found}

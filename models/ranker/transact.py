@@ -102,7 +102,7 @@ def hide_recent(
     places = torch.arange(length, device=action_types.device)
     actions = action_types != PADDING_TYPE  # (R, T)
     hidden = (actions & (action_ages_ms < hidden_ms[:, None])).sum(1, keepdim=True)  # newest first: a run in front
-    source = places + hidden  # (R, T): where each place's row comes from
+    source = places + hidden  # (R, T): index that each row comes from
     empty = source >= actions.sum(1, keepdim=True)
     source = source.clamp(max=length - 1)
     types = action_types.gather(1, source).masked_fill(empty, PADDING_TYPE)

@@ -25,7 +25,7 @@ from rankstream.features.actions import Vocabulary
 from rankstream.features.join import OfflineFeatures
 from rankstream.models.ranker.examples import NegativesConfig, RankingExample, ranking_examples
 from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
-from rankstream.models.ranker.impressions import visit_examples
+from rankstream.models.ranker.impressions import impression_examples
 from rankstream.models.ranker.training import RankerTraining, train_ranker
 from rankstream.models.ranker.training_join import as_of_its_day, offline_features
 from rankstream.models.ranker.transact import TransActConfig
@@ -46,7 +46,7 @@ class RankerRecipe:
     cross_rank: int | None = 32  # full
     mlp: tuple[int, ...] = (64, 32)
     layers: int = 2  # of TransAct
-    visits: bool = False  # requests are the impressions of a session (``impressions.py``), and no negatives are drawn
+    impressions: bool = False  # requests are logged impressions (``ranker/impressions.py``), no negatives are sampled
     negatives: NegativesConfig = field(default_factory=lambda: NegativesConfig(count=8, exclude_seen=True))
     training: RankerTraining = field(
         default_factory=lambda: RankerTraining(
@@ -77,7 +77,7 @@ def recipe_for(log: LogKind, vocabulary: Vocabulary) -> BundleRecipe:
         heads=heads,
         utility={head: weights.get(head, 0.0) for head in heads},
         mask_window_ms=log.mask_window_ms,
-        visits=log.exposures,
+        impressions=log.exposures,
         negatives=NegativesConfig(count=8, exclude_seen=not log.repeats),
     )
     encoders = EncoderRecipe(
@@ -141,7 +141,7 @@ MAX_VALIDATED = 150  # requests; more would take longer and show no more
 def requests_of(
     log: EventLog, recipe: RankerRecipe, offline: OfflineFeatures, rng: np.random.Generator, since_ms: int = 0
 ) -> list[RankingExample]:
-    """Return the log's requests from a time on: impressions of a session, or an action among sampled negatives."""
-    if recipe.visits:
-        return list(visit_examples(log, recipe.heads, offline, since_ms=since_ms))
+    """Return the log's requests from a time on: sessions of impressions, or actions among sampled negatives."""
+    if recipe.impressions:
+        return list(impression_examples(log, recipe.heads, offline, since_ms=since_ms))
     return ranking_examples(log, recipe.heads, offline, recipe.negatives, rng, since_ms=since_ms)

@@ -28,6 +28,7 @@ from rankstream.features.schema import Floats
 from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.training.checkpoints import WeightsRefusedError, fingerprint_of, load_weights, save_weights
+from rankstream.models.training.old_names import current_fields
 from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig
 
 PINNERFORMER_WEIGHTS = "pinnerformer.pt"
@@ -57,7 +58,7 @@ class RunMetadata:
     actions: int  # trained on
     feature_names: tuple[str, ...]
     metrics: Mapping[str, float]  # of each model while it was trained, on what it held out
-    visits: bool = False  # were the ranker's requests impressions of a session? Else an action among sampled items
+    impressions: bool = False  # were the ranker's requests logged impressions? Else actions among sampled negatives
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def load_models(work: Path) -> TrainedModels:
         raise WeightsRefusedError(
             f"{work} has no {ABOUT}, so no training has come to its end there; run `rankstream train` (again)"
         )
-    saved = json.loads((work / ABOUT).read_text(encoding="utf-8"))
+    saved = current_fields(json.loads((work / ABOUT).read_text(encoding="utf-8")))
     if saved.pop("format") != FORMAT:
         raise WeightsRefusedError(f"{work / ABOUT} is of another version of rankstream; train again")
     vocabulary = Vocabulary(*(tuple(saved["vocabulary"][name]) for name in ("actions", "surfaces")))
@@ -122,7 +123,7 @@ def lock_run(work: Path, log: EventLog, recipe: Any) -> None:
     if not (work / RUN).exists():
         _write_json(work / RUN, wanted)
         return
-    found = json.loads((work / RUN).read_text(encoding="utf-8"))
+    found = current_fields(json.loads((work / RUN).read_text(encoding="utf-8")))
     if found != wanted:
         differing = ", ".join(_differences(found, wanted)) or "its log"
         raise OtherRunError(

@@ -100,7 +100,7 @@ def train_models(
                 "validation_session_recall_at_10": encoders.hiertcn_history.best_metric,
                 "validation_ndcg_at_10": history.best_metric,
             },
-            visits=recipe.ranker.visits,
+            impressions=recipe.ranker.impressions,
         ),
         encoders.item_table,
         encoders.features,

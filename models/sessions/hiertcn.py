@@ -10,8 +10,8 @@
                                                               |    |    |    |
     session vector                                            s0   s1   s2   s3       s3 is served
 
-The session vector lives in the items' space: its dot product with an item's vector is the item's score as the next one.
-Which actions make a session (30 minutes' gap, the newest 20 items) is ``features/sessions.py``'s to say.
+The session vector lies in the items' space: its dot product with an item's vector is the item's score as the next one.
+Which actions make a session (a gap of 30 minutes, the newest 20 items) is decided in ``features/sessions.py``.
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class HierTCNConfig:
 
 
 class HierTCN(nn.Module):
-    """The two levels; ``fold`` and ``encode`` are what serving calls, ``forward`` is both over whole timelines."""
+    """The two levels; ``fold`` and ``encode`` are what serving calls, ``forward`` is both over users' sessions."""
 
     def __init__(self, config: HierTCNConfig) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class HierTCN(nn.Module):
         self.leave = nn.Linear(widths[-1], config.session_dim)
 
     def fold(self, states: Tensor, pooled: Tensor) -> Tensor:
-        """Step states ``(N, H)`` over a closed session each, its mean item ``(N, I)``; give ``(N, H)``."""
+        """Step states ``(N, H)`` over a closed session each, its mean item ``(N, I)``; return ``(N, H)``."""
         x = self.embed(pooled)  # (N, hidden)
         stepped = []
         for cell, state in zip(self.cells, states.split(self.config.layer_state, dim=-1), strict=True):
@@ -128,7 +128,7 @@ class HierTCN(nn.Module):
     def over_sessions(
         self, opened: Tensor, lengths: Tensor, pooled: Tensor, states: Tensor, fresh: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return session vectors ``(B, N, 1 + L, S)`` and last states ``(B, H)``: a ``SessionModel``.
+        """Return session vectors ``(B, N, 1 + L, S)`` and last states ``(B, H)``: a ``ModelOfSessions``.
 
         All sessions' convolutions run at once: what they need of each other is the high level's alone.
         """

@@ -1,8 +1,7 @@
-"""How HierTCN learns: the next item of the session, at every step of every session of a run of sessions (WWW'19).
+"""Training of HierTCN: the next item, at every step of every session of some consecutive sessions (WWW'19).
 
-Item vectors may learn with it (on XING the official code learns them, on Pinterest they are fixed): the session vector
-and the items then meet each other half way. They keep the length 1, so whatever is trained on them next finds vectors
-as it knows them.
+Item vectors may be trained with it (on XING the official code trains them, on Pinterest they are fixed). They keep the
+length 1, so that models trained on them afterwards find unit vectors as before.
 
 Sessions are cut by ``features/sessions.py``'s rules over every action, known item or not, as serving cuts them. A long
 session's low level sees at most its newest 20 items when it is served, so training shows it windows of 20.
@@ -25,31 +24,31 @@ from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.schema import Bools, Floats
 from rankstream.features.sessions import MAX_SESSION_ITEMS
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
-from rankstream.models.sessions.sessionize import Sessions, newest_items, session_vectors_at, sessions_of
-from rankstream.models.training.holdout import Cases, next_item_cases, recall, split_users
+from rankstream.models.sessions.sessionize import UserSessions, newest_items, session_vectors_at, sessionize
+from rankstream.models.training.holdout import Queries, next_item_queries, recall, split_users
 from rankstream.models.training.loop import FitConfig, FitHistory, fit
 from rankstream.models.training.losses import NextItemLoss, all_items_loss_in_parts, cross_entropy_loss
 
 
 @dataclass(frozen=True)
 class HierTCNTraining:
-    """How batches are drawn; the official code's figures behind each."""
+    """How batches are drawn; the official code's values behind each."""
 
     users: int = 32  # of a batch; 32
     sessions: int = 10  # in a row of each user: how far back the gradient goes; 10
     loss: NextItemLoss = cross_entropy_loss  # on XING; hinge_logsigmoid_loss in the final Pinterest runs
     negatives: int | None = None  # random ones for each next item; all other items if None; 20 on Pinterest
-    temperature: float = 0.1  # scores are divided by it: unit vectors' are too alike for a softmax
+    temperature: float = 0.1  # scores are divided by it: a softmax over cosines would be nearly uniform
     learn_temperature: bool = True  # leave it off for hinges, whose margin has the scores' unit
     held_out_users: float = 0.1  # validated on, never trained on; 10 %
     max_held_out: int = 1000
-    max_cases: int = 1000  # of a validation
-    exclude_seen: bool = True  # of the metric: is an item that was acted on no answer?
+    max_queries: int = 1000  # of a validation
+    exclude_seen: bool = True  # of validation: are items left out that the user acted on before?
     fit: FitConfig = field(default_factory=FitConfig)
 
 
 class SessionLearner(nn.Module):
-    """A session model and what only its training needs: the temperature, and item vectors if they are to learn.
+    """A session model and what only its training needs: the temperature, and item vectors if they are trained too.
 
     ``items (items, I)`` is where they start.
     """
@@ -68,8 +67,8 @@ class SessionLearner(nn.Module):
             return fixed
         return nn.functional.pad(nn.functional.normalize(self.items, dim=-1), (0, 0, 0, 1))
 
-    def catalogue_or(self, fixed: ItemTable) -> ItemTable:
-        """Return the items with the vectors that they have by now."""
+    def item_table_or(self, fixed: ItemTable) -> ItemTable:
+        """Return the items with their current vectors."""
         if self.items is None:
             return fixed
         return ItemTable(fixed.ids, nn.functional.normalize(self.items.detach(), dim=-1).cpu().numpy())
@@ -86,9 +85,9 @@ class SessionBatch:
     """B users' N sessions, windows of at most L items of each, and the next item at each of 1 + L steps."""
 
     pooled: Floats  # (B, N, I)
-    opened: Ints  # (B, N, L) catalogue rows, -1 for unknown and padding
-    targets: Ints  # (B, N, 1 + L) catalogue rows
-    asked: Bools  # (B, N, 1 + L) is there a next item to learn from?
+    opened: Ints  # (B, N, L) rows of the item table, -1 for unknown and padding
+    targets: Ints  # (B, N, 1 + L) rows of the item table
+    loss_mask: Bools  # (B, N, 1 + L) is there a next item to learn from?
     lengths: Ints  # (B, N) items of the window
 
 
@@ -98,9 +97,9 @@ class HierTCNTask:
 
     sequences: UserSequences
     item_table: ItemTable
-    sessions: Sessions
+    sessions: UserSessions
     users: Ints  # trained on
-    left_out: Ints  # codes of actions that no one is taught to foresee
+    left_out: Ints  # codes of actions that are never a target
     training: HierTCNTraining
     learner: HierTCNLearner
     device: torch.device
@@ -111,22 +110,22 @@ class HierTCNTask:
         return torch.from_numpy(self.item_table.padded).to(self.device)
 
     def sample_loss(self, rng: np.random.Generator) -> Tensor:
-        """Draw a batch and give its loss."""
+        """Draw a batch and return its loss."""
         users = rng.choice(self.users, min(self.training.users, len(self.users)), replace=False)
         which = self.draw(users, rng)
         batch = self.windows_of(which, rng)
         model, items = self.learner.model, self.learner.items_or(self.items)
-        real = batch.asked.any(axis=-1)  # (B, N): the low level has nothing to learn from the other sessions
+        real = batch.loss_mask.any(axis=-1)  # (B, N): the low level has nothing to learn from the other sessions
         states = model.states_before(self.pooled(which, batch, items))  # (B, N, H)
         opened = items[torch.from_numpy(batch.opened[real]).to(self.device)]  # (R, L, I)
         started = nn.functional.pad(opened, (0, 0, 1, 0))  # (R, 1 + L, I)
         vectors = model.low_level(states[torch.from_numpy(real).to(self.device)], started)  # (R, 1 + L, S)
-        asked = torch.from_numpy(batch.asked[real]).to(self.device)  # (R, 1 + L)
-        targets = torch.from_numpy(batch.targets[batch.asked]).to(self.device)  # (P,)
-        return next_item_loss(vectors[asked], targets, items, self.learner.temperature, self.training, rng)
+        mask = torch.from_numpy(batch.loss_mask[real]).to(self.device)  # (R, 1 + L)
+        targets = torch.from_numpy(batch.targets[batch.loss_mask]).to(self.device)  # (P,)
+        return next_item_loss(vectors[mask], targets, items, self.learner.temperature, self.training, rng)
 
     def draw(self, users: Ints, rng: np.random.Generator) -> Ints:
-        """Draw where each user's run of sessions ends; give their sessions ``(B, N)``, oldest first, -1 behind."""
+        """Draw consecutive sessions of each user, ``(B, N)``, oldest first, padded with -1 on the right."""
         starts, ends = self.sessions.user_starts[users], self.sessions.user_starts[users + 1]
         counts = np.minimum(ends - starts, self.training.sessions)
         spare = ends - starts - counts
@@ -143,17 +142,17 @@ class HierTCNTask:
         firsts = starts + (rng.random(which.shape) * (spare + 1)).astype(np.int64)
         lasts = np.minimum(firsts + MAX_SESSION_ITEMS, ends)
         steps = np.arange(int((lasts - firsts).max(initial=1)) + 1)  # 0..L
-        rows = firsts[..., None] + steps  # (B, N, 1 + L): the row that follows after `step` items of the window
+        rows = firsts[..., None] + steps  # (B, N, 1 + L): the row that follows `step` items of the window
         within = rows < np.minimum(lasts + 1, ends)[..., None]
-        held = np.where(within, rows, 0)
-        items = np.where(within, self.sequences.item_rows[held], -1)
-        told = np.isin(self.sequences.actions[held], self.left_out) | self.sequences.again[held]
+        safe = np.where(within, rows, 0)
+        items = np.where(within, self.sequences.item_rows[safe], -1)
+        ignored = np.isin(self.sequences.actions[safe], self.left_out) | self.sequences.again[safe]
         begins = (steps > 0) | (firsts == starts)[..., None]  # a window inside a session has no step before any item
         return SessionBatch(
             pooled=np.where(real[..., None], self.sessions.pooled[which], np.float32(0)),
             opened=np.where(rows < lasts[..., None], items, -1)[..., :-1],
             targets=items,
-            asked=within & (items >= 0) & begins & ~told,
+            loss_mask=within & (items >= 0) & begins & ~ignored,
             lengths=lasts - firsts,
         )
 
@@ -164,7 +163,7 @@ class HierTCNTask:
     def pooled_of(self, which: Ints, items: Tensor) -> Tensor:
         """Return the mean items ``(B, N, I)`` of sessions ``(B, N)``, -1 for padding, by ``items (items + 1, I)``.
 
-        The plain twin of ``Sessions.pooled``, with a gradient.
+        The plain twin of ``UserSessions.pooled``, with a gradient.
         """
         newest, counts = newest_items(self.sessions, self.sequences, which)
         sums = items[torch.from_numpy(newest).to(items.device)].sum(dim=2)
@@ -185,21 +184,21 @@ def next_item_loss(
         return all_items_loss_in_parts(vectors / temperature, items[:-1], targets)
     if training.negatives is None:
         scores = vectors @ items[:-1].T / temperature  # (P, items)
-        right = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
-        return training.loss(right, scores.scatter(1, targets.unsqueeze(1), -torch.inf))
+        positives = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
+        return training.loss(positives, scores.scatter(1, targets.unsqueeze(1), -torch.inf))
     shape = (len(targets), training.negatives)
     drawn = torch.from_numpy(rng.integers(0, len(items) - 1, shape)).to(items.device)  # (P, K)
-    wrong = torch.einsum("ps,pks->pk", vectors, items[drawn]) / temperature
-    wrong = wrong.masked_fill(drawn == targets.unsqueeze(1), -torch.inf)
-    return training.loss((vectors * items[targets]).sum(-1) / temperature, wrong)
+    negatives = torch.einsum("ps,pks->pk", vectors, items[drawn]) / temperature
+    negatives = negatives.masked_fill(drawn == targets.unsqueeze(1), -torch.inf)
+    return training.loss((vectors * items[targets]).sum(-1) / temperature, negatives)
 
 
 class TrainedHierTCN(NamedTuple):
-    """What training gives."""
+    """What training returns."""
 
     model: HierTCN
     history: FitHistory
-    item_table: ItemTable  # the items as the model knows them
+    item_table: ItemTable  # the items with the vectors that the model was trained on
 
 
 def train_hiertcn(
@@ -215,38 +214,39 @@ def train_hiertcn(
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> TrainedHierTCN:
-    """Train on a log. Actions ``without`` (a hide) are seen, but not foreseen; items learn too with ``learn_items``."""
+    """Train on a log. Actions ``without`` (a hide) are inputs, never targets; ``learn_items`` trains items too."""
     device = device or torch.device("cpu")
     sequences = group_by_user(log, item_table)
     trained, held_out = split_users(sequences, training.held_out_users, training.max_held_out, training.fit.seed)
     torch.manual_seed(training.fit.seed)
     learner = HierTCNLearner(HierTCN(config), training, item_table.vectors if learn_items else None).to(device)
     left_out = log.codes_of(without)
-    sessions = sessions_of(sequences, item_table)
+    sessions = sessionize(sequences, item_table)
     task = HierTCNTask(sequences, item_table, sessions, trained, left_out, training, learner, device)
-    cases = validation_cases(sequences, held_out, left_out, training)
+    queries = validation_queries(sequences, held_out, left_out, training)
     history = fit(
         learner,
         task.sample_loss,
         training.fit,
-        evaluate=lambda: measure(learner.model, sequences, learner.catalogue_or(item_table), cases),
+        evaluate=lambda: measure(learner.model, sequences, learner.item_table_or(item_table), queries),
         checkpoints=checkpoints,
         seconds=seconds,
         progress=progress,
         title="HierTCN",
         metric_name="recall@10",
     )
-    return TrainedHierTCN(learner.model, history, learner.catalogue_or(item_table))
+    return TrainedHierTCN(learner.model, history, learner.item_table_or(item_table))
 
 
-def validation_cases(sequences: UserSequences, users: Ints, left_out: Ints, training: HierTCNTraining) -> Cases:
-    """Draw moments of these users with a next item in the same session."""
+def validation_queries(sequences: UserSequences, users: Ints, left_out: Ints, training: HierTCNTraining) -> Queries:
+    """Draw rows of these users that are followed by another item of the same session."""
     rows = np.flatnonzero(np.isin(sequences.users, users))
     rows = rows[(rows + 1 < len(sequences))]
     rows = rows[~np.isin(sequences.actions[rows + 1], left_out)]
-    return next_item_cases(sequences, rows, training.exclude_seen).sample(training.max_cases, training.fit.seed)
+    return next_item_queries(sequences, rows, training.exclude_seen).sample(training.max_queries, training.fit.seed)
 
 
-def measure(model: HierTCN, sequences: UserSequences, item_table: ItemTable, cases: Cases) -> float:
-    """Return recall@10 of the next item by the session vectors as of the cases."""
-    return recall(session_vectors_at(model, sequences, item_table, cases.rows), item_table.vectors, cases)
+def measure(model: HierTCN, sequences: UserSequences, item_table: ItemTable, queries: Queries) -> float:
+    """Return recall@10 of the next item by the session vectors as of the queries."""
+    vectors = session_vectors_at(model, sequences, item_table, queries.rows)
+    return recall(vectors, item_table.vectors, queries)

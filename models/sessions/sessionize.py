@@ -1,4 +1,4 @@
-"""All users' sessions at once, cut as serving cuts them, and the vector that serving would give after any action."""
+"""Sessionization of a whole log, by the rules of serving, and the session vector as of any row."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ LowLevel = Callable[[Tensor, Tensor], Tensor]  # states (N, H), started sessions
 
 
 @dataclass(frozen=True)
-class Sessions:
-    """All users' sessions, in the timelines' order."""
+class UserSessions:
+    """All users' sessions, in the order of the sequences."""
 
-    starts: Ints  # (sessions,) rows of the timelines
+    starts: Ints  # (sessions,) rows of the sequences
     ends: Ints  # (sessions,)
     users: Ints  # (sessions,)
     user_starts: Ints  # (users + 1,) where each user's sessions start
@@ -30,8 +30,8 @@ class Sessions:
         return len(self.starts)
 
 
-def sessions_of(sequences: UserSequences, item_table: ItemTable) -> Sessions:
-    """Cut timelines into sessions."""
+def sessionize(sequences: UserSequences, item_table: ItemTable) -> UserSessions:
+    """Cut the sequences into sessions."""
     starts = sequences.session_starts()
     ends = np.append(starts[1:], len(sequences)) if len(starts) else starts
     users = sequences.users[starts]
@@ -41,13 +41,13 @@ def sessions_of(sequences: UserSequences, item_table: ItemTable) -> Sessions:
     pooled = (sums[ends] - sums[newest]) / np.maximum(ends - newest, 1)[:, None]
     counts = np.bincount(users, minlength=sequences.num_users)
     user_starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Sessions(starts, ends, users, user_starts, pooled.astype(np.float32))
+    return UserSessions(starts, ends, users, user_starts, pooled.astype(np.float32))
 
 
-def newest_items(sessions: Sessions, sequences: UserSequences, which: Ints) -> tuple[Ints, Ints]:
-    """Return catalogue rows of the newest 20 items of sessions ``(...,)``, and how many actions those are.
+def newest_items(sessions: UserSessions, sequences: UserSequences, which: Ints) -> tuple[Ints, Ints]:
+    """Return the item-table rows of the newest 20 items of sessions ``(...,)``, and how many actions those are.
 
-    ``(..., 20)``, oldest first, -1 for unknown items and behind; a session of -1 is padding and has none.
+    ``(..., 20)``, oldest first, -1 for unknown items and padding on the right; a session of -1 is padding and has none.
     """
     ends = np.where(which >= 0, sessions.ends[which], 0)
     firsts = np.maximum(np.where(which >= 0, sessions.starts[which], 0), ends - MAX_SESSION_ITEMS)
@@ -57,7 +57,7 @@ def newest_items(sessions: Sessions, sequences: UserSequences, which: Ints) -> t
 
 
 @torch.no_grad()
-def states_before_sessions(model: HierTCN, sessions: Sessions) -> Tensor:
+def states_before_sessions(model: HierTCN, sessions: UserSessions) -> Tensor:
     """Return the recurrent state before every session, ``(sessions, H)``, each user's from its first session on."""
     device = next(model.parameters()).device
     pooled = torch.from_numpy(sessions.pooled).to(device)
@@ -75,8 +75,8 @@ def states_before_sessions(model: HierTCN, sessions: Sessions) -> Tensor:
 def session_vectors_at(
     model: HierTCN, sequences: UserSequences, item_table: ItemTable, rows: Ints, batch: int = 512
 ) -> Floats:
-    """Return the session vector as serving would right after each of these rows, ``(n, S)``."""
-    sessions = sessions_of(sequences, item_table)
+    """Return the session vector that serving would have right after each of these rows, ``(n, S)``."""
+    sessions = sessionize(sequences, item_table)
     states = states_before_sessions(model, sessions)
     return vectors_of_open_sessions(model.low_level, states, sessions, sequences, item_table, rows, batch)
 
@@ -84,7 +84,7 @@ def session_vectors_at(
 def vectors_of_open_sessions(
     low_level: LowLevel,
     states: Tensor,
-    sessions: Sessions,
+    sessions: UserSessions,
     sequences: UserSequences,
     item_table: ItemTable,
     rows: Ints,

@@ -1,7 +1,7 @@
 """HierTCN in torch behind ``features.sessions.SessionEncoder``: what training and evaluation hand to the join.
 
-Consecutive requests of a user share almost all closed sessions, and each epoch asks for the same vectors again, so
-the encoder remembers what it was asked; ``prepare`` computes many answers at once.
+Consecutive requests of a user share almost all closed sessions, and each epoch needs the same vectors again, so the
+encoder caches its results; ``prepare`` computes many of them in one batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,12 +21,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def in_full_precision(function: F) -> F:
-    """Let a function compute as serving does, also within a training in mixed precision."""
+    """Let a function compute in float32, as serving does, also within a training in mixed precision."""
     exact: F = torch.autocast("cpu", enabled=False)(function)
     return exact
 
 
-Asked = tuple[Floats, Floats, Floats]  # state (H,), closed sessions (k, I), items of the open one (t, I)
+SessionInputs = tuple[Floats, Floats, Floats]  # state (H,), closed sessions (k, I), items of the open one (t, I)
 
 
 class TorchSessions:
@@ -37,7 +37,7 @@ class TorchSessions:
         self.tag = weights_tag(hiertcn)
         self.state_size = hiertcn.config.state_size
         self.dim = hiertcn.config.session_dim
-        self.remembered = remembered  # results kept, some 0.5 KB each; forgotten together when there is no more room
+        self.remembered = remembered  # results cached, some 0.5 KB each; the cache is cleared when it is full
         self._results: dict[bytes, Floats] = {}
 
     def fold(self, states: Floats, pooled: Floats) -> Floats:
@@ -54,27 +54,27 @@ class TorchSessions:
 
     @torch.no_grad()
     @in_full_precision
-    def prepare(self, asked: Sequence[Asked]) -> None:
-        """Compute what ``encode`` will be asked for, many at a time: one by one it is mostly torch's overhead.
+    def prepare(self, inputs: Sequence[SessionInputs]) -> None:
+        """Compute what ``encode`` will be called with, in one batch: one by one it is mostly torch's overhead.
 
-        The same as one by one within 1e-6: sums run in another order.
+        Equal to one by one within 1e-6: sums run in another order.
         """
         if len(self._results) >= self.remembered:
             self._results.clear()
-        states = [state for state, _, _ in asked]
-        for turn in range(max((len(closed) for _, closed, _ in asked), default=0)):
-            due = [(at, closed[turn]) for at, (_, closed, _) in enumerate(asked) if len(closed) > turn]
-            new = [(at, mean) for at, mean in due if _key(b"fold", states[at], mean) not in self._results]
+        states = [state for state, _, _ in inputs]
+        for turn in range(max((len(closed) for _, closed, _ in inputs), default=0)):
+            active = [(at, closed[turn]) for at, (_, closed, _) in enumerate(inputs) if len(closed) > turn]
+            new = [(at, mean) for at, mean in active if _key(b"fold", states[at], mean) not in self._results]
             if new:
                 folded = self.hiertcn.fold(_stack([states[at] for at, _ in new]), _stack([mean for _, mean in new]))
                 for (at, mean), result in zip(new, folded.numpy(), strict=True):
                     self._results[_key(b"fold", states[at], mean)] = result
-            for at, mean in due:
+            for at, mean in active:
                 states[at] = self._results[_key(b"fold", states[at], mean)]
-        self._prepare_open([(state, opened) for state, (_, _, opened) in zip(states, asked, strict=True)])
+        self._prepare_open([(state, opened) for state, (_, _, opened) in zip(states, inputs, strict=True)])
 
-    def _prepare_open(self, asked: Sequence[tuple[Floats, Floats]]) -> None:
-        new = [(state, opened) for state, opened in asked if _key(b"encode", state, opened) not in self._results]
+    def _prepare_open(self, inputs: Sequence[tuple[Floats, Floats]]) -> None:
+        new = [(state, opened) for state, opened in inputs if _key(b"encode", state, opened) not in self._results]
         if not new:
             return
         started = np.zeros((len(new), 1 + max(len(opened) for _, opened in new), new[0][1].shape[1]), np.float32)
@@ -132,24 +132,24 @@ class GivenSession:
 
 
 @torch.no_grad()
-def session_vectors(hiertcn: HierTCN, asked: Sequence[Asked]) -> Floats:
-    """Return what ``TorchSessions.encode`` gives of each, ``(n, S)``, all at once and remembering nothing."""
-    counts = np.array([len(closed) for _, closed, _ in asked])
-    order = np.argsort(-counts, kind="stable")  # those with the most sessions first: the rest drop out at the end
-    states = _stack([asked[at][0] for at in order])
+def session_vectors(hiertcn: HierTCN, inputs: Sequence[SessionInputs]) -> Floats:
+    """Return what ``TorchSessions.encode`` returns for each, ``(n, S)``, in one batch and without a cache."""
+    counts = np.array([len(closed) for _, closed, _ in inputs])
+    order = np.argsort(-counts, kind="stable")  # those with the most sessions first: the others are done earlier
+    states = _stack([inputs[at][0] for at in order])
     width = hiertcn.config.item_dim
-    closed = np.zeros((len(asked), int(counts.max(initial=0)), width), np.float32)
-    started = np.zeros((len(asked), 1 + max((len(opened) for _, _, opened in asked), default=0), width), np.float32)
+    closed = np.zeros((len(inputs), int(counts.max(initial=0)), width), np.float32)
+    started = np.zeros((len(inputs), 1 + max((len(opened) for _, _, opened in inputs), default=0), width), np.float32)
     for row, at in enumerate(order):
-        closed[row, : counts[at]] = asked[at][1]
-        started[row, 1 : 1 + len(asked[at][2])] = asked[at][2]
+        closed[row, : counts[at]] = inputs[at][1]
+        started[row, 1 : 1 + len(inputs[at][2])] = inputs[at][2]
     for turn in range(closed.shape[1]):
-        due = int(np.count_nonzero(counts > turn))
-        states[:due] = hiertcn.fold(states[:due], _tensor(closed[:due, turn]))
+        active = int(np.count_nonzero(counts > turn))
+        states[:active] = hiertcn.fold(states[:active], _tensor(closed[:active, turn]))
     steps = hiertcn.low_level(states, _tensor(started)).numpy()
-    found = np.zeros((len(asked), steps.shape[2]), np.float32)
+    found = np.zeros((len(inputs), steps.shape[2]), np.float32)
     for row, at in enumerate(order):
-        found[at] = steps[row, len(asked[at][2])]
+        found[at] = steps[row, len(inputs[at][2])]
     return found
 
 

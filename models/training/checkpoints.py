@@ -1,4 +1,8 @@
-"""Weights saved with the configuration that they belong to, and named by what they are."""
+"""Weights in files, with the configuration that they belong to, and the hashes that name weights and vectors.
+
+A file is written whole or not at all and holds tensors and plain values only, so reading one runs no code. It does not
+know what its weights were trained on.
+"""
 
 import json
 import pickle
@@ -15,6 +19,7 @@ from xxhash import xxh3_64_hexdigest
 
 from rankstream.features.files import whole_file
 from rankstream.features.schema import Floats
+from rankstream.models.training.old_names import current_fields, model_name
 
 FORMAT = 1
 
@@ -45,10 +50,10 @@ def load_weights(path: Path, build: Callable[[Config], Model], config_type: type
     content = read_whole(path)
     if content.get("format") != FORMAT:
         raise WeightsRefusedError(f"{path} is of format {content.get('format')}, wanted {FORMAT}; train again")
-    wanted = getattr(build, "__name__", str(build))
-    if content["model"] != wanted:
-        raise WeightsRefusedError(f"{path} holds weights of {content['model']}, wanted {wanted}; give the right file")
-    model = build(_config(path, json.loads(content["config"]), config_type))
+    wanted, found = getattr(build, "__name__", str(build)), model_name(content["model"])
+    if found != wanted:
+        raise WeightsRefusedError(f"{path} holds weights of {found}, wanted {wanted}; give the right file")
+    model = build(_config(path, current_fields(json.loads(content["config"])), config_type))
     try:
         model.load_state_dict(content["weights"])
     except RuntimeError as exc:
@@ -60,8 +65,8 @@ def load_weights(path: Path, build: Callable[[Config], Model], config_type: type
 def _config(path: Path, saved: dict[str, Any], config_type: type[Config]) -> Config:
     known = {spec.name for spec in fields(config_type)}  # type: ignore[arg-type]
     if set(saved) - known:
-        strange = ", ".join(sorted(set(saved) - known))
-        raise WeightsRefusedError(f"{path} has settings that {config_type.__name__} does not know: {strange}")
+        unknown = ", ".join(sorted(set(saved) - known))
+        raise WeightsRefusedError(f"{path} has settings that {config_type.__name__} does not know: {unknown}")
     kinds = get_type_hints(config_type)
     values = {name: _value(path, value, kinds[name]) for name, value in saved.items()}
     try:
@@ -71,14 +76,14 @@ def _config(path: Path, saved: dict[str, Any], config_type: type[Config]) -> Con
 
 
 def _value(path: Path, saved: Any, kind: Any) -> Any:
-    """Return a setting as it was: JSON knows no tuples and no configs within configs."""
+    """Return a setting in its own type: JSON has no tuples and no nested configs."""
     if isinstance(saved, dict) and isinstance(kind, type) and is_dataclass(kind):
         return _config(path, saved, kind)
     return tuple(saved) if isinstance(saved, list) else saved
 
 
 def write_whole(path: Path, content: dict[str, Any]) -> None:
-    """Write a file that is there whole or not at all, whenever the power fails."""
+    """Write a file that is there whole or not at all, also after a crash or a loss of power."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as beside:
         torch.save(content, beside)
@@ -108,7 +113,11 @@ def fingerprint(model: nn.Module) -> int:
 
 
 def weights_tag(model: nn.Module) -> int:
-    """Return 64 bits that name a model's weights: equal weights, equal tags."""
+    """Return 64 bits that name a model's weights: equal weights, equal tags.
+
+    It hashes other bytes than ``fingerprint`` does and must go on doing so: users' states hold the tag of the encoder
+    that made them, and a state with another tag is reset.
+    """
     digest = blake2b(digest_size=8)
     for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -117,5 +126,5 @@ def weights_tag(model: nn.Module) -> int:
 
 
 def fingerprint_of(vectors: Floats) -> str:
-    """Name vectors by their bytes."""
+    """Return a hash of the vectors' bytes, as text."""
     return xxh3_64_hexdigest(np.ascontiguousarray(vectors).tobytes())

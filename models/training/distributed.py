@@ -1,8 +1,8 @@
-"""Several processes that train one model together: who is here, who writes, and how all come to know the same.
+"""Several processes that train one model together (data parallel): rank, size, which one writes, shared decisions.
 
 A process is one of a team if torchrun started it (``torchrun --nproc-per-node 2 -m rankstream.cli.main train ...``) or
 ``launch`` did, which sets the same variables: ``RANK``, ``LOCAL_RANK``, ``WORLD_SIZE``, ``MASTER_ADDR``,
-``MASTER_PORT``. GPUs speak through NCCL, CPUs through Gloo. Only the first process writes; what it decides, all do.
+``MASTER_PORT``. GPUs use NCCL, CPUs Gloo. Only the process of rank 0 writes; what it decides, all do.
 """
 
 import os
@@ -20,7 +20,7 @@ import torch
 from torch import distributed
 
 PATIENCE = timedelta(hours=1)  # the others wait while the first one evaluates or reads
-FAREWELL_S = 10.0  # for processes to say why they end, once one of them has
+FAREWELL_S = 10.0  # for the other processes to print why they end, once one has
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class TeamLostError(RuntimeError):
 
 @dataclass(frozen=True)
 class Team:
-    """Say which process we are of those that train the same model."""
+    """The rank of the current process among those that train the same model."""
 
     rank: int = 0
     size: int = 1
@@ -42,7 +42,7 @@ class Team:
         return self.rank == 0
 
     def share(self, value: T) -> T:
-        """Return all processes the first one's value; plain values and tensors."""
+        """Return the first process's value in all processes; plain values and tensors."""
         if self.size == 1:
             return value
         box: list[object] = [value]
@@ -59,7 +59,7 @@ class Team:
 
 
 def team() -> Team:
-    """Return the team that this process has joined; a team of one if none."""
+    """Return the team that this process has joined; a team of one if it joined none."""
     if distributed.is_available() and distributed.is_initialized():
         return Team(distributed.get_rank(), distributed.get_world_size())
     return Team()
@@ -88,8 +88,8 @@ def joined_team(environment: Mapping[str, str] | None = None) -> Iterator[Team]:
     except RuntimeError as exc:
         if isinstance(exc, distributed.DistError) or "gloo" in str(exc):
             raise TeamLostError(
-                "another process of this training ended; see what it said, and start the same command again: "
-                "it goes on from the last checkpoint"
+                "another process of this training ended; see its output, and start the same command again: "
+                "it resumes from the last checkpoint"
             ) from exc
         raise
     finally:
@@ -97,15 +97,15 @@ def joined_team(environment: Mapping[str, str] | None = None) -> Iterator[Team]:
 
 
 def launch(processes: int, command: Sequence[str]) -> int:
-    """Run a command in so many processes of one team on this machine; give its exit code.
+    """Run a command in so many processes of one team on this machine; return its exit code.
 
-    The first one speaks for all. If one fails the others are ended, and where the first had nothing to say of it, the
-    failed one's words are shown.
+    Only the first one's output is shown. If one fails the others are terminated, and unless the first has failed too,
+    the stderr of the others is shown.
     """
     address = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-    with tempfile.TemporaryFile() as words:
+    with tempfile.TemporaryFile() as stderr:
         running = [
-            _start(command, address | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, words if rank else None)
+            _start(command, address | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr if rank else None)
             for rank in range(processes)
         ]
         try:
@@ -113,8 +113,8 @@ def launch(processes: int, command: Sequence[str]) -> int:
         finally:
             _end(running)
         if any(codes) and not codes[0]:
-            words.seek(0)
-            os.write(2, words.read())
+            stderr.seek(0)
+            os.write(2, stderr.read())
     return next((code for code in codes if code), 0)
 
 
@@ -124,13 +124,13 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _start(command: Sequence[str], variables: Mapping[str, str], words: IO[bytes] | None) -> "subprocess.Popen[bytes]":
-    silent = None if words is None else subprocess.DEVNULL
-    return subprocess.Popen(command, env={**os.environ, **variables}, stdout=silent, stderr=words)
+def _start(command: Sequence[str], variables: Mapping[str, str], stderr: IO[bytes] | None) -> "subprocess.Popen[bytes]":
+    silent = None if stderr is None else subprocess.DEVNULL
+    return subprocess.Popen(command, env={**os.environ, **variables}, stdout=silent, stderr=stderr)
 
 
 def _wait(running: "Sequence[subprocess.Popen[bytes]]") -> list[int]:
-    """Wait for all, or, once one has failed, a little for the others; give the codes of those that ended."""
+    """Wait for all, or, once one has failed, a little for the others; return the codes of those that ended."""
     deadline = None
     while any(process.poll() is None for process in running):
         if deadline is None and any(process.returncode for process in running):

@@ -14,11 +14,11 @@ def weighted_multi_head_loss(logits: Tensor, labels: Tensor, label_weights: Tens
     """Return the mean weighted cross entropy over candidates (equations 1 and 2).
 
     ``L = w_u * sum_h -w_h [y_h log f_h + (1 - y_h) log(1 - f_h)]`` with ``w_h = sum_a M[h, a] y_a``: what the user did
-    decides how much each head's answer matters, so that one hide can weigh more on the click head than a click.
+    decides how much each head's error matters, so that one hide can weigh more on the click head than a click.
 
     ``logits`` and ``labels`` are (B, H), ``weights`` w_u (B,), ``label_weights`` M (H, 1 + H). M's first column is for
-    a candidate without any action, y = 0 throughout, which the paper's sum would give no weight; the others are for
-    the heads' actions, in order. Divided by the sum of w_u, so that the learning rate knows nothing of the batch size.
+    a candidate without any action, y = 0 throughout, to which the paper's sum gives no weight; the others are for the
+    heads' actions, in order. Divided by the sum of w_u, so that the learning rate does not depend on the batch size.
     """
     nothing = 1.0 - labels.amax(1, keepdim=True)  # (B, 1)
     head_weights = torch.cat([nothing, labels], dim=1) @ label_weights.T  # (B, H): w_h
@@ -36,7 +36,7 @@ def sampled_softmax_loss(
     temperature: Tensor,
     log_q_positives: Tensor,
     log_q_negatives: Tensor,
-    hidden: Tensor,
+    excluded: Tensor,
     weights: Tensor,
 ) -> Tensor:
     """Return the mean sampled softmax with log-Q correction.
@@ -46,20 +46,20 @@ def sampled_softmax_loss(
     would be pushed away for that alone.
 
     P pairs of ``users`` and ``positives`` (P, U) share one pool of M ``negatives`` (M, U); ``log_q_*`` are (P,) and
-    (M,), ``hidden`` (P, M) is true where a negative is one of the user's own positives. ``weights`` (P,) let each user
-    count the same, however many pairs it has.
+    (M,), ``excluded`` (P, M) is true where a negative is one of the user's own positives. ``weights`` (P,) let each
+    user count the same, however many pairs it has.
     """
-    right = (users * positives).sum(-1) / temperature - log_q_positives  # (P,)
-    wrong = users @ negatives.T / temperature - log_q_negatives  # (P, M)
-    wrong = wrong.masked_fill(hidden, -torch.inf)
-    losses = torch.logsumexp(torch.cat([right.unsqueeze(1), wrong], dim=1), dim=1) - right
+    positive = (users * positives).sum(-1) / temperature - log_q_positives  # (P,)
+    negative = users @ negatives.T / temperature - log_q_negatives  # (P, M)
+    negative = negative.masked_fill(excluded, -torch.inf)
+    losses = torch.logsumexp(torch.cat([positive.unsqueeze(1), negative], dim=1), dim=1) - positive
     return (weights * losses).sum() / weights.sum()
 
 
 # --- The next item of a session (HierTCN, WWW'19; the official code's loss.py) ----------------------------------
 #
 # All take scores of P next items ``positives (P,)`` and of K negatives each ``negatives (P, K)``; a negative of minus
-# infinity is masked. So one can stand for another wherever a NextItemLoss is asked for.
+# infinity is masked. All are a NextItemLoss, so one can be passed for another.
 
 NextItemLoss = Callable[[Tensor, Tensor], Tensor]
 HINGE_MARGIN = 0.1  # of the official code's final runs
@@ -72,14 +72,14 @@ def cross_entropy_loss(positives: Tensor, negatives: Tensor) -> Tensor:
 
 
 def nce_loss(positives: Tensor, negatives: Tensor) -> Tensor:
-    """Return ``-log s(p) - mean_k log s(-n_k)``: next item or noise, decided one by one."""
+    """Return ``-log s(p) - mean_k log s(-n_k)``: next item or noise, each a binary decision."""
     kept = torch.isfinite(negatives)
     noise = torch.where(kept, F.logsigmoid(-negatives.masked_fill(~kept, 0.0)), 0.0)
     return (-F.logsigmoid(positives) - noise.sum(1) / kept.sum(1).clamp(min=1)).mean()
 
 
 def bpr_loss(positives: Tensor, negatives: Tensor) -> Tensor:
-    """Return ``-log s(p - n)``, the pairwise loss as it is known.
+    """Return ``-log s(p - n)``, the pairwise loss as published (Rendle et al., UAI'09).
 
     The official code has ``-log s(s(p) - s(n))``, a sigmoid inside a sigmoid, which cannot fall below 0.31.
     """
@@ -117,29 +117,29 @@ def _mean_over_kept(losses: Tensor, negatives: Tensor) -> Tensor:
 
 
 def all_items_loss(
-    contexts: Tensor, items: Tensor, wanted: Tensor, seen: Tensor | None = None, repeat: Tensor | None = None
+    contexts: Tensor, items: Tensor, targets: Tensor, seen: Tensor | None = None, repeat: Tensor | None = None
 ) -> Tensor:
-    """Return the mean softmax cross entropy of ``wanted (P,)`` among all items: the plain one.
+    """Return the mean softmax cross entropy of ``targets (P,)`` among all items: the plain one.
 
     ``contexts`` are (P, H), ``items`` (items, H); the score is the dot product. ``repeat ()`` is added to the scores of
-    the items that each context has ``seen (P, S)``, rows of ``items``, ``len(items)`` for none.
+    the items that each context has ``seen (P, S)``, rows of ``items``, padded with ``len(items)``.
     """
     scores = contexts @ items.T
     if seen is not None and repeat is not None:
         scores = scores + repeat * among(seen, len(items))
-    return F.cross_entropy(scores, wanted)
+    return F.cross_entropy(scores, targets)
 
 
 def among(seen: Tensor, count: int) -> Tensor:
-    """Say 1 for each of ``count`` items that stands in a row of ``seen (P, S)``, where ``count`` is none."""
-    held = seen.new_zeros((len(seen), count + 1), dtype=torch.float32)
-    return held.scatter_(1, seen, 1.0)[:, :count]
+    """Return 1 for each of ``count`` items that is in the row of ``seen (P, S)``, else 0; ``count`` is padding."""
+    present = seen.new_zeros((len(seen), count + 1), dtype=torch.float32)
+    return present.scatter_(1, seen, 1.0)[:, :count]
 
 
 def all_items_loss_in_parts(
     contexts: Tensor,
     items: Tensor,
-    wanted: Tensor,
+    targets: Tensor,
     seen: Tensor | None = None,
     repeat: Tensor | None = None,
     *,
@@ -147,22 +147,22 @@ def all_items_loss_in_parts(
 ) -> Tensor:
     """Return ``all_items_loss`` without ever holding (P, items) scores: twice as fast on a CPU, whose cache it fits.
 
-    In full precision, whatever the model's is: it takes its gradient itself, and sums over all items.
+    In float32, whatever the model's precision: it computes its own gradient, and sums over all items.
     """
     with torch.autocast(contexts.device.type, enabled=False):
-        loss: Tensor = _AllItemsLoss.apply(contexts.float(), items.float(), wanted, seen, repeat, part)
+        loss: Tensor = _AllItemsLoss.apply(contexts.float(), items.float(), targets, seen, repeat, part)
     return loss
 
 
 class _AllItemsLoss(torch.autograd.Function):
-    """Computes the gradient beside the loss, a part of the rows at a time; so backward has nothing left to do."""
+    """Computes the gradient together with the loss, some rows at a time, so that backward only scales it."""
 
     @staticmethod
     def forward(
         ctx: Any,
         contexts: Tensor,
         items: Tensor,
-        wanted: Tensor,
+        targets: Tensor,
         seen: Tensor | None,
         repeat: Tensor | None,
         part: int,
@@ -172,22 +172,22 @@ class _AllItemsLoss(torch.autograd.Function):
         contexts_grad, items_grad = torch.empty_like(contexts), torch.zeros_like(items)
         loss, repeat_grad = contexts.new_zeros(()), contexts.new_zeros(())
         for at in range(0, count, part):
-            rows, targets = contexts[at : at + part], wanted[at : at + part].unsqueeze(1)
+            rows, of_rows = contexts[at : at + part], targets[at : at + part].unsqueeze(1)
             scores = rows @ items.T  # (part, items)
-            held = None if seen is None else among(seen[at : at + part], len(items))
-            if held is not None and repeat is not None:
-                scores.addcmul_(held, repeat)
-            right, maximum = scores.gather(1, targets), scores.amax(1, keepdim=True)
-            shares = scores.sub_(maximum).exp_()
+            present = None if seen is None else among(seen[at : at + part], len(items))
+            if present is not None and repeat is not None:
+                scores.addcmul_(present, repeat)
+            of_targets, highest = scores.gather(1, of_rows), scores.amax(1, keepdim=True)
+            shares = scores.sub_(highest).exp_()
             total = shares.sum(1, keepdim=True)
-            loss += (total.log() + maximum - right).sum()
-            slopes = shares.div_(total * count)  # softmax, less 1 where wanted: the scores' gradient
-            slopes.scatter_add_(1, targets, slopes.new_full(targets.shape, -1.0 / count))
+            loss += (total.log() + highest - of_targets).sum()
+            slopes = shares.div_(total * count)  # softmax, less 1 at the target: the scores' gradient
+            slopes.scatter_add_(1, of_rows, slopes.new_full(of_rows.shape, -1.0 / count))
             torch.mm(slopes, items, out=contexts_grad[at : at + part])
             if learned:
                 items_grad.addmm_(slopes.T, rows)
-            if held is not None:
-                repeat_grad += (slopes * held).sum()
+            if present is not None:
+                repeat_grad += (slopes * present).sum()
         ctx.save_for_backward(contexts_grad, items_grad, None if repeat is None else repeat_grad)
         return loss / count
 

@@ -1,6 +1,6 @@
-"""What a training step is drawn from: positions, labels, negatives, and how often each item is drawn.
+"""Negatives of a sampled softmax, and how often each item is one: counts, log Q, uniform draws.
 
-Plain functions of arrays; chance is a generator that is handed in.
+Plain functions of arrays; the random generator is handed in.
 """
 
 from dataclasses import dataclass, field
@@ -17,14 +17,14 @@ MIX = 0x9E3779B97F4A7C15  # odd, from the golden ratio: spreads neighbouring row
 class CountSketch:
     """Count-min sketch of how often each item occurs (PinnerFormer, 3.3): a count is never too small.
 
-    With ``width`` of at least the number of items, ``depth`` 1 and a catalogue's rows as items, it is exact.
+    With ``width`` of at least the number of items, ``depth`` 1 and rows of an item table as items, it is exact.
     """
 
     width: int
     depth: int = 4
     seed: int = 0
     total: int = 0
-    counts: npt.NDArray[np.int64] = field(init=False)
+    counts: Ints = field(init=False)
 
     def __post_init__(self) -> None:
         self.counts = np.zeros((self.depth, self.width), np.int64)
@@ -33,21 +33,21 @@ class CountSketch:
 
     def add(self, items: Ints) -> None:
         """Count these items, each as often as it occurs."""
-        for row, places in zip(self.counts, self._places(items), strict=True):
-            row += np.bincount(places, minlength=self.width)
+        for row, buckets in zip(self.counts, self._buckets(items), strict=True):
+            row += np.bincount(buckets, minlength=self.width)
         self.total += len(items)
 
     def count(self, items: Ints) -> Ints:
-        """Return how often each item was counted, or more where items share all their places."""
-        found = [row[places] for row, places in zip(self.counts, self._places(items), strict=True)]
-        minimum: Ints = np.min(found, axis=0)
-        return minimum
+        """Return how often each item was counted, or more where it shares every bucket with others."""
+        found = [row[buckets] for row, buckets in zip(self.counts, self._buckets(items), strict=True)]
+        smallest: Ints = np.min(found, axis=0)
+        return smallest
 
     def shares(self, items: Ints) -> Doubles:
         """Return each item's share of all counts; one count for an item that was never counted."""
         return np.maximum(self.count(items), 1) / max(self.total, 1)
 
-    def _places(self, items: Ints) -> list[Ints]:
+    def _buckets(self, items: Ints) -> list[Ints]:
         if self.depth == 1 and not len(items[items >= self.width]):
             return [items]
         keys = items.astype(np.uint64)
@@ -56,7 +56,7 @@ class CountSketch:
 
 
 def log_pool_rate(shares: Doubles, in_batch: int, uniform: int, num_items: int) -> Doubles:
-    """Return log Q: the logarithm of how often each item is expected in one pool of negatives.
+    """Return log Q: the logarithm of each item's expected count in one pool of negatives.
 
     The pool holds ``in_batch`` positives of the batch, drawn with these ``shares``, and ``uniform`` random items.
     Only differences matter to the softmax, so counts above 1 are fine.
@@ -65,5 +65,5 @@ def log_pool_rate(shares: Doubles, in_batch: int, uniform: int, num_items: int) 
 
 
 def uniform_items(count: int, num_items: int, rng: np.random.Generator) -> Ints:
-    """Draw random items, with repetitions."""
+    """Draw items uniformly, with replacement."""
     return rng.integers(0, num_items, count)

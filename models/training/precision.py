@@ -1,4 +1,4 @@
-"""How exactly a step computes, and whether its repeated blocks are compiled: what makes training faster on a GPU."""
+"""Mixed precision and compilation of repeated blocks: what makes training faster on a GPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ class Precision(StrEnum):
         return torch.autocast(device.type, dtype=kind, enabled=self is not Precision.FULL)
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
-        """Return what scales losses; it does nothing where none of that is needed."""
+        """Return the loss scaler; it does nothing where none is needed."""
         return torch.amp.GradScaler(device.type, enabled=self is Precision.FP16)
 
 
@@ -33,13 +33,13 @@ def best_precision(device: torch.device) -> Precision:
 
 
 @contextmanager
-def compiled_blocks(model: nn.Module, wanted: bool) -> Iterator[None]:
+def compiled_blocks(model: nn.Module, enabled: bool) -> Iterator[None]:
     """Compile the blocks that a model repeats (those in its ``ModuleList``s) while it trains.
 
     Block by block instead of the whole: one compilation serves all layers, and drawing batches stays plain Python.
     Afterwards the model is as it was, for export.
     """
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)] if wanted else []
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)] if enabled else []
     blocks = [block for repeated in lists for block in repeated if not isinstance(block, nn.ModuleList)]
     for block in blocks:
         block.compile(dynamic=True)  # batches differ in length: one program for all of them
@@ -47,4 +47,4 @@ def compiled_blocks(model: nn.Module, wanted: bool) -> Iterator[None]:
         yield
     finally:
         for block in blocks:
-            block._compiled_call_impl = None  # the only way back that torch has
+            block._compiled_call_impl = None  # torch has no other way to undo it

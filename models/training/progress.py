@@ -12,20 +12,20 @@ from rich.progress import Progress
 
 
 class TrainLog(Protocol):
-    """Takes a run's numbers."""
+    """Where a run's numbers are logged."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Note these numbers as of a step."""
+        """Log these numbers as of a step."""
 
     def close(self) -> None:
-        """Bring all of it to the disk."""
+        """Flush to disk."""
 
 
 class NoLog:
-    """Where nobody wants to know."""
+    """No log: numbers are dropped."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Forget them."""
+        """Drop them."""
 
     def close(self) -> None:
         """Do nothing."""
@@ -41,7 +41,7 @@ class TensorBoardLog:
         self._writer = SummaryWriter(str(folder), purge_step=resumed_at + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Note a scalar each; whoever watches sees it at once."""
+        """Log a scalar each; TensorBoard sees it at once."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()

@@ -1,4 +1,8 @@
-"""Which later actions are the positives of a position in a history: PinnerFormer's objectives (table 3)."""
+"""Training windows of users' sequences, and which later actions are a position's positives.
+
+The four objectives of PinnerFormer's table 3 are four functions here. They differ in the (position, positive) pairs
+alone; losses and negatives are not known here.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +15,7 @@ from rankstream.models.training.negatives import Ints
 
 @dataclass(frozen=True)
 class Windows:
-    """Stretches of timelines that a batch shows to a model; ``[start, end)``, each of one user."""
+    """Slices of the sequences that a batch shows to a model: rows ``[start, end)``, each of one user."""
 
     starts: Ints  # (B,)
     ends: Ints  # (B,)
@@ -23,15 +27,15 @@ class Windows:
 
 
 def random_windows(sequences: UserSequences, users: Ints, limit: int, rng: np.random.Generator) -> Windows:
-    """Draw a window of at most ``limit`` actions of each user, ending anywhere in the timeline.
+    """Draw a window of at most ``limit`` actions of each user, ending anywhere in the user's sequence.
 
-    The end is drawn, not only the start: the newest position of a window is the one that serving asks for, and it must
-    be trained with futures, not only at the end of what is known.
+    The end is drawn, not only the start: serving encodes the newest position of a history, so that position must be
+    trained with a future behind it, not only at the end of the log.
     """
-    starts, ends = sequences.starts[users], sequences.starts[users + 1]
-    drawn = starts + 1 + (rng.random(len(users)) * (ends - starts)).astype(np.int64)  # start + 1 .. end
-    drawn = np.minimum(drawn, ends)
-    return Windows(np.maximum(starts, drawn - limit), drawn)
+    starts, last = sequences.starts[users], sequences.starts[users + 1]
+    ends = starts + 1 + (rng.random(len(users)) * (last - starts)).astype(np.int64)  # start + 1 .. last
+    ends = np.minimum(ends, last)
+    return Windows(np.maximum(starts, ends - limit), ends)
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,13 @@ class DenseLabels:
 
     windows: Ints  # (P,) which window of the batch
     positions: Ints  # (P,) which action in it, 0 the window's oldest
-    items: Ints  # (P,) catalogue row of the positive
+    items: Ints  # (P,) row of the item table: the positive
 
 
-# What is asked of a window, the four objectives of PinnerFormer's table 3. They differ in the pairs alone: positions,
-# at most so many a window, and positives of the next ``horizon_ms``, strictly later than their position; positions
-# without any are left out. ``positives`` are the rows of timelines that count as positive, sorted.
-DrawLabels = Callable[[UserSequences, Ints, Windows, int, int, np.random.Generator], DenseLabels]
+# An objective: (sequences, positives, windows, per_window, horizon_ms, rng) -> pairs. Positions are at most
+# ``per_window`` a window, a positive is strictly later than its position and within ``horizon_ms``; positions without
+# any are left out. ``positives`` are the rows of the sequences that count as positive, sorted.
+SampleLabels = Callable[[UserSequences, Ints, Windows, int, int, np.random.Generator], DenseLabels]
 
 
 def dense_labels(
@@ -59,7 +63,7 @@ def dense_labels(
 ) -> DenseLabels:
     """Dense all-action (3.4): random positions in each window and, for each, one positive from its own future.
 
-    The newest position of a window is always asked for: it is the served one.
+    The newest position of a window is always among them: it is the one that is served.
     """
     which, rows = _positions(windows, per_window, rng)
     first, last = _futures(sequences, positives, rows, horizon_ms)
@@ -75,7 +79,7 @@ def each_next_labels(
     horizon_ms: int,
     rng: np.random.Generator,
 ) -> DenseLabels:
-    """As SASRec: random positions in each window, the next positive of each."""
+    """SASRec's objective: random positions in each window, the next positive of each."""
     which, rows = _positions(windows, per_window, rng)
     first, last = _futures(sequences, positives, rows, horizon_ms)
     return _labels(sequences, positives, windows, which, rows, np.where(last > first, first, -1))
@@ -109,7 +113,7 @@ def all_action_labels(
 
 
 def _futures(sequences: UserSequences, positives: Ints, rows: Ints, horizon_ms: int) -> tuple[Ints, Ints]:
-    """Return the stretch of ``positives`` that lies within ``horizon_ms`` after each row."""
+    """Return the slice of ``positives`` that lies within ``horizon_ms`` after each row."""
     first = np.searchsorted(positives, sequences.first_after(rows))
     return first, np.searchsorted(positives, sequences.first_after(rows, horizon_ms))
 
@@ -117,7 +121,7 @@ def _futures(sequences: UserSequences, positives: Ints, rows: Ints, horizon_ms: 
 def _labels(
     sequences: UserSequences, positives: Ints, windows: Windows, which: Ints, rows: Ints, drawn: Ints
 ) -> DenseLabels:
-    """Return the pairs whose positive, a place in ``positives``, is not -1."""
+    """Return the pairs whose positive, an index into ``positives``, is not -1."""
     has = np.flatnonzero(drawn >= 0)
     which = which[has]
     return DenseLabels(which, rows[has] - windows.starts[which], sequences.item_rows[positives[drawn[has]]])
@@ -128,8 +132,8 @@ def _positions(windows: Windows, per_window: int, rng: np.random.Generator) -> t
     lengths = windows.lengths
     which = np.repeat(np.arange(len(lengths)), lengths)
     offsets = np.arange(len(which)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    lots = rng.random(len(which))
-    lots[offsets == lengths[which] - 1] = -1.0  # the newest is drawn first
-    order = np.lexsort((lots, which))  # within each window, in random order
+    priorities = rng.random(len(which))
+    priorities[offsets == lengths[which] - 1] = -1.0  # the newest is drawn first
+    order = np.lexsort((priorities, which))  # within each window, in random order
     kept = np.sort(order[offsets < per_window])
     return which[kept], windows.starts[which[kept]] + offsets[kept]

@@ -1,7 +1,7 @@
 """PinnerFormer (KDD'22): a long history as one vector, near the items that the user will act on in weeks to come.
 
 The model takes actions OLDEST FIRST, padded on the right; a history (``features/history.py``) is newest first, and
-``tokens_of`` below is the one place that turns it round. Attention is causal, so padding never reaches a real row and
+``tokens_of`` below is the one function that reverses it. Attention is causal, so padding never reaches a real row and
 every position is a user vector "as of that action"; the newest one is served::
 
     history, newest first     e d c b a
@@ -111,7 +111,7 @@ class PinnerFormer(nn.Module):
     def encode_last(self, batch: ActionSequences, lengths: Tensor | None = None) -> Tensor:
         """Return the vector that is served, as of the newest action, ``(B, U)``.
 
-        ``lengths (B,)``, each at least 1, says where each row's newest action is; the last column without it.
+        ``lengths (B,)``, each at least 1, give each row's newest action; it is the last column without them.
         """
         if lengths is None:
             return unit(self.user_head(self.contexts(batch)[:, -1]))
@@ -157,10 +157,10 @@ class PinnerFormer(nn.Module):
 class PairTimes(nn.Module):
     """How much later one action came than another, as a bias of attention: sines of the time between them.
 
-    The paper puts "time since the latest action" into each token. Serving knows it: the latest action is the one asked.
-    In training a window asks at many positions, and one token serves them all: counted from the window's end the
-    feature tells an earlier position how soon later actions come; the answer, in part. Between a pair of positions the
-    same sines belong to that pair alone, in training as in serving. Bias of a head: ``sum_k c_k cos + s_k sin``.
+    The paper puts "time since the latest action" into each token. Serving knows it: the vector is as of the latest
+    action. Training takes a loss at many positions of a window, and they share the tokens: counted from the window's
+    end the feature leaks to an earlier position how soon later actions come. Between a pair of positions the same sines
+    belong to that pair alone, in training as in serving. Bias of a head: ``sum_k c_k cos + s_k sin``.
     """
 
     def __init__(self, heads: int) -> None:
@@ -172,11 +172,11 @@ class PairTimes(nn.Module):
     def forward(self, since: Tensor) -> Tensor:
         """Return biases ``(B, heads, T, T)``, minus infinity where a key is later than its query.
 
-        ``since (B, T, 32)`` are angles of the time to any common moment: only their differences count.
+        ``since (B, T, 32)`` are angles of the time to any common reference time: only their differences count.
         """
         cos, sin = torch.cos(since).unsqueeze(1), torch.sin(since).unsqueeze(1)  # (B, 1, T, 32)
-        asking = torch.cat([self.cosines * cos - self.sines * sin, self.cosines * sin + self.sines * cos], dim=-1)
-        biases = asking @ torch.cat([cos, sin], dim=-1).mT  # (B, heads, T, T)
+        queries = torch.cat([self.cosines * cos - self.sines * sin, self.cosines * sin + self.sines * cos], dim=-1)
+        biases = queries @ torch.cat([cos, sin], dim=-1).mT  # (B, heads, T, T)
         later = torch.ones(since.shape[1], since.shape[1], dtype=torch.bool, device=since.device).triu(1)
         return biases.masked_fill(later, -torch.inf)
 
@@ -253,7 +253,7 @@ def known_surfaces(surfaces: npt.NDArray[np.int64], config: PinnerFormerConfig) 
 
 
 def collate(users: Sequence[Tokens]) -> tuple[ActionSequences, Tensor]:
-    """Pad users' tokens on the right to the longest; give the batch and lengths ``(B,)``."""
+    """Pad users' tokens on the right to the longest; return the batch and lengths ``(B,)``."""
     lengths = np.array([len(user) for user in users], np.int64)
     count = int(lengths.max(initial=1))
 

@@ -1,6 +1,6 @@
-"""How PinnerFormer learns: dense all-action labels, sampled softmax (KDD'22, 3.3 and 3.4), and how good it is.
+"""Training of PinnerFormer: dense all-action labels, sampled softmax (KDD'22, 3.3 and 3.4), and its validation.
 
-One batch: a window of each of some users' timelines, random positions in each, for each position one positive of its
+One batch: a window of each of some users' sequences, random positions in each, for each position one positive of its
 own next 28 days; negatives are the batch's positives and random items, in one pool.
 """
 
@@ -18,24 +18,24 @@ from rankstream.events.log import EventLog
 from rankstream.events.sequences import UserSequences, group_by_user
 from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.schema import Floats
-from rankstream.models.training.holdout import Cases, future_cases, recall, rows_within, split_users
+from rankstream.models.training.holdout import Queries, future_queries, recall, rows_within, split_users
 from rankstream.models.training.loop import FitConfig, FitHistory, fit
 from rankstream.models.training.losses import sampled_softmax_loss
 from rankstream.models.training.negatives import CountSketch, log_pool_rate, uniform_items
-from rankstream.models.users.labels import DenseLabels, DrawLabels, Windows, dense_labels, random_windows
+from rankstream.models.users.labels import DenseLabels, SampleLabels, Windows, dense_labels, random_windows
 from rankstream.models.users.pinnerformer import ActionSequences, PinnerFormer, PinnerFormerConfig, known_surfaces
 from rankstream.models.users.time_features import DAY_MS, time_features
 
-BATCHES_MET = 1000  # drawn ahead of a training, to know what negatives of a batch are like
+COUNTED_BATCHES = 1000  # sampled before training: log Q needs to know how often an item is an in-batch negative
 
 
 @dataclass(frozen=True)
 class PinnerFormerTraining:
-    """How batches are drawn; the paper's figures behind each."""
+    """How batches are drawn; the paper's values behind each."""
 
     users: int = 64  # of a batch; 128 a GPU
-    labels: DrawLabels = dense_labels  # the objective
-    positions: int = 16  # asked for in each window; 32
+    labels: SampleLabels = dense_labels  # the objective
+    positions: int = 16  # trained in each window; 32
     horizon_ms: int = 28 * DAY_MS  # K: how far a label may lie ahead
     in_batch: int = 512  # positives of the batch, and of others if it has fewer, that serve as negatives; 5,000
     uniform: int = 512  # random negatives; 8,192
@@ -46,7 +46,7 @@ class PinnerFormerTraining:
     held_out_users: float = 0.1  # validated on, never trained on, as the paper's split by user
     max_held_out: int = 1000
     validate_horizon_ms: int = 14 * DAY_MS  # the paper's metric: positives of the next 14 days
-    exclude_seen: bool = True  # of the metric: is an item that was acted on no answer?
+    exclude_seen: bool = True  # of validation: are items left out that the user acted on before?
     fit: FitConfig = field(default_factory=FitConfig)
 
 
@@ -65,7 +65,7 @@ class PinnerFormerTask:
 
     sequences: UserSequences  # of known items only
     item_table: ItemTable
-    positives: Ints  # rows of the timelines that are labels, sorted
+    positives: Ints  # rows of the sequences that are labels, sorted
     users: Ints  # trained on
     training: PinnerFormerTraining
     learner: PinnerFormerLearner
@@ -77,40 +77,40 @@ class PinnerFormerTask:
         return torch.from_numpy(self.item_table.vectors).to(self.device)
 
     @cached_property
-    def items_seen(self) -> Ints:
-        """Return the positives of some batches, drawn ahead: what in-batch negatives will be like."""
+    def sampled_positives(self) -> Ints:
+        """Return the positives of some batches, sampled ahead: the distribution of in-batch negatives."""
         rng = np.random.default_rng([self.training.fit.seed, 71])
-        return np.concatenate([self.draw_labels(rng)[1].items for _ in range(BATCHES_MET)])
+        return np.concatenate([self.sample_labels(rng)[1].items for _ in range(COUNTED_BATCHES)])
 
     @cached_property
     def label_counts(self) -> CountSketch:
-        """Count how often each item is a batch's positive. The paper counts as batches go by; we look ahead."""
+        """Count how often each item is a batch's positive. The paper counts while it trains; we count ahead."""
         width = self.training.sketch_width
         exact = len(self.item_table) <= width
         sketch = CountSketch(len(self.item_table) if exact else width, 1 if exact else 4)
-        sketch.add(self.items_seen)
+        sketch.add(self.sampled_positives)
         return sketch
 
-    def draw_labels(self, rng: np.random.Generator) -> tuple[Windows, DenseLabels]:
-        """Draw a batch: windows, and what is asked of them."""
+    def sample_labels(self, rng: np.random.Generator) -> tuple[Windows, DenseLabels]:
+        """Draw a batch: windows, and their labels."""
         training = self.training
         users = rng.choice(self.users, min(training.users, len(self.users)), replace=False)
         windows = random_windows(self.sequences, users, self.learner.model.config.num_actions, rng)
-        asked = (windows, training.positions, training.horizon_ms, rng)
-        return windows, training.labels(self.sequences, self.positives, *asked)
+        pairs = training.labels(self.sequences, self.positives, windows, training.positions, training.horizon_ms, rng)
+        return windows, pairs
 
-    def draw_pool(self, labels: DenseLabels, rng: np.random.Generator) -> Ints:
-        """Draw the negatives of a batch: exactly as many of each kind as log Q reckons with."""
+    def sample_negatives(self, labels: DenseLabels, rng: np.random.Generator) -> Ints:
+        """Draw the pool of negatives of a batch: exactly as many of each kind as log Q assumes."""
         training = self.training
         mine = rng.permutation(labels.items)[: training.in_batch]
         missing = training.in_batch - len(mine)
-        others = self.items_seen[rng.integers(0, len(self.items_seen), missing)] if missing else mine[:0]
+        others = self.sampled_positives[rng.integers(0, len(self.sampled_positives), missing)] if missing else mine[:0]
         return np.concatenate([mine, others, uniform_items(training.uniform, len(self.item_table), rng)])
 
     def sample_loss(self, rng: np.random.Generator) -> Tensor:
-        """Draw a batch and give its loss."""
-        windows, labels = self.draw_labels(rng)
-        return self.loss_of(windows, labels, self.draw_pool(labels, rng))
+        """Draw a batch and return its loss."""
+        windows, labels = self.sample_labels(rng)
+        return self.loss_of(windows, labels, self.sample_negatives(labels, rng))
 
     def loss_of(self, windows: Windows, labels: DenseLabels, pool: Ints) -> Tensor:
         """Return the loss of these labels against this pool of negatives."""
@@ -131,7 +131,7 @@ class PinnerFormerTask:
     def user_vectors(self, windows: Windows, labels: DenseLabels) -> Tensor:
         """Return the user vectors as of the labels' positions, ``(P, U)``: windows of about one length at a time.
 
-        Most timelines are short and few are long: padded to the longest together, most rows would be padding.
+        Most sequences are short and few are long: padded to the longest together, most rows would be padding.
         """
         model, device = self.learner.model, self.device
         groups = np.ceil(np.log2(np.maximum(windows.lengths, 4))).astype(np.int64)  # up to 4, 8, 16, ... actions
@@ -162,14 +162,14 @@ def own_positives(labels: DenseLabels, pool: Ints) -> np.ndarray[tuple[int, ...]
     items = np.unique(np.concatenate([labels.items, pool]))
     owned = np.zeros((int(labels.windows.max(initial=-1)) + 1, len(items)), np.bool_)  # (windows, different items)
     owned[labels.windows, np.searchsorted(items, labels.items)] = True
-    hidden: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = owned[:, np.searchsorted(items, pool)][labels.windows]
-    return hidden
+    mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = owned[:, np.searchsorted(items, pool)][labels.windows]
+    return mask
 
 
 def action_sequences(
     sequences: UserSequences, item_table: ItemTable, windows: Windows, config: PinnerFormerConfig, device: torch.device
 ) -> ActionSequences:
-    """Return windows of timelines as the model sees them: oldest first, padded on the right."""
+    """Return windows of the sequences as the model sees them: oldest first, padded on the right."""
     lengths = windows.lengths
     count = int(lengths.max(initial=1))
     steps = np.arange(count)
@@ -192,7 +192,7 @@ def action_sequences(
 def user_vectors_at(
     model: PinnerFormer, sequences: UserSequences, item_table: ItemTable, rows: Ints, batch: int = 256
 ) -> Floats:
-    """Return the user vector as of each of these rows, ``(n, U)``; the timelines hold known items only."""
+    """Return the user vector as of each of these rows, ``(n, U)``; the sequences hold known items only."""
     device = next(model.parameters()).device
     starts = np.maximum(sequences.starts[sequences.users[rows]], rows + 1 - model.config.num_actions)
     vectors = np.zeros((len(rows), model.config.user_dim), np.float32)
@@ -208,7 +208,7 @@ def user_vectors_at(
 
 @torch.no_grad()
 def item_vectors_of(model: PinnerFormer, item_table: ItemTable) -> Floats:
-    """Return the catalogue's items in the users' space, ``(items, U)``."""
+    """Return the table's items in the users' space, ``(items, U)``."""
     device = next(model.parameters()).device
     vectors: Floats = model.encode_items(torch.from_numpy(item_table.vectors).to(device)).cpu().numpy()
     return vectors
@@ -226,7 +226,7 @@ def train_pinnerformer(
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> tuple[PinnerFormer, FitHistory]:
-    """Train on a log whose last moment is the last that may be seen; give the model and what happened."""
+    """Train on a log, all of which may be seen; return the model with its best weights and the course of training."""
     device = device or torch.device("cpu")
     sequences = group_by_user(log, item_table).known()
     labels = np.flatnonzero(np.isin(sequences.actions, log.codes_of(positives)))
@@ -234,13 +234,13 @@ def train_pinnerformer(
     torch.manual_seed(training.fit.seed)
     learner = PinnerFormerLearner(PinnerFormer(config), training).to(device)
     task = PinnerFormerTask(sequences, item_table, labels, trained, training, learner, device)
-    asked = rows_within(sequences, held_out, (0.25, 0.5, 0.75))
-    cases = future_cases(sequences, labels, asked, training.validate_horizon_ms, training.exclude_seen)
+    rows = rows_within(sequences, held_out, (0.25, 0.5, 0.75))
+    queries = future_queries(sequences, labels, rows, training.validate_horizon_ms, training.exclude_seen)
     history = fit(
         learner,
         task.sample_loss,
         training.fit,
-        evaluate=lambda: measure(learner.model, sequences, item_table, cases),
+        evaluate=lambda: measure(learner.model, sequences, item_table, queries),
         checkpoints=checkpoints,
         seconds=seconds,
         progress=progress,
@@ -250,6 +250,7 @@ def train_pinnerformer(
     return learner.model, history
 
 
-def measure(model: PinnerFormer, sequences: UserSequences, item_table: ItemTable, cases: Cases) -> float:
-    """Return recall@10 of the user vectors as of the cases."""
-    return recall(user_vectors_at(model, sequences, item_table, cases.rows), item_vectors_of(model, item_table), cases)
+def measure(model: PinnerFormer, sequences: UserSequences, item_table: ItemTable, queries: Queries) -> float:
+    """Return recall@10 of the user vectors as of the queries."""
+    vectors = user_vectors_at(model, sequences, item_table, queries.rows)
+    return recall(vectors, item_vectors_of(model, item_table), queries)

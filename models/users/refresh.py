@@ -1,6 +1,6 @@
 """The batch job of PinnerFormer: histories in, a new version of the table of user vectors out.
 
-Full, over everybody, or incremental, over those who acted since the last table, merged with the others' vectors
+Full, over all users, or incremental, over those who acted since the last table, merged with the others' vectors
 (KDD'22, 4: daily, for the users active that day). A user without an action on a known item has no vector.
 """
 
@@ -31,7 +31,7 @@ BATCH = 256  # users encoded at once
 class Refreshed:
     """What a refresh did."""
 
-    folder: Path | None  # of the new version; none if nobody had anything new
+    folder: Path | None  # of the new version; None if no user had anything new
     users: int  # encoded and published
     unknown: int  # left out: no action on a known item
     kept: int = 0  # users whose vectors are those of the last table
@@ -60,7 +60,7 @@ def refresh(
     as_of_ms: int,
     keep: int = KEPT_VERSIONS,
 ) -> Refreshed:
-    """Publish vectors of all these users, as of a moment; nothing later is read. ``keep`` versions stay on disk."""
+    """Publish vectors of all these users, as of a time; nothing later is read. ``keep`` versions stay on disk."""
     ids, vectors, unknown = encode(model, items, histories, as_of_ms)
     space, meta = user_space(model), {"refresh": "full"}
     folder = publish(root, ids, vectors, space=space, as_of_ms=as_of_ms, meta=meta, keep=keep)
@@ -78,7 +78,7 @@ def refresh_active(
 ) -> Refreshed:
     """Publish the last table with the vectors of users who acted since then put in; the others keep theirs.
 
-    Raises ``SpaceRefusedError`` if another model made the last table: then everybody must be refreshed.
+    Raises ``SpaceRefusedError`` if another model made the last table: then a full refresh is needed.
     """
     last = EmbeddingTable.open(root)
     if last.space != user_space(model):

@@ -1,7 +1,7 @@
 """Time as PinnerFormer sees it: angles of fixed periods, and logarithms.
 
-Plain numpy, shared by training, refresh and whoever feeds the exported encoder: milliseconds since 1970 do not fit
-a float32, so each time is reduced to its place within a period here, in integers, and only that place reaches a model.
+Plain numpy, shared by training, refresh and all that feeds the exported encoder: milliseconds since 1970 do not fit
+a float32, so each time is reduced here, in integers, to its offset within a period, and only that reaches a model.
 The model adds a learned phase to each angle and takes sine and cosine (Time2vec with fixed periods; KDD'22, 3.1).
 
 Three views of the time of an action, and their features in this order::
@@ -38,8 +38,8 @@ LOG_SCALE = 10.0  # log1p(seconds) of a gap reaches 15
 def time_features(times_ms: Times, lengths: Times | None = None) -> tuple[Floats, Floats]:
     """Return angles ``(..., T, 76)`` in radians and logarithms ``(..., T, 3)`` of times ``(..., T)``, oldest first.
 
-    ``lengths (...)`` says how many times of each row are real (all by default); what stands behind them is padding,
-    whose features mean nothing and reach no real row.
+    ``lengths (...)`` is how many times of each row are real (all by default); the rest is padding, whose features mean
+    nothing and reach no real row.
     """
     count = times_ms.shape[-1]
     if not count:
@@ -63,5 +63,5 @@ def time_features(times_ms: Times, lengths: Times | None = None) -> tuple[Floats
 
 def _angles(times_ms: Times, periods_ms: Times) -> Floats:
     """Return the angle of each time in each period, ``(..., T)`` -> ``(..., T, P)``."""
-    places = times_ms[..., None] % periods_ms  # integers: exact however long ago 1970 was
-    return (places * (2 * np.pi / periods_ms)).astype(np.float32)
+    offsets_ms = times_ms[..., None] % periods_ms  # integers: exact however long ago 1970 was
+    return (offsets_ms * (2 * np.pi / periods_ms)).astype(np.float32)

@@ -33,7 +33,7 @@ def an_item_table(items: int = 30, dim: int = 8, seed: int = 0) -> ItemTable:
 
 
 def a_markov_log(users: int, items: int, steps: int, p_next: float, seed: int = 0) -> EventLog:
-    """Everybody walks a ring of items: the next one with this chance, else any. Sessions of 8, a day apart."""
+    """Every user walks a ring of items: the next one with this probability, else any. Sessions of 8, a day apart."""
     rng = np.random.default_rng(seed)
     rows = []
     for user in range(users):

@@ -1,4 +1,4 @@
-"""A small model with chance of its own, and losses drawn for it: what tests of training share, and their processes."""
+"""A small model with randomness of its own, and losses sampled for it; also for processes that tests start."""
 
 import torch
 from torch import nn
@@ -27,11 +27,11 @@ class Killed(Exception):
 
 
 def drawing(model, killed_at=None, die=None):
-    """Draw the loss of a regression; die at a draw."""
-    draws = iter(range(10_000))
+    """Return a function that samples the loss of a regression; it dies at call ``killed_at``."""
+    calls = iter(range(10_000))
 
     def draw(rng):
-        if next(draws) == killed_at:
+        if next(calls) == killed_at:
             if die is not None:
                 die()
             raise Killed
@@ -41,6 +41,6 @@ def drawing(model, killed_at=None, die=None):
     return draw
 
 
-def judging(model):
+def evaluating(model):
     x = torch.linspace(-1, 1, 40).reshape(10, 4)
     return lambda: -((model(x) - x.sum(dim=1)) ** 2).mean().item()

@@ -60,7 +60,9 @@ def test_steps_batches_and_the_machine_reach_every_model():
     )
     fits = made.encoders.pinnerformer.fit, made.encoders.hiertcn.fit, made.ranker.training.fit
     assert [fit.steps for fit in fits] == [7, 8, 9]
-    assert {(fit.draws, fit.precision, fit.patience, fit.seed) for fit in fits} == {(4, Precision.BF16, 2, 3)}
+    assert {(fit.accumulation_steps, fit.precision, fit.patience, fit.seed) for fit in fits} == {
+        (4, Precision.BF16, 2, 3)
+    }
     assert made.encoders.pinnerformer.users == made.encoders.hiertcn.users == made.ranker.training.requests == 5
 
 
@@ -72,7 +74,7 @@ def test_a_width_that_heads_cannot_share_is_refused():
 def test_accumulation_steps_that_processes_cannot_share_are_refused():
     with pytest.raises(Refusal, match="--accumulation-steps 3 can't be shared among 2 processes; give a multiple"):
         recipe(accumulation_steps=3, processes=2)
-    assert recipe(accumulation_steps=4, processes=2).encoders.hiertcn.fit.draws == 4
+    assert recipe(accumulation_steps=4, processes=2).encoders.hiertcn.fit.accumulation_steps == 4
 
 
 def test_settings_shows_those_of_training_too():

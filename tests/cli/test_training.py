@@ -87,7 +87,7 @@ def test_of_exposures_encoders_learn_before_the_ranker_does(tmp_path):
     kind = replace(known, positives=("save",), exposures=True, encoders_share=0.7)
     recipe = with_settings(recipe_for(kind, log.vocabulary), TrainSettings(**SMALL), torch.device("cpu"))
     models = train_models(log, recipe, tmp_path / "work")
-    assert models.about.visits
+    assert models.about.impressions
     assert NEW not in models.item_table.ids
     assert models.about.until_ms == MORNING_MS + 3 * DAY_MS
 
@@ -128,11 +128,11 @@ def test_evaluation_measures_each_model_on_what_was_held_out(run):
     assert done.exit_code == 0, done.output
     shown = json.loads(done.stdout)
     assert shown["since_ms"] == MORNING_MS + 3 * DAY_MS
-    measures = {(one["model"], one["measure"]) for one in shown["figures"]}
-    assert {("HierTCN", "MRR"), ("HierTCN", "Recall@10"), ("ranker", "AUC save")} <= measures
-    for one in shown["figures"]:
+    metrics = {(one["model"], one["metric"]) for one in shown["metrics"]}
+    assert {("HierTCN", "MRR"), ("HierTCN", "Recall@10"), ("ranker", "AUC save")} <= metrics
+    for one in shown["metrics"]:
         assert 0 <= one["low"] <= one["mean"] <= one["high"] <= 1, one
-        assert "popularity" in one["rivals"]
+        assert "popularity" in one["baselines"]
 
 
 def test_evaluation_needs_something_that_was_held_out(run):

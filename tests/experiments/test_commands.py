@@ -31,9 +31,9 @@ def run(command, *arguments):
 def test_pinnerformers_rows_become_tables_and_are_not_run_again(music, tmp_path, monkeypatch):
     monkeypatch.setattr(pinnerformer, "STEPS", {"small": 4})
     monkeypatch.setattr(pinnerformer, "SIZES", {"small": None})
-    asked = ("--music", music, "--seeds", 1, "--rows", "dense", "--rows", "sasrec")
+    flags = ("--music", music, "--seeds", 1, "--rows", "dense", "--rows", "sasrec")
     kept = ("--work", tmp_path / "work", "--results", tmp_path / "results")
-    first, again = run(pinnerformer.main, *asked, *kept), run(pinnerformer.main, *asked, *kept)
+    first, again = run(pinnerformer.main, *flags, *kept), run(pinnerformer.main, *flags, *kept)
     assert first.exit_code == again.exit_code == 0, first.output
     made = tables(Runs(tmp_path / "results"))
     assert "SASRec" in made["pinnerformer-staleness"]

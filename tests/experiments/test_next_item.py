@@ -32,8 +32,11 @@ def some_sequences(count=20, longest=15):
 @pytest.mark.parametrize("part", [1, 7, 64])
 def test_the_loss_in_parts_is_the_plain_one_and_so_are_its_gradients(part):
     contexts, items = torch.randn(30, 8, requires_grad=True), torch.randn(12, 8, requires_grad=True)
-    wanted = torch.randint(0, 12, (30,))
-    plain, parts = all_items_loss(contexts, items, wanted), all_items_loss_in_parts(contexts, items, wanted, part=part)
+    targets = torch.randint(0, 12, (30,))
+    plain, parts = (
+        all_items_loss(contexts, items, targets),
+        all_items_loss_in_parts(contexts, items, targets, part=part),
+    )
     assert torch.allclose(plain, parts)
     for one, other in zip(
         torch.autograd.grad(3 * plain, [contexts, items]),
@@ -46,10 +49,10 @@ def test_the_loss_in_parts_is_the_plain_one_and_so_are_its_gradients(part):
 @pytest.mark.parametrize("part", [1, 7, 64])
 def test_in_parts_the_repeat_weight_has_the_plain_gradient_too(part):
     contexts, items = torch.randn(30, 8, requires_grad=True), torch.randn(12, 8, requires_grad=True)
-    wanted, seen = torch.randint(0, 12, (30,)), torch.randint(0, 13, (30, 9))  # 12: none; some twice
+    targets, seen = torch.randint(0, 12, (30,)), torch.randint(0, 13, (30, 9))  # 12: none; some twice
     repeat = torch.tensor(-0.7, requires_grad=True)
-    plain = all_items_loss(contexts, items, wanted, seen, repeat)
-    parts = all_items_loss_in_parts(contexts, items, wanted, seen, repeat, part=part)
+    plain = all_items_loss(contexts, items, targets, seen, repeat)
+    parts = all_items_loss_in_parts(contexts, items, targets, seen, repeat, part=part)
     assert torch.allclose(plain, parts)
     of = [contexts, items, repeat]
     for one, other in zip(torch.autograd.grad(3 * plain, of), torch.autograd.grad(3 * parts, of), strict=True):
@@ -70,9 +73,9 @@ def test_positions_know_what_came_up_to_them_and_nothing_later():
     whole = model.loss(items, torch.ones(1, 5, dtype=torch.bool))
     prefixes = []
     for end in range(1, 6):
-        asked = torch.zeros(1, end, dtype=torch.bool)
-        asked[0, -1] = True
-        prefixes.append(model.loss(items[:, : end + 1], asked))
+        loss_mask = torch.zeros(1, end, dtype=torch.bool)
+        loss_mask[0, -1] = True
+        prefixes.append(model.loss(items[:, : end + 1], loss_mask))
     assert torch.allclose(whole, torch.stack(prefixes).mean())
 
 
@@ -114,13 +117,13 @@ def test_a_batch_holds_windows_of_its_sequences_in_order():
 
 def test_ranks_are_counted_among_all_items_and_never_see_the_wanted_one():
     model, sequences = a_model(), some_sequences()
-    places = ranks(model, sequences, batch=7)
-    for sequence, place in zip(sequences, places, strict=True):
+    ranked = ranks(model, sequences, batch=7)
+    for sequence, rank in zip(sequences, ranked, strict=True):
         seen = torch.from_numpy(sequence[:-1][-6:])[None]
         scores = model.scores(model(seen)[:, -1], seen)[0]
-        assert place == 1 + (scores > scores[sequence[-1]]).sum().item()
-    hidden = ranks(model, sequences, hide_seen=True)
-    assert (hidden <= places).all()
+        assert rank == 1 + (scores > scores[sequence[-1]]).sum().item()
+    excluded = ranks(model, sequences, exclude_seen=True)
+    assert (excluded <= ranked).all()
 
 
 def test_the_encoder_learns_a_ring(one_thread):

@@ -20,7 +20,7 @@ from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
 from rankstream.models.ranker.examples import inputs_of
-from rankstream.models.ranker.impressions import visit_examples
+from rankstream.models.ranker.impressions import impression_examples
 from tests.builders.models import a_log
 
 torch.set_num_threads(1)
@@ -39,7 +39,7 @@ SIZES = FeatureSizes(num_actions=4, item_dim=4, user_dim=3, session_dim=2, item_
 
 
 def a_feed(folder, seed):
-    """Visits of users who click every item of an even number and skip the others, written as a cache."""
+    """Sessions of users who click every item of an even number and skip the others, written as a cache."""
     rng = np.random.default_rng(seed)
     drawn = [(user, int(rng.integers(12)), 45 * step) for user in range(30) for step in range(6)]
     log = a_log([(user, item, "skip" if item % 2 else "click", minutes) for user, item, minutes in drawn], VOCABULARY)
@@ -49,7 +49,7 @@ def a_feed(folder, seed):
     requests = (
         CachedRequest(inputs_of(one, offline), one.labels, one.user_key,
                       one.now_ms, one.candidates)
-        for one in visit_examples(log, HEADS, offline)
+        for one in impression_examples(log, HEADS, offline)
     )  # fmt: skip
     write_cache(folder, requests, SIZES, tuple(HEADS))
     return RequestCache(folder)

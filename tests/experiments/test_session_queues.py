@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from rankstream.events.sequences import group_by_user
+from rankstream.experiments.music.session_baselines import HRNN, HRNNConfig
 from rankstream.experiments.music.session_queues import QueueLearner, QueueTask, SessionQueues
-from rankstream.experiments.music.session_rivals import HRNN, HRNNConfig
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.hiertcn_training import HierTCNLearner, HierTCNTask, HierTCNTraining
-from rankstream.models.sessions.sessionize import sessions_of
+from rankstream.models.sessions.sessionize import sessionize
 from tests.builders.models import a_random_log, an_item_table
 
 HIERTCN = HierTCNConfig(item_dim=8, hidden=12, layer_state=10, channels=(12, 12))
@@ -16,7 +16,7 @@ HIERTCN = HierTCNConfig(item_dim=8, hidden=12, layer_state=10, channels=(12, 12)
 def some_sessions():
     item_table = an_item_table()
     sequences = group_by_user(a_random_log(20, 30, 120), item_table)
-    return sequences, item_table, sessions_of(sequences, item_table)
+    return sequences, item_table, sessionize(sequences, item_table)
 
 
 def some_queues(sessions, queues=3, run=4):

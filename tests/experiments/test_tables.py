@@ -23,10 +23,10 @@ def test_a_table_replaces_what_stands_between_its_markers_only():
     assert between_markers(written, "one", "old") == PAGE
 
 
-def test_a_table_without_a_place_is_refused(tmp_path):
+def test_a_table_without_markers_is_refused(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(PAGE)
-    with pytest.raises(NoMarkersError, match="no place for the table three"):
+    with pytest.raises(NoMarkersError, match="no markers for the table three"):
         write_tables(page, {"three": "text"})
     assert page.read_text() == PAGE
 
@@ -55,7 +55,7 @@ def test_each_table_is_of_the_largest_size_that_has_most_of_its_rows(tmp_path):
         "full/dense-seed0",
         "full/sasrec-seed0",
     ):
-        runs.run(f"pinnerformer-{name}", Nothing(), lambda config, folder: {"asked": "1"})
+        runs.run(f"pinnerformer-{name}", Nothing(), lambda config, folder: {"targets": "1"})
     assert rows_of(runs, "pinnerformer", ("dense", "sasrec"))[1] == "full"
     assert rows_of(runs, "pinnerformer", ("dense", "random"))[1] == "medium"
     assert rows_of(runs, "pinnerformer", ("dense", "random", "not run"))[1] == "medium"

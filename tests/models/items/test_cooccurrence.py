@@ -54,7 +54,7 @@ def test_item_features_are_shares_against_the_usual():
     assert features[1, 3] == pytest.approx(0.375)
 
 
-def test_neighbours_on_a_ring_are_nearer_than_strangers():
+def test_neighbours_on_a_ring_are_nearer_than_other_items():
     item_table = train_item_vectors(a_markov_log(80, 24, 24, 0.95), ItemVectorConfig(dim=8, reach=2))
     nearness = item_table.vectors @ item_table.vectors.T
     assert np.mean([nearness[item, (item + 1) % 24] for item in range(24)]) > nearness.mean() + 0.3

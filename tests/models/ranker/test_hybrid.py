@@ -270,11 +270,11 @@ def a_world(predictable: bool, seed: int) -> tuple[EventLog, OfflineFeatures]:
     rng = np.random.default_rng(seed)
     rows = []
     for user in range(150):
-        for visit in range(4):
+        for session in range(4):
             kind = int(rng.integers(8))
             wanted = kind if predictable else int(rng.integers(8))
             looked, saved = kind + 8 * int(rng.integers(25)), wanted + 8 * int(rng.integers(25))
-            hour = 10 * visit + user * 50
+            hour = 10 * session + user * 50
             rows += [(f"u{user}", looked, "view", hour), (f"u{user}", saved, "save", hour + 1)]
     log = EventLog(
         VOCABULARY,
@@ -309,7 +309,7 @@ def learned_ndcg(predictable: bool) -> float:
 
 
 def test_the_ranker_learns_a_predictable_world():
-    assert learned_ndcg(predictable=True) > 0.65  # chance gives 0.45
+    assert learned_ndcg(predictable=True) > 0.65  # random gives 0.45
 
 
 def test_the_ranker_learns_nothing_from_noise():

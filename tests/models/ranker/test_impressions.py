@@ -8,9 +8,9 @@ from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
 from rankstream.models.items.exposure_rates import exposure_rates
-from rankstream.models.ranker.examples import inputs_of, sessions_of
+from rankstream.models.ranker.examples import inputs_of, session_inputs
 from rankstream.models.ranker.hybrid import collate
-from rankstream.models.ranker.impressions import by_day, by_either, by_gap, visit_examples
+from rankstream.models.ranker.impressions import by_day, by_either, by_gap, impression_examples
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.torch_encoder import GivenSession, TorchSessions, session_vectors
 from tests.builders.models import DAY_MS, MINUTE_MS, START_MS, a_log, a_random_log, an_item_table
@@ -26,11 +26,11 @@ def offline_features(item_table: ItemTable, sessions=None) -> OfflineFeatures:
     return OfflineFeatures(SIZES, halves, features, NoVectors(3), sessions or NoSessions(8))
 
 
-def test_a_visit_is_a_request_and_its_exposures_are_the_candidates():
+def test_a_session_is_a_request_and_its_impressions_are_the_candidates():
     log = a_log(
         [("u", 1, "view", 0), ("u", 2, "save", 5), ("u", 2, "view", 5), ("u", 3, "hide", 120), ("v", 1, "view", 1)]
     )
-    first, second, other = visit_examples(log, HEADS, offline_features(an_item_table()))
+    first, second, other = impression_examples(log, HEADS, offline_features(an_item_table()))
     assert first.candidates.tolist() == [1, 2]
     assert first.labels.tolist() == [[0, 0], [1, 0]]
     assert (len(first.state.history), len(second.state.history), len(other.state.history)) == (0, 3, 0)
@@ -40,21 +40,21 @@ def test_a_visit_is_a_request_and_its_exposures_are_the_candidates():
 
 def test_what_came_before_only_fills_the_state():
     log = a_log([("u", 1, "view", 0), ("u", 2, "save", 5), ("u", 3, "hide", 10)])
-    (only,) = visit_examples(log, HEADS, offline_features(an_item_table()), since_ms=START_MS + 4 * MINUTE_MS)
+    (only,) = impression_examples(log, HEADS, offline_features(an_item_table()), since_ms=START_MS + 4 * MINUTE_MS)
     assert only.candidates.tolist() == [2, 3]
     assert len(only.state.history) == 1
 
 
-def test_a_days_exposures_can_be_one_request():
+def test_a_days_impressions_can_be_one_request():
     log = a_log([("u", 1, "view", 0), ("u", 2, "save", 60), ("u", 3, "hide", DAY)])
-    first, second = visit_examples(log, HEADS, offline_features(an_item_table()), cut=by_day(-(START_MS % DAY_MS)))
+    first, second = impression_examples(log, HEADS, offline_features(an_item_table()), cut=by_day(-(START_MS % DAY_MS)))
     assert (first.candidates.tolist(), second.candidates.tolist()) == ([1, 2], [3])
     assert len(first.state.history) == 0
 
 
 def test_a_cache_gives_what_the_join_gave(tmp_path):
     offline = offline_features(an_item_table())
-    examples = list(visit_examples(a_random_log(5, 30, 40), HEADS, offline))
+    examples = list(impression_examples(a_random_log(5, 30, 40), HEADS, offline))
     inputs = [inputs_of(one, offline) for one in examples]
     requests = (
         CachedRequest(one, example.labels, example.user_key, example.now_ms, example.candidates)
@@ -75,13 +75,13 @@ def test_a_cache_gives_what_the_join_gave(tmp_path):
     )
 
 
-def test_visits_of_a_day_merged_are_the_day_as_one_request(tmp_path):
+def test_sessions_of_a_day_merged_are_the_day_as_one_request(tmp_path):
     offline, midnight = offline_features(an_item_table()), by_day(0)
     log = a_log([(f"u{user}", 7 * user + step, "save" if step % 3 else "hide", 300 * step) for user in range(3)
                  for step in range(7)])  # fmt: skip
     caches = {}
-    for name, cut in (("visits", by_either(by_gap(), midnight)), ("days", midnight)):
-        examples = list(visit_examples(log, HEADS, offline, cut=cut))
+    for name, cut in (("sessions", by_either(by_gap(), midnight)), ("days", midnight)):
+        examples = list(impression_examples(log, HEADS, offline, cut=cut))
         requests = (
             CachedRequest(inputs_of(one, offline), one.labels, one.user_key,
                           one.now_ms, one.candidates)
@@ -89,21 +89,21 @@ def test_visits_of_a_day_merged_are_the_day_as_one_request(tmp_path):
         )  # fmt: skip
         write_cache(tmp_path / name, requests, SIZES, tuple(HEADS))
         caches[name] = RequestCache(tmp_path / name)
-    visits, days = caches["visits"], caches["days"]
-    users = np.unique(visits.user_keys, return_inverse=True)[1]
-    merged = visits.merged(users * 100_000 + visits.now_ms // DAY_MS)
-    assert len(merged) == len(days) < len(visits)
-    rows = np.array([merged.asked.tolist().index(one) for one in days.asked[:2].tolist()])
+    sessions, days = caches["sessions"], caches["days"]
+    users = np.unique(sessions.user_keys, return_inverse=True)[1]
+    merged = sessions.merged(users * 100_000 + sessions.now_ms // DAY_MS)
+    assert len(merged) == len(days) < len(sessions)
+    rows = np.array([merged.requested.tolist().index(one) for one in days.requested[:2].tolist()])
     for name, part in vars(merged.batch(rows)).items():
         assert part.equal(getattr(days.batch(np.arange(2)), name)), name
 
 
-def test_vectors_that_are_no_halves_are_refused(tmp_path):
+def test_vectors_that_are_not_exact_in_float16_are_refused(tmp_path):
     item_table = an_item_table()
     offline = OfflineFeatures(SIZES, item_table, NoVectors(2), NoVectors(3), NoSessions(8))
-    (one,) = visit_examples(a_log([("u", 1, "view", 0)]), HEADS, offline)
+    (one,) = impression_examples(a_log([("u", 1, "view", 0)]), HEADS, offline)
     inputs = inputs_of(one, offline)
-    with pytest.raises(ValueError, match="candidate_items are no halves"):
+    with pytest.raises(ValueError, match="candidate_items are not exact in float16"):
         write_cache(tmp_path, [CachedRequest(inputs, one.labels, 1, 0, one.candidates)], SIZES, tuple(HEADS))
 
 
@@ -111,15 +111,15 @@ def test_session_vectors_of_many_are_those_of_each():
     hiertcn = HierTCN(HierTCNConfig(item_dim=8, hidden=8, layer_state=8, channels=(8,)))
     encoder = TorchSessions(hiertcn)
     offline = offline_features(an_item_table(), encoder)
-    examples = list(visit_examples(a_random_log(6, 30, 60), HEADS, offline))
-    found = session_vectors(hiertcn, [sessions_of(one, offline) for one in examples])
-    wanted = np.stack([encoder.encode(*sessions_of(one, offline)) for one in examples])
+    examples = list(impression_examples(a_random_log(6, 30, 60), HEADS, offline))
+    found = session_vectors(hiertcn, [session_inputs(one, offline) for one in examples])
+    wanted = np.stack([encoder.encode(*session_inputs(one, offline)) for one in examples])
     assert np.abs(found - wanted).max() < 1e-6
     given = GivenSession(encoder.tag, encoder.state_size, found[0])
-    assert given.encode(*sessions_of(examples[0], offline)).tolist() == found[0].tolist()
+    assert given.encode(*session_inputs(examples[0], offline)).tolist() == found[0].tolist()
 
 
-def test_rates_know_what_was_shown_before_a_moment_only():
+def test_rates_count_earlier_impressions_only():
     log = a_log([("u", 1, "save", 0), ("v", 1, "view", 1), ("w", 1, "save", DAY), ("w", 2, "view", DAY + 1)])
     rates = exposure_rates(log, ItemTable(np.array([1, 2]), np.zeros((2, 8), np.float32)), {"save": ("save",)}, {})
     assert rates.as_of(START_MS)[:, :2].tolist() == [[0, 0], [0, 0]]
@@ -134,7 +134,7 @@ def test_a_rate_counts_from_when_the_log_tells_of_it():
     log = a_log([("u", 1, "view", 0), ("u", 2, "view", 0), ("v", 1, "save", DAY), ("v", 2, "view", DAY)])
     item_table = ItemTable(np.array([1, 2]), np.zeros((2, 8), np.float32))
     later = {"save": START_MS + MINUTE_MS}
-    told = exposure_rates(log, item_table, {"save": ("save",)}, later).as_of(START_MS + 2 * DAY * MINUTE_MS)
+    observed = exposure_rates(log, item_table, {"save": ("save",)}, later).as_of(START_MS + 2 * DAY * MINUTE_MS)
     whole = exposure_rates(log, item_table, {"save": ("save",)}, {}).as_of(START_MS + 2 * DAY * MINUTE_MS)
-    assert told[0, 2] - told[1, 2] != whole[0, 2] - whole[1, 2]
-    assert told[:, 0].tolist() == whole[:, 0].tolist()
+    assert observed[0, 2] - observed[1, 2] != whole[0, 2] - whole[1, 2]
+    assert observed[:, 0].tolist() == whole[:, 0].tolist()

@@ -133,7 +133,7 @@ def test_hiding_nothing_changes_nothing():
         assert torch.equal(given, got)
 
 
-def test_what_is_hidden_is_what_an_earlier_moment_would_not_have_seen():
+def test_what_is_hidden_is_what_an_earlier_time_would_not_have_seen():
     ranker = a_ranker()
     inputs = some_inputs(actions=6, candidates=3)
     hidden_ms = int(inputs.action_ages_ms[2])

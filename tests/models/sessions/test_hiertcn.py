@@ -10,7 +10,7 @@ from rankstream.features.sessions import MAX_SESSION_ITEMS, NoSessions
 from rankstream.features.user_view import view_user
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.hiertcn_training import HierTCNLearner, HierTCNTask, HierTCNTraining
-from rankstream.models.sessions.sessionize import session_vectors_at, sessions_of
+from rankstream.models.sessions.sessionize import session_vectors_at, sessionize
 from rankstream.models.training.checkpoints import fingerprint
 from tests.builders.models import a_log, a_random_log, a_state, an_item_table
 
@@ -99,7 +99,7 @@ def test_a_session_vector_sees_as_far_back_as_a_session_is_kept():
 def test_sessions_are_cut_as_the_stream_cuts_them():
     item_table, log = an_item_table(), a_random_log(3, 30, 60)
     sequences = group_by_user(log, item_table)
-    sessions = sessions_of(sequences, item_table)
+    sessions = sessionize(sequences, item_table)
     for user in range(3):
         state = a_state(log, sequences.user_ids[user])
         offline = OfflineFeatures(FeatureSizes(), item_table, NoVectors(4), NoVectors(4), Counting(8))
@@ -109,20 +109,20 @@ def test_sessions_are_cut_as_the_stream_cuts_them():
         assert np.allclose(closed, sessions.pooled[mine].sum(axis=0), atol=1e-5)
 
 
-def test_nobody_learns_to_foresee_a_like_from_its_own_click():
+def test_a_like_is_no_target_after_its_own_click():
     rows = [("u", 1, "view", 0), ("u", 1, "save", 0), ("u", 2, "view", 1), ("u", 2, "save", 1), ("u", 3, "view", 2)]
     item_table = an_item_table()
     sequences = group_by_user(a_log(rows), item_table)
-    sessions, training = sessions_of(sequences, item_table), HierTCNTraining()
+    sessions, training = sessionize(sequences, item_table), HierTCNTraining()
     learner, users, none = HierTCNLearner(a_model(), training), np.zeros(1, np.int64), np.zeros(0, np.int64)
     task = HierTCNTask(sequences, item_table, sessions, users, none, training, learner, torch.device("cpu"))
     batch = task.windows_of(np.zeros((1, 1), np.int64), np.random.default_rng(0))
-    assert batch.opened[0, 0].tolist() == [1, 1, 2, 2, 3]  # all of it is seen, as serving sees it
-    assert batch.targets[0, 0][batch.asked[0, 0]].tolist() == [1, 2, 3]
+    assert batch.opened[0, 0].tolist() == [1, 1, 2, 2, 3]  # all of it is input, as in serving
+    assert batch.targets[0, 0][batch.loss_mask[0, 0]].tolist() == [1, 2, 3]
 
 
 class Counting(NoSessions):
-    """Gives the sum of closed sessions' means instead of a vector."""
+    """Returns the sum of closed sessions' means instead of a vector."""
 
     def encode(self, state, closed, opened):
         return closed.sum(axis=0)

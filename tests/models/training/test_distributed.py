@@ -7,7 +7,7 @@ import torch
 
 from rankstream.models.training.distributed import Team, joined_team, launch, team
 from rankstream.models.training.loop import LAST, fit
-from tests.builders.training import a_model, drawing, judging
+from tests.builders.training import a_model, drawing, evaluating
 from tests.models.training.team_member import CONFIG
 
 
@@ -18,7 +18,7 @@ def two_processes(folder, dies_at=-1) -> int:
 @pytest.mark.slow
 def test_two_processes_one_of_them_killed_on_the_way_end_where_one_process_ends(tmp_path):
     one = a_model()
-    wanted = fit(one, drawing(one), CONFIG, evaluate=judging(one))
+    wanted = fit(one, drawing(one), CONFIG, evaluate=evaluating(one))
     assert two_processes(tmp_path, dies_at=17) != 0
     assert (tmp_path / "checkpoints" / LAST).exists()
     assert two_processes(tmp_path) == 0
@@ -29,9 +29,9 @@ def test_two_processes_one_of_them_killed_on_the_way_end_where_one_process_ends(
         assert [metric for _, metric in metrics] == pytest.approx([metric for _, metric in wanted.metrics], abs=1e-5)
 
 
-def test_draws_that_cannot_be_shared_out_are_refused(monkeypatch):
+def test_accumulation_steps_that_processes_cannot_share_are_refused(monkeypatch):
     monkeypatch.setattr("rankstream.models.training.loop.team", lambda: Team(0, 4))
-    with pytest.raises(ValueError, match="2 draws a step for 4 processes; wanted a multiple"):
+    with pytest.raises(ValueError, match="2 accumulation steps for 4 processes; wanted a multiple"):
         fit(a_model(), drawing(a_model()), CONFIG)
 
 

@@ -35,13 +35,13 @@ def random_vectors() -> ItemTable:
 
 
 def session_recall(p_next: float, training: HierTCNTraining, learn_items: bool = False) -> float:
-    """Return recall@10 of the next item for users never trained on; chance is 0.05."""
+    """Return recall@10 of the next item for users never trained on; random is 0.05."""
     log = a_markov_log(300, ITEMS, 16, p_next)
     config = HierTCNConfig(item_dim=16, hidden=32, layer_state=16, channels=(32, 32))
     return train_hiertcn(log, random_vectors(), config, training, learn_items=learn_items).history.best_metric
 
 
-def test_hiertcn_foresees_a_predictable_world():
+def test_hiertcn_learns_a_predictable_world():
     assert session_recall(0.9, HierTCNTraining(fit=FAST, exclude_seen=False)) > 0.6
 
 
@@ -80,7 +80,7 @@ def test_all_encoders_train_in_half_precision_too():
 
 
 def user_recall(p_next: float) -> float:
-    """Return recall@10 of the positives of the next five minutes for users never trained on; chance is 0.05."""
+    """Return recall@10 of the positives of the next five minutes for users never trained on; random is 0.05."""
     log = a_markov_log(300, ITEMS, 16, p_next)
     config = PinnerFormerConfig(action_types=3, item_dim=16, user_dim=16, hidden=32, layers=1, heads=2, dropout=0.0)
     training = PinnerFormerTraining(
@@ -89,7 +89,7 @@ def user_recall(p_next: float) -> float:
     return train_pinnerformer(log, random_vectors(), ["save"], config, training)[1].best_metric
 
 
-def test_pinnerformer_foresees_a_predictable_world():
+def test_pinnerformer_learns_a_predictable_world():
     assert user_recall(0.95) > 0.5
 
 

@@ -25,7 +25,7 @@ from rankstream.models.training.loop import (
 )
 from rankstream.models.training.precision import Precision, best_precision, compiled_blocks
 from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig
-from tests.builders.training import Killed, Lights, a_model, drawing, judging
+from tests.builders.training import Killed, Lights, a_model, drawing, evaluating
 
 CONFIG = FitConfig(steps=30, warm_up=5, evaluate_every=5, checkpoint_every=10, patience=100)
 
@@ -33,13 +33,13 @@ CONFIG = FitConfig(steps=30, warm_up=5, evaluate_every=5, checkpoint_every=10, p
 @pytest.mark.parametrize("killed_at", [11, 20, 29])
 def test_a_killed_and_resumed_run_ends_as_an_uninterrupted_one(tmp_path, killed_at):
     whole = a_model()
-    wanted = fit(whole, drawing(whole), CONFIG, evaluate=judging(whole))
+    wanted = fit(whole, drawing(whole), CONFIG, evaluate=evaluating(whole))
     victim = a_model()
     with pytest.raises(Killed):
-        fit(victim, drawing(victim, killed_at), CONFIG, evaluate=judging(victim), checkpoints=tmp_path)
+        fit(victim, drawing(victim, killed_at), CONFIG, evaluate=evaluating(victim), checkpoints=tmp_path)
     heir = a_model(seed=99)
     torch.manual_seed(1234)
-    history = fit(heir, drawing(heir), CONFIG, evaluate=judging(heir), checkpoints=tmp_path)
+    history = fit(heir, drawing(heir), CONFIG, evaluate=evaluating(heir), checkpoints=tmp_path)
     assert fingerprint(heir) == fingerprint(whole)
     assert history == wanted
 
@@ -85,7 +85,7 @@ def test_training_stops_when_it_no_longer_gets_better_and_keeps_the_best():
     assert fingerprint(model) == best[0]
 
 
-def test_training_leaves_the_callers_chance_alone():
+def test_training_leaves_the_callers_random_state_alone():
     model = a_model()
     torch.manual_seed(7)
     wanted = torch.rand(3)
@@ -94,14 +94,14 @@ def test_training_leaves_the_callers_chance_alone():
     assert torch.equal(torch.rand(3), wanted)
 
 
-def test_several_draws_a_step_are_one_step_of_their_mean():
+def test_accumulation_steps_are_one_step_of_their_mean():
     def draw(model):
         seen = iter([1.0, 5.0])
         return lambda rng: next(seen) * model(torch.ones(1, 4)).sum()
 
     torch.manual_seed(0)
     one, several = nn_line(), nn_line()
-    fit(several, draw(several), replace(CONFIG, steps=1, draws=2, clip=1e9))
+    fit(several, draw(several), replace(CONFIG, steps=1, accumulation_steps=2, clip=1e9))
     fit(one, lambda rng: 3.0 * one(torch.ones(1, 4)).sum(), replace(CONFIG, steps=1, clip=1e9))
     assert torch.allclose(one.weight, several.weight)
 
@@ -114,8 +114,8 @@ def nn_line():
 
 def test_bf16_learns_what_float32_learns():
     exact, rough = a_model(), a_model()
-    wanted = fit(exact, drawing(exact), CONFIG, evaluate=judging(exact))
-    history = fit(rough, drawing(rough), replace(CONFIG, precision=Precision.BF16), evaluate=judging(rough))
+    wanted = fit(exact, drawing(exact), CONFIG, evaluate=evaluating(exact))
+    history = fit(rough, drawing(rough), replace(CONFIG, precision=Precision.BF16), evaluate=evaluating(rough))
     assert fingerprint(rough) != fingerprint(exact)
     assert all(weight.dtype == torch.float32 for weight in rough.parameters())
     assert history.best_metric == pytest.approx(wanted.best_metric, rel=0.02)
@@ -175,8 +175,8 @@ def test_tensorboard_reads_the_log_of_a_killed_and_resumed_run_as_one(tmp_path):
 
     victim, heir = a_model(), a_model()
     with pytest.raises(Killed):
-        fit(victim, drawing(victim, 18), CONFIG, evaluate=judging(victim), checkpoints=tmp_path)
-    history = fit(heir, drawing(heir), CONFIG, evaluate=judging(heir), checkpoints=tmp_path, metric_name="score")
+        fit(victim, drawing(victim, 18), CONFIG, evaluate=evaluating(victim), checkpoints=tmp_path)
+    history = fit(heir, drawing(heir), CONFIG, evaluate=evaluating(heir), checkpoints=tmp_path, metric_name="score")
     read = EventAccumulator(str(tmp_path)).Reload()
     assert {"loss", "score", "learning_rate", "gradient_norm", "steps_per_second"} <= set(read.Tags()["scalars"])
     losses = {event.step: event.value for event in read.Scalars("loss")}
@@ -188,7 +188,7 @@ def test_without_a_terminal_progress_is_a_line_an_evaluation():
     console = Console(file=StringIO(), width=100)
     model = a_model()
     with Progress(console=console) as progress:
-        fit(model, drawing(model), CONFIG, evaluate=judging(model), progress=progress, title="Lights")
+        fit(model, drawing(model), CONFIG, evaluate=evaluating(model), progress=progress, title="Lights")
     lines = [line for line in console.file.getvalue().splitlines() if "step" in line]
     assert len(lines) == 6
     assert re.fullmatch(r"Lights  loss \d+\.\d{4}  metric -\d+\.\d{4}  step 30/30", lines[-1])

@@ -57,7 +57,7 @@ def test_a_masked_negative_counts_for_nothing(loss):
     assert (masked.grad[:, 2:] == 0).all()
 
 
-def softmax_of(hidden, log_q_negatives, weights=(1.0, 1.0)):
+def softmax_of(excluded, log_q_negatives, weights=(1.0, 1.0)):
     return sampled_softmax_loss(
         users=torch.tensor([[1.0, 0.0], [0.0, 1.0]]),
         positives=torch.tensor([[0.6, 0.8], [0.6, 0.8]]),
@@ -65,7 +65,7 @@ def softmax_of(hidden, log_q_negatives, weights=(1.0, 1.0)):
         temperature=torch.tensor(0.5),
         log_q_positives=torch.tensor([-1.0, -1.0]),
         log_q_negatives=torch.tensor(log_q_negatives),
-        hidden=torch.tensor(hidden),
+        excluded=torch.tensor(excluded),
         weights=torch.tensor(weights),
     ).item()
 
@@ -74,9 +74,9 @@ def test_sampled_softmax_is_the_formula():
     # scores over 0.5: the first user's 1.2 against 2 and 0, the second's 1.6 against 0 and 2; then less log Q
     first = log(exp(2.2) + exp(2 + 1) + exp(0 + 2)) - 2.2
     second = log(exp(2.6) + exp(0 + 1) + exp(2 + 2)) - 2.6
-    nothing_hidden = [[False, False], [False, False]]
-    assert softmax_of(nothing_hidden, [-1.0, -2.0]) == pytest.approx((first + second) / 2, abs=1e-6)
-    weighted = softmax_of(nothing_hidden, [-1.0, -2.0], (3.0, 1.0))
+    nothing_excluded = [[False, False], [False, False]]
+    assert softmax_of(nothing_excluded, [-1.0, -2.0]) == pytest.approx((first + second) / 2, abs=1e-6)
+    weighted = softmax_of(nothing_excluded, [-1.0, -2.0], (3.0, 1.0))
     assert weighted == pytest.approx((3 * first + second) / 4, abs=1e-6)
 
 
@@ -87,5 +87,5 @@ def test_sampled_softmax_leaves_own_positives_out():
 
 
 def test_a_likelier_negative_counts_less():
-    nothing_hidden = [[False, False], [False, False]]
-    assert softmax_of(nothing_hidden, [0.0, 0.0]) < softmax_of(nothing_hidden, [-1.0, -1.0])
+    nothing_excluded = [[False, False], [False, False]]
+    assert softmax_of(nothing_excluded, [0.0, 0.0]) < softmax_of(nothing_excluded, [-1.0, -1.0])

@@ -54,7 +54,7 @@ def test_log_q_is_how_often_an_item_is_met_in_a_pool():
 
 @pytest.mark.parametrize("labels", [dense_labels, next_labels])
 def test_log_q_is_how_often_batches_meet_an_item_as_a_negative(labels):
-    """Users with long timelines are drawn as often as others, and batches may have fewer positives than asked for."""
+    """Users with long sequences are drawn as often as others, and batches may have fewer positives than configured."""
     rows = [("busy", item, "save", minute) for minute, item in enumerate([1] * 60)]
     rows += [(f"u{user}", 2 + user % 3, "save", minute) for user in range(9) for minute in range(3)]
     item_table = an_item_table()
@@ -66,7 +66,7 @@ def test_log_q_is_how_often_batches_meet_an_item_as_a_negative(labels):
     task = PinnerFormerTask(sequences, item_table, everything, users, training, learner, torch.device("cpu"))
     rng, met, pools = np.random.default_rng(0), np.zeros(len(item_table)), 3000
     for _ in range(pools):
-        pool = task.draw_pool(task.draw_labels(rng)[1], rng)
+        pool = task.sample_negatives(task.sample_labels(rng)[1], rng)
         assert len(pool) == 48
         met += np.bincount(pool, minlength=len(item_table))
     expected = np.exp(task.log_q(np.arange(len(item_table))).numpy())
@@ -124,8 +124,8 @@ def test_every_positive_within_the_horizon_is_drawn_alike():
 
 def test_own_positives_of_the_batch_are_hidden_from_their_user_only():
     labels = DenseLabels(np.array([0, 0, 1]), np.array([3, 4, 2]), np.array([7, 8, 9]))
-    hidden = own_positives(labels, np.array([9, 8, 7, 1]))
-    assert hidden.tolist() == [[False, True, True, False], [False, True, True, False], [True, False, False, False]]
+    mask = own_positives(labels, np.array([9, 8, 7, 1]))
+    assert mask.tolist() == [[False, True, True, False], [False, True, True, False], [True, False, False, False]]
 
 
 def a_row_of_saves():

@@ -108,7 +108,7 @@ def test_time_features_keep_a_second_apart_after_fifty_years():
 
 
 def test_training_at_a_position_sees_the_time_that_serving_will_see():
-    """A window that goes on says nothing about how soon it goes on: earlier vectors are those of the shorter window."""
+    """A longer window does not leak how soon it goes on: earlier vectors are those of the shorter window."""
     times = some_times(9)
     whole, short = a_batch(times), a_batch(times[:, :5])
     short = ActionSequences(*(part[:, :5] for part in whole))._replace(angles=short.angles, logs=short.logs)

@@ -42,7 +42,7 @@ def test_a_refresh_publishes_everybody_with_a_known_item(tmp_path):
     assert EmbeddingTable.open(tmp_path).space == user_space(a_model())
 
 
-def test_a_refresh_sees_nothing_later_than_its_moment(tmp_path):
+def test_a_refresh_sees_nothing_later_than_its_as_of_time(tmp_path):
     log = a_random_log(5, 30, 60)
     until_ms = log.time_at(0.5)
     before, _ = log.split_at(until_ms)
@@ -84,7 +84,7 @@ def test_another_models_table_is_not_merged_into(tmp_path):
 
 def test_as_many_versions_stay_as_are_wanted_for_replays(tmp_path):
     log = a_log([("ann", 1, "save", 1), ("bob", 2, "save", 2), ("ann", 3, "save", 3), ("bob", 4, "view", 4)])
-    moments = log.times_ms.tolist()
-    for job, at_ms in zip((refresh, refresh_active, refresh_active), moments[1:], strict=True):
+    times_ms = log.times_ms.tolist()
+    for job, at_ms in zip((refresh, refresh_active, refresh_active), times_ms[1:], strict=True):
         job(a_model(), an_item_table(), histories_of(log, 100), tmp_path, as_of_ms=at_ms, keep=3)
-    assert [table.as_of_ms for table in UserTables(tmp_path).tables] == moments[1:]
+    assert [table.as_of_ms for table in UserTables(tmp_path).tables] == times_ms[1:]

@@ -1,4 +1,4 @@
-"""What HierTCN is compared with (WWW'19, 5.1): one recurrent level, one convolutional level, two recurrent levels.
+"""HierTCN's baselines (WWW'19, 5.1): one recurrent level, one convolutional level, two recurrent levels.
 
 Flat models read a user's items as one long sequence, without sessions: ``(B, T, I)`` in, a vector after each item out.
 HRNN (arXiv 1706.04148) has HierTCN's two levels, both recurrent, and so can't take sessions but one after the other.
@@ -106,7 +106,7 @@ class HRNN(nn.Module):
     def over_sessions(
         self, opened: Tensor, lengths: Tensor, pooled: Tensor, states: Tensor, fresh: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return session vectors ``(B, N, 1 + L, I)`` and states after the last session: a ``SessionModel``."""
+        """Return session vectors ``(B, N, 1 + L, I)`` and states after the last session: a ``ModelOfSessions``."""
         started = functional.pad(opened, (0, 0, 1, 0))
         every = []
         for session, count, new in zip(started.unbind(1), lengths.unbind(1), fresh.unbind(1), strict=True):

@@ -1,7 +1,7 @@
 """What TransAct is compared with: other encoders of the same history, other ways to pass their outputs on.
 
-Each stands where ``models.ranker.transact.TransAct`` stands (``models.ranker.hybrid.SequenceEncoder``); none can
-be served.
+Each can stand in for ``models.ranker.transact.TransAct`` (``models.ranker.hybrid.SequenceEncoder``); none can be
+served.
 """
 
 from collections.abc import Callable
@@ -65,7 +65,7 @@ class TypedRows(nn.Module):
 
 
 class AverageRows(TypedRows):
-    """The mean of action types and items: what average pooling does when it is told what was done."""
+    """The mean of action types and items: average pooling that knows the action types."""
 
     def __init__(self, config: TransActConfig) -> None:
         super().__init__(config)
@@ -106,10 +106,10 @@ class Recurrent(TypedRows):
     def forward(self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor) -> Tensor:
         """Return (B, hidden)."""
         lengths = is_kept(action_types).sum(1)
-        places = torch.arange(action_types.shape[1], device=action_types.device)
-        turned = (lengths[:, None] - 1 - places).clamp(min=0)  # newest first -> oldest first
+        steps = torch.arange(action_types.shape[1], device=action_types.device)
+        reverse = (lengths[:, None] - 1 - steps).clamp(min=0)  # newest first -> oldest first
         rows = self.rows(action_types, action_items)
-        rows = rows.gather(1, turned[:, :, None].expand_as(rows))
+        rows = rows.gather(1, reverse[:, :, None].expand_as(rows))
         packed = pack_padded_sequence(rows, lengths.cpu(), batch_first=True, enforce_sorted=False)
         _, state = self.cells(packed)
         return (state[0] if isinstance(state, tuple) else state)[-1]  # type: ignore[no-any-return]
@@ -168,10 +168,10 @@ class Append(TypedRows):
 
 
 class Untyped(TransAct):
-    """TransAct that is not told what was done: every action is of one type."""
+    """TransAct without action types: every action has the same one."""
 
     def forward(self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor) -> Tensor:
-        """Return what TransAct gives."""
+        """Return TransAct's output for actions of one type."""
         return super().forward(action_types.clamp(max=1), action_items, candidate_items)
 
 
@@ -197,19 +197,19 @@ def first_and_max(rows: Tensor, keep: Tensor, count: int) -> Tensor:
 def drawn(rows: Tensor, keep: Tensor, count: int) -> Tensor:
     """Return ``count`` random rows in their order; the same draw for the same shape, so that scores can be repeated."""
     rng = torch.Generator().manual_seed(rows.shape[0] * 1000 + rows.shape[1])
-    lots = torch.rand(keep.shape, generator=rng).to(rows).masked_fill(~keep, 2.0)
-    places = lots.argsort(1)[:, :count].sort(1).values
-    return first(rows.gather(1, places[:, :, None].expand(-1, -1, rows.shape[2])), keep.gather(1, places), count)
+    priorities = torch.rand(keep.shape, generator=rng).to(rows).masked_fill(~keep, 2.0)
+    indices = priorities.argsort(1)[:, :count].sort(1).values
+    return first(rows.gather(1, indices[:, :, None].expand(-1, -1, rows.shape[2])), keep.gather(1, indices), count)
 
 
 @dataclass(frozen=True)
 class Compression:
     """How outputs are passed on, and how many rows wide that is."""
 
-    give: Callable[[Tensor, Tensor, int], Tensor]
-    count: int  # rows that ``give`` is asked for
+    apply: Callable[[Tensor, Tensor, int], Tensor]
+    count: int  # rows that ``apply`` is called for
     more: int = 0  # rows that it adds
-    alone: bool = False  # gives one row, whatever it is asked for
+    alone: bool = False  # returns one row, whatever ``count`` is
 
     @property
     def rows(self) -> int:
@@ -232,4 +232,4 @@ class Compressed(TransAct):
 
     def compress(self, rows: Tensor, keep: Tensor) -> Tensor:
         """Pass the outputs on."""
-        return self.compression.give(rows, keep, self.compression.count)
+        return self.compression.apply(rows, keep, self.compression.count)

@@ -5,8 +5,15 @@ import torch
 from rankstream.events.sequences import group_by_user
 from rankstream.experiments.music.next_items import hrnn_vectors_at
 from rankstream.experiments.music.padded_histories import PaddedTask, flat_vectors_at
+from rankstream.experiments.music.session_baselines import (
+    HRNN,
+    FlatGRU,
+    FlatGRUConfig,
+    FlatTCN,
+    FlatTCNConfig,
+    HRNNConfig,
+)
 from rankstream.experiments.music.session_costs import _served
-from rankstream.experiments.music.session_rivals import HRNN, FlatGRU, FlatGRUConfig, FlatTCN, FlatTCNConfig, HRNNConfig
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.hiertcn_training import HierTCNTraining, SessionLearner
 from rankstream.models.sessions.sessionize import session_vectors_at
@@ -58,5 +65,5 @@ def test_padded_batches_ask_for_each_next_known_item():
     batch = task.draw(np.random.default_rng(0))
     assert batch.items.shape == batch.targets.shape == (3, 50)
     assert np.array_equal(batch.items[:, 1:], batch.targets[:, :-1])
-    assert np.array_equal(batch.asked, batch.targets >= 0)
+    assert np.array_equal(batch.loss_mask, batch.targets >= 0)
     assert np.isfinite(task.sample_loss(np.random.default_rng(0)).item())

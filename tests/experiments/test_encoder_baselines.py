@@ -29,9 +29,9 @@ def encoded(encoder, batch):
 def test_an_encoder_is_as_wide_as_it_says_with_and_without_actions(name):
     encoder = ROWS[name].encoder(TRANSACT)
     assert encoded(encoder, a_batch()).shape == (48, encoder.width)
-    nobody = collate([random_inputs(SIZES, 0, 2, 3, 0)])
-    assert encoded(encoder, nobody).shape == (2, encoder.width)
-    assert encoded(encoder, nobody).isfinite().all()
+    no_actions = collate([random_inputs(SIZES, 0, 2, 3, 0)])
+    assert encoded(encoder, no_actions).shape == (2, encoder.width)
+    assert encoded(encoder, no_actions).isfinite().all()
 
 
 @pytest.mark.parametrize("name", sorted(set(ROWS) - {"random_k", "random_column"}))
@@ -95,7 +95,7 @@ def test_days_are_beijings():
 def test_heads_that_start_from_the_rates_say_the_rates_until_they_learn_more():
     sizes = FeatureSizes(num_actions=6, item_dim=4, user_dim=3, session_dim=2, item_features=len(RATES) + 3)
     ranker = ROWS["rated"].ranker(RankerConfig(TRANSACT, sizes, tuple(HEADS), crosses=1, cross_rank=4, mlp=(16,)))
-    torch.nn.init.zeros_(ranker.output.weight)  # the hybrid says nothing
+    torch.nn.init.zeros_(ranker.output.weight)  # the hybrid predicts nothing
     torch.nn.init.zeros_(ranker.output.bias)
     batch = collate([random_inputs(sizes, 3, 5, 3, 0)])
     rates = batch.candidate_features[:, [RATES[head] for head in HEADS]]
