@@ -36,13 +36,22 @@ def write_golden(path: Path, golden: Golden) -> None:
 
 
 def read_golden(path: Path) -> dict[str, list[Arrays]]:
-    """Read the cases. Raises ``ValueError`` for anything but what ``write_golden`` wrote."""
+    """Read the cases. Raises ``OSError``, or ``ValueError`` for anything but what ``write_golden`` wrote."""
     cases: dict[str, dict[str, dict[str, npt.NDArray[Any]]]] = {}
-    with np.load(path, allow_pickle=False) as file:
-        for name in file.files:
-            kind, number, array = name.split("/")
-            cases.setdefault(kind, {}).setdefault(number, {})[array] = file[name]
+    for name, content in _arrays_in(path).items():
+        kind, number, array = name.split("/")
+        cases.setdefault(kind, {}).setdefault(number, {})[array] = content
     return {kind: list(numbered.values()) for kind, numbered in cases.items()}
+
+
+def _arrays_in(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except OSError:
+        raise
+    except Exception as exc:  # of numpy, zipfile and zlib, with no common type
+        raise ValueError(f"it is no whole .npz file: {exc}") from exc
 
 
 def arrays_of(case: Any) -> dict[str, npt.NDArray[Any]]:

@@ -1,4 +1,5 @@
 import shutil
+from io import BytesIO
 
 import msgspec
 import numpy as np
@@ -93,6 +94,40 @@ def test_what_is_no_graph_is_refused(bundle):
     seal(bundle)
     with pytest.raises(BundleRefusedError, match=r"user.onnx.*export the bundle again"):
         open_bundle(bundle)
+
+
+def cut_in_half(data):
+    return data[: len(data) // 2]
+
+
+def with_a_flipped_number(data):
+    return data[:200] + bytes([data[200] ^ 1]) + data[201:]  # the first array's: its CRC in the archive does not hold
+
+
+def text(data):
+    return b"no archive"
+
+
+def nothing(data):
+    return b""
+
+
+def one_array(data):
+    file = BytesIO()
+    np.save(file, np.zeros(3))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("damaged", [cut_in_half, with_a_flipped_number, text, nothing, one_array])
+def test_golden_cases_in_a_broken_archive_are_refused_in_one_sentence(bundle, damaged):
+    path = bundle / "golden.npz"
+    path.write_bytes(damaged(path.read_bytes()))
+    seal(bundle)
+    with pytest.raises(BundleRefusedError) as refused:
+        open_bundle(bundle)
+    assert f"{path} can't be read (it is no whole .npz file" in str(refused.value)
+    assert str(refused.value).endswith("export the bundle again")
+    assert "\n" not in str(refused.value)
 
 
 def test_golden_outputs_that_are_no_numbers_are_refused(bundle):
