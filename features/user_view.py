@@ -35,11 +35,11 @@ class UserView:
 def view_user(state: UserState, user_key: int, now_ms: int, vectors: VectorTable) -> UserView:
     """Return the user as of ``now_ms``; ``vectors`` are the users' (``OfflineFeatures.users``)."""
     found_vectors, found = vectors.look_up(np.array([user_key], np.uint64))
-    return UserView(user_key, now_ms, known_actions(state, now_ms), state.tail, found_vectors[0], bool(found[0]))
+    actions = known_actions(state.history.columns(), now_ms)
+    return UserView(user_key, now_ms, actions, state.tail, found_vectors[0], bool(found[0]))
 
 
-def known_actions(state: UserState, now_ms: int) -> ActionColumns:
-    """Return the actions of the history that had happened by ``now_ms``, newest first."""
-    actions = state.history.columns()
+def known_actions(actions: ActionColumns, now_ms: int) -> ActionColumns:
+    """Return the actions, newest first, that had happened by ``now_ms``."""
     future = int(np.count_nonzero(actions.times_ms > now_ms))  # newest first: they stand in front
     return actions[future:] if future else actions

@@ -109,7 +109,7 @@ def _context(
 ) -> AnswerContext:
     bundle = rankers.bundle
     ranker = replace(rankers.ranker(served), exploration=NO_EXPLORATION)  # sampling has no reasons
-    future = len(state.history) - len(known_actions(state, served.at_ms))
+    future = len(state.history) - len(known_actions(state.history.columns(), served.at_ms))
     history = History(state.history.packed[future * ACTION_BYTES :], state.history.limit)
     known = UserState(history, state.tail, state.offset, state.total)
     original = decode_request(record)

@@ -150,6 +150,6 @@ def inputs_of(example: RankingExample, offline: OfflineFeatures) -> ModelInputs:
 def session_inputs(example: RankingExample, offline: OfflineFeatures) -> SessionInputs:
     """Return what the join will ask the session encoder for."""
     tail, encoder = example.state.tail, offline.sessions
-    actions = known_actions(example.state, example.now_ms)
+    actions = known_actions(example.state.history.columns(), example.now_ms)
     closed, opened = pool_sessions(sessions_now(tail, actions, example.now_ms), offline.items)
     return tail.recurrent(encoder.tag, encoder.state_size), closed, opened

@@ -19,6 +19,7 @@ from rankstream.features.embeddings.table import EmbeddingTable, publish, publis
 from rankstream.features.files import CURRENT
 from rankstream.features.ids import Id
 from rankstream.features.schema import Floats
+from rankstream.features.user_view import known_actions
 from rankstream.models.training.checkpoints import fingerprint
 from rankstream.models.users.pinnerformer import PinnerFormer, collate, tokens_of
 
@@ -111,7 +112,7 @@ def encode(
     vectors = [np.zeros((0, model.config.user_dim), np.float32)]
     unknown = 0
     for chunk in _chunks(histories, BATCH):
-        tokens = [tokens_of(known_by(actions, as_of_ms), items, model.config) for _, actions in chunk]
+        tokens = [tokens_of(known_actions(actions, as_of_ms), items, model.config) for _, actions in chunk]
         kept = [at for at, user in enumerate(tokens) if len(user)]
         unknown += len(chunk) - len(kept)
         if kept:
@@ -120,11 +121,6 @@ def encode(
             vectors.append(model.encode_last(on_device, lengths.to(device)).cpu().numpy())
             ids.extend(chunk[at][0] for at in kept)
     return ids, np.concatenate(vectors), unknown
-
-
-def known_by(actions: ActionColumns, now_ms: int) -> ActionColumns:
-    """Return the actions, newest first, that had happened by ``now_ms``."""
-    return actions[int(np.count_nonzero(actions.times_ms > now_ms)) :]
 
 
 def _chunks(histories: Histories, size: int) -> Iterator[list[tuple[Id, ActionColumns]]]:

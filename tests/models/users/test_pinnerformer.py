@@ -71,7 +71,7 @@ def test_padding_changes_nothing():
 
 def test_tokens_turn_a_history_round_and_leave_unknown_items_out():
     log = a_log([("u", 3, "view", 1), ("u", 999, "save", 2), ("u", 4, "hide", 3)])
-    tokens = tokens_of(known_actions(a_state(log, "u"), START_MS + 10**9), an_item_table(), CONFIG)
+    tokens = tokens_of(known_actions(a_state(log, "u").history.columns(), START_MS + 10**9), an_item_table(), CONFIG)
     assert tokens.action_types.tolist() == [1, 3]
     assert np.array_equal(tokens.item_vectors, an_item_table().vectors[[3, 4]])
     assert np.all(np.diff(tokens.times_ms) > 0)
