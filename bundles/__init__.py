@@ -2,5 +2,5 @@
 
 ``parts.py``, ``golden.py``, ``manifest.py`` and ``writer.py`` know parts, and no model. A kind of part has a file of
 its own (``ranker.py``, ``sessions.py``, ``user_vectors.py``, ``item_tables.py``): the names of its graphs, its sizes
-and its golden cases, on which whoever exports one and whoever opens one agree.
+and its golden cases, which are the contract between its exporter and its opener.
 """

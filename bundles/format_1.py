@@ -20,7 +20,7 @@ PINNERFORMER_GRAPH = "pinnerformer.onnx"
 
 
 class ManifestOfFormat1(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The fields of ``Manifest`` then, in their order: the checksum is of these very bytes."""
+    """The fields that ``Manifest`` had, in their order: the checksum is of exactly these bytes."""
 
     format: int
     model_version: str

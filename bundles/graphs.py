@@ -1,4 +1,4 @@
-"""ONNX graphs as they are run, by serving and by whoever verifies what was exported."""
+"""ONNX graphs as ONNX Runtime runs them: in serving, and when an exporter verifies them."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -45,7 +45,7 @@ WORDS = {
 
 
 class ManifestError(ValueError):
-    """A manifest that can't be trusted; the message says what is wrong with it."""
+    """A manifest that can't be trusted; the message names what is wrong with it."""
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

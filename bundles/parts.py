@@ -1,7 +1,7 @@
 """The parts of a bundle: what the manifest lists of each, and what an exporter hands to the writer.
 
-Each trained model makes one part and each table one; a part names what it makes (its
-kind), by which a worker finds how to open it::
+Each trained model makes one part and each table one; a part names what it makes (its kind), by which a worker finds how
+to open it::
 
     models/sessions/hiertcn_export.py  ->  BundlePart  ->  bundles/writer.py  ->  bundle/  ->  ranking/bundle.py
 """
@@ -29,7 +29,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 @dataclass(frozen=True)
 class Written:
-    """What came of writing a part."""
+    """What writing a part returns."""
 
     golden: Golden = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)  # how near the graphs are to the model, for people
@@ -37,11 +37,11 @@ class Written:
 
 @dataclass(frozen=True)
 class BundlePart:
-    """A part to be written: made in no time, so all parts can be checked against each other before one is exported."""
+    """A part to be written: cheap to make, so all parts are checked against each other before one is exported."""
 
     part: Part
     write: Callable[[Path], Written]  # into a bundle's folder; raises ``ExportError`` if it can't be verified
 
 
 class ExportError(ValueError):
-    """A model that can't be exported, or whose graphs don't do what it does; the message says which and how far."""
+    """A model that can't be exported, or whose graphs don't do what it does; the message names which, and the error."""

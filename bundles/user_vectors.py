@@ -1,7 +1,7 @@
 """The part that refreshes user vectors: the user encoder as a graph, for a batch job beside the workers.
 
-No worker runs it, they look up the vectors that the job published: hence it is optional, and has no golden cases that a
-worker would have to hold it to. Its exporter verifies it against torch.
+Workers don't run it, they look up the vectors that the job published: hence it is optional and has no golden cases,
+which a worker would have to run. Its exporter verifies it against torch.
 """
 
 from collections.abc import Mapping

@@ -1,1 +1,1 @@
-"""Actions as they are recorded, wherever they lie: the one house of the log."""
+"""Recorded actions, in files and in topics: their format, their readers, and the log as columns."""

@@ -1,4 +1,4 @@
-"""The JSON event of an action as it stands in a topic: its fields, its limits, and how it becomes a packed action."""
+"""The JSON event of an action as a topic holds it: its fields and limits, how it is packed, and why one is rejected."""
 
 from collections.abc import Callable
 from typing import Annotated, Protocol
@@ -11,7 +11,7 @@ from rankstream.features.ids import MAX_ID_BYTES, Id, id_bytes, id_key
 
 MAX_ACTION_BYTES = 64 * 1024
 MIN_TIME_MS = 10**11  # March 1973; anything below is a time in seconds
-MAX_AHEAD_MS = 24 * 3_600_000  # an event may be stamped this much after its record: clocks differ
+MAX_AHEAD_MS = 24 * 3_600_000  # an event may be this much later than its record: clocks differ
 
 WireId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)] | int
 TimeMs = Annotated[int, Meta(ge=0, le=MAX_TIME_MS, description="milliseconds since 1970, UTC")]
@@ -19,7 +19,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class Record(Protocol):
-    """One Kafka record; aiokafka's and kafka-python's ``ConsumerRecord`` are such, and ``recorded.Recorded``."""
+    """One Kafka record; aiokafka's and kafka-python's ``ConsumerRecord`` are such, and ``streams.records.Recorded``."""
 
     @property
     def topic(self) -> str:

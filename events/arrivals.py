@@ -27,6 +27,8 @@ Values = npt.NDArray[np.float64]
 
 MAX_SENTENCES = 100  # distinct reasons kept: a log of nothing but garbage must not fill memory
 
+_decode_event = msgspec.json.Decoder(ActionEvent).decode
+
 
 class LogError(ValueError):
     """A recorded log can't be read; one sentence, with what came, what was wanted and what to do."""
@@ -133,7 +135,7 @@ def pack_columns(
     user_keys: list[bytes] | None = None,
     item_keys: Keys | None = None,
 ) -> Arrivals:
-    """Pack columns of checked actions; values that are negative or infinite here are none on the wire."""
+    """Pack columns of checked actions; negative and infinite values count as missing."""
     if item_keys is None:
         item_keys = id_keys(item_ids)
     if user_keys is None:
@@ -156,7 +158,10 @@ def codes_of_values(values: Values) -> Ints:
 
 
 def arrivals_of(records: Iterable[Record], vocabulary: Vocabulary, skipped: Counter[str]) -> Arrivals:
-    """Decode records as a worker does, one by one: so topics are read; what readers of files are tested against."""
+    """Decode records one by one, as a worker does.
+
+    This is how topics are read, and what the readers of files are tested against.
+    """
     decode = ActionDecoder(vocabulary)
     events: list[ActionEvent] = []
     kept: list[Record] = []
@@ -182,6 +187,3 @@ def arrivals_of(records: Iterable[Record], vocabulary: Vocabulary, skipped: Coun
         packed,
         np.array([record.offset for record in kept], np.int64),
     )
-
-
-_decode_event = msgspec.json.Decoder(ActionEvent).decode

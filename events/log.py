@@ -282,6 +282,19 @@ def event_log_of(batches: Iterable[Arrivals], vocabulary: Vocabulary, untyped: b
     )
 
 
+def plain_ids(ids: Ids | Sequence[int | str]) -> Ids:
+    """Return ids as int64 if all are integers, else as texts in an object array."""
+    column = np.asarray(ids) if not isinstance(ids, np.ndarray) else ids
+    if column.dtype.kind in "iu":
+        return column.astype(np.int64)
+    values = list(ids)
+    if values and all(isinstance(value, (int, np.integer)) for value in values):
+        return np.array(values, np.int64)
+    if not values:
+        return np.zeros(0, np.int64)
+    return _texts([str(value) for value in values])
+
+
 class _Ids:
     """Collects a column of ids, each text once."""
 
@@ -307,16 +320,3 @@ def _texts(texts: list[str]) -> Ids:
     column = np.empty(len(texts), object)
     column[:] = texts
     return column
-
-
-def plain_ids(ids: Ids | Sequence[int | str]) -> Ids:
-    """Return ids as int64 if all are integers, else as strings in an object array."""
-    column = np.asarray(ids) if not isinstance(ids, np.ndarray) else ids
-    if column.dtype.kind in "iu":
-        return column.astype(np.int64)
-    values = list(ids)
-    if values and all(isinstance(value, (int, np.integer)) for value in values):
-        return np.array(values, np.int64)
-    if not values:
-        return np.zeros(0, np.int64)
-    return _texts([str(value) for value in values])

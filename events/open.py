@@ -1,4 +1,4 @@
-"""``open_log``: the recorded log in a file or folder, whoever reads it: training, replay, the other commands.
+"""``open_log``: the recorded log in a file or folder, for training, replay and every other command.
 
 ::
 
@@ -32,10 +32,10 @@ EVENTS = "events"  # the kind of a log with the wire's columns; the others are t
 
 
 class LogReader(Protocol):
-    """One file."""
+    """Reads one file."""
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
-        """Return the arrivals, in batches, and count what is skipped."""
+        """Yield the arrivals, in batches, and count what is skipped."""
         ...
 
     def names(self, shape: Shape) -> tuple[set[str], set[str]]:
@@ -98,7 +98,7 @@ class FileLog:
             raise LogError(f"{self.path}: {exc}; is --map action=COLUMN the right column?") from exc
 
     def batches(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
-        """Read from the start, by the codes of this vocabulary. Raises ``LogError``, also for a log of nothing."""
+        """Read from the start, by the codes of this vocabulary. Raises ``LogError``, also for an empty log."""
         self.skipped.clear()
         reading = Reading(vocabulary, self.shape, self.now_ms, self.skipped)
         offset = 0
@@ -124,7 +124,7 @@ class FileLog:
         for _ in self._read(Reading(Vocabulary(("none",)), self.shape, self.now_ms, self.skipped)):
             pass
         if any("`action`" in sentence for sentence in self.skipped):
-            return f"{self.path} holds no action with a name; --map action=COLUMN says where they are"
+            return f"{self.path} holds no action with a name; give the column of the names with --map action=COLUMN"
         return self._why_nothing()
 
     def _why_nothing(self) -> str:
@@ -161,7 +161,7 @@ def open_log(
     if shape != Shape():
         kind = kind or EVENTS
     if not path.is_dir() and not path.is_file():
-        raise LogError(f"there is no file {path}; name a .parquet, .csv or .jsonl file, or the folder of a known log")
+        raise LogError(f"there is no file {path}; name a .parquet, .csv or .jsonl file, or the folder of a public log")
     if path.is_dir():
         kind, paths = _files_in(path, kind, shape)
     else:

@@ -1,4 +1,4 @@
-"""The kinds of logs, and what training makes of the actions of each unless it is told otherwise.
+"""The kinds of logs, and what training makes of the actions of each by default.
 
 How a public log is recognised and read is in its own file (``public/``); ``open.open_log`` reads all of them.
 """
@@ -20,17 +20,17 @@ OFTEN = 0.05  # share of a log's (user, item, time)
 
 @dataclass(frozen=True)
 class LogKind:
-    """A kind of log, and what is asked of its users' actions."""
+    """A kind of log, and what its actions mean to training."""
 
     name: str  # of --format: a public log's, or ``events``
-    positives: tuple[str, ...] = ()  # what users come for: PinnerFormer's labels
-    negatives: tuple[str, ...] = ()  # what pushes them away
+    positives: tuple[str, ...] = ()  # positive feedback: PinnerFormer's labels
+    negatives: tuple[str, ...] = ()  # negative feedback
     heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # predicted -> any of these actions; {}: each
     utility: Mapping[str, float] = field(default_factory=dict)  # weight of each head in the score
     repeats: bool = False  # do users act on the same items again and again?
-    exposures: bool = False  # does the log tell what was shown and left? Then that is what the ranker learns from
+    exposures: bool = False  # does the log hold impressions without an action? Then the ranker learns from impressions
     encoders_share: float = 1.0  # of the actions that encoders learn from, see ``BundleRecipe``
-    mask_window_ms: int = HOUR_MS  # of TransAct's random mask; the sitting that a log's actions come in
+    mask_window_ms: int = HOUR_MS  # of TransAct's random mask; shorter than a user's sitting, else it hides everything
 
 
 MOVIELENS = LogKind(
@@ -38,8 +38,8 @@ MOVIELENS = LogKind(
     movielens.POSITIVES,
     movielens.NEGATIVES,
     {"save": ("save",), "click": ("click", "save"), "view": ("view", "click", "save"), "hide": ("hide",)},
-    {"click": 1.0, "save": 0.25, "view": 0.25, "hide": -0.25},  # a click or more is what is asked for first
-    mask_window_ms=HOUR_MS // 6,  # everybody rates in one sitting: an hour would hide everything
+    {"click": 1.0, "save": 0.25, "view": 0.25, "hide": -0.25},  # a click or more counts most
+    mask_window_ms=HOUR_MS // 6,  # users rate in one sitting: an hour would mask all actions
 )
 KUAIRAND = LogKind(
     "kuairand",
@@ -55,7 +55,7 @@ TAOBAO = LogKind(
     taobao.POSITIVES,
     taobao.NEGATIVES,
     {"view": tuple(taobao.NAMES.values()), "save": ("save",), "cart": ("cart",), "buy": ("buy",)},
-    {"view": 1.0, "save": 1.0, "cart": 1.0, "buy": 1.0},  # any action counts once, a rarer one twice
+    {"view": 1.0, "save": 1.0, "cart": 1.0, "buy": 1.0},  # a save, cart or buy counts twice: it is a view, too
     repeats=True,
 )
 MUSIC30 = LogKind(
@@ -84,7 +84,7 @@ def read_log(opened: logs.FileLog, vocabulary: Vocabulary | None = None, strict:
         (sentence, count), total = opened.skipped.most_common(1)[0], opened.skipped.total()
         raise LogError(
             f"{total:,} of the {len(log) + total:,} rows of {opened.name} can't be read, of {count:,} the reason is "
-            f"{sentence}; mend them, or let them be skipped"
+            f"{sentence}; correct them, or let them be skipped"
         )
     return log
 

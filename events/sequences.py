@@ -1,11 +1,11 @@
-"""A log turned to its users: each user's actions in a row, oldest first, items as rows of an item table.
+"""A log grouped by user: each user's actions one after the other, oldest first, items as rows of an item table.
 
 ::
 
     starts       0        3     5         one more than there are users
     item_rows    a  b  c  a  d  ...       -1 where the item table lacks the item
 
-All of it are views of one grouping, ``EventLog.by_user``. Actions of one time stand in the order that a history keeps
+All of these are views of one grouping, ``EventLog.by_user``. Actions of one time are in the order that a history keeps
 them in (``features/actions.py``), so that what trains is what serves.
 """
 
@@ -94,7 +94,7 @@ class UserSequences:
 
 
 def group_by_user(log: EventLog, item_table: ItemTable) -> UserSequences:
-    """Turn a log to its users."""
+    """Return a log's actions by user, its items as rows of this table."""
     grouped = log.by_user
     order = grouped.order
     return UserSequences(
@@ -109,12 +109,12 @@ def group_by_user(log: EventLog, item_table: ItemTable) -> UserSequences:
 
 
 def log_values_of(log: EventLog) -> Floats:
-    """Return values as a history's 8-bit code brings them back."""
+    """Return log2(1 + value) of each row, ``(n,)``, as a history's 8-bit code rounds it; 0 for none."""
     return (np.maximum(log.value_codes - 1, 0) / VALUE_STEPS).astype(np.float32)
 
 
 def packed_actions(log: EventLog) -> list[bytes]:
-    """Return each row of the log as the stream keeps it."""
+    """Return the 16 bytes of each row of the log, as the stream keeps them."""
     packed = pack_actions(log.times_ms, log.actions, log.item_keys, log.surface_codes, log.value_codes)
     rows: list[bytes] = np.frombuffer(packed, f"V{ACTION_BYTES}").tolist()
     return rows

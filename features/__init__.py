@@ -1,1 +1,1 @@
-"""What is known of a user and of an item at a time; no torch, no Kafka: the ground of the house."""
+"""What is known of a user and of an item at a time; imported by everything else, imports neither torch nor Kafka."""

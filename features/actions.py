@@ -24,11 +24,11 @@ Codes = npt.NDArray[np.int64]
 
 ACTION_BYTES = 16
 IDENTITY_BYTES = 14
-ITEM = slice(6, IDENTITY_BYTES)  # where the item key stands, 8 bytes, big-endian
+ITEM = slice(6, IDENTITY_BYTES)  # the item key, 8 bytes, big-endian
 MAX_ACTION_TYPES = 63  # type 0 is padding
 MAX_SURFACES = 255  # surface 0 is "none, or not in the vocabulary"
 MAX_TIME_MS = (1 << 42) - 1  # May 2109
-VALUE_STEPS = 16.0  # codes a doubling: a value is kept within 2.2 %
+VALUE_STEPS = 16.0  # codes per doubling: a value is kept within 2.2 %
 MAX_VALUE_CODE = 255
 
 PACKED = np.dtype([("high", ">u2"), ("low", ">u4"), ("item", ">u8"), ("surface", "u1"), ("value", "u1")])
@@ -125,7 +125,7 @@ def value_code(value: float | None) -> int:
 
 
 def value_codes(values: npt.NDArray[np.float64]) -> Codes:
-    """Return ``value_code`` of each finite value ``(n,)``, the very same, without a loop."""
+    """Return ``value_code`` of each finite value ``(n,)``, the same code, without a loop."""
     return np.searchsorted(_min_values(), values, side="right").astype(np.int64)
 
 
@@ -137,7 +137,7 @@ def _min_values() -> npt.NDArray[np.float64]:
 
 def _min_value(code: int) -> float:
     below, minimum = -1.0, float(2 ** (MAX_VALUE_CODE / VALUE_STEPS))
-    while nextafter(below, minimum) < minimum:  # halve until no float lies between
+    while nextafter(below, minimum) < minimum:  # bisect until no float lies between
         middle = below + (minimum - below) / 2
         below, minimum = (below, middle) if middle >= 0 and value_code(middle) >= code else (middle, minimum)
     return minimum

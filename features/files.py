@@ -1,7 +1,7 @@
-"""Files that are there whole or not at all, what names the current one of several, and checksums.
+"""Atomic writes of files and folders, the pointer to the current one of several versions, and checksums.
 
 Whatever is killed, and whenever the power fails, a reader finds the old content or the new one: what is new is written
-beside its path, brought to the disk, and renamed. A killed writer leaves a dot file (or folder) that nobody reads.
+beside its path, flushed to disk (fsync), and renamed. A killed writer leaves a dot file or folder that is never read.
 
 A folder of versions names the one to read in a file of its own::
 
@@ -18,16 +18,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CURRENT = "CURRENT"
-HASHED_AT_ONCE = 1 << 20  # bytes
+HASHED_AT_ONCE = 1 << 20  # bytes that a checksum reads at a time
 
 
 class PointerError(ValueError):
-    """A file CURRENT that names nothing to read; the message says what it holds."""
+    """A file CURRENT that names nothing to read; the message shows what it holds."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; what was written there is then brought to the disk and renamed to ``path``."""
+    """Yield a path to write to; what was written there is then flushed to disk and renamed to ``path``."""
     beside = _beside(path)
     try:
         yield beside
@@ -40,7 +40,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder to fill; all in it is then brought to the disk and the folder renamed to ``path``."""
+    """Yield a new folder to fill; all in it is then flushed to disk and the folder renamed to ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = _beside(path)
     shutil.rmtree(beside, ignore_errors=True)
@@ -56,7 +56,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def write_synced(path: Path, data: bytes | memoryview) -> None:
-    """Write a file and bring it to the disk; it is whole only once this returns."""
+    """Write a file and flush it to disk; it is whole only once this returns."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -64,7 +64,7 @@ def write_synced(path: Path, data: bytes | memoryview) -> None:
 
 
 def sync(path: Path) -> None:
-    """Bring a file's content, or the names in a folder, to the disk."""
+    """Flush a file's content, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -73,7 +73,7 @@ def sync(path: Path) -> None:
 
 
 def current_name(root: Path) -> str:
-    """Return the name that CURRENT holds. Raises ``OSError`` where there is none, ``PointerError`` for nonsense."""
+    """Return the name that CURRENT holds. Raises ``OSError`` where there is none, ``PointerError`` for no such name."""
     pointer = root / CURRENT
     try:
         name = pointer.read_text(encoding="utf-8").strip()
@@ -85,7 +85,7 @@ def current_name(root: Path) -> str:
 
 
 def make_current(root: Path, name: str) -> None:
-    """Let CURRENT name the folder ``root/name``; a reader sees the name before or this one."""
+    """Point CURRENT at the folder ``root/name``; a reader sees the name before or this one."""
     with whole_file(root / CURRENT) as beside:
         beside.write_bytes(name.encode() + b"\n")
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import xxhash
 
 Id = int | str
+Ids = npt.NDArray[Any]  # int64, or object holding strings
 Keys = npt.NDArray[np.uint64]
 
 HASHED = 1 << 63  # set in the keys of texts, clear in those of integers
@@ -39,6 +40,3 @@ def id_keys(identifiers: Sequence[Id]) -> Keys:
 def id_bytes(identifier: Id) -> bytes:
     """Return the Kafka key of an id: its text in UTF-8."""
     return str(identifier).encode()
-
-
-Ids = npt.NDArray[Any]  # int64, or object holding strings

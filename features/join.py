@@ -20,6 +20,8 @@ from rankstream.features.user_view import UserView
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
+K = TypeVar("K")
+
 
 @dataclass(frozen=True)
 class OfflineFeatures:
@@ -78,13 +80,11 @@ def pool(sessions: Sequence[Keys], items: VectorTable) -> Floats:
     return means
 
 
-K = TypeVar("K")
-
-
 def fold_ended(ended: Mapping[K, Applied], offline: OfflineFeatures) -> dict[K, UserState]:
-    """Return the states with recurrent states stepped over the sessions that ended: all users' first, then second, ...
+    """Return the states, with their recurrent states stepped over the sessions that ended.
 
-    Rounded after each step, as stored, so that it doesn't matter how many sessions end at once.
+    The first session of all users is one batch, the second the next, and so on. Recurrent states are rounded after each
+    step, as they are when stored, so that it doesn't matter how many sessions end at once.
     """
     encoder = offline.sessions
     if not encoder.state_size:

@@ -28,6 +28,7 @@ from rankstream.features.ids import Keys
 SESSION_GAP_MS = 30 * 60 * 1000
 MAX_SESSION_ITEMS = 20  # newest items of a session that count; the official code's limit
 ITEMS_BYTES = 8 * MAX_SESSION_ITEMS
+TAIL = struct.Struct("<BHQq")  # items, bytes of the state, tag, last_ms; then the items and the state
 
 Floats = npt.NDArray[np.float32]
 
@@ -114,7 +115,6 @@ class SessionTail(Struct, frozen=True, gc=False):
         return TAIL.pack(len(self.items) // 8, len(self.state), self.tag, self.last_ms) + self.items + self.state
 
 
-TAIL = struct.Struct("<BHQq")
 NOTHING_LEFT = SessionTail()
 
 
@@ -125,12 +125,12 @@ def unpack_tail(packed: bytes) -> SessionTail:
     count, state_bytes, tag, last_ms = TAIL.unpack_from(packed)
     end = TAIL.size + 8 * count
     if len(packed) != end + state_bytes:
-        raise ValueError(f"a session tail of {len(packed)} bytes, but its header says {end + state_bytes}")
+        raise ValueError(f"a session tail of {len(packed)} bytes, wanted {end + state_bytes} by its header")
     return SessionTail(packed[TAIL.size : end], last_ms, tag, packed[end:])
 
 
 def session_keys(items: bytes) -> Keys:
-    """Return the item keys ``(n,)`` of a session that ``absorb`` gave."""
+    """Return the item keys ``(n,)`` of a session that ``absorb`` returned."""
     return np.frombuffer(items, ">u8").astype(np.uint64)
 
 

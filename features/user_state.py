@@ -2,7 +2,7 @@
 
 ::
 
-    | format 1 | actions 1 | offset 8 | total 4 | history 16 a piece, newest first | session tail, 0 to ~700 |
+    | format 1 | actions 1 | offset 8 | total 4 | history 16 an action, newest first | session tail, 0 to ~700 |
 
 A user of 100 actions needs 1.6 KB; the tail comes when the 101st action pushes the first one out.
 """
@@ -57,9 +57,7 @@ class Applied(Struct, frozen=True, gc=False):
 
     state: UserState
     appended: Appended
-    ended: tuple[
-        bytes, ...
-    ] = ()  # sessions that left the history, for ``sessions.session_keys``, to be folded in order
+    ended: tuple[bytes, ...] = ()  # sessions that left the history, oldest first: items for ``sessions.session_keys``
 
 
 UNKNOWN_USER = UserState()

@@ -1,6 +1,6 @@
 """A user as of a time: looked up once a request, read by the sources of candidates and by the join.
 
-What retrieval goes by and what the ranker scores are the same by construction: neither reads the user's state itself.
+Retrieval and ranking see the same user by construction: neither reads the user's state itself.
 """
 
 from dataclasses import dataclass

@@ -68,7 +68,7 @@ def bundle_folder(path: Path) -> Path:
 
 
 def use_bundle(path: Path, name: str) -> None:
-    """Make the bundle ``path/name`` the one to serve; workers change over between two requests."""
+    """Make the bundle ``path/name`` the one to serve; workers swap between two requests."""
     if not (path / name / MANIFEST).is_file():
         raise BundleRefusedError(f"{path / name} has no {MANIFEST}, so it is no bundle; export one there")
     make_current(path, name)

@@ -1,1 +1,1 @@
-"""Candidates for requests that bring none."""
+"""Candidate generation, for requests that bring no candidates."""

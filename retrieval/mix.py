@@ -1,12 +1,12 @@
-"""Several sources as one: each gets its share of the candidates, each item is proposed once.
+"""Several sources as one: each fills its quota of the candidates, and each item is proposed once.
 
-Positions are dealt one after the other to the source that is furthest behind its share (D'Hondt), which puts its best
-item there that no other source had put before. So every prefix is mixed by the shares, each source gets at least its
+Positions are filled one after the other by the source that is furthest behind its share (D'Hondt), with its best item
+that no other source has proposed before. So every prefix is mixed by the shares, each source gets at least its
 share rounded down, and when one runs dry the others take over its positions in the ratio of theirs::
 
     shares              likes 2             new 1                  limit 6
     proposed            a b c d e           b x
-    dealt               a (likes)  b (likes)  x (new)  c (likes)  d (likes)  e (likes, as new is dry)
+    mixed               a (likes)  b (likes)  x (new)  c (likes)  d (likes)  e (likes, as new is dry)
 """
 
 from collections.abc import Iterator

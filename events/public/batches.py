@@ -1,4 +1,4 @@
-"""What a public log is to its readers, and the columns of a batch that its translation reads and writes.
+"""How a public log is described to its readers, and the columns of a batch that its translation reads and writes.
 
 ::
 

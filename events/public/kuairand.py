@@ -32,8 +32,8 @@ ACTION_COLUMNS = {
 }
 POSITIVES = ("click", "long_view", "like", "follow", "comment", "forward")
 NEGATIVES = ("hide",)
-# What a ranker predicts, and what each is worth in the score. Follows, comments and forwards are too few to learn (195,
-# 386 and 124 in nine days), and so are hides (127): a hide counts with the skips, which are the same answer, milder.
+# What a ranker predicts, and the weight of each in the score. Follows, comments and forwards are too few to learn (195,
+# 386 and 124 in nine days), and so are hides (127): they count as skips, the milder form of the same feedback.
 HEADS = {"click": ("click",), "long_view": ("long_view",), "like": ("like",), "skip": ("skip", "hide")}
 UTILITY = {"click": 1.0, "long_view": 1.0, "like": 1.0, "skip": -1.0}
 NUM_TABS = 15  # KuaiRand's tabs are 0 to 14
@@ -93,8 +93,8 @@ def actions_done(
 def translated_history(batch: Batch) -> Batch:
     """Return what users saw before the impressions: up to 50 each, the newest, in order but without times.
 
-    The file says when a user's last one was, and how many there were. They are spread evenly over the time from 9 April
-    to the last one, at the user's own mean rate: right on average, and every one before the impressions begin. An
+    The file holds the time of a user's last one, and how many there were. They are spread evenly over the time from 9
+    April to the last one, at the user's own mean rate: right on average, and every one before the impressions begin. An
     entry among the long-viewed is a ``click`` and a ``long_view``, one among the liked a ``like``, others ``exposed``.
     """
     users, items, actions, times = [], [], [], []
@@ -134,7 +134,7 @@ KUAIRAND = PublicLog(
 def read_durations(folder: Path, max_ms: float = 300_000.0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Return videos and the logarithm of their length, around 0; of ``videos.parquet``'s columns only this is read.
 
-    Its counters are of the whole month and would tell the future.
+    Its counters are of the whole month and would leak the future.
     """
     columns = read_columns(folder / "videos.parquet", ("video_id", "video_duration"))
     seconds = np.nan_to_num(np.asarray(columns["video_duration"], np.float64), nan=20_000.0).clip(1000, max_ms) / 1000
@@ -142,7 +142,7 @@ def read_durations(folder: Path, max_ms: float = 300_000.0) -> tuple[npt.NDArray
 
 
 def read_tags(folder: Path) -> dict[int, tuple[str, str]]:
-    """Return the first tag and the author of each video: what diversity is counted in."""
+    """Return the first tag and the author of each video: what diversity is measured by."""
     columns = read_columns(folder / "videos.parquet", ("video_id", "tag", "author_id"))
     rows = zip(columns["video_id"].tolist(), columns["tag"], columns["author_id"].tolist(), strict=True)
     return {int(video): (str(tag).split(",")[0], str(author)) for video, tag, author in rows}

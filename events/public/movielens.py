@@ -17,7 +17,7 @@ from rankstream.features.actions import Vocabulary
 VOCABULARY = Vocabulary(("view", "click", "save", "hide"))
 POSITIVES = ("click", "save")
 NEGATIVES = ("hide",)
-CODE_OF_STARS = np.array([0, 4, 4, 1, 2, 3], np.int64)  # of 0..5 stars; MovieLens gives 1..5
+CODE_OF_STARS = np.array([0, 4, 4, 1, 2, 3], np.int64)  # of 0..5 stars; MovieLens has 1..5
 
 
 def translated(batch: Batch) -> Batch:

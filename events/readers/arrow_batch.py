@@ -1,7 +1,7 @@
 """One batch of columns to arrivals, whole columns at once.
 
 Rows that are plainly sound are packed from columns; every other row, and every column of an unusual type, is read by
-``json_lines.Reading.event``, which says what is wrong with it. So the fast reader and the plain one can't differ in
+``json_lines.Reading.event``, which names what is wrong with it. So the fast reader and the plain one can't differ in
 what they accept, only in speed.
 """
 
@@ -43,7 +43,7 @@ def arrivals_of_batch(batch: Batch, reading: Reading) -> Arrivals:
 
 
 def _sound_rows(batch: Batch, reading: Reading) -> tuple[Arrivals, Bools]:
-    """Pack the rows that need no second look, and say which they are."""
+    """Pack the rows that are plainly sound; return them, and which rows they are."""
     shape, vocabulary, count = reading.shape, reading.vocabulary, batch.num_rows
     given = {name: given_column(batch, shape, name) for name in FIELDS}
     times, sound = _times(given["timestamp_ms"], shape.unit_of("timestamp_ms"), count)

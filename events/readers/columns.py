@@ -24,13 +24,13 @@ VOCABULARY_KEY = b"rankstream.vocabulary"  # of the metadata of files that ``Eve
 
 
 def as_it_is(batch: Batch) -> Batch:
-    """Leave a batch whose columns are the wire's, or are mapped to it."""
+    """Return a batch unchanged: its columns are the wire's, or are mapped to them."""
     return batch
 
 
 @dataclass(frozen=True)
 class ColumnReader:
-    """A file of columns; ``translation`` makes the wire's columns of a known log's own."""
+    """Reads a file of columns; ``translation`` makes the wire's columns of a public log's own."""
 
     path: Path
     columns: tuple[str, ...]  # those that are read

@@ -1,6 +1,6 @@
 """Rows and JSON lines to arrivals: plainly, a row at a time, and fast, for lines as the wire has them.
 
-A row is read as `rankstream produce` would send it and a worker would decode it; what either would refuse is skipped
+A row is read as ``rankstream produce`` would send it and a worker would decode it; what either would refuse is skipped
 and counted with the worker's reason.
 """
 
@@ -23,6 +23,7 @@ from rankstream.features.ids import Id, id_bytes
 
 BATCH_ROWS = 65_536  # rows read at once: what memory is needed for
 LINES_BYTES = 6 << 20  # about as many
+UNKNOWN = -1  # arrived_ms where the log doesn't have it
 
 
 class LoggedAction(ActionEvent, gc=False, frozen=True, omit_defaults=True):
@@ -34,14 +35,16 @@ class LoggedAction(ActionEvent, gc=False, frozen=True, omit_defaults=True):
 FIELDS = LoggedAction.__struct_fields__
 NEEDED = ("user_id", "item_id", "action", "timestamp_ms")
 
+_decode_lines = msgspec.json.Decoder(LoggedAction).decode_lines
+
 
 @dataclass(frozen=True)
 class Reading:
-    """What one pass over a log is read by, and where it counts what it skips."""
+    """How one pass over a log reads rows, and where it counts those that it skips."""
 
     vocabulary: Vocabulary
     shape: Shape
-    now_ms: int  # times of a day and more after this are no times
+    now_ms: int  # times more than a day later are rejected
     skipped: Counter[str]
 
     def events(self, rows: Iterable[Row]) -> Iterator[LoggedAction | None]:
@@ -67,7 +70,7 @@ class Reading:
             known = ", ".join(self.vocabulary.actions)
             raise Rejected("unknown-action", f"action {event.action!r} is not in the vocabulary ({known})")
         if event.timestamp_ms < MIN_TIME_MS:
-            raise Rejected("timestamp", "timestamp_ms is before 1973; if the column holds seconds, say --time-unit s")
+            raise Rejected("timestamp", "timestamp_ms is before 1973; if the column holds seconds, pass --time-unit s")
         latest = self.now_ms if event.arrived_ms is None else event.arrived_ms
         if event.timestamp_ms > latest + MAX_AHEAD_MS:
             than = "now" if event.arrived_ms is None else "arrived_ms"
@@ -79,7 +82,7 @@ class Reading:
         if not {event.action for event in events} <= self.vocabulary.action_codes.keys():
             return False
         times, arrived = _times(events)
-        latest = np.where(arrived == NEVER, self.now_ms, arrived) + MAX_AHEAD_MS
+        latest = np.where(arrived == UNKNOWN, self.now_ms, arrived) + MAX_AHEAD_MS
         return bool(((times >= MIN_TIME_MS) & (times <= latest)).all())
 
     def pack(self, events: list[LoggedAction]) -> Arrivals:
@@ -96,17 +99,14 @@ class Reading:
             times,
             np.array([surfaces.get(event.surface, 0) if event.surface else 0 for event in events], np.int64),
             np.array(values, np.float64),
-            np.where(arrived == NEVER, times, arrived),
+            np.where(arrived == UNKNOWN, times, arrived),
             user_keys=_keys(users),
         )
 
 
-NEVER = -1  # arrived_ms where the log doesn't have it
-
-
 def _times(events: list[LoggedAction]) -> tuple[Ints, Ints]:
     times = [event.timestamp_ms for event in events]
-    arrived = [NEVER if event.arrived_ms is None else event.arrived_ms for event in events]
+    arrived = [UNKNOWN if event.arrived_ms is None else event.arrived_ms for event in events]
     return np.array(times, np.int64), np.array(arrived, np.int64)
 
 
@@ -121,13 +121,13 @@ def _reason(row: Row, exc: ValueError) -> tuple[str, str]:
     if PROBLEM in row and sentence.startswith("not JSON"):
         return "not-json", sentence
     if sentence.endswith("`$.timestamp_ms`") and f"<= {MAX_TIME_MS}" in sentence:
-        sentence = "timestamp_ms is after 2109; if the column holds microseconds, say --time-unit us"
+        sentence = "timestamp_ms is after 2109; if the column holds microseconds, pass --time-unit us"
     return "schema", sentence
 
 
 @dataclass(frozen=True)
 class RowReader:
-    """Any rows: the plain twin of the two fast readers."""
+    """Reads any rows, one at a time: the plain reference for the two fast readers."""
 
     rows: Iterable[Row]
 
@@ -140,7 +140,7 @@ class RowReader:
 
 @dataclass(frozen=True)
 class JsonReader:
-    """A file of JSON lines."""
+    """Reads a file of JSON lines."""
 
     path: Path
 
@@ -187,6 +187,3 @@ def _decode_block(lines: bytes) -> list[LoggedAction] | None:
         return _decode_lines(lines)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-
-
-_decode_lines = msgspec.json.Decoder(LoggedAction).decode_lines

@@ -7,7 +7,7 @@
 
     {"user_id": "7", "item_id": "i9", "action": "click", "timestamp_ms": 1700000000000}
 
-``rankstream produce`` sends what is read here; ``columns.py`` reads the same for replay, many rows at once.
+``rankstream produce`` sends what is read here; ``columns.py`` reads the same files for training and replay, in batches.
 """
 
 import csv
@@ -28,12 +28,27 @@ from rankstream.events.arrivals import LogError
 
 Row = dict[str, Any]
 STDIN = Path("-")
-BATCH = 10_000
+BATCH = 10_000  # rows of a Parquet file read at once
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+FILE_TYPES = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".inter": "tsv",  # RecBole's, with columns like user_id:token
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+}
 NS_PER_MS = 1_000_000
 TIME_UNITS = {"s": 1_000_000_000, "ms": NS_PER_MS, "us": 1000, "ns": 1}  # of a unit, in nanoseconds
 TIMES = ("timestamp_ms", "arrived_ms")  # fields that the time unit is of
 MANY = 20  # columns named in a sentence
+PROBLEM = "\0"  # the name under which an unreadable row holds the reason; no column is called so
+RAGGED = "the row has more or fewer fields than the heading"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_decode = msgspec.json.Decoder().decode
 
 
 @dataclass(frozen=True)
@@ -57,19 +72,6 @@ def open_rows(path: Path) -> RowFile:
     if kind == "json":
         return RowFile(json_rows(open_bytes(path)), None, None)
     return _csv(path)
-
-
-DELIMITERS = {"csv": ",", "tsv": "\t"}
-FILE_TYPES = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".inter": "tsv",  # RecBole's, with columns like user_id:token
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".json": "json",
-}
 
 
 def file_type(path: Path) -> str:
@@ -127,12 +129,8 @@ def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
         raise LogError(f"{path} can't be read on ({exc}); wanted UTF-8") from exc
 
 
-PROBLEM = "\0"  # the name under which a row holds why it is none; no column is called so
-RAGGED = "the row has more or fewer fields than the heading"
-
-
 def json_rows(lines: IO[bytes]) -> Iterator[Row]:
-    """Yield the objects of JSON lines; for what is none, a row that holds why under ``PROBLEM``."""
+    """Yield the objects of JSON lines; for a line that is none, a row that holds the reason under ``PROBLEM``."""
     for line in lines:
         if line.strip():
             yield json_row(line)
@@ -147,11 +145,8 @@ def json_row(line: bytes) -> Row:
     return row if isinstance(row, dict) else {PROBLEM: "not a JSON object"}
 
 
-_decode = msgspec.json.Decoder().decode
-
-
 def _without_position(exc: Exception) -> str:
-    """Return what is wrong, not at which byte: reasons are counted."""
+    """Return the reason without the byte that it names: equal reasons are counted together."""
     return re.sub(r" \(byte \d+\)|in position [\d-]+", "", str(exc))
 
 
@@ -180,7 +175,7 @@ class Shape:
             if name not in self.constants and column not in columns:
                 raise LogError(
                     f"{path} has no column {column}; it has {_listed(list(columns))}; "
-                    f"say which one is {name} with --map {name}=COLUMN, or give all rows one with --set {name}=VALUE"
+                    f"name another one with --map {name}=COLUMN, or give all rows one value with --set {name}=VALUE"
                 )
 
     def apply(self, row: Row, fields: Collection[str]) -> Row:
@@ -223,4 +218,4 @@ def _is_fraction(text: str) -> bool:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and not isfinite(value))  # NaN: how tables say it
+    return value is None or value == "" or (isinstance(value, float) and not isfinite(value))  # NaN: missing, in tables

@@ -1,4 +1,4 @@
-"""A log of Kafka records: a topic from offset to offset, read again as often as it is asked for."""
+"""A log of Kafka records: a topic from offset to offset, read again at each pass."""
 
 import hashlib
 from collections import Counter
@@ -13,7 +13,7 @@ BATCH_RECORDS = 8_192
 
 
 class RecordLog:
-    """Records of user-actions as a recorded log; offsets are counted anew, as those of partitions overlap."""
+    """Records of user-actions as a recorded log; offsets are renumbered, as those of partitions overlap."""
 
     def __init__(self, name: str, vocabulary: Vocabulary, read: Callable[[], Iterator[Record]]) -> None:
         self.name, self.vocabulary, self._read = name, vocabulary, read

@@ -1,4 +1,4 @@
-"""What is asked of a table of vectors, and the empty one."""
+"""What every embedding table promises, and the empty one."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,7 +10,7 @@ from rankstream.features.schema import Bools, Floats
 
 
 class VectorTable(Protocol):
-    """Vectors by key; ``table.EmbeddingTable`` on disk, ``NoVectors`` where there are none."""
+    """Vectors by key: ``table.EmbeddingTable`` on disk, ``memory.ItemTable`` in memory, or ``NoVectors``."""
 
     @property
     def dim(self) -> int:

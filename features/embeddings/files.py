@@ -1,4 +1,4 @@
-"""The files of an embedding table, and how a new version comes to be there whole or not at all.
+"""The files of an embedding table, and how a new version is published atomically.
 
 ::
 
@@ -10,7 +10,7 @@
             vectors.f16             (n, d)
             texts.utf8  texts.u64   only if some ids are texts: the texts, and where each ends; "" for an integer
 
-A killed publisher leaves a folder that nobody reads; the next publisher clears it away.
+A killed publisher leaves an unfinished folder, which is never read; the next publisher deletes it.
 """
 
 import fcntl
@@ -94,14 +94,14 @@ def map_column(path: Path, dtype: str) -> Column:
 
 def checksum(column: Column) -> str:
     """Hash a column's bytes."""
-    if not column.size:  # of no bytes, there is no buffer to be had
+    if not column.size:  # an empty array has no buffer to cast
         return xxhash.xxh3_128_hexdigest(b"")
     return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(column).data.cast("B"))
 
 
 @contextmanager
 def publishing(root: Path) -> Iterator[None]:
-    """Hold the root against other publishers; readers are not held up."""
+    """Lock the root against other publishers; readers are not blocked."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -138,7 +138,7 @@ def versions(root: Path) -> list[Path]:
 
 
 def _clear(root: Path) -> None:
-    """Delete what a killed publisher left unfinished; none other writes while we hold the lock."""
+    """Delete what a killed publisher left unfinished; no other one writes while the lock is held."""
     shutil.rmtree(root / BUILDING, ignore_errors=True)
     for unfinished in root.glob(f".{CURRENT}.*"):
         unfinished.unlink()
@@ -149,6 +149,6 @@ def _next_number(root: Path) -> int:
 
 
 def _prune(root: Path, keep: int) -> None:
-    """Delete all but the newest versions; who has mapped a deleted one keeps it until he lets go."""
+    """Delete all but the newest versions; a reader that has mapped a deleted one can still read it."""
     for folder in versions(root)[:-keep]:
         shutil.rmtree(folder, ignore_errors=True)

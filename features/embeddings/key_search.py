@@ -15,17 +15,17 @@ from rankstream.features.schema import Bools
 
 Rows = npt.NDArray[np.intp]
 
-CROWDED = 64  # keys of one entry of the index, from which on it does not pay
+CROWDED = 64  # more keys than this in one entry of the index, and the index does not pay
 
 
 class KeySearch:
-    """Finds rows of a sorted column of keys without repetitions. The index is built at the first search."""
+    """Finds rows of a sorted column of unique keys. The index is built at the first search."""
 
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
 
     def find(self, wanted: Keys) -> tuple[Rows, Bools]:
-        """Return the row of each key, and whether it is there; the row of one that is not there means nothing."""
+        """Return the row of each key, and whether it is there; the row of a missing key is meaningless."""
         if not len(self.keys):
             return np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
         if self._search_steps is None:
@@ -52,7 +52,7 @@ class KeySearch:
 
     @cached_property
     def _shift(self) -> np.uint64:
-        """Bits to leave out, so that there are one to two entries a key."""
+        """Low bits to drop: the index then has one to two entries a key."""
         span = int(self.keys[-1]) - int(self.keys[0])
         return np.uint64(max(0, span.bit_length() - len(self.keys).bit_length()))
 

@@ -1,7 +1,7 @@
 """A table that follows what is published, without a restart.
 
 Look-ups notice a new version within a second or so; it is opened and read through in a thread of its own, and only
-then replaces the old one. A broken one is reported once and the old one goes on.
+then replaces the old one. A broken one is logged once, and the old one stays in use.
 """
 
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class LiveTable:
-    """The newest sound version of the table in ``root``; every look-up misses until there is one."""
+    """The newest intact version of the table in ``root``; every look-up misses until there is one."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class LiveTable:
         return self._table
 
     def refresh(self) -> None:
-        """Load what has been published, here and now; a broken version is refused in the log."""
+        """Load what has been published, in this thread; a broken version is logged and not used."""
         with self._loading:
             if not self._has_new_version():
                 return
@@ -76,7 +76,7 @@ class LiveTable:
             try:
                 self._table = self._load()
             except BrokenTableError as exc:
-                log.error("%s; %s", exc, f"version {self.version} goes on" if self.table else "no key is known")
+                log.error("%s; %s", exc, f"version {self.version} stays in use" if self.table else "no key is known")
 
     def _has_new_version(self) -> bool:
         current = self._current()

@@ -1,4 +1,4 @@
-"""A table of item vectors in memory, whose rows training and evaluation count by."""
+"""A table of item vectors in memory; training and evaluation refer to items by its rows."""
 
 from dataclasses import dataclass
 from functools import cached_property

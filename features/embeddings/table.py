@@ -49,7 +49,7 @@ class EmbeddingTable:
 
     @classmethod
     def open(cls, root: Path) -> Self:
-        """Map the current version. Raises ``BrokenTableError``; ``verify`` checks what this has no time for."""
+        """Map the current version. Raises ``BrokenTableError``; only ``verify`` reads the bytes of the columns."""
         version = current_version(root)
         try:
             return cls.open_version(root / version)
@@ -101,7 +101,7 @@ class EmbeddingTable:
         return vectors, found
 
     def rows(self, keys: Keys) -> tuple[Rows, Bools]:
-        """Return the row of each key and whether it is known; the row of an unknown key means nothing."""
+        """Return the row of each key and whether it is known; the row of an unknown key is meaningless."""
         return self._search.find(keys)
 
     def ids(self, rows: Sequence[int] | Rows) -> list[Id]:
@@ -144,7 +144,7 @@ def publish(
 ) -> Path:
     """Publish ``(n, d)`` vectors as the table's new version, whole or not at all; return the version's folder.
 
-    Older versions are deleted but for the newest ``keep``, this one included; replay travels in time over what is kept.
+    All but the newest ``keep`` versions are deleted; this one counts. Replay can use a version only while it is kept.
     Raises ``ValueError`` for ids that are repeated, or collide as keys, and for vectors that float16 can't hold.
     """
     keys, texts, narrow = _rows(ids, vectors)
@@ -204,7 +204,7 @@ def _rows(ids: Sequence[Id], vectors: npt.NDArray[Any]) -> tuple[Keys, list[str]
 def _same_key(one: Id, other: Id) -> str:
     if str(one) == str(other):
         return f"the ids {one!r} and {other!r} name the same thing; give each once"
-    return f"the ids {one!r} and {other!r} have the same 64-bit key, so they can't be told apart; rename one of them"
+    return f"the ids {one!r} and {other!r} have the same 64-bit key, so a table can't hold both; rename one of them"
 
 
 def _refuse_collisions(old: EmbeddingTable, keys: Keys, texts: Sequence[str]) -> None:

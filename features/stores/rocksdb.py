@@ -14,7 +14,7 @@ from time import monotonic
 
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
 
-POSITION = b"\xffnext"  # no user's key: those are UTF-8, where a byte 255 never stands; sorts behind them all
+POSITION = b"\xffnext"  # no user's key: those are UTF-8, which has no byte 255; sorts behind them all
 POSITION_BYTES = 8
 RETRY_S = 0.1
 

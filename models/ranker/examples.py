@@ -1,4 +1,4 @@
-"""From a log to the ranker's training batches, through the very code that serves.
+"""From a log to the ranker's training batches, through the same code that serves.
 
 Each time at which a user acted is a request that was made just before it: the state is what the user did strictly
 earlier, built by ``UserState.apply``; the candidates are what was acted on, and items drawn at random; what the ranker
@@ -38,7 +38,7 @@ class NegativesConfig:
 
     count: int = 8  # a request; fewer where the items don't suffice
     popular: float = 0.5  # share drawn as often as items are acted on: only rare negatives teach only popularity
-    exclude_seen: bool = False  # True for logs without repeat consumption, where "unseen" would give the label away
+    exclude_seen: bool = False  # True for logs without repeat consumption, where "unseen" would leak the label
 
     def __post_init__(self) -> None:
         if self.count < 0 or not 0.0 <= self.popular <= 1.0:
@@ -148,7 +148,7 @@ def inputs_of(example: RankingExample, offline: OfflineFeatures) -> ModelInputs:
 
 
 def session_inputs(example: RankingExample, offline: OfflineFeatures) -> SessionInputs:
-    """Return what the join will ask the session encoder for."""
+    """Return what the join will pass to the session encoder."""
     tail, encoder = example.state.tail, offline.sessions
     actions = known_actions(example.state.history.columns(), example.now_ms)
     closed, opened = pool_sessions(sessions_now(tail, actions, example.now_ms), offline.items)

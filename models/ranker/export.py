@@ -1,8 +1,8 @@
-"""The ranker as two ONNX graphs, verified to be the ranker, and as a part of a bundle.
+"""The ranker as two ONNX graphs, verified against torch, and as a part of a bundle.
 
 One graph runs once a request, the other once for its candidates (``factored.py``). Verified means: both return the
-plain torch ranker's probabilities within ``MAX_PROBABILITY_ERROR`` for every history length that behaves in its own way
-and for one, two and many candidates.
+plain torch ranker's probabilities within ``MAX_PROBABILITY_ERROR``, for the history lengths at which a graph could go
+wrong (none, one, around ``recent_outputs``, the longest) and for one, two and many candidates.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class RankerGraphs:
-    """The two graphs as ONNX Runtime runs them; only verifying and the golden cases need this here."""
+    """The two graphs as ONNX Runtime runs them; only verification and the golden cases need this here."""
 
     user: onnxruntime.InferenceSession
     candidate: onnxruntime.InferenceSession

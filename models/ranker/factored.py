@@ -36,7 +36,7 @@ class UserPart(NamedTuple):
     score_maps: Tensor  # (heads, I, T): c -> b
     values: Tensor  # (heads, T, D): V'
     rows: Tensor  # (T, D): the residual of the history's columns, zeros in the candidate's
-    recent_places: Tensor  # (K,) int64: rows to pass on
+    recent_places: Tensor  # (K,) int64: rows of the newest actions, passed on beside the max-pool
     recent_exist: Tensor  # (K, 1): 0 where the history is shorter than K
     user_columns: Tensor  # (user width,): the shared columns of the crosses' input
     user_crossed: Tensor  # (X,) or (rank,): what the first cross's weights make of them
@@ -75,15 +75,15 @@ class UserSide(nn.Module):
         """Return the shared part; shapes as in ``features.schema``, T of at least 1."""
         history = torch.cat([self.actions(action_types), action_items], dim=-1)  # (T, history)
         keys = history @ self.key_weights  # (heads, T, d)
-        places = torch.arange(self.recent_outputs, device=history.device)
+        positions = torch.arange(self.recent_outputs, device=history.device)
         user_columns = torch.cat([user_vector, session_vector, context])
         return UserPart(
             scores=(history @ self.query_weights + self.query_bias) @ keys.mT,
             score_maps=self.candidate_queries @ keys.mT,
             values=history @ self.value_weights,
             rows=F.pad(history, (0, self.item_dim)),
-            recent_places=places.clamp(max=action_types.shape[0] - 1),
-            recent_exist=(places < action_types.shape[0]).to(history.dtype)[:, None],
+            recent_places=positions.clamp(max=action_types.shape[0] - 1),
+            recent_exist=(positions < action_types.shape[0]).to(history.dtype)[:, None],
             user_columns=user_columns,
             user_crossed=user_columns @ self.cross_weights + self.cross_bias,
         )

@@ -29,7 +29,7 @@ from rankstream.models.users.refresh import encode
 
 
 class FrozenEncoders(Protocol):
-    """What the ranker stands on: ``TrainedEncoders``, or ``TrainedModels`` when they are measured."""
+    """What the ranker is trained on top of: ``TrainedEncoders``, or ``TrainedModels`` when they are evaluated."""
 
     @property
     def item_table(self) -> ItemTable:
@@ -72,7 +72,7 @@ def offline_features(log: EventLog, encoders: FrozenEncoders, num_actions: int, 
 
 
 def to_float16(table: ItemTable) -> ItemTable:
-    """Return the table as serving will read it: in half precision."""
+    """Return the table as serving will read it: rounded to float16."""
     return ItemTable(table.ids, table.vectors.astype(np.float16).astype(np.float32))
 
 
@@ -98,5 +98,5 @@ def user_on_day(user_key: int, day: int) -> str:
 
 
 def as_of_its_day(example: RankingExample) -> RankingExample:
-    """Let an example look its user up as of the morning of its day."""
+    """Return an example that looks its user up as of the start of its day."""
     return replace(example, user_key=id_key(user_on_day(example.user_key, example.now_ms // DAY_MS)))

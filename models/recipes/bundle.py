@@ -1,4 +1,4 @@
-"""How a ranker is trained on frozen encoders, and all that is to be decided before: the recipe of a bundle.
+"""The recipe of a bundle: all that is decided before training, and how a ranker is trained on frozen encoders.
 
 The encoders are frozen first (``encoders.py``). The ranker then sees in training what it will see when it serves: user
 vectors as the last daily refresh left them, session vectors and histories as of the request::
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
-from rankstream.events import registry as known
+from rankstream.events import registry
 from rankstream.events.log import EventLog
 from rankstream.events.public import movielens
 from rankstream.events.registry import HOUR_MS, LogKind
@@ -31,6 +31,8 @@ from rankstream.models.ranker.training_join import as_of_its_day, offline_featur
 from rankstream.models.ranker.transact import TransActConfig
 from rankstream.models.recipes.encoders import EncoderRecipe, TrainedEncoders
 from rankstream.models.training.loop import FitConfig, FitHistory
+
+MAX_VALIDATED = 150  # held-out requests scored at each evaluation; more would take longer and show no more
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,11 @@ class BundleRecipe:
 
     encoders: EncoderRecipe
     ranker: RankerRecipe
-    encoders_share: float = 1.0  # of the actions, in time, that encoders and item tables learn from; then the ranker's
-    # begin, of whose labels encoders know nothing. Only for impressions: of sampled items, novelty would be the label.
-    threads: int = 1  # of torch; models this small lose by a second one: 226 CPU-seconds for what takes 41 with one
+    # Share of the actions, in time, that encoders and item tables learn from; the ranker's requests come after them, so
+    # encoders know nothing of its labels. Below 1 only for impressions: among sampled negatives, novelty would leak the
+    # label.
+    encoders_share: float = 1.0
+    threads: int = 1  # of torch; a second one slows models this small: 226 CPU-seconds for what takes 41 with one
 
 
 def recipe_for(log: LogKind, vocabulary: Vocabulary) -> BundleRecipe:
@@ -88,7 +92,7 @@ def recipe_for(log: LogKind, vocabulary: Vocabulary) -> BundleRecipe:
     return BundleRecipe(encoders, ranker, log.encoders_share)
 
 
-MOVIELENS = recipe_for(known.MOVIELENS, movielens.VOCABULARY)
+MOVIELENS = recipe_for(registry.MOVIELENS, movielens.VOCABULARY)
 
 
 def train_on_top(
@@ -133,9 +137,6 @@ def train_on_top(
         progress=progress,
         device=device,
     )
-
-
-MAX_VALIDATED = 150  # requests; more would take longer and show no more
 
 
 def requests_of(

@@ -31,8 +31,8 @@ from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfi
 class EncoderRecipe:
     """Sizes and times for a small log (MovieLens-100K) on two cores; larger logs want the papers' sizes."""
 
-    positives: tuple[str, ...]  # actions that users come for: PinnerFormer's labels
-    negatives: tuple[str, ...] = ()  # actions that reject an item: no label, no co-occurrence
+    positives: tuple[str, ...]  # positive feedback: PinnerFormer's labels
+    negatives: tuple[str, ...] = ()  # negative feedback: no label, no co-occurrence
     exclude_seen: bool = True  # when measuring; False where consumption repeats, as in music
     max_scored: int = 10_000  # items; of larger catalogues HierTCN's loss samples ``drawn`` for each next item
     drawn: int = 200
@@ -71,7 +71,7 @@ class TrainedEncoders:
 
 
 class OutOfTimeError(Exception):
-    """The seconds are over; the same call goes on from the checkpoints. The message says how far it came."""
+    """The time budget is used up; the same call continues from the checkpoints. The message names the step reached."""
 
 
 def train_encoders(

@@ -1,7 +1,7 @@
 """From trained torch modules to the bundle that serving opens: the recipe's list of parts.
 
 Each model's own ``*_export.py`` makes its part and verifies it; ``bundles/writer.py`` writes them, whole or not at all.
-The largest errors found, against torch in float32 and in float64, stand in the manifest's metrics.
+The ranker's largest errors against torch, in float32 and in float64, are among the manifest's metrics.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a training leaves in its folder, and what can be made of it without training again: bundles.
+"""What a training leaves in its folder: written, read again, and locked against another training.
 
 ::
 
@@ -41,7 +41,7 @@ FORMAT = 1
 
 
 class OtherRunError(ValueError):
-    """A folder holds another training; the message says what differs."""
+    """A folder holds another training; the message names what differs."""
 
 
 @dataclass(frozen=True)

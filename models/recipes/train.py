@@ -1,4 +1,4 @@
-"""From a log to what a worker serves: encoders, the ranker on top of them, a bundle and a table of user vectors."""
+"""A whole training: from a log to encoders, the ranker on top of them, a bundle and a table of user vectors."""
 
 import time
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def train_models(
 ) -> TrainedModels:
     """Train all models on what the log holds before ``until_ms`` (its end) and keep them in ``work``.
 
-    A run that was stopped goes on where it was. Raises ``LogError`` for a log with nothing to learn from,
+    A run that was stopped continues from its checkpoints. Raises ``LogError`` for a log with nothing to learn from,
     ``OtherRunError`` if ``work`` holds another training, ``OutOfTimeError`` after so many ``seconds``.
     """
     deadline = time.monotonic() + seconds
@@ -124,8 +124,8 @@ def _check_learnable(past: EventLog, recipe: EncoderRecipe) -> None:
     wanted = np.isin(past.actions, past.codes_of(recipe.positives))
     if np.count_nonzero(wanted) < 2:
         raise LogError(
-            f"{np.count_nonzero(wanted)} actions before the training's end are {' or '.join(recipe.positives)}, what "
-            "users come for; name others with --positive, or a later --until"
+            f"{np.count_nonzero(wanted)} actions before the training's end are {' or '.join(recipe.positives)}, the "
+            "positive feedback to learn from; name other actions with --positive, or a later --until"
         )
 
 
@@ -138,7 +138,7 @@ def publish_users(models: TrainedModels, log: EventLog, root: Path) -> Refreshed
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let torch use this many threads, and as many as before afterwards."""
+    """Let torch use this many threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -77,7 +77,7 @@ def refresh_active(
     as_of_ms: int,
     keep: int = KEPT_VERSIONS,
 ) -> Refreshed:
-    """Publish the last table with the vectors of users who acted since then put in; the others keep theirs.
+    """Publish the last table with new vectors for the users who acted since then; the others keep theirs.
 
     Raises ``SpaceRefusedError`` if another model made the last table: then a full refresh is needed.
     """
@@ -105,7 +105,7 @@ def acted_since(histories: Histories, since_ms: int, until_ms: int) -> Iterator[
 def encode(
     model: PinnerFormer, items: VectorTable, histories: Histories, as_of_ms: int
 ) -> tuple[list[Id], Floats, int]:
-    """Return users, their vectors ``(n, U)`` and how many were left out for want of a known item."""
+    """Return users, their vectors ``(n, U)`` and how many were left out because no item of theirs is known."""
     model.eval()
     device = next(model.parameters()).device
     ids: list[Id] = []

@@ -1,4 +1,4 @@
-"""Exact search: every row is compared, block by block. The truth that faster indexes are measured against.
+"""Exact search: every row is compared, block by block. The ground truth that faster indexes are measured against.
 
 Ties go to the lower row, so equal tables give equal neighbours.
 """

@@ -1,1 +1,1 @@
-"""What candidates are proposed from."""
+"""Sources of candidates, a file each."""

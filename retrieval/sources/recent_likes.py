@@ -1,4 +1,4 @@
-"""Items near to what a user liked lately.
+"""Items similar to a user's recent positive feedback.
 
 Up to two queries: the mean of the newest items with positive feedback and, where users live in the item space, the
 user's vector. Each finds its own neighbours; the nearest to either are proposed. For an unknown user the query is
@@ -26,14 +26,14 @@ MEAN_OF = 10_000  # items, evenly spread over the table, whose mean stands for a
 
 @dataclass(frozen=True)
 class FeedbackPolarity:
-    """What the action types say about an item; those in neither set say a little for it."""
+    """The action types that are positive feedback and those that are negative; others count where none is positive."""
 
     positive: frozenset[int]
     negative: frozenset[int]
 
 
 def polarity_of(vocabulary: Vocabulary, utility: Mapping[str, float]) -> FeedbackPolarity:
-    """Return which actions speak for an item and which against it: those whose head has such a weight."""
+    """Return the action types whose head has a positive weight, and those whose head has a negative one."""
     codes = vocabulary.action_codes
     return FeedbackPolarity(
         positive=frozenset(codes[head] for head, weight in utility.items() if head in codes and weight > 0),
@@ -76,6 +76,6 @@ class RecentLikes:
 
 
 def _positive(actions: ActionColumns, polarity: FeedbackPolarity) -> Bools:
-    """Mark the positive actions; all that are not negative, where none is positive."""
+    """Return which actions are positive; where none is, those that are not negative."""
     positive = np.isin(actions.action_types, list(polarity.positive))
     return positive if positive.any() else ~np.isin(actions.action_types, list(polarity.negative))

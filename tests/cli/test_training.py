@@ -189,7 +189,7 @@ def test_rows_that_a_worker_would_reject_are_skipped_and_counted(run, tmp_path):
         tables.append(EmbeddingTable.open(tmp_path / log.stem))
     assert done.stderr.splitlines() == [
         "skipped 1: schema: Object missing required field `action`",
-        "skipped 1: timestamp: timestamp_ms is before 1973; if the column holds seconds, say --time-unit s",
+        "skipped 1: timestamp: timestamp_ms is before 1973; if the column holds seconds, pass --time-unit s",
         "skipped 1: schema: Object missing required field `item_id`",
     ]
     assert np.asarray(tables[0].vectors).tobytes() == np.asarray(tables[1].vectors).tobytes()

@@ -85,7 +85,7 @@ def test_what_a_worker_would_reject_is_skipped_and_counted_by_the_workers_reason
     assert whole(log).user_ids == ["u1", "u1"]
     assert log.skipped == row_by_row(path)[1]
     assert reasons(log.skipped) == {"schema": 9, "unknown-action": 1, "timestamp": 1}
-    assert log.skipped["timestamp: timestamp_ms is before 1973; if the column holds seconds, say --time-unit s"] == 1
+    assert log.skipped["timestamp: timestamp_ms is before 1973; if the column holds seconds, pass --time-unit s"] == 1
 
 
 def test_rejections_have_the_reason_that_the_stream_gives(tmp_path: Path):

@@ -39,7 +39,7 @@ def test_a_file_of_no_bytes(tmp_path: Path):
 @pytest.mark.parametrize("name", ["log.parquet", "log.csv"])
 def test_a_missing_column_is_named_with_those_that_are_there(name: str, tmp_path: Path):
     says = refusal(write_log(tmp_path / name, [{"user_id": 1, "item": 2, "action": "save"}]))
-    assert "has no column item_id; it has user_id, item, action; say which one is item_id with --map" in says
+    assert "has no column item_id; it has user_id, item, action; name another one with --map" in says
 
 
 def test_a_mapped_column_that_is_not_there(tmp_path: Path):
@@ -64,7 +64,7 @@ def test_mixed_units_skip_the_rows_of_the_other_one_and_name_it(name: str, tmp_p
     log = open_log(write_log(tmp_path / name, rows))
     assert len(whole(log)) == 1
     assert log.skipped == {
-        "timestamp: timestamp_ms is before 1973; if the column holds seconds, say --time-unit s": 1,
+        "timestamp: timestamp_ms is before 1973; if the column holds seconds, pass --time-unit s": 1,
         "timestamp: timestamp_ms is more than a day after now": 1,
     }
 

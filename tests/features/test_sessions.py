@@ -52,7 +52,7 @@ def test_only_the_newest_items_of_a_long_session_count():
 def test_a_tail_survives_its_bytes():
     tail = SessionTail(b"12345678", 5, 9, np.ones(4, np.float16).tobytes())
     assert unpack_tail(tail.pack()) == tail
-    with pytest.raises(ValueError, match="its header says"):
+    with pytest.raises(ValueError, match="by its header"):
         unpack_tail(tail.pack() + b"!")
 
 
