@@ -148,7 +148,7 @@ class _Format(msgspec.Struct):
 
 
 FORMATS: dict[int, type[Manifest] | type[ManifestOfFormat1]] = {1: ManifestOfFormat1, FORMAT: Manifest}
-Written = TypeVar("Written", bound=msgspec.Struct)
+AnyManifest = TypeVar("AnyManifest", bound=msgspec.Struct)
 
 
 def _upgraded(old: ManifestOfFormat1) -> Manifest:
@@ -156,7 +156,7 @@ def _upgraded(old: ManifestOfFormat1) -> Manifest:
     return Manifest(**kept, parts=old.parts)
 
 
-def _sealed(manifest: Written) -> Written:
+def _sealed(manifest: AnyManifest) -> AnyManifest:
     bare = msgspec.structs.replace(manifest, checksum="")
     return msgspec.structs.replace(bare, checksum=hashlib.sha256(_encode(bare)).hexdigest())
 

@@ -76,7 +76,7 @@ class Arrivals:
         return Arrivals(**columns)
 
 
-def joined(parts: Sequence[Arrivals]) -> Arrivals:
+def concatenated(parts: Sequence[Arrivals]) -> Arrivals:
     """Return batches as one."""
     if len(parts) == 1:
         return parts[0]

@@ -21,7 +21,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rankstream.events.arrivals import Arrivals, LogError, joined
+from rankstream.events.arrivals import Arrivals, LogError, concatenated
 from rankstream.events.readers.json_lines import BATCH_ROWS, FIELDS, NEEDED, JsonReader, Reading
 from rankstream.events.readers.rows import FILE_TYPES, TIME_UNITS, Shape, file_type
 from rankstream.features.actions import Vocabulary
@@ -115,7 +115,7 @@ class FileLog:
         parts = list(self._read(reading))
         if not parts:
             return
-        whole = joined(parts)
+        whole = concatenated(parts)
         order = np.argsort(whole.arrived_ms, kind="stable")
         for at in range(0, len(whole), BATCH_ROWS):
             yield whole.taken(order[at : at + BATCH_ROWS])

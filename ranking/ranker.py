@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from rankstream.features.actions import MAX_ACTION_TYPES
-from rankstream.features.embeddings.live import held, version_of
+from rankstream.features.embeddings.live import snapshot, table_version
 from rankstream.features.ids import Id, Keys, id_key, id_keys
 from rankstream.features.join import OfflineFeatures, join
 from rankstream.features.schema import CONTEXT_NAMES, Floats, ModelInputs
@@ -93,11 +93,11 @@ class Ranker:
             "total": done - started,
         }
         timings_ms = {step: 1e3 * seconds for step, seconds in timings.items()}
-        return self._ranking(items, inputs, version_of(offline.users), timings_ms)
+        return self._ranking(items, inputs, table_version(offline.users), timings_ms)
 
     def _offline_now(self) -> OfflineFeatures:
         """Hold one version of the user vectors: retrieval and join must not see two, nor the answer name a third."""
-        users = held(self.offline.users)
+        users = snapshot(self.offline.users)
         return self.offline if users is self.offline.users else replace(self.offline, users=users)
 
     def _candidates(self, request: RankingRequest, user: UserView) -> Candidates:

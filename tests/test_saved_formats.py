@@ -28,7 +28,7 @@ from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.stores.rocksdb import RocksStore
 from rankstream.features.user_state import unpack_state
-from rankstream.models.recipes.export import version_of
+from rankstream.models.recipes.export import model_version_of
 from rankstream.models.recipes.run_folder import load_models
 from rankstream.models.sessions.torch_encoder import TorchSessions
 from rankstream.models.training.checkpoints import read_whole, weights_tag
@@ -345,7 +345,7 @@ def test_weights_give_what_their_bundle_gives():
 
 def test_weights_have_the_names_that_bundles_states_and_tables_know_them_by():
     models, manifest = load_models(SAVED / "run" / "work"), read_manifest(SAVED / "run" / "bundle")
-    assert version_of(models.ranker, models.item_space, models.about.utility) == manifest.model_version
+    assert model_version_of(models.ranker, models.item_space, models.about.utility) == manifest.model_version
     assert (
         weights_tag(models.hiertcn)
         == parts_of(manifest)["sessions"].facts["tag"]
@@ -356,7 +356,7 @@ def test_weights_have_the_names_that_bundles_states_and_tables_know_them_by():
 
 def test_an_ended_training_is_known_and_not_trained_again(tmp_path):
     models, manifest = train(a_copy("run", tmp_path)), read_manifest(SAVED / "run" / "bundle")
-    assert version_of(models.ranker, models.item_space, models.about.utility) == manifest.model_version
+    assert model_version_of(models.ranker, models.item_space, models.about.utility) == manifest.model_version
     assert not differences(training_told(tmp_path / "run" / "work"), expected()["training"], tolerance=0)
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS
-from rankstream.events.arrivals import Arrivals, Ints, Values, joined, pack_columns
+from rankstream.events.arrivals import Arrivals, Ints, Values, concatenated, pack_columns
 from rankstream.events.readers.json_lines import FIELDS, Reading
 from rankstream.events.readers.rows import NS_PER_MS, TIME_UNITS, Shape, milliseconds
 from rankstream.features.actions import MAX_TIME_MS
@@ -38,7 +38,7 @@ def arrivals_of_batch(batch: Batch, reading: Reading) -> Arrivals:
     events = list(reading.events(batch.take(pa.array(rows)).to_pylist()))
     slow = reading.pack([event for event in events if event is not None])
     taken = rows[[event is not None for event in events]]
-    whole = joined([fast, slow])
+    whole = concatenated([fast, slow])
     return whole.taken(np.argsort(np.concatenate([np.flatnonzero(sound), taken]), kind="stable")).numbered(0)
 
 

@@ -30,7 +30,7 @@ from rankstream.experiments.kuairand.ranker import SIZES, RankerSettings, traine
 from rankstream.experiments.runs import WORK, stop_politely
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.models.ranker.hybrid import HybridRanker
-from rankstream.models.recipes.export import Purpose, export_bundle, version_of
+from rankstream.models.recipes.export import Purpose, export_bundle, model_version_of
 from rankstream.models.sessions import hiertcn_export
 from rankstream.models.training.checkpoints import fingerprint_of
 from rankstream.models.users import pinnerformer_export
@@ -43,7 +43,7 @@ def export_kuairand(ranker: HybridRanker, world: KuaiRand, bundle: Path) -> Mani
     ids = [int(item) for item in item_table.ids]
     space = f"items-{fingerprint_of(item_table.vectors)}"
     purpose = Purpose(
-        model_version=version_of(ranker, space, UTILITY),
+        model_version=model_version_of(ranker, space, UTILITY),
         vocabulary=VOCABULARY,
         utility=UTILITY,
         user_space=user_space(world.encoders.pinnerformer),

@@ -57,9 +57,9 @@ class LiveTable:
 
     def look_up(self, keys: Keys) -> tuple[Floats, Bools]:
         """Return vectors as ``EmbeddingTable.look_up`` does, of the newest version that is loaded."""
-        return self.held().look_up(keys)
+        return self.snapshot().look_up(keys)
 
-    def held(self) -> EmbeddingTable | NoVectors:
+    def snapshot(self) -> EmbeddingTable | NoVectors:
         """Return the version that is looked up now; it stays what it is, whatever is published meanwhile."""
         if self._clock() >= self._next_check:
             self._next_check = self._clock() + self._check_every_s
@@ -99,11 +99,11 @@ class LiveTable:
         return table
 
 
-def held(table: VectorTable) -> VectorTable:
+def snapshot(table: VectorTable) -> VectorTable:
     """Return one version of a table that follows what is published, to use for the whole of one request."""
-    return table.held() if isinstance(table, LiveTable) else table
+    return table.snapshot() if isinstance(table, LiveTable) else table
 
 
-def version_of(table: VectorTable) -> str | None:
+def table_version(table: VectorTable) -> str | None:
     """Return the name of the version of a table on disk, None for any other."""
     return table.version if isinstance(table, EmbeddingTable) else None

@@ -79,12 +79,12 @@ def to_float16(table: ItemTable) -> ItemTable:
 def daily_vectors(model: PinnerFormer, items: VectorTable, log: EventLog, since_ms: int = 0) -> ItemTable:
     """Return each user's vector at the start of each day on which the user acted, of what was done before that day."""
     ids, vectors, _ = encode(
-        model, items, _mornings(log, since_ms // DAY_MS), as_of_ms=int(log.times_ms[-1]) if len(log) else 0
+        model, items, _histories_by_day(log, since_ms // DAY_MS), as_of_ms=int(log.times_ms[-1]) if len(log) else 0
     )
     return to_float16(ItemTable(np.array(ids, object), vectors))
 
 
-def _mornings(log: EventLog, first_day: int) -> Iterator[tuple[Id, ActionColumns]]:
+def _histories_by_day(log: EventLog, first_day: int) -> Iterator[tuple[Id, ActionColumns]]:
     for user, actions in histories_of(log, limit=len(log)):
         days = np.unique(actions.times_ms // DAY_MS)[1:]
         for day in days[days >= first_day].tolist():

@@ -81,7 +81,7 @@ def export_models(models: TrainedModels, bundle: Path, utility: Mapping[str, flo
     about = models.about
     weights = about.utility if utility is None else utility
     purpose = Purpose(
-        model_version=version_of(models.ranker, models.item_space, weights),
+        model_version=model_version_of(models.ranker, models.item_space, weights),
         vocabulary=about.vocabulary,
         utility=weights,
         user_space=user_space(models.pinnerformer),
@@ -99,6 +99,6 @@ def export_models(models: TrainedModels, bundle: Path, utility: Mapping[str, flo
     )
 
 
-def version_of(ranker: HybridRanker, space: str, utility: Mapping[str, float]) -> str:
+def model_version_of(ranker: HybridRanker, space: str, utility: Mapping[str, float]) -> str:
     """Name what is served: other weights, items or utility, another name."""
     return "hybrid-" + xxh3_64_hexdigest(f"{fingerprint(ranker):x} {space} {sorted(utility.items())}".encode())

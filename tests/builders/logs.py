@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rankstream.events.action_event import ActionEvent
-from rankstream.events.arrivals import Arrivals, joined
+from rankstream.events.arrivals import Arrivals, concatenated
 from rankstream.events.log import EventLog
 from rankstream.events.open import FileLog, open_log
 from rankstream.events.registry import read_log
@@ -60,7 +60,7 @@ def write_log(path: Path, rows: list[Row]) -> Path:
 
 
 def whole(log: FileLog) -> Arrivals:
-    return joined(list(log.batches(VOCABULARY)))
+    return concatenated(list(log.batches(VOCABULARY)))
 
 
 def read(path: Path, **how: Any) -> EventLog:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rankstream.events.arrivals import LogError, joined
+from rankstream.events.arrivals import LogError, concatenated
 from rankstream.events.open import open_log
 from rankstream.events.public import kuairand, movielens
 from rankstream.events.readers import columns as log_columns
@@ -62,7 +62,7 @@ def test_a_known_log_is_replayed_as_models_read_it(
     monkeypatch.setattr(log_columns, "BATCH_ROWS", batch)
     pq.write_table(pa.table(LOGS[name]), tmp_path / name)
     log, trained_on = open_log(tmp_path, sort=True), read_log(open_log(tmp_path), strict=False)
-    arrivals = joined(list(log.batches(log.vocabulary)))
+    arrivals = concatenated(list(log.batches(log.vocabulary)))
     assert log.vocabulary == trained_on.vocabulary
     assert arrivals.user_ids == trained_on.user_ids.tolist()
     assert np.array_equal(arrivals.item_keys, id_keys(trained_on.item_ids.tolist()))
@@ -76,7 +76,8 @@ def test_kuairand_as_it_is_published_in_csv_reads_the_same(tmp_path: Path):
     table = np.stack(list(columns.values()), axis=1).astype(str)
     (tmp_path / "log.csv").write_text("\n".join(map(",".join, [list(columns), *table.tolist()])))
     one, other = (
-        joined(list(open_log(tmp_path / f"log.{kind}").batches(kuairand.VOCABULARY))) for kind in ("csv", "parquet")
+        concatenated(list(open_log(tmp_path / f"log.{kind}").batches(kuairand.VOCABULARY)))
+        for kind in ("csv", "parquet")
     )
     assert one.packed == other.packed
 
@@ -120,7 +121,7 @@ def test_a_kuairand_folder_with_its_history_is_replayed_with_it(tmp_path: Path):
     pq.write_table(pa.table(history), tmp_path / kuairand.HISTORY)
     log = open_log(tmp_path)
     trained_on = read_log(log)
-    arrivals = joined(list(log.batches(log.vocabulary)))
+    arrivals = concatenated(list(log.batches(log.vocabulary)))
     assert arrivals.codes.tolist() == trained_on.actions.tolist()
     assert arrivals.user_ids == trained_on.user_ids.tolist()
     assert len(arrivals) == len(read_log(open_log(tmp_path, history=False))) + 5

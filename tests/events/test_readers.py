@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rankstream.events.action_event import ActionEvent
-from rankstream.events.arrivals import Arrivals, arrivals_of, joined
+from rankstream.events.arrivals import Arrivals, arrivals_of, concatenated
 from rankstream.events.open import open_log
 from rankstream.events.readers import columns as log_columns
 from rankstream.events.readers import json_lines as log_events
@@ -35,7 +35,7 @@ def decoded(events: list[ActionEvent]) -> Arrivals:
 
 def row_by_row(path: Path, shape: Shape = Shape()) -> tuple[Arrivals, Counter[str]]:  # noqa: B008  # frozen
     reading = Reading(VOCABULARY, shape, NOW_MS, Counter())
-    return joined(list(RowReader(open_rows(path).rows).read(reading))).numbered(0), reading.skipped
+    return concatenated(list(RowReader(open_rows(path).rows).read(reading))).numbered(0), reading.skipped
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -193,8 +193,8 @@ def test_a_long_log_comes_in_batches_with_consecutive_offsets(
     batches = list(open_log(path).batches(VOCABULARY))
     assert len(batches) > 5
     assert max(len(batch) for batch in batches) <= 1000
-    assert joined(batches).offsets.tolist() == list(range(5_500))
-    assert [int(item) for item in joined(batches).item_ids] == list(range(5_500))
+    assert concatenated(batches).offsets.tolist() == list(range(5_500))
+    assert [int(item) for item in concatenated(batches).item_ids] == list(range(5_500))
 
 
 def test_a_folder_of_files_is_one_log_in_the_order_of_their_names(tmp_path: Path):
