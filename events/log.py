@@ -5,7 +5,7 @@
     user_ids  item_ids  actions  times_ms  [surfaces]  [values]        one row an action, oldest first
 
 Ids stay as the log writes them; actions and surfaces are codes of the log's vocabulary. The log knows no model. It is
-grouped by user once (``by_user``), whoever asks: sequences, histories and requests are views (``sequences.py``).
+grouped by user once (``by_user``): sequences, histories and requests are views of that (``sequences.py``).
 """
 
 import json

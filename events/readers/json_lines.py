@@ -21,8 +21,8 @@ from rankstream.events.readers.rows import PROBLEM, Row, Shape, json_row, open_b
 from rankstream.features.actions import MAX_TIME_MS, Vocabulary
 from rankstream.features.ids import Id, id_bytes
 
-BATCH_ROWS = 65_536  # rows read at once: what memory is needed for
-LINES_BYTES = 6 << 20  # about as many
+BATCH_ROWS = 65_536  # rows read at once, which bounds memory
+LINES_BYTES = 6 << 20  # bytes of lines read at once: about as many rows
 UNKNOWN = -1  # arrived_ms where the log doesn't have it
 
 

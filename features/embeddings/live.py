@@ -80,7 +80,7 @@ class LiveTable:
 
     def _has_new_version(self) -> bool:
         current = self._current()
-        return current is not None and current != self._seen  # where the folder is out of reach, what is mapped stays
+        return current is not None and current != self._seen  # None: out of reach; what is mapped stays
 
     def _current(self) -> str | None:
         try:
@@ -100,7 +100,7 @@ class LiveTable:
 
 
 def snapshot(table: VectorTable) -> VectorTable:
-    """Return one version of a table that follows what is published, to use for the whole of one request."""
+    """Return the version that a live table serves now, to use for a whole request; any other table as it is."""
     return table.snapshot() if isinstance(table, LiveTable) else table
 
 

@@ -37,15 +37,15 @@ MAX_VALIDATED = 150  # held-out requests scored at each evaluation; more would t
 
 @dataclass(frozen=True)
 class RankerRecipe:
-    """Sizes and times of the ranker for a small log on two cores; larger logs want the papers' sizes."""
+    """Sizes and schedule of the ranker for a small log on two cores; ``paper_sizes.py`` has the paper's."""
 
     heads: Mapping[str, Sequence[str]]  # what is predicted -> the actions any of which makes it true
     utility: Mapping[str, float]  # weight of each head in the score
     num_actions: int = 20  # newest actions seen; 100 in the paper
-    action_dim: int = 8  # 32
-    recent_outputs: int = 4  # K; 10
-    mask_window_ms: int = HOUR_MS  # 24 h, 1 h in the published code; in logs of one sitting both hide everything
-    cross_rank: int | None = 32  # full
+    action_dim: int = 8  # 32 in the paper
+    recent_outputs: int = 4  # K; 10 in the paper
+    mask_window_ms: int = HOUR_MS  # 24 h in the paper, 1 h in its code; in logs of one sitting both mask everything
+    cross_rank: int | None = 32  # None, full rank, in the paper
     mlp: tuple[int, ...] = (64, 32)
     layers: int = 2  # of TransAct
     impressions: bool = False  # requests are logged impressions (``ranker/impressions.py``), no negatives are sampled

@@ -29,12 +29,12 @@ from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfi
 
 @dataclass(frozen=True)
 class EncoderRecipe:
-    """Sizes and times for a small log (MovieLens-100K) on two cores; larger logs want the papers' sizes."""
+    """Sizes and schedules for a small log (MovieLens-100K) on two cores; ``paper_sizes.py`` has those of the papers."""
 
     positives: tuple[str, ...]  # positive feedback: PinnerFormer's labels
     negatives: tuple[str, ...] = ()  # negative feedback: no label, no co-occurrence
     exclude_seen: bool = True  # when measuring; False where consumption repeats, as in music
-    max_scored: int = 10_000  # items; of larger catalogues HierTCN's loss samples ``drawn`` for each next item
+    max_scored: int = 10_000  # items that HierTCN's loss scores; of more, it samples ``drawn`` for each next item
     drawn: int = 200
     items: ItemVectorConfig = field(default_factory=ItemVectorConfig)
     learn_items: bool = True  # their vectors are fine-tuned with HierTCN

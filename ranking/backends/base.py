@@ -24,9 +24,8 @@ class OpenedPart:
     """A part of a bundle as serving runs it, and how its golden cases are run."""
 
     serves: Any  # what the part's kind promises: a ``Backend``, a ``SessionEncoder``, a ``VectorTable``, ...
-    runs: Mapping[
-        str, Callable[[Arrays], Arrays]
-    ]  # kind of golden case -> the outputs of one; none of what has no graph
+    # kind of golden case -> what computes the outputs of one; empty for a part without a graph
+    runs: Mapping[str, Callable[[Arrays], Arrays]]
 
 
 class Opener(Protocol):
