@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from rankstream.features.files import read_arrays
+
 Arrays = Mapping[str, npt.NDArray[Any]]
 Golden = Mapping[str, Sequence[Arrays]]  # kind of case -> its cases
 
@@ -38,20 +40,10 @@ def write_golden(path: Path, golden: Golden) -> None:
 def read_golden(path: Path) -> dict[str, list[Arrays]]:
     """Read the cases. Raises ``OSError``, or ``ValueError`` for anything but what ``write_golden`` wrote."""
     cases: dict[str, dict[str, dict[str, npt.NDArray[Any]]]] = {}
-    for name, content in _arrays_in(path).items():
+    for name, content in read_arrays(path).items():
         kind, number, array = name.split("/")
         cases.setdefault(kind, {}).setdefault(number, {})[array] = content
     return {kind: list(numbered.values()) for kind, numbered in cases.items()}
-
-
-def _arrays_in(path: Path) -> dict[str, npt.NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except OSError:
-        raise
-    except Exception as exc:  # of numpy, zipfile and zlib, with no common type
-        raise ValueError(f"it is no whole .npz file: {exc}") from exc
 
 
 def arrays_of(case: Any) -> dict[str, npt.NDArray[Any]]:

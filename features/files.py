@@ -16,6 +16,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 CURRENT = "CURRENT"
 HASHED_AT_ONCE = 1 << 20  # bytes that a checksum reads at a time
@@ -101,3 +105,14 @@ def sha256(path: Path) -> str:
 
 def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of an .npz file by name. Raises ``OSError``, or ``ValueError`` for a file that is not whole."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except OSError:
+        raise
+    except Exception as exc:  # of numpy, zipfile and zlib, with no common type
+        raise ValueError(f"it is no whole .npz file: {exc}") from exc

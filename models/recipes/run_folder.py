@@ -11,7 +11,8 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,7 @@ from xxhash import xxh3_64_hexdigest
 from rankstream.events.log import EventLog, plain_ids
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.memory import ItemTable
-from rankstream.features.files import whole_file
-from rankstream.features.ids import Ids
+from rankstream.features.files import read_arrays, whole_file
 from rankstream.features.schema import Floats
 from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
@@ -94,23 +94,41 @@ def load_models(work: Path) -> TrainedModels:
         raise WeightsRefusedError(
             f"{work} has no {ABOUT}, so no training has come to its end there; run `rankstream train` (again)"
         )
-    saved = current_fields(json.loads((work / ABOUT).read_text(encoding="utf-8")))
-    if saved.pop("format") != FORMAT:
-        raise WeightsRefusedError(f"{work / ABOUT} is of another version of rankstream; train again")
-    vocabulary = Vocabulary(*(tuple(saved["vocabulary"][name]) for name in ("actions", "surfaces")))
-    heads = {name: tuple(actions) for name, actions in saved["heads"].items()}
-    lists = {name: tuple(saved[name]) for name in ("positives", "negatives", "feature_names")}
-    with np.load(work / ITEMS_FILE) as file:
-        ids: Ids = plain_ids(file["ids"].tolist())
-        item_table, features = ItemTable(ids, file["vectors"]), file["features"]
+    with _damage_refused(work / ABOUT):
+        about = _read_metadata(work / ABOUT)
+    with _damage_refused(work / ITEMS_FILE):
+        arrays = read_arrays(work / ITEMS_FILE)
+        item_table = ItemTable(plain_ids(arrays["ids"].tolist()), arrays["vectors"])
+        features = arrays["features"]
     return TrainedModels(
-        RunMetadata(**{**saved, **lists, "vocabulary": vocabulary, "heads": heads}),
+        about,
         item_table,
         features,
         load_weights(work / PINNERFORMER_WEIGHTS, PinnerFormer, PinnerFormerConfig),
         load_weights(work / HIERTCN_WEIGHTS, HierTCN, HierTCNConfig),
         load_weights(work / RANKER_WEIGHTS, HybridRanker, RankerConfig),
     )
+
+
+def _read_metadata(path: Path) -> RunMetadata:
+    saved = current_fields(json.loads(path.read_text(encoding="utf-8")))
+    if saved.pop("format") != FORMAT:
+        raise WeightsRefusedError(f"{path} is of another version of rankstream; train again")
+    vocabulary = Vocabulary(*(tuple(saved["vocabulary"][name]) for name in ("actions", "surfaces")))
+    heads = {name: tuple(actions) for name, actions in saved["heads"].items()}
+    lists = {name: tuple(saved[name]) for name in ("positives", "negatives", "feature_names")}
+    return RunMetadata(**{**saved, **lists, "vocabulary": vocabulary, "heads": heads})
+
+
+@contextmanager
+def _damage_refused(path: Path) -> Iterator[None]:
+    """Refuse a file that is damaged or holds something else, instead of what reading it raises."""
+    try:
+        yield
+    except WeightsRefusedError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise WeightsRefusedError(f"{path} is damaged ({exc}); restore it, or train again in a new folder") from exc
 
 
 def lock_run(work: Path, log: EventLog, recipe: Any) -> None:
@@ -123,7 +141,8 @@ def lock_run(work: Path, log: EventLog, recipe: Any) -> None:
     if not (work / RUN).exists():
         _write_json(work / RUN, wanted)
         return
-    found = current_fields(json.loads((work / RUN).read_text(encoding="utf-8")))
+    with _damage_refused(work / RUN):
+        found = current_fields(json.loads((work / RUN).read_text(encoding="utf-8")))
     if found != wanted:
         differing = ", ".join(_differences(found, wanted)) or "its log"
         raise OtherRunError(
