@@ -134,9 +134,6 @@ def prose_of(page):
             yield number, line
 
 
-NOT_WRAPPED_YET = {"evaluation.md", "models.md", "log.md"}
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in NOT_WRAPPED_YET], ids=name_of)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_pages_are_wrapped_at_120_columns(page):
     assert [number for number, line in prose_of(page) if len(line) > 120] == []
