@@ -1,6 +1,6 @@
 """Open and look-up times of an embedding table; run with ``python -m benchmarks.embeddings``.
 
-Times are medians of warm calls on one thread; keys are drawn uniformly from the table.
+Times are medians of warm calls on one thread; keys are sampled uniformly from the table.
 """
 
 import tempfile

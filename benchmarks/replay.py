@@ -118,8 +118,8 @@ def write_logs(folder: Path, count: int, num_users: int) -> list[Path]:
 
 def _by_zipf(rng: np.random.Generator, kinds: int, count: int) -> np.ndarray:
     heights = np.cumsum(1.0 / np.arange(1, kinds + 1))
-    drawn = np.searchsorted(heights / heights[-1], rng.random(count))
-    return rng.permutation(kinds)[drawn]
+    sampled = np.searchsorted(heights / heights[-1], rng.random(count))
+    return rng.permutation(kinds)[sampled]
 
 
 def _in_a_process_of_its_own(path: Path) -> dict[str, float]:

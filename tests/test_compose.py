@@ -57,7 +57,7 @@ def test_folders_in_the_environment_are_mounted():
         assert folders <= mounted
 
 
-def test_services_wait_for_those_that_exist_and_can_tell_their_health():
+def test_services_wait_for_those_that_exist_and_can_report_their_health():
     for service in SERVICES.values():
         for other, wanted in service.get("depends_on", {}).items():
             if wanted["condition"] == "service_healthy":
@@ -66,7 +66,7 @@ def test_services_wait_for_those_that_exist_and_can_tell_their_health():
                 assert "restart" not in SERVICES[other]  # it must end to be done
 
 
-def test_the_health_check_asks_the_port_that_is_open():
+def test_the_health_check_queries_the_port_that_is_open():
     worker = SERVICES["worker-1"]
     assert f":{worker['environment']['RANKSTREAM_WEB_PORT']}/" in worker["healthcheck"]["test"][-1]
 

@@ -1,4 +1,4 @@
-"""What an earlier version wrote still opens, and says what it said: ``tests/saved`` holds it, and what was read then.
+"""What an earlier version wrote still opens, and reads as it did: ``tests/saved`` holds it, and what was read then.
 
 Where this fails, the code has to learn to read what it wrote; the files stay as they are (tests/saved/README.md).
 """
@@ -63,16 +63,16 @@ def expected():
     return json.loads((SAVED / "expected.json").read_text())
 
 
-def differences(told, wanted, tolerance=1e-4, where=""):
+def differences(found, wanted, tolerance=1e-4, where=""):
     """Name what differs, inside of lists and dictionaries; of numbers that are not whole, by more than rounding."""
-    if isinstance(told, dict) and isinstance(wanted, dict) and told.keys() == wanted.keys():
-        pairs = [(told[key], wanted[key], f"{where}.{key}") for key in wanted]
-    elif isinstance(told, list) and isinstance(wanted, list) and len(told) == len(wanted):
-        pairs = [(*both, f"{where}[{at}]") for at, both in enumerate(zip(told, wanted, strict=True))]
-    elif isinstance(told, float) or isinstance(wanted, float):
-        return [] if told == pytest.approx(wanted, rel=tolerance, abs=tolerance) else [(where, told, wanted)]
+    if isinstance(found, dict) and isinstance(wanted, dict) and found.keys() == wanted.keys():
+        pairs = [(found[key], wanted[key], f"{where}.{key}") for key in wanted]
+    elif isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
+        pairs = [(*both, f"{where}[{at}]") for at, both in enumerate(zip(found, wanted, strict=True))]
+    elif isinstance(found, float) or isinstance(wanted, float):
+        return [] if found == pytest.approx(wanted, rel=tolerance, abs=tolerance) else [(where, found, wanted)]
     else:
-        return [] if told == wanted else [(where, told, wanted)]
+        return [] if found == wanted else [(where, found, wanted)]
     return [one for pair in pairs for one in differences(*pair[:2], tolerance, pair[2])]
 
 
@@ -107,7 +107,7 @@ def train(out):
 # --- what is read out of the files; tests/saved/write.py wrote the same down in expected.json
 
 
-def state_told(packed):
+def read_state(packed):
     state = unpack_state(packed, LIMIT)
     actions, tail = state.history.columns(), state.tail
     columns = (actions.item_keys, actions.action_types, actions.times_ms, actions.surfaces, actions.log_values)
@@ -122,52 +122,52 @@ def state_told(packed):
     }
 
 
-def store_told(store):
+def read_store(store):
     return {
         "next_offset": store.next_offset,
-        "users": {key.decode(): state_told(record) for key, record in store.items()},
+        "users": {key.decode(): read_state(record) for key, record in store.items()},
     }
 
 
-def table_told(folder):
+def read_table(folder):
     table = EmbeddingTable.open_version(folder)
     vectors, found = table.look_up(id_keys(range(9)))
     assert found.tolist() == [True] * 8 + [False]
     return {"space": table.space, "as_of_ms": table.as_of_ms, "vectors": vectors.tolist()}
 
 
-def tables_told(folder):
+def read_tables(folder):
     root = folder / "run" / "vectors" / "users"
-    tables = {version.name: table_told(version) for version in versions(root)}
+    tables = {version.name: read_table(version) for version in versions(root)}
     return {"current": EmbeddingTable.open(root).version, "tables": tables}
 
 
-def bundle_told(folder):
+def read_bundle(folder):
     bundle, golden = open_bundle(folder / "run" / "bundle"), read_golden(folder / "run" / "bundle" / "golden.npz")
-    told = json.loads(msgspec.json.encode(bundle.manifest))
-    del told["versions"], told["created_at"]
-    del told["parts"]
-    told["session"] = parts_of(bundle.manifest)["sessions"].facts  # as format 1 called it
+    read = json.loads(msgspec.json.encode(bundle.manifest))
+    del read["versions"], read["created_at"]
+    del read["parts"]
+    read["session"] = parts_of(bundle.manifest)["sessions"].facts  # as format 1 called it
     items = sorted(f"i{number}" for number in range(24))
-    told["vectors"] = bundle.items.look_up(id_keys(items))[0].tolist()
-    told["digests"] = [case_of(ModelInputs, case).digest() for case in golden["ranker"]]
-    return told
+    read["vectors"] = bundle.items.look_up(id_keys(items))[0].tolist()
+    read["digests"] = [case_of(ModelInputs, case).digest() for case in golden["ranker"]]
+    return read
 
 
 def parts_of(manifest):
     return {part.kind: part for part in manifest.parts}
 
 
-def feeds_told(folder, store):
+def answer_golden_requests(folder, store):
     """The answers to the golden requests, by the store's states."""
     pipeline = Pipeline(UserCache(store, LIMIT), serving(folder), clock=lambda: 0)
     requests = read_dump(dump_path(folder / "topics", "ranking-requests"), "ranking-requests")
-    asked = [one for one in requests if json.loads(one.value)["request_id"] in GOLDEN_REQUESTS]
-    feeds = [json.loads(one.value) for one in pipeline.on_requests(asked).answer()]
+    golden = [one for one in requests if json.loads(one.value)["request_id"] in GOLDEN_REQUESTS]
+    feeds = [json.loads(one.value) for one in pipeline.on_requests(golden).answer()]
     return [{name: feed[name] for name in feed if name not in ("ranked_at_ms", "timings_ms")} for feed in feeds]
 
 
-def training_told(work):
+def read_training(work):
     models, last = load_models(work), read_whole(work / "checkpoints" / "ranker" / "last.pt")
     about = models.about
     return {
@@ -187,12 +187,12 @@ def training_told(work):
     }
 
 
-def models_told(work):
+def read_model_names(work):
     """The classes that weights files name: spelled in expected.json, where no renaming finds them."""
     return {path.name: read_whole(path)["model"] for path in sorted(work.glob("*.pt"))}
 
 
-def replay_told(folder, out):
+def replay_metrics(folder, out):
     flags = (
         "--from",
         "2023-11-18",
@@ -210,25 +210,25 @@ def replay_told(folder, out):
     done = rankstream("replay", "--events", log, "--bundle", bundle, *vectors, *flags)
     assert done.exit_code == 0, done.output
     report = json.loads((out / "report.json").read_text())
-    figures = {
+    metrics = {
         variant: {name: one["value"] for name, one in of["any positive"].items()}
         for variant, of in report["metrics"].items()
     }
-    return {"events": report["log"]["events"], "points": report["requests"], "figures": figures}
+    return {"events": report["log"]["events"], "points": report["requests"], "figures": metrics}
 
 
 # --- states, stores, the changelog
 
 
 @pytest.mark.parametrize("name", ["empty", "few", "full"])
-def test_a_packed_state_tells_the_same_and_packs_to_the_same_bytes(name):
+def test_a_packed_state_reads_the_same_and_packs_to_the_same_bytes(name):
     packed = (SAVED / "states" / f"{name}.bin").read_bytes()
-    assert not differences(state_told(packed), expected()["states"][name])
+    assert not differences(read_state(packed), expected()["states"][name])
     assert unpack_state(packed, LIMIT).pack() == packed
 
 
 def test_a_state_folder_has_its_users_and_its_position(tmp_path):
-    assert not differences(store_told(open_store(SAVED, tmp_path)), expected()["store"])
+    assert not differences(read_store(open_store(SAVED, tmp_path)), expected()["store"])
 
 
 def test_a_state_folder_still_refuses_a_vocabulary_of_other_codes(tmp_path):
@@ -271,7 +271,7 @@ def test_actions_of_then_come_to_the_same_states_and_dead_letters(tmp_path):
     dead = [json.loads(one.value) for one in pipeline.on_actions(records("user-actions"))]
     users = pipeline.users
     users.commit(users.take_changes(expected()["store"]["next_offset"]))
-    assert not differences(store_told(users.store), expected()["store"], tolerance=2e-3)  # halves
+    assert not differences(read_store(users.store), expected()["store"], tolerance=2e-3)  # float16
     wanted = [{**one, "message": ""} for one in dead_letters() if one["topic"] == "user-actions"]
     assert [{**one, "message": ""} for one in dead] == wanted
 
@@ -285,7 +285,7 @@ def test_what_was_served_is_verified():
 
 
 def test_golden_requests_are_answered_as_then(tmp_path):
-    feeds = feeds_told(SAVED, open_store(SAVED, tmp_path))
+    feeds = answer_golden_requests(SAVED, open_store(SAVED, tmp_path))
     assert not differences(feeds, expected()["feeds"])
     sent = {feed["request_id"]: feed for feed in (json.loads(one.value) for one in records(Channel.FEEDS.value))}
     for feed in feeds:
@@ -296,15 +296,15 @@ def test_golden_requests_are_answered_as_then(tmp_path):
 
 
 def test_a_bundle_is_verified_and_holds_the_same():
-    assert not differences(bundle_told(SAVED), expected()["bundle"])
+    assert not differences(read_bundle(SAVED), expected()["bundle"])
 
 
 def test_tables_of_users_hold_the_same_vectors():
-    assert not differences(tables_told(SAVED), expected()["tables"], tolerance=0)
+    assert not differences(read_tables(SAVED), expected()["tables"], tolerance=0)
 
 
 def test_a_table_is_still_its_models(tmp_path):
-    """Else the daily job would encode everybody anew, and workers would refuse what it publishes."""
+    """Else the daily job would encode everybody again, and workers would refuse what it publishes."""
     a_copy("run", tmp_path)
     done = rankstream("embed", SAVED / "log" / "actions.parquet", "--from", tmp_path / "run")
     assert "nothing new by 2023-11-18" in done.output
@@ -315,23 +315,23 @@ def test_vectors_encoded_now_are_those_of_then(tmp_path):
     log, out = SAVED / "log" / "actions.parquet", tmp_path / "users"
     done = rankstream("embed", log, "--from", SAVED / "run", "--to", out)
     assert done.exit_code == 0, done.output
-    now, then = table_told(versions(out)[0]), expected()["tables"]["tables"][expected()["tables"]["current"]]
-    assert not differences(now, then, tolerance=2e-3)  # halves
+    now, then = read_table(versions(out)[0]), expected()["tables"]["tables"][expected()["tables"]["current"]]
+    assert not differences(now, then, tolerance=2e-3)  # float16
 
 
 # --- trainings
 
 
 def test_weights_files_name_their_models_as_they_were_called():
-    """That is what makes the other tests worth anything: nobody has written the files anew."""
-    assert models_told(SAVED / "run" / "work") == expected()["models"]
+    """The other tests show nothing unless the files are those of then, never written again."""
+    assert read_model_names(SAVED / "run" / "work") == expected()["models"]
 
 
-def test_a_training_tells_the_same_of_itself():
-    assert not differences(training_told(SAVED / "run" / "work"), expected()["training"])
+def test_a_training_reports_the_same_of_itself():
+    assert not differences(read_training(SAVED / "run" / "work"), expected()["training"])
 
 
-def test_weights_give_what_their_bundle_gives():
+def test_weights_return_what_their_bundle_returns():
     models, golden = load_models(SAVED / "run" / "work"), read_golden(SAVED / "run" / "bundle" / "golden.npz")
     for case, given in zip(golden["ranker"], probabilities(models.ranker, golden), strict=True):
         np.testing.assert_allclose(given, case["probabilities"], atol=1e-5)
@@ -357,14 +357,14 @@ def test_weights_have_the_names_that_bundles_states_and_tables_know_them_by():
 def test_an_ended_training_is_known_and_not_trained_again(tmp_path):
     models, manifest = train(a_copy("run", tmp_path)), read_manifest(SAVED / "run" / "bundle")
     assert model_version_of(models.ranker, models.item_space, models.about.utility) == manifest.model_version
-    assert not differences(training_told(tmp_path / "run" / "work"), expected()["training"], tolerance=0)
+    assert not differences(read_training(tmp_path / "run" / "work"), expected()["training"], tolerance=0)
 
 
 def test_a_stopped_training_goes_on_and_ends_like_one_that_was_not(tmp_path):
     out = a_copy("stopped", tmp_path)
     assert read_whole(out / "work" / "checkpoints" / "ranker" / "last.pt")["history"]["steps"] == 3
     models, golden = train(out), read_golden(SAVED / "run" / "bundle" / "golden.npz")
-    assert not differences(training_told(out / "work"), expected()["training"], tolerance=1e-3)
+    assert not differences(read_training(out / "work"), expected()["training"], tolerance=1e-3)
     for case, given in zip(golden["ranker"], probabilities(models.ranker, golden), strict=True):
         np.testing.assert_allclose(given, case["probabilities"], atol=1e-3)
 
@@ -379,5 +379,5 @@ def test_a_log_in_parquet_has_the_vocabulary_that_it_was_written_with():
         assert (vocabulary.actions, vocabulary.surfaces) == wanted
 
 
-def test_a_replay_gives_the_figures_of_then(tmp_path):
-    assert not differences(replay_told(SAVED, tmp_path), expected()["replay"], tolerance=1e-3)
+def test_a_replay_returns_the_metrics_of_then(tmp_path):
+    assert not differences(replay_metrics(SAVED, tmp_path), expected()["replay"], tolerance=1e-3)

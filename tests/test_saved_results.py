@@ -1,4 +1,4 @@
-"""The committed results of experiments still belong to their configs: else hours of training would begin anew."""
+"""The committed results of experiments still belong to their configs: else hours of training would begin again."""
 
 import json
 from dataclasses import replace

@@ -14,7 +14,7 @@ LOG_NAME = "ml-100k.inter"
 
 
 class NoDataError(Exception):
-    """The log is neither there nor can be fetched; the message says what to do."""
+    """The log is neither there nor can be fetched; the message names a remedy."""
 
 
 def find_log(given: Path | None, cache: Path) -> Path:

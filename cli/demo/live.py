@@ -28,7 +28,7 @@ RankIds = Callable[[RankingRequest, int], list[Id]]  # request, now_ms -> best K
 
 
 class NoAnswersError(Exception):
-    """The worker stopped answering; the message says where its log is."""
+    """The worker stopped answering; the message names its log."""
 
 
 @dataclass

@@ -53,7 +53,7 @@ class DemoConfig:
 
 
 class DemoError(Exception):
-    """The demo can't go on; the message says why and what to do."""
+    """The demo can't go on; the message names the reason and a remedy."""
 
 
 def run_demo(config: DemoConfig, console: Console) -> Path:

@@ -51,8 +51,8 @@ def plan(log: EventLog, live_from: int, requests: int, seed: int) -> Iterator[St
 def _requesting_rows(log: EventLog, live_from: int, positive: list[int], requests: int, seed: int) -> set[int]:
     """Sample the rows of the log before which a request is sent: positive live actions, uniformly."""
     rows = live_from + np.flatnonzero(np.isin(log.actions[live_from:], positive))
-    drawn = np.random.default_rng(seed).choice(rows, min(requests, len(rows)), replace=False)
-    return set(drawn.tolist())
+    sampled = np.random.default_rng(seed).choice(rows, min(requests, len(rows)), replace=False)
+    return set(sampled.tolist())
 
 
 def popularity(log: EventLog, live_from: int) -> dict[Id, int]:

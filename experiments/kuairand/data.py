@@ -71,7 +71,7 @@ UNSEEN_TYPES = {"view": "exposed", "skip": "exposed", "hide": "exposed"} | dict.
 class DataConfig:
     """What the inputs are made of."""
 
-    users: float = 1.0  # share of the users, drawn at random
+    users: float = 1.0  # share of the users, sampled at random
     num_actions: int = 48  # newest actions that are kept for the encoders; the paper's 100 cost twice as much
     item_dim: int = 32
     user_dim: int = 64

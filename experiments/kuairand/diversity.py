@@ -1,6 +1,6 @@
 """Diversity of the first ten of a ranking: what the time-window mask is for (TransAct, 3.3.4).
 
-The log's own lists are too short for ten, so each of some test requests ranks the same pool: items drawn as often as
+The log's own lists are too short for ten, so each of some test requests ranks the same pool: items sampled as often as
 they were shown in the test. Every model ranks the same pool for the same requests.
 """
 

@@ -194,8 +194,8 @@ def first_and_max(rows: Tensor, keep: Tensor, count: int) -> Tensor:
     return torch.cat([first(rows, keep, count), masked_max(rows, keep)], dim=-1)
 
 
-def drawn(rows: Tensor, keep: Tensor, count: int) -> Tensor:
-    """Return ``count`` random rows in their order; the same draw for the same shape, so that scores can be repeated."""
+def random_rows(rows: Tensor, keep: Tensor, count: int) -> Tensor:
+    """Return ``count`` random rows in their order; the same ones for the same shape, so that scores can be repeated."""
     rng = torch.Generator().manual_seed(rows.shape[0] * 1000 + rows.shape[1])
     priorities = torch.rand(keep.shape, generator=rng).to(rows).masked_fill(~keep, 2.0)
     indices = priorities.argsort(1)[:, :count].sort(1).values

@@ -21,10 +21,10 @@ from rankstream.experiments.kuairand.encoder_baselines import (
     NoSequence,
     Rnn,
     Untyped,
-    drawn,
     first,
     first_and_max,
     largest,
+    random_rows,
 )
 from rankstream.experiments.kuairand.rated import RatedRanker
 from rankstream.features.schema import CONTEXT_NAMES
@@ -104,9 +104,9 @@ def rows(recent: int, length: int) -> tuple[Row, ...]:
         Row("rated", "full hybrid, heads start from the item's rates", kind=RatedRanker),
         _compressed("max", "max-pool", Compression(largest, 1, alone=True)),
         _compressed("first_k", f"first {recent}", Compression(first, recent)),
-        _compressed("random_k", f"random {recent}", Compression(drawn, recent)),
+        _compressed("random_k", f"random {recent}", Compression(random_rows, recent)),
         _compressed("first_column", "first column", Compression(first, 1)),
-        _compressed("random_column", "random column", Compression(drawn, 1)),
+        _compressed("random_column", "random column", Compression(random_rows, 1)),
         _compressed("all", "all columns", Compression(first, length)),
         _compressed("all_max", "all columns and max-pool", Compression(first_and_max, length, more=1)),
     )

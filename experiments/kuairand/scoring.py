@@ -1,6 +1,6 @@
 """Metrics of predictions for impressions: HIT@3, NDCG@10, AUC, GAUC, log loss and calibration, with intervals.
 
-Every metric can be computed with weighted users: in a bootstrap resample a user drawn twice has weight two. A list is
+Every metric can be computed with weighted users: in a bootstrap resample a user sampled twice has weight two. A list is
 one request, its candidates joined with one state (``models/ranker/impressions.py`` shows why). GAUC is the AUC within a
 list, weighted by impressions: ``gauc_`` of a head's own prediction, ``order_gauc_`` of the score that the list is
 ordered by, by which models without heads can be compared. HIT@3 needs lists of at least ``MIN_LIST``.
@@ -239,7 +239,7 @@ def intervals(
     """Return each model's metrics, and those of ``reference`` less its own, as (mean, low, high).
 
     ``models`` holds one scored model a seed, all on the same impressions of so many ``users``. Each bootstrap resample
-    draws users, the same for every model, and one seed of each model: intervals cover the variance of users and of
+    samples users, the same for every model, and one seed of each model: intervals cover the variance of users and of
     trainings, differences are paired.
     """
     rng = np.random.default_rng(seed)

@@ -86,7 +86,7 @@ class NextItemModel(nn.Module):
 
 @dataclass
 class NextItemTask:
-    """What a training step draws from: batches of about as many positions, of sequences of about one length."""
+    """What a training step samples from: batches of about as many positions, of sequences of about one length."""
 
     sequences: Sequence[Ints]  # oldest first, of at least two items each
     model: NextItemModel
@@ -99,13 +99,13 @@ class NextItemTask:
         return np.minimum([len(items) - 1 for items in self.sequences], self.model.config.num_actions)
 
     def sample_loss(self, rng: np.random.Generator) -> Tensor:
-        """Draw a batch and return the mean cross entropy over its positions."""
+        """Sample a batch and return the mean cross entropy over its positions."""
         items, lengths = self.draw(rng)  # (B, 1 + T)
         loss_mask = torch.from_numpy(np.arange(items.shape[1] - 1) < lengths[:, None])  # (B, T)
         return self.model.loss(torch.from_numpy(items), loss_mask)
 
     def draw(self, rng: np.random.Generator) -> tuple[Ints, Ints]:
-        """Draw windows of one more item than positions, ``(B, 1 + T)``, and how many positions each has."""
+        """Sample windows of one more item than positions, ``(B, 1 + T)``, and how many positions each has."""
         order = np.argsort(
             self.lengths * rng.uniform(0.8, 1.25, len(self.lengths))
         )  # of similar length, but other batches each time

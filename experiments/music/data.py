@@ -26,7 +26,7 @@ from rankstream.features.schema import Floats
 from rankstream.models.users.time_features import DAY_MS
 
 WINDOW_MS = 14 * DAY_MS
-MAX_TARGETS = 10  # of a user, drawn at random: a user's recall needs no more, and each costs an encoding
+MAX_TARGETS = 10  # of a user, sampled at random: a user's recall needs no more, and each costs an encoding
 FRESHNESS = ("once", "daily", "session", "realtime")
 DIGITS = "0123456789a"  # hits of a user, 0 to 10
 

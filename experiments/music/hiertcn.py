@@ -154,7 +154,7 @@ VECTORS_AT: Mapping[str, VectorsAt] = {
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model, its learner and how it draws a loss."""
+    """A model, its learner and how it samples a loss."""
 
     model: nn.Module
     learner: nn.Module
@@ -194,7 +194,7 @@ class Music:
         return next_items(self.all_users, self.split)
 
     def prepare(self, run: SessionRun) -> tuple[Prepared, Ints]:
-        """Return a model ready to train, and the users drawn out for validation."""
+        """Return a model ready to train, and the users held out for validation."""
         training, seed = run.training, run.training.fit.seed
         users, held_out = split_users(self.trained, training.held_out_users, training.max_held_out, seed)
         torch.manual_seed(seed)
@@ -216,8 +216,8 @@ class Music:
     def work(self, run: SessionRun, folder: Path) -> dict[str, Any]:
         """Train one row and evaluate it."""
         prepared, held_out = self.prepare(run)
-        drawn = validation_queries(self.trained, held_out, np.zeros(0, np.int64), run.training)
-        validation = NextItems(np.arange(len(drawn)), drawn.rows, np.concatenate(drawn.relevant))
+        queries = validation_queries(self.trained, held_out, np.zeros(0, np.int64), run.training)
+        validation = NextItems(np.arange(len(queries)), queries.rows, np.concatenate(queries.relevant))
         vectors_at = VECTORS_AT[run.model]
 
         def evaluate() -> float:

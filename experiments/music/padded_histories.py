@@ -31,7 +31,7 @@ class PaddedBatch:
 
 @dataclass
 class PaddedTask:
-    """Everything that a step draws from."""
+    """Everything that a step samples from."""
 
     sequences: UserSequences
     item_table: ItemTable

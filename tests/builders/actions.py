@@ -61,11 +61,11 @@ def an_event(
 
 def a_request(user: Id = "u1", offset: int = 0, at: int = 0, **more: Any) -> ARecord:
     """A record of topic ranking-requests."""
-    asked = (
+    fields = (
         {"request_id": "r1", "user_id": user} | ({} if {"candidates", "limit"} & more.keys() else {"limit": 3}) | more
     )
     stamp = MORNING_MS + 1000 * at
-    return ARecord(json.dumps(asked).encode(), id_bytes(user), offset, "ranking-requests", timestamp=stamp)
+    return ARecord(json.dumps(fields).encode(), id_bytes(user), offset, "ranking-requests", timestamp=stamp)
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ class EchoRanker:
     """Answers with the candidates as they came, so that a test sees what reached the ranker."""
 
     offline: OfflineFeatures
-    asked: list[tuple[RankingRequest, UserState, int]] = field(default_factory=list)
+    requests: list[tuple[RankingRequest, UserState, int]] = field(default_factory=list)
 
     def rank(self, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
-        self.asked.append((request, state, now_ms))
+        self.requests.append((request, state, now_ms))
         return Ranking((), ("save",), "echo", len(state.history), None, False, 0, {})
 
 

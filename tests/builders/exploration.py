@@ -45,10 +45,10 @@ class Explored:
 
 
 def p_save(feed: RankedFeed) -> np.ndarray:
-    """How likely the user saves each item that he looks at: more where the score is high, and by his own taste."""
+    """How likely the user saves each item that he looks at: more where the score is high, and by his affinity to it."""
     scores = np.array([item.score for item in feed.items])
-    tastes = np.array([hash((int(feed.user_id), int(item.item_id))) % 97 / 97 for item in feed.items])
-    return (0.2 + 0.6 * tastes) / (1 + np.exp(-scores))
+    affinities = np.array([hash((int(feed.user_id), int(item.item_id))) % 97 / 97 for item in feed.items])
+    return (0.2 + 0.6 * affinities) / (1 + np.exp(-scores))
 
 
 @cache

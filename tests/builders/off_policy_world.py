@@ -74,7 +74,7 @@ class World:
         return float((table.probabilities * clicks).sum(axis=1).mean())
 
     def log(self, table: Table, requests: int, rng: np.random.Generator) -> Log:
-        """Draw requests of random users, the orders that the policy gives them, and their clicks."""
+        """Sample requests of random users, the orders that the policy shows them, and their clicks."""
         users = rng.integers(0, len(self.likes), requests)
         edges = np.cumsum(table.probabilities, axis=1)
         sampled = rng.random(requests) * edges[users, -1]
@@ -92,11 +92,11 @@ class World:
 
 
 def a_world(users: int, items: int, seed: int) -> tuple[World, Floats]:
-    """Draw a world, and the scores of a ranker that knows it in part: they correlate with tastes by 0.7."""
+    """Sample a world, and the scores of a ranker that knows it in part: they correlate with preferences by 0.7."""
     rng = np.random.default_rng(seed)
-    tastes = rng.standard_normal((users, items))
-    scores = (tastes + rng.standard_normal((users, items))) / np.sqrt(2)
-    return World(1 / (1 + np.exp(1.0 - 2.5 * tastes))), scores
+    preferences = rng.standard_normal((users, items))
+    scores = (preferences + rng.standard_normal((users, items))) / np.sqrt(2)
+    return World(1 / (1 + np.exp(1.0 - 2.5 * preferences))), scores
 
 
 def expected_of(predicted: Floats, policy: Policy, scores: Floats, orders: Indexes) -> Floats:

@@ -103,7 +103,7 @@ def a_day(
 
 def a_question(number: int) -> RankingRequest:
     """A request with candidates, groups or neither, by its number."""
-    user = USERS[number * 7 % len(USERS)] if number % 9 else "stranger"
+    user = USERS[number * 7 % len(USERS)] if number % 9 else "unknown"
     if number % 3 == 0:
         return RankingRequest(f"r{number}", user, limit=12, top_k=5)
     items = tuple(1 + (number * n) % 230 for n in range(1, 25))

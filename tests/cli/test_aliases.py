@@ -1,4 +1,4 @@
-"""A flag's old spelling is read as the new one, and says so; it stands in no help."""
+"""A flag's old spelling is read as the new one, with a line that names it; it stands in no help."""
 
 import click
 from click.testing import CliRunner
@@ -21,8 +21,8 @@ def test_old_flags_are_read_as_the_new_ones():
 
 
 def test_an_old_flag_is_answered_with_one_line_that_names_the_new_one():
-    said = CliRunner().invoke(command, ["--visit-gap", "12h"]).stderr
-    assert said == "--visit-gap is now --session-gap; the old name goes with the next version\n"
+    line = CliRunner().invoke(command, ["--visit-gap", "12h"]).stderr
+    assert line == "--visit-gap is now --session-gap; the old name goes with the next version\n"
 
 
 def test_new_flags_are_silent_and_help_does_not_name_the_old_ones():

@@ -35,7 +35,7 @@ def test_people_see_what_was_known_the_sum_and_what_each_action_did(day, dump):
     assert "3 more actions changed these scores by" in shown
 
 
-def test_an_item_that_is_asked_for_is_shown_at_its_rank(day, dump):
+def test_a_requested_item_is_shown_at_its_rank(day, dump):
     shown = explained(day, dump, "r100", "--item", 201, "--actions", 0).stdout
     assert "201 (unknown)" in shown
     assert "201, rank 12" in shown

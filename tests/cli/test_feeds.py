@@ -76,19 +76,19 @@ def test_a_request_in_json_is_the_feed_as_it_came(settings):
     assert msgspec.json.decode(result.output, type=RankedFeed).items == a_feed("x").items
 
 
-def test_a_request_that_was_refused_says_why(settings):
+def test_a_request_that_was_refused_reports_why(settings):
     worker = answer_one(settings, an_error)
     result = rankstream("request", "--user", 7, "--limit", 10, *connected(settings))
     worker.join()
     assert refusal(result) == "the worker refused (too-many): 5 is too many"
 
 
-def test_a_request_that_nobody_answers_ends(settings):
+def test_a_request_that_no_worker_answers_ends(settings):
     result = rankstream("request", "--user", 7, "--limit", 10, "--timeout", 0.5, *connected(settings))
     assert refusal(result).startswith("no answer within 0.5 s; is a worker running")
 
 
-def test_watch_gives_a_line_a_feed_where_there_is_no_terminal(settings):
+def test_watch_prints_a_line_a_feed_where_there_is_no_terminal(settings):
     send(settings, a_feed("r1"), a_feed("r2", "8"), an_error("r3"))
     result = rankstream("watch", "--from-beginning", "--user", 7, "--limit", 2, *connected(settings))
     assert [json.loads(line)["request_id"] for line in result.output.splitlines()] == ["r1", "r3"]

@@ -111,7 +111,7 @@ def test_what_can_be_evaluated_is_evaluated_and_the_rest_is_counted(served, tmp_
         (("--policy", "greedy"), "Missing option '--reward'"),
     ],
 )
-def test_what_makes_no_sense_is_said_in_one_sentence(served, more, words):
+def test_what_makes_no_sense_is_refused_in_one_sentence(served, more, words):
     _, feeds, actions = served
     assert words in refusal(off_policy(feeds, actions, *more))
 
@@ -144,7 +144,7 @@ def test_another_model_is_evaluated_from_the_topics(dumped, tmp_path):
         (("--from", "nowhere"), "there is no folder nowhere"),
     ],
 )
-def test_what_a_bundle_needs_is_said(more, words):
+def test_what_a_bundle_needs_is_named(more, words):
     assert words in refusal(rankstream("off-policy", "--reward", "save", *more))
 
 
@@ -177,7 +177,7 @@ def test_without_files_the_topics_are_read(monkeypatch):
 
 
 @pytest.mark.broker
-def test_topics_say_what_files_say(served, bootstrap_servers):
+def test_topics_report_what_files_report(served, bootstrap_servers):
     world, *files = served
     settings = fresh_topics(bootstrap_servers)
     feeds, actions = (TopicNames(settings.topic_prefix).of(topic) for topic in (FEEDS, ACTIONS))
@@ -185,9 +185,9 @@ def test_topics_say_what_files_say(served, bootstrap_servers):
         for topic, values in ((feeds, world.feeds), (actions, world.actions)):
             for value in values:
                 producer.send(topic, id_bytes(value.user_id), msgspec.json.encode(value))
-    asked = rankstream("off-policy", "--reward", "save", "--json", *connected(settings))
+    of_topics = rankstream("off-policy", "--reward", "save", "--json", *connected(settings))
     values, of_files = (
         json.loads(result.stdout)["evaluations"][0]["estimates"]["dr"]["value"]
-        for result in (asked, off_policy(*files, "--reward", "save", "--json"))
+        for result in (of_topics, off_policy(*files, "--reward", "save", "--json"))
     )
     assert values["value"] == pytest.approx(of_files["value"], rel=1e-9)

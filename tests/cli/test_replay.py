@@ -66,7 +66,7 @@ def test_two_bundles_and_three_delays_are_compared_in_one_pass(folder, tmp_path)
     assert any("other, realtime" in verdict for verdict in report["verdicts"])
 
 
-def test_the_same_replay_gives_the_same_metrics(folder, tmp_path):
+def test_the_same_replay_returns_the_same_metrics(folder, tmp_path):
     reports = []
     for name in ("one", "two"):
         assert replay(folder, "--bundle", folder / "bundle", "--out", tmp_path / name).exit_code == 0
@@ -113,7 +113,7 @@ def test_without_a_bundle_the_states_alone_are_kept(folder):
         (["--from", "2030-01-01"], "nothing to rank"),
     ],
 )
-def test_what_cant_be_asked_is_one_sentence(folder, flags, words):
+def test_what_cant_be_replayed_is_refused_in_one_sentence(folder, flags, words):
     assert words in refusal(replay(folder, "--bundle", folder / "bundle", *flags))
 
 

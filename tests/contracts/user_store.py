@@ -30,7 +30,7 @@ class UserStoreContract:
         assert list(store.items()) == []
         assert store.get_many([b"u1", b"u2"]) == [None, None]
 
-    def test_records_come_back_in_the_order_asked_for(self, store):
+    def test_records_are_returned_in_the_order_of_the_keys(self, store):
         store.write({b"u1": b"one", b"u2": b"two"}, 2)
         assert store.get_many([b"u2", b"unknown", b"u1"]) == [b"two", None, b"one"]
 
@@ -52,7 +52,7 @@ class UserStoreContract:
         assert store.get_many([name.encode() for name in names]) == [name.encode() for name in names]
         assert store.next_offset == 7
 
-    def test_a_larger_store_says_so(self, store):
+    def test_a_larger_store_reports_more_bytes(self, store):
         empty = store.size_bytes()
         store.write({b"u%d" % n: b"x" * 1000 for n in range(1000)}, 1000)
         assert store.size_bytes() - empty > 500_000

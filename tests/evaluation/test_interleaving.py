@@ -35,7 +35,7 @@ def test_an_interleaved_list_is_fair_and_holds_every_item_once(first, second, le
     assert all(abs(2 * sum(shown.teams[:end]) - end) <= 1 for end in range(both_could))
 
 
-def test_the_same_seed_gives_the_same_list():
+def test_the_same_seed_returns_the_same_list():
     assert team_draft("abcd", "dcba", None, rng_of(3)) == team_draft("abcd", "dcba", None, rng_of(3))
 
 

@@ -35,10 +35,10 @@ def test_a_model_is_tested_on_what_came_after_its_training(tmp_path: Path):
 def test_a_model_that_has_seen_a_replayed_event_is_refused_and_both_times_are_named(tmp_path: Path):
     with pytest.raises(LeakError) as refused:
         check_bundle(a_model(tmp_path, NOON_MS + 1), from_ms=NOON_MS - DAY_MS)
-    says = str(refused.value)
-    assert "until 2022-04-15 12:00:00 UTC, but the replay ranks from 2022-04-14 12:00:00 UTC on" in says
-    assert "--from 2022-04-15T12:00:01Z" in says
-    assert "--allow-leak" in says
+    message = str(refused.value)
+    assert "until 2022-04-15 12:00:00 UTC, but the replay ranks from 2022-04-14 12:00:00 UTC on" in message
+    assert "--from 2022-04-15T12:00:01Z" in message
+    assert "--allow-leak" in message
 
 
 def test_an_allowed_leak_is_a_mark_on_what_comes_out(tmp_path: Path):
@@ -76,7 +76,7 @@ def test_of_one_time_the_version_published_last_counts(tmp_path: Path):
     assert table.vectors[0, 0] == 9
 
 
-def test_as_many_versions_are_kept_as_the_publisher_says(tmp_path: Path):
+def test_as_many_versions_are_kept_as_the_publisher_wants(tmp_path: Path):
     assert len(daily_vectors(tmp_path, days=5, keep=3).tables) == 3
     publish_merged(tmp_path, ["u2"], np.ones((1, 2)), as_of_ms=NOON_MS + 9 * DAY_MS)
     assert len(UserTables(tmp_path).tables) == 2  # what serving needs

@@ -39,7 +39,7 @@ def row_by_row(path: Path, shape: Shape = Shape()) -> tuple[Arrivals, Counter[st
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_kind_of_file_gives_what_a_worker_would_decode(name: str, tmp_path: Path):
+def test_every_kind_of_file_returns_what_a_worker_would_decode(name: str, tmp_path: Path):
     events = some_events()
     log = open_log(write_log(tmp_path / name, rows_of(events)))
     assert same(whole(log), decoded(events))
@@ -88,8 +88,8 @@ def test_what_a_worker_would_reject_is_skipped_and_counted_by_the_workers_reason
     assert log.skipped["timestamp: timestamp_ms is before 1973; if the column holds seconds, pass --time-unit s"] == 1
 
 
-def test_rejections_have_the_reason_that_the_stream_gives(tmp_path: Path):
-    """A row that can be sent but not taken: the same reason in a dead letter and in the replay."""
+def test_rejections_have_the_reason_that_the_stream_reports(tmp_path: Path):
+    """A row that can be sent but not applied has the same reason in a dead letter and in the replay."""
     events = [ActionEvent("u1", 7, action, at) for action, at in (("dance", MORNING_MS), ("save", 10**9))]
     pipeline = a_pipeline()
     pipeline.on_actions(recorded_actions(events))
@@ -99,7 +99,7 @@ def test_rejections_have_the_reason_that_the_stream_gives(tmp_path: Path):
 
 
 def test_good_rows_keep_their_order_among_bad_ones(tmp_path: Path):
-    """Rows that go the plain road come back to their places."""
+    """Rows that are decoded one by one return to their positions."""
     rows = [GOOD | {"item_id": n, "action": "save" if n % 3 else "dance"} for n in range(50)]
     rows[7]["timestamp_ms"] = float(MORNING_MS)
     log = open_log(write_log(tmp_path / "log.jsonl", rows))
@@ -108,10 +108,10 @@ def test_good_rows_keep_their_order_among_bad_ones(tmp_path: Path):
 
 ODD_COLUMNS = {
     "numbers with fractions as ids": {"user_id": pa.array([7.0, 8.0]), "item_id": pa.array([1.0, None])},
-    "moments": {
+    "timestamps": {
         "timestamp_ms": pa.array([datetime.fromtimestamp(MORNING_MS / 1e3, UTC), None], pa.timestamp("us", "UTC"))
     },
-    "moments without a zone": {"timestamp_ms": pa.array([MORNING_MS * 1000 + 999] * 2, pa.timestamp("us"))},
+    "timestamps without a zone": {"timestamp_ms": pa.array([MORNING_MS * 1000 + 999] * 2, pa.timestamp("us"))},
     "dictionaries": {name: pa.array(["click", None]).dictionary_encode() for name in ("action", "surface", "user_id")},
     "large and small numbers": {"user_id": pa.array([2**63 + 5, 1], pa.uint64()), "item_id": pa.array([-3, 4])},
     "no values at all": {"value": pa.nulls(2), "surface": pa.nulls(2)},
@@ -127,7 +127,7 @@ ODD_COLUMNS = {
 
 
 @pytest.mark.parametrize("name", ODD_COLUMNS)
-def test_columns_of_any_type_give_what_their_rows_give(name: str, tmp_path: Path):
+def test_columns_of_any_type_return_what_their_rows_return(name: str, tmp_path: Path):
     """The fast reader of columns against its plain twin, on one batch of a file."""
     columns = {field: pa.array([value] * 2) for field, value in GOOD.items()} | ODD_COLUMNS[name]
     pq.write_table(pa.table(columns | {"note": pa.array(["x", "good"])}), tmp_path / "log.parquet")
@@ -160,7 +160,7 @@ def test_columns_are_mapped_and_constants_are_set(name: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_log_that_tells_when_records_were_produced_is_held_to_it(name: str, tmp_path: Path):
+def test_a_log_that_records_when_its_rows_were_produced_is_held_to_it(name: str, tmp_path: Path):
     """A worker rejects an event stamped more than a day after its record."""
     hour = 3_600_000
     rows = [GOOD | {"arrived_ms": MORNING_MS + lag * hour} for lag in (2, -23, -25)]
@@ -179,7 +179,7 @@ def test_arrival_order_is_the_logs_own_unless_it_is_sorted(tmp_path: Path):
     path = write_log(tmp_path / "log.parquet", rows)
     assert whole(open_log(path)).item_ids == [0, 1, 2, 3]
     arrivals = whole(open_log(path, sort=True))
-    assert arrivals.item_ids == [1, 3, 0, 2]  # rows of one moment keep their order
+    assert arrivals.item_ids == [1, 3, 0, 2]  # rows of one time keep their order
     assert arrivals.offsets.tolist() == [0, 1, 2, 3]
 
 

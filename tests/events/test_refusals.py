@@ -1,4 +1,4 @@
-"""Logs that can't be read are refused in one sentence that says what to do."""
+"""Logs that can't be read are refused in one sentence that names a remedy."""
 
 from pathlib import Path
 
@@ -27,19 +27,19 @@ def test_an_empty_log(name: str, tmp_path: Path):
 
 
 def test_a_file_of_no_bytes(tmp_path: Path):
-    for name, says in (
+    for name, words in (
         ("a.csv", "has no column user_id; it has none"),
         ("a.jsonl", "holds no rows"),
         ("a.parquet", "as Parquet"),
     ):
         (tmp_path / name).touch()
-        assert says in refusal(tmp_path / name)
+        assert words in refusal(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["log.parquet", "log.csv"])
 def test_a_missing_column_is_named_with_those_that_are_there(name: str, tmp_path: Path):
-    says = refusal(write_log(tmp_path / name, [{"user_id": 1, "item": 2, "action": "save"}]))
-    assert "has no column item_id; it has user_id, item, action; name another one with --map" in says
+    words = refusal(write_log(tmp_path / name, [{"user_id": 1, "item": 2, "action": "save"}]))
+    assert "has no column item_id; it has user_id, item, action; name another one with --map" in words
 
 
 def test_a_mapped_column_that_is_not_there(tmp_path: Path):
@@ -53,9 +53,9 @@ def test_a_mapped_column_that_is_not_there(tmp_path: Path):
 @pytest.mark.parametrize(("scale", "remedy"), [(1e-3, "--time-unit s"), (1000, "--time-unit us")])
 def test_a_log_in_another_unit_names_the_remedy(name: str, scale: float, remedy: str, tmp_path: Path):
     rows = [GOOD | {"timestamp_ms": int((MORNING_MS + n) * scale)} for n in range(3)]
-    says = refusal(write_log(tmp_path / name, rows))
-    assert "none of the 3 rows" in says
-    assert remedy in says
+    words = refusal(write_log(tmp_path / name, rows))
+    assert "none of the 3 rows" in words
+    assert remedy in words
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -70,8 +70,8 @@ def test_mixed_units_skip_the_rows_of_the_other_one_and_name_it(name: str, tmp_p
 
 
 def test_unknown_actions_are_named_beside_the_known_ones(tmp_path: Path):
-    says = refusal(write_log(tmp_path / "log.csv", [GOOD | {"action": "dance"}]))
-    assert "action 'dance' is not in the vocabulary (view, click, save, hide)" in says
+    words = refusal(write_log(tmp_path / "log.csv", [GOOD | {"action": "dance"}]))
+    assert "action 'dance' is not in the vocabulary (view, click, save, hide)" in words
 
 
 @pytest.mark.parametrize("text", ["user_id,item_id,action,timestamp_ms\n1,2,save\n", "\0\0", "\xff,\xfe\n"])

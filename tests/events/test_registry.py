@@ -1,4 +1,4 @@
-"""Logs are told by their columns, and what training makes of them by default fits their words."""
+"""A log's kind is recognised by its columns, and the default recipe of training fits its actions."""
 
 import json
 
@@ -30,7 +30,7 @@ def parquet(path, columns):
 @pytest.mark.parametrize(
     ("columns", "name"), [(RATINGS, "movielens"), (BEHAVIOURS, "taobao"), (PLAYS, "30music"), (WIRE, "events")]
 )
-def test_a_file_and_the_folder_it_lies_in_are_told_by_the_columns(tmp_path, columns, name):
+def test_a_file_and_the_folder_it_lies_in_are_recognised_by_the_columns(tmp_path, columns, name):
     file = parquet(tmp_path / "folder" / "any.parquet", columns)
     parquet(tmp_path / "folder" / "users.parquet", {"user_id": [1], "age": [30]})
     for path in (file, tmp_path / "folder"):
@@ -79,7 +79,7 @@ def test_a_folder_of_several_logs_or_of_none_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("known", [known for known in KINDS.values() if known is not EVENTS], ids=lambda one: one.name)
-def test_defaults_are_of_the_logs_own_words(known):
+def test_defaults_name_the_logs_own_actions(known):
     from rankstream.events.public import kuairand, movielens, music30, taobao
 
     of = {"movielens": movielens, "kuairand": kuairand, "taobao": taobao, "30music": music30}[known.name]
@@ -90,7 +90,7 @@ def test_defaults_are_of_the_logs_own_words(known):
     assert recipe.encoders.positives
 
 
-def test_a_log_is_read_in_the_models_words(tmp_path):
+def test_a_log_is_read_in_the_models_vocabulary(tmp_path):
     log = a_log([("a", 1, "hide", 0), ("a", 2, "save", 1)], Vocabulary(("hide", "save")))
     log.write_parquet(tmp_path / "log.parquet")
     opened = open_log(tmp_path / "log.parquet")

@@ -26,7 +26,7 @@ def encoded(encoder, batch):
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_an_encoder_is_as_wide_as_it_says_with_and_without_actions(name):
+def test_an_encoder_returns_its_width_with_and_without_actions(name):
     encoder = ROWS[name].encoder(TRANSACT)
     assert encoded(encoder, a_batch()).shape == (48, encoder.width)
     no_actions = collate([random_inputs(SIZES, 0, 2, 3, 0)])
@@ -92,7 +92,7 @@ def test_days_are_beijings():
     assert set(RATES) == set(HEADS)
 
 
-def test_heads_that_start_from_the_rates_say_the_rates_until_they_learn_more():
+def test_heads_that_start_from_the_rates_predict_the_rates_until_they_learn_more():
     sizes = FeatureSizes(num_actions=6, item_dim=4, user_dim=3, session_dim=2, item_features=len(RATES) + 3)
     ranker = ROWS["rated"].ranker(RankerConfig(TRANSACT, sizes, tuple(HEADS), crosses=1, cross_rank=4, mlp=(16,)))
     torch.nn.init.zeros_(ranker.output.weight)  # the hybrid predicts nothing

@@ -98,7 +98,7 @@ def test_what_was_just_played_is_not_ranked():
     assert popularity.tolist() == [1.0, 1.5]  # 2 was played twice; without it 1 and 3 share rank 1
 
 
-def test_coverage_is_the_share_of_items_behind_most_places():
+def test_coverage_is_the_share_of_items_behind_most_positions():
     lists = np.array([[0, 1], [0, 1], [0, 1], [0, 1], [0, 2]])
     assert coverage(lists, num_items=10) == 0.2
 

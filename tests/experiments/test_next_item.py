@@ -82,12 +82,12 @@ def test_positions_know_what_came_up_to_them_and_nothing_later():
 @pytest.mark.parametrize(("sequences", "sign"), [("never twice", -1), ("always twice", 1)])
 def test_the_repeat_weight_learns_whether_things_come_again(sequences, sign, one_thread):
     rng = np.random.default_rng(0)
-    drawn = [rng.permutation(12)[:8] for _ in range(60)]
+    sampled = [rng.permutation(12)[:8] for _ in range(60)]
     if sequences == "always twice":
-        drawn = [np.concatenate([row[:4], rng.permutation(row[:4])]) for row in drawn]
+        sampled = [np.concatenate([row[:4], rng.permutation(row[:4])]) for row in sampled]
     torch.manual_seed(0)
     model = NextItemModel(replace(CONFIG, num_actions=8, repeats=True))
-    task = NextItemTask(drawn, model, positions=200)
+    task = NextItemTask(sampled, model, positions=200)
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     for step in range(40):
         optimizer.zero_grad()
@@ -115,7 +115,7 @@ def test_a_batch_holds_windows_of_its_sequences_in_order():
     assert lengths.max() <= 6
 
 
-def test_ranks_are_counted_among_all_items_and_never_see_the_wanted_one():
+def test_ranks_are_counted_among_all_items_and_never_see_the_target():
     model, sequences = a_model(), some_sequences()
     ranked = ranks(model, sequences, batch=7)
     for sequence, rank in zip(sequences, ranked, strict=True):

@@ -41,8 +41,8 @@ SIZES = FeatureSizes(num_actions=4, item_dim=4, user_dim=3, session_dim=2, item_
 def a_feed(folder, seed):
     """Sessions of users who click every item of an even number and skip the others, written as a cache."""
     rng = np.random.default_rng(seed)
-    drawn = [(user, int(rng.integers(12)), 45 * step) for user in range(30) for step in range(6)]
-    log = a_log([(user, item, "skip" if item % 2 else "click", minutes) for user, item, minutes in drawn], VOCABULARY)
+    sampled = [(user, int(rng.integers(12)), 45 * step) for user in range(30) for step in range(6)]
+    log = a_log([(user, item, "skip" if item % 2 else "click", minutes) for user, item, minutes in sampled], VOCABULARY)
     vectors = np.random.default_rng(0).standard_normal((12, 7)).astype(np.float16).astype(np.float32)
     items, features = ItemTable(np.arange(12), vectors[:, :4]), ItemTable(np.arange(12), vectors)
     offline = OfflineFeatures(SIZES, items, features, NoVectors(3), NoSessions(2))
@@ -83,12 +83,12 @@ def test_runs_become_tables(experiment, tmp_path):
     (boosted,) = [line for line in made["ranker-differences"].splitlines() if "LambdaMART" in line]
     assert boosted.endswith("|  |  |  |  |  |  |")  # it has no heads
     assert "| up to 3 hours | " in made["ranker-freshness"]
-    drawn = plots.draw(runs, tmp_path)
-    assert [path.name for path in drawn] == ["ranker.svg", "freshness.svg"]
-    before = [path.read_bytes() for path in drawn]
+    plotted = plots.draw(runs, tmp_path)
+    assert [path.name for path in plotted] == ["ranker.svg", "freshness.svg"]
+    before = [path.read_bytes() for path in plotted]
     assert before == [path.read_bytes() for path in plots.draw(runs, tmp_path)]  # the same results, the same file
-    assert "full hybrid less row" in drawn[0].read_text()
-    assert "age of the newest action" in drawn[1].read_text()
+    assert "full hybrid less row" in plotted[0].read_text()
+    assert "age of the newest action" in plotted[1].read_text()
 
 
 def test_nothing_is_compared_without_the_full_hybrid(experiment, tmp_path):

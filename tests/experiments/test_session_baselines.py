@@ -58,7 +58,7 @@ def test_what_is_served_step_by_step_is_what_is_measured(model):
     assert np.abs(served - measured).max() < 1e-5
 
 
-def test_padded_batches_ask_for_each_next_known_item():
+def test_padded_batches_have_each_next_known_item_as_target():
     sequences, item_table = some_sequences()
     training = HierTCNTraining(users=3)
     task = PaddedTask(sequences, item_table, np.arange(3), training, SessionLearner(MODELS[0], training), longest=50)

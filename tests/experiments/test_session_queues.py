@@ -26,11 +26,11 @@ def some_queues(sessions, queues=3, run=4):
 def test_a_queue_holds_users_whole_and_one_after_the_other():
     _, _, sessions = some_sessions()
     queues = some_queues(sessions)
-    met = np.concatenate([queues.at(step).sessions for step in range(queues.steps_an_epoch)], axis=1)
-    for queue in met:
+    seen = np.concatenate([queues.at(step).sessions for step in range(queues.steps_an_epoch)], axis=1)
+    for queue in seen:
         follows = (np.diff(queue) == 1) | (sessions.user_starts[sessions.users[queue[1:]]] == queue[1:])
         assert follows.all()
-    assert len(np.unique(met)) == met.size
+    assert len(np.unique(seen)) == seen.size
 
 
 def test_queues_are_as_long_as_one_another():
@@ -40,7 +40,7 @@ def test_queues_are_as_long_as_one_another():
     assert sum(lengths) == len(sessions)
 
 
-def test_a_state_starts_anew_with_each_user():
+def test_a_state_is_reset_with_each_user():
     _, _, sessions = some_sessions()
     batch = some_queues(sessions).at(0)
     firsts = np.isin(batch.sessions, sessions.user_starts[:-1])

@@ -31,7 +31,7 @@ def test_a_table_without_markers_is_refused(tmp_path):
     assert page.read_text() == PAGE
 
 
-def test_the_command_writes_what_results_say(tmp_path, monkeypatch):
+def test_the_command_writes_what_results_hold(tmp_path, monkeypatch):
     page, results = tmp_path / "page.md", tmp_path / "results"
     page.write_text(PAGE)
     Runs(results, tmp_path / "work").run("t/full", Nothing(), lambda config, folder: {"hit": 0.25})

@@ -47,7 +47,7 @@ def test_bytes_sort_as_actions_do_by_time_then_type_then_item(one: Action, other
 
 
 @given(st.lists(ACTIONS, max_size=20))
-def test_columns_say_the_same_as_single_actions(actions: list[Action]):
+def test_columns_hold_the_same_as_single_actions(actions: list[Action]):
     table = columns(b"".join(action.pack() for action in actions))
     assert table.item_keys.tolist() == [action.item_key for action in actions]
     assert table.action_types.tolist() == [action.action_type for action in actions]

@@ -51,7 +51,7 @@ def test_a_history_is_bounded_ordered_and_without_duplicates(actions: list[bytes
 
 
 @given(ACTIONS, st.data())
-def test_batches_give_the_same_as_one_action_at_a_time(actions: list[bytes], data: st.DataObject):
+def test_batches_lead_to_the_same_history_as_one_action_at_a_time(actions: list[bytes], data: st.DataObject):
     """The law behind chunks: how a log is cut never shows."""
     at_once, cut, evicted = History(b"", LIMIT).append(actions), History(b"", LIMIT), []
     rest = actions
@@ -65,7 +65,7 @@ def test_batches_give_the_same_as_one_action_at_a_time(actions: list[bytes], dat
 
 
 @given(st.lists(st.integers(0, 500), unique=True, max_size=60), st.integers(0, 2**32), st.integers(1, LIMIT - 1))
-def test_any_bounded_shuffle_with_duplicates_gives_the_same_history(times: list[int], seed: int, reach: int):
+def test_any_bounded_shuffle_with_duplicates_leads_to_the_same_history(times: list[int], seed: int, reach: int):
     """No action arrives behind ``LIMIT`` newer ones or more: then history and evictions are those of the sorted log."""
     rng = random.Random(seed)
     log = [an_action(f"i{at % 7}", at) for at in sorted(times)]

@@ -62,7 +62,7 @@ def test_a_state_of_another_model_counts_as_none():
     assert tail.recurrent(2, 4).tolist() == [0, 0, 0, 0]
 
 
-def test_pooling_gives_each_session_its_mean_to_the_same_bits_alone_or_among_others():
+def test_pooling_returns_the_mean_of_each_session_to_the_same_bits_alone_or_among_others():
     table, rng = SomeVectors(4), np.random.default_rng(0)
     sessions = [rng.integers(0, 99, rng.integers(1, 20)).astype(np.uint64) for _ in range(50)]
     together = pool(sessions, table)

@@ -70,7 +70,7 @@ def ask_once(bench: Bench) -> None:
 
 
 def tamper(folder: Path) -> None:
-    """Change one action of the user who asked once."""
+    """Change one action of the user with one request."""
     path = dump_path(folder, "user-actions")
     actions = list(read_dump(path, "user-actions"))
     (*_, last) = (one for one in actions if one.key == b"once")

@@ -131,7 +131,7 @@ def test_a_candidate_does_not_depend_on_the_others(variant):
         assert largest(backend.score(alone) - everyone[row]) < 1e-6
 
 
-def test_large_weights_give_numbers_and_the_right_ones(tmp_path):
+def test_large_weights_return_numbers_and_the_right_ones(tmp_path):
     variant = "the published code's two heads, full rank"
     torch_ranker = a_ranker(VARIANTS[variant])
     with torch.no_grad():
@@ -262,7 +262,7 @@ def test_parts_that_do_not_fit_are_refused_and_nothing_stays(tmp_path, part, mes
     assert list(tmp_path.iterdir()) == []
 
 
-def test_equal_weights_give_equal_graphs(tmp_path):
+def test_equal_weights_are_exported_as_equal_graphs(tmp_path):
     ranker, folder = exported("one layer, one cross")
     export_ranker(ranker, tmp_path)
     for name in ("user.onnx", "candidate.onnx"):

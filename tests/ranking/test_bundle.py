@@ -24,7 +24,7 @@ def bundle(tmp_path):
 
 
 def seal(folder, **changes):
-    """Write the manifest anew, so that checksums hold and only what they don't see is wrong."""
+    """Write the manifest again, so that checksums hold and only what they don't see is wrong."""
     return write_manifest(folder, msgspec.structs.replace(read_manifest(folder), **changes))
 
 
@@ -35,7 +35,7 @@ def test_a_whole_bundle_opens(bundle):
     assert (opened.sessions.dim, opened.sessions.state_size) == (4, 6)
 
 
-def test_the_same_arguments_give_the_same_bundle(bundle, tmp_path):
+def test_the_same_arguments_write_the_same_bundle(bundle, tmp_path):
     assert read_manifest(a_bundle(tmp_path / "other")) == read_manifest(bundle)
 
 

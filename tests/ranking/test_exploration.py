@@ -62,12 +62,12 @@ def test_the_probabilities_of_all_feeds_sum_to_one(policy, limits):
 
 @pytest.mark.parametrize("limits", CASES, ids=["all", "top 2", "1 a group", "2 a group, top 3"])
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.text)
-def test_feeds_come_as_often_as_their_propensities_say(policy, limits):
+def test_feeds_come_as_often_as_their_propensities_predict(policy, limits):
     """A chi-square test on 2,500 requests, at its quantile of 99.99 %."""
-    draws = 2_500
+    requests = 2_500
     exploration = Exploration(policy, seed=3)
-    seen = Counter(tuple(exploration.place(SCORES, limits, "u", n).order) for n in range(draws))
-    expected = {order: draws * prod(policy.propensities(SCORES, order, limits)) for order in orders_of(limits)}
+    seen = Counter(tuple(exploration.place(SCORES, limits, "u", n).order) for n in range(requests))
+    expected = {order: requests * prod(policy.propensities(SCORES, order, limits)) for order in orders_of(limits)}
     assert set(seen) <= set(expected)
     distance = sum((seen[order] - often) ** 2 / often for order, often in expected.items())
     freedom = len(expected) - 1
@@ -122,12 +122,12 @@ def test_a_cold_policy_is_greedy_and_its_propensities_stay_numbers():
 
 
 def test_random_numbers_are_those_of_the_seed_the_user_and_the_request():
-    drawn = uniforms(1000, 7, "u", "r1").tolist()
-    assert drawn == uniforms(1000, 7, "u", "r1").tolist()
+    numbers = uniforms(1000, 7, "u", "r1").tolist()
+    assert numbers == uniforms(1000, 7, "u", "r1").tolist()
     others = [uniforms(1000, *names).tolist() for names in [(8, "u", "r1"), (7, "v", "r1"), (7, "ur", "1")]]
-    assert all(drawn != other for other in others)
-    assert min(drawn) > 0
-    assert max(drawn) < 1
+    assert all(numbers != other for other in others)
+    assert min(numbers) > 0
+    assert max(numbers) < 1
 
 
 def test_random_numbers_are_the_same_on_every_machine_and_with_every_numpy():

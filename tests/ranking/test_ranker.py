@@ -183,16 +183,16 @@ def test_one_request_sees_one_version_of_the_user_vectors_and_reports_which(tmp_
 
 
 @pytest.mark.parametrize("policy", [PlackettLuce(0.5), EpsilonGreedy(0.5)], ids=lambda policy: policy.text)
-def test_exploration_changes_the_order_and_says_how_likely_it_was(ranker, policy):
+def test_exploration_changes_the_order_and_reports_how_likely_it_was(ranker, policy):
     exploring = replace(ranker, exploration=Exploration(policy, seed=4))
-    asked = [a_request(request_id=n, candidates=tuple(range(1, 21)), top_k=5) for n in range(8)]
-    rankings = [exploring.rank(request, a_user(5), NOW) for request in asked]
-    greedy = ranker.rank(asked[0], a_user(5), NOW)
+    requests = [a_request(request_id=n, candidates=tuple(range(1, 21)), top_k=5) for n in range(8)]
+    rankings = [exploring.rank(request, a_user(5), NOW) for request in requests]
+    greedy = ranker.rank(requests[0], a_user(5), NOW)
     assert len({tuple(ids(ranking)) for ranking in rankings}) == 8
     assert all(0 < item.propensity < 1 for ranking in rankings for item in ranking.items)
     assert {(ranking.policy, ranking.num_candidates) for ranking in rankings} == {(f"{policy.text} seed=4", 20)}
     assert (greedy.policy, {item.propensity for item in greedy.items}) == (None, {UNSET})
-    assert exploring.rank(asked[0], a_user(5), NOW).items == rankings[0].items
+    assert exploring.rank(requests[0], a_user(5), NOW).items == rankings[0].items
 
 
 def test_exploration_leaves_scores_as_they_are(ranker):

@@ -68,7 +68,7 @@ def test_decoding_fills_in_the_time_of_the_record_where_the_request_has_none():
 
 
 def test_a_request_comes_out_of_its_bytes_as_it_went_in():
-    asked = a_request_by_hand(candidates=(1, "b", 3), groups=("x", "y", 7), max_per_group=1, timestamp_ms=MORNING_MS)
+    request = a_request_by_hand(candidates=(1, "b", 3), groups=("x", "y", 7), max_per_group=1, timestamp_ms=MORNING_MS)
     record = a_request()
-    record.value = msgspec.json.encode(asked)
-    assert decode_request(record) == asked
+    record.value = msgspec.json.encode(request)
+    assert decode_request(record) == request

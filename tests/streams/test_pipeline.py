@@ -117,7 +117,7 @@ def test_sessions_that_leave_the_history_live_on_in_the_recurrent_state():
         pipeline.on_actions(log)
         pipeline.on_requests([a_request("u1", at=40_000)]).answer()
         ranker: EchoRanker = pipeline.serving.current
-        ((_, state, now_ms),) = ranker.asked
+        ((_, state, now_ms),) = ranker.requests
         vectors.append(session_vector(view_user(state, 0, now_ms, ranker.offline.users), ranker.offline))
     assert np.abs(vectors[0]).sum() > 0.1
     assert np.allclose(vectors[0], vectors[1], atol=2e-3)
@@ -161,7 +161,7 @@ def test_a_dead_letter_of_a_huge_record_still_fits_a_broker():
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    ("fields", "words"),
     [
         ({"candidates": list(range(10_000))}, "length <= 5000"),
         ({"candidates": []}, "length >= 1"),
@@ -171,12 +171,12 @@ def test_a_dead_letter_of_a_huge_record_still_fits_a_broker():
         ({"limit": 0}, ">= 1"),
     ],
 )
-def test_a_bad_request_is_answered_with_its_id_and_becomes_a_dead_letter(asked: dict, says: str):
-    dead_letter, feed = a_pipeline().on_requests([a_request("u1", **asked)]).answer()
+def test_a_bad_request_is_answered_with_its_id_and_becomes_a_dead_letter(fields: dict, words: str):
+    dead_letter, feed = a_pipeline().on_requests([a_request("u1", **fields)]).answer()
     assert (dead_letter.channel, feed.channel) == (Channel.DEAD_LETTERS, Channel.FEEDS)
     answer = json.loads(feed.value)
     assert answer["request_id"] == "r1"
-    assert says in answer["error"]["message"]
+    assert words in answer["error"]["message"]
 
 
 def test_a_request_past_its_deadline_is_refused_not_ranked():
@@ -185,19 +185,19 @@ def test_a_request_past_its_deadline_is_refused_not_ranked():
 
 
 def test_a_deadline_is_compared_with_the_workers_clock_not_with_the_time_to_rank_at():
-    asked = a_request(deadline_ms=MORNING_MS + 1_000, timestamp_ms=MORNING_MS + 5_000)
-    (feed,) = decoded(a_pipeline().on_requests([asked]).answer())
+    request = a_request(deadline_ms=MORNING_MS + 1_000, timestamp_ms=MORNING_MS + 5_000)
+    (feed,) = decoded(a_pipeline().on_requests([request]).answer())
     assert "error" not in feed
 
 
 @pytest.mark.parametrize("more", [{}, {"timestamp_ms": MORNING_MS - 9_000}, {"deadline_ms": MORNING_MS + 1_000}])
-def test_what_was_served_comes_out_the_same_whatever_the_clock_says(more: dict):
-    asked, served = a_request("u1", at=2, candidates=[3, 1, 2], **more), []
+def test_what_was_served_comes_out_the_same_whatever_the_clock_shows(more: dict):
+    request, served = a_request("u1", at=2, candidates=[3, 1, 2], **more), []
     for now_ms in (0, MORNING_MS):
         pipeline = a_pipeline(LiveRanker.without_bundle(VOCABULARY))
         pipeline.clock, pipeline.log_served = lambda now_ms=now_ms: now_ms, True
         pipeline.on_actions([an_event("u1", 5)])
-        served.append(pipeline.on_requests([asked]).answer()[-1])
+        served.append(pipeline.on_requests([request]).answer()[-1])
     assert served[0] == served[1]
     assert served[0].channel is Channel.SERVED
 

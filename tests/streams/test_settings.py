@@ -40,7 +40,7 @@ def test_an_empty_variable_and_a_flag_that_was_not_given_change_nothing():
     assert read_settings({"partitions": None}, {"RANKSTREAM_PARTITIONS": ""}) == Settings()
 
 
-def test_the_file_is_found_where_the_process_starts_and_where_the_environment_says(tmp_path, monkeypatch):
+def test_the_file_is_found_where_the_process_starts_and_where_the_environment_points(tmp_path, monkeypatch):
     a_file(tmp_path, "partitions = 5")
     assert read_settings({}, {"RANKSTREAM_CONFIG": str(tmp_path / "rankstream.toml")}).partitions == 5
     monkeypatch.chdir(tmp_path)

@@ -53,8 +53,8 @@ def ranked_again(day: Day, ranker: Ranker, request_id: str, without: int | None 
     pipeline.serving.vocabulary = day.rankers().bundle.manifest.vocabulary
     gone = None if without is None else day.actions[without].value  # which may have been sent twice
     pipeline.on_actions([one for one in day.actions if one.offset <= served.state_offset and one.value != gone])
-    asked = msgspec.structs.replace(decode_request(request), top_k=None)
-    return ranker.rank(asked, pipeline.users.get(request.key), served.at_ms)
+    full_request = msgspec.structs.replace(decode_request(request), top_k=None)
+    return ranker.rank(full_request, pipeline.users.get(request.key), served.at_ms)
 
 
 def ranks_and_scores(ranking: Ranking) -> dict[object, tuple[int, float]]:
@@ -80,8 +80,8 @@ def test_what_is_explained_is_what_was_served(day, explanations):
 
 def test_a_deadline_that_has_long_passed_does_not_keep_an_answer_from_being_explained(day):
     served, request = answers(day)[an_early_request(day)]
-    asked = changed(request, deadline_ms=served.at_ms - 1)
-    assert explain(served, asked, day.actions, day.rankers(), day.history_limit).identical
+    changed_request = changed(request, deadline_ms=served.at_ms - 1)
+    assert explain(served, changed_request, day.actions, day.rankers(), day.history_limit).identical
 
 
 def test_the_terms_of_the_utility_add_up_to_the_score(day):
@@ -118,7 +118,7 @@ def test_the_effect_of_all_actions_and_of_the_user_vector_come_first(day):
     item = explained(day, request_id).items[0]
     assert [effect.of for effect in item.effects[:2]] == [NO_ACTIONS, NO_USER_VECTOR]
     blind = replace(ranker, offline=replace(ranker.offline, users=NoVectors(ranker.offline.users.dim)))
-    asked = msgspec.structs.replace(
+    ranked_request = msgspec.structs.replace(
         decode_request(request),
         candidates=tuple(range(1, 201)),
         limit=None,
@@ -127,7 +127,7 @@ def test_the_effect_of_all_actions_and_of_the_user_vector_come_first(day):
         top_k=None,
     )
     state = state_then(day, served, request)
-    seen, unseen = (ranks_and_scores(one.rank(asked, state, served.at_ms)) for one in (ranker, blind))
+    seen, unseen = (ranks_and_scores(one.rank(ranked_request, state, served.at_ms)) for one in (ranker, blind))
     assert item.effects[1].score == pytest.approx(seen[item.item_id][1] - unseen[item.item_id][1], abs=1e-12)
 
 
@@ -181,9 +181,9 @@ def test_what_happened_after_the_request_is_not_known(day):
     served, request = answers(day)[an_early_request(day)]
     newest = explained(day, str(served.request_id)).history
     earlier = newest[1].occurred_at_ms
-    asked = changed(request, timestamp_ms=earlier)
+    earlier_request = changed(request, timestamp_ms=earlier)
     explanation = explain(
-        msgspec.structs.replace(served, at_ms=earlier), asked, day.actions, day.rankers(), day.history_limit
+        msgspec.structs.replace(served, at_ms=earlier), earlier_request, day.actions, day.rankers(), day.history_limit
     )
     known = [action for action in newest if action.occurred_at_ms <= earlier]
     assert [action.offset for action in explanation.history] == [action.offset for action in known]
@@ -200,7 +200,7 @@ def test_any_candidate_can_be_explained_and_nothing_else(day):
         explained(day, request_id, "9999")
 
 
-def test_an_explanation_says_if_it_is_not_of_what_was_served(day):
+def test_an_explanation_shows_if_it_is_not_of_what_was_served(day):
     served, request = answers(day)[an_early_request(day)]
     other = msgspec.structs.replace(served, features="0" * 32)
     explanation = explain(other, request, day.actions, day.rankers(), day.history_limit)
@@ -209,7 +209,7 @@ def test_an_explanation_says_if_it_is_not_of_what_was_served(day):
 
 
 def test_an_unknown_user_is_explained_by_the_candidates_alone(day):
-    request_id = next(one for one, (served, _) in answers(day).items() if served.user_id == "stranger")
+    request_id = next(one for one, (served, _) in answers(day).items() if served.user_id == "unknown")
     explanation = explained(day, request_id)
     assert (explanation.history, explanation.state_offset, explanation.user_vector.found) == ((), -1, False)
     assert {effect.score for item in explanation.items for effect in item.effects} == {0.0}
@@ -227,7 +227,7 @@ def test_candidates_that_are_not_in_the_item_table_are_named(day, explanations):
         assert list(explanations[request_id].unknown_items) == [item for item in dict.fromkeys(given) if item > 200]
 
 
-def test_what_was_explored_is_told_apart_from_the_score(tmp_path):
+def test_what_was_explored_is_shown_apart_from_the_score(tmp_path):
     explored = a_day(tmp_path, actions=200, exploration=Exploration(PlackettLuce(1.0), seed=5))
     ranks = [
         (item.rank, item.served_rank)

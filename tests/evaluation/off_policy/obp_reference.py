@@ -1,7 +1,7 @@
 """Writes obp_reference.json: inputs, and what the Open Bandit Pipeline (obp) makes of them.
 
 obp pins Python below 3.11, numpy 1.23.5 and torch 1.12, so it can't live in this project's environment. It runs in one
-of its own, with the pins ignored or on an old Python; any of both gives these numbers::
+of its own, with the pins ignored or on an old Python; both lead to these numbers::
 
     python -m venv obp-venv
     obp-venv/bin/pip install --no-deps --ignore-requires-python obp==0.5.7 seaborn pyieoe pingouin

@@ -128,7 +128,7 @@ def test_the_direct_method_is_as_wrong_as_its_model():
 
 
 @pytest.mark.parametrize("name", ["ips", "snips", "dr"])
-def test_intervals_hold_the_truth_about_as_often_as_they_say(name):
+def test_intervals_cover_the_truth_about_as_often_as_they_claim(name):
     setting = a_setting(3)
     held = 0
     for seed in range(LOGS):

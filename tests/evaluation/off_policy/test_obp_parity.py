@@ -59,7 +59,7 @@ def test_an_estimate_is_the_one_of_obp(kind, name):
     assert ours[name] == pytest.approx(WRITTEN["answers"][kind][name], rel=0, abs=1e-9)
 
 
-def test_the_answers_are_those_that_obp_gives_here():
+def test_the_answers_are_those_that_obp_returns_here():
     pytest.importorskip("obp", reason="obp pins old Pythons and can't live here; obp_reference.json holds its answers")
     assert of_actions(WRITTEN["given"]["actions"]) == pytest.approx(WRITTEN["answers"]["actions"], abs=1e-9)
     assert of_slates(WRITTEN["given"]["slates"]) == pytest.approx(WRITTEN["answers"]["slates"], abs=1e-9)

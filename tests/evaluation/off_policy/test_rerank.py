@@ -72,7 +72,7 @@ def test_other_weights_are_another_target(day):
     assert sum(slate.target[0] != slate.logged[0] for slate in slates) > 15
 
 
-def test_what_is_gone_is_counted(day):
+def test_what_is_missing_is_counted(day):
     short = replace(day, actions=day.actions[300:])
     assert reranked(short, Target(Greedy()))[1][NO_STATE] > 15
     assert reranked(replace(day, requests=day.requests[5:]), Target(Greedy()))[1][NO_REQUEST] == 5
@@ -96,7 +96,7 @@ def test_a_model_that_saw_the_feeds_is_refused_with_both_times_and_marked_where_
 
 
 def test_user_vectors_are_those_as_of_the_request(day):
-    asked = []
-    how = TargetRanker(open_bundle(day.bundle), asked.append)
+    times_ms = []
+    how = TargetRanker(open_bundle(day.bundle), times_ms.append)
     reranked_slates(day.served, day.requests, day.actions, Reranking(how, Target(Greedy()), {}, 1), 20, Counter())
-    assert len(set(asked)) > 15
+    assert len(set(times_ms)) > 15

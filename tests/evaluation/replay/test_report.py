@@ -33,7 +33,7 @@ DELAYS = {"late": None, "1h behind": HOUR_MS}
 
 
 def outcomes_of(skill: dict[str, float], requests: int = 120, shown: bool = False) -> Outcomes:
-    """Requests of 30 users, whose one positive each variant ranks first as often as its skill says, else anywhere."""
+    """Requests of 30 users, whose one positive each variant ranks first as often as its skill, else anywhere."""
     rng = np.random.default_rng(0)
     outcomes = Outcomes((3, 10), (ALL, "save"))
     for n in range(requests):
@@ -78,7 +78,7 @@ def a_summary(skill: dict[str, float], shown: bool = False, **more: Any) -> dict
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report with all there can be in one, drawn once: it takes seconds."""
+    """A report with all there can be in one, written once: it takes seconds."""
     return write_report(all_in_one(), tmp_path_factory.mktemp("report") / "new" / "folder")
 
 
@@ -103,30 +103,32 @@ def all_in_one() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("late", "says"),
+    ("late", "words"),
     [(0.0, "Realtime pays here"), (0.6, "does not show that realtime pays"), (1.0, "Realtime does not pay here")],
 )
-def test_the_first_sentence_says_whether_freshness_is_worth_it(late: float, says: str):
+def test_the_first_sentence_states_whether_realtime_pays(late: float, words: str):
     first = verdicts(a_summary({"a, realtime": 0.6, "a, late": late, POPULARITY: 0.1}))[0]
-    assert says in first
+    assert words in first
     assert re.search(r"a difference of [+-]\d+\.\d points, interval", first)
 
 
 @pytest.mark.parametrize(
-    ("an_hour_late", "says"),
+    ("an_hour_late", "words"),
     [(0.6, "Up to 1h late, no clear loss is shown."), (0.2, "Already 1h late, it is clearly worse")],
 )
-def test_the_second_sentence_says_from_which_delay_on_a_loss_is_clear(an_hour_late: float, says: str):
+def test_the_second_sentence_states_from_which_delay_on_a_loss_is_clear(an_hour_late: float, words: str):
     summary = a_summary({"a, realtime": 0.6, "a, 1h behind": an_hour_late, "a, late": 0.0, POPULARITY: 0.1})
     first, second, *_ = verdicts(summary)
-    assert first.startswith("Realtime pays here" if "Already" in says else "Knowing what users did pays here")
-    assert second.startswith(says)
+    assert first.startswith("Realtime pays here" if "Already" in words else "Knowing what users did pays here")
+    assert second.startswith(words)
 
 
-@pytest.mark.parametrize(("other", "says"), [(0.0, "better than"), (0.6, "not clearly different"), (1.0, "worse than")])
-def test_bundles_are_compared_in_words(other: float, says: str):
+@pytest.mark.parametrize(
+    ("other", "words"), [(0.0, "better than"), (0.6, "not clearly different"), (1.0, "worse than")]
+)
+def test_bundles_are_compared_in_words(other: float, words: str):
     first, second, *_ = verdicts(a_summary({"a": 0.6, "b": other, POPULARITY: 0.1}))
-    assert f"a is {says}" in first
+    assert f"a is {words}" in first
     assert "popularity" in second
 
 
@@ -174,7 +176,7 @@ def test_probabilities_are_scored_where_what_was_shown_is_known(report: Path):
 
 
 @pytest.mark.usefixtures("no_plots")
-def test_without_matplotlib_the_page_says_how_to_get_plots(tmp_path: Path):
+def test_without_matplotlib_the_page_shows_how_to_get_plots(tmp_path: Path):
     text = page_of(all_in_one(), tmp_path)
     assert "pip install" in text
     assert "<svg" not in text

@@ -128,7 +128,7 @@ def test_a_missing_or_short_file_is_found_when_it_is_opened(tmp_path, name):
         EmbeddingTable.open(tmp_path)
 
 
-def test_a_folder_without_a_table_says_so(tmp_path):
+def test_a_folder_without_a_table_is_refused(tmp_path):
     with pytest.raises(BrokenTableError, match="there is no table; publish one there"):
         EmbeddingTable.open(tmp_path)
 

@@ -11,9 +11,9 @@ SMALL = st.integers(0, 500)
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(ANY_KEY | SMALL, max_size=300), st.lists(ANY_KEY | SMALL, max_size=50))
-def test_keys_are_found_where_they_are_and_only_there(held, asked):
+def test_keys_are_found_where_they_are_and_only_there(held, queried):
     keys = np.unique(np.array(held, np.uint64))
-    wanted = np.concatenate([keys, np.array(asked, np.uint64)])
+    wanted = np.concatenate([keys, np.array(queried, np.uint64)])
     rows, found = KeySearch(keys).find(wanted)
     assert np.array_equal(found, np.isin(wanted, keys))
     assert np.array_equal(keys[rows[found]], wanted[found])

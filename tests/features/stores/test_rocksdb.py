@@ -73,7 +73,7 @@ def test_a_new_owner_waits_until_the_old_one_lets_go(folder):
     heir.close()
 
 
-def test_waiting_ends_when_told_to(folder):
+def test_waiting_ends_when_it_is_given_up(folder):
     owner, give_up = RocksStore(folder), threading.Event()
     threading.Timer(0.2, give_up.set).start()
     with pytest.raises(StoreRefusedError):

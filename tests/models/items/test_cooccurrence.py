@@ -6,7 +6,7 @@ from rankstream.models.items.item_features import item_features
 from tests.builders.models import a_log, a_markov_log
 
 
-def two_tastes():
+def two_groups():
     """Half the users act on items 0..9, the others on 10..19."""
     rng = np.random.default_rng(0)
     return a_log(
@@ -14,15 +14,15 @@ def two_tastes():
     )
 
 
-def test_items_of_one_taste_are_near_and_of_the_other_far():
-    item_table = train_item_vectors(two_tastes(), ItemVectorConfig(dim=8))
+def test_items_of_one_group_are_near_and_of_the_other_far():
+    item_table = train_item_vectors(two_groups(), ItemVectorConfig(dim=8))
     nearness = item_table.vectors @ item_table.vectors.T
     assert nearness[:10, :10].mean() > nearness[:10, 10:].mean() + 0.1
     assert np.allclose(np.linalg.norm(item_table.vectors, axis=1), 1, atol=1e-5)
 
 
 def test_vectors_are_the_same_each_time_and_unseen_items_have_none():
-    log = two_tastes()
+    log = two_groups()
     once, again = (train_item_vectors(log, ItemVectorConfig(dim=8)) for _ in range(2))
     assert np.array_equal(once.vectors, again.vectors)
     vectors, found = once.look_up(np.array([3, 99], np.uint64))
@@ -38,7 +38,7 @@ def test_a_hide_brings_nothing_near():
     assert abs(item_table.vectors[2] @ item_table.vectors[0]) < 0.99
 
 
-def test_a_world_without_relations_still_gives_unit_vectors():
+def test_a_world_without_relations_still_returns_unit_vectors():
     item_table = train_item_vectors(a_log([("u", 1, "save", 0), ("v", 2, "save", 1)]), ItemVectorConfig(dim=4))
     assert np.allclose(np.linalg.norm(item_table.vectors, axis=1), 1, atol=1e-5)
 

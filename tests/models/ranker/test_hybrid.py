@@ -55,7 +55,7 @@ def examples_of(log: EventLog, negatives: NegativesConfig = ALONE, **more: objec
 # --- The module --------------------------------------------------------------------------------------------------
 
 
-def test_a_batch_of_requests_gives_what_each_request_gives():
+def test_a_batch_of_requests_returns_what_each_request_returns():
     ranker = a_ranker()
     requests = [some_inputs(actions, candidates, seed=actions) for actions, candidates in ((0, 2), (3, 1), (12, 4))]
     together = torch.sigmoid(ranker(collate(requests))).detach()
@@ -161,7 +161,7 @@ def test_a_request_sees_only_what_happened_strictly_earlier():
     assert inputs.action_ages_ms.tolist() == [HOUR_MS]
 
 
-def test_labels_say_what_was_done_to_each_candidate():
+def test_labels_show_what_was_done_to_each_candidate():
     log = a_log(("u", "a", "save", 0), ("u", "b", "view", 0), ("u", "a", "hide", 0))
     (example,) = examples_of(log)
     labels = dict(zip(example.candidates.tolist(), example.labels.tolist(), strict=True))
@@ -195,19 +195,19 @@ def test_negatives_can_avoid_what_the_user_has_seen():
         assert not seen & set(example.candidates.tolist())
 
 
-def test_popular_negatives_are_drawn_as_often_as_they_are_acted_on():
+def test_popular_negatives_are_sampled_as_often_as_they_are_acted_on():
     rows = [(f"u{n}", "hit" if n % 2 else f"i{n}", "save", n) for n in range(400)]
     rows.append(("v", "other", "save", 400))
     share = {}
     for popular in (0.0, 1.0):
         log = a_log(*rows)
-        drawn = [key for one in examples_of(log, NegativesConfig(1, popular)) for key in one.candidates[1:].tolist()]
-        share[popular] = drawn.count(id_key("hit")) / len(drawn)
+        sampled = [key for one in examples_of(log, NegativesConfig(1, popular)) for key in one.candidates[1:].tolist()]
+        share[popular] = sampled.count(id_key("hit")) / len(sampled)
     assert share[0.0] < 0.05
-    assert share[1.0] > 0.25  # half of all actions, but it can't be drawn beside itself
+    assert share[1.0] > 0.25  # half of all actions, but it can't be sampled beside itself
 
 
-def test_the_same_seed_draws_the_same_examples():
+def test_the_same_seed_samples_the_same_examples():
     log = a_log(*((f"u{n % 3}", f"i{n % 7}", "save", n) for n in range(30)))
     one, other = (examples_of(log, NegativesConfig(4)) for _ in range(2))
     assert all(np.array_equal(a.candidates, b.candidates) for a, b in zip(one, other, strict=True))
@@ -251,11 +251,11 @@ def test_many_sessions_at_once_are_those_encoded_one_by_one():
     hiertcn = HierTCN(HierTCNConfig(item_dim=4, hidden=4, layer_state=3, channels=(4, 4)))
     rng = np.random.default_rng(0)
 
-    def asked(sessions: int, items: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def a_request(sessions: int, items: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         shapes = (3,), (sessions, 4), (items, 4)
         return tuple(rng.standard_normal(shape).astype(np.float32) for shape in shapes)
 
-    requests = [asked(sessions, items) for sessions, items in ((0, 0), (3, 5), (1, 20), (7, 1), (0, 2))]
+    requests = [a_request(sessions, items) for sessions, items in ((0, 0), (3, 5), (1, 20), (7, 1), (0, 2))]
     together = TorchSessions(hiertcn)
     together.prepare(requests)
     for one in requests:
@@ -299,29 +299,29 @@ class Kinds:
 def learned_ndcg(predictable: bool) -> float:
     log, offline = a_world(predictable, seed=0)
     examples = ranking_examples(log, {"save": ("save",)}, offline, NegativesConfig(9), np.random.default_rng(0))
-    asked = [one for one in examples if one.labels.any()]
-    cut = int(0.8 * len(asked))
+    with_positives = [one for one in examples if one.labels.any()]
+    cut = int(0.8 * len(with_positives))
     config = a_config(offline.sizes, heads=1, recent_outputs=2, mlp=(16,))
     config = replace(config, heads=("save",))
     training = RankerTraining(mask=False, fit=FitConfig(steps=250, learning_rate=5e-3, warm_up=10, evaluate_every=250))
-    ranker, _ = train_ranker(config, training, asked[:cut], [], offline)
-    return evaluate_ranker(ranker, asked[cut:], offline, k=10)["save"].ndcg
+    ranker, _ = train_ranker(config, training, with_positives[:cut], [], offline)
+    return evaluate_ranker(ranker, with_positives[cut:], offline, k=10)["save"].ndcg
 
 
 def test_the_ranker_learns_a_predictable_world():
-    assert learned_ndcg(predictable=True) > 0.65  # random gives 0.45
+    assert learned_ndcg(predictable=True) > 0.65  # a random order has 0.45
 
 
 def test_the_ranker_learns_nothing_from_noise():
     assert learned_ndcg(predictable=False) < 0.53
 
 
-def test_places_count_ties_half():
-    scores, wanted = np.array([0.5, 0.5, 0.9, 0.1], np.float32), np.array([True, False, False, False])
-    assert ranks_among_negatives(scores, wanted) == [(2.5, 4)]
+def test_ranks_count_ties_half():
+    scores, positives = np.array([0.5, 0.5, 0.9, 0.1], np.float32), np.array([True, False, False, False])
+    assert ranks_among_negatives(scores, positives) == [(2.5, 4)]
 
 
-def test_heads_without_a_wanted_item_are_left_out():
+def test_heads_without_a_positive_are_left_out():
     log = a_log(("u", "a", "save", 0), ("u", "b", "save", 1))
     metrics = evaluate_ranker(a_ranker(), examples_of(log, NegativesConfig(1)), offline_features())
     assert set(metrics) == {"save"}

@@ -21,9 +21,9 @@ DAY = 24 * 60
 
 
 def offline_features(item_table: ItemTable, sessions=None) -> OfflineFeatures:
-    halves = ItemTable(item_table.ids, item_table.vectors.astype(np.float16).astype(np.float32))
-    features = ItemTable(item_table.ids, halves.vectors[:, :2])
-    return OfflineFeatures(SIZES, halves, features, NoVectors(3), sessions or NoSessions(8))
+    rounded = ItemTable(item_table.ids, item_table.vectors.astype(np.float16).astype(np.float32))
+    features = ItemTable(item_table.ids, rounded.vectors[:, :2])
+    return OfflineFeatures(SIZES, rounded, features, NoVectors(3), sessions or NoSessions(8))
 
 
 def test_a_session_is_a_request_and_its_impressions_are_the_candidates():
@@ -52,7 +52,7 @@ def test_a_days_impressions_can_be_one_request():
     assert len(first.state.history) == 0
 
 
-def test_a_cache_gives_what_the_join_gave(tmp_path):
+def test_a_cache_returns_what_the_join_returned(tmp_path):
     offline = offline_features(an_item_table())
     examples = list(impression_examples(a_random_log(5, 30, 40), HEADS, offline))
     inputs = [inputs_of(one, offline) for one in examples]
@@ -130,7 +130,7 @@ def test_rates_count_earlier_impressions_only():
     assert rates.feature_names == ("log_exposures", "log_yesterday", "rate_save")
 
 
-def test_a_rate_counts_from_when_the_log_tells_of_it():
+def test_a_rate_counts_from_when_the_log_reports_it():
     log = a_log([("u", 1, "view", 0), ("u", 2, "view", 0), ("v", 1, "save", DAY), ("v", 2, "view", DAY)])
     item_table = ItemTable(np.array([1, 2]), np.zeros((2, 8), np.float32))
     later = {"save": START_MS + MINUTE_MS}

@@ -91,7 +91,7 @@ def test_every_action_type_counts_and_padding_is_no_type():
     assert len(outputs.unique(dim=0)) == 4
 
 
-def test_the_order_of_older_actions_reaches_the_first_rows_only_by_place():
+def test_the_order_of_older_actions_reaches_the_first_rows_only_by_position():
     transact = TransAct(SMALL)
     types, items = histories([1, 2, 3, 4, 1])
     shuffled = torch.tensor([0, 1, 2, 4, 3])  # behind the first K: a set, for there is no positional encoding
@@ -167,19 +167,19 @@ def test_the_generator_alone_decides_what_is_hidden():
 
 
 def learned_accuracy(predictable: bool) -> float:
-    """Train a ranker to say whether the candidate is the newest action's item; give its accuracy on new pairs.
+    """Train a ranker to predict whether the candidate is the newest action's item; return its accuracy on new pairs.
 
-    ``predictable`` is whether the labels say so, or are drawn at random.
+    ``predictable`` is whether the labels show that, or are sampled at random.
     """
     rng = np.random.default_rng(0)
     items = np.eye(4, dtype=np.float32)
 
     def pairs(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         types = torch.from_numpy(rng.integers(1, NUM_TYPES + 1, (count, 5)))
-        acted, asked = rng.integers(0, 4, (count, 5)), rng.integers(0, 4, count)
-        right = np.where(rng.random(count) < 0.5, acted[:, 0], asked)
-        truth = (acted[:, 0] == right) if predictable else rng.random(count) < 0.5
-        return types, torch.from_numpy(items[acted]), torch.from_numpy(items[right]), torch.from_numpy(truth)
+        acted, others = rng.integers(0, 4, (count, 5)), rng.integers(0, 4, count)
+        candidates = np.where(rng.random(count) < 0.5, acted[:, 0], others)
+        truth = (acted[:, 0] == candidates) if predictable else rng.random(count) < 0.5
+        return types, torch.from_numpy(items[acted]), torch.from_numpy(items[candidates]), torch.from_numpy(truth)
 
     torch.manual_seed(0)
     transact = TransAct(SMALL)

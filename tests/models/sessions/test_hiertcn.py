@@ -46,7 +46,7 @@ class TorchSessions:
 
 
 @pytest.mark.parametrize("actions", [1, 30, 100, 101, 400])
-def test_stepping_through_the_stream_gives_the_training_graphs_vector(actions):
+def test_stepping_through_the_stream_returns_the_training_graphs_vector(actions):
     item_table, log, model = (
         an_item_table(),
         a_random_log(4, 33, actions, seed=actions),

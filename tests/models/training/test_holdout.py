@@ -34,7 +34,7 @@ def test_equal_scores_earn_no_more_than_random_order():
     assert noise == pytest.approx(random_recall(queries, 1000, k=100), abs=0.06)
 
 
-def test_future_cases_ask_for_later_unseen_positives_within_the_horizon():
+def test_relevant_are_later_unseen_positives_within_the_horizon():
     log = a_log(
         [("u", 1, "save", 0), ("u", 2, "view", 1), ("u", 3, "save", 2), ("u", 1, "save", 3), ("u", 4, "save", 5000)]
     )

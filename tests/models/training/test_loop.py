@@ -212,7 +212,7 @@ def test_a_cut_off_checkpoint_is_named(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
-def test_asking_for_a_gpu_that_is_not_there_says_so():
+def test_a_gpu_that_is_not_there_is_refused():
     assert pick_device().type == "cpu"
     with pytest.raises(ValueError, match="no CUDA device is here"):
         pick_device("cuda")

@@ -39,7 +39,7 @@ def some_times(count: int) -> np.ndarray:
     return START_MS + np.cumsum(np.random.default_rng(1).integers(0, 10_000_000, (1, count)), axis=1)
 
 
-def test_every_position_gives_a_unit_vector_and_the_last_is_served():
+def test_every_position_returns_a_unit_vector_and_the_last_is_served():
     batch = a_batch(some_times(9))
     vectors = a_model()(batch)
     assert vectors.shape == (1, 9, 16)
@@ -115,7 +115,7 @@ def test_training_at_a_position_sees_the_time_that_serving_will_see():
     assert torch.allclose(stirred(a_model())(whole)[:, :5], stirred(a_model())(short), atol=1e-5)
 
 
-def test_as_published_time_since_the_latest_tells_earlier_positions_of_the_end():
+def test_as_published_time_since_the_latest_leaks_the_end_to_earlier_positions():
     times = some_times(9)
     whole, short = a_batch(times), a_batch(times[:, :5])
     short = ActionSequences(*(part[:, :5] for part in whole))._replace(angles=short.angles, logs=short.logs)

@@ -48,12 +48,12 @@ def test_without_positive_items_all_but_the_negative_ones_count(source):
     assert source.queries(a_view(("hide", 3))).shape == (0, 3)
 
 
-def test_a_user_vector_counts_where_it_lives_among_the_items(source):
+def test_a_user_vector_is_a_query_where_it_is_as_wide_as_the_items(source):
     assert source.queries(a_view(("save", 1), vector=[0, 0, 2])).tolist() == [[1, 0, 0], [0, 0, 1]]
     assert source.queries(a_view(("save", 1), vector=[0, 0])).tolist() == [[1, 0, 0]]
 
 
-def test_nothing_known_gives_no_query(source):
+def test_nothing_known_returns_no_query(source):
     assert source.queries(a_view(("save", 99))).shape == (0, 3)
     assert source.queries(a_view(vector=[0, 0, 0])).shape == (0, 3)
     assert unit(np.array([[0, 4, 0], [0, 0, 0]], np.float32)).tolist() == [[0, 1, 0], [0, 0, 0]]
@@ -62,9 +62,9 @@ def test_nothing_known_gives_no_query(source):
 def test_the_neighbours_of_positive_items_and_of_the_user_are_proposed_best_first(many):
     vector = vectors_of(1, 8, 7)[0]
     user = a_view(("save", 5), ("view", 6), ("save", "apple"), ("save", "not in the table"), vector=vector)
-    liked = (VECTORS[4] + VECTORS[IDS.index("apple")]) / 2
+    mean_positive = (VECTORS[4] + VECTORS[IDS.index("apple")]) / 2
     proposals = many.propose(user, 500)
-    assert proposals.ids == nearest(np.stack([liked, vector]), 500, exclude=(5, 6, "apple"))
+    assert proposals.ids == nearest(np.stack([mean_positive, vector]), 500, exclude=(5, 6, "apple"))
     assert set(proposals.sources) == {"recent-likes"}
 
 

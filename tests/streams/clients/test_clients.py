@@ -73,7 +73,7 @@ def test_the_end_of_a_topic_is_behind_its_last_record(settings):
         assert len(list(reader.read_all())) == 10
 
 
-def test_answers_come_for_the_requests_asked_for_and_no_others(settings):
+def test_answers_come_for_the_given_requests_and_no_others(settings):
     with FeedReader(settings) as reader:
         send(settings, FEEDS, a_feed("of somebody else"), a_feed(5), a_feed("a"), a_feed("a"))
         assert [feed.request_id for feed in reader.answers(["a", 5], 10)] == [5, "a"]
@@ -103,19 +103,19 @@ def test_a_missing_topic_is_named_and_not_made(bootstrap_servers):
             FeedReader(settings)
 
 
-def test_a_record_that_is_too_large_is_told_when_flushed(settings):
+def test_a_record_that_is_too_large_is_reported_when_flushed(settings):
     topic = name_of(settings, ACTIONS)
     with RawProducer(settings, [topic]) as producer, pytest.raises(ClientError, match="can't be sent"):
         producer.send(topic, b"7", b"x" * (5 << 20))
 
 
-def test_nobody_there_is_told_within_seconds(monkeypatch):
+def test_a_missing_broker_is_reported_within_seconds(monkeypatch):
     monkeypatch.setattr("rankstream.streams.clients.connect.BOOTSTRAP_MS", 300)
     with pytest.raises(ClientError, match="no Kafka broker answers"):
         require_topics(Settings(bootstrap_servers=NO_BROKER), ["t"])
 
 
-def test_security_that_does_not_fit_is_told_within_seconds(bootstrap_servers, monkeypatch):
+def test_security_that_does_not_fit_is_reported_within_seconds(bootstrap_servers, monkeypatch):
     monkeypatch.setattr("rankstream.streams.clients.connect.BOOTSTRAP_MS", 300)
     monkeypatch.setattr("rankstream.streams.clients.connect.HANG_S", 1.0)
     settings = Settings(bootstrap_servers=bootstrap_servers, security_protocol="SSL")

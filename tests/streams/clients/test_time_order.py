@@ -52,7 +52,7 @@ def test_partitions_that_are_in_order_become_one_log_that_is(times):
         assert offsets == sorted(offsets)
 
 
-def test_only_the_offsets_asked_for_are_read():
+def test_only_the_requested_offsets_are_read():
     found = in_time_order(FakeReader([[1, 2, 3, 4], [1, 5]]), OffsetRange(6, 8))
     assert [(record.partition, record.offset) for record in found] == [(0, 6), (0, 7), (1, 6)]
 

@@ -254,7 +254,7 @@ def test_a_request_sees_actions_that_no_checkpoint_has_written():
         scene = Scene()
         await scene.apply_actions(an_event("u1", offset=0))
         await scene.answer(a_request("u1"))
-        ((_, state, _),) = scene.partition.pipeline.serving.current.asked
+        ((_, state, _),) = scene.partition.pipeline.serving.current.requests
         assert len(state.history) == 1
         assert scene.store.next_offset is None
 

@@ -19,11 +19,13 @@ FEED = [
 
 
 def feed_of(bundle, **settings):
-    """The feed that a pipeline opened with these settings gives, its timings left out."""
+    """The feed that a pipeline opened with these settings returns, its timings left out."""
     pipeline = Pipeline(UserCache(MemoryStore()), open_serving(Settings(bundle=bundle, **settings)), lambda: MORNING_MS)
     pipeline.on_actions([an_event(item=5, action="save")])
-    asked = a_request(at=60, candidates=list(range(1, 40)), groups=[n % 5 for n in range(39)], max_per_group=3, top_k=9)
-    (feed,) = pipeline.on_requests([asked]).answer()
+    request = a_request(
+        at=60, candidates=list(range(1, 40)), groups=[n % 5 for n in range(39)], max_per_group=3, top_k=9
+    )
+    (feed,) = pipeline.on_requests([request]).answer()
     return json.loads(feed.value)
 
 

@@ -12,7 +12,7 @@ def test_names_may_be_added_behind_the_old_ones_and_a_shorter_bundle_still_fits(
 
 
 @pytest.mark.parametrize("names", [("save", "view"), ("look", "save")])
-def test_a_bundle_that_gives_a_code_another_name_is_refused(tmp_path, names: tuple[str, ...]):
+def test_a_bundle_that_renames_a_code_is_refused(tmp_path, names: tuple[str, ...]):
     keep_vocabulary(tmp_path, Vocabulary(("view", "save"), ("home",)))
     with pytest.raises(VocabularyRefusedError, match="new ones behind them"):
         keep_vocabulary(tmp_path, Vocabulary(names, ("home",)))

@@ -1,4 +1,4 @@
-"""What public logs mean as columns, row by row; that replay reads the same is in ``test_public_logs.py``."""
+"""What public logs mean as columns, row by row; that replay reads the same is in ``test_batches.py``."""
 
 import numpy as np
 import pyarrow as pa
@@ -33,35 +33,35 @@ def test_stars_become_actions_and_seconds_milliseconds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "words"),
     [
         ("user_id:token\trating:float\n1\t5\n", "has no column item_id, timestamp; it has user_id, rating"),
         (INTER + "1\t10\tgood\t100\n", "column rating holds no numbers"),
     ],
 )
-def test_files_that_are_no_ratings_are_refused_in_one_sentence(tmp_path, text, told):
+def test_files_that_are_no_ratings_are_refused_in_one_sentence(tmp_path, text, words):
     path = tmp_path / "ml-100k.inter"
     path.write_text(text)
-    with pytest.raises(LogError, match=told):
+    with pytest.raises(LogError, match=words):
         read(path, kind="movielens")
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "words"),
     [
         ("1\t10\t5\n", "the row has more or fewer fields than the heading"),
         (f"1\t10\t4.5\t{AT_S}\n", "missing required field `action`"),
     ],
 )
-def test_broken_ratings_are_skipped_and_counted_or_refused(tmp_path, row, told):
+def test_broken_ratings_are_skipped_and_counted_or_refused(tmp_path, row, words):
     path = tmp_path / "ml-100k.inter"
     path.write_text(INTER + f"1\t11\t5\t{AT_S}\n" + row)
     opened = open_log(path)
     assert names(read_log(opened, strict=False)) == ["save"]
     ((reason, count),) = opened.skipped.items()
-    assert told in reason
+    assert words in reason
     assert count == 1
-    with pytest.raises(LogError, match=f"1 of the 2 rows of .* can't be read.*{told}"):
+    with pytest.raises(LogError, match=f"1 of the 2 rows of .* can't be read.*{words}"):
         read_log(opened, strict=True)
 
 
@@ -75,7 +75,7 @@ def kuairand_file(tmp_path, **changes):
     return tmp_path
 
 
-def test_an_impression_gives_each_of_its_actions_and_repetitions_none(tmp_path):
+def test_an_impression_returns_each_of_its_actions_and_repetitions_none(tmp_path):
     log = read(kuairand_file(tmp_path, is_click=[0, 0, 1], is_like=[0, 0, 1]))
     assert list(zip(log.item_ids, names(log), log.values, strict=True)) == [
         (5, "skip", 0.5),
@@ -149,7 +149,7 @@ def test_numbers_that_are_not_written_as_numbers_stay_texts(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "words"),
     [
         ("log.txt", "", "ends with .txt; .parquet, .csv, .tsv and .jsonl can be read"),
         ("log.csv", "user_id,item_id\n1,2\n", "has no column action"),
@@ -164,9 +164,9 @@ def test_numbers_that_are_not_written_as_numbers_stay_texts(tmp_path):
         ("log.parquet", "text", "can't be read as Parquet"),
     ],
 )
-def test_logs_that_cannot_be_read_say_why(tmp_path, name, text, told):
+def test_logs_that_cannot_be_read_are_refused_with_the_reason(tmp_path, name, text, words):
     (tmp_path / name).write_text(text)
-    with pytest.raises(LogError, match=told):
+    with pytest.raises(LogError, match=words):
         read(tmp_path / name)
 
 

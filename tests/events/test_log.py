@@ -30,8 +30,8 @@ ROWS = st.lists(
 def test_a_log_is_sorted_and_loses_nothing(rows):
     log = a_log(rows)
     assert np.all(np.diff(log.times_ms) >= 0)
-    told = sorted((str(m["user_id"]), m["item_id"], m["action"], m["timestamp_ms"]) for m in log.as_messages())
-    assert told == sorted((str(u), i, a, START_MS + m * 60_000) for u, i, a, m in rows)
+    messages = sorted((str(m["user_id"]), m["item_id"], m["action"], m["timestamp_ms"]) for m in log.as_messages())
+    assert messages == sorted((str(u), i, a, START_MS + m * 60_000) for u, i, a, m in rows)
 
 
 @given(ROWS, st.floats(0, 1))
@@ -96,7 +96,7 @@ def test_rows_out_of_order_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "words"),
     [
         ({"actions": np.array([1, 9])}, "column actions holds 9 in row 1; wanted 1 to 3"),
         ({"times_ms": np.array([-5, 0])}, "column times_ms holds -5"),
@@ -105,14 +105,14 @@ def test_rows_out_of_order_are_refused():
         ({"user_ids": np.array([1])}, "1 and 2 rows"),
     ],
 )
-def test_columns_that_break_the_promise_are_named(change, told):
+def test_columns_that_break_the_promise_are_named(change, words):
     columns = {
         "user_ids": np.array([1, 2]),
         "item_ids": np.array([1, 2]),
         "actions": np.array([1, 1]),
         "times_ms": np.array([5, 6]),
     }
-    with pytest.raises(LogError, match=told):
+    with pytest.raises(LogError, match=words):
         event_log(VOCABULARY, **(columns | change))
 
 
@@ -121,7 +121,7 @@ def test_an_unknown_action_is_named_with_the_known_ones():
         a_log([("u", 1, "view", 1)]).codes_of(["view", "buy"])
 
 
-def test_a_json_line_that_lacks_a_column_says_which(tmp_path):
+def test_a_json_line_that_lacks_a_column_names_it(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text(json.dumps({"user_id": 1, "action": "view", "timestamp_ms": START_MS}) + "\n")
     with pytest.raises(LogError, match="Object missing required field `item_id`"):

@@ -5,8 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rankstream.metrics.bootstrap import bootstrap_interval
-from rankstream.metrics.probabilities import auc, calibration_error, log_loss
 from rankstream.metrics.ranking import hit, ndcg, random_hit, random_ndcg, rank_of, recall, reciprocal_rank
 
 
@@ -39,18 +37,6 @@ def test_what_a_random_order_is_expected_to_reach_is_what_it_reaches():
     assert np.mean(gains[ranks - 1]) == pytest.approx(random_ndcg(1, 50, 10), rel=0.03)
 
 
-def test_an_interval_is_wider_when_requests_come_from_few_users():
-    values = [0.0, 1.0] * 50
-    few = bootstrap_interval(values, [number % 4 for number in range(100)], seed=1)
-    many = bootstrap_interval(values, list(range(100)), seed=1)
-    assert few[1] - few[0] > many[1] - many[0] > 0
-
-
-def test_no_requests_have_no_interval():
-    with pytest.raises(ValueError, match="at least one request"):
-        bootstrap_interval([], [], seed=1)
-
-
 def test_several_relevant_items_are_scored_together():
     ranks = at(2, 5, 30)
     assert [hit(ranks, 1), hit(ranks, 2)] == [0.0, 1.0]
@@ -67,28 +53,3 @@ def test_random_orders_reach_on_average_what_is_expected_of_them(relevant, other
     sampled = [rng.permutation(candidates)[:relevant] + 1 for _ in range(1500)]
     assert random_hit(relevant, candidates, k) == pytest.approx(np.mean([hit(one, k) for one in sampled]), abs=0.06)
     assert random_ndcg(relevant, candidates, k) == pytest.approx(np.mean([ndcg(one, k) for one in sampled]), abs=0.06)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 3)), min_size=1, max_size=30))
-def test_auc_is_the_share_of_pairs_in_order_also_when_rows_count_several_times(rows):
-    scores = np.array([score for score, _, _ in rows], float)
-    labels = np.array([label for _, label, _ in rows])
-    weights = np.array([weight for _, _, weight in rows], float)
-    pairs = [
-        ((scores[a] > scores[b]) + 0.5 * (scores[a] == scores[b]), weights[a] * weights[b])
-        for a in np.flatnonzero(labels)
-        for b in np.flatnonzero(~labels)
-    ]
-    total = sum(weight for _, weight in pairs)
-    expected = sum(won * weight for won, weight in pairs) / total if total else np.nan
-    assert auc(scores, labels, weights) == pytest.approx(expected, nan_ok=True)
-
-
-def test_probabilities_that_come_true_have_no_calibration_error():
-    rng = np.random.default_rng(0)
-    predicted = rng.random(200_000)
-    labels = rng.random(200_000) < predicted
-    assert calibration_error(predicted, labels) < 0.01
-    assert calibration_error(np.full(200_000, 0.9), labels) == pytest.approx(0.4, abs=0.01)
-    assert log_loss(predicted, labels).mean() < log_loss(np.full(200_000, 0.5), labels).mean()

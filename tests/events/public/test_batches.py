@@ -55,7 +55,7 @@ LOGS = {
 
 @pytest.mark.parametrize("name", LOGS)
 @pytest.mark.parametrize("batch", [7, 100_000])
-def test_a_known_log_is_replayed_as_models_read_it(
+def test_a_public_log_is_replayed_as_models_read_it(
     name: str, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Whatever the batches: repeated impressions are known across their borders."""
@@ -99,12 +99,12 @@ def test_a_bundles_vocabulary_decides_what_is_known(tmp_path: Path):
     assert arrivals.codes.tolist() == [1]
 
 
-@pytest.mark.parametrize(("column", "says"), [("tab", "KuaiRand's are 0 to 14"), ("time_ms", "holds no numbers")])
-def test_a_known_log_with_nonsense_in_it_is_refused(column: str, says: str, tmp_path: Path):
+@pytest.mark.parametrize(("column", "words"), [("tab", "KuaiRand's are 0 to 14"), ("time_ms", "holds no numbers")])
+def test_a_public_log_with_nonsense_in_it_is_refused(column: str, words: str, tmp_path: Path):
     columns = kuairand_columns(9)
     wrong = columns | {column: np.full(len(columns["tab"]), 77) if column == "tab" else ["noon"] * len(columns["tab"])}
     pq.write_table(pa.table(wrong), tmp_path / "impressions.parquet")
-    with pytest.raises(LogError, match=says):
+    with pytest.raises(LogError, match=words):
         list(open_log(tmp_path).batches(kuairand.VOCABULARY))
 
 
