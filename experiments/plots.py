@@ -21,12 +21,12 @@ NAMES = {"once": "made once", "daily": "daily", "session": "each session", "real
 
 def draw(runs: Runs, folder: Path) -> list[Path]:
     """Draw all plots that have results into ``folder``; return their paths."""
-    drawn: Mapping[str, Callable[[Runs, Path], bool]] = {
+    plots: Mapping[str, Callable[[Runs, Path], bool]] = {
         "ranker": ranker,
         "freshness": freshness_gains,
         "pinnerformer": staleness,
     }
-    return [path for name, one in drawn.items() if one(runs, path := folder / f"{name}.svg")]
+    return [path for name, one in plots.items() if one(runs, path := folder / f"{name}.svg")]
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def diversity(
 ) -> dict[str, float]:
     """Return different tags and authors among the first ten, and how similar their vectors are, means over requests.
 
-    ``kinds`` gives tag and author of each item key. Nearness is the mean cosine of two of the ten.
+    ``kinds`` holds tag and author of each item key. Nearness is the mean cosine of two of the ten.
     """
     rng = np.random.default_rng(seed)
     shown, at = np.unique(np.asarray(cache.candidates), return_index=True)

@@ -40,7 +40,7 @@ def a_bundle(
     with_sessions: bool = True,
     seed: int = 0,
 ) -> Path:
-    """Write a bundle of items 1 to ``num_items`` into ``folder`` and return it; ``seed`` draws other weights."""
+    """Write a bundle of items 1 to ``num_items`` into ``folder`` and return it; ``seed`` samples other weights."""
     folder.mkdir(parents=True, exist_ok=True)
     ids = range(1, num_items + 1)
     publish(folder / "items", ids, vectors_of(num_items, 8, 1), space=ITEM_SPACE, as_of_ms=AS_OF_MS)
