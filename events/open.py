@@ -28,7 +28,7 @@ from rankstream.features.actions import Vocabulary
 from rankstream.features.files import sha256
 
 NONE: Mapping[str, str] = MappingProxyType({})
-EVENTS = "events"  # the kind of a log with the wire's columns; the others are the public logs (``public/``)
+WIRE_FORMAT = "events"  # the kind of a log with the wire's columns; the others are the public logs (``public/``)
 
 
 class LogReader(Protocol):
@@ -82,7 +82,7 @@ class FileLog:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The names in the log: as its file has them, else all that occur, sorted, which takes a pass over it."""
-        if (len(self.files) == 1 or self.kind != EVENTS) and self.files[0].written is not None:
+        if (len(self.files) == 1 or self.kind != WIRE_FORMAT) and self.files[0].written is not None:
             return self.files[0].written
         actions, surfaces = set[str](), set[str]()
         for file in self.files:
@@ -159,14 +159,14 @@ def open_log(
         raise LogError(f"the time unit {time_unit!r} is not known; it is one of {', '.join(TIME_UNITS)}")
     shape, now_ms = Shape(columns, constants, time_unit), time.time_ns() // 1_000_000
     if shape != Shape():
-        kind = kind or EVENTS
+        kind = kind or WIRE_FORMAT
     if not path.is_dir() and not path.is_file():
         raise LogError(f"there is no file {path}; name a .parquet, .csv or .jsonl file, or the folder of a public log")
     if path.is_dir():
         kind, paths = _files_in(path, kind, shape)
     else:
-        kind, paths = kind or _kind_of_file(path) or EVENTS, [path]
-    if kind == EVENTS:
+        kind, paths = kind or _kind_of_file(path) or WIRE_FORMAT, [path]
+    if kind == WIRE_FORMAT:
         files = [_of_the_wire(file, shape) for file in paths]
         return FileLog(paths[0] if len(paths) == 1 else path, kind, tuple(files), shape, sort, now_ms)
     files = _of_public(kind, paths[0], history and path.is_dir())
@@ -216,7 +216,7 @@ def _files_in(folder: Path, kind: str | None, shape: Shape) -> tuple[str, list[P
     """Return the kind of the log in a folder, and its files. Raises ``LogError``."""
     kinds = {file: of for file in sorted(folder.iterdir()) if (of := _kind_of_file(file, shape))}
     found = {file: of for file, of in kinds.items() if kind in (None, of)}
-    public = {file: of for file, of in found.items() if of != EVENTS}
+    public = {file: of for file, of in found.items() if of != WIRE_FORMAT}
     if len(public) > 1:  # the name that it is published under decides
         preferred = [folder / name for name in _file_names() if folder / name in public]
         if not preferred or len(set(public.values())) > 1:
@@ -226,7 +226,7 @@ def _files_in(folder: Path, kind: str | None, shape: Shape) -> tuple[str, list[P
     for file, of in public.items():
         return of, [file]
     if found:
-        return EVENTS, list(found)
+        return WIRE_FORMAT, list(found)
     files = ", ".join(sorted(file.name for file in folder.iterdir())[:5])
     raise LogError(
         f"the folder {folder} holds no log that is known ({', '.join(_file_names())}, or files with the columns "
@@ -239,7 +239,7 @@ def _kind_of_file(path: Path, shape: Shape | None = None) -> str | None:
     if not path.is_file() or not any(name.lower() in FILE_TYPES for name in path.suffixes[-2:]):
         return None
     if file_type(path) == "json":
-        return EVENTS
+        return WIRE_FORMAT
     try:
         from rankstream.events.public import public_log_with
         from rankstream.events.readers.columns import file_columns
@@ -252,7 +252,7 @@ def _kind_of_file(path: Path, shape: Shape | None = None) -> str | None:
     shape = shape or Shape()
     if shape == Shape() and (public := public_log_with(_bare(columns))):
         return public
-    return EVENTS if all(name in shape.constants or shape.column(name) in columns for name in NEEDED) else None
+    return WIRE_FORMAT if all(name in shape.constants or shape.column(name) in columns for name in NEEDED) else None
 
 
 def _bare(columns: Sequence[str]) -> tuple[str, ...]:

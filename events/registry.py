@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from rankstream.events import open as logs
 from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog, event_log_of
+from rankstream.events.open import WIRE_FORMAT, FileLog
 from rankstream.events.public import kuairand, movielens, music30, taobao
 from rankstream.features.actions import Vocabulary
 
@@ -66,12 +66,12 @@ MUSIC30 = LogKind(
     {"listen": 1.0, "play": 0.25},  # a song that is left within half a minute was played, too
     repeats=True,
 )
-EVENTS = LogKind(logs.EVENTS)
+EVENTS = LogKind(WIRE_FORMAT)
 
 KINDS = {kind.name: kind for kind in (MOVIELENS, KUAIRAND, TAOBAO, MUSIC30, EVENTS)}
 
 
-def read_log(opened: logs.FileLog, vocabulary: Vocabulary | None = None, strict: bool = True) -> EventLog:
+def read_log(opened: FileLog, vocabulary: Vocabulary | None = None, strict: bool = True) -> EventLog:
     """Return an opened log as columns, by the codes of a vocabulary, or its own.
 
     Raises ``LogError`` if it can't be read, or is to be read strictly and a row was skipped; else ``opened.skipped``
@@ -89,7 +89,7 @@ def read_log(opened: logs.FileLog, vocabulary: Vocabulary | None = None, strict:
     return log
 
 
-def kind_of(opened: logs.FileLog, log: EventLog) -> LogKind:
+def kind_of(opened: FileLog, log: EventLog) -> LogKind:
     """Return the kind of a log; whether users repeat items is counted where the kind does not say."""
     kind = KINDS[opened.kind]
     return replace(kind, repeats=repeats_items(log)) if kind is EVENTS else kind
