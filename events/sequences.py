@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from rankstream.events.log import EventLog, starts_of
-from rankstream.features.actions import ACTION_BYTES, VALUE_STEPS, ActionColumns, pack_actions
+from rankstream.features.actions import ACTION_BYTES, ActionColumns, log_values_of, pack_actions
 from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.ids import Id, Ids, id_keys
 from rankstream.features.schema import Bools, Floats
@@ -104,13 +104,8 @@ def group_by_user(log: EventLog, item_table: ItemTable) -> UserSequences:
         actions=log.actions[order],
         times_ms=log.times_ms[order],
         surfaces=log.surface_codes[order],
-        log_values=log_values_of(log)[order],
+        log_values=log_values_of(log.value_codes[order]),
     )
-
-
-def log_values_of(log: EventLog) -> Floats:
-    """Return log2(1 + value) of each row, ``(n,)``, as a history's 8-bit code rounds it; 0 for none."""
-    return (np.maximum(log.value_codes - 1, 0) / VALUE_STEPS).astype(np.float32)
 
 
 def packed_actions(log: EventLog) -> list[bytes]:
@@ -137,7 +132,7 @@ def histories_of(log: EventLog, limit: int) -> Iterator[tuple[Id, ActionColumns]
         log.actions[order],
         log.times_ms[order],
         log.surface_codes[order],
-        log_values_of(log)[order],
+        log_values_of(log.value_codes[order]),
     )
     counts = np.diff(grouped.starts).tolist()
     user_ids = grouped.user_ids.tolist()

@@ -170,11 +170,15 @@ def columns(packed: bytes) -> ActionColumns:
     """Decode packed actions without a loop."""
     rows = np.frombuffer(packed, PACKED)
     stamps = rows["high"].astype(np.int64) << 32 | rows["low"].astype(np.int64)
-    codes = rows["value"].astype(np.float32)
     return ActionColumns(
         item_keys=rows["item"].astype(np.uint64),
         action_types=stamps & 63,
         times_ms=stamps >> 6,
         surfaces=rows["surface"].astype(np.int64),
-        log_values=(np.maximum(codes - 1, 0) / VALUE_STEPS).astype(np.float32),
+        log_values=log_values_of(rows["value"].astype(np.int64)),
     )
+
+
+def log_values_of(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Return log2(1 + value) of value codes, ``(n,)``, exact in float32; 0 where there is none."""
+    return (np.maximum(codes - 1, 0) / VALUE_STEPS).astype(np.float32)

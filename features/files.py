@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders, the pointer to the current one of several versions, and checksums.
+"""Atomic writes of files and folders, the pointer to the current one of several versions, checksums, whole .npz files.
 
 Whatever is killed, and whenever the power fails, a reader finds the old content or the new one: what is new is written
 beside its path, flushed to disk (fsync), and renamed. A killed writer leaves a dot file or folder that is never read.
@@ -103,10 +103,6 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-
-
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of an .npz file by name. Raises ``OSError``, or ``ValueError`` for a file that is not whole."""
     try:
@@ -116,3 +112,7 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise
     except Exception as exc:  # of numpy, zipfile and zlib, with no common type
         raise ValueError(f"it is no whole .npz file: {exc}") from exc
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.unfinished")

@@ -9,9 +9,6 @@ from rankstream.cli.errors import Refusal
 from rankstream.evaluation.time_text import parse_time_ms
 
 FORMATS = ("movielens", "kuairand", "taobao", "30music", "events")  # of events.registry, which imports pyarrow
-LOGS = """LOG is a file or folder: Parquet, CSV or JSON lines with the columns of the wire (user_id, item_id, action,
-    timestamp_ms), a folder of such files, or MovieLens, KuaiRand, Taobao or 30Music as published, known by their
-    columns."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from rankstream.streams.setting_fields import Origins, check_value, find_values, setting
 
@@ -115,8 +114,3 @@ def read_train_origins(
 ) -> Origins[TrainSettings]:
     """Read all settings of training, with their sources."""
     return find_values(TrainSettings, flags, environment, file, table=TABLE)
-
-
-def train_fields() -> tuple[Any, ...]:
-    """Return the settings as fields, for options and documentation."""
-    return fields(TrainSettings)

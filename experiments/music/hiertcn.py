@@ -131,7 +131,6 @@ ROWS: Mapping[str, Callable[[str, int], SessionRun]] = {  # the most important f
     "loss-hinge-sigmoid": with_loss(loss=hinge_sigmoid_loss, **HINGE),
 }
 
-Learner = nn.Module
 VectorsAt = Callable[[nn.Module, UserSequences, ItemTable, Ints], Floats]
 
 

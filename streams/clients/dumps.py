@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from rankstream.events.action_event import Record
+from rankstream.features.files import whole_file
 from rankstream.streams.records import Recorded
 
 LINE_ENDS = b"\n\r"  # a value with such a byte can't stand in a line
@@ -48,13 +49,12 @@ def dump_path(folder: Path, topic: str) -> Path:
 
 
 def write_dump(path: Path, records: Iterable[Record]) -> int:
-    """Write records as they come and say how many; the file is there whole or not at all."""
-    partial, count = path.with_name(f"{path.name}.partial"), 0
-    with partial.open("wb") as file:
+    """Write records as they come and return how many; the file is there whole or not at all."""
+    count = 0
+    with whole_file(path) as beside, beside.open("wb") as file:
         for record in records:
             file.write(_encode(_line(record)) + b"\n")
             count += 1
-    partial.replace(path)
     return count
 
 

@@ -52,3 +52,4 @@ def test_a_dump_that_was_broken_off_leaves_no_file(tmp_path):
     with pytest.raises(ConnectionError):
         write_dump(tmp_path / "t.jsonl", records())
     assert not (tmp_path / "t.jsonl").exists()
+    assert not list(tmp_path.iterdir())  # nor what was begun beside it
