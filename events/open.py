@@ -2,7 +2,7 @@
 
 ::
 
-    path, kind?  ->  files and the reader of each  ->  FileLog.batches: Arrivals    (``log.event_log_of``: as columns)
+    path, LogOptions  ->  files and the reader of each  ->  FileLog.batches: Arrivals    (``log.event_log_of``: columns)
 
 A log is recognised by its columns, in a file or in a folder that holds one. A folder of files with the wire's columns
 (one a day, say) is one log, in the order of their names.
@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -27,8 +26,38 @@ from rankstream.events.readers.rows import FILE_TYPES, TIME_UNITS, Shape, file_t
 from rankstream.features.actions import Vocabulary
 from rankstream.features.files import sha256
 
-NONE: Mapping[str, str] = MappingProxyType({})
 WIRE_FORMAT = "events"  # the kind of a log with the wire's columns; the others are the public logs (``public/``)
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """How a log is to be read, where its files do not say it themselves."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)  # field (of ``FIELDS``) -> the column that holds it
+    constants: Mapping[str, str] = field(default_factory=dict)  # field -> its value in all rows
+    time_unit: str = "ms"  # of the columns of times
+    delimiter: str | None = None  # of text; told by its first lines
+    heading: tuple[str, ...] | None = None  # names of the columns of files without a heading
+    kind: str | None = None  # ``events`` or a name of ``public.PUBLIC``; told by the columns
+    sort: bool = False  # by time of arrival, which holds the whole log in memory; else as it lies in the files
+    # KuaiRand's folder holds something of the time before its impressions, at estimated times: good enough to fill a
+    # user's history, not to learn from.
+    history: bool = True
+
+    def __post_init__(self) -> None:
+        for name in (*self.columns, *self.constants):
+            if name not in FIELDS:
+                raise LogError(f"{name} is no field of an action; it has {', '.join(FIELDS)}")
+        if self.time_unit not in TIME_UNITS:
+            raise LogError(f"the time unit {self.time_unit!r} is not known; it is one of {', '.join(TIME_UNITS)}")
+
+    @property
+    def shape(self) -> Shape:
+        """How a row becomes an action."""
+        return Shape(self.columns, self.constants, self.time_unit)
+
+
+AS_IT_IS = LogOptions()
 
 
 class LogReader(Protocol):
@@ -62,6 +91,7 @@ class FileLog:
     shape: Shape
     sort: bool  # by time of arrival; holds the whole log in memory
     now_ms: int
+    notes: tuple[str, ...] = ()  # what is to be said of how it is read, a line each
     skipped: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -134,30 +164,13 @@ class FileLog:
         return f"none of the {total:,} rows of {self.path} can be read; of {count:,} the reason is {sentence}"
 
 
-def open_log(
-    path: Path,
-    columns: Mapping[str, str] = NONE,
-    constants: Mapping[str, str] = NONE,
-    time_unit: str = "ms",
-    sort: bool = False,
-    kind: str | None = None,
-    history: bool = True,
-) -> FileLog:
+def open_log(path: Path, options: LogOptions = AS_IT_IS) -> FileLog:
     """Open a log: .parquet, .csv, .tsv, .inter, .jsonl (.gz), a folder of such files, or that of a public log.
 
-    ``columns`` say which column holds a field (user_id, item_id, action, timestamp_ms, and if there are any surface,
-    value, arrived_ms), ``constants`` give a field one value for all rows. ``kind`` is ``events`` or a name of
-    ``public.PUBLIC``; where it is not given, a log with the columns of a public one is read as that, unless there are
-    ``columns`` or ``constants``. Arrival order is the log's own unless ``sort``. Without ``history`` what KuaiRand's
-    folder holds of the time before its impressions is left out: those times are estimates, good enough to fill a
-    user's history, not to learn from. Raises ``LogError``.
+    A log with the columns of a public one is read as that, unless ``options`` say its kind or its columns. Raises
+    ``LogError``.
     """
-    for name in (*columns, *constants):
-        if name not in FIELDS:
-            raise LogError(f"{name} is no field of an action; it has {', '.join(FIELDS)}")
-    if time_unit not in TIME_UNITS:
-        raise LogError(f"the time unit {time_unit!r} is not known; it is one of {', '.join(TIME_UNITS)}")
-    shape, now_ms = Shape(columns, constants, time_unit), time.time_ns() // 1_000_000
+    shape, kind, now_ms = options.shape, options.kind, time.time_ns() // 1_000_000
     if shape != Shape():
         kind = kind or WIRE_FORMAT
     if not path.is_dir() and not path.is_file():
@@ -168,9 +181,10 @@ def open_log(
         kind, paths = kind or _kind_of_file(path) or WIRE_FORMAT, [path]
     if kind == WIRE_FORMAT:
         files = [_of_the_wire(file, shape) for file in paths]
-        return FileLog(paths[0] if len(paths) == 1 else path, kind, tuple(files), shape, sort, now_ms)
-    files = _of_public(kind, paths[0], history and path.is_dir())
-    return FileLog(paths[0], kind, tuple(files), shape, sort or len(files) > 1, now_ms)  # each file has its own order
+        return FileLog(paths[0] if len(paths) == 1 else path, kind, tuple(files), shape, options.sort, now_ms)
+    files = _of_public(kind, paths[0], options.history and path.is_dir())
+    sort = options.sort or len(files) > 1  # each file has its own order
+    return FileLog(paths[0], kind, tuple(files), shape, sort, now_ms)
 
 
 def _of_the_wire(path: Path, shape: Shape) -> LogFile:

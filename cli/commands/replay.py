@@ -24,7 +24,7 @@ from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, 
 from rankstream.evaluation.time_text import delay_ms
 from rankstream.events.action_event import Record
 from rankstream.events.arrivals import LogError, RecordedLog
-from rankstream.events.open import open_log
+from rankstream.events.open import LogOptions, open_log
 from rankstream.events.readers.rows import TIME_UNITS
 from rankstream.events.readers.topic import RecordLog
 from rankstream.features.embeddings.files import BrokenTableError
@@ -153,7 +153,7 @@ def command(
     options = ReplayOptions(requests=requests or None, **options_given)
     opened = [open_bundle(path) for path in bundles]
     if events is not None:
-        log: RecordedLog = open_log(events, map, set, time_unit, sort=sort)
+        log: RecordedLog = open_log(events, LogOptions(map, set, time_unit, sort=sort))
     else:
         log = _topic(settings, opened, offsets)
     if not opened:

@@ -24,7 +24,7 @@ from rankstream.cli.demo.traffic import events_of, plan, popularity
 from rankstream.cli.demo.worker_process import WorkerProcess, WorkerStoppedError, wait_applied
 from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog
-from rankstream.events.open import open_log
+from rankstream.events.open import LogOptions, open_log
 from rankstream.events.registry import read_log
 from rankstream.models.recipes.bundle import MOVIELENS
 from rankstream.models.recipes.train import train_bundle
@@ -71,7 +71,7 @@ def _run(config: DemoConfig, console: Console) -> Path:
     stages = Stages(console)
     config.folder.mkdir(parents=True, exist_ok=True)
     with stages.stage("Read MovieLens-100K as actions: 5 stars save, 4 click, 3 view, 1-2 hide"):
-        log = read_log(open_log(find_log(config.data, config.folder / "data"), kind="movielens"))
+        log = read_log(open_log(find_log(config.data, config.folder / "data"), LogOptions(kind="movielens")))
         live_from = int(config.train_fraction * len(log))
         stages.note(f"{len(log):,} actions of {len(np.unique(log.user_ids)):,} users on {len(log.items()):,} films")
     with stages.stage(f"Train on the first {live_from:,} actions and export a bundle"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rankstream.cli.views.skipped import print_skipped
 from rankstream.events.log import EventLog
-from rankstream.events.open import open_log
+from rankstream.events.open import LogOptions, open_log
 from rankstream.events.registry import LogKind, kind_of, read_log
 from rankstream.features.actions import Vocabulary
 
@@ -16,7 +16,7 @@ def read_events(
 
     A model's ``vocabulary`` leaves out the actions that the model does not know.
     """
-    opened = open_log(path, kind=kind, history=False)
+    opened = open_log(path, LogOptions(kind=kind, history=False))
     log = read_log(opened, vocabulary, strict)
     if not quiet:
         print_skipped(opened.skipped)

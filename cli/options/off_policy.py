@@ -17,7 +17,7 @@ from rankstream.evaluation.leakage import UserTables
 from rankstream.evaluation.off_policy.rerank import TargetRanker
 from rankstream.evaluation.time_text import delay_ms
 from rankstream.events.arrivals import RecordedLog
-from rankstream.events.open import open_log
+from rankstream.events.open import LogOptions, open_log
 from rankstream.events.readers.rows import STDIN
 from rankstream.events.readers.topic import RecordLog
 from rankstream.features.actions import Vocabulary
@@ -76,7 +76,7 @@ def open_actions(
         if columns or constants:
             raise Refusal("--map and --set are about the columns of --actions FILE; name the file")
         return RecordLog(ACTIONS.name, Vocabulary(names, ()), lambda: source.records(ACTIONS))
-    log = open_log(path, columns, constants, time_unit)
+    log = open_log(path, LogOptions(columns, constants, time_unit))
     known = log.vocabulary.actions
     for name in names:
         if name not in known:

@@ -21,7 +21,7 @@ from rich.progress import Progress
 from rankstream.bundles.item_tables import Vectors
 from rankstream.bundles.manifest import Manifest
 from rankstream.bundles.parts import ExportError
-from rankstream.events.open import open_log
+from rankstream.events.open import LogOptions, open_log
 from rankstream.events.public.kuairand import UTILITY, VOCABULARY
 from rankstream.events.registry import read_log
 from rankstream.events.sequences import histories_of
@@ -93,7 +93,9 @@ def main(data: Path, out: Path, size: str, seed: int, work: Path) -> None:
         manifest = export_kuairand(ranker, world, out / "bundle")
     except ExportError as exc:
         raise click.ClickException(str(exc)) from exc
-    whole = replace(world, log=read_log(open_log(data, kind="kuairand")))  # a size may hold some of the users only
+    whole = replace(
+        world, log=read_log(open_log(data, LogOptions(kind="kuairand")))
+    )  # a size may hold some of the users only
     whole.log.write_parquet(out / "actions.parquet")
     versions = publish_users(whole, EmbeddingTable.open(out / "bundle" / "items"), out / "vectors" / "users")
     click.echo(f"{out / 'bundle'}: model {manifest.model_version}, trained until 4 May 2022 in Beijing")

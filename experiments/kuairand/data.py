@@ -20,7 +20,7 @@ import numpy as np
 from rich.progress import Progress
 
 from rankstream.events.log import EventLog
-from rankstream.events.open import open_log
+from rankstream.events.open import LogOptions, open_log
 from rankstream.events.public.kuairand import (
     HEADS,
     NEGATIVES,
@@ -159,7 +159,7 @@ def morning_of(now_ms: int) -> int:
 
 def open_kuairand(data: Path, folder: Path, config: DataConfig, progress: Progress | None = None) -> KuaiRand:
     """Read the log and train its encoders in ``folder``, or load those that are there."""
-    log = read_log(open_log(data, kind="kuairand"))
+    log = read_log(open_log(data, LogOptions(kind="kuairand")))
     if config.users < 1.0:
         users = np.unique(log.user_ids)
         kept = np.random.default_rng(config.seed).permutation(users)[: max(1, int(config.users * len(users)))]

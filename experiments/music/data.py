@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankstream.events.log import EventLog
-from rankstream.events.open import open_log
+from rankstream.events.open import LogOptions, open_log
 from rankstream.events.registry import read_log
 from rankstream.events.sequences import TIME_BITS, UserSequences
 from rankstream.features.embeddings.memory import Ints, ItemTable
@@ -46,7 +46,7 @@ def read_split(path: Path, users: int | None = None, share: float = 0.6, seed: i
 
     ``users`` takes a random so many of the log's users first, for a small run.
     """
-    log = read_log(open_log(path, kind="30music"))
+    log = read_log(open_log(path, LogOptions(kind="30music")))
     rng = np.random.default_rng([seed, 30])
     if users is not None:
         kept = rng.permutation(np.unique(log.user_ids))[:users]

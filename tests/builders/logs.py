@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from rankstream.events.action_event import ActionEvent
 from rankstream.events.arrivals import Arrivals, concatenated
 from rankstream.events.log import EventLog
-from rankstream.events.open import FileLog, open_log
+from rankstream.events.open import FileLog, LogOptions, open_log
 from rankstream.events.registry import read_log
 from tests.builders.actions import MINUTE_MS, MORNING_MS, VOCABULARY
 
@@ -65,7 +65,7 @@ def whole(log: FileLog) -> Arrivals:
 
 def read(path: Path, **how: Any) -> EventLog:
     """Return a log as training reads it, none of whose rows are skipped."""
-    return read_log(open_log(path, **how))
+    return read_log(open_log(path, LogOptions(**how)))
 
 
 def same(one: Arrivals, other: Arrivals) -> bool:

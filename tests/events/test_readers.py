@@ -12,7 +12,7 @@ import pytest
 
 from rankstream.events.action_event import ActionEvent
 from rankstream.events.arrivals import Arrivals, arrivals_of, concatenated
-from rankstream.events.open import open_log
+from rankstream.events.open import LogOptions, open_log
 from rankstream.events.readers import columns as log_columns
 from rankstream.events.readers import json_lines as log_events
 from rankstream.events.readers.arrow_batch import arrivals_of_batch
@@ -146,7 +146,7 @@ def test_times_of_every_unit_are_the_same_by_column_and_by_row(unit: str, kind: 
     scale = {"s": 1e-3, "ms": 1, "us": 1000, "ns": 1_000_000}[unit]
     rows = [GOOD | {"timestamp_ms": kind(round(at * scale) if kind is int else at * scale)} for at in ms]
     path = write_log(tmp_path / "log.parquet", rows)
-    arrivals = whole(open_log(path, time_unit=unit))
+    arrivals = whole(open_log(path, LogOptions(time_unit=unit)))
     assert same(arrivals, row_by_row(path, Shape(time_unit=unit))[0])
     assert np.abs(arrivals.times_ms - ms).max() <= (1000 if (unit, kind) == ("s", int) else 1)
 
@@ -155,7 +155,7 @@ def test_times_of_every_unit_are_the_same_by_column_and_by_row(unit: str, kind: 
 def test_columns_are_mapped_and_constants_are_set(name: str, tmp_path: Path):
     path = write_log(tmp_path / name, [{"uid": 7, "item": "i9", "when": MORNING_MS // 1000, "action": 3}])
     columns = {"user_id": "uid", "item_id": "item", "timestamp_ms": "when"}
-    arrivals = whole(open_log(path, columns, {"action": "save", "surface": "home"}, "s"))
+    arrivals = whole(open_log(path, LogOptions(columns, {"action": "save", "surface": "home"}, "s")))
     assert same(arrivals, decoded([ActionEvent(7, "i9", "save", MORNING_MS, "home")]))
 
 
@@ -178,7 +178,7 @@ def test_arrival_order_is_the_logs_own_unless_it_is_sorted(tmp_path: Path):
     rows = [GOOD | {"item_id": n, "timestamp_ms": MORNING_MS + at} for n, at in enumerate([5, 3, 9, 3])]
     path = write_log(tmp_path / "log.parquet", rows)
     assert whole(open_log(path)).item_ids == [0, 1, 2, 3]
-    arrivals = whole(open_log(path, sort=True))
+    arrivals = whole(open_log(path, LogOptions(sort=True)))
     assert arrivals.item_ids == [1, 3, 0, 2]  # rows of one time keep their order
     assert arrivals.offsets.tolist() == [0, 1, 2, 3]
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rankstream.events.arrivals import MAX_SENTENCES, LogError
-from rankstream.events.open import open_log
+from rankstream.events.open import LogOptions, open_log
 from tests.builders.actions import MORNING_MS
 from tests.builders.logs import whole, write_log
 
@@ -17,7 +17,7 @@ KINDS = ("log.parquet", "log.csv", "log.jsonl")
 
 def refusal(path: Path, **how: object) -> str:
     with pytest.raises(LogError) as refused:
-        whole(open_log(path, **how))  # type: ignore[arg-type]
+        whole(open_log(path, LogOptions(**how)))  # type: ignore[arg-type]
     return str(refused.value)
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rankstream.events.arrivals import LogError, concatenated
-from rankstream.events.open import open_log
+from rankstream.events.open import LogOptions, open_log
 from rankstream.events.public import kuairand, movielens
 from rankstream.events.readers import columns as log_columns
 from rankstream.events.registry import read_log
@@ -61,7 +61,7 @@ def test_a_public_log_is_replayed_as_models_read_it(
     """Whatever the batches: repeated impressions are known across their borders."""
     monkeypatch.setattr(log_columns, "BATCH_ROWS", batch)
     pq.write_table(pa.table(LOGS[name]), tmp_path / name)
-    log, trained_on = open_log(tmp_path, sort=True), read_log(open_log(tmp_path), strict=False)
+    log, trained_on = open_log(tmp_path, LogOptions(sort=True)), read_log(open_log(tmp_path), strict=False)
     arrivals = concatenated(list(log.batches(log.vocabulary)))
     assert log.vocabulary == trained_on.vocabulary
     assert arrivals.user_ids == trained_on.user_ids.tolist()
@@ -124,7 +124,7 @@ def test_a_kuairand_folder_with_its_history_is_replayed_with_it(tmp_path: Path):
     arrivals = concatenated(list(log.batches(log.vocabulary)))
     assert arrivals.codes.tolist() == trained_on.actions.tolist()
     assert arrivals.user_ids == trained_on.user_ids.tolist()
-    assert len(arrivals) == len(read_log(open_log(tmp_path, history=False))) + 5
+    assert len(arrivals) == len(read_log(open_log(tmp_path, LogOptions(history=False)))) + 5
     with_history = log.checksum()
     (tmp_path / kuairand.HISTORY).write_bytes((tmp_path / kuairand.HISTORY).read_bytes() + b"changed")
     assert log.checksum() != with_history  # of both files
