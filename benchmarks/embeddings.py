@@ -11,9 +11,8 @@ from time import perf_counter
 
 import click
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from rankstream.cli.views.table import Table, console, names, numbers
 from rankstream.features.embeddings.float16 import widen
 from rankstream.features.embeddings.table import EmbeddingTable, publish
 from rankstream.features.ids import Id
@@ -30,12 +29,13 @@ CALLS = 300
 )
 def main(rows: int, dim: int, num_ids: int, folder: Path | None) -> None:
     """Print what it takes to publish, open and query a table of integer ids and one of text ids."""
-    report = Table("ids", "step", "ms", title=f"{rows:,} vectors of {dim}, look-ups of {num_ids:,}")
+    report = []
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         for kind, ids in (("integers", range(1, rows + 1)), ("texts", [f"item-{n}" for n in range(rows)])):
             for step, milliseconds in measure(Path(scratch) / kind, ids, dim, num_ids).items():
-                report.add_row(kind, step, f"{milliseconds:,.3f}")
-    Console().print(report)
+                report.append([kind, step, f"{milliseconds:,.3f}"])
+    title = f"{rows:,} vectors of {dim}, look-ups of {num_ids:,}"
+    console().print(Table([*names("ids", "step"), *numbers("ms")], report, title))
 
 
 def measure(root: Path, ids: Sequence[Id], dim: int, num_ids: int) -> dict[str, float]:

@@ -1,15 +1,17 @@
 """`rankstream bundle`: what is in a bundle, whether it verifies, and which one is served."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
+import msgspec
 
 from rankstream.bundles.sessions import SESSIONS
 from rankstream.cli.errors import refusing
+from rankstream.cli.views.as_json import json_option, print_json
+from rankstream.cli.views.table import Facts, console
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle, use_bundle
 
 
@@ -24,44 +26,52 @@ def command() -> None:
 
 @command.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@json_option
 @refusing(BundleRefusedError)
-def show(folder: Path) -> None:
-    """Verify the bundle in FOLDER and show what it holds.
+def show(folder: Path, as_json: bool) -> None:
+    """Verify the bundle in FOLDER and show what it holds; --json prints its manifest.
 
     \b
-    Example:
+    Examples:
       rankstream bundle show bundle
+      rankstream bundle show bundle --json | jq .trained_until_ms
     """
-    Console().print(_table(open_bundle(folder)))
+    bundle = open_bundle(folder)
+    if as_json:
+        print_json({"bundle": folder} | msgspec.to_builtins(bundle.manifest))
+        return
+    screen = console()
+    screen.print(Facts(facts_of(bundle)))
+    screen.print("checksums and golden outputs verified", style="green")
 
 
-def _table(bundle: Bundle) -> Table:
+def facts_of(bundle: Bundle) -> Mapping[str, str]:
+    """Return what people want to know of a bundle."""
     manifest, sizes = bundle.manifest, bundle.manifest.sizes
-    table = Table("bundle", str(bundle.folder), caption="checksums and golden outputs verified", caption_justify="left")
-    table.add_row("model version", manifest.model_version)
-    table.add_row("exported", manifest.created_at)
-    table.add_row(
-        "trained until", f"{datetime.fromtimestamp(manifest.trained_until_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
-    )
-    table.add_row("actions", ", ".join(manifest.vocabulary.actions))
-    table.add_row("surfaces", ", ".join(manifest.vocabulary.surfaces) or "none")
-    table.add_row("utility", ", ".join(f"{head} x {manifest.utility.get(head, 0):g}" for head in manifest.heads))
-    table.add_row("items", f"{len(bundle.items.keys):,}, {sizes.item_dim} wide, space {manifest.item_space}")
-    table.add_row("user vectors", f"{sizes.user_dim} wide, space {manifest.user_space}")
-    table.add_row("session model", f"state of {bundle.sessions.state_size}" if SESSIONS in bundle.parts else "none")
-    table.add_row(
-        "parts", ", ".join(f"{part.kind} ({part.model})" if part.model else part.kind for part in manifest.parts)
-    )
-    table.add_row("newest actions seen", str(sizes.num_actions))
-    table.add_row("metrics", json.dumps(manifest.metrics, indent=1) if manifest.metrics else "none")
-    table.add_row("made with", ", ".join(f"{name} {version}" for name, version in manifest.versions.items()))
-    return table
+    until = f"{datetime.fromtimestamp(manifest.trained_until_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+    return {
+        "bundle": str(bundle.folder),
+        "model version": manifest.model_version,
+        "exported": manifest.created_at,
+        "trained until": until,
+        "actions": ", ".join(manifest.vocabulary.actions),
+        "surfaces": ", ".join(manifest.vocabulary.surfaces) or "none",
+        "utility": ", ".join(f"{head} x {manifest.utility.get(head, 0):g}" for head in manifest.heads),
+        "items": f"{len(bundle.items.keys):,}, {sizes.item_dim} wide, space {manifest.item_space}",
+        "user vectors": f"{sizes.user_dim} wide, space {manifest.user_space}",
+        "session model": f"state of {bundle.sessions.state_size}" if SESSIONS in bundle.parts else "none",
+        "parts": ", ".join(f"{part.kind} ({part.model})" if part.model else part.kind for part in manifest.parts),
+        "newest actions seen": str(sizes.num_actions),
+        "metrics": json.dumps(manifest.metrics, indent=1) if manifest.metrics else "none",
+        "made with": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
+    }
 
 
 @command.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@json_option
 @refusing(BundleRefusedError)
-def verify(folder: Path) -> None:
+def verify(folder: Path, as_json: bool) -> None:
     """Check whether a worker would serve the bundle in FOLDER; ends with 2 and the reason if not.
 
     \b
@@ -69,14 +79,18 @@ def verify(folder: Path) -> None:
       rankstream bundle verify bundle && rsync -a bundle/ worker-1:bundle/
     """
     bundle = open_bundle(folder)
-    click.echo(f"{folder}: model {bundle.manifest.model_version} may serve")
+    if as_json:
+        print_json({"bundle": folder, "model_version": bundle.manifest.model_version})
+    else:
+        click.echo(f"{folder}: model {bundle.manifest.model_version} may serve")
 
 
 @command.command()
 @click.argument("bundles", type=click.Path(path_type=Path))
 @click.argument("name")
+@json_option
 @refusing(BundleRefusedError)
-def use(bundles: Path, name: str) -> None:
+def use(bundles: Path, name: str, as_json: bool) -> None:
     """Make NAME the current bundle of the folder BUNDLES: workers started with `--bundle BUNDLES` serve it.
 
     They see it within seconds, verify it and swap between two requests; a bad one is refused in their log and the old
@@ -86,6 +100,9 @@ def use(bundles: Path, name: str) -> None:
     Example:
       rankstream bundle use bundles 2026-07-01
     """
-    open_bundle(bundles / name)
+    version = open_bundle(bundles / name).manifest.model_version
     use_bundle(bundles, name)
-    click.echo(f"{bundles} serves {name} now")
+    if as_json:
+        print_json({"bundles": bundles, "current": name, "model_version": version})
+    else:
+        click.echo(f"{bundles} serves {name} now")

@@ -2,20 +2,21 @@
 
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.settings import CONNECTED, settings_options
+from rankstream.cli.views.as_json import json_option, print_json
+from rankstream.cli.views.table import Table, console, names, numbers
 from rankstream.features.ids import id_bytes
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.clients.readers import DeadLetterReader, DeadLetterRecord
+from rankstream.streams.codec import DeadLetter
 from rankstream.streams.settings import Settings
 
 Position = tuple[str, int, int]  # topic, partition and offset of a rejected record
@@ -57,12 +58,17 @@ def list_dead_letters(reason: str | None, limit: int, as_json: bool, settings: S
             click.echo(msgspec.json.encode(dead_letter.dead_letter))
         return
     dead_letters.sort(key=lambda one: one.dead_letter.timestamp_ms)
-    table = Table("at (UTC)", "reason", "topic", "partition", "offset", "message")
-    for one in (each.dead_letter for each in dead_letters[-limit:]):
-        at = f"{datetime.fromtimestamp(one.timestamp_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-        table.add_row(at, one.reason, one.topic, str(one.partition), str(one.offset), one.message)
-    Console().print(table)
+    console().print(table_of([one.dead_letter for one in dead_letters[-limit:]]))
     click.echo(_counts(Counter(dead_letter.dead_letter.reason for dead_letter in dead_letters)))
+
+
+def table_of(dead_letters: Sequence[DeadLetter]) -> Table:
+    """Return a row for each dead letter."""
+    rows = []
+    for one in dead_letters:
+        at = f"{datetime.fromtimestamp(one.timestamp_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+        rows.append([at, one.reason, one.topic, str(one.partition), str(one.offset), one.message])
+    return Table([*names("at (UTC)", "reason", "topic"), *numbers("partition", "offset"), *names("message")], rows)
 
 
 def _counts(reasons: Counter[str]) -> str:
@@ -75,9 +81,10 @@ def _counts(reasons: Counter[str]) -> str:
 @click.option("--reason", metavar="NAME", help="Only dead letters of this reason.")
 @click.option("--fix-keys", is_flag=True, help="Key the records by the text of their user_id first (key-mismatch).")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
+@json_option
 @settings_options(*CONNECTED)
 @refusing(ClientError)
-def redrive(reason: str | None, fix_keys: bool, dry_run: bool, settings: Settings) -> None:
+def redrive(reason: str | None, fix_keys: bool, dry_run: bool, as_json: bool, settings: Settings) -> None:
     """Send rejected records to their topics again, after their cause is fixed.
 
     For example after a bundle with a wider vocabulary is served (unknown-action). A record is sent once, however many
@@ -99,8 +106,11 @@ def redrive(reason: str | None, fix_keys: bool, dry_run: bool, settings: Setting
         with RawProducer(settings, sorted({topic for topic, _, _ in records})) as producer:
             for topic, key, value in records:
                 producer.send(topic, key, value)
-    verb = "would be sent" if dry_run else "were sent"
-    click.echo(f"{len(records):,} records {verb} again")
+    if as_json:
+        print_json({"records": len(records), "sent": not dry_run, "left_out": counts})
+    else:
+        verb = "would be sent" if dry_run else "were sent"
+        click.echo(f"{len(records):,} records {verb} again")
     for what, count in counts.items():
         click.echo(f"left out {count:,}: {what}", err=True)
     if not records and counts:

@@ -1,11 +1,13 @@
 """`rankstream embed`: the daily batch job of PinnerFormer."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from rankstream.cli.errors import needing_torch, refusing
 from rankstream.cli.options.logs import format_option, strict_option, to_time_ms
+from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.evaluation.time_text import time_text
 
 
@@ -29,8 +31,17 @@ from rankstream.evaluation.time_text import time_text
 )
 @format_option
 @strict_option
+@json_option
 def command(
-    log: Path, run: Path, table: Path | None, full: bool, as_of: int | None, keep: int, kind: str | None, strict: bool
+    log: Path,
+    run: Path,
+    table: Path | None,
+    full: bool,
+    as_of: int | None,
+    keep: int,
+    kind: str | None,
+    strict: bool,
+    as_json: bool,
 ) -> None:
     """Refresh the batch user vectors.
 
@@ -67,6 +78,9 @@ def command(
         job = refresh_active if active else refresh
         histories = histories_of(events, model.config.num_actions)
         done = job(model, items, histories, root, as_of_ms=now_ms, keep=keep)
+    if as_json:
+        print_json(asdict(done) | {"as_of_ms": now_ms})
+        return
     who = "users who acted since the last table" if active else "all users"
     where = f"published {done.folder}" if done.folder else f"nothing new by {time_text(now_ms)}, the table stays"
     click.echo(f"{where}: {done.users:,} {who} encoded, {done.kept:,} kept, {done.unknown:,} without a known item")

@@ -1,19 +1,19 @@
 """`rankstream evaluate`: metrics of trained models on held-out actions, each model by itself."""
 
-import json
-import sys
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from rankstream.cli.errors import Refusal, needing_torch, refusing
 from rankstream.cli.options.logs import format_option, strict_option, to_time_ms
+from rankstream.cli.views.as_json import json_option, print_json
+from rankstream.cli.views.table import Table, console, names, numbers
 from rankstream.evaluation.time_text import time_text
 
-WIDE = 140  # columns, where there is no terminal
+if TYPE_CHECKING:
+    from rankstream.evaluation.held_out import HeldOutMetric
 
 
 @click.command()
@@ -27,7 +27,7 @@ WIDE = 140  # columns, where there is no terminal
 )
 @click.option("--requests", type=int, default=1000, show_default=True, help="Requests to the ranker, at most.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random generator.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+@json_option
 @format_option
 @strict_option
 def command(
@@ -79,14 +79,18 @@ def command(
             "--until, or give a longer log"
         )
     if as_json:
-        click.echo(json.dumps({"since_ms": held_out.since_ms, "metrics": [asdict(one) for one in found]}, indent=1))
-        return
-    names = list(dict.fromkeys(name for one in found for name in one.baselines))
-    table = Table(
-        "model", "metric", "mean", "95 %", *names, "queries", title=f"{log} from {time_text(held_out.since_ms)}"
-    )
+        print_json({"since_ms": held_out.since_ms, "metrics": found})
+    else:
+        console().print(table_of(found, f"{log} from {time_text(held_out.since_ms)}"))
+
+
+def table_of(found: Sequence["HeldOutMetric"], title: str) -> Table:
+    """Return a row for each metric of each model, beside those of the baselines."""
+    baselines = list(dict.fromkeys(name for one in found for name in one.baselines))
+    rows = []
     for one in found:
-        baselines = [f"{one.baselines[name]:.4f}" if name in one.baselines else "" for name in names]
+        others = [f"{one.baselines[name]:.4f}" if name in one.baselines else "" for name in baselines]
         interval = f"{one.low:.4f} to {one.high:.4f}"
-        table.add_row(one.model, one.metric, f"{one.mean:.4f}", interval, *baselines, f"{one.queries:,}")
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+        rows.append([one.model, one.metric, f"{one.mean:.4f}", interval, *others, f"{one.queries:,}"])
+    columns = [*names("model", "metric"), *numbers("mean", "95 %", *baselines, "queries")]
+    return Table(columns, rows, title)

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
-import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.topics import Source, open_rankers, open_source, recorded_topics_options
+from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.explanation import show
 from rankstream.evaluation.audit.explain import ExplainError, explain
 from rankstream.evaluation.audit.explanation import Explanation
@@ -38,7 +38,7 @@ FEW = 3  # request ids that a refusal offers
     metavar="N",
     help="Show the N actions with the largest effects; --json has all.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@json_option
 @recorded_topics_options
 @refusing(ClientError, VerifyError, ExplainError, DumpError, BundleRefusedError, BrokenTableError)
 def command(
@@ -66,7 +66,7 @@ def command(
     record = _request(source, served)
     explanation = _explained(source, served, record, rankers, settings, items)
     if as_json:
-        click.echo(msgspec.json.encode(explanation))
+        print_json(explanation)
     else:
         show(explanation, actions)
 

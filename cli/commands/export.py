@@ -6,6 +6,7 @@ import click
 
 from rankstream.cli.errors import needing_torch, refusing
 from rankstream.cli.options.logs import utility_option
+from rankstream.cli.views.as_json import json_option, print_json
 
 
 @click.command()
@@ -14,7 +15,8 @@ from rankstream.cli.options.logs import utility_option
     "--to", "bundle", type=click.Path(path_type=Path), required=True, help="Folder for the bundle; a new one."
 )
 @utility_option
-def command(run: Path, bundle: Path, utility: dict[str, float]) -> None:
+@json_option
+def command(run: Path, bundle: Path, utility: dict[str, float], as_json: bool) -> None:
     """Export trained models as a bundle that workers serve.
 
     `train` exports by itself; this makes another bundle of the same weights, with other --utility for example. It reads
@@ -39,4 +41,7 @@ def command(run: Path, bundle: Path, utility: dict[str, float]) -> None:
         models = load_models(run / "work")
         weights = weights_for(models.about.heads, utility) if utility else None
         manifest = export_models(models, bundle, weights)
-    click.echo(f"{bundle}: model {manifest.model_version}")
+    if as_json:
+        print_json({"bundle": bundle, "model_version": manifest.model_version})
+    else:
+        click.echo(f"{bundle}: model {manifest.model_version}")

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
-import msgspec
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.aliases import renamed
@@ -20,6 +19,7 @@ from rankstream.cli.options.off_policy import (
 )
 from rankstream.cli.options.settings import CONNECTED, pairs, settings_options
 from rankstream.cli.options.topics import open_source
+from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.off_policy import show
 from rankstream.evaluation.leakage import LeakError
 from rankstream.evaluation.off_policy.report import evaluate
@@ -115,7 +115,7 @@ POLICIES: Mapping[str, Callable[[float, float], Policy]] = {
     "--from", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
     help="Read topics as `rankstream topics dump FOLDER` wrote them, not from Kafka.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@json_option
 @settings_options(*CONNECTED, also=("history_limit",))
 @refusing(ClientError, LogError, LeakError, DumpError, BundleRefusedError, BrokenTableError)
 def command(
@@ -193,7 +193,7 @@ def command(
         raise Refusal(_no_rewards(slates, reward_of, within, log))
     report = evaluate(slates, rewards, name, skipped=skipped, marks=marks, clip=clip, seed=seed)
     if as_json:
-        click.echo(msgspec.json.encode(report.as_dict()))
+        print_json(report.as_dict())
     else:
         show(report)
 

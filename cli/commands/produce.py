@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.settings import CONNECTED, pairs, settings_options
+from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.skipped import print_skipped
 from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent
 from rankstream.events.arrivals import LogError
@@ -38,6 +39,7 @@ SHOW_EVERY = 200  # rows between two updates of the progress bar
 @click.option("--requests", is_flag=True, help="The rows are ranking requests, not actions.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most N records a second.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
+@json_option
 @settings_options(*CONNECTED)
 @refusing(ClientError, LogError)
 def command(
@@ -48,6 +50,7 @@ def command(
     requests: bool,
     rate: float | None,
     limit: int | None,
+    as_json: bool,
     settings: Settings,
 ) -> None:
     """Send a FILE of actions (or requests) to Kafka.
@@ -78,7 +81,7 @@ def command(
     with Producer(settings) as producer:
         events = _events(source, shape, kind, fields, limit, skipped)
         sent = _send(producer, events, rate, _total(source, limit))
-    _report(file, settings, sent, skipped)
+    _report(file, settings, sent, skipped, as_json)
 
 
 def _total(source: RowFile, limit: int | None) -> int | None:
@@ -128,8 +131,11 @@ def _send(producer: Producer, events: Iterator[Sendable], rate: float | None, to
     return sent
 
 
-def _report(file: Path, settings: Settings, sent: int, skipped: Counter[str]) -> None:
+def _report(file: Path, settings: Settings, sent: int, skipped: Counter[str], as_json: bool) -> None:
     print_skipped(skipped)
     if not sent:
         raise Refusal(f"nothing of {file} was sent: {'all rows were skipped' if skipped else 'it holds no rows'}")
+    if as_json:
+        print_json({"sent": sent, "skipped": skipped})
+        return
     click.echo(f"sent {sent:,} records to {settings.bootstrap_servers}, skipped {sum(skipped.values()):,}")

@@ -13,11 +13,13 @@ from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.aliases import renamed
 from rankstream.cli.options.logs import to_time_ms
 from rankstream.cli.options.settings import CONNECTED, offset_range, pairs, settings_options
+from rankstream.cli.views.as_json import json_option, print_json
+from rankstream.cli.views.replay import print_summary
 from rankstream.cli.views.skipped import print_skipped
 from rankstream.evaluation.leakage import LeakError
 from rankstream.evaluation.replay.candidates import Catalogue
 from rankstream.evaluation.replay.plan import PROTOCOLS, ReplayOptions, about, plan_of, variants_of
-from rankstream.evaluation.replay.report import print_summary, write_report
+from rankstream.evaluation.replay.report import document_of, write_report
 from rankstream.evaluation.replay.run import Plan, ReplayResult, replay
 from rankstream.evaluation.replay.summary import summarise
 from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, Variant
@@ -110,6 +112,7 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 @click.option("--seed", default=1, show_default=True, help="Of all sampling.")
 @click.option("--allow-leak", is_flag=True, help="Rank with models that have seen the future; marks every output.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for report.html and report.json.")
+@json_option
 @settings_options(*CONNECTED, also=("history_limit",))
 @refusing(LogError, LeakError, ReplayError, BundleRefusedError, BrokenTableError, ClientError)
 def command(
@@ -123,6 +126,7 @@ def command(
     tables: tuple[Path, ...],
     requests: int,
     out: Path | None,
+    as_json: bool,
     settings: Settings,
     **options_given: Any,
 ) -> None:
@@ -157,7 +161,7 @@ def command(
     else:
         log = _topic(settings, opened, offsets)
     if not opened:
-        keep_states(log, settings.history_limit)
+        keep_states(log, settings.history_limit, as_json)
         return
     variants, facts, marks = variants_of(bundles, opened, tables, options, settings.history_limit)
     catalogue = Catalogue([bundle.items for bundle in opened])
@@ -165,9 +169,13 @@ def command(
     result = _with_progress(log, variants, plan)
     summary = summarise(result.outcomes, facts, len(catalogue), options.seed)
     summary |= about(log, result, variants, plan, options, bundles, marks)
-    print_summary(summary, Console())
-    if out is not None:
-        click.echo(f"report: {write_report(summary, out)}")
+    report = None if out is None else write_report(summary, out)
+    if as_json:
+        print_json(document_of(summary))
+        return
+    print_summary(summary)
+    if report:
+        click.echo(f"report: {report}")
 
 
 def _topic(settings: Settings, bundles: Sequence[Bundle], offsets: OffsetRange) -> RecordLog:
@@ -183,7 +191,7 @@ def _topic(settings: Settings, bundles: Sequence[Bundle], offsets: OffsetRange) 
     return RecordLog(name, bundles[0].manifest.vocabulary, read)
 
 
-def keep_states(log: RecordedLog, history_limit: int) -> None:
+def keep_states(log: RecordedLog, history_limit: int, as_json: bool = False) -> None:
     """Keep the states alone, and print what they hold and how fast that went."""
     delayed = DelayedPipeline(LiveRanker.without_bundle(log.vocabulary), 0, history_limit)
     started, columns = perf_counter(), [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
@@ -196,6 +204,10 @@ def keep_states(log: RecordedLog, history_limit: int) -> None:
     print_skipped(log.skipped)
     if not delayed.applied:
         raise Refusal(f"{log.name} holds no event that could be used")
+    if as_json:
+        counts = {name: count for name, count in vars(counters).items() if isinstance(count, int)}
+        print_json({"events": delayed.applied, "seconds": seconds, "counters": counts, "skipped": log.skipped})
+        return
     click.echo(
         f"{delayed.applied:,} events in {seconds:.1f} s ({delayed.applied / seconds:,.0f}/s): {counters.actions:,} "
         f"applied to histories, {counters.late:,} of them late, {counters.duplicates:,} duplicates, "

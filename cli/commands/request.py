@@ -5,11 +5,12 @@ from uuid import uuid4
 
 import click
 import msgspec
-from rich.console import Console
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.settings import CONNECTED, settings_options
+from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.feeds import feed_table
+from rankstream.cli.views.table import console
 from rankstream.ranking.request import MAX_CANDIDATES, RankingRequest
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.producer import Producer
@@ -25,7 +26,7 @@ from rankstream.streams.settings import Settings
 )
 @click.option("--top-k", type=click.IntRange(min=1), help="Return the best K only.")
 @click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="How long to wait for the answer.")
-@click.option("--json", "as_json", is_flag=True, help="Print the feed as it came.")
+@json_option
 @settings_options(*CONNECTED)
 @refusing(ClientError)
 def command(
@@ -57,9 +58,9 @@ def command(
             f"no answer within {timeout:g} s; is a worker running for the topics at {settings.bootstrap_servers}?"
         )
     if as_json:
-        click.echo(msgspec.json.encode(feed))
+        print_json(feed)
     elif isinstance(feed.error, msgspec.UnsetType):
-        Console().print(feed_table(feed))
+        console().print(feed_table(feed))
     else:
         raise Refusal(f"the worker refused ({feed.error.reason}): {feed.error.message}")
 

@@ -1,38 +1,61 @@
 """`rankstream settings`: every value, and where it was set."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from rankstream.cli.options.train_settings import TrainSettings, read_train_origins
+from rankstream.cli.views.as_json import json_option, print_json
+from rankstream.cli.views.table import Table, console, names
 from rankstream.streams.setting_fields import about
 from rankstream.streams.settings import Settings, read_origins
+
+Known = tuple[str, object, str, str]  # name, value, value as shown, source
+HIDDEN = "***"
+DEFAULT = "the default"
 
 
 @click.command()
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file.  [default: rankstream.toml, if there]")
-def command(config: Path | None) -> None:
+@json_option
+def command(config: Path | None, as_json: bool) -> None:
     """Show every setting and where its value comes from.
 
     Reads the environment and the settings file as all commands do; flags of other commands take precedence over both.
     Names that begin with train. belong to `rankstream train`.
 
     \b
-    Example:
+    Examples:
       RANKSTREAM_PARTITIONS=16 rankstream settings
+      rankstream settings --json | jq .partitions.value
     """
+    known = [*serving_settings(config), *training_settings(config)]
+    if as_json:
+        print_json({name: {"value": value, "source": source} for name, value, _, source in known})
+        return
+    console().print(table_of(known))
+
+
+def table_of(known: Sequence[Known]) -> Table:
+    """Return a row for each setting."""
+    return Table(names("setting", "value", "comes from"), [[name, shown, source] for name, _, shown, source in known])
+
+
+def serving_settings(config: Path | None) -> Iterator[Known]:
+    """Yield name, value, value as shown, and source; of a secret, the stars alone."""
     origins = read_origins(file=config)
-    table = Table("setting", "value", "comes from")
     for known in fields(Settings):
         value = getattr(origins.settings, known.name)
-        shown = "***" if about(known).secret and value else "" if value is None else str(value)
-        table.add_row(known.name, shown, origins.sources.get(known.name, "the default"))
+        value = HIDDEN if about(known).secret and value else value
+        yield known.name, value, "" if value is None else str(value), origins.sources.get(known.name, DEFAULT)
+
+
+def training_settings(config: Path | None) -> Iterator[Known]:
+    """Yield the same of each setting of the training, whose names begin with ``train.``."""
     training = read_train_origins(file=config)
     for known in fields(TrainSettings):
         value = getattr(training.settings, known.name)
         shown = f"by size {training.settings.size}" if value is None and known.name != "minutes" else str(value)
-        table.add_row(f"train.{known.name}", shown, training.sources.get(known.name, "the default"))
-    Console().print(table)
+        yield f"train.{known.name}", value, shown, training.sources.get(known.name, DEFAULT)

@@ -1,6 +1,7 @@
 """`rankstream topics`: create them, show what is wrong with them, dump them to files."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import click
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.settings import CONNECTED, settings_options
+from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.progress import with_progress
+from rankstream.cli.views.table import Cell, Table, console, names, numbers
 from rankstream.streams.clients.connect import ClientError, connect_admin, missing_topics
 from rankstream.streams.clients.dumps import dump_path, write_dump
 from rankstream.streams.clients.readers import TopicReader
@@ -44,9 +46,10 @@ def command() -> None:
 
 
 @command.command()
+@json_option
 @settings_options(*CONNECTED, Section.TOPICS)
 @refusing(ClientError, TopicsRefusedError)
-def create(settings: Settings) -> None:
+def create(as_json: bool, settings: Settings) -> None:
     """Create the topics that are missing and check the others.
 
     \b
@@ -57,7 +60,10 @@ def create(settings: Settings) -> None:
     connect_admin(settings).close()  # refuses within seconds if no broker answers
     created = asyncio.run(prepare_topics(settings, create=True))
     missing_topics(settings, created, patience_s=10)  # until every broker lists them
-    click.echo(f"created {', '.join(created)}" if created else "all topics are there")
+    if as_json:
+        print_json({"created": created})
+    else:
+        click.echo(f"created {', '.join(created)}" if created else "all topics are there")
 
 
 @dataclass(frozen=True)
@@ -90,34 +96,48 @@ def _falls_short(wanted: str, actual: str) -> bool:
 
 
 @command.command()
+@json_option
 @settings_options(*CONNECTED)
 @refusing(ClientError)
-def describe(settings: Settings) -> None:
+def describe(as_json: bool, settings: Settings) -> None:
     """Show the topics, their settings and what is wrong with them; ends with 2 if anything is.
 
     \b
-    Example:
+    Examples:
       rankstream topics describe --topic-prefix staging.
+      rankstream topics describe --json | jq '.topics[] | select(.wrong != [])'
     """
     described = _describe(settings)
     partitions = next((one.partitions for one in described if one.partitions), 0)
-    table = Table("topic", "partitions", "copies", "kept", "key", "value", "wrong")
-    wrong = 0
-    for one in described:
-        problems = one.problems(partitions)
-        wrong += len(problems)
-        row = (
+    if as_json:
+        print_json({"topics": [_document(one, partitions) for one in described]})
+    else:
+        console().print(table_of(described, partitions))
+    if wrong := sum(len(one.problems(partitions)) for one in described):
+        where = "see wrong" if as_json else "see the last column"
+        raise Refusal(f"{wrong} thing{'s' if wrong > 1 else ''} to mend, {where}")
+
+
+def table_of(described: Sequence[Described], partitions: int) -> Table:
+    """Return a row for each topic."""
+    rows: list[list[Cell]] = [
+        [
             one.name,
             str(one.partitions or "-"),
             str(one.replicas or "-"),
             _kept(one),
             one.topic.key,
             one.topic.value,
-        )
-        table.add_row(*row, f"[red]{'; '.join(problems)}[/]" if problems else "")
-    Console().print(table)
-    if wrong:
-        raise Refusal(f"{wrong} thing{'s' if wrong > 1 else ''} to mend, see the last column")
+            Text("; ".join(one.problems(partitions)), "red"),
+        ]
+        for one in described
+    ]
+    return Table([*names("topic"), *numbers("partitions", "copies"), *names("kept", "key", "value", "wrong")], rows)
+
+
+def _document(one: Described, partitions: int) -> dict[str, object]:
+    facts = {"topic": one.name, "partitions": one.partitions, "copies": one.replicas, "config": one.config}
+    return facts | {"key": one.topic.key, "value": one.topic.value, "wrong": one.problems(partitions)}
 
 
 def _kept(one: Described) -> str:
@@ -170,9 +190,10 @@ def _configs(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:
     type=click.Choice([topic.name for topic in ALL_TOPICS]),
     help="This topic; again for others.  [default: user-actions, ranking-requests, served-features]",
 )
+@json_option
 @settings_options(*CONNECTED)
 @refusing(ClientError)
-def dump(folder: Path, chosen: tuple[str, ...], settings: Settings) -> None:
+def dump(folder: Path, chosen: tuple[str, ...], as_json: bool, settings: Settings) -> None:
     """Write topics to files: a line of JSON a record, FOLDER/<topic>.jsonl.
 
     Each topic from its first record to the last one that is there now, with partition, offset, time, key and value, to
@@ -189,8 +210,12 @@ def dump(folder: Path, chosen: tuple[str, ...], settings: Settings) -> None:
     if not chosen and missing_topics(settings, [names.of(SERVED)]):
         wanted.remove(SERVED)  # off by default
     folder.mkdir(parents=True, exist_ok=True)
+    written: dict[str, int] = {}
     for topic in reversed(wanted):  # what was served first: what it was made from is there by then
         with TopicReader(settings, topic, from_beginning=True) as reader:
             records = with_progress(reader.read_all(), names.of(topic), reader.count())
-            count = write_dump(dump_path(folder, topic.name), records)
-        click.echo(f"{dump_path(folder, topic.name)}: {count:,} records")
+            count = written[topic.name] = write_dump(dump_path(folder, topic.name), records)
+        if not as_json:
+            click.echo(f"{dump_path(folder, topic.name)}: {count:,} records")
+    if as_json:
+        print_json({"folder": folder, "records": written})

@@ -13,6 +13,7 @@ from rankstream.cli.options.aliases import renamed
 from rankstream.cli.options.logs import format_option, strict_option, to_time_ms, utility_option
 from rankstream.cli.options.settings import options_of
 from rankstream.cli.options.train_settings import TrainSettings, read_train_settings
+from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.evaluation.time_text import time_text
 
 
@@ -33,6 +34,7 @@ from rankstream.evaluation.time_text import time_text
 @click.option("--negative", "negatives", multiple=True, metavar="ACTION", help="A negative action type; repeatable.")
 @utility_option
 @click.option("--export/--no-export", default=True, help="Make OUT/bundle too, which takes half a minute.")
+@json_option
 @options_of(fields(TrainSettings), read_train_settings)
 def command(
     log: Path,
@@ -44,6 +46,7 @@ def command(
     negatives: tuple[str, ...],
     utility: dict[str, float],
     export: bool,
+    as_json: bool,
     settings: TrainSettings,
 ) -> None:
     """Train the models on a log of actions.
@@ -101,14 +104,24 @@ def command(
                     device=device,
                 )
         except OutOfTimeError as exc:
-            click.echo(f"stopped after {settings.minutes:g} minutes: {exc}; the same command goes on from there")
+            click.echo(
+                f"stopped after {settings.minutes:g} minutes: {exc}; the same command goes on from there", err=as_json
+            )
+            if as_json and team.writes:
+                print_json({"finished": False})
             return
         if not team.writes:
             return
         users = publish_users(models, events, out / "vectors" / "users")
         about = models.about
-        click.echo(f"{out / 'work'}: trained on {about.actions:,} actions before {time_text(about.until_ms)}")
-        click.echo(f"{out / 'vectors' / 'users'}: vectors of {users.users:,} users")
-        if export:
-            manifest = export_models(models, out / "bundle")
-            click.echo(f"{out / 'bundle'}: model {manifest.model_version}")
+        click.echo(
+            f"{out / 'work'}: trained on {about.actions:,} actions before {time_text(about.until_ms)}", err=as_json
+        )
+        click.echo(f"{out / 'vectors' / 'users'}: vectors of {users.users:,} users", err=as_json)
+        version = export_models(models, out / "bundle").model_version if export else None
+        if version:
+            click.echo(f"{out / 'bundle'}: model {version}", err=as_json)
+        if as_json:
+            done = {"finished": True, "work": out / "work", "bundle": out / "bundle" if export else None}
+            trained = {"actions": about.actions, "until_ms": about.until_ms, "users": users.users}
+            print_json(done | trained | {"model_version": version})

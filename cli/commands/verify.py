@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import click
-import msgspec
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.settings import offset_range
 from rankstream.cli.options.topics import open_rankers, open_source, recorded_topics_options
+from rankstream.cli.views.as_json import json_option, print_json
+from rankstream.cli.views.table import Table, console, names, numbers
 from rankstream.evaluation.audit.verify import Report, VerifyError, verify
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.ranking.bundle import BundleRefusedError
@@ -36,7 +35,7 @@ SHOWN = 20  # differences in the table
     metavar="NUMBER",
     help="Ignore differences of scores up to this; 1e-5 on another machine than the worker's.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@json_option
 @recorded_topics_options
 @refusing(ClientError, VerifyError, DumpError, BundleRefusedError, BrokenTableError)
 def command(
@@ -75,7 +74,7 @@ def command(
     requests, actions = source.records(REQUESTS, partition), source.records(ACTIONS, partition)
     report = verify(served, requests, actions, rankers, settings.history_limit, tolerance)
     if as_json:
-        click.echo(msgspec.json.encode(report.as_dict()))
+        print_json(report.as_dict())
     else:
         show(report)
     if not report.verified and not report.differences:
@@ -92,20 +91,16 @@ def _nothing(report: Report) -> str:
 
 def show(report: Report) -> None:
     """Print a report for people."""
-    console = Console()
+    screen = console()
     if report.differences:
-        console.print(_differences(report))
+        screen.print(differences_table(report))
     for reason, count in report.unverified.most_common():
-        console.print(f"[yellow]{count:,} could not be verified[/]: {reason}")
-    console.print(_verdict(report))
+        screen.print(Text.assemble((f"{count:,} could not be verified", "yellow"), f": {reason}"))
+    screen.print(_verdict(report))
     tables = ", ".join(sorted(version or "none" for version in report.user_vectors)) or "none"
     share = report.ranking_seconds / report.seconds if report.seconds else 0.0
-    console.print(
-        f"model {report.model_version}; user vectors {tables}; {report.actions_read:,} actions read; "
-        f"{report.seconds:.1f} s, {share:.0%} of it ranking",
-        style="dim",
-        highlight=False,
-    )
+    spent = f"{report.actions_read:,} actions read; {report.seconds:.1f} s, {share:.0%} of it ranking"
+    screen.print(Text(f"model {report.model_version}; user vectors {tables}; {spent}", "dim"))
 
 
 def _verdict(report: Report) -> Text:
@@ -122,14 +117,12 @@ def _verdict(report: Report) -> Text:
     return Text.assemble(counts, (within, "bold green"), others)
 
 
-def _differences(report: Report) -> Table:
-    table = Table("request", "user", "partition", "state offset", "differs", "how")
+def differences_table(report: Report) -> Table:
+    """Return a row for each of the first differences."""
+    rows = []
     for one in report.differences[:SHOWN]:
         offsets = (str(one.partition), str(one.state_offset))
-        table.add_row(
-            Text(str(one.request_id)), Text(str(one.user_id)), *offsets, ", ".join(one.fields), Text(one.message)
-        )
+        rows.append([str(one.request_id), str(one.user_id), *offsets, ", ".join(one.fields), one.message])
     more = len(report.differences) - SHOWN
-    if more > 0:
-        table.caption = f"and {more:,} more: --json has them all"
-    return table
+    columns = [*names("request", "user"), *numbers("partition", "state offset"), *names("differs", "how")]
+    return Table(columns, rows, notes=[f"and {more:,} more: --json has them all"] if more > 0 else [])

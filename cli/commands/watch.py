@@ -12,7 +12,8 @@ from rich.live import Live
 
 from rankstream.cli.errors import refusing
 from rankstream.cli.options.settings import CONNECTED, settings_options
-from rankstream.cli.views.feeds import feeds_table
+from rankstream.cli.views.feeds import newest_that_fit
+from rankstream.cli.views.table import console
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.readers import FeedReader
 from rankstream.streams.codec import RankedFeed
@@ -41,14 +42,14 @@ def command(user: str | None, from_beginning: bool, limit: int | None, as_json: 
       rankstream watch
       rankstream watch --user 7 --from-beginning --json | jq .items[0]
     """
-    console = Console()
+    screen = console()
     with FeedReader(settings, from_beginning) as reader:
         feeds = islice(_feeds(reader, user), limit)
-        if as_json or not console.is_terminal:
+        if as_json or not screen.is_terminal:
             for feed in feeds:
                 click.echo(msgspec.json.encode(feed))
         else:
-            _show(feeds, console)
+            _show(feeds, screen)
 
 
 def _feeds(reader: FeedReader, user: str | None) -> Iterator[RankedFeed]:
@@ -58,11 +59,12 @@ def _feeds(reader: FeedReader, user: str | None) -> Iterator[RankedFeed]:
                 yield feed
 
 
-def _show(feeds: Iterator[RankedFeed], console: Console) -> None:
+def _show(feeds: Iterator[RankedFeed], screen: Console) -> None:
     newest: deque[RankedFeed] = deque(maxlen=SHOWN)
     seen = 0
-    with Live(feeds_table([], 0), console=console, refresh_per_second=4) as live, suppress(KeyboardInterrupt):
+    first = newest_that_fit([], 0, screen)
+    with Live(first, console=screen, refresh_per_second=4) as live, suppress(KeyboardInterrupt):
         for feed in feeds:
             newest.appendleft(feed)
             seen += 1
-            live.update(feeds_table(list(newest), seen))
+            live.update(newest_that_fit(list(newest), seen, screen))

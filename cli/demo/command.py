@@ -1,10 +1,13 @@
 """``rankstream demo``: its options, and errors as one sentence."""
 
+import json
 from pathlib import Path
 
 import click
 
 from rankstream.cli.errors import Refusal
+from rankstream.cli.views.as_json import json_option, print_json
+from rankstream.cli.views.table import console
 
 
 @click.command(name="demo")
@@ -28,7 +31,8 @@ from rankstream.cli.errors import Refusal
     help="Ranking requests of the live part.",
 )
 @click.option("--seed", type=int, default=7, show_default=True, help="Samples the times of the requests.")
-def command(data: Path | None, folder: Path, requests: int, seed: int) -> None:
+@json_option
+def command(data: Path | None, folder: Path, requests: int, seed: int, as_json: bool) -> None:
     """Show the whole path on real data, on this machine, in a few minutes.
 
     MovieLens-100K becomes a log of actions: five stars are a save, four a click, three a view, one or two a hide. Small
@@ -36,6 +40,7 @@ def command(data: Path | None, folder: Path, requests: int, seed: int) -> None:
     start, the past streams in, and the last 20 % follow as live traffic, with ranking requests between the
     actions: each ranks all films that its user has not seen. The screen shows the metrics of the feeds beside three
     baselines: the same ranker without realtime actions, popularity, and random; a report is written at the end.
+    --json prints what report.json holds, and shows the rest on standard error.
 
     \b
     Example:
@@ -47,6 +52,8 @@ def command(data: Path | None, folder: Path, requests: int, seed: int) -> None:
     from rankstream.cli.demo.run import DemoConfig, DemoError, run_demo
 
     try:
-        run_demo(DemoConfig(folder, data, requests, seed=seed), Console())
+        report = run_demo(DemoConfig(folder, data, requests, seed=seed), Console(stderr=True) if as_json else console())
     except DemoError as exc:
         raise Refusal(str(exc)) from exc
+    if as_json:
+        print_json(json.loads(report.with_suffix(".json").read_text()))

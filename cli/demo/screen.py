@@ -8,10 +8,10 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 from rankstream.cli.demo.scoreboard import HYBRID, RANKERS, Scoreboard
+from rankstream.cli.views.table import Facts, Table, names, numbers
 
 
 class Stages:
@@ -66,21 +66,23 @@ class LiveScreen:
 
 
 def _metrics(board: Scoreboard, rate: float, state_bytes: int) -> RenderableType:
-    wire = Table.grid(padding=(0, 2))
-    wire.add_row("events/s", f"{rate:,.0f}", "state on disk", f"{state_bytes / 1e6:,.1f} MB")
-    wire.add_row("feeds", f"{len(board.scored):,}", "errors", f"{board.errors}")
-    wire.add_row(
-        "latency p50 / p99", f"{board.latency_ms(0.5):,.0f} / {board.latency_ms(0.99):,.0f} ms",
-        "knew the newest action", f"{board.fresh_share():.1%}",
-    )  # fmt: skip
-    wire.add_row("age of newest action p50", f"{board.newest_age_ms(0.5):,.0f} ms", "", "")
-    return Group(wire, Text(), metrics_table(board))
+    latency = f"{board.latency_ms(0.5):,.0f} / {board.latency_ms(0.99):,.0f} ms"
+    wire = {
+        "events/s": f"{rate:,.0f}",
+        "feeds, errors": f"{len(board.scored):,}, {board.errors}",
+        "latency p50 / p99": latency,
+        "age of newest action p50": f"{board.newest_age_ms(0.5):,.0f} ms",
+        "knew the newest action": f"{board.fresh_share():.1%}",
+        "state on disk": f"{state_bytes / 1e6:,.1f} MB",
+    }
+    return Group(Facts(wire), Text(), metrics_table(board))
 
 
 def metrics_table(board: Scoreboard) -> Table:
     """Return HIT@10 and NDCG@10 so far, a row for each ranker."""
-    table = Table("ranked by", "HIT@10", "NDCG@10", box=None, header_style="dim", pad_edge=False)
-    for ranker in RANKERS:
-        style = "bold green" if ranker == HYBRID else ""
-        table.add_row(ranker, f"{board.hit(ranker):.3f}", f"{board.ndcg(ranker):.3f}", style=style)
-    return table
+    rows = [
+        [Text(cell, "bold green" if ranker == HYBRID else "") for cell in cells]
+        for ranker in RANKERS
+        for cells in [(ranker, f"{board.hit(ranker):.3f}", f"{board.ndcg(ranker):.3f}")]
+    ]
+    return Table([*names("ranked by"), *numbers("HIT@10", "NDCG@10")], rows)

@@ -1,55 +1,55 @@
 """How an explanation looks in a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from rankstream.cli.views.feeds import duration_text
+from rankstream.cli.views.table import Cell, Facts, Table, console, names, numbers
 from rankstream.evaluation.audit.explanation import ExplainedItem, Explanation, KnownAction
 from rankstream.evaluation.audit.occlusion import NO_ACTIONS, NO_USER_VECTOR, Effect
 
 BAR = 4  # characters of the longest bar
-EFFECT = 16  # characters of an effect, so that three of them fit into 80 columns
 SHOWN_IDS = 8
 SHOWN_MISSED = 5
 
 
 def show(explanation: Explanation, actions: int) -> None:
     """Print it, with the ``actions`` that mattered most."""
-    console = Console(highlight=False)
-    console.print(_head(explanation))
-    console.print(_scores(explanation))
+    screen = console()
+    for part in parts_of(explanation, actions):
+        screen.print(part)
+
+
+def parts_of(explanation: Explanation, actions: int) -> Iterator[Text | Facts | Table]:
+    """Yield what is shown of an explanation, from the whole to the parts."""
+    request, user = str(explanation.request_id), str(explanation.user_id)
+    yield Text.assemble("request ", (request, "bold"), " of user ", (user, "bold"))
+    yield _head(explanation)
+    yield _scores(explanation)
     if explanation.items and (explanation.history or explanation.user_vector.found):
-        console.print(_effects(explanation, actions))
+        yield _effects(explanation, actions)
     if explanation.missed:
-        console.print(_missed(explanation))
+        yield _missed(explanation)
 
 
-def _head(explanation: Explanation) -> Panel:
+def _head(explanation: Explanation) -> Facts:
     """Return what was known, and whether this is what was served."""
-    lines = Table.grid(padding=(0, 2))
-    lines.add_column(style="dim")
-    lines.add_column()
-    lines.add_row("ranked", f"{_time(explanation.at_ms)}, model {explanation.model_version}")
-    lines.add_row("actions", _actions_line(explanation))
-    lines.add_row("sessions", _sessions_line(explanation))
-    lines.add_row("user vector", _vector_line(explanation))
-    lines.add_row("candidates", _candidates_line(explanation))
+    facts: dict[str, Cell] = {
+        "ranked": f"{_time(explanation.at_ms)}, model {explanation.model_version}",
+        "actions": _actions_line(explanation),
+        "sessions": _sessions_line(explanation),
+        "user vector": _vector_line(explanation),
+        "candidates": _candidates_line(explanation),
+    }
     if explanation.policy is not None:
-        lines.add_row("order", f"explored by {explanation.policy}; ranks below are by score")
+        facts["order"] = f"explored by {explanation.policy}; ranks below are by score"
     if explanation.identical:
-        lines.add_row("recomputed", Text("identical to what was served, to the bit", "green"))
+        facts["recomputed"] = Text("identical to what was served, to the bit", "green")
     else:
-        lines.add_row("recomputed", Text(f"not what was served: {explanation.differs}", "bold red"))
-    title = Text.assemble(
-        "request ", (str(explanation.request_id), "bold"), " of user ", (str(explanation.user_id), "bold")
-    )
-    return Panel(lines, title=title, title_align="left", expand=False)
+        facts["recomputed"] = Text(f"not what was served: {explanation.differs}", "bold red")
+    return Facts(facts)
 
 
 def _time(at_ms: int) -> str:
@@ -96,21 +96,15 @@ def _candidates_line(explanation: Explanation) -> str:
 def _scores(explanation: Explanation) -> Table:
     """Show each item's score as the sum that it is."""
     terms = explanation.items[0].terms if explanation.items else ()
-    table = _table("score = sum of probability x weight")
-    table.add_column("rank", justify="right")
-    table.add_column("item", style="bold")
-    table.add_column("score", justify="right")
-    for term in terms:
-        table.add_column(f"{term.head} x {term.weight:g}", justify="right")
-    if explanation.policy is not None:
-        table.add_column("served at", justify="right")
+    served = numbers("served at") if explanation.policy is not None else []
+    rows: list[list[Cell]] = []
     for item in explanation.items:
         cells = [Text(f"{term.probability:.4f}  ").append(_signed(term.term)) for term in item.terms]
-        if explanation.policy is not None:
-            cells.append(_served(item))
-        name = Text(str(item.item_id)) if item.in_item_table else Text(f"{item.item_id} (unknown)")
-        table.add_row(f"{item.rank}.", name, f"{item.score:.4f}", *cells)
-    return table
+        name = Text(str(item.item_id) if item.in_item_table else f"{item.item_id} (unknown)", "bold")
+        rows.append([f"{item.rank}.", name, f"{item.score:.4f}", *cells, *([_served(item)] if served else [])])
+    weights = numbers(*(f"{term.head} x {term.weight:g}" for term in terms))
+    columns = [*numbers("rank"), *names("item"), *numbers("score"), *weights, *served]
+    return Table(columns, rows, "score = sum of probability x weight")
 
 
 def _served(item: ExplainedItem) -> Text:
@@ -118,12 +112,6 @@ def _served(item: ExplainedItem) -> Text:
         return Text("-", "dim")
     propensity = "" if item.propensity is None else f"  p {item.propensity:.3f}"
     return Text(f"{item.served_rank}.{propensity}")
-
-
-def _table(title: str) -> Table:
-    return Table(
-        title=title, title_justify="left", caption_justify="left", title_style="italic", box=SIMPLE_HEAD, padding=(0, 1)
-    )
 
 
 def _signed(value: float, decimals: int = 4) -> Text:
@@ -138,21 +126,19 @@ def _effects(explanation: Explanation, maximum: int) -> Table:
     effects = [{effect.of: effect for effect in item.effects} for item in explanation.items]
     largest = max((_strength(of, effects) for of in effects[0]), default=0.0)
     history = sorted(explanation.history, key=lambda action: -_strength(action.number, effects))
-    table = _table("effect of each on the score, and the rank without it where that changes")
-    table.add_column("age", justify="right", no_wrap=True, min_width=8)
-    table.add_column("known", max_width=30, min_width=8)
-    for item in explanation.items:
-        table.add_column(f"{item.item_id}, rank {item.rank}", no_wrap=True, min_width=EFFECT)
+    rows: list[list[Cell]] = []
     for of in (NO_ACTIONS, NO_USER_VECTOR):
-        cells = _cells(of, explanation.items, effects, largest)
-        table.add_row("", Text(of, "italic"), *cells, end_section=of is NO_USER_VECTOR)
+        rows.append(["", Text(of, "italic"), *_cells(of, explanation.items, effects, largest)])
     for action in history[:maximum]:
         cells = _cells(action.number, explanation.items, effects, largest)
-        table.add_row(duration_text(action.age_ms), _action(action), *cells)
+        rows.append([duration_text(action.age_ms), _action(action), *cells])
+    notes = []
     if history[maximum:]:
         rest = _strength(history[maximum].number, effects)
-        table.caption = f"{len(history[maximum:])} more actions changed these scores by {rest:.2g} at most"
-    return table
+        notes = [f"{len(history[maximum:])} more actions changed these scores by {rest:.2g} at most"]
+    items = names(*(f"{item.item_id}, rank {item.rank}" for item in explanation.items))
+    title = "effect of each on the score, and the rank without it where that changes"
+    return Table([*numbers("age"), *names("known"), *items], rows, title, notes)
 
 
 def _action(action: KnownAction) -> Text:
@@ -181,10 +167,10 @@ def _cell(effect: Effect, item: ExplainedItem, largest: float) -> Text:
 def _missed(explanation: Explanation) -> Table:
     """Show what had happened by then but was still on its way."""
     missed = explanation.missed
-    table = _table(f"{len(missed)} had happened, but {'was' if len(missed) == 1 else 'were'} not known yet")
-    for name in ("age", "action", "item", "in Kafka after", "offset"):
-        table.add_column(name, justify="left" if name in ("action", "item") else "right")
+    rows = []
     for one in missed[-SHOWN_MISSED:]:
         age, late = duration_text(explanation.at_ms - one.occurred_at_ms), duration_text(one.arrival_delay_ms)
-        table.add_row(age, one.action, Text(str(one.item_id)), late, f"{one.offset:,}")
-    return table
+        rows.append([age, one.action, str(one.item_id), late, f"{one.offset:,}"])
+    columns = [*numbers("age"), *names("action", "item"), *numbers("in Kafka after", "offset")]
+    title = f"{len(missed)} had happened, but {'was' if len(missed) == 1 else 'were'} not known yet"
+    return Table(columns, rows, title)

@@ -3,8 +3,10 @@
 from datetime import UTC, datetime
 
 from msgspec import UnsetType
-from rich.table import Table
+from rich.console import Console
+from rich.text import Text
 
+from rankstream.cli.views.table import Cell, Table, names, numbers
 from rankstream.streams.codec import RankedFeed
 
 SHOWN_ITEMS = 5  # of a feed in the list of feeds
@@ -14,13 +16,12 @@ def feed_table(feed: RankedFeed) -> Table:
     """Show one feed: a line for each item, and below what it was made from."""
     items = [] if isinstance(feed.items, UnsetType) else feed.items
     heads = list(items[0].probabilities) if items else []
-    table = Table(title=f"feed of user {feed.user_id}", caption=_made_from(feed), caption_justify="left")
-    for name in ("rank", "item", "score", *heads):
-        table.add_column(name, justify="left" if name == "item" else "right")
+    rows = []
     for rank, item in enumerate(items, start=1):
         probabilities = (f"{item.probabilities[head]:.4f}" for head in heads)
-        table.add_row(str(rank), str(item.item_id), f"{item.score:.4f}", *probabilities)
-    return table
+        rows.append([str(rank), str(item.item_id), f"{item.score:.4f}", *probabilities])
+    columns = [*numbers("rank"), *names("item"), *numbers("score", *heads)]
+    return Table(columns, rows, f"feed of user {feed.user_id}", [_made_from(feed)])
 
 
 def _made_from(feed: RankedFeed) -> str:
@@ -49,18 +50,28 @@ def duration_text(duration_ms: int) -> str:
     return f"{duration_ms} ms"
 
 
+def newest_that_fit(feeds: list[RankedFeed], seen: int, screen: Console) -> Table:
+    """Return the table of as many of the newest feeds, which come first, as the screen has lines for."""
+    while True:
+        table = feeds_table(feeds, seen)
+        if len(feeds) < 2 or len(screen.render_lines(table, pad=False)) < screen.height:
+            return table
+        feeds = feeds[:-1]
+
+
 def feeds_table(feeds: list[RankedFeed], seen: int) -> Table:
     """Show the newest feeds, a line for each."""
-    table = Table("at (UTC)", "user", "best items", "actions", "newest", "model", caption=f"{seen:,} feeds so far")
+    rows: list[list[Cell]] = []
     for feed in feeds:
         at = f"{datetime.fromtimestamp(feed.ranked_at_ms / 1000, UTC):%H:%M:%S}"
         if isinstance(feed.error, UnsetType):
-            table.add_row(
-                at, str(feed.user_id), _best(feed), str(feed.actions_used), age_text(feed), str(feed.model_version)
-            )
+            facts = [_best(feed), str(feed.actions_used), age_text(feed), str(feed.model_version)]
+            rows.append([at, str(feed.user_id), *facts])
         else:
-            table.add_row(at, str(feed.user_id), f"[red]{feed.error.reason}[/]: {feed.error.message}", "", "", "")
-    return table
+            error = Text.assemble((feed.error.reason, "red"), f": {feed.error.message}")
+            rows.append([at, str(feed.user_id), error, "", "", ""])
+    columns = [*names("at (UTC)", "user", "best items"), *numbers("actions", "newest"), *names("model")]
+    return Table(columns, rows, notes=[f"{seen:,} feeds so far"])
 
 
 def _best(feed: RankedFeed) -> str:

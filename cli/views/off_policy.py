@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from math import isfinite
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from rankstream.cli.views.table import Table, console, names, numbers
 from rankstream.evaluation.off_policy.estimators import Estimate
 from rankstream.evaluation.off_policy.report import Evaluation, Report
 from rankstream.evaluation.time_text import time_text
@@ -14,32 +13,29 @@ from rankstream.evaluation.time_text import time_text
 
 def show(report: Report) -> None:
     """Print a report for people."""
-    console = Console()
+    screen = console()
     for evaluation in report.evaluations:
-        console.print(_table(evaluation))
-        console.print(_trust(evaluation, report.feeds), style="dim", highlight=False)
+        screen.print(estimates_table(evaluation, report.feeds))
     for reason, count in report.skipped.items():
-        console.print(f"{count:,} feeds were left out: {reason}", style="yellow", highlight=False)
+        screen.print(Text(f"{count:,} feeds were left out: {reason}", "yellow"))
     for warning in report.warnings:
-        console.print(Text.assemble(("warning: ", "yellow"), warning))
+        screen.print(Text.assemble(("warning: ", "yellow"), warning))
     served = ", ".join(f"{policy} ({count:,})" for policy, count in report.served_by.items())
-    console.print(
-        f"{report.feeds:,} feeds of {report.users:,} users, {time_text(report.from_ms)} to "
-        f"{time_text(report.to_ms)}; served by {served}; {report.rewarded:,} positions with a reward",
-        style="dim",
-        highlight=False,
-    )
-    console.print(Text(f"target: {report.target}"))
-    console.print(Text(report.verdict, "bold"))
+    span = f"{time_text(report.from_ms)} to {time_text(report.to_ms)}"
+    counts = f"{report.feeds:,} feeds of {report.users:,} users, {span}; served by {served}"
+    screen.print(Text(f"{counts}; {report.rewarded:,} positions with a reward", "dim"))
+    screen.print(Text(f"target: {report.target}"))
+    screen.print(Text(report.verdict, "bold"))
 
 
-def _table(evaluation: Evaluation) -> Table:
+def estimates_table(evaluation: Evaluation, feeds: int) -> Table:
+    """Return the value of what was served and of the target, by each estimator, and how far to trust it."""
     title = "the first position" if evaluation.positions == 1 else f"the first {evaluation.positions} positions"
-    table = Table("", "value of a feed", "95 % interval", "gain over served", "95 % interval", title=title)
-    table.add_row("as served", *_cells(evaluation.served), "", "")
+    columns = [*names(""), *numbers("value of a feed", "95 % interval", "gain over served", "95 % interval")]
+    rows = [["as served", *_cells(evaluation.served), "", ""]]
     for name, found in evaluation.estimates.items():
-        table.add_row(f"target by {name}", *_cells(found.value), *_cells(found.gain, sign="+"))
-    return table
+        rows.append([f"target by {name}", *_cells(found.value), *_cells(found.gain, sign="+")])
+    return Table(columns, rows, title, [_trust(evaluation, feeds)])
 
 
 def _cells(estimate: Estimate, sign: str = "") -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""The report of a replay: a page for people, the same numbers as JSON for programs, and the short form for a terminal.
+"""The report of a replay: a page for people, and the same numbers as JSON for programs.
 
 A summary is what ``summary.summarise`` returns, with what is known of the log, the protocol and the time it took.
 """
@@ -6,17 +6,12 @@ A summary is what ``summary.summarise`` returns, with what is known of the log, 
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table as RichTable
 
 from rankstream.evaluation.html_page import Block, Facts, Heading, Plot, Table, Text, Verdict, Warnings, page
 from rankstream.evaluation.replay.outcomes import ALL
@@ -44,7 +39,7 @@ REASONS = 10  # for which rows were skipped, that are shown
 
 def write_report(summary: Summary, out: Path) -> Path:
     """Write ``report.html`` and ``report.json`` into a folder; return the page's path. Raises ``ReplayError``."""
-    summary = _without_nan({**summary, "made": _made()})
+    summary = document_of(summary)
     html = page("Replay evaluation", _lead(summary), _blocks(summary), _last_line(summary))
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -55,12 +50,18 @@ def write_report(summary: Summary, out: Path) -> Path:
     return out / "report.html"
 
 
-def _without_nan(value: Any) -> Any:
+def document_of(summary: Summary) -> dict[str, Any]:
+    """Return what ``report.json`` holds: the summary, and when, on what and with which versions it was made."""
+    document: dict[str, Any] = without_nan({**summary, "made": _made()})
+    return document
+
+
+def without_nan(value: Any) -> Any:
     """Return plain data in which what is not known is null: NaN is no JSON."""
     if isinstance(value, Mapping):
-        return {str(name): _without_nan(one) for name, one in value.items()}
+        return {str(name): without_nan(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(one) for one in value]
+        return [without_nan(one) for one in value]
     if isinstance(value, float) or hasattr(value, "item"):
         plain = float(value)
         return int(plain) if not isinstance(value, float) and plain.is_integer() else plain if isfinite(plain) else None
@@ -165,14 +166,15 @@ def _cell(found: Mapping[str, Any] | None, metric: str) -> str:
     return stacked(with_interval(found, metric))
 
 
-def _names(summary: Summary) -> list[str]:
+def ranked_by(summary: Summary) -> list[str]:
+    """Return the names of all that ranked: the variants, then the baselines."""
     return [*rankers(summary), *(name for name in (POPULARITY, RANDOM) if name in summary["metrics"])]
 
 
 def _overall(summary: Summary) -> Table:
     metrics = [f"hit@{k}" for k in summary["ks"]] + [f"recall@{summary['ks'][-1]}", f"ndcg@{summary['ks'][-1]}", "mrr"]
     rows = []
-    for name in _names(summary):
+    for name in ranked_by(summary):
         found = summary["metrics"][name][ALL]
         ahead = lead_over(summary, name)
         rows.append(
@@ -283,43 +285,3 @@ def _again(summary: Summary) -> dict[str, str]:
         facts[f"bundle {path}"] = f"model {found['model']}, manifest {found['checksum']}"
     facts["versions"] = ", ".join(f"{name} {one}" for name, one in made["versions"].items())
     return facts | {"machine": made["machine"], "made": made["at"]}
-
-
-# The terminal ---------------------------------------------------------------------------------------------------------
-
-
-def print_summary(summary: Summary, console: Console | None = None) -> None:
-    """Print the verdict, the metrics of each ranker, and what was skipped."""
-    summary, console = _without_nan(summary), console or Console(file=sys.stdout)
-    for mark in summary["marks"]:
-        console.print(escape(mark), style="bold red")
-    first, *others = verdicts(summary)
-    console.print(escape(first), style="bold")
-    for sentence in others:
-        console.print(escape(sentence))
-    console.print(_table(summary))
-    log, took = summary["log"], summary["time"]
-    for reason, count in list(log["skipped"].items())[:REASONS]:
-        console.print(escape(f"skipped {count:,}: {reason}"), style="yellow")
-    count = len(summary["variants"])
-    rankings = f"{summary['requests']:,} requests ranked by {count} ranker{'s' * (count > 1)}"
-    share = 100 * took["scoring_share"]
-    console.print(f"{log['events']:,} events, {rankings}, in {took['seconds']:,.1f} s; {share:.0f} % of it scoring")
-
-
-def _table(summary: Summary) -> RichTable:
-    metrics = list(dict.fromkeys([summary["main_metric"], f"ndcg@{summary['ks'][-1]}", "mrr"]))[
-        :2
-    ]  # 80 columns hold no more
-    table = RichTable(title=f"{summary['protocol']['name']}: any positive action, 95 % intervals", title_justify="left")
-    table.add_column("ranked by", overflow="fold")
-    for metric in metrics:
-        table.add_column(title_of(metric), justify="right", no_wrap=True)
-    table.add_column(f"first ahead by\n{title_of(summary['main_metric'])}", justify="right", no_wrap=True)
-    for name in _names(summary):
-        found, ahead = summary["metrics"][name][ALL], lead_over(summary, name)
-        cells = [_cell(found.get(metric), metric) for metric in metrics]
-        table.add_row(
-            escape(name), *cells, NONE if ahead is None else stacked(difference(ahead, summary["main_metric"]))
-        )
-    return table

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from rankstream.cli.views.replay import print_summary
 from rankstream.evaluation.html_page import Plot
 from rankstream.evaluation.replay.outcomes import (
     ALL,
@@ -21,7 +22,7 @@ from rankstream.evaluation.replay.outcomes import (
     score_random,
     score_ranking,
 )
-from rankstream.evaluation.replay.report import print_summary, write_report
+from rankstream.evaluation.replay.report import write_report
 from rankstream.evaluation.replay.run import POPULARITY, RANDOM
 from rankstream.evaluation.replay.summary import summarise
 from rankstream.evaluation.replay.variants import ReplayError
