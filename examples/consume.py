@@ -14,7 +14,8 @@ servers = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:9092"
 request = {"request_id": str(uuid.uuid4()), "user_id": 7, "candidates": [10, 11, 12, 13], "top_k": 3}
 consumer = KafkaConsumer(
     "ranked-feeds", bootstrap_servers=servers, auto_offset_reset="earliest", fetch_max_wait_ms=50,
-    consumer_timeout_ms=10_000, enable_auto_commit=False, value_deserializer=json.loads,
+    consumer_timeout_ms=10_000, enable_auto_commit=False, isolation_level="read_committed",
+    value_deserializer=json.loads,
 )  # fmt: skip
 producer = KafkaProducer(bootstrap_servers=servers, acks="all")
 producer.send("ranking-requests", key=str(request["user_id"]).encode(), value=json.dumps(request).encode())

@@ -7,6 +7,8 @@ from faust.auth import Credentials, SASLCredentials, SSLCredentials
 
 from rankstream.streams.settings import Settings
 
+READ_COMMITTED = "read_committed"  # isolation of every consumer: records of aborted transactions never happened
+
 
 def connection_of(settings: Settings) -> dict[str, Any]:
     """Return the arguments that every client of aiokafka takes."""

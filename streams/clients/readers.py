@@ -11,13 +11,14 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-from kafka import KafkaConsumer, TopicPartition
+from kafka import IsolationLevel, KafkaConsumer, OffsetSpec, TopicPartition
 from kafka.errors import KafkaError
 
 from rankstream.events.action_event import Record
 from rankstream.features.ids import Id
-from rankstream.streams.clients.connect import POLL_MS, ClientError, connect, require_topics
+from rankstream.streams.clients.connect import POLL_MS, ClientError, connect, connect_admin, require_topics
 from rankstream.streams.codec import DeadLetter, RankedFeed
+from rankstream.streams.connection import READ_COMMITTED
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import DEAD_LETTERS, FEEDS, Topic, TopicNames
 
@@ -30,6 +31,7 @@ class TopicReader:
     def __init__(
         self, settings: Settings, topic: Topic, from_beginning: bool = False, partition: int | None = None
     ) -> None:
+        self.settings = settings
         self.topic = TopicNames(settings.topic_prefix).of(topic)
         require_topics(settings, [self.topic])
         self._kafka = connect(
@@ -37,6 +39,7 @@ class TopicReader:
             KafkaConsumer,
             enable_auto_commit=False,
             auto_offset_reset="earliest" if from_beginning else "latest",
+            isolation_level=READ_COMMITTED,
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=8 << 20,
         )
@@ -54,10 +57,11 @@ class TopicReader:
             self._kafka.seek(partition, end)
 
     def ends(self, deadline_s: float = 10.0) -> dict[Any, int]:
-        """Return the offset after the last record of each partition, and leave the reader anywhere.
+        """Return the offset up to which each partition can be read now, and leave the reader anywhere.
 
-        Asked by a fetch of the last record: the embedded broker's ListOffsets answers the first offset of the last
-        batch + 1, which is too small, but never 0 where there is a record.
+        That is the end of the log, or where the oldest open transaction begins. Asked by a fetch of the last record:
+        the embedded broker's ListOffsets answers the first offset of the last batch + 1, which is too small, but never
+        0 where there is a record.
         """
         ends: dict[Any, int] = dict(self._kafka.end_offsets(self.partitions))
         asked = {partition for partition, end in ends.items() if end > 0}
@@ -72,7 +76,26 @@ class TopicReader:
             self._kafka.poll(POLL_MS)
             seen = {partition for partition in asked if self._kafka.highwater(partition) is not None}
         self._kafka.resume(*self.partitions)
-        return {partition: self._kafka.highwater(partition) if partition in asked else 0 for partition in ends}
+        written = {one: self._kafka.highwater(one) if one in asked else end for one, end in ends.items()}
+        behind = [one for one, end in ends.items() if end < written[one]]
+        held_back = self._held_back(behind) if behind else set()
+        return {one: ends[one] if one in held_back else end for one, end in written.items()}
+
+    def _held_back(self, partitions: Collection[Any]) -> set[Any]:
+        """Return those where a transaction is open: what is committed ends before what is written.
+
+        Asked in this order, so that what is committed meanwhile does no harm; a fetch of kafka-python does not tell.
+        """
+        admin = connect_admin(self.settings)
+        try:
+            latest = dict.fromkeys(partitions, OffsetSpec.LATEST)
+            written = admin.list_partition_offsets(latest, isolation_level=IsolationLevel.READ_UNCOMMITTED)
+            committed = admin.list_partition_offsets(latest, isolation_level=IsolationLevel.READ_COMMITTED)
+        except KafkaError as exc:
+            raise ClientError(f"the brokers do not tell where {self.topic} ends: {exc}") from exc
+        finally:
+            admin.close()
+        return {one for one in partitions if committed[one].offset < written[one].offset}
 
     def poll(self, timeout_s: float = POLL_MS / 1000) -> list[Record]:
         """Return the records that have come, perhaps none."""

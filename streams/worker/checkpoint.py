@@ -58,21 +58,27 @@ class Cursor:
     def fresh(self, chunk: Chunk) -> Sequence[Record]:
         """Return the chunk's records that are not processed yet.
 
-        Raises ``OffsetGapError`` if a chunk before it never came, and ``RewindError`` once for each gap of offsets:
-        seen twice, the gap is in the log (expired records, transaction markers, compaction).
+        Raises ``OffsetGapError`` if a chunk before it never came, and ``RewindError`` once where reading began behind
+        what is processed: seen twice, those offsets are not in the log. An offset without a record *inside* of what
+        was read is no gap: a transaction's marker, or what was aborted or compacted.
         """
         records, processed = chunk.records, self.processed
         if chunk.start is not None and chunk.start > processed:
             raise OffsetGapError(
                 f"{self.name}: processed up to {processed}, but the next chunk starts at {chunk.start}"
             )
-        first = records[0].offset
-        if first > processed and self._gap_seen_at != processed:
+        if chunk.begin > processed and self._gap_seen_at != processed:
             self._gap_seen_at = processed
             raise RewindError(processed)
-        if first > processed:
-            log.warning("%s: offsets %d to %d are not in the log any more", self.name, processed, first - 1)
-        return records if first >= processed else [record for record in records if record.offset >= processed]
+        if chunk.begin > processed:
+            log.warning("%s: offsets %d to %d are not in the log any more", self.name, processed, chunk.begin - 1)
+        if not records or records[0].offset >= processed:
+            return records
+        return [record for record in records if record.offset >= processed]
+
+    def advance(self, offset: int) -> None:
+        """Note that everything before ``offset`` is processed; never backwards."""
+        self.processed = max(self.processed, offset)
 
 
 @dataclass(frozen=True)
@@ -116,15 +122,13 @@ class Partition:
             if self.closing or self.failed or not is_current(chunk):
                 return
             records = self.actions.fresh(chunk)
-            if not records:
-                return
             with self._poisoned_by_failure():
                 known = 0
-                if records[0].offset < self.outputs_committed_until:
+                if records and records[0].offset < self.outputs_committed_until:
                     known = sum(record.offset < self.outputs_committed_until for record in records)
                     self.pipeline.on_actions(records[:known])  # its outputs were acknowledged already
                 dead_letters = self.pipeline.on_actions(records[known:])
-                self.actions.processed = chunk.offset + 1
+                self.actions.advance(chunk.end)
                 await self._outbox.send(dead_letters)
 
     async def answer(self, chunk: Chunk, is_current: Callable[[Chunk], bool], run: Run) -> None:
@@ -143,8 +147,9 @@ class Partition:
                     async with self._turn:
                         if self.failed:
                             return
-                        self.requests.processed = some[-1].offset + 1
+                        self.requests.advance(some[-1].offset + 1)
                         await self._outbox.send(feeds)
+            self.requests.advance(chunk.end)
 
     async def _caught_up(self) -> None:
         """Wait until the actions that were there when the partition was opened are applied, but not for ever.

@@ -4,37 +4,56 @@ An agent costs 60-70 us of machinery a message before it does any work. So a mes
 brought of one partition, in order. Faust keeps its consumer group, assignor, rebalances and lifecycle; offsets are
 committed elsewhere (``ownership.py``), up to the last checkpoint, which also determines where reading resumes.
 
-Four names of Faust and aiokafka used here are not public (``_new_consumer_thread``, ``_create_consumer``,
-``_fetch_max_wait_ms`` and, in ``ownership.py``, ``_commit``): both are pinned.
+Only committed records are read. What a fetch brought is whole between the two positions that stand beside it, so an
+offset without a record in between is no loss: it was a transaction's marker, or a record that was aborted or compacted.
+A fetch of nothing but those moves the position too, and is handed on as a chunk without records.
+
+Names of Faust and aiokafka used here are not public (``_new_consumer_thread``, ``_create_consumer``,
+``_fetch_records``, ``_isolation_level``, ``_fetch_max_wait_ms``, ``_fetcher`` and, in ``ownership.py``, ``_commit``):
+both are pinned.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any, ClassVar
 
 import faust
+from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
 from rankstream.events.action_event import Record
+from rankstream.streams.connection import READ_COMMITTED
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What one fetch brought of one partition: all that may be read of the offsets from ``begin`` to before ``end``."""
+
+    begin: int
+    records: Sequence[Record]
+    end: int
 
 
 class Chunk:
     """Records of one partition, in order; to Faust it looks like one aiokafka record whose value is itself."""
 
-    __slots__ = ("epoch", "offset", "partition", "records", "start", "timestamp", "topic")
+    __slots__ = ("begin", "end", "epoch", "offset", "partition", "records", "start", "timestamp", "topic")
     timestamp_type = serialized_key_size = serialized_value_size = 0
     key = checksum = None
     headers: ClassVar[tuple[()]] = ()
 
-    def __init__(self, tp: TP, records: Sequence[Record], start: int | None, epoch: int) -> None:
+    def __init__(self, tp: TP, fetched: Fetched, start: int | None, epoch: int) -> None:
         self.topic, self.partition = tp
-        self.records = records
+        self.records = fetched.records
+        self.begin, self.end = fetched.begin, fetched.end
         self.start = start  # where the chunk before it, or a seek, left off; None: not known
         self.epoch = epoch  # of the plan that it was read by
-        self.offset = records[-1].offset
-        self.timestamp = records[-1].timestamp
+        self.offset = self.end - 1
+        self.timestamp = self.records[-1].timestamp if self.records else -1
 
     @property
     def value(self) -> "Chunk":
@@ -59,13 +78,15 @@ class ReadingPlan:
         self._next[tp] = offset
         self._epochs[tp] = self._epochs.get(tp, 0) + 1
 
-    def cut(self, tp: TP, records: Sequence[Record], size: int) -> list[Chunk]:
-        """Cut what a fetch brought into chunks."""
-        chunks, epoch = [], self._epochs.get(tp, 0)
-        for at in range(0, len(records), size):
-            part = records[at : at + size]
-            chunks.append(Chunk(tp, part, self._next.get(tp), epoch))
-            self._next[tp] = part[-1].offset + 1
+    def cut(self, tp: TP, fetched: Fetched, size: int) -> list[Chunk]:
+        """Cut what a fetch brought into chunks; the last one reaches to the end of what it read."""
+        chunks, epoch, begin = [], self._epochs.get(tp, 0), fetched.begin
+        for at in range(0, max(1, len(fetched.records)), size):
+            part = fetched.records[at : at + size]
+            is_last = at + size >= len(fetched.records)
+            end = fetched.end if is_last else part[-1].offset + 1
+            chunks.append(Chunk(tp, Fetched(begin, part, end), self._next.get(tp), epoch))
+            self._next[tp] = begin = end
         return chunks
 
     def is_current(self, chunk: Chunk) -> bool:
@@ -82,7 +103,7 @@ class ChunkScheduler(DefaultSchedulingStrategy):
         self.size = size  # records
         self.first = first  # topic: of what one fetch brought, actions come before the requests that should see them
 
-    def iterate(self, records: Mapping[TP, Sequence[Record]]) -> Iterator[tuple[TP, Chunk]]:
+    def iterate(self, records: Mapping[TP, Fetched]) -> Iterator[tuple[TP, Chunk]]:
         """Return the chunks of one fetch."""
         tps = sorted(records, key=lambda tp: tp.topic != self.first)
         chunks = {tp: self.plan.cut(tp, records[tp], self.size) for tp in tps}
@@ -119,17 +140,68 @@ class ChunkSchema(faust.Schema):
 
 
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread with a fetch wait that suits busy and idle partitions side by side."""
+    """Faust's consumer thread: it reads what is committed, notes positions, and does not wait for idle partitions."""
 
     def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
-        """Replace the hard-coded 1500 ms.
+        """Return Faust's consumer with another isolation level and, instead of the hard-coded 1500 ms, another wait.
 
         aiokafka has one fetch a broker in flight. While records of the busy partitions wait here to be processed,
         it fetches for the idle ones alone, and such a fetch would hold the next one of the busy ones back.
         """
         consumer = super()._create_consumer(loop)
+        consumer._isolation_level = READ_COMMITTED
         consumer._fetch_max_wait_ms = self.transport.fetch_max_wait_ms
         return consumer
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: Collection[TP],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> dict[TP, Fetched]:
+        """Return what was fetched, as soon as a position has moved: also where there is no record to show for it.
+
+        aiokafka hands over what has come without giving way to another task (timeout 0), so no seek comes between the
+        positions before and after. Its own wait would go on for records alone.
+        """
+        deadline = monotonic() + (timeout or 0.0)
+        while self.consumer.flow_active:
+            assignment, before = assignment_of(consumer), positions_of(consumer, active_partitions)
+            records = await super()._fetch_records(consumer, active_partitions, timeout=0, max_records=max_records)
+            if assignment_of(consumer) is not assignment:  # it waited for a rebalance: those positions say nothing
+                before = {tp: found[0].offset for tp, found in records.items()}
+            after = positions_of(consumer, before)
+            moved = {
+                tp: Fetched(begin, records.get(tp, ()), after[tp])
+                for tp, begin in before.items()
+                if after.get(tp, begin) > begin
+            }
+            left_s = deadline - monotonic()
+            if moved or left_s <= 0:
+                return moved
+            waiter = consumer._fetcher._create_fetch_waiter()
+            done, _ = await asyncio.wait([waiter], timeout=left_s)
+            if not done:
+                waiter.cancel()
+            elif waiter.exception() is not None:
+                waiter.result()  # raises
+        return {}
+
+
+def assignment_of(consumer: Any) -> Any:
+    """Return aiokafka's assignment, another object after each rebalance; None before the first."""
+    subscription = consumer._fetcher._subscriptions.subscription
+    return None if subscription is None else subscription.assignment
+
+
+def positions_of(consumer: Any, partitions: Collection[TP]) -> dict[TP, int]:
+    """Return where aiokafka reads on, of the partitions that it knows that of."""
+    assignment = assignment_of(consumer)
+    if assignment is None:
+        return {}
+    states = {tp: assignment.state_value(TopicPartition(*tp)) for tp in partitions}
+    return {tp: state.position for tp, state in states.items() if state is not None and state.has_valid_position}
 
 
 class ChunkConsumer(driver.Consumer):

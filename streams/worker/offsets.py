@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from rankstream.streams.connection import connection_of
+from rankstream.streams.connection import READ_COMMITTED, connection_of
 from rankstream.streams.settings import Settings
 
 ANSWER_S = 30.0
@@ -22,7 +22,13 @@ class Bounds:
     """The offsets that a partition holds."""
 
     begin: int  # of the oldest record kept
-    end: int  # of the next record to come
+    end: int  # of the next record to come; where a transaction is open, of its first record
+    in_transactions: int = 0  # offsets behind the end: nobody reads them before their transactions are over
+
+    @property
+    def written(self) -> int:
+        """Offset of the next record to be written."""
+        return self.end + self.in_transactions
 
     @property
     def count(self) -> int:
@@ -39,6 +45,7 @@ def reader(settings: Settings) -> AIOKafkaConsumer:
         **connection_of(settings),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        isolation_level=READ_COMMITTED,
         fetch_max_wait_ms=settings.fetch_max_wait_ms,
         max_partition_fetch_bytes=4 << 20,
     )
@@ -47,13 +54,15 @@ def reader(settings: Settings) -> AIOKafkaConsumer:
 async def bounds_of(settings: Settings, tps: Collection[TP]) -> dict[TP, Bounds]:
     """Return the bounds of these partitions.
 
-    The end is the high watermark that comes with a fetch: the embedded broker's answer to "latest" is the base of the
-    last batch + 1, somewhere before the end.
+    The end comes with a fetch: the embedded broker's answer to "latest" is the base of the last batch + 1, somewhere
+    before the end. It is the last stable offset, which every reader here comes to; the high watermark lies behind it
+    as long as a transaction is open.
     """
     kafka_tps = {tp: TopicPartition(tp.topic, tp.partition) for tp in tps}
     async with asyncio.timeout(ANSWER_S), reader(settings) as consumer:
         begins = await consumer.beginning_offsets(list(kafka_tps.values()))
         ends = await consumer.end_offsets(list(kafka_tps.values()))
+        written = dict(ends)
         todo = {tp for tp in kafka_tps.values() if ends[tp] > begins[tp]}
         if todo:
             consumer.assign(list(todo))
@@ -62,11 +71,12 @@ async def bounds_of(settings: Settings, tps: Collection[TP]) -> dict[TP, Bounds]
         while todo:
             await consumer.getmany(*todo, timeout_ms=100, max_records=1)
             for tp in list(todo):
-                watermark = consumer.highwater(tp)
+                watermark, stable = consumer.highwater(tp), consumer.last_stable_offset(tp)
                 if watermark is not None:
-                    ends[tp] = max(ends[tp], watermark)
+                    written[tp] = max(written[tp], watermark)
+                    ends[tp] = max(ends[tp], watermark if stable is None or stable < 0 else stable)
                     todo.remove(tp)
-    return {tp: Bounds(begins[kafka_tp], ends[kafka_tp]) for tp, kafka_tp in kafka_tps.items()}
+    return {tp: Bounds(begins[one], ends[one], written[one] - ends[one]) for tp, one in kafka_tps.items()}
 
 
 async def committed_offsets(settings: Settings, tps: Collection[TP]) -> dict[TP, int]:

@@ -132,11 +132,11 @@ class Ownership:
 
     def _check_position(self, number: int, position: int | None, source: Bounds, whose: str) -> None:
         """Refuse a position that the source has never reached: the topic is another one than that of the state."""
-        if position is None or position <= source.end:
+        if position is None or position <= source.written:
             return
         raise OwnershipError(
             f"{whose} has users up to offset {position} of {self.names.of(ACTIONS)} partition {number}, but that topic "
-            f"ends at offset {source.end}, so it was recreated: move {self.folder(number)} away"
+            f"ends at offset {source.written}, so it was recreated: move {self.folder(number)} away"
             + (f" and delete the topic {self.names.of(CHANGELOG)}" if self.settings.changelog else "")
             + " to start without the users of the old topic"
         )

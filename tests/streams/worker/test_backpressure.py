@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from faust.types import TP
 
 from rankstream.streams.worker.backpressure import Gate, Pressure
-from rankstream.streams.worker.chunks import Chunk, ReadingPlan
+from rankstream.streams.worker.chunks import Chunk, Fetched
 from tests.builders.actions import a_request
 
 TPS = [TP("ranking-requests", 0), TP("ranking-requests", 1)]
@@ -22,7 +22,7 @@ class AConsumer:
 
 
 def a_chunk(size: int) -> Chunk:
-    return ReadingPlan().cut(TPS[0], [a_request(offset=n) for n in range(size)], size)[0]
+    return Chunk(TPS[0], Fetched(0, [a_request(offset=n) for n in range(size)], size), start=None, epoch=0)
 
 
 def a_pressure(consumer: AConsumer) -> Pressure:

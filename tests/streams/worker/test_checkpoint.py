@@ -12,7 +12,7 @@ from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Channel
 from rankstream.streams.topics import TopicNames
 from rankstream.streams.worker.checkpoint import Cursor, OffsetGapError, Partition, RewindError
-from rankstream.streams.worker.chunks import Chunk, ReadingPlan
+from rankstream.streams.worker.chunks import Chunk, Fetched, ReadingPlan
 from rankstream.streams.worker.outbox import Outbox
 from tests.builders.actions import ARecord, SomeLiveRanker, a_request, an_event
 
@@ -83,7 +83,7 @@ class Scene:
         self.partition = Partition(0, pipeline, outbox, actions, requests, self.changelog)
 
     def chunk(self, *records: ARecord) -> Chunk:
-        return self.plan.cut(TP(records[0].topic, 0), records, 1000)[0]
+        return self.plan.cut(TP(records[0].topic, 0), fetched(*records), 1000)[0]
 
     async def apply_actions(self, *records: ARecord) -> None:
         await self.partition.apply_actions(self.chunk(*records), self.plan.is_current)
@@ -93,6 +93,12 @@ class Scene:
             return work()
 
         await self.partition.answer(self.chunk(*records), self.plan.is_current, run or here)
+
+
+def fetched(*records: ARecord, begin: int | None = None, end: int | None = None) -> Fetched:
+    """What a fetch brought: these records, and perhaps offsets that have none."""
+    first = records[0].offset if begin is None else begin
+    return Fetched(first, records, records[-1].offset + 1 if end is None else end)
 
 
 def bad(offset: int) -> ARecord:
@@ -338,7 +344,7 @@ def test_closing_gives_up_on_scoring_that_hangs():
 def test_a_chunk_that_never_came_is_an_error():
     cursor, plan = Cursor("user-actions 0", 0), ReadingPlan()
     plan.restart(TP("t", 0), 0)
-    first, second = plan.cut(TP("t", 0), [an_event(offset=0), an_event(offset=1)], 1)
+    first, second = plan.cut(TP("t", 0), fetched(an_event(offset=0), an_event(offset=1)), 1)
     with pytest.raises(OffsetGapError, match="user-actions 0: processed up to 0, but the next chunk starts at 1"):
         cursor.fresh(second)
     assert len(cursor.fresh(first)) == 1
@@ -346,16 +352,64 @@ def test_a_chunk_that_never_came_is_an_error():
 
 def test_a_gap_is_read_again_once_and_then_accepted():
     cursor, plan = Cursor("user-actions 0", 0), ReadingPlan()
-    chunk = plan.cut(TP("t", 0), [an_event(offset=5)], 10)[0]
+    chunk = plan.cut(TP("t", 0), fetched(an_event(offset=5)), 10)[0]
     with pytest.raises(RewindError) as again:
         cursor.fresh(chunk)
     assert again.value.offset == 0
     assert len(cursor.fresh(chunk)) == 1
 
 
+def test_offsets_without_a_record_inside_of_what_was_read_are_no_gap():
+    """Markers of transactions, what was aborted or compacted: no warning of lost actions, nothing is read again."""
+    cursor = Cursor("user-actions 0", 0)
+    read = fetched(an_event(offset=5), an_event(offset=9), begin=0, end=12)
+    (chunk,) = ReadingPlan().cut(TP("t", 0), read, 10)
+    assert [record.offset for record in cursor.fresh(chunk)] == [5, 9]
+
+
+def test_a_marker_behind_the_last_action_is_processed_with_it_or_alone():
+    async def story():
+        scene, tp = Scene(), TP("user-actions", 0)
+        for read in (fetched(an_event("u1", offset=0), end=2), fetched(begin=2, end=4)):
+            (chunk,) = scene.plan.cut(tp, read, 10)
+            await scene.partition.apply_actions(chunk, scene.plan.is_current)
+        await scene.partition.checkpoint()
+        assert (scene.partition.actions.checkpointed, scene.store.next_offset) == (4, 4)
+
+    asyncio.run(story())
+
+
+def test_a_request_does_not_wait_for_a_marker_to_become_an_action():
+    async def story():
+        scene, tp = Scene(), TP("user-actions", 0)
+        scene.partition.catch_up_until = 2  # the action and the marker behind it
+        asking = asyncio.create_task(scene.answer(a_request("u1")))
+        (chunk,) = scene.plan.cut(tp, fetched(an_event("u1", offset=0), end=2), 10)
+        await scene.partition.apply_actions(chunk, scene.plan.is_current)
+        await asyncio.wait_for(asking, 5)
+        assert len(scene.broker.sent) == 1
+
+    asyncio.run(story())
+
+
+def test_a_marker_behind_the_last_request_is_processed_too():
+    async def story():
+        scene, tp = Scene(), TP("ranking-requests", 0)
+        (chunk,) = scene.plan.cut(tp, fetched(a_request("u1", offset=0), end=2), 10)
+
+        async def here(work: Any) -> Any:
+            return work()
+
+        await scene.partition.answer(chunk, scene.plan.is_current, here)
+        await scene.partition.checkpoint()
+        assert scene.partition.requests.checkpointed == 2
+
+    asyncio.run(story())
+
+
 def test_records_that_were_processed_are_left_out():
     cursor, plan = Cursor("user-actions 0", 3), ReadingPlan()
-    chunk = plan.cut(TP("t", 0), [an_event(offset=n) for n in range(5)], 10)[0]
+    chunk = plan.cut(TP("t", 0), fetched(*(an_event(offset=n) for n in range(5))), 10)[0]
     assert [record.offset for record in cursor.fresh(chunk)] == [3, 4]
 
 
