@@ -21,7 +21,8 @@ from rankstream.features.user_state import UserState
 from rankstream.features.user_view import UserView, view_user
 from rankstream.ranking.backends.base import Backend
 from rankstream.ranking.blend import first_positions
-from rankstream.ranking.exploration import NO_EXPLORATION, Exploration, Limits, Placed
+from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
+from rankstream.ranking.policies import Limits, Placed
 from rankstream.ranking.request import (
     NO_CANDIDATES,
     FeedItem,
@@ -84,6 +85,7 @@ class Ranker:
         limits = Limits(candidates.groups, request.max_per_group, request.top_k)
         placed = self.exploration.place(scores, limits, request.user_id, request.request_id)
         items = _items(placed, candidates, scores, probabilities, self.heads)
+        entropy = self.exploration.entropy(scores)
         done = perf_counter()
         timings = {
             "retrieve": found - started,
@@ -93,7 +95,7 @@ class Ranker:
             "total": done - started,
         }
         timings_ms = {step: 1e3 * seconds for step, seconds in timings.items()}
-        return self._ranking(items, inputs, table_version(offline.users), timings_ms)
+        return self._ranking(items, inputs, table_version(offline.users), timings_ms, entropy)
 
     def _offline_now(self) -> OfflineFeatures:
         """Hold one version of the user vectors: retrieval and join must not see two, nor the answer name a third."""
@@ -119,7 +121,12 @@ class Ranker:
         return self.source.propose(user, limit).ids
 
     def _ranking(
-        self, items: tuple[FeedItem, ...], inputs: ModelInputs, user_vectors: str | None, timings_ms: dict[str, float]
+        self,
+        items: tuple[FeedItem, ...],
+        inputs: ModelInputs,
+        user_vectors: str | None,
+        timings_ms: dict[str, float],
+        entropy: float | None,
     ) -> Ranking:
         ages = inputs.action_ages_ms
         return Ranking(
@@ -135,6 +142,7 @@ class Ranker:
             inputs=inputs,
             policy=self.exploration.text,
             num_candidates=inputs.num_candidates,
+            entropy=entropy,
         )
 
 

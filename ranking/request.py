@@ -75,6 +75,7 @@ class Ranking:
     inputs: ModelInputs | None = field(default=None, compare=False, repr=False)  # exactly what was scored
     policy: str | None = None  # what chose the order besides the scores; None without exploration
     num_candidates: int = 0  # that were ranked, each item once; more than items where limits left some out
+    entropy: float | None = None  # with exploration: of the first position, 1 if any candidate is as likely there
 
 
 class RankingRefusedError(ValueError):

@@ -98,11 +98,13 @@ class Pipeline:
         serving: ServingState,
         clock: Callable[[], int] = wall_clock_ms,
         log_served: bool = False,
+        observe: Callable[[Ranking], None] = lambda ranking: None,
     ) -> None:
         self.users = users
         self.serving = serving
         self.clock = clock  # for deadlines and ranked_at_ms only: results depend on the records' times
         self.log_served = log_served  # write beside each feed what it was made from
+        self.observe = observe  # sees each answer, in the thread that ranked it; changes none
         self.counters = Counters()
         self._vocabulary = serving.vocabulary
         self._decode_action = ActionDecoder(self._vocabulary)
@@ -234,6 +236,7 @@ class PendingRequests:
         try:
             check_deadline(request, clock())
             ranking = ranker.rank(request, state, record.timestamp)
+            self.pipeline.observe(ranking)
             feed = Outgoing(Channel.FEEDS, record.key, encode_feed(request, ranking, clock()))
             if not self.pipeline.log_served:
                 return [feed]

@@ -147,8 +147,9 @@ class Settings:
     exploration_temperature: float = setting(
         0.1,
         Section.RANKING,
-        "Of plackett-luce, in units of the score: an item whose score is higher by this much is ranked first e (2.7) "
-        "times as often.",
+        "Of plackett-luce, in units of the spread of a request's scores (a standard deviation that outliers don't "
+        "move): an item whose score is higher by this share of it is ranked first e (2.7) times as often. 0.1 explores "
+        "a little on any bundle.",
         minimum=1e-4,
         maximum=1e4,
     )

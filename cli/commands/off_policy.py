@@ -31,7 +31,7 @@ from rankstream.events.readers.rows import TIME_UNITS
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.ranking.bundle import BundleRefusedError
-from rankstream.ranking.exploration import EpsilonGreedy, Greedy, PlackettLuce, Policy
+from rankstream.ranking.policies import EpsilonGreedy, Greedy, Policy, RelativePlackettLuce
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.dumps import DumpError
 from rankstream.streams.settings import Settings
@@ -39,7 +39,7 @@ from rankstream.streams.topics import ACTIONS, REQUESTS, SERVED
 
 POLICIES: Mapping[str, Callable[[float, float], Policy]] = {
     "greedy": lambda temperature, epsilon: Greedy(),
-    "plackett-luce": lambda temperature, epsilon: PlackettLuce(temperature),
+    "plackett-luce": lambda temperature, epsilon: RelativePlackettLuce(temperature),
     "epsilon-greedy": lambda temperature, epsilon: EpsilonGreedy(epsilon),
 }
 
@@ -81,7 +81,7 @@ POLICIES: Mapping[str, Callable[[float, float], Policy]] = {
 @click.option("--policy", type=click.Choice(list(POLICIES)), default="greedy", show_default=True, help="The target.")
 @click.option(
     "--temperature", type=click.FloatRange(min=0, min_open=True), default=0.1, show_default=True,
-    help="Of a plackett-luce target.",
+    help="Of a plackett-luce target, as a worker's --exploration-temperature.",
 )  # fmt: skip
 @click.option(
     "--epsilon", type=click.FloatRange(0, 1, min_open=True), default=0.1, show_default=True,

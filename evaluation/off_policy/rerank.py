@@ -10,7 +10,7 @@ All candidates are known here, so feeds may have been cut by ``top_k``, and ``ma
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -28,10 +28,10 @@ from rankstream.evaluation.off_policy.slates import (
 from rankstream.evaluation.point_in_time import LiveRankerAsOf, PartitionStates, RankerAsOf
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.action_event import Record, Rejected
-from rankstream.features.ids import id_bytes, id_keys
+from rankstream.features.ids import Id, id_bytes, id_keys
 from rankstream.features.user_state import UserState
 from rankstream.ranking.blend import first_positions
-from rankstream.ranking.exploration import Limits
+from rankstream.ranking.policies import Limits
 from rankstream.ranking.request import RankingRefusedError, RankingRequest
 from rankstream.streams.codec import ServedFeatures, decode_request
 
@@ -89,7 +89,11 @@ class Reranking:
             ranking = self.ranker.at(served.at_ms).rank(uncut, state, served.at_ms)
         except RankingRefusedError as exc:
             raise UnusableError(f"refused by the bundle: {exc.reason}") from exc
-        candidates = replace(scored_candidates(ranking.items, self.target, self.rewards), limits=_limits(due.request))
+        by_id = {item.item_id: item for item in ranking.items}
+        given = due.request.candidates or ()
+        rows = _firsts(given)
+        items = [by_id[given[row]] for row in rows]  # in the request's order, as when it was served
+        candidates = replace(scored_candidates(items, self.target, self.rewards), limits=_limits(due.request, rows))
         return slate(served, served.at_ms, candidates, self.target.policy, self.positions)
 
 
@@ -191,11 +195,14 @@ class _Partition:
         return state
 
 
-def _limits(request: RankingRequest) -> Limits:
-    """Return the limits of a request for its candidates in the order of their keys, each once."""
-    if request.groups is None or request.candidates is None:
+def _firsts(candidates: Sequence[Id]) -> list[int]:
+    """Return the index of each candidate's first occurrence."""
+    firsts: list[int] = first_positions(id_keys(candidates)).tolist()
+    return firsts
+
+
+def _limits(request: RankingRequest, rows: Sequence[int]) -> Limits:
+    """Return the limits of a request for these of its candidates."""
+    if request.groups is None:
         return Limits()
-    keys = id_keys(request.candidates)
-    first = first_positions(keys)
-    ordered = first[keys[first].argsort()]
-    return Limits([request.groups[row] for row in ordered.tolist()], request.max_per_group)
+    return Limits([request.groups[row] for row in rows], request.max_per_group)

@@ -21,7 +21,7 @@ from msgspec import UnsetType
 from rankstream.events.arrivals import Arrivals
 from rankstream.features.ids import Keys, id_bytes, id_keys
 from rankstream.metrics.arrays import Floats
-from rankstream.ranking.exploration import Limits, Policy
+from rankstream.ranking.policies import Limits, Policy
 from rankstream.ranking.request import FeedItem
 from rankstream.ranking.utility import utility
 from rankstream.streams.codec import RankedFeed, ServedFeatures
@@ -83,24 +83,27 @@ class Slate:
 class ScoredCandidates:
     """All candidates of one request as the target sees them."""
 
-    keys: Keys  # (N,) ascending: an order that the log's own does not touch, which decides between equal scores
+    keys: Keys  # (N,) in the order that decides between equal scores
     scores: Floats  # (N,)
     predicted_rewards: Floats  # (N,) by the ranker's heads
     limits: Limits = NO_LIMITS
 
     def rows(self, keys: Keys) -> list[int]:
         """Return the rows of candidates. Raises ``UnusableError`` if one is none."""
-        rows = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        ascending = np.argsort(self.keys)
+        rows = ascending[np.minimum(np.searchsorted(self.keys, keys, sorter=ascending), len(ascending) - 1)]
         if (self.keys[rows] != keys).any():
             raise UnusableError(NOT_A_CANDIDATE)
         return [int(row) for row in rows]
 
 
 def scored_candidates(items: Sequence[FeedItem], target: Target, rewards: Mapping[str, float]) -> ScoredCandidates:
-    """Read candidates with their scores and heads; ``rewards`` is the reward of each action by name."""
+    """Read candidates, in the order of their request, with their scores and heads.
+
+    ``rewards`` is the reward of each action by name.
+    """
     keys = id_keys([item.item_id for item in items])
-    order = np.argsort(keys)
-    return ScoredCandidates(keys[order], target.scores(items)[order], _predicted_rewards(items, rewards)[order])
+    return ScoredCandidates(keys, target.scores(items), _predicted_rewards(items, rewards))
 
 
 def slate(
@@ -108,28 +111,34 @@ def slate(
 ) -> Slate:
     """Set the first positions that were served against what ``policy`` does with the candidates."""
     items, logging_policy = _explored(feed)
-    shown = id_keys([item.item_id for item in items[:positions]])
-    order, scores, limits = candidates.rows(shown), candidates.scores, candidates.limits
+    keys = id_keys([item.item_id for item in items])
+    placed, scores, limits = candidates.rows(keys), candidates.scores, candidates.limits
+    order = placed[:positions]
     prefixes = [order[:position] for position in range(len(order))]
     means = [policy.next_propensities(scores, prefix, limits) @ candidates.predicted_rewards for prefix in prefixes]
     return Slate(
         user=id_bytes(feed.user_id),
         at_ms=at_ms,
         policy=logging_policy,
-        items=shown,
+        items=keys[:positions],
         logged=np.array([item.propensity for item in items[:positions]], np.float64),
-        target=policy.propensities(scores, order, limits),
+        target=policy.propensities(scores, placed, limits)[:positions],  # of the whole order, as served: to the bit
         predicted=candidates.predicted_rewards[order],
         expected=np.array(means),
     )
 
 
 def slate_of(feed: RankedFeed, target: Target, rewards: Mapping[str, float], positions: int) -> Slate:
-    """Read one feed that holds all of its candidates. Raises ``UnusableError``."""
+    """Read one feed that holds all of its candidates. Raises ``UnusableError``.
+
+    In which order the request named them is not known: equal scores are in the order of their keys, which what was
+    served does not touch.
+    """
     items, _ = _explored(feed)
     if feed.num_candidates != len(items):
         raise UnusableError(CUT)
-    return slate(feed, feed.ranked_at_ms, scored_candidates(items, target, rewards), target.policy, positions)
+    candidates = [items[row] for row in np.argsort(id_keys([item.item_id for item in items])).tolist()]
+    return slate(feed, feed.ranked_at_ms, scored_candidates(candidates, target, rewards), target.policy, positions)
 
 
 def slates_of(

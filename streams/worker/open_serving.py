@@ -3,7 +3,8 @@
 A worker and a replay that open it with the same settings rank alike.
 """
 
-from rankstream.ranking.exploration import NO_EXPLORATION, EpsilonGreedy, Exploration, PlackettLuce
+from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
+from rankstream.ranking.policies import EpsilonGreedy, RelativePlackettLuce
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.settings import Settings
 
@@ -16,7 +17,7 @@ def open_serving(settings: Settings) -> LiveRanker:
 def exploration_of(settings: Settings) -> Exploration:
     """Return the policy that the settings name, with its parameter and seed."""
     if settings.exploration == "plackett-luce":
-        return Exploration(PlackettLuce(settings.exploration_temperature), settings.exploration_seed)
+        return Exploration(RelativePlackettLuce(settings.exploration_temperature), settings.exploration_seed)
     if settings.exploration == "epsilon-greedy":
         return Exploration(EpsilonGreedy(settings.exploration_epsilon), settings.exploration_seed)
     return NO_EXPLORATION

@@ -24,6 +24,7 @@ from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS, TopicNames
 from rankstream.streams.worker.changelog import RestoreJob, restore, seed
 from rankstream.streams.worker.checkpoint import Cursor, Partition
 from rankstream.streams.worker.chunks import ReadingPlan
+from rankstream.streams.worker.exploration_watch import ExplorationWatch
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_offsets
 from rankstream.streams.worker.outbox import Outbox
 
@@ -49,6 +50,7 @@ class Ownership:
         self._serving = serving
         self._producer = producer
         self._plan = plan
+        self._watch_exploration = ExplorationWatch(settings)
         self._opening: asyncio.Task[None] | None = None
         self._alive_at = monotonic()
 
@@ -158,7 +160,9 @@ class Ownership:
         actions, requests = Cursor(str(actions_tp), begin_at), Cursor(str(requests_tp), answered)
         actions.committed, requests.committed = committed_actions, committed.get(requests_tp, 0)
         users = UserCache(store, self.settings.history_limit)
-        pipeline = Pipeline(users, self._serving, log_served=self.settings.served_features)
+        pipeline = Pipeline(
+            users, self._serving, log_served=self.settings.served_features, observe=self._watch_exploration
+        )
         partition = Partition(number, pipeline, self._outbox(number), actions, requests, self.settings.changelog)
         partition.outputs_committed_until = committed_actions
         partition.catch_up_until = source.end

@@ -12,7 +12,7 @@ import numpy as np
 from rankstream.events.action_event import ActionEvent
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
-from rankstream.ranking.exploration import Limits, Policy
+from rankstream.ranking.policies import Limits, Policy
 from rankstream.ranking.request import RankingRequest
 from rankstream.streams.codec import RankedFeed
 from rankstream.streams.pipeline import Pipeline

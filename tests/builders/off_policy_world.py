@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankstream.evaluation.off_policy.estimators import Floats
-from rankstream.ranking.exploration import Limits, Policy
+from rankstream.ranking.policies import Limits, Policy
 
 Indexes = npt.NDArray[np.intp]
 NO_LIMITS = Limits()

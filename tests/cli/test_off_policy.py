@@ -7,7 +7,8 @@ import pytest
 
 from rankstream.evaluation.off_policy.rerank import RETRIEVED
 from rankstream.features.ids import id_bytes
-from rankstream.ranking.exploration import Exploration, Greedy, PlackettLuce
+from rankstream.ranking.exploration import Exploration
+from rankstream.ranking.policies import Greedy, PlackettLuce
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.topics import ACTIONS, FEEDS, TopicNames
@@ -42,7 +43,7 @@ def test_people_see_values_intervals_and_how_far_to_trust_them(served):
     _, feeds, actions = served
     shown = off_policy(feeds, actions, "--reward", "save", "--positions", 2, "--policy", "plackett-luce").stdout
     for words in ("target by snips", "as served", "effective sample size by position", "900 feeds of 50 users",
-                  "target: plackett-luce temperature=0.1 by the scores as served"):  # fmt: skip
+                  "target: plackett-luce relative-temperature=0.1 by the scores as served"):  # fmt: skip
         assert words in shown
 
 

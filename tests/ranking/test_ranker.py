@@ -9,7 +9,8 @@ from rankstream.features.embeddings.live import LiveTable
 from rankstream.features.ids import id_key
 from rankstream.features.user_state import UNKNOWN_USER
 from rankstream.ranking.backends.constant import ConstantBackend
-from rankstream.ranking.exploration import EpsilonGreedy, Exploration, PlackettLuce
+from rankstream.ranking.exploration import Exploration
+from rankstream.ranking.policies import EpsilonGreedy, RelativePlackettLuce
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.request import RankingRefusedError, RankingRequest
 from rankstream.ranking.serving import LiveRanker
@@ -182,7 +183,7 @@ def test_one_request_sees_one_version_of_the_user_vectors_and_reports_which(tmp_
     assert ranking.inputs.user_vector.tolist() in old_vectors.tolist()
 
 
-@pytest.mark.parametrize("policy", [PlackettLuce(0.5), EpsilonGreedy(0.5)], ids=lambda policy: policy.text)
+@pytest.mark.parametrize("policy", [RelativePlackettLuce(0.5), EpsilonGreedy(0.5)], ids=lambda policy: policy.text)
 def test_exploration_changes_the_order_and_reports_how_likely_it_was(ranker, policy):
     exploring = replace(ranker, exploration=Exploration(policy, seed=4))
     requests = [a_request(request_id=n, candidates=tuple(range(1, 21)), top_k=5) for n in range(8)]
@@ -192,11 +193,12 @@ def test_exploration_changes_the_order_and_reports_how_likely_it_was(ranker, pol
     assert all(0 < item.propensity < 1 for ranking in rankings for item in ranking.items)
     assert {(ranking.policy, ranking.num_candidates) for ranking in rankings} == {(f"{policy.text} seed=4", 20)}
     assert (greedy.policy, {item.propensity for item in greedy.items}) == (None, {UNSET})
+    assert (greedy.entropy, all(0 < ranking.entropy < 1 for ranking in rankings)) == (None, True)
     assert exploring.rank(requests[0], a_user(5), NOW).items == rankings[0].items
 
 
 def test_exploration_leaves_scores_as_they_are(ranker):
-    exploring = replace(ranker, exploration=Exploration(PlackettLuce(0.5)))
+    exploring = replace(ranker, exploration=Exploration(RelativePlackettLuce(0.5)))
     scores = [
         {item.item_id: item.score for item in one.rank(a_request(), a_user(5), NOW).items}
         for one in (ranker, exploring)

@@ -12,7 +12,8 @@ import pytest
 
 from rankstream.ranking import ranker
 from rankstream.ranking.backends.constant import ConstantBackend
-from rankstream.ranking.exploration import NO_EXPLORATION, EpsilonGreedy, Exploration
+from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
+from rankstream.ranking.policies import EpsilonGreedy
 from rankstream.ranking.serving import LiveRanker
 from tests.builders.actions import MORNING_MS, VOCABULARY, ARecord, SomeLiveRanker, a_pipeline, an_event
 

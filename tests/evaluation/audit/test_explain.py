@@ -14,7 +14,8 @@ from rankstream.events.action_event import ActionEvent
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.sessions import SESSION_GAP_MS
 from rankstream.features.user_state import UserState
-from rankstream.ranking.exploration import Exploration, PlackettLuce
+from rankstream.ranking.exploration import Exploration
+from rankstream.ranking.policies import RelativePlackettLuce
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.request import Ranking
 from rankstream.streams.codec import ServedFeatures, decode_request
@@ -228,12 +229,12 @@ def test_candidates_that_are_not_in_the_item_table_are_named(day, explanations):
 
 
 def test_what_was_explored_is_shown_apart_from_the_score(tmp_path):
-    explored = a_day(tmp_path, actions=200, exploration=Exploration(PlackettLuce(1.0), seed=5))
+    explored = a_day(tmp_path, actions=200, exploration=Exploration(RelativePlackettLuce(1.0), seed=5))
     ranks = [
         (item.rank, item.served_rank)
         for request_id, (served, _) in answers(explored).items()
         for item in explained(explored, request_id).items
-        if served.policy == "plackett-luce temperature=1.0 seed=5" and 0 < item.propensity <= 1
+        if served.policy == "plackett-luce relative-temperature=1.0 seed=5" and 0 < item.propensity <= 1
     ]
     assert [served for _, served in ranks] == [1, 2, 3] * (len(ranks) // 3)
     assert any(rank != served for rank, served in ranks)

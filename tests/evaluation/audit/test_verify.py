@@ -9,7 +9,8 @@ from rankstream.evaluation.audit.verify import FOLDED_BY_ANOTHER, LOG_ENDS, NO_A
 from rankstream.evaluation.audit.verify import verify as verify_served
 from rankstream.evaluation.point_in_time import RankersAsServed
 from rankstream.ranking.bundle import open_bundle
-from rankstream.ranking.exploration import EpsilonGreedy, Exploration, PlackettLuce
+from rankstream.ranking.exploration import Exploration
+from rankstream.ranking.policies import EpsilonGreedy, PlackettLuce, RelativePlackettLuce
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.codec import ServedFeatures
 from rankstream.streams.records import Recorded
@@ -81,7 +82,7 @@ def test_the_order_in_which_records_of_several_partitions_come_does_not_matter(d
     assert report.verified == 2 * len(day.served)
 
 
-@pytest.mark.parametrize("policy", [PlackettLuce(0.7), EpsilonGreedy(0.3)])
+@pytest.mark.parametrize("policy", [RelativePlackettLuce(0.7), PlackettLuce(0.7), EpsilonGreedy(0.3)])
 def test_what_was_explored_is_reproduced_too(tmp_path, policy):
     explored = a_day(tmp_path, actions=200, exploration=Exploration(policy, seed=5))
     report = explored.verify()
@@ -221,7 +222,9 @@ def test_what_is_no_served_record_is_refused_with_its_offset(day):
         replace(day, served=day.requests).verify()
 
 
-@pytest.mark.parametrize("policy", [PlackettLuce(0.3), EpsilonGreedy(0.3)], ids=lambda policy: policy.text)
+@pytest.mark.parametrize(
+    "policy", [RelativePlackettLuce(0.3), PlackettLuce(0.3), EpsilonGreedy(0.3)], ids=lambda policy: policy.text
+)
 def test_what_was_explored_is_reproduced_from_a_reopened_bundle_too(policy, tmp_path):
     bundle = a_bundle(tmp_path / "bundle")
     day = a_day(tmp_path, actions=120, serving=LiveRanker.open(bundle, exploration=Exploration(policy, seed=5)))

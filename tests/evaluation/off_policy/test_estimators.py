@@ -23,7 +23,7 @@ from rankstream.evaluation.off_policy.estimators import (
     whole_list,
 )
 from rankstream.metrics.bootstrap import bootstrap_interval
-from rankstream.ranking.exploration import EpsilonGreedy, Greedy, PlackettLuce, Policy
+from rankstream.ranking.policies import EpsilonGreedy, Greedy, PlackettLuce, Policy
 from tests.builders.off_policy_world import Log, Table, World, a_world, expected_of
 
 REQUESTS, LOGS = 800, 200

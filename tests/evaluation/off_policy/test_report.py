@@ -22,7 +22,7 @@ from rankstream.events.action_event import ActionEvent
 from rankstream.events.arrivals import arrivals_of
 from rankstream.features.actions import Vocabulary
 from rankstream.features.ids import id_keys
-from rankstream.ranking.exploration import EpsilonGreedy, Greedy, PlackettLuce
+from rankstream.ranking.policies import EpsilonGreedy, Greedy, PlackettLuce, RelativePlackettLuce
 from rankstream.ranking.request import FeedItem
 from rankstream.streams.codec import FeedError, RankedFeed
 from rankstream.streams.records import recorded_actions
@@ -47,7 +47,9 @@ def evaluated(world: Explored, target: Target, positions: int = 1, **more):
 
 
 @pytest.mark.parametrize(
-    "policy", [Greedy(), PlackettLuce(0.5), EpsilonGreedy(0.3)], ids=lambda policy: policy.text or "greedy"
+    "policy",
+    [Greedy(), RelativePlackettLuce(0.5), PlackettLuce(0.5), EpsilonGreedy(0.3)],
+    ids=lambda policy: policy.text or "greedy",
 )
 def test_estimates_from_served_feeds_come_near_to_the_truth(world, policy):
     """Within four standard errors of the policy's value by the users' own probabilities, over 900 feeds."""
@@ -70,12 +72,12 @@ def test_a_better_policy_is_found_to_be_better_and_a_worse_one_to_be_worse(world
 
 
 def test_the_policy_that_served_has_the_value_that_was_served(world):
-    report = evaluated(world, Target(PlackettLuce(1.5)), 2)
+    report = evaluated(world, Target(RelativePlackettLuce(1.5)), 2)
     (evaluation,) = report.evaluations[1:]
     assert evaluation.effective_sample_size == pytest.approx([900, 900])
     assert [evaluation.estimates[name].gain.value for name in ("ips", "snips")] == pytest.approx([0, 0], abs=1e-12)
     assert abs(evaluation.estimates["dr"].gain.value) < 0.02
-    assert report.served_by == {"plackett-luce temperature=1.5 seed=0": 900}
+    assert report.served_by == {"plackett-luce relative-temperature=1.5 seed=0": 900}
 
 
 def test_the_model_makes_the_estimate_sharper(world):

@@ -4,7 +4,8 @@ import pytest
 
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
-from rankstream.ranking.exploration import NO_EXPLORATION, EpsilonGreedy, Exploration, PlackettLuce
+from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
+from rankstream.ranking.policies import EpsilonGreedy, RelativePlackettLuce
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import Settings
@@ -33,8 +34,8 @@ def feed_of(bundle, **settings):
     ("given", "exploration"),
     [
         ({}, NO_EXPLORATION),
-        ({"exploration": "plackett-luce"}, Exploration(PlackettLuce(0.1))),
-        ({"exploration": "plackett-luce", "exploration_temperature": 2.0}, Exploration(PlackettLuce(2.0))),
+        ({"exploration": "plackett-luce"}, Exploration(RelativePlackettLuce(0.1))),
+        ({"exploration": "plackett-luce", "exploration_temperature": 2.0}, Exploration(RelativePlackettLuce(2.0))),
         ({"exploration": "epsilon-greedy", "exploration_seed": 3}, Exploration(EpsilonGreedy(0.1), 3)),
     ],
 )
