@@ -31,6 +31,7 @@ from rankstream.streams.topics import ACTIONS, REQUESTS, TopicNames, prepare_top
 from rankstream.streams.worker.backpressure import Gate, Pressure
 from rankstream.streams.worker.checkpoint import Partition, RewindError
 from rankstream.streams.worker.chunks import Chunk, ChunkScheduler, ChunkSchema, ChunkTransport, ReadingPlan
+from rankstream.streams.worker.limits import REQUEST_BYTES, Limits
 from rankstream.streams.worker.ownership import Ownership
 from rankstream.streams.worker.vocabulary_guard import keep_vocabulary
 
@@ -40,8 +41,7 @@ CHUNKS_WAITING = 4  # of actions, in the agent's queue
 FRESHNESS_WAIT_S = 0.1  # the longest that requests wait for earlier actions to be applied
 CHANGED_USERS = 20_000  # a partition with more is checkpointed early
 GC_THRESHOLDS = (50_000, 20, 100)  # the states are no garbage: looking for it less often gives 15 % more events/s
-BATCH_BYTES = 1 << 20
-REQUEST_BYTES = 8 << 20
+LIMITS_EVERY_S = 60.0  # how large a record topics take is read again
 
 
 class WorkerRuntime(Service):
@@ -56,6 +56,7 @@ class WorkerRuntime(Service):
         self.names = TopicNames(settings.topic_prefix)
         self.actions_gate = Gate(CHUNKS_WAITING)
         self.pressure = Pressure(settings.max_pending_requests, lambda: app.consumer, self._request_tps)
+        self.limits = Limits(settings)
         self.ownership: Ownership | None = None
         self._producer: AIOKafkaProducer | None = None
         self._scoring = ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring")
@@ -69,11 +70,16 @@ class WorkerRuntime(Service):
         created = await prepare_topics(self.settings)
         if created:
             log.info("created the topics %s", ", ".join(created))
+        await self.limits.read()
+        self.limits.report()
         self._producer = AIOKafkaProducer(
-            **connection_of(self.settings), acks="all", max_batch_size=BATCH_BYTES, max_request_size=REQUEST_BYTES
+            **connection_of(self.settings),
+            acks="all",
+            max_batch_size=self.limits.batch_bytes,
+            max_request_size=REQUEST_BYTES,
         )
         await self._producer.start()
-        self.ownership = Ownership(self.settings, self.serving, self._producer, self.plan)
+        self.ownership = Ownership(self.settings, self.serving, self._producer, self.plan, self.limits)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -96,6 +102,13 @@ class WorkerRuntime(Service):
         while not self.should_stop:
             await self.sleep(min(1.0, self.settings.session_timeout_s / 4))
             self._owned.check_alive()
+
+    @Service.task
+    async def _read_limits_again(self) -> None:
+        while not self.should_stop:
+            await self.sleep(LIMITS_EVERY_S)
+            if not self.should_stop:
+                await self.limits.read()
 
     # --- partitions
 

@@ -84,6 +84,7 @@ class DeadLetter(Struct, frozen=True):
     key_base64: str | None
     value_base64: str | None
     value_bytes: int  # of the whole original; more than value_base64 holds when it was cut
+    key_bytes: Annotated[int, Meta(description="of the whole key, where key_base64 holds a part")] | UnsetType = UNSET
 
 
 class _Ids(Struct):

@@ -11,7 +11,6 @@ All have the same number of partitions, and a user's records lie at the same num
 """
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +40,7 @@ class Topic:
     key: str
     value: str
     retention_ms: int | None  # None: compacted, the last record of each key stays
+    written_by_workers: bool = True
 
     @property
     def compacted(self) -> bool:
@@ -60,8 +60,8 @@ class Topic:
 
 
 USER = "the user's id, as text in UTF-8"
-ACTIONS = Topic("user-actions", USER, "JSON: one thing a user did to one item", 30 * DAY_MS)
-REQUESTS = Topic("ranking-requests", USER, "JSON: rank these candidates for the user", DAY_MS)
+ACTIONS = Topic("user-actions", USER, "JSON: one thing a user did to one item", 30 * DAY_MS, written_by_workers=False)
+REQUESTS = Topic("ranking-requests", USER, "JSON: rank these candidates for the user", DAY_MS, written_by_workers=False)
 FEEDS = Topic(Channel.FEEDS.value, USER, "JSON: the candidates in order, or why there is no answer", DAY_MS)
 DEAD_LETTERS = Topic(
     Channel.DEAD_LETTERS.value, "as it came", "JSON: a record that was not understood, and why", 14 * DAY_MS
@@ -175,7 +175,7 @@ async def _check(admin: AIOKafkaAdminClient, wanted: list[Topic], settings: Sett
 
 async def _check_compacted(admin: AIOKafkaAdminClient, name: str) -> None:
     answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
-    policy = _config(answers).get("cleanup.policy", "delete")
+    policy = values_of(answers).get(name, {}).get("cleanup.policy", "delete")
     if "compact" not in policy or "delete" in policy:
         raise TopicsRefusedError(
             f"the topic {name} has cleanup.policy={policy}, so users' states would expire: set it to compact "
@@ -183,9 +183,10 @@ async def _check_compacted(admin: AIOKafkaAdminClient, name: str) -> None:
         )
 
 
-def _config(answers: list[Any]) -> Mapping[str, str]:
-    """Return the settings in the answers to DescribeConfigs, by name."""
-    return {entry[0]: entry[1] or "" for answer in answers for resource in answer.resources for entry in resource[4]}
+def values_of(answers: list[Any]) -> dict[str, dict[str, str]]:
+    """Return the settings in the answers to DescribeConfigs: topic -> name -> value."""
+    resources = [resource for answer in answers for resource in answer.resources]
+    return {resource[3]: {entry[0]: entry[1] or "" for entry in resource[4]} for resource in resources}
 
 
 def _missing(missing: list[Topic], names: TopicNames, why: str) -> TopicsRefusedError:

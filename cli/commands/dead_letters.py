@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import click
 import msgspec
+from msgspec import UNSET
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.settings import CONNECTED, settings_options
@@ -131,7 +132,7 @@ def _records(
         key = None if one.key_base64 is None else b64decode(one.key_base64)
         if one.value_base64 is None:
             counts["the record was empty"] += 1
-        elif len(value) < one.value_bytes:
+        elif len(value) < one.value_bytes or (one.key_bytes is not UNSET and not fix_keys):
             counts["the dead letter holds only a part of a large record"] += 1
         else:
             yield one.topic, _fixed_key(value, key) if fix_keys else key, value

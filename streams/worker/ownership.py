@@ -25,6 +25,7 @@ from rankstream.streams.worker.changelog import RestoreJob, restore, seed
 from rankstream.streams.worker.checkpoint import Cursor, Partition
 from rankstream.streams.worker.chunks import ReadingPlan
 from rankstream.streams.worker.exploration_watch import ExplorationWatch
+from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_offsets
 from rankstream.streams.worker.outbox import Outbox
 
@@ -42,7 +43,12 @@ class Ownership:
     """Opens, checkpoints and closes partitions; knows of Faust only what it is handed."""
 
     def __init__(
-        self, settings: Settings, serving: ServingState, producer: AIOKafkaProducer, plan: ReadingPlan
+        self,
+        settings: Settings,
+        serving: ServingState,
+        producer: AIOKafkaProducer,
+        plan: ReadingPlan,
+        limits: Limits,
     ) -> None:
         self.settings = settings
         self.names = TopicNames(settings.topic_prefix)
@@ -51,6 +57,7 @@ class Ownership:
         self._producer = producer
         self._plan = plan
         self._watch_exploration = ExplorationWatch(settings)
+        self._limits = limits
         self._opening: asyncio.Task[None] | None = None
         self._alive_at = monotonic()
 
@@ -176,7 +183,7 @@ class Ownership:
         return partition
 
     def _outbox(self, number: int) -> Outbox:
-        return Outbox(self._producer, self.names, number)
+        return Outbox(self._producer, self.names, number, self._limits)
 
     # --- reading
 

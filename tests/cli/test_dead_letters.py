@@ -4,6 +4,7 @@ from base64 import b64encode
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.clients.readers import TopicReader
@@ -21,13 +22,13 @@ def settings(bootstrap_servers):
     return fresh_topics(bootstrap_servers)
 
 
-def reject(settings, offset, reason="unknown-action", value=VALUE, key=b"u1", whole=None):
+def reject(settings, offset, reason="unknown-action", value=VALUE, key=b"u1", whole=None, whole_key=UNSET):
     """Put a dead letter into its topic as a worker would."""
     names = TopicNames(settings.topic_prefix)
     dead_letter = DeadLetter(
         reason, f"why {offset}", names.of(ACTIONS), 0, offset, NOON_MS + offset,
         None if key is None else b64encode(key).decode(), None if value is None else b64encode(value).decode(),
-        len(value or b"") if whole is None else whole,
+        len(value or b"") if whole is None else whole, whole_key,
     )  # fmt: skip
     with RawProducer(settings, [names.of(DEAD_LETTERS)]) as producer:
         producer.send(names.of(DEAD_LETTERS), key, msgspec.json.encode(dead_letter))
@@ -85,3 +86,11 @@ def test_records_that_are_not_whole_are_left_out_and_counted(settings):
     assert "left out 1: the dead letter holds only a part of a large record" in result.stderr
     assert "left out 1: the record was empty" in result.stderr
     assert actions(settings) == []
+
+
+def test_a_record_whose_key_is_not_whole_is_sent_again_only_with_the_key_of_its_user(settings):
+    reject(settings, 1, "key-mismatch", key=b"kkkk", whole_key=3_300_000)
+    left = rankstream("dead-letters", "redrive", *connected(settings))
+    assert "left out 1: the dead letter holds only a part of a large record" in left.stderr
+    rankstream("dead-letters", "redrive", "--fix-keys", *connected(settings))
+    assert actions(settings) == [(b"u1", VALUE)]

@@ -10,9 +10,11 @@ from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Channel
+from rankstream.streams.settings import Settings
 from rankstream.streams.topics import TopicNames
 from rankstream.streams.worker.checkpoint import Cursor, OffsetGapError, Partition, RewindError
 from rankstream.streams.worker.chunks import Chunk, Fetched, ReadingPlan
+from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.outbox import Outbox
 from tests.builders.actions import ARecord, SomeLiveRanker, a_request, an_event
 
@@ -78,7 +80,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         pipeline = Pipeline(UserCache(self.store), SomeLiveRanker())
-        outbox = Outbox(self.broker, TopicNames(), 0)
+        outbox = Outbox(self.broker, TopicNames(), 0, Limits(Settings()))
         actions, requests = Cursor("user-actions 0", self.next_action), Cursor("ranking-requests 0", 0)
         self.partition = Partition(0, pipeline, outbox, actions, requests, self.changelog)
 

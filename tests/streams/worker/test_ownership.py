@@ -12,6 +12,7 @@ from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.checkpoint import Cursor, Partition
 from rankstream.streams.worker.chunks import ReadingPlan
+from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.ownership import Ownership, OwnershipError
 from tests.builders.actions import SomeLiveRanker
 
@@ -20,7 +21,8 @@ SETTINGS = Settings(session_timeout_s=6.0, heartbeat_interval_s=1.0)
 
 
 def an_ownership(**changes: Any) -> Ownership:
-    return Ownership(replace(SETTINGS, **changes), SomeLiveRanker(), SimpleNamespace(), ReadingPlan())
+    settings = replace(SETTINGS, **changes)
+    return Ownership(settings, SomeLiveRanker(), SimpleNamespace(), ReadingPlan(), Limits(settings))
 
 
 def a_partition(number: int = 0, actions: int = 0, requests: int = 0) -> Partition:
