@@ -28,6 +28,7 @@ from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.serving import ranker_of
 from rankstream.streams.codec import ServedFeatures
 from rankstream.streams.pipeline import Pipeline
+from rankstream.streams.records import Recorded
 
 CHUNK = 1_000  # actions applied at once; states do not depend on it
 
@@ -42,6 +43,13 @@ class LiveRankerAsOf:
 
     vocabulary: Vocabulary
     current: Ranker
+
+
+def as_served(request: Record, served: ServedFeatures) -> Record:
+    """Return the record of a request with the time that the worker gave it, where it has none of its own."""
+    if request.timestamp >= 0:
+        return request
+    return Recorded(request.topic, request.partition, request.offset, served.at_ms, request.key, request.value)
 
 
 TablesAsOf = Callable[[int], VectorTable | None]  # the table of user vectors that there was at a time, UTC ms
@@ -110,7 +118,8 @@ class PartitionStates:
     def __init__(self, serving: LiveRankerAsOf, keys: Collection[bytes], history_limit: int) -> None:
         users = UserCache(MemoryStore(), history_limit)
         self.serving = serving
-        self.pipeline = Pipeline(users, serving, clock=lambda: 0, log_served=True)  # no deadline has passed at 0
+        # No deadline has passed at 0, and no record without a time is younger than when it was served.
+        self.pipeline = Pipeline(users, serving, clock=lambda: 0, log_served=True, record_clock=None)
         self._keys = keys
         self._waiting: list[Record] = []
 

@@ -13,6 +13,8 @@ MAX_ACTION_BYTES = 64 * 1024
 MIN_TIME_MS = 10**11  # March 1973; anything below is a time in seconds
 MAX_AHEAD_MS = 24 * 3_600_000  # an event may be this much later than its record: clocks differ
 
+TIMESTAMP = "timestamp"  # the reason of what has a time that can't be meant
+
 WireId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)] | int
 TimeMs = Annotated[int, Meta(ge=0, le=MAX_TIME_MS, description="milliseconds since 1970, UTC")]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -38,7 +40,7 @@ class Record(Protocol):
 
     @property
     def timestamp(self) -> int:
-        """When it was produced, ms, UTC."""
+        """When it was produced, ms, UTC; -1 if its producer gave no time."""
         ...
 
     @property
@@ -77,7 +79,9 @@ _decode_action: Callable[[bytes], ActionEvent] = msgspec.json.Decoder(ActionEven
 class ActionDecoder:
     """Record -> packed action (``features.actions``), by the codes of one vocabulary."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, clock: Callable[[], int] | None = None) -> None:
+        """``clock`` (ms, UTC) stands for the time of records that have none; without it they are taken as they come."""
+        self._clock = clock
         self._actions = vocabulary.action_codes
         self._surfaces = vocabulary.surface_codes
 
@@ -97,7 +101,7 @@ class ActionDecoder:
         if code is None:
             raise self._unknown_action(event.action)
         if not MIN_TIME_MS <= at_ms <= record.timestamp + MAX_AHEAD_MS:
-            raise _bad_time(at_ms, record.timestamp)
+            check_time("timestamp_ms", at_ms, produced_ms(record, None if self._clock is None else self._clock()))
         surface = self._surfaces.get(event.surface, 0) if event.surface else 0
         amount = 0 if event.value is None else value_code(event.value)
         return pack_action(at_ms, code, id_key(item_id), surface, amount)
@@ -131,10 +135,15 @@ def wrong_key(record: Record, user_id: Id) -> Rejected:
     )
 
 
-def _bad_time(timestamp_ms: int, record_ms: int) -> Rejected:
-    if timestamp_ms < MIN_TIME_MS:
-        return Rejected("timestamp", f"timestamp_ms {timestamp_ms} is before 1973: seconds? multiply them by 1000")
-    ahead = (timestamp_ms - record_ms) / 3_600_000
-    return Rejected(
-        "timestamp", f"timestamp_ms {timestamp_ms} is {ahead:,.1f} hours after the record's own time {record_ms}"
-    )
+def produced_ms(record: Record, now_ms: int | None) -> int | None:
+    """Return when a record was produced, ms: ``now_ms`` where it does not say."""
+    return record.timestamp if record.timestamp >= 0 else now_ms
+
+
+def check_time(name: str, at_ms: int, record_ms: int | None) -> None:
+    """Raise ``Rejected`` for a time that can't be meant: in seconds, or far after the record (None: not known when)."""
+    if at_ms < MIN_TIME_MS:
+        raise Rejected(TIMESTAMP, f"{name} {at_ms} is before 1973: seconds? multiply them by 1000")
+    if record_ms is not None and at_ms > record_ms + MAX_AHEAD_MS:
+        ahead = (at_ms - record_ms) / 3_600_000
+        raise Rejected(TIMESTAMP, f"{name} {at_ms} is {ahead:,.1f} hours after the record's own time {record_ms}")

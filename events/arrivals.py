@@ -157,6 +157,11 @@ def codes_of_values(values: Values) -> Ints:
     return np.where(some, value_codes(np.where(some, values, 0.0)), 0)
 
 
+def _arrived_ms(record: Record, event: ActionEvent) -> int:
+    """Return when a record was produced; when its action happened where it does not say."""
+    return record.timestamp if record.timestamp >= 0 else event.timestamp_ms
+
+
 def arrivals_of(records: Iterable[Record], vocabulary: Vocabulary, skipped: Counter[str]) -> Arrivals:
     """Decode records one by one, as a worker does.
 
@@ -183,7 +188,7 @@ def arrivals_of(records: Iterable[Record], vocabulary: Vocabulary, skipped: Coun
         np.array([action_time_ms(one) for one in packed], np.int64),
         np.array([vocabulary.surface_codes.get(event.surface or "", 0) for event in events], np.int64),
         np.array([np.nan if event.value is None else event.value for event in events], np.float64),
-        np.array([record.timestamp for record in kept], np.int64),
+        np.array([_arrived_ms(*both) for both in zip(kept, events, strict=True)], np.int64),
         packed,
         np.array([record.offset for record in kept], np.int64),
     )

@@ -2,8 +2,8 @@
 
 The formats are the structs below, ``RankingRequest`` and ``FeedItem`` (``ranking/request.py``) and ``ActionEvent``
 (``events/action_event.py``); ``docs/schemas`` is generated from them. What can't be decoded raises ``Rejected`` with a
-reason for machines and a sentence for people. Decoding depends on the record alone, never on the worker's clock, so a
-log decodes today as it did when it was live.
+reason for machines and a sentence for people. Decoding depends on the record alone, so a log decodes today as it did
+when it was live; the worker's clock is asked for a record without a time only.
 """
 
 from base64 import b64encode
@@ -14,7 +14,15 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
-from rankstream.events.action_event import Record, Rejected, bad_size, not_valid, wrong_key
+from rankstream.events.action_event import (
+    Record,
+    Rejected,
+    bad_size,
+    check_time,
+    not_valid,
+    produced_ms,
+    wrong_key,
+)
 from rankstream.features.ids import MAX_ID_BYTES, Id, id_bytes
 from rankstream.features.user_state import UserState
 from rankstream.ranking.request import FeedItem, Ranking, RankingRefusedError, RankingRequest, check_request
@@ -98,8 +106,11 @@ _decode_request: Callable[[bytes], RankingRequest] = msgspec.json.Decoder(Rankin
 _encode = msgspec.json.Encoder().encode
 
 
-def decode_request(record: Record) -> RankingRequest:
-    """Return the request of a record, with the record's time where it has none of its own. Raises ``Rejected``."""
+def decode_request(record: Record, now_ms: int | None = None) -> RankingRequest:
+    """Return the request of a record, with the record's time where it has none of its own. Raises ``Rejected``.
+
+    ``now_ms`` stands for the time of a record that has none either; without it the request stays without.
+    """
     value = record.value
     if value is None or len(value) > MAX_REQUEST_BYTES:
         raise bad_size(value, MAX_REQUEST_BYTES)
@@ -113,7 +124,11 @@ def decode_request(record: Record) -> RankingRequest:
         check_request(request)
     except RankingRefusedError as exc:
         raise Rejected("schema", str(exc)) from None
-    return request if request.timestamp_ms is not None else replace(request, timestamp_ms=record.timestamp)
+    produced = produced_ms(record, now_ms)
+    if request.timestamp_ms is None:
+        return request if produced is None else replace(request, timestamp_ms=produced)
+    check_time("timestamp_ms", request.timestamp_ms, produced)
+    return request
 
 
 def ids_of(value: bytes | None) -> tuple[Id, Id] | None:

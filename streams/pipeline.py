@@ -98,16 +98,18 @@ class Pipeline:
         serving: ServingState,
         clock: Callable[[], int] = wall_clock_ms,
         log_served: bool = False,
+        record_clock: Callable[[], int] | None = wall_clock_ms,
         observe: Callable[[Ranking], None] = lambda ranking: None,
     ) -> None:
         self.users = users
         self.serving = serving
         self.clock = clock  # for deadlines and ranked_at_ms only: results depend on the records' times
+        self.record_clock = record_clock  # for records that have no time; None where they were read before
         self.log_served = log_served  # write beside each feed what it was made from
         self.observe = observe  # sees each answer, in the thread that ranked it; changes none
         self.counters = Counters()
         self._vocabulary = serving.vocabulary
-        self._decode_action = ActionDecoder(self._vocabulary)
+        self._decode_action = ActionDecoder(self._vocabulary, record_clock)
 
     def on_actions(self, records: Sequence[Record]) -> list[Outgoing]:
         """Apply a chunk of user-actions, in order of offset; return the dead letters."""
@@ -143,7 +145,7 @@ class Pipeline:
         """Return the decoder of the vocabulary that serves now: a new bundle may bring new names."""
         if self.serving.vocabulary is not self._vocabulary:
             self._vocabulary = self.serving.vocabulary
-            self._decode_action = ActionDecoder(self._vocabulary)
+            self._decode_action = ActionDecoder(self._vocabulary, self.record_clock)
         return self._decode_action
 
     def _apply(self, arrived: dict[bytes, Arrived]) -> None:
@@ -188,9 +190,10 @@ class Pipeline:
         """Decode a chunk of ranking-requests, and hold the users' states as they are now, checkpointed or not."""
         requests: list[tuple[Record, RankingRequest]] = []
         outgoing: list[Outgoing] = []
+        now_ms = None if self.record_clock is None else self.record_clock()
         for record in records:
             try:
-                requests.append((record, decode_request(record)))
+                requests.append((record, decode_request(record, now_ms)))
             except Rejected as exc:
                 outgoing += self._refuse_record(record, exc)
         states = self.users.get_many([id_bytes(request.user_id) for _, request in requests])

@@ -21,7 +21,7 @@ from rankstream.evaluation.audit.diff import compare, in_words
 from rankstream.evaluation.audit.explanation import ExplainedItem, Explanation, KnownAction, Sessions, Term, UserVector
 from rankstream.evaluation.audit.occlusion import Effect, Without, effects, occluded, whole_request
 from rankstream.evaluation.audit.user_records import UserRecords, read_user_records
-from rankstream.evaluation.point_in_time import NotRetainedError, PartitionStates, RankersAsServed
+from rankstream.evaluation.point_in_time import NotRetainedError, PartitionStates, RankersAsServed, as_served
 from rankstream.events.action_event import Record
 from rankstream.features.actions import ACTION_BYTES, IDENTITY_BYTES, Vocabulary, unpack_action
 from rankstream.features.embeddings.table import EmbeddingTable
@@ -69,7 +69,7 @@ def explain(
     progress: Progress = lambda done, of: None,
 ) -> Explanation:
     """Take one answer apart; ``actions`` hold those of its partition, in order. Raises ``ExplainError``."""
-    serving, key = rankers.serving(), id_bytes(served.user_id)
+    serving, key, request = rankers.serving(), id_bytes(served.user_id), as_served(request, served)
     states = PartitionStates(serving, {key}, history_limit)
     records = read_user_records(actions, served, request.timestamp, serving.vocabulary, states)
     state = states.state(key)

@@ -20,8 +20,8 @@ import msgspec
 from msgspec import UnsetType
 
 from rankstream.evaluation.audit.diff import STATE, Difference, compare, difference_of, in_words
-from rankstream.evaluation.point_in_time import NotRetainedError, PartitionStates, RankersAsServed
-from rankstream.events.action_event import Record
+from rankstream.evaluation.point_in_time import NotRetainedError, PartitionStates, RankersAsServed, as_served
+from rankstream.events.action_event import TIMESTAMP, Record
 from rankstream.features.history import DEFAULT_LIMIT
 from rankstream.features.ids import id_bytes
 from rankstream.features.user_state import NO_OFFSET, UserState
@@ -34,6 +34,7 @@ ANSWER = "answer"  # a difference: there is no answer now
 NO_REQUEST = "its request is not in the log any more"
 NO_ACTIONS = "the log of actions starts after the user's first action (retention)"
 LOG_ENDS = "the log of actions ends before the user's state"
+REFUSED_NOW = "a request with such a timestamp_ms is refused now; an older version answered it"
 FOLDED_BY_ANOTHER = "sessions of the user were folded by another model before"
 
 _decode = msgspec.json.Decoder(ServedFeatures).decode
@@ -150,7 +151,8 @@ def _due(answers: _Answers, requests: Iterable[Record], report: Report) -> dict[
     for request in requests:
         for value in answers.by_request.pop((request.partition, request.offset), ()):
             served = _decode(value)
-            waits = Due(served.state_offset, id_bytes(served.user_id), request, value, answers.models_before(served))
+            record = as_served(request, served)
+            waits = Due(served.state_offset, id_bytes(served.user_id), record, value, answers.models_before(served))
             due.setdefault(served.partition, []).append(waits)
         if not answers.by_request:
             break
@@ -229,6 +231,9 @@ class _Check:
         return next((one.value for one in outgoing if one.channel is Channel.SERVED), _why_not(outgoing))
 
     def _compare(self, due: Due, served: ServedFeatures, answer: bytes | str, state: UserState) -> None:
+        if isinstance(answer, str) and answer.startswith(TIMESTAMP):
+            self.report.unverified[REFUSED_NOW] += 1
+            return
         if isinstance(answer, str):
             self.report.differences.append(difference_of(served, (ANSWER,), f"the replay refuses: {answer}"))
             return

@@ -25,7 +25,7 @@ from rankstream.evaluation.off_policy.slates import (
     scored_candidates,
     slate,
 )
-from rankstream.evaluation.point_in_time import LiveRankerAsOf, PartitionStates, RankerAsOf
+from rankstream.evaluation.point_in_time import LiveRankerAsOf, PartitionStates, RankerAsOf, as_served
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.action_event import Record, Rejected
 from rankstream.features.ids import Id, id_bytes, id_keys
@@ -148,7 +148,7 @@ def _due(
         if served is None:
             continue
         try:
-            request = decode_request(record)
+            request = decode_request(as_served(record, served))
         except Rejected:  # another record than the one that was answered: the topic was created again
             skipped[NO_REQUEST] += 1
             continue

@@ -128,7 +128,8 @@ def a_pipeline(serving: Any = None, limit: int = 100, records: Mapping[bytes, by
     store = MemoryStore()
     if records:
         store.write(records, 0)
-    return Pipeline(UserCache(store, limit), serving or SomeLiveRanker(), clock=lambda: MORNING_MS)
+    morning = lambda: MORNING_MS  # noqa: E731
+    return Pipeline(UserCache(store, limit), serving or SomeLiveRanker(), clock=morning, record_clock=morning)
 
 
 def records_of(pipeline: Pipeline) -> dict[bytes, bytes]:

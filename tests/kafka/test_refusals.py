@@ -1,6 +1,7 @@
 """What a worker refuses to work with: it reports so in one sentence and ends; a bug ends it too and skips nothing."""
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
@@ -12,12 +13,14 @@ from rankstream.streams.topics import (
     ACTIONS,
     ALL_TOPICS,
     CHANGELOG,
+    FEEDS,
     REQUESTS,
     SERVED,
     TopicsRefusedError,
     prepare_topics,
     wanted_topics,
 )
+from tests.builders.cli import connected, rankstream
 from tests.kafka.harness import Bench
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
@@ -135,3 +138,43 @@ def test_bad_data_never_ends_the_worker(bench):
     bench.wait_committed(2 * len(garbage) + 2)
     assert worker.terminate() == 0
     assert bench.dead_letters().total() == 2 * len(garbage) + 2
+
+
+@pytest.mark.slow
+def test_a_request_in_seconds_is_refused_and_one_in_milliseconds_served(bench, tmp_path):
+    """1970 is before all actions: such a request got a feed of `actions_used` 0 and no error."""
+    bench.create_topics()
+    actions, requests = tmp_path / "actions.jsonl", tmp_path / "requests.jsonl"
+    actions.write_text('{"user_id":"s1","item_id":1,"action":"click","timestamp_ms":1700000000000}\n')
+    ask = '{"request_id":"in-%s","user_id":"s1","candidates":[1,2,3],"timestamp_ms":%d}\n'
+    requests.write_text(ask % ("ms", 1_700_000_100_000) + ask % ("seconds", 1_700_000_100))
+    flags = connected(bench.settings)
+    assert rankstream("produce", actions, *flags).exit_code == 0
+    worker = bench.worker()
+    bench.wait_committed(1, ACTIONS)
+    assert rankstream("produce", requests, "--requests", *flags).exit_code == 0
+    bench.wait_committed(3)
+    assert worker.terminate() == 0
+    feeds = {feed["request_id"]: feed for feed in (json.loads(record.value) for record in bench.read(FEEDS))}
+    assert feeds["in-ms"]["actions_used"] == 1
+    assert feeds["in-seconds"]["error"] == {
+        "reason": "timestamp",
+        "message": "timestamp_ms 1700000100 is before 1973: seconds? multiply them by 1000",
+    }
+
+
+@pytest.mark.slow
+def test_records_without_a_time_take_the_workers_clock(bench):
+    bench.create_topics()
+    event = {"user_id": "u1", "item_id": 1, "action": "view", "timestamp_ms": 1_700_000_000_000}
+    ask = {"request_id": "r1", "user_id": "u1", "candidates": [1]}
+    for topic, value in ((ACTIONS, event), (REQUESTS, ask)):
+        bench.producer.send(bench.names.of(topic), json.dumps(value).encode(), b"u1", timestamp_ms=-1)
+    bench.producer.flush()
+    worker = bench.worker()
+    bench.wait_committed(2)
+    assert worker.terminate() == 0
+    assert {record.timestamp for record in bench.read(ACTIONS)} == {-1}
+    (feed,) = (json.loads(record.value) for record in bench.read(FEEDS))
+    assert feed["actions_used"] == 1
+    assert bench.dead_letters() == {}

@@ -179,6 +179,48 @@ def test_a_bad_request_is_answered_with_its_id_and_becomes_a_dead_letter(fields:
     assert words in answer["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("timestamp_ms", "reason", "words"),
+    [
+        (1_700_000_000, "timestamp", "timestamp_ms 1700000000 is before 1973: seconds? multiply them by 1000"),
+        (MORNING_MS + 90_000_000, "timestamp", "is 25.0 hours after the record's own time"),
+        (MORNING_MS * 1_000, "schema", "timestamp_ms"),  # microseconds: no time that a state can hold
+    ],
+)
+def test_a_request_of_a_time_that_cannot_be_meant_is_refused_as_an_action_is(
+    timestamp_ms: int, reason: str, words: str
+):
+    dead_letter, feed = decoded(a_pipeline().on_requests([a_request("u1", timestamp_ms=timestamp_ms)]).answer())
+    action = an_event("u1")
+    action.value = json.dumps(json.loads(action.value or b"") | {"timestamp_ms": timestamp_ms}).encode()
+    (rejected,) = decoded(a_pipeline().on_actions([action]))
+    assert rejected["reason"] == dead_letter["reason"] == feed["error"]["reason"] == reason
+    assert words in rejected["message"]
+    assert words in feed["error"]["message"]
+
+
+def test_a_request_within_a_day_of_its_record_is_ranked():
+    (feed,) = decoded(a_pipeline().on_requests([a_request("u1", timestamp_ms=MORNING_MS + 80_000_000)]).answer())
+    assert "error" not in feed
+
+
+def test_a_request_and_an_action_in_records_without_a_time_take_the_workers_clock():
+    pipeline = a_pipeline()
+    pipeline.log_served = True
+    action, request = an_event("u1"), a_request("u1")
+    action.timestamp = request.timestamp = -1
+    assert pipeline.on_actions([action]) == []
+    feed, served = decoded(pipeline.on_requests([request]).answer())
+    assert (feed["actions_used"], served["at_ms"]) == (1, MORNING_MS)
+
+
+def test_an_action_a_day_after_the_workers_clock_is_rejected_where_its_record_has_no_time():
+    action = an_event("u1", at=90_000)
+    action.timestamp = -1
+    (dead_letter,) = decoded(a_pipeline().on_actions([action]))
+    assert dead_letter["reason"] == "timestamp"
+
+
 def test_a_request_past_its_deadline_is_refused_not_ranked():
     (feed,) = decoded(a_pipeline().on_requests([a_request(deadline_ms=5)]).answer())
     assert feed["error"]["reason"] == "deadline-passed"

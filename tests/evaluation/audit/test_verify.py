@@ -5,7 +5,15 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from rankstream.evaluation.audit.verify import FOLDED_BY_ANOTHER, LOG_ENDS, NO_ACTIONS, NO_REQUEST, Report, VerifyError
+from rankstream.evaluation.audit.verify import (
+    FOLDED_BY_ANOTHER,
+    LOG_ENDS,
+    NO_ACTIONS,
+    NO_REQUEST,
+    REFUSED_NOW,
+    Report,
+    VerifyError,
+)
 from rankstream.evaluation.audit.verify import verify as verify_served
 from rankstream.evaluation.point_in_time import RankersAsServed
 from rankstream.ranking.bundle import open_bundle
@@ -69,6 +77,24 @@ def test_the_log_reproduces_what_was_served_to_the_bit(day):
     assert any(
         day.rankers().bundle.sessions.state_size and served_features(one).state_actions > 40 for one in day.served
     )
+
+
+def test_what_was_served_by_the_workers_clock_is_verified_with_that_time(day):
+    """Records without a time: the answer tells which one they were given."""
+    timeless = replace(
+        day,
+        actions=[replace(one, timestamp=-1) for one in day.actions],
+        requests=[replace(one, timestamp=-1) for one in day.requests],
+    )
+    report = timeless.verify()
+    assert (report.verified, report.differences, report.unverified) == (len(day.served), [], {})
+
+
+def test_an_answer_to_a_request_that_would_be_refused_now_is_no_difference(day):
+    """An older version answered requests whose timestamp_ms is in seconds."""
+    asked = changed(day.requests[3], timestamp_ms=day.requests[3].timestamp // 1_000)
+    report = replace(day, requests=with_one(day.requests, 3, asked)).verify()
+    assert (report.unverified, report.differences) == ({REFUSED_NOW: 1}, [])
 
 
 def test_the_order_in_which_records_of_several_partitions_come_does_not_matter(day):
