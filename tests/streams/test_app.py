@@ -59,7 +59,7 @@ OVERRIDDEN = {
     WorkerRuntime: {"on_start", "on_stop", "abstract"},
     Boot: {"server"},
     ChunkConsumer: {"seek_to_committed", "_new_consumer_thread", "abstract"},
-    ChunkConsumerThread: {"_create_consumer", "abstract"},
+    ChunkConsumerThread: {"_create_consumer", "_fetch_records", "abstract"},
     ChunkTransport: {"Consumer"},
 }
 
