@@ -2,17 +2,18 @@
 
 ::
 
-    path, LogOptions  ->  files and the reader of each  ->  FileLog.batches: Arrivals    (``log.event_log_of``: columns)
+    path, LogOptions  ->  files  ->  the layout of each  ->  its columns  ->  FileLog.batches: Arrivals
+                        files.py    readers/text.py        guess.py, public/   readers/
 
-A log is recognised by its columns, in a file or in a folder that holds one. A folder of files with the wire's columns
-(one a day, say) is one log, in the order of their names.
+A file is a log if its columns are the wire's, or a public log's, or if their names leave no doubt. A folder of such
+files (one a day, say) is one log, in the order of their names; what in it is not read is named in ``FileLog.notes``.
 """
 
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -21,12 +22,17 @@ from typing import Protocol
 import numpy as np
 
 from rankstream.events.arrivals import Arrivals, LogError, concatenated
+from rankstream.events.files import READABLE, PlacedFile, files_at, shortened
+from rankstream.events.guess import fitting
+from rankstream.events.log_kind import WIRE_FORMAT
+from rankstream.events.public import PUBLIC, published_as
+from rankstream.events.public.batches import Form
 from rankstream.events.readers.json_lines import BATCH_ROWS, FIELDS, NEEDED, JsonReader, Reading
-from rankstream.events.readers.rows import FILE_TYPES, TIME_UNITS, Shape, file_type
+from rankstream.events.readers.plain import PlainReader
+from rankstream.events.readers.rows import TIME_UNITS, TIMES, Row, Shape, count_of, json_row
+from rankstream.events.readers.text import Layout, delimiter_of, layout_of, needs_pyarrow, why_no_heading
 from rankstream.features.actions import Vocabulary
 from rankstream.features.files import sha256
-
-WIRE_FORMAT = "events"  # the kind of a log with the wire's columns; the others are the public logs (``public/``)
 
 
 @dataclass(frozen=True)
@@ -37,26 +43,25 @@ class LogOptions:
     constants: Mapping[str, str] = field(default_factory=dict)  # field -> its value in all rows
     time_unit: str = "ms"  # of the columns of times
     delimiter: str | None = None  # of text; told by its first lines
-    heading: tuple[str, ...] | None = None  # names of the columns of files without a heading
+    heading: tuple[str, ...] | None = None  # names of the columns of text without a heading
     kind: str | None = None  # ``events`` or a name of ``public.PUBLIC``; told by the columns
     sort: bool = False  # by time of arrival, which holds the whole log in memory; else as it lies in the files
     # KuaiRand's folder holds something of the time before its impressions, at estimated times: good enough to fill a
     # user's history, not to learn from.
     history: bool = True
 
-    def __post_init__(self) -> None:
+    def check(self, fields: Collection[str] = FIELDS) -> None:
+        """Raise ``LogError`` for what is no field, no time unit or no delimiter."""
         for name in (*self.columns, *self.constants):
-            if name not in FIELDS:
-                raise LogError(f"{name} is no field of an action; it has {', '.join(FIELDS)}")
+            if name not in fields:
+                raise LogError(f"{name} is no field of an action; it has {', '.join(fields)}")
         if self.time_unit not in TIME_UNITS:
             raise LogError(f"the time unit {self.time_unit!r} is not known; it is one of {', '.join(TIME_UNITS)}")
-
-    @property
-    def shape(self) -> Shape:
-        """How a row becomes an action."""
-        return Shape(self.columns, self.constants, self.time_unit)
+        if self.kind not in (None, WIRE_FORMAT, *PUBLIC):
+            raise LogError(f"the format {self.kind!r} is not known; it is one of {', '.join((*PUBLIC, WIRE_FORMAT))}")
 
 
+OFTEN_PROSE = (".txt", ".dat", ".data")  # endings of files that need not be tables
 AS_IT_IS = LogOptions()
 
 
@@ -71,14 +76,24 @@ class LogReader(Protocol):
         """Return the names of actions and of surfaces that occur."""
         ...
 
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows one by one, as they lie in the file; those of a public log as the wire has them."""
+        ...
+
 
 @dataclass(frozen=True)
 class LogFile:
     """One file of a log."""
 
-    path: Path
+    layout: Layout
     reader: LogReader
+    shape: Shape  # how a row becomes an action
     written: Vocabulary | None = None  # where the file, or its kind, names the actions
+
+    @property
+    def path(self) -> Path:
+        """Return its path."""
+        return self.layout.path
 
 
 @dataclass(frozen=True)
@@ -88,7 +103,6 @@ class FileLog:
     path: Path
     kind: str  # ``events`` or a name of ``public.PUBLIC``
     files: tuple[LogFile, ...]  # in the order that they are read
-    shape: Shape
     sort: bool  # by time of arrival; holds the whole log in memory
     now_ms: int
     notes: tuple[str, ...] = ()  # what is to be said of how it is read, a line each
@@ -102,7 +116,7 @@ class FileLog:
     @property
     def untyped(self) -> bool:
         """Whether ids come from a file of text, in which the number 7 and the text 7 look alike."""
-        return any(file_type(file.path) in ("csv", "tsv") for file in self.files)
+        return any(file.layout.type == "text" for file in self.files)
 
     def checksum(self) -> str:
         """Return the sha256 of the file; of several, that of their checksums, one a line, the log's own file first."""
@@ -117,7 +131,7 @@ class FileLog:
         actions, surfaces = set[str](), set[str]()
         for file in self.files:
             known = file.written
-            found = (known.actions, known.surfaces) if known is not None else file.reader.names(self.shape)
+            found = (known.actions, known.surfaces) if known is not None else file.reader.names(file.shape)
             actions.update(found[0])
             surfaces.update(found[1])
         if not actions:
@@ -130,19 +144,28 @@ class FileLog:
     def batches(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
         """Read from the start, by the codes of this vocabulary. Raises ``LogError``, also for an empty log."""
         self.skipped.clear()
-        reading = Reading(vocabulary, self.shape, self.now_ms, self.skipped)
         offset = 0
-        for arrivals in self._sorted(reading) if self.sort else self._read(reading):
+        for arrivals in self._sorted(vocabulary) if self.sort else self._read(vocabulary):
             yield arrivals.numbered(offset)
             offset += len(arrivals)
         if not offset:
             raise LogError(self._why_nothing())
 
-    def _read(self, reading: Reading) -> Iterator[Arrivals]:
-        return chain.from_iterable(file.reader.read(reading) for file in self.files)
+    def rows(self) -> Iterator[tuple[Row, Shape]]:
+        """Yield the rows one by one, each with how it becomes an action: what ``rankstream produce`` sends."""
+        return ((row, file.shape) for file in self.files for row in file.reader.rows())
 
-    def _sorted(self, reading: Reading) -> Iterator[Arrivals]:
-        parts = list(self._read(reading))
+    def count(self) -> int | None:
+        """Return how many rows the files say that they have; None if any doesn't."""
+        counts = [count_of(file.layout) for file in self.files]
+        return None if None in counts else sum(filter(None, counts))
+
+    def _read(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
+        readings = ((file, Reading(vocabulary, file.shape, self.now_ms, self.skipped)) for file in self.files)
+        return chain.from_iterable(file.reader.read(reading) for file, reading in readings)
+
+    def _sorted(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
+        parts = list(self._read(vocabulary))
         if not parts:
             return
         whole = concatenated(parts)
@@ -151,10 +174,13 @@ class FileLog:
             yield whole.taken(order[at : at + BATCH_ROWS])
 
     def _why_no_names(self) -> str:
-        for _ in self._read(Reading(Vocabulary(("none",)), self.shape, self.now_ms, self.skipped)):
+        for _ in self._read(Vocabulary(("none",))):
             pass
         if any("`action`" in sentence for sentence in self.skipped):
-            return f"{self.path} holds no action with a name; give the column of the names with --map action=COLUMN"
+            return (
+                f"{self.path} holds no action with a name; give the column of the names with --map action=COLUMN, or, "
+                "if all rows are of one kind, say which with --set action=view"
+            )
         return self._why_nothing()
 
     def _why_nothing(self) -> str:
@@ -164,122 +190,186 @@ class FileLog:
         return f"none of the {total:,} rows of {self.path} can be read; of {count:,} the reason is {sentence}"
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """A file that may be of a log."""
+
+    file: LogFile | None  # None if it isn't
+    path: Path
+    kind: str = WIRE_FORMAT
+    guesses: Mapping[str, str] = field(default_factory=dict)  # field -> column
+    why_not: LogError | None = None
+
+
 def open_log(path: Path, options: LogOptions = AS_IT_IS) -> FileLog:
-    """Open a log: .parquet, .csv, .tsv, .inter, .jsonl (.gz), a folder of such files, or that of a public log.
+    """Open a log: a file of Parquet, delimited text or JSON lines, a folder or a pattern of such files.
 
     A log with the columns of a public one is read as that, unless ``options`` say its kind or its columns. Raises
     ``LogError``.
     """
-    shape, kind, now_ms = options.shape, options.kind, time.time_ns() // 1_000_000
-    if shape != Shape():
-        kind = kind or WIRE_FORMAT
-    if not path.is_dir() and not path.is_file():
-        raise LogError(f"there is no file {path}; name a .parquet, .csv or .jsonl file, or the folder of a public log")
-    if path.is_dir():
-        kind, paths = _files_in(path, kind, shape)
-    else:
-        kind, paths = kind or _kind_of_file(path) or WIRE_FORMAT, [path]
-    if kind == WIRE_FORMAT:
-        files = [_of_the_wire(file, shape) for file in paths]
-        return FileLog(paths[0] if len(paths) == 1 else path, kind, tuple(files), shape, options.sort, now_ms)
-    files = _of_public(kind, paths[0], options.history and path.is_dir())
-    sort = options.sort or len(files) > 1  # each file has its own order
-    return FileLog(paths[0], kind, tuple(files), shape, sort, now_ms)
+    options.check()
+    found = files_at(path)
+    options = options if options.delimiter is None else replace(options, delimiter=delimiter_of(options.delimiter))
+    candidates = [_candidate(file, options, path.is_file()) for file in found.files]
+    chosen = _chosen(path, [one for one in candidates if one.file is not None])
+    if not chosen:
+        raise _why_none(path, candidates, found.strange)
+    kind, files = chosen[0].kind, [one.file for one in chosen if one.file is not None]
+    if options.history and path.is_dir() and kind != WIRE_FORMAT:
+        files = [*_history(kind, files[0].path), *files]
+    if options.heading is not None and not any(file.layout.type == "text" for file in files):
+        raise LogError(f"--columns names the columns of text without a heading; {files[0].path} names its own")
+    left = [one for one in candidates if one.path not in [file.path for file in files]]
+    notes = (*_guesses(path, chosen), *_not_read(path, files, left, found.strange))
+    sort = options.sort or (kind != WIRE_FORMAT and len(files) > 1)  # each has its own order
+    whole = path if len(chosen) > 1 else chosen[0].path
+    return FileLog(whole, kind, tuple(files), sort, time.time_ns() // 1_000_000, notes)
 
 
-def _of_the_wire(path: Path, shape: Shape) -> LogFile:
-    if file_type(path) == "json":
-        return LogFile(path, JsonReader(path))
+def _candidate(placed: PlacedFile, options: LogOptions, alone: bool) -> _Candidate:
+    """Look at a file, and at how it would be read. Raises ``LogError`` for a log that can't be."""
+    path, kind = placed.path, options.kind
     try:
-        from rankstream.events.readers.columns import ColumnReader, file_columns, written_vocabulary
+        layout = layout_of(path, options.delimiter, options.heading)
+    except LogError as why_not:
+        if alone or path.suffix.lower() not in OFTEN_PROSE:
+            raise
+        return _Candidate(None, path, why_not=why_not)
+    named = options.columns or options.constants or set(NEEDED) <= set(layout.columns)
+    if kind in PUBLIC or (kind is None and not named):
+        if (published := published_as(layout, kind)) is not None:
+            name, form, as_form = published
+            _check_names(as_form)
+            return _Candidate(_of_public(as_form, form, PUBLIC[name].vocabulary), path, name)
+        if kind in PUBLIC:
+            return _Candidate(None, path, why_not=_not_of(layout, kind or ""))
+    shape, fits = _shape_of(placed, options, layout.columns)
+    try:
+        if layout.type == "text" and not layout.columns and layout.first_rows:
+            raise why_no_heading(layout)
+        if layout.type != "json" or not alone:  # a later line may have other keys than the first ones
+            shape.check(path, layout.columns, NEEDED)
+    except LogError as why_not:
+        return _Candidate(None, path, why_not=why_not)
+    for name, columns in fits.items():
+        if len(columns) > 1 and name in NEEDED:
+            raise LogError(
+                f"{path} has several columns that may hold {name}, {' and '.join(columns)}; say which with "
+                f"--map {name}={columns[0]}"
+            )
+    _check_names(layout)
+    return _Candidate(_of_the_wire(layout, shape), path, WIRE_FORMAT, {name: one for name, (one, *_) in fits.items()})
+
+
+def _check_names(layout: Layout) -> None:
+    if layout.repeated:
+        raise LogError(
+            f"{layout.path} has several columns of the name {', '.join(layout.repeated)}; give each its own name"
+        )
+
+
+def _shape_of(placed: PlacedFile, options: LogOptions, columns: Collection[str]) -> tuple[Shape, dict[str, list[str]]]:
+    """Return how rows of a file become actions, and which columns were guessed, all that fit.
+
+    What the folders say (``action=view/``) counts where the file has no such column.
+    """
+    said = {name: column for name, column in options.columns.items() if column in placed.partitions.keys() - columns}
+    constants = {name: placed.partitions[column] for name, column in said.items()} | dict(options.constants)
+    sources = {name: column for name, column in options.columns.items() if name not in said}
+    left = [name for name in FIELDS if name not in (*sources, *constants, *columns)]
+    fits = fitting(columns, left, {*sources.values(), *set(FIELDS).intersection(columns)})
+    fits = {name: found for name, found in fits.items() if len(found) == 1 or name in NEEDED}
+    sources |= {name: found[0] for name, found in fits.items()}
+    left = [name for name in left if name not in fits and name not in TIMES]
+    for name, keys in fitting(placed.partitions, left).items():
+        if value := placed.partitions[keys[0]]:
+            constants[name] = value
+    return Shape(sources, constants, options.time_unit), fits
+
+
+def _of_the_wire(layout: Layout, shape: Shape) -> LogFile:
+    if layout.type == "json":
+        return LogFile(layout, JsonReader(layout.path), shape)
+    columns = tuple(dict.fromkeys(column for name in FIELDS if (column := shape.column(name)) in layout.columns))
+    try:
+        from rankstream.events.readers.columns import ColumnReader, written_vocabulary
     except ImportError as exc:
-        raise _needs_pyarrow(path) from exc
-    found = file_columns(path)
-    shape.check(path, found, NEEDED)
-    columns = tuple(dict.fromkeys(column for name in FIELDS if (column := shape.column(name)) in found))
-    return LogFile(
-        path, ColumnReader(path, columns), written_vocabulary(path) if file_type(path) == "parquet" else None
-    )
+        if layout.type == "text":
+            return LogFile(layout, PlainReader(layout, columns), shape)
+        raise needs_pyarrow(layout.path) from exc
+    written = written_vocabulary(layout.path) if layout.type == "parquet" else None
+    return LogFile(layout, ColumnReader(layout, columns), shape, written)
 
 
-def _of_public(kind: str, path: Path, history: bool) -> list[LogFile]:
-    """Return the file of a public log, and of what came before it if that lies beside it and is asked for."""
+def _of_public(layout: Layout, form: Form, vocabulary: Vocabulary) -> LogFile:
     try:
-        from rankstream.events.public import PUBLIC
-        from rankstream.events.readers.columns import ColumnReader, file_columns
+        from rankstream.events.readers.columns import ColumnReader
     except ImportError as exc:
-        raise _needs_pyarrow(path) from exc
-    parts, files = [(path, PUBLIC[kind])], []
-    past = PUBLIC[kind].history
-    if history and past is not None and (beside := path.with_name(past.files[0])).is_file():
-        parts.insert(0, (beside, past))
-    for file, log in parts:
-        if file_type(file) == "json":
-            raise LogError(f"{file} holds JSON lines, but {kind} is published as a table; leave --format out")
-        found = file_columns(file)
-        bare = _bare(found)
-        missing = [name for name in log.columns if name not in bare]
-        if missing:
-            raise LogError(f"{file} has no column {', '.join(missing)}; it has {', '.join(bare) or 'none'}")
-        reader = ColumnReader(file, log.columns, log.translation, None if bare == found else bare)
-        files.append(LogFile(file, reader, log.vocabulary))
-    return files
+        raise needs_pyarrow(layout.path) from exc
+    parse = form.parse or ((lambda line: [json_row(line)]) if layout.type == "json" else None)
+    reader = ColumnReader(layout, form.columns, form.translation, parse)
+    return LogFile(layout, reader, Shape(time_unit=form.time_unit), vocabulary)
 
 
-def _files_in(folder: Path, kind: str | None, shape: Shape) -> tuple[str, list[Path]]:
-    """Return the kind of the log in a folder, and its files. Raises ``LogError``."""
-    kinds = {file: of for file in sorted(folder.iterdir()) if (of := _kind_of_file(file, shape))}
-    found = {file: of for file, of in kinds.items() if kind in (None, of)}
-    public = {file: of for file, of in found.items() if of != WIRE_FORMAT}
-    if len(public) > 1:  # the name that it is published under decides
-        preferred = [folder / name for name in _file_names() if folder / name in public]
-        if not preferred or len(set(public.values())) > 1:
-            names = ", ".join(file.name for file in public)
-            raise LogError(f"the folder {folder} holds several logs ({names}); give the file itself")
-        public = {preferred[0]: public[preferred[0]]}
-    for file, of in public.items():
-        return of, [file]
-    if found:
-        return WIRE_FORMAT, list(found)
-    files = ", ".join(sorted(file.name for file in folder.iterdir())[:5])
-    raise LogError(
-        f"the folder {folder} holds no log that is known ({', '.join(_file_names())}, or files with the columns "
-        f"{', '.join(NEEDED)}), only {files or 'nothing'}; name the file itself"
-    )
+def _history(kind: str, beside: Path) -> Sequence[LogFile]:
+    """Return the file of what came before a public log, if it lies beside it."""
+    history = PUBLIC[kind].history
+    if history is None:
+        return ()
+    name, form = history
+    path = beside.with_name(name)
+    return (_of_public(layout_of(path), form, PUBLIC[kind].vocabulary),) if path.is_file() else ()
 
 
-def _kind_of_file(path: Path, shape: Shape | None = None) -> str | None:
-    """Return the kind of the log in a file by its columns; None for a file that is no log."""
-    if not path.is_file() or not any(name.lower() in FILE_TYPES for name in path.suffixes[-2:]):
-        return None
-    if file_type(path) == "json":
-        return WIRE_FORMAT
-    try:
-        from rankstream.events.public import public_log_with
-        from rankstream.events.readers.columns import file_columns
-    except ImportError as exc:
-        raise _needs_pyarrow(path) from exc
-    try:
-        columns = file_columns(path)
-    except LogError:
-        return None
-    shape = shape or Shape()
-    if shape == Shape() and (public := public_log_with(_bare(columns))):
-        return public
-    return WIRE_FORMAT if all(name in shape.constants or shape.column(name) in columns for name in NEEDED) else None
+def _chosen(path: Path, logs: list[_Candidate]) -> list[_Candidate]:
+    """Return those files of a folder that are the log. Raises ``LogError`` where there are several logs."""
+    kinds = {one.kind for one in logs}
+    if len(kinds) > 1:
+        names = shortened([f"{one.path.name} ({one.kind})" for one in logs])
+        raise LogError(f"the folder {path} holds several logs: {names}; give the file itself, or --format")
+    for name in PUBLIC[logs[0].kind].files if kinds - {WIRE_FORMAT} else ():
+        if named := [one for one in logs if one.path.name == name]:
+            return named
+    return logs
 
 
-def _bare(columns: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name.partition(":")[0] for name in columns)  # RecBole writes user_id:token
+def _why_none(path: Path, candidates: Sequence[_Candidate], strange: Sequence[Path]) -> LogError:
+    if path.is_file() and (why_not := candidates[0].why_not) is not None:
+        return why_not
+    names = shortened([_relative(one.path, path) for one in candidates] + [_relative(one, path) for one in strange])
+    known = f"{', '.join(PUBLIC)} as published, or files with the columns {', '.join(NEEDED)}"
+    first = f"; {candidates[0].why_not}" if candidates else f"; {READABLE}"
+    return LogError(f"the folder {path} holds no log that is known ({known}), only {names or 'nothing'}{first}")
 
 
-def _file_names() -> list[str]:
-    try:
-        from rankstream.events.public import PUBLIC
-    except ImportError:
-        return []
-    return [name for log in PUBLIC.values() for name in log.files]
+def _not_of(layout: Layout, kind: str) -> LogError:
+    """Return the refusal of a file that is not the public log that it was said to be."""
+    if layout.type == "text" and not layout.columns and layout.first_rows:
+        return why_no_heading(layout)
+    has = [name.partition(":")[0] for name in layout.columns]
+    wanted = min((form.columns for form in PUBLIC[kind].forms), key=lambda one: len(set(one) - set(has)))
+    missing = ", ".join(name for name in wanted if name not in has)
+    return LogError(f"{layout.path} is no {kind}: it has no column {missing}; it has {', '.join(has) or 'none'}")
 
 
-def _needs_pyarrow(path: Path) -> LogError:
-    return LogError(f'reading {path} needs pyarrow: pip install "rankstream[train]"')
+def _guesses(path: Path, chosen: Sequence[_Candidate]) -> Iterator[str]:
+    """Yield which columns were guessed, a line for all files that they are the same in."""
+    said = Counter(", ".join(f"{name} is {column}" for name, column in one.guesses.items()) for one in chosen)
+    for columns, count in said.items():
+        if columns:
+            where = path if count == len(chosen) else f"{count:,} files of {path}"
+            yield f"{where}: columns are told by their names: {columns}; --map says others"
+
+
+def _not_read(
+    path: Path, files: Sequence[LogFile], left: Sequence[_Candidate], strange: Sequence[Path]
+) -> Iterator[str]:
+    """Yield what of a folder is not read."""
+    names = [_relative(one.path, path) for one in left] + [_relative(one, path) for one in strange]
+    if names:
+        read = shortened([_relative(file.path, path) for file in files])
+        yield f"{path}: read {read}; not read, as they are no log of this kind: {shortened(names)}"
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file)

@@ -1,74 +1,20 @@
-"""The kinds of logs, and what training makes of the actions of each by default.
+"""A log as training reads it, and its kind: what is made of its actions by default."""
 
-How a public log is recognised and read is in its own file (``public/``); ``open.open_log`` reads all of them.
-"""
-
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
 from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog, event_log_of
-from rankstream.events.open import WIRE_FORMAT, FileLog
-from rankstream.events.public import kuairand, movielens, music30, taobao
+from rankstream.events.log_kind import WIRE_FORMAT, LogKind
+from rankstream.events.open import FileLog
+from rankstream.events.public import PUBLIC
 from rankstream.features.actions import Vocabulary
 
-HOUR_MS = 3_600_000
 OFTEN = 0.05  # share of a log's (user, item, time)
 
-
-@dataclass(frozen=True)
-class LogKind:
-    """A kind of log, and what its actions mean to training."""
-
-    name: str  # of --format: a public log's, or ``events``
-    positives: tuple[str, ...] = ()  # positive feedback: PinnerFormer's labels
-    negatives: tuple[str, ...] = ()  # negative feedback
-    heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # predicted -> any of these actions; {}: each
-    utility: Mapping[str, float] = field(default_factory=dict)  # weight of each head in the score
-    repeats: bool = False  # do users act on the same items again and again?
-    exposures: bool = False  # does the log hold impressions without an action? Then the ranker learns from impressions
-    encoders_share: float = 1.0  # of the actions that encoders learn from, see ``BundleRecipe``
-    mask_window_ms: int = HOUR_MS  # of TransAct's random mask; shorter than a user's sitting, else it hides everything
-
-
-MOVIELENS = LogKind(
-    "movielens",
-    movielens.POSITIVES,
-    movielens.NEGATIVES,
-    {"save": ("save",), "click": ("click", "save"), "view": ("view", "click", "save"), "hide": ("hide",)},
-    {"click": 1.0, "save": 0.25, "view": 0.25, "hide": -0.25},  # a click or more counts most
-    mask_window_ms=HOUR_MS // 6,  # users rate in one sitting: an hour would mask all actions
-)
-KUAIRAND = LogKind(
-    "kuairand",
-    kuairand.POSITIVES,
-    kuairand.NEGATIVES,
-    kuairand.HEADS,
-    kuairand.UTILITY,
-    exposures=True,
-    encoders_share=0.7,
-)
-TAOBAO = LogKind(
-    "taobao",
-    taobao.POSITIVES,
-    taobao.NEGATIVES,
-    {"view": tuple(taobao.NAMES.values()), "save": ("save",), "cart": ("cart",), "buy": ("buy",)},
-    {"view": 1.0, "save": 1.0, "cart": 1.0, "buy": 1.0},  # a save, cart or buy counts twice: it is a view, too
-    repeats=True,
-)
-MUSIC30 = LogKind(
-    "30music",
-    music30.POSITIVES,
-    music30.NEGATIVES,
-    {"play": ("play", "listen"), "listen": ("listen",)},
-    {"listen": 1.0, "play": 0.25},  # a song that is left within half a minute was played, too
-    repeats=True,
-)
 EVENTS = LogKind(WIRE_FORMAT)
-
-KINDS = {kind.name: kind for kind in (MOVIELENS, KUAIRAND, TAOBAO, MUSIC30, EVENTS)}
+KINDS = {name: log.kind for name, log in PUBLIC.items()} | {WIRE_FORMAT: EVENTS}
 
 
 def read_log(opened: FileLog, vocabulary: Vocabulary | None = None, strict: bool = True) -> EventLog:

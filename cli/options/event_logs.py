@@ -4,8 +4,9 @@ from pathlib import Path
 
 from rankstream.cli.views.skipped import print_skipped
 from rankstream.events.log import EventLog
+from rankstream.events.log_kind import LogKind
 from rankstream.events.open import LogOptions, open_log
-from rankstream.events.registry import LogKind, kind_of, read_log
+from rankstream.events.registry import kind_of, read_log
 from rankstream.features.actions import Vocabulary
 
 

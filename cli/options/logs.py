@@ -7,8 +7,10 @@ import click
 
 from rankstream.cli.errors import Refusal
 from rankstream.evaluation.time_text import parse_time_ms
+from rankstream.events.log_kind import WIRE_FORMAT
+from rankstream.events.public import PUBLIC
 
-FORMATS = ("movielens", "kuairand", "taobao", "30music", "events")  # of events.registry, which imports pyarrow
+FORMATS = (*PUBLIC, WIRE_FORMAT)
 
 F = TypeVar("F", bound=Callable[..., Any])
 

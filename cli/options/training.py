@@ -8,7 +8,7 @@ import torch
 
 from rankstream.cli.errors import Refusal
 from rankstream.cli.options.train_settings import TrainSettings
-from rankstream.events.registry import LogKind
+from rankstream.events.log_kind import LogKind
 from rankstream.features.actions import Vocabulary
 from rankstream.models.recipes.bundle import BundleRecipe, RankerRecipe, recipe_for
 from rankstream.models.recipes.encoders import EncoderRecipe

@@ -4,20 +4,18 @@ Each true column of ``ACTION_COLUMNS`` is an action of its own at the same time.
 ``skip`` if it began to play and was left within two seconds, else a ``view`` (it was shown). The tab is the surface;
 seconds played are the value.
 
-Beside the impressions may lie what users saw in the two weeks before: in order, but without times
-(``translated_history``).
+As published: ``log_standard_*.csv`` and ``log_random_*.csv``, all of which are one log. Beside the impressions of a
+part of it may lie what users saw in the two weeks before: in order, but without times (``translated_history``).
 """
 
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from rankstream.events.arrivals import LogError
-from rankstream.events.public.batches import Ints, PublicLog, integers, named, wire
-from rankstream.events.readers.arrow_batch import Batch
-from rankstream.events.readers.columns import read_columns
+from rankstream.events.log_kind import LogKind
+from rankstream.events.public.batches import Batch, Form, Ints, PublicLog, integers, named, wire
 from rankstream.features.actions import Vocabulary
 
 ACTION_COLUMNS = {
@@ -110,23 +108,26 @@ def translated_history(batch: Batch) -> Batch:
                 actions.append(action)
                 times.append(last_ms - int((len(watched) - 1 - position) * gap_ms))
     return wire(
-        user_id=pa.array(users, pa.int64()),
-        item_id=pa.array(items, pa.int64()),
-        action=pa.array(actions, pa.string()).dictionary_encode(),
-        timestamp_ms=pa.array(times, pa.int64()),
+        user_id=np.array(users, np.int64),
+        item_id=np.array(items, np.int64),
+        action=named(np.array([VOCABULARY.action_codes[one] - 1 for one in actions], np.int64), VOCABULARY.actions),
+        timestamp_ms=np.array(times, np.int64),
     )
 
 
-KUAIRAND = PublicLog(
-    ("user_id", "video_id", "time_ms", "play_time_ms", "tab", *ACTION_COLUMNS.values()),
+KIND = LogKind("kuairand", POSITIVES, NEGATIVES, HEADS, UTILITY, exposures=True, encoders_share=0.7)
+LOG = PublicLog(
+    KIND,
     VOCABULARY,
+    (Form(("user_id", "video_id", "time_ms", "play_time_ms", "tab", *ACTION_COLUMNS.values()), _Translation, "ms"),),
     (IMPRESSIONS,),
-    _Translation,
-    PublicLog(
-        ("user_id", "history_len", "last_time_ms", "watch_seq", "like_seq", "long_watch_seq"),
-        VOCABULARY,
-        (HISTORY,),
-        lambda: translated_history,
+    (
+        HISTORY,
+        Form(
+            ("user_id", "history_len", "last_time_ms", "watch_seq", "like_seq", "long_watch_seq"),
+            lambda: translated_history,
+            "ms",
+        ),
     ),
 )
 
@@ -136,6 +137,8 @@ def read_durations(folder: Path, max_ms: float = 300_000.0) -> tuple[npt.NDArray
 
     Its counters are of the whole month and would leak the future.
     """
+    from rankstream.events.readers.columns import read_columns
+
     columns = read_columns(folder / "videos.parquet", ("video_id", "video_duration"))
     seconds = np.nan_to_num(np.asarray(columns["video_duration"], np.float64), nan=20_000.0).clip(1000, max_ms) / 1000
     return np.asarray(columns["video_id"], np.int64), (np.log(seconds / 20) / 2).astype(np.float32)
@@ -143,6 +146,8 @@ def read_durations(folder: Path, max_ms: float = 300_000.0) -> tuple[npt.NDArray
 
 def read_tags(folder: Path) -> dict[int, tuple[str, str]]:
     """Return the first tag and the author of each video: what diversity is measured by."""
+    from rankstream.events.readers.columns import read_columns
+
     columns = read_columns(folder / "videos.parquet", ("video_id", "tag", "author_id"))
     rows = zip(columns["video_id"].tolist(), columns["tag"], columns["author_id"].tolist(), strict=True)
     return {int(video): (str(tag).split(",")[0], str(author)) for video, tag, author in rows}

@@ -1,6 +1,7 @@
-"""MovieLens ratings as actions: 5 is a save, 4 a click, 3 a view, 1 and 2 a hide.
+"""MovieLens ratings as actions: 5 is a save, 4 a click, 3 a view, less a hide (``stars.py``).
 
-Any file with the columns ``user_id, item_id, rating, timestamp`` (seconds); RecBole's ``ml-100k.inter``, whose headings
+As published: ``u.data`` (100K), ``ratings.dat`` (1M, 10M) and ``ratings.csv`` (20M and later, in half stars). Any file
+with the columns ``user_id, item_id, rating, timestamp`` is read so, too; RecBole's ``ml-100k.inter``, whose headings
 carry types, is one.
 """
 
@@ -9,32 +10,39 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rankstream.events.public.batches import PublicLog, floats, ms_of_seconds, named, wire
-from rankstream.events.readers.arrow_batch import Batch
-from rankstream.events.readers.columns import read_columns
-from rankstream.features.actions import Vocabulary
+from rankstream.events.log_kind import HOUR_MS, LogKind
+from rankstream.events.public import stars
+from rankstream.events.public.batches import Form, PublicLog
 
-VOCABULARY = Vocabulary(("view", "click", "save", "hide"))
-POSITIVES = ("click", "save")
-NEGATIVES = ("hide",)
-CODE_OF_STARS = np.array([0, 4, 4, 1, 2, 3], np.int64)  # of 0..5 stars; MovieLens has 1..5
+VOCABULARY, POSITIVES, NEGATIVES = stars.VOCABULARY, stars.POSITIVES, stars.NEGATIVES
+KIND = LogKind(
+    "movielens",
+    POSITIVES,
+    NEGATIVES,
+    stars.HEADS,
+    stars.UTILITY,
+    mask_window_ms=HOUR_MS // 6,  # users rate in one sitting: an hour would mask all actions
+)
 
+OURS = ("user_id", "item_id", "rating", "timestamp")
+FROM_20M = ("userId", "movieId", "rating", "timestamp")
+FIELDS = (r"\d+", r"\d+", r"[0-5](\.[05])?", r"\d{9,10}")
 
-def translated(batch: Batch) -> Batch:
-    """Return a batch in the wire's columns; a rating that is not 1 to 5 whole stars has no action."""
-    stars = floats(batch, "rating")
-    whole = (stars >= 1) & (stars <= 5) & (stars == np.round(stars))
-    codes = CODE_OF_STARS[np.where(whole, stars, 0).astype(np.int64)]
-    return wire(
-        user_id=batch.column("user_id"),
-        item_id=batch.column("item_id"),
-        action=named(codes - 1, VOCABULARY.actions),
-        timestamp_ms=ms_of_seconds(batch, "timestamp"),
-    )
-
-
-MOVIELENS = PublicLog(
-    ("user_id", "item_id", "rating", "timestamp"), VOCABULARY, ("inter.parquet", "ml-100k.inter"), lambda: translated
+LOG = PublicLog(
+    KIND,
+    VOCABULARY,
+    (
+        Form(OURS, lambda: stars.translation_of(*OURS), "s"),
+        Form(FROM_20M, lambda: stars.translation_of(*FROM_20M), "s"),
+        Form(
+            OURS,
+            lambda: stars.translation_of(*OURS),
+            "s",
+            fields=tuple(zip(OURS, FIELDS, strict=True)),
+            delimiters=("\t", "::"),
+        ),
+    ),
+    ("inter.parquet", "ml-100k.inter", "u.data", "ratings.dat", "ratings.csv"),
 )
 
 
@@ -43,6 +51,8 @@ def read_sequences(path: Path) -> list[npt.NDArray[np.int64]]:
 
     ``path`` is ``sequences.parquet`` or its folder, with ``sas_user, sas_item`` (from 1) and ``position`` (0 first).
     """
+    from rankstream.events.readers.columns import read_columns
+
     file = path / "sequences.parquet" if path.is_dir() else path
     columns = read_columns(file, ("sas_user", "sas_item", "position"))
     users, items, positions = (np.asarray(columns[name], np.int64) for name in ("sas_user", "sas_item", "position"))

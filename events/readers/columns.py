@@ -1,11 +1,15 @@
-"""Parquet and CSV files as batches of columns, of a bounded size; ``arrow_batch.py`` packs them."""
+"""Parquet, delimited text and the JSON lines of public logs as batches of columns; ``arrow_batch.py`` packs them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import io
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,9 +18,11 @@ from pyarrow import parquet
 
 from rankstream.events.action_event import Rejected
 from rankstream.events.arrivals import Arrivals, LogError, skip
+from rankstream.events.files import compression
 from rankstream.events.readers.arrow_batch import Batch, Translate, arrivals_of_batch, given_column, is_text, plain
 from rankstream.events.readers.json_lines import BATCH_ROWS, Reading
-from rankstream.events.readers.rows import DELIMITERS, RAGGED, Shape, csv_heading, file_type
+from rankstream.events.readers.rows import IDS, MAX_WHOLE_FLOAT, PROBLEM, RAGGED, Row, Shape, rows_of
+from rankstream.events.readers.text import SUBSTITUTE, Layout, open_bytes, why_not_utf8
 from rankstream.features.actions import Vocabulary
 
 CSV_BLOCK = 4 << 20  # bytes
@@ -32,23 +38,23 @@ def as_it_is(batch: Batch) -> Batch:
 class ColumnReader:
     """Reads a file of columns; ``translation`` makes the wire's columns of a public log's own."""
 
-    path: Path
+    layout: Layout
     columns: tuple[str, ...]  # those that are read
-    translation: Callable[[], Translate] = lambda: as_it_is
-    rename: Sequence[str] | None = None  # other names for all columns of a CSV file
+    translation: Callable[[], Translate] | None = None
+    parse: Callable[[bytes], Iterable[Row]] | None = None  # of the lines of a file that are not read as columns
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
         """Yield the arrivals of the rows."""
-        translate = self.translation()
+        translate = self._translate()
         for batch in self.batches(reading):
-            arrivals = arrivals_of_batch(translate(batch), reading)
+            arrivals = arrivals_of_batch(with_plain_ids(translate(batch), reading.shape), reading)
             if len(arrivals):
                 yield arrivals
 
     def names(self, shape: Shape) -> tuple[set[str], set[str]]:
         """Return the names of actions and of surfaces that occur."""
         found: tuple[set[str], set[str]] = (set(), set())
-        translate = self.translation()
+        translate = self._translate()
         for batch in self.batches(None):
             wire = translate(batch)
             for name, names in zip(("action", "surface"), found, strict=True):
@@ -57,42 +63,94 @@ class ColumnReader:
                     names.update(filter(None, pc.unique(plain(given)).to_pylist()))
         return found
 
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows one by one, as a plain reader does."""
+        if self.translation is None:
+            yield from rows_of(self.layout, self.columns)
+            return
+        translate = self._translate()
+        for batch in self.batches(None):
+            yield from translate(batch).to_pylist()
+
     def batches(self, reading: Reading | None) -> Iterator[Batch]:
         """Yield the rows in batches of a bounded size."""
-        batches = self._parquet() if file_type(self.path) == "parquet" else self._csv(reading)
+
+        def count(why: str) -> None:
+            if reading is not None:
+                skip(reading.skipped, Rejected("schema", why))
+
+        if self.parse is not None:
+            batches = self._lines(self.parse, count)
+        else:
+            batches = self._parquet() if self.layout.type == "parquet" else self._text(count)
+        path = self.layout.path
         try:
             for batch in batches:
                 for at in range(0, batch.num_rows, BATCH_ROWS):
                     yield batch.slice(at, BATCH_ROWS)
-        except (pa.ArrowException, OSError) as exc:
-            raise LogError(f"{self.path} can't be read on ({' '.join(str(exc).split())}); give a whole file") from exc
+        except (pa.ArrowException, OSError, EOFError, zlib.error) as exc:
+            if "invalid UTF8" in str(exc) and (why := why_not_utf8(path)):
+                raise LogError(why) from exc
+            raise LogError(f"{path} can't be read on ({' '.join(str(exc).split())}); give a whole file") from exc
+
+    def _translate(self) -> Translate:
+        return as_it_is if self.translation is None else self.translation()
 
     def _parquet(self) -> Iterator[Batch]:
         # Buffered, not read ahead: a row group may be as large as the whole log.
-        with parquet.ParquetFile(self.path, pre_buffer=False, buffer_size=1 << 20) as file:
+        with parquet.ParquetFile(self.layout.path, pre_buffer=False, buffer_size=1 << 20) as file:
             yield from file.iter_batches(batch_size=BATCH_ROWS, columns=list(self.columns), use_threads=False)
 
-    def _csv(self, reading: Reading | None) -> Iterator[Batch]:
-        def count(row: Any) -> str:
-            if reading is not None:
-                skip(reading.skipped, Rejected("schema", RAGGED))
+    def _text(self, count: Callable[[str], None]) -> Iterator[Batch]:
+        def ragged(row: Any) -> str:
+            count(RAGGED)
             return "skip"
 
-        with open_csv(self.path, self.columns, self.rename, count) as batches:
-            yield from batches
+        if self.layout.columns:
+            with open_text(self.layout, self.columns, ragged) as batches:
+                yield from batches
+
+    def _lines(self, parse: Callable[[bytes], Iterable[Row]], count: Callable[[str], None]) -> Iterator[Batch]:
+        with open_bytes(self.layout.path) as lines:
+            rows = (row for line in lines if line.strip() for row in parse(line))
+            while block := list(islice(rows, BATCH_ROWS)):
+                whole = [row for row in block if PROBLEM not in row]
+                for row in block:
+                    if PROBLEM in row:
+                        count(row[PROBLEM])
+                columns = [_column([row.get(name) for row in whole]) for name in self.columns]
+                yield pa.RecordBatch.from_arrays(columns, list(self.columns))
 
 
-def open_csv(
-    path: Path, columns: Sequence[str], rename: Sequence[str] | None = None, ragged: Callable[[Any], str] | None = None
-) -> Any:
-    """Open a CSV or TSV file as a stream of batches, all columns as text: an id of 007 must stay one."""
+def _column(values: list[Any]) -> Any:
+    """Return values as an Arrow column; as texts where they are of several types."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def open_text(layout: Layout, columns: Sequence[str], ragged: Callable[[Any], str]) -> Any:
+    """Open delimited text as a stream of batches, all columns as text: an id of 007 must stay one."""
+    source: Any
+    if len(layout.delimiter) > 1:
+        source, delimiter = _Substituted(layout), SUBSTITUTE
+    else:
+        source = pa.input_stream(str(layout.path), compression=compression(layout.path) or None)
+        delimiter = layout.delimiter
     return arrow_csv.open_csv(
-        path,
+        source,
         arrow_csv.ReadOptions(
-            block_size=CSV_BLOCK, use_threads=False, column_names=rename, skip_rows=0 if rename is None else 1
+            block_size=CSV_BLOCK,
+            use_threads=False,
+            column_names=list(layout.columns),
+            skip_rows_after_names=layout.skip,
         ),
         arrow_csv.ParseOptions(
-            delimiter=DELIMITERS[file_type(path)], newlines_in_values=True, invalid_row_handler=ragged
+            delimiter=delimiter,
+            quote_char='"' if layout.quoted else False,
+            newlines_in_values=layout.quoted,
+            invalid_row_handler=ragged,
         ),
         arrow_csv.ConvertOptions(
             column_types={name: pa.string() for name in columns},
@@ -102,21 +160,81 @@ def open_csv(
     )
 
 
-def file_columns(path: Path) -> tuple[str, ...]:
-    """Return the names of a file's columns. Raises ``LogError``."""
-    if file_type(path) != "parquet":
-        return csv_heading(path)
+class _Substituted(io.RawIOBase):
+    """A file of text with one character for its delimiter of two."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._file, self._delimiter, self._rest = open_bytes(layout.path), layout.delimiter.encode(), b""
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most ``size`` bytes, none at the end."""
+        block = self._file.read(CSV_BLOCK if size < 0 else max(size - len(self._rest), 1))
+        data, self._rest = self._rest + block, b""
+        if block and data.endswith(self._delimiter[:1]):  # the delimiter may go on in the next block
+            data, self._rest = data[:-1], data[-1:]
+            if not data:
+                return self.read(size)
+        return data.replace(self._delimiter, SUBSTITUTE.encode())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+
+def with_plain_ids(batch: Batch, shape: Shape) -> Batch:
+    """Return a batch whose ids are texts or whole numbers where all are, as ``rows.plain_id`` reads them one by one."""
+    for name in IDS:
+        at = batch.schema.get_field_index(shape.column(name)) if name not in shape.constants else -1
+        if at >= 0 and (column := _plain_ids(batch.column(at))) is not None:
+            batch = batch.set_column(at, batch.schema.names[at], column)
+    return batch
+
+
+def _plain_ids(column: Any) -> Any | None:
+    """Return a column of ids as texts or whole numbers; None where it is one of those, or can't be."""
+    kind = column.type
+    try:
+        if pa.types.is_dictionary(kind) and not pa.types.is_string(kind.value_type):
+            decoded = column.dictionary_decode()
+            return found if (found := _plain_ids(decoded)) is not None else decoded
+        if pa.types.is_floating(kind):
+            numbers = column.cast(pa.float64()).fill_null(0).to_numpy(zero_copy_only=False)
+            some = np.nan_to_num(numbers)
+            if (np.abs(some) < MAX_WHOLE_FLOAT).all() and (some == np.floor(some)).all() and np.isfinite(some).all():
+                return pa.array(some.astype(np.int64), mask=~np.isfinite(numbers) | column.is_null().to_numpy(False))
+        elif pa.types.is_decimal(kind):
+            return column.cast(pa.int64())
+        elif not (pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_nested(kind)):
+            return column.cast(pa.string()) if _is_bytes_or_text(kind) else None
+    except pa.ArrowException:
+        return None
+    return None
+
+
+def _is_bytes_or_text(kind: Any) -> bool:
+    types = pa.types
+    views = types.is_string_view(kind) or types.is_binary_view(kind)
+    return bool(views or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def parquet_columns(path: Path) -> tuple[str, ...]:
+    """Return the names of a Parquet file's columns. Raises ``LogError``."""
     try:
         return tuple(parquet.read_schema(path).names)
     except (pa.ArrowException, OSError) as exc:
-        raise LogError(f"{path} can't be read as Parquet: {' '.join(str(exc).split())}") from exc
+        raise LogError(f"{path} can't be read as Parquet: {' '.join(str(exc).split())}; give a whole file") from exc
 
 
 def read_columns(path: Path, wanted: Sequence[str]) -> Mapping[str, npt.NDArray[Any]]:
     """Read these columns of a Parquet file that is no log. Raises ``LogError`` for a file that lacks one or is none."""
     if not path.is_file():
         raise LogError(f"there is no file {path}; give the path of the file")
-    found = file_columns(path)
+    found = parquet_columns(path)
     missing = [name for name in wanted if name not in found]
     if missing:
         raise LogError(

@@ -17,7 +17,8 @@ import numpy as np
 
 from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent, Rejected, TimeMs
 from rankstream.events.arrivals import Arrivals, Ints, LogError, pack_columns, skip
-from rankstream.events.readers.rows import PROBLEM, Row, Shape, json_row, open_bytes
+from rankstream.events.readers.rows import PROBLEM, Row, Shape, json_row, json_rows
+from rankstream.events.readers.text import open_bytes
 from rankstream.features.actions import MAX_TIME_MS, Vocabulary
 from rankstream.features.ids import Id, id_bytes
 
@@ -167,6 +168,11 @@ class JsonReader:
                     if isinstance(given, str) and given:
                         found.add(given)
         return actions, surfaces
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the objects of the lines, as ``json_rows`` does."""
+        for lines in self._blocks():
+            yield from json_rows(lines.split(b"\n"))
 
     def _blocks(self) -> Iterator[bytes]:
         try:

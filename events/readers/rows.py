@@ -11,38 +11,35 @@
 """
 
 import csv
-import gzip
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from io import TextIOWrapper
 from itertools import islice
 from math import isfinite
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from rankstream.events.arrivals import LogError
+from rankstream.events.guess import rating_column
+from rankstream.events.readers.text import Layout, layout_of, not_utf8, open_bytes, split_rows, why_not_utf8
 
 Row = dict[str, Any]
 STDIN = Path("-")
 BATCH = 10_000  # rows of a Parquet file read at once
-DELIMITERS = {"csv": ",", "tsv": "\t"}
-FILE_TYPES = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".inter": "tsv",  # RecBole's, with columns like user_id:token
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".json": "json",
-}
 NS_PER_MS = 1_000_000
 TIME_UNITS = {"s": 1_000_000_000, "ms": NS_PER_MS, "us": 1000, "ns": 1}  # of a unit, in nanoseconds
 TIMES = ("timestamp_ms", "arrived_ms")  # fields that the time unit is of
+IDS = ("user_id", "item_id")
+MAX_WHOLE_FLOAT = 2**53  # from here on, a float may stand for several whole numbers
 MANY = 20  # columns named in a sentence
 PROBLEM = "\0"  # the name under which an unreadable row holds the reason; no column is called so
 RAGGED = "the row has more or fewer fields than the heading"
@@ -66,70 +63,69 @@ def open_rows(path: Path) -> RowFile:
         return RowFile(json_rows(sys.stdin.buffer), None, None)
     if not path.is_file():
         raise LogError(f"there is no file {path}; name a .parquet, .csv or .jsonl file, or - for standard input")
-    kind = file_type(path)
-    if kind == "parquet":
-        return _parquet(path)
-    if kind == "json":
-        return RowFile(json_rows(open_bytes(path)), None, None)
-    return _csv(path)
+    layout = layout_of(path)
+    if layout.type == "json":
+        return RowFile(rows_of(layout), None, None)
+    return RowFile(rows_of(layout), layout.columns, count_of(layout))
 
 
-def file_type(path: Path) -> str:
-    """Return a file's type by its ending: parquet, csv, tsv or json. Raises ``LogError`` for others."""
-    ending = path.suffix.lower()
-    if ending == ".gz" and FILE_TYPES.get(Path(path.stem).suffix.lower()) == "json":
-        return "json"
-    if ending not in FILE_TYPES:
-        raise LogError(f"{path} ends with {ending or 'nothing'}; .parquet, .csv, .tsv and .jsonl can be read")
-    return FILE_TYPES[ending]
+def rows_of(layout: Layout, columns: Collection[str] | None = None) -> Iterator[Row]:
+    """Yield a file's rows, of these columns or all; one that can't be read holds the reason under ``PROBLEM``.
+
+    Raises ``LogError`` where the file itself can't be read on, or a text is no UTF-8.
+    """
+    if layout.type == "parquet":
+        return _parquet_rows(layout, columns)
+    return _text_rows(layout, columns) if layout.type == "text" else _json_file_rows(layout)
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file of text for reading, unpacked if it is packed."""
-    return cast(IO[bytes], gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
+def count_of(layout: Layout) -> int | None:
+    """Return how many rows a file says that it has; None if it doesn't."""
+    if layout.type != "parquet":
+        return None
+    from pyarrow import parquet
+
+    count: int = parquet.read_metadata(layout.path).num_rows
+    return count
 
 
-def _parquet(path: Path) -> RowFile:
+def _parquet_rows(layout: Layout, columns: Collection[str] | None) -> Iterator[Row]:
+    from pyarrow import ArrowException, parquet
+
     try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as exc:
-        raise LogError('reading Parquet needs pyarrow: pip install "rankstream[train]"') from exc
+        with parquet.ParquetFile(layout.path) as file:
+            for batch in file.iter_batches(batch_size=BATCH, columns=None if columns is None else list(columns)):
+                yield from batch.to_pylist()
+    except (ArrowException, OSError) as exc:
+        raise LogError(f"{layout.path} can't be read on ({' '.join(str(exc).split())}); give a whole file") from exc
+
+
+def _text_rows(layout: Layout, columns: Collection[str] | None) -> Iterator[Row]:
+    wanted = [(at, name) for at, name in enumerate(layout.columns) if columns is None or name in columns]
+    width = len(layout.columns)
     try:
-        file = parquet.ParquetFile(path)
-    except ArrowException as exc:
-        raise LogError(f"{path} can't be read as Parquet: {' '.join(str(exc).split())}") from exc
-    batches = file.iter_batches(batch_size=BATCH)
-    rows = (row for batch in batches for row in batch.to_pylist())
-    return RowFile(rows, tuple(file.schema_arrow.names), file.metadata.num_rows)
-
-
-def csv_heading(path: Path) -> tuple[str, ...]:
-    """Return the column names of a CSV or TSV file. Raises ``LogError``."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return tuple(next(csv.reader(file, delimiter=DELIMITERS[file_type(path)]), ()))
-    except (UnicodeDecodeError, csv.Error) as exc:
-        raise LogError(f"{path} can't be read as text ({exc}); wanted UTF-8, a heading and rows") from exc
-
-
-def _csv(path: Path) -> RowFile:
-    columns = csv_heading(path)
-    return RowFile(_csv_rows(path, columns), columns, None)
-
-
-def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            for line in islice(csv.reader(file, delimiter=DELIMITERS[file_type(path)]), 1, None):
-                if len(line) == len(columns):
-                    yield dict(zip(columns, line, strict=True))
-                elif line:
+        with TextIOWrapper(open_bytes(layout.path), "utf-8", "surrogateescape", newline="") as lines:
+            for fields in islice(split_rows(lines, layout.delimiter, layout.quoted), layout.skip, None):
+                if len(fields) == width:
+                    row = {name: fields[at] for at, name in wanted}
+                    if any(map(not_utf8, row.values())):
+                        raise LogError(why_not_utf8(layout.path) or f"{layout.path} is no UTF-8")
+                    yield row
+                elif fields:
                     yield {PROBLEM: RAGGED}
-    except (UnicodeDecodeError, csv.Error) as exc:
-        raise LogError(f"{path} can't be read on ({exc}); wanted UTF-8") from exc
+    except (OSError, EOFError, zlib.error, csv.Error) as exc:
+        raise LogError(f"{layout.path} can't be read on ({exc}); give a whole file of text") from exc
 
 
-def json_rows(lines: IO[bytes]) -> Iterator[Row]:
+def _json_file_rows(layout: Layout) -> Iterator[Row]:
+    try:
+        with open_bytes(layout.path) as lines:
+            yield from json_rows(lines)
+    except (OSError, EOFError, zlib.error) as exc:
+        raise LogError(f"{layout.path} can't be read on ({exc}); give a whole file of JSON lines") from exc
+
+
+def json_rows(lines: Iterable[bytes]) -> Iterator[Row]:
     """Yield the objects of JSON lines; for a line that is none, a row that holds the reason under ``PROBLEM``."""
     for line in lines:
         if line.strip():
@@ -174,8 +170,7 @@ class Shape:
             column = self.column(name)
             if name not in self.constants and column not in columns:
                 raise LogError(
-                    f"{path} has no column {column}; it has {_listed(list(columns))}; "
-                    f"name another one with --map {name}=COLUMN, or give all rows one value with --set {name}=VALUE"
+                    f"{path} has no column {column}; it has {_listed(list(columns))}; {_remedy(name, columns)}"
                 )
 
     def apply(self, row: Row, fields: Collection[str]) -> Row:
@@ -185,10 +180,38 @@ class Shape:
         picked = {name: row.get(self.column(name)) for name in fields}
         picked |= self.constants
         shaped = {name: value for name, value in picked.items() if not _is_missing(value)}
+        for name in IDS:
+            if name in shaped:
+                shaped[name] = plain_id(shaped[name])
         for name in TIMES:
             if name in shaped and name not in self.constants:
                 shaped[name] = milliseconds(shaped[name], self.time_unit, name)
         return shaped
+
+
+def _remedy(name: str, columns: Collection[str]) -> str:
+    if name != "action":
+        return f"name another one with --map {name}=COLUMN, or give all rows one value with --set {name}=VALUE"
+    every = "name it with --map action=COLUMN, or, if all rows are of one kind, say which with --set action=view"
+    if (ratings := rating_column(columns)) is None:
+        return every
+    return f"{every}; ratings as in {ratings} are no actions by themselves"
+
+
+def plain_id(value: Any) -> Any:
+    """Return an id as the wire has it, a text or a whole number; what can be neither is returned as it came.
+
+    Tables hold whole numbers as floats where some are missing, or as decimals, and texts as bytes.
+    """
+    if isinstance(value, float | Decimal) and value == value // 1:
+        exact = isinstance(value, Decimal) or abs(value) < MAX_WHOLE_FLOAT
+        return int(value) if exact else value
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, bytes):
+        with suppress(UnicodeDecodeError):
+            return value.decode()
+    return value
 
 
 def _listed(names: list[str]) -> str:

@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
-from rankstream.events import registry
 from rankstream.events.log import EventLog
+from rankstream.events.log_kind import HOUR_MS, LogKind
 from rankstream.events.public import movielens
-from rankstream.events.registry import HOUR_MS, LogKind
 from rankstream.features.actions import Vocabulary
 from rankstream.features.join import OfflineFeatures
 from rankstream.models.ranker.examples import NegativesConfig, RankingExample, ranking_examples
@@ -92,7 +91,7 @@ def recipe_for(log: LogKind, vocabulary: Vocabulary) -> BundleRecipe:
     return BundleRecipe(encoders, ranker, log.encoders_share)
 
 
-MOVIELENS = recipe_for(registry.MOVIELENS, movielens.VOCABULARY)
+MOVIELENS = recipe_for(movielens.KIND, movielens.VOCABULARY)
 
 
 def train_on_top(

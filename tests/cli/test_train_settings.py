@@ -9,7 +9,6 @@ from rankstream.cli.errors import Refusal
 from rankstream.cli.options.train_settings import TrainSettings, read_train_settings
 from rankstream.cli.options.training import recipe_of
 from rankstream.events.public import movielens
-from rankstream.events.registry import MOVIELENS
 from rankstream.models.training.precision import Precision
 from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import read_settings
@@ -19,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def recipe(**given):
-    return recipe_of(MOVIELENS, movielens.VOCABULARY, TrainSettings(**given), CPU)
+    return recipe_of(movielens.KIND, movielens.VOCABULARY, TrainSettings(**given), CPU)
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_table_of_the_file(tmp_path):

@@ -38,8 +38,8 @@ def test_a_file_of_no_bytes(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["log.parquet", "log.csv"])
 def test_a_missing_column_is_named_with_those_that_are_there(name: str, tmp_path: Path):
-    words = refusal(write_log(tmp_path / name, [{"user_id": 1, "item": 2, "action": "save"}]))
-    assert "has no column item_id; it has user_id, item, action; name another one with --map" in words
+    words = refusal(write_log(tmp_path / name, [{"user_id": 1, "thing": 2, "action": "save"}]))
+    assert "has no column item_id; it has user_id, thing, action; name another one with --map" in words
 
 
 def test_a_mapped_column_that_is_not_there(tmp_path: Path):
@@ -100,10 +100,10 @@ def test_packed_lines_cut_off_in_the_middle(tmp_path: Path):
 
 
 def test_no_file_and_no_kind_of_file(tmp_path: Path):
-    (tmp_path / "log.txt").touch()
-    assert "ends with .txt" in refusal(tmp_path / "log.txt")
+    (tmp_path / "log.xlsx").touch()
+    assert "ends with .xlsx; .parquet, .csv, .tsv, .txt and .jsonl can be read" in refusal(tmp_path / "log.xlsx")
     assert "there is no file" in refusal(tmp_path / "log.csv")
-    assert "holds no log that is known (impressions.parquet" in refusal(tmp_path)
+    assert "holds no log that is known (amazon, kuairand, lastfm, movielens" in refusal(tmp_path)
 
 
 def test_a_log_of_garbage_does_not_fill_memory_with_reasons(tmp_path: Path):

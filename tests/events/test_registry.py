@@ -9,6 +9,7 @@ import pytest
 
 from rankstream.events.arrivals import LogError
 from rankstream.events.open import open_log
+from rankstream.events.public import PUBLIC
 from rankstream.events.registry import EVENTS, KINDS, kind_of, read_log, repeats_items
 from rankstream.features.actions import Vocabulary
 from rankstream.models.recipes.bundle import recipe_for
@@ -72,7 +73,7 @@ def test_a_folder_of_several_logs_or_of_none_is_refused(tmp_path):
     parquet(tmp_path / "two" / "a.parquet", RATINGS)
     parquet(tmp_path / "two" / "b.parquet", PLAYS)
     (tmp_path / "none").mkdir()
-    with pytest.raises(LogError, match=r"several logs \(a.parquet, b.parquet\)"):
+    with pytest.raises(LogError, match=r"several logs: a.parquet \(movielens\), b.parquet \(30music\)"):
         open_log(tmp_path / "two")
     with pytest.raises(LogError, match="holds no log that is known"):
         open_log(tmp_path / "none")
@@ -80,13 +81,11 @@ def test_a_folder_of_several_logs_or_of_none_is_refused(tmp_path):
 
 @pytest.mark.parametrize("known", [known for known in KINDS.values() if known is not EVENTS], ids=lambda one: one.name)
 def test_defaults_name_the_logs_own_actions(known):
-    from rankstream.events.public import kuairand, movielens, music30, taobao
-
-    of = {"movielens": movielens, "kuairand": kuairand, "taobao": taobao, "30music": music30}[known.name]
-    recipe = recipe_for(known, of.VOCABULARY)
+    vocabulary = PUBLIC[known.name].vocabulary
+    recipe = recipe_for(known, vocabulary)
     assert set(recipe.ranker.utility) == set(recipe.ranker.heads) == set(known.heads)
     assert any(weight > 0 for weight in recipe.ranker.utility.values())
-    assert set(recipe.encoders.positives) <= set(of.VOCABULARY.actions)
+    assert set(recipe.encoders.positives) <= set(vocabulary.actions)
     assert recipe.encoders.positives
 
 

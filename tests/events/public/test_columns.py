@@ -50,7 +50,7 @@ def test_files_that_are_no_ratings_are_refused_in_one_sentence(tmp_path, text, w
     ("row", "words"),
     [
         ("1\t10\t5\n", "the row has more or fewer fields than the heading"),
-        (f"1\t10\t4.5\t{AT_S}\n", "missing required field `action`"),
+        (f"1\t10\t4.7\t{AT_S}\n", "missing required field `action`"),
     ],
 )
 def test_broken_ratings_are_skipped_and_counted_or_refused(tmp_path, row, words):
@@ -151,7 +151,7 @@ def test_numbers_that_are_not_written_as_numbers_stay_texts(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("log.txt", "", "ends with .txt; .parquet, .csv, .tsv and .jsonl can be read"),
+        ("log.doc", "", "ends with .doc; .parquet, .csv, .tsv, .txt and .jsonl can be read"),
         ("log.csv", "user_id,item_id\n1,2\n", "has no column action"),
         (
             "log.csv",

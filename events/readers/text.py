@@ -1,0 +1,277 @@
+"""Files of text before their rows are read: unpacking, encoding, delimiter, and whether the first row is a heading.
+
+::
+
+    user;sku;event;at             delimiter ";", a heading
+    1::1193::5::978300760         delimiter "::", no heading: its columns are named with --columns, or known
+
+Everything is told from the file's first lines. Rows are read by ``rows.py``, plainly, and by ``columns.py``, fast.
+"""
+
+import csv
+import gzip
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, cast
+
+from rankstream.events.arrivals import LogError
+from rankstream.events.files import compression, file_type
+from rankstream.events.guess import names_a_field
+
+DELIMITERS = ("\t", "::", ";", "|", ",")  # of two that fit alike the first one: a comma stands in numbers, too
+UNQUOTED = ("::",)  # MovieLens' files, in which a quote is a letter as any other
+SUBSTITUTE = "\x1f"  # stands for a delimiter of two characters where readers know only one
+NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+HEAD_BYTES = 1 << 16
+HEAD_ROWS = 100
+MAX_SHOWN = 200  # characters of a row in a sentence
+CONSISTENT = 0.9  # share of the first rows that must have as many fields as the first one
+UTF8_BOM = b"\xef\xbb\xbf"
+UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+NUMBER = re.compile(r"\s*[+-]?(\d+[.,]?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+DATE = re.compile(r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ].*)?")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is known of a file before its rows are read."""
+
+    path: Path
+    type: str  # parquet, text or json
+    columns: tuple[str, ...]  # of JSON lines: those of the first lines
+    delimiter: str = ","  # of text
+    skip: int = 1  # rows of text before the data: the heading, and empty ones before it
+    quoted: bool = True  # of text: whether a field may stand in quotes, and then hold delimiters and line ends
+    first_rows: tuple[tuple[str, ...], ...] = ()  # of text, without the heading
+
+    @property
+    def repeated(self) -> tuple[str, ...]:
+        """The names that several columns have."""
+        return tuple(name for name, count in Counter(self.columns).items() if count > 1 and name)
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a file of text for reading, unpacked and without its byte order mark. Raises ``LogError`` for UTF-16."""
+    packed = compression(path)
+    if packed == "gzip":
+        file = cast(IO[bytes], gzip.open(path))  # noqa: SIM115  # handed on open
+    elif packed == "zstd":
+        file = _unpacked_zstd(path)
+    else:
+        file = path.open("rb")
+    start = cast(io.BufferedReader, file).peek(len(UTF8_BOM))
+    if start.startswith(UTF16_BOMS):
+        raise LogError(f"{path} is UTF-16; convert it: iconv -f UTF-16 -t UTF-8 {path.name} > utf8-{path.name}")
+    if start.startswith(UTF8_BOM):
+        file.read(len(UTF8_BOM))
+    return file
+
+
+def _unpacked_zstd(path: Path) -> IO[bytes]:
+    try:
+        from pyarrow import input_stream
+    except ImportError as exc:
+        raise LogError(f'unpacking {path} needs pyarrow: pip install "rankstream[train]", or zstd -d {path}') from exc
+    return cast(IO[bytes], io.BufferedReader(input_stream(str(path), compression="zstd")))
+
+
+def delimiter_of(given: str) -> str:
+    """Return a delimiter by its name or as it is. Raises ``LogError``."""
+    delimiter = NAMED_DELIMITERS.get(given, given)
+    if delimiter not in DELIMITERS and (len(delimiter) != 1 or delimiter.isalnum() or delimiter in '"\r\n'):
+        raise LogError(f"the delimiter {given!r} can't be read; give one character, tab or ::")
+    return delimiter
+
+
+def text_layout(path: Path, delimiter: str | None = None, names: Sequence[str] | None = None) -> Layout:
+    """Return the layout of a file of delimited text; ``names`` are those of a file without a heading.
+
+    Raises ``LogError``.
+    """
+    chosen, quoted, rows = _split(_head(path), delimiter)
+    full = [tuple(row) for row in rows if row]
+    if not full:
+        return Layout(path, "text", tuple(names or ()), chosen, skip=0)
+    first = full[0]
+    heading = first == tuple(names) if names is not None else _is_heading(first)
+    if heading and any(map(not_utf8, first)):
+        raise LogError(why_not_utf8(path) or f"{path} is no UTF-8")
+    columns = tuple(names) if names is not None else first if heading else ()
+    if names is not None and len(columns) != len(first):
+        raise LogError(
+            f"--columns names {len(columns)} columns, but the first row of {path} has {len(first)}: {_shown(first)}"
+        )
+    skip = rows.index(list(first)) + 1 if heading else 0
+    return Layout(path, "text", columns, chosen, skip, quoted, tuple(full[heading:]))
+
+
+def json_layout(path: Path) -> Layout:
+    """Return the layout of a file of JSON lines: the keys of its first ones. Raises ``LogError``."""
+    lines = _head(path).splitlines()
+    if _is_array(lines):
+        raise LogError(
+            f"{path} is one JSON array, not a message a line; write its elements a line each: "
+            f"jq -c '.[]' {path.name} > {path.stem}.jsonl"
+        )
+    columns: dict[str, None] = {}
+    for line in lines[:HEAD_ROWS]:
+        columns.update(dict.fromkeys(_keys(path, line)))
+    return Layout(path, "json", tuple(columns))
+
+
+def why_no_heading(layout: Layout) -> LogError:
+    """Return the refusal of text without a heading: its first row, and the flag that would read it."""
+    return LogError(
+        f"{layout.path} has no heading, its first row is {_shown(layout.first_rows[0])}; name its columns, for "
+        f"example --columns {','.join(_likely_names(layout.first_rows))}"
+    )
+
+
+def why_not_utf8(path: Path) -> str | None:
+    """Return what of a file is no UTF-8, and how it is converted; None if all of it is."""
+    at = 0
+    with open_bytes(path) as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as exc:
+                return (
+                    f"{path} is no UTF-8: line {number:,} has the byte 0x{line[exc.start]:02x} (byte "
+                    f"{at + exc.start:,} of the text); if it is Latin-1, convert it: "
+                    f"iconv -f ISO-8859-1 -t UTF-8 {path.name} > utf8-{path.name}"
+                )
+            at += len(line)
+    return None
+
+
+def _head(path: Path) -> str:
+    """Return the first whole lines, in which bytes that are no UTF-8 are marked. Raises ``LogError``."""
+    try:
+        with open_bytes(path) as file:
+            block = file.read(HEAD_BYTES)
+            if len(block) == HEAD_BYTES:
+                block = block[: block.rfind(b"\n") + 1] or block
+    except (OSError, EOFError) as exc:
+        raise LogError(f"{path} can't be read ({exc}); give a whole file") from exc
+    if b"\0" in block:
+        raise LogError(
+            f"{path} is no text: it has NUL bytes, the first is byte {block.index(0):,}; if it is UTF-16, convert it: "
+            f"iconv -f UTF-16LE -t UTF-8 {path.name} > utf8-{path.name}"
+        )
+    return block.decode(errors="surrogateescape")
+
+
+def split_rows(lines: Iterable[str], delimiter: str, quoted: bool) -> Iterator[list[str]]:
+    """Yield the fields of each row of text; an empty row has none."""
+    if len(delimiter) > 1:
+        lines, delimiter = (line.replace(delimiter, SUBSTITUTE) for line in lines), SUBSTITUTE
+    return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
+
+
+def _split(head: str, given: str | None) -> tuple[str, bool, list[list[str]]]:
+    """Return the delimiter, whether fields are quoted, and the first rows: by what splits them most evenly."""
+    best: tuple[Any, ...] = ()
+    for at, delimiter in enumerate(DELIMITERS if given is None else (given,)):
+        for quoted in (delimiter not in UNQUOTED,) if delimiter != "\t" else (True, False):
+            rows = _first_rows(head, delimiter, quoted)
+            widths = [len(row) for row in rows if row] or [0]
+            width = widths[0]
+            alike = widths.count(width) / len(widths)
+            score = (width > 1, alike >= CONSISTENT, width, alike, quoted, -at)
+            if not best or score > best[0]:
+                best = (score, delimiter, quoted, rows)
+    (several, *_), delimiter, quoted, rows = best
+    return (delimiter if several or given else ","), quoted, rows
+
+
+def _first_rows(head: str, delimiter: str, quoted: bool) -> list[list[str]]:
+    rows: list[list[str]] = []
+    with suppress(csv.Error):  # a field that is longer than the module allows, in quotes that don't end
+        rows.extend(islice(split_rows(io.StringIO(head, newline=""), delimiter, quoted), HEAD_ROWS))
+    return rows
+
+
+def not_utf8(text: str) -> bool:
+    """Return whether a text holds bytes that were no UTF-8."""
+    return not text.isascii() and any("\udc80" <= letter <= "\udcff" for letter in text)
+
+
+def _is_heading(row: Sequence[str]) -> bool:
+    """Return whether a row holds names of columns: two that are usual ones, or at least no number and no date."""
+    if sum(map(names_a_field, row)) > 1:
+        return True
+    return not any(NUMBER.fullmatch(field) or DATE.fullmatch(field) for field in row)
+
+
+def _likely_names(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return names for the columns of rows, by what they hold: for a sentence, nothing is read by them."""
+    names: list[str] = []
+    left = ["user_id", "item_id"]
+    for at, fields in enumerate(zip(*(row for row in rows if len(row) == len(rows[0])), strict=True)):
+        if "timestamp_ms" not in names and all(map(_like_a_time, filter(None, fields))):
+            names.append("timestamp_ms")
+        elif left:
+            names.append(left.pop(0))
+        elif "action" not in names and all(map(_like_a_word, fields)):
+            names.append("action")
+        else:
+            names.append(f"column{at + 1}")
+    return names
+
+
+def _like_a_time(field: str) -> bool:
+    return bool(DATE.fullmatch(field)) or (field.partition(".")[0].isdigit() and len(field) >= 9)
+
+
+def _like_a_word(field: str) -> bool:
+    return field.replace("_", "").replace("-", "").isalpha()
+
+
+def _shown(row: Sequence[str]) -> str:
+    return ", ".join(row)[:MAX_SHOWN].encode(errors="replace").decode()
+
+
+def _is_array(lines: Sequence[str]) -> bool:
+    text = "".join(lines[:2]).lstrip()
+    return text.startswith("[") and text[1:].lstrip()[:1] in ("{", "")
+
+
+def _keys(path: Path, line: str) -> Collection[str]:
+    """Return the keys of a JSON object; none for a line that is none. Raises ``LogError`` for one that comes twice."""
+    try:
+        pairs = json.loads(line, object_pairs_hook=lambda pairs: pairs)
+    except ValueError:
+        return ()
+    if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
+        return ()
+    keys = [key for key, _ in pairs]
+    for key, count in Counter(keys).items():
+        if count > 1:
+            raise LogError(f"a line of {path} has the key {key} {count} times; keep one of them")
+    return keys
+
+
+def needs_pyarrow(path: Path) -> LogError:
+    """Return the refusal of a file that only pyarrow reads."""
+    return LogError(f'reading {path} needs pyarrow: pip install "rankstream[train]"')
+
+
+def layout_of(path: Path, delimiter: str | None = None, names: Sequence[str] | None = None) -> Layout:
+    """Return what is known of a file before its rows are read. Raises ``LogError``."""
+    kind = file_type(path)
+    if kind == "text":
+        return text_layout(path, delimiter, names)
+    if kind == "json":
+        return json_layout(path)
+    try:
+        from rankstream.events.readers.columns import parquet_columns
+    except ImportError as exc:
+        raise needs_pyarrow(path) from exc
+    return Layout(path, "parquet", parquet_columns(path))
