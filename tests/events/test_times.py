@@ -1,0 +1,222 @@
+"""Times of any column to milliseconds: by whole columns and one value at a time, and which unit numbers have."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rankstream.events.arrivals import LogError
+from rankstream.events.readers.time_columns import as_values, times_of_column
+from rankstream.events.readers.times import UNITS_NS, claimed_unit, time_ms, told_unit
+from rankstream.features.actions import MAX_TIME_MS
+
+NOON_MS = 1_569_931_200_500  # 2019-10-01 12:00:00.5 UTC
+SECONDS, MS, US, NS = 1_569_931_200, 1_569_931_200_000, 1_569_931_200_000_000, 1_569_931_200_000_000_000
+
+DATES = {
+    "2019-10-01T12:00:00.5Z": NOON_MS,
+    "2019-10-01 12:00:00.500": NOON_MS,
+    "2019-10-01 12:00:00,500123456789 UTC": NOON_MS,
+    "2019-10-01T14:00:00.5+02:00": NOON_MS,
+    "2019-10-01T14:00:00.5+0200": NOON_MS,
+    "2019-10-01 08:30:00.5 -0330": NOON_MS,
+    "2019-10-01 12:00:00 UTC": NOON_MS - 500,
+    "2019/10/01 12:00": NOON_MS - 500,
+    "2019/10/1 12:00": NOON_MS - 500,
+    "2019-10-01T12Z": NOON_MS - 500,
+    "2019-10-01": NOON_MS - 500 - 12 * 3_600_000,
+    " 2019-10-01T00:00 \n": NOON_MS - 500 - 12 * 3_600_000,
+    "2020-02-29T23:59:59.999Z": 1_583_020_799_999,
+}
+
+
+def plainly(values, unit):
+    """The times of values one by one; None for one that is not from 1970 to 2109."""
+    times = []
+    for value in values:
+        try:
+            at_ms = time_ms(value, unit)
+        except ValueError:
+            at_ms = -1
+        times.append(at_ms if 0 <= at_ms <= MAX_TIME_MS else None)
+    return times
+
+
+def by_column(column, unit):
+    times, found = times_of_column(column, unit)
+    return [at_ms if some else None for at_ms, some in zip(times.tolist(), found.tolist(), strict=True)]
+
+
+@pytest.mark.parametrize("text", DATES)
+def test_dates_are_read_as_people_write_them(text):
+    assert time_ms(text, "s") == DATES[text]
+    assert by_column(pa.array([text, "17", None]), "s") == [DATES[text], 17_000, None]
+    assert by_column(pa.array([text, text]), "s") == [DATES[text]] * 2
+
+
+@pytest.mark.parametrize("text", ["01/02/2019", "1.2.2019 12:00", "01-02-19"])
+def test_whether_day_or_month_comes_first_is_not_guessed(text):
+    with pytest.raises(ValueError, match=r"whether the day or the month comes first .* the year first, as 2023-11-14"):
+        time_ms(text, "ms")
+    assert by_column(pa.array([text]), "ms") == [None]
+
+
+NOT_TIMES = ("noon", "", "2019-02-29", "2019-13-01", "2019-10-01T24:00", "2019-10-01 12:61", "2019-10-01T00:00+25:00",
+             "0x1f", "1_000", "nan", "inf", "1e999", "9" * 400, "-", "١٧", True, None, [1], float("nan"))  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NOT_TIMES)
+def test_what_is_no_time_is_said_with_the_value_that_came(value):
+    with pytest.raises(ValueError, match=r"^when is .*; wanted a date as 2023-11-14 or"):
+        time_ms(value, "ms", "when")
+
+
+@pytest.mark.parametrize(("number", "unit"), [(SECONDS, "s"), (MS, "ms"), (US, "us"), (NS, "ns")])
+@pytest.mark.parametrize("kind", [int, float, str, Decimal, lambda number: f"{float(number):.9e}"])
+def test_numbers_of_every_unit_and_type(number, unit, kind):
+    value = kind(number)
+    assert time_ms(value, unit) == MS
+    assert by_column(pa.array([value]), unit) == [MS]
+    if isinstance(value, str):
+        assert by_column(pa.array([value, value, None]).dictionary_encode(), unit) == [MS, MS, None]
+
+
+def test_fractions_of_seconds_are_rounded_to_the_millisecond():
+    for value in (SECONDS + 0.5, f"{SECONDS}.5", f"{SECONDS}.4996", Decimal(f"{SECONDS}.500000")):
+        assert time_ms(value, "s") == NOON_MS
+        assert by_column(pa.array([value]), "s") == [NOON_MS]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Shanghai", "+05:30"])
+def test_timestamps_of_parquet_have_their_own_unit_and_are_instants(unit, zone):
+    raw = NOON_MS * UNITS_NS["ms"] // UNITS_NS[unit]
+    column = pa.array([raw, None, 10**12 if unit == "s" else -1], pa.timestamp(unit, zone))
+    wanted = [NOON_MS - 500 * (unit == "s"), None, None]
+    assert by_column(column, "s") == wanted
+    assert plainly(as_values(column).to_pylist(), "s") == wanted
+
+
+def test_nanoseconds_below_a_millisecond_are_cut():
+    column = pa.array([NS + 999_999], pa.timestamp("ns"))
+    assert by_column(column, "ms") == plainly(as_values(column).to_pylist(), "ms") == [MS]
+
+
+@pytest.mark.parametrize("kind", [pa.date32(), pa.date64()])
+def test_dates_of_parquet(kind):
+    column = pa.array([date(2019, 10, 1), None, date(1960, 1, 1)], kind)
+    wanted = [MS - 12 * 3_600_000, None, None]
+    assert by_column(column, "s") == plainly(as_values(column).to_pylist(), "s") == wanted
+    assert time_ms(date(2019, 10, 1), "s") == wanted[0]
+    assert time_ms(datetime(2019, 10, 1, 12, tzinfo=UTC), "s") == MS
+
+
+def test_columns_that_hold_no_times_hold_none():
+    for column in (pa.array([True]), pa.array([[1]]), pa.array([1], pa.duration("s")), pa.nulls(1)):
+        assert by_column(column, "s") == [None]
+
+
+numbers = st.one_of(st.integers(-(10**19), 10**20), st.floats(), st.decimals(places=3, allow_nan=False))
+written = st.from_regex(r"\A[+-]?0{0,3}[0-9]{0,20}(\.[0-9]{0,9})?([eE][+-]?[0-9]{1,3})?\Z")
+dates = st.from_regex(
+    r"\A[0-2][0-9]{3}[-/][01]?[0-9][-/][0-3]?[0-9]([T ][0-2]?[0-9](:[0-6][0-9](:[0-6][0-9]([.,][0-9]{1,12})?)?)?"
+    r" ?(Z|UTC|GMT|[+-][0-2][0-9](:?[0-7][0-9])?)?)?\Z"
+)
+texts = st.one_of(
+    numbers.map(str), written, dates, st.text(max_size=5), st.sampled_from([*DATES, "", " 17 "]), st.none()
+)
+
+
+@given(st.lists(texts), st.sampled_from(list(UNITS_NS)), st.booleans())
+def test_a_column_of_texts_has_the_times_of_its_values(values, unit, as_dictionary):
+    """The law that holds the fast reader and the plain one together."""
+    column = pa.array(values, pa.string())
+    assert by_column(column.dictionary_encode() if as_dictionary else column, unit) == plainly(values, unit)
+
+
+@given(st.lists(dates | st.sampled_from(list(DATES)), min_size=1), st.sampled_from(["", "Z", " UTC", "+02:00"]))
+def test_a_column_of_dates_of_one_form_has_the_times_of_its_values(values, zone):
+    values = [value[:10] + " 01:02:03" + zone for value in values]
+    assert by_column(pa.array(values), "ms") == plainly(values, "ms")
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.none()), st.sampled_from(list(UNITS_NS)))
+def test_a_column_of_whole_numbers_has_the_times_of_its_values(values, unit):
+    assert by_column(pa.array(values, pa.int64()), unit) == plainly(values, unit)
+
+
+@given(st.lists(st.integers(0, 2**64 - 1)), st.sampled_from(list(UNITS_NS)))
+def test_a_column_of_unsigned_numbers_has_the_times_of_its_values(values, unit):
+    assert by_column(pa.array(values, pa.uint64()), unit) == plainly(values, unit)
+
+
+@given(st.lists(st.floats() | st.floats(1e8, 1e13)), st.sampled_from(list(UNITS_NS)))
+def test_a_column_of_fractions_has_the_times_of_its_values(values, unit):
+    assert by_column(pa.array(values, pa.float64()), unit) == plainly(values, unit)
+
+
+@given(st.lists(st.decimals(-(10**12), 10**13, places=6)), st.sampled_from(list(UNITS_NS)))
+def test_a_column_of_decimals_has_the_times_of_its_values(values, unit):
+    assert by_column(pa.array(values, pa.decimal128(20, 6)), unit) == plainly(values, unit)
+
+
+# Which unit a log's numbers have.
+
+
+@pytest.mark.parametrize(("number", "unit"), [(SECONDS, "s"), (MS, "ms"), (US, "us"), (NS, "ns"), (881_250_949, "s")])
+@pytest.mark.parametrize("kind", [int, float, str, Decimal])
+def test_the_unit_is_told_by_the_size_of_the_numbers(number, unit, kind):
+    assert told_unit({"time": [kind(number)] * 9}, "log").unit == unit
+
+
+def test_some_rows_of_nonsense_do_not_change_the_unit():
+    assert told_unit({"time": [*[MS] * 20, SECONDS, None, "noon", 5]}, "log").unit == "ms"
+    assert told_unit({"timestamp_ms": [MS, MS, SECONDS]}, "log").unit == "ms"  # its name agrees with most
+
+
+def test_a_column_whose_name_claims_another_unit_is_refused_with_both_readings():
+    words = (
+        r"column timestamp_ms of log holds 1700000000: as ms, .* that is 1970-01-20, as s 2023-11-14; .*--time-unit s"
+    )
+    with pytest.raises(LogError, match=words):
+        told_unit({"timestamp_ms": [1_700_000_000]}, "log")
+    assert told_unit({"timestamp_ms": [1_700_000_000]}, "log", "s").unit == "s"
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"time": [MS, SECONDS] * 9}, {"time": [MS], "arrived_at": [SECONDS]}, {"time_s": [SECONDS], "arrived_ms": [MS]}],
+)
+def test_two_units_in_one_log_are_refused_with_both_readings(columns):
+    with pytest.raises(LogError, match=r"1569931200.*2019-10-01.*2019-10-01.*in one unit"):
+        told_unit(columns, "log")
+
+
+def test_digits_of_a_date_are_no_milliseconds_of_the_seventies():
+    with pytest.raises(LogError, match=r"holds 201910011230: as ms that is 1976-05-25, but its digits are .* a date"):
+        told_unit({"time": [201_910_011_230, "201910011231"]}, "log")
+    assert told_unit({"time": [201_910_011_230]}, "log", "ms").unit == "ms"
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [("timestamp_ms", "ms"), ("eventTimeMillis", "ms"), ("time_s", "s"), ("event time (sec)", "s"), ("t_us", "us"),
+     ("ts.nanos", "ns"), ("ts", None), ("s", None), ("timestamp", None), ("unix_seconds", "s"), ("items", None)],
+)  # fmt: skip
+def test_what_unit_a_columns_name_claims(name, unit):
+    assert claimed_unit(name) == unit
+
+
+def test_what_is_said_of_times():
+    (note,) = told_unit({"date": ["2019-10-01 12:00", "2019-10-01T12:00Z"]}, "log").notes
+    assert note == "times of column date without a zone are read as UTC, as 2019-10-01 12:00"
+    (note,) = told_unit({"when": ["1.57E+09"] * 3}, "log").notes
+    assert "times of column when were rounded before they came, as 1.57E+09" in note
+    assert told_unit({"date": ["2019-10-01 12:00 UTC", MS]}, "log").notes == ()
+
+
+def test_dates_alone_need_no_unit():
+    assert told_unit({"date": ["2019-10-01"]}, "log").unit == "ms"
