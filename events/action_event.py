@@ -55,11 +55,14 @@ class Record(Protocol):
 
 
 class Rejected(Exception):
-    """A record that can't be understood: ``reason`` is a short constant, the message what came, what was wanted."""
+    """A record that can't be understood: ``reason`` is a short constant, the message what came, what was wanted.
 
-    def __init__(self, reason: str, message: str) -> None:
+    ``kind`` is what of the reason, where a reader tells several apart; a constant, too.
+    """
+
+    def __init__(self, reason: str, message: str, kind: str = "") -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.kind = reason, kind
 
 
 class ActionEvent(Struct, gc=False, frozen=True, omit_defaults=True):

@@ -8,7 +8,6 @@
 ``open.open_log`` opens files, ``readers.topic`` a Kafka topic, ``log.event_log_of`` collects the batches as columns.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain
@@ -19,13 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rankstream.events.action_event import ActionDecoder, ActionEvent, Record, Rejected
+from rankstream.events.skipped import Skipped, Where
 from rankstream.features.actions import ACTION_BYTES, Vocabulary, action_time_ms, pack_actions, value_codes
 from rankstream.features.ids import Id, Keys, id_bytes, id_keys
 
 Ints = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
-
-MAX_SENTENCES = 100  # distinct reasons kept: a log of nothing but garbage must not fill memory
 
 _decode_event = msgspec.json.Decoder(ActionEvent).decode
 
@@ -102,8 +100,8 @@ class RecordedLog(Protocol):
         ...
 
     @property
-    def skipped(self) -> Counter[str]:
-        """How many rows were skipped by reason, "reason: sentence"; filled while the log is read."""
+    def skipped(self) -> Skipped:
+        """What was skipped, by kind of reason; filled while the log is read."""
         ...
 
     def checksum(self) -> str:
@@ -113,14 +111,6 @@ class RecordedLog(Protocol):
     def batches(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
         """Read from the start, by the codes of this vocabulary (the bundle's). Raises ``LogError``."""
         ...
-
-
-def skip(skipped: Counter[str], why: Rejected, count: int = 1) -> None:
-    """Count rows that a worker would reject."""
-    sentence = f"{why.reason}: {why}"
-    if sentence not in skipped and len(skipped) >= MAX_SENTENCES:
-        sentence = f"{why.reason}: other sentences than the first {MAX_SENTENCES}"
-    skipped[sentence] += count
 
 
 def pack_columns(
@@ -151,6 +141,15 @@ def pack_columns(
     )
 
 
+def events_of(arrivals: Arrivals, vocabulary: Vocabulary) -> Iterator[ActionEvent]:
+    """Yield the actions as the wire writes them: what ``arrivals_of`` decodes to these arrivals again."""
+    actions, surfaces = ("", *vocabulary.actions), (None, *vocabulary.surfaces)
+    numbers = (arrivals.codes, arrivals.times_ms, arrivals.surfaces, arrivals.values)
+    columns = (arrivals.user_ids, arrivals.item_ids, *(column.tolist() for column in numbers))
+    for user, item, code, at_ms, surface, value in zip(*columns, strict=True):
+        yield ActionEvent(user, item, actions[code], at_ms, surfaces[surface], None if value != value else value)
+
+
 def codes_of_values(values: Values) -> Ints:
     """Return the 8-bit codes of values ``(n,)``, 0 for NaN."""
     some = ~np.isnan(values)
@@ -162,7 +161,7 @@ def _arrived_ms(record: Record, event: ActionEvent) -> int:
     return record.timestamp if record.timestamp >= 0 else event.timestamp_ms
 
 
-def arrivals_of(records: Iterable[Record], vocabulary: Vocabulary, skipped: Counter[str]) -> Arrivals:
+def arrivals_of(records: Iterable[Record], vocabulary: Vocabulary, skipped: Skipped) -> Arrivals:
     """Decode records one by one, as a worker does.
 
     This is how topics are read, and what the readers of files are tested against.
@@ -175,7 +174,7 @@ def arrivals_of(records: Iterable[Record], vocabulary: Vocabulary, skipped: Coun
         try:
             packed.append(decode(record))
         except Rejected as why:
-            skip(skipped, why)
+            skipped.reject(why, Where(f"{record.topic}, partition {record.partition}", "offset", record.offset))
             continue
         events.append(_decode_event(record.value or b""))
         kept.append(record)

@@ -12,12 +12,13 @@ files (one a day, say) is one log, in the order of their names; what in it is no
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,8 +30,10 @@ from rankstream.events.public import PUBLIC, published_as
 from rankstream.events.public.batches import Form
 from rankstream.events.readers.json_lines import BATCH_ROWS, FIELDS, NEEDED, JsonReader, Reading
 from rankstream.events.readers.plain import PlainReader
-from rankstream.events.readers.rows import TIME_UNITS, TIMES, Row, Shape, count_of, json_row
+from rankstream.events.readers.rows import Row, Shape, count_of, json_row
 from rankstream.events.readers.text import Layout, delimiter_of, layout_of, needs_pyarrow, why_no_heading
+from rankstream.events.readers.times import AUTO, SAMPLE_ROWS, TIME_UNITS, TIMES, told_unit
+from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
 from rankstream.features.files import sha256
 
@@ -41,7 +44,8 @@ class LogOptions:
 
     columns: Mapping[str, str] = field(default_factory=dict)  # field (of ``FIELDS``) -> the column that holds it
     constants: Mapping[str, str] = field(default_factory=dict)  # field -> its value in all rows
-    time_unit: str = "ms"  # of the columns of times
+    time_unit: str = AUTO  # of the columns of times; told by the first rows
+    max_skipped: float = 1.0  # share of rows; a log of which more are skipped is refused, at its end
     delimiter: str | None = None  # of text; told by its first lines
     heading: tuple[str, ...] | None = None  # names of the columns of text without a heading
     kind: str | None = None  # ``events`` or a name of ``public.PUBLIC``; told by the columns
@@ -63,6 +67,7 @@ class LogOptions:
 
 OFTEN_PROSE = (".txt", ".dat", ".data")  # endings of files that need not be tables
 AS_IT_IS = LogOptions()
+SAMPLE_FILES = 50  # of a log, whose first rows tell the unit of its times
 
 
 class LogReader(Protocol):
@@ -76,7 +81,7 @@ class LogReader(Protocol):
         """Return the names of actions and of surfaces that occur."""
         ...
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Generator[Row, None, None]:
         """Yield the rows one by one, as they lie in the file; those of a public log as the wire has them."""
         ...
 
@@ -106,7 +111,8 @@ class FileLog:
     sort: bool  # by time of arrival; holds the whole log in memory
     now_ms: int
     notes: tuple[str, ...] = ()  # what is to be said of how it is read, a line each
-    skipped: Counter[str] = field(default_factory=Counter)
+    max_skipped: float = 1.0  # share of rows; where more are skipped, reading ends with ``LogError``
+    skipped: Skipped = field(default_factory=Skipped)
 
     @property
     def name(self) -> str:
@@ -150,10 +156,12 @@ class FileLog:
             offset += len(arrivals)
         if not offset:
             raise LogError(self._why_nothing())
+        self.check_skipped(offset)
 
-    def rows(self) -> Iterator[tuple[Row, Shape]]:
-        """Yield the rows one by one, each with how it becomes an action: what ``rankstream produce`` sends."""
-        return ((row, file.shape) for file in self.files for row in file.reader.rows())
+    def check_skipped(self, kept: int) -> None:
+        """Raise ``LogError`` where too many rows were skipped up to here; ``kept`` were not."""
+        if self.skipped.exceeds(self.max_skipped, kept):
+            raise LogError(self.skipped.refusal(self.name, kept))
 
     def count(self) -> int | None:
         """Return how many rows the files say that they have; None if any doesn't."""
@@ -176,7 +184,7 @@ class FileLog:
     def _why_no_names(self) -> str:
         for _ in self._read(Vocabulary(("none",))):
             pass
-        if any("`action`" in sentence for sentence in self.skipped):
+        if any(kind.startswith("schema") and kind.endswith("action") for kind in self.skipped.rows):
             return (
                 f"{self.path} holds no action with a name; give the column of the names with --map action=COLUMN, or, "
                 "if all rows are of one kind, say which with --set action=view"
@@ -186,8 +194,7 @@ class FileLog:
     def _why_nothing(self) -> str:
         if not self.skipped:
             return f"{self.path} holds no rows; give a log of actions"
-        (sentence, count), total = self.skipped.most_common(1)[0], self.skipped.total()
-        return f"none of the {total:,} rows of {self.path} can be read; of {count:,} the reason is {sentence}"
+        return f"none of the {self.skipped.total():,} rows of {self.path} can be read; {self.skipped.reasons()}"
 
 
 @dataclass(frozen=True)
@@ -220,10 +227,26 @@ def open_log(path: Path, options: LogOptions = AS_IT_IS) -> FileLog:
     if options.heading is not None and not any(file.layout.type == "text" for file in files):
         raise LogError(f"--columns names the columns of text without a heading; {files[0].path} names its own")
     left = [one for one in candidates if one.path not in [file.path for file in files]]
-    notes = (*_guesses(path, chosen), *_not_read(path, files, left, found.strange))
-    sort = options.sort or (kind != WIRE_FORMAT and len(files) > 1)  # each has its own order
     whole = path if len(chosen) > 1 else chosen[0].path
-    return FileLog(whole, kind, tuple(files), sort, time.time_ns() // 1_000_000, notes)
+    notes = (*_guesses(path, chosen), *_not_read(path, files, left, found.strange))
+    if kind == WIRE_FORMAT:
+        files, told = _in_told_unit(files, whole, options.time_unit)
+        notes = (*notes, *told)
+    sort = options.sort or (kind != WIRE_FORMAT and len(files) > 1)  # each has its own order
+    return FileLog(whole, kind, tuple(files), sort, time.time_ns() // 1_000_000, notes, options.max_skipped)
+
+
+def _in_told_unit(files: Sequence[LogFile], path: Path, unit: str) -> tuple[list[LogFile], tuple[str, ...]]:
+    """Return the files with the one unit of their times, and what there is to say of it. Raises ``LogError``."""
+    columns: dict[str, list[Any]] = {}
+    for file in files[:: -(-len(files) // SAMPLE_FILES)]:
+        names = {file.shape.column(name) for name in TIMES if name not in file.shape.constants}
+        with closing(file.reader.rows()) as rows:
+            for row in islice(rows, SAMPLE_ROWS):
+                for name in names & row.keys():
+                    columns.setdefault(name, []).append(row[name])
+    told = told_unit(columns, str(path), unit)
+    return [replace(file, shape=replace(file.shape, time_unit=told.unit)) for file in files], told.notes
 
 
 def _candidate(placed: PlacedFile, options: LogOptions, alone: bool) -> _Candidate:
@@ -284,7 +307,7 @@ def _shape_of(placed: PlacedFile, options: LogOptions, columns: Collection[str])
     for name, keys in fitting(placed.partitions, left).items():
         if value := placed.partitions[keys[0]]:
             constants[name] = value
-    return Shape(sources, constants, options.time_unit), fits
+    return Shape(sources, constants), fits
 
 
 def _of_the_wire(layout: Layout, shape: Shape) -> LogFile:

@@ -27,11 +27,7 @@ def read_log(opened: FileLog, vocabulary: Vocabulary | None = None, strict: bool
     batches = replace(opened, sort=False).batches(vocabulary)  # the columns are sorted by time in any case
     log = event_log_of(batches, vocabulary, opened.untyped)
     if strict and opened.skipped:
-        (sentence, count), total = opened.skipped.most_common(1)[0], opened.skipped.total()
-        raise LogError(
-            f"{total:,} of the {len(log) + total:,} rows of {opened.name} can't be read, of {count:,} the reason is "
-            f"{sentence}; correct them, or let them be skipped"
-        )
+        raise LogError(opened.skipped.refusal(opened.name, len(log)))
     return log
 
 

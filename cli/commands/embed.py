@@ -6,9 +6,10 @@ from pathlib import Path
 import click
 
 from rankstream.cli.errors import needing_torch, refusing
-from rankstream.cli.options.logs import format_option, strict_option, to_time_ms
+from rankstream.cli.options.logs import log_options, to_time_ms
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.evaluation.time_text import time_text
+from rankstream.events.open import LogOptions
 
 
 @click.command()
@@ -29,8 +30,7 @@ from rankstream.evaluation.time_text import time_text
     show_default=True,
     help="Versions that are kept, for replays of the past.",
 )
-@format_option
-@strict_option
+@log_options
 @json_option
 def command(
     log: Path,
@@ -39,8 +39,7 @@ def command(
     full: bool,
     as_of: int | None,
     keep: int,
-    kind: str | None,
-    strict: bool,
+    log_options: LogOptions,
     as_json: bool,
 ) -> None:
     """Refresh the batch user vectors.
@@ -72,7 +71,7 @@ def command(
     with refusing(LogError, BrokenTableError, WeightsRefusedError):
         models = load_models(run / "work")
         model, items = models.pinnerformer, to_float16(models.item_table)
-        events, _ = read_events(log, kind, strict, models.about.vocabulary)
+        events, _ = read_events(log, log_options, models.about.vocabulary)
         now_ms = int(events.times_ms[-1]) if as_of is None else as_of
         active = not full and is_of_model(root, model)
         job = refresh_active if active else refresh

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from rankstream.cli.errors import Refusal, needing_torch, refusing
-from rankstream.cli.options.logs import format_option, strict_option, to_time_ms
+from rankstream.cli.options.logs import log_options, to_time_ms
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.table import Table, console, names, numbers
 from rankstream.evaluation.time_text import time_text
+from rankstream.events.open import LogOptions
 
 if TYPE_CHECKING:
     from rankstream.evaluation.held_out import HeldOutMetric
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 @click.option("--requests", type=int, default=1000, show_default=True, help="Requests to the ranker, at most.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random generator.")
 @json_option
-@format_option
-@strict_option
+@log_options
 def command(
     log: Path,
     run: Path,
@@ -38,8 +38,7 @@ def command(
     requests: int,
     seed: int,
     as_json: bool,
-    kind: str | None,
-    strict: bool,
+    log_options: LogOptions,
 ) -> None:
     """Evaluate trained models on the held-out part of a log.
 
@@ -69,7 +68,7 @@ def command(
         until_ms = models.about.until_ms
         if since is not None and since < until_ms:
             raise Refusal(f"--since {time_text(since)} lies before the end of the training, {time_text(until_ms)}")
-        events, _ = read_events(log, kind, strict, models.about.vocabulary)
+        events, _ = read_events(log, log_options, models.about.vocabulary)
         held_out = HeldOut(since or until_ms, round(horizon_days * 86_400_000), max_requests=requests, seed=seed)
         with threads(1):  # one request at a time: a second thread only waits
             found = list(held_out_metrics(models, events, held_out)) if events.time_at(1.0) > held_out.since_ms else []

@@ -8,6 +8,7 @@ import click
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.aliases import renamed
+from rankstream.cli.options.logs import log_options
 from rankstream.cli.options.off_policy import (
     NOT_A_FEED,
     number_of,
@@ -21,14 +22,14 @@ from rankstream.cli.options.settings import CONNECTED, pairs, settings_options
 from rankstream.cli.options.topics import open_source
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.off_policy import show
+from rankstream.cli.views.skipped import print_skipped
 from rankstream.evaluation.leakage import LeakError
 from rankstream.evaluation.off_policy.report import evaluate
 from rankstream.evaluation.off_policy.rerank import Reranking, reranked_slates
 from rankstream.evaluation.off_policy.slates import CUT, NO_HEAD, NO_PROPENSITIES, Slate, Target, rewards_of, slates_of
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import LogError, RecordedLog
-from rankstream.events.readers.rows import TIME_UNITS
-from rankstream.features.actions import Vocabulary
+from rankstream.events.open import LogOptions
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.ranking.bundle import BundleRefusedError
 from rankstream.ranking.policies import EpsilonGreedy, Greedy, Policy, RelativePlackettLuce
@@ -57,11 +58,7 @@ POLICIES: Mapping[str, Callable[[float, float], Policy]] = {
     metavar="FILE",
     help="What users did: .parquet, .csv or .jsonl.  [default: the topic user-actions]",
 )
-@click.option(
-    "--map", callback=pairs, multiple=True, metavar="FIELD=COLUMN", help="The column of a field of --actions."
-)
-@click.option("--set", callback=pairs, multiple=True, metavar="FIELD=VALUE", help="The same value for all actions.")
-@click.option("--time-unit", type=click.Choice(list(TIME_UNITS)), default="ms", show_default=True, help="Of --actions.")
+@log_options
 @click.option(
     "--reward",
     required=True,
@@ -121,9 +118,7 @@ POLICIES: Mapping[str, Callable[[float, float], Policy]] = {
 def command(
     feeds: Path | None,
     actions: Path | None,
-    map: dict[str, str],
-    set: dict[str, str],
-    time_unit: str,
+    log_options: LogOptions,
     reward: tuple[str, ...],
     within: str,
     positions: int,
@@ -169,7 +164,7 @@ def command(
     target = Target(POLICIES[policy](temperature, epsilon), weights or None)
     window_ms = within_ms(within)
     source = open_source(folder, settings)
-    log = open_actions(actions, map, set, time_unit, tuple(reward_of), source)
+    log = open_actions(actions, log_options, tuple(reward_of), source)
     skipped: Counter[str] = Counter()
     name, marks = target.text, list[str]()
     if bundle_dir is None:
@@ -186,9 +181,10 @@ def command(
         name = f"model {ranker.bundle.manifest.model_version}, {name}".replace(" as served", "")
     if not slates:
         raise Refusal(_nothing(skipped, weights))
-    vocabulary = Vocabulary(tuple(reward_of), ())
-    by_code = {vocabulary.action_codes[action]: value for action, value in reward_of.items()}
-    rewards = rewards_of(slates, log.batches(vocabulary), by_code, positions, window_ms)
+    by_code = {log.vocabulary.action_codes[action]: value for action, value in reward_of.items()}
+    rewards = rewards_of(slates, log.batches(log.vocabulary), by_code, positions, window_ms)
+    if actions is not None:
+        print_skipped(log.skipped)
     if not rewards.any():
         raise Refusal(_no_rewards(slates, reward_of, within, log))
     report = evaluate(slates, rewards, name, skipped=skipped, marks=marks, clip=clip, seed=seed)

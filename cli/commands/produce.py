@@ -1,9 +1,9 @@
 """`rankstream produce`: a file of actions or requests to Kafka, at a given rate."""
 
 import time
-from collections import Counter
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rankstream.cli.errors import Refusal, refusing
-from rankstream.cli.options.settings import CONNECTED, pairs, settings_options
+from rankstream.cli.options.logs import log_options, opened_log
+from rankstream.cli.options.settings import CONNECTED, settings_options
 from rankstream.cli.views.as_json import json_option, print_json
-from rankstream.cli.views.skipped import print_skipped
-from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent
-from rankstream.events.arrivals import LogError
-from rankstream.events.readers.rows import TIME_UNITS, Row, RowFile, Shape, open_rows
+from rankstream.cli.views.skipped import print_notes, print_skipped
+from rankstream.events.action_event import ActionEvent, Rejected
+from rankstream.events.arrivals import LogError, events_of
+from rankstream.events.open import FileLog, LogOptions
+from rankstream.events.readers.json_lines import Reading
+from rankstream.events.readers.rows import STDIN, Row, Shape, open_rows
+from rankstream.events.readers.times import SAMPLE_ROWS, TIMES, TimeUnit, told_unit
+from rankstream.events.skipped import Skipped
+from rankstream.features.actions import Vocabulary
 from rankstream.ranking.request import RankingRequest
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.producer import Producer
@@ -27,26 +33,22 @@ from rankstream.streams.settings import Settings
 
 Sendable = ActionEvent | RankingRequest
 SHOW_EVERY = 200  # rows between two updates of the progress bar
+INTERRUPTED = 130  # exit code, as shells have it of Ctrl-C
+UNCHECKED = Vocabulary(("any",))  # rows of a stream may have any action: what names there are is known at its end
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--map", callback=pairs, multiple=True, metavar="FIELD=COLUMN", help="The column that holds a field.")
-@click.option("--set", callback=pairs, multiple=True, metavar="FIELD=VALUE", help="The same value for all rows.")
-@click.option(
-    "--time-unit", type=click.Choice(list(TIME_UNITS)), default="ms", show_default=True, help="Of timestamps."
-)
+@log_options
 @click.option("--requests", is_flag=True, help="The rows are ranking requests, not actions.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most N records a second.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N records.")
 @json_option
 @settings_options(*CONNECTED)
 @refusing(ClientError, LogError)
 def command(
     file: Path,
-    map: dict[str, str],
-    set: dict[str, str],
-    time_unit: str,
+    log_options: LogOptions,
     requests: bool,
     rate: float | None,
     limit: int | None,
@@ -55,10 +57,11 @@ def command(
 ) -> None:
     """Send a FILE of actions (or requests) to Kafka.
 
-    FILE is Parquet, CSV, TSV or JSON lines, or - for JSON lines from standard input. Its columns are the fields of the
-    wire: user_id, item_id, action, timestamp_ms and, where there are any, surface and value. Rows that workers would
-    reject are skipped and counted by reason. Keys are the text of user_id, so that all records of a user meet in one
-    partition; sending again is harmless, as the same action counts once.
+    FILE is a log as `rankstream train` and `rankstream replay` read it, and what they read of it is what is sent: a
+    file or folder of Parquet, CSV or JSON lines, or a public log. - is JSON lines from standard input, each of which is
+    sent as it comes. The fields of the wire are user_id, item_id, action, timestamp_ms and, where there are any,
+    surface and value. Rows that workers would reject are skipped and counted by reason. Keys are the text of user_id,
+    so that all records of a user meet in one partition; sending again is harmless, as the same action counts once.
 
     \b
     Writes: user-actions (with --requests: ranking-requests)
@@ -69,73 +72,127 @@ def command(
       tail -f app.log | rankstream produce - --rate 500
 
     """
-    kind: type[Sendable] = RankingRequest if requests else ActionEvent
-    infos = msgspec.structs.fields(kind)
-    fields = [info.name for info in infos]
-    for named in (*map, *set):
-        if named not in fields:
-            raise Refusal(f"{named} is no field of {kind.__name__}; it has {', '.join(fields)}")
-    source, shape = open_rows(file), Shape(map, set, time_unit)
-    shape.check(file, source.columns, [info.name for info in infos if info.required])
-    skipped: Counter[str] = Counter()
+    source: LogSource | RowSource
+    if requests or file == STDIN:
+        source = RowSource(file, log_options, RankingRequest if requests else ActionEvent)
+    else:
+        source = LogSource(opened_log(file, log_options))
     with Producer(settings) as producer:
-        events = _events(source, shape, kind, fields, limit, skipped)
-        sent = _send(producer, events, rate, _total(source, limit))
-    _report(file, settings, sent, skipped, as_json)
-
-
-def _total(source: RowFile, limit: int | None) -> int | None:
-    return limit if source.count is None else min(source.count, limit or source.count)
-
-
-def _events(
-    source: RowFile, shape: Shape, kind: type[Sendable], fields: list[str], limit: int | None, skipped: Counter[str]
-) -> Iterator[Sendable]:
-    """Yield what can be sent, and count what can't by its reason."""
-    for row in islice(source.rows, limit):
+        sending = Sending(producer, rate)
         try:
-            yield _event(shape, row, kind, fields)
-        except ValueError as exc:  # msgspec's ValidationError is one
-            skipped[str(exc)] += 1
+            sending.send(islice(source.events(), limit), limit)
+        except KeyboardInterrupt:
+            producer.flush()
+            _report(sending.sent, source.skipped, settings, as_json)
+            raise SystemExit(INTERRUPTED) from None
+        except LogError:  # the file can't be read on, or too much of it was skipped
+            if sending.sent:
+                producer.flush()
+                _report(sending.sent, source.skipped, settings, as_json)
+            raise
+        except ClientError as exc:
+            raise ClientError(f"{exc}; {sending.sent:,} records had been handed over") from exc
+    _report(sending.sent, source.skipped, settings, as_json)
+    if not sending.sent:
+        why = "all rows were skipped" if source.skipped else "it holds no rows"
+        raise Refusal(f"nothing of {file} was sent: {why}")
 
 
-def _event(shape: Shape, row: Row, kind: type[Sendable], fields: list[str]) -> Sendable:
-    event = msgspec.convert(shape.apply(row, fields), kind, strict=False)
-    if isinstance(event, ActionEvent):
-        if event.timestamp_ms < MIN_TIME_MS:
-            raise ValueError("timestamp_ms is before 1973; if the column holds seconds, add --time-unit s")
-        if event.timestamp_ms > wall_clock_ms() + MAX_AHEAD_MS:
-            raise ValueError("timestamp_ms is more than a day in the future")
-    elif (event.candidates is None) == (event.limit is None):
-        raise ValueError("a request has either candidates or limit")
+class LogSource:
+    """The actions of a log, as replay and training read them."""
+
+    def __init__(self, log: FileLog) -> None:
+        self._log, self.skipped = log, log.skipped
+
+    def events(self) -> Iterator[Sendable]:
+        """Yield what can be sent. Raises ``LogError``, if most rows of the first batch are skipped before any is."""
+        log, vocabulary = self._log, self._log.vocabulary
+        for nth, arrivals in enumerate(log.batches(vocabulary)):
+            if not nth and not log.sort:
+                log.check_skipped(len(arrivals))
+            yield from events_of(arrivals, vocabulary)
+
+
+class RowSource:
+    """Rows of any columns, or of standard input, each read by itself: actions, or requests."""
+
+    def __init__(self, file: Path, options: LogOptions, kind: type[Sendable]) -> None:
+        self.skipped, self._max_skipped, self._kind = Skipped(), options.max_skipped, kind
+        infos = msgspec.structs.fields(kind)
+        for named in (*options.columns, *options.constants):
+            if named not in (fields := [info.name for info in infos]):
+                raise Refusal(f"{named} is no field of {kind.__name__}; it has {', '.join(fields)}")
+        source, self._name = open_rows(file), "standard input" if file == STDIN else str(file)
+        shape = Shape(options.columns, options.constants)
+        shape.check(file, source.columns, [info.name for info in infos if info.required])
+        head = list(islice(source.rows, 1 if file == STDIN else SAMPLE_ROWS))  # a stream does not wait for more
+        told = _told_unit(head, shape, self._name, options.time_unit)
+        print_notes(told.notes)
+        self._rows, self._shape = chain(head, source.rows), replace(shape, time_unit=told.unit)
+
+    def events(self) -> Iterator[Sendable]:
+        """Yield what can be sent, and count what can't be. Raises ``LogError`` at the end, if that was too much."""
+        reading, sent = Reading(UNCHECKED, self._shape, 0, self.skipped, self._name), 0
+        for number, row in enumerate(self._rows, start=1):
+            try:
+                event = _event(row, replace(reading, now_ms=wall_clock_ms()), self._kind)
+            except Rejected as why:
+                self.skipped.reject(why, reading.where(number))
+                continue
+            yield event
+            sent += 1
+        if sent and self.skipped.exceeds(self._max_skipped, sent):
+            raise LogError(self.skipped.refusal(self._name, sent))
+
+
+def _told_unit(rows: Iterable[Row], shape: Shape, name: str, unit: str) -> TimeUnit:
+    columns: dict[str, list[Any]] = {}
+    for row in rows:
+        for column in map(shape.column, TIMES):
+            if row.get(column) not in (None, ""):
+                columns.setdefault(column, []).append(row[column])
+    return told_unit(columns, name, unit)
+
+
+def _event(row: Row, reading: Reading, kind: type[Sendable]) -> Sendable:
+    event: Sendable = reading.converted(row, kind)
+    if event.timestamp_ms is not None:
+        reading.check_time(row, event.timestamp_ms)
+    if isinstance(event, RankingRequest) and (event.candidates is None) == (event.limit is None):
+        raise Rejected("schema", "a request has either candidates or limit", "candidates and limit")
     return event
 
 
-def _send(producer: Producer, events: Iterator[Sendable], rate: float | None, total: int | None) -> int:
-    """Send all, no faster than ``rate``, and show the progress."""
-    columns: list[Any] = [TextColumn("sent"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-    started, sent = time.monotonic(), 0
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("sent", total=total)
-        for event in events:
-            if isinstance(event, ActionEvent):
-                producer.send_action(event)
-            else:
-                producer.send_request(event)
-            sent += 1
-            if rate is not None:
-                time.sleep(max(0.0, started + sent / rate - time.monotonic()))
-            if sent % SHOW_EVERY == 0 or rate is not None:
-                progress.update(task, completed=sent)
-        producer.flush()
-    return sent
+@dataclass
+class Sending:
+    """Sends events no faster than ``rate`` a second, and counts them."""
+
+    producer: Producer
+    rate: float | None
+    sent: int = 0
+
+    def send(self, events: Iterator[Sendable], total: int | None) -> None:
+        """Send all, and show the progress."""
+        columns: list[Any] = [TextColumn("sent"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+        started = time.monotonic()
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("sent", total=total)
+            for event in events:
+                if isinstance(event, ActionEvent):
+                    self.producer.send_action(event)
+                else:
+                    self.producer.send_request(event)
+                self.sent += 1
+                if self.rate is not None:
+                    time.sleep(max(0.0, started + self.sent / self.rate - time.monotonic()))
+                if self.sent % SHOW_EVERY == 0 or self.rate is not None:
+                    progress.update(task, completed=self.sent)
+        self.producer.flush()
 
 
-def _report(file: Path, settings: Settings, sent: int, skipped: Counter[str], as_json: bool) -> None:
+def _report(sent: int, skipped: Skipped, settings: Settings, as_json: bool) -> None:
     print_skipped(skipped)
-    if not sent:
-        raise Refusal(f"nothing of {file} was sent: {'all rows were skipped' if skipped else 'it holds no rows'}")
-    if as_json:
-        print_json({"sent": sent, "skipped": skipped})
-        return
-    click.echo(f"sent {sent:,} records to {settings.bootstrap_servers}, skipped {sum(skipped.values()):,}")
+    if sent and as_json:
+        print_json({"sent": sent, "skipped": dict(skipped.most_common())})
+    elif sent:
+        click.echo(f"sent {sent:,} records to {settings.bootstrap_servers}, skipped {skipped.total():,}")

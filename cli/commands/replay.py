@@ -1,6 +1,7 @@
 """`rankstream replay`: a recorded log through the pipeline that serves, and metrics of its rankings."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -11,8 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.aliases import renamed
-from rankstream.cli.options.logs import to_time_ms
-from rankstream.cli.options.settings import CONNECTED, offset_range, pairs, settings_options
+from rankstream.cli.options.logs import log_options, opened_log, to_time_ms
+from rankstream.cli.options.settings import CONNECTED, offset_range, settings_options
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.replay import print_summary
 from rankstream.cli.views.skipped import print_skipped
@@ -26,8 +27,7 @@ from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, 
 from rankstream.evaluation.time_text import delay_ms
 from rankstream.events.action_event import Record
 from rankstream.events.arrivals import LogError, RecordedLog
-from rankstream.events.open import LogOptions, open_log
-from rankstream.events.readers.rows import TIME_UNITS
+from rankstream.events.open import LogOptions
 from rankstream.events.readers.topic import RecordLog
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle
@@ -61,9 +61,7 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 
 @click.command(context_settings=renamed({"--visit-gap": "--session-gap", "--without-met": "--exclude-seen"}))
 @click.option("--events", type=click.Path(path_type=Path), help="The log: a file, or a known folder; else Kafka.")
-@click.option("--map", callback=pairs, multiple=True, metavar="FIELD=COLUMN", help="The column that holds a field.")
-@click.option("--set", callback=pairs, multiple=True, metavar="FIELD=VALUE", help="The same value for all rows.")
-@click.option("--time-unit", type=click.Choice(list(TIME_UNITS)), default="ms", show_default=True, help="Of times.")
+@log_options
 @click.option("--offsets", callback=offset_range, metavar="FIRST:END", help="Of Kafka: only these of each partition.")
 @click.option("--sort", is_flag=True, help="Replay in the order of time, not of the log; holds the log in memory.")
 @click.option(
@@ -117,9 +115,7 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 @refusing(LogError, LeakError, ReplayError, BundleRefusedError, BrokenTableError, ClientError)
 def command(
     events: Path | None,
-    map: dict[str, str],
-    set: dict[str, str],
-    time_unit: str,
+    log_options: LogOptions,
     offsets: OffsetRange,
     sort: bool,
     bundles: tuple[Path, ...],
@@ -157,7 +153,7 @@ def command(
     options = ReplayOptions(requests=requests or None, **options_given)
     opened = [open_bundle(path) for path in bundles]
     if events is not None:
-        log: RecordedLog = open_log(events, LogOptions(map, set, time_unit, sort=sort))
+        log: RecordedLog = opened_log(events, replace(log_options, sort=sort))
     else:
         log = _topic(settings, opened, offsets)
     if not opened:

@@ -10,11 +10,12 @@ from rich.progress import Progress
 
 from rankstream.cli.errors import Refusal, needing_torch, refusing
 from rankstream.cli.options.aliases import renamed
-from rankstream.cli.options.logs import format_option, strict_option, to_time_ms, utility_option
+from rankstream.cli.options.logs import log_options, to_time_ms, utility_option
 from rankstream.cli.options.settings import options_of
 from rankstream.cli.options.train_settings import TrainSettings, read_train_settings
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.evaluation.time_text import time_text
+from rankstream.events.open import LogOptions
 
 
 @click.command(context_settings=renamed({"--draws": "--accumulation-steps"}))
@@ -28,8 +29,7 @@ from rankstream.evaluation.time_text import time_text
 @click.option(
     "--until", callback=to_time_ms, metavar="TIME", help="Train on actions before TIME only.  [default: LOG's end]"
 )
-@format_option
-@strict_option
+@log_options
 @click.option("--positive", "positives", multiple=True, metavar="ACTION", help="A positive action type; repeatable.")
 @click.option("--negative", "negatives", multiple=True, metavar="ACTION", help="A negative action type; repeatable.")
 @utility_option
@@ -40,8 +40,7 @@ def command(
     log: Path,
     out: Path,
     until: int | None,
-    kind: str | None,
-    strict: bool,
+    log_options: LogOptions,
     positives: tuple[str, ...],
     negatives: tuple[str, ...],
     utility: dict[str, float],
@@ -90,7 +89,7 @@ def command(
     )  # fmt: skip
     with refusing(*kinds), joined_team() as team:
         device = pick_device(settings.device)
-        events, known = read_events(log, kind, strict, quiet=not team.writes)
+        events, known = read_events(log, log_options, quiet=not team.writes)
         recipe = recipe_of(known, events.vocabulary, settings, device, positives, negatives, utility)
         try:
             with Progress(console=Console(stderr=True)) as progress:

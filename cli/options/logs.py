@@ -1,30 +1,95 @@
-"""Options that the commands share which read a log for training."""
+"""Options that the commands share which read a log."""
 
 from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from rankstream.cli.errors import Refusal
+from rankstream.cli.errors import Refusal, refusing
+from rankstream.cli.options.settings import pairs
+from rankstream.cli.views.skipped import print_notes
 from rankstream.evaluation.time_text import parse_time_ms
+from rankstream.events.arrivals import LogError
 from rankstream.events.log_kind import WIRE_FORMAT
+from rankstream.events.open import FileLog, LogOptions, open_log
 from rankstream.events.public import PUBLIC
+from rankstream.events.readers.times import AUTO, TIME_UNITS
 
 FORMATS = (*PUBLIC, WIRE_FORMAT)
+MAX_SKIPPED = 0.5  # share of rows, without --allow-skips
 
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
+
+_OPTIONS = (
+    click.option(
+        "--map", "columns", callback=pairs, multiple=True, metavar="FIELD=COLUMN",
+        help="The column that holds a field (user_id, item_id, action, timestamp_ms, surface, value, arrived_ms), "
+        "repeatable.  [default: the field's own name, else a usual synonym]",
+    ),
+    click.option(
+        "--set", "constants", callback=pairs, multiple=True, metavar="FIELD=VALUE",
+        help="The same value of a field for all rows, repeatable.",
+    ),
+    click.option(
+        "--time-unit", type=click.Choice(TIME_UNITS), default=AUTO, show_default=True,
+        help="Of times that are numbers; auto tells it from their size. Dates need none; without a zone they are UTC.",
+    ),
+    click.option(
+        "--delimiter", metavar="TEXT", help="Between the columns of text, as ';' or tab.  [default: told by the file]"
+    ),
+    click.option(
+        "--columns", "heading", metavar="NAME,NAME,...", help="The columns' names, for files without a heading."
+    ),
+    click.option("--format", "kind", type=click.Choice(FORMATS), help="[default: recognised by the columns]"),
+    click.option(
+        "--allow-skips", is_flag=True,
+        help="Go on where more than half of the rows can't be read. Fewer are skipped and counted in any case.",
+    ),
+    click.option("--strict", is_flag=True, hidden=True),  # refused a log with any such row
+)  # fmt: skip
 
 
-def format_option(command: F) -> F:
-    """Offer ``--format``."""
-    return click.option(
-        "--format", "kind", type=click.Choice(FORMATS), help="Of LOG.  [default: recognised by its columns]"
-    )(command)
+def log_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Offer the flags that say how a log is read; the command takes them as one ``log_options: LogOptions``."""
+
+    @wraps(command)
+    def with_log_options(
+        columns: dict[str, str],
+        constants: dict[str, str],
+        time_unit: str,
+        delimiter: str | None,
+        heading: str | None,
+        kind: str | None,
+        allow_skips: bool,
+        strict: bool,
+        **given: Any,
+    ) -> R:
+        with refusing(LogError):
+            options = LogOptions(
+                columns=columns,
+                constants=constants,
+                time_unit=time_unit,
+                delimiter=delimiter,
+                heading=None if heading is None else tuple(name.strip() for name in heading.split(",")),
+                kind=kind,
+                max_skipped=0.0 if strict else 1.0 if allow_skips else MAX_SKIPPED,
+            )
+        return command(log_options=options, **given)
+
+    decorated: Callable[..., R] = with_log_options
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
 
 
-def strict_option(command: F) -> F:
-    """Offer ``--strict``."""
-    return click.option("--strict", is_flag=True, help="Refuse LOG if it has rows that would be skipped.")(command)
+def opened_log(path: Path, options: LogOptions) -> FileLog:
+    """Open a log, and print once how it is read. Raises ``LogError``."""
+    log = open_log(path, options)
+    print_notes(log.notes)
+    return log
 
 
 def utility_option(command: F) -> F:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import BinaryIO
@@ -11,13 +12,14 @@ import click
 import msgspec
 
 from rankstream.cli.errors import Refusal
+from rankstream.cli.options.logs import opened_log
 from rankstream.cli.options.topics import Source
 from rankstream.cli.views.progress import with_progress
 from rankstream.evaluation.leakage import UserTables
 from rankstream.evaluation.off_policy.rerank import TargetRanker
 from rankstream.evaluation.time_text import delay_ms
 from rankstream.events.arrivals import RecordedLog
-from rankstream.events.open import LogOptions, open_log
+from rankstream.events.open import LogOptions
 from rankstream.events.readers.rows import STDIN
 from rankstream.events.readers.topic import RecordLog
 from rankstream.features.actions import Vocabulary
@@ -65,18 +67,16 @@ def within_ms(text: str) -> int:
 
 def open_actions(
     path: Path | None,
-    columns: dict[str, str],
-    constants: dict[str, str],
-    time_unit: str,
+    options: LogOptions,
     names: tuple[str, ...],
     source: Source,
 ) -> RecordedLog:
-    """Open the log of actions; actions of other names than these are skipped."""
+    """Open the log of actions; those of these names count."""
     if path is None:
-        if columns or constants:
-            raise Refusal("--map and --set are about the columns of --actions FILE; name the file")
+        if replace(options, max_skipped=LogOptions().max_skipped) != LogOptions():
+            raise Refusal("--map, --set and the other flags of a log are about --actions FILE; name the file")
         return RecordLog(ACTIONS.name, Vocabulary(names, ()), lambda: source.records(ACTIONS))
-    log = open_log(path, LogOptions(columns, constants, time_unit))
+    log = opened_log(path, options)
     known = log.vocabulary.actions
     for name in names:
         if name not in known:

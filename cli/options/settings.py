@@ -52,7 +52,7 @@ def pairs(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]) -
     """Read ``field=value`` options."""
     for pair in given:
         if "=" not in pair:
-            raise Refusal(f"--{option.name} {pair} has no =; write --{option.name} field=something")
+            raise Refusal(f"{option.opts[0]} {pair} has no =; write {option.opts[0]} field=something")
     return dict(pair.split("=", 1) for pair in given)
 
 

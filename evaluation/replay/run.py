@@ -30,6 +30,7 @@ from rankstream.evaluation.replay.protocols import EvaluationProtocol, Exposure,
 from rankstream.evaluation.replay.variants import ReplayError, Variant, VariantRanking
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import Arrivals, RecordedLog
+from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
 from rankstream.metrics.arrays import Bools, Ints
 
@@ -127,8 +128,8 @@ def _nothing_to_rank(log: RecordedLog, plan: Plan, result: ReplayResult) -> str:
     )
 
 
-def _why(skipped: Mapping[str, int]) -> str:
-    return "".join(f"; {count:,} were skipped: {reason}" for reason, count in Counter(skipped).most_common(3))
+def _why(skipped: Skipped) -> str:
+    return f"; {skipped.total():,} were skipped, {skipped.reasons()}" if skipped else ""
 
 
 def _count_queries(log: RecordedLog, plan: Plan) -> int:

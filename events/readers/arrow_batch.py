@@ -6,7 +6,6 @@ what they accept, only in speed.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,10 @@ import pyarrow.compute as pc
 
 from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS
 from rankstream.events.arrivals import Arrivals, Ints, Values, concatenated, pack_columns
-from rankstream.events.readers.json_lines import FIELDS, Reading
-from rankstream.events.readers.rows import NS_PER_MS, TIME_UNITS, Shape, milliseconds
-from rankstream.features.actions import MAX_TIME_MS
+from rankstream.events.readers.json_lines import FIELDS, INFINITE, UNKNOWN_SURFACE, Reading
+from rankstream.events.readers.rows import Row, Shape
+from rankstream.events.readers.time_columns import as_values, times_of_column
+from rankstream.events.skipped import shown
 from rankstream.features.ids import HASHED, MAX_ID_BYTES, Id, Keys, id_bytes, id_key
 
 Bools = npt.NDArray[np.bool_]
@@ -29,20 +29,38 @@ Translate = Callable[[Batch], Batch]  # a log's own columns -> the wire's
 MAX_NAME = 64  # characters of an action or a surface, as on the wire
 
 
-def arrivals_of_batch(batch: Batch, reading: Reading) -> Arrivals:
-    """Pack the sound rows at once and the others one by one, in the order of the rows."""
-    fast, sound = _sound_rows(batch, reading)
+def arrivals_of_batch(batch: Batch, reading: Reading, first_row: int | None = None) -> Arrivals:
+    """Pack the sound rows at once and the others one by one, in the order of the rows.
+
+    ``first_row`` is the number that the first one has in its file, from 1.
+    """
+    fast, sound = _sound_rows(batch, reading, first_row)
     if sound.all():
         return fast
     rows = np.flatnonzero(~sound)
-    events = list(reading.events(batch.take(pa.array(rows)).to_pylist()))
+    numbers = None if first_row is None else (rows + first_row).tolist()
+    events = list(reading.events(rows_of_batch(batch.take(pa.array(rows))), numbers))
     slow = reading.pack([event for event in events if event is not None])
     taken = rows[[event is not None for event in events]]
     whole = concatenated([fast, slow])
     return whole.taken(np.argsort(np.concatenate([np.flatnonzero(sound), taken]), kind="stable")).numbered(0)
 
 
-def _sound_rows(batch: Batch, reading: Reading) -> tuple[Arrivals, Bools]:
+def rows_of_batch(batch: Batch) -> list[Row]:
+    """Return the rows of a batch, one by one; times of any unit and year are texts (``time_columns.as_values``)."""
+    columns = [_values_of(column) for column in batch.columns]
+    return [dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _values_of(column: Column) -> list[Any]:
+    try:
+        values: list[Any] = as_values(column).to_pylist()
+    except (ValueError, OverflowError):  # times within lists that Python can't hold
+        values = [f"a {column.type}"] * len(column)
+    return values
+
+
+def _sound_rows(batch: Batch, reading: Reading, first_row: int | None) -> tuple[Arrivals, Bools]:
     """Pack the rows that are plainly sound; return them, and which rows they are."""
     shape, vocabulary, count = reading.shape, reading.vocabulary, batch.num_rows
     given = {name: given_column(batch, shape, name) for name in FIELDS}
@@ -61,6 +79,7 @@ def _sound_rows(batch: Batch, reading: Reading) -> tuple[Arrivals, Bools]:
     users, user_keys, _, with_user = _ids(given["user_id"], count)
     items, _, item_keys, with_item = _ids(given["item_id"], count, hashed=True)
     sound &= with_user & with_item
+    _count_lost(given["surface"], vocabulary.surface_codes, values, sound, reading, first_row)
     packed = pack_columns(
         users, items, codes, times, surfaces, values, arrived, user_keys=user_keys, item_keys=item_keys
     )
@@ -93,6 +112,24 @@ def _names(column: Column) -> tuple[list[str], Ints]:
         column = column.dictionary_encode()
     which = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     return column.dictionary.to_pylist(), which
+
+
+def _count_lost(
+    surfaces: Column | None, known: dict[str, int], values: Values, sound: Bools, reading: Reading, first: int | None
+) -> None:
+    """Count surfaces and values of sound rows that a packed action can't have, as ``Reading.pack`` does of others."""
+    infinite = np.isinf(values) & sound
+    if infinite.any():
+        where = reading.where(None if first is None else first + int(infinite.argmax()))
+        reading.skipped.add_values(INFINITE, "value is inf", where, int(infinite.sum()))
+    if surfaces is None or not is_text(surfaces.type):
+        return
+    names, which = _names(surfaces)
+    unknown = np.array([bool(name) and name not in known for name in names] + [False])[which] & sound
+    if unknown.any():
+        at = int(unknown.argmax())
+        where = reading.where(None if first is None else first + at)
+        reading.skipped.add_values(UNKNOWN_SURFACE, f"surface is {shown(names[which[at]])}", where, int(unknown.sum()))
 
 
 def _ids(column: Column | None, count: int, hashed: bool = False) -> tuple[list[Id], list[bytes], Keys, Bools]:
@@ -132,47 +169,9 @@ def _codes(column: Column | None, codes: dict[str, int], unknown: int, count: in
 
 
 def _times(column: Column | None, unit: str, count: int) -> tuple[Ints, Bools]:
-    """Return times in ms, and which rows have one; as ``rows.milliseconds`` does."""
     if column is None:
         return np.zeros(count, np.int64), np.zeros(count, np.bool_)
-    found = column.is_valid().to_numpy(zero_copy_only=False).copy()
-    if is_text(column.type):
-        try:
-            column = plain(column).cast(pa.int64())
-        except pa.ArrowInvalid:  # fractions, or empty ones, or nonsense
-            return _parsed(plain(column).to_pylist(), unit)
-    if pa.types.is_timestamp(column.type):
-        unit, column = column.type.unit, column.cast(pa.int64())
-    if pa.types.is_integer(column.type) and not pa.types.is_uint64(column.type):
-        return _scaled(column.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64), unit, found)
-    if pa.types.is_floating(column.type):
-        raw = column.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.float64)
-        scaled = np.round(np.where(np.isfinite(raw), raw, -1) * (TIME_UNITS[unit] / NS_PER_MS))
-        found &= (scaled >= 0) & (scaled <= MAX_TIME_MS)
-        return np.where(found, scaled, 0).astype(np.int64), found
-    return np.zeros(count, np.int64), np.zeros(count, np.bool_)
-
-
-def _scaled(raw: Ints, unit: str, found: Bools) -> tuple[Ints, Bools]:
-    ns = TIME_UNITS[unit]
-    found = found & (raw >= 0)
-    if ns >= NS_PER_MS:
-        found &= raw <= MAX_TIME_MS  # so that the product is one of 64 bits
-        times = np.where(found, raw, 0) * (ns // NS_PER_MS)
-    else:
-        times = raw // (NS_PER_MS // ns)
-    return times, found & (times <= MAX_TIME_MS)
-
-
-def _parsed(texts: list[str | None], unit: str) -> tuple[Ints, Bools]:
-    times = np.zeros(len(texts), np.int64)
-    found = np.zeros(len(texts), np.bool_)
-    for at, text in enumerate(texts):
-        with suppress(ValueError):
-            at_ms = milliseconds(text, unit)
-            found[at] = 0 <= at_ms <= MAX_TIME_MS
-            times[at] = at_ms if found[at] else 0
-    return times, found
+    return times_of_column(column, unit)
 
 
 def _values(column: Column | None, count: int) -> tuple[Values, Bools]:
@@ -195,5 +194,5 @@ def _values(column: Column | None, count: int) -> tuple[Values, Bools]:
         sound = everywhere
     else:
         return none, ~given
-    sound = sound & ~(np.isfinite(numbers) & (numbers < 0))
+    sound = sound & ~(numbers < 0)
     return np.where(given, numbers, np.nan), sound

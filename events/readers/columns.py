@@ -2,7 +2,7 @@
 
 import io
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,13 +16,21 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from rankstream.events.action_event import Rejected
-from rankstream.events.arrivals import Arrivals, LogError, skip
+from rankstream.events.arrivals import Arrivals, LogError
 from rankstream.events.files import compression
-from rankstream.events.readers.arrow_batch import Batch, Translate, arrivals_of_batch, given_column, is_text, plain
-from rankstream.events.readers.json_lines import BATCH_ROWS, Reading
+from rankstream.events.readers.arrow_batch import (
+    Batch,
+    Translate,
+    arrivals_of_batch,
+    given_column,
+    is_text,
+    plain,
+    rows_of_batch,
+)
+from rankstream.events.readers.json_lines import BATCH_ROWS, Reading, problem
 from rankstream.events.readers.rows import IDS, MAX_WHOLE_FLOAT, PROBLEM, RAGGED, Row, Shape, rows_of
 from rankstream.events.readers.text import SUBSTITUTE, Layout, open_bytes, why_not_utf8
+from rankstream.events.skipped import shown
 from rankstream.features.actions import Vocabulary
 
 CSV_BLOCK = 4 << 20  # bytes
@@ -45,9 +53,11 @@ class ColumnReader:
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
         """Yield the arrivals of the rows."""
-        translate = self._translate()
+        translate, reading, first = self._translate(), reading.of(self.layout.path), 1
         for batch in self.batches(reading):
-            arrivals = arrivals_of_batch(with_plain_ids(translate(batch), reading.shape), reading)
+            wire = with_plain_ids(translate(batch), reading.shape)
+            arrivals = arrivals_of_batch(wire, reading, first if wire.num_rows == batch.num_rows else None)
+            first += batch.num_rows
             if len(arrivals):
                 yield arrivals
 
@@ -63,21 +73,21 @@ class ColumnReader:
                     names.update(filter(None, pc.unique(plain(given)).to_pylist()))
         return found
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Generator[Row, None, None]:
         """Yield the rows one by one, as a plain reader does."""
         if self.translation is None:
             yield from rows_of(self.layout, self.columns)
             return
         translate = self._translate()
         for batch in self.batches(None):
-            yield from translate(batch).to_pylist()
+            yield from rows_of_batch(translate(batch))
 
     def batches(self, reading: Reading | None) -> Iterator[Batch]:
         """Yield the rows in batches of a bounded size."""
 
-        def count(why: str) -> None:
+        def count(why: str, number: int | None) -> None:
             if reading is not None:
-                skip(reading.skipped, Rejected("schema", why))
+                reading.skipped.reject(problem(why), reading.where(number))
 
         if self.parse is not None:
             batches = self._lines(self.parse, count)
@@ -101,23 +111,25 @@ class ColumnReader:
         with parquet.ParquetFile(self.layout.path, pre_buffer=False, buffer_size=1 << 20) as file:
             yield from file.iter_batches(batch_size=BATCH_ROWS, columns=list(self.columns), use_threads=False)
 
-    def _text(self, count: Callable[[str], None]) -> Iterator[Batch]:
+    def _text(self, count: Callable[[str, int | None], None]) -> Iterator[Batch]:
         def ragged(row: Any) -> str:
-            count(RAGGED)
+            count(f"{RAGGED}: {shown(row.text)}", row.number)
             return "skip"
 
         if self.layout.columns:
             with open_text(self.layout, self.columns, ragged) as batches:
                 yield from batches
 
-    def _lines(self, parse: Callable[[bytes], Iterable[Row]], count: Callable[[str], None]) -> Iterator[Batch]:
+    def _lines(
+        self, parse: Callable[[bytes], Iterable[Row]], count: Callable[[str, int | None], None]
+    ) -> Iterator[Batch]:
         with open_bytes(self.layout.path) as lines:
-            rows = (row for line in lines if line.strip() for row in parse(line))
+            rows = ((row, at) for at, line in enumerate(lines, start=1) if line.strip() for row in parse(line))
             while block := list(islice(rows, BATCH_ROWS)):
-                whole = [row for row in block if PROBLEM not in row]
-                for row in block:
+                whole = [row for row, _ in block if PROBLEM not in row]
+                for row, at in block:
                     if PROBLEM in row:
-                        count(row[PROBLEM])
+                        count(row[PROBLEM], at)
                 columns = [_column([row.get(name) for row in whole]) for name in self.columns]
                 yield pa.RecordBatch.from_arrays(columns, list(self.columns))
 

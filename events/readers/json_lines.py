@@ -4,27 +4,32 @@ A row is read as ``rankstream produce`` would send it and a worker would decode 
 and counted with the worker's reason.
 """
 
+import re
 import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import count, islice, repeat
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import msgspec
 import numpy as np
 
 from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent, Rejected, TimeMs
-from rankstream.events.arrivals import Arrivals, Ints, LogError, pack_columns, skip
-from rankstream.events.readers.rows import PROBLEM, Row, Shape, json_row, json_rows
+from rankstream.events.arrivals import Arrivals, Ints, LogError, Values, pack_columns
+from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, json_row, json_rows
 from rankstream.events.readers.text import open_bytes
-from rankstream.features.actions import MAX_TIME_MS, Vocabulary
+from rankstream.events.readers.times import TIMES, NotATimeError, day_of
+from rankstream.events.skipped import Skipped, Where, shown
+from rankstream.features.actions import Vocabulary
 from rankstream.features.ids import Id, id_bytes
 
 BATCH_ROWS = 65_536  # rows read at once, which bounds memory
 LINES_BYTES = 6 << 20  # bytes of lines read at once: about as many rows
+S = TypeVar("S", bound=msgspec.Struct)
 UNKNOWN = -1  # arrived_ms where the log doesn't have it
+INFINITE = "value: infinite, read as none"
+UNKNOWN_SURFACE = "surface: not in the vocabulary, read as none"
 
 
 class LoggedAction(ActionEvent, gc=False, frozen=True, omit_defaults=True):
@@ -46,40 +51,80 @@ class Reading:
     vocabulary: Vocabulary
     shape: Shape
     now_ms: int  # times more than a day later are rejected
-    skipped: Counter[str]
+    skipped: Skipped
+    file: str = ""  # that is being read
+    counted_in: str = "row"  # or "line"
 
-    def events(self, rows: Iterable[Row]) -> Iterator[LoggedAction | None]:
-        """Yield each row's action; None for those that are skipped, which are counted."""
-        for row in rows:
+    def of(self, file: Path, counted_in: str = "row") -> "Reading":
+        """Return the reading of one file."""
+        return replace(self, file=str(file), counted_in=counted_in)
+
+    def where(self, number: int | None = None) -> Where | None:
+        """Return where the row or line of a number lies."""
+        return Where(self.file, self.counted_in, number) if self.file else None
+
+    def events(self, rows: Iterable[Row], numbers: Iterable[int | None] | None = None) -> Iterator[LoggedAction | None]:
+        """Yield each row's action; None for those that are skipped, which are counted.
+
+        ``numbers`` are those of the rows in their file, from 1.
+        """
+        for row, number in zip(rows, repeat(None) if numbers is None else numbers, strict=False):
             try:
                 yield self.event(row)
             except Rejected as why:
-                skip(self.skipped, why)
+                self.skipped.reject(why, self.where(number))
                 yield None
 
     def event(self, row: Row) -> LoggedAction:
         """Return a row's action. Raises ``Rejected`` with the reason that a worker would have."""
-        try:
-            event = msgspec.convert(self.shape.apply(row, FIELDS), LoggedAction, strict=False)
-        except ValueError as exc:  # msgspec's ValidationError is one
-            raise Rejected(*_reason(row, exc)) from None
-        return self.checked(event)
-
-    def checked(self, event: LoggedAction) -> LoggedAction:
-        """Return the action if its name is known and its time is possible. Raises ``Rejected``."""
+        event = self.converted(row, LoggedAction)
         if event.action not in self.vocabulary.action_codes:
             known = ", ".join(self.vocabulary.actions)
-            raise Rejected("unknown-action", f"action {event.action!r} is not in the vocabulary ({known})")
-        if event.timestamp_ms < MIN_TIME_MS:
-            raise Rejected("timestamp", "timestamp_ms is before 1973; if the column holds seconds, pass --time-unit s")
-        latest = self.now_ms if event.arrived_ms is None else event.arrived_ms
-        if event.timestamp_ms > latest + MAX_AHEAD_MS:
-            than = "now" if event.arrived_ms is None else "arrived_ms"
-            raise Rejected("timestamp", f"timestamp_ms is more than a day after {than}")
+            raise Rejected("unknown-action", f"action {shown(event.action)} is not in the vocabulary ({known})")
+        self.check_time(row, event.timestamp_ms, event.arrived_ms)
         return event
 
+    def converted(self, row: Row, kind: type[S]) -> S:
+        """Return a row as the wire's structure of this kind. Raises ``Rejected``."""
+        try:
+            return msgspec.convert(self.shape.apply(row, kind.__struct_fields__), kind, strict=False)
+        except NotATimeError as exc:
+            raise Rejected("schema", str(exc), "a time that can't be read") from None
+        except ValueError as exc:  # msgspec's ValidationError is one
+            raise self._rejection(row, str(exc)) from None
+
+    def check_time(self, row: Row, at_ms: int, arrived_ms: int | None = None) -> None:
+        """Raise ``Rejected`` if a row's time is not possible."""
+        if at_ms < MIN_TIME_MS:
+            raise Rejected("timestamp", f"{self._came(row, 'timestamp_ms')}, read as {day_of(at_ms)}", "before 1973")
+        latest_ms = self.now_ms if arrived_ms is None else arrived_ms
+        if at_ms > latest_ms + MAX_AHEAD_MS:
+            sentence, than = f"{self._came(row, 'timestamp_ms')}, read as {day_of(at_ms)}", "now"
+            if arrived_ms is not None:
+                sentence, than = f"{sentence}, and {self._came(row, 'arrived_ms')}", "arrived_ms"
+            raise Rejected("timestamp", sentence, f"more than a day after {than}")
+
+    def _came(self, row: Row, name: str) -> str:
+        """Return what a field holds, by the name of its column."""
+        column = name if name in self.shape.constants else self.shape.column(name)
+        return f"{column} is {shown(self.shape.constants.get(name, row.get(column)))}"
+
+    def _rejection(self, row: Row, sentence: str) -> Rejected:
+        """Return the rejection of a row that is not of the schema, by msgspec's sentence."""
+        if PROBLEM in row:
+            return problem(sentence)
+        wrong, _, path = sentence.partition(" - at `$.")
+        if missing := re.search(r"missing required field `(\w+)`", wrong):
+            there = self.shape.column(missing[1]) in row
+            came = self._came(row, missing[1]) if there else f"there is no {self.shape.column(missing[1])}"
+            return Rejected("schema", came, f"no {missing[1]}")
+        name = re.split(r"\W", path)[0]
+        if name in TIMES:
+            return Rejected("schema", self._came(row, name), f"{name} not from 1970 to 2109")
+        return Rejected("schema", f"{self._came(row, name)}: {wrong}", f"{name} is wrong")
+
     def accepts_all(self, events: list[LoggedAction]) -> bool:
-        """Return whether ``checked`` would reject none of them."""
+        """Return whether ``event`` would reject none of their rows."""
         if not {event.action for event in events} <= self.vocabulary.action_codes.keys():
             return False
         times, arrived = _times(events)
@@ -92,17 +137,36 @@ class Reading:
         users: list[Id] = [event.user_id for event in events]
         items: list[Id] = [event.item_id for event in events]
         times, arrived = _times(events)
-        values = [np.nan if event.value is None else event.value for event in events]
+        values = np.array([np.nan if event.value is None else event.value for event in events], np.float64)
+        self._count_lost(events, values)
         return pack_columns(
             users,
             items,
             np.array([codes[event.action] for event in events], np.int64),
             times,
             np.array([surfaces.get(event.surface, 0) if event.surface else 0 for event in events], np.int64),
-            np.array(values, np.float64),
+            values,
             np.where(arrived == UNKNOWN, times, arrived),
             user_keys=_keys(users),
         )
+
+    def _count_lost(self, events: list[LoggedAction], values: Values) -> None:
+        """Count surfaces and values that a packed action can't have."""
+        infinite = np.isinf(values)
+        if infinite.any():
+            self.skipped.add_values(INFINITE, "value is inf", self.where(), int(infinite.sum()))
+        known = self.vocabulary.surface_codes
+        if {event.surface for event in events} <= {None, *known}:
+            return
+        unknown = [event.surface for event in events if event.surface and event.surface not in known]
+        self.skipped.add_values(UNKNOWN_SURFACE, f"surface is {shown(unknown[0])}", self.where(), len(unknown))
+
+
+def problem(sentence: str) -> Rejected:
+    """Return the rejection of a row that holds nothing but what is wrong with it (``rows.PROBLEM``)."""
+    if sentence.startswith("not JSON"):
+        return Rejected("not-json", sentence)
+    return Rejected("schema", sentence, "ragged row" if sentence.startswith(RAGGED) else "no JSON object")
 
 
 def _times(events: list[LoggedAction]) -> tuple[Ints, Ints]:
@@ -117,15 +181,6 @@ def _keys(users: list[Id]) -> list[bytes]:
     return [keys[user] for user in users]
 
 
-def _reason(row: Row, exc: ValueError) -> tuple[str, str]:
-    sentence = str(exc)
-    if PROBLEM in row and sentence.startswith("not JSON"):
-        return "not-json", sentence
-    if sentence.endswith("`$.timestamp_ms`") and f"<= {MAX_TIME_MS}" in sentence:
-        sentence = "timestamp_ms is after 2109; if the column holds microseconds, pass --time-unit us"
-    return "schema", sentence
-
-
 @dataclass(frozen=True)
 class RowReader:
     """Reads any rows, one at a time: the plain reference for the two fast readers."""
@@ -134,7 +189,7 @@ class RowReader:
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
         """Yield the arrivals of the rows."""
-        events = (event for event in reading.events(self.rows) if event is not None)
+        events = (event for event in reading.events(self.rows, count(1)) if event is not None)
         while batch := list(islice(events, BATCH_ROWS)):
             yield reading.pack(batch)
 
@@ -147,14 +202,16 @@ class JsonReader:
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
         """Yield the arrivals of the lines; blocks of lines as the wire has them are decoded at once."""
-        as_on_the_wire = reading.shape == Shape()
-        for lines in self._blocks():
-            events = _decode_block(lines) if as_on_the_wire else None
+        as_on_the_wire, reading, first = reading.shape == Shape(), reading.of(self.path, "line"), 1
+        for block in self._blocks():
+            events = _decode_block(block) if as_on_the_wire else None
             if events is None or not reading.accepts_all(events):
-                rows = (json_row(line) for line in lines.split(b"\n") if line.strip())
-                events = [event for event in reading.events(rows) if event is not None]
+                lines = [(number, line) for number, line in enumerate(block.split(b"\n"), first) if line.strip()]
+                rows, numbers = (json_row(line) for _, line in lines), (number for number, _ in lines)
+                events = [event for event in reading.events(rows, numbers) if event is not None]
             if events:
                 yield reading.pack(events)
+            first += block.count(b"\n")
 
     def names(self, shape: Shape) -> tuple[set[str], set[str]]:
         """Return the names of actions and of surfaces that occur."""
@@ -169,7 +226,7 @@ class JsonReader:
                         found.add(given)
         return actions, surfaces
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Generator[Row, None, None]:
         """Yield the objects of the lines, as ``json_rows`` does."""
         for lines in self._blocks():
             yield from json_rows(lines.split(b"\n"))

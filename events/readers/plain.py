@@ -1,6 +1,6 @@
 """The plain reader of any file, a row at a time: what fast ones are held to; text is read so without pyarrow."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from rankstream.events.arrivals import Arrivals
@@ -18,7 +18,7 @@ class PlainReader:
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
         """Yield the arrivals of the rows."""
-        return RowReader(self.rows()).read(reading)
+        return RowReader(self.rows()).read(reading.of(self.layout.path))
 
     def names(self, shape: Shape) -> tuple[set[str], set[str]]:
         """Return the names of actions and of surfaces that occur."""
@@ -31,6 +31,6 @@ class PlainReader:
                     found.add(given)
         return actions, surfaces
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Generator[Row, None, None]:
         """Yield the rows as they lie in the file."""
-        return rows_of(self.layout, self.columns)
+        yield from rows_of(self.layout, self.columns)

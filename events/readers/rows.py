@@ -11,17 +11,15 @@
 """
 
 import csv
-import re
 import sys
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import TextIOWrapper
 from itertools import islice
-from math import isfinite
+from math import isnan
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -31,19 +29,17 @@ import msgspec
 from rankstream.events.arrivals import LogError
 from rankstream.events.guess import rating_column
 from rankstream.events.readers.text import Layout, layout_of, not_utf8, open_bytes, split_rows, why_not_utf8
+from rankstream.events.readers.times import TIMES, time_ms
+from rankstream.events.skipped import shown
 
 Row = dict[str, Any]
 STDIN = Path("-")
 BATCH = 10_000  # rows of a Parquet file read at once
-NS_PER_MS = 1_000_000
-TIME_UNITS = {"s": 1_000_000_000, "ms": NS_PER_MS, "us": 1000, "ns": 1}  # of a unit, in nanoseconds
-TIMES = ("timestamp_ms", "arrived_ms")  # fields that the time unit is of
 IDS = ("user_id", "item_id")
 MAX_WHOLE_FLOAT = 2**53  # from here on, a float may stand for several whole numbers
 MANY = 20  # columns named in a sentence
 PROBLEM = "\0"  # the name under which an unreadable row holds the reason; no column is called so
 RAGGED = "the row has more or fewer fields than the heading"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _decode = msgspec.json.Decoder().decode
 
@@ -93,9 +89,11 @@ def _parquet_rows(layout: Layout, columns: Collection[str] | None) -> Iterator[R
     from pyarrow import ArrowException, parquet
 
     try:
+        from rankstream.events.readers.arrow_batch import rows_of_batch
+
         with parquet.ParquetFile(layout.path) as file:
             for batch in file.iter_batches(batch_size=BATCH, columns=None if columns is None else list(columns)):
-                yield from batch.to_pylist()
+                yield from rows_of_batch(batch)
     except (ArrowException, OSError) as exc:
         raise LogError(f"{layout.path} can't be read on ({' '.join(str(exc).split())}); give a whole file") from exc
 
@@ -112,7 +110,7 @@ def _text_rows(layout: Layout, columns: Collection[str] | None) -> Iterator[Row]
                         raise LogError(why_not_utf8(layout.path) or f"{layout.path} is no UTF-8")
                     yield row
                 elif fields:
-                    yield {PROBLEM: RAGGED}
+                    yield {PROBLEM: f"{RAGGED}: {shown(layout.delimiter.join(fields))}"}
     except (OSError, EOFError, zlib.error, csv.Error) as exc:
         raise LogError(f"{layout.path} can't be read on ({exc}); give a whole file of text") from exc
 
@@ -137,13 +135,8 @@ def json_row(line: bytes) -> Row:
     try:
         row = _decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        return {PROBLEM: f"not JSON: {_without_position(exc)}"}
-    return row if isinstance(row, dict) else {PROBLEM: "not a JSON object"}
-
-
-def _without_position(exc: Exception) -> str:
-    """Return the reason without the byte that it names: equal reasons are counted together."""
-    return re.sub(r" \(byte \d+\)|in position [\d-]+", "", str(exc))
+        return {PROBLEM: f"not JSON: {exc}: {shown(line.decode(errors='replace'))}"}
+    return row if isinstance(row, dict) else {PROBLEM: f"not a JSON object: {shown(row)}"}
 
 
 @dataclass(frozen=True)
@@ -184,8 +177,8 @@ class Shape:
             if name in shaped:
                 shaped[name] = plain_id(shaped[name])
         for name in TIMES:
-            if name in shaped and name not in self.constants:
-                shaped[name] = milliseconds(shaped[name], self.time_unit, name)
+            if name in shaped:
+                shaped[name] = time_ms(shaped[name], self.unit_of(name), self.column(name))
         return shaped
 
 
@@ -219,26 +212,5 @@ def _listed(names: list[str]) -> str:
     return f"{shown} and {len(names) - MANY} more" if len(names) > MANY else shown
 
 
-def milliseconds(raw: Any, unit: str, name: str = "timestamp_ms") -> int:
-    """Return a time in ms since 1970: whole numbers are cut, fractions are rounded. Raises ``ValueError``."""
-    if isinstance(raw, datetime):
-        return ((raw if raw.tzinfo else raw.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
-    try:
-        if isinstance(raw, float):
-            return round(raw * (TIME_UNITS[unit] / NS_PER_MS))
-        return int(raw) * TIME_UNITS[unit] // NS_PER_MS
-    except (TypeError, ValueError, OverflowError):
-        if isinstance(raw, str) and _is_fraction(raw):
-            return milliseconds(float(raw), unit, name)
-        raise ValueError(f"{name} is {raw!r}; wanted a whole number") from None
-
-
-def _is_fraction(text: str) -> bool:
-    try:
-        return isfinite(float(text))
-    except ValueError:
-        return False
-
-
 def _is_missing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and not isfinite(value))  # NaN: missing, in tables
+    return value is None or value == "" or (isinstance(value, float) and isnan(value))  # NaN: missing, in tables

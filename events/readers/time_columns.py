@@ -69,13 +69,15 @@ def sample_of(column: Column) -> list[Any]:
 
 def as_values(column: Column) -> Column:
     """Return a column whose values Python can hold: timestamps and dates, of any unit and year, as texts."""
-    if pa.types.is_dictionary(column.type):
+    kind = column.type
+    if pa.types.is_dictionary(kind):
         return as_values(column.dictionary_decode())
-    if pa.types.is_timestamp(column.type):
-        unit, zone = column.type.unit, column.type.tz
-        return column.cast(pa.timestamp(unit, zone and "UTC")).cast(pa.string())
-    if pa.types.is_date(column.type):
+    if pa.types.is_timestamp(kind):
+        return column.cast(pa.timestamp(kind.unit, kind.tz and "UTC")).cast(pa.string())
+    if pa.types.is_date(kind):
         return column.cast(pa.date32()).cast(pa.string())
+    if pa.types.is_duration(kind) or pa.types.is_time64(kind):
+        return column.cast(pa.int64())
     return column
 
 

@@ -22,6 +22,7 @@ from rankstream.events.action_event import MIN_TIME_MS
 from rankstream.events.arrivals import LogError
 from rankstream.features.actions import MAX_TIME_MS
 
+TIMES = ("timestamp_ms", "arrived_ms", "deadline_ms")  # fields that are times; the last is of requests
 AUTO = "auto"
 NS_PER_MS = 1_000_000
 UNITS_NS = {"s": 1_000_000_000, "ms": NS_PER_MS, "us": 1000, "ns": 1}  # of a unit, in nanoseconds
@@ -55,11 +56,15 @@ _CLAIMED = {
 _UNIT_OF_WORD = {word: unit for unit, words in _CLAIMED.items() for word in words.split()}
 
 
+class NotATimeError(ValueError):
+    """A value is no time; one sentence, with the field, what came and what was wanted."""
+
+
 def time_ms(raw: Any, unit: str, name: str = "timestamp_ms") -> int:
     """Return a time in ms since 1970: whole numbers are cut, fractions of a number rounded, those of a date cut.
 
     ``raw`` is a number (also as text) of this ``unit`` (s, ms, us, ns), a date as text, a ``datetime`` or a ``date``.
-    Raises ``ValueError`` that names the field ``name``, what came and what was wanted.
+    Raises ``NotATimeError`` that names the field ``name``, what came and what was wanted.
     """
     number = raw
     if isinstance(raw, str):
@@ -107,14 +112,14 @@ def zone_minutes(zone: str | None) -> int | None:
     return (hours * 60 + minutes) * (-1 if zone[0] == "-" else 1)
 
 
-def _no_time(raw: Any, name: str) -> ValueError:
+def _no_time(raw: Any, name: str) -> NotATimeError:
     shown = repr(raw) if len(repr(raw)) <= MAX_TEXT else repr(raw)[:MAX_TEXT] + "..."
     if isinstance(raw, str) and _day_or_month_first.fullmatch(raw.strip(BLANKS)):
-        return ValueError(
+        return NotATimeError(
             f"{name} is {shown}: whether the day or the month comes first can't be told; write the year first, "
             "as 2023-11-14"
         )
-    return ValueError(f"{name} is {shown}; {WANTED}")
+    return NotATimeError(f"{name} is {shown}; {WANTED}")
 
 
 @dataclass(frozen=True)
@@ -201,12 +206,17 @@ def _as_number(raw: Any) -> float | None:
     return float(raw) if isinstance(raw, int | float | Decimal) and not isinstance(raw, bool) else None
 
 
-def _day(number: float, unit: str | None) -> str:
-    at_s = number * (UNITS_NS[unit or "ms"] / UNITS_NS["s"])
+def day_of(at_ms: float) -> str:
+    """Return the day of a time in ms since 1970, of any number."""
+    at_s = at_ms / 1000
     try:
         return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d}"
     except (ValueError, OverflowError, OSError):
         return f"the year {1970 + at_s / 31_556_952:,.0f}"
+
+
+def _day(number: float, unit: str | None) -> str:
+    return day_of(number * (UNITS_NS[unit or "ms"] / NS_PER_MS))
 
 
 def _digits_of_a_date(values: list[Any]) -> str | None:

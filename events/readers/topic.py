@@ -1,12 +1,12 @@
 """A log of Kafka records: a topic from offset to offset, read again at each pass."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 
 from rankstream.events.action_event import Record
 from rankstream.events.arrivals import Arrivals, arrivals_of
+from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
 
 BATCH_RECORDS = 8_192
@@ -17,7 +17,7 @@ class RecordLog:
 
     def __init__(self, name: str, vocabulary: Vocabulary, read: Callable[[], Iterator[Record]]) -> None:
         self.name, self.vocabulary, self._read = name, vocabulary, read
-        self.skipped: Counter[str] = Counter()
+        self.skipped = Skipped()
         self._digest = hashlib.sha256()
 
     def checksum(self) -> str:

@@ -15,6 +15,7 @@ from rankstream.events.arrivals import Arrivals, concatenated
 from rankstream.events.log import EventLog
 from rankstream.events.open import FileLog, LogOptions, open_log
 from rankstream.events.registry import read_log
+from rankstream.events.skipped import Skipped
 from tests.builders.actions import MINUTE_MS, MORNING_MS, VOCABULARY
 
 Row = dict[str, Any]
@@ -76,9 +77,9 @@ def same(one: Arrivals, other: Arrivals) -> bool:
     return texts[0] == texts[1] and lists[0] == lists[1] and all(map(np.array_equal, *arrays))
 
 
-def reasons(skipped: Counter[str]) -> Counter[str]:
+def reasons(skipped: Skipped) -> Counter[str]:
     """Return how many were skipped by reason alone, as workers count dead letters."""
     counts: Counter[str] = Counter()
-    for sentence, count in skipped.items():
-        counts[sentence.partition(":")[0]] += count
+    for kind, count in skipped.by_kind().items():
+        counts[kind.partition(":")[0]] += count
     return counts

@@ -1,11 +1,11 @@
 """Recorded logs in memory, for tests of replay."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from rankstream.events.arrivals import Arrivals, pack_columns
+from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
 from rankstream.features.ids import Id
 from tests.builders.bundle import VOCABULARY
@@ -20,7 +20,7 @@ class ALog:
 
     def __init__(self, rows: Sequence[Row], batch: int = 1000, vocabulary: Vocabulary = VOCABULARY) -> None:
         self.rows, self.batch, self.vocabulary = rows, batch, vocabulary
-        self.skipped: Counter[str] = Counter()
+        self.skipped = Skipped()
 
     def checksum(self) -> str:
         return "0" * 64

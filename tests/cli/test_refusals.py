@@ -55,7 +55,7 @@ def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
 
 
 def test_mapping_what_is_no_field(table):
-    assert "item is no field of ActionEvent; it has user_id, item_id" in refusal(
+    assert "item is no field of an action; it has user_id, item_id" in refusal(
         rankstream("produce", table, "--map", "item=x")
     )
 

@@ -1,13 +1,15 @@
 """Logs that can't be read are refused in one sentence that names a remedy."""
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rankstream.events.arrivals import MAX_SENTENCES, LogError
+from rankstream.events.arrivals import LogError
 from rankstream.events.open import LogOptions, open_log
+from rankstream.events.skipped import MAX_KINDS, Skipped
 from tests.builders.actions import MORNING_MS
 from tests.builders.logs import whole, write_log
 
@@ -46,27 +48,30 @@ def test_a_mapped_column_that_is_not_there(tmp_path: Path):
     path = write_log(tmp_path / "log.csv", [GOOD])
     assert "has no column dwell" in refusal(path, columns={"value": "dwell"})
     assert "rating is no field of an action" in refusal(path, columns={"rating": "x"})
-    assert "time unit 'h' is not known; it is one of s, ms" in refusal(path, time_unit="h")
+    assert "time unit 'h' is not known; it is one of auto, s, ms" in refusal(path, time_unit="h")
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize(("scale", "remedy"), [(1e-3, "--time-unit s"), (1000, "--time-unit us")])
-def test_a_log_in_another_unit_names_the_remedy(name: str, scale: float, remedy: str, tmp_path: Path):
+@pytest.mark.parametrize(("scale", "unit", "as_ms"), [(1e-3, "s", "1970-01-20"), (1000, "us", "the year 55,")])
+def test_a_log_in_another_unit_than_its_column_claims_names_both_readings(
+    name: str, scale: float, unit: str, as_ms: str, tmp_path: Path
+):
     rows = [GOOD | {"timestamp_ms": int((MORNING_MS + n) * scale)} for n in range(3)]
     words = refusal(write_log(tmp_path / name, rows))
-    assert "none of the 3 rows" in words
-    assert remedy in words
+    assert f"as ms, which its name claims, that is {as_ms}" in words
+    assert f", as {unit} 2023-11-14; say which with --time-unit {unit} or --time-unit ms" in words
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_mixed_units_skip_the_rows_of_the_other_one_and_name_it(name: str, tmp_path: Path):
-    rows = [GOOD, GOOD | {"timestamp_ms": MORNING_MS // 1000}, GOOD | {"timestamp_ms": MORNING_MS * 2}]
+    late_ms = MORNING_MS * 2
+    rows = [GOOD, GOOD | {"timestamp_ms": MORNING_MS // 1000}, GOOD | {"timestamp_ms": late_ms}]
     log = open_log(write_log(tmp_path / name, rows))
     assert len(whole(log)) == 1
-    assert log.skipped == {
-        "timestamp: timestamp_ms is before 1973; if the column holds seconds, pass --time-unit s": 1,
-        "timestamp: timestamp_ms is more than a day after now": 1,
-    }
+    assert log.skipped.by_kind() == {"timestamp: before 1973": 1, "timestamp: more than a day after now": 1}
+    late = log.skipped.rows["timestamp: more than a day after now"]
+    assert re.fullmatch(f"timestamp_ms is '?{late_ms}'?, read as 2077-09-27", late.example)
+    assert late.where == f"{tmp_path / name}, {'line' if 'json' in name else 'row'} 3"
 
 
 def test_unknown_actions_are_named_beside_the_known_ones(tmp_path: Path):
@@ -85,7 +90,9 @@ def test_ragged_lines_are_skipped_and_counted(tmp_path: Path):
     path.write_text(path.read_text() + "1,2\n" + "1,2,save,4,5,6\n")
     log = open_log(path)
     assert len(whole(log)) == 2
-    assert log.skipped == {"schema: the row has more or fewer fields than the heading": 2}
+    assert log.skipped.by_kind() == {"schema: ragged row": 2}
+    assert log.skipped.rows["schema: ragged row"].example == "the row has more or fewer fields than the heading: '1,2'"
+    assert log.skipped.rows["schema: ragged row"].where == f"{path}, row 3"
 
 
 def test_parquet_cut_off_in_the_middle(tmp_path: Path):
@@ -107,11 +114,21 @@ def test_no_file_and_no_kind_of_file(tmp_path: Path):
 
 
 def test_a_log_of_garbage_does_not_fill_memory_with_reasons(tmp_path: Path):
-    rows = [GOOD | {"action": f"a{n}"} for n in range(3 * MAX_SENTENCES)]
+    rows = [GOOD | {"action": f"a{n}"} for n in range(300)]
     log = open_log(write_log(tmp_path / "log.jsonl", [GOOD, *rows]))
     whole(log)
-    assert len(log.skipped) == MAX_SENTENCES + 1
-    assert log.skipped.total() == len(rows)
+    assert log.skipped.by_kind() == {"unknown-action": len(rows)}
+    ((sentence, count),) = log.skipped.most_common()
+    assert "line 2: action 'a0' is not in the vocabulary" in sentence
+    assert count == len(rows)
+
+
+def test_there_are_not_more_kinds_than_are_kept():
+    skipped = Skipped()
+    for n in range(3 * MAX_KINDS):
+        skipped.add(f"kind {n}", "an example")
+    assert len(skipped.by_kind()) == MAX_KINDS + 1
+    assert skipped.total() == 3 * MAX_KINDS
 
 
 def test_too_many_names_for_a_vocabulary(tmp_path: Path):
@@ -123,4 +140,4 @@ def test_too_many_names_for_a_vocabulary(tmp_path: Path):
 def test_a_column_of_structures_is_no_column_of_ids(tmp_path: Path):
     columns = {name: [value] for name, value in GOOD.items()} | {"user_id": [[1, 2]]}
     pq.write_table(pa.table(columns), tmp_path / "log.parquet")
-    assert "Expected `int | str`, got `array` - at `$.user_id`" in refusal(tmp_path / "log.parquet")
+    assert "user_id is [1, 2]: Expected `int | str`, got `array`" in refusal(tmp_path / "log.parquet")

@@ -20,6 +20,7 @@ from rankstream.evaluation.off_policy.slates import (
 )
 from rankstream.events.action_event import ActionEvent
 from rankstream.events.arrivals import arrivals_of
+from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
 from rankstream.features.ids import id_keys
 from rankstream.ranking.policies import EpsilonGreedy, Greedy, PlackettLuce, RelativePlackettLuce
@@ -41,7 +42,7 @@ def world() -> Explored:
 def evaluated(world: Explored, target: Target, positions: int = 1, **more):
     skipped = Counter()
     slates = slates_of(world.feeds, target, {"save": 1.0}, positions, skipped)
-    arrivals = [arrivals_of(recorded_actions(world.actions), SAVE, skipped)]
+    arrivals = [arrivals_of(recorded_actions(world.actions), SAVE, Skipped())]
     rewards = rewards_of(slates, arrivals, {1: 1.0}, positions, 30 * MINUTE_MS)
     return evaluate(slates, rewards, target.text, skipped=skipped, **more)
 
@@ -148,7 +149,7 @@ def rewards(feeds, *acts, positions=2):
     slates = slates_of(feeds, Target(Greedy()), {"save": 1.0, "click": 1.0}, positions, Counter())
     vocabulary = Vocabulary(("save", "click"), ())
     events = [ActionEvent(user, item, kind, MORNING_MS + int(at * MINUTE_MS)) for user, item, kind, at in acts]
-    arrivals = [arrivals_of(recorded_actions(events), vocabulary, Counter())]
+    arrivals = [arrivals_of(recorded_actions(events), vocabulary, Skipped())]
     return rewards_of(slates, arrivals, {1: 3.0, 2: 1.0}, positions, 30 * MINUTE_MS).tolist()
 
 
