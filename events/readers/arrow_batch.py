@@ -29,17 +29,17 @@ Translate = Callable[[Batch], Batch]  # a log's own columns -> the wire's
 MAX_NAME = 64  # characters of an action or a surface, as on the wire
 
 
-def arrivals_of_batch(batch: Batch, reading: Reading, first_row: int | None = None) -> Arrivals:
+def arrivals_of_batch(batch: Batch, reading: Reading, numbers: Ints | None = None) -> Arrivals:
     """Pack the sound rows at once and the others one by one, in the order of the rows.
 
-    ``first_row`` is the number that the first one has in its file, from 1.
+    ``numbers`` are those of the rows in their file, from 1.
     """
-    fast, sound = _sound_rows(batch, reading, first_row)
+    fast, sound = _sound_rows(batch, reading, numbers)
     if sound.all():
         return fast
     rows = np.flatnonzero(~sound)
-    numbers = None if first_row is None else (rows + first_row).tolist()
-    events = list(reading.events(rows_of_batch(batch.take(pa.array(rows))), numbers))
+    given = None if numbers is None else numbers[rows].tolist()
+    events = list(reading.events(rows_of_batch(batch.take(pa.array(rows))), given))
     slow = reading.pack([event for event in events if event is not None])
     taken = rows[[event is not None for event in events]]
     whole = concatenated([fast, slow])
@@ -60,7 +60,7 @@ def _values_of(column: Column) -> list[Any]:
     return values
 
 
-def _sound_rows(batch: Batch, reading: Reading, first_row: int | None) -> tuple[Arrivals, Bools]:
+def _sound_rows(batch: Batch, reading: Reading, numbers: Ints | None) -> tuple[Arrivals, Bools]:
     """Pack the rows that are plainly sound; return them, and which rows they are."""
     shape, vocabulary, count = reading.shape, reading.vocabulary, batch.num_rows
     given = {name: given_column(batch, shape, name) for name in FIELDS}
@@ -79,7 +79,7 @@ def _sound_rows(batch: Batch, reading: Reading, first_row: int | None) -> tuple[
     users, user_keys, _, with_user = _ids(given["user_id"], count)
     items, _, item_keys, with_item = _ids(given["item_id"], count, hashed=True)
     sound &= with_user & with_item
-    _count_lost(given["surface"], vocabulary.surface_codes, values, sound, reading, first_row)
+    _count_lost(given["surface"], vocabulary.surface_codes, values, sound, reading, numbers)
     packed = pack_columns(
         users, items, codes, times, surfaces, values, arrived, user_keys=user_keys, item_keys=item_keys
     )
@@ -115,12 +115,17 @@ def _names(column: Column) -> tuple[list[str], Ints]:
 
 
 def _count_lost(
-    surfaces: Column | None, known: dict[str, int], values: Values, sound: Bools, reading: Reading, first: int | None
+    surfaces: Column | None,
+    known: dict[str, int],
+    values: Values,
+    sound: Bools,
+    reading: Reading,
+    numbers: Ints | None,
 ) -> None:
     """Count surfaces and values of sound rows that a packed action can't have, as ``Reading.pack`` does of others."""
     infinite = np.isinf(values) & sound
     if infinite.any():
-        where = reading.where(None if first is None else first + int(infinite.argmax()))
+        where = reading.where(None if numbers is None else int(numbers[infinite.argmax()]))
         reading.skipped.add_values(INFINITE, "value is inf", where, int(infinite.sum()))
     if surfaces is None or not is_text(surfaces.type):
         return
@@ -128,7 +133,7 @@ def _count_lost(
     unknown = np.array([bool(name) and name not in known for name in names] + [False])[which] & sound
     if unknown.any():
         at = int(unknown.argmax())
-        where = reading.where(None if first is None else first + at)
+        where = reading.where(None if numbers is None else int(numbers[at]))
         reading.skipped.add_values(UNKNOWN_SURFACE, f"surface is {shown(names[which[at]])}", where, int(unknown.sum()))
 
 

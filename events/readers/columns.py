@@ -53,11 +53,13 @@ class ColumnReader:
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
         """Yield the arrivals of the rows."""
-        translate, reading, first = self._translate(), reading.of(self.layout.path), 1
-        for batch in self.batches(reading):
+        translate, reading = self._translate(), reading.of(self.layout.path)
+        ragged: list[int] = []  # rows that are in no batch, and come before or after the next one
+        last = 0
+        for batch in self.batches(reading, ragged):
+            numbers, last = _numbers(batch.num_rows, last, ragged)
             wire = with_plain_ids(translate(batch), reading.shape)
-            arrivals = arrivals_of_batch(wire, reading, first if wire.num_rows == batch.num_rows else None)
-            first += batch.num_rows
+            arrivals = arrivals_of_batch(wire, reading, numbers if wire.num_rows == batch.num_rows else None)
             if len(arrivals):
                 yield arrivals
 
@@ -82,12 +84,14 @@ class ColumnReader:
         for batch in self.batches(None):
             yield from rows_of_batch(translate(batch))
 
-    def batches(self, reading: Reading | None) -> Iterator[Batch]:
-        """Yield the rows in batches of a bounded size."""
+    def batches(self, reading: Reading | None, ragged: list[int] | None = None) -> Iterator[Batch]:
+        """Yield the rows in batches of a bounded size; the numbers of others in the file are added to ``ragged``."""
 
-        def count(why: str, number: int | None) -> None:
+        def count(why: str, number: int) -> None:
             if reading is not None:
                 reading.skipped.reject(problem(why), reading.where(number))
+            if ragged is not None:
+                ragged.append(number)
 
         if self.parse is not None:
             batches = self._lines(self.parse, count)
@@ -111,18 +115,16 @@ class ColumnReader:
         with parquet.ParquetFile(self.layout.path, pre_buffer=False, buffer_size=1 << 20) as file:
             yield from file.iter_batches(batch_size=BATCH_ROWS, columns=list(self.columns), use_threads=False)
 
-    def _text(self, count: Callable[[str, int | None], None]) -> Iterator[Batch]:
+    def _text(self, count: Callable[[str, int], None]) -> Iterator[Batch]:
         def ragged(row: Any) -> str:
-            count(f"{RAGGED}: {shown(row.text)}", row.number)
+            count(f"{RAGGED}: {shown(row.text)}", row.number - self.layout.skip)
             return "skip"
 
         if self.layout.columns:
             with open_text(self.layout, self.columns, ragged) as batches:
                 yield from batches
 
-    def _lines(
-        self, parse: Callable[[bytes], Iterable[Row]], count: Callable[[str, int | None], None]
-    ) -> Iterator[Batch]:
+    def _lines(self, parse: Callable[[bytes], Iterable[Row]], count: Callable[[str, int], None]) -> Iterator[Batch]:
         with open_bytes(self.layout.path) as lines:
             rows = ((row, at) for at, line in enumerate(lines, start=1) if line.strip() for row in parse(line))
             while block := list(islice(rows, BATCH_ROWS)):
@@ -132,6 +134,19 @@ class ColumnReader:
                         count(row[PROBLEM], at)
                 columns = [_column([row.get(name) for row in whole]) for name in self.columns]
                 yield pa.RecordBatch.from_arrays(columns, list(self.columns))
+
+
+def _numbers(count: int, last: int, ragged: list[int]) -> tuple[npt.NDArray[np.int64], int]:
+    """Return the numbers of ``count`` rows in their file after number ``last``, and the last of them.
+
+    Numbers of ``ragged`` rows are passed over, and taken out of that list.
+    """
+    numbers = np.arange(last + 1, last + 1 + count, dtype=np.int64)
+    passed = np.searchsorted(np.array(ragged, np.int64) - np.arange(len(ragged)), numbers, side="right")
+    if count:
+        del ragged[: int(passed[-1])]
+        last = int(numbers[-1] + passed[-1])
+    return numbers + passed, last
 
 
 def _column(values: list[Any]) -> Any:

@@ -20,8 +20,8 @@ def rankstream(*args: object, text: str | None = None, **environment: str) -> Re
 
 
 def refusal(result: Result) -> str:
-    """The one sentence of a command that refused; fails if it printed more, less or something else."""
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    """The one sentence of a command that refused, besides notes; fails if it printed more, less or something else."""
+    lines = [line for line in result.stderr.splitlines() if line.strip() and not line.startswith("note: ")]
     assert result.exit_code == 2, (result.exit_code, result.output, result.exception)
     assert len(lines) == 1, lines
     assert lines[0].startswith("rankstream: ")

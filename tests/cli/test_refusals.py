@@ -37,7 +37,7 @@ def test_a_file_that_is_not_there():
 def test_a_file_of_an_unknown_kind(tmp_path):
     path = tmp_path / "actions.xlsx"
     path.touch()
-    assert "ends with .xlsx; .parquet, .csv, .tsv and .jsonl can be read" in refusal(rankstream("produce", path))
+    assert "ends with .xlsx; .parquet, .csv, .tsv, .txt and .jsonl can be read" in refusal(rankstream("produce", path))
 
 
 def test_a_file_that_is_not_parquet(tmp_path):
@@ -48,9 +48,9 @@ def test_a_file_that_is_not_parquet(tmp_path):
 
 def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
     path = tmp_path / "ratings.csv"
-    path.write_text("uid,item_id,action,timestamp_ms\n")
+    path.write_text("who,item_id,action,timestamp_ms\n")
     words = refusal(rankstream("produce", path))
-    assert "has no column user_id; it has uid, item_id, action, timestamp_ms" in words
+    assert "has no column user_id; it has who, item_id, action, timestamp_ms" in words
     assert "--map user_id=COLUMN" in words
 
 

@@ -10,7 +10,7 @@ import pytest
 from rankstream.events.arrivals import LogError
 from rankstream.events.open import LogOptions, open_log
 from rankstream.events.skipped import MAX_KINDS, Skipped
-from tests.builders.actions import MORNING_MS
+from tests.builders.actions import MORNING_MS, VOCABULARY
 from tests.builders.logs import whole, write_log
 
 GOOD = {"user_id": "u1", "item_id": 7, "action": "save", "timestamp_ms": MORNING_MS}
@@ -141,3 +141,16 @@ def test_a_column_of_structures_is_no_column_of_ids(tmp_path: Path):
     columns = {name: [value] for name, value in GOOD.items()} | {"user_id": [[1, 2]]}
     pq.write_table(pa.table(columns), tmp_path / "log.parquet")
     assert "user_id is [1, 2]: Expected `int | str`, got `array`" in refusal(tmp_path / "log.parquet")
+
+
+def test_rows_are_named_by_their_number_also_after_ragged_ones(tmp_path: Path):
+    """Two batches of CSV, whose ragged rows are in neither."""
+    good, ragged, wrong = "u,i,save,1700000000000", "u,i", "u,i,save,noon"
+    for before in (0, 7, 300_000):
+        path = tmp_path / "log.csv"
+        lines = ["user_id,item_id,action,timestamp_ms", *[good] * before, ragged, good, ragged, wrong]
+        path.write_text("\n".join(lines) + "\n")
+        log = open_log(path)
+        assert sum(len(batch) for batch in log.batches(VOCABULARY)) == before + 1
+        assert log.skipped.rows["schema: ragged row"].where == f"{path}, row {before + 1}"
+        assert log.skipped.rows["schema: a time that can't be read"].where == f"{path}, row {before + 4}"
