@@ -80,8 +80,8 @@ def time_ms(raw: Any, unit: str, name: str = "timestamp_ms") -> int:
         return (raw.toordinal() - EPOCH_DAY) * DAY_MS
     elif isinstance(raw, Decimal) and raw.is_finite():
         number = int(raw) if raw.as_tuple().exponent == 0 else float(raw)
-    if isinstance(number, float) and isfinite(number):
-        return round(number * (UNITS_NS[unit] / NS_PER_MS))
+    if isinstance(number, float) and isfinite(scaled := number * (UNITS_NS[unit] / NS_PER_MS)):
+        return round(scaled)
     if isinstance(number, int) and not isinstance(number, bool):
         return number * UNITS_NS[unit] // NS_PER_MS
     raise _no_time(raw, name)
