@@ -22,7 +22,7 @@ from mode import Service
 from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
-from rankstream.streams.connection import connection_of, credentials_of
+from rankstream.streams.connection import connection_of, credentials_of, missing_codecs
 from rankstream.streams.pipeline import ServingState
 from rankstream.streams.records import Outgoing
 from rankstream.streams.setting_fields import SettingsError
@@ -70,6 +70,13 @@ class WorkerRuntime(Service):
         created = await prepare_topics(self.settings)
         if created:
             log.info("created the topics %s", ", ".join(created))
+        missing = missing_codecs()
+        if missing:
+            log.warning(
+                "records that their producer compressed with %s can't be read and would end the worker: "
+                "pip install cramjam",
+                ", ".join(missing),
+            )
         await self.limits.read()
         self.limits.report()
         self._producer = AIOKafkaProducer(

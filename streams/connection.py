@@ -1,8 +1,9 @@
-"""How clients reach the brokers: the settings as arguments of aiokafka and of Faust."""
+"""How clients reach the brokers: the settings as arguments of aiokafka and of Faust, and what they can decompress."""
 
 import ssl
 from typing import Any
 
+from aiokafka import codec
 from faust.auth import Credentials, SASLCredentials, SSLCredentials
 
 from rankstream.streams.settings import Settings
@@ -41,3 +42,9 @@ def credentials_of(settings: Settings) -> Credentials | None:
 def tls_of(settings: Settings) -> ssl.SSLContext:
     """Return the authorities to trust; names are checked against certificates."""
     return ssl.create_default_context(cafile=None if settings.ssl_cafile is None else str(settings.ssl_cafile))
+
+
+def missing_codecs() -> list[str]:
+    """Return the compressions of Kafka that aiokafka can't undo in this installation: a package is missing."""
+    available = {"lz4": codec.has_lz4(), "snappy": codec.has_snappy(), "zstd": codec.has_zstd()}
+    return [name for name, is_there in available.items() if not is_there]

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import msgspec
 from kafka import IsolationLevel, KafkaConsumer, OffsetSpec, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, UnsupportedCodecError
 
 from rankstream.events.action_event import Record
 from rankstream.features.ids import Id
@@ -73,7 +73,7 @@ class TopicReader:
         while seen != asked:
             if time.monotonic() > deadline:
                 raise ClientError(f"the end of {self.topic} did not show within {deadline_s:g} s; is a broker down?")
-            self._kafka.poll(POLL_MS)
+            self._poll(POLL_MS)
             seen = {partition for partition in asked if self._kafka.highwater(partition) is not None}
         self._kafka.resume(*self.partitions)
         written = {one: self._kafka.highwater(one) if one in asked else end for one, end in ends.items()}
@@ -99,11 +99,19 @@ class TopicReader:
 
     def poll(self, timeout_s: float = POLL_MS / 1000) -> list[Record]:
         """Return the records that have come, perhaps none."""
+        return [record for batch in self._poll(int(timeout_s * 1000)).values() for record in batch]
+
+    def _poll(self, timeout_ms: int) -> Mapping[Any, list[Record]]:
         try:
-            batches = self._kafka.poll(timeout_ms=int(timeout_s * 1000))
+            batches: Mapping[Any, list[Record]] = self._kafka.poll(timeout_ms=timeout_ms)
+        except UnsupportedCodecError as exc:
+            raise ClientError(
+                f"{self.topic} holds records whose compression can't be undone here ({exc}): "
+                "pip install lz4 python-snappy zstandard"
+            ) from exc
         except KafkaError as exc:
             raise ClientError(f"{self.topic} can't be read: {exc}") from exc
-        return [record for batch in batches.values() for record in batch]
+        return batches
 
     def count(self) -> int:
         """Return how many offsets the topic holds now; at least as many as there are records."""

@@ -61,10 +61,11 @@ class Worker:
         self.log_path = log
         given = {variable(one.name): getattr(settings, one.name) for one in fields(settings)}
         texts = {name: str(value) for name, value in given.items() if value is not None}
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.started_at = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "kafka" / "worker.py")],
-            env={**os.environ, "PYTHONPATH": str(ROOT), **texts, **environment},
+            env={**os.environ, "PYTHONPATH": path, **texts, **environment},
             stdout=log.open("ab"),
             stderr=subprocess.STDOUT,
             cwd=ROOT,
