@@ -1,7 +1,7 @@
 """Where the user records of one partition are kept: what every store promises.
 
 A store knows bytes only. What it adds to a dictionary is one thing: records and the position they belong to
-change together or not at all.
+change together or not at all. Beside the position stands what it is a position *in*: an offset alone says nothing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +14,15 @@ class UserStore(Protocol):
     @property
     def next_offset(self) -> int | None:
         """Source offset to read on from: all before it are in the records. None in a new store."""
+        ...
+
+    @property
+    def source(self) -> bytes | None:
+        """What the position counts in, as it was set; None where nobody has said."""
+        ...
+
+    def set_source(self, source: bytes) -> None:
+        """Note what the position counts in."""
         ...
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:

@@ -9,11 +9,21 @@ class MemoryStore:
     def __init__(self) -> None:
         self._records: dict[bytes, bytes] = {}
         self._next_offset: int | None = None
+        self._source: bytes | None = None
 
     @property
     def next_offset(self) -> int | None:
         """Source offset to read on from; None in a new store."""
         return self._next_offset
+
+    @property
+    def source(self) -> bytes | None:
+        """What the position counts in, as it was set; None where nobody has said."""
+        return self._source
+
+    def set_source(self, source: bytes) -> None:
+        """Note what the position counts in."""
+        self._source = source
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return the records of these users in order, None for unknown ones."""

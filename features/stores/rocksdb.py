@@ -16,6 +16,8 @@ from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdic
 
 POSITION = b"\xffnext"  # no user's key: those are UTF-8, which has no byte 255; sorts behind them all
 POSITION_BYTES = 8
+SOURCE = b"\xffsource"  # what the position counts in; stores of older versions have none
+NO_USERS = (POSITION, SOURCE)
 RETRY_S = 0.1
 
 
@@ -55,6 +57,7 @@ class RocksStore:
         self._db = _open(folder, _options(config), wait_s, give_up or threading.Event())
         try:
             self._next_offset = self._read_position()
+            (self._source,) = self.get_many([SOURCE])
         except BaseException:
             self._db.close()
             raise
@@ -63,6 +66,18 @@ class RocksStore:
     def next_offset(self) -> int | None:
         """Source offset to read on from; None in a new store."""
         return self._next_offset
+
+    @property
+    def source(self) -> bytes | None:
+        """What the position counts in, as it was set; None where nobody has said."""
+        return self._source
+
+    def set_source(self, source: bytes) -> None:
+        """Note what the position counts in."""
+        batch = WriteBatch(raw_mode=True)
+        batch.put(SOURCE, source)
+        self._db.write(batch)
+        self._source = source
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return the records of these users in order, None for unknown ones."""
@@ -86,7 +101,7 @@ class RocksStore:
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield all records, ordered by key."""
         for key, record in self._db.items():
-            if key != POSITION:
+            if key not in NO_USERS:
                 yield key, record
 
     def size_bytes(self) -> int:

@@ -22,6 +22,7 @@ from rankstream.features.user_state import FORMAT, HEAD, CorruptStateError
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.offsets import Bounds, reader
 from rankstream.streams.worker.outbox import Outbox
+from rankstream.streams.worker.source import HEADER
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class RestoreJob:
     store: UserStore
     bounds: Bounds
     position: int | None = None  # the last position record read
+    source: bytes | None = None  # what it counts in, where the record says so
     read_to: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,6 +59,7 @@ class RestoreJob:
             key, value = record.key, record.value
             if key == POSITION and value is not None:
                 self.position = int.from_bytes(value, "little")
+                self.source = _source_of(record)
             elif key is not None and value is not None:
                 offset = offset_of(value)
                 if key not in newest or newest[key][0] <= offset:
@@ -73,6 +76,14 @@ class RestoreJob:
         """Set the store to the position read, unless it is further already."""
         if self.position is not None and self.position > (self.store.next_offset or 0):
             self.store.write({}, self.position)
+            if self.source is not None:
+                self.store.set_source(self.source)
+
+
+def _source_of(record: Record) -> bytes | None:
+    """Return the header of a position; records of dumps have none at all."""
+    headers: Sequence[tuple[str, bytes]] = getattr(record, "headers", ())
+    return next((value for name, value in headers if name == HEADER), None)
 
 
 def offset_of(packed: bytes) -> int:

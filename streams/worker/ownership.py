@@ -28,6 +28,7 @@ from rankstream.streams.worker.exploration_watch import ExplorationWatch
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_offsets
 from rankstream.streams.worker.outbox import Outbox
+from rankstream.streams.worker.source import UNKNOWN, source_of, unpacked
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Ownership:
         self._plan = plan
         self._watch_exploration = ExplorationWatch(settings)
         self._limits = limits
+        self._source = UNKNOWN  # the topic user-actions, as of the last opening
         self._opening: asyncio.Task[None] | None = None
         self._alive_at = monotonic()
 
@@ -93,19 +95,22 @@ class Ownership:
             for number in numbers:
                 stores[number] = await self._open_store(number)
             committed = await committed_offsets(self.settings, self._sources_of(numbers))
+            self._source = await source_of(self.settings, self.names.of(ACTIONS))
             sources = await bounds_of(self.settings, self._sources_of(numbers))
             logs = await self._bounds_of_changelog(numbers)
             jobs = []
             for number, store in stores.items():
                 tp = TP(self.names.of(ACTIONS), number)
-                self._check_position(number, store.next_offset, sources[tp], "its state folder")
+                self._check_position(number, store, sources[tp], "its state folder")
                 if number in logs and is_behind(store.next_offset, committed.get(tp), sources[tp], logs[number]):
                     jobs.append(RestoreJob(TP(self.names.of(CHANGELOG), number), store, logs[number]))
             if jobs:
                 await restore(self.settings, jobs)
             for number, store in stores.items():
                 tp = TP(self.names.of(ACTIONS), number)
-                self._check_position(number, store.next_offset, sources[tp], "the changelog")
+                self._check_position(number, store, sources[tp], "the changelog")
+                if self._source is not UNKNOWN:
+                    store.set_source(self._source.packed())
                 partition = self._partition(number, store, sources, committed)
                 if number in logs and not logs[number].count and store.next_offset:
                     count = await seed(self._outbox(number), store, store.next_offset)
@@ -139,15 +144,26 @@ class Ownership:
         found = await bounds_of(self.settings, [TP(self.names.of(CHANGELOG), number) for number in numbers])
         return {tp.partition: bounds for tp, bounds in found.items()}
 
-    def _check_position(self, number: int, position: int | None, source: Bounds, whose: str) -> None:
-        """Refuse a position that the source has never reached: the topic is another one than that of the state."""
-        if position is None or position <= source.written:
+    def _check_position(self, number: int, store: UserStore, source: Bounds, whose: str) -> None:
+        """Refuse a position in another topic of the same name, and one that the topic has never reached."""
+        position = store.next_offset
+        if position is None:
             return
+        topic, was = self.names.of(ACTIONS), unpacked(store.source)
+        to = "to start without the users of the old topic"
+        if was.is_another(self._source):
+            why = f"was created anew since (its id was {was.topic_id} and is {self._source.topic_id})"
+        elif position <= source.written:
+            return
+        elif was.topic_id and was == self._source:
+            why = f"ends at offset {source.written}, though it is the same topic: it has lost its newest records"
+            to = "to build the users again from those that it holds"
+        else:
+            why = f"ends at offset {source.written}, so it was recreated"
+        changelog = f" and delete the topic {self.names.of(CHANGELOG)}" if self.settings.changelog else ""
         raise OwnershipError(
-            f"{whose} has users up to offset {position} of {self.names.of(ACTIONS)} partition {number}, but that topic "
-            f"ends at offset {source.written}, so it was recreated: move {self.folder(number)} away"
-            + (f" and delete the topic {self.names.of(CHANGELOG)}" if self.settings.changelog else "")
-            + " to start without the users of the old topic"
+            f"{whose} has users up to offset {position} of {topic} partition {number}, but that topic {why}: "
+            f"move {self.folder(number)} away{changelog} {to}"
         )
 
     def _partition(
@@ -183,7 +199,7 @@ class Ownership:
         return partition
 
     def _outbox(self, number: int) -> Outbox:
-        return Outbox(self._producer, self.names, number, self._limits)
+        return Outbox(self._producer, self.names, number, self._limits, self._source)
 
     # --- reading
 

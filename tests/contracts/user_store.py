@@ -39,6 +39,14 @@ class UserStoreContract:
         store.write({}, 40)
         assert store.next_offset == 40
 
+    def test_the_source_is_kept_beside_the_position_and_is_no_user(self, store):
+        assert store.source is None
+        store.write({b"u1": b"one"}, 17)
+        store.set_source(b"topic 1")
+        store.write({}, 18)
+        assert (store.source, store.next_offset) == (b"topic 1", 18)
+        assert list(store.items()) == [(b"u1", b"one")]
+
     def test_no_keys_no_records(self, store):
         assert store.get_many([]) == []
 

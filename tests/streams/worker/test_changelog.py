@@ -11,6 +11,7 @@ from rankstream.features.user_state import CorruptStateError
 from rankstream.streams.worker.changelog import RestoreJob, offset_of
 from rankstream.streams.worker.offsets import Bounds
 from rankstream.streams.worker.ownership import is_behind
+from rankstream.streams.worker.source import UNKNOWN, Source, unpacked
 from tests.builders.actions import ARecord, a_state, an_action
 
 
@@ -63,6 +64,31 @@ def test_an_unfinished_restore_claims_no_position():
     store = MemoryStore()
     a_restore(store).apply([logged(b"u1", 4), logged(POSITION, 5)])
     assert store.next_offset == 0
+
+
+def test_the_topic_that_a_position_counts_in_is_restored_with_it():
+    position = logged(POSITION, 8)
+    position.headers = (("another", b"?"), ("source", b'{"topic_id":"a"}'))  # type: ignore[attr-defined]
+    store = restored(MemoryStore(), logged(b"u1", 4), position)
+    assert (store.next_offset, unpacked(store.source)) == (8, Source("a"))
+
+
+def test_a_position_of_an_older_version_names_no_topic():
+    store = restored(MemoryStore(), logged(b"u1", 4), logged(POSITION, 8))
+    assert (store.next_offset, unpacked(store.source)) == (8, UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("kept", "now", "another"),
+    [("a", "a", False), ("a", "b", True), ("", "b", False), ("a", "", False), ("", "", False)],
+)
+def test_topics_are_told_apart_where_both_ids_are_known(kept, now, another):
+    assert Source(kept).is_another(Source(now)) is another
+
+
+def test_what_a_later_version_knows_of_a_topic_does_no_harm():
+    assert unpacked(b'{"topic_id":"a","partitions":8,"leader_epoch":3}') == Source("a")
+    assert unpacked(b"\x00?") == UNKNOWN
 
 
 def test_a_changelog_without_position_leaves_reading_at_the_beginning():

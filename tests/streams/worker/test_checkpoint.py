@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +28,7 @@ class Refused(Exception):
 class ABatch:
     records: list[tuple[bytes, bytes]] = field(default_factory=list)
 
-    def append(self, *, key: bytes, value: bytes, timestamp: int | None) -> object:
+    def append(self, *, key: bytes, value: bytes, timestamp: int | None, headers: Sequence[Any] = ()) -> object:
         self.records.append((key, value))
         return self
 

@@ -1,0 +1,108 @@
+"""A topic deleted and created anew: its first offsets mean other records than those that users' states know."""
+
+import asyncio
+import shutil
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from rocksdict import Rdict
+
+from rankstream.features.stores.rocksdb import POSITION, SOURCE, RocksStore
+from rankstream.streams.topics import ACTIONS, CHANGELOG, Topic
+from tests.kafka.harness import Bench, wait_until
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
+
+OLD, NEW = 50, 120  # actions: the new topic grows past the old one in each partition
+
+
+def delete(bench: Bench, topic: Topic) -> None:
+    async def go() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=bench.settings.bootstrap_servers)
+        await admin.start()
+        await admin.delete_topics([bench.names.of(topic)])
+        while bench.names.of(topic) in await admin.list_topics():
+            await asyncio.sleep(0.05)
+        await admin.close()
+
+    asyncio.run(go())
+
+
+def apply_the_old(bench: Bench) -> None:
+    """Let a worker apply the actions of a topic that is to be deleted."""
+    bench.create_topics()
+    bench.send_actions(OLD, users=OLD)
+    worker = bench.worker()
+    bench.wait_committed(OLD, ACTIONS)
+    assert worker.terminate() == 0
+
+
+def create_anew(bench: Bench) -> None:
+    """Delete the topic, create it again and let other users act, until it is longer than it was."""
+    before = {tp: bounds.end for tp, bounds in bench.bounds(ACTIONS).items()}
+    delete(bench, ACTIONS)
+    bench.create_topics()
+    bench.close()  # its producer knows the old topic
+    bench._producer = None
+    bench.send_actions(NEW, users=NEW, start=1_000)
+    assert all(bounds.end > before[tp] for tp, bounds in bench.bounds(ACTIONS).items())
+
+
+def folders(bench: Bench) -> list:
+    root = bench.folder / "state" / bench.settings.app_id
+    return [root / f"{bench.names.of(ACTIONS)}-{number}" for number in range(bench.settings.partitions)]
+
+
+def assert_refused(bench: Bench, whose: str) -> None:
+    """Start a worker: it ends with the sentence, and has applied nothing of the new topic."""
+    old = bench.changelog()
+    worker = bench.worker()
+    assert worker.process.wait(60) != 0
+    assert f"{whose} has users up to offset" in worker.log
+    assert "but that topic was created anew since (its id was " in worker.log
+    assert f" away and delete the topic {bench.names.of(CHANGELOG)} to start without the users" in worker.log
+    assert bench.changelog() == old
+    assert bench.states() == {key: state for (_, key), state in old.items() if key != POSITION}
+
+
+def test_states_of_a_topic_that_was_created_anew_are_refused_and_the_remedy_helps(bench):
+    apply_the_old(bench)
+    create_anew(bench)
+    assert_refused(bench, "its state folder")
+    shutil.rmtree(bench.folder / "state")
+    delete(bench, CHANGELOG)
+    worker = bench.worker()
+    bench.wait_committed(NEW, ACTIONS)
+    assert worker.terminate() == 0
+    assert bench.states() == bench.expected_states()
+
+
+def test_so_is_a_changelog_of_it_where_the_folder_is_lost(bench):
+    apply_the_old(bench)
+    create_anew(bench)
+    shutil.rmtree(bench.folder / "state")
+    assert_refused(bench, "the changelog")
+    assert_refused(bench, "its state folder")  # what was restored is of the old topic, and says so
+
+
+def test_a_folder_of_an_older_version_opens_and_is_told_which_topic_it_belongs_to(bench):
+    apply_the_old(bench)
+    kept = {}
+    for folder in folders(bench):
+        store = RocksStore(folder)
+        kept[folder] = store.source
+        store.close()
+        raw = Rdict(str(folder))
+        del raw[SOURCE]
+        raw.close()
+    assert len(set(kept.values())) == 1
+    assert None not in kept.values()
+    bench.send_actions(20, users=OLD, start=OLD)
+    worker = bench.worker()
+    bench.wait_committed(OLD + 20, ACTIONS)
+    assert worker.terminate() == 0
+    assert bench.states() == bench.expected_states()
+    for folder in folders(bench):
+        store = wait_until(lambda folder=folder: RocksStore(folder), "the store opens")
+        assert store.source == kept[folder]
+        store.close()
