@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -22,6 +23,7 @@ from mode import Service
 from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
+from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.connection import connection_of, credentials_of, missing_codecs
 from rankstream.streams.pipeline import ServingState
 from rankstream.streams.records import Outgoing
@@ -41,7 +43,7 @@ CHUNKS_WAITING = 4  # of actions, in the agent's queue
 FRESHNESS_WAIT_S = 0.1  # the longest that requests wait for earlier actions to be applied
 CHANGED_USERS = 20_000  # a partition with more is checkpointed early
 GC_THRESHOLDS = (50_000, 20, 100)  # the states are no garbage: looking for it less often gives 15 % more events/s
-LIMITS_EVERY_S = 60.0  # how large a record topics take is read again
+LOOK_AGAIN_S = 30.0  # at the topics: how large a record they take, and whether they are still the same
 
 
 class WorkerRuntime(Service):
@@ -70,6 +72,7 @@ class WorkerRuntime(Service):
         created = await prepare_topics(self.settings)
         if created:
             log.info("created the topics %s", ", ".join(created))
+        logging.getLogger("kafka").setLevel(logging.ERROR)  # kafka-python is asked for topics' ids only
         missing = missing_codecs()
         if missing:
             log.warning(
@@ -111,11 +114,16 @@ class WorkerRuntime(Service):
             self._owned.check_alive()
 
     @Service.task
-    async def _read_limits_again(self) -> None:
+    async def _look_at_topics_again(self) -> None:
         while not self.should_stop:
-            await self.sleep(LIMITS_EVERY_S)
+            await self.sleep(LOOK_AGAIN_S)
             if not self.should_stop:
                 await self.limits.read()
+                await self._or_crash(self._check_source())
+
+    async def _check_source(self) -> None:
+        with suppress(ClientError):  # brokers that are away are no reason to end
+            await self._owned.check_source()
 
     # --- partitions
 

@@ -80,6 +80,13 @@ class Ownership:
         """Return the partition numbers of an assignment. Raises ``OwnershipError`` if the sources differ."""
         actions = {tp.partition for tp in assignment if tp.topic == self.names.of(ACTIONS)}
         requests = {tp.partition for tp in assignment if tp.topic == self.names.of(REQUESTS)}
+        if bool(actions) != bool(requests):
+            gone, other = (REQUESTS, actions) if actions else (ACTIONS, requests)
+            raise OwnershipError(
+                f"this worker was given partitions {sorted(other)}, but none of the topic {self.names.of(gone)}: if it "
+                "was deleted, end all workers and run `rankstream topics create`; if workers of the group "
+                f"{self.settings.app_id} subscribe to only one of the topics, end those"
+            )
         if actions != requests:
             raise OwnershipError(
                 f"this worker was given partitions {sorted(actions)} of {self.names.of(ACTIONS)} but "
@@ -95,7 +102,7 @@ class Ownership:
             for number in numbers:
                 stores[number] = await self._open_store(number)
             committed = await committed_offsets(self.settings, self._sources_of(numbers))
-            self._source = await source_of(self.settings, self.names.of(ACTIONS))
+            await self.check_source()
             sources = await bounds_of(self.settings, self._sources_of(numbers))
             logs = await self._bounds_of_changelog(numbers)
             jobs = []
@@ -276,6 +283,19 @@ class Ownership:
                 f"this process stood still for {gap:.0f} s, longer than its session of "
                 f"{self.settings.session_timeout_s:g} s, so its partitions may belong to another worker: start it again"
             )
+
+    async def check_source(self) -> None:
+        """Note which topic the actions come from. Raises ``OwnershipError`` if it is no more that of what is open."""
+        topic, now = self.names.of(ACTIONS), await source_of(self.settings, self.names.of(ACTIONS))
+        if self.partitions and self._source.is_another(now):
+            for partition in self.partitions.values():
+                partition.failed = True
+            raise OwnershipError(
+                f"the topic {topic} was created anew while its records were applied (its id was "
+                f"{self._source.topic_id} and is {now.topic_id}): start the worker again, and do what it says then"
+            )
+        if now is not UNKNOWN:
+            self._source = now
 
     # --- revocation
 

@@ -127,8 +127,7 @@ class Bench:
         for worker in self.workers:
             if worker.process.poll() is None:
                 worker.kill()
-        if self._producer is not None:
-            self._producer.close()
+        self.forget_producer()
 
     # --- topics and records
 
@@ -140,6 +139,12 @@ class Bench:
         if self._producer is None:
             self._producer = KafkaProducer(bootstrap_servers=self.settings.bootstrap_servers, linger_ms=20)
         return self._producer
+
+    def forget_producer(self) -> None:
+        """Close the producer; the next record is sent by a new one."""
+        if self._producer is not None:
+            self._producer.close()
+        self._producer = None
 
     def send(self, topic: Topic, key: bytes, value: bytes) -> None:
         self.producer.send(self.names.of(topic), value, key)

@@ -42,8 +42,7 @@ def create_anew(bench: Bench) -> None:
     before = {tp: bounds.end for tp, bounds in bench.bounds(ACTIONS).items()}
     delete(bench, ACTIONS)
     bench.create_topics()
-    bench.close()  # its producer knows the old topic
-    bench._producer = None
+    bench.forget_producer()  # it knows the old topic
     bench.send_actions(NEW, users=NEW, start=1_000)
     assert all(bounds.end > before[tp] for tp, bounds in bench.bounds(ACTIONS).items())
 
@@ -83,6 +82,20 @@ def test_so_is_a_changelog_of_it_where_the_folder_is_lost(bench):
     shutil.rmtree(bench.folder / "state")
     assert_refused(bench, "the changelog")
     assert_refused(bench, "its state folder")  # what was restored is of the old topic, and says so
+
+
+def test_a_topic_created_anew_under_a_running_worker_ends_it_and_then_is_refused(bench, broker):
+    bench.create_topics()
+    bench.send_actions(OLD, users=OLD)
+    worker = bench.worker(LOOK_AGAIN_S="1")
+    bench.wait_committed(OLD, ACTIONS)
+    create_anew(bench)
+    assert worker.process.wait(60) > 0
+    if not broker.is_kafka:  # Kafka's own metadata may show first that the topic is gone
+        assert "was created anew while its records were applied (its id was " in worker.log
+    again = bench.worker()
+    assert again.process.wait(60) != 0
+    assert "but that topic was created anew since (its id was " in again.log
 
 
 def test_a_folder_of_an_older_version_opens_and_is_told_which_topic_it_belongs_to(bench):

@@ -20,7 +20,6 @@ from rankstream.streams.topics import (
     prepare_topics,
     wanted_topics,
 )
-from tests.builders.cli import connected, rankstream
 from tests.kafka.harness import Bench
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
@@ -141,18 +140,17 @@ def test_bad_data_never_ends_the_worker(bench):
 
 
 @pytest.mark.slow
-def test_a_request_in_seconds_is_refused_and_one_in_milliseconds_served(bench, tmp_path):
+def test_a_request_in_seconds_is_refused_and_one_in_milliseconds_served(bench):
     """1970 is before all actions: such a request got a feed of `actions_used` 0 and no error."""
     bench.create_topics()
-    actions, requests = tmp_path / "actions.jsonl", tmp_path / "requests.jsonl"
-    actions.write_text('{"user_id":"s1","item_id":1,"action":"click","timestamp_ms":1700000000000}\n')
-    ask = '{"request_id":"in-%s","user_id":"s1","candidates":[1,2,3],"timestamp_ms":%d}\n'
-    requests.write_text(ask % ("ms", 1_700_000_100_000) + ask % ("seconds", 1_700_000_100))
-    flags = connected(bench.settings)
-    assert rankstream("produce", actions, *flags).exit_code == 0
+    bench.send(ACTIONS, b"s1", b'{"user_id":"s1","item_id":1,"action":"click","timestamp_ms":1700000000000}')
+    bench.producer.flush()
     worker = bench.worker()
     bench.wait_committed(1, ACTIONS)
-    assert rankstream("produce", requests, "--requests", *flags).exit_code == 0
+    for name, at in (("ms", 1_700_000_100_000), ("seconds", 1_700_000_100)):
+        ask = {"request_id": f"in-{name}", "user_id": "s1", "candidates": [1, 2, 3], "timestamp_ms": at}
+        bench.send(REQUESTS, b"s1", json.dumps(ask).encode())
+    bench.producer.flush()
     bench.wait_committed(3)
     assert worker.terminate() == 0
     feeds = {feed["request_id"]: feed for feed in (json.loads(record.value) for record in bench.read(FEEDS))}

@@ -2,7 +2,8 @@
 
 Settings come from the environment (``RANKSTREAM_...``). ``SERVE`` serves the bundle of the settings instead,
 ``SLOW_MS`` makes each chunk of actions take that long, ``STALL_MS`` waits between the acknowledgements and the write to
-the store, ``BUG_AT`` raises at that many actions, ``RESTORE_MS`` makes each few records of a restore take that long.
+the store, ``BUG_AT`` raises at that many actions, ``RESTORE_MS`` makes each few records of a restore take that long,
+``LOOK_AGAIN_S`` is the time between two looks at the topics.
 """
 
 import os
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from rankstream.events.action_event import Record
 from rankstream.features.stores.cache import Changes, UserCache
 from rankstream.ranking.serving import LiveRanker
+from rankstream.streams import app as app_module
 from rankstream.streams.app import create_app
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Outgoing
@@ -23,6 +25,7 @@ from tests.builders.actions import MixingSessions, SomeLiveRanker
 SLOW_MS, STALL_MS = float(os.environ.get("SLOW_MS", "0")), float(os.environ.get("STALL_MS", "0"))
 BUG_AT = int(os.environ.get("BUG_AT", "0"))
 
+LOOK_AGAIN_S = float(os.environ.get("LOOK_AGAIN_S", "0"))
 RESTORE_MS = float(os.environ.get("RESTORE_MS", "0"))
 
 on_actions, commit, apply = Pipeline.on_actions, UserCache.commit, changelog.RestoreJob.apply
@@ -52,6 +55,8 @@ if __name__ == "__main__":
     if RESTORE_MS:
         changelog.RestoreJob.apply = slow_apply
         changelog.RECORDS_AT_ONCE = 20
+    if LOOK_AGAIN_S:
+        app_module.LOOK_AGAIN_S = LOOK_AGAIN_S
     settings = read_settings()
     bundle = os.environ.get("SERVE")
     serving = LiveRanker.open(settings.bundle, settings.user_vectors) if bundle else SomeLiveRanker(MixingSessions())

@@ -14,6 +14,7 @@ from rankstream.streams.worker.checkpoint import Cursor, Partition
 from rankstream.streams.worker.chunks import ReadingPlan
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.ownership import Ownership, OwnershipError
+from rankstream.streams.worker.source import UNKNOWN, Source
 from tests.builders.actions import SomeLiveRanker
 
 ACTIONS, REQUESTS = "user-actions", "ranking-requests"
@@ -47,6 +48,35 @@ def test_the_numbers_of_an_assignment_are_those_of_both_topics():
 def test_a_partition_of_one_source_only_is_refused():
     with pytest.raises(OwnershipError, match=r"given partitions \[1\] of user-actions but \[1, 2\]"):
         an_ownership().assigned_numbers([TP(ACTIONS, 1), TP(REQUESTS, 1), TP(REQUESTS, 2)])
+
+
+def test_a_topic_that_is_gone_is_named():
+    with pytest.raises(
+        OwnershipError, match=r"given partitions \[0, 1\], but none of the topic user-actions: if it was"
+    ):
+        an_ownership().assigned_numbers([TP(REQUESTS, 0), TP(REQUESTS, 1)])
+
+
+def test_a_topic_created_anew_under_what_is_open_fails_it_and_is_refused(monkeypatch):
+    async def story():
+        owner, ids = an_ownership(), iter([Source("a"), UNKNOWN, Source("a"), Source("b")])
+
+        async def next_source(settings: Settings, topic: str) -> Source:
+            return next(ids)
+
+        monkeypatch.setattr("rankstream.streams.worker.ownership.source_of", next_source)
+        await owner.check_source()
+        owner.partitions[0] = a_partition()
+        await owner.check_source()  # a broker that does not tell, or a topic that is just being created
+        await owner.check_source()
+        assert not owner.partitions[0].failed
+        with pytest.raises(
+            OwnershipError, match=r"created anew while its records were applied \(its id was a and is b\)"
+        ):
+            await owner.check_source()
+        assert owner.partitions[0].failed
+
+    asyncio.run(story())
 
 
 def test_reading_resumes_at_the_store_not_at_the_groups_offset():
