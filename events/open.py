@@ -31,7 +31,7 @@ from rankstream.events.public.batches import Form
 from rankstream.events.readers.json_lines import BATCH_ROWS, FIELDS, NEEDED, JsonReader, Reading
 from rankstream.events.readers.plain import PlainReader
 from rankstream.events.readers.rows import Row, Shape, count_of, json_row
-from rankstream.events.readers.text import Layout, delimiter_of, layout_of, needs_pyarrow, why_no_heading
+from rankstream.events.readers.text import Layout, check_names, delimiter_of, layout_of, needs_pyarrow, why_no_heading
 from rankstream.events.readers.times import AUTO, SAMPLE_ROWS, TIME_UNITS, TIMES, told_unit
 from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
@@ -65,7 +65,7 @@ class LogOptions:
             raise LogError(f"the format {self.kind!r} is not known; it is one of {', '.join((*PUBLIC, WIRE_FORMAT))}")
 
 
-OFTEN_PROSE = (".txt", ".dat", ".data")  # endings of files that need not be tables
+NOT_ALWAYS_LOGS = (".txt", ".dat", ".data", ".json")  # endings of much else, too
 AS_IT_IS = LogOptions()
 SAMPLE_FILES = 50  # of a log, whose first rows tell the unit of its times
 
@@ -94,6 +94,7 @@ class LogFile:
     reader: LogReader
     shape: Shape  # how a row becomes an action
     written: Vocabulary | None = None  # where the file, or its kind, names the actions
+    times: str = ""  # the column of a public log's times, which its reader renames
 
     @property
     def path(self) -> Path:
@@ -206,6 +207,7 @@ class _Candidate:
     kind: str = WIRE_FORMAT
     guesses: Mapping[str, str] = field(default_factory=dict)  # field -> column
     why_not: LogError | None = None
+    lacks: int = len(NEEDED)  # fields
 
 
 def open_log(path: Path, options: LogOptions = AS_IT_IS) -> FileLog:
@@ -228,10 +230,11 @@ def open_log(path: Path, options: LogOptions = AS_IT_IS) -> FileLog:
         raise LogError(f"--columns names the columns of text without a heading; {files[0].path} names its own")
     left = [one for one in candidates if one.path not in [file.path for file in files]]
     whole = path if len(chosen) > 1 else chosen[0].path
-    notes = (*_guesses(path, chosen), *_not_read(path, files, left, found.strange))
-    if kind == WIRE_FORMAT:
+    notes = (*_known_as(whole, chosen[0], options), *_guesses(path, chosen))
+    if options.time_unit != AUTO or any(file.shape.time_unit == AUTO for file in files):
         files, told = _in_told_unit(files, whole, options.time_unit)
         notes = (*notes, *told)
+    notes = (*notes, *_not_read(path, files, left, found.strange))
     sort = options.sort or (kind != WIRE_FORMAT and len(files) > 1)  # each has its own order
     return FileLog(whole, kind, tuple(files), sort, time.time_ns() // 1_000_000, notes, options.max_skipped)
 
@@ -244,7 +247,7 @@ def _in_told_unit(files: Sequence[LogFile], path: Path, unit: str) -> tuple[list
         with closing(file.reader.rows()) as rows:
             for row in islice(rows, SAMPLE_ROWS):
                 for name in names & row.keys():
-                    columns.setdefault(name, []).append(row[name])
+                    columns.setdefault(file.times or name, []).append(row[name])
     told = told_unit(columns, str(path), unit)
     return [replace(file, shape=replace(file.shape, time_unit=told.unit)) for file in files], told.notes
 
@@ -255,14 +258,14 @@ def _candidate(placed: PlacedFile, options: LogOptions, alone: bool) -> _Candida
     try:
         layout = layout_of(path, options.delimiter, options.heading)
     except LogError as why_not:
-        if alone or path.suffix.lower() not in OFTEN_PROSE:
+        if alone or (path.suffix.lower() not in NOT_ALWAYS_LOGS and options.heading is None):
             raise
         return _Candidate(None, path, why_not=why_not)
     named = options.columns or options.constants or set(NEEDED) <= set(layout.columns)
     if kind in PUBLIC or (kind is None and not named):
         if (published := published_as(layout, kind)) is not None:
             name, form, as_form = published
-            _check_names(as_form)
+            check_names(as_form)
             return _Candidate(_of_public(as_form, form, PUBLIC[name].vocabulary), path, name)
         if kind in PUBLIC:
             return _Candidate(None, path, why_not=_not_of(layout, kind or ""))
@@ -273,22 +276,25 @@ def _candidate(placed: PlacedFile, options: LogOptions, alone: bool) -> _Candida
         if layout.type != "json" or not alone:  # a later line may have other keys than the first ones
             shape.check(path, layout.columns, NEEDED)
     except LogError as why_not:
-        return _Candidate(None, path, why_not=why_not)
+        lacks = sum(name not in shape.constants and shape.column(name) not in layout.columns for name in NEEDED)
+        return _Candidate(None, path, why_not=LogError(f"{why_not}{_perhaps(layout, lacks)}"), lacks=lacks)
     for name, columns in fits.items():
         if len(columns) > 1 and name in NEEDED:
             raise LogError(
                 f"{path} has several columns that may hold {name}, {' and '.join(columns)}; say which with "
                 f"--map {name}={columns[0]}"
             )
-    _check_names(layout)
+    check_names(layout)
     return _Candidate(_of_the_wire(layout, shape), path, WIRE_FORMAT, {name: one for name, (one, *_) in fits.items()})
 
 
-def _check_names(layout: Layout) -> None:
-    if layout.repeated:
-        raise LogError(
-            f"{layout.path} has several columns of the name {', '.join(layout.repeated)}; give each its own name"
-        )
+def _perhaps(layout: Layout, lacks: int) -> str:
+    """Return what else may be wrong with text in which nothing is called as usual."""
+    if layout.type != "text" or lacks < len(NEEDED) or not layout.columns:
+        return ""
+    if len(layout.columns) == 1:
+        return "; if that is several columns, say what is between them with --delimiter"
+    return "; if that is a row and no heading, name the columns with --columns NAME,NAME,..."
 
 
 def _shape_of(placed: PlacedFile, options: LogOptions, columns: Collection[str]) -> tuple[Shape, dict[str, list[str]]]:
@@ -307,7 +313,7 @@ def _shape_of(placed: PlacedFile, options: LogOptions, columns: Collection[str])
     for name, keys in fitting(placed.partitions, left).items():
         if value := placed.partitions[keys[0]]:
             constants[name] = value
-    return Shape(sources, constants), fits
+    return Shape(sources, constants, AUTO), fits
 
 
 def _of_the_wire(layout: Layout, shape: Shape) -> LogFile:
@@ -331,7 +337,7 @@ def _of_public(layout: Layout, form: Form, vocabulary: Vocabulary) -> LogFile:
         raise needs_pyarrow(layout.path) from exc
     parse = form.parse or ((lambda line: [json_row(line)]) if layout.type == "json" else None)
     reader = ColumnReader(layout, form.columns, form.translation, parse)
-    return LogFile(layout, reader, Shape(time_unit=form.time_unit), vocabulary)
+    return LogFile(layout, reader, Shape(time_unit=form.time_unit), vocabulary, form.times)
 
 
 def _history(kind: str, beside: Path) -> Sequence[LogFile]:
@@ -360,9 +366,10 @@ def _why_none(path: Path, candidates: Sequence[_Candidate], strange: Sequence[Pa
     if path.is_file() and (why_not := candidates[0].why_not) is not None:
         return why_not
     names = shortened([_relative(one.path, path) for one in candidates] + [_relative(one, path) for one in strange])
-    known = f"{', '.join(PUBLIC)} as published, or files with the columns {', '.join(NEEDED)}"
-    first = f"; {candidates[0].why_not}" if candidates else f"; {READABLE}"
-    return LogError(f"the folder {path} holds no log that is known ({known}), only {names or 'nothing'}{first}")
+    known = f"{', '.join(sorted(PUBLIC))} as published, or files with the columns {', '.join(NEEDED)}"
+    nearest = min(candidates, key=lambda one: one.lacks, default=None)
+    first = READABLE if nearest is None else nearest.why_not
+    return LogError(f"the folder {path} holds no log that is known ({known}), only {names or 'nothing'}; {first}")
 
 
 def _not_of(layout: Layout, kind: str) -> LogError:
@@ -375,13 +382,20 @@ def _not_of(layout: Layout, kind: str) -> LogError:
     return LogError(f"{layout.path} is no {kind}: it has no column {missing}; it has {', '.join(has) or 'none'}")
 
 
+def _known_as(path: Path, chosen: _Candidate, options: LogOptions) -> Iterator[str]:
+    """Yield as what a log is read that was recognised as a public one."""
+    if chosen.kind != WIRE_FORMAT and options.kind is None:
+        actions = ", ".join(PUBLIC[chosen.kind].vocabulary.actions)
+        yield f"{path} is read as {chosen.kind}, with its actions {actions}; --format {WIRE_FORMAT} says otherwise"
+
+
 def _guesses(path: Path, chosen: Sequence[_Candidate]) -> Iterator[str]:
     """Yield which columns were guessed, a line for all files that they are the same in."""
     said = Counter(", ".join(f"{name} is {column}" for name, column in one.guesses.items()) for one in chosen)
     for columns, count in said.items():
         if columns:
-            where = path if count == len(chosen) else f"{count:,} files of {path}"
-            yield f"{where}: columns are told by their names: {columns}; --map says others"
+            where = path if count == len(chosen) else f"{count:,} of {len(chosen):,} files of {path}"
+            yield f"{where}: by the names of its columns, {columns}; --map says otherwise"
 
 
 def _not_read(

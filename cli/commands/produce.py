@@ -122,7 +122,10 @@ class RowSource:
         for named in (*options.columns, *options.constants):
             if named not in (fields := [info.name for info in infos]):
                 raise Refusal(f"{named} is no field of {kind.__name__}; it has {', '.join(fields)}")
-        source, self._name = open_rows(file), "standard input" if file == STDIN else str(file)
+        source, self._name = (
+            open_rows(file, options.delimiter, options.heading),
+            "standard input" if file == STDIN else str(file),
+        )
         shape = Shape(options.columns, options.constants)
         shape.check(file, source.columns, [info.name for info in infos if info.required])
         head = list(islice(source.rows, 1 if file == STDIN else SAMPLE_ROWS))  # a stream does not wait for more

@@ -33,6 +33,8 @@ def published_as(layout: Layout, kind: str | None = None) -> tuple[str, Form, La
     """
     names = [kind] if kind in PUBLIC else list(PUBLIC)
     fits = [(name, form, as_form) for name in names for form in PUBLIC[name].forms if (as_form := _as(layout, form))]
+    if not fits and kind in PUBLIC and (form := PUBLIC[kind].like(layout.columns)) is not None:
+        return kind, form, layout
     return max(fits, key=lambda fit: len(fit[1].columns), default=None)
 
 

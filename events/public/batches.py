@@ -31,7 +31,8 @@ class Form:
 
     columns: tuple[str, ...]  # those that are read
     translation: Callable[[], Translate]  # a new one for each pass: it may remember rows
-    time_unit: str  # of its times
+    times: str  # the column of its times
+    time_unit: str  # of its times; ``auto`` where files of these columns are no longer always as they were published
     # Of text without a heading: the names of all columns, and a regular expression for each that its fields match.
     fields: tuple[tuple[str, str], ...] = ()
     delimiters: tuple[str, ...] = (",",)
@@ -50,6 +51,8 @@ class PublicLog:
     forms: tuple[Form, ...]
     files: tuple[str, ...] = ()  # names that hold the whole log: of several in a folder, the first of these is read
     history: tuple[str, Form] | None = None  # a file beside it, with what users did before
+    # The form of a file with these columns; for one that is said to be of this kind and is not as published.
+    like: Callable[[Sequence[str]], Form | None] = lambda columns: None
 
 
 def wire(**columns: Any) -> Batch:

@@ -119,13 +119,21 @@ KIND = LogKind("kuairand", POSITIVES, NEGATIVES, HEADS, UTILITY, exposures=True,
 LOG = PublicLog(
     KIND,
     VOCABULARY,
-    (Form(("user_id", "video_id", "time_ms", "play_time_ms", "tab", *ACTION_COLUMNS.values()), _Translation, "ms"),),
+    (
+        Form(
+            ("user_id", "video_id", "time_ms", "play_time_ms", "tab", *ACTION_COLUMNS.values()),
+            _Translation,
+            "time_ms",
+            "ms",
+        ),
+    ),
     (IMPRESSIONS,),
     (
         HISTORY,
         Form(
             ("user_id", "history_len", "last_time_ms", "watch_seq", "like_seq", "long_watch_seq"),
             lambda: translated_history,
+            "last_time_ms",
             "ms",
         ),
     ),

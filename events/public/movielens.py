@@ -2,7 +2,7 @@
 
 As published: ``u.data`` (100K), ``ratings.dat`` (1M, 10M) and ``ratings.csv`` (20M and later, in half stars). Any file
 with the columns ``user_id, item_id, rating, timestamp`` is read so, too; RecBole's ``ml-100k.inter``, whose headings
-carry types, is one.
+carry types, is one. Ratings in columns of other names are, where ``--format movielens`` says so.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rankstream.events.log_kind import HOUR_MS, LogKind
 from rankstream.events.public import stars
-from rankstream.events.public.batches import Form, PublicLog
+from rankstream.events.public.batches import PublicLog
 
 VOCABULARY, POSITIVES, NEGATIVES = stars.VOCABULARY, stars.POSITIVES, stars.NEGATIVES
 KIND = LogKind(
@@ -32,17 +32,12 @@ LOG = PublicLog(
     KIND,
     VOCABULARY,
     (
-        Form(OURS, lambda: stars.translation_of(*OURS), "s"),
-        Form(FROM_20M, lambda: stars.translation_of(*FROM_20M), "s"),
-        Form(
-            OURS,
-            lambda: stars.translation_of(*OURS),
-            "s",
-            fields=tuple(zip(OURS, FIELDS, strict=True)),
-            delimiters=("\t", "::"),
-        ),
+        stars.ratings_of(*OURS),
+        stars.ratings_of(*FROM_20M),
+        stars.ratings_of(*OURS, "s", fields=tuple(zip(OURS, FIELDS, strict=True)), delimiters=("\t", "::")),
     ),
     ("inter.parquet", "ml-100k.inter", "u.data", "ratings.dat", "ratings.csv"),
+    like=stars.ratings_by_name,
 )
 
 

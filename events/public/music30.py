@@ -66,8 +66,8 @@ LOG = PublicLog(
     KIND,
     VOCABULARY,
     (
-        Form(COLUMNS, lambda: translated, "s"),
-        Form(COLUMNS, lambda: translated, "s", ending=".idomaar", parse=plays_of),
+        Form(COLUMNS, lambda: translated, "ts", "s"),
+        Form(COLUMNS, lambda: translated, "ts", "s", ending=".idomaar", parse=plays_of),
     ),
     ("plays.parquet", "events.idomaar", "sessions.idomaar"),
 )

@@ -42,6 +42,9 @@ FIELDS = (
 LOG = PublicLog(
     KIND,
     VOCABULARY,
-    (Form(COLUMNS, lambda: translated, "s"), Form(COLUMNS, lambda: translated, "s", fields=FIELDS)),
+    (
+        Form(COLUMNS, lambda: translated, "timestamp", "s"),
+        Form(COLUMNS, lambda: translated, "timestamp", "s", fields=FIELDS),
+    ),
     ("events.parquet", "UserBehavior.csv"),
 )

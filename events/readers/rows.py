@@ -13,7 +13,7 @@
 import csv
 import sys
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -28,7 +28,16 @@ import msgspec
 
 from rankstream.events.arrivals import LogError
 from rankstream.events.guess import rating_column
-from rankstream.events.readers.text import Layout, layout_of, not_utf8, open_bytes, split_rows, why_not_utf8
+from rankstream.events.readers.text import (
+    Layout,
+    check_names,
+    layout_of,
+    not_utf8,
+    open_bytes,
+    split_rows,
+    why_no_heading,
+    why_not_utf8,
+)
 from rankstream.events.readers.times import TIMES, time_ms
 from rankstream.events.skipped import shown
 
@@ -53,15 +62,21 @@ class RowFile:
     count: int | None
 
 
-def open_rows(path: Path) -> RowFile:
-    """Open a file by its ending; ``-`` is standard input, JSON lines. Raises ``LogError``."""
+def open_rows(path: Path, delimiter: str | None = None, heading: Sequence[str] | None = None) -> RowFile:
+    """Open a file by its ending; ``-`` is standard input, JSON lines. Raises ``LogError``.
+
+    Of text, ``delimiter`` is told by its first lines and ``heading`` names the columns where its first row doesn't.
+    """
     if path == STDIN:
         return RowFile(json_rows(sys.stdin.buffer), None, None)
     if not path.is_file():
         raise LogError(f"there is no file {path}; name a .parquet, .csv or .jsonl file, or - for standard input")
-    layout = layout_of(path)
+    layout = layout_of(path, delimiter, heading)
     if layout.type == "json":
         return RowFile(rows_of(layout), None, None)
+    if layout.first_rows and not layout.columns:
+        raise why_no_heading(layout)
+    check_names(layout)
     return RowFile(rows_of(layout), layout.columns, count_of(layout))
 
 
@@ -188,7 +203,7 @@ def _remedy(name: str, columns: Collection[str]) -> str:
     every = "name it with --map action=COLUMN, or, if all rows are of one kind, say which with --set action=view"
     if (ratings := rating_column(columns)) is None:
         return every
-    return f"{every}; ratings as in {ratings} are no actions by themselves"
+    return f"{every}; if {ratings} holds 1 to 5 stars, --format movielens makes actions of them"
 
 
 def plain_id(value: Any) -> Any:

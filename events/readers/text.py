@@ -51,11 +51,6 @@ class Layout:
     quoted: bool = True  # of text: whether a field may stand in quotes, and then hold delimiters and line ends
     first_rows: tuple[tuple[str, ...], ...] = ()  # of text, without the heading
 
-    @property
-    def repeated(self) -> tuple[str, ...]:
-        """The names that several columns have."""
-        return tuple(name for name, count in Counter(self.columns).items() if count > 1 and name)
-
 
 def open_bytes(path: Path) -> IO[bytes]:
     """Open a file of text for reading, unpacked and without its byte order mark. Raises ``LogError`` for UTF-16."""
@@ -110,6 +105,13 @@ def text_layout(path: Path, delimiter: str | None = None, names: Sequence[str] |
         )
     skip = rows.index(list(first)) + 1 if heading else 0
     return Layout(path, "text", columns, chosen, skip, quoted, tuple(full[heading:]))
+
+
+def check_names(layout: Layout) -> None:
+    """Raise ``LogError`` for a name that several columns have."""
+    repeated = [name for name, count in Counter(layout.columns).items() if count > 1 and name]
+    if repeated:
+        raise LogError(f"{layout.path} has several columns of the name {', '.join(repeated)}; give each its own name")
 
 
 def json_layout(path: Path) -> Layout:
