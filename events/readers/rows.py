@@ -190,7 +190,7 @@ class Shape:
         shaped = {name: value for name, value in picked.items() if not _is_missing(value)}
         for name in IDS:
             if name in shaped:
-                shaped[name] = plain_id(shaped[name])
+                shaped[name] = plain_id(shaped[name], name)
         for name in TIMES:
             if name in shaped:
                 shaped[name] = time_ms(shaped[name], self.unit_of(name), self.column(name))
@@ -206,14 +206,16 @@ def _remedy(name: str, columns: Collection[str]) -> str:
     return f"{every}; if {ratings} holds 1 to 5 stars, --format movielens makes actions of them"
 
 
-def plain_id(value: Any) -> Any:
+def plain_id(value: Any, name: str) -> Any:
     """Return an id as the wire has it, a text or a whole number; what can be neither is returned as it came.
 
-    Tables hold whole numbers as floats where some are missing, or as decimals, and texts as bytes.
+    Tables hold whole numbers as floats where some are missing, or as decimals, and texts as bytes. Raises
+    ``ValueError`` for a float that is too large to be one whole number.
     """
+    if isinstance(value, float) and abs(value) >= MAX_WHOLE_FLOAT:
+        raise ValueError(f"{name} is the float {value!r}, which may stand for several ids; write ids as texts")
     if isinstance(value, float | Decimal) and value == value // 1:
-        exact = isinstance(value, Decimal) or abs(value) < MAX_WHOLE_FLOAT
-        return int(value) if exact else value
+        return int(value)
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, bytes):

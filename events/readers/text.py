@@ -172,9 +172,9 @@ def _head(path: Path) -> str:
 
 def split_rows(lines: Iterable[str], delimiter: str, quoted: bool) -> Iterator[list[str]]:
     """Yield the fields of each row of text; an empty row has none."""
-    if len(delimiter) > 1:
-        lines, delimiter = (line.replace(delimiter, SUBSTITUTE) for line in lines), SUBSTITUTE
-    return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
+    one = delimiter if len(delimiter) == 1 else SUBSTITUTE
+    substituted = lines if one == delimiter else (line.replace(delimiter, one) for line in lines)
+    return csv.reader(substituted, delimiter=one, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
 
 
 def _split(head: str, given: str | None) -> tuple[str, bool, list[list[str]]]:

@@ -1,0 +1,118 @@
+"""Columns are told by their usual names, and never where two fit."""
+
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from rankstream.events.arrivals import LogError
+from rankstream.events.guess import SYNONYMS, fitting, plain_name
+from rankstream.events.open import LogOptions, open_log
+from rankstream.events.registry import read_log
+from tests.builders.actions import MORNING_MS
+
+ROW = {"user_id": "u1", "item_id": "i1", "action": "view", "timestamp_ms": MORNING_MS}
+
+
+def log_of(folder: Path, columns: dict[str, str], **more: object) -> Path:
+    """A log of one row whose fields stand in columns of other names."""
+    row = {columns.get(name, name): value for name, value in ROW.items() if columns.get(name, name)} | more
+    path = folder / "log.csv"
+    path.write_text(",".join(row) + "\n" + ",".join(map(str, row.values())) + "\n")
+    return path
+
+
+HEADINGS = [
+    "user,item,event,ts", "CustomerID,StockCode,type,InvoiceDate", "visitorid,itemid,event,timestamp",
+    "client-id,product_id,event_type,event_time", "uid,sku,behaviour,date", "Member ID,track,action,played_at",
+    "account.id,asin,Event Name,created_at", "user.id,video.id,behavior,datetime",
+    "reviewerID,movie_id,verb,unixReviewTime", "session_id,article_id,interaction,time_ms",
+    "household_id,song,activity,timestamp_s", "USER_ID,ITEM_ID,ACTION,TIMESTAMP",
+    "user_id:token,item_id:token,action:token,timestamp:float", "userId,bookId,actionType,epoch",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("heading", HEADINGS)
+def test_usual_names_are_told_and_said_in_one_line(heading, tmp_path):
+    names = heading.split(",")
+    found = fitting(names, list(ROW))
+    assert found == {name: [column] for name, column in zip(ROW, names, strict=True)}
+    value = {"timestamp_s": MORNING_MS // 1000}.get(names[3], MORNING_MS)
+    path = log_of(tmp_path, dict(zip(ROW, names, strict=True)), **{names[3]: value})
+    log = open_log(path, LogOptions(kind="events"))
+    assert read_log(log).times_ms.tolist() == [MORNING_MS // 1000 * 1000 if "timestamp_s" in names else MORNING_MS]
+    said = ", ".join(f"{name} is {column}" for name, column in zip(ROW, names, strict=True) if name != column)
+    assert log.notes[0] == f"{path}: by the names of its columns, {said}; --map says otherwise"
+
+
+def test_the_wires_own_names_need_no_guess_and_are_preferred(tmp_path):
+    log = open_log(log_of(tmp_path, {}, customer="c1", sku="s1", event="e", ts=5))
+    assert read_log(log).user_ids.tolist() == ["u1"]
+    assert log.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "one", "two"),
+    [("user_id", "customer", "client_id"), ("item_id", "sku", "product_id"), ("action", "event", "type"),
+     ("timestamp_ms", "date", "time")],
+)  # fmt: skip
+def test_where_two_fit_neither_is_taken_and_map_decides(field, one, two, tmp_path):
+    path = log_of(tmp_path, {field: one}, **{two: ROW[field]})
+    with pytest.raises(LogError) as refused:
+        open_log(path)
+    assert f"several columns that may hold {field}, {one} and {two}; say which with --map {field}={one}" in str(
+        refused.value
+    )
+    assert len(read_log(open_log(path, LogOptions({field: two})))) == 1
+
+
+def test_a_column_that_is_mapped_to_one_field_is_not_guessed_for_another(tmp_path):
+    path = log_of(tmp_path, {"item_id": "sku", "action": ""}, event="view", type="view")
+    log = read_log(open_log(path, LogOptions({"action": "event", "surface": "type"})))
+    assert log.vocabulary.surfaces == ("view",)
+
+
+def test_a_person_counts_more_than_their_session(tmp_path):
+    path = log_of(tmp_path, {"user_id": "customer"}, user_session="s9")
+    assert read_log(open_log(path)).user_ids.tolist() == ["u1"]
+
+
+def test_neither_price_nor_quantity_is_guessed_to_be_the_value(tmp_path):
+    path = log_of(tmp_path, {}, price=3.5, quantity=2)
+    assert read_log(open_log(path)).values is None
+    assert read_log(open_log(path, LogOptions({"value": "price"}))).values.tolist() == [3.5]
+
+
+def test_a_log_without_an_action_says_how_all_rows_get_one(tmp_path):
+    path = log_of(tmp_path, {"action": ""}, price=2)
+    with pytest.raises(LogError) as refused:
+        open_log(path)
+    assert (
+        "has no column action; it has user_id, item_id, timestamp_ms, price; name it with --map action=COLUMN, or, "
+        in (words := str(refused.value))
+    )
+    assert words.endswith("if all rows are of one kind, say which with --set action=view")
+    assert read_log(open_log(path, LogOptions(constants={"action": "view"}))).vocabulary.actions == ("view",)
+
+
+def test_ratings_of_a_file_of_ones_own_become_actions_only_where_it_is_said(tmp_path):
+    path = log_of(tmp_path, {"user_id": "customer", "action": ""}, stars=4)
+    with pytest.raises(LogError, match="if stars holds 1 to 5 stars, --format movielens makes actions of them"):
+        open_log(path)
+    log = read_log(open_log(path, LogOptions(kind="movielens")))
+    assert log.vocabulary.actions[log.actions[0] - 1] == "click"
+    assert log.times_ms.tolist() == [MORNING_MS]
+
+
+def test_json_lines_are_told_by_the_keys_of_the_first_ones(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text(f'{{"customer": "u1", "sku": "i1", "event": "view", "ts": {MORNING_MS}}}\n')
+    log = open_log(path)
+    assert read_log(log).item_ids.tolist() == ["i1"]
+    assert "user_id is customer, item_id is sku, action is event, timestamp_ms is ts" in log.notes[0]
+
+
+def test_no_name_is_of_two_fields():
+    for one, other in combinations(SYNONYMS, 2):
+        assert not set().union(*SYNONYMS[one]) & set().union(*SYNONYMS[other])
+    assert all(plain_name(name) == name for sets in SYNONYMS.values() for names in sets for name in names)
