@@ -30,7 +30,7 @@ from rankstream.events.public import PUBLIC, published_as
 from rankstream.events.public.batches import Form
 from rankstream.events.readers.json_lines import BATCH_ROWS, FIELDS, NEEDED, JsonReader, Reading
 from rankstream.events.readers.plain import PlainReader
-from rankstream.events.readers.rows import Row, Shape, count_of, json_row
+from rankstream.events.readers.rows import Row, Shape, json_row
 from rankstream.events.readers.text import Layout, check_names, delimiter_of, layout_of, needs_pyarrow, why_no_heading
 from rankstream.events.readers.times import AUTO, SAMPLE_ROWS, TIME_UNITS, TIMES, told_unit
 from rankstream.events.skipped import Skipped
@@ -139,8 +139,8 @@ class FileLog:
         for file in self.files:
             known = file.written
             found = (known.actions, known.surfaces) if known is not None else file.reader.names(file.shape)
-            actions.update(found[0])
-            surfaces.update(found[1])
+            actions.update(set(found[0]) - {file.shape.column("action")})  # a heading that comes again in joined files
+            surfaces.update(set(found[1]) - {file.shape.column("surface")})
         if not actions:
             raise LogError(self._why_no_names())
         try:
@@ -163,11 +163,6 @@ class FileLog:
         """Raise ``LogError`` where too many rows were skipped up to here; ``kept`` were not."""
         if self.skipped.exceeds(self.max_skipped, kept):
             raise LogError(self.skipped.refusal(self.name, kept))
-
-    def count(self) -> int | None:
-        """Return how many rows the files say that they have; None if any doesn't."""
-        counts = [count_of(file.layout) for file in self.files]
-        return None if None in counts else sum(filter(None, counts))
 
     def _read(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
         readings = ((file, Reading(vocabulary, file.shape, self.now_ms, self.skipped)) for file in self.files)

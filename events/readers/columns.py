@@ -126,14 +126,20 @@ class ColumnReader:
 
     def _lines(self, parse: Callable[[bytes], Iterable[Row]], count: Callable[[str, int], None]) -> Iterator[Batch]:
         with open_bytes(self.layout.path) as lines:
-            rows = ((row, at) for at, line in enumerate(lines, start=1) if line.strip() for row in parse(line))
+            rows = self._sound(
+                ((row, at) for at, line in enumerate(lines, 1) if line.strip() for row in parse(line)), count
+            )
             while block := list(islice(rows, BATCH_ROWS)):
-                whole = [row for row, _ in block if PROBLEM not in row]
-                for row, at in block:
-                    if PROBLEM in row:
-                        count(row[PROBLEM], at)
-                columns = [_column([row.get(name) for row in whole]) for name in self.columns]
+                columns = [_column(list(values)) for values in zip(*block, strict=True)]
                 yield pa.RecordBatch.from_arrays(columns, list(self.columns))
+
+    def _sound(self, rows: Iterable[tuple[Row, int]], count: Callable[[str, int], None]) -> Iterator[tuple[Any, ...]]:
+        """Yield what is read of each row, without the texts of reviews and the like, and count what can't be read."""
+        for row, number in rows:
+            if PROBLEM in row:
+                count(row[PROBLEM], number)
+            else:
+                yield tuple(row.get(name) for name in self.columns)
 
 
 def _numbers(count: int, last: int, ragged: list[int]) -> tuple[npt.NDArray[np.int64], int]:

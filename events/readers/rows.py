@@ -55,11 +55,10 @@ _decode = msgspec.json.Decoder().decode
 
 @dataclass(frozen=True)
 class RowFile:
-    """Rows as they lie in a file, and how many there are where the file has a count."""
+    """Rows as they lie in a file, and its columns."""
 
     rows: Iterator[Row]
     columns: tuple[str, ...] | None  # None where each row has its own
-    count: int | None
 
 
 def open_rows(path: Path, delimiter: str | None = None, heading: Sequence[str] | None = None) -> RowFile:
@@ -68,16 +67,16 @@ def open_rows(path: Path, delimiter: str | None = None, heading: Sequence[str] |
     Of text, ``delimiter`` is told by its first lines and ``heading`` names the columns where its first row doesn't.
     """
     if path == STDIN:
-        return RowFile(json_rows(sys.stdin.buffer), None, None)
+        return RowFile(json_rows(sys.stdin.buffer), None)
     if not path.is_file():
         raise LogError(f"there is no file {path}; name a .parquet, .csv or .jsonl file, or - for standard input")
     layout = layout_of(path, delimiter, heading)
     if layout.type == "json":
-        return RowFile(rows_of(layout), None, None)
+        return RowFile(rows_of(layout), None)
     if layout.first_rows and not layout.columns:
         raise why_no_heading(layout)
     check_names(layout)
-    return RowFile(rows_of(layout), layout.columns, count_of(layout))
+    return RowFile(rows_of(layout), layout.columns)
 
 
 def rows_of(layout: Layout, columns: Collection[str] | None = None) -> Iterator[Row]:
@@ -88,16 +87,6 @@ def rows_of(layout: Layout, columns: Collection[str] | None = None) -> Iterator[
     if layout.type == "parquet":
         return _parquet_rows(layout, columns)
     return _text_rows(layout, columns) if layout.type == "text" else _json_file_rows(layout)
-
-
-def count_of(layout: Layout) -> int | None:
-    """Return how many rows a file says that it has; None if it doesn't."""
-    if layout.type != "parquet":
-        return None
-    from pyarrow import parquet
-
-    count: int = parquet.read_metadata(layout.path).num_rows
-    return count
 
 
 def _parquet_rows(layout: Layout, columns: Collection[str] | None) -> Iterator[Row]:

@@ -30,13 +30,24 @@ UNQUOTED = ("::",)  # MovieLens' files, in which a quote is a letter as any othe
 SUBSTITUTE = "\x1f"  # stands for a delimiter of two characters where readers know only one
 NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 HEAD_BYTES = 1 << 16
+MAX_LINE = 8 << 20  # bytes of a first line that is longer than that
 HEAD_ROWS = 100
 MAX_SHOWN = 200  # characters of a row in a sentence
 CONSISTENT = 0.9  # share of the first rows that must have as many fields as the first one
 UTF8_BOM = b"\xef\xbb\xbf"
 UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+OTHER_FILES = {
+    b"\x1f\x8b": "packed by gzip (.gz)",
+    b"\x28\xb5\x2f\xfd": "packed by Zstandard (.zst)",
+    b"PK\x03\x04": "a ZIP archive or a workbook",
+    b"PAR1": "Parquet (.parquet)",
+    b"SQLite": "an SQLite database",
+}
 NUMBER = re.compile(r"\s*[+-]?(\d+[.,]?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 DATE = re.compile(r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ].*)?")
+
+
+csv.field_size_limit(MAX_LINE)  # of the process; the module's own ends at a long description
 
 
 @dataclass(frozen=True)
@@ -122,6 +133,11 @@ def json_layout(path: Path) -> Layout:
             f"{path} is one JSON array, not a message a line; write its elements a line each: "
             f"jq -c '.[]' {path.name} > {path.stem}.jsonl"
         )
+    if next(filter(str.strip, lines), "").strip() == "{":
+        raise LogError(
+            f"{path} has JSON objects over several lines; write each on a line of its own: "
+            f"jq -c . {path.name} > {path.stem}.jsonl"
+        )
     columns: dict[str, None] = {}
     for line in lines[:HEAD_ROWS]:
         columns.update(dict.fromkeys(_keys(path, line)))
@@ -159,9 +175,12 @@ def _head(path: Path) -> str:
         with open_bytes(path) as file:
             block = file.read(HEAD_BYTES)
             if len(block) == HEAD_BYTES:
-                block = block[: block.rfind(b"\n") + 1] or block
+                block = block[: block.rfind(b"\n") + 1] or block + file.readline(MAX_LINE)
     except (OSError, EOFError) as exc:
         raise LogError(f"{path} can't be read ({exc}); give a whole file") from exc
+    for magic, name in OTHER_FILES.items():
+        if block.startswith(magic):
+            raise LogError(f"{path} is {name} by what it holds, and no text; name it so that its ending says it")
     if b"\0" in block:
         raise LogError(
             f"{path} is no text: it has NUL bytes, the first is byte {block.index(0):,}; if it is UTF-16, convert it: "
@@ -190,6 +209,9 @@ def _split(head: str, given: str | None) -> tuple[str, bool, list[list[str]]]:
             if not best or score > best[0]:
                 best = (score, delimiter, quoted, rows)
     (several, *_), delimiter, quoted, rows = best
+    if several and len(delimiter) == 1 and all(field.startswith(" ") for row in rows for field in row[1:]):
+        delimiter, quoted = f"{delimiter} ", False  # "u1, i1, view": the space is no part of an id
+        rows = _first_rows(head, delimiter, quoted)
     return (delimiter if several or given else ","), quoted, rows
 
 

@@ -140,6 +140,43 @@ def test_the_delimiter_is_told_by_the_first_lines(name, tmp_path):
     assert (fast.user_ids[0], fast.item_ids[0]) == ("u1", "i1")
 
 
+def test_a_space_after_each_delimiter_is_no_part_of_an_id(tmp_path):
+    (tmp_path / "log.csv").write_bytes(written(ROWS, ", "))
+    fast, plain = both_ways(tmp_path / "log.csv")
+    assert same(fast, plain)
+    assert fast.item_ids == ["i1", "i2"]
+
+
+def test_a_heading_that_comes_again_is_a_skipped_row_and_names_no_action(tmp_path):
+    (tmp_path / "log.csv").write_bytes(written(ROWS) + written(ROWS))
+    log = open_log(tmp_path / "log.csv")
+    assert (len(whole(log)), log.skipped.total(), log.vocabulary.actions) == (4, 1, ("save", "view"))
+
+
+def test_long_descriptions_are_read_over(tmp_path):
+    rows = [(*row, "x" * 300_000) for row in ROWS]
+    (tmp_path / "log.csv").write_bytes(written(rows, heading=(*NAMES, "description")))
+    fast, plain = both_ways(tmp_path / "log.csv")
+    assert same(fast, plain)
+    keyed = '{"customer": "u1", "sku": 2, "event": "view", "ts": 1700000000000, "text": "' + "x" * 300_000 + '"}\n'
+    (tmp_path / "log.jsonl").write_text(keyed * 2)
+    assert whole(open_log(tmp_path / "log.jsonl")).item_ids == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (gzip.compress(b"a"), r"packed by gzip \(.gz\)"),
+        (b"PAR1...", r"Parquet \(.parquet\)"),
+        (b"PK\x03\x04", "a ZIP archive or a workbook"),
+    ],
+)
+def test_a_file_whose_ending_says_something_else_than_it_holds_is_named(data, words, tmp_path):
+    (tmp_path / "log.csv").write_bytes(data)
+    with pytest.raises(LogError, match=f"log.csv is {words} by what it holds"):
+        open_log(tmp_path / "log.csv")
+
+
 def test_a_few_ragged_rows_do_not_change_the_delimiter(tmp_path):
     rows = [("u1", "a|b", "view", MORNING_MS)] * 30 + [("u1",)] * 2
     (tmp_path / "log.csv").write_bytes(written(rows))
@@ -293,6 +330,13 @@ def test_one_json_array_is_said_to_be_one(text, tmp_path):
     words = refusal(tmp_path / "array.json")
     assert "is one JSON array, not a message a line" in words
     assert "jq -c '.[]' array.json > array.jsonl" in words
+
+
+def test_json_over_several_lines_is_said_to_be_that(tmp_path):
+    (tmp_path / "log.json").write_text('{\n "user_id": 1\n}\n')
+    assert "has JSON objects over several lines; write each on a line of its own: jq -c ." in refusal(
+        tmp_path / "log.json"
+    )
 
 
 def test_names_of_columns_of_parquet_are_not_given(tmp_path):
