@@ -139,9 +139,9 @@ def command(
       catalogue  before each positive, all items that the bundle knows
       sampled    before each positive, its item among --sample random ones; ranks are estimates for all items
 
-    --events is Parquet, CSV or JSON lines with the columns of the wire (see `rankstream produce --help`), or a
-    folder of KuaiRand or Taobao. Without it the topic user-actions is read as it is now, all partitions in the order
-    of time. Without --bundle the states alone are kept, and the speed is printed.
+    --events is a log as `rankstream train` reads it: a file, a folder or a pattern of files. Without it the topic
+    user-actions is read as it is now, all partitions in the order of time. Without --bundle the states alone are kept,
+    and the speed is printed.
 
     \b
     Examples:

@@ -50,8 +50,8 @@ def command(
 ) -> None:
     """Train the models on a log of actions.
 
-    LOG is a file or folder: Parquet, CSV or JSON lines with the columns of the wire (user_id, item_id, action,
-    timestamp_ms), a folder of such files, or MovieLens, KuaiRand, Taobao or 30Music as published, known by their
+    LOG is a file, a folder or a pattern of files: Parquet, CSV or JSON lines with the columns of the wire (user_id,
+    item_id, action, timestamp_ms) or columns of usual names, or a public log as published (see --format), known by its
     columns; those need no --positive. Rows that a worker would reject are skipped and counted by reason. Item vectors
     and HierTCN, PinnerFormer and the ranker are trained one after the other, then exported and verified. A killed
     training goes on when the same command is started again; one that has ended only exports. Settings also come from

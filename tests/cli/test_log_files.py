@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,6 +118,23 @@ def test_what_no_command_can_read_all_refuse_with_the_same_sentence(command, nam
     data, words = REFUSED[name]
     (tmp_path / name).write_bytes(data.encode("latin-1"))
     assert refusal(rankstream(*COMMANDS[command](tmp_path / name))) == f"{tmp_path / name} {words}"
+
+
+def test_the_commands_of_the_page_about_logs_are_typed_as_they_stand(tmp_path, monkeypatch):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "shop.csv").write_text("Customer;SKU;Event;Date\nu1;i1;view;2023-11-15 10:00:00\n")
+    (tmp_path / "logs" / "2023-11-15.csv.gz").write_bytes(gzip.compress(text(actions(0)).encode()))
+    (tmp_path / "logs" / "2023-11-16.jsonl").write_text(lines(actions(1)))
+    (tmp_path / "plays.tsv").write_text("u1\ti1\t1700000000\nu2\ti1\t1700000001\nu3\ti1\t1700000002\n")
+    page = (Path(__file__).parents[2] / "docs" / "logs.md").read_text()
+    commands = page.partition("```bash\n")[2].partition("```")[0].splitlines()
+    monkeypatch.chdir(tmp_path)
+    counts = []
+    for command in commands:
+        done = rankstream(*shlex.split(command)[1:])
+        assert done.exit_code == 0, done.output
+        counts.append(int(done.stdout.split()[0]))
+    assert counts == [1, 100, 50, 3]
 
 
 def test_a_file_of_other_names_is_read_and_said_so_in_one_line(tmp_path):
