@@ -3,21 +3,32 @@
 import re
 from datetime import UTC, datetime
 
+from rankstream.events.action_event import MIN_TIME_MS
+from rankstream.events.readers.times import DATE_TEXT, day_of, time_ms
+from rankstream.features.actions import MAX_TIME_MS
+
 UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def parse_time_ms(text: str) -> int:
-    """Read ``2022-05-04``, ``2022-05-04T12:00`` (UTC unless it has an offset) or milliseconds since 1970.
+    """Read ``2022-05-04``, ``2022-05-04T12:00`` (UTC unless it has a zone) or milliseconds since 1970, as logs do.
 
     Raises ``ValueError``.
     """
-    if re.fullmatch(r"\d{11,}", text):
-        return int(text)
+    number = re.fullmatch(r"\d+", text)
     try:
-        time = datetime.fromisoformat(text)
+        at_ms = time_ms(text, "ms") if number or DATE_TEXT.fullmatch(text) else _basic_iso(text)
     except ValueError:
         raise ValueError(f"{text!r} is no time; write 2022-05-04, 2022-05-04T12:00 (UTC) or milliseconds") from None
-    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+    if number and not MIN_TIME_MS <= at_ms <= MAX_TIME_MS:
+        raise ValueError(f"{text} would be {day_of(at_ms)}; write 2022-05-04, 2022-05-04T12:00 (UTC) or milliseconds")
+    if not 0 <= at_ms <= MAX_TIME_MS:
+        raise ValueError(f"{text} is not from 1970 to 2109, which times must be")
+    return at_ms
+
+
+def _basic_iso(text: str) -> int:
+    return time_ms(datetime.fromisoformat(text), "ms")  # 20220504T1200, which is no date in a log
 
 
 def time_text(at_ms: int) -> str:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import click
 
-from rankstream.cli.errors import needing_torch, refusing
-from rankstream.cli.options.logs import log_options, to_time_ms
+from rankstream.cli.errors import Refusal, needing_torch, refusing
+from rankstream.cli.options.logs import log_options, time_option
 from rankstream.cli.views.as_json import json_option, print_json
+from rankstream.cli.views.skipped import print_notes
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.open import LogOptions
+from rankstream.streams.pipeline import wall_clock_ms
 
 
 @click.command()
@@ -17,12 +19,7 @@ from rankstream.events.open import LogOptions
 @click.option("--from", "run", type=click.Path(path_type=Path), required=True, help="Folder that `train` wrote.")
 @click.option("--to", "table", type=click.Path(path_type=Path), help="Table to publish.  [default: FROM/vectors/users]")
 @click.option("--full", is_flag=True, help="Encode all users, also those without an action since the last table.")
-@click.option(
-    "--as-of",
-    callback=to_time_ms,
-    metavar="TIME",
-    help="As-of time: nothing later is read.  [default: LOG's newest action]",
-)
+@time_option("--as-of", help="As-of time: nothing later is read.  [default: LOG's newest action, at most now]")
 @click.option(
     "--keep",
     type=click.IntRange(min=1),
@@ -63,17 +60,25 @@ def command(
         from rankstream.events.arrivals import LogError
         from rankstream.events.sequences import histories_of
         from rankstream.features.embeddings.files import BrokenTableError
+        from rankstream.features.embeddings.table import EmbeddingTable
         from rankstream.models.ranker.training_join import to_float16
         from rankstream.models.recipes.run_folder import load_models
         from rankstream.models.training.checkpoints import WeightsRefusedError
         from rankstream.models.users.refresh import is_of_model, refresh, refresh_active
-    root = table or run / "vectors" / "users"
+    root, clock_ms = table or run / "vectors" / "users", wall_clock_ms()
+    if as_of is not None and as_of > clock_ms:
+        raise Refusal(f"--as-of {time_text(as_of)} is still to come; every later table would be older than this one")
     with refusing(LogError, BrokenTableError, WeightsRefusedError):
         models = load_models(run / "work")
         model, items = models.pinnerformer, to_float16(models.item_table)
         events, _ = read_events(log, log_options, models.about.vocabulary)
-        now_ms = int(events.times_ms[-1]) if as_of is None else as_of
+        now_ms = min(int(events.times_ms[-1]), clock_ms) if as_of is None else as_of
         active = not full and is_of_model(root, model)
+        if active and (last_ms := EmbeddingTable.open(root).as_of_ms) > clock_ms:
+            print_notes(
+                (f"the table in {root} is as of {time_text(last_ms)}, which is still to come: all users are new",)
+            )
+            active = False
         job = refresh_active if active else refresh
         histories = histories_of(events, model.config.num_actions)
         done = job(model, items, histories, root, as_of_ms=now_ms, keep=keep)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rankstream.cli.errors import Refusal, needing_torch, refusing
-from rankstream.cli.options.logs import log_options, to_time_ms
+from rankstream.cli.options.logs import log_options, time_option
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.table import Table, console, names, numbers
 from rankstream.evaluation.time_text import time_text
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("log", type=click.Path(path_type=Path))
 @click.option("--from", "run", type=click.Path(path_type=Path), required=True, help="Folder that `train` wrote.")
-@click.option(
-    "--since", callback=to_time_ms, metavar="TIME", help="Evaluate from then on.  [default: where the training ended]"
-)
+@time_option("--since", help="Evaluate from then on.  [default: where the training ended]")
 @click.option(
     "--horizon-days", type=float, default=14.0, show_default=True, help="Horizon of PinnerFormer's relevant items."
 )

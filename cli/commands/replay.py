@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.aliases import renamed
-from rankstream.cli.options.logs import log_options, opened_log, to_time_ms
+from rankstream.cli.options.logs import log_options, opened_log, time_option
 from rankstream.cli.options.settings import CONNECTED, offset_range, settings_options
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.replay import print_summary
@@ -80,10 +80,8 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
     metavar="ACTION",
     help="A positive action; several times.  [default: by the utility]",
 )
-@click.option(
-    "--from", "from_ms", callback=to_time_ms, metavar="TIME", help="Rank from here on; before, only update states."
-)
-@click.option("--until", "until_ms", callback=to_time_ms, metavar="TIME", help="Rank nothing from here on.")
+@time_option("--from", "from_ms", help="Rank from here on; before, only update states.")
+@time_option("--until", "until_ms", help="Rank nothing from here on.")
 @click.option(
     "--requests", type=click.IntRange(min=0), default=2_000, show_default=True, help="Rank at most so many; 0: all."
 )

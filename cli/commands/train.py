@@ -10,10 +10,11 @@ from rich.progress import Progress
 
 from rankstream.cli.errors import Refusal, needing_torch, refusing
 from rankstream.cli.options.aliases import renamed
-from rankstream.cli.options.logs import log_options, to_time_ms, utility_option
+from rankstream.cli.options.logs import log_options, time_option, utility_option
 from rankstream.cli.options.settings import options_of
 from rankstream.cli.options.train_settings import TrainSettings, read_train_settings
 from rankstream.cli.views.as_json import json_option, print_json
+from rankstream.cli.views.skipped import print_notes
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.open import LogOptions
 
@@ -26,9 +27,7 @@ from rankstream.events.open import LogOptions
     required=True,
     help="Folder for the bundle, vectors and weights; a new one.",
 )
-@click.option(
-    "--until", callback=to_time_ms, metavar="TIME", help="Train on actions before TIME only.  [default: LOG's end]"
-)
+@time_option("--until", help="Train on actions before TIME only.  [default: LOG's end]")
 @log_options
 @click.option("--positive", "positives", multiple=True, metavar="ACTION", help="A positive action type; repeatable.")
 @click.option("--negative", "negatives", multiple=True, metavar="ACTION", help="A negative action type; repeatable.")
@@ -71,7 +70,7 @@ def command(
         raise Refusal(f"{out / 'bundle'} is there already; a bundle never changes: name a new folder")
     with needing_torch():
         from rankstream.bundles.parts import ExportError
-        from rankstream.cli.options.event_logs import read_events
+        from rankstream.cli.options.event_logs import read_events, what_is_held_out
         from rankstream.cli.options.training import recipe_of
         from rankstream.events.arrivals import LogError
         from rankstream.models.recipes.encoders import OutOfTimeError
@@ -91,6 +90,9 @@ def command(
         device = pick_device(settings.device)
         events, known = read_events(log, log_options, quiet=not team.writes)
         recipe = recipe_of(known, events.vocabulary, settings, device, positives, negatives, utility)
+        if until is not None:
+            until, note = what_is_held_out(events, until)
+            print_notes((note,) if note and team.writes else ())
         try:
             with Progress(console=Console(stderr=True)) as progress:
                 models = train_models(

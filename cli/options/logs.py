@@ -18,6 +18,7 @@ from rankstream.events.public import PUBLIC
 from rankstream.events.readers.times import AUTO, TIME_UNITS
 
 FORMATS = (*PUBLIC, WIRE_FORMAT)
+TIME_HELP = "[TIME is 2022-05-04 or 2022-05-04T12:00, in UTC unless it has a zone (+02:00), or ms since 1970]"
 MAX_SKIPPED = 0.5  # share of rows, without --allow-skips
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -112,6 +113,11 @@ def _weights(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
         except ValueError:
             raise Refusal(f"--utility {pair} is no head=weight; write for example --utility save=1.0") from None
     return weights
+
+
+def time_option(*names: str, help: str) -> Callable[[F], F]:
+    """Offer a flag that is a time, with the rule of its zone in its help."""
+    return click.option(*names, callback=to_time_ms, metavar="TIME", help=f"{help}  {TIME_HELP}")
 
 
 def to_time_ms(ctx: click.Context, option: click.Parameter, given: str | None) -> int | None:

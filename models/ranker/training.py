@@ -11,6 +11,7 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
+from rankstream.events.arrivals import LogError
 from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import Ints
 from rankstream.metrics.ranking import HeadMetrics, head_metrics, ranks_among_negatives
@@ -118,9 +119,15 @@ def train_ranker(
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> tuple[HybridRanker, FitHistory]:
-    """Train on ``examples``; return the ranker with the best mean NDCG@10 of its heads on ``validation``."""
+    """Train on ``examples``; return the ranker with the best mean NDCG@10 of its heads on ``validation``.
+
+    Raises ``LogError`` where there are no examples.
+    """
     if not examples:
-        raise ValueError("no examples to train the ranker on; give a log with actions after the examples' start")
+        raise LogError(
+            f"the log has {len(validation)} requests to train the ranker with; wanted two, one to learn from and one "
+            "to validate with: give a longer log"
+        )
     device = device or torch.device("cpu")
     torch.manual_seed(training.fit.seed)
     ranker = HybridRanker(config).to(device)

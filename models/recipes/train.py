@@ -8,19 +8,21 @@ from math import inf
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from rich.progress import Progress
 
 from rankstream.bundles.manifest import Manifest
 from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog
-from rankstream.events.sequences import histories_of
+from rankstream.events.sequences import TIME_BITS, histories_of
 from rankstream.models.ranker.training_join import to_float16
 from rankstream.models.recipes.bundle import BundleRecipe, train_on_top
 from rankstream.models.recipes.encoders import EncoderRecipe, finished, train_encoders
 from rankstream.models.recipes.export import export_models
 from rankstream.models.recipes.run_folder import RunMetadata, TrainedModels, lock_run, save_models
 from rankstream.models.training.distributed import team
+from rankstream.models.users.pinnerformer_training import nothing_ahead
 from rankstream.models.users.refresh import Refreshed, refresh
 
 
@@ -66,9 +68,11 @@ def train_models(
     until_ms = log.time_at(1.0) if until_ms is None else until_ms
     past, _ = log.split_at(until_ms)
     _check_learnable(past, recipe.encoders)
+    since_ms = past.time_at(recipe.encoders_share)
+    if recipe.encoders_share < 1:
+        _check_learnable(past.split_at(since_ms)[0], recipe.encoders)
     if team().writes:
         lock_run(work, past, recipe)
-    since_ms = past.time_at(recipe.encoders_share)
     with threads(recipe.threads):
         encoders = train_encoders(
             past, since_ms, recipe.encoders, work, seconds=seconds, progress=progress, device=device
@@ -127,6 +131,19 @@ def _check_learnable(past: EventLog, recipe: EncoderRecipe) -> None:
             f"{np.count_nonzero(wanted)} actions before the training's end are {' or '.join(recipe.positives)}, the "
             "positive feedback to learn from; name other actions with --positive, or a later --until"
         )
+    horizon_ms = recipe.pinnerformer.horizon_ms
+    if not _follows_something(past, wanted, horizon_ms):
+        raise LogError(nothing_ahead(len(counts), recipe.positives, horizon_ms))
+
+
+def _follows_something(past: EventLog, wanted: npt.NDArray[np.bool_], horizon_ms: int) -> bool:
+    """Return whether any of the ``wanted`` actions is later than another one of its user, by at most ``horizon_ms``."""
+    rows = past.by_user.order
+    times_ms = past.times_ms[rows]
+    keys = past.by_user.users << TIME_BITS | times_ms
+    mine = np.flatnonzero(wanted[rows])
+    earliest = np.searchsorted(keys, keys[mine] - np.minimum(horizon_ms, times_ms[mine]))
+    return bool(np.any(earliest < np.searchsorted(keys, keys[mine])))
 
 
 def publish_users(models: TrainedModels, log: EventLog, root: Path) -> Refreshed:

@@ -18,6 +18,7 @@ import torch
 from rich.progress import Progress
 from torch import Tensor, nn
 
+from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import UserSequences, group_by_user
 from rankstream.features.embeddings.memory import Ints, ItemTable
@@ -27,7 +28,7 @@ from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.sessionize import UserSessions, newest_items, session_vectors_at, sessionize
 from rankstream.models.training.holdout import Queries, next_item_queries, recall, split_users
 from rankstream.models.training.loop import FitConfig, FitHistory, fit
-from rankstream.models.training.losses import NextItemLoss, all_items_loss_in_parts, cross_entropy_loss
+from rankstream.models.training.losses import NextItemLoss, all_items_loss_in_parts, cross_entropy_loss, no_loss
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ class HierTCNTask:
         users = rng.choice(self.users, min(self.training.users, len(self.users)), replace=False)
         which = self.draw(users, rng)
         batch = self.windows_of(which, rng)
+        if not batch.loss_mask.any():  # where few actions are no negatives
+            return no_loss(self.learner)
         model, items = self.learner.model, self.learner.items_or(self.items)
         real = batch.loss_mask.any(axis=-1)  # (B, N): the low level has nothing to learn from the other sessions
         states = model.states_before(self.pooled(which, batch, items))  # (B, N, H)
@@ -214,13 +217,21 @@ def train_hiertcn(
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> TrainedHierTCN:
-    """Train on a log. Actions ``without`` (a hide) are inputs, never targets; ``learn_items`` trains items too."""
+    """Train on a log. Actions ``without`` (a hide) are inputs, never targets; ``learn_items`` trains items too.
+
+    Raises ``LogError`` if no action is a target.
+    """
     device = device or torch.device("cpu")
     sequences = group_by_user(log, item_table)
     trained, held_out = split_users(sequences, training.held_out_users, training.max_held_out, training.fit.seed)
     torch.manual_seed(training.fit.seed)
     learner = HierTCNLearner(HierTCN(config), training, item_table.vectors if learn_items else None).to(device)
     left_out = log.codes_of(without)
+    if not np.any(np.isin(sequences.users, trained) & ~np.isin(sequences.actions, left_out)):
+        raise LogError(
+            f"the {len(trained):,} users to train on did nothing but {', '.join(without)}, which is never predicted: "
+            "give a log with other actions, or name fewer with --negative"
+        )
     sessions = sessionize(sequences, item_table)
     task = HierTCNTask(sequences, item_table, sessions, trained, left_out, training, learner, device)
     queries = validation_queries(sequences, held_out, left_out, training)

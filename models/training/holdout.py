@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rankstream.events.arrivals import LogError
 from rankstream.events.sequences import UserSequences
 from rankstream.features.embeddings.memory import Ints
 from rankstream.features.schema import Floats
@@ -43,12 +44,14 @@ class Queries:
 def split_users(sequences: UserSequences, share: float, max_held_out: int, seed: int) -> tuple[Ints, Ints]:
     """Split users with at least two actions at random into those trained on and those held out.
 
-    Raises ``ValueError`` if no user is left to train on.
+    Raises ``LogError`` if no user is left to train on.
     """
     users = np.flatnonzero(np.diff(sequences.starts) >= 2)
     held_out = min(int(share * len(users)), max_held_out)
     if len(users) - held_out < 1:
-        raise ValueError(f"{len(users)} users have two known actions or more; wanted at least one to train on")
+        raise LogError(
+            f"{len(users)} users have two known actions or more; wanted at least one to train on: give a longer log"
+        )
     shuffled = np.random.default_rng([seed, 1]).permutation(users)
     return np.sort(shuffled[held_out:]), np.sort(shuffled[:held_out])
 

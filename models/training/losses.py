@@ -4,8 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+def no_loss(model: nn.Module) -> Tensor:
+    """Return a loss of 0, with a gradient of 0 for every parameter: of a batch that holds nothing to learn from."""
+    return torch.stack([parameter.sum() for parameter in model.parameters() if parameter.requires_grad]).sum() * 0.0
+
 
 # --- Ranker (TransAct, KDD'23, section 3.2) ---------------------------------------------------------------------
 

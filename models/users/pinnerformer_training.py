@@ -14,13 +14,14 @@ import torch
 from rich.progress import Progress
 from torch import Tensor, nn
 
+from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import UserSequences, group_by_user
 from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.schema import Floats
 from rankstream.models.training.holdout import Queries, future_queries, recall, rows_within, split_users
 from rankstream.models.training.loop import FitConfig, FitHistory, fit
-from rankstream.models.training.losses import sampled_softmax_loss
+from rankstream.models.training.losses import no_loss, sampled_softmax_loss
 from rankstream.models.training.negatives import CountSketch, log_pool_rate, uniform_items
 from rankstream.models.users.labels import DenseLabels, SampleLabels, Windows, dense_labels, random_windows
 from rankstream.models.users.pinnerformer import ActionSequences, PinnerFormer, PinnerFormerConfig, known_surfaces
@@ -80,7 +81,8 @@ class PinnerFormerTask:
     def sampled_positives(self) -> Ints:
         """Return the positives of some batches, sampled ahead: the distribution of in-batch negatives."""
         rng = np.random.default_rng([self.training.fit.seed, 71])
-        return np.concatenate([self.sample_labels(rng)[1].items for _ in range(COUNTED_BATCHES)])
+        sampled = np.concatenate([self.sample_labels(rng)[1].items for _ in range(COUNTED_BATCHES)])
+        return sampled if len(sampled) else self.sequences.item_rows[self.positives]  # labels are that rare
 
     @cached_property
     def label_counts(self) -> CountSketch:
@@ -110,6 +112,8 @@ class PinnerFormerTask:
     def sample_loss(self, rng: np.random.Generator) -> Tensor:
         """Draw a batch and return its loss."""
         windows, labels = self.sample_labels(rng)
+        if not len(labels.items):  # where few actions have a positive after them
+            return no_loss(self.learner)
         return self.loss_of(windows, labels, self.sample_negatives(labels, rng))
 
     def loss_of(self, windows: Windows, labels: DenseLabels, pool: Ints) -> Tensor:
@@ -226,11 +230,15 @@ def train_pinnerformer(
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> tuple[PinnerFormer, FitHistory]:
-    """Train on a log, all of which may be seen; return the model with its best weights and the course of training."""
+    """Train on a log, all of which may be seen; return the model with its best weights and the course of training.
+
+    Raises ``LogError`` if no action has a positive one after it.
+    """
     device = device or torch.device("cpu")
     sequences = group_by_user(log, item_table).known()
     labels = np.flatnonzero(np.isin(sequences.actions, log.codes_of(positives)))
     trained, held_out = split_users(sequences, training.held_out_users, training.max_held_out, training.fit.seed)
+    _check_learnable(sequences, labels, trained, positives, training.horizon_ms)
     torch.manual_seed(training.fit.seed)
     learner = PinnerFormerLearner(PinnerFormer(config), training).to(device)
     task = PinnerFormerTask(sequences, item_table, labels, trained, training, learner, device)
@@ -248,6 +256,24 @@ def train_pinnerformer(
         metric_name="recall@10",
     )
     return learner.model, history
+
+
+def _check_learnable(
+    sequences: UserSequences, labels: Ints, users: Ints, positives: Sequence[str], horizon_ms: int
+) -> None:
+    rows = np.flatnonzero(np.isin(sequences.users, users))
+    first, last = (np.searchsorted(labels, sequences.first_after(rows, within)) for within in (0, horizon_ms))
+    if not np.any(last > first):
+        raise LogError(nothing_ahead(len(users), positives, horizon_ms))
+
+
+def nothing_ahead(users: int, positives: Sequence[str], horizon_ms: int) -> str:
+    """Return the sentence about a log in which no positive is later than another action of its user."""
+    return (
+        f"none of the {users:,} users to train on has a positive action ({', '.join(positives)}) at a later time than "
+        f"another action and within {horizon_ms // DAY_MS} days of it, which user vectors are learned from; give times "
+        "of day where the log has dates alone, a longer log, or other actions with --positive"
+    )
 
 
 def measure(model: PinnerFormer, sequences: UserSequences, item_table: ItemTable, queries: Queries) -> float:
