@@ -53,6 +53,17 @@ def test_other_weights_of_the_heads_are_another_target(served):
     assert json.loads(weighed.stdout)["target"] == "greedy by +1 save -9 hide"
 
 
+def test_actions_of_other_names_are_no_rows_that_are_skipped(served, tmp_path):
+    """It looks for few of a log's actions; the others can be read, and are not what --allow-skips is about."""
+    _, feeds, actions = served
+    others = [msgspec.json.decode(actions.read_bytes().splitlines()[0]) | {"action": "view"}] * 9999
+    more = tmp_path / "actions.jsonl"
+    more.write_bytes(actions.read_bytes() + b"".join(msgspec.json.encode(one) + b"\n" for one in others))
+    plain, padded = (off_policy(feeds, path, "--reward", "save", "--json") for path in (actions, more))
+    assert padded.stdout == plain.stdout
+    assert "skipped" not in padded.stderr
+
+
 def test_an_action_that_counts_more_raises_the_value_of_a_feed(served):
     _, feeds, actions = served
     single, double = (

@@ -1,13 +1,24 @@
 """`rankstream produce`: rows of files become records with the right keys; others are counted by reason."""
 
+import gzip
 import json
+import signal
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rankstream.events.arrivals import arrivals_of, concatenated, events_of
+from rankstream.events.open import open_log
+from rankstream.events.readers.times import time_ms
+from rankstream.events.skipped import Skipped
+from rankstream.features.actions import Vocabulary
 from rankstream.streams.clients.readers import TopicReader
+from rankstream.streams.records import recorded_actions
 from rankstream.streams.topics import ACTIONS, REQUESTS
 from tests.builders.cli import connected, fresh_topics, rankstream, refusal
 
@@ -105,3 +116,153 @@ def test_limit_and_rate_hold(settings, tmp_path):
 def test_topics_that_are_not_there_are_named(bootstrap_servers):
     result = rankstream("produce", "-", "--bootstrap-servers", bootstrap_servers, "--topic-prefix", "none.", text="{}")
     assert "has no topic none.user-actions, none.ranking-requests; create it" in refusal(result)
+
+
+def read_back(settings):
+    """What a worker decodes of the topic, each user's in order."""
+    vocabulary = Vocabulary(("buy", "click", "save", "view"), ("home", "search"))
+    with TopicReader(settings, ACTIONS, from_beginning=True) as reader:
+        return arrivals_of(sorted(reader.read_all(), key=lambda one: (one.key, one.offset)), vocabulary, Skipped())
+
+
+def csv_rows(count=40, at="{0:%Y-%m-%d %H:%M:%S}.{1:03d}"):
+    """Rows of a shop's log: dates without a zone, prices, pages; of some the time is nonsense."""
+    rows = []
+    for n in range(count):
+        at_ms = NOON_MS + n * 61_001
+        when = at.format(datetime.fromtimestamp(at_ms // 1000, UTC), at_ms % 1000)
+        rows.append(
+            [f"c{n % 7}", f"0{n % 5}", ("view", "buy")[n % 2], when if n % 9 else "noon", ("home", "")[n % 2], n / 4]
+        )
+    return rows
+
+
+def as_csv(path, heading, rows, delimiter=","):
+    path.write_text("\n".join(delimiter.join(map(str, row)) for row in [heading, *rows]) + "\n")
+    return path
+
+
+HEADING = ["customer", "sku", "event", "date", "surface", "value"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "semicolons", "packed", "json", "folder", "nanoseconds"])
+def test_what_is_sent_of_a_file_is_what_replay_and_training_read_of_it(kind, settings, tmp_path):
+    rows = csv_rows()
+    path = as_csv(tmp_path / "log.csv", HEADING, rows, ";" if kind == "semicolons" else ",")
+    if kind == "packed":
+        path = tmp_path / "packed.csv.gz"
+        path.write_bytes(gzip.compress((tmp_path / "log.csv").read_bytes()))
+    if kind == "json":
+        path = tmp_path / "log.jsonl"
+        path.write_text("".join(json.dumps(dict(zip(HEADING, row, strict=True))) + "\n" for row in rows))
+    if kind == "folder":
+        path = tmp_path / "days"
+        for day in range(2):
+            (path / f"dt=2023-11-1{day}").mkdir(parents=True)
+            as_csv(path / f"dt=2023-11-1{day}" / "part.csv", HEADING, rows[day * 20 : day * 20 + 20])
+    if kind == "nanoseconds":
+        path = tmp_path / "log.parquet"
+        good = [row for row in rows if row[3] != "noon"]
+        columns = {name: [row[at] or None for row in good] for at, name in enumerate(HEADING)}
+        columns["date"] = pa.array([int(parsed_ms(row[3])) * 1_000_000 + 7 for row in good], pa.timestamp("ns"))
+        pq.write_table(pa.table(columns), path)
+    log = open_log(path)
+    wanted = concatenated(list(log.batches(log.vocabulary)))
+    result = rankstream("produce", path, *connected(settings))
+    assert f"sent {len(wanted)} records" in result.output, result.output
+    assert len(wanted) == 35
+    found = read_back(settings)
+    assert sorted(
+        zip(found.user_keys, found.packed, found.user_ids, found.item_ids, found.values, strict=True)
+    ) == sorted(
+        zip(
+            wanted.user_keys,
+            repacked(wanted, log.vocabulary),
+            wanted.user_ids,
+            wanted.item_ids,
+            wanted.values,
+            strict=True,
+        )
+    )
+
+
+def parsed_ms(text):
+    return time_ms(text, "ms")
+
+
+def repacked(arrivals, vocabulary):
+    """Actions by the codes of the vocabulary that ``read_back`` uses."""
+    events = list(events_of(arrivals, vocabulary))
+    return arrivals_of(
+        recorded_actions(events), Vocabulary(("buy", "click", "save", "view"), ("home", "search")), Skipped()
+    ).packed
+
+
+def test_nothing_is_sent_of_a_file_that_is_mostly_nonsense(settings, tmp_path):
+    """Most rows of its first batch are nonsense: it is refused before anything is sent."""
+    path = as_csv(tmp_path / "log.csv", HEADING, [[*row[:3], "noon", *row[4:]] for row in csv_rows()] + csv_rows(9))
+    assert "of the 49 rows" in refusal(rankstream("produce", path, *connected(settings)))
+    assert sent(settings) == []
+    assert "sent 8 records" in rankstream("produce", path, "--allow-skips", *connected(settings)).output
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (
+            "dup.csv",
+            b"user_id,item_id,action,user_id,timestamp_ms\nu,i,view,v,1700000000000\n",
+            "several columns of the name",
+        ),
+        ("latin1.csv", b"user_id,item_id,action,timestamp_ms\nJos\xe9,i,view,1700000000000\n", "is no UTF-8"),
+        ("seconds.csv", b"user_id,item_id,action,timestamp_ms\nu,i,view,1700000000\n", "as ms, which its name claims"),
+    ],
+)
+def test_files_that_are_refused_are_not_sent(name, content, words, settings, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    assert words in refusal(rankstream("produce", tmp_path / name, *connected(settings)))
+    assert sent(settings) == []
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(settings, tmp_path):
+    (tmp_path / "bom.csv").write_bytes(b"\xef\xbb\xbfuser_id,item_id,action,timestamp_ms\nu,i,view,1700000000000\n")
+    assert "sent 1 records" in rankstream("produce", tmp_path / "bom.csv", *connected(settings)).output
+
+
+def test_a_stream_in_seconds_is_refused_at_its_first_line(settings):
+    line = json.dumps({"user_id": 7, "item_id": 1, "action": "click", "timestamp_ms": NOON_MS // 1000})
+    words = refusal(rankstream("produce", "-", *connected(settings), text=line + "\n"))
+    assert "column timestamp_ms of standard input holds 1700000000: as ms" in words
+    assert "sent 1 records" in rankstream("produce", "-", "--time-unit", "s", *connected(settings), text=line).output
+    assert sent(settings)[0][1]["timestamp_ms"] == NOON_MS
+
+
+def test_each_line_of_a_stream_is_sent_before_the_next_one_comes(settings):
+    """As behind `tail -f`."""
+    command = [sys.executable, "-m", "rankstream.cli.main", "produce", "-", *connected(settings)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as producer:
+        assert producer.stdin is not None
+        for n in range(2):
+            line = {"user_id": 7, "item_id": n, "action": "click", "timestamp_ms": NOON_MS + n}
+            producer.stdin.write(json.dumps(line).encode() + b"\n")
+            producer.stdin.flush()
+            deadline = time.monotonic() + 60
+            while len(sent(settings)) <= n and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert len(sent(settings)) == n + 1
+        producer.send_signal(signal.SIGINT)
+        output, errors = producer.communicate(timeout=30)
+    assert b"sent 2 records" in output, errors
+    assert producer.returncode == 130
+
+
+def test_requests_have_times_by_the_same_rules(settings, tmp_path):
+    path = tmp_path / "requests.csv"
+    path.write_text(
+        "request_id,user_id,limit,when\nr1,7,3,2023-11-14T22:13:20Z\nr2,7,3,noon\nr3,7,3,2100-01-01\nr4,8,2,\n"
+    )
+    result = rankstream("produce", path, "--requests", "--map", "timestamp_ms=when", *connected(settings))
+    assert "sent 2 records" in result.output
+    for words in ("row 2: when is 'noon'; wanted a date", "more than a day after now", "row 3: when is '2100-01-01'"):
+        assert words in result.stderr
+    assert [request.get("timestamp_ms") for _, request in sent(settings, REQUESTS)] == [NOON_MS, None]
