@@ -6,17 +6,24 @@
                                                         |=== replayed points ===>    honest
                                    |=== replayed points ===>                         a leak: refused
 
-A leak that was allowed marks every output: ``check_*`` return the sentences to print.
+A leak that was allowed marks every output: ``check_*`` return the sentences to print. They rely on the times that a
+model and a table name, so a time that can't be true is refused like a leak: trained on seconds that were read as
+milliseconds, a model ends its training in January 1970, and all that is replayed seems to come after it.
 """
 
 from bisect import bisect_right
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rankstream.bundles.manifest import Manifest
-from rankstream.evaluation.time_text import time_text
+from rankstream.evaluation.time_text import parse_time_ms, time_text
+from rankstream.events.action_event import MIN_TIME_MS
 from rankstream.features.embeddings.files import BrokenTableError, versions
 from rankstream.features.embeddings.table import EmbeddingTable
+
+DAY_MS = 86_400_000
+FAR_MS = 253_402_300_800_000  # the year 10000, which dates can't write
 
 
 class LeakError(ValueError):
@@ -26,9 +33,17 @@ class LeakError(ValueError):
 def check_bundle(manifest: Manifest, from_ms: int, allow: bool = False) -> list[str]:
     """Check that a model has seen nothing of what is replayed from ``from_ms`` on; return the marks of allowed leaks.
 
-    Raises ``LeakError``, which names both times.
+    Raises ``LeakError``, which names both times, or the one that can't be true.
     """
     until_ms = manifest.trained_until_ms
+    wrong = _impossible(until_ms, _made_ms(manifest.created_at))
+    if wrong:
+        return refused_or_marked(
+            f"the model {manifest.model_version} says that it was trained on events until {wrong}, so it is not known "
+            "what it has seen",
+            "train again on a log whose times are right",
+            allow,
+        )
     if until_ms <= from_ms:  # training sees what happened before it
         return []
     return refused_or_marked(
@@ -42,8 +57,16 @@ def check_bundle(manifest: Manifest, from_ms: int, allow: bool = False) -> list[
 def check_table(table: EmbeddingTable, at_ms: int, allow: bool = False, name: str = "a table") -> list[str]:
     """Check that vectors which rank from ``at_ms`` on were made of nothing later; return the marks of allowed leaks.
 
-    Raises ``LeakError``, which names both times.
+    Raises ``LeakError``, which names both times, or the one that can't be true.
     """
+    wrong = _impossible(table.as_of_ms)
+    if wrong:
+        return refused_or_marked(
+            f"the vectors of {name} (version {table.version}) say that they hold events until {wrong}, so it is not "
+            "known what they were made of",
+            "make them again of a log whose times are right",
+            allow,
+        )
     if table.as_of_ms <= at_ms:
         return []
     return refused_or_marked(
@@ -59,6 +82,23 @@ def refused_or_marked(leak: str, remedy: str, allow: bool) -> list[str]:
     if not allow:
         raise LeakError(f"{leak}; {remedy}, or add --allow-leak, which marks every output")
     return [f"LEAK: {leak}"]
+
+
+def _impossible(at_ms: int, made_ms: int | None = None) -> str:
+    """Return a time with the reason why nothing can have been made of a log until then; "" where it can."""
+    if at_ms < MIN_TIME_MS:
+        return f"{time_text(max(at_ms, 0))} (its times may be seconds that were read as milliseconds)"
+    if made_ms is not None and at_ms > made_ms + DAY_MS:
+        until = time_text(at_ms) if at_ms < FAR_MS else f"{at_ms:,} ms after 1970"
+        return f"{until}, after it was made itself, {time_text(made_ms)} (its log may hold a row of a wrong time)"
+    return ""
+
+
+def _made_ms(created_at: str) -> int | None:
+    """Return when a bundle was written; None where its text is no time."""
+    with suppress(ValueError):
+        return parse_time_ms(created_at)
+    return None
 
 
 def _iso(at_ms: int) -> str:

@@ -2,11 +2,12 @@
 
 ::
 
-    ranking   b e a d c       relevant  a, c      ranks  [3, 5]      HIT@3 1   recall@3 1/2   MRR 1/3
+    ranking   b e a d c     relevant  a, c     ranks  [3, 5]     HIT@3 1   recall@3 1/2   MRR 1/3
+                                                               HIT@1 0   recall@1 0/2   capped recall@1 0/1
 
-``hit``, ``recall``, ``ndcg`` and ``reciprocal_rank`` take the ranks of one query, from 1; a query whose relevant items
-were not ranked at all has none, and scores 0. ``random_hit`` and ``random_ndcg`` are what a random order is expected
-to reach, exact. ``recalls`` and ``reciprocal_ranks`` take those of many queries, from 0.
+``hit``, ``recall``, ``ndcg`` and ``reciprocal_rank`` take the ranks of one query, from 1; a relevant item that was not
+ranked has the rank infinity or none, and is a miss. ``random_hit`` and ``random_ndcg`` are what a random order is
+expected to reach, exact. ``recalls`` and ``reciprocal_ranks`` take those of many queries, from 0.
 """
 
 from collections.abc import Sequence
@@ -29,17 +30,28 @@ def rank_of(candidate: int, scores: npt.NDArray[np.floating]) -> int:
     return 1 + int(np.count_nonzero(scores > mine) + np.count_nonzero(scores[:candidate] == mine))
 
 
-def hit(ranks: Ints, k: int) -> float:
+def hit(ranks: Floats | Ints, k: int) -> float:
     """Return 1 if any relevant item is among the first ``k``."""
-    return float(bool(len(ranks)) and int(ranks.min()) <= k)
+    return float(bool(len(ranks)) and bool(ranks.min() <= k))
 
 
-def recall(ranks: Ints, k: int) -> float:
-    """Return the share of the relevant items among the first ``k``, of as many as fit there."""
+def recall(ranks: Floats | Ints, k: int) -> float:
+    """Return the share of all relevant items that is among the first ``k``, as trec_eval's ``recall_k`` does.
+
+    With more than ``k`` relevant items it can't reach 1; ``capped_recall`` can.
+    """
+    return float(np.count_nonzero(ranks <= k)) / len(ranks) if len(ranks) else 0.0
+
+
+def capped_recall(ranks: Floats | Ints, k: int) -> float:
+    """Return how many relevant items are among the first ``k``, of as many as fit there: ``min(k, relevant)``.
+
+    Source: Thakur et al., BEIR, NeurIPS 2021 (``recall_cap@k``).
+    """
     return float(np.count_nonzero(ranks <= k)) / min(k, len(ranks)) if len(ranks) else 0.0
 
 
-def ndcg(ranks: Ints, k: int) -> float:
+def ndcg(ranks: Floats | Ints, k: int) -> float:
     """Return the discounted gain, 1 / log2(rank + 1) for each relevant item among the first ``k``, of the ideal one."""
     if not len(ranks):
         return 0.0
@@ -47,7 +59,7 @@ def ndcg(ranks: Ints, k: int) -> float:
     return float((1.0 / np.log2(ranks[ranks <= k] + 1)).sum() / ideal)
 
 
-def reciprocal_rank(ranks: Ints) -> float:
+def reciprocal_rank(ranks: Floats | Ints) -> float:
     """Return 1 / the first relevant item's rank; MRR is its mean over queries."""
     return 1.0 / float(ranks.min()) if len(ranks) else 0.0
 

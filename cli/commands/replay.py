@@ -19,15 +19,25 @@ from rankstream.cli.views.replay import print_summary
 from rankstream.cli.views.skipped import print_skipped
 from rankstream.evaluation.leakage import LeakError
 from rankstream.evaluation.replay.candidates import Catalogue
-from rankstream.evaluation.replay.plan import PROTOCOLS, ReplayOptions, about, plan_of, variants_of
+from rankstream.evaluation.replay.plan import (
+    PROTOCOLS,
+    ProtocolChoice,
+    ReplayOptions,
+    about,
+    choose_protocol,
+    one_vocabulary,
+    plan_of,
+    positives_of,
+    variants_of,
+)
 from rankstream.evaluation.replay.report import document_of, write_report
 from rankstream.evaluation.replay.run import Plan, ReplayResult, replay
 from rankstream.evaluation.replay.summary import summarise
 from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, Variant
-from rankstream.evaluation.time_text import delay_ms
+from rankstream.evaluation.time_text import delay_ms, time_text
 from rankstream.events.action_event import Record
 from rankstream.events.arrivals import LogError, RecordedLog
-from rankstream.events.open import LogOptions
+from rankstream.events.open import WIRE_FORMAT, FileLog, LogOptions
 from rankstream.events.readers.topic import RecordLog
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle
@@ -71,8 +81,9 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
     "--user-vectors", "tables", type=click.Path(path_type=Path), multiple=True, help="Batch vectors, one a bundle."
 )
 @click.option(
-    "--protocol", type=click.Choice(PROTOCOLS), default="logged", show_default=True, help="What is ranked when."
-)
+    "--protocol", type=click.Choice(PROTOCOLS),
+    help="What is ranked when.  [default: logged, if the log holds impressions; else catalogue]",
+)  # fmt: skip
 @click.option(
     "--positive",
     "positives",
@@ -83,14 +94,22 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 @time_option("--from", "from_ms", help="Rank from here on; before, only update states.")
 @time_option("--until", "until_ms", help="Rank nothing from here on.")
 @click.option(
-    "--requests", type=click.IntRange(min=0), default=2_000, show_default=True, help="Rank at most so many; 0: all."
+    "--requests",
+    type=click.IntRange(min=0),
+    default=2_000,
+    show_default=True,
+    help="Rank so many, sampled from all; 0: all.",
 )
-@click.option("--sample", type=click.IntRange(min=1), default=100, show_default=True, help="Candidates of `sampled`.")
+@click.option(
+    "--sample", type=click.IntRange(min=1), default=100, show_default=True, help="Random candidates of `sampled`."
+)
 @click.option(
     "--session-gap", "session_gap_ms", callback=_gap, default="30m", show_default=True,
     help="A pause longer than this ends a session.",
 )  # fmt: skip
-@click.option("--exclude-seen", is_flag=True, help="Leave items the user has already seen out of the catalogue.")
+@click.option(
+    "--exclude-seen", is_flag=True, help="Rank only items that the user has not seen; repeats are not asked for."
+)
 @click.option(
     "--staleness",
     "delays",
@@ -135,7 +154,8 @@ def command(
       logged     when a session begins, the items that were shown in it
       slate      before each positive, its item among the non-clicked impressions of the rest of the session
       catalogue  before each positive, all items that the bundle knows
-      sampled    before each positive, its item among --sample random ones; ranks are estimates for all items
+      sampled    before each positive, its item among --sample random ones; compares rankers on this sample only
+    Where it is not given, the first rows of the log tell whether it holds impressions or acts alone.
 
     --events is a log as `rankstream train` reads it: a file, a folder or a pattern of files. Without it the topic
     user-actions is read as it is now, all partitions in the order of time. Without --bundle the states alone are kept,
@@ -159,17 +179,42 @@ def command(
         return
     variants, facts, marks = variants_of(bundles, opened, tables, options, settings.history_limit)
     catalogue = Catalogue([bundle.items for bundle in opened])
-    plan = plan_of(opened, variants, catalogue, options)
+    positives, vocabulary = positives_of(opened, options), one_vocabulary(opened)
+    choice = choose_protocol(log, _holds_impressions(log), positives, options, vocabulary)
+    plan = plan_of(opened, variants, catalogue, options, choice)
     result = _with_progress(log, variants, plan)
     summary = summarise(result.outcomes, facts, len(catalogue), options.seed)
-    summary |= about(log, result, variants, plan, options, bundles, marks)
+    summary |= about(log, result, variants, plan, options, choice, bundles, marks)
     report = None if out is None else write_report(summary, out)
+    _say_what_is_ranked(result, plan, choice)
     if as_json:
         print_json(document_of(summary))
         return
     print_summary(summary)
     if report:
         click.echo(f"report: {report}")
+
+
+def _say_what_is_ranked(result: ReplayResult, plan: Plan, choice: ProtocolChoice) -> None:
+    """Say on stderr why this protocol was chosen, and how much of the log is ranked."""
+    if choice.why is not None:
+        click.echo(f"protocol {choice.name}: {choice.why} (--protocol chooses another)", err=True)
+    until = "" if plan.until_ms is None else f" to {time_text(plan.until_ms)}"
+    share = 100 * result.events_in_period / max(result.events, 1)
+    click.echo(
+        f"ranked part: {time_text(plan.from_ms)} on{until}, {result.events_in_period:,} of {result.events:,} rows "
+        f"({share:.3g} %); {result.queries_found:,} requests in it have something to rank",
+        err=True,
+    )
+
+
+def _holds_impressions(log: RecordedLog) -> bool | None:
+    """Return whether the log is of a kind that holds impressions; None where its kind does not say."""
+    if not isinstance(log, FileLog) or log.kind == WIRE_FORMAT:
+        return None
+    from rankstream.events.registry import KINDS  # imports pyarrow
+
+    return KINDS[log.kind].exposures
 
 
 def _topic(settings: Settings, bundles: Sequence[Bundle], offsets: OffsetRange) -> RecordLog:

@@ -1,4 +1,10 @@
-"""The candidates of a query: what was shown, the whole catalogue, or a sample of it."""
+"""The candidates of a query: what was shown, the whole catalogue, or a sample of it; in a random order.
+
+Candidates must not give the answer away: they are chosen, and ordered, without regard to which of them is wanted. An
+item that the catalogue does not hold is no candidate: were it added, it would be the only one without a vector, and
+could be picked out by that. Nobody can find it, so it is a miss of every ranker. The order is random because equal
+scores keep the order of the candidates, and a file's order, or that of ids, often is one of time or popularity.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +14,9 @@ import numpy as np
 from rankstream.evaluation.replay.protocols import Query
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import Id, Keys, id_key, id_keys
-from rankstream.metrics.arrays import Ints
+from rankstream.metrics.arrays import Bools, Ints
+
+ORDER, SAMPLE = 3, 4  # purposes of random numbers
 
 
 @dataclass(frozen=True)
@@ -17,19 +25,13 @@ class Candidates:
 
     ids: Sequence[Id]
     keys: Keys
-    actions: Sequence[int]  # masks
-    target_known: bool = True
-    sampled_from: int | None = None  # candidates that the sample stands for
+    actions: Keys  # (N,) masks, a bit an action's code
+    target: int | None = None  # row of the one wanted item; None: none of them, or not one alone
+    target_known: bool = True  # is the one wanted item among them? If not, it is a miss of every ranker
+    only_known: bool = False  # of the catalogue: a ranker can only rank those that its own bundle knows
 
-    def ranks_among_all(self, ranks: Ints) -> Ints:
-        """Scale ranks in a sample to expected ranks among all: unbiased for uniform samples.
-
-        Source: Krichene and Rendle, On Sampled Metrics for Item Recommendation, KDD 2020.
-        """
-        if self.sampled_from is None or len(self.ids) < 2:
-            return ranks
-        scaled: Ints = 1 + np.rint((ranks - 1) * (self.sampled_from - 1) / (len(self.ids) - 1)).astype(np.int64)
-        return scaled
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 CandidateSelection = Callable[[Query], Candidates]
@@ -46,60 +48,66 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def holds(self, keys: Keys) -> Bools:
+        """Return of each item ``(n,)`` whether it is known."""
+        known: Bools = np.isin(keys, self.keys)
+        return known
+
     def row(self, key: int) -> int | None:
         """Return the row of an item, if it is known."""
         at = int(np.searchsorted(self.keys, np.uint64(key)))
         return at if at < len(self.keys) and int(self.keys[at]) == key else None
 
-    def candidates(self, query: Query, rows: Ints | None = None) -> Candidates:
-        """Return the catalogue, or these rows of it, with the query's target: last where it is not among them."""
-        target = query.exposure
-        chosen = np.arange(len(self)) if rows is None else rows
-        row = self.row(target.item_key)
-        index = None if row is None else np.flatnonzero(chosen == row)
-        if index is None or not len(index):
-            ids = [self.ids[one] for one in chosen] + [target.item_id]
-            keys = np.append(self.keys[chosen], np.uint64(target.item_key))
-            return Candidates(ids, keys, [0] * len(chosen) + [target.actions], target_known=row is not None)
-        actions = [0] * len(chosen)
-        actions[int(index[0])] = target.actions
-        return Candidates(self.ids if rows is None else [self.ids[one] for one in chosen], self.keys[chosen], actions)
+    def candidates(self, query: Query, rows: Ints) -> Candidates:
+        """Return these rows of the catalogue, in this order, with the actions on the query's target among them."""
+        row = self.row(query.exposure.item_key)
+        index = np.flatnonzero(rows == row) if row is not None else np.zeros(0, np.int64)
+        target = int(index[0]) if len(index) else None
+        actions = np.zeros(len(rows), np.uint64)
+        if target is not None:
+            actions[target] = query.exposure.actions
+        ids = [self.ids[one] for one in rows.tolist()]
+        return Candidates(ids, self.keys[rows], actions, target, target is not None, only_known=True)
 
 
 def as_shown(seed: int) -> CandidateSelection:
-    """Select what the query names, shuffled: equal scores must not keep the order that it was shown in."""
-    rng = np.random.default_rng([seed, 3])
+    """Select what the query names, known or not, as a worker would be asked to rank it."""
 
     def select(query: Query) -> Candidates:
         shown = query.candidates or ()
-        order = rng.permutation(len(shown)).tolist()
+        by_key = sorted(range(len(shown)), key=lambda row: id_key(shown[row]))
+        order = [by_key[at] for at in query.rng(seed, ORDER).permutation(len(shown)).tolist()]
         ids = [shown[row] for row in order]
-        return Candidates(ids, id_keys(ids), [query.actions[row] for row in order])
+        return Candidates(ids, id_keys(ids), np.array([query.actions[row] for row in order], np.uint64))
 
     return select
 
 
-def whole(catalogue: Catalogue, *, exclude_seen: bool) -> CandidateSelection:
-    """Select the whole catalogue; ``exclude_seen`` leaves out what the user has seen, the target excepted."""
+def whole(catalogue: Catalogue, *, exclude_seen: bool, seed: int = 1) -> CandidateSelection:
+    """Select the whole catalogue; ``exclude_seen`` leaves out what the user has seen."""
 
     def select(query: Query) -> Candidates:
-        if not exclude_seen:
-            return catalogue.candidates(query)
-        seen = np.array(sorted(query.seen), np.uint64)
-        unseen = ~np.isin(catalogue.keys, seen) | (catalogue.keys == np.uint64(query.exposure.item_key))
-        return catalogue.candidates(query, np.flatnonzero(unseen))
+        rows = np.arange(len(catalogue)) if not exclude_seen else _unseen(catalogue, query)
+        return catalogue.candidates(query, query.rng(seed, ORDER).permutation(rows))
 
     return select
 
 
-def sampled(catalogue: Catalogue, count: int, seed: int) -> CandidateSelection:
-    """Select ``count`` items at random, uniformly, and the target."""
-    rng = np.random.default_rng(seed)
+def sampled(catalogue: Catalogue, count: int, seed: int, *, exclude_seen: bool = False) -> CandidateSelection:
+    """Select ``count`` items at random, uniformly, and the target if the catalogue holds it."""
 
     def select(query: Query) -> Candidates:
-        rows = np.sort(rng.choice(len(catalogue), min(count, len(catalogue)), replace=False))
         row = catalogue.row(query.exposure.item_key)
-        found = catalogue.candidates(query, rows[rows != row] if row is not None else rows)
-        return Candidates(found.ids, found.keys, found.actions, row is not None, sampled_from=len(catalogue))
+        others = np.arange(len(catalogue)) if not exclude_seen else _unseen(catalogue, query)
+        others = others[others != row] if row is not None else others
+        rows = query.rng(seed, SAMPLE).choice(others, min(count, len(others)), replace=False)
+        if row is not None:
+            rows = np.append(rows, row)
+        return catalogue.candidates(query, query.rng(seed, ORDER).permutation(rows))
 
     return select
+
+
+def _unseen(catalogue: Catalogue, query: Query) -> Ints:
+    seen = np.array(sorted(query.seen), np.uint64)
+    return np.flatnonzero(~np.isin(catalogue.keys, seen))

@@ -11,7 +11,7 @@ import numpy as np
 from rankstream.features.schema import Floats as Vectors
 from rankstream.metrics.arrays import Bools, Floats, Ints
 from rankstream.metrics.probabilities import auc
-from rankstream.metrics.ranking import hit, ndcg, random_hit, random_ndcg, recall, reciprocal_rank
+from rankstream.metrics.ranking import capped_recall, hit, ndcg, random_hit, random_ndcg, recall, reciprocal_rank
 
 ALL = "any positive"  # the head that stands for all positive actions
 
@@ -25,7 +25,8 @@ class RankedQuery:
     num_actions: int  # in the user's history, in the variant without delay
     is_new: bool
     num_candidates: int
-    relevant: Mapping[str, Ints]  # head -> rows of the candidates that are its positives
+    # head -> rows of the candidates that are its positives; empty where the wanted item is none of them: a miss
+    relevant: Mapping[str, Ints]
     target_known: bool = True  # is the target an item of the catalogue?
 
 
@@ -81,16 +82,16 @@ class Outcomes:
 
 
 def score_ranking(
-    variant: VariantOutcomes, heads: Sequence[str], ks: Sequence[int], query: RankedQuery, ranks: Ints
+    variant: VariantOutcomes, heads: Sequence[str], ks: Sequence[int], query: RankedQuery, ranks: Floats | Ints
 ) -> None:
-    """Add the ranking metrics of each head; ``ranks`` is (N,), of the candidates, from 1."""
+    """Add the ranking metrics of each head; ``ranks`` is (N,), of the candidates, from 1; infinite for not ranked."""
     nothing = np.zeros(0, np.int64)
     for head in heads:
-        rows = query.relevant.get(head, nothing)
-        known, relevant = len(rows) > 0, ranks[rows]
+        known, relevant = head in query.relevant, ranks[query.relevant.get(head, nothing)]
         for k in ks:
             variant.put(head, f"hit@{k}", hit(relevant, k) if known else np.nan)
             variant.put(head, f"recall@{k}", recall(relevant, k) if known else np.nan)
+            variant.put(head, f"capped_recall@{k}", capped_recall(relevant, k) if known else np.nan)
             variant.put(head, f"ndcg@{k}", ndcg(relevant, k) if known else np.nan)
         variant.put(head, "mrr", reciprocal_rank(relevant) if known else np.nan)
 
@@ -98,10 +99,10 @@ def score_ranking(
 def score_random(variant: VariantOutcomes, heads: Sequence[str], ks: Sequence[int], query: RankedQuery) -> None:
     """Add the metrics that a random order is expected to reach."""
     for head in heads:
-        relevant = len(query.relevant.get(head, ()))
+        known, relevant = head in query.relevant, len(query.relevant.get(head, ()))
         for k in ks:
-            variant.put(head, f"hit@{k}", random_hit(relevant, query.num_candidates, k) if relevant else np.nan)
-            variant.put(head, f"ndcg@{k}", random_ndcg(relevant, query.num_candidates, k) if relevant else np.nan)
+            variant.put(head, f"hit@{k}", random_hit(relevant, query.num_candidates, k) if known else np.nan)
+            variant.put(head, f"ndcg@{k}", random_ndcg(relevant, query.num_candidates, k) if known else np.nan)
 
 
 def score_probabilities(variant: VariantOutcomes, head: str, query: RankedQuery, probabilities: Floats) -> None:

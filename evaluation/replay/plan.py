@@ -10,6 +10,7 @@ from typing import Any
 from rankstream.evaluation.leakage import UserTables, check_bundle, check_table
 from rankstream.evaluation.point_in_time import LiveRankerAsOf, TablesAsOf
 from rankstream.evaluation.replay.candidates import CandidateSelection, Catalogue, as_shown, sampled, whole
+from rankstream.evaluation.replay.impressions import impressions_of
 from rankstream.evaluation.replay.protocols import (
     EvaluationProtocol,
     LoggedSession,
@@ -29,13 +30,18 @@ from rankstream.ranking.serving import ranker_of
 CATALOGUE = "the whole catalogue"
 UNSORTED = 0.05  # share of events out of order from which on a log is taken for unsorted
 PROTOCOLS = ("logged", "slate", "catalogue", "sampled")
+OF_IMPRESSIONS = ("logged", "slate")
+SAMPLED_NOTE = (
+    "NOTE: the metrics are of the ranks in the sample: they compare rankers on this sample and nothing else, and are "
+    "far higher than those of the whole catalogue, which --protocol catalogue measures"
+)
 
 
 @dataclass(frozen=True)
 class ReplayOptions:
     """The flags of a replay."""
 
-    protocol: str
+    protocol: str | None  # None: by what the log holds
     positives: tuple[str, ...]
     from_ms: int | None
     until_ms: int | None
@@ -120,12 +126,42 @@ def start_of(bundles: Sequence[Bundle], options: ReplayOptions) -> int:
     return trained if options.from_ms is None else options.from_ms
 
 
-def plan_of(
-    bundles: Sequence[Bundle], variants: Sequence[Variant], catalogue: Catalogue, options: ReplayOptions
-) -> Plan:
-    """Make the plan of the flags. Raises ``ReplayError`` for actions that the bundle does not know."""
-    vocabulary = _one_vocabulary(bundles)
-    codes = vocabulary.action_codes
+@dataclass(frozen=True)
+class ProtocolChoice:
+    """The protocol of a replay, and what is to be said of it."""
+
+    name: str
+    why: str | None = None  # it was chosen by what the log holds; None: by the user
+    note: str | None = None  # why it may not measure what it seems to
+
+
+def choose_protocol(
+    log: RecordedLog, declared: bool | None, positives: int, options: ReplayOptions, vocabulary: Vocabulary
+) -> ProtocolChoice:
+    """Return the protocol that was asked for, else the one that fits the log; ``declared``: see ``impressions_of``.
+
+    A log of impressions is ranked as shown; from a log of acts, the whole catalogue is.
+    """
+    given = options.protocol
+    if given is not None and given not in OF_IMPRESSIONS:
+        return ProtocolChoice(given, note=SAMPLED_NOTE if given == "sampled" else None)
+    if given is None and options.exclude_seen:
+        return ProtocolChoice("catalogue", "--exclude-seen is about the catalogue")
+    impressions = impressions_of(log.batches(vocabulary), vocabulary, positives, options.session_gap_ms, declared)
+    if given is None:
+        return ProtocolChoice("logged" if impressions.found else "catalogue", impressions.why)
+    if impressions.found:
+        return ProtocolChoice(given)
+    return ProtocolChoice(
+        given,
+        note=f"NOTE: {impressions.why}; --protocol {given} ranks the items of a session among themselves, which is no "
+        "ranking of what was shown: --protocol catalogue ranks all items",
+    )
+
+
+def positives_of(bundles: Sequence[Bundle], options: ReplayOptions) -> int:
+    """Return the mask of the positive actions. Raises ``ReplayError`` for actions that the bundle does not know."""
+    codes = one_vocabulary(bundles).action_codes
     utility = bundles[0].manifest.utility
     names = options.positives or tuple(head for head, weight in utility.items() if weight > 0 and head in codes)
     for name in names:
@@ -135,8 +171,20 @@ def plan_of(
         raise ReplayError(
             f"no head of the bundle has a positive weight; name positive actions with --positive, of {', '.join(codes)}"
         )
-    positives = bits(codes[name] for name in names)
-    protocol, select = _protocol(options, positives, catalogue)
+    return bits(codes[name] for name in names)
+
+
+def plan_of(
+    bundles: Sequence[Bundle],
+    variants: Sequence[Variant],
+    catalogue: Catalogue,
+    options: ReplayOptions,
+    choice: ProtocolChoice,
+) -> Plan:
+    """Make the plan of the flags. Raises ``ReplayError`` for actions that the bundle does not know."""
+    vocabulary, positives = one_vocabulary(bundles), positives_of(bundles, options)
+    codes = vocabulary.action_codes
+    protocol, select = _protocol(choice.name, options, positives, catalogue)
     heads = {head: codes[head] for bundle in bundles for head in bundle.manifest.heads if head in codes}
     return Plan(
         protocol=protocol,
@@ -148,8 +196,10 @@ def plan_of(
         until_ms=options.until_ms,
         max_queries=options.requests,
         ks=options.ks,
-        shown=options.protocol == "logged",
-        remember_seen=options.exclude_seen,
+        shown=choice.name == "logged",
+        unseen_only=options.exclude_seen and choice.name not in OF_IMPRESSIONS,
+        catalogue=catalogue,
+        whole_rankings=options.interleave,
         interleaved=_to_mix(variants) if options.interleave else None,
         seed=options.seed,
     )
@@ -165,20 +215,24 @@ def _to_mix(variants: Sequence[Variant]) -> tuple[str, str]:
 
 
 def _protocol(
-    options: ReplayOptions, positives: int, catalogue: Catalogue
+    name: str, options: ReplayOptions, positives: int, catalogue: Catalogue
 ) -> tuple[Callable[[], EvaluationProtocol], CandidateSelection]:
-    if options.protocol == "logged":
-        return partial(LoggedSession, options.session_gap_ms), as_shown(options.seed)
-    if options.protocol == "slate":
-        return partial(PositiveInSession, positives, options.session_gap_ms), as_shown(options.seed)
-    if options.protocol == "sampled":
-        among = f"{options.sample:,} items sampled from the catalogue"
-        return partial(NextPositive, positives, among), sampled(catalogue, options.sample, options.seed)
-    among = "all items that the user has not seen" if options.exclude_seen else CATALOGUE
-    return partial(NextPositive, positives, among), whole(catalogue, exclude_seen=options.exclude_seen)
+    seed, exclude_seen = options.seed, options.exclude_seen
+    if name == "logged":
+        return partial(LoggedSession, options.session_gap_ms), as_shown(seed)
+    if name == "slate":
+        return partial(PositiveInSession, positives, options.session_gap_ms), as_shown(seed)
+    unseen = " that the user has not seen" if exclude_seen else ""
+    if name == "sampled":
+        among = f"{options.sample:,} random items of the catalogue{unseen}"
+        return partial(NextPositive, positives, among), sampled(
+            catalogue, options.sample, seed, exclude_seen=exclude_seen
+        )
+    among = f"all items{unseen}" if exclude_seen else CATALOGUE
+    return partial(NextPositive, positives, among), whole(catalogue, exclude_seen=exclude_seen, seed=seed)
 
 
-def _one_vocabulary(bundles: Sequence[Bundle]) -> Vocabulary:
+def one_vocabulary(bundles: Sequence[Bundle]) -> Vocabulary:
     """Return the one vocabulary of all bundles: codes drive them all. Raises ``ReplayError`` if they differ."""
     first, *others = [bundle.manifest.vocabulary for bundle in bundles]
     for other in others:
@@ -190,14 +244,21 @@ def _one_vocabulary(bundles: Sequence[Bundle]) -> Vocabulary:
     return first
 
 
-def _hints(result: ReplayResult) -> list[str]:
+def _hints(result: ReplayResult, plan: Plan) -> list[str]:
     """Return what of the log makes metrics mean something else than most expect."""
+    hints = []
+    if plan.max_queries is not None and len(result.outcomes.queries) < plan.max_queries:
+        hints.append(
+            f"NOTE: {plan.max_queries:,} requests were asked for, but the replayed part holds no more than "
+            f"{len(result.outcomes.queries):,} with something to rank: all of them were ranked"
+        )
     share = result.out_of_order / max(1, result.events)
     if share < UNSORTED:
-        return []
+        return hints
     return [
+        *hints,
         f"NOTE: {share:.0%} of the events come after later ones of the log, and are replayed in that order; if it is "
-        "the file's, but not the one that they arrived in, add --sort"
+        "the file's, but not the one that they arrived in, add --sort",
     ]
 
 
@@ -207,6 +268,7 @@ def about(
     variants: Sequence[Variant],
     plan: Plan,
     options: ReplayOptions,
+    choice: ProtocolChoice,
     bundle_dirs: Sequence[Path],
     marks: Sequence[str],
 ) -> dict[str, Any]:
@@ -217,22 +279,25 @@ def about(
             "name": log.name,
             "checksum": log.checksum(),
             "events": result.events,
+            "events_in_period": result.events_in_period,
             "first": None if result.first_ms is None else time_text(result.first_ms),
             "last": None if result.last_ms is None else time_text(result.last_ms),
             "skipped": dict(log.skipped.most_common()),
             "out_of_order": result.out_of_order,
         },
         "protocol": {
-            "name": options.protocol,
+            "name": choice.name,
+            "chosen_because": choice.why,
             "about": plan.protocol().about,
             "from": time_text(plan.from_ms),
             "until": None if plan.until_ms is None else time_text(plan.until_ms),
+            "requests_asked_for": plan.max_queries,
             "requests_found": result.queries_found,
             "positives": [name for name, code in plan.vocabulary.action_codes.items() if plan.positives >> code & 1],
-            "sample": options.sample if options.protocol == "sampled" else None,
+            "sample": options.sample if choice.name == "sampled" else None,
             "seed": options.seed,
         },
-        "marks": list(marks) + _hints(result),
+        "marks": [*marks, *([choice.note] if choice.note else []), *_hints(result, plan)],
         "time": {
             "seconds": result.seconds,
             "events_per_s": result.events / result.seconds if result.seconds else 0.0,

@@ -2,7 +2,7 @@
 
 ::
 
-    arrivals    ->  exposures  (one user, one item, one time: all that was done then)
+    arrivals    ->  exposures  (one user, one item, one time: all that was done then; ``exposures.py``)
     exposures   ->  queries    (a time at which the states are held; candidates and labels may still be to come)
     later ones  ->  queries complete: user, time, states, candidates, the actions on each
 
@@ -14,45 +14,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from xxhash import xxh3_64_intdigest
 
-from rankstream.events.arrivals import Arrivals
+from rankstream.evaluation.replay.exposures import Exposure
 from rankstream.features.ids import Id
 from rankstream.features.sessions import SESSION_GAP_MS
 from rankstream.features.user_state import UserState
-
-
-@dataclass(slots=True, eq=False)
-class Exposure:
-    """What one user did to one item at one time; a set bit ``code`` of ``actions`` is an action of that code."""
-
-    row: int  # of the arrivals: the first one of it
-    key: bytes
-    user_id: Id
-    item_id: Id
-    item_key: int
-    at_ms: int
-    actions: int
-
-
-def exposures(arrivals: Arrivals) -> list[Exposure]:
-    """Return the exposures of a batch in the order that they began."""
-    found: dict[tuple[bytes, int, int], Exposure] = {}
-    rows = zip(
-        arrivals.user_keys,
-        arrivals.item_keys.tolist(),
-        arrivals.times_ms.tolist(),
-        np.asarray(arrivals.codes).tolist(),
-        strict=True,
-    )
-    for row, (key, item_key, at_ms, code) in enumerate(rows):
-        name = (key, item_key, at_ms)
-        one = found.get(name)
-        if one is None:
-            user_id, item_id = arrivals.user_ids[row], arrivals.item_ids[row]
-            found[name] = Exposure(row, key, user_id, item_id, item_key, at_ms, 1 << code)
-        else:
-            one.actions |= 1 << code
-    return list(found.values())
 
 
 def bits(codes: Iterable[int]) -> int:
@@ -67,14 +34,25 @@ def bits(codes: Iterable[int]) -> int:
 class Query:
     """One ranking to make: what each variant knew of the user then; candidates follow when it is complete."""
 
-    exposure: Exposure  # the next one of the user, just before which the query is made
+    exposure: Exposure  # the next one of the user; the query is made just before all that happened at its time
     states: Sequence[UserState] = ()  # one a variant, set by replay
     popularity: Mapping[int, int] = field(default_factory=dict)  # item key -> positives, as of then
     is_new: bool = False  # the user had done nothing before the replayed part
     seen: frozenset[int] = frozenset()  # keys of the items that the user had seen, where that is remembered
-    candidates: Sequence[Id] | None = None  # None: the catalogue, and the target whether it is known or not
+    candidates: Sequence[Id] | None = None  # None: the catalogue; a target that it does not hold is a miss
     actions: Sequence[int] = ()  # masks, one a candidate; of the target alone where ``candidates`` is None
     target: Id | None = None  # the one relevant item, where there is one
+
+    @property
+    def identity(self) -> int:
+        """Return 64 bits that name the query, whatever the order of the log's rows: its user, time and item."""
+        exposure = self.exposure
+        name = exposure.at_ms.to_bytes(8, "big") + exposure.item_key.to_bytes(8, "big") + exposure.key
+        return xxh3_64_intdigest(name)
+
+    def rng(self, seed: int, purpose: int) -> np.random.Generator:
+        """Return the random numbers of one purpose: the same ones whichever other queries are ranked."""
+        return np.random.default_rng([seed, purpose, self.identity])
 
 
 class EvaluationProtocol(Protocol):
@@ -131,6 +109,13 @@ class _Session:
     last_ms: int
     queries: list[Query] = field(default_factory=list)
     impressions: list[Exposure] = field(default_factory=list)
+
+    def since(self, impression: Exposure) -> list[Exposure]:
+        """Return what was shown with an impression, at its time, and after it."""
+        first = self.impressions.index(impression)
+        while first and self.impressions[first - 1].at_ms == impression.at_ms:
+            first -= 1
+        return self.impressions[first:]
 
     def items(self) -> dict[int, tuple[Id, int]]:
         """Return each item once: its key, its id, the actions on it in the whole session."""
@@ -199,9 +184,12 @@ class LoggedSession:
 
 
 class PositiveInSession:
-    """Just before each positive: its item among the non-clicked impressions of the rest of its session."""
+    """Just before each positive: its item among the non-clicked impressions of its time and the rest of its session."""
 
-    about = "just before each positive action, its item is ranked among the negatives that the session showed after it"
+    about = (
+        "just before each positive action, its item is ranked among the negatives that the session showed with it or "
+        "after it"
+    )
 
     def __init__(self, positives: int, gap_ms: int = SESSION_GAP_MS) -> None:
         self.positives = positives
@@ -226,8 +214,8 @@ class PositiveInSession:
             negatives = {key: item for key, (item, actions) in session.items().items() if not actions & self.positives}
             for query in session.queries:
                 target = query.exposure
-                after = session.impressions[session.impressions.index(target) + 1 :]
-                others = {one.item_key: negatives[one.item_key] for one in after if one.item_key in negatives}
+                shown = session.since(target)
+                others = {one.item_key: negatives[one.item_key] for one in shown if one.item_key in negatives}
                 if others:
                     query.candidates, query.target = [target.item_id, *others.values()], target.item_id
                     query.actions = [target.actions] + [0] * len(others)

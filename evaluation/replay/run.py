@@ -5,18 +5,21 @@ r"""Replay: a recorded log through the pipeline that serves, with a ranking wher
     log -> arrivals -> pipelines of all variants           (user states, kept as a worker keeps them)
                    \-> protocol -> queries -> every variant ranks -> outcomes
 
-No broker, no clock: all times are the log's. A variant ranks as a worker would have that had read so far.
+No broker, no clock: all times are the log's. A variant ranks as a worker would have that had read so far: all that
+happened before the query's time, and nothing of that time itself, whatever the order of the log's rows.
 """
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
 
 from rankstream.evaluation.interleaving import credit, team_draft
-from rankstream.evaluation.replay.candidates import Candidates, CandidateSelection
+from rankstream.evaluation.replay.candidates import Candidates, CandidateSelection, Catalogue
+from rankstream.evaluation.replay.exposures import Exposure, exposures_of, groups_of, whole_groups
 from rankstream.evaluation.replay.outcomes import (
     ALL,
     Outcomes,
@@ -26,17 +29,22 @@ from rankstream.evaluation.replay.outcomes import (
     score_random,
     score_ranking,
 )
-from rankstream.evaluation.replay.protocols import EvaluationProtocol, Exposure, Query, exposures
+from rankstream.evaluation.replay.protocols import EvaluationProtocol, Query, bits
+from rankstream.evaluation.replay.rank_search import MIN_ABOVE, Search
 from rankstream.evaluation.replay.variants import ReplayError, Variant, VariantRanking
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import Arrivals, RecordedLog
 from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
-from rankstream.metrics.arrays import Bools, Ints
+from rankstream.features.ids import Keys
+from rankstream.features.user_state import UserState
+from rankstream.metrics.arrays import Ints
+from rankstream.ranking.request import MAX_CANDIDATES
 
 POPULARITY, RANDOM = "popularity", "random order"
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 DIVERSE_K = 10
+SCAN, MIX = 5, 6  # purposes of random numbers
 
 Progress = Callable[[int, int], None]  # events read, queries ranked
 
@@ -56,10 +64,12 @@ class Plan:
     heads: Mapping[str, int]  # head -> code of the action that it predicts
     from_ms: int  # queries before it are not ranked: that part only warms the states up
     until_ms: int | None = None
-    max_queries: int | None = 2_000  # sampled uniformly from all; None: all
+    max_queries: int | None = 2_000  # sampled uniformly from all that hold something to rank; None: all
     ks: tuple[int, ...] = (3, 10)
     shown: bool = False  # were all candidates shown to the user, so that probabilities can be scored?
-    remember_seen: bool = False  # the items that each user has seen, for queries; memory grows with the log
+    unseen_only: bool = False  # are only items ranked that the user has not seen? What was seen grows with the log
+    catalogue: Catalogue | None = None  # of the items that feeds can be filled from, for coverage
+    whole_rankings: bool = False  # rank a large catalogue to its end, where the order of all is wanted
     interleaved: tuple[str, str] | None = None  # names of two variants whose feeds are to be mixed
     seed: int = 1
 
@@ -70,7 +80,8 @@ class ReplayResult:
 
     outcomes: Outcomes
     events: int = 0
-    queries_found: int = 0
+    events_in_period: int = 0  # of these, in the time that is ranked
+    queries_found: int = 0  # that hold something to rank
     seconds: float = 0.0
     out_of_order: int = 0  # events that happened more than a minute before one that had arrived
     first_ms: int | None = None  # event times of all that was read
@@ -86,11 +97,15 @@ class Popularity:
     _counts: Counter[int] = field(default_factory=Counter)
     _hour: int = 0
 
-    def count(self, exposure: Exposure) -> None:
-        """Count an exposure that has arrived."""
-        hour = exposure.at_ms // HOUR_MS
+    def advance(self, at_ms: int) -> None:
+        """Let time pass: what counts for a query is known before anything of its own time is."""
+        hour = at_ms // HOUR_MS
         if hour > self._hour:
             self._hour, self.as_of_hour = hour, dict(self._counts)
+
+    def count(self, exposure: Exposure) -> None:
+        """Count an exposure that has arrived."""
+        self.advance(exposure.at_ms)
         if any(exposure.actions >> code & 1 for code in self.positives):
             self._counts[exposure.item_key] += 1
 
@@ -100,17 +115,13 @@ def replay(
 ) -> ReplayResult:
     """Replay a log. Raises ``ReplayError`` if there is nothing to rank, and what the log raises."""
     started = perf_counter()
-    chosen = None
-    if plan.max_queries is not None:
-        found = _count_queries(log, plan)
-        chosen = np.zeros(found, np.bool_)
-        sample = np.random.default_rng(plan.seed).choice(found, min(found, plan.max_queries), replace=False)
-        chosen[sample] = True
+    chosen, found = (None, None) if plan.max_queries is None else _choose_queries(log, plan, plan.max_queries)
     run = _Run(variants, plan, chosen, progress)
-    for arrivals in log.batches(plan.vocabulary):
+    for arrivals in whole_groups(log.batches(plan.vocabulary)):
         run.apply(arrivals)
     run.finish()
     run.result.seconds = perf_counter() - started
+    run.result.queries_found = run.ranked if found is None else found
     if not run.result.events:
         raise ReplayError(f"{log.name} holds no event that could be used{_why(log.skipped)}")
     if not run.ranked:
@@ -132,22 +143,74 @@ def _why(skipped: Skipped) -> str:
     return f"; {skipped.total():,} were skipped, {skipped.reasons()}" if skipped else ""
 
 
-def _count_queries(log: RecordedLog, plan: Plan) -> int:
-    """Go through the log once without states."""
-    protocol, found = plan.protocol(), 0
-    for arrivals in log.batches(plan.vocabulary):
-        found += sum(_in_period(one, plan) for one in exposures(arrivals) if protocol.starts_query(one))
-    return found
+def _choose_queries(log: RecordedLog, plan: Plan, count: int) -> tuple[frozenset[int], int]:
+    """Go through the log once without states; return the identities of the chosen queries, and how many there are.
+
+    Of all that hold something to rank those with the smallest hashes are chosen: a uniform sample over the whole time,
+    which the order of rows of one time does not touch.
+    """
+    protocol, seen = plan.protocol(), _Seen(plan.unseen_only)
+    identities, now_ms = array("Q"), 0
+    for arrivals in whole_groups(log.batches(plan.vocabulary)):
+        for group in groups_of(arrivals):
+            together = exposures_of(arrivals, group)
+            for one in together:
+                if protocol.starts_query(one) and _in_period(one, plan) and not seen.has(one):
+                    protocol.add(Query(one))
+            seen.add(together)
+        now_ms = max(now_ms, int(arrivals.arrived_ms.max()))
+        identities.extend(query.identity for query in protocol.complete(now_ms) if _has_labels(query, plan))
+    identities.extend(query.identity for query in protocol.complete() if _has_labels(query, plan))
+    drawn = np.random.default_rng(plan.seed).integers(1 << 63, dtype=np.uint64)
+    different = np.unique(np.frombuffer(identities, np.uint64))
+    order = np.argsort(_mixed(different ^ drawn), kind="stable")
+    return frozenset(different[order[:count]].tolist()), len(different)
+
+
+def _mixed(bits: Keys) -> Keys:
+    """Return 64 bits that look random for each ``(n,)`` (the finaliser of SplitMix64, Steele et al., OOPSLA 2014)."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def _has_labels(query: Query, plan: Plan) -> bool:
+    """Return whether a query has a positive; where all was shown, negatives alone still score the probabilities."""
+    masks = plan.positives | bits(plan.heads.values())
+    return plan.shown or any(actions & masks for actions in query.actions)
 
 
 def _in_period(exposure: Exposure, plan: Plan) -> bool:
     return exposure.at_ms >= plan.from_ms and (plan.until_ms is None or exposure.at_ms < plan.until_ms)
 
 
+class _Seen:
+    """The items that each user has seen, if they are to be remembered."""
+
+    def __init__(self, remembers: bool) -> None:
+        self.remembers = remembers
+        self._items: dict[bytes, set[int]] = {}
+
+    def add(self, together: Sequence[Exposure]) -> None:
+        """Take note of what one user saw at one time."""
+        if self.remembers:
+            self._items.setdefault(together[0].key, set()).update(one.item_key for one in together)
+
+    def has(self, exposure: Exposure) -> bool:
+        """Return whether the user has seen the item before: it is not ranked then, so it can't be found either."""
+        return exposure.item_key in self._items.get(exposure.key, ())
+
+    def of(self, exposure: Exposure) -> frozenset[int]:
+        """Return all that the user has seen."""
+        return frozenset(self._items.get(exposure.key, ()))
+
+
 class _Run:
     """The state of a replay on its way through a log."""
 
-    def __init__(self, variants: Sequence[Variant], plan: Plan, chosen: Bools | None, progress: Progress) -> None:
+    def __init__(
+        self, variants: Sequence[Variant], plan: Plan, chosen: frozenset[int] | None, progress: Progress
+    ) -> None:
         self.variants, self.plan, self.chosen, self.progress = variants, plan, chosen, progress
         self.protocol = plan.protocol()
         self.result = ReplayResult(Outcomes(plan.ks, (ALL, *plan.heads)))
@@ -156,22 +219,25 @@ class _Run:
         self.now_ms = 0  # the latest arrival so far
         self.newest_ms = 0  # the latest event so far
         self.old_users: set[bytes] = set()
-        self.seen: dict[bytes, set[int]] = {}
+        self.seen = _Seen(plan.unseen_only)
 
     def apply(self, arrivals: Arrivals) -> None:
-        """Let a batch arrive, with a query wherever the protocol asks for one."""
+        """Let rows arrive (``whole_groups``), with a query wherever the protocol asks for one."""
         fed = 0
-        for one in exposures(arrivals):
-            if self._is_wanted(one):
-                self._feed(arrivals, fed, one.row)
-                fed = one.row
-                self.now_ms = max(self.now_ms, int(arrivals.arrived_ms[one.row]))
-                self.protocol.add(self._query(one))
-            self.popularity.count(one)
-            if self.plan.remember_seen:
-                self.seen.setdefault(one.key, set()).add(one.item_key)
-            if one.at_ms < self.plan.from_ms:
-                self.old_users.add(one.key)
+        for group in groups_of(arrivals):
+            together = exposures_of(arrivals, group)
+            self.popularity.advance(group.at_ms)
+            for query in self._wanted(together):
+                self._feed(arrivals, fed, group.rows[0])
+                fed = max(fed, group.rows[0])
+                self.now_ms = max(self.now_ms, int(arrivals.arrived_ms[group.rows[0]]))
+                self._fill(query)
+                self.protocol.add(query)
+            for one in together:
+                self.popularity.count(one)
+            self.seen.add(together)
+            if group.at_ms < self.plan.from_ms:
+                self.old_users.add(group.key)
         self._feed(arrivals, fed, len(arrivals))
         self._note(arrivals)
         for query in self.protocol.complete(self.now_ms):
@@ -183,28 +249,35 @@ class _Run:
             self._rank(query)
         self.progress(self.result.events, self.ranked)
 
-    def _is_wanted(self, exposure: Exposure) -> bool:
-        if not self.protocol.starts_query(exposure) or not _in_period(exposure, self.plan):
-            return False
-        number, self.result.queries_found = self.result.queries_found, self.result.queries_found + 1
-        return self.chosen is None or bool(self.chosen[number])
+    def _wanted(self, together: Sequence[Exposure]) -> Iterator[Query]:
+        """Yield the queries that one user's exposures of one time start, each before the next one is looked at."""
+        for one in together:
+            if self.protocol.starts_query(one) and _in_period(one, self.plan) and not self.seen.has(one):
+                query = Query(one)
+                if self.chosen is None or query.identity in self.chosen:
+                    yield query
 
     def _feed(self, arrivals: Arrivals, start: int, stop: int) -> None:
         for variant in self.variants:
             variant.delayed.feed(arrivals, start, stop)
 
-    def _query(self, exposure: Exposure) -> Query:
+    def _fill(self, query: Query) -> None:
+        """Hold what is known just before a query's time."""
         for variant in self.variants:
             variant.delayed.advance(self.now_ms)
-        states = [variant.delayed.state(exposure.key) for variant in self.variants]
-        is_new, seen = exposure.key not in self.old_users, frozenset(self.seen.get(exposure.key, ()))
-        return Query(exposure, states, self.popularity.as_of_hour, is_new, seen)
+        key = query.exposure.key
+        query.states = [variant.delayed.state(key) for variant in self.variants]
+        query.popularity, query.is_new = self.popularity.as_of_hour, key not in self.old_users
+        query.seen = self.seen.of(query.exposure)
 
     def _note(self, arrivals: Arrivals) -> None:
         if not len(arrivals):
             return
         result, first, last = self.result, int(arrivals.times_ms.min()), int(arrivals.times_ms.max())
         result.events += len(arrivals)
+        until_ms = np.iinfo(np.int64).max if self.plan.until_ms is None else self.plan.until_ms
+        in_period = (arrivals.times_ms >= self.plan.from_ms) & (arrivals.times_ms < until_ms)
+        result.events_in_period += int(np.count_nonzero(in_period))
         newest = np.maximum.accumulate(np.append(self.newest_ms, arrivals.times_ms))
         result.out_of_order += int(np.count_nonzero(arrivals.times_ms < newest[:-1] - MINUTE_MS))
         self.newest_ms = int(newest[-1])
@@ -216,68 +289,91 @@ class _Run:
     # --- queries
 
     def _rank(self, query: Query) -> None:
+        if not _has_labels(query, self.plan):
+            return
         candidates = self.plan.select(query)
         ranked = self._ranked_query(query, candidates)
-        if not ranked.relevant and not self.plan.shown:
-            return  # no positive of any head; where all was shown, negatives still score the probabilities
-        outcomes, exposure = self.result.outcomes, query.exposure
+        outcomes = self.result.outcomes
         outcomes.queries.append(ranked)
         rankings: dict[str, VariantRanking] = {}
         for variant, state in zip(self.variants, query.states, strict=True):
-            rankings[variant.name] = variant.rank(exposure.user_id, exposure.at_ms, state, candidates.ids)
+            rankings[variant.name] = self._ranking(variant, query, state, candidates)
             self._score(variant, candidates, ranked, rankings[variant.name])
         if self.plan.interleaved is not None:
             first, second = (rankings[name] for name in self.plan.interleaved)
-            outcomes.credits.append(self._interleaved(first, second, candidates, ranked))
-        popular = candidates.ranks_among_all(self._by_popularity(query, candidates))
+            outcomes.credits.append(self._interleaved(first, second, candidates, query, ranked))
+        popular = ranks_by_popularity(query, candidates)
         score_ranking(outcomes.variant(POPULARITY), outcomes.heads, outcomes.ks, ranked, popular)
         score_random(outcomes.variant(RANDOM), outcomes.heads, outcomes.ks, ranked)
         self.ranked += 1
         self.progress(self.result.events, self.ranked)
 
+    def _ranking(self, variant: Variant, query: Query, state: UserState, candidates: Candidates) -> VariantRanking:
+        """Let a variant rank what its bundle knows of the catalogue, or all that was shown."""
+        user_id, at_ms = query.exposure.user_id, query.exposure.at_ms
+        if not candidates.only_known:
+            return variant.rank(user_id, at_ms, state, candidates.ids)
+        rows = variant.known(candidates.keys)
+        target = np.flatnonzero(rows == candidates.target)
+        if len(rows) > MAX_CANDIDATES and not self.plan.whole_rankings:
+            search = Search(max(self.plan.ks[-1], MIN_ABOVE), query.rng(self.plan.seed, SCAN))
+            wanted = int(target[0]) if len(target) else None
+            found = variant.rank_target(user_id, at_ms, state, candidates.keys[rows], wanted, search)
+        else:
+            found = variant.rank(user_id, at_ms, state, [candidates.ids[row] for row in rows.tolist()])
+        return found if len(rows) == len(candidates) else found.among(rows, len(candidates))
+
     def _interleaved(
-        self, first: VariantRanking, second: VariantRanking, candidates: Candidates, query: RankedQuery
+        self,
+        first: VariantRanking,
+        second: VariantRanking,
+        candidates: Candidates,
+        query: Query,
+        ranked: RankedQuery,
     ) -> tuple[int, int]:
         """Mix two feeds to the largest k; return the credit of each."""
-        orders = [[candidates.ids[row] for row in np.argsort(ranking.ranks)] for ranking in (first, second)]
-        rng = np.random.default_rng([self.plan.seed, self.ranked])
-        mixed = team_draft(orders[0], orders[1], self.plan.ks[-1], rng)
-        return credit(mixed, {candidates.ids[row] for row in query.relevant.get(ALL, ())})
-
-    def _by_popularity(self, query: Query, candidates: Candidates) -> Ints:
-        """Return ranks by the positives so far; ties, of which there are many, are broken at random."""
-        counts = [query.popularity.get(key, 0) for key in candidates.keys.tolist()]
-        noise = np.random.default_rng([self.plan.seed, self.ranked, 2]).random(len(counts))
-        ranks = np.empty(len(counts), np.int64)
-        ranks[np.lexsort((noise, -np.array(counts)))] = np.arange(1, len(counts) + 1)
-        return ranks
+        orders = [[candidates.ids[row] for row in ranking.top(len(candidates))] for ranking in (first, second)]
+        mixed = team_draft(orders[0], orders[1], self.plan.ks[-1], query.rng(self.plan.seed, MIX))
+        return credit(mixed, {candidates.ids[row] for row in ranked.relevant.get(ALL, ())})
 
     def _ranked_query(self, query: Query, candidates: Candidates) -> RankedQuery:
-        actions = np.array(candidates.actions, np.uint64)
         masks = {head: 1 << code for head, code in self.plan.heads.items()} | {ALL: self.plan.positives}
-        relevant = {head: np.flatnonzero(actions & np.uint64(mask)) for head, mask in masks.items()}
+        relevant = {head: np.flatnonzero(candidates.actions & np.uint64(mask)) for head, mask in masks.items()}
+        missed = 0 if candidates.target_known else query.exposure.actions
         return RankedQuery(
             user=str(query.exposure.user_id),
             at_ms=query.exposure.at_ms,
             num_actions=len(query.states[0].history),
             is_new=query.is_new,
-            num_candidates=candidates.sampled_from or len(candidates.ids),
-            relevant={head: rows for head, rows in relevant.items() if len(rows)},
+            num_candidates=len(candidates),
+            relevant={head: rows for head, rows in relevant.items() if len(rows) or missed & masks[head]},
             target_known=candidates.target_known,
         )
 
     def _score(self, variant: Variant, candidates: Candidates, query: RankedQuery, ranking: VariantRanking) -> None:
         outcomes = self.result.outcomes
         kept = outcomes.variant(variant.name)
-        score_ranking(kept, outcomes.heads, outcomes.ks, query, candidates.ranks_among_all(ranking.ranks))
+        score_ranking(kept, outcomes.heads, outcomes.ks, query, ranking.ranks)
         if self.plan.shown:
             for column, head in enumerate(variant.heads):
                 if head in self.plan.heads:
                     score_probabilities(kept, head, query, ranking.probabilities[:, column])
-        top = candidates.keys[np.argsort(ranking.ranks)[:DIVERSE_K]]
-        kept.top_items.update(top.tolist())
-        kept.put(ALL, f"diversity@{DIVERSE_K}", diversity(variant.bundle.items.look_up(top)[0]))
+        if ranking.whole:
+            top = candidates.keys[ranking.top(DIVERSE_K)]
+            known = top if self.plan.catalogue is None else top[self.plan.catalogue.holds(top)]
+            kept.top_items.update(known.tolist())
+            kept.put(ALL, f"diversity@{DIVERSE_K}", diversity(variant.bundle.items.look_up(top)[0]))
+        else:
+            kept.put(ALL, f"diversity@{DIVERSE_K}", np.nan)
         age = ranking.newest_action_age_ms
         kept.newest_age_ms.append(np.nan if age is None else age)
         kept.user_vectors_found += ranking.user_vector_found
         kept.unknown_items += ranking.unknown_items
+
+
+def ranks_by_popularity(query: Query, candidates: Candidates) -> Ints:
+    """Return the ranks ``(N,)`` by the positives so far; equal ones, of which there are many, in candidates' order."""
+    counts = np.array([query.popularity.get(key, 0) for key in candidates.keys.tolist()])
+    ranks = np.empty(len(counts), np.int64)
+    ranks[np.argsort(-counts, kind="stable")] = np.arange(1, len(counts) + 1)
+    return ranks

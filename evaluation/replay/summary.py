@@ -153,7 +153,7 @@ def variety(outcomes: Outcomes, catalogue: int) -> dict[str, Metric]:
     """Return each ranker's coverage, and what its feeds knew of users and items."""
     return {
         name: {
-            "coverage": len(variant.top_items) / catalogue if catalogue else float("nan"),
+            "coverage": len(variant.top_items) / catalogue if catalogue and variant.top_items else float("nan"),
             "newest_action_age_ms_p50": _median(variant.newest_age_ms),
             "feeds_with_actions": float(np.isfinite(variant.newest_age_ms).mean()) if variant.newest_age_ms else 0.0,
             "user_vectors_found": variant.user_vectors_found / max(1, len(outcomes.queries)),

@@ -13,21 +13,23 @@ lags as much would have known. Its batch vectors lag too: the newest table that 
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import msgspec
 import numpy as np
 
 from rankstream.evaluation.point_in_time import LiveRankerAsOf, RankerAsOf, TablesAsOf
+from rankstream.evaluation.replay.rank_search import Scorer, Search
 from rankstream.events.arrivals import Arrivals
-from rankstream.features.ids import Id
+from rankstream.features.ids import Id, Keys
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.user_state import UserState
 from rankstream.metrics.arrays import Floats, Ints
 from rankstream.ranking.bundle import Bundle
-from rankstream.ranking.request import MAX_CANDIDATES, RankingRequest
+from rankstream.ranking.ranker import Ranker
+from rankstream.ranking.request import MAX_CANDIDATES, RankingRefusedError, RankingRequest
 from rankstream.streams.codec import RankedFeed, decode_request
 from rankstream.streams.pipeline import PendingRequests, Pipeline, ServingState
 from rankstream.streams.records import recorded_request
@@ -92,12 +94,26 @@ class DelayedPipeline:
 class VariantRanking:
     """A variant's ranking of one query, by row of the candidate in the request."""
 
-    ranks: Ints  # (N,) from 1
-    probabilities: Floats  # (N, heads)
+    ranks: Floats  # (N,) from 1; infinite for what was not ranked
+    probabilities: Floats  # (N, heads); (0, heads) where only the target's rank was searched
     actions_used: int
     newest_action_age_ms: int | None
     user_vector_found: bool
     unknown_items: int
+    whole: bool = True  # are all candidates ranked? Else the target alone
+
+    def among(self, rows: Ints, count: int) -> "VariantRanking":
+        """Return the ranking of ``count`` candidates of which ``rows`` were ranked, and the others not at all."""
+        ranks, probabilities = np.full(count, np.inf), np.zeros((count, self.probabilities.shape[1]))
+        ranks[rows] = self.ranks
+        if self.whole:
+            probabilities[rows] = self.probabilities
+        return replace(self, ranks=ranks, probabilities=probabilities)
+
+    def top(self, k: int) -> Ints:
+        """Return the rows of the first ``k``, best first."""
+        order = np.argsort(self.ranks, kind="stable")[:k]
+        return order[np.isfinite(self.ranks[order])]
 
 
 class Variant:
@@ -119,7 +135,7 @@ class Variant:
         started = perf_counter()
         pipeline = self.delayed.pipeline
         serving: LiveRankerAsOf = pipeline.serving  # type: ignore[assignment]  # set by hand, see plan.py
-        serving.current = self._rankers.at(at_ms - (self.delayed.delay_ms or 0))
+        serving.current = self._ranker(at_ms)
         feeds = [
             self._request(pipeline, user_id, at_ms, state, candidates[at : at + MAX_CANDIDATES])
             for at in range(0, len(candidates), MAX_CANDIDATES)
@@ -128,6 +144,44 @@ class Variant:
         self.seconds["scoring"] += sum(_scoring_ms(feed) for feed in feeds) / 1e3
         self.seconds["ranking"] += perf_counter() - started
         return ranking
+
+    def rank_target(
+        self, user_id: Id, at_ms: int, state: UserState, keys: Keys, target: int | None, search: Search
+    ) -> VariantRanking:
+        """Search the rank of one candidate among all, without scoring more of them than that takes.
+
+        The scores are those of ``rank``, so a rank that the search finds out is the same one. With no target there is
+        none to find: what was known of the user is returned alone.
+        """
+        started = perf_counter()
+        scorer = Scorer(self._ranker(at_ms), user_id, at_ms, state)
+        ranks = np.full(len(keys), np.inf)
+        try:
+            if target is None:
+                scorer.scores(keys[:1])
+            else:
+                ranks[target] = search.rank(lambda rows: scorer.scores(keys[rows]), len(keys), target)
+        except RankingRefusedError as exc:
+            raise ReplayError(f"{self.name} could not rank {len(keys)} candidates: {exc}") from exc
+        self.seconds["scoring"] += scorer.seconds
+        self.seconds["ranking"] += perf_counter() - started
+        ages = scorer.action_ages_ms
+        return VariantRanking(
+            ranks,
+            np.zeros((0, len(self.heads))),
+            actions_used=len(ages),
+            newest_action_age_ms=int(ages[0]) if len(ages) else None,
+            user_vector_found=scorer.user_vector_found,
+            unknown_items=0,
+            whole=False,
+        )
+
+    def known(self, keys: Keys) -> Ints:
+        """Return the rows of the items ``(N,)`` that its bundle knows."""
+        return np.flatnonzero(self.bundle.items.rows(keys)[1])
+
+    def _ranker(self, at_ms: int) -> Ranker:
+        return self._rankers.at(at_ms - (self.delayed.delay_ms or 0))
 
     def _request(
         self, pipeline: Pipeline, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id]
@@ -150,7 +204,7 @@ def _merged(candidates: Sequence[Id], feeds: Sequence[RankedFeed], heads: Sequen
     items = [item for feed in feeds for item in feed.items]  # type: ignore[union-attr]  # no error, so there are items
     if len(feeds) > 1:
         items.sort(key=lambda item: -item.score)
-    ranks = np.empty(len(candidates), np.int64)
+    ranks = np.full(len(candidates), np.inf)
     probabilities = np.zeros((len(candidates), len(heads)))
     for rank, item in enumerate(items, start=1):
         row = row_of[item.item_id]

@@ -1,11 +1,5 @@
-from rankstream.evaluation.replay.protocols import (
-    LoggedSession,
-    NextPositive,
-    PositiveInSession,
-    Query,
-    bits,
-    exposures,
-)
+from rankstream.evaluation.replay.exposures import exposures
+from rankstream.evaluation.replay.protocols import LoggedSession, NextPositive, PositiveInSession, Query, bits
 from rankstream.features.sessions import SESSION_GAP_MS
 from tests.builders.bundle import VOCABULARY
 from tests.builders.replay import arrivals_of_rows
@@ -81,3 +75,10 @@ def test_a_positive_is_ranked_among_the_negatives_of_the_rest_of_its_session():
     queries = queries_of(PositiveInSession(SAVE), rows)
     assert [(query.target, list(query.candidates)) for query in queries] == [(2, [2, 3, 5]), (4, [4, 5])]
     assert all(list(query.actions) == [SAVE] + [0] * (len(query.candidates) - 1) for query in queries)
+
+
+def test_what_was_shown_at_the_positives_own_time_is_ranked_with_it_whatever_the_order_of_rows():
+    rows = [("u", 1, "view", 10**12 - 5), *(("u", item, "view", 10**12) for item in (2, 3)), ("u", 4, "save", 10**12)]
+    for order in (rows, rows[::-1]):
+        (query,) = queries_of(PositiveInSession(SAVE), sorted(order, key=lambda row: row[3]))
+        assert (query.target, sorted(query.candidates)) == (4, [2, 3, 4])
