@@ -44,6 +44,7 @@ class Catalogue:
         ids = {id_key(one): one for table in tables for one in table.ids(np.arange(len(table)))}
         self.keys: Keys = np.array(sorted(ids), np.uint64)
         self.ids = [ids[key] for key in self.keys.tolist()]
+        self._ids = np.array([*self.ids, None], object)[:-1]  # None: numbers alone would become an array of numbers
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -66,8 +67,9 @@ class Catalogue:
         actions = np.zeros(len(rows), np.uint64)
         if target is not None:
             actions[target] = query.exposure.actions
-        ids = [self.ids[one] for one in rows.tolist()]
-        return Candidates(ids, self.keys[rows], actions, target, target is not None, only_known=True)
+        return Candidates(
+            self._ids[rows].tolist(), self.keys[rows], actions, target, target is not None, only_known=True
+        )
 
 
 def as_shown(seed: int) -> CandidateSelection:

@@ -82,21 +82,26 @@ def whole_groups(batches: Iterable[Arrivals]) -> Iterator[Arrivals]:
     """Cut a log anew where no group is open, its rows of one time in an order of their own (``in_one_order``).
 
     A batch's last rows wait for the next one: those of its last minute, and the last group. Rows that arrive later
-    than that begin a group of their own, as they do where the user's other times come between.
+    than that begin a group of their own, as they do where the user's other times come between, and as the rest of a
+    group does that is larger than ``MAX_HELD_ROWS``.
     """
-    held: Arrivals | None = None
-    newest_ms = 0
+    held: list[Arrivals] = []
+    held_rows = new_rows = newest_ms = 0
     for batch in batches:
         if not len(batch):
             continue
-        newest_ms = max(newest_ms, int(batch.times_ms.max()))
-        rows = batch if held is None else concatenated([held, batch])
+        newest_ms, new_rows = max(newest_ms, int(batch.times_ms.max())), new_rows + len(batch)
+        held.append(batch)
+        if new_rows < held_rows:  # else many rows of one time would be looked at again with each batch
+            continue
+        rows = concatenated(held)
         cut = len(rows) if len(rows) > MAX_HELD_ROWS else _first_open(rows, newest_ms - SKEW_MS)
         if cut:
             yield in_one_order(rows.rows(slice(0, cut)))
-        held = rows.rows(slice(cut, len(rows))) if cut < len(rows) else None
-    if held is not None:
-        yield in_one_order(held)
+        held = [rows.rows(slice(cut, len(rows)))] if cut < len(rows) else []
+        held_rows, new_rows = len(rows) - cut, 0
+    if held:
+        yield in_one_order(concatenated(held))
 
 
 def _first_open(arrivals: Arrivals, open_from_ms: int) -> int:

@@ -373,7 +373,13 @@ class _Run:
 
 def ranks_by_popularity(query: Query, candidates: Candidates) -> Ints:
     """Return the ranks ``(N,)`` by the positives so far; equal ones, of which there are many, in candidates' order."""
-    counts = np.array([query.popularity.get(key, 0) for key in candidates.keys.tolist()])
+    order, which = np.unique(candidates.keys, return_inverse=True)
+    known = np.fromiter(query.popularity.keys(), np.uint64, len(query.popularity))
+    at = np.minimum(np.searchsorted(order, known), len(order) - 1)
+    by_key = np.zeros(len(order), np.int64)
+    positives = np.fromiter(query.popularity.values(), np.int64, len(query.popularity))
+    np.put(by_key, at[order[at] == known], positives[order[at] == known])
+    counts = by_key[which]
     ranks = np.empty(len(counts), np.int64)
     ranks[np.argsort(-counts, kind="stable")] = np.arange(1, len(counts) + 1)
     return ranks

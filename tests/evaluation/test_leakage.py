@@ -46,6 +46,32 @@ def test_an_allowed_leak_is_a_mark_on_what_comes_out(tmp_path: Path):
     assert mark.startswith("LEAK: the model")
 
 
+@pytest.mark.parametrize(
+    ("until_ms", "words"),
+    [
+        (NOON_MS // 1000, "1970-01-20 02:20:24 UTC (its times may be seconds that were read as milliseconds)"),
+        (0, "1970-01-01"),
+        (4_102_444_800_000, "2100-01-01 00:00:00 UTC, after it was made itself"),
+        (NOON_MS * 1000, "1,650,024,000,000,000 ms after 1970"),
+        (NOON_MS * 1_000_000, "ms after 1970"),
+    ],
+)
+def test_a_model_whose_end_of_training_cant_be_true_is_refused(until_ms: int, words: str, tmp_path: Path):
+    model = a_model(tmp_path, until_ms)
+    with pytest.raises(LeakError) as refused:
+        check_bundle(model, from_ms=max(until_ms, NOON_MS))
+    assert words in str(refused.value)
+    assert "it is not known what it has seen; train again on a log whose times are right" in str(refused.value)
+    (mark,) = check_bundle(model, from_ms=NOON_MS, allow=True)
+    assert mark.startswith("LEAK: ")
+
+
+def test_vectors_as_of_a_time_that_cant_be_true_are_refused(tmp_path: Path):
+    publish(tmp_path, ["u1"], np.ones((1, 2)), space="users", as_of_ms=NOON_MS // 1000)
+    with pytest.raises(LeakError, match=r"hold events until 1970-01-20 .* seconds that were read as milliseconds"):
+        check_table(EmbeddingTable.open(tmp_path), NOON_MS, name="the users")
+
+
 def test_vectors_of_later_events_are_refused_like_a_model(tmp_path: Path):
     daily_vectors(tmp_path, days=1)
     table = EmbeddingTable.open(tmp_path)

@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rankstream.metrics.ranking import hit, ndcg, random_hit, random_ndcg, rank_of, recall, reciprocal_rank
+from rankstream.metrics.ranking import (
+    capped_recall,
+    hit,
+    ndcg,
+    random_hit,
+    random_ndcg,
+    rank_of,
+    recall,
+    reciprocal_rank,
+)
 
 
 def at(*ranks: int) -> np.ndarray:
@@ -41,9 +50,32 @@ def test_several_relevant_items_are_scored_together():
     ranks = at(2, 5, 30)
     assert [hit(ranks, 1), hit(ranks, 2)] == [0.0, 1.0]
     assert [recall(ranks, 5), recall(ranks, 1), recall(ranks[:1], 10)] == [2 / 3, 0.0, 1.0]
+    assert [capped_recall(ranks, 5), capped_recall(ranks, 2), capped_recall(ranks[:1], 10)] == [2 / 3, 1 / 2, 1.0]
     assert reciprocal_rank(ranks) == 0.5
     assert ndcg(at(1, 2, 3), 10) == pytest.approx(1.0)
     assert ndcg(ranks, 10) == pytest.approx((1 / log2(3) + 1 / log2(6)) / (1 + 1 / log2(3) + 1 / 2))
+
+
+@pytest.mark.parametrize(
+    ("ranks", "k", "of_all", "of_as_many_as_fit"),
+    [  # trec_eval's recall_k and success_k, and BEIR's recall_cap, by hand
+        (at(1, 2, 3, 9), 3, 3 / 4, 3 / 3),
+        (at(1, 4, 5, 6), 3, 1 / 4, 1 / 3),
+        (at(2), 3, 1.0, 1.0),
+        (at(4), 3, 0.0, 0.0),
+        (at(), 3, 0.0, 0.0),
+        (np.array([1.0, np.inf, np.inf]), 10, 1 / 3, 1 / 3),  # what was not ranked is relevant all the same
+    ],
+)
+def test_recall_is_of_all_that_is_relevant_and_capped_recall_of_as_many_as_fit(ranks, k, of_all, of_as_many_as_fit):
+    assert recall(ranks, k) == pytest.approx(of_all)
+    assert capped_recall(ranks, k) == pytest.approx(of_as_many_as_fit)
+
+
+def test_what_was_not_ranked_is_a_miss_in_every_metric():
+    unranked = np.array([np.inf])
+    metrics = [metric(unranked, 10) for metric in (hit, recall, capped_recall, ndcg)]
+    assert [*metrics, reciprocal_rank(unranked)] == [0.0] * 5
 
 
 @settings(max_examples=15, deadline=None)
