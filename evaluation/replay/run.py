@@ -133,9 +133,11 @@ def _nothing_to_rank(log: RecordedLog, plan: Plan, result: ReplayResult) -> str:
     first, last = time_text(result.first_ms or 0), time_text(result.last_ms or 0)
     until = "" if plan.until_ms is None else f" and before {time_text(plan.until_ms)}"
     return (
-        f"there is nothing to rank in {log.name}, whose events are of {first} to {last}: no event from "
-        f"{time_text(plan.from_ms)} on{until} starts a query of the protocol (ranking begins with --from, else where "
-        "the newest training ended); give a log that goes on longer, another --protocol or other --positive"
+        f"there is nothing to rank in {log.name}, whose events are of {first} to {last}: "
+        f"{result.events_in_period:,} of {result.events:,} rows are from {time_text(plan.from_ms)} on{until}, and none "
+        "starts a query of the protocol (ranking begins with --from, else where the newest training ended); give a log "
+        "that goes on longer, a bundle of `rankstream train --until` an earlier time, another --protocol or other "
+        "--positive"
     )
 
 

@@ -1,8 +1,10 @@
 import json
 
+import msgspec
 import numpy as np
 import pytest
 
+from rankstream.bundles.manifest import read_manifest, write_manifest
 from rankstream.features.embeddings.table import publish
 from tests.builders.bundle import AS_OF_MS, USER_SPACE, a_bundle, a_user_table, vectors_of
 from tests.builders.cli import connected, fresh_topics, rankstream, refusal
@@ -130,3 +132,107 @@ def test_a_topic_is_replayed_like_the_file_that_was_sent_to_it(folder, bootstrap
     assert reports[1]["requests"] == reports[0]["requests"]
     of_ranker = [report["metrics"]["bundle"]["any positive"]["mrr"]["value"] for report in reports]
     assert of_ranker[1] == pytest.approx(of_ranker[0])
+
+
+def a_log(folder, name, rows):
+    """Write rows of (user, item, action, time) as CSV and return the path."""
+    lines = ["user_id,item_id,action,timestamp_ms", *(",".join(map(str, row)) for row in rows)]
+    (folder / name).write_text("\n".join(lines) + "\n")
+    return folder / name
+
+
+def report_of(done, out):
+    assert done.exit_code == 0, done.output
+    return json.loads((out / "report.json").read_text())
+
+
+def test_items_that_the_bundle_does_not_know_are_found_by_nobody(folder, tmp_path):
+    """As a shop's new articles are: the same few are wanted again and again, and popularity would know them."""
+    rows = [
+        (f"u{number % 7}", f"new-{number % 20}", ("view", "click", "save")[number % 3], AS_OF_MS + number * MINUTE)
+        for number in range(240)
+    ]
+    flags = ("--bundle", folder / "bundle", "--protocol", "catalogue", "--out", tmp_path)
+    done = rankstream("replay", "--events", a_log(tmp_path, "cold.csv", rows), *flags)
+    report = report_of(done, tmp_path)
+    assert report["targets_unknown"] == report["requests"] == 160
+    for name in ("bundle", "popularity", "random order"):
+        assert report["metrics"][name]["any positive"]["hit@10"]["value"] == 0
+    assert all(0 <= one["coverage"] <= 1 for one in report["variety"].values())
+    assert "not in the catalogue" in " ".join(done.output.split())
+
+
+def test_a_log_of_acts_is_ranked_against_the_catalogue_and_that_is_said(folder, tmp_path):
+    rows = [(f"u{number % 7}", 1 + number % 50, "save", AS_OF_MS + number * MINUTE) for number in range(200)]
+    log = a_log(tmp_path, "acts.csv", rows)
+    done = rankstream("replay", "--events", log, "--bundle", folder / "bundle", "--out", tmp_path)
+    protocol = report_of(done, tmp_path)["protocol"]
+    assert protocol["name"] == "catalogue"
+    assert protocol["chosen_because"] in done.stderr
+    assert "were acted on positively, so it holds no impressions" in done.stderr
+    by_hand = rankstream(
+        "replay", "--events", log, "--bundle", folder / "bundle", "--protocol", "logged", "--out", tmp_path
+    )
+    report = report_of(by_hand, tmp_path)
+    assert report["protocol"]["chosen_because"] is None
+    assert any("which is no ranking of what was shown" in mark for mark in report["marks"])
+
+
+def test_a_log_of_impressions_is_ranked_as_shown_and_that_is_said(folder, tmp_path):
+    done = replay(folder, "--bundle", folder / "bundle", "--out", tmp_path)
+    report = report_of(done, tmp_path)
+    assert report["protocol"]["name"] == "logged"
+    assert "protocol logged: it holds impressions, by the name of view" in done.stderr
+    assert not report["marks"] or not any("no ranking of what was shown" in mark for mark in report["marks"])
+
+
+def test_it_is_said_how_much_of_the_log_is_ranked_and_why_no_more(folder, tmp_path):
+    flags = ("--bundle", folder / "bundle", "--protocol", "catalogue", "--out", tmp_path)
+    report = report_of(replay(folder, *flags, "--requests", "5000"), tmp_path)
+    assert any("5,000 requests were asked for, but the replayed part holds no more" in mark for mark in report["marks"])
+    assert report["protocol"]["requests_found"] == report["requests"]
+    done = replay(folder, *flags, "--requests", "20", "--from", "2023-11-15T01:13:20")
+    report = report_of(done, tmp_path)
+    assert report["requests"] == report["protocol"]["requests_asked_for"] == 20 < report["protocol"]["requests_found"]
+    assert report["log"]["events_in_period"] < report["log"]["events"] == 200
+    assert "2023-11-15 01:13:20 UTC on, 125 of 200 rows (62.5 %)" in done.stderr
+    assert not report["marks"]
+
+
+def test_a_sample_says_that_it_compares_rankers_on_itself_only(folder, tmp_path):
+    done = replay(folder, "--bundle", folder / "bundle", "--protocol", "sampled", "--sample", "20", "--out", tmp_path)
+    report = report_of(done, tmp_path)
+    assert any("compare rankers on this sample and nothing else" in mark for mark in report["marks"])
+    assert report["candidates_median"] == 21
+
+
+@pytest.mark.parametrize("protocol", ["logged", "slate", "catalogue", "sampled"])
+def test_a_row_of_another_century_changes_nothing(folder, protocol, tmp_path):
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    rows = [(row["user_id"], row["item_id"], row["action"], row["timestamp_ms"]) for row in rows]
+    wrong = ("u1", 7, "save", 4_102_444_800_000)
+    reports = []
+    for name, written in (("right.csv", rows), ("wrong.csv", [*rows[:50], wrong, *rows[50:]])):
+        log = a_log(tmp_path, name, written)
+        flags = ("--bundle", folder / "bundle", "--protocol", protocol, "--out", tmp_path)
+        report = report_of(rankstream("replay", "--events", log, *flags), tmp_path)
+        reports.append({key: report[key] for key in ("metrics", "requests", "variety", "over_time")})
+    assert reports[0] == reports[1]
+
+
+@pytest.mark.parametrize(("until_ms", "words"), [(AS_OF_MS // 1000, "1970-01-20"), (4_102_444_800_000, "2100-01-01")])
+def test_a_bundle_that_was_trained_on_wrong_times_is_refused(folder, until_ms, words, tmp_path):
+    bundle = a_bundle(tmp_path / "bundle")
+    write_manifest(bundle, msgspec.structs.replace(read_manifest(bundle), trained_until_ms=until_ms))
+    refused = refusal(replay(folder, "--bundle", bundle, "--protocol", "catalogue"))
+    assert words in refused
+    assert "it is not known what it has seen; train again" in refused
+
+
+def test_a_log_that_the_bundle_was_trained_to_the_end_of_leaves_nothing_to_rank(folder, tmp_path):
+    rows = [("u1", 1 + number, "save", AS_OF_MS - 100_000 + number) for number in range(50)]
+    refused = refusal(
+        rankstream("replay", "--events", a_log(tmp_path, "trained.csv", rows), "--bundle", folder / "bundle")
+    )
+    assert "0 of 50 rows" in refused
+    assert "train --until` an earlier time" in refused
