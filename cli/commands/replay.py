@@ -37,7 +37,8 @@ from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, 
 from rankstream.evaluation.time_text import delay_ms, time_text
 from rankstream.events.action_event import Record
 from rankstream.events.arrivals import LogError, RecordedLog
-from rankstream.events.open import WIRE_FORMAT, FileLog, LogOptions
+from rankstream.events.log_kind import WIRE_FORMAT
+from rankstream.events.open import FileLog, LogOptions
 from rankstream.events.readers.topic import RecordLog
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle
