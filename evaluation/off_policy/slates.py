@@ -173,7 +173,7 @@ def rewards_of(
     """
     rewards = np.zeros((len(slates), positions))
     shown: dict[tuple[bytes, int], list[tuple[int, int, int]]] = {}  # time, slate, position; in the order of time
-    for row in sorted(range(len(slates)), key=lambda row: slates[row].at_ms):
+    for row in sorted(range(len(slates)), key=lambda row: _time_then_content(slates[row])):
         for position, item in enumerate(slates[row].items.tolist()):
             shown.setdefault((slates[row].user, item), []).append((slates[row].at_ms, row, position))
     counted: set[tuple[int, int, int]] = set()
@@ -192,6 +192,11 @@ def rewards_of(
                 counted.add((row, position, code))
                 rewards[row, position] += reward_of_code[code]
     return rewards
+
+
+def _time_then_content(one: Slate) -> tuple[int, bytes, bytes]:
+    """Return the order of feeds: of one time by what they showed, not by the order of their records."""
+    return one.at_ms, one.items.tobytes(), one.logged.tobytes()
 
 
 def columns(rows: Sequence[Floats], positions: int, lacking: float) -> Floats:

@@ -163,6 +163,13 @@ def test_an_action_counts_for_the_newest_feed_that_showed_the_item():
     assert rewards(feeds, (7, "b", "save", 25), (7, "a", "save", 25)) == [[3.0, 0.0], [3.0, 0.0], [0.0, 0.0]]
 
 
+def test_of_feeds_of_one_time_the_same_one_is_rewarded_whatever_the_order_of_their_records():
+    feeds, act = [a_feed(1, items="ab"), a_feed(2, items="cb")], (7, "b", "save", 1)
+    forwards, backwards = rewards(feeds, act), rewards(feeds[::-1], act)
+    assert forwards == backwards[::-1]
+    assert sum(map(sum, forwards)) == 3.0
+
+
 def test_too_late_before_the_feed_and_of_others_counts_nothing():
     assert rewards([a_feed()], (7, "a", "save", 30.01), (7, "a", "save", -0.01), (8, "a", "save", 1)) == [[0.0, 0.0]]
     assert rewards([a_feed()], (7, "a", "save", 30), (7, "b", "click", 0)) == [[3.0, 1.0]]
