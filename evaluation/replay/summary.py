@@ -106,17 +106,37 @@ def probabilities(outcomes: Outcomes, seed: int = 1) -> dict[str, dict[str, Metr
 
 def differences(outcomes: Outcomes, first: str, metric: str, seed: int = 1) -> list[Metric]:
     """Return how far the variant ``first`` is ahead of each other one, paired by request, for each head."""
+    users = _users(outcomes)
     columns: dict[tuple[str, str], Floats] = {}
+    room: dict[tuple[str, str], tuple[float, float]] = {}
     for head in outcomes.heads:
         mine = outcomes.variants[first].column(head, metric)
         for name, variant in outcomes.variants.items():
             theirs = variant.column(head, metric)
             if name != first and len(theirs) == len(mine) and np.isfinite(mine - theirs).any():
                 columns[name, head] = mine - theirs
+                (my_low, my_high), (low, high) = unresampled(mine, users), unresampled(theirs, users)
+                room[name, head] = my_low + high, my_high + low
+    found = Bootstrap(users, seed).means(columns)
     return [
-        {"variant": first, "baseline": name, "head": head, "metric": metric} | values
-        for (name, head), values in Bootstrap(_users(outcomes), seed).means(columns).items()
+        {"variant": first, "baseline": name, "head": head, "metric": metric}
+        | values
+        | {"low": values["low"] - room[name, head][0], "high": values["high"] + room[name, head][1]}
+        for (name, head), values in found.items()
     ]
+
+
+def unresampled(values: Floats, users: Sequence[str]) -> tuple[float, float]:
+    """Return how far below and above its mean a metric from 0 to 1 may be where all requests have 0, or all have 1.
+
+    Resampling what never varies gives an interval of width 0: of ten users without a hit, "worse than a random order".
+    The bound is the one-sided 97.5 % one of Clopper and Pearson (Biometrika 1934) for as many users.
+    """
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return 0.0, 0.0
+    unseen = 1 - 0.025 ** (1 / len({user for user, value in zip(users, values, strict=True) if np.isfinite(value)}))
+    return unseen * bool((known == 1).all()), unseen * bool((known == 0).all())
 
 
 def over_time(outcomes: Outcomes, metric: str, seed: int = 1) -> dict[str, list[Metric]]:
