@@ -1,0 +1,1 @@
+"""Baselines: simple rankers without training, which learn from a log as it arrives."""

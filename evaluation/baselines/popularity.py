@@ -1,0 +1,68 @@
+"""Popularity: the order by each item's positives, all of them alike or the newer ones more."""
+
+from rankstream.evaluation.baselines.base import Scores, Step, Totals, UserItems
+
+POPULARITY = "popularity"
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+HALF_LIFE_DAYS = 7
+MAX_DOUBLINGS = 500.0  # a float holds twice as many
+
+
+class Popularity:
+    """How many positives each item has had until the last full hour."""
+
+    name = POPULARITY
+    about = "each item's positives until the last full hour"
+
+    def __init__(self) -> None:
+        self._totals, self._hour = Totals(), 0
+        self._of_hour: list[int] = []  # rows of the hour that is not over
+        self._scores: Scores | None = None
+
+    def learn(self, step: Step) -> None:
+        """Count a positive."""
+        self._advance(step.at_ms // HOUR_MS)
+        if step.is_positive:
+            self._of_hour.append(step.row)
+
+    def scores(self, user: UserItems, at_ms: int) -> Scores:
+        """Return the totals, the same for all users."""
+        self._advance(at_ms // HOUR_MS)
+        if self._scores is None:
+            self._scores = self._totals.scores()
+        return self._scores
+
+    def _advance(self, hour: int) -> None:
+        if hour <= self._hour:
+            return
+        for row in self._of_hour:
+            self._totals.add(row, self._weight())
+        if self._of_hour:
+            self._of_hour, self._scores = [], None
+        self._hour = hour
+
+    def _weight(self) -> float:
+        return 1.0
+
+
+class RecentPopularity(Popularity):
+    """The same, a positive counting half as much every ``HALF_LIFE_DAYS``.
+
+    Source: Ji, Sun, Zhang and Li, A Re-visit of the Popularity Baseline in Recommender Systems, SIGIR 2020 (DecayPop).
+    """
+
+    name = "recent popularity"
+    about = f"the same, a positive counting half as much every {HALF_LIFE_DAYS} days (DecayPop, Ji et al., SIGIR 2020)"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._since: int | None = None  # the hour whose positives weigh 1; later ones weigh more
+
+    def _weight(self) -> float:
+        if self._since is None:
+            self._since = self._hour
+        doublings = (self._hour - self._since) / (24 * HALF_LIFE_DAYS)
+        if doublings > MAX_DOUBLINGS:
+            self._totals.scale(0.5**doublings)
+            self._since, doublings = self._hour, 0.0
+        return float(2.0**doublings)
