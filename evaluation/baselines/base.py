@@ -2,7 +2,7 @@ r"""What all baselines share: the step that they learn from, what they are asked
 
 ::
 
-    arrivals -> steps.Steps -> Step -> Baseline.learn        what all users did, one item after the other
+    arrivals -> steps.Steps -> Step -> Learner.learn         what all users did, one item after the other
                            \-> UserItems -> Baseline.scores  what one user did, as of a query
 
 Items are rows, numbered as they come: ``ItemRows``. A baseline scores the items that it knows something of; all others
@@ -82,8 +82,16 @@ class Scores:
 NOTHING = Scores(np.zeros(0, np.int64), np.zeros(0))
 
 
+class Learner(Protocol):
+    """What learns from the steps of all users: incremental, and the same however the arrivals are cut into batches."""
+
+    def learn(self, step: Step) -> None:
+        """Take note of what any user did."""
+        ...
+
+
 class Baseline(Protocol):
-    """One baseline: incremental, and the same however the arrivals are cut into batches."""
+    """One baseline, which scores by what it, or the index that it is given, has learned."""
 
     @property
     def name(self) -> str:
@@ -93,10 +101,6 @@ class Baseline(Protocol):
     @property
     def about(self) -> str:
         """Return in words what it ranks by, and its source."""
-        ...
-
-    def learn(self, step: Step) -> None:
-        """Take note of what any user did."""
         ...
 
     def scores(self, user: UserItems, at_ms: int) -> Scores:
@@ -126,27 +130,25 @@ class Totals:
     """A number an item, 0 at first, in an array that grows with the items."""
 
     def __init__(self) -> None:
-        self._values: Floats = np.zeros(1024)
-        self._size = 0
+        self._values = array("d")
 
     def add(self, row: int, amount: float = 1.0) -> None:
         """Add to an item's number."""
         if row >= len(self._values):
-            self._values = np.concatenate([self._values, np.zeros(max(len(self._values), row + 1))])
+            self._values.extend([0.0] * (row + 1 - len(self._values)))
         self._values[row] += amount
-        self._size = max(self._size, row + 1)
 
     def scale(self, factor: float) -> None:
         """Multiply all numbers."""
-        self._values *= factor
+        self._values = array("d", [factor * value for value in self._values])
 
     def of(self, rows: Ints) -> Floats:
         """Return the numbers of items that occurred, ``(n,)``."""
-        return self._values[rows]
+        return np.frombuffer(self._values)[rows]
 
     def scores(self) -> Scores:
         """Return the numbers as they are now, as scores."""
-        return Scores(np.arange(self._size), self._values[: self._size].copy())
+        return Scores(np.arange(len(self._values)), np.array(self._values))
 
 
 def items_of(sessions: Iterable[Session]) -> Ints:

@@ -4,7 +4,7 @@ from math import sqrt
 
 import numpy as np
 
-from rankstream.evaluation.baselines.base import NOTHING, Scores, Step, UserItems, items_of
+from rankstream.evaluation.baselines.base import NOTHING, Scores, UserItems, items_of
 from rankstream.evaluation.baselines.session_index import SessionIndex
 from rankstream.metrics.arrays import Floats, Ints
 
@@ -28,9 +28,6 @@ class ItemKNN:
 
     def __init__(self, index: SessionIndex) -> None:
         self.index = index
-
-    def learn(self, step: Step) -> None:
-        """Learn nothing: the index is shared, and learns once."""
 
     def scores(self, user: UserItems, at_ms: int) -> Scores:
         """Return the weighted cosines; -1 for the items of the open session."""

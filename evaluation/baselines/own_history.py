@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rankstream.evaluation.baselines.base import NOTHING, Scores, Step, UserItems
+from rankstream.evaluation.baselines.base import NOTHING, Scores, UserItems
 
 OWN_HISTORY = "own history"
 
@@ -16,9 +16,6 @@ class OwnHistory:
 
     name = OWN_HISTORY
     about = "what the user acted on, newest first, the very last item after the others (Li et al., TOIS 2023)"
-
-    def learn(self, step: Step) -> None:
-        """Learn nothing: a user's history is handed in."""
 
     def scores(self, user: UserItems, at_ms: int) -> Scores:
         """Return the newer, the higher."""

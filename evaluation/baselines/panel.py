@@ -8,7 +8,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rankstream.evaluation.baselines.base import NOTHING, Baseline, ItemRows, Scores, Step, UserItems
+from rankstream.evaluation.baselines.base import NOTHING, Baseline, ItemRows, Learner, Scores, Step, UserItems
 from rankstream.evaluation.baselines.item_knn import ItemKNN
 from rankstream.evaluation.baselines.next_item import NextItem
 from rankstream.evaluation.baselines.own_history import OWN_HISTORY, OwnHistory
@@ -24,6 +24,7 @@ from rankstream.metrics.arrays import Ints
 
 RANDOM = "random order"
 RANDOM_ABOUT = "computed exactly, not sampled"
+ALL_ACTIONS = (1 << 64) - 1  # a mask
 OFTEN = 0.05  # share of the steps that must repeat an item for a user's own history to be a baseline
 
 
@@ -34,16 +35,18 @@ class Asked:
     scores: Mapping[str, Scores] = field(default_factory=dict)
 
 
+NOT_ASKED = Asked()
+
+
 class Baselines:
     """All baselines, fed with one log."""
 
     def __init__(self, counted: Counted, gap_ms: int = SESSION_GAP_MS) -> None:
         self.items = ItemRows()
         self.steps = Steps(counted, self.items, gap_ms)
-        self._index = SessionIndex()
-        self.each: tuple[Baseline, ...] = (
-            Popularity(), RecentPopularity(), NextItem(), ItemKNN(self._index), VMISKNN(self._index), OwnHistory()
-        )  # fmt: skip
+        index, popularity, recent, next_item = SessionIndex(), Popularity(), RecentPopularity(), NextItem()
+        self.each: tuple[Baseline, ...] = (popularity, recent, next_item, ItemKNN(index), VMISKNN(index), OwnHistory())
+        self._learners: tuple[Learner, ...] = (popularity, recent, next_item, index)
 
     def feed(self, arrivals: Arrivals) -> None:
         """Take the next arrivals of the log."""
@@ -69,8 +72,9 @@ class Baselines:
         return {one.name: one.about for one in self.each} | {RANDOM: RANDOM_ABOUT}
 
     def ranks(self, asked: Asked, keys: Keys, relevant: Ints, *names: object) -> dict[str, Ints]:
-        """Return each baseline's ranks, from 1, of the ``relevant`` rows of the candidates ``keys``, among all.
+        """Return each baseline's ranks ``(N,)`` of the candidates ``keys``, from 1; 0 for those not in ``relevant``.
 
+        ``relevant`` are rows of the candidates: sorting all of them for the ranks of one would take most of the time.
         Equal scores rank by popularity, then at random, by the names of the query.
         """
         rows, noise = self.items.rows_of(keys), noise_of(keys, *names)
@@ -78,6 +82,5 @@ class Baselines:
         return {name: ranks_at(relevant, noise, one.of(rows), popular) for name, one in asked.scores.items()}
 
     def _learn(self, step: Step) -> None:
-        self._index.learn(step)
-        for one in self.each:
+        for one in self._learners:
             one.learn(step)

@@ -16,14 +16,15 @@ class Popularity:
 
     def __init__(self) -> None:
         self._totals, self._hour = Totals(), 0
-        self._of_hour: list[int] = []  # rows of the hour that is not over
+        self._of_hour: list[tuple[int, int]] = []  # item and hour of the positives that do not count yet
         self._scores: Scores | None = None
 
     def learn(self, step: Step) -> None:
         """Count a positive."""
-        self._advance(step.at_ms // HOUR_MS)
         if step.is_positive:
-            self._of_hour.append(step.row)
+            hour = step.at_ms // HOUR_MS
+            self._advance(hour)
+            self._of_hour.append((step.row, hour))
 
     def scores(self, user: UserItems, at_ms: int) -> Scores:
         """Return the totals, the same for all users."""
@@ -35,13 +36,13 @@ class Popularity:
     def _advance(self, hour: int) -> None:
         if hour <= self._hour:
             return
-        for row in self._of_hour:
-            self._totals.add(row, self._weight())
+        for row, of in self._of_hour:
+            self._totals.add(row, self._weight(of))
         if self._of_hour:
             self._of_hour, self._scores = [], None
         self._hour = hour
 
-    def _weight(self) -> float:
+    def _weight(self, hour: int) -> float:
         return 1.0
 
 
@@ -58,11 +59,11 @@ class RecentPopularity(Popularity):
         super().__init__()
         self._since: int | None = None  # the hour whose positives weigh 1; later ones weigh more
 
-    def _weight(self) -> float:
+    def _weight(self, hour: int) -> float:
         if self._since is None:
-            self._since = self._hour
-        doublings = (self._hour - self._since) / (24 * HALF_LIFE_DAYS)
+            self._since = hour
+        doublings = (hour - self._since) / (24 * HALF_LIFE_DAYS)
         if doublings > MAX_DOUBLINGS:
             self._totals.scale(0.5**doublings)
-            self._since, doublings = self._hour, 0.0
+            self._since, doublings = hour, 0.0
         return float(2.0**doublings)

@@ -125,7 +125,9 @@ class Steps:
 
 def _settled(arrivals: Arrivals, users: Sequence[bytes], times: Sequence[int], items: Sequence[int]) -> list[int]:
     """Return the rows as they arrived, those of one time of arrival by user, time and item."""
-    moment = np.zeros(len(arrivals), np.int64)
-    moment[1:] = np.cumsum(np.diff(arrivals.arrived_ms) != 0)
+    later = np.diff(arrivals.arrived_ms) != 0
+    if later.all():
+        return list(range(len(arrivals)))
+    moment = np.append(0, np.cumsum(later))
     names = list(zip(moment.tolist(), users, times, items, strict=True))
     return sorted(range(len(arrivals)), key=names.__getitem__)

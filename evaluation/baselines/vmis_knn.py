@@ -5,7 +5,7 @@ from math import log
 
 import numpy as np
 
-from rankstream.evaluation.baselines.base import NOTHING, Scores, Session, Step, UserItems
+from rankstream.evaluation.baselines.base import NOTHING, Scores, Session, UserItems
 from rankstream.evaluation.baselines.session_index import SessionIndex
 
 SAMPLED = 500  # newest sessions that share an item with the user's, of which neighbours are chosen: m
@@ -26,9 +26,6 @@ class VMISKNN:
 
     def __init__(self, index: SessionIndex) -> None:
         self.index = index
-
-    def learn(self, step: Step) -> None:
-        """Learn nothing: the index is shared, and learns once."""
 
     def scores(self, user: UserItems, at_ms: int) -> Scores:
         """Return the sums over the neighbours."""

@@ -29,6 +29,11 @@ class RankedQuery:
     relevant: Mapping[str, Ints]
     target_known: bool = True  # is the target an item of the catalogue?
 
+    @property
+    def rows(self) -> Ints:
+        """Return the rows of the candidates that are relevant to any head."""
+        return np.unique(np.concatenate([*self.relevant.values(), np.zeros(0, np.int64)]))
+
 
 @dataclass
 class Predictions:
@@ -74,6 +79,7 @@ class Outcomes:
     heads: tuple[str, ...]  # ALL and the heads whose actions the log knows
     queries: list[RankedQuery] = field(default_factory=list)
     variants: dict[str, VariantOutcomes] = field(default_factory=dict)
+    baselines: dict[str, str] = field(default_factory=dict)  # those of the variants that need no training: what each is
     credits: list[tuple[int, int]] = field(default_factory=list)  # of two variants whose feeds were interleaved
 
     def variant(self, name: str) -> VariantOutcomes:

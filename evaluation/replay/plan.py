@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rankstream.evaluation.baselines.panel import ALL_ACTIONS
 from rankstream.evaluation.leakage import UserTables, check_bundle, check_table
 from rankstream.evaluation.point_in_time import LiveRankerAsOf, TablesAsOf
 from rankstream.evaluation.replay.candidates import CandidateSelection, Catalogue, as_shown, sampled, whole
@@ -30,7 +31,7 @@ from rankstream.ranking.serving import ranker_of
 CATALOGUE = "the whole catalogue"
 UNSORTED = 0.05  # share of events out of order from which on a log is taken for unsorted
 PROTOCOLS = ("logged", "slate", "catalogue", "sampled")
-OF_IMPRESSIONS = ("logged", "slate")
+OF_IMPRESSIONS = ("logged", "slate")  # their logs hold what was shown, so only positives tell what users chose
 SAMPLED_NOTE = (
     "NOTE: the metrics are of the ranks in the sample: they compare rankers on this sample and nothing else, and are "
     "far higher than those of the whole catalogue, which --protocol catalogue measures"
@@ -199,6 +200,8 @@ def plan_of(
         shown=choice.name == "logged",
         unseen_only=options.exclude_seen and choice.name not in OF_IMPRESSIONS,
         catalogue=catalogue,
+        acts=positives if choice.name in OF_IMPRESSIONS else ALL_ACTIONS,
+        session_gap_ms=options.session_gap_ms,
         whole_rankings=options.interleave,
         interleaved=_to_mix(variants) if options.interleave else None,
         seed=options.seed,

@@ -10,9 +10,18 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from rankstream.evaluation.baselines.panel import RANDOM
+from rankstream.evaluation.baselines.popularity import POPULARITY
 from rankstream.evaluation.replay.outcomes import ALL
-from rankstream.evaluation.replay.run import POPULARITY, RANDOM
-from rankstream.evaluation.replay.wording import Summary, is_share, lead_over, rankers, shown_variants, title_of
+from rankstream.evaluation.replay.wording import (
+    Summary,
+    baselines_of,
+    is_share,
+    lead_over,
+    rankers,
+    shown_variants,
+    title_of,
+)
 from rankstream.evaluation.time_text import delay_text
 
 HUES = ("#1565c0", "#ef6c00", "#2e7d32", "#8e24aa", "#00838f")  # one a bundle
@@ -23,7 +32,7 @@ LINE = "#37474f"
 
 def colours(summary: Summary) -> dict[str, str]:
     """Return each variant its colour: a bundle's own, paler the staler it is."""
-    found: dict[str, str] = dict(BASELINES)
+    found = dict.fromkeys(baselines_of(summary), BASELINES[POPULARITY]) | {RANDOM: BASELINES[RANDOM]}
     hues = cycle(HUES)
     hue_of: dict[str, str] = {}
     for variant in summary["variants"]:
@@ -78,7 +87,7 @@ def _whiskers(found: Sequence[Mapping[str, Any]]) -> Any:
 def of_variants(summary: Summary) -> Any:
     """Draw the main metric of every variant, with intervals."""
     metric, shade = summary["main_metric"], colours(summary)
-    names = [*rankers(summary), *(name for name in BASELINES if name in summary["metrics"])]
+    names = [*rankers(summary), *baselines_of(summary)]
     figure, axes = _axes(8.2, 0.6 + 0.42 * len(names))
     for row, name in enumerate(reversed(names)):
         found = summary["metrics"][name][ALL][metric]

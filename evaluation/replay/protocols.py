@@ -9,13 +9,14 @@
 A protocol decides which exposures start a query and when it is complete. Nothing here knows rankers or metrics.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
+from rankstream.evaluation.baselines.panel import NOT_ASKED, Asked
 from rankstream.evaluation.replay.exposures import Exposure
 from rankstream.features.ids import Id
 from rankstream.features.sessions import SESSION_GAP_MS
@@ -36,7 +37,7 @@ class Query:
 
     exposure: Exposure  # the next one of the user; the query is made just before all that happened at its time
     states: Sequence[UserState] = ()  # one a variant, set by replay
-    popularity: Mapping[int, int] = field(default_factory=dict)  # item key -> positives, as of then
+    asked: Asked = NOT_ASKED  # the baselines' scores, as of then
     is_new: bool = False  # the user had done nothing before the replayed part
     seen: frozenset[int] = frozenset()  # keys of the items that the user had seen, where that is remembered
     candidates: Sequence[Id] | None = None  # None: the catalogue; a target that it does not hold is a miss

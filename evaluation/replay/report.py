@@ -13,16 +13,17 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from rankstream.evaluation.baselines.panel import RANDOM
 from rankstream.evaluation.html_page import Block, Facts, Heading, Plot, Table, Text, Verdict, Warnings, page
 from rankstream.evaluation.replay.outcomes import ALL
-from rankstream.evaluation.replay.run import POPULARITY, RANDOM
 from rankstream.evaluation.replay.variants import ReplayError
 from rankstream.evaluation.replay.wording import (
-    MEANINGS,
     NONE,
     Summary,
+    baselines_of,
     difference,
     lead_over,
+    meanings_of,
     number,
     rankers,
     shown_variants,
@@ -119,7 +120,7 @@ def _blocks(summary: Summary) -> list[Block]:
         blocks += [Heading("Predicted probabilities"), _probabilities(summary)]
     blocks += [Heading("Coverage, diversity and freshness"), _variety(summary)]
     blocks += [Heading("What was replayed"), Facts(_replayed(summary))]
-    blocks += [Heading("Definitions"), Facts(MEANINGS)]
+    blocks += [Heading("Definitions"), Facts(meanings_of(summary))]
     return [*blocks, Heading("How to reproduce this report"), Facts(_again(summary))]
 
 
@@ -168,7 +169,7 @@ def _cell(found: Mapping[str, Any] | None, metric: str) -> str:
 
 def ranked_by(summary: Summary) -> list[str]:
     """Return the names of all that ranked: the variants, then the baselines."""
-    return [*rankers(summary), *(name for name in (POPULARITY, RANDOM) if name in summary["metrics"])]
+    return [*rankers(summary), *baselines_of(summary)]
 
 
 def _overall(summary: Summary) -> Table:
@@ -190,7 +191,7 @@ def _overall(summary: Summary) -> Table:
 
 def _by_head(summary: Summary) -> Table:
     metric, first = summary["main_metric"], rankers(summary)[0]
-    names = [name for name in (*shown_variants(summary, 5), RANDOM) if name in summary["metrics"]]
+    names = [name for name in dict.fromkeys((*shown_variants(summary, 5), RANDOM)) if name in summary["metrics"]]
     rows = []
     for head in summary["heads"]:
         if summary["metrics"][first][head][metric]["requests"]:

@@ -10,13 +10,15 @@ happened before the query's time, and nothing of that time itself, whatever the 
 """
 
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
 
+from rankstream.evaluation.baselines.panel import ALL_ACTIONS, RANDOM, Baselines
+from rankstream.evaluation.baselines.ranks import mixed
+from rankstream.evaluation.baselines.steps import Counted
 from rankstream.evaluation.interleaving import credit, team_draft
 from rankstream.evaluation.replay.candidates import Candidates, CandidateSelection, Catalogue
 from rankstream.evaluation.replay.exposures import Exposure, exposures_of, groups_of, whole_groups
@@ -36,13 +38,11 @@ from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import Arrivals, RecordedLog
 from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
-from rankstream.features.ids import Keys
+from rankstream.features.sessions import SESSION_GAP_MS
 from rankstream.features.user_state import UserState
-from rankstream.metrics.arrays import Ints
 from rankstream.ranking.request import MAX_CANDIDATES
 
-POPULARITY, RANDOM = "popularity", "random order"
-MINUTE_MS, HOUR_MS = 60_000, 3_600_000
+MINUTE_MS = 60_000
 DIVERSE_K = 10
 SCAN, MIX = 5, 6  # purposes of random numbers
 
@@ -69,6 +69,8 @@ class Plan:
     shown: bool = False  # were all candidates shown to the user, so that probabilities can be scored?
     unseen_only: bool = False  # are only items ranked that the user has not seen? What was seen grows with the log
     catalogue: Catalogue | None = None  # of the items that feeds can be filled from, for coverage
+    acts: int = ALL_ACTIONS  # mask of the actions that baselines learn from: what users chose to do
+    session_gap_ms: int = SESSION_GAP_MS  # of the baselines' sessions
     whole_rankings: bool = False  # rank a large catalogue to its end, where the order of all is wanted
     interleaved: tuple[str, str] | None = None  # names of two variants whose feeds are to be mixed
     seed: int = 1
@@ -86,28 +88,6 @@ class ReplayResult:
     out_of_order: int = 0  # events that happened more than a minute before one that had arrived
     first_ms: int | None = None  # event times of all that was read
     last_ms: int | None = None
-
-
-@dataclass
-class Popularity:
-    """How many positives each item has had so far, as of the last full hour."""
-
-    positives: Sequence[int]
-    as_of_hour: Mapping[int, int] = field(default_factory=dict)
-    _counts: Counter[int] = field(default_factory=Counter)
-    _hour: int = 0
-
-    def advance(self, at_ms: int) -> None:
-        """Let time pass: what counts for a query is known before anything of its own time is."""
-        hour = at_ms // HOUR_MS
-        if hour > self._hour:
-            self._hour, self.as_of_hour = hour, dict(self._counts)
-
-    def count(self, exposure: Exposure) -> None:
-        """Count an exposure that has arrived."""
-        self.advance(exposure.at_ms)
-        if any(exposure.actions >> code & 1 for code in self.positives):
-            self._counts[exposure.item_key] += 1
 
 
 def replay(
@@ -165,15 +145,8 @@ def _choose_queries(log: RecordedLog, plan: Plan, count: int) -> tuple[frozenset
     identities.extend(query.identity for query in protocol.complete() if _has_labels(query, plan))
     drawn = np.random.default_rng(plan.seed).integers(1 << 63, dtype=np.uint64)
     different = np.unique(np.frombuffer(identities, np.uint64))
-    order = np.argsort(_mixed(different ^ drawn), kind="stable")
+    order = np.argsort(mixed(different ^ drawn), kind="stable")
     return frozenset(different[order[:count]].tolist()), len(different)
-
-
-def _mixed(bits: Keys) -> Keys:
-    """Return 64 bits that look random for each ``(n,)`` (the finaliser of SplitMix64, Steele et al., OOPSLA 2014)."""
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
 
 
 def _has_labels(query: Query, plan: Plan) -> bool:
@@ -216,7 +189,7 @@ class _Run:
         self.variants, self.plan, self.chosen, self.progress = variants, plan, chosen, progress
         self.protocol = plan.protocol()
         self.result = ReplayResult(Outcomes(plan.ks, (ALL, *plan.heads)))
-        self.popularity = Popularity([code for code in range(64) if plan.positives >> code & 1])
+        self.baselines = Baselines(Counted(plan.positives, plan.acts), plan.session_gap_ms)
         self.ranked = 0
         self.now_ms = 0  # the latest arrival so far
         self.newest_ms = 0  # the latest event so far
@@ -228,15 +201,12 @@ class _Run:
         fed = 0
         for group in groups_of(arrivals):
             together = exposures_of(arrivals, group)
-            self.popularity.advance(group.at_ms)
             for query in self._wanted(together):
                 self._feed(arrivals, fed, group.rows[0])
                 fed = max(fed, group.rows[0])
                 self.now_ms = max(self.now_ms, int(arrivals.arrived_ms[group.rows[0]]))
-                self._fill(query)
+                self._fill(query, int(arrivals.arrived_ms[group.rows[0]]))
                 self.protocol.add(query)
-            for one in together:
-                self.popularity.count(one)
             self.seen.add(together)
             if group.at_ms < self.plan.from_ms:
                 self.old_users.add(group.key)
@@ -249,6 +219,7 @@ class _Run:
         """Rank what was still pending when the log ended."""
         for query in self.protocol.complete():
             self._rank(query)
+        self._keep_baselines()
         self.progress(self.result.events, self.ranked)
 
     def _wanted(self, together: Sequence[Exposure]) -> Iterator[Query]:
@@ -262,15 +233,16 @@ class _Run:
     def _feed(self, arrivals: Arrivals, start: int, stop: int) -> None:
         for variant in self.variants:
             variant.delayed.feed(arrivals, start, stop)
+        self.baselines.feed(arrivals.rows(slice(start, stop)))
 
-    def _fill(self, query: Query) -> None:
+    def _fill(self, query: Query, arrived_ms: int) -> None:
         """Hold what is known just before a query's time."""
         for variant in self.variants:
             variant.delayed.advance(self.now_ms)
         key = query.exposure.key
         query.states = [variant.delayed.state(key) for variant in self.variants]
-        query.popularity, query.is_new = self.popularity.as_of_hour, key not in self.old_users
-        query.seen = self.seen.of(query.exposure)
+        query.is_new, query.seen = key not in self.old_users, self.seen.of(query.exposure)
+        query.asked = self.baselines.ask(key, query.exposure.at_ms, arrived_ms)
 
     def _note(self, arrivals: Arrivals) -> None:
         if not len(arrivals):
@@ -304,8 +276,9 @@ class _Run:
         if self.plan.interleaved is not None:
             first, second = (rankings[name] for name in self.plan.interleaved)
             outcomes.credits.append(self._interleaved(first, second, candidates, query, ranked))
-        popular = ranks_by_popularity(query, candidates)
-        score_ranking(outcomes.variant(POPULARITY), outcomes.heads, outcomes.ks, ranked, popular)
+        baselines = self.baselines.ranks(query.asked, candidates.keys, ranked.rows, self.plan.seed, query.identity)
+        for name, ranks in baselines.items():
+            score_ranking(outcomes.variant(name), outcomes.heads, outcomes.ks, ranked, ranks)
         score_random(outcomes.variant(RANDOM), outcomes.heads, outcomes.ks, ranked)
         self.ranked += 1
         self.progress(self.result.events, self.ranked)
@@ -337,6 +310,13 @@ class _Run:
         orders = [[candidates.ids[row] for row in ranking.top(len(candidates))] for ranking in (first, second)]
         mixed = team_draft(orders[0], orders[1], self.plan.ks[-1], query.rng(self.plan.seed, MIX))
         return credit(mixed, {candidates.ids[row] for row in ranked.relevant.get(ALL, ())})
+
+    def _keep_baselines(self) -> None:
+        """Leave out the baselines that mean nothing on this log."""
+        left_out, outcomes = self.baselines.left_out(), self.result.outcomes
+        for name in left_out:
+            outcomes.variants.pop(name, None)
+        outcomes.baselines = {name: about for name, about in self.baselines.about().items() if name not in left_out}
 
     def _ranked_query(self, query: Query, candidates: Candidates) -> RankedQuery:
         masks = {head: 1 << code for head, code in self.plan.heads.items()} | {ALL: self.plan.positives}
@@ -371,17 +351,3 @@ class _Run:
         kept.newest_age_ms.append(np.nan if age is None else age)
         kept.user_vectors_found += ranking.user_vector_found
         kept.unknown_items += ranking.unknown_items
-
-
-def ranks_by_popularity(query: Query, candidates: Candidates) -> Ints:
-    """Return the ranks ``(N,)`` by the positives so far; equal ones, of which there are many, in candidates' order."""
-    order, which = np.unique(candidates.keys, return_inverse=True)
-    known = np.fromiter(query.popularity.keys(), np.uint64, len(query.popularity))
-    at = np.minimum(np.searchsorted(order, known), len(order) - 1)
-    by_key = np.zeros(len(order), np.int64)
-    positives = np.fromiter(query.popularity.values(), np.int64, len(query.popularity))
-    np.put(by_key, at[order[at] == known], positives[order[at] == known])
-    counts = by_key[which]
-    ranks = np.empty(len(counts), np.int64)
-    ranks[np.argsort(-counts, kind="stable")] = np.arange(1, len(counts) + 1)
-    return ranks

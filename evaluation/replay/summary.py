@@ -39,6 +39,7 @@ def summarise(
     by_head = metrics_by_head(outcomes, seed)
     ahead = [one for k in outcomes.ks for one in differences(outcomes, first, f"hit@{k}", seed)]
     ahead += differences(outcomes, first, f"ndcg@{outcomes.ks[-1]}", seed)
+    baselines = [name for name in outcomes.variants if name in outcomes.baselines]
     return {
         "main_metric": main,
         "requests": len(outcomes.queries),
@@ -48,9 +49,11 @@ def summarise(
         "candidates_median": _median([query.num_candidates for query in outcomes.queries]),
         "targets_unknown": sum(not query.target_known for query in outcomes.queries),
         "variants": [dict(variant) for variant in variants],
+        "baselines": [{"name": name, "about": outcomes.baselines[name]} for name in baselines],
         "metrics": by_head,
         "probabilities": probabilities(outcomes, seed),
         "differences": ahead,
+        "against_best_baseline": against_best_baseline(outcomes, by_head, seed),
         "verdicts": [verdict(one) for one in ahead if one["head"] == ALL and one["metric"] == main],
         "over_time": over_time(outcomes, main, seed),
         "slices": slices(outcomes, main, seed),
@@ -137,6 +140,30 @@ def unresampled(values: Floats, users: Sequence[str]) -> tuple[float, float]:
         return 0.0, 0.0
     unseen = 1 - 0.025 ** (1 / len({user for user, value in zip(users, values, strict=True) if np.isfinite(value)}))
     return unseen * bool((known == 1).all()), unseen * bool((known == 0).all())
+
+
+def against_best_baseline(
+    outcomes: Outcomes, by_head: Mapping[str, Mapping[str, Mapping[str, Metric]]], seed: int = 1
+) -> list[Metric]:
+    """Return how far each variant is ahead of the best baseline, paired by request, for each head and metric.
+
+    The best one is chosen by these very requests, which favours the baselines a little.
+    """
+    metrics = [f"{name}@{k}" for name in ("hit", "recall", "ndcg") for k in outcomes.ks] + ["mrr"]
+    variants = [name for name in outcomes.variants if name not in outcomes.baselines]
+    columns: dict[tuple[str, str, str, str], Floats] = {}
+    for head in outcomes.heads:
+        for metric in metrics:
+            found = {name: by_head.get(name, {}).get(head, {}).get(metric) for name in outcomes.baselines}
+            known = {name: one["value"] for name, one in found.items() if one and np.isfinite(one["value"])}
+            for variant in variants if known else ():
+                best = max(known, key=lambda name: known[name])
+                mine, theirs = (outcomes.variants[name].column(head, metric) for name in (variant, best))
+                columns[variant, best, head, metric] = mine - theirs
+    return [
+        {"variant": variant, "baseline": best, "head": head, "metric": metric} | values
+        for (variant, best, head, metric), values in Bootstrap(_users(outcomes), seed).means(columns).items()
+    ]
 
 
 def over_time(outcomes: Outcomes, metric: str, seed: int = 1) -> dict[str, list[Metric]]:

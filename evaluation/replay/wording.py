@@ -5,7 +5,6 @@ from math import isfinite
 from typing import Any
 
 from rankstream.evaluation.replay.outcomes import ALL
-from rankstream.evaluation.replay.run import POPULARITY, RANDOM
 from rankstream.evaluation.time_text import delay_text
 
 Summary = Mapping[str, Any]
@@ -26,8 +25,9 @@ MEANINGS = {
     "coverage": "share of the catalogue that was among the first 10 of any request",
     "diversity@10": "mean cosine distance between the vectors of the first 10 items: 0 if all are alike",
     "interval": "95 %, by a bootstrap that resamples users, not requests; differences are paired request by request",
-    "popularity": "the order by each item's positives until the last full hour",
-    "random order": "computed exactly, not sampled",
+    "baselines": "need no training; they know what had arrived before the request, without a delay, and go on learning "
+    "while the log is replayed; equal scores rank by popularity, then at random",
+    "best baseline": "the one with the highest metric on these very requests, which favours the baselines a little",
 }
 
 
@@ -81,6 +81,23 @@ def title_of(metric: str) -> str:
 def rankers(summary: Summary) -> list[str]:
     """Return the names of the variants, in order."""
     return [str(variant["name"]) for variant in summary["variants"]]
+
+
+def baselines_of(summary: Summary) -> list[str]:
+    """Return the names of the baselines, in order."""
+    return [str(one["name"]) for one in summary["baselines"]]
+
+
+def meanings_of(summary: Summary) -> dict[str, str]:
+    """Return what the metrics mean, and what each baseline ranks by."""
+    return MEANINGS | {str(one["name"]): str(one["about"]) for one in summary["baselines"]}
+
+
+def against_best(summary: Summary, variant: str, head: str = ALL, metric: str | None = None) -> Metric | None:
+    """Return how far a variant is ahead of the best baseline."""
+    key = (variant, head, metric or summary["main_metric"])
+    found = (one for one in summary["against_best_baseline"] if (one["variant"], one["head"], one["metric"]) == key)
+    return next(found, None)
 
 
 def lead_over(summary: Summary, other: str, head: str = ALL, metric: str | None = None) -> Metric | None:
@@ -157,8 +174,36 @@ def _of_bundles(summary: Summary) -> list[str]:
 
 
 def _of_baselines(summary: Summary) -> list[str]:
-    found = [lead_over(summary, name) for name in (POPULARITY, RANDOM)]
-    return [_compared(summary, one) for one in found if one is not None]
+    """Compare the first variant of each bundle with the best baseline; by other metrics too where it does worse."""
+    of_bundle: dict[str, str] = {}
+    for variant in summary["variants"]:
+        of_bundle.setdefault(str(variant["bundle"]), str(variant["name"]))
+    sentences = []
+    for name in of_bundle.values():
+        found = against_best(summary, name)
+        others = [against_best(summary, name, metric=metric) for metric in (f"ndcg@{summary['ks'][-1]}", "mrr")]
+        worse = [one for one in others if one is not None and found is not None and _sign(one) < min(1, _sign(found))]
+        sentences += [_beside_best(summary, one) for one in (found, *worse) if one is not None]
+    return sentences
+
+
+def _beside_best(summary: Summary, found: Metric) -> str:
+    name, best, metric = found["variant"], found["baseline"], found["metric"]
+    mine, theirs = (number(summary["metrics"][one][ALL][metric]["value"], metric) for one in (name, best))
+    scale, decimals, unit = (100, 1, " points") if is_share(metric) else (1, 3, "")
+    value, low, high = (scale * _known(found[side]) for side in ("value", "low", "high"))
+    which = f"the best of {len(summary['baselines'])} baselines"
+    if _sign(found) == 0:
+        return (
+            f"{name} is not clearly different from {best}, {which}: {title_of(metric)} {mine} against {theirs}, "
+            f"{value:+.{decimals}f}{unit} [{low:+.{decimals}f}, {high:+.{decimals}f}]."
+        )
+    word = "beats" if value > 0 else "loses to"
+    low, high = sorted((abs(low), abs(high)))
+    return (
+        f"{name} {word} {best}, {which}, by {abs(value):.{decimals}f}{unit} [{low:.{decimals}f}, {high:.{decimals}f}] "
+        f"of {title_of(metric)}: {mine} against {theirs}."
+    )
 
 
 def _compared(summary: Summary, found: Metric) -> str:
@@ -182,11 +227,12 @@ def _sign(found: Metric) -> int:
 
 
 def shown_variants(summary: Summary, maximum: int = 4) -> list[str]:
-    """Choose the variants of a crowded plot: the first of each bundle, the stalest of the first, popularity."""
+    """Choose the variants of a crowded plot: the first of each bundle, the stalest of the first, the best baseline."""
     first_of_each: dict[str, str] = {}
     for variant in summary["variants"]:
         first_of_each.setdefault(str(variant["bundle"]), str(variant["name"]))
     chosen = [*first_of_each.values()]
     stale: Sequence[Metric] = summary["staleness"].get(str(summary["variants"][0]["bundle"]), [])
     chosen += [str(stale[-1]["variant"])] if stale else []
-    return [*list(dict.fromkeys(chosen))[: maximum - 1], POPULARITY]
+    best = against_best(summary, chosen[0])
+    return [*list(dict.fromkeys(chosen))[: maximum - 1], *([] if best is None else [str(best["baseline"])])]

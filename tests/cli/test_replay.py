@@ -48,7 +48,8 @@ def test_each_protocol_ends_in_a_report(folder, protocol, tmp_path):
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["requests"] > 10
     assert report["log"]["events"] == 200
-    assert set(report["metrics"]) == {"bundle", "popularity", "random order"}
+    assert set(report["metrics"]) == {"bundle", *(one["name"] for one in report["baselines"])}
+    assert {"popularity", "item-kNN", "VMIS-kNN", "random order"} < set(report["metrics"])
     assert ("probabilities" in report and bool(report["probabilities"])) == (protocol == "logged")
 
 

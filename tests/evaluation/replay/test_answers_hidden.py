@@ -8,10 +8,12 @@ from functools import partial
 import numpy as np
 import pytest
 
+from rankstream.evaluation.baselines.panel import RANDOM
+from rankstream.evaluation.baselines.popularity import POPULARITY
 from rankstream.evaluation.replay.candidates import Catalogue, as_shown, sampled, whole
 from rankstream.evaluation.replay.outcomes import ALL
 from rankstream.evaluation.replay.protocols import LoggedSession, PositiveInSession
-from rankstream.evaluation.replay.run import POPULARITY, RANDOM, replay
+from rankstream.evaluation.replay.run import replay
 from rankstream.evaluation.replay.summary import summarise, variety
 from rankstream.ranking.bundle import open_bundle
 from tests.builders.bundle import a_bundle

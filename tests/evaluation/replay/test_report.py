@@ -13,6 +13,8 @@ import pytest
 from rich.console import Console
 
 from rankstream.cli.views.replay import print_summary
+from rankstream.evaluation.baselines.panel import RANDOM
+from rankstream.evaluation.baselines.popularity import POPULARITY
 from rankstream.evaluation.html_page import Plot
 from rankstream.evaluation.replay.outcomes import (
     ALL,
@@ -23,11 +25,11 @@ from rankstream.evaluation.replay.outcomes import (
     score_ranking,
 )
 from rankstream.evaluation.replay.report import write_report
-from rankstream.evaluation.replay.run import POPULARITY, RANDOM
 from rankstream.evaluation.replay.summary import summarise
 from rankstream.evaluation.replay.variants import ReplayError
-from rankstream.evaluation.replay.wording import difference, verdicts, with_interval
+from rankstream.evaluation.replay.wording import against_best, difference, verdicts, with_interval
 
+ITEM_KNN = "item-kNN"
 HOUR_MS, MORNING_MS = 3_600_000, 1_700_000_000_000
 CANDIDATES = 40
 DELAYS = {"late": None, "1h behind": HOUR_MS}
@@ -37,6 +39,7 @@ def outcomes_of(skill: dict[str, float], requests: int = 120, shown: bool = Fals
     """Requests of 30 users, whose one positive each variant ranks first as often as its skill, else anywhere."""
     rng = np.random.default_rng(0)
     outcomes = Outcomes((3, 10), (ALL, "save"))
+    outcomes.baselines = {name: f"what {name} is" for name in (POPULARITY, ITEM_KNN, RANDOM)}
     for n in range(requests):
         relevant = {ALL: np.array([0])} | ({"save": np.array([0])} if n % 2 else {})
         query = RankedQuery(f"u{n % 30}", MORNING_MS + n * HOUR_MS, n % 60, n % 3 == 0, CANDIDATES, relevant)
@@ -47,7 +50,7 @@ def outcomes_of(skill: dict[str, float], requests: int = 120, shown: bool = Fals
             variant = outcomes.variant(name)
             score_ranking(variant, outcomes.heads, outcomes.ks, query, ranks)
             variant.newest_age_ms.append(60_000.0)
-            if shown and name != POPULARITY:
+            if shown and name not in (POPULARITY, ITEM_KNN):
                 score_probabilities(variant, "save", query, np.linspace(0.4, 0.01, CANDIDATES))
         score_random(outcomes.variant(RANDOM), outcomes.heads, outcomes.ks, query)
     return outcomes
@@ -55,7 +58,7 @@ def outcomes_of(skill: dict[str, float], requests: int = 120, shown: bool = Fals
 
 def a_summary(skill: dict[str, float], shown: bool = False, **more: Any) -> dict[str, Any]:
     """The summary of a replay; variants of the same bundle are named "bundle, how late"."""
-    names = [name for name in skill if name != POPULARITY]
+    names = [name for name in skill if name not in (POPULARITY, ITEM_KNN)]
     variants = [
         {"name": name, "bundle": name.split(",")[0], "delay_ms": DELAYS.get(name.partition(", ")[2], 0), "model": "m-1"}
         for name in names
@@ -131,6 +134,44 @@ def test_bundles_are_compared_in_words(other: float, words: str):
     first, second, *_ = verdicts(a_summary({"a": 0.6, "b": other, POPULARITY: 0.1}))
     assert f"a is {words}" in first
     assert "popularity" in second
+
+
+@pytest.mark.parametrize(
+    ("skill", "words"),
+    [
+        (0.9, r"a beats item-kNN, the best of 3 baselines, by \d+\.\d points \[\d+\.\d, \d+\.\d\] of HIT@10: "),
+        (0.6, r"a is not clearly different from item-kNN, the best of 3 baselines: HIT@10 \d+\.\d % against"),
+        (0.1, r"a loses to item-kNN, the best of 3 baselines, by \d+\.\d points \[\d+\.\d, \d+\.\d\] of HIT@10: "),
+    ],
+)
+def test_a_variant_is_compared_with_the_best_baseline_also_when_it_loses(skill: float, words: str):
+    summary = a_summary({"a": skill, POPULARITY: 0.1, ITEM_KNN: 0.6})
+    assert re.search(words, verdicts(summary)[0])
+
+
+def test_the_best_baseline_is_compared_with_every_variant_by_every_metric():
+    summary = a_summary({"a": 0.2, "b": 0.3, POPULARITY: 0.1, ITEM_KNN: 0.6})
+    found = summary["against_best_baseline"]
+    metrics = {"hit@3", "hit@10", "recall@3", "recall@10", "ndcg@3", "ndcg@10", "mrr"}
+    assert {(one["variant"], one["metric"]) for one in found if one["head"] == ALL} == {
+        (name, metric) for name in ("a", "b") for metric in metrics
+    }
+    loss = against_best(summary, "b")
+    values = [summary["metrics"][name][ALL]["hit@10"]["value"] for name in ("b", ITEM_KNN)]
+    assert loss["baseline"] == ITEM_KNN
+    assert loss["value"] == pytest.approx(values[0] - values[1])
+    assert loss["low"] < loss["value"] < loss["high"] < 0
+
+
+def test_a_loss_by_another_metric_is_not_passed_over():
+    summary = a_summary({"a": 0.6, POPULARITY: 0.1})
+    for one in summary["against_best_baseline"]:
+        if one["metric"] == "mrr":
+            one.update(value=-0.2, low=-0.3, high=-0.1)
+    assert any(
+        "a loses to popularity, the best of 2 baselines, by 0.200 [0.100, 0.300] of MRR" in one
+        for one in verdicts(summary)
+    )
 
 
 def test_a_mixed_feed_shows_who_won():

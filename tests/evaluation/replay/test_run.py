@@ -4,11 +4,13 @@ from functools import partial
 import numpy as np
 import pytest
 
+from rankstream.evaluation.baselines.panel import RANDOM
+from rankstream.evaluation.baselines.popularity import POPULARITY
 from rankstream.evaluation.point_in_time import LiveRankerAsOf
 from rankstream.evaluation.replay.candidates import Catalogue, as_shown, whole
 from rankstream.evaluation.replay.outcomes import ALL
 from rankstream.evaluation.replay.protocols import LoggedSession, NextPositive, PositiveInSession, bits
-from rankstream.evaluation.replay.run import POPULARITY, RANDOM, Plan, replay
+from rankstream.evaluation.replay.run import Plan, replay
 from rankstream.evaluation.replay.summary import summarise
 from rankstream.evaluation.replay.variants import NEVER, DelayedPipeline, ReplayError, Variant
 from rankstream.features.embeddings.base import NoVectors
@@ -65,7 +67,8 @@ def test_every_positive_is_ranked_by_all_variants_by_popularity_and_at_random(bu
     result = replay(ALog(rows), [a_variant(bundle), a_variant(bundle, "late", 5 * MINUTE)], a_plan(bundle))
     positives = sum(action in ("save", "click") for _, _, action, _ in rows)
     assert (result.events, result.queries_found, len(result.outcomes.queries)) == (len(rows), positives, positives)
-    assert set(result.outcomes.variants) == {"now", "late", POPULARITY, RANDOM}
+    assert set(result.outcomes.variants) == {"now", "late", *result.outcomes.baselines}
+    assert {POPULARITY, "item-kNN", "next after the last item", RANDOM} < set(result.outcomes.baselines)
     assert all(len(variant.column(ALL, "hit@10")) == positives for variant in result.outcomes.variants.values())
     assert 0 < result.outcomes.variants[RANDOM].column(ALL, "hit@10").mean() < 0.06
 
