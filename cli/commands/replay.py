@@ -19,6 +19,7 @@ from rankstream.cli.views.replay import print_summary
 from rankstream.cli.views.skipped import print_skipped
 from rankstream.evaluation.leakage import LeakError
 from rankstream.evaluation.replay.candidates import Catalogue
+from rankstream.evaluation.replay.own_scores import facts_of, open_all
 from rankstream.evaluation.replay.plan import (
     PROTOCOLS,
     ProtocolChoice,
@@ -127,6 +128,19 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 )
 @click.option("--seed", default=1, show_default=True, help="Of all sampling.")
 @click.option("--allow-leak", is_flag=True, help="Rank with models that have seen the future; marks every output.")
+@click.option(
+    "--scores",
+    multiple=True,
+    metavar="FILE|MODULE:FUNCTION",
+    help="A ranker of one's own beside: scores from a file, or of a Python function.",
+)
+@click.option(
+    "--outcomes",
+    "outcomes_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE.parquet",
+    help="Write what each ranker made of each request.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for report.html and report.json.")
 @json_option
 @settings_options(*CONNECTED, also=("history_limit",))
@@ -139,6 +153,8 @@ def command(
     bundles: tuple[Path, ...],
     tables: tuple[Path, ...],
     requests: int,
+    scores: tuple[str, ...],
+    outcomes_path: Path | None,
     out: Path | None,
     as_json: bool,
     settings: Settings,
@@ -182,18 +198,24 @@ def command(
     catalogue = Catalogue([bundle.items for bundle in opened])
     positives, vocabulary = positives_of(opened, options), one_vocabulary(opened)
     choice = choose_protocol(log, _holds_impressions(log), positives, options, vocabulary)
-    plan = plan_of(opened, variants, catalogue, options, choice)
+    own = open_all(scores, [variant.name for variant in variants])
+    plan = replace(plan_of(opened, variants, catalogue, options, choice), own=own)
     result = _with_progress(log, variants, plan)
-    summary = summarise(result.outcomes, facts, len(catalogue), options.seed)
+    marks += [note for one in own for note in one.notes()]
+    summary = summarise(result.outcomes, facts + facts_of(own), len(catalogue), options.seed)
     summary |= about(log, result, variants, plan, options, choice, bundles, marks)
     report = None if out is None else write_report(summary, out)
     _say_what_is_ranked(result, plan, choice)
+    if outcomes_path is not None:
+        _write_outcomes(result, outcomes_path, [one.name for one in own])
     if as_json:
         print_json(document_of(summary))
         return
     print_summary(summary)
     if report:
         click.echo(f"report: {report}")
+    if outcomes_path is not None:
+        click.echo(f"outcomes: {outcomes_path}")
 
 
 def _say_what_is_ranked(result: ReplayResult, plan: Plan, choice: ProtocolChoice) -> None:
@@ -216,6 +238,14 @@ def _holds_impressions(log: RecordedLog) -> bool | None:
     from rankstream.events.registry import KINDS  # imports pyarrow
 
     return KINDS[log.kind].exposures
+
+
+def _write_outcomes(result: ReplayResult, path: Path, own: Sequence[str]) -> None:
+    try:
+        from rankstream.evaluation.replay.outcomes_file import write_outcomes
+    except ModuleNotFoundError as exc:
+        raise Refusal('--outcomes needs pyarrow: pip install "rankstream[train]"') from exc
+    write_outcomes(result.outcomes, path, own)
 
 
 def _topic(settings: Settings, bundles: Sequence[Bundle], offsets: OffsetRange) -> RecordLog:

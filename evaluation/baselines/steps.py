@@ -37,6 +37,31 @@ class _User:
     history: dict[int, int] = field(default_factory=dict)  # rows, oldest first, with the gaps before each
 
 
+class EarlierArrivals:
+    """Arrivals that are held back until something arrives at another time."""
+
+    def __init__(self) -> None:
+        self._waiting: Arrivals | None = None  # of one time, the newest
+
+    def arrive(self, arrivals: Arrivals) -> Iterator[Arrivals]:
+        """Take arrivals, in order; yield those to whose time none can be added any more."""
+        if not len(arrivals):
+            return
+        if self._waiting is not None:
+            arrivals = concatenated([self._waiting, arrivals])
+        earlier = np.flatnonzero(arrivals.arrived_ms != arrivals.arrived_ms[-1])
+        start = int(earlier[-1]) + 1 if len(earlier) else 0
+        self._waiting = arrivals.rows(slice(start, None))
+        if start:
+            yield arrivals.rows(slice(0, start))
+
+    def before(self, arrived_ms: int) -> Iterator[Arrivals]:
+        """Yield what still waits, unless it arrived at this very time."""
+        if self._waiting is not None and int(self._waiting.arrived_ms[0]) != arrived_ms:
+            waiting, self._waiting = self._waiting, None
+            yield waiting
+
+
 @dataclass(frozen=True)
 class Counted:
     """Which actions make a step; a mask has a bit ``code`` for each action of that code."""
@@ -53,25 +78,17 @@ class Steps:
         self.taken = self.repeated = 0  # steps so far; those on an item of the user's history
         self._users: dict[bytes, _User] = {}
         self._sessions = 0
-        self._waiting: list[Arrivals] = []  # of one time, the newest
+        self._earlier = EarlierArrivals()
 
     def arrive(self, arrivals: Arrivals) -> Iterator[Step]:
-        """Take arrivals, in order; yield the steps of all that can't be added to any more."""
-        if not len(arrivals):
-            return
-        if self._waiting:
-            arrivals = concatenated([*self._waiting, arrivals])
-        newest = int(arrivals.arrived_ms[-1])
-        later = np.flatnonzero(arrivals.arrived_ms != newest)
-        start = int(later[-1]) + 1 if len(later) else 0
-        self._waiting = [arrivals.rows(slice(start, None))]
-        yield from self._take(arrivals.rows(slice(0, start)))
+        """Take arrivals, in order; yield the steps of those to whose time none can be added any more."""
+        for rows in self._earlier.arrive(arrivals):
+            yield from self._take(rows)
 
     def before(self, arrived_ms: int) -> Iterator[Step]:
         """Yield the steps of what still waits, unless it arrived at this very time."""
-        if self._waiting and int(self._waiting[0].arrived_ms[0]) != arrived_ms:
-            waiting, self._waiting = self._waiting, []
-            yield from self._take(waiting[0])
+        for rows in self._earlier.before(arrived_ms):
+            yield from self._take(rows)
 
     def user(self, key: bytes, now_ms: int) -> UserItems:
         """Return what is known of a user as of a time."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rankstream.features.ids import Id
 from rankstream.features.schema import Floats as Vectors
 from rankstream.metrics.arrays import Bools, Floats, Ints
 from rankstream.metrics.probabilities import auc
@@ -28,6 +29,9 @@ class RankedQuery:
     # head -> rows of the candidates that are its positives; empty where the wanted item is none of them: a miss
     relevant: Mapping[str, Ints]
     target_known: bool = True  # is the target an item of the catalogue?
+    query: str = ""  # its name, the same in every replay of the log by the same protocol
+    user_id: Id = ""  # as the log has it
+    targets: tuple[Id, ...] = ()  # the relevant items of all positives; those that are no candidates come last
 
     @property
     def rows(self) -> Ints:
@@ -58,6 +62,7 @@ class VariantOutcomes:
     metrics: dict[tuple[str, str], list[float]] = field(default_factory=dict)  # (head, metric); NaN: nothing relevant
     predictions: dict[str, Predictions] = field(default_factory=dict)  # only where what was shown is known
     top_items: set[int] = field(default_factory=set)  # keys that were among the first k of any query
+    ranks: list[Floats | Ints] = field(default_factory=list)  # of each query's targets; none of a random order
     newest_age_ms: list[float] = field(default_factory=list)
     user_vectors_found: int = 0
     unknown_items: int = 0
@@ -92,6 +97,7 @@ def score_ranking(
 ) -> None:
     """Add the ranking metrics of each head; ``ranks`` is (N,), of the candidates, from 1; infinite for not ranked."""
     nothing = np.zeros(0, np.int64)
+    variant.ranks.append(ranks[query.relevant.get(ALL, nothing)])
     for head in heads:
         known, relevant = head in query.relevant, ranks[query.relevant.get(head, nothing)]
         for k in ks:

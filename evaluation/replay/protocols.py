@@ -18,6 +18,7 @@ from xxhash import xxh3_64_intdigest
 
 from rankstream.evaluation.baselines.panel import NOT_ASKED, Asked
 from rankstream.evaluation.replay.exposures import Exposure
+from rankstream.evaluation.replay.own_scores import PastAction
 from rankstream.features.ids import Id
 from rankstream.features.sessions import SESSION_GAP_MS
 from rankstream.features.user_state import UserState
@@ -38,6 +39,7 @@ class Query:
     exposure: Exposure  # the next one of the user; the query is made just before all that happened at its time
     states: Sequence[UserState] = ()  # one a variant, set by replay
     asked: Asked = NOT_ASKED  # the baselines' scores, as of then
+    past: Sequence[PastAction] = ()  # the user's newest actions, where a function is to score by them
     is_new: bool = False  # the user had done nothing before the replayed part
     seen: frozenset[int] = frozenset()  # keys of the items that the user had seen, where that is remembered
     candidates: Sequence[Id] | None = None  # None: the catalogue; a target that it does not hold is a miss
@@ -50,6 +52,11 @@ class Query:
         exposure = self.exposure
         name = exposure.at_ms.to_bytes(8, "big") + exposure.item_key.to_bytes(8, "big") + exposure.key
         return xxh3_64_intdigest(name)
+
+    @property
+    def name(self) -> str:
+        """Return the identity as people's files write it: 16 hexadecimal digits."""
+        return f"{self.identity:016x}"
 
     def rng(self, seed: int, purpose: int) -> np.random.Generator:
         """Return the random numbers of one purpose: the same ones whichever other queries are ranked."""

@@ -31,6 +31,7 @@ from rankstream.evaluation.replay.outcomes import (
     score_random,
     score_ranking,
 )
+from rankstream.evaluation.replay.own_scores import OwnScores, PastActions, Question, UserAsOf
 from rankstream.evaluation.replay.protocols import EvaluationProtocol, Query, bits
 from rankstream.evaluation.replay.rank_search import MIN_ABOVE, Search
 from rankstream.evaluation.replay.variants import ReplayError, Variant, VariantRanking
@@ -71,6 +72,7 @@ class Plan:
     catalogue: Catalogue | None = None  # of the items that feeds can be filled from, for coverage
     acts: int = ALL_ACTIONS  # mask of the actions that baselines learn from: what users chose to do
     session_gap_ms: int = SESSION_GAP_MS  # of the baselines' sessions
+    own: tuple[OwnScores, ...] = ()  # variants of one's own, which rank by scores that they bring
     whole_rankings: bool = False  # rank a large catalogue to its end, where the order of all is wanted
     interleaved: tuple[str, str] | None = None  # names of two variants whose feeds are to be mixed
     seed: int = 1
@@ -190,6 +192,7 @@ class _Run:
         self.protocol = plan.protocol()
         self.result = ReplayResult(Outcomes(plan.ks, (ALL, *plan.heads)))
         self.baselines = Baselines(Counted(plan.positives, plan.acts), plan.session_gap_ms)
+        self.past = PastActions(plan.vocabulary)
         self.ranked = 0
         self.now_ms = 0  # the latest arrival so far
         self.newest_ms = 0  # the latest event so far
@@ -233,7 +236,10 @@ class _Run:
     def _feed(self, arrivals: Arrivals, start: int, stop: int) -> None:
         for variant in self.variants:
             variant.delayed.feed(arrivals, start, stop)
-        self.baselines.feed(arrivals.rows(slice(start, stop)))
+        rows = arrivals.rows(slice(start, stop))
+        self.baselines.feed(rows)
+        if self.plan.own:
+            self.past.feed(rows)
 
     def _fill(self, query: Query, arrived_ms: int) -> None:
         """Hold what is known just before a query's time."""
@@ -242,6 +248,7 @@ class _Run:
         key = query.exposure.key
         query.states = [variant.delayed.state(key) for variant in self.variants]
         query.is_new, query.seen = key not in self.old_users, self.seen.of(query.exposure)
+        query.past = self.past.of(key, arrived_ms)
         query.asked = self.baselines.ask(key, query.exposure.at_ms, arrived_ms)
 
     def _note(self, arrivals: Arrivals) -> None:
@@ -276,6 +283,11 @@ class _Run:
         if self.plan.interleaved is not None:
             first, second = (rankings[name] for name in self.plan.interleaved)
             outcomes.credits.append(self._interleaved(first, second, candidates, query, ranked))
+        for own in self.plan.own:
+            user = UserAsOf(query.exposure.user_id, query.exposure.at_ms, query.past)
+            asked = Question(ranked.query, user, candidates.ids, candidates.keys)
+            found = own.ranks(asked, ranked.rows, self.plan.seed)
+            score_ranking(outcomes.variant(own.name), outcomes.heads, outcomes.ks, ranked, found)
         baselines = self.baselines.ranks(query.asked, candidates.keys, ranked.rows, self.plan.seed, query.identity)
         for name, ranks in baselines.items():
             score_ranking(outcomes.variant(name), outcomes.heads, outcomes.ks, ranked, ranks)
@@ -322,6 +334,8 @@ class _Run:
         masks = {head: 1 << code for head, code in self.plan.heads.items()} | {ALL: self.plan.positives}
         relevant = {head: np.flatnonzero(candidates.actions & np.uint64(mask)) for head, mask in masks.items()}
         missed = 0 if candidates.target_known else query.exposure.actions
+        targets = [candidates.ids[row] for row in relevant[ALL].tolist()]
+        targets += [query.exposure.item_id] if missed & self.plan.positives else []
         return RankedQuery(
             user=str(query.exposure.user_id),
             at_ms=query.exposure.at_ms,
@@ -330,6 +344,9 @@ class _Run:
             num_candidates=len(candidates),
             relevant={head: rows for head, rows in relevant.items() if len(rows) or missed & masks[head]},
             target_known=candidates.target_known,
+            query=query.name,
+            user_id=query.exposure.user_id,
+            targets=tuple(targets),
         )
 
     def _score(self, variant: Variant, candidates: Candidates, query: RankedQuery, ranking: VariantRanking) -> None:

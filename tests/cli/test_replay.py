@@ -2,6 +2,7 @@ import json
 
 import msgspec
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from rankstream.bundles.manifest import read_manifest, write_manifest
@@ -118,6 +119,70 @@ def test_without_a_bundle_the_states_alone_are_kept(folder):
 )
 def test_what_cant_be_replayed_is_refused_in_one_sentence(folder, flags, words):
     assert words in refusal(replay(folder, "--bundle", folder / "bundle", *flags))
+
+
+def test_outcomes_hold_what_every_ranker_made_of_every_request(folder, tmp_path):
+    outcomes = tmp_path / "outcomes.parquet"
+    flags = ("--bundle", folder / "bundle", "--protocol", "catalogue", "--out", tmp_path / "report")
+    done = replay(folder, *flags, "--outcomes", outcomes)
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    rows = pq.read_table(outcomes).to_pylist()
+    assert {row["variant"] for row in rows} == set(report["metrics"])
+    assert len(rows) == report["requests"] * len(report["metrics"])
+    assert {row["kind"] for row in rows if row["variant"] == "item-kNN"} == {"baseline"}
+    for name, found in report["metrics"].items():
+        mine = [row for row in rows if row["variant"] == name]
+        hits = [row["hit@10"] for row in mine]
+        assert np.mean(hits) == pytest.approx(found["any positive"]["hit@10"]["value"])
+        if name != "random order":
+            assert hits == [min([rank or 99 for rank in row["ranks"]], default=99) <= 10 for row in mine]
+    assert rows[0]["as_of"].tzname() == "UTC"
+    assert all(len(row["targets"]) == row["relevant"] >= 1 for row in rows)
+
+
+def test_own_scores_are_joined_with_the_outcomes_of_a_first_replay(folder, tmp_path):
+    flags = ("--bundle", folder / "bundle", "--protocol", "catalogue", "--requests", 30)
+    assert replay(folder, *flags, "--outcomes", tmp_path / "first.parquet").exit_code == 0
+    asked = {row["query"]: row for row in pq.read_table(tmp_path / "first.parquet").to_pylist()}
+    rows = [f"{query},{row['targets'][0]},1.0" for query, row in asked.items()]
+    (tmp_path / "oracle.csv").write_text("\n".join(["query,item_id,score", *rows]))
+    done = replay(
+        folder, *flags, "--scores", tmp_path / "oracle.csv", "--outcomes", tmp_path / "both.parquet",
+        "--out", tmp_path,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    both = pq.read_table(tmp_path / "both.parquet").to_pylist()
+    found = [row for row in both if row["target_known"] and row["variant"] == "oracle.csv"]
+    assert {row["kind"] for row in found} == {"scores"}
+    assert {tuple(row["ranks"]) for row in found} == {(1,)}
+    assert {row["query"] for row in both} == set(asked)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert any("oracle.csv beats" in sentence for sentence in done.output.replace("\n", " ").split(". "))
+    assert any("whether it has seen the future is not checked" in mark for mark in report["marks"])
+    assert any("rank last" in mark for mark in report["marks"])
+
+
+def test_a_function_of_ones_own_ranks_beside_the_bundle(folder, tmp_path, monkeypatch):
+    (tmp_path / "newest_first.py").write_text(
+        "def scores(user, candidates):\n"
+        "    newest = {str(one.item_id): one.occurred_at_ms for one in reversed(user.actions)}\n"
+        "    return [newest.get(str(candidate)) for candidate in candidates]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    done = replay(
+        folder, "--bundle", folder / "bundle", "--protocol", "catalogue", "--scores", "newest_first:scores",
+        "--out", tmp_path,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["metrics"]["newest_first:scores"]["any positive"]["hit@10"]["requests"] == report["requests"]
+
+
+def test_two_rankers_of_one_name_are_refused(folder, tmp_path):
+    (tmp_path / "a.csv").write_text("query,item_id,score\nx,1,1\n")
+    flags = ("--bundle", folder / "bundle", "--scores", tmp_path / "a.csv", "--scores", tmp_path / "a.csv")
+    assert "two rankers are named a.csv" in refusal(replay(folder, *flags))
 
 
 @pytest.mark.broker
