@@ -42,9 +42,11 @@ def command(
 
     Each model by its paper's metric, in a minute or so: PinnerFormer's recall of the positive items of the days to
     come, HierTCN's recall and reciprocal rank of the next item of a session, the ranker's AUC and HIT@3 of each head
-    among the impressions of a session (KuaiRand) or items sampled at random; with 95 % intervals (users resampled) and
-    baselines that need no training. Train with --until, so that LOG has such a part. The whole system, with its
-    states, delays and final order, is evaluated by `rankstream replay`.
+    among the impressions of a session (KuaiRand) or items sampled at random; with 95 % intervals (users resampled).
+    Beside each stand baselines that need no training (popularity, item-kNN, VMIS-kNN, what followed the last item),
+    and a verdict: by how much the model beats the best of them, or loses to it. Items without a vector count as not
+    found. Train with --until, so that LOG has such a part. The whole system, with its states, delays and final order,
+    is evaluated by `rankstream replay`.
 
     \b
     Reads:  LOG, FROM/work
@@ -78,16 +80,28 @@ def command(
     if as_json:
         print_json({"since_ms": held_out.since_ms, "metrics": found})
     else:
-        console().print(table_of(found, f"{log} from {time_text(held_out.since_ms)}"))
+        for model in dict.fromkeys(one.model for one in found):
+            of_model = [one for one in found if one.model == model]
+            console().print(table_of(of_model, f"{model} on {log} from {time_text(held_out.since_ms)}"))
 
 
 def table_of(found: Sequence["HeldOutMetric"], title: str) -> Table:
-    """Return a row for each metric of each model, beside those of the baselines."""
-    baselines = list(dict.fromkeys(name for one in found for name in one.baselines))
-    rows = []
-    for one in found:
-        others = [f"{one.baselines[name]:.4f}" if name in one.baselines else "" for name in baselines]
-        interval = f"{one.low:.4f} to {one.high:.4f}"
-        rows.append([one.model, one.metric, f"{one.mean:.4f}", interval, *others, f"{one.queries:,}"])
-    columns = [*names("model", "metric"), *numbers("mean", "95 %", *baselines, "queries")]
-    return Table(columns, rows, title)
+    """Return a row for a model and each baseline, a column a metric; verdicts below."""
+    model, baselines = found[0].model, list(dict.fromkeys(name for one in found for name in one.baselines))
+    rows = [[model, *(_cell(one.mean, one.low, one.high) for one in found)]]
+    for name in baselines:
+        others = [one.baselines[name] for one in found]
+        rows.append([name, *(_cell(one.mean, one.low, one.high) for one in others)])
+    columns = [*names("ranked by"), *numbers(*(f"{one.metric}\n{one.queries:,} queries" for one in found))]
+    notes = [f"{one.verdict}." for one in found]
+    unknown = max(found, key=lambda one: one.unknown)
+    if unknown.unknown:
+        notes.append(
+            f"{unknown.unknown:,} relevant items of the {unknown.queries:,} queries have no vector: nobody can find "
+            "them, and they count as not found."
+        )
+    return Table(columns, rows, f"{title}, 95 % intervals", notes)
+
+
+def _cell(mean: float, low: float, high: float) -> str:
+    return f"{mean:.4f}\n{low:.4f} to {high:.4f}"

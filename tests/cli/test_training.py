@@ -1,6 +1,7 @@
 """`train`, `export`, `evaluate` and `embed` on a small log; and `rankstream` alone never loads torch."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -132,7 +133,39 @@ def test_evaluation_measures_each_model_on_what_was_held_out(run):
     assert {("HierTCN", "MRR"), ("HierTCN", "Recall@10"), ("ranker", "AUC save")} <= metrics
     for one in shown["metrics"]:
         assert 0 <= one["low"] <= one["mean"] <= one["high"] <= 1, one
-        assert "popularity" in one["baselines"]
+        assert {"popularity", "item-kNN", "VMIS-kNN", "next after the last item"} <= set(one["baselines"])
+        assert all(each["low"] <= each["mean"] <= each["high"] for each in one["baselines"].values())
+        best = max(one["baselines"].values(), key=lambda each: each["mean"])
+        assert one["baselines"][one["best_baseline"]] == best
+        assert one["ahead"]["mean"] == pytest.approx(one["mean"] - best["mean"])
+        assert one["verdict"].startswith(one["model"])
+
+
+def test_evaluation_shows_every_baseline_and_a_verdict_for_each_metric(run):
+    done = rankstream("evaluate", run / "actions", "--from", run / "out")
+    assert done.exit_code == 0, done.output
+    words = " ".join(done.output.split())
+    for model in ("PinnerFormer", "HierTCN", "ranker"):
+        verdict = rf"{model} (beats|loses to|is not clearly different from) [\w' -]+, the best of \d baselines"
+        assert re.search(verdict, words)
+    assert "95 % intervals" in words
+    assert "item-kNN" in words
+
+
+def test_items_without_a_vector_are_misses_of_every_ranker_and_counted(run, tmp_path):
+    for day in range(3):
+        (tmp_path / f"day-{day}.jsonl").write_text((run / "actions" / f"day-{day}.jsonl").read_text())
+    unknown = [row | {"item_id": row["item_id"] + NEW} for row in rows_of(range(12), [3])]
+    write(tmp_path / "day-3.jsonl", unknown)
+    done = rankstream("evaluate", tmp_path, "--from", run / "out", "--json")
+    assert done.exit_code == 0, done.output
+    metrics = {(one["model"], one["metric"]): one for one in json.loads(done.stdout)["metrics"]}
+    for one in (metrics["HierTCN", "Recall@10"], metrics["HierTCN", "MRR"], metrics["ranker", "HIT@3 save"]):
+        assert one["unknown"] >= one["queries"] > 0
+        assert one["mean"] == 0
+        assert {each["mean"] for each in one["baselines"].values()} == {0}
+    table = rankstream("evaluate", tmp_path, "--from", run / "out").output
+    assert "have no vector: nobody can find them" in " ".join(table.split())
 
 
 def test_evaluation_needs_something_that_was_held_out(run):
