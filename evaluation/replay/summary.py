@@ -109,24 +109,29 @@ def probabilities(outcomes: Outcomes, seed: int = 1) -> dict[str, dict[str, Metr
 
 def differences(outcomes: Outcomes, first: str, metric: str, seed: int = 1) -> list[Metric]:
     """Return how far the variant ``first`` is ahead of each other one, paired by request, for each head."""
-    users = _users(outcomes)
-    columns: dict[tuple[str, str], Floats] = {}
-    room: dict[tuple[str, str], tuple[float, float]] = {}
+    pairs: dict[tuple[str, str], tuple[Floats, Floats]] = {}
     for head in outcomes.heads:
         mine = outcomes.variants[first].column(head, metric)
         for name, variant in outcomes.variants.items():
             theirs = variant.column(head, metric)
             if name != first and len(theirs) == len(mine) and np.isfinite(mine - theirs).any():
-                columns[name, head] = mine - theirs
-                (my_low, my_high), (low, high) = unresampled(mine, users), unresampled(theirs, users)
-                room[name, head] = my_low + high, my_high + low
-    found = Bootstrap(users, seed).means(columns)
+                pairs[name, head] = mine, theirs
     return [
-        {"variant": first, "baseline": name, "head": head, "metric": metric}
-        | values
-        | {"low": values["low"] - room[name, head][0], "high": values["high"] + room[name, head][1]}
-        for (name, head), values in found.items()
+        {"variant": first, "baseline": name, "head": head, "metric": metric} | values
+        for (name, head), values in paired(pairs, _users(outcomes), seed).items()
     ]
+
+
+def paired(pairs: Mapping[K, tuple[Floats, Floats]], users: Sequence[str], seed: int) -> dict[K, Metric]:
+    """Return the mean difference of each pair of columns ``(queries,)``, paired by request, with its interval.
+
+    The interval is as wide as it must be where one of the two never varies (``unresampled``).
+    """
+    found = Bootstrap(users, seed).means({key: mine - theirs for key, (mine, theirs) in pairs.items()})
+    for key, (mine, theirs) in pairs.items():
+        (my_low, my_high), (low, high) = unresampled(mine, users), unresampled(theirs, users)
+        found[key] |= {"low": found[key]["low"] - my_low - high, "high": found[key]["high"] + my_high + low}
+    return found
 
 
 def unresampled(values: Floats, users: Sequence[str]) -> tuple[float, float]:
@@ -151,7 +156,7 @@ def against_best_baseline(
     """
     metrics = [f"{name}@{k}" for name in ("hit", "recall", "ndcg") for k in outcomes.ks] + ["mrr"]
     variants = [name for name in outcomes.variants if name not in outcomes.baselines]
-    columns: dict[tuple[str, str, str, str], Floats] = {}
+    pairs: dict[tuple[str, str, str, str], tuple[Floats, Floats]] = {}
     for head in outcomes.heads:
         for metric in metrics:
             found = {name: by_head.get(name, {}).get(head, {}).get(metric) for name in outcomes.baselines}
@@ -159,10 +164,10 @@ def against_best_baseline(
             for variant in variants if known else ():
                 best = max(known, key=lambda name: known[name])
                 mine, theirs = (outcomes.variants[name].column(head, metric) for name in (variant, best))
-                columns[variant, best, head, metric] = mine - theirs
+                pairs[variant, best, head, metric] = mine, theirs
     return [
         {"variant": variant, "baseline": best, "head": head, "metric": metric} | values
-        for (variant, best, head, metric), values in Bootstrap(_users(outcomes), seed).means(columns).items()
+        for (variant, best, head, metric), values in paired(pairs, _users(outcomes), seed).items()
     ]
 
 
