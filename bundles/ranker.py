@@ -5,9 +5,14 @@
     user.onnx        USER_INPUTS of features/schema.py  ->  named tensors
     candidate.onnx   those, and CANDIDATE_INPUTS        ->  probabilities (N, heads)
 
+Its numbers are between 0 and 1. That a head's are probabilities is a claim: it is made of the heads that the fact
+``calibrated`` names, the others' are scores that order candidates and mean no more. Bundles written before the fact
+was known claim nothing.
+
 Golden cases ``ranker``: the arrays of ``ModelInputs``, and ``probabilities``.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from rankstream.bundles.golden import Arrays, arrays_of
@@ -19,12 +24,21 @@ USER_GRAPH = "user.onnx"
 CANDIDATE_GRAPH = "candidate.onnx"
 RANKER_CASE = "ranker"
 
+CALIBRATED = "calibrated"  # the fact
+
 CANDIDATES = (1, 3, 65)  # one alone, a few, one more than a chunk of the backend
 
 
-def ranker_part(sizes: FeatureSizes, model: str = "") -> Part:
+def ranker_part(sizes: FeatureSizes, model: str = "", calibrated: Sequence[str] | None = None) -> Part:
     """Return what the manifest lists of a ranker of these sizes."""
-    return Part(kind=RANKER, model=model, files=(USER_GRAPH, CANDIDATE_GRAPH), sizes=asdict(sizes))
+    facts = {} if calibrated is None else {CALIBRATED: list(calibrated)}
+    return Part(kind=RANKER, model=model, files=(USER_GRAPH, CANDIDATE_GRAPH), sizes=asdict(sizes), facts=facts)
+
+
+def calibrated_heads(parts: Sequence[Part]) -> tuple[str, ...] | None:
+    """Return the heads whose numbers are probabilities; None where the bundle does not say."""
+    facts = next((part.facts for part in parts if part.kind == RANKER), {})
+    return tuple(facts[CALIBRATED]) if CALIBRATED in facts else None
 
 
 def ranker_case(inputs: ModelInputs, probabilities: Floats) -> Arrays:

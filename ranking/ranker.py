@@ -62,6 +62,7 @@ class Ranker:
     num_types: int = MAX_ACTION_TYPES  # that the model was trained with
     source: CandidateSource | None = None
     exploration: Exploration = NO_EXPLORATION
+    calibrated: tuple[str, ...] | None = None  # heads whose numbers are probabilities; None: the bundle does not say
 
     def rank(self, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
         """Answer a request as of its timestamp, or ``now_ms`` (UTC). Raises ``RankingRefusedError``.
@@ -143,6 +144,7 @@ class Ranker:
             policy=self.exploration.text,
             num_candidates=inputs.num_candidates,
             entropy=entropy,
+            calibrated=self.calibrated,
         )
 
 

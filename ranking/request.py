@@ -45,7 +45,13 @@ class FeedItem(Struct, frozen=True):
 
     item_id: Id
     score: float  # utility
-    probabilities: dict[str, float]  # by head
+    probabilities: Annotated[
+        dict[str, float],
+        Meta(
+            description="by head, 0 to 1: for the heads that the feed's `calibrated` names the probability of the "
+            "action if the item is shown; for the others a score, which orders candidates and means no more"
+        ),
+    ]
     propensity: (
         Annotated[
             float,
@@ -75,6 +81,7 @@ class Ranking:
     inputs: ModelInputs | None = field(default=None, compare=False, repr=False)  # exactly what was scored
     policy: str | None = None  # what chose the order besides the scores; None without exploration
     num_candidates: int = 0  # that were ranked, each item once; more than items where limits left some out
+    calibrated: tuple[str, ...] | None = None  # heads whose numbers are probabilities; None: the bundle does not say
     entropy: float | None = None  # with exploration: of the first position, 1 if any candidate is as likely there
 
 

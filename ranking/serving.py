@@ -15,6 +15,7 @@ from typing import Self
 
 from rankstream.bundles.graphs import CPU
 from rankstream.bundles.manifest import MANIFEST
+from rankstream.bundles.ranker import calibrated_heads
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.live import LiveTable
@@ -185,6 +186,7 @@ def ranker_of(bundle: Bundle, users: VectorTable, exploration: Exploration = NO_
         num_types=len(manifest.vocabulary.actions),
         source=source_of(bundle),
         exploration=exploration,
+        calibrated=calibrated_heads(manifest.parts),
     )
 
 

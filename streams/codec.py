@@ -58,6 +58,16 @@ class RankedFeed(Struct, frozen=True):
         Annotated[int, Meta(description="with exploration: items that were ranked, more than items if some were cut")]
         | UnsetType
     ) = UNSET
+    calibrated: (
+        Annotated[
+            list[str],
+            Meta(
+                description="heads whose numbers are probabilities, calibrated on what came after training; the "
+                "others' are scores. Absent: the bundle does not say, take all for scores"
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     error: FeedError | UnsetType = UNSET
 
 
@@ -158,6 +168,7 @@ def encode_feed(request: RankingRequest, ranking: Ranking, ranked_at_ms: int) ->
         timings_ms=ranking.timings_ms,
         policy=UNSET if ranking.policy is None else ranking.policy,
         num_candidates=UNSET if ranking.policy is None else ranking.num_candidates,
+        calibrated=UNSET if ranking.calibrated is None else list(ranking.calibrated),
     )
     return _encode(feed)
 

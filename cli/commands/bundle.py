@@ -8,9 +8,11 @@ from pathlib import Path
 import click
 import msgspec
 
+from rankstream.bundles.ranker import calibrated_heads
 from rankstream.bundles.sessions import SESSIONS
 from rankstream.cli.errors import refusing
 from rankstream.cli.views.as_json import json_option, print_json
+from rankstream.cli.views.feeds import heads_text
 from rankstream.cli.views.table import Facts, console
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle, use_bundle
 
@@ -56,6 +58,7 @@ def facts_of(bundle: Bundle) -> Mapping[str, str]:
         "trained until": until,
         "actions": ", ".join(manifest.vocabulary.actions),
         "surfaces": ", ".join(manifest.vocabulary.surfaces) or "none",
+        "heads": heads_text(manifest.heads, calibrated_heads(manifest.parts) or ()),
         "utility": ", ".join(f"{head} x {manifest.utility.get(head, 0):g}" for head in manifest.heads),
         "items": f"{len(bundle.items.keys):,}, {sizes.item_dim} wide, space {manifest.item_space}",
         "user vectors": f"{sizes.user_dim} wide, space {manifest.user_space}",

@@ -48,8 +48,9 @@ def command(
 
     Rebuilds the user's state as of the request, ranks again, and takes the answer apart: which actions were known and
     how old they were, which had happened but were still on their way, which vectors were found, each head's
-    probability, and each term of the utility. Then every action is left out in turn (occlusion) and the request is
-    ranked without it: the difference is that action's effect on the item's score and rank. Effects need not add up.
+    probability or score, and each term of the utility. Then every action is left out in turn (occlusion) and the
+    request is ranked without it: the difference is that action's effect on the item's score and rank. Effects need
+    not add up.
 
     \b
     Reads: served-features, ranking-requests, user-actions (from Kafka, or --from a folder of dumps);

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from rich.text import Text
 
-from rankstream.cli.views.feeds import duration_text
+from rankstream.cli.views.feeds import duration_text, heads_text
 from rankstream.cli.views.table import Cell, Facts, Table, console, names, numbers
 from rankstream.evaluation.audit.explanation import ExplainedItem, Explanation, KnownAction
 from rankstream.evaluation.audit.occlusion import NO_ACTIONS, NO_USER_VECTOR, Effect
@@ -104,7 +104,8 @@ def _scores(explanation: Explanation) -> Table:
         rows.append([f"{item.rank}.", name, f"{item.score:.4f}", *cells, *([_served(item)] if served else [])])
     weights = numbers(*(f"{term.head} x {term.weight:g}" for term in terms))
     columns = [*numbers("rank"), *names("item"), *numbers("score"), *weights, *served]
-    return Table(columns, rows, "score = sum of probability x weight")
+    heads = heads_text([term.head for term in terms], explanation.calibrated or ())
+    return Table(columns, rows, "score = sum of each head x its weight", [heads])
 
 
 def _served(item: ExplainedItem) -> Text:

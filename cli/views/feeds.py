@@ -1,5 +1,6 @@
 """How feeds look in a terminal."""
 
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from msgspec import UnsetType
@@ -15,7 +16,7 @@ SHOWN_ITEMS = 5  # of a feed in the list of feeds
 def feed_table(feed: RankedFeed) -> Table:
     """Show one feed: a line for each item, and below what it was made from."""
     items = [] if isinstance(feed.items, UnsetType) else feed.items
-    heads = list(items[0].probabilities) if items else []
+    heads = _heads(feed)
     rows = []
     for rank, item in enumerate(items, start=1):
         probabilities = (f"{item.probabilities[head]:.4f}" for head in heads)
@@ -33,7 +34,21 @@ def _made_from(feed: RankedFeed) -> str:
         f"user vector {vector}; {feed.unknown_items} unknown items"
         + (f"; {spent}" if spent else "")
         + (f"; order by {feed.policy}" if isinstance(feed.policy, str) else "")
+        + f"; {heads_text(_heads(feed), feed.calibrated if isinstance(feed.calibrated, list) else ())}"
     )
+
+
+def _heads(feed: RankedFeed) -> list[str]:
+    return list(feed.items[0].probabilities) if isinstance(feed.items, list) and feed.items else []
+
+
+def heads_text(heads: Sequence[str], calibrated: Collection[str]) -> str:
+    """Return what the heads' numbers are: ``click: a probability; save: a score, no probability``."""
+    kinds = {
+        ("a probability", "probabilities"): [head for head in heads if head in calibrated],
+        ("a score, no probability", "scores, no probabilities"): [head for head in heads if head not in calibrated],
+    }
+    return "; ".join(f"{', '.join(named)}: {kind[len(named) > 1]}" for kind, named in kinds.items() if named)
 
 
 def age_text(feed: RankedFeed) -> str:

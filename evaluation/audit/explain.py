@@ -133,6 +133,7 @@ def _explanation(context: AnswerContext, differs: str, items: Sequence[Id], prog
         user_id=served.user_id,
         at_ms=served.at_ms,
         model_version=served.model_version,
+        calibrated=context.ranker.calibrated,
         policy=None if isinstance(served.policy, UnsetType) else served.policy,
         partition=served.partition,
         request_offset=served.offset,

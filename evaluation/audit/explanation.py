@@ -59,9 +59,9 @@ class Term:
     """One head's part of a score."""
 
     head: str
-    probability: float
+    probability: float  # a score where ``Explanation.calibrated`` does not name the head
     weight: float
-    term: float  # weight x probability; all of them add up to the score
+    term: float  # weight x probability; all of them add up to the item's score
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class Explanation:
     user_id: Id
     at_ms: int
     model_version: str
+    calibrated: tuple[str, ...] | None  # heads whose numbers are probabilities; None: the bundle does not say
     policy: str | None  # with exploration: what ordered the feed by the scores
     partition: int
     request_offset: int

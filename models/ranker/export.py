@@ -5,6 +5,7 @@ plain torch ranker's probabilities within ``MAX_PROBABILITY_ERROR``, for the his
 wrong (none, one, around ``recent_outputs``, the longest) and for one, two and many candidates.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,8 +54,11 @@ def _padding_row(inputs: ModelInputs) -> Arrays:
     return {"action_types": np.array([PADDING_TYPE], np.int64), "action_items": row}
 
 
-def bundle_part(ranker: HybridRanker, vocabulary: Vocabulary) -> BundlePart:
-    """Return the ranker as a part of a bundle. Raises ``ExportError`` for one that can't be, or of other actions."""
+def bundle_part(ranker: HybridRanker, vocabulary: Vocabulary, calibrated: Sequence[str] | None = None) -> BundlePart:
+    """Return the ranker as a part of a bundle. Raises ``ExportError`` for one that can't be, or of other actions.
+
+    ``calibrated`` are the heads whose numbers are probabilities (``calibration.py``); None where it is not known.
+    """
     require_finite(ranker)
     given, wanted = len(vocabulary.actions), ranker.config.transact.num_types
     if given != wanted:
@@ -69,7 +73,7 @@ def bundle_part(ranker: HybridRanker, vocabulary: Vocabulary) -> BundlePart:
         inputs = golden_inputs(ranker.config.sizes, wanted)
         return Written({RANKER_CASE: [ranker_case(one, graphs.probabilities(one)) for one in inputs]}, errors)
 
-    return BundlePart(ranker_part(ranker.config.sizes, type(ranker).__name__), write)
+    return BundlePart(ranker_part(ranker.config.sizes, type(ranker).__name__, calibrated), write)
 
 
 def export_ranker(ranker: HybridRanker, folder: Path) -> RankerGraphs:

@@ -22,6 +22,7 @@ from rankstream.events.log_kind import HOUR_MS, LogKind
 from rankstream.events.public import movielens
 from rankstream.features.actions import Vocabulary
 from rankstream.features.join import OfflineFeatures
+from rankstream.models.ranker.calibration import HeadCalibration, calibrate
 from rankstream.models.ranker.examples import NegativesConfig, RankingExample, ranking_examples
 from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
 from rankstream.models.ranker.impressions import impression_examples
@@ -94,6 +95,15 @@ def recipe_for(log: LogKind, vocabulary: Vocabulary) -> BundleRecipe:
 MOVIELENS = recipe_for(movielens.KIND, movielens.VOCABULARY)
 
 
+@dataclass(frozen=True)
+class TrainedRanker:
+    """What training a ranker returns."""
+
+    ranker: HybridRanker
+    history: FitHistory
+    calibration: Mapping[str, HeadCalibration]  # of the heads whose numbers are probabilities; the others' are scores
+
+
 def train_on_top(
     log: EventLog,
     encoders: TrainedEncoders,
@@ -104,10 +114,11 @@ def train_on_top(
     since_ms: int = 0,
     seconds: float = inf,
     device: torch.device | None = None,
-) -> tuple[HybridRanker, FitHistory]:
+) -> TrainedRanker:
     """Train the ranker on frozen encoders, on requests from ``since_ms`` on.
 
-    Its metric is the mean NDCG@10 on the last tenth of the requests.
+    Its metric is the mean NDCG@10 on the last tenth of the requests. On these it is calibrated too, if requests are
+    impressions.
     """
     chosen = recipe.ranker
     offline = offline_features(log, encoders, chosen.num_actions, since_ms)
@@ -125,7 +136,7 @@ def train_on_top(
         mask_window_ms=chosen.mask_window_ms,
     )
     config = RankerConfig(transact, offline.sizes, tuple(chosen.heads), cross_rank=chosen.cross_rank, mlp=chosen.mlp)
-    return train_ranker(
+    ranker, history = train_ranker(
         config,
         chosen.training,
         examples[: -len(held_out)],
@@ -136,6 +147,9 @@ def train_on_top(
         progress=progress,
         device=device,
     )
+    ended = history.stopped != "time"
+    calibration = calibrate(ranker, held_out, offline, chosen.seed) if chosen.impressions and ended else {}
+    return TrainedRanker(ranker, history, calibration)
 
 
 def requests_of(

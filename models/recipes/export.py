@@ -40,6 +40,7 @@ class Purpose:
     user_space: str  # `space` that tables of user vectors must have
     trained_until_ms: int  # nothing later was seen in training, UTC
     metrics: Mapping[str, Any] = field(default_factory=dict)  # measured where, on what
+    calibrated: Sequence[str] | None = None  # heads whose numbers are probabilities; None: it is not known
 
 
 def export_bundle(
@@ -73,7 +74,8 @@ def export_bundle(
         versions={module.__name__: str(module.__version__) for module in (torch, onnx, onnxruntime)},
         files={},
     )
-    return write_bundle(folder, [*tables, ranker_export.bundle_part(ranker, purpose.vocabulary), *encoders], manifest)
+    parts = [*tables, ranker_export.bundle_part(ranker, purpose.vocabulary, purpose.calibrated), *encoders]
+    return write_bundle(folder, parts, manifest)
 
 
 def export_models(models: TrainedModels, bundle: Path, utility: Mapping[str, float] | None = None) -> Manifest:
@@ -87,6 +89,7 @@ def export_models(models: TrainedModels, bundle: Path, utility: Mapping[str, flo
         user_space=user_space(models.pinnerformer),
         trained_until_ms=about.until_ms,
         metrics={"trained_on_actions": about.actions, **about.metrics, "features": about.feature_names},
+        calibrated=about.calibrated,
     )
     ids = models.item_table.ids.tolist()
     return export_bundle(

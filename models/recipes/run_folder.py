@@ -57,8 +57,9 @@ class RunMetadata:
     until_ms: int  # nothing from then on was seen in training
     actions: int  # trained on
     feature_names: tuple[str, ...]
-    metrics: Mapping[str, float]  # of each model while it was trained, on what it held out
+    metrics: Mapping[str, Any]  # of each model while it was trained, on what it held out
     impressions: bool = False  # were the ranker's requests logged impressions? Else actions among sampled negatives
+    calibrated: tuple[str, ...] | None = None  # heads whose numbers are probabilities; None: it was not asked
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ def _read_metadata(path: Path) -> RunMetadata:
     vocabulary = Vocabulary(*(tuple(saved["vocabulary"][name]) for name in ("actions", "surfaces")))
     heads = {name: tuple(actions) for name, actions in saved["heads"].items()}
     lists = {name: tuple(saved[name]) for name in ("positives", "negatives", "feature_names")}
+    if saved.get("calibrated") is not None:
+        lists["calibrated"] = tuple(saved["calibrated"])
     return RunMetadata(**{**saved, **lists, "vocabulary": vocabulary, "heads": heads})
 
 

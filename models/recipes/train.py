@@ -16,6 +16,7 @@ from rankstream.bundles.manifest import Manifest
 from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import TIME_BITS, histories_of
+from rankstream.models.ranker.calibration import as_plain
 from rankstream.models.ranker.training_join import to_float16
 from rankstream.models.recipes.bundle import BundleRecipe, train_on_top
 from rankstream.models.recipes.encoders import EncoderRecipe, finished, train_encoders
@@ -77,7 +78,7 @@ def train_models(
         encoders = train_encoders(
             past, since_ms, recipe.encoders, work, seconds=seconds, progress=progress, device=device
         )
-        ranker, history = train_on_top(
+        trained = train_on_top(
             past,
             encoders,
             recipe,
@@ -87,7 +88,7 @@ def train_models(
             seconds=deadline - time.monotonic(),
             device=device,
         )
-        finished("The ranker", history, recipe.ranker.training.fit)
+        finished("The ranker", trained.history, recipe.ranker.training.fit)
     models = TrainedModels(
         RunMetadata(
             vocabulary=log.vocabulary,
@@ -102,15 +103,17 @@ def train_models(
             metrics={
                 "validation_user_recall_at_10": encoders.pinnerformer_history.best_metric,
                 "validation_session_recall_at_10": encoders.hiertcn_history.best_metric,
-                "validation_ndcg_at_10": history.best_metric,
+                "validation_ndcg_at_10": trained.history.best_metric,
+                **({"calibration": as_plain(trained.calibration)} if trained.calibration else {}),
             },
             impressions=recipe.ranker.impressions,
+            calibrated=tuple(trained.calibration),
         ),
         encoders.item_table,
         encoders.features,
         encoders.pinnerformer,
         encoders.hiertcn,
-        ranker.cpu(),
+        trained.ranker.cpu(),
     )
     if team().writes:
         save_models(models, work)

@@ -39,6 +39,7 @@ def a_bundle(
     utility: dict[str, float] | None = None,
     with_sessions: bool = True,
     seed: int = 0,
+    calibrated: Sequence[str] | None = None,
 ) -> Path:
     """Write a bundle of items 1 to ``num_items`` into ``folder`` and return it; ``seed`` samples other weights."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +48,7 @@ def a_bundle(
     publish(folder / "item_features", ids, vectors_of(num_items, 2, 2), space=ITEM_SPACE, as_of_ms=AS_OF_MS)
     weights = draw_weights(seed)
     golden = {"ranker": [ranker_case(case, tiny_ranker(weights, case)) for case in golden_inputs(SIZES, 4)]}
-    parts = [table_part(ITEMS, 8), table_part(ITEM_FEATURES, 2), ranker_part(SIZES)]
+    parts = [table_part(ITEMS, 8), table_part(ITEM_FEATURES, 2), ranker_part(SIZES, calibrated=calibrated)]
     write_ranker(folder, weights)
     if with_sessions:
         _write_sessions(folder, weights)

@@ -31,6 +31,7 @@ def test_people_see_what_was_known_the_sum_and_what_each_action_did(day, dump):
     assert "13 known; newest 12.0 s old" in shown
     assert "23, 3 not in the item table (zero vectors): 201, 211, 221" in shown
     assert "hide x -5" in shown
+    assert "save, click, hide: scores, no probabilities" in " ".join(shown.split())
     assert "all actions" in shown
     assert "3 more actions changed these scores by" in shown
 

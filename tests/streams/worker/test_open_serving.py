@@ -49,6 +49,17 @@ def test_without_exploration_a_feed_holds_no_word_of_it(tmp_path):
     assert {tuple(item) for item in feed["items"]} == {("item_id", "score", "probabilities")}
 
 
+@pytest.mark.parametrize("heads", [(), ("save", "click")])
+def test_a_feed_names_the_heads_whose_numbers_are_probabilities(heads, tmp_path):
+    feed = feed_of(a_bundle(tmp_path, calibrated=heads))
+    assert list(feed) == [*FEED, "calibrated"]
+    assert feed["calibrated"] == list(heads)
+
+
+def test_of_a_bundle_that_does_not_say_a_feed_claims_nothing(tmp_path):
+    assert "calibrated" not in feed_of(a_bundle(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["plackett-luce", "epsilon-greedy"])
 def test_with_exploration_the_same_request_gets_the_same_feed_and_another_seed_another(name, tmp_path):
     bundle = a_bundle(tmp_path)
