@@ -213,4 +213,5 @@ def test_what_is_wrong_with_topics_is_in_the_document_and_in_the_exit_code(boots
 def test_secrets_are_not_in_the_document():
     shown = rankstream("settings", "--json", sasl_password="hunter2").stdout
     assert "hunter2" not in shown
-    assert json.loads(shown)["sasl_password"] == {"value": "***", "source": "the environment variable RANKSTREAM_SASL_PASSWORD"}
+    source = "the environment variable RANKSTREAM_SASL_PASSWORD"
+    assert json.loads(shown)["sasl_password"] == {"value": "***", "source": source}
