@@ -1,33 +1,51 @@
 """One self-contained HTML page of paragraphs, tables and plots; knows nothing of what it reports."""
 
 import html
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #d9dee5; --paper: #ffffff; --mark: #f4f7fb }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6eaf0; --soft: #9aa6b5; --line: #333d4a; --paper: #14181e; --mark: #1c232c }
-  figure img { background: #fff; border-radius: 6px } }
+from rankstream.metrics.drawing import DARK, GRID, HUES, INK, PAPER, SOFT, dark_style, svg_of
+
+NO_BREAK = "\u00a0%"
+
+# Colours of light paper; those of dark paper are their twins. ``metrics.drawing`` has the same pairs for plots.
+STYLE = (
+    f"""
+:root {{ color-scheme: light dark; --ink: {INK}; --soft: {SOFT}; --line: {GRID}; --paper: {PAPER}; --mark: #f1f5fa;
+  --good: {HUES[0]}; --bad: #b3261e }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --ink: {DARK[INK]}; --soft: {DARK[SOFT]}; --line: {DARK[GRID]}; --paper: {DARK[PAPER]}; --mark: #1f2731;
+    --good: {DARK[HUES[0]]}; --bad: #ff8a80 }}
+{dark_style()}
+}}
+"""
+    + """
+* { box-sizing: border-box }
 body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem;
-  margin: 2.5rem auto; padding: 0 1.2rem }
-h1 { font-size: 1.7rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
+  margin: 2.5rem auto; padding: 0 1.2rem; overflow-wrap: break-word; -webkit-text-size-adjust: 100% }
+h1 { font-size: 1.7rem; line-height: 1.25; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
 p.lead { color: var(--soft); margin-top: 0 } figcaption, footer { color: var(--soft); font-size: .86rem }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: right; padding: .38rem .6rem; border-bottom: 1px solid var(--line) }
 th:first-child, td:first-child { text-align: left } thead th { color: var(--soft); font-weight: 600 }
-td small { display: block; color: var(--soft); font-weight: 400; white-space: nowrap } td { vertical-align: top }
+td { vertical-align: top; white-space: nowrap } td:first-child { white-space: normal; min-width: 8rem }
+.pairs td { white-space: normal } td small { display: block; color: var(--soft); font-weight: 400 }
 .marked tbody tr:first-child td { background: var(--mark); font-weight: 600 }
-.verdict { font-size: 1.12rem; border-left: 4px solid #1565c0; background: var(--mark); padding: .7rem 1rem;
+.verdict { font-size: 1.12rem; border-left: 4px solid var(--good); background: var(--mark); padding: .7rem 1rem;
   margin: 1.2rem 0 } .verdict p { margin: .3rem 0 } .verdict p + p { font-size: 1rem; color: var(--soft) }
-.warning { border-left: 4px solid #c62828; background: var(--mark); padding: .5rem 1rem; margin: 1.2rem 0 }
-.wide { overflow-x: auto } dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.2rem;
+.warning { border-left: 4px solid var(--bad); background: var(--mark); padding: .5rem 1rem; margin: 1.2rem 0 }
+.wide { overflow-x: auto } dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .25rem 1.2rem;
   font-size: .9rem } dt { color: var(--soft) } dd { margin: 0; overflow-wrap: anywhere }
-figure { margin: 1.4rem 0 } figure svg { width: 100%; height: auto; background: #fff; border-radius: 6px }
+figure { margin: 1.4rem 0 } figure svg { display: block; width: 100%; height: auto } .on-a-phone { display: none }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem } code { font-size: .9em }
+@media (max-width: 600px) {
+  body { margin: 1rem auto; padding: 0 1rem } h1 { font-size: 1.4rem } .on-a-screen { display: none }
+  .on-a-phone { display: block } dl { display: block } dd { margin: 0 0 .5rem } th, td { padding: .38rem .45rem }
+  .wide th:first-child, .wide td:first-child { position: sticky; left: 0; background: var(--paper) }
+  .wide .marked tbody tr:first-child td:first-child { background: var(--mark) } }
 """
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +93,7 @@ class Warnings:
 
 
 def _paragraphs(sentences: Sequence[str]) -> str:
-    return "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
+    return "".join(f"<p>{html.escape(sentence.replace(' %', NO_BREAK))}</p>" for sentence in sentences)
 
 
 @dataclass(frozen=True)
@@ -102,8 +120,9 @@ class Table:
         """Return the element."""
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.head)
         rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in self.rows)
-        kind = ' class="marked"' if self.marked else ""
-        return f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        kind = ' class="marked"' if self.marked else ' class="pairs"' if len(self.head) == 2 else ""
+        table = f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        return f'<div class="wide" tabindex="0">{table}</div>'
 
 
 def _cell(text: str) -> str:
@@ -114,20 +133,19 @@ def _cell(text: str) -> str:
 
 @dataclass(frozen=True)
 class Plot:
-    """A matplotlib figure, drawn into the page as SVG."""
+    """A matplotlib figure, drawn into the page as SVG; ``narrow`` is the same for a phone."""
 
     figure: Any  # matplotlib.figure.Figure
     caption: str
+    narrow: Any = None
 
     def html(self) -> str:
         """Return the element."""
-        from matplotlib import rc_context
-
-        buffer = io.StringIO()
-        with rc_context({"svg.hashsalt": self.caption}):  # the same page each time
-            self.figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-        svg = buffer.getvalue()
-        return f"<figure>{svg[svg.index('<svg') :]}<figcaption>{html.escape(self.caption)}</figcaption></figure>"
+        drawn = svg_of(self.figure, self.caption)
+        if self.narrow is not None:
+            narrow = svg_of(self.narrow, self.caption, "narrow")
+            drawn = f'<div class="on-a-screen">{drawn}</div><div class="on-a-phone">{narrow}</div>'
+        return f"<figure>{drawn}<figcaption>{html.escape(self.caption)}</figcaption></figure>"
 
 
 Block = Heading | Text | Verdict | Warnings | Facts | Table | Plot

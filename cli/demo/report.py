@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,10 @@ import numpy as np
 
 from rankstream.cli.demo.scoreboard import BASELINES, HYBRID, NO_REALTIME, POPULAR, RANKERS, Scoreboard
 from rankstream.evaluation.html_page import Block, Heading, Plot, Table, Text, page
+from rankstream.metrics.drawing import GREYS, HUES, NARROW_IN, SOFT, WIDE_IN, figure, legend_above
 
-COLOURS = dict(zip(RANKERS, ("#1565c0", "#78909c", "#ef6c00", "#c0c0c0"), strict=True))
+COLOURS = dict(zip(RANKERS, (HUES[0], GREYS[0], HUES[1], GREYS[1]), strict=True))
+DASHES = dict(zip(RANKERS, ("-", "--", "-.", ":"), strict=True))
 
 
 def metrics_of(board: Scoreboard, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,9 +70,9 @@ def _blocks(board: Scoreboard, numbers: Mapping[str, Any]) -> list[Block]:
         ),
         _quality(numbers),
         Text(_verdict(numbers)),
-        Plot(_over_time(board), "HIT@10 so far, over the requests in the order they were made."),
+        _plot(_over_time, board, "HIT@10 so far, over the requests in the order they were made."),
         Heading("What realtime actions add"),
-        Plot(_by_history(board), "HIT@10 by how many actions its user had done before the request."),
+        _plot(_by_history, board, "HIT@10 by how many actions its user had done before the request."),
         Heading("On the wire"),
         Table(
             ["metric", "value"],
@@ -87,7 +89,7 @@ def _blocks(board: Scoreboard, numbers: Mapping[str, Any]) -> list[Block]:
                 ["requests answered with an error", f"{wire['errors']}"],
             ],
         ),
-        Plot(_latencies(board), "Latency of each request, produced to consumed."),
+        _plot(_latencies, board, "Latency of each request, produced to consumed."),
         Heading("How the time went"),
         Table(["stage", "seconds"], [[title, f"{took:.1f}"] for title, took in numbers["stages_s"].items()]),
     ]  # fmt: skip
@@ -126,61 +128,58 @@ def _foot(numbers: Mapping[str, Any]) -> str:
     )
 
 
-def _axes(title: str, down: str, up: str) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
+def _plot(draw: Callable[[Scoreboard, bool], Any], board: Scoreboard, caption: str) -> Plot:
+    return Plot(draw(board, False), caption, narrow=draw(board, True))
 
-    figure = Figure(figsize=(8.2, 3.1))
-    axes = figure.subplots()
-    axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
-    axes.set_xlabel(down, fontsize=9)
-    axes.set_ylabel(up, fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e6e9ee")
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8)
-    return figure, axes
+
+def _axes(down: str, up: str, narrow: bool) -> tuple[Any, Any]:
+    drawn, axes = figure(NARROW_IN if narrow else WIDE_IN, 3.1)
+    axes.grid(visible=False, axis="x")
+    axes.set_xlabel(down)
+    axes.set_ylabel(up)
+    return drawn, axes
 
 
 SETTLED = 20  # requests before the mean of hits means anything
 
 
-def _over_time(board: Scoreboard) -> Any:
-    figure, axes = _axes("HIT@10 so far", "requests", "HIT@10")
+def _over_time(board: Scoreboard, narrow: bool) -> Any:
+    drawn, axes = _axes("requests", "HIT@10", narrow)
     for ranker in RANKERS:
         hits = np.array(board.hits[ranker])
         steps = np.arange(1, len(hits) + 1)
-        axes.plot(steps[SETTLED:], (np.cumsum(hits) / steps)[SETTLED:], color=COLOURS[ranker], label=ranker, lw=1.8)
-    axes.set_ylim(0, 1.35 * axes.get_ylim()[1])  # room for the legend
-    axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper left")
-    return figure
+        means = (np.cumsum(hits) / steps)[SETTLED:]
+        axes.plot(steps[SETTLED:], means, color=COLOURS[ranker], ls=DASHES[ranker], label=ranker, lw=1.8)
+    axes.set_ylim(bottom=0)
+    legend_above(drawn, axes, 1 if narrow else 2)
+    return drawn
 
 
 HISTORY_BUCKETS = ((0, 0), (1, 5), (6, 20), (21, 50), (51, 100), (101, 10**9))
 
 
-def _by_history(board: Scoreboard) -> Any:
-    figure, axes = _axes("By the length of the user's history", "actions before the request", "HIT@10")
+def _by_history(board: Scoreboard, narrow: bool) -> Any:
+    drawn, axes = _axes("actions before the request (requests below)", "HIT@10", narrow)
     known = np.array([one.history for one in board.scored])
     names = []
     for index, (low, high) in enumerate(HISTORY_BUCKETS):
         among = (known >= low) & (known <= high)
-        names.append(
-            f"{low if low == high else f'{low}+' if high > 10**6 else f'{low}-{high}'}\n({among.sum()} requests)"
-        )
+        span = f"{low}" if low == high else f"{low}+" if high > 10**6 else f"{low}-{high}"
+        names.append(f"{span}\n({among.sum()})")
         for offset, ranker in enumerate((HYBRID, NO_REALTIME, POPULAR)):
             height = float(np.array(board.hits[ranker])[among].mean()) if among.any() else 0.0
             label = ranker if index == 0 else None
             axes.bar(index + (offset - 1) * 0.27, height, 0.25, color=COLOURS[ranker], label=label)
     axes.set_xticks(range(len(names)), names)
-    axes.legend(fontsize=8, frameon=False)
-    return figure
+    legend_above(drawn, axes, 1 if narrow else 3)
+    return drawn
 
 
-def _latencies(board: Scoreboard) -> Any:
-    figure, axes = _axes("Latency", "requests", "ms")
-    axes.plot([one.latency_ms for one in board.scored], ".", ms=2.5, color="#1565c0", alpha=0.6)
+def _latencies(board: Scoreboard, narrow: bool) -> Any:
+    drawn, axes = _axes("requests", "ms", narrow)
+    axes.plot([one.latency_ms for one in board.scored], ".", ms=3.5, color=HUES[0])
     for quantile, style in ((0.5, "-"), (0.99, "--")):
-        axes.axhline(board.latency_ms(quantile), color="#37474f", ls=style, lw=1, label=f"p{quantile * 100:.0f}")
+        axes.axhline(board.latency_ms(quantile), color=SOFT, ls=style, lw=1, label=f"p{quantile * 100:.0f}")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8, frameon=False)
-    return figure
+    legend_above(drawn, axes)
+    return drawn

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
@@ -130,28 +130,28 @@ def _plotted(summary: Summary) -> list[Block]:
         from rankstream.evaluation.replay import plots
     except ImportError:
         return [Text('The plots need matplotlib: pip install "rankstream[demo]", and replay again.')]
-    metric = title_of(summary["main_metric"])
-    blocks: list[Block] = [
-        Plot(plots.of_variants(_with_nan(summary)), f"{metric} of each ranker, with 95 % intervals.")
-    ]
+    metric, drawn = title_of(summary["main_metric"]), _with_nan(summary)
+
+    def plot(draw: Callable[[Summary, bool], Any], caption: str) -> Plot:
+        return Plot(draw(drawn, False), caption, narrow=draw(drawn, True))
+
+    blocks: list[Block] = [plot(plots.of_variants, f"{metric} of each ranker, with 95 % intervals.")]
     if summary["staleness"]:
         caption = (
-            f"{metric} by the delay of actions and batch vectors. Right: the change from the freshest variant, paired "
-            "by request; where an interval holds 0, no difference is shown."
+            f"{metric} by the delay of actions and batch vectors, and the change from the freshest variant, paired by "
+            "request; where an interval holds 0, no difference is shown."
         )
-        blocks += [Heading("What is freshness worth?"), Plot(plots.of_staleness(_with_nan(summary)), caption)]
+        blocks += [Heading("What is freshness worth?"), plot(plots.of_staleness, caption)]
+    sliced = f"{metric} by the user's known actions, by new and known users, and by hour; requests in brackets."
     blocks += [
         Heading("Over time"),
-        Plot(plots.over_time(_with_nan(summary)), f"{metric} over the replayed time; bands are 95 % intervals."),
+        plot(plots.over_time, f"{metric} over the replayed time; bands are 95 % intervals."),
         Heading("By user and by hour"),
-        Plot(
-            plots.by_slice(_with_nan(summary)),
-            f"{metric} by the user's known actions, by new and known users, and by hour; requests in brackets.",
-        ),
+        plot(plots.by_slice, sliced),
     ]
     if summary["probabilities"]:
         caption = "Predicted against observed rates, in bins of equally many; on the dotted line, they agree."
-        blocks += [Heading("Calibration"), Plot(plots.calibration(_with_nan(summary)), caption)]
+        blocks += [Heading("Calibration"), plot(plots.calibration, caption)]
     return blocks
 
 

@@ -65,16 +65,23 @@ def test_a_verdict_is_only_as_sure_as_its_interval(lead: tuple[float, tuple[floa
     assert verdict_on("x", lead).startswith(word)
 
 
-def test_a_report_is_written_as_page_and_as_numbers(tmp_path):
-    pytest.importorskip("matplotlib", reason="plots need the demo extra")
+FACTS = {
+    "live_actions": 100, "candidates_median": 90,
+    "produced_per_s": 1e5, "catch_up_s": 4.0, "live_events_per_s": 200,
+    "users": 7, "state_bytes": 10_000, "stages_s": {"train": 3.0}, "command": "demo", "model_version": "v",
+}  # fmt: skip
+
+
+def a_board() -> Scoreboard:
     board = Scoreboard()
     for rank in range(1, 30):
         board.add(a_scored(hybrid=rank, user=f"u{rank % 7}"))
-    facts = {
-        "live_actions": 100, "candidates_median": 90,
-        "produced_per_s": 1e5, "catch_up_s": 4.0, "live_events_per_s": 200,
-        "users": 7, "state_bytes": 10_000, "stages_s": {"train": 3.0}, "command": "demo", "model_version": "v",
-    }  # fmt: skip
+    return board
+
+
+def test_a_report_is_written_as_page_and_as_numbers(tmp_path):
+    pytest.importorskip("matplotlib", reason="plots need the demo extra")
+    board, facts = a_board(), FACTS
     path = write_report(board, facts, tmp_path)
     assert "<svg" in path.read_text()
     assert (tmp_path / "report.json").is_file()
