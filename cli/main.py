@@ -100,9 +100,9 @@ def main() -> None:
 
     \b
     Start here:
-      rankstream demo                        everything on this machine, no Kafka needed
-      rankstream worker --bundle bundle      serve a model; actions in, feeds out
-      rankstream COMMAND --help              what a command reads and writes, with an example
+      rankstream demo                    everything on this machine, no Kafka
+      rankstream worker --bundle bundle  serve a model; actions in, feeds out
+      rankstream COMMAND --help          what it reads and writes, an example
 
     Settings come from flags, then RANKSTREAM_... variables, then rankstream.toml; see `rankstream settings`.
     """

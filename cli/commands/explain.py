@@ -53,8 +53,9 @@ def command(
     not add up.
 
     \b
-    Reads: served-features, ranking-requests, user-actions (from Kafka, or --from a folder of dumps);
-           --bundle, --user-vectors and --history-limit as the workers had them
+    Reads: served-features, ranking-requests, user-actions (from Kafka, or
+           --from a folder of dumps); --bundle, --user-vectors and
+           --history-limit as the workers had them
 
     \b
     Examples:

@@ -29,7 +29,7 @@ def command(run: Path, bundle: Path, utility: dict[str, float], as_json: bool) -
 
     \b
     Example:
-      rankstream export --from run --to bundles/b --utility save=2 --utility click=1
+      rankstream export --from run --to bundles/b --utility save=2
     """
     with needing_torch():
         from rankstream.bundles.parts import ExportError

@@ -148,16 +148,22 @@ def command(
 
     \b
     Reads:  ranked-feeds and user-actions, from files or from Kafka;
-            with --bundle served-features, ranking-requests and user-actions, from Kafka or --from a folder of dumps
-    Prints: the value of a feed by inverse propensity scores (ips), self-normalized (snips), doubly robust (dr) and by
-            the model alone (dm, first position), 95 % intervals (users resampled), and how far to trust them
+            with --bundle served-features, ranking-requests and user-actions,
+            from Kafka or --from a folder of dumps
+    Prints: the value of a feed by inverse propensity scores (ips),
+            self-normalized (snips), doubly robust (dr) and by the model alone
+            (dm, first position), 95 % intervals (users resampled), and how far
+            to trust them
 
     \b
     Examples:
       rankstream off-policy --reward save=3 --reward click
-      rankstream off-policy --feeds feeds.jsonl --actions log.parquet --reward save --utility save=1 --utility hide=-9
-      rankstream off-policy --reward click --policy plackett-luce --temperature 0.05 --positions 3 --json
-      rankstream off-policy --reward save --bundle bundles/next --user-vectors vectors/users --from monday
+      rankstream off-policy --feeds feeds.jsonl --actions log.parquet \\
+        --reward save --utility save=1 --utility hide=-9
+      rankstream off-policy --reward click --policy plackett-luce \\
+        --temperature 0.05 --positions 3 --json
+      rankstream off-policy --reward save --bundle bundles/next \\
+        --user-vectors vectors/users --from monday
     """
     reward_of = rewards_of_actions(reward)
     weights = {head: number_of(f"--utility {head}", text) for head, text in utility.items()}

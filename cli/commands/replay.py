@@ -169,10 +169,13 @@ def command(
     \b
     --protocol: what is ranked, when
       logged     when a session begins, the items that were shown in it
-      slate      before each positive, its item among the non-clicked impressions of the rest of the session
+      slate      before each positive, its item among the non-clicked
+                 impressions of the rest of the session
       catalogue  before each positive, all items that the bundle knows
-      sampled    before each positive, its item among --sample random ones; compares rankers on this sample only
-    Where it is not given, the first rows of the log tell whether it holds impressions or acts alone.
+      sampled    before each positive, its item among --sample random ones;
+                 compares rankers on this sample only
+    Where it is not given, the first rows of the log tell whether it holds
+    impressions or acts alone.
 
     --events is a log as `rankstream train` reads it: a file, a folder or a pattern of files. Without it the topic
     user-actions is read as it is now, all partitions in the order of time. Without --bundle the states alone are kept,
@@ -180,10 +183,12 @@ def command(
 
     \b
     Examples:
-      rankstream replay --events actions.parquet --bundle bundle --user-vectors vectors/users --out report
-      rankstream replay --events actions.parquet --bundle bundle --staleness 0s,1m,1h,24h,never --out report
-      rankstream replay --events actions.parquet --bundle old --bundle new --protocol catalogue
-      rankstream replay --bundle bundle --bootstrap-servers kafka:9092 --offsets 1000000:2000000
+      rankstream replay --events actions.parquet --bundle bundle --out report
+      rankstream replay --events actions.parquet --bundle bundle \\
+        --user-vectors vectors/users --staleness 0s,1m,1h,24h,never --out report
+      rankstream replay --events log.csv --bundle old --bundle new --json
+      rankstream replay --bundle bundle --bootstrap-servers kafka:9092 \\
+        --offsets 1000000:2000000
     """
     options = ReplayOptions(requests=requests or None, **options_given)
     opened = [open_bundle(path) for path in bundles]

@@ -55,7 +55,8 @@ def create(as_json: bool, settings: Settings) -> None:
     \b
     Examples:
       rankstream topics create
-      rankstream topics create --partitions 24 --replication-factor 3 --bootstrap-servers kafka:9092
+      rankstream topics create --partitions 24 --replication-factor 3 \\
+        --bootstrap-servers kafka:9092
     """
     connect_admin(settings).close()  # refuses within seconds if no broker answers
     created = asyncio.run(prepare_topics(settings, create=True))
@@ -187,8 +188,10 @@ def _configs(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:
     "--topic",
     "chosen",
     multiple=True,
+    metavar="TOPIC",
     type=click.Choice([topic.name for topic in ALL_TOPICS]),
-    help="This topic; again for others.  [default: user-actions, ranking-requests, served-features]",
+    help=f"One of {', '.join(topic.name for topic in ALL_TOPICS)}; again for others.  [default: user-actions, "
+    "ranking-requests, served-features]",
 )
 @json_option
 @settings_options(*CONNECTED)

@@ -62,8 +62,9 @@ def command(
 
     \b
     Example:
-      rankstream train actions.parquet --out run --positive save --positive click --negative hide
-      rankstream train ml-100k --out run --until 1998-03-01 --user-layers 2 --minutes 30
+      rankstream train actions.parquet --out run --positive save \\
+        --positive click --negative hide
+      rankstream train ml-100k --out run --until 1998-03-01 --minutes 30
       rankstream train kuairand --out run --size paper --processes 4
     """
     if (out / "bundle").exists():

@@ -54,9 +54,11 @@ def command(
     difference means: a replay of this log shows what users were shown.
 
     \b
-    Reads:  served-features, ranking-requests, user-actions (from Kafka, or --from a folder of dumps);
-            --bundle, --user-vectors and --history-limit as the workers had them
-    Ends:   0 no difference; 1 differences, each named; 2 nothing could be verified, and why
+    Reads:  served-features, ranking-requests, user-actions (from Kafka, or
+            --from a folder of dumps); --bundle, --user-vectors and
+            --history-limit as the workers had them
+    Ends:   0 no difference; 1 differences, each named; 2 nothing could be
+            verified, and why
 
     A difference names what differs. "state": the log has other actions than the worker had. "features": the same
     actions, but other bytes for the model, as when a table was changed. "scores", "order": the model itself. Answers of

@@ -23,13 +23,16 @@ def command(settings: Settings) -> None:
     nothing else. A user's actions and requests meet on the same worker, so a request sees the newest actions.
 
     \b
-    Reads:  user-actions, ranking-requests; the bundle folder; user_vectors, swapped when a new version is published
-    Writes: ranked-feeds, dead-letters, user-state-changelog; state_dir; with --served-features that topic too
+    Reads:  user-actions, ranking-requests; the bundle folder; user_vectors,
+            swapped when a new version is published
+    Writes: ranked-feeds, dead-letters, user-state-changelog; state_dir;
+            with --served-features that topic too
 
     \b
     Examples:
       rankstream worker --bundle bundle --user-vectors vectors/users
-      rankstream worker --bootstrap-servers kafka:9092 --group-instance-id worker-1 --state-dir /var/lib/rankstream
+      rankstream worker --bootstrap-servers kafka:9092 --bundle bundles \\
+        --group-instance-id worker-1 --state-dir /var/lib/rankstream
 
     People who know Faust start the same worker with `faust -A rankstream.streams.app worker -l info`, settings from the
     environment or rankstream.toml.

@@ -44,8 +44,8 @@ def command(data: Path | None, folder: Path, requests: int, seed: int, as_json: 
 
     \b
     Example:
-      rankstream demo                          about three minutes on two cores
-      rankstream demo --data ml-100k           offline, with a folder that holds ml-100k.inter
+      rankstream demo                   about three minutes on two cores
+      rankstream demo --data ml-100k    offline: a folder with ml-100k.inter
     """
     from rich.console import Console
 

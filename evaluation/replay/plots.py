@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from rankstream.evaluation.baselines.popularity import POPULARITY
 from rankstream.evaluation.replay.outcomes import ALL
 from rankstream.evaluation.replay.wording import (
     Summary,
+    against_best,
     baselines_of,
     is_share,
     lead_over,
@@ -132,9 +132,11 @@ def of_staleness(summary: Summary, narrow: bool = False) -> Any:
         at = [delays.index(one["delay_ms"]) for one in curve]
         values, options = [one["value"] for one in curve], look[curve[0]["variant"]].line
         left.errorbar(at, values, yerr=_whiskers(curve), ms=6, capsize=4, lw=1.8, label=bundle, **options)
-    popular = summary["metrics"].get(POPULARITY, {}).get(ALL, {}).get(metric)
-    if popular:
-        left.axhline(popular["value"], color=look[POPULARITY].colour, ls=":", lw=1.6, label=POPULARITY)
+    best = against_best(summary, rankers(summary)[0])
+    if best is not None:
+        name = str(best["baseline"])
+        level, colour = summary["metrics"][name][ALL][metric]["value"], look[name].colour
+        left.axhline(level, color=colour, ls=":", lw=1.6, label=name)
     left.set_title("by how late actions become known", **TITLE)
     left.set_ylabel(title_of(metric))
     left.set_ylim(bottom=0)
@@ -183,7 +185,7 @@ def over_time(summary: Summary, narrow: bool = False) -> Any:
     above.set_ylim(bottom=0)
     legend_above(drawn, above, _columns(narrow))
     below.set_ylabel("requests")
-    locator = AutoDateLocator(maxticks=4 if narrow else 9)
+    locator = AutoDateLocator(minticks=2, maxticks=5) if narrow else AutoDateLocator(minticks=3, maxticks=9)
     below.xaxis.set_major_locator(locator)
     below.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     below.xaxis.get_offset_text().set(fontsize=SMALL_PT, color=INK)

@@ -4,6 +4,7 @@ import shlex
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from rankstream.cli.main import COMMANDS, main
 from tests.builders.cli import rankstream
@@ -32,7 +33,8 @@ EVERY = every_command()
 
 @pytest.mark.parametrize(("path", "command"), EVERY, ids=[" ".join(path) for path, _ in EVERY])
 def test_help_shows_an_example_with_flags_that_exist(path, command):
-    examples = [line.strip() for line in (command.help or "").splitlines() if "rankstream " + " ".join(path) in line]
+    text = (command.help or "").replace("\\\n", " ")
+    examples = [line.strip() for line in text.splitlines() if "rankstream " + " ".join(path) in line]
     offered = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
     assert examples
     for example in examples:
@@ -52,6 +54,12 @@ def test_help_ends_well(name):
     result = rankstream(name, "--help")
     assert result.exit_code == 0
     assert "Usage: rankstream " + name in result.output
+
+
+@pytest.mark.parametrize("path", [(), *(path for path, _ in EVERY)], ids=" ".join)
+def test_no_line_of_the_help_is_wider_than_the_terminal(path):
+    shown = CliRunner().invoke(main, [*path, "--help"], terminal_width=80).output
+    assert [line for line in shown.splitlines() if len(line) > 80] == []
 
 
 def test_settings_shows_values_and_their_sources():
