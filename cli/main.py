@@ -14,6 +14,7 @@ from rankstream.streams.setting_fields import SettingsError
 
 COMMANDS = {
     "demo": "Show the whole path on real data, on this machine, in a few minutes.",
+    "example": "Write the log of a shop that does not exist, to try the other commands on.",
     "worker": "Apply actions and answer ranking requests.",
     "produce": "Send a file of actions (or requests) to Kafka.",
     "request": "Ask for one ranking and show it.",
@@ -28,6 +29,7 @@ COMMANDS = {
     "export": "Export trained models as a bundle that workers serve.",
     "evaluate": "Evaluate trained models on the held-out part of a log.",
     "embed": "Refresh the batch user vectors.",
+    "serve": "Serve a trained run on this machine, to try it: a broker, the log and a worker in one.",
     "bundle": "Check a model bundle and show what is in it.",
     "settings": "Show every setting and where its value comes from.",
 }

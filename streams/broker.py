@@ -31,13 +31,13 @@ class BrokerError(RuntimeError):
 
 
 class LocalBroker:
-    """A broker process on a free port of 127.0.0.1."""
+    """A broker process on a port of 127.0.0.1, any free one unless it is given."""
 
     start_s = 30.0
     stop_s = STOP_S
 
-    def __init__(self) -> None:
-        self.port = free_port()
+    def __init__(self, port: int | None = None) -> None:
+        self.port = port or free_port()
         self.folder = Path()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -183,6 +183,12 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def is_free(port: int) -> bool:
+    """Return whether nothing listens on this port of 127.0.0.1."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def answers(bootstrap_servers: str) -> bool:

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from rankstream.cli.errors import Refusal, refusing
+from rankstream.cli.options.logs import to_time_ms
 from rankstream.cli.options.settings import CONNECTED, settings_options
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.feeds import feed_table
@@ -25,6 +26,13 @@ from rankstream.streams.settings import Settings
     "--limit", type=click.IntRange(1, MAX_CANDIDATES), help="Rank this many items that retrieval finds instead."
 )
 @click.option("--top-k", type=click.IntRange(min=1), help="Return the best K only.")
+@click.option(
+    "--at",
+    "at_ms",
+    callback=to_time_ms,
+    metavar="TIME",
+    help="Rank as of TIME, where the log that was sent ends in the past.  [default: now]",
+)
 @click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="How long to wait for the answer.")
 @json_option
 @settings_options(*CONNECTED)
@@ -34,6 +42,7 @@ def command(
     candidates: str | None,
     limit: int | None,
     top_k: int | None,
+    at_ms: int | None,
     timeout: float,
     as_json: bool,
     settings: Settings,
@@ -47,8 +56,9 @@ def command(
     Examples:
       rankstream request --user 7 --candidates 10,11,12
       rankstream request --user 7 --limit 500 --top-k 20 --json
+      rankstream request --user 7 --limit 10 --at 2023-11-12T23:40
     """
-    request = _request(user, candidates, limit, top_k)
+    request = _request(user, candidates, limit, top_k, at_ms)
     with FeedReader(settings) as reader:  # before the request goes out: it reads from now on
         with Producer(settings) as producer:
             producer.send_request(request)
@@ -65,7 +75,9 @@ def command(
         raise Refusal(f"the worker refused ({feed.error.reason}): {feed.error.message}")
 
 
-def _request(user: str, candidates: str | None, limit: int | None, top_k: int | None) -> RankingRequest:
+def _request(
+    user: str, candidates: str | None, limit: int | None, top_k: int | None, at_ms: int | None
+) -> RankingRequest:
     """Make the request of the flags. Raises ``Refusal``."""
     if (candidates is None) == (limit is None):
         raise Refusal("give either --candidates (items to rank) or --limit (how many items retrieval finds)")
@@ -73,7 +85,10 @@ def _request(user: str, candidates: str | None, limit: int | None, top_k: int | 
     if candidates is not None:
         text = sys.stdin.read() if candidates == "-" else candidates
         items = [item for item in text.replace("\n", ",").replace(" ", "").split(",") if item]
-    fields = {"request_id": uuid4().hex, "user_id": user, "candidates": items, "limit": limit, "top_k": top_k}
+    fields = {
+        "request_id": uuid4().hex, "user_id": user, "candidates": items, "limit": limit, "top_k": top_k,
+        "timestamp_ms": at_ms,
+    }  # fmt: skip
     try:
         return msgspec.convert(fields, RankingRequest)
     except msgspec.ValidationError as exc:

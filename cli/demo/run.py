@@ -21,7 +21,7 @@ from rankstream.cli.demo.report import verdict_on, write_report
 from rankstream.cli.demo.scoreboard import NO_REALTIME, POPULAR, Scoreboard
 from rankstream.cli.demo.screen import LiveScreen, Stages, bar, metrics_table
 from rankstream.cli.demo.traffic import events_of, plan, popularity
-from rankstream.cli.demo.worker_process import WorkerProcess, WorkerStoppedError, wait_applied
+from rankstream.cli.worker_process import WorkerProcess, WorkerStoppedError, wait_applied, worker_flags
 from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog
 from rankstream.events.open import LogOptions, open_log
@@ -34,7 +34,7 @@ from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.producer import Producer
 from rankstream.streams.clients.readers import FeedReader
 from rankstream.streams.settings import Settings
-from rankstream.streams.topics import ACTIONS, TopicsRefusedError, prepare_topics
+from rankstream.streams.topics import TopicsRefusedError, prepare_topics
 
 SESSION_TIMEOUT_S = 6.0  # the embedded broker's group joins take half of it
 CATCH_UP_DEADLINE_S = 120.0
@@ -100,7 +100,7 @@ def _serve(config: DemoConfig, log: EventLog, live_from: int, stages: Stages) ->
     past, live = log.rows(slice(live_from)), len(log) - live_from
     with EmbeddedBroker() as broker:
         settings = _settings(config, broker.bootstrap_servers)
-        worker = WorkerProcess(_worker_options(settings), config.folder / "worker.log")
+        worker = WorkerProcess(worker_flags(settings), config.folder / "worker.log")
         with stages.stage("Start a broker, let the past stream in, start a worker and let it catch up"):
             asyncio.run(prepare_topics(settings))
             facts["produced_per_s"] = _produce(settings, past)
@@ -130,14 +130,6 @@ def _settings(config: DemoConfig, servers: str) -> Settings:
     )
 
 
-def _worker_options(settings: Settings) -> list[str]:
-    names = (
-        "bootstrap_servers", "app_id", "partitions", "session_timeout_s", "heartbeat_interval_s",
-        "state_dir", "bundle", "user_vectors",
-    )  # fmt: skip
-    return [part for name in names for part in (f"--{name.replace('_', '-')}", str(getattr(settings, name)))]
-
-
 def _produce(settings: Settings, past: EventLog) -> float:
     """Produce the past; return actions per second."""
     begun = monotonic()
@@ -149,9 +141,8 @@ def _produce(settings: Settings, past: EventLog) -> float:
 
 def _catch_up(settings: Settings, actions: int, worker: WorkerProcess) -> float:
     """Wait until the worker has applied so many actions; return the seconds since its start."""
-    topic = settings.topic_prefix + ACTIONS.name
     try:
-        wait_applied(settings.bootstrap_servers, settings.app_id, topic, actions, worker, CATCH_UP_DEADLINE_S)
+        wait_applied(settings, actions, worker, CATCH_UP_DEADLINE_S)
     except BaseException:
         worker.stop()
         raise

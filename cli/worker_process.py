@@ -1,9 +1,10 @@
-"""The demo's worker: the very command that people run, as a process of its own with its log beside the report."""
+"""A worker as a process of its own: the very command that people run, with its output in a log file."""
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
@@ -12,11 +13,27 @@ from typing import Self
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from rankstream.streams.setting_fields import about, flag
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import ACTIONS, TopicNames
+
 STOP_S = 20.0
 
 
 class WorkerStoppedError(Exception):
     """The worker ended before it should; the message shows its last lines and names its log."""
+
+
+def worker_flags(settings: Settings) -> list[str]:
+    """Return settings as flags of ``rankstream worker``, so that no variable or file changes them; secrets are none."""
+    given = {known.name: getattr(settings, known.name) for known in fields(Settings) if not about(known).secret}
+    return [_flag(name, value) for name, value in given.items() if value is not None]
+
+
+def _flag(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return flag(name) if value else f"--no-{flag(name)[2:]}"
+    return f"{flag(name)}={value}"
 
 
 class WorkerProcess:
@@ -62,15 +79,22 @@ class WorkerProcess:
             )
 
 
-def wait_applied(servers: str, group: str, topic: str, records: int, worker: WorkerProcess, deadline_s: float) -> None:
-    """Wait until the group has committed ``records`` offsets of a topic that began empty.
+def wait_applied(
+    settings: Settings,
+    records: int,
+    worker: WorkerProcess,
+    deadline_s: float,
+    show: Callable[[int], None] = lambda applied: None,
+) -> None:
+    """Wait until the worker's group has committed so many offsets of ``user-actions``, a topic that began empty.
 
-    Raises ``WorkerStoppedError`` if the worker ends or takes longer than ``deadline_s``.
+    ``show`` is told how many. Raises ``WorkerStoppedError`` if the worker ends or takes longer than ``deadline_s``.
     """
-    admin = KafkaAdminClient(bootstrap_servers=servers)
-    deadline = monotonic() + deadline_s
+    admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    deadline, topic = monotonic() + deadline_s, TopicNames(settings.topic_prefix).of(ACTIONS)
     try:
-        while (done := _committed(admin, group, topic)) < records:
+        while (done := _committed(admin, settings.app_id, topic)) < records:
+            show(done)
             worker.check()
             if monotonic() > deadline:
                 raise WorkerStoppedError(
