@@ -25,7 +25,7 @@ from rankstream.cli.views.skipped import print_skipped
 from rankstream.cli.worker_process import WorkerProcess, WorkerStoppedError, wait_applied, worker_flags
 from rankstream.events.action_event import ActionEvent
 from rankstream.events.arrivals import Arrivals, LogError
-from rankstream.events.open import FileLog, open_log
+from rankstream.events.open import FileLog, LogOptions, open_log
 from rankstream.features.actions import Vocabulary
 from rankstream.features.ids import Id
 from rankstream.streams.broker import BrokerError, EmbeddedBroker, is_free
@@ -77,7 +77,7 @@ def command(log: Path, run: Path, port: int, kind: str | None) -> None:
         tempfile.TemporaryDirectory(prefix="rankstream-serve-") as state,
         suppress(KeyboardInterrupt),
     ):
-        manifest, opened = read_manifest(bundle), open_log(log, kind=kind, history=False)
+        manifest, opened = read_manifest(bundle), open_log(log, LogOptions(kind=kind, history=False))
         signal.signal(signal.SIGTERM, _interrupt)  # ends broker and worker as Ctrl-C does
         with EmbeddedBroker(port) as broker:
             settings = _settings(run, broker.bootstrap_servers, Path(state))
