@@ -5,27 +5,24 @@ import shlex
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rankstream.bundles.manifest import ManifestError, read_manifest
 from rankstream.cli.errors import Refusal, refusing
-from rankstream.cli.options.logs import format_option
+from rankstream.cli.options.logs import log_options, opened_log
 from rankstream.cli.views.skipped import print_skipped
 from rankstream.cli.worker_process import WorkerProcess, WorkerStoppedError, wait_applied, worker_flags
-from rankstream.events.action_event import ActionEvent
-from rankstream.events.arrivals import Arrivals, LogError
-from rankstream.events.open import FileLog, LogOptions, open_log
+from rankstream.events.arrivals import Arrivals, LogError, events_of
+from rankstream.events.open import FileLog, LogOptions
 from rankstream.features.actions import Vocabulary
 from rankstream.features.ids import Id
 from rankstream.streams.broker import BrokerError, EmbeddedBroker, is_free
@@ -45,8 +42,8 @@ OLD_MS = 3_600_000  # an older log is asked as of its end: now, its last session
 @click.argument("log", type=click.Path(path_type=Path))
 @click.option("--from", "run", type=click.Path(path_type=Path), required=True, help="Folder that `train` wrote.")
 @click.option("--port", type=click.IntRange(1, 65_535), default=PORT, show_default=True, help="Of the broker.")
-@format_option
-def command(log: Path, run: Path, port: int, kind: str | None) -> None:
+@log_options
+def command(log: Path, run: Path, port: int, log_options: LogOptions) -> None:
     """Serve a trained run on this machine, to try it: a broker, the log and a worker in one.
 
     A Kafka-compatible broker starts in memory, the actions of LOG stream into it as a shop would have sent them, a
@@ -77,7 +74,8 @@ def command(log: Path, run: Path, port: int, kind: str | None) -> None:
         tempfile.TemporaryDirectory(prefix="rankstream-serve-") as state,
         suppress(KeyboardInterrupt),
     ):
-        manifest, opened = read_manifest(bundle), open_log(log, LogOptions(kind=kind, history=False))
+        manifest = read_manifest(bundle)
+        opened = opened_log(log, replace(log_options, sort=True))  # as it happened, however it lies
         signal.signal(signal.SIGTERM, _interrupt)  # ends broker and worker as Ctrl-C does
         with EmbeddedBroker(port) as broker:
             settings = _settings(run, broker.bootstrap_servers, Path(state))
@@ -164,15 +162,3 @@ def _request(sent: Sent, port: int) -> str:
     if port != PORT:
         words.append(f"--bootstrap-servers 127.0.0.1:{port}")
     return " ".join(words)
-
-
-def events_of(arrivals: Arrivals, vocabulary: Vocabulary) -> Iterator[ActionEvent]:
-    """Yield actions as the wire has them."""
-    actions, surfaces = ("", *vocabulary.actions), (None, *vocabulary.surfaces)
-    values = [None if np.isnan(value) else value for value in arrivals.values.tolist()]
-    rows = zip(
-        arrivals.user_ids, arrivals.item_ids, arrivals.codes.tolist(), arrivals.times_ms.tolist(),
-        arrivals.surfaces.tolist(), values, strict=True,
-    )  # fmt: skip
-    for user, item, code, time_ms, surface, value in rows:
-        yield ActionEvent(user, item, actions[code], time_ms, surfaces[surface], value)
