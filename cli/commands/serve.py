@@ -151,7 +151,8 @@ def _catch_up(settings: Settings, actions: int, worker: WorkerProcess) -> None:
 
 def _progress() -> Progress:
     columns = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _request(sent: Sent, port: int) -> str:

@@ -1,5 +1,6 @@
 """`rankstream example`: a file, or one sentence; and never over a file that is there."""
 
+import json
 import sys
 
 import pytest
@@ -13,10 +14,19 @@ SMALL = ("--rows", 800, "--users", 40, "--products", 50)
 def test_it_writes_the_file_and_says_what_to_do_with_it(tmp_path):
     done = rankstream("example", tmp_path / "shop.csv", *SMALL)
     assert done.exit_code == 0, done.output
-    assert "800 rows of 40 customers on 50 products, 2023-10-02 to 2023-11-1" in done.stdout
+    assert "800 rows of 40 customers on 50 products, from 2023-10-02 to 2023-11-1" in done.stdout
     assert "made up" in done.stdout
     assert f"next: rankstream train {tmp_path / 'shop.csv'} --out run --until 2023-11-06" in done.stdout
     assert len((tmp_path / "shop.csv").read_text().splitlines()) == 801
+
+
+def test_json_holds_what_was_written(tmp_path):
+    written = json.loads(rankstream("example", tmp_path / "shop.csv", *SMALL, "--json").stdout)
+    assert written["first"].startswith("2023-10-02 ")
+    assert written | {"first": "", "last": ""} == {
+        "file": str(tmp_path / "shop.csv"), "rows": 800, "users": 40, "products": 50, "first": "", "last": "",
+        "until": "2023-11-06",
+    }  # fmt: skip
 
 
 def test_a_dash_writes_csv_to_standard_output_and_nothing_else():
@@ -48,10 +58,12 @@ def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(tmp_path):
         ("nowhere/shop.csv", SMALL, "there is no folder"),
         ("shop.csv", ("--rows", 100), "ask for 12,000 rows or more"),
         ("shop.csv", ("--rows", 0), "--rows"),
+        ("-", (*SMALL, "--json"), "name a file"),
     ],
 )
 def test_what_can_not_be_written_is_one_sentence_and_no_file(tmp_path, name, flags, part):
-    assert part in refusal(rankstream("example", tmp_path / name, *flags))
+    file = name if name == "-" else tmp_path / name
+    assert part in refusal(rankstream("example", file, *flags))
     assert list(tmp_path.iterdir()) == []
 
 
