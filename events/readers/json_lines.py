@@ -18,8 +18,8 @@ import numpy as np
 from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent, Rejected, TimeMs
 from rankstream.events.arrivals import Arrivals, Ints, LogError, Values, pack_columns
 from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, json_row, json_rows
-from rankstream.events.readers.text import open_bytes
 from rankstream.events.readers.times import TIMES, NotATimeError, day_of
+from rankstream.events.readers.unpacked import open_bytes
 from rankstream.events.skipped import Skipped, Where, shown
 from rankstream.features.actions import Vocabulary
 from rankstream.features.ids import Id, id_bytes

@@ -32,13 +32,11 @@ from rankstream.events.readers.text import (
     Layout,
     check_names,
     layout_of,
-    not_utf8,
-    open_bytes,
     split_rows,
     why_no_heading,
-    why_not_utf8,
 )
 from rankstream.events.readers.times import TIMES, time_ms
+from rankstream.events.readers.unpacked import not_utf8, open_bytes, why_not_utf8
 from rankstream.events.skipped import shown
 
 Row = dict[str, Any]

@@ -9,7 +9,6 @@ Everything is told from the file's first lines. Rows are read by ``rows.py``, pl
 """
 
 import csv
-import gzip
 import io
 import json
 import re
@@ -19,11 +18,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from rankstream.events.arrivals import LogError
-from rankstream.events.files import compression, file_type
+from rankstream.events.files import file_type
 from rankstream.events.guess import names_a_field
+from rankstream.events.readers.unpacked import not_utf8, open_bytes, why_not_utf8
 
 DELIMITERS = ("\t", "::", ";", "|", ",")  # of two that fit alike the first one: a comma stands in numbers, too
 UNQUOTED = ("::",)  # MovieLens' files, in which a quote is a letter as any other
@@ -34,8 +34,6 @@ MAX_LINE = 8 << 20  # bytes of a first line that is longer than that
 HEAD_ROWS = 100
 MAX_SHOWN = 200  # characters of a row in a sentence
 CONSISTENT = 0.9  # share of the first rows that must have as many fields as the first one
-UTF8_BOM = b"\xef\xbb\xbf"
-UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 OTHER_FILES = {
     b"\x1f\x8b": "packed by gzip (.gz)",
     b"\x28\xb5\x2f\xfd": "packed by Zstandard (.zst)",
@@ -61,31 +59,6 @@ class Layout:
     skip: int = 1  # rows of text before the data: the heading, and empty ones before it
     quoted: bool = True  # of text: whether a field may stand in quotes, and then hold delimiters and line ends
     first_rows: tuple[tuple[str, ...], ...] = ()  # of text, without the heading
-
-
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file of text for reading, unpacked and without its byte order mark. Raises ``LogError`` for UTF-16."""
-    packed = compression(path)
-    if packed == "gzip":
-        file = cast(IO[bytes], gzip.open(path))  # noqa: SIM115  # handed on open
-    elif packed == "zstd":
-        file = _unpacked_zstd(path)
-    else:
-        file = path.open("rb")
-    start = cast(io.BufferedReader, file).peek(len(UTF8_BOM))
-    if start.startswith(UTF16_BOMS):
-        raise LogError(f"{path} is UTF-16; convert it: iconv -f UTF-16 -t UTF-8 {path.name} > utf8-{path.name}")
-    if start.startswith(UTF8_BOM):
-        file.read(len(UTF8_BOM))
-    return file
-
-
-def _unpacked_zstd(path: Path) -> IO[bytes]:
-    try:
-        from pyarrow import input_stream
-    except ImportError as exc:
-        raise LogError(f'unpacking {path} needs pyarrow: pip install "rankstream[train]", or zstd -d {path}') from exc
-    return cast(IO[bytes], io.BufferedReader(input_stream(str(path), compression="zstd")))
 
 
 def delimiter_of(given: str) -> str:
@@ -152,23 +125,6 @@ def why_no_heading(layout: Layout) -> LogError:
     )
 
 
-def why_not_utf8(path: Path) -> str | None:
-    """Return what of a file is no UTF-8, and how it is converted; None if all of it is."""
-    at = 0
-    with open_bytes(path) as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as exc:
-                return (
-                    f"{path} is no UTF-8: line {number:,} has the byte 0x{line[exc.start]:02x} (byte "
-                    f"{at + exc.start:,} of the text); if it is Latin-1, convert it: "
-                    f"iconv -f ISO-8859-1 -t UTF-8 {path.name} > utf8-{path.name}"
-                )
-            at += len(line)
-    return None
-
-
 def _head(path: Path) -> str:
     """Return the first whole lines, in which bytes that are no UTF-8 are marked. Raises ``LogError``."""
     try:
@@ -220,11 +176,6 @@ def _first_rows(head: str, delimiter: str, quoted: bool) -> list[list[str]]:
     with suppress(csv.Error):  # a field that is longer than the module allows, in quotes that don't end
         rows.extend(islice(split_rows(io.StringIO(head, newline=""), delimiter, quoted), HEAD_ROWS))
     return rows
-
-
-def not_utf8(text: str) -> bool:
-    """Return whether a text holds bytes that were no UTF-8."""
-    return not text.isascii() and any("\udc80" <= letter <= "\udcff" for letter in text)
 
 
 def _is_heading(row: Sequence[str]) -> bool:

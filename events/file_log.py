@@ -1,0 +1,143 @@
+"""A recorded log in files: each with its reader, read one after the other; ``open.py`` opens one."""
+
+import hashlib
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from rankstream.events.arrivals import Arrivals, LogError, concatenated
+from rankstream.events.log_kind import WIRE_FORMAT
+from rankstream.events.readers.json_lines import BATCH_ROWS, Reading
+from rankstream.events.readers.rows import Row, Shape
+from rankstream.events.readers.text import Layout
+from rankstream.events.skipped import Skipped
+from rankstream.features.actions import Vocabulary
+from rankstream.features.files import sha256
+
+
+class LogReader(Protocol):
+    """Reads one file."""
+
+    def read(self, reading: Reading) -> Iterator[Arrivals]:
+        """Yield the arrivals, in batches, and count what is skipped."""
+        ...
+
+    def names(self, shape: Shape) -> tuple[set[str], set[str]]:
+        """Return the names of actions and of surfaces that occur."""
+        ...
+
+    def rows(self) -> Generator[Row, None, None]:
+        """Yield the rows one by one, as they lie in the file; those of a public log as the wire has them."""
+        ...
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """One file of a log."""
+
+    layout: Layout
+    reader: LogReader
+    shape: Shape  # how a row becomes an action
+    written: Vocabulary | None = None  # where the file, or its kind, names the actions
+    times: str = ""  # the column of a public log's times, which its reader renames
+
+    @property
+    def path(self) -> Path:
+        """Return its path."""
+        return self.layout.path
+
+
+@dataclass(frozen=True)
+class FileLog:
+    """A recorded log in one or several files, read one after the other; see ``arrivals.RecordedLog``."""
+
+    path: Path
+    kind: str  # ``events`` or a name of ``public.PUBLIC``
+    files: tuple[LogFile, ...]  # in the order that they are read
+    sort: bool  # by time of arrival; holds the whole log in memory
+    now_ms: int
+    notes: tuple[str, ...] = ()  # what is to be said of how it is read, a line each
+    max_skipped: float = 1.0  # share of rows; where more are skipped, reading ends with ``LogError``
+    skipped: Skipped = field(default_factory=Skipped)
+
+    @property
+    def name(self) -> str:
+        """Its path."""
+        return str(self.path)
+
+    @property
+    def untyped(self) -> bool:
+        """Whether ids come from a file of text, in which the number 7 and the text 7 look alike."""
+        return any(file.layout.type == "text" for file in self.files)
+
+    def checksum(self) -> str:
+        """Return the sha256 of the file; of several, that of their checksums, one a line, the log's own file first."""
+        sums = [sha256(file.path) for file in sorted(self.files, key=lambda file: file.path != self.path)]
+        return sums[0] if len(sums) == 1 else hashlib.sha256("".join(f"{one}\n" for one in sums).encode()).hexdigest()
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The names in the log: as its file has them, else all that occur, sorted, which takes a pass over it."""
+        if (len(self.files) == 1 or self.kind != WIRE_FORMAT) and self.files[0].written is not None:
+            return self.files[0].written
+        actions, surfaces = set[str](), set[str]()
+        for file in self.files:
+            known = file.written
+            found = (known.actions, known.surfaces) if known is not None else file.reader.names(file.shape)
+            actions.update(set(found[0]) - {file.shape.column("action")})  # a heading that comes again in joined files
+            surfaces.update(set(found[1]) - {file.shape.column("surface")})
+        if not actions:
+            raise LogError(self._why_no_names())
+        try:
+            return Vocabulary(tuple(sorted(actions)), tuple(sorted(surfaces)))
+        except ValueError as exc:
+            raise LogError(f"{self.path}: {exc}; is --map action=COLUMN the right column?") from exc
+
+    def batches(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
+        """Read from the start, by the codes of this vocabulary. Raises ``LogError``, also for an empty log."""
+        self.skipped.clear()
+        offset = 0
+        for arrivals in self._sorted(vocabulary) if self.sort else self._read(vocabulary):
+            yield arrivals.numbered(offset)
+            offset += len(arrivals)
+        if not offset:
+            raise LogError(self._why_nothing())
+        self.check_skipped(offset)
+
+    def check_skipped(self, kept: int) -> None:
+        """Raise ``LogError`` where too many rows were skipped up to here; ``kept`` were not."""
+        if self.skipped.exceeds(self.max_skipped, kept):
+            raise LogError(self.skipped.refusal(self.name, kept))
+
+    def _read(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
+        readings = ((file, Reading(vocabulary, file.shape, self.now_ms, self.skipped)) for file in self.files)
+        return chain.from_iterable(file.reader.read(reading) for file, reading in readings)
+
+    def _sorted(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
+        parts = list(self._read(vocabulary))
+        if not parts:
+            return
+        whole = concatenated(parts)
+        order = np.argsort(whole.arrived_ms, kind="stable")
+        for at in range(0, len(whole), BATCH_ROWS):
+            yield whole.taken(order[at : at + BATCH_ROWS])
+
+    def _why_no_names(self) -> str:
+        for _ in self._read(Vocabulary(("none",))):
+            pass
+        if any(kind.startswith("schema") and kind.endswith("action") for kind in self.skipped.rows):
+            return (
+                f"{self.path} holds no action with a name; give the column of the names with --map action=COLUMN, or, "
+                "if all rows are of one kind, say which with --set action=view"
+            )
+        return self._why_nothing()
+
+    def _why_nothing(self) -> str:
+        if not self.skipped:
+            return f"{self.path} holds no rows; give a log of actions"
+        return f"none of the {self.skipped.total():,} rows of {self.path} can be read; {self.skipped.reasons()}"

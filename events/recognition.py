@@ -1,0 +1,140 @@
+"""Whether one file is a log, and how its rows become actions: by its columns, by what is said of them, by their names.
+
+::
+
+    the file  ->  layout (readers/text.py)  ->  a public log's form (public/)              ->  Recognised with a reader
+                                            ->  columns of the wire, or guessed (guess.py)
+                                            ->  neither: Recognised with the reason
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rankstream.events.arrivals import LogError
+from rankstream.events.file_log import LogFile
+from rankstream.events.files import PlacedFile
+from rankstream.events.guess import fitting
+from rankstream.events.log_kind import WIRE_FORMAT
+from rankstream.events.log_options import LogOptions
+from rankstream.events.public import PUBLIC, published_as
+from rankstream.events.public.batches import Form
+from rankstream.events.readers.json_lines import FIELDS, NEEDED, JsonReader
+from rankstream.events.readers.plain import PlainReader
+from rankstream.events.readers.rows import Shape, json_row
+from rankstream.events.readers.text import Layout, check_names, layout_of, needs_pyarrow, why_no_heading
+from rankstream.events.readers.times import AUTO, TIMES
+from rankstream.features.actions import Vocabulary
+
+NOT_ALWAYS_LOGS = (".txt", ".dat", ".data", ".json")  # endings of much else, too
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A file that may be of a log."""
+
+    file: LogFile | None  # None if it isn't
+    path: Path
+    kind: str = WIRE_FORMAT  # or a public log's
+    guesses: Mapping[str, str] = field(default_factory=dict)  # field -> the column that its name speaks for
+    why_not: LogError | None = None
+    lacks: int = len(NEEDED)  # how many of the needed fields it has no column for, if it isn't one
+
+
+def recognise(placed: PlacedFile, options: LogOptions, alone: bool) -> Recognised:
+    """Look at a file, and at how it would be read. Raises ``LogError`` for a log that can't be."""
+    path, kind = placed.path, options.kind
+    try:
+        layout = layout_of(path, options.delimiter, options.heading)
+    except LogError as why_not:
+        if alone or (path.suffix.lower() not in NOT_ALWAYS_LOGS and options.heading is None):
+            raise
+        return Recognised(None, path, why_not=why_not)
+    named = options.columns or options.constants or set(NEEDED) <= set(layout.columns)
+    if kind in PUBLIC or (kind is None and not named):
+        if (published := published_as(layout, kind)) is not None:
+            name, form, as_form = published
+            check_names(as_form)
+            return Recognised(of_public(as_form, form, PUBLIC[name].vocabulary), path, name)
+        if kind in PUBLIC:
+            return Recognised(None, path, why_not=_not_of(layout, kind or ""))
+    shape, fits = _shape_of(placed, options, layout.columns)
+    try:
+        if layout.type == "text" and not layout.columns and layout.first_rows:
+            raise why_no_heading(layout)
+        if layout.type != "json" or not alone:  # a later line may have other keys than the first ones
+            shape.check(path, layout.columns, NEEDED)
+    except LogError as why_not:
+        lacks = sum(name not in shape.constants and shape.column(name) not in layout.columns for name in NEEDED)
+        return Recognised(None, path, why_not=LogError(f"{why_not}{_perhaps(layout, lacks)}"), lacks=lacks)
+    for name, columns in fits.items():
+        if len(columns) > 1 and name in NEEDED:
+            raise LogError(
+                f"{path} has several columns that may hold {name}, {' and '.join(columns)}; say which with "
+                f"--map {name}={columns[0]}"
+            )
+    check_names(layout)
+    return Recognised(_of_the_wire(layout, shape), path, WIRE_FORMAT, {name: one for name, (one, *_) in fits.items()})
+
+
+def _perhaps(layout: Layout, lacks: int) -> str:
+    """Return what else may be wrong with text in which nothing is called as usual."""
+    if layout.type != "text" or lacks < len(NEEDED) or not layout.columns:
+        return ""
+    if len(layout.columns) == 1:
+        return "; if that is several columns, say what is between them with --delimiter"
+    return "; if that is a row and no heading, name the columns with --columns NAME,NAME,..."
+
+
+def _shape_of(placed: PlacedFile, options: LogOptions, columns: Collection[str]) -> tuple[Shape, dict[str, list[str]]]:
+    """Return how rows of a file become actions, and which columns were guessed, all that fit.
+
+    What the folders say (``action=view/``) counts where the file has no such column.
+    """
+    said = {name: column for name, column in options.columns.items() if column in placed.partitions.keys() - columns}
+    constants = {name: placed.partitions[column] for name, column in said.items()} | dict(options.constants)
+    sources = {name: column for name, column in options.columns.items() if name not in said}
+    left = [name for name in FIELDS if name not in (*sources, *constants, *columns)]
+    fits = fitting(columns, left, {*sources.values(), *set(FIELDS).intersection(columns)})
+    fits = {name: found for name, found in fits.items() if len(found) == 1 or name in NEEDED}
+    sources |= {name: found[0] for name, found in fits.items()}
+    left = [name for name in left if name not in fits and name not in TIMES]
+    for name, keys in fitting(placed.partitions, left).items():
+        if value := placed.partitions[keys[0]]:
+            constants[name] = value
+    return Shape(sources, constants, AUTO), fits
+
+
+def _of_the_wire(layout: Layout, shape: Shape) -> LogFile:
+    if layout.type == "json":
+        return LogFile(layout, JsonReader(layout.path), shape)
+    columns = tuple(dict.fromkeys(column for name in FIELDS if (column := shape.column(name)) in layout.columns))
+    try:
+        from rankstream.events.readers.columns import ColumnReader, written_vocabulary
+    except ImportError as exc:
+        if layout.type == "text":
+            return LogFile(layout, PlainReader(layout, columns), shape)
+        raise needs_pyarrow(layout.path) from exc
+    written = written_vocabulary(layout.path) if layout.type == "parquet" else None
+    return LogFile(layout, ColumnReader(layout, columns), shape, written)
+
+
+def of_public(layout: Layout, form: Form, vocabulary: Vocabulary) -> LogFile:
+    """Return a file of a public log with its reader. Raises ``LogError``."""
+    try:
+        from rankstream.events.readers.columns import ColumnReader
+    except ImportError as exc:
+        raise needs_pyarrow(layout.path) from exc
+    parse = form.parse or ((lambda line: [json_row(line)]) if layout.type == "json" else None)
+    reader = ColumnReader(layout, form.columns, form.translation, parse)
+    return LogFile(layout, reader, Shape(time_unit=form.time_unit), vocabulary, form.times)
+
+
+def _not_of(layout: Layout, kind: str) -> LogError:
+    """Return the refusal of a file that is not the public log that it was said to be."""
+    if layout.type == "text" and not layout.columns and layout.first_rows:
+        return why_no_heading(layout)
+    has = [name.partition(":")[0] for name in layout.columns]
+    wanted = min((form.columns for form in PUBLIC[kind].forms), key=lambda one: len(set(one) - set(has)))
+    missing = ", ".join(name for name in wanted if name not in has)
+    return LogError(f"{layout.path} is no {kind}: it has no column {missing}; it has {', '.join(has) or 'none'}")
