@@ -1,9 +1,9 @@
-"""What reading a log skipped: rows, and single values that count as missing, by kind of reason with one example each.
+"""What reading a log skipped or ignored, by kind of reason with one example each.
 
 ::
 
-    unknown-action: not in the vocabulary     1,204    day-2.csv, row 17: action is 'dance', not one of view, save
-    timestamp: in the future                      1    day-2.csv, row 281: timestamp_ms is 4102444800000, ...
+    unknown-action                            1,204    day-2.csv, row 17: action 'dance' is not in the vocabulary
+    timestamp: more than a day after now          1    day-2.csv, row 281: timestamp_ms is 4102444800000, ...
 
 A kind is a worker's reason for dead letters, and what of it; no kind names a value, so that a log of nothing but
 garbage fills no memory.
@@ -46,18 +46,18 @@ class Kind:
 
 @dataclass
 class Skipped:
-    """Rows that were skipped, and values of others that count as missing, by kind."""
+    """Rows that were skipped, and what of the others was ignored, by kind: nothing is left out without a count."""
 
     rows: dict[str, Kind] = field(default_factory=dict)
-    values: dict[str, Kind] = field(default_factory=dict)
+    ignored: dict[str, Kind] = field(default_factory=dict)  # values that count as missing, rows that only repeat others
 
     def add(self, kind: str, example: str, where: Where | None = None, count: int = 1) -> None:
         """Count rows that were skipped."""
         _count(self.rows, kind, example, where, count)
 
-    def add_values(self, kind: str, example: str, where: Where | None = None, count: int = 1) -> None:
-        """Count values that are of no use in rows that are."""
-        _count(self.values, kind, example, where, count)
+    def ignore(self, kind: str, example: str, where: Where | None = None, count: int = 1) -> None:
+        """Count what is left out of a log that can be read: values that count as none, repetitions."""
+        _count(self.ignored, kind, example, where, count)
 
     def reject(self, why: Rejected, where: Where | None = None) -> None:
         """Count a row that a worker would reject."""
@@ -66,7 +66,7 @@ class Skipped:
     def clear(self) -> None:
         """Forget all, for another pass."""
         self.rows.clear()
-        self.values.clear()
+        self.ignored.clear()
 
     def total(self) -> int:
         """Return how many rows were skipped."""
@@ -77,11 +77,11 @@ class Skipped:
 
     def most_common(self) -> list[tuple[str, int]]:
         """Return the reasons, each with its example, and how many rows there are of each; the most common first."""
-        return [(reason, count) for reason, count in _sentences(self.rows)]
+        return list(_sentences(self.rows))
 
-    def most_common_values(self) -> list[tuple[str, int]]:
-        """Return the same of the values that count as missing."""
-        return [(reason, count) for reason, count in _sentences(self.values)]
+    def most_common_ignored(self) -> list[tuple[str, int]]:
+        """Return the same of what was ignored."""
+        return list(_sentences(self.ignored))
 
     def by_kind(self) -> dict[str, int]:
         """Return how many rows were skipped by kind."""

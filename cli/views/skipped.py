@@ -15,7 +15,7 @@ def print_notes(notes: tuple[str, ...]) -> None:
 
 def print_skipped(skipped: Skipped) -> None:
     """Print how many rows were skipped for each reason, the most common first, and which values count as missing."""
-    for done, reasons in (("skipped", skipped.most_common()), ("ignored", skipped.most_common_values())):
+    for done, reasons in (("skipped", skipped.most_common()), ("ignored", skipped.most_common_ignored())):
         for reason, count in reasons[:SHOWN]:
             click.echo(f"{done} {count:,}: {reason}", err=True)
         if rest := sum(count for _, count in reasons[SHOWN:]):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from rankstream.events.arrivals import LogError
 from rankstream.events.log_kind import LogKind
+from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
 
 Ints = npt.NDArray[np.int64]
@@ -23,6 +24,7 @@ Floats = npt.NDArray[np.float64]
 Batch = Any  # pyarrow.RecordBatch
 Column = Any  # pyarrow.Array
 Translate = Callable[[Batch], Batch]
+Translation = Callable[[Skipped], Translate]  # handed what the pass skips, where it counts what it leaves out
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Form:
     """One form in which a log is published; files of columns are recognised by their names, others by their rows."""
 
     columns: tuple[str, ...]  # those that are read
-    translation: Callable[[], Translate]  # a new one for each pass: it may remember rows
+    translation: Translation  # a new one for each pass: it may remember rows
     times: str  # the column of its times
     time_unit: str  # of its times; ``auto`` where files of these columns are no longer always as they were published
     # Of text without a heading: the names of all columns, and a regular expression for each that its fields match.

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from rankstream.events.arrivals import LogError
 from rankstream.events.log_kind import LogKind
 from rankstream.events.public.batches import Batch, Form, Ints, PublicLog, integers, named, wire
+from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
 
 ACTION_COLUMNS = {
@@ -48,11 +49,17 @@ REMEMBERED = 4096  # impressions in which a repetition is looked for
 class _Translation:
     """Impressions to actions; repeated impressions count once."""
 
-    def __init__(self) -> None:
+    def __init__(self, skipped: Skipped) -> None:
+        self._skipped = skipped
         self._seen = np.empty((0, 3), np.int64)  # the last impressions: repetitions follow within a few rows
 
     def __call__(self, batch: Batch) -> Batch:
-        once = self._first_of_each(np.stack([integers(batch, name) for name in ("user_id", "video_id", "time_ms")], 1))
+        triples = np.stack([integers(batch, name) for name in ("user_id", "video_id", "time_ms")], axis=1)
+        once = self._first_of_each(triples)
+        if repeated := len(triples) - len(once):
+            user, video, at_ms = triples[np.setdiff1d(np.arange(len(triples)), once)[0]]
+            example = f"user {user} saw video {video} at {at_ms} once more"
+            self._skipped.ignore("repeated: an impression that came before", example, count=repeated)
         tabs = integers(batch, "tab")
         if len(tabs) and (tabs.min() < 0 or tabs.max() >= NUM_TABS):
             raise LogError(f"tabs from {tabs.min()} to {tabs.max()}; KuaiRand's are 0 to {NUM_TABS - 1}")
@@ -132,7 +139,7 @@ LOG = PublicLog(
         HISTORY,
         Form(
             ("user_id", "history_len", "last_time_ms", "watch_seq", "like_seq", "long_watch_seq"),
-            lambda: translated_history,
+            lambda _: translated_history,
             "last_time_ms",
             "ms",
         ),

@@ -34,8 +34,8 @@ LOG = PublicLog(
     LogKind("lastfm", ("play",), (), {"play": ("play",)}, {"play": 1.0}, repeats=True),
     VOCABULARY,
     (
-        Form(COLUMNS, lambda: translated, "timestamp", "s"),
-        Form(COLUMNS, lambda: translated, "timestamp", "s", fields=FIELDS, delimiters=("\t",), quoted=False),
+        Form(COLUMNS, lambda _: translated, "timestamp", "s"),
+        Form(COLUMNS, lambda _: translated, "timestamp", "s", fields=FIELDS, delimiters=("\t",), quoted=False),
     ),
     ("userid-timestamp-artid-artname-traid-traname.tsv",),
 )

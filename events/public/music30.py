@@ -13,8 +13,9 @@ import msgspec
 import numpy as np
 
 from rankstream.events.log_kind import LogKind
-from rankstream.events.public.batches import Batch, Form, PublicLog, floats, known, named, wire
+from rankstream.events.public.batches import Batch, Form, PublicLog, Translate, floats, known, named, wire
 from rankstream.events.readers.rows import PROBLEM
+from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
 
 VOCABULARY = Vocabulary(("play", "listen"))
@@ -33,9 +34,17 @@ COLUMNS = ("user_id", "song_id", "ts", "playtime")
 RELATIONS = b'{"subjects"'
 
 
-def translated(batch: Batch) -> Batch:
+def translation(skipped: Skipped) -> Translate:
+    """Return the translation of a pass, which counts play times that are negative: they are no value."""
+    return lambda batch: translated(batch, skipped)
+
+
+def translated(batch: Batch, skipped: Skipped) -> Batch:
     """Return a batch in the wire's columns."""
     seconds = floats(batch, "playtime")
+    if (negative := seconds < 0).any():
+        example = f"playtime is {seconds[negative.argmax()]:g}"
+        skipped.ignore("value: a negative play time, read as none", example, count=int(negative.sum()))
     return wire(
         user_id=batch.column("user_id"),
         item_id=batch.column("song_id"),
@@ -66,8 +75,8 @@ LOG = PublicLog(
     KIND,
     VOCABULARY,
     (
-        Form(COLUMNS, lambda: translated, "ts", "s"),
-        Form(COLUMNS, lambda: translated, "ts", "s", ending=".idomaar", parse=plays_of),
+        Form(COLUMNS, translation, "ts", "s"),
+        Form(COLUMNS, translation, "ts", "s", ending=".idomaar", parse=plays_of),
     ),
     ("plays.parquet", "events.idomaar", "sessions.idomaar"),
 )

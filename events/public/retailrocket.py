@@ -29,6 +29,6 @@ LOG = PublicLog(
         repeats=True,
     ),
     VOCABULARY,
-    (Form(COLUMNS, lambda: translated, "timestamp", "ms"),),
+    (Form(COLUMNS, lambda _: translated, "timestamp", "ms"),),
     ("events.csv",),
 )

@@ -29,7 +29,7 @@ def ratings_of(user_id: str, item_id: str, rating: str, timestamp: str, time_uni
             timestamp_ms=batch.column(timestamp),
         )
 
-    return Form((user_id, item_id, rating, timestamp), lambda: translated, timestamp, time_unit, **rows)
+    return Form((user_id, item_id, rating, timestamp), lambda _: translated, timestamp, time_unit, **rows)
 
 
 def ratings_by_name(columns: Sequence[str]) -> Form | None:

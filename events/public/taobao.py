@@ -43,8 +43,8 @@ LOG = PublicLog(
     KIND,
     VOCABULARY,
     (
-        Form(COLUMNS, lambda: translated, "timestamp", "s"),
-        Form(COLUMNS, lambda: translated, "timestamp", "s", fields=FIELDS),
+        Form(COLUMNS, lambda _: translated, "timestamp", "s"),
+        Form(COLUMNS, lambda _: translated, "timestamp", "s", fields=FIELDS),
     ),
     ("events.parquet", "UserBehavior.csv"),
 )

@@ -5,7 +5,6 @@ Rows that are plainly sound are packed from columns; every other row, and every 
 what they accept, only in speed.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from rankstream.features.ids import HASHED, MAX_ID_BYTES, Id, Keys, id_bytes, id
 Bools = npt.NDArray[np.bool_]
 Batch = Any  # pyarrow.RecordBatch
 Column = Any  # pyarrow.Array
-Translate = Callable[[Batch], Batch]  # a log's own columns -> the wire's
 
 MAX_NAME = 64  # characters of an action or a surface, as on the wire
 
@@ -126,7 +124,7 @@ def _count_lost(
     infinite = np.isinf(values) & sound
     if infinite.any():
         where = reading.where(None if numbers is None else int(numbers[infinite.argmax()]))
-        reading.skipped.add_values(INFINITE, "value is inf", where, int(infinite.sum()))
+        reading.skipped.ignore(INFINITE, "value is inf", where, int(infinite.sum()))
     if surfaces is None or not is_text(surfaces.type):
         return
     names, which = _names(surfaces)
@@ -134,7 +132,7 @@ def _count_lost(
     if unknown.any():
         at = int(unknown.argmax())
         where = reading.where(None if numbers is None else int(numbers[at]))
-        reading.skipped.add_values(UNKNOWN_SURFACE, f"surface is {shown(names[which[at]])}", where, int(unknown.sum()))
+        reading.skipped.ignore(UNKNOWN_SURFACE, f"surface is {shown(names[which[at]])}", where, int(unknown.sum()))
 
 
 def _ids(column: Column | None, count: int, hashed: bool = False) -> tuple[list[Id], list[bytes], Keys, Bools]:

@@ -18,9 +18,9 @@ from pyarrow import parquet
 
 from rankstream.events.arrivals import Arrivals, LogError
 from rankstream.events.files import compression
+from rankstream.events.public.batches import Translate, Translation
 from rankstream.events.readers.arrow_batch import (
     Batch,
-    Translate,
     arrivals_of_batch,
     given_column,
     is_text,
@@ -32,7 +32,7 @@ from rankstream.events.readers.json_lines import BATCH_ROWS, Reading, problem
 from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, rows_of
 from rankstream.events.readers.text import SUBSTITUTE, Layout
 from rankstream.events.readers.unpacked import open_bytes, why_not_utf8
-from rankstream.events.skipped import shown
+from rankstream.events.skipped import Skipped, shown
 from rankstream.features.actions import Vocabulary
 
 CSV_BLOCK = 4 << 20  # bytes
@@ -50,12 +50,12 @@ class ColumnReader:
 
     layout: Layout
     columns: tuple[str, ...]  # those that are read
-    translation: Callable[[], Translate] | None = None
+    translation: Translation | None = None
     parse: Callable[[bytes], Iterable[Row]] | None = None  # of the lines of a file that are not read as columns
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
         """Yield the arrivals of the rows."""
-        translate, reading = self._translate(), reading.of(self.layout.path)
+        translate, reading = self._translate(reading.skipped), reading.of(self.layout.path)
         ragged: list[int] = []  # rows that are in no batch, and come before or after the next one
         last = 0
         for batch in self.batches(reading, ragged):
@@ -68,7 +68,7 @@ class ColumnReader:
     def names(self, shape: Shape) -> tuple[set[str], set[str]]:
         """Return the names of actions and of surfaces that occur."""
         found: tuple[set[str], set[str]] = (set(), set())
-        translate = self._translate()
+        translate = self._translate(Skipped())
         for batch in self.batches(None):
             wire = translate(batch)
             for name, names in zip(("action", "surface"), found, strict=True):
@@ -82,7 +82,7 @@ class ColumnReader:
         if self.translation is None:
             yield from rows_of(self.layout, self.columns)
             return
-        translate = self._translate()
+        translate = self._translate(Skipped())
         for batch in self.batches(None):
             yield from rows_of_batch(translate(batch))
 
@@ -109,8 +109,8 @@ class ColumnReader:
                 raise LogError(why) from exc
             raise LogError(f"{path} can't be read on ({' '.join(str(exc).split())}); give a whole file") from exc
 
-    def _translate(self) -> Translate:
-        return as_it_is if self.translation is None else self.translation()
+    def _translate(self, skipped: Skipped) -> Translate:
+        return as_it_is if self.translation is None else self.translation(skipped)
 
     def _parquet(self) -> Iterator[Batch]:
         # Buffered, not read ahead: a row group may be as large as the whole log.

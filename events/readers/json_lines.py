@@ -154,19 +154,21 @@ class Reading:
         """Count surfaces and values that a packed action can't have."""
         infinite = np.isinf(values)
         if infinite.any():
-            self.skipped.add_values(INFINITE, "value is inf", self.where(), int(infinite.sum()))
+            self.skipped.ignore(INFINITE, "value is inf", self.where(), int(infinite.sum()))
         known = self.vocabulary.surface_codes
         if {event.surface for event in events} <= {None, *known}:
             return
         unknown = [event.surface for event in events if event.surface and event.surface not in known]
-        self.skipped.add_values(UNKNOWN_SURFACE, f"surface is {shown(unknown[0])}", self.where(), len(unknown))
+        self.skipped.ignore(UNKNOWN_SURFACE, f"surface is {shown(unknown[0])}", self.where(), len(unknown))
 
 
 def problem(sentence: str) -> Rejected:
     """Return the rejection of a row that holds nothing but what is wrong with it (``rows.PROBLEM``)."""
     if sentence.startswith("not JSON"):
         return Rejected("not-json", sentence)
-    return Rejected("schema", sentence, "ragged row" if sentence.startswith(RAGGED) else "no JSON object")
+    kinds = {RAGGED: "ragged row", "not a JSON object": "no JSON object"}
+    kind = next((kind for start, kind in kinds.items() if sentence.startswith(start)), "a line that can't be read")
+    return Rejected("schema", sentence, kind)
 
 
 def _times(events: list[LoggedAction]) -> tuple[Ints, Ints]:

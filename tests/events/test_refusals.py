@@ -9,7 +9,6 @@ import pytest
 
 from rankstream.events.arrivals import LogError
 from rankstream.events.open import LogOptions, open_log
-from rankstream.events.skipped import MAX_KINDS, Skipped
 from tests.builders.actions import MORNING_MS, VOCABULARY
 from tests.builders.logs import whole, write_log
 
@@ -121,14 +120,6 @@ def test_a_log_of_garbage_does_not_fill_memory_with_reasons(tmp_path: Path):
     ((sentence, count),) = log.skipped.most_common()
     assert "line 2: action 'a0' is not in the vocabulary" in sentence
     assert count == len(rows)
-
-
-def test_there_are_not_more_kinds_than_are_kept():
-    skipped = Skipped()
-    for n in range(3 * MAX_KINDS):
-        skipped.add(f"kind {n}", "an example")
-    assert len(skipped.by_kind()) == MAX_KINDS + 1
-    assert skipped.total() == 3 * MAX_KINDS
 
 
 def test_too_many_names_for_a_vocabulary(tmp_path: Path):

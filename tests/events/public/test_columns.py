@@ -76,13 +76,17 @@ def kuairand_file(tmp_path, **changes):
 
 
 def test_an_impression_returns_each_of_its_actions_and_repetitions_none(tmp_path):
-    log = read(kuairand_file(tmp_path, is_click=[0, 0, 1], is_like=[0, 0, 1]))
+    opened = open_log(kuairand_file(tmp_path, is_click=[0, 0, 1], is_like=[0, 0, 1]))
+    log = read_log(opened)
     assert list(zip(log.item_ids, names(log), log.values, strict=True)) == [
         (5, "skip", 0.5),
         (6, "click", 4.0),
         (6, "like", 4.0),
     ]
     assert [log.vocabulary.surfaces[code - 1] for code in log.surfaces] == ["tab1", "tab2", "tab2"]
+    ((repeated, count),) = opened.skipped.most_common_ignored()
+    assert repeated.startswith("repeated: an impression that came before (user 1 saw video 5 at")
+    assert count == 1
 
 
 def test_an_impression_that_was_not_played_is_a_view_and_no_skip(tmp_path):
