@@ -52,6 +52,9 @@ folder where the command starts. `rankstream settings` shows every value and whe
 
 
 TRAINING = """
+How a log is read (`--map`, `--set`, `--time-unit`, ...) is said by flags alone, the same ones of every command that
+reads one: [logs](logs.md).
+
 The settings that follow are those of `rankstream train`. Their variables begin with `RANKSTREAM_TRAIN_`, and in the
 file they stand under `[train]`.
 """

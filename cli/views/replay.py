@@ -29,8 +29,9 @@ def print_summary(summary: Summary, to: Console | None = None) -> None:
         screen.print(Text(sentence))
     screen.print(metrics_table(summary))
     log, took = summary["log"], summary["time"]
-    for reason, count in list(log["skipped"].items())[:REASONS]:
-        screen.print(Text(f"skipped {count:,}: {reason}", "yellow"))
+    for done in ("skipped", "ignored"):
+        for reason, count in list(log.get(done, {}).items())[:REASONS]:
+            screen.print(Text(f"{done} {count:,}: {reason}", "yellow"))
     count = len(summary["variants"])
     rankings = f"{summary['requests']:,} requests ranked by {count} ranker{'s' * (count > 1)}"
     share = 100 * took["scoring_share"]

@@ -286,6 +286,7 @@ def about(
             "first": None if result.first_ms is None else time_text(result.first_ms),
             "last": None if result.last_ms is None else time_text(result.last_ms),
             "skipped": dict(log.skipped.most_common()),
+            "ignored": dict(log.skipped.most_common_ignored()),
             "out_of_order": result.out_of_order,
         },
         "protocol": {

@@ -276,6 +276,8 @@ def _replayed(summary: Summary) -> dict[str, str]:
         facts["sampled"] = f"{protocol['sample']:,} candidates a request; ranks are estimates for the whole catalogue"
     for nth, (reason, count) in enumerate(list(log["skipped"].items())[:REASONS], start=1):
         facts[f"skipped ({nth})"] = f"{count:,} rows: {reason}"
+    for nth, (reason, count) in enumerate(list(log.get("ignored", {}).items())[:REASONS], start=1):
+        facts[f"ignored ({nth})"] = f"{count:,}: {reason}"
     return facts
 
 
