@@ -22,8 +22,9 @@ from rankstream.events.action_event import MIN_TIME_MS
 from rankstream.features.embeddings.files import BrokenTableError, versions
 from rankstream.features.embeddings.table import EmbeddingTable
 
+TRAIN_AGAIN = "train again on a log whose times are right"
+EMBED_AGAIN = "make them again of a log whose times are right"
 DAY_MS = 86_400_000
-FAR_MS = 253_402_300_800_000  # the year 10000, which dates can't write
 
 
 class LeakError(ValueError):
@@ -35,15 +36,10 @@ def check_bundle(manifest: Manifest, from_ms: int, allow: bool = False) -> list[
 
     Raises ``LeakError``, which names both times, or the one that can't be true.
     """
-    until_ms = manifest.trained_until_ms
-    wrong = _impossible(until_ms, _made_ms(manifest.created_at))
+    wrong = impossible_model(manifest)
     if wrong:
-        return refused_or_marked(
-            f"the model {manifest.model_version} says that it was trained on events until {wrong}, so it is not known "
-            "what it has seen",
-            "train again on a log whose times are right",
-            allow,
-        )
+        return refused_or_marked(wrong, TRAIN_AGAIN, allow)
+    until_ms = manifest.trained_until_ms
     if until_ms <= from_ms:  # training sees what happened before it
         return []
     return refused_or_marked(
@@ -59,14 +55,9 @@ def check_table(table: EmbeddingTable, at_ms: int, allow: bool = False, name: st
 
     Raises ``LeakError``, which names both times, or the one that can't be true.
     """
-    wrong = _impossible(table.as_of_ms)
+    wrong = impossible_table(table, name)
     if wrong:
-        return refused_or_marked(
-            f"the vectors of {name} (version {table.version}) say that they hold events until {wrong}, so it is not "
-            "known what they were made of",
-            "make them again of a log whose times are right",
-            allow,
-        )
+        return refused_or_marked(wrong, EMBED_AGAIN, allow)
     if table.as_of_ms <= at_ms:
         return []
     return refused_or_marked(
@@ -75,6 +66,20 @@ def check_table(table: EmbeddingTable, at_ms: int, allow: bool = False, name: st
         f"rank after that with --from {_iso(table.as_of_ms)}, or make vectors as of {_iso(at_ms)}",
         allow,
     )
+
+
+def impossible_model(manifest: Manifest) -> str:
+    """Return why a model's end of training can't be true, in words; "" where it can."""
+    wrong = _impossible(manifest.trained_until_ms, _made_ms(manifest.created_at))
+    model = f"the model {manifest.model_version} says that it was trained on events until {wrong}"
+    return f"{model}, so it is not known what it has seen" if wrong else ""
+
+
+def impossible_table(table: EmbeddingTable, name: str) -> str:
+    """Return why the time of a table's vectors can't be true, in words; "" where it can."""
+    wrong = _impossible(table.as_of_ms)
+    vectors = f"the vectors of {name} (version {table.version}) say that they hold events until {wrong}"
+    return f"{vectors}, so it is not known what they were made of" if wrong else ""
 
 
 def refused_or_marked(leak: str, remedy: str, allow: bool) -> list[str]:
@@ -89,8 +94,8 @@ def _impossible(at_ms: int, made_ms: int | None = None) -> str:
     if at_ms < MIN_TIME_MS:
         return f"{time_text(max(at_ms, 0))} (its times may be seconds that were read as milliseconds)"
     if made_ms is not None and at_ms > made_ms + DAY_MS:
-        until = time_text(at_ms) if at_ms < FAR_MS else f"{at_ms:,} ms after 1970"
-        return f"{until}, after it was made itself, {time_text(made_ms)} (its log may hold a row of a wrong time)"
+        after = f"{time_text(at_ms)}, after it was made itself, {time_text(made_ms)}"
+        return f"{after} (its log may hold a row of a wrong time, or its times may be of a wrong unit)"
     return ""
 
 

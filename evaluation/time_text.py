@@ -7,6 +7,7 @@ from rankstream.events.action_event import MIN_TIME_MS
 from rankstream.events.readers.times import DATE_TEXT, day_of, time_ms
 from rankstream.features.actions import MAX_TIME_MS
 
+FAR_MS = 253_402_300_800_000  # the year 10000
 UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -32,7 +33,9 @@ def _basic_iso(text: str) -> int:
 
 
 def time_text(at_ms: int) -> str:
-    """Write a time for people."""
+    """Write a time for people; one that no date can write, as a wrong unit makes it, in milliseconds."""
+    if at_ms >= FAR_MS:
+        return f"{at_ms:,} ms after 1970"
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

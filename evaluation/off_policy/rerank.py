@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from rankstream.evaluation.leakage import refused_or_marked
+from rankstream.evaluation.leakage import TRAIN_AGAIN, impossible_model, impossible_table, refused_or_marked
 from rankstream.evaluation.off_policy.slates import (
     NO_PROPENSITIES,
     TWICE,
@@ -59,6 +59,9 @@ class TargetRanker(RankerAsOf):
         """Return the marks of a leak that was allowed. Raises ``LeakError`` for one that was not."""
         manifest, items = self.bundle.manifest, self.bundle.items
         begins = f"but the feeds that it is evaluated on begin at {time_text(from_ms)}"
+        wrong = impossible_model(manifest) or impossible_table(items, f"the items of {manifest.model_version}")
+        if wrong:
+            return refused_or_marked(wrong, TRAIN_AGAIN, allow)
         leaks = []
         if manifest.trained_until_ms > from_ms:
             until = time_text(manifest.trained_until_ms)

@@ -3,8 +3,10 @@
 from collections import Counter
 from dataclasses import replace
 
+import msgspec
 import pytest
 
+from rankstream.bundles.manifest import read_manifest, write_manifest
 from rankstream.evaluation.leakage import LeakError
 from rankstream.evaluation.off_policy.rerank import (
     NO_REQUEST,
@@ -93,6 +95,15 @@ def test_a_model_that_saw_the_feeds_is_refused_with_both_times_and_marked_where_
     model, items = ranker.check_leak(AS_OF_MS - 1000, allow=True)
     assert model.startswith("LEAK: the model tiny-1 was trained on events until")
     assert items.startswith("LEAK: the items of tiny-1 have vectors of events until 2023-11-14 22:13:20 UTC, but")
+
+
+def test_a_model_of_wrong_times_is_refused_since_it_may_have_seen_the_feeds(tmp_path):
+    bundle = a_bundle(tmp_path)
+    write_manifest(bundle, msgspec.structs.replace(read_manifest(bundle), trained_until_ms=AS_OF_MS // 1000))
+    ranker = TargetRanker(open_bundle(bundle), lambda at_ms: None)
+    with pytest.raises(LeakError, match=r"until 1970-01-20 .* it is not known what it has seen; train again"):
+        ranker.check_leak(AS_OF_MS, allow=False)
+    assert len(ranker.check_leak(AS_OF_MS, allow=True)) == 1
 
 
 def test_user_vectors_are_those_as_of_the_request(day):
