@@ -106,6 +106,8 @@ def whole_groups(batches: Iterable[Arrivals]) -> Iterator[Arrivals]:
 
 def _first_open(arrivals: Arrivals, open_from_ms: int) -> int:
     """Return the first row that must wait for the next batch: from there on no group or run of one time is whole."""
+    if _is_plain(arrivals):
+        return int(np.searchsorted(arrivals.times_ms, min(open_from_ms, int(arrivals.times_ms[-1]))))
     groups = groups_of(arrivals)
     spans = [(group.rows[0], group.rows[-1]) for group in groups]
     cut = min(first for group, (first, last) in zip(groups, spans, strict=True)
@@ -130,6 +132,8 @@ def in_one_order(arrivals: Arrivals) -> Arrivals:
             order[first:end] = sorted(
                 range(first, end), key=lambda row: (arrivals.user_keys[row], arrivals.packed[row])
             )
+    if _is_plain(arrivals):
+        return replace(arrivals.taken(order), offsets=arrivals.offsets)
     arrived_ms = arrivals.arrived_ms.copy()
     for group in groups_of(arrivals.taken(order)):
         if len(group.rows) > 1:
@@ -137,6 +141,12 @@ def in_one_order(arrivals: Arrivals) -> Arrivals:
             arrived_ms[group.rows] = np.sort(arrivals.arrived_ms[rows])
             order[group.rows] = sorted(rows, key=lambda row: (arrivals.packed[row], str(arrivals.item_ids[row])))
     return replace(arrivals.taken(order), offsets=arrivals.offsets, arrived_ms=arrived_ms)
+
+
+def _is_plain(arrivals: Arrivals) -> bool:
+    """Return whether rows are sorted and those of one time arrived together: groups then lie within runs."""
+    steps = np.diff(arrivals.times_ms)
+    return bool((steps >= 0).all()) and not np.diff(arrivals.arrived_ms)[steps == 0].any()
 
 
 def _changes(arrivals: Arrivals) -> Bools:

@@ -121,6 +121,8 @@ def impressions_of(
 ) -> Impressions:
     """Look at a log's first rows; ``positives`` is a mask, ``declared`` what is known of the kind of log."""
     counts = Counts(positives, gap_ms)
+    if declared is False:
+        return told_apart(counts, vocabulary, declared)
     for arrivals in whole_groups(_first(batches, MAX_ROWS)):
         counts.add(arrivals)
     counts.end()
