@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rankstream.evaluation.baselines.base import Scores
+from rankstream.evaluation.baselines.base import ItemRows, Scores
 from rankstream.evaluation.baselines.panel import Baselines
 from rankstream.evaluation.baselines.ranks import noise_of, ranks_at
 from rankstream.evaluation.baselines.steps import Counted
@@ -208,6 +208,29 @@ def test_ties_are_random_from_query_to_query():
     ranks = [ranks_at(np.array([3]), noise_of(keys, number), np.zeros(10))[3] for number in range(4000)]
     assert np.mean(ranks) == pytest.approx(5.5, abs=0.2)
     assert np.bincount(ranks, minlength=11)[1:].min() > 300
+
+
+@given(st.integers(0, 2**32), st.integers(1, 4))
+def test_ranks_are_counted_as_they_would_be_sorted(seed, few):
+    rng = np.random.default_rng(seed)
+    first, second = rng.integers(0, 3, (2, 1300)).astype(float)
+    noise = noise_of(np.arange(1300, dtype=np.uint64), seed)
+    rows = rng.choice(1300, few, replace=False)
+    counted, ordered = ranks_at(rows, noise, first, second), ranks_at(np.arange(1300), noise, first, second)
+    assert sorted(ordered) == [*range(1, 1301)]
+    np.testing.assert_array_equal(counted[rows], ordered[rows])
+    assert np.count_nonzero(counted) == few
+
+
+def test_many_items_are_looked_up_as_few_are():
+    rng, items = np.random.default_rng(0), ItemRows()
+    keys = np.unique(rng.integers(0, 2**64, 5000, dtype=np.uint64))
+    for at in range(0, len(keys), 97):
+        for key in rng.permutation(keys[: at + 97]).tolist():
+            items.row(key)
+        few = [int(items.rows_of(keys[one : one + 1])[0]) for one in range(0, len(keys), 50)]
+        assert items.rows_of(keys)[::50].tolist() == few
+    assert sorted(items.rows_of(keys).tolist()) == [*range(len(keys))]
 
 
 def test_items_that_a_baseline_does_not_know_have_no_score():
