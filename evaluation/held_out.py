@@ -17,6 +17,7 @@ from rankstream.evaluation.baselines.base import NOTHING
 from rankstream.evaluation.baselines.held_out_log import HeldOutScores, Moment, numbered, scores_at
 from rankstream.evaluation.baselines.panel import Asked
 from rankstream.evaluation.baselines.popularity import POPULARITY
+from rankstream.evaluation.replay.summary import unresampled
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import UserSequences, group_by_user
 from rankstream.features.ids import Id, id_key, id_keys
@@ -316,11 +317,18 @@ def _metric(
     mine = _estimate(values[MODEL], users)
     baselines = {name: _estimate(one, users) for name, one in values.items() if name != MODEL}
     best = max(baselines, key=lambda name: baselines[name].mean)
-    ahead = _estimate(values[MODEL] - values[best], users)
+    ahead = _ahead(values[MODEL], values[best], users)
     return HeldOutMetric(
         model, metric, mine.mean, mine.low, mine.high, len(users), int(unknown.sum()), baselines, best, ahead,
         verdict_of(model, metric, best, len(baselines), ahead),
     )  # fmt: skip
+
+
+def _ahead(mine: Floats, theirs: Floats, users: npt.NDArray[np.integer]) -> Estimate:
+    """Return the mean difference, paired by query, with an interval that is wider where one side never varies."""
+    found, names = _estimate(mine - theirs, users), users.astype(str).tolist()
+    (my_low, my_high), (low, high) = unresampled(mine, names), unresampled(theirs, names)
+    return Estimate(found.mean, found.low - my_low - high, found.high + my_high + low)
 
 
 def _estimate(values: Floats, users: npt.NDArray[np.integer]) -> Estimate:

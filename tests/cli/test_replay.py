@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -139,6 +140,18 @@ def test_outcomes_hold_what_every_ranker_made_of_every_request(folder, tmp_path)
             assert hits == [min([rank or 99 for rank in row["ranks"]], default=99) <= 10 for row in mine]
     assert rows[0]["as_of"].tzname() == "UTC"
     assert all(len(row["targets"]) == row["relevant"] >= 1 for row in rows)
+
+
+def test_the_documented_example_reads_the_outcomes(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = ("--bundle", folder / "bundle", "--protocol", "catalogue", "--requests", 30)
+    assert replay(folder, *flags, "--outcomes", "outcomes.parquet").exit_code == 0
+    docs = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
+    example = next(part.split("```")[0] for part in docs.split("```python\n")[1:] if "outcomes.parquet" in part)
+    exec(example, {})
+    ahead, _, p = capsys.readouterr().out.removeprefix("ahead by").split()
+    assert -1 <= float(ahead) <= 1
+    assert 0 < float(p) <= 1
 
 
 def test_own_scores_are_joined_with_the_outcomes_of_a_first_replay(folder, tmp_path):
