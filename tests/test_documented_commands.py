@@ -1,5 +1,6 @@
 """Every command of the documentation could be typed, and what needs no Kafka and no hours is run as it stands."""
 
+import gzip
 import io
 import json
 import re
@@ -26,7 +27,7 @@ from rankstream.streams.records import recorded_request
 from tests.builders.bundle import AS_OF_MS, a_bundle, a_user_table
 from tests.builders.cli import rankstream
 from tests.builders.logs import write_log
-from tests.builders.pages import ROOT, Command, blocks, commands_of, commands_of_line, lines_of, problems_of
+from tests.builders.pages import ROOT, SHELL, Command, blocks, commands_of, commands_of_line, lines_of, problems_of
 from tests.builders.served import a_day
 from tests.cli.test_help import EVERY
 
@@ -50,7 +51,7 @@ NOT_RUN = {
     r"python -m rankstream\.experiments": "trains for minutes to hours: tests/experiments run them small",
 }
 WITH_MORE = {"rankstream train actions/": ["--no-export"]}  # exporting takes half a minute; tests/cli exports
-RUN_ELSEWHERE: dict[str, str] = {}  # pages whose commands another test runs, all of them: page -> test
+RUN_ELSEWHERE = {"docs/your-data.md": "tests/test_your_data.py"}  # which runs all of the page's commands
 
 
 def name_of(path: Path) -> str:
@@ -142,7 +143,7 @@ def lines_to_run() -> Iterator[object]:
     """Each block of shell with a line that is run: the lines of a block follow each other in one folder."""
     for page in PAGES:
         for number, (language, block) in enumerate(blocks(page.read_text())):
-            lines = [line for line in lines_of(block) if language in ("sh", "console") and why_not_run(line) is None]
+            lines = [line for line in lines_of(block) if language in SHELL and why_not_run(line) is None]
             if lines and name_of(page) not in RUN_ELSEWHERE:
                 yield pytest.param(lines, id=f"{name_of(page)}-{number}")
 
@@ -156,7 +157,7 @@ def test_no_reason_is_left_over():
         line
         for page in PAGES
         for language, block in blocks(page.read_text())
-        if language == "sh"
+        if language in SHELL
         for line in lines_of(block)
     ]
     assert [pattern for pattern in NOT_RUN if not any(re.match(pattern, line) for line in lines)] == []
@@ -196,7 +197,11 @@ def small_ones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tmp_path = tmp_path_factory.mktemp("small")
     (tmp_path / "rankstream.toml").write_text(SMALL)
     write_log(tmp_path / "actions.parquet", some_rows(AS_OF_MS, 3))
-    (tmp_path / "actions").mkdir()
+    for folder in ("actions", "logs"):
+        (tmp_path / folder).mkdir()
+    shop = write_log(tmp_path / "shop.csv", some_rows(AS_OF_MS, 2))
+    (tmp_path / "logs" / "2023-11-14.csv.gz").write_bytes(gzip.compress(shop.read_bytes()))
+    (tmp_path / "plays.tsv").write_text("".join(f"u{n % 5}\ti{n % 7}\t{AS_OF_MS + n}\n" for n in range(50)))
     write_log(tmp_path / "actions" / "days.parquet", some_rows(JULY_MS, 5))
     write_inter(tmp_path / "ml-100k.inter", AS_OF_MS)
     write_inter(tmp_path / "ml-100k" / "ml-100k.inter", FEBRUARY_MS)

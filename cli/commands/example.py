@@ -44,7 +44,8 @@ def command(file: Path, rows: int, users: int, products: int, seed: int, force: 
     events/example/ has them all), so how well a model does on it says nothing about a real shop.
 
     \b
-    Writes: FILE, with the columns event_time, event_type, product_id, category, price, customer_id
+    Writes: FILE, with the columns event_time, event_type, product_id, category,
+            price, customer_id
 
     \b
     Examples:

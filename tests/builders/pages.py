@@ -25,7 +25,18 @@ INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 SHELL = ("sh", "bash", "console", "shell")
 VARIABLE = re.compile(r"[A-Za-z_]+=\S*")
 PLACEHOLDER = re.compile(r"\.\.\.|[A-Z]{2,}$")
-OTHERS = ("jq", "tail", "rsync", "cd", "docker", "tensorboard", "pytest", "bash")  # not ours: taken as they are
+OTHERS = (
+    "jq",
+    "tail",
+    "echo",
+    "head",
+    "rsync",
+    "cd",
+    "docker",
+    "tensorboard",
+    "pytest",
+    "bash",
+)  # not ours: taken as they are
 HEADS = ("rankstream", "python", "make", "faust", "pip", ".ci/run", *OTHERS)
 
 

@@ -29,7 +29,10 @@ ROOT = Path(__file__).parents[2]
 SAVED = ROOT / "tests" / "saved" / "0.1.0"
 LOG = SAVED / "log" / "actions.parquet"
 CONFIG = ("--config", SAVED / "rankstream.toml")
-WITHOUT = {"worker": "prints nothing but its log, and runs until it is stopped"}
+WITHOUT = {
+    "worker": "prints nothing but its log, and runs until it is stopped",
+    "serve": "says where it serves, and runs until it is stopped",
+}
 STREAMS = ("watch", "dead-letters list")  # a line of JSON a record
 
 
@@ -132,6 +135,7 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "verify": lambda stage: stage.on_the_day("verify"),
     "off-policy": off_policy,
     "explain": lambda stage: stage.on_the_day("explain", "--request", "r100"),
+    "example": lambda stage: rankstream("example", stage.folder / "shop.csv", "--rows", 300, "--json"),
     "train": train,
     "export": lambda stage: rankstream("export", "--from", stage.run, "--to", stage.folder / "new", "--json"),
     "evaluate": lambda stage: rankstream("evaluate", LOG, "--from", stage.run, "--json"),

@@ -32,6 +32,7 @@ from rankstream.evaluation.audit.explanation import (
 )
 from rankstream.evaluation.audit.occlusion import NO_ACTIONS, NO_USER_VECTOR, Effect
 from rankstream.evaluation.audit.verify import Report as VerifyReport
+from rankstream.evaluation.held_out import Estimate as HeldOutEstimate
 from rankstream.evaluation.held_out import HeldOutMetric
 from rankstream.evaluation.off_policy.estimators import Estimate
 from rankstream.evaluation.off_policy.report import EstimatorResult, Evaluation
@@ -162,8 +163,8 @@ def an_explanation(policy: str | None = "plackett-luce") -> Explanation:
     terms = tuple(Term(head, 0.5, 1.0, 0.5) for head in ("purchase", "add-to-cart", "view"))
     items = tuple(ExplainedItem(f"{SKU}-{n}", n, n, 0.1, 1.25, True, terms, effects) for n in (1, 2, 3))
     return Explanation(
-        f"req-{SKU}", USER, NOON_MS, MODEL, policy, 3, 7, 104_223, 42, False, "the features differ", (action,),
-        (MissedAction(SKU, "purchase", NOON_MS, 104_224, 900),), Sessions(1, 2, True),
+        f"req-{SKU}", USER, NOON_MS, MODEL, ("view",), policy, 3, 7, 104_223, 42, False, "the features differ",
+        (action,), (MissedAction(SKU, "purchase", NOON_MS, 104_224, 900),), Sessions(1, 2, True),
         UserVector("000007-9c3f5a01e2d4b678", NOON_MS, 1, True), 23, (SKU,), items,
     )  # fmt: skip
 
@@ -175,8 +176,13 @@ def a_board() -> Scoreboard:
 
 
 def some_metrics() -> list[HeldOutMetric]:
-    baselines = {"popularity": 0.0113, "last item's neighbours": 0.2345, "item-kNN": 0.3456}
-    return [HeldOutMetric(model, "Recall@10", 0.5, 0.4, 0.6, baselines, 1234) for model in ("HierTCN", "PinnerFormer")]
+    one = HeldOutEstimate(0.3456, 0.3111, 0.4)
+    baselines = dict.fromkeys(("popularity", "last item's neighbours", "item-kNN"), one)
+    verdict = "HierTCN is ahead of item-kNN"
+    return [
+        HeldOutMetric("HierTCN", metric, 0.5, 0.4, 0.6, 1234, 7, baselines, "item-kNN", one, verdict)
+        for metric in ("Recall@10", "MRR")
+    ]
 
 
 SETTINGS_ROWS = [
@@ -212,7 +218,7 @@ SHOWN: dict[str, Shown] = {
     "commands/verify.py differences_table": (
         lambda: [verify.differences_table(a_verify_report())], (f"req-{SKU}", USER, "9f8e7d6c")),
     "commands/evaluate.py table_of": (
-        lambda: [evaluate.table_of(some_metrics(), "log")], ("PinnerFormer", "item-kNN", "1,234", "neighbours")),
+        lambda: [evaluate.table_of(some_metrics(), "log")], ("HierTCN", "item-kNN", "1,234", "neighbours", "0.3456")),
     "demo/screen.py _metrics": (lambda: [screen._metrics(a_board(), 5.0, 9)], ("events/s", "realtime")),
     "demo/screen.py metrics_table": (lambda: [screen.metrics_table(a_board())], ("popularity", "1.000")),
 }  # fmt: skip
