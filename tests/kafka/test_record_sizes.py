@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
 
 BROKERS_OWN = 1_048_588  # Kafka's max.message.bytes where a topic has none
 LOW = 20_000
-LONG_IDS = [f"sku-{n:06d}-" + "x" * 60 for n in range(5_000)]
+LONG_IDS = [f"sku-{n:06d}-" + "x" * 100 for n in range(5_000)]  # 5,000 take well over a megabyte in a feed
 
 
 @pytest.fixture
