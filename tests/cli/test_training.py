@@ -15,6 +15,7 @@ from rankstream.bundles.manifest import read_manifest
 from rankstream.cli.options.event_logs import read_events
 from rankstream.cli.options.train_settings import TrainSettings
 from rankstream.cli.options.training import with_settings
+from rankstream.events.open import LogOptions
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import id_keys
 from rankstream.models.recipes.bundle import recipe_for
@@ -84,7 +85,7 @@ def test_of_exposures_encoders_learn_before_the_ranker_does(tmp_path):
     """Else an item's features would know the very labels that the ranker is to predict."""
     rows = rows_of(range(6), range(3))
     rows.append({"user_id": 0, "item_id": NEW, "action": "save", "timestamp_ms": MORNING_MS + 3 * DAY_MS - 1})
-    log, known = read_events(write(tmp_path / "log.jsonl", rows), None, strict=True)
+    log, known = read_events(write(tmp_path / "log.jsonl", rows), LogOptions())
     kind = replace(known, positives=("save",), exposures=True, encoders_share=0.7)
     recipe = with_settings(recipe_for(kind, log.vocabulary), TrainSettings(**SMALL), torch.device("cpu"))
     models = train_models(log, recipe, tmp_path / "work")
@@ -222,9 +223,9 @@ def test_rows_that_a_worker_would_reject_are_skipped_and_counted(run, tmp_path):
         assert done.exit_code == 0, done.output
         tables.append(EmbeddingTable.open(tmp_path / log.stem))
     assert done.stderr.splitlines() == [
-        "skipped 1: schema: Object missing required field `action`",
-        "skipped 1: timestamp: timestamp_ms is before 1973; if the column holds seconds, pass --time-unit s",
-        "skipped 1: schema: Object missing required field `item_id`",
+        f"skipped 1: schema: no action ({bad}, line 1: there is no action)",
+        f"skipped 1: timestamp: before 1973 ({bad}, line 74: timestamp_ms is 5, read as 1970-01-01)",
+        f"skipped 1: schema: no item_id ({bad}, line 75: there is no item_id)",
     ]
     assert np.asarray(tables[0].vectors).tobytes() == np.asarray(tables[1].vectors).tobytes()
 
@@ -235,7 +236,8 @@ def test_strict_refuses_a_log_with_such_rows(command, run, tmp_path):
     where = ("--out", tmp_path / "new", "--positive", "save") if command == "train" else ("--from", run / "out")
     words = refusal(rankstream(command, log, *where, "--strict"))
     assert "1 of the 13 rows of" in words
-    assert "the reason is schema: Object missing required field `action`" in words
+    assert "the reason is schema: no action" in words
+    assert "line 13: there is no action" in words
 
 
 def test_a_log_that_is_not_there(tmp_path):
