@@ -10,12 +10,13 @@ from rankstream.evaluation.time_text import delay_text
 Summary = Mapping[str, Any]
 Metric = Mapping[str, Any]  # value, low, high, requests
 
-SHARES = ("hit", "recall")  # metrics that are shares, and read as per cent
+SHARES = ("hit", "recall", "capped_recall")  # metrics that are shares, and read as per cent
 NONE = "–"
 MEANINGS = {
     "positive": "an item on which the user then did a positive action; the others are negatives",
     "hit@k": "share of the requests with a positive among the first k",
-    "recall@k": "share of the positives that were among the first k, of as many as fit there",
+    "recall@k": "share of the positives that were among the first k",
+    "capped_recall@k": "the same, of as many as fit there: min(k, positives)",
     "ndcg@k": "discounted gain: positives count more the higher they rank; 1 is the best order there is",
     "mrr": "mean of 1 / rank of the first positive: 1 if it is always first, 0.1 if it is tenth",
     "auc": "how often a positive has a higher probability than a negative; 0.5 is random",
@@ -117,7 +118,9 @@ def _measured_on(summary: Summary) -> str:
     sentence = f"Measured on {unit}, with about {summary['candidates_median']:,.0f} candidates each"
     sample, unknown = summary["protocol"]["sample"], summary["targets_unknown"]
     if sample:
-        sentence += f"; estimates: {sample:,} of them were sampled, and ranks scaled to those among all"
+        sentence += (
+            f", {sample:,} of them sampled at random, so the ranks are those in the sample, not in the catalogue"
+        )
     if unknown:
         sentence += f"; in {unknown:,} requests the positive is not in the catalogue, so no ranker could find it"
     return sentence + "."
