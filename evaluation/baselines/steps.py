@@ -41,24 +41,26 @@ class EarlierArrivals:
     """Arrivals that are held back until something arrives at another time."""
 
     def __init__(self) -> None:
-        self._waiting: Arrivals | None = None  # of one time, the newest
+        self._waiting: list[Arrivals] = []  # of one time, the newest
 
     def arrive(self, arrivals: Arrivals) -> Iterator[Arrivals]:
         """Take arrivals, in order; yield those to whose time none can be added any more."""
         if not len(arrivals):
             return
-        if self._waiting is not None:
-            arrivals = concatenated([self._waiting, arrivals])
+        if self._waiting and (arrivals.arrived_ms == self._waiting[0].arrived_ms[0]).all():
+            self._waiting.append(arrivals)  # of a log of dates, many come at one time
+            return
+        arrivals = concatenated([*self._waiting, arrivals])
         earlier = np.flatnonzero(arrivals.arrived_ms != arrivals.arrived_ms[-1])
         start = int(earlier[-1]) + 1 if len(earlier) else 0
-        self._waiting = arrivals.rows(slice(start, None))
+        self._waiting = [arrivals.rows(slice(start, None))]
         if start:
             yield arrivals.rows(slice(0, start))
 
     def before(self, arrived_ms: int) -> Iterator[Arrivals]:
         """Yield what still waits, unless it arrived at this very time."""
-        if self._waiting is not None and int(self._waiting.arrived_ms[0]) != arrived_ms:
-            waiting, self._waiting = self._waiting, None
+        if self._waiting and int(self._waiting[0].arrived_ms[0]) != arrived_ms:
+            waiting, self._waiting = concatenated(self._waiting), []
             yield waiting
 
 

@@ -23,6 +23,7 @@ def write_outcomes(outcomes: Outcomes, path: Path, own: Sequence[str] = ()) -> N
     """Write a file, or none at all; ``own`` are the variants that ``--scores`` brought. Raises ``ReplayError``."""
     table = pa.concat_tables(_tables(outcomes, own))
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as beside:
             pq.write_table(table, beside)
     except OSError as exc:

@@ -240,7 +240,7 @@ class ScoresOfFile:
                 f"--scores {path} has no column {', '.join(missing)}; it has {', '.join(columns)}; wanted: {COLUMNS}"
             )
         names, group = _queries_of(path, columns, by_query)
-        items, item = _coded(columns["item_id"])
+        items, item = _coded(path, columns, "item_id")
         keys, scores = id_keys(items)[item], _numbers(path, columns["score"])
         order = np.lexsort((keys, group))
         group, keys, scores = group[order], keys[order], scores[order]
@@ -288,13 +288,16 @@ def _columns_of(path: Path) -> Mapping[str, Any]:
         raise ReplayError('reading --scores of Parquet or CSV needs pyarrow: pip install "rankstream[train]"') from exc
     except OSError as exc:
         raise ReplayError(f"--scores {path} can't be read ({exc.strerror or exc})") from exc
-    except (ValueError, AttributeError) as exc:  # also those of pyarrow, and of JSON
+    except (ValueError, AttributeError, TypeError) as exc:  # also those of pyarrow, and lines that are no objects
         raise ReplayError(f"--scores {path} is no readable {path.suffix.lstrip('.')} file: {exc}") from exc
     return {name: table.column(name) for name in table.column_names}
 
 
-def _coded(column: Any) -> tuple[list[Any], Ints]:
+def _coded(path: Path, columns: Mapping[str, Any], name: str) -> tuple[list[Any], Ints]:
     """Return the different values of a column, and which of them each row has, ``(n,)``."""
+    column = columns[name]
+    if column.count(None) if isinstance(column, list) else column.null_count:
+        raise ReplayError(f"--scores {path} has rows without {name}; leave them out")
     if isinstance(column, list):
         numbers: dict[Any, int] = {}
         rows = [numbers.setdefault(one, len(numbers)) for one in column]
@@ -306,8 +309,8 @@ def _coded(column: Any) -> tuple[list[Any], Ints]:
 def _queries_of(path: Path, columns: Mapping[str, Any], by_query: bool) -> tuple[list[Any], Ints]:
     """Return the different queries, by name or by user and time, and which of them each row is of, ``(n,)``."""
     if by_query:
-        return _coded(columns["query"])
-    (users, user), (times, time) = _coded(columns["user_id"]), _coded(columns["as_of"])
+        return _coded(path, columns, "query")
+    (users, user), (times, time) = (_coded(path, columns, name) for name in ("user_id", "as_of"))
     pairs, rows = np.unique(user * len(times) + time, return_inverse=True)
     keys, times_ms = [id_bytes(one) for one in users], _times(path, times)
     names = [(keys[pair // len(times)], times_ms[pair % len(times)]) for pair in pairs.tolist()]

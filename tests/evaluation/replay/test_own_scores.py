@@ -67,6 +67,10 @@ def test_queries_may_be_named_by_user_and_time(tmp_path, suffix, as_of):
         ("mine.csv", "query,item_id,score\na,1,high\n", "score holds what is no number"),
         ("mine.csv", "user_id,as_of,item_id,score\nu,noon,1,2\n", "as_of holds no times"),
         ("mine.jsonl", "{not json", "is no readable jsonl file"),
+        ("mine.jsonl", "7", "is no readable jsonl file"),
+        ("mine.jsonl", '{"query": "a", "item_id": null, "score": 1}', "has rows without item_id"),
+        ("mine.jsonl", '{"query": "a", "score": 1}', "has no column item_id; it has query, score"),
+        ("mine.csv", "", "is no readable csv file"),
         ("mine.parquet", "PAR0", "is no readable parquet file"),
     ],
 )
@@ -74,6 +78,12 @@ def test_a_bad_file_is_refused_in_one_sentence(tmp_path, name, text, words):
     (tmp_path / name).write_text(text)
     with pytest.raises(ReplayError, match=words):
         open_scores(str(tmp_path / name))
+
+
+def test_a_parquet_file_with_nulls_is_refused(tmp_path):
+    pq.write_table(pa.table({"query": ["a", None], "item_id": [1, 2], "score": [1.0, 2.0]}), tmp_path / "mine.parquet")
+    with pytest.raises(ReplayError, match="has rows without query"):
+        open_scores(str(tmp_path / "mine.parquet"))
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
