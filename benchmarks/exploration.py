@@ -9,13 +9,12 @@ spread of the request's scores; probabilities are exact, nothing is sampled.
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from rankstream.events.arrivals import Arrivals
-from rankstream.events.open import open_log
+from rankstream.events.open import LogOptions, open_log
 from rankstream.features.ids import id_bytes
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
@@ -61,7 +60,7 @@ def ranked(log: Path, bundle: Path, user_vectors: Path | None) -> Iterator[tuple
     """Yield the scores of requests for users who act after the bundle's training, as of just before they do."""
     serving = LiveRanker.open(bundle, user_vectors)
     until_ms = open_bundle(bundle).manifest.trained_until_ms
-    arrivals = list(replace(open_log(log), sort=True).batches(serving.vocabulary))
+    arrivals = list(open_log(log, LogOptions(sort=True)).batches(serving.vocabulary))
     after = sum(int(np.count_nonzero(batch.times_ms >= until_ms)) for batch in arrivals)
     pipeline, rng = Pipeline(UserCache(MemoryStore()), serving), np.random.default_rng(0)
     seen: list[int | str] = []
