@@ -135,7 +135,7 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "verify": lambda stage: stage.on_the_day("verify"),
     "off-policy": off_policy,
     "explain": lambda stage: stage.on_the_day("explain", "--request", "r100"),
-    "example": lambda stage: rankstream("example", stage.folder / "shop.csv", "--rows", 300, "--json"),
+    "example": lambda stage: rankstream("example", stage.folder / "shop.csv", "--rows", 300, "--users", 30, "--json"),
     "train": train,
     "export": lambda stage: rankstream("export", "--from", stage.run, "--to", stage.folder / "new", "--json"),
     "evaluate": lambda stage: rankstream("evaluate", LOG, "--from", stage.run, "--json"),
@@ -177,6 +177,7 @@ def keys_of(text: str) -> set[str]:
 def parameters():
     for name in RUNS:
         marks = [pytest.mark.broker] if name.split()[0] in ON_KAFKA else []
+        marks += [pytest.mark.slow, pytest.mark.timeout(600)] if name == "export" else []
         yield pytest.param(name, marks=marks)
 
 
