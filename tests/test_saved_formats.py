@@ -192,8 +192,10 @@ def read_model_names(work):
     return {path.name: read_whole(path)["model"] for path in sorted(work.glob("*.pt"))}
 
 
-def replay_metrics(folder, out):
+def replay_metrics(folder, out, seed=1):
     flags = (
+        "--seed",
+        seed,
         "--from",
         "2023-11-18",
         "--positive",
@@ -380,4 +382,17 @@ def test_a_log_in_parquet_has_the_vocabulary_that_it_was_written_with():
 
 
 def test_a_replay_returns_the_metrics_of_then(tmp_path):
-    assert not differences(replay_metrics(SAVED, tmp_path), expected()["replay"], tolerance=1e-3)
+    """Candidates of equal scores, which this bundle has many of, are ranked in another random order than then.
+
+    Of popularity's there is one such pair in the 16 requests: 1/2 against 1/3 in one of 14 reciprocal ranks.
+    """
+    then = expected()["replay"]
+    now = [replay_metrics(SAVED, tmp_path / str(seed), seed) for seed in range(6)]
+    for one in now:
+        assert (one["events"], one["points"]) == (then["events"], then["points"])
+        assert not differences(one["figures"]["random order"], then["figures"]["random order"], tolerance=1e-6)
+    for variant, metrics in then["figures"].items():
+        for metric, value in metrics.items():
+            found = [one["figures"][variant][metric] for one in now]
+            room = 1 / 6 / 14 + 1e-3 if variant == "popularity" else 1e-3
+            assert min(found) - room <= value <= max(found) + room, (variant, metric)
