@@ -169,7 +169,7 @@ def open_text(layout: Layout, columns: Sequence[str], ragged: Callable[[Any], st
     """Open delimited text as a stream of batches, all columns as text: an id of 007 must stay one."""
     source: Any
     if len(layout.delimiter) > 1:
-        source, delimiter = _Substituted(layout), SUBSTITUTE
+        source, delimiter = Substituted(layout), SUBSTITUTE
     else:
         source = pa.input_stream(str(layout.path), compression=compression(layout.path) or None)
         delimiter = layout.delimiter
@@ -195,7 +195,7 @@ def open_text(layout: Layout, columns: Sequence[str], ragged: Callable[[Any], st
     )
 
 
-class _Substituted(io.RawIOBase):
+class Substituted(io.RawIOBase):
     """A file of text with one character for its delimiter of two."""
 
     def __init__(self, layout: Layout) -> None:
@@ -208,12 +208,10 @@ class _Substituted(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """Return at most ``size`` bytes, none at the end."""
         block = self._file.read(CSV_BLOCK if size < 0 else max(size - len(self._rest), 1))
-        data, self._rest = self._rest + block, b""
+        data, self._rest = (self._rest + block).replace(self._delimiter, SUBSTITUTE.encode()), b""
         if block and data.endswith(self._delimiter[:1]):  # the delimiter may go on in the next block
             data, self._rest = data[:-1], data[-1:]
-            if not data:
-                return self.read(size)
-        return data.replace(self._delimiter, SUBSTITUTE.encode())
+        return data if data or not block else self.read(size)
 
     def close(self) -> None:
         """Close the file."""

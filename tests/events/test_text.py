@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from rankstream.events.arrivals import Arrivals, LogError, concatenated
 from rankstream.events.open import LogOptions, open_log
+from rankstream.events.readers.columns import Substituted
 from rankstream.events.readers.json_lines import Reading
 from rankstream.events.readers.plain import PlainReader
-from rankstream.events.readers.text import DELIMITERS, text_layout
+from rankstream.events.readers.text import DELIMITERS, SUBSTITUTE, Layout, text_layout
 from rankstream.events.registry import read_log
 from rankstream.events.skipped import Skipped
 from tests.builders.actions import MORNING_MS, VOCABULARY
@@ -138,6 +140,21 @@ def test_the_delimiter_is_told_by_the_first_lines(name, tmp_path):
     fast, plain = both_ways(tmp_path / "log.csv")
     assert same(fast, plain)
     assert (fast.user_ids[0], fast.item_ids[0]) == ("u1", "i1")
+
+
+@given(st.text(st.sampled_from("a:\n"), max_size=30), st.lists(st.integers(2, 5), min_size=1))
+def test_a_delimiter_of_two_characters_may_lie_across_blocks(tmp_path_factory, text, sizes):
+    path = tmp_path_factory.mktemp("blocks") / "log.dat"
+    path.write_text(text)
+    file = Substituted(Layout(path, "text", (), "::"))
+    read = b""
+    for size in chain(sizes, repeat(2)):
+        block = file.read(size)
+        if not block:
+            break
+        assert len(block) <= size
+        read += block
+    assert read.decode() == text.replace("::", SUBSTITUTE)
 
 
 def test_a_space_after_each_delimiter_is_no_part_of_an_id(tmp_path):
