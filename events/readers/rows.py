@@ -41,7 +41,7 @@ from rankstream.events.skipped import shown
 
 Row = dict[str, Any]
 STDIN = Path("-")
-BATCH = 10_000  # rows of a Parquet file read at once
+BATCH = 1_000  # rows of a Parquet file read at once: as many as the unit of times is told from
 IDS = ("user_id", "item_id")
 MAX_WHOLE_FLOAT = 2**53  # from here on, a float may stand for several whole numbers
 MANY = 20  # columns named in a sentence
