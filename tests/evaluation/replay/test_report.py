@@ -183,7 +183,8 @@ def test_a_mixed_feed_shows_who_won():
 def test_what_makes_a_metric_less_than_it_seems_stands_beside_it():
     summary = a_summary(BETTER) | {"targets_unknown": 80}
     summary["protocol"]["sample"] = 100
-    assert "estimates: 100 of them were sampled" in verdicts(summary)[-1]
+    sampled = "100 of them sampled at random, so the ranks are those in the sample, not in the catalogue"
+    assert sampled in verdicts(summary)[-1]
     assert "in 80 requests the positive is not in the catalogue" in verdicts(summary)[-1]
 
 
