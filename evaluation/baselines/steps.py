@@ -104,18 +104,19 @@ class Steps:
     def _take(self, arrivals: Arrivals) -> Iterator[Step]:
         users, items = arrivals.user_keys, arrivals.item_keys.tolist()
         times, codes = arrivals.times_ms.tolist(), np.asarray(arrivals.codes).tolist()
+        acts, positives = self.counted.acts, self.counted.positives
         order = _settled(arrivals, users, times, items)
-        at = 0
-        while at < len(order):
-            row = order[at]
-            name, actions = (users[row], times[row], items[row]), 0
-            while at < len(order) and (users[order[at]], times[order[at]], items[order[at]]) == name:
-                actions |= 1 << codes[order[at]]
-                at += 1
-            if actions & self.counted.acts:
-                yield self._step(*name, bool(actions & self.counted.positives))
+        names = [(items[row], times[row], users[row]) for row in order]  # the items first: they differ most
+        actions, end = 0, len(order) - 1
+        for at, (name, row) in enumerate(zip(names, order, strict=True)):
+            actions |= 1 << codes[row]
+            if at < end and names[at + 1] == name:
+                continue
+            if actions & acts:
+                yield self._step(*name, bool(actions & positives))
+            actions = 0
 
-    def _step(self, key: bytes, at_ms: int, item_key: int, is_positive: bool) -> Step:
+    def _step(self, item_key: int, at_ms: int, key: bytes, is_positive: bool) -> Step:
         row, user = self.items.row(item_key), self._users.get(key)
         if user is None:
             user = self._users[key] = _User(self._new_session(), at_ms)
@@ -125,6 +126,7 @@ class Steps:
             user.session = self._new_session()
         before, user.last_row = user.last_row, row
         user.last_ms = max(user.last_ms, at_ms)
+        is_first = user.history.get(row) != user.gaps
         self.taken += 1
         if row in user.history:
             self.repeated += 1
@@ -132,7 +134,6 @@ class Steps:
         elif len(user.history) >= HISTORY_ITEMS:
             del user.history[next(iter(user.history))]
         user.history[row] = user.gaps
-        is_first = row not in user.session.items
         if is_first:
             user.session.items.append(row)
         return Step(row, at_ms, is_positive, user.session, is_first, before)
