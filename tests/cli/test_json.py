@@ -123,6 +123,7 @@ def train(stage: Stage) -> Result:
 
 RUNS: dict[str, Callable[[Stage], Result]] = {
     "demo": demo,
+    "example": lambda stage: rankstream("example", stage.folder / "shop.csv", "--rows", 400, "--users", 20, "--json"),
     "produce": produce,
     "request": request,
     "watch": watch,
