@@ -68,7 +68,7 @@ class Sitting:
         """Run a line as the shell does; return what it printed."""
         done = subprocess.run(
             ["sh", "-c", f"{line} {more}"], cwd=self.folder, env=self.environment(), capture_output=True, text=True,
-            timeout=120, check=False,
+            timeout=400, check=False,
         )  # fmt: skip
         assert done.returncode == 0, (line, done.stdout, done.stderr)
         self.printed[line] = done.stdout + done.stderr
@@ -127,7 +127,7 @@ def sitting(tmp_path_factory: pytest.TempPathFactory) -> Sitting:
     return here
 
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_the_path_has_at_most_six_commands():
@@ -175,6 +175,5 @@ def test_a_feed_holds_products_of_the_shop_and_follows_the_newest_action(sitting
         items = re.findall(r"^│ +\d+ │ (\w+)", feed, re.MULTILINE)
         assert len(items) == 10
         assert set(items) <= sitting.products()
-    used = [int(re.search(r"(\d+) actions used", " ".join(feed.split()))[1]) for feed in feeds]
-    assert used[1] == used[0] + 1
+    assert "newest 5.0 s old" in " ".join(second.split())  # the cart that was sent in between
     assert first != second
