@@ -136,7 +136,6 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "verify": lambda stage: stage.on_the_day("verify"),
     "off-policy": off_policy,
     "explain": lambda stage: stage.on_the_day("explain", "--request", "r100"),
-    "example": lambda stage: rankstream("example", stage.folder / "shop.csv", "--rows", 300, "--users", 30, "--json"),
     "train": train,
     "export": lambda stage: rankstream("export", "--from", stage.run, "--to", stage.folder / "new", "--json"),
     "evaluate": lambda stage: rankstream("evaluate", LOG, "--from", stage.run, "--json"),
