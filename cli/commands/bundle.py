@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -14,6 +13,7 @@ from rankstream.cli.errors import refusing
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.feeds import heads_text
 from rankstream.cli.views.table import Facts, console
+from rankstream.evaluation.time_text import time_text
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle, use_bundle
 
 
@@ -50,12 +50,11 @@ def show(folder: Path, as_json: bool) -> None:
 def facts_of(bundle: Bundle) -> Mapping[str, str]:
     """Return what people want to know of a bundle."""
     manifest, sizes = bundle.manifest, bundle.manifest.sizes
-    until = f"{datetime.fromtimestamp(manifest.trained_until_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
     return {
         "bundle": str(bundle.folder),
         "model version": manifest.model_version,
         "exported": manifest.created_at,
-        "trained until": until,
+        "trained until": time_text(manifest.trained_until_ms),
         "actions": ", ".join(manifest.vocabulary.actions),
         "surfaces": ", ".join(manifest.vocabulary.surfaces) or "none",
         "heads": heads_text(manifest.heads, calibrated_heads(manifest.parts) or ()),

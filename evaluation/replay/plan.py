@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rankstream.bundles.ranker import calibrated_heads
 from rankstream.evaluation.baselines.panel import ALL_ACTIONS
 from rankstream.evaluation.leakage import UserTables, check_bundle, check_table
 from rankstream.evaluation.point_in_time import LiveRankerAsOf, TablesAsOf
@@ -83,7 +84,8 @@ def variants_of(
             name = _variant_name(names[at], delay, options.delays)
             serving = LiveRankerAsOf(manifest.vocabulary, ranker_of(bundle, NoVectors(manifest.sizes.user_dim)))
             variants.append(Variant(name, bundle, as_of, DelayedPipeline(serving, delay, history_limit)))
-            facts.append({"name": name, "bundle": names[at], "delay_ms": delay, "model": manifest.model_version})
+            about_model = {"model": manifest.model_version, "calibrated": calibrated_heads(manifest.parts)}
+            facts.append({"name": name, "bundle": names[at], "delay_ms": delay} | about_model)
     return variants, facts, list(dict.fromkeys(marks))
 
 

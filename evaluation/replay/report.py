@@ -117,7 +117,7 @@ def _blocks(summary: Summary) -> list[Block]:
     blocks += _plotted(summary)
     blocks += [Heading("By action"), _by_head(summary)]
     if summary["probabilities"]:
-        blocks += [Heading("Predicted probabilities"), _probabilities(summary)]
+        blocks += [Heading("Predictions of each head"), _probabilities(summary)]
     blocks += [Heading("Coverage, diversity and freshness"), _variety(summary)]
     blocks += [Heading("What was replayed"), Facts(_replayed(summary))]
     blocks += [Heading("Definitions"), Facts(meanings_of(summary))]
@@ -204,9 +204,15 @@ def _by_head(summary: Summary) -> Table:
 
 
 def _probabilities(summary: Summary) -> Table:
+    calibrated = {one["name"]: one.get("calibrated") for one in summary["variants"]}
+
+    def called(head: str, name: str) -> str:
+        known = calibrated.get(name)
+        return f"{head}, {name}" + ("" if known is None or head in known else " (a score, no probability)")
+
     rows = [
         [
-            f"{head}, {name}",
+            called(head, name),
             f"{found['positives']:,} of {found['candidates']:,}",
             _cell(found["auc"], "auc"),
             _cell(found["gauc"], "gauc"),

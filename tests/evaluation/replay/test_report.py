@@ -219,6 +219,14 @@ def test_probabilities_are_scored_where_what_was_shown_is_known(report: Path):
 
 
 @pytest.mark.usefixtures("no_plots")
+@pytest.mark.parametrize(("calibrated", "is_a_score"), [((), True), (("save",), False), (None, False)])
+def test_a_head_that_is_not_calibrated_is_called_a_score(tmp_path: Path, calibrated, is_a_score):
+    summary = all_in_one()
+    summary["variants"] = [one | {"calibrated": calibrated} for one in summary["variants"]]
+    assert ("save, a (a score, no probability)" in page_of(summary, tmp_path)) == is_a_score
+
+
+@pytest.mark.usefixtures("no_plots")
 def test_without_matplotlib_the_page_shows_how_to_get_plots(tmp_path: Path):
     text = page_of(all_in_one(), tmp_path)
     assert "pip install" in text
@@ -228,7 +236,7 @@ def test_without_matplotlib_the_page_shows_how_to_get_plots(tmp_path: Path):
 @pytest.mark.usefixtures("no_plots")
 def test_what_a_replay_did_not_measure_is_not_in_the_page(tmp_path: Path):
     text = page_of(a_summary(BETTER), tmp_path)
-    assert "Predicted probabilities" not in text
+    assert "Predictions of each head" not in text
     assert "nan" not in text
 
 
