@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -48,6 +50,7 @@ NOT_RUN = {
     r"rankstream (topics|worker|produce|request|watch|dead-letters)\b": "talks to Kafka: tests/cli and tests/kafka do",
     r"rankstream (verify|explain) (?!.*--from)": "reads topics from Kafka: tests/kafka/test_replay_is_live.py does",
     r"rankstream bundle show .*\| jq": "is run by tests/cli/test_json.py",
+    r"rankstream evaluate .* --from (demo-run|tb)": "needs trained models: tests/cli/test_training.py has some",
     r"python -m rankstream\.experiments": "trains for minutes to hours: tests/experiments run them small",
 }
 WITH_MORE = {"rankstream train actions/": ["--no-export"]}  # exporting takes half a minute; tests/cli exports
@@ -196,7 +199,8 @@ def small_ones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small ones of everything that the pages name, and settings that train in seconds."""
     tmp_path = tmp_path_factory.mktemp("small")
     (tmp_path / "rankstream.toml").write_text(SMALL)
-    write_log(tmp_path / "actions.parquet", some_rows(AS_OF_MS, 3))
+    for name in ("actions", "plays", "events"):
+        write_log(tmp_path / f"{name}.parquet", some_rows(AS_OF_MS, 3))
     for folder in ("actions", "logs"):
         (tmp_path / folder).mkdir()
     shop = write_log(tmp_path / "shop.csv", some_rows(AS_OF_MS, 2))
@@ -209,7 +213,7 @@ def small_ones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     day = a_day(tmp_path, actions=200, history_limit=20)  # as in the settings
     day.dump(tmp_path / "monday")
     shutil.copytree(day.user_vectors, tmp_path / "vectors" / "users")
-    for folder in ("", "demo-run"):
+    for folder in ("", "demo-run", "m30", "tb"):
         bundle, table = tmp_path / folder / "bundle", tmp_path / folder / "vectors" / "users"
         if not bundle.exists():
             a_bundle(bundle)
@@ -230,11 +234,21 @@ def test_a_block_runs_as_it_stands(lines: list[str], stage: Path):
     if any("--out run" in line for line in lines):
         shutil.rmtree(stage / "run")
     for line in lines:
+        if "mine.parquet" in line:
+            write_own_scores(stage)
         first, *_ = commands_of_line(line.replace("/srv/", "srv/"))
         code, output = run(first)
         assert code == 0, (line, output)
         if "--json" in first.words:
             assert json.loads(output)
+
+
+def write_own_scores(folder: Path) -> None:
+    """Score the requests of the outcomes before, as a reader of the page would."""
+    outcomes = pq.read_table(folder / "outcomes.parquet", columns=["query", "targets"]).to_pylist()
+    scores = {(one["query"], item): 1.0 for one in outcomes for item in one["targets"]}
+    columns = {"query": [query for query, _ in scores], "item_id": [item for _, item in scores]}
+    pq.write_table(pa.table(columns | {"score": list(scores.values())}), folder / "mine.parquet")
 
 
 def run(command: Command) -> tuple[int, str]:
