@@ -61,11 +61,12 @@ bench: $(READY)  ## Measure; benchmarks/README.md says what and how
 
 # A run whose result is there is skipped, one that was stopped goes on.
 experiments: $(READY)  ## Train what docs/models.md compares and write its tables: DATA=folder of the logs, SIZE=small (minutes) or full (hours)
-	@test -d "$(DATA)" || { echo "say DATA=folder; in it kuairand_pure_part, music30_sample and ml1m_sasrec"; exit 1; }
+	@test -d "$(DATA)" || { echo "say DATA=folder; in it kuairand_pure_part, music30_sample, ml1m_sasrec and the logs of experiments/feed/logs.py"; exit 1; }
 	$(BIN)/python -m rankstream.experiments.kuairand.ranker --data $(DATA)/kuairand_pure_part --size $(SIZE)
 	$(BIN)/python -m rankstream.experiments.music.pinnerformer --music $(DATA)/music30_sample --size $(SIZE)
 	$(BIN)/python -m rankstream.experiments.music.hiertcn --music $(DATA)/music30_sample --size $(SIZE)
 	$(BIN)/python -m rankstream.experiments.movielens.leave_one_out --data $(DATA)/ml1m_sasrec --size $(SIZE)
+	$(BIN)/python -m rankstream.experiments.feed --data $(DATA) --size $(SIZE)
 	$(BIN)/python -m rankstream.experiments.tables
 
 clean:  ## Remove the virtual environment and caches

@@ -20,11 +20,12 @@ class RefusedError(click.ClickException):
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """Turn a refused log into one sentence and exit code 2."""
+def refusals(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn a refused log, and errors of these kinds, into one sentence and exit code 2."""
+    kinds = (LogError, *kinds)
     try:
         yield
-    except LogError as exc:
+    except kinds as exc:
         raise RefusedError(str(exc)) from exc
 
 

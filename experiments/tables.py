@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from rankstream.experiments.feed import tables as feed_tables
 from rankstream.experiments.kuairand import tables as ranker_tables
 from rankstream.experiments.markdown import NoMarkersError, write_tables
 from rankstream.experiments.music import tables as encoder_tables
@@ -17,7 +18,7 @@ from rankstream.experiments.runs import RESULTS, Runs
 
 Tables = Callable[[Runs], Mapping[str, str]]  # the results -> Markdown by the name of its markers
 
-BUILDERS: tuple[Tables, ...] = (ranker_tables.tables, encoder_tables.tables)  # one an experiment
+BUILDERS: tuple[Tables, ...] = (ranker_tables.tables, encoder_tables.tables, feed_tables.tables)  # one each
 
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 

@@ -8,11 +8,11 @@ scores keep the order of the candidates, and a file's order, or that of ids, oft
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from rankstream.evaluation.replay.protocols import Query
-from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import Id, Keys, id_key, id_keys
 from rankstream.metrics.arrays import Bools, Ints
 
@@ -37,10 +37,20 @@ class Candidates:
 CandidateSelection = Callable[[Query], Candidates]
 
 
-class Catalogue:
-    """All items that any of the bundles knows, ordered by key."""
+class ItemIds(Protocol):
+    """What names its items by row, as ``EmbeddingTable`` does."""
 
-    def __init__(self, tables: Sequence[EmbeddingTable]) -> None:
+    def __len__(self) -> int: ...
+
+    def ids(self, rows: Ints) -> Sequence[Id]:
+        """Return the ids of these rows."""
+        ...
+
+
+class Catalogue:
+    """All items that any of the tables knows, ordered by key: those of bundles, or of a log."""
+
+    def __init__(self, tables: Sequence[ItemIds]) -> None:
         ids = {id_key(one): one for table in tables for one in table.ids(np.arange(len(table)))}
         self.keys: Keys = np.array(sorted(ids), np.uint64)
         self.ids = [ids[key] for key in self.keys.tolist()]

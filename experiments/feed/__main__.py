@@ -1,0 +1,117 @@
+"""`python -m rankstream.experiments.feed --data DIR`: train by default, rank beside the baselines, judge.
+
+Each log is one run of the registry (``runs.py``); its parts are kept under ``WORK/feed/LOG``: the training, and the
+outcomes of each replay. What was made by other code is made again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rankstream.evaluation.leakage import LeakError
+from rankstream.evaluation.replay.variants import ReplayError
+from rankstream.evaluation.time_text import time_text
+from rankstream.experiments.feed.judged import judged
+from rankstream.experiments.feed.logs import LOGS, FeedLog
+from rankstream.experiments.feed.product import RANKS, TRAINS, Product, sources, trained
+from rankstream.experiments.feed.ranked import joined, read_ranked
+from rankstream.experiments.feed.replayed import replay_products
+from rankstream.experiments.feed.tables import DEFAULT, written
+from rankstream.experiments.feed.task import TEST_SHARE, Task
+from rankstream.experiments.options import WORK_HELP, RefusedError, refusals
+from rankstream.experiments.runs import RESULTS, WORK, Runs, stop_politely
+from rankstream.ranking.bundle import BundleRefusedError
+
+SIZES = {"small": 500, "full": 2_000}  # queries of a log; of shown lists, all are ranked
+
+
+@dataclass(frozen=True)
+class FeedRun:
+    """What a result belongs to."""
+
+    log: str
+    queries: int
+    product: str  # the name of the default training's row
+    code: str  # a digest of what trains and ranks
+    bundles: Mapping[str, str]  # further rows, and where they lie
+    seed: int = 1
+    test_share: float = TEST_SHARE
+
+
+def measured(config: FeedRun, _: Path, log: FeedLog, data: Path, work: Path) -> dict[str, Any]:
+    """Train and rank what is not there yet, in folders that other configs share; return the metrics."""
+    task, folder = Task.open(log, data), work / "feed" / log.name
+    products = {config.product: trained(log, data, task.cut_ms, folder / f"trained-{sources(TRAINS)}")}
+    products |= {name: Product(Path(path)) for name, path in config.bundles.items()}
+    outcomes = []
+    for name, product in products.items():
+        outcomes.append(folder / f"{name}-{config.code}-{config.queries}.parquet")
+        replay_products(task, {name: product}, config.queries, config.seed, outcomes[-1])
+    ranked = joined(read_ranked(path) for path in outcomes)
+    chosen = ranked.with_choice()
+    return {
+        "log": {
+            "actions": len(task.log),
+            "users": len(task.log.by_user.user_ids),
+            "items": len(task.catalogue),
+            "trained_until": time_text(task.cut_ms),
+            "shown": task.shown,
+            "exclude_seen": task.exclude_seen,
+            "known_targets": task.known_share,
+            "queries": len(ranked),
+            "queries_judged": len(chosen),
+        },
+        "products": {
+            name: {"seconds": product.seconds, "peak_rss_mb": product.peak_rss_mb} for name, product in products.items()
+        },
+    } | judged(chosen, task, list(products))
+
+
+def _names(ctx: click.Context, option: click.Parameter, given: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in given.split(","))
+    for name in names:
+        if name not in LOGS:
+            raise RefusedError(f"--logs {given}: {name} is no log of the table; they are {', '.join(LOGS)}")
+    return names
+
+
+def _bundles(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [one.partition("=") for one in given]
+    for name, _, folder in pairs:
+        if not (name and (Path(folder) / "bundle").is_dir()):
+            raise RefusedError(f"--bundle {name}={folder} is no NAME=FOLDER of a `rankstream train --out FOLDER`")
+    return {name: str(Path(folder).resolve()) for name, _, folder in pairs}
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of all logs.")
+@click.option("--logs", callback=_names, default=",".join(LOGS), show_default=True, metavar="NAME,NAME,...")
+@click.option("--size", type=click.Choice(list(SIZES)), default="small", show_default=True)
+@click.option(
+    "--bundle", "bundles", callback=_bundles, multiple=True, metavar="NAME=FOLDER",
+    help="One more row: what `rankstream train --out FOLDER` made of one log, until the same cut; repeatable.",
+)  # fmt: skip
+@click.option("--name", default=DEFAULT, show_default=True, help="Of the default training's row and of the results.")
+@click.option("--work", type=click.Path(path_type=Path), default=WORK, show_default=True, help=WORK_HELP)
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Folder of results.")
+def main(
+    data: Path, logs: tuple[str, ...], size: str, bundles: dict[str, str], name: str, work: Path, results: Path
+) -> None:
+    """Judge the feed of `rankstream train` with its defaults, log by log; a run that was stopped goes on."""
+    stop_politely()
+    runs, code = Runs(results, work), sources(RANKS)
+    for log in (LOGS[one] for one in logs):
+        config = FeedRun(log.name, SIZES[size], name, code, bundles)
+        with refusals(LeakError, ReplayError, BundleRefusedError):
+            result = runs.run(
+                f"feed-{size}/{log.name}-{name}", config, partial(measured, log=log, data=data, work=work)
+            )
+        click.echo(written(log, result["metrics"]) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Rankers driven through the product's own replay: the same queries, the same code, for all of them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rankstream.evaluation.leakage import check_bundle, check_table
+from rankstream.evaluation.point_in_time import LiveRankerAsOf
+from rankstream.evaluation.replay.outcomes_file import write_outcomes
+from rankstream.evaluation.replay.plan import one_vocabulary, user_vectors
+from rankstream.evaluation.replay.run import Plan, replay
+from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, Variant
+from rankstream.experiments.feed.product import Product
+from rankstream.experiments.feed.task import Task
+from rankstream.experiments.progress import shown
+from rankstream.features.embeddings.base import NoVectors
+from rankstream.ranking.bundle import open_bundle
+from rankstream.ranking.serving import ranker_of
+from rankstream.streams.settings import Settings
+
+
+def variant_of(name: str, product: Product, from_ms: int) -> Variant:
+    """Open a bundle with its user vectors. Raises ``LeakError`` for one that has seen what it is tested on."""
+    bundle = open_bundle(product.bundle)
+    check_bundle(bundle.manifest, from_ms)
+    check_table(bundle.items, from_ms, name=f"the items of {name}")
+    as_of, _ = user_vectors(product.users, bundle, from_ms, allow_leak=False)
+    nobody = NoVectors(bundle.manifest.sizes.user_dim)
+    serving = LiveRankerAsOf(bundle.manifest.vocabulary, ranker_of(bundle, nobody))
+    return Variant(name, bundle, as_of, DelayedPipeline(serving, 0, Settings().history_limit))
+
+
+def replay_products(task: Task, products: Mapping[str, Product], queries: int, seed: int, path: Path) -> None:
+    """Replay bundles beside the baselines, and write the outcomes; nothing is done where they are there."""
+    if path.exists():
+        return
+    variants = [variant_of(name, product, task.cut_ms) for name, product in products.items()]
+    if one_vocabulary([variant.bundle for variant in variants]) != task.opened.vocabulary:
+        raise ReplayError(f"{', '.join(products)} know other actions than {task.opened.name}; train on that log")
+    replay_to(path, task, task.plan(queries, seed), variants)
+
+
+def replay_to(path: Path, task: Task, plan: Plan, variants: Sequence[Variant] = ()) -> None:
+    """Replay the task's log by a plan, and write the outcomes."""
+    with shown() as progress:
+        bar = progress.add_task(path.stem, total=plan.max_queries)
+
+        def show(events: int, ranked: int) -> None:
+            progress.update(bar, completed=ranked, description=f"{path.stem}: {events:,} events, {ranked:,} queries")
+
+        result = replay(task.opened, variants, plan, show)
+    write_outcomes(result.outcomes, path, [own.name for own in plan.own])
