@@ -47,6 +47,8 @@ class Arrivals:
     arrived_ms: Ints  # (n,) when the record was produced; times_ms where the log doesn't have it
     packed: list[bytes]  # 16 bytes an action, as ActionDecoder returns them
     offsets: Ints  # (n,) in the log, ascending
+    list_ids: list[Id | None] | None = None  # the shown list that each is of; None: the log was not asked for them
+    positions: Ints | None = None  # (n,) in that list, as the log counts them; -1 for none
 
     def __len__(self) -> int:
         return len(self.packed)
@@ -70,7 +72,8 @@ class Arrivals:
         return replace(self, offsets=np.arange(first_offset, first_offset + len(self), dtype=np.int64))
 
     def _each(self, change: Callable[[Any], Any]) -> "Arrivals":
-        columns: dict[str, Any] = {one.name: change(getattr(self, one.name)) for one in fields(self)}
+        columns: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        columns = {name: None if column is None else change(column) for name, column in columns.items()}
         return Arrivals(**columns)
 
 
@@ -81,8 +84,12 @@ def concatenated(parts: Sequence[Arrivals]) -> Arrivals:
     whole: dict[str, Any] = {}
     for one in fields(Arrivals):
         columns = [getattr(part, one.name) for part in parts]
-        lists = isinstance(columns[0], list)
-        whole[one.name] = list(chain.from_iterable(columns)) if lists else np.concatenate(columns)
+        if any(column is None for column in columns):
+            whole[one.name] = None
+        elif isinstance(columns[0], list):
+            whole[one.name] = list(chain.from_iterable(columns))
+        else:
+            whole[one.name] = np.concatenate(columns)
     return Arrivals(**whole)
 
 
@@ -124,6 +131,8 @@ def pack_columns(
     *,
     user_keys: list[bytes] | None = None,
     item_keys: Keys | None = None,
+    list_ids: list[Id | None] | None = None,
+    positions: Ints | None = None,
 ) -> Arrivals:
     """Pack columns of checked actions; negative and infinite values count as missing."""
     if item_keys is None:
@@ -137,8 +146,9 @@ def pack_columns(
     arrived_ms = times_ms if arrived_ms is None else arrived_ms
     offsets = np.arange(len(cut), dtype=np.int64)
     return Arrivals(
-        user_ids, item_ids, user_keys, item_keys, codes, times_ms, surfaces, values, arrived_ms, cut, offsets
-    )
+        user_ids, item_ids, user_keys, item_keys, codes, times_ms, surfaces, values, arrived_ms, cut, offsets,
+        list_ids, positions,
+    )  # fmt: skip
 
 
 def events_of(arrivals: Arrivals, vocabulary: Vocabulary) -> Iterator[ActionEvent]:

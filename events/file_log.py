@@ -1,8 +1,8 @@
 """A recorded log in files: each with its reader, read one after the other; ``open.py`` opens one."""
 
 import hashlib
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Generator, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from rankstream.events.arrivals import Arrivals, LogError, concatenated
+from rankstream.events.impressions import Impressions, grouped
 from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.readers.json_lines import BATCH_ROWS, Reading
 from rankstream.events.readers.rows import Row, Shape
@@ -64,6 +65,8 @@ class FileLog:
     notes: tuple[str, ...] = ()  # what is to be said of how it is read, a line each
     max_skipped: float = 1.0  # share of rows; where more are skipped, reading ends with ``LogError``
     skipped: Skipped = field(default_factory=Skipped)
+    shown: str | None = None  # the action whose rows are impressions: what was shown, no actions
+    shown_in: "FileLog | None" = None  # a log of nothing but impressions, beside this one
 
     @property
     def name(self) -> str:
@@ -77,12 +80,28 @@ class FileLog:
 
     def checksum(self) -> str:
         """Return the sha256 of the file; of several, that of their checksums, one a line, the log's own file first."""
-        sums = [sha256(file.path) for file in sorted(self.files, key=lambda file: file.path != self.path)]
+        files = (*self.files, *(() if self.shown_in is None else self.shown_in.files))
+        sums = [sha256(file.path) for file in sorted(files, key=lambda file: file.path != self.path)]
         return sums[0] if len(sums) == 1 else hashlib.sha256("".join(f"{one}\n" for one in sums).encode()).hexdigest()
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The names in the log: as its file has them, else all that occur, sorted, which takes a pass over it."""
+        """The names in the log: as its file has them, else all that occur, sorted, which takes a pass over it.
+
+        Impressions are no action of it; their surfaces come after the actions' own.
+        """
+        found = self._names
+        actions = tuple(name for name in found.actions if name != self.shown)
+        if self.shown is not None and actions == found.actions:
+            raise LogError(self._why_not_shown(found.actions))
+        if not actions:
+            raise LogError(f"{self.path} holds nothing but {self.shown}, which is no action; give a log of actions too")
+        others = () if self.shown_in is None else self.shown_in._names.surfaces
+        more = tuple(name for name in others if name not in found.surfaces)
+        return Vocabulary(actions, (*found.surfaces, *more))
+
+    @cached_property
+    def _names(self) -> Vocabulary:
         if (len(self.files) == 1 or self.kind != WIRE_FORMAT) and self.files[0].written is not None:
             return self.files[0].written
         actions, surfaces = set[str](), set[str]()
@@ -99,15 +118,55 @@ class FileLog:
             raise LogError(f"{self.path}: {exc}; is --map action=COLUMN the right column?") from exc
 
     def batches(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
-        """Read from the start, by the codes of this vocabulary. Raises ``LogError``, also for an empty log."""
+        """Read the actions from the start, by the codes of this vocabulary.
+
+        Raises ``LogError``, also for a log without any.
+        """
         self.skipped.clear()
-        offset = 0
-        for arrivals in self._sorted(vocabulary) if self.sort else self._read(vocabulary):
-            yield arrivals.numbered(offset)
-            offset += len(arrivals)
+        known = self._with_shown(vocabulary)
+        offset = read = 0
+        for arrivals in self._sorted(known) if self.sort else self._read(known):
+            read += len(arrivals)
+            done = arrivals if self.shown is None else _of_code(arrivals, known.action_codes[self.shown], False)
+            if len(done):
+                yield done.numbered(offset)
+            offset += len(done)
         if not offset:
             raise LogError(self._why_nothing())
-        self.check_skipped(offset)
+        self.check_skipped(read)
+
+    def impressions(self, vocabulary: Vocabulary) -> Impressions | None:
+        """Return what users were shown, by the codes of this vocabulary's surfaces; None if the log does not say.
+
+        Raises ``LogError`` where it is to say it, and holds no impression.
+        """
+        if self.shown_in is not None:
+            return self.shown_in._impressions(vocabulary, self.shown_in.skipped)
+        return None if self.shown is None else self._impressions(vocabulary, Skipped())
+
+    def _impressions(self, vocabulary: Vocabulary, skipped: Skipped) -> Impressions:
+        """Read the impressions of these files; what is skipped of a log's own is counted with its actions."""
+        skipped.clear()
+        known = self._with_shown(vocabulary)
+        code = known.action_codes[self.shown or ""]
+        batches = (_of_code(arrivals, code, True) for arrivals in replace(self, skipped=skipped)._read(known))
+        found = grouped(batches, self.untyped)
+        if not len(found):
+            nothing = self._why_nothing() if skipped else self._why_not_shown(self._names.actions)
+            raise LogError(nothing)
+        return found
+
+    def _with_shown(self, vocabulary: Vocabulary) -> Vocabulary:
+        """Return the vocabulary with a code for impressions, where it has none."""
+        if self.shown is None or self.shown in vocabulary.action_codes:
+            return vocabulary
+        return replace(vocabulary, actions=(*vocabulary.actions, self.shown))
+
+    def _why_not_shown(self, actions: Collection[str]) -> str:
+        return (
+            f"{self.path} has no action {self.shown}, only {', '.join(actions)}; --shown names the action of the rows "
+            "that say what was shown"
+        )
 
     def check_skipped(self, kept: int) -> None:
         """Raise ``LogError`` where too many rows were skipped up to here; ``kept`` were not."""
@@ -115,7 +174,10 @@ class FileLog:
             raise LogError(self.skipped.refusal(self.name, kept))
 
     def _read(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
-        readings = ((file, Reading(vocabulary, file.shape, self.now_ms, self.skipped)) for file in self.files)
+        lists = self.shown is not None or self.shown_in is not None
+        readings = (
+            (file, Reading(vocabulary, file.shape, self.now_ms, self.skipped, lists=lists)) for file in self.files
+        )
         return chain.from_iterable(file.reader.read(reading) for file, reading in readings)
 
     def _sorted(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
@@ -141,3 +203,9 @@ class FileLog:
         if not self.skipped:
             return f"{self.path} holds no rows; give a log of actions"
         return f"none of the {self.skipped.total():,} rows of {self.path} can be read; {self.skipped.reasons()}"
+
+
+def _of_code(arrivals: Arrivals, code: int, wanted: bool) -> Arrivals:
+    """Return the rows of this code, or those of all others."""
+    chosen = (arrivals.codes == code) == wanted
+    return arrivals if chosen.all() else arrivals.taken(np.flatnonzero(chosen))

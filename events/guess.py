@@ -36,6 +36,7 @@ TIMES = (
     "servertime", "playedat", "listenedat", "watchedat", "orderdate", "ordertime", "purchasedate", "purchasetime",
     "invoicedate", "transactiondate", "transactiontime", "ratingtime",
 )  # fmt: skip
+LISTS = ("list", "request", "slate", "feed", "search", "query", "pageview", "impressionlist")  # what was shown at once
 RATINGS = ("rating", "ratings", "stars", "star", "starrating", "score", "overall")
 
 Names = frozenset[str]
@@ -60,6 +61,8 @@ SYNONYMS: Mapping[str, tuple[Names, ...]] = {
     "surface": (frozenset({"surface"}),),
     "value": (frozenset({"value"}),),
     "arrived_ms": (frozenset({"arrivedms", "arrivedat"}),),
+    "list_id": (_with(LISTS, ("id", "uuid")),),
+    "position": (frozenset({"position", "pos", "rank", "slot", "listposition", "displayposition"}),),
 }
 
 

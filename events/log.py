@@ -10,8 +10,7 @@ grouped by user once (``by_user``): sequences, histories and requests are views 
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rankstream.events.arrivals import Arrivals, LogError, Values, codes_of_values
+from rankstream.events.ids import IdColumn, plain_ids
+from rankstream.events.impressions import NO_LIST, Acts, Impressions, list_keys_of
 from rankstream.events.readers.columns import VOCABULARY_KEY
 from rankstream.features.actions import MAX_TIME_MS, Vocabulary
-from rankstream.features.ids import HASHED, Id, Ids, Keys, id_key, id_keys
+from rankstream.features.ids import Ids, Keys, id_keys
 
 Codes = npt.NDArray[np.int64]
 
@@ -76,6 +77,8 @@ class EventLog:
     surfaces: Codes | None = None  # (n,) codes of the vocabulary, 0 for none
     values: Values | None = None  # (n,) NaN for none
     beginning_of: "EventLog | None" = None  # a log whose first rows these are: it is grouped once for both
+    list_keys: Keys | None = None  # (n,) of the shown list that an action names, NO_LIST for none
+    impressions: Impressions | None = None  # what was shown, where the log says so apart from what was done
 
     def __post_init__(self) -> None:
         _check(self)
@@ -84,7 +87,7 @@ class EventLog:
         return len(self.times_ms)
 
     def rows(self, which: slice | npt.NDArray[np.bool_] | Codes) -> "EventLog":
-        """Return the log of these rows, which must be in order."""
+        """Return the log of these rows, which must be in order; what was shown is not cut with them."""
         return EventLog(
             self.vocabulary,
             self.user_ids[which],
@@ -94,6 +97,7 @@ class EventLog:
             None if self.surfaces is None else self.surfaces[which],
             None if self.values is None else self.values[which],
             self if isinstance(which, slice) and not which.start and which.step is None else None,
+            None if self.list_keys is None else self.list_keys[which],
         )
 
     @cached_property
@@ -124,9 +128,20 @@ class EventLog:
         return UserRows(user_ids, starts_of(np.bincount(users, minlength=len(user_ids))), order)
 
     def split_at(self, until_ms: int) -> tuple["EventLog", "EventLog"]:
-        """Cut into what happened before ``until_ms`` and what happened from then on."""
+        """Cut into what happened, and what was shown, before ``until_ms`` and from then on."""
         row = int(np.searchsorted(self.times_ms, until_ms, side="left"))
-        return self.rows(slice(row)), self.rows(slice(row, None))
+        before, after = self.rows(slice(row)), self.rows(slice(row, None))
+        if self.impressions is None:
+            return before, after
+        shown = self.impressions.split_at(until_ms)
+        return replace(before, impressions=shown[0]), replace(after, impressions=shown[1])
+
+    @property
+    def acts(self) -> Acts:
+        """Return the actions as they are found again in what was shown."""
+        user_keys = id_keys(self.by_user.user_ids.tolist())[self.by_user.user_of_row]
+        none = np.full(len(self), NO_LIST, np.uint64)
+        return Acts(user_keys, self.item_keys, self.times_ms, none if self.list_keys is None else self.list_keys)
 
     def time_at(self, fraction: float) -> int:
         """Return the time before which this fraction of the rows happened, for ``split_at``."""
@@ -236,6 +251,7 @@ def event_log(
     times_ms: Codes,
     surfaces: Codes | None = None,
     values: Values | None = None,
+    list_keys: Keys | None = None,
 ) -> EventLog:
     """Build a log from columns in any order; rows of one time keep theirs.
 
@@ -256,6 +272,7 @@ def event_log(
         sorted_times,
         None if surfaces is None else np.asarray(surfaces, np.int64)[order],
         None if values is None else np.asarray(values, np.float64)[order],
+        list_keys=None if list_keys is None else np.asarray(list_keys, np.uint64)[order],
     )
 
 
@@ -264,12 +281,15 @@ def event_log_of(batches: Iterable[Arrivals], vocabulary: Vocabulary, untyped: b
 
     Ids are integers if all are, else texts; ``untyped`` ones, of a file of text, are integers if all are written so.
     """
-    users, items = _Ids(untyped), _Ids(untyped)
+    users, items = IdColumn(untyped), IdColumn(untyped)
     columns: list[tuple[Codes, Codes, Codes, Values]] = []
+    lists: list[Keys] = []
     for batch in batches:
         users.add(batch.user_ids)
         items.add(batch.item_ids)
         columns.append((batch.codes, batch.times_ms, batch.surfaces, batch.values))
+        if batch.list_ids is not None:
+            lists.append(list_keys_of(batch))
     codes, times, surfaces, values = (np.concatenate(column) for column in zip(*columns, strict=True))
     return event_log(
         vocabulary,
@@ -279,44 +299,5 @@ def event_log_of(batches: Iterable[Arrivals], vocabulary: Vocabulary, untyped: b
         times,
         surfaces if surfaces.any() else None,
         None if np.isnan(values).all() else values,
+        np.concatenate(lists) if lists else None,
     )
-
-
-def plain_ids(ids: Ids | Sequence[int | str]) -> Ids:
-    """Return ids as int64 if all are integers, else as texts in an object array."""
-    column = np.asarray(ids) if not isinstance(ids, np.ndarray) else ids
-    if column.dtype.kind in "iu":
-        return column.astype(np.int64)
-    values = list(ids)
-    if values and all(isinstance(value, (int, np.integer)) for value in values):
-        return np.array(values, np.int64)
-    if not values:
-        return np.zeros(0, np.int64)
-    return _texts([str(value) for value in values])
-
-
-class _Ids:
-    """Collects a column of ids, each text once."""
-
-    def __init__(self, untyped: bool) -> None:
-        self._untyped, self._parts, self._texts = untyped, list[Ids](), dict[str, str]()
-
-    def add(self, ids: Sequence[Id]) -> None:
-        if self._untyped and all(id_key(one) < HASHED for one in set(ids)):
-            ids = [int(one) for one in ids]
-        with suppress(OverflowError):
-            if set(map(type, ids)) <= {int}:
-                self._parts.append(np.array(ids, np.int64))
-                return
-        self._parts.append(_texts([self._texts.setdefault(text, text) for text in map(str, ids)]))
-
-    def column(self) -> Ids:
-        if len({part.dtype for part in self._parts}) < 2:
-            return np.concatenate(self._parts)
-        return _texts([str(one) for part in self._parts for one in part.tolist()])
-
-
-def _texts(texts: list[str]) -> Ids:
-    column = np.empty(len(texts), object)
-    column[:] = texts
-    return column

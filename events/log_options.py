@@ -1,12 +1,13 @@
 """How a log is to be read: what the flags of every command that reads one say."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rankstream.events.arrivals import LogError
 from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.public import PUBLIC
-from rankstream.events.readers.json_lines import FIELDS
+from rankstream.events.readers.json_lines import FIELDS, LISTED_FIELDS
 from rankstream.events.readers.times import AUTO, TIME_UNITS
 
 
@@ -25,12 +26,26 @@ class LogOptions:
     # KuaiRand's folder holds something of the time before its impressions, at estimated times: good enough to fill a
     # user's history, not to learn from.
     history: bool = True
+    shown: str | None = None  # the action whose rows are impressions, which are no actions
+    impressions: Path | None = None  # a file of impressions beside the log
 
-    def check(self, fields: Collection[str] = FIELDS) -> None:
+    @property
+    def lists(self) -> bool:
+        """Whether it is said what was shown."""
+        return self.shown is not None or self.impressions is not None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of a row."""
+        return LISTED_FIELDS if self.lists else FIELDS
+
+    def check(self) -> None:
         """Raise ``LogError`` for what is no field, no time unit or no delimiter."""
         for name in (*self.columns, *self.constants):
-            if name not in fields:
-                raise LogError(f"{name} is no field of an action; it has {', '.join(fields)}")
+            if name in LISTED_FIELDS and name not in self.fields:
+                raise LogError(f"{name} is of impressions; name those with --shown ACTION or --impressions FILE")
+            if name not in self.fields:
+                raise LogError(f"{name} is no field of an action; it has {', '.join(self.fields)}")
         if self.time_unit not in TIME_UNITS:
             raise LogError(f"the time unit {self.time_unit!r} is not known; it is one of {', '.join(TIME_UNITS)}")
         if self.kind not in (None, WIRE_FORMAT, *PUBLIC):

@@ -11,7 +11,7 @@ files (one a day, say) is one log, in the order of their names; what in it is no
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -24,29 +24,57 @@ from rankstream.events.files import READABLE, files_at, shortened
 from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.log_options import AS_IT_IS, LogOptions
 from rankstream.events.public import PUBLIC
-from rankstream.events.readers.json_lines import NEEDED
+from rankstream.events.readers.json_lines import LIST_FIELDS, NEEDED
 from rankstream.events.readers.text import delimiter_of, layout_of
 from rankstream.events.readers.times import AUTO, SAMPLE_ROWS, TIMES, told_unit
 from rankstream.events.recognition import Recognised, of_public, recognise
 
 __all__ = ["AS_IT_IS", "FileLog", "LogFile", "LogOptions", "open_log"]
 
+SHOWN = "impression"  # the action of the rows of a file of impressions
 SAMPLE_FILES = 50  # of a log, whose first rows tell the unit of its times
 
 
 def open_log(path: Path, options: LogOptions = AS_IT_IS) -> FileLog:
     """Open a log: a file of Parquet, delimited text or JSON lines, a folder or a pattern of such files.
 
-    A log with the columns of a public one is read as that, unless ``options`` say its kind or its columns. Raises
-    ``LogError``.
+    A log with the columns of a public one is read as that, unless ``options`` say its kind or its columns. A file of
+    impressions beside it (``options.impressions``) is read by the same rules. Raises ``LogError``.
     """
     options.check()
+    if options.impressions is None:
+        return _opened(path, options)
+    if options.shown is not None:
+        raise LogError("--shown and --impressions both say what was shown; give one of them")
+    there = {name: column for name, column in options.columns.items() if name not in LIST_FIELDS}
+    log = _opened(path, replace(options, columns=there | _those_of(path, options.columns)))
+    return replace(log, shown_in=_opened_impressions(options.impressions, options))
+
+
+def _opened_impressions(path: Path, options: LogOptions) -> FileLog:
+    """Open a file of impressions: every row is one. A column that it lacks is the log's, and found by its name."""
+    of_lists = {name: column for name, column in options.columns.items() if name in LIST_FIELDS}
+    columns = {name: column for name, column in _those_of(path, options.columns).items() if name != "action"}
+    constants = dict(options.constants) | {"action": SHOWN}
+    how = LogOptions(columns | of_lists, constants, options.time_unit, options.max_skipped, shown=SHOWN)
+    return _opened(path, how)
+
+
+def _those_of(path: Path, columns: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the columns that a log's first file has."""
+    has = layout_of(files_at(path).files[0].path).columns
+    return {name: column for name, column in columns.items() if column in has}
+
+
+def _opened(path: Path, options: LogOptions) -> FileLog:
     found = files_at(path)
     options = options if options.delimiter is None else replace(options, delimiter=delimiter_of(options.delimiter))
     looked_at = [recognise(file, options, path.is_file()) for file in found.files]
     chosen = _chosen(path, [one for one in looked_at if one.file is not None])
     if not chosen:
         raise _why_none(path, looked_at, found.strange)
+    if options.shown is not None and chosen[0].kind != WIRE_FORMAT:
+        raise LogError(_not_of_rows(path, chosen[0].kind))
     kind, files = chosen[0].kind, [one.file for one in chosen if one.file is not None]
     if options.history and path.is_dir() and kind != WIRE_FORMAT:
         files = [*_history(kind, files[0].path), *files]
@@ -61,7 +89,15 @@ def open_log(path: Path, options: LogOptions = AS_IT_IS) -> FileLog:
         notes = (*notes, *told)
     notes = (*notes, *_not_read(path, files, left, found.strange))
     sort = options.sort or (kind != WIRE_FORMAT and len(files) > 1)  # each has its own order
-    return FileLog(whole, kind, tuple(files), sort, time.time_ns() // 1_000_000, notes, options.max_skipped)
+    now_ms = time.time_ns() // 1_000_000
+    return FileLog(whole, kind, tuple(files), sort, now_ms, notes, options.max_skipped, shown=options.shown)
+
+
+def _not_of_rows(path: Path, kind: str) -> str:
+    return (
+        f"{path} is read as {kind}, whose rows are translated; --shown names an action of a log with a column of "
+        f"actions: say which column with --map action=COLUMN, or leave out --shown"
+    )
 
 
 def _in_told_unit(files: Sequence[LogFile], path: Path, unit: str) -> tuple[list[LogFile], tuple[str, ...]]:

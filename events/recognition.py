@@ -19,7 +19,7 @@ from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.log_options import LogOptions
 from rankstream.events.public import PUBLIC, published_as
 from rankstream.events.public.batches import Form
-from rankstream.events.readers.json_lines import FIELDS, NEEDED, JsonReader
+from rankstream.events.readers.json_lines import NEEDED, JsonReader
 from rankstream.events.readers.plain import PlainReader
 from rankstream.events.readers.rows import Shape, json_row
 from rankstream.events.readers.text import Layout, check_names, layout_of, needs_pyarrow, why_no_heading
@@ -74,7 +74,8 @@ def recognise(placed: PlacedFile, options: LogOptions, alone: bool) -> Recognise
                 f"--map {name}={columns[0]}"
             )
     check_names(layout)
-    return Recognised(_of_the_wire(layout, shape), path, WIRE_FORMAT, {name: one for name, (one, *_) in fits.items()})
+    guesses = {name: one for name, (one, *_) in fits.items()}
+    return Recognised(_of_the_wire(layout, shape, options.fields), path, WIRE_FORMAT, guesses)
 
 
 def _perhaps(layout: Layout, lacks: int) -> str:
@@ -94,8 +95,8 @@ def _shape_of(placed: PlacedFile, options: LogOptions, columns: Collection[str])
     said = {name: column for name, column in options.columns.items() if column in placed.partitions.keys() - columns}
     constants = {name: placed.partitions[column] for name, column in said.items()} | dict(options.constants)
     sources = {name: column for name, column in options.columns.items() if name not in said}
-    left = [name for name in FIELDS if name not in (*sources, *constants, *columns)]
-    fits = fitting(columns, left, {*sources.values(), *set(FIELDS).intersection(columns)})
+    left = [name for name in options.fields if name not in (*sources, *constants, *columns)]
+    fits = fitting(columns, left, {*sources.values(), *set(options.fields).intersection(columns)})
     fits = {name: found for name, found in fits.items() if len(found) == 1 or name in NEEDED}
     sources |= {name: found[0] for name, found in fits.items()}
     left = [name for name in left if name not in fits and name not in TIMES]
@@ -105,10 +106,10 @@ def _shape_of(placed: PlacedFile, options: LogOptions, columns: Collection[str])
     return Shape(sources, constants, AUTO), fits
 
 
-def _of_the_wire(layout: Layout, shape: Shape) -> LogFile:
+def _of_the_wire(layout: Layout, shape: Shape, fields: Collection[str]) -> LogFile:
     if layout.type == "json":
         return LogFile(layout, JsonReader(layout.path), shape)
-    columns = tuple(dict.fromkeys(column for name in FIELDS if (column := shape.column(name)) in layout.columns))
+    columns = tuple(dict.fromkeys(column for name in fields if (column := shape.column(name)) in layout.columns))
     try:
         from rankstream.events.readers.columns import ColumnReader, written_vocabulary
     except ImportError as exc:

@@ -12,13 +12,14 @@ from rankstream.events.public import PUBLIC
 from rankstream.features.actions import Vocabulary
 
 OFTEN = 0.05  # share of a log's (user, item, time)
+SHARE_BEFORE_LISTS = 0.7  # of the actions, for encoders to learn from, as of KuaiRand; more where lists begin later
 
 EVENTS = LogKind(WIRE_FORMAT)
 KINDS = {name: log.kind for name, log in PUBLIC.items()} | {WIRE_FORMAT: EVENTS}
 
 
 def read_log(opened: FileLog, vocabulary: Vocabulary | None = None, strict: bool = True) -> EventLog:
-    """Return an opened log as columns, by the codes of a vocabulary, or its own.
+    """Return an opened log as columns, with what was shown, by the codes of a vocabulary, or its own.
 
     Raises ``LogError`` if it can't be read, or is to be read strictly and a row was skipped; else ``opened.skipped``
     counts those.
@@ -28,13 +29,21 @@ def read_log(opened: FileLog, vocabulary: Vocabulary | None = None, strict: bool
     log = event_log_of(batches, vocabulary, opened.untyped)
     if strict and opened.skipped:
         raise LogError(opened.skipped.refusal(opened.name, len(log)))
-    return log
+    return replace(log, impressions=opened.impressions(vocabulary))
 
 
 def kind_of(opened: FileLog, log: EventLog) -> LogKind:
-    """Return the kind of a log; whether users repeat items is counted where the kind does not say."""
+    """Return the kind of a log; whether users repeat items is counted where the kind does not say.
+
+    Where a log says what was shown, rankers learn from that, and encoders from the actions before: they would know the
+    labels else.
+    """
     kind = KINDS[opened.kind]
-    return replace(kind, repeats=repeats_items(log)) if kind is EVENTS else kind
+    kind = replace(kind, repeats=repeats_items(log)) if kind is EVENTS else kind
+    if log.impressions is None:
+        return kind
+    before = np.searchsorted(log.times_ms, log.impressions.times_ms[0]) / max(len(log), 1)
+    return replace(kind, exposures=True, encoders_share=float(max(before, SHARE_BEFORE_LISTS)))
 
 
 def repeats_items(log: EventLog) -> bool:

@@ -3,8 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from rankstream.cli.options.logs import notes_of
 from rankstream.cli.views.skipped import print_notes, print_skipped
 from rankstream.evaluation.time_text import time_text
+from rankstream.events.arrivals import LogError
+from rankstream.events.impressions import WITHIN_MS, Impressions, followed_by
 from rankstream.events.log import EventLog
 from rankstream.events.log_kind import LogKind
 from rankstream.events.open import LogOptions, open_log
@@ -23,11 +28,32 @@ def read_events(
     """
     opened = open_log(path, replace(options, history=False))
     if not quiet:
-        print_notes(opened.notes)
+        print_notes(notes_of(opened))
     log = read_log(opened, vocabulary, strict=False)
     if not quiet:
         print_skipped(opened.skipped)
+        if opened.shown_in is not None:
+            print_skipped(opened.shown_in.skipped)
+    if log.impressions is not None:
+        print_notes(() if quiet else (what_was_shown(log, log.impressions),))
     return log, kind_of(opened, log)
+
+
+def what_was_shown(log: EventLog, shown: Impressions) -> str:
+    """Return what there is to say of impressions. Raises ``LogError`` where nothing shown was ever acted on."""
+    rows, _ = followed_by(shown, log.acts)
+    lists, items = len(shown), np.diff(shown.starts)
+    if not len(rows):
+        raise LogError(
+            f"no action is on an item that one of {lists:,} lists showed to its user in the {WITHIN_MS // 60_000} "
+            f"minutes before: the log has user {log.user_ids[0]} and item {log.item_ids[0]}, the lists user "
+            f"{shown.user_ids[0]} and item {shown.item_ids[0]}; are these the same ids and the same clock?"
+        )
+    acted = len(np.unique(shown.list_of_row[rows]))
+    return (
+        f"{lists:,} lists of {np.median(items):g} items (median), {np.count_nonzero(items > 1):,} of them of several, "
+        f"were shown; {acted:,} were acted on, {len(np.unique(rows)):,} of {len(shown.item_ids):,} impressions"
+    )
 
 
 def what_is_held_out(log: EventLog, until_ms: int) -> tuple[int, str | None]:

@@ -27,8 +27,8 @@ R = TypeVar("R")
 _OPTIONS = (
     click.option(
         "--map", "columns", callback=pairs, multiple=True, metavar="FIELD=COLUMN",
-        help="The column that holds a field (user_id, item_id, action, timestamp_ms, surface, value, arrived_ms), "
-        "repeatable.  [default: the field's own name, else a usual synonym]",
+        help="The column that holds a field (user_id, item_id, action, timestamp_ms, surface, value, arrived_ms; of "
+        "impressions list_id, position), repeatable.  [default: the field's own name, else a usual synonym]",
     ),
     click.option(
         "--set", "constants", callback=pairs, multiple=True, metavar="FIELD=VALUE",
@@ -49,6 +49,15 @@ _OPTIONS = (
         "--allow-skips", is_flag=True,
         help="Go on where more than half of the rows can't be read. Fewer are skipped and counted in any case.",
     ),
+    click.option(
+        "--shown", metavar="ACTION",
+        help="Rows of this action are impressions, no actions: they say what was shown, and rankers learn from them.",
+    ),
+    click.option(
+        "--impressions", type=click.Path(path_type=Path), metavar="FILE",
+        help="What was shown is in FILE, a row an impression: user_id, item_id, timestamp_ms and, where there are any, "
+        "list_id, position, surface. It is read as the log is.",
+    ),
     click.option("--strict", is_flag=True, hidden=True),  # refused a log with any such row
 )  # fmt: skip
 
@@ -65,6 +74,8 @@ def log_options(command: Callable[..., R]) -> Callable[..., R]:
         heading: str | None,
         kind: str | None,
         allow_skips: bool,
+        shown: str | None,
+        impressions: Path | None,
         strict: bool,
         **given: Any,
     ) -> R:
@@ -77,6 +88,8 @@ def log_options(command: Callable[..., R]) -> Callable[..., R]:
                 heading=None if heading is None else tuple(name.strip() for name in heading.split(",")),
                 kind=kind,
                 max_skipped=0.0 if strict else 1.0 if allow_skips else MAX_SKIPPED,
+                shown=shown,
+                impressions=impressions,
             )
         return command(log_options=options, **given)
 
@@ -89,8 +102,13 @@ def log_options(command: Callable[..., R]) -> Callable[..., R]:
 def opened_log(path: Path, options: LogOptions) -> FileLog:
     """Open a log, and print once how it is read. Raises ``LogError``."""
     log = open_log(path, options)
-    print_notes(log.notes)
+    print_notes(notes_of(log))
     return log
+
+
+def notes_of(log: FileLog) -> tuple[str, ...]:
+    """Return what is to be said of how a log, and what was shown beside it, is read."""
+    return log.notes if log.shown_in is None else (*log.notes, *log.shown_in.notes)
 
 
 def utility_option(command: F) -> F:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS
 from rankstream.events.arrivals import Arrivals, Ints, Values, concatenated, pack_columns
 from rankstream.events.readers.json_lines import FIELDS, INFINITE, UNKNOWN_SURFACE, Reading
-from rankstream.events.readers.rows import Row, Shape
+from rankstream.events.readers.rows import MAX_WHOLE_FLOAT, Row, Shape
 from rankstream.events.readers.time_columns import as_values, times_of_column
 from rankstream.events.skipped import shown
 from rankstream.features.ids import HASHED, MAX_ID_BYTES, Id, Keys, id_bytes, id_key
@@ -77,10 +77,17 @@ def _sound_rows(batch: Batch, reading: Reading, numbers: Ints | None) -> tuple[A
     users, user_keys, _, with_user = _ids(given["user_id"], count)
     items, _, item_keys, with_item = _ids(given["item_id"], count, hashed=True)
     sound &= with_user & with_item
+    list_ids: list[Id | None] | None = None
+    positions: Ints | None = None
+    if reading.lists:
+        list_ids, with_list = _list_ids(given_column(batch, shape, "list_id"), count)
+        positions, with_position = _positions(given_column(batch, shape, "position"), count)
+        sound &= with_list & with_position
     _count_lost(given["surface"], vocabulary.surface_codes, values, sound, reading, numbers)
     packed = pack_columns(
-        users, items, codes, times, surfaces, values, arrived, user_keys=user_keys, item_keys=item_keys
-    )
+        users, items, codes, times, surfaces, values, arrived, user_keys=user_keys, item_keys=item_keys,
+        list_ids=list_ids, positions=positions,
+    )  # fmt: skip
     return packed if sound.all() else packed.taken(np.flatnonzero(sound)), sound
 
 
@@ -158,6 +165,31 @@ def _ids(column: Column | None, count: int, hashed: bool = False) -> tuple[list[
             return ids, np.array([name.encode() for name in names], object)[which].tolist(), nothing, usable[which]
         return ids, [], np.array([id_key(name) for name in names], np.uint64)[which], usable[which]
     return [""] * count, [b""] * count, nothing, np.zeros(count, np.bool_)
+
+
+def _list_ids(column: Column | None, count: int) -> tuple[list[Id | None], Bools]:
+    """Return the ids of shown lists, None for none, and which rows need no second look."""
+    everywhere = np.ones(count, np.bool_)
+    if column is None or pa.types.is_null(column.type):
+        return [None] * count, everywhere
+    if pa.types.is_integer(column.type):
+        return column.to_pylist(), everywhere
+    if not is_text(column.type):
+        return [None] * count, ~column.is_valid().to_numpy(zero_copy_only=False)
+    names, which = _names(column)
+    usable = np.array([not name or len(name) <= MAX_ID_BYTES for name in names] + [True])
+    ids = np.array([*(name or None for name in names), None], object)
+    return ids[which].tolist(), usable[which]
+
+
+def _positions(column: Column | None, count: int) -> tuple[Ints, Bools]:
+    """Return positions, -1 for none, and which rows need no second look."""
+    if column is None or pa.types.is_null(column.type):
+        return np.full(count, -1), np.ones(count, np.bool_)
+    numbers, sound = _values(column, count)
+    given = ~np.isnan(numbers)
+    whole = given & (numbers == np.floor(numbers)) & (numbers < MAX_WHOLE_FLOAT)
+    return np.where(whole, numbers, -1).astype(np.int64), sound & (whole | ~given)
 
 
 def _codes(column: Column | None, codes: dict[str, int], unknown: int, count: int) -> Ints:

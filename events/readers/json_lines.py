@@ -6,16 +6,17 @@ and counted with the worker's reason.
 
 import re
 import zlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice, repeat
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Annotated, TypeVar
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
-from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent, Rejected, TimeMs
+from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent, Rejected, TimeMs, WireId
 from rankstream.events.arrivals import Arrivals, Ints, LogError, Values, pack_columns
 from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, json_row, json_rows
 from rankstream.events.readers.times import TIMES, NotATimeError, day_of
@@ -38,10 +39,20 @@ class LoggedAction(ActionEvent, gc=False, frozen=True, omit_defaults=True):
     arrived_ms: TimeMs | None = None
 
 
+class ListedAction(LoggedAction, gc=False, frozen=True, omit_defaults=True):
+    """An action or an impression, and the shown list that it is of, where the log has it."""
+
+    list_id: WireId | None = None
+    position: Annotated[int, Meta(ge=0)] | None = None
+
+
 FIELDS = LoggedAction.__struct_fields__
+LIST_FIELDS = ("list_id", "position")
+LISTED_FIELDS = ListedAction.__struct_fields__  # both: of a log that says what was shown
 NEEDED = ("user_id", "item_id", "action", "timestamp_ms")
 
 _decode_lines = msgspec.json.Decoder(LoggedAction).decode_lines
+_decode_listed: Callable[[bytes], list[ListedAction]] = msgspec.json.Decoder(ListedAction).decode_lines
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ class Reading:
     skipped: Skipped
     file: str = ""  # that is being read
     counted_in: str = "row"  # or "line"
+    lists: bool = False  # are the shown lists of rows read too?
 
     def of(self, file: Path, counted_in: str = "row") -> "Reading":
         """Return the reading of one file."""
@@ -77,7 +89,7 @@ class Reading:
 
     def event(self, row: Row) -> LoggedAction:
         """Return a row's action. Raises ``Rejected`` with the reason that a worker would have."""
-        event = self.converted(row, LoggedAction)
+        event = self.converted(row, ListedAction if self.lists else LoggedAction)
         if event.action not in self.vocabulary.action_codes:
             known = ", ".join(self.vocabulary.actions)
             raise Rejected("unknown-action", f"action {shown(event.action)} is not in the vocabulary ({known})")
@@ -123,7 +135,7 @@ class Reading:
             return Rejected("schema", self._came(row, name), f"{name} not from 1970 to 2109")
         return Rejected("schema", f"{self._came(row, name)}: {wrong}", f"{name} is wrong")
 
-    def accepts_all(self, events: list[LoggedAction]) -> bool:
+    def accepts_all(self, events: Sequence[LoggedAction]) -> bool:
         """Return whether ``event`` would reject none of their rows."""
         if not {event.action for event in events} <= self.vocabulary.action_codes.keys():
             return False
@@ -131,7 +143,7 @@ class Reading:
         latest = np.where(arrived == UNKNOWN, self.now_ms, arrived) + MAX_AHEAD_MS
         return bool(((times >= MIN_TIME_MS) & (times <= latest)).all())
 
-    def pack(self, events: list[LoggedAction]) -> Arrivals:
+    def pack(self, events: Sequence[LoggedAction]) -> Arrivals:
         """Pack checked actions."""
         codes, surfaces = self.vocabulary.action_codes, self.vocabulary.surface_codes
         users: list[Id] = [event.user_id for event in events]
@@ -139,6 +151,7 @@ class Reading:
         times, arrived = _times(events)
         values = np.array([np.nan if event.value is None else event.value for event in events], np.float64)
         self._count_lost(events, values)
+        listed = [event for event in events if isinstance(event, ListedAction)]
         return pack_columns(
             users,
             items,
@@ -148,9 +161,11 @@ class Reading:
             values,
             np.where(arrived == UNKNOWN, times, arrived),
             user_keys=_keys(users),
+            list_ids=[event.list_id for event in listed] if self.lists else None,
+            positions=_positions(listed) if self.lists else None,
         )
 
-    def _count_lost(self, events: list[LoggedAction], values: Values) -> None:
+    def _count_lost(self, events: Sequence[LoggedAction], values: Values) -> None:
         """Count surfaces and values that a packed action can't have."""
         infinite = np.isinf(values)
         if infinite.any():
@@ -171,10 +186,14 @@ def problem(sentence: str) -> Rejected:
     return Rejected("schema", sentence, kind)
 
 
-def _times(events: list[LoggedAction]) -> tuple[Ints, Ints]:
+def _times(events: Sequence[LoggedAction]) -> tuple[Ints, Ints]:
     times = [event.timestamp_ms for event in events]
     arrived = [UNKNOWN if event.arrived_ms is None else event.arrived_ms for event in events]
     return np.array(times, np.int64), np.array(arrived, np.int64)
+
+
+def _positions(events: Sequence[ListedAction]) -> Ints:
+    return np.array([-1 if event.position is None else event.position for event in events], np.int64)
 
 
 def _keys(users: list[Id]) -> list[bytes]:
@@ -206,7 +225,7 @@ class JsonReader:
         """Yield the arrivals of the lines; blocks of lines as the wire has them are decoded at once."""
         as_on_the_wire, reading, first = reading.shape == Shape(), reading.of(self.path, "line"), 1
         for block in self._blocks():
-            events = _decode_block(block) if as_on_the_wire else None
+            events = _decode_block(block, reading.lists) if as_on_the_wire else None
             if events is None or not reading.accepts_all(events):
                 lines = [(number, line) for number, line in enumerate(block.split(b"\n"), first) if line.strip()]
                 rows, numbers = (json_row(line) for _, line in lines), (number for number, _ in lines)
@@ -246,9 +265,9 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
         yield block + file.readline()
 
 
-def _decode_block(lines: bytes) -> list[LoggedAction] | None:
+def _decode_block(lines: bytes, lists: bool) -> Sequence[LoggedAction] | None:
     """Decode lines at once; None if any is not as the wire has it, and they must be looked at one by one."""
     try:
-        return _decode_lines(lines)
+        return _decode_listed(lines) if lists else _decode_lines(lines)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None

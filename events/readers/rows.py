@@ -42,7 +42,7 @@ from rankstream.events.skipped import shown
 Row = dict[str, Any]
 STDIN = Path("-")
 BATCH = 1_000  # rows of a Parquet file read at once: as many as the unit of times is told from
-IDS = ("user_id", "item_id")
+IDS = ("user_id", "item_id", "list_id")
 MAX_WHOLE_FLOAT = 2**53  # from here on, a float may stand for several whole numbers
 MANY = 20  # columns named in a sentence
 PROBLEM = "\0"  # the name under which an unreadable row holds the reason; no column is called so

@@ -17,7 +17,7 @@ from rankstream.events.log import EventLog
 from rankstream.events.sequences import histories_of
 from rankstream.features.actions import ActionColumns
 from rankstream.features.embeddings.base import VectorTable
-from rankstream.features.embeddings.memory import ItemTable
+from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.ids import Id, id_key
 from rankstream.features.join import DAY_MS, OfflineFeatures
 from rankstream.features.schema import FeatureSizes, Floats
@@ -77,7 +77,10 @@ def to_float16(table: ItemTable) -> ItemTable:
 
 
 def daily_vectors(model: PinnerFormer, items: VectorTable, log: EventLog, since_ms: int = 0) -> ItemTable:
-    """Return each user's vector at the start of each day on which the user acted, of what was done before that day."""
+    """Return each user's vector at the start of each day on which the user acted, or was shown a list.
+
+    It is of what was done before that day.
+    """
     ids, vectors, _ = encode(
         model, items, _histories_by_day(log, since_ms // DAY_MS), as_of_ms=int(log.times_ms[-1]) if len(log) else 0
     )
@@ -85,11 +88,24 @@ def daily_vectors(model: PinnerFormer, items: VectorTable, log: EventLog, since_
 
 
 def _histories_by_day(log: EventLog, first_day: int) -> Iterator[tuple[Id, ActionColumns]]:
+    shown_on = _days_shown(log)
     for user, actions in histories_of(log, limit=len(log)):
-        days = np.unique(actions.times_ms // DAY_MS)[1:]
+        acted_on = np.unique(actions.times_ms // DAY_MS)
+        days = np.union1d(acted_on, shown_on.get(id_key(user), acted_on))
+        days = days[days > acted_on[0]]
         for day in days[days >= first_day].tolist():
             later = int(np.count_nonzero(actions.times_ms >= day * DAY_MS))
             yield user_on_day(id_key(user), day), actions[later:]
+
+
+def _days_shown(log: EventLog) -> dict[int, Ints]:
+    """Return the days on which each user, by key, was shown a list; nothing where the log does not say."""
+    if log.impressions is None:
+        return {}
+    keys, days = log.impressions.user_keys, log.impressions.times_ms // DAY_MS
+    order = np.argsort(keys, kind="stable")
+    cuts = np.flatnonzero(np.diff(keys[order]) != 0) + 1
+    return {int(keys[rows[0]]): days[rows] for rows in np.split(order, cuts) if len(rows)}
 
 
 def user_on_day(user_key: int, day: int) -> str:

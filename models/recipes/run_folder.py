@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from xxhash import xxh3_64_hexdigest
 
-from rankstream.events.log import EventLog, plain_ids
+from rankstream.events.ids import plain_ids
+from rankstream.events.log import EventLog
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.files import read_arrays, whole_file
@@ -156,7 +157,9 @@ def lock_run(work: Path, log: EventLog, recipe: Any) -> None:
 def _named(log: EventLog) -> str:
     """Name a log by its content."""
     items = np.unique(log.item_ids, return_inverse=True)[1]
-    columns = [log.actions, log.times_ms, log.by_user.user_of_row, items]
+    columns: list[Any] = [log.actions, log.times_ms, log.by_user.user_of_row, items]
+    if (shown := log.impressions) is not None:
+        columns += [shown.user_keys, shown.times_ms, shown.starts, shown.item_keys]
     return f"{len(log)} actions {xxh3_64_hexdigest(b''.join(np.ascontiguousarray(one).tobytes() for one in columns))}"
 
 

@@ -13,7 +13,17 @@ from rankstream.features.embeddings.table import EmbeddingTable
 from tests.builders.cli import NO_BROKER, rankstream, refusal
 
 COMMANDS = ("train", "evaluate", "embed", "replay", "produce", "off-policy")
-FLAGS = ("--map", "--set", "--time-unit", "--delimiter", "--columns", "--format", "--allow-skips")
+FLAGS = (
+    "--map",
+    "--set",
+    "--time-unit",
+    "--delimiter",
+    "--columns",
+    "--format",
+    "--allow-skips",
+    "--shown",
+    "--impressions",
+)
 BEGIN_MS = 1_700_006_400_000  # midnight, 15 November 2023
 DAY_MS = 86_400_000
 FUTURE = "u1,i1,click,4102444800000"  # 2100

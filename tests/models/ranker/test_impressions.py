@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from rankstream.events.arrivals import LogError
 from rankstream.experiments.kuairand.request_cache import CachedRequest, RequestCache, write_cache
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.embeddings.memory import ItemTable
+from rankstream.features.ids import id_key, id_keys
 from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
@@ -11,8 +15,11 @@ from rankstream.models.items.exposure_rates import exposure_rates
 from rankstream.models.ranker.examples import inputs_of, session_inputs
 from rankstream.models.ranker.hybrid import collate
 from rankstream.models.ranker.impressions import by_day, by_either, by_gap, impression_examples
+from rankstream.models.ranker.training_join import daily_vectors, user_on_day
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.torch_encoder import GivenSession, TorchSessions, session_vectors
+from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig
+from tests.builders.impressions import shown
 from tests.builders.models import DAY_MS, MINUTE_MS, START_MS, a_log, a_random_log, an_item_table
 
 HEADS = {"save": ("save",), "hide": ("hide",)}
@@ -138,3 +145,64 @@ def test_a_rate_counts_from_when_the_log_reports_it():
     whole = exposure_rates(log, item_table, {"save": ("save",)}, {}).as_of(START_MS + 2 * DAY * MINUTE_MS)
     assert observed[0, 2] - observed[1, 2] != whole[0, 2] - whole[1, 2]
     assert observed[:, 0].tolist() == whole[:, 0].tolist()
+
+
+# Lists that a log says were shown -------------------------------------------------------------------------------------
+
+
+def with_lists(rows, *lists):
+    return replace(a_log(rows), impressions=shown(*lists))
+
+
+def test_a_shown_list_is_a_request_as_of_strictly_before_it_and_what_followed_are_its_labels():
+    log = with_lists(
+        [("u", 2, "save", 1), ("u", 9, "view", 2), ("u", 1, "hide", 10), ("u", 3, "save", 11), ("u", 1, "save", 50)],
+        ("u", 3, 0), ("u", 1, 0), ("u", 2, 0), ("u", 4, 10), ("u", 1, 10),
+    )  # fmt: skip
+    first, second = impression_examples(log, HEADS, offline_features(an_item_table()))
+    assert (first.candidates.tolist(), second.candidates.tolist()) == ([1, 2, 3], [1, 4])
+    assert first.labels.tolist() == [
+        [0, 0],
+        [1, 0],
+        [1, 0],
+    ]  # 3 was saved 11 minutes later; 1 by then stood in a newer list
+    assert second.labels.tolist() == [[0, 1], [0, 0]]  # hidden at the list's own time; saved too late
+    assert (len(first.state.history), len(second.state.history)) == (0, 2)  # what was done at minute 10 is not known
+    assert (first.now_ms, second.now_ms) == (START_MS, START_MS + 10 * MINUTE_MS)
+
+
+def test_who_never_acted_is_a_request_too_and_lists_before_the_training_fill_nothing():
+    lists = [("u", 2, 0, "r1"), ("u", 3, 20, "r2"), ("v", 1, 20, "r3"), ("v", 2, 20, "r3")]
+    log = with_lists([("u", 2, "save", 1), ("u", 3, "save", 21)], *lists)
+    one, other = impression_examples(log, HEADS, offline_features(an_item_table()), since_ms=START_MS + 5 * MINUTE_MS)
+    assert (one.candidates.tolist(), other.candidates.tolist()) == ([3], [1, 2])
+    assert (len(one.state.history), len(other.state.history)) == (1, 0)
+    assert not other.labels.any()
+
+
+def test_lists_leave_histories_as_the_actions_alone_make_them():
+    log = a_random_log(4, 30, 60)
+    seen_at = [(f"user{user}", item, minute) for user in range(4) for minute in (50, 400) for item in range(5)]
+    listed = replace(log, impressions=shown(*seen_at))
+    for one in impression_examples(listed, HEADS, offline_features(an_item_table())):
+        mine = id_keys(log.user_ids.tolist()) == one.user_key
+        before = log.rows(mine & (log.times_ms < one.now_ms))
+        assert one.state.history.columns().item_keys.tolist() == before.item_keys[before.by_user.order][::-1].tolist()
+
+
+def test_a_log_whose_lists_were_all_shown_before_the_ranker_learns_is_refused():
+    log = with_lists([("u", 2, "save", 1)], ("u", 2, 0), ("u", 3, 0))
+    with pytest.raises(LogError, match=r"but the newest of 1 was shown at 1700000000000 ms; give impressions up to"):
+        list(impression_examples(log, HEADS, offline_features(an_item_table()), since_ms=START_MS + 1))
+    with pytest.raises(LogError, match="no list was shown before the training's end"):
+        list(impression_examples(log.split_at(START_MS)[0], HEADS, offline_features(an_item_table())))
+
+
+def test_a_user_has_a_vector_on_each_day_of_a_list_and_of_what_was_done_before_that_day():
+    model = PinnerFormer(PinnerFormerConfig(action_types=3, surfaces=2, item_dim=8))
+    midnight = (DAY_MS - START_MS % DAY_MS) / MINUTE_MS
+    rows = [("u", 1, "save", midnight), ("u", 2, "save", midnight + 3 * DAY)]
+    log = with_lists(rows, ("u", 2, midnight + DAY + 5), ("u", 3, 0), ("v", 3, midnight + DAY + 5))
+    first = (START_MS + DAY_MS) // DAY_MS
+    ids = daily_vectors(model, an_item_table(), log).ids.tolist()
+    assert ids == [user_on_day(id_key("u"), first + day) for day in (1, 3)]
