@@ -168,7 +168,7 @@ def _before_next(sequences: UserSequences, starts: Ints, row: int) -> Moment:
 def _scores_at(models: TrainedModels, log: EventLog, moments: Sequence[Moment]) -> HeldOutScores:
     keys = id_keys(models.item_table.ids.tolist())
     positives = sum(1 << int(code) for code in log.codes_of(models.about.positives))
-    return scores_at(log, moments, keys, positives, models.about.impressions)
+    return scores_at(log, moments, keys, positives, models.about.impressions and log.impressions is None)
 
 
 class _Ranked:
@@ -238,6 +238,8 @@ def ranker_metrics(models: TrainedModels, log: EventLog, held_out: HeldOut) -> I
         return
     users = np.array([one.user_key for one in kept], np.uint64)
     ids = {id_key(one): one for one in log.by_user.user_ids.tolist()}
+    if log.impressions is not None:
+        ids |= dict(zip(log.impressions.user_keys.tolist(), log.impressions.user_ids.tolist(), strict=True))
     moments = [Moment(ids[one.user_key], one.now_ms) for one in kept]
     answers = _scores_at(models, log, moments)
     ranked = _RankedRequests(models, offline, answers)

@@ -68,7 +68,12 @@ def command(
         until_ms = models.about.until_ms
         if since is not None and since < until_ms:
             raise Refusal(f"--since {time_text(since)} lies before the end of the training, {time_text(until_ms)}")
-        events, _ = read_events(log, log_options, models.about.vocabulary)
+        events, known = read_events(log, log_options, models.about.vocabulary)
+        if models.about.impressions and not known.exposures:
+            raise Refusal(
+                f"the ranker of {run} was trained on what was shown, and {log} does not say that; give it with "
+                "--shown ACTION or --impressions FILE"
+            )
         held_out = HeldOut(since or until_ms, round(horizon_days * 86_400_000), max_requests=requests, seed=seed)
         with threads(1):  # one request at a time: a second thread only waits
             found = list(held_out_metrics(models, events, held_out)) if events.time_at(1.0) > held_out.since_ms else []

@@ -29,6 +29,7 @@ from rankstream.evaluation.replay.plan import (
     one_vocabulary,
     plan_of,
     positives_of,
+    shown_to_users,
     variants_of,
 )
 from rankstream.evaluation.replay.report import document_of, write_report
@@ -38,9 +39,11 @@ from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, 
 from rankstream.evaluation.time_text import delay_ms, time_text
 from rankstream.events.action_event import Record
 from rankstream.events.arrivals import LogError, RecordedLog
+from rankstream.events.impressions import Impressions
 from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.open import FileLog, LogOptions
 from rankstream.events.readers.topic import RecordLog
+from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle
 from rankstream.ranking.serving import LiveRanker
@@ -168,7 +171,8 @@ def command(
 
     \b
     --protocol: what is ranked, when
-      logged     when a session begins, the items that were shown in it
+      logged     when a list is shown (--shown, --impressions), its items;
+                 else, when a session begins, those that were shown in it
       slate      before each positive, its item among the non-clicked
                  impressions of the rest of the session
       catalogue  before each positive, all items that the bundle knows
@@ -193,7 +197,7 @@ def command(
     options = ReplayOptions(requests=requests or None, **options_given)
     opened = [open_bundle(path) for path in bundles]
     if events is not None:
-        log: RecordedLog = opened_log(events, replace(log_options, sort=sort))
+        log: RecordedLog = opened_log(events, replace(log_options, sort=sort or log_options.lists))
     else:
         log = _topic(settings, opened, offsets)
     if not opened:
@@ -202,9 +206,11 @@ def command(
     variants, facts, marks = variants_of(bundles, opened, tables, options, settings.history_limit)
     catalogue = Catalogue([bundle.items for bundle in opened])
     positives, vocabulary = positives_of(opened, options), one_vocabulary(opened)
-    choice = choose_protocol(log, _holds_impressions(log), positives, options, vocabulary)
+    lists = _lists_of(log, vocabulary)
+    choice = choose_protocol(log, _holds_impressions(log), positives, options, vocabulary, lists)
+    shown = None if lists is None else shown_to_users(log, lists, vocabulary, options.session_gap_ms)
     own = open_all(scores, [variant.name for variant in variants])
-    plan = replace(plan_of(opened, variants, catalogue, options, choice), own=own)
+    plan = replace(plan_of(opened, variants, catalogue, options, choice, shown), own=own)
     result = _with_progress(log, variants, plan)
     marks += [note for one in own for note in one.notes()]
     summary = summarise(result.outcomes, facts + facts_of(own), len(catalogue), options.seed)
@@ -234,6 +240,16 @@ def _say_what_is_ranked(result: ReplayResult, plan: Plan, choice: ProtocolChoice
         f"({share:.3g} %); {result.queries_found:,} requests in it have something to rank",
         err=True,
     )
+
+
+def _lists_of(log: RecordedLog, vocabulary: Vocabulary) -> Impressions | None:
+    """Return what was shown, where the log says so; what is skipped of a file of that is printed."""
+    if not isinstance(log, FileLog):
+        return None
+    lists = log.impressions(vocabulary)
+    if log.shown_in is not None:
+        print_skipped(log.shown_in.skipped)
+    return lists
 
 
 def _holds_impressions(log: RecordedLog) -> bool | None:

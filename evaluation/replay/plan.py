@@ -1,11 +1,13 @@
 """What the flags of `rankstream replay` ask for, as variants and a plan."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rankstream.bundles.ranker import calibrated_heads
 from rankstream.evaluation.baselines.panel import ALL_ACTIONS
@@ -18,21 +20,25 @@ from rankstream.evaluation.replay.protocols import (
     LoggedSession,
     NextPositive,
     PositiveInSession,
+    ShownLists,
     bits,
+    masks_of,
 )
 from rankstream.evaluation.replay.run import Plan, ReplayResult
 from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, Variant
 from rankstream.evaluation.time_text import delay_text, time_text
-from rankstream.events.arrivals import RecordedLog
+from rankstream.events.arrivals import Arrivals, RecordedLog
+from rankstream.events.impressions import Impressions, acts_of
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors, VectorTable
+from rankstream.metrics.arrays import Ints
 from rankstream.ranking.bundle import Bundle
 from rankstream.ranking.serving import ranker_of
 
 CATALOGUE = "the whole catalogue"
 UNSORTED = 0.05  # share of events out of order from which on a log is taken for unsorted
 PROTOCOLS = ("logged", "slate", "catalogue", "sampled")
-OF_IMPRESSIONS = ("logged", "slate")  # their logs hold what was shown, so only positives tell what users chose
+OF_IMPRESSIONS = ("logged", "slate")  # they rank what was shown
 SAMPLED_NOTE = (
     "NOTE: the metrics are of the ranks in the sample: they compare rankers on this sample and nothing else, and are "
     "far higher than those of the whole catalogue, which --protocol catalogue measures"
@@ -139,17 +145,30 @@ class ProtocolChoice:
 
 
 def choose_protocol(
-    log: RecordedLog, declared: bool | None, positives: int, options: ReplayOptions, vocabulary: Vocabulary
+    log: RecordedLog,
+    declared: bool | None,
+    positives: int,
+    options: ReplayOptions,
+    vocabulary: Vocabulary,
+    lists: Impressions | None = None,
 ) -> ProtocolChoice:
     """Return the protocol that was asked for, else the one that fits the log; ``declared``: see ``impressions_of``.
 
-    A log of impressions is ranked as shown; from a log of acts, the whole catalogue is.
+    A log of impressions is ranked as shown, list by list where it says which ``lists`` there were; from a log of acts,
+    the whole catalogue is. Raises ``ReplayError`` for a protocol that takes what was shown and done as one row.
     """
     given = options.protocol
+    if lists is not None and given == "slate":
+        raise ReplayError(
+            "--protocol slate is of logs in which what was shown and what was done come as one row; this one says what "
+            "was shown, list by list: --protocol logged ranks the lists"
+        )
     if given is not None and given not in OF_IMPRESSIONS:
         return ProtocolChoice(given, note=SAMPLED_NOTE if given == "sampled" else None)
     if given is None and options.exclude_seen:
         return ProtocolChoice("catalogue", "--exclude-seen is about the catalogue")
+    if lists is not None:
+        return ProtocolChoice("logged", None if given else f"the log says what was shown, in {len(lists):,} lists")
     impressions = impressions_of(log.batches(vocabulary), vocabulary, positives, options.session_gap_ms, declared)
     if given is None:
         return ProtocolChoice("logged" if impressions.found else "catalogue", impressions.why)
@@ -160,6 +179,27 @@ def choose_protocol(
         note=f"NOTE: {impressions.why}; --protocol {given} ranks the items of a session among themselves, which is no "
         "ranking of what was shown: --protocol catalogue ranks all items",
     )
+
+
+@dataclass(frozen=True)
+class ShownToUsers:
+    """The lists of a log that says what was shown, and what followed."""
+
+    lists: Impressions
+    actions: Sequence[int]  # masks, one a shown item
+
+
+def shown_to_users(log: RecordedLog, lists: Impressions, vocabulary: Vocabulary, within_ms: int) -> ShownToUsers:
+    """Read the log once for the actions that followed on what was shown, within so long."""
+    codes: list[Ints] = []
+
+    def noted() -> Iterator[Arrivals]:
+        for arrivals in log.batches(vocabulary):
+            codes.append(arrivals.codes)
+            yield arrivals
+
+    acts = acts_of(noted())
+    return ShownToUsers(lists, masks_of(lists, acts, np.concatenate(codes), within_ms))
 
 
 def positives_of(bundles: Sequence[Bundle], options: ReplayOptions) -> int:
@@ -183,11 +223,18 @@ def plan_of(
     catalogue: Catalogue,
     options: ReplayOptions,
     choice: ProtocolChoice,
+    shown: "ShownToUsers | None" = None,
 ) -> Plan:
-    """Make the plan of the flags. Raises ``ReplayError`` for actions that the bundle does not know."""
+    """Make the plan of the flags; ``shown`` is what a log says of that.
+
+    Raises ``ReplayError`` for actions that the bundle does not know.
+    """
     vocabulary, positives = one_vocabulary(bundles), positives_of(bundles, options)
     codes = vocabulary.action_codes
     protocol, select = _protocol(choice.name, options, positives, catalogue)
+    in_one_row = shown is None and choice.name in OF_IMPRESSIONS  # then only positives tell what users chose
+    if shown is not None and choice.name == "logged":
+        protocol = partial(ShownLists, shown.lists, shown.actions)
     heads = {head: codes[head] for bundle in bundles for head in bundle.manifest.heads if head in codes}
     return Plan(
         protocol=protocol,
@@ -202,7 +249,7 @@ def plan_of(
         shown=choice.name == "logged",
         unseen_only=options.exclude_seen and choice.name not in OF_IMPRESSIONS,
         catalogue=catalogue,
-        acts=positives if choice.name in OF_IMPRESSIONS else ALL_ACTIONS,
+        acts=positives if in_one_row else ALL_ACTIONS,
         session_gap_ms=options.session_gap_ms,
         whole_rankings=options.interleave,
         interleaved=_to_mix(variants) if options.interleave else None,

@@ -6,7 +6,8 @@
     exposures   ->  queries    (a time at which the states are held; candidates and labels may still be to come)
     later ones  ->  queries complete: user, time, states, candidates, the actions on each
 
-A protocol decides which exposures start a query and when it is complete. Nothing here knows rankers or metrics.
+A protocol decides which exposures start a query and when it is complete; one of shown lists knows its queries, and what
+followed on each item, beforehand. Nothing here knows rankers or metrics.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,9 +20,11 @@ from xxhash import xxh3_64_intdigest
 from rankstream.evaluation.baselines.panel import NOT_ASKED, Asked
 from rankstream.evaluation.replay.exposures import Exposure
 from rankstream.evaluation.replay.own_scores import PastAction
-from rankstream.features.ids import Id
+from rankstream.events.impressions import Acts, Impressions, followed_by
+from rankstream.features.ids import Id, id_bytes
 from rankstream.features.sessions import SESSION_GAP_MS
 from rankstream.features.user_state import UserState
+from rankstream.metrics.arrays import Ints
 
 
 def bits(codes: Iterable[int]) -> int:
@@ -45,13 +48,14 @@ class Query:
     candidates: Sequence[Id] | None = None  # None: the catalogue; a target that it does not hold is a miss
     actions: Sequence[int] = ()  # masks, one a candidate; of the target alone where ``candidates`` is None
     target: Id | None = None  # the one relevant item, where there is one
+    shown: bytes = b""  # the keys of the items of its list, where it is one that was shown
 
     @property
     def identity(self) -> int:
-        """Return 64 bits that name the query, whatever the order of the log's rows: its user, time and item."""
+        """Return 64 bits that name the query, whatever the order of the log's rows: its user, time and item or list."""
         exposure = self.exposure
         name = exposure.at_ms.to_bytes(8, "big") + exposure.item_key.to_bytes(8, "big") + exposure.key
-        return xxh3_64_intdigest(name)
+        return xxh3_64_intdigest(name + self.shown)
 
     @property
     def name(self) -> str:
@@ -75,8 +79,12 @@ class EvaluationProtocol(Protocol):
         """Take note of the next exposure; return whether a ranking could be made just before it."""
         ...
 
+    def due(self, now_ms: int | None = None) -> Iterator[Query]:
+        """Yield the queries up to this time, all if it is None, that no exposure starts; each of them once."""
+        ...
+
     def add(self, query: Query) -> None:
-        """Take the pending query of the exposure that has just started one, if replay wants it ranked."""
+        """Take a query that is due, or that the exposure has just started, if replay wants it ranked."""
         ...
 
     def complete(self, now_ms: int | None = None) -> Iterator[Query]:
@@ -84,7 +92,15 @@ class EvaluationProtocol(Protocol):
         ...
 
 
-class NextPositive:
+class _BegunByExposures:
+    """A protocol whose queries are all started by exposures."""
+
+    def due(self, now_ms: int | None = None) -> Iterator[Query]:
+        """Yield nothing."""
+        yield from ()
+
+
+class NextPositive(_BegunByExposures):
     """Just before each positive: the whole catalogue, or a sample of it, and the item that was then chosen."""
 
     def __init__(self, positives: int, among: str = "the whole catalogue") -> None:
@@ -162,7 +178,7 @@ class _OpenSessions:
         return closed
 
 
-class LoggedSession:
+class LoggedSession(_BegunByExposures):
     """The impressions of one session, clicked or not, ranked as of its beginning."""
 
     about = "when a session begins, the items that were shown in it are ranked: do the positives stand on top?"
@@ -191,7 +207,7 @@ class LoggedSession:
                 yield query
 
 
-class PositiveInSession:
+class PositiveInSession(_BegunByExposures):
     """Just before each positive: its item among the non-clicked impressions of its time and the rest of its session."""
 
     about = (
@@ -228,3 +244,52 @@ class PositiveInSession:
                     query.candidates, query.target = [target.item_id, *others.values()], target.item_id
                     query.actions = [target.actions] + [0] * len(others)
                     yield query
+
+
+class ShownLists:
+    """Each list that was shown, ranked as of then, by what was done to its items after it."""
+
+    about = "when a list is shown, its items are ranked: do those stand on top that were then acted on positively?"
+
+    def __init__(self, lists: Impressions, actions: Sequence[int]) -> None:
+        """``actions`` are masks of what followed, one an item that was shown (``masks_of``)."""
+        self._lists, self._actions = lists, actions
+        self._next = 0
+        self._complete: list[Query] = []
+
+    def starts_query(self, exposure: Exposure) -> bool:
+        """Return that none does."""
+        return False
+
+    def due(self, now_ms: int | None = None) -> Iterator[Query]:
+        """Yield a query a list of two items or more."""
+        lists = self._lists
+        while self._next < len(lists) and (now_ms is None or lists.times_ms[self._next] <= now_ms):
+            row, self._next = self._next, self._next + 1
+            items = slice(int(lists.starts[row]), int(lists.starts[row + 1]))
+            if items.stop - items.start > 1:
+                yield self._query(row, items)
+
+    def _query(self, row: int, items: slice) -> Query:
+        lists = self._lists
+        user_id, item_ids = lists.user_ids[row : row + 1].tolist()[0], lists.item_ids[items].tolist()
+        keys = np.sort(lists.item_keys[items])
+        first = Exposure(0, id_bytes(user_id), user_id, item_ids[0], int(keys[0]), int(lists.times_ms[row]), 0)
+        return Query(first, candidates=item_ids, actions=self._actions[items], shown=keys.tobytes())
+
+    def add(self, query: Query) -> None:
+        """Take a query, which is complete at once."""
+        self._complete.append(query)
+
+    def complete(self, now_ms: int | None = None) -> Iterator[Query]:
+        """Yield them all."""
+        complete, self._complete = self._complete, []
+        yield from complete
+
+
+def masks_of(lists: Impressions, acts: Acts, codes: Ints, within_ms: int) -> list[int]:
+    """Return the mask of the actions that followed on each shown item; ``codes`` ``(n,)`` are those of the acts."""
+    masks = [0] * len(lists.item_ids)
+    for row, acted in zip(*(rows.tolist() for rows in followed_by(lists, acts, within_ms)), strict=True):
+        masks[row] |= 1 << int(codes[acted])
+    return masks

@@ -12,6 +12,7 @@ happened before the query's time, and nothing of that time itself, whatever the 
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from time import perf_counter
 
 import numpy as np
@@ -135,6 +136,8 @@ def _choose_queries(log: RecordedLog, plan: Plan, count: int) -> tuple[frozenset
     """
     protocol, seen = plan.protocol(), _Seen(plan.unseen_only)
     identities, now_ms = array("Q"), 0
+    due = (query for query in protocol.due() if _in_period(query.exposure, plan))
+    identities.extend(query.identity for query in due if _has_labels(query, plan))
     for arrivals in whole_groups(log.batches(plan.vocabulary)):
         for group in groups_of(arrivals):
             together = exposures_of(arrivals, group)
@@ -204,11 +207,13 @@ class _Run:
         fed = 0
         for group in groups_of(arrivals):
             together = exposures_of(arrivals, group)
-            for query in self._wanted(together):
+            arrived_ms = int(arrivals.arrived_ms[group.rows[0]])
+            for query in chain(self._due(arrived_ms), self._wanted(together)):
                 self._feed(arrivals, fed, group.rows[0])
                 fed = max(fed, group.rows[0])
-                self.now_ms = max(self.now_ms, int(arrivals.arrived_ms[group.rows[0]]))
-                self._fill(query, int(arrivals.arrived_ms[group.rows[0]]))
+                asked_ms = query.exposure.at_ms if query.shown else arrived_ms
+                self.now_ms = max(self.now_ms, asked_ms)
+                self._fill(query, asked_ms)
                 self.protocol.add(query)
             self.seen.add(together)
             if group.at_ms < self.plan.from_ms:
@@ -219,7 +224,11 @@ class _Run:
             self._rank(query)
 
     def finish(self) -> None:
-        """Rank what was still pending when the log ended."""
+        """Rank what was still pending when the log ended, and the lists that were shown after its last action."""
+        for query in self._due(None):
+            self.now_ms = max(self.now_ms, query.exposure.at_ms)
+            self._fill(query, query.exposure.at_ms)
+            self.protocol.add(query)
         for query in self.protocol.complete():
             self._rank(query)
         self._keep_baselines()
@@ -232,6 +241,11 @@ class _Run:
                 query = Query(one)
                 if self.chosen is None or query.identity in self.chosen:
                     yield query
+
+    def _due(self, now_ms: int | None) -> list[Query]:
+        """Return the queries that no exposure starts, up to a time."""
+        due = [query for query in self.protocol.due(now_ms) if _in_period(query.exposure, self.plan)]
+        return [query for query in due if self.chosen is None or query.identity in self.chosen]
 
     def _feed(self, arrivals: Arrivals, start: int, stop: int) -> None:
         for variant in self.variants:
