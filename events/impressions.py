@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from rankstream.events.arrivals import Arrivals
 from rankstream.events.ids import IdColumn
-from rankstream.features.ids import Id, Ids, Keys, id_key, id_keys
+from rankstream.features.ids import Id, Ids, Keys, id_key
 from rankstream.features.sessions import SESSION_GAP_MS
 
 Ints = npt.NDArray[np.int64]
@@ -90,8 +90,10 @@ class Impressions:
 
 
 def _keys_of(ids: Ids) -> Keys:
-    different, which = np.unique(ids, return_inverse=True)
-    return id_keys(different.tolist())[which]
+    """Return the key of each id, ``(n,)``; every different one is hashed once, and none compared: texts are slow to."""
+    plain = ids.tolist()
+    keys = {one: id_key(one) for one in set(plain)}
+    return np.fromiter((keys[one] for one in plain), np.uint64, len(plain))
 
 
 # Rows to lists --------------------------------------------------------------------------------------------------------
@@ -136,7 +138,7 @@ def impressions_of(
     user_ids: Ids, item_ids: Ids, times_ms: Ints, surfaces: Ints, positions: Ints, list_keys: Keys
 ) -> Impressions:
     """Group columns of rows ``(n,)``, in any order."""
-    users, items = (np.unique(ids, return_inverse=True)[1] for ids in (user_ids, item_ids))
+    users, items = (np.unique(_keys_of(ids), return_inverse=True)[1] for ids in (user_ids, item_ids))
     groups = np.empty(len(times_ms), np.int64)
     named = np.flatnonzero(list_keys != NO_LIST)
     others = np.flatnonzero(list_keys == NO_LIST)

@@ -53,7 +53,9 @@ NOT_RUN = {
     r"rankstream evaluate .* --from (demo-run|tb)": "needs trained models: tests/cli/test_training.py has some",
     r"python -m rankstream\.experiments": "trains for minutes to hours: tests/experiments run them small",
 }
-WITH_MORE = {"rankstream train actions/": ["--no-export"]}  # exporting takes half a minute; tests/cli exports
+WITH_MORE = dict.fromkeys(  # exporting takes half a minute; tests/cli exports
+    ("rankstream train actions/", "rankstream train feed", "rankstream train clicks"), ["--no-export"]
+)
 RUN_ELSEWHERE = {"docs/your-data.md": "tests/test_your_data.py"}  # which runs all of the page's commands
 
 
@@ -182,6 +184,19 @@ def some_rows(since_ms: int, days: int, users: int = 8) -> list[dict[str, object
     ]  # fmt: skip
 
 
+def write_lists(folder: Path) -> None:
+    """What was done, and what was shown a minute before: in one file and in two."""
+    done = [row for row in some_rows(AS_OF_MS, 3) if row["action"] == "click"]
+    shown = [
+        {**row, "action": "impression", "item_id": item, "timestamp_ms": int(str(row["timestamp_ms"])) - 60_000}
+        for row in done for item in (row["item_id"], 30, 31)
+    ]  # fmt: skip
+    write_log(folder / "feed.parquet", sorted(done + shown, key=lambda row: int(str(row["timestamp_ms"]))))
+    write_log(folder / "clicks.csv", done)
+    alone = [{name: value for name, value in row.items() if name != "action"} for row in shown]
+    write_log(folder / "shown.csv", alone)
+
+
 def write_inter(path: Path, since_ms: int) -> None:
     """MovieLens as RecBole writes it."""
     path.parent.mkdir(exist_ok=True)
@@ -201,6 +216,7 @@ def small_ones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (tmp_path / "rankstream.toml").write_text(SMALL)
     for name in ("actions", "plays", "events"):
         write_log(tmp_path / f"{name}.parquet", some_rows(AS_OF_MS, 3))
+    write_lists(tmp_path)
     for folder in ("actions", "logs"):
         (tmp_path / folder).mkdir()
     shop = write_log(tmp_path / "shop.csv", some_rows(AS_OF_MS, 2))

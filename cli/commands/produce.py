@@ -117,6 +117,8 @@ class RowSource:
     """Rows of any columns, or of standard input, each read by itself: actions, or requests."""
 
     def __init__(self, file: Path, options: LogOptions, kind: type[Sendable]) -> None:
+        if options.lists:
+            raise Refusal("--shown and --impressions are about a log in files; of these rows each is sent as it is")
         self.skipped, self._max_skipped, self._kind = Skipped(), options.max_skipped, kind
         infos = msgspec.structs.fields(kind)
         for named in (*options.columns, *options.constants):

@@ -7,11 +7,12 @@ import numpy as np
 
 from rankstream.cli.options.logs import notes_of
 from rankstream.cli.views.skipped import print_notes, print_skipped
+from rankstream.evaluation.replay.impressions import says_shown
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import LogError
 from rankstream.events.impressions import WITHIN_MS, Impressions, followed_by
 from rankstream.events.log import EventLog
-from rankstream.events.log_kind import LogKind
+from rankstream.events.log_kind import WIRE_FORMAT, LogKind
 from rankstream.events.open import LogOptions, open_log
 from rankstream.events.registry import kind_of, read_log
 from rankstream.features.actions import Vocabulary
@@ -36,6 +37,11 @@ def read_events(
             print_skipped(opened.shown_in.skipped)
     if log.impressions is not None:
         print_notes(() if quiet else (what_was_shown(log, log.impressions),))
+    elif not quiet and opened.kind == WIRE_FORMAT:
+        named = [name for name in log.vocabulary.actions if says_shown(name)]
+        print_notes(
+            tuple(f"{name} is read as an action; if its rows say what was shown, --shown {name}" for name in named)
+        )
     return log, kind_of(opened, log)
 
 

@@ -175,10 +175,15 @@ def told_apart(counts: Counts, vocabulary: Vocabulary, declared: bool | None = N
 
 
 def _means_shown(name: str, names: list[str]) -> bool:
-    name, others = name.lower(), [one.lower() for one in names]
-    if SHOWN.fullmatch(name) or any(SHOWN_WORD.fullmatch(word) for word in re.split(r"[^a-z]+", name)):
+    if says_shown(name):
         return True
-    return bool(VIEWED.fullmatch(name)) and any(CLICKED.fullmatch(one) for one in others)
+    return bool(VIEWED.fullmatch(name.lower())) and any(CLICKED.fullmatch(one.lower()) for one in names)
+
+
+def says_shown(name: str) -> bool:
+    """Return whether an action's name says that its rows are impressions."""
+    name = name.lower()
+    return bool(SHOWN.fullmatch(name)) or any(SHOWN_WORD.fullmatch(word) for word in re.split(r"[^a-z]+", name))
 
 
 def _share(count: int, total: int) -> str:

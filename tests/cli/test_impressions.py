@@ -85,3 +85,16 @@ def test_lists_of_other_ids_than_the_log_has_are_refused(folder, tmp_path):
                                "--positive", "click"))  # fmt: skip
     assert "no action is on an item that one of 1 lists showed to its user in the 30 minutes before" in words
     assert "the lists user u1 and item product-1; are these the same ids and the same clock?" in words
+
+
+def test_rows_that_seem_to_say_what_was_shown_are_named_where_they_are_read_as_actions(folder, tmp_path):
+    done = rankstream(
+        "train", folder / "both.csv", "--out", tmp_path / "run", "--positive", "click", *SMALL, "--no-export"
+    )
+    assert "note: impression is read as an action; if its rows say what was shown, --shown impression" in done.stderr
+    assert "is read as an action" not in (folder / "said").read_text()
+
+
+def test_rows_of_standard_input_are_sent_as_they_are():
+    words = refusal(rankstream("produce", "-", "--shown", "impression", text=""))
+    assert "--shown and --impressions are about a log in files" in words

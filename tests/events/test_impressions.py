@@ -36,8 +36,8 @@ def test_rows_of_one_list_id_are_a_list_whatever_their_times():
 
 
 def test_without_an_id_rows_of_one_user_and_time_are_a_list_where_most_come_so():
-    lists = shown(("u", "b", 0), ("u", "a", 0), ("u", "c", 1), ("u", "d", 1), ("v", "a", 1))
-    assert as_text(lists) == [("u", 0, "a b"), ("u", 1, "c d"), ("v", 1, "a")]
+    lists = shown(("u", 2, 0), ("u", 1, 0), ("u", 3, 1), ("u", 4, 1), ("v", 1, 2))
+    assert as_text(lists) == [("u", 0, "1 2"), ("u", 1, "3 4"), ("v", 2, "1")]
 
 
 def test_without_an_id_rows_that_come_one_by_one_are_a_list_until_a_pause():
