@@ -59,6 +59,19 @@ class UserSequences:
             self.log_values[kept],
         )
 
+    def of_users(self, users: Ints) -> "UserSequences":
+        """Return the sequences of these users alone, sorted; they become users 0, 1, ..."""
+        rows = np.flatnonzero(np.isin(self.users, users))
+        return UserSequences(
+            self.user_ids[users],
+            starts_of(np.diff(self.starts)[users]),
+            self.item_rows[rows],
+            self.actions[rows],
+            self.times_ms[rows],
+            self.surfaces[rows],
+            self.log_values[rows],
+        )
+
     @cached_property
     def users(self) -> Ints:
         """Return the user of each action, ``(n,)``."""

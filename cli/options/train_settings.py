@@ -54,18 +54,30 @@ class TrainSettings:
     )
     layers: int | None = setting(None, SIZES, "TransAct's layers.", minimum=1, maximum=64)
     width: int | None = setting(None, SIZES, "Width of the ranker's MLP; its second layer has half.", minimum=2)
-    user_steps: int | None = setting(None, COURSE, "Steps of PinnerFormer.", minimum=1)
-    session_steps: int | None = setting(None, COURSE, "Steps of HierTCN.", minimum=1)
-    ranker_steps: int | None = setting(None, COURSE, "Steps of the ranker.", minimum=1)
+    epochs: float | None = setting(
+        None,
+        COURSE,
+        "Passes of each model over what it learns from, at most; a training ends before when its validation stalls.",
+        minimum=0.001,
+    )
+    user_steps: int | None = setting(
+        None, COURSE, "Steps of PinnerFormer, a fixed number instead of epochs.", minimum=1
+    )
+    session_steps: int | None = setting(None, COURSE, "Steps of HierTCN, likewise.", minimum=1)
+    ranker_steps: int | None = setting(None, COURSE, "Steps of the ranker, likewise.", minimum=1)
     batch: int | None = setting(None, COURSE, "Users, or requests of the ranker, in a batch.", minimum=1)
     learning_rate: float | None = setting(
         None, COURSE, "Of all models, at the end of the warm-up.", minimum=1e-8, maximum=1
     )
     evaluate_every: int | None = setting(
-        None, COURSE, "Steps between evaluations and lines of the log.", unit="steps", minimum=1
+        None,
+        COURSE,
+        "Steps between evaluations and lines of the log, at most: an epoch has a few.",
+        unit="steps",
+        minimum=1,
     )
     patience: int | None = setting(
-        None, COURSE, "Evaluations without a better metric before a model's training stops early.", minimum=1
+        None, COURSE, "Evaluations without a better metric before a model's training ends.", minimum=1
     )
     accumulation_steps: int = setting(
         0,
@@ -77,7 +89,12 @@ class TrainSettings:
     )
     seed: int = setting(0, COURSE, "Seeds every random generator.", minimum=0)
     minutes: float | None = setting(
-        None, COURSE, "Stop cleanly after so long; the same command goes on.", unit="minutes", minimum=0
+        None,
+        COURSE,
+        "End within about so long, whatever the log's size: the models share it, and one that was still improving says "
+        "so. 12 for demo, no end for paper. A fixed number of steps is interrupted, and the same command goes on.",
+        unit="minutes",
+        minimum=0,
     )
     processes: int = setting(
         1, MACHINE, "Train in so many processes on this machine, one a GPU; over machines, use torchrun.", minimum=1

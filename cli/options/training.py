@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from rankstream.models.training.distributed import team_size
 from rankstream.models.training.loop import FitConfig
 from rankstream.models.training.precision import Precision, best_precision
 
+MINUTES = {"demo": 12.0, "paper": inf}  # a million actions on two cores, export included, take under 15
 SIZES: dict[str, Callable[[BundleRecipe], BundleRecipe]] = {"demo": lambda recipe: recipe, "paper": paper_sizes}
 
 
@@ -109,18 +111,36 @@ def _ranker(recipe: RankerRecipe, given: TrainSettings, device: torch.device) ->
 
 
 def _fit(fit: FitConfig, given: TrainSettings, steps: int | None, device: torch.device) -> FitConfig:
-    steps = steps or fit.steps
+    fit = _with_length(fit, given, steps)
     return replace(
         fit,
-        steps=steps,
-        warm_up=min(fit.warm_up, max(1, steps // 5)),
-        evaluate_every=given.evaluate_every or min(fit.evaluate_every, steps),
         accumulation_steps=accumulation_steps_of(given),
         precision=best_precision(device) if given.precision == "auto" else Precision(given.precision),
         compiled=given.compiled,
         seed=given.seed,
         **_given(learning_rate=given.learning_rate, patience=given.patience),
     )
+
+
+def _with_length(fit: FitConfig, given: TrainSettings, steps: int | None) -> FitConfig:
+    """Return the config with so many steps if they were given, else with the epochs that were, else as it is."""
+    if steps is None and (given.epochs is not None or fit.epochs is not None):
+        return replace(fit, epochs=given.epochs or fit.epochs, **_given(evaluate_every=given.evaluate_every))
+    steps = steps or fit.steps
+    return replace(
+        fit,
+        epochs=None,
+        steps=steps,
+        patience=fit.patience if fit.epochs is None else FitConfig.patience,
+        warm_up=min(fit.warm_up, max(1, steps // 5)),
+        evaluate_every=given.evaluate_every or min(fit.evaluate_every, steps),
+    )
+
+
+def seconds_of(given: TrainSettings) -> float:
+    """Return how long a training may take: as given, else by size."""
+    minutes = MINUTES[given.size] if given.minutes is None else given.minutes
+    return minutes * 60
 
 
 def accumulation_steps_of(given: TrainSettings) -> int:

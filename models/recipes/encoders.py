@@ -1,7 +1,7 @@
 """The encoders' recipe for a log: item vectors, then HierTCN, which fine-tunes them, then PinnerFormer.
 
-Everything is learned from actions before ``until_ms``. The ranker is trained on top of these (``bundle.py``): it needs
-them frozen, as serving has them.
+Everything is learned from actions before ``until_ms``, each encoder until its validation stalls. The ranker is trained
+on top of these (``bundle.py``): it needs them frozen, as serving has them.
 """
 
 import time
@@ -26,6 +26,11 @@ from rankstream.models.training.loop import FitConfig, FitHistory
 from rankstream.models.users import pinnerformer_training as pinner
 from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig
 
+MAX_EPOCHS = 100  # never reached by a log that can be learned from: the validation stalls before
+PATIENCE = 3  # evaluations
+POOL = 2048  # items that HierTCN's loss samples for a batch where there are too many to score all
+TIME_SHARE = 0.25  # of a training's time, for each encoder at most; the ranker has the rest
+
 
 @dataclass(frozen=True)
 class EncoderRecipe:
@@ -34,8 +39,7 @@ class EncoderRecipe:
     positives: tuple[str, ...]  # positive feedback: PinnerFormer's labels
     negatives: tuple[str, ...] = ()  # negative feedback: no label, no co-occurrence
     exclude_seen: bool = True  # when measuring; False where consumption repeats, as in music
-    max_scored: int = 10_000  # items that HierTCN's loss scores; of more, it samples ``drawn`` for each next item
-    drawn: int = 200
+    max_scored: int = 10_000  # items that HierTCN's loss scores; of more, it samples a pool for each batch
     items: ItemVectorConfig = field(default_factory=ItemVectorConfig)
     learn_items: bool = True  # their vectors are fine-tuned with HierTCN
     user_dim: int = 64
@@ -49,11 +53,13 @@ class EncoderRecipe:
     session_channels: tuple[int, ...] = (64, 64, 64)
     pinnerformer: pinner.PinnerFormerTraining = field(
         default_factory=lambda: pinner.PinnerFormerTraining(
-            users=32, positions=32, fit=FitConfig(steps=200, learning_rate=3e-3, evaluate_every=100)
+            users=32, positions=32, fit=FitConfig(epochs=MAX_EPOCHS, learning_rate=3e-3, patience=PATIENCE)
         )
     )
     hiertcn: hier.HierTCNTraining = field(
-        default_factory=lambda: hier.HierTCNTraining(fit=FitConfig(steps=160, learning_rate=3e-3, evaluate_every=80))
+        default_factory=lambda: hier.HierTCNTraining(
+            fit=FitConfig(epochs=MAX_EPOCHS, learning_rate=3e-3, patience=PATIENCE)
+        )
     )
 
 
@@ -86,10 +92,11 @@ def train_encoders(
 ) -> TrainedEncoders:
     """Train on the log's actions before ``until_ms`` and save weights in ``folder``.
 
-    A run that was stopped is continued from the checkpoints in ``folder``. Raises ``OutOfTimeError`` after so many
-    ``seconds``: what is to be trained on these encoders must find them finished.
+    A run that was stopped is continued from the checkpoints in ``folder``. Each encoder ends within its share of so
+    many ``seconds``, those of the whole training; one with a fixed number of steps is interrupted by their end, and
+    ``OutOfTimeError`` raised: what is to be trained on these encoders must find them finished.
     """
-    deadline = time.monotonic() + seconds
+    begun = time.monotonic()
     past, _ = log.split_at(until_ms)
     occurring = train_item_vectors(past, recipe.items, recipe.negatives)
     session_config = session_config_of(recipe, occurring)
@@ -97,11 +104,11 @@ def train_encoders(
         past,
         occurring,
         session_config,
-        replace(recipe.hiertcn, exclude_seen=recipe.exclude_seen, negatives=negatives_of(recipe, occurring)),
+        replace(recipe.hiertcn, exclude_seen=recipe.exclude_seen, pool=pool_of(recipe, occurring)),
         learn_items=recipe.learn_items,
         without=recipe.negatives,
         checkpoints=folder / "checkpoints" / "hiertcn",
-        seconds=deadline - time.monotonic(),
+        seconds=seconds_of(recipe.hiertcn.fit, seconds, begun),
         progress=progress,
         device=device,
     )
@@ -116,7 +123,7 @@ def train_encoders(
         user_config,
         replace(recipe.pinnerformer, exclude_seen=recipe.exclude_seen),
         checkpoints=folder / "checkpoints" / "pinnerformer",
-        seconds=deadline - time.monotonic(),
+        seconds=seconds_of(recipe.pinnerformer.fit, seconds, begun),
         progress=progress,
         device=device,
     )
@@ -129,15 +136,20 @@ def train_encoders(
     )
 
 
-def negatives_of(recipe: EncoderRecipe, item_table: ItemTable) -> int | None:
-    """Return how many items HierTCN's loss samples for each next item; None for all there are."""
-    small = len(item_table) <= recipe.max_scored
-    return recipe.hiertcn.negatives if small or recipe.hiertcn.negatives else recipe.drawn
+def pool_of(recipe: EncoderRecipe, item_table: ItemTable) -> int | None:
+    """Return how many items HierTCN's loss samples for a batch; None where it scores all, or as the recipe says."""
+    chosen = recipe.hiertcn.negatives is not None or recipe.hiertcn.pool is not None
+    return recipe.hiertcn.pool if chosen or len(item_table) <= recipe.max_scored else POOL
+
+
+def seconds_of(config: FitConfig, seconds: float, begun: float) -> float:
+    """Return how long an encoder may train, of the ``seconds`` of a training that began at ``begun``, monotonic."""
+    return seconds - (time.monotonic() - begun) if config.epochs is None else seconds * TIME_SHARE
 
 
 def finished(name: str, history: FitHistory, config: FitConfig) -> None:
-    """Raise ``OutOfTimeError`` if a model's training was stopped by the clock."""
-    if history.stopped == "time":
+    """Raise ``OutOfTimeError`` if the clock interrupted a model's training; one by epochs it ended for good."""
+    if history.stopped == "time" and config.epochs is None:
         raise OutOfTimeError(f"{name} is at step {history.steps:,} of {config.steps:,}")
 
 

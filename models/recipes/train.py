@@ -101,9 +101,9 @@ def train_models(
             actions=len(past),
             feature_names=encoders.feature_names,
             metrics={
-                "validation_user_recall_at_10": encoders.pinnerformer_history.best_metric,
-                "validation_session_recall_at_10": encoders.hiertcn_history.best_metric,
-                "validation_ndcg_at_10": trained.history.best_metric,
+                "validation_user_recall_at_10": encoders.pinnerformer_history.validated,
+                "validation_session_recall_at_10": encoders.hiertcn_history.validated,
+                "validation_ndcg_at_10": trained.history.validated,
                 **({"calibration": as_plain(trained.calibration)} if trained.calibration else {}),
             },
             impressions=recipe.ranker.impressions,

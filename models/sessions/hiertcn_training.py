@@ -29,6 +29,10 @@ from rankstream.models.sessions.sessionize import UserSessions, newest_items, se
 from rankstream.models.training.holdout import Queries, next_item_queries, recall, split_users
 from rankstream.models.training.loop import FitConfig, FitHistory, fit
 from rankstream.models.training.losses import NextItemLoss, all_items_loss_in_parts, cross_entropy_loss, no_loss
+from rankstream.models.training.negatives import Doubles, uniform_items
+from rankstream.models.training.schedule import Examples
+
+COUNTED_BATCHES = 20  # sampled before training to learn how many targets a batch holds
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,9 @@ class HierTCNTraining:
     sessions: int = 10  # in a row of each user: how far back the gradient goes; 10
     loss: NextItemLoss = cross_entropy_loss  # on XING; hinge_logsigmoid_loss in the final Pinterest runs
     negatives: int | None = None  # random ones for each next item; all other items if None; 20 on Pinterest
+    pool: int | None = (
+        None  # of items that all next items of a batch share as negatives, instead; with log-Q correction
+    )
     temperature: float = 0.1  # scores are divided by it: a softmax over cosines would be nearly uniform
     learn_temperature: bool = True  # leave it off for hinges, whose margin has the scores' unit
     held_out_users: float = 0.1  # validated on, never trained on; 10 %
@@ -112,8 +119,7 @@ class HierTCNTask:
 
     def sample_loss(self, rng: np.random.Generator) -> Tensor:
         """Draw a batch and return its loss."""
-        users = rng.choice(self.users, min(self.training.users, len(self.users)), replace=False)
-        which = self.draw(users, rng)
+        which = self.draw(self.batch_users(rng), rng)
         batch = self.windows_of(which, rng)
         if not batch.loss_mask.any():  # where few actions are no negatives
             return no_loss(self.learner)
@@ -125,7 +131,52 @@ class HierTCNTask:
         vectors = model.low_level(states[torch.from_numpy(real).to(self.device)], started)  # (R, 1 + L, S)
         mask = torch.from_numpy(batch.loss_mask[real]).to(self.device)  # (R, 1 + L)
         targets = torch.from_numpy(batch.targets[batch.loss_mask]).to(self.device)  # (P,)
+        if self.training.pool is not None:
+            return self.pool_loss(vectors[mask], targets, items, self.training.pool, rng)
         return next_item_loss(vectors[mask], targets, items, self.learner.temperature, self.training, rng)
+
+    def pool_loss(self, vectors: Tensor, targets: Tensor, items: Tensor, pool: int, rng: np.random.Generator) -> Tensor:
+        """Return the sampled softmax of vectors ``(P, S)``, whose next items are ``targets (P,)``, in one pool for all.
+
+        The pool holds the batch's targets and so many items drawn evenly, each once; its scores are corrected by log Q
+        (Bengio and Senecal, 2008), so that it estimates the softmax over all items.
+        """
+        drawn = torch.from_numpy(uniform_items(pool, len(self.item_table), rng)).to(targets)
+        rows, at = torch.unique(torch.cat([targets, drawn]), return_inverse=True)  # (M,), (P + pool,)
+        scale = 1.0 / self.learner.temperature.clamp(min=0.01)
+        log_q = torch.from_numpy(self.log_q(rows.cpu().numpy(), len(targets))).to(vectors)
+        contexts = nn.functional.pad(vectors * scale, (0, 1), value=1.0)  # (P, S + 1): the last one takes log Q off
+        return all_items_loss_in_parts(contexts, torch.cat([items[rows], -log_q.unsqueeze(1)], 1), at[: len(targets)])
+
+    def log_q(self, rows: Ints, targets: int) -> Floats:
+        """Return the logarithm of how likely each of these items is in the pool of a batch of so many targets."""
+        pool, items = self.training.pool or 0, len(self.item_table)
+        log_missed = targets * np.log1p(-self.target_shares[rows]) + pool * np.log1p(-1.0 / max(items, 2))
+        rates: Floats = np.log(-np.expm1(log_missed)).astype(np.float32)
+        return rates
+
+    @cached_property
+    def examples(self) -> Examples:
+        """Return how many targets there are, and how many a batch holds by the mean of some."""
+        rng = np.random.default_rng([self.training.fit.seed, 72])
+        batches = [self.windows_of(self.draw(self.batch_users(rng), rng), rng) for _ in range(COUNTED_BATCHES)]
+        return Examples(len(self.target_rows), float(np.mean([batch.loss_mask.sum() for batch in batches])))
+
+    @cached_property
+    def target_rows(self) -> Ints:
+        """Return the items, rows of the table, of all actions that may be a target; of each as often as it is one."""
+        rows = np.flatnonzero(np.isin(self.sequences.users, self.users) & (self.sequences.item_rows >= 0))
+        return self.sequences.item_rows[rows[~np.isin(self.sequences.actions[rows], self.left_out)]]
+
+    @cached_property
+    def target_shares(self) -> Doubles:
+        """Return how often each item is a target, as a share of all, ``(items,)``; below 1."""
+        counts = np.bincount(self.target_rows, minlength=len(self.item_table))
+        return counts / (len(self.target_rows) + 1)
+
+    def batch_users(self, rng: np.random.Generator) -> Ints:
+        """Draw the users of a batch."""
+        return rng.choice(self.users, min(self.training.users, len(self.users)), replace=False)
 
     def draw(self, users: Ints, rng: np.random.Generator) -> Ints:
         """Draw consecutive sessions of each user, ``(B, N)``, oldest first, padded with -1 on the right."""
@@ -234,12 +285,18 @@ def train_hiertcn(
         )
     sessions = sessionize(sequences, item_table)
     task = HierTCNTask(sequences, item_table, sessions, trained, left_out, training, learner, device)
-    queries = validation_queries(sequences, held_out, left_out, training)
+    judged = sequences.of_users(held_out)  # else each evaluation would encode everybody's sessions
+    queries = validation_queries(judged, np.arange(judged.num_users), left_out, training)
+
+    def validation() -> float:
+        return measure(learner.model, judged, learner.item_table_or(item_table), queries)
+
     history = fit(
         learner,
         task.sample_loss,
         training.fit,
-        evaluate=lambda: measure(learner.model, sequences, learner.item_table_or(item_table), queries),
+        evaluate=validation if len(queries) else None,
+        examples=task.examples,
         checkpoints=checkpoints,
         seconds=seconds,
         progress=progress,

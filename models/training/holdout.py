@@ -16,6 +16,8 @@ from rankstream.features.embeddings.memory import Ints
 from rankstream.features.schema import Floats
 from rankstream.metrics.ranking import Ranks, recalls
 
+AT_ONCE = 256  # queries whose scores of all items are held in memory
+
 
 @dataclass(frozen=True)
 class Queries:
@@ -127,7 +129,11 @@ def _seen(sequences: UserSequences, row: int) -> Ints:
 
 def recall(vectors: Floats, items: Floats, queries: Queries, k: int = 10) -> float:
     """Return recall@k of the dot products of ``vectors (n, d)`` and ``items (items, d)``, averaged over queries."""
-    return recall_of_scores(vectors @ items.T, queries, k)
+    recalled = [0.0] * len(queries)
+    for at in range(0, len(queries), AT_ONCE):
+        which = np.arange(at, min(at + AT_ONCE, len(queries)))
+        recalled[at : at + AT_ONCE] = recalls(ranks_of_relevant(vectors[which] @ items.T, queries.take(which)), k)
+    return float(np.mean(recalled)) if recalled else 0.0
 
 
 def recall_of_scores(scores: Floats, queries: Queries, k: int = 10) -> float:

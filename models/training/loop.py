@@ -1,10 +1,10 @@
 """The one training loop: any model whose loss can be sampled.
 
-It knows steps, the learning-rate schedule, clipping, early stopping and what to show; it knows no model, no data and no
-paper. A step accumulates the gradients of ``accumulation_steps`` micro-batches, each seeded by the run's seed,
-the step and its own number. So a run that was killed and resumed ends with the same weights, bit for bit, as one that
-was not (on the same machine and number of threads), and several processes (``distributed.py``) share a step's
-micro-batches and end, within rounding, where one process ends::
+It knows steps, epochs, clipping, early stopping and what to show (``schedule.py`` has the learning rate); it knows no
+model, no data and no paper. A step accumulates the gradients of ``accumulation_steps`` micro-batches, each seeded by
+the run's seed, the step and its own number. So a run that was killed and resumed ends with the same weights, bit for
+bit, as one that was not (on the same machine and number of threads), and several processes (``distributed.py``) share
+a step's micro-batches and end, within rounding, where one process ends::
 
     step 7, accumulation_steps=4     one process     0 1 2 3     gradients averaged
                                      two processes   0 2 | 1 3   the same average
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
-from math import cos, inf, isfinite, pi
+from math import ceil, inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,26 @@ from rankstream.models.training.distributed import Team, team
 from rankstream.models.training.old_names import current_fields
 from rankstream.models.training.precision import Precision, compiled_blocks
 from rankstream.models.training.progress import Bar, open_train_log
+from rankstream.models.training.schedule import (
+    TIME_BEFORE_FALL,
+    UNVALIDATED_EPOCHS,
+    Examples,
+    Fall,
+    evaluation_steps,
+    fall_after,
+    rate_at,
+    steps_before_fall,
+)
 
 LAST = "last.pt"
 METRIC = "metric"
+
+ENDS = {
+    "steps": "all of its steps",
+    "epochs": "all that it may have",
+    "patience": "stopped by patience",
+    "time": "stopped by time",
+}
 
 SampleLoss = Callable[[np.random.Generator], Tensor]
 Evaluate = Callable[[], float]
@@ -40,16 +57,17 @@ Evaluate = Callable[[], float]
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How long and how fast to train."""
+    """How long and how fast to train: a fixed number of steps, or epochs until the validation stalls."""
 
-    steps: int = 1000
+    steps: int = 1000  # not read where epochs are given
+    epochs: float | None = None  # at most; the same few where there is no validation to stop by
     learning_rate: float = 1e-3  # at the end of the warm-up
     warm_up: int = 50  # steps of linear rise; Adam's first estimates are wild (TransAct: 5,000)
-    final_rate: float = 0.05  # share of the learning rate at which the cosine ends
+    final_rate: float = 0.05  # share of the learning rate at which its fall ends
     weight_decay: float = 0.01  # AdamW's; on matrices only
     clip: float = 1.0  # norm of the gradient: one outlier batch must not undo a thousand
-    evaluate_every: int = 100  # steps
-    patience: int = 5  # evaluations without a better one before stopping
+    evaluate_every: int = 100  # steps; fewer where an epoch is short
+    patience: int = 5  # evaluations without a better one before stopping, or before the rate falls
     checkpoint_every: int = 200  # steps
     seed: int = 0
     accumulation_steps: int = 1  # micro-batches a step, gradients averaged: larger steps than memory holds, or a team's
@@ -59,6 +77,31 @@ class FitConfig:
     def __post_init__(self) -> None:
         if self.accumulation_steps < 1:
             raise ValueError(f"{self.accumulation_steps} accumulation steps; wanted at least one")
+        if self.epochs is not None and not self.epochs > 0:
+            raise ValueError(f"{self.epochs} epochs; wanted more than 0, or None for a fixed number of steps")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A config in steps, for a number of examples."""
+
+    steps: int  # at most
+    warm_up: int
+    evaluate_every: int
+    epoch_steps: float | None  # None: nobody said how many examples there are
+
+    @classmethod
+    def of(cls, config: FitConfig, examples: Examples | None, validated: bool) -> "_Plan":
+        """Return it. Raises ``ValueError`` for epochs of an unknown number of examples."""
+        epoch_steps = None if examples is None else examples.epoch_steps(config.accumulation_steps)
+        if config.epochs is None:
+            return cls(config.steps, config.warm_up, config.evaluate_every, epoch_steps)
+        if epoch_steps is None:
+            raise ValueError(f"{config.epochs:g} epochs of an unknown number of examples; wanted `examples`, or steps")
+        epochs = config.epochs if validated else min(config.epochs, UNVALIDATED_EPOCHS)
+        steps = max(1, ceil(epochs * epoch_steps))
+        every = min(steps, evaluation_steps(epoch_steps, config.evaluate_every))
+        return cls(steps, min(config.warm_up, ceil(steps / 5)), every, epoch_steps)
 
 
 @dataclass
@@ -70,7 +113,50 @@ class FitHistory:
     best_step: int = 0
     best_metric: float = -inf
     steps: int = 0  # done
-    stopped: str = ""  # why: "steps", "patience" or "time"
+    stopped: str = ""  # why: "steps", "epochs", "patience" or "time"
+    epoch_steps: float | None = None  # None: nobody said how many examples there are
+    examples_seen: int = 0  # by their average in a batch; 0 where nobody said how many there are
+    fall: tuple[int, int] | None = None  # the steps over which the rate fell after it was held
+    fell_for: str = ""  # why: "epochs", "patience" or "time"
+
+    @property
+    def epochs(self) -> float | None:
+        """Return how many times the examples were seen, on average."""
+        return None if self.epoch_steps is None else self.steps / self.epoch_steps
+
+    @property
+    def validated(self) -> float:
+        """Return the best metric; 0 where there was nothing to validate on."""
+        return self.best_metric if self.metrics else 0.0
+
+    @property
+    def was_improving(self) -> bool:
+        """Return whether the validation had not stalled when the training was ended by something else."""
+        if self.stopped == "patience" or self.fell_for == "patience" or len(self.metrics) < 2:
+            return False
+        return self.fell_for != "" or self.best_step == self.metrics[-1][0]
+
+    def summary(self, title: str) -> str:
+        """Return in a line how far the training came: ``HierTCN: 3.2 epochs, stopped by patience (best at 2.4)``."""
+        best = "" if not self.metrics else f" (best at {self._in_epochs(self.best_step)})"
+        unit = "steps" if self.epochs is None else "epochs"
+        return f"{title}: {self._in_epochs(self.steps)} {unit}, {ENDS[self.stopped]}{best}"
+
+    def warning(self, title: str) -> str | None:
+        """Return a sentence if the training ended too early, with what to do about it."""
+        short = self.epochs is not None and self.epochs < 1 and self.stopped != "patience"
+        if not short and not self.was_improving:
+            return None
+        remedies = {"time": "--minutes", "epochs": "--epochs", "steps": "number of steps"}
+        remedy = remedies[self.fell_for or self.stopped]
+        what = f"saw {self.epochs:.0%} of its examples" if short else "was still improving when its training ended"
+        return f"{title} {what}; train it longer with a higher {remedy}"
+
+    def _in_epochs(self, steps: int) -> str:
+        if self.epoch_steps is None:
+            return f"{steps:,}"
+        epochs = steps / self.epoch_steps
+        return f"{epochs:.2f}" if epochs < 1 else f"{epochs:.1f}"
 
 
 class ResumeRefusedError(ValueError):
@@ -87,6 +173,7 @@ def fit(
     config: FitConfig,
     *,
     evaluate: Evaluate | None = None,
+    examples: Examples | None = None,
     checkpoints: Path | None = None,
     seconds: float = inf,
     progress: Progress | None = None,
@@ -96,35 +183,56 @@ def fit(
     """Train ``model`` in place and return the course of it; it ends in eval mode with its best weights.
 
     ``sample_loss`` draws a batch with the generator handed in and returns its loss. ``evaluate`` returns a metric,
-    higher is better; without it the last weights are the best. ``checkpoints`` is a folder: a run that finds its own
-    last state there continues it, and TensorBoard's events go there. ``seconds`` stops the run cleanly, to be continued
-    by the next call. In a team of processes (``distributed.joined_team``) all call it alike; the first one evaluates
-    and writes. Raises ``ResumeRefusedError`` if the folder holds the state of a run with other settings, ``ValueError``
-    if the processes can't share the micro-batches evenly, and ``DivergedError`` for a loss that is not finite.
+    higher is better; without it the last weights are the best. ``examples`` are what an epoch is counted by.
+    ``checkpoints`` is a folder: a run that finds its own last state there continues it, and TensorBoard's events go
+    there. ``seconds``, those of earlier calls in the same folder included, end a training of epochs for good: its rate
+    falls in time. One of a fixed number of steps is interrupted by them, each call having its own, and the next call
+    continues it. In a team of processes (``distributed.joined_team``) all call it alike; the first one evaluates and
+    writes.
+    Raises ``ResumeRefusedError`` if the folder holds the state of a run with other settings, ``ValueError`` if the
+    processes can't share the micro-batches evenly or epochs have no ``examples``, and ``DivergedError`` for a loss that
+    is not finite.
     """
     here = team()
-    run = _Run(model, sample_loss, config, checkpoints, here)
-    deadline = time.monotonic() + seconds
+    run = _Run(model, sample_loss, config, evaluate, examples, checkpoints, here)
     devices = sorted({tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"})
     fork = torch.random.fork_rng(devices=[index for index in devices if index is not None])
     with fork, compiled_blocks(model, config.compiled):
         run.resume()
+        clock = _Clock(seconds, run.seconds_before if config.epochs is not None else 0.0)
         log = open_train_log(checkpoints if here.writes and not run.history.stopped else None, run.step)
-        bar = Bar(progress if here.writes else None, title, metric_name, config.steps, run.step)
+        bar = Bar(progress if here.writes else None, title, metric_name, run.plan.steps, run.step)
         while not run.history.stopped:
             run.take_step()
             bar.move(run.step, run.recent[-1])
-            if run.step % config.evaluate_every == 0 or run.step == config.steps:
-                numbers = run.evaluate(evaluate)
+            run.note_time(clock)
+            if run.is_due:
+                numbers = run.evaluate()
                 log.write(run.step, {metric_name if name == METRIC else name: numbers[name] for name in numbers})
                 bar.note(run.step, numbers["loss"], numbers.get(METRIC))
-            run.note_end(deadline)
+            run.note_end()
             if run.step % config.checkpoint_every == 0 or run.history.stopped:
-                run.save()
-        bar.end(run.step)
+                run.save(clock.passed())
+        bar.end(run.step, run.history.summary(title), run.history.warning(title))
         log.close()
     run.keep_best()
     return run.history
+
+
+class _Clock:
+    """The time that a training has used, and may use."""
+
+    def __init__(self, seconds: float, before: float) -> None:
+        self.seconds = seconds
+        self.begun = time.monotonic() - before
+
+    def passed(self) -> float:
+        """Return the seconds since the training began, without interruptions."""
+        return time.monotonic() - self.begun
+
+    def share(self) -> float:
+        """Return which share of its time has passed."""
+        return self.passed() / self.seconds if self.seconds > 0 else 1.0
 
 
 class _LossModule(nn.Module):
@@ -143,13 +251,22 @@ class _Run:
     """State of one training run."""
 
     def __init__(
-        self, model: nn.Module, sample_loss: SampleLoss, config: FitConfig, folder: Path | None, here: Team
+        self,
+        model: nn.Module,
+        sample_loss: SampleLoss,
+        config: FitConfig,
+        evaluate: Evaluate | None,
+        examples: Examples | None,
+        folder: Path | None,
+        here: Team,
     ) -> None:
         if config.accumulation_steps % here.size:
             raise ValueError(
                 f"{config.accumulation_steps} accumulation steps for {here.size} processes; wanted a multiple"
             )
         self.model, self.config, self.folder, self.team = model, config, folder, here
+        self.plan, self.examples = _Plan.of(config, examples, evaluate is not None), examples
+        self.evaluation = evaluate
         self.device = next(model.parameters()).device
         self.optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.learning_rate)
         self.scaler = config.precision.scaler(self.device)
@@ -157,9 +274,11 @@ class _Run:
         if here.size > 1:
             self.loss_of = DistributedDataParallel(self.loss_of)
         self.micro_batches = range(here.rank, config.accumulation_steps, here.size)  # this process's
-        self.history = FitHistory()
+        self.history = FitHistory(epoch_steps=self.plan.epoch_steps)
+        self.seconds_before = 0.0  # that earlier calls trained
         self.best: dict[str, Tensor] | None = None
         self.without_better = 0  # evaluations since the best one
+        self.time_used = 0.0  # share of the time that the training may take
         self.recent: list[float] = []  # losses since the last entry of the history
         self.gradient_norm = 0.0
         self.evaluated_at, self.evaluated_step = time.monotonic(), 0
@@ -168,10 +287,33 @@ class _Run:
     def step(self) -> int:
         return self.history.steps
 
+    @property
+    def fall(self) -> Fall | None:
+        """Return over which steps the rate falls; None as long as nobody knows."""
+        if self.config.epochs is None:
+            return Fall(self.plan.warm_up, self.plan.steps)
+        return None if self.history.fall is None else Fall(*self.history.fall)
+
+    @property
+    def is_last(self) -> bool:
+        """Return whether the step just taken is the last one by plan."""
+        fall = self.fall
+        return self.step >= (self.plan.steps if fall is None else fall.until)
+
+    @property
+    def is_due(self) -> bool:
+        """Return whether an evaluation is due: now and then, and where a training that may not go on ends."""
+        over = self.config.epochs is not None and self.time_used >= 1
+        return self.step % self.plan.evaluate_every == 0 or self.is_last or over
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        return self.config.learning_rate * rate_at(step, self.plan.warm_up, self.fall, self.config.final_rate)
+
     def take_step(self) -> None:
         self.model.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.config)
+            group["lr"] = self.rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         losses = [self.accumulate(micro_batch) for micro_batch in self.micro_batches]
         self.recent.append(sum(losses) / len(losses))
@@ -180,6 +322,9 @@ class _Run:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.history.steps += 1
+        if self.examples is not None:
+            seen = self.step * self.examples.per_batch * self.config.accumulation_steps
+            self.history.examples_seen = round(seen)
 
     def accumulate(self, micro_batch: int) -> float:
         """Add a micro-batch's share of the step's gradient; return its loss."""
@@ -201,15 +346,15 @@ class _Run:
             return self.loss_of.no_sync()
         return nullcontext()
 
-    def evaluate(self, evaluate: Evaluate | None) -> dict[str, float]:
+    def evaluate(self) -> dict[str, float]:
         """Evaluate, keep the best weights, and return the numbers of the steps since the last evaluation."""
         numbers = self.numbers()
         self.history.losses.append((self.step, numbers["loss"]))
         self.recent = []
-        if evaluate is not None:
+        if self.evaluation is not None:
             self.model.eval()
             with torch.no_grad():
-                numbers[METRIC] = self.team.share(evaluate() if self.team.writes else 0.0)
+                numbers[METRIC] = self.team.share(self.evaluation() if self.team.writes else 0.0)
             self.keep_if_best(numbers[METRIC])
         self.evaluated_at, self.evaluated_step = time.monotonic(), self.step
         return numbers
@@ -217,7 +362,7 @@ class _Run:
     def numbers(self) -> dict[str, float]:
         return {
             "loss": self.team.mean(float(np.mean(self.recent))),
-            "learning_rate": learning_rate(self.step - 1, self.config),
+            "learning_rate": self.rate(self.step - 1),
             "gradient_norm": self.gradient_norm,
             "steps_per_second": (self.step - self.evaluated_step) / (time.monotonic() - self.evaluated_at),
         }
@@ -231,21 +376,40 @@ class _Run:
         else:
             self.without_better += 1
 
-    def note_end(self, deadline: float) -> None:
-        if self.step >= self.config.steps:
-            self.history.stopped = "steps"
-        elif self.without_better >= self.config.patience:
-            self.history.stopped = "patience"
-        elif deadline < inf and self.team.share(time.monotonic() >= deadline):
-            self.history.stopped = "time"
+    def note_time(self, clock: _Clock) -> None:
+        """Note how much of its time the training has used; in a team, by the first process's clock."""
+        if clock.seconds < inf:
+            self.time_used = self.team.share(clock.share())
+
+    def note_end(self) -> None:
+        """Note whether the training has ended, and of one of epochs, whether its rate begins to fall."""
+        stalled, over = self.without_better >= self.config.patience, self.time_used >= 1
+        if self.config.epochs is None:
+            self.history.stopped = _first({"steps": self.is_last, "patience": stalled, "time": over})
+        elif self.history.fall is not None:
+            self.history.stopped = "time" if over else self.history.fell_for if self.is_last or stalled else ""
+        else:
+            held = self.step >= steps_before_fall(self.plan.steps)
+            self.begin_fall(_first({"patience": stalled, "epochs": held, "time": self.time_used >= TIME_BEFORE_FALL}))
+            self.history.stopped = "time" if over else ""
+
+    def begin_fall(self, why: str) -> None:
+        """Let the rate fall from the best weights on, for a reason; without one, do nothing."""
+        if not why:
+            return
+        fall = fall_after(self.step)
+        self.history.fall, self.history.fell_for = (fall.since, fall.until), why
+        self.without_better = 0
+        if why == "patience" and self.best is not None:
+            self.model.load_state_dict(self.best)
 
     def keep_best(self) -> None:
         if self.best is not None:
             self.model.load_state_dict(self.best)
         self.model.eval()
 
-    def save(self) -> None:
-        """Write the last state, and the best weights with it."""
+    def save(self, seconds: float) -> None:
+        """Write the last state after so many seconds of training, and the best weights with it."""
         if self.folder is None or not self.team.writes:
             return
         state = {
@@ -257,6 +421,7 @@ class _Run:
             "history": asdict(self.history),
             "unjudged": self.without_better,  # under 0.1.0's key, so that its checkpoints resume
             "recent": self.recent,
+            "seconds": seconds,
         }
         write_whole(self.folder / LAST, state)
 
@@ -272,16 +437,14 @@ class _Run:
         self.history = FitHistory(**state["history"])
         self.best, self.without_better, self.recent = state["best"], state["unjudged"], state["recent"]
         self.evaluated_step = self.step
-        if self.history.stopped == "time":
+        self.seconds_before = state.get("seconds", 0.0)  # 0.1.0 did not keep them
+        if self.history.stopped == "time" and self.config.epochs is None:
             self.history.stopped = ""
 
 
-def learning_rate(step: int, config: FitConfig) -> float:
-    """Return the rate of a step, counted from 0: a linear warm-up, then half a cosine down to ``final_rate`` of it."""
-    if step < config.warm_up:
-        return config.learning_rate * (step + 1) / config.warm_up
-    done = (step - config.warm_up) / max(config.steps - config.warm_up, 1)
-    return config.learning_rate * (config.final_rate + (1 - config.final_rate) * (1 + cos(pi * min(done, 1.0))) / 2)
+def _first(reasons: dict[str, bool]) -> str:
+    """Return the first reason that holds; none is the empty string."""
+    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def pick_device(name: str = "auto") -> torch.device:

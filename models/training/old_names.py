@@ -21,6 +21,12 @@ FIELDS = {
     "visits": "impressions",  # RankerRecipe, RunMetadata
 }
 
+ADDED = {  # field of 0.1.0 -> later ones beside it, with the values that stand for what was done before
+    "warm_up": {"epochs": None},  # FitConfig
+    "learn_temperature": {"pool": None},  # HierTCNTraining
+}
+REMOVED = ("drawn",)  # EncoderRecipe: items sampled for each next item, of catalogues of over 10,000
+
 NAMED_BY_LOGS = ("heads", "utility")  # their keys are actions and heads of a log, which may be called anything
 
 
@@ -32,8 +38,10 @@ def model_name(saved: str) -> str:
 def current_fields(saved: Any) -> Any:
     """Return a config that was saved as JSON, or a part of one, with today's names of its fields at any depth."""
     if isinstance(saved, Mapping):
-        return {
+        added = {name: value for beside, later in ADDED.items() if beside in saved for name, value in later.items()}
+        return added | {
             FIELDS.get(name, name): value if name in NAMED_BY_LOGS else current_fields(value)
             for name, value in saved.items()
+            if name not in REMOVED
         }
     return [current_fields(part) for part in saved] if isinstance(saved, list) else saved

@@ -81,10 +81,13 @@ class Bar:
         if self.progress is not None and not self.progress.console.is_terminal:
             self.progress.console.print(f"{self._words(loss)}  step {step}/{self.steps}", highlight=False)
 
-    def end(self, step: int) -> None:
-        """Show the end, be it before the last step."""
+    def end(self, step: int, summary: str, warning: str | None) -> None:
+        """Show the end, be it before the last step, and in a line how far the run came."""
         if self.progress is not None and self.task is not None:
             self.progress.update(self.task, completed=step, total=step)
+            self.progress.console.print(summary, highlight=False)
+            if warning is not None:
+                self.progress.console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False, soft_wrap=True)
 
     def _words(self, loss: float) -> str:
         metric = "" if self.metric is None else f"  {self.metric_name} {self.metric:.4f}"

@@ -23,10 +23,12 @@ from rankstream.models.training.holdout import Queries, future_queries, recall, 
 from rankstream.models.training.loop import FitConfig, FitHistory, fit
 from rankstream.models.training.losses import no_loss, sampled_softmax_loss
 from rankstream.models.training.negatives import CountSketch, log_pool_rate, uniform_items
+from rankstream.models.training.schedule import Examples
 from rankstream.models.users.labels import DenseLabels, SampleLabels, Windows, dense_labels, random_windows
 from rankstream.models.users.pinnerformer import ActionSequences, PinnerFormer, PinnerFormerConfig, known_surfaces
 from rankstream.models.users.time_features import DAY_MS, time_features
 
+MAX_QUERIES = 1000  # of a validation: each encodes a window, and 1,000 take as long as ten steps or so
 COUNTED_BATCHES = 1000  # sampled before training: log Q needs to know how often an item is an in-batch negative
 
 
@@ -83,6 +85,13 @@ class PinnerFormerTask:
         rng = np.random.default_rng([self.training.fit.seed, 71])
         sampled = np.concatenate([self.sample_labels(rng)[1].items for _ in range(COUNTED_BATCHES)])
         return sampled if len(sampled) else self.sequences.item_rows[self.positives]  # labels are that rare
+
+    @cached_property
+    def examples(self) -> Examples:
+        """Return after how many actions a positive lies ahead, and how many of these a batch holds on average."""
+        rows = np.flatnonzero(np.isin(self.sequences.users, self.users))
+        count = np.count_nonzero(positives_ahead(self.sequences, self.positives, rows, self.training.horizon_ms))
+        return Examples(int(count), len(self.sampled_positives) / COUNTED_BATCHES)
 
     @cached_property
     def label_counts(self) -> CountSketch:
@@ -244,11 +253,17 @@ def train_pinnerformer(
     task = PinnerFormerTask(sequences, item_table, labels, trained, training, learner, device)
     rows = rows_within(sequences, held_out, (0.25, 0.5, 0.75))
     queries = future_queries(sequences, labels, rows, training.validate_horizon_ms, training.exclude_seen)
+    queries = queries.sample(MAX_QUERIES, training.fit.seed)
+
+    def validation() -> float:
+        return measure(learner.model, sequences, item_table, queries)
+
     history = fit(
         learner,
         task.sample_loss,
         training.fit,
-        evaluate=lambda: measure(learner.model, sequences, item_table, queries),
+        evaluate=validation if len(queries) else None,
+        examples=task.examples,
         checkpoints=checkpoints,
         seconds=seconds,
         progress=progress,
@@ -262,9 +277,14 @@ def _check_learnable(
     sequences: UserSequences, labels: Ints, users: Ints, positives: Sequence[str], horizon_ms: int
 ) -> None:
     rows = np.flatnonzero(np.isin(sequences.users, users))
-    first, last = (np.searchsorted(labels, sequences.first_after(rows, within)) for within in (0, horizon_ms))
-    if not np.any(last > first):
+    if not np.any(positives_ahead(sequences, labels, rows, horizon_ms)):
         raise LogError(nothing_ahead(len(users), positives, horizon_ms))
+
+
+def positives_ahead(sequences: UserSequences, positives: Ints, rows: Ints, horizon_ms: int) -> Ints:
+    """Return how many of the user's ``positives`` (rows, sorted) lie within a horizon after each of these rows."""
+    first, last = (np.searchsorted(positives, sequences.first_after(rows, within)) for within in (0, horizon_ms))
+    return last - first
 
 
 def nothing_ahead(users: int, positives: Sequence[str], horizon_ms: int) -> str:

@@ -1,14 +1,16 @@
 """Settings of training come from a flag, the environment or the file, and change the recipe that they name."""
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 import torch
 
 from rankstream.cli.errors import Refusal
 from rankstream.cli.options.train_settings import TrainSettings, read_train_settings
-from rankstream.cli.options.training import recipe_of
+from rankstream.cli.options.training import recipe_of, seconds_of
 from rankstream.events.public import movielens
+from rankstream.models.recipes.encoders import MAX_EPOCHS
 from rankstream.models.training.precision import Precision
 from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import read_settings
@@ -63,6 +65,20 @@ def test_steps_batches_and_the_machine_reach_every_model():
         (4, Precision.BF16, 2, 3)
     }
     assert made.encoders.pinnerformer.users == made.encoders.hiertcn.users == made.ranker.training.requests == 5
+
+
+def test_encoders_train_by_epochs_unless_their_steps_are_given():
+    made = recipe(user_steps=7).encoders
+    assert (made.pinnerformer.fit.epochs, made.pinnerformer.fit.steps) == (None, 7)
+    assert made.hiertcn.fit.epochs == MAX_EPOCHS
+    assert recipe(epochs=2.5).encoders.hiertcn.fit.epochs == 2.5
+    assert recipe(epochs=2.5, session_steps=9).encoders.hiertcn.fit.epochs is None
+
+
+def test_a_training_takes_as_long_as_it_is_given_else_as_its_size_does():
+    assert seconds_of(TrainSettings(minutes=2)) == 120
+    assert seconds_of(TrainSettings()) == 12 * 60
+    assert seconds_of(TrainSettings(size="paper")) == inf
 
 
 def test_a_width_that_heads_cannot_share_is_refused():

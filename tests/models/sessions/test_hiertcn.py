@@ -12,6 +12,7 @@ from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.hiertcn_training import HierTCNLearner, HierTCNTask, HierTCNTraining
 from rankstream.models.sessions.sessionize import session_vectors_at, sessionize
 from rankstream.models.training.checkpoints import fingerprint
+from rankstream.models.training.losses import all_items_loss
 from tests.builders.models import a_log, a_random_log, a_state, an_item_table
 
 CONFIG = HierTCNConfig(item_dim=8, hidden=16, layer_state=12, state_layers=2, channels=(16, 16, 16))
@@ -111,14 +112,35 @@ def test_sessions_are_cut_as_the_stream_cuts_them():
 
 def test_a_like_is_no_target_after_its_own_click():
     rows = [("u", 1, "view", 0), ("u", 1, "save", 0), ("u", 2, "view", 1), ("u", 2, "save", 1), ("u", 3, "view", 2)]
-    item_table = an_item_table()
-    sequences = group_by_user(a_log(rows), item_table)
-    sessions, training = sessionize(sequences, item_table), HierTCNTraining()
-    learner, users, none = HierTCNLearner(a_model(), training), np.zeros(1, np.int64), np.zeros(0, np.int64)
-    task = HierTCNTask(sequences, item_table, sessions, users, none, training, learner, torch.device("cpu"))
+    task = a_task(rows, HierTCNTraining())
     batch = task.windows_of(np.zeros((1, 1), np.int64), np.random.default_rng(0))
     assert batch.opened[0, 0].tolist() == [1, 1, 2, 2, 3]  # all of it is input, as in serving
     assert batch.targets[0, 0][batch.loss_mask[0, 0]].tolist() == [1, 2, 3]
+
+
+def a_task(rows, training) -> HierTCNTask:
+    """What the first user of a log is trained on."""
+    item_table = an_item_table()
+    sequences = group_by_user(a_log(rows), item_table)
+    learner, users, none = HierTCNLearner(a_model(), training), np.zeros(1, np.int64), np.zeros(0, np.int64)
+    sessions = sessionize(sequences, item_table)
+    return HierTCNTask(sequences, item_table, sessions, users, none, training, learner, torch.device("cpu"))
+
+
+ROWS = [("u", 1, "view", 0), ("u", 1, "view", 1), ("u", 2, "view", 2), ("u", 3, "view", 3)]
+
+
+def test_log_q_is_how_likely_an_item_is_in_a_batchs_pool():
+    found = a_task(ROWS, HierTCNTraining(pool=1)).log_q(np.array([1, 2, 9]), targets=2)
+    missed = np.array([(1 - 2 / 5) ** 2, (1 - 1 / 5) ** 2, 1.0]) * 29 / 30  # 1 is two of four targets, 9 is none
+    assert np.allclose(found, np.log(1 - missed), atol=1e-6)
+
+
+def test_a_pool_of_all_items_is_the_softmax_over_all():
+    task = a_task(ROWS, HierTCNTraining(pool=3000))  # none of the 30 is missing
+    items, vectors, targets = task.items, torch.randn(3, 8), torch.tensor([1, 2, 3])
+    pooled = task.pool_loss(vectors, targets, items, 3000, np.random.default_rng(0))
+    assert pooled.item() == pytest.approx(float(all_items_loss(vectors / 0.1, items[:-1], targets)), rel=1e-5)
 
 
 class Counting(NoSessions):

@@ -7,6 +7,7 @@ from rankstream.models.training.holdout import (
     future_queries,
     next_item_queries,
     random_recall,
+    recall,
     recall_of_scores,
 )
 from tests.builders.models import DAY_MS, a_log, an_item_table
@@ -24,6 +25,21 @@ def test_a_positive_is_found_if_fewer_than_k_others_score_higher():
     assert recall_of_scores(scores, a_query([2]), k=3) == 1.0
     assert recall_of_scores(scores, a_query([2], excluded=[0]), k=2) == 1.0  # what was seen is not ranked
     assert recall_of_scores(scores, a_query([2, 4]), k=3) == 0.5  # nor is another positive: ranks 2 and 3
+
+
+def test_recall_by_vectors_is_that_of_all_scores_at_once():
+    rng = np.random.default_rng(0)
+    vectors, items = rng.standard_normal((600, 4)), rng.standard_normal((50, 4))
+    queries = Queries(np.arange(600), tuple(rng.integers(0, 50, (600, 2))), (NONE,) * 600)
+    assert recall(vectors, items, queries) == pytest.approx(recall_of_scores(vectors @ items.T, queries), abs=1e-12)
+    assert recall(vectors[:0], items, Queries(NONE, (), ())) == 0.0
+
+
+def test_the_sequences_of_some_users_are_theirs_alone():
+    log = a_log([("u", 1, "save", 0), ("v", 2, "view", 1), ("v", 3, "save", 2), ("w", 4, "save", 3)])
+    some = group_by_user(log, an_item_table()).of_users(np.array([1, 2]))
+    assert (some.user_ids.tolist(), some.starts.tolist()) == (["v", "w"], [0, 2, 3])
+    assert (some.item_rows.tolist(), some.users.tolist()) == ([2, 3, 4], [0, 0, 1])
 
 
 def test_equal_scores_earn_no_more_than_random_order():

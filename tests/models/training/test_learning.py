@@ -60,6 +60,21 @@ def test_items_that_learn_keep_their_length_and_find_more():
     assert np.array_equal(fixed.item_table.vectors, random_vectors().vectors)
 
 
+def test_hiertcn_learns_from_a_pool_that_a_batch_shares_and_finds_nothing_in_noise():
+    training = HierTCNTraining(fit=FAST, pool=64, exclude_seen=False)
+    assert session_recall(0.9, training) > 0.6
+    assert session_recall(0.0, training) < 0.1
+
+
+def test_by_epochs_hiertcn_stops_by_itself_and_says_after_how_many():
+    fit = replace(FAST, epochs=100, patience=2, evaluate_every=20)
+    log = a_markov_log(60, ITEMS, 16, 0.0)  # nothing to learn: it stalls
+    sizes = HierTCNConfig(item_dim=16, hidden=8, layer_state=8, channels=(8,))
+    history = train_hiertcn(log, random_vectors(), sizes, HierTCNTraining(fit=fit, exclude_seen=False)).history
+    assert history.stopped == "patience"
+    assert history.examples_seen == pytest.approx(history.epochs * 54 * 16, rel=0.01)  # 54 of 60 users are trained on
+
+
 @pytest.mark.parametrize("loss", [nce_loss, bpr_loss, hinge_logsigmoid_loss])
 def test_hiertcn_learns_with_every_loss_from_sampled_negatives(loss):
     training = HierTCNTraining(fit=FAST, loss=loss, negatives=20, exclude_seen=False)

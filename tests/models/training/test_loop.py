@@ -20,10 +20,10 @@ from rankstream.models.training.loop import (
     FitConfig,
     ResumeRefusedError,
     fit,
-    learning_rate,
     pick_device,
 )
 from rankstream.models.training.precision import Precision, best_precision, compiled_blocks
+from rankstream.models.training.schedule import Examples, Fall, rate_at
 from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig
 from tests.builders.training import Killed, Lights, a_model, drawing, evaluating
 
@@ -189,17 +189,97 @@ def test_without_a_terminal_progress_is_a_line_an_evaluation():
     model = a_model()
     with Progress(console=console) as progress:
         fit(model, drawing(model), CONFIG, evaluate=evaluating(model), progress=progress, title="Lights")
-    lines = [line for line in console.file.getvalue().splitlines() if "step" in line]
+    lines = [line for line in console.file.getvalue().splitlines() if "loss" in line and "step" in line]
     assert len(lines) == 6
     assert re.fullmatch(r"Lights  loss \d+\.\d{4}  metric -\d+\.\d{4}  step 30/30", lines[-1])
 
 
+EPOCHS = replace(CONFIG, steps=1, epochs=10, evaluate_every=20, patience=2)
+HUNDRED = Examples(count=100, per_batch=2.5)  # an epoch is 40 steps
+
+
+def by_epochs(model, metrics, config=EPOCHS, killed_at=None, **more):
+    """Train by epochs with these metrics, one an evaluation."""
+    metrics = iter(metrics)
+    return fit(model, drawing(model, killed_at), config, evaluate=lambda: next(metrics), examples=HUNDRED, **more)
+
+
+def test_by_epochs_a_training_holds_its_rate_until_it_stalls_and_ends_with_a_fall():
+    history = by_epochs(a_model(), [0.1, 0.5, 0.3, 0.2, 0.6])  # stalls at 80 steps, a quarter of which follow
+    assert [step for step, _ in history.metrics] == [20, 40, 60, 80, 100]
+    assert (history.fall, history.steps, history.stopped, history.best_step) == ((80, 100), 100, "patience", 100)
+    assert (history.epochs, history.examples_seen) == (2.5, 250)
+    assert history.summary("Lights") == "Lights: 2.5 epochs, stopped by patience (best at 2.5)"
+    assert history.warning("Lights") is None
+
+
+def test_the_fall_begins_at_the_best_weights():
+    model, before = a_model(), []
+    loss_of = drawing(model)
+    metrics = iter([0.9, 0.1, 0.2])
+
+    def sample_loss(rng):
+        before.append(fingerprint(model))
+        return loss_of(rng)
+
+    config = replace(EPOCHS, patience=1)
+    history = fit(model, sample_loss, config, evaluate=lambda: next(metrics), examples=HUNDRED)
+    assert (history.fall, history.best_step) == ((40, 50), 20)
+    assert before[40] == before[20] != before[39]
+
+
+def test_epochs_that_run_out_are_said_with_what_to_do():
+    history = by_epochs(a_model(), map(float, range(99)), replace(EPOCHS, epochs=0.75))  # 30 steps: 24 and a fall of 6
+    assert (history.fall, history.steps, history.stopped) == ((24, 30), 30, "epochs")
+    assert history.summary("Lights") == "Lights: 0.75 epochs, all that it may have (best at 0.75)"
+    assert history.warning("Lights") == "Lights saw 75% of its examples; train it longer with a higher --epochs"
+    more = by_epochs(a_model(), map(float, range(99)), replace(EPOCHS, epochs=2))
+    assert more.warning("Lights") == (
+        "Lights was still improving when its training ended; train it longer with a higher --epochs"
+    )
+
+
+@pytest.mark.parametrize(("killed_at", "evaluated"), [(79, 3), (81, 4), (95, 4)])
+def test_by_epochs_too_a_killed_and_resumed_run_ends_as_an_uninterrupted_one(tmp_path, killed_at, evaluated):
+    metrics = [0.1, 0.5, 0.3, 0.2, 0.6]  # the rate falls from step 80 on
+    whole, victim, heir = a_model(), a_model(), a_model(seed=99)
+    wanted = by_epochs(whole, metrics)
+    with pytest.raises(Killed):
+        by_epochs(victim, metrics, killed_at=killed_at, checkpoints=tmp_path)
+    history = by_epochs(heir, metrics[evaluated:], checkpoints=tmp_path)
+    assert (fingerprint(heir), history) == (fingerprint(whole), wanted)
+
+
+def test_time_ends_a_training_by_epochs_for_good(tmp_path):
+    model, again = a_model(), a_model(seed=99)
+    first = by_epochs(model, [0.5], checkpoints=tmp_path, seconds=0.0)
+    assert (first.stopped, first.steps, first.best_step) == ("time", 1, 1)
+    assert first.warning("Lights") == "Lights saw 2% of its examples; train it longer with a higher --minutes"
+    assert by_epochs(again, [], checkpoints=tmp_path, killed_at=0) == first
+    assert fingerprint(again) == fingerprint(model)
+
+
+def test_without_a_validation_a_training_by_epochs_has_a_few():
+    history = fit(a_model(), drawing(a_model()), EPOCHS, examples=Examples(10, 5))
+    assert (history.epochs, history.fall, history.stopped, history.warning("Lights")) == (5, (8, 10), "epochs", None)
+
+
+def test_epochs_of_an_unknown_number_of_examples_are_refused():
+    with pytest.raises(ValueError, match="10 epochs of an unknown number of examples"):
+        fit(a_model(), drawing(a_model()), EPOCHS)
+
+
+def test_accumulated_batches_shorten_an_epoch():
+    assert HUNDRED.epoch_steps(1) == 40
+    assert HUNDRED.epoch_steps(4) == 10
+
+
 def test_the_learning_rate_rises_then_falls_to_its_last_share():
-    rates = [learning_rate(step, CONFIG) for step in range(31)]
-    assert rates[0] == pytest.approx(CONFIG.learning_rate / 5)
-    assert max(rates) == rates[5] == pytest.approx(CONFIG.learning_rate)
+    rates = [rate_at(step, 5, Fall(5, 30), 0.05) for step in range(31)]
+    assert rates[0] == pytest.approx(1 / 5)
+    assert max(rates) == rates[5] == 1.0
     assert rates[5:] == sorted(rates[5:], reverse=True)
-    assert rates[30] == pytest.approx(CONFIG.learning_rate * CONFIG.final_rate)
+    assert rates[30] == pytest.approx(0.05)
 
 
 def test_a_cut_off_checkpoint_is_named(tmp_path):

@@ -57,6 +57,14 @@ def test_fields_are_renamed_at_any_depth():
     }
 
 
+def test_fields_that_came_later_are_read_as_what_was_done_before_and_those_that_went_are_left_out():
+    saved = {"drawn": 200, "fit": {"warm_up": 1}, "hiertcn": {"learn_temperature": True}}
+    assert current_fields(saved) == {
+        "fit": {"warm_up": 1, "epochs": None},
+        "hiertcn": {"learn_temperature": True, "pool": None},
+    }
+
+
 @pytest.mark.parametrize("name", FIELDS)
 def test_heads_and_actions_of_a_log_keep_their_names(name):
     saved = {"heads": {name: [name]}, "utility": {name: 1.0}, "positives": [name]}
