@@ -12,8 +12,8 @@ a step's micro-batches and end, within rounding, where one process ends::
 
 import json
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from math import ceil, inf, isfinite
 from pathlib import Path
@@ -31,14 +31,11 @@ from rankstream.models.training.old_names import current_fields
 from rankstream.models.training.precision import Precision, compiled_blocks
 from rankstream.models.training.progress import Bar, open_train_log
 from rankstream.models.training.schedule import (
-    TIME_BEFORE_FALL,
     UNVALIDATED_EPOCHS,
     Examples,
-    Fall,
     evaluation_steps,
-    fall_after,
+    newest_share,
     rate_at,
-    steps_before_fall,
 )
 
 LAST = "last.pt"
@@ -63,11 +60,11 @@ class FitConfig:
     epochs: float | None = None  # at most; the same few where there is no validation to stop by
     learning_rate: float = 1e-3  # at the end of the warm-up
     warm_up: int = 50  # steps of linear rise; Adam's first estimates are wild (TransAct: 5,000)
-    final_rate: float = 0.05  # share of the learning rate at which its fall ends
+    final_rate: float = 0.05  # share of the learning rate at which the cosine over fixed steps ends
     weight_decay: float = 0.01  # AdamW's; on matrices only
     clip: float = 1.0  # norm of the gradient: one outlier batch must not undo a thousand
     evaluate_every: int = 100  # steps; fewer where an epoch is short
-    patience: int = 5  # evaluations without a better one before stopping, or before the rate falls
+    patience: int = 5  # evaluations without a better one before stopping
     checkpoint_every: int = 200  # steps
     seed: int = 0
     accumulation_steps: int = 1  # micro-batches a step, gradients averaged: larger steps than memory holds, or a team's
@@ -116,8 +113,6 @@ class FitHistory:
     stopped: str = ""  # why: "steps", "epochs", "patience" or "time"
     epoch_steps: float | None = None  # None: nobody said how many examples there are
     examples_seen: int = 0  # by their average in a batch; 0 where nobody said how many there are
-    fall: tuple[int, int] | None = None  # the steps over which the rate fell after it was held
-    fell_for: str = ""  # why: "epochs", "patience" or "time"
 
     @property
     def epochs(self) -> float | None:
@@ -131,10 +126,8 @@ class FitHistory:
 
     @property
     def was_improving(self) -> bool:
-        """Return whether the validation had not stalled when the training was ended by something else."""
-        if self.stopped == "patience" or self.fell_for == "patience" or len(self.metrics) < 2:
-            return False
-        return self.fell_for != "" or self.best_step == self.metrics[-1][0]
+        """Return whether the last evaluation was the best of several, when something else than patience ended it."""
+        return self.stopped != "patience" and len(self.metrics) > 1 and self.best_step == self.metrics[-1][0]
 
     def summary(self, title: str) -> str:
         """Return in a line how far the training came: ``HierTCN: 3.2 epochs, stopped by patience (best at 2.4)``."""
@@ -148,7 +141,7 @@ class FitHistory:
         if not short and not self.was_improving:
             return None
         remedies = {"time": "--minutes", "epochs": "--epochs", "steps": "number of steps"}
-        remedy = remedies[self.fell_for or self.stopped]
+        remedy = remedies[self.stopped]
         what = f"saw {self.epochs:.0%} of its examples" if short else "was still improving when its training ended"
         return f"{title} {what}; train it longer with a higher {remedy}"
 
@@ -185,10 +178,10 @@ def fit(
     ``sample_loss`` draws a batch with the generator handed in and returns its loss. ``evaluate`` returns a metric,
     higher is better; without it the last weights are the best. ``examples`` are what an epoch is counted by.
     ``checkpoints`` is a folder: a run that finds its own last state there continues it, and TensorBoard's events go
-    there. ``seconds``, those of earlier calls in the same folder included, end a training of epochs for good: its rate
-    falls in time. One of a fixed number of steps is interrupted by them, each call having its own, and the next call
-    continues it. In a team of processes (``distributed.joined_team``) all call it alike; the first one evaluates and
-    writes.
+    there. ``seconds``, those of earlier calls in the same folder included, end a training by epochs for good. One of a
+    fixed number of steps is interrupted by them, each call having its own, and the next call continues it. In a team of
+    processes (``distributed.joined_team``) all call it alike; the first one evaluates and writes.
+
     Raises ``ResumeRefusedError`` if the folder holds the state of a run with other settings, ``ValueError`` if the
     processes can't share the micro-batches evenly or epochs have no ``examples``, and ``DivergedError`` for a loss that
     is not finite.
@@ -276,6 +269,7 @@ class _Run:
         self.micro_batches = range(here.rank, config.accumulation_steps, here.size)  # this process's
         self.history = FitHistory(epoch_steps=self.plan.epoch_steps)
         self.seconds_before = 0.0  # that earlier calls trained
+        self.average: dict[str, Tensor] = {}  # of the newest weights, of a training by epochs
         self.best: dict[str, Tensor] | None = None
         self.without_better = 0  # evaluations since the best one
         self.time_used = 0.0  # share of the time that the training may take
@@ -288,17 +282,9 @@ class _Run:
         return self.history.steps
 
     @property
-    def fall(self) -> Fall | None:
-        """Return over which steps the rate falls; None as long as nobody knows."""
-        if self.config.epochs is None:
-            return Fall(self.plan.warm_up, self.plan.steps)
-        return None if self.history.fall is None else Fall(*self.history.fall)
-
-    @property
     def is_last(self) -> bool:
         """Return whether the step just taken is the last one by plan."""
-        fall = self.fall
-        return self.step >= (self.plan.steps if fall is None else fall.until)
+        return self.step >= self.plan.steps
 
     @property
     def is_due(self) -> bool:
@@ -308,7 +294,8 @@ class _Run:
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
-        return self.config.learning_rate * rate_at(step, self.plan.warm_up, self.fall, self.config.final_rate)
+        falls_until = self.plan.steps if self.config.epochs is None else None
+        return self.config.learning_rate * rate_at(step, self.plan.warm_up, falls_until, self.config.final_rate)
 
     def take_step(self) -> None:
         self.model.train()
@@ -322,9 +309,28 @@ class _Run:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.history.steps += 1
+        self.keep_average()
         if self.examples is not None:
             seen = self.step * self.examples.per_batch * self.config.accumulation_steps
             self.history.examples_seen = round(seen)
+
+    @torch.no_grad()
+    def keep_average(self) -> None:
+        """Move the average of the weights, of a training by epochs, towards those of now."""
+        if self.config.epochs is None:
+            return
+        now = dict(self.model.named_parameters())
+        if not self.average:
+            self.average = {name: weight.detach().clone() for name, weight in now.items()}
+        torch._foreach_lerp_(list(self.average.values()), list(now.values()), newest_share(self.step))
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Let the model have the average of its weights inside the block, where there is one."""
+        now = {name: weight.detach().clone() for name, weight in self.model.named_parameters() if self.average}
+        self.model.load_state_dict(self.average, strict=False)
+        yield
+        self.model.load_state_dict(now, strict=False)
 
     def accumulate(self, micro_batch: int) -> float:
         """Add a micro-batch's share of the step's gradient; return its loss."""
@@ -353,9 +359,9 @@ class _Run:
         self.recent = []
         if self.evaluation is not None:
             self.model.eval()
-            with torch.no_grad():
+            with torch.no_grad(), self.averaged():
                 numbers[METRIC] = self.team.share(self.evaluation() if self.team.writes else 0.0)
-            self.keep_if_best(numbers[METRIC])
+                self.keep_if_best(numbers[METRIC])
         self.evaluated_at, self.evaluated_step = time.monotonic(), self.step
         return numbers
 
@@ -382,30 +388,19 @@ class _Run:
             self.time_used = self.team.share(clock.share())
 
     def note_end(self) -> None:
-        """Note whether the training has ended, and of one of epochs, whether its rate begins to fall."""
-        stalled, over = self.without_better >= self.config.patience, self.time_used >= 1
-        if self.config.epochs is None:
-            self.history.stopped = _first({"steps": self.is_last, "patience": stalled, "time": over})
-        elif self.history.fall is not None:
-            self.history.stopped = "time" if over else self.history.fell_for if self.is_last or stalled else ""
-        else:
-            held = self.step >= steps_before_fall(self.plan.steps)
-            self.begin_fall(_first({"patience": stalled, "epochs": held, "time": self.time_used >= TIME_BEFORE_FALL}))
-            self.history.stopped = "time" if over else ""
-
-    def begin_fall(self, why: str) -> None:
-        """Let the rate fall from the best weights on, for a reason; without one, do nothing."""
-        if not why:
-            return
-        fall = fall_after(self.step)
-        self.history.fall, self.history.fell_for = (fall.since, fall.until), why
-        self.without_better = 0
-        if why == "patience" and self.best is not None:
-            self.model.load_state_dict(self.best)
+        """Note whether the training has ended, and why."""
+        if self.is_last:
+            self.history.stopped = "steps" if self.config.epochs is None else "epochs"
+        elif self.without_better >= self.config.patience:
+            self.history.stopped = "patience"
+        elif self.time_used >= 1:
+            self.history.stopped = "time"
 
     def keep_best(self) -> None:
         if self.best is not None:
             self.model.load_state_dict(self.best)
+        elif self.average:
+            self.model.load_state_dict(self.average, strict=False)
         self.model.eval()
 
     def save(self, seconds: float) -> None:
@@ -416,6 +411,7 @@ class _Run:
             "settings": _settings(self.model, self.config),
             "model": self.model.state_dict(),
             "best": self.best,
+            "average": self.average,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "history": asdict(self.history),
@@ -435,16 +431,12 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.history = FitHistory(**state["history"])
+        self.average = state.get("average", {})  # 0.1.0 had none
         self.best, self.without_better, self.recent = state["best"], state["unjudged"], state["recent"]
         self.evaluated_step = self.step
         self.seconds_before = state.get("seconds", 0.0)  # 0.1.0 did not keep them
         if self.history.stopped == "time" and self.config.epochs is None:
             self.history.stopped = ""
-
-
-def _first(reasons: dict[str, bool]) -> str:
-    """Return the first reason that holds; none is the empty string."""
-    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def pick_device(name: str = "auto") -> torch.device:

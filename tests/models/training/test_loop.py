@@ -23,7 +23,7 @@ from rankstream.models.training.loop import (
     pick_device,
 )
 from rankstream.models.training.precision import Precision, best_precision, compiled_blocks
-from rankstream.models.training.schedule import Examples, Fall, rate_at
+from rankstream.models.training.schedule import Examples, rate_at
 from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig
 from tests.builders.training import Killed, Lights, a_model, drawing, evaluating
 
@@ -204,44 +204,53 @@ def by_epochs(model, metrics, config=EPOCHS, killed_at=None, **more):
     return fit(model, drawing(model, killed_at), config, evaluate=lambda: next(metrics), examples=HUNDRED, **more)
 
 
-def test_by_epochs_a_training_holds_its_rate_until_it_stalls_and_ends_with_a_fall():
-    history = by_epochs(a_model(), [0.1, 0.5, 0.3, 0.2, 0.6])  # stalls at 80 steps, a quarter of which follow
-    assert [step for step, _ in history.metrics] == [20, 40, 60, 80, 100]
-    assert (history.fall, history.steps, history.stopped, history.best_step) == ((80, 100), 100, "patience", 100)
-    assert (history.epochs, history.examples_seen) == (2.5, 250)
-    assert history.summary("Lights") == "Lights: 2.5 epochs, stopped by patience (best at 2.5)"
+def test_by_epochs_a_training_holds_its_rate_until_it_stalls():
+    history = by_epochs(a_model(), [0.1, 0.5, 0.3, 0.2])
+    assert [step for step, _ in history.metrics] == [20, 40, 60, 80]
+    assert (history.steps, history.stopped, history.best_step) == (80, "patience", 40)
+    assert (history.epochs, history.examples_seen) == (2.0, 200)
+    assert history.summary("Lights") == "Lights: 2.0 epochs, stopped by patience (best at 1.0)"
     assert history.warning("Lights") is None
 
 
-def test_the_fall_begins_at_the_best_weights():
-    model, before = a_model(), []
-    loss_of = drawing(model)
-    metrics = iter([0.9, 0.1, 0.2])
+def test_by_epochs_the_average_of_the_newest_weights_is_validated_and_kept(tmp_path):
+    line, before, validated = nn_line(), [], []
 
     def sample_loss(rng):
-        before.append(fingerprint(model))
-        return loss_of(rng)
+        before.append(line.weight.detach().clone())
+        return (line(torch.ones(1, 4)) - 1).pow(2).sum()
 
-    config = replace(EPOCHS, patience=1)
-    history = fit(model, sample_loss, config, evaluate=lambda: next(metrics), examples=HUNDRED)
-    assert (history.fall, history.best_step) == ((40, 50), 20)
-    assert before[40] == before[20] != before[39]
+    def evaluate():
+        validated.append(line.weight.detach().clone())
+        return 0.0
+
+    ten_steps = replace(EPOCHS, epochs=0.25)
+    fit(line, sample_loss, ten_steps, evaluate=evaluate, examples=HUNDRED, checkpoints=tmp_path)
+    weights = [*before[1:], read_whole(tmp_path / LAST)["model"]["weight"]]  # what each step left
+    average = weights[4]  # of the first five the newest one is all
+    for step in range(6, 11):
+        average = average + (weights[step - 1] - average) * 5 / step
+    assert torch.allclose(line.weight, average)
+    assert not torch.allclose(average, weights[-1])
+    assert torch.equal(line.weight, validated[0])
 
 
 def test_epochs_that_run_out_are_said_with_what_to_do():
-    history = by_epochs(a_model(), map(float, range(99)), replace(EPOCHS, epochs=0.75))  # 30 steps: 24 and a fall of 6
-    assert (history.fall, history.steps, history.stopped) == ((24, 30), 30, "epochs")
+    history = by_epochs(a_model(), map(float, range(99)), replace(EPOCHS, epochs=0.75))
+    assert (history.steps, history.stopped) == (30, "epochs")
     assert history.summary("Lights") == "Lights: 0.75 epochs, all that it may have (best at 0.75)"
     assert history.warning("Lights") == "Lights saw 75% of its examples; train it longer with a higher --epochs"
     more = by_epochs(a_model(), map(float, range(99)), replace(EPOCHS, epochs=2))
     assert more.warning("Lights") == (
         "Lights was still improving when its training ended; train it longer with a higher --epochs"
     )
+    flat = by_epochs(a_model(), [0.1, 0.5, 0.4, 0.3], replace(EPOCHS, epochs=1.9, patience=9))
+    assert (flat.stopped, flat.warning("Lights")) == ("epochs", None)
 
 
-@pytest.mark.parametrize(("killed_at", "evaluated"), [(79, 3), (81, 4), (95, 4)])
+@pytest.mark.parametrize(("killed_at", "evaluated"), [(59, 2), (61, 3), (79, 3)])
 def test_by_epochs_too_a_killed_and_resumed_run_ends_as_an_uninterrupted_one(tmp_path, killed_at, evaluated):
-    metrics = [0.1, 0.5, 0.3, 0.2, 0.6]  # the rate falls from step 80 on
+    metrics = [0.1, 0.5, 0.3, 0.2]
     whole, victim, heir = a_model(), a_model(), a_model(seed=99)
     wanted = by_epochs(whole, metrics)
     with pytest.raises(Killed):
@@ -261,7 +270,7 @@ def test_time_ends_a_training_by_epochs_for_good(tmp_path):
 
 def test_without_a_validation_a_training_by_epochs_has_a_few():
     history = fit(a_model(), drawing(a_model()), EPOCHS, examples=Examples(10, 5))
-    assert (history.epochs, history.fall, history.stopped, history.warning("Lights")) == (5, (8, 10), "epochs", None)
+    assert (history.epochs, history.stopped, history.warning("Lights")) == (5, "epochs", None)
 
 
 def test_epochs_of_an_unknown_number_of_examples_are_refused():
@@ -275,11 +284,12 @@ def test_accumulated_batches_shorten_an_epoch():
 
 
 def test_the_learning_rate_rises_then_falls_to_its_last_share():
-    rates = [rate_at(step, 5, Fall(5, 30), 0.05) for step in range(31)]
+    rates = [rate_at(step, 5, 30, 0.05) for step in range(31)]
     assert rates[0] == pytest.approx(1 / 5)
     assert max(rates) == rates[5] == 1.0
     assert rates[5:] == sorted(rates[5:], reverse=True)
     assert rates[30] == pytest.approx(0.05)
+    assert [rate_at(step, 5, None, 0.05) for step in range(5, 31)] == [1.0] * 26
 
 
 def test_a_cut_off_checkpoint_is_named(tmp_path):
