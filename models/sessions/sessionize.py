@@ -13,6 +13,8 @@ from rankstream.features.schema import Floats
 from rankstream.features.sessions import MAX_SESSION_ITEMS
 from rankstream.models.sessions.hiertcn import HierTCN
 
+AT_ONCE = 8192  # sessions whose items' vectors are held in memory
+
 LowLevel = Callable[[Tensor, Tensor], Tensor]  # states (N, H), started sessions (N, 1 + T, I) -> (N, 1 + T, S)
 
 
@@ -35,13 +37,23 @@ def sessionize(sequences: UserSequences, item_table: ItemTable) -> UserSessions:
     starts = sequences.session_starts()
     ends = np.append(starts[1:], len(sequences)) if len(starts) else starts
     users = sequences.users[starts]
-    sums = np.cumsum(item_table.padded[sequences.item_rows], axis=0, dtype=np.float64)
-    sums = np.concatenate([np.zeros((1, item_table.dim)), sums])
-    newest = np.maximum(starts, ends - MAX_SESSION_ITEMS)
-    pooled = (sums[ends] - sums[newest]) / np.maximum(ends - newest, 1)[:, None]
+    pooled = [np.zeros((0, item_table.dim), np.float32)]
+    for at in range(0, len(starts), AT_ONCE):
+        pooled.append(_means(starts[at : at + AT_ONCE], ends[at : at + AT_ONCE], sequences.item_rows, item_table))
     counts = np.bincount(users, minlength=sequences.num_users)
     user_starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return UserSessions(starts, ends, users, user_starts, pooled.astype(np.float32))
+    return UserSessions(starts, ends, users, user_starts, np.concatenate(pooled))
+
+
+def _means(starts: Ints, ends: Ints, item_rows: Ints, item_table: ItemTable) -> Floats:
+    """Return the mean vector of the newest 20 items of sessions one after the other, ``(sessions, I)``."""
+    first = starts[0]
+    sums = np.cumsum(item_table.padded[item_rows[first : ends[-1]]], axis=0, dtype=np.float64)
+    sums = np.concatenate([np.zeros((1, item_table.dim)), sums])
+    newest = np.maximum(starts, ends - MAX_SESSION_ITEMS)
+    means = (sums[ends - first] - sums[newest - first]) / np.maximum(ends - newest, 1)[:, None]
+    narrow: Floats = means.astype(np.float32)
+    return narrow
 
 
 def newest_items(sessions: UserSessions, sequences: UserSequences, which: Ints) -> tuple[Ints, Ints]:

@@ -110,6 +110,15 @@ def test_sessions_are_cut_as_the_stream_cuts_them():
         assert np.allclose(closed, sessions.pooled[mine].sum(axis=0), atol=1e-5)
 
 
+def test_sessions_that_are_averaged_some_at_a_time_have_the_means_of_all_at_once(monkeypatch):
+    item_table = an_item_table()
+    sequences = group_by_user(a_random_log(5, 30, 60), item_table)
+    whole = sessionize(sequences, item_table)
+    monkeypatch.setattr("rankstream.models.sessions.sessionize.AT_ONCE", 3)
+    assert len(whole) > 2 * 3
+    assert np.allclose(sessionize(sequences, item_table).pooled, whole.pooled, atol=1e-6)
+
+
 def test_a_like_is_no_target_after_its_own_click():
     rows = [("u", 1, "view", 0), ("u", 1, "save", 0), ("u", 2, "view", 1), ("u", 2, "save", 1), ("u", 3, "view", 2)]
     task = a_task(rows, HierTCNTraining())

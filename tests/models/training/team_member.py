@@ -12,9 +12,11 @@ import torch
 
 from rankstream.models.training.distributed import joined_team
 from rankstream.models.training.loop import FitConfig, fit
+from rankstream.models.training.schedule import Examples
 from tests.builders.training import a_model, drawing, evaluating
 
-CONFIG = FitConfig(steps=30, warm_up=5, evaluate_every=5, checkpoint_every=10, accumulation_steps=2)
+CONFIG = FitConfig(epochs=3, warm_up=5, evaluate_every=5, checkpoint_every=10, accumulation_steps=2)
+EXAMPLES = Examples(count=40, per_batch=2)  # an epoch is 10 steps
 
 
 def main(folder: Path, dies_at: int) -> None:
@@ -23,7 +25,9 @@ def main(folder: Path, dies_at: int) -> None:
         model = a_model(seed=team.rank)  # the first one's weights are everybody's
         die = (lambda: os.kill(os.getpid(), signal.SIGKILL)) if team.rank == 1 else None
         draw = drawing(model, dies_at if die else None, die)
-        history = fit(model, draw, CONFIG, evaluate=evaluating(model), checkpoints=folder / "checkpoints")
+        history = fit(
+            model, draw, CONFIG, evaluate=evaluating(model), examples=EXAMPLES, checkpoints=folder / "checkpoints"
+        )
         torch.save((model.state_dict(), history.metrics), folder / f"end-{team.rank}.pt")
 
 

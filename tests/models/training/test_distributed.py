@@ -8,7 +8,7 @@ import torch
 from rankstream.models.training.distributed import Team, joined_team, launch, team
 from rankstream.models.training.loop import LAST, fit
 from tests.builders.training import a_model, drawing, evaluating
-from tests.models.training.team_member import CONFIG
+from tests.models.training.team_member import CONFIG, EXAMPLES
 
 
 def two_processes(folder, dies_at=-1) -> int:
@@ -18,7 +18,8 @@ def two_processes(folder, dies_at=-1) -> int:
 @pytest.mark.slow
 def test_two_processes_one_of_them_killed_on_the_way_end_where_one_process_ends(tmp_path):
     one = a_model()
-    wanted = fit(one, drawing(one), CONFIG, evaluate=evaluating(one))
+    wanted = fit(one, drawing(one), CONFIG, evaluate=evaluating(one), examples=EXAMPLES)
+    assert wanted.steps == 30
     assert two_processes(tmp_path, dies_at=17) != 0
     assert (tmp_path / "checkpoints" / LAST).exists()
     assert two_processes(tmp_path) == 0
@@ -32,7 +33,7 @@ def test_two_processes_one_of_them_killed_on_the_way_end_where_one_process_ends(
 def test_accumulation_steps_that_processes_cannot_share_are_refused(monkeypatch):
     monkeypatch.setattr("rankstream.models.training.loop.team", lambda: Team(0, 4))
     with pytest.raises(ValueError, match="2 accumulation steps for 4 processes; wanted a multiple"):
-        fit(a_model(), drawing(a_model()), CONFIG)
+        fit(a_model(), drawing(a_model()), CONFIG, examples=EXAMPLES)
 
 
 def test_alone_everything_is_ones_own():
