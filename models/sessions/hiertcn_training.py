@@ -28,8 +28,14 @@ from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.sessionize import UserSessions, newest_items, session_vectors_at, sessionize
 from rankstream.models.training.holdout import Queries, next_item_queries, recall, split_users
 from rankstream.models.training.loop import FitConfig, FitHistory, fit
-from rankstream.models.training.losses import NextItemLoss, all_items_loss_in_parts, cross_entropy_loss, no_loss
-from rankstream.models.training.negatives import Doubles, uniform_items
+from rankstream.models.training.losses import (
+    NextItemLoss,
+    all_items_loss_in_parts,
+    cross_entropy_loss,
+    no_loss,
+    sampled_softmax_loss,
+)
+from rankstream.models.training.negatives import log_pool_rate, uniform_items
 from rankstream.models.training.schedule import Examples
 
 COUNTED_BATCHES = 20  # sampled before training to learn how many targets a batch holds
@@ -136,24 +142,32 @@ class HierTCNTask:
         return next_item_loss(vectors[mask], targets, items, self.learner.temperature, self.training, rng)
 
     def pool_loss(self, vectors: Tensor, targets: Tensor, items: Tensor, pool: int, rng: np.random.Generator) -> Tensor:
-        """Return the sampled softmax of vectors ``(P, S)``, whose next items are ``targets (P,)``, in one pool for all.
+        """Return the sampled softmax of vectors ``(P, S)``, whose next items are ``targets (P,)``, against one pool.
 
-        The pool holds the batch's targets and so many items drawn evenly, each once; its scores are corrected by log Q
-        (Bengio and Senecal, 2008), so that it estimates the softmax over all items.
+        Half of the pool is drawn as often as items are targets, half evenly, with replacement; log Q corrects it. The
+        batch's own targets would not do: those of one session would push each other away.
         """
-        drawn = torch.from_numpy(uniform_items(pool, len(self.item_table), rng)).to(targets)
-        rows, at = torch.unique(torch.cat([targets, drawn]), return_inverse=True)  # (M,), (P + pool,)
-        scale = 1.0 / self.learner.temperature.clamp(min=0.01)
-        log_q = torch.from_numpy(self.log_q(rows.cpu().numpy(), len(targets))).to(vectors)
-        contexts = nn.functional.pad(vectors * scale, (0, 1), value=1.0)  # (P, S + 1): the last one takes log Q off
-        return all_items_loss_in_parts(contexts, torch.cat([items[rows], -log_q.unsqueeze(1)], 1), at[: len(targets)])
+        popular = rng.choice(self.target_rows, pool // 2)
+        drawn = np.concatenate([popular, uniform_items(pool - len(popular), len(self.item_table), rng)])
+        negatives = torch.from_numpy(drawn).to(self.device)  # (M,)
+        return sampled_softmax_loss(
+            vectors,
+            items[targets],
+            items[negatives],
+            self.learner.temperature.clamp(min=0.01),
+            self.log_q[targets],
+            self.log_q[negatives],
+            targets.unsqueeze(1) == negatives,
+            vectors.new_ones(len(targets)),
+        )
 
-    def log_q(self, rows: Ints, targets: int) -> Floats:
-        """Return the logarithm of how likely each of these items is in the pool of a batch of so many targets."""
-        pool, items = self.training.pool or 0, len(self.item_table)
-        log_missed = targets * np.log1p(-self.target_shares[rows]) + pool * np.log1p(-1.0 / max(items, 2))
-        rates: Floats = np.log(-np.expm1(log_missed)).astype(np.float32)
-        return rates
+    @cached_property
+    def log_q(self) -> Tensor:
+        """Return log Q of every item in a pool, ``(items,)``."""
+        counts, pool = np.bincount(self.target_rows, minlength=len(self.item_table)), self.training.pool or 0
+        shares = np.maximum(counts, 1) / max(len(self.target_rows), 1)
+        rates = log_pool_rate(shares, pool // 2, pool - pool // 2, len(self.item_table))
+        return torch.from_numpy(rates.astype(np.float32)).to(self.device)
 
     @cached_property
     def examples(self) -> Examples:
@@ -167,12 +181,6 @@ class HierTCNTask:
         """Return the items, rows of the table, of all actions that may be a target; of each as often as it is one."""
         rows = np.flatnonzero(np.isin(self.sequences.users, self.users) & (self.sequences.item_rows >= 0))
         return self.sequences.item_rows[rows[~np.isin(self.sequences.actions[rows], self.left_out)]]
-
-    @cached_property
-    def target_shares(self) -> Doubles:
-        """Return how often each item is a target, as a share of all, ``(items,)``; below 1."""
-        counts = np.bincount(self.target_rows, minlength=len(self.item_table))
-        return counts / (len(self.target_rows) + 1)
 
     def batch_users(self, rng: np.random.Generator) -> Ints:
         """Draw the users of a batch."""
