@@ -72,7 +72,7 @@ def command(
     with needing_torch():
         from rankstream.bundles.parts import ExportError
         from rankstream.cli.options.event_logs import read_events, what_is_held_out
-        from rankstream.cli.options.training import recipe_of, seconds_of
+        from rankstream.cli.options.training import recipe_of
         from rankstream.events.arrivals import LogError
         from rankstream.models.recipes.encoders import OutOfTimeError
         from rankstream.models.recipes.export import export_models
@@ -101,13 +101,13 @@ def command(
                     recipe,
                     out / "work",
                     until_ms=until,
-                    seconds=seconds_of(settings),
+                    seconds=float("inf") if settings.minutes is None else settings.minutes * 60,
                     progress=progress,
                     device=device,
                 )
         except OutOfTimeError as exc:
             click.echo(
-                f"stopped after {seconds_of(settings) / 60:g} minutes: {exc}; the same command goes on from there",
+                f"stopped after {settings.minutes:g} minutes: {exc}; the same command goes on from there",
                 err=as_json,
             )
             if as_json and team.writes:

@@ -91,8 +91,9 @@ class TrainSettings:
     minutes: float | None = setting(
         None,
         COURSE,
-        "End within about so long, whatever the log's size: the models share it, and one that was still improving says "
-        "so. 12 for demo, no end for paper. A fixed number of steps is interrupted, and the same command goes on.",
+        "End within about so long, whatever the log's size: each encoder has a quarter of it at most, and one that was "
+        "still improving says so. Without it encoders of size demo have 3.5 minutes each at most. A model with a fixed "
+        "number of steps is interrupted, and the same command goes on.",
         unit="minutes",
         minimum=0,
     )

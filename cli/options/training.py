@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from math import inf
 from typing import Any
 
 import torch
@@ -18,7 +17,6 @@ from rankstream.models.training.distributed import team_size
 from rankstream.models.training.loop import FitConfig
 from rankstream.models.training.precision import Precision, best_precision
 
-MINUTES = {"demo": 12.0, "paper": inf}  # a million actions on two cores, export included, take under 15
 SIZES: dict[str, Callable[[BundleRecipe], BundleRecipe]] = {"demo": lambda recipe: recipe, "paper": paper_sizes}
 
 
@@ -135,12 +133,6 @@ def _with_length(fit: FitConfig, given: TrainSettings, steps: int | None) -> Fit
         warm_up=min(fit.warm_up, max(1, steps // 5)),
         evaluate_every=given.evaluate_every or min(fit.evaluate_every, steps),
     )
-
-
-def seconds_of(given: TrainSettings) -> float:
-    """Return how long a training may take: as given, else by size."""
-    minutes = MINUTES[given.size] if given.minutes is None else given.minutes
-    return minutes * 60
 
 
 def accumulation_steps_of(given: TrainSettings) -> int:

@@ -51,6 +51,7 @@ class EncoderRecipe:
     session_state: int = 64
     session_state_layers: int = 1
     session_channels: tuple[int, ...] = (64, 64, 64)
+    seconds: float | None = 210.0  # of each encoder at most, where no time is given for the whole; None has no end
     pinnerformer: pinner.PinnerFormerTraining = field(
         default_factory=lambda: pinner.PinnerFormerTraining(
             users=32, positions=32, fit=FitConfig(epochs=MAX_EPOCHS, learning_rate=3e-3, patience=PATIENCE)
@@ -108,7 +109,7 @@ def train_encoders(
         learn_items=recipe.learn_items,
         without=recipe.negatives,
         checkpoints=folder / "checkpoints" / "hiertcn",
-        seconds=seconds_of(recipe.hiertcn.fit, seconds, begun),
+        seconds=seconds_of(recipe, recipe.hiertcn.fit, seconds, begun),
         progress=progress,
         device=device,
     )
@@ -123,7 +124,7 @@ def train_encoders(
         user_config,
         replace(recipe.pinnerformer, exclude_seen=recipe.exclude_seen),
         checkpoints=folder / "checkpoints" / "pinnerformer",
-        seconds=seconds_of(recipe.pinnerformer.fit, seconds, begun),
+        seconds=seconds_of(recipe, recipe.pinnerformer.fit, seconds, begun),
         progress=progress,
         device=device,
     )
@@ -142,9 +143,11 @@ def pool_of(recipe: EncoderRecipe, item_table: ItemTable) -> int | None:
     return recipe.hiertcn.pool if chosen or len(item_table) <= recipe.max_scored else POOL
 
 
-def seconds_of(config: FitConfig, seconds: float, begun: float) -> float:
+def seconds_of(recipe: EncoderRecipe, config: FitConfig, seconds: float, begun: float) -> float:
     """Return how long an encoder may train, of the ``seconds`` of a training that began at ``begun``, monotonic."""
-    return seconds - (time.monotonic() - begun) if config.epochs is None else seconds * TIME_SHARE
+    if config.epochs is None:
+        return seconds - (time.monotonic() - begun)
+    return seconds * TIME_SHARE if seconds < inf or recipe.seconds is None else recipe.seconds
 
 
 def finished(name: str, history: FitHistory, config: FitConfig) -> None:

@@ -39,6 +39,7 @@ def _paper_encoders(recipe: EncoderRecipe) -> EncoderRecipe:
         session_state=128,
         session_state_layers=2,
         session_channels=(128, 128, 128, 128),
+        seconds=None,
         pinnerformer=users,
         hiertcn=sessions,
     )

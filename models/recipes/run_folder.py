@@ -142,6 +142,7 @@ def lock_run(work: Path, log: EventLog, recipe: Any) -> None:
     """
     wanted = {"log": _named(log), "recipe": json.loads(json.dumps(asdict(recipe), default=_name))}
     wanted["recipe"].pop("threads", None)  # they change no result beyond rounding
+    wanted["recipe"].get("encoders", {}).pop("seconds", None)  # time ends a training, as --minutes does: no other one
     if not (work / RUN).exists():
         _write_json(work / RUN, wanted)
         return

@@ -1,5 +1,6 @@
 """Settings of training come from a flag, the environment or the file, and change the recipe that they name."""
 
+import time
 from dataclasses import replace
 from math import inf
 
@@ -8,9 +9,9 @@ import torch
 
 from rankstream.cli.errors import Refusal
 from rankstream.cli.options.train_settings import TrainSettings, read_train_settings
-from rankstream.cli.options.training import recipe_of, seconds_of
+from rankstream.cli.options.training import recipe_of
 from rankstream.events.public import movielens
-from rankstream.models.recipes.encoders import MAX_EPOCHS
+from rankstream.models.recipes.encoders import MAX_EPOCHS, seconds_of
 from rankstream.models.training.precision import Precision
 from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import read_settings
@@ -75,10 +76,17 @@ def test_encoders_train_by_epochs_unless_their_steps_are_given():
     assert recipe(epochs=2.5, session_steps=9).encoders.hiertcn.fit.epochs is None
 
 
-def test_a_training_takes_as_long_as_it_is_given_else_as_its_size_does():
-    assert seconds_of(TrainSettings(minutes=2)) == 120
-    assert seconds_of(TrainSettings()) == 12 * 60
-    assert seconds_of(TrainSettings(size="paper")) == inf
+def test_an_encoder_has_a_quarter_of_the_time_or_what_its_size_has():
+    demo, paper = recipe().encoders, recipe(size="paper", epochs=3).encoders
+    assert seconds_of(demo, demo.hiertcn.fit, 400.0, begun=0.0) == 100
+    assert seconds_of(demo, demo.hiertcn.fit, inf, begun=0.0) == 210
+    assert seconds_of(paper, paper.hiertcn.fit, inf, begun=0.0) == inf
+
+
+def test_fixed_steps_may_take_what_is_left_of_the_time():
+    demo = recipe(session_steps=9).encoders
+    assert seconds_of(demo, demo.hiertcn.fit, inf, begun=0.0) == inf
+    assert seconds_of(demo, demo.hiertcn.fit, 400.0, time.monotonic() - 300) == pytest.approx(100, abs=5)
 
 
 def test_a_width_that_heads_cannot_share_is_refused():
