@@ -12,8 +12,8 @@ a step's micro-batches and end, within rounding, where one process ends::
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from math import ceil, inf, isfinite
 from pathlib import Path
@@ -25,6 +25,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from rankstream.models.training.average import WeightAverage
 from rankstream.models.training.checkpoints import read_whole, write_whole
 from rankstream.models.training.distributed import Team, team
 from rankstream.models.training.old_names import current_fields
@@ -34,7 +35,6 @@ from rankstream.models.training.schedule import (
     UNVALIDATED_EPOCHS,
     Examples,
     evaluation_steps,
-    newest_share,
     rate_at,
 )
 
@@ -269,7 +269,7 @@ class _Run:
         self.micro_batches = range(here.rank, config.accumulation_steps, here.size)  # this process's
         self.history = FitHistory(epoch_steps=self.plan.epoch_steps)
         self.seconds_before = 0.0  # that earlier calls trained
-        self.average: dict[str, Tensor] = {}  # of the newest weights, of a training by epochs
+        self.average = WeightAverage(model)  # none where the rate falls over fixed steps
         self.best: dict[str, Tensor] | None = None
         self.without_better = 0  # evaluations since the best one
         self.time_used = 0.0  # share of the time that the training may take
@@ -309,28 +309,11 @@ class _Run:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.history.steps += 1
-        self.keep_average()
+        if self.config.epochs is not None:
+            self.average.add(self.step)
         if self.examples is not None:
             seen = self.step * self.examples.per_batch * self.config.accumulation_steps
             self.history.examples_seen = round(seen)
-
-    @torch.no_grad()
-    def keep_average(self) -> None:
-        """Move the average of the weights, of a training by epochs, towards those of now."""
-        if self.config.epochs is None:
-            return
-        now = dict(self.model.named_parameters())
-        if not self.average:
-            self.average = {name: weight.detach().clone() for name, weight in now.items()}
-        torch._foreach_lerp_(list(self.average.values()), list(now.values()), newest_share(self.step))
-
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Let the model have the average of its weights inside the block, where there is one."""
-        now = {name: weight.detach().clone() for name, weight in self.model.named_parameters() if self.average}
-        self.model.load_state_dict(self.average, strict=False)
-        yield
-        self.model.load_state_dict(now, strict=False)
 
     def accumulate(self, micro_batch: int) -> float:
         """Add a micro-batch's share of the step's gradient; return its loss."""
@@ -359,7 +342,7 @@ class _Run:
         self.recent = []
         if self.evaluation is not None:
             self.model.eval()
-            with torch.no_grad(), self.averaged():
+            with torch.no_grad(), self.average.applied():
                 numbers[METRIC] = self.team.share(self.evaluation() if self.team.writes else 0.0)
                 self.keep_if_best(numbers[METRIC])
         self.evaluated_at, self.evaluated_step = time.monotonic(), self.step
@@ -399,8 +382,8 @@ class _Run:
     def keep_best(self) -> None:
         if self.best is not None:
             self.model.load_state_dict(self.best)
-        elif self.average:
-            self.model.load_state_dict(self.average, strict=False)
+        else:
+            self.average.apply()
         self.model.eval()
 
     def save(self, seconds: float) -> None:
@@ -411,7 +394,7 @@ class _Run:
             "settings": _settings(self.model, self.config),
             "model": self.model.state_dict(),
             "best": self.best,
-            "average": self.average,
+            "average": self.average.weights,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "history": asdict(self.history),
@@ -431,7 +414,7 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.history = FitHistory(**state["history"])
-        self.average = state.get("average", {})  # 0.1.0 had none
+        self.average.load(state.get("average", {}))  # 0.1.0 had none
         self.best, self.without_better, self.recent = state["best"], state["unjudged"], state["recent"]
         self.evaluated_step = self.step
         self.seconds_before = state.get("seconds", 0.0)  # 0.1.0 did not keep them

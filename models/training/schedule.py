@@ -1,9 +1,9 @@
 (
-    """How long a training lasts, how its learning rate runs, and how its weights are averaged; plain numbers.
+    """How long a training lasts and how its learning rate runs; plain numbers.
 
 Two courses. With a fixed number of steps the rate falls from the warm-up on, over all of them. With epochs nobody knows
-the end beforehand, so the rate is held, and the average of the newest weights is what is validated and kept: it is
-worth what a fallen rate is worth, at any step (Izmailov et al., UAI'18; Karras et al., CVPR'24, 3.1)::
+the end beforehand, so the rate is held, and the average of the newest weights (``average.py``) is what is validated and
+kept::
 
     rate                                     rate
      |  /"-._                                 |  /"""
@@ -18,7 +18,6 @@ worth what a fallen rate is worth, at any step (Izmailov et al., UAI'18; Karras 
 from dataclasses import dataclass
 from math import ceil, cos, pi
 
-AVERAGED = 0.2  # share of the steps, the newest, that the average is made of
 FEWEST_BETWEEN = 20  # steps between evaluations, however short an epoch is: fewer move a metric less than its noise
 EVALUATIONS = 4  # an epoch
 UNVALIDATED_EPOCHS = 5.0  # at most, of a training that nothing stops: about as many as small logs take
@@ -52,8 +51,3 @@ def rate_at(step: int, warm_up: int, steps: int | None, final: float) -> float:
         return 1.0
     done = (step - warm_up) / max(steps - warm_up, 1)
     return final + (1 - final) * (1 + cos(pi * min(done, 1.0))) / 2
-
-
-def newest_share(step: int) -> float:
-    """Return the weight in the average of what step number ``step``, counted from 1, left."""
-    return min(1.0, 1 / (AVERAGED * step))
