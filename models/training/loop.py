@@ -32,18 +32,18 @@ from rankstream.models.training.old_names import current_fields
 from rankstream.models.training.precision import Precision, compiled_blocks
 from rankstream.models.training.progress import Bar, open_train_log
 from rankstream.models.training.schedule import (
-    UNVALIDATED_EPOCHS,
     Examples,
     evaluation_steps,
     rate_at,
+    unvalidated_steps,
 )
 
 LAST = "last.pt"
 METRIC = "metric"
 
 ENDS = {
-    "steps": "all of its steps",
-    "epochs": "all that it may have",
+    "steps": "all that it had",
+    "epochs": "all that it had",
     "patience": "stopped by patience",
     "time": "stopped by time",
 }
@@ -95,8 +95,9 @@ class _Plan:
             return cls(config.steps, config.warm_up, config.evaluate_every, epoch_steps)
         if epoch_steps is None:
             raise ValueError(f"{config.epochs:g} epochs of an unknown number of examples; wanted `examples`, or steps")
-        epochs = config.epochs if validated else min(config.epochs, UNVALIDATED_EPOCHS)
-        steps = max(1, ceil(epochs * epoch_steps))
+        steps = max(1, ceil(config.epochs * epoch_steps))
+        if not validated:
+            steps = min(steps, unvalidated_steps(epoch_steps))
         every = min(steps, evaluation_steps(epoch_steps, config.evaluate_every))
         return cls(steps, min(config.warm_up, ceil(steps / 5)), every, epoch_steps)
 
@@ -140,10 +141,10 @@ class FitHistory:
         short = self.epochs is not None and self.epochs < 1 and self.stopped != "patience"
         if not short and not self.was_improving:
             return None
-        remedies = {"time": "--minutes", "epochs": "--epochs", "steps": "number of steps"}
+        remedies = {"time": "a higher --minutes", "epochs": "a higher --epochs", "steps": "more steps"}
         remedy = remedies[self.stopped]
         what = f"saw {self.epochs:.0%} of its examples" if short else "was still improving when its training ended"
-        return f"{title} {what}; train it longer with a higher {remedy}"
+        return f"{title} {what}; train it longer with {remedy}"
 
     def _in_epochs(self, steps: int) -> str:
         if self.epoch_steps is None:

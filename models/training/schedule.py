@@ -20,7 +20,7 @@ from math import ceil, cos, pi
 
 FEWEST_BETWEEN = 20  # steps between evaluations, however short an epoch is: fewer move a metric less than its noise
 EVALUATIONS = 4  # an epoch
-UNVALIDATED_EPOCHS = 5.0  # at most, of a training that nothing stops: about as many as small logs take
+UNVALIDATED_EPOCHS, UNVALIDATED_STEPS = 5, 100  # of a training that nothing stops: about what small logs take
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class Examples:
 def evaluation_steps(epoch_steps: float, most: int) -> int:
     """Return how many steps lie between evaluations: a few an epoch, at most ``most``."""
     return min(most, max(FEWEST_BETWEEN, ceil(epoch_steps / EVALUATIONS)))
+
+
+def unvalidated_steps(epoch_steps: float) -> int:
+    """Return how many steps a training has at most that no validation stops: a few epochs, of tiny logs more."""
+    return max(UNVALIDATED_STEPS, ceil(UNVALIDATED_EPOCHS * epoch_steps))
 
 
 def rate_at(step: int, warm_up: int, steps: int | None, final: float) -> float:

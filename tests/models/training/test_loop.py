@@ -238,7 +238,7 @@ def test_by_epochs_the_average_of_the_newest_weights_is_validated_and_kept(tmp_p
 def test_epochs_that_run_out_are_said_with_what_to_do():
     history = by_epochs(a_model(), map(float, range(99)), replace(EPOCHS, epochs=0.75))
     assert (history.steps, history.stopped) == (30, "epochs")
-    assert history.summary("Lights") == "Lights: 0.75 epochs, all that it may have (best at 0.75)"
+    assert history.summary("Lights") == "Lights: 0.75 epochs, all that it had (best at 0.75)"
     assert history.warning("Lights") == "Lights saw 75% of its examples; train it longer with a higher --epochs"
     more = by_epochs(a_model(), map(float, range(99)), replace(EPOCHS, epochs=2))
     assert more.warning("Lights") == (
@@ -268,9 +268,10 @@ def test_time_ends_a_training_by_epochs_for_good(tmp_path):
     assert fingerprint(again) == fingerprint(model)
 
 
-def test_without_a_validation_a_training_by_epochs_has_a_few():
-    history = fit(a_model(), drawing(a_model()), EPOCHS, examples=Examples(10, 5))
+def test_without_a_validation_a_training_by_epochs_has_a_few_and_of_a_tiny_log_some_steps():
+    history = fit(a_model(), drawing(a_model()), replace(EPOCHS, epochs=99), examples=HUNDRED)
     assert (history.epochs, history.stopped, history.warning("Lights")) == (5, "epochs", None)
+    assert fit(a_model(), drawing(a_model()), replace(EPOCHS, epochs=99), examples=Examples(10, 5)).steps == 100
 
 
 def test_epochs_of_an_unknown_number_of_examples_are_refused():
