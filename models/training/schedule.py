@@ -31,8 +31,8 @@ class Examples:
     per_batch: float  # of them in a micro-batch, on average
 
     def epoch_steps(self, accumulation_steps: int) -> float:
-        """Return how many steps see as many examples as there are."""
-        return max(self.count, 1) / (max(self.per_batch, 1e-9) * accumulation_steps)
+        """Return how many steps see as many examples as there are; of rare ones, one a batch is assumed."""
+        return max(self.count, 1) / (max(self.per_batch, 1.0) * accumulation_steps)
 
 
 def evaluation_steps(epoch_steps: float, most: int) -> int:

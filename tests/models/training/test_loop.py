@@ -282,6 +282,7 @@ def test_epochs_of_an_unknown_number_of_examples_are_refused():
 def test_accumulated_batches_shorten_an_epoch():
     assert HUNDRED.epoch_steps(1) == 40
     assert HUNDRED.epoch_steps(4) == 10
+    assert Examples(count=8, per_batch=0.0).epoch_steps(4) == 2  # else one that is never seen would take for ever
 
 
 def test_the_learning_rate_rises_then_falls_to_its_last_share():
