@@ -195,7 +195,8 @@ def fit(
         run.resume()
         clock = _Clock(seconds, run.seconds_before if config.epochs is not None else 0.0)
         log = open_train_log(checkpoints if here.writes and not run.history.stopped else None, run.step)
-        bar = Bar(progress if here.writes else None, title, metric_name, run.plan.steps, run.step)
+        steps = run.plan.steps if config.epochs is None else None
+        bar = Bar(progress if here.writes else None, title, metric_name, steps, run.plan.epoch_steps or 1.0, run.step)
         while not run.history.stopped:
             run.take_step()
             bar.move(run.step, run.recent[-1])

@@ -62,10 +62,16 @@ def open_train_log(folder: Path | None, resumed_at: int) -> TrainLog:
 
 
 class Bar:
-    """A run's bar with its loss and metric; without a terminal, a line an evaluation instead."""
+    """A run's bar with its loss and metric; without a terminal, a line an evaluation instead.
 
-    def __init__(self, progress: Progress | None, title: str, metric_name: str, steps: int, done: int) -> None:
-        self.progress, self.title, self.metric_name, self.steps = progress, title, metric_name, steps
+    ``steps`` is None where nobody knows how many there will be; then there are ``epoch_steps`` to count by.
+    """
+
+    def __init__(
+        self, progress: Progress | None, title: str, metric_name: str, steps: int | None, epoch_steps: float, done: int
+    ) -> None:
+        self.progress, self.title, self.metric_name = progress, title, metric_name
+        self.steps, self.epoch_steps = steps, epoch_steps
         self.task = None if progress is None else progress.add_task(title, total=steps, completed=done)
         self.metric: float | None = None
 
@@ -79,7 +85,8 @@ class Bar:
         self.metric = metric
         self.move(step, loss)
         if self.progress is not None and not self.progress.console.is_terminal:
-            self.progress.console.print(f"{self._words(loss)}  step {step}/{self.steps}", highlight=False)
+            at = f"epoch {step / self.epoch_steps:.2f}" if self.steps is None else f"step {step}/{self.steps}"
+            self.progress.console.print(f"{self._words(loss)}  {at}", highlight=False)
 
     def end(self, step: int, summary: str, warning: str | None) -> None:
         """Show the end, be it before the last step, and in a line how far the run came."""

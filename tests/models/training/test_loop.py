@@ -285,6 +285,18 @@ def test_accumulated_batches_shorten_an_epoch():
     assert Examples(count=8, per_batch=0.0).epoch_steps(4) == 2  # else one that is never seen would take for ever
 
 
+def test_by_epochs_progress_counts_these_and_ends_with_how_far_it_came():
+    console = Console(file=StringIO(), width=100)
+    with Progress(console=console) as progress:
+        by_epochs(a_model(), [0.1, 0.2], replace(EPOCHS, epochs=0.75), progress=progress, title="Lights")
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert re.fullmatch(r"Lights  loss \d+\.\d{4}  metric 0\.1000  epoch 0\.50", lines[0])
+    assert lines[2:4] == [
+        "Lights: 0.75 epochs, all that it had (best at 0.75)",
+        "warning: Lights saw 75% of its examples; train it longer with a higher --epochs",
+    ]
+
+
 def test_the_learning_rate_rises_then_falls_to_its_last_share():
     rates = [rate_at(step, 5, 30, 0.05) for step in range(31)]
     assert rates[0] == pytest.approx(1 / 5)
