@@ -289,6 +289,11 @@ class _Run:
         return self.step >= self.plan.steps
 
     @property
+    def is_in_first_epoch(self) -> bool:
+        """Return whether a training by epochs has yet to see all examples: a best metric may still be chance."""
+        return self.config.epochs is not None and self.step < (self.plan.epoch_steps or 0.0)
+
+    @property
     def is_due(self) -> bool:
         """Return whether an evaluation is due: now and then, and where a training that may not go on ends."""
         over = self.config.epochs is not None and self.time_used >= 1
@@ -376,7 +381,7 @@ class _Run:
         """Note whether the training has ended, and why."""
         if self.is_last:
             self.history.stopped = "steps" if self.config.epochs is None else "epochs"
-        elif self.without_better >= self.config.patience:
+        elif self.without_better >= self.config.patience and not self.is_in_first_epoch:
             self.history.stopped = "patience"
         elif self.time_used >= 1:
             self.history.stopped = "time"

@@ -213,6 +213,13 @@ def test_by_epochs_a_training_holds_its_rate_until_it_stalls():
     assert history.warning("Lights") is None
 
 
+def test_by_epochs_a_training_never_stalls_within_the_first_one():
+    model, long_epoch = a_model(), Examples(count=250, per_batch=2.5)  # 100 steps
+    history = fit(model, drawing(model), replace(EPOCHS, patience=1), evaluate=lambda: 0.5, examples=long_epoch)
+    assert [step for step, _ in history.metrics] == [20, 40, 60, 80, 100]  # nothing better from 40 on
+    assert (history.stopped, history.best_step) == ("patience", 20)
+
+
 def test_by_epochs_the_average_of_the_newest_weights_is_validated_and_kept(tmp_path):
     line, before, validated = nn_line(), [], []
 
