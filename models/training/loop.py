@@ -143,8 +143,8 @@ class FitHistory:
             return None
         remedies = {"time": "a higher --minutes", "epochs": "a higher --epochs", "steps": "more steps"}
         remedy = remedies[self.stopped]
-        what = f"saw {self.epochs:.0%} of its examples" if short else "was still improving when its training ended"
-        return f"{title} {what}; train it longer with {remedy}"
+        what = f"trained for {self.epochs:.0%} of an epoch" if short else "was still improving when its training ended"
+        return f"{title} {what}; train again with {remedy}"
 
     def _in_epochs(self, steps: int) -> str:
         if self.epoch_steps is None:

@@ -246,10 +246,10 @@ def test_epochs_that_run_out_are_said_with_what_to_do():
     history = by_epochs(a_model(), map(float, range(99)), replace(EPOCHS, epochs=0.75))
     assert (history.steps, history.stopped) == (30, "epochs")
     assert history.summary("Lights") == "Lights: 0.75 epochs, all that it had (best at 0.75)"
-    assert history.warning("Lights") == "Lights saw 75% of its examples; train it longer with a higher --epochs"
+    assert history.warning("Lights") == "Lights trained for 75% of an epoch; train again with a higher --epochs"
     more = by_epochs(a_model(), map(float, range(99)), replace(EPOCHS, epochs=2))
     assert more.warning("Lights") == (
-        "Lights was still improving when its training ended; train it longer with a higher --epochs"
+        "Lights was still improving when its training ended; train again with a higher --epochs"
     )
     flat = by_epochs(a_model(), [0.1, 0.5, 0.4, 0.3], replace(EPOCHS, epochs=1.9, patience=9))
     assert (flat.stopped, flat.warning("Lights")) == ("epochs", None)
@@ -270,7 +270,7 @@ def test_time_ends_a_training_by_epochs_for_good(tmp_path):
     model, again = a_model(), a_model(seed=99)
     first = by_epochs(model, [0.5], checkpoints=tmp_path, seconds=0.0)
     assert (first.stopped, first.steps, first.best_step) == ("time", 1, 1)
-    assert first.warning("Lights") == "Lights saw 2% of its examples; train it longer with a higher --minutes"
+    assert first.warning("Lights") == "Lights trained for 2% of an epoch; train again with a higher --minutes"
     assert by_epochs(again, [], checkpoints=tmp_path, killed_at=0) == first
     assert fingerprint(again) == fingerprint(model)
 
@@ -300,7 +300,7 @@ def test_by_epochs_progress_counts_these_and_ends_with_how_far_it_came():
     assert re.fullmatch(r"Lights  loss \d+\.\d{4}  metric 0\.1000  epoch 0\.50", lines[0])
     assert lines[2:4] == [
         "Lights: 0.75 epochs, all that it had (best at 0.75)",
-        "warning: Lights saw 75% of its examples; train it longer with a higher --epochs",
+        "warning: Lights trained for 75% of an epoch; train again with a higher --epochs",
     ]
 
 
