@@ -54,9 +54,9 @@ class PlainRequest(nn.Module):
         rows = torch.zeros_like(candidate_items[:, 0], dtype=torch.int64)
         shared = (part[None] for part in (action_types, action_items, action_types))
         vectors = (part[None] for part in (user_vector, session_vector, context))
-        nothing = candidate_items[:, :0]
+        untrained = [candidate_items[:, :0]] * 3  # labels, weights, log Q
         return torch.sigmoid(
-            self.ranker(RankerBatch(*shared, *vectors, rows, candidate_items, candidate_features, nothing, nothing))
+            self.ranker(RankerBatch(*shared, *vectors, rows, candidate_items, candidate_features, *untrained))
         )
 
 

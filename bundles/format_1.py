@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
+from rankstream.bundles.format_2 import SizesOfFormat2
 from rankstream.bundles.item_tables import ITEM_FEATURES, ITEMS, table_part
 from rankstream.bundles.parts import Part
 from rankstream.bundles.ranker import ranker_part
 from rankstream.bundles.sessions import SessionSizes, sessions_part
 from rankstream.bundles.user_vectors import user_vectors_part
 from rankstream.features.actions import Vocabulary
-from rankstream.features.schema import FeatureSizes
 
 PINNERFORMER_GRAPH = "pinnerformer.onnx"
 
@@ -28,7 +28,7 @@ class ManifestOfFormat1(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     vocabulary: Vocabulary
     heads: tuple[str, ...]
     utility: dict[str, float]
-    sizes: FeatureSizes
+    sizes: SizesOfFormat2
     item_space: str
     user_space: str
     trained_until_ms: int
@@ -45,7 +45,7 @@ class ManifestOfFormat1(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         parts = [table_part(ITEMS, self.sizes.item_dim)]
         if self.sizes.item_features:
             parts.append(table_part(ITEM_FEATURES, self.sizes.item_features))
-        parts.append(ranker_part(self.sizes))
+        parts.append(ranker_part(self.sizes.upgraded()))
         if self.session:
             parts.append(sessions_part(self.session))
         if PINNERFORMER_GRAPH in self.files:

@@ -12,9 +12,11 @@ write it again::
         session_fold.onnx  session_encode.onnx      "sessions", if the bundle has one
         pinnerformer.onnx                           "user_vectors", if it can refresh them
         items/  item_features/                      embedding tables, a part each
+        matches/                                    "matches": which items go together
 
-Format 2 lists the parts. Format 1, which had a field ``session`` instead, is read as what it stands for
-(``format_1.py``), after its checksum was verified on its own bytes; it keeps that checksum.
+Format 3 knows match features. Format 2, which did not, and format 1, which had a field ``session`` instead of parts,
+are read as what they stand for (``format_2.py``, ``format_1.py``), after their checksum was verified on their own
+bytes; they keep that checksum.
 """
 
 import hashlib
@@ -27,12 +29,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from rankstream.bundles.format_1 import ManifestOfFormat1
+from rankstream.bundles.format_2 import ManifestOfFormat2
 from rankstream.bundles.parts import Part
 from rankstream.features.actions import Vocabulary
 from rankstream.features.files import sha256, whole_file
 from rankstream.features.schema import FeatureSizes
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 WORDS = {
@@ -41,6 +44,7 @@ WORDS = {
     "user_dim": "user vectors",
     "session_dim": "session vectors",
     "item_features": "item features",
+    "match_features": "match features",
 }
 
 
@@ -92,7 +96,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise ManifestError(f"it can't be read ({exc})") from exc
     if _encode(_sealed(written)) != data:
         raise ManifestError("it was changed after it was written (its checksum does not hold)")
-    manifest = _upgraded(written) if isinstance(written, ManifestOfFormat1) else written
+    manifest = written if isinstance(written, Manifest) else _upgraded(written)
     check_manifest(manifest)
     return manifest
 
@@ -147,13 +151,18 @@ class _Format(msgspec.Struct):
     format: int
 
 
-FORMATS: dict[int, type[Manifest] | type[ManifestOfFormat1]] = {1: ManifestOfFormat1, FORMAT: Manifest}
+OldManifest = ManifestOfFormat1 | ManifestOfFormat2
+FORMATS: dict[int, type[Manifest] | type[ManifestOfFormat1] | type[ManifestOfFormat2]] = {
+    1: ManifestOfFormat1,
+    2: ManifestOfFormat2,
+    FORMAT: Manifest,
+}
 AnyManifest = TypeVar("AnyManifest", bound=msgspec.Struct)
 
 
-def _upgraded(old: ManifestOfFormat1) -> Manifest:
+def _upgraded(old: OldManifest) -> Manifest:
     kept = {name: value for name, value in msgspec.structs.asdict(old).items() if name != "session"}
-    return Manifest(**kept, parts=old.parts)
+    return Manifest(**kept | {"parts": old.parts, "sizes": old.sizes.upgraded()})
 
 
 def _sealed(manifest: AnyManifest) -> AnyManifest:

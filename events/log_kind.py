@@ -18,5 +18,5 @@ class LogKind:
     utility: Mapping[str, float] = field(default_factory=dict)  # weight of each head in the score
     repeats: bool = False  # do users act on the same items again and again?
     exposures: bool = False  # does the log hold impressions without an action? Then the ranker learns from impressions
-    encoders_share: float = 1.0  # of the actions that encoders learn from, see ``BundleRecipe``
-    mask_window_ms: int = HOUR_MS  # of TransAct's random mask; shorter than a user's sitting, else it hides everything
+    encoders_share: float = 0.85  # of the actions that encoders learn from, see ``BundleRecipe``
+    mask_window_ms: int = 0  # of TransAct's random mask; one longer than a user's sitting hides everything

@@ -4,7 +4,7 @@ One function, used by training, export, serving and replay. Nothing later than t
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import cos, log, log1p, pi, sin
 from typing import TypeVar
 
@@ -12,6 +12,8 @@ import numpy as np
 
 from rankstream.features.embeddings.base import VectorTable
 from rankstream.features.ids import Keys
+from rankstream.features.matches.columns import UserMatches, match_columns
+from rankstream.features.matches.tables import MatchTables, no_matches
 from rankstream.features.schema import FeatureSizes, Floats, ModelInputs
 from rankstream.features.sessions import SessionEncoder, SessionsNow, session_keys, sessions_now
 from rankstream.features.user_state import Applied, UserState
@@ -32,6 +34,7 @@ class OfflineFeatures:
     item_features: VectorTable  # F wide
     users: VectorTable  # U wide
     sessions: SessionEncoder  # S wide
+    matches: MatchTables = field(default_factory=no_matches)
 
 
 def join(user: UserView, candidates: Keys, offline: OfflineFeatures) -> ModelInputs:
@@ -40,14 +43,17 @@ def join(user: UserView, candidates: Keys, offline: OfflineFeatures) -> ModelInp
     action_items, action_found = offline.items.look_up(newest.item_keys)
     candidate_items, candidate_found = offline.items.look_up(candidates)
     features, _ = offline.item_features.look_up(candidates)
+    session = session_vector(user, offline)
+    matches = UserMatches(user, offline.matches)
+    matched = match_columns(matches, candidates, candidate_items, action_items, session, offline.sizes.match_features)
     return ModelInputs(
         action_types=newest.action_types,
         action_items=action_items,
         user_vector=user.vector,
-        session_vector=session_vector(user, offline),
+        session_vector=session,
         context=context(user),
         candidate_items=candidate_items,
-        candidate_features=np.concatenate([features, candidate_found[:, None]], axis=1, dtype=np.float32),
+        candidate_features=np.concatenate([features, matched, candidate_found[:, None]], axis=1, dtype=np.float32),
         action_ages_ms=user.now_ms - newest.times_ms,
         action_found=action_found,
     )

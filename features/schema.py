@@ -39,6 +39,7 @@ class FeatureSizes:
     user_dim: int = 64  # U: PinnerFormer's user vector; 256 in the paper
     session_dim: int = 64  # S: HierTCN's session vector
     item_features: int = 4  # F: dense features of an item, the mask bit not counted
+    match_features: int = 0  # M: columns of ``matches/columns.py``; 0 for a model that was trained without
 
     @property
     def context(self) -> int:
@@ -47,8 +48,8 @@ class FeatureSizes:
 
     @property
     def candidate_features(self) -> int:
-        """G = F + 1: an item's dense features and its mask bit."""
-        return self.item_features + 1
+        """G = F + M + 1: an item's dense features, its match features, and its mask bit."""
+        return self.item_features + self.match_features + 1
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class ModelInputs:
     context: Floats  # (C,) CONTEXT_NAMES
     # once a candidate; the candidate graph's
     candidate_items: Floats  # (N, I)
-    candidate_features: Floats  # (N, G) the item's features, then 1 if the item is known
+    candidate_features: Floats  # (N, G) the item's features, its match features, then 1 if the item is known
     # for training's time-window mask, explanations and counts; no graph reads them
     action_ages_ms: Ints  # (T,) now - occurred_at
     action_found: Bools  # (T,) is the item of the action in the table?

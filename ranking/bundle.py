@@ -19,6 +19,7 @@ from rankstream.bundles.golden import Arrays, read_golden
 from rankstream.bundles.graphs import CPU
 from rankstream.bundles.item_tables import ITEM_FEATURES, ITEMS
 from rankstream.bundles.manifest import GOLDEN, MANIFEST, Manifest, ManifestError, read_manifest, wrong_files
+from rankstream.bundles.matches import MATCHES
 from rankstream.bundles.parts import Part
 from rankstream.bundles.ranker import RANKER
 from rankstream.bundles.sessions import SESSIONS
@@ -26,6 +27,8 @@ from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.files import PointerError, current_name, make_current
 from rankstream.features.join import OfflineFeatures
+from rankstream.features.matches.columns import match_width
+from rankstream.features.matches.tables import MatchTables, no_matches, open_matches
 from rankstream.features.sessions import NoSessions, SessionEncoder
 from rankstream.ranking.backends.base import Backend, OpenedPart, Opener
 from rankstream.ranking.backends.onnx import open_ranker
@@ -49,12 +52,13 @@ class Bundle:
     parts: Mapping[str, OpenedPart]  # by kind
     items: EmbeddingTable
     item_features: VectorTable
+    matches: MatchTables
     backend: Backend
     sessions: SessionEncoder
 
     def offline_features(self, users: VectorTable) -> OfflineFeatures:
         """Return the offline side of the join, with a table of user vectors, which are refreshed apart."""
-        return OfflineFeatures(self.manifest.sizes, self.items, self.item_features, users, self.sessions)
+        return OfflineFeatures(self.manifest.sizes, self.items, self.item_features, users, self.sessions, self.matches)
 
 
 def bundle_folder(path: Path) -> Path:
@@ -93,9 +97,18 @@ def open_item_features(folder: Path, part: Part, manifest: Manifest, providers: 
     return OpenedPart(table, runs={})
 
 
+def open_match_tables(folder: Path, part: Part, manifest: Manifest, providers: Sequence[str]) -> OpenedPart:
+    """Open the tables of items that go together, for as many match features as this version computes."""
+    wanted, given = match_width(len(manifest.vocabulary.actions)), manifest.sizes.match_features
+    if given != wanted:
+        raise ValueError(f"the model was trained with {given} match features, this version computes {wanted}")
+    return OpenedPart(open_matches(folder / part.kind), runs={})
+
+
 OPENERS: Mapping[str, Opener] = {
     ITEMS: open_items,
     ITEM_FEATURES: open_item_features,
+    MATCHES: open_match_tables,
     RANKER: open_ranker,
     SESSIONS: open_sessions,
 }
@@ -118,6 +131,7 @@ def open_bundle(path: Path, providers: Sequence[str] = CPU, openers: Mapping[str
         parts,
         items=parts[ITEMS].serves,
         item_features=parts[ITEM_FEATURES].serves if ITEM_FEATURES in parts else NoVectors(sizes.item_features),
+        matches=parts[MATCHES].serves if MATCHES in parts else no_matches(),
         backend=parts[RANKER].serves,
         sessions=parts[SESSIONS].serves if SESSIONS in parts else NoSessions(sizes.session_dim),
     )
@@ -143,7 +157,8 @@ def _trusted_manifest(folder: Path, openers: Mapping[str, Opener]) -> Manifest:
 def _check_parts(path: Path, manifest: Manifest, openers: Mapping[str, Opener]) -> None:
     """Refuse a manifest that lacks what serving needs, or holds what it can't open."""
     kinds = {part.kind for part in manifest.parts}
-    needed = [*NEEDED, *([ITEM_FEATURES] if manifest.sizes.item_features else [])]
+    sizes = manifest.sizes
+    needed = [*NEEDED, *([ITEM_FEATURES] if sizes.item_features else []), *([MATCHES] if sizes.match_features else [])]
     for kind in needed:
         if kind not in kinds:
             raise BundleRefusedError(f"{path} lists no part {kind!r}, which serving needs; {EXPORT_AGAIN}")

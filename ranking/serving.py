@@ -28,10 +28,13 @@ from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.utility import head_weights
 from rankstream.retrieval.index.exact import ExactIndex
+from rankstream.retrieval.mix import MixedSource, Quota
 from rankstream.retrieval.source import CandidateSource
+from rankstream.retrieval.sources.matches import MatchingItems
 from rankstream.retrieval.sources.recent_likes import RecentLikes, polarity_of
 
 CHECK_EVERY_S = 2.0
+MATCHING_SHARE = 3.0  # of candidates that match, for each one that is only similar to what the user likes
 NO_MODEL = "none"  # model_version of a worker without a bundle
 
 log = logging.getLogger(__name__)
@@ -191,9 +194,12 @@ def ranker_of(bundle: Bundle, users: VectorTable, exploration: Exploration = NO_
 
 
 def source_of(bundle: Bundle) -> CandidateSource:
-    """Put together what proposes candidates; further sources join it in a ``retrieval.mix.MixedSource``."""
+    """Put together what proposes candidates; further sources join these in the ``MixedSource``."""
     polarity = polarity_of(bundle.manifest.vocabulary, bundle.manifest.utility)
-    return RecentLikes(bundle.items, ExactIndex(bundle.items.vectors), polarity)
+    likes = RecentLikes(bundle.items, ExactIndex(bundle.items.vectors), polarity)
+    if not len(bundle.matches):
+        return likes
+    return MixedSource(Quota(MatchingItems(bundle.items, bundle.matches), MATCHING_SHARE), Quota(likes, 1.0))
 
 
 def _longer(old: Vocabulary, new: Vocabulary) -> Vocabulary:

@@ -53,9 +53,8 @@ NOT_RUN = {
     r"rankstream evaluate .* --from (demo-run|tb)": "needs trained models: tests/cli/test_training.py has some",
     r"python -m rankstream\.experiments": "trains for minutes to hours: tests/experiments run them small",
 }
-WITH_MORE = dict.fromkeys(  # exporting takes half a minute; tests/cli exports
-    ("rankstream train actions/", "rankstream train feed", "rankstream train clicks"), ["--no-export"]
-)
+TRAINING = ("rankstream train actions/", "rankstream train feed", "rankstream train clicks")
+WITH_MORE = {command: ["--no-export"] for command in TRAINING}  # exporting takes half a minute; tests/cli exports
 RUN_ELSEWHERE = {"docs/your-data.md": "tests/test_your_data.py"}  # which runs all of the page's commands
 
 

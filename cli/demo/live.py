@@ -5,15 +5,15 @@ One thread sends (and meanwhile ranks for the baseline without realtime actions)
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import count
 from time import monotonic, sleep
 
 from msgspec import UNSET
 
 from rankstream.cli.demo.no_realtime import UserPast
-from rankstream.cli.demo.scoreboard import HYBRID, NO_REALTIME, POPULAR, K, Scoreboard, Scored
+from rankstream.cli.demo.scoreboard import HYBRID, NO_REALTIME, K, Scoreboard, Scored
 from rankstream.cli.demo.traffic import Step
 from rankstream.events.action_event import ActionEvent
 from rankstream.features.ids import Id
@@ -40,8 +40,8 @@ class PendingRequest:
     newest_ms: int | None  # of the user's newest action produced before it
     newest_sent_at_s: float | None
     history: int  # actions of the user so far
-    no_realtime: list[Id] = field(default_factory=list)
-    popular_rank: int = 0
+    baselines: Mapping[str, int]  # rank of the item that will be acted on, by each
+    no_realtime: list[Id] | None = None
     feed: RankedFeed | None = None
     came_at_s: float = 0.0
 
@@ -55,11 +55,11 @@ class LiveTraffic:
         reader: FeedReader,
         board: Scoreboard,
         no_realtime: RankIds,
-        popular: Mapping[Id, int],
+        baselines: Iterator[Mapping[str, int]],
         past: Mapping[Id, UserPast],
     ) -> None:
         self._producer, self._reader, self._board = producer, reader, board
-        self._no_realtime, self._popular = no_realtime, popular
+        self._no_realtime, self._baselines = no_realtime, baselines
         self._newest: dict[Id, tuple[int, float | None]] = {user: (one.newest_ms, None) for user, one in past.items()}
         self._counts = Counter({user: one.actions for user, one in past.items()})
         self._waiting: dict[Id, PendingRequest] = {}
@@ -94,22 +94,16 @@ class LiveTraffic:
         self._counts[step.user_id] += 1
 
     def _request(self, step: Step) -> None:
-        """Send a request for all items that the user has not seen, and rank for the baselines meanwhile."""
+        """Send a request for all items that the user has not seen, and rank without realtime actions meanwhile."""
         now_ms = step.timestamp_ms
         newest_ms, newest_sent_at_s = self._newest.get(step.user_id, (None, None))
         name = f"r{next(self._numbers)}"
-        pending = PendingRequest(step, monotonic(), newest_ms, newest_sent_at_s, self._counts[step.user_id])
+        history, baselines = self._counts[step.user_id], next(self._baselines)
+        pending = PendingRequest(step, monotonic(), newest_ms, newest_sent_at_s, history, baselines)
         self._waiting[name] = pending
         request = RankingRequest(name, step.user_id, candidates=step.candidates, top_k=K, timestamp_ms=now_ms)
         self._producer.send_request(request)
         pending.no_realtime = self._no_realtime(request, now_ms)
-        pending.popular_rank = self._popular_rank(step)
-
-    def _popular_rank(self, step: Step) -> int:
-        mine = self._popular.get(step.item_id, 0)
-        ahead = [one for one in step.candidates if self._popular.get(one, 0) > mine]
-        ties = sum(self._popular.get(one, 0) == mine for one in step.candidates[: step.candidates.index(step.item_id)])
-        return 1 + len(ahead) + ties
 
     def _wait_for_feed(self, alive: Callable[[], None]) -> None:
         """Send nothing more before the feed is there.
@@ -141,7 +135,7 @@ class LiveTraffic:
 
     def _score(self) -> None:
         """Score the feeds that have come and whose baselines have ranked."""
-        while self._answered and self._answered[0].popular_rank:
+        while self._answered and self._answered[0].no_realtime is not None:
             pending = self._answered.pop(0)
             feed = pending.feed
             if feed is None or feed.items is UNSET:
@@ -162,8 +156,8 @@ def scored(pending: PendingRequest, feed: RankedFeed) -> Scored:
         candidates=len(step.candidates),
         ranks={
             HYBRID: _rank(step.item_id, ids),
-            NO_REALTIME: _rank(step.item_id, pending.no_realtime),
-            POPULAR: pending.popular_rank,
+            NO_REALTIME: _rank(step.item_id, pending.no_realtime or []),
+            **pending.baselines,
         },
         history=pending.history,
         latency_ms=1000 * (pending.came_at_s - pending.sent_at_s),

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from rankstream.cli.demo.scoreboard import BASELINES, HYBRID, NO_REALTIME, POPULAR, RANKERS, Scoreboard
+from rankstream.cli.demo.scoreboard import BASELINES, HYBRID, NO_REALTIME, RANKERS, VMIS_KNN, Scoreboard
 from rankstream.evaluation.html_page import Block, Heading, Plot, Table, Text, page
 from rankstream.metrics.drawing import GREYS, HUES, NARROW_IN, SOFT, WIDE_IN, figure, legend_above
 
-COLOURS = dict(zip(RANKERS, (HUES[0], GREYS[0], HUES[1], GREYS[1]), strict=True))
-DASHES = dict(zip(RANKERS, ("-", "--", "-.", ":"), strict=True))
+COLOURS = dict(zip(RANKERS, (HUES[0], GREYS[0], HUES[1], HUES[2], HUES[3], GREYS[1]), strict=True))
+DASHES = dict(zip(RANKERS, ("-", "--", "-.", (0, (5, 1)), (0, (1, 1)), ":"), strict=True))
 
 
 def metrics_of(board: Scoreboard, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def metrics_of(board: Scoreboard, facts: Mapping[str, Any]) -> dict[str, Any]:
         "newest_action_age_ms_p50": board.newest_age_ms(0.5),
         "newest_action_age_ms_p99": board.newest_age_ms(0.99),
     }
-    return {"rivals": rankers, "hybrid_leads": leads, "wire": wire, **facts}
+    return {"rivals": rankers, "hybrid_leads": leads, "best_baseline": board.best_baseline(), "wire": wire, **facts}
 
 
 def write_report(board: Scoreboard, facts: Mapping[str, Any], folder: Path) -> Path:
@@ -117,7 +117,10 @@ def verdict_on(name: str, lead: tuple[float, tuple[float, float]]) -> str:
 
 
 def _verdict(numbers: Mapping[str, Any]) -> str:
-    parts = [verdict_on(one, numbers["hybrid_leads"][f"over {one}"]["hit_at_10"]) for one in (POPULAR, NO_REALTIME)]
+    parts = [
+        verdict_on(one, numbers["hybrid_leads"][f"over {one}"]["hit_at_10"])
+        for one in (numbers["best_baseline"], NO_REALTIME)
+    ]
     return f"By HIT@10 the {HYBRID} is " + ", and ".join(parts) + "."
 
 
@@ -166,7 +169,7 @@ def _by_history(board: Scoreboard, narrow: bool) -> Any:
         among = (known >= low) & (known <= high)
         span = f"{low}" if low == high else f"{low}+" if high > 10**6 else f"{low}-{high}"
         names.append(f"{span}\n({among.sum()})")
-        for offset, ranker in enumerate((HYBRID, NO_REALTIME, POPULAR)):
+        for offset, ranker in enumerate((HYBRID, NO_REALTIME, VMIS_KNN)):
             height = float(np.array(board.hits[ranker])[among].mean()) if among.any() else 0.0
             label = ranker if index == 0 else None
             axes.bar(index + (offset - 1) * 0.27, height, 0.25, color=COLOURS[ranker], label=label)

@@ -14,13 +14,14 @@ import numpy as np
 from rich.console import Console
 
 from rankstream.bundles.parts import ExportError
+from rankstream.cli.demo.baselines import baseline_ranks
 from rankstream.cli.demo.data import NoDataError, find_log
 from rankstream.cli.demo.live import LiveTraffic, NoAnswersError
 from rankstream.cli.demo.no_realtime import no_realtime_ranker
 from rankstream.cli.demo.report import verdict_on, write_report
-from rankstream.cli.demo.scoreboard import NO_REALTIME, POPULAR, Scoreboard
+from rankstream.cli.demo.scoreboard import NO_REALTIME, Scoreboard
 from rankstream.cli.demo.screen import LiveScreen, Stages, bar, metrics_table
-from rankstream.cli.demo.traffic import events_of, plan, popularity
+from rankstream.cli.demo.traffic import events_of, plan
 from rankstream.cli.worker_process import WorkerProcess, WorkerStoppedError, wait_applied, worker_flags
 from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog
@@ -163,8 +164,8 @@ def _live(
     no_realtime = no_realtime_ranker(settings, log.rows(slice(live_from)))
     begun = monotonic()
     with Producer(settings) as producer, FeedReader(settings, from_beginning=True) as reader:
-        popular = popularity(log, live_from)
-        traffic = LiveTraffic(producer, reader, board, no_realtime.rank, popular, no_realtime.past)
+        baselines = baseline_ranks(log, steps)
+        traffic = LiveTraffic(producer, reader, board, no_realtime.rank, baselines, no_realtime.past)
         with LiveScreen(console, len(steps)) as screen:
 
             def show(sent: int) -> None:
@@ -196,7 +197,7 @@ def _summary(board: Scoreboard, path: Path, console: Console) -> None:
     """Print the result in a few lines."""
     console.print()
     console.print(metrics_table(board))
-    for baseline in (POPULAR, NO_REALTIME):
+    for baseline in (board.best_baseline(), NO_REALTIME):
         console.print(
             f"By HIT@10 the hybrid is {verdict_on(baseline, board.lead(baseline, board.hits))}.", highlight=False
         )

@@ -14,9 +14,11 @@ from rankstream.metrics.ranking import hit, ndcg, random_hit, random_ndcg
 K = 10
 HYBRID = "hybrid ranker, realtime"
 NO_REALTIME = "same ranker, no realtime actions"
+VMIS_KNN = "VMIS-kNN: items of similar sessions"
+ITEM_KNN = "item-kNN: items of the same sessions"
 POPULAR = "popularity"
 RANDOM = "random"
-BASELINES = (NO_REALTIME, POPULAR, RANDOM)
+BASELINES = (NO_REALTIME, VMIS_KNN, ITEM_KNN, POPULAR, RANDOM)
 RANKERS = (HYBRID, *BASELINES)
 
 
@@ -51,6 +53,10 @@ class Scoreboard:
             self.gains[ranker].append(ndcg(ranks, K))
         self.hits[RANDOM].append(random_hit(1, one.candidates, K))
         self.gains[RANDOM].append(random_ndcg(1, one.candidates, K))
+
+    def best_baseline(self) -> str:
+        """Return what to beat: the one with the highest HIT@10 of those that know nothing of the model."""
+        return max((VMIS_KNN, ITEM_KNN, POPULAR), key=self.hit)
 
     def hit(self, ranker: str) -> float:
         """Return HIT@10 so far."""

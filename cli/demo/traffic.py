@@ -55,12 +55,6 @@ def _requesting_rows(log: EventLog, live_from: int, positive: list[int], request
     return set(sampled.tolist())
 
 
-def popularity(log: EventLog, live_from: int) -> dict[Id, int]:
-    """Count the actions of each item before the live part."""
-    ids, counts = np.unique(log.item_ids[:live_from], return_counts=True)
-    return dict(zip(ids.tolist(), counts.tolist(), strict=True))
-
-
 def events_of(log: EventLog) -> list[ActionEvent]:
     """Return the actions of a log as the wire has them."""
     names = (None, *log.vocabulary.actions)

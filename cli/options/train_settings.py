@@ -92,8 +92,8 @@ class TrainSettings:
         None,
         COURSE,
         "End within about so long, whatever the log's size: each encoder has a quarter of it at most, and one that was "
-        "still improving says so. Without it encoders of size demo have 3.5 minutes each at most. A model with a fixed "
-        "number of steps is interrupted, and the same command goes on.",
+        "still improving says so. Without it models of size demo have 3.5 minutes each at most, the ranker 5. A model "
+        "with a fixed number of steps is interrupted, and the same command goes on.",
         unit="minutes",
         minimum=0,
     )

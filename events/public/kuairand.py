@@ -122,7 +122,7 @@ def translated_history(batch: Batch) -> Batch:
     )
 
 
-KIND = LogKind("kuairand", POSITIVES, NEGATIVES, HEADS, UTILITY, exposures=True, encoders_share=0.7)
+KIND = LogKind("kuairand", POSITIVES, NEGATIVES, HEADS, UTILITY, exposures=True)
 LOG = PublicLog(
     KIND,
     VOCABULARY,

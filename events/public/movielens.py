@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rankstream.events.log_kind import HOUR_MS, LogKind
+from rankstream.events.log_kind import LogKind
 from rankstream.events.public import stars
 from rankstream.events.public.batches import PublicLog
 
@@ -21,7 +21,6 @@ KIND = LogKind(
     NEGATIVES,
     stars.HEADS,
     stars.UTILITY,
-    mask_window_ms=HOUR_MS // 6,  # users rate in one sitting: an hour would mask all actions
 )
 
 OURS = ("user_id", "item_id", "rating", "timestamp")

@@ -99,7 +99,7 @@ class RankerSettings:
             checkpoint_every=100,
             seed=seed,
         )
-        return RankerTraining(self.requests, self.label_weights, mask, fit)
+        return RankerTraining(self.requests, self.label_weights, mask=mask, fit=fit)
 
 
 SMALL = RankerSettings(

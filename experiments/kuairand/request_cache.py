@@ -199,6 +199,7 @@ class RequestCache:
             candidate_features=_floats(columns["candidate_features"][shown]),
             labels=_floats(self.labels[self.candidate_rows(rows)]),
             weights=torch.ones(len(shown)),
+            log_q=torch.zeros(len(shown)),
         )
 
     def batches(self, candidates: int) -> Iterator[tuple[Ints, RankerBatch]]:

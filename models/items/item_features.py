@@ -1,6 +1,6 @@
-"""Dense item features from the actions of a training log: popularity, and the share of each action.
+"""Dense item features from the actions of a training log: popularity, all and recent, and the share of each action.
 
-Unlike ``exposure_rates.py`` it needs no impressions; it takes no times, so its features are as of the log's end.
+Unlike ``exposure_rates.py`` it needs no impressions; its features are as of the log's end.
 """
 
 import numpy as np
@@ -8,16 +8,19 @@ import numpy as np
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import group_by_user
 from rankstream.features.embeddings.memory import ItemTable
-from rankstream.features.schema import Floats
+from rankstream.features.schema import Floats, Ints
 
+DAY_MS = 24 * 3_600_000
+RECENT_DAYS = (1, 7)  # before the log's end, that popularity is also counted over
 PRIOR_ACTIONS = 20.0  # prior: the log's shares, with the weight of this many actions
 
 
 def item_features(log: EventLog, item_table: ItemTable) -> tuple[Floats, tuple[str, ...]]:
     """Return dense features ``(items, F)`` of the table's items and their names, from this log alone.
 
-    ``log_popularity`` is log1p(actions) / log1p(most); ``share_<action>`` is the share of that action among the item's,
-    less the log's own share, both smoothed: 0 means "like any other item".
+    ``log_popularity`` is log1p(actions) / log1p(most), of all times and of the last days before the log's end;
+    ``share_<action>`` is the share of that action among the item's, less the log's own share, both smoothed: 0 means
+    "like any other item".
     """
     known = group_by_user(log, item_table)
     rows, actions = known.item_rows[known.item_rows >= 0], known.actions[known.item_rows >= 0]
@@ -27,6 +30,19 @@ def item_features(log: EventLog, item_table: ItemTable) -> tuple[Floats, tuple[s
     totals = counts.sum(axis=1, keepdims=True)  # (items, 1)
     usual = counts.sum(axis=0) / max(counts.sum(), 1.0)  # (actions,)
     shares = (counts + PRIOR_ACTIONS * usual) / (totals + PRIOR_ACTIONS) - usual
-    popularity = np.log1p(totals) / np.log1p(max(totals.max(initial=0.0), 1.0))
-    names = ("log_popularity", *(f"share_{action}" for action in log.vocabulary.actions))
+    ages_ms = known.times_ms.max(initial=0) - known.times_ms[known.item_rows >= 0]
+    recent = [_popularity(rows[ages_ms < days * DAY_MS], len(item_table)) for days in RECENT_DAYS]
+    popularity = np.stack([_popularity(rows, len(item_table)), *recent], axis=1)
+    names = (
+        "log_popularity",
+        *(f"log_popularity_{days}d" for days in RECENT_DAYS),
+        *(f"share_{action}" for action in log.vocabulary.actions),
+    )
     return np.concatenate([popularity, shares], axis=1).astype(np.float32), names
+
+
+def _popularity(rows: Ints, items: int) -> Floats:
+    """Return log1p(actions) / log1p(most) of each item, ``(items,)``."""
+    logs = np.log1p(np.bincount(rows, minlength=items))
+    found: Floats = (logs / max(logs.max(initial=0.0), np.log(2.0))).astype(np.float32)
+    return found

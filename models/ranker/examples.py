@@ -1,20 +1,23 @@
 """From a log to the ranker's training batches, through the same code that serves.
 
 Each time at which a user acted is a request that was made just before it: the state is what the user did strictly
-earlier, built by ``UserState.apply``; the candidates are what was acted on, and items drawn at random; what the ranker
-sees of them is made by ``join``. So training can't see what serving would not::
+earlier, built by ``UserState.apply``; the candidates are what was acted on, items that match the user's, and items
+drawn at random; what the ranker sees of them is made by ``join``. So training can't see what serving would not::
 
     a user's log     a  b   cc'  d  ...        (c and c' at the same time)
     requests         .  .   |    |
       state                 ab   abcc'         strictly earlier
-      candidates            c c' x y z  d x y  labels from the actions; x y z drawn, labels 0
+      candidates            c c' m x y  d n x  labels from the actions; m n match, x y are random, labels 0
+
+Items that match are the rivals that a feed has to order: among random ones a positive is found too easily. Each drawn
+item is kept with how often it was to be expected (``log_q``), so that the loss knows how many it stands for.
 
 Requests keep packed states and keys, 2 KB each, and are joined batch by batch: a matrix of all histories would not
 fit. Users are independent of each other here; the item and user tables must not know the time after the requests.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,21 +25,26 @@ from rankstream.events.labels import Heads, head_labels
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import packed_actions, rows_by_user
 from rankstream.features.history import DEFAULT_LIMIT, History
-from rankstream.features.ids import Keys
+from rankstream.features.ids import Keys, id_key
 from rankstream.features.join import OfflineFeatures, fold_ended, join, pool_sessions
-from rankstream.features.schema import Floats, ModelInputs
+from rankstream.features.matches.columns import UserMatches
+from rankstream.features.schema import Bools, Floats, ModelInputs
 from rankstream.features.sessions import sessions_now
 from rankstream.features.user_state import Applied, UserState
 from rankstream.features.user_view import known_actions, view_user
 from rankstream.models.ranker.hybrid import RankerBatch, collate
 from rankstream.models.sessions.torch_encoder import SessionInputs, TorchSessions
 
+STRANGER = id_key("a user of whom nothing is known")
+
 
 @dataclass(frozen=True)
 class NegativesConfig:
     """How candidates that were not acted on are drawn."""
 
-    count: int = 8  # a request; fewer where the items don't suffice
+    count: int = 8  # random ones of a request; fewer where the items don't suffice
+    matched: int = 16  # of the items that match what the user did
+    of_each_list: int = 30  # best items of each list of matches (``UserMatches.proposed``) that these are drawn from
     popular: float = 0.5  # share drawn as often as items are acted on: only rare negatives teach only popularity
     exclude_seen: bool = False  # True for logs without repeat consumption, where "unseen" would leak the label
 
@@ -54,6 +62,7 @@ class RankingExample:
     now_ms: int
     candidates: Keys  # (N,) those acted on first
     labels: Floats  # (N, heads)
+    log_q: Floats | None = None  # (N,) log of how often each was to be drawn, 0 for what is there for certain
 
 
 def ranking_examples(
@@ -64,29 +73,97 @@ def ranking_examples(
     rng: np.random.Generator,
     *,
     since_ms: int = 0,
+    max_requests: int | None = None,
+    strangers: float = 0.0,
+    only_known: bool = False,
     limit: int = DEFAULT_LIMIT,
 ) -> list[RankingExample]:
     """Return a request for every time from ``since_ms`` on at which a user acted, user by user, oldest first.
 
-    Actions before ``since_ms`` only fill the states; ``limit`` is how many a history holds.
+    Of more than ``max_requests`` times so many are drawn. A share ``strangers`` is asked as by a user of whom nothing
+    is known: few of a log's actions are a user's first, and a feed of new users is to be learned too. With
+    ``only_known``, items without a vector are no positives: they would be the only ones among the candidates, as none
+    is drawn. Actions before ``since_ms`` only fill the states; ``limit`` is how many a history holds.
     """
     labels_of = head_labels(log, heads)
     items, packed = log.item_keys, packed_actions(log)
-    sampler = _Negatives(items, negatives, rng)
+    sampler = _Negatives(_known(items, offline), negatives, rng)
+    chosen = _chosen_rows(log, since_ms, max_requests, rng)
+    nothing = UserState(History(b"", limit))
     examples = []
     for user_key, rows in rows_by_user(log):
-        state, seen = UserState(History(b"", limit)), set[int]()
+        if not chosen[rows].any():
+            continue
+        state, seen = nothing, set[int]()
         for now in np.split(rows, np.flatnonzero(np.diff(log.times_ms[rows])) + 1):
             now_ms = int(log.times_ms[now[0]])
-            if now_ms >= since_ms:
+            if chosen[now].any():
                 acted, labels = acted_on(items[now], labels_of[log.actions[now]])
-                drawn = sampler.draw(set(acted.tolist()), seen)
-                candidates = np.concatenate([acted, drawn])
-                labels = np.concatenate([labels, np.zeros((len(drawn), labels.shape[1]), np.float32)])
-                examples.append(RankingExample(user_key, state, now_ms, candidates, labels))
+                if only_known:
+                    known = offline.items.look_up(acted)[1]
+                    acted, labels = acted[known], labels[known]
+                asking, known_of = (user_key, state) if rng.random() >= strangers else (STRANGER, nothing)
+                matching = _matching(known_of, asking, now_ms, offline, negatives)
+                drawn = sampler.draw(set(acted.tolist()), seen, matching)
+                request = RankingExample(asking, known_of, now_ms, acted, labels)
+                examples.append(_example(request, acted, labels, *drawn))
             state = advanced(state.apply([packed[row] for row in now], int(now.max())), offline)
             seen.update(items[now].tolist())
     return examples
+
+
+def with_negatives(
+    examples: Sequence[RankingExample],
+    log: EventLog,
+    offline: OfflineFeatures,
+    negatives: NegativesConfig,
+    rng: np.random.Generator,
+) -> list[RankingExample]:
+    """Return the requests with other negatives; what the history holds counts as seen."""
+    sampler = _Negatives(_known(log.item_keys, offline), negatives, rng)
+    found = []
+    for one in examples:
+        wanted = one.labels.any(axis=1)
+        acted, labels = one.candidates[wanted], one.labels[wanted]
+        matching = _matching(one.state, one.user_key, one.now_ms, offline, negatives)
+        seen = set(one.state.history.columns().item_keys.tolist())
+        found.append(_example(one, acted, labels, *sampler.draw(set(acted.tolist()), seen, matching)))
+    return found
+
+
+def _example(one: RankingExample, acted: Keys, labels: Floats, drawn: Keys, log_q: Floats) -> RankingExample:
+    nothing = np.zeros((len(drawn), labels.shape[1]), np.float32)
+    return replace(
+        one,
+        candidates=np.concatenate([acted, drawn]),
+        labels=np.concatenate([labels, nothing]),
+        log_q=np.concatenate([np.zeros(len(acted), np.float32), log_q]),
+    )
+
+
+def _known(keys: Keys, offline: OfflineFeatures) -> Keys:
+    return keys[offline.items.look_up(keys)[1]]
+
+
+def _chosen_rows(log: EventLog, since_ms: int, count: int | None, rng: np.random.Generator) -> Bools:
+    """Return the rows of the log at whose times requests are made, ``(n,)``."""
+    chosen = log.times_ms >= since_ms
+    rows = np.flatnonzero(chosen)
+    if count is None or len(rows) <= count:
+        return chosen
+    fewer = np.zeros(len(log), np.bool_)
+    fewer[rng.choice(rows, count, replace=False)] = True
+    return fewer
+
+
+def _matching(
+    state: UserState, user_key: int, now_ms: int, offline: OfflineFeatures, negatives: NegativesConfig
+) -> Keys:
+    """Return the items that match what the user did, as serving would look them up."""
+    if not negatives.matched:
+        return np.zeros(0, np.uint64)
+    user = view_user(state, user_key, now_ms, offline.users)
+    return UserMatches(user, offline.matches).proposed(negatives.of_each_list)
 
 
 def advanced(applied: Applied, offline: OfflineFeatures) -> UserState:
@@ -111,19 +188,35 @@ class _Negatives:
         self.config = config
         self._rng = rng
         self.acted_on = items  # one entry an action: drawing from it is drawing by popularity
-        self._items = np.unique(items)
+        self._items, self._counts = np.unique(items, return_counts=True)
 
-    def draw(self, acted: set[int], seen: set[int]) -> Keys:
-        """Return up to ``count`` items, each once, none acted on now, none seen before if those are excluded."""
+    def draw(self, acted: set[int], seen: set[int], matching: Keys) -> tuple[Keys, Floats]:
+        """Return items ``(n,)``, each once, none acted on now, none seen before if those are excluded, and ``log_q``.
+
+        Up to ``matched`` of the ``matching`` ones, then up to ``count`` random ones of all others.
+        """
         taken = acted | seen if self.config.exclude_seen else set(acted)
-        drawn: list[int] = []
+        left = [key for key in matching.tolist() if key not in taken]
+        some = min(self.config.matched, len(left))
+        drawn: list[int] = [left[at] for at in self._rng.permutation(len(left))[:some]] if some else []
+        taken |= set(left)
+        random: list[int] = []
         for key in self._proposed(4 * self.config.count):
-            if len(drawn) == self.config.count:
+            if len(random) == self.config.count:
                 break
             if key not in taken:
-                drawn.append(key)
+                random.append(key)
                 taken.add(key)
-        return np.array(drawn, np.uint64)
+        keys = np.array(drawn + random, np.uint64)
+        shares = np.full(len(keys), some / max(1, len(left)))
+        shares[some:] = self._shares(keys[some:])
+        return keys, np.log(np.maximum(shares, 1e-9)).astype(np.float32)
+
+    def _shares(self, keys: Keys) -> Floats:
+        """Return how often each of these is among ``count`` random ones, at most 1."""
+        of_actions = self._counts[np.searchsorted(self._items, keys)] / max(1, len(self.acted_on))
+        share = self.config.popular * of_actions + (1.0 - self.config.popular) / max(1, len(self._items))
+        return np.minimum(1.0, self.config.count * share).astype(np.float32)
 
     def _proposed(self, count: int) -> list[int]:
         if not len(self._items):
@@ -138,7 +231,11 @@ def joined(examples: Sequence[RankingExample], offline: OfflineFeatures) -> Rank
     """Join examples into one batch."""
     if isinstance(offline.sessions, TorchSessions):
         offline.sessions.prepare([session_inputs(one, offline) for one in examples])
-    return collate([inputs_of(one, offline) for one in examples], [one.labels for one in examples])
+    return collate(
+        [inputs_of(one, offline) for one in examples],
+        [one.labels for one in examples],
+        log_q=[one.log_q if one.log_q is not None else np.zeros(len(one.labels), np.float32) for one in examples],
+    )
 
 
 def inputs_of(example: RankingExample, offline: OfflineFeatures) -> ModelInputs:

@@ -71,6 +71,7 @@ class RankerBatch:
     candidate_features: Tensor  # (B, G)
     labels: Tensor  # (B, heads) 0 or 1
     weights: Tensor  # (B,) the example's weight, w_u in the paper
+    log_q: Tensor  # (B,) log of how often each candidate was to be drawn, 0 for what is there for certain
 
     @property
     def num_requests(self) -> int:
@@ -97,9 +98,12 @@ class RankerBatch:
 
 
 def collate(
-    requests: Sequence[ModelInputs], labels: Sequence[Floats] | None = None, weights: Sequence[Floats] | None = None
+    requests: Sequence[ModelInputs],
+    labels: Sequence[Floats] | None = None,
+    weights: Sequence[Floats] | None = None,
+    log_q: Sequence[Floats] | None = None,
 ) -> RankerBatch:
-    """Pad the inputs of requests into one batch; ``labels`` (N, heads) and ``weights`` (N,) of each request."""
+    """Pad the inputs of requests into one batch; ``labels`` (N, heads), ``weights`` and ``log_q`` (N,) of each."""
     length = max(1, *(len(inputs.action_types) for inputs in requests)) if requests else 1
     counts = [inputs.num_candidates for inputs in requests]
     action_types = np.zeros((len(requests), length), np.int64)
@@ -122,6 +126,7 @@ def collate(
         candidate_features=_joined([inputs.candidate_features for inputs in requests]),
         labels=torch.zeros(sum(counts), 0) if labels is None else _joined(labels),
         weights=torch.ones(sum(counts)) if weights is None else _joined(weights),
+        log_q=torch.zeros(sum(counts)) if log_q is None else _joined(log_q),
     )
 
 

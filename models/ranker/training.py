@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import log2
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +20,8 @@ from rankstream.models.ranker.examples import RankingExample, inputs_of, joined
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.hybrid import HybridRanker, RankerBatch, RankerConfig
 from rankstream.models.training.loop import Evaluate, FitConfig, FitHistory, fit
-from rankstream.models.training.losses import weighted_multi_head_loss
+from rankstream.models.training.losses import request_softmax_loss, weighted_multi_head_loss
+from rankstream.models.training.schedule import Examples
 
 LENGTH_GROUPS = 16  # of requests, by the length of their histories
 
@@ -30,6 +32,7 @@ class RankerTraining:
 
     requests: int = 32  # of a batch; 12,000 candidates
     label_weights: tuple[tuple[float, ...], ...] | None = None  # M, see weighted_multi_head_loss; all 1 if None
+    softmax: float = 0.0  # weight of the softmax among a request's candidates beside the heads' own losses
     mask: bool = True  # random time-window mask over the newest actions (TransActConfig.mask_window_ms)
     fit: FitConfig = field(default_factory=FitConfig)
 
@@ -104,7 +107,12 @@ class RankerTask:
         window_ms = self.ranker.config.transact.mask_window_ms
         if self.training.mask and window_ms:
             batch = batch.hide_recent(window_ms, torch.Generator().manual_seed(int(rng.integers(1 << 62))))
-        return weighted_multi_head_loss(self.ranker(batch), batch.labels, self.label_weights, batch.weights)
+        logits = self.ranker(batch)
+        loss = weighted_multi_head_loss(logits, batch.labels, self.label_weights, batch.weights)
+        if not self.training.softmax:
+            return loss
+        ordered = request_softmax_loss(logits, batch.labels, batch.request_of, batch.num_requests, batch.log_q)
+        return loss + self.training.softmax * ordered
 
 
 def train_ranker(
@@ -114,14 +122,16 @@ def train_ranker(
     validation: Sequence[RankingExample],
     offline: OfflineFeatures,
     *,
+    weights: Sequence[float] | None = None,
     checkpoints: Path | None = None,
     seconds: float = float("inf"),
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> tuple[HybridRanker, FitHistory]:
-    """Train on ``examples``; return the ranker with the best mean NDCG@10 of its heads on ``validation``.
+    """Train on ``examples``; return the ranker with the best NDCG@10 on ``validation``.
 
-    Raises ``LogError`` where there are no examples.
+    Among drawn candidates that is the served order's, of all items (``served_ndcg``, with the heads' ``weights``);
+    among what was shown, the mean of the heads'. Raises ``LogError`` where there are no examples.
     """
     if not examples:
         raise LogError(
@@ -133,6 +143,8 @@ def train_ranker(
     ranker = HybridRanker(config).to(device)
 
     def mean_ndcg() -> float:
+        if weights is not None and all(one.log_q is not None for one in validation):
+            return served_ndcg(ranker, validation, offline, weights)
         heads = evaluate_ranker(ranker, validation, offline).values()
         return sum(head.ndcg for head in heads) / max(1, len(heads))
 
@@ -167,12 +179,39 @@ def train_on(
         task.sample_loss,
         training.fit,
         evaluate=evaluate,
+        examples=Examples(len(source.lengths), min(training.requests, max(1, len(source.lengths) // LENGTH_GROUPS))),
         checkpoints=checkpoints,
         seconds=seconds,
         progress=progress,
         title="Ranker",
         metric_name="ndcg@10",
     )
+
+
+def served_ndcg(
+    ranker: HybridRanker,
+    examples: Sequence[RankingExample],
+    offline: OfflineFeatures,
+    weights: Sequence[float],
+    k: int = 10,
+) -> float:
+    """Return NDCG@k of each wanted item by the served score, ranked among all items as the drawn ones stand for them.
+
+    A negative that was drawn with probability q counts as 1 / q items, so an item's rank is estimated without bias;
+    equal scores count half. Wanted is what makes a head of positive weight true.
+    """
+    split, wanted = SplitRanker(ranker), np.array(weights) > 0
+    gains: list[float] = []
+    for example in examples:
+        scores = split.probabilities(inputs_of(example, offline)) @ np.array(weights, np.float32)
+        positive = (example.labels[:, wanted] > 0).any(axis=1)
+        assert example.log_q is not None
+        stand_for = np.exp(-example.log_q.astype(np.float64))[~positive]
+        others = scores[~positive]
+        for mine in scores[positive]:
+            rank = 1.0 + stand_for[others > mine].sum() + stand_for[others == mine].sum() / 2
+            gains.append(1.0 / log2(rank + 1.0) if rank <= k else 0.0)
+    return sum(gains) / max(1, len(gains))
 
 
 def evaluate_ranker(

@@ -20,6 +20,8 @@ from rankstream.features.embeddings.base import VectorTable
 from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.ids import Id, id_key
 from rankstream.features.join import DAY_MS, OfflineFeatures
+from rankstream.features.matches.columns import match_width
+from rankstream.features.matches.tables import MatchTables
 from rankstream.features.schema import FeatureSizes, Floats
 from rankstream.models.ranker.examples import RankingExample
 from rankstream.models.sessions.hiertcn import HierTCN
@@ -39,6 +41,11 @@ class FrozenEncoders(Protocol):
     @property
     def features(self) -> Floats:
         """Return the items' dense features, ``(items, F)``."""
+        ...
+
+    @property
+    def matches(self) -> MatchTables:
+        """Return which items go together."""
         ...
 
     @property
@@ -64,11 +71,12 @@ def offline_features(log: EventLog, encoders: FrozenEncoders, num_actions: int, 
         user_dim=encoders.pinnerformer.config.user_dim,
         session_dim=encoders.hiertcn.config.session_dim,
         item_features=encoders.features.shape[1],
+        match_features=match_width(len(log.vocabulary.actions)) if len(encoders.matches) else 0,
     )
     items = to_float16(item_table)
     features = to_float16(ItemTable(item_table.ids, encoders.features))
     users = daily_vectors(encoders.pinnerformer, items, log, since_ms)
-    return OfflineFeatures(sizes, items, features, users, TorchSessions(encoders.hiertcn))
+    return OfflineFeatures(sizes, items, features, users, TorchSessions(encoders.hiertcn), encoders.matches)
 
 
 def to_float16(table: ItemTable) -> ItemTable:

@@ -9,7 +9,7 @@ vectors as the last daily refresh left them, session vectors and histories as of
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 
@@ -18,21 +18,23 @@ import torch
 from rich.progress import Progress
 
 from rankstream.events.log import EventLog
-from rankstream.events.log_kind import HOUR_MS, LogKind
+from rankstream.events.log_kind import LogKind
 from rankstream.events.public import movielens
 from rankstream.features.actions import Vocabulary
 from rankstream.features.join import OfflineFeatures
 from rankstream.models.ranker.calibration import HeadCalibration, calibrate
-from rankstream.models.ranker.examples import NegativesConfig, RankingExample, ranking_examples
+from rankstream.models.ranker.examples import NegativesConfig, RankingExample, ranking_examples, with_negatives
 from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
 from rankstream.models.ranker.impressions import impression_examples
 from rankstream.models.ranker.training import RankerTraining, train_ranker
 from rankstream.models.ranker.training_join import as_of_its_day, offline_features
 from rankstream.models.ranker.transact import TransActConfig
-from rankstream.models.recipes.encoders import EncoderRecipe, TrainedEncoders
+from rankstream.models.recipes.encoders import MAX_EPOCHS, PATIENCE, EncoderRecipe, TrainedEncoders
 from rankstream.models.training.loop import FitConfig, FitHistory
 
-MAX_VALIDATED = 150  # held-out requests scored at each evaluation; more would take longer and show no more
+VALIDATED_AMONG = 200  # random items that a held-out request is ranked among, besides all that match
+EVERY_MATCH = 10_000
+MAX_VALIDATED = 300  # held-out requests scored at each evaluation; more would take longer and show no more
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,18 @@ class RankerRecipe:
     num_actions: int = 20  # newest actions seen; 100 in the paper
     action_dim: int = 8  # 32 in the paper
     recent_outputs: int = 4  # K; 10 in the paper
-    mask_window_ms: int = HOUR_MS  # 24 h in the paper, 1 h in its code; in logs of one sitting both mask everything
+    mask_window_ms: int = 0  # 24 h in the paper, 1 h in its code; in logs of one sitting both mask everything
     cross_rank: int | None = 32  # None, full rank, in the paper
     mlp: tuple[int, ...] = (64, 32)
-    layers: int = 2  # of TransAct
+    layers: int = 1  # of TransAct, 2 in the paper; two take twice as long
     impressions: bool = False  # requests are logged impressions (``ranker/impressions.py``), no negatives are sampled
-    negatives: NegativesConfig = field(default_factory=lambda: NegativesConfig(count=8, exclude_seen=True))
+    negatives: NegativesConfig = field(default_factory=lambda: NegativesConfig(exclude_seen=True))
+    max_requests: int = 16_000  # of the log's, drawn at random
+    strangers: float = 0.05  # share of them that are asked as by a user of whom nothing is known
+    seconds: float | None = 300.0  # at most, where no time is given for the whole training; None has no end
     training: RankerTraining = field(
         default_factory=lambda: RankerTraining(
-            requests=32, fit=FitConfig(steps=320, learning_rate=3e-3, evaluate_every=160)
+            requests=32, softmax=1.0, fit=FitConfig(epochs=MAX_EPOCHS, learning_rate=3e-3, patience=PATIENCE)
         )
     )
     seed: int = 0
@@ -65,9 +70,8 @@ class BundleRecipe:
     encoders: EncoderRecipe
     ranker: RankerRecipe
     # Share of the actions, in time, that encoders and item tables learn from; the ranker's requests come after them, so
-    # encoders know nothing of its labels. Below 1 only for impressions: among sampled negatives, novelty would leak the
-    # label.
-    encoders_share: float = 1.0
+    # that vectors and matches know nothing of its labels. The tables are then made anew of all actions, for serving.
+    encoders_share: float = 0.85
     threads: int = 1  # of torch; a second one slows models this small: 226 CPU-seconds for what takes 41 with one
 
 
@@ -82,14 +86,22 @@ def recipe_for(log: LogKind, vocabulary: Vocabulary) -> BundleRecipe:
         utility={head: weights.get(head, 0.0) for head in heads},
         mask_window_ms=log.mask_window_ms,
         impressions=log.exposures,
-        negatives=NegativesConfig(count=8, exclude_seen=not log.repeats),
+        negatives=NegativesConfig(exclude_seen=not log.repeats),
     )
+    if log.exposures:  # what was shown is no draw from the catalogue
+        ranker = replace(ranker, training=replace(ranker.training, softmax=0.0))
     encoders = EncoderRecipe(
         tuple(name for name in log.positives if name in actions),
         tuple(name for name in log.negatives if name in actions),
         exclude_seen=not log.repeats,
+        matched=tuple(name for name in vocabulary.actions if _goes_together(name, log)),
     )
     return BundleRecipe(encoders, ranker, log.encoders_share)
+
+
+def _goes_together(action: str, log: LogKind) -> bool:
+    """Return whether items of a session go together by this action; of a log of impressions, only if it is positive."""
+    return action in log.positives if log.exposures else action not in log.negatives
 
 
 MOVIELENS = recipe_for(movielens.KIND, movielens.VOCABULARY)
@@ -123,10 +135,14 @@ def train_on_top(
     chosen = recipe.ranker
     offline = offline_features(log, encoders, chosen.num_actions, since_ms)
     rng = np.random.default_rng(chosen.seed)
-    examples = [as_of_its_day(one) for one in requests_of(log, chosen, offline, rng, since_ms)]
+    examples = [as_of_its_day(one) for one in requests_of(log, chosen, offline, rng, since_ms, training=True)]
     examples.sort(key=lambda one: one.now_ms)
     held_out = examples[-max(1, len(examples) // 10) :]
     kept = rng.permutation(len(held_out))[:MAX_VALIDATED]
+    validated = [held_out[at] for at in kept]
+    if not chosen.impressions:
+        among_all = replace(chosen.negatives, count=VALIDATED_AMONG, matched=EVERY_MATCH)
+        validated = with_negatives(validated, log, offline, among_all, rng)
     transact = TransActConfig(
         num_types=len(log.vocabulary.actions),
         item_dim=encoders.item_table.dim,
@@ -140,10 +156,11 @@ def train_on_top(
         config,
         chosen.training,
         examples[: -len(held_out)],
-        [held_out[at] for at in kept],
+        validated,
         offline,
+        weights=[chosen.utility[head] for head in chosen.heads],
         checkpoints=work / "checkpoints" / "ranker",
-        seconds=seconds,
+        seconds=chosen.seconds if seconds == inf and chosen.seconds is not None else seconds,
         progress=progress,
         device=device,
     )
@@ -153,9 +170,24 @@ def train_on_top(
 
 
 def requests_of(
-    log: EventLog, recipe: RankerRecipe, offline: OfflineFeatures, rng: np.random.Generator, since_ms: int = 0
+    log: EventLog,
+    recipe: RankerRecipe,
+    offline: OfflineFeatures,
+    rng: np.random.Generator,
+    since_ms: int = 0,
+    training: bool = False,
 ) -> list[RankingExample]:
     """Return the log's requests from a time on: sessions of impressions, or actions among sampled negatives."""
     if recipe.impressions:
         return list(impression_examples(log, recipe.heads, offline, since_ms=since_ms))
-    return ranking_examples(log, recipe.heads, offline, recipe.negatives, rng, since_ms=since_ms)
+    return ranking_examples(
+        log,
+        recipe.heads,
+        offline,
+        recipe.negatives,
+        rng,
+        since_ms=since_ms,
+        max_requests=recipe.max_requests,
+        strangers=recipe.strangers if training else 0.0,
+        only_known=training,
+    )

@@ -14,9 +14,12 @@ from rich.progress import Progress
 
 from rankstream.events.log import EventLog
 from rankstream.features.embeddings.memory import ItemTable
+from rankstream.features.matches.tables import MatchTables
 from rankstream.features.schema import Floats
 from rankstream.models.items.cooccurrence import ItemVectorConfig, train_item_vectors
+from rankstream.models.items.fold_in import folded_in
 from rankstream.models.items.item_features import item_features
+from rankstream.models.items.matches import match_tables
 from rankstream.models.recipes.run_folder import HIERTCN_WEIGHTS, PINNERFORMER_WEIGHTS
 from rankstream.models.sessions import hiertcn_training as hier
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
@@ -38,6 +41,7 @@ class EncoderRecipe:
 
     positives: tuple[str, ...]  # positive feedback: PinnerFormer's labels
     negatives: tuple[str, ...] = ()  # negative feedback: no label, no co-occurrence
+    matched: tuple[str, ...] = ()  # actions that make two items of a session go together
     exclude_seen: bool = True  # when measuring; False where consumption repeats, as in music
     max_scored: int = 10_000  # items that HierTCN's loss scores; of more, it samples a pool for each batch
     items: ItemVectorConfig = field(default_factory=ItemVectorConfig)
@@ -71,6 +75,7 @@ class TrainedEncoders:
     item_table: ItemTable
     features: Floats  # (items, F)
     feature_names: tuple[str, ...]
+    matches: MatchTables
     pinnerformer: PinnerFormer
     hiertcn: HierTCN
     pinnerformer_history: FitHistory
@@ -133,7 +138,30 @@ def train_encoders(
         save_weights(folder / PINNERFORMER_WEIGHTS, user_model.cpu(), user_config)
         save_weights(folder / HIERTCN_WEIGHTS, sessions.model.cpu(), session_config)
     return TrainedEncoders(
-        item_table, features, names, user_model.cpu(), sessions.model.cpu(), user_history, sessions.history
+        item_table,
+        features,
+        names,
+        match_tables(past, recipe.matched),
+        user_model.cpu(),
+        sessions.model.cpu(),
+        user_history,
+        sessions.history,
+    )
+
+
+def brought_up_to_date(encoders: TrainedEncoders, log: EventLog, recipe: EncoderRecipe) -> TrainedEncoders:
+    """Return the encoders with tables of the whole ``log``: what serves, once the ranker is trained.
+
+    The vectors that the ranker was trained on stay as they are; only what is counted is counted anew.
+    """
+    item_table = folded_in(encoders.item_table, log)
+    features, names = item_features(log, item_table)
+    return replace(
+        encoders,
+        item_table=item_table,
+        features=features,
+        feature_names=names,
+        matches=match_tables(log, recipe.matched),
     )
 
 

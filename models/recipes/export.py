@@ -17,9 +17,11 @@ from xxhash import xxh3_64_hexdigest
 
 from rankstream.bundles.item_tables import ITEM_FEATURES, ITEMS, Vectors, export_table
 from rankstream.bundles.manifest import Manifest
+from rankstream.bundles.matches import export_matches
 from rankstream.bundles.parts import BundlePart
 from rankstream.bundles.writer import write_bundle
 from rankstream.features.actions import Vocabulary
+from rankstream.features.matches.tables import MatchTables, matches_tag, no_matches
 from rankstream.models.onnx_graph import OPSET
 from rankstream.models.ranker import export as ranker_export
 from rankstream.models.ranker.hybrid import HybridRanker
@@ -50,6 +52,7 @@ def export_bundle(
     item_features: Vectors,
     purpose: Purpose,
     encoders: Sequence[BundlePart] = (),
+    matches: MatchTables | None = None,
 ) -> Manifest:
     """Write and verify a bundle of a ranker, its tables, and the encoders whose vectors it reads.
 
@@ -59,6 +62,8 @@ def export_bundle(
     tables = [export_table(ITEMS, items, until_ms)]
     if sizes.item_features or item_features.vectors.shape[1]:
         tables.append(export_table(ITEM_FEATURES, item_features, until_ms))
+    if sizes.match_features:
+        tables.append(export_matches(no_matches() if matches is None else matches, sizes.match_features))
     manifest = Manifest(
         model_version=purpose.model_version,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -83,7 +88,7 @@ def export_models(models: TrainedModels, bundle: Path, utility: Mapping[str, flo
     about = models.about
     weights = about.utility if utility is None else utility
     purpose = Purpose(
-        model_version=model_version_of(models.ranker, models.item_space, weights),
+        model_version=model_version_of(models.ranker, models.item_space, weights, models.matches),
         vocabulary=about.vocabulary,
         utility=weights,
         user_space=user_space(models.pinnerformer),
@@ -99,9 +104,13 @@ def export_models(models: TrainedModels, bundle: Path, utility: Mapping[str, flo
         Vectors(ids, models.features, "item-features"),
         purpose,
         [hiertcn_export.bundle_part(models.hiertcn), pinnerformer_export.bundle_part(models.pinnerformer)],
+        models.matches,
     )
 
 
-def model_version_of(ranker: HybridRanker, space: str, utility: Mapping[str, float]) -> str:
-    """Name what is served: other weights, items or utility, another name."""
-    return "hybrid-" + xxh3_64_hexdigest(f"{fingerprint(ranker):x} {space} {sorted(utility.items())}".encode())
+def model_version_of(
+    ranker: HybridRanker, space: str, utility: Mapping[str, float], matches: MatchTables | None = None
+) -> str:
+    """Name what is served: other weights, items, matches or utility, another name."""
+    tables = f" {matches_tag(matches):x}" if matches is not None and len(matches) else ""
+    return "hybrid-" + xxh3_64_hexdigest(f"{fingerprint(ranker):x} {space} {sorted(utility.items())}{tables}".encode())

@@ -58,6 +58,8 @@ def _paper_ranker(recipe: RankerRecipe) -> RankerRecipe:
         action_dim=32,
         recent_outputs=10,
         mask_window_ms=DAY_MS,
+        layers=2,
+        seconds=None,
         cross_rank=None,
         mlp=(1024, 512, 256),
         training=training,

@@ -5,6 +5,7 @@
     work/
         run.json            what was trained on what: the folder refuses another training
         items.npz           item ids, vectors, dense features
+        matches/            which items go together
         pinnerformer.pt  hiertcn.pt  ranker.pt
         trained.json        written last: vocabulary, utility, end of training, metrics
         checkpoints/        of each model, with TensorBoard's events
@@ -25,6 +26,7 @@ from rankstream.events.log import EventLog
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.files import read_arrays, whole_file
+from rankstream.features.matches.tables import MatchTables, no_matches, open_matches, write_matches
 from rankstream.features.schema import Floats
 from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
@@ -36,6 +38,7 @@ PINNERFORMER_WEIGHTS = "pinnerformer.pt"
 HIERTCN_WEIGHTS = "hiertcn.pt"
 RANKER_WEIGHTS = "ranker.pt"
 ITEMS_FILE = "items.npz"
+MATCHES = "matches"
 ABOUT = "trained.json"
 RUN = "run.json"
 FORMAT = 1
@@ -70,6 +73,7 @@ class TrainedModels:
     about: RunMetadata
     item_table: ItemTable
     features: Floats  # (items, F)
+    matches: MatchTables
     pinnerformer: PinnerFormer
     hiertcn: HierTCN
     ranker: HybridRanker
@@ -83,6 +87,7 @@ class TrainedModels:
 def save_models(models: TrainedModels, work: Path) -> None:
     """Write everything; ``trained.json`` comes last, so where it is, all is."""
     save_weights(work / RANKER_WEIGHTS, models.ranker, models.ranker.config)
+    write_matches(work / MATCHES, models.matches)
     ids = models.item_table.ids
     named = ids.astype(np.str_) if ids.dtype == object else ids
     with whole_file(work / ITEMS_FILE) as beside, beside.open("wb") as file:
@@ -102,10 +107,13 @@ def load_models(work: Path) -> TrainedModels:
         arrays = read_arrays(work / ITEMS_FILE)
         item_table = ItemTable(plain_ids(arrays["ids"].tolist()), arrays["vectors"])
         features = arrays["features"]
+    with _damage_refused(work / MATCHES):
+        matches = open_matches(work / MATCHES) if (work / MATCHES).exists() else no_matches()
     return TrainedModels(
         about,
         item_table,
         features,
+        matches,
         load_weights(work / PINNERFORMER_WEIGHTS, PinnerFormer, PinnerFormerConfig),
         load_weights(work / HIERTCN_WEIGHTS, HierTCN, HierTCNConfig),
         load_weights(work / RANKER_WEIGHTS, HybridRanker, RankerConfig),

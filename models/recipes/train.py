@@ -19,12 +19,14 @@ from rankstream.events.sequences import TIME_BITS, histories_of
 from rankstream.models.ranker.calibration import as_plain
 from rankstream.models.ranker.training_join import to_float16
 from rankstream.models.recipes.bundle import BundleRecipe, train_on_top
-from rankstream.models.recipes.encoders import EncoderRecipe, finished, train_encoders
+from rankstream.models.recipes.encoders import EncoderRecipe, brought_up_to_date, finished, train_encoders
 from rankstream.models.recipes.export import export_models
 from rankstream.models.recipes.run_folder import RunMetadata, TrainedModels, lock_run, save_models
 from rankstream.models.training.distributed import team
 from rankstream.models.users.pinnerformer_training import nothing_ahead
 from rankstream.models.users.refresh import Refreshed, refresh
+
+CUTS = 4  # that are tried
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,7 @@ def train_models(
     until_ms = log.time_at(1.0) if until_ms is None else until_ms
     past, _ = log.split_at(until_ms)
     _check_learnable(past, recipe.encoders)
-    since_ms = past.time_at(recipe.encoders_share)
-    if recipe.encoders_share < 1:
-        _check_learnable(past.split_at(since_ms)[0], recipe.encoders)
+    since_ms = cut_between(past, recipe)
     if team().writes:
         lock_run(work, past, recipe)
     with threads(recipe.threads):
@@ -84,11 +84,12 @@ def train_models(
             recipe,
             work,
             progress,
-            since_ms=since_ms if recipe.encoders_share < 1 else 0,
+            since_ms=since_ms,
             seconds=deadline - time.monotonic(),
             device=device,
         )
         finished("The ranker", trained.history, recipe.ranker.training.fit)
+    encoders = brought_up_to_date(encoders, past, recipe.encoders)
     models = TrainedModels(
         RunMetadata(
             vocabulary=log.vocabulary,
@@ -111,6 +112,7 @@ def train_models(
         ),
         encoders.item_table,
         encoders.features,
+        encoders.matches,
         encoders.pinnerformer,
         encoders.hiertcn,
         trained.ranker.cpu(),
@@ -118,6 +120,26 @@ def train_models(
     if team().writes:
         save_models(models, work)
     return models
+
+
+def cut_between(past: EventLog, recipe: BundleRecipe) -> int:
+    """Return when the encoders' part of a log ends and the ranker's requests begin.
+
+    A part that nothing can be learned from grows until something can. Raises ``LogError`` if that leaves no request.
+    """
+    for share in np.linspace(recipe.encoders_share, 1.0, CUTS, endpoint=False).tolist():
+        since_ms = past.time_at(share)
+        earlier, later = past.split_at(since_ms)
+        try:
+            _check_learnable(earlier, recipe.encoders)
+        except LogError:
+            continue
+        if np.isin(later.item_ids, earlier.item_ids).any():
+            return since_ms
+    raise LogError(
+        f"{len(past):,} actions lie before the training's end: too few to train encoders on the first "
+        f"{recipe.encoders_share:.0%} and the ranker on what comes after; give a longer log, or a later --until"
+    )
 
 
 def _check_learnable(past: EventLog, recipe: EncoderRecipe) -> None:

@@ -32,6 +32,26 @@ def weighted_multi_head_loss(logits: Tensor, labels: Tensor, label_weights: Tens
     return (weights * (head_weights * losses).sum(1)).sum() / weights.sum()
 
 
+def request_softmax_loss(logits: Tensor, labels: Tensor, request_of: Tensor, requests: int, log_q: Tensor) -> Tensor:
+    """Return the mean cross entropy of each positive among its request's candidates, over all heads.
+
+    ``-log [ e^s / sum_j e^(s_j - log Q_j) ]``: a candidate that was drawn one time in five stands for five, so the sum
+    is that of the whole catalogue. ``logits`` and ``labels`` are (B, H), ``request_of`` (B,), ``log_q`` (B,), 0 for
+    positives. The softmax of a feed's order; ``weighted_multi_head_loss`` is about each candidate alone.
+    """
+    positives = labels.sum()
+    if not positives:
+        return logits.sum() * 0.0
+    corrected = logits - log_q[:, None]
+    index = request_of[:, None].expand_as(corrected)
+    highest = corrected.new_full((requests, logits.shape[1]), -torch.inf)
+    highest = highest.scatter_reduce(0, index, corrected.detach(), "amax")
+    summed = corrected.new_zeros(requests, logits.shape[1])
+    summed = summed.scatter_add(0, index, torch.exp(corrected - highest[request_of]))
+    losses = highest[request_of] + torch.log(summed[request_of]) - logits
+    return (labels * losses).sum() / positives
+
+
 # --- User vectors (PinnerFormer, KDD'22, section 3.3) -----------------------------------------------------------
 
 

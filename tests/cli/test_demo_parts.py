@@ -3,10 +3,20 @@ import math
 import numpy as np
 import pytest
 
+from rankstream.cli.demo.baselines import baseline_ranks
 from rankstream.cli.demo.data import NoDataError, find_log
 from rankstream.cli.demo.report import metrics_of, verdict_on, write_report
-from rankstream.cli.demo.scoreboard import HYBRID, NO_REALTIME, POPULAR, RANDOM, Scoreboard, Scored
-from rankstream.cli.demo.traffic import Step, plan, popularity
+from rankstream.cli.demo.scoreboard import (
+    HYBRID,
+    ITEM_KNN,
+    NO_REALTIME,
+    POPULAR,
+    RANDOM,
+    VMIS_KNN,
+    Scoreboard,
+    Scored,
+)
+from rankstream.cli.demo.traffic import Step, plan
 from rankstream.events.log import EventLog
 from tests.builders.actions import MORNING_MS, VOCABULARY
 
@@ -22,7 +32,7 @@ def a_log(*rows: tuple[int, int, str]) -> EventLog:
 
 
 def a_scored(hybrid: int | None = 1, user: str = "u1", **more: object) -> Scored:
-    ranks = {HYBRID: hybrid, NO_REALTIME: 5, POPULAR: 20}
+    ranks = {HYBRID: hybrid, NO_REALTIME: 5, VMIS_KNN: 11, ITEM_KNN: 10, POPULAR: 20}
     known = {"candidates": 100, "history": 3, "latency_ms": 40.0, "fresh": True, "newest_age_ms": 60.0}
     return Scored(user=user, ranks=ranks, **(known | more))
 
@@ -39,9 +49,20 @@ def test_a_film_that_was_seen_is_never_a_candidate():
     assert [step.candidates for step in plan(log, live_from=1, requests=9, seed=0)] == [(), ()]
 
 
-def test_popularity_counts_only_what_happened_before():
-    log = a_log((1, 10, "view"), (2, 10, "view"), (1, 11, "view"), (3, 11, "view"))
-    assert popularity(log, live_from=3) == {10: 2, 11: 1}
+def test_baselines_know_what_happened_before_a_request_and_not_after_it():
+    log = a_log((1, 10, "save"), (1, 11, "save"), (2, 10, "view"), (3, 10, "view"), (2, 11, "save"), (3, 13, "save"))
+    steps = [step for step in plan(log, live_from=4, requests=9, seed=0) if step.candidates]
+    assert [step.candidates for step in steps] == [(11, 13), (11, 13)]
+    first, second = baseline_ranks(log, steps)
+    assert (first[ITEM_KNN], first[VMIS_KNN]) == (1, 1)  # 10 and 11 share a session
+    assert (second[ITEM_KNN], second[VMIS_KNN]) == (2, 2)  # 13 shares none yet
+    assert set(first) == {POPULAR, ITEM_KNN, VMIS_KNN}
+
+
+def test_the_best_baseline_is_the_one_with_most_hits():
+    board = Scoreboard()
+    board.add(a_scored())
+    assert board.best_baseline() == ITEM_KNN
 
 
 def test_a_scoreboard_keeps_means_latencies_and_the_random_baseline():

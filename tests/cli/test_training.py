@@ -91,7 +91,8 @@ def test_of_exposures_encoders_learn_before_the_ranker_does(tmp_path):
     models = train_models(log, recipe, tmp_path / "work")
     assert models.about.impressions
     assert models.about.calibrated == ()  # asked, but 18 days of users hold too few positives
-    assert NEW not in models.item_table.ids
+    assert models.item_table.ids[-1] == NEW  # the encoders did not know it; it came to the others when they were done
+    assert NEW not in models.item_table.ids[:-1]
     assert models.about.until_ms == MORNING_MS + 3 * DAY_MS
 
 
@@ -195,7 +196,8 @@ def test_embedding_encodes_the_active_and_leaves_the_others_to_the_bit(run, tmp_
     rankstream("embed", tmp_path / "actions", "--from", run / "out", "--to", tmp_path / "full", "--full")
     full = EmbeddingTable.open(tmp_path / "full")
     active, others = (id_keys(range(first, last)) for first, last in ((0, 3), (3, 12)))
-    assert vectors(after, active).tobytes() == vectors(full, active).tobytes()
+    # other batches add up in another order: at most the last bit of a float16 differs
+    np.testing.assert_allclose(vectors(after, active), vectors(full, active), rtol=2**-10, atol=1e-6)
     assert vectors(after, others).tobytes() == vectors(before, others).tobytes()
     assert vectors(after, active).tobytes() != vectors(before, active).tobytes()
     third = rankstream("embed", tmp_path / "actions", "--from", run / "out", "--to", table)

@@ -47,11 +47,23 @@ def test_item_features_are_shares_against_the_usual():
     rows = [(user, 0, "save", user) for user in range(60)] + [(user, 1, "hide", user) for user in range(20)]
     log = a_log(rows)
     features, names = item_features(log, train_item_vectors(log, ItemVectorConfig(dim=2)))
-    assert names == ("log_popularity", "share_view", "share_save", "share_hide")
-    assert features[0, 0] == 1.0
+    assert names == (
+        "log_popularity", "log_popularity_1d", "log_popularity_7d", "share_view", "share_save", "share_hide",
+    )  # fmt: skip
+    assert features[0, :3] == pytest.approx([1.0, 1.0, 1.0])  # all within the last hour
     # item 0: (60 + 20 * 0.75) / 80 saves against 0.75; item 1: (20 + 20 * 0.25) / 40 hides against 0.25
-    assert features[0] == pytest.approx([1.0, 0.0, 0.1875, -0.1875])
-    assert features[1, 3] == pytest.approx(0.375)
+    assert features[0, 3:] == pytest.approx([0.0, 0.1875, -0.1875])
+    assert features[1, 5] == pytest.approx(0.375)
+
+
+def test_recent_popularity_counts_the_last_days_before_the_end():
+    day = 60 * 24
+    log = a_log([*(("u", 0, "save", n) for n in range(7)), ("u", 1, "save", 3 * day), ("u", 2, "save", 9 * day)])
+    features, names = item_features(log, train_item_vectors(log, ItemVectorConfig(dim=2)))
+    columns = dict(zip(names, features.T.tolist(), strict=True))
+    assert columns["log_popularity"] == pytest.approx([1, 1 / 3, 1 / 3])
+    assert columns["log_popularity_7d"] == [0, 1, 1]
+    assert columns["log_popularity_1d"] == [0, 0, 1]
 
 
 def test_neighbours_on_a_ring_are_nearer_than_other_items():

@@ -1,6 +1,7 @@
 """The ranker, its loss, the cut in two, and the examples it learns from."""
 
 from dataclasses import replace
+from math import log2
 
 import numpy as np
 import pytest
@@ -11,15 +12,27 @@ from hypothesis import strategies as st
 from rankstream.events.log import EventLog
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors
-from rankstream.features.ids import id_key
+from rankstream.features.embeddings.memory import ItemTable
+from rankstream.features.ids import id_key, id_keys
 from rankstream.features.join import OfflineFeatures
+from rankstream.features.matches.columns import UserMatches
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
+from rankstream.features.user_view import view_user
 from rankstream.metrics.ranking import ranks_among_negatives
-from rankstream.models.ranker.examples import NegativesConfig, RankingExample, inputs_of, joined, ranking_examples
+from rankstream.models.items.matches import match_tables
+from rankstream.models.ranker.examples import (
+    STRANGER,
+    NegativesConfig,
+    RankingExample,
+    inputs_of,
+    joined,
+    ranking_examples,
+    with_negatives,
+)
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.hybrid import RankerConfig, collate
-from rankstream.models.ranker.training import RankerTraining, evaluate_ranker, train_ranker
+from rankstream.models.ranker.training import RankerTraining, evaluate_ranker, served_ndcg, train_ranker
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.torch_encoder import TorchSessions
 from rankstream.models.training.checkpoints import weights_tag
@@ -201,10 +214,72 @@ def test_popular_negatives_are_sampled_as_often_as_they_are_acted_on():
     share = {}
     for popular in (0.0, 1.0):
         log = a_log(*rows)
-        sampled = [key for one in examples_of(log, NegativesConfig(1, popular)) for key in one.candidates[1:].tolist()]
+        sampled = [
+            key for one in examples_of(log, NegativesConfig(1, popular=popular)) for key in one.candidates[1:].tolist()
+        ]
         share[popular] = sampled.count(id_key("hit")) / len(sampled)
     assert share[0.0] < 0.05
     assert share[1.0] > 0.25  # half of all actions, but it can't be sampled beside itself
+
+
+def test_each_drawn_item_is_kept_with_how_often_it_was_to_be_drawn():
+    log = a_log(*((f"u{n}", f"i{n % 10}", "save", n) for n in range(100)))  # each item as popular as the others
+    one = examples_of(log, NegativesConfig(3, popular=0.5))[-1]
+    np.testing.assert_allclose(np.exp(one.log_q), [1, 0.3, 0.3, 0.3], rtol=1e-5)
+
+
+def test_items_that_match_are_drawn_beside_random_ones_and_stand_for_the_matching_ones():
+    log = a_log(
+        *((f"u{n % 5}", f"i{n % 7}", "save", n) for n in range(35)), *(("v", f"i{n}", "save", 40) for n in range(4))
+    )
+    offline = replace(offline_features(), matches=match_tables(log, ["save"]))
+    *_, before = ranking_examples(log, HEADS, offline, NegativesConfig(0, matched=2), np.random.default_rng(0))
+    assert not len(before.state.history)  # of v: nothing matches
+    assert len(before.candidates) == 4
+    one = ranking_examples(log, HEADS, offline, NegativesConfig(0, matched=2), np.random.default_rng(0))[6]
+    matching = UserMatches(view_user(one.state, one.user_key, one.now_ms, offline.users), offline.matches).proposed(30)
+    left = set(matching.tolist()) - set(one.candidates[:1].tolist())
+    assert set(one.candidates[1:].tolist()) < left
+    np.testing.assert_allclose(np.exp(one.log_q), [1, *[2 / len(left)] * 2], rtol=1e-5)
+
+
+def test_requests_are_drawn_where_there_are_too_many():
+    log = a_log(*((f"u{n % 3}", f"i{n % 7}", "save", n) for n in range(30)))
+    drawn = examples_of(log, max_requests=7)
+    assert len(drawn) == 7
+    every = {(one.user_key, one.now_ms): one for one in examples_of(log)}
+    assert all(every[one.user_key, one.now_ms].state == one.state for one in drawn)
+
+
+def test_some_requests_are_asked_as_by_a_user_of_whom_nothing_is_known():
+    log = a_log(*((f"u{n % 3}", f"i{n % 7}", "save", n) for n in range(300)))
+    plain, some = examples_of(log), examples_of(log, strangers=0.2)
+    strangers = [at for at, one in enumerate(some) if one.user_key == STRANGER]
+    assert 30 <= len(strangers) <= 90  # of 300, one in five
+    assert all(not len(some[at].state.history) for at in strangers)
+    others = [at for at in range(300) if at not in strangers]
+    assert all(some[at].state == plain[at].state for at in others)
+    assert [one.candidates[0] for one in some] == [one.candidates[0] for one in plain]
+
+
+def test_an_item_without_a_vector_is_no_positive_and_no_negative():
+    log = a_log(("u", "a", "save", 0), ("u", "b", "save", 1), ("u", "c", "save", 2))
+    offline = replace(offline_features(), items=a_table_of("a", "b"))
+    found = ranking_examples(log, HEADS, offline, NegativesConfig(2), np.random.default_rng(0), only_known=True)
+    assert [set(one.candidates.tolist()) <= set(id_keys(["a", "b"]).tolist()) for one in found] == [True] * 3
+    assert [bool(one.labels.any()) for one in found] == [True, True, False]
+
+
+def test_other_negatives_leave_what_was_acted_on():
+    log = a_log(*((f"u{n % 3}", f"i{n % 7}", "save", n) for n in range(30)))
+    some = examples_of(log, NegativesConfig(1))
+    more = with_negatives(some, log, offline_features(), NegativesConfig(4), np.random.default_rng(1))
+    assert [one.candidates[0] for one in more] == [one.candidates[0] for one in some]
+    assert [len(one.candidates) for one in more] == [5] * 30
+
+
+def a_table_of(*items):
+    return ItemTable(np.array(items, object), np.ones((len(items), SMALL.item_dim), np.float32))
 
 
 def test_the_same_seed_samples_the_same_examples():
@@ -319,6 +394,20 @@ def test_the_ranker_learns_nothing_from_noise():
 def test_ranks_count_ties_half():
     scores, positives = np.array([0.5, 0.5, 0.9, 0.1], np.float32), np.array([True, False, False, False])
     assert ranks_among_negatives(scores, positives) == [(2.5, 4)]
+
+
+def test_the_served_order_is_judged_among_all_that_the_drawn_items_stand_for(monkeypatch):
+    log = a_log(("u", "a", "save", 0))
+    (one,) = examples_of(log)
+    one = replace(
+        one, candidates=id_keys(list("abcd")), labels=np.array([[1, 0], [0, 0], [0, 0], [0, 0]], np.float32),
+        log_q=np.log(np.array([1, 0.5, 1, 0.25], np.float32)),
+    )  # fmt: skip
+    of_heads = np.array([[0.5, 0.1], [0.9, 0.1], [0.5, 0.1], [0.1, 0.9]], np.float32)
+    monkeypatch.setattr(SplitRanker, "probabilities", lambda self, inputs: of_heads)
+    # b, for two, is above a; c is equal; d, for four, is above only where "hide" counts for it
+    assert served_ndcg(a_ranker(), [one], offline_features(), [1.0, 0.0]) == pytest.approx(1 / log2(1 + 2 + 0.5 + 1))
+    assert served_ndcg(a_ranker(), [one], offline_features(), [1.0, 1.0]) == pytest.approx(1 / log2(1 + 6 + 0.5 + 1))
 
 
 def test_heads_without_a_positive_are_left_out():

@@ -10,6 +10,7 @@ from rankstream.models.training.losses import (
     hinge_loss,
     hinge_sigmoid_loss,
     nce_loss,
+    request_softmax_loss,
     sampled_softmax_loss,
 )
 
@@ -89,3 +90,21 @@ def test_sampled_softmax_leaves_own_positives_out():
 def test_a_likelier_negative_counts_less():
     nothing_excluded = [[False, False], [False, False]]
     assert softmax_of(nothing_excluded, [0.0, 0.0]) < softmax_of(nothing_excluded, [-1.0, -1.0])
+
+
+def test_the_softmax_of_a_request_counts_a_drawn_candidate_as_all_that_it_stands_for():
+    logits = torch.tensor([[1.0, 5.0], [0.5, 0.0], [-1.0, 0.0], [2.0, 7.0], [0.0, -2.0]])
+    labels = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    request_of = torch.tensor([0, 0, 0, 1, 1])
+    log_q = torch.tensor([0.0, log(0.25), 0.0, 0.0, log(0.5)])
+    first = log(exp(1.0) + 4 * exp(0.5) + exp(-1.0)) - 1.0  # head 0 of request 0
+    second = log(exp(7.0) + 2 * exp(-2.0)) - 7.0  # head 1 of request 1
+    loss = request_softmax_loss(logits, labels, request_of, 2, log_q)
+    assert loss.item() == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_the_softmax_of_requests_without_a_positive_is_nothing():
+    logits = torch.zeros(2, 1, requires_grad=True)
+    loss = request_softmax_loss(logits, torch.zeros(2, 1), torch.tensor([0, 0]), 1, torch.zeros(2))
+    loss.backward()
+    assert (loss.item(), logits.grad.tolist()) == (0.0, [[0.0], [0.0]])

@@ -1,0 +1,211 @@
+"""Match features of candidates: is this very item in the user's history, does it go with what is there.
+
+One column each, in the order of ``MATCH_NAMES``; then, an action type each, how often the user did it to the candidate.
+No column of a candidate depends on the other candidates. Everything is 0 where there is no match.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from rankstream.features.ids import Keys
+from rankstream.features.matches.lists import NOTHING, Scored, followers, item_knn, vmis_knn
+from rankstream.features.matches.tables import MatchTables
+from rankstream.features.schema import Floats, Ints
+from rankstream.features.sessions import SESSION_GAP_MS
+from rankstream.features.user_view import UserView
+
+HOUR_MS = 3_600_000
+MAX_TYPES = 8  # action types with a column: those of the lowest codes
+RECENT_ITEMS = 10  # newest items of the session that neighbours are looked up by
+OLDER_ITEMS = 20  # newest items before the session, likewise
+NEAR_ITEMS = 5  # newest actions that a candidate's vector is compared with
+
+OWN_NAMES = (
+    "in_session",  # log1p(actions on it in the open session, or the last one)
+    "session_place",  # 1 / its place among the session's items, newest first
+    "in_history",  # log1p(actions on it in the history)
+    "history_place",  # 1 / its place among the history's items
+    "freshness",  # 1 / (1 + log1p(hours since the newest action on it))
+    "is_last",  # 1 if it is the newest item
+    "own_step",  # log1p(times the user went on from the newest item to it)
+)
+LIST_NAMES = (
+    "next_count",  # log1p(times it followed the newest item, of all users)
+    "next_share",  # of all that followed the newest item
+    "next_best",  # of the most frequent follower's count
+    "next_2nd_share", "next_3rd_share",  # the same for the session's second and third item, newest first
+    "knn", "knn_best",  # item-kNN of the session, and as a share of the best item's
+    "vmis", "vmis_best",  # VMIS-kNN of the session: log1p, and as a share of the best item's
+    "older_knn", "older_knn_best",  # item-kNN of the history before the session
+)  # fmt: skip
+VECTOR_NAMES = (
+    "near_last",  # cosine with the newest item
+    "near_recent",  # highest cosine with the newest actions' items
+    "near_session",  # cosine with the session vector, where it is as wide as an item
+)
+MATCH_NAMES = (*OWN_NAMES, *LIST_NAMES, *VECTOR_NAMES)
+
+
+def match_width(num_types: int) -> int:
+    """Return how many columns there are for a vocabulary of so many action types."""
+    return len(MATCH_NAMES) + min(num_types, MAX_TYPES)
+
+
+@dataclass(frozen=True)
+class UserMatches:
+    """What of a user is matched with candidates, looked up once a request."""
+
+    user: UserView
+    tables: MatchTables
+
+    @cached_property
+    def in_session(self) -> int:
+        """Return how many of the newest actions are of the open session, or of the last one if none is open."""
+        times = self.user.actions.times_ms
+        gaps = np.flatnonzero(times[:-1] - times[1:] > SESSION_GAP_MS)
+        return int(gaps[0]) + 1 if len(gaps) else len(times)
+
+    @cached_property
+    def places(self) -> Ints:
+        """Return the place of each action's item among the different ones, newest first, from 1, ``(T,)``."""
+        _, firsts, which = np.unique(self.user.actions.item_keys, return_index=True, return_inverse=True)
+        order = np.argsort(np.argsort(firsts))
+        return order[which] + 1
+
+    @cached_property
+    def rows(self) -> Ints:
+        """Return the different items as rows of the tables, newest first, ``(D,)``; -1 for unknown ones."""
+        keys = self.user.actions.item_keys
+        firsts = np.sort(np.unique(keys, return_index=True)[1])
+        return self.tables.rows(keys[firsts])[0]
+
+    @cached_property
+    def session_items(self) -> int:
+        """Return how many different items the session has."""
+        return int(self.places[: self.in_session].max(initial=0))
+
+    @cached_property
+    def steps(self) -> tuple[Scored, Scored, Scored]:
+        """Return what followed the newest three items of the session."""
+        rows = self.rows[: min(3, self.session_items)].tolist()
+        found = [followers(self.tables, row) for row in rows]
+        one, two, three = [*found, *[NOTHING] * (3 - len(found))]
+        return one, two, three
+
+    @cached_property
+    def knn(self) -> Scored:
+        """Return the neighbours of the session's items."""
+        return item_knn(self.tables, self.rows[: min(RECENT_ITEMS, self.session_items)].tolist())
+
+    @cached_property
+    def vmis(self) -> Scored:
+        """Return the items of sessions like the user's."""
+        return vmis_knn(self.tables, self.rows[: min(RECENT_ITEMS, self.session_items)].tolist())
+
+    @cached_property
+    def older(self) -> Scored:
+        """Return the neighbours of the items before the session."""
+        return item_knn(self.tables, self.rows[self.session_items :][:OLDER_ITEMS].tolist())
+
+    def proposed(self, count: int) -> Keys:
+        """Return items that match: the history's, and the ``count`` best of each list; each once, sorted by key."""
+        lists = (*self.steps, self.knn, self.vmis, self.older)
+        rows = np.unique(np.concatenate([self.rows[self.rows >= 0], *(one.first(count) for one in lists)]))
+        found: Keys = self.tables.keys[rows]
+        return found
+
+
+def match_columns(
+    matches: UserMatches,
+    candidates: Keys,
+    candidate_items: Floats,
+    recent_items: Floats,
+    session_vector: Floats,
+    width: int,
+) -> Floats:
+    """Return the columns ``(N, width)`` of candidates ``(N,)``.
+
+    ``candidate_items`` ``(N, I)`` and ``recent_items`` ``(T, I)`` are item vectors, of the newest actions' items.
+    """
+    if not width:
+        return np.zeros((len(candidates), 0), np.float32)
+    own = _own_columns(matches, candidates, width - len(MATCH_NAMES))
+    lists = _list_columns(matches, candidates)
+    vectors = _vector_columns(candidate_items, recent_items[:NEAR_ITEMS], session_vector)
+    split = len(OWN_NAMES)
+    return np.concatenate([own[:, :split], lists, vectors, own[:, split:]], axis=1)
+
+
+def _own_columns(matches: UserMatches, candidates: Keys, num_types: int) -> Floats:
+    """Return ``OWN_NAMES``, then log1p(actions) of each type."""
+    actions = matches.user.actions
+    columns = np.zeros((len(candidates), len(OWN_NAMES) + num_types), np.float32)
+    where = np.flatnonzero(np.isin(candidates, actions.item_keys))
+    if not len(where):
+        return columns
+    keys = actions.item_keys
+    same = candidates[where, None] == keys  # (M, T)
+    newest = same.argmax(axis=1)
+    place, ages_ms = matches.places[newest], matches.user.now_ms - actions.times_ms[newest]
+    counted = np.zeros((len(keys), 3 + num_types), np.float32)  # (T, what is counted)
+    counted[: matches.in_session, 0] = 1.0
+    counted[:, 1] = 1.0
+    counted[:-1, 2] = keys[1:] == keys[0]  # newest first: the action before it was on the newest item
+    typed = np.flatnonzero(actions.action_types <= num_types)
+    counted[typed, 2 + actions.action_types[typed]] = 1.0
+    counts = np.log1p(same.astype(np.float32) @ counted)
+    columns[where] = np.concatenate(
+        [
+            counts[:, :1],
+            _column(np.where(newest < matches.in_session, 1.0 / place, 0.0)),
+            counts[:, 1:2],
+            _column(1.0 / place),
+            _column(1.0 / (1.0 + np.log1p(ages_ms / HOUR_MS))),
+            _column(place == 1),
+            counts[:, 2:],
+        ],
+        axis=1,
+    )
+    return columns
+
+
+def _list_columns(matches: UserMatches, candidates: Keys) -> Floats:
+    """Return ``LIST_NAMES``."""
+    if not len(matches.tables) or not len(matches.user.actions):
+        return np.zeros((len(candidates), len(LIST_NAMES)), np.float32)
+    rows, _ = matches.tables.rows(candidates)
+    one, two, three = matches.steps
+    totals = [float(matches.tables.totals[row]) if row >= 0 else 0.0 for row in matches.rows[:3].tolist()]
+    first, second, third = (max(total, 1.0) for total in [*totals, 0.0, 0.0][:3])
+    count, knn, vmis, older = one.of(rows), matches.knn.of(rows), matches.vmis.of(rows), matches.older.of(rows)
+    columns = (
+        np.log1p(count), count / first, count / one.best, two.of(rows) / second, three.of(rows) / third,
+        knn, knn / matches.knn.best, np.log1p(vmis), vmis / matches.vmis.best, older, older / matches.older.best,
+    )  # fmt: skip
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _vector_columns(candidates: Floats, recent: Floats, session_vector: Floats) -> Floats:
+    """Return ``VECTOR_NAMES``."""
+    columns = np.zeros((len(candidates), len(VECTOR_NAMES)), np.float32)
+    units = _units(candidates)
+    if len(recent):
+        # einsum sums each product alone: a matrix product's last bits depend on how many rows there are
+        cosines = np.einsum("nd,td->nt", units, _units(recent))
+        columns[:, 0], columns[:, 1] = cosines[:, 0], cosines.max(axis=1)
+    if len(session_vector) == candidates.shape[1]:
+        columns[:, 2] = np.einsum("nd,d->n", units, _units(session_vector[None])[0])
+    return columns
+
+
+def _units(vectors: Floats) -> Floats:
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
+    units: Floats = vectors / np.maximum(lengths, np.float32(1e-6))
+    return units
+
+
+def _column(values: npt.NDArray[np.generic]) -> Floats:
+    return values.astype(np.float32)[:, None]

@@ -1,0 +1,44 @@
+"""Vectors of items that came after the encoders were trained: where the items beside them in users' sequences are.
+
+The ranker was trained on the vectors as they are, so these stay, and what is new is placed among them.
+"""
+
+import numpy as np
+
+from rankstream.events.log import EventLog
+from rankstream.events.sequences import group_by_user
+from rankstream.features.embeddings.memory import ItemTable
+from rankstream.features.schema import Floats
+from rankstream.models.items.cooccurrence import co_occurrences
+
+REACH = 5  # a user's actions on either side that count as near
+
+
+def folded_in(item_table: ItemTable, log: EventLog) -> ItemTable:
+    """Return the table with a row for each of the log's items; the rows that were there stay the first.
+
+    A new item's vector is the mean of those of the known items near it, as long as vectors usually are; zeros where
+    there is none.
+    """
+    known = set(item_table.ids.tolist())
+    new = [item for item in log.items().tolist() if item not in known]
+    if not new:
+        return item_table
+    ids = np.concatenate([item_table.ids, np.array(new, item_table.ids.dtype)])
+    vectors = np.concatenate([item_table.vectors, np.zeros((len(new), item_table.dim), np.float32)])
+    sequences = group_by_user(log, ItemTable(ids, vectors))
+    left, right = co_occurrences(sequences, np.ones(len(sequences), np.bool_), REACH)
+    before = len(item_table)
+    for items, near in ((left, right), (right, left)):
+        rows = np.flatnonzero((items >= before) & (near < before))
+        np.add.at(vectors, items[rows], item_table.vectors[near[rows]])
+    vectors[before:] = _scaled(vectors[before:], item_table.vectors)
+    return ItemTable(ids, vectors)
+
+
+def _scaled(summed: Floats, usual: Floats) -> Floats:
+    """Return the rows with the median length of the usual ones; zeros stay zeros."""
+    lengths = np.linalg.norm(summed, axis=1, keepdims=True)
+    length = np.median(np.linalg.norm(usual, axis=1)) if len(usual) else 1.0
+    scaled: Floats = (summed * (length / np.maximum(lengths, 1e-6))).astype(np.float32)
+    return scaled

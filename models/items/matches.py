@@ -1,0 +1,132 @@
+"""The match tables of a log: followers, neighbours and sessions of its items (``features/matches/tables.py``).
+
+Nothing is learned here, only counted. A session ends where the stream ends it; an item counts once in a session, and
+sessions of more than ``MAX_SESSION_ITEMS`` items are cut. Memory is bounded: pairs of a session's items are counted up
+to a distance, which is smaller where a log has many actions.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rankstream.events.log import EventLog, starts_of
+from rankstream.events.sequences import UserSequences, group_by_user
+from rankstream.features.embeddings.memory import ItemTable
+from rankstream.features.ids import id_keys
+from rankstream.features.matches.tables import Lists, MatchTables, WeighedLists
+from rankstream.features.schema import Bools, Floats, Ints
+from rankstream.features.sessions import SESSION_GAP_MS
+
+MAX_FOLLOWERS = MAX_NEIGHBOURS = 200  # of an item, that are kept
+MAX_SESSIONS = 500  # newest sessions of an item, that are kept
+MAX_SESSION_ITEMS = 100  # of a session; a longer one goes on as a new one
+MAX_REACH = 50  # items of a session between two that are still its neighbours
+MAX_PAIRS = 20_000_000  # that are counted at once: 160 MB
+REGULARISATION = 20.0  # sessions added to each item's: a few shared sessions are chance
+
+
+def match_tables(log: EventLog, counted: Sequence[str]) -> MatchTables:
+    """Return the tables of a log, of actions named in ``counted``; items without any of these have empty lists."""
+    ids = log.items()
+    order = np.argsort(id_keys(ids.tolist()))
+    blank = ItemTable(ids[order], np.zeros((len(ids), 0), np.float32))
+    keys = id_keys(blank.ids.tolist())
+    rows, sessions = _in_sessions(group_by_user(log, blank), log.codes_of(counted))
+    followed = _followed(rows, sessions, len(keys))
+    rows, sessions = _once_each(rows, sessions)
+    count = len(keys)
+    held = np.bincount(rows, minlength=count)  # sessions of each item
+    number = int(sessions[-1]) + 1 if len(sessions) else 0
+    reach = int(np.clip(MAX_PAIRS // max(1, 2 * len(rows)), 1, MAX_REACH))
+    shared = _pairs(rows, sessions, reach, count)
+    both = np.concatenate([shared, shared % count * count + shared // count])
+    left, right, together = _counted(both, count)
+    cosines = together / np.sqrt((held[left] + REGULARISATION) * (held[right] + REGULARISATION))
+    before, after, times = _counted(followed, count)
+    totals = np.bincount(before, times, count)
+    return MatchTables(
+        keys=keys,
+        followers=_heaviest(before, after, times, count, MAX_FOLLOWERS),
+        neighbours=_heaviest(left, right, cosines, count, MAX_NEIGHBOURS),
+        sessions=_newest(rows, sessions, count, MAX_SESSIONS),
+        members=Lists(starts_of(np.bincount(sessions, minlength=number)), rows.astype(np.int32)),
+        totals=totals.astype(np.float32),
+        rarities=np.log((number + 1) / np.maximum(held, 1)).astype(np.float32),
+    )
+
+
+def _in_sessions(sequences: UserSequences, codes: Ints) -> tuple[Ints, Ints]:
+    """Return the item of each action of these codes and the number of its session, session by session as they began."""
+    kept = np.flatnonzero(np.isin(sequences.actions, codes))
+    users, times, rows = sequences.users[kept], sequences.times_ms[kept], sequences.item_rows[kept]
+    begins = np.ones(len(kept), np.bool_)
+    begins[1:] = (np.diff(users) != 0) | (np.diff(times) > SESSION_GAP_MS)
+    numbers = _ranks(times[begins])[np.cumsum(begins) - 1]
+    order = np.argsort(numbers, kind="stable")
+    return rows[order], numbers[order]
+
+
+def _followed(rows: Ints, sessions: Ints, count: int) -> Ints:
+    """Return ``item * count + next`` of every two actions in a row on different items of a session."""
+    steps = np.flatnonzero((np.diff(sessions) == 0) & (np.diff(rows) != 0))
+    found: Ints = rows[steps] * count + rows[steps + 1]
+    return found
+
+
+def _once_each(rows: Ints, sessions: Ints) -> tuple[Ints, Ints]:
+    """Return each item once a session, where it came first; sessions of too many items are cut."""
+    firsts = np.sort(np.unique(sessions * (rows.max(initial=0) + 1) + rows, return_index=True)[1])
+    return rows[firsts], _cut(sessions[firsts])
+
+
+def _ranks(times: Ints) -> Ints:
+    """Return the place of each session by time, from 0; of equal ones the first stays first."""
+    ranks = np.empty(len(times), np.int64)
+    ranks[np.argsort(times, kind="stable")] = np.arange(len(times))
+    return ranks
+
+
+def _cut(numbers: Ints) -> Ints:
+    """Return new numbers of sessions, those of more than ``MAX_SESSION_ITEMS`` items cut into several."""
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    within = np.arange(len(numbers)) - np.repeat(starts, np.diff(np.append(starts, len(numbers))))
+    begins: Bools = within % MAX_SESSION_ITEMS == 0
+    return np.cumsum(begins) - 1
+
+
+def _pairs(rows: Ints, sessions: Ints, reach: int, count: int) -> Ints:
+    """Return ``earlier * count + later`` of every two items of a session at most ``reach`` apart."""
+    found = []
+    for step in range(1, reach + 1):
+        same = np.flatnonzero(sessions[step:] == sessions[:-step])
+        if not len(same):
+            break
+        found.append(rows[same] * count + rows[same + step])
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def _counted(pairs: Ints, count: int) -> tuple[Ints, Ints, Ints]:
+    """Return the different pairs' parts, and how often each occurs."""
+    cells, times = np.unique(pairs, return_counts=True)
+    return cells // max(1, count), cells % max(1, count), times.astype(np.int64)
+
+
+def _heaviest(left: Ints, right: Ints, weights: Ints | npt.NDArray[np.float64], count: int, limit: int) -> WeighedLists:
+    """Return the heaviest of each left row's entries, sorted by row; of equal ones those of lower rows."""
+    order = np.lexsort((right, -weights, left))
+    starts = starts_of(np.bincount(left, minlength=count))
+    within = np.arange(len(left)) - starts[left[order]]
+    order = np.sort(order[within < limit])  # the pairs came sorted
+    kept: Floats = weights[order].astype(np.float32)
+    return WeighedLists(starts_of(np.bincount(left[order], minlength=count)), right[order].astype(np.int32), kept)
+
+
+def _newest(rows: Ints, sessions: Ints, count: int, limit: int) -> Lists:
+    """Return the newest sessions of each item, oldest first."""
+    order = np.lexsort((-sessions, rows))
+    starts = starts_of(np.bincount(rows, minlength=count))
+    within = np.arange(len(rows)) - starts[rows[order]]
+    kept = order[within < limit]
+    kept = kept[np.lexsort((sessions[kept], rows[kept]))]
+    return Lists(starts_of(np.bincount(rows[kept], minlength=count)), sessions[kept].astype(np.int32))
