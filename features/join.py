@@ -37,8 +37,11 @@ class OfflineFeatures:
     matches: MatchTables = field(default_factory=no_matches)
 
 
-def join(user: UserView, candidates: Keys, offline: OfflineFeatures) -> ModelInputs:
-    """Return a ranker's inputs for ``candidates``, ``(N,)`` uint64, as of the user's ``now_ms``."""
+def join(user: UserView, candidates: Keys, offline: OfflineFeatures, surface: int = 0) -> ModelInputs:
+    """Return a ranker's inputs for ``candidates``, ``(N,)`` uint64, as of the user's ``now_ms``.
+
+    ``surface`` is the code of the request's, from 1; 0 is none, and so is one that the model was not trained with.
+    """
     newest = user.actions[: offline.sizes.num_actions]
     action_items, action_found = offline.items.look_up(newest.item_keys)
     candidate_items, candidate_found = offline.items.look_up(candidates)
@@ -51,7 +54,7 @@ def join(user: UserView, candidates: Keys, offline: OfflineFeatures) -> ModelInp
         action_items=action_items,
         user_vector=user.vector,
         session_vector=session,
-        context=context(user),
+        context=np.concatenate([context(user), one_hot(surface, offline.sizes.surfaces)]),
         candidate_items=candidate_items,
         candidate_features=np.concatenate([features, matched, candidate_found[:, None]], axis=1, dtype=np.float32),
         action_ages_ms=user.now_ms - newest.times_ms,
@@ -109,7 +112,7 @@ def _with_recurrent(state: UserState, tag: int, recurrent: Floats) -> UserState:
 
 
 def context(user: UserView) -> Floats:
-    """Return the request's context ``(C,)``, in the order of ``CONTEXT_NAMES``."""
+    """Return what the user and the time say of a request, in the order of ``CONTEXT_NAMES``."""
     actions, now_ms = user.actions, user.now_ms
     hour = 2 * pi * (now_ms % DAY_MS) / DAY_MS
     weekday = 2 * pi * (now_ms // DAY_MS % 7) / 7
@@ -124,3 +127,11 @@ def context(user: UserView) -> Floats:
         ],
         np.float32,
     )  # fmt: skip
+
+
+def one_hot(code: int, count: int) -> Floats:
+    """Return ``(count,)``: 1 in the column of a code from 1 to ``count``; zeros for any other code."""
+    columns = np.zeros(count, np.float32)
+    if 1 <= code <= count:
+        columns[code - 1] = 1.0
+    return columns

@@ -40,11 +40,12 @@ class FeatureSizes:
     session_dim: int = 64  # S: HierTCN's session vector
     item_features: int = 4  # F: dense features of an item, the mask bit not counted
     match_features: int = 0  # M: columns of ``matches/columns.py``; 0 for a model that was trained without
+    surfaces: int = 0  # of the vocabulary, a column each; 0 for a model that does not see a request's surface
 
     @property
     def context(self) -> int:
         """C: width of the request's context."""
-        return len(CONTEXT_NAMES)
+        return len(CONTEXT_NAMES) + self.surfaces
 
     @property
     def candidate_features(self) -> int:
@@ -61,7 +62,7 @@ class ModelInputs:
     action_items: Floats  # (T, I)
     user_vector: Floats  # (U,)
     session_vector: Floats  # (S,)
-    context: Floats  # (C,) CONTEXT_NAMES
+    context: Floats  # (C,) CONTEXT_NAMES, then 1 in the column of the request's surface
     # once a candidate; the candidate graph's
     candidate_items: Floats  # (N, I)
     candidate_features: Floats  # (N, G) the item's features, its match features, then 1 if the item is known

@@ -5,8 +5,8 @@
     candidates, or a source's -> join -> score -> utility -> blend -> Ranking
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
@@ -60,6 +60,7 @@ class Ranker:
     backend: Backend
     offline: OfflineFeatures
     num_types: int = MAX_ACTION_TYPES  # that the model was trained with
+    surface_codes: Mapping[str, int] = field(default_factory=dict)  # of the vocabulary, from 1
     source: CandidateSource | None = None
     exploration: Exploration = NO_EXPLORATION
     calibrated: tuple[str, ...] | None = None  # heads whose numbers are probabilities; None: the bundle does not say
@@ -76,7 +77,8 @@ class Ranker:
         user = view_user(state, id_key(request.user_id), at_ms, offline.users)
         candidates = self._candidates(request, user)
         found = perf_counter()
-        inputs = without_newer_types(join(user, candidates.keys, offline), self.num_types)
+        surface = self.surface_codes.get(request.surface or "", 0)
+        inputs = without_newer_types(join(user, candidates.keys, offline, surface), self.num_types)
         joined = perf_counter()
         probabilities = self.backend.score(inputs)
         scores = utility(probabilities, self.weights)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from rankstream.events.action_event import TimeMs, WireId
+from rankstream.events.action_event import Name, TimeMs, WireId
 from rankstream.features.ids import Id
 from rankstream.features.schema import ModelInputs
 
@@ -34,6 +34,7 @@ class RankingRequest(Struct, frozen=True, omit_defaults=True):
     top_k: Annotated[int, Meta(ge=1, description="how many to answer with; all if absent")] | None = None
     timestamp_ms: Annotated[TimeMs, Meta(description="the time to rank as of; the record's if absent")] | None = None
     deadline_ms: Annotated[TimeMs, Meta(description="an answer later than this is of no use")] | None = None
+    surface: Annotated[Name, Meta(description="where it will be shown; unknown names count as none")] | None = None
 
     def as_of(self, now_ms: int) -> int:
         """Return the time to rank at: the request's own, or ``now_ms`` where it has none."""

@@ -187,6 +187,7 @@ def ranker_of(bundle: Bundle, users: VectorTable, exploration: Exploration = NO_
         backend=bundle.backend,
         offline=bundle.offline_features(users),
         num_types=len(manifest.vocabulary.actions),
+        surface_codes=manifest.vocabulary.surface_codes,
         source=source_of(bundle),
         exploration=exploration,
         calibrated=calibrated_heads(manifest.parts),

@@ -147,7 +147,7 @@ def read_bundle(folder):
     read = json.loads(msgspec.json.encode(bundle.manifest))
     del read["versions"], read["created_at"]
     del read["parts"]
-    assert read["sizes"].pop("match_features") == 0  # there were none
+    assert (read["sizes"].pop("match_features"), read["sizes"].pop("surfaces")) == (0, 0)  # there were none
     read["session"] = parts_of(bundle.manifest)["sessions"].facts  # as format 1 called it
     items = sorted(f"i{number}" for number in range(24))
     read["vectors"] = bundle.items.look_up(id_keys(items))[0].tolist()

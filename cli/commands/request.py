@@ -27,6 +27,9 @@ from rankstream.streams.settings import Settings
 )
 @click.option("--top-k", type=click.IntRange(min=1), help="Return the best K only.")
 @click.option(
+    "--surface", metavar="NAME", help="Where the feed will be shown; names that the bundle lacks count as none."
+)
+@click.option(
     "--at",
     "at_ms",
     callback=to_time_ms,
@@ -42,6 +45,7 @@ def command(
     candidates: str | None,
     limit: int | None,
     top_k: int | None,
+    surface: str | None,
     at_ms: int | None,
     timeout: float,
     as_json: bool,
@@ -55,10 +59,10 @@ def command(
     \b
     Examples:
       rankstream request --user 7 --candidates 10,11,12
-      rankstream request --user 7 --limit 500 --top-k 20 --json
+      rankstream request --user 7 --limit 500 --top-k 20 --surface home --json
       rankstream request --user 7 --limit 10 --at 2023-11-12T23:40
     """
-    request = _request(user, candidates, limit, top_k, at_ms)
+    request = _request(user, candidates, limit, top_k, surface, at_ms)
     with FeedReader(settings) as reader:  # before the request goes out: it reads from now on
         with Producer(settings) as producer:
             producer.send_request(request)
@@ -76,7 +80,7 @@ def command(
 
 
 def _request(
-    user: str, candidates: str | None, limit: int | None, top_k: int | None, at_ms: int | None
+    user: str, candidates: str | None, limit: int | None, top_k: int | None, surface: str | None, at_ms: int | None
 ) -> RankingRequest:
     """Make the request of the flags. Raises ``Refusal``."""
     if (candidates is None) == (limit is None):
@@ -87,7 +91,7 @@ def _request(
         items = [item for item in text.replace("\n", ",").replace(" ", "").split(",") if item]
     fields = {
         "request_id": uuid4().hex, "user_id": user, "candidates": items, "limit": limit, "top_k": top_k,
-        "timestamp_ms": at_ms,
+        "timestamp_ms": at_ms, "surface": surface,
     }  # fmt: skip
     try:
         return msgspec.convert(fields, RankingRequest)

@@ -35,6 +35,7 @@ class Exposure:
     item_key: int
     at_ms: int
     actions: int
+    surface: int = 0  # code of the surface that the user was on, 0 for none; the greatest of those of its time
 
 
 @dataclass(slots=True)
@@ -73,8 +74,10 @@ def exposures_of(arrivals: Arrivals, group: Group) -> list[Exposure]:
         ids.setdefault(item, arrivals.item_ids[row])
         actions[item] = actions.get(item, 0) | 1 << int(arrivals.codes[row])
     user_id, first = arrivals.user_ids[group.rows[0]], group.rows[0]
+    surface = int(arrivals.surfaces[group.rows].max())
     return [
-        Exposure(first, group.key, user_id, ids[item], item, group.at_ms, actions[item]) for item in sorted(actions)
+        Exposure(first, group.key, user_id, ids[item], item, group.at_ms, actions[item], surface)
+        for item in sorted(actions)
     ]
 
 

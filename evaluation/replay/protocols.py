@@ -274,7 +274,8 @@ class ShownLists:
         lists = self._lists
         user_id, item_ids = lists.user_ids[row : row + 1].tolist()[0], lists.item_ids[items].tolist()
         keys = np.sort(lists.item_keys[items])
-        first = Exposure(0, id_bytes(user_id), user_id, item_ids[0], int(keys[0]), int(lists.times_ms[row]), 0)
+        at_ms, surface = int(lists.times_ms[row]), int(lists.surfaces[row])
+        first = Exposure(0, id_bytes(user_id), user_id, item_ids[0], int(keys[0]), at_ms, 0, surface)
         return Query(first, candidates=item_ids, actions=self._actions[items], shown=keys.tobytes())
 
     def add(self, query: Query) -> None:

@@ -71,8 +71,8 @@ class Search:
 class Scorer:
     """One user as of one time, as a ranker scores items for them; the join that serves, without the bytes around it."""
 
-    def __init__(self, ranker: Ranker, user_id: Id, at_ms: int, state: UserState) -> None:
-        self._ranker = ranker
+    def __init__(self, ranker: Ranker, user_id: Id, at_ms: int, state: UserState, surface: int = 0) -> None:
+        self._ranker, self._surface = ranker, surface
         self._user = view_user(state, id_key(user_id), at_ms, ranker.offline.users)
         self.seconds = 0.0  # in the model
         self.action_ages_ms: Ints = np.zeros(0, np.int64)  # newest first, once something was scored
@@ -80,7 +80,8 @@ class Scorer:
 
     def scores(self, keys: Keys) -> Scores:
         """Return the scores ``(N,)`` of items, as ``Ranker.rank`` gives them. Raises ``RankingRefusedError``."""
-        inputs = without_newer_types(join(self._user, keys, self._ranker.offline), self._ranker.num_types)
+        offline = self._ranker.offline
+        inputs = without_newer_types(join(self._user, keys, offline, self._surface), self._ranker.num_types)
         started = perf_counter()
         probabilities = self._ranker.backend.score(inputs)
         self.seconds += perf_counter() - started

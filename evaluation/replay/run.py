@@ -311,17 +311,18 @@ class _Run:
 
     def _ranking(self, variant: Variant, query: Query, state: UserState, candidates: Candidates) -> VariantRanking:
         """Let a variant rank what its bundle knows of the catalogue, or all that was shown."""
-        user_id, at_ms = query.exposure.user_id, query.exposure.at_ms
+        user_id, at_ms, surface = query.exposure.user_id, query.exposure.at_ms, query.exposure.surface
         if not candidates.only_known:
-            return variant.rank(user_id, at_ms, state, candidates.ids)
+            return variant.rank(user_id, at_ms, state, candidates.ids, surface)
         rows = variant.known(candidates.keys)
         target = np.flatnonzero(rows == candidates.target)
         if len(rows) > MAX_CANDIDATES and not self.plan.whole_rankings:
             search = Search(max(self.plan.ks[-1], MIN_ABOVE), query.rng(self.plan.seed, SCAN))
             wanted = int(target[0]) if len(target) else None
-            found = variant.rank_target(user_id, at_ms, state, candidates.keys[rows], wanted, search)
+            found = variant.rank_target(user_id, at_ms, state, candidates.keys[rows], wanted, search, surface)
         else:
-            found = variant.rank(user_id, at_ms, state, [candidates.ids[row] for row in rows.tolist()])
+            known = [candidates.ids[row] for row in rows.tolist()]
+            found = variant.rank(user_id, at_ms, state, known, surface)
         return found if len(rows) == len(candidates) else found.among(rows, len(candidates))
 
     def _interleaved(

@@ -127,17 +127,20 @@ class Variant:
         self.seconds = {"scoring": 0.0, "ranking": 0.0}
         self._rankers = RankerAsOf(bundle, tables)
 
-    def rank(self, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id]) -> VariantRanking:
+    def rank(
+        self, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id], surface: int = 0
+    ) -> VariantRanking:
         """Rank candidates, each of them once, for a state, through bytes as a worker would.
 
-        More than a request may hold are ranked in parts: no score depends on the other candidates.
+        ``surface`` is the code of the request's, 0 for none. More than a request may hold are ranked in parts:
+        no score depends on the other candidates.
         """
         started = perf_counter()
         pipeline = self.delayed.pipeline
         serving: LiveRankerAsOf = pipeline.serving  # type: ignore[assignment]  # set by hand, see plan.py
         serving.current = self._ranker(at_ms)
         feeds = [
-            self._request(pipeline, user_id, at_ms, state, candidates[at : at + MAX_CANDIDATES])
+            self._request(pipeline, user_id, at_ms, state, candidates[at : at + MAX_CANDIDATES], surface)
             for at in range(0, len(candidates), MAX_CANDIDATES)
         ]
         ranking = _merged(candidates, feeds, self.heads)
@@ -146,7 +149,14 @@ class Variant:
         return ranking
 
     def rank_target(
-        self, user_id: Id, at_ms: int, state: UserState, keys: Keys, target: int | None, search: Search
+        self,
+        user_id: Id,
+        at_ms: int,
+        state: UserState,
+        keys: Keys,
+        target: int | None,
+        search: Search,
+        surface: int = 0,
     ) -> VariantRanking:
         """Search the rank of one candidate among all, without scoring more of them than that takes.
 
@@ -154,7 +164,7 @@ class Variant:
         none to find: what was known of the user is returned alone.
         """
         started = perf_counter()
-        scorer = Scorer(self._ranker(at_ms), user_id, at_ms, state)
+        scorer = Scorer(self._ranker(at_ms), user_id, at_ms, state, surface)
         ranks = np.full(len(keys), np.inf)
         try:
             if target is None:
@@ -184,9 +194,10 @@ class Variant:
         return self._rankers.at(at_ms - (self.delayed.delay_ms or 0))
 
     def _request(
-        self, pipeline: Pipeline, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id]
+        self, pipeline: Pipeline, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id], surface: int
     ) -> RankedFeed:
-        record = recorded_request(RankingRequest("replay", user_id, tuple(candidates)), 0, at_ms)
+        name = self.bundle.manifest.vocabulary.surfaces[surface - 1] if surface else None
+        record = recorded_request(RankingRequest("replay", user_id, tuple(candidates), surface=name), 0, at_ms)
         pending = PendingRequests(pipeline, [(record, decode_request(record))], [state], [])
         feed = _decode_feed(pending.answer()[-1].value)
         if isinstance(feed.error, msgspec.UnsetType):

@@ -63,6 +63,7 @@ class RankingExample:
     candidates: Keys  # (N,) those acted on first
     labels: Floats  # (N, heads)
     log_q: Floats | None = None  # (N,) log of how often each was to be drawn, 0 for what is there for certain
+    surface: int = 0  # code of the surface that the user was on then, 0 for none; of several the greatest
 
 
 def ranking_examples(
@@ -86,7 +87,7 @@ def ranking_examples(
     is drawn. Actions before ``since_ms`` only fill the states; ``limit`` is how many a history holds.
     """
     labels_of = head_labels(log, heads)
-    items, packed = log.item_keys, packed_actions(log)
+    items, surfaces, packed = log.item_keys, log.surface_codes, packed_actions(log)
     sampler = _Negatives(_known(items, offline), negatives, rng)
     chosen = _chosen_rows(log, since_ms, max_requests, rng)
     nothing = UserState(History(b"", limit))
@@ -105,7 +106,8 @@ def ranking_examples(
                 asking, known_of = (user_key, state) if rng.random() >= strangers else (STRANGER, nothing)
                 matching = _matching(known_of, asking, now_ms, offline, negatives)
                 drawn = sampler.draw(set(acted.tolist()), seen, matching)
-                request = RankingExample(asking, known_of, now_ms, acted, labels)
+                surface = int(surfaces[now].max())
+                request = RankingExample(asking, known_of, now_ms, acted, labels, surface=surface)
                 examples.append(_example(request, acted, labels, *drawn))
             state = advanced(state.apply([packed[row] for row in now], int(now.max())), offline)
             seen.update(items[now].tolist())
@@ -241,7 +243,7 @@ def joined(examples: Sequence[RankingExample], offline: OfflineFeatures) -> Rank
 def inputs_of(example: RankingExample, offline: OfflineFeatures) -> ModelInputs:
     """Return what the ranker sees of an example, by the join that serves."""
     user = view_user(example.state, example.user_key, example.now_ms, offline.users)
-    return join(user, example.candidates, offline)
+    return join(user, example.candidates, offline, example.surface)
 
 
 def session_inputs(example: RankingExample, offline: OfflineFeatures) -> SessionInputs:

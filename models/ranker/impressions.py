@@ -56,21 +56,23 @@ def impression_examples(
     """Yield a request for every list, or session of impressions, from ``since_ms`` on, by user, oldest first.
 
     ``cut`` splits impressions into sessions, ``by_gap()`` if none is given. Of ``offline`` only the session encoder and
-    the items are used, for recurrent states. Candidates are sorted by key, which carries no position. Raises
-    ``LogError`` for a log whose lists are all earlier.
+    the items are used, for recurrent states. Candidates are sorted by key, which carries no position. A list has its
+    surface, a session the one that it begins on. Raises ``LogError`` for a log whose lists are all earlier.
     """
     if log.impressions is not None:
         yield from _list_examples(log, log.impressions, heads, offline, since_ms, limit)
         return
     labels_of = head_labels(log, heads)
-    items, packed = log.item_keys, packed_actions(log)
+    items, surfaces, packed = log.item_keys, log.surface_codes, packed_actions(log)
     for user_key, rows in rows_by_user(log):
         state = UserState(History(b"", limit))
         for session in np.split(rows, _starts(log.times_ms[rows], since_ms, cut or by_gap())):
             now_ms = int(log.times_ms[session[0]])
             if now_ms >= since_ms:
                 candidates, labels = acted_on(items[session], labels_of[log.actions[session]])
-                yield RankingExample(user_key, state, now_ms, candidates, labels)
+                begins = session[log.times_ms[session] == now_ms]
+                surface = int(surfaces[begins].max())
+                yield RankingExample(user_key, state, now_ms, candidates, labels, surface=surface)
             state = advanced(state.apply([packed[row] for row in session], int(session.max())), offline)
 
 
@@ -96,7 +98,8 @@ def _list_examples(
                 items = slice(int(shown.starts[one]), int(shown.starts[one + 1]))
                 by_key = np.argsort(shown.item_keys[items])
                 candidates, now_ms = shown.item_keys[items][by_key], int(shown.times_ms[one])
-                yield RankingExample(user_key, state, now_ms, candidates, labels[items][by_key])
+                surface = int(shown.surfaces[one])
+                yield RankingExample(user_key, state, now_ms, candidates, labels[items][by_key], surface=surface)
 
 
 def list_labels(log: EventLog, shown: Impressions, heads: Heads) -> Floats:

@@ -72,6 +72,7 @@ def offline_features(log: EventLog, encoders: FrozenEncoders, num_actions: int, 
         session_dim=encoders.hiertcn.config.session_dim,
         item_features=encoders.features.shape[1],
         match_features=match_width(len(log.vocabulary.actions)) if len(encoders.matches) else 0,
+        surfaces=len(log.vocabulary.surfaces),
     )
     items = to_float16(item_table)
     features = to_float16(ItemTable(item_table.ids, encoders.features))

@@ -40,15 +40,19 @@ def a_bundle(
     with_sessions: bool = True,
     seed: int = 0,
     calibrated: Sequence[str] | None = None,
+    sizes: FeatureSizes = SIZES,
 ) -> Path:
-    """Write a bundle of items 1 to ``num_items`` into ``folder`` and return it; ``seed`` samples other weights."""
+    """Write a bundle of items 1 to ``num_items`` into ``folder`` and return it; ``seed`` samples other weights.
+
+    Other ``sizes`` may have a wider context only.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     ids = range(1, num_items + 1)
     publish(folder / "items", ids, vectors_of(num_items, 8, 1), space=ITEM_SPACE, as_of_ms=AS_OF_MS)
     publish(folder / "item_features", ids, vectors_of(num_items, 2, 2), space=ITEM_SPACE, as_of_ms=AS_OF_MS)
-    weights = draw_weights(seed)
-    golden = {"ranker": [ranker_case(case, tiny_ranker(weights, case)) for case in golden_inputs(SIZES, 4)]}
-    parts = [table_part(ITEMS, 8), table_part(ITEM_FEATURES, 2), ranker_part(SIZES, calibrated=calibrated)]
+    weights = draw_weights(seed, sizes.context)
+    golden = {"ranker": [ranker_case(case, tiny_ranker(weights, case)) for case in golden_inputs(sizes, 4)]}
+    parts = [table_part(ITEMS, 8), table_part(ITEM_FEATURES, 2), ranker_part(sizes, calibrated=calibrated)]
     write_ranker(folder, weights)
     if with_sessions:
         _write_sessions(folder, weights)
@@ -63,7 +67,7 @@ def a_bundle(
             vocabulary=vocabulary,
             heads=HEADS,
             utility=utility or UTILITY,
-            sizes=SIZES,
+            sizes=sizes,
             item_space=ITEM_SPACE,
             user_space=USER_SPACE,
             trained_until_ms=AS_OF_MS,
@@ -88,11 +92,11 @@ def vectors_of(count: int, dim: int, seed: int) -> Floats:
     return np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float16).astype(np.float32)
 
 
-def draw_weights(seed: int) -> dict[str, Floats]:
+def draw_weights(seed: int, context: int = SIZES.context) -> dict[str, Floats]:
     """Draw the weights of all four graphs."""
     rng = np.random.default_rng(seed)
     shapes = {
-        "by_item": (8, 3), "by_feature": (3, 3), "by_context": (8, 3), "by_session": (4, 3), "by_type": (5, 3),
+        "by_item": (8, 3), "by_feature": (3, 3), "by_context": (context, 3), "by_session": (4, 3), "by_type": (5, 3),
         "fold_state": (6, 6), "fold_items": (8, 6), "encode_state": (6, 4), "encode_items": (8, 4),
     }  # fmt: skip
     return {name: (rng.standard_normal(shape) * 0.5).astype(np.float32) for name, shape in shapes.items()}
@@ -123,7 +127,8 @@ def write_ranker(folder: Path, weights: dict[str, Floats]) -> None:
         ("Add", ["mean_type", "from_both"], "bias", {}),
     ]
     inputs = {
-        "action_types": ["T"], "action_items": ["T", 8], "user_vector": [8], "session_vector": [4], "context": [8],
+        "action_types": ["T"], "action_items": ["T", 8], "user_vector": [8], "session_vector": [4],
+        "context": [len(weights["by_context"])],
     }  # fmt: skip
     write_graph(folder / "user.onnx", nodes, inputs, {"query": [1, 8], "bias": [1, 3]}, used)
     nodes = [

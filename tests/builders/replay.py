@@ -18,8 +18,15 @@ class ALog:
 
     name = "a log"
 
-    def __init__(self, rows: Sequence[Row], batch: int = 1000, vocabulary: Vocabulary = VOCABULARY) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        batch: int = 1000,
+        vocabulary: Vocabulary = VOCABULARY,
+        surfaces: Sequence[int] | None = None,
+    ) -> None:
         self.rows, self.batch, self.vocabulary = rows, batch, vocabulary
+        self.surfaces = np.array(surfaces or [0] * len(rows), np.int64)
         self.skipped = Skipped()
 
     def checksum(self) -> str:
@@ -28,13 +35,12 @@ class ALog:
     def batches(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
         for start in range(0, len(self.rows), self.batch):
             part = self.rows[start : start + self.batch]
-            zeros = np.zeros(len(part), np.int64)
             packed = pack_columns(
                 [user for user, _, _, _ in part],
                 [item for _, item, _, _ in part],
                 np.array([vocabulary.action_codes[action] for _, _, action, _ in part], np.int64),
                 np.array([at_ms for _, _, _, at_ms in part], np.int64),
-                zeros,
+                self.surfaces[start : start + self.batch],
                 np.full(len(part), np.nan),
             )
             yield packed.numbered(start)

@@ -11,6 +11,7 @@ import msgspec
 from rankstream.evaluation.audit.verify import Report, verify
 from rankstream.evaluation.point_in_time import RankersAsServed
 from rankstream.events.action_event import ActionEvent
+from rankstream.features.schema import FeatureSizes
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.ranking.bundle import open_bundle
@@ -21,7 +22,7 @@ from rankstream.streams.clients.dumps import dump_path, write_dump
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Channel, Outgoing, Recorded, recorded_actions, recorded_request
 from tests.builders.actions import MORNING_MS
-from tests.builders.bundle import a_bundle, a_user_table
+from tests.builders.bundle import SIZES, a_bundle, a_user_table
 
 SECOND_MS = 1_000
 USERS: Sequence[int | str] = (*(f"u{n}" for n in range(4)), 7, "ключ")
@@ -83,11 +84,13 @@ def a_day(
     history_limit: int = 20,
     serving: LiveRanker | None = None,
     exploration: Exploration = NO_EXPLORATION,
+    sizes: FeatureSizes = SIZES,
 ) -> Day:
     """Serve a day in process and keep its topics; the short history lets sessions leave it and be folded."""
     bundle, vectors = folder / "bundle", folder / "users"
     if serving is None:
-        serving = LiveRanker.open(a_bundle(bundle), a_user_table(vectors, USERS[:4]), exploration=exploration)
+        users = a_user_table(vectors, USERS[:4])
+        serving = LiveRanker.open(a_bundle(bundle, sizes=sizes), users, exploration=exploration)
     pipeline = Pipeline(UserCache(MemoryStore(), history_limit), serving, log_served=True)
     log, day = recorded_actions(some_events(actions)), Day([], [], [], bundle, vectors, history_limit)
     for number, record in enumerate(log):
@@ -102,15 +105,16 @@ def a_day(
 
 
 def a_question(number: int) -> RankingRequest:
-    """A request with candidates, groups or neither, by its number."""
+    """A request with candidates, groups or neither, of one surface, an unknown one or none, by its number."""
     user = USERS[number * 7 % len(USERS)] if number % 9 else "unknown"
+    surface = ("home", "search", "attic", None)[number // 20 % 4]
     if number % 3 == 0:
-        return RankingRequest(f"r{number}", user, limit=12, top_k=5)
+        return RankingRequest(f"r{number}", user, limit=12, top_k=5, surface=surface)
     items = tuple(1 + (number * n) % 230 for n in range(1, 25))
     if number % 3 == 1:
-        return RankingRequest(f"r{number}", user, candidates=items)
+        return RankingRequest(f"r{number}", user, candidates=items, surface=surface)
     groups = tuple(n % 4 for n in range(24))
-    return RankingRequest(f"r{number}", user, candidates=items, groups=groups, max_per_group=2)
+    return RankingRequest(f"r{number}", user, candidates=items, groups=groups, max_per_group=2, surface=surface)
 
 
 def served_records(outgoing: list[Outgoing], offset: int, at_ms: int) -> Iterator[Recorded]:

@@ -1,4 +1,4 @@
-"""Bundles that were written before rankers had match features."""
+"""Bundles that were written before rankers had match features and saw surfaces."""
 
 import hashlib
 import json
@@ -14,7 +14,8 @@ def in_format_2(folder):
     """Write a bundle's manifest as it was before."""
     old = json.loads((folder / "manifest.json").read_bytes()) | {"format": 2, "checksum": ""}
     for sizes in (old["sizes"], *(part["sizes"] for part in old["parts"])):
-        sizes.pop("match_features", None)
+        for name in ("match_features", "surfaces"):
+            sizes.pop(name, None)
     old["checksum"] = hashlib.sha256(encoded(old)).hexdigest()
     (folder / "manifest.json").write_bytes(encoded(old))
     return folder
@@ -27,5 +28,6 @@ def encoded(manifest):
 def test_a_bundle_of_format_2_opens_without_match_features_and_keeps_its_checksum(tmp_path):
     folder = in_format_2(a_bundle(tmp_path))
     opened = open_bundle(folder)
-    assert (opened.manifest.format, opened.manifest.sizes.match_features, len(opened.matches)) == (2, 0, 0)
+    sizes = opened.manifest.sizes
+    assert (opened.manifest.format, sizes.match_features, sizes.surfaces, len(opened.matches)) == (2, 0, 0, 0)
     assert read_manifest(folder).checksum == json.loads((folder / "manifest.json").read_bytes())["checksum"]

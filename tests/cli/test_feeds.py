@@ -76,6 +76,17 @@ def test_a_request_in_json_is_the_feed_as_it_came(settings):
     assert msgspec.json.decode(result.output, type=RankedFeed).items == a_feed("x").items
 
 
+def test_a_request_holds_the_surface_that_was_given(settings):
+    worker = answer_one(settings, a_feed)
+    result = rankstream("request", "--user", 7, "--limit", 10, "--surface", "home", *connected(settings))
+    worker.join()
+    assert result.exit_code == 0
+    with TopicReader(settings, REQUESTS, from_beginning=True) as reader:
+        while not (records := reader.poll()):
+            pass
+    assert json.loads(records[0].value)["surface"] == "home"
+
+
 def test_a_request_that_was_refused_reports_why(settings):
     worker = answer_one(settings, an_error)
     result = rankstream("request", "--user", 7, "--limit", 10, *connected(settings))

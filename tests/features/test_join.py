@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,32 @@ def test_an_unknown_user_is_zeros_and_a_mask_bit_never_an_error():
     check_inputs(inputs, SIZES)
     assert not inputs.user_vector.any()
     assert inputs.context[[CONTEXT_NAMES.index("user_found"), CONTEXT_NAMES.index("any_action")]].tolist() == [0, 0]
+
+
+def with_surfaces(surface: int) -> ModelInputs:
+    offline = replace(TABLES, sizes=replace(SIZES, surfaces=3))
+    user = view_user(a_state(an_action("a", 1)), id_key("u1"), MORNING_MS + 2000, TABLES.users)
+    inputs = join(user, id_keys(["x"]), offline, surface)
+    check_inputs(inputs, offline.sizes)
+    return inputs
+
+
+def test_the_surface_of_a_request_is_one_column_behind_the_context():
+    columns = [with_surfaces(code).context[len(CONTEXT_NAMES) :].tolist() for code in (1, 3)]
+    assert columns == [[1, 0, 0], [0, 0, 1]]
+    assert np.array_equal(with_surfaces(3).context[: len(CONTEXT_NAMES)], with_surfaces(0).context[:-3])
+
+
+def test_a_surface_that_the_model_does_not_know_is_none():
+    assert with_surfaces(4).digest() == with_surfaces(0).digest()
+    assert not with_surfaces(0).context[-3:].any()
+
+
+def test_a_model_without_surfaces_sees_what_it_saw_before():
+    user = view_user(a_state(an_action("a", 1)), id_key("u1"), MORNING_MS, TABLES.users)
+    one, other = (join(user, id_keys(["x"]), TABLES, surface) for surface in (0, 2))
+    assert one.context.shape == (len(CONTEXT_NAMES),)
+    assert one.digest() == other.digest()
 
 
 def test_an_unknown_item_is_zeros_and_a_mask_bit():

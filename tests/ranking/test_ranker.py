@@ -16,7 +16,7 @@ from rankstream.ranking.request import RankingRefusedError, RankingRequest
 from rankstream.ranking.serving import LiveRanker
 from rankstream.retrieval.mix import MixedSource, Quota
 from rankstream.retrieval.source import Proposals
-from tests.builders.bundle import VOCABULARY, a_bundle, a_user_table
+from tests.builders.bundle import SIZES, VOCABULARY, a_bundle, a_user_table
 from tests.builders.retrieval import NewestItems
 
 NOW = 1_700_000_100_000
@@ -72,6 +72,21 @@ def test_a_request_is_ranked_as_of_its_own_timestamp(ranker):
     earlier = ranker.rank(a_request(timestamp_ms=NOW - 5_000), state, NOW)
     assert earlier.actions_used == 0
     assert earlier.items == ranker.rank(a_request(), UNKNOWN_USER, NOW - 5_000).items
+
+
+def test_the_surface_of_a_request_changes_its_feed_and_an_unknown_one_is_none(tmp_path):
+    sees = LiveRanker.open(a_bundle(tmp_path, sizes=replace(SIZES, surfaces=2))).current
+    home, search, attic, none = (
+        [item.score for item in sees.rank(a_request(surface=name), UNKNOWN_USER, NOW).items]
+        for name in ("home", "search", "attic", None)
+    )
+    assert attic == none
+    assert len({tuple(scores) for scores in (home, search, none)}) == 3
+
+
+def test_a_ranker_without_surfaces_answers_as_if_there_were_none(ranker):
+    home, none = (ranker.rank(a_request(surface=name), UNKNOWN_USER, NOW) for name in ("home", None))
+    assert home.items == none.items
 
 
 def test_ids_come_back_as_they_came_and_each_once(ranker):

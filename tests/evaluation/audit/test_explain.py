@@ -67,7 +67,8 @@ def an_early_request(day: Day) -> str:
     return next(
         request_id
         for request_id, (served, request) in answers(day).items()
-        if 3 <= served.state_actions <= day.history_limit and msgspec.json.decode(request.value).keys() == PLAIN
+        if 3 <= served.state_actions <= day.history_limit
+        and msgspec.json.decode(request.value).keys() - {"surface"} == PLAIN
     )
 
 

@@ -22,7 +22,7 @@ from rankstream.ranking.policies import EpsilonGreedy, PlackettLuce, RelativePla
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.codec import ServedFeatures
 from rankstream.streams.records import Recorded
-from tests.builders.bundle import a_bundle, a_user_table
+from tests.builders.bundle import SIZES, a_bundle, a_user_table
 from tests.builders.served import Day, a_day, changed
 
 
@@ -106,6 +106,16 @@ def test_the_order_in_which_records_of_several_partitions_come_does_not_matter(d
     )
     report = both.verify()
     assert report.verified == 2 * len(day.served)
+
+
+def test_the_surface_that_a_model_saw_is_reproduced_and_another_one_is_found_out(tmp_path):
+    sees = a_day(tmp_path, actions=200, sizes=replace(SIZES, surfaces=2))
+    report = sees.verify()
+    assert (report.verified, report.differences) == (len(sees.served), [])
+    at_home = next(row for row, one in enumerate(sees.requests) if b'"home"' in (one.value or b""))
+    elsewhere = with_one(sees.requests, at_home, changed(sees.requests[at_home], surface="search"))
+    (found,) = replace(sees, requests=elsewhere).verify().differences
+    assert "features" in found.fields
 
 
 @pytest.mark.parametrize("policy", [RelativePlackettLuce(0.7), PlackettLuce(0.7), EpsilonGreedy(0.3)])

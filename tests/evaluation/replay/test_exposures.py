@@ -29,6 +29,15 @@ def test_a_group_is_what_one_user_did_at_one_time_also_where_others_come_between
     assert groups == [(b"u", START, 2), (b"v", START, 1), (b"u", START + 1, 1)]
 
 
+@pytest.mark.parametrize("rows", [(0, 1, 2), (2, 1, 0)])
+def test_what_one_user_did_at_one_time_has_one_surface_whatever_the_order(rows):
+    log = [("u", 1, "view", START), ("u", 2, "view", START), ("v", 3, "view", START)]
+    disturbed = ALog([log[row] for row in rows], surfaces=[(1, 2, 0)[row] for row in rows])
+    (part,) = whole_groups(disturbed.batches(VOCABULARY))
+    surfaces = {(one.user_id, one.item_id): one.surface for one in exposures(part)}
+    assert surfaces == {("u", 1): 2, ("u", 2): 2, ("v", 3): 0}
+
+
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 5])
 def test_the_end_of_a_batch_cuts_no_group(batch):
     rows = [("u", item, "view", START + item // 4) for item in range(20)]

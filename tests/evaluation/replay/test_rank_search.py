@@ -1,5 +1,7 @@
 """Ranks searched in a large catalogue: exact near the top, unbiased below, the scores those that a worker gives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from rankstream.metrics.ranking import hit, ndcg
 from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.request import RankingRequest
 from rankstream.ranking.serving import ranker_of
-from tests.builders.bundle import SIZES, a_bundle
+from tests.builders.bundle import SIZES, VOCABULARY, a_bundle
 from tests.builders.replay import arrivals_of_rows
 
 COUNT = 5_000
@@ -74,13 +76,15 @@ def test_equal_scores_rank_in_the_order_of_candidates(target):
     assert (rank == target + 1) if target <= 20 else rank > 21
 
 
-def test_scores_are_to_the_bit_those_that_a_worker_gives(tmp_path):
-    ranker = ranker_of(open_bundle(a_bundle(tmp_path)), NoVectors(SIZES.user_dim))
+@pytest.mark.parametrize("surface", [0, 2])
+def test_scores_are_to_the_bit_those_that_a_worker_gives(tmp_path, surface):
+    ranker = ranker_of(open_bundle(a_bundle(tmp_path, sizes=replace(SIZES, surfaces=2))), NoVectors(SIZES.user_dim))
     rows = arrivals_of_rows([("u", item, "view", 1_700_000_000_000 + item) for item in range(1, 40)])
     state = UserState().apply(rows.packed, 39).state
     at_ms, items = 1_700_000_100_000, list(range(1, 150))
-    scorer = Scorer(ranker, "u", at_ms, state)
-    served = ranker.rank(RankingRequest("r", "u", tuple(items)), state, at_ms)
+    scorer = Scorer(ranker, "u", at_ms, state, surface)
+    name = (None, *VOCABULARY.surfaces)[surface]
+    served = ranker.rank(RankingRequest("r", "u", tuple(items), surface=name), state, at_ms)
     scores = {item.item_id: item.score for item in served.items}
     for block in (items, items[:5], items[70:71]):
         assert scorer.scores(id_keys(block)).tolist() == [scores[item] for item in block]

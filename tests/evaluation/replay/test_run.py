@@ -16,7 +16,9 @@ from rankstream.evaluation.replay.variants import NEVER, DelayedPipeline, Replay
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import id_bytes
+from rankstream.features.user_state import UNKNOWN_USER
 from rankstream.ranking.bundle import open_bundle
+from rankstream.ranking.request import RankingRequest
 from rankstream.ranking.serving import ranker_of
 from tests.builders.bundle import SIZES, VOCABULARY, a_bundle, a_user_table
 from tests.builders.replay import ALog
@@ -86,6 +88,17 @@ def test_a_ranking_knows_what_came_before_it_and_nothing_else(bundle):
     result = replay(ALog(rows), [a_variant(bundle)], a_plan(bundle))
     assert [query.num_actions for query in result.outcomes.queries] == [1, 2]
     assert result.outcomes.variants["now"].newest_age_ms == [MINUTE, MINUTE]
+
+
+@pytest.mark.parametrize("surface", [0, 1, 2])
+def test_a_request_has_the_surface_of_the_action_that_follows_it(tmp_path, surface):
+    sees = open_bundle(a_bundle(tmp_path, sizes=with_changes(SIZES, surfaces=2)))
+    ranker = ranker_of(sees, NoVectors(SIZES.user_dim))
+    log = ALog([("u", 7, "save", START)], surfaces=[surface])
+    rank = 1 / replay(log, [a_variant(sees)], a_plan(sees)).outcomes.variants["now"].column(ALL, "mrr")[0]
+    name = (None, *VOCABULARY.surfaces)[surface]
+    feed = ranker.rank(RankingRequest("r", "u", tuple(range(1, 201)), surface=name), UNKNOWN_USER, START)
+    assert [item.item_id for item in feed.items].index(7) + 1 == pytest.approx(rank)
 
 
 def test_a_delayed_variant_knows_what_a_worker_that_lags_would_know(bundle):

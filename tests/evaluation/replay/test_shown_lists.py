@@ -114,8 +114,10 @@ ACTIONS = st.lists(
     max_size=25,
 )  # fmt: skip
 SHOWN = st.lists(
-    st.tuples(st.sampled_from("uvx"), st.integers(1, 12), MINUTES, st.sampled_from([None, "r1", "r2"])), min_size=2,
-    max_size=25,
+    st.tuples(
+        st.sampled_from("uvx"), st.integers(1, 12), MINUTES, st.sampled_from([None, "r1", "r2"]), st.just(-1),
+        st.integers(0, 2),
+    ), min_size=2, max_size=25,
 )  # fmt: skip
 
 
@@ -139,7 +141,10 @@ def test_what_is_ranked_is_what_rankers_are_trained_on(bundle, actions, seen):
     log = event_log_of(ALog(rows).batches(VOCABULARY), VOCABULARY)
     heads = {name: (name,) for name in VOCABULARY.actions}
     trained = {
-        (one.user_key, one.now_ms, tuple(one.candidates.tolist())): (one.labels.tolist(), len(one.state.history))
+        (one.user_key, one.now_ms, tuple(one.candidates.tolist()), one.surface): (
+            one.labels.tolist(),
+            len(one.state.history),
+        )
         for one in impression_examples(with_changes(log, impressions=lists), heads, offline_features(an_item_table()))
         if len(one.candidates) > 1
     }
@@ -148,7 +153,8 @@ def test_what_is_ranked_is_what_rankers_are_trained_on(bundle, actions, seen):
     for query in queries:
         masks = {id_key(item): mask for item, mask in zip(query.candidates, query.actions, strict=True)}
         labels = [[float(masks[key] >> code & 1) for code in CODES.values()] for key in sorted(masks)]
-        name = id_key(query.exposure.user_id), query.exposure.at_ms, tuple(sorted(masks))
+        shown_on = query.exposure.surface
+        name = id_key(query.exposure.user_id), query.exposure.at_ms, tuple(sorted(masks)), shown_on
         ranked[name] = labels
     assert {name: labels for name, (labels, _) in trained.items()} == ranked
     outcomes = replayed(bundle, rows, lists).outcomes

@@ -174,6 +174,16 @@ def test_a_request_sees_only_what_happened_strictly_earlier():
     assert inputs.action_ages_ms.tolist() == [HOUR_MS]
 
 
+def test_a_request_has_the_surface_of_what_was_done_then():
+    rows = [("u", "a", "save", 0), ("u", "b", "view", 1), ("u", "c", "view", 1), ("u", "d", "view", 2)]
+    vocabulary = Vocabulary(VOCABULARY.actions, ("home", "search"))
+    log = replace(a_log(*rows), vocabulary=vocabulary, surfaces=np.array([1, 1, 2, 0]))
+    first, second, third = examples_of(log)
+    assert [one.surface for one in (first, second, third)] == [1, 2, 0]
+    offline = replace(offline_features(), sizes=replace(SMALL, surfaces=2))
+    assert inputs_of(second, offline).context[-2:].tolist() == [0, 1]
+
+
 def test_labels_show_what_was_done_to_each_candidate():
     log = a_log(("u", "a", "save", 0), ("u", "b", "view", 0), ("u", "a", "hide", 0))
     (example,) = examples_of(log)

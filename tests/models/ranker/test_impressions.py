@@ -45,6 +45,13 @@ def test_a_session_is_a_request_and_its_impressions_are_the_candidates():
     assert second.labels.tolist() == [[0, 1]]
 
 
+def test_a_sessions_surface_is_the_one_that_it_begins_on():
+    rows = [("u", 1, "view", 0), ("u", 2, "save", 0), ("u", 3, "view", 5), ("u", 3, "hide", 120), ("v", 1, "view", 1)]
+    log = replace(a_log(rows), surfaces=np.array([1, 2, 0, 1, 1]))  # v's row stands third in time
+    first, second, other = impression_examples(log, HEADS, offline_features(an_item_table()))
+    assert (first.surface, second.surface, other.surface) == (2, 1, 0)
+
+
 def test_what_came_before_only_fills_the_state():
     log = a_log([("u", 1, "view", 0), ("u", 2, "save", 5), ("u", 3, "hide", 10)])
     (only,) = impression_examples(log, HEADS, offline_features(an_item_table()), since_ms=START_MS + 4 * MINUTE_MS)
