@@ -1,4 +1,4 @@
-"""Manifests of format 2, written before rankers had match features and surfaces: read, never written."""
+"""Manifests of format 2, written before rankers had match features, surfaces and counters: read, never written."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,7 +22,7 @@ class SizesOfFormat2:
 
     def upgraded(self) -> FeatureSizes:
         """Return what they stand for."""
-        return FeatureSizes(**asdict(self), match_features=0, surfaces=0)
+        return FeatureSizes(**asdict(self), match_features=0, surfaces=0, counted_types=0)
 
 
 class ManifestOfFormat2(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -14,9 +14,9 @@ write it again::
         items/  item_features/                      embedding tables, a part each
         matches/                                    "matches": which items go together
 
-Format 3 knows match features and surfaces of requests. Format 2, which did not, and format 1, which had a field
-``session`` instead of parts, are read as what they stand for (``format_2.py``, ``format_1.py``), after their checksum
-was verified on their own bytes; they keep that checksum.
+Format 3 knows match features, surfaces of requests and users' own counters. Format 2, which did not, and format 1,
+which had a field ``session`` instead of parts, are read as what they stand for (``format_2.py``, ``format_1.py``),
+after their checksum was verified on their own bytes; they keep that checksum.
 """
 
 import hashlib
@@ -46,6 +46,7 @@ WORDS = {
     "item_features": "item features",
     "match_features": "match features",
     "surfaces": "surfaces",
+    "counted_types": "counted action types",
 }
 
 

@@ -112,6 +112,11 @@ def action_time_ms(packed: bytes) -> int:
     return int.from_bytes(packed[:6], "big") >> 6
 
 
+def action_type(packed: bytes) -> int:
+    """Return the type's code of a packed action, nothing else decoded."""
+    return packed[5] & 63
+
+
 def value_code(value: float | None) -> int:
     """Return the 8-bit code of an action's value (seconds watched, a price): logarithmic, 0 for none.
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from rankstream.features.counters import counter_columns, ever_done
 from rankstream.features.embeddings.base import VectorTable
 from rankstream.features.ids import Keys
 from rankstream.features.matches.columns import UserMatches, match_columns
@@ -54,7 +55,7 @@ def join(user: UserView, candidates: Keys, offline: OfflineFeatures, surface: in
         action_items=action_items,
         user_vector=user.vector,
         session_vector=session,
-        context=np.concatenate([context(user), one_hot(surface, offline.sizes.surfaces)]),
+        context=context(user, surface, offline.sizes),
         candidate_items=candidate_items,
         candidate_features=np.concatenate([features, matched, candidate_found[:, None]], axis=1, dtype=np.float32),
         action_ages_ms=user.now_ms - newest.times_ms,
@@ -108,11 +109,17 @@ def fold_ended(ended: Mapping[K, Applied], offline: OfflineFeatures) -> dict[K, 
 
 
 def _with_recurrent(state: UserState, tag: int, recurrent: Floats) -> UserState:
-    return UserState(state.history, state.tail.folded(tag, recurrent), state.offset, state.total)
+    return UserState(state.history, state.tail.folded(tag, recurrent), state.offset, state.total, state.departed)
 
 
-def context(user: UserView) -> Floats:
-    """Return what the user and the time say of a request, in the order of ``CONTEXT_NAMES``."""
+def context(user: UserView, surface: int, sizes: FeatureSizes) -> Floats:
+    """Return the request's context ``(C,)``: the time and the user's activity, the surface, the user's counters."""
+    counts = ever_done(user.departed, user.actions.action_types, sizes.counted_types)
+    return np.concatenate([_activity(user), _one_hot(surface, sizes.surfaces), counter_columns(counts)])
+
+
+def _activity(user: UserView) -> Floats:
+    """Return the columns of ``CONTEXT_NAMES``."""
     actions, now_ms = user.actions, user.now_ms
     hour = 2 * pi * (now_ms % DAY_MS) / DAY_MS
     weekday = 2 * pi * (now_ms // DAY_MS % 7) / 7
@@ -129,7 +136,7 @@ def context(user: UserView) -> Floats:
     )  # fmt: skip
 
 
-def one_hot(code: int, count: int) -> Floats:
+def _one_hot(code: int, count: int) -> Floats:
     """Return ``(count,)``: 1 in the column of a code from 1 to ``count``; zeros for any other code."""
     columns = np.zeros(count, np.float32)
     if 1 <= code <= count:

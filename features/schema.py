@@ -19,6 +19,7 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 PADDING_TYPE = 0
+COUNTED_TYPES = 16  # action types with a counter of the user's own, at most: those of the lowest codes
 
 CONTEXT_NAMES = (
     "hour_sin", "hour_cos",  # of the request, UTC
@@ -41,11 +42,12 @@ class FeatureSizes:
     item_features: int = 4  # F: dense features of an item, the mask bit not counted
     match_features: int = 0  # M: columns of ``matches/columns.py``; 0 for a model that was trained without
     surfaces: int = 0  # of the vocabulary, a column each; 0 for a model that does not see a request's surface
+    counted_types: int = 0  # K: action types that the user's own counters are of (``counters.py``); 0 for none
 
     @property
     def context(self) -> int:
         """C: width of the request's context."""
-        return len(CONTEXT_NAMES) + self.surfaces
+        return len(CONTEXT_NAMES) + self.surfaces + (1 + self.counted_types if self.counted_types else 0)
 
     @property
     def candidate_features(self) -> int:
@@ -62,7 +64,7 @@ class ModelInputs:
     action_items: Floats  # (T, I)
     user_vector: Floats  # (U,)
     session_vector: Floats  # (S,)
-    context: Floats  # (C,) CONTEXT_NAMES, then 1 in the column of the request's surface
+    context: Floats  # (C,) CONTEXT_NAMES, 1 in the column of the request's surface, the user's own counters
     # once a candidate; the candidate graph's
     candidate_items: Floats  # (N, I)
     candidate_features: Floats  # (N, G) the item's features, its match features, then 1 if the item is known

@@ -2,9 +2,12 @@
 
 ::
 
-    | format 1 | actions 1 | offset 8 | total 4 | history 16 an action, newest first | session tail, 0 to ~700 |
+    | format 1 | actions 1 | offset 8 | total 4 | history 16 an action, newest first | counters | session tail |
 
-A user of 100 actions needs 1.6 KB; the tail comes when the 101st action pushes the first one out.
+A user of 100 actions needs 1.6 KB. Counters (``counters.py``, 5 to 65 bytes) and the tail (up to ~700) come when the
+101st action pushes the first one out.
+
+Format 1, which had no counters, is read: what had left such a history before is not counted.
 """
 
 import struct
@@ -13,10 +16,13 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from rankstream.features.actions import ACTION_BYTES
+from rankstream.features.counters import count_departed, pack_counters, unpack_counters
 from rankstream.features.history import DEFAULT_LIMIT, Appended, History
 from rankstream.features.sessions import NOTHING_LEFT, SessionTail, unpack_tail
 
-FORMAT = 1
+FORMAT = 2
+WITHOUT_COUNTERS = 1
+FORMATS = (WITHOUT_COUNTERS, FORMAT)
 HEAD = struct.Struct("<BBqI")
 NO_OFFSET = -1
 NO_HISTORY = History()
@@ -33,6 +39,7 @@ class UserState(Struct, frozen=True, gc=False):
     tail: SessionTail = NOTHING_LEFT
     offset: int = NO_OFFSET  # of the last action applied, in the user's source partition
     total: int = 0  # actions ever applied, duplicates and too old ones not counted
+    departed: int = 0  # of these, what left the history, by type: see ``counters.py``
 
     def apply(self, actions: Sequence[bytes], last_offset: int) -> "Applied":
         """Apply packed actions in order of arrival; ``last_offset`` is the last one's.
@@ -42,14 +49,18 @@ class UserState(Struct, frozen=True, gc=False):
         appended = self.history.append(actions)
         applied = len(actions) - appended.duplicates - appended.too_old
         if not appended.evicted:
-            return Applied(UserState(appended.history, self.tail, last_offset, self.total + applied), appended)
+            state = UserState(appended.history, self.tail, last_offset, self.total + applied, self.departed)
+            return Applied(state, appended)
         tail, ended = self.tail.absorb(appended.evicted)
-        return Applied(UserState(appended.history, tail, last_offset, self.total + applied), appended, tuple(ended))
+        departed = count_departed(self.departed, appended.evicted)
+        state = UserState(appended.history, tail, last_offset, self.total + applied, departed)
+        return Applied(state, appended, tuple(ended))
 
     def pack(self) -> bytes:
         """Return the record's bytes."""
         head = HEAD.pack(FORMAT, len(self.history), self.offset, self.total)
-        return head + self.history.packed + self.tail.pack()
+        tail = self.tail.pack()
+        return head + self.history.packed + (pack_counters(self.departed) + tail if tail else b"")
 
 
 class Applied(Struct, frozen=True, gc=False):
@@ -68,12 +79,15 @@ def unpack_state(packed: bytes, limit: int = DEFAULT_LIMIT) -> UserState:
     try:
         format_number, count, offset, total = HEAD.unpack_from(packed)
         end = HEAD.size + count * ACTION_BYTES
-        if format_number != FORMAT or len(packed) < end:
+        if format_number not in FORMATS or len(packed) < end:
             raise ValueError(f"format {format_number}, {count} actions, {len(packed)} bytes")
-        tail = unpack_tail(packed[end:])
+        departed, rest = 0, packed[end:]
+        if rest and format_number != WITHOUT_COUNTERS:
+            departed, rest = unpack_counters(rest)
+        tail = unpack_tail(rest)
     except (struct.error, ValueError) as exc:
         raise CorruptStateError(
-            f"a stored user record of {len(packed)} bytes is not of format {FORMAT} ({exc}); "
+            f"a stored user record of {len(packed)} bytes is of none of the formats {FORMATS} ({exc}); "
             "if another version of rankstream wrote it, start with an empty state folder, which the changelog refills"
         ) from exc
-    return UserState(History(packed[HEAD.size : end], limit), tail, offset, total)
+    return UserState(History(packed[HEAD.size : end], limit), tail, offset, total, departed)

@@ -25,6 +25,7 @@ class UserView:
     tail: SessionTail  # of the sessions that left the history
     vector: Floats  # (U,), zeros where there is none
     vector_found: bool
+    departed: int = 0  # counts of the actions that left the history, see ``counters.py``
 
     @property
     def excluded(self) -> Keys:
@@ -36,7 +37,7 @@ def view_user(state: UserState, user_key: int, now_ms: int, vectors: VectorTable
     """Return the user as of ``now_ms``; ``vectors`` are the users' (``OfflineFeatures.users``)."""
     found_vectors, found = vectors.look_up(np.array([user_key], np.uint64))
     actions = known_actions(state.history.columns(), now_ms)
-    return UserView(user_key, now_ms, actions, state.tail, found_vectors[0], bool(found[0]))
+    return UserView(user_key, now_ms, actions, state.tail, found_vectors[0], bool(found[0]), state.departed)
 
 
 def known_actions(actions: ActionColumns, now_ms: int) -> ActionColumns:

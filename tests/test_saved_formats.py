@@ -20,6 +20,7 @@ from rankstream.events.action_event import ActionEvent
 from rankstream.events.open import open_log
 from rankstream.events.registry import read_log
 from rankstream.features.actions import Vocabulary
+from rankstream.features.counters import ever_done
 from rankstream.features.embeddings.files import versions
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import id_keys
@@ -147,7 +148,8 @@ def read_bundle(folder):
     read = json.loads(msgspec.json.encode(bundle.manifest))
     del read["versions"], read["created_at"]
     del read["parts"]
-    assert (read["sizes"].pop("match_features"), read["sizes"].pop("surfaces")) == (0, 0)  # there were none
+    for name in ("match_features", "surfaces", "counted_types"):
+        assert read["sizes"].pop(name) == 0  # there were none
     read["session"] = parts_of(bundle.manifest)["sessions"].facts  # as format 1 called it
     items = sorted(f"i{number}" for number in range(24))
     read["vectors"] = bundle.items.look_up(id_keys(items))[0].tolist()
@@ -224,10 +226,23 @@ def replay_metrics(folder, out, seed=1):
 
 
 @pytest.mark.parametrize("name", ["empty", "few", "full"])
-def test_a_packed_state_reads_the_same_and_packs_to_the_same_bytes(name):
+def test_a_packed_state_reads_the_same_and_survives_the_bytes_of_now(name):
     packed = (SAVED / "states" / f"{name}.bin").read_bytes()
     assert not differences(read_state(packed), expected()["states"][name])
-    assert unpack_state(packed, LIMIT).pack() == packed
+    now = unpack_state(packed, LIMIT)
+    assert now.departed == 0  # format 1 counted nothing
+    assert unpack_state(now.pack(), LIMIT) == now
+
+
+def test_a_record_of_format_2_reads_the_same_and_packs_to_the_same_bytes():
+    """50 actions, the types one after the other, of which a history of 20 holds the last."""
+    packed = (SAVED.parent / "records-2" / "full.bin").read_bytes()
+    state = unpack_state(packed, LIMIT)
+    types = state.history.columns().action_types
+    assert (state.offset, state.total, types.tolist()) == (49, 50, [2, 1, 4, 3] * 5)
+    assert (ever_done(state.departed, types, 4) - ever_done(0, types, 4)).tolist() == [8, 8, 7, 7]
+    assert (state.tail.tag, np.frombuffer(state.tail.state, np.float16).tolist()) == (123456789, [0.5, -1.25, 0.0])
+    assert state.pack() == packed
 
 
 def test_a_state_folder_has_its_users_and_its_position(tmp_path):

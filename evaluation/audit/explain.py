@@ -111,7 +111,7 @@ def _context(
     ranker = replace(rankers.ranker(served), exploration=NO_EXPLORATION)  # sampling has no reasons
     future = len(state.history) - len(known_actions(state.history.columns(), served.at_ms))
     history = History(state.history.packed[future * ACTION_BYTES :], state.history.limit)
-    known = UserState(history, state.tail, state.offset, state.total)
+    known = UserState(history, state.tail, state.offset, state.total, state.departed)
     original = decode_request(record)
     if not isinstance(served.policy, UnsetType):  # limits of groups by score might leave out what it explored
         original = msgspec.structs.replace(original, groups=None, max_per_group=None)

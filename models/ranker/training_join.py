@@ -22,7 +22,7 @@ from rankstream.features.ids import Id, id_key
 from rankstream.features.join import DAY_MS, OfflineFeatures
 from rankstream.features.matches.columns import match_width
 from rankstream.features.matches.tables import MatchTables
-from rankstream.features.schema import FeatureSizes, Floats
+from rankstream.features.schema import COUNTED_TYPES, FeatureSizes, Floats
 from rankstream.models.ranker.examples import RankingExample
 from rankstream.models.sessions.hiertcn import HierTCN
 from rankstream.models.sessions.torch_encoder import TorchSessions
@@ -73,6 +73,7 @@ def offline_features(log: EventLog, encoders: FrozenEncoders, num_actions: int, 
         item_features=encoders.features.shape[1],
         match_features=match_width(len(log.vocabulary.actions)) if len(encoders.matches) else 0,
         surfaces=len(log.vocabulary.surfaces),
+        counted_types=min(len(log.vocabulary.actions), COUNTED_TYPES),
     )
     items = to_float16(item_table)
     features = to_float16(ItemTable(item_table.ids, encoders.features))

@@ -18,7 +18,7 @@ from rankstream.events.action_event import Record
 from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import Changes
 from rankstream.features.stores.rocksdb import POSITION
-from rankstream.features.user_state import FORMAT, HEAD, CorruptStateError
+from rankstream.features.user_state import FORMATS, HEAD, CorruptStateError
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.offsets import Bounds, reader
 from rankstream.streams.worker.outbox import Outbox
@@ -88,8 +88,8 @@ def _source_of(record: Record) -> bytes | None:
 
 def offset_of(packed: bytes) -> int:
     """Return the source offset in a packed ``UserState`` without unpacking it."""
-    if len(packed) < HEAD.size or packed[0] != FORMAT:
-        raise CorruptStateError(f"a user record of {len(packed)} bytes is not of format {FORMAT}")
+    if len(packed) < HEAD.size or packed[0] not in FORMATS:
+        raise CorruptStateError(f"a user record of {len(packed)} bytes is of none of the formats {FORMATS}")
     offset: int = HEAD.unpack_from(packed)[2]
     return offset
 

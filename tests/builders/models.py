@@ -77,5 +77,5 @@ def folded(applied, encoder, item_table) -> UserState:
         before = state.tail.recurrent(encoder.tag, encoder.state_size)
         after = encoder.fold(before[None], vectors.mean(axis=0, keepdims=True))[0]
         tail = state.tail.folded(encoder.tag, after)
-        state = UserState(state.history, tail, state.offset, state.total)
+        state = UserState(state.history, tail, state.offset, state.total, state.departed)
     return state

@@ -14,7 +14,7 @@ from tests.builders.bundle import a_bundle
 def in_format_1(folder):
     """Write a bundle's manifest as rankstream 0.1.0 did."""
     now = json.loads((folder / "manifest.json").read_bytes())
-    for name in ("match_features", "surfaces"):
+    for name in ("match_features", "surfaces", "counted_types"):
         del now["sizes"][name]
     facts = {part["kind"]: part["facts"] for part in now.pop("parts")}
     order = [*list(now)[: list(now).index("opset")], "session", *list(now)[list(now).index("opset") :]]

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rankstream.features.counters import counter_columns
 from rankstream.features.ids import id_key, id_keys
 from rankstream.features.join import OfflineFeatures, join
 from rankstream.features.schema import CONTEXT_NAMES, ModelInputs, check_inputs, random_inputs
@@ -64,6 +65,18 @@ def test_the_surface_of_a_request_is_one_column_behind_the_context():
 def test_a_surface_that_the_model_does_not_know_is_none():
     assert with_surfaces(4).digest() == with_surfaces(0).digest()
     assert not with_surfaces(0).context[-3:].any()
+
+
+def test_the_counters_of_a_user_stand_last_and_count_what_left_the_history_and_nothing_later():
+    offline = replace(TABLES, sizes=replace(SIZES, surfaces=1, counted_types=4))
+    state = a_state(*(an_action("a", at, "save") for at in range(5)), an_action("b", 50), limit=3)
+    at_ten, at_sixty = (
+        join(view_user(state, id_key("u1"), MORNING_MS + 1000 * at, TABLES.users), id_keys(["x"]), offline, 1)
+        for at in (10, 60)
+    )
+    check_inputs(at_ten, offline.sizes)
+    assert at_ten.context[len(CONTEXT_NAMES) :].tolist() == [1, *counter_columns(np.array([0, 0, 5, 0])).tolist()]
+    assert at_sixty.context[len(CONTEXT_NAMES) :].tolist() == [1, *counter_columns(np.array([1, 0, 5, 0])).tolist()]
 
 
 def test_a_model_without_surfaces_sees_what_it_saw_before():

@@ -1,15 +1,61 @@
+import random
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstream.features.user_state import CorruptStateError, UserState, unpack_state
-from tests.builders.actions import a_state, an_action
+from rankstream.features.actions import action_type
+from rankstream.features.counters import ever_done
+from rankstream.features.user_state import HEAD, CorruptStateError, UserState, unpack_state
+from tests.builders.actions import VOCABULARY, a_state, an_action
+
+LIMIT = 6
+KINDS = len(VOCABULARY.actions)
 
 
 @given(st.lists(st.integers(0, 10_000), max_size=30), st.integers(0, 2**62))
 def test_a_state_survives_its_bytes(times: list[int], offset: int):
     state = UserState(a_state(limit=5).history).apply([an_action("a", at) for at in times], offset).state
     assert unpack_state(state.pack(), limit=5) == state
+
+
+def ever_done_by(state: UserState) -> list[int]:
+    return ever_done(state.departed, state.history.columns().action_types, KINDS).tolist()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 500), st.sampled_from(VOCABULARY.actions)), unique=True, max_size=60),
+    st.integers(0, 2**32),
+    st.integers(1, LIMIT - 1),
+)
+def test_any_bounded_shuffle_with_duplicates_leads_to_the_same_state_and_counts_each_action_once(
+    done: list[tuple[int, str]], seed: int, reach: int
+):
+    """No action arrives behind ``LIMIT`` newer ones or more."""
+    rng = random.Random(seed)
+    log = sorted(an_action(f"i{at % 7}", at, kind) for at, kind in done)
+    disturbed = sorted(range(len(log)), key=lambda index: index + rng.uniform(0, reach))
+    arrivals = [log[index] for index in disturbed for _ in range(rng.choice((1, 1, 2)))]
+    shuffled, in_order = (a_state(*actions, limit=LIMIT) for actions in (arrivals, log))
+    assert shuffled.apply([], 0).state == in_order.apply([], 0).state  # but for the last offset
+    counts = Counter(action_type(action) for action in log)
+    assert ever_done_by(shuffled) == [counts[code] for code in range(1, KINDS + 1)]
+
+
+def test_an_action_that_left_the_history_is_not_counted_again():
+    state = a_state(*(an_action("a", at, "save") for at in range(9)), limit=LIMIT)
+    again = state.apply([an_action("a", 1, "save")], 9).state
+    assert ever_done_by(again) == ever_done_by(state) == [0, 0, 9, 0]
+
+
+def test_a_record_of_format_1_is_read_and_counts_from_then_on():
+    """It had no counters: of its 9 saves, the 3 that had left are not counted."""
+    old = a_state(*(an_action("a", at, "save") for at in range(9)), limit=LIMIT)
+    head = HEAD.pack(1, len(old.history), old.offset, old.total)
+    read = unpack_state(head + old.history.packed + old.tail.pack(), LIMIT)
+    assert (read.history, read.tail, read.total, ever_done_by(read)) == (old.history, old.tail, 9, [0, 0, 6, 0])
+    assert ever_done_by(read.apply([an_action("b", 9)], 9).state) == [1, 0, 6, 0]
 
 
 def test_a_hundred_actions_need_about_one_and_a_half_kilobytes():
@@ -20,7 +66,7 @@ def test_a_hundred_actions_need_about_one_and_a_half_kilobytes():
     "damage", [lambda raw: raw[:9], lambda raw: raw[:-1], lambda raw: b"\x09" + raw[1:], lambda raw: b""]
 )
 def test_a_damaged_record_is_refused(damage):
-    with pytest.raises(CorruptStateError, match="not of format 1"):
+    with pytest.raises(CorruptStateError, match="of none of the formats"):
         unpack_state(damage(a_state(an_action(), an_action("b", 1)).pack()))
 
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankstream.features.actions import Vocabulary
+from rankstream.features.counters import ever_done
 from rankstream.features.ids import id_key, id_keys
 from rankstream.features.join import join, session_vector
 from rankstream.features.user_state import unpack_state
@@ -106,6 +107,19 @@ def test_how_the_log_is_cut_into_chunks_never_shows(events: list[tuple], data: s
         cut.on_actions(rest[:take])
         rest = rest[take:]
     assert records_of(cut) == records_of(whole)
+
+
+@settings(max_examples=60)
+@given(EVENTS)
+def test_what_a_user_ever_did_is_counted_also_while_sessions_are_folded(events: list[tuple]):
+    log = [an_event(user, item, 600 * n + at, n, kind) for n, (user, item, at, kind) in enumerate(events)]
+    pipeline = a_pipeline(SomeLiveRanker(MixingSessions()), limit=3)
+    pipeline.on_actions(log)
+    for user in {user for user, _, _, _ in events}:
+        state = pipeline.users.get(str(user).encode())
+        counts = ever_done(state.departed, state.history.columns().action_types, len(VOCABULARY.actions))
+        kinds = [kind for one, _, _, kind in events if one == user]
+        assert counts.tolist() == [kinds.count(name) for name in VOCABULARY.actions]
 
 
 def test_sessions_that_leave_the_history_live_on_in_the_recurrent_state():

@@ -108,6 +108,16 @@ def test_the_order_in_which_records_of_several_partitions_come_does_not_matter(d
     assert report.verified == 2 * len(day.served)
 
 
+def test_the_counters_that_a_model_saw_are_reproduced_to_the_bit(tmp_path):
+    sees = a_day(tmp_path, actions=400, sizes=replace(SIZES, counted_types=4))
+    report = sees.verify()
+    assert (report.verified, report.differences) == (len(sees.served), [])
+    assert any(served_features(one).state_actions > 2 * sees.history_limit for one in sees.served)
+    blind = a_day(tmp_path / "blind", actions=400)
+    seen, unseen = ([served_features(one).features for one in day.served] for day in (sees, blind))
+    assert not set(seen) & set(unseen)
+
+
 def test_the_surface_that_a_model_saw_is_reproduced_and_another_one_is_found_out(tmp_path):
     sees = a_day(tmp_path, actions=200, sizes=replace(SIZES, surfaces=2))
     report = sees.verify()
