@@ -14,6 +14,7 @@ from statistics import median
 from time import process_time
 
 from benchmarks.workload import VOCABULARY, Event, events
+from rankstream.events.action_event import Recorded
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import FeatureSizes
@@ -21,7 +22,6 @@ from rankstream.features.sessions import NoSessions
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.rocksdb import RocksStore
 from rankstream.streams.pipeline import Pipeline
-from rankstream.streams.records import Recorded
 
 CHUNK, CHECKPOINT = 1000, 200_000
 ROUNDS = 5

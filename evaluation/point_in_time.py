@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import UnsetType
 
-from rankstream.events.action_event import Record
+from rankstream.events.action_event import Record, Recorded
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.files import versions
@@ -28,7 +28,6 @@ from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.serving import ranker_of
 from rankstream.streams.codec import ServedFeatures
 from rankstream.streams.pipeline import Pipeline
-from rankstream.streams.records import Recorded
 
 CHUNK = 1_000  # actions applied at once; states do not depend on it
 

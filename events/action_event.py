@@ -1,6 +1,7 @@
 """The JSON event of an action as a topic holds it: its fields and limits, how it is packed, and why one is rejected."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 import msgspec
@@ -21,7 +22,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class Record(Protocol):
-    """One Kafka record; aiokafka's and kafka-python's ``ConsumerRecord`` are such, and ``streams.records.Recorded``."""
+    """One Kafka record; aiokafka's and kafka-python's ``ConsumerRecord`` are such, and ``Recorded``."""
 
     @property
     def topic(self) -> str:
@@ -54,6 +55,18 @@ class Record(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One record as a consumer would hand it on; see ``Record``."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
 class Rejected(Exception):
     """A record that can't be understood: ``reason`` is a short constant, the message what came, what was wanted.
 
@@ -74,6 +87,7 @@ class ActionEvent(Struct, gc=False, frozen=True, omit_defaults=True):
     timestamp_ms: TimeMs
     surface: Annotated[Name, Meta(description="where it happened; unknown names count as none")] | None = None
     value: Annotated[float, Meta(ge=0, description="seconds watched, a price, ...")] | None = None
+    list_id: Annotated[WireId, Meta(description="of the list that it answers: a feed's request_id")] | None = None
 
 
 _decode_action: Callable[[bytes], ActionEvent] = msgspec.json.Decoder(ActionEvent).decode

@@ -47,7 +47,7 @@ class Arrivals:
     arrived_ms: Ints  # (n,) when the record was produced; times_ms where the log doesn't have it
     packed: list[bytes]  # 16 bytes an action, as ActionDecoder returns them
     offsets: Ints  # (n,) in the log, ascending
-    list_ids: list[Id | None] | None = None  # the shown list that each is of; None: the log was not asked for them
+    list_ids: list[Id | None] | None = None  # the shown list that each names; None: the log can't name any
     positions: Ints | None = None  # (n,) in that list, as the log counts them; -1 for none
 
     def __len__(self) -> int:
@@ -153,11 +153,12 @@ def pack_columns(
 
 def events_of(arrivals: Arrivals, vocabulary: Vocabulary) -> Iterator[ActionEvent]:
     """Yield the actions as the wire writes them: what ``arrivals_of`` decodes to these arrivals again."""
+    lists = arrivals.list_ids or [None] * len(arrivals)
     actions, surfaces = ("", *vocabulary.actions), (None, *vocabulary.surfaces)
     numbers = (arrivals.codes, arrivals.times_ms, arrivals.surfaces, arrivals.values)
-    columns = (arrivals.user_ids, arrivals.item_ids, *(column.tolist() for column in numbers))
-    for user, item, code, at_ms, surface, value in zip(*columns, strict=True):
-        yield ActionEvent(user, item, actions[code], at_ms, surfaces[surface], None if value != value else value)
+    columns = (arrivals.user_ids, arrivals.item_ids, *(column.tolist() for column in numbers), lists)
+    for user, item, code, at_ms, surface, value, shown in zip(*columns, strict=True):
+        yield ActionEvent(user, item, actions[code], at_ms, surfaces[surface], None if value != value else value, shown)
 
 
 def codes_of_values(values: Values) -> Ints:
@@ -200,4 +201,5 @@ def arrivals_of(records: Iterable[Record], vocabulary: Vocabulary, skipped: Skip
         np.array([_arrived_ms(*both) for both in zip(kept, events, strict=True)], np.int64),
         packed,
         np.array([record.offset for record in kept], np.int64),
+        [event.list_id for event in events],
     )

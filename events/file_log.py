@@ -46,6 +46,7 @@ class LogFile:
     shape: Shape  # how a row becomes an action
     written: Vocabulary | None = None  # where the file, or its kind, names the actions
     times: str = ""  # the column of a public log's times, which its reader renames
+    dumped: bool = False  # are its rows records of a topic? All that they say is the wire's then
 
     @property
     def path(self) -> Path:
@@ -152,9 +153,16 @@ class FileLog:
         batches = (_of_code(arrivals, code, True) for arrivals in replace(self, skipped=skipped)._read(known))
         found = grouped(batches, self.untyped)
         if not len(found):
-            nothing = self._why_nothing() if skipped else self._why_not_shown(self._names.actions)
-            raise LogError(nothing)
+            raise LogError(self._why_no_lists(skipped))
         return found
+
+    def _why_no_lists(self, skipped: Skipped) -> str:
+        if skipped:
+            return self._why_nothing()
+        if not any(file.dumped for file in self.files):
+            return self._why_not_shown(self._names.actions)
+        left = ", ".join(f"{count:,} for being {kind}" for kind, count in skipped.most_common_ignored())
+        return f"{self.path} shows nothing; it holds {f'records left out: {left}' if left else 'no records'}"
 
     def _with_shown(self, vocabulary: Vocabulary) -> Vocabulary:
         """Return the vocabulary with a code for impressions, where it has none."""
@@ -174,9 +182,10 @@ class FileLog:
             raise LogError(self.skipped.refusal(self.name, kept))
 
     def _read(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
-        lists = self.shown is not None or self.shown_in is not None
+        positions = self.shown is not None
         readings = (
-            (file, Reading(vocabulary, file.shape, self.now_ms, self.skipped, lists=lists)) for file in self.files
+            (file, Reading(vocabulary, file.shape, self.now_ms, self.skipped, positions=positions))
+            for file in self.files
         )
         return chain.from_iterable(file.reader.read(reading) for file, reading in readings)
 

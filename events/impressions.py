@@ -13,7 +13,8 @@ baselines never see them. Rankers are trained on lists, and replay ranks them; `
 acted on.
 
 Rows without a list id are lists by user and surface: those of one time, where most of them came several at one time;
-else those with no pause longer than that of a session, and positions that rise.
+else those with no pause longer than that of a session, and positions that rise. Feeds that were served become rows in
+``readers/shown_lists.py``.
 """
 
 from collections.abc import Iterable, Sequence

@@ -288,8 +288,8 @@ def event_log_of(batches: Iterable[Arrivals], vocabulary: Vocabulary, untyped: b
         users.add(batch.user_ids)
         items.add(batch.item_ids)
         columns.append((batch.codes, batch.times_ms, batch.surfaces, batch.values))
-        if batch.list_ids is not None:
-            lists.append(list_keys_of(batch))
+        lists.append(list_keys_of(batch))
+    list_keys = np.concatenate(lists)
     codes, times, surfaces, values = (np.concatenate(column) for column in zip(*columns, strict=True))
     return event_log(
         vocabulary,
@@ -299,5 +299,5 @@ def event_log_of(batches: Iterable[Arrivals], vocabulary: Vocabulary, untyped: b
         times,
         surfaces if surfaces.any() else None,
         None if np.isnan(values).all() else values,
-        np.concatenate(lists) if lists else None,
+        None if (list_keys == NO_LIST).all() else list_keys,
     )

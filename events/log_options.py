@@ -35,6 +35,11 @@ class LogOptions:
         return self.shown is not None or self.impressions is not None
 
     @property
+    def all_shown(self) -> bool:
+        """Whether every row is an impression."""
+        return self.shown is not None and self.constants.get("action") == self.shown
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """The fields of a row."""
         return LISTED_FIELDS if self.lists else FIELDS

@@ -43,7 +43,10 @@ def open_log(path: Path, options: LogOptions = AS_IT_IS) -> FileLog:
     """
     options.check()
     if options.impressions is None:
-        return _opened(path, options)
+        log = _opened(path, options)
+        if log.files[0].dumped and (options.columns or options.constants):
+            raise LogError(f"{log.path} holds records of a topic, whose fields have names; leave out --map and --set")
+        return log
     if options.shown is not None:
         raise LogError("--shown and --impressions both say what was shown; give one of them")
     there = {name: column for name, column in options.columns.items() if name not in LIST_FIELDS}
@@ -84,11 +87,13 @@ def _opened(path: Path, options: LogOptions) -> FileLog:
     left = [one for one in looked_at if one.path not in read]
     whole = path if len(chosen) > 1 else chosen[0].path
     notes = (*_known_as(whole, chosen[0], options), *_guesses(path, chosen))
-    if options.time_unit != AUTO or any(file.shape.time_unit == AUTO for file in files):
+    _check_dumped(files)
+    loose = [file for file in files if not file.dumped]
+    if loose and (options.time_unit != AUTO or any(file.shape.time_unit == AUTO for file in loose)):
         files, told = _in_told_unit(files, whole, options.time_unit)
         notes = (*notes, *told)
     notes = (*notes, *_not_read(path, files, left, found.strange))
-    sort = options.sort or (kind != WIRE_FORMAT and len(files) > 1)  # each has its own order
+    sort = options.sort or (kind != WIRE_FORMAT and len(files) > 1) or not loose  # each part has its own order
     now_ms = time.time_ns() // 1_000_000
     return FileLog(whole, kind, tuple(files), sort, now_ms, notes, options.max_skipped, shown=options.shown)
 
@@ -98,6 +103,14 @@ def _not_of_rows(path: Path, kind: str) -> str:
         f"{path} is read as {kind}, whose rows are translated; --shown names an action of a log with a column of "
         f"actions: say which column with --map action=COLUMN, or leave out --shown"
     )
+
+
+def _check_dumped(files: Sequence[LogFile]) -> None:
+    """Raise ``LogError`` where records of a topic lie beside a log of another kind."""
+    dumped = [file.dumped for file in files]
+    if any(dumped) and not all(dumped):
+        record, other = files[dumped.index(True)].path, files[dumped.index(False)].path
+        raise LogError(f"{record} holds records of a topic, and {other} is a log of its own; give one of them")
 
 
 def _in_told_unit(files: Sequence[LogFile], path: Path, unit: str) -> tuple[list[LogFile], tuple[str, ...]]:

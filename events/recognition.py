@@ -19,9 +19,11 @@ from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.log_options import LogOptions
 from rankstream.events.public import PUBLIC, published_as
 from rankstream.events.public.batches import Form
-from rankstream.events.readers.json_lines import NEEDED, JsonReader
+from rankstream.events.readers.dumped import OF_LISTS, OTHER, USER_ACTIONS, ActionReader, topic_of
+from rankstream.events.readers.json_lines import LIST_FIELDS, NEEDED, JsonReader
 from rankstream.events.readers.plain import PlainReader
 from rankstream.events.readers.rows import Shape, json_row
+from rankstream.events.readers.shown_lists import ListReader
 from rankstream.events.readers.text import Layout, check_names, layout_of, needs_pyarrow, why_no_heading
 from rankstream.events.readers.times import AUTO, TIMES
 from rankstream.features.actions import Vocabulary
@@ -50,6 +52,8 @@ def recognise(placed: PlacedFile, options: LogOptions, alone: bool) -> Recognise
         if alone or (path.suffix.lower() not in NOT_ALWAYS_LOGS and options.heading is None):
             raise
         return Recognised(None, path, why_not=why_not)
+    if kind in (None, WIRE_FORMAT) and (topic := topic_of(layout)) is not None:
+        return _of_records(layout, topic, options)
     named = options.columns or options.constants or set(NEEDED) <= set(layout.columns)
     if kind in PUBLIC or (kind is None and not named):
         if (published := published_as(layout, kind)) is not None:
@@ -78,6 +82,22 @@ def recognise(placed: PlacedFile, options: LogOptions, alone: bool) -> Recognise
     return Recognised(_of_the_wire(layout, shape, options.fields), path, WIRE_FORMAT, guesses)
 
 
+def _of_records(layout: Layout, topic: str, options: LogOptions) -> Recognised:
+    """Return a file of a topic's records, if they are what is asked for: actions, or what was shown."""
+    if options.all_shown:
+        if topic in OF_LISTS:
+            shape = Shape(constants={"action": options.constants["action"]}, time_unit="ms")
+            return Recognised(LogFile(layout, ListReader(layout), shape, dumped=True), layout.path)
+        wanted = f"impressions are in {' and '.join(OF_LISTS)}: `rankstream topics dump` them, and give that file"
+    else:
+        if topic == USER_ACTIONS:
+            return Recognised(LogFile(layout, ActionReader(layout), Shape(), dumped=True), layout.path)
+        shown = ", and what was shown is given with --impressions" if topic in OF_LISTS else ""
+        wanted = f"a log is made of {USER_ACTIONS}{shown}"
+    what = topic if topic != OTHER else "another topic"
+    return Recognised(None, layout.path, why_not=LogError(f"{layout.path} holds records of {what}; {wanted}"), lacks=0)
+
+
 def _perhaps(layout: Layout, lacks: int) -> str:
     """Return what else may be wrong with text in which nothing is called as usual."""
     if layout.type != "text" or lacks < len(NEEDED) or not layout.columns:
@@ -96,6 +116,7 @@ def _shape_of(placed: PlacedFile, options: LogOptions, columns: Collection[str])
     constants = {name: placed.partitions[column] for name, column in said.items()} | dict(options.constants)
     sources = {name: column for name, column in options.columns.items() if name not in said}
     left = [name for name in options.fields if name not in (*sources, *constants, *columns)]
+    left = left if options.lists else [name for name in left if name not in LIST_FIELDS]
     fits = fitting(columns, left, {*sources.values(), *set(options.fields).intersection(columns)})
     fits = {name: found for name, found in fits.items() if len(found) == 1 or name in NEEDED}
     sources |= {name: found[0] for name, found in fits.items()}

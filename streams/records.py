@@ -6,23 +6,11 @@ from enum import Enum
 
 import msgspec
 
-from rankstream.events.action_event import ActionEvent
+from rankstream.events.action_event import ActionEvent, Recorded
 from rankstream.features.ids import id_bytes
 from rankstream.ranking.request import RankingRequest
 
 _encode = msgspec.json.Encoder().encode
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """One record as a consumer would hand it on; see ``events.action_event.Record``."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
 
 
 def recorded_actions(events: Iterable[ActionEvent], first_offset: int = 0) -> list[Recorded]:

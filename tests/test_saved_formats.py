@@ -17,6 +17,7 @@ from rankstream.bundles.golden import case_of, read_golden
 from rankstream.bundles.manifest import read_manifest
 from rankstream.bundles.sessions import EncodeCase, FoldCase
 from rankstream.events.action_event import ActionEvent
+from rankstream.events.dumps import dump_path, read_dump
 from rankstream.events.open import open_log
 from rankstream.events.registry import read_log
 from rankstream.features.actions import Vocabulary
@@ -36,7 +37,6 @@ from rankstream.models.training.checkpoints import read_whole, weights_tag
 from rankstream.models.users.refresh import user_space
 from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.serving import LiveRanker
-from rankstream.streams.clients.dumps import dump_path, read_dump
 from rankstream.streams.codec import DeadLetter, RankedFeed, RankingRequest, ServedFeatures
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Channel

@@ -16,10 +16,10 @@ from rankstream.evaluation.audit.explanation import Explanation
 from rankstream.evaluation.audit.verify import VerifyError, read_served
 from rankstream.evaluation.point_in_time import RankersAsServed
 from rankstream.events.action_event import Record
+from rankstream.events.dumps import DumpError
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.ranking.bundle import BundleRefusedError
 from rankstream.streams.clients.connect import ClientError
-from rankstream.streams.clients.dumps import DumpError
 from rankstream.streams.codec import ServedFeatures
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, REQUESTS, SERVED

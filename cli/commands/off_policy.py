@@ -29,12 +29,12 @@ from rankstream.evaluation.off_policy.rerank import Reranking, reranked_slates
 from rankstream.evaluation.off_policy.slates import CUT, NO_HEAD, NO_PROPENSITIES, Slate, Target, rewards_of, slates_of
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import LogError, RecordedLog
+from rankstream.events.dumps import DumpError
 from rankstream.events.open import LogOptions
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.ranking.bundle import BundleRefusedError
 from rankstream.ranking.policies import EpsilonGreedy, Greedy, Policy, RelativePlackettLuce
 from rankstream.streams.clients.connect import ClientError
-from rankstream.streams.clients.dumps import DumpError
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, REQUESTS, SERVED
 

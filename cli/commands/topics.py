@@ -16,8 +16,8 @@ from rankstream.cli.options.settings import CONNECTED, settings_options
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.progress import with_progress
 from rankstream.cli.views.table import Cell, Table, console, names, numbers
+from rankstream.events.dumps import dump_path, write_dump
 from rankstream.streams.clients.connect import ClientError, connect_admin, missing_topics
-from rankstream.streams.clients.dumps import dump_path, write_dump
 from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.settings import Section, Settings
 from rankstream.streams.topics import (
@@ -201,12 +201,14 @@ def dump(folder: Path, chosen: tuple[str, ...], as_json: bool, settings: Setting
 
     Each topic from its first record to the last one that is there now, with partition, offset, time, key and value, to
     the byte. Brokers forget requests after a day: a dump is what `rankstream verify --from` and `rankstream explain
-    --from` read later, or elsewhere.
+    --from` read later, or elsewhere. Dumps of user-actions and ranked-feeds are what a model can be trained on:
+    `rankstream train FOLDER --impressions FOLDER`.
 
     \b
     Examples:
       rankstream topics dump monday
       rankstream topics dump rejected --topic dead-letters
+      rankstream topics dump monday --topic user-actions --topic ranked-feeds
     """
     names = TopicNames(settings.topic_prefix)
     wanted = [topic for topic in ALL_TOPICS if topic.name in chosen] or [ACTIONS, REQUESTS, SERVED]

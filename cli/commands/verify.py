@@ -11,10 +11,10 @@ from rankstream.cli.options.topics import open_rankers, open_source, recorded_to
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.table import Table, console, names, numbers
 from rankstream.evaluation.audit.verify import Report, VerifyError, verify
+from rankstream.events.dumps import DumpError
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.ranking.bundle import BundleRefusedError
 from rankstream.streams.clients.connect import ClientError
-from rankstream.streams.clients.dumps import DumpError
 from rankstream.streams.clients.time_order import OffsetRange
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, REQUESTS, SERVED

@@ -27,8 +27,8 @@ R = TypeVar("R")
 _OPTIONS = (
     click.option(
         "--map", "columns", callback=pairs, multiple=True, metavar="FIELD=COLUMN",
-        help="The column that holds a field (user_id, item_id, action, timestamp_ms, surface, value, arrived_ms; of "
-        "impressions list_id, position), repeatable.  [default: the field's own name, else a usual synonym]",
+        help="The column that holds a field (user_id, item_id, action, timestamp_ms, surface, value, list_id, "
+        "arrived_ms; of impressions position), repeatable.  [default: the field's own name, else a usual synonym]",
     ),
     click.option(
         "--set", "constants", callback=pairs, multiple=True, metavar="FIELD=VALUE",
@@ -56,7 +56,8 @@ _OPTIONS = (
     click.option(
         "--impressions", type=click.Path(path_type=Path), metavar="FILE",
         help="What was shown is in FILE, a row an impression: user_id, item_id, timestamp_ms and, where there are any, "
-        "list_id, position, surface. It is read as the log is.",
+        "list_id, position, surface. It is read as the log is. Or FILE holds feeds, as `rankstream topics dump` keeps "
+        "them.",
     ),
     click.option("--strict", is_flag=True, hidden=True),  # refused a log with any such row
 )  # fmt: skip

@@ -11,9 +11,9 @@ from rankstream.cli.options.settings import CONNECTED, settings_options
 from rankstream.cli.views.progress import with_progress
 from rankstream.evaluation.point_in_time import RankersAsServed
 from rankstream.events.action_event import Record
+from rankstream.events.dumps import dump_path, read_dump
 from rankstream.ranking.bundle import open_bundle
 from rankstream.streams.clients.connect import missing_topics
-from rankstream.streams.clients.dumps import dump_path, read_dump
 from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import SERVED, Topic, TopicNames

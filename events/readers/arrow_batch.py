@@ -77,12 +77,12 @@ def _sound_rows(batch: Batch, reading: Reading, numbers: Ints | None) -> tuple[A
     users, user_keys, _, with_user = _ids(given["user_id"], count)
     items, _, item_keys, with_item = _ids(given["item_id"], count, hashed=True)
     sound &= with_user & with_item
-    list_ids: list[Id | None] | None = None
+    list_ids, with_list = _list_ids(given_column(batch, shape, "list_id"), count)
+    sound &= with_list
     positions: Ints | None = None
-    if reading.lists:
-        list_ids, with_list = _list_ids(given_column(batch, shape, "list_id"), count)
+    if reading.positions:
         positions, with_position = _positions(given_column(batch, shape, "position"), count)
-        sound &= with_list & with_position
+        sound &= with_position
     _count_lost(given["surface"], vocabulary.surface_codes, values, sound, reading, numbers)
     packed = pack_columns(
         users, items, codes, times, surfaces, values, arrived, user_keys=user_keys, item_keys=item_keys,

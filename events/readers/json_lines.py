@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent, Rejected, TimeMs, WireId
+from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent, Rejected, TimeMs
 from rankstream.events.arrivals import Arrivals, Ints, LogError, Values, pack_columns
 from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, json_row, json_rows
 from rankstream.events.readers.times import TIMES, NotATimeError, day_of
@@ -40,15 +40,14 @@ class LoggedAction(ActionEvent, gc=False, frozen=True, omit_defaults=True):
 
 
 class ListedAction(LoggedAction, gc=False, frozen=True, omit_defaults=True):
-    """An action or an impression, and the shown list that it is of, where the log has it."""
+    """An action or an impression, and its position in the shown list that it is of, where the log has it."""
 
-    list_id: WireId | None = None
     position: Annotated[int, Meta(ge=0)] | None = None
 
 
 FIELDS = LoggedAction.__struct_fields__
 LIST_FIELDS = ("list_id", "position")
-LISTED_FIELDS = ListedAction.__struct_fields__  # both: of a log that says what was shown
+LISTED_FIELDS = ListedAction.__struct_fields__  # of a log that says what was shown
 NEEDED = ("user_id", "item_id", "action", "timestamp_ms")
 
 _decode_lines = msgspec.json.Decoder(LoggedAction).decode_lines
@@ -65,7 +64,7 @@ class Reading:
     skipped: Skipped
     file: str = ""  # that is being read
     counted_in: str = "row"  # or "line"
-    lists: bool = False  # are the shown lists of rows read too?
+    positions: bool = False  # are the positions of rows in shown lists read too?
 
     def of(self, file: Path, counted_in: str = "row") -> "Reading":
         """Return the reading of one file."""
@@ -89,7 +88,7 @@ class Reading:
 
     def event(self, row: Row) -> LoggedAction:
         """Return a row's action. Raises ``Rejected`` with the reason that a worker would have."""
-        event = self.converted(row, ListedAction if self.lists else LoggedAction)
+        event = self.converted(row, ListedAction if self.positions else LoggedAction)
         if event.action not in self.vocabulary.action_codes:
             known = ", ".join(self.vocabulary.actions)
             raise Rejected("unknown-action", f"action {shown(event.action)} is not in the vocabulary ({known})")
@@ -161,8 +160,8 @@ class Reading:
             values,
             np.where(arrived == UNKNOWN, times, arrived),
             user_keys=_keys(users),
-            list_ids=[event.list_id for event in listed] if self.lists else None,
-            positions=_positions(listed) if self.lists else None,
+            list_ids=[event.list_id for event in events],
+            positions=_positions(listed) if self.positions else None,
         )
 
     def _count_lost(self, events: Sequence[LoggedAction], values: Values) -> None:
@@ -225,7 +224,7 @@ class JsonReader:
         """Yield the arrivals of the lines; blocks of lines as the wire has them are decoded at once."""
         as_on_the_wire, reading, first = reading.shape == Shape(), reading.of(self.path, "line"), 1
         for block in self._blocks():
-            events = _decode_block(block, reading.lists) if as_on_the_wire else None
+            events = _decode_block(block, reading.positions) if as_on_the_wire else None
             if events is None or not reading.accepts_all(events):
                 lines = [(number, line) for number, line in enumerate(block.split(b"\n"), first) if line.strip()]
                 rows, numbers = (json_row(line) for _, line in lines), (number for number, _ in lines)
@@ -265,9 +264,9 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
         yield block + file.readline()
 
 
-def _decode_block(lines: bytes, lists: bool) -> Sequence[LoggedAction] | None:
+def _decode_block(lines: bytes, positions: bool) -> Sequence[LoggedAction] | None:
     """Decode lines at once; None if any is not as the wire has it, and they must be looked at one by one."""
     try:
-        return _decode_listed(lines) if lists else _decode_lines(lines)
+        return _decode_listed(lines) if positions else _decode_lines(lines)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None

@@ -10,7 +10,8 @@ import msgspec
 
 from rankstream.evaluation.audit.verify import Report, verify
 from rankstream.evaluation.point_in_time import RankersAsServed
-from rankstream.events.action_event import ActionEvent
+from rankstream.events.action_event import ActionEvent, Recorded
+from rankstream.events.dumps import dump_path, write_dump
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
@@ -18,9 +19,8 @@ from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
 from rankstream.ranking.request import RankingRequest
 from rankstream.ranking.serving import LiveRanker
-from rankstream.streams.clients.dumps import dump_path, write_dump
 from rankstream.streams.pipeline import Pipeline
-from rankstream.streams.records import Channel, Outgoing, Recorded, recorded_actions, recorded_request
+from rankstream.streams.records import Channel, Outgoing, recorded_actions, recorded_request
 from tests.builders.actions import MORNING_MS
 from tests.builders.bundle import SIZES, a_bundle, a_user_table
 

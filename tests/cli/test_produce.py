@@ -62,6 +62,15 @@ def test_parquet_with_times_and_missing_values(settings, tmp_path):
     ]
 
 
+def test_the_list_that_an_action_answers_is_sent_where_the_log_has_it(settings, tmp_path):
+    path = tmp_path / "actions.csv"
+    path.write_text(f"user_id,item_id,action,timestamp_ms,list_id\n7,1,click,{NOON_MS},r1\n8,2,click,{NOON_MS},\n")
+    assert "sent 2 records" in rankstream("produce", path, *connected(settings)).output
+    first, second = (event for _, event in sent(settings))
+    assert first["list_id"] == "r1"
+    assert "list_id" not in second
+
+
 def test_rows_that_workers_would_reject_are_skipped_and_counted(settings):
     good = {"user_id": 7, "item_id": 1, "action": "click", "timestamp_ms": NOON_MS}
     bad = [

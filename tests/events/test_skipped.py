@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rankstream.events.action_event import Recorded
 from rankstream.events.arrivals import arrivals_of
 from rankstream.events.open import LogOptions, open_log
 from rankstream.events.readers.json_lines import INFINITE, UNKNOWN_SURFACE
 from rankstream.events.skipped import MAX_KINDS, Skipped, Where
 from rankstream.features.actions import Vocabulary
-from rankstream.streams.records import Recorded
 from tests.builders.actions import MORNING_MS, VOCABULARY
 from tests.builders.logs import whole, write_log
 

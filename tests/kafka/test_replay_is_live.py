@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from rankstream.events.action_event import ActionEvent
+from rankstream.events.dumps import dump_path, read_dump, write_dump
 from rankstream.features.ids import id_bytes
 from rankstream.ranking.request import RankingRequest
-from rankstream.streams.clients.dumps import dump_path, read_dump, write_dump
 from rankstream.streams.topics import ACTIONS, REQUESTS
 from tests.builders.bundle import a_bundle, a_user_table
 from tests.builders.cli import connected, rankstream

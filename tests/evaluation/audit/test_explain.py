@@ -10,7 +10,7 @@ from rankstream.evaluation.audit.explain import ExplainError, explain
 from rankstream.evaluation.audit.explanation import Explanation
 from rankstream.evaluation.audit.occlusion import NO_ACTIONS, NO_USER_VECTOR
 from rankstream.evaluation.point_in_time import PartitionStates
-from rankstream.events.action_event import ActionEvent
+from rankstream.events.action_event import ActionEvent, Recorded
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.sessions import SESSION_GAP_MS
 from rankstream.features.user_state import UserState
@@ -19,7 +19,7 @@ from rankstream.ranking.policies import RelativePlackettLuce
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.request import Ranking
 from rankstream.streams.codec import ServedFeatures, decode_request
-from rankstream.streams.records import Recorded, recorded_actions
+from rankstream.streams.records import recorded_actions
 from tests.builders.actions import a_pipeline
 from tests.builders.served import SECOND_MS, USERS, Day, a_day, changed
 

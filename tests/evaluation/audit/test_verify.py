@@ -16,12 +16,12 @@ from rankstream.evaluation.audit.verify import (
 )
 from rankstream.evaluation.audit.verify import verify as verify_served
 from rankstream.evaluation.point_in_time import RankersAsServed
+from rankstream.events.action_event import Recorded
 from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.exploration import Exploration
 from rankstream.ranking.policies import EpsilonGreedy, PlackettLuce, RelativePlackettLuce
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.codec import ServedFeatures
-from rankstream.streams.records import Recorded
 from tests.builders.bundle import SIZES, a_bundle, a_user_table
 from tests.builders.served import Day, a_day, changed
 

@@ -3,9 +3,9 @@ from collections import deque
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rankstream.events.action_event import Recorded
 from rankstream.streams.clients import time_order
 from rankstream.streams.clients.time_order import OffsetRange, in_time_order
-from rankstream.streams.records import Recorded
 
 
 class FakeReader:

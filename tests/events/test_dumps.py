@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstream.streams.clients.dumps import DumpError, read_dump, write_dump
-from rankstream.streams.records import Recorded
+from rankstream.events.action_event import Recorded
+from rankstream.events.dumps import DumpError, read_dump, write_dump
 
 VALUES = st.one_of(
     st.none(),

@@ -16,9 +16,8 @@ from pathlib import Path
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from rankstream.events.action_event import Record
+from rankstream.events.action_event import Record, Recorded
 from rankstream.features.files import whole_file
-from rankstream.streams.records import Recorded
 
 LINE_ENDS = b"\n\r"  # a value with such a byte can't stand in a line
 
@@ -92,14 +91,22 @@ def _is_json(value: bytes) -> bool:
     return True
 
 
+def record_of(line: bytes, topic: str) -> Recorded:
+    """Return the record of one line. Raises ``DumpError`` with what is wrong with it."""
+    try:
+        return _record(_decode(line), topic)
+    except (msgspec.DecodeError, UnicodeDecodeError, Base64Error) as exc:
+        raise DumpError(str(exc)) from exc
+
+
 def read_dump(path: Path, topic: str) -> Iterator[Recorded]:
     """Yield the records of a dump in the file's order. Raises ``DumpError``."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             if raw.strip():
                 try:
-                    yield _record(_decode(raw), topic)
-                except (msgspec.DecodeError, UnicodeDecodeError, Base64Error) as exc:
+                    yield record_of(raw, topic)
+                except DumpError as exc:
                     raise DumpError(
                         f"line {number:,} of {path} is no record of a dump ({exc}); write the dump again with "
                         "`rankstream topics dump`"
