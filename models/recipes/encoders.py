@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from rankstream.events.log import EventLog
 from rankstream.features.embeddings.memory import ItemTable
-from rankstream.features.matches.tables import MatchTables
+from rankstream.features.matches.tables import MatchTables, no_matches
 from rankstream.features.schema import Floats
 from rankstream.models.items.cooccurrence import ItemVectorConfig, train_item_vectors
 from rankstream.models.items.fold_in import folded_in
@@ -41,7 +41,7 @@ class EncoderRecipe:
 
     positives: tuple[str, ...]  # positive feedback: PinnerFormer's labels
     negatives: tuple[str, ...] = ()  # negative feedback: no label, no co-occurrence
-    matched: tuple[str, ...] = ()  # actions that make two items of a session go together
+    matched: tuple[str, ...] = ()  # actions that make two items of a session go together; none: no match features
     exclude_seen: bool = True  # when measuring; False where consumption repeats, as in music
     max_scored: int = 10_000  # items that HierTCN's loss scores; of more, it samples a pool for each batch
     items: ItemVectorConfig = field(default_factory=ItemVectorConfig)
@@ -141,7 +141,7 @@ def train_encoders(
         item_table,
         features,
         names,
-        match_tables(past, recipe.matched),
+        match_tables(past, recipe.matched) if recipe.matched else no_matches(),
         user_model.cpu(),
         sessions.model.cpu(),
         user_history,
@@ -161,7 +161,7 @@ def brought_up_to_date(encoders: TrainedEncoders, log: EventLog, recipe: Encoder
         item_table=item_table,
         features=features,
         feature_names=names,
-        matches=match_tables(log, recipe.matched),
+        matches=match_tables(log, recipe.matched) if recipe.matched else no_matches(),
     )
 
 

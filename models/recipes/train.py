@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
@@ -27,6 +27,10 @@ from rankstream.models.users.pinnerformer_training import nothing_ahead
 from rankstream.models.users.refresh import Refreshed, refresh
 
 CUTS = 4  # that are tried
+UNCUT = (
+    "the log is too short to train encoders on its first part and the ranker on what comes after: both learn from all "
+    "of it, and the ranker sees no matches, as these would know what it is to predict"
+)
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,21 @@ def train_models(
     past, _ = log.split_at(until_ms)
     _check_learnable(past, recipe.encoders)
     since_ms = cut_between(past, recipe)
+    if since_ms is None:
+        recipe = replace(recipe, encoders=replace(recipe.encoders, matched=()))
+        if progress is not None:
+            progress.console.print(UNCUT, style="yellow", highlight=False)
     if team().writes:
         lock_run(work, past, recipe)
     with threads(recipe.threads):
         encoders = train_encoders(
-            past, since_ms, recipe.encoders, work, seconds=seconds, progress=progress, device=device
+            past,
+            until_ms if since_ms is None else since_ms,
+            recipe.encoders,
+            work,
+            seconds=seconds,
+            progress=progress,
+            device=device,
         )
         trained = train_on_top(
             past,
@@ -84,7 +98,7 @@ def train_models(
             recipe,
             work,
             progress,
-            since_ms=since_ms,
+            since_ms=since_ms or 0,
             seconds=deadline - time.monotonic(),
             device=device,
         )
@@ -122,10 +136,10 @@ def train_models(
     return models
 
 
-def cut_between(past: EventLog, recipe: BundleRecipe) -> int:
+def cut_between(past: EventLog, recipe: BundleRecipe) -> int | None:
     """Return when the encoders' part of a log ends and the ranker's requests begin.
 
-    A part that nothing can be learned from grows until something can. Raises ``LogError`` if that leaves no request.
+    A part that nothing can be learned from grows until something can; None where none of them leaves a request.
     """
     for share in np.linspace(recipe.encoders_share, 1.0, CUTS, endpoint=False).tolist():
         since_ms = past.time_at(share)
@@ -136,10 +150,7 @@ def cut_between(past: EventLog, recipe: BundleRecipe) -> int:
             continue
         if np.isin(later.item_ids, earlier.item_ids).any():
             return since_ms
-    raise LogError(
-        f"{len(past):,} actions lie before the training's end: too few to train encoders on the first "
-        f"{recipe.encoders_share:.0%} and the ranker on what comes after; give a longer log, or a later --until"
-    )
+    return None
 
 
 def _check_learnable(past: EventLog, recipe: EncoderRecipe) -> None:

@@ -64,6 +64,7 @@ def test_negatives_alone_leave_little_to_predict(tmp_path):
     log = [*rows(actions=["hide"], each=12), *(an_action(user, 1, at_ms=BEGIN_MS + DAY_MS) for user in range(12))]
     done = train(tmp_path, log, "--negative", "hide")
     assert done.exit_code == 0, (done.output, done.exception)
+    assert "the ranker sees no matches" in " ".join(done.output.split())
 
 
 FEW = "fewer than two users acted twice"
