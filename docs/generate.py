@@ -16,6 +16,7 @@ import msgspec
 from rankstream.cli.options.settings import default_text
 from rankstream.cli.options.train_settings import TrainSection, TrainSettings
 from rankstream.events.action_event import ActionEvent
+from rankstream.events.impression_event import ImpressionEvent
 from rankstream.ranking.request import RankingRequest
 from rankstream.streams.codec import DeadLetter, RankedFeed, ServedFeatures
 from rankstream.streams.setting_fields import CONFIG_VARIABLE, about, flag, kind_of, limits, variable
@@ -28,6 +29,7 @@ SCHEMAS: Mapping[str, type] = {
     "ranked-feeds": RankedFeed,
     "dead-letters": DeadLetter,
     "served-features": ServedFeatures,
+    "impressions": ImpressionEvent,
 }
 KINDS = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
 

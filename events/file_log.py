@@ -141,20 +141,31 @@ class FileLog:
 
         Raises ``LogError`` where it is to say it, and holds no impression.
         """
-        if self.shown_in is not None:
-            return self.shown_in._impressions(vocabulary, self.shown_in.skipped)
-        return None if self.shown is None else self._impressions(vocabulary, Skipped())
+        if self.shown_in is None and self.shown is None:
+            return None
+        untyped = self.untyped if self.shown_in is None else self.shown_in.untyped
+        return grouped(self.shown_batches(vocabulary), untyped)
 
-    def _impressions(self, vocabulary: Vocabulary, skipped: Skipped) -> Impressions:
-        """Read the impressions of these files; what is skipped of a log's own is counted with its actions."""
+    def shown_batches(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
+        """Read the impressions, of the log or beside it, a row each. Raises ``LogError``, also where there is none.
+
+        What is skipped of a log's own is counted with its actions.
+        """
+        if self.shown_in is not None:
+            yield from self.shown_in._shown_batches(vocabulary, self.shown_in.skipped)
+        else:
+            yield from self._shown_batches(vocabulary, Skipped())
+
+    def _shown_batches(self, vocabulary: Vocabulary, skipped: Skipped) -> Iterator[Arrivals]:
         skipped.clear()
-        known = self._with_shown(vocabulary)
+        known, found = self._with_shown(vocabulary), False
         code = known.action_codes[self.shown or ""]
-        batches = (_of_code(arrivals, code, True) for arrivals in replace(self, skipped=skipped)._read(known))
-        found = grouped(batches, self.untyped)
-        if not len(found):
+        for arrivals in replace(self, skipped=skipped)._read(known):
+            rows = _of_code(arrivals, code, True)
+            found |= bool(len(rows))
+            yield rows
+        if not found:
             raise LogError(self._why_no_lists(skipped))
-        return found
 
     def _why_no_lists(self, skipped: Skipped) -> str:
         if skipped:

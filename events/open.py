@@ -25,6 +25,7 @@ from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.log_options import AS_IT_IS, LogOptions
 from rankstream.events.public import PUBLIC
 from rankstream.events.readers.json_lines import LIST_FIELDS, NEEDED
+from rankstream.events.readers.shown_lists import ListReader
 from rankstream.events.readers.text import delimiter_of, layout_of
 from rankstream.events.readers.times import AUTO, SAMPLE_ROWS, TIMES, told_unit
 from rankstream.events.recognition import Recognised, of_public, recognise
@@ -106,7 +107,10 @@ def _not_of_rows(path: Path, kind: str) -> str:
 
 
 def _check_dumped(files: Sequence[LogFile]) -> None:
-    """Raise ``LogError`` where records of a topic lie beside a log of another kind."""
+    """Raise ``LogError`` where records of a topic lie beside other records, or rows, of the same."""
+    topics = {file.reader.topic: file.path.name for file in files if isinstance(file.reader, ListReader)}
+    if len(topics) > 1:
+        raise LogError(f"{' and '.join(sorted(topics.values()))} both say what was shown; give one of them")
     dumped = [file.dumped for file in files]
     if any(dumped) and not all(dumped):
         record, other = files[dumped.index(True)].path, files[dumped.index(False)].path

@@ -87,8 +87,8 @@ def _of_records(layout: Layout, topic: str, options: LogOptions) -> Recognised:
     if options.all_shown:
         if topic in OF_LISTS:
             shape = Shape(constants={"action": options.constants["action"]}, time_unit="ms")
-            return Recognised(LogFile(layout, ListReader(layout), shape, dumped=True), layout.path)
-        wanted = f"impressions are in {' and '.join(OF_LISTS)}: `rankstream topics dump` them, and give that file"
+            return Recognised(LogFile(layout, ListReader(layout, topic), shape, dumped=True), layout.path)
+        wanted = f"impressions are in {' or '.join(OF_LISTS)}: `rankstream topics dump` them, and give that file"
     else:
         if topic == USER_ACTIONS:
             return Recognised(LogFile(layout, ActionReader(layout), Shape(), dumped=True), layout.path)

@@ -6,6 +6,7 @@ r"""Every topic as data, and the admin's work: create what is missing, refuse wh
                        >  one worker a      <----> user-state-changelog (compacted)
     ranking-requests -/   partition number   |---> dead-letters
                                              \---> served-features (where it is switched on)
+    impressions            what users were shown, kept to be trained on: no worker reads it
 
 All have the same number of partitions, and a user's records lie at the same number in each.
 """
@@ -68,7 +69,11 @@ DEAD_LETTERS = Topic(
 )
 SERVED = Topic(Channel.SERVED.value, USER, "JSON: what a feed was made from, to be verified", DAY_MS)
 CHANGELOG = Topic("user-state-changelog", USER, "the user's packed state; beside them the position", None)
-ALL_TOPICS = (ACTIONS, REQUESTS, FEEDS, DEAD_LETTERS, SERVED, CHANGELOG)
+IMPRESSIONS = Topic(
+    "impressions", USER, "JSON: the items of one list that the user was shown", 30 * DAY_MS, written_by_workers=False
+)
+OF_WORKERS = (ACTIONS, REQUESTS, FEEDS, DEAD_LETTERS, SERVED, CHANGELOG)
+ALL_TOPICS = (*OF_WORKERS, IMPRESSIONS)
 COPARTITIONED = (ACTIONS, REQUESTS, CHANGELOG)
 
 
@@ -90,12 +95,14 @@ class TopicNames:
 async def prepare_topics(settings: Settings, create: bool | None = None) -> list[str]:
     """Create missing topics, check the others, return the names of those created.
 
-    ``create`` overrides ``settings.create_topics``. Raises ``TopicsRefusedError``.
+    ``create`` overrides ``settings.create_topics``; where it is said, the topics that no worker needs are created too.
+    Raises ``TopicsRefusedError``.
     """
     admin = AIOKafkaAdminClient(**connection_of(settings))
     try:
         await admin.start()
         names, wanted = TopicNames(settings.topic_prefix), wanted_topics(settings)
+        wanted += [topic for topic in ALL_TOPICS if create and topic not in OF_WORKERS]
         existing = set(await admin.list_topics())
         missing = [topic for topic in wanted if names.of(topic) not in existing]
         if missing and not (settings.create_topics if create is None else create):
@@ -116,7 +123,7 @@ async def prepare_topics(settings: Settings, create: bool | None = None) -> list
 def wanted_topics(settings: Settings) -> list[Topic]:
     """Return the topics that a worker with these settings needs."""
     unwanted = {CHANGELOG: not settings.changelog, SERVED: not settings.served_features}
-    return [topic for topic in ALL_TOPICS if not unwanted.get(topic)]
+    return [topic for topic in OF_WORKERS if not unwanted.get(topic)]
 
 
 async def _create(admin: AIOKafkaAdminClient, missing: list[Topic], settings: Settings) -> None:

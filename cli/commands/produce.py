@@ -19,6 +19,7 @@ from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.skipped import print_notes, print_skipped
 from rankstream.events.action_event import ActionEvent, Rejected
 from rankstream.events.arrivals import LogError, events_of
+from rankstream.events.impression_event import ImpressionEvent, impression_events
 from rankstream.events.open import FileLog, LogOptions
 from rankstream.events.readers.json_lines import Reading
 from rankstream.events.readers.rows import STDIN, Row, Shape, open_rows
@@ -30,8 +31,9 @@ from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.producer import Producer
 from rankstream.streams.pipeline import wall_clock_ms
 from rankstream.streams.settings import Settings
+from rankstream.streams.topics import IMPRESSIONS
 
-Sendable = ActionEvent | RankingRequest
+Sendable = ActionEvent | RankingRequest | ImpressionEvent
 SHOW_EVERY = 200  # rows between two updates of the progress bar
 INTERRUPTED = 130  # exit code, as shells have it of Ctrl-C
 UNCHECKED = Vocabulary(("any",))  # rows of a stream may have any action: what names there are is known at its end
@@ -62,14 +64,16 @@ def command(
     sent as it comes. The fields of the wire are user_id, item_id, action, timestamp_ms and, where there are any,
     surface, value and list_id. Rows that workers would reject are skipped and counted by reason. Keys are the text of
     user_id, so that all records of a user meet in one partition; sending again is harmless, as the same action counts
-    once.
+    once. With --impressions or --shown the lists that were shown are sent too, a record each; no worker reads them.
 
     \b
-    Writes: user-actions (with --requests: ranking-requests)
+    Writes: user-actions (with --requests: ranking-requests), impressions
+            where --shown or --impressions say what was shown
 
     Examples:
       rankstream produce actions.parquet
       rankstream produce ratings.csv --map user_id=uid --map timestamp_ms=when --time-unit s --set action=click
+      rankstream produce clicks.csv --impressions shown.csv
       tail -f app.log | rankstream produce - --rate 500
 
     """
@@ -78,40 +82,54 @@ def command(
         source = RowSource(file, log_options, RankingRequest if requests else ActionEvent)
     else:
         source = LogSource(opened_log(file, log_options))
-    with Producer(settings) as producer:
+    with Producer(settings, [IMPRESSIONS] if log_options.lists else []) as producer:
         sending = Sending(producer, rate)
         try:
             sending.send(islice(source.events(), limit), limit)
         except KeyboardInterrupt:
             producer.flush()
-            _report(sending.sent, source.skipped, settings, as_json)
+            _report(sending, source.skipped, settings, as_json)
             raise SystemExit(INTERRUPTED) from None
         except LogError:  # the file can't be read on, or too much of it was skipped
             if sending.sent:
                 producer.flush()
-                _report(sending.sent, source.skipped, settings, as_json)
+                _report(sending, source.skipped, settings, as_json)
             raise
         except ClientError as exc:
             raise ClientError(f"{exc}; {sending.sent:,} records had been handed over") from exc
-    _report(sending.sent, source.skipped, settings, as_json)
+    _report(sending, source.skipped, settings, as_json)
     if not sending.sent:
         why = "all rows were skipped" if source.skipped else "it holds no rows"
         raise Refusal(f"nothing of {file} was sent: {why}")
 
 
 class LogSource:
-    """The actions of a log, as replay and training read them."""
+    """The actions of a log, and the lists that were shown where it says so, as replay and training read them."""
 
     def __init__(self, log: FileLog) -> None:
         self._log, self.skipped = log, log.skipped
+        self._shown = log.shown is not None or log.shown_in is not None
 
     def events(self) -> Iterator[Sendable]:
         """Yield what can be sent. Raises ``LogError``, if most rows of the first batch are skipped before any is."""
         log, vocabulary = self._log, self._log.vocabulary
+        lists = self._lists() if self._shown else []
         for nth, arrivals in enumerate(log.batches(vocabulary)):
             if not nth and not log.sort:
                 log.check_skipped(len(arrivals))
             yield from events_of(arrivals, vocabulary)
+        yield from lists
+
+    def _lists(self) -> list[ImpressionEvent]:
+        """Return what was shown, and print what is to be said of it."""
+        log, vocabulary = self._log, self._log.vocabulary
+        lists = impression_events(log.shown_batches(vocabulary), vocabulary)
+        if log.shown_in is not None:
+            print_skipped(log.shown_in.skipped)
+        if lists.unordered:
+            said = f"{lists.unordered:,} of {len(lists.events):,} lists have no positions: their order means nothing"
+            print_notes((said,))
+        return lists.events
 
 
 class RowSource:
@@ -176,6 +194,7 @@ class Sending:
     producer: Producer
     rate: float | None
     sent: int = 0
+    lists: int = 0  # of these, that were shown
 
     def send(self, events: Iterator[Sendable], total: int | None) -> None:
         """Send all, and show the progress."""
@@ -186,6 +205,9 @@ class Sending:
             for event in events:
                 if isinstance(event, ActionEvent):
                     self.producer.send_action(event)
+                elif isinstance(event, ImpressionEvent):
+                    self.producer.send_impressions(event)
+                    self.lists += 1
                 else:
                     self.producer.send_request(event)
                 self.sent += 1
@@ -196,9 +218,11 @@ class Sending:
         self.producer.flush()
 
 
-def _report(sent: int, skipped: Skipped, settings: Settings, as_json: bool) -> None:
+def _report(sending: Sending, skipped: Skipped, settings: Settings, as_json: bool) -> None:
+    sent, lists = sending.sent, sending.lists
     print_skipped(skipped)
     if sent and as_json:
-        print_json({"sent": sent, "skipped": dict(skipped.most_common())})
+        print_json({"sent": sent, "lists": lists, "skipped": dict(skipped.most_common())})
     elif sent:
-        click.echo(f"sent {sent:,} records to {settings.bootstrap_servers}, skipped {skipped.total():,}")
+        of_lists = f" ({lists:,} of them lists that were shown)" if lists else ""
+        click.echo(f"sent {sent:,} records{of_lists} to {settings.bootstrap_servers}, skipped {skipped.total():,}")

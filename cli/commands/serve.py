@@ -79,7 +79,7 @@ def command(log: Path, run: Path, port: int, log_options: LogOptions) -> None:
         signal.signal(signal.SIGTERM, _interrupt)  # ends broker and worker as Ctrl-C does
         with EmbeddedBroker(port) as broker:
             settings = _settings(run, broker.bootstrap_servers, Path(state))
-            asyncio.run(prepare_topics(settings))
+            asyncio.run(prepare_topics(settings, create=True))
             sent = _send(settings, opened, manifest.vocabulary)
             print_skipped(opened.skipped)
             with WorkerProcess(worker_flags(settings), run / WORKER_LOG) as worker:

@@ -24,12 +24,13 @@ from rankstream.events.readers.rows import Row, Shape, json_row
 from rankstream.events.readers.text import Layout
 from rankstream.events.readers.unpacked import open_bytes
 
-USER_ACTIONS, RANKED_FEEDS = "user-actions", "ranked-feeds"
-OF_LISTS = (RANKED_FEEDS,)  # topics that say what was shown
+USER_ACTIONS, RANKED_FEEDS, IMPRESSIONS = "user-actions", "ranked-feeds", "impressions"
+OF_LISTS = (RANKED_FEEDS, IMPRESSIONS)  # topics that say what was shown
 OTHER = "other"
 LOOKED_AT = 20  # first lines, of which the first that can be read tells the topic
 ADDED = frozenset({"partition", "offset", "timestamp_ms"})  # by the dump, to each value
 VALUE = frozenset({"value", "value_base64"})
+TELLING = frozenset({"ranked_at_ms", "item_ids"})  # fields of what says what was shown, a list a line
 
 
 class _Told(Struct):
@@ -37,6 +38,16 @@ class _Told(Struct):
 
     action: Any = UNSET
     ranked_at_ms: Any = UNSET
+    item_ids: Any = UNSET
+
+    @property
+    def topic(self) -> str:
+        """The topic."""
+        if self.ranked_at_ms is not UNSET:
+            return RANKED_FEEDS
+        if self.item_ids is not UNSET:
+            return IMPRESSIONS
+        return OTHER if self.action is UNSET else USER_ACTIONS
 
 
 class _Names(Struct):
@@ -50,17 +61,14 @@ _names = msgspec.json.Decoder(_Names).decode
 
 def topic_of(layout: Layout) -> str | None:
     """Return the topic whose records a file holds, by its first lines; None if they are no records."""
-    if layout.type != "json" or not (_is_dump(layout) or "ranked_at_ms" in layout.columns):
+    if layout.type != "json" or not (_is_dump(layout) or TELLING & set(layout.columns)):
         return None
     with open_bytes(layout.path) as file:
         for line in islice(file, LOOKED_AT):
             try:
-                told = _told(_recorded(line, layout).value or b"")
+                return _told(_recorded(line, layout).value or b"").topic
             except (DumpError, msgspec.DecodeError, UnicodeDecodeError):
                 continue
-            if told.ranked_at_ms is not UNSET:
-                return RANKED_FEEDS
-            return OTHER if told.action is UNSET else USER_ACTIONS
     return OTHER
 
 

@@ -1,13 +1,15 @@
-"""What users were shown, a list a record: the feeds that rankstream served.
+"""What users were shown, a list a record: feeds that rankstream served, and the topic impressions.
 
 ::
 
     {"request_id": "r1", "user_id": "u", "ranked_at_ms": 5, "items": [{"item_id": "a", ...}, {"item_id": "b", ...}]}
 
-    user u, item a, list r1, position 0, time 5          a feed becomes rows of impressions, as other files hold them
+    {"list_id": "r1", "user_id": "u", "timestamp_ms": 5, "item_ids": ["a", "b"]}
+
+    user u, item a, list r1, position 0, time 5          both become rows of impressions, as other files hold them
     user u, item b, list r1, position 1, time 5
 
-A request that was answered with an error showed nothing, and an answer that came twice was shown once. Scores and
+A request that was answered with an error showed nothing, and a list that came twice was shown once. Scores and
 propensities are not read.
 """
 
@@ -18,15 +20,17 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from rankstream.events.action_event import Record, Rejected, TimeMs, WireId, bad_size, check_time, not_valid, wrong_key
+from rankstream.events.action_event import Record, Rejected, TimeMs, WireId, bad_size, not_valid
 from rankstream.events.arrivals import Arrivals, pack_columns
-from rankstream.events.readers.dumped import records_of, rows_of_records
-from rankstream.events.readers.json_lines import BATCH_ROWS, Reading
+from rankstream.events.impression_event import ImpressionEvent, check_record, decode_impressions
+from rankstream.events.readers.dumped import IMPRESSIONS, RANKED_FEEDS, records_of, rows_of_records
+from rankstream.events.readers.json_lines import BATCH_ROWS, UNKNOWN_SURFACE, Reading
 from rankstream.events.readers.rows import Row, Shape
 from rankstream.events.readers.text import Layout
+from rankstream.events.skipped import shown
 from rankstream.features.ids import Id, id_bytes, id_key
 
-MAX_LIST_BYTES = 16 << 20
+MAX_FEED_BYTES = 16 << 20
 NO_FEED = "an answer with an error, which showed nothing"
 EMPTY = "a feed without items"
 TWICE = "a list that came again"
@@ -61,32 +65,24 @@ class _NothingShown(Exception):
         self.kind = kind
 
 
-@dataclass(frozen=True)
-class ShownList:
-    """What one record says was shown."""
-
-    list_id: Id
-    user_id: Id
-    item_ids: list[Id]  # in the order that they were shown in
-    at_ms: int  # UTC
-
-
-def list_of_feed(record: Record, now_ms: int) -> ShownList:
+def list_of_feed(record: Record, now_ms: int) -> ImpressionEvent:
     """Return the list of a ranked feed's record. Raises ``Rejected``, and ``_NothingShown``."""
     value = record.value
-    if value is None or len(value) > MAX_LIST_BYTES:
-        raise bad_size(value, MAX_LIST_BYTES)
+    if value is None or len(value) > MAX_FEED_BYTES:
+        raise bad_size(value, MAX_FEED_BYTES)
     try:
         feed = _decode_feed(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise not_valid(exc, "a ranked feed") from None
-    if record.key is not None and record.key != id_bytes(feed.user_id):
-        raise wrong_key(record, feed.user_id)
-    check_time("ranked_at_ms", feed.ranked_at_ms, now_ms if record.timestamp < 0 else record.timestamp)
+    check_record(record, feed.user_id, "ranked_at_ms", feed.ranked_at_ms, now_ms)
     if not feed.items:
         why = "no items" if feed.error is None else feed.error.reason
         raise _NothingShown(EMPTY if feed.error is None else NO_FEED, f"request {feed.request_id}: {why}")
-    return ShownList(feed.request_id, feed.user_id, [item.item_id for item in feed.items], feed.ranked_at_ms)
+    items = tuple(item.item_id for item in feed.items)
+    return ImpressionEvent(feed.request_id, feed.user_id, items, feed.ranked_at_ms)
+
+
+DECODERS = {RANKED_FEEDS: list_of_feed, IMPRESSIONS: decode_impressions}
 
 
 @dataclass
@@ -99,21 +95,23 @@ class _Rows:
     list_ids: list[Id | None] = field(default_factory=list)
     times_ms: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
+    surfaces: list[int] = field(default_factory=list)
 
-    def add(self, one: ShownList) -> None:
+    def add(self, one: ImpressionEvent, surface: int) -> None:
         count = len(one.item_ids)
         self.user_ids += [one.user_id] * count
         self.user_keys += [id_bytes(one.user_id)] * count
         self.item_ids += one.item_ids
         self.list_ids += [one.list_id] * count
-        self.times_ms += [one.at_ms] * count
+        self.times_ms += [one.timestamp_ms] * count
+        self.surfaces += [surface] * count
         self.positions += range(count)
 
     def packed(self, code: int) -> Arrivals:
-        nothing = np.zeros(len(self.item_ids), np.int64)
+        count = len(self.item_ids)
         return pack_columns(
-            self.user_ids, self.item_ids, nothing + code, np.array(self.times_ms, np.int64), nothing,
-            np.full(len(nothing), np.nan), user_keys=self.user_keys, list_ids=self.list_ids,
+            self.user_ids, self.item_ids, np.full(count, code), np.array(self.times_ms, np.int64),
+            np.array(self.surfaces, np.int64), np.full(count, np.nan), user_keys=self.user_keys, list_ids=self.list_ids,
             positions=np.array(self.positions, np.int64),
         )  # fmt: skip
 
@@ -123,25 +121,30 @@ class ListReader:
     """Reads a file of lists; all rows have the one action that the shape names."""
 
     layout: Layout
+    topic: str  # whose records they are
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
         """Yield the items of lists as arrivals, in batches; lists are whole."""
         code = reading.vocabulary.action_codes[reading.shape.constants["action"]]
-        rows = _Rows()
-        for one in self._lists(reading.of(self.layout.path, "line")):
-            rows.add(one)
+        known = reading.vocabulary.surface_codes
+        rows, reading = _Rows(), reading.of(self.layout.path, "line")
+        for number, one in self._lists(reading):
+            if one.surface is not None and one.surface not in known:
+                reading.skipped.ignore(UNKNOWN_SURFACE, f"surface is {shown(one.surface)}", reading.where(number))
+            rows.add(one, known.get(one.surface or "", 0))
             if len(rows.item_ids) >= BATCH_ROWS:
                 yield rows.packed(code)
                 rows = _Rows()
         if rows.item_ids:
             yield rows.packed(code)
 
-    def _lists(self, reading: Reading) -> Iterator[ShownList]:
-        """Yield the lists, each once, and count what is left out."""
+    def _lists(self, reading: Reading) -> Iterator[tuple[int, ImpressionEvent]]:
+        """Yield the lists with the numbers of their lines, each list once, and count what is left out."""
         known: set[tuple[int, int]] = set()
+        decode = DECODERS[self.topic]
         for number, record in records_of(self.layout, reading):
             try:
-                one = list_of_feed(record, reading.now_ms)
+                one = decode(record, reading.now_ms)
             except Rejected as why:
                 reading.skipped.reject(why, reading.where(number))
                 continue
@@ -153,12 +156,16 @@ class ListReader:
                 reading.skipped.ignore(TWICE, f"list {one.list_id}", reading.where(number))
                 continue
             known.add(keys)
-            yield one
+            yield number, one
 
     def names(self, shape: Shape) -> tuple[set[str], set[str]]:
-        """Return the one action, and no surface: feeds name none."""
-        return {shape.constants["action"]}, set()
+        """Return the one action, and the surfaces that occur."""
+        surfaces = set[str]()
+        for row in self.rows():
+            if isinstance(surface := row.get("surface"), str) and surface:
+                surfaces.add(surface)
+        return {shape.constants["action"]}, surfaces
 
     def rows(self) -> Generator[Row, None, None]:
-        """Yield the feeds as they lie in the file."""
+        """Yield the records as they lie in the file."""
         yield from rows_of_records(self.layout)

@@ -9,11 +9,12 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from rankstream.events.action_event import ActionEvent
+from rankstream.events.impression_event import ImpressionEvent
 from rankstream.features.ids import id_bytes
 from rankstream.ranking.request import RankingRequest
 from rankstream.streams.clients.connect import ClientError, connect, require_topics
 from rankstream.streams.settings import Settings
-from rankstream.streams.topics import ACTIONS, REQUESTS, TopicNames
+from rankstream.streams.topics import ACTIONS, IMPRESSIONS, REQUESTS, Topic, TopicNames
 
 
 class RawProducer:
@@ -60,17 +61,22 @@ class RawProducer:
 
 
 class Producer(RawProducer):
-    """Sends actions and requests with the keys that bring a user's records to the worker that knows the user."""
+    """Sends actions, requests and impressions, with the keys that bring a user's records to one partition."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, also: Collection[Topic] = ()) -> None:
+        """``also`` are topics that must be there besides those of actions and requests."""
         names = TopicNames(settings.topic_prefix)
-        self._actions, self._requests = names.of(ACTIONS), names.of(REQUESTS)
-        super().__init__(settings, [self._actions, self._requests])
+        self._actions, self._requests, self._impressions = map(names.of, (ACTIONS, REQUESTS, IMPRESSIONS))
+        super().__init__(settings, [self._actions, self._requests, *map(names.of, also)])
         self._encode = msgspec.json.Encoder().encode
 
     def send_action(self, event: ActionEvent) -> None:
         """Queue one action."""
         self.send(self._actions, id_bytes(event.user_id), self._encode(event))
+
+    def send_impressions(self, event: ImpressionEvent) -> None:
+        """Queue one list that a user was shown; the producer was made with the topic impressions."""
+        self.send(self._impressions, id_bytes(event.user_id), self._encode(event))
 
     def send_request(self, request: RankingRequest) -> None:
         """Queue one request."""

@@ -1,5 +1,6 @@
 """`rankstream produce`: rows of files become records with the right keys; others are counted by reason."""
 
+import asyncio
 import gzip
 import json
 import signal
@@ -7,19 +8,22 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from rankstream.events.arrivals import arrivals_of, concatenated, events_of
-from rankstream.events.open import open_log
+from rankstream.events.open import LogOptions, open_log
 from rankstream.events.readers.times import time_ms
+from rankstream.events.registry import read_log
 from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
 from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.records import recorded_actions
-from rankstream.streams.topics import ACTIONS, REQUESTS
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import ACTIONS, IMPRESSIONS, REQUESTS, prepare_topics
 from tests.builders.cli import connected, fresh_topics, rankstream, refusal
 
 pytestmark = pytest.mark.broker
@@ -69,6 +73,50 @@ def test_the_list_that_an_action_answers_is_sent_where_the_log_has_it(settings, 
     first, second = (event for _, event in sent(settings))
     assert first["list_id"] == "r1"
     assert "list_id" not in second
+
+
+def test_what_was_shown_is_sent_as_a_record_a_list_and_read_again_from_a_dump(settings, tmp_path):
+    log, shown = tmp_path / "clicks.csv", tmp_path / "shown.csv"
+    log.write_text(f"user_id,item_id,action,timestamp_ms,request_id\n7,b,click,{NOON_MS + 9},r1\n")
+    rows = [f"7,a,{NOON_MS},r1,2,home", f"7,b,{NOON_MS},r1,1,home", f"8,c,{NOON_MS},,1,"]
+    shown.write_text("\n".join(["user_id,item_id,timestamp_ms,request_id,position,surface", *rows, "7,,1,r1,3,"]))
+    result = rankstream("produce", log, "--impressions", shown, *connected(settings))
+    assert "sent 3 records (2 of them lists that were shown)" in result.output
+    assert "skipped 1: schema: no item_id" in result.stderr
+    (of_7, first), (of_8, second) = sent(settings, IMPRESSIONS)
+    assert (of_7, of_8) == (b"7", b"8")
+    assert first == {
+        "list_id": "r1", "user_id": "7", "item_ids": ["b", "a"], "timestamp_ms": NOON_MS, "surface": "home",
+    }  # fmt: skip
+    assert (second["item_ids"], len(second["list_id"])) == (["c"], 24)
+    assert [event["list_id"] for _, event in sent(settings)] == ["r1"]
+
+    dumped = rankstream("topics", "dump", tmp_path, "--topic", "impressions", *connected(settings))
+    assert "impressions.jsonl: 2 records" in dumped.output
+    lists = read_log(open_log(log, LogOptions(impressions=tmp_path / "impressions.jsonl"))).impressions
+    assert [lists.item_ids[one].tolist() for one in (slice(0, 2), slice(2, 3))] == [["b", "a"], ["c"]]
+
+
+def test_rows_of_one_log_that_say_what_was_shown_are_sent_as_lists(settings, tmp_path):
+    log = tmp_path / "both.csv"
+    rows = [f"7,a,impression,{NOON_MS}", f"7,b,impression,{NOON_MS}", f"7,b,click,{NOON_MS + 9}"]
+    log.write_text("\n".join(["user_id,item_id,action,timestamp_ms", *rows]))
+    result = rankstream("produce", log, "--shown", "impression", *connected(settings))
+    assert "sent 2 records" in result.output
+    assert "note: 1 of 1 lists have no positions: their order means nothing" in result.stderr
+    assert [event["action"] for _, event in sent(settings)] == ["click"]
+    assert [sorted(event["item_ids"]) for _, event in sent(settings, IMPRESSIONS)] == [["a", "b"]]
+
+
+def test_lists_without_a_topic_are_refused_before_anything_is_sent(bootstrap_servers, tmp_path):
+    settings = Settings(bootstrap_servers=bootstrap_servers, topic_prefix=f"no-lists-{uuid4().hex[:8]}.")
+    asyncio.run(prepare_topics(settings))
+    log = tmp_path / "both.csv"
+    log.write_text(f"user_id,item_id,action,timestamp_ms\n7,a,impression,{NOON_MS}\n7,a,click,{NOON_MS}\n")
+    words = refusal(rankstream("produce", log, "--shown", "impression", *connected(settings)))
+    assert f"{settings.topic_prefix}impressions" in words
+    assert "rankstream topics create" in words
+    assert sent(settings) == []
 
 
 def test_rows_that_workers_would_reject_are_skipped_and_counted(settings):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rankstream.events.action_event import ActionEvent, Recorded
 from rankstream.events.arrivals import LogError, arrivals_of
 from rankstream.events.dumps import write_dump
+from rankstream.events.impression_event import MAX_LIST_ITEMS, ImpressionEvent, impression_events
 from rankstream.events.impressions import NO_LIST, followed_by
 from rankstream.events.open import FileLog, LogOptions, open_log
 from rankstream.events.readers.json_lines import BATCH_ROWS
@@ -196,6 +197,129 @@ def test_a_column_that_is_only_called_like_a_list_is_none_where_nothing_says_wha
     assert not log.notes
 
 
+# The topic impressions ------------------------------------------------------------------------------------------------
+
+
+def a_list(
+    list_id: Id, user: Id, items: Sequence[Id], minutes: float = 0, surface: str | None = None
+) -> ImpressionEvent:
+    return ImpressionEvent(list_id, user, tuple(items), START_MS + round(minutes * MINUTE_MS), surface)
+
+
+def lists_file(path: Path, *events: ImpressionEvent) -> Path:
+    """Dump the topic impressions."""
+    records = [
+        Recorded("impressions", 0, n, one.timestamp_ms, id_bytes(one.user_id), msgspec.json.encode(one))
+        for n, one in enumerate(events)
+    ]
+    write_dump(path, records)
+    return path
+
+
+def with_lists(folder: Path, *events: ImpressionEvent) -> FileLog:
+    log = actions_file(folder / "user-actions.jsonl", a_click("u", "a", START_MS + MINUTE_MS))
+    return open_log(log, LogOptions(impressions=lists_file(folder / "impressions.jsonl", *events)))
+
+
+def test_lists_of_the_topic_impressions_have_their_order_and_their_surface(tmp_path):
+    log = with_lists(tmp_path, a_list("p2", "v", ["b"], 1, "home"), a_list("p1", "u", ["c", "a"]))
+    lists = read_log(log).impressions
+    assert as_text(lists) == [("u", 0, "c a"), ("v", 1, "b")]
+    assert log.vocabulary.surfaces == ("home",)
+    assert lists.surfaces.tolist() == [0, 1]
+    assert lists.list_keys.tolist() == [id_key("p1"), id_key("p2")]
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"list_id": None}, "schema: list_id is wrong"),
+        ({"item_ids": []}, "schema: item_ids is wrong"),
+        ({"item_ids": list(range(MAX_LIST_ITEMS + 1))}, "schema: item_ids is wrong"),
+        ({"item_ids": [1.5]}, "schema: item_ids is wrong"),
+        ({"surface": "x" * 65}, "schema: surface is wrong"),
+        ({"timestamp_ms": START_MS // 1000}, "timestamp"),
+        ({"user_id": "somebody else"}, "key-mismatch"),
+    ],
+)
+def test_lists_that_can_not_be_read_are_counted(change: dict[str, Any], kind: str, tmp_path):
+    log = with_lists(tmp_path, a_list("p1", "u", ["a", "b"]), a_list("p2", "u", ["a"]))
+    path = tmp_path / "impressions.jsonl"
+    first, second = (json.loads(line) for line in path.read_text().splitlines())
+    second["value"] |= change
+    path.write_text("\n".join(map(json.dumps, (first, second))))
+    assert as_text(read_log(log).impressions) == [("u", 0, "a b")]
+    assert log.shown_in.skipped.by_kind() == {kind: 1}
+
+
+def test_lists_may_be_written_without_what_a_dump_adds(tmp_path):
+    log = actions_file(tmp_path / "user-actions.jsonl", a_click("u", "a", START_MS))
+    (tmp_path / "shown.jsonl").write_bytes(msgspec.json.encode(a_list("p1", "u", ["b", "a"])) + b"\n")
+    assert as_text(read_log(open_log(log, LogOptions(impressions=tmp_path / "shown.jsonl"))).impressions) == [
+        ("u", 0, "b a")
+    ]
+
+
+def test_feeds_and_impressions_of_one_folder_are_not_both_what_was_shown(tmp_path):
+    with_feeds(tmp_path, a_feed("r1", "u", ["a", "b"]))
+    with_lists(tmp_path, a_list("r1", "u", ["a"]))
+    with pytest.raises(LogError, match=r"impressions\.jsonl and ranked-feeds\.jsonl both say what was shown; give one"):
+        open_log(tmp_path, LogOptions(impressions=tmp_path))
+
+
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["u", "v", 7]), st.sampled_from(["a", "b", 3]), st.integers(0, 90),
+        st.sampled_from([None, "p1", 5]), st.integers(-1, 3),
+    ),
+    min_size=1, max_size=12,
+)  # fmt: skip
+
+
+@given(rows=ROWS)
+def test_rows_that_are_sent_as_lists_are_the_same_lists_when_they_are_read_again(rows, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lists")
+    log = actions_file(folder / "user-actions.jsonl", a_click("u", "a", START_MS))
+    names = ("user_id", "item_id", "timestamp_ms", "list_id", "position")
+    given = [dict(zip(names, (*row[:2], START_MS + row[2] * MINUTE_MS, *row[3:]), strict=True)) for row in rows]
+    beside = write_log(folder / "shown.jsonl", [{**row, "position": max(row["position"], 0)} for row in given])
+    opened = open_log(log, LogOptions(impressions=beside))
+    events = impression_events(opened.shown_batches(opened.vocabulary), opened.vocabulary).events
+    again = open_log(log, LogOptions(impressions=lists_file(folder / "impressions.jsonl", *events)))
+    found, wanted = again.impressions(again.vocabulary), opened.impressions(opened.vocabulary)
+    assert sorted(as_text(found)) == sorted(as_text(wanted))
+    named = set(zip(wanted.user_keys.tolist(), wanted.list_keys.tolist(), strict=True))
+    assert {one for one in named if one[1] != NO_LIST} <= set(
+        zip(found.user_keys.tolist(), found.list_keys.tolist(), strict=True)
+    )
+    assert len({(one.user_id, one.list_id) for one in events}) == len(events)
+
+
+def test_lists_of_one_time_without_positions_have_no_order(tmp_path):
+    log = actions_file(tmp_path / "user-actions.jsonl", a_click("u", "a", START_MS))
+    row = {"user_id": "u", "item_id": "a", "timestamp_ms": START_MS, "list_id": "placed", "position": 0}
+    placed = [row, {**row, "item_id": "b", "position": 1}]
+    alone = {**row, "list_id": "alone", "position": None}
+    later = {**row, "list_id": "one by one", "position": None}
+    one_by_one = [later, {**later, "item_id": "b", "timestamp_ms": START_MS + 1}]
+    at_once = [{**row, "list_id": "at once", "position": None, "item_id": item} for item in "ab"]
+    beside = write_log(tmp_path / "shown.csv", [*placed, alone, *one_by_one, *at_once])
+    opened = open_log(log, LogOptions(impressions=beside))
+    lists = impression_events(opened.shown_batches(opened.vocabulary), opened.vocabulary)
+    assert (len(lists.events), lists.unordered) == (4, 1)
+
+
+def test_a_list_of_more_items_than_a_record_names_is_refused(tmp_path):
+    log = actions_file(tmp_path / "user-actions.jsonl", a_click("u", "a", START_MS))
+    rows = [{"user_id": "u", "item_id": n, "timestamp_ms": START_MS} for n in range(MAX_LIST_ITEMS + 1)]
+    opened = open_log(log, LogOptions(impressions=write_log(tmp_path / "shown.csv", rows)))
+    with pytest.raises(LogError, match=r"user u was shown 5,001 items in one list; a record names at most 5,000"):
+        impression_events(opened.shown_batches(opened.vocabulary), opened.vocabulary)
+
+
+# Odd files ------------------------------------------------------------------------------------------------------------
+
+
 @given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=8))
 def test_lists_are_whole_however_many_are_read_at_once(sizes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("feeds")
@@ -213,8 +337,12 @@ def test_lists_are_whole_however_many_are_read_at_once(sizes, tmp_path_factory):
     [
         ("ranked-feeds", None, "holds records of ranked-feeds; a log is made of user-actions, and what was shown is"),
         ("ranking-requests", None, "holds records of another topic; a log is made of user-actions"),
-        ("user-actions", "user-actions", "holds records of user-actions; impressions are in ranked-feeds: `rankstream"),
-        ("user-actions", "ranking-requests", "holds records of another topic; impressions are in ranked-feeds"),
+        (
+            "user-actions",
+            "user-actions",
+            "holds records of user-actions; impressions are in ranked-feeds or impressions",
+        ),
+        ("user-actions", "ranking-requests", "holds records of another topic; impressions are in ranked-feeds or"),
     ],
 )
 def test_records_of_the_wrong_topic_are_refused(log: str, shown: str | None, words: str, tmp_path):

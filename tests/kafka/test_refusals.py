@@ -11,9 +11,9 @@ from rankstream.features.stores.rocksdb import RocksStore
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import (
     ACTIONS,
-    ALL_TOPICS,
     CHANGELOG,
     FEEDS,
+    OF_WORKERS,
     REQUESTS,
     SERVED,
     TopicsRefusedError,
@@ -48,7 +48,7 @@ def test_missing_topics_are_created_once(bench):
     assert prepared(bench) == [bench.names.of(topic) for topic in wanted_topics(bench.settings)]
     assert prepared(bench) == []
     assert prepared(bench, served_features=True) == [bench.names.of(SERVED)]
-    assert {bounds.count for bounds in bench.bounds(*ALL_TOPICS).values()} == {0}
+    assert {bounds.count for bounds in bench.bounds(*OF_WORKERS).values()} == {0}
 
 
 def test_missing_topics_are_named_where_they_must_not_be_created(bench):
@@ -72,7 +72,7 @@ def test_new_topics_get_as_many_partitions_as_those_that_exist(bench):
     create(bench, {ACTIONS.name: 2})
     prepared(bench, served_features=True)
     bench.settings = replace(bench.settings, partitions=2)
-    assert len(bench.bounds(*ALL_TOPICS)) == 12
+    assert len(bench.bounds(*OF_WORKERS)) == 12
 
 
 def test_a_changelog_that_is_not_compacted_is_refused(bench):

@@ -11,6 +11,7 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.topics import (
     ALL_TOPICS,
     CHANGELOG,
+    IMPRESSIONS,
     SERVED,
     TopicNames,
     TopicsRefusedError,
@@ -76,6 +77,11 @@ def test_only_the_changelog_is_compacted():
 
 def test_without_changelog_there_is_no_topic_for_it():
     assert CHANGELOG not in wanted_topics(Settings(changelog=False))
+
+
+def test_no_worker_waits_for_the_topic_of_impressions():
+    assert IMPRESSIONS in ALL_TOPICS
+    assert IMPRESSIONS not in wanted_topics(Settings(served_features=True))
 
 
 def test_what_was_served_has_a_topic_where_it_is_switched_on():
