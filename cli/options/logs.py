@@ -56,8 +56,8 @@ _OPTIONS = (
     click.option(
         "--impressions", type=click.Path(path_type=Path), metavar="FILE",
         help="What was shown is in FILE, a row an impression: user_id, item_id, timestamp_ms and, where there are any, "
-        "list_id, position, surface. It is read as the log is. Or FILE holds feeds, as `rankstream topics dump` keeps "
-        "them.",
+        "list_id, position, surface. It is read as the log is. Or FILE holds the topic ranked-feeds or impressions, "
+        "as `rankstream topics dump` keeps them.",
     ),
     click.option("--strict", is_flag=True, hidden=True),  # refused a log with any such row
 )  # fmt: skip
