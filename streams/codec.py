@@ -68,6 +68,7 @@ class RankedFeed(Struct, frozen=True):
         ]
         | UnsetType
     ) = UNSET
+    surface: Annotated[str, Meta(description="of the request, where it named one")] | UnsetType = UNSET
     error: FeedError | UnsetType = UNSET
 
 
@@ -169,6 +170,7 @@ def encode_feed(request: RankingRequest, ranking: Ranking, ranked_at_ms: int) ->
         policy=UNSET if ranking.policy is None else ranking.policy,
         num_candidates=UNSET if ranking.policy is None else ranking.num_candidates,
         calibrated=UNSET if ranking.calibrated is None else list(ranking.calibrated),
+        surface=UNSET if request.surface is None else request.surface,
     )
     return _encode(feed)
 

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from rankstream.events.action_event import Record, Rejected, TimeMs, WireId, bad_size, not_valid
+from rankstream.events.action_event import Name, Record, Rejected, TimeMs, WireId, bad_size, not_valid
 from rankstream.events.arrivals import Arrivals, pack_columns
 from rankstream.events.impression_event import ImpressionEvent, check_record, decode_impressions
 from rankstream.events.readers.dumped import IMPRESSIONS, RANKED_FEEDS, records_of, rows_of_records
@@ -51,6 +51,7 @@ class _Feed(Struct):
     user_id: WireId
     ranked_at_ms: TimeMs
     items: tuple[_Item, ...] = ()
+    surface: Name | None = None
     error: _Error | None = None
 
 
@@ -79,7 +80,7 @@ def list_of_feed(record: Record, now_ms: int) -> ImpressionEvent:
         why = "no items" if feed.error is None else feed.error.reason
         raise _NothingShown(EMPTY if feed.error is None else NO_FEED, f"request {feed.request_id}: {why}")
     items = tuple(item.item_id for item in feed.items)
-    return ImpressionEvent(feed.request_id, feed.user_id, items, feed.ranked_at_ms)
+    return ImpressionEvent(feed.request_id, feed.user_id, items, feed.ranked_at_ms, feed.surface)
 
 
 DECODERS = {RANKED_FEEDS: list_of_feed, IMPRESSIONS: decode_impressions}

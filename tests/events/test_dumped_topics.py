@@ -9,6 +9,8 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from rankstream.events.action_event import ActionEvent, Recorded
 from rankstream.events.arrivals import LogError, arrivals_of
@@ -87,16 +89,27 @@ def test_feeds_are_lists_in_their_order_shown_when_they_were_ranked(tmp_path):
 
 def test_a_feed_is_the_same_list_as_its_rows_in_a_file(tmp_path):
     feeds = [a_feed("r1", "u", ["a", "b"]), a_feed("r1", "v", ["b"]), a_feed("r2", "u", ["b", "a"], START_MS + 5)]
+    feeds[1:] = [replace(feed, surface=name) for feed, name in zip(feeds[1:], ("search", "home"), strict=True)]
+    surfaces = [None if feed.surface is UNSET else feed.surface for feed in feeds]
     rows = [
         {"user_id": feed.user_id, "item_id": item.item_id, "timestamp_ms": feed.ranked_at_ms,
-         "list_id": feed.request_id, "position": position}
-        for feed in feeds for position, item in enumerate(feed.items)
+         "list_id": feed.request_id, "position": position, "surface": surface}
+        for feed, surface in zip(feeds, surfaces, strict=True) for position, item in enumerate(feed.items)
     ]  # fmt: skip
     dumped = with_feeds(tmp_path, *feeds)
     in_rows = open_log(dumped.path, LogOptions(impressions=write_log(tmp_path / "shown.csv", rows)))
     found, wanted = read_log(dumped).impressions, read_log(in_rows).impressions
     for name in ("user_ids", "times_ms", "list_keys", "surfaces", "starts", "item_ids", "positions", "shown_ms"):
         assert getattr(found, name).tolist() == getattr(wanted, name).tolist(), name
+    assert read_log(dumped).vocabulary.surfaces == ("home", "search")
+    assert found.surfaces.tolist() == [0, 2, 1]
+
+
+def test_a_surface_of_a_feed_that_the_vocabulary_lacks_is_none_and_counted(tmp_path):
+    log = with_feeds(tmp_path, replace(a_feed("r1", "u", ["a", "b"]), surface="attic"))
+    assert log.impressions(VOCABULARY).surfaces.tolist() == [0]
+    (kind,) = log.shown_in.skipped.ignored
+    assert kind == "surface: not in the vocabulary, read as none"
 
 
 def test_errors_showed_nothing_and_a_feed_that_came_twice_was_shown_once(tmp_path):

@@ -44,6 +44,12 @@ def test_a_request_sees_the_newest_applied_actions_also_those_not_yet_checkpoint
     assert feed["actions_used"] == 1
 
 
+def test_a_feed_names_the_surface_that_its_request_named():
+    requests = [a_request("u1", surface="home"), a_request("u1")]
+    first, second = decoded(a_pipeline().on_requests(requests).answer())
+    assert (first["surface"], "surface" in second) == ("home", False)
+
+
 def test_a_request_is_ranked_with_the_state_at_the_time_it_was_read():
     pipeline = a_pipeline()
     pending = pipeline.on_requests([a_request("u1")])
