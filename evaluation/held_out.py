@@ -223,7 +223,7 @@ def _half_ranks(relevant: Ints, others: Bools, scores: Floats, second: Floats) -
 
 def ranker_metrics(models: TrainedModels, log: EventLog, held_out: HeldOut) -> Iterator[HeldOutMetric]:
     """Yield AUC within a request and HIT@3 of each head, among logged impressions or sampled negatives."""
-    offline = offline_features(log, models, models.ranker.config.sizes.num_actions, held_out.since_ms)
+    offline = offline_features(log, models, models.ranker.config.sizes, held_out.since_ms)
     rng = np.random.default_rng(held_out.seed)
     negatives = NegativesConfig(held_out.negatives, matched=0, exclude_seen=models.about.exclude_seen)
     recipe = RankerRecipe(

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rankstream.features.files import whole_file
+from rankstream.models.training.old_names import current_fields
 
 Config = TypeVar("Config")
 Work = Callable[[Config, Path], Mapping[str, Any]]  # (config, folder of its own) -> metrics, as JSON
@@ -53,7 +54,7 @@ class Runs:
         """
         settings = plain(asdict(config))  # type: ignore[call-overload]
         finished = self.result(name)
-        if finished is not None and finished["config"] == settings:
+        if finished is not None and current_fields(finished["config"]) == settings:
             return finished
         folder = self.work / name / _digest(settings)
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import histories_of
-from rankstream.features.actions import ActionColumns
+from rankstream.features.actions import ActionColumns, Vocabulary
 from rankstream.features.embeddings.base import VectorTable
 from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.ids import Id, id_key
@@ -59,24 +59,30 @@ class FrozenEncoders(Protocol):
         ...
 
 
-def offline_features(log: EventLog, encoders: FrozenEncoders, num_actions: int, since_ms: int = 0) -> OfflineFeatures:
-    """Return the offline side of the join for training: user vectors are found by user and day (``as_of_its_day``).
-
-    Only the days from ``since_ms`` on have any.
-    """
-    item_table = encoders.item_table
-    sizes = FeatureSizes(
+def feature_sizes(vocabulary: Vocabulary, encoders: FrozenEncoders, num_actions: int) -> FeatureSizes:
+    """Return the widths of all that a new ranker on top of these encoders sees."""
+    types = len(vocabulary.actions)
+    return FeatureSizes(
         num_actions=num_actions,
-        item_dim=item_table.dim,
+        item_dim=encoders.item_table.dim,
         user_dim=encoders.pinnerformer.config.user_dim,
         session_dim=encoders.hiertcn.config.session_dim,
         item_features=encoders.features.shape[1],
-        match_features=match_width(len(log.vocabulary.actions)) if len(encoders.matches) else 0,
-        surfaces=len(log.vocabulary.surfaces),
-        counted_types=min(len(log.vocabulary.actions), COUNTED_TYPES),
+        match_features=match_width(types) if len(encoders.matches) else 0,
+        surfaces=len(vocabulary.surfaces),
+        counted_types=min(types, COUNTED_TYPES),
     )
-    items = to_float16(item_table)
-    features = to_float16(ItemTable(item_table.ids, encoders.features))
+
+
+def offline_features(
+    log: EventLog, encoders: FrozenEncoders, sizes: FeatureSizes, since_ms: int = 0
+) -> OfflineFeatures:
+    """Return the offline side of the join for training: user vectors are found by user and day (``as_of_its_day``).
+
+    Only the days from ``since_ms`` on have any. ``sizes`` are a ranker's own, or ``feature_sizes`` for a new one.
+    """
+    items = to_float16(encoders.item_table)
+    features = to_float16(ItemTable(encoders.item_table.ids, encoders.features))
     users = daily_vectors(encoders.pinnerformer, items, log, since_ms)
     return OfflineFeatures(sizes, items, features, users, TorchSessions(encoders.hiertcn), encoders.matches)
 

@@ -27,7 +27,7 @@ from rankstream.models.ranker.examples import NegativesConfig, RankingExample, r
 from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
 from rankstream.models.ranker.impressions import impression_examples
 from rankstream.models.ranker.training import RankerTraining, train_ranker
-from rankstream.models.ranker.training_join import as_of_its_day, offline_features
+from rankstream.models.ranker.training_join import as_of_its_day, feature_sizes, offline_features
 from rankstream.models.ranker.transact import TransActConfig
 from rankstream.models.recipes.encoders import MAX_EPOCHS, PATIENCE, EncoderRecipe, TrainedEncoders
 from rankstream.models.training.loop import FitConfig, FitHistory
@@ -133,7 +133,8 @@ def train_on_top(
     impressions.
     """
     chosen = recipe.ranker
-    offline = offline_features(log, encoders, chosen.num_actions, since_ms)
+    sizes = feature_sizes(log.vocabulary, encoders, chosen.num_actions)
+    offline = offline_features(log, encoders, sizes, since_ms)
     rng = np.random.default_rng(chosen.seed)
     examples = [as_of_its_day(one) for one in requests_of(log, chosen, offline, rng, since_ms, training=True)]
     examples.sort(key=lambda one: one.now_ms)

@@ -48,7 +48,7 @@ def test_a_ranker_of_shown_lists_knows_what_is_taken_and_how_often(tmp_path):
     log = a_world()
     until_ms = START_MS + (DAYS - 2) * DAY_MS
     models = train_models(log, recipe_for(KIND, log.vocabulary), tmp_path, until_ms=until_ms)
-    offline = offline_features(log, models, models.ranker.config.sizes.num_actions, until_ms)
+    offline = offline_features(log, models, models.ranker.config.sizes, until_ms)
     later = [as_of_its_day(one) for one in impression_examples(log, models.about.heads, offline, since_ms=until_ms)]
     assert len(later) == USERS * 2 * 3
     found = held_out(models.ranker, later, offline)
