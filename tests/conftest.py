@@ -21,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bootstrap-servers", help="a running broker to test against instead")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Group for ``--dist loadgroup``; on a real Kafka, kill tests come first: they are what it is there for.
 
