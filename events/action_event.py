@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -13,6 +13,8 @@ from rankstream.features.ids import MAX_ID_BYTES, Id, id_bytes, id_key
 MAX_ACTION_BYTES = 64 * 1024
 MIN_TIME_MS = 10**11  # March 1973; anything below is a time in seconds
 MAX_AHEAD_MS = 24 * 3_600_000  # an event may be this much later than its record: clocks differ
+
+T = TypeVar("T")
 
 TIMESTAMP = "timestamp"  # the reason of what has a time that can't be meant
 
@@ -140,6 +142,19 @@ def bad_size(value: bytes | None, limit: int) -> Rejected:
     if value is None:
         return Rejected("empty", "the record has no value; send a JSON object")
     return Rejected("too-large", f"{len(value):,} bytes; at most {limit:,} are read")
+
+
+def decoded(value: bytes | None, decode: Callable[[bytes], T], limit: int, what: str) -> T:
+    """Return what a record's value of at most ``limit`` bytes says. Raises ``Rejected``.
+
+    ``ActionDecoder`` does the same in line, as it is called for each action of a stream.
+    """
+    if value is None or len(value) > limit:
+        raise bad_size(value, limit)
+    try:
+        return decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise not_valid(exc, what) from None
 
 
 def wrong_key(record: Record, user_id: Id) -> Rejected:

@@ -15,9 +15,8 @@ from rankstream.events.action_event import (
     Record,
     TimeMs,
     WireId,
-    bad_size,
     check_time,
-    not_valid,
+    decoded,
     wrong_key,
 )
 from rankstream.events.arrivals import Arrivals, LogError
@@ -50,13 +49,7 @@ def decode_impressions(record: Record, now_ms: int | None = None) -> ImpressionE
 
     ``now_ms`` stands for the time of a record that has none; one without a key may be of any user.
     """
-    value = record.value
-    if value is None or len(value) > MAX_LIST_BYTES:
-        raise bad_size(value, MAX_LIST_BYTES)
-    try:
-        event = _decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise not_valid(exc, "a list of impressions") from None
+    event = decoded(record.value, _decode, MAX_LIST_BYTES, "a list of impressions")
     check_record(record, event.user_id, "timestamp_ms", event.timestamp_ms, now_ms)
     return event
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 WIRE_FORMAT = "events"  # the kind of a log with the wire's fields; the others are the public logs (``public/``)
-HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from msgspec.structs import replace
 from rankstream.events.action_event import (
     Record,
     Rejected,
-    bad_size,
     check_time,
-    not_valid,
+    decoded,
     produced_ms,
     wrong_key,
 )
@@ -122,13 +121,7 @@ def decode_request(record: Record, now_ms: int | None = None) -> RankingRequest:
 
     ``now_ms`` stands for the time of a record that has none either; without it the request stays without.
     """
-    value = record.value
-    if value is None or len(value) > MAX_REQUEST_BYTES:
-        raise bad_size(value, MAX_REQUEST_BYTES)
-    try:
-        request = _decode_request(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise not_valid(exc, "a ranking request") from None
+    request = decoded(record.value, _decode_request, MAX_REQUEST_BYTES, "a ranking request")
     if record.key != id_bytes(request.user_id):
         raise wrong_key(record, request.user_id)
     try:

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from rankstream.events.action_event import Name, Record, Rejected, TimeMs, WireId, bad_size, not_valid
+from rankstream.events.action_event import Name, Record, Rejected, TimeMs, WireId, decoded
 from rankstream.events.arrivals import Arrivals, pack_columns
 from rankstream.events.impression_event import ImpressionEvent, check_record, decode_impressions
 from rankstream.events.readers.dumped import IMPRESSIONS, RANKED_FEEDS, records_of, rows_of_records
@@ -68,13 +68,7 @@ class _NothingShown(Exception):
 
 def list_of_feed(record: Record, now_ms: int) -> ImpressionEvent:
     """Return the list of a ranked feed's record. Raises ``Rejected``, and ``_NothingShown``."""
-    value = record.value
-    if value is None or len(value) > MAX_FEED_BYTES:
-        raise bad_size(value, MAX_FEED_BYTES)
-    try:
-        feed = _decode_feed(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise not_valid(exc, "a ranked feed") from None
+    feed = decoded(record.value, _decode_feed, MAX_FEED_BYTES, "a ranked feed")
     check_record(record, feed.user_id, "ranked_at_ms", feed.ranked_at_ms, now_ms)
     if not feed.items:
         why = "no items" if feed.error is None else feed.error.reason

@@ -69,18 +69,23 @@ class UserMatches:
         return int(gaps[0]) + 1 if len(gaps) else len(times)
 
     @cached_property
+    def _different(self) -> tuple[Ints, Ints]:
+        """Return where each different item stands first, by key, and which of these each action's is."""
+        _, firsts, which = np.unique(self.user.actions.item_keys, return_index=True, return_inverse=True)
+        return firsts, which
+
+    @cached_property
     def places(self) -> Ints:
         """Return the place of each action's item among the different ones, newest first, from 1, ``(T,)``."""
-        _, firsts, which = np.unique(self.user.actions.item_keys, return_index=True, return_inverse=True)
+        firsts, which = self._different
         order = np.argsort(np.argsort(firsts))
         return order[which] + 1
 
     @cached_property
     def rows(self) -> Ints:
         """Return the different items as rows of the tables, newest first, ``(D,)``; -1 for unknown ones."""
-        keys = self.user.actions.item_keys
-        firsts = np.sort(np.unique(keys, return_index=True)[1])
-        return self.tables.rows(keys[firsts])[0]
+        firsts, _ = self._different
+        return self.tables.rows(self.user.actions.item_keys[np.sort(firsts)])[0]
 
     @cached_property
     def session_items(self) -> int:

@@ -8,9 +8,9 @@ import numpy as np
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import group_by_user
 from rankstream.features.embeddings.memory import ItemTable
+from rankstream.features.join import DAY_MS
 from rankstream.features.schema import Floats, Ints
 
-DAY_MS = 24 * 3_600_000
 RECENT_DAYS = (1, 7)  # before the log's end, that popularity is also counted over
 PRIOR_ACTIONS = 20.0  # prior: the log's shares, with the weight of this many actions
 

@@ -124,9 +124,7 @@ def _heaviest(left: Ints, right: Ints, weights: Ints | npt.NDArray[np.float64], 
 
 def _newest(rows: Ints, sessions: Ints, count: int, limit: int) -> Lists:
     """Return the newest sessions of each item, oldest first."""
-    order = np.lexsort((-sessions, rows))
-    starts = starts_of(np.bincount(rows, minlength=count))
-    within = np.arange(len(rows)) - starts[rows[order]]
-    kept = order[within < limit]
-    kept = kept[np.lexsort((sessions[kept], rows[kept]))]
+    order = np.lexsort((sessions, rows))
+    ends = starts_of(np.bincount(rows, minlength=count))[1:]
+    kept = order[ends[rows[order]] - np.arange(len(rows)) <= limit]
     return Lists(starts_of(np.bincount(rows[kept], minlength=count)), sessions[kept].astype(np.int32))

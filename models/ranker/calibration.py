@@ -2,9 +2,9 @@
 
 Only where the log holds impressions, acted on or not: there it is known how often an action follows when an item is
 shown. Among negatives that were sampled, a head orders candidates, but its number depends on how many were sampled and
-how, so it stays a score. An intercept for the sampling rate (King & Zeng 2001) would not make it one: half of the
-negatives are drawn by popularity, so the correction is each item's own and would reorder the candidates, and nothing
-in such a log says how often an item is acted on if it is shown.
+how, so it stays a score. An intercept for the sampling rate (King & Zeng 2001) would not make it one: the negatives are
+drawn by what matches and by popularity, so the correction is each item's own and would reorder the candidates, and
+nothing in such a log says how often an item is acted on if it is shown.
 
 ::
 
