@@ -13,9 +13,9 @@ import numpy as np
 from rankstream.features.counters import counter_columns, ever_done
 from rankstream.features.embeddings.base import VectorTable
 from rankstream.features.ids import Keys
-from rankstream.features.matches.columns import UserMatches, match_columns
+from rankstream.features.matches.columns import UserMatches, match_columns, match_columns_of_known
 from rankstream.features.matches.tables import MatchTables, no_matches
-from rankstream.features.schema import FeatureSizes, Floats, ModelInputs
+from rankstream.features.schema import Bools, FeatureSizes, Floats, ModelInputs
 from rankstream.features.sessions import SessionEncoder, SessionsNow, session_keys, sessions_now
 from rankstream.features.user_state import Applied, UserState
 from rankstream.features.user_view import UserView
@@ -61,6 +61,12 @@ def join(user: UserView, candidates: Keys, offline: OfflineFeatures, surface: in
         action_ages_ms=user.now_ms - newest.times_ms,
         action_found=action_found,
     )
+
+
+def columns_of_known(sizes: FeatureSizes) -> Bools:
+    """Return which of a candidate's features, ``(G,)``, are 0 for an item that no table knows."""
+    matched = match_columns_of_known(sizes.match_features)
+    return np.concatenate([np.ones(sizes.item_features, np.bool_), matched, np.ones(1, np.bool_)])
 
 
 def session_vector(user: UserView, offline: OfflineFeatures) -> Floats:

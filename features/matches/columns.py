@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rankstream.features.ids import Keys
 from rankstream.features.matches.lists import NOTHING, Scored, followers, item_knn, vmis_knn
 from rankstream.features.matches.tables import MatchTables
-from rankstream.features.schema import Floats, Ints
+from rankstream.features.schema import Bools, Floats, Ints
 from rankstream.features.sessions import SESSION_GAP_MS
 from rankstream.features.user_view import UserView
 
@@ -52,6 +52,13 @@ MATCH_NAMES = (*OWN_NAMES, *LIST_NAMES, *VECTOR_NAMES)
 def match_width(num_types: int) -> int:
     """Return how many columns there are for a vocabulary of so many action types."""
     return len(MATCH_NAMES) + min(num_types, MAX_TYPES)
+
+
+def match_columns_of_known(width: int) -> Bools:
+    """Return which of so many columns, ``(width,)``, are 0 for an item that no table knows; its history is told."""
+    columns = np.zeros(width, np.bool_)
+    columns[len(OWN_NAMES) : len(MATCH_NAMES)] = True
+    return columns
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,9 @@ def ranking_examples(
 ) -> list[RankingExample]:
     """Return a request for every time from ``since_ms`` on at which a user acted, user by user, oldest first.
 
-    Of more than ``max_requests`` times so many are drawn. A share ``strangers`` is asked as by a user of whom nothing
-    is known: few of a log's actions are a user's first, and a feed of new users is to be learned too. With
+    Of more than ``max_requests`` times so many are drawn. A share ``strangers`` is asked as by a user of whom no action
+    is known, half of them nothing at all, the others the batch vector: few of a log's actions are a user's first, and
+    their feeds are to be learned too. With
     ``only_known``, items without a vector are no positives: they would be the only ones among the candidates, as none
     is drawn. Actions before ``since_ms`` only fill the states; ``limit`` is how many a history holds.
     """
@@ -90,12 +91,11 @@ def ranking_examples(
     items, surfaces, packed = log.item_keys, log.surface_codes, packed_actions(log)
     sampler = _Negatives(_known(items, offline), negatives, rng)
     chosen = _chosen_rows(log, since_ms, max_requests, rng)
-    nothing = UserState(History(b"", limit))
     examples = []
     for user_key, rows in rows_by_user(log):
         if not chosen[rows].any():
             continue
-        state, seen = nothing, set[int]()
+        state, seen = UserState(History(b"", limit)), set[int]()
         for now in np.split(rows, np.flatnonzero(np.diff(log.times_ms[rows])) + 1):
             now_ms = int(log.times_ms[now[0]])
             if chosen[now].any():
@@ -103,7 +103,7 @@ def ranking_examples(
                 if only_known:
                     known = offline.items.look_up(acted)[1]
                     acted, labels = acted[known], labels[known]
-                asking, known_of = (user_key, state) if rng.random() >= strangers else (STRANGER, nothing)
+                asking, known_of = _asking(user_key, state, strangers, rng)
                 matching = _matching(known_of, asking, now_ms, offline, negatives)
                 drawn = sampler.draw(set(acted.tolist()), seen, matching)
                 surface = int(surfaces[now].max())
@@ -131,6 +131,20 @@ def with_negatives(
         seen = set(one.state.history.columns().item_keys.tolist())
         found.append(_example(one, acted, labels, *sampler.draw(set(acted.tolist()), seen, matching)))
     return found
+
+
+def without_actions(examples: Sequence[RankingExample], share: float, rng: np.random.Generator) -> list[RankingExample]:
+    """Return the requests, a share of them asked as by a user of whom no action is known (``ranking_examples``)."""
+    asking = [_asking(one.user_key, one.state, share, rng) for one in examples]
+    return [replace(one, user_key=key, state=state) for one, (key, state) in zip(examples, asking, strict=True)]
+
+
+def _asking(user_key: int, state: UserState, strangers: float, rng: np.random.Generator) -> tuple[int, UserState]:
+    """Return who asks, and what is known of their actions."""
+    drawn = rng.random()
+    if drawn >= strangers:
+        return user_key, state
+    return (STRANGER if drawn < strangers / 2 else user_key), UserState(History(b"", state.history.limit))
 
 
 def _example(one: RankingExample, acted: Keys, labels: Floats, drawn: Keys, log_q: Floats) -> RankingExample:

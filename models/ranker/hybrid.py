@@ -96,6 +96,20 @@ class RankerBatch:
         types, items, ages = hide_recent(self.action_types, self.action_items, self.action_ages_ms, hidden_ms)
         return replace(self, action_types=types, action_items=items, action_ages_ms=ages)
 
+    def hide_items(self, share: float, columns: Tensor, rng: torch.Generator) -> "RankerBatch":
+        """Make a share of the candidates, drawn at random, items that no table knows; for training only.
+
+        ``columns`` ``(G,)`` are those of the features that come from tables: the others, of the user's own history,
+        stay.
+        """
+        hidden = (torch.rand(self.num_candidates, 1, generator=rng) < share).to(self.candidate_items.device)
+        known = hidden & columns.to(hidden.device)
+        return replace(
+            self,
+            candidate_items=self.candidate_items.masked_fill(hidden, 0.0),
+            candidate_features=self.candidate_features.masked_fill(known, 0.0),
+        )
+
 
 def collate(
     requests: Sequence[ModelInputs],

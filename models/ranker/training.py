@@ -13,7 +13,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from rankstream.events.arrivals import LogError
-from rankstream.features.join import OfflineFeatures
+from rankstream.features.join import OfflineFeatures, columns_of_known
 from rankstream.features.schema import Ints
 from rankstream.metrics.ranking import HeadMetrics, head_metrics, ranks_among_negatives
 from rankstream.models.ranker.examples import RankingExample, inputs_of, joined
@@ -33,6 +33,7 @@ class RankerTraining:
     requests: int = 32  # of a batch; 12,000 candidates
     label_weights: tuple[tuple[float, ...], ...] | None = None  # M, see weighted_multi_head_loss; all 1 if None
     softmax: float = 0.0  # weight of the softmax among a request's candidates beside the heads' own losses
+    hidden_items: float = 0.0  # share of the candidates that are made unknown items: what is new is to have a score too
     mask: bool = True  # random time-window mask over the newest actions (TransActConfig.mask_window_ms)
     fit: FitConfig = field(default_factory=FitConfig)
 
@@ -99,6 +100,11 @@ class RankerTask:
         """Return M on the device."""
         return self.training.label_matrix(len(self.ranker.config.heads)).to(self.device)
 
+    @cached_property
+    def columns_of_known(self) -> Tensor:
+        """Return which features of a candidate come from tables."""
+        return torch.from_numpy(columns_of_known(self.ranker.config.sizes))
+
     def sample_loss(self, rng: np.random.Generator) -> Tensor:
         """Draw requests of one group and return their loss."""
         group = self.groups[rng.integers(len(self.groups))]
@@ -106,13 +112,19 @@ class RankerTask:
         batch = self.source.batch(drawn).to(self.device)
         window_ms = self.ranker.config.transact.mask_window_ms
         if self.training.mask and window_ms:
-            batch = batch.hide_recent(window_ms, torch.Generator().manual_seed(int(rng.integers(1 << 62))))
+            batch = batch.hide_recent(window_ms, _generator(rng))
+        if self.training.hidden_items:
+            batch = batch.hide_items(self.training.hidden_items, self.columns_of_known, _generator(rng))
         logits = self.ranker(batch)
         loss = weighted_multi_head_loss(logits, batch.labels, self.label_weights, batch.weights)
         if not self.training.softmax:
             return loss
         ordered = request_softmax_loss(logits, batch.labels, batch.request_of, batch.num_requests, batch.log_q)
         return loss + self.training.softmax * ordered
+
+
+def _generator(rng: np.random.Generator) -> torch.Generator:
+    return torch.Generator().manual_seed(int(rng.integers(1 << 62)))
 
 
 def train_ranker(

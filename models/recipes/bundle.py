@@ -23,7 +23,13 @@ from rankstream.events.public import movielens
 from rankstream.features.actions import Vocabulary
 from rankstream.features.join import OfflineFeatures
 from rankstream.models.ranker.calibration import HeadCalibration, calibrate
-from rankstream.models.ranker.examples import NegativesConfig, RankingExample, ranking_examples, with_negatives
+from rankstream.models.ranker.examples import (
+    NegativesConfig,
+    RankingExample,
+    ranking_examples,
+    with_negatives,
+    without_actions,
+)
 from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
 from rankstream.models.ranker.impressions import impression_examples
 from rankstream.models.ranker.training import RankerTraining, train_ranker
@@ -53,11 +59,14 @@ class RankerRecipe:
     impressions: bool = False  # requests are logged impressions (``ranker/impressions.py``), no negatives are sampled
     negatives: NegativesConfig = field(default_factory=lambda: NegativesConfig(exclude_seen=True))
     max_requests: int = 16_000  # of the log's, drawn at random
-    strangers: float = 0.05  # share of them that are asked as by a user of whom nothing is known
+    strangers: float = 0.1  # share of them that are asked as by a user of whom no action is known
     seconds: float | None = 300.0  # at most, where no time is given for the whole training; None has no end
     training: RankerTraining = field(
         default_factory=lambda: RankerTraining(
-            requests=32, softmax=1.0, fit=FitConfig(epochs=MAX_EPOCHS, learning_rate=3e-3, patience=PATIENCE)
+            requests=32,
+            softmax=1.0,
+            hidden_items=0.05,
+            fit=FitConfig(epochs=MAX_EPOCHS, learning_rate=3e-3, patience=PATIENCE),
         )
     )
     seed: int = 0
@@ -180,7 +189,8 @@ def requests_of(
 ) -> list[RankingExample]:
     """Return the log's requests from a time on: sessions of impressions, or actions among sampled negatives."""
     if recipe.impressions:
-        return list(impression_examples(log, recipe.heads, offline, since_ms=since_ms))
+        shown = list(impression_examples(log, recipe.heads, offline, since_ms=since_ms))
+        return without_actions(shown, recipe.strangers, rng) if training else shown
     return ranking_examples(
         log,
         recipe.heads,

@@ -14,8 +14,9 @@ from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import id_key, id_keys
-from rankstream.features.join import OfflineFeatures
-from rankstream.features.matches.columns import UserMatches
+from rankstream.features.join import OfflineFeatures, columns_of_known
+from rankstream.features.matches.columns import UserMatches, match_width
+from rankstream.features.matches.tables import no_matches
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
 from rankstream.features.user_view import view_user
@@ -29,6 +30,7 @@ from rankstream.models.ranker.examples import (
     joined,
     ranking_examples,
     with_negatives,
+    without_actions,
 )
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.hybrid import RankerConfig, collate
@@ -261,15 +263,47 @@ def test_requests_are_drawn_where_there_are_too_many():
     assert all(every[one.user_key, one.now_ms].state == one.state for one in drawn)
 
 
-def test_some_requests_are_asked_as_by_a_user_of_whom_nothing_is_known():
+def test_some_requests_are_asked_as_by_a_user_of_whom_no_action_is_known():
     log = a_log(*((f"u{n % 3}", f"i{n % 7}", "save", n) for n in range(300)))
-    plain, some = examples_of(log), examples_of(log, strangers=0.2)
+    plain, some = examples_of(log), examples_of(log, strangers=0.4)
     strangers = [at for at, one in enumerate(some) if one.user_key == STRANGER]
+    by_vector = [at for at, one in enumerate(some) if one.user_key != STRANGER and one.state != plain[at].state]
     assert 30 <= len(strangers) <= 90  # of 300, one in five
-    assert all(not len(some[at].state.history) for at in strangers)
-    others = [at for at in range(300) if at not in strangers]
-    assert all(some[at].state == plain[at].state for at in others)
+    assert 30 <= len(by_vector) <= 90
+    assert all(not len(some[at].state.history) for at in strangers + by_vector)
+    assert all(some[at].user_key == plain[at].user_key for at in by_vector)
     assert [one.candidates[0] for one in some] == [one.candidates[0] for one in plain]
+
+
+def test_lists_that_were_shown_are_asked_so_too():
+    log = a_log(*((f"u{n % 3}", f"i{n % 7}", "save", n) for n in range(300)))
+    plain = examples_of(log)
+    some = without_actions(plain, 0.4, np.random.default_rng(0))
+    assert 30 <= sum(one.user_key == STRANGER for one in some) <= 90
+    asked = [at for at, one in enumerate(some) if one.state != plain[at].state]
+    assert 80 <= len(asked) <= 160
+    assert all(not len(some[at].state.history) for at in asked)
+    assert [one.candidates for one in some] == [one.candidates for one in plain]
+
+
+def test_a_hidden_candidate_is_what_the_join_makes_of_an_unknown_item():
+    log = a_log(*((f"u{n % 3}", f"i{n % 4}", "save", n // 3) for n in range(90)))
+    sizes = replace(SMALL, match_features=match_width(len(VOCABULARY.actions)))
+    knowing = replace(offline_features(sizes), matches=match_tables(log, ["save"]))
+    nothing = NoVectors(sizes.item_dim), NoVectors(sizes.item_features)
+    unknowing = replace(knowing, items=nothing[0], item_features=nothing[1], matches=no_matches())
+    some = ranking_examples(log, HEADS, knowing, NegativesConfig(2), np.random.default_rng(0))
+    known, unknown = joined(some, knowing), joined(some, unknowing)
+    columns = torch.from_numpy(columns_of_known(sizes))
+    assert (known.candidate_features[:, columns] != 0).any(dim=0).sum() > 4  # there is what to hide
+    every = known.hide_items(1.0, columns, torch.Generator())
+    torch.testing.assert_close(every.candidate_features, unknown.candidate_features)
+    torch.testing.assert_close(every.candidate_items, unknown.candidate_items)
+    half = known.hide_items(0.5, columns, torch.Generator().manual_seed(0))
+    hidden = half.candidate_features[:, -1] == 0  # the mask bit
+    assert 0.3 < hidden.double().mean() < 0.7
+    torch.testing.assert_close(half.candidate_features[~hidden], known.candidate_features[~hidden])
+    torch.testing.assert_close(half.candidate_features[hidden], unknown.candidate_features[hidden])
 
 
 def test_an_item_without_a_vector_is_no_positive_and_no_negative():
