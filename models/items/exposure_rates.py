@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankstream.events.labels import head_labels
+from rankstream.events.impressions import Impressions
+from rankstream.events.labels import head_labels, list_labels
 from rankstream.events.log import EventLog
 from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.schema import Bools, Floats
@@ -62,10 +63,12 @@ class ExposureRates:
 def exposure_rates(
     log: EventLog, item_table: ItemTable, rates: Mapping[str, Sequence[str]], since_ms: Mapping[str, int]
 ) -> ExposureRates:
-    """Count a log's impressions: the rows of one user, item and timestamp are one.
+    """Count a log's impressions: those of its lists, or, in a log without, the rows of one user, item and timestamp.
 
     ``rates`` names the actions any of which counts; ``since_ms`` is when the log begins to record them, 0 if absent.
     """
+    if log.impressions is not None:
+        return _of_lists(log, log.impressions, item_table, rates)
     users = log.by_user.user_of_row
     items = item_table.rows_of(log.item_keys)
     known = np.flatnonzero(items >= 0)
@@ -75,3 +78,13 @@ def exposure_rates(
     np.maximum.at(done, which.reshape(-1), head_labels(log, rates)[log.actions[known]])
     observed = impressions[:, :1] >= np.array([since_ms.get(name, 0) for name in rates])
     return ExposureRates(item_table, impressions[:, 2], impressions[:, 0], done, observed, tuple(rates))
+
+
+def _of_lists(
+    log: EventLog, shown: Impressions, item_table: ItemTable, rates: Mapping[str, Sequence[str]]
+) -> ExposureRates:
+    items = item_table.rows_of(shown.item_keys)
+    known = np.flatnonzero(items >= 0)
+    times_ms = np.repeat(shown.times_ms, np.diff(shown.starts))[known]
+    done = list_labels(log, shown, rates)[known]
+    return ExposureRates(item_table, items[known], times_ms, done, np.ones(done.shape, np.bool_), tuple(rates))

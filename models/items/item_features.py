@@ -1,7 +1,9 @@
-"""Dense item features from the actions of a training log: popularity, all and recent, and the share of each action.
+"""Dense item features of a training log, as of its end: popularity, all and recent, and the share of each action.
 
-Unlike ``exposure_rates.py`` it needs no impressions; its features are as of the log's end.
+Of a log that says what was shown, also how often, and what came of it (``exposure_rates.py``).
 """
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,13 +12,18 @@ from rankstream.events.sequences import group_by_user
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.join import DAY_MS
 from rankstream.features.schema import Floats, Ints
+from rankstream.models.items.exposure_rates import exposure_rates
 
 RECENT_DAYS = (1, 7)  # before the log's end, that popularity is also counted over
 PRIOR_ACTIONS = 20.0  # prior: the log's shares, with the weight of this many actions
 
 
-def item_features(log: EventLog, item_table: ItemTable) -> tuple[Floats, tuple[str, ...]]:
+def item_features(
+    log: EventLog, item_table: ItemTable, rates: Mapping[str, Sequence[str]] | None = None
+) -> tuple[Floats, tuple[str, ...]]:
     """Return dense features ``(items, F)`` of the table's items and their names, from this log alone.
+
+    ``rates`` are those of impressions, by the actions any of which counts; none for a log of actions alone.
 
     ``log_popularity`` is log1p(actions) / log1p(most), of all times and of the last days before the log's end;
     ``share_<action>`` is the share of that action among the item's, less the log's own share, both smoothed: 0 means
@@ -38,7 +45,12 @@ def item_features(log: EventLog, item_table: ItemTable) -> tuple[Floats, tuple[s
         *(f"log_popularity_{days}d" for days in RECENT_DAYS),
         *(f"share_{action}" for action in log.vocabulary.actions),
     )
-    return np.concatenate([popularity, shares], axis=1).astype(np.float32), names
+    features = np.concatenate([popularity, shares], axis=1).astype(np.float32)
+    if not rates:
+        return features, names
+    shown = exposure_rates(log, item_table, rates, since_ms={})
+    of_impressions = shown.as_of(int(shown.times_ms.max(initial=0)) + 1)
+    return np.concatenate([features, of_impressions], axis=1), (*names, *shown.feature_names)
 
 
 def _popularity(rows: Ints, items: int) -> Floats:

@@ -30,13 +30,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from rankstream.events.arrivals import LogError
-from rankstream.events.impressions import Impressions, followed_by
-from rankstream.events.labels import Heads, head_labels
+from rankstream.events.impressions import Impressions
+from rankstream.events.labels import Heads, head_labels, list_labels
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import packed_actions, rows_by_user
 from rankstream.features.history import DEFAULT_LIMIT, History
 from rankstream.features.join import DAY_MS, OfflineFeatures
-from rankstream.features.schema import Floats, Ints
+from rankstream.features.schema import Ints
 from rankstream.features.sessions import SESSION_GAP_MS
 from rankstream.features.user_state import UserState
 from rankstream.models.ranker.examples import RankingExample, acted_on, advanced
@@ -100,14 +100,6 @@ def _list_examples(
                 candidates, now_ms = shown.item_keys[items][by_key], int(shown.times_ms[one])
                 surface = int(shown.surfaces[one])
                 yield RankingExample(user_key, state, now_ms, candidates, labels[items][by_key], surface=surface)
-
-
-def list_labels(log: EventLog, shown: Impressions, heads: Heads) -> Floats:
-    """Return what was done to each shown item, ``(n, heads)``."""
-    labels = np.zeros((len(shown.item_ids), len(heads)), np.float32)
-    rows, acted = followed_by(shown, log.acts)
-    np.maximum.at(labels, rows, head_labels(log, heads)[log.actions[acted]])
-    return labels
 
 
 def _too_early(shown: Impressions, since_ms: int) -> str:

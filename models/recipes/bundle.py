@@ -102,6 +102,7 @@ def recipe_for(log: LogKind, vocabulary: Vocabulary) -> BundleRecipe:
     encoders = EncoderRecipe(
         tuple(name for name in log.positives if name in actions),
         tuple(name for name in log.negatives if name in actions),
+        rates=heads if log.exposures else {},
         exclude_seen=not log.repeats,
         matched=tuple(name for name in vocabulary.actions if _goes_together(name, log)),
     )

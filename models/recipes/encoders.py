@@ -5,6 +5,7 @@ on top of these (``bundle.py``): it needs them frozen, as serving has them.
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -42,6 +43,7 @@ class EncoderRecipe:
     positives: tuple[str, ...]  # positive feedback: PinnerFormer's labels
     negatives: tuple[str, ...] = ()  # negative feedback: no label, no co-occurrence
     matched: tuple[str, ...] = ()  # actions that make two items of a session go together; none: no match features
+    rates: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of what was shown, a feature of items each
     exclude_seen: bool = True  # when measuring; False where consumption repeats, as in music
     max_scored: int = 10_000  # items that HierTCN's loss scores; of more, it samples a pool for each batch
     items: ItemVectorConfig = field(default_factory=ItemVectorConfig)
@@ -120,7 +122,7 @@ def train_encoders(
     )
     finished("HierTCN", sessions.history, recipe.hiertcn.fit)
     item_table = sessions.item_table
-    features, names = item_features(past, item_table)
+    features, names = item_features(past, item_table, recipe.rates)
     user_config = user_config_of(recipe, log, item_table)
     user_model, user_history = pinner.train_pinnerformer(
         past,
@@ -155,7 +157,7 @@ def brought_up_to_date(encoders: TrainedEncoders, log: EventLog, recipe: Encoder
     The vectors that the ranker was trained on stay as they are; only what is counted is counted anew.
     """
     item_table = folded_in(encoders.item_table, log)
-    features, names = item_features(log, item_table)
+    features, names = item_features(log, item_table, recipe.rates)
     return replace(
         encoders,
         item_table=item_table,

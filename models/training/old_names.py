@@ -27,7 +27,7 @@ ADDED = {  # field of 0.1.0 -> later ones beside it, with the values that stand 
 }
 REMOVED = ("drawn",)  # EncoderRecipe: items sampled for each next item, of catalogues of over 10,000
 
-NAMED_BY_LOGS = ("heads", "utility")  # their keys are actions and heads of a log, which may be called anything
+NAMED_BY_LOGS = ("heads", "utility", "rates")  # their keys are actions and heads of a log, which may be called anything
 
 
 def model_name(saved: str) -> str:

@@ -12,6 +12,7 @@ from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
 from rankstream.models.items.exposure_rates import exposure_rates
+from rankstream.models.items.item_features import item_features
 from rankstream.models.ranker.examples import inputs_of, session_inputs
 from rankstream.models.ranker.hybrid import collate
 from rankstream.models.ranker.impressions import by_day, by_either, by_gap, impression_examples
@@ -213,3 +214,18 @@ def test_a_user_has_a_vector_on_each_day_of_a_list_and_of_what_was_done_before_t
     first = (START_MS + DAY_MS) // DAY_MS
     ids = daily_vectors(model, an_item_table(), log).ids.tolist()
     assert ids == [user_on_day(id_key("u"), first + day) for day in (1, 3)]
+
+
+def test_the_rates_of_shown_lists_count_what_was_shown_and_what_came_of_it():
+    log = with_lists(
+        [("u", 1, "save", 1), ("u", 9, "save", 2), ("v", 1, "save", 11), ("v", 2, "save", 50)],
+        ("u", 1, 0), ("u", 2, 0), ("v", 1, 10), ("v", 2, 10), ("v", 8, 10),
+    )  # fmt: skip
+    items = ItemTable(np.array([1, 2, 9]), np.zeros((3, 8), np.float32))
+    features, names = item_features(log, items, {"save": ("save",)})
+    columns = dict(zip(names, features.T.tolist(), strict=True))
+    assert columns["log_exposures"] == pytest.approx([np.log1p(2) / 10, np.log1p(2) / 10, 0])
+    # 1 was saved both times that it was shown; 2 too late, 40 minutes after; 9 was never shown: as usual, 2 of 4
+    odds = (2 + 20 * 0.5) / (20 - 20 * 0.5), (20 * 0.5) / (2 + 20 * 0.5)
+    assert columns["rate_save"] == pytest.approx([np.log(odds[0]), np.log(odds[1]), 0], abs=1e-6)
+    assert item_features(log, items)[1] == names[:-3]  # without rates, what was done is all that counts
