@@ -18,7 +18,7 @@ from rankstream.features.matches.tables import MatchTables, no_matches
 from rankstream.features.schema import Bools, FeatureSizes, Floats, ModelInputs
 from rankstream.features.sessions import SessionEncoder, SessionsNow, session_keys, sessions_now
 from rankstream.features.user_state import Applied, UserState
-from rankstream.features.user_view import UserView
+from rankstream.features.user_view import UserView, view_user
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -38,17 +38,22 @@ class OfflineFeatures:
     matches: MatchTables = field(default_factory=no_matches)
 
 
-def join(user: UserView, candidates: Keys, offline: OfflineFeatures, surface: int = 0) -> ModelInputs:
+def match_user(state: UserState, user_key: int, now_ms: int, offline: OfflineFeatures) -> UserMatches:
+    """Return a user as of ``now_ms``, with what matches them: made once a request, for its source and its join."""
+    return UserMatches(view_user(state, user_key, now_ms, offline.users), offline.matches)
+
+
+def join(matches: UserMatches, candidates: Keys, offline: OfflineFeatures, surface: int = 0) -> ModelInputs:
     """Return a ranker's inputs for ``candidates``, ``(N,)`` uint64, as of the user's ``now_ms``.
 
     ``surface`` is the code of the request's, from 1; 0 is none, and so is one that the model was not trained with.
     """
+    user = matches.user
     newest = user.actions[: offline.sizes.num_actions]
     action_items, action_found = offline.items.look_up(newest.item_keys)
     candidate_items, candidate_found = offline.items.look_up(candidates)
     features, _ = offline.item_features.look_up(candidates)
     session = session_vector(user, offline)
-    matches = UserMatches(user, offline.matches)
     matched = match_columns(matches, candidates, candidate_items, action_items, session, offline.sizes.match_features)
     return ModelInputs(
         action_types=newest.action_types,

@@ -15,10 +15,10 @@ from msgspec import UNSET, UnsetType
 from rankstream.features.actions import MAX_ACTION_TYPES
 from rankstream.features.embeddings.live import snapshot, table_version
 from rankstream.features.ids import Id, Keys, id_key, id_keys
-from rankstream.features.join import OfflineFeatures, join
+from rankstream.features.join import OfflineFeatures, join, match_user
+from rankstream.features.matches.columns import UserMatches
 from rankstream.features.schema import CONTEXT_NAMES, Floats, ModelInputs
 from rankstream.features.user_state import UserState
-from rankstream.features.user_view import UserView, view_user
 from rankstream.ranking.backends.base import Backend
 from rankstream.ranking.blend import first_positions
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
@@ -74,7 +74,7 @@ class Ranker:
         at_ms = request.as_of(now_ms)
         started = perf_counter()
         offline = self._offline_now()
-        user = view_user(state, id_key(request.user_id), at_ms, offline.users)
+        user = match_user(state, id_key(request.user_id), at_ms, offline)
         candidates = self._candidates(request, user)
         found = perf_counter()
         surface = self.surface_codes.get(request.surface or "", 0)
@@ -105,7 +105,7 @@ class Ranker:
         users = snapshot(self.offline.users)
         return self.offline if users is self.offline.users else replace(self.offline, users=users)
 
-    def _candidates(self, request: RankingRequest, user: UserView) -> Candidates:
+    def _candidates(self, request: RankingRequest, user: UserMatches) -> Candidates:
         """Return the request's candidates, or what the source proposes, each item once."""
         ids = request.candidates if request.candidates is not None else self._retrieve(user, request.limit or 0)
         if not ids:
@@ -117,7 +117,7 @@ class Ranker:
         groups = None if request.groups is None else [request.groups[at] for at in firsts]
         return Candidates([ids[at] for at in firsts], keys[firsts], groups)
 
-    def _retrieve(self, user: UserView, limit: int) -> Sequence[Id]:
+    def _retrieve(self, user: UserMatches, limit: int) -> Sequence[Id]:
         """Ask the source for items that the user's history does not hold."""
         if self.source is None:
             raise RankingRefusedError(NO_RETRIEVAL, "this worker can't propose items; give candidates in the request")

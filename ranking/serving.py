@@ -200,7 +200,7 @@ def source_of(bundle: Bundle) -> CandidateSource:
     likes = RecentLikes(bundle.items, ExactIndex(bundle.items.vectors), polarity)
     if not len(bundle.matches):
         return likes
-    return MixedSource(Quota(MatchingItems(bundle.items, bundle.matches), MATCHING_SHARE), Quota(likes, 1.0))
+    return MixedSource(Quota(MatchingItems(bundle.items), MATCHING_SHARE), Quota(likes, 1.0))
 
 
 def _longer(old: Vocabulary, new: Vocabulary) -> Vocabulary:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rankstream.features.ids import Id
-from rankstream.features.user_view import UserView
+from rankstream.features.matches.columns import UserMatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,6 @@ class CandidateSource(Protocol):
     The same user as of the same time is proposed the same items: a source that samples seeds its generator by both.
     """
 
-    def propose(self, user: UserView, limit: int) -> Proposals:
+    def propose(self, user: UserMatches, limit: int) -> Proposals:
         """Return up to ``limit`` items, none of ``user.excluded``."""
         ...

@@ -24,9 +24,8 @@ from time import perf_counter
 import numpy as np
 
 from rankstream.features.ids import Id, Keys, id_key
-from rankstream.features.join import join
+from rankstream.features.join import join, match_user
 from rankstream.features.user_state import UserState
-from rankstream.features.user_view import view_user
 from rankstream.metrics.arrays import Ints
 from rankstream.ranking.ranker import NO_SCORE, USER_FOUND, Ranker, without_newer_types
 from rankstream.ranking.request import RankingRefusedError
@@ -73,7 +72,7 @@ class Scorer:
 
     def __init__(self, ranker: Ranker, user_id: Id, at_ms: int, state: UserState, surface: int = 0) -> None:
         self._ranker, self._surface = ranker, surface
-        self._user = view_user(state, id_key(user_id), at_ms, ranker.offline.users)
+        self._user = match_user(state, id_key(user_id), at_ms, ranker.offline)
         self.seconds = 0.0  # in the model
         self.action_ages_ms: Ints = np.zeros(0, np.int64)  # newest first, once something was scored
         self.user_vector_found = False

@@ -63,10 +63,15 @@ def match_columns_of_known(width: int) -> Bools:
 
 @dataclass(frozen=True)
 class UserMatches:
-    """What of a user is matched with candidates, looked up once a request."""
+    """A user, and what matches them in one version of the tables; looked up once a request, when it is asked for."""
 
     user: UserView
     tables: MatchTables
+
+    @property
+    def excluded(self) -> Keys:
+        """Return the items that no source of candidates proposes."""
+        return self.user.excluded
 
     @cached_property
     def in_session(self) -> int:

@@ -26,12 +26,11 @@ from rankstream.events.log import EventLog
 from rankstream.events.sequences import packed_actions, rows_by_user
 from rankstream.features.history import DEFAULT_LIMIT, History
 from rankstream.features.ids import Keys, id_key
-from rankstream.features.join import OfflineFeatures, fold_ended, join, pool_sessions
-from rankstream.features.matches.columns import UserMatches
+from rankstream.features.join import OfflineFeatures, fold_ended, join, match_user, pool_sessions
 from rankstream.features.schema import Bools, Floats, ModelInputs
 from rankstream.features.sessions import sessions_now
 from rankstream.features.user_state import Applied, UserState
-from rankstream.features.user_view import known_actions, view_user
+from rankstream.features.user_view import known_actions
 from rankstream.models.ranker.hybrid import RankerBatch, collate
 from rankstream.models.sessions.torch_encoder import SessionInputs, TorchSessions
 
@@ -178,8 +177,7 @@ def _matching(
     """Return the items that match what the user did, as serving would look them up."""
     if not negatives.matched:
         return np.zeros(0, np.uint64)
-    user = view_user(state, user_key, now_ms, offline.users)
-    return UserMatches(user, offline.matches).proposed(negatives.of_each_list)
+    return match_user(state, user_key, now_ms, offline).proposed(negatives.of_each_list)
 
 
 def advanced(applied: Applied, offline: OfflineFeatures) -> UserState:
@@ -256,7 +254,7 @@ def joined(examples: Sequence[RankingExample], offline: OfflineFeatures) -> Rank
 
 def inputs_of(example: RankingExample, offline: OfflineFeatures) -> ModelInputs:
     """Return what the ranker sees of an example, by the join that serves."""
-    user = view_user(example.state, example.user_key, example.now_ms, offline.users)
+    user = match_user(example.state, example.user_key, example.now_ms, offline)
     return join(user, example.candidates, offline, example.surface)
 
 

@@ -11,9 +11,7 @@ import numpy as np
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import Keys
 from rankstream.features.matches.columns import UserMatches
-from rankstream.features.matches.tables import MatchTables
 from rankstream.features.schema import Floats
-from rankstream.features.user_view import UserView
 from rankstream.retrieval.source import Proposals
 
 SOURCE = "matches"
@@ -21,23 +19,23 @@ SOURCE = "matches"
 
 @dataclass(frozen=True)
 class MatchingItems:
-    """The items that match a user best, in one version of the tables."""
+    """The items that match a user best, as the request's join has looked them up."""
 
     items: EmbeddingTable  # whose ids they have
-    tables: MatchTables
 
-    def propose(self, user: UserView, limit: int) -> Proposals:
+    def propose(self, user: UserMatches, limit: int) -> Proposals:
         """Return up to ``limit`` items, the best matches first, none of ``user.excluded``."""
-        keys, scores = self._scores(UserMatches(user, self.tables))
+        keys, scores = _scores(user)
         kept = ~np.isin(keys, user.excluded)
         rows, known = self.items.rows(keys[kept])
         scores, rows = scores[kept][known], rows[known]
         best = np.lexsort((rows, -scores))[:limit]  # of equal scores the order is the table's
         return Proposals(self.items.ids(rows[best]), [SOURCE] * len(best))
 
-    def _scores(self, matches: UserMatches) -> tuple[Keys, Floats]:
-        """Return the items of all lists, each once, with the sum of their shares."""
-        lists = (*matches.steps, matches.knn, matches.vmis, matches.older)
-        rows, which = np.unique(np.concatenate([one.rows for one in lists]), return_inverse=True)
-        shares = np.concatenate([one.scores / one.best for one in lists])
-        return self.tables.keys[rows], np.bincount(which, shares, len(rows)).astype(np.float32)
+
+def _scores(matches: UserMatches) -> tuple[Keys, Floats]:
+    """Return the items of all lists, each once, with the sum of their shares."""
+    lists = (*matches.steps, matches.knn, matches.vmis, matches.older)
+    rows, which = np.unique(np.concatenate([one.rows for one in lists]), return_inverse=True)
+    shares = np.concatenate([one.scores / one.best for one in lists])
+    return matches.tables.keys[rows], np.bincount(which, shares, len(rows)).astype(np.float32)

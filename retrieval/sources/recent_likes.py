@@ -14,8 +14,8 @@ import numpy as np
 from rankstream.features.actions import ActionColumns, Vocabulary
 from rankstream.features.embeddings.float16 import widen
 from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.matches.columns import UserMatches
 from rankstream.features.schema import Bools, Floats
-from rankstream.features.user_view import UserView
 from rankstream.retrieval.index.base import VectorIndex, unit
 from rankstream.retrieval.source import Proposals
 
@@ -49,15 +49,16 @@ class RecentLikes:
     index: VectorIndex  # over the same version
     polarity: FeedbackPolarity
 
-    def propose(self, user: UserView, limit: int) -> Proposals:
+    def propose(self, user: UserMatches, limit: int) -> Proposals:
         """Return up to ``limit`` items nearest to the user's queries, none of ``user.excluded``."""
         queries = self.queries(user)
         excluded, found = self.items.rows(user.excluded)
         rows = self.index.search(queries if len(queries) else self._mean_item, limit, excluded[found])
         return Proposals(self.items.ids(rows), [SOURCE] * len(rows))
 
-    def queries(self, user: UserView) -> Floats:
+    def queries(self, matches: UserMatches) -> Floats:
         """Return 0 to 2 unit queries ``(q, I)``."""
+        user = matches.user
         newest = user.actions.item_keys[_positive(user.actions, self.polarity)][:NEWEST_POSITIVE]
         vectors, found = self.items.look_up(newest)
         queries = []

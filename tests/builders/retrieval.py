@@ -10,6 +10,8 @@ import numpy as np
 from rankstream.features.actions import Vocabulary, columns, pack_action
 from rankstream.features.embeddings.table import EmbeddingTable, publish
 from rankstream.features.ids import Id, id_key
+from rankstream.features.matches.columns import UserMatches
+from rankstream.features.matches.tables import MatchTables, no_matches
 from rankstream.features.sessions import SessionTail
 from rankstream.features.user_view import UserView
 from rankstream.retrieval.source import Proposals
@@ -18,13 +20,15 @@ NOW_MS = 1_700_000_100_000
 VOCABULARY = Vocabulary(("view", "save", "hide"))
 
 
-def a_view(*actions: tuple[str, Id], vector: Any = ()) -> UserView:
+def a_user(*actions: tuple[str, Id], vector: Any = (), tables: MatchTables | None = None) -> UserMatches:
     """A user with these actions, newest first, a second apart."""
     packed = b"".join(
         pack_action(NOW_MS - 1000 * at, VOCABULARY.action_codes[name], id_key(item), 0, 0)
         for at, (name, item) in enumerate(actions)
     )
-    return UserView(id_key("u1"), NOW_MS, columns(packed), SessionTail(), np.array(vector, np.float32), len(vector) > 0)
+    known = len(vector) > 0
+    view = UserView(id_key("u1"), NOW_MS, columns(packed), SessionTail(), np.array(vector, np.float32), known)
+    return UserMatches(view, tables or no_matches())
 
 
 def an_item_table(root: Path, ids: Sequence[Id], vectors: Any) -> EmbeddingTable:
@@ -38,7 +42,7 @@ class NewestItems:
 
     ids: tuple[Id, ...]  # oldest first
 
-    def propose(self, user: UserView, limit: int) -> Proposals:
+    def propose(self, user: UserMatches, limit: int) -> Proposals:
         excluded = set(user.excluded.tolist())
         ids = [item_id for item_id in reversed(self.ids) if id_key(item_id) not in excluded][:limit]
         return Proposals(ids, ["new"] * len(ids))
@@ -51,6 +55,6 @@ class FixedItems:
     name: str
     ids: tuple[Id, ...]
 
-    def propose(self, user: UserView, limit: int) -> Proposals:
+    def propose(self, user: UserMatches, limit: int) -> Proposals:
         ids = self.ids[:limit]
         return Proposals(ids, [self.name] * len(ids))

@@ -3,9 +3,9 @@
 import pytest
 
 from rankstream.features.ids import id_keys
-from rankstream.features.user_view import UserView
+from rankstream.features.matches.columns import UserMatches
 from rankstream.retrieval.source import CandidateSource
-from tests.builders.retrieval import a_view
+from tests.builders.retrieval import a_user
 
 
 class CandidateSourceContract:
@@ -14,8 +14,8 @@ class CandidateSourceContract:
         raise NotImplementedError("return a source of at least 20 items, the integers from 1 on")
 
     @pytest.fixture(params=["unknown", "known"])
-    def user(self, request) -> UserView:
-        return a_view() if request.param == "unknown" else a_view(("save", 3), ("view", 7), ("hide", 12))
+    def user(self, request) -> UserMatches:
+        return a_user() if request.param == "unknown" else a_user(("save", 3), ("view", 7), ("hide", 12))
 
     @pytest.mark.parametrize("limit", [1, 5, 10_000])
     def test_up_to_limit_items_are_proposed_each_once_and_named(self, source, user, limit):

@@ -5,11 +5,10 @@ import pytest
 
 from rankstream.features.counters import counter_columns
 from rankstream.features.ids import id_key, id_keys
-from rankstream.features.join import OfflineFeatures, join
+from rankstream.features.join import OfflineFeatures, join, match_user
 from rankstream.features.schema import CONTEXT_NAMES, ModelInputs, check_inputs, random_inputs
 from rankstream.features.sessions import NoSessions
 from rankstream.features.user_state import UNKNOWN_USER, UserState
-from rankstream.features.user_view import view_user
 from tests.builders.actions import MORNING_MS, SIZES, MixingSessions, SomeVectors, a_state, an_action
 
 TABLES = OfflineFeatures(
@@ -18,7 +17,7 @@ TABLES = OfflineFeatures(
 
 
 def joined(state: UserState, at: int = 100, candidates: tuple[str, ...] = ("x", "y")) -> ModelInputs:
-    return join(view_user(state, id_key("u1"), MORNING_MS + 1000 * at, TABLES.users), id_keys(candidates), TABLES)
+    return join(match_user(state, id_key("u1"), MORNING_MS + 1000 * at, TABLES), id_keys(candidates), TABLES)
 
 
 def test_the_join_keeps_the_contract():
@@ -41,7 +40,7 @@ def test_an_unknown_user_is_zeros_and_a_mask_bit_never_an_error():
     offline = OfflineFeatures(
         SIZES, TABLES.items, TABLES.item_features, SomeVectors(3, frozenset({id_key("u1")})), NoSessions(2)
     )
-    unknown = view_user(UNKNOWN_USER, id_key("u1"), MORNING_MS, offline.users)
+    unknown = match_user(UNKNOWN_USER, id_key("u1"), MORNING_MS, offline)
     inputs = join(unknown, id_keys(["x"]), offline)
     check_inputs(inputs, SIZES)
     assert not inputs.user_vector.any()
@@ -50,7 +49,7 @@ def test_an_unknown_user_is_zeros_and_a_mask_bit_never_an_error():
 
 def with_surfaces(surface: int) -> ModelInputs:
     offline = replace(TABLES, sizes=replace(SIZES, surfaces=3))
-    user = view_user(a_state(an_action("a", 1)), id_key("u1"), MORNING_MS + 2000, TABLES.users)
+    user = match_user(a_state(an_action("a", 1)), id_key("u1"), MORNING_MS + 2000, TABLES)
     inputs = join(user, id_keys(["x"]), offline, surface)
     check_inputs(inputs, offline.sizes)
     return inputs
@@ -71,7 +70,7 @@ def test_the_counters_of_a_user_stand_last_and_count_what_left_the_history_and_n
     offline = replace(TABLES, sizes=replace(SIZES, surfaces=1, counted_types=4))
     state = a_state(*(an_action("a", at, "save") for at in range(5)), an_action("b", 50), limit=3)
     at_ten, at_sixty = (
-        join(view_user(state, id_key("u1"), MORNING_MS + 1000 * at, TABLES.users), id_keys(["x"]), offline, 1)
+        join(match_user(state, id_key("u1"), MORNING_MS + 1000 * at, TABLES), id_keys(["x"]), offline, 1)
         for at in (10, 60)
     )
     check_inputs(at_ten, offline.sizes)
@@ -80,7 +79,7 @@ def test_the_counters_of_a_user_stand_last_and_count_what_left_the_history_and_n
 
 
 def test_a_model_without_surfaces_sees_what_it_saw_before():
-    user = view_user(a_state(an_action("a", 1)), id_key("u1"), MORNING_MS, TABLES.users)
+    user = match_user(a_state(an_action("a", 1)), id_key("u1"), MORNING_MS, TABLES)
     one, other = (join(user, id_keys(["x"]), TABLES, surface) for surface in (0, 2))
     assert one.context.shape == (len(CONTEXT_NAMES),)
     assert one.digest() == other.digest()

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from rankstream.features.ids import id_key
 from rankstream.retrieval.mix import MixedSource, Quota
-from tests.builders.retrieval import FixedItems, NewestItems, a_view
+from tests.builders.retrieval import FixedItems, NewestItems, a_user
 from tests.contracts.candidate_source import CandidateSourceContract
 
-ANYONE = a_view()
+ANYONE = a_user()
 
 
 def mixed(*parts):

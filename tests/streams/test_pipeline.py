@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rankstream.features.actions import Vocabulary
 from rankstream.features.counters import ever_done
 from rankstream.features.ids import id_key, id_keys
-from rankstream.features.join import join, session_vector
+from rankstream.features.join import join, match_user, session_vector
 from rankstream.features.user_state import unpack_state
 from rankstream.features.user_view import view_user
 from rankstream.ranking.serving import LiveRanker
@@ -68,7 +68,7 @@ def test_served_features_are_written_beside_the_feed_where_that_is_switched_on(t
     assert (feed.channel, served.channel, served.key) == (Channel.FEEDS, Channel.SERVED, b"u1")
     (feed, logged) = decoded([feed, served])
     offline = serving.current.offline
-    inputs = join(view_user(state, id_key("u1"), MORNING_MS + 60_000, offline.users), id_keys([1, 2, 3]), offline)
+    inputs = join(match_user(state, id_key("u1"), MORNING_MS + 60_000, offline), id_keys([1, 2, 3]), offline)
     assert logged["features"] == inputs.digest()
     assert (logged["state_offset"], logged["state_actions"], logged["partition"], logged["offset"]) == (9, 3, 0, 3)
     assert logged["items"] == feed["items"]

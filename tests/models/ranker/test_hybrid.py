@@ -14,12 +14,11 @@ from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import id_key, id_keys
-from rankstream.features.join import OfflineFeatures, columns_of_known
-from rankstream.features.matches.columns import UserMatches, match_width
+from rankstream.features.join import OfflineFeatures, columns_of_known, match_user
+from rankstream.features.matches.columns import match_width
 from rankstream.features.matches.tables import no_matches
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
-from rankstream.features.user_view import view_user
 from rankstream.metrics.ranking import ranks_among_negatives
 from rankstream.models.items.matches import match_tables
 from rankstream.models.ranker.examples import (
@@ -249,7 +248,7 @@ def test_items_that_match_are_drawn_beside_random_ones_and_stand_for_the_matchin
     assert not len(before.state.history)  # of v: nothing matches
     assert len(before.candidates) == 4
     one = ranking_examples(log, HEADS, offline, NegativesConfig(0, matched=2), np.random.default_rng(0))[6]
-    matching = UserMatches(view_user(one.state, one.user_key, one.now_ms, offline.users), offline.matches).proposed(30)
+    matching = match_user(one.state, one.user_key, one.now_ms, offline).proposed(30)
     left = set(matching.tolist()) - set(one.candidates[:1].tolist())
     assert set(one.candidates[1:].tolist()) < left
     np.testing.assert_allclose(np.exp(one.log_q), [1, *[2 / len(left)] * 2], rtol=1e-5)
