@@ -11,13 +11,12 @@ expected to reach, exact. ``recalls`` and ``reciprocal_ranks`` take those of man
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import comb, log2
+from math import comb
 
 import numpy as np
 import numpy.typing as npt
 
-from rankstream.metrics.arrays import Bools, Floats, Ints
+from rankstream.metrics.arrays import Floats, Ints
 
 Ranks = Floats  # of the relevant items of one query, from 0; ties may give halves
 
@@ -94,33 +93,3 @@ def reciprocal_ranks(ranks: Sequence[Ranks]) -> Floats:
 
 
 # One head, each positive among the negatives --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class HeadMetrics:
-    """How well one head ranks positives, each by itself, among negatives."""
-
-    hit: float  # share of the positives with a rank of at most k
-    ndcg: float  # mean of 1 / log2(rank + 1), 0 beyond k
-    positives: int  # that the means are over
-    candidates: float  # mean number of items that a positive was ranked among, itself included
-
-
-def ranks_among_negatives(scores: npt.NDArray[np.floating], positive: Bools) -> list[tuple[float, int]]:
-    """Return each positive's rank, from 1, among the negatives, ties counting half, and how many were ranked."""
-    negatives = scores[~positive]
-    return [
-        (1.0 + np.count_nonzero(negatives > mine) + np.count_nonzero(negatives == mine) / 2, 1 + len(negatives))
-        for mine in scores[positive]
-    ]
-
-
-def head_metrics(ranks: Sequence[tuple[float, int]], k: int) -> HeadMetrics:
-    """Return the means over what ``ranks_among_negatives`` returned for a head's queries."""
-    inside = [rank for rank, _ in ranks if rank <= k]
-    return HeadMetrics(
-        hit=len(inside) / len(ranks),
-        ndcg=sum(1.0 / log2(rank + 1) for rank in inside) / len(ranks),
-        positives=len(ranks),
-        candidates=sum(ranked for _, ranked in ranks) / len(ranks),
-    )

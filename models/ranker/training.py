@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import log2
+from math import isnan, log2
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,8 @@ from torch import Tensor
 from rankstream.events.arrivals import LogError
 from rankstream.features.join import OfflineFeatures, columns_of_known
 from rankstream.features.schema import Ints
-from rankstream.metrics.ranking import HeadMetrics, head_metrics, ranks_among_negatives
+from rankstream.metrics.probabilities import auc
+from rankstream.models.ranker.calibration import held_out
 from rankstream.models.ranker.examples import RankingExample, inputs_of, joined
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.hybrid import HybridRanker, RankerBatch, RankerConfig
@@ -140,10 +141,10 @@ def train_ranker(
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> tuple[HybridRanker, FitHistory]:
-    """Train on ``examples``; return the ranker with the best NDCG@10 on ``validation``.
+    """Train on ``examples``; return the ranker that is best on ``validation``.
 
-    Among drawn candidates that is the served order's, of all items (``served_ndcg``, with the heads' ``weights``);
-    among what was shown, the mean of the heads'. Raises ``LogError`` where there are no examples.
+    Among drawn candidates that is by the served order's NDCG@10, of all items (``served_ndcg``, with the heads'
+    ``weights``); among what was shown, by ``mean_auc``. Raises ``LogError`` where there are no examples.
     """
     if not examples:
         raise LogError(
@@ -154,17 +155,19 @@ def train_ranker(
     torch.manual_seed(training.fit.seed)
     ranker = HybridRanker(config).to(device)
 
-    def mean_ndcg() -> float:
-        if weights is not None and all(one.log_q is not None for one in validation):
+    drawn = weights is not None and all(one.log_q is not None for one in validation)
+
+    def quality() -> float:
+        if weights is not None and drawn:
             return served_ndcg(ranker, validation, offline, weights)
-        heads = evaluate_ranker(ranker, validation, offline).values()
-        return sum(head.ndcg for head in heads) / max(1, len(heads))
+        return mean_auc(ranker, validation, offline)
 
     history = train_on(
         ranker,
         JoinedExamples(examples, offline),
         training,
-        evaluate=mean_ndcg if validation else None,
+        evaluate=quality if validation else None,
+        metric_name="ndcg@10" if drawn else "auc",
         checkpoints=checkpoints,
         seconds=seconds,
         progress=progress,
@@ -179,6 +182,7 @@ def train_on(
     training: RankerTraining,
     *,
     evaluate: Evaluate | None = None,
+    metric_name: str = "ndcg@10",
     checkpoints: Path | None = None,
     seconds: float = float("inf"),
     progress: Progress | None = None,
@@ -196,8 +200,19 @@ def train_on(
         seconds=seconds,
         progress=progress,
         title="Ranker",
-        metric_name="ndcg@10",
+        metric_name=metric_name,
     )
+
+
+def mean_auc(ranker: HybridRanker, examples: Sequence[RankingExample], offline: OfflineFeatures) -> float:
+    """Return the mean of the heads' AUC over all candidates of all requests; heads without one of each are left out.
+
+    Most lists are too short to be ordered: their NDCG moves by hundredths when a single rare action changes its place.
+    """
+    rows = held_out(ranker, examples, offline)
+    found = [auc(rows.logits[:, head], rows.labels[:, head]) for head in range(rows.labels.shape[1])]
+    known = [one for one in found if not isnan(one)]
+    return sum(known) / max(1, len(known))
 
 
 def served_ndcg(
@@ -224,20 +239,3 @@ def served_ndcg(
             rank = 1.0 + stand_for[others > mine].sum() + stand_for[others == mine].sum() / 2
             gains.append(1.0 / log2(rank + 1.0) if rank <= k else 0.0)
     return sum(gains) / max(1, len(gains))
-
-
-def evaluate_ranker(
-    ranker: HybridRanker, examples: Sequence[RankingExample], offline: OfflineFeatures, k: int = 10
-) -> dict[str, HeadMetrics]:
-    """Return each head's metrics: its positives, ranked by its own probability among its negatives of the same request.
-
-    Equal probabilities count half. A head without a positive in ``examples`` is left out.
-    """
-    split = SplitRanker(ranker)
-    ranks: dict[str, list[tuple[float, int]]] = {head: [] for head in ranker.config.heads}
-    for example in examples:
-        inputs = inputs_of(example, offline)
-        probabilities = split.probabilities(inputs)
-        for column, head in enumerate(ranker.config.heads):
-            ranks[head] += ranks_among_negatives(probabilities[:, column], example.labels[:, column] > 0)
-    return {head: head_metrics(found, k) for head, found in ranks.items() if found}

@@ -40,7 +40,8 @@ from rankstream.models.training.loop import FitConfig, FitHistory
 
 VALIDATED_AMONG = 200  # random items that a held-out request is ranked among, besides all that match
 EVERY_MATCH = 10_000
-MAX_VALIDATED = 300  # held-out requests scored at each evaluation; more would take longer and show no more
+MAX_VALIDATED = 300  # held-out requests scored at each evaluation, each among hundreds of items
+MAX_VALIDATED_LISTS = 3_000  # of shown lists, which are short
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,8 @@ def train_on_top(
 ) -> TrainedRanker:
     """Train the ranker on frozen encoders, on requests from ``since_ms`` on.
 
-    Its metric is the mean NDCG@10 on the last tenth of the requests. On these it is calibrated too, if requests are
-    impressions.
+    Its metric is NDCG@10 on the last tenth of the requests. Where requests are impressions it is the heads' AUC, and on
+    these requests the heads are calibrated too.
     """
     chosen = recipe.ranker
     sizes = feature_sizes(log.vocabulary, encoders, chosen.num_actions)
@@ -149,7 +150,7 @@ def train_on_top(
     examples = [as_of_its_day(one) for one in requests_of(log, chosen, offline, rng, since_ms, training=True)]
     examples.sort(key=lambda one: one.now_ms)
     held_out = examples[-max(1, len(examples) // 10) :]
-    kept = rng.permutation(len(held_out))[:MAX_VALIDATED]
+    kept = rng.permutation(len(held_out))[: MAX_VALIDATED_LISTS if chosen.impressions else MAX_VALIDATED]
     validated = [held_out[at] for at in kept]
     if not chosen.impressions:
         among_all = replace(chosen.negatives, count=VALIDATED_AMONG, matched=EVERY_MATCH)

@@ -118,7 +118,7 @@ def train_models(
             metrics={
                 "validation_user_recall_at_10": encoders.pinnerformer_history.validated,
                 "validation_session_recall_at_10": encoders.hiertcn_history.validated,
-                "validation_ndcg_at_10": trained.history.validated,
+                "validation_auc" if recipe.ranker.impressions else "validation_ndcg_at_10": trained.history.validated,
                 **({"calibration": as_plain(trained.calibration)} if trained.calibration else {}),
             },
             impressions=recipe.ranker.impressions,

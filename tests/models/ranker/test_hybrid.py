@@ -19,7 +19,6 @@ from rankstream.features.matches.columns import match_width
 from rankstream.features.matches.tables import no_matches
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
-from rankstream.metrics.ranking import ranks_among_negatives
 from rankstream.models.items.matches import match_tables
 from rankstream.models.ranker.examples import (
     STRANGER,
@@ -33,7 +32,7 @@ from rankstream.models.ranker.examples import (
 )
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.hybrid import RankerConfig, collate
-from rankstream.models.ranker.training import RankerTraining, evaluate_ranker, served_ndcg, train_ranker
+from rankstream.models.ranker.training import RankerTraining, mean_auc, served_ndcg, train_ranker
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.torch_encoder import TorchSessions
 from rankstream.models.training.checkpoints import weights_tag
@@ -423,7 +422,11 @@ def learned_ndcg(predictable: bool) -> float:
     config = replace(config, heads=("save",))
     training = RankerTraining(mask=False, fit=FitConfig(steps=250, learning_rate=5e-3, warm_up=10, evaluate_every=250))
     ranker, _ = train_ranker(config, training, with_positives[:cut], [], offline)
-    return evaluate_ranker(ranker, with_positives[cut:], offline, k=10)["save"].ndcg
+    gains = []
+    for one in with_positives[cut:]:
+        scores = SplitRanker(ranker).probabilities(inputs_of(one, offline))[:, 0]
+        gains += [1 / log2(1 + np.count_nonzero(scores >= mine)) for mine in scores[one.labels[:, 0] > 0]]
+    return float(np.mean(gains))
 
 
 def test_the_ranker_learns_a_predictable_world():
@@ -432,11 +435,6 @@ def test_the_ranker_learns_a_predictable_world():
 
 def test_the_ranker_learns_nothing_from_noise():
     assert learned_ndcg(predictable=False) < 0.53
-
-
-def test_ranks_count_ties_half():
-    scores, positives = np.array([0.5, 0.5, 0.9, 0.1], np.float32), np.array([True, False, False, False])
-    assert ranks_among_negatives(scores, positives) == [(2.5, 4)]
 
 
 def test_the_served_order_is_judged_among_all_that_the_drawn_items_stand_for(monkeypatch):
@@ -453,11 +451,14 @@ def test_the_served_order_is_judged_among_all_that_the_drawn_items_stand_for(mon
     assert served_ndcg(a_ranker(), [one], offline_features(), [1.0, 1.0]) == pytest.approx(1 / log2(1 + 6 + 0.5 + 1))
 
 
-def test_heads_without_a_positive_are_left_out():
-    log = a_log(("u", "a", "save", 0), ("u", "b", "save", 1))
-    metrics = evaluate_ranker(a_ranker(), examples_of(log, NegativesConfig(1)), offline_features())
-    assert set(metrics) == {"save"}
-    assert metrics["save"].positives == 2
+def test_shown_lists_are_judged_by_the_mean_auc_of_the_heads_over_all_of_them(monkeypatch):
+    log = a_log(("u", "a", "save", 0), ("u", "b", "save", 1), ("u", "c", "view", 2), ("u", "d", "view", 3))
+    some = examples_of(log)
+    logits = iter(torch.tensor([[0.9, 0.0], [0.1, 0.0], [0.5, 0.0], [0.0, 0.0]]).split(4))
+    ranker = a_ranker()
+    monkeypatch.setattr(ranker, "forward", lambda batch: next(logits))
+    # of the four pairs of one that was saved and one that was not, b is below c; nothing was hidden: a head less
+    assert mean_auc(ranker, some, offline_features()) == pytest.approx(3 / 4)
 
 
 def test_label_weights_of_another_shape_are_refused():
