@@ -1,8 +1,8 @@
 """Training of the ranker, and its validation: how each positive ranks among the negatives of its request."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from math import isnan, log2
 from pathlib import Path
 from typing import Protocol
@@ -14,9 +14,8 @@ from torch import Tensor
 
 from rankstream.events.arrivals import LogError
 from rankstream.features.join import OfflineFeatures, columns_of_known
-from rankstream.features.schema import Ints
+from rankstream.features.schema import Ints, ModelInputs
 from rankstream.metrics.probabilities import auc
-from rankstream.models.ranker.calibration import held_out
 from rankstream.models.ranker.examples import RankingExample, inputs_of, joined
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.hybrid import HybridRanker, RankerBatch, RankerConfig
@@ -25,6 +24,7 @@ from rankstream.models.training.losses import request_softmax_loss, weighted_mul
 from rankstream.models.training.schedule import Examples
 
 LENGTH_GROUPS = 16  # of requests, by the length of their histories
+LISTS_AT_ONCE = 128  # of shown lists, scored together when validated
 
 
 @dataclass(frozen=True)
@@ -156,17 +156,13 @@ def train_ranker(
     ranker = HybridRanker(config).to(device)
 
     drawn = weights is not None and all(one.log_q is not None for one in validation)
-
-    def quality() -> float:
-        if weights is not None and drawn:
-            return served_ndcg(ranker, validation, offline, weights)
-        return mean_auc(ranker, validation, offline)
+    judge = _served(validation, offline, weights) if weights is not None and drawn else _shown(validation, offline)
 
     history = train_on(
         ranker,
         JoinedExamples(examples, offline),
         training,
-        evaluate=quality if validation else None,
+        evaluate=partial(judge, ranker) if validation else None,
         metric_name="ndcg@10" if drawn else "auc",
         checkpoints=checkpoints,
         seconds=seconds,
@@ -174,6 +170,21 @@ def train_ranker(
         device=device,
     )
     return ranker, history
+
+
+def _served(
+    validation: Sequence[RankingExample], offline: OfflineFeatures, weights: Sequence[float]
+) -> Callable[[HybridRanker], float]:
+    """Return what judges a ranker by ``served_ndcg``; all is joined once, as it is asked for again and again."""
+    inputs = [inputs_of(one, offline) for one in validation]
+    return lambda ranker: served_ndcg(ranker, validation, inputs, weights)
+
+
+def _shown(validation: Sequence[RankingExample], offline: OfflineFeatures) -> Callable[[HybridRanker], float]:
+    """Return what judges a ranker by ``mean_auc``."""
+    starts = range(0, len(validation), LISTS_AT_ONCE)
+    batches = [joined(validation[start : start + LISTS_AT_ONCE], offline) for start in starts]
+    return lambda ranker: mean_auc(ranker, batches)
 
 
 def train_on(
@@ -204,13 +215,16 @@ def train_on(
     )
 
 
-def mean_auc(ranker: HybridRanker, examples: Sequence[RankingExample], offline: OfflineFeatures) -> float:
+@torch.no_grad()
+def mean_auc(ranker: HybridRanker, batches: Sequence[RankerBatch]) -> float:
     """Return the mean of the heads' AUC over all candidates of all requests; heads without one of each are left out.
 
     Most lists are too short to be ordered: their NDCG moves by hundredths when a single rare action changes its place.
     """
-    rows = held_out(ranker, examples, offline)
-    found = [auc(rows.logits[:, head], rows.labels[:, head]) for head in range(rows.labels.shape[1])]
+    weight = ranker.output.weight
+    logits = torch.cat([ranker(batch.to(weight.device, weight.dtype)) for batch in batches]).double().cpu().numpy()
+    labels = torch.cat([batch.labels for batch in batches]).numpy() > 0
+    found = [auc(logits[:, head], labels[:, head]) for head in range(labels.shape[1])]
     known = [one for one in found if not isnan(one)]
     return sum(known) / max(1, len(known))
 
@@ -218,7 +232,7 @@ def mean_auc(ranker: HybridRanker, examples: Sequence[RankingExample], offline: 
 def served_ndcg(
     ranker: HybridRanker,
     examples: Sequence[RankingExample],
-    offline: OfflineFeatures,
+    inputs: Sequence[ModelInputs],
     weights: Sequence[float],
     k: int = 10,
 ) -> float:
@@ -229,8 +243,8 @@ def served_ndcg(
     """
     split, wanted = SplitRanker(ranker), np.array(weights) > 0
     gains: list[float] = []
-    for example in examples:
-        scores = split.probabilities(inputs_of(example, offline)) @ np.array(weights, np.float32)
+    for example, of_example in zip(examples, inputs, strict=True):
+        scores = split.probabilities(of_example) @ np.array(weights, np.float32)
         positive = (example.labels[:, wanted] > 0).any(axis=1)
         assert example.log_q is not None
         stand_for = np.exp(-example.log_q.astype(np.float64))[~positive]

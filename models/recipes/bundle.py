@@ -38,8 +38,10 @@ from rankstream.models.ranker.transact import TransActConfig
 from rankstream.models.recipes.encoders import MAX_EPOCHS, PATIENCE, EncoderRecipe, TrainedEncoders
 from rankstream.models.training.loop import FitConfig, FitHistory
 
-VALIDATED_AMONG = 200  # random items that a held-out request is ranked among, besides all that match
-EVERY_MATCH = 10_000
+VALIDATED_AMONG, VALIDATED_MATCHES = (
+    150,
+    300,
+)  # random items, and matching ones, that a held-out request is ranked among
 MAX_VALIDATED = 300  # held-out requests scored at each evaluation, each among hundreds of items
 MAX_VALIDATED_LISTS = 3_000  # of shown lists, which are short
 
@@ -153,7 +155,7 @@ def train_on_top(
     kept = rng.permutation(len(held_out))[: MAX_VALIDATED_LISTS if chosen.impressions else MAX_VALIDATED]
     validated = [held_out[at] for at in kept]
     if not chosen.impressions:
-        among_all = replace(chosen.negatives, count=VALIDATED_AMONG, matched=EVERY_MATCH)
+        among_all = replace(chosen.negatives, count=VALIDATED_AMONG, matched=VALIDATED_MATCHES)
         validated = with_negatives(validated, log, offline, among_all, rng)
     transact = TransActConfig(
         num_types=len(log.vocabulary.actions),

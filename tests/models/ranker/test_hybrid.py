@@ -446,9 +446,10 @@ def test_the_served_order_is_judged_among_all_that_the_drawn_items_stand_for(mon
     )  # fmt: skip
     of_heads = np.array([[0.5, 0.1], [0.9, 0.1], [0.5, 0.1], [0.1, 0.9]], np.float32)
     monkeypatch.setattr(SplitRanker, "probabilities", lambda self, inputs: of_heads)
+    inputs = [inputs_of(one, offline_features())]
     # b, for two, is above a; c is equal; d, for four, is above only where "hide" counts for it
-    assert served_ndcg(a_ranker(), [one], offline_features(), [1.0, 0.0]) == pytest.approx(1 / log2(1 + 2 + 0.5 + 1))
-    assert served_ndcg(a_ranker(), [one], offline_features(), [1.0, 1.0]) == pytest.approx(1 / log2(1 + 6 + 0.5 + 1))
+    assert served_ndcg(a_ranker(), [one], inputs, [1.0, 0.0]) == pytest.approx(1 / log2(1 + 2 + 0.5 + 1))
+    assert served_ndcg(a_ranker(), [one], inputs, [1.0, 1.0]) == pytest.approx(1 / log2(1 + 6 + 0.5 + 1))
 
 
 def test_shown_lists_are_judged_by_the_mean_auc_of_the_heads_over_all_of_them(monkeypatch):
@@ -458,7 +459,7 @@ def test_shown_lists_are_judged_by_the_mean_auc_of_the_heads_over_all_of_them(mo
     ranker = a_ranker()
     monkeypatch.setattr(ranker, "forward", lambda batch: next(logits))
     # of the four pairs of one that was saved and one that was not, b is below c; nothing was hidden: a head less
-    assert mean_auc(ranker, some, offline_features()) == pytest.approx(3 / 4)
+    assert mean_auc(ranker, [joined(some, offline_features())]) == pytest.approx(3 / 4)
 
 
 def test_label_weights_of_another_shape_are_refused():
