@@ -31,16 +31,20 @@ class PostNormLayer(nn.Module):
         nn.init.zeros_(self.project.bias)
         nn.init.zeros_(self.output.bias)
 
-    def forward(self, rows: Tensor, keep: Tensor) -> Tensor:
-        """Encode ``rows`` (B, T, D); only rows of ``keep`` (B, T) are attended to, at least one in each example."""
-        rows = self.norm_attention(rows + self._drop(self.attend(rows, keep)))
+    def forward(self, rows: Tensor, keep: Tensor, projected: Tensor | None = None) -> Tensor:
+        """Encode ``rows`` (B, T, D); only rows of ``keep`` (B, T) are attended to, at least one in each example.
+
+        ``projected`` is ``project(rows)`` (B, T, 3 D), where it was made more cheaply.
+        """
+        projected = self.project(rows) if projected is None else projected
+        rows = self.norm_attention(rows + self._drop(self.attend(projected, keep)))
         return self.norm_ffn(rows + self._drop(self.contract(self._drop(F.relu(self.expand(rows))))))  # type: ignore[no-any-return]
 
-    def attend(self, rows: Tensor, keep: Tensor) -> Tensor:
-        """Mix the kept rows into each row: (B, T, D) -> (B, T, D)."""
-        batch, length, width = rows.shape
+    def attend(self, projected: Tensor, keep: Tensor) -> Tensor:
+        """Mix the kept rows into each row: queries, keys and values (B, T, 3 D) -> (B, T, D)."""
+        batch, length, width = projected.shape[0], projected.shape[1], projected.shape[2] // 3
         split = (batch, length, self.heads, width // self.heads)
-        queries, keys, values = (part.reshape(split).transpose(1, 2) for part in self.project(rows).chunk(3, -1))
+        queries, keys, values = (part.reshape(split).transpose(1, 2) for part in projected.chunk(3, -1))
         mixed = F.scaled_dot_product_attention(  # (B, heads, T, D / heads)
             queries, keys, values, keep[:, None, None, :], dropout_p=self.dropout if self.training else 0.0
         )

@@ -182,7 +182,10 @@ class HybridRanker(nn.Module):
     def forward(self, batch: RankerBatch) -> Tensor:
         """Return logits (B, heads)."""
         of = batch.request_of
-        sequence = self.transact(batch.action_types[of], batch.action_items[of], batch.candidate_items)
+        if isinstance(self.transact, TransAct):
+            sequence = self.transact.of_requests(batch.action_types, batch.action_items, batch.candidate_items, of)
+        else:
+            sequence = self.transact(batch.action_types[of], batch.action_items[of], batch.candidate_items)
         shared = torch.cat([batch.user_vectors, batch.session_vectors, batch.contexts], dim=-1)  # (R, user width)
         first = torch.cat([sequence, batch.candidate_items, batch.candidate_features, shared[of]], dim=-1)
         rows = first

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rankstream.features.schema import PADDING_TYPE
 from rankstream.models.layers import PostNormLayer, is_kept
@@ -71,6 +72,27 @@ class TransAct(nn.Module):
         beside = candidate_items[:, None].expand(-1, action_types.shape[1], -1)
         rows = torch.cat([self.actions(action_types), action_items, beside], dim=-1)  # (B, T, D)
         for layer in self.layers:
+            rows = layer(rows, keep)
+        return self.compress(rows, keep)
+
+    def of_requests(
+        self, action_types: Tensor, action_items: Tensor, candidate_items: Tensor, request_of: Tensor
+    ) -> Tensor:
+        """Return ``forward`` of histories (R, T), each beside the candidates (B,) that are of its request.
+
+        The first layer's projections, two thirds of the work, are a part that only the history knows, made once a
+        request, and one that only the candidate knows, the same in all rows.
+        """
+        first: PostNormLayer = self.layers[0]  # type: ignore[assignment]
+        history = torch.cat([self.actions(action_types), action_items], dim=-1)  # (R, T, A + I)
+        of_history, of_candidate = first.project.weight.split([history.shape[-1], self.config.item_dim], dim=1)
+        projected = functional.linear(history, of_history, first.project.bias).index_select(0, request_of)
+        projected = projected + functional.linear(candidate_items, of_candidate)[:, None]  # (B, T, 3 D)
+        beside = candidate_items[:, None].expand(-1, action_types.shape[1], -1)
+        rows = torch.cat([history.index_select(0, request_of), beside], dim=-1)
+        keep = is_kept(action_types)[request_of]
+        rows = first(rows, keep, projected)
+        for layer in list(self.layers)[1:]:
             rows = layer(rows, keep)
         return self.compress(rows, keep)
 

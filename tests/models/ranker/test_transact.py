@@ -51,6 +51,19 @@ def test_output_is_the_first_k_rows_and_the_pool():
     assert transact(types, items, candidates(2)).shape == (2, SMALL.output) == (2, 4 * 16)
 
 
+@pytest.mark.parametrize(("layers", "heads"), [(1, 1), (2, 2)])
+def test_candidates_of_requests_are_encoded_as_each_beside_its_own_copy_of_the_history(layers, heads):
+    transact = TransAct(replace(SMALL, layers=layers, heads=heads)).double()
+    types, items = histories([1, 2, 3, 1], [2], [0])
+    request_of, some = torch.tensor([0, 2, 0, 1, 0]), candidates(5).double()
+    plain = transact(types[request_of], items.double()[request_of], some)
+    plain_grads = torch.autograd.grad(plain.square().sum(), list(transact.parameters()))
+    together = transact.of_requests(types, items.double(), some, request_of)
+    grads = torch.autograd.grad(together.square().sum(), list(transact.parameters()))
+    torch.testing.assert_close(together, plain)
+    torch.testing.assert_close(grads, plain_grads)
+
+
 def test_a_short_history_leaves_the_missing_rows_zero():
     types, items = histories([1, 2, 3, 1], [2])
     output = TransAct(SMALL)(types, items, candidates(2))
