@@ -5,7 +5,7 @@
     arrivals -> Steps -> each baseline                   user, time -> Asked: the scores of each, as of then
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rankstream.evaluation.baselines.base import NOTHING, Baseline, ItemRows, Learner, Scores, Step, UserItems
@@ -25,6 +25,7 @@ from rankstream.metrics.arrays import Ints
 RANDOM = "random order"
 RANDOM_ABOUT = "computed exactly, not sampled"
 ALL_ACTIONS = (1 << 64) - 1  # a mask
+MakeBaseline = Callable[[SessionIndex], Baseline]
 OFTEN = 0.05  # share of the steps that must repeat an item for a user's own history to be a baseline
 
 
@@ -41,11 +42,14 @@ NOT_ASKED = Asked()
 class Baselines:
     """All baselines, fed with one log."""
 
-    def __init__(self, counted: Counted, gap_ms: int = SESSION_GAP_MS) -> None:
+    def __init__(self, counted: Counted, gap_ms: int = SESSION_GAP_MS, further: Sequence[MakeBaseline] = ()) -> None:
         self.items = ItemRows()
         self.steps = Steps(counted, self.items, gap_ms)
         index, popularity, recent, next_item = SessionIndex(), Popularity(), RecentPopularity(), NextItem()
-        self.each: tuple[Baseline, ...] = (popularity, recent, next_item, ItemKNN(index), VMISKNN(index), OwnHistory())
+        self.each: tuple[Baseline, ...] = (
+            popularity, recent, next_item, ItemKNN(index), VMISKNN(index), OwnHistory(),
+            *(make(index) for make in further),
+        )  # fmt: skip
         self._learners: tuple[Learner, ...] = (popularity, recent, next_item, index)
 
     def feed(self, arrivals: Arrivals) -> None:

@@ -17,7 +17,7 @@ from time import perf_counter
 
 import numpy as np
 
-from rankstream.evaluation.baselines.panel import ALL_ACTIONS, RANDOM, Baselines
+from rankstream.evaluation.baselines.panel import ALL_ACTIONS, RANDOM, Baselines, MakeBaseline
 from rankstream.evaluation.baselines.ranks import mixed
 from rankstream.evaluation.baselines.steps import Counted
 from rankstream.evaluation.interleaving import credit, team_draft
@@ -73,6 +73,7 @@ class Plan:
     catalogue: Catalogue | None = None  # of the items that feeds can be filled from, for coverage
     acts: int = ALL_ACTIONS  # mask of the actions that baselines learn from: what users chose to do
     session_gap_ms: int = SESSION_GAP_MS  # of the baselines' sessions
+    further: tuple[MakeBaseline, ...] = ()  # baselines besides those that always stand there
     own: tuple[OwnScores, ...] = ()  # variants of one's own, which rank by scores that they bring
     whole_rankings: bool = False  # rank a large catalogue to its end, where the order of all is wanted
     interleaved: tuple[str, str] | None = None  # names of two variants whose feeds are to be mixed
@@ -194,8 +195,9 @@ class _Run:
         self.variants, self.plan, self.chosen, self.progress = variants, plan, chosen, progress
         self.protocol = plan.protocol()
         self.result = ReplayResult(Outcomes(plan.ks, (ALL, *plan.heads)))
-        self.baselines = Baselines(Counted(plan.positives, plan.acts), plan.session_gap_ms)
+        self.baselines = Baselines(Counted(plan.positives, plan.acts), plan.session_gap_ms, plan.further)
         self.past = PastActions(plan.vocabulary)
+        self.keeps_past = bool(plan.own) or not variants
         self.ranked = 0
         self.now_ms = 0  # the latest arrival so far
         self.newest_ms = 0  # the latest event so far
@@ -252,7 +254,7 @@ class _Run:
             variant.delayed.feed(arrivals, start, stop)
         rows = arrivals.rows(slice(start, stop))
         self.baselines.feed(rows)
-        if self.plan.own:
+        if self.keeps_past:
             self.past.feed(rows)
 
     def _fill(self, query: Query, arrived_ms: int) -> None:
@@ -354,7 +356,7 @@ class _Run:
         return RankedQuery(
             user=str(query.exposure.user_id),
             at_ms=query.exposure.at_ms,
-            num_actions=len(query.states[0].history),
+            num_actions=len(query.states[0].history if query.states else query.past),
             is_new=query.is_new,
             num_candidates=len(candidates),
             relevant={head: rows for head, rows in relevant.items() if len(rows) or missed & masks[head]},

@@ -1,6 +1,7 @@
 """Baselines: held to plain definitions, whatever the batches, and blind to what happens at the time of a query."""
 
 from collections import Counter, defaultdict
+from functools import partial
 from itertools import pairwise
 from math import log, sqrt
 
@@ -13,6 +14,7 @@ from rankstream.evaluation.baselines.base import ItemRows, Scores
 from rankstream.evaluation.baselines.panel import Baselines
 from rankstream.evaluation.baselines.ranks import noise_of, ranks_at
 from rankstream.evaluation.baselines.steps import Counted
+from rankstream.evaluation.baselines.vmis_knn import VMISKNN, VMISSizes
 from rankstream.features.ids import id_bytes
 from tests.builders.bundle import VOCABULARY
 from tests.builders.replay import ALog
@@ -31,8 +33,8 @@ rows_in_time = st.lists(
 ).map(lambda rows: [(u, i, a, START + 11 * MINUTE * n) for u, i, a, n in sorted(rows, key=lambda row: row[3])])
 
 
-def fed(rows, batch=1000, counted=ALL_ACTS):
-    baselines = Baselines(counted)
+def fed(rows, batch=1000, counted=ALL_ACTS, further=()):
+    baselines = Baselines(counted, further=further)
     for arrivals in ALog(rows, batch).batches(VOCABULARY):
         baselines.feed(arrivals)
     return baselines
@@ -130,6 +132,20 @@ def test_similar_sessions_are_those_of_the_plain_definition(rows):
                 idf = log((len(sessions) + 1) / holds[item])
                 expected[item] += similarity * (1 - backs[0] / 10) * idf
     assert scores_of(rows, "VMIS-kNN") == pytest.approx(dict(expected))
+
+
+def test_fewer_sessions_neighbours_and_items_may_count():
+    rows = [*visits((1, 5), (2, 6), (2, 7), (2, 7)), ("u", 1, "save", START + 500 * MINUTE)]
+    rows.append(("u", 2, "save", START + 501 * MINUTE))
+
+    def found(**sizes):
+        baselines = fed(rows, further=[partial(VMISKNN, sizes=VMISSizes(**sizes), name="other")])
+        values = asked(baselines, "u", START + 502 * MINUTE)["other"]
+        return [item for item, value in enumerate(values.tolist(), start=1) if value]
+
+    assert found() == [1, 2, 5, 6, 7]
+    assert found(items=1) == [2, 6, 7]
+    assert found(sampled=2) == found(neighbours=2) == [2, 7]
 
 
 def test_the_own_history_is_newest_first_and_the_last_item_comes_last():

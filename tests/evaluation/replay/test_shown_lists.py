@@ -94,6 +94,14 @@ def test_the_metrics_are_those_of_the_lists_by_hand(bundle):
     assert outcomes.variants["random order"].column("any positive", "hit@3")[:2].tolist() == [1, 1]
 
 
+def test_scores_are_replayed_without_any_variant(bundle):
+    own = OwnScores(ScoresOfFunction("by id", lambda user, candidates: [-one for one in candidates]))
+    with_variant, alone = (replayed(bundle, ROWS, shown(*LISTS), delays, own=(own,)).outcomes for delays in ((0,), ()))
+    assert alone.queries == with_variant.queries
+    found = [one.variants["by id"].column("any positive", "mrr")[:2].tolist() for one in (alone, with_variant)]
+    assert found == [[0.5, 1], [0.5, 1]]
+
+
 def test_lists_of_the_period_alone_are_ranked_and_a_sample_is_some_of_them(bundle):
     lists = shown(*LISTS)
     later = replayed(bundle, ROWS, lists, from_ms=START_MS + 11 * MINUTE_MS, until_ms=START_MS + 99 * MINUTE_MS)
