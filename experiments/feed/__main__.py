@@ -1,7 +1,7 @@
 """`python -m rankstream.experiments.feed --data DIR`: train by default, rank beside the baselines, judge.
 
-Each log is one run of the registry (``runs.py``); its parts are kept under ``WORK/feed/LOG``: the training, and the
-outcomes of each replay. What was made by other code is made again.
+Each log is one run of the registry (``runs.py``); its parts are kept under ``WORK/feed/LOG``: the trainings of product
+and rivals, and the outcomes of each replay. What was made by other code is made again.
 """
 
 from collections.abc import Mapping
@@ -20,6 +20,8 @@ from rankstream.experiments.feed.logs import LOGS, FeedLog
 from rankstream.experiments.feed.product import RANKS, TRAINS, Product, sources, trained
 from rankstream.experiments.feed.ranked import joined, read_ranked
 from rankstream.experiments.feed.replayed import replay_products
+from rankstream.experiments.feed.rivals.base import Entry, ranked_by
+from rankstream.experiments.feed.rivals.table import MAKES_RIVALS, RIVALS
 from rankstream.experiments.feed.tables import DEFAULT, written
 from rankstream.experiments.feed.task import TEST_SHARE, Task
 from rankstream.experiments.options import WORK_HELP, RefusedError, refusals
@@ -38,6 +40,8 @@ class FeedRun:
     product: str  # the name of the default training's row
     code: str  # a digest of what trains and ranks
     bundles: Mapping[str, str]  # further rows, and where they lie
+    rivals: tuple[str, ...]
+    rivals_code: str  # a digest of what trains and ranks these
     seed: int = 1
     test_share: float = TEST_SHARE
 
@@ -51,6 +55,12 @@ def measured(config: FeedRun, _: Path, log: FeedLog, data: Path, work: Path) -> 
     for name, product in products.items():
         outcomes.append(folder / f"{name}-{config.code}-{config.queries}.parquet")
         replay_products(task, {name: product}, config.queries, config.seed, outcomes[-1])
+    rivals = {}
+    for name in config.rivals:
+        rival, kept = RIVALS[name], folder / f"{name}-{config.rivals_code}"
+        entry = Entry(rival.row, task, products[config.product], config.queries, config.seed, kept)
+        rivals[rival.row] = ranked_by(rival, entry)
+        outcomes.append(entry.outcomes)
     ranked = joined(read_ranked(path) for path in outcomes)
     chosen = ranked.with_choice()
     return {
@@ -68,14 +78,18 @@ def measured(config: FeedRun, _: Path, log: FeedLog, data: Path, work: Path) -> 
         "products": {
             name: {"seconds": product.seconds, "peak_rss_mb": product.peak_rss_mb} for name, product in products.items()
         },
+        "rivals": rivals,
     } | judged(chosen, task, list(products))
 
 
 def _names(ctx: click.Context, option: click.Parameter, given: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in given.split(","))
+    known, what = (LOGS, "log") if option.name == "logs" else (RIVALS, "rival")
+    names = tuple(name.strip() for name in given.split(",") if name.strip())
     for name in names:
-        if name not in LOGS:
-            raise RefusedError(f"--logs {given}: {name} is no log of the table; they are {', '.join(LOGS)}")
+        if name not in known:
+            raise RefusedError(
+                f"--{option.name} {given}: {name} is no {what} of the table; they are {', '.join(known)}"
+            )
     return names
 
 
@@ -90,6 +104,10 @@ def _bundles(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of all logs.")
 @click.option("--logs", callback=_names, default=",".join(LOGS), show_default=True, metavar="NAME,NAME,...")
+@click.option(
+    "--rivals", callback=_names, default=",".join(RIVALS), show_default=True, metavar="NAME,NAME,...",
+    help='Rows besides the product and the baselines; "" for none.',
+)  # fmt: skip
 @click.option("--size", type=click.Choice(list(SIZES)), default="small", show_default=True)
 @click.option(
     "--bundle", "bundles", callback=_bundles, multiple=True, metavar="NAME=FOLDER",
@@ -99,13 +117,20 @@ def _bundles(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
 @click.option("--work", type=click.Path(path_type=Path), default=WORK, show_default=True, help=WORK_HELP)
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Folder of results.")
 def main(
-    data: Path, logs: tuple[str, ...], size: str, bundles: dict[str, str], name: str, work: Path, results: Path
+    data: Path,
+    logs: tuple[str, ...],
+    rivals: tuple[str, ...],
+    size: str,
+    bundles: dict[str, str],
+    name: str,
+    work: Path,
+    results: Path,
 ) -> None:
     """Judge the feed of `rankstream train` with its defaults, log by log; a run that was stopped goes on."""
     stop_politely()
-    runs, code = Runs(results, work), sources(RANKS)
+    runs, code, rivals_code = Runs(results, work), sources(RANKS), sources(MAKES_RIVALS)
     for log in (LOGS[one] for one in logs):
-        config = FeedRun(log.name, SIZES[size], name, code, bundles)
+        config = FeedRun(log.name, SIZES[size], name, code, bundles, rivals, rivals_code)
         with refusals(LeakError, ReplayError, BundleRefusedError):
             result = runs.run(
                 f"feed-{size}/{log.name}-{name}", config, partial(measured, log=log, data=data, work=work)

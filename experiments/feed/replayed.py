@@ -1,7 +1,10 @@
 """Rankers driven through the product's own replay: the same queries, the same code, for all of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from rankstream.evaluation.leakage import check_bundle, check_table
 from rankstream.evaluation.point_in_time import LiveRankerAsOf
@@ -13,20 +16,36 @@ from rankstream.experiments.feed.product import Product
 from rankstream.experiments.feed.task import Task
 from rankstream.experiments.progress import shown
 from rankstream.features.embeddings.base import NoVectors
-from rankstream.ranking.bundle import open_bundle
+from rankstream.ranking.backends.base import Backend
+from rankstream.ranking.bundle import Bundle, open_bundle
 from rankstream.ranking.serving import ranker_of
 from rankstream.streams.settings import Settings
 
+SCORE = "score"  # the one head of a backend that stands in for a bundle's own
 
-def variant_of(name: str, product: Product, from_ms: int) -> Variant:
-    """Open a bundle with its user vectors. Raises ``LeakError`` for one that has seen what it is tested on."""
+
+def variant_of(
+    name: str, product: Product, from_ms: int, *, delay_ms: int | None = 0, backend: Backend | None = None
+) -> Variant:
+    """Open a bundle with its user vectors, with another ``backend`` (of one head) in place of its ranker if given.
+
+    Raises ``LeakError`` for one that has seen what it is tested on.
+    """
     bundle = open_bundle(product.bundle)
+    if backend is not None:
+        bundle = scored_by(backend, bundle)
     check_bundle(bundle.manifest, from_ms)
     check_table(bundle.items, from_ms, name=f"the items of {name}")
     as_of, _ = user_vectors(product.users, bundle, from_ms, allow_leak=False)
     nobody = NoVectors(bundle.manifest.sizes.user_dim)
     serving = LiveRankerAsOf(bundle.manifest.vocabulary, ranker_of(bundle, nobody))
-    return Variant(name, bundle, as_of, DelayedPipeline(serving, 0, Settings().history_limit))
+    return Variant(name, bundle, as_of, DelayedPipeline(serving, delay_ms, Settings().history_limit))
+
+
+def scored_by(backend: Backend, bundle: Bundle) -> Bundle:
+    """Return a bundle whose feeds are ordered by the one score of a backend; states, tables and join stay its own."""
+    manifest = msgspec.structs.replace(bundle.manifest, heads=(SCORE,), utility={SCORE: 1.0})
+    return replace(bundle, manifest=manifest, backend=backend)
 
 
 def replay_products(task: Task, products: Mapping[str, Product], queries: int, seed: int, path: Path) -> None:

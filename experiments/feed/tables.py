@@ -40,6 +40,7 @@ def written(log: FeedLog, metrics: Mapping[str, Any], *earlier: Mapping[str, Any
             fill(f"**{log.title}.** {_about(metrics)}", WIDTH),
             _whole(of_rows, metrics["differences"].get(products[0], {}), products[0]),
             _by_kind(of_rows, metrics["splits"]),
+            *_notes(metrics.get("rivals", {})),
         ]
     )
 
@@ -53,6 +54,15 @@ def _about(metrics: Mapping[str, Any]) -> str:
         f"{queries['queries']:,} queries of {queries['users']:,} users, {asked}{seen}; of the positives there, "
         f"{100 * log['known_targets']:.3g} % are on items known before."
     )
+
+
+def _notes(rivals: Mapping[str, Any]) -> list[str]:
+    """Return a list of what each rival's training took and came to."""
+    notes = [
+        fill(f"- {row} ({about['seconds']:,.0f} s): {about['note']}.", WIDTH, subsequent_indent="  ")
+        for row, about in rivals.items()
+    ]
+    return ["\n".join(notes)] if notes else []
 
 
 def _whole(of_rows: Mapping[str, Any], ahead: Mapping[str, Any], product: str) -> str:

@@ -129,6 +129,7 @@ def test_the_command_ranks_beside_the_baselines_and_is_not_run_again(data, tmp_p
     monkeypatch.setattr(command, "trained", trained)
     monkeypatch.setitem(LOGS, "music30", FeedLog("music30", "a log", "data.csv", ("save",)))
     flags = ["--data", data, "--logs", "music30", "--work", tmp_path / "work", "--results", tmp_path / "results"]
+    flags += ["--rivals", "never,vmis-tuned"]
     first, again = (CliRunner().invoke(command.main, [str(flag) for flag in flags]) for _ in range(2))
     assert first.exit_code == again.exit_code == 0, first.output
     assert len(trainings) == 1
@@ -136,9 +137,17 @@ def test_the_command_ranks_beside_the_baselines_and_is_not_run_again(data, tmp_p
     written = tables(Runs(tmp_path / "results"))["feed"]
     assert written in first.stdout
     assert all(f"| {name} |" in written for name in ("default", "popularity", "VMIS-kNN", "item-kNN"))
+    assert all(f"| {name} |" in written for name in ("default, no realtime actions", "VMIS-kNN, tuned"))
+    assert "best of 24 by NDCG@10" in written
 
 
 def test_a_log_that_is_not_in_the_table_is_refused(tmp_path):
     done = CliRunner().invoke(command.main, ["--data", str(tmp_path), "--logs", "netflix"])
     assert done.exit_code == 2
     assert "netflix is no log of the table" in done.output
+
+
+def test_a_rival_that_is_not_in_the_table_is_refused(tmp_path):
+    done = CliRunner().invoke(command.main, ["--data", str(tmp_path), "--rivals", "never,bert"])
+    assert done.exit_code == 2
+    assert "--rivals never,bert: bert is no rival of the table; they are never, lightgbm" in done.output

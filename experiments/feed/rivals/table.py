@@ -1,0 +1,17 @@
+"""The rivals of the command line, in the order of the table's rows."""
+
+from rankstream.experiments.feed.product import RANKS
+from rankstream.experiments.feed.rivals import never, sequences, trees, vmis
+from rankstream.experiments.feed.rivals.base import Rival
+
+RIVALS = {
+    "never": Rival("default, no realtime actions", never.rank),
+    "lightgbm": Rival("LightGBM", trees.rank),
+    "sasrec": Rival("SASRec", sequences.rank_sasrec),
+    "gru4rec": Rival("GRU4Rec", sequences.rank_gru4rec),
+    "vmis-tuned": Rival("VMIS-kNN, tuned", vmis.rank),
+}
+MAKES_RIVALS = (
+    *RANKS,
+    *(f"experiments/{name}" for name in ("feed/rivals", "feed/replayed.py", "feed/task.py", "movielens/next_item.py")),
+)
