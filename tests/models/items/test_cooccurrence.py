@@ -1,7 +1,11 @@
+from collections import Counter
+
 import numpy as np
 import pytest
+import torch
 
-from rankstream.models.items.cooccurrence import ItemVectorConfig, train_item_vectors
+from rankstream.models.items import cooccurrence
+from rankstream.models.items.cooccurrence import ItemVectorConfig, pair_counts, ppmi, train_item_vectors
 from rankstream.models.items.item_features import item_features
 from tests.builders.models import a_log, a_markov_log
 
@@ -28,6 +32,42 @@ def test_vectors_are_the_same_each_time_and_unseen_items_have_none():
     vectors, found = once.look_up(np.array([3, 99], np.uint64))
     assert found.tolist() == [True, False]
     assert not vectors[1].any()
+
+
+def test_pairs_are_counted_in_either_order_in_whatever_parts(monkeypatch):
+    rng = np.random.default_rng(0)
+    parts = [(rng.integers(0, 5, 30), rng.integers(0, 5, 30)) for _ in range(4)]
+    wanted = Counter((min(pair), max(pair)) for left, right in parts for pair in zip(left, right, strict=True))
+    for at_once in (1, 50, 1_000):
+        monkeypatch.setattr(cooccurrence, "PAIRS_AT_ONCE", at_once)
+        cells, counts = pair_counts(parts, 5)
+        assert cells.tolist() == sorted(cells.tolist())
+        assert dict(zip(zip(cells // 5, cells % 5, strict=True), counts.tolist(), strict=True)) == wanted
+
+
+def test_an_item_beside_itself_counts_from_both_sides():
+    pairs = [(np.array([0, 1, 0, 2]), np.array([1, 0, 0, 2]))]
+    found, transposed = ppmi(*pair_counts(pairs, 3), 3, ItemVectorConfig(smoothing=1.0))
+    # beside 0: twice 1 and twice itself; beside 1: twice 0; beside 2: twice itself; of 8 in all
+    wanted = np.log([[2 * 8 / (4 * 4), 2 * 8 / (4 * 2), 1], [2 * 8 / (2 * 4), 1, 1], [1, 1, 2 * 8 / (2 * 2)]])
+    np.testing.assert_allclose(found.to_dense().numpy(), wanted, atol=1e-6)
+    np.testing.assert_allclose(transposed.to_dense().numpy(), wanted.T, atol=1e-6)
+
+
+def test_the_matrix_of_smoothed_contexts_has_its_transpose():
+    rng = np.random.default_rng(0)
+    near = pair_counts([(rng.integers(0, 9, 60), rng.integers(0, 9, 60))], 9)
+    found, transposed = ppmi(*near, 9, ItemVectorConfig())
+    assert not torch.allclose(found.to_dense(), transposed.to_dense())
+    assert torch.equal(found.to_dense().T, transposed.to_dense())
+    counts = np.zeros((9, 9))
+    for cell, times in zip(*near, strict=True):
+        counts[cell // 9, cell % 9] += times
+        counts[cell % 9, cell // 9] += times
+    contexts = counts.sum(axis=0) ** 0.75
+    with np.errstate(divide="ignore"):
+        wanted = np.maximum(0, np.log(counts / np.outer(counts.sum(axis=1), contexts / contexts.sum())))
+    np.testing.assert_allclose(found.to_dense().numpy(), wanted, atol=1e-6)
 
 
 def test_a_hide_brings_nothing_near():
