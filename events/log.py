@@ -5,7 +5,8 @@
     user_ids  item_ids  actions  times_ms  [surfaces]  [values]        one row an action, oldest first
 
 Ids stay as the log writes them; actions and surfaces are codes of the log's vocabulary. The log knows no model. It is
-grouped by user once (``by_user``): sequences, histories and requests are views of that (``sequences.py``).
+grouped by user once (``by_user``): sequences, histories and requests are views of that (``sequences.py``). A log that
+is only counted may hold the items' keys (uint64) instead of their ids.
 """
 
 import json
@@ -17,13 +18,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rankstream.events.arrivals import Arrivals, LogError, Values, codes_of_values
 from rankstream.events.ids import IdColumn, plain_ids
 from rankstream.events.impressions import NO_LIST, Acts, Impressions, list_keys_of
-from rankstream.events.readers.columns import VOCABULARY_KEY
 from rankstream.features.actions import MAX_TIME_MS, Vocabulary
 from rankstream.features.ids import Ids, Keys, id_keys
 
@@ -105,6 +103,8 @@ class EventLog:
         """Return the key of each row's item, ``(n,)``; every different id is hashed once."""
         if self.beginning_of is not None:
             return self.beginning_of.item_keys[: len(self)]
+        if self.item_ids.dtype == np.uint64:
+            return self.item_ids
         different, which = np.unique(self.item_ids, return_inverse=True)
         return id_keys(different.tolist())[which]
 
@@ -185,6 +185,11 @@ class EventLog:
 
     def write_parquet(self, path: Path) -> None:
         """Write the wire's columns, with the vocabulary in the file's metadata, so that codes survive."""
+        import pyarrow as pa  # nothing else of a log needs it: what is counted in replay does without
+        import pyarrow.parquet as pq
+
+        from rankstream.events.readers.columns import VOCABULARY_KEY
+
         columns: dict[str, Any] = {
             "user_id": self.user_ids.tolist(),
             "item_id": self.item_ids.tolist(),
@@ -217,7 +222,7 @@ def _check(log: EventLog) -> None:
     for name, column in columns.items():
         if column.shape != (count,):
             raise LogError(f"column {name} has shape {column.shape}, but there are {count} times; give one a row")
-        wanted = {"values": "f", "user_ids": "iO", "item_ids": "iO"}.get(name, "i")
+        wanted = {"values": "f", "user_ids": "iO", "item_ids": "iuO"}.get(name, "i")
         if column.dtype.kind not in wanted:
             raise LogError(f"column {name} holds {column.dtype}; give {_kinds(wanted)}")
     if not count:
@@ -233,7 +238,7 @@ def _check(log: EventLog) -> None:
 
 
 def _kinds(kinds: str) -> str:
-    return {"f": "floats", "i": "int64", "iO": "int64, or strings in an object array"}[kinds]
+    return {"f": "floats", "i": "int64"}.get(kinds, "int64, or strings in an object array")
 
 
 def _check_range(name: str, column: Codes, minimum: int, maximum: int) -> None:

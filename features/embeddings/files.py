@@ -1,4 +1,4 @@
-"""The files of an embedding table, and how a new version is published atomically.
+"""The files of an embedding table, and how a new version of it, or of item counts, is published atomically.
 
 ::
 
@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -35,6 +35,7 @@ LOCK = ".lock"
 KEPT_VERSIONS = 2  # the current one, and the one that a reader may just be opening
 
 Column = npt.NDArray[Any]
+AnyHeader = TypeVar("AnyHeader", bound=msgspec.Struct)
 
 
 class BrokenTableError(ValueError):
@@ -65,16 +66,11 @@ def current_version(root: Path) -> str:
 
 def read_header(folder: Path) -> Header:
     """Read a version's header and check it against the folder's name, and the columns' sizes against it."""
-    path = folder / HEADER
-    try:
-        data = path.read_bytes()
-        if folder.name.partition("-")[2] != xxhash.xxh3_64_hexdigest(data):
-            raise BrokenTableError(f"{path} was changed (its hash is not in the folder's name); publish again")
-        header = msgspec.json.decode(data, type=Header)
-    except (OSError, msgspec.DecodeError) as exc:
-        raise BrokenTableError(f"{path} can't be read ({exc}); publish the table again") from exc
+    header = sealed_header(folder, Header)
     if header.format != FORMAT:
-        raise BrokenTableError(f"{path} is of format {header.format}, not {FORMAT}; publish with this version")
+        raise BrokenTableError(
+            f"{folder / HEADER} is of format {header.format}, not {FORMAT}; publish with this version"
+        )
     sizes = {KEYS: 8 * header.count, VECTORS: 2 * header.count * header.dim}
     if TEXT_ENDS in header.checksums:
         sizes[TEXT_ENDS] = 8 * header.count
@@ -83,6 +79,18 @@ def read_header(folder: Path) -> Header:
         if not path.is_file() or path.stat().st_size != size:
             raise BrokenTableError(f"{path} does not have the {size} bytes that its header names; publish again")
     return header
+
+
+def sealed_header(folder: Path, kind: type[AnyHeader]) -> AnyHeader:
+    """Read a version's header and check it against the folder's name. Raises ``BrokenTableError``."""
+    path = folder / HEADER
+    try:
+        data = path.read_bytes()
+        if folder.name.partition("-")[2] != xxhash.xxh3_64_hexdigest(data):
+            raise BrokenTableError(f"{path} was changed (its hash is not in the folder's name); publish again")
+        return msgspec.json.decode(data, type=kind)
+    except (OSError, msgspec.DecodeError) as exc:
+        raise BrokenTableError(f"{path} can't be read ({exc}); publish the table again") from exc
 
 
 def map_column(path: Path, dtype: str) -> Column:
@@ -109,10 +117,11 @@ def publishing(root: Path) -> Iterator[None]:
         yield
 
 
-def write_version(root: Path, header: Header, columns: Mapping[str, Column], keep: int = KEPT_VERSIONS) -> Path:
+def write_version(root: Path, header: msgspec.Struct, columns: Mapping[str, Column], keep: int = KEPT_VERSIONS) -> Path:
     """Write a version and make it the current one, within ``publishing``; return its folder.
 
-    All but the newest ``keep`` versions are deleted. Raises ``ValueError`` for less than ``KEPT_VERSIONS``.
+    The header's ``checksums`` are filled in. All but the newest ``keep`` versions are deleted. Raises ``ValueError``
+    for less than ``KEPT_VERSIONS``.
     """
     if keep < KEPT_VERSIONS:
         raise ValueError(f"{keep} versions are to be kept; at least {KEPT_VERSIONS} must be, as one may be opening now")

@@ -132,6 +132,12 @@ class EmbeddingTable:
         return [identifier if isinstance(identifier, str) else "" for identifier in self.ids(np.arange(len(self)))]
 
 
+def table_of(ids: Sequence[Id], vectors: npt.NDArray[Any], *, space: str, as_of_ms: int) -> EmbeddingTable:
+    """Return ``(n, d)`` vectors as the table that ``publish`` would write of them, in memory. Raises as it does."""
+    header, columns = _columns(*_rows(ids, vectors), space, as_of_ms, {})
+    return EmbeddingTable("", header, columns)
+
+
 def publish(
     root: Path,
     ids: Sequence[Id],
@@ -225,6 +231,14 @@ def _write(
     meta: Mapping[str, Any],
     keep: int,
 ) -> Path:
+    header, columns = _columns(keys, texts, narrow, space, as_of_ms, meta)
+    return write_version(root, header, columns, keep)
+
+
+def _columns(
+    keys: Keys, texts: Sequence[str], narrow: Float16s, space: str, as_of_ms: int, meta: Mapping[str, Any]
+) -> tuple[Header, dict[str, Column]]:
+    """Return what a version consists of, its rows sorted by key."""
     order = np.argsort(keys)
     columns: dict[str, Column] = {KEYS: keys[order], VECTORS: narrow[order]}
     if any(texts):
@@ -232,5 +246,4 @@ def _write(
         columns[TEXTS] = np.frombuffer(b"".join(encoded), np.uint8)
         columns[TEXT_ENDS] = np.cumsum([len(text) for text in encoded], dtype=np.uint64)
     count, dim = narrow.shape
-    header = Header(space=space, count=count, dim=dim, as_of_ms=as_of_ms, meta=dict(meta))
-    return write_version(root, header, columns, keep)
+    return Header(space=space, count=count, dim=dim, as_of_ms=as_of_ms, meta=dict(meta)), columns

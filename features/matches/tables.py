@@ -11,6 +11,7 @@
 All are lists of rows, one after the other (compressed sparse rows), so that a look-up is a slice.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -96,16 +97,16 @@ def no_matches() -> MatchTables:
 def matches_tag(tables: MatchTables) -> int:
     """Return 64 bits that name the tables' content."""
     digest = xxh3_64()
-    for name, array in sorted(_arrays(tables).items()):
-        digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+    for name, array in sorted(match_arrays(tables).items()):
+        digest.update(f"{name}.npy".encode() + np.ascontiguousarray(array).tobytes())
     return digest.intdigest()
 
 
 def write_matches(folder: Path, tables: MatchTables) -> None:
     """Write the tables' arrays, ``MATCH_FILES``, into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, array in _arrays(tables).items():
-        np.save(folder / name, np.ascontiguousarray(array), allow_pickle=False)
+    for name, array in match_arrays(tables).items():
+        np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
 
 
 def open_matches(folder: Path) -> MatchTables:
@@ -114,6 +115,11 @@ def open_matches(folder: Path) -> MatchTables:
     for name in MATCH_FILES:
         array = np.load(folder / name, mmap_mode="r", allow_pickle=False)
         found[name.removesuffix(".npy")] = np.asarray(array)  # a slice of a memmap costs ten of an array's
+    return tables_of(found)
+
+
+def tables_of(found: Mapping[str, npt.NDArray[Any]]) -> MatchTables:
+    """Return the tables that consist of these ``match_arrays``. Raises ``KeyError`` for one that is missing."""
 
     def lists(name: str) -> Lists:
         return Lists(found[f"{name}.starts"], found[f"{name}.rows"])
@@ -132,17 +138,17 @@ def open_matches(folder: Path) -> MatchTables:
     )
 
 
-def _arrays(tables: MatchTables) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays by the name of their file."""
+def match_arrays(tables: MatchTables) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays by name, as ``followers.starts``."""
     arrays: dict[str, npt.NDArray[Any]] = {}
     for spec in fields(MatchTables):
         value = getattr(tables, spec.name)
         if isinstance(value, Lists):
             kinds = [part.name for part in fields(value)]
-            arrays |= {f"{spec.name}.{kind}.npy": getattr(value, kind) for kind in kinds}
+            arrays |= {f"{spec.name}.{kind}": getattr(value, kind) for kind in kinds}
         else:
-            arrays[f"{spec.name}.npy"] = value
+            arrays[spec.name] = value
     return arrays
 
 
-MATCH_FILES = tuple(sorted(_arrays(no_matches())))
+MATCH_FILES = tuple(sorted(f"{name}.npy" for name in match_arrays(no_matches())))

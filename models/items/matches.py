@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rankstream.events.log import EventLog, starts_of
-from rankstream.events.sequences import UserSequences, group_by_user
+from rankstream.features.embeddings.key_search import KeySearch
 from rankstream.features.embeddings.memory import ItemTable
-from rankstream.features.ids import id_keys
+from rankstream.features.ids import Keys, id_keys
 from rankstream.features.matches.tables import Lists, MatchTables, WeighedLists
 from rankstream.features.schema import Bools, Floats, Ints
 from rankstream.features.sessions import SESSION_GAP_MS
@@ -26,13 +26,13 @@ MAX_PAIRS = 20_000_000  # that are counted at once: 160 MB
 REGULARISATION = 20.0  # sessions added to each item's: a few shared sessions are chance
 
 
-def match_tables(log: EventLog, counted: Sequence[str]) -> MatchTables:
-    """Return the tables of a log, of actions named in ``counted``; items without any of these have empty lists."""
-    ids = log.items()
-    order = np.argsort(id_keys(ids.tolist()))
-    blank = ItemTable(ids[order], np.zeros((len(ids), 0), np.float32))
-    keys = id_keys(blank.ids.tolist())
-    rows, sessions = _in_sessions(group_by_user(log, blank), log.codes_of(counted))
+def match_tables(log: EventLog, counted: Sequence[str], items: ItemTable | None = None) -> MatchTables:
+    """Return the tables of a log, of actions named in ``counted``; items without any of these have empty lists.
+
+    They are of ``items``, as if there were no others; of all items of the log if None.
+    """
+    keys = np.unique(log.item_keys) if items is None else np.sort(id_keys(items.ids.tolist()))
+    rows, sessions = _in_sessions(log, keys, log.codes_of(counted))
     followed = _followed(rows, sessions, len(keys))
     rows, sessions = _once_each(rows, sessions)
     count = len(keys)
@@ -56,10 +56,15 @@ def match_tables(log: EventLog, counted: Sequence[str]) -> MatchTables:
     )
 
 
-def _in_sessions(sequences: UserSequences, codes: Ints) -> tuple[Ints, Ints]:
-    """Return the item of each action of these codes and the number of its session, session by session as they began."""
-    kept = np.flatnonzero(np.isin(sequences.actions, codes))
-    users, times, rows = sequences.users[kept], sequences.times_ms[kept], sequences.item_rows[kept]
+def _in_sessions(log: EventLog, keys: Keys, codes: Ints) -> tuple[Ints, Ints]:
+    """Return the item of each action of these codes and the number of its session, session by session as they began.
+
+    Items are rows of ``keys``, sorted; actions on others are left out.
+    """
+    order = log.by_user.order
+    found, known = KeySearch(keys).find(log.item_keys[order])
+    kept = np.flatnonzero(np.isin(log.actions[order], codes) & known)
+    users, times, rows = log.by_user.users[kept], log.times_ms[order[kept]], found[kept]
     begins = np.ones(len(kept), np.bool_)
     begins[1:] = (np.diff(users) != 0) | (np.diff(times) > SESSION_GAP_MS)
     numbers = _ranks(times[begins])[np.cumsum(begins) - 1]

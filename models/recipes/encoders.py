@@ -15,12 +15,11 @@ from rich.progress import Progress
 
 from rankstream.events.log import EventLog
 from rankstream.features.embeddings.memory import ItemTable
-from rankstream.features.matches.tables import MatchTables, no_matches
+from rankstream.features.matches.tables import MatchTables
 from rankstream.features.schema import Floats
 from rankstream.models.items.cooccurrence import ItemVectorConfig, train_item_vectors
 from rankstream.models.items.fold_in import folded_in
-from rankstream.models.items.item_features import item_features
-from rankstream.models.items.matches import match_tables
+from rankstream.models.items.item_counts import counted
 from rankstream.models.recipes.run_folder import HIERTCN_WEIGHTS, PINNERFORMER_WEIGHTS
 from rankstream.models.sessions import hiertcn_training as hier
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
@@ -122,7 +121,7 @@ def train_encoders(
     )
     finished("HierTCN", sessions.history, recipe.hiertcn.fit)
     item_table = sessions.item_table
-    features, names = item_features(past, item_table, recipe.rates)
+    counts = counted(past, item_table, recipe.matched, recipe.rates)
     user_config = user_config_of(recipe, log, item_table)
     user_model, user_history = pinner.train_pinnerformer(
         past,
@@ -141,9 +140,9 @@ def train_encoders(
         save_weights(folder / HIERTCN_WEIGHTS, sessions.model.cpu(), session_config)
     return TrainedEncoders(
         item_table,
-        features,
-        names,
-        match_tables(past, recipe.matched) if recipe.matched else no_matches(),
+        counts.features,
+        counts.feature_names,
+        counts.matches,
         user_model.cpu(),
         sessions.model.cpu(),
         user_history,
@@ -157,13 +156,13 @@ def brought_up_to_date(encoders: TrainedEncoders, log: EventLog, recipe: Encoder
     The vectors that the ranker was trained on stay as they are; only what is counted is counted anew.
     """
     item_table = folded_in(encoders.item_table, log)
-    features, names = item_features(log, item_table, recipe.rates)
+    counts = counted(log, item_table, recipe.matched, recipe.rates)
     return replace(
         encoders,
         item_table=item_table,
-        features=features,
-        feature_names=names,
-        matches=match_tables(log, recipe.matched) if recipe.matched else no_matches(),
+        features=counts.features,
+        feature_names=counts.feature_names,
+        matches=counts.matches,
     )
 
 

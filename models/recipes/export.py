@@ -15,6 +15,7 @@ import onnxruntime
 import torch
 from xxhash import xxh3_64_hexdigest
 
+from rankstream.bundles.item_counts import CountsRecipe, feature_facts, match_facts
 from rankstream.bundles.item_tables import ITEM_FEATURES, ITEMS, Vectors, export_table
 from rankstream.bundles.manifest import Manifest
 from rankstream.bundles.matches import export_matches
@@ -53,17 +54,21 @@ def export_bundle(
     purpose: Purpose,
     encoders: Sequence[BundlePart] = (),
     matches: MatchTables | None = None,
+    counts: CountsRecipe | None = None,
 ) -> Manifest:
     """Write and verify a bundle of a ranker, its tables, and the encoders whose vectors it reads.
 
+    ``counts`` says how item features and matches were made; None: they can't be made anew.
     Returns its manifest. Raises ``ExportError`` and leaves nothing behind if the parts can't make a bundle.
     """
     sizes, until_ms = ranker.config.sizes, purpose.trained_until_ms
     tables = [export_table(ITEMS, items, until_ms)]
     if sizes.item_features or item_features.vectors.shape[1]:
-        tables.append(export_table(ITEM_FEATURES, item_features, until_ms))
+        tables.append(export_table(ITEM_FEATURES, item_features, until_ms, feature_facts(counts)))
     if sizes.match_features:
-        tables.append(export_matches(no_matches() if matches is None else matches, sizes.match_features))
+        tables.append(
+            export_matches(no_matches() if matches is None else matches, sizes.match_features, match_facts(counts))
+        )
     manifest = Manifest(
         model_version=purpose.model_version,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -105,6 +110,7 @@ def export_models(models: TrainedModels, bundle: Path, utility: Mapping[str, flo
         purpose,
         [hiertcn_export.bundle_part(models.hiertcn), pinnerformer_export.bundle_part(models.pinnerformer)],
         models.matches,
+        models.counts_recipe,
     )
 
 

@@ -12,15 +12,16 @@
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from xxhash import xxh3_64_hexdigest
 
+from rankstream.bundles.item_counts import CountsRecipe
 from rankstream.events.ids import plain_ids
 from rankstream.events.log import EventLog
 from rankstream.features.actions import Vocabulary
@@ -64,6 +65,9 @@ class RunMetadata:
     metrics: Mapping[str, Any]  # of each model while it was trained, on what it held out
     impressions: bool = False  # were the ranker's requests logged impressions? Else actions among sampled negatives
     calibrated: tuple[str, ...] | None = None  # heads whose numbers are probabilities; None: it was not asked
+    matched: tuple[str, ...] | None = None  # actions that make items of a session go together; None: not kept
+    rates: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of what was shown; the actions that count
+    lists: bool = False  # did the log say what was shown, list by list?
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,17 @@ class TrainedModels:
     def item_space(self) -> str:
         """Name the items' vector space."""
         return f"items-{fingerprint_of(self.item_table.vectors)}"
+
+    @property
+    def counts_recipe(self) -> CountsRecipe | None:
+        """Return how the item counts are made; None for a training that did not keep it."""
+        about = self.about
+        if about.matched is None:
+            return None
+        width = self.ranker.config.sizes.match_features
+        return CountsRecipe(
+            self.item_space, about.feature_names, about.matched, width, about.actions, about.rates, about.lists
+        )
 
 
 def save_models(models: TrainedModels, work: Path) -> None:
@@ -127,8 +142,7 @@ def _read_metadata(path: Path) -> RunMetadata:
     vocabulary = Vocabulary(*(tuple(saved["vocabulary"][name]) for name in ("actions", "surfaces")))
     heads = {name: tuple(actions) for name, actions in saved["heads"].items()}
     lists = {name: tuple(saved[name]) for name in ("positives", "negatives", "feature_names")}
-    if saved.get("calibrated") is not None:
-        lists["calibrated"] = tuple(saved["calibrated"])
+    lists |= {name: tuple(saved[name]) for name in ("calibrated", "matched") if saved.get(name) is not None}
     return RunMetadata(**{**saved, **lists, "vocabulary": vocabulary, "heads": heads})
 
 

@@ -12,10 +12,13 @@ import numpy.typing as npt
 import torch
 from rich.progress import Progress
 
+from rankstream.bundles.item_counts import NotCountableError
 from rankstream.bundles.manifest import Manifest
 from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import TIME_BITS, histories_of
+from rankstream.features.item_counts.files import publish_counts
+from rankstream.models.items.item_counts import item_counts
 from rankstream.models.ranker.calibration import as_plain
 from rankstream.models.ranker.training_join import to_float16
 from rankstream.models.recipes.bundle import BundleRecipe, train_on_top
@@ -123,6 +126,9 @@ def train_models(
             },
             impressions=recipe.ranker.impressions,
             calibrated=tuple(trained.calibration),
+            matched=recipe.encoders.matched,
+            rates=recipe.encoders.rates,
+            lists=past.impressions is not None,
         ),
         encoders.item_table,
         encoders.features,
@@ -187,6 +193,17 @@ def publish_users(models: TrainedModels, log: EventLog, root: Path) -> Refreshed
     items = to_float16(models.item_table)
     histories = histories_of(log.split_at(models.about.until_ms)[0], models.pinnerformer.config.num_actions)
     return refresh(models.pinnerformer, items, histories, root, as_of_ms=models.about.until_ms - 1)
+
+
+def publish_item_counts(models: TrainedModels, log: EventLog, root: Path, as_of_ms: int, keep: int) -> Path:
+    """Publish what the log says of the models' items as of a time; return the version's folder.
+
+    Raises ``NotCountableError`` for a training that did not keep how, and as ``item_counts`` does.
+    """
+    recipe = models.counts_recipe
+    if recipe is None:
+        raise NotCountableError("the training did not keep how its items were counted; train again with this version")
+    return publish_counts(root, item_counts(log, models.item_table, recipe, as_of_ms), keep)
 
 
 @contextmanager

@@ -115,6 +115,7 @@ def tiny_ranker(weights: dict[str, Floats], inputs: ModelInputs) -> Floats:
 
 
 def write_ranker(folder: Path, weights: dict[str, Floats]) -> None:
+    """Write the two graphs of the ranker."""
     used = {name: weights[name] for name in ("by_context", "by_session", "by_type")}
     nodes = [
         ("ReduceMean", ["action_items"], "mean_item", {"axes": [0], "keepdims": 1}),
@@ -139,7 +140,10 @@ def write_ranker(folder: Path, weights: dict[str, Floats]) -> None:
         ("Add", ["from_both", "bias"], "logits", {}),
         ("Sigmoid", ["logits"], "probabilities", {}),
     ]
-    inputs = {"query": [1, 8], "bias": [1, 3], "candidate_items": ["N", 8], "candidate_features": ["N", 3]}
+    inputs = {
+        "query": [1, 8], "bias": [1, 3], "candidate_items": ["N", 8],
+        "candidate_features": ["N", len(weights["by_feature"])],
+    }  # fmt: skip
     used = {name: weights[name] for name in ("by_item", "by_feature")}
     write_graph(folder / "candidate.onnx", nodes, inputs, {"probabilities": ["N", 3]}, used)
 

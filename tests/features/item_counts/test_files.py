@@ -1,0 +1,89 @@
+"""Published item counts: whole versions or none, verified to the byte."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from rankstream.features.embeddings.files import BrokenTableError
+from rankstream.features.item_counts import files
+from rankstream.features.item_counts.files import open_counts, publish_counts
+from tests.builders.bundle import AS_OF_MS, ITEM_SPACE
+from tests.builders.item_counts import some_counts, the_same
+
+
+def test_what_is_published_is_opened_again(tmp_path):
+    counts = some_counts(seed=1)
+    folder = publish_counts(tmp_path, counts)
+    opened = open_counts(tmp_path)
+    assert the_same(opened, counts)
+    assert (opened.version, opened.space, opened.as_of_ms) == (folder.name, ITEM_SPACE, AS_OF_MS)
+    assert (opened.feature_names, opened.match_features) == (counts.feature_names, 0)
+
+
+def test_as_many_versions_are_kept_as_are_wanted(tmp_path):
+    names = [publish_counts(tmp_path, some_counts(seed), keep=3).name for seed in range(5)]
+    assert sorted(path.name for path in tmp_path.glob("0*")) == names[2:]
+    assert open_counts(tmp_path).version == names[-1]
+
+
+def test_every_byte_of_every_file_is_verified_and_the_file_is_named(tmp_path):
+    folder = publish_counts(tmp_path, some_counts(seed=1))
+    paths = [path for path in folder.iterdir() if path.stat().st_size]
+    assert len(paths) > 12
+    for path in paths:
+        data = path.read_bytes()
+        path.write_bytes(bytes([*data[:-1], data[-1] ^ 1]))
+        with pytest.raises(BrokenTableError, match=rf"{path.name}.*publish"):
+            open_counts(tmp_path)
+        path.write_bytes(data)
+    assert open_counts(tmp_path).version == folder.name
+
+
+@pytest.mark.parametrize("name", ["header.json", "features.f16", "followers.starts.i64"])
+def test_a_file_that_is_missing_is_one_sentence(tmp_path, name):
+    (publish_counts(tmp_path, some_counts(seed=1)) / name).unlink()
+    with pytest.raises(BrokenTableError, match=rf"{name}.*publish"):
+        open_counts(tmp_path)
+
+
+PUBLISH_AND_DIE = """
+import os, pathlib, sys
+from rankstream.features import files
+from rankstream.features.embeddings import files as table_files
+from rankstream.features.item_counts.files import publish_counts
+from tests.builders.item_counts import some_counts
+
+step, calls, root = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
+counts = some_counts(seed=2)
+owners = [one for one in (pathlib.Path, files, table_files) if hasattr(one, step)]
+whole = getattr(owners[0], step)
+
+def die_at_last(*arguments):
+    global calls
+    calls -= 1
+    if calls < 0:
+        os._exit(9)
+    return whole(*arguments)
+
+for owner in owners:
+    setattr(owner, step, die_at_last)
+publish_counts(root, counts)
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "calls", "stands"), [("write_synced", 0, 1), ("write_synced", 9, 1), ("rename", 0, 1), ("_prune", 0, 2)]
+)
+def test_a_publisher_killed_at_any_step_leaves_a_whole_version(tmp_path, step, calls, stands):
+    publish_counts(tmp_path, some_counts(seed=1))
+    command = [sys.executable, "-c", textwrap.dedent(PUBLISH_AND_DIE), step, str(calls), str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(Path(files.__file__).parents[2])}
+    assert subprocess.run(command, env=environment, check=False).returncode == 9
+    assert the_same(open_counts(tmp_path), some_counts(seed=stands))
+    publish_counts(tmp_path, some_counts(seed=3))
+    assert the_same(open_counts(tmp_path), some_counts(seed=3))
+    assert sorted(path.name for path in tmp_path.glob(".*")) == [".lock"]
