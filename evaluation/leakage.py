@@ -15,12 +15,16 @@ from bisect import bisect_right
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
+from rankstream.bundles.item_counts import check_made_for
 from rankstream.bundles.manifest import Manifest
 from rankstream.evaluation.time_text import parse_time_ms, time_text
 from rankstream.events.action_event import MIN_TIME_MS
 from rankstream.features.embeddings.files import BrokenTableError, versions
 from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.item_counts.counts import ItemCounts
+from rankstream.features.item_counts.files import open_counts_version
 
 TRAIN_AGAIN = "train again on a log whose times are right"
 EMBED_AGAIN = "make them again of a log whose times are right"
@@ -29,6 +33,20 @@ DAY_MS = 86_400_000
 
 class LeakError(ValueError):
     """A model or a table knows what happened after the time that it is tested at; one sentence."""
+
+
+class AsOf(Protocol):
+    """A version of a table, or of item counts."""
+
+    @property
+    def version(self) -> str | None:
+        """Its name."""
+        ...
+
+    @property
+    def as_of_ms(self) -> int:
+        """What happened until then is in it, UTC."""
+        ...
 
 
 def check_bundle(manifest: Manifest, from_ms: int, allow: bool = False) -> list[str]:
@@ -50,20 +68,22 @@ def check_bundle(manifest: Manifest, from_ms: int, allow: bool = False) -> list[
     )
 
 
-def check_table(table: EmbeddingTable, at_ms: int, allow: bool = False, name: str = "a table") -> list[str]:
-    """Check that vectors which rank from ``at_ms`` on were made of nothing later; return the marks of allowed leaks.
+def check_table(
+    table: AsOf, at_ms: int, allow: bool = False, name: str = "a table", what: str = "vectors"
+) -> list[str]:
+    """Check that ``what`` ranks from ``at_ms`` on was made of nothing later; return the marks of allowed leaks.
 
     Raises ``LeakError``, which names both times, or the one that can't be true.
     """
-    wrong = impossible_table(table, name)
+    wrong = impossible_table(table, name, what)
     if wrong:
         return refused_or_marked(wrong, EMBED_AGAIN, allow)
     if table.as_of_ms <= at_ms:
         return []
     return refused_or_marked(
-        f"the vectors of {name} (version {table.version}) hold events until {time_text(table.as_of_ms)}, but rank "
+        f"the {what} of {name} (version {table.version}) hold events until {time_text(table.as_of_ms)}, but rank "
         f"from {time_text(at_ms)} on",
-        f"rank after that with --from {_iso(table.as_of_ms)}, or make vectors as of {_iso(at_ms)}",
+        f"rank after that with --from {_iso(table.as_of_ms)}, or make {what} as of {_iso(at_ms)}",
         allow,
     )
 
@@ -75,11 +95,11 @@ def impossible_model(manifest: Manifest) -> str:
     return f"{model}, so it is not known what it has seen" if wrong else ""
 
 
-def impossible_table(table: EmbeddingTable, name: str) -> str:
+def impossible_table(table: AsOf, name: str, what: str = "vectors") -> str:
     """Return why the time of a table's vectors can't be true, in words; "" where it can."""
     wrong = _impossible(table.as_of_ms)
-    vectors = f"the vectors of {name} (version {table.version}) say that they hold events until {wrong}"
-    return f"{vectors}, so it is not known what they were made of" if wrong else ""
+    said = f"the {what} of {name} (version {table.version}) say that they hold events until {wrong}"
+    return f"{said}, so it is not known what they were made of" if wrong else ""
 
 
 def refused_or_marked(leak: str, remedy: str, allow: bool) -> list[str]:
@@ -140,6 +160,29 @@ class UserTables:
         """Return the newest version that knows nothing later than ``at_ms``; None where each knows more."""
         count = bisect_right(self._as_of_ms, at_ms)
         return self.tables[count - 1] if count else None
+
+
+class CountsVersions:
+    """Published versions of item counts, and the one that there was at a time."""
+
+    def __init__(self, root: Path) -> None:
+        """Map and verify all versions. Raises ``BrokenTableError``, also for none."""
+        counts = [open_counts_version(folder) for folder in versions(root)] if root.is_dir() else []
+        if not counts:
+            raise BrokenTableError(f"{root} holds no version of item counts; publish one with `rankstream embed`")
+        self.root = root
+        self.counts = sorted(counts, key=lambda one: one.as_of_ms)  # of one time, the last published comes last
+        self._as_of_ms = [one.as_of_ms for one in self.counts]
+
+    def check_made_with(self, manifest: Manifest) -> None:
+        """Raise ``NotCountableError`` if one of them is of another model."""
+        for counts in self.counts:
+            check_made_for(counts, manifest, f"in {self.root} (version {counts.version})")
+
+    def as_of(self, at_ms: int) -> ItemCounts | None:
+        """Return the newest version that knows nothing later than ``at_ms``; None where each knows more."""
+        count = bisect_right(self._as_of_ms, at_ms)
+        return self.counts[count - 1] if count else None
 
 
 def _refuse_several_spaces(root: Path, tables: list[EmbeddingTable]) -> None:

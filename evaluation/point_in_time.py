@@ -3,7 +3,7 @@
 ::
 
     user-actions, in order    ->  PartitionStates.apply   ->  the users' states at any offset
-    a served-features record  ->  RankersAsServed.ranker  ->  the ranker that served it: model, table version, policy
+    a served-features record  ->  RankersAsServed.ranker  ->  the ranker that served it: model, versions, policy
 
 No clock runs here: a state is looked up by the offset of its last action, a ranker by the versions it had.
 """
@@ -19,6 +19,8 @@ from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.files import versions
 from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.item_counts.counts import ItemCounts
+from rankstream.features.item_counts.files import open_counts_version
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.user_state import UserState
@@ -52,63 +54,91 @@ def as_served(request: Record, served: ServedFeatures) -> Record:
 
 
 TablesAsOf = Callable[[int], VectorTable | None]  # the table of user vectors that there was at a time, UTC ms
+CountsAsOf = Callable[[int], ItemCounts | None]  # the item counts that there were; None: the bundle's own
+
+
+def no_table(at_ms: int) -> VectorTable | None:
+    """Return None: no user vectors, at all times."""
+    return None
+
+
+def bundles_own(at_ms: int) -> ItemCounts | None:
+    """Return None: the item counts of the bundle, at all times."""
+    return None
 
 
 class RankerAsOf:
-    """One bundle's ranker, at each time with the user vectors that there were."""
+    """One bundle's ranker, at each time with the user vectors and the item counts that there were."""
 
-    def __init__(self, bundle: Bundle, tables: TablesAsOf) -> None:
+    def __init__(self, bundle: Bundle, tables: TablesAsOf, counts: CountsAsOf = bundles_own) -> None:
         self.bundle = bundle
         self._tables = tables
+        self._counts = counts
         self._no_vectors = NoVectors(bundle.manifest.sizes.user_dim)
-        self._last: tuple[VectorTable | None, Ranker] = (None, ranker_of(bundle, self._no_vectors))
+        self._table: VectorTable | None = None  # of the last ranker
+        self._counted: ItemCounts | None = None
+        self._ranker = ranker_of(bundle, self._no_vectors)
 
     def at(self, at_ms: int) -> Ranker:
         """Return the ranker as of a time."""
-        table = self._tables(at_ms)
-        if table is not self._last[0]:
-            self._last = (table, ranker_of(self.bundle, table or self._no_vectors))
-        return self._last[1]
+        table, counted = self._tables(at_ms), self._counts(at_ms)
+        if table is not self._table or counted is not self._counted:
+            self._table, self._counted = table, counted
+            self._ranker = ranker_of(self.bundle, table or self._no_vectors, counts=counted)
+        return self._ranker
 
 
 class RankersAsServed:
-    """Rankers of one bundle, with the user vectors that they looked up and the policy that ordered their feeds."""
+    """Rankers of one bundle, with the versions that they used and the policy that ordered their feeds."""
 
-    def __init__(self, bundle: Bundle, user_vectors: Path | None = None) -> None:
+    def __init__(self, bundle: Bundle, user_vectors: Path | None = None, item_counts: Path | None = None) -> None:
         self.bundle = bundle
         self.user_vectors = user_vectors
-        self._rankers: dict[tuple[str | None, str | None], Ranker] = {}
+        self.item_counts = item_counts
+        self._rankers: dict[tuple[str | None, str | None, str | None], Ranker] = {}
 
     def serving(self) -> LiveRankerAsOf:
         """Return what a pipeline needs, without user vectors to start with: states do not depend on them."""
-        return LiveRankerAsOf(self.bundle.manifest.vocabulary, self._ranker(None, None))
+        return LiveRankerAsOf(self.bundle.manifest.vocabulary, self._ranker(None, None, None))
 
     def ranker(self, served: ServedFeatures) -> Ranker:
         """Return the ranker that served an answer. Raises ``NotRetainedError``."""
         ours = self.bundle.manifest.model_version
         if served.model_version != ours:
             raise NotRetainedError(f"served by model {served.model_version}, but the bundle holds {ours}")
-        return self._ranker(served.user_vectors, None if isinstance(served.policy, UnsetType) else served.policy)
+        policy = None if isinstance(served.policy, UnsetType) else served.policy
+        return self._ranker(served.user_vectors, served.item_counts, policy)
 
-    def _ranker(self, user_vectors: str | None, policy: str | None) -> Ranker:
-        if (user_vectors, policy) not in self._rankers:
+    def _ranker(self, user_vectors: str | None, item_counts: str | None, policy: str | None) -> Ranker:
+        key = user_vectors, item_counts, policy
+        if key not in self._rankers:
             try:
                 exploration = exploration_named(policy)
             except ValueError as exc:
                 raise NotRetainedError(str(exc)) from exc
-            ranker = ranker_of(self.bundle, self._table(user_vectors), exploration)
-            self._rankers[user_vectors, policy] = ranker
-        return self._rankers[user_vectors, policy]
+            counts = self._counts(item_counts)
+            self._rankers[key] = ranker_of(self.bundle, self._table(user_vectors), exploration, counts)
+        return self._rankers[key]
 
     def _table(self, version: str | None) -> VectorTable:
         if version is None:
             return NoVectors(self.bundle.manifest.sizes.user_dim)
-        if self.user_vectors is None:
-            raise NotRetainedError(f"served with user vectors {version}; name their folder with --user-vectors")
-        found = [folder for folder in versions(self.user_vectors) if folder.name == version]
-        if not found:
-            raise NotRetainedError(f"version {version} of the user vectors is not in {self.user_vectors} any more")
-        return EmbeddingTable.open_version(found[0])
+        return EmbeddingTable.open_version(_kept(version, self.user_vectors, "user vectors", "--user-vectors"))
+
+    def _counts(self, version: str | None) -> ItemCounts | None:
+        if version is None:
+            return None
+        return open_counts_version(_kept(version, self.item_counts, "item counts", "--item-counts"))
+
+
+def _kept(version: str, root: Path | None, what: str, flag: str) -> Path:
+    """Return the folder of a version. Raises ``NotRetainedError``."""
+    if root is None:
+        raise NotRetainedError(f"served with {what} {version}; name their folder with {flag}")
+    found = [folder for folder in (versions(root) if root.is_dir() else ()) if folder.name == version]
+    if not found:
+        raise NotRetainedError(f"version {version} of the {what} is not in {root} any more")
+    return found[0]
 
 
 class PartitionStates:

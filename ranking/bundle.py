@@ -26,6 +26,7 @@ from rankstream.bundles.sessions import SESSIONS
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.files import PointerError, current_name, make_current
+from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.features.join import OfflineFeatures
 from rankstream.features.matches.columns import match_width
 from rankstream.features.matches.tables import MatchTables, no_matches, open_matches
@@ -56,9 +57,15 @@ class Bundle:
     backend: Backend
     sessions: SessionEncoder
 
-    def offline_features(self, users: VectorTable) -> OfflineFeatures:
-        """Return the offline side of the join, with a table of user vectors, which are refreshed apart."""
-        return OfflineFeatures(self.manifest.sizes, self.items, self.item_features, users, self.sessions, self.matches)
+    def offline_features(self, users: VectorTable, counts: ItemCounts | None = None) -> OfflineFeatures:
+        """Return the offline side of the join, with what is refreshed apart: user vectors, and item counts.
+
+        None are the bundle's own counts.
+        """
+        features, matches = (self.item_features, self.matches)
+        if counts is not None:
+            features, matches = counts.item_features, counts.matches
+        return OfflineFeatures(self.manifest.sizes, self.items, features, users, self.sessions, matches)
 
 
 def bundle_folder(path: Path) -> Path:

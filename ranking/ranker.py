@@ -64,6 +64,7 @@ class Ranker:
     source: CandidateSource | None = None
     exploration: Exploration = NO_EXPLORATION
     calibrated: tuple[str, ...] | None = None  # heads whose numbers are probabilities; None: the bundle does not say
+    item_counts: str | None = None  # version of those in ``offline`` and ``source``; None for the bundle's own
 
     def rank(self, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
         """Answer a request as of its timestamp, or ``now_ms`` (UTC). Raises ``RankingRefusedError``.
@@ -142,6 +143,7 @@ class Ranker:
             unknown_items=int(np.count_nonzero(inputs.candidate_features[:, -1] == 0)),
             timings_ms=timings_ms,
             user_vectors=user_vectors,
+            item_counts=self.item_counts,
             inputs=inputs,
             policy=self.exploration.text,
             num_candidates=inputs.num_candidates,

@@ -79,6 +79,7 @@ class Ranking:
     unknown_items: int  # candidates that are not in the item table: ranked by a zero vector
     timings_ms: dict[str, float] = field(default_factory=dict)  # retrieve, join, score, blend, total
     user_vectors: str | None = None  # version of the table of user vectors; None without one
+    item_counts: str | None = None  # version of the item counts; None for the bundle's own
     inputs: ModelInputs | None = field(default=None, compare=False, repr=False)  # exactly what was scored
     policy: str | None = None  # what chose the order besides the scores; None without exploration
     num_candidates: int = 0  # that were ranked, each item once; more than items where limits left some out

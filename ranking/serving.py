@@ -1,8 +1,8 @@
-"""The currently served ranker, and hot-swapping to a new bundle without a restart.
+"""The currently served ranker, and hot-swapping to a new bundle, or to new item counts, without a restart.
 
-A new bundle is noticed within seconds, opened and verified in a thread of its own while the old one serves, and swapped
-in between two requests: whoever holds a ``Ranker`` keeps it to the end of the request. A bad one is refused once in
-the log, and the old one goes on.
+What is new is noticed within a second or so, opened and verified in a thread of its own while the old one serves, and
+swapped in between two requests: whoever holds a ``Ranker`` keeps it to the end of the request. A bad one is refused
+once in the log, and the old one goes on.
 """
 
 import logging
@@ -19,12 +19,15 @@ from rankstream.bundles.ranker import calibrated_heads
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.live import LiveTable
+from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.features.join import OfflineFeatures
+from rankstream.features.matches.tables import MatchTables
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions, SessionEncoder
 from rankstream.ranking.backends.constant import ConstantBackend
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, bundle_folder, open_bundle
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
+from rankstream.ranking.followed_counts import FollowedCounts
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.utility import head_weights
 from rankstream.retrieval.index.exact import ExactIndex
@@ -33,7 +36,7 @@ from rankstream.retrieval.source import CandidateSource
 from rankstream.retrieval.sources.matches import MatchingItems
 from rankstream.retrieval.sources.recent_likes import RecentLikes, polarity_of
 
-CHECK_EVERY_S = 2.0
+CHECK_EVERY_S = 1.0
 MATCHING_SHARE = 3.0  # of candidates that match, for each one that is only similar to what the user likes
 NO_MODEL = "none"  # model_version of a worker without a bundle
 
@@ -44,10 +47,11 @@ Stamp = tuple[Path, int, int]  # folder, and its manifest's time of change and s
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What belongs together: a ranker and the vocabulary whose codes it reads."""
+    """What belongs together: a ranker, the vocabulary whose codes it reads, and the bundle that both are of."""
 
     ranker: Ranker
     vocabulary: Vocabulary
+    bundle: Bundle | None = None
 
 
 class LiveRanker:
@@ -65,6 +69,7 @@ class LiveRanker:
         cls,
         bundle_dir: Path,
         user_vectors: Path | None = None,
+        item_counts: Path | None = None,
         *,
         providers: Sequence[str] = CPU,
         check_every_s: float = CHECK_EVERY_S,
@@ -72,7 +77,8 @@ class LiveRanker:
         exploration: Exploration = NO_EXPLORATION,
     ) -> Self:
         """Open the bundle in ``bundle_dir``, or the one that its CURRENT names. Raises ``BundleRefusedError``."""
-        watcher = BundleWatcher(bundle_dir, user_vectors, providers, check_every_s, clock, exploration)
+        counts = None if item_counts is None else FollowedCounts(item_counts)
+        watcher = BundleWatcher(bundle_dir, user_vectors, counts, providers, check_every_s, clock, exploration)
         return cls(watcher.load(), watcher)
 
     @classmethod
@@ -88,7 +94,7 @@ class LiveRanker:
         watcher = self._watcher
         if watcher and watcher.clock() >= self._next_check:
             self._next_check = watcher.clock() + watcher.check_every_s
-            if watcher.has_new_version() and not self._loading.locked():
+            if (watcher.has_new_version() or watcher.has_new_counts()) and not self._loading.locked():
                 threading.Thread(target=self._catch_up, name="rankstream-bundle", daemon=True).start()
         return self._loaded.ranker
 
@@ -113,6 +119,8 @@ class LiveRanker:
         with self._loading:
             if self._watcher and self._watcher.has_new_version():
                 self._swap(self._watcher)
+            elif self._watcher and self._watcher.has_new_counts():
+                self._loaded = self._watcher.with_counts(self._loaded)
 
     def _swap(self, watcher: "BundleWatcher") -> bool:
         try:
@@ -133,6 +141,7 @@ class BundleWatcher:
         self,
         bundle_dir: Path,
         user_vectors: Path | None,
+        counts: FollowedCounts | None,
         providers: Sequence[str],
         check_every_s: float,
         clock: Callable[[], float],
@@ -140,6 +149,7 @@ class BundleWatcher:
     ) -> None:
         self.bundle_dir = bundle_dir
         self.user_vectors = user_vectors
+        self.counts = counts
         self.providers = providers
         self.check_every_s = check_every_s
         self.clock = clock
@@ -156,7 +166,23 @@ class BundleWatcher:
         """Open what is there now; refused or not, it counts as new no more. Raises ``BundleRefusedError``."""
         self._last_opened = self._stamp()
         bundle = open_bundle(self.bundle_dir, self.providers)
-        return LoadedModel(ranker_of(bundle, self._users_of(bundle), self.exploration), bundle.manifest.vocabulary)
+        return self._loaded(bundle, None if self.counts is None else self.counts.of(bundle.manifest))
+
+    def has_new_counts(self) -> bool:
+        """Return whether another version of the item counts is there."""
+        return self.counts is not None and self.counts.has_new_version()
+
+    def with_counts(self, loaded: LoadedModel) -> LoadedModel:
+        """Return what is served with the newest item counts; as it was where these are refused."""
+        if loaded.bundle is None or self.counts is None:
+            return loaded
+        counts = self.counts.of(loaded.bundle.manifest)
+        version = None if counts is None else counts.version
+        return loaded if version == loaded.ranker.item_counts else self._loaded(loaded.bundle, counts)
+
+    def _loaded(self, bundle: Bundle, counts: ItemCounts | None) -> LoadedModel:
+        ranker = ranker_of(bundle, self._users_of(bundle), self.exploration, counts)
+        return LoadedModel(ranker, bundle.manifest.vocabulary, bundle)
 
     def _stamp(self) -> Stamp | None:
         """Return what changes when a bundle does; None where none is there."""
@@ -177,28 +203,34 @@ class BundleWatcher:
         return self._users
 
 
-def ranker_of(bundle: Bundle, users: VectorTable, exploration: Exploration = NO_EXPLORATION) -> Ranker:
-    """Put a ranker together from a bundle and a table of user vectors."""
-    manifest = bundle.manifest
+def ranker_of(
+    bundle: Bundle,
+    users: VectorTable,
+    exploration: Exploration = NO_EXPLORATION,
+    counts: ItemCounts | None = None,
+) -> Ranker:
+    """Put a ranker together from a bundle, a table of user vectors, and item counts; None: the bundle's own."""
+    manifest, offline = bundle.manifest, bundle.offline_features(users, counts)
     return Ranker(
         model_version=manifest.model_version,
         heads=manifest.heads,
         weights=head_weights(manifest.heads, manifest.utility),
         backend=bundle.backend,
-        offline=bundle.offline_features(users),
+        offline=offline,
         num_types=len(manifest.vocabulary.actions),
         surface_codes=manifest.vocabulary.surface_codes,
-        source=source_of(bundle),
+        source=source_of(bundle, offline.matches),
         exploration=exploration,
         calibrated=calibrated_heads(manifest.parts),
+        item_counts=None if counts is None else counts.version,
     )
 
 
-def source_of(bundle: Bundle) -> CandidateSource:
+def source_of(bundle: Bundle, matches: MatchTables) -> CandidateSource:
     """Put together what proposes candidates; further sources join these in the ``MixedSource``."""
     polarity = polarity_of(bundle.manifest.vocabulary, bundle.manifest.utility)
     likes = RecentLikes(bundle.items, ExactIndex(bundle.items.vectors), polarity)
-    if not len(bundle.matches):
+    if not len(matches):
         return likes
     return MixedSource(Quota(MatchingItems(bundle.items), MATCHING_SHARE), Quota(likes, 1.0))
 

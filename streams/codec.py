@@ -87,6 +87,7 @@ class ServedFeatures(Struct, frozen=True):
     model_version: str
     user_vectors: Annotated[str | None, Meta(description="version of the table of user vectors; null without one")]
     items: Annotated[list[FeedItem], Meta(description="as in the feed")]
+    item_counts: Annotated[str | None, Meta(description="version of the item counts; null for the bundle's own")] = None
     policy: Annotated[str, Meta(description="with exploration: as in the feed")] | UnsetType = UNSET
 
 
@@ -182,6 +183,7 @@ def encode_served(record: Record, request: RankingRequest, state: UserState, ran
         model_version=ranking.model_version,
         user_vectors=ranking.user_vectors,
         items=list(ranking.items),
+        item_counts=ranking.item_counts,
         policy=UNSET if ranking.policy is None else ranking.policy,
     )
     return _encode(served)

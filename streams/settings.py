@@ -136,6 +136,11 @@ class Settings:
         Section.RANKING,
         "Folder of the batch user vectors that `rankstream embed` publishes; without it all are zero.",
     )
+    item_counts: Path | None = setting(
+        None,
+        Section.RANKING,
+        "Folder of the item counts that `rankstream embed` publishes; without it they stay those of the training.",
+    )
     exploration: str = setting(
         "off",
         Section.RANKING,

@@ -1,10 +1,11 @@
-"""`rankstream embed`: the daily batch job of PinnerFormer."""
+"""`rankstream embed`: the daily batch job: user vectors of PinnerFormer, and item counts."""
 
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from rankstream.bundles.item_counts import NotCountableError
 from rankstream.cli.errors import Refusal, needing_torch, refusing
 from rankstream.cli.options.logs import log_options, time_option
 from rankstream.cli.views.as_json import json_option, print_json
@@ -18,6 +19,10 @@ from rankstream.streams.pipeline import wall_clock_ms
 @click.argument("log", type=click.Path(path_type=Path))
 @click.option("--from", "run", type=click.Path(path_type=Path), required=True, help="Folder that `train` wrote.")
 @click.option("--to", "table", type=click.Path(path_type=Path), help="Table to publish.  [default: FROM/vectors/users]")
+@click.option(
+    "--counts-to", "counts_root", type=click.Path(path_type=Path),
+    help="Folder of item counts to publish into.  [default: FROM/item_counts]",
+)  # fmt: skip
 @click.option("--full", is_flag=True, help="Encode all users, also those without an action since the last table.")
 @time_option("--as-of", help="As-of time: nothing later is read.  [default: LOG's newest action, at most now]")
 @click.option(
@@ -33,23 +38,26 @@ def command(
     log: Path,
     run: Path,
     table: Path | None,
+    counts_root: Path | None,
     full: bool,
     as_of: int | None,
     keep: int,
     log_options: LogOptions,
     as_json: bool,
 ) -> None:
-    """Refresh the batch user vectors.
+    """Refresh the batch user vectors and the item counts.
 
     Encodes users who acted since the last table and publishes a new version of it, in which all others keep their
-    vectors to the bit. Where there is no table yet, or one of another model, all users are encoded. LOG must hold the
-    whole histories of the users, not the last day alone: give the folder in which each day's file lies, for example.
-    Workers started with `--user-vectors` on the table follow within seconds, without a restart.
+    vectors to the bit. Where there is no table yet, or one of another model, all users are encoded. What is counted of
+    items (popularity, what goes together) is counted anew, as of the same time. LOG must hold the whole histories of
+    the users, not the last day alone: give the folder in which each day's file lies, for example.
+    Workers started with `--user-vectors` and `--item-counts` on the folders follow within seconds, without a restart.
     Needs torch: pip install "rankstream[train]".
 
     \b
     Reads:  LOG, FROM/work
-    Writes: a new version in the table's folder
+    Writes: a new version in the table's folder, and one in that of the item
+            counts
 
     \b
     Example:
@@ -63,6 +71,7 @@ def command(
         from rankstream.features.embeddings.table import EmbeddingTable
         from rankstream.models.ranker.training_join import to_float16
         from rankstream.models.recipes.run_folder import load_models
+        from rankstream.models.recipes.train import publish_item_counts
         from rankstream.models.training.checkpoints import WeightsRefusedError
         from rankstream.models.users.refresh import is_of_model, refresh, refresh_active
     root, clock_ms = table or run / "vectors" / "users", wall_clock_ms()
@@ -82,9 +91,16 @@ def command(
         job = refresh_active if active else refresh
         histories = histories_of(events, model.config.num_actions)
         done = job(model, items, histories, root, as_of_ms=now_ms, keep=keep)
+        counts = None
+        try:
+            counts = publish_item_counts(models, events, counts_root or run / "item_counts", now_ms, keep)
+        except NotCountableError as exc:
+            print_notes((f"no item counts are published: {exc}",))
     if as_json:
-        print_json(asdict(done) | {"as_of_ms": now_ms})
+        print_json(asdict(done) | {"item_counts": counts, "as_of_ms": now_ms})
         return
     who = "users who acted since the last table" if active else "all users"
     where = f"published {done.folder}" if done.folder else f"nothing new by {time_text(now_ms)}, the table stays"
     click.echo(f"{where}: {done.users:,} {who} encoded, {done.kept:,} kept, {done.unknown:,} without a known item")
+    if counts is not None:
+        click.echo(f"published {counts}: what is counted of {len(models.item_table):,} items until {time_text(now_ms)}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rankstream.bundles.item_counts import NotCountableError
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.aliases import renamed
 from rankstream.cli.options.logs import log_options
@@ -107,6 +108,10 @@ POLICIES: Mapping[str, Callable[[float, float], Policy]] = {
     "--user-vectors", "vectors", type=click.Path(path_type=Path), metavar="DIR",
     help="Its batch user vectors: each feed with the newest version that there was.",
 )  # fmt: skip
+@click.option(
+    "--item-counts", "counts", type=click.Path(path_type=Path), metavar="DIR",
+    help="Its published item counts, likewise; without it those of the bundle.",
+)  # fmt: skip
 @click.option("--allow-leak", is_flag=True, help="Evaluate a --bundle that was trained later than the feeds; marked.")
 @click.option(
     "--from", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
@@ -114,7 +119,7 @@ POLICIES: Mapping[str, Callable[[float, float], Policy]] = {
 )  # fmt: skip
 @json_option
 @settings_options(*CONNECTED, also=("history_limit",))
-@refusing(ClientError, LogError, LeakError, DumpError, BundleRefusedError, BrokenTableError)
+@refusing(ClientError, LogError, LeakError, DumpError, BundleRefusedError, BrokenTableError, NotCountableError)
 def command(
     feeds: Path | None,
     actions: Path | None,
@@ -130,6 +135,7 @@ def command(
     seed: int,
     bundle_dir: Path | None,
     vectors: Path | None,
+    counts: Path | None,
     allow_leak: bool,
     folder: Path | None,
     as_json: bool,
@@ -174,13 +180,13 @@ def command(
     skipped: Counter[str] = Counter()
     name, marks = target.text, list[str]()
     if bundle_dir is None:
-        if vectors or allow_leak:
-            raise Refusal("--user-vectors and --allow-leak are about a --bundle; name it")
+        if vectors or counts or allow_leak:
+            raise Refusal("--user-vectors, --item-counts and --allow-leak are about a --bundle; name it")
         slates = slates_of(read_feeds(feeds, source, skipped), target, reward_of, positions, skipped)
     else:
         if feeds:
             raise Refusal("--feeds hold no states to rank again with; leave it out, --bundle reads served-features")
-        ranker = target_ranker(bundle_dir, vectors)
+        ranker = target_ranker(bundle_dir, vectors, counts)
         reranking = Reranking(ranker, target, reward_of, positions)
         topics = source.records(SERVED), source.records(REQUESTS), source.records(ACTIONS)
         slates, marks = reranked_slates(*topics, reranking, settings.history_limit, skipped, allow_leak)

@@ -102,7 +102,9 @@ def show(report: Report) -> None:
     tables = ", ".join(sorted(version or "none" for version in report.user_vectors)) or "none"
     share = report.ranking_seconds / report.seconds if report.seconds else 0.0
     spent = f"{report.actions_read:,} actions read; {report.seconds:.1f} s, {share:.0%} of it ranking"
-    screen.print(Text(f"model {report.model_version}; user vectors {tables}; {spent}", "dim"))
+    counts = ", ".join(sorted(version or "the bundle's own" for version in report.item_counts)) or "none"
+    versions = f"user vectors {tables}; item counts {counts}"
+    screen.print(Text(f"model {report.model_version}; {versions}; {spent}", "dim"))
 
 
 def _verdict(report: Report) -> Text:

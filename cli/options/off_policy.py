@@ -15,8 +15,9 @@ from rankstream.cli.errors import Refusal
 from rankstream.cli.options.logs import opened_log
 from rankstream.cli.options.topics import Source
 from rankstream.cli.views.progress import with_progress
-from rankstream.evaluation.leakage import UserTables
+from rankstream.evaluation.leakage import CountsVersions, UserTables
 from rankstream.evaluation.off_policy.rerank import TargetRanker
+from rankstream.evaluation.point_in_time import bundles_own, no_table
 from rankstream.evaluation.time_text import delay_ms
 from rankstream.events.arrivals import RecordedLog
 from rankstream.events.open import LogOptions
@@ -104,15 +105,22 @@ def _values(path: Path | None, source: Source) -> Iterator[bytes]:
         yield from (line for line in with_progress(file, str(path), None) if line.strip())
 
 
-def target_ranker(bundle_dir: Path, vectors: Path | None) -> TargetRanker:
-    """Open the model that is to be evaluated. Raises ``BundleRefusedError`` and ``BrokenTableError``."""
+def target_ranker(bundle_dir: Path, vectors: Path | None, counts: Path | None) -> TargetRanker:
+    """Open the model that is to be evaluated.
+
+    Raises ``BundleRefusedError``, ``BrokenTableError``, and ``NotCountableError`` for the item counts of another model.
+    """
     if not bundle_dir.is_dir():
         raise Refusal(
             f"there is no bundle folder {bundle_dir}; make one with `rankstream train` and `rankstream export`"
         )
-    bundle = open_bundle(bundle_dir)
-    if vectors is None:
-        return TargetRanker(bundle, lambda at_ms: None)
-    tables = UserTables(vectors)
-    tables.check_made_with(bundle.manifest)
-    return TargetRanker(bundle, tables.as_of)
+    bundle, tables_as_of, counts_as_of = open_bundle(bundle_dir), no_table, bundles_own
+    if vectors is not None:
+        tables = UserTables(vectors)
+        tables.check_made_with(bundle.manifest)
+        tables_as_of = tables.as_of
+    if counts is not None:
+        published = CountsVersions(counts)
+        published.check_made_with(bundle.manifest)
+        counts_as_of = published.as_of
+    return TargetRanker(bundle, tables_as_of, counts_as_of)

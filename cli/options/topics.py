@@ -24,8 +24,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def recorded_topics_options(command: F) -> F:
-    """Return the command with the flags of its sources: ``folder``, and settings of broker, bundle and user vectors."""
-    command = settings_options(*CONNECTED, also=("bundle", "user_vectors", "history_limit"))(command)  # type: ignore[assignment]
+    """Return the command with the flags of its sources: ``folder``, and settings of broker, bundle and tables."""
+    command = settings_options(*CONNECTED, also=("bundle", "user_vectors", "item_counts", "history_limit"))(command)  # type: ignore[assignment]
     return click.option(
         "--from",
         "folder",
@@ -85,7 +85,7 @@ def open_source(folder: Path | None, settings: Settings) -> Source:
 
 
 def open_rankers(settings: Settings) -> RankersAsServed:
-    """Open bundle and user vectors as they were served. Raises ``BundleRefusedError``."""
+    """Open bundle, user vectors and item counts as they were served. Raises ``BundleRefusedError``."""
     if not settings.bundle.is_dir():
         raise Refusal(f"there is no bundle folder {settings.bundle}; name the one that was served with --bundle")
-    return RankersAsServed(open_bundle(settings.bundle), settings.user_vectors)
+    return RankersAsServed(open_bundle(settings.bundle), settings.user_vectors, settings.item_counts)

@@ -41,6 +41,7 @@ def _head(explanation: Explanation) -> Facts:
         "actions": _actions_line(explanation),
         "sessions": _sessions_line(explanation),
         "user vector": _vector_line(explanation),
+        "item counts": _counts_line(explanation),
         "candidates": _candidates_line(explanation),
     }
     if explanation.policy is not None:
@@ -82,6 +83,12 @@ def _vector_line(explanation: Explanation) -> str:
         return "no table was served"
     age = "" if vector.age_ms is None else f", {duration_text(vector.age_ms)} old"
     return f"{'found' if vector.found else 'not found'} in version {vector.version}{age}"
+
+
+def _counts_line(explanation: Explanation) -> str:
+    counts = explanation.item_counts
+    whose = "the bundle's own" if counts.version is None else f"version {counts.version}"
+    return f"{whose}, {duration_text(counts.age_ms)} old"
 
 
 def _candidates_line(explanation: Explanation) -> str:

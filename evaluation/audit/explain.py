@@ -18,7 +18,15 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from rankstream.evaluation.audit.diff import compare, in_words
-from rankstream.evaluation.audit.explanation import ExplainedItem, Explanation, KnownAction, Sessions, Term, UserVector
+from rankstream.evaluation.audit.explanation import (
+    CountsOfItems,
+    ExplainedItem,
+    Explanation,
+    KnownAction,
+    Sessions,
+    Term,
+    UserVector,
+)
 from rankstream.evaluation.audit.occlusion import Effect, Without, effects, occluded, whole_request
 from rankstream.evaluation.audit.user_records import UserRecords, read_user_records
 from rankstream.evaluation.point_in_time import NotRetainedError, PartitionStates, RankersAsServed, as_served
@@ -145,6 +153,7 @@ def _explanation(context: AnswerContext, differs: str, items: Sequence[Id], prog
         missed=tuple(context.records.missed),
         sessions=_sessions(context),
         user_vector=_user_vector(context),
+        item_counts=_item_counts(context),
         candidates=len(candidates),
         unknown_items=tuple(
             item for item, known in zip(candidates, _known(context, candidates), strict=True) if not known
@@ -235,3 +244,9 @@ def _user_vector(context: AnswerContext) -> UserVector:
     as_of_ms = users.as_of_ms if isinstance(users, EmbeddingTable) else None
     age_ms = None if as_of_ms is None else context.served.at_ms - as_of_ms
     return UserVector(context.served.user_vectors, as_of_ms, age_ms, context.base.user_vector_found)
+
+
+def _item_counts(context: AnswerContext) -> CountsOfItems:
+    features = context.ranker.offline.item_features
+    as_of_ms = features.as_of_ms if isinstance(features, EmbeddingTable) else context.items.as_of_ms
+    return CountsOfItems(context.served.item_counts, as_of_ms, context.served.at_ms - as_of_ms)

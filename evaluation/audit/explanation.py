@@ -55,6 +55,15 @@ class UserVector:
 
 
 @dataclass(frozen=True)
+class CountsOfItems:
+    """The item counts that were served."""
+
+    version: str | None  # None: the bundle's own
+    as_of_ms: int
+    age_ms: int
+
+
+@dataclass(frozen=True)
 class Term:
     """One head's part of a score."""
 
@@ -98,6 +107,7 @@ class Explanation:
     missed: tuple[MissedAction, ...]
     sessions: Sessions
     user_vector: UserVector
+    item_counts: CountsOfItems
     candidates: int
     unknown_items: tuple[Id, ...]  # candidates that are not in the item table
     items: tuple[ExplainedItem, ...]

@@ -69,6 +69,7 @@ class Report:
     differences: list[Difference] = field(default_factory=list)
     unverified: Counter[str] = field(default_factory=Counter)  # by reason
     user_vectors: set[str | None] = field(default_factory=set)
+    item_counts: set[str | None] = field(default_factory=set)  # None: the bundle's own
     actions_read: int = 0
     seconds: float = 0.0
     ranking_seconds: float = 0.0  # of these
@@ -76,7 +77,8 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, as ``--json`` prints them."""
         values: dict[str, Any] = msgspec.to_builtins(self)
-        return values | {"user_vectors": sorted(version for version in self.user_vectors if version)}
+        found = {"user_vectors": self.user_vectors, "item_counts": self.item_counts}
+        return values | {name: sorted(version for version in of if version) for name, of in found.items()}
 
 
 def verify(
@@ -206,6 +208,7 @@ class _Check:
             self.report.unverified[str(exc)] += 1
             return None
         self.report.user_vectors.add(served.user_vectors)
+        self.report.item_counts.add(served.item_counts)
         if computed == due.served_bytes:
             self.report.verified += 1
         else:

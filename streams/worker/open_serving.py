@@ -1,4 +1,4 @@
-"""The served ranker that the settings choose: the bundle, the user vectors, the policy; knows no broker.
+"""The served ranker that the settings choose: the bundle, user vectors, item counts, the policy; knows no broker.
 
 A worker and a replay that open it with the same settings rank alike.
 """
@@ -11,7 +11,8 @@ from rankstream.streams.settings import Settings
 
 def open_serving(settings: Settings) -> LiveRanker:
     """Open the bundle that is to be served. Raises ``BundleRefusedError``."""
-    return LiveRanker.open(settings.bundle, settings.user_vectors, exploration=exploration_of(settings))
+    exploration = exploration_of(settings)
+    return LiveRanker.open(settings.bundle, settings.user_vectors, settings.item_counts, exploration=exploration)
 
 
 def exploration_of(settings: Settings) -> Exploration:

@@ -38,9 +38,10 @@ class Day:
     bundle: Path
     user_vectors: Path
     history_limit: int
+    item_counts: Path | None = None
 
     def rankers(self) -> RankersAsServed:
-        return RankersAsServed(open_bundle(self.bundle), self.user_vectors)
+        return RankersAsServed(open_bundle(self.bundle), self.user_vectors, self.item_counts)
 
     def verify(self, tolerance: float = 0.0, rankers: RankersAsServed | None = None) -> Report:
         logs = self.served, self.requests, self.actions

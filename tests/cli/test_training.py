@@ -11,15 +11,22 @@ import numpy as np
 import pytest
 import torch
 
+from rankstream.bundles.item_counts import counts_recipe_of
 from rankstream.bundles.manifest import read_manifest
 from rankstream.cli.options.event_logs import read_events
 from rankstream.cli.options.train_settings import TrainSettings
 from rankstream.cli.options.training import with_settings
 from rankstream.events.open import LogOptions
+from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import id_keys
+from rankstream.features.item_counts.files import open_counts
+from rankstream.features.matches.tables import matches_tag
+from rankstream.models.items.item_counts import item_counts
 from rankstream.models.recipes.bundle import recipe_for
 from rankstream.models.recipes.train import train_models
+from rankstream.ranking.bundle import open_bundle
+from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.setting_fields import flag
 from tests.builders.cli import rankstream, refusal
 
@@ -203,6 +210,35 @@ def test_embedding_encodes_the_active_and_leaves_the_others_to_the_bit(run, tmp_
     third = rankstream("embed", tmp_path / "actions", "--from", run / "out", "--to", table)
     assert "nothing new by 2023-11-18" in third.output
     assert EmbeddingTable.open(table).version == after.version
+
+
+def test_embedding_publishes_item_counts_as_of_the_same_time_which_the_bundle_takes(run, tmp_path):
+    bundle = tmp_path / "bundle"
+    assert rankstream("export", "--from", run / "out", "--to", bundle).exit_code == 0
+    flags = ("--from", run / "out", "--to", tmp_path / "users", "--counts-to", tmp_path / "counts")
+    for until in (UNTIL, "2023-11-19"):
+        done = rankstream("embed", run / "actions", *flags, "--as-of", until, "--json")
+        assert done.exit_code == 0, done.output
+    counts, manifest = open_counts(tmp_path / "counts"), read_manifest(bundle)
+    assert json.loads(done.stdout)["item_counts"] == str(tmp_path / "counts" / counts.version)
+    assert counts.as_of_ms == EmbeddingTable.open(tmp_path / "users").as_of_ms
+    recipe = counts_recipe_of(manifest)
+    assert (set(recipe.matched), recipe.feature_names) == ({"view", "save"}, counts.feature_names)
+    serving = LiveRanker.open(bundle, tmp_path / "users", tmp_path / "counts")
+    assert serving.current.item_counts == counts.version
+
+
+def test_item_counts_as_of_the_trainings_end_are_the_bundles_own(run, tmp_path):
+    """Counted by what the bundle says of itself, of its items alone."""
+    assert rankstream("export", "--from", run / "out", "--to", tmp_path / "bundle").exit_code == 0
+    bundle = open_bundle(tmp_path / "bundle")
+    log, _ = read_events(run / "actions", LogOptions(), bundle.manifest.vocabulary)
+    ids = np.array(bundle.items.ids(range(len(bundle.items))))
+    items = ItemTable(ids, np.zeros((len(ids), 0), np.float32))
+    counts = item_counts(log, items, counts_recipe_of(bundle.manifest), bundle.manifest.trained_until_ms - 1)
+    assert counts.item_features.vectors.tobytes() == bundle.item_features.vectors.tobytes()
+    assert len(counts.matches) > 0
+    assert matches_tag(counts.matches) == matches_tag(bundle.matches)
 
 
 def vectors(table, keys):

@@ -16,6 +16,7 @@ from rankstream.ranking.request import RankingRequest
 from rankstream.streams.topics import ACTIONS, REQUESTS
 from tests.builders.bundle import a_bundle, a_user_table
 from tests.builders.cli import connected, rankstream
+from tests.builders.item_counts import publish_some
 from tests.builders.served import changed, some_events
 from tests.kafka.harness import Bench
 
@@ -51,6 +52,7 @@ def ran(bench: Bench, command: str, *flags: object) -> tuple[int, dict[str, Any]
     """Run the command; return how it ended and what it found."""
     settings = bench.settings
     models = ["--bundle", settings.bundle, "--user-vectors", settings.user_vectors]
+    models += ["--item-counts", settings.item_counts]
     result = rankstream(command, *models, "--history-limit", settings.history_limit, "--json", *flags)
     assert result.stdout, (result.stderr, result.exception)
     return result.exit_code, json.loads(result.stdout)
@@ -79,28 +81,34 @@ def tamper(folder: Path) -> None:
 
 def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_that_was_tampered_with(bench, tmp_path):
     bundle, vectors = a_bundle(tmp_path / "bundle"), a_user_table(tmp_path / "users", USERS[:30])
+    counts = tmp_path / "counts"
     bench.settings = replace(
-        bench.settings, bundle=bundle, user_vectors=vectors, served_features=True, history_limit=50
+        bench.settings, bundle=bundle, user_vectors=vectors, item_counts=counts, served_features=True, history_limit=50
     )
     bench.create_topics()
     worker = bench.worker(SERVE="bundle", SLOW_MS="15")
     worker.wait_ready()
     send_rounds(bench, range(20))
-    a_user_table(vectors, USERS, seed=12)  # a new version of the user vectors, while it runs
+    a_user_table(vectors, USERS, seed=12)  # a new version of the user vectors, and first item counts, while it runs
+    publish_some(counts, seed=5)
     send_rounds(bench, range(20, 25))
     bench.wait_committed(2_000, ACTIONS)
     bench.wait_committed(20, REQUESTS)
     worker.kill()
     assert bench.committed(ACTIONS) < ACTIONS_SENT / 2, "no work remained at the kill, so nothing was tested"
     again = bench.worker(SERVE="bundle", SLOW_MS="3")
-    send_rounds(bench, range(25, ROUNDS))
+    send_rounds(bench, range(25, 40))
+    bench.wait_committed(600, REQUESTS)
+    publish_some(counts, seed=6)
+    time.sleep(2)  # it is noticed within a second
+    send_rounds(bench, range(40, ROUNDS))
     ask_once(bench)
     assert again.terminate() == 0
 
     ended, report = ran(bench, "verify", *connected(bench.settings))
     assert (ended, report["differences"], report["unverified"]) == (0, [], {})
     assert report["requests"] == REQUESTS_SENT + 1 <= report["verified"] == report["answers"]
-    assert len(report["user_vectors"]) == 2
+    assert (len(report["user_vectors"]), len(report["item_counts"])) == (2, 2)
 
     _, explained = ran(bench, "explain", "--request", "once", *connected(bench.settings))
     assert explained["identical"]

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 
 from rankstream.events.action_event import Record
 from rankstream.features.stores.cache import Changes, UserCache
-from rankstream.ranking.serving import LiveRanker
 from rankstream.streams import app as app_module
 from rankstream.streams.app import create_app
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Outgoing
 from rankstream.streams.settings import read_settings
 from rankstream.streams.worker import changelog
+from rankstream.streams.worker.open_serving import open_serving
 from tests.builders.actions import MixingSessions, SomeLiveRanker
 
 SLOW_MS, STALL_MS = float(os.environ.get("SLOW_MS", "0")), float(os.environ.get("STALL_MS", "0"))
@@ -58,8 +58,7 @@ if __name__ == "__main__":
     if LOOK_AGAIN_S:
         app_module.LOOK_AGAIN_S = LOOK_AGAIN_S
     settings = read_settings()
-    bundle = os.environ.get("SERVE")
-    serving = LiveRanker.open(settings.bundle, settings.user_vectors) if bundle else SomeLiveRanker(MixingSessions())
+    serving = open_serving(settings) if os.environ.get("SERVE") else SomeLiveRanker(MixingSessions())
     app = create_app(settings, serving)
     sys.argv = sys.argv[:1]
     app.Worker(loglevel="INFO").execute_from_commandline()

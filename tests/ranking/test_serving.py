@@ -1,14 +1,23 @@
 import logging
 import threading
+import time
+from dataclasses import replace
 
+import msgspec
+import numpy as np
 import pytest
 
-from rankstream.features.actions import Vocabulary
+from rankstream.bundles.manifest import read_manifest, write_manifest
+from rankstream.features.actions import Vocabulary, pack_action
+from rankstream.features.embeddings.base import NoVectors
+from rankstream.features.embeddings.table import publish
+from rankstream.features.ids import id_keys
 from rankstream.features.user_state import UNKNOWN_USER
-from rankstream.ranking.bundle import BundleRefusedError, use_bundle
+from rankstream.ranking.bundle import BundleRefusedError, open_bundle, use_bundle
 from rankstream.ranking.request import RankingRefusedError, RankingRequest
-from rankstream.ranking.serving import LiveRanker
-from tests.builders.bundle import VOCABULARY, a_bundle, a_user_table
+from rankstream.ranking.serving import LiveRanker, ranker_of
+from tests.builders.bundle import VOCABULARY, a_bundle, a_user_table, vectors_of
+from tests.builders.item_counts import publish_some, some_counts
 
 NOW = 1_700_000_100_000
 REQUEST = RankingRequest("r", "u1", candidates=(3, 1, 2))
@@ -89,6 +98,98 @@ def test_user_vectors_are_used_if_they_are_of_the_bundles_space(tmp_path):
     for space, found in (("tiny-users", True), ("another", False)):
         serving = LiveRanker.open(bundle, a_user_table(tmp_path / space, ["u1"], space=space))
         assert serving.current.rank(REQUEST, UNKNOWN_USER, NOW).user_vector_found is found
+
+
+def test_item_counts_are_followed_and_an_answer_names_its_version(tmp_path):
+    clock = Clock()
+    serving = LiveRanker.open(a_bundle(tmp_path / "bundle"), item_counts=tmp_path / "counts", clock=clock)
+    own = serving.current
+    assert own.rank(REQUEST, UNKNOWN_USER, NOW).item_counts is None
+    version = publish_some(tmp_path / "counts", seed=5)
+    clock.now = 1.5
+    assert serving.current.item_counts in (None, version)
+    wait_for_loading()
+    counted = serving.current
+    features = some_counts(seed=5).item_features
+    assert counted.rank(REQUEST, UNKNOWN_USER, NOW).item_counts == version
+    inputs = counted.rank(REQUEST, UNKNOWN_USER, NOW).inputs
+    assert np.array_equal(inputs.candidate_features[:, :2], features.look_up(id_keys(REQUEST.candidates))[0])
+    assert own.rank(REQUEST, UNKNOWN_USER, NOW).item_counts is None
+    assert counted.offline.sessions is own.offline.sessions  # states do not depend on a version
+    assert counted.offline.items is own.offline.items
+
+
+@pytest.mark.parametrize("spoiled", ["broken", "another space", "other widths"])
+def test_counts_that_cannot_serve_are_refused_once_and_those_in_use_go_on(spoiled, tmp_path, caplog):
+    clock, root = Clock(), tmp_path / "counts"
+    first = publish_some(root, seed=5)
+    serving = LiveRanker.open(a_bundle(tmp_path / "bundle"), item_counts=root, clock=clock)
+    if spoiled == "broken":
+        (root / publish_some(root, seed=6) / "features.f16").write_bytes(b"short")
+    else:
+        publish_some(root, seed=6, **({"space": "another"} if spoiled == "another space" else {"width": 1}))
+    for clock.now in (3, 6, 9):
+        assert serving.current.item_counts == first
+        wait_for_loading()
+    (error,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert error.endswith(f"version {first} serves")
+    assert "publish" in error
+    third = publish_some(root, seed=7)
+    clock.now = 12
+    assert serving.current.item_counts in (first, third)
+    wait_for_loading()
+    assert serving.current.item_counts == third
+
+
+def test_a_new_bundle_serves_its_own_counts_until_matching_ones_come(tmp_path):
+    root = tmp_path / "counts"
+    publish_some(root, seed=5)
+    serving = LiveRanker.open(a_bundle(tmp_path / "bundle"), item_counts=root)
+    manifest = read_manifest(tmp_path / "bundle")
+    a_bundle(tmp_path / "bundle", model_version="tiny-2")
+    publish(tmp_path / "bundle" / "items", range(1, 201), vectors_of(200, 8, 9), space="new", as_of_ms=NOW)
+    write_manifest(tmp_path / "bundle", msgspec.structs.replace(manifest, item_space="new", model_version="tiny-2"))
+    assert serving.reload()
+    assert (serving.current.model_version, serving.current.item_counts) == ("tiny-2", None)
+    matching = publish_some(root, seed=6, space="new")
+    assert serving.reload()
+    assert serving.current.item_counts == matching
+
+
+def test_answers_under_load_are_each_of_one_version_for_retrieval_join_and_record(tmp_path):
+    """Versions are swapped in while threads ask; each answer is what its version alone gives."""
+    clock, root, bundle = Clock(), tmp_path / "counts", a_bundle(tmp_path / "bundle")
+    serving = LiveRanker.open(bundle, item_counts=root, clock=clock)
+    state = UNKNOWN_USER.apply([pack_action(NOW - n * 1_000, 2, n, 0, 0) for n in range(3, 9)], 0).state
+    wanted, done, answers = RankingRequest("r", "u1", limit=20), threading.Event(), []
+
+    def ask():
+        while not done.is_set():
+            answers.append(serving.current.rank(wanted, state, NOW))
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    published = {None: None}
+    for seed in range(5):
+        published[publish_some(root, seed=seed)] = some_counts(seed)
+        clock.now += 2
+        count = len(answers)
+        while serving.current.item_counts != list(published)[-1] or len(answers) < count + 20:
+            clock.now += 2
+            time.sleep(0.005)
+    done.set()
+    for asker in askers:
+        asker.join()
+    alone = {}
+    for version, counts in published.items():
+        named = counts if counts is None else replace(counts, version=version)
+        alone[version] = ranker_of(open_bundle(bundle), NoVectors(8), counts=named).rank(wanted, state, NOW)
+    assert {answer.item_counts for answer in answers} == set(published)
+    assert len({alone[version].inputs.digest() for version in alone}) == 6
+    for answer in answers:
+        assert answer.inputs.digest() == alone[answer.item_counts].inputs.digest()
+        assert answer.items == alone[answer.item_counts].items
 
 
 def test_a_worker_does_not_start_with_a_bad_bundle(tmp_path):

@@ -1,6 +1,7 @@
 """What the log reproduces, what it does not, and what can no longer be known."""
 
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 import pytest
@@ -23,6 +24,7 @@ from rankstream.ranking.policies import EpsilonGreedy, PlackettLuce, RelativePla
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.codec import ServedFeatures
 from tests.builders.bundle import SIZES, a_bundle, a_user_table
+from tests.builders.item_counts import publish_some
 from tests.builders.served import Day, a_day, changed
 
 
@@ -36,10 +38,10 @@ def served_features(record: Recorded) -> ServedFeatures:
 
 
 class SwappingRanker:
-    """Serves one bundle for some requests, and from then on another one at the same path."""
+    """Serves what there is for some requests, and from then on what was put in its place, by number of the request."""
 
-    def __init__(self, serving: LiveRanker, swap, after: int) -> None:
-        self.serving, self._swap, self._left = serving, swap, after
+    def __init__(self, serving: LiveRanker, swaps) -> None:
+        self.serving, self._swaps, self._asked = serving, swaps, 0
 
     @property
     def vocabulary(self):
@@ -54,10 +56,10 @@ class SwappingRanker:
         return self.serving.current.offline
 
     def rank(self, request, state, now_ms):
-        if self._left == 0:
-            self._swap()
+        if self._asked in self._swaps:
+            self._swaps[self._asked]()
             assert self.serving.reload()
-        self._left -= 1
+        self._asked += 1
         return self.serving.current.rank(request, state, now_ms)
 
 
@@ -252,15 +254,57 @@ def test_sessions_that_another_model_folded_are_no_difference_of_this_one(day, t
     """The same bundle under another name with other weights takes over in the middle: states remember the first."""
     path = tmp_path / "live"
     serving = LiveRanker.open(a_bundle(path), day.user_vectors, check_every_s=1e9)
-    swapped = SwappingRanker(
-        serving, lambda: a_bundle(path, model_version="tiny-9", seed=5), after=len(day.served) // 2
-    )
+    swap = partial(a_bundle, path, model_version="tiny-9", seed=5)
+    swapped = SwappingRanker(serving, {len(day.served) // 2: swap})
     later = replace(a_day(tmp_path, serving=swapped), bundle=path, user_vectors=day.user_vectors)
     report = later.verify()
     assert report.differences == []
     assert report.unverified["served by model tiny-1, but the bundle holds tiny-9"] == len(day.served) // 2
     assert report.unverified[FOLDED_BY_ANOTHER] > 0
     assert report.verified > 0
+
+
+@pytest.fixture(scope="module")
+def counted_day(tmp_path_factory) -> Day:
+    """A day in whose middle item counts are published, and once more after it."""
+    folder = tmp_path_factory.mktemp("counted")
+    serving = LiveRanker.open(a_bundle(folder / "bundle"), a_user_table(folder / "users", ["u1"]), folder / "counts")
+    swaps = {after: partial(publish_some, folder / "counts", seed) for after, seed in ((10, 6), (20, 7))}
+    day = replace(a_day(folder, serving=SwappingRanker(serving, swaps)), item_counts=folder / "counts")
+    publish_some(folder / "counts", seed=8)
+    return day
+
+
+def test_answers_of_several_versions_of_the_item_counts_are_reproduced_to_the_bit(counted_day):
+    report = counted_day.verify()
+    assert (report.verified, report.differences, report.unverified) == (len(counted_day.requests), [], {})
+    used = [served_features(one).item_counts for one in counted_day.served]
+    assert [None if one is None else one[:6] for one in used] == [
+        *[None] * 10, *["000001"] * 10, *["000002"] * (len(used) - 20)
+    ]  # fmt: skip
+    assert report.item_counts == set(used)
+    assert report.as_dict()["item_counts"] == sorted(version for version in set(used) if version)
+
+
+def test_counts_that_are_gone_are_named_and_so_is_the_flag(counted_day, tmp_path):
+    versions = sorted({served_features(one).item_counts for one in counted_day.served} - {None})
+    unnamed = replace(counted_day, item_counts=None).verify()
+    assert unnamed.unverified[f"served with item counts {versions[0]}; name their folder with --item-counts"] == 10
+    gone = replace(counted_day, item_counts=tmp_path).verify()
+    assert gone.unverified[f"version {versions[1]} of the item counts is not in {tmp_path} any more"] > 5
+    assert (gone.verified, gone.differences) == (10, [])
+
+
+def test_answers_of_workers_that_knew_no_item_counts_are_those_of_the_bundles_own(day):
+    records = [msgspec.json.decode(one.value) for one in day.served]
+    older = [
+        replace(
+            one, value=msgspec.json.encode({name: value for name, value in fields.items() if name != "item_counts"})
+        )
+        for one, fields in zip(day.served, records, strict=True)
+    ]
+    assert {fields["item_counts"] for fields in records} == {None}
+    assert replace(day, served=older).verify().verified == len(day.served)
 
 
 def test_what_is_no_served_record_is_refused_with_its_offset(day):

@@ -12,6 +12,7 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.worker.open_serving import exploration_of, open_serving
 from tests.builders.actions import MORNING_MS, a_request, an_event
 from tests.builders.bundle import a_bundle
+from tests.builders.item_counts import publish_some
 
 FEED = [
     "request_id", "user_id", "ranked_at_ms", "items", "model_version", "actions_used", "newest_action_age_ms",
@@ -71,6 +72,12 @@ def test_with_exploration_the_same_request_gets_the_same_feed_and_another_seed_a
     assert first["policy"].startswith(name)
     assert first["policy"].endswith("seed=1")
     assert (first["num_candidates"], len(first["items"])) == (39, 9)
+
+
+def test_settings_name_the_item_counts(tmp_path):
+    version = publish_some(tmp_path / "counts", seed=1)
+    serving = open_serving(Settings(bundle=a_bundle(tmp_path / "bundle"), item_counts=tmp_path / "counts"))
+    assert serving.current.item_counts == version
 
 
 def test_an_unknown_policy_is_refused_with_those_that_there_are():
