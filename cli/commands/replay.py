@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from rankstream.bundles.item_counts import NotCountableError
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.aliases import renamed
 from rankstream.cli.options.logs import log_options, opened_log, time_option
@@ -67,6 +68,17 @@ def _gap(ctx: click.Context, option: click.Parameter, given: str) -> int:
     return gap
 
 
+def _boundaries(ctx: click.Context, option: click.Parameter, given: str | None) -> int | None:
+    if given is None:
+        return None
+    hours = f"{given}h" if given.isdigit() else given
+    with refusing(ValueError):
+        every = delay_ms(hours)
+    if every == 0:
+        raise Refusal(f"--refresh {given} has no boundaries; write for example 24h, 6 (hours) or never")
+    return every or 0
+
+
 def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> tuple[int, ...]:
     numbers = given.split(",")
     if not all(number.strip().isdigit() and int(number) > 0 for number in numbers):
@@ -85,6 +97,13 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 @click.option(
     "--user-vectors", "tables", type=click.Path(path_type=Path), multiple=True, help="Batch vectors, one a bundle."
 )
+@click.option(
+    "--item-counts", "counts", type=click.Path(path_type=Path), multiple=True, help="Published counts, one a bundle."
+)
+@click.option(
+    "--refresh", "refresh_ms", callback=_boundaries, metavar="24h|HOURS|never",
+    help="Count items anew from the log, so often.  [default: 24h without --item-counts, where the bundle says how]",
+)  # fmt: skip
 @click.option(
     "--protocol", type=click.Choice(PROTOCOLS),
     help="What is ranked when.  [default: logged, if the log holds impressions; else catalogue]",
@@ -147,7 +166,7 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for report.html and report.json.")
 @json_option
 @settings_options(*CONNECTED, also=("history_limit",))
-@refusing(LogError, LeakError, ReplayError, BundleRefusedError, BrokenTableError, ClientError)
+@refusing(LogError, LeakError, ReplayError, BundleRefusedError, BrokenTableError, NotCountableError, ClientError)
 def command(
     events: Path | None,
     log_options: LogOptions,
@@ -155,6 +174,7 @@ def command(
     sort: bool,
     bundles: tuple[Path, ...],
     tables: tuple[Path, ...],
+    counts: tuple[Path, ...],
     requests: int,
     scores: tuple[str, ...],
     outcomes_path: Path | None,
@@ -181,6 +201,10 @@ def command(
     Where it is not given, the first rows of the log tell whether it holds
     impressions or acts alone.
 
+    Item counts (popularity, what goes together) are made anew at each midnight, UTC, from what the log held before it,
+    as a nightly `rankstream embed` would have made them; --item-counts takes those that were published instead, and
+    --refresh never leaves them as of the training.
+
     --events is a log as `rankstream train` reads it: a file, a folder or a pattern of files. Without it the topic
     user-actions is read as it is now, all partitions in the order of time. Without --bundle the states alone are kept,
     and the speed is printed.
@@ -203,10 +227,11 @@ def command(
     if not opened:
         keep_states(log, settings.history_limit, as_json)
         return
-    variants, facts, marks = variants_of(bundles, opened, tables, options, settings.history_limit)
-    catalogue = Catalogue([bundle.items for bundle in opened])
-    positives, vocabulary = positives_of(opened, options), one_vocabulary(opened)
+    vocabulary = one_vocabulary(opened)
     lists = _lists_of(log, vocabulary)
+    variants, facts, marks = variants_of(bundles, opened, tables, options, settings.history_limit, counts, lists)
+    catalogue = Catalogue([bundle.items for bundle in opened])
+    positives = positives_of(opened, options)
     choice = choose_protocol(log, _holds_impressions(log), positives, options, vocabulary, lists)
     shown = None if lists is None else shown_to_users(log, lists, vocabulary, options.session_gap_ms)
     own = open_all(scores, [variant.name for variant in variants])

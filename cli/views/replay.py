@@ -32,6 +32,8 @@ def print_summary(summary: Summary, to: Console | None = None) -> None:
     for done in ("skipped", "ignored"):
         for reason, count in list(log.get(done, {}).items())[:REASONS]:
             screen.print(Text(f"{done} {count:,}: {reason}", "yellow"))
+    for path, about in summary["item_counts"].items():
+        screen.print(Text(f"item counts of {path}: {about}"))
     count = len(summary["variants"])
     rankings = f"{summary['requests']:,} requests ranked by {count} ranker{'s' * (count > 1)}"
     share = 100 * took["scoring_share"]

@@ -12,8 +12,16 @@ import numpy as np
 from rankstream.bundles.ranker import calibrated_heads
 from rankstream.evaluation.baselines.panel import ALL_ACTIONS
 from rankstream.evaluation.leakage import UserTables, check_bundle, check_table
-from rankstream.evaluation.point_in_time import LiveRankerAsOf, TablesAsOf
+from rankstream.evaluation.point_in_time import LiveRankerAsOf, TablesAsOf, no_table
 from rankstream.evaluation.replay.candidates import CandidateSelection, Catalogue, as_shown, sampled, whole
+from rankstream.evaluation.replay.counts import (
+    BundlesOwn,
+    CountedAnew,
+    CountsOverTime,
+    KeptActions,
+    counts_by_default,
+    published_counts,
+)
 from rankstream.evaluation.replay.impressions import impressions_of
 from rankstream.evaluation.replay.protocols import (
     EvaluationProtocol,
@@ -30,7 +38,7 @@ from rankstream.evaluation.time_text import delay_text, time_text
 from rankstream.events.arrivals import Arrivals, RecordedLog
 from rankstream.events.impressions import Impressions, acts_of
 from rankstream.features.actions import Vocabulary
-from rankstream.features.embeddings.base import NoVectors, VectorTable
+from rankstream.features.embeddings.base import NoVectors
 from rankstream.metrics.arrays import Ints
 from rankstream.ranking.bundle import Bundle
 from rankstream.ranking.serving import ranker_of
@@ -62,6 +70,7 @@ class ReplayOptions:
     seed: int
     allow_leak: bool
     interleave: bool
+    refresh_ms: int | None = None  # boundaries at which item counts are made anew; 0: never, None: by default
 
 
 def variants_of(
@@ -70,33 +79,57 @@ def variants_of(
     tables: Sequence[Path],
     options: ReplayOptions,
     history_limit: int,
+    counts: Sequence[Path] = (),
+    lists: Impressions | None = None,
 ) -> tuple[list[Variant], list[dict[str, Any]], list[str]]:
-    """Return a variant for each bundle and delay, the facts of each, and the marks of allowed leaks."""
-    if len(tables) not in (0, 1, len(bundles)):
-        raise ReplayError(f"{len(tables)} --user-vectors for {len(bundles)} --bundle; give one for all, or one each")
+    """Return a variant for each bundle and delay, the facts of each, and the marks of allowed leaks.
+
+    ``tables`` and ``counts`` are folders of user vectors and of item counts, ``lists`` what the log says was shown.
+    """
+    for flag, folders in (("--user-vectors", tables), ("--item-counts", counts)):
+        if len(folders) not in (0, 1, len(bundles)):
+            raise ReplayError(f"{len(folders)} {flag} for {len(bundles)} --bundle; give one for all, or one each")
+    if counts and options.refresh_ms is not None:
+        raise ReplayError("--item-counts are published versions, --refresh counts anew from the log; give one of them")
     variants: list[Variant] = []
     facts: list[dict[str, Any]] = []
     marks: list[str] = []
-    names = _names(bundle_dirs)
+    names, past = _names(bundle_dirs), KeptActions(one_vocabulary(bundles), lists)
     for at, bundle in enumerate(bundles):
         manifest, from_ms = bundle.manifest, start_of(bundles, options)
         marks += check_bundle(manifest, from_ms, options.allow_leak)
         marks += check_table(bundle.items, from_ms, options.allow_leak, f"the items of {names[at]}")
-        as_of: TablesAsOf = _no_table
+        as_of: TablesAsOf = no_table
         if tables:
             as_of, leaks = user_vectors(tables[min(at, len(tables) - 1)], bundle, from_ms, options.allow_leak)
             marks += leaks
+        folder = counts[min(at, len(counts) - 1)] if counts else None
+        over_time, leaks = counts_of(bundle, folder, options, past, from_ms)
+        marks += leaks
         for delay in options.delays:
             name = _variant_name(names[at], delay, options.delays)
             serving = LiveRankerAsOf(manifest.vocabulary, ranker_of(bundle, NoVectors(manifest.sizes.user_dim)))
-            variants.append(Variant(name, bundle, as_of, DelayedPipeline(serving, delay, history_limit)))
+            delayed = DelayedPipeline(serving, delay, history_limit)
+            variants.append(Variant(name, bundle, as_of, delayed, over_time))
             about_model = {"model": manifest.model_version, "calibrated": calibrated_heads(manifest.parts)}
             facts.append({"name": name, "bundle": names[at], "delay_ms": delay} | about_model)
     return variants, facts, list(dict.fromkeys(marks))
 
 
-def _no_table(at_ms: int) -> VectorTable | None:
-    return None
+def counts_of(
+    bundle: Bundle, folder: Path | None, options: ReplayOptions, past: KeptActions, from_ms: int
+) -> tuple[CountsOverTime, list[str]]:
+    """Return where a bundle's item counts come from, and the marks of allowed leaks; ``past`` is what the log held.
+
+    Raises as ``published_counts`` does, and ``NotCountableError`` where they are to be made anew and can't be.
+    """
+    if folder is not None:
+        return published_counts(folder, bundle, from_ms, options.allow_leak)
+    if options.refresh_ms is None:
+        return counts_by_default(bundle, past), []
+    if not options.refresh_ms:
+        return BundlesOwn(bundle), []
+    return CountedAnew(bundle, past, options.refresh_ms), []
 
 
 def user_vectors(root: Path, bundle: Bundle, from_ms: int, allow_leak: bool) -> tuple[TablesAsOf, list[str]]:
@@ -349,6 +382,10 @@ def about(
             "positives": [name for name, code in plan.vocabulary.action_codes.items() if plan.positives >> code & 1],
             "sample": options.sample if choice.name == "sampled" else None,
             "seed": options.seed,
+        },
+        "item_counts": {
+            str(path): variant.counts.about()
+            for path, variant in zip(bundle_dirs, variants[:: len(options.delays)], strict=True)
         },
         "marks": [*marks, *([choice.note] if choice.note else []), *_hints(result, plan)],
         "time": {

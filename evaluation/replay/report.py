@@ -278,6 +278,8 @@ def _replayed(summary: Summary) -> dict[str, str]:
         f"{100 * took['scoring_share']:.0f} % of all was the model's scoring",
         "out of order": f"{log.get('out_of_order', 0):,} events came after later ones",
     }
+    for path, about in summary["item_counts"].items():
+        facts["item counts" if len(summary["item_counts"]) == 1 else f"item counts of {path}"] = about
     if protocol["sample"]:
         facts["sampled"] = f"{protocol['sample']:,} candidates a request; ranks are estimates for the whole catalogue"
     for nth, (reason, count) in enumerate(list(log["skipped"].items())[:REASONS], start=1):

@@ -198,6 +198,7 @@ class _Run:
         self.baselines = Baselines(Counted(plan.positives, plan.acts), plan.session_gap_ms, plan.further)
         self.past = PastActions(plan.vocabulary)
         self.keeps_past = bool(plan.own) or not variants
+        self.kept = list(dict.fromkeys(one.counts.past for one in variants if one.counts.past is not None))
         self.ranked = 0
         self.now_ms = 0  # the latest arrival so far
         self.newest_ms = 0  # the latest event so far
@@ -254,6 +255,8 @@ class _Run:
             variant.delayed.feed(arrivals, start, stop)
         rows = arrivals.rows(slice(start, stop))
         self.baselines.feed(rows)
+        for kept in self.kept:
+            kept.feed(rows)
         if self.keeps_past:
             self.past.feed(rows)
 

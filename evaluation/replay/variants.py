@@ -8,7 +8,7 @@
                         +-- DelayedPipeline, never ----- Variant: bundle A, without realtime actions
 
 A ``DelayedPipeline`` is a ``Pipeline`` that gets each arrival its delay late, so a variant knows what a worker that
-lags as much would have known. Its batch vectors lag too: the newest table that was there a delay ago.
+lags as much would have known. Its batch vectors lag too, and its item counts: the newest that were there a delay ago.
 """
 
 from collections import deque
@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 
 from rankstream.evaluation.point_in_time import LiveRankerAsOf, RankerAsOf, TablesAsOf
+from rankstream.evaluation.replay.counts import BundlesOwn, CountsOverTime
 from rankstream.evaluation.replay.rank_search import Scorer, Search
 from rankstream.events.arrivals import Arrivals
 from rankstream.features.ids import Id, Keys
@@ -119,13 +120,22 @@ class VariantRanking:
 class Variant:
     """One ranker at one delay."""
 
-    def __init__(self, name: str, bundle: Bundle, tables: TablesAsOf, delayed: DelayedPipeline) -> None:
+    def __init__(
+        self,
+        name: str,
+        bundle: Bundle,
+        tables: TablesAsOf,
+        delayed: DelayedPipeline,
+        counts: CountsOverTime | None = None,
+    ) -> None:
+        """Without ``counts`` the bundle's own serve."""
         self.name = name
         self.bundle = bundle
         self.delayed = delayed
+        self.counts = BundlesOwn(bundle) if counts is None else counts
         self.heads = bundle.manifest.heads
         self.seconds = {"scoring": 0.0, "ranking": 0.0}
-        self._rankers = RankerAsOf(bundle, tables)
+        self._rankers = RankerAsOf(bundle, tables, self.counts.as_of)
 
     def rank(
         self, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id], surface: int = 0

@@ -8,10 +8,12 @@ import msgspec
 
 from rankstream.evaluation.leakage import check_bundle, check_table
 from rankstream.evaluation.point_in_time import LiveRankerAsOf
+from rankstream.evaluation.replay.counts import KeptActions, counts_by_default
 from rankstream.evaluation.replay.outcomes_file import write_outcomes
 from rankstream.evaluation.replay.plan import one_vocabulary, user_vectors
 from rankstream.evaluation.replay.run import Plan, replay
 from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, Variant
+from rankstream.events.impressions import Impressions
 from rankstream.experiments.feed.product import Product
 from rankstream.experiments.feed.task import Task
 from rankstream.experiments.progress import shown
@@ -25,10 +27,17 @@ SCORE = "score"  # the one head of a backend that stands in for a bundle's own
 
 
 def variant_of(
-    name: str, product: Product, from_ms: int, *, delay_ms: int | None = 0, backend: Backend | None = None
+    name: str,
+    product: Product,
+    from_ms: int,
+    lists: Impressions | None = None,
+    *,
+    delay_ms: int | None = 0,
+    backend: Backend | None = None,
 ) -> Variant:
     """Open a bundle with its user vectors, with another ``backend`` (of one head) in place of its ranker if given.
 
+    Its item counts are made anew each night, as replay does by default; ``lists`` is what the log says was shown.
     Raises ``LeakError`` for one that has seen what it is tested on.
     """
     bundle = open_bundle(product.bundle)
@@ -39,7 +48,8 @@ def variant_of(
     as_of, _ = user_vectors(product.users, bundle, from_ms, allow_leak=False)
     nobody = NoVectors(bundle.manifest.sizes.user_dim)
     serving = LiveRankerAsOf(bundle.manifest.vocabulary, ranker_of(bundle, nobody))
-    return Variant(name, bundle, as_of, DelayedPipeline(serving, delay_ms, Settings().history_limit))
+    counts = counts_by_default(bundle, KeptActions(bundle.manifest.vocabulary, lists))
+    return Variant(name, bundle, as_of, DelayedPipeline(serving, delay_ms, Settings().history_limit), counts)
 
 
 def scored_by(backend: Backend, bundle: Bundle) -> Bundle:
@@ -52,7 +62,7 @@ def replay_products(task: Task, products: Mapping[str, Product], queries: int, s
     """Replay bundles beside the baselines, and write the outcomes; nothing is done where they are there."""
     if path.exists():
         return
-    variants = [variant_of(name, product, task.cut_ms) for name, product in products.items()]
+    variants = [variant_of(name, product, task.cut_ms, task.log.impressions) for name, product in products.items()]
     if one_vocabulary([variant.bundle for variant in variants]) != task.opened.vocabulary:
         raise ReplayError(f"{', '.join(products)} know other actions than {task.opened.name}; train on that log")
     replay_to(path, task, task.plan(queries, seed), variants)

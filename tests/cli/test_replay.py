@@ -10,6 +10,7 @@ from rankstream.bundles.manifest import read_manifest, write_manifest
 from rankstream.features.embeddings.table import publish
 from tests.builders.bundle import AS_OF_MS, USER_SPACE, a_bundle, a_user_table, vectors_of
 from tests.builders.cli import connected, fresh_topics, rankstream, refusal
+from tests.builders.item_counts import a_following_bundle, publish_some
 
 MINUTE, HOUR = 60_000, 3_600_000
 ACTIONS = ("view", "view", "click", "save")
@@ -101,6 +102,55 @@ def test_vectors_of_the_future_are_refused(folder, tmp_path):
     assert "2023-11-15 08:13:20" in words
 
 
+@pytest.fixture(scope="module")
+def following(tmp_path_factory):
+    """A bundle that ranks by what follows, and a log in which that changes; the midnight after lies between."""
+    folder = tmp_path_factory.mktemp("following")
+    trained = [row for user in range(10) for row in after_item_1(2, AS_OF_MS - HOUR + user * MINUTE, user)]
+    later = [row for day in (0, 1) for user in range(16)
+             for row in after_item_1(40, AS_OF_MS + day * 3 * HOUR + user * MINUTE, f"{day}{user}")]  # fmt: skip
+    a_following_bundle(folder / "bundle", trained)
+    a_log(folder, "log.csv", [*trained, *later])
+    return folder
+
+
+def after_item_1(item, at_ms, user):
+    return [(f"u{user}", 1, "view", at_ms), (f"u{user}", item, "save", at_ms + 30_000)]
+
+
+def replay_following(folder, out, *flags):
+    flags = ("--bundle", folder / "bundle", "--protocol", "catalogue", "--k", "1", "--out", out, *flags)
+    return rankstream("replay", "--events", folder / "log.csv", *flags)
+
+
+def test_by_default_item_counts_are_made_anew_at_midnight_and_that_is_said(following, tmp_path):
+    reports = {}
+    for refresh in ((), ("--refresh", "never"), ("--refresh", "1")):
+        done = replay_following(following, tmp_path, *refresh)
+        report = report_of(done, tmp_path)
+        (about,) = report["item_counts"].values()
+        assert f"item counts of {following / 'bundle'}: {about}" in " ".join(done.output.split())
+        reports[refresh] = (report["metrics"]["bundle"]["any positive"]["hit@1"]["value"], about)
+    assert reports[()] == (0.5, "counted anew every 1d from what the log held before, 1 time")
+    assert reports["--refresh", "never"] == (0, "the bundle's own, as of 2023-11-14 22:13:20 UTC")
+    assert reports["--refresh", "1"] == (0.5, "counted anew every 1h from what the log held before, 1 time")
+    assert "item counts" in (tmp_path / "report.html").read_text()
+
+
+def test_published_item_counts_are_those_of_the_time_and_of_the_future_are_refused(folder, tmp_path):
+    publish_some(tmp_path / "counts", seed=3)
+    publish_some(tmp_path / "counts", seed=4, as_of_ms=AS_OF_MS + 9 * HOUR)
+    flags = ("--bundle", folder / "bundle", "--item-counts", tmp_path / "counts", "--protocol", "catalogue")
+    report = report_of(replay(folder, *flags, "--out", tmp_path), tmp_path)
+    assert report["item_counts"] == {str(folder / "bundle"): f"the 2 published versions in {tmp_path / 'counts'}"}
+    publish_some(tmp_path / "late", seed=4, as_of_ms=AS_OF_MS + 9 * HOUR)
+    late = (*flags[:3], tmp_path / "late", *flags[4:])
+    assert "the counts of the items in" in refusal(replay(folder, *late))
+    publish_some(tmp_path / "other", seed=4, space="another")
+    other = (*flags[:3], tmp_path / "other", *flags[4:])
+    assert "'another'" in refusal(replay(folder, *other))
+
+
 def test_without_a_bundle_the_states_alone_are_kept(folder):
     done = replay(folder)
     assert done.exit_code == 0, done.output
@@ -114,6 +164,9 @@ def test_without_a_bundle_the_states_alone_are_kept(folder):
         (["--staleness", "soon"], "is no delay"),
         (["--k", "0"], "no list of ranks"),
         (["--from", "yesterday"], "is no time"),
+        (["--refresh", "soon"], "is no delay"),
+        (["--refresh", "24h"], "does not say how its item counts were made"),
+        (["--item-counts", "a", "--refresh", "24h"], "give one of them"),
         (["--user-vectors", "a", "--user-vectors", "b", "--user-vectors", "c"], "3 --user-vectors"),
         (["--from", "2030-01-01"], "nothing to rank"),
     ],

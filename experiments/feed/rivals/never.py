@@ -7,5 +7,5 @@ from rankstream.experiments.feed.rivals.base import Entry
 
 def rank(entry: Entry) -> str:
     """Rank by the product's bundle and its user vectors of the cut; no action reaches its states."""
-    entry.replay([variant_of(entry.row, entry.product, entry.task.cut_ms, delay_ms=NEVER)])
+    entry.replay([variant_of(entry.row, entry.product, entry.task.cut_ms, entry.task.log.impressions, delay_ms=NEVER)])
     return "nothing is trained"

@@ -100,7 +100,8 @@ def rows_of(inputs: ModelInputs) -> Floats:
 def rank(entry: Entry) -> str:
     """Train, and rank by the product's bundle with the booster in it."""
     booster, note = trained(entry)
-    entry.replay([variant_of(entry.row, entry.product, entry.task.cut_ms, backend=BoosterBackend(booster))])
+    lists, backend = entry.task.log.impressions, BoosterBackend(booster)
+    entry.replay([variant_of(entry.row, entry.product, entry.task.cut_ms, lists, backend=backend)])
     return note
 
 

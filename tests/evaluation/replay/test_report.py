@@ -74,6 +74,7 @@ def a_summary(skill: dict[str, float], shown: bool = False, **more: Any) -> dict
         },
         "marks": [],
         "time": {"seconds": 2.0, "events_per_s": 617.0, "ranking_seconds": 1.0, "scoring_share": 0.25},
+        "item_counts": {"models/a": "counted anew every 1d from what the log held before, 3 times"},
         "bundles": {"models/a": {"model": "m-1", "checksum": "beef"}},
         "command": "rankstream replay --events log.parquet",
     }  # fmt: skip
