@@ -16,23 +16,21 @@ order of a head, but not of the utility, a sum over heads. Being affine, it is f
 is exported, verified and served is one ranker as before.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from rankstream.features.join import OfflineFeatures
 from rankstream.features.schema import Ints
 from rankstream.metrics.arrays import Bools, Floats
 from rankstream.metrics.probabilities import calibration_error, log_loss
-from rankstream.models.ranker.examples import RankingExample, joined
 from rankstream.models.ranker.hybrid import HybridRanker
+from rankstream.models.ranker.joined import JoinedRequests
 
 MIN_EACH = 20  # positives, and negatives, in each half: of fewer no rate can be told
 MIN_SLOPE = 0.05  # a head that orders the wrong way round is flattened, never turned
-MAX_REQUESTS = 4_000  # held-out requests that are read; more take longer and change nothing
 REQUESTS_AT_ONCE = 32
 RESAMPLES = 200
 
@@ -73,17 +71,15 @@ class HeldOut:
     requests: Ints  # (N,) from 0
 
 
-def calibrate(
-    ranker: HybridRanker, examples: Sequence[RankingExample], offline: OfflineFeatures, seed: int = 0
-) -> dict[str, HeadCalibration]:
+def calibrate(ranker: HybridRanker, requests: JoinedRequests, seed: int = 0) -> dict[str, HeadCalibration]:
     """Calibrate in place, on requests in order of time that were not trained on; return the heads that were.
 
     A head with fewer than ``MIN_EACH`` positives or negatives in either half stays as it is.
     """
     found: dict[str, HeadCalibration] = {}
-    if not examples:
+    if not len(requests):
         return found
-    rows = held_out(ranker, some_of(examples, seed), offline)
+    rows = held_out(ranker, requests)
     first = rows.requests < (rows.requests[-1] + 1) // 2
     for column, head in enumerate(ranker.config.heads):
         logits, labels = rows.logits[:, column], rows.labels[:, column]
@@ -106,27 +102,21 @@ def calibrate(
     return found
 
 
-def some_of(examples: Sequence[RankingExample], seed: int) -> list[RankingExample]:
-    """Return at most ``MAX_REQUESTS`` of the examples, drawn at random, in their order."""
-    kept = np.sort(np.random.default_rng(seed).permutation(len(examples))[:MAX_REQUESTS])
-    return [examples[row] for row in kept.tolist()]
-
-
 @torch.no_grad()
-def held_out(ranker: HybridRanker, examples: Sequence[RankingExample], offline: OfflineFeatures) -> HeldOut:
-    """Join and score requests as serving does: with all known actions, none masked."""
+def held_out(ranker: HybridRanker, requests: JoinedRequests) -> HeldOut:
+    """Score requests as serving does: with all known actions, none masked."""
     ranker.eval()
     device, logits = ranker.output.weight.device, []
-    for start in range(0, len(examples), REQUESTS_AT_ONCE):
-        batch = joined(examples[start : start + REQUESTS_AT_ONCE], offline)
+    for start in range(0, len(requests), REQUESTS_AT_ONCE):
+        batch = requests.batch(np.arange(start, min(start + REQUESTS_AT_ONCE, len(requests))))
         logits.append(ranker(batch.to(device)).double().cpu().numpy())
-    counts = [len(example.candidates) for example in examples]
-    users = np.unique([example.user_key for example in examples], return_inverse=True)[1]
+    counts = [len(one.candidates) for one in requests.requests]
+    users = np.unique([one.user_key for one in requests.requests], return_inverse=True)[1]
     return HeldOut(
         np.concatenate(logits),
-        np.concatenate([example.labels for example in examples]) > 0,
+        np.concatenate([one.labels for one in requests.requests]) > 0,
         np.repeat(users, counts),
-        np.repeat(np.arange(len(examples)), counts),
+        np.repeat(np.arange(len(requests)), counts),
     )
 
 

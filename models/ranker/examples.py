@@ -27,6 +27,7 @@ from rankstream.events.sequences import packed_actions, rows_by_user
 from rankstream.features.history import DEFAULT_LIMIT, History
 from rankstream.features.ids import Keys, id_key
 from rankstream.features.join import OfflineFeatures, fold_ended, join, match_user, pool_sessions
+from rankstream.features.matches.columns import UserMatches
 from rankstream.features.schema import Bools, Floats, ModelInputs
 from rankstream.features.sessions import sessions_now
 from rankstream.features.user_state import Applied, UserState
@@ -120,15 +121,17 @@ def with_negatives(
     negatives: NegativesConfig,
     rng: np.random.Generator,
 ) -> list[RankingExample]:
-    """Return the requests with other negatives; what the history holds counts as seen."""
+    """Return a log's requests, which hold nothing but what was acted on, with negatives drawn."""
     sampler = _Negatives(_known(log.item_keys, offline), negatives, rng)
+    rows_of = dict(rows_by_user(log)) if negatives.exclude_seen else {}
+    nothing = np.zeros(0, np.int64)
     found = []
     for one in examples:
-        wanted = one.labels.any(axis=1)
-        acted, labels = one.candidates[wanted], one.labels[wanted]
         matching = _matching(one.state, one.user_key, one.now_ms, offline, negatives)
-        seen = set(one.state.history.columns().item_keys.tolist())
-        found.append(_example(one, acted, labels, *sampler.draw(set(acted.tolist()), seen, matching)))
+        rows = rows_of.get(one.user_key, nothing)
+        seen = set(log.item_keys[rows[: np.searchsorted(log.times_ms[rows], one.now_ms)]].tolist())
+        drawn = sampler.draw(set(one.candidates.tolist()), seen, matching)
+        found.append(_example(one, one.candidates, one.labels, *drawn))
     return found
 
 
@@ -241,10 +244,15 @@ class _Negatives:
         return list(np.where(popular, by_action, evenly).tolist())
 
 
-def joined(examples: Sequence[RankingExample], offline: OfflineFeatures) -> RankerBatch:
-    """Join examples into one batch."""
+def prepare_sessions(examples: Sequence[RankingExample], offline: OfflineFeatures) -> None:
+    """Let the session encoder make the vectors of all examples at once: joining them asks for each."""
     if isinstance(offline.sessions, TorchSessions):
         offline.sessions.prepare([session_inputs(one, offline) for one in examples])
+
+
+def joined(examples: Sequence[RankingExample], offline: OfflineFeatures) -> RankerBatch:
+    """Join examples into one batch."""
+    prepare_sessions(examples, offline)
     return collate(
         [inputs_of(one, offline) for one in examples],
         [one.labels for one in examples],
@@ -254,8 +262,12 @@ def joined(examples: Sequence[RankingExample], offline: OfflineFeatures) -> Rank
 
 def inputs_of(example: RankingExample, offline: OfflineFeatures) -> ModelInputs:
     """Return what the ranker sees of an example, by the join that serves."""
-    user = match_user(example.state, example.user_key, example.now_ms, offline)
-    return join(user, example.candidates, offline, example.surface)
+    return join(matched_user(example, offline), example.candidates, offline, example.surface)
+
+
+def matched_user(example: RankingExample, offline: OfflineFeatures) -> UserMatches:
+    """Return the user who asks, as of the request."""
+    return match_user(example.state, example.user_key, example.now_ms, offline)
 
 
 def session_inputs(example: RankingExample, offline: OfflineFeatures) -> SessionInputs:

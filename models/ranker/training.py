@@ -1,8 +1,8 @@
 """Training of the ranker, and its validation: how each positive ranks among the negatives of its request."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from math import isnan, log2
 from pathlib import Path
 from typing import Protocol
@@ -13,18 +13,18 @@ from rich.progress import Progress
 from torch import Tensor
 
 from rankstream.events.arrivals import LogError
-from rankstream.features.join import OfflineFeatures, columns_of_known
-from rankstream.features.schema import Ints, ModelInputs
+from rankstream.features.join import columns_of_known
+from rankstream.features.schema import Ints
 from rankstream.metrics.probabilities import auc
-from rankstream.models.ranker.examples import RankingExample, inputs_of, joined
+from rankstream.models.ranker.calibration import held_out
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.hybrid import HybridRanker, RankerBatch, RankerConfig
+from rankstream.models.ranker.joined import JoinedRequests
 from rankstream.models.training.loop import Evaluate, FitConfig, FitHistory, fit
 from rankstream.models.training.losses import request_softmax_loss, weighted_multi_head_loss
 from rankstream.models.training.schedule import Examples
 
 LENGTH_GROUPS = 16  # of requests, by the length of their histories
-LISTS_AT_ONCE = 128  # of shown lists, scored together when validated
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class RankerTraining:
 
 
 class RequestSource(Protocol):
-    """Requests by row: ``JoinedExamples``, joined again each time, or ``request_cache.RequestCache``, joined once."""
+    """Requests by row: ``joined.JoinedRequests`` in memory, or ``request_cache.RequestCache`` on disk."""
 
     @property
     def lengths(self) -> Ints:
@@ -62,23 +62,6 @@ class RequestSource(Protocol):
     def batch(self, rows: Ints) -> RankerBatch:
         """Return these requests as one batch, with labels."""
         ...
-
-
-@dataclass(frozen=True)
-class JoinedExamples:
-    """Examples that are joined when they are asked for."""
-
-    examples: Sequence[RankingExample]
-    offline_features: OfflineFeatures  # must know nothing of the time after the examples
-
-    @cached_property
-    def lengths(self) -> Ints:
-        """Return how many actions each example's history holds."""
-        return np.array([len(example.state.history) for example in self.examples], np.int64)
-
-    def batch(self, rows: Ints) -> RankerBatch:
-        """Join these examples."""
-        return joined([self.examples[row] for row in rows], self.offline_features)
 
 
 @dataclass
@@ -131,9 +114,8 @@ def _generator(rng: np.random.Generator) -> torch.Generator:
 def train_ranker(
     config: RankerConfig,
     training: RankerTraining,
-    examples: Sequence[RankingExample],
-    validation: Sequence[RankingExample],
-    offline: OfflineFeatures,
+    requests: JoinedRequests,
+    validation: JoinedRequests,
     *,
     weights: Sequence[float] | None = None,
     checkpoints: Path | None = None,
@@ -141,12 +123,12 @@ def train_ranker(
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> tuple[HybridRanker, FitHistory]:
-    """Train on ``examples``; return the ranker that is best on ``validation``.
+    """Train on ``requests``; return the ranker that is best on ``validation``.
 
     Among drawn candidates that is by the served order's NDCG@10, of all items (``served_ndcg``, with the heads'
-    ``weights``); among what was shown, by ``mean_auc``. Raises ``LogError`` where there are no examples.
+    ``weights``); among what was shown, by ``mean_auc``. Raises ``LogError`` where there are no requests.
     """
-    if not examples:
+    if not len(requests):
         raise LogError(
             f"the log has {len(validation)} requests to train the ranker with; wanted two, one to learn from and one "
             "to validate with: give a longer log"
@@ -155,14 +137,18 @@ def train_ranker(
     torch.manual_seed(training.fit.seed)
     ranker = HybridRanker(config).to(device)
 
-    drawn = weights is not None and all(one.log_q is not None for one in validation)
-    judge = _served(validation, offline, weights) if weights is not None and drawn else _shown(validation, offline)
+    drawn = weights is not None and all(one.log_q is not None for one in validation.requests)
+
+    def quality() -> float:
+        if weights is not None and drawn:
+            return served_ndcg(ranker, validation, weights)
+        return mean_auc(ranker, validation)
 
     history = train_on(
         ranker,
-        JoinedExamples(examples, offline),
+        requests,
         training,
-        evaluate=partial(judge, ranker) if validation else None,
+        evaluate=quality if len(validation) else None,
         metric_name="ndcg@10" if drawn else "auc",
         checkpoints=checkpoints,
         seconds=seconds,
@@ -170,21 +156,6 @@ def train_ranker(
         device=device,
     )
     return ranker, history
-
-
-def _served(
-    validation: Sequence[RankingExample], offline: OfflineFeatures, weights: Sequence[float]
-) -> Callable[[HybridRanker], float]:
-    """Return what judges a ranker by ``served_ndcg``; all is joined once, as it is asked for again and again."""
-    inputs = [inputs_of(one, offline) for one in validation]
-    return lambda ranker: served_ndcg(ranker, validation, inputs, weights)
-
-
-def _shown(validation: Sequence[RankingExample], offline: OfflineFeatures) -> Callable[[HybridRanker], float]:
-    """Return what judges a ranker by ``mean_auc``."""
-    starts = range(0, len(validation), LISTS_AT_ONCE)
-    batches = [joined(validation[start : start + LISTS_AT_ONCE], offline) for start in starts]
-    return lambda ranker: mean_auc(ranker, batches)
 
 
 def train_on(
@@ -216,26 +187,18 @@ def train_on(
 
 
 @torch.no_grad()
-def mean_auc(ranker: HybridRanker, batches: Sequence[RankerBatch]) -> float:
+def mean_auc(ranker: HybridRanker, requests: JoinedRequests) -> float:
     """Return the mean of the heads' AUC over all candidates of all requests; heads without one of each are left out.
 
     Most lists are too short to be ordered: their NDCG moves by hundredths when a single rare action changes its place.
     """
-    weight = ranker.output.weight
-    logits = torch.cat([ranker(batch.to(weight.device, weight.dtype)) for batch in batches]).double().cpu().numpy()
-    labels = torch.cat([batch.labels for batch in batches]).numpy() > 0
-    found = [auc(logits[:, head], labels[:, head]) for head in range(labels.shape[1])]
+    rows = held_out(ranker, requests)
+    found = [auc(rows.logits[:, head], rows.labels[:, head]) for head in range(rows.labels.shape[1])]
     known = [one for one in found if not isnan(one)]
     return sum(known) / max(1, len(known))
 
 
-def served_ndcg(
-    ranker: HybridRanker,
-    examples: Sequence[RankingExample],
-    inputs: Sequence[ModelInputs],
-    weights: Sequence[float],
-    k: int = 10,
-) -> float:
+def served_ndcg(ranker: HybridRanker, requests: JoinedRequests, weights: Sequence[float], k: int = 10) -> float:
     """Return NDCG@k of each wanted item by the served score, ranked among all items as the drawn ones stand for them.
 
     A negative that was drawn with probability q counts as 1 / q items, so an item's rank is estimated without bias;
@@ -243,11 +206,11 @@ def served_ndcg(
     """
     split, wanted = SplitRanker(ranker), np.array(weights) > 0
     gains: list[float] = []
-    for example, of_example in zip(examples, inputs, strict=True):
-        scores = split.probabilities(of_example) @ np.array(weights, np.float32)
-        positive = (example.labels[:, wanted] > 0).any(axis=1)
-        assert example.log_q is not None
-        stand_for = np.exp(-example.log_q.astype(np.float64))[~positive]
+    for row, request in enumerate(requests.requests):
+        scores = split.probabilities(requests.inputs(row)) @ np.array(weights, np.float32)
+        positive = (request.labels[:, wanted] > 0).any(axis=1)
+        assert request.log_q is not None
+        stand_for = np.exp(-request.log_q.astype(np.float64))[~positive]
         others = scores[~positive]
         for mine in scores[positive]:
             rank = 1.0 + stand_for[others > mine].sum() + stand_for[others == mine].sum() / 2

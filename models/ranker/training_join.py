@@ -1,4 +1,6 @@
-"""The join as training needs it: user vectors as the last daily refresh left them, never of the request's own day.
+"""The join as training needs it: user vectors and item counts as the last daily refresh left them.
+
+Nothing of a request's own day is in them, as nothing is when it serves.
 
 ::
 
@@ -28,6 +30,9 @@ from rankstream.models.sessions.hiertcn import HierTCN
 from rankstream.models.sessions.torch_encoder import TorchSessions
 from rankstream.models.users.pinnerformer import PinnerFormer
 from rankstream.models.users.refresh import encode
+
+COUNTED_ACTIONS = 3_000_000  # that all counts of a training read together, about: a minute of one core
+FEWEST_COUNTS, MOST_COUNTS = 4, 12
 
 
 class FrozenEncoders(Protocol):
@@ -132,3 +137,14 @@ def user_on_day(user_key: int, day: int) -> str:
 def as_of_its_day(example: RankingExample) -> RankingExample:
     """Return an example that looks its user up as of the start of its day."""
     return replace(example, user_key=id_key(user_on_day(example.user_key, example.now_ms // DAY_MS)))
+
+
+def counting_times(since_ms: int, until_ms: int, actions: int) -> list[int]:
+    """Return when items are counted for requests of ``[since_ms, until_ms)``: at its start, and at midnights of it.
+
+    A daily job counts at each midnight. Here they are fewer, evenly spread, where there are many or the log is long.
+    """
+    midnights = np.arange(since_ms // DAY_MS + 1, -(-until_ms // DAY_MS)) * DAY_MS
+    most = int(np.clip(COUNTED_ACTIONS // max(1, actions), FEWEST_COUNTS, MOST_COUNTS)) - 1
+    spread = np.linspace(0, len(midnights) - 1, min(most, len(midnights))).round().astype(np.int64)
+    return [since_ms, *midnights[spread].tolist()]

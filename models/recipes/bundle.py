@@ -1,49 +1,20 @@
-"""The recipe of a bundle: all that is decided before training, and how a ranker is trained on frozen encoders.
+"""The recipe of a bundle: all that is decided before training.
 
-The encoders are frozen first (``encoders.py``). The ranker then sees in training what it will see when it serves: user
-vectors as the last daily refresh left them, session vectors and histories as of the request::
-
-    day      |      1       |      2       |      3       |
-    actions    a b            c d            e
-    user vector of a request   as of day 2    as of day 3       never of the request's own day
+The encoders are trained first and frozen (``encoders.py``), the ranker then on top of them (``on_top.py``).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
-from pathlib import Path
 
-import numpy as np
-import torch
-from rich.progress import Progress
-
-from rankstream.events.log import EventLog
 from rankstream.events.log_kind import LogKind
 from rankstream.events.public import movielens
 from rankstream.features.actions import Vocabulary
-from rankstream.features.join import OfflineFeatures
-from rankstream.models.ranker.calibration import HeadCalibration, calibrate
 from rankstream.models.ranker.examples import (
     NegativesConfig,
-    RankingExample,
-    ranking_examples,
-    with_negatives,
-    without_actions,
 )
-from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
-from rankstream.models.ranker.impressions import impression_examples
-from rankstream.models.ranker.training import RankerTraining, train_ranker
-from rankstream.models.ranker.training_join import as_of_its_day, feature_sizes, offline_features
-from rankstream.models.ranker.transact import TransActConfig
-from rankstream.models.recipes.encoders import MAX_EPOCHS, PATIENCE, EncoderRecipe, TrainedEncoders
-from rankstream.models.training.loop import FitConfig, FitHistory
-
-VALIDATED_AMONG, VALIDATED_MATCHES = (
-    150,
-    300,
-)  # random items, and matching ones, that a held-out request is ranked among
-MAX_VALIDATED = 300  # held-out requests scored at each evaluation, each among hundreds of items
-MAX_VALIDATED_LISTS = 3_000  # of shown lists, which are short
+from rankstream.models.ranker.training import RankerTraining
+from rankstream.models.recipes.encoders import MAX_EPOCHS, PATIENCE, EncoderRecipe
+from rankstream.models.training.loop import FitConfig
 
 
 @dataclass(frozen=True)
@@ -118,91 +89,3 @@ def _goes_together(action: str, log: LogKind) -> bool:
 
 
 MOVIELENS = recipe_for(movielens.KIND, movielens.VOCABULARY)
-
-
-@dataclass(frozen=True)
-class TrainedRanker:
-    """What training a ranker returns."""
-
-    ranker: HybridRanker
-    history: FitHistory
-    calibration: Mapping[str, HeadCalibration]  # of the heads whose numbers are probabilities; the others' are scores
-
-
-def train_on_top(
-    log: EventLog,
-    encoders: TrainedEncoders,
-    recipe: BundleRecipe,
-    work: Path,
-    progress: Progress | None = None,
-    *,
-    since_ms: int = 0,
-    seconds: float = inf,
-    device: torch.device | None = None,
-) -> TrainedRanker:
-    """Train the ranker on frozen encoders, on requests from ``since_ms`` on.
-
-    Its metric is NDCG@10 on the last tenth of the requests. Where requests are impressions it is the heads' AUC, and on
-    these requests the heads are calibrated too.
-    """
-    chosen = recipe.ranker
-    sizes = feature_sizes(log.vocabulary, encoders, chosen.num_actions)
-    offline = offline_features(log, encoders, sizes, since_ms)
-    rng = np.random.default_rng(chosen.seed)
-    examples = [as_of_its_day(one) for one in requests_of(log, chosen, offline, rng, since_ms, training=True)]
-    examples.sort(key=lambda one: one.now_ms)
-    held_out = examples[-max(1, len(examples) // 10) :]
-    kept = rng.permutation(len(held_out))[: MAX_VALIDATED_LISTS if chosen.impressions else MAX_VALIDATED]
-    validated = [held_out[at] for at in kept]
-    if not chosen.impressions:
-        among_all = replace(chosen.negatives, count=VALIDATED_AMONG, matched=VALIDATED_MATCHES)
-        validated = with_negatives(validated, log, offline, among_all, rng)
-    transact = TransActConfig(
-        num_types=len(log.vocabulary.actions),
-        item_dim=encoders.item_table.dim,
-        action_dim=chosen.action_dim,
-        layers=chosen.layers,
-        recent_outputs=chosen.recent_outputs,
-        mask_window_ms=chosen.mask_window_ms,
-    )
-    config = RankerConfig(transact, offline.sizes, tuple(chosen.heads), cross_rank=chosen.cross_rank, mlp=chosen.mlp)
-    ranker, history = train_ranker(
-        config,
-        chosen.training,
-        examples[: -len(held_out)],
-        validated,
-        offline,
-        weights=[chosen.utility[head] for head in chosen.heads],
-        checkpoints=work / "checkpoints" / "ranker",
-        seconds=chosen.seconds if seconds == inf and chosen.seconds is not None else seconds,
-        progress=progress,
-        device=device,
-    )
-    ended = history.stopped != "time"
-    calibration = calibrate(ranker, held_out, offline, chosen.seed) if chosen.impressions and ended else {}
-    return TrainedRanker(ranker, history, calibration)
-
-
-def requests_of(
-    log: EventLog,
-    recipe: RankerRecipe,
-    offline: OfflineFeatures,
-    rng: np.random.Generator,
-    since_ms: int = 0,
-    training: bool = False,
-) -> list[RankingExample]:
-    """Return the log's requests from a time on: sessions of impressions, or actions among sampled negatives."""
-    if recipe.impressions:
-        shown = list(impression_examples(log, recipe.heads, offline, since_ms=since_ms))
-        return without_actions(shown, recipe.strangers, rng) if training else shown
-    return ranking_examples(
-        log,
-        recipe.heads,
-        offline,
-        recipe.negatives,
-        rng,
-        since_ms=since_ms,
-        max_requests=recipe.max_requests,
-        strangers=recipe.strangers if training else 0.0,
-        only_known=training,
-    )

@@ -21,9 +21,10 @@ from rankstream.features.item_counts.files import publish_counts
 from rankstream.models.items.item_counts import item_counts
 from rankstream.models.ranker.calibration import as_plain
 from rankstream.models.ranker.training_join import to_float16
-from rankstream.models.recipes.bundle import BundleRecipe, train_on_top
+from rankstream.models.recipes.bundle import BundleRecipe
 from rankstream.models.recipes.encoders import EncoderRecipe, brought_up_to_date, finished, train_encoders
 from rankstream.models.recipes.export import export_models
+from rankstream.models.recipes.on_top import train_on_top
 from rankstream.models.recipes.run_folder import RunMetadata, TrainedModels, lock_run, save_models
 from rankstream.models.training.distributed import team
 from rankstream.models.users.pinnerformer_training import nothing_ahead

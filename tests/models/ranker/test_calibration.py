@@ -14,6 +14,7 @@ from rankstream.models.ranker.calibration import MIN_EACH, MIN_SLOPE, calibrate,
 from rankstream.models.ranker.examples import RankingExample, inputs_of
 from rankstream.models.ranker.hybrid import HybridRanker
 from rankstream.models.ranker.impressions import impression_examples
+from rankstream.models.ranker.joined import JoinedRequests
 from tests.builders.models import a_random_log, an_item_table
 from tests.builders.ranker import a_config, a_ranker
 
@@ -28,7 +29,7 @@ def a_world(slope: float, intercept: float, users: int = 60) -> tuple[HybridRank
     ranker, rng = a_ranker(a_config(SIZES), spread=0.17), np.random.default_rng(0)
     found = impression_examples(a_random_log(users, 30, 30), {"save": ("save",), "hide": ("hide",)}, offline)
     examples = sorted(found, key=lambda one: one.now_ms)
-    rows = held_out(ranker, examples, offline)
+    rows = held_out(ranker, JoinedRequests.of(examples, offline))
     drawn = rng.random(rows.logits.shape) < sigmoid(slope * rows.logits + intercept)
     labels = np.split(drawn.astype(np.float32), np.flatnonzero(np.diff(rows.requests)) + 1)
     return ranker, offline, [replace(one, labels=those) for one, those in zip(examples, labels, strict=True)]
@@ -43,7 +44,7 @@ def test_a_head_says_afterwards_what_came():
     ranker, offline, examples = a_world(slope=0.4, intercept=0.5, users=120)
     some = examples[::10]
     before = [scores_of(ranker, one, offline) for one in some]
-    found = calibrate(ranker, examples, offline)
+    found = calibrate(ranker, JoinedRequests.of(examples, offline))
     for head in ("save", "hide"):
         one = found[head]
         assert one.slope == pytest.approx(0.4, abs=0.15)
@@ -66,10 +67,10 @@ def test_a_head_with_few_positives_stays_a_score():
     rare = [replace(one, labels=one.labels * np.float32([1, number % 60 == 0])) for number, one in enumerate(examples)]
     assert 0 < sum(one.labels[:, 1].sum() for one in rare) < 2 * MIN_EACH
     weights = ranker.output.weight.detach().clone()
-    assert set(calibrate(ranker, rare, offline)) == {"save"}
+    assert set(calibrate(ranker, JoinedRequests.of(rare, offline))) == {"save"}
     assert ranker.output.weight[1].equal(weights[1])
     assert not ranker.output.weight[0].equal(weights[0])
-    assert calibrate(ranker, [], offline) == {}
+    assert calibrate(ranker, JoinedRequests.of([], offline)) == {}
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(1.0, 0.0), (0.2, -3.0), (4.0, 2.0), (0.5, 1.5)])

@@ -32,6 +32,7 @@ from rankstream.models.ranker.examples import (
 )
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.hybrid import RankerConfig, collate
+from rankstream.models.ranker.joined import JoinedRequests
 from rankstream.models.ranker.training import RankerTraining, mean_auc, served_ndcg, train_ranker
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.torch_encoder import TorchSessions
@@ -314,7 +315,7 @@ def test_an_item_without_a_vector_is_no_positive_and_no_negative():
 
 def test_other_negatives_leave_what_was_acted_on():
     log = a_log(*((f"u{n % 3}", f"i{n % 7}", "save", n) for n in range(30)))
-    some = examples_of(log, NegativesConfig(1))
+    some = examples_of(log)
     more = with_negatives(some, log, offline_features(), NegativesConfig(4), np.random.default_rng(1))
     assert [one.candidates[0] for one in more] == [one.candidates[0] for one in some]
     assert [len(one.candidates) for one in more] == [5] * 30
@@ -421,7 +422,8 @@ def learned_ndcg(predictable: bool) -> float:
     config = a_config(offline.sizes, heads=1, recent_outputs=2, mlp=(16,))
     config = replace(config, heads=("save",))
     training = RankerTraining(mask=False, fit=FitConfig(steps=250, learning_rate=5e-3, warm_up=10, evaluate_every=250))
-    ranker, _ = train_ranker(config, training, with_positives[:cut], [], offline)
+    requests = JoinedRequests.of(with_positives[:cut], offline)
+    ranker, _ = train_ranker(config, training, requests, JoinedRequests.of([], offline))
     gains = []
     for one in with_positives[cut:]:
         scores = SplitRanker(ranker).probabilities(inputs_of(one, offline))[:, 0]
@@ -446,10 +448,23 @@ def test_the_served_order_is_judged_among_all_that_the_drawn_items_stand_for(mon
     )  # fmt: skip
     of_heads = np.array([[0.5, 0.1], [0.9, 0.1], [0.5, 0.1], [0.1, 0.9]], np.float32)
     monkeypatch.setattr(SplitRanker, "probabilities", lambda self, inputs: of_heads)
-    inputs = [inputs_of(one, offline_features())]
+    requests = JoinedRequests.of([one], offline_features())
     # b, for two, is above a; c is equal; d, for four, is above only where "hide" counts for it
-    assert served_ndcg(a_ranker(), [one], inputs, [1.0, 0.0]) == pytest.approx(1 / log2(1 + 2 + 0.5 + 1))
-    assert served_ndcg(a_ranker(), [one], inputs, [1.0, 1.0]) == pytest.approx(1 / log2(1 + 6 + 0.5 + 1))
+    assert served_ndcg(a_ranker(), requests, [1.0, 0.0]) == pytest.approx(1 / log2(1 + 2 + 0.5 + 1))
+    assert served_ndcg(a_ranker(), requests, [1.0, 1.0]) == pytest.approx(1 / log2(1 + 6 + 0.5 + 1))
+
+
+def test_requests_that_were_joined_once_are_batches_as_if_joined_now():
+    log = a_log(*((f"u{n % 3}", f"i{n % 7}", "save", n) for n in range(30)))
+    offline = offline_features()
+    examples = examples_of(log, NegativesConfig(2))
+    kept = JoinedRequests.of(examples, offline)
+    rows = np.array([11, 0, 29, 4])
+    wanted = joined([examples[row] for row in rows.tolist()], offline)
+    for name, part in vars(kept.batch(rows)).items():
+        assert part.equal(getattr(wanted, name)), name
+    assert kept.inputs(11).digest() == inputs_of(examples[11], offline).digest()
+    assert kept.lengths.tolist() == [min(SMALL.num_actions, len(one.state.history)) for one in examples]
 
 
 def test_shown_lists_are_judged_by_the_mean_auc_of_the_heads_over_all_of_them(monkeypatch):
@@ -459,7 +474,7 @@ def test_shown_lists_are_judged_by_the_mean_auc_of_the_heads_over_all_of_them(mo
     ranker = a_ranker()
     monkeypatch.setattr(ranker, "forward", lambda batch: next(logits))
     # of the four pairs of one that was saved and one that was not, b is below c; nothing was hidden: a head less
-    assert mean_auc(ranker, [joined(some, offline_features())]) == pytest.approx(3 / 4)
+    assert mean_auc(ranker, JoinedRequests.of(some, offline_features())) == pytest.approx(3 / 4)
 
 
 def test_label_weights_of_another_shape_are_refused():
@@ -470,7 +485,7 @@ def test_label_weights_of_another_shape_are_refused():
 def test_the_padding_row_is_not_trained():
     log = a_log(*((f"u{n}", f"i{n % 7}", "save", n) for n in range(30)))
     training = RankerTraining(fit=FitConfig(steps=5, evaluate_every=5))
-    ranker, _ = train_ranker(
-        a_config(mask_window_ms=HOUR_MS), training, examples_of(log, NegativesConfig(4)), [], offline_features()
-    )
+    requests = JoinedRequests.of(examples_of(log, NegativesConfig(4)), offline_features())
+    nothing = JoinedRequests.of([], offline_features())
+    ranker, _ = train_ranker(a_config(mask_window_ms=HOUR_MS), training, requests, nothing)
     assert ranker.transact.actions.weight[0].eq(0).all()

@@ -12,6 +12,7 @@ from rankstream.features.actions import Vocabulary
 from rankstream.metrics.probabilities import auc
 from rankstream.models.ranker.calibration import held_out, sigmoid
 from rankstream.models.ranker.impressions import impression_examples
+from rankstream.models.ranker.joined import JoinedRequests
 from rankstream.models.ranker.training_join import as_of_its_day, offline_features
 from rankstream.models.recipes.bundle import recipe_for
 from rankstream.models.recipes.train import train_models
@@ -51,7 +52,7 @@ def test_a_ranker_of_shown_lists_knows_what_is_taken_and_how_often(tmp_path):
     offline = offline_features(log, models, models.ranker.config.sizes, until_ms)
     later = [as_of_its_day(one) for one in impression_examples(log, models.about.heads, offline, since_ms=until_ms)]
     assert len(later) == USERS * 2 * 3
-    found = held_out(models.ranker, later, offline)
+    found = held_out(models.ranker, JoinedRequests.of(later, offline))
     probabilities, labels = sigmoid(found.logits[:, 0]), found.labels[:, 0]
     clicks_of_kind, others_of_kind = OF_KIND / (OF_KIND + OF_OTHER), (1 - OF_KIND) / (2 - OF_KIND - OF_OTHER)
     best = 0.5 * (clicks_of_kind + 1 - others_of_kind)  # 0.85: nothing but the kind tells; ties count half

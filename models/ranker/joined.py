@@ -1,0 +1,98 @@
+"""Requests joined once, in order of time, each with what was counted of items by then; put together batch by batch.
+
+::
+
+    counted as of   day 1        day 2      day 3
+    requests        a b c        d e        f g          joined in turn: one version of the counts is held at a time
+
+So training sees popularity and matches as fresh as serving does, and no epoch joins again. What is kept of a request
+are its inputs without the items' vectors, 5 KB: these are the same in all versions and looked up again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from rankstream.features.embeddings.base import VectorTable
+from rankstream.features.ids import Keys
+from rankstream.features.join import OfflineFeatures, join
+from rankstream.features.schema import Floats, Ints, ModelInputs
+from rankstream.models.ranker.examples import RankingExample, matched_user, prepare_sessions
+from rankstream.models.ranker.hybrid import RankerBatch, collate
+
+AT_ONCE = 64  # requests whose session vectors are made together
+
+
+@dataclass(frozen=True)
+class JoinedRequest:
+    """One request as the ranker sees it, with its labels."""
+
+    user_key: int
+    inputs: ModelInputs  # without vectors of items: action_items and candidate_items are empty
+    actions: Keys  # (T,)
+    candidates: Keys  # (N,)
+    labels: Floats  # (N, heads)
+    log_q: Floats | None  # (N,), see ``RankingExample``
+
+
+@dataclass(frozen=True)
+class JoinedRequests:
+    """Requests in the order in which they were joined."""
+
+    items: VectorTable
+    requests: Sequence[JoinedRequest]
+
+    @classmethod
+    def of(cls, examples: Sequence[RankingExample], offline: OfflineFeatures) -> "JoinedRequests":
+        """Join examples, all with the same tables."""
+        return cls(offline.items, list(joined_requests(examples, offline)))
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+    @cached_property
+    def lengths(self) -> Ints:
+        """Return how many actions of each request's history the ranker sees, ``(R,)``."""
+        return np.array([len(one.actions) for one in self.requests], np.int64)
+
+    def batch(self, rows: Ints) -> RankerBatch:
+        """Return these requests as one batch, with labels."""
+        chosen = [self.requests[row] for row in rows.tolist()]
+        none = [np.zeros(len(one.labels), np.float32) for one in chosen]
+        return collate(
+            self._whole(chosen),
+            [one.labels for one in chosen],
+            log_q=[nothing if one.log_q is None else one.log_q for one, nothing in zip(chosen, none, strict=True)],
+        )
+
+    def inputs(self, row: int) -> ModelInputs:
+        """Return what the join returned for this request."""
+        return self._whole([self.requests[row]])[0]
+
+    def _whole(self, requests: Sequence[JoinedRequest]) -> list[ModelInputs]:
+        """Put the items' vectors back; those of all requests are looked up together."""
+        keys = [part for one in requests for part in (one.actions, one.candidates)]
+        vectors, _ = self.items.look_up(np.concatenate(keys))
+        parts = iter(np.split(vectors, np.cumsum([len(part) for part in keys])[:-1]))
+        return [replace(one.inputs, action_items=next(parts), candidate_items=next(parts)) for one in requests]
+
+
+def joined_requests(examples: Sequence[RankingExample], offline: OfflineFeatures) -> Iterator[JoinedRequest]:
+    """Yield examples joined with these tables."""
+    nothing = np.zeros((0, offline.sizes.item_dim), np.float32)
+    for start in range(0, len(examples), AT_ONCE):
+        some = examples[start : start + AT_ONCE]
+        prepare_sessions(some, offline)
+        for one in some:
+            user = matched_user(one, offline)
+            inputs = join(user, one.candidates, offline, one.surface)
+            yield JoinedRequest(
+                one.user_key,
+                replace(inputs, action_items=nothing, candidate_items=nothing),
+                user.user.actions[: offline.sizes.num_actions].item_keys,
+                one.candidates,
+                one.labels,
+                one.log_q,
+            )

@@ -1,0 +1,77 @@
+"""What the ranker is trained on: requests as serving would have answered them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rankstream.events.registry import EVENTS
+from rankstream.features.embeddings.memory import ItemTable
+from rankstream.features.ids import id_key
+from rankstream.features.matches.columns import MATCH_NAMES
+from rankstream.models.items.item_counts import counted
+from rankstream.models.ranker.training_join import counting_times, feature_sizes, offline_features
+from rankstream.models.recipes.bundle import recipe_for
+from rankstream.models.recipes.encoders import TrainedEncoders
+from rankstream.models.recipes.on_top import requests_as_of_their_days
+from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
+from rankstream.models.training.loop import FitHistory
+from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig
+from tests.builders.models import DAY_MS, START_MS, a_log
+
+MIDNIGHT = 107  # minutes after the start, from which on it is the next day
+DAYS, USERS = 5, 2
+
+
+def a_log_of_steps():
+    """Each day two new users go on from a to b, a minute later."""
+    return a_log(
+        [
+            (f"u{day}{user}", item, "save", MIDNIGHT + 24 * 60 * day + 30 + user + step)
+            for day in range(DAYS)
+            for user in range(USERS)
+            for step, item in enumerate(("a", "b"))
+        ]
+        + [(f"z{day}", "c", "save", MIDNIGHT + 24 * 60 * day + 600) for day in range(DAYS)]
+    )
+
+
+def encoders_of(log, recipe) -> TrainedEncoders:
+    items = ItemTable(np.array(["a", "b", "c"], object), np.eye(3, 8, dtype=np.float32))
+    found = counted(log, items, recipe.encoders.matched)
+    users = PinnerFormer(PinnerFormerConfig(3, 2, num_actions=4, item_dim=8, user_dim=8, hidden=8, layers=1, heads=1))
+    sessions = HierTCN(HierTCNConfig(item_dim=8, hidden=8, layer_state=8, channels=(8,)))
+    histories = FitHistory(), FitHistory()
+    return TrainedEncoders(
+        items, found.features, found.feature_names, found.matches, users.eval(), sessions.eval(), *histories
+    )
+
+
+def test_requests_see_what_was_counted_by_the_midnight_before_them_and_nothing_of_their_own_day():
+    log = a_log_of_steps()
+    first_day = (START_MS // DAY_MS + 2) * DAY_MS  # the second day of the log
+    recipe = recipe_for(replace(EVENTS, repeats=True), log.vocabulary)
+    recipe = replace(recipe, ranker=replace(recipe.ranker, strangers=0.0))
+    encoders = encoders_of(log.split_at(first_day)[0], recipe)
+    offline = offline_features(log, encoders, feature_sizes(log.vocabulary, encoders, 4), first_day)
+    column = offline.sizes.item_features + MATCH_NAMES.index("next_count")
+    learned, validated = requests_as_of_their_days(log, encoders, recipe, offline, first_day)
+    assert len(learned) + len(validated) == (DAYS - 1) * (2 * USERS + 1)
+    steps = []
+    for one in (*learned.requests, *validated.requests):
+        if one.candidates[0] == id_key("b"):
+            steps.append(float(one.inputs.candidate_features[0, column]))
+    # by the midnight before day 2 two users had gone on from a to b, by that before day 3 four, and so on
+    wanted = [np.log1p(USERS * day) for day in range(1, DAYS) for _ in range(USERS)]
+    assert steps == pytest.approx(wanted, rel=1e-5)
+
+
+def test_items_are_counted_at_midnights_fewer_of_a_long_time_or_a_large_log():
+    morning = 100 * DAY_MS + 5
+    assert counting_times(morning, 103 * DAY_MS + 9, 1_000) == [morning, 101 * DAY_MS, 102 * DAY_MS, 103 * DAY_MS]
+    assert counting_times(morning, 101 * DAY_MS, 1_000) == [morning]  # that midnight is no longer asked for
+    of_a_year = counting_times(morning, 465 * DAY_MS, 1_000)
+    assert len(of_a_year) == 12
+    assert (of_a_year[1], of_a_year[-1]) == (101 * DAY_MS, 464 * DAY_MS)
+    assert len(counting_times(morning, 465 * DAY_MS, 500_000)) == 6
+    assert len(counting_times(morning, 465 * DAY_MS, 100_000_000)) == 4
