@@ -36,6 +36,7 @@ from rankstream.models.ranker.impressions import impression_examples
 from rankstream.models.ranker.joined import JoinedRequest, JoinedRequests, joined_requests
 from rankstream.models.ranker.training import train_ranker
 from rankstream.models.ranker.training_join import (
+    FrozenEncoders,
     as_of_its_day,
     counting_times,
     feature_sizes,
@@ -107,7 +108,7 @@ def train_on_top(
 
 
 def requests_as_of_their_days(
-    log: EventLog, encoders: TrainedEncoders, recipe: BundleRecipe, offline: OfflineFeatures, since_ms: int
+    log: EventLog, encoders: FrozenEncoders, recipe: BundleRecipe, offline: OfflineFeatures, since_ms: int
 ) -> tuple[JoinedRequests, JoinedRequests]:
     """Return the requests to learn from, and those of the last tenth to validate with, each as of its day.
 
@@ -141,7 +142,7 @@ def requests_as_of_their_days(
 
 
 def _counted_by(
-    time_ms: int, log: EventLog, encoders: TrainedEncoders, recipe: EncoderRecipe, offline: OfflineFeatures
+    time_ms: int, log: EventLog, encoders: FrozenEncoders, recipe: EncoderRecipe, offline: OfflineFeatures
 ) -> OfflineFeatures:
     """Return the tables with items counted as of a time."""
     counts = counted(log.split_at(time_ms)[0], encoders.item_table, recipe.matched, recipe.rates)

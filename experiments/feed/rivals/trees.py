@@ -28,14 +28,15 @@ from rankstream.experiments.feed.rivals.base import Entry
 from rankstream.experiments.feed.task import Task
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.files import whole_file
-from rankstream.features.join import OfflineFeatures, columns_of_known
-from rankstream.features.schema import Floats, Ints, ModelInputs
+from rankstream.features.join import columns_of_known
+from rankstream.features.schema import FeatureSizes, Floats, Ints, ModelInputs
 from rankstream.metrics.arrays import Bools
 from rankstream.models.items.item_features import item_features
 from rankstream.models.items.matches import match_tables
-from rankstream.models.ranker.examples import RankingExample, inputs_of
-from rankstream.models.ranker.training_join import as_of_its_day, offline_features
-from rankstream.models.recipes.bundle import BundleRecipe, recipe_for, requests_of
+from rankstream.models.ranker.joined import JoinedRequest, JoinedRequests
+from rankstream.models.ranker.training_join import offline_features
+from rankstream.models.recipes.bundle import BundleRecipe, recipe_for
+from rankstream.models.recipes.on_top import requests_as_of_their_days
 from rankstream.models.recipes.run_folder import TrainedModels, load_models
 from rankstream.models.recipes.train import cut_between
 
@@ -44,7 +45,6 @@ Doubles = npt.NDArray[np.float64]
 RANDOM, EVERY_MATCH = 100, 10_000  # random items of a list, besides all that match
 MAX_REQUESTS = 6_000  # drawn at random; of lists that were shown, all
 MAX_ROWS = 1_500_000  # of all lists: 400 MB
-VALIDATED_SHARE = 0.1  # of the requests, the last
 ROUNDS, PATIENCE = 500, 50  # trees, and trees without a better validation
 K = 10
 
@@ -124,7 +124,7 @@ def trained(entry: Entry) -> tuple[Any, str]:
 
 
 def lists_of(task: Task, run: Path, seed: int) -> tuple[Lists, Lists]:
-    """Return the lists to train on and, of the last part in time, to validate with."""
+    """Return the lists to train on and those to validate with, of the requests that the ranker has."""
     models, past, rng = load_models(run), task.past, np.random.default_rng(seed)
     about = models.about
     kind = replace(task.kind, positives=about.positives, negatives=about.negatives)
@@ -134,14 +134,12 @@ def lists_of(task: Task, run: Path, seed: int) -> tuple[Lists, Lists]:
         models = as_of(since_ms, models, past, recipe)
     offline = offline_features(past, models, models.ranker.config.sizes, since_ms or 0)
     among = replace(recipe.ranker.negatives, count=RANDOM, matched=EVERY_MATCH)
-    chosen = replace(recipe.ranker, negatives=among, max_requests=MAX_REQUESTS)
-    requests = [as_of_its_day(one) for one in requests_of(past, chosen, offline, rng, since_ms or 0, training=True)]
-    requests = sorted(_of_rows(requests, MAX_ROWS, rng), key=lambda one: one.now_ms)
-    later = max(1, int(VALIDATED_SHARE * len(requests)))
+    chosen = replace(recipe, ranker=replace(recipe.ranker, negatives=among, max_requests=MAX_REQUESTS))
+    training, validation = requests_as_of_their_days(past, models, chosen, offline, since_ms or 0)
     heads = np.array([about.utility[head] > 0 for head in about.heads])
-    training, validation = requests[:-later], requests[-later:]
     hidden = recipe.ranker.training.hidden_items
-    return as_lists(training, offline, heads, rng, hidden), as_lists(validation, offline, heads, rng)
+    some = JoinedRequests(training.items, _of_rows(training.requests, MAX_ROWS, rng))
+    return as_lists(some, heads, offline.sizes, rng, hidden), as_lists(validation, heads, offline.sizes, rng)
 
 
 def as_of(since_ms: int, models: TrainedModels, past: EventLog, recipe: BundleRecipe) -> TrainedModels:
@@ -154,35 +152,31 @@ def as_of(since_ms: int, models: TrainedModels, past: EventLog, recipe: BundleRe
 
 
 def as_lists(
-    requests: Sequence[RankingExample],
-    offline: OfflineFeatures,
-    heads: Bools,
-    rng: np.random.Generator,
-    hidden: float = 0.0,
+    requests: JoinedRequests, heads: Bools, sizes: FeatureSizes, rng: np.random.Generator, hidden: float = 0.0
 ) -> Lists:
-    """Join requests, those with something to choose; wanted is what makes one of these ``heads`` true.
+    """Return requests as rows, those with something to choose; wanted is what makes one of these ``heads`` true.
 
     The rows of a list are shuffled: trees order equal scores as they come, and what was acted on comes first. A share
     ``hidden`` of the candidates is made unknown items, as the ranker's are: what is new is to have a score too.
     """
     features, wanted, stands_for = [], [], []
-    of_known = np.flatnonzero(columns_of_known(offline.sizes))
-    for one in requests:
+    of_known = np.flatnonzero(columns_of_known(sizes))
+    for row, one in enumerate(requests.requests):
         of_list: Bools = np.any(one.labels[:, heads] > 0, axis=1)
         if not 0 < np.count_nonzero(of_list) < len(of_list):
             continue
         order = rng.permutation(len(of_list))
-        counts = np.ones(len(of_list)) if one.log_q is None else np.exp(-one.log_q.astype(np.float64))
-        rows = rows_of(inputs_of(one, offline))
+        of_each = np.ones(len(of_list)) if one.log_q is None else np.exp(-one.log_q.astype(np.float64))
+        rows = rows_of(requests.inputs(row))
         rows[np.ix_(rng.random(len(rows)) < hidden, of_known)] = 0.0
         features.append(rows[order])
         wanted.append(of_list[order])
-        stands_for.append(np.where(of_list, 1.0, counts)[order])
-    sizes = np.array([len(one) for one in wanted], np.int64)
-    return Lists(np.concatenate(features), np.concatenate(wanted), np.concatenate(stands_for), sizes)
+        stands_for.append(np.where(of_list, 1.0, of_each)[order])
+    counts = np.array([len(one) for one in wanted], np.int64)
+    return Lists(np.concatenate(features), np.concatenate(wanted), np.concatenate(stands_for), counts)
 
 
-def _of_rows(requests: Sequence[RankingExample], most: int, rng: np.random.Generator) -> list[RankingExample]:
+def _of_rows(requests: Sequence[JoinedRequest], most: int, rng: np.random.Generator) -> list[JoinedRequest]:
     """Return requests of so many candidates at most, drawn at random."""
     order = rng.permutation(len(requests))
     rows = np.cumsum([len(requests[at].candidates) for at in order.tolist()])
