@@ -12,7 +12,8 @@ drawn at random; what the ranker sees of them is made by ``join``. So training c
 Items that match are the rivals that a feed has to order: among random ones a positive is found too easily. Each drawn
 item is kept with how often it was to be expected (``log_q``), so that the loss knows how many it stands for.
 
-Requests keep packed states and keys, 2 KB each, until they are joined (``joined.py``). Users are independent of each other here; the item and user tables must not know the time after the requests.
+Requests keep packed states and keys, 2 KB each, until they are joined (``joined.py``). Users are independent of each
+other here; the item and user tables must not know the time after the requests.
 """
 
 from collections.abc import Sequence
