@@ -32,6 +32,7 @@ from rankstream.bundles.format_1 import ManifestOfFormat1
 from rankstream.bundles.format_2 import ManifestOfFormat2
 from rankstream.bundles.parts import Part
 from rankstream.features.actions import Vocabulary
+from rankstream.features.decoding import UNREADABLE
 from rankstream.features.files import sha256, whole_file
 from rankstream.features.schema import FeatureSizes
 
@@ -94,7 +95,7 @@ def read_manifest(folder: Path) -> Manifest:
         if found not in FORMATS:
             raise ManifestError(f"it is of format {found}, this version of rankstream reads up to format {FORMAT}")
         written = msgspec.json.decode(data, type=FORMATS[found])
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except UNREADABLE as exc:
         raise ManifestError(f"it can't be read ({exc})") from exc
     if _encode(_sealed(written)) != data:
         raise ManifestError("it was changed after it was written (its checksum does not hold)")

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from rankstream.features.actions import MAX_TIME_MS, Vocabulary, pack_action, value_code
+from rankstream.features.decoding import UNREADABLE
 from rankstream.features.ids import MAX_ID_BYTES, Id, id_bytes, id_key
 
 MAX_ACTION_BYTES = 64 * 1024
@@ -111,7 +112,7 @@ class ActionDecoder:
             raise bad_size(value, MAX_ACTION_BYTES)
         try:
             event = _decode_action(value)
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except UNREADABLE as exc:
             raise not_valid(exc, "an action") from None
         user_id, item_id, at_ms = event.user_id, event.item_id, event.timestamp_ms
         if record.key != (user_id.encode() if type(user_id) is str else id_bytes(user_id)):
@@ -134,6 +135,8 @@ def not_valid(exc: Exception, what: str) -> Rejected:
     """Return the rejection of a value that is not JSON, or not of the schema."""
     if isinstance(exc, msgspec.ValidationError):
         return Rejected("schema", f"not {what}: {exc}")
+    if isinstance(exc, RecursionError):
+        return Rejected("not-json", "not JSON that can be read: brackets are nested too deep")
     return Rejected("not-json", f"not JSON: {exc}")
 
 
@@ -153,7 +156,7 @@ def decoded(value: bytes | None, decode: Callable[[bytes], T], limit: int, what:
         raise bad_size(value, limit)
     try:
         return decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except UNREADABLE as exc:
         raise not_valid(exc, what) from None
 
 

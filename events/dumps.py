@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from rankstream.events.action_event import Record, Recorded
+from rankstream.features.decoding import UNREADABLE
 from rankstream.features.files import whole_file
 
 LINE_ENDS = b"\n\r"  # a value with such a byte can't stand in a line
@@ -86,7 +87,7 @@ def _is_json(value: bytes) -> bool:
     try:
         value.decode()
         msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return False
     return True
 
@@ -95,7 +96,7 @@ def record_of(line: bytes, topic: str) -> Recorded:
     """Return the record of one line. Raises ``DumpError`` with what is wrong with it."""
     try:
         return _record(_decode(line), topic)
-    except (msgspec.DecodeError, UnicodeDecodeError, Base64Error) as exc:
+    except (*UNREADABLE, Base64Error) as exc:
         raise DumpError(str(exc)) from exc
 
 

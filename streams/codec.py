@@ -22,6 +22,7 @@ from rankstream.events.action_event import (
     produced_ms,
     wrong_key,
 )
+from rankstream.features.decoding import UNREADABLE
 from rankstream.features.ids import MAX_ID_BYTES, Id, id_bytes
 from rankstream.features.user_state import UserState
 from rankstream.ranking.request import FeedItem, Ranking, RankingRefusedError, RankingRequest, check_request
@@ -140,7 +141,7 @@ def ids_of(value: bytes | None) -> tuple[Id, Id] | None:
     """Return request_id and user_id of an invalid request, if it has both."""
     try:
         found = msgspec.json.decode(value or b"", type=_Ids)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     ids = (found.request_id, found.user_id)
     if all(type(one) in (int, str) for one in ids) and all(len(str(one)) <= MAX_ID_BYTES for one in ids):

@@ -34,6 +34,9 @@ from rankstream.streams.codec import (
 )
 from rankstream.streams.records import Channel, Outgoing
 
+INTERNAL = "internal"  # the reason of what a bug, not the record alone, has refused
+TRACEBACK_CHARS = 4_000  # of its letter, the last
+
 
 class RankerLike(Protocol):
     """What the pipeline needs of ``ranking.ranker.Ranker``."""
@@ -124,6 +127,9 @@ class Pipeline:
             except Rejected as exc:
                 dead_letters.append(self._dead_letter(record, exc.reason, str(exc)))
                 continue
+            except Exception:  # a bug that one record ran into: it must not end this worker and each of its heirs
+                dead_letters.append(self._dead_letter(record, INTERNAL, traceback.format_exc()[-TRACEBACK_CHARS:]))
+                continue
             keys.append(record.key)  # type: ignore[arg-type]  # decoding has compared it with the user's id
             offsets.append(record.offset)
         self.apply(keys, actions, offsets)
@@ -196,6 +202,9 @@ class Pipeline:
                 requests.append((record, decode_request(record, now_ms)))
             except Rejected as exc:
                 outgoing += self._refuse_record(record, exc)
+            except Exception:
+                text = traceback.format_exc()[-TRACEBACK_CHARS:]
+                outgoing += self._refuse_record(record, Rejected(INTERNAL, text))
         states = self.users.get_many([id_bytes(request.user_id) for _, request in requests])
         self.counters.requests += len(requests)
         return PendingRequests(self, requests, states, outgoing)
@@ -249,8 +258,8 @@ class PendingRequests:
             return [self._error(record, request, exc.reason, str(exc))]
         except Exception as exc:  # a bug that one request ran into: it must not stop the others
             message = f"the ranker failed: {type(exc).__name__}: {exc}"
-            dead_letter = self.pipeline._dead_letter(record, "internal", traceback.format_exc()[-4000:])
-            return [dead_letter, self._error(record, request, "internal", message)]
+            dead_letter = self.pipeline._dead_letter(record, INTERNAL, traceback.format_exc()[-TRACEBACK_CHARS:])
+            return [dead_letter, self._error(record, request, INTERNAL, message)]
 
     def _error(self, record: Record, request: RankingRequest, reason: str, message: str) -> Outgoing:
         self.pipeline.counters.refused += 1

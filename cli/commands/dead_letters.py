@@ -13,6 +13,7 @@ from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.settings import CONNECTED, settings_options
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.table import Table, console, names, numbers
+from rankstream.features.decoding import UNREADABLE
 from rankstream.features.ids import id_bytes
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.producer import RawProducer
@@ -147,7 +148,7 @@ def _user_of(value: bytes) -> int | str | None:
     """Return the user_id of an action or a request, if there is one."""
     try:
         fields = msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     user_id = fields.get("user_id") if isinstance(fields, dict) else None
     return user_id if type(user_id) in (int, str) else None

@@ -24,6 +24,7 @@ from rankstream.events.open import LogOptions
 from rankstream.events.readers.rows import STDIN
 from rankstream.events.readers.topic import RecordLog
 from rankstream.features.actions import Vocabulary
+from rankstream.features.decoding import UNREADABLE
 from rankstream.ranking.bundle import open_bundle
 from rankstream.streams.codec import RankedFeed
 from rankstream.streams.topics import ACTIONS, FEEDS
@@ -90,7 +91,7 @@ def read_feeds(path: Path | None, source: Source, skipped: Counter[str]) -> Iter
     for value in _values(path, source):
         try:
             yield _decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             skipped[NOT_A_FEED] += 1
 
 

@@ -22,6 +22,7 @@ from msgspec import UnsetType
 from rankstream.evaluation.audit.diff import STATE, Difference, compare, difference_of, in_words
 from rankstream.evaluation.point_in_time import NotRetainedError, PartitionStates, RankersAsServed, as_served
 from rankstream.events.action_event import TIMESTAMP, Record
+from rankstream.features.decoding import UNREADABLE
 from rankstream.features.history import DEFAULT_LIMIT
 from rankstream.features.ids import id_bytes
 from rankstream.features.user_state import NO_OFFSET, UserState
@@ -140,7 +141,7 @@ def read_served(record: Record) -> ServedFeatures:
     """Return what a record of served-features holds. Raises ``VerifyError``."""
     try:
         return _decode(record.value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except UNREADABLE as exc:
         raise VerifyError(
             f"the record at offset {record.offset} of {record.topic}, partition {record.partition}, is not one of "
             f"served-features ({exc}); was another topic or file given?"

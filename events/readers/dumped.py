@@ -23,6 +23,7 @@ from rankstream.events.readers.json_lines import BATCH_ROWS, Reading
 from rankstream.events.readers.rows import Row, Shape, json_row
 from rankstream.events.readers.text import Layout
 from rankstream.events.readers.unpacked import open_bytes
+from rankstream.features.decoding import UNREADABLE
 
 USER_ACTIONS, RANKED_FEEDS, IMPRESSIONS = "user-actions", "ranked-feeds", "impressions"
 OF_LISTS = (RANKED_FEEDS, IMPRESSIONS)  # topics that say what was shown
@@ -67,7 +68,7 @@ def topic_of(layout: Layout) -> str | None:
         for line in islice(file, LOOKED_AT):
             try:
                 return _told(_recorded(line, layout).value or b"").topic
-            except (DumpError, msgspec.DecodeError, UnicodeDecodeError):
+            except (DumpError, *UNREADABLE):
                 continue
     return OTHER
 
@@ -122,7 +123,7 @@ class ActionReader:
         for _, record in records_of(self.layout):
             try:
                 found = _names(record.value or b"")
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except UNREADABLE:
                 continue
             actions.add(found.action)
             surfaces.update([found.surface] if found.surface else [])

@@ -23,6 +23,7 @@ from rankstream.events.readers.times import TIMES, NotATimeError, day_of
 from rankstream.events.readers.unpacked import open_bytes
 from rankstream.events.skipped import Skipped, Where, shown
 from rankstream.features.actions import Vocabulary
+from rankstream.features.decoding import UNREADABLE
 from rankstream.features.ids import Id, id_bytes
 
 BATCH_ROWS = 65_536  # rows read at once, which bounds memory
@@ -268,5 +269,5 @@ def _decode_block(lines: bytes, positions: bool) -> Sequence[LoggedAction] | Non
     """Decode lines at once; None if any is not as the wire has it, and they must be looked at one by one."""
     try:
         return _decode_listed(lines) if positions else _decode_lines(lines)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None

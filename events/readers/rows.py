@@ -38,6 +38,7 @@ from rankstream.events.readers.text import (
 from rankstream.events.readers.times import TIMES, time_ms
 from rankstream.events.readers.unpacked import not_utf8, open_bytes, why_not_utf8
 from rankstream.events.skipped import shown
+from rankstream.features.decoding import UNREADABLE
 
 Row = dict[str, Any]
 STDIN = Path("-")
@@ -136,7 +137,7 @@ def json_row(line: bytes) -> Row:
     """Return the object of one line, as ``json_rows`` does."""
     try:
         row = _decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except UNREADABLE as exc:
         return {PROBLEM: f"not JSON: {exc}: {shown(line.decode(errors='replace'))}"}
     return row if isinstance(row, dict) else {PROBLEM: f"not a JSON object: {shown(row)}"}
 

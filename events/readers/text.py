@@ -222,7 +222,7 @@ def _keys(path: Path, line: str) -> Collection[str]:
     """Return the keys of a JSON object; none for a line that is none. Raises ``LogError`` for one that comes twice."""
     try:
         pairs = json.loads(line, object_pairs_hook=lambda pairs: pairs)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ()
     if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
         return ()

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from rankstream.features.decoding import UNREADABLE
 from rankstream.features.files import CURRENT, PointerError, current_name, make_current, sync, write_synced
 
 FORMAT = 1
@@ -89,7 +90,7 @@ def sealed_header(folder: Path, kind: type[AnyHeader]) -> AnyHeader:
         if folder.name.partition("-")[2] != xxhash.xxh3_64_hexdigest(data):
             raise BrokenTableError(f"{path} was changed (its hash is not in the folder's name); publish again")
         return msgspec.json.decode(data, type=kind)
-    except (OSError, msgspec.DecodeError) as exc:
+    except (OSError, *UNREADABLE) as exc:
         raise BrokenTableError(f"{path} can't be read ({exc}); publish the table again") from exc
 
 

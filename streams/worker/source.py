@@ -11,6 +11,7 @@ from collections.abc import Collection
 import msgspec
 from kafka.errors import KafkaError
 
+from rankstream.features.decoding import UNREADABLE
 from rankstream.streams.clients.connect import ClientError, connect_admin
 from rankstream.streams.settings import Settings
 
@@ -39,7 +40,7 @@ def unpacked(raw: bytes | None) -> Source:
     """Return the source that was kept; an unknown one where there is none that can be read."""
     try:
         return UNKNOWN if raw is None else msgspec.json.decode(raw, type=Source)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return UNKNOWN
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from rankstream.features.actions import Vocabulary
+from rankstream.features.decoding import UNREADABLE
 from rankstream.features.files import whole_file
 
 FILE = "vocabulary.json"
@@ -53,7 +54,7 @@ def _read(path: Path) -> _StoredVocabulary:
         return msgspec.json.decode(path.read_bytes(), type=_StoredVocabulary)
     except FileNotFoundError:
         return _StoredVocabulary()
-    except msgspec.DecodeError as exc:
+    except UNREADABLE as exc:
         raise VocabularyRefusedError(
             f"{path} is damaged ({exc}): delete it if the bundle is the one that its users were written with"
         ) from exc

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rankstream.events.action_event import ActionDecoder
 from rankstream.features.actions import Vocabulary
 from rankstream.features.counters import ever_done
 from rankstream.features.ids import id_key, id_keys
@@ -148,6 +149,8 @@ def test_sessions_that_leave_the_history_live_on_in_the_recurrent_state():
     [
         (ARecord(b"{nonsense"), "not-json"),
         (ARecord(b"\xff\xfe"), "not-json"),
+        (ARecord(an_event().value[:-1] + b',"x":' + b"[" * 998), "not-json"),  # 1 KB, which need not be closed
+        (ARecord(an_event().value[:-1] + b',"x":' + b"[" * 5_000 + b"]" * 5_000 + b"}"), "not-json"),
         (ARecord(None), "empty"),
         (ARecord(b'{"user_id": "u1"}'), "schema"),
         (ARecord(b'{"user_id": true, "item_id": 1, "action": "view", "timestamp_ms": 1}'), "schema"),
@@ -173,6 +176,24 @@ def test_a_bad_action_becomes_a_dead_letter_with_its_reason_and_offset(record: A
     assert dead_letter["value_bytes"] == len(record.value or b"")
     assert pipeline.counters.rejected == {reason: 1}
     assert list(records_of(pipeline)) == [b"u9"]
+
+
+def test_whatever_a_record_makes_a_decoder_raise_is_a_dead_letter_and_the_others_go_on(monkeypatch):
+    def decode(self, record):
+        raise ZeroDivisionError(f"of {record.offset}")
+
+    pipeline = a_pipeline()
+    monkeypatch.setattr(ActionDecoder, "__call__", decode)
+    letters = decoded(pipeline.on_actions([an_event("u1", offset=3), an_event("u2", offset=4)]))
+    assert [(letter["reason"], letter["offset"]) for letter in letters] == [("internal", 3), ("internal", 4)]
+    assert "ZeroDivisionError: of 3" in letters[0]["message"]
+
+
+@pytest.mark.parametrize("depth", [998, 5_000])
+def test_a_request_of_nested_brackets_is_a_dead_letter(depth):
+    value = b'{"request_id":"r1","user_id":"u1","candidates":[1],"x":' + b"[" * depth
+    (letter,) = decoded(a_pipeline().on_requests([ARecord(value)]).answer())
+    assert letter["reason"] == "not-json"
 
 
 def test_a_dead_letter_of_a_huge_record_still_fits_a_broker():
