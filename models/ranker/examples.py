@@ -75,17 +75,14 @@ def ranking_examples(
     *,
     since_ms: int = 0,
     max_requests: int | None = None,
-    strangers: float = 0.0,
     only_known: bool = False,
     limit: int = DEFAULT_LIMIT,
 ) -> list[RankingExample]:
     """Return a request for every time from ``since_ms`` on at which a user acted, user by user, oldest first.
 
-    Of more than ``max_requests`` times so many are drawn. A share ``strangers`` is asked as by a user of whom no action
-    is known, half of them nothing at all, the others the batch vector: few of a log's actions are a user's first, and
-    their feeds are to be learned too. With
-    ``only_known``, items without a vector are no positives: they would be the only ones among the candidates, as none
-    is drawn. Actions before ``since_ms`` only fill the states; ``limit`` is how many a history holds.
+    Of more than ``max_requests`` times so many are drawn. With ``only_known``, items without a vector are no positives:
+    they would be the only ones among the candidates, as none is drawn. Actions before ``since_ms`` only fill the
+    states; ``limit`` is how many a history holds.
     """
     labels_of = head_labels(log, heads)
     items, surfaces, packed = log.item_keys, log.surface_codes, packed_actions(log)
@@ -103,11 +100,10 @@ def ranking_examples(
                 if only_known:
                     known = offline.items.look_up(acted)[1]
                     acted, labels = acted[known], labels[known]
-                asking, known_of = _asking(user_key, state, strangers, rng)
-                matching = _matching(known_of, asking, now_ms, offline, negatives)
+                matching = _matching(state, user_key, now_ms, offline, negatives)
                 drawn = sampler.draw(set(acted.tolist()), seen, matching)
                 surface = int(surfaces[now].max())
-                request = RankingExample(asking, known_of, now_ms, acted, labels, surface=surface)
+                request = RankingExample(user_key, state, now_ms, acted, labels, surface=surface)
                 examples.append(_example(request, acted, labels, *drawn))
             state = advanced(state.apply([packed[row] for row in now], int(now.max())), offline)
             seen.update(items[now].tolist())
@@ -136,17 +132,17 @@ def with_negatives(
 
 
 def without_actions(examples: Sequence[RankingExample], share: float, rng: np.random.Generator) -> list[RankingExample]:
-    """Return the requests, a share of them asked as by a user of whom no action is known (``ranking_examples``)."""
-    asking = [_asking(one.user_key, one.state, share, rng) for one in examples]
-    return [replace(one, user_key=key, state=state) for one, (key, state) in zip(examples, asking, strict=True)]
+    """Return a share of the requests, drawn at random, asked as by a user of whom no action is known.
+
+    Of half of them nothing at all is known, of the others the batch vector.
+    """
+    drawn = rng.permutation(len(examples))[: round(share * len(examples))]
+    return [_without_actions(examples[row], stranger=at % 2 == 0) for at, row in enumerate(drawn.tolist())]
 
 
-def _asking(user_key: int, state: UserState, strangers: float, rng: np.random.Generator) -> tuple[int, UserState]:
-    """Return who asks, and what is known of their actions."""
-    drawn = rng.random()
-    if drawn >= strangers:
-        return user_key, state
-    return (STRANGER if drawn < strangers / 2 else user_key), UserState(History(b"", state.history.limit))
+def _without_actions(one: RankingExample, stranger: bool) -> RankingExample:
+    nothing = UserState(History(b"", one.state.history.limit))
+    return replace(one, user_key=STRANGER if stranger else one.user_key, state=nothing)
 
 
 def _example(one: RankingExample, acted: Keys, labels: Floats, drawn: Keys, log_q: Floats) -> RankingExample:

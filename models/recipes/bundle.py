@@ -33,7 +33,7 @@ class RankerRecipe:
     impressions: bool = False  # requests are logged impressions (``ranker/impressions.py``), no negatives are sampled
     negatives: NegativesConfig = field(default_factory=lambda: NegativesConfig(exclude_seen=True))
     max_requests: int = 16_000  # of the log's, drawn at random
-    strangers: float = 0.1  # share of them that are asked as by a user of whom no action is known
+    strangers: float = 0.25  # share of them that is asked once more, as by a user of whom no action is known
     seconds: float | None = 300.0  # at most, where no time is given for the whole training; None has no end
     training: RankerTraining = field(
         default_factory=lambda: RankerTraining(

@@ -10,8 +10,9 @@ session vectors and histories as of the request::
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import inf
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import torch
 from rich.progress import Progress
 
 from rankstream.events.log import EventLog
+from rankstream.features.actions import MAX_TIME_MS
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.join import OfflineFeatures
 from rankstream.models.items.item_counts import counted
@@ -116,29 +118,37 @@ def requests_as_of_their_days(
     """
     chosen, rng = recipe.ranker, np.random.default_rng(recipe.ranker.seed)
     alone = replace(chosen, negatives=replace(chosen.negatives, count=0, matched=0))
-    examples = requests_of(log, alone, offline, rng, since_ms, training=True)
-    examples.sort(key=lambda one: one.now_ms)
+    examples = sorted(requests_of(log, alone, offline, rng, since_ms, only_known=True), key=_time)
     cut = len(examples) - max(1, len(examples) // 10)
     most = MAX_LISTS if chosen.impressions else MAX_VALIDATED
-    kept = set((cut + rng.permutation(len(examples) - cut)[:most]).tolist())
+    held_out = [examples[row] for row in np.sort(cut + rng.permutation(len(examples) - cut)[:most]).tolist()]
+    # Few of a log's actions are a user's first, and feeds of users without actions are to be learned too.
+    earlier = sorted([*examples[:cut], *without_actions(examples[:cut], chosen.strangers, rng)], key=_time)
     among_all = replace(chosen.negatives, count=VALIDATED_AMONG, matched=VALIDATED_MATCHES)
-    times = counting_times(since_ms, int(log.times_ms[-1]) + 1, len(log)) if since_ms else [0]
-    starts = [bisect_left(examples, time, key=lambda one: one.now_ms) for time in times]
 
-    def joined(rows: Iterable[int], current: OfflineFeatures, negatives: NegativesConfig) -> Iterator[JoinedRequest]:
-        some = [examples[row] for row in rows]
-        drawn = some if chosen.impressions else with_negatives(some, log, current, negatives, rng)
-        return joined_requests([as_of_its_day(one) for one in drawn], current)
+    def joined(some: list[RankingExample], at: OfflineFeatures, negatives: NegativesConfig) -> Iterator[JoinedRequest]:
+        drawn = some if chosen.impressions else with_negatives(some, log, at, negatives, rng)
+        return joined_requests([as_of_its_day(one) for one in drawn], at)
 
     learned: list[JoinedRequest] = []
     validated: list[JoinedRequest] = []
-    for time, first, end in zip(times, starts, [*starts[1:], len(examples)], strict=True):
-        if first == end:
-            continue
-        current = offline if time == since_ms else _counted_by(time, log, encoders, recipe.encoders, offline)
-        learned += joined(range(first, min(end, cut)), current, chosen.negatives)
-        validated += joined([row for row in range(max(first, cut), end) if row in kept], current, among_all)
+    times = counting_times(since_ms, int(log.times_ms[-1]) + 1, len(log)) if since_ms else [0]
+    for time_ms, end_ms in pairwise([*times, MAX_TIME_MS]):
+        now, later = _between(earlier, time_ms, end_ms), _between(held_out, time_ms, end_ms)
+        if now or later:
+            at = offline if time_ms == since_ms else _counted_by(time_ms, log, encoders, recipe.encoders, offline)
+            learned += joined(now, at, chosen.negatives)
+            validated += joined(later, at, among_all)
     return JoinedRequests(offline.items, learned), JoinedRequests(offline.items, validated)
+
+
+def _time(one: RankingExample) -> int:
+    return one.now_ms
+
+
+def _between(examples: list[RankingExample], from_ms: int, until_ms: int) -> list[RankingExample]:
+    """Return the requests of ``[from_ms, until_ms)``, of sorted ones."""
+    return examples[bisect_left(examples, from_ms, key=_time) : bisect_left(examples, until_ms, key=_time)]
 
 
 def _counted_by(
@@ -156,12 +166,14 @@ def requests_of(
     offline: OfflineFeatures,
     rng: np.random.Generator,
     since_ms: int = 0,
-    training: bool = False,
+    only_known: bool = False,
 ) -> list[RankingExample]:
-    """Return the log's requests from a time on: sessions of impressions, or actions among sampled negatives."""
+    """Return the log's requests from a time on: sessions of impressions, or actions among sampled negatives.
+
+    With ``only_known``, actions on items without a vector are no positives among sampled negatives.
+    """
     if recipe.impressions:
-        shown = list(impression_examples(log, recipe.heads, offline, since_ms=since_ms))
-        return without_actions(shown, recipe.strangers, rng) if training else shown
+        return list(impression_examples(log, recipe.heads, offline, since_ms=since_ms))
     return ranking_examples(
         log,
         recipe.heads,
@@ -170,6 +182,5 @@ def requests_of(
         rng,
         since_ms=since_ms,
         max_requests=recipe.max_requests,
-        strangers=recipe.strangers if training else 0.0,
-        only_known=training,
+        only_known=only_known,
     )

@@ -264,25 +264,17 @@ def test_requests_are_drawn_where_there_are_too_many():
 
 def test_some_requests_are_asked_as_by_a_user_of_whom_no_action_is_known():
     log = a_log(*((f"u{n % 3}", f"i{n % 7}", "save", n) for n in range(300)))
-    plain, some = examples_of(log), examples_of(log, strangers=0.4)
-    strangers = [at for at, one in enumerate(some) if one.user_key == STRANGER]
-    by_vector = [at for at, one in enumerate(some) if one.user_key != STRANGER and one.state != plain[at].state]
-    assert 30 <= len(strangers) <= 90  # of 300, one in five
-    assert 30 <= len(by_vector) <= 90
-    assert all(not len(some[at].state.history) for at in strangers + by_vector)
-    assert all(some[at].user_key == plain[at].user_key for at in by_vector)
-    assert [one.candidates[0] for one in some] == [one.candidates[0] for one in plain]
-
-
-def test_lists_that_were_shown_are_asked_so_too():
-    log = a_log(*((f"u{n % 3}", f"i{n % 7}", "save", n) for n in range(300)))
     plain = examples_of(log)
     some = without_actions(plain, 0.4, np.random.default_rng(0))
-    assert 30 <= sum(one.user_key == STRANGER for one in some) <= 90
-    asked = [at for at, one in enumerate(some) if one.state != plain[at].state]
-    assert 80 <= len(asked) <= 160
-    assert all(not len(some[at].state.history) for at in asked)
-    assert [one.candidates for one in some] == [one.candidates for one in plain]
+    assert len(some) == 120
+    assert sum(one.user_key == STRANGER for one in some) == 60  # nothing is known of these, the vector of the others
+    assert all(not len(one.state.history) for one in some)
+    by_time = {(one.now_ms, one.candidates.tobytes()): one for one in plain}
+    assert len({(one.now_ms, one.candidates.tobytes()) for one in some}) == 120
+    for one in some:
+        asked = by_time[one.now_ms, one.candidates.tobytes()]
+        assert one.labels is asked.labels
+        assert one.user_key in (STRANGER, asked.user_key)
 
 
 def test_a_hidden_candidate_is_what_the_join_makes_of_an_unknown_item():

@@ -66,6 +66,23 @@ def test_requests_see_what_was_counted_by_the_midnight_before_them_and_nothing_o
     assert steps == pytest.approx(wanted, rel=1e-5)
 
 
+def test_some_requests_are_learned_from_once_more_without_their_actions_and_none_validates_so():
+    log = a_log_of_steps()
+    first_day = (START_MS // DAY_MS + 2) * DAY_MS
+    recipe = recipe_for(replace(EVENTS, repeats=True), log.vocabulary)
+    encoders = encoders_of(log.split_at(first_day)[0], recipe)
+    offline = offline_features(log, encoders, feature_sizes(log.vocabulary, encoders, 4), first_day)
+    found = {}
+    for share in (0.0, 0.5):
+        asked = replace(recipe, ranker=replace(recipe.ranker, strangers=share))
+        found[share] = requests_as_of_their_days(log, encoders, asked, offline, first_day)
+    plain, more = found[0.0][0], found[0.5][0]
+    assert len(more) == len(plain) + round(len(plain) / 2)
+    actions = [sum(len(one.actions) == 0 for one in some.requests) for some in (plain, more)]
+    assert actions[1] == actions[0] + round(len(plain) / 2)
+    assert [len(one.actions) for one in found[0.5][1].requests] == [len(one.actions) for one in found[0.0][1].requests]
+
+
 def test_items_are_counted_at_midnights_fewer_of_a_long_time_or_a_large_log():
     morning = 100 * DAY_MS + 5
     assert counting_times(morning, 103 * DAY_MS + 9, 1_000) == [morning, 101 * DAY_MS, 102 * DAY_MS, 103 * DAY_MS]
