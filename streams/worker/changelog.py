@@ -27,6 +27,7 @@ from rankstream.streams.worker.source import HEADER
 log = logging.getLogger(__name__)
 
 RECORDS_AT_ONCE = 4_000
+LATER_FORMATS = 0x20  # first bytes below it are formats of states, of this version or a later one; above it is text
 
 
 class RestoreError(RuntimeError):
@@ -61,8 +62,8 @@ class RestoreJob:
                 self.position = int.from_bytes(value, "little")
                 self.source = _source_of(record)
             elif key is not None and value is not None:
-                offset = offset_of(value)
-                if key not in newest or newest[key][0] <= offset:
+                offset = _offset_in(record, value)
+                if offset is not None and (key not in newest or newest[key][0] <= offset):
                     newest[key] = (offset, value)
         stored = self.store.get_many(list(newest))
         writes = {
@@ -84,6 +85,22 @@ def _source_of(record: Record) -> bytes | None:
     """Return the header of a position; records of dumps have none at all."""
     headers: Sequence[tuple[str, bytes]] = getattr(record, "headers", ())
     return next((value for name, value in headers if name == HEADER), None)
+
+
+def _offset_in(record: Record, value: bytes) -> int | None:
+    """Return the offset in a record's state; None, with a word in the log, where the record is no state at all.
+
+    What something else wrote into the topic must not end this worker and each of its heirs. Raises ``RestoreError``
+    for a state of a later version: without it users would lose what they did.
+    """
+    try:
+        return offset_of(value)
+    except CorruptStateError as exc:
+        where = f"{record.topic} {record.partition}, offset {record.offset}, key {(record.key or b'')[:64]!r}"
+        if value[:1] and max(FORMATS) < value[0] < LATER_FORMATS:
+            raise RestoreError(f"{where}: {exc}; a later version of rankstream wrote it: serve with that one") from exc
+        log.error("%s: %s; something else wrote it, and it is skipped", where, exc)
+        return None
 
 
 def offset_of(packed: bytes) -> int:

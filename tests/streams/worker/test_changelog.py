@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.stores.rocksdb import POSITION
 from rankstream.features.user_state import CorruptStateError
-from rankstream.streams.worker.changelog import RestoreJob, offset_of
+from rankstream.streams.worker.changelog import RestoreError, RestoreJob, offset_of
 from rankstream.streams.worker.offsets import Bounds
 from rankstream.streams.worker.ownership import is_behind
 from rankstream.streams.worker.source import UNKNOWN, Source, unpacked
@@ -94,6 +94,22 @@ def test_what_a_later_version_knows_of_a_topic_does_no_harm():
 def test_a_changelog_without_position_leaves_reading_at_the_beginning():
     store = restored(MemoryStore(), logged(b"u1", 4))
     assert store.next_offset == 0
+
+
+@pytest.mark.parametrize("value", [b"", b'{"user_id": "u1"}', b"\xff" * 100, b"\x01"])
+def test_what_something_else_wrote_is_skipped_and_named(value, caplog):
+    foreign = ARecord(value, b"u1", topic="user-state-changelog", offset=17)
+    store = restored(MemoryStore(), logged(b"u1", 4), foreign, logged(b"u2", 7), logged(POSITION, 8))
+    assert [offset_of(record or b"") for record in store.get_many([b"u1", b"u2"])] == [4, 7]
+    assert store.next_offset == 8
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "user-state-changelog 0, offset 17, key b'u1'" in line
+
+
+def test_a_state_of_a_later_version_is_no_foreign_record():
+    later = ARecord(b"\x09" + a_user_record(4)[1:], b"u1", topic="user-state-changelog", offset=17)
+    with pytest.raises(RestoreError, match=r"user-state-changelog 0, offset 17, key b'u1': .* later version"):
+        restored(MemoryStore(), later)
 
 
 def test_records_without_key_or_value_are_skipped():
