@@ -22,6 +22,7 @@ from rankstream.cli.views import explanation, feeds, off_policy, replay
 from rankstream.cli.views.table import Facts, Table, console, names, numbers
 from rankstream.evaluation.audit.diff import Difference
 from rankstream.evaluation.audit.explanation import (
+    CountsOfItems,
     ExplainedItem,
     Explanation,
     KnownAction,
@@ -165,7 +166,8 @@ def an_explanation(policy: str | None = "plackett-luce") -> Explanation:
     return Explanation(
         f"req-{SKU}", USER, NOON_MS, MODEL, ("view",), policy, 3, 7, 104_223, 42, False, "the features differ",
         (action,), (MissedAction(SKU, "purchase", NOON_MS, 104_224, 900),), Sessions(1, 2, True),
-        UserVector("000007-9c3f5a01e2d4b678", NOON_MS, 1, True), 23, (SKU,), items,
+        UserVector("000007-9c3f5a01e2d4b678", NOON_MS, 1, True),
+        CountsOfItems("000019-5a01e2d4b6789c3f", NOON_MS, 3_600_000), 23, (SKU,), items,
     )  # fmt: skip
 
 
