@@ -201,24 +201,27 @@ class Pipeline:
             try:
                 requests.append((record, decode_request(record, now_ms)))
             except Rejected as exc:
-                outgoing += self._refuse_record(record, exc)
-            except Exception:
-                text = traceback.format_exc()[-TRACEBACK_CHARS:]
-                outgoing += self._refuse_record(record, Rejected(INTERNAL, text))
+                outgoing += self._refuse_record(record, exc.reason, str(exc))
+            except Exception as exc:
+                told = f"the request could not be read: {type(exc).__name__}: {exc}"
+                outgoing += self._refuse_record(record, INTERNAL, told, traceback.format_exc()[-TRACEBACK_CHARS:])
         states = self.users.get_many([id_bytes(request.user_id) for _, request in requests])
         self.counters.requests += len(requests)
         return PendingRequests(self, requests, states, outgoing)
 
-    def _refuse_record(self, record: Record, exc: Rejected) -> list[Outgoing]:
-        """Return the dead letter of a request that can't be decoded, and an error feed too if its ids can be read."""
-        dead_letter = self._dead_letter(record, exc.reason, str(exc))
+    def _refuse_record(self, record: Record, reason: str, told: str, kept: str = "") -> list[Outgoing]:
+        """Return the dead letter of a request that can't be decoded, and an error feed too if its ids can be read.
+
+        ``told`` is the feed's message, and the letter's unless another is ``kept`` there.
+        """
+        dead_letter = self._dead_letter(record, reason, kept or told)
         ids = ids_of(record.value)
         if ids is None:
             return [dead_letter]
         self.counters.refused += 1
         return [
             dead_letter,
-            Outgoing(Channel.FEEDS, record.key, encode_error(*ids, exc.reason, str(exc), self.clock())),
+            Outgoing(Channel.FEEDS, record.key, encode_error(*ids, reason, told, self.clock())),
         ]
 
     def _dead_letter(self, record: Record, reason: str, message: str) -> Outgoing:

@@ -13,6 +13,7 @@ from rankstream.features.join import join, match_user, session_vector
 from rankstream.features.user_state import unpack_state
 from rankstream.features.user_view import view_user
 from rankstream.ranking.serving import LiveRanker
+from rankstream.streams import pipeline as pipeline_module
 from rankstream.streams.records import Channel
 from tests.builders.actions import (
     MORNING_MS,
@@ -187,6 +188,18 @@ def test_whatever_a_record_makes_a_decoder_raise_is_a_dead_letter_and_the_others
     letters = decoded(pipeline.on_actions([an_event("u1", offset=3), an_event("u2", offset=4)]))
     assert [(letter["reason"], letter["offset"]) for letter in letters] == [("internal", 3), ("internal", 4)]
     assert "ZeroDivisionError: of 3" in letters[0]["message"]
+
+
+def test_whoever_asked_is_told_in_a_line_and_the_letter_keeps_the_traceback(monkeypatch):
+    def decode(record, now_ms):
+        raise ZeroDivisionError("of r1")
+
+    monkeypatch.setattr(pipeline_module, "decode_request", decode)
+    value = b'{"request_id":"r1","user_id":"u1","candidates":[1]}'
+    letter, feed = decoded(a_pipeline().on_requests([ARecord(value)]).answer())
+    assert (letter["reason"], feed["error"]["reason"]) == ("internal", "internal")
+    assert "Traceback" in letter["message"]
+    assert feed["error"]["message"] == "the request could not be read: ZeroDivisionError: of r1"
 
 
 @pytest.mark.parametrize("depth", [998, 5_000])
