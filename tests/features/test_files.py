@@ -1,12 +1,7 @@
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from rankstream.features import files
 from rankstream.features.files import CURRENT, PointerError, current_name, make_current, whole_file, whole_folder
+from tests.builders.killed import killed_at
 
 
 def names(folder):
@@ -66,21 +61,7 @@ def test_where_nothing_is_current_no_file_is_there(tmp_path):
 
 
 WRITE_AND_DIE = """
-import os, pathlib, sys
-from rankstream.features import files
-
-step, calls, root = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
-owner = files if step == "sync" else pathlib.Path
-whole = getattr(owner, step)
-
-def die_at_last(*arguments):
-    global calls
-    calls -= 1
-    if calls < 0:
-        os._exit(9)
-    return whole(*arguments)
-
-setattr(owner, step, die_at_last)
+arm()
 with files.whole_folder(root / "bundle") as beside:
     for name in ("graph", "table"):
         (beside / name).write_bytes(name.encode())
@@ -98,9 +79,7 @@ KILLS = (  # in the order that the steps are taken: which call of one dies; is t
 @pytest.mark.parametrize(("step", "calls", "folder", "content"), KILLS)
 def test_a_writer_killed_at_any_step_leaves_what_is_whole(tmp_path, step, calls, folder, content):
     (tmp_path / "pointer").write_text("old")
-    environment = os.environ | {"PYTHONPATH": str(Path(files.__file__).parents[1])}
-    command = [sys.executable, "-c", WRITE_AND_DIE, step, str(calls), str(tmp_path)]
-    assert subprocess.run(command, env=environment, check=False).returncode == 9
+    assert killed_at(step, calls, tmp_path, WRITE_AND_DIE) == 9
     assert [path for path in names(tmp_path) if not path.startswith(".")] == ["bundle"] * folder + ["pointer"]
     assert not folder or names(tmp_path / "bundle") == ["graph", "table"]
     assert (tmp_path / "pointer").read_text() == content

@@ -1,10 +1,5 @@
-import os
-import subprocess
-import sys
-import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +11,7 @@ from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.embeddings.live import LiveTable
 from rankstream.features.embeddings.table import EmbeddingTable, publish, publish_merged
 from rankstream.features.ids import id_key, id_keys
+from tests.builders.killed import killed_at
 
 IDS = st.one_of(st.integers(0, 2**63 - 1), st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20))
 
@@ -134,25 +130,10 @@ def test_a_folder_without_a_table_is_refused(tmp_path):
 
 
 PUBLISH_AND_DIE = """
-import os, pathlib, sys
 import numpy as np
-from rankstream.features import files
-from rankstream.features.embeddings import files as table_files
 from rankstream.features.embeddings.table import publish
 
-step, calls, root = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
-owners = [one for one in (pathlib.Path, files, table_files) if hasattr(one, step)]
-whole = getattr(owners[0], step)
-
-def die_at_last(*arguments):
-    global calls
-    calls -= 1
-    if calls < 0:
-        os._exit(9)
-    return whole(*arguments)
-
-for owner in owners:
-    setattr(owner, step, die_at_last)
+arm()
 publish(root, [1], np.full((1, 4), 2.0), space="items", as_of_ms=2)
 """
 
@@ -166,10 +147,7 @@ STEPS = (  # in the order that a publisher takes them; which call of the step di
 @pytest.mark.parametrize(("step", "calls", "stands"), STEPS)
 def test_a_publisher_killed_at_any_step_leaves_a_whole_version(tmp_path, step, calls, stands):
     a_table(tmp_path, ids=[1], vectors=np.ones((1, 4)))
-    command = [sys.executable, "-c", textwrap.dedent(PUBLISH_AND_DIE), step, str(calls), str(tmp_path)]
-    environment = os.environ | {"PYTHONPATH": str(Path(embeddings.__file__).parents[2])}
-    killed = subprocess.run(command, env=environment, check=False)
-    assert killed.returncode == 9
+    assert killed_at(step, calls, tmp_path, PUBLISH_AND_DIE) == 9
     table = EmbeddingTable.open(tmp_path)
     table.verify()
     assert table.look_up(id_keys([1]))[0][0, 0] == stands

@@ -1,18 +1,12 @@
 """Published item counts: whole versions or none, verified to the byte."""
 
-import os
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
-
 import pytest
 
 from rankstream.features.embeddings.files import BrokenTableError
-from rankstream.features.item_counts import files
 from rankstream.features.item_counts.files import open_counts, publish_counts
 from tests.builders.bundle import AS_OF_MS, ITEM_SPACE
 from tests.builders.item_counts import some_counts, the_same
+from tests.builders.killed import killed_at
 
 
 def test_what_is_published_is_opened_again(tmp_path):
@@ -51,26 +45,11 @@ def test_a_file_that_is_missing_is_one_sentence(tmp_path, name):
 
 
 PUBLISH_AND_DIE = """
-import os, pathlib, sys
-from rankstream.features import files
-from rankstream.features.embeddings import files as table_files
 from rankstream.features.item_counts.files import publish_counts
 from tests.builders.item_counts import some_counts
 
-step, calls, root = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
 counts = some_counts(seed=2)
-owners = [one for one in (pathlib.Path, files, table_files) if hasattr(one, step)]
-whole = getattr(owners[0], step)
-
-def die_at_last(*arguments):
-    global calls
-    calls -= 1
-    if calls < 0:
-        os._exit(9)
-    return whole(*arguments)
-
-for owner in owners:
-    setattr(owner, step, die_at_last)
+arm()
 publish_counts(root, counts)
 """
 
@@ -80,9 +59,7 @@ publish_counts(root, counts)
 )
 def test_a_publisher_killed_at_any_step_leaves_a_whole_version(tmp_path, step, calls, stands):
     publish_counts(tmp_path, some_counts(seed=1))
-    command = [sys.executable, "-c", textwrap.dedent(PUBLISH_AND_DIE), step, str(calls), str(tmp_path)]
-    environment = os.environ | {"PYTHONPATH": str(Path(files.__file__).parents[2])}
-    assert subprocess.run(command, env=environment, check=False).returncode == 9
+    assert killed_at(step, calls, tmp_path, PUBLISH_AND_DIE) == 9
     assert the_same(open_counts(tmp_path), some_counts(seed=stands))
     publish_counts(tmp_path, some_counts(seed=3))
     assert the_same(open_counts(tmp_path), some_counts(seed=3))
