@@ -18,6 +18,7 @@ other here; the item and user tables must not know the time after the requests.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from rankstream.features.history import DEFAULT_LIMIT, History
 from rankstream.features.ids import Keys, id_key
 from rankstream.features.join import OfflineFeatures, fold_ended, join, match_user, pool_sessions
 from rankstream.features.matches.columns import UserMatches
-from rankstream.features.schema import Bools, Floats, ModelInputs
+from rankstream.features.schema import Bools, Floats, Ints, ModelInputs
 from rankstream.features.sessions import sessions_now
 from rankstream.features.user_state import Applied, UserState
 from rankstream.features.user_view import known_actions
@@ -86,7 +87,7 @@ def ranking_examples(
     """
     labels_of = head_labels(log, heads)
     items, surfaces, packed = log.item_keys, log.surface_codes, packed_actions(log)
-    sampler = _Negatives(_known(items, offline), negatives, rng)
+    sampler = _Negatives(pool_of(log, offline), negatives, rng)
     chosen = _chosen_rows(log, since_ms, max_requests, rng)
     examples = []
     for user_key, rows in rows_by_user(log):
@@ -110,22 +111,45 @@ def ranking_examples(
     return examples
 
 
+@dataclass(frozen=True)
+class NegativePool:
+    """What negatives of a log's requests are drawn from; made once, as it sorts all that was acted on."""
+
+    log: EventLog
+    acted_on: Keys  # known items, one entry an action: drawing from it is drawing by popularity
+    items: Keys  # (n,) each once, sorted
+    counts: Ints  # (n,) actions on each
+
+    @cached_property
+    def _rows_of(self) -> dict[int, Ints]:
+        return dict(rows_by_user(self.log))
+
+    def seen(self, one: RankingExample) -> set[int]:
+        """Return the items that the user of a request had acted on before it; nothing of a stranger."""
+        rows = self._rows_of.get(one.user_key, np.zeros(0, np.int64))
+        before = np.searchsorted(self.log.times_ms[rows], one.now_ms)
+        return set(self.log.item_keys[rows[:before]].tolist())
+
+
+def pool_of(log: EventLog, offline: OfflineFeatures) -> NegativePool:
+    """Return the pool of a log's items that have a vector."""
+    acted_on = log.item_keys[offline.items.look_up(log.item_keys)[1]]
+    return NegativePool(log, acted_on, *np.unique(acted_on, return_counts=True))
+
+
 def with_negatives(
     examples: Sequence[RankingExample],
-    log: EventLog,
+    pool: NegativePool,
     offline: OfflineFeatures,
     negatives: NegativesConfig,
     rng: np.random.Generator,
 ) -> list[RankingExample]:
-    """Return a log's requests, which hold nothing but what was acted on, with negatives drawn."""
-    sampler = _Negatives(_known(log.item_keys, offline), negatives, rng)
-    rows_of = dict(rows_by_user(log)) if negatives.exclude_seen else {}
-    nothing = np.zeros(0, np.int64)
+    """Return requests of the pool's log, which hold nothing but what was acted on, with negatives drawn."""
+    sampler = _Negatives(pool, negatives, rng)
     found = []
     for one in examples:
         matching = _matching(one.state, one.user_key, one.now_ms, offline, negatives)
-        rows = rows_of.get(one.user_key, nothing)
-        seen = set(log.item_keys[rows[: np.searchsorted(log.times_ms[rows], one.now_ms)]].tolist())
+        seen = pool.seen(one) if negatives.exclude_seen else set[int]()
         drawn = sampler.draw(set(one.candidates.tolist()), seen, matching)
         found.append(_example(one, one.candidates, one.labels, *drawn))
     return found
@@ -153,10 +177,6 @@ def _example(one: RankingExample, acted: Keys, labels: Floats, drawn: Keys, log_
         labels=np.concatenate([labels, nothing]),
         log_q=np.concatenate([np.zeros(len(acted), np.float32), log_q]),
     )
-
-
-def _known(keys: Keys, offline: OfflineFeatures) -> Keys:
-    return keys[offline.items.look_up(keys)[1]]
 
 
 def _chosen_rows(log: EventLog, since_ms: int, count: int | None, rng: np.random.Generator) -> Bools:
@@ -197,11 +217,10 @@ def acted_on(items: Keys, labels: Floats) -> tuple[Keys, Floats]:
 class _Negatives:
     """Draws items that were not acted on, some uniformly, some as often as the log's users act on them."""
 
-    def __init__(self, items: Keys, config: NegativesConfig, rng: np.random.Generator) -> None:
+    def __init__(self, pool: NegativePool, config: NegativesConfig, rng: np.random.Generator) -> None:
         self.config = config
         self._rng = rng
-        self.acted_on = items  # one entry an action: drawing from it is drawing by popularity
-        self._items, self._counts = np.unique(items, return_counts=True)
+        self.acted_on, self._items, self._counts = pool.acted_on, pool.items, pool.counts
 
     def draw(self, acted: set[int], seen: set[int], matching: Keys) -> tuple[Keys, Floats]:
         """Return items ``(n,)``, each once, none acted on now, none seen before if those are excluded, and ``log_q``.

@@ -29,6 +29,7 @@ from rankstream.models.ranker.calibration import HeadCalibration, calibrate
 from rankstream.models.ranker.examples import (
     NegativesConfig,
     RankingExample,
+    pool_of,
     ranking_examples,
     with_negatives,
     without_actions,
@@ -124,10 +125,11 @@ def requests_as_of_their_days(
     held_out = [examples[row] for row in np.sort(cut + rng.permutation(len(examples) - cut)[:most]).tolist()]
     # Few of a log's actions are a user's first, and feeds of users without actions are to be learned too.
     earlier = sorted([*examples[:cut], *without_actions(examples[:cut], chosen.strangers, rng)], key=_time)
+    pool = None if chosen.impressions else pool_of(log, offline)  # what was shown has its own negatives
     among_all = replace(chosen.negatives, count=VALIDATED_AMONG, matched=VALIDATED_MATCHES)
 
     def joined(some: list[RankingExample], at: OfflineFeatures, negatives: NegativesConfig) -> Iterator[JoinedRequest]:
-        drawn = some if chosen.impressions else with_negatives(some, log, at, negatives, rng)
+        drawn = some if pool is None else with_negatives(some, pool, at, negatives, rng)
         return joined_requests([as_of_its_day(one) for one in drawn], at)
 
     learned: list[JoinedRequest] = []

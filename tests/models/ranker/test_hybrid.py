@@ -26,6 +26,7 @@ from rankstream.models.ranker.examples import (
     RankingExample,
     inputs_of,
     joined,
+    pool_of,
     ranking_examples,
     with_negatives,
     without_actions,
@@ -308,7 +309,9 @@ def test_an_item_without_a_vector_is_no_positive_and_no_negative():
 def test_other_negatives_leave_what_was_acted_on():
     log = a_log(*((f"u{n % 3}", f"i{n % 7}", "save", n) for n in range(30)))
     some = examples_of(log)
-    more = with_negatives(some, log, offline_features(), NegativesConfig(4), np.random.default_rng(1))
+    more = with_negatives(
+        some, pool_of(log, offline_features()), offline_features(), NegativesConfig(4), np.random.default_rng(1)
+    )
     assert [one.candidates[0] for one in more] == [one.candidates[0] for one in some]
     assert [len(one.candidates) for one in more] == [5] * 30
 
