@@ -39,7 +39,7 @@ from rankstream.streams.topics import TopicsRefusedError, prepare_topics
 
 SESSION_TIMEOUT_S = 6.0  # the embedded broker's group joins take half of it
 CATCH_UP_DEADLINE_S = 120.0
-REQUESTS, PATIENCE = 6_000, 2  # for the ranker to learn from, and evaluations: `train` takes more, and a minute longer
+REQUESTS, PATIENCE = 3_000, 2  # for the ranker to learn from, and evaluations: `train` takes more, and minutes longer
 
 
 @dataclass(frozen=True)
