@@ -17,6 +17,7 @@ MAX_AHEAD_MS = 24 * 3_600_000  # an event may be this much later than its record
 
 T = TypeVar("T")
 
+RECORDS_TIME = "the record's own time"
 TIMESTAMP = "timestamp"  # the reason of what has a time that can't be meant
 
 WireId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)] | int
@@ -101,6 +102,7 @@ class ActionDecoder:
 
     def __init__(self, vocabulary: Vocabulary, clock: Callable[[], int] | None = None) -> None:
         """``clock`` (ms, UTC) stands for the time of records that have none; without it they are taken as they come."""
+        self.ahead = 0  # actions accepted whose time is after their record's: clocks differ
         self._clock = clock
         self._actions = vocabulary.action_codes
         self._surfaces = vocabulary.surface_codes
@@ -120,11 +122,15 @@ class ActionDecoder:
         code = self._actions.get(event.action)
         if code is None:
             raise self._unknown_action(event.action)
-        if not MIN_TIME_MS <= at_ms <= record.timestamp + MAX_AHEAD_MS:
-            check_time("timestamp_ms", at_ms, produced_ms(record, None if self._clock is None else self._clock()))
+        if not MIN_TIME_MS <= at_ms <= record.timestamp:
+            self._check_time(at_ms, produced_ms(record, None if self._clock is None else self._clock()))
         surface = self._surfaces.get(event.surface, 0) if event.surface else 0
         amount = 0 if event.value is None else value_code(event.value)
         return pack_action(at_ms, code, id_key(item_id), surface, amount)
+
+    def _check_time(self, at_ms: int, record_ms: int | None) -> None:
+        check_time("timestamp_ms", at_ms, record_ms)
+        self.ahead += record_ms is not None and at_ms > record_ms
 
     def _unknown_action(self, name: str) -> Rejected:
         known = ", ".join(self._actions)
@@ -175,10 +181,10 @@ def produced_ms(record: Record, now_ms: int | None) -> int | None:
     return record.timestamp if record.timestamp >= 0 else now_ms
 
 
-def check_time(name: str, at_ms: int, record_ms: int | None) -> None:
+def check_time(name: str, at_ms: int, record_ms: int | None, whose: str = RECORDS_TIME) -> None:
     """Raise ``Rejected`` for a time that can't be meant: in seconds, or far after the record (None: not known when)."""
     if at_ms < MIN_TIME_MS:
         raise Rejected(TIMESTAMP, f"{name} {at_ms} is before 1973: seconds? multiply them by 1000")
     if record_ms is not None and at_ms > record_ms + MAX_AHEAD_MS:
         ahead = (at_ms - record_ms) / 3_600_000
-        raise Rejected(TIMESTAMP, f"{name} {at_ms} is {ahead:,.1f} hours after the record's own time {record_ms}")
+        raise Rejected(TIMESTAMP, f"{name} {at_ms} is {ahead:,.1f} hours after {whose} {record_ms}")

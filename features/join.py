@@ -1,6 +1,6 @@
 """The join: what the stream knows of a user and what offline tables know of user and items, as of one time.
 
-One function, used by training, export, serving and replay. Nothing later than the user's ``now_ms`` is seen.
+One function, used by training, export, serving and replay. Nothing is seen as later than the user's ``now_ms``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,9 +38,14 @@ class OfflineFeatures:
     matches: MatchTables = field(default_factory=no_matches)
 
 
-def match_user(state: UserState, user_key: int, now_ms: int, offline: OfflineFeatures) -> UserMatches:
-    """Return a user as of ``now_ms``, with what matches them: made once a request, for its source and its join."""
-    return UserMatches(view_user(state, user_key, now_ms, offline.users), offline.matches)
+def match_user(
+    state: UserState, user_key: int, now_ms: int, offline: OfflineFeatures, until_ms: int | None = None
+) -> UserMatches:
+    """Return a user as of ``now_ms``, with what matches them: made once a request, for its source and its join.
+
+    ``until_ms`` is as for ``user_view.known_actions``.
+    """
+    return UserMatches(view_user(state, user_key, now_ms, offline.users, until_ms), offline.matches)
 
 
 def join(matches: UserMatches, candidates: Keys, offline: OfflineFeatures, surface: int = 0) -> ModelInputs:

@@ -3,7 +3,7 @@
 Retrieval and ranking see the same user by construction: neither reads the user's state itself.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,11 +17,11 @@ from rankstream.features.user_state import UserState
 
 @dataclass(frozen=True, slots=True)
 class UserView:
-    """All that is known of a user at ``now_ms``; nothing later."""
+    """All that is known of a user at ``now_ms``; nothing is younger than that."""
 
     key: int
     now_ms: int  # UTC
-    actions: ActionColumns  # of the history, newest first
+    actions: ActionColumns  # of the history, newest first, none later than ``now_ms``
     tail: SessionTail  # of the sessions that left the history
     vector: Floats  # (U,), zeros where there is none
     vector_found: bool
@@ -33,14 +33,26 @@ class UserView:
         return self.actions.item_keys
 
 
-def view_user(state: UserState, user_key: int, now_ms: int, vectors: VectorTable) -> UserView:
-    """Return the user as of ``now_ms``; ``vectors`` are the users' (``OfflineFeatures.users``)."""
+def view_user(
+    state: UserState, user_key: int, now_ms: int, vectors: VectorTable, until_ms: int | None = None
+) -> UserView:
+    """Return the user as of ``now_ms``; ``vectors`` are the users' (``OfflineFeatures.users``).
+
+    ``until_ms`` is as for ``known_actions``.
+    """
     found_vectors, found = vectors.look_up(np.array([user_key], np.uint64))
-    actions = known_actions(state.history.columns(), now_ms)
+    actions = known_actions(state.history.columns(), now_ms, until_ms)
     return UserView(user_key, now_ms, actions, state.tail, found_vectors[0], bool(found[0]), state.departed)
 
 
-def known_actions(actions: ActionColumns, now_ms: int) -> ActionColumns:
-    """Return the actions, newest first, that had happened by ``now_ms``."""
-    future = int(np.count_nonzero(actions.times_ms > now_ms))  # newest first: they stand in front
-    return actions[future:] if future else actions
+def known_actions(actions: ActionColumns, now_ms: int, until_ms: int | None = None) -> ActionColumns:
+    """Return the actions, newest first, that had happened by ``now_ms``.
+
+    Clocks differ, so an action may be known already whose time is still to come. Those up to ``until_ms`` are the
+    newest, and count as done just now.
+    """
+    future = int(np.count_nonzero(actions.times_ms > (now_ms if until_ms is None else until_ms)))
+    known = actions[future:] if future else actions  # newest first: the future stands in front
+    if len(known) and known.times_ms[0] > now_ms:
+        return replace(known, times_ms=np.minimum(known.times_ms, now_ms))
+    return known

@@ -67,7 +67,7 @@ class Ranker:
     item_counts: str | None = None  # version of those in ``offline`` and ``source``; None for the bundle's own
 
     def rank(self, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
-        """Answer a request as of its timestamp, or ``now_ms`` (UTC). Raises ``RankingRefusedError``.
+        """Answer a request as of its timestamp, or ``now_ms``, when it was asked (UTC). Raises ``RankingRefusedError``.
 
         Its deadline is not looked at: see ``request.check_deadline``.
         """
@@ -75,7 +75,7 @@ class Ranker:
         at_ms = request.as_of(now_ms)
         started = perf_counter()
         offline = self._offline_now()
-        user = match_user(state, id_key(request.user_id), at_ms, offline)
+        user = match_user(state, id_key(request.user_id), at_ms, offline, request.seen_until_ms(now_ms))
         candidates = self._candidates(request, user)
         found = perf_counter()
         surface = self.surface_codes.get(request.surface or "", 0)

@@ -9,11 +9,12 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from rankstream.events.action_event import Name, TimeMs, WireId
+from rankstream.events.action_event import MAX_AHEAD_MS, Name, TimeMs, WireId
 from rankstream.features.ids import Id
 from rankstream.features.schema import ModelInputs
 
 MAX_CANDIDATES = 5_000
+CLOCKS_DIFFER_MS = 5 * 60_000  # who asks as of a time further back than that means the past
 
 DEADLINE_PASSED = "deadline-passed"
 NO_CANDIDATES = "no-candidates"
@@ -39,6 +40,15 @@ class RankingRequest(Struct, frozen=True, omit_defaults=True):
     def as_of(self, now_ms: int) -> int:
         """Return the time to rank at: the request's own, or ``now_ms`` where it has none."""
         return now_ms if self.timestamp_ms is None else self.timestamp_ms
+
+    def seen_until_ms(self, asked_ms: int) -> int:
+        """Return the time of the latest action that it sees of those known at ``asked_ms``, when it was asked.
+
+        As of now that is every action which its record's check has let in: one that is known has happened, whatever the
+        clock that stamped it. As of the past nothing later is seen.
+        """
+        at_ms = self.as_of(asked_ms)
+        return at_ms if at_ms < asked_ms - CLOCKS_DIFFER_MS else at_ms + MAX_AHEAD_MS
 
 
 class FeedItem(Struct, frozen=True):

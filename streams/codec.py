@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
 from rankstream.events.action_event import (
+    RECORDS_TIME,
     Record,
     Rejected,
     check_time,
@@ -27,6 +28,7 @@ from rankstream.features.ids import MAX_ID_BYTES, Id, id_bytes
 from rankstream.features.user_state import UserState
 from rankstream.ranking.request import FeedItem, Ranking, RankingRefusedError, RankingRequest, check_request
 
+WORKERS_CLOCK = "the worker's clock"
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
 MAX_DEAD_LETTER_BYTES = 512 * 1024  # original bytes kept in a dead letter: brokers take records of 1 MB
 
@@ -121,7 +123,8 @@ _encode = msgspec.json.Encoder().encode
 def decode_request(record: Record, now_ms: int | None = None) -> RankingRequest:
     """Return the request of a record, with the record's time where it has none of its own. Raises ``Rejected``.
 
-    ``now_ms`` stands for the time of a record that has none either; without it the request stays without.
+    ``now_ms``, the worker's clock, stands for the time of a record that has none either, and no request is of a time
+    far after it; without it the request stays without, and is not compared: it was, when it was served.
     """
     request = decoded(record.value, _decode_request, MAX_REQUEST_BYTES, "a ranking request")
     if record.key != id_bytes(request.user_id):
@@ -131,10 +134,14 @@ def decode_request(record: Record, now_ms: int | None = None) -> RankingRequest:
     except RankingRefusedError as exc:
         raise Rejected("schema", str(exc)) from None
     produced = produced_ms(record, now_ms)
-    if request.timestamp_ms is None:
-        return request if produced is None else replace(request, timestamp_ms=produced)
-    check_time("timestamp_ms", request.timestamp_ms, produced)
-    return request
+    if request.timestamp_ms is not None:
+        check_time("timestamp_ms", request.timestamp_ms, produced)
+        check_time("timestamp_ms", request.timestamp_ms, now_ms, WORKERS_CLOCK)
+        return request
+    if produced is None:
+        return request
+    check_time(RECORDS_TIME, produced, now_ms, WORKERS_CLOCK)
+    return replace(request, timestamp_ms=produced)
 
 
 def ids_of(value: bytes | None) -> tuple[Id, Id] | None:

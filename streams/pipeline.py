@@ -73,11 +73,20 @@ class Counters:
     late: int = 0  # of these, inserted behind a newer one
     duplicates: int = 0
     too_old: int = 0
+    ahead: int = 0  # read with a time after their record's: clocks differ
     redelivered: int = 0  # skipped: at or below the user's offset
     sessions_ended: int = 0
     requests: int = 0
     refused: int = 0  # requests answered with an error
     rejected: dict[str, int] = field(default_factory=dict)  # dead letters by reason
+
+    def told(self) -> str:
+        """Return what an operator may want to know, in a line."""
+        return (
+            f"{self.actions:,} actions applied ({self.late:,} late, {self.duplicates:,} duplicates, {self.too_old:,} "
+            f"too old, {self.ahead:,} stamped after their records), {self.requests:,} requests read, "
+            f"{self.refused:,} answered with an error, {sum(self.rejected.values()):,} dead letters"
+        )
 
     def reject(self, reason: str) -> None:
         """Count one dead letter."""
@@ -121,6 +130,7 @@ class Pipeline:
         actions: list[bytes] = []
         offsets: list[int] = []
         decode = self._decoder()
+        ahead_before = decode.ahead
         for record in records:
             try:
                 actions.append(decode(record))
@@ -132,6 +142,7 @@ class Pipeline:
                 continue
             keys.append(record.key)  # type: ignore[arg-type]  # decoding has compared it with the user's id
             offsets.append(record.offset)
+        self.counters.ahead += decode.ahead - ahead_before
         self.apply(keys, actions, offsets)
         return dead_letters
 

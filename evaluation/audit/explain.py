@@ -31,7 +31,7 @@ from rankstream.evaluation.audit.occlusion import Effect, Without, effects, occl
 from rankstream.evaluation.audit.user_records import UserRecords, read_user_records
 from rankstream.evaluation.point_in_time import NotRetainedError, PartitionStates, RankersAsServed, as_served
 from rankstream.events.action_event import Record
-from rankstream.features.actions import ACTION_BYTES, IDENTITY_BYTES, Vocabulary, unpack_action
+from rankstream.features.actions import ACTION_BYTES, IDENTITY_BYTES, ActionColumns, Vocabulary, unpack_action
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.history import History, split
 from rankstream.features.ids import Id, id_bytes, id_keys
@@ -58,13 +58,19 @@ class AnswerContext:
     """One answer, and everything that it was made from."""
 
     served: ServedFeatures
-    state: UserState  # as it was, without what had not happened yet
+    state: UserState  # as it was, without what the request did not see
     ranker: Ranker
     request: RankingRequest  # for all its candidates
     base: Ranking
     items: EmbeddingTable
     vocabulary: Vocabulary
     records: UserRecords
+
+    @property
+    def actions(self) -> ActionColumns:
+        """The state's actions as the ranker saw them: none later than the request."""
+        columns = self.state.history.columns()
+        return replace(columns, times_ms=np.minimum(columns.times_ms, self.served.at_ms))
 
 
 def explain(
@@ -117,10 +123,10 @@ def _context(
 ) -> AnswerContext:
     bundle = rankers.bundle
     ranker = replace(rankers.ranker(served), exploration=NO_EXPLORATION)  # sampling has no reasons
-    future = len(state.history) - len(known_actions(state.history.columns(), served.at_ms))
-    history = History(state.history.packed[future * ACTION_BYTES :], state.history.limit)
-    known = UserState(history, state.tail, state.offset, state.total, state.departed)
     original = decode_request(record)
+    seen = known_actions(state.history.columns(), served.at_ms, original.seen_until_ms(record.timestamp))
+    history = History(state.history.packed[(len(state.history) - len(seen)) * ACTION_BYTES :], state.history.limit)
+    known = UserState(history, state.tail, state.offset, state.total, state.departed)
     if not isinstance(served.policy, UnsetType):  # limits of groups by score might leave out what it explored
         original = msgspec.structs.replace(original, groups=None, max_per_group=None)
     uncut = msgspec.structs.replace(original, top_k=None)
@@ -205,13 +211,13 @@ def _known(context: AnswerContext, items: Sequence[Id]) -> list[bool]:
 
 def _history(context: AnswerContext) -> tuple[KnownAction, ...]:
     """Return the known actions as their records hold them, newest first."""
-    columns, sizes = context.state.history.columns(), context.ranker.offline.sizes
+    columns, sizes = context.actions, context.ranker.offline.sizes
     in_table = context.items.rows(columns.item_keys)[1]
     ends = np.diff(columns.times_ms, prepend=columns.times_ms[:1]) < -SESSION_GAP_MS
     sessions, types = np.cumsum(ends), columns.action_types
     known = []
     for number, packed in enumerate(split(context.state.history.packed)):
-        origin, at_ms = context.records.origins[packed[:IDENTITY_BYTES]], int(columns.times_ms[number])
+        origin = context.records.origins[packed[:IDENTITY_BYTES]]
         code, surface = int(types[number]), int(columns.surfaces[number])
         known.append(
             KnownAction(
@@ -220,8 +226,8 @@ def _history(context: AnswerContext) -> tuple[KnownAction, ...]:
                 action=context.vocabulary.actions[code - 1],
                 surface=context.vocabulary.surfaces[surface - 1] if surface else None,
                 value=2 ** float(columns.log_values[number]) - 1 if unpack_action(packed).value_code else None,
-                occurred_at_ms=at_ms,
-                age_ms=context.served.at_ms - at_ms,
+                occurred_at_ms=unpack_action(packed).occurred_at_ms,
+                age_ms=context.served.at_ms - int(columns.times_ms[number]),
                 session=int(sessions[number]),
                 in_item_table=bool(in_table[number]),
                 read_by_encoder=number < sizes.num_actions and code <= context.ranker.num_types,
@@ -234,7 +240,7 @@ def _history(context: AnswerContext) -> tuple[KnownAction, ...]:
 
 def _sessions(context: AnswerContext) -> Sessions:
     tail = context.state.tail
-    sessions = sessions_now(tail, context.state.history.columns(), context.served.at_ms)
+    sessions = sessions_now(tail, context.actions, context.served.at_ms)
     folded = tail.tag == context.ranker.offline.sessions.tag and bool(tail.state)
     return Sessions(len(sessions.opened), len(sessions.closed), folded)
 

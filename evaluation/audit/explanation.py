@@ -16,7 +16,7 @@ class KnownAction:
     surface: str | None
     value: float | None  # as the state keeps it, within 2.2 %
     occurred_at_ms: int
-    age_ms: int
+    age_ms: int  # 0 where its time is after the request's: clocks differ
     session: int  # 0: the open one, or the newest if none is open; 1: the one before; ...
     in_item_table: bool
     read_by_encoder: bool  # it sees the newest ``num_actions`` of types that it was trained with

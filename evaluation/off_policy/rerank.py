@@ -50,6 +50,7 @@ class Due:
 
     served: ServedFeatures
     request: RankingRequest
+    asked_ms: int  # when its record was produced
 
 
 class TargetRanker(RankerAsOf):
@@ -89,7 +90,7 @@ class Reranking:
         served = due.served
         uncut = msgspec.structs.replace(due.request, top_k=None, max_per_group=None)
         try:
-            ranking = self.ranker.at(served.at_ms).rank(uncut, state, served.at_ms)
+            ranking = self.ranker.at(served.at_ms).rank(uncut, state, due.asked_ms)
         except RankingRefusedError as exc:
             raise UnusableError(f"refused by the bundle: {exc.reason}") from exc
         by_id = {item.item_id: item for item in ranking.items}
@@ -150,15 +151,16 @@ def _due(
         served = answers.pop((record.partition, record.offset), None)
         if served is None:
             continue
+        record = as_served(record, served)
         try:
-            request = decode_request(as_served(record, served))
+            request = decode_request(record)
         except Rejected:  # another record than the one that was answered: the topic was created again
             skipped[NO_REQUEST] += 1
             continue
         if request.candidates is None:
             skipped[RETRIEVED] += 1
         else:
-            due.setdefault(served.partition, []).append(Due(served, request))
+            due.setdefault(served.partition, []).append(Due(served, request, record.timestamp))
     if answers:
         skipped[NO_REQUEST] += len(answers)
     for dues in due.values():

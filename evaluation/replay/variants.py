@@ -30,12 +30,13 @@ from rankstream.features.user_state import UserState
 from rankstream.metrics.arrays import Floats, Ints
 from rankstream.ranking.bundle import Bundle
 from rankstream.ranking.ranker import Ranker
-from rankstream.ranking.request import MAX_CANDIDATES, RankingRefusedError, RankingRequest
+from rankstream.ranking.request import CLOCKS_DIFFER_MS, MAX_CANDIDATES, RankingRefusedError, RankingRequest
 from rankstream.streams.codec import RankedFeed, decode_request
 from rankstream.streams.pipeline import PendingRequests, Pipeline, ServingState
 from rankstream.streams.records import recorded_request
 
 NEVER = None  # the delay of a variant that sees no realtime actions
+ASKED_LATER_MS = 2 * CLOCKS_DIFFER_MS  # about the past: no row of a later time is seen, in whatever order rows stand
 CHECKPOINT_USERS = 20_000  # changed users that make a pipeline put them into its store
 
 _decode_feed = msgspec.json.Decoder(RankedFeed).decode
@@ -80,6 +81,8 @@ class DelayedPipeline:
     def _apply(self, rows: Arrivals, start: int, stop: int) -> None:
         if start >= stop:
             return
+        ahead = np.count_nonzero(rows.times_ms[start:stop] > rows.arrived_ms[start:stop])
+        self.pipeline.counters.ahead += int(ahead)
         self.pipeline.apply(rows.user_keys[start:stop], rows.packed[start:stop], rows.offsets[start:stop].tolist())
         self.applied += stop - start
         users = self.pipeline.users
@@ -207,7 +210,8 @@ class Variant:
         self, pipeline: Pipeline, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id], surface: int
     ) -> RankedFeed:
         name = self.bundle.manifest.vocabulary.surfaces[surface - 1] if surface else None
-        record = recorded_request(RankingRequest("replay", user_id, tuple(candidates), surface=name), 0, at_ms)
+        request = RankingRequest("replay", user_id, tuple(candidates), timestamp_ms=at_ms, surface=name)
+        record = recorded_request(request, 0, at_ms + ASKED_LATER_MS)
         pending = PendingRequests(pipeline, [(record, decode_request(record))], [state], [])
         feed = _decode_feed(pending.answer()[-1].value)
         if isinstance(feed.error, msgspec.UnsetType):

@@ -218,4 +218,5 @@ class Partition:
     def release(self) -> None:
         """Close the store; the partition must not be used afterwards."""
         self.failed = True
+        log.info("partition %d: %s", self.number, self.pipeline.counters.told())
         self.pipeline.users.store.close()

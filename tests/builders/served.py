@@ -86,14 +86,19 @@ def a_day(
     serving: LiveRanker | None = None,
     exploration: Exploration = NO_EXPLORATION,
     sizes: FeatureSizes = SIZES,
+    ahead_ms: int = 0,
 ) -> Day:
-    """Serve a day in process and keep its topics; the short history lets sessions leave it and be folded."""
+    """Serve a day in process and keep its topics; the short history lets sessions leave it and be folded.
+
+    The clocks that stamp actions are ``ahead_ms`` ahead of those that stamp records.
+    """
     bundle, vectors = folder / "bundle", folder / "users"
     if serving is None:
         users = a_user_table(vectors, USERS[:4])
         serving = LiveRanker.open(a_bundle(bundle, sizes=sizes), users, exploration=exploration)
     pipeline = Pipeline(UserCache(MemoryStore(), history_limit), serving, log_served=True)
     log, day = recorded_actions(some_events(actions)), Day([], [], [], bundle, vectors, history_limit)
+    log = [replace(one, timestamp=one.timestamp - ahead_ms) for one in log]
     for number, record in enumerate(log):
         pipeline.on_actions([record])
         if number % requests_every == 0:

@@ -23,6 +23,14 @@ def test_an_action_at_that_very_time_is_known():
     assert len(view_user(state, id_key("u1"), MORNING_MS + 1_999, USERS).actions) == 1
 
 
+def test_an_action_that_is_known_before_its_own_time_counts_as_done_just_now():
+    """A clock that is ahead: up to ``until_ms`` what is known has happened, and beyond it can't be meant."""
+    state = a_state(an_action("a", 1), an_action("b", 90), an_action("c", 100), an_action("never", 500))
+    user = view_user(state, id_key("u1"), MORNING_MS + 10_000, USERS, MORNING_MS + 100_000)
+    assert user.actions.item_keys.tolist() == id_keys(["c", "b", "a"]).tolist()
+    assert (user.actions.times_ms - MORNING_MS).tolist() == [10_000, 10_000, 1_000]
+
+
 def test_a_vector_that_is_missing_is_zeros_and_a_bit():
     found, lost = (view_user(UNKNOWN_USER, id_key(name), MORNING_MS, USERS) for name in ("u1", "lost"))
     assert np.array_equal(found.vector, USERS.look_up(id_keys(["u1"]))[0][0])

@@ -8,7 +8,7 @@ from rankstream.features.user_state import UNKNOWN_USER
 from rankstream.ranking.request import RankingRefusedError, RankingRequest, check_deadline, check_request
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.codec import decode_request
-from tests.builders.actions import MORNING_MS, VOCABULARY, a_request
+from tests.builders.actions import MINUTE_MS, MORNING_MS, VOCABULARY, a_request
 
 
 def a_request_by_hand(**fields: Any) -> RankingRequest:
@@ -72,3 +72,19 @@ def test_a_request_comes_out_of_its_bytes_as_it_went_in():
     record = a_request()
     record.value = msgspec.json.encode(request)
     assert decode_request(record) == request
+
+
+@pytest.mark.parametrize(
+    ("asked_as_of_ms", "seen_until_ms"),
+    [
+        (None, MORNING_MS + 24 * 60 * MINUTE_MS),
+        (MORNING_MS + MINUTE_MS, MORNING_MS + MINUTE_MS + 24 * 60 * MINUTE_MS),
+        (MORNING_MS - 5 * MINUTE_MS, MORNING_MS - 5 * MINUTE_MS + 24 * 60 * MINUTE_MS),
+        (MORNING_MS - 6 * MINUTE_MS, MORNING_MS - 6 * MINUTE_MS),
+    ],
+)
+def test_who_asks_as_of_now_sees_what_is_stamped_ahead_and_who_asks_about_the_past_sees_nothing_later(
+    asked_as_of_ms: int | None, seen_until_ms: int
+):
+    request = RankingRequest("r1", "u1", limit=3, timestamp_ms=asked_as_of_ms)
+    assert request.seen_until_ms(MORNING_MS) == seen_until_ms

@@ -275,6 +275,48 @@ def test_an_action_a_day_after_the_workers_clock_is_rejected_where_its_record_ha
     assert dead_letter["reason"] == "timestamp"
 
 
+@pytest.mark.parametrize(
+    ("record_ms", "words"),
+    [
+        (0, "the record's own time 0 is before 1973: seconds? multiply them by 1000"),
+        (1_700_000_000, "the record's own time 1700000000 is before 1973"),
+        (MORNING_MS + 90_000_000, "is 25.0 hours after the worker's clock"),
+    ],
+)
+def test_a_request_in_a_record_of_a_time_that_cannot_be_meant_is_refused(record_ms: int, words: str):
+    request = a_request("u1")
+    request.timestamp = record_ms
+    dead_letter, feed = decoded(a_pipeline().on_requests([request]).answer())
+    assert dead_letter["reason"] == feed["error"]["reason"] == "timestamp"
+    assert words in feed["error"]["message"]
+
+
+def test_a_request_far_after_the_workers_clock_is_refused_whatever_its_record_says():
+    request = a_request("u1", timestamp_ms=MORNING_MS + 90_000_000)
+    request.timestamp = MORNING_MS + 90_000_000
+    _, feed = decoded(a_pipeline().on_requests([request]).answer())
+    assert "is 25.0 hours after the worker's clock" in feed["error"]["message"]
+
+
+@pytest.mark.parametrize("more", [{}, {"timestamp_ms": MORNING_MS}])
+def test_actions_of_a_clock_that_is_minutes_ahead_are_used_as_the_newest_and_counted(more: dict):
+    pipeline = a_pipeline(LiveRanker.without_bundle(VOCABULARY))
+    ahead, right = an_event("u1", "b", at=300, offset=1), an_event("u1", "a", at=-60)
+    ahead.timestamp = MORNING_MS
+    assert pipeline.on_actions([right, ahead]) == []
+    (feed,) = decoded(pipeline.on_requests([a_request("u1", candidates=[1, 2], **more)]).answer())
+    assert (feed["actions_used"], feed["newest_action_age_ms"]) == (2, 0)
+    assert (pipeline.counters.ahead, pipeline.counters.actions) == (1, 2)
+
+
+def test_a_request_about_the_past_sees_nothing_that_came_after():
+    pipeline = a_pipeline(LiveRanker.without_bundle(VOCABULARY))
+    pipeline.on_actions([an_event("u1", "a", at=-700), an_event("u1", "b", at=-500, offset=1)])
+    request = a_request("u1", candidates=[1, 2], timestamp_ms=MORNING_MS - 600_000)
+    (feed,) = decoded(pipeline.on_requests([request]).answer())
+    assert (feed["actions_used"], feed["newest_action_age_ms"]) == (1, 100_000)
+
+
 def test_a_request_past_its_deadline_is_refused_not_ranked():
     (feed,) = decoded(a_pipeline().on_requests([a_request(deadline_ms=5)]).answer())
     assert feed["error"]["reason"] == "deadline-passed"

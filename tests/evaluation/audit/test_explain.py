@@ -183,7 +183,7 @@ def test_what_happened_after_the_request_is_not_known(day):
     served, request = answers(day)[an_early_request(day)]
     newest = explained(day, str(served.request_id)).history
     earlier = newest[1].occurred_at_ms
-    earlier_request = changed(request, timestamp_ms=earlier)
+    earlier_request = replace(changed(request, timestamp_ms=earlier), timestamp=earlier + 600_000)
     explanation = explain(
         msgspec.structs.replace(served, at_ms=earlier), earlier_request, day.actions, day.rankers(), day.history_limit
     )
@@ -239,3 +239,12 @@ def test_what_was_explored_is_shown_apart_from_the_score(tmp_path):
     ]
     assert [served for _, served in ranks] == [1, 2, 3] * (len(ranks) // 3)
     assert any(rank != served for rank, served in ranks)
+
+
+def test_actions_of_a_clock_that_is_ahead_are_explained_as_they_were_used(tmp_path):
+    day = a_day(tmp_path, actions=200, ahead_ms=180_000)
+    explanations = [explained(day, request_id) for request_id in answers(day)]
+    assert all(one.identical for one in explanations)
+    ages_ms = [(one.at_ms - action.occurred_at_ms, action.age_ms) for one in explanations for action in one.history]
+    assert sum(age_ms < 0 for age_ms, _ in ages_ms) > 10
+    assert all(used == max(0, age_ms) for age_ms, used in ages_ms)

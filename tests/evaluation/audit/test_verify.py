@@ -71,6 +71,11 @@ def with_one(records: list[Recorded], at: int, record: Recorded) -> list[Recorde
     return [*records[:at], record, *records[at + 1 :]]
 
 
+def test_the_log_reproduces_what_was_served_of_users_whose_clock_is_minutes_ahead(tmp_path):
+    report = a_day(tmp_path, actions=200, ahead_ms=180_000).verify()
+    assert (report.verified, report.answers) == (11, 11)
+
+
 def test_the_log_reproduces_what_was_served_to_the_bit(day):
     report = day.verify()
     assert report.verified == report.answers == report.requests == len(day.served) > 25

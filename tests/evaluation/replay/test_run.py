@@ -20,6 +20,7 @@ from rankstream.features.user_state import UNKNOWN_USER
 from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.request import RankingRequest
 from rankstream.ranking.serving import ranker_of
+from tests.builders.actions import a_state, an_action
 from tests.builders.bundle import SIZES, VOCABULARY, a_bundle, a_user_table
 from tests.builders.replay import ALog
 
@@ -191,3 +192,9 @@ def test_popularity_that_knows_nothing_is_a_random_order(bundle):
     variants = replay(ALog(rows), [a_variant(bundle)], plan).outcomes.variants
     assert variants[RANDOM].column(ALL, "hit@3").mean() == pytest.approx(0.3)
     assert variants[POPULARITY].column(ALL, "hit@3").mean() == pytest.approx(0.3, abs=0.08)
+
+
+def test_a_row_of_a_later_time_that_stands_earlier_in_the_log_is_not_seen(bundle):
+    """A log may stand in any order, so a later time is no clock that is ahead: a replay asks as of the past."""
+    state = a_state(an_action(1, 0), an_action(2, 60))
+    assert a_variant(bundle).rank("u1", START + 30_000, state, [3, 4]).actions_used == 1
