@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Protocol
 
 from rankstream.events.action_event import ActionDecoder, Record, Rejected
@@ -32,9 +33,11 @@ from rankstream.streams.codec import (
     encode_served,
     ids_of,
 )
+from rankstream.streams.partitioner import KeyCheck, anywhere
 from rankstream.streams.records import Channel, Outgoing
 
 INTERNAL = "internal"  # the reason of what a bug, not the record alone, has refused
+WRONG_PARTITION = "wrong-partition"
 TRACEBACK_CHARS = 4_000  # of its letter, the last
 
 
@@ -112,6 +115,7 @@ class Pipeline:
         log_served: bool = False,
         record_clock: Callable[[], int] | None = wall_clock_ms,
         observe: Callable[[Ranking], None] = lambda ranking: None,
+        wrong_partition: KeyCheck = anywhere,
     ) -> None:
         self.users = users
         self.serving = serving
@@ -119,6 +123,7 @@ class Pipeline:
         self.record_clock = record_clock  # for records that have no time; None where they were read before
         self.log_served = log_served  # write beside each feed what it was made from
         self.observe = observe  # sees each answer, in the thread that ranked it; changes none
+        self.wrong_partition = wrong_partition  # finds the keys that lie elsewhere than they belong
         self.counters = Counters()
         self._vocabulary = serving.vocabulary
         self._decode_action = ActionDecoder(self._vocabulary, record_clock)
@@ -143,6 +148,14 @@ class Pipeline:
             keys.append(record.key)  # type: ignore[arg-type]  # decoding has compared it with the user's id
             offsets.append(record.offset)
         self.counters.ahead += decode.ahead - ahead_before
+        wrong = self.wrong_partition(keys)
+        if wrong:
+            at = {record.offset: record for record in records}
+            misplaced = [(key, at[offset]) for key, offset in zip(keys, offsets, strict=True) if key in wrong]
+            dead_letters += [self._dead_letter(record, WRONG_PARTITION, wrong[key]) for key, record in misplaced]
+            right = [key not in wrong for key in keys]
+            actions, offsets = list(compress(actions, right)), list(compress(offsets, right))
+            keys = list(compress(keys, right))
         self.apply(keys, actions, offsets)
         return dead_letters
 
@@ -216,6 +229,12 @@ class Pipeline:
             except Exception as exc:
                 told = f"the request could not be read: {type(exc).__name__}: {exc}"
                 outgoing += self._refuse_record(record, INTERNAL, told, traceback.format_exc()[-TRACEBACK_CHARS:])
+        wrong = self.wrong_partition([id_bytes(request.user_id) for _, request in requests])
+        if wrong:
+            for record, request in requests:
+                key = id_bytes(request.user_id)
+                outgoing += self._refuse_record(record, WRONG_PARTITION, wrong[key]) if key in wrong else []
+            requests = [(record, request) for record, request in requests if record.key not in wrong]
         states = self.users.get_many([id_bytes(request.user_id) for _, request in requests])
         self.counters.requests += len(requests)
         return PendingRequests(self, requests, states, outgoing)

@@ -75,6 +75,14 @@ class Settings:
     create_topics: bool = setting(
         True, Section.TOPICS, "Create missing topics at the start; otherwise stop and name them."
     )
+    partitioner: str = setting(
+        "murmur2",
+        Section.TOPICS,
+        "How producers choose partitions. A record that lies elsewhere than Kafka's own partitioner would have sent it "
+        "becomes a dead letter, as another worker knows its user; `any` takes records wherever they lie, for producers "
+        "that send all records of a user, actions and requests, to one partition by another rule.",
+        choices=("murmur2", "any"),
+    )
     served_features: bool = setting(
         False,
         Section.TOPICS,

@@ -18,6 +18,7 @@ from faust.types import TP
 from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.rocksdb import RocksStore
+from rankstream.streams.partitioner import KeyCheck, PartitionCheck, anywhere
 from rankstream.streams.pipeline import Pipeline, ServingState
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS, TopicNames
@@ -103,6 +104,7 @@ class Ownership:
                 stores[number] = await self._open_store(number)
             committed = await committed_offsets(self.settings, self._sources_of(numbers))
             await self.check_source()
+            partitions = len(await self._producer.partitions_for(self.names.of(ACTIONS)))
             sources = await bounds_of(self.settings, self._sources_of(numbers))
             logs = await self._bounds_of_changelog(numbers)
             jobs = []
@@ -118,7 +120,7 @@ class Ownership:
                 self._check_position(number, store, sources[tp], "the changelog")
                 if self._source is not UNKNOWN:
                     store.set_source(self._source.packed())
-                partition = self._partition(number, store, sources, committed)
+                partition = self._partition(number, store, sources, committed, self._check_of(number, partitions))
                 if number in logs and not logs[number].count and store.next_offset:
                     count = await seed(self._outbox(number), store, store.next_offset)
                     log.info("partition %d: wrote %d users to its empty changelog", number, count)
@@ -174,7 +176,12 @@ class Ownership:
         )
 
     def _partition(
-        self, number: int, store: UserStore, sources: Mapping[TP, Bounds], committed: Mapping[TP, int]
+        self,
+        number: int,
+        store: UserStore,
+        sources: Mapping[TP, Bounds],
+        committed: Mapping[TP, int],
+        wrong_partition: KeyCheck,
     ) -> Partition:
         actions_tp, requests_tp = TP(self.names.of(ACTIONS), number), TP(self.names.of(REQUESTS), number)
         source, position, committed_actions = sources[actions_tp], store.next_offset, committed.get(actions_tp, 0)
@@ -191,7 +198,11 @@ class Ownership:
         actions.committed, requests.committed = committed_actions, committed.get(requests_tp, 0)
         users = UserCache(store, self.settings.history_limit)
         pipeline = Pipeline(
-            users, self._serving, log_served=self.settings.served_features, observe=self._watch_exploration
+            users,
+            self._serving,
+            log_served=self.settings.served_features,
+            observe=self._watch_exploration,
+            wrong_partition=wrong_partition,
         )
         partition = Partition(number, pipeline, self._outbox(number), actions, requests, self.settings.changelog)
         partition.outputs_committed_until = committed_actions
@@ -204,6 +215,9 @@ class Ownership:
                 committed_actions,
             )
         return partition
+
+    def _check_of(self, number: int, partitions: int) -> KeyCheck:
+        return PartitionCheck(number, partitions) if self.settings.partitioner == "murmur2" else anywhere
 
     def _outbox(self, number: int) -> Outbox:
         return Outbox(self._producer, self.names, number, self._limits, self._source)

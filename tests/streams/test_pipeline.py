@@ -317,6 +317,22 @@ def test_a_request_about_the_past_sees_nothing_that_came_after():
     assert (feed["actions_used"], feed["newest_action_age_ms"]) == (1, 100_000)
 
 
+def test_what_lies_on_another_partition_is_a_dead_letter_and_a_request_an_error_too():
+    pipeline = a_pipeline()
+    pipeline.wrong_partition = lambda keys: {key: f"{key!r} belongs elsewhere" for key in keys if key == b"u2"}
+    events = [an_event("u1", offset=3), an_event("u2", offset=4), an_event("u1", "b", offset=5), ARecord(b"", b"u2", 6)]
+    letters = decoded(pipeline.on_actions(events))
+    assert {letter["offset"]: letter["reason"] for letter in letters} == {4: "wrong-partition", 6: "not-json"}
+    assert [unpack_state(state).total for state in records_of(pipeline).values()] == [2]
+    answers = decoded(pipeline.on_requests([a_request("u2"), a_request("u1", request_id="r2")]).answer())
+    assert [answer.get("reason") or answer.get("error", {}).get("reason") for answer in answers] == [
+        "wrong-partition",
+        "wrong-partition",
+        None,
+    ]
+    assert pipeline.counters.rejected == {"wrong-partition": 2, "not-json": 1}
+
+
 def test_a_request_past_its_deadline_is_refused_not_ranked():
     (feed,) = decoded(a_pipeline().on_requests([a_request(deadline_ms=5)]).answer())
     assert feed["error"]["reason"] == "deadline-passed"
