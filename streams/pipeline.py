@@ -37,6 +37,7 @@ from rankstream.streams.partitioner import KeyCheck, anywhere
 from rankstream.streams.records import Channel, Outgoing
 
 INTERNAL = "internal"  # the reason of what a bug, not the record alone, has refused
+KILLED_WORKER = "killed-worker"
 WRONG_PARTITION = "wrong-partition"
 TRACEBACK_CHARS = 4_000  # of its letter, the last
 
@@ -158,6 +159,11 @@ class Pipeline:
             keys = list(compress(keys, right))
         self.apply(keys, actions, offsets)
         return dead_letters
+
+    def on_killer(self, record: Record) -> list[Outgoing]:
+        """Return the dead letter of a record that the process died of before, unread."""
+        message = "the process died each time that it had this record in hand, so it is passed over unread"
+        return [self._dead_letter(record, KILLED_WORKER, message)]
 
     def apply(self, keys: Sequence[bytes], actions: Sequence[bytes], offsets: Sequence[int]) -> None:
         """Apply packed actions of the users ``keys``, in ascending order of offset: ``on_actions`` once decoded."""

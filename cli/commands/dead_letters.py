@@ -19,6 +19,7 @@ from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.clients.readers import DeadLetterReader, DeadLetterRecord
 from rankstream.streams.codec import DeadLetter
+from rankstream.streams.pipeline import KILLED_WORKER
 from rankstream.streams.settings import Settings
 
 Position = tuple[str, int, int]  # topic, partition and offset of a rejected record
@@ -92,7 +93,7 @@ def redrive(reason: str | None, fix_keys: bool, dry_run: bool, as_json: bool, se
     For example after a bundle with a wider vocabulary is served (unknown-action). A record is sent once, however many
     dead letters it has; what is rejected again becomes a new one. Doing it twice is harmless for actions, as the same
     action counts once; requests are answered again. Records of which a dead letter holds only a part are left out and
-    counted.
+    counted, and so are those that killed a worker, unless --reason killed-worker asks for them.
 
     \b
     Reads: dead-letters. Writes: the topics named in the dead letters.
@@ -129,6 +130,9 @@ def _records(
         if position in seen:
             continue
         seen.add(position)
+        if one.reason == KILLED_WORKER and reason is None:
+            counts["it killed a worker (--reason killed-worker sends it)"] += 1
+            continue
         value = b64decode(one.value_base64 or "")
         key = None if one.key_base64 is None else b64decode(one.key_base64)
         if one.value_base64 is None:

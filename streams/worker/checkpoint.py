@@ -23,6 +23,7 @@ from rankstream.features.stores.cache import Changes
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Outgoing
 from rankstream.streams.worker.chunks import Chunk
+from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -48,8 +49,9 @@ class RewindError(Exception):
 class Cursor:
     """How far one source partition is processed."""
 
-    def __init__(self, name: str, processed: int) -> None:
+    def __init__(self, name: str, processed: int, in_hand: InHand | None = None) -> None:
         self.name = name
+        self.in_hand = in_hand or InHand()
         self.processed = processed  # first offset not processed
         self.checkpointed = processed  # the same as of the last checkpoint
         self.committed = 0  # the same as the group knows it
@@ -126,10 +128,21 @@ class Partition:
                 known = 0
                 if records and records[0].offset < self.outputs_committed_until:
                     known = sum(record.offset < self.outputs_committed_until for record in records)
-                    self.pipeline.on_actions(records[:known])  # its outputs were acknowledged already
-                dead_letters = self.pipeline.on_actions(records[known:])
+                    self._apply(records[:known])  # its outputs were acknowledged already
+                dead_letters = self._apply(records[known:])
                 self.actions.advance(chunk.end)
                 await self._outbox.send(dead_letters)
+
+    def _apply(self, records: Sequence[Record]) -> list[Outgoing]:
+        """Apply actions, all at once but for those that a process died of; return the dead letters."""
+        in_hand, dead_letters = self.actions.in_hand, []
+        for part in in_hand.parts(records, max(1, len(records))):
+            if part[0].offset in in_hand.killers:
+                dead_letters += self.pipeline.on_killer(part[0])
+                continue
+            with in_hand.held(part):
+                dead_letters += self.pipeline.on_actions(part)
+        return dead_letters
 
     async def answer(self, chunk: Chunk, is_current: Callable[[Chunk], bool], run: Run) -> None:
         """Answer a chunk of requests, a few at a time; ``run`` takes the scoring off the event loop."""
@@ -138,18 +151,25 @@ class Partition:
             if self.closing or self.failed or not is_current(chunk):
                 return
             records = self.requests.fresh(chunk)
-            for at in range(0, len(records), REQUESTS_AT_ONCE):
-                some = records[at : at + REQUESTS_AT_ONCE]
+            for some in self.requests.in_hand.parts(records, REQUESTS_AT_ONCE):
                 if self.closing or self.failed or not is_current(chunk):
                     return
                 with self._poisoned_by_failure():
-                    feeds = await run(self.pipeline.on_requests(some).answer)
+                    feeds = await self._answers(some, run)
                     async with self._turn:
                         if self.failed:
                             return
                         self.requests.advance(some[-1].offset + 1)
                         await self._outbox.send(feeds)
             self.requests.advance(chunk.end)
+
+    async def _answers(self, records: Sequence[Record], run: Run) -> list[Outgoing]:
+        """Return the answers to requests that are worked on together, or the dead letter of one that is a killer."""
+        in_hand = self.requests.in_hand
+        if records[0].offset in in_hand.killers:
+            return self.pipeline.on_killer(records[0])
+        with in_hand.held(records):
+            return await run(self.pipeline.on_requests(records).answer)
 
     async def _caught_up(self) -> None:
         """Wait until the actions that were there when the partition was opened are applied, but not for ever.
@@ -219,4 +239,6 @@ class Partition:
         """Close the store; the partition must not be used afterwards."""
         self.failed = True
         log.info("partition %d: %s", self.number, self.pipeline.counters.told())
+        self.actions.in_hand.close()
+        self.requests.in_hand.close()
         self.pipeline.users.store.close()

@@ -26,6 +26,7 @@ from rankstream.streams.worker.changelog import RestoreJob, restore, seed
 from rankstream.streams.worker.checkpoint import Cursor, Partition
 from rankstream.streams.worker.chunks import ReadingPlan
 from rankstream.streams.worker.exploration_watch import ExplorationWatch
+from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_offsets
 from rankstream.streams.worker.outbox import Outbox
@@ -194,7 +195,7 @@ class Ownership:
             )
         begin_at = source.begin if position is None else max(position, source.begin)
         answered = committed.get(requests_tp, sources[requests_tp].begin)
-        actions, requests = Cursor(str(actions_tp), begin_at), Cursor(str(requests_tp), answered)
+        actions, requests = self._cursor_at(actions_tp, begin_at), self._cursor_at(requests_tp, answered)
         actions.committed, requests.committed = committed_actions, committed.get(requests_tp, 0)
         users = UserCache(store, self.settings.history_limit)
         pipeline = Pipeline(
@@ -215,6 +216,12 @@ class Ownership:
                 committed_actions,
             )
         return partition
+
+    def _cursor_at(self, tp: TP, offset: int) -> Cursor:
+        """Return a cursor with what the last process had in hand: noted in the folder of the partition's users."""
+        name = f"{tp.topic} {tp.partition}"
+        in_hand = InHand(self.folder(tp.partition) / f"{tp.topic}.in-hand", name, offset)
+        return Cursor(str(tp), offset, in_hand)
 
     def _check_of(self, number: int, partitions: int) -> KeyCheck:
         return PartitionCheck(number, partitions) if self.settings.partitioner == "murmur2" else anywhere

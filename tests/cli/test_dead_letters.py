@@ -94,3 +94,12 @@ def test_a_record_whose_key_is_not_whole_is_sent_again_only_with_the_key_of_its_
     assert "left out 1: the dead letter holds only a part of a large record" in left.stderr
     rankstream("dead-letters", "redrive", "--fix-keys", *connected(settings))
     assert actions(settings) == [(b"u1", VALUE)]
+
+
+def test_what_killed_a_worker_is_sent_again_only_where_that_is_asked_for(settings):
+    reject(settings, 1, "killed-worker")
+    left = rankstream("dead-letters", "redrive", *connected(settings))
+    assert "left out 1: it killed a worker (--reason killed-worker sends it)" in left.stderr
+    assert actions(settings) == []
+    rankstream("dead-letters", "redrive", "--reason", "killed-worker", *connected(settings))
+    assert actions(settings) == [(b"u1", VALUE)]

@@ -2,8 +2,9 @@
 
 Settings come from the environment (``RANKSTREAM_...``). ``SERVE`` serves the bundle of the settings instead,
 ``SLOW_MS`` makes each chunk of actions take that long, ``STALL_MS`` waits between the acknowledgements and the write to
-the store, ``BUG_AT`` raises at that many actions, ``RESTORE_MS`` makes each few records of a restore take that long,
-``LOOK_AGAIN_S`` is the time between two looks at the topics.
+the store, ``BUG_AT`` raises at that many actions, ``DIES_OF`` ends the process where a record holds that text,
+``RESTORE_MS`` makes each few records of a restore take that long, ``LOOK_AGAIN_S`` is the time between two looks at
+the topics.
 """
 
 import os
@@ -11,10 +12,13 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rankstream.events.action_event import Record
+from rankstream.events.action_event import ActionDecoder, Record
 from rankstream.features.stores.cache import Changes, UserCache
+from rankstream.ranking.request import RankingRequest
 from rankstream.streams import app as app_module
+from rankstream.streams import pipeline as pipeline_module
 from rankstream.streams.app import create_app
+from rankstream.streams.codec import decode_request
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Outgoing
 from rankstream.streams.settings import read_settings
@@ -26,8 +30,10 @@ SLOW_MS, STALL_MS = float(os.environ.get("SLOW_MS", "0")), float(os.environ.get(
 BUG_AT = int(os.environ.get("BUG_AT", "0"))
 
 LOOK_AGAIN_S = float(os.environ.get("LOOK_AGAIN_S", "0"))
+DIES_OF = os.environ.get("DIES_OF", "").encode()
 RESTORE_MS = float(os.environ.get("RESTORE_MS", "0"))
 
+decode_action = ActionDecoder.__call__
 on_actions, commit, apply = Pipeline.on_actions, UserCache.commit, changelog.RestoreJob.apply
 
 
@@ -37,6 +43,21 @@ def slow_on_actions(pipeline: Pipeline, records: Sequence[Record]) -> list[Outgo
     if BUG_AT and pipeline.counters.actions >= BUG_AT:
         raise ZeroDivisionError("the bug of the test")
     return outgoing
+
+
+def die_of(record: Record) -> None:
+    if DIES_OF in (record.value or b""):
+        os._exit(139)  # as a segmentation fault in a library would
+
+
+def dying_decode_action(decoder: ActionDecoder, record: Record) -> bytes:
+    die_of(record)
+    return decode_action(decoder, record)
+
+
+def dying_decode_request(record: Record, now_ms: int | None) -> RankingRequest:
+    die_of(record)
+    return decode_request(record, now_ms)
 
 
 def stalling_commit(users: UserCache, changes: Changes) -> None:
@@ -52,6 +73,9 @@ def slow_apply(job: changelog.RestoreJob, records: Sequence[Record]) -> None:
 if __name__ == "__main__":
     Pipeline.on_actions = slow_on_actions
     UserCache.commit = stalling_commit
+    if DIES_OF:
+        ActionDecoder.__call__ = dying_decode_action
+        pipeline_module.decode_request = dying_decode_request
     if RESTORE_MS:
         changelog.RestoreJob.apply = slow_apply
         changelog.RECORDS_AT_ONCE = 20
