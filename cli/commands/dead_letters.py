@@ -21,6 +21,7 @@ from rankstream.streams.clients.readers import DeadLetterReader, DeadLetterRecor
 from rankstream.streams.codec import DeadLetter
 from rankstream.streams.pipeline import KILLED_WORKER
 from rankstream.streams.settings import Settings
+from rankstream.streams.skips import SKIPPED
 
 Position = tuple[str, int, int]  # topic, partition and offset of a rejected record
 
@@ -135,7 +136,9 @@ def _records(
             continue
         value = b64decode(one.value_base64 or "")
         key = None if one.key_base64 is None else b64decode(one.key_base64)
-        if one.value_base64 is None:
+        if one.reason == SKIPPED:
+            counts["it names offsets that were skipped"] += 1
+        elif one.value_base64 is None:
             counts["the record was empty"] += 1
         elif len(value) < one.value_bytes or (one.key_bytes is not UNSET and not fix_keys):
             counts["the dead letter holds only a part of a large record"] += 1

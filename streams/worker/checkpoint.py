@@ -22,6 +22,7 @@ from rankstream.events.action_event import Record
 from rankstream.features.stores.cache import Changes
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Outgoing
+from rankstream.streams.skips import NOTHING
 from rankstream.streams.worker.chunks import Chunk
 from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.outbox import Outbox
@@ -49,9 +50,10 @@ class RewindError(Exception):
 class Cursor:
     """How far one source partition is processed."""
 
-    def __init__(self, name: str, processed: int, in_hand: InHand | None = None) -> None:
+    def __init__(self, name: str, processed: int, in_hand: InHand | None = None, skipped: range = NOTHING) -> None:
         self.name = name
         self.in_hand = in_hand or InHand()
+        self.skipped = skipped  # offsets to pass over unread
         self.processed = processed  # first offset not processed
         self.checkpointed = processed  # the same as of the last checkpoint
         self.committed = 0  # the same as the group knows it
@@ -74,9 +76,9 @@ class Cursor:
             raise RewindError(processed)
         if chunk.begin > processed:
             log.warning("%s: offsets %d to %d are not in the log any more", self.name, processed, chunk.begin - 1)
-        if not records or records[0].offset >= processed:
+        if not records or (records[0].offset >= processed and records[0].offset >= self.skipped.stop):
             return records
-        return [record for record in records if record.offset >= processed]
+        return [one for one in records if one.offset >= processed and one.offset not in self.skipped]
 
     def advance(self, offset: int) -> None:
         """Note that everything before ``offset`` is processed; never backwards."""

@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from rankstream.streams import skips
 from rankstream.streams.connection import READ_COMMITTED, connection_of
 from rankstream.streams.settings import Settings
 
@@ -81,6 +82,11 @@ async def bounds_of(settings: Settings, tps: Collection[TP]) -> dict[TP, Bounds]
 
 async def committed_offsets(settings: Settings, tps: Collection[TP]) -> dict[TP, int]:
     """Return what the group has committed of these partitions, for those where it has."""
+    return (await committed_and_skipped(settings, tps))[0]
+
+
+async def committed_and_skipped(settings: Settings, tps: Collection[TP]) -> tuple[dict[TP, int], dict[TP, range]]:
+    """Return the same, and what an operator has told workers to pass over (``streams/skips.py``)."""
     kafka_tps = [TopicPartition(tp.topic, tp.partition) for tp in tps]
     admin = AIOKafkaAdminClient(**connection_of(settings))
     try:
@@ -89,7 +95,9 @@ async def committed_offsets(settings: Settings, tps: Collection[TP]) -> dict[TP,
             found = await _offsets_of_group(admin, settings.app_id, kafka_tps)
     finally:
         await admin.close()
-    return {TP(tp.topic, tp.partition): meta.offset for tp, meta in found.items() if meta.offset >= 0}
+    known = {TP(tp.topic, tp.partition): meta for tp, meta in found.items() if meta.offset >= 0}
+    skipped = {tp: skips.unpacked(meta.metadata) for tp, meta in known.items()}
+    return {tp: meta.offset for tp, meta in known.items()}, {tp: some for tp, some in skipped.items() if some}
 
 
 async def _offsets_of_group(admin: AIOKafkaAdminClient, group: str, tps: list[TopicPartition]) -> dict[Any, Any]:

@@ -21,6 +21,7 @@ from rankstream.features.stores.rocksdb import RocksStore
 from rankstream.streams.partitioner import KeyCheck, PartitionCheck, anywhere
 from rankstream.streams.pipeline import Pipeline, ServingState
 from rankstream.streams.settings import Settings
+from rankstream.streams.skips import NOTHING
 from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS, TopicNames
 from rankstream.streams.worker.changelog import RestoreJob, restore, seed
 from rankstream.streams.worker.checkpoint import Cursor, Partition
@@ -28,7 +29,7 @@ from rankstream.streams.worker.chunks import ReadingPlan
 from rankstream.streams.worker.exploration_watch import ExplorationWatch
 from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.limits import Limits
-from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_offsets
+from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_and_skipped
 from rankstream.streams.worker.outbox import Outbox
 from rankstream.streams.worker.source import UNKNOWN, source_of, unpacked
 
@@ -62,6 +63,7 @@ class Ownership:
         self._watch_exploration = ExplorationWatch(settings)
         self._limits = limits
         self._source = UNKNOWN  # the topic user-actions, as of the last opening
+        self._skipped: Mapping[TP, range] = {}  # of what is being opened, as an operator has said
         self._opening: asyncio.Task[None] | None = None
         self._alive_at = monotonic()
 
@@ -103,7 +105,7 @@ class Ownership:
         try:
             for number in numbers:
                 stores[number] = await self._open_store(number)
-            committed = await committed_offsets(self.settings, self._sources_of(numbers))
+            committed, self._skipped = await committed_and_skipped(self.settings, self._sources_of(numbers))
             await self.check_source()
             partitions = len(await self._producer.partitions_for(self.names.of(ACTIONS)))
             sources = await bounds_of(self.settings, self._sources_of(numbers))
@@ -219,9 +221,13 @@ class Ownership:
 
     def _cursor_at(self, tp: TP, offset: int) -> Cursor:
         """Return a cursor with what the last process had in hand: noted in the folder of the partition's users."""
-        name = f"{tp.topic} {tp.partition}"
+        name, skipped = f"{tp.topic} {tp.partition}", self._skipped.get(tp, NOTHING)
+        if offset < skipped.stop:
+            log.warning("%s: offsets %d to %d are skipped, as told", name, max(offset, skipped.start), skipped.stop - 1)
+        if offset in skipped:
+            offset = skipped.stop
         in_hand = InHand(self.folder(tp.partition) / f"{tp.topic}.in-hand", name, offset)
-        return Cursor(str(tp), offset, in_hand)
+        return Cursor(str(tp), offset, in_hand, skipped)
 
     def _check_of(self, number: int, partitions: int) -> KeyCheck:
         return PartitionCheck(number, partitions) if self.settings.partitioner == "murmur2" else anywhere

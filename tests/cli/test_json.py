@@ -15,6 +15,9 @@ from click.testing import Result
 
 from rankstream.cli.demo import run as demo_run
 from rankstream.cli.demo.run import DemoConfig
+from rankstream.ranking.request import RankingRequest
+from rankstream.streams.clients.producer import Producer
+from rankstream.streams.partitioner import partition_of
 from rankstream.streams.settings import Settings
 from tests.builders.bundle import a_bundle
 from tests.builders.cli import connected, fresh_topics, rankstream
@@ -111,6 +114,13 @@ def redrive(stage: Stage) -> Result:
     return stage.on_topics("dead-letters", "redrive")
 
 
+def skip(stage: Stage) -> Result:
+    with Producer(stage.topics) as producer:
+        producer.send_request(RankingRequest("r1", "u1", limit=3))
+    partition = partition_of(b"u1", stage.topics.partitions)
+    return stage.on_topics("skip", "--topic", "requests", "--partition", partition, "--to-offset", 1, "--yes")
+
+
 def off_policy(stage: Stage) -> Result:
     feeds, actions = the_explored().write(stage.folder)
     return rankstream("off-policy", "--feeds", feeds, "--actions", actions, "--reward", "save", "--json")
@@ -132,6 +142,7 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "topics dump": lambda stage: stage.on_topics("topics", "dump", stage.folder / "dump"),
     "dead-letters list": dead_letters,
     "dead-letters redrive": redrive,
+    "skip": skip,
     "replay": lambda stage: rankstream("replay", "--events", LOG, "--bundle", SAVED / "run" / "bundle", "--json"),
     "verify": lambda stage: stage.on_the_day("verify"),
     "off-policy": off_policy,
@@ -145,7 +156,7 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "bundle use": lambda stage: rankstream("bundle", "use", stage.bundle.parent, stage.bundle.name, "--json"),
     "settings": lambda stage: rankstream("settings", *CONFIG, "--json"),
 }
-ON_KAFKA = ("produce", "request", "watch", "topics", "dead-letters")
+ON_KAFKA = ("produce", "request", "watch", "topics", "dead-letters", "skip")
 NAMES = [" ".join(path) for path, _ in EVERY]
 
 

@@ -1,0 +1,86 @@
+"""The consumer group of workers as an operator sees it: is it alive, what has it committed, and moving that."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError as AIOKafkaError
+from kafka import TopicPartition
+from kafka.errors import KafkaError, NoError
+from kafka.structs import OffsetAndMetadata
+
+from rankstream.streams.clients.connect import ClientError, connect_admin
+from rankstream.streams.connection import connection_of
+from rankstream.streams.settings import Settings
+
+WITHOUT_MEMBERS = ("Empty", "Dead")
+
+
+async def state_of_group(settings: Settings) -> str:
+    """Return the state of the workers' group, "Stable" or "Dead", say; through aiokafka, which all brokers answer."""
+    admin = AIOKafkaAdminClient(**connection_of(settings))
+    try:
+        await admin.start()
+        (answer,) = await admin.describe_consumer_groups([settings.app_id])
+        _, _, state, *_ = answer.groups[0]
+        return str(state)
+    except (AIOKafkaError, TimeoutError) as exc:
+        raise ClientError(f"the brokers do not describe the group {settings.app_id}: {exc}") from exc
+    finally:
+        await admin.close()
+
+
+class WorkersGroup:
+    """A connection to the group of ``settings.app_id``; close it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.name = settings.app_id
+        self._settings = settings
+        self._admin = connect_admin(settings)
+
+    def require_no_members(self) -> None:
+        """Raise ``ClientError`` while workers belong to the group, or may still."""
+        state = asyncio.run(state_of_group(self._settings))
+        if state not in WITHOUT_MEMBERS:
+            raise ClientError(
+                f"workers of the group {self.name} are alive (it is {state}): end them all first; one that was killed "
+                "counts as alive until session_timeout_s is over"
+            )
+
+    def committed(self, topic: str, partition: int) -> tuple[int | None, str]:
+        """Return the offset that the group has committed, None without one, and its metadata."""
+        tp = TopicPartition(topic, partition)
+        try:
+            found = self._admin.list_group_offsets({self.name: [tp]})[self.name].get(tp)
+        except KafkaError as exc:
+            raise ClientError(f"the brokers do not tell what the group {self.name} has committed: {exc}") from exc
+        return (None, "") if found is None or found.offset < 0 else (found.offset, found.metadata or "")
+
+    def commit(self, topic: str, partition: int, offset: int, metadata: str) -> None:
+        """Move the group's offset, or raise ``ClientError`` and leave it as it was."""
+        before = self.committed(topic, partition)
+        self._commit(topic, partition, offset, metadata)
+        if self.committed(topic, partition) != (offset, metadata):
+            self._commit(topic, partition, before[0] or 0, before[1])
+            raise ClientError("these brokers keep no metadata of offsets, which the skipped range would stand in")
+
+    def _commit(self, topic: str, partition: int, offset: int, metadata: str) -> None:
+        tp = TopicPartition(topic, partition)
+        try:
+            answer = self._admin.alter_group_offsets(self.name, {tp: OffsetAndMetadata(offset, metadata, -1)})[tp]
+        except KafkaError as exc:
+            answer = exc
+        if answer is not NoError:
+            why = answer.__name__ if isinstance(answer, type) else answer
+            raise ClientError(f"the group {self.name} still has its old offset ({why}); end all its workers, and again")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._admin.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
