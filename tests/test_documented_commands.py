@@ -47,7 +47,7 @@ OLD_NAMES = {  # what a page of the past names on purpose
 # Why a line of a block is not run here, by what it begins with or holds; all are parsed.
 NOT_RUN = {
     r"make ": "sets up an environment and runs for minutes",
-    r"rankstream (topics|worker|produce|request|watch|dead-letters|skip)\b": "talks to Kafka: tests/cli and tests/kafka do",
+    r"rankstream (topics|worker|produce|request|watch|dead-letters|skip)\b": "talks to Kafka, as tests/kafka do",
     r"rankstream (verify|explain) (?!.*--from)": "reads topics from Kafka: tests/kafka/test_replay_is_live.py does",
     r"rankstream bundle show .*\| jq": "is run by tests/cli/test_json.py",
     r"rankstream evaluate .* --from (demo-run|tb)": "needs trained models: tests/cli/test_training.py has some",
