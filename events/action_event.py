@@ -18,6 +18,7 @@ MAX_AHEAD_MS = 24 * 3_600_000  # an event may be this much later than its record
 T = TypeVar("T")
 
 RECORDS_TIME = "the record's own time"
+TOO_LARGE = "too-large"
 TIMESTAMP = "timestamp"  # the reason of what has a time that can't be meant
 
 WireId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)] | int
@@ -71,6 +72,19 @@ class Recorded:
     value: bytes | None
 
 
+class Unread(bytes):
+    """What stands for the value of a record that was not read: empty, with the reason for people."""
+
+    why = ""
+
+
+def unread(why: str) -> Unread:
+    """Return what stands for a value that was not read."""
+    value = Unread()
+    value.why = why
+    return value
+
+
 class Rejected(Exception):
     """A record that can't be understood: ``reason`` is a short constant, the message what came, what was wanted.
 
@@ -115,7 +129,7 @@ class ActionDecoder:
         try:
             event = _decode_action(value)
         except UNREADABLE as exc:
-            raise not_valid(exc, "an action") from None
+            raise not_valid(value, exc, "an action") from None
         user_id, item_id, at_ms = event.user_id, event.item_id, event.timestamp_ms
         if record.key != (user_id.encode() if type(user_id) is str else id_bytes(user_id)):
             raise wrong_key(record, user_id)
@@ -137,8 +151,10 @@ class ActionDecoder:
         return Rejected("unknown-action", f"action {name!r} is not in the bundle's vocabulary ({known})")
 
 
-def not_valid(exc: Exception, what: str) -> Rejected:
-    """Return the rejection of a value that is not JSON, or not of the schema."""
+def not_valid(value: bytes, exc: Exception, what: str) -> Rejected:
+    """Return the rejection of a value that is not JSON, not of the schema, or was not read at all."""
+    if isinstance(value, Unread):
+        return Rejected(TOO_LARGE, value.why)
     if isinstance(exc, msgspec.ValidationError):
         return Rejected("schema", f"not {what}: {exc}")
     if isinstance(exc, RecursionError):
@@ -150,7 +166,7 @@ def bad_size(value: bytes | None, limit: int) -> Rejected:
     """Return the rejection of an empty value or one over ``limit`` bytes."""
     if value is None:
         return Rejected("empty", "the record has no value; send a JSON object")
-    return Rejected("too-large", f"{len(value):,} bytes; at most {limit:,} are read")
+    return Rejected(TOO_LARGE, f"{len(value):,} bytes; at most {limit:,} are read")
 
 
 def decoded(value: bytes | None, decode: Callable[[bytes], T], limit: int, what: str) -> T:
@@ -163,7 +179,7 @@ def decoded(value: bytes | None, decode: Callable[[bytes], T], limit: int, what:
     try:
         return decode(value)
     except UNREADABLE as exc:
-        raise not_valid(exc, what) from None
+        raise not_valid(value, exc, what) from None
 
 
 def wrong_key(record: Record, user_id: Id) -> Rejected:

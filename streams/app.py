@@ -35,6 +35,7 @@ from rankstream.streams.worker.checkpoint import Partition, RewindError
 from rankstream.streams.worker.chunks import Chunk, ChunkScheduler, ChunkSchema, ChunkTransport, ReadingPlan
 from rankstream.streams.worker.limits import REQUEST_BYTES, Limits
 from rankstream.streams.worker.ownership import Ownership
+from rankstream.streams.worker.unpacking import bound_unpacking
 from rankstream.streams.worker.vocabulary_guard import keep_vocabulary
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class WorkerRuntime(Service):
 
     async def on_start(self) -> None:
         """Make sure of the topics and start the producer, before Faust joins the group."""
+        bound_unpacking()
         keep_vocabulary(self.settings.state_dir / self.settings.app_id, self.serving.vocabulary)
         created = await prepare_topics(self.settings)
         if created:

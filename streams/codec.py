@@ -16,8 +16,10 @@ from msgspec.structs import replace
 
 from rankstream.events.action_event import (
     RECORDS_TIME,
+    TOO_LARGE,
     Record,
     Rejected,
+    Unread,
     check_time,
     decoded,
     produced_ms,
@@ -31,6 +33,8 @@ from rankstream.ranking.request import FeedItem, Ranking, RankingRefusedError, R
 WORKERS_CLOCK = "the worker's clock"
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
 MAX_DEAD_LETTER_BYTES = 512 * 1024  # original bytes kept in a dead letter: brokers take records of 1 MB
+MAX_UNREADABLE_BYTES = 16 * 1024  # of what can't be read
+UNREADABLE_REASONS = ("not-json", "schema", TOO_LARGE)
 
 
 class FeedError(Struct, frozen=True):
@@ -203,8 +207,12 @@ def encode_error(request_id: Id, user_id: Id, reason: str, message: str, ranked_
 
 
 def encode_dead_letter(record: Record, reason: str, message: str) -> bytes:
-    """Return the bytes of a dead letter; an original over 512 KB is cut, and found whole at its offset."""
-    value = record.value
+    """Return the bytes of a dead letter; a large original is cut, and found whole at its offset.
+
+    Of what can't be read 16 KB are enough to see what it is: sent again it would be rejected again.
+    """
+    value = None if isinstance(record.value, Unread) else record.value
+    limit = MAX_UNREADABLE_BYTES if reason in UNREADABLE_REASONS else MAX_DEAD_LETTER_BYTES
     return _encode(
         DeadLetter(
             reason=reason,
@@ -213,12 +221,12 @@ def encode_dead_letter(record: Record, reason: str, message: str) -> bytes:
             partition=record.partition,
             offset=record.offset,
             timestamp_ms=record.timestamp,
-            key_base64=_base64(record.key),
-            value_base64=_base64(value),
+            key_base64=_base64(record.key, MAX_DEAD_LETTER_BYTES),
+            value_base64=_base64(value, limit),
             value_bytes=len(value or b""),
         )
     )
 
 
-def _base64(raw: bytes | None) -> str | None:
-    return None if raw is None else b64encode(raw[:MAX_DEAD_LETTER_BYTES]).decode()
+def _base64(raw: bytes | None, limit: int) -> str | None:
+    return None if raw is None else b64encode(raw[:limit]).decode()

@@ -15,12 +15,12 @@ import msgspec
 from msgspec import UnsetType
 from msgspec.structs import replace
 
+from rankstream.events.action_event import TOO_LARGE
 from rankstream.features.ids import id_bytes
 from rankstream.streams.codec import DeadLetter, RankedFeed, encode_error
 from rankstream.streams.records import Channel, Outgoing
 
 OVERHEAD_BYTES = 100  # of a batch with one record: 61 of the batch, and lengths, offset and time of the record
-TOO_LARGE = "too-large"
 
 _encode = msgspec.json.Encoder().encode
 _decode_feed = msgspec.json.Decoder(RankedFeed).decode

@@ -1,4 +1,5 @@
 import json
+from base64 import b64decode
 
 import numpy as np
 import pytest
@@ -212,6 +213,13 @@ def test_a_request_of_nested_brackets_is_a_dead_letter(depth):
 def test_a_dead_letter_of_a_huge_record_still_fits_a_broker():
     (dead_letter,) = a_pipeline().on_actions([ARecord(b"x" * 5_000_000)])
     assert len(dead_letter.value) < 1_000_000
+
+
+def test_of_what_cannot_be_read_a_dead_letter_keeps_a_little_and_of_the_rest_what_redriving_needs():
+    padded = an_event("u1", x="x" * 60_000).value
+    junk, misplaced = decoded(a_pipeline().on_actions([ARecord(b"x" * 60_000), ARecord(padded, b"u2")]))
+    assert (junk["reason"], len(b64decode(junk["value_base64"])), junk["value_bytes"]) == ("not-json", 16_384, 60_000)
+    assert (misplaced["reason"], b64decode(misplaced["value_base64"])) == ("key-mismatch", padded)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def a_feed(count: int, key: bytes = b"u1") -> Outgoing:
 
 
 def a_dead_letter(record: ARecord) -> Outgoing:
-    return Outgoing(Channel.DEAD_LETTERS, record.key, encode_dead_letter(record, "not-json", "not JSON"))
+    return Outgoing(Channel.DEAD_LETTERS, record.key, encode_dead_letter(record, "key-mismatch", "not its user's"))
 
 
 def test_a_feed_that_is_too_large_becomes_an_error_of_the_same_request():

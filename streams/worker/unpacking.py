@@ -1,0 +1,134 @@
+"""How much memory a fetch may take, whatever it unpacks to: bounds that aiokafka does not have.
+
+A batch is unpacked as a whole. Brokers bound what it takes packed, at 4 MB say, and 400 KB of gzip may unpack to
+400 MB: one batch could end this worker and each of its heirs. One that is larger than it should be is passed over: a
+record without a key stands for it, whose value says so and becomes a dead letter. And of what was fetched no more is
+handed on at once than some megabytes.
+
+Names of aiokafka used here are not public: it is pinned.
+"""
+
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from aiokafka import codec
+from aiokafka.consumer import fetcher
+from aiokafka.record.default_records import DefaultRecord, DefaultRecordBatch
+
+from rankstream.events.action_event import unread
+
+UNPACKED_BYTES = 64 << 20  # of a batch; producers make them of a megabyte or so
+TAKEN_BYTES = 16 << 20  # handed on at once, of one partition
+FIRST_RATIO = 16  # by which a batch is expected to grow; JSON grows about tenfold
+GZIP = 31  # zlib's window bits for gzip
+
+
+class UnpackedTooLargeError(Exception):
+    """A batch that unpacks to more than ``UNPACKED_BYTES``, or can't be unpacked at all."""
+
+
+def unpack_gzip(packed: bytes) -> bytes:
+    """Unpack gzip, of one member or several. Raises ``UnpackedTooLargeError``."""
+    parts: list[bytes] = []
+    rest, room = bytes(packed), UNPACKED_BYTES
+    while rest:
+        member = zlib.decompressobj(GZIP)
+        parts.append(member.decompress(rest, room))
+        room -= len(parts[-1])
+        if not member.eof or room <= 0:
+            raise UnpackedTooLargeError
+        rest = member.unused_data
+    return b"".join(parts)
+
+
+def unpack_into(unpack: Callable[[bytes, bytearray], int], packed: bytes) -> bytes:
+    """Unpack by a function that fills a buffer and raises where it is too small. Raises ``UnpackedTooLargeError``."""
+    size = min(UNPACKED_BYTES, max(1 << 16, FIRST_RATIO * len(packed)))
+    while True:
+        room = bytearray(size)
+        try:
+            return bytes(memoryview(room)[: unpack(packed, room)])
+        except Exception as exc:  # cramjam's own, for a buffer too small and for damage alike
+            if size >= UNPACKED_BYTES:
+                raise UnpackedTooLargeError from exc
+        size = min(UNPACKED_BYTES, 8 * size)
+
+
+class BoundedBatch:
+    """A batch of aiokafka's; iterated it yields its records, or one that stands for all of them."""
+
+    def __init__(self, batch: Any) -> None:
+        self._batch = batch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            return iter(self._batch)
+        except UnpackedTooLargeError:
+            return iter([self._instead()])
+
+    def _instead(self) -> DefaultRecord:
+        first, last = self._batch.base_offset, self._batch.next_offset - 1
+        value = unread(
+            f"the batch of offsets {first} to {last} unpacks to more than {UNPACKED_BYTES >> 20} MB, so it is passed "
+            "over unread: let its producer make smaller ones"
+        )
+        return DefaultRecord(first, self._batch.max_timestamp, self._batch.timestamp_type, None, value, [])
+
+
+class BoundedRecords:
+    """The batches of a fetch, each of them bounded."""
+
+    def __init__(self, records: Any) -> None:
+        self._records = records
+        self.has_next = records.has_next
+
+    def next_batch(self) -> BoundedBatch:
+        """Return the next batch."""
+        return BoundedBatch(self._records.next_batch())
+
+
+class BoundedPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
+    """aiokafka's records of a partition, of batches that are bounded."""
+
+    def __init__(self, tp: Any, records: Any, *more: Any) -> None:
+        super().__init__(tp, BoundedRecords(records), *more)
+
+
+class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]
+    """aiokafka's result of a fetch, which hands on no more than so many bytes at once."""
+
+    _partition_records: Any
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        """Return the next records; as aiokafka does, but for the bytes."""
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        taken: list[Any] = []
+        room = TAKEN_BYTES
+        for record in self._partition_records:
+            taken.append(record)
+            room -= record.serialized_value_size
+            if room <= 0 or (max_records is not None and len(taken) >= max_records):
+                self._update_position()
+                return taken
+        self._update_position()
+        self._partition_records = None
+        return taken
+
+
+def bound_unpacking() -> None:
+    """Have aiokafka's consumers in this process keep to these bounds."""
+    fetcher.PartitionRecords = BoundedPartitionRecords
+    fetcher.FetchResult = BoundedFetchResult
+    batches = sys.modules[DefaultRecordBatch.__module__]  # the compiled one, where there is one
+    batches.gzip_decode = unpack_gzip  # type: ignore[attr-defined]
+    if codec.has_lz4():
+        batches.lz4_decode = partial(unpack_into, codec.cramjam.lz4.decompress_into)  # type: ignore[attr-defined]
+    if codec.has_zstd():
+        batches.zstd_decode = partial(unpack_into, codec.cramjam.zstd.decompress_into)  # type: ignore[attr-defined]
