@@ -72,6 +72,9 @@ class BoundedBatch:
         except UnpackedTooLargeError:
             return iter([self._instead()])
 
+    def __next__(self) -> Any:
+        return next(self._batch)  # how aiokafka reads a transaction's marker
+
     def _instead(self) -> DefaultRecord:
         first, last = self._batch.base_offset, self._batch.next_offset - 1
         value = unread(
