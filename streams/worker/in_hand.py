@@ -91,7 +91,7 @@ class InHand:
         self.killers = [offset for offset in killers if offset >= position]
         begin, end = RANGE.unpack_from(kept, 0)
         if begin < end:
-            log.error("%s: the process died with offsets %d to %d in hand: one at a time now", name, begin, end - 1)
+            log.error("%s: the last process ended with offsets %d to %d in hand: one at a time", name, begin, end - 1)
             if not self._suspects[0] <= begin < self._suspects[1]:
                 self._suspects = (begin, end)
             if end - begin == 1:

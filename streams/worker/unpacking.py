@@ -76,12 +76,13 @@ class BoundedBatch:
         return next(self._batch)  # how aiokafka reads a transaction's marker
 
     def _instead(self) -> DefaultRecord:
+        """Return a record at the last offset: reading may begin in the middle of the batch."""
         first, last = self._batch.base_offset, self._batch.next_offset - 1
         value = unread(
             f"the batch of offsets {first} to {last} unpacks to more than {UNPACKED_BYTES >> 20} MB, so it is passed "
             "over unread: let its producer make smaller ones"
         )
-        return DefaultRecord(first, self._batch.max_timestamp, self._batch.timestamp_type, None, value, [])
+        return DefaultRecord(last, self._batch.max_timestamp, self._batch.timestamp_type, None, value, [])
 
 
 class BoundedRecords:

@@ -56,5 +56,5 @@ def test_a_batch_of_200_kb_that_unpacks_to_200_mb_is_one_dead_letter(bench):
     assert peak_mb(worker) - before < MB_MORE
     assert worker.terminate() == 0
     whole, small = (json.loads(record.value) for record in bench.read(DEAD_LETTERS))
-    assert (whole["reason"], whole["offset"], small["offset"]) == ("too-large", 0, RECORDS)
+    assert (whole["reason"], whole["offset"], small["offset"]) == ("too-large", RECORDS - 1, RECORDS)
     assert f"the batch of offsets 0 to {RECORDS - 1} unpacks to more than 64 MB" in whole["message"]

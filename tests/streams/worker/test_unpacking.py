@@ -57,10 +57,16 @@ def test_a_batch_beyond_the_bound_is_one_dead_letter_and_the_others_are_read(kin
     before, instead, after = list(records_of(*batches))
     assert (before.value, after.value, after.offset) == (b"a", b"b", 41)
     (letter,) = decoded(a_pipeline().on_actions([instead]))
-    assert (letter["reason"], letter["offset"], letter["partition"]) == ("too-large", 1, 3)
+    assert (letter["reason"], letter["offset"], letter["partition"]) == ("too-large", 40, 3)
     assert letter["message"].startswith("the batch of offsets 1 to 40 unpacks to more than 1 MB")
     (letter,) = decoded(a_pipeline().on_requests([instead]).answer())
     assert letter["reason"] == "too-large"
+
+
+def test_of_a_batch_beyond_the_bound_that_reading_begins_in_the_middle_of_there_is_a_dead_letter_too():
+    raw = a_batch("gzip", [b"x" * 50_000] * 40)
+    records = BoundedPartitionRecords(TP, MemoryRecords(raw), [], 25, None, None, True, 0)
+    assert [record.offset for record in records] == [39]
 
 
 def test_a_batch_that_is_damaged_inside_is_passed_over_too():
