@@ -127,24 +127,25 @@ class Partition:
                 return
             records = self.actions.fresh(chunk)
             with self._poisoned_by_failure():
-                known = 0
-                if records and records[0].offset < self.outputs_committed_until:
-                    known = sum(record.offset < self.outputs_committed_until for record in records)
-                    self._apply(records[:known])  # its outputs were acknowledged already
-                dead_letters = self._apply(records[known:])
+                for part in self.actions.in_hand.parts(records, max(1, len(records))):
+                    if self.closing or self.failed or not is_current(chunk):
+                        return
+                    dead_letters = self._apply(part)
+                    self.actions.advance(part[-1].offset + 1)
+                    await self._outbox.send(dead_letters)
+                    await asyncio.sleep(0)  # many parts of one record may take long: let heartbeats through
                 self.actions.advance(chunk.end)
-                await self._outbox.send(dead_letters)
 
     def _apply(self, records: Sequence[Record]) -> list[Outgoing]:
-        """Apply actions, all at once but for those that a process died of; return the dead letters."""
-        in_hand, dead_letters = self.actions.in_hand, []
-        for part in in_hand.parts(records, max(1, len(records))):
-            if part[0].offset in in_hand.killers:
-                dead_letters += self.pipeline.on_killer(part[0])
-                continue
-            with in_hand.held(part):
-                dead_letters += self.pipeline.on_actions(part)
-        return dead_letters
+        """Apply actions that are worked on together; return the dead letters that were not acknowledged before."""
+        in_hand, until = self.actions.in_hand, self.outputs_committed_until
+        known = sum(record.offset < until for record in records) if records[0].offset < until else 0
+        if records[0].offset in in_hand.killers:
+            return self.pipeline.on_killer(records[0])[known:]
+        with in_hand.held(records):
+            if known:
+                self.pipeline.on_actions(records[:known])
+            return self.pipeline.on_actions(records[known:])
 
     async def answer(self, chunk: Chunk, is_current: Callable[[Chunk], bool], run: Run) -> None:
         """Answer a chunk of requests, a few at a time; ``run`` takes the scoring off the event loop."""

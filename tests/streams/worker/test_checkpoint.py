@@ -15,6 +15,7 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.topics import TopicNames
 from rankstream.streams.worker.checkpoint import Cursor, OffsetGapError, Partition, RewindError
 from rankstream.streams.worker.chunks import Chunk, Fetched, ReadingPlan
+from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.outbox import Outbox
 from tests.builders.actions import ARecord, SomeLiveRanker, a_request, an_event
@@ -423,5 +424,32 @@ def test_a_chunk_read_before_a_seek_is_void():
         scene.plan.restart(TP("user-actions", 0), 0)
         await scene.partition.apply_actions(old, scene.plan.is_current)
         assert scene.partition.actions.processed == 0
+
+    asyncio.run(story())
+
+
+def test_records_that_are_applied_one_at_a_time_let_others_run_and_stop_where_the_partition_closes(tmp_path):
+    """What the last process had in hand may be a whole chunk, and slow: the worker must not seem to stand still."""
+
+    async def story() -> None:
+        scene = Scene()
+        log = [an_event("u1", f"i{offset}", at=offset, offset=offset) for offset in range(6)]
+        last = InHand(tmp_path / "in-hand")
+        held = last.held(log[1:5])
+        held.__enter__()
+        last.close()
+        scene.partition.actions.in_hand = InHand(tmp_path / "in-hand")
+        seen: list[int] = []
+
+        async def close_in_the_middle() -> None:
+            while scene.partition.actions.processed < 3:
+                seen.append(scene.partition.actions.processed)
+                await asyncio.sleep(0)
+            scene.partition.closing = True
+
+        await asyncio.gather(close_in_the_middle(), scene.apply_actions(*log))
+        assert {1, 2} <= set(seen), "nothing else ran between two records"
+        assert scene.partition.actions.processed == 3
+        assert scene.partition.pipeline.users.get(b"u1").offset == 2
 
     asyncio.run(story())
