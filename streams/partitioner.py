@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 SEED, M, SHIFT = 0x9747B28C, 0x5BD1E995, 24  # org.apache.kafka.common.utils.Utils.murmur2
-MAX_RIGHT_KEYS = 50_000  # remembered of a partition: as many as it has states in memory (``stores/cache.py``)
 
 Hashes = npt.NDArray[np.uint32]
 KeyCheck = Callable[[Sequence[bytes]], Mapping[bytes, str]]  # keys that lie elsewhere than they belong, what to do
@@ -58,24 +57,15 @@ def anywhere(keys: Sequence[bytes]) -> Mapping[bytes, str]:
 
 
 class PartitionCheck:
-    """Finds the keys that do not belong to the partition that they lie on; each of a chunk is hashed once at most."""
+    """Finds the keys that do not belong to the partition that they lie on."""
 
     def __init__(self, partition: int, partitions: int) -> None:
         self.partition = partition
         self.partitions = partitions
-        self._right: set[bytes] = set()  # hashed before
 
     def __call__(self, keys: Sequence[bytes]) -> Mapping[bytes, str]:
         """Return the keys of users that belong elsewhere, and of each what to do."""
-        right = self._right
-        new = {key for key in keys if key not in right}
-        if not new:
-            return {}
-        wrong = {key: self._told(key) for alike in _by_length(new) for key in self._wrong_of(alike)}
-        if len(right) > MAX_RIGHT_KEYS:
-            right.clear()
-        right |= new - wrong.keys()
-        return wrong
+        return {key: self._told(key) for alike in _by_length(set(keys)) for key in self._wrong_of(alike)}
 
     def _wrong_of(self, keys: list[bytes]) -> list[bytes]:
         """Return those of keys of one length that belong elsewhere."""

@@ -13,7 +13,7 @@ worker stops for it.
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Protocol
@@ -149,7 +149,7 @@ class Pipeline:
             keys.append(record.key)  # type: ignore[arg-type]  # decoding has compared it with the user's id
             offsets.append(record.offset)
         self.counters.ahead += decode.ahead - ahead_before
-        wrong = self.wrong_partition(keys)
+        wrong = self._wrong(keys)
         if wrong:
             at = {record.offset: record for record in records}
             misplaced = [(key, at[offset]) for key, offset in zip(keys, offsets, strict=True) if key in wrong]
@@ -159,6 +159,11 @@ class Pipeline:
             keys = list(compress(keys, right))
         self.apply(keys, actions, offsets)
         return dead_letters
+
+    def _wrong(self, keys: Sequence[bytes]) -> Mapping[bytes, str]:
+        """Return the keys on a wrong partition, and what to do; users in memory passed when they were loaded."""
+        new = self.users.not_loaded(keys)
+        return self.wrong_partition(new) if new else {}
 
     def on_killer(self, record: Record) -> list[Outgoing]:
         """Return the dead letter of a record that the process died of before, unread."""
@@ -235,7 +240,7 @@ class Pipeline:
             except Exception as exc:
                 told = f"the request could not be read: {type(exc).__name__}: {exc}"
                 outgoing += self._refuse_record(record, INTERNAL, told, traceback.format_exc()[-TRACEBACK_CHARS:])
-        wrong = self.wrong_partition([id_bytes(request.user_id) for _, request in requests])
+        wrong = self._wrong([id_bytes(request.user_id) for _, request in requests])
         if wrong:
             for record, request in requests:
                 key = id_bytes(request.user_id)

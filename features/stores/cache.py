@@ -44,11 +44,16 @@ class UserCache:
     def get_many(self, keys: Sequence[bytes]) -> list[UserState]:
         """Return the states of these users, in order."""
         states = self._states
-        missing = [key for key in keys if key not in states]
+        missing = self.not_loaded(keys)
         if missing:
             for key, record in zip(missing, self.store.get_many(missing), strict=True):
                 states[key] = self._unknown_user if record is None else unpack_state(record, self.limit)
         return [states[key] for key in keys]
+
+    def not_loaded(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Return those of the keys whose users are not in memory: they are new, or have not been seen for long."""
+        states = self._states
+        return [key for key in keys if key not in states]
 
     def put(self, key: bytes, state: UserState) -> None:
         """Set one user's state; written at the next checkpoint."""

@@ -6,7 +6,6 @@ from aiokafka.partitioner import murmur2 as murmur2_of_aiokafka
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstream.streams import partitioner
 from rankstream.streams.partitioner import PartitionCheck, murmur2, murmur2_of_many, partition_of
 
 
@@ -42,15 +41,6 @@ def test_what_lies_elsewhere_is_found_however_often_a_key_comes(keys: list[bytes
     check = PartitionCheck(0, partitions)
     expected = {key for key in keys if partition_of(key, partitions) != 0}
     assert all(check(keys).keys() == expected for _ in range(times))
-
-
-def test_keys_that_no_longer_fit_into_memory_are_hashed_again(monkeypatch):
-    monkeypatch.setattr(partitioner, "MAX_RIGHT_KEYS", 3)
-    check = PartitionCheck(0, 2)
-    keys = [b"u%d" % number for number in range(40)]
-    for at in range(0, 40, 4):
-        assert check(keys[at : at + 4]).keys() == {key for key in keys[at : at + 4] if partition_of(key, 2)}
-    assert check(keys).keys() == {key for key in keys if partition_of(key, 2)}
 
 
 def test_the_message_names_both_partitions_and_the_remedy():

@@ -15,6 +15,7 @@ from rankstream.features.user_state import unpack_state
 from rankstream.features.user_view import view_user
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams import pipeline as pipeline_module
+from rankstream.streams.partitioner import PartitionCheck, partition_of
 from rankstream.streams.records import Channel
 from tests.builders.actions import (
     MORNING_MS,
@@ -339,6 +340,25 @@ def test_what_lies_on_another_partition_is_a_dead_letter_and_a_request_an_error_
         None,
     ]
     assert pipeline.counters.rejected == {"wrong-partition": 2, "not-json": 1}
+
+
+@settings(max_examples=60)
+@given(EVENTS, st.integers(1, 4), st.integers(1, 9))
+def test_however_the_log_is_cut_what_lies_elsewhere_never_reaches_a_state(
+    events: list[tuple], partitions: int, size: int
+):
+    """Where a key lies is looked at when its user is loaded, so users in memory must have passed."""
+    log = [an_event(user, item, at, n, kind) for n, (user, item, at, kind) in enumerate(events)]
+    right = [record for record in log if partition_of(record.key or b"", partitions) == 0]
+    checked, filtered = a_pipeline(), a_pipeline()
+    checked.wrong_partition = PartitionCheck(0, partitions)
+    filtered.on_actions(right)
+    letters = []
+    for at in range(0, len(log), size):
+        letters += decoded(checked.on_actions(log[at : at + size]))
+        checked.users.commit(checked.users.take_changes(at))
+    assert records_of(checked) == records_of(filtered)
+    assert sorted(letter["offset"] for letter in letters) == [one.offset for one in log if one not in right]
 
 
 def test_a_request_past_its_deadline_is_refused_not_ranked():
