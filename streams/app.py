@@ -24,7 +24,7 @@ from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
 from rankstream.streams.clients.connect import ClientError
-from rankstream.streams.connection import connection_of, credentials_of, missing_codecs
+from rankstream.streams.connection import credentials_of, missing_codecs
 from rankstream.streams.pipeline import ServingState
 from rankstream.streams.records import Outgoing
 from rankstream.streams.setting_fields import SettingsError
@@ -33,15 +33,17 @@ from rankstream.streams.topics import ACTIONS, REQUESTS, TopicNames, prepare_top
 from rankstream.streams.worker.backpressure import Gate, Pressure
 from rankstream.streams.worker.checkpoint import Partition, RewindError
 from rankstream.streams.worker.chunks import Chunk, ChunkScheduler, ChunkSchema, ChunkTransport, ReadingPlan
-from rankstream.streams.worker.limits import REQUEST_BYTES, Limits
+from rankstream.streams.worker.fence import FencedError, brokers_fence
+from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.ownership import Ownership
+from rankstream.streams.worker.producers import new_producer, stop_producer
 from rankstream.streams.worker.vocabulary_guard import keep_vocabulary
+from rankstream.streams.worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 CHUNKS_WAITING = 4  # of actions, in the agent's queue
 FRESHNESS_WAIT_S = 0.1  # the longest that requests wait for earlier actions to be applied
-CHANGED_USERS = 20_000  # a partition with more is checkpointed early
 GC_THRESHOLDS = (50_000, 20, 100)  # the states are no garbage: looking for it less often gives 15 % more events/s
 LOOK_AGAIN_S = 30.0  # at the topics: how large a record they take, and whether they are still the same
 
@@ -59,6 +61,7 @@ class WorkerRuntime(Service):
         self.actions_gate = Gate(CHUNKS_WAITING)
         self.pressure = Pressure(settings.max_pending_requests, lambda: app.consumer, self._request_tps)
         self.limits = Limits(settings)
+        self.watchdog = Watchdog(settings.session_timeout_s)
         self.ownership: Ownership | None = None
         self._producer: AIOKafkaProducer | None = None
         self._scoring = ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring")
@@ -68,6 +71,7 @@ class WorkerRuntime(Service):
 
     async def on_start(self) -> None:
         """Make sure of the topics and start the producer, before Faust joins the group."""
+        self.watchdog.start()
         keep_vocabulary(self.settings.state_dir / self.settings.app_id, self.serving.vocabulary)
         created = await prepare_topics(self.settings)
         if created:
@@ -82,14 +86,16 @@ class WorkerRuntime(Service):
             )
         await self.limits.read()
         self.limits.report()
-        self._producer = AIOKafkaProducer(
-            **connection_of(self.settings),
-            acks="all",
-            max_batch_size=self.limits.batch_bytes,
-            max_request_size=REQUEST_BYTES,
-        )
+        fencing = await brokers_fence(self.settings)
+        if not fencing:
+            log.warning(
+                "the brokers at %s know no transactions, so they do not refuse a worker that wakes after others took "
+                "its partitions: what it still had to write may stand behind theirs",
+                self.settings.bootstrap_servers,
+            )
+        self._producer = new_producer(self.settings, self.limits, enable_idempotence=fencing)
         await self._producer.start()
-        self.ownership = Ownership(self.settings, self.serving, self._producer, self.plan, self.limits)
+        self.ownership = Ownership(self.settings, self.serving, self._producer, self.plan, self.limits, fencing)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -98,7 +104,7 @@ class WorkerRuntime(Service):
         """Stop the producer; partitions were closed before (``revoke_all``)."""
         self._scoring.shutdown(wait=False, cancel_futures=True)
         if self._producer is not None:
-            await self._producer.stop()
+            await stop_producer(self._producer, flush=self.ownership is not None and not self.ownership.abandoned)
 
     @Service.task
     async def _checkpoint_at_intervals(self) -> None:
@@ -143,6 +149,7 @@ class WorkerRuntime(Service):
 
     async def revoke_all(self, *args: Any, **options: Any) -> None:
         """Close everything; Faust is about to stop."""
+        self.watchdog.leaving("it was asked to end")
         if self.ownership is not None:
             await self._revoke(set(self.ownership.partitions))
 
@@ -166,6 +173,9 @@ class WorkerRuntime(Service):
             await work
         except Exception as exc:
             log.critical("the worker ends: %s: %s", type(exc).__name__, exc)
+            self.watchdog.leaving("it met an error")
+            if isinstance(exc, FencedError) and self.ownership is not None:
+                self.ownership.abandon()
             await self.app.crash(exc)
 
     # --- records
@@ -178,7 +188,7 @@ class WorkerRuntime(Service):
 
     async def _apply_actions(self, partition: Partition, chunk: Chunk) -> None:
         await self._or_rewind(chunk, partition.apply_actions(chunk, self.plan.is_current))
-        if partition.num_changed > CHANGED_USERS:
+        if partition.is_full:
             await partition.checkpoint()
 
     async def answer(self, chunk: Chunk) -> None:
