@@ -15,20 +15,23 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-from aiokafka.errors import ConcurrentTransactions as BusyError
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
     IncompatibleBrokerVersion,
     InvalidProducerEpoch,
     InvalidProducerIdMapping,
+    InvalidTransactionTimeout,
     InvalidTxnState,
     KafkaError,
     NotCoordinatorError,
     ProducerFenced,
     TransactionalIdAuthorizationFailed,
+    UnknownError,
     for_code,
 )
+from aiokafka.errors import ConcurrentTransactions as BusyError
 from aiokafka.protocol.transaction import EndTxnRequest, InitProducerIdRequest
 from faust.types import TP
 
@@ -39,6 +42,7 @@ from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.producers import new_producer, stop_producer
 
 FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidProducerIdMapping, InvalidTxnState)
+REFUSALS = (TransactionalIdAuthorizationFailed, ClusterAuthorizationFailedError, InvalidTransactionTimeout)
 NOT_YET = (CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError, BusyError)
 TRANSACTION_TIMEOUT_MS = 300_000  # after it brokers abort what a dead worker left open, if no heir comes before
 ANSWER_S = 30.0
@@ -137,10 +141,11 @@ async def brokers_fence(settings: Settings) -> bool:
             f"the brokers at {settings.bootstrap_servers} have no coordinator for transactions after {ANSWER_S:g} s: "
             "is transaction.state.log.replication.factor larger than the number of brokers?"
         ) from None
-    except TransactionalIdAuthorizationFailed:
+    except REFUSALS as exc:
         raise FenceRefusedError(
-            f"{settings.sasl_username or 'this user'} may not use transactions: give it the right to write and to "
-            f"describe the transactional ids that begin with {settings.app_id}"
+            f"the brokers give this worker no transactions ({exc}): it needs the rights to write and to describe the "
+            f"transactional ids that begin with {settings.app_id}, and a transaction.max.timeout.ms of at least "
+            f"{TRANSACTION_TIMEOUT_MS}"
         ) from None
     finally:
         await client.close()
@@ -149,23 +154,23 @@ async def brokers_fence(settings: Settings) -> bool:
 async def _refuses_the_first(client: AIOKafkaClient, name: str) -> bool:
     initialise = InitProducerIdRequest(name, TRANSACTION_TIMEOUT_MS)
     first, again = await _ask(client, name, initialise), await _ask(client, name, initialise)
-    if first is None or again is None or first.error_code or again.error_code:
+    if first is None or again is None:
         return False
     late = await _ask(client, name, EndTxnRequest(name, first.producer_id, first.producer_epoch, False))
     return late is not None and late.error_code in OLD_EPOCH
 
 
 async def _ask(client: AIOKafkaClient, name: str, request: Any) -> Any | None:
-    """Send to the coordinator until there is one; return None where brokers don't know the request."""
+    """Send to the coordinator until there is one; return None where brokers don't know the request, or what to do."""
     while True:
         try:
             node = await client.coordinator_lookup(CoordinationType.TRANSACTION, name)
             await client.ready(node, group=ConnectionGroup.COORDINATION)
             answer = await client.send(node, request, group=ConnectionGroup.COORDINATION)
             error = for_code(answer.error_code)
-            if error in NOT_YET or error is TransactionalIdAuthorizationFailed:
+            if error in NOT_YET or error in REFUSALS:
                 raise error
-            return answer
+            return None if answer.error_code == UnknownError.errno else answer
         except NOT_YET:
             await asyncio.sleep(RETRY_S)
         except IncompatibleBrokerVersion:
