@@ -105,6 +105,8 @@ class WorkerRuntime(Service):
         self._scoring.shutdown(wait=False, cancel_futures=True)
         if self._producer is not None:
             await stop_producer(self._producer, flush=self.ownership is not None and not self.ownership.abandoned)
+        if self.ownership is not None and self.ownership.left_unsaved and not self.crashed:
+            self.watchdog.end_now("the brokers did not acknowledge its last checkpoint")
 
     @Service.task
     async def _checkpoint_at_intervals(self) -> None:

@@ -66,6 +66,7 @@ class Ownership:
         self._limits = limits
         self.fencing = fencing  # whether the brokers refuse former owners
         self.abandoned = False  # write nothing any more
+        self.left_unsaved = False  # the partitions that were left last had no last checkpoint
         self._source = UNKNOWN  # the topic user-actions, as of the last opening
         self._opening: asyncio.Task[None] | None = None
         self._alive_at = monotonic()
@@ -388,6 +389,8 @@ class Ownership:
             self.check_alive()
             await self._check_name(leaving)
             await asyncio.gather(*(one.close(patience_s) for one in leaving))
+            if leaving:
+                self.left_unsaved = any(one.failed for one in leaving)
             async with asyncio.timeout(patience_s):
                 await self.commit(commit, leaving)
         except TimeoutError:

@@ -46,18 +46,15 @@ class Watchdog:
         if gap_s > self._session_timeout_s:
             self.leaving(f"it stood still for {gap_s:.0f} s")
         if self._leaving is not None and self._looked_at > self._leaving[1]:
-            self._end_now(self._leaving[0])
+            self.end_now(f"{self._leaving[0]}, and its orderly end took more than {LIMIT_S:g} s")
 
     def _watch(self) -> None:
         while True:
             sleep(LOOK_S)
             self.look()
 
-    def _end_now(self, why: str) -> None:
-        """Write a line to standard error, past the log, whose locks a thread that hangs may hold."""
-        line = (
-            f"rankstream: the watchdog ends this worker with exit code {EXIT_CODE}: {why}, and its orderly end took "
-            f"more than {LIMIT_S:g} s; nothing is lost, what was not checkpointed is read again\n"
-        )
+    def end_now(self, why: str) -> None:
+        """End the process, with a line to standard error: the log's locks may be held by a thread that hangs."""
+        line = f"rankstream ends with exit code {EXIT_CODE}: {why}; what was not checkpointed is read again\n"
         os.write(2, line.encode())
         self._end(EXIT_CODE)

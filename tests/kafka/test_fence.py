@@ -58,6 +58,12 @@ async def send(bench: Bench, fence: Fence, value: bytes, offset: int) -> None:
         await producer.send_and_wait(bench.names.of(CHANGELOG), value, b"u1", partition=0)
 
 
+async def begin(bench: Bench, fence: Fence, then: Callable[[], Awaitable[None]]) -> None:
+    async with fence.transaction({}) as producer:
+        await producer.send_and_wait(bench.names.of(CHANGELOG), b"begun", b"u1", partition=0)
+        await then()
+
+
 def test_once_another_is_open_neither_records_nor_offsets_of_the_first_count(fenced):
     async def story(one: Fence, two: Fence) -> None:
         await send(fenced, one, b"first", 5)
@@ -76,9 +82,7 @@ def test_once_another_is_open_neither_records_nor_offsets_of_the_first_count(fen
 def test_opening_aborts_what_the_first_had_begun(fenced):
     async def story(one: Fence, two: Fence) -> None:
         with pytest.raises(FencedError):
-            async with one.transaction({}) as producer:
-                await producer.send_and_wait(fenced.names.of(CHANGELOG), b"begun", b"u1", partition=0)
-                await two.open()
+            await begin(fenced, one, then=two.open)
         await send(fenced, two, b"second", 7)
 
     with_two_fences(fenced, story)
@@ -86,11 +90,12 @@ def test_opening_aborts_what_the_first_had_begun(fenced):
 
 
 def test_a_failure_inside_leaves_nothing_behind(fenced):
+    async def fail() -> None:
+        raise ZeroDivisionError
+
     async def story(one: Fence, two: Fence) -> None:
         with pytest.raises(ZeroDivisionError):
-            async with one.transaction({}) as producer:
-                await producer.send_and_wait(fenced.names.of(CHANGELOG), b"begun", b"u1", partition=0)
-                raise ZeroDivisionError
+            await begin(fenced, one, then=fail)
         await two.open()
 
     with_two_fences(fenced, story)

@@ -31,7 +31,10 @@ def test_the_way_out_has_a_limit(capfd):
     scene.watchdog.leaving("it was asked to end")
     assert scene.look_after(*[LIMIT_S / 10] * 10) == []
     assert scene.look_after(0.1) == [EXIT_CODE]
-    assert "ends this worker with exit code 75: it was asked to end, and its orderly" in capfd.readouterr().err
+    assert capfd.readouterr().err == (
+        "rankstream ends with exit code 75: it was asked to end, and its orderly end took more than 15 s; what was not "
+        "checkpointed is read again\n"
+    )
 
 
 def test_the_limit_is_counted_from_the_first_reason(capfd):
