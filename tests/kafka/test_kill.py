@@ -1,5 +1,6 @@
 """kill -9 in the middle of work, again and again: nothing is lost, nothing counts twice."""
 
+import asyncio
 import random
 import shutil
 import time
@@ -7,6 +8,7 @@ import time
 import pytest
 
 from rankstream.streams.topics import ACTIONS
+from rankstream.streams.worker.fence import brokers_fence
 from tests.kafka.harness import Bench
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -35,6 +37,8 @@ def assert_nothing_lost_or_doubled(bench: Bench, *states: str) -> None:
     assert bench.states(*states) == bench.expected_states()
     assert set(bench.feeds()) == {f"r{number}" for number in range(REQUESTS_SENT)}
     assert set(bench.dead_letters()) == bench.bad_records()
+    if asyncio.run(brokers_fence(bench.settings)):
+        assert bench.dead_letters().total() == len(bench.bad_records()), "in a transaction a dead letter counts once"
 
 
 def test_a_worker_killed_twice_ends_with_the_state_of_one_that_was_not(bench):
