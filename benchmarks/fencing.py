@@ -2,10 +2,11 @@
 
     python -m benchmarks.fencing --kafka-home DIR [--events 500000] [--rounds 3]
 
-Both kinds take turns on one broker, so the ratio is of one run; what else the machine does hits both. "Without" is how
-a worker works with brokers that know no transactions. The rate is that of ``benchmarks.worker``. Requests are sent at a
-steady rate beside actions, and the latency is from sending one to reading its feed. Recovery is from the start of a
-worker that was killed to its first feed: its name is static, so it waits for no session.
+The kinds take turns on one broker, so the ratio is of one run; what else the machine does hits all. "Without" is how a
+worker works with brokers that know no transactions, "feeds" is with ``feeds = transactional``. The rate is that of
+``benchmarks.worker``. Requests are sent at a steady rate beside actions, and the latency is from sending one to reading
+its feed. Recovery is from the start of a worker that was killed to its first feed: its name is static, so it waits for
+no session.
 """
 
 import argparse
@@ -35,13 +36,14 @@ from rankstream.streams import app as worker_app
 from rankstream.streams.broker import RealKafka
 from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.codec import RankedFeed
-from rankstream.streams.settings import Settings
+from rankstream.streams.connection import READ_COMMITTED
+from rankstream.streams.settings import AT_ONCE, TRANSACTIONAL, Settings
 from rankstream.streams.topics import ACTIONS, FEEDS, REQUESTS, prepare_topics
 
 REQUESTS_SENT, REQUESTS_PER_S, ACTIONS_PER_REQUEST = 1_000, 50, 20
 USERS = 200  # who ask
 PATIENCE_S = 60.0
-WITH, WITHOUT = "with", "without"
+WITHOUT, WITH, FEEDS_TOO = KINDS = ("without", "with", "feeds")
 
 
 async def no_fencing(settings: Settings) -> bool:
@@ -53,7 +55,7 @@ def be_worker(kind: str, servers: str, folder: str, name: str, events_to_come: i
     """Be a worker of a kind: for a rate if events are to come, else until it is killed."""
     if kind == WITHOUT:
         worker_app.brokers_fence = no_fencing
-    settings = settings_of(servers, Path(folder), name)
+    settings = replace(settings_of(servers, Path(folder), name), feeds=TRANSACTIONAL if kind == FEEDS_TOO else AT_ONCE)
     if events_to_come:
         worker_benchmark.work(settings, events_to_come)
     application = worker_app.create_app(settings, LiveRanker.without_bundle(VOCABULARY))
@@ -87,7 +89,11 @@ class Requests:
         asyncio.run(prepare_topics(settings))
         self.topics = {topic: settings.topic_prefix + topic.name for topic in (ACTIONS, REQUESTS, FEEDS)}
         self.producer = RawProducer(settings, list(self.topics.values()))
-        self.feeds = KafkaConsumer(self.topics[FEEDS], bootstrap_servers=settings.bootstrap_servers.split(","))
+        self.feeds = KafkaConsumer(
+            self.topics[FEEDS],
+            bootstrap_servers=settings.bootstrap_servers.split(","),
+            isolation_level=READ_COMMITTED,
+        )
         self.feeds.poll(timeout_ms=2_000)
         self.numbers = count()
         self.sent_at: dict[str, float] = {}
@@ -154,7 +160,7 @@ def latency_and_recovery(kind: str, settings: Settings) -> tuple[float, float, f
 
 
 def main() -> None:
-    """Measure both kinds in turns and print them, or be the worker that is measured."""
+    """Measure the kinds in turns and print them, or be the worker that is measured."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--events", type=int, default=500_000)
     options.add_argument("--rounds", type=int, default=3)
@@ -165,12 +171,12 @@ def main() -> None:
         kind, servers, folder, name, number = chosen.be_worker
         be_worker(kind, servers, folder, name, int(number))
         return
-    found: dict[str, list[tuple[float, ...]]] = {WITH: [], WITHOUT: []}
+    found: dict[str, list[tuple[float, ...]]] = {kind: [] for kind in KINDS}
     with RealKafka(chosen.kafka_home) as broker, tempfile.TemporaryDirectory() as folder:
         if broker.process is not None:
             os.sched_setaffinity(broker.process.pid, {worker_benchmark.BROKER_CORE})
         for number in range(chosen.rounds):
-            for kind in (WITH, WITHOUT) if number % 2 else (WITHOUT, WITH):
+            for kind in KINDS if number % 2 else reversed(KINDS):
                 names = [f"{kind}-{what}-{number}" for what in ("rate", "latency")]
                 one, two = (settings_of(broker.bootstrap_servers, Path(folder) / name, name) for name in names)
                 found[kind].append((rate(kind, one, chosen.events), *latency_and_recovery(kind, two)))
@@ -178,13 +184,15 @@ def main() -> None:
 
 
 def show(found: dict[str, list[tuple[float, ...]]]) -> None:
-    """Print the medians, the ratio and the rounds."""
+    """Print the medians, their ratios to that without, and the rounds."""
     titles = ("events/s", "latency ms, median", "latency ms, p99", "recovery s")
     for at, title in enumerate(titles):
         values = {kind: [each[at] for each in rounds] for kind, rounds in found.items()}
-        with_, without = median(values[WITH]), median(values[WITHOUT])
-        each = "; ".join(f"{kind}: {', '.join(f'{one:,.1f}' for one in values[kind])}" for kind in (WITH, WITHOUT))
-        print(f"{title}: with {with_:,.1f}, without {without:,.1f}, ratio {with_ / without:.2f} (rounds {each})")
+        print(title)
+        for kind in KINDS:
+            ratio = median(values[kind]) / median(values[WITHOUT])
+            each = ", ".join(f"{one:,.1f}" for one in values[kind])
+            print(f"  {kind:8} {median(values[kind]):>10,.1f}  ratio {ratio:.2f}  (rounds: {each})")
 
 
 if __name__ == "__main__":

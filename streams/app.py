@@ -28,12 +28,12 @@ from rankstream.streams.connection import credentials_of, missing_codecs
 from rankstream.streams.pipeline import ServingState
 from rankstream.streams.records import Outgoing
 from rankstream.streams.setting_fields import SettingsError
-from rankstream.streams.settings import Settings, read_settings
+from rankstream.streams.settings import AT_ONCE, TRANSACTIONAL, Settings, read_settings
 from rankstream.streams.topics import ACTIONS, REQUESTS, TopicNames, prepare_topics
 from rankstream.streams.worker.backpressure import Gate, Pressure
 from rankstream.streams.worker.checkpoint import Partition, RewindError
 from rankstream.streams.worker.chunks import Chunk, ChunkScheduler, ChunkSchema, ChunkTransport, ReadingPlan
-from rankstream.streams.worker.fence import FencedError, brokers_fence
+from rankstream.streams.worker.fence import FencedError, FenceRefusedError, brokers_fence
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.ownership import Ownership
 from rankstream.streams.worker.producers import new_producer, stop_producer
@@ -43,6 +43,7 @@ from rankstream.streams.worker.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 CHUNKS_WAITING = 4  # of actions, in the agent's queue
+ANSWERS_EVERY_S = 0.1  # the time between transactions of feeds
 FRESHNESS_WAIT_S = 0.1  # the longest that requests wait for earlier actions to be applied
 GC_THRESHOLDS = (50_000, 20, 100)  # the states are no garbage: looking for it less often gives 15 % more events/s
 LOOK_AGAIN_S = 30.0  # at the topics: how large a record they take, and whether they are still the same
@@ -87,6 +88,11 @@ class WorkerRuntime(Service):
         await self.limits.read()
         self.limits.report()
         fencing = await brokers_fence(self.settings)
+        if not fencing and self.settings.feeds == TRANSACTIONAL:
+            raise FenceRefusedError(
+                f"feeds is {TRANSACTIONAL}, but the brokers at {self.settings.bootstrap_servers} know no transactions: "
+                f"use others, or feeds = {AT_ONCE}"
+            )
         if not fencing:
             log.warning(
                 "the brokers at %s know no transactions, so they do not refuse a worker that wakes after others took "
@@ -114,6 +120,13 @@ class WorkerRuntime(Service):
             await self.sleep(self.settings.commit_interval_s)
             if not self.should_stop and not self.app.rebalancing:
                 await self._or_crash(self._owned.checkpoint(self.app.consumer._commit))
+
+    @Service.task
+    async def _commit_answers_at_intervals(self) -> None:
+        while self.settings.feeds == TRANSACTIONAL and not self.should_stop:
+            await self.sleep(ANSWERS_EVERY_S)
+            if not self.should_stop and not self.app.rebalancing:
+                await self._or_crash(self._owned.commit_answers())
 
     @Service.task
     async def _watch_for_stalls(self) -> None:

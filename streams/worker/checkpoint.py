@@ -95,7 +95,7 @@ class Snapshot:
     actions: int  # offset
     requests: int  # offset
     acks: Sequence[Awaitable[object]]
-    letters: Sequence[Outgoing]
+    outgoing: Sequence[Outgoing]  # that waited for a transaction
     changes: Changes | None
     offsets: Mapping[TP, int]  # those that the group does not have yet
 
@@ -159,7 +159,7 @@ class Partition:
                         if self.failed:
                             return
                         self.requests.advance(some[-1].offset + 1)
-                        await self._outbox.send(feeds)
+                        await self._outbox.answer(feeds)
             self.requests.advance(chunk.end)
 
     async def _caught_up(self) -> None:
@@ -188,6 +188,18 @@ class Partition:
             with self._poisoned_by_failure():
                 await self._checkpoint()
 
+    async def commit_answers(self) -> None:
+        """Make the answers that wait count, in one transaction with the offset of their requests."""
+        async with self._checkpointing:
+            if self.failed:
+                return
+            with self._poisoned_by_failure():
+                async with self._turn:
+                    answers, answered = self._outbox.take_answers(), self.requests.processed
+                if answers:
+                    await self._outbox.write(answers, None, {self.requests.tp: answered})
+                    self.requests.committed = self.requests.checkpointed = answered
+
     @contextmanager
     def _poisoned_by_failure(self) -> Iterator[None]:
         """Write nothing any more after a failure: what was applied and what was sent may not agree."""
@@ -202,7 +214,7 @@ class Partition:
             snapshot = self._snapshot()
         await asyncio.gather(*snapshot.acks)
         logged = snapshot.changes if self._log_changes and snapshot.actions > self.logged_until else None
-        if await self._outbox.write(snapshot.letters, logged, snapshot.offsets):
+        if await self._outbox.write(snapshot.outgoing, logged, snapshot.offsets):
             for cursor in self.cursors:
                 cursor.committed = snapshot.offsets.get(cursor.tp, cursor.committed)
         if snapshot.changes is not None:
@@ -216,7 +228,7 @@ class Partition:
             processed,
             self.requests.processed,
             self._outbox.take_acks(),
-            self._outbox.take_letters(),
+            self._outbox.take_letters() + self._outbox.take_answers(),
             self.pipeline.users.take_changes(processed) if moved else None,
             {one.tp: one.processed for one in self.cursors if one.processed > one.committed},
         )

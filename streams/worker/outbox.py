@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -27,8 +28,9 @@ SMALL_BYTES = 4_096  # what is tried last, where brokers refuse more than they t
 class Outbox:
     """Sends to the partition number that the consumed record came from, in every topic.
 
-    Feeds leave at once. Behind a fence dead letters wait for the checkpoint, to be part of its transaction; without
-    one, where the brokers know none, they leave at once too, and the changelog before the group's offsets.
+    Feeds leave at once, unless they are held for transactions of their own. Behind a fence dead letters wait for the
+    checkpoint, to be part of its transaction; without one, where the brokers know none, they leave at once too, and the
+    changelog before the group's offsets.
 
     What is too large for its topic is shortened before it is sent, and when the brokers refuse it: that is about the
     record, and no reason to stop. Any other refusal is raised by its acknowledgement.
@@ -42,6 +44,7 @@ class Outbox:
         limits: Limits,
         source: Source = UNKNOWN,
         fence: Fence | None = None,
+        holds_feeds: bool = False,
     ) -> None:
         self._producer = producer
         self._fence = fence
@@ -49,22 +52,37 @@ class Outbox:
         self._partition = partition
         self._limits = limits
         self._source = source  # what positions in the changelog count in
-        self._letters: list[Outgoing] = []  # that wait for a transaction
+        self._holds_feeds = holds_feeds
+        self._letters: list[Outgoing] = []  # that wait for the transaction of a checkpoint
+        self._answers: list[Outgoing] = []  # that wait for a transaction with the offset of their requests
         self._acks: list[asyncio.Future[object]] = []
         self._instead: dict[asyncio.Future[object], asyncio.Task[None]] = {}  # of refused records: what was sent then
 
     async def send(self, outgoing: Sequence[Outgoing]) -> None:
-        """Hand records to the producer, waiting for room only."""
+        """Hand records to the producer, waiting for room only; behind a fence dead letters wait for the checkpoint."""
+        for one in self._all_fitting(outgoing):
+            if one.channel is Channel.DEAD_LETTERS and self._fence is not None:
+                self._letters.append(one)
+            else:
+                self._acks.append(await self._send(one, self._producer))
+
+    async def answer(self, outgoing: Sequence[Outgoing]) -> None:
+        """Send what requests are answered with: at once, or in a transaction with their offset."""
+        if self._holds_feeds:
+            self._answers += self._all_fitting(outgoing)
+        else:
+            await self.send(outgoing)
+
+    def _all_fitting(self, outgoing: Sequence[Outgoing]) -> Iterator[Outgoing]:
+        """Yield the records, shortened where they are too large for their topics."""
         without_feed = False
         for one in outgoing:
             if one.channel is Channel.SERVED and without_feed:  # stands behind its feed, which was not sent
                 continue
             fitting = self._fitting(one)
             without_feed = one.channel is Channel.FEEDS and fitting is not one
-            if fitting is not None and fitting.channel is Channel.DEAD_LETTERS and self._fence is not None:
-                self._letters.append(fitting)
-            elif fitting is not None:
-                self._acks.append(await self._send(fitting, self._producer))
+            if fitting is not None:
+                yield fitting
 
     async def _send(self, one: Outgoing, producer: AIOKafkaProducer) -> "asyncio.Future[object]":
         topic = self._names.of_channel(one.channel)
@@ -125,15 +143,20 @@ class Outbox:
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes of dead letters wait for the checkpoint."""
-        return sum(len(one.value) for one in self._letters)
+        """How many bytes wait for the checkpoint."""
+        return sum(len(one.value) for one in chain(self._letters, self._answers))
 
     def take_letters(self) -> list[Outgoing]:
-        """Take the dead letters that wait for a transaction; none where they leave at once."""
+        """Take the dead letters that wait for a checkpoint; none where they leave at once."""
         letters, self._letters = self._letters, []
         return letters
 
-    async def write(self, letters: Sequence[Outgoing], changes: Changes | None, offsets: Mapping[TP, int]) -> bool:
+    def take_answers(self) -> list[Outgoing]:
+        """Take the answers that wait for a transaction; none where they leave at once."""
+        answers, self._answers = self._answers, []
+        return answers
+
+    async def write(self, outgoing: Sequence[Outgoing], changes: Changes | None, offsets: Mapping[TP, int]) -> bool:
         """Write what makes up a checkpoint and wait until it counts; return whether the group's offsets are among it.
 
         Behind a fence it is one transaction, and raises ``FencedError`` where another worker has the partition.
@@ -142,9 +165,9 @@ class Outbox:
             if changes is not None:
                 await self._log_changes(changes, self._producer)
             return False
-        if letters or changes is not None or offsets:
+        if outgoing or changes is not None or offsets:
             async with self._fence.transaction(offsets) as producer:
-                acks = [await self._send(letter, producer) for letter in letters]
+                acks = [await self._send(one, producer) for one in outgoing]
                 if changes is not None:
                     await self._log_changes(changes, producer)
                 await self._settled(acks)

@@ -21,7 +21,7 @@ from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.rocksdb import DamagedStoreError, RocksStore
 from rankstream.streams.pipeline import Pipeline, ServingState
-from rankstream.streams.settings import Settings
+from rankstream.streams.settings import TRANSACTIONAL, Settings
 from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS, TopicNames
 from rankstream.streams.worker.changelog import RestoreJob, logged_positions, restore, seed
 from rankstream.streams.worker.checkpoint import Cursor, Partition
@@ -266,7 +266,8 @@ class Ownership:
         return partition
 
     def _outbox(self, number: int, opened: "Opened") -> Outbox:
-        return Outbox(self._producer, self.names, number, self._limits, self._source, opened.fence)
+        holds_feeds = self.settings.feeds == TRANSACTIONAL
+        return Outbox(self._producer, self.names, number, self._limits, self._source, opened.fence, holds_feeds)
 
     # --- reading
 
@@ -314,6 +315,13 @@ class Ownership:
         results = await asyncio.gather(*(one.checkpoint() for one in chosen), return_exceptions=True)
         await self.commit(commit, chosen)
         for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def commit_answers(self) -> None:
+        """Commit the answers of all partitions, side by side. Raises what a partition raised."""
+        chosen = list(self.partitions.values())
+        for result in await asyncio.gather(*(one.commit_answers() for one in chosen), return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
 

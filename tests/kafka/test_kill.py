@@ -4,10 +4,11 @@ import asyncio
 import random
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 
-from rankstream.streams.topics import ACTIONS
+from rankstream.streams.topics import ACTIONS, REQUESTS
 from rankstream.streams.worker.fence import brokers_fence
 from tests.kafka.harness import Bench
 
@@ -95,3 +96,23 @@ def test_of_two_workers_with_folders_of_their_own_one_is_killed(bench):
     back = bench.worker("A", "state-a", **SLOW)
     back.wait_ready()
     assert_nothing_lost_or_doubled(bench, "state-a", "state-b")
+
+
+def test_with_transactional_feeds_each_request_is_answered_exactly_once_whatever_is_killed(bench, broker):
+    if not broker.is_kafka:
+        pytest.skip("the embedded broker knows no transactions")
+    bench.settings = replace(bench.settings, feeds="transactional")
+    bench.create_topics()
+    asked = 0
+    for _ in range(3):
+        worker = bench.worker()
+        worker.wait_ready()
+        for _ in range(20):
+            bench.send_requests(25, start=asked)
+            asked += 25
+            time.sleep(random.random() * 0.1)
+        worker.kill()
+    bench.worker()
+    bench.wait_committed(asked, REQUESTS)
+    assert bench.workers[-1].terminate() == 0
+    assert bench.feeds() == {f"r{number}": 1 for number in range(asked)}

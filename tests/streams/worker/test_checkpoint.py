@@ -101,10 +101,13 @@ class Scene:
     plan: ReadingPlan = field(default_factory=ReadingPlan)
     store: MemoryStore = field(default_factory=MemoryStore)
     fence: AFence | None = None
+    holds_feeds: bool = False
 
     def __post_init__(self) -> None:
         pipeline = Pipeline(UserCache(self.store), SomeLiveRanker())
-        outbox = Outbox(self.broker, TopicNames(), 0, Limits(Settings()), fence=self.fence)
+        outbox = Outbox(
+            self.broker, TopicNames(), 0, Limits(Settings()), fence=self.fence, holds_feeds=self.holds_feeds
+        )
         actions, requests = Cursor(TP("user-actions", 0), self.next_action), Cursor(TP("ranking-requests", 0), 0)
         self.partition = Partition(0, pipeline, outbox, actions, requests, self.changelog)
 
@@ -121,9 +124,9 @@ class Scene:
         await self.partition.answer(self.chunk(*records), self.plan.is_current, run or here)
 
 
-def a_fenced_scene(refuses: bool = False) -> Scene:
+def a_fenced_scene(refuses: bool = False, holds_feeds: bool = False) -> Scene:
     broker = ABroker()
-    return Scene(broker=broker, fence=AFence(broker, refuses=refuses))
+    return Scene(broker=broker, fence=AFence(broker, refuses=refuses), holds_feeds=holds_feeds)
 
 
 def fetched(*records: ARecord, begin: int | None = None, end: int | None = None) -> Fetched:
@@ -342,6 +345,31 @@ def test_one_that_is_fenced_writes_nothing_to_its_store_and_leaves_at_once():
         assert (scene.store.next_offset, scene.partition.failed) == (None, True)
         await scene.partition.release()
         assert scene.broker.sent[-1] == ("closed", b"", b"at once")
+
+    asyncio.run(story())
+
+
+def test_feeds_that_are_held_count_with_the_offset_of_their_requests():
+    async def story():
+        scene = a_fenced_scene(holds_feeds=True)
+        await scene.apply_actions(bad(0))
+        await scene.answer(a_request("u1", offset=0), a_request("u1", offset=1))
+        assert scene.broker.sent == []
+        await scene.partition.commit_answers()
+        await scene.partition.commit_answers()
+        assert scene.fence.committed == [(["ranked-feeds"] * 2, {TP("ranking-requests", 0): 2})]
+        await scene.partition.checkpoint()
+        assert scene.fence.committed[1:] == [(["dead-letters", "user-state-changelog"], {TP("user-actions", 0): 1})]
+
+    asyncio.run(story())
+
+
+def test_a_checkpoint_takes_the_feeds_that_are_held_too():
+    async def story():
+        scene = a_fenced_scene(holds_feeds=True)
+        await scene.answer(a_request("u1", offset=0))
+        await scene.partition.checkpoint()
+        assert scene.fence.committed == [(["ranked-feeds"], {TP("ranking-requests", 0): 1})]
 
     asyncio.run(story())
 
