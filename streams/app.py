@@ -132,7 +132,12 @@ class WorkerRuntime(Service):
     async def _watch_for_stalls(self) -> None:
         while not self.should_stop:
             await self.sleep(min(1.0, self.settings.session_timeout_s / 4))
-            self._owned.check_alive()
+            await self._or_crash(self._check_alive())
+
+    async def _check_alive(self) -> None:
+        if self.watchdog.stood_still_s:
+            self._owned.refuse_after(self.watchdog.stood_still_s)
+        self._owned.check_alive()
 
     @Service.task
     async def _look_at_topics_again(self) -> None:

@@ -343,13 +343,17 @@ class Ownership:
 
     def check_alive(self) -> None:
         """Note that the process runs. Raises ``OwnershipError`` if it has stood still for longer than a session."""
-        gap, self._alive_at = monotonic() - self._alive_at, monotonic()
-        if gap > self.settings.session_timeout_s:
-            self.abandon()
-            raise OwnershipError(
-                f"this process stood still for {gap:.0f} s, longer than its session of "
-                f"{self.settings.session_timeout_s:g} s, so its partitions may belong to another worker: start it again"
-            )
+        gap_s, self._alive_at = monotonic() - self._alive_at, monotonic()
+        if gap_s > self.settings.session_timeout_s:
+            self.refuse_after(gap_s)
+
+    def refuse_after(self, gap_s: float) -> None:
+        """Write nothing any more and raise ``OwnershipError``: the process has stood still for so long."""
+        self.abandon()
+        raise OwnershipError(
+            f"this process stood still for {gap_s:.0f} s, longer than its session of "
+            f"{self.settings.session_timeout_s:g} s, so its partitions may belong to another worker: start it again"
+        )
 
     def abandon(self) -> None:
         """Write nothing any more: the partitions may belong to another worker."""

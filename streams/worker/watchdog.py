@@ -29,6 +29,7 @@ class Watchdog:
         self._clock = clock
         self._looked_at = clock()
         self._leaving: tuple[str, float] | None = None  # why, and until when
+        self.stood_still_s = 0.0  # for so long, where it was longer than a session
 
     def start(self) -> None:
         """Watch from now on, for as long as the process lives."""
@@ -44,6 +45,7 @@ class Watchdog:
         """End the process if its time is over."""
         gap_s, self._looked_at = self._clock() - self._looked_at, self._clock()
         if gap_s > self._session_timeout_s:
+            self.stood_still_s = gap_s
             self.leaving(f"it stood still for {gap_s:.0f} s")
         if self._leaving is not None and self._looked_at > self._leaving[1]:
             self.end_now(f"{self._leaving[0]}, and its orderly end took more than {LIMIT_S:g} s")

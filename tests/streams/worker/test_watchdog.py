@@ -50,5 +50,6 @@ def test_the_limit_is_counted_from_the_first_reason(capfd):
 def test_one_that_stood_still_for_longer_than_its_session_has_as_long_from_its_waking(gap_s):
     scene = Scene()
     assert scene.look_after(gap_s) == []
+    assert scene.watchdog.stood_still_s == pytest.approx(gap_s)
     assert scene.look_after(*[LIMIT_S / 4] * 4) == []
     assert scene.look_after(0.1) == [EXIT_CODE]
