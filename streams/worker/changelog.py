@@ -25,7 +25,7 @@ from rankstream.features.user_state import FORMATS, HEAD, CorruptStateError
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.offsets import Bounds, reader
 from rankstream.streams.worker.outbox import Outbox
-from rankstream.streams.worker.source import HEADER
+from rankstream.streams.worker.source import HEADER, Source, unpacked
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,14 @@ LATER_FORMATS = 0x20  # first bytes below it are formats of states, of this vers
 
 class RestoreError(RuntimeError):
     """A partition's users could not be restored; the message is one sentence and says what to do."""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Up to where a changelog is whole."""
+
+    position: int  # all actions before it are in the states
+    source: Source  # what it counts in
 
 
 @dataclass
@@ -115,12 +123,12 @@ def offset_of(packed: bytes) -> int:
     return offset
 
 
-async def logged_positions(settings: Settings, logs: Mapping[TP, Bounds]) -> dict[TP, int]:
+async def logged_positions(settings: Settings, logs: Mapping[TP, Bounds]) -> dict[TP, Logged]:
     """Return up to where each changelog is whole: its newest position. Those without one are not whole, and left out.
 
     Every checkpoint ends with it, so it is among the last records, unless the last one was broken off.
     """
-    found: dict[TP, int] = {}
+    found: dict[TP, Logged] = {}
     tail, before = TAIL, {tp: bounds.end for tp, bounds in logs.items()}
     async with asyncio.timeout(settings.restore_deadline_s):
         while True:
@@ -133,9 +141,9 @@ async def logged_positions(settings: Settings, logs: Mapping[TP, Bounds]) -> dic
             tail, before = tail * 10, starts
 
 
-async def _newest_positions(settings: Settings, windows: Mapping[TP, Bounds]) -> dict[TP, int]:
+async def _newest_positions(settings: Settings, windows: Mapping[TP, Bounds]) -> dict[TP, Logged]:
     """Return the last position between these offsets, of those changelogs that have one there."""
-    found: dict[TP, int] = {}
+    found: dict[TP, Logged] = {}
     todo = {TopicPartition(tp.topic, tp.partition): window for tp, window in windows.items()}
     async with reader(settings) as consumer:
         consumer.assign(list(todo))
@@ -146,7 +154,8 @@ async def _newest_positions(settings: Settings, windows: Mapping[TP, Bounds]) ->
             for kafka_tp, records in fetched.items():
                 for record in records:
                     if record.key == POSITION and record.value is not None and record.offset < todo[kafka_tp].end:
-                        found[TP(*kafka_tp)] = int.from_bytes(record.value, "little")
+                        position = int.from_bytes(record.value, "little")
+                        found[TP(*kafka_tp)] = Logged(position, unpacked(_source_of(record)))
             for kafka_tp in list(todo):
                 if await consumer.position(kafka_tp) >= todo[kafka_tp].end:
                     del todo[kafka_tp]

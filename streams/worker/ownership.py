@@ -23,7 +23,7 @@ from rankstream.features.stores.rocksdb import DamagedStoreError, RocksStore
 from rankstream.streams.pipeline import Pipeline, ServingState
 from rankstream.streams.settings import TRANSACTIONAL, Settings
 from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS, TopicNames
-from rankstream.streams.worker.changelog import RestoreJob, logged_positions, restore, seed
+from rankstream.streams.worker.changelog import Logged, RestoreJob, logged_positions, restore, seed
 from rankstream.streams.worker.checkpoint import Cursor, Partition
 from rankstream.streams.worker.chunks import ReadingPlan
 from rankstream.streams.worker.exploration_watch import ExplorationWatch
@@ -31,7 +31,7 @@ from rankstream.streams.worker.fence import Fence
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_offsets
 from rankstream.streams.worker.outbox import Outbox
-from rankstream.streams.worker.source import UNKNOWN, source_of, unpacked
+from rankstream.streams.worker.source import UNKNOWN, Source, source_of, unpacked
 
 log = logging.getLogger(__name__)
 
@@ -142,13 +142,14 @@ class Ownership:
             source, log_ = sources[TP(self.names.of(ACTIONS), number)], logs.get(number, NO_CHANGELOG)
             if one.damage is not None:
                 one.store = await self._opened_anew(number, one.damage, source, log_)
-            self._check_position(number, one.users, source, "its state folder")
+            self._check_position(number, one.users.next_offset, unpacked(one.users.source), source, "its state folder")
+            if log_.logged is not None:
+                self._check_position(number, log_.logged.position, log_.logged.source, source, "the changelog")
             if is_behind(one.users.next_offset, log_.position, source, log_.bounds):
                 jobs.append(RestoreJob(TP(self.names.of(CHANGELOG), number), one.users, log_.bounds))
         if jobs:
             await restore(self.settings, jobs)
-        for number, one in opened.items():
-            self._check_position(number, one.users, sources[TP(self.names.of(ACTIONS), number)], "the changelog")
+        for one in opened.values():
             if self._source is not UNKNOWN:
                 one.users.set_source(self._source.packed())
 
@@ -176,7 +177,7 @@ class Ownership:
         if number in logs and position is not None and position > logged:
             count = await seed(self._outbox(number, opened), opened.users, position, since=logged)
             log.info("partition %d: wrote %d users that its changelog lacked", number, count)
-            logs[number].position = position
+            logs[number].logged = Logged(position, self._source)
 
     async def _open_store(self, number: int, opened: "Opened") -> None:
         """Open the database in a thread: it may have to wait for its last owner. Damage is dealt with later."""
@@ -200,15 +201,14 @@ class Ownership:
         if not self.settings.changelog:
             return {}
         bounds = await bounds_of(self.settings, [TP(self.names.of(CHANGELOG), number) for number in numbers])
-        positions = await logged_positions(self.settings, bounds)
-        return {tp.partition: Changelog(found, positions.get(tp)) for tp, found in bounds.items()}
+        logged = await logged_positions(self.settings, bounds)
+        return {tp.partition: Changelog(found, logged.get(tp)) for tp, found in bounds.items()}
 
-    def _check_position(self, number: int, store: UserStore, source: Bounds, whose: str) -> None:
+    def _check_position(self, number: int, position: int | None, was: Source, source: Bounds, whose: str) -> None:
         """Refuse a position in another topic of the same name, and one that the topic has never reached."""
-        position = store.next_offset
         if position is None:
             return
-        topic, was = self.names.of(ACTIONS), unpacked(store.source)
+        topic = self.names.of(ACTIONS)
         to = "to start without the users of the old topic"
         if was.is_another(self._source):
             why = f"was created anew since (its id was {was.topic_id} and is {self._source.topic_id})"
@@ -418,7 +418,12 @@ class Changelog:
     """What is known of the changelog of a partition."""
 
     bounds: Bounds
-    position: int | None  # up to where it is whole; None: it holds only a part
+    logged: Logged | None  # None: it holds only a part
+
+    @property
+    def position(self) -> int | None:
+        """Return up to where it is whole."""
+        return None if self.logged is None else self.logged.position
 
 
 NO_CHANGELOG = Changelog(Bounds(0, 0), None)

@@ -13,7 +13,8 @@ from kafka import KafkaAdminClient, TopicPartition
 
 from rankstream.features.stores.rocksdb import POSITION
 from rankstream.streams.topics import ACTIONS, CHANGELOG
-from rankstream.streams.worker.changelog import logged_positions, offset_of
+from rankstream.streams.worker.changelog import Logged, logged_positions, offset_of
+from rankstream.streams.worker.source import UNKNOWN
 from tests.kafka.harness import Bench, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
@@ -218,4 +219,4 @@ def test_the_position_of_a_changelog_is_found_however_much_stands_behind_it(benc
         bench.producer.send(tp.topic, value, key, partition=0)
     bench.producer.flush()
     bounds = bench.bounds(CHANGELOG)
-    assert asyncio.run(logged_positions(bench.settings, bounds)) == {tp: 7}
+    assert asyncio.run(logged_positions(bench.settings, bounds)) == {tp: Logged(7, UNKNOWN)}
