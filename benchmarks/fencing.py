@@ -3,7 +3,7 @@
     python -m benchmarks.fencing --kafka-home DIR [--events 500000] [--rounds 3]
 
 The kinds take turns on one broker, so the ratio is of one run; what else the machine does hits all. "Without" is how a
-worker works with brokers that know no transactions, "feeds" is with ``feeds = transactional``. The rate is that of
+worker works with brokers that know no transactions, "feeds" is with ``feeds = transactional``. The rates are those of
 ``benchmarks.worker``. Requests are sent at a steady rate beside actions, and the latency is from sending one to reading
 its feed. Recovery is from the start of a worker that was killed to its first feed: its name is static, so it waits for
 no session.
@@ -75,11 +75,12 @@ def started(kind: str, settings: Settings, events_to_come: int = 0) -> subproces
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
-def rate(kind: str, settings: Settings, number: int) -> float:
-    """Return events/s of a worker that reads a full topic."""
+def rates(kind: str, settings: Settings, number: int) -> tuple[float, float]:
+    """Return events/s of a worker that reads a full topic, and events a second of its CPU time."""
     worker_benchmark.fill(settings, number)
     output, _ = started(kind, settings, number).communicate(timeout=300)
-    return float(output.split()[1])
+    wall, cpu = output.split()[1:]
+    return float(wall), float(cpu)
 
 
 class Requests:
@@ -179,13 +180,13 @@ def main() -> None:
             for kind in KINDS if number % 2 else reversed(KINDS):
                 names = [f"{kind}-{what}-{number}" for what in ("rate", "latency")]
                 one, two = (settings_of(broker.bootstrap_servers, Path(folder) / name, name) for name in names)
-                found[kind].append((rate(kind, one, chosen.events), *latency_and_recovery(kind, two)))
+                found[kind].append((*rates(kind, one, chosen.events), *latency_and_recovery(kind, two)))
     show(found)
 
 
 def show(found: dict[str, list[tuple[float, ...]]]) -> None:
     """Print the medians, their ratios to that without, and the rounds."""
-    titles = ("events/s", "latency ms, median", "latency ms, p99", "recovery s")
+    titles = ("events/s", "events a second of CPU", "latency ms, median", "latency ms, p99", "recovery s")
     for at, title in enumerate(titles):
         values = {kind: [each[at] for each in rounds] for kind, rounds in found.items()}
         print(title)
