@@ -3,10 +3,10 @@
     python -m benchmarks.fencing --kafka-home DIR [--events 500000] [--rounds 3]
 
 The kinds take turns on one broker, so the ratio is of one run; what else the machine does hits all. "Without" is how a
-worker works with brokers that know no transactions, "feeds" is with ``feeds = transactional``. The rates are those of
-``benchmarks.worker``. Requests are sent at a steady rate beside actions, and the latency is from sending one to reading
-its feed. Recovery is from the start of a worker that was killed to its first feed: its name is static, so it waits for
-no session.
+worker works with brokers that know no transactions, "feeds" is with ``feed_delivery = transactional``. The rates are
+those of ``benchmarks.worker``. Requests are sent at a steady rate beside actions, and the latency is from sending one
+to reading its feed. Recovery is from the start of a worker that was killed to its first feed: its name is static, so it
+waits for no session.
 """
 
 import argparse
@@ -55,7 +55,9 @@ def be_worker(kind: str, servers: str, folder: str, name: str, events_to_come: i
     """Be a worker of a kind: for a rate if events are to come, else until it is killed."""
     if kind == WITHOUT:
         worker_app.brokers_fence = no_fencing
-    settings = replace(settings_of(servers, Path(folder), name), feeds=TRANSACTIONAL if kind == FEEDS_TOO else AT_ONCE)
+    settings = replace(
+        settings_of(servers, Path(folder), name), feed_delivery=TRANSACTIONAL if kind == FEEDS_TOO else AT_ONCE
+    )
     if events_to_come:
         worker_benchmark.work(settings, events_to_come)
     application = worker_app.create_app(settings, LiveRanker.without_bundle(VOCABULARY))

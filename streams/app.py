@@ -88,10 +88,10 @@ class WorkerRuntime(Service):
         await self.limits.read()
         self.limits.report()
         fencing = await brokers_fence(self.settings)
-        if not fencing and self.settings.feeds == TRANSACTIONAL:
+        if not fencing and self.settings.feed_delivery == TRANSACTIONAL:
             raise FenceRefusedError(
-                f"feeds is {TRANSACTIONAL}, but the brokers at {self.settings.bootstrap_servers} know no transactions: "
-                f"use others, or feeds = {AT_ONCE}"
+                f"feed_delivery is {TRANSACTIONAL}, but the brokers at {self.settings.bootstrap_servers} know no "
+                f"transactions: use others, or feed_delivery = {AT_ONCE}"
             )
         if not fencing:
             log.warning(
@@ -123,7 +123,7 @@ class WorkerRuntime(Service):
 
     @Service.task
     async def _commit_answers_at_intervals(self) -> None:
-        while self.settings.feeds == TRANSACTIONAL and not self.should_stop:
+        while self.settings.feed_delivery == TRANSACTIONAL and not self.should_stop:
             await self.sleep(ANSWERS_EVERY_S)
             if not self.should_stop and not self.app.rebalancing:
                 await self._or_crash(self._owned.commit_answers())

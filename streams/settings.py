@@ -82,7 +82,7 @@ class Settings:
         "Write beside each feed what it was made from to the topic served-features, for `rankstream verify` and "
         "`rankstream explain`.",
     )
-    feeds: str = setting(
+    feed_delivery: str = setting(
         AT_ONCE,
         Section.TOPICS,
         "How feeds and served-features are written: at once, where a kill may repeat some, or in a transaction every "

@@ -266,7 +266,7 @@ class Ownership:
         return partition
 
     def _outbox(self, number: int, opened: "Opened") -> Outbox:
-        holds_feeds = self.settings.feeds == TRANSACTIONAL
+        holds_feeds = self.settings.feed_delivery == TRANSACTIONAL
         return Outbox(self._producer, self.names, number, self._limits, self._source, opened.fence, holds_feeds)
 
     # --- reading

@@ -101,7 +101,7 @@ def test_of_two_workers_with_folders_of_their_own_one_is_killed(bench):
 def test_with_transactional_feeds_each_request_is_answered_exactly_once_whatever_is_killed(bench, broker):
     if not broker.is_kafka:
         pytest.skip("the embedded broker knows no transactions")
-    bench.settings = replace(bench.settings, feeds="transactional")
+    bench.settings = replace(bench.settings, feed_delivery="transactional")
     bench.create_topics()
     asked = 0
     for _ in range(3):

@@ -98,11 +98,11 @@ def test_a_worker_without_topics_ends_with_the_sentence(bench):
 def test_transactional_feeds_are_refused_where_the_brokers_know_none(bench, broker):
     if broker.is_kafka:
         pytest.skip("Apache Kafka knows transactions")
-    bench.settings = replace(bench.settings, feeds="transactional")
+    bench.settings = replace(bench.settings, feed_delivery="transactional")
     worker = bench.worker()
     assert worker.process.wait(60) != 0
     assert (
-        f"feeds is transactional, but the brokers at {bench.settings.bootstrap_servers} know no transactions"
+        f"feed_delivery is transactional, but the brokers at {bench.settings.bootstrap_servers} know no transactions"
         in worker.log
     )
 
