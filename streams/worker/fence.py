@@ -139,7 +139,7 @@ async def brokers_fence(settings: Settings) -> bool:
     except TimeoutError:
         raise FenceRefusedError(
             f"the brokers at {settings.bootstrap_servers} have no coordinator for transactions after {ANSWER_S:g} s: "
-            "is transaction.state.log.replication.factor larger than the number of brokers?"
+            "are all of them up, and is transaction.state.log.replication.factor larger than their number?"
         ) from None
     except REFUSALS as exc:
         raise FenceRefusedError(
@@ -171,7 +171,9 @@ async def _ask(client: AIOKafkaClient, name: str, request: Any) -> Any | None:
             if error in NOT_YET or error in REFUSALS:
                 raise error
             return None if answer.error_code == UnknownError.errno else answer
-        except NOT_YET:
-            await asyncio.sleep(RETRY_S)
         except IncompatibleBrokerVersion:
             return None
+        except KafkaError as exc:
+            if not exc.retriable and not isinstance(exc, NOT_YET):
+                raise
+            await asyncio.sleep(RETRY_S)
