@@ -24,25 +24,28 @@ from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
 from rankstream.streams.clients.connect import ClientError
-from rankstream.streams.connection import connection_of, credentials_of, missing_codecs
+from rankstream.streams.connection import credentials_of, missing_codecs
 from rankstream.streams.pipeline import ServingState
 from rankstream.streams.records import Outgoing
 from rankstream.streams.setting_fields import SettingsError
-from rankstream.streams.settings import Settings, read_settings
+from rankstream.streams.settings import AT_ONCE, TRANSACTIONAL, Settings, read_settings
 from rankstream.streams.topics import ACTIONS, REQUESTS, TopicNames, prepare_topics
 from rankstream.streams.worker.backpressure import Gate, Pressure
 from rankstream.streams.worker.checkpoint import Partition, RewindError
 from rankstream.streams.worker.chunks import Chunk, ChunkScheduler, ChunkSchema, ChunkTransport, ReadingPlan
-from rankstream.streams.worker.limits import REQUEST_BYTES, Limits
+from rankstream.streams.worker.fence import FencedError, FenceRefusedError, brokers_fence
+from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.ownership import Ownership
+from rankstream.streams.worker.producers import new_producer, stop_producer
 from rankstream.streams.worker.unpacking import bound_unpacking
 from rankstream.streams.worker.vocabulary_guard import keep_vocabulary
+from rankstream.streams.worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 CHUNKS_WAITING = 4  # of actions, in the agent's queue
+ANSWERS_EVERY_S = 0.1  # the time between transactions of feeds
 FRESHNESS_WAIT_S = 0.1  # the longest that requests wait for earlier actions to be applied
-CHANGED_USERS = 20_000  # a partition with more is checkpointed early
 GC_THRESHOLDS = (50_000, 20, 100)  # the states are no garbage: looking for it less often gives 15 % more events/s
 LOOK_AGAIN_S = 30.0  # at the topics: how large a record they take, and whether they are still the same
 
@@ -60,6 +63,7 @@ class WorkerRuntime(Service):
         self.actions_gate = Gate(CHUNKS_WAITING)
         self.pressure = Pressure(settings.max_pending_requests, lambda: app.consumer, self._request_tps)
         self.limits = Limits(settings)
+        self.watchdog = Watchdog(settings.session_timeout_s)
         self.ownership: Ownership | None = None
         self._producer: AIOKafkaProducer | None = None
         self._scoring = ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring")
@@ -69,6 +73,7 @@ class WorkerRuntime(Service):
 
     async def on_start(self) -> None:
         """Make sure of the topics and start the producer, before Faust joins the group."""
+        self.watchdog.start()
         bound_unpacking()
         keep_vocabulary(self.settings.state_dir / self.settings.app_id, self.serving.vocabulary)
         created = await prepare_topics(self.settings)
@@ -84,14 +89,21 @@ class WorkerRuntime(Service):
             )
         await self.limits.read()
         self.limits.report()
-        self._producer = AIOKafkaProducer(
-            **connection_of(self.settings),
-            acks="all",
-            max_batch_size=self.limits.batch_bytes,
-            max_request_size=REQUEST_BYTES,
-        )
+        fencing = await brokers_fence(self.settings)
+        if not fencing and self.settings.feed_delivery == TRANSACTIONAL:
+            raise FenceRefusedError(
+                f"feed_delivery is {TRANSACTIONAL}, but the brokers at {self.settings.bootstrap_servers} know no "
+                f"transactions: use others, or feed_delivery = {AT_ONCE}"
+            )
+        if not fencing:
+            log.warning(
+                "the brokers at %s know no transactions, so they do not refuse a worker that wakes after others took "
+                "its partitions: what it still had to write may stand behind theirs",
+                self.settings.bootstrap_servers,
+            )
+        self._producer = new_producer(self.settings, self.limits, enable_idempotence=fencing)
         await self._producer.start()
-        self.ownership = Ownership(self.settings, self.serving, self._producer, self.plan, self.limits)
+        self.ownership = Ownership(self.settings, self.serving, self._producer, self.plan, self.limits, fencing)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -100,7 +112,9 @@ class WorkerRuntime(Service):
         """Stop the producer; partitions were closed before (``revoke_all``)."""
         self._scoring.shutdown(wait=False, cancel_futures=True)
         if self._producer is not None:
-            await self._producer.stop()
+            await stop_producer(self._producer, flush=self.ownership is not None and not self.ownership.abandoned)
+        if self.ownership is not None and self.ownership.left_unsaved and not self.crashed:
+            self.watchdog.end_now("the brokers did not acknowledge its last checkpoint")
 
     @Service.task
     async def _checkpoint_at_intervals(self) -> None:
@@ -110,10 +124,22 @@ class WorkerRuntime(Service):
                 await self._or_crash(self._owned.checkpoint(self.app.consumer._commit))
 
     @Service.task
+    async def _commit_answers_at_intervals(self) -> None:
+        while self.settings.feed_delivery == TRANSACTIONAL and not self.should_stop:
+            await self.sleep(ANSWERS_EVERY_S)
+            if not self.should_stop and not self.app.rebalancing:
+                await self._or_crash(self._owned.commit_answers())
+
+    @Service.task
     async def _watch_for_stalls(self) -> None:
         while not self.should_stop:
             await self.sleep(min(1.0, self.settings.session_timeout_s / 4))
-            self._owned.check_alive()
+            await self._or_crash(self._check_alive())
+
+    async def _check_alive(self) -> None:
+        if self.watchdog.stood_still_s:
+            self._owned.refuse_after(self.watchdog.stood_still_s)
+        self._owned.check_alive()
 
     @Service.task
     async def _look_at_topics_again(self) -> None:
@@ -145,6 +171,7 @@ class WorkerRuntime(Service):
 
     async def revoke_all(self, *args: Any, **options: Any) -> None:
         """Close everything; Faust is about to stop."""
+        self.watchdog.leaving("it was asked to end")
         if self.ownership is not None:
             await self._revoke(set(self.ownership.partitions))
 
@@ -168,6 +195,9 @@ class WorkerRuntime(Service):
             await work
         except Exception as exc:
             log.critical("the worker ends: %s: %s", type(exc).__name__, exc)
+            self.watchdog.leaving("it met an error")
+            if isinstance(exc, FencedError) and self.ownership is not None:
+                self.ownership.abandon()
             await self.app.crash(exc)
 
     # --- records
@@ -180,7 +210,7 @@ class WorkerRuntime(Service):
 
     async def _apply_actions(self, partition: Partition, chunk: Chunk) -> None:
         await self._or_rewind(chunk, partition.apply_actions(chunk, self.plan.is_current))
-        if partition.num_changed > CHANGED_USERS:
+        if partition.is_full:
             await partition.checkpoint()
 
     async def answer(self, chunk: Chunk) -> None:

@@ -18,6 +18,7 @@ from rankstream.streams.setting_fields import Origins, SettingsError, about, che
 
 SERVER = re.compile(r"\s*(\[[0-9a-fA-F:.]+\]|[^\s:,/]+):\d{1,5}\s*")
 PREFIX = re.compile(r"[a-zA-Z0-9._-]{0,100}")
+AT_ONCE, TRANSACTIONAL = "at-once", "transactional"
 
 
 class Section(Enum):
@@ -88,6 +89,14 @@ class Settings:
         Section.TOPICS,
         "Write beside each feed what it was made from to the topic served-features, for `rankstream verify` and "
         "`rankstream explain`.",
+    )
+    feed_delivery: str = setting(
+        AT_ONCE,
+        Section.TOPICS,
+        "How feeds and served-features are written: at once, where a kill may repeat some, or in a transaction every "
+        "100 ms with the offset of their requests, so that consumers that read committed records see each answer "
+        "exactly once.",
+        choices=(AT_ONCE, TRANSACTIONAL),
     )
     app_id: str = setting("rankstream", Section.GROUP, "Consumer group; all workers of one system share it.")
     group_instance_id: str | None = setting(

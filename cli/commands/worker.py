@@ -10,12 +10,13 @@ from rankstream.streams.app import create_app
 from rankstream.streams.clients.connect import ClientError, connect_admin
 from rankstream.streams.settings import Section, Settings
 from rankstream.streams.topics import TopicsRefusedError
+from rankstream.streams.worker.fence import FenceRefusedError
 from rankstream.streams.worker.open_serving import open_serving
 
 
 @click.command()
 @settings_options(*Section)
-@refusing(ClientError, TopicsRefusedError, BundleRefusedError, BrokenTableError)
+@refusing(ClientError, TopicsRefusedError, FenceRefusedError, BundleRefusedError, BrokenTableError)
 def command(settings: Settings) -> None:
     """Apply actions and answer ranking requests, until Ctrl-C or SIGTERM.
 

@@ -29,8 +29,11 @@ class UserStore(Protocol):
         """Return the records of these users in order, None for unknown ones."""
         ...
 
-    def write(self, records: Mapping[bytes, bytes], next_offset: int) -> None:
-        """Put the records and the position, both or neither."""
+    def write(self, records: Mapping[bytes, bytes], next_offset: int | None) -> None:
+        """Put the records and the position, both or neither; with None the position stays what it is.
+
+        A position says that all before it is in the records, so it is only ever written with a complete set.
+        """
         ...
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:

@@ -18,7 +18,7 @@ class Changes:
     """Records to be written at one position; the unit of a checkpoint."""
 
     records: Mapping[bytes, bytes]
-    next_offset: int
+    next_offset: int | None  # None: they are a part of a set, and the position comes with the rest
 
 
 class UserCache:

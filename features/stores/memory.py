@@ -29,10 +29,11 @@ class MemoryStore:
         """Return the records of these users in order, None for unknown ones."""
         return [self._records.get(key) for key in keys]
 
-    def write(self, records: Mapping[bytes, bytes], next_offset: int) -> None:
-        """Put the records and the position."""
+    def write(self, records: Mapping[bytes, bytes], next_offset: int | None) -> None:
+        """Put the records and the position; with None that stays what it is."""
         self._records.update(records)
-        self._next_offset = next_offset
+        if next_offset is not None:
+            self._next_offset = next_offset
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield all records, ordered by key."""

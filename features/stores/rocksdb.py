@@ -7,6 +7,7 @@ a power failure sets the store back to an earlier batch, position included, and 
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,11 +19,21 @@ POSITION = b"\xffnext"  # no user's key: those are UTF-8, which has no byte 255;
 POSITION_BYTES = 8
 SOURCE = b"\xffsource"  # what the position counts in; stores of older versions have none
 NO_USERS = (POSITION, SOURCE)
+DAMAGED = "DAMAGED"  # file: damage was found while the database was open
+SIGNS_OF_DAMAGE = ("Corruption", "No such file")  # in RocksDB's messages
 RETRY_S = 0.1
 
 
 class StoreRefusedError(RuntimeError):
     """A database that can't be used; the message is one sentence, with what to do."""
+
+
+class DamagedStoreError(StoreRefusedError):
+    """A database whose contents can't be read."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: move it away and start again, and the changelog or the source refills it")
+        self.what = what
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,8 @@ class RocksStore:
     ) -> None:
         """Open or create the database; wait up to ``wait_s`` for another owner to release it.
 
-        Raises ``StoreRefusedError`` when it stays locked (or ``give_up`` is set) or its contents are damaged.
+        Raises ``StoreRefusedError`` when it stays locked (or ``give_up`` is set), ``DamagedStoreError`` when its
+        contents are damaged, or were found so by the last who had it open.
         """
         self.folder = folder
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -86,17 +98,22 @@ class RocksStore:
         try:
             found: list[bytes | None] = self._db.get(list(keys))
         except Exception as exc:
-            raise _damaged(self.folder, exc) from exc
+            refusal = _unreadable(self.folder, exc)
+            if isinstance(refusal, DamagedStoreError):  # the next opening may not come across it by itself
+                with suppress(OSError):
+                    (self.folder / DAMAGED).touch()
+            raise refusal from exc
         return found
 
-    def write(self, records: Mapping[bytes, bytes], next_offset: int) -> None:
-        """Put the records and the position, both or neither."""
+    def write(self, records: Mapping[bytes, bytes], next_offset: int | None) -> None:
+        """Put the records and the position, both or neither; with None that stays what it is."""
         batch = WriteBatch(raw_mode=True)
         for key, record in records.items():
             batch.put(key, record)
-        batch.put(POSITION, next_offset.to_bytes(POSITION_BYTES, "little"))
+        if next_offset is not None:
+            batch.put(POSITION, next_offset.to_bytes(POSITION_BYTES, "little"))
         self._db.write(batch)
-        self._next_offset = next_offset
+        self._next_offset = self._next_offset if next_offset is None else next_offset
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield all records, ordered by key."""
@@ -118,7 +135,7 @@ class RocksStore:
         if raw is None:
             return None
         if len(raw) != POSITION_BYTES:
-            raise _damaged(self.folder, ValueError(f"its position has {len(raw)} bytes instead of {POSITION_BYTES}"))
+            raise _unreadable(self.folder, f"Corruption: its position has {len(raw)} bytes instead of {POSITION_BYTES}")
         return int.from_bytes(raw, "little")
 
 
@@ -127,10 +144,12 @@ def _open(folder: Path, options: Options, wait_s: float, give_up: threading.Even
     deadline = monotonic() + wait_s
     while True:
         try:
+            if (folder / DAMAGED).exists():
+                raise OSError(f"Corruption: damage was found in it before, as the file {DAMAGED} says")
             return Rdict(str(folder), options)
         except Exception as exc:
             if "lock" not in str(exc).lower():
-                raise _damaged(folder, exc) from exc
+                raise _unreadable(folder, exc) from exc
             if monotonic() >= deadline or give_up.wait(RETRY_S):
                 raise StoreRefusedError(
                     f"the state folder {folder} is held by another process (waited {wait_s:g} s): "
@@ -138,11 +157,12 @@ def _open(folder: Path, options: Options, wait_s: float, give_up: threading.Even
                 ) from exc
 
 
-def _damaged(folder: Path, exc: Exception) -> StoreRefusedError:
-    return StoreRefusedError(
-        f"the state folder {folder} can't be read ({str(exc).strip()}): "
-        "move it away and start again, and the changelog or the source refills it"
-    )
+def _unreadable(folder: Path, why: object) -> StoreRefusedError:
+    """Tell damage from what may pass: a full disk, a missing right, too many open files."""
+    what = f"the state folder {folder} can't be read ({str(why).strip()})"
+    if any(sign in str(why) for sign in SIGNS_OF_DAMAGE):
+        return DamagedStoreError(what)
+    return StoreRefusedError(f"{what}: set that right and start again")
 
 
 @cache

@@ -1,13 +1,16 @@
 """Restore from the changelog: a partition's users where the local folder is lost or behind.
 
 The topic is compacted: the last state of every user, and one position, the source offset up to which the states written
-before it have applied all actions. Each state carries the offset of its own last action, so states newer than the
-position do no harm: the source is read again from the position, and actions that a user already has are skipped.
+before it have applied all actions. It is the position that says that a changelog is whole: it is written behind a
+complete set, never before, so a changelog without one holds only a part.
+
+Each state carries the offset of its own last action, so states newer than the position do no harm: the source is read
+again from the position, and actions that a user already has are skipped.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -22,16 +25,25 @@ from rankstream.features.user_state import FORMATS, HEAD, CorruptStateError
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.offsets import Bounds, reader
 from rankstream.streams.worker.outbox import Outbox
-from rankstream.streams.worker.source import HEADER
+from rankstream.streams.worker.source import HEADER, Source, unpacked
 
 log = logging.getLogger(__name__)
 
 RECORDS_AT_ONCE = 4_000
+TAIL = 200  # offsets: of a changelog, looked at first for its position
 LATER_FORMATS = 0x20  # first bytes below it are formats of states, of this version or a later one; above it is text
 
 
 class RestoreError(RuntimeError):
     """A partition's users could not be restored; the message is one sentence and says what to do."""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Up to where a changelog is whole."""
+
+    position: int  # all actions before it are in the states
+    source: Source  # what it counts in
 
 
 @dataclass
@@ -71,7 +83,7 @@ class RestoreJob:
             for (key, (offset, value)), old in zip(newest.items(), stored, strict=True)
             if old is None or offset_of(old) <= offset
         }
-        self.store.write(writes, self.store.next_offset or 0)
+        self.store.write(writes, None)
 
     def finish(self) -> None:
         """Set the store to the position read, unless it is further already."""
@@ -111,6 +123,45 @@ def offset_of(packed: bytes) -> int:
     return offset
 
 
+async def logged_positions(settings: Settings, logs: Mapping[TP, Bounds]) -> dict[TP, Logged]:
+    """Return up to where each changelog is whole: its newest position. Those without one are not whole, and left out.
+
+    Every checkpoint ends with it, so it is among the last records, unless the last one was broken off.
+    """
+    found: dict[TP, Logged] = {}
+    tail, before = TAIL, {tp: bounds.end for tp, bounds in logs.items()}
+    async with asyncio.timeout(settings.restore_deadline_s):
+        while True:
+            starts = {tp: max(bounds.begin, bounds.end - tail) for tp, bounds in logs.items()}
+            windows = {tp: Bounds(starts[tp], before[tp]) for tp in logs if tp not in found}
+            windows = {tp: window for tp, window in windows.items() if window.count}
+            if not windows:
+                return found
+            found |= await _newest_positions(settings, windows)
+            tail, before = tail * 10, starts
+
+
+async def _newest_positions(settings: Settings, windows: Mapping[TP, Bounds]) -> dict[TP, Logged]:
+    """Return the last position between these offsets, of those changelogs that have one there."""
+    found: dict[TP, Logged] = {}
+    todo = {TopicPartition(tp.topic, tp.partition): window for tp, window in windows.items()}
+    async with reader(settings) as consumer:
+        consumer.assign(list(todo))
+        for kafka_tp, window in todo.items():
+            consumer.seek(kafka_tp, window.begin)
+        while todo:
+            fetched = await consumer.getmany(*todo, timeout_ms=200, max_records=RECORDS_AT_ONCE)
+            for kafka_tp, records in fetched.items():
+                for record in records:
+                    if record.key == POSITION and record.value is not None and record.offset < todo[kafka_tp].end:
+                        position = int.from_bytes(record.value, "little")
+                        found[TP(*kafka_tp)] = Logged(position, unpacked(_source_of(record)))
+            for kafka_tp in list(todo):
+                if await consumer.position(kafka_tp) >= todo[kafka_tp].end:
+                    del todo[kafka_tp]
+    return found
+
+
 async def restore(settings: Settings, jobs: Sequence[RestoreJob]) -> None:
     """Read the changelog of all these partitions to its end, side by side. Raises ``RestoreError``."""
     todo = {TopicPartition(job.tp.topic, job.tp.partition): job for job in jobs if not job.is_done}
@@ -140,17 +191,22 @@ async def restore(settings: Settings, jobs: Sequence[RestoreJob]) -> None:
     progress.end()
 
 
-async def seed(outbox: Outbox, store: UserStore, position: int) -> int:
-    """Write all users of a store to an empty changelog: it was just switched on, or lost. Return how many."""
+async def seed(outbox: Outbox, store: UserStore, position: int, since: int) -> int:
+    """Write what a changelog lacks that is whole up to ``since``: it was just switched on, or lost. Return how many.
+
+    The position comes last: killed before, the next owner begins again.
+    """
     batch: dict[bytes, bytes] = {}
     count = 0
     for key, record in store.items():
+        if offset_of(record) < since:
+            continue
         batch[key] = record
         count += 1
         if len(batch) == RECORDS_AT_ONCE:
-            await outbox.log_changes(Changes(batch, 0))
+            await outbox.write([], Changes(batch, None), {})
             batch = {}
-    await outbox.log_changes(Changes(batch, position))
+    await outbox.write([], Changes(batch, position), {})
     return count
 
 

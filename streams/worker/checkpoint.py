@@ -2,21 +2,25 @@
 
 ::
 
-    1. feeds and dead letters acknowledged by the broker      a kill here repeats some of them
-    2. changed users and the position in the changelog        ... and some of those
-    3. changed users and the position in the store: ONE write  ... and the group's offset lags: nothing is repeated
-    4. the group's offset (``ownership.py``)
+    1. feeds acknowledged by the broker                        a kill here repeats some of them
+    2. dead letters, changed users and their position in the changelog, the group's offsets: ONE transaction
+    3. changed users and the position in the store: ONE write  a kill before it: actions are applied again, in silence
 
-What is applied but not checkpointed is read again after a kill. Between checkpoints changed users wait in
-the cache, where requests see them at once.
+Where the broker knows no transactions, dead letters are acknowledged with the feeds, then the changelog, and the
+group's offsets are committed last (``ownership.py``).
+
+What is applied but not checkpointed is read again after a kill. Between checkpoints changed users wait in the cache,
+where requests see them at once.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
+
+from faust.types import TP
 
 from rankstream.events.action_event import Record
 from rankstream.features.stores.cache import Changes
@@ -31,6 +35,8 @@ log = logging.getLogger(__name__)
 
 CATCH_UP_WAIT_S = 10.0  # about a million actions; after it an old answer is better than none
 CATCH_UP_POLL_S = 0.005
+CHANGED_USERS = 20_000
+HELD_BYTES = 8 << 20  # of dead letters
 REQUESTS_AT_ONCE = 16  # answered in one call of the scoring thread, so that a rebalance need not wait for more
 Run = Callable[[Callable[[], list[Outgoing]]], Awaitable[list[Outgoing]]]
 
@@ -50,8 +56,9 @@ class RewindError(Exception):
 class Cursor:
     """How far one source partition is processed."""
 
-    def __init__(self, name: str, processed: int, in_hand: InHand | None = None, skipped: range = NOTHING) -> None:
-        self.name = name
+    def __init__(self, tp: TP, processed: int, in_hand: InHand | None = None, skipped: range = NOTHING) -> None:
+        self.tp = tp
+        self.name = f"{tp.topic} {tp.partition}"
         self.in_hand = in_hand or InHand()
         self.skipped = skipped  # offsets to pass over unread
         self.processed = processed  # first offset not processed
@@ -89,9 +96,12 @@ class Cursor:
 class Snapshot:
     """What one checkpoint makes durable."""
 
-    requests: int
+    actions: int  # offset
+    requests: int  # offset
     acks: Sequence[Awaitable[object]]
+    outgoing: Sequence[Outgoing]  # that waited for a transaction
     changes: Changes | None
+    offsets: Mapping[TP, int]  # those that the group does not have yet
 
 
 class Partition:
@@ -104,21 +114,22 @@ class Partition:
         self.pipeline = pipeline
         self.actions = actions
         self.requests = requests
-        # Dead letters and changelog records of actions below this offset were already acknowledged.
-        self.outputs_committed_until = 0
+        self.outputs_committed_until = 0  # dead letters of actions below this offset are out
+        self.logged_until = 0  # states of actions below this offset are in the changelog: it is not set back
         self.catch_up_until = 0  # requests wait for actions below this offset: earlier answers may show them
         self.closing = False  # accept no more records
         self.failed = False  # it is not known what was sent: write nothing any more
         self._outbox = outbox
         self._log_changes = log_changes
         self._turn = asyncio.Lock()  # apply a chunk and send its outputs, or take a snapshot
+        self.cursors = (actions, requests)
         self._scoring = asyncio.Lock()  # requests in the scoring thread
         self._checkpointing = asyncio.Lock()
 
     @property
-    def num_changed(self) -> int:
-        """How many users wait for the next checkpoint."""
-        return self.pipeline.users.num_changed
+    def is_full(self) -> bool:
+        """Return whether so much waits for the next checkpoint that it should come early."""
+        return self.pipeline.users.num_changed > CHANGED_USERS or self._outbox.held_bytes > HELD_BYTES
 
     async def apply_actions(self, chunk: Chunk, is_current: Callable[[Chunk], bool]) -> None:
         """Apply a chunk of actions and send its dead letters."""
@@ -163,7 +174,7 @@ class Partition:
                         if self.failed:
                             return
                         self.requests.advance(some[-1].offset + 1)
-                        await self._outbox.send(feeds)
+                        await self._outbox.answer(feeds)
             self.requests.advance(chunk.end)
 
     async def _answers(self, records: Sequence[Record], run: Run) -> list[Outgoing]:
@@ -200,6 +211,18 @@ class Partition:
             with self._poisoned_by_failure():
                 await self._checkpoint()
 
+    async def commit_answers(self) -> None:
+        """Make the answers that wait count, in one transaction with the offset of their requests."""
+        async with self._checkpointing:
+            if self.failed:
+                return
+            with self._poisoned_by_failure():
+                async with self._turn:
+                    answers, answered = self._outbox.take_answers(), self.requests.processed
+                if answers:
+                    await self._outbox.write(answers, None, {self.requests.tp: answered})
+                    self.requests.committed = self.requests.checkpointed = answered
+
     @contextmanager
     def _poisoned_by_failure(self) -> Iterator[None]:
         """Write nothing any more after a failure: what was applied and what was sent may not agree."""
@@ -213,19 +236,30 @@ class Partition:
         async with self._turn:
             snapshot = self._snapshot()
         await asyncio.gather(*snapshot.acks)
-        changes = snapshot.changes
-        if changes is not None:
-            if self._log_changes and changes.next_offset > self.outputs_committed_until:
-                await self._outbox.log_changes(changes)
-            self.pipeline.users.commit(changes)
-            self.actions.checkpointed = changes.next_offset
-        self.requests.checkpointed = snapshot.requests
+        logged = snapshot.changes if self._log_changes and snapshot.actions > self.logged_until else None
+        if await self._outbox.write(snapshot.outgoing, logged, snapshot.offsets):
+            for cursor in self.cursors:
+                cursor.committed = snapshot.offsets.get(cursor.tp, cursor.committed)
+        if snapshot.changes is not None:
+            self.pipeline.users.commit(snapshot.changes)
+        self.actions.checkpointed, self.requests.checkpointed = snapshot.actions, snapshot.requests
 
     def _snapshot(self) -> Snapshot:
         processed = self.actions.processed
         moved = processed != self.actions.checkpointed
-        changes = self.pipeline.users.take_changes(processed) if moved else None
-        return Snapshot(self.requests.processed, self._outbox.take_acks(), changes)
+        return Snapshot(
+            processed,
+            self.requests.processed,
+            self._outbox.take_acks(),
+            self._outbox.take_letters() + self._outbox.take_answers(),
+            self.pipeline.users.take_changes(processed) if moved else None,
+            {one.tp: one.processed for one in self.cursors if one.processed > one.committed},
+        )
+
+    async def is_refused(self) -> bool:
+        """Return whether another worker has the partition."""
+        async with self._checkpointing:
+            return await self._outbox.is_refused()
 
     async def close(self, timeout_s: float) -> None:
         """Finish the requests being answered and make a last checkpoint; nothing is lost if that fails."""
@@ -238,10 +272,11 @@ class Partition:
             self.failed = True
             log.warning("partition %d: closed without a checkpoint, so it will be read again: %r", self.number, exc)
 
-    def release(self) -> None:
-        """Close the store; the partition must not be used afterwards."""
-        self.failed = True
+    async def release(self) -> None:
+        """Close the store and leave the brokers; the partition must not be used afterwards."""
+        is_whole, self.failed = not self.failed, True
         log.info("partition %d: %s", self.number, self.pipeline.counters.told())
         self.actions.in_hand.close()
         self.requests.in_hand.close()
         self.pipeline.users.store.close()
+        await self._outbox.close(flush=is_whole)

@@ -2,28 +2,35 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from faust.types import TP
 
 from rankstream.features.stores.cache import Changes
 from rankstream.features.stores.rocksdb import POSITION, POSITION_BYTES
 from rankstream.streams.records import Channel, Outgoing
 from rankstream.streams.shortened import sent_bytes, shortened
 from rankstream.streams.topics import CHANGELOG, TopicNames
+from rankstream.streams.worker.fence import Fence
 from rankstream.streams.worker.limits import Limits
+from rankstream.streams.worker.producers import TOO_LARGE_ERRORS
 from rankstream.streams.worker.source import HEADER, UNKNOWN, Source
 
 log = logging.getLogger(__name__)
 
-TOO_LARGE_ERRORS = (MessageSizeTooLargeError, RecordListTooLargeError)
 SMALL_BYTES = 4_096  # what is tried last, where brokers refuse more than they tell
 
 
 class Outbox:
     """Sends to the partition number that the consumed record came from, in every topic.
+
+    Feeds leave at once, unless they are held for transactions of their own. Behind a fence dead letters wait for the
+    checkpoint, to be part of its transaction; without one, where the brokers know none, they leave at once too, and the
+    changelog before the group's offsets.
 
     What is too large for its topic is shortened before it is sent, and when the brokers refuse it: that is about the
     record, and no reason to stop. Any other refusal is raised by its acknowledgement.
@@ -36,17 +43,38 @@ class Outbox:
         partition: int,
         limits: Limits,
         source: Source = UNKNOWN,
+        fence: Fence | None = None,
+        holds_feeds: bool = False,
     ) -> None:
         self._producer = producer
+        self._fence = fence
         self._names = names
         self._partition = partition
         self._limits = limits
         self._source = source  # what positions in the changelog count in
+        self._holds_feeds = holds_feeds
+        self._letters: list[Outgoing] = []  # that wait for the transaction of a checkpoint
+        self._answers: list[Outgoing] = []  # that wait for a transaction with the offset of their requests
         self._acks: list[asyncio.Future[object]] = []
         self._instead: dict[asyncio.Future[object], asyncio.Task[None]] = {}  # of refused records: what was sent then
 
     async def send(self, outgoing: Sequence[Outgoing]) -> None:
-        """Hand records to the producer, waiting for room only."""
+        """Hand records to the producer, waiting for room only; behind a fence dead letters wait for the checkpoint."""
+        for one in self._all_fitting(outgoing):
+            if one.channel is Channel.DEAD_LETTERS and self._fence is not None:
+                self._letters.append(one)
+            else:
+                self._acks.append(await self._send(one, self._producer))
+
+    async def answer(self, outgoing: Sequence[Outgoing]) -> None:
+        """Send what requests are answered with: at once, or in a transaction with their offset."""
+        if self._holds_feeds:
+            self._answers += self._all_fitting(outgoing)
+        else:
+            await self.send(outgoing)
+
+    def _all_fitting(self, outgoing: Sequence[Outgoing]) -> Iterator[Outgoing]:
+        """Yield the records, shortened where they are too large for their topics."""
         without_feed = False
         for one in outgoing:
             if one.channel is Channel.SERVED and without_feed:  # stands behind its feed, which was not sent
@@ -54,13 +82,14 @@ class Outbox:
             fitting = self._fitting(one)
             without_feed = one.channel is Channel.FEEDS and fitting is not one
             if fitting is not None:
-                await self._send(fitting)
+                yield fitting
 
-    async def _send(self, one: Outgoing) -> None:
+    async def _send(self, one: Outgoing, producer: AIOKafkaProducer) -> "asyncio.Future[object]":
         topic = self._names.of_channel(one.channel)
-        ack = await self._producer.send(topic, one.value, one.key, partition=await self._partition_of(topic))
-        ack.add_done_callback(partial(self._acknowledged, one))
-        self._acks.append(ack)
+        number = await self._partition_of(topic)
+        ack: asyncio.Future[object] = await producer.send(topic, one.value, one.key, partition=number)
+        ack.add_done_callback(partial(self._acknowledged, one, producer))
+        return ack
 
     def _fitting(self, one: Outgoing) -> Outgoing | None:
         """Return the record, or a shorter one if it is larger than its topic takes; None if there is no shorter one."""
@@ -73,12 +102,12 @@ class Outbox:
         log.log(level, "%s of %d bytes is too large for %s, which takes %d: %s", *_told(one, topic, limit, short))
         return short
 
-    def _acknowledged(self, one: Outgoing, ack: "asyncio.Future[object]") -> None:
+    def _acknowledged(self, one: Outgoing, producer: AIOKafkaProducer, ack: "asyncio.Future[object]") -> None:
         """Begin to send something else at once where the brokers refused a record for its size, or its batch's."""
         if not ack.cancelled() and isinstance(ack.exception(), TOO_LARGE_ERRORS):
-            self._instead[ack] = asyncio.get_running_loop().create_task(self._send_instead(one))
+            self._instead[ack] = asyncio.get_running_loop().create_task(self._send_instead(one, producer))
 
-    async def _send_instead(self, one: Outgoing) -> None:
+    async def _send_instead(self, one: Outgoing, producer: AIOKafkaProducer) -> None:
         """Send a refused record alone; if that is refused too, a shorter one; if there is none, report it."""
         await self._limits.read()
         topic = self._names.of_channel(one.channel)
@@ -86,9 +115,9 @@ class Outbox:
         candidates = [each for each in (self._fitting(one), smallest) if each is not None]
         for each in candidates:
             try:
-                batch = self._producer.create_batch()
+                batch = producer.create_batch()
                 batch.append(key=each.key, value=each.value, timestamp=None)
-                await (await self._close_and_send(batch, topic, await self._partition_of(topic)))
+                await (await _close_and_send(producer, batch, topic, await self._partition_of(topic)))
                 return
             except TOO_LARGE_ERRORS:
                 continue
@@ -112,31 +141,78 @@ class Outbox:
             elif isinstance(result, BaseException):
                 raise result
 
-    async def log_changes(self, changes: Changes) -> None:
-        """Write changed users, then their position, to the changelog, and wait for the acknowledgements."""
-        position = changes.next_offset.to_bytes(POSITION_BYTES, "little")
-        acks = await self._send_batches([*changes.records.items(), (POSITION, position)])
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes wait for the checkpoint."""
+        return sum(len(one.value) for one in chain(self._letters, self._answers))
+
+    def take_letters(self) -> list[Outgoing]:
+        """Take the dead letters that wait for a checkpoint; none where they leave at once."""
+        letters, self._letters = self._letters, []
+        return letters
+
+    def take_answers(self) -> list[Outgoing]:
+        """Take the answers that wait for a transaction; none where they leave at once."""
+        answers, self._answers = self._answers, []
+        return answers
+
+    async def write(self, outgoing: Sequence[Outgoing], changes: Changes | None, offsets: Mapping[TP, int]) -> bool:
+        """Write what makes up a checkpoint and wait until it counts; return whether the group's offsets are among it.
+
+        Behind a fence it is one transaction, and raises ``FencedError`` where another worker has the partition.
+        """
+        if self._fence is None:
+            if changes is not None:
+                await self._log_changes(changes, self._producer)
+            return False
+        if outgoing or changes is not None or offsets:
+            async with self._fence.transaction(offsets) as producer:
+                acks = [await self._send(one, producer) for one in outgoing]
+                if changes is not None:
+                    await self._log_changes(changes, producer)
+                await self._settled(acks)
+        return True
+
+    async def _log_changes(self, changes: Changes, producer: AIOKafkaProducer) -> None:
+        """Write changed users, then their position if they have one, to the changelog; wait for acknowledgements.
+
+        Whole batches are filled here: a tenth of the cost of sending one by one.
+        """
+        records = list(changes.records.items())
+        if changes.next_offset is not None:
+            records.append((POSITION, changes.next_offset.to_bytes(POSITION_BYTES, "little")))
+        topic, batches = self._names.of(CHANGELOG), self._batches(records, producer)
+        acks = [await _close_and_send(producer, batch, topic, self._partition) for batch in batches]
         await asyncio.gather(*acks)
 
-    async def _send_batches(self, records: Iterable[tuple[bytes, bytes]]) -> list[asyncio.Future[object]]:
-        """Fill whole batches ourselves: a tenth of the cost of sending one by one."""
-        topic, acks = self._names.of(CHANGELOG), []
+    def _batches(self, records: Iterable[tuple[bytes, bytes]], producer: AIOKafkaProducer) -> Iterator[BatchBuilder]:
         source = [(HEADER, self._source.packed())]
-        batch = self._producer.create_batch()
+        batch = producer.create_batch()
         for key, value in records:
             headers = source if key == POSITION else []
             if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
-                acks.append(await self._close_and_send(batch, topic, self._partition))
-                batch = self._producer.create_batch()
+                yield batch
+                batch = producer.create_batch()
                 if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
                     raise ValueError(f"the state of user {key!r} is larger than a batch: {len(value):,} bytes")
-        acks.append(await self._close_and_send(batch, topic, self._partition))
-        return acks
+        yield batch
 
-    async def _close_and_send(self, batch: object, topic: str, partition: int) -> "asyncio.Future[object]":
-        batch.close()  # type: ignore[attr-defined]
-        ack: asyncio.Future[object] = await self._producer.send_batch(batch, topic, partition=partition)
-        return ack
+    async def is_refused(self) -> bool:
+        """Return whether another worker has the partition; never known where there is no fence."""
+        return self._fence is not None and await self._fence.is_refused()
+
+    async def close(self, flush: bool) -> None:
+        """Leave the partition; without ``flush`` nothing is sent any more."""
+        if self._fence is not None:
+            await self._fence.close(flush)
+
+
+async def _close_and_send(
+    producer: AIOKafkaProducer, batch: BatchBuilder, topic: str, partition: int
+) -> "asyncio.Future[object]":
+    batch.close()
+    ack: asyncio.Future[object] = await producer.send_batch(batch, topic, partition=partition)
+    return ack
 
 
 def _told(one: Outgoing, topic: str, limit: int, short: Outgoing | None) -> tuple[str, int, str, int, str]:

@@ -8,6 +8,8 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -17,25 +19,27 @@ from faust.types import TP
 
 from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import UserCache
-from rankstream.features.stores.rocksdb import RocksStore
+from rankstream.features.stores.rocksdb import DamagedStoreError, RocksStore
 from rankstream.streams.partitioner import KeyCheck, PartitionCheck, anywhere
 from rankstream.streams.pipeline import Pipeline, ServingState
-from rankstream.streams.settings import Settings
+from rankstream.streams.settings import TRANSACTIONAL, Settings
 from rankstream.streams.skips import NOTHING
 from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS, TopicNames
-from rankstream.streams.worker.changelog import RestoreJob, restore, seed
+from rankstream.streams.worker.changelog import Logged, RestoreJob, logged_positions, restore, seed
 from rankstream.streams.worker.checkpoint import Cursor, Partition
 from rankstream.streams.worker.chunks import ReadingPlan
 from rankstream.streams.worker.exploration_watch import ExplorationWatch
+from rankstream.streams.worker.fence import Fence
 from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_and_skipped
 from rankstream.streams.worker.outbox import Outbox
-from rankstream.streams.worker.source import UNKNOWN, source_of, unpacked
+from rankstream.streams.worker.source import UNKNOWN, Source, source_of, unpacked
 
 log = logging.getLogger(__name__)
 
 LOCK_WAIT_S = 30.0
+CLOSE_S = 6.0  # for a last checkpoint
 Commit = Callable[[Mapping[TP, int]], Awaitable[bool]]
 
 
@@ -53,6 +57,7 @@ class Ownership:
         producer: AIOKafkaProducer,
         plan: ReadingPlan,
         limits: Limits,
+        fencing: bool,
     ) -> None:
         self.settings = settings
         self.names = TopicNames(settings.topic_prefix)
@@ -62,6 +67,9 @@ class Ownership:
         self._plan = plan
         self._watch_exploration = ExplorationWatch(settings)
         self._limits = limits
+        self.fencing = fencing  # whether the brokers refuse former owners
+        self.abandoned = False  # write nothing any more
+        self.left_unsaved = False  # the partitions that were left last had no last checkpoint
         self._source = UNKNOWN  # the topic user-actions, as of the last opening
         self._skipped: Mapping[TP, range] = {}  # of what is being opened, as an operator has said
         self._opening: asyncio.Task[None] | None = None
@@ -101,46 +109,91 @@ class Ownership:
         return actions
 
     async def _open(self, numbers: list[int]) -> None:
-        stores: dict[int, UserStore] = {}
+        opened: dict[int, Opened] = {}
         try:
             for number in numbers:
-                stores[number] = await self._open_store(number)
+                opened[number] = Opened(Fence(self.settings, self._limits, number) if self.fencing else None)
+            await self._open_fences(opened)
+            for number, one in opened.items():
+                await self._open_store(number, one)
             committed, self._skipped = await committed_and_skipped(self.settings, self._sources_of(numbers))
             await self.check_source()
             partitions = len(await self._producer.partitions_for(self.names.of(ACTIONS)))
             sources = await bounds_of(self.settings, self._sources_of(numbers))
-            logs = await self._bounds_of_changelog(numbers)
-            jobs = []
-            for number, store in stores.items():
-                tp = TP(self.names.of(ACTIONS), number)
-                self._check_position(number, store, sources[tp], "its state folder")
-                if number in logs and is_behind(store.next_offset, committed.get(tp), sources[tp], logs[number]):
-                    jobs.append(RestoreJob(TP(self.names.of(CHANGELOG), number), store, logs[number]))
-            if jobs:
-                await restore(self.settings, jobs)
-            for number, store in stores.items():
-                tp = TP(self.names.of(ACTIONS), number)
-                self._check_position(number, store, sources[tp], "the changelog")
-                if self._source is not UNKNOWN:
-                    store.set_source(self._source.packed())
-                partition = self._partition(number, store, sources, committed, self._check_of(number, partitions))
-                if number in logs and not logs[number].count and store.next_offset:
-                    count = await seed(self._outbox(number), store, store.next_offset)
-                    log.info("partition %d: wrote %d users to its empty changelog", number, count)
-                self.partitions[number] = partition
+            logs = await self._changelogs(numbers)
+            await self._restore(opened, sources, logs)
+            for number, one in opened.items():
+                await self._log_what_it_lacks(number, one, logs)
+                check = self._check_of(number, partitions)
+                self.partitions[number] = self._partition(number, one, sources, committed, logs, check)
         except BaseException:
-            for number, store in stores.items():
+            for number, one in opened.items():
                 if number not in self.partitions:
-                    store.close()
+                    await one.close()
             raise
 
-    async def _open_store(self, number: int) -> UserStore:
-        """Open the database in a thread: it may have to wait for its last owner."""
+    async def _open_fences(self, opened: Mapping[int, "Opened"]) -> None:
+        """Make the brokers refuse the last owners, before anything is read that those could still change."""
+        opening = (one.fence.open() for one in opened.values() if one.fence is not None)
+        for result in await asyncio.gather(*opening, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _restore(
+        self, opened: Mapping[int, "Opened"], sources: Mapping[TP, Bounds], logs: Mapping[int, "Changelog"]
+    ) -> None:
+        """Bring the stores to where reading their actions takes over; then each says which topic it counts in."""
+        jobs = []
+        for number, one in opened.items():
+            source, log_ = sources[TP(self.names.of(ACTIONS), number)], logs.get(number, NO_CHANGELOG)
+            if one.damage is not None:
+                one.store = await self._opened_anew(number, one.damage, source, log_)
+            self._check_position(number, one.users.next_offset, unpacked(one.users.source), source, "its state folder")
+            if log_.logged is not None:
+                self._check_position(number, log_.logged.position, log_.logged.source, source, "the changelog")
+            if is_behind(one.users.next_offset, log_.position, source, log_.bounds):
+                jobs.append(RestoreJob(TP(self.names.of(CHANGELOG), number), one.users, log_.bounds))
+        if jobs:
+            await restore(self.settings, jobs)
+        for one in opened.values():
+            if self._source is not UNKNOWN:
+                one.users.set_source(self._source.packed())
+
+    async def _opened_anew(
+        self, number: int, damage: DamagedStoreError, source: Bounds, changelog: "Changelog"
+    ) -> UserStore:
+        """Move a damaged store aside where the changelog brings back all of its users. Raises the damage elsewhere."""
+        if changelog.position is None or changelog.position < source.begin:
+            raise damage
+        folder = self.folder(number)
+        aside = folder.with_name(f"{folder.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+        folder.rename(aside)
+        log.error(
+            "partition %d: %s; it was moved to %s and is restored from the changelog: delete it when the disk is "
+            "known to be sound",
+            number,
+            damage.what,
+            aside,
+        )
+        return await asyncio.to_thread(RocksStore, folder)
+
+    async def _log_what_it_lacks(self, number: int, opened: "Opened", logs: Mapping[int, "Changelog"]) -> None:
+        """Write to the changelog what it lacks of the store: it was lost, or switched off for a while."""
+        position, logged = opened.users.next_offset, logs.get(number, NO_CHANGELOG).position or 0
+        if number in logs and position is not None and position > logged:
+            count = await seed(self._outbox(number, opened), opened.users, position, since=logged)
+            log.info("partition %d: wrote %d users that its changelog lacked", number, count)
+            logs[number].logged = Logged(position, self._source)
+
+    async def _open_store(self, number: int, opened: "Opened") -> None:
+        """Open the database in a thread: it may have to wait for its last owner. Damage is dealt with later."""
         give_up = threading.Event()
         open_it = partial(RocksStore, self.folder(number), wait_s=LOCK_WAIT_S, give_up=give_up)
         opening = asyncio.get_running_loop().run_in_executor(None, open_it)
         try:
-            return await asyncio.shield(opening)
+            opened.store = await asyncio.shield(opening)
+        except DamagedStoreError as exc:
+            opened.damage = exc
         except asyncio.CancelledError:
             give_up.set()
             opening.add_done_callback(_close_unused)
@@ -150,18 +203,18 @@ class Ownership:
         """Return the folder of a partition's users."""
         return self.settings.state_dir / self.settings.app_id / f"{self.names.of(ACTIONS)}-{number}"
 
-    async def _bounds_of_changelog(self, numbers: list[int]) -> dict[int, Bounds]:
+    async def _changelogs(self, numbers: list[int]) -> dict[int, "Changelog"]:
         if not self.settings.changelog:
             return {}
-        found = await bounds_of(self.settings, [TP(self.names.of(CHANGELOG), number) for number in numbers])
-        return {tp.partition: bounds for tp, bounds in found.items()}
+        bounds = await bounds_of(self.settings, [TP(self.names.of(CHANGELOG), number) for number in numbers])
+        logged = await logged_positions(self.settings, bounds)
+        return {tp.partition: Changelog(found, logged.get(tp)) for tp, found in bounds.items()}
 
-    def _check_position(self, number: int, store: UserStore, source: Bounds, whose: str) -> None:
+    def _check_position(self, number: int, position: int | None, was: Source, source: Bounds, whose: str) -> None:
         """Refuse a position in another topic of the same name, and one that the topic has never reached."""
-        position = store.next_offset
         if position is None:
             return
-        topic, was = self.names.of(ACTIONS), unpacked(store.source)
+        topic = self.names.of(ACTIONS)
         to = "to start without the users of the old topic"
         if was.is_another(self._source):
             why = f"was created anew since (its id was {was.topic_id} and is {self._source.topic_id})"
@@ -181,11 +234,13 @@ class Ownership:
     def _partition(
         self,
         number: int,
-        store: UserStore,
+        opened: "Opened",
         sources: Mapping[TP, Bounds],
         committed: Mapping[TP, int],
+        logs: Mapping[int, "Changelog"],
         wrong_partition: KeyCheck,
     ) -> Partition:
+        store, logged = opened.users, logs.get(number, NO_CHANGELOG).position or 0
         actions_tp, requests_tp = TP(self.names.of(ACTIONS), number), TP(self.names.of(REQUESTS), number)
         source, position, committed_actions = sources[actions_tp], store.next_offset, committed.get(actions_tp, 0)
         if position is not None and position < source.begin:
@@ -207,15 +262,17 @@ class Ownership:
             observe=self._watch_exploration,
             wrong_partition=wrong_partition,
         )
-        partition = Partition(number, pipeline, self._outbox(number), actions, requests, self.settings.changelog)
-        partition.outputs_committed_until = committed_actions
+        outbox = self._outbox(number, opened)
+        partition = Partition(number, pipeline, outbox, actions, requests, self.settings.changelog)
+        partition.outputs_committed_until = max(committed_actions, logged)  # what is logged was sent before, or with it
+        partition.logged_until = logged
         partition.catch_up_until = source.end
-        if begin_at < committed_actions:
+        if begin_at < partition.outputs_committed_until:
             log.info(
                 "partition %d: users as of %d, group at %d: reading on without sending outputs again",
                 number,
                 begin_at,
-                committed_actions,
+                partition.outputs_committed_until,
             )
         return partition
 
@@ -227,13 +284,14 @@ class Ownership:
         if offset in skipped:
             offset = skipped.stop
         in_hand = InHand(self.folder(tp.partition) / f"{tp.topic}.in-hand", name, offset)
-        return Cursor(str(tp), offset, in_hand, skipped)
+        return Cursor(tp, offset, in_hand, skipped)
 
     def _check_of(self, number: int, partitions: int) -> KeyCheck:
         return PartitionCheck(number, partitions) if self.settings.partitioner == "murmur2" else anywhere
 
-    def _outbox(self, number: int) -> Outbox:
-        return Outbox(self._producer, self.names, number, self._limits, self._source)
+    def _outbox(self, number: int, opened: "Opened") -> Outbox:
+        holds_feeds = self.settings.feed_delivery == TRANSACTIONAL
+        return Outbox(self._producer, self.names, number, self._limits, self._source, opened.fence, holds_feeds)
 
     # --- reading
 
@@ -284,6 +342,13 @@ class Ownership:
             if isinstance(result, BaseException):
                 raise result
 
+    async def commit_answers(self) -> None:
+        """Commit the answers of all partitions, side by side. Raises what a partition raised."""
+        chosen = list(self.partitions.values())
+        for result in await asyncio.gather(*(one.commit_answers() for one in chosen), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
     async def commit(self, commit: Commit, chosen: Collection[Partition]) -> None:
         """Commit what is checkpointed and not committed yet; never backwards."""
         cursors = {
@@ -302,27 +367,50 @@ class Ownership:
 
     def check_alive(self) -> None:
         """Note that the process runs. Raises ``OwnershipError`` if it has stood still for longer than a session."""
-        gap, self._alive_at = monotonic() - self._alive_at, monotonic()
-        if gap > self.settings.session_timeout_s:
-            for partition in self.partitions.values():
-                partition.failed = True
-            raise OwnershipError(
-                f"this process stood still for {gap:.0f} s, longer than its session of "
-                f"{self.settings.session_timeout_s:g} s, so its partitions may belong to another worker: start it again"
-            )
+        gap_s, self._alive_at = monotonic() - self._alive_at, monotonic()
+        if gap_s > self.settings.session_timeout_s:
+            self.refuse_after(gap_s)
+
+    def refuse_after(self, gap_s: float) -> None:
+        """Write nothing any more and raise ``OwnershipError``: the process has stood still for so long."""
+        self.abandon()
+        raise OwnershipError(
+            f"this process stood still for {gap_s:.0f} s, longer than its session of "
+            f"{self.settings.session_timeout_s:g} s, so its partitions may belong to another worker: start it again"
+        )
+
+    def abandon(self) -> None:
+        """Write nothing any more: the partitions may belong to another worker."""
+        self.abandoned = True
+        for partition in self.partitions.values():
+            partition.failed = True
 
     async def check_source(self) -> None:
         """Note which topic the actions come from. Raises ``OwnershipError`` if it is no more that of what is open."""
         topic, now = self.names.of(ACTIONS), await source_of(self.settings, self.names.of(ACTIONS))
         if self.partitions and self._source.is_another(now):
-            for partition in self.partitions.values():
-                partition.failed = True
+            self.abandon()
             raise OwnershipError(
                 f"the topic {topic} was created anew while its records were applied (its id was "
                 f"{self._source.topic_id} and is {now.topic_id}): start the worker again, and do what it says then"
             )
         if now is not UNKNOWN:
             self._source = now
+
+    async def _check_name(self, leaving: Collection[Partition]) -> None:
+        """Raise ``OwnershipError`` where another worker has what a static member is asked to leave.
+
+        Brokers give the partitions of a name to whoever came with it last and tell the other only that it is no member.
+        Without this each would join again, and take them from the other for ever.
+        """
+        name = self.settings.group_instance_id
+        if name is not None and any(await asyncio.gather(*(one.is_refused() for one in leaving))):
+            self.abandon()
+            raise OwnershipError(
+                f"another worker has the partitions of this one: either it was started with the same "
+                f"group_instance_id {name}, and then give each worker a name of its own, or this one was away for "
+                "longer than its session, and then start it again"
+            )
 
     # --- revocation
 
@@ -332,26 +420,71 @@ class Ownership:
             self._opening.cancel()
             await asyncio.wait({self._opening})
         leaving = [self.partitions[number] for number in numbers if number in self.partitions]
+        patience_s = min(CLOSE_S, self.settings.session_timeout_s / 2)
         try:
             self.check_alive()
-            await asyncio.gather(*(one.close(self.settings.session_timeout_s / 2) for one in leaving))
-            await self.commit(commit, leaving)
+            await self._check_name(leaving)
+            await asyncio.gather(*(one.close(patience_s) for one in leaving))
+            if leaving:
+                self.left_unsaved = any(one.failed for one in leaving)
+            async with asyncio.timeout(patience_s):
+                await self.commit(commit, leaving)
+        except TimeoutError:
+            log.warning("the group's offsets were not committed within %g s: what they lack is done again", patience_s)
         finally:
             for one in leaving:
                 del self.partitions[one.number]
-                one.release()
+            await asyncio.gather(*(one.release() for one in leaving))
 
 
-def is_behind(position: int | None, committed: int | None, source: Bounds, changelog: Bounds) -> bool:
-    """Return whether to read the changelog: local users are behind the group, and reading the source would take longer.
+@dataclass
+class Changelog:
+    """What is known of the changelog of a partition."""
 
-    After a restart of the same worker they never are behind.
+    bounds: Bounds
+    logged: Logged | None  # None: it holds only a part
+
+    @property
+    def position(self) -> int | None:
+        """Return up to where it is whole."""
+        return None if self.logged is None else self.logged.position
+
+
+NO_CHANGELOG = Changelog(Bounds(0, 0), None)
+
+
+@dataclass
+class Opened:
+    """What is open of a partition that is not ready yet."""
+
+    fence: Fence | None
+    store: UserStore | None = None
+    damage: DamagedStoreError | None = None
+
+    @property
+    def users(self) -> UserStore:
+        """Return the store. Raises ``RuntimeError`` before there is one."""
+        if self.store is None:
+            raise RuntimeError("the store has not been opened")
+        return self.store
+
+    async def close(self) -> None:
+        """Close what is open."""
+        if self.store is not None:
+            self.store.close()
+        if self.fence is not None:
+            await self.fence.close(flush=False)
+
+
+def is_behind(position: int | None, logged: int | None, source: Bounds, changelog: Bounds) -> bool:
+    """Return whether to read the changelog: the store is behind it, and reading the source would take longer.
+
+    A store without position is filled with all that there is, also from a changelog that is not whole: the source is
+    read from its beginning then. After a restart of the same worker a store is never behind.
     """
-    if not changelog.count:
-        return False
-    if position is None or (position < source.begin and position < (committed or 0)):
-        return True
-    return (committed or 0) - position > changelog.count
+    if position is None or logged is None:
+        return position is None and changelog.count > 0
+    return position < min(source.begin, logged) or logged - position > changelog.count
 
 
 def _close_unused(opening: "asyncio.Future[RocksStore]") -> None:

@@ -39,6 +39,14 @@ class UserStoreContract:
         store.write({}, 40)
         assert store.next_offset == 40
 
+    def test_records_of_a_part_of_a_set_leave_the_position_alone(self, store):
+        store.write({b"u1": b"one"}, None)
+        assert store.next_offset is None
+        store.write({b"u2": b"two"}, 17)
+        store.write({b"u1": b"three"}, None)
+        assert store.next_offset == 17
+        assert list(store.items()) == [(b"u1", b"three"), (b"u2", b"two")]
+
     def test_the_source_is_kept_beside_the_position_and_is_no_user(self, store):
         assert store.source is None
         store.write({b"u1": b"one"}, 17)

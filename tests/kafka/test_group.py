@@ -120,6 +120,38 @@ def test_a_worker_that_stood_still_longer_than_its_session_ends_and_writes_nothi
     assert bench.states("state-a", "state-b") == bench.expected_states()
 
 
+def test_of_two_workers_with_one_name_the_later_serves_and_the_earlier_ends(bench, broker):
+    if not broker.is_kafka:
+        pytest.skip("the embedded broker knows neither static members nor transactions")
+    bench.create_topics()
+    bench.send_actions(1_000)
+    one = bench.worker("A", "state-a", static=True)
+    bench.wait_committed(1_000, ACTIONS)
+    two = bench.worker("A", "state-b", static=True)
+    bench.send_actions(2_000, start=1_000)
+    assert one.process.wait(40) != 0
+    assert "it was started with the same group_instance_id worker-A" in one.log
+    bench.wait_committed(3_000, ACTIONS)
+    assert two.terminate() == 0
+    assert bench.states("state-b") == bench.expected_states()
+
+
+def test_two_workers_may_share_a_folder_on_one_machine(bench):
+    """Each database has one owner at a time; one that moves takes no restore with it."""
+    bench.create_topics()
+    bench.send_actions(2_000)
+    one, two = bench.worker("A", SLOW_MS="60"), bench.worker("B", SLOW_MS="60")
+    one.wait_ready()
+    two.wait_ready()
+    bench.wait_committed(500, ACTIONS)
+    assert one.terminate() == 0
+    bench.send_actions(2_000, start=2_000)
+    bench.wait_committed(4_000, ACTIONS)
+    assert two.terminate() == 0
+    assert "restored" not in two.log
+    assert bench.states() == bench.expected_states()
+
+
 def test_many_requests_hold_up_neither_actions_nor_each_other(bench):
     """More than ``max_pending_requests`` wait; afterwards, with all else idle, one is answered at once."""
     bench.create_topics()

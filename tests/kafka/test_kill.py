@@ -1,12 +1,15 @@
 """kill -9 in the middle of work, again and again: nothing is lost, nothing counts twice."""
 
+import asyncio
 import random
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 
-from rankstream.streams.topics import ACTIONS
+from rankstream.streams.topics import ACTIONS, REQUESTS
+from rankstream.streams.worker.fence import brokers_fence
 from tests.kafka.harness import Bench
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -35,6 +38,8 @@ def assert_nothing_lost_or_doubled(bench: Bench, *states: str) -> None:
     assert bench.states(*states) == bench.expected_states()
     assert set(bench.feeds()) == {f"r{number}" for number in range(REQUESTS_SENT)}
     assert set(bench.dead_letters()) == bench.bad_records()
+    if asyncio.run(brokers_fence(bench.settings)):
+        assert bench.dead_letters().total() == len(bench.bad_records()), "in a transaction a dead letter counts once"
 
 
 def test_a_worker_killed_twice_ends_with_the_state_of_one_that_was_not(bench):
@@ -91,3 +96,23 @@ def test_of_two_workers_with_folders_of_their_own_one_is_killed(bench):
     back = bench.worker("A", "state-a", **SLOW)
     back.wait_ready()
     assert_nothing_lost_or_doubled(bench, "state-a", "state-b")
+
+
+def test_with_transactional_feeds_each_request_is_answered_exactly_once_whatever_is_killed(bench, broker):
+    if not broker.is_kafka:
+        pytest.skip("the embedded broker knows no transactions")
+    bench.settings = replace(bench.settings, feed_delivery="transactional")
+    bench.create_topics()
+    asked = 0
+    for _ in range(3):
+        worker = bench.worker()
+        worker.wait_ready()
+        for _ in range(20):
+            bench.send_requests(25, start=asked)
+            asked += 25
+            time.sleep(random.random() * 0.1)
+        worker.kill()
+    bench.worker()
+    bench.wait_committed(asked, REQUESTS)
+    assert bench.workers[-1].terminate() == 0
+    assert bench.feeds() == {f"r{number}": 1 for number in range(asked)}

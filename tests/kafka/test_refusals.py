@@ -95,6 +95,18 @@ def test_a_worker_without_topics_ends_with_the_sentence(bench):
     assert "do not exist and creating topics is switched off" in worker.log
 
 
+def test_transactional_feeds_are_refused_where_the_brokers_know_none(bench, broker):
+    if broker.is_kafka:
+        pytest.skip("Apache Kafka knows transactions")
+    bench.settings = replace(bench.settings, feed_delivery="transactional")
+    worker = bench.worker()
+    assert worker.process.wait(60) != 0
+    assert (
+        f"feed_delivery is transactional, but the brokers at {bench.settings.bootstrap_servers} know no transactions"
+        in worker.log
+    )
+
+
 @pytest.mark.slow
 def test_a_state_of_another_topic_is_refused(bench):
     bench.create_topics()

@@ -1,15 +1,21 @@
 """A partition's users restored from the changelog, whatever became of folder and source."""
 
+import asyncio
+import os
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from faust.types import TP
+from kafka import KafkaAdminClient, TopicPartition
 
 from rankstream.features.stores.rocksdb import POSITION
 from rankstream.streams.topics import ACTIONS, CHANGELOG
-from rankstream.streams.worker.changelog import offset_of
-from tests.kafka.harness import Bench
+from rankstream.streams.worker.changelog import Logged, logged_positions, offset_of
+from rankstream.streams.worker.source import UNKNOWN
+from tests.kafka.harness import Bench, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -52,7 +58,7 @@ def test_restored_users_are_the_same_and_no_action_is_read_again(applied):
     assert applied.states() == before == applied.expected_states()
     (records, rate) = re.findall(r"restored \S+ 0, 1, 2, 3: (\d+) records in \S+ s, (\d+)/s", worker.log)[0]
     print(f"restored {records} records, {rate}/s")
-    assert int(records) == sum(bounds.count for bounds in applied.bounds(CHANGELOG).values())
+    assert int(records) == len(applied.read(CHANGELOG))
     assert "without sending outputs again" not in worker.log
 
 
@@ -89,10 +95,128 @@ def test_without_changelog_a_lost_folder_is_filled_by_reading_the_source_without
 def test_an_empty_changelog_is_filled_from_the_stores(bench):
     bench.settings = replace(bench.settings, changelog=False)
     apply_all(bench)
-    bench.settings = replace(bench.settings, changelog=True)
-    bench.create_topics()
+    switch_the_changelog_on(bench)
     bench.worker().wait_ready()
     assert bench.workers[-1].terminate() == 0
     users = {key: value for (_, key), value in bench.changelog().items() if key != POSITION}
     assert users == bench.states()
     assert max(offset_of(value) for value in users.values()) > 0
+
+
+def logged_users(bench: Bench) -> dict[bytes, bytes]:
+    return {key: value for (_, key), value in bench.changelog().items() if key != POSITION}
+
+
+def switch_the_changelog_on(bench: Bench) -> None:
+    bench.settings = replace(bench.settings, changelog=True)
+    bench.create_topics()
+
+
+def test_killed_while_an_empty_changelog_is_filled_it_is_filled_again(bench):
+    bench.settings = replace(bench.settings, changelog=False)
+    apply_all(bench)
+    switch_the_changelog_on(bench)
+    dying = bench.worker(SEEDS="6")
+    assert dying.process.wait(60) < 0
+    some = logged_users(bench)
+    assert 0 < len(some) < len(bench.states()), "it was not killed half-way"
+    bench.worker().wait_ready()
+    assert bench.workers[-1].terminate() == 0
+    assert logged_users(bench) == bench.states() == bench.expected_states()
+    assert "users that its changelog lacked" in bench.workers[-1].log
+
+
+def test_a_changelog_switched_on_with_a_new_folder_gets_what_it_never_logged(bench):
+    bench.settings = replace(bench.settings, changelog=False)
+    apply_all(bench)
+    lose_the_folder(bench)
+    switch_the_changelog_on(bench)
+    worker = bench.worker()
+    expected = bench.expected_states()
+    wait_until(lambda: logged_users(bench) == expected, "the changelog holds all users")
+    assert worker.terminate() == 0
+
+
+def test_a_changelog_that_was_off_for_a_while_gets_what_it_missed(bench):
+    apply_all(bench)
+    bench.settings = replace(bench.settings, changelog=False)
+    bench.send_actions(500, users=70, start=3_000)
+    worker = bench.worker()
+    bench.wait_committed(3_500, ACTIONS)
+    assert worker.terminate() == 0
+    assert logged_users(bench) != bench.states()
+    switch_the_changelog_on(bench)
+    bench.worker().wait_ready()
+    assert bench.workers[-1].terminate() == 0
+    assert logged_users(bench) == bench.states() == bench.expected_states()
+    told = re.findall(r"wrote (\d+) users that its changelog lacked", bench.workers[-1].log)
+    assert sum(map(int, told)) == 70, "only those who acted meanwhile are written"
+
+
+def expire(bench: Bench) -> None:
+    """Let the group's offsets and all records of the source expire."""
+    admin = KafkaAdminClient(bootstrap_servers=bench.settings.bootstrap_servers)
+    ends = {TopicPartition(*tp): bounds.end for tp, bounds in bench.bounds(ACTIONS).items()}
+    admin.delete_records(ends)
+    admin.delete_groups([bench.settings.app_id])
+    admin.close()
+
+
+def test_killed_in_a_restore_when_all_else_has_expired_nobody_is_lost(bench, broker):
+    if not broker.is_kafka:
+        pytest.skip("the embedded broker deletes no records")
+    apply_all(bench)
+    before = bench.states()
+    lose_the_folder(bench)
+    expire(bench)
+    dying = bench.worker(RESTORE_MS="200")
+    wait_until(lambda: re.search(r"restoring .* [1-9]\d? %", dying.log), "the restore is half-way")
+    dying.kill()
+    assert bench.states() != before, "it was not killed half-way"
+    heir = bench.worker()
+    heir.wait_ready()
+    assert heir.terminate() == 0
+    assert bench.states() == before
+    assert "users lack them" not in heir.log
+
+
+def damage(bench: Bench) -> Path:
+    """Damage the database of partition 1 and return its folder."""
+    folder: Path = bench.folder / "state" / bench.settings.app_id / f"{bench.names.of(ACTIONS)}-1"
+    os.truncate(next(folder.glob("MANIFEST-*")), 7)
+    return folder
+
+
+def test_a_damaged_store_is_moved_aside_and_restored(bench):
+    apply_all(bench)
+    before = bench.states()
+    folder = damage(bench)
+    worker = bench.worker()
+    worker.wait_ready()
+    assert worker.terminate() == 0
+    assert bench.states() == before
+    (aside,) = folder.parent.glob(f"{folder.name}.damaged-*")
+    assert f"partition 1: the state folder {folder} can't be read" in worker.log
+    assert f"it was moved to {aside} and is restored from the changelog" in worker.log
+
+
+def test_a_damaged_store_is_refused_where_the_changelog_is_not_whole(bench):
+    apply_all(bench)
+    folder = damage(bench)
+    bench.settings = replace(bench.settings, changelog=False)
+    worker = bench.worker()
+    assert worker.process.wait(60) != 0
+    assert f"the state folder {folder} can't be read" in worker.log
+    assert "move it away and start again" in worker.log
+    assert folder.exists()
+
+
+@pytest.mark.parametrize("behind", [0, 3, 300, 3_000])
+def test_the_position_of_a_changelog_is_found_however_much_stands_behind_it(bench, behind):
+    bench.create_topics()
+    tp = TP(bench.names.of(CHANGELOG), 0)
+    for key, value in [(b"u1", b"?"), (POSITION, (7).to_bytes(8, "little")), *[(b"u2", b"?")] * behind]:
+        bench.producer.send(tp.topic, value, key, partition=0)
+    bench.producer.flush()
+    bounds = bench.bounds(CHANGELOG)
+    assert asyncio.run(logged_positions(bench.settings, bounds)) == {tp: Logged(7, UNKNOWN)}

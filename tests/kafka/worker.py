@@ -3,14 +3,26 @@
 Settings come from the environment (``RANKSTREAM_...``). ``SERVE`` serves the bundle of the settings instead,
 ``SLOW_MS`` makes each chunk of actions take that long, ``STALL_MS`` waits between the acknowledgements and the write to
 the store, ``BUG_AT`` raises at that many actions, ``DIES_OF`` ends the process where a record holds that text,
-``RESTORE_MS`` makes each few records of a restore take that long, ``LOOK_AGAIN_S`` is the time between two looks at
-the topics.
+``RESTORE_MS`` makes each few records of a restore take that long, ``SEEDS`` kills the process before so many writes to
+an empty changelog, ``LOOK_AGAIN_S`` is the time between two looks at the topics, ``HANG`` blocks the event loop when
+the worker is asked to end.
+
+``STOP_AT`` names a request of the protocol before which, once the file ``STOP_WHEN`` is there, the process stops itself
+as SIGSTOP would; of those that produce, one to the changelog. While the file ``CUT_OFF`` is there no request leaves the
+process, as if the network stood still.
 """
 
+import asyncio
 import os
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.produce import ProduceRequest
 
 from rankstream.events.action_event import ActionDecoder, Record
 from rankstream.features.stores.cache import Changes, UserCache
@@ -22,8 +34,11 @@ from rankstream.streams.codec import decode_request
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Outgoing
 from rankstream.streams.settings import read_settings
+from rankstream.streams.topics import CHANGELOG
 from rankstream.streams.worker import changelog
 from rankstream.streams.worker.open_serving import open_serving
+from rankstream.streams.worker.outbox import Outbox
+from rankstream.streams.worker.ownership import Ownership
 from tests.builders.actions import MixingSessions, SomeLiveRanker
 
 SLOW_MS, STALL_MS = float(os.environ.get("SLOW_MS", "0")), float(os.environ.get("STALL_MS", "0"))
@@ -31,8 +46,14 @@ BUG_AT = int(os.environ.get("BUG_AT", "0"))
 
 LOOK_AGAIN_S = float(os.environ.get("LOOK_AGAIN_S", "0"))
 DIES_OF = os.environ.get("DIES_OF", "").encode()
+SEEDS = int(os.environ.get("SEEDS", "0"))
 RESTORE_MS = float(os.environ.get("RESTORE_MS", "0"))
 
+STOP_AT, STOP_WHEN = os.environ.get("STOP_AT"), Path(os.environ.get("STOP_WHEN", "/nowhere"))
+CUT_OFF = Path(os.environ.get("CUT_OFF", "/nowhere"))
+
+send = AIOKafkaClient.send
+write, revoke = Outbox.write, Ownership.revoke
 decode_action = ActionDecoder.__call__
 on_actions, commit, apply = Pipeline.on_actions, UserCache.commit, changelog.RestoreJob.apply
 
@@ -70,7 +91,33 @@ def slow_apply(job: changelog.RestoreJob, records: Sequence[Record]) -> None:
     apply(job, records)
 
 
+async def hanging_revoke(owner: Ownership, numbers: Collection[int], *args: Any) -> None:
+    time.sleep(3600 if numbers else 0)
+    await revoke(owner, numbers, *args)
+
+
+async def interrupted_seed(outbox: Outbox, *args: Any) -> bool:
+    global SEEDS
+    SEEDS -= 1
+    if not SEEDS:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return await write(outbox, *args)
+
+
+async def interrupted_send(client: AIOKafkaClient, node: int, request: Any, **options: Any) -> Any:
+    produces_elsewhere = isinstance(request, ProduceRequest) and CHANGELOG.name not in str(request._topics)
+    if type(request).__name__ == STOP_AT and not produces_elsewhere and STOP_WHEN.exists():
+        STOP_WHEN.unlink()
+        os.kill(os.getpid(), signal.SIGSTOP)
+    while CUT_OFF.exists():
+        await asyncio.sleep(0.05)
+    return await send(client, node, request, **options)
+
+
 if __name__ == "__main__":
+    AIOKafkaClient.send = interrupted_send
+    if os.environ.get("HANG"):
+        Ownership.revoke = hanging_revoke
     Pipeline.on_actions = slow_on_actions
     UserCache.commit = stalling_commit
     if DIES_OF:
@@ -79,6 +126,9 @@ if __name__ == "__main__":
     if RESTORE_MS:
         changelog.RestoreJob.apply = slow_apply
         changelog.RECORDS_AT_ONCE = 20
+    if SEEDS:
+        Outbox.write = interrupted_seed
+        changelog.RECORDS_AT_ONCE = 10
     if LOOK_AGAIN_S:
         app_module.LOOK_AGAIN_S = LOOK_AGAIN_S
     settings = read_settings()

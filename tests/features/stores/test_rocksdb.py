@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from rankstream.features.stores.rocksdb import RocksStore, StoreRefusedError
+from rankstream.features.stores.rocksdb import DamagedStoreError, RocksStore, StoreRefusedError
 from tests.contracts.user_store import UserStoreContract
 
 
@@ -87,7 +87,7 @@ def test_a_damaged_folder_is_refused_with_its_name_and_a_remedy(folder):
     store.close()
     manifest = next(folder.glob("MANIFEST-*"))
     os.truncate(manifest, 7)
-    with pytest.raises(StoreRefusedError, match=rf"{folder} can't be read .*: move it away"):
+    with pytest.raises(DamagedStoreError, match=rf"{folder} can't be read .*: move it away"):
         RocksStore(folder)
 
 
@@ -95,5 +95,41 @@ def test_a_damaged_position_is_refused(folder):
     store = RocksStore(folder)
     store._db[b"\xffnext"] = b"short"
     store.close()
-    with pytest.raises(StoreRefusedError, match="position has 5 bytes"):
+    with pytest.raises(DamagedStoreError, match="position has 5 bytes"):
         RocksStore(folder)
+
+
+def a_store_of_several_blocks(folder):
+    store = RocksStore(folder)
+    store.write({b"u%d" % user: os.urandom(200) for user in range(2_000)}, 2_000)
+    store.close()
+    return next(folder.glob("*.sst"))
+
+
+def test_damage_that_is_found_later_is_remembered(folder):
+    """RocksDB opens such a folder again, and again: it checks a block only when it is read."""
+    table = a_store_of_several_blocks(folder)
+    raw = bytearray(table.read_bytes())
+    raw[len(raw) // 2] ^= 0xFF
+    table.write_bytes(raw)
+    store = RocksStore(folder)
+    with pytest.raises(DamagedStoreError, match="block checksum mismatch"):
+        store.get_many([b"u%d" % user for user in range(2_000)])
+    store.close()
+    with pytest.raises(DamagedStoreError, match="damage was found in it before"):
+        RocksStore(folder)
+
+
+@pytest.mark.parametrize("lost", ["*.sst", "MANIFEST-*", "CURRENT"])
+def test_a_file_that_is_gone_is_damage_too(folder, lost):
+    a_store_of_several_blocks(folder)
+    next(folder.glob(lost)).unlink()
+    with pytest.raises(DamagedStoreError):
+        RocksStore(folder).get_many([b"u1"])
+
+
+def test_what_may_pass_is_no_damage(folder):
+    folder.write_text("a file, where a folder should be")
+    with pytest.raises(StoreRefusedError, match="set that right and start again") as refused:
+        RocksStore(folder)
+    assert not isinstance(refused.value, DamagedStoreError)

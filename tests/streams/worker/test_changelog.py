@@ -1,14 +1,16 @@
-from typing import Any
+import asyncio
+from typing import Any, ClassVar
 
 import pytest
 from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rankstream.features.stores.cache import Changes
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.stores.rocksdb import POSITION
 from rankstream.features.user_state import CorruptStateError
-from rankstream.streams.worker.changelog import RestoreError, RestoreJob, offset_of
+from rankstream.streams.worker.changelog import RestoreError, RestoreJob, offset_of, seed
 from rankstream.streams.worker.offsets import Bounds
 from rankstream.streams.worker.ownership import is_behind
 from rankstream.streams.worker.source import UNKNOWN, Source, unpacked
@@ -63,7 +65,10 @@ def test_a_local_state_that_is_newer_stays():
 def test_an_unfinished_restore_claims_no_position():
     store = MemoryStore()
     a_restore(store).apply([logged(b"u1", 4), logged(POSITION, 5)])
-    assert store.next_offset == 0
+    assert store.next_offset is None
+    store.write({}, 3)
+    a_restore(store).apply([logged(b"u1", 4), logged(POSITION, 5)])
+    assert store.next_offset == 3, "states newer than the position do no harm"
 
 
 def test_the_topic_that_a_position_counts_in_is_restored_with_it():
@@ -93,7 +98,7 @@ def test_what_a_later_version_knows_of_a_topic_does_no_harm():
 
 def test_a_changelog_without_position_leaves_reading_at_the_beginning():
     store = restored(MemoryStore(), logged(b"u1", 4))
-    assert store.next_offset == 0
+    assert store.next_offset is None
 
 
 @pytest.mark.parametrize("value", [b"", b'{"user_id": "u1"}', b"\xff" * 100, b"\x01"])
@@ -117,6 +122,22 @@ def test_records_without_key_or_value_are_skipped():
     assert (list(store.items()), store.next_offset) == ([], 3)
 
 
+def test_a_changelog_gets_the_users_that_it_lacks_and_the_position_last(monkeypatch):
+    class AnOutbox:
+        written: ClassVar[list[Changes]] = []
+
+        async def write(self, letters: list[Any], changes: Changes, offsets: dict[TP, int]) -> bool:
+            self.written.append(changes)
+            return True
+
+    monkeypatch.setattr("rankstream.streams.worker.changelog.RECORDS_AT_ONCE", 2)
+    store = MemoryStore()
+    store.write({b"u%d" % n: a_user_record(n) for n in range(8)}, 8)
+    assert asyncio.run(seed(AnOutbox(), store, 8, since=3)) == 5  # type: ignore[arg-type]
+    assert [list(changes.records) for changes in AnOutbox.written] == [[b"u3", b"u4"], [b"u5", b"u6"], [b"u7"]]
+    assert [changes.next_offset for changes in AnOutbox.written] == [None, None, 8]
+
+
 @given(st.lists(st.tuples(st.sampled_from([b"u1", b"u2", b"u3"]), st.integers(0, 50)), max_size=30), st.integers(1, 30))
 def test_however_the_changelog_is_cut_each_user_ends_at_the_newest_state(log, size):
     store, job = MemoryStore(), None
@@ -128,17 +149,18 @@ def test_however_the_changelog_is_cut_each_user_ends_at_the_newest_state(log, si
 
 
 @pytest.mark.parametrize(
-    ("position", "committed", "source", "changelog", "behind"),
+    ("position", "logged", "source", "changelog", "behind"),
     [
         (None, None, (0, 0), (0, 0), False),  # all is new
-        (None, 500, (0, 900), (0, 0), False),  # no changelog to read
+        (500, None, (0, 900), (0, 0), False),  # no changelog to read
+        (500, None, (505, 900), (0, 50), False),  # it is not whole: what it holds helps nobody who has a position
         (None, 500, (0, 900), (0, 50), True),  # the folder is gone
-        (None, None, (0, 900), (0, 50), True),  # so is the group's offset
+        (None, None, (0, 900), (0, 50), True),  # and the changelog is not whole: better than nothing
         (520, 500, (0, 900), (0, 50), False),  # after a kill of the same worker
         (490, 500, (0, 900), (0, 50), False),  # a little behind: reading ten actions is quicker
         (100, 500, (0, 900), (0, 50), True),  # far behind
         (100, 110, (105, 900), (0, 50), True),  # behind, and what it lacks has expired
     ],
 )
-def test_the_changelog_is_read_where_that_is_needed_or_faster(position, committed, source, changelog, behind):
-    assert is_behind(position, committed, Bounds(*source), Bounds(*changelog)) is behind
+def test_the_changelog_is_read_where_that_is_needed_or_faster(position, logged, source, changelog, behind):
+    assert is_behind(position, logged, Bounds(*source), Bounds(*changelog)) is behind

@@ -1,6 +1,7 @@
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.topics import TopicNames
 from rankstream.streams.worker.checkpoint import Cursor, OffsetGapError, Partition, RewindError
 from rankstream.streams.worker.chunks import Chunk, Fetched, ReadingPlan
+from rankstream.streams.worker.fence import FencedError
 from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.outbox import Outbox
@@ -71,6 +73,26 @@ class ABroker:
 
 
 @dataclass
+class AFence:
+    """Transactions at a broker: what is inside of those that were committed, and the group's offsets."""
+
+    broker: ABroker
+    committed: list[tuple[list[str], dict[TP, int]]] = field(default_factory=list)
+    refuses: bool = False
+
+    @asynccontextmanager
+    async def transaction(self, offsets: Mapping[TP, int]) -> AsyncIterator[ABroker]:
+        before = len(self.broker.sent)
+        yield self.broker
+        if self.refuses:
+            raise FencedError("partition 0 belongs to another worker now")
+        self.committed.append(([topic for topic, _, _ in self.broker.sent[before:]], dict(offsets)))
+
+    async def close(self, flush: bool) -> None:
+        self.broker.sent.append(("closed", b"", b"with a flush" if flush else b"at once"))
+
+
+@dataclass
 class Scene:
     """A partition with a store in memory and a broker that obeys."""
 
@@ -79,11 +101,15 @@ class Scene:
     broker: ABroker = field(default_factory=ABroker)
     plan: ReadingPlan = field(default_factory=ReadingPlan)
     store: MemoryStore = field(default_factory=MemoryStore)
+    fence: AFence | None = None
+    holds_feeds: bool = False
 
     def __post_init__(self) -> None:
         pipeline = Pipeline(UserCache(self.store), SomeLiveRanker())
-        outbox = Outbox(self.broker, TopicNames(), 0, Limits(Settings()))
-        actions, requests = Cursor("user-actions 0", self.next_action), Cursor("ranking-requests 0", 0)
+        outbox = Outbox(
+            self.broker, TopicNames(), 0, Limits(Settings()), fence=self.fence, holds_feeds=self.holds_feeds
+        )
+        actions, requests = Cursor(TP("user-actions", 0), self.next_action), Cursor(TP("ranking-requests", 0), 0)
         self.partition = Partition(0, pipeline, outbox, actions, requests, self.changelog)
 
     def chunk(self, *records: ARecord) -> Chunk:
@@ -97,6 +123,11 @@ class Scene:
             return work()
 
         await self.partition.answer(self.chunk(*records), self.plan.is_current, run or here)
+
+
+def a_fenced_scene(refuses: bool = False, holds_feeds: bool = False) -> Scene:
+    broker = ABroker()
+    return Scene(broker=broker, fence=AFence(broker, refuses=refuses), holds_feeds=holds_feeds)
 
 
 def fetched(*records: ARecord, begin: int | None = None, end: int | None = None) -> Fetched:
@@ -221,14 +252,27 @@ def test_outputs_that_were_acknowledged_are_not_repeated():
     asyncio.run(story())
 
 
-def test_a_replay_without_outputs_does_not_set_the_changelog_back():
+def test_a_replay_of_what_is_logged_does_not_set_the_changelog_back():
+    async def story():
+        scene = Scene()
+        scene.partition.outputs_committed_until = scene.partition.logged_until = 10
+        await scene.apply_actions(an_event("u1", offset=0))
+        await scene.partition.checkpoint()
+        assert scene.store.next_offset == 1
+        assert scene.broker.sent == []
+
+    asyncio.run(story())
+
+
+def test_outputs_that_are_out_say_nothing_of_the_changelog():
+    """It was switched on together with a new folder: what it never logged is logged as it is read again."""
+
     async def story():
         scene = Scene()
         scene.partition.outputs_committed_until = 10
         await scene.apply_actions(an_event("u1", offset=0))
         await scene.partition.checkpoint()
-        assert scene.store.next_offset == 1
-        assert scene.broker.sent == []
+        assert scene.broker.sent_to("user-state-changelog") == [b"u1", b"\xffnext"]
 
     asyncio.run(story())
 
@@ -240,6 +284,107 @@ def test_without_changelog_only_the_store_is_written():
         await scene.partition.checkpoint()
         assert scene.store.next_offset == 1
         assert scene.broker.sent == []
+
+    asyncio.run(story())
+
+
+def test_behind_a_fence_a_checkpoint_is_one_transaction_with_the_groups_offsets():
+    async def story():
+        scene = a_fenced_scene()
+        await scene.answer(a_request("u1", offset=0))
+        await scene.apply_actions(an_event("u1", offset=0), bad(1))
+        assert [topic for topic, _, _ in scene.broker.sent] == ["ranked-feeds"], "feeds leave at once"
+        await scene.partition.checkpoint()
+        states = ["user-state-changelog"] * 2
+        offsets = {TP("user-actions", 0): 2, TP("ranking-requests", 0): 1}
+        assert scene.fence.committed == [(["dead-letters", *states], offsets)]
+        assert {cursor.tp: cursor.committed for cursor in scene.partition.cursors} == offsets
+
+    asyncio.run(story())
+
+
+def test_behind_a_fence_nothing_new_is_no_transaction():
+    async def story():
+        scene = a_fenced_scene()
+        await scene.partition.checkpoint()
+        await scene.apply_actions(an_event("u1", offset=0))
+        for _ in range(3):
+            await scene.partition.checkpoint()
+        assert len(scene.fence.committed) == 1
+
+    asyncio.run(story())
+
+
+def test_a_group_that_lags_is_told_though_nothing_is_new():
+    async def story():
+        broker = ABroker()
+        scene = Scene(next_action=50, broker=broker, fence=AFence(broker))
+        await scene.partition.checkpoint()
+        assert scene.fence.committed == [([], {TP("user-actions", 0): 50})]
+
+    asyncio.run(story())
+
+
+def test_what_the_group_has_already_is_not_set_back():
+    async def story():
+        scene = a_fenced_scene()
+        scene.partition.actions.committed = scene.partition.outputs_committed_until = 10
+        await scene.apply_actions(an_event("u1", offset=0))
+        await scene.partition.checkpoint()
+        assert scene.fence.committed == [(["user-state-changelog"] * 2, {})]
+        assert scene.partition.actions.committed == 10
+
+    asyncio.run(story())
+
+
+def test_one_that_is_fenced_writes_nothing_to_its_store_and_leaves_at_once():
+    async def story():
+        scene = a_fenced_scene(refuses=True)
+        await scene.apply_actions(an_event("u1", offset=0))
+        with pytest.raises(FencedError):
+            await scene.partition.checkpoint()
+        assert (scene.store.next_offset, scene.partition.failed) == (None, True)
+        await scene.partition.release()
+        assert scene.broker.sent[-1] == ("closed", b"", b"at once")
+
+    asyncio.run(story())
+
+
+def test_feeds_that_are_held_count_with_the_offset_of_their_requests():
+    async def story():
+        scene = a_fenced_scene(holds_feeds=True)
+        await scene.apply_actions(bad(0))
+        await scene.answer(a_request("u1", offset=0), a_request("u1", offset=1))
+        assert scene.broker.sent == []
+        await scene.partition.commit_answers()
+        await scene.partition.commit_answers()
+        assert scene.fence.committed == [(["ranked-feeds"] * 2, {TP("ranking-requests", 0): 2})]
+        await scene.partition.checkpoint()
+        assert scene.fence.committed[1:] == [(["dead-letters", "user-state-changelog"], {TP("user-actions", 0): 1})]
+
+    asyncio.run(story())
+
+
+def test_a_checkpoint_takes_the_feeds_that_are_held_too():
+    async def story():
+        scene = a_fenced_scene(holds_feeds=True)
+        await scene.answer(a_request("u1", offset=0))
+        await scene.partition.checkpoint()
+        assert scene.fence.committed == [(["ranked-feeds"], {TP("ranking-requests", 0): 1})]
+
+    asyncio.run(story())
+
+
+def test_many_dead_letters_ask_for_an_early_checkpoint(monkeypatch):
+    async def story():
+        scene = a_fenced_scene()
+        monkeypatch.setattr("rankstream.streams.worker.checkpoint.HELD_BYTES", 1_000)
+        await scene.apply_actions(bad(0))
+        assert not scene.partition.is_full
+        await scene.apply_actions(*(bad(offset) for offset in range(1, 20)))
+        assert scene.partition.is_full
+        await scene.partition.checkpoint()
+        assert not scene.partition.is_full
 
     asyncio.run(story())
 
@@ -346,7 +491,7 @@ def test_closing_gives_up_on_scoring_that_hangs():
 
 
 def test_a_chunk_that_never_came_is_an_error():
-    cursor, plan = Cursor("user-actions 0", 0), ReadingPlan()
+    cursor, plan = Cursor(TP("user-actions", 0), 0), ReadingPlan()
     plan.restart(TP("t", 0), 0)
     first, second = plan.cut(TP("t", 0), fetched(an_event(offset=0), an_event(offset=1)), 1)
     with pytest.raises(OffsetGapError, match="user-actions 0: processed up to 0, but the next chunk starts at 1"):
@@ -355,7 +500,7 @@ def test_a_chunk_that_never_came_is_an_error():
 
 
 def test_a_gap_is_read_again_once_and_then_accepted():
-    cursor, plan = Cursor("user-actions 0", 0), ReadingPlan()
+    cursor, plan = Cursor(TP("user-actions", 0), 0), ReadingPlan()
     chunk = plan.cut(TP("t", 0), fetched(an_event(offset=5)), 10)[0]
     with pytest.raises(RewindError) as again:
         cursor.fresh(chunk)
@@ -365,7 +510,7 @@ def test_a_gap_is_read_again_once_and_then_accepted():
 
 def test_offsets_without_a_record_inside_of_what_was_read_are_no_gap():
     """Markers of transactions, what was aborted or compacted: no warning of lost actions, nothing is read again."""
-    cursor = Cursor("user-actions 0", 0)
+    cursor = Cursor(TP("user-actions", 0), 0)
     read = fetched(an_event(offset=5), an_event(offset=9), begin=0, end=12)
     (chunk,) = ReadingPlan().cut(TP("t", 0), read, 10)
     assert [record.offset for record in cursor.fresh(chunk)] == [5, 9]
@@ -412,7 +557,7 @@ def test_a_marker_behind_the_last_request_is_processed_too():
 
 
 def test_records_that_were_processed_are_left_out():
-    cursor, plan = Cursor("user-actions 0", 3), ReadingPlan()
+    cursor, plan = Cursor(TP("user-actions", 0), 3), ReadingPlan()
     chunk = plan.cut(TP("t", 0), fetched(*(an_event(offset=n) for n in range(5))), 10)[0]
     assert [record.offset for record in cursor.fresh(chunk)] == [3, 4]
 

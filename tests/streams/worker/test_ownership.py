@@ -10,9 +10,11 @@ from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.settings import Settings
+from rankstream.streams.topics import TopicNames
 from rankstream.streams.worker.checkpoint import Cursor, Partition
 from rankstream.streams.worker.chunks import ReadingPlan
 from rankstream.streams.worker.limits import Limits
+from rankstream.streams.worker.outbox import Outbox
 from rankstream.streams.worker.ownership import Ownership, OwnershipError
 from rankstream.streams.worker.source import UNKNOWN, Source
 from tests.builders.actions import SomeLiveRanker
@@ -23,13 +25,14 @@ SETTINGS = Settings(session_timeout_s=6.0, heartbeat_interval_s=1.0)
 
 def an_ownership(**changes: Any) -> Ownership:
     settings = replace(SETTINGS, **changes)
-    return Ownership(settings, SomeLiveRanker(), SimpleNamespace(), ReadingPlan(), Limits(settings))
+    return Ownership(settings, SomeLiveRanker(), SimpleNamespace(), ReadingPlan(), Limits(settings), fencing=False)
 
 
 def a_partition(number: int = 0, actions: int = 0, requests: int = 0) -> Partition:
     pipeline = Pipeline(UserCache(MemoryStore()), SomeLiveRanker())
-    cursors = Cursor("actions", actions), Cursor("requests", requests)
-    return Partition(number, pipeline, SimpleNamespace(take_acks=list), *cursors, log_changes=False)  # type: ignore[arg-type]
+    cursors = Cursor(TP(ACTIONS, number), actions), Cursor(TP(REQUESTS, number), requests)
+    outbox = Outbox(SimpleNamespace(), TopicNames(), number, Limits(SETTINGS))
+    return Partition(number, pipeline, outbox, *cursors, log_changes=False)
 
 
 class Commits(list[dict[TP, int]]):
