@@ -25,7 +25,7 @@ def test_of_a_log_read_from_any_position_all_but_what_is_skipped_is_fresh(
     begin: int, skip_from: int, skip_to: int, size: int
 ):
     skipped, plan = range(skip_from, skip_to), ReadingPlan()
-    cursor = Cursor("user-actions 0", begin, skipped=skipped)
+    cursor = Cursor(TP("user-actions", 0), begin, skipped=skipped)
     log = [an_event("u1", offset=offset) for offset in range(begin, 12)]
     fresh: list[int] = []
     for chunk in plan.cut(TP("user-actions", 0), Fetched(begin, log, 12), size) if log else []:
