@@ -21,6 +21,8 @@ Bools = npt.NDArray[np.bool_]
 PADDING_TYPE = 0
 COUNTED_TYPES = 16  # action types with a counter of the user's own, at most: those of the lowest codes
 
+POPULARITY_COLUMN = 0  # of an item's dense features: how often it was acted on, from 0 to 1 (``item_features.py``)
+
 CONTEXT_NAMES = (
     "hour_sin", "hour_cos",  # of the request, UTC
     "weekday_sin", "weekday_cos",

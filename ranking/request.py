@@ -95,6 +95,7 @@ class Ranking:
     num_candidates: int = 0  # that were ranked, each item once; more than items where limits left some out
     calibrated: tuple[str, ...] | None = None  # heads whose numbers are probabilities; None: the bundle does not say
     entropy: float | None = None  # with exploration: of the first position, 1 if any candidate is as likely there
+    fallback: str | None = None  # what ordered the items where there was no time to score them
 
 
 class RankingRefusedError(ValueError):

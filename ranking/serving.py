@@ -28,6 +28,7 @@ from rankstream.ranking.backends.constant import ConstantBackend
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, bundle_folder, open_bundle
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
 from rankstream.ranking.followed_counts import FollowedCounts
+from rankstream.ranking.popularity import Popularity
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.utility import head_weights
 from rankstream.retrieval.index.exact import ExactIndex
@@ -223,6 +224,7 @@ def ranker_of(
         exploration=exploration,
         calibrated=calibrated_heads(manifest.parts),
         item_counts=None if counts is None else counts.version,
+        popularity=Popularity(bundle.items, offline.item_features),
     )
 
 

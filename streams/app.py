@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -47,6 +48,7 @@ CHUNKS_WAITING = 4  # of actions, in the agent's queue
 ANSWERS_EVERY_S = 0.1  # the time between transactions of feeds
 FRESHNESS_WAIT_S = 0.1  # the longest that requests wait for earlier actions to be applied
 GC_THRESHOLDS = (50_000, 20, 100)  # the states are no garbage: looking for it less often gives 15 % more events/s
+TELL_OF_OVERLOAD_S = 10.0
 LOOK_AGAIN_S = 30.0  # at the topics: how large a record they take, and whether they are still the same
 
 
@@ -67,6 +69,7 @@ class WorkerRuntime(Service):
         self.ownership: Ownership | None = None
         self._producer: AIOKafkaProducer | None = None
         self._scoring = ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring")
+        self._queues: dict[int, deque[Chunk]] = {}  # of requests, by partition
         self._busy: dict[int, asyncio.Task[None]] = {}
 
     # --- start and stop
@@ -149,6 +152,25 @@ class WorkerRuntime(Service):
                 await self.limits.read()
                 await self._or_crash(self._check_source())
 
+    @Service.task
+    async def _tell_of_overload(self) -> None:
+        before = (0, 0)
+        while not self.should_stop:
+            await self.sleep(TELL_OF_OVERLOAD_S)
+            counted = [one.pipeline.counters for one in self._owned.partitions.values()]
+            now = (sum(one.shed for one in counted), sum(one.requests for one in counted))
+            shed, requests = now[0] - before[0], now[1] - before[1]
+            before = now
+            if shed > 0:
+                log.warning(
+                    "overload: %d of %d requests in %.0f s were answered by popularity, as they could not be ranked "
+                    "within answer_within_ms = %d: start more workers, or give this one more scoring_threads",
+                    shed,
+                    requests,
+                    TELL_OF_OVERLOAD_S,
+                    self.settings.answer_within_ms,
+                )
+
     async def _check_source(self) -> None:
         with suppress(ClientError):  # brokers that are away are no reason to end
             await self._owned.check_source()
@@ -213,21 +235,30 @@ class WorkerRuntime(Service):
         if partition.is_full:
             await partition.checkpoint()
 
-    async def answer(self, chunk: Chunk) -> None:
-        """Begin to answer a chunk of requests, after the actions that came with it and the chunk before it."""
-        await self.actions_gate.caught_up(FRESHNESS_WAIT_S)
+    def answer(self, chunk: Chunk) -> None:
+        """Put a chunk of requests behind those of its partition, which are answered in turn."""
+        queue = self._queues.setdefault(chunk.partition, deque())
+        queue.append(chunk)
         busy = self._busy.get(chunk.partition)
-        if busy is not None:
-            await asyncio.wait({busy})
-        self._busy[chunk.partition] = asyncio.create_task(self._or_crash(self._answer(chunk)))
+        if busy is None or busy.done():
+            self._busy[chunk.partition] = asyncio.create_task(self._or_crash(self._answer_all(queue)))
 
-    async def _answer(self, chunk: Chunk) -> None:
-        try:
-            partition = self._owned.partitions.get(chunk.partition)
-            if partition is not None:
-                await self._or_rewind(chunk, partition.answer(chunk, self.plan.is_current, self._score))
-        finally:
-            self.pressure.answered(chunk)
+    async def _answer_all(self, queue: deque[Chunk]) -> None:
+        while queue:
+            chunk = queue.popleft()
+            try:
+                await self.actions_gate.caught_up(FRESHNESS_WAIT_S)  # the actions that came before it or with it
+                await self._answer(chunk, queue)
+            finally:
+                self.pressure.answered(chunk)
+
+    async def _answer(self, chunk: Chunk, queue: deque[Chunk]) -> None:
+        def behind() -> int:
+            return sum(len(later.records) for later in queue if self.plan.is_current(later))
+
+        partition = self._owned.partitions.get(chunk.partition)
+        if partition is not None:
+            await self._or_rewind(chunk, partition.answer(chunk, self.plan.is_current, self._score, behind))
 
     async def _score(self, work: Callable[[], list[Outgoing]]) -> list[Outgoing]:
         return await asyncio.get_running_loop().run_in_executor(self._scoring, work)
@@ -289,7 +320,7 @@ def create_app(settings: Settings, serving: ServingState) -> faust.App:
     @app.agent(requests, name="rank")
     async def rank(chunks: faust.StreamT[Chunk]) -> None:
         async for chunk in chunks:
-            await runtime.answer(chunk)
+            runtime.answer(chunk)
 
     return app
 

@@ -75,6 +75,16 @@ class RankedFeed(Struct, frozen=True):
         | UnsetType
     ) = UNSET
     surface: Annotated[str, Meta(description="of the request, where it named one")] | UnsetType = UNSET
+    fallback: (
+        Annotated[
+            str,
+            Meta(
+                description="where there was no time to score the items: what ordered them instead, `popularity`; "
+                "their scores are that, and they have no probabilities"
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     error: FeedError | UnsetType = UNSET
 
 
@@ -177,6 +187,7 @@ def encode_feed(request: RankingRequest, ranking: Ranking, ranked_at_ms: int) ->
         num_candidates=UNSET if ranking.policy is None else ranking.num_candidates,
         calibrated=UNSET if ranking.calibrated is None else list(ranking.calibrated),
         surface=UNSET if request.surface is None else request.surface,
+        fallback=UNSET if ranking.fallback is None else ranking.fallback,
     )
     return _encode(feed)
 

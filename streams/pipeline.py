@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
 from typing import Protocol
 
@@ -54,6 +55,10 @@ class RankerLike(Protocol):
         """Rank as of the request's own time, or ``now_ms`` where it has none. Raises ``RankingRefusedError``."""
         ...
 
+    def rank_by_popularity(self, request: RankingRequest) -> Ranking:
+        """Order items without scoring them. Raises ``RankingRefusedError``."""
+        ...
+
 
 class ServingState(Protocol):
     """What the pipeline needs of ``ranking.serving.LiveRanker``: the vocabulary and the ranker that serve now."""
@@ -82,6 +87,7 @@ class Counters:
     sessions_ended: int = 0
     requests: int = 0
     refused: int = 0  # requests answered with an error
+    shed: int = 0  # requests answered by popularity, as there was no time to rank them
     rejected: dict[str, int] = field(default_factory=dict)  # dead letters by reason
 
     def told(self) -> str:
@@ -89,7 +95,8 @@ class Counters:
         return (
             f"{self.actions:,} actions applied ({self.late:,} late, {self.duplicates:,} duplicates, {self.too_old:,} "
             f"too old, {self.ahead:,} stamped after their records), {self.requests:,} requests read, "
-            f"{self.refused:,} answered with an error, {sum(self.rejected.values()):,} dead letters"
+            f"{self.shed:,} of them answered without scoring, {self.refused:,} with an error, "
+            f"{sum(self.rejected.values()):,} dead letters"
         )
 
     def reject(self, reason: str) -> None:
@@ -229,6 +236,17 @@ class Pipeline:
 
     def on_requests(self, records: Sequence[Record]) -> "PendingRequests":
         """Decode a chunk of ranking-requests, and hold the users' states as they are now, checkpointed or not."""
+        requests, outgoing = self._decoded(records)
+        states = self.users.get_many([id_bytes(request.user_id) for _, request in requests])
+        return PendingRequests(self, requests, states, outgoing)
+
+    def on_too_many(self, records: Sequence[Record]) -> "PendingRequests":
+        """Decode requests that there is no time to rank: ``by_popularity`` answers them, without a user's state."""
+        requests, outgoing = self._decoded(records)
+        return PendingRequests(self, requests, [], outgoing)
+
+    def _decoded(self, records: Sequence[Record]) -> tuple[list[tuple[Record, RankingRequest]], list[Outgoing]]:
+        """Return what can be decoded, and the dead letters and error feeds of what can't."""
         requests: list[tuple[Record, RankingRequest]] = []
         outgoing: list[Outgoing] = []
         now_ms = None if self.record_clock is None else self.record_clock()
@@ -246,9 +264,8 @@ class Pipeline:
                 key = id_bytes(request.user_id)
                 outgoing += self._refuse_record(record, WRONG_PARTITION, wrong[key]) if key in wrong else []
             requests = [(record, request) for record, request in requests if record.key not in wrong]
-        states = self.users.get_many([id_bytes(request.user_id) for _, request in requests])
         self.counters.requests += len(requests)
-        return PendingRequests(self, requests, states, outgoing)
+        return requests, outgoing
 
     def _refuse_record(self, record: Record, reason: str, told: str, kept: str = "") -> list[Outgoing]:
         """Return the dead letter of a request that can't be decoded, and an error feed too if its ids can be read.
@@ -284,20 +301,41 @@ class PendingRequests:
         ranker = self.pipeline.serving.current
         feeds: list[Outgoing] = []
         for (record, request), state in zip(self.requests, self.states, strict=True):
-            feeds += self._answer(ranker, record, request, state)
+            feeds += self._or_error(record, request, partial(self._scored, ranker, record, request, state))
         return self.outgoing + feeds
 
-    def _answer(self, ranker: RankerLike, record: Record, request: RankingRequest, state: UserState) -> list[Outgoing]:
+    def by_popularity(self) -> list[Outgoing]:
+        """Answer them all without scoring, in order; quick, and in any thread.
+
+        No record of served features goes with them: nothing was made of features.
+        """
+        ranker = self.pipeline.serving.current
+        self.pipeline.counters.shed += len(self.requests)
+        feeds: list[Outgoing] = []
+        for record, request in self.requests:
+            feeds += self._or_error(record, request, partial(self._unscored, ranker, record, request))
+        return self.outgoing + feeds
+
+    def _unscored(self, ranker: RankerLike, record: Record, request: RankingRequest) -> list[Outgoing]:
+        check_deadline(request, self.pipeline.clock())
+        feed = encode_feed(request, ranker.rank_by_popularity(request), self.pipeline.clock())
+        return [Outgoing(Channel.FEEDS, record.key, feed)]
+
+    def _scored(self, ranker: RankerLike, record: Record, request: RankingRequest, state: UserState) -> list[Outgoing]:
         clock = self.pipeline.clock
+        check_deadline(request, clock())
+        ranking = ranker.rank(request, state, record.timestamp)
+        self.pipeline.observe(ranking)
+        feed = Outgoing(Channel.FEEDS, record.key, encode_feed(request, ranking, clock()))
+        if not self.pipeline.log_served:
+            return [feed]
+        served = encode_served(record, request, state, ranking)
+        return [feed, Outgoing(Channel.SERVED, record.key, served)]
+
+    def _or_error(self, record: Record, request: RankingRequest, work: Callable[[], list[Outgoing]]) -> list[Outgoing]:
+        """Return the answer of ``work``, or what says why there is none."""
         try:
-            check_deadline(request, clock())
-            ranking = ranker.rank(request, state, record.timestamp)
-            self.pipeline.observe(ranking)
-            feed = Outgoing(Channel.FEEDS, record.key, encode_feed(request, ranking, clock()))
-            if not self.pipeline.log_served:
-                return [feed]
-            served = encode_served(record, request, state, ranking)
-            return [feed, Outgoing(Channel.SERVED, record.key, served)]
+            return work()
         except RankingRefusedError as exc:
             return [self._error(record, request, exc.reason, str(exc))]
         except Exception as exc:  # a bug that one request ran into: it must not stop the others

@@ -194,6 +194,15 @@ class Settings:
     max_pending_requests: int = setting(
         1000, Section.RANKING, "Requests that may wait for scoring; beyond it, reading of more pauses.", minimum=1
     )
+    answer_within_ms: int = setting(
+        500,
+        Section.RANKING,
+        "Under overload: of the requests that wait, those that can't be ranked within about this time are answered by "
+        "popularity at once, marked `fallback`. 0 ranks all, in the order in which they came, however late.",
+        unit="ms",
+        minimum=0,
+        maximum=3_600_000,
+    )
     chunk_size: int = setting(
         2000,
         Section.OPERATION,

@@ -34,6 +34,7 @@ def _made_from(feed: RankedFeed) -> str:
         f"user vector {vector}; {feed.unknown_items} unknown items"
         + (f"; {spent}" if spent else "")
         + (f"; order by {feed.policy}" if isinstance(feed.policy, str) else "")
+        + (f"; not scored for want of time, order by {feed.fallback}" if isinstance(feed.fallback, str) else "")
         + f"; {heads_text(_heads(feed), feed.calibrated if isinstance(feed.calibrated, list) else ())}"
     )
 
@@ -80,7 +81,8 @@ def feeds_table(feeds: list[RankedFeed], seen: int) -> Table:
     for feed in feeds:
         at = f"{datetime.fromtimestamp(feed.ranked_at_ms / 1000, UTC):%H:%M:%S}"
         if isinstance(feed.error, UnsetType):
-            facts = [_best(feed), str(feed.actions_used), age_text(feed), str(feed.model_version)]
+            by = f"not scored, by {feed.fallback}" if isinstance(feed.fallback, str) else str(feed.model_version)
+            facts = [_best(feed), str(feed.actions_used), age_text(feed), by]
             rows.append([at, str(feed.user_id), *facts])
         else:
             error = Text.assemble((feed.error.reason, "red"), f": {feed.error.message}")

@@ -13,6 +13,8 @@ from faust.types import TP
 
 from rankstream.streams.worker.chunks import Chunk
 
+MAX_WAITING_BYTES = 64 << 20  # of requests: 200 of the largest, 10,000 of 500 candidates
+
 
 class PausableConsumer(Protocol):
     """The part of Faust's consumer used here: reading stops and resumes, what is fetched is still delivered."""
@@ -69,13 +71,14 @@ class Gate:
 
 
 class Pressure:
-    """Stops reading requests while more than ``limit`` wait, until half of them are answered."""
+    """Stops reading requests while more than ``limit`` wait, or too many bytes, until half of them are answered."""
 
     def __init__(
         self, limit: int, consumer: Callable[[], PausableConsumer], request_tps: Callable[[], Collection[TP]]
     ) -> None:
         self.limit = limit
-        self.waiting = 0  # requests in the agent's queue or being answered
+        self.waiting = 0  # requests in the queues or being answered
+        self.waiting_bytes = 0
         self._consumer = consumer
         self._request_tps = request_tps
         self._stopped: set[TP] = set()
@@ -83,7 +86,8 @@ class Pressure:
     async def admit(self, chunk: Chunk) -> None:
         """Count a chunk that came; never waits."""
         self.waiting += len(chunk.records)
-        if self.waiting > self.limit and not self._stopped:
+        self.waiting_bytes += chunk.num_bytes
+        if (self.waiting > self.limit or self.waiting_bytes > MAX_WAITING_BYTES) and not self._stopped:
             self._stopped = set(self._request_tps())
             for tp in self._stopped:
                 self._consumer().on_buffer_full(tp)
@@ -91,12 +95,13 @@ class Pressure:
     def answered(self, chunk: Chunk) -> None:
         """Count a chunk that has been answered."""
         self.waiting = max(0, self.waiting - len(chunk.records))
-        if self.waiting <= self.limit // 2:
+        self.waiting_bytes = max(0, self.waiting_bytes - chunk.num_bytes)
+        if self.waiting <= self.limit // 2 and self.waiting_bytes <= MAX_WAITING_BYTES // 2:
             self._resume()
 
     def reset(self) -> None:
         """Forget all that waited: a rebalance has emptied the queue."""
-        self.waiting = 0
+        self.waiting = self.waiting_bytes = 0
         self._resume()
 
     def _resume(self) -> None:

@@ -29,6 +29,7 @@ from rankstream.streams.records import Outgoing
 from rankstream.streams.skips import NOTHING
 from rankstream.streams.worker.chunks import Chunk
 from rankstream.streams.worker.in_hand import InHand
+from rankstream.streams.worker.load import Load
 from rankstream.streams.worker.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ CATCH_UP_WAIT_S = 10.0  # about a million actions; after it an old answer is bet
 CATCH_UP_POLL_S = 0.005
 CHANGED_USERS = 20_000
 HELD_BYTES = 8 << 20  # of dead letters
-REQUESTS_AT_ONCE = 16  # answered in one call of the scoring thread, so that a rebalance need not wait for more
+SHED_AT_ONCE = 64  # in one call of another thread
 Run = Callable[[Callable[[], list[Outgoing]]], Awaitable[list[Outgoing]]]
 
 
@@ -108,7 +109,14 @@ class Partition:
     """The pipeline of one partition number, the cursors of its two sources, and its outputs in flight."""
 
     def __init__(
-        self, number: int, pipeline: Pipeline, outbox: Outbox, actions: Cursor, requests: Cursor, log_changes: bool
+        self,
+        number: int,
+        pipeline: Pipeline,
+        outbox: Outbox,
+        actions: Cursor,
+        requests: Cursor,
+        log_changes: bool,
+        load: Load | None = None,
     ) -> None:
         self.number = number
         self.pipeline = pipeline
@@ -121,6 +129,7 @@ class Partition:
         self.failed = False  # it is not known what was sent: write nothing any more
         self._outbox = outbox
         self._log_changes = log_changes
+        self._load = load or Load(within_s=0.0)
         self._turn = asyncio.Lock()  # apply a chunk and send its outputs, or take a snapshot
         self.cursors = (actions, requests)
         self._scoring = asyncio.Lock()  # requests in the scoring thread
@@ -158,32 +167,51 @@ class Partition:
                 self.pipeline.on_actions(records[:known])
             return self.pipeline.on_actions(records[known:])
 
-    async def answer(self, chunk: Chunk, is_current: Callable[[Chunk], bool], run: Run) -> None:
-        """Answer a chunk of requests, a few at a time; ``run`` takes the scoring off the event loop."""
+    async def answer(
+        self, chunk: Chunk, is_current: Callable[[Chunk], bool], run: Run, behind: Callable[[], int] = lambda: 0
+    ) -> None:
+        """Answer a chunk of requests, a few at a time; ``run`` takes the scoring off the event loop.
+
+        ``behind`` says how many wait in later chunks: those that there is no time to rank are answered without.
+        """
         async with self._scoring:
             await self._caught_up()
             if self.closing or self.failed or not is_current(chunk):
                 return
             records = self.requests.fresh(chunk)
-            for some in self.requests.in_hand.parts(records, REQUESTS_AT_ONCE):
+            while records:
                 if self.closing or self.failed or not is_current(chunk):
                     return
                 with self._poisoned_by_failure():
-                    feeds = await self._answers(some, run)
+                    some, feeds = await self._next_answers(records, run, behind())
                     async with self._turn:
                         if self.failed:
                             return
                         self.requests.advance(some[-1].offset + 1)
                         await self._outbox.answer(feeds)
+                records = records[len(some) :]
             self.requests.advance(chunk.end)
 
-    async def _answers(self, records: Sequence[Record], run: Run) -> list[Outgoing]:
-        """Return the answers to requests that are worked on together, or the dead letter of one that is a killer."""
-        in_hand = self.requests.in_hand
-        if records[0].offset in in_hand.killers:
-            return self.pipeline.on_killer(records[0])
-        with in_hand.held(records):
-            return await run(self.pipeline.on_requests(records).answer)
+    async def _next_answers(
+        self, records: Sequence[Record], run: Run, behind: int
+    ) -> tuple[Sequence[Record], list[Outgoing]]:
+        """Return the next requests of these that are worked on together, and their answers."""
+        in_hand, load = self.requests.in_hand, self._load
+        shed = min(load.num_shed(len(records) + behind, self._age_s(records[0])), len(records), SHED_AT_ONCE)
+        some = next(iter(in_hand.parts(records, shed or load.at_once)))
+        if some[0].offset in in_hand.killers:
+            return some, self.pipeline.on_killer(some[0])
+        with in_hand.held(some):
+            if shed:
+                return some, await asyncio.to_thread(self.pipeline.on_too_many(some).by_popularity)
+            started = monotonic()
+            feeds = await run(self.pipeline.on_requests(some).answer)
+            load.took(monotonic() - started, len(some))
+            return some, feeds
+
+    def _age_s(self, record: Record) -> float:
+        """Return how long ago a record was produced; 0 if it does not say."""
+        return max(0, self.pipeline.clock() - record.timestamp) / 1000 if record.timestamp > 0 else 0.0
 
     async def _caught_up(self) -> None:
         """Wait until the actions that were there when the partition was opened are applied, but not for ever.

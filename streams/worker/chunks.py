@@ -61,6 +61,11 @@ class Chunk:
         return self
 
     @property
+    def num_bytes(self) -> int:
+        """Return how many bytes the records' values take."""
+        return sum(len(record.value or b"") for record in self.records)
+
+    @property
     def tp(self) -> TP:
         """Return topic and partition."""
         return TP(self.topic, self.partition)

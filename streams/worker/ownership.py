@@ -32,6 +32,7 @@ from rankstream.streams.worker.exploration_watch import ExplorationWatch
 from rankstream.streams.worker.fence import Fence
 from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.limits import Limits
+from rankstream.streams.worker.load import Load
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_and_skipped
 from rankstream.streams.worker.outbox import Outbox
 from rankstream.streams.worker.source import UNKNOWN, Source, source_of, unpacked
@@ -263,7 +264,8 @@ class Ownership:
             wrong_partition=wrong_partition,
         )
         outbox = self._outbox(number, opened)
-        partition = Partition(number, pipeline, outbox, actions, requests, self.settings.changelog)
+        load, changelog = Load(self.settings.answer_within_ms / 1000), self.settings.changelog
+        partition = Partition(number, pipeline, outbox, actions, requests, changelog, load)
         partition.outputs_committed_until = max(committed_actions, logged)  # what is logged was sent before, or with it
         partition.logged_until = logged
         partition.catch_up_until = source.end

@@ -110,6 +110,9 @@ class EchoRanker:
         self.requests.append((request, state, now_ms))
         return Ranking((), ("save",), "echo", len(state.history), None, False, 0, {})
 
+    def rank_by_popularity(self, request: RankingRequest) -> Ranking:
+        return Ranking((), ("save",), "echo", 0, None, False, 0, {}, fallback="popularity")
+
 
 @dataclass
 class SomeLiveRanker:

@@ -4,8 +4,8 @@ Settings come from the environment (``RANKSTREAM_...``). ``SERVE`` serves the bu
 ``SLOW_MS`` makes each chunk of actions take that long, ``STALL_MS`` waits between the acknowledgements and the write to
 the store, ``BUG_AT`` raises at that many actions, ``DIES_OF`` ends the process where a record holds that text,
 ``RESTORE_MS`` makes each few records of a restore take that long, ``SEEDS`` kills the process before so many writes to
-an empty changelog, ``LOOK_AGAIN_S`` is the time between two looks at the topics, ``HANG`` blocks the event loop when
-the worker is asked to end.
+an empty changelog, ``SCORE_MS`` makes the ranking of each request take that long, ``LOOK_AGAIN_S`` is the time between
+two looks at the topics, ``HANG`` blocks the event loop when the worker is asked to end.
 
 ``STOP_AT`` names a request of the protocol before which, once the file ``STOP_WHEN`` is there, the process stops itself
 as SIGSTOP would; of those that produce, one to the changelog. While the file ``CUT_OFF`` is there no request leaves the
@@ -26,7 +26,8 @@ from aiokafka.protocol.produce import ProduceRequest
 
 from rankstream.events.action_event import ActionDecoder, Record
 from rankstream.features.stores.cache import Changes, UserCache
-from rankstream.ranking.request import RankingRequest
+from rankstream.features.user_state import UserState
+from rankstream.ranking.request import Ranking, RankingRequest
 from rankstream.streams import app as app_module
 from rankstream.streams import pipeline as pipeline_module
 from rankstream.streams.app import create_app
@@ -39,7 +40,7 @@ from rankstream.streams.worker import changelog
 from rankstream.streams.worker.open_serving import open_serving
 from rankstream.streams.worker.outbox import Outbox
 from rankstream.streams.worker.ownership import Ownership
-from tests.builders.actions import MixingSessions, SomeLiveRanker
+from tests.builders.actions import EchoRanker, MixingSessions, SomeLiveRanker
 
 SLOW_MS, STALL_MS = float(os.environ.get("SLOW_MS", "0")), float(os.environ.get("STALL_MS", "0"))
 BUG_AT = int(os.environ.get("BUG_AT", "0"))
@@ -49,12 +50,13 @@ DIES_OF = os.environ.get("DIES_OF", "").encode()
 SEEDS = int(os.environ.get("SEEDS", "0"))
 RESTORE_MS = float(os.environ.get("RESTORE_MS", "0"))
 
+SCORE_MS = float(os.environ.get("SCORE_MS", "0"))
 STOP_AT, STOP_WHEN = os.environ.get("STOP_AT"), Path(os.environ.get("STOP_WHEN", "/nowhere"))
 CUT_OFF = Path(os.environ.get("CUT_OFF", "/nowhere"))
 
 send = AIOKafkaClient.send
 write, revoke = Outbox.write, Ownership.revoke
-decode_action = ActionDecoder.__call__
+decode_action, rank = ActionDecoder.__call__, EchoRanker.rank
 on_actions, commit, apply = Pipeline.on_actions, UserCache.commit, changelog.RestoreJob.apply
 
 
@@ -79,6 +81,11 @@ def dying_decode_action(decoder: ActionDecoder, record: Record) -> bytes:
 def dying_decode_request(record: Record, now_ms: int | None) -> RankingRequest:
     die_of(record)
     return decode_request(record, now_ms)
+
+
+def slow_rank(ranker: EchoRanker, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
+    time.sleep(SCORE_MS / 1000)
+    return rank(ranker, request, state, now_ms)
 
 
 def stalling_commit(users: UserCache, changes: Changes) -> None:
@@ -129,6 +136,8 @@ if __name__ == "__main__":
     if SEEDS:
         Outbox.write = interrupted_seed
         changelog.RECORDS_AT_ONCE = 10
+    if SCORE_MS:
+        EchoRanker.rank = slow_rank
     if LOOK_AGAIN_S:
         app_module.LOOK_AGAIN_S = LOOK_AGAIN_S
     settings = read_settings()

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from rankstream.streams.worker.chunks import Chunk, Fetched, ReadingPlan
 from rankstream.streams.worker.fence import FencedError
 from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.limits import Limits
+from rankstream.streams.worker.load import Load
 from rankstream.streams.worker.outbox import Outbox
 from tests.builders.actions import ARecord, SomeLiveRanker, a_request, an_event
 
@@ -103,6 +105,7 @@ class Scene:
     store: MemoryStore = field(default_factory=MemoryStore)
     fence: AFence | None = None
     holds_feeds: bool = False
+    load: Load | None = None
 
     def __post_init__(self) -> None:
         pipeline = Pipeline(UserCache(self.store), SomeLiveRanker())
@@ -110,7 +113,7 @@ class Scene:
             self.broker, TopicNames(), 0, Limits(Settings()), fence=self.fence, holds_feeds=self.holds_feeds
         )
         actions, requests = Cursor(TP("user-actions", 0), self.next_action), Cursor(TP("ranking-requests", 0), 0)
-        self.partition = Partition(0, pipeline, outbox, actions, requests, self.changelog)
+        self.partition = Partition(0, pipeline, outbox, actions, requests, self.changelog, self.load)
 
     def chunk(self, *records: ARecord) -> Chunk:
         return self.plan.cut(TP(records[0].topic, 0), fetched(*records), 1000)[0]
@@ -118,11 +121,11 @@ class Scene:
     async def apply_actions(self, *records: ARecord) -> None:
         await self.partition.apply_actions(self.chunk(*records), self.plan.is_current)
 
-    async def answer(self, *records: ARecord, run: Any = None) -> None:
+    async def answer(self, *records: ARecord, run: Any = None, behind: int = 0) -> None:
         async def here(work: Any) -> Any:
             return work()
 
-        await self.partition.answer(self.chunk(*records), self.plan.is_current, run or here)
+        await self.partition.answer(self.chunk(*records), self.plan.is_current, run or here, lambda: behind)
 
 
 def a_fenced_scene(refuses: bool = False, holds_feeds: bool = False) -> Scene:
@@ -596,5 +599,56 @@ def test_records_that_are_applied_one_at_a_time_let_others_run_and_stop_where_th
         assert {1, 2} <= set(seen), "nothing else ran between two records"
         assert scene.partition.actions.processed == 3
         assert scene.partition.pipeline.users.get(b"u1").offset == 2
+
+
+def answered(scene: Scene) -> tuple[list[bytes], list[bytes]]:
+    """The keys of the feeds that were sent, those by popularity and the others, each in order."""
+    feeds = [(key, json.loads(value)) for topic, key, value in scene.broker.sent if topic == "ranked-feeds"]
+    return [key for key, feed in feeds if "fallback" in feed], [key for key, feed in feeds if "fallback" not in feed]
+
+
+def requests_of(count: int) -> list[ARecord]:
+    return [a_request(f"u{offset}", offset=offset) for offset in range(count)]
+
+
+def test_the_oldest_of_more_requests_than_can_be_ranked_in_time_are_answered_by_popularity():
+    async def story():
+        scene = Scene(load=Load(within_s=1.0, seconds_each=0.1))  # four at a time: two fifths of the limit
+        await scene.answer(*requests_of(9))
+        by_popularity, ranked = answered(scene)
+        assert by_popularity == [b"u0", b"u1", b"u2", b"u3", b"u4"]
+        assert ranked == [b"u5", b"u6", b"u7", b"u8"]
+        assert scene.partition.requests.processed == 9
+        assert scene.partition.pipeline.counters.shed == 5
+        assert scene.partition.pipeline.counters.requests == 9
+
+    asyncio.run(story())
+
+
+def test_requests_in_later_chunks_count_as_waiting():
+    async def story():
+        scene = Scene(load=Load(within_s=1.0, seconds_each=0.1))
+        await scene.answer(*requests_of(4), behind=100)
+        assert answered(scene) == ([b"u0", b"u1", b"u2", b"u3"], [])
+
+    asyncio.run(story())
+
+
+def test_without_a_limit_all_are_ranked_in_order():
+    async def story():
+        scene = Scene(load=Load(within_s=0.0, seconds_each=0.1))
+        await scene.answer(*requests_of(40), behind=1_000)
+        assert answered(scene) == ([], [f"u{n}".encode() for n in range(40)])
+
+    asyncio.run(story())
+
+
+def test_a_request_that_is_shed_and_past_its_deadline_is_told_so():
+    async def story():
+        scene = Scene(load=Load(within_s=1.0, seconds_each=10.0))
+        late = a_request("u0", offset=0, deadline_ms=1)
+        await scene.answer(late, a_request("u1", offset=1))
+        (_, _, value), *_ = [one for one in scene.broker.sent if one[0] == "ranked-feeds"]
+        assert json.loads(value)["error"]["reason"] == "deadline-passed"
 
     asyncio.run(story())

@@ -1,0 +1,40 @@
+"""What orders items where there is no time to score them: how often each was acted on, whoever asks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from rankstream.features.embeddings.base import VectorTable
+from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.ids import Id, Keys
+from rankstream.features.schema import POPULARITY_COLUMN, Bools
+from rankstream.ranking.request import MAX_CANDIDATES
+from rankstream.ranking.utility import Scores
+
+POPULARITY = "popularity"  # as feeds name it
+
+
+@dataclass(frozen=True)
+class Popularity:
+    """The popularity column of the items' dense features."""
+
+    items: EmbeddingTable
+    features: VectorTable
+
+    def look_up(self, keys: Keys) -> tuple[Scores, Bools]:
+        """Return the popularity of items, ``(N,)`` float64 from 0 to 1, 0 where the key is unknown, and what is known.
+
+        Without the column nothing is known of any.
+        """
+        if self.features.dim <= POPULARITY_COLUMN:
+            return np.zeros(len(keys)), np.zeros(len(keys), np.bool_)
+        features, known = self.features.look_up(keys)
+        return features[:, POPULARITY_COLUMN].astype(np.float64), known
+
+    @cached_property
+    def best(self) -> Sequence[Id]:
+        """The most popular items of the table, as many as a request may ask for; found out once."""
+        scores, _ = self.look_up(self.items.keys)
+        return self.items.ids(np.argsort(-scores, kind="stable")[:MAX_CANDIDATES])
