@@ -34,7 +34,7 @@ from rankstream.streams.topics import FEEDS, prepare_topics
 
 CANDIDATES, TOP_K, USERS = 256, 50, 2_000
 ACTIONS_PER_S = 500
-UNDER_WAY = 8  # requests, while the capacity is measured
+UNDER_WAY = 16  # requests, while the capacity is measured
 CAPACITY_S, AFTER_S = 10.0, 5.0
 WORKER_CORE, OTHER_CORE = 0, 1
 IN_TIME_MS = 300.0
