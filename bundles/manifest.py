@@ -143,11 +143,19 @@ def wrong_files(folder: Path, files: Mapping[str, str]) -> list[str]:
     wrong = []
     for name, checksum in files.items():
         path = folder / name
-        if not path.is_file():
+        if _through_link(folder, path):
+            wrong.append(f"{name} is a link, so what it leads to may change unseen: put the file itself there")
+        elif not path.is_file():
             wrong.append(f"{name} is missing")
         elif sha256(path) != checksum:
             wrong.append(f"{name} was changed after the export (its checksum does not hold)")
     return wrong
+
+
+def _through_link(folder: Path, path: Path) -> bool:
+    """Return whether a file, or a folder on the way to it from the bundle's own, is a symbolic link."""
+    below = [path, *path.parents]
+    return any(part.is_symlink() for part in below[: below.index(folder)])
 
 
 class _Format(msgspec.Struct):

@@ -272,11 +272,17 @@ class WorkerRuntime(Service):
 
 
 class QuietFaustWorker(faust.Worker):
-    """Faust's worker without its spinner, which sets the root logger to DEBUG at log levels of WARNING and above."""
+    """Faust's worker without its spinner, which sets the root logger to DEBUG at log levels of WARNING and above.
+
+    And without its debugger: on SIGUSR2 that would wait at a terminal which a service does not have.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.spinner = None
+
+    def _on_sigusr2(self) -> None:
+        log.warning("SIGUSR2: there is no debugger here; SIGUSR1 writes what all tasks are at to standard error")
 
 
 class Boot(BootStrategy):
@@ -346,6 +352,8 @@ def new_app(settings: Settings, plan: ReadingPlan, first: str) -> faust.App:
         Worker=QuietFaustWorker,
         worker_redirect_stdouts=False,
         web_enabled=settings.web_port > 0,
+        web_bind=settings.web_host,
+        web_host=settings.web_host,
         web_port=settings.web_port or 6066,
         web_tables_enabled=False,
     )

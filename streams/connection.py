@@ -4,9 +4,11 @@ import ssl
 from typing import Any
 
 from aiokafka import codec
-from faust.auth import Credentials, SASLCredentials, SSLCredentials
+from faust.auth import Credentials, OAuthCredentials, SASLCredentials, SSLCredentials
 
-from rankstream.streams.settings import Settings
+from rankstream.streams.setting_fields import SettingsError
+from rankstream.streams.settings import OAUTH, Settings
+from rankstream.streams.tokens import AsyncTokens, token_function
 
 READ_COMMITTED = "read_committed"  # isolation of every consumer: records of aborted transactions never happened
 
@@ -19,8 +21,11 @@ def connection_of(settings: Settings) -> dict[str, Any]:
     }
     if settings.security_protocol.startswith("SASL"):
         arguments["sasl_mechanism"] = settings.sasl_mechanism
-        arguments["sasl_plain_username"] = settings.sasl_username
-        arguments["sasl_plain_password"] = settings.sasl_password
+        if settings.sasl_mechanism == OAUTH:
+            arguments["sasl_oauth_token_provider"] = AsyncTokens(token_function(settings.sasl_oauth_token))
+        else:
+            arguments["sasl_plain_username"] = settings.sasl_username
+            arguments["sasl_plain_password"] = settings.sasl_password
     if settings.security_protocol.endswith("SSL"):
         arguments["ssl_context"] = tls_of(settings)
     return arguments
@@ -29,6 +34,8 @@ def connection_of(settings: Settings) -> dict[str, Any]:
 def credentials_of(settings: Settings) -> Credentials | None:
     """Return the same for ``faust.App(broker_credentials=...)``; None where the connection is plain."""
     tls = tls_of(settings) if settings.security_protocol.endswith("SSL") else None
+    if settings.security_protocol.startswith("SASL") and settings.sasl_mechanism == OAUTH:
+        return OAuthCredentials(oauth_cb=AsyncTokens(token_function(settings.sasl_oauth_token)), ssl_context=tls)
     if settings.security_protocol.startswith("SASL"):
         return SASLCredentials(
             username=settings.sasl_username,
@@ -40,8 +47,30 @@ def credentials_of(settings: Settings) -> Credentials | None:
 
 
 def tls_of(settings: Settings) -> ssl.SSLContext:
-    """Return the authorities to trust; names are checked against certificates."""
-    return ssl.create_default_context(cafile=None if settings.ssl_cafile is None else str(settings.ssl_cafile))
+    """Return the authorities to trust and the certificate to show; names are checked against certificates.
+
+    Raises ``SettingsError`` for a file that can't be used.
+    """
+    authorities, own, key = settings.ssl_cafile, settings.ssl_certfile, settings.ssl_keyfile
+    try:
+        context = ssl.create_default_context(cafile=None if authorities is None else str(authorities))
+    except (OSError, ssl.SSLError) as exc:
+        raise SettingsError(f"ssl_cafile {authorities} can't be used ({_reason(exc)}); wanted a PEM file") from exc
+    if own is None:
+        return context
+    password = settings.ssl_key_password or ""  # without one OpenSSL would ask on the terminal
+    try:
+        context.load_cert_chain(own, key, password)
+    except (OSError, ssl.SSLError) as exc:
+        raise SettingsError(
+            f"ssl_certfile {own} with the key in {key or 'the same file'} can't be used ({_reason(exc)}); wanted the "
+            "certificate and the key that belongs to it, as PEM, and ssl_key_password where the key has one"
+        ) from exc
+    return context
+
+
+def _reason(exc: OSError) -> str:
+    return str(exc.strerror or exc)
 
 
 def missing_codecs() -> list[str]:

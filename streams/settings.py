@@ -17,6 +17,7 @@ from typing import Any
 from rankstream.streams.setting_fields import Origins, SettingsError, about, check_value, find_values, setting, variable
 
 SERVER = re.compile(r"\s*(\[[0-9a-fA-F:.]+\]|[^\s:,/]+):\d{1,5}\s*")
+OAUTH = "OAUTHBEARER"
 PREFIX = re.compile(r"[a-zA-Z0-9._-]{0,100}")
 AT_ONCE, TRANSACTIONAL = "at-once", "transactional"
 
@@ -53,14 +54,29 @@ class Settings:
         "SCRAM-SHA-512",
         Section.SECURITY,
         "How to log in where security_protocol begins with SASL.",
-        choices=("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
+        choices=("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", OAUTH),
     )
     sasl_username: str | None = setting(None, Section.SECURITY, "Name to log in with.")
     sasl_password: str | None = setting(
         None, Section.SECURITY, "Password to log in with; by environment or file only.", secret=True
     )
+    sasl_oauth_token: str | None = setting(
+        None,
+        Section.SECURITY,
+        "Of OAUTHBEARER: module:function, a function without arguments that returns a valid token; called whenever a "
+        "connection is made, so it should keep a token until that is about to expire.",
+    )
     ssl_cafile: Path | None = setting(
         None, Section.SECURITY, "PEM file of the authorities to trust; the system's own if not given."
+    )
+    ssl_certfile: Path | None = setting(
+        None, Section.SECURITY, "PEM file of the client's own certificate, where the brokers ask for one (mTLS)."
+    )
+    ssl_keyfile: Path | None = setting(
+        None, Section.SECURITY, "PEM file of its key; not given where ssl_certfile holds both."
+    )
+    ssl_key_password: str | None = setting(
+        None, Section.SECURITY, "Password of that key; by environment or file only.", secret=True
     )
     partitions: int = setting(
         8,
@@ -215,6 +231,12 @@ class Settings:
     web_port: int = setting(
         0, Section.OPERATION, "Port of the worker's health page; 0 for none.", minimum=0, maximum=65_535
     )
+    web_host: str = setting(
+        "127.0.0.1",
+        Section.OPERATION,
+        "Address that the health page listens on: it has no login, so others than this machine are let in only if told "
+        "so, as by 0.0.0.0.",
+    )
     log_level: str = setting(
         "INFO", Section.OPERATION, "Least important messages to log.", choices=("DEBUG", "INFO", "WARNING", "ERROR")
     )
@@ -228,10 +250,23 @@ class Settings:
                 f"heartbeat_interval_s is {self.heartbeat_interval_s:g} and session_timeout_s "
                 f"{self.session_timeout_s:g}; a session must last at least three heartbeats"
             )
-        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+        by_token = self.sasl_mechanism == OAUTH
+        if self.security_protocol.startswith("SASL") and by_token and not self.sasl_oauth_token:
+            raise SettingsError(
+                f"sasl_mechanism is {OAUTH}, which needs sasl_oauth_token, the module:function that returns a token"
+            )
+        with_password = self.security_protocol.startswith("SASL") and not by_token
+        if with_password and not (self.sasl_username and self.sasl_password):
             raise SettingsError(
                 f"security_protocol is {self.security_protocol}, which needs sasl_username and sasl_password "
                 f"(the password in the environment variable {variable('sasl_password')} or in the file)"
+            )
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise SettingsError(f"ssl_keyfile is {self.ssl_keyfile}, but there is no ssl_certfile that it belongs to")
+        if self.ssl_certfile is not None and not self.security_protocol.endswith("SSL"):
+            raise SettingsError(
+                f"ssl_certfile is {self.ssl_certfile}, but security_protocol is {self.security_protocol}, which shows "
+                "no certificate; wanted SSL or SASL_SSL"
             )
 
 

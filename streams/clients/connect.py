@@ -8,7 +8,11 @@ from typing import Any, TypeVar
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from rankstream.streams.settings import Settings
+from rankstream.streams.clients.diagnosis import why_not
+from rankstream.streams.connection import tls_of
+from rankstream.streams.setting_fields import SettingsError
+from rankstream.streams.settings import OAUTH, Settings
+from rankstream.streams.tokens import Tokens, token_function
 
 BOOTSTRAP_MS = 5_000
 HANG_S = 10.0  # a TLS handshake with a listener that speaks none has no timeout of its own
@@ -32,10 +36,13 @@ def kafka_options(settings: Settings) -> dict[str, Any]:
     }
     if settings.security_protocol.startswith("SASL"):
         options["sasl_mechanism"] = settings.sasl_mechanism
-        options["sasl_plain_username"] = settings.sasl_username
-        options["sasl_plain_password"] = settings.sasl_password
-    if settings.security_protocol.endswith("SSL") and settings.ssl_cafile is not None:
-        options["ssl_cafile"] = str(settings.ssl_cafile)
+        if settings.sasl_mechanism == OAUTH:
+            options["sasl_oauth_token_provider"] = Tokens(token_function(settings.sasl_oauth_token))
+        else:
+            options["sasl_plain_username"] = settings.sasl_username
+            options["sasl_plain_password"] = settings.sasl_password
+    if settings.security_protocol.endswith("SSL"):
+        options["ssl_context"] = tls_of(settings)
     return options
 
 
@@ -43,10 +50,14 @@ def connect(settings: Settings, make: Callable[..., T], **options: Any) -> T:
     """Make a client of kafka-python within seconds. Raises ``ClientError``."""
     made: list[T] = []
     failed: list[BaseException] = []
+    try:
+        options = kafka_options(settings) | options
+    except SettingsError as exc:
+        raise ClientError(str(exc)) from exc
 
     def attempt() -> None:
         try:
-            made.append(make(**kafka_options(settings), **options))
+            made.append(make(**options))
         except BaseException as exc:  # handed over to the waiting thread
             failed.append(exc)
 
@@ -57,11 +68,11 @@ def connect(settings: Settings, make: Callable[..., T], **options: Any) -> T:
         return made[0]
     if failed and not isinstance(failed[0], KafkaError | OSError | ValueError):
         raise failed[0]
+    found = why_not(settings)
     reason = f" ({failed[0]})" if failed and not isinstance(failed[0], KafkaError) else ""
-    login = "" if settings.security_protocol == "PLAINTEXT" else " and the security settings fit"
     raise ClientError(
-        f"no Kafka broker answers at {settings.bootstrap_servers} with {settings.security_protocol}{reason}; "
-        f"check that one runs there{login}, or name another with --bootstrap-servers"
+        f"no Kafka broker answers at {settings.bootstrap_servers} with {settings.security_protocol}"
+        + (f": {found}" if found else f"{reason}; check that one runs there, or name another with --bootstrap-servers")
     )
 
 

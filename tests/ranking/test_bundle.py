@@ -63,6 +63,19 @@ def test_a_flipped_byte_in_any_file_is_refused(bundle, pattern, position):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("linked", ["candidate.onnx", "items"])
+def test_a_link_instead_of_a_file_is_refused(bundle, tmp_path, linked):
+    (bundle / linked).rename(tmp_path / "elsewhere")
+    (bundle / linked).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleRefusedError, match=rf"{linked}.* is a link.*put the file itself there"):
+        open_bundle(bundle)
+
+
+def test_a_link_to_a_whole_bundle_opens(bundle, tmp_path):
+    (tmp_path / "link").symlink_to(bundle)
+    assert open_bundle(tmp_path / "link").manifest == read_manifest(bundle)
+
+
 @pytest.mark.parametrize("pattern", FILES)
 def test_a_missing_file_is_refused(bundle, pattern):
     path = next(bundle.glob(pattern))

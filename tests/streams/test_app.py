@@ -46,6 +46,18 @@ def test_there_is_a_web_server_only_where_a_port_is_set(settings):
     assert create_app(replace(settings, web_port=6099), SomeLiveRanker()).boot_strategy._should_enable_web()
 
 
+def test_the_health_page_is_for_this_machine_unless_told_otherwise(settings):
+    assert create_app(replace(settings, web_port=6099), SomeLiveRanker()).conf.web_bind == "127.0.0.1"
+    outside = replace(settings, web_port=6099, web_host="0.0.0.0")
+    assert create_app(outside, SomeLiveRanker()).conf.web_bind == "0.0.0.0"
+
+
+def test_no_signal_opens_a_debugger(settings, monkeypatch, caplog):
+    monkeypatch.setattr("pdb.set_trace", lambda: pytest.fail("a debugger was opened"))
+    create_app(settings, SomeLiveRanker()).Worker()._on_sigusr2()
+    assert "there is no debugger here" in caplog.text
+
+
 def test_the_worker_runtime_starts_before_and_stops_after_all_of_faust(settings):
     async def story():
         app = create_app(settings, SomeLiveRanker())

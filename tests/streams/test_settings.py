@@ -1,3 +1,5 @@
+import asyncio
+import getpass
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -6,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rankstream.streams.connection import tls_of
 from rankstream.streams.setting_fields import SettingsError, flag, kind_of, variable
 from rankstream.streams.settings import Settings, read_origins, read_settings
+from rankstream.streams.tokens import AsyncTokens, token_function
 
 
 def a_file(folder: Path, text: str) -> Path:
@@ -105,6 +109,41 @@ def test_choices_are_listed():
 def test_logging_in_needs_a_name_and_a_password():
     with pytest.raises(SettingsError, match="needs sasl_username and sasl_password"):
         read_settings({"security_protocol": "SASL_SSL", "sasl_username": "me"}, {})
+
+
+def test_a_token_needs_the_function_that_returns_it():
+    with pytest.raises(SettingsError, match="OAUTHBEARER, which needs sasl_oauth_token"):
+        Settings(security_protocol="SASL_SSL", sasl_mechanism="OAUTHBEARER")
+
+
+@pytest.mark.parametrize("name", ["no_such_module:token", "json:no_such", "json", ":", "string:digits"])
+def test_a_token_function_that_is_not_there_is_named(name):
+    with pytest.raises(SettingsError, match=f"sasl_oauth_token is '{name}'.*wanted"):
+        token_function(name)
+
+
+def test_a_token_function_is_imported_and_asked_for_each_connection():
+    assert token_function("getpass:getuser") is getpass.getuser
+    tokens = iter(["first", "second"])
+    provider = AsyncTokens(lambda: next(tokens))
+    assert [asyncio.run(provider.token()), asyncio.run(provider.token())] == ["first", "second"]
+
+
+def test_a_certificate_is_shown_where_there_is_tls_only(tmp_path):
+    with pytest.raises(SettingsError, match="security_protocol is PLAINTEXT, which shows no certificate"):
+        Settings(ssl_certfile=tmp_path / "client.crt")
+    with pytest.raises(SettingsError, match="no ssl_certfile that it belongs to"):
+        Settings(security_protocol="SSL", ssl_keyfile=tmp_path / "client.key")
+
+
+@pytest.mark.parametrize("name", ["ssl_cafile", "ssl_certfile"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_file_of_certificates_that_cant_be_used_is_named(tmp_path, name, is_there):
+    path = tmp_path / "some.pem"
+    if is_there:
+        path.write_text("no PEM")
+    with pytest.raises(SettingsError, match=rf"{name} .*some\.pem.* can't be used \(.*; wanted .*PEM"):
+        tls_of(Settings(security_protocol="SSL", **{name: path}))
 
 
 def test_a_session_outlasts_three_heartbeats():

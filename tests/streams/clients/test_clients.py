@@ -119,7 +119,7 @@ def test_security_that_does_not_fit_is_reported_within_seconds(bootstrap_servers
     monkeypatch.setattr("rankstream.streams.clients.connect.BOOTSTRAP_MS", 300)
     monkeypatch.setattr("rankstream.streams.clients.connect.HANG_S", 1.0)
     settings = Settings(bootstrap_servers=bootstrap_servers, security_protocol="SSL")
-    with pytest.raises(ClientError, match="security settings fit"):
+    with pytest.raises(ClientError, match="does not speak TLS on that port, but security_protocol is SSL"):
         require_topics(settings, ["t"])
 
 
