@@ -83,9 +83,14 @@ def current_name(root: Path) -> str:
         name = pointer.read_text(encoding="utf-8").strip()
     except UnicodeDecodeError as exc:
         raise PointerError(f"{pointer} is not text") from exc
-    if not name or "/" in name or name.startswith("."):
+    if not is_pointer(name):
         raise PointerError(f"{pointer} names no folder beside it ({name!r})")
     return name
+
+
+def is_pointer(name: str) -> bool:
+    """Return whether CURRENT may hold this name: that of a folder beside it, not a path, nor a hidden one."""
+    return bool(name) and "/" not in name and not name.startswith(".")
 
 
 def make_current(root: Path, name: str) -> None:

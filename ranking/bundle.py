@@ -4,6 +4,8 @@ A worker is given a path: a bundle's folder, or a folder of bundles whose file `
 (``use_bundle`` writes it, once the bundle is there whole). Refusals are one sentence that names the file and the
 remedy.
 
+Its tables are read into memory: files that are copied over while they serve must not reach what serves.
+
 A bundle is a list of parts, and each is opened by its kind (``OPENERS``). A part of a kind that this version does not
 know is refused, as the ranker was trained on what it makes; but one that the exporter declared optional is left alone,
 as no request needs it: user encoders, which a batch job runs.
@@ -25,7 +27,7 @@ from rankstream.bundles.ranker import RANKER
 from rankstream.bundles.sessions import SESSIONS
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.table import EmbeddingTable
-from rankstream.features.files import PointerError, current_name, make_current
+from rankstream.features.files import PointerError, current_name, is_pointer, make_current
 from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.features.join import OfflineFeatures
 from rankstream.features.matches.columns import match_width
@@ -79,7 +81,14 @@ def bundle_folder(path: Path) -> Path:
 
 
 def use_bundle(path: Path, name: str) -> None:
-    """Make the bundle ``path/name`` the one to serve; workers swap between two requests."""
+    """Make the bundle ``path/name`` the one to serve; workers swap between two requests.
+
+    Raises ``BundleRefusedError`` for a name that no worker would follow.
+    """
+    if not is_pointer(name):
+        raise BundleRefusedError(
+            f"{name!r} is no name of a folder in {path}, and workers follow no other: give the folder's name alone"
+        )
     if not (path / name / MANIFEST).is_file():
         raise BundleRefusedError(f"{path / name} has no {MANIFEST}, so it is no bundle; export one there")
     make_current(path, name)
@@ -87,7 +96,7 @@ def use_bundle(path: Path, name: str) -> None:
 
 def open_items(folder: Path, part: Part, manifest: Manifest, providers: Sequence[str]) -> OpenedPart:
     """Open the item vectors, of the space that the ranker was trained on."""
-    table, wanted = EmbeddingTable.open(folder / part.kind), manifest.sizes.item_dim
+    table, wanted = EmbeddingTable.open(folder / part.kind, in_memory=True), manifest.sizes.item_dim
     if (table.space, table.dim) != (manifest.item_space, wanted):
         raise ValueError(
             f"{folder / part.kind} is of the space {table.space!r} and {table.dim} wide, the model wants "
@@ -98,7 +107,7 @@ def open_items(folder: Path, part: Part, manifest: Manifest, providers: Sequence
 
 def open_item_features(folder: Path, part: Part, manifest: Manifest, providers: Sequence[str]) -> OpenedPart:
     """Open the items' dense features."""
-    table, wanted = EmbeddingTable.open(folder / part.kind), manifest.sizes.item_features
+    table, wanted = EmbeddingTable.open(folder / part.kind, in_memory=True), manifest.sizes.item_features
     if table.dim != wanted:
         raise ValueError(f"{folder / part.kind} is {table.dim} wide, the model wants {wanted}")
     return OpenedPart(table, runs={})
@@ -109,7 +118,7 @@ def open_match_tables(folder: Path, part: Part, manifest: Manifest, providers: S
     wanted, given = match_width(len(manifest.vocabulary.actions)), manifest.sizes.match_features
     if given != wanted:
         raise ValueError(f"the model was trained with {given} match features, this version computes {wanted}")
-    return OpenedPart(open_matches(folder / part.kind), runs={})
+    return OpenedPart(open_matches(folder / part.kind, in_memory=True), runs={})
 
 
 OPENERS: Mapping[str, Opener] = {

@@ -43,7 +43,7 @@ NO_MODEL = "none"  # model_version of a worker without a bundle
 
 log = logging.getLogger(__name__)
 
-Stamp = tuple[Path, int, int]  # folder, and its manifest's time of change and size
+Stamp = tuple[Path, frozenset[tuple[str, int, int]]]  # folder, and each file's name, time of change and size
 
 
 @dataclass(frozen=True)
@@ -156,17 +156,24 @@ class BundleWatcher:
         self.clock = clock
         self.exploration = exploration
         self._last_opened: Stamp | None = None
+        self._last_seen: Stamp | None = None
+        self._refused = False
         self._users: LiveTable | None = None
 
     def has_new_version(self) -> bool:
-        """Return whether another bundle is there, or its manifest was rewritten."""
+        """Return whether another bundle is there, or a file of this one was written.
+
+        One that was refused may still be on its way: it is new again when it has changed since, and stopped changing.
+        """
         stamp = self._stamp()
-        return stamp is not None and stamp != self._last_opened
+        settled, self._last_seen = stamp == self._last_seen, stamp
+        return stamp is not None and stamp != self._last_opened and (settled or not self._refused)
 
     def load(self) -> LoadedModel:
         """Open what is there now; refused or not, it counts as new no more. Raises ``BundleRefusedError``."""
-        self._last_opened = self._stamp()
+        self._last_opened, self._refused = self._stamp(), True
         bundle = open_bundle(self.bundle_dir, self.providers)
+        self._refused = False
         return self._loaded(bundle, None if self.counts is None else self.counts.of(bundle.manifest))
 
     def has_new_counts(self) -> bool:
@@ -189,10 +196,11 @@ class BundleWatcher:
         """Return what changes when a bundle does; None where none is there."""
         try:
             folder = bundle_folder(self.bundle_dir)
-            status = (folder / MANIFEST).stat()
+            (folder / MANIFEST).stat()
+            files = {path: path.stat() for path in folder.rglob("*") if path.is_file()}
         except (OSError, BundleRefusedError):
             return None
-        return folder, status.st_mtime_ns, status.st_size
+        return folder, frozenset((str(path), one.st_mtime_ns, one.st_size) for path, one in files.items())
 
     def _users_of(self, bundle: Bundle) -> VectorTable:
         """Return the table of user vectors: the one in use, if it is of the same space."""

@@ -101,6 +101,11 @@ def map_column(path: Path, dtype: str) -> Column:
     return np.asarray(np.memmap(path, dtype, mode="r"))
 
 
+def read_column(path: Path, dtype: str) -> Column:
+    """Read a column's file into memory, where nothing that is done to the file reaches it."""
+    return np.fromfile(path, dtype)
+
+
 def checksum(column: Column) -> str:
     """Hash a column's bytes."""
     if not column.size:  # an empty array has no buffer to cast

@@ -25,6 +25,7 @@ from rankstream.features.embeddings.files import (
     current_version,
     map_column,
     publishing,
+    read_column,
     read_header,
     write_version,
 )
@@ -48,22 +49,27 @@ class EmbeddingTable:
         self._search = KeySearch(self.keys)
 
     @classmethod
-    def open(cls, root: Path) -> Self:
-        """Map the current version. Raises ``BrokenTableError``; only ``verify`` reads the bytes of the columns."""
+    def open(cls, root: Path, in_memory: bool = False) -> Self:
+        """Map the current version. Raises ``BrokenTableError``; only ``verify`` reads the bytes of the columns.
+
+        ``in_memory`` reads it instead: for files that somebody may write over, where a map would end the process
+        (SIGBUS) as soon as one is cut. A version that ``publish`` wrote is never changed.
+        """
         version = current_version(root)
         try:
-            return cls.open_version(root / version)
+            return cls.open_version(root / version, in_memory)
         except BrokenTableError:
             if current_version(root) != version:  # pruned between two steps: a newer one is there
-                return cls.open(root)
+                return cls.open(root, in_memory)
             raise
 
     @classmethod
-    def open_version(cls, folder: Path) -> Self:
+    def open_version(cls, folder: Path, in_memory: bool = False) -> Self:
         """Map one version, the current one or an older one that is still there. Raises ``BrokenTableError``."""
+        open_column = read_column if in_memory else map_column
         try:
             header = read_header(folder)
-            columns = {name: map_column(folder / name, DTYPES[name]) for name in header.checksums}
+            columns = {name: open_column(folder / name, DTYPES[name]) for name in header.checksums}
             return cls(folder.name, header, columns)
         except BrokenTableError:
             raise

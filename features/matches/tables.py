@@ -109,11 +109,11 @@ def write_matches(folder: Path, tables: MatchTables) -> None:
         np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
 
 
-def open_matches(folder: Path) -> MatchTables:
-    """Map the tables that ``write_matches`` wrote. Raises ``OSError`` or ``ValueError``."""
+def open_matches(folder: Path, in_memory: bool = False) -> MatchTables:
+    """Map the tables that ``write_matches`` wrote, or read them. Raises ``OSError`` or ``ValueError``."""
     found: dict[str, Any] = {}
     for name in MATCH_FILES:
-        array = np.load(folder / name, mmap_mode="r", allow_pickle=False)
+        array = np.load(folder / name, mmap_mode=None if in_memory else "r", allow_pickle=False)
         found[name.removesuffix(".npy")] = np.asarray(array)  # a slice of a memmap costs ten of an array's
     return tables_of(found)
 

@@ -1,4 +1,6 @@
 import logging
+import os
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -77,6 +79,44 @@ def test_a_bad_bundle_is_refused_once_and_the_old_one_goes_on(tmp_path, caplog):
     assert len(errors) == 1
     assert "user.onnx was changed after the export" in errors[0]
     assert errors[0].endswith("model one goes on")
+
+
+def test_a_bundle_that_was_refused_half_copied_serves_once_it_is_whole_and_no_longer_changes(tmp_path, caplog):
+    clock = Clock()
+    for name in ("one", "two"):
+        a_bundle(tmp_path / name, model_version=name)
+    shutil.move(tmp_path / "two" / "items", tmp_path / "items")
+    use_bundle(tmp_path, "one")
+    serving = LiveRanker.open(tmp_path, clock=clock, check_every_s=2)
+    use_bundle(tmp_path, "two")
+
+    def served_at(now: int) -> str:
+        clock.now = now
+        _ = serving.current
+        wait_for_loading()
+        return serving.current.model_version
+
+    assert served_at(3) == "one"
+    shutil.move(tmp_path / "items", tmp_path / "two" / "items")
+    assert served_at(6) == "one"  # it has just changed, so it may change again
+    assert served_at(9) == "two"
+    assert len([one for one in caplog.records if one.levelno == logging.ERROR]) == 1
+
+
+def test_files_that_are_copied_over_while_they_serve_end_no_worker(tmp_path):
+    serving = LiveRanker.open(a_bundle(tmp_path))
+    before = serving.current.rank(REQUEST, UNKNOWN_USER, NOW)
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            os.truncate(path, 0)  # how `cp` begins; whoever reads a map of it dies of SIGBUS
+    assert serving.current.rank(REQUEST, UNKNOWN_USER, NOW).items == before.items
+
+
+@pytest.mark.parametrize("name", ["../two", "/two", ".", "", ".two", "two/"])
+def test_a_name_that_no_worker_would_follow_is_refused_at_once(tmp_path, name):
+    a_bundle(tmp_path / "one" / "two")
+    with pytest.raises(BundleRefusedError, match="is no name of a folder"):
+        use_bundle(tmp_path / "one", name)
 
 
 def test_a_bundle_may_add_or_lack_actions_but_never_change_a_code(tmp_path):
