@@ -1,0 +1,76 @@
+"""Break a running system by a seeded plan, and say what it cost.
+
+    python -m chaos [--seed N] [--plan] [--json] [--workers N] [--seconds S] [--actions N] [--users N]
+
+On the Apache Kafka in ``--kafka-home`` or ``KAFKA_HOME``, which is killed, too; otherwise on the embedded broker, which
+forgets all when it ends, so is spared. Any plan can be run again by its seed. Ends with 1 where anything is lost,
+doubled or wrong.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from chaos.ledger import Ledger, table
+from chaos.load import Amount
+from chaos.plan import told
+from chaos.run import Trial, new_folder, run
+from rankstream.streams.broker import EmbeddedBroker, LocalBroker, RealKafka, why_no_kafka
+from tests.kafka.harness import Bench
+
+SESSION_TIMEOUT_S = 6.0  # the shortest that Kafka allows
+
+
+def main() -> int:
+    """Run one trial; return the exit code."""
+    chosen = _options().parse_args()
+    home: Path | None = chosen.kafka_home
+    seed = secrets.randbelow(1_000_000) if chosen.seed is None else chosen.seed
+    trial = Trial(seed, chosen.workers, Amount(chosen.actions, chosen.users, chosen.seconds))
+    if chosen.plan:
+        print(told(trial.plan(SESSION_TIMEOUT_S, home is not None)))
+        return 0
+    if home is not None and (refusal := why_no_kafka(home)):
+        print(f"chaos: {refusal}", file=sys.stderr)
+        return 2
+    ledger = _run(trial, home)
+    print(json.dumps(asdict(ledger) | {"clean": ledger.is_clean}, default=repr) if chosen.json else table(ledger))
+    return 0 if ledger.is_clean else 1
+
+
+def _run(trial: Trial, home: Path | None) -> Ledger:
+    folder = new_folder()
+    print(f"seed {trial.seed}; folder {folder}", file=sys.stderr)
+    broker: LocalBroker = EmbeddedBroker() if home is None else RealKafka(home)
+    with broker:
+        bench = Bench(broker.bootstrap_servers, folder, SESSION_TIMEOUT_S)
+        name = "embedded broker" if home is None else "Apache Kafka"
+        ledger = run(trial, bench, name, None if home is None else broker, lambda line: print(line, file=sys.stderr))
+        bench.close()
+    if ledger.is_clean:
+        shutil.rmtree(folder)
+    return ledger
+
+
+def _options() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        "python -m chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--seed", type=int, help="of the plan and the load; any if not given")
+    options.add_argument("--workers", type=int, default=2)
+    options.add_argument("--seconds", type=float, default=180.0, help="of load and faults")
+    options.add_argument("--actions", type=int, default=500_000)
+    options.add_argument("--users", type=int, default=20_000)
+    options.add_argument("--kafka-home", type=Path, default=os.environ.get("KAFKA_HOME"))
+    options.add_argument("--plan", action="store_true", help="print the plan alone")
+    options.add_argument("--json", action="store_true", help="print the ledger as JSON")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
