@@ -7,11 +7,12 @@ READY  := $(VENV)/.ready
 DATA   ?=
 DEMO   ?=
 TESTS  ?= tests
+CHAOS  ?=
 SIZE   ?= small
 ROOMS  := features events metrics bundles retrieval models ranking streams evaluation cli experiments
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka check format docs bench experiments clean
+.PHONY: help setup demo test test-kafka chaos check format docs bench experiments clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
@@ -39,6 +40,9 @@ test: $(READY)  ## Run the tests, with the embedded broker
 test-kafka: $(READY)  ## Run the tests that talk to a broker on the Apache Kafka in KAFKA_HOME (needs a JDK 17)
 	$(BIN)/python -m pytest -m broker --broker kafka $(TESTS)
 
+chaos: $(READY)  ## Break a running system for minutes and count what is lost, on KAFKA_HOME if set; CHAOS="--seed 7" runs a plan again
+	$(BIN)/python -m chaos $(CHAOS)
+
 # mypy and import-linter do not follow the path that rankstream/__init__.py extends in a checkout, so they look at the
 # packages laid out as they are installed.
 check: $(READY)  ## Lint, check types and import contracts
@@ -46,7 +50,8 @@ check: $(READY)  ## Lint, check types and import contracts
 	$(BIN)/ruff format --check .
 	@rm -rf build/checked && mkdir -p build/checked/rankstream
 	@cp -rp rankstream/. $(ROOMS) build/checked/rankstream
-	cd build/checked && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache
+	@cp -rp chaos build/checked
+	cd build/checked && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p rankstream -p chaos
 	cd build/checked && ../../$(BIN)/lint-imports ../../pyproject.toml --cache-dir ../../.import_linter_cache
 
 format: $(READY)  ## Format the code

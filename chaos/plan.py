@@ -25,7 +25,7 @@ class Kind(Enum):
 POISON = (Kind.NOT_JSON, Kind.NESTED, Kind.WRONG_KEY, Kind.HUGE, Kind.FOREIGN)
 OF_WORKERS = (Kind.KILL, Kind.TERMINATE, Kind.STAND_STILL, Kind.LOSE_FOLDER, Kind.DAMAGE_FOLDER)
 FIRST_S = 8.0  # workers are at work by then
-EVERY_S = 8.0  # between two faults: long enough for most recoveries, not for all
+EVERY_S = 10.0  # between two faults: long enough for most recoveries, not for all
 POISON_EVERY_S = 20.0
 
 

@@ -82,7 +82,7 @@ def _weather(storm: Storm, tell: Tell) -> None:
     tell_at = 0.0
     while storm.load.is_alive() or not storm.is_over:
         for fault in storm.step():
-            tell(told([fault]))
+            tell(told([replace(fault, at_s=monotonic() - storm.started_at)]))
         storm.fleet.tend(monotonic())
         at_s = monotonic() - storm.started_at
         if at_s >= tell_at:
@@ -94,8 +94,9 @@ def _weather(storm: Storm, tell: Tell) -> None:
 def _calm(bench: Bench, fleet: Fleet, tell: Tell) -> int:
     """Wait until all is done, and tend the workers meanwhile; return how many records are left."""
     tps = (ACTIONS, REQUESTS)
-    wanted = sum(bounds.end for bounds in bench.bounds(*tps).values())
-    deadline, look_at, done = monotonic() + PATIENCE_S, 0.0, 0
+    wanted: int = sum(bounds.end for bounds in bench.bounds(*tps).values())
+    done = 0
+    deadline, look_at = monotonic() + PATIENCE_S, 0.0
     while done < wanted and monotonic() < deadline:
         fleet.tend(monotonic())
         if monotonic() >= look_at:
@@ -168,7 +169,8 @@ def _restored(bench: Bench) -> dict[bytes, bytes]:
         while monotonic() < deadline and not _is_ready(bench.folder / "last"):
             sleep(STEP_S)
         last.end()
-    return bench.states("last/state-0")
+    states: dict[bytes, bytes] = bench.states("last/state-0")
+    return states
 
 
 def _is_ready(folder: Path) -> bool:

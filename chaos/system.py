@@ -14,6 +14,7 @@ from heapq import heappop, heappush
 from itertools import count
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
+from threading import Thread
 from time import monotonic
 
 from chaos.load import Load
@@ -70,18 +71,12 @@ class Slot:
         if self.process is not None:
             self.process.wait()
 
-    def end(self) -> bool:
-        """Ask it to end; return whether it did in time. It is gone in any case."""
-        self.signal(signal.SIGCONT)
-        self.signal(signal.SIGTERM)
-        return self.is_gone_within(ENDS_S)
-
-    def is_gone_within(self, seconds: float) -> bool:
-        """Wait for its end so long; kill it then."""
+    def is_gone_in_time(self) -> bool:
+        """Wait for its end, and kill it where that takes too long."""
         if self.process is None:
             return True
         try:
-            self.process.wait(seconds)
+            self.process.wait(ENDS_S)
         except TimeoutExpired:
             self.kill()
             return False
@@ -120,10 +115,10 @@ class Fleet:
     def end(self) -> None:
         """End them all, as an operator would."""
         for slot in self.slots:
-            slot.signal(signal.SIGCONT)
-            slot.signal(signal.SIGTERM)
+            slot.wake()
+            slot.ask()
         for slot in self.slots:
-            self.hung += not slot.end()
+            self.hung += not slot.is_gone_in_time()
 
     def kill(self) -> None:
         """End them all, at once."""
@@ -150,6 +145,7 @@ class Storm:
         self.started_at = monotonic()
         self._rng = random.Random(seed)
         self._order = count()
+        self._starting: Thread | None = None  # the broker, which takes its time
         self._todo: list[tuple[float, int, Fault, bool]] = []  # time, tie-break, fault, whether it ends then
         for fault in plan:
             self._add(fault.at_s, fault, False)
@@ -157,7 +153,7 @@ class Storm:
     @property
     def is_over(self) -> bool:
         """Return whether nothing is left to happen."""
-        return not self._todo
+        return not self._todo and (self._starting is None or not self._starting.is_alive())
 
     def step(self) -> list[Fault]:
         """Do what is due; return the faults that began."""
@@ -189,11 +185,14 @@ class Storm:
         if fault.kind is Kind.STAND_STILL:
             self.fleet.slots[fault.worker].wake()
         elif self.broker is not None:
-            self.broker.start()
+            self._starting = Thread(target=self.broker.start, daemon=True)
+            self._starting.start()
 
     def _kill_broker(self) -> None:
         if self.broker is None or self.broker.process is None:
             raise RuntimeError("the plan kills a broker that is not ours; make it without brokers")
+        if self._starting is not None:
+            self._starting.join()
         self.broker.process.kill()
         self.broker.process.wait()
 

@@ -108,7 +108,7 @@ def test_make_targets_that_are_named_exist(page):
 
 ROOMS = (
     "rankstream", "features", "events", "metrics", "bundles", "retrieval", "models", "ranking", "streams", "evaluation",
-    "cli", "experiments", "benchmarks", "examples", "tests", "docs",
+    "cli", "experiments", "chaos", "benchmarks", "examples", "tests", "docs",
 )  # fmt: skip
 
 
