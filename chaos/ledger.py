@@ -12,7 +12,7 @@ from rankstream.features.counters import COUNTER_BYTES
 from rankstream.features.history import split
 from rankstream.features.stores.rocksdb import POSITION
 from rankstream.features.user_state import unpack_state
-from rankstream.streams.topics import ACTIONS, DEAD_LETTERS, REQUESTS
+from rankstream.streams.topics import ACTIONS, CHANGELOG, DEAD_LETTERS, REQUESTS
 from tests.kafka.harness import Bench
 
 NO_USERS = (POSITION, FOREIGN_KEY)
@@ -32,6 +32,7 @@ class Ledger:
     users: int = 0
     unsent: int = 0  # numbers that never came into the log: the load's or the brokers' loss, not the workers'
     uncommitted: int = 0  # records that the workers had not done when patience ended
+    compacted: int = 0  # offsets of the changelog that hold no record any more, or never did: ends of transactions
     states: dict[str, Differences] = field(default_factory=dict)  # where states were read -> how they differ
     requests: int = 0
     unanswered: int = 0
@@ -111,6 +112,13 @@ def count_answers(ledger: Ledger, bench: Bench) -> None:
     ledger.answered_again = answers.total() - len(answers)
 
 
+def logged_of(ledger: Ledger, bench: Bench) -> dict[bytes, bytes]:
+    """Return the last state of each user in the changelog, and count what compaction has left of it."""
+    records = bench.read(CHANGELOG)
+    ledger.compacted = sum(bounds.end for bounds in bench.bounds(CHANGELOG).values()) - len(records)
+    return {record.key: record.value for record in records}
+
+
 def count_states(ledger: Ledger, where: str, expected: Mapping[bytes, Kept], records: Mapping[bytes, bytes]) -> None:
     """Compare the states that were read somewhere with what they must be."""
     ledger.users = len(expected)
@@ -125,6 +133,7 @@ def table(ledger: Ledger) -> str:
     rows += [("starts of workers", ledger.starts), *ends, ("did not end in time", ledger.hung)]
     rows += [("records", ledger.records), ("users", ledger.users), ("never in the log", ledger.unsent)]
     rows += [("not done when patience ended", ledger.uncommitted)]
+    rows += [("offsets of the changelog now empty", ledger.compacted)]
     for where, found in ledger.states.items():
         rows += [(f"states {where}: lost", found.lost), ("  doubled", found.doubled), ("  wrong", found.wrong)]
         rows += [("  such users", ", ".join(map(repr, found.users)))] if found.users else []

@@ -15,6 +15,7 @@ class Kind(Enum):
     LOSE_FOLDER = "folder lost"
     DAMAGE_FOLDER = "folder damaged"  # bytes flipped in an SST or a MANIFEST
     KILL_BROKER = "broker killed"
+    STALL_BROKER = "broker stood still"
     NOT_JSON = "poison: not JSON"
     NESTED = "poison: nested brackets"
     WRONG_KEY = "poison: wrong key"
@@ -24,6 +25,7 @@ class Kind(Enum):
 
 POISON = (Kind.NOT_JSON, Kind.NESTED, Kind.WRONG_KEY, Kind.HUGE, Kind.FOREIGN)
 OF_WORKERS = (Kind.KILL, Kind.TERMINATE, Kind.STAND_STILL, Kind.LOSE_FOLDER, Kind.DAMAGE_FOLDER)
+OF_BROKERS = (Kind.KILL_BROKER, Kind.STALL_BROKER)
 FIRST_S = 8.0  # workers are at work by then
 EVERY_S = 10.0  # between two faults: long enough for most recoveries, not for all
 POISON_EVERY_S = 20.0
@@ -42,10 +44,10 @@ class Fault:
 def plan_of(seed: int, seconds: float, workers: int, session_timeout_s: float, with_broker: bool) -> list[Fault]:
     """Return the faults of a run by time; the same arguments give the same plan.
 
-    Kinds are dealt like cards, so that each comes before any comes again. ``with_broker`` has the broker killed, too.
+    Kinds are dealt like cards, so that each comes before any comes again. ``with_broker`` has the broker hit, too.
     """
     rng = random.Random(seed)
-    kinds = (*OF_WORKERS, Kind.KILL_BROKER) if with_broker else OF_WORKERS
+    kinds = (*OF_WORKERS, *OF_BROKERS) if with_broker else OF_WORKERS
     faults = [
         Fault(at_s, kind, rng.randrange(workers), _lasts_s(rng, kind, session_timeout_s))
         for at_s, kind in zip(_times(rng, FIRST_S, seconds, EVERY_S), _dealt(rng, kinds), strict=False)
@@ -67,7 +69,7 @@ def _dealt(rng: random.Random, kinds: Sequence[Kind], rounds: int = 1_000) -> li
 def _lasts_s(rng: random.Random, kind: Kind, session_timeout_s: float) -> float:
     if kind is Kind.STAND_STILL:
         return round(session_timeout_s * (1.3 + rng.random()), 1)
-    return round(1 + 7 * rng.random(), 1) if kind is Kind.KILL_BROKER else 0.0
+    return round(1 + 9 * rng.random(), 1) if kind in OF_BROKERS else 0.0
 
 
 def told(faults: Sequence[Fault]) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from aiokafka.errors import KafkaError
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from chaos.ledger import (
-    NO_USERS,
     Ledger,
     count_answers,
     count_letters,
@@ -20,20 +20,20 @@ from chaos.ledger import (
     count_states,
     expected_of,
     log_of,
+    logged_of,
 )
 from chaos.load import Amount, Load
 from chaos.plan import Fault, plan_of, told
 from chaos.system import Fleet, Storm, running
 from rankstream.features.stores.rocksdb import RocksStore, StoreRefusedError
 from rankstream.streams.broker import LocalBroker
-from rankstream.streams.topics import ACTIONS, REQUESTS
+from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS
 from rankstream.streams.worker.fence import brokers_fence
 from tests.builders.bundle import a_bundle
 from tests.kafka.harness import Bench
 
 STEP_S, TELL_S, LOOK_S = 0.1, 5.0, 1.0
 PATIENCE_S = 240.0  # for workers to do what is left after the storm
-LAST_START_S = 120.0
 LIVE, LOGGED, RESTORED = "in the folders", "in the changelog", "restored from it"
 
 Tell = Callable[[str], None]
@@ -58,6 +58,8 @@ def run(trial: Trial, bench: Bench, name: str, broker: LocalBroker | None, tell:
     bench.settings = replace(bench.settings, bundle=a_bundle(bench.folder / "bundle"), chunk_size=2_000)
     bench.create_topics()
     ledger = Ledger(trial.seed, trial.workers, name, fenced=asyncio.run(brokers_fence(bench.settings)))
+    if broker is not None:
+        _hurry_compaction(bench)
     plan = trial.plan(bench.settings.session_timeout_s, broker is not None)
     tell(told(plan))
     with running(Fleet(bench.settings, trial.workers, bench.folder)) as fleet:
@@ -74,6 +76,14 @@ def run(trial: Trial, bench: Bench, name: str, broker: LocalBroker | None, tell:
     _count(ledger, trial, bench, tell)
     ledger.seconds = monotonic() - started
     return ledger
+
+
+def _hurry_compaction(bench: Bench) -> None:
+    """Have the broker clean the changelog all the while, not once a day."""
+    admin = KafkaAdminClient(bootstrap_servers=bench.settings.bootstrap_servers)
+    config = {"segment.ms": "5000", "min.cleanable.dirty.ratio": "0.01"}
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, bench.names.of(CHANGELOG), config)])
+    admin.close()
 
 
 def _weather(storm: Storm, tell: Tell) -> None:
@@ -141,20 +151,20 @@ def _is_readable(folder: Path) -> bool:
 def _restore_all(bench: Bench, fleet: Fleet) -> None:
     """Start the workers once more, until they have restored what they lack."""
     fleet.start()
-    sleep(2 * bench.settings.session_timeout_s)
+    fleet.wait_ready()
+    sleep(2 * bench.settings.session_timeout_s)  # for partitions to be moved between them
     fleet.end()
 
 
 def _count(ledger: Ledger, trial: Trial, bench: Bench, tell: Tell) -> None:
     """Read everything, and compare it."""
-    tell("          reading the log, the states and the answers")
+    tell("          reading the log and the states, for a minute or two")
     log = log_of(bench)
     count_log(ledger, log, trial.amount.actions)
     expected = expected_of(log, bench.settings.history_limit)
     folders = [f"state-{number}" for number in range(trial.workers)]
     count_states(ledger, LIVE, expected, bench.states(*folders))
-    logged = {key: record for (_, key), record in bench.changelog().items() if key not in NO_USERS}
-    count_states(ledger, LOGGED, expected, logged)
+    count_states(ledger, LOGGED, expected, logged_of(ledger, bench))
     count_states(ledger, RESTORED, expected, _restored(bench))
     count_letters(ledger, bench, log)
     count_answers(ledger, bench)
@@ -165,16 +175,10 @@ def _restored(bench: Bench) -> dict[bytes, bytes]:
     last = Fleet(bench.settings, 1, bench.folder / "last")
     (bench.folder / "last").mkdir()
     with running(last):
-        deadline = monotonic() + LAST_START_S
-        while monotonic() < deadline and not _is_ready(bench.folder / "last"):
-            sleep(STEP_S)
+        last.wait_ready()
         last.end()
     states: dict[bytes, bytes] = bench.states("last/state-0")
     return states
-
-
-def _is_ready(folder: Path) -> bool:
-    return any("Worker ready" in log.read_text(errors="replace") for log in folder.glob("*.log"))
 
 
 def new_folder() -> Path:

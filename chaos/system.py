@@ -15,16 +15,17 @@ from itertools import count
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 
 from chaos.load import Load
-from chaos.plan import POISON, Fault, Kind
+from chaos.plan import OF_BROKERS, POISON, Fault, Kind
 from rankstream.cli.worker_process import WorkerProcess, worker_flags
 from rankstream.streams.broker import LocalBroker
 from rankstream.streams.settings import Settings
 
 AGAIN_S = 0.5  # until a worker that ended is started again
 ENDS_S = 25.0  # that a worker is gone after it was asked to end; it promises 20
+READY, READY_S, LOOK_S = "Worker ready", 120.0, 0.2
 FLIPPED = 64  # bytes of a damaged file
 DATABASE_FILES = ("*.sst", "MANIFEST-*")
 
@@ -38,13 +39,14 @@ class Slot:
     logs: Path
     starts: int = 0
     process: Popen[bytes] | None = None
+    log: Path = Path()
     ended_at: float | None = None
     asked_at: float | None = None  # when it was asked to end: it must be gone soon
 
     def start(self) -> None:
         """Start a worker."""
-        log = self.logs / f"worker-{self.number}-{self.starts}.log"
-        worker = WorkerProcess(worker_flags(self.settings), log)
+        self.log = self.logs / f"worker-{self.number}-{self.starts}.log"
+        worker = WorkerProcess(worker_flags(self.settings), self.log)
         worker.start()
         self.process, self.ended_at, self.asked_at = worker.process, None, None
         self.starts += 1
@@ -112,6 +114,12 @@ class Fleet:
             elif now - slot.ended_at >= AGAIN_S:
                 slot.start()
 
+    def wait_ready(self) -> None:
+        """Wait until each has restored what it lacked, or patience ends."""
+        deadline = monotonic() + READY_S
+        while monotonic() < deadline and not all(READY in slot.log.read_text(errors="replace") for slot in self.slots):
+            sleep(LOOK_S)
+
     def end(self) -> None:
         """End them all, as an operator would."""
         for slot in self.slots:
@@ -174,8 +182,8 @@ class Storm:
         self.happened[fault.kind] += 1
         if fault.kind in POISON:
             self.load.add_poison(fault.kind)
-        elif fault.kind is Kind.KILL_BROKER:
-            self._kill_broker()
+        elif fault.kind in OF_BROKERS:
+            self._hit_broker(fault.kind)
         else:
             self._hit(self.fleet.slots[fault.worker], fault.kind)
         if fault.lasts_s:
@@ -184,17 +192,24 @@ class Storm:
     def _end(self, fault: Fault) -> None:
         if fault.kind is Kind.STAND_STILL:
             self.fleet.slots[fault.worker].wake()
+        elif fault.kind is Kind.STALL_BROKER:
+            self._broker_process().send_signal(signal.SIGCONT)
         elif self.broker is not None:
             self._starting = Thread(target=self.broker.start, daemon=True)
             self._starting.start()
 
-    def _kill_broker(self) -> None:
-        if self.broker is None or self.broker.process is None:
-            raise RuntimeError("the plan kills a broker that is not ours; make it without brokers")
+    def _hit_broker(self, kind: Kind) -> None:
         if self._starting is not None:
             self._starting.join()
-        self.broker.process.kill()
-        self.broker.process.wait()
+        process = self._broker_process()
+        process.send_signal(signal.SIGKILL if kind is Kind.KILL_BROKER else signal.SIGSTOP)
+        if kind is Kind.KILL_BROKER:
+            process.wait()
+
+    def _broker_process(self) -> Popen[bytes]:
+        if self.broker is None or self.broker.process is None:
+            raise RuntimeError("the plan hits a broker that is not ours; make it without brokers")
+        return self.broker.process
 
     def _hit(self, slot: Slot, kind: Kind) -> None:
         if kind is Kind.TERMINATE:
