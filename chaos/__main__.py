@@ -2,7 +2,7 @@
 
     python -m chaos [--seed N] [--plan] [--json] [--workers N] [--seconds S] [--actions N] [--users N]
 
-On the Apache Kafka in ``--kafka-home`` or ``KAFKA_HOME``, which is killed, too; otherwise on the embedded broker, which
+On the Apache Kafka in ``--kafka-home`` or ``KAFKA_HOME``, which is hit, too; otherwise on the embedded broker, which
 forgets all when it ends, so is spared. Any plan can be run again by its seed. Ends with 1 where anything is lost,
 doubled or wrong.
 """
@@ -57,15 +57,22 @@ def _run(trial: Trial, home: Path | None) -> Ledger:
     return ledger
 
 
+def _positive(text: str) -> int:
+    """Return a number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
 def _options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         "python -m chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--seed", type=int, help="of the plan and the load; any if not given")
-    options.add_argument("--workers", type=int, default=2)
-    options.add_argument("--seconds", type=float, default=180.0, help="of load and faults")
-    options.add_argument("--actions", type=int, default=500_000)
-    options.add_argument("--users", type=int, default=20_000)
+    options.add_argument("--workers", type=_positive, default=2)
+    options.add_argument("--seconds", type=_positive, default=180, help="of load and faults")
+    options.add_argument("--actions", type=_positive, default=500_000)
+    options.add_argument("--users", type=_positive, default=20_000)
     options.add_argument("--kafka-home", type=Path, default=os.environ.get("KAFKA_HOME"))
     options.add_argument("--plan", action="store_true", help="print the plan alone")
     options.add_argument("--json", action="store_true", help="print the ledger as JSON")
