@@ -31,6 +31,7 @@ COMMANDS = {
     "evaluate": "Evaluate trained models on the held-out part of a log.",
     "embed": "Refresh the batch user vectors.",
     "serve": "Serve a trained run on this machine, to try it: a broker, the log and a worker in one.",
+    "deploy": "Make another bundle serve, watch the feeds, and swap back where it goes wrong.",
     "bundle": "Check a model bundle and show what is in it.",
     "settings": "Show every setting and where its value comes from.",
 }

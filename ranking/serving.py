@@ -126,7 +126,7 @@ class LiveRanker:
     def _swap(self, watcher: "BundleWatcher") -> bool:
         try:
             loaded = watcher.load()
-            self._codes = _longer(self._codes, loaded.vocabulary)
+            self._codes = longer_vocabulary(self._codes, loaded.vocabulary)
         except BundleRefusedError as exc:
             log.error("%s; model %s goes on", exc, self._loaded.ranker.model_version)
             return False
@@ -245,7 +245,7 @@ def source_of(bundle: Bundle, matches: MatchTables) -> CandidateSource:
     return MixedSource(Quota(MatchingItems(bundle.items), MATCHING_SHARE), Quota(likes, 1.0))
 
 
-def _longer(old: Vocabulary, new: Vocabulary) -> Vocabulary:
+def longer_vocabulary(old: Vocabulary, new: Vocabulary) -> Vocabulary:
     """Return the longer of two; ``BundleRefusedError`` if a code would change its meaning: users' states hold codes."""
     for what, was, becomes in (("actions", old.actions, new.actions), ("surfaces", old.surfaces, new.surfaces)):
         if any(before != after for before, after in zip(was, becomes, strict=False)):

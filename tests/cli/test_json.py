@@ -15,6 +15,7 @@ from click.testing import Result
 
 from rankstream.cli.demo import run as demo_run
 from rankstream.cli.demo.run import DemoConfig
+from rankstream.ranking.bundle import use_bundle
 from rankstream.ranking.request import RankingRequest
 from rankstream.streams.clients.producer import Producer
 from rankstream.streams.partitioner import partition_of
@@ -114,6 +115,11 @@ def redrive(stage: Stage) -> Result:
     return stage.on_topics("dead-letters", "redrive")
 
 
+def deploy(stage: Stage) -> Result:
+    use_bundle(stage.bundle.parent, "b")
+    return stage.on_topics("deploy", stage.bundle.parent, "b", "--requests", 10, "--watch-s", 0.1, "--slower", 100)
+
+
 def skip(stage: Stage) -> Result:
     with Producer(stage.topics) as producer:
         producer.send_request(RankingRequest("r1", "u1", limit=3))
@@ -143,6 +149,7 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "dead-letters list": dead_letters,
     "dead-letters redrive": redrive,
     "skip": skip,
+    "deploy": deploy,
     "replay": lambda stage: rankstream("replay", "--events", LOG, "--bundle", SAVED / "run" / "bundle", "--json"),
     "verify": lambda stage: stage.on_the_day("verify"),
     "off-policy": off_policy,
@@ -156,7 +163,7 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "bundle use": lambda stage: rankstream("bundle", "use", stage.bundle.parent, stage.bundle.name, "--json"),
     "settings": lambda stage: rankstream("settings", *CONFIG, "--json"),
 }
-ON_KAFKA = ("produce", "request", "watch", "topics", "dead-letters", "skip")
+ON_KAFKA = ("produce", "request", "watch", "topics", "dead-letters", "skip", "deploy")
 NAMES = [" ".join(path) for path, _ in EVERY]
 
 

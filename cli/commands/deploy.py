@@ -1,0 +1,154 @@
+"""`rankstream deploy`: verify, try, swap, watch, and swap back where it goes wrong."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import click
+from msgspec import UnsetType
+
+from rankstream.cli.errors import Refusal, refusing
+from rankstream.cli.options.settings import CONNECTED, settings_options
+from rankstream.cli.views.as_json import json_option, print_json
+from rankstream.features.embeddings.base import NoVectors
+from rankstream.features.files import CURRENT, PointerError, current_name
+from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle, use_bundle
+from rankstream.ranking.serving import longer_vocabulary, ranker_of
+from rankstream.ranking.trial import Trial, trial
+from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.clients.readers import FeedReader
+from rankstream.streams.codec import RankedFeed
+from rankstream.streams.settings import Settings
+
+BUGS = ("internal", "no-score")  # reasons of error feeds that are the model's fault
+
+
+@dataclass
+class Watched:
+    """The feeds that came after the swap."""
+
+    feeds: int = 0
+    by_new: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def see(self, feed: RankedFeed, version: str) -> None:
+        """Count one."""
+        self.feeds += 1
+        if not isinstance(feed.error, UnsetType):
+            self.errors[feed.error.reason] += 1
+        elif feed.model_version == version:
+            self.by_new += 1
+
+    @property
+    def wrong(self) -> str | None:
+        """What speaks against the new bundle."""
+        bugs = sum(self.errors[reason] for reason in BUGS)
+        if bugs > self.by_new / 100:
+            return f"{bugs} of {self.feeds} answers were errors ({', '.join(sorted(set(BUGS) & set(self.errors)))})"
+        if self.feeds > sum(self.errors.values()) and not self.by_new:
+            return f"none of {self.feeds} answers was by it: the workers' logs say why they refuse it"
+        return None
+
+
+@click.command()
+@click.argument("bundles", type=click.Path(path_type=Path))
+@click.argument("name")
+@click.option(
+    "--slower", type=click.FloatRange(min=0), default=2.0, show_default=True,
+    help="How many times as long as the bundle that serves it may take for a request.",
+)  # fmt: skip
+@click.option("--requests", type=click.IntRange(min=10), default=100, show_default=True, help="To try it with.")
+@click.option(
+    "--watch-s", type=click.FloatRange(min=0), default=20.0, show_default=True,
+    help="Seconds to look at feeds after the swap; 0 looks at none, and needs no broker.",
+)  # fmt: skip
+@json_option
+@settings_options(*CONNECTED)
+@refusing(BundleRefusedError, ClientError)
+def command(
+    bundles: Path, name: str, slower: float, requests: int, watch_s: float, as_json: bool, settings: Settings
+) -> None:
+    """Make another bundle serve, watch the feeds, and swap back where it goes wrong.
+
+    NAME is a bundle in the folder BUNDLES, whose current one workers serve. It is verified as a worker would, tried
+    beside the bundle that serves (the same requests through both: how long each takes, how many of the ten best
+    items stay), and made current. Then feeds are watched: where they are errors of the model, or none is by it, the
+    one before is current again, and the command ends with 2 and the reason.
+
+    \b
+    Reads:  BUNDLES; ranked-feeds, while it watches
+    Writes: BUNDLES/CURRENT
+
+    \b
+    Examples:
+      rankstream deploy bundles 2026-07-01
+      rankstream deploy bundles 2026-07-01 --slower 1.2 --watch-s 120
+    """
+    new, before = open_bundle(bundles / name), _serving(bundles)
+    tried = None if before is None else _tried(new, before, requests, slower)
+    watched = Watched()
+    if watch_s:
+        with FeedReader(settings) as reader:
+            use_bundle(bundles, name)
+            watched = _watched(reader, new.manifest.model_version, watch_s)
+    else:
+        use_bundle(bundles, name)
+    if watched.wrong and before is not None:
+        use_bundle(bundles, before.folder.name)
+        raise Refusal(f"{bundles} serves {before.folder.name} again, not {name}: {watched.wrong}")
+    if as_json:
+        found = None if tried is None else asdict(tried)
+        print_json({"bundles": bundles, "current": name, "model_version": new.manifest.model_version, "trial": found,
+                    "watched": asdict(watched)})  # fmt: skip
+        return
+    click.echo(f"{bundles} serves {name} now, model {new.manifest.model_version}")
+    if tried is not None:
+        click.echo(
+            f"  a request takes {tried.median_ms:.1f} ms (before {tried.serving_ms:.1f}); of its 10 best items "
+            f"{tried.in_common:.1f} are as before"
+        )
+    if watch_s:
+        click.echo(_told(watched, watch_s))
+
+
+def _serving(bundles: Path) -> Bundle | None:
+    """Return what serves now; None where nothing does."""
+    try:
+        return open_bundle(bundles / current_name(bundles))
+    except OSError:
+        return None
+    except PointerError as exc:
+        raise BundleRefusedError(f"{exc}; name one with `rankstream bundle use`") from exc
+    except BundleRefusedError as exc:
+        click.echo(f"note: what {bundles / CURRENT} names does not serve ({exc}), so nothing is compared", err=True)
+        return None
+
+
+def _tried(new: Bundle, before: Bundle, requests: int, slower: float) -> Trial:
+    """Refuse what changes the meaning of codes or takes too long."""
+    longer_vocabulary(before.manifest.vocabulary, new.manifest.vocabulary)
+    new_ranker, old_ranker = (ranker_of(one, NoVectors(one.manifest.sizes.user_dim)) for one in (new, before))
+    found = trial(new_ranker, old_ranker, new, requests)
+    if found.ratio > slower:
+        raise Refusal(
+            f"{new.folder} takes {found.median_ms:.1f} ms for a request, {found.ratio:.1f} times as long as "
+            f"{before.folder.name}, which goes on; --slower {found.ratio:.1f} would let it serve"
+        )
+    return found
+
+
+def _watched(reader: FeedReader, version: str, seconds: float) -> Watched:
+    """Look at feeds until the time is over."""
+    watched, end = Watched(), monotonic() + seconds
+    while monotonic() < end:
+        for feed in reader.feeds(timeout_s=min(0.5, max(0.0, end - monotonic()))):
+            watched.see(feed, version)
+    return watched
+
+
+def _told(watched: Watched, seconds: float) -> str:
+    if not watched.feeds:
+        return f"  no feed came within {seconds:g} s: whether workers serve it, their logs say"
+    errors = f", {sum(watched.errors.values())} errors ({', '.join(watched.errors)})" if watched.errors else ""
+    return f"  {watched.by_new} of the {watched.feeds} feeds of the next {seconds:g} s were by it{errors}"
