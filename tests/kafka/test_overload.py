@@ -27,7 +27,7 @@ def test_of_a_queue_that_would_take_too_long_the_oldest_are_answered_by_populari
     bench.create_topics()
     bench.send_requests(1_000)
     bench.send_actions(2_000)
-    worker = bench.worker(SCORE_MS=str(SCORE_MS))
+    worker = bench.worker(SCORE_MS=str(SCORE_MS), RANKSTREAM_ANSWER_WITHIN_MS="500")
     worker.wait_ready()
     bench.wait_committed(1_000, REQUESTS)
     bench.wait_committed(2_000, ACTIONS)
@@ -47,7 +47,7 @@ def test_of_a_queue_that_would_take_too_long_the_oldest_are_answered_by_populari
 def test_without_a_limit_every_request_is_ranked(bench):
     bench.create_topics()
     bench.send_requests(400)
-    worker = bench.worker(SCORE_MS="5", RANKSTREAM_ANSWER_WITHIN_MS="0")
+    worker = bench.worker(SCORE_MS="5")
     worker.wait_ready()
     bench.wait_committed(400, REQUESTS)
     assert set(map(tuple, answers(bench).values())) == {("ranked",)}
