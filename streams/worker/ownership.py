@@ -154,10 +154,11 @@ class Ownership:
                 self._check_position(number, log_.logged.position, log_.logged.source, source, "the changelog")
             if is_behind(one.users.next_offset, log_.position, source, log_.bounds):
                 jobs.append(RestoreJob(TP(self.names.of(CHANGELOG), number), one.users, log_.bounds))
+        await self._check_other_changelogs([number for number, one in opened.items() if one.users.next_offset is None])
         if jobs:
             await restore(self.settings, jobs)
         for one in opened.values():
-            if self._source is not UNKNOWN:
+            if self._source != UNKNOWN:
                 one.users.set_source(self._source.packed())
 
     async def _opened_anew(
@@ -202,9 +203,13 @@ class Ownership:
 
     def folder(self, number: int) -> Path:
         """Return the folder of a partition's users."""
-        return self.settings.state_dir / self.settings.app_id / f"{self.names.of(ACTIONS)}-{number}"
+        return self._root / f"{self.names.of(ACTIONS)}-{number}"
 
-    async def _changelogs(self, numbers: list[int]) -> dict[int, "Changelog"]:
+    @property
+    def _root(self) -> Path:
+        return self.settings.state_dir / self.settings.app_id
+
+    async def _changelogs(self, numbers: Collection[int]) -> dict[int, "Changelog"]:
         if not self.settings.changelog:
             return {}
         bounds = await bounds_of(self.settings, [TP(self.names.of(CHANGELOG), number) for number in numbers])
@@ -217,11 +222,13 @@ class Ownership:
             return
         topic = self.names.of(ACTIONS)
         to = "to start without the users of the old topic"
+        if not was.is_another(self._source):
+            self._check_split(was, f"{whose} has users of partition {number}")
         if was.is_another(self._source):
             why = f"was created anew since (its id was {was.topic_id} and is {self._source.topic_id})"
         elif position <= source.written:
             return
-        elif was.topic_id and was == self._source:
+        elif was.topic_id and was.topic_id == self._source.topic_id:
             why = f"ends at offset {source.written}, though it is the same topic: it has lost its newest records"
             to = "to build the users again from those that it holds"
         else:
@@ -231,6 +238,28 @@ class Ownership:
             f"{whose} has users up to offset {position} of {topic} partition {number}, but that topic {why}: "
             f"move {self.folder(number)} away{changelog} {to}"
         )
+
+    def _check_split(self, was: Source, what: str) -> None:
+        """Refuse states that were made while the topic had another number of partitions."""
+        if not was.is_split_otherwise(self._source):
+            return
+        changelog = f" delete the topic {self.names.of(CHANGELOG)}," if self.settings.changelog else ""
+        raise OwnershipError(
+            f"{what}, as of when {self.names.of(ACTIONS)} had {was.partitions} partitions, but now it has "
+            f"{self._source.partitions}, so users' new actions lie on other partitions than their states: to build the "
+            f"users again from the actions that it holds, end all workers, move {self._root} away,{changelog} delete "
+            "what the group has committed of that topic, and start again"
+        )
+
+    async def _check_other_changelogs(self, without_position: Collection[int]) -> None:
+        """Refuse partitions without users where those of other partitions were split by another number.
+
+        Partitions that were just added may have a worker of their own: it has no state that would show it.
+        """
+        if without_position and self._source.partitions:
+            for number, one in (await self._changelogs(range(self._source.partitions))).items():
+                if one.logged is not None and not one.logged.source.is_another(self._source):
+                    self._check_split(one.logged.source, f"the changelog has users of partition {number}")
 
     def _partition(
         self,
@@ -396,7 +425,14 @@ class Ownership:
                 f"the topic {topic} was created anew while its records were applied (its id was "
                 f"{self._source.topic_id} and is {now.topic_id}): start the worker again, and do what it says then"
             )
-        if now is not UNKNOWN:
+        if self._source.is_split_otherwise(now):
+            self.abandon()
+            raise OwnershipError(
+                f"the topic {topic} had {self._source.partitions} partitions and was given {now.partitions}, so users' "
+                "new actions lie on other partitions than their states: start the worker again, and do what it says "
+                "then"
+            )
+        if now != UNKNOWN:
             self._source = now
 
     async def _check_name(self, leaving: Collection[Partition]) -> None:

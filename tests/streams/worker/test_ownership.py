@@ -82,6 +82,25 @@ def test_a_topic_created_anew_under_what_is_open_fails_it_and_is_refused(monkeyp
     asyncio.run(story())
 
 
+def test_partitions_added_to_the_topic_fail_what_is_open_and_are_refused(monkeypatch):
+    async def story():
+        owner, found = an_ownership(), iter([Source("a", 4), UNKNOWN, Source("a", 4), Source("a", 8)])
+
+        async def next_source(settings: Settings, topic: str) -> Source:
+            return next(found)
+
+        monkeypatch.setattr("rankstream.streams.worker.ownership.source_of", next_source)
+        owner.partitions[0] = a_partition()
+        for _ in range(3):
+            await owner.check_source()
+        assert not owner.partitions[0].failed
+        with pytest.raises(OwnershipError, match="user-actions had 4 partitions and was given 8, so users"):
+            await owner.check_source()
+        assert owner.partitions[0].failed
+
+    asyncio.run(story())
+
+
 def test_reading_resumes_at_the_store_not_at_the_groups_offset():
     owner = an_ownership()
     owner.partitions[0] = a_partition(actions=50, requests=7)
