@@ -22,7 +22,7 @@ from time import monotonic
 
 from faust.types import TP
 
-from rankstream.events.action_event import Record
+from rankstream.events.action_event import Record, Unread
 from rankstream.features.stores.cache import Changes
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Outgoing
@@ -103,6 +103,7 @@ class Snapshot:
     outgoing: Sequence[Outgoing]  # that waited for a transaction
     changes: Changes | None
     offsets: Mapping[TP, int]  # those that the group does not have yet
+    last: Record | None  # of the actions applied
 
 
 class Partition:
@@ -130,6 +131,7 @@ class Partition:
         self._outbox = outbox
         self._log_changes = log_changes
         self._load = load or Load(within_s=0.0)
+        self._last_action: Record | None = None
         self._turn = asyncio.Lock()  # apply a chunk and send its outputs, or take a snapshot
         self.cursors = (actions, requests)
         self._scoring = asyncio.Lock()  # requests in the scoring thread
@@ -152,6 +154,8 @@ class Partition:
                         return
                     dead_letters = self._apply(part)
                     self.actions.advance(part[-1].offset + 1)
+                    if not isinstance(part[-1].value, Unread):
+                        self._last_action = part[-1]
                     await self._outbox.send(dead_letters)
                     await asyncio.sleep(0)  # many parts of one record may take long: let heartbeats through
                 self.actions.advance(chunk.end)
@@ -264,12 +268,15 @@ class Partition:
         async with self._turn:
             snapshot = self._snapshot()
         await asyncio.gather(*snapshot.acks)
+        if snapshot.last is not None:
+            self._outbox.source = self._outbox.source.after(snapshot.last)
         logged = snapshot.changes if self._log_changes and snapshot.actions > self.logged_until else None
         if await self._outbox.write(snapshot.outgoing, logged, snapshot.offsets):
             for cursor in self.cursors:
                 cursor.committed = snapshot.offsets.get(cursor.tp, cursor.committed)
         if snapshot.changes is not None:
             self.pipeline.users.commit(snapshot.changes)
+            self.pipeline.users.store.set_source(self._outbox.source.packed())
         self.actions.checkpointed, self.requests.checkpointed = snapshot.actions, snapshot.requests
 
     def _snapshot(self) -> Snapshot:
@@ -282,6 +289,7 @@ class Partition:
             self._outbox.take_letters() + self._outbox.take_answers(),
             self.pipeline.users.take_changes(processed) if moved else None,
             {one.tp: one.processed for one in self.cursors if one.processed > one.committed},
+            self._last_action,
         )
 
     async def is_refused(self) -> bool:

@@ -1,7 +1,7 @@
 """Where partitions begin and end, correct on every broker, and what the group has committed."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from rankstream.events.action_event import Record
 from rankstream.streams import skips
 from rankstream.streams.connection import READ_COMMITTED, connection_of
 from rankstream.streams.settings import Settings
@@ -78,6 +79,26 @@ async def bounds_of(settings: Settings, tps: Collection[TP]) -> dict[TP, Bounds]
                     ends[tp] = max(ends[tp], watermark if stable is None or stable < 0 else stable)
                     todo.remove(tp)
     return {tp: Bounds(begins[one], ends[one], written[one] - ends[one]) for tp, one in kafka_tps.items()}
+
+
+async def records_at(settings: Settings, windows: Mapping[TP, Bounds]) -> dict[TP, Record | None]:
+    """Return the first record between these offsets, None where there is none; those that expired are left out.
+
+    Raises ``TimeoutError`` where brokers don't answer.
+    """
+    found: dict[TP, Record | None] = {}
+    todo = {TopicPartition(tp.topic, tp.partition): window for tp, window in windows.items()}
+    async with asyncio.timeout(ANSWER_S), reader(settings) as consumer:
+        consumer.assign(list(todo))
+        for tp, window in todo.items():
+            consumer.seek(tp, window.begin)
+        waiting = set(todo)
+        while waiting:
+            for tp, records in (await consumer.getmany(*waiting, timeout_ms=100)).items():
+                found[TP(*tp)] = records[0]
+            waiting -= {tp for tp in waiting if TP(*tp) in found or await consumer.position(tp) >= todo[tp].end}
+        begins = await consumer.beginning_offsets(list(todo))
+    return {TP(*tp): found.get(TP(*tp)) for tp, window in todo.items() if begins[tp] <= window.begin}
 
 
 async def committed_offsets(settings: Settings, tps: Collection[TP]) -> dict[TP, int]:

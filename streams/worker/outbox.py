@@ -51,7 +51,7 @@ class Outbox:
         self._names = names
         self._partition = partition
         self._limits = limits
-        self._source = source  # what positions in the changelog count in
+        self.source = source  # what positions in the changelog count in
         self._holds_feeds = holds_feeds
         self._letters: list[Outgoing] = []  # that wait for the transaction of a checkpoint
         self._answers: list[Outgoing] = []  # that wait for a transaction with the offset of their requests
@@ -186,7 +186,7 @@ class Outbox:
         await asyncio.gather(*acks)
 
     def _batches(self, records: Iterable[tuple[bytes, bytes]], producer: AIOKafkaProducer) -> Iterator[BatchBuilder]:
-        source = [(HEADER, self._source.packed())]
+        source = [(HEADER, self.source.packed())]
         batch = producer.create_batch()
         for key, value in records:
             headers = source if key == POSITION else []

@@ -20,6 +20,7 @@ from faust.types import TP
 from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.rocksdb import DamagedStoreError, RocksStore
+from rankstream.features.user_state import NO_OFFSET
 from rankstream.streams.partitioner import KeyCheck, PartitionCheck, anywhere
 from rankstream.streams.pipeline import Pipeline, ServingState
 from rankstream.streams.settings import TRANSACTIONAL, Settings
@@ -33,7 +34,7 @@ from rankstream.streams.worker.fence import Fence
 from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.load import Load
-from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_and_skipped
+from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_and_skipped, records_at
 from rankstream.streams.worker.outbox import Outbox
 from rankstream.streams.worker.source import UNKNOWN, Source, source_of, unpacked
 
@@ -155,11 +156,19 @@ class Ownership:
             if is_behind(one.users.next_offset, log_.position, source, log_.bounds):
                 jobs.append(RestoreJob(TP(self.names.of(CHANGELOG), number), one.users, log_.bounds))
         await self._check_other_changelogs([number for number, one in opened.items() if one.users.next_offset is None])
+        await self._check_last_records(
+            {number: unpacked(one.users.source) for number, one in opened.items()}, sources, "its state folder"
+        )
+        await self._check_last_records(
+            {number: one.logged.source for number, one in logs.items() if one.logged is not None},
+            sources,
+            "the changelog",
+        )
         if jobs:
             await restore(self.settings, jobs)
         for one in opened.values():
             if self._source != UNKNOWN:
-                one.users.set_source(self._source.packed())
+                one.users.set_source(self._source.with_last_of(unpacked(one.users.source)).packed())
 
     async def _opened_anew(
         self, number: int, damage: DamagedStoreError, source: Bounds, changelog: "Changelog"
@@ -233,11 +242,32 @@ class Ownership:
             to = "to build the users again from those that it holds"
         else:
             why = f"ends at offset {source.written}, so it was recreated"
-        changelog = f" and delete the topic {self.names.of(CHANGELOG)}" if self.settings.changelog else ""
         raise OwnershipError(
             f"{whose} has users up to offset {position} of {topic} partition {number}, but that topic {why}: "
-            f"move {self.folder(number)} away{changelog} {to}"
+            f"{self._moved_away(number)} {to}"
         )
+
+    def _moved_away(self, number: int) -> str:
+        changelog = f" and delete the topic {self.names.of(CHANGELOG)}" if self.settings.changelog else ""
+        return f"move {self.folder(number)} away{changelog}"
+
+    async def _check_last_records(self, kept: Mapping[int, Source], sources: Mapping[TP, Bounds], whose: str) -> None:
+        """Refuse positions where the topic holds another record than the last one applied."""
+        topic = self.names.of(ACTIONS)
+        known = {TP(topic, number): source for number, source in kept.items() if source.last_offset != NO_OFFSET}
+        windows = {tp: Bounds(one.last_offset, sources[tp].end) for tp, one in known.items()}
+        asked = {tp: window for tp, window in windows.items() if sources[tp].begin <= window.begin < window.end}
+        if not asked:
+            return
+        for tp, record in (await records_at(self.settings, asked)).items():
+            source = known[tp]
+            if record is None or source.after(record) != source:
+                raise OwnershipError(
+                    f"{whose} has users with the action at offset {source.last_offset} of {topic} partition "
+                    f"{tp.partition}, but that topic holds another record there, though it is the same topic: it has "
+                    f"lost its newest records since; {self._moved_away(tp.partition)} to build the users again from "
+                    "those that it holds"
+                )
 
     def _check_split(self, was: Source, what: str) -> None:
         """Refuse states that were made while the topic had another number of partitions."""
@@ -322,7 +352,8 @@ class Ownership:
 
     def _outbox(self, number: int, opened: "Opened") -> Outbox:
         holds_feeds = self.settings.feed_delivery == TRANSACTIONAL
-        return Outbox(self._producer, self.names, number, self._limits, self._source, opened.fence, holds_feeds)
+        source = self._source.with_last_of(unpacked(opened.users.source))
+        return Outbox(self._producer, self.names, number, self._limits, source, opened.fence, holds_feeds)
 
     # --- reading
 

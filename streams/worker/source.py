@@ -1,18 +1,24 @@
 """Which topic a position counts in: an offset is no identity, as a topic may be created anew, or be given partitions.
 
 Every topic has an id of its own (KIP-516; Kafka 2.8 and newer), and users lie on its partitions by their number. Both
-stand beside the position, in the state folder and, as a header of the position's record, in the changelog. Where one
-lacks them, because an older version wrote it or the brokers don't tell, nothing is compared.
+stand beside the position, in the state folder and, as a header of the position's record, in the changelog. So does a
+checksum of the last record that was applied: a topic whose newest records were lost (an unclean election of a leader, a
+disk set back) keeps its id, and holds another record there once it has grown past the position. KIP-320 compares epochs
+of leaders instead, which aiokafka does not tell of a record. Where something is lacking, because an older version wrote
+it or the brokers don't tell, nothing is compared.
 """
 
 import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any
+from zlib import crc32
 
 import msgspec
 from kafka.errors import KafkaError
 
+from rankstream.events.action_event import Record
 from rankstream.features.decoding import UNREADABLE
+from rankstream.features.user_state import NO_OFFSET
 from rankstream.streams.clients.connect import ClientError, connect_admin
 from rankstream.streams.settings import Settings
 
@@ -25,6 +31,8 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
 
     topic_id: str = ""
     partitions: int = 0  # how many there were; 0: not known
+    last_offset: int = NO_OFFSET  # of an applied record, the last one if it was read whole
+    last_checksum: int = 0
 
     def is_another(self, other: "Source") -> bool:
         """Return whether both are known, and not the same topic."""
@@ -34,12 +42,27 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
         """Return whether both numbers of partitions are known, and differ: users lie elsewhere then."""
         return bool(self.partitions and other.partitions) and self.partitions != other.partitions
 
+    def after(self, record: Record) -> "Source":
+        """Return it with this record as the last one that was applied."""
+        return msgspec.structs.replace(self, last_offset=record.offset, last_checksum=checksum_of(record))
+
+    def with_last_of(self, other: "Source") -> "Source":
+        """Return it with the last record that the other one knows."""
+        return msgspec.structs.replace(self, last_offset=other.last_offset, last_checksum=other.last_checksum)
+
     def packed(self) -> bytes:
         """Return it as it is kept."""
         return msgspec.json.encode(self)
 
 
 UNKNOWN = Source()
+
+
+def checksum_of(record: Record) -> int:
+    """Return the CRC-32 of a record's key, value and time."""
+    return crc32(
+        record.timestamp.to_bytes(8, "little", signed=True), crc32(record.value or b"", crc32(record.key or b""))
+    )
 
 
 def unpacked(raw: bytes | None) -> Source:

@@ -92,7 +92,7 @@ def test_topics_are_told_apart_where_both_ids_are_known(kept, now, another):
 
 
 def test_what_a_later_version_knows_of_a_topic_does_no_harm():
-    assert unpacked(b'{"topic_id":"a","partitions":8,"leader_epoch":3}') == Source("a")
+    assert unpacked(b'{"topic_id":"a","partitions":8,"leader_epoch":3}') == Source("a", 8)
     assert unpacked(b"\x00?") == UNKNOWN
 
 

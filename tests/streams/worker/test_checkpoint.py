@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
+from rankstream.events.action_event import unread
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.streams.pipeline import Pipeline
@@ -22,6 +23,7 @@ from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.load import Load
 from rankstream.streams.worker.outbox import Outbox
+from rankstream.streams.worker.source import Source, unpacked
 from tests.builders.actions import ARecord, SomeLiveRanker, a_request, an_event
 
 
@@ -161,6 +163,20 @@ def test_a_checkpoint_writes_states_and_position_together():
         await scene.partition.checkpoint()
         assert [key for key, _ in scene.store.items()] == [b"u1", b"u2"]
         assert (scene.store.next_offset, scene.partition.actions.checkpointed) == (2, 2)
+
+    asyncio.run(story())
+
+
+def test_a_checkpoint_keeps_which_record_was_applied_last_if_it_was_read_whole():
+    async def story():
+        scene = Scene()
+        last = an_event("u2", offset=1)
+        await scene.apply_actions(an_event("u1", offset=0), last)
+        await scene.partition.checkpoint()
+        assert unpacked(scene.store.source) == Source().after(last)
+        await scene.apply_actions(ARecord(unread("too large"), None, offset=2))
+        await scene.partition.checkpoint()
+        assert (scene.store.next_offset, unpacked(scene.store.source)) == (3, Source().after(last))
 
     asyncio.run(story())
 

@@ -1,0 +1,70 @@
+"""A topic that lost its newest records and grew past the position again: the same id, other records."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rankstream.streams.broker import RealKafka
+from rankstream.streams.topics import ACTIONS
+from tests.builders.broker import BrokerInUse
+from tests.kafka.harness import Bench
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
+
+OLD, NEW = 400, 1_200
+
+
+@pytest.fixture
+def kafka(broker: BrokerInUse) -> Iterator[RealKafka]:
+    """A broker of its own, whose files are cut."""
+    if not broker.is_kafka or not os.environ.get("KAFKA_HOME"):
+        pytest.skip("needs an Apache Kafka that can be killed")
+    with RealKafka(Path(os.environ["KAFKA_HOME"])) as started:
+        yield started
+
+
+def lose_tails(kafka: RealKafka, topic: str) -> None:
+    """Kill the broker and cut each partition's log, as if a follower without its end had become the leader."""
+    assert kafka.process is not None
+    kafka.process.kill()
+    kafka.process.wait()
+    for log in kafka.folder.rglob(f"{topic}-*/*.log"):
+        with log.open("r+b") as file:
+            file.truncate(log.stat().st_size // 2)
+        for index in log.parent.glob("*index"):
+            index.unlink()
+        checkpoints = log.parent.parent
+    for name in ("recovery-point-offset-checkpoint", "replication-offset-checkpoint", ".kafka_cleanshutdown"):
+        (checkpoints / name).unlink(missing_ok=True)
+    kafka.start()
+
+
+def test_positions_behind_records_that_the_topic_lost_are_refused_and_the_remedy_helps(kafka, tmp_path):
+    bench = Bench(kafka.bootstrap_servers, tmp_path, session_timeout_s=6.0)
+    bench.create_topics()
+    for batch in range(0, OLD, 20):
+        bench.send_actions(20, users=100, start=batch)
+    worker = bench.worker()
+    bench.wait_committed(OLD, ACTIONS)
+    assert worker.terminate() == 0
+    again = bench.worker()  # what it applied is still there
+    again.wait_ready()
+    assert again.terminate() == 0
+    before = {tp: bounds.end for tp, bounds in bench.bounds(ACTIONS).items()}
+    bench.forget_producer()
+    lose_tails(kafka, bench.names.of(ACTIONS))
+    lost = bench.bounds(ACTIONS)
+    assert all(0 < lost[tp].end < end for tp, end in before.items())
+    bench.send_actions(NEW, users=100, start=5_000)
+    assert all(bounds.end > before[tp] for tp, bounds in bench.bounds(ACTIONS).items())
+    old = bench.changelog()
+    for whose in ("its state folder", "the changelog"):
+        refused = bench.worker()
+        assert refused.process.wait(60) > 0
+        assert f"{whose} has users with the action at offset " in refused.log
+        assert bench.changelog() == old
+        shutil.rmtree(bench.folder / "state")
+    bench.close()
