@@ -22,6 +22,7 @@ COMMANDS = {
     "topics": "Create the topics, or show what is wrong with them.",
     "dead-letters": "List rejected records, and send them again.",
     "skip": "Have workers pass over records unread.",
+    "repartition": "Move all users to topics with another number of partitions.",
     "replay": "Replay a recorded log, and evaluate the rankings by what users then did.",
     "verify": "Recompute what was served, from the log, and compare to the bit.",
     "off-policy": "Estimate what another policy would have earned, from feeds served with exploration.",

@@ -21,7 +21,7 @@ from rankstream.events.action_event import Record
 from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import Changes
 from rankstream.features.stores.rocksdb import POSITION
-from rankstream.features.user_state import FORMATS, HEAD, CorruptStateError
+from rankstream.features.user_state import FORMATS, HEAD, NO_OFFSET, CorruptStateError
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.offsets import Bounds, reader
 from rankstream.streams.worker.outbox import Outbox
@@ -87,7 +87,8 @@ class RestoreJob:
 
     def finish(self) -> None:
         """Set the store to the position read, unless it is further already."""
-        if self.position is not None and self.position > (self.store.next_offset or 0):
+        at = NO_OFFSET if self.store.next_offset is None else self.store.next_offset
+        if self.position is not None and self.position > at:
             self.store.write({}, self.position)
             if self.source is not None:
                 self.store.set_source(self.source)

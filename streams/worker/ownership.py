@@ -212,11 +212,7 @@ class Ownership:
 
     def folder(self, number: int) -> Path:
         """Return the folder of a partition's users."""
-        return self._root / f"{self.names.of(ACTIONS)}-{number}"
-
-    @property
-    def _root(self) -> Path:
-        return self.settings.state_dir / self.settings.app_id
+        return self.settings.state_dir / self.settings.app_id / f"{self.names.of(ACTIONS)}-{number}"
 
     async def _changelogs(self, numbers: Collection[int]) -> dict[int, "Changelog"]:
         if not self.settings.changelog:
@@ -273,12 +269,11 @@ class Ownership:
         """Refuse states that were made while the topic had another number of partitions."""
         if not was.is_split_otherwise(self._source):
             return
-        changelog = f" delete the topic {self.names.of(CHANGELOG)}," if self.settings.changelog else ""
         raise OwnershipError(
             f"{what}, as of when {self.names.of(ACTIONS)} had {was.partitions} partitions, but now it has "
-            f"{self._source.partitions}, so users' new actions lie on other partitions than their states: to build the "
-            f"users again from the actions that it holds, end all workers, move {self._root} away,{changelog} delete "
-            "what the group has committed of that topic, and start again"
+            f"{self._source.partitions}, so users' new actions lie on other partitions than their states: end all "
+            "workers and move the users to topics of their own with `rankstream repartition`, or build them again from "
+            'the actions that the topic holds (docs/operations.md, "Scale")'
         )
 
     async def _check_other_changelogs(self, without_position: Collection[int]) -> None:

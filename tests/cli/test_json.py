@@ -149,6 +149,9 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "dead-letters list": dead_letters,
     "dead-letters redrive": redrive,
     "skip": skip,
+    "repartition": lambda stage: stage.on_topics(
+        "repartition", "--partitions", 3, "--to-prefix", stage.topics.topic_prefix + "v2."
+    ),
     "deploy": deploy,
     "replay": lambda stage: rankstream("replay", "--events", LOG, "--bundle", SAVED / "run" / "bundle", "--json"),
     "verify": lambda stage: stage.on_the_day("verify"),
@@ -163,7 +166,7 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "bundle use": lambda stage: rankstream("bundle", "use", stage.bundle.parent, stage.bundle.name, "--json"),
     "settings": lambda stage: rankstream("settings", *CONFIG, "--json"),
 }
-ON_KAFKA = ("produce", "request", "watch", "topics", "dead-letters", "skip", "deploy")
+ON_KAFKA = ("produce", "request", "watch", "topics", "dead-letters", "skip", "repartition", "deploy")
 NAMES = [" ".join(path) for path, _ in EVERY]
 
 

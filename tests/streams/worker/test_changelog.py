@@ -71,6 +71,10 @@ def test_an_unfinished_restore_claims_no_position():
     assert store.next_offset == 3, "states newer than the position do no harm"
 
 
+def test_a_set_that_is_whole_before_the_first_action_has_a_position_too():
+    assert restored(MemoryStore(), logged(b"u1", -1), logged(POSITION, 0)).next_offset == 0
+
+
 def test_the_topic_that_a_position_counts_in_is_restored_with_it():
     position = logged(POSITION, 8)
     position.headers = (("another", b"?"), ("source", b'{"topic_id":"a"}'))  # type: ignore[attr-defined]
