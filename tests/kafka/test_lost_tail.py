@@ -42,7 +42,7 @@ def lose_tails(kafka: RealKafka, topic: str) -> None:
     kafka.start()
 
 
-def test_positions_behind_records_that_the_topic_lost_are_refused_and_the_remedy_helps(kafka, tmp_path):
+def test_positions_behind_records_that_the_topic_lost_are_refused(kafka, tmp_path):
     bench = Bench(kafka.bootstrap_servers, tmp_path, session_timeout_s=6.0)
     bench.create_topics()
     for batch in range(0, OLD, 20):
