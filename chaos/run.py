@@ -176,6 +176,7 @@ def _restored(bench: Bench) -> dict[bytes, bytes]:
     (bench.folder / "last").mkdir()
     with running(last):
         last.wait_ready()
+        sleep(2 * bench.settings.session_timeout_s)  # for partitions that are still those of workers that have ended
         last.end()
     states: dict[bytes, bytes] = bench.states("last/state-0")
     return states
