@@ -1,6 +1,7 @@
 """How clients reach the brokers: the settings as arguments of aiokafka and of Faust, and what they can decompress."""
 
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 from aiokafka import codec
@@ -15,14 +16,19 @@ READ_COMMITTED = "read_committed"  # isolation of every consumer: records of abo
 
 def connection_of(settings: Settings) -> dict[str, Any]:
     """Return the arguments that every client of aiokafka takes."""
-    arguments: dict[str, Any] = {
-        "bootstrap_servers": settings.bootstrap_servers.split(","),
-        "security_protocol": settings.security_protocol,
-    }
+    return {"bootstrap_servers": settings.bootstrap_servers.split(","), **security_of(settings, AsyncTokens)}
+
+
+def security_of(settings: Settings, tokens: Callable[[Callable[[], str]], object]) -> dict[str, Any]:
+    """Return how to secure a connection and to log in, as aiokafka and kafka-python both name it.
+
+    ``tokens`` is the library's own class of ``streams/tokens.py``.
+    """
+    arguments: dict[str, Any] = {"security_protocol": settings.security_protocol}
     if settings.security_protocol.startswith("SASL"):
         arguments["sasl_mechanism"] = settings.sasl_mechanism
         if settings.sasl_mechanism == OAUTH:
-            arguments["sasl_oauth_token_provider"] = AsyncTokens(token_function(settings.sasl_oauth_token))
+            arguments["sasl_oauth_token_provider"] = tokens(token_function(settings.sasl_oauth_token))
         else:
             arguments["sasl_plain_username"] = settings.sasl_username
             arguments["sasl_plain_password"] = settings.sasl_password

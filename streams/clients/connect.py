@@ -9,10 +9,10 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from rankstream.streams.clients.diagnosis import why_not
-from rankstream.streams.connection import tls_of
+from rankstream.streams.connection import security_of
 from rankstream.streams.setting_fields import SettingsError
-from rankstream.streams.settings import OAUTH, Settings
-from rankstream.streams.tokens import Tokens, token_function
+from rankstream.streams.settings import Settings
+from rankstream.streams.tokens import Tokens
 
 BOOTSTRAP_MS = 5_000
 HANG_S = 10.0  # a TLS handshake with a listener that speaks none has no timeout of its own
@@ -28,22 +28,12 @@ class ClientError(Exception):
 
 def kafka_options(settings: Settings) -> dict[str, Any]:
     """Return what all clients of kafka-python need: where the brokers are and how to log in."""
-    options: dict[str, Any] = {
+    return {
         "bootstrap_servers": [server.strip() for server in settings.bootstrap_servers.split(",")],
         "bootstrap_timeout_ms": BOOTSTRAP_MS,
-        "security_protocol": settings.security_protocol,
         "client_id": "rankstream",
+        **security_of(settings, Tokens),
     }
-    if settings.security_protocol.startswith("SASL"):
-        options["sasl_mechanism"] = settings.sasl_mechanism
-        if settings.sasl_mechanism == OAUTH:
-            options["sasl_oauth_token_provider"] = Tokens(token_function(settings.sasl_oauth_token))
-        else:
-            options["sasl_plain_username"] = settings.sasl_username
-            options["sasl_plain_password"] = settings.sasl_password
-    if settings.security_protocol.endswith("SSL"):
-        options["ssl_context"] = tls_of(settings)
-    return options
 
 
 def connect(settings: Settings, make: Callable[..., T], **options: Any) -> T:
