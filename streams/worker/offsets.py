@@ -101,13 +101,11 @@ async def records_at(settings: Settings, windows: Mapping[TP, Bounds]) -> dict[T
     return {TP(*tp): found.get(TP(*tp)) for tp, window in todo.items() if begins[tp] <= window.begin}
 
 
-async def committed_offsets(settings: Settings, tps: Collection[TP]) -> dict[TP, int]:
-    """Return what the group has committed of these partitions, for those where it has."""
-    return (await committed_and_skipped(settings, tps))[0]
-
-
 async def committed_and_skipped(settings: Settings, tps: Collection[TP]) -> tuple[dict[TP, int], dict[TP, range]]:
-    """Return the same, and what an operator has told workers to pass over (``streams/skips.py``)."""
+    """Return what the group has committed of these partitions, for those where it has.
+
+    And what an operator has told workers to pass over (``streams/skips.py``).
+    """
     kafka_tps = [TopicPartition(tp.topic, tp.partition) for tp in tps]
     admin = AIOKafkaAdminClient(**connection_of(settings))
     try:

@@ -7,7 +7,7 @@ where reading of its actions resumes; the group's offset is up to where outputs 
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -136,10 +136,7 @@ class Ownership:
 
     async def _open_fences(self, opened: Mapping[int, "Opened"]) -> None:
         """Make the brokers refuse the last owners, before anything is read that those could still change."""
-        opening = (one.fence.open() for one in opened.values() if one.fence is not None)
-        for result in await asyncio.gather(*opening, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
+        raise_first(await all_of(one.fence.open() for one in opened.values() if one.fence is not None))
 
     async def _restore(
         self, opened: Mapping[int, "Opened"], sources: Mapping[TP, Bounds], logs: Mapping[int, "Changelog"]
@@ -393,18 +390,13 @@ class Ownership:
         """Checkpoint partitions side by side, then commit the group's offsets. Raises what a partition raised."""
         self.check_alive()
         chosen = [one for number, one in self.partitions.items() if numbers is None or number in numbers]
-        results = await asyncio.gather(*(one.checkpoint() for one in chosen), return_exceptions=True)
+        results = await all_of(one.checkpoint() for one in chosen)
         await self.commit(commit, chosen)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        raise_first(results)
 
     async def commit_answers(self) -> None:
         """Commit the answers of all partitions, side by side. Raises what a partition raised."""
-        chosen = list(self.partitions.values())
-        for result in await asyncio.gather(*(one.commit_answers() for one in chosen), return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
+        raise_first(await all_of(one.commit_answers() for one in list(self.partitions.values())))
 
     async def commit(self, commit: Commit, chosen: Collection[Partition]) -> None:
         """Commit what is checkpointed and not committed yet; never backwards."""
@@ -538,6 +530,18 @@ class Opened:
             self.store.close()
         if self.fence is not None:
             await self.fence.close(flush=False)
+
+
+async def all_of(works: Iterable[Awaitable[object]]) -> list[object]:
+    """Run works side by side, each to its end whatever the others do; return what each returned or raised."""
+    return await asyncio.gather(*works, return_exceptions=True)
+
+
+def raise_first(results: Iterable[object]) -> None:
+    """Raise the first of the results that is an exception."""
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
 
 
 def is_behind(position: int | None, logged: int | None, source: Bounds, changelog: Bounds) -> bool:

@@ -1,10 +1,12 @@
 """A bench of its own for each test; the broker comes from ``tests/conftest.py``."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from rankstream.streams.broker import RealKafka
 from tests.builders.broker import BrokerInUse
 from tests.kafka.harness import Bench
 
@@ -15,3 +17,12 @@ def bench(broker: BrokerInUse, tmp_path: Path) -> Iterator[Bench]:
     made = Bench(broker.bootstrap_servers, tmp_path, broker.session_timeout_s)
     yield made
     made.close()
+
+
+@pytest.fixture
+def kafka(broker: BrokerInUse) -> Iterator[RealKafka]:
+    """A broker of its own, to be killed, held up or damaged."""
+    if not broker.is_kafka or not os.environ.get("KAFKA_HOME"):
+        pytest.skip("needs an Apache Kafka that can be killed")
+    with RealKafka(Path(os.environ["KAFKA_HOME"])) as started:
+        yield started

@@ -34,7 +34,7 @@ from rankstream.streams.topics import (
     TopicNames,
     prepare_topics,
 )
-from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_offsets, reader
+from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_and_skipped, reader
 from tests.builders.actions import MORNING_MS, MixingSessions, SomeLiveRanker
 
 ROOT = Path(__file__).parents[2]
@@ -204,7 +204,7 @@ class Bench:
 
     def committed(self, *topics: Topic) -> int:
         """Return how many records of these topics the group has committed."""
-        offsets = asyncio.run(committed_offsets(self.settings, self.tps(*(topics or (ACTIONS, REQUESTS)))))
+        offsets, _ = asyncio.run(committed_and_skipped(self.settings, self.tps(*(topics or (ACTIONS, REQUESTS)))))
         return sum(offsets.values())
 
     def wait_committed(self, records: int, *topics: Topic, timeout_s: float = 60.0) -> int:

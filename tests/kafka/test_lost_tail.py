@@ -1,29 +1,16 @@
 """A topic that lost its newest records and grew past the position again: the same id, other records."""
 
-import os
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from rankstream.streams.broker import RealKafka
 from rankstream.streams.topics import ACTIONS
-from tests.builders.broker import BrokerInUse
 from tests.kafka.harness import Bench
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
 
 OLD, NEW = 400, 1_200
-
-
-@pytest.fixture
-def kafka(broker: BrokerInUse) -> Iterator[RealKafka]:
-    """A broker of its own, whose files are cut."""
-    if not broker.is_kafka or not os.environ.get("KAFKA_HOME"):
-        pytest.skip("needs an Apache Kafka that can be killed")
-    with RealKafka(Path(os.environ["KAFKA_HOME"])) as started:
-        yield started
 
 
 def lose_tails(kafka: RealKafka, topic: str) -> None:

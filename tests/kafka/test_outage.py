@@ -3,27 +3,15 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from rankstream.streams.broker import RealKafka
-from tests.builders.broker import BrokerInUse
 from tests.kafka.harness import Bench
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
 
 AWAY_S = float(os.environ.get("AWAY_S", "50"))
-
-
-@pytest.fixture
-def kafka(broker: BrokerInUse) -> Iterator[RealKafka]:
-    """A broker of its own, as the others' tests need theirs."""
-    if not broker.is_kafka or not os.environ.get("KAFKA_HOME"):
-        pytest.skip("needs an Apache Kafka that can be killed")
-    with RealKafka(Path(os.environ["KAFKA_HOME"])) as started:
-        yield started
 
 
 def away(kafka: RealKafka, how: str) -> None:
