@@ -8,12 +8,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from rankstream.streams.broker import EmbeddedBroker, RealKafka, why_no_kafka
 from tests.builders.broker import BrokerInUse
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes of tests: more threads would only be in each other's way
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes of tests: more threads would be in each other's way
+# How fast an example runs is no test's business: machines are shared.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

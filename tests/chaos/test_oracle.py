@@ -52,7 +52,7 @@ def test_poison_is_no_action():
     assert expected_users([Sent(0, 0, b"poison, not JSON")], TYPES, SURFACES, LIMIT) == {}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.builds(

@@ -74,7 +74,7 @@ class UserStoreContract:
         assert store.size_bytes() - empty > 500_000
 
     @given(writes=writes)
-    @settings(max_examples=25, deadline=None, suppress_health_check=SHARED_BY_SUBCLASSES)
+    @settings(max_examples=25, suppress_health_check=SHARED_BY_SUBCLASSES)
     def test_the_store_is_the_dictionary_of_all_writes(self, open_store, writes):
         store, held = open_store(), {}
         for number, records in enumerate(writes, start=1):

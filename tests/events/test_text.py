@@ -54,7 +54,7 @@ ids = st.text(st.characters(blacklist_categories=["Cs", "Cc"], blacklist_charact
 rows = st.lists(st.tuples(ids, ids, st.sampled_from(VOCABULARY.actions), st.integers(MORNING_MS, NOW_MS)), min_size=1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows,
     st.sampled_from(DELIMITERS),
@@ -80,7 +80,7 @@ def test_any_delimiter_line_end_mark_and_packing_give_the_same_arrivals(
 fields = st.text(st.sampled_from('ab7,;\t|:"\n\r é'), max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(fields, fields, fields), min_size=1), st.sampled_from([",", ";", "\t", "|"]))
 def test_quoted_fields_may_hold_delimiters_quotes_and_line_ends(tmp_path_factory, notes, delimiter):
     text = io.StringIO(newline="")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from rankstream.metrics.probabilities import auc, calibration_error, log_loss
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 3)), min_size=1, max_size=30))
 def test_auc_is_the_share_of_pairs_in_order_also_when_rows_count_several_times(rows):
     scores = np.array([score for score, _, _ in rows], float)

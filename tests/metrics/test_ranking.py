@@ -78,7 +78,7 @@ def test_what_was_not_ranked_is_a_miss_in_every_metric():
     assert [*metrics, reciprocal_rank(unranked)] == [0.0] * 5
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 5), st.integers(0, 20), st.integers(1, 12))
 def test_random_orders_reach_on_average_what_is_expected_of_them(relevant, others, k):
     rng, candidates = np.random.default_rng(relevant + 7 * others), relevant + others

@@ -95,7 +95,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 # --- The ranker --------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     variant=st.sampled_from(list(VARIANTS)),
     actions=st.integers(0, SIZES.num_actions),
@@ -191,7 +191,7 @@ def test_the_bundles_ranker_returns_what_the_trained_one_returns(bundle):
     assert largest(bundle.backend.score(inputs) - ranker.probabilities(inputs).numpy()) < 1e-5
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(closed=st.integers(0, 5), opened=st.integers(0, MAX_SESSION_ITEMS), seed=st.integers(0, 1000))
 def test_sessions_are_encoded_as_trained(bundle, closed, opened, seed):
     rng = np.random.default_rng(seed)

@@ -64,7 +64,7 @@ def test_a_mix_of_nothing_is_refused():
 PARTS = st.lists(st.tuples(st.integers(1, 9), st.lists(st.integers(0, 30), max_size=20, unique=True)), min_size=1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(PARTS, st.integers(0, 60))
 def test_a_mix_is_as_full_as_it_can_be_and_keeps_each_sources_order(parts, limit):
     proposals = mixed(*parts).propose(ANYONE, limit)
@@ -75,7 +75,7 @@ def test_a_mix_is_as_full_as_it_can_be_and_keeps_each_sources_order(parts, limit
         assert mine == [item for item in ids if item in mine]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 200))
 def test_a_source_that_is_not_dry_gets_at_least_its_share_rounded_down(shares, limit):
     parts = [(share, [f"{at}-{n}" for n in range(limit)]) for at, share in enumerate(shares)]

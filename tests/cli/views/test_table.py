@@ -78,7 +78,7 @@ def tables(draw: st.DrawFn) -> Table:
     return Table(columns, rows, draw(CELLS), [draw(CELLS)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tables(), st.integers(40, 200))
 def test_every_word_of_any_table_is_whole_at_any_width(table: Table, width: int):
     lines = lines_of(table, width)

@@ -218,7 +218,7 @@ LOGS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(LOGS, st.integers(0, 9), st.integers(1, 7))
 def test_counting_anew_is_training_on_the_log_cut_there(rows, cut, batch):
     """To the byte, also where much happened at one time."""

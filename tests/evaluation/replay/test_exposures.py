@@ -53,7 +53,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS, st.randoms(use_true_random=False), st.integers(1, 30))
 def test_rows_of_one_time_give_the_same_log_in_any_order_and_any_batches(rows, rng, batch):
     rows = [(user, item, action, START + 20_000 * at) for user, item, action, at in rows]

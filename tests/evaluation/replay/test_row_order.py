@@ -72,7 +72,7 @@ ROWS = st.lists(
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(rows=ROWS, rng=st.randoms(use_true_random=False), count=st.sampled_from([None, 2]), batch=st.integers(1, 40))
 def test_rows_of_one_time_may_stand_in_any_order(bundle, protocol, rows, rng, count, batch):
     rows = sorted(rows, key=lambda row: row[3])

@@ -129,7 +129,7 @@ SHOWN = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(ACTIONS, SHOWN, st.randoms(use_true_random=False), st.integers(1, 30))
 def test_neither_the_order_of_rows_of_one_time_nor_batches_change_what_is_ranked(bundle, actions, seen, rng, batch):
     rows, lists = sorted(at(*actions), key=lambda row: row[3]), shown(*seen, ("x", 1, 50, "r"), ("x", 2, 50, "r"))
@@ -142,7 +142,7 @@ def test_neither_the_order_of_rows_of_one_time_nor_batches_change_what_is_ranked
         assert repr(variant) == repr(two.outcomes.variants[name])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(ACTIONS, SHOWN)
 def test_what_is_ranked_is_what_rankers_are_trained_on(bundle, actions, seen):
     rows, lists = sorted(at(*actions), key=lambda row: row[3]), shown(*seen, ("x", 1, 50, "r"), ("x", 2, 50, "r"))

@@ -29,7 +29,7 @@ def an_open_table(root, **made_of):
     return EmbeddingTable.open(a_table(root, **made_of))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(ids=st.lists(IDS, unique_by=id_key, max_size=30), unknown=st.lists(IDS, max_size=5))
 def test_what_is_published_is_looked_up_again(tmp_path_factory, ids, unknown):
     vectors = vectors_for(ids)

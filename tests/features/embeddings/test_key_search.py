@@ -9,7 +9,7 @@ ANY_KEY = st.integers(0, 2**64 - 1)
 SMALL = st.integers(0, 500)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(ANY_KEY | SMALL, max_size=300), st.lists(ANY_KEY | SMALL, max_size=50))
 def test_keys_are_found_where_they_are_and_only_there(held, queried):
     keys = np.unique(np.array(held, np.uint64))

@@ -102,7 +102,7 @@ def test_what_is_proposed_is_the_history_and_what_goes_with_it():
     assert sorted(proposed.tolist()) == sorted(id_keys(["a", "b", "c", "d"]).tolist()[:1] + id_keys(["d"]).tolist())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from("abcdx"), min_size=1, max_size=9), st.integers(0, 2**32 - 1))
 def test_no_column_of_a_candidate_depends_on_the_others(items, seed):
     rng = np.random.default_rng(seed)

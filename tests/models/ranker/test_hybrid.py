@@ -111,7 +111,7 @@ def test_a_config_that_contradicts_itself_is_refused():
 # --- The cut in two ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     actions=st.integers(0, 12),
     candidates=st.integers(1, 5),

@@ -35,7 +35,7 @@ def test_the_graphs_compute_their_formulas(backend, actions, candidates):
     np.testing.assert_allclose(probabilities, tiny_ranker(draw_weights(0), inputs), atol=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 129), min_size=1, max_size=130), st.integers(0, 3))
 def test_a_score_does_not_depend_on_the_other_candidates_to_the_bit(backend, rows, seed):
     inputs = some_inputs(seed=seed)

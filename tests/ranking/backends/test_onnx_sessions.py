@@ -15,7 +15,7 @@ def sessions(tmp_path_factory):
 STATES, POOLED = vectors_of(100, 6, 0), vectors_of(100, 8, 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 99), max_size=70))
 def test_a_fold_has_the_same_bits_alone_and_in_any_company(sessions, rows):
     together = sessions.fold(STATES[rows], POOLED[rows])
