@@ -27,17 +27,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group for ``--dist loadgroup``; on a real Kafka, kill tests come first: they are what it is there for.
+    """Group for ``--dist loadgroup``: a file at a time, so that what a file sets up is set up once.
 
-    Tests with a broker run one after the other on one process, as they mostly wait; the others meanwhile, a file at a
-    time, so that what a file sets up is set up once.
+    Files with a broker are handed out first: they mostly wait, and each process that has one has a broker of its own.
+    On a real Kafka, kill tests come first of all: they are what it is there for.
     """
+    kafka = _kind(config) == "kafka"
+    waiting = {item.path for item in items if item.get_closest_marker("broker")}
+    items.sort(key=lambda item: (not (kafka and "kill" in item.nodeid), item.path not in waiting))
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
-            group = "broker" if item.get_closest_marker("broker") else item.path.stem
-            item.add_marker(pytest.mark.xdist_group(group))
-    if _kind(config) == "kafka":
-        items.sort(key=lambda item: "kill" not in item.nodeid)
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(config.rootpath).as_posix()))
 
 
 def _kind(config: pytest.Config) -> str:
