@@ -35,10 +35,12 @@ from rankstream.retrieval.index.exact import ExactIndex
 from rankstream.retrieval.mix import MixedSource, Quota
 from rankstream.retrieval.source import CandidateSource
 from rankstream.retrieval.sources.matches import MatchingItems
+from rankstream.retrieval.sources.random_walk import RandomWalk
 from rankstream.retrieval.sources.recent_likes import RecentLikes, polarity_of
 
 CHECK_EVERY_S = 1.0
 MATCHING_SHARE = 3.0  # of candidates that match, for each one that is only similar to what the user likes
+WALK_SHARE = 1.0  # of candidates that random walks find, likewise
 NO_MODEL = "none"  # model_version of a worker without a bundle
 
 log = logging.getLogger(__name__)
@@ -242,7 +244,8 @@ def source_of(bundle: Bundle, matches: MatchTables) -> CandidateSource:
     likes = RecentLikes(bundle.items, ExactIndex(bundle.items.vectors), polarity)
     if not len(matches):
         return likes
-    return MixedSource(Quota(MatchingItems(bundle.items), MATCHING_SHARE), Quota(likes, 1.0))
+    walk = RandomWalk(bundle.items, matches, polarity)
+    return MixedSource(Quota(MatchingItems(bundle.items), MATCHING_SHARE), Quota(walk, WALK_SHARE), Quota(likes, 1.0))
 
 
 def longer_vocabulary(old: Vocabulary, new: Vocabulary) -> Vocabulary:

@@ -59,7 +59,7 @@ class RecentLikes:
     def queries(self, matches: UserMatches) -> Floats:
         """Return 0 to 2 unit queries ``(q, I)``."""
         user = matches.user
-        newest = user.actions.item_keys[_positive(user.actions, self.polarity)][:NEWEST_POSITIVE]
+        newest = user.actions.item_keys[positive_actions(user.actions, self.polarity)][:NEWEST_POSITIVE]
         vectors, found = self.items.look_up(newest)
         queries = []
         if found.any():
@@ -76,7 +76,7 @@ class RecentLikes:
         return mean
 
 
-def _positive(actions: ActionColumns, polarity: FeedbackPolarity) -> Bools:
+def positive_actions(actions: ActionColumns, polarity: FeedbackPolarity) -> Bools:
     """Return which actions are positive; where none is, those that are not negative."""
     positive = np.isin(actions.action_types, list(polarity.positive))
     return positive if positive.any() else ~np.isin(actions.action_types, list(polarity.negative))
