@@ -10,6 +10,8 @@ COPY features features
 COPY events events
 COPY metrics metrics
 COPY bundles bundles
+COPY content content
+COPY graph graph
 COPY retrieval retrieval
 COPY models models
 COPY ranking ranking

@@ -9,7 +9,7 @@ DEMO   ?=
 TESTS  ?= tests
 CHAOS  ?=
 SIZE   ?= small
-ROOMS  := features events metrics bundles graph retrieval models ranking streams evaluation cli experiments
+ROOMS  := features events metrics bundles content graph retrieval models ranking streams evaluation cli experiments
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-kafka chaos check format docs bench experiments clean

@@ -33,6 +33,7 @@ COMMANDS = {
     "embed": "Refresh the batch user vectors.",
     "serve": "Serve a trained run on this machine, to try it: a broker, the log and a worker in one.",
     "deploy": "Make another bundle serve, watch the feeds, and swap back where it goes wrong.",
+    "catalogue": "Import what items are: title, category, price, age.",
     "bundle": "Check a model bundle and show what is in it.",
     "settings": "Show every setting and where its value comes from.",
 }

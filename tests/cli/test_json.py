@@ -21,6 +21,7 @@ from rankstream.streams.clients.producer import Producer
 from rankstream.streams.partitioner import partition_of
 from rankstream.streams.settings import Settings
 from tests.builders.bundle import a_bundle
+from tests.builders.catalogue import an_item, published
 from tests.builders.cli import connected, fresh_topics, rankstream
 from tests.builders.exploration import the_explored
 from tests.builders.logs import rows_of, some_events, write_log
@@ -137,6 +138,17 @@ def train(stage: Stage) -> Result:
     return rankstream("train", LOG, "--out", stage.folder / "new", *flags, "--json")
 
 
+def items(stage: Stage) -> Path:
+    path = stage.folder / "items.csv"
+    path.write_text("id,name,price\n1,Trail X,59.90\n,nameless,1\n")
+    return path
+
+
+def catalogue(stage: Stage) -> Path:
+    published(stage.folder / "catalogue", an_item(1, title="Trail X"))
+    return stage.folder / "catalogue"
+
+
 RUNS: dict[str, Callable[[Stage], Result]] = {
     "demo": demo,
     "example": lambda stage: rankstream("example", stage.folder / "shop.csv", "--rows", 400, "--users", 20, "--json"),
@@ -161,6 +173,11 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "export": lambda stage: rankstream("export", "--from", stage.run, "--to", stage.folder / "new", "--json"),
     "evaluate": lambda stage: rankstream("evaluate", LOG, "--from", stage.run, "--json"),
     "embed": lambda stage: rankstream("embed", LOG, "--from", stage.run, "--json"),
+    "catalogue import": lambda stage: rankstream("catalogue", "import", items(stage), stage.folder / "c", "--json"),
+    "catalogue show": lambda stage: rankstream("catalogue", "show", catalogue(stage), 1, "--json"),
+    "catalogue check": lambda stage: rankstream(
+        "catalogue", "check", catalogue(stage), "--bundle", stage.bundle, "--json"
+    ),
     "bundle show": lambda stage: rankstream("bundle", "show", stage.bundle, "--json"),
     "bundle verify": lambda stage: rankstream("bundle", "verify", stage.bundle, "--json"),
     "bundle use": lambda stage: rankstream("bundle", "use", stage.bundle.parent, stage.bundle.name, "--json"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from rankstream.cli.commands import bundle, dead_letters, evaluate, topics, verify
+from rankstream.cli.commands import bundle, catalogue, dead_letters, evaluate, topics, verify
 from rankstream.cli.commands import settings as settings_command
 from rankstream.cli.demo import screen
 from rankstream.cli.demo.scoreboard import HYBRID, ITEM_KNN, NO_REALTIME, POPULAR, VMIS_KNN, Scoreboard, Scored
@@ -42,6 +42,7 @@ from rankstream.ranking.request import FeedItem
 from rankstream.streams.codec import DeadLetter, FeedError, RankedFeed
 from rankstream.streams.topics import ALL_TOPICS
 from tests.builders.bundle import a_bundle
+from tests.builders.catalogue import a_catalogue, an_item
 from tests.evaluation.replay.test_report import a_summary
 
 ROOT = Path(__file__).parents[3]
@@ -78,7 +79,7 @@ def tables(draw: st.DrawFn) -> Table:
     return Table(columns, rows, draw(CELLS), [draw(CELLS)])
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(tables(), st.integers(40, 200))
 def test_every_word_of_any_table_is_whole_at_any_width(table: Table, width: int):
     lines = lines_of(table, width)
@@ -212,6 +213,11 @@ SHOWN: dict[str, Shown] = {
         lambda: [replay.metrics_table(a_summary({f"{MODEL}, realtime": 0.6, "popularity": 0.1}))],
         (f"{MODEL},", "popularity", "NDCG@10")),
     "commands/bundle.py show": (lambda: [Facts(bundle.facts_of(open_bundle(the_bundle())))], ("tiny-1", "ranker")),
+    "commands/catalogue.py item_view": (
+        lambda: [catalogue.item_view(an_item(SKU, title="Winter boots", category="Shoes>Boots", price=59.9))],
+        (SKU, "59.9", "Boots")),
+    "commands/catalogue.py catalogue_view": (
+        lambda: [catalogue.catalogue_view(catalogue.facts_of(a_catalogue(*map(an_item, range(1_200)))))], ("1,200",)),
     "commands/dead_letters.py table_of": (
         lambda: [dead_letters.table_of(some_dead_letters())],
         ("unknown-action", "staging.eu-west-1.user-actions", "104225", "[view,")),

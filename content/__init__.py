@@ -1,0 +1,1 @@
+"""What an item is apart from what users do: title, category, price, group, age."""
