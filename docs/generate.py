@@ -15,6 +15,7 @@ import msgspec
 
 from rankstream.cli.options.settings import default_text
 from rankstream.cli.options.train_settings import TrainSection, TrainSettings
+from rankstream.content.items import Item
 from rankstream.events.action_event import ActionEvent
 from rankstream.events.impression_event import ImpressionEvent
 from rankstream.ranking.request import RankingRequest
@@ -30,6 +31,7 @@ SCHEMAS: Mapping[str, type] = {
     "dead-letters": DeadLetter,
     "served-features": ServedFeatures,
     "impressions": ImpressionEvent,
+    "item-updates": Item,
 }
 KINDS = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
 

@@ -7,6 +7,7 @@ r"""Every topic as data, and the admin's work: create what is missing, refuse wh
     ranking-requests -/   partition number   |---> dead-letters
                                              \---> served-features (where it is switched on)
     impressions            what users were shown, kept to be trained on: no worker reads it
+    item-updates           what items are (compacted): `rankstream catalogue follow` reads it, no worker does
 
 All have the same number of partitions, and a user's records lie at the same number in each.
 """
@@ -72,8 +73,11 @@ CHANGELOG = Topic("user-state-changelog", USER, "the user's packed state; beside
 IMPRESSIONS = Topic(
     "impressions", USER, "JSON: the items of one list that the user was shown", 30 * DAY_MS, written_by_workers=False
 )
+ITEM_UPDATES = Topic(
+    "item-updates", "text of id", "JSON: what an item is; without a value it is gone", None, written_by_workers=False
+)
 OF_WORKERS = (ACTIONS, REQUESTS, FEEDS, DEAD_LETTERS, SERVED, CHANGELOG)
-ALL_TOPICS = (*OF_WORKERS, IMPRESSIONS)
+ALL_TOPICS = (*OF_WORKERS, IMPRESSIONS, ITEM_UPDATES)
 COPARTITIONED = (ACTIONS, REQUESTS, CHANGELOG)
 
 

@@ -1,5 +1,6 @@
 """The examples run as they stand, are short, and find what they promise."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from rankstream.streams.clients.item_updates import CatalogueFollower
 from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.settings import Settings
-from rankstream.streams.topics import ACTIONS
+from rankstream.streams.topics import ACTIONS, prepare_topics
 from tests.builders.bundle import a_bundle
 
 ROOT = Path(__file__).parents[1]
@@ -74,6 +76,16 @@ def test_the_producer_keys_records_as_workers_want_them(worker, bootstrap_server
     settings = Settings(bootstrap_servers=bootstrap_servers)
     with TopicReader(settings, ACTIONS, from_beginning=True) as reader:
         assert {record.key for record in reader.read_all()} == {b"7"}
+
+
+@pytest.mark.broker
+def test_items_that_are_sent_become_a_catalogue(bootstrap_servers, tmp_path):
+    settings = Settings(bootstrap_servers=bootstrap_servers, partitions=2)
+    asyncio.run(prepare_topics(settings, create=True))
+    assert run("items.py", bootstrap_servers).stdout == "sent 3 items\n"
+    with CatalogueFollower(settings, tmp_path) as follower:
+        follower.read_to_end()
+    assert follower.catalogue.titles(range(3)) == ["Trail X", "Road Y", "Sandal Z"]
 
 
 def test_ranking_without_kafka_and_without_a_model():

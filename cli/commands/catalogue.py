@@ -1,4 +1,4 @@
-"""`rankstream catalogue`: import items from files, look one up, check a catalogue."""
+"""`rankstream catalogue`: items from files or from a topic, look one up, check a catalogue."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,21 +9,25 @@ import numpy as np
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.logs import time_option
-from rankstream.cli.options.settings import pairs
+from rankstream.cli.options.settings import CONNECTED, pairs, settings_options
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.skipped import print_notes, print_skipped
 from rankstream.cli.views.table import Facts, console
-from rankstream.content.catalogue import Catalogue, publish
+from rankstream.content.catalogue import Catalogue
 from rankstream.content.columns import NONE
 from rankstream.content.item_files import MAX_SKIPPED, SEPARATOR, ItemOptions, read_items
 from rankstream.content.items import Item
+from rankstream.content.updates import replace_items
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import LogError
 from rankstream.events.readers.times import AUTO, TIME_UNITS
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.ids import Id, id_keys
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle
+from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.clients.item_updates import CatalogueFollower
 from rankstream.streams.pipeline import wall_clock_ms
+from rankstream.streams.settings import Settings
 
 ROOT = click.argument("root", type=click.Path(path_type=Path, file_okay=False))
 
@@ -112,7 +116,7 @@ def import_items(
     max_skipped = 1.0 if allow_skips else MAX_SKIPPED
     options = ItemOptions(columns, constants, time_unit, delimiter, names, separator, currency, max_skipped)
     found = read_items(file, options, wall_clock_ms() if as_of is None else as_of)
-    folder = publish(root, found.catalogue, keep)
+    folder = replace_items(root, found.catalogue, keep)
     if as_json:
         skipped = dict(found.skipped.most_common())
         ignored = dict(found.skipped.most_common_ignored())
@@ -221,3 +225,55 @@ def _beside(bundle: Bundle, catalogue: Catalogue) -> dict[str, object]:
         "bundle_items_in_it": int(np.count_nonzero(found)),
         "items_without_vector": int(np.count_nonzero(~with_vector)),
     }
+
+
+@command.command()
+@ROOT
+@click.option("--currency", metavar="CODE", help="Of the catalogue.  [default: of its first item with a price]")
+@click.option(
+    "--every-s", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Least time between two versions."
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=2),
+    default=2,
+    show_default=True,
+    help="Versions that are kept, for replays of the past.",
+)
+@click.option("--once", is_flag=True, help="Read what the topic holds now, publish it and end.")
+@json_option
+@settings_options(*CONNECTED)
+@refusing(ClientError, BrokenTableError)
+def follow(
+    root: Path, currency: str | None, every_s: float, keep: int, once: bool, as_json: bool, settings: Settings
+) -> None:
+    """Publish what the topic item-updates says into the catalogue in ROOT, until Ctrl-C or SIGTERM.
+
+    A new version is there within about a second of a change. Each holds the positions in the topic that it ends at, so
+    a killed process goes on where its last version ends. Records that can't be understood go to dead-letters. One
+    process a folder; a file imported meanwhile takes the place of all that was known before, and changes go on top.
+
+    \b
+    Reads:  item-updates
+    Writes: versions of the catalogue in ROOT; dead-letters
+
+    \b
+    Examples:
+      rankstream catalogue follow catalogue --bootstrap-servers kafka:9092
+      rankstream catalogue follow catalogue --once --json | jq .items
+    """
+    with CatalogueFollower(settings, root, currency=currency, every_s=every_s, keep=keep) as follower:
+        if once:
+            follower.read_to_end()
+        while not once:
+            version = follower.step()
+            if version is not None and not as_json:
+                click.echo(f"published {root / version.version}: {len(version):,} items")
+        done, catalogue = follower.followed, follower.catalogue
+    rejected = dict(sorted(done.rejected.items()))
+    if as_json:
+        counts = {"records": done.records, "versions": done.versions, "rejected": rejected}
+        print_json({"version": catalogue.version or None, "items": len(catalogue)} | counts)
+    else:
+        listed = "".join(f", {count:,} rejected as {reason}" for reason, count in rejected.items())
+        click.echo(f"{done.records:,} records read{listed}: {len(catalogue):,} items")

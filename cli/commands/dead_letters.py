@@ -83,7 +83,11 @@ def _counts(reasons: Counter[str]) -> str:
 
 @command.command()
 @click.option("--reason", metavar="NAME", help="Only dead letters of this reason.")
-@click.option("--fix-keys", is_flag=True, help="Key the records by the text of their user_id first (key-mismatch).")
+@click.option(
+    "--fix-keys",
+    is_flag=True,
+    help="Key the records by the text of their user_id, or of an item's id, first (key-mismatch).",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
 @json_option
 @settings_options(*CONNECTED)
@@ -147,15 +151,15 @@ def _records(
 
 
 def _fixed_key(value: bytes, key: bytes | None) -> bytes | None:
-    user_id = _user_of(value)
-    return key if user_id is None else id_bytes(user_id)
+    owner = _owner_of(value)
+    return key if owner is None else id_bytes(owner)
 
 
-def _user_of(value: bytes) -> int | str | None:
-    """Return the user_id of an action or a request, if there is one."""
+def _owner_of(value: bytes) -> int | str | None:
+    """Return the user_id of an action or a request, or the id of an item, if there is one."""
     try:
         fields = msgspec.json.decode(value)
     except UNREADABLE:
         return None
-    user_id = fields.get("user_id") if isinstance(fields, dict) else None
-    return user_id if type(user_id) in (int, str) else None
+    owner = fields.get("user_id", fields.get("id")) if isinstance(fields, dict) else None
+    return owner if type(owner) in (int, str) else None

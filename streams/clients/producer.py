@@ -8,13 +8,14 @@ import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from rankstream.content.items import Item
 from rankstream.events.action_event import ActionEvent
 from rankstream.events.impression_event import ImpressionEvent
-from rankstream.features.ids import id_bytes
+from rankstream.features.ids import Id, id_bytes
 from rankstream.ranking.request import RankingRequest
 from rankstream.streams.clients.connect import ClientError, connect, require_topics
 from rankstream.streams.settings import Settings
-from rankstream.streams.topics import ACTIONS, IMPRESSIONS, REQUESTS, Topic, TopicNames
+from rankstream.streams.topics import ACTIONS, IMPRESSIONS, ITEM_UPDATES, REQUESTS, Topic, TopicNames
 
 
 class RawProducer:
@@ -27,7 +28,7 @@ class RawProducer:
         )
         self._failures: list[BaseException] = []
 
-    def send(self, topic: str, key: bytes | None, value: bytes) -> None:
+    def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
         """Queue one record; ``flush`` waits until the brokers have it."""
         try:
             self._kafka.send(topic, key=key, value=value).add_errback(self._failures.append)
@@ -61,12 +62,13 @@ class RawProducer:
 
 
 class Producer(RawProducer):
-    """Sends actions, requests and impressions, with the keys that bring a user's records to one partition."""
+    """Sends actions, requests, impressions and items; all records of a user, or of an item, go to one partition."""
 
     def __init__(self, settings: Settings, also: Collection[Topic] = ()) -> None:
         """``also`` are topics that must be there besides those of actions and requests."""
         names = TopicNames(settings.topic_prefix)
         self._actions, self._requests, self._impressions = map(names.of, (ACTIONS, REQUESTS, IMPRESSIONS))
+        self._items = names.of(ITEM_UPDATES)
         super().__init__(settings, [self._actions, self._requests, *map(names.of, also)])
         self._encode = msgspec.json.Encoder().encode
 
@@ -77,6 +79,14 @@ class Producer(RawProducer):
     def send_impressions(self, event: ImpressionEvent) -> None:
         """Queue one list that a user was shown; the producer was made with the topic impressions."""
         self.send(self._impressions, id_bytes(event.user_id), self._encode(event))
+
+    def send_item(self, item: Item) -> None:
+        """Queue what is known of an item; the producer was made with the topic item-updates."""
+        self.send(self._items, id_bytes(item.id), self._encode(item))
+
+    def remove_item(self, item_id: Id) -> None:
+        """Queue that an item is gone; the producer was made with the topic item-updates."""
+        self.send(self._items, id_bytes(item_id), None)
 
     def send_request(self, request: RankingRequest) -> None:
         """Queue one request."""

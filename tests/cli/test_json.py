@@ -178,12 +178,23 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "catalogue check": lambda stage: rankstream(
         "catalogue", "check", catalogue(stage), "--bundle", stage.bundle, "--json"
     ),
+    "catalogue follow": lambda stage: stage.on_topics("catalogue", "follow", stage.folder / "c", "--once"),
     "bundle show": lambda stage: rankstream("bundle", "show", stage.bundle, "--json"),
     "bundle verify": lambda stage: rankstream("bundle", "verify", stage.bundle, "--json"),
     "bundle use": lambda stage: rankstream("bundle", "use", stage.bundle.parent, stage.bundle.name, "--json"),
     "settings": lambda stage: rankstream("settings", *CONFIG, "--json"),
 }
-ON_KAFKA = ("produce", "request", "watch", "topics", "dead-letters", "skip", "repartition", "deploy")
+ON_KAFKA = (
+    "produce",
+    "request",
+    "watch",
+    "topics",
+    "dead-letters",
+    "skip",
+    "repartition",
+    "deploy",
+    "catalogue follow",
+)
 NAMES = [" ".join(path) for path, _ in EVERY]
 
 
@@ -214,7 +225,7 @@ def keys_of(text: str) -> set[str]:
 
 def parameters():
     for name in RUNS:
-        marks = [pytest.mark.broker] if name.split()[0] in ON_KAFKA else []
+        marks = [pytest.mark.broker] if {name, name.split()[0]} & {*ON_KAFKA} else []
         marks += [pytest.mark.slow, pytest.mark.timeout(600)] if name == "export" else []
         yield pytest.param(name, marks=marks)
 

@@ -17,7 +17,7 @@ def test_topics_are_made_once(bootstrap_servers):
     assert rankstream("topics", "create", *cluster, "--partitions", 3).output == "all topics are there\n"
     shown = rankstream("topics", "describe", *cluster)
     assert shown.exit_code == 0
-    assert shown.output.count(" 3 │") == 6
+    assert shown.output.count(" 3 │") == 7
 
 
 def test_topics_that_are_missing_are_shown(bootstrap_servers):

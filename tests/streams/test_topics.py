@@ -12,6 +12,7 @@ from rankstream.streams.topics import (
     ALL_TOPICS,
     CHANGELOG,
     IMPRESSIONS,
+    ITEM_UPDATES,
     SERVED,
     TopicNames,
     TopicsRefusedError,
@@ -70,8 +71,8 @@ def test_each_channel_of_the_pipeline_has_a_topic():
     assert {channel.value for channel in Channel} <= {topic.name for topic in ALL_TOPICS}
 
 
-def test_only_the_changelog_is_compacted():
-    assert [topic for topic in ALL_TOPICS if topic.compacted] == [CHANGELOG]
+def test_only_states_and_items_are_compacted():
+    assert [topic for topic in ALL_TOPICS if topic.compacted] == [CHANGELOG, ITEM_UPDATES]
     assert CHANGELOG.config["cleanup.policy"] == "compact"
 
 
@@ -79,9 +80,10 @@ def test_without_changelog_there_is_no_topic_for_it():
     assert CHANGELOG not in wanted_topics(Settings(changelog=False))
 
 
-def test_no_worker_waits_for_the_topic_of_impressions():
-    assert IMPRESSIONS in ALL_TOPICS
-    assert IMPRESSIONS not in wanted_topics(Settings(served_features=True))
+@pytest.mark.parametrize("topic", [IMPRESSIONS, ITEM_UPDATES], ids=lambda topic: topic.name)
+def test_no_worker_waits_for_the_topics_of_impressions_and_items(topic):
+    assert topic in ALL_TOPICS
+    assert topic not in wanted_topics(Settings(served_features=True))
 
 
 def test_what_was_served_has_a_topic_where_it_is_switched_on():
