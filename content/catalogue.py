@@ -92,6 +92,10 @@ class Catalogue:
     def __len__(self) -> int:
         return self.header.count
 
+    def snapshot(self) -> Self:
+        """Return this version, as ``LiveCatalogue.snapshot`` returns that of now."""
+        return self
+
     @property
     def as_of_ms(self) -> int:
         """What was known of the items until then is in them, UTC."""

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from rankstream.bundles.item_counts import check_made_for
 from rankstream.bundles.manifest import Manifest
+from rankstream.content.catalogue import Catalogue
 from rankstream.evaluation.time_text import parse_time_ms, time_text
 from rankstream.events.action_event import MIN_TIME_MS
 from rankstream.features.embeddings.files import BrokenTableError, versions
@@ -183,6 +184,28 @@ class CountsVersions:
         """Return the newest version that knows nothing later than ``at_ms``; None where each knows more."""
         count = bisect_right(self._as_of_ms, at_ms)
         return self.counts[count - 1] if count else None
+
+
+class CatalogueVersions:
+    """Published versions of a catalogue, and the one that there was at a time."""
+
+    def __init__(self, root: Path) -> None:
+        """Map and verify all versions. Raises ``BrokenTableError``, also for none."""
+        catalogues = [Catalogue.open_version(folder) for folder in versions(root)] if root.is_dir() else []
+        if not catalogues:
+            raise BrokenTableError(f"{root} holds no version of a catalogue; publish one with `rankstream catalogue`")
+        self.root = root
+        self.catalogues = sorted(catalogues, key=lambda one: one.as_of_ms)  # of one time, the last published comes last
+        self._as_of_ms = [one.as_of_ms for one in self.catalogues]
+
+    def check(self, from_ms: int, allow: bool = False) -> list[str]:
+        """Check that there was a version at ``from_ms``; return the marks of allowed leaks. Raises ``LeakError``."""
+        return check_table(self.catalogues[0], from_ms, allow, f"the catalogue in {self.root}", "items")
+
+    def as_of(self, at_ms: int) -> Catalogue | None:
+        """Return the newest version that knows nothing later than ``at_ms``; None where each knows more."""
+        count = bisect_right(self._as_of_ms, at_ms)
+        return self.catalogues[count - 1] if count else None
 
 
 def _refuse_several_spaces(root: Path, tables: list[EmbeddingTable]) -> None:

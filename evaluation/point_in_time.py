@@ -14,6 +14,7 @@ from pathlib import Path
 
 from msgspec import UnsetType
 
+from rankstream.content.catalogue import Catalogue
 from rankstream.events.action_event import Record, Recorded
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors, VectorTable
@@ -27,6 +28,7 @@ from rankstream.features.user_state import UserState
 from rankstream.ranking.bundle import Bundle
 from rankstream.ranking.exploration import exploration_named
 from rankstream.ranking.ranker import Ranker
+from rankstream.ranking.retrieval_mix import mix_named
 from rankstream.ranking.serving import ranker_of
 from rankstream.streams.codec import ServedFeatures
 from rankstream.streams.pipeline import Pipeline
@@ -55,6 +57,7 @@ def as_served(request: Record, served: ServedFeatures) -> Record:
 
 TablesAsOf = Callable[[int], VectorTable | None]  # the table of user vectors that there was at a time, UTC ms
 CountsAsOf = Callable[[int], ItemCounts | None]  # the item counts that there were; None: the bundle's own
+CatalogueAsOf = Callable[[int], Catalogue | None]  # the version of the catalogue that there was
 
 
 def no_table(at_ms: int) -> VectorTable | None:
@@ -67,58 +70,93 @@ def bundles_own(at_ms: int) -> ItemCounts | None:
     return None
 
 
-class RankerAsOf:
-    """One bundle's ranker, at each time with the user vectors and the item counts that there were."""
+def no_catalogue(at_ms: int) -> Catalogue | None:
+    """Return None: no catalogue, at all times."""
+    return None
 
-    def __init__(self, bundle: Bundle, tables: TablesAsOf, counts: CountsAsOf = bundles_own) -> None:
+
+class RankerAsOf:
+    """One bundle's ranker, at each time with the user vectors, the item counts and the catalogue that there were."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        tables: TablesAsOf,
+        counts: CountsAsOf = bundles_own,
+        catalogues: CatalogueAsOf = no_catalogue,
+    ) -> None:
         self.bundle = bundle
         self._tables = tables
         self._counts = counts
+        self._catalogues = catalogues
         self._no_vectors = NoVectors(bundle.manifest.sizes.user_dim)
         self._table: VectorTable | None = None  # of the last ranker
         self._counted: ItemCounts | None = None
+        self._catalogue: Catalogue | None = None
         self._ranker = ranker_of(bundle, self._no_vectors)
 
     def at(self, at_ms: int) -> Ranker:
         """Return the ranker as of a time."""
-        table, counted = self._tables(at_ms), self._counts(at_ms)
-        if table is not self._table or counted is not self._counted:
-            self._table, self._counted = table, counted
-            self._ranker = ranker_of(self.bundle, table or self._no_vectors, counts=counted)
+        used = table, counted, catalogue = self._tables(at_ms), self._counts(at_ms), self._catalogues(at_ms)
+        before = self._table, self._counted, self._catalogue
+        if any(one is not other for one, other in zip(used, before, strict=True)):
+            self._table, self._counted, self._catalogue = used
+            self._ranker = ranker_of(self.bundle, table or self._no_vectors, counts=counted, catalogues=catalogue)
         return self._ranker
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a ranker is made of besides its bundle: versions of tables, and policies as records name them."""
+
+    user_vectors: str | None = None
+    item_counts: str | None = None
+    policy: str | None = None
+    catalogue: str | None = None
+    mix: str | None = None
 
 
 class RankersAsServed:
     """Rankers of one bundle, with the versions that they used and the policy that ordered their feeds."""
 
-    def __init__(self, bundle: Bundle, user_vectors: Path | None = None, item_counts: Path | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        user_vectors: Path | None = None,
+        item_counts: Path | None = None,
+        catalogue: Path | None = None,
+    ) -> None:
         self.bundle = bundle
         self.user_vectors = user_vectors
         self.item_counts = item_counts
-        self._rankers: dict[tuple[str | None, str | None, str | None], Ranker] = {}
+        self.catalogue = catalogue
+        self._catalogues: dict[str, Catalogue] = {}  # opened, by version: there may be one a second
+        self._rankers: dict[Used, Ranker] = {}
 
     def serving(self) -> LiveRankerAsOf:
         """Return what a pipeline needs, without user vectors to start with: states do not depend on them."""
-        return LiveRankerAsOf(self.bundle.manifest.vocabulary, self._ranker(None, None, None))
+        return LiveRankerAsOf(self.bundle.manifest.vocabulary, self._ranker(Used()))
 
     def ranker(self, served: ServedFeatures) -> Ranker:
         """Return the ranker that served an answer. Raises ``NotRetainedError``."""
         ours = self.bundle.manifest.model_version
         if served.model_version != ours:
             raise NotRetainedError(f"served by model {served.model_version}, but the bundle holds {ours}")
-        policy = None if isinstance(served.policy, UnsetType) else served.policy
-        return self._ranker(served.user_vectors, served.item_counts, policy)
+        policy, catalogue, mix = (
+            None if isinstance(one, UnsetType) else one for one in (served.policy, served.catalogue, served.retrieval)
+        )
+        return self._ranker(Used(served.user_vectors, served.item_counts, policy, catalogue, mix))
 
-    def _ranker(self, user_vectors: str | None, item_counts: str | None, policy: str | None) -> Ranker:
-        key = user_vectors, item_counts, policy
-        if key not in self._rankers:
+    def _ranker(self, used: Used) -> Ranker:
+        if used not in self._rankers:
             try:
-                exploration = exploration_named(policy)
+                exploration, mix = exploration_named(used.policy), mix_named(used.mix)
             except ValueError as exc:
                 raise NotRetainedError(str(exc)) from exc
-            counts = self._counts(item_counts)
-            self._rankers[key] = ranker_of(self.bundle, self._table(user_vectors), exploration, counts)
-        return self._rankers[key]
+            counts, catalogue = self._counts(used.item_counts), self._catalogue(used.catalogue)
+            table = self._table(used.user_vectors)
+            self._rankers[used] = ranker_of(self.bundle, table, exploration, counts, catalogue, mix)
+        return self._rankers[used]
 
     def _table(self, version: str | None) -> VectorTable:
         if version is None:
@@ -129,6 +167,14 @@ class RankersAsServed:
         if version is None:
             return None
         return open_counts_version(_kept(version, self.item_counts, "item counts", "--item-counts"))
+
+    def _catalogue(self, version: str | None) -> Catalogue | None:
+        if version is None:
+            return None
+        if version not in self._catalogues:
+            folder = _kept(version, self.catalogue, "catalogue", "--catalogue")
+            self._catalogues[version] = Catalogue.open_version(folder)
+        return self._catalogues[version]
 
 
 def _kept(version: str, root: Path | None, what: str, flag: str) -> Path:

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from rankstream.features.embeddings.base import VectorTable
+from rankstream.features.embeddings.key_search import Rows
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import Id, Keys
 from rankstream.features.schema import POPULARITY_COLUMN, Bools
@@ -14,6 +15,7 @@ from rankstream.ranking.request import MAX_CANDIDATES
 from rankstream.ranking.utility import Scores
 
 POPULARITY = "popularity"  # as feeds name it
+RECENT = "log_popularity_7d"  # the feature of the last days (``models/items/item_features.py``)
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Popularity:
 
     items: EmbeddingTable
     features: VectorTable
+    recent_column: int | None = None  # of the features: the same of the last days; None where there is none
 
     def look_up(self, keys: Keys) -> tuple[Scores, Bools]:
         """Return the popularity of items, ``(N,)`` float64 from 0 to 1, 0 where the key is unknown, and what is known.
@@ -38,3 +41,17 @@ class Popularity:
         """The most popular items of the table, as many as a request may ask for; found out once."""
         scores, _ = self.look_up(self.items.keys)
         return self.items.ids(np.argsort(-scores, kind="stable")[:MAX_CANDIDATES])
+
+    @cached_property
+    def lately(self) -> Rows:
+        """Rows of all items, those first that most was done to in the last days, then at all; found out once."""
+        scores, _ = self.look_up(self.items.keys)
+        if self.recent_column is None:
+            return np.argsort(-scores, kind="stable")
+        features, _ = self.features.look_up(self.items.keys)
+        return np.lexsort((-scores, -features[:, self.recent_column]))
+
+
+def recent_column(names: Sequence[str], width: int) -> int | None:
+    """Return which of ``width`` dense features is the popularity of the last days; None where it is not known."""
+    return names.index(RECENT) if RECENT in names and len(names) == width else None

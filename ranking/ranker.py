@@ -2,7 +2,7 @@
 
 ::
 
-    candidates, or a source's -> join -> score -> utility -> blend -> Ranking
+    candidates, or those of sources -> join -> score -> utility -> blend -> Ranking
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,6 +32,7 @@ from rankstream.ranking.request import (
     RankingRequest,
     check_request,
 )
+from rankstream.ranking.retrieval_mix import DEFAULT_MIX, RetrievalMix, Shelf, retrieve, retrieve_popular
 from rankstream.ranking.utility import Scores, utility
 from rankstream.retrieval.source import CandidateSource
 
@@ -51,6 +52,13 @@ class Candidates:
     ids: Sequence[Id]
     keys: Keys
     groups: Sequence[Id] | None
+    sources: Sequence[str] | None = None  # of each, what proposed it
+    catalogue: str | None = None  # version that they were found with
+    mix: str | None = None  # that they were found by
+
+    def source(self, at: int) -> str | UnsetType:
+        """Return what proposed one of them, where that is told."""
+        return UNSET if self.sources is None else self.sources[at]
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,8 @@ class Ranker:
     calibrated: tuple[str, ...] | None = None  # heads whose numbers are probabilities; None: the bundle does not say
     item_counts: str | None = None  # version of those in ``offline`` and ``source``; None for the bundle's own
     popularity: Popularity | None = None  # orders what there is no time to score
+    mix: RetrievalMix = DEFAULT_MIX  # shares of the sources, where there is a catalogue
+    shelf: Shelf | None = None  # what can be had; None: no catalogue
 
     def rank(self, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
         """Answer a request as of its timestamp, or ``now_ms``, when it was asked (UTC). Raises ``RankingRefusedError``.
@@ -103,7 +113,7 @@ class Ranker:
             "total": done - started,
         }
         timings_ms = {step: 1e3 * seconds for step, seconds in timings.items()}
-        return self._ranking(items, inputs, table_version(offline.users), timings_ms, entropy)
+        return self._ranking(items, inputs, table_version(offline.users), timings_ms, entropy, candidates)
 
     def rank_by_popularity(self, request: RankingRequest) -> Ranking:
         """Answer a request without its user and without the model, in a hundredth of the time.
@@ -120,7 +130,9 @@ class Ranker:
         scores, known = popularity.look_up(candidates.keys)
         order = blend(scores, candidates.groups, request.max_per_group, request.top_k)
         return Ranking(
-            items=tuple(FeedItem(candidates.ids[at], float(scores[at]), {}) for at in order),
+            items=tuple(
+                FeedItem(candidates.ids[at], float(scores[at]), {}, source=candidates.source(at)) for at in order
+            ),
             heads=self.heads,
             model_version=self.model_version,
             actions_used=0,
@@ -139,7 +151,7 @@ class Ranker:
             return _each_once(request.candidates, request.groups)
         if self.source is None:
             raise RankingRefusedError(NO_RETRIEVAL, CANT_PROPOSE)
-        return _each_once(popularity.best[: request.limit], None)
+        return _each_once(*retrieve_popular(request, popularity.best, self.shelf))
 
     def _offline_now(self) -> OfflineFeatures:
         """Hold one version of the user vectors: retrieval and join must not see two, nor the answer name a third."""
@@ -148,14 +160,12 @@ class Ranker:
 
     def _candidates(self, request: RankingRequest, user: UserMatches) -> Candidates:
         """Return the request's candidates, or what the source proposes, each item once."""
-        ids = request.candidates if request.candidates is not None else self._retrieve(user, request.limit or 0)
-        return _each_once(ids, request.groups)
-
-    def _retrieve(self, user: UserMatches, limit: int) -> Sequence[Id]:
-        """Ask the source for items that the user's history does not hold."""
+        if request.candidates is not None:
+            return _each_once(request.candidates, request.groups)
         if self.source is None:
             raise RankingRefusedError(NO_RETRIEVAL, CANT_PROPOSE)
-        return self.source.propose(user, limit).ids
+        found = retrieve(request, user, self.source, self.mix, self.shelf)
+        return replace(_each_once(found.ids, None, found.sources), catalogue=found.catalogue, mix=found.mix)
 
     def _ranking(
         self,
@@ -164,6 +174,7 @@ class Ranker:
         user_vectors: str | None,
         timings_ms: dict[str, float],
         entropy: float | None,
+        candidates: Candidates,
     ) -> Ranking:
         ages = inputs.action_ages_ms
         return Ranking(
@@ -182,20 +193,21 @@ class Ranker:
             num_candidates=inputs.num_candidates,
             entropy=entropy,
             calibrated=self.calibrated,
+            catalogue=candidates.catalogue,
+            retrieval=candidates.mix,
         )
 
 
-def _each_once(ids: Sequence[Id], groups: Sequence[Id] | None) -> Candidates:
+def _each_once(ids: Sequence[Id], groups: Sequence[Id] | None, sources: Sequence[str] | None = None) -> Candidates:
     """Return candidates, each at its first position. Raises ``RankingRefusedError`` where there is none."""
     if not ids:
         raise RankingRefusedError(NO_CANDIDATES, "there is nothing to rank: no candidate given or found")
     keys = id_keys(ids)
     firsts = first_positions(keys)
     if len(firsts) == len(ids):
-        return Candidates(ids, keys, groups)
-    return Candidates(
-        [ids[at] for at in firsts], keys[firsts], None if groups is None else [groups[at] for at in firsts]
-    )
+        return Candidates(ids, keys, groups, sources)
+    groups, sources = (None if one is None else [one[at] for at in firsts] for one in (groups, sources))
+    return Candidates([ids[at] for at in firsts], keys[firsts], groups, sources)
 
 
 def without_newer_types(inputs: ModelInputs, num_types: int) -> ModelInputs:
@@ -213,6 +225,6 @@ def _items(
     propensities: Sequence[float | UnsetType] = placed.propensities or [UNSET] * len(order)
     chosen = zip(order, scores[order].tolist(), probabilities[order].tolist(), propensities, strict=True)
     return tuple(
-        FeedItem(candidates.ids[index], score, dict(zip(heads, row, strict=True)), propensity)
-        for index, score, row, propensity in chosen
+        FeedItem(candidates.ids[at], score, dict(zip(heads, row, strict=True)), propensity, candidates.source(at))
+        for at, score, row, propensity in chosen
     )

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from rankstream.content.filters import ItemFilters
 from rankstream.events.action_event import MAX_AHEAD_MS, Name, TimeMs, WireId
 from rankstream.features.ids import Id
 from rankstream.features.schema import ModelInputs
@@ -21,6 +22,7 @@ NO_CANDIDATES = "no-candidates"
 TOO_MANY_CANDIDATES = "too-many-candidates"
 BAD_GROUPS = "bad-groups"
 BAD_LIMIT = "bad-limit"
+BAD_FILTERS = "bad-filters"
 
 
 class RankingRequest(Struct, frozen=True, omit_defaults=True):
@@ -36,6 +38,13 @@ class RankingRequest(Struct, frozen=True, omit_defaults=True):
     timestamp_ms: Annotated[TimeMs, Meta(description="the time to rank as of; the record's if absent")] | None = None
     deadline_ms: Annotated[TimeMs, Meta(description="an answer later than this is of no use")] | None = None
     surface: Annotated[Name, Meta(description="where it will be shown; unknown names count as none")] | None = None
+    exclude: (
+        Annotated[
+            tuple[WireId, ...], Meta(max_length=MAX_CANDIDATES, description="with limit: items never to be proposed")
+        ]
+        | None
+    ) = None
+    filters: Annotated[ItemFilters, Meta(description="with limit: what an item must be")] | None = None
 
     def as_of(self, now_ms: int) -> int:
         """Return the time to rank at: the request's own, or ``now_ms`` where it has none."""
@@ -74,6 +83,16 @@ class FeedItem(Struct, frozen=True):
         ]
         | UnsetType
     ) = UNSET
+    source: (
+        Annotated[
+            str,
+            Meta(
+                description="with a catalogue, where the request has a limit: what proposed it; popular:fallback where "
+                "nothing else could be proposed"
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +115,8 @@ class Ranking:
     calibrated: tuple[str, ...] | None = None  # heads whose numbers are probabilities; None: the bundle does not say
     entropy: float | None = None  # with exploration: of the first position, 1 if any candidate is as likely there
     fallback: str | None = None  # what ordered the items where there was no time to score them
+    catalogue: str | None = None  # version that candidates were found with; None where none was used
+    retrieval: str | None = None  # the mix that they were found by; None where only the default can have been
 
 
 class RankingRefusedError(ValueError):
@@ -127,10 +148,23 @@ def check_request(request: RankingRequest) -> None:
         raise RankingRefusedError(
             TOO_MANY_CANDIDATES, f"{given} candidates given; split the request, at most {MAX_CANDIDATES} are ranked"
         )
+    _check_filters(request)
     if request.max_per_group is not None and request.max_per_group < 1:
         raise RankingRefusedError(BAD_GROUPS, f"max_per_group {request.max_per_group} given; wanted at least 1")
     if request.top_k is not None and request.top_k < 1:
         raise RankingRefusedError(BAD_LIMIT, f"top_k {request.top_k} given; wanted at least 1")
+
+
+def _check_filters(request: RankingRequest) -> None:
+    filters, excluded = request.filters, request.exclude
+    if request.candidates is not None and (filters is not None or excluded is not None):
+        raise RankingRefusedError(BAD_FILTERS, "filters and exclude go with limit; candidates are ranked as they came")
+    if filters is not None and None not in (filters.price_min, filters.price_max):
+        low, high = filters.price_min or 0.0, filters.price_max or 0.0
+        if low > high:
+            raise RankingRefusedError(BAD_FILTERS, f"price_min {low:g} is above price_max {high:g}; no price is both")
+    if excluded is not None and len(excluded) > MAX_CANDIDATES:
+        raise RankingRefusedError(BAD_FILTERS, f"{len(excluded)} items excluded; at most {MAX_CANDIDATES} can be")
 
 
 def check_deadline(request: RankingRequest, clock_ms: int) -> None:

@@ -16,6 +16,7 @@ from typing import Self
 from rankstream.bundles.graphs import CPU
 from rankstream.bundles.manifest import MANIFEST
 from rankstream.bundles.ranker import calibrated_heads
+from rankstream.content.live import LiveCatalogue
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.live import LiveTable
@@ -28,13 +29,15 @@ from rankstream.ranking.backends.constant import ConstantBackend
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, bundle_folder, open_bundle
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
 from rankstream.ranking.followed_counts import FollowedCounts
-from rankstream.ranking.popularity import Popularity
+from rankstream.ranking.popularity import Popularity, recent_column
 from rankstream.ranking.ranker import Ranker
+from rankstream.ranking.retrieval_mix import DEFAULT_MIX, CatalogueVersions, RetrievalMix, Shelf
 from rankstream.ranking.utility import head_weights
 from rankstream.retrieval.index.exact import ExactIndex
 from rankstream.retrieval.mix import MixedSource, Quota
 from rankstream.retrieval.source import CandidateSource
 from rankstream.retrieval.sources.matches import MatchingItems
+from rankstream.retrieval.sources.popular import PopularItems
 from rankstream.retrieval.sources.random_walk import RandomWalk
 from rankstream.retrieval.sources.recent_likes import RecentLikes, polarity_of
 
@@ -78,10 +81,15 @@ class LiveRanker:
         check_every_s: float = CHECK_EVERY_S,
         clock: Callable[[], float] = time.monotonic,
         exploration: Exploration = NO_EXPLORATION,
+        catalogue: Path | None = None,
+        mix: RetrievalMix = DEFAULT_MIX,
     ) -> Self:
         """Open the bundle in ``bundle_dir``, or the one that its CURRENT names. Raises ``BundleRefusedError``."""
         counts = None if item_counts is None else FollowedCounts(item_counts)
-        watcher = BundleWatcher(bundle_dir, user_vectors, counts, providers, check_every_s, clock, exploration)
+        catalogues = None if catalogue is None else LiveCatalogue(catalogue, clock=clock)
+        watcher = BundleWatcher(
+            bundle_dir, user_vectors, counts, providers, check_every_s, clock, exploration, catalogues, mix
+        )
         return cls(watcher.load(), watcher)
 
     @classmethod
@@ -149,6 +157,8 @@ class BundleWatcher:
         check_every_s: float,
         clock: Callable[[], float],
         exploration: Exploration,
+        catalogues: CatalogueVersions | None = None,
+        mix: RetrievalMix = DEFAULT_MIX,
     ) -> None:
         self.bundle_dir = bundle_dir
         self.user_vectors = user_vectors
@@ -157,6 +167,8 @@ class BundleWatcher:
         self.check_every_s = check_every_s
         self.clock = clock
         self.exploration = exploration
+        self.catalogues = catalogues
+        self.mix = mix
         self._last_opened: Stamp | None = None
         self._last_seen: Stamp | None = None
         self._refused = False
@@ -191,7 +203,7 @@ class BundleWatcher:
         return loaded if version == loaded.ranker.item_counts else self._loaded(loaded.bundle, counts)
 
     def _loaded(self, bundle: Bundle, counts: ItemCounts | None) -> LoadedModel:
-        ranker = ranker_of(bundle, self._users_of(bundle), self.exploration, counts)
+        ranker = ranker_of(bundle, self._users_of(bundle), self.exploration, counts, self.catalogues, self.mix)
         return LoadedModel(ranker, bundle.manifest.vocabulary, bundle)
 
     def _stamp(self) -> Stamp | None:
@@ -219,9 +231,13 @@ def ranker_of(
     users: VectorTable,
     exploration: Exploration = NO_EXPLORATION,
     counts: ItemCounts | None = None,
+    catalogues: CatalogueVersions | None = None,
+    mix: RetrievalMix = DEFAULT_MIX,
 ) -> Ranker:
-    """Put a ranker together from a bundle, a table of user vectors, and item counts; None: the bundle's own."""
+    """Put a ranker together from a bundle, user vectors, item counts (None: the bundle's own) and a catalogue."""
     manifest, offline = bundle.manifest, bundle.offline_features(users, counts)
+    names = manifest.metrics.get("features", ()) if counts is None else counts.feature_names
+    popularity = Popularity(bundle.items, offline.item_features, recent_column(names, offline.item_features.dim))
     return Ranker(
         model_version=manifest.model_version,
         heads=manifest.heads,
@@ -234,7 +250,9 @@ def ranker_of(
         exploration=exploration,
         calibrated=calibrated_heads(manifest.parts),
         item_counts=None if counts is None else counts.version,
-        popularity=Popularity(bundle.items, offline.item_features),
+        popularity=popularity,
+        mix=mix,
+        shelf=None if catalogues is None else Shelf(catalogues, bundle.items, PopularItems(bundle.items, popularity)),
     )
 
 

@@ -16,6 +16,7 @@ from math import isfinite
 
 from rankstream.features.ids import Id, id_key
 from rankstream.features.matches.columns import UserMatches
+from rankstream.retrieval.scope import Scope
 from rankstream.retrieval.source import CandidateSource, Proposals
 
 
@@ -39,9 +40,9 @@ class MixedSource:
             raise ValueError("no source given to mix; wanted at least one")
         self.quotas = quotas
 
-    def propose(self, user: UserMatches, limit: int) -> Proposals:
+    def propose(self, user: UserMatches, limit: int, scope: Scope | None = None) -> Proposals:
         """Return up to ``limit`` items; fewer only when all sources together have no more."""
-        proposed = [_pairs(quota.source.propose(user, limit)) for quota in self.quotas]
+        proposed = [_pairs(quota.source.propose(user, limit, scope)) for quota in self.quotas]
         turns = [(1.0 / quota.share, at, 1) for at, quota in enumerate(self.quotas)]  # (taken + 1) / share: least first
         heapify(turns)
         ids: list[Id] = []

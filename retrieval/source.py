@@ -6,6 +6,7 @@ from typing import Protocol
 
 from rankstream.features.ids import Id
 from rankstream.features.matches.columns import UserMatches
+from rankstream.retrieval.scope import Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,10 @@ class Proposals:
 class CandidateSource(Protocol):
     """Proposes items for a user; safe to call from many threads.
 
-    The same user as of the same time is proposed the same items: a source that samples seeds its generator by both.
+    The same user as of the same time, within the same scope, is proposed the same items: a source that samples seeds
+    its generator by ``Scope.seed``.
     """
 
-    def propose(self, user: UserMatches, limit: int) -> Proposals:
-        """Return up to ``limit`` items, none of ``user.excluded``."""
+    def propose(self, user: UserMatches, limit: int, scope: Scope | None = None) -> Proposals:
+        """Return up to ``limit`` items within the scope; None: all but ``user.excluded``."""
         ...

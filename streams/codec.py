@@ -106,6 +106,13 @@ class ServedFeatures(Struct, frozen=True):
     items: Annotated[list[FeedItem], Meta(description="as in the feed")]
     item_counts: Annotated[str | None, Meta(description="version of the item counts; null for the bundle's own")] = None
     policy: Annotated[str, Meta(description="with exploration: as in the feed")] | UnsetType = UNSET
+    catalogue: (
+        Annotated[str, Meta(description="version of the catalogue that candidates were found with, where one was")]
+        | UnsetType
+    ) = UNSET
+    retrieval: (
+        Annotated[str, Meta(description="the shares of sources that candidates were found by, with that")] | UnsetType
+    ) = UNSET
 
 
 class DeadLetter(Struct, frozen=True):
@@ -208,6 +215,8 @@ def encode_served(record: Record, request: RankingRequest, state: UserState, ran
         items=list(ranking.items),
         item_counts=ranking.item_counts,
         policy=UNSET if ranking.policy is None else ranking.policy,
+        catalogue=UNSET if ranking.catalogue is None else ranking.catalogue,
+        retrieval=UNSET if ranking.retrieval is None else ranking.retrieval,
     )
     return _encode(served)
 

@@ -174,6 +174,34 @@ class Settings:
         Section.RANKING,
         "Folder of the item counts that `rankstream embed` publishes; without it they stay those of the training.",
     )
+    catalogue: Path | None = setting(
+        None,
+        Section.RANKING,
+        "Folder of the catalogue that `rankstream catalogue` publishes: requests with a limit are then answered with "
+        "what is in it, new and popular items among them. Without it nothing is new or gone, and filters are refused.",
+    )
+    new_share: float = setting(
+        0.1,
+        Section.RANKING,
+        "With a catalogue: the share of the candidates that are new items, sampled by the request.",
+        minimum=0,
+        maximum=0.9,
+    )
+    new_days: float = setting(
+        14.0, Section.RANKING, "How young an item is that counts as new.", unit="days", minimum=0.001, maximum=36_500
+    )
+    popular_share: float = setting(
+        0.05,
+        Section.RANKING,
+        "With a catalogue: the share of the candidates that are the items most was done to in the last days.",
+        minimum=0,
+        maximum=0.9,
+    )
+    exclude_seen: bool = setting(
+        True,
+        Section.RANKING,
+        "Propose nothing that the user's known actions are on. Switch it off where people come back to the same items.",
+    )
     exploration: str = setting(
         "off",
         Section.RANKING,
@@ -249,6 +277,11 @@ class Settings:
             raise SettingsError(
                 f"heartbeat_interval_s is {self.heartbeat_interval_s:g} and session_timeout_s "
                 f"{self.session_timeout_s:g}; a session must last at least three heartbeats"
+            )
+        if self.new_share + self.popular_share >= 1:
+            raise SettingsError(
+                f"new_share is {self.new_share:g} and popular_share {self.popular_share:g}; wanted less than 1 "
+                "together, as the rest is found by what the user did"
             )
         by_token = self.sasl_mechanism == OAUTH
         if self.security_protocol.startswith("SASL") and by_token and not self.sasl_oauth_token:

@@ -53,7 +53,8 @@ def command(log: Path, run: Path, port: int, log_options: LogOptions) -> None:
     Needs the embedded broker: pip install "rankstream[demo]".
 
     \b
-    Reads:  LOG, FROM/bundle, FROM/vectors/users, FROM/item_counts
+    Reads:  LOG, FROM/bundle, FROM/vectors/users, FROM/item_counts,
+            FROM/catalogue
     Writes: FROM/worker.log
 
     \b
@@ -109,6 +110,7 @@ def _settings(run: Path, servers: str, state: Path) -> Settings:
         bundle=run / "bundle",
         user_vectors=users if users.is_dir() else None,
         item_counts=run / "item_counts",  # of the first `rankstream embed` on
+        catalogue=run / "catalogue",  # of the first `rankstream catalogue import` on
     )
 
 

@@ -55,8 +55,8 @@ def command(
 
     \b
     Reads:  served-features, ranking-requests, user-actions (from Kafka, or
-            --from a folder of dumps); --bundle, --user-vectors and
-            --history-limit as the workers had them
+            --from a folder of dumps); --bundle, --user-vectors,
+            --item-counts, --catalogue, --history-limit as the workers had them
     Ends:   0 no difference; 1 differences, each named; 2 nothing could be
             verified, and why
 
@@ -104,6 +104,9 @@ def show(report: Report) -> None:
     spent = f"{report.actions_read:,} actions read; {report.seconds:.1f} s, {share:.0%} of it ranking"
     counts = ", ".join(sorted(version or "the bundle's own" for version in report.item_counts)) or "none"
     versions = f"user vectors {tables}; item counts {counts}"
+    if catalogues := sorted(report.catalogues):
+        more = f" and {len(catalogues) - 1:,} before it" if len(catalogues) > 1 else ""
+        versions += f"; catalogue {catalogues[-1]}{more}"
     screen.print(Text(f"model {report.model_version}; {versions}; {spent}", "dim"))
 
 

@@ -24,8 +24,8 @@ def command(settings: Settings) -> None:
     nothing else. A user's actions and requests meet on the same worker, so a request sees the newest actions.
 
     \b
-    Reads:  user-actions, ranking-requests; the bundle folder; user_vectors and
-            item_counts, swapped when a new version is published
+    Reads:  user-actions, ranking-requests; the bundle folder; user_vectors,
+            item_counts and catalogue, swapped when a new version is published
     Writes: ranked-feeds, dead-letters, user-state-changelog; state_dir;
             with --served-features that topic too
 

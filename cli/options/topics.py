@@ -20,12 +20,14 @@ from rankstream.streams.topics import SERVED, Topic, TopicNames
 
 NOT_LOGGED = "start workers with --served-features, and what they serve from then on can be verified"
 
+OF_RANKERS = ("bundle", "user_vectors", "item_counts", "catalogue", "history_limit")
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def recorded_topics_options(command: F) -> F:
     """Return the command with the flags of its sources: ``folder``, and settings of broker, bundle and tables."""
-    command = settings_options(*CONNECTED, also=("bundle", "user_vectors", "item_counts", "history_limit"))(command)  # type: ignore[assignment]
+    command = settings_options(*CONNECTED, also=OF_RANKERS)(command)  # type: ignore[assignment]
     return click.option(
         "--from",
         "folder",
@@ -88,4 +90,6 @@ def open_rankers(settings: Settings) -> RankersAsServed:
     """Open bundle, user vectors and item counts as they were served. Raises ``BundleRefusedError``."""
     if not settings.bundle.is_dir():
         raise Refusal(f"there is no bundle folder {settings.bundle}; name the one that was served with --bundle")
-    return RankersAsServed(open_bundle(settings.bundle), settings.user_vectors, settings.item_counts)
+    return RankersAsServed(
+        open_bundle(settings.bundle), settings.user_vectors, settings.item_counts, settings.catalogue
+    )

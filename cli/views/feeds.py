@@ -20,8 +20,10 @@ def feed_table(feed: RankedFeed) -> Table:
     rows = []
     for rank, item in enumerate(items, start=1):
         probabilities = (f"{item.probabilities[head]:.4f}" for head in heads)
-        rows.append([str(rank), str(item.item_id), f"{item.score:.4f}", *probabilities])
-    columns = [*numbers("rank"), *names("item"), *numbers("score", *heads)]
+        source = [item.source] if isinstance(item.source, str) else []
+        rows.append([str(rank), str(item.item_id), f"{item.score:.4f}", *probabilities, *source])
+    told = names("source") if items and isinstance(items[0].source, str) else []
+    columns = [*numbers("rank"), *names("item"), *numbers("score", *heads), *told]
     return Table(columns, rows, f"feed of user {feed.user_id}", [_made_from(feed)])
 
 

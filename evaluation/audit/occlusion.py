@@ -52,7 +52,7 @@ def whole_request(request: RankingRequest, ranking: Ranking) -> RankingRequest:
     candidates = request.candidates
     if candidates is None:
         candidates = tuple(item.item_id for item in ranking.items)
-    return msgspec.structs.replace(request, candidates=candidates, limit=None, top_k=None)
+    return msgspec.structs.replace(request, candidates=candidates, limit=None, top_k=None, exclude=None, filters=None)
 
 
 def scores_and_ranks(ranking: Ranking) -> dict[str, ScoreAndRank]:

@@ -71,6 +71,7 @@ class Report:
     unverified: Counter[str] = field(default_factory=Counter)  # by reason
     user_vectors: set[str | None] = field(default_factory=set)
     item_counts: set[str | None] = field(default_factory=set)  # None: the bundle's own
+    catalogues: set[str] = field(default_factory=set)
     actions_read: int = 0
     seconds: float = 0.0
     ranking_seconds: float = 0.0  # of these
@@ -78,7 +79,9 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, as ``--json`` prints them."""
         values: dict[str, Any] = msgspec.to_builtins(self)
-        found = {"user_vectors": self.user_vectors, "item_counts": self.item_counts}
+        found: dict[str, set[Any]] = {
+            "user_vectors": self.user_vectors, "item_counts": self.item_counts, "catalogues": self.catalogues,
+        }  # fmt: skip
         return values | {name: sorted(version for version in of if version) for name, of in found.items()}
 
 
@@ -210,6 +213,8 @@ class _Check:
             return None
         self.report.user_vectors.add(served.user_vectors)
         self.report.item_counts.add(served.item_counts)
+        if not isinstance(served.catalogue, UnsetType):
+            self.report.catalogues.add(served.catalogue)
         if computed == due.served_bytes:
             self.report.verified += 1
         else:

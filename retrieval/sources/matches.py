@@ -12,6 +12,7 @@ from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import Keys
 from rankstream.features.matches.columns import UserMatches
 from rankstream.features.schema import Floats
+from rankstream.retrieval.scope import Scope, scope_of
 from rankstream.retrieval.source import Proposals
 
 SOURCE = "matches"
@@ -23,12 +24,15 @@ class MatchingItems:
 
     items: EmbeddingTable  # whose ids they have
 
-    def propose(self, user: UserMatches, limit: int) -> Proposals:
-        """Return up to ``limit`` items, the best matches first, none of ``user.excluded``."""
+    def propose(self, user: UserMatches, limit: int, scope: Scope | None = None) -> Proposals:
+        """Return up to ``limit`` items within the scope, the best matches first."""
+        scope = scope or scope_of(user)
         keys, scores = _scores(user)
-        kept = ~np.isin(keys, user.excluded)
+        kept = ~np.isin(keys, scope.excluded)
         rows, known = self.items.rows(keys[kept])
         scores, rows = scores[kept][known], rows[known]
+        passed = scope.lets_rows(rows)
+        scores, rows = scores[passed], rows[passed]
         best = np.lexsort((rows, -scores))[:limit]  # of equal scores the order is the table's
         return Proposals(self.items.ids(rows[best]), [SOURCE] * len(best))
 

@@ -16,6 +16,7 @@ from rankstream.features.matches.tables import MatchTables
 from rankstream.features.schema import Ints
 from rankstream.graph.bipartite import BipartiteGraph, session_graph
 from rankstream.graph.walks import WalkConfig, walk
+from rankstream.retrieval.scope import Scope, scope_of
 from rankstream.retrieval.source import Proposals
 from rankstream.retrieval.sources.recent_likes import FeedbackPolarity, positive_actions
 
@@ -37,15 +38,16 @@ class RandomWalk:
         """Return the graph of items and sessions."""
         return session_graph(self.tables)
 
-    def propose(self, user: UserMatches, limit: int) -> Proposals:
-        """Return up to ``limit`` items, the most visited first, none of ``user.excluded``."""
-        queries = self.queries(user)
+    def propose(self, user: UserMatches, limit: int, scope: Scope | None = None) -> Proposals:
+        """Return up to ``limit`` items within the scope, the most visited first."""
+        scope, queries = scope or scope_of(user), self.queries(user)
         weights = 1.0 / np.arange(1, len(queries) + 1)
         rng = np.random.default_rng([user.user.key, user.user.now_ms])
         visited, scores = walk(self.graph, queries, weights, rng, self.config).scores(self.config.boost)
         keys = self.tables.keys[visited]
         rows, known = self.items.rows(keys)
-        kept = known & ~np.isin(keys, user.excluded)
+        kept = known & ~np.isin(keys, scope.excluded)
+        kept[kept] = scope.lets_rows(rows[kept])
         rows, scores = rows[kept], scores[kept]
         best = np.lexsort((rows, -scores))[:limit]  # of equal scores the order is the table's
         return Proposals(self.items.ids(rows[best]), [SOURCE] * len(best))

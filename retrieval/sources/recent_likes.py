@@ -17,6 +17,7 @@ from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.matches.columns import UserMatches
 from rankstream.features.schema import Bools, Floats
 from rankstream.retrieval.index.base import VectorIndex, unit
+from rankstream.retrieval.scope import Scope, scope_of
 from rankstream.retrieval.source import Proposals
 
 SOURCE = "recent-likes"
@@ -49,11 +50,10 @@ class RecentLikes:
     index: VectorIndex  # over the same version
     polarity: FeedbackPolarity
 
-    def propose(self, user: UserMatches, limit: int) -> Proposals:
-        """Return up to ``limit`` items nearest to the user's queries, none of ``user.excluded``."""
-        queries = self.queries(user)
-        excluded, found = self.items.rows(user.excluded)
-        rows = self.index.search(queries if len(queries) else self._mean_item, limit, excluded[found])
+    def propose(self, user: UserMatches, limit: int, scope: Scope | None = None) -> Proposals:
+        """Return up to ``limit`` items within the scope, nearest to the user's queries."""
+        queries, barred = self.queries(user), (scope or scope_of(user)).barred(self.items)
+        rows = self.index.search(queries if len(queries) else self._mean_item, limit, barred)
         return Proposals(self.items.ids(rows), [SOURCE] * len(rows))
 
     def queries(self, matches: UserMatches) -> Floats:

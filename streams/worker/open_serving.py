@@ -1,10 +1,11 @@
-"""The served ranker that the settings choose: the bundle, user vectors, item counts, the policy; knows no broker.
+"""The served ranker that the settings choose: bundle, user vectors, item counts, catalogue, policies; knows no broker.
 
 A worker and a replay that open it with the same settings rank alike.
 """
 
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
 from rankstream.ranking.policies import EpsilonGreedy, RelativePlackettLuce
+from rankstream.ranking.retrieval_mix import RetrievalMix
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.settings import Settings
 
@@ -12,7 +13,19 @@ from rankstream.streams.settings import Settings
 def open_serving(settings: Settings) -> LiveRanker:
     """Open the bundle that is to be served. Raises ``BundleRefusedError``."""
     exploration = exploration_of(settings)
-    return LiveRanker.open(settings.bundle, settings.user_vectors, settings.item_counts, exploration=exploration)
+    return LiveRanker.open(
+        settings.bundle,
+        settings.user_vectors,
+        settings.item_counts,
+        exploration=exploration,
+        catalogue=settings.catalogue,
+        mix=mix_of(settings),
+    )
+
+
+def mix_of(settings: Settings) -> RetrievalMix:
+    """Return the shares of sources that the settings name."""
+    return RetrievalMix(settings.new_share, settings.new_days, settings.popular_share, settings.exclude_seen)
 
 
 def exploration_of(settings: Settings) -> Exploration:

@@ -14,6 +14,7 @@ from rankstream.features.matches.columns import UserMatches
 from rankstream.features.matches.tables import MatchTables, no_matches
 from rankstream.features.sessions import SessionTail
 from rankstream.features.user_view import UserView
+from rankstream.retrieval.scope import Scope, scope_of
 from rankstream.retrieval.source import Proposals
 
 NOW_MS = 1_700_000_100_000
@@ -42,8 +43,8 @@ class NewestItems:
 
     ids: tuple[Id, ...]  # oldest first
 
-    def propose(self, user: UserMatches, limit: int) -> Proposals:
-        excluded = set(user.excluded.tolist())
+    def propose(self, user: UserMatches, limit: int, scope: Scope | None = None) -> Proposals:
+        excluded = set((scope or scope_of(user)).excluded.tolist())
         ids = [item_id for item_id in reversed(self.ids) if id_key(item_id) not in excluded][:limit]
         return Proposals(ids, ["new"] * len(ids))
 
@@ -55,6 +56,6 @@ class FixedItems:
     name: str
     ids: tuple[Id, ...]
 
-    def propose(self, user: UserMatches, limit: int) -> Proposals:
+    def propose(self, user: UserMatches, limit: int, scope: Scope | None = None) -> Proposals:
         ids = self.ids[:limit]
         return Proposals(ids, [self.name] * len(ids))

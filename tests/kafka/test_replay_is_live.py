@@ -1,7 +1,12 @@
 """What a worker served, killed in the middle and started again, is what the log reproduces, bit for bit."""
 
+import asyncio
 import json
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +14,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from rankstream.content.filters import ItemFilters
+from rankstream.content.items import Item
 from rankstream.events.action_event import ActionEvent
 from rankstream.events.dumps import dump_path, read_dump, write_dump
 from rankstream.features.ids import id_bytes
 from rankstream.ranking.request import RankingRequest
-from rankstream.streams.topics import ACTIONS, REQUESTS
+from rankstream.streams.topics import ACTIONS, ITEM_UPDATES, REQUESTS, prepare_topics
 from tests.builders.bundle import a_bundle, a_user_table
+from tests.builders.catalogue import DAY_MS
 from tests.builders.cli import connected, rankstream
 from tests.builders.item_counts import publish_some
 from tests.builders.served import changed, some_events
@@ -36,10 +44,41 @@ def send_round(bench: Bench, number: int) -> None:
         bench.send(ACTIONS, id_bytes(event.user_id), _encode(event))
         if n % each == 0:
             user = "unknown" if n % 900 == 0 else USERS[n * 7919 % len(USERS)]
-            candidates = tuple(1 + (n * k) % 230 for k in range(1, 21))
-            ask = RankingRequest(f"r{n // each}", user, candidates=candidates, timestamp_ms=event.timestamp_ms)
-            bench.send(REQUESTS, id_bytes(user), _encode(ask))
+            bench.send(REQUESTS, id_bytes(user), _encode(a_question(n // each, user, event.timestamp_ms)))
+    send_items(bench, number)
     bench.producer.flush()
+
+
+def a_question(number: int, user: int | str, at_ms: int) -> RankingRequest:
+    """A request with candidates, or one of three for what can be had, now and then within a range of prices."""
+    if number % 3:
+        candidates = tuple(1 + (number * 20 * k) % 230 for k in range(1, 21))
+        return RankingRequest(f"r{number}", user, candidates=candidates, timestamp_ms=at_ms)
+    filters = ItemFilters(price_max=150.0) if number % 2 else None
+    return RankingRequest(f"r{number}", user, limit=20, timestamp_ms=at_ms, exclude=(number % 200,), filters=filters)
+
+
+def send_items(bench: Bench, number: int) -> None:
+    """Send what is new in the shop, what is gone from it, and what has another price."""
+    for n in range(number * 4, number * 4 + 4):
+        item = Item(n, price=float(n), created_at_ms=EVENTS[0].timestamp_ms - 1_000 * DAY_MS)
+        bench.send(ITEM_UPDATES, id_bytes(n), _encode(item))
+        new = Item(f"new-{n}", price=float(n), created_at_ms=EVENTS[number * 400].timestamp_ms)
+        bench.send(ITEM_UPDATES, id_bytes(new.id), _encode(new))
+    bench.producer.send(bench.names.of(ITEM_UPDATES), None, id_bytes(number))
+    bench.send(ITEM_UPDATES, b"1", _encode(Item(1, title="round", price=float(number))))
+
+
+@contextmanager
+def following(bench: Bench) -> Iterator[None]:
+    """Follow item-updates into the catalogue, in a process that is killed at the end."""
+    words = ["catalogue", "follow", str(bench.settings.catalogue), "--every-s", "0.5", "--keep", "1000"]
+    command = [sys.executable, "-m", "rankstream.cli.main", *words, *connected(bench.settings)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # the first version is there
+        yield
+        process.kill()
 
 
 def send_rounds(bench: Bench, numbers: range) -> None:
@@ -52,7 +91,7 @@ def ran(bench: Bench, command: str, *flags: object) -> tuple[int, dict[str, Any]
     """Run the command; return how it ended and what it found."""
     settings = bench.settings
     models = ["--bundle", settings.bundle, "--user-vectors", settings.user_vectors]
-    models += ["--item-counts", settings.item_counts]
+    models += ["--item-counts", settings.item_counts, "--catalogue", settings.catalogue]
     result = rankstream(command, *models, "--history-limit", settings.history_limit, "--json", *flags)
     assert result.stdout, (result.stderr, result.exception)
     return result.exit_code, json.loads(result.stdout)
@@ -83,32 +122,40 @@ def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_tha
     bundle, vectors = a_bundle(tmp_path / "bundle"), a_user_table(tmp_path / "users", USERS[:30])
     counts = tmp_path / "counts"
     bench.settings = replace(
-        bench.settings, bundle=bundle, user_vectors=vectors, item_counts=counts, served_features=True, history_limit=50
-    )
-    bench.create_topics()
-    worker = bench.worker(SERVE="bundle", SLOW_MS="15")
-    worker.wait_ready()
-    send_rounds(bench, range(20))
-    a_user_table(vectors, USERS, seed=12)  # a new version of the user vectors, and first item counts, while it runs
-    publish_some(counts, seed=5)
-    send_rounds(bench, range(20, 25))
-    bench.wait_committed(2_000, ACTIONS)
-    bench.wait_committed(20, REQUESTS)
-    worker.kill()
+        bench.settings, bundle=bundle, user_vectors=vectors, item_counts=counts, served_features=True, history_limit=50,
+        catalogue=tmp_path / "catalogue",
+    )  # fmt: skip
+    asyncio.run(prepare_topics(bench.settings, create=True))
+    send_items(bench, 0)
+    bench.producer.flush()
+    with following(bench):
+        worker = bench.worker(SERVE="bundle", SLOW_MS="15")
+        worker.wait_ready()
+        send_rounds(bench, range(20))
+        a_user_table(vectors, USERS, seed=12)  # a new version of the user vectors, and first item counts, while it runs
+        publish_some(counts, seed=5)
+        send_rounds(bench, range(20, 25))
+        bench.wait_committed(2_000, ACTIONS)
+        bench.wait_committed(20, REQUESTS)
+        worker.kill()
     assert bench.committed(ACTIONS) < ACTIONS_SENT / 2, "no work remained at the kill, so nothing was tested"
-    again = bench.worker(SERVE="bundle", SLOW_MS="3")
-    send_rounds(bench, range(25, 40))
-    bench.wait_committed(600, REQUESTS)
-    publish_some(counts, seed=6)
-    time.sleep(2)  # it is noticed within a second
-    send_rounds(bench, range(40, ROUNDS))
-    ask_once(bench)
+    send_items(bench, 26)
+    bench.producer.flush()
+    with following(bench):
+        again = bench.worker(SERVE="bundle", SLOW_MS="3")
+        send_rounds(bench, range(25, 40))
+        bench.wait_committed(600, REQUESTS)
+        publish_some(counts, seed=6)
+        time.sleep(2)  # it is noticed within a second
+        send_rounds(bench, range(40, ROUNDS))
+        ask_once(bench)
     assert again.terminate() == 0
 
     ended, report = ran(bench, "verify", *connected(bench.settings))
     assert (ended, report["differences"], report["unverified"]) == (0, [], {})
     assert report["requests"] == REQUESTS_SENT + 1 <= report["verified"] == report["answers"]
     assert (len(report["user_vectors"]), len(report["item_counts"])) == (2, 2)
+    assert len(report["catalogues"]) > 3
 
     _, explained = ran(bench, "explain", "--request", "once", *connected(bench.settings))
     assert explained["identical"]

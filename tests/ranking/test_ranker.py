@@ -180,7 +180,7 @@ class PublishingSource:
 
     users: LiveTable
 
-    def propose(self, user, limit):
+    def propose(self, user, limit, scope=None):
         a_user_table(self.users.root, ["u1", 7], seed=99)
         self.users.refresh()
         return Proposals([1, 2, 3], ["publishing"] * 3)

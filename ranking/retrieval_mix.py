@@ -1,0 +1,184 @@
+r"""How candidates are found where a request brings none: by the user, of what is new, of what is popular.
+
+::
+
+    request -> Scope -> the user's sources --\
+                    |-> new ------------------> mixed by their shares, each item once, its source told
+                    \-> popular --------------/      nothing at all: popular, told apart
+
+Without a catalogue the user's sources alone propose, as nothing is known of what is new or gone.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from rankstream.content.catalogue import Catalogue
+from rankstream.content.filters import passing, told
+from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.ids import Id, Keys, id_keys
+from rankstream.features.matches.columns import UserMatches
+from rankstream.ranking.request import NO_CANDIDATES, RankingRefusedError, RankingRequest
+from rankstream.retrieval.mix import MixedSource, Quota
+from rankstream.retrieval.scope import Scope, Stock, seed_of
+from rankstream.retrieval.source import CandidateSource, Proposals
+from rankstream.retrieval.sources.new_items import NewItems
+from rankstream.retrieval.sources.popular import FALLBACK, SOURCE, PopularItems
+
+NO_CATALOGUE = "no-catalogue"
+TEXT = re.compile(r"new=(\S+) new-days=(\S+) popular=(\S+) exclude-seen=([01])")
+
+
+@dataclass(frozen=True)
+class RetrievalMix:
+    """Shares of the candidates; the user's own sources have the rest."""
+
+    new_share: float = 0.1  # places of their own: in one pool new items never win, or push warm ones out
+    new_days: float = 14.0  # how young an item must be to count as new
+    popular_share: float = 0.05  # what everybody likes, so that no user is without
+    exclude_seen: bool = True  # never propose what the user's known actions are on
+
+    def __post_init__(self) -> None:
+        if not (self.new_share >= 0 and self.popular_share >= 0 and self.new_share + self.popular_share < 1):
+            raise ValueError(
+                f"shares of {self.new_share:g} for new and {self.popular_share:g} for popular items given; wanted none "
+                "below 0, and less than 1 together"
+            )
+
+    @property
+    def text(self) -> str:
+        """Return the mix as served features record it."""
+        shares = f"new={self.new_share!r} new-days={self.new_days!r} popular={self.popular_share!r}"
+        return f"{shares} exclude-seen={int(self.exclude_seen)}"
+
+    def source(self, own: CandidateSource, popular: PopularItems) -> CandidateSource:
+        """Return all sources as one."""
+        shares = [(own, 1.0 - self.new_share - self.popular_share), (NewItems(self.new_days), self.new_share)]
+        shares.append((popular, self.popular_share))
+        return MixedSource(*(Quota(source, share) for source, share in shares if share > 0))
+
+
+DEFAULT_MIX = RetrievalMix()
+
+
+def mix_named(text: str | None) -> RetrievalMix:
+    """Return the mix of a ``RetrievalMix.text``, to the bit; the default for None. Raises ``ValueError`` for others."""
+    if text is None:
+        return DEFAULT_MIX
+    named = TEXT.fullmatch(text)
+    if named is None:
+        raise ValueError(f"retrieval {text!r} given; wanted one as served features record it: {DEFAULT_MIX.text}")
+    new_share, new_days, popular_share = (float(number) for number in named.groups()[:3])
+    return RetrievalMix(new_share, new_days, popular_share, named[4] == "1")
+
+
+class CatalogueVersions(Protocol):
+    """A catalogue as it is now: ``LiveCatalogue``, or one version."""
+
+    def snapshot(self) -> Catalogue | None:
+        """Return the version to use for a whole request; None while there is none."""
+        ...
+
+
+@dataclass
+class Shelf:
+    """What can be had now: the catalogue beside the item table, and what is popular of it."""
+
+    catalogues: CatalogueVersions
+    items: EmbeddingTable
+    popular: PopularItems
+    _stock: Stock | None = field(default=None, repr=False)  # of the version that was asked for last
+
+    def stock(self) -> Stock | None:
+        """Return the stock of the version that serves now."""
+        catalogue, stock = self.catalogues.snapshot(), self._stock
+        if catalogue is None:
+            return None
+        if stock is None or stock.catalogue is not catalogue:
+            self._stock = stock = Stock(catalogue, self.items)
+        return stock
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """What was found, and by which rules."""
+
+    ids: Sequence[Id]
+    sources: Sequence[str] | None = None  # of each item; None without a catalogue
+    catalogue: str | None = None  # version; None without one
+    mix: str | None = None  # text of the mix; None where nothing but the default could have been used
+
+
+def retrieve(
+    request: RankingRequest, user: UserMatches, own: CandidateSource, mix: RetrievalMix, shelf: Shelf | None
+) -> Retrieved:
+    """Find candidates for a request with a limit. Raises ``RankingRefusedError`` with the reason where there are none.
+
+    Where no source has any, popular items stand in, also those that the user has seen, and their source says so.
+    """
+    stock, limit = None if shelf is None else shelf.stock(), request.limit or 0
+    scope = _scope(request, user.excluded if mix.exclude_seen else None, stock)
+    if shelf is None or stock is None:
+        text = None if mix.exclude_seen else mix.text
+        return Retrieved(own.propose(user, limit, scope).ids, mix=text)
+    found = mix.source(own, shelf.popular).propose(user, limit, scope)
+    if not found.ids:
+        found = _popular(request, shelf, _scope(request, None, stock))
+    return Retrieved(found.ids, found.sources, stock.catalogue.version, mix.text)
+
+
+def retrieve_popular(
+    request: RankingRequest, best: Sequence[Id], shelf: Shelf | None
+) -> tuple[Sequence[Id], None, Sequence[str] | None]:
+    """Return popular items within a request's limit, whoever asks, and their sources where there is a catalogue.
+
+    ``best`` are the most popular ones at all. Raises ``RankingRefusedError`` for filters without a catalogue.
+    """
+    stock, limit = None if shelf is None else shelf.stock(), request.limit or 0
+    scope = _scope(request, None, stock)
+    if shelf is None or stock is None:
+        return (best if not request.exclude else _without(best, scope.excluded))[:limit], None, None
+    found = _popular(request, shelf, scope)
+    return found.ids, None, [SOURCE] * len(found.ids)
+
+
+def _without(ids: Sequence[Id], excluded: Keys) -> Sequence[Id]:
+    return [ids[at] for at in np.flatnonzero(~np.isin(id_keys(ids), excluded)).tolist()]
+
+
+def _popular(request: RankingRequest, shelf: Shelf, scope: Scope) -> Proposals:
+    rows = shelf.popular.best(request.limit or 0, scope)
+    ids = shelf.items.ids(rows) if len(rows) else _never_acted_on(request.limit or 0, scope)
+    if not ids:
+        raise RankingRefusedError(NO_CANDIDATES, _nothing(request))
+    return Proposals(ids, [FALLBACK] * len(ids))
+
+
+def _never_acted_on(limit: int, scope: Scope) -> Sequence[Id]:
+    """Return items of the catalogue that the item table lacks, by key: all that is left where nothing else passes."""
+    if scope.stock is None:
+        return ()
+    catalogue = scope.stock.catalogue
+    passed = ~np.isin(catalogue.keys, scope.excluded)
+    return catalogue.ids(np.flatnonzero(passed if scope.passed is None else passed & scope.passed)[:limit])
+
+
+def _nothing(request: RankingRequest) -> str:
+    asked = "" if request.filters is None else f" that passes the filters ({told(request.filters)})"
+    left = f" besides the {len(request.exclude):,} excluded" if request.exclude else ""
+    return f"no item{left} can be had{asked}; ask for less"
+
+
+def _scope(request: RankingRequest, seen: Keys | None, stock: Stock | None) -> Scope:
+    """Return what a request may be answered with. Raises ``RankingRefusedError`` for filters without a catalogue."""
+    if request.filters is not None and stock is None:
+        raise RankingRefusedError(
+            NO_CATALOGUE, "this worker has no catalogue to filter by; leave out filters, or start it with --catalogue"
+        )
+    named = id_keys(request.exclude or ())
+    excluded = named if seen is None else seen if not len(named) else np.concatenate([seen, named])
+    passed = None if request.filters is None or stock is None else passing(request.filters, stock.catalogue)
+    return Scope(excluded, stock, passed, seed_of(request.user_id, request.request_id))

@@ -1,0 +1,175 @@
+"""Requests with a limit where there is a catalogue: what is proposed, by which source, what stands in for nothing."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rankstream.content.filters import ItemFilters
+from rankstream.content.items import Item
+from rankstream.features.embeddings.base import NoVectors
+from rankstream.features.ids import Id
+from rankstream.features.user_state import UNKNOWN_USER
+from rankstream.ranking.bundle import open_bundle
+from rankstream.ranking.ranker import Ranker
+from rankstream.ranking.request import Ranking, RankingRefusedError, RankingRequest
+from rankstream.ranking.retrieval_mix import DEFAULT_MIX, RetrievalMix, mix_named
+from rankstream.ranking.serving import ranker_of
+from tests.builders.bundle import a_bundle
+from tests.builders.catalogue import DAY_MS, a_catalogue, an_item
+from tests.ranking.test_ranker import NOW, a_user
+
+OLD_MS = NOW - 900 * DAY_MS
+WARM = [an_item(n, created_at_ms=OLD_MS, price=float(n), category=f"Shoes>{n % 2}") for n in range(1, 151)]
+NEW = [an_item(f"new-{n}", created_at_ms=NOW - DAY_MS, price=5.0) for n in range(30)]
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Ranker:
+    """A ranker of the items 1 to 200, without a catalogue."""
+    bundle = open_bundle(a_bundle(tmp_path_factory.mktemp("bundle") / "b"))
+    return ranker_of(bundle, NoVectors(bundle.manifest.sizes.user_dim))
+
+
+@pytest.fixture(scope="module")
+def stocked(bare: Ranker, tmp_path_factory: pytest.TempPathFactory):
+    """Make a ranker beside a catalogue of these items."""
+    bundle = open_bundle(a_bundle(tmp_path_factory.mktemp("bundle") / "b"))
+
+    def with_items(items: Sequence[Item] = (*WARM, *NEW), mix: RetrievalMix = DEFAULT_MIX) -> Ranker:
+        nobody = NoVectors(bundle.manifest.sizes.user_dim)
+        return ranker_of(bundle, nobody, catalogues=a_catalogue(*items), mix=mix)
+
+    return with_items
+
+
+def ask(ranker: Ranker, *actions: Id, **fields) -> Ranking:
+    request = RankingRequest(**({"request_id": "r", "user_id": "u1", "limit": 100} | fields))
+    return ranker.rank(request, a_user(*actions) if actions else UNKNOWN_USER, NOW)
+
+
+def by_source(ranking: Ranking) -> dict[str, set[Id]]:
+    found: dict[str, set[Id]] = {}
+    for item in ranking.items:
+        found.setdefault(item.source, set()).add(item.item_id)
+    return found
+
+
+def ids(ranking: Ranking) -> set[Id]:
+    return {item.item_id for item in ranking.items}
+
+
+def test_each_source_has_its_share_and_each_item_says_which(stocked):
+    ranking = ask(stocked(), 5, 6)
+    assert Counter(item.source for item in ranking.items) == {"recent-likes": 85, "new": 10, "popular": 5}
+    assert all(str(item).startswith("new-") for item in by_source(ranking)["new"])
+    assert ranking.retrieval == DEFAULT_MIX.text
+    assert ranking.unknown_items == 10  # they have no vector yet
+
+
+def test_what_is_not_in_the_catalogue_is_gone(stocked):
+    assert not ids(ask(stocked(), 5, limit=500)) & set(range(151, 201))
+    assert set(range(151, 201)) <= ids(ask(stocked([*WARM, *(an_item(n) for n in range(151, 201))]), 5, limit=500))
+
+
+def test_what_the_user_has_seen_and_what_the_request_names_is_not_proposed(stocked):
+    excluded = (7, "8", "new-3")
+    found = ids(ask(stocked(), 5, 6, limit=500, exclude=excluded))
+    assert not found & {5, 6, 7, 8, "new-3"}
+    assert {9, "new-4"} <= found
+    assert {5, 6} <= ids(ask(stocked(mix=replace(DEFAULT_MIX, exclude_seen=False)), 5, 6, limit=500))
+
+
+@pytest.mark.parametrize(
+    ("filters", "wanted"),
+    [
+        (ItemFilters(category=("Shoes", "1")), set(range(1, 151, 2))),
+        (ItemFilters(price_min=10.0, price_max=12.0), {10, 11, 12}),
+        (ItemFilters(price_max=5.0), {1, 2, 3, 4, 5, *(item.id for item in NEW)}),
+    ],
+)
+def test_filters_hold_for_every_source(stocked, filters, wanted):
+    assert ids(ask(stocked(), 199, limit=500, filters=filters)) == wanted
+
+
+def test_the_same_request_is_answered_the_same_and_another_samples_other_new_items(stocked):
+    ranker = stocked()
+    again, other = ask(ranker, 5), ask(ranker, 5, request_id="r2")
+    assert ask(ranker, 5).items == again.items
+    assert by_source(again)["new"] != by_source(other)["new"]
+
+
+def test_where_all_was_seen_popular_items_stand_in_and_say_so(stocked):
+    ranking = ask(stocked(WARM[:3]), 1, 2, 3)
+    assert by_source(ranking) == {"popular:fallback": {1, 2, 3}}
+
+
+def test_items_without_a_vector_or_an_age_stand_in_where_nothing_else_passes(stocked):
+    ranking = ask(stocked([*WARM, an_item("x", group="g")]), 5, filters=ItemFilters(group="g"))
+    assert by_source(ranking) == {"popular:fallback": {"x"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "says"),
+    [
+        ({"filters": ItemFilters(category=("Hats",))}, "no-candidates", "passes the filters .category Hats."),
+        ({"exclude": tuple(range(1, 4))}, "no-candidates", "besides the 3 excluded"),
+        ({"filters": ItemFilters(price_min=9.0, price_max=1.0)}, "bad-filters", "price_min 9 is above price_max 1"),
+        ({"filters": ItemFilters(), "limit": None, "candidates": (1,)}, "bad-filters", "go with limit"),
+        ({"exclude": (2,), "limit": None, "candidates": (1,)}, "bad-filters", "go with limit"),
+    ],
+)
+def test_no_feed_is_empty_without_a_reason(stocked, fields, reason, says):
+    with pytest.raises(RankingRefusedError, match=says) as refused:
+        ask(stocked(WARM[:3]), **fields)
+    assert refused.value.reason == reason
+
+
+def test_without_a_catalogue_filters_are_refused_and_exclude_works(bare):
+    with pytest.raises(RankingRefusedError, match="start it with --catalogue"):
+        ask(bare, filters=ItemFilters(price_max=1.0))
+    assert not ids(ask(bare, 5, limit=500, exclude=(7, 8))) & {5, 7, 8}
+    assert {item.source for item in ask(bare, 5).items} == {ask(bare, 5, candidates=(1,), limit=None).items[0].source}
+
+
+def test_given_candidates_use_no_catalogue(stocked, bare):
+    given = {"candidates": (1, 180, "new-1"), "limit": None}
+    ranking = ask(stocked(), 5, **given)
+    assert ranking.items == ask(bare, 5, **given).items
+    assert (ranking.catalogue, ranking.retrieval) == (None, None)
+
+
+def test_what_there_is_no_time_to_score_is_in_the_catalogue_too(stocked, bare):
+    request = RankingRequest("r", "u1", limit=200, exclude=(7,))
+    found = ids(stocked().rank_by_popularity(request))
+    assert found == set(range(1, 151)) - {7}
+    assert ids(bare.rank_by_popularity(request)) == set(range(1, 201)) - {7}
+
+
+@pytest.mark.parametrize("mix", [DEFAULT_MIX, RetrievalMix(1 / 3, 0.1, 0.0, False)])
+def test_a_mix_is_read_back_to_the_bit(mix):
+    assert mix_named(mix.text) == mix
+
+
+def test_shares_that_leave_nothing_and_unknown_texts_are_refused():
+    with pytest.raises(ValueError, match="less than 1 together"):
+        RetrievalMix(new_share=0.5, popular_share=0.5)
+    with pytest.raises(ValueError, match="wanted one as served features record it"):
+        mix_named("everything")
+
+
+def test_a_share_of_nothing_leaves_the_source_out(stocked):
+    ranking = ask(stocked(mix=RetrievalMix(0.0, 14.0, 0.0)), 5)
+    assert {item.source for item in ranking.items} == {"recent-likes"}
+
+
+def test_popular_is_what_was_done_lately(stocked):
+    ranker = stocked()
+    popularity = ranker.shelf.popular.popularity
+    order = np.argsort(-popularity.look_up(ranker.shelf.items.keys)[0], kind="stable")
+    assert popularity.lately.tolist() == order.tolist()  # this bundle does not say which feature is the last days'
+    recent = replace(popularity, recent_column=1)
+    features, _ = recent.features.look_up(recent.items.keys)
+    assert (np.diff(features[recent.lately, 1]) <= 0).all()
