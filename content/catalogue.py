@@ -167,6 +167,16 @@ class Catalogue:
         dated = np.flatnonzero(self.created_ms != NONE)
         return dated[np.argsort(-self.created_ms[dated], kind="stable")]
 
+    def created_between(self, after_ms: float, until_ms: float) -> Rows:
+        """Return the rows of the items created after one time and not after another, the newest first."""
+        start, stop = np.searchsorted(self._ages, (-until_ms, -after_ms), side="left")
+        return self.newest[start:stop]
+
+    @cached_property
+    def _ages(self) -> Times:
+        """Times of ``newest``, negated: ascending, as they are searched."""
+        return -self.created_ms[self.newest]
+
     @cached_property
     def _code_of_path(self) -> dict[CategoryPath, int]:
         return {path: code for code, path in enumerate(self.paths)}

@@ -58,14 +58,18 @@ class Scope:
             return rows[found]
         if self.passed is None:
             return np.concatenate([rows[found], self.stock.gone])
-        return np.concatenate([rows[found], np.flatnonzero(~self.lets_rows(np.arange(len(items))))])
+        return np.concatenate([rows[found], np.flatnonzero(~self._lets(self.stock.rows))])
 
     def lets_rows(self, rows: Rows) -> Bools:
         """Return which rows of the item table are in the catalogue and pass; what is excluded is not looked at."""
         if self.stock is None:
             return np.ones(len(rows), np.bool_)
-        at = self.stock.rows[rows]
-        return at >= 0 if self.passed is None else (at >= 0) & self.passed[at]
+        return self._lets(self.stock.rows[rows])
+
+    def _lets(self, at: Rows) -> Bools:
+        """Return which rows of the catalogue, -1 for what is not there, pass."""
+        let: Bools = at != NOT_THERE if self.passed is None else np.append(self.passed, False)[at]  # -1: the last one
+        return let
 
 
 def scope_of(user: UserMatches) -> Scope:

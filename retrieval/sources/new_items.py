@@ -28,18 +28,20 @@ class NewItems:
         scope = scope or scope_of(user)
         if scope.stock is None:
             return Proposals([], [])
-        catalogue = scope.stock.catalogue
-        rows = self._young(scope, user.user.now_ms)
+        catalogue, now_ms = scope.stock.catalogue, user.user.now_ms
+        rows = catalogue.created_between(now_ms - self.days * DAY_MS, now_ms)
+        if scope.passed is not None:
+            rows = rows[scope.passed[rows]]
         rows = rows[~np.isin(catalogue.keys[rows], scope.excluded)]
-        order = np.argsort(np.random.PCG64(scope.seed).random_raw(len(rows)), kind="stable")[:limit]
-        return Proposals(catalogue.ids(rows[order]), [SOURCE] * len(order))
+        rows = rows[_sampled(len(rows), limit, scope.seed)]
+        return Proposals(catalogue.ids(rows), [SOURCE] * len(rows))
 
-    def _young(self, scope: Scope, now_ms: int) -> Rows:
-        """Return the rows of the catalogue that are young enough and pass, newest first."""
-        assert scope.stock is not None
-        catalogue = scope.stock.catalogue
-        oldest_first = -catalogue.created_ms[catalogue.newest]  # ascending
-        first = np.searchsorted(oldest_first, -now_ms, side="left")
-        last = np.searchsorted(oldest_first, -(now_ms - self.days * DAY_MS), side="left")
-        rows = catalogue.newest[first:last]
-        return rows if scope.passed is None else rows[scope.passed[rows]]
+
+def _sampled(count: int, limit: int, seed: int) -> Rows:
+    """Return up to ``limit`` of ``count`` numbers in a random order, the same for a seed on any machine.
+
+    PCG64's raw output stays what it is (NEP 19), and no two of its numbers are the same but by a chance of 2**-64.
+    """
+    drawn = np.random.PCG64(seed).random_raw(count)
+    first = np.argpartition(drawn, limit)[:limit] if limit < count else np.arange(count)
+    return first[np.argsort(drawn[first], kind="stable")]
