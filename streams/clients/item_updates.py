@@ -59,7 +59,8 @@ class CatalogueFollower:
         self._reader = TopicReader(settings, ITEM_UPDATES, from_beginning=True)
         self._producer = RawProducer(settings, [self._dead_letters])
         self._source = asyncio.run(source_of(settings, self._reader.topic)).topic_id or None
-        self._ends = self._seek()
+        self._ends = self._seek()  # of the topic at the start
+        self._behind = list(self._ends)  # partitions that are not read up to there
         self._pending = PendingChanges(self.catalogue.currency or currency, positions_of(self.catalogue))
 
     def _seek(self) -> dict[int, int]:
@@ -77,17 +78,25 @@ class CatalogueFollower:
         return {number: end for number, (_, end) in bounds.items()}
 
     def step(self) -> Catalogue | None:
-        """Read what has come, and publish if something changed and it is time to; return the version, if one."""
+        """Read what has come, and publish if something changed and it is time to; return the version, if one.
+
+        None is published before all is read that the topic held at the start: what is not in a version counts as gone.
+        """
         for record in self._reader.poll():
             self._take(record)
-        return self.publish() if self._pending.changes and self._clock() >= self._next_version else None
+        is_due = self._pending.changes and self._clock() >= self._next_version
+        return self.publish() if is_due and self._has_caught_up() else None
 
     def read_to_end(self) -> None:
         """Read what the topic held at the start, and publish it."""
-        while any(self._reader.position(number) < end for number, end in self._ends.items()):
+        while not self._has_caught_up():
             self.step()
         if self._pending.changes:
             self.publish()
+
+    def _has_caught_up(self) -> bool:
+        self._behind = [number for number in self._behind if self._reader.position(number) < self._ends[number]]
+        return not self._behind
 
     def publish(self) -> Catalogue:
         """Publish what has come, once the brokers have its dead letters.

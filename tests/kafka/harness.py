@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from rankstream.streams.topics import (
 )
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_and_skipped, reader
 from tests.builders.actions import MORNING_MS, MixingSessions, SomeLiveRanker
+from tests.builders.cli import connected
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
@@ -261,3 +263,15 @@ class Bench:
     def changelog(self) -> Mapping[tuple[int, bytes], bytes]:
         """Return the last value of each key, by partition and key."""
         return {(record.partition, record.key): record.value for record in self.read(CHANGELOG)}
+
+
+@contextmanager
+def following(bench: Bench) -> Iterator[None]:
+    """Follow item-updates into the catalogue, in a process that is killed at the end."""
+    words = ["catalogue", "follow", str(bench.settings.catalogue), "--every-s", "0.5", "--keep", "1000"]
+    command = [sys.executable, "-m", "rankstream.cli.main", *words, *connected(bench.settings)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # the first version is there
+        yield
+        process.kill()

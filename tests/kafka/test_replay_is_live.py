@@ -2,11 +2,7 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +22,7 @@ from tests.builders.catalogue import DAY_MS
 from tests.builders.cli import connected, rankstream
 from tests.builders.item_counts import publish_some
 from tests.builders.served import changed, some_events
-from tests.kafka.harness import Bench
+from tests.kafka.harness import Bench, following
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -67,18 +63,6 @@ def send_items(bench: Bench, number: int) -> None:
         bench.send(ITEM_UPDATES, id_bytes(new.id), _encode(new))
     bench.producer.send(bench.names.of(ITEM_UPDATES), None, id_bytes(number))
     bench.send(ITEM_UPDATES, b"1", _encode(Item(1, title="round", price=float(number))))
-
-
-@contextmanager
-def following(bench: Bench) -> Iterator[None]:
-    """Follow item-updates into the catalogue, in a process that is killed at the end."""
-    words = ["catalogue", "follow", str(bench.settings.catalogue), "--every-s", "0.5", "--keep", "1000"]
-    command = [sys.executable, "-m", "rankstream.cli.main", *words, *connected(bench.settings)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()  # the first version is there
-        yield
-        process.kill()
 
 
 def send_rounds(bench: Bench, numbers: range) -> None:

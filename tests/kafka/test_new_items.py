@@ -1,0 +1,59 @@
+"""An item that was just put into the shop is in feeds seconds later, and one that is gone is not; nothing restarts."""
+
+import asyncio
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from rankstream.content.items import Item
+from rankstream.features.ids import Id, id_bytes
+from rankstream.streams.topics import FEEDS, ITEM_UPDATES, REQUESTS, prepare_topics
+from tests.builders.bundle import a_bundle
+from tests.kafka.harness import Bench, following, wait_until
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
+
+WITHIN_S = 15.0  # of a busy machine: a version a second, looked at each second
+
+
+def put(bench: Bench, item_id: Id) -> None:
+    item = Item(item_id, created_at_ms=int(time.time() * 1000))
+    bench.send(ITEM_UPDATES, id_bytes(item_id), msgspec.json.encode(item))
+    bench.producer.flush()
+
+
+def take_away(bench: Bench, item_id: Id) -> None:
+    bench.producer.send(bench.names.of(ITEM_UPDATES), None, id_bytes(item_id))
+    bench.producer.flush()
+
+
+def feed(bench: Bench) -> dict[Id, str]:
+    """Ask for a feed; return the source of each item."""
+    before = bench.feeds().total()
+    bench.send(REQUESTS, b"u1", json.dumps({"request_id": f"r{before}", "user_id": "u1", "limit": 50}).encode())
+    bench.producer.flush()
+    wait_until(lambda: bench.feeds().total() > before, "the request is answered")
+    answers = (json.loads(record.value) for record in bench.read(FEEDS))
+    found = next(one for one in answers if one["request_id"] == f"r{before}")
+    return {item["item_id"]: item.get("source", "") for item in found["items"]}
+
+
+def test_what_is_new_comes_into_feeds_and_what_is_gone_leaves_them(bench: Bench, tmp_path: Path):
+    bench.settings = replace(bench.settings, bundle=a_bundle(tmp_path / "bundle"), catalogue=tmp_path / "catalogue")
+    asyncio.run(prepare_topics(bench.settings, create=True))
+    put(bench, 1)
+    with following(bench):
+        worker = bench.worker(SERVE="bundle")
+        worker.wait_ready()
+        assert set(feed(bench)) == {1}
+        started = time.monotonic()
+        put(bench, "brand new")
+        wait_until(lambda: feed(bench).get("brand new") == "new", "the new item is proposed", WITHIN_S)
+        print(f"\nin a feed {time.monotonic() - started:.1f} s after it was sent")
+        take_away(bench, 1)
+        wait_until(lambda: set(feed(bench)) == {"brand new"}, "what is gone is not proposed", WITHIN_S)
+    assert worker.terminate() == 0
