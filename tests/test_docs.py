@@ -107,8 +107,8 @@ def test_make_targets_that_are_named_exist(page):
 
 
 ROOMS = (
-    "rankstream", "features", "events", "metrics", "bundles", "graph", "retrieval", "models", "ranking", "streams",
-    "evaluation", "cli", "experiments", "chaos", "benchmarks", "examples", "tests", "docs",
+    "rankstream", "features", "events", "metrics", "bundles", "content", "graph", "retrieval", "models", "ranking",
+    "streams", "evaluation", "cli", "experiments", "chaos", "benchmarks", "examples", "tests", "docs",
 )  # fmt: skip
 
 
