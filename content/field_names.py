@@ -10,7 +10,8 @@ from rankstream.events.guess import ITEMS, NUMBERED, plain_name
 
 SYNONYMS: Mapping[str, frozenset[str]] = {
     "id": frozenset({"id", *(word + ending for word in ITEMS for ending in NUMBERED)}),
-    "title": frozenset({"title", "name", "itemname", "productname", "itemtitle", "producttitle", "headline"}),
+    "title": frozenset({"title", "name", "itemname", "productname", "itemtitle", "producttitle", "movietitle",
+                        "headline"}),
     "text": frozenset({"text", "description", "body", "summary", "overview", "itemdescription", "productdescription"}),
     "category": frozenset({"category", "categorypath", "categories", "breadcrumb", "breadcrumbs", "producttype"}),
     "price": frozenset({"price", "itemprice", "unitprice", "listprice", "saleprice"}),

@@ -12,7 +12,7 @@ and is counted too: an item without a price can still be ranked. Of rows with on
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ MAX_SKIPPED = 0.5  # share of rows; a file of which more are skipped is refused
 class ItemOptions:
     """How a file of items is to be read, where it does not say it itself."""
 
-    columns: Mapping[str, str] = field(default_factory=dict)  # field of ``FIELDS`` -> the column that holds it
+    # Field of ``FIELDS`` -> the column that holds it; of a category also several, the widest first: a>b>c.
+    columns: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)  # field -> its value in all rows
     time_unit: str = AUTO
     delimiter: str | None = None  # of text; told by its first lines
@@ -121,8 +122,10 @@ class _Reader:
         head = list(islice(source.rows, SAMPLE_ROWS))
         names = source.columns or tuple(dict.fromkeys(name for row in head for name in row if name != PROBLEM))
         self.path, self.options, self.as_of_ms, self.skipped = path, options, as_of_ms, skipped
-        found = guessed(names, {**options.columns, **options.constants})
+        given = {**options.columns, **options.constants}
+        found = guessed(names, given)
         self.columns = {name: name for name in FIELDS} | found | dict(options.columns)
+        self.levels = _levels(self.columns["category"], names)
         self._check_columns(names)
         at = self.columns["created_at_ms"]
         times = {at: [row[at] for row in head if row.get(at) not in (None, "")]} if at in names else {}
@@ -132,8 +135,9 @@ class _Reader:
 
     def _check_columns(self, names: tuple[str, ...]) -> None:
         """Raise ``LogError`` if a column that is named, or that of the ids, is not there."""
-        for name in ("id", *self.options.columns):
-            column = self.columns[name]
+        named = [(name, column) for name, column in self.options.columns.items() if name != "category"]
+        of_category = self.levels if "category" in self.options.columns else ()
+        for name, column in (("id", self.columns["id"]), *named, *(("category", level) for level in of_category)):
             if name not in self.options.constants and column not in names:
                 raise LogError(
                     f"{self.path} has no column {column}; it has {', '.join(names) or 'none'}; name the column of the "
@@ -172,7 +176,7 @@ class _Reader:
             raise Rejected("not-json" if row[PROBLEM].startswith("not JSON") else "schema", row[PROBLEM], "a row")
         fields: dict[str, Any] = {}
         for name in FIELDS:
-            raw = self.options.constants.get(name, row.get(self.columns[name]))
+            raw = self.options.constants.get(name, self._raw(row, name))
             if raw is None or raw == "" or raw != raw:
                 continue
             try:
@@ -187,6 +191,13 @@ class _Reader:
         if "id" not in fields:
             raise Rejected("schema", f"{self.columns['id']} is empty", "no id")
         return Item(**fields)
+
+    def _raw(self, row: Row, name: str) -> Any:
+        """Return what a row holds of a field."""
+        if name == "category" and len(self.levels) > 1:
+            levels = [row.get(level) for level in self.levels]
+            return [str(level) for level in takewhile(lambda level: level not in (None, ""), levels)] or None
+        return row.get(self.columns[name])
 
     def _plain(self, name: str, raw: Any) -> Any:
         """Return a value as the wire has it. Raises ``ValueError``."""
@@ -207,6 +218,11 @@ class _Reader:
 
 _TYPES = {one.name: one.type for one in msgspec.structs.fields(Item)}
 _LONGEST = {"title": 1_000, "text": 50_000}  # characters; what is longer is cut
+
+
+def _levels(column: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the columns that a category is in, the widest first."""
+    return (column,) if column in names else tuple(level.strip() for level in column.split(SEPARATOR))
 
 
 def _parts(raw: Any, separator: str) -> list[Any]:

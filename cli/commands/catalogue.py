@@ -51,7 +51,8 @@ def command() -> None:
     multiple=True,
     metavar="FIELD=COLUMN",
     help="The column that holds a field (id, title, text, category, price, currency, picture, group, collections, "
-    "created_at_ms, gone), repeatable.  [default: the field's own name, else a usual synonym]",
+    "created_at_ms, gone), repeatable; of a category also several, the widest first: a>b>c.  [default: the field's own "
+    "name, else a usual synonym]",
 )
 @click.option(
     "--set",

@@ -29,6 +29,14 @@ def test_a_shop_export_is_read_by_the_names_of_its_columns(tmp_path: Path) -> No
     assert "id is sku" in found.notes[0]
 
 
+def test_a_category_may_lie_in_several_columns(tmp_path: Path) -> None:
+    text = "id,department,aisle,shelf\n1,Food,Dairy,Milk\n2,Food,,Odd\n3,,,\n"
+    found = items_of(read(tmp_path / "items.csv", text, columns={"category": "department > aisle>shelf"}))
+    assert [found[n].category for n in (1, 2, 3)] == [("Food", "Dairy", "Milk"), ("Food",), None]
+    with pytest.raises(LogError, match="no column floor"):
+        read(tmp_path / "items.csv", text, columns={"category": "department>floor"})
+
+
 def test_json_lines_are_read_as_the_wire_has_them(tmp_path: Path) -> None:
     line = '{"id": 7, "category": ["Films", "Noir"], "collections": ["x", 2], "title": "M"}\n{"id": 8, "gone": true}\n'
     found = read(tmp_path / "items.jsonl", line)
