@@ -85,13 +85,18 @@ def use_bundle(path: Path, name: str) -> None:
 
     Raises ``BundleRefusedError`` for a name that no worker would follow.
     """
+    check_bundle_name(path, name)
+    make_current(path, name)
+
+
+def check_bundle_name(path: Path, name: str) -> None:
+    """Raise ``BundleRefusedError`` for a name that no worker would follow."""
     if not is_pointer(name):
         raise BundleRefusedError(
             f"{name!r} is no name of a folder in {path}, and workers follow no other: give the folder's name alone"
         )
     if not (path / name / MANIFEST).is_file():
         raise BundleRefusedError(f"{path / name} has no {MANIFEST}, so it is no bundle; export one there")
-    make_current(path, name)
 
 
 def open_items(folder: Path, part: Part, manifest: Manifest, providers: Sequence[str]) -> OpenedPart:

@@ -115,6 +115,11 @@ class LiveRanker:
         return self._loaded.vocabulary
 
     @property
+    def bundle(self) -> Bundle | None:
+        """The bundle that is served now; None where no model is."""
+        return self._loaded.bundle
+
+    @property
     def sessions(self) -> SessionEncoder:
         """The session encoder served now; by its ``tag`` states of other weights are recognised."""
         return self._loaded.ranker.offline.sessions

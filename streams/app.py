@@ -38,6 +38,7 @@ from rankstream.streams.worker.fence import FencedError, FenceRefusedError, brok
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.ownership import Ownership
 from rankstream.streams.worker.producers import new_producer, stop_producer
+from rankstream.streams.worker.shadow import Shadow
 from rankstream.streams.worker.unpacking import bound_unpacking
 from rankstream.streams.worker.vocabulary_guard import keep_vocabulary
 from rankstream.streams.worker.watchdog import Watchdog
@@ -49,6 +50,7 @@ ANSWERS_EVERY_S = 0.1  # the time between transactions of feeds
 FRESHNESS_WAIT_S = 0.1  # the longest that requests wait for earlier actions to be applied
 GC_THRESHOLDS = (50_000, 20, 100)  # the states are no garbage: looking for it less often gives 15 % more events/s
 TELL_OF_OVERLOAD_S = 10.0
+FOLLOW_S = 1.0  # between two looks at what is deployed
 LOOK_AGAIN_S = 30.0  # at the topics: how large a record they take, and whether they are still the same
 
 
@@ -66,6 +68,7 @@ class WorkerRuntime(Service):
         self.pressure = Pressure(settings.max_pending_requests, lambda: app.consumer, self._request_tps)
         self.limits = Limits(settings)
         self.watchdog = Watchdog(settings.session_timeout_s)
+        self.shadow = Shadow(settings)
         self.ownership: Ownership | None = None
         self._producer: AIOKafkaProducer | None = None
         self._scoring = ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring")
@@ -106,7 +109,9 @@ class WorkerRuntime(Service):
             )
         self._producer = new_producer(self.settings, self.limits, enable_idempotence=fencing)
         await self._producer.start()
-        self.ownership = Ownership(self.settings, self.serving, self._producer, self.plan, self.limits, fencing)
+        self.ownership = Ownership(
+            self.settings, self.serving, self._producer, self.plan, self.limits, fencing, self.shadow.sample
+        )
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -114,6 +119,7 @@ class WorkerRuntime(Service):
     async def on_stop(self) -> None:
         """Stop the producer; partitions were closed before (``revoke_all``)."""
         self._scoring.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self.shadow.stop)
         if self._producer is not None:
             await stop_producer(self._producer, flush=self.ownership is not None and not self.ownership.abandoned)
         if self.ownership is not None and self.ownership.left_unsaved and not self.crashed:
@@ -151,6 +157,12 @@ class WorkerRuntime(Service):
             if not self.should_stop:
                 await self.limits.read()
                 await self._or_crash(self._check_source())
+
+    @Service.task
+    async def _follow_deployments(self) -> None:
+        while not self.should_stop:
+            await asyncio.to_thread(self.shadow.follow)
+            await self.sleep(FOLLOW_S)
 
     @Service.task
     async def _tell_of_overload(self) -> None:
@@ -327,6 +339,10 @@ def create_app(settings: Settings, serving: ServingState) -> faust.App:
     async def rank(chunks: faust.StreamT[Chunk]) -> None:
         async for chunk in chunks:
             runtime.answer(chunk)
+
+    @app.page("/deployment")
+    async def deployment(view: Any, request: Any) -> Any:
+        return view.json(runtime.shadow.told())
 
     return app
 

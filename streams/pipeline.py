@@ -104,6 +104,7 @@ class Counters:
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
 
+Sample = Callable[[RankingRequest, UserState, int], None]  # a request, its user's state, and when it was asked
 Arrived = tuple[list[bytes], list[int]]  # packed actions of one user in a chunk, and their offsets
 
 
@@ -124,6 +125,7 @@ class Pipeline:
         record_clock: Callable[[], int] | None = wall_clock_ms,
         observe: Callable[[Ranking], None] = lambda ranking: None,
         wrong_partition: KeyCheck = anywhere,
+        sample: Sample = lambda request, state, asked_ms: None,
     ) -> None:
         self.users = users
         self.serving = serving
@@ -132,6 +134,7 @@ class Pipeline:
         self.log_served = log_served  # write beside each feed what it was made from
         self.observe = observe  # sees each answer, in the thread that ranked it; changes none
         self.wrong_partition = wrong_partition  # finds the keys that lie elsewhere than they belong
+        self.sample = sample  # is handed what was answered, once the answer is made; returns at once
         self.counters = Counters()
         self._vocabulary = serving.vocabulary
         self._decode_action = ActionDecoder(self._vocabulary, record_clock)
@@ -327,6 +330,7 @@ class PendingRequests:
         ranking = ranker.rank(request, state, record.timestamp)
         self.pipeline.observe(ranking)
         feed = Outgoing(Channel.FEEDS, record.key, encode_feed(request, ranking, clock()))
+        self.pipeline.sample(request, state, record.timestamp)
         if not self.pipeline.log_served:
             return [feed]
         served = encode_served(record, request, state, ranking)

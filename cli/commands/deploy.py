@@ -1,24 +1,31 @@
-"""`rankstream deploy`: verify, try, swap, watch, and swap back where it goes wrong."""
+"""`rankstream deploy`: verify, try, shadow, swap, watch, and swap back where it goes wrong."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
+from uuid import uuid4
 
 import click
 from msgspec import UnsetType
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.settings import CONNECTED, settings_options
+from rankstream.cli.shadow_period import ShadowPeriod, refuse_another, shadow_told
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.files import CURRENT, PointerError, current_name
-from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle, use_bundle
+from rankstream.ranking.bundle import Bundle, BundleRefusedError, check_bundle_name, open_bundle, use_bundle
+from rankstream.ranking.deployment import Deployment, DeploymentError, Stage, write_deployment
 from rankstream.ranking.serving import longer_vocabulary, ranker_of
+from rankstream.ranking.shadow.report import Figures
 from rankstream.ranking.trial import Trial, trial
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.readers import FeedReader
 from rankstream.streams.codec import RankedFeed
+from rankstream.streams.pipeline import wall_clock_ms
 from rankstream.streams.settings import Settings
 
 BUGS = ("internal", "no-score")  # reasons of error feeds that are the model's fault
@@ -63,53 +70,118 @@ class Watched:
     "--watch-s", type=click.FloatRange(min=0), default=20.0, show_default=True,
     help="Seconds to look at feeds after the swap; 0 looks at none, and needs no broker.",
 )  # fmt: skip
+@click.option(
+    "--shadow-minutes", type=click.FloatRange(min=0), default=0.0, show_default=True,
+    help="How long both bundles rank the same live requests before the swap, while the one before answers.",
+)  # fmt: skip
+@click.option(
+    "--shadow-share", type=click.FloatRange(min=0, max=1, min_open=True), default=0.1, show_default=True,
+    help="Share of the requests that both rank.",
+)  # fmt: skip
+@click.option(
+    "--min-overlap", type=click.FloatRange(min=0, max=1), default=0.1, show_default=True,
+    help="Share of the 10 best items that must be as before, on average over the requests of the shadow.",
+)  # fmt: skip
 @json_option
-@settings_options(*CONNECTED)
-@refusing(BundleRefusedError, ClientError)
+@settings_options(*CONNECTED, also=["app_id"])
+@refusing(BundleRefusedError, ClientError, DeploymentError)
 def command(
-    bundles: Path, name: str, slower: float, requests: int, watch_s: float, as_json: bool, settings: Settings
+    bundles: Path,
+    name: str,
+    slower: float,
+    requests: int,
+    watch_s: float,
+    shadow_minutes: float,
+    shadow_share: float,
+    min_overlap: float,
+    as_json: bool,
+    settings: Settings,
 ) -> None:
     """Make another bundle serve, watch the feeds, and swap back where it goes wrong.
 
     NAME is a bundle in the folder BUNDLES, whose current one workers serve. It is verified as a worker would, tried
     beside the bundle that serves (the same requests through both: how long each takes, how many of the ten best
-    items stay), and made current. Then feeds are watched: where they are errors of the model, or none is by it, the
-    one before is current again, and the command ends with 2 and the reason.
+    items stay), and made current. With --shadow-minutes the workers first rank a share of their live requests by both,
+    beside the answering: it is refused where it fails, takes too long, or orders all else. Then feeds are watched:
+    where they are errors of the model, or none is by it, the one before is current again, and the command ends with 2
+    and the reason.
 
     \b
-    Reads:  BUNDLES; ranked-feeds, while it watches
-    Writes: BUNDLES/CURRENT
+    Reads:  BUNDLES; ranked-feeds, while it watches; workers' BUNDLES/.shadow
+    Writes: BUNDLES/CURRENT, BUNDLES/DEPLOYMENT
 
     \b
     Examples:
       rankstream deploy bundles 2026-07-01
+      rankstream deploy bundles 2026-07-01 --shadow-minutes 10 --shadow-share 0.05
       rankstream deploy bundles 2026-07-01 --slower 1.2 --watch-s 120
     """
+    check_bundle_name(bundles, name)
+    refuse_another(bundles)
     new, before = open_bundle(bundles / name), _serving(bundles)
-    tried = None if before is None else _tried(new, before, requests, slower)
-    watched = Watched()
-    if watch_s:
-        with FeedReader(settings) as reader:
-            use_bundle(bundles, name)
-            watched = _watched(reader, new.manifest.model_version, watch_s)
-    else:
-        use_bundle(bundles, name)
+    begun = Deployment(
+        uuid4().hex, name, None if before is None else before.folder.name, "shadow", wall_clock_ms(), share=shadow_share
+    )
+    tried = figures = None
+    with _refusal_written(bundles, begun):
+        if before is not None:
+            tried = _tried(new, before, requests, slower)
+        if shadow_minutes and before is not None:
+            figures = ShadowPeriod(bundles, begun, settings, shadow_minutes).run(slower, min_overlap)
+        elif shadow_minutes:
+            click.echo("note: nothing serves yet, so there is nothing to be in the shadow of", err=True)
+    watched = _swapped(bundles, begun, new.manifest.model_version, watch_s, settings)
     if watched.wrong and before is not None:
         use_bundle(bundles, before.folder.name)
+        _write(bundles, begun, "rolled-back", watched.wrong)
         raise Refusal(f"{bundles} serves {before.folder.name} again, not {name}: {watched.wrong}")
     if as_json:
         found = None if tried is None else asdict(tried)
         print_json({"bundles": bundles, "current": name, "model_version": new.manifest.model_version, "trial": found,
-                    "watched": asdict(watched)})  # fmt: skip
+                    "shadow": None if figures is None else asdict(figures), "watched": asdict(watched)})  # fmt: skip
         return
-    click.echo(f"{bundles} serves {name} now, model {new.manifest.model_version}")
+    _tell(bundles, name, new.manifest.model_version, tried, figures)
+    if watch_s:
+        click.echo(_told(watched, watch_s))
+
+
+def _write(bundles: Path, begun: Deployment, stage: Stage, reason: str = "") -> None:
+    write_deployment(bundles, Deployment(begun.id, begun.bundle, begun.before, stage, wall_clock_ms(), reason))
+
+
+@contextmanager
+def _refusal_written(bundles: Path, begun: Deployment) -> Iterator[None]:
+    """Write down why a bundle does not serve, whatever the reason, so that workers end its shadow and show that."""
+    try:
+        yield
+    except BaseException as exc:
+        why = "the command was interrupted" if isinstance(exc, KeyboardInterrupt) else str(exc)
+        with suppress(OSError):  # what was refused matters more
+            _write(bundles, begun, "refused", why)
+        raise
+
+
+def _swapped(bundles: Path, begun: Deployment, version: str, watch_s: float, settings: Settings) -> Watched:
+    """Make it current, and look at the feeds that come then."""
+    if not watch_s:
+        use_bundle(bundles, begun.bundle)
+        _write(bundles, begun, "serves")
+        return Watched()
+    with FeedReader(settings) as reader:
+        use_bundle(bundles, begun.bundle)
+        _write(bundles, begun, "serves")
+        return _watched(reader, version, watch_s)
+
+
+def _tell(bundles: Path, name: str, version: str, tried: Trial | None, figures: Figures | None) -> None:
+    click.echo(f"{bundles} serves {name} now, model {version}")
     if tried is not None:
         click.echo(
             f"  a request takes {tried.median_ms:.1f} ms (before {tried.serving_ms:.1f}); of its 10 best items "
             f"{tried.in_common:.1f} are as before"
         )
-    if watch_s:
-        click.echo(_told(watched, watch_s))
+    if figures is not None:
+        click.echo(shadow_told(figures))
 
 
 def _serving(bundles: Path) -> Bundle | None:
@@ -129,7 +201,13 @@ def _tried(new: Bundle, before: Bundle, requests: int, slower: float) -> Trial:
     """Refuse what changes the meaning of codes or takes too long."""
     longer_vocabulary(before.manifest.vocabulary, new.manifest.vocabulary)
     new_ranker, old_ranker = (ranker_of(one, NoVectors(one.manifest.sizes.user_dim)) for one in (new, before))
-    found = trial(new_ranker, old_ranker, new, requests)
+    try:
+        found = trial(new_ranker, old_ranker, new, requests)
+    except Exception as exc:  # of either bundle; ONNX Runtime's have no common type
+        raise Refusal(
+            f"{new.folder} and {before.folder.name}, which goes on, can't both rank made-up requests of its items: "
+            f"{exc}"
+        ) from exc
     if found.ratio > slower:
         raise Refusal(
             f"{new.folder} takes {found.median_ms:.1f} ms for a request, {found.ratio:.1f} times as long as "

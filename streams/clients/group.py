@@ -2,7 +2,7 @@
 
 import asyncio
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError as AIOKafkaError
@@ -18,13 +18,25 @@ WITHOUT_MEMBERS = ("Empty", "Dead")
 
 
 async def state_of_group(settings: Settings) -> str:
-    """Return the state of the workers' group, "Stable" or "Dead", say; through aiokafka, which all brokers answer."""
+    """Return the state of the workers' group, "Stable" or "Dead", say."""
+    _, _, state, *_ = await _described(settings)
+    return str(state)
+
+
+async def members_of_group(settings: Settings) -> int:
+    """Return how many workers belong to the group."""
+    _, _, _, _, _, members, *_ = await _described(settings)
+    return len(members)
+
+
+async def _described(settings: Settings) -> tuple[Any, ...]:
+    """Return error, name, state, type, protocol and members; through aiokafka, which all brokers answer."""
     admin = AIOKafkaAdminClient(**connection_of(settings))
     try:
         await admin.start()
         (answer,) = await admin.describe_consumer_groups([settings.app_id])
-        _, _, state, *_ = answer.groups[0]
-        return str(state)
+        found: tuple[Any, ...] = answer.groups[0]
+        return found
     except (AIOKafkaError, TimeoutError) as exc:
         raise ClientError(f"the brokers do not describe the group {settings.app_id}: {exc}") from exc
     finally:

@@ -22,7 +22,7 @@ from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.rocksdb import DamagedStoreError, RocksStore
 from rankstream.features.user_state import NO_OFFSET
 from rankstream.streams.partitioner import KeyCheck, PartitionCheck, anywhere
-from rankstream.streams.pipeline import Pipeline, ServingState
+from rankstream.streams.pipeline import Pipeline, Sample, ServingState
 from rankstream.streams.settings import TRANSACTIONAL, Settings
 from rankstream.streams.skips import NOTHING
 from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS, TopicNames
@@ -60,6 +60,7 @@ class Ownership:
         plan: ReadingPlan,
         limits: Limits,
         fencing: bool,
+        sample: Sample,
     ) -> None:
         self.settings = settings
         self.names = TopicNames(settings.topic_prefix)
@@ -68,6 +69,7 @@ class Ownership:
         self._producer = producer
         self._plan = plan
         self._watch_exploration = ExplorationWatch(settings)
+        self._sample = sample
         self._limits = limits
         self.fencing = fencing  # whether the brokers refuse former owners
         self.abandoned = False  # write nothing any more
@@ -313,6 +315,7 @@ class Ownership:
             log_served=self.settings.served_features,
             observe=self._watch_exploration,
             wrong_partition=wrong_partition,
+            sample=self._sample,
         )
         outbox = self._outbox(number, opened)
         load, changelog = Load(self.settings.answer_within_ms / 1000), self.settings.changelog

@@ -5,6 +5,7 @@ The graphs are written by hand with ``onnx.helper``; the golden outputs come fro
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -132,19 +133,27 @@ def write_ranker(folder: Path, weights: dict[str, Floats]) -> None:
         "context": [len(weights["by_context"])],
     }  # fmt: skip
     write_graph(folder / "user.onnx", nodes, inputs, {"query": [1, 8], "bias": [1, 3]}, used)
+    write_candidate_graph(folder, weights)
+
+
+def write_candidate_graph(
+    folder: Path, weights: dict[str, Floats], more: Sequence["Node"] = (), constants: dict[str, Any] | None = None
+) -> None:
+    """Write the graph of the candidates; ``more`` nodes, if any, make ``same_bias`` of ``bias``."""
     nodes = [
+        *more,
         ("Mul", ["candidate_items", "query"], "products", {}),
         ("MatMul", ["products", "by_item"], "from_items", {}),
         ("MatMul", ["candidate_features", "by_feature"], "from_features", {}),
         ("Add", ["from_items", "from_features"], "from_both", {}),
-        ("Add", ["from_both", "bias"], "logits", {}),
+        ("Add", ["from_both", "same_bias" if more else "bias"], "logits", {}),
         ("Sigmoid", ["logits"], "probabilities", {}),
     ]
     inputs = {
         "query": [1, 8], "bias": [1, 3], "candidate_items": ["N", 8],
         "candidate_features": ["N", len(weights["by_feature"])],
     }  # fmt: skip
-    used = {name: weights[name] for name in ("by_item", "by_feature")}
+    used = {name: weights[name] for name in ("by_item", "by_feature")} | (constants or {})
     write_graph(folder / "candidate.onnx", nodes, inputs, {"probabilities": ["N", 3]}, used)
 
 
@@ -196,7 +205,7 @@ def write_graph(
     nodes: Sequence[Node],
     inputs: dict[str, list[int | str]],
     outputs: dict[str, list[int | str]],
-    weights: dict[str, Floats],
+    weights: dict[str, Any],
 ) -> None:
     """Write a graph of (operator, inputs, output, attributes); ``axes`` are inputs since opset 18."""
     constants = [numpy_helper.from_array(array, name) for name, array in weights.items()]

@@ -11,12 +11,14 @@ from rankstream.cli.commands.deploy import Watched
 from rankstream.features.actions import Vocabulary
 from rankstream.features.files import current_name
 from rankstream.ranking.bundle import use_bundle
+from rankstream.ranking.deployment import read_deployment
 from rankstream.ranking.trial import Trial
 from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.topics import FEEDS
 from tests.builders.broker import BrokerInUse
 from tests.builders.bundle import VOCABULARY, a_bundle
 from tests.builders.cli import connected, fresh_topics, rankstream, refusal
+from tests.builders.faulty_bundle import a_failing_bundle
 
 
 @pytest.fixture
@@ -64,6 +66,15 @@ def test_one_that_does_not_verify_never_serves(bundles):
     assert current_name(bundles) == "old"
 
 
+def test_one_that_fails_the_requests_of_the_trial_never_serves(bundles):
+    a_failing_bundle(bundles / "new", num_items=60)  # 20 of these are the user's, 40 are the candidates
+    words = refusal(deployed(bundles, "--watch-s", 0))
+    assert "can't both rank made-up requests of its items: " in words
+    assert current_name(bundles) == "old"
+    assert read_deployment(bundles).stage == "refused"
+    assert read_deployment(bundles).reason == words
+
+
 @pytest.mark.parametrize(
     ("watched", "wrong"),
     [
@@ -101,6 +112,7 @@ def test_where_its_answers_are_errors_the_one_before_is_current_again(bundles, b
     words = refusal(deployed(bundles, "--watch-s", 3, "--slower", 100, *connected(settings)))
     ended.set()
     assert f"{bundles} serves old again, not new: " in words
+    assert read_deployment(bundles).stage == "rolled-back"
     assert "answers were errors (internal)" in words
     assert current_name(bundles) == "old"
 

@@ -25,7 +25,8 @@ SETTINGS = Settings(session_timeout_s=6.0, heartbeat_interval_s=1.0)
 
 def an_ownership(**changes: Any) -> Ownership:
     settings = replace(SETTINGS, **changes)
-    return Ownership(settings, SomeLiveRanker(), SimpleNamespace(), ReadingPlan(), Limits(settings), fencing=False)
+    parts = (SomeLiveRanker(), SimpleNamespace(), ReadingPlan(), Limits(settings))
+    return Ownership(settings, *parts, fencing=False, sample=lambda *given: None)
 
 
 def a_partition(number: int = 0, actions: int = 0, requests: int = 0) -> Partition:

@@ -1,0 +1,198 @@
+"""The worker's part of a deployment: it hands some of its requests to the process that ranks them by both bundles.
+
+::
+
+    answered, sampled -> a queue of WAITING, else skipped -> pipe -> ranking/shadow/process.py -> a report -> deploy
+
+Answers never wait for it: a full queue drops what comes, and packing and writing are done in a thread of its own.
+"""
+
+import logging
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, Full, Queue
+from typing import Any
+
+import msgspec
+
+from rankstream.features.user_state import UserState
+from rankstream.ranking.deployment import Deployment, DeploymentError, read_deployment
+from rankstream.ranking.request import RankingRequest
+from rankstream.ranking.shadow.process import Sampled, Task, frame
+from rankstream.ranking.shadow.report import Tally, write_report
+from rankstream.streams.pipeline import wall_clock_ms
+from rankstream.streams.settings import Settings
+
+WAITING = 64  # requests, each with its user's 2 KB
+WAIT_S = 0.2  # until the writing thread sees that it is to end
+ENDS_S = 2.0  # for a last report
+COMMAND = (sys.executable, "-m", "rankstream.ranking.shadow.process")
+
+log = logging.getLogger(__name__)
+
+Waiting = tuple[RankingRequest, UserState, int]
+
+
+class Shadow:
+    """Follows the deployments of the folder of bundles that this worker serves from."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], int] = wall_clock_ms,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.deployment: Deployment | None = None  # the last one
+        self._settings = settings
+        self._clock = clock
+        self._rng = rng or random.Random()
+        self._pair: RankingPair | None = None
+        self._is_first_look = True
+        self._error = ""  # told last
+
+    def sample(self, request: RankingRequest, state: UserState, asked_ms: int) -> None:
+        """Hand on a request that was answered, or not; from any thread."""
+        pair = self._pair
+        if pair is not None and self._rng.random() < pair.deployment.share:
+            pair.offer((request, state, asked_ms))
+
+    def follow(self) -> None:
+        """See whether a deployment has begun, gone on or ended; to be called each second."""
+        try:
+            now = read_deployment(self._settings.bundle)
+        except (OSError, DeploymentError) as exc:
+            self._tell_error(str(exc))
+            return
+        before, self.deployment, self._error = self.deployment, now, ""
+        if not self._is_first_look and now is not None and now.has_ended_since(before):
+            tell(now)
+        self._is_first_look = False
+        self._run_or_end(now)
+
+    def _tell_error(self, error: str) -> None:
+        if error != self._error:
+            log.error("deployments are not followed: %s", error)
+        self._error = error
+
+    def _run_or_end(self, now: Deployment | None) -> None:
+        wanted = None if now is None or not now.is_shadow(self._clock()) else now
+        if self._pair is not None and self._pair.deployment != wanted:
+            self.stop()
+        if wanted is not None and self._pair is None:
+            self._pair = RankingPair(wanted, self._settings)
+        if self._pair is not None:
+            self._pair.look(self._clock())
+
+    def stop(self) -> None:
+        """End the process beside this one."""
+        pair, self._pair = self._pair, None
+        if pair is not None:
+            pair.stop()
+
+    def told(self) -> dict[str, Any]:
+        """Return what the worker's page shows."""
+        pair = self._pair
+        counts = None if pair is None else {"sampled": pair.sampled, "skipped": pair.skipped, "failed": pair.failed}
+        return {"deployment": msgspec.to_builtins(self.deployment), "shadow": counts}
+
+
+class RankingPair:
+    """The process that ranks by both bundles, and what waits for it."""
+
+    def __init__(self, deployment: Deployment, settings: Settings) -> None:
+        self.deployment = deployment
+        self.sampled = self.skipped = 0
+        self.failed: str | None = None
+        self._reports = deployment.reports(settings.bundle)
+        self._worker = f"{socket.gethostname()}-{os.getpid()}"
+        self._waiting: Queue[Waiting | None] = Queue(WAITING)
+        self._is_ending = False
+        self._process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        self._writing = threading.Thread(target=self._write_all, args=(self._task(settings),), daemon=True)
+        self._writing.start()
+        share, before = 100 * deployment.share, deployment.before
+        log.info("%g %% of the requests are ranked by %s and by %s, beside", share, before, deployment.bundle)
+
+    def _task(self, settings: Settings) -> Task:
+        vectors, counts = settings.user_vectors, settings.item_counts
+        return Task(
+            worker=self._worker,
+            serving=str(settings.bundle / (self.deployment.before or "")),
+            new=str(settings.bundle / self.deployment.bundle),
+            reports=str(self._reports),
+            user_vectors=None if vectors is None else str(vectors),
+            item_counts=None if counts is None else str(counts),
+            history_limit=settings.history_limit,
+        )
+
+    def offer(self, one: Waiting) -> None:
+        """Put a request behind those that wait, or drop it."""
+        self.sampled += 1
+        try:
+            self._waiting.put_nowait(one)
+        except Full:
+            self.skipped += 1
+
+    def look(self, now_ms: int) -> None:
+        """Show a sign of life to the process, and report where it has died."""
+        with suppress(Full):
+            self._waiting.put_nowait(None)
+        code = self._process.poll()
+        if code is None or self.failed is not None:
+            return
+        self.failed = f"it ended the process that ranks by it, with {how_ended(code)}"
+        log.error("deployment of %s: %s; this worker goes on as before", self.deployment.bundle, self.failed)
+        if code < 0:  # else it has reported itself
+            self._report_failure(now_ms)
+
+    def _report_failure(self, now_ms: int) -> None:
+        try:
+            write_report(self._reports, Tally(self._worker).report(now_ms, self.failed))
+        except OSError as exc:
+            log.error("deployment of %s: no report can be written: %s", self.deployment.bundle, exc)
+
+    def _write_all(self, task: Task) -> None:
+        """Pack and write what waits; at the end of the input the process writes its last report."""
+        pipe = self._process.stdin
+        if pipe is None:
+            raise RuntimeError("the process was started without a pipe")
+        with suppress(OSError), pipe:  # a broken pipe: ``look`` sees why
+            pipe.write(frame(task))
+            while not self._is_ending:
+                with suppress(Empty):
+                    pipe.write(frame(self._packed(self._waiting.get(timeout=WAIT_S))))
+                    pipe.flush()
+
+    def _packed(self, one: Waiting | None) -> Sampled:
+        if one is None:
+            return Sampled(self.skipped)
+        request, state, asked_ms = one
+        return Sampled(self.skipped, request, state.pack(), asked_ms)
+
+    def stop(self) -> None:
+        """Let the process write a last report, and end it."""
+        self._is_ending = True
+        try:
+            self._process.wait(ENDS_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._writing.join(ENDS_S)
+
+
+def how_ended(code: int) -> str:
+    """Return how a process ended, in words."""
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def tell(deployment: Deployment) -> None:
+    """Write the stage of a deployment to the log."""
+    level = logging.WARNING if deployment.reason else logging.INFO
+    reason = f": {deployment.reason}" if deployment.reason else ""
+    log.log(level, "deployment of %s: %s%s", deployment.bundle, deployment.stage, reason)
