@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 from chaos.load import FOREIGN_KEY, SURFACES, TYPES
 from chaos.oracle import MARK, Differences, Kept, Sent, compare, expected_users
+from chaos.timeline import Answer, waited_of
 from rankstream.features.actions import unpack_action
 from rankstream.features.counters import COUNTER_BYTES
 from rankstream.features.history import split
 from rankstream.features.stores.rocksdb import POSITION
 from rankstream.features.user_state import unpack_state
-from rankstream.streams.topics import ACTIONS, CHANGELOG, DEAD_LETTERS, REQUESTS
+from rankstream.streams.topics import ACTIONS, CHANGELOG, DEAD_LETTERS, FEEDS, REQUESTS
 from tests.kafka.harness import Bench
 
 NO_USERS = (POSITION, FOREIGN_KEY)
@@ -110,6 +111,20 @@ def count_answers(ledger: Ledger, bench: Bench) -> None:
     answers = bench.feeds()
     ledger.requests, ledger.unanswered = len(asked), len(asked - answers.keys())
     ledger.answered_again = answers.total() - len(answers)
+
+
+def answers_of(bench: Bench, started_ms: int) -> list[Answer]:
+    """Return how long each request waited for its first answer, by their records' times."""
+    first: dict[str, int] = {}
+    for record in bench.read(FEEDS):
+        request_id = json.loads(record.value)["request_id"]
+        first[request_id] = min(record.timestamp, first.get(request_id, record.timestamp))
+    answers = []
+    for record in bench.read(REQUESTS):
+        answered_ms = first.get(json.loads(record.value)["request_id"])
+        waited_s = None if answered_ms is None else waited_of(record.timestamp, answered_ms)
+        answers.append(Answer(round((record.timestamp - started_ms) / 1000, 2), waited_s))
+    return answers
 
 
 def logged_of(ledger: Ledger, bench: Bench) -> dict[bytes, bytes]:

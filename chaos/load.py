@@ -85,7 +85,7 @@ class Load(threading.Thread):
 
     def __init__(self, settings: Settings, seed: int, amount: Amount) -> None:
         super().__init__(daemon=True)
-        self.seed, self.amount = seed, amount
+        self.settings, self.seed, self.amount = settings, seed, amount
         self.actions = self.requests = 0  # sent, duplicates included
         self.poison: Counter[Kind] = Counter()
         self.failures: list[BaseException] = []

@@ -3,17 +3,18 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, sleep
 
 from aiokafka.errors import KafkaError
-from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
+from chaos import disks
 from chaos.ledger import (
     Ledger,
+    answers_of,
     count_answers,
     count_letters,
     count_log,
@@ -23,17 +24,22 @@ from chaos.ledger import (
     logged_of,
 )
 from chaos.load import Amount, Load
-from chaos.plan import Fault, plan_of, told
-from chaos.system import Fleet, Storm, running
+from chaos.plan import Fault, Kind, plan_of, told
+from chaos.storm import Storm
+from chaos.system import Fleet, running
+from chaos.timeline import Timeline, looking
+from chaos.topics import hurry_compaction
+from chaos.world import World
 from rankstream.features.stores.rocksdb import RocksStore, StoreRefusedError
-from rankstream.streams.broker import LocalBroker
-from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS
+from rankstream.streams.pipeline import wall_clock_ms
+from rankstream.streams.topics import ACTIONS, REQUESTS
 from rankstream.streams.worker.fence import brokers_fence
 from tests.builders.bundle import a_bundle
 from tests.kafka.harness import Bench
 
 STEP_S, TELL_S, LOOK_S = 0.1, 5.0, 1.0
 PATIENCE_S = 240.0  # for workers to do what is left after the storm
+RESTORE_S = 90.0
 LIVE, LOGGED, RESTORED = "in the folders", "in the changelog", "restored from it"
 
 Tell = Callable[[str], None]
@@ -47,68 +53,80 @@ class Trial:
     workers: int
     amount: Amount
 
-    def plan(self, session_timeout_s: float, with_broker: bool) -> list[Fault]:
-        """Return its faults."""
-        return plan_of(self.seed, self.amount.seconds, self.workers, session_timeout_s, with_broker)
+    def plan(self, session_timeout_s: float, kinds: Sequence[Kind]) -> list[Fault]:
+        """Return its faults, of these kinds and poison."""
+        return plan_of(self.seed, self.amount.seconds, self.workers, session_timeout_s, kinds)
 
 
-def run(trial: Trial, bench: Bench, name: str, broker: LocalBroker | None, tell: Tell) -> Ledger:
-    """Run it on the broker of ``bench``, which is killed by the plan where it is given; ``name`` is for the ledger."""
+def run(trial: Trial, bench: Bench, world: World, tell: Tell) -> tuple[Ledger, Timeline]:
+    """Run it in a world that ``bench`` is connected to."""
     started = monotonic()
     bench.settings = replace(bench.settings, bundle=a_bundle(bench.folder / "bundle"), chunk_size=2_000)
     bench.create_topics()
-    ledger = Ledger(trial.seed, trial.workers, name, fenced=asyncio.run(brokers_fence(bench.settings)))
-    if broker is not None:
-        _hurry_compaction(bench)
-    plan = trial.plan(bench.settings.session_timeout_s, broker is not None)
+    ledger = Ledger(trial.seed, trial.workers, world.name, fenced=asyncio.run(brokers_fence(bench.settings)))
+    if world.broker is not None:
+        hurry_compaction(bench.settings)
+    plan = trial.plan(bench.settings.session_timeout_s, world.kinds)
     tell(told(plan))
-    with running(Fleet(bench.settings, trial.workers, bench.folder)) as fleet:
-        load = Load(bench.settings, trial.seed, trial.amount)
-        storm = Storm(plan, trial.seed, fleet, load, broker)
-        _weather(storm, tell)
-        ledger.uncommitted = _calm(bench, fleet, tell)
-        fleet.end()
-        ledger.hung, ledger.starts = fleet.hung, sum(slot.starts for slot in fleet.slots)
-        ledger.ends = dict(fleet.ended)
-        ledger.faults = {kind.value: times for kind, times in storm.happened.items()}
-        ledger.failures = [f"{type(failure).__name__}: {failure}" for failure in load.failures[:3]]
+    with running(_fleet(trial, bench, world)) as fleet:
+        storm = Storm(plan, trial.seed, fleet, Load(bench.settings, trial.seed, trial.amount), world.broker)
+        started_ms = wall_clock_ms()
+        timeline = _through(storm, ledger, bench, tell)
         ledger.set_aside = _set_aside(bench, fleet, tell)
     _count(ledger, trial, bench, tell)
+    timeline.answers = answers_of(bench, started_ms)
     ledger.seconds = monotonic() - started
-    return ledger
+    return ledger, timeline
 
 
-def _hurry_compaction(bench: Bench) -> None:
-    """Have the broker clean the changelog all the while, not once a day."""
-    admin = KafkaAdminClient(bootstrap_servers=bench.settings.bootstrap_servers)
-    config = {"segment.ms": "5000", "min.cleanable.dirty.ratio": "0.01"}
-    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, bench.names.of(CHANGELOG), config)])
-    admin.close()
+def _fleet(trial: Trial, bench: Bench, world: World) -> Fleet:
+    folders = [bench.folder / f"state-{number}" for number in range(trial.workers)]
+    if world.with_disks:
+        for folder in folders:
+            disks.mount(folder)
+    return Fleet(bench.settings, folders, bench.folder, world.lines, world.clocks(bench.folder, trial.workers))
 
 
-def _weather(storm: Storm, tell: Tell) -> None:
+def _through(storm: Storm, ledger: Ledger, bench: Bench, tell: Tell) -> Timeline:
+    """Let load and faults happen, wait until all is done, and end the workers; return what happened when."""
+    timeline, fleet, load = Timeline(), storm.fleet, storm.load
+    with looking(bench.settings, timeline, load, storm.started_at):
+        _weather(storm, timeline, tell)
+        ledger.uncommitted = _calm(bench, storm, timeline, tell)
+    fleet.end()
+    timeline.see(storm.now_s, [slot.condition for slot in fleet.slots])
+    timeline.faults = storm.history
+    ledger.hung, ledger.starts = fleet.hung, sum(slot.starts for slot in fleet.slots)
+    ledger.ends = dict(fleet.ended)
+    ledger.faults = {kind.value: times for kind, times in storm.happened.items()}
+    ledger.failures = [f"{type(one).__name__}: {one}" for one in [*load.failures[:3], *storm.failures]]
+    return timeline
+
+
+def _weather(storm: Storm, timeline: Timeline, tell: Tell) -> None:
     """Let load and faults happen, and tend the workers meanwhile."""
     storm.load.start()
     tell_at = 0.0
     while storm.load.is_alive() or not storm.is_over:
         for fault in storm.step():
-            tell(told([replace(fault, at_s=monotonic() - storm.started_at)]))
+            tell(told([fault]))
         storm.fleet.tend(monotonic())
-        at_s = monotonic() - storm.started_at
-        if at_s >= tell_at:
-            tell(f"{at_s:7.1f} s  {storm.load.actions:,} actions and {storm.load.requests:,} requests sent")
-            tell_at = at_s + TELL_S
+        timeline.see(storm.now_s, [slot.condition for slot in storm.fleet.slots])
+        if storm.now_s >= tell_at:
+            tell(f"{storm.now_s:7.1f} s  {storm.load.actions:,} actions and {storm.load.requests:,} requests sent")
+            tell_at = storm.now_s + TELL_S
         sleep(STEP_S)
 
 
-def _calm(bench: Bench, fleet: Fleet, tell: Tell) -> int:
+def _calm(bench: Bench, storm: Storm, timeline: Timeline, tell: Tell) -> int:
     """Wait until all is done, and tend the workers meanwhile; return how many records are left."""
     tps = (ACTIONS, REQUESTS)
     wanted: int = sum(bounds.end for bounds in bench.bounds(*tps).values())
     done = 0
     deadline, look_at = monotonic() + PATIENCE_S, 0.0
     while done < wanted and monotonic() < deadline:
-        fleet.tend(monotonic())
+        storm.fleet.tend(monotonic())
+        timeline.see(storm.now_s, [slot.condition for slot in storm.fleet.slots])
         if monotonic() >= look_at:
             with suppress(KafkaError, TimeoutError):
                 done = bench.committed(*tps)
@@ -149,11 +167,31 @@ def _is_readable(folder: Path) -> bool:
 
 
 def _restore_all(bench: Bench, fleet: Fleet) -> None:
-    """Start the workers once more, until they have restored what they lack."""
-    fleet.start()
-    fleet.wait_ready()
-    sleep(2 * bench.settings.session_timeout_s)  # for partitions to be moved between them
-    fleet.end()
+    """Start workers until their folders hold all partitions, as far as the log goes.
+
+    One start may be too few: to the group, workers that were killed have their partitions for another session.
+    """
+    ends = {tp.partition: found.end for tp, found in bench.bounds(ACTIONS).items()}
+    deadline = monotonic() + RESTORE_S
+    while monotonic() < deadline:
+        fleet.start()
+        fleet.wait_ready()
+        fleet.end()
+        reached = [_positions(bench, slot.settings.state_dir) for slot in fleet.slots]
+        if all(max(one.get(number, 0) for one in reached) >= end for number, end in ends.items()):
+            return
+
+
+def _positions(bench: Bench, state_dir: Path) -> dict[int, int]:
+    """Return up to where the folders of a worker hold each partition's actions."""
+    positions = {}
+    for number in range(bench.settings.partitions):
+        folder = state_dir / bench.settings.app_id / f"{bench.names.of(ACTIONS)}-{number}"
+        if folder.exists():
+            store = RocksStore(folder, wait_s=5)
+            positions[number] = store.next_offset or 0
+            store.close()
+    return positions
 
 
 def _count(ledger: Ledger, trial: Trial, bench: Bench, tell: Tell) -> None:
@@ -172,13 +210,12 @@ def _count(ledger: Ledger, trial: Trial, bench: Bench, tell: Tell) -> None:
 
 def _restored(bench: Bench) -> dict[bytes, bytes]:
     """Return the states that a worker makes of the changelog alone."""
-    last = Fleet(bench.settings, 1, bench.folder / "last")
-    (bench.folder / "last").mkdir()
-    with running(last):
-        last.wait_ready()
-        sleep(2 * bench.settings.session_timeout_s)  # for partitions that are still those of workers that have ended
-        last.end()
-    states: dict[bytes, bytes] = bench.states("last/state-0")
+    last = Fleet(bench.settings, [bench.folder / "last"], bench.folder)
+    try:
+        _restore_all(bench, last)
+    finally:
+        last.kill()
+    states: dict[bytes, bytes] = bench.states("last")
     return states
 
 

@@ -1,8 +1,9 @@
 """A worker as a process of its own: the very command that people run, with its output in a log file."""
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -39,7 +40,8 @@ def _flag(name: str, value: object) -> str:
 class WorkerProcess:
     """``rankstream worker``: ``start``ed, ended at the end of a ``with`` block."""
 
-    def __init__(self, options: Sequence[str], log: Path) -> None:
+    def __init__(self, options: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.environment = dict(environment or {})  # besides this process's own
         self.command = [sys.executable, "-m", "rankstream.cli.main", "worker", *options]
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
@@ -50,7 +52,9 @@ class WorkerProcess:
         """Start the process; ``with`` ends it."""
         self.started_at_s = monotonic()
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                self.command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **self.environment}
+            )
 
     def stop(self) -> None:
         """End it as an operator would, and keep the exit code."""

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
@@ -115,10 +116,10 @@ KAFKA_PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listened}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}
 log.dirs={folder}/data
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
@@ -129,15 +130,20 @@ auto.create.topics.enable=false
 
 
 class RealKafka(LocalBroker):
-    """Apache Kafka from ``home``, an unpacked distribution; needs a JDK of at least 17."""
+    """Apache Kafka from ``home``, an unpacked distribution; needs a JDK of at least 17.
+
+    ``proxied`` are ports of this machine by those that clients are sent to instead: a listener for each, so that what
+    stands between a client and the broker is not passed by.
+    """
 
     start_s = 60.0
     stop_s = KAFKA_STOP_S
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, proxied: Mapping[int, int] | None = None) -> None:
         super().__init__()
         self.home = home
         self.controller_port = free_port()
+        self.proxied = dict(proxied or {})
 
     def prepare(self) -> tuple[list[str], dict[str, str]]:
         """Write the properties and format the storage, the first time. Raises ``BrokerError``."""
@@ -147,10 +153,20 @@ class RealKafka(LocalBroker):
         properties = self.folder / "server.properties"
         environment = {"KAFKA_HEAP_OPTS": "-Xmx512m", "LOG_DIR": str(self.folder / "logs")}
         if not properties.exists():
-            text = KAFKA_PROPERTIES.format(port=self.port, controller=self.controller_port, folder=self.folder)
+            text = KAFKA_PROPERTIES.format(
+                port=self.port, controller=self.controller_port, folder=self.folder, **self._proxied_listeners()
+            )
             properties.write_text(text)
             self._format(properties, environment)
         return [str(self.home / "bin" / "kafka-server-start.sh"), str(properties)], environment
+
+    def _proxied_listeners(self) -> dict[str, str]:
+        names = {f"PROXIED{number}": ports for number, ports in enumerate(self.proxied.items())}
+        return {
+            "listened": "".join(f",{name}://127.0.0.1:{port}" for name, (port, _) in names.items()),
+            "advertised": "".join(f",{name}://127.0.0.1:{proxy}" for name, (_, proxy) in names.items()),
+            "protocols": "".join(f",{name}:PLAINTEXT" for name in names),
+        }
 
     def _format(self, properties: Path, environment: dict[str, str]) -> None:
         cluster = urlsafe_b64encode(uuid4().bytes).decode()[:22].replace("-", "a")
