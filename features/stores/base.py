@@ -5,7 +5,20 @@ change together or not at all. Beside the position stands what it is a position 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True)
+class StoreMemory:
+    """What a store takes of the process's memory besides Python's objects, in bytes."""
+
+    block_cache: int = 0  # shared by all stores of the process
+    memtables: int = 0  # written, and not in a file yet
+    table_readers: int = 0  # indexes of files, outside of the block cache
+
+
+NO_MEMORY = StoreMemory()
 
 
 class UserStore(Protocol):
@@ -42,6 +55,10 @@ class UserStore(Protocol):
 
     def size_bytes(self) -> int:
         """Estimate what the records take, in bytes."""
+        ...
+
+    def memory_bytes(self) -> StoreMemory:
+        """Return what the store takes of memory besides Python's objects."""
         ...
 
     def close(self) -> None:

@@ -37,6 +37,11 @@ class UserCache:
         """How many users wait for the next checkpoint."""
         return len(self._changed)
 
+    @property
+    def num_cached(self) -> int:
+        """How many users are in memory, changed or not."""
+        return len(self._states)
+
     def get(self, key: bytes) -> UserState:
         """Return one user's state, an empty one for an unknown user."""
         return self.get_many([key])[0]

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from rankstream.features.stores.base import NO_MEMORY, StoreMemory
+
 
 class MemoryStore:
     """Keeps the records of one partition's users in a dictionary; see ``base.UserStore``."""
@@ -42,6 +44,10 @@ class MemoryStore:
     def size_bytes(self) -> int:
         """Return the bytes of keys and values."""
         return sum(len(key) + len(record) for key, record in self._records.items())
+
+    def memory_bytes(self) -> StoreMemory:
+        """Return nothing: all is Python's."""
+        return NO_MEMORY
 
     def close(self) -> None:
         """Release nothing: nothing is open."""

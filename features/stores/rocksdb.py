@@ -5,6 +5,7 @@ database is replayed in whole batches or not at all. It is written without fsync
 a power failure sets the store back to an earlier batch, position included, and the source is read again from there.
 """
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +14,9 @@ from functools import cache
 from pathlib import Path
 from time import monotonic
 
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteBufferManager
+
+from rankstream.features.stores.base import StoreMemory
 
 POSITION = b"\xffnext"  # no user's key: those are UTF-8, which has no byte 255; sorts behind them all
 POSITION_BYTES = 8
@@ -40,13 +43,16 @@ class DamagedStoreError(StoreRefusedError):
 class RocksConfig:
     """How a database uses memory and disk."""
 
-    block_cache_bytes: int = 256 << 20  # shared by all databases of the process
-    write_buffer_bytes: int = 32 << 20  # times three, for each database
+    block_cache_bytes: int = 256 << 20  # shared by all databases of the process, memtables included
+    memtables_bytes: int = 128 << 20  # of it, for what all databases have not in files yet
+    write_buffer_bytes: int = 32 << 20  # of one memtable; three of each database at most
     max_log_bytes: int = 128 << 20  # write-ahead log to replay after a kill
     background_jobs: int = 2
 
 
 DEFAULT_CONFIG = RocksConfig()
+
+log = logging.getLogger(__name__)
 
 
 class RocksStore:
@@ -88,7 +94,7 @@ class RocksStore:
         """Note what the position counts in."""
         batch = WriteBatch(raw_mode=True)
         batch.put(SOURCE, source)
-        self._db.write(batch)
+        self._write(batch)
         self._source = source
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -112,8 +118,18 @@ class RocksStore:
             batch.put(key, record)
         if next_offset is not None:
             batch.put(POSITION, next_offset.to_bytes(POSITION_BYTES, "little"))
-        self._db.write(batch)
+        self._write(batch)
         self._next_offset = self._next_offset if next_offset is None else next_offset
+
+    def _write(self, batch: WriteBatch) -> None:
+        """Write a batch. Raises ``StoreRefusedError``; RocksDB takes nothing more then, until it is opened again."""
+        try:
+            self._db.write(batch)
+        except Exception as exc:  # rocksdict raises nothing narrower
+            raise StoreRefusedError(
+                f"the state folder {self.folder} can't be written to ({str(exc).strip()}): make room on its disk, or "
+                "set right what that says, and start again; nothing that was acknowledged is lost"
+            ) from exc
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield all records, ordered by key."""
@@ -126,9 +142,19 @@ class RocksStore:
         tables = self._db.property_int_value("rocksdb.estimate-live-data-size") or 0
         return tables + (self._db.property_int_value("rocksdb.cur-size-all-mem-tables") or 0)
 
+    def memory_bytes(self) -> StoreMemory:
+        """Return what RocksDB has in memory; the block cache is that of all databases."""
+        names = ("block-cache-usage", "size-all-mem-tables", "estimate-table-readers-mem")
+        return StoreMemory(*(self._db.property_int_value(f"rocksdb.{name}") or 0 for name in names))
+
     def close(self) -> None:
-        """Release files and the lock."""
-        self._db.close()
+        """Release files and the lock; after a failed write they are, too."""
+        try:
+            self._db.close()
+        except Exception as exc:  # it is closed nevertheless, and the write that failed was reported
+            log.warning(
+                "%s was closed with an error, so what is in its log is read at the next opening: %s", self.folder, exc
+            )
 
     def _read_position(self) -> int | None:
         (raw,) = self.get_many([POSITION])
@@ -171,15 +197,27 @@ def _block_cache(size_bytes: int) -> Cache:
     return Cache(size_bytes)
 
 
+@cache
+def _memtables(size_bytes: int, within: Cache) -> WriteBufferManager:
+    """Return the one budget of memtables that all databases of the process share, counted within the block cache.
+
+    Without it each database may have three memtables, and a worker of many partitions a gigabyte of them. Where the
+    budget is used up, a database that is written to writes its memtable to a file early; nobody waits for that.
+    """
+    return WriteBufferManager.new_write_buffer_manager_with_cache(size_bytes, False, within)
+
+
 def _options(config: RocksConfig) -> Options:
     table = BlockBasedOptions()
-    table.set_block_cache(_block_cache(config.block_cache_bytes))
+    block_cache = _block_cache(config.block_cache_bytes)
+    table.set_block_cache(block_cache)
     table.set_bloom_filter(10, False)  # 10 bits a key: 1 % of look-ups of unknown users touch the disk
     table.set_cache_index_and_filter_blocks(True)
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_block_based_table_factory(table)
     options.set_compression_type(DBCompressionType.lz4())
+    options.set_write_buffer_manager(_memtables(config.memtables_bytes, block_cache))
     options.set_write_buffer_size(config.write_buffer_bytes)
     options.set_max_write_buffer_number(3)
     options.set_max_total_wal_size(config.max_log_bytes)

@@ -3,10 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidTimestampError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.types import TP
 
@@ -23,6 +26,24 @@ from rankstream.streams.worker.source import HEADER, UNKNOWN, Source
 log = logging.getLogger(__name__)
 
 SMALL_BYTES = 4_096  # what is tried last, where brokers refuse more than they tell
+
+
+class ClockRefusedError(RuntimeError):
+    """Brokers refuse what this machine's clock stamps; the message is one sentence, with what to do."""
+
+
+@contextmanager
+def naming_the_clock() -> Iterator[None]:
+    """Say what is wrong where brokers refuse a record for its time."""
+    try:
+        yield
+    except InvalidTimestampError as exc:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        raise ClockRefusedError(
+            f"the brokers refuse records that this machine stamps, whose clock says {now}: it is further ahead of "
+            "theirs, or behind, than message.timestamp.after.max.ms and message.timestamp.before.max.ms allow (an "
+            "hour ahead by default): set it right, and start again; nothing that was acknowledged is lost"
+        ) from exc
 
 
 class Outbox:
@@ -139,7 +160,8 @@ class Outbox:
             if ack in self._instead:
                 await self._instead.pop(ack)
             elif isinstance(result, BaseException):
-                raise result
+                with naming_the_clock():
+                    raise result
 
     @property
     def held_bytes(self) -> int:
@@ -183,7 +205,8 @@ class Outbox:
             records.append((POSITION, changes.next_offset.to_bytes(POSITION_BYTES, "little")))
         topic, batches = self._names.of(CHANGELOG), self._batches(records, producer)
         acks = [await _close_and_send(producer, batch, topic, self._partition) for batch in batches]
-        await asyncio.gather(*acks)
+        with naming_the_clock():
+            await asyncio.gather(*acks)
 
     def _batches(self, records: Iterable[tuple[bytes, bytes]], producer: AIOKafkaProducer) -> Iterator[BatchBuilder]:
         source = [(HEADER, self.source.packed())]

@@ -1,5 +1,6 @@
 import itertools
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import time
 
 import pytest
 
-from rankstream.features.stores.rocksdb import DamagedStoreError, RocksStore, StoreRefusedError
+from rankstream.features.stores.rocksdb import DamagedStoreError, RocksConfig, RocksStore, StoreRefusedError
 from tests.contracts.user_store import UserStoreContract
 
 
@@ -55,6 +56,38 @@ def test_records_and_position_agree_after_a_kill(folder):
     assert written == {store.next_offset}
     assert store.next_offset >= 200
     store.close()
+
+
+def test_all_databases_of_a_process_share_one_budget_of_memory(tmp_path):
+    config = RocksConfig(block_cache_bytes=64 << 20, memtables_bytes=16 << 20)
+    stores = [RocksStore(tmp_path / f"users-{number}", config) for number in range(6)]
+    record = os.urandom(10_000)
+    for number in range(100):  # 120 MB in all, of which each database alone would keep 20 in memory
+        for store in stores:
+            store.write({b"u%d" % user: record for user in range(20)}, number)
+    deadline = time.monotonic() + 10  # files are written in the background
+    while sum(store.memory_bytes().memtables for store in stores) > 40e6:
+        assert time.monotonic() < deadline, [store.memory_bytes() for store in stores]
+        time.sleep(0.02)
+    assert stores[0].memory_bytes().block_cache < 80e6
+    for store in stores:
+        store.close()
+
+
+def test_a_full_disk_is_named_with_what_to_do_and_what_was_written_stays(folder):
+    store = RocksStore(folder)
+    store.write({b"u1": b"one"}, 5)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))  # files of this process grow no more
+    try:
+        with pytest.raises(StoreRefusedError, match=r"users-0 can't be written to \(IO error.*make room on its disk"):
+            store.write({b"u2": b"two"}, 6)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    store.close()
+    again = RocksStore(folder)
+    assert (again.get_many([b"u1", b"u2"]), again.next_offset) == ([b"one", None], 5)
+    again.close()
 
 
 def test_a_locked_folder_is_refused_with_its_name_and_a_remedy(folder):

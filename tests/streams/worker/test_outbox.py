@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field
 
 import pytest
-from aiokafka.errors import MessageSizeTooLargeError, UnknownError
+from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError, UnknownError
 
 from rankstream.ranking.request import FeedItem, Ranking, RankingRequest
 from rankstream.streams.codec import encode_dead_letter, encode_feed
@@ -14,7 +14,7 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.topics import TopicNames
 from rankstream.streams.worker import limits
 from rankstream.streams.worker.limits import Limits
-from rankstream.streams.worker.outbox import Outbox
+from rankstream.streams.worker.outbox import ClockRefusedError, Outbox
 from tests.builders.actions import MORNING_MS, ARecord
 
 SERVED = Outgoing(Channel.SERVED, b"u1", b'{"request_id": "r1"}')
@@ -161,3 +161,8 @@ def test_a_producer_makes_no_batch_that_some_topic_refuses(limits_of):
 
     limits_of |= {"ranked-feeds": 4 << 20, "user-state-changelog": 500_000}
     assert asyncio.run(story()) == 500_000
+
+
+def test_a_refusal_for_its_time_names_the_clock_and_what_to_do():
+    with pytest.raises(ClockRefusedError, match=r"whose clock says 20\d\d-.*set it right, and start again"):
+        sent(ABrokerWithALimit(10_000, InvalidTimestampError), a_feed(3))
