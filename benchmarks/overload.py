@@ -55,6 +55,7 @@ class Traffic:
     producer: Producer
     reader: TopicReader
     items: list[int | str]
+    users: int = USERS
     sent_at_s: dict[str, float] = field(default_factory=dict)
     answers: dict[str, tuple[float, str]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=count)
@@ -79,7 +80,7 @@ class Traffic:
         name = f"{phase}{next(self._numbers)}"
         first = int(self._rng.integers(len(self.items) - CANDIDATES))
         candidates = tuple(self.items[first : first + CANDIDATES])
-        request = RankingRequest(name, f"u{self._rng.integers(USERS)}", candidates=candidates, top_k=TOP_K)
+        request = RankingRequest(name, f"u{self._rng.integers(self.users)}", candidates=candidates, top_k=TOP_K)
         self.sent_at_s[name] = monotonic()
         self.producer.send_request(request)
         return name
@@ -87,7 +88,9 @@ class Traffic:
     def act(self, action: str) -> None:
         """Send one action."""
         item = self.items[int(self._rng.integers(len(self.items)))]
-        self.producer.send_action(ActionEvent(f"u{self._rng.integers(USERS)}", item, action, time_ns() // 1_000_000))
+        self.producer.send_action(
+            ActionEvent(f"u{self._rng.integers(self.users)}", item, action, time_ns() // 1_000_000)
+        )
 
     def open_requests(self) -> int:
         """Return how many are under way."""

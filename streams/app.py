@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
@@ -35,6 +36,7 @@ from rankstream.streams.worker.backpressure import Gate, Pressure
 from rankstream.streams.worker.checkpoint import Partition, RewindError
 from rankstream.streams.worker.chunks import Chunk, ChunkScheduler, ChunkSchema, ChunkTransport, ReadingPlan
 from rankstream.streams.worker.fence import FencedError, FenceRefusedError, brokers_fence
+from rankstream.streams.worker.figures import figures_of
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.ownership import Ownership
 from rankstream.streams.worker.producers import new_producer, stop_producer
@@ -343,6 +345,11 @@ def create_app(settings: Settings, serving: ServingState) -> faust.App:
     @app.page("/deployment")
     async def deployment(view: Any, request: Any) -> Any:
         return view.json(runtime.shadow.told())
+
+    @app.page("/figures")
+    async def figures(view: Any, request: Any) -> Any:
+        owned = {} if runtime.ownership is None else runtime.ownership.partitions
+        return view.json(asdict(figures_of(list(owned.values()))))
 
     return app
 

@@ -160,6 +160,15 @@ class Settings:
     restore_deadline_s: float = setting(
         600.0, Section.STATE, "A restore that takes longer ends the worker with a message.", unit="s", minimum=1
     )
+    cached_users: int = setting(
+        100_000,
+        Section.STATE,
+        "Users whose states a worker keeps in memory after a checkpoint, of all its partitions together; up to 2 KB "
+        "each.",
+        unit="users",
+        minimum=1_000,
+        maximum=10_000_000,
+    )
     history_limit: int = setting(
         100, Section.STATE, "Newest actions kept of a user; at least what the model sees.", minimum=1, maximum=255
     )

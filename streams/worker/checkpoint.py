@@ -127,6 +127,7 @@ class Partition:
         self.logged_until = 0  # states of actions below this offset are in the changelog: it is not set back
         self.catch_up_until = 0  # requests wait for actions below this offset: earlier answers may show them
         self.closing = False  # accept no more records
+        self.checkpointed_at = monotonic()  # or opened
         self.failed = False  # it is not known what was sent: write nothing any more
         self._outbox = outbox
         self._log_changes = log_changes
@@ -278,6 +279,7 @@ class Partition:
             self.pipeline.users.commit(snapshot.changes)
             self.pipeline.users.store.set_source(self._outbox.source.packed())
         self.actions.checkpointed, self.requests.checkpointed = snapshot.actions, snapshot.requests
+        self.checkpointed_at = monotonic()
 
     def _snapshot(self) -> Snapshot:
         processed = self.actions.processed

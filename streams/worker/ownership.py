@@ -130,11 +130,17 @@ class Ownership:
                 await self._log_what_it_lacks(number, one, logs)
                 check = self._check_of(number, partitions)
                 self.partitions[number] = self._partition(number, one, sources, committed, logs, check)
+            self._share_memory()
         except BaseException:
             for number, one in opened.items():
                 if number not in self.partitions:
                     await one.close()
             raise
+
+    def _share_memory(self) -> None:
+        """Give each partition its part of the users that the worker keeps in memory."""
+        for one in self.partitions.values():
+            one.pipeline.users.max_cached = self.settings.cached_users // len(self.partitions)
 
     async def _open_fences(self, opened: Mapping[int, "Opened"]) -> None:
         """Make the brokers refuse the last owners, before anything is read that those could still change."""
@@ -493,6 +499,7 @@ class Ownership:
         finally:
             for one in leaving:
                 del self.partitions[one.number]
+            self._share_memory()
             await asyncio.gather(*(one.release() for one in leaving))
 
 

@@ -6,18 +6,13 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from rankstream.features.stores.cache import UserCache
-from rankstream.features.stores.memory import MemoryStore
-from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.settings import Settings
-from rankstream.streams.topics import TopicNames
-from rankstream.streams.worker.checkpoint import Cursor, Partition
 from rankstream.streams.worker.chunks import ReadingPlan
 from rankstream.streams.worker.limits import Limits
-from rankstream.streams.worker.outbox import Outbox
 from rankstream.streams.worker.ownership import Ownership, OwnershipError
 from rankstream.streams.worker.source import UNKNOWN, Source
 from tests.builders.actions import SomeLiveRanker
+from tests.builders.partition import a_partition
 
 ACTIONS, REQUESTS = "user-actions", "ranking-requests"
 SETTINGS = Settings(session_timeout_s=6.0, heartbeat_interval_s=1.0)
@@ -27,13 +22,6 @@ def an_ownership(**changes: Any) -> Ownership:
     settings = replace(SETTINGS, **changes)
     parts = (SomeLiveRanker(), SimpleNamespace(), ReadingPlan(), Limits(settings))
     return Ownership(settings, *parts, fencing=False, sample=lambda *given: None)
-
-
-def a_partition(number: int = 0, actions: int = 0, requests: int = 0) -> Partition:
-    pipeline = Pipeline(UserCache(MemoryStore()), SomeLiveRanker())
-    cursors = Cursor(TP(ACTIONS, number), actions), Cursor(TP(REQUESTS, number), requests)
-    outbox = Outbox(SimpleNamespace(), TopicNames(), number, Limits(SETTINGS))
-    return Partition(number, pipeline, outbox, *cursors, log_changes=False)
 
 
 class Commits(list[dict[TP, int]]):
@@ -180,6 +168,20 @@ def test_a_revoked_partition_makes_a_last_checkpoint_and_closes():
         assert commits == [{TP(ACTIONS, 0): 5}]
         assert owner.partitions == {}
         assert partition.pipeline.users.store.next_offset == 5
+
+    asyncio.run(story())
+
+
+def test_all_partitions_together_keep_as_many_users_in_memory_as_are_set():
+    async def story():
+        owner = an_ownership(cached_users=9_000)
+        for number in range(3):
+            owner.partitions[number] = a_partition(number)
+        owner._share_memory()
+        kept = [one.pipeline.users.max_cached for one in owner.partitions.values()]
+        assert kept == [3_000, 3_000, 3_000]
+        await owner.revoke([0], Commits())
+        assert [one.pipeline.users.max_cached for one in owner.partitions.values()] == [4_500, 4_500]
 
     asyncio.run(story())
 
