@@ -38,6 +38,7 @@ ACTIONS_PER_S, UNDER_WAY = 1_000, 16
 CAPACITY_S, START_S = 10.0, 60.0
 STEP_S = 0.002
 BLOCK_S = 30.0  # that one point of a slope is the mean of: nearer ones are not independent
+MIN_BLOCKS = 8
 FLAT_MB_PER_HOUR = 30.0  # less than that is called flat
 MB = 1e6
 PARTS = ("block_cache_bytes", "table_reader_bytes")  # memtables are counted within the cache
@@ -81,7 +82,7 @@ class Soak:
     errors: int = 0
 
     def slope(self, value: Callable[[Sample], float]) -> Slope | None:
-        """Return the slope over the second half; None for fewer than four blocks."""
+        """Return the slope over the second half; None for too short a time."""
         half = self.samples[len(self.samples) // 2 :]
         return slope_of([one.at_s for one in half], [value(one) for one in half])
 
@@ -97,7 +98,7 @@ def slope_of(seconds: Sequence[float], values: Sequence[float]) -> Slope | None:
     at, found = np.array(seconds), np.array(values)
     blocks = (at // BLOCK_S).astype(int)
     names = np.unique(blocks)
-    if len(names) < 4:
+    if len(names) < MIN_BLOCKS:
         return None
     x = np.array([at[blocks == one].mean() for one in names]) / 3600
     y = np.array([found[blocks == one].mean() for one in names])
@@ -109,7 +110,7 @@ def slope_of(seconds: Sequence[float], values: Sequence[float]) -> Slope | None:
 
 
 def student_t(freedom: int) -> float:
-    """Return the 97.5th percentile of Student's t, by Cornish and Fisher's expansion: 1 % off at 4, less above."""
+    """Return the 97.5th percentile of Student's t, by Cornish and Fisher's expansion: 1 % off at 6, less above."""
     z = 1.959964
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 

@@ -1,7 +1,8 @@
 """What is done to topics: compaction hurried, the changelog deleted and made again."""
 
 import asyncio
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import closing
 from time import monotonic, sleep
 
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
@@ -11,7 +12,7 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.topics import CHANGELOG, TopicNames, TopicsRefusedError, prepare_topics
 
 HURRIED = {"segment.ms": "5000", "min.cleanable.dirty.ratio": "0.01"}
-GONE_S, LOOK_S = 60.0, 0.5
+PATIENCE_S, LOOK_S = 90.0, 0.5
 
 
 def hurry_compaction(settings: Settings) -> None:
@@ -22,20 +23,31 @@ def hurry_compaction(settings: Settings) -> None:
 
 
 def create_changelog_anew(settings: Settings) -> None:
-    """Delete the changelog and create it again, empty; a worker that starts meanwhile may be quicker."""
+    """Delete the changelog and create it again, empty; a worker that starts meanwhile may be quicker.
+
+    Brokers may be away, and take their time to forget a topic.
+    """
+    until = monotonic() + PATIENCE_S
+    _patiently(until, lambda: _delete(settings))
+    _patiently(until, lambda: asyncio.run(prepare_topics(settings, create=True)))
+    _patiently(until, lambda: hurry_compaction(settings))
+
+
+def _delete(settings: Settings) -> None:
     name = TopicNames(settings.topic_prefix).of(CHANGELOG)
-    with (
-        closing(KafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)) as admin,
-        suppress(UnknownTopicOrPartitionError),
-    ):
-        admin.delete_topics([name])
-    deadline = monotonic() + GONE_S
+    with closing(KafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)) as admin:
+        try:
+            admin.delete_topics([name])
+        except UnknownTopicOrPartitionError:
+            return
+
+
+def _patiently(until: float, work: Callable[[], object]) -> None:
     while True:
         try:
-            asyncio.run(prepare_topics(settings, create=True))
-            hurry_compaction(settings)
+            work()
             return
-        except (TopicsRefusedError, KafkaError):  # it is not gone yet, or not there yet
-            if monotonic() > deadline:
+        except (TopicsRefusedError, KafkaError, OSError, ValueError):  # kafka-python raises all of these
+            if monotonic() > until:
                 raise
             sleep(LOOK_S)

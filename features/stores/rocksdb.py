@@ -6,6 +6,7 @@ a power failure sets the store back to an earlier batch, position included, and 
 """
 
 import logging
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -174,13 +175,18 @@ def _open(folder: Path, options: Options, wait_s: float, give_up: threading.Even
                 raise OSError(f"Corruption: damage was found in it before, as the file {DAMAGED} says")
             return Rdict(str(folder), options)
         except Exception as exc:
-            if "lock" not in str(exc).lower():
+            if not _is_lock(str(exc)):
                 raise _unreadable(folder, exc) from exc
             if monotonic() >= deadline or give_up.wait(RETRY_S):
                 raise StoreRefusedError(
                     f"the state folder {folder} is held by another process (waited {wait_s:g} s): "
                     "end that worker, or give this one a state folder of its own"
                 ) from exc
+
+
+def _is_lock(message: str) -> bool:
+    """Return whether RocksDB means its lock; a block that is damaged is none."""
+    return not any(sign in message for sign in SIGNS_OF_DAMAGE) and re.search(r"\block\b", message, re.I) is not None
 
 
 def _unreadable(folder: Path, why: object) -> StoreRefusedError:

@@ -15,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from rankstream.features.stores.base import UserStore
@@ -129,13 +130,25 @@ class Ownership:
             for number, one in opened.items():
                 await self._log_what_it_lacks(number, one, logs)
                 check = self._check_of(number, partitions)
-                self.partitions[number] = self._partition(number, one, sources, committed, logs, check)
+                self._own(self._partition(number, one, sources, committed, logs, check))
             self._share_memory()
-        except BaseException:
+        except BaseException as exc:
             for number, one in opened.items():
                 if number not in self.partitions:
                     await one.close()
+            if isinstance(exc, KafkaError | TimeoutError):
+                raise OwnershipError(
+                    f"the brokers at {self.settings.bootstrap_servers} did not answer while partitions {numbers} were "
+                    f"opened ({type(exc).__name__}: {exc}): start it again, and again until they do; nothing that was "
+                    "acknowledged is lost"
+                ) from exc
             raise
+
+    def _own(self, partition: Partition) -> None:
+        """Take a partition into use. What was fetched of it before it was open is void, wherever that began."""
+        self.partitions[partition.number] = partition
+        for tp in self._sources_of([partition.number]):
+            self._plan.restart(tp, None)
 
     def _share_memory(self) -> None:
         """Give each partition its part of the users that the worker keeps in memory."""

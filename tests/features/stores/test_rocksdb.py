@@ -153,6 +153,16 @@ def test_damage_that_is_found_later_is_remembered(folder):
         RocksStore(folder)
 
 
+def test_damage_that_the_opening_comes_across_is_no_lock(folder):
+    """RocksDB says "block checksum mismatch", in which a lock may be read."""
+    table = a_store_of_several_blocks(folder)
+    raw = bytearray(table.read_bytes())
+    raw[-300] ^= 0xFF  # of the index, which is read at once
+    table.write_bytes(raw)
+    with pytest.raises(DamagedStoreError, match="block checksum mismatch"):
+        RocksStore(folder, wait_s=2)
+
+
 @pytest.mark.parametrize("lost", ["*.sst", "MANIFEST-*", "CURRENT"])
 def test_a_file_that_is_gone_is_damage_too(folder, lost):
     a_store_of_several_blocks(folder)

@@ -7,11 +7,12 @@ import pytest
 from faust.types import TP
 
 from rankstream.streams.settings import Settings
-from rankstream.streams.worker.chunks import ReadingPlan
+from rankstream.streams.worker.checkpoint import RewindError
+from rankstream.streams.worker.chunks import Fetched, ReadingPlan
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.ownership import Ownership, OwnershipError
 from rankstream.streams.worker.source import UNKNOWN, Source
-from tests.builders.actions import SomeLiveRanker
+from tests.builders.actions import ARecord, SomeLiveRanker
 from tests.builders.partition import a_partition
 
 ACTIONS, REQUESTS = "user-actions", "ranking-requests"
@@ -47,6 +48,33 @@ def test_a_topic_that_is_gone_is_named():
         OwnershipError, match=r"given partitions \[0, 1\], but none of the topic user-actions: if it was"
     ):
         an_ownership().assigned_numbers([TP(REQUESTS, 0), TP(REQUESTS, 1)])
+
+
+def test_what_was_fetched_before_a_partition_was_open_is_void():
+    """From the group's offset, which is ahead of the store's: a rebalance stopped the opening, and reading began."""
+    owner, tp = an_ownership(), TP(ACTIONS, 0)
+    owner.positions({tp: 500})
+    (chunk,) = owner._plan.cut(tp, Fetched(500, [ARecord(b"{}", b"u1", 500)], 501), size=10)
+    assert owner._plan.is_current(chunk)
+    owner._own(a_partition(0, actions=400))
+    assert not owner._plan.is_current(chunk)
+    (later,) = owner._plan.cut(tp, Fetched(501, [ARecord(b"{}", b"u1", 501)], 502), size=10)
+    with pytest.raises(RewindError, match="read again from offset 400"):
+        owner.partitions[0].actions.fresh(later)
+
+
+def test_brokers_that_do_not_answer_while_partitions_are_opened_are_named(monkeypatch):
+    async def story():
+        owner = an_ownership(bootstrap_servers="kafka:9092")
+
+        async def no_answer(*given: object) -> None:
+            raise TimeoutError
+
+        monkeypatch.setattr(owner, "_open_fences", no_answer)
+        with pytest.raises(OwnershipError, match=r"kafka:9092 did not answer while partitions \[3\] were opened"):
+            await owner._open([3])
+
+    asyncio.run(story())
 
 
 def test_a_topic_created_anew_under_what_is_open_fails_it_and_is_refused(monkeypatch):
