@@ -8,11 +8,12 @@ DATA   ?=
 DEMO   ?=
 TESTS  ?= tests
 CHAOS  ?=
+SOAK   ?=
 SIZE   ?= small
 ROOMS  := features events metrics bundles content graph retrieval models ranking streams evaluation cli experiments
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka chaos check format docs bench experiments clean
+.PHONY: help setup demo test test-kafka chaos soak check format docs bench experiments clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
@@ -42,6 +43,9 @@ test-kafka: $(READY)  ## Run the tests that talk to a broker on the Apache Kafka
 
 chaos: $(READY)  ## Break a running system for minutes and count what is lost, on KAFKA_HOME if set; CHAOS="--seed 7" runs a plan again
 	$(BIN)/python -m chaos $(CHAOS)
+
+soak: $(READY)  ## Whether a worker stays as it is at 70 % of its capacity for half an hour; SOAK="--minutes 15 --plot soak.svg"
+	$(BIN)/python -m benchmarks.soak $(SOAK)
 
 # mypy and import-linter do not follow the path that rankstream/__init__.py extends in a checkout, so they look at the
 # packages laid out as they are installed.

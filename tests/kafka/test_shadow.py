@@ -52,8 +52,8 @@ def ask(bench: Bench, ended: threading.Event) -> None:
         sleep(0.01)
 
 
-def page_of(bench: Bench) -> dict:
-    with urllib.request.urlopen(f"http://127.0.0.1:{bench.settings.web_port}/deployment", timeout=5) as answer:
+def page_of(bench: Bench, name: str = "deployment") -> dict:
+    with urllib.request.urlopen(f"http://127.0.0.1:{bench.settings.web_port}/{name}", timeout=5) as answer:
         return json.loads(answer.read())
 
 
@@ -79,6 +79,10 @@ def test_a_bundle_is_refused_or_swapped_in_by_what_all_workers_saw_of_it(live, m
     assert (found["shadow"]["overlap"]["low"], found["shadow"]["errors"]) == (1.0, {})
     assert current_name(live.settings.bundle) == "new"
     assert page_of(live)["deployment"]["stage"] == "serves"
+    figures = page_of(live, "figures")
+    assert figures["partitions"] > 0
+    assert figures["requests"] > 100
+    assert figures["checkpoint_age_s"] < 30
 
     feeds = [json.loads(record.value) for record in live.read(FEEDS)]
     assert [feed for feed in feeds if "error" in feed] == []
