@@ -70,15 +70,19 @@ class ShadowPeriod:
         return figures
 
     def _watched(self, members: int) -> list[Report]:
-        """Look at the reports until the time is over, or one says that it can't go on."""
-        folder, end = self._begun.reports(self.bundles), monotonic() + self.seconds
+        """Look at the reports until the time is over, or one says that it can't go on.
+
+        Time counts from when all workers have opened both bundles.
+        """
+        folder, end = self._begun.reports(self.bundles), float("inf")
         self._complete_at, tell_at = monotonic(), monotonic() + TELL_S
-        self._write_until(wall_clock_ms() + int(1000 * (self.seconds + LAST_REPORT_S)))
+        self._write_until(wall_clock_ms() + int(1000 * (PATIENCE_S + self.seconds + LAST_REPORT_S)))
         while monotonic() < end:
             reports = read_reports(folder)
             if failure_of(reports) is not None:
                 return reports
-            self._refuse_silence(reports, members)
+            if self._is_complete(reports, members):
+                end = min(end, monotonic() + self.seconds)
             if monotonic() >= tell_at:
                 compared = sum(report.compared for report in reports)
                 click.echo(f"note: {len(reports)} workers have ranked {compared} requests by both", err=True)
@@ -98,16 +102,19 @@ class ShadowPeriod:
     def _write_until(self, until_ms: int) -> None:
         write_deployment(self.bundles, replace(self._begun, until_ms=until_ms))
 
-    def _refuse_silence(self, reports: list[Report], members: int) -> None:
+    def _is_complete(self, reports: list[Report], members: int) -> bool:
+        """Return whether all workers report. Raises ``Refusal`` where some have not for long."""
         alive = sum(wall_clock_ms() - report.at_ms < 1000 * SILENT_S for report in reports)
         if alive >= members:
             self._complete_at = monotonic()
-        elif monotonic() - self._complete_at > PATIENCE_S:
+            return True
+        if monotonic() - self._complete_at > PATIENCE_S:
             raise Refusal(
                 f"{self._begun.bundle} does not serve, {self._begun.before} goes on: of {members} workers {alive} "
                 f"report how it ranks; the others are stuck in it, serve from another folder than {self.bundles}, or "
                 "can't write there: their logs say which"
             )
+        return False
 
     def _refuse_moved(self) -> None:
         try:

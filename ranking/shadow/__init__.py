@@ -4,8 +4,7 @@
 
     comparison.py   two outcomes of one request -> how they differ          pure
     report.py       what a worker found, all workers' figures, the verdict  pure
-    process.py      the process beside a worker that ranks by both bundles
 
-It is a process of its own, so that a bundle that is slow, hangs, takes all memory or crashes costs no request. What
-speaks with it is ``streams/worker/shadow.py``.
+What ranks by both is a process beside each worker (``streams/worker/shadow_process.py``), so that a bundle that is
+slow, hangs, takes all memory or crashes costs no request.
 """

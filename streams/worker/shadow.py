@@ -2,7 +2,7 @@
 
 ::
 
-    answered, sampled -> a queue of WAITING, else skipped -> pipe -> ranking/shadow/process.py -> a report -> deploy
+    answered, sampled -> a queue of WAITING, else skipped -> pipe -> shadow_process.py -> a report -> deploy
 
 Answers never wait for it: a full queue drops what comes, and packing and writing are done in a thread of its own.
 """
@@ -24,15 +24,15 @@ import msgspec
 from rankstream.features.user_state import UserState
 from rankstream.ranking.deployment import Deployment, DeploymentError, read_deployment
 from rankstream.ranking.request import RankingRequest
-from rankstream.ranking.shadow.process import Sampled, Task, frame
 from rankstream.ranking.shadow.report import Tally, write_report
 from rankstream.streams.pipeline import wall_clock_ms
 from rankstream.streams.settings import Settings
+from rankstream.streams.worker.shadow_process import Sampled, Task, frame
 
 WAITING = 64  # requests, each with its user's 2 KB
 WAIT_S = 0.2  # until the writing thread sees that it is to end
 ENDS_S = 2.0  # for a last report
-COMMAND = (sys.executable, "-m", "rankstream.ranking.shadow.process")
+COMMAND = (sys.executable, "-m", "rankstream.streams.worker.shadow_process")
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Shadow:
         except (OSError, DeploymentError) as exc:
             self._tell_error(str(exc))
             return
-        before, self.deployment, self._error = self.deployment, now, ""
+        before, self.deployment = self.deployment, now
         if not self._is_first_look and now is not None and now.has_ended_since(before):
             tell(now)
         self._is_first_look = False
@@ -82,12 +82,18 @@ class Shadow:
 
     def _run_or_end(self, now: Deployment | None) -> None:
         wanted = None if now is None or not now.is_shadow(self._clock()) else now
-        if self._pair is not None and self._pair.deployment != wanted:
+        if self._pair is not None and (wanted is None or self._pair.deployment.id != wanted.id):
             self.stop()
         if wanted is not None and self._pair is None:
-            self._pair = RankingPair(wanted, self._settings)
+            self._begin(wanted)
         if self._pair is not None:
             self._pair.look(self._clock())
+
+    def _begin(self, wanted: Deployment) -> None:
+        try:
+            self._pair = RankingPair(wanted, self._settings)
+        except OSError as exc:  # no memory for another process, say; the command misses the report
+            self._tell_error(f"no process can be started that ranks by {wanted.bundle}: {exc}")
 
     def stop(self) -> None:
         """End the process beside this one."""
@@ -120,16 +126,9 @@ class RankingPair:
         log.info("%g %% of the requests are ranked by %s and by %s, beside", share, before, deployment.bundle)
 
     def _task(self, settings: Settings) -> Task:
-        vectors, counts = settings.user_vectors, settings.item_counts
-        return Task(
-            worker=self._worker,
-            serving=str(settings.bundle / (self.deployment.before or "")),
-            new=str(settings.bundle / self.deployment.bundle),
-            reports=str(self._reports),
-            user_vectors=None if vectors is None else str(vectors),
-            item_counts=None if counts is None else str(counts),
-            history_limit=settings.history_limit,
-        )
+        bundles, deployed = settings.bundle, self.deployment
+        serving = bundles / (deployed.before or "")
+        return Task(self._worker, serving, bundles / deployed.bundle, self._reports, settings)
 
     def offer(self, one: Waiting) -> None:
         """Put a request behind those that wait, or drop it."""

@@ -7,8 +7,9 @@ import pytest
 from rankstream.features.user_state import UserState
 from rankstream.ranking.bundle import BundleRefusedError
 from rankstream.ranking.request import RankingRequest
-from rankstream.ranking.shadow.process import Sampled, ShadowProcess, Task, frame, frames
 from rankstream.ranking.shadow.report import Report, read_reports
+from rankstream.streams.settings import Settings
+from rankstream.streams.worker.shadow_process import Sampled, ShadowProcess, Task, frame, frames
 from tests.builders.actions import a_state, an_action
 from tests.builders.bundle import AS_OF_MS, a_bundle
 from tests.builders.faulty_bundle import a_failing_bundle
@@ -20,7 +21,7 @@ def old(tmp_path):
 
 
 def found_by(tmp_path, new, requests) -> Report:
-    task = Task("w", str(tmp_path / "old"), str(new), str(tmp_path / "reports"), None, None, history_limit=100)
+    task = Task("w", tmp_path / "old", new, tmp_path / "reports", Settings())
     sent = [Sampled(4, request, state.pack(), AS_OF_MS) for request, state in requests]
     shadow = ShadowProcess(task)
     for packed in frames(io.BytesIO(b"".join(map(frame, sent)))):

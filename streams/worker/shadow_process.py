@@ -1,15 +1,18 @@
 """The process beside a worker that ranks sampled requests by both bundles, and reports how they differ.
 
 It reads frames from standard input: first what to do (``Task``), then a request with its user's state as of when it was
-answered, or a sign of life, until the input ends. The two bundles take turns to be the first, without exploration: what
-differs is then the bundles' doing. One thread and no time limit: who stops reporting is taken for stuck.
+answered, or a sign of life, until the input ends. Both bundles are opened with the worker's settings, but for
+exploration, and take turns to be the first: what differs is then the bundles' doing. One thread and no time limit: who
+stops reporting is taken for stuck.
 """
 
 import os
+import pickle
 import struct
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,23 +27,28 @@ from rankstream.ranking.serving import LiveRanker
 from rankstream.ranking.shadow.comparison import Outcome
 from rankstream.ranking.shadow.report import Tally, write_report
 from rankstream.ranking.trial import trial
+from rankstream.streams.pipeline import INTERNAL, wall_clock_ms
+from rankstream.streams.settings import Settings
+from rankstream.streams.worker.open_serving import open_serving
 
 NICENESS = 10  # what serves goes first
 REPORT_S = 1.0
-INTERNAL = "internal"
 LENGTH = struct.Struct("<I")
 
 
-class Task(Struct, frozen=True):
+@dataclass(frozen=True)
+class Task:
     """What to compare, and where to report it."""
 
     worker: str
-    serving: str  # folder of a bundle
-    new: str  # folder of a bundle
-    reports: str  # folder
-    user_vectors: str | None
-    item_counts: str | None
-    history_limit: int
+    serving: Path  # folder of a bundle
+    new: Path  # folder of a bundle
+    reports: Path  # folder
+    settings: Settings  # of the worker
+
+    def opened(self, bundle: Path) -> LiveRanker:
+        """Open a bundle as the worker would, without exploration. Raises ``BundleRefusedError``."""
+        return open_serving(replace(self.settings, bundle=bundle, exploration="off"))
 
 
 class Sampled(Struct, frozen=True):
@@ -53,8 +61,8 @@ class Sampled(Struct, frozen=True):
 
 
 def frame(message: Task | Sampled) -> bytes:
-    """Return a message as it goes through the pipe."""
-    packed = msgspec.msgpack.encode(message)
+    """Return a message as it goes through the pipe; pickled, the task comes from the very process that started this."""
+    packed = pickle.dumps(message) if isinstance(message, Task) else msgspec.msgpack.encode(message)
     return LENGTH.pack(len(packed)) + packed
 
 
@@ -88,14 +96,9 @@ class ShadowProcess:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.tally = Tally(task.worker)
-        self._serving, self._new = self._opened(task.serving), self._opened(task.new)
+        self._serving, self._new = task.opened(task.serving), task.opened(task.new)
         self._turns = 0
         self._report_at = 0.0
-
-    def _opened(self, bundle: str) -> LiveRanker:
-        task = self.task
-        vectors, counts = (None if one is None else Path(one) for one in (task.user_vectors, task.item_counts))
-        return LiveRanker.open(Path(bundle), vectors, counts)
 
     def warm_up(self) -> None:
         """Rank what is not counted: first times are slow."""
@@ -115,12 +118,14 @@ class ShadowProcess:
         rankers = [self._serving.current, self._new.current]
         self._turns += 1
         order = (0, 1) if self._turns % 2 else (1, 0)
-        found = {which: outcome_of(rankers[which], request, sampled, self.task.history_limit) for which in order}
+        found = {
+            which: outcome_of(rankers[which], request, sampled, self.task.settings.history_limit) for which in order
+        }
         self.tally.add(found[0], found[1])
 
     def report(self) -> None:
         """Write what was found so far."""
-        write_report(Path(self.task.reports), self.tally.report(time.time_ns() // 1_000_000))
+        write_report(self.task.reports, self.tally.report(wall_clock_ms()))
         self._report_at = time.monotonic() + REPORT_S
 
 
@@ -128,7 +133,7 @@ def main() -> int:
     """Compare until the input ends; return the exit code."""
     os.nice(NICENESS)
     incoming = frames(sys.stdin.buffer)
-    task = msgspec.msgpack.decode(next(incoming), type=Task)
+    task: Task = pickle.loads(next(incoming))
     try:
         shadow = ShadowProcess(task)
         shadow.warm_up()
@@ -138,8 +143,7 @@ def main() -> int:
         shadow.report()
     except Exception as exc:
         told = str(exc) if isinstance(exc, BundleRefusedError) else f"{type(exc).__name__}: {exc}"
-        failed = Tally(task.worker).report(time.time_ns() // 1_000_000, f"it can't be tried: {told}")
-        write_report(Path(task.reports), failed)
+        write_report(task.reports, Tally(task.worker).report(wall_clock_ms(), f"it can't be tried: {told}"))
         return 2
     return 0
 
