@@ -11,6 +11,8 @@ from chaos.plan import ALL, OF_BROKERS, OF_CLOCKS, OF_DISKS, OF_NETWORK, OF_WORK
 from chaos.proxy import Proxy
 from rankstream.streams.broker import EmbeddedBroker, LocalBroker, RealKafka, free_port
 
+BROKER_START_S = 180.0  # it was killed, and machines may be busy
+
 
 @dataclass(frozen=True)
 class World:
@@ -50,7 +52,9 @@ def a_world(kafka_home: Path | None, workers: int) -> Iterator[World]:
         return
     lines = [Proxy(free_port(), free_port()) for _ in range(workers)]
     with ExitStack() as started:
-        kafka = started.enter_context(RealKafka(kafka_home, {line.to_port: line.port for line in lines}))
+        kafka = RealKafka(kafka_home, {line.to_port: line.port for line in lines})
+        kafka.start_s = BROKER_START_S
+        started.enter_context(kafka)
         for line in lines:
             started.enter_context(line)
         yield World("Apache Kafka", kafka.bootstrap_servers, kafka, lines, disks_too, clocks_too)

@@ -188,6 +188,7 @@ class WorkerRuntime(Service):
     async def _check_source(self) -> None:
         with suppress(ClientError):  # brokers that are away are no reason to end
             await self._owned.check_source()
+            await self._owned.check_changelog()
 
     # --- partitions
 

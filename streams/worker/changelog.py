@@ -2,7 +2,9 @@
 
 The topic is compacted: the last state of every user, and one position, the source offset up to which the states written
 before it have applied all actions. It is the position that says that a changelog is whole: it is written behind a
-complete set, never before, so a changelog without one holds only a part.
+complete set, never before, so a changelog without one holds only a part. Beside it stands the id of the topic that it
+was written for: one that was deleted and created anew under a running worker holds the users who acted since, and a
+position that says more than is there.
 
 Each state carries the offset of its own last action, so states newer than the position do no harm: the source is read
 again from the position, and actions that a user already has are skipped.
@@ -25,7 +27,7 @@ from rankstream.features.user_state import FORMATS, HEAD, NO_OFFSET, CorruptStat
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.offsets import Bounds, reader
 from rankstream.streams.worker.outbox import Outbox
-from rankstream.streams.worker.source import HEADER, Source, unpacked
+from rankstream.streams.worker.source import HEADER, LOG_HEADER, Source, source_of, unpacked
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class Logged:
 
     position: int  # all actions before it are in the states
     source: Source  # what it counts in
+    log_id: str = ""  # of the topic that it was written for; "" where it does not say
 
 
 @dataclass
@@ -53,6 +56,7 @@ class RestoreJob:
     tp: TP  # of the changelog
     store: UserStore
     bounds: Bounds
+    log_id: str = ""  # of the topic: positions that were written for another one say nothing; "" where it is not known
     position: int | None = None  # the last position record read
     source: bytes | None = None  # what it counts in, where the record says so
     read_to: int = field(init=False)
@@ -71,8 +75,9 @@ class RestoreJob:
         for record in records:
             key, value = record.key, record.value
             if key == POSITION and value is not None:
-                self.position = int.from_bytes(value, "little")
-                self.source = _source_of(record)
+                is_valid = _is_for(record, self.log_id)
+                self.position = int.from_bytes(value, "little") if is_valid else None
+                self.source = _header(record, HEADER)
             elif key is not None and value is not None:
                 offset = _offset_in(record, value)
                 if offset is not None and (key not in newest or newest[key][0] <= offset):
@@ -94,10 +99,16 @@ class RestoreJob:
                 self.store.set_source(self.source)
 
 
-def _source_of(record: Record) -> bytes | None:
-    """Return the header of a position; records of dumps have none at all."""
+def _header(record: Record, wanted: str) -> bytes | None:
+    """Return a header of a position; records of dumps have none at all."""
     headers: Sequence[tuple[str, bytes]] = getattr(record, "headers", ())
-    return next((value for name, value in headers if name == HEADER), None)
+    return next((value for name, value in headers if name == wanted), None)
+
+
+def _is_for(record: Record, log_id: str) -> bool:
+    """Return whether a position was written for this very topic; older versions did not say."""
+    written_for = _header(record, LOG_HEADER)
+    return not log_id or not written_for or written_for == log_id.encode()
 
 
 def _offset_in(record: Record, value: bytes) -> int | None:
@@ -127,9 +138,11 @@ def offset_of(packed: bytes) -> int:
 async def logged_positions(settings: Settings, logs: Mapping[TP, Bounds]) -> dict[TP, Logged]:
     """Return up to where each changelog is whole: its newest position. Those without one are not whole, and left out.
 
-    Every checkpoint ends with it, so it is among the last records, unless the last one was broken off.
+    Every checkpoint ends with it, so it is among the last records, unless the last one was broken off. One that was
+    written for another topic of the same name is none.
     """
     found: dict[TP, Logged] = {}
+    ids = {topic: (await source_of(settings, topic)).topic_id for topic in {tp.topic for tp in logs}}
     tail, before = TAIL, {tp: bounds.end for tp, bounds in logs.items()}
     async with asyncio.timeout(settings.restore_deadline_s):
         while True:
@@ -137,9 +150,21 @@ async def logged_positions(settings: Settings, logs: Mapping[TP, Bounds]) -> dic
             windows = {tp: Bounds(starts[tp], before[tp]) for tp in logs if tp not in found}
             windows = {tp: window for tp, window in windows.items() if window.count}
             if not windows:
-                return found
+                return {tp: one for tp, one in found.items() if _is_of(one, ids[tp.topic], tp)}
             found |= await _newest_positions(settings, windows)
             tail, before = tail * 10, starts
+
+
+def _is_of(logged: Logged, log_id: str, tp: TP) -> bool:
+    """Return whether a position was written for this very topic, and say so where it was not."""
+    if not log_id or not logged.log_id or logged.log_id == log_id:
+        return True
+    log.warning(
+        "%s %d was created anew (its id was %s and is %s) while states were logged to it, so it holds only those of "
+        "users who acted since: all others are written to it again",
+        tp.topic, tp.partition, logged.log_id, log_id,
+    )  # fmt: skip
+    return False
 
 
 async def _newest_positions(settings: Settings, windows: Mapping[TP, Bounds]) -> dict[TP, Logged]:
@@ -156,7 +181,8 @@ async def _newest_positions(settings: Settings, windows: Mapping[TP, Bounds]) ->
                 for record in records:
                     if record.key == POSITION and record.value is not None and record.offset < todo[kafka_tp].end:
                         position = int.from_bytes(record.value, "little")
-                        found[TP(*kafka_tp)] = Logged(position, unpacked(_source_of(record)))
+                        log_id = (_header(record, LOG_HEADER) or b"").decode(errors="replace")
+                        found[TP(*kafka_tp)] = Logged(position, unpacked(_header(record, HEADER)), log_id)
             for kafka_tp in list(todo):
                 if await consumer.position(kafka_tp) >= todo[kafka_tp].end:
                     del todo[kafka_tp]

@@ -21,7 +21,7 @@ from rankstream.streams.topics import CHANGELOG, TopicNames
 from rankstream.streams.worker.fence import Fence
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.producers import TOO_LARGE_ERRORS
-from rankstream.streams.worker.source import HEADER, UNKNOWN, Source
+from rankstream.streams.worker.source import HEADER, LOG_HEADER, UNKNOWN, Source
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ class Outbox:
         source: Source = UNKNOWN,
         fence: Fence | None = None,
         holds_feeds: bool = False,
+        changelog_id: str = "",
     ) -> None:
         self._producer = producer
         self._fence = fence
@@ -74,6 +75,7 @@ class Outbox:
         self._limits = limits
         self.source = source  # what positions in the changelog count in
         self._holds_feeds = holds_feeds
+        self._changelog_id = changelog_id  # of the topic; "" where it is not known
         self._letters: list[Outgoing] = []  # that wait for the transaction of a checkpoint
         self._answers: list[Outgoing] = []  # that wait for a transaction with the offset of their requests
         self._acks: list[asyncio.Future[object]] = []
@@ -209,10 +211,10 @@ class Outbox:
             await asyncio.gather(*acks)
 
     def _batches(self, records: Iterable[tuple[bytes, bytes]], producer: AIOKafkaProducer) -> Iterator[BatchBuilder]:
-        source = [(HEADER, self.source.packed())]
+        about = [(HEADER, self.source.packed()), (LOG_HEADER, self._changelog_id.encode())]
         batch = producer.create_batch()
         for key, value in records:
-            headers = source if key == POSITION else []
+            headers = about if key == POSITION else []
             if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
                 yield batch
                 batch = producer.create_batch()

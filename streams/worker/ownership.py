@@ -76,6 +76,7 @@ class Ownership:
         self.abandoned = False  # write nothing any more
         self.left_unsaved = False  # the partitions that were left last had no last checkpoint
         self._source = UNKNOWN  # the topic user-actions, as of the last opening
+        self._changelog_id = ""  # of the topic, the same
         self._skipped: Mapping[TP, range] = {}  # of what is being opened, as an operator has said
         self._opening: asyncio.Task[None] | None = None
         self._alive_at = monotonic()
@@ -123,6 +124,7 @@ class Ownership:
                 await self._open_store(number, one)
             committed, self._skipped = await committed_and_skipped(self.settings, self._sources_of(numbers))
             await self.check_source()
+            await self.check_changelog()  # before anything of it is read
             partitions = len(await self._producer.partitions_for(self.names.of(ACTIONS)))
             sources = await bounds_of(self.settings, self._sources_of(numbers))
             logs = await self._changelogs(numbers)
@@ -172,7 +174,9 @@ class Ownership:
             if log_.logged is not None:
                 self._check_position(number, log_.logged.position, log_.logged.source, source, "the changelog")
             if is_behind(one.users.next_offset, log_.position, source, log_.bounds):
-                jobs.append(RestoreJob(TP(self.names.of(CHANGELOG), number), one.users, log_.bounds))
+                jobs.append(
+                    RestoreJob(TP(self.names.of(CHANGELOG), number), one.users, log_.bounds, self._changelog_id)
+                )
         await self._check_other_changelogs([number for number, one in opened.items() if one.users.next_offset is None])
         await self._check_last_records(
             {number: unpacked(one.users.source) for number, one in opened.items()}, sources, "its state folder"
@@ -212,7 +216,7 @@ class Ownership:
         if number in logs and position is not None and position > logged:
             count = await seed(self._outbox(number, opened), opened.users, position, since=logged)
             log.info("partition %d: wrote %d users that its changelog lacked", number, count)
-            logs[number].logged = Logged(position, self._source)
+            logs[number].logged = Logged(position, self._source, self._changelog_id)
 
     async def _open_store(self, number: int, opened: "Opened") -> None:
         """Open the database in a thread: it may have to wait for its last owner. Damage is dealt with later."""
@@ -367,7 +371,8 @@ class Ownership:
     def _outbox(self, number: int, opened: "Opened") -> Outbox:
         holds_feeds = self.settings.feed_delivery == TRANSACTIONAL
         source = self._source.with_last_of(unpacked(opened.users.source))
-        return Outbox(self._producer, self.names, number, self._limits, source, opened.fence, holds_feeds)
+        parts = (self._producer, self.names, number, self._limits, source, opened.fence, holds_feeds)
+        return Outbox(*parts, self._changelog_id)
 
     # --- reading
 
@@ -474,6 +479,20 @@ class Ownership:
             )
         if now != UNKNOWN:
             self._source = now
+
+    async def check_changelog(self) -> None:
+        """Note which topic states are logged to. Raises ``OwnershipError`` if it is another than was filled."""
+        if not self.settings.changelog:
+            return
+        topic = self.names.of(CHANGELOG)
+        before, now = self._changelog_id, (await source_of(self.settings, topic)).topic_id
+        if self.partitions and before and now and before != now:
+            self.abandon()
+            raise OwnershipError(
+                f"the changelog {topic} was created anew while states were logged to it (its id was {before} and is "
+                f"{now}), so it lacks all users who did not act since: start the worker again, and it writes them"
+            )
+        self._changelog_id = now or before
 
     async def _check_name(self, leaving: Collection[Partition]) -> None:
         """Raise ``OwnershipError`` where another worker has what a static member is asked to leave.

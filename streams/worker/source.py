@@ -23,6 +23,7 @@ from rankstream.streams.clients.connect import ClientError, connect_admin
 from rankstream.streams.settings import Settings
 
 HEADER = "source"
+LOG_HEADER = "changelog"  # of the same record: the id of the topic that it stands in
 NO_ID = "00000000-0000-0000-0000-000000000000"
 
 

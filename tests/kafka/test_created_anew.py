@@ -9,9 +9,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from rocksdict import Rdict
 
 from rankstream.features.stores.rocksdb import POSITION, SOURCE, RocksStore
-from rankstream.streams.topics import ACTIONS, CHANGELOG, Topic
+from rankstream.streams.topics import ACTIONS, CHANGELOG, Topic, TopicsRefusedError
 from rankstream.streams.worker.source import UNKNOWN, Source, unpacked
-from tests.kafka.harness import Bench, wait_until
+from tests.kafka.harness import Bench, Worker, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -142,3 +142,67 @@ def test_a_folder_of_an_older_version_opens_and_is_told_which_topic_it_belongs_t
         store = wait_until(lambda folder=folder: RocksStore(folder), "the store opens")
         assert topic_of(store) == kept[folder]
         store.close()
+
+
+def create_changelog_anew(bench: Bench) -> None:
+    delete(bench, CHANGELOG)
+    wait_until(lambda: try_to(bench.create_topics), "the changelog is there again")
+
+
+def logged(bench: Bench) -> dict[bytes, bytes]:
+    return {key: state for (_, key), state in bench.changelog().items() if key != POSITION}
+
+
+def try_to(work) -> bool:
+    try:
+        work()
+    except TopicsRefusedError:  # brokers take their time to forget a topic
+        return False
+    return True
+
+
+def go_on(bench: Bench, worker: Worker) -> None:
+    """Let few users act, and the worker log them, or end; then kill it."""
+    bench.send_actions(20, users=5, start=OLD)
+    all_done = OLD + 20
+    wait_until(lambda: worker.process.poll() is not None or bench.committed(ACTIONS) >= all_done, "it went on or ended")
+    worker.kill()
+
+
+def test_a_changelog_created_anew_under_a_running_worker_is_not_taken_for_whole(bench):
+    """What is logged to it since are the users who acted since: with the folder lost, the others must not be."""
+    bench.create_topics()
+    bench.send_actions(OLD, users=OLD)
+    worker = bench.worker()
+    bench.wait_committed(OLD, ACTIONS)
+    create_changelog_anew(bench)
+    go_on(bench, worker)
+    shutil.rmtree(bench.folder / "state")
+    heir = bench.worker()
+    wait_until(lambda: logged(bench) == bench.expected_states(), "all users are logged again", every_s=0.5)
+    assert heir.terminate() == 0
+    assert bench.states() == bench.expected_states()
+
+
+def test_such_a_changelog_is_filled_from_the_folder_at_the_next_start(bench):
+    bench.create_topics()
+    bench.send_actions(OLD, users=OLD)
+    worker = bench.worker()
+    bench.wait_committed(OLD, ACTIONS)
+    create_changelog_anew(bench)
+    go_on(bench, worker)
+    again = bench.worker()
+    again.wait_ready()
+    bench.wait_committed(OLD + 20, ACTIONS)
+    assert again.terminate() == 0
+    assert logged(bench) == bench.states() == bench.expected_states()
+
+
+def test_a_running_worker_notices_it_and_ends_with_a_sentence(bench, broker):
+    bench.create_topics()
+    bench.send_actions(OLD, users=OLD)
+    worker = bench.worker(LOOK_AGAIN_S="1")
+    bench.wait_committed(OLD, ACTIONS)
+    create_changelog_anew(bench)
+    assert worker.process.wait(60) > 0
+    assert "was created anew while states were logged to it (its id was " in worker.log
