@@ -37,7 +37,7 @@ OF_DISKS = (Kind.FULL_DISK,)
 OF_CLOCKS = (Kind.CLOCK_AHEAD, Kind.CLOCK_BEHIND)
 OF_BROKERS = (Kind.KILL_BROKER, Kind.STALL_BROKER, Kind.CHANGELOG_ANEW)
 ALL = (*OF_WORKERS, *OF_NETWORK, *OF_DISKS, *OF_CLOCKS, *OF_BROKERS)  # in this order, whatever a machine allows
-FIRST_S = 8.0  # workers are at work by then
+FIRST_S = 5.0  # workers are at work by then
 EVERY_S = 10.0  # between two faults: long enough for most recoveries, not for all
 POISON_EVERY_S = 20.0
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from chaos.plan import ALL, EVERY_S, OF_WORKERS, POISON, Fault, Kind, plan_of, told
+from chaos.plan import ALL, EVERY_S, FIRST_S, OF_WORKERS, POISON, Fault, Kind, plan_of, told
 from chaos.world import kinds_of
 
 
@@ -18,7 +18,7 @@ def test_the_same_seed_gives_the_same_plan_and_another_one_another():
 
 @pytest.mark.parametrize("kinds", [ALL, OF_WORKERS], ids=["all", "of workers"])
 def test_every_kind_comes_once_before_any_comes_again(kinds):
-    plan = a_plan(seconds=8 + len(kinds) * EVERY_S + 1, kinds=kinds)
+    plan = a_plan(seconds=FIRST_S + len(kinds) * EVERY_S + 1, kinds=kinds)
     dealt = [fault.kind for fault in plan if fault.kind not in POISON]
     assert {fault.kind for fault in plan} == {*kinds, *POISON}
     assert len(dealt) == len(set(dealt)) == len(kinds)

@@ -11,7 +11,7 @@ from chaos.world import World
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
 
-SHORT = Trial(seed=1, workers=2, amount=Amount(actions=20_000, users=1_000, seconds=58.0))
+SHORT = Trial(seed=1, workers=2, amount=Amount(actions=20_000, users=1_000, seconds=55.0))
 
 
 def test_a_minute_of_faults_loses_nothing_and_doubles_nothing(bench, broker):
