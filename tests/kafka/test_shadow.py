@@ -19,7 +19,7 @@ from rankstream.streams.topics import FEEDS, REQUESTS
 from tests.builders.bundle import a_bundle
 from tests.builders.cli import connected, rankstream, refusal
 from tests.builders.faulty_bundle import a_slow_bundle
-from tests.kafka.harness import Bench
+from tests.kafka.harness import Bench, wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -77,15 +77,15 @@ def test_a_bundle_is_refused_or_swapped_in_by_what_all_workers_saw_of_it(live, m
         words = refusal(deployed(live, "--slower", 3))
     assert "new does not serve, old goes on: it takes" in words
     assert current_name(live.settings.bundle) == "old"
-    sleep(1.5)
-    assert page_of(live)["deployment"]["reason"] in words
+    reason = wait_until(lambda: page_of(live)["deployment"]["reason"], "the worker has read how it ended")
+    assert reason in words
 
     a_bundle(live.settings.bundle / "new", model_version="new")
     found = json.loads(deployed(live, "--slower", 100, "--watch-s", 2, "--json").stdout)
     assert found["shadow"]["workers"] == 2
     assert (found["shadow"]["overlap"]["low"], found["shadow"]["errors"]) == (1.0, {})
     assert current_name(live.settings.bundle) == "new"
-    assert page_of(live)["deployment"]["stage"] == "serves"
+    wait_until(lambda: page_of(live)["deployment"]["stage"] == "serves", "the worker has read that it serves")
     figures = page_of(live, "figures")
     assert figures["partitions"] > 0
     assert figures["requests"] > 100

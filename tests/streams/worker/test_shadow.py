@@ -162,7 +162,7 @@ def test_what_comes_while_it_is_busy_is_skipped_and_nobody_waits(bundles):
     started = monotonic()
     for _ in range(1_000):
         shadow.sample(request, UNKNOWN_USER, 0)
-    assert monotonic() - started < 1.0
+    assert monotonic() - started < 10, "it waited for a process that stands still"
     counts = shadow.told()["shadow"]
     assert counts["sampled"] == 1_000
     assert counts["skipped"] > 1_000 - 2 * WAITING
