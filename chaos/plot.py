@@ -25,7 +25,7 @@ UNANSWERED = "never answered"
 
 def draw(ledger: Ledger, timeline: Timeline, path: Path) -> None:
     """Write it as an SVG file."""
-    heights = [*HEIGHTS, 0.5 + WORKER_IN * ledger.workers]
+    heights = [*HEIGHTS, 0.5 + WORKER_IN * (ledger.workers + 1)]
     drawn, (faults, actions, waiting, workers) = figure(
         WIDE_IN, sum(heights) + 0.6, nrows=4, sharex=True, height_ratios=heights
     )
@@ -76,15 +76,18 @@ def _waiting(axes: Any, timeline: Timeline) -> None:
         axes.plot(never, [100.0] * len(never), ls="", marker="X", color=HUES[3], label=UNANSWERED)
     axes.set_yscale("log")
     axes.set_ylabel("s to the answer")
-    axes.legend(frameon=False, fontsize=SMALL_PT, loc="upper left", ncols=3)
+    axes.legend(frameon=False, fontsize=SMALL_PT, loc="lower left", ncols=3)
 
 
 def _workers(axes: Any, timeline: Timeline, workers: int) -> None:
+    names = [f"worker {number}" for number in range(workers)]
+    if any(span.worker == workers for span in timeline.spans):
+        names.append("broker")
     for condition, colour in COLOURS.items():
-        for worker in range(workers):
+        for worker in range(len(names)):
             spans = [one for one in timeline.spans if one.worker == worker and one.condition is condition]
             bars = [(one.from_s, one.to_s - one.from_s) for one in spans]
             axes.broken_barh(bars, (worker - 0.35, 0.7), facecolors=colour, label=None if worker else condition.value)
-    axes.set_yticks(range(workers), [f"worker {number}" for number in range(workers)])
+    axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.legend(frameon=False, fontsize=SMALL_PT, loc="upper left", bbox_to_anchor=(0, -0.35), ncols=4)

@@ -94,7 +94,7 @@ def _through(storm: Storm, ledger: Ledger, bench: Bench, tell: Tell) -> Timeline
         _weather(storm, timeline, tell)
         ledger.uncommitted = _calm(bench, storm, timeline, tell)
     fleet.end()
-    timeline.see(storm.now_s, [slot.condition for slot in fleet.slots])
+    timeline.see(storm.now_s, storm.conditions)
     timeline.faults = storm.history
     ledger.hung, ledger.starts = fleet.hung, sum(slot.starts for slot in fleet.slots)
     ledger.ends = dict(fleet.ended)
@@ -111,7 +111,7 @@ def _weather(storm: Storm, timeline: Timeline, tell: Tell) -> None:
         for fault in storm.step():
             tell(told([fault]))
         storm.fleet.tend(monotonic())
-        timeline.see(storm.now_s, [slot.condition for slot in storm.fleet.slots])
+        timeline.see(storm.now_s, storm.conditions)
         if storm.now_s >= tell_at:
             tell(f"{storm.now_s:7.1f} s  {storm.load.actions:,} actions and {storm.load.requests:,} requests sent")
             tell_at = storm.now_s + TELL_S
@@ -126,7 +126,7 @@ def _calm(bench: Bench, storm: Storm, timeline: Timeline, tell: Tell) -> int:
     deadline, look_at = monotonic() + PATIENCE_S, 0.0
     while done < wanted and monotonic() < deadline:
         storm.fleet.tend(monotonic())
-        timeline.see(storm.now_s, [slot.condition for slot in storm.fleet.slots])
+        timeline.see(storm.now_s, storm.conditions)
         if monotonic() >= look_at:
             with suppress(KafkaError, TimeoutError):
                 done = bench.committed(*tps)

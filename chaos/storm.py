@@ -6,6 +6,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from pathlib import Path
@@ -17,7 +18,7 @@ from chaos import disks
 from chaos.load import Load
 from chaos.plan import OF_BROKERS, POISON, Fault, Kind
 from chaos.proxy import Line
-from chaos.system import Fleet, Slot
+from chaos.system import Condition, Fleet, Slot
 from chaos.topics import create_changelog_anew
 from rankstream.streams.broker import LocalBroker
 
@@ -36,6 +37,7 @@ class Storm:
         self.happened: Counter[Kind] = Counter()
         self.history: list[Fault] = []  # as it happened
         self.failures: list[BaseException] = []
+        self.broker_is = Condition.UP
         self.started_at = monotonic()
         self._rng = random.Random(seed)
         self._order = count()
@@ -48,6 +50,12 @@ class Storm:
     def is_over(self) -> bool:
         """Return whether nothing is left to happen."""
         return not self._todo and (self._busy is None or not self._busy.is_alive())
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """Return what each worker is doing, and the broker where it can be hit."""
+        workers = [slot.condition for slot in self.fleet.slots]
+        return workers if self.broker is None else [*workers, self.broker_is]
 
     @property
     def now_s(self) -> float:
@@ -87,6 +95,7 @@ class Storm:
             slot.wake()
         elif fault.kind is Kind.STALL_BROKER:
             self._broker_process().send_signal(signal.SIGCONT)
+            self.broker_is = Condition.UP
         elif fault.kind is Kind.FULL_DISK:
             disks.empty(slot.settings.state_dir)
         elif fault.kind in JUMPS and slot.clock is not None:
@@ -95,7 +104,8 @@ class Storm:
             if slot.line.line is LINES[fault.kind]:  # else another fault has it since
                 slot.line.become(Line.WHOLE)
         elif fault.kind is Kind.KILL_BROKER and self.broker is not None:
-            self._meanwhile(self.broker.start)
+            self.broker_is = Condition.STARTING
+            self._meanwhile(partial(self._start_broker, self.broker))
 
     # --- brokers
 
@@ -107,8 +117,14 @@ class Storm:
             return
         process = self._broker_process()
         process.send_signal(signal.SIGKILL if kind is Kind.KILL_BROKER else signal.SIGSTOP)
+        self.broker_is = Condition.STILL
         if kind is Kind.KILL_BROKER:
             process.wait()
+            self.broker_is = Condition.DOWN
+
+    def _start_broker(self, broker: LocalBroker) -> None:
+        broker.start()
+        self.broker_is = Condition.UP
 
     def _meanwhile(self, work: Callable[[], object]) -> None:
         def noting_failure() -> None:

@@ -31,9 +31,9 @@ class Answer:
 
 @dataclass
 class Span:
-    """One worker in one condition."""
+    """One worker, or the broker, in one condition."""
 
-    worker: int
+    worker: int  # by number; the broker has the number behind them
     condition: Condition
     from_s: float
     to_s: float
@@ -51,7 +51,7 @@ class Timeline:
     _last: dict[int, Span] = field(default_factory=dict)  # of each worker
 
     def see(self, at_s: float, conditions: Iterable[Condition]) -> None:
-        """Note what the workers are doing."""
+        """Note what the workers are doing, and the broker behind them."""
         for worker, condition in enumerate(conditions):
             before = self._last.get(worker)
             if before is not None:

@@ -44,8 +44,17 @@ def test_the_plot_shows_faults_requests_and_workers(tmp_path):
     ledger = Ledger(7, 2, "Apache Kafka", faults={"worker killed": 1}, unanswered=1)
     draw(ledger, a_timeline(), tmp_path / "plot.svg")
     svg = (tmp_path / "plot.svg").read_text()
+    assert ">broker<" not in svg  # it was spared
     for words in ("worker killed", "network cut", "never answered", "worker 1", "seed 7: NOT CLEAN", "standing still"):
         assert words in svg
+
+
+def test_a_broker_that_was_hit_has_a_row_behind_the_workers(tmp_path):
+    timeline = Timeline()
+    for at_s, broker in enumerate((UP, DOWN, UP)):
+        timeline.see(float(at_s), [UP, broker])
+    draw(Ledger(7, 1, "Apache Kafka"), timeline, tmp_path / "plot.svg")
+    assert ">broker<" in (tmp_path / "plot.svg").read_text()
 
 
 def test_a_run_in_which_nothing_happened_is_drawn_too(tmp_path):
