@@ -10,7 +10,14 @@ from msgspec.structs import replace
 
 from rankstream.cli.errors import Refusal
 from rankstream.features.files import PointerError, current_name
-from rankstream.ranking.deployment import DEPLOYMENT, Deployment, delete_reports, read_deployment, write_deployment
+from rankstream.ranking.deployment import (
+    DEPLOYMENT,
+    Deployment,
+    delete_reports,
+    make_reports,
+    read_deployment,
+    write_deployment,
+)
 from rankstream.ranking.shadow.report import Figures, Report, Spread, against, failure_of, figures_of, read_reports
 from rankstream.streams.clients.group import members_of_group
 from rankstream.streams.pipeline import wall_clock_ms
@@ -57,7 +64,6 @@ class ShadowPeriod:
         members = self._members(self._settings)
         if not members:
             raise Refusal(f"no worker of the group {self._settings.app_id} is there to rank by {name}: start one")
-        delete_reports(self.bundles)
         try:
             reports = self._watched(members)
         finally:
@@ -74,7 +80,7 @@ class ShadowPeriod:
 
         Time counts from when all workers have opened both bundles.
         """
-        folder, end = self._begun.reports(self.bundles), float("inf")
+        folder, end = make_reports(self.bundles, self._begun), float("inf")
         self._complete_at, tell_at = monotonic(), monotonic() + TELL_S
         self._write_until(wall_clock_ms() + int(1000 * (PATIENCE_S + self.seconds + LAST_REPORT_S)))
         while monotonic() < end:

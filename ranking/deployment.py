@@ -76,6 +76,14 @@ def write_deployment(bundles: Path, deployment: Deployment) -> None:
         beside.write_bytes(msgspec.json.format(msgspec.json.encode(deployment)) + b"\n")
 
 
+def make_reports(bundles: Path, deployment: Deployment) -> Path:
+    """Make the folder that workers report into, instead of all former ones, and return it."""
+    delete_reports(bundles)
+    folder = deployment.reports(bundles)
+    folder.mkdir(parents=True)
+    return folder
+
+
 def delete_reports(bundles: Path) -> None:
     """Delete the reports of all shadows."""
     shutil.rmtree(bundles / SHADOWS, ignore_errors=True)

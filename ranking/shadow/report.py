@@ -57,8 +57,10 @@ class Tally:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write a worker's report, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a worker's report, whole or not at all, into the folder that the command has made and deletes at the end.
+
+    Raises ``OSError``: ``FileNotFoundError`` once it is over.
+    """
     with whole_file(folder / f"{report.worker}.json") as beside:
         beside.write_bytes(msgspec.json.encode(report))
 

@@ -143,7 +143,7 @@ class RankingPair:
         with suppress(Full):
             self._waiting.put_nowait(None)
         code = self._process.poll()
-        if code is None or self.failed is not None:
+        if not code or self.failed is not None:  # it goes on, or the command has seen enough
             return
         self.failed = f"it ended the process that ranks by it, with {how_ended(code)}"
         log.error("deployment of %s: %s; this worker goes on as before", self.deployment.bundle, self.failed)

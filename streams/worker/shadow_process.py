@@ -12,6 +12,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -124,7 +125,7 @@ class ShadowProcess:
         self.tally.add(found[0], found[1])
 
     def report(self) -> None:
-        """Write what was found so far."""
+        """Write what was found so far. Raises ``FileNotFoundError`` where the command wants no more of it."""
         write_report(self.task.reports, self.tally.report(wall_clock_ms()))
         self._report_at = time.monotonic() + REPORT_S
 
@@ -134,6 +135,12 @@ def main() -> int:
     os.nice(NICENESS)
     incoming = frames(sys.stdin.buffer)
     task: Task = pickle.loads(next(incoming))
+    with suppress(FileNotFoundError):  # the command was quicker: it has deleted the reports
+        return _compared(task, incoming)
+    return 0
+
+
+def _compared(task: Task, incoming: Iterator[bytes]) -> int:
     try:
         shadow = ShadowProcess(task)
         shadow.warm_up()
@@ -141,6 +148,8 @@ def main() -> int:
         for packed in incoming:
             shadow.take(packed)
         shadow.report()
+    except FileNotFoundError:
+        raise
     except Exception as exc:
         told = str(exc) if isinstance(exc, BundleRefusedError) else f"{type(exc).__name__}: {exc}"
         write_report(task.reports, Tally(task.worker).report(wall_clock_ms(), f"it can't be tried: {told}"))

@@ -18,7 +18,7 @@ from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.user_state import UNKNOWN_USER
 from rankstream.ranking.bundle import use_bundle
-from rankstream.ranking.deployment import SHADOWS, Deployment, write_deployment
+from rankstream.ranking.deployment import SHADOWS, Deployment, make_reports, write_deployment
 from rankstream.ranking.request import RankingRequest
 from rankstream.ranking.shadow import report
 from rankstream.streams.pipeline import Pipeline, wall_clock_ms
@@ -118,6 +118,7 @@ def test_one_that_fails_requests_does_not_serve(bundles):
 
 def test_one_that_ends_the_process_beside_the_worker_does_not_serve(bundles, caplog):
     a_bundle(bundles / "new")
+    make_reports(bundles, a_deployment())
     write_deployment(bundles, a_deployment())
     shadow = Shadow(Settings(bundle=bundles))
     shadow.follow()

@@ -23,6 +23,7 @@ def old(tmp_path):
 def found_by(tmp_path, new, requests) -> Report:
     task = Task("w", tmp_path / "old", new, tmp_path / "reports", Settings())
     sent = [Sampled(4, request, state.pack(), AS_OF_MS) for request, state in requests]
+    (tmp_path / "reports").mkdir()
     shadow = ShadowProcess(task)
     for packed in frames(io.BytesIO(b"".join(map(frame, sent)))):
         shadow.take(packed)
