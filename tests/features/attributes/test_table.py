@@ -1,0 +1,31 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rankstream.features.attributes.table import (
+    ATTRIBUTE_FILES,
+    arrays_of,
+    attributes_tag,
+    no_attributes,
+    open_attributes,
+    write_attributes,
+)
+from tests.builders.attributes import shop_attributes
+
+
+@pytest.mark.parametrize("attributes", [shop_attributes(), no_attributes()], ids=["a shop", "none"])
+def test_attributes_are_read_as_they_were_written(tmp_path, attributes):
+    write_attributes(tmp_path / "it", attributes)
+    assert sorted(path.name for path in (tmp_path / "it").iterdir()) == sorted(ATTRIBUTE_FILES)
+    found = open_attributes(tmp_path / "it")
+    assert found.names == attributes.names
+    for name, array in arrays_of(attributes).items():
+        assert array.tobytes() == arrays_of(found)[name].tobytes()
+    assert attributes_tag(found) == attributes_tag(attributes)
+
+
+def test_another_price_is_another_tag():
+    attributes = shop_attributes()
+    other = replace(attributes, numbers=np.where(attributes.numbers > 0, 1, attributes.numbers))
+    assert attributes_tag(other) != attributes_tag(attributes)
