@@ -13,6 +13,7 @@ write it again::
         pinnerformer.onnx                           "user_vectors", if it can refresh them
         items/  item_features/                      embedding tables, a part each
         matches/                                    "matches": which items go together
+        attributes/                                 "attributes": what items are, if it was trained with a catalogue
 
 Format 3 knows match features, surfaces of requests and users' own counters. Format 2, which did not, and format 1,
 which had a field ``session`` instead of parts, are read as what they stand for (``format_2.py``, ``format_1.py``),

@@ -10,10 +10,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from rankstream.features.attributes.columns import attribute_columns
+from rankstream.features.attributes.table import ItemAttributes, no_attributes
 from rankstream.features.counters import counter_columns, ever_done
 from rankstream.features.embeddings.base import VectorTable
 from rankstream.features.ids import Keys
-from rankstream.features.matches.columns import UserMatches, match_columns, match_columns_of_known
+from rankstream.features.matches.columns import UserMatches, match_columns, match_columns_of_known, match_width
 from rankstream.features.matches.tables import MatchTables, no_matches
 from rankstream.features.schema import Bools, FeatureSizes, Floats, ModelInputs
 from rankstream.features.sessions import SessionEncoder, SessionsNow, session_keys, sessions_now
@@ -36,6 +38,7 @@ class OfflineFeatures:
     users: VectorTable  # U wide
     sessions: SessionEncoder  # S wide
     matches: MatchTables = field(default_factory=no_matches)
+    attributes: ItemAttributes = field(default_factory=no_attributes)
 
 
 def match_user(
@@ -59,7 +62,10 @@ def join(matches: UserMatches, candidates: Keys, offline: OfflineFeatures, surfa
     candidate_items, candidate_found = offline.items.look_up(candidates)
     features, _ = offline.item_features.look_up(candidates)
     session = session_vector(user, offline)
-    matched = match_columns(matches, candidates, candidate_items, action_items, session, offline.sizes.match_features)
+    described = attribute_columns(user, candidates, offline.attributes)
+    width = offline.sizes.match_features - described.shape[1]
+    matched = match_columns(matches, candidates, candidate_items, action_items, session, width)
+    mask = candidate_found[:, None]
     return ModelInputs(
         action_types=newest.action_types,
         action_items=action_items,
@@ -67,7 +73,7 @@ def join(matches: UserMatches, candidates: Keys, offline: OfflineFeatures, surfa
         session_vector=session,
         context=context(user, surface, offline.sizes),
         candidate_items=candidate_items,
-        candidate_features=np.concatenate([features, matched, candidate_found[:, None]], axis=1, dtype=np.float32),
+        candidate_features=np.concatenate([features, matched, described, mask], axis=1, dtype=np.float32),
         action_ages_ms=user.now_ms - newest.times_ms,
         action_found=action_found,
     )
@@ -77,6 +83,14 @@ def columns_of_known(sizes: FeatureSizes) -> Bools:
     """Return which of a candidate's features, ``(G,)``, are 0 for an item that no table knows."""
     matched = match_columns_of_known(sizes.match_features)
     return np.concatenate([np.ones(sizes.item_features, np.bool_), matched, np.ones(1, np.bool_)])
+
+
+def columns_of_attributes(sizes: FeatureSizes, num_types: int) -> Bools:
+    """Return which of a candidate's features, ``(G,)``, say what it is; ``num_types`` are the vocabulary's actions."""
+    columns = np.zeros(sizes.candidate_features, np.bool_)
+    if sizes.match_features:
+        columns[sizes.item_features + match_width(num_types) : -1] = True
+    return columns
 
 
 def session_vector(user: UserView, offline: OfflineFeatures) -> Floats:

@@ -42,7 +42,7 @@ class FeatureSizes:
     user_dim: int = 64  # U: PinnerFormer's user vector; 256 in the paper
     session_dim: int = 64  # S: HierTCN's session vector
     item_features: int = 4  # F: dense features of an item, the mask bit not counted
-    match_features: int = 0  # M: columns of ``matches/columns.py``; 0 for a model that was trained without
+    match_features: int = 0  # M: columns of ``matches/columns.py``, then of ``attributes/columns.py``; 0 without tables
     surfaces: int = 0  # of the vocabulary, a column each; 0 for a model that does not see a request's surface
     counted_types: int = 0  # K: action types that the user's own counters are of (``counters.py``); 0 for none
 
@@ -69,7 +69,7 @@ class ModelInputs:
     context: Floats  # (C,) CONTEXT_NAMES, 1 in the column of the request's surface, the user's own counters
     # once a candidate; the candidate graph's
     candidate_items: Floats  # (N, I)
-    candidate_features: Floats  # (N, G) the item's features, its match features, then 1 if the item is known
+    candidate_features: Floats  # (N, G) the item's features, its matches, what it is, then 1 if the item is known
     # for training's time-window mask, explanations and counts; no graph reads them
     action_ages_ms: Ints  # (T,) now - occurred_at
     action_found: Bools  # (T,) is the item of the action in the table?

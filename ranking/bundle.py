@@ -12,11 +12,12 @@ as no request needs it: user encoders, which a batch job runs.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from rankstream.bundles.attributes import ATTRIBUTES, COLUMNS
 from rankstream.bundles.golden import Arrays, read_golden
 from rankstream.bundles.graphs import CPU
 from rankstream.bundles.item_tables import ITEM_FEATURES, ITEMS
@@ -25,6 +26,8 @@ from rankstream.bundles.matches import MATCHES
 from rankstream.bundles.parts import Part
 from rankstream.bundles.ranker import RANKER
 from rankstream.bundles.sessions import SESSIONS
+from rankstream.features.attributes.columns import attribute_width
+from rankstream.features.attributes.table import ItemAttributes, no_attributes, open_attributes
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.files import PointerError, current_name, is_pointer, make_current
@@ -58,6 +61,7 @@ class Bundle:
     matches: MatchTables
     backend: Backend
     sessions: SessionEncoder
+    attributes: ItemAttributes = field(default_factory=no_attributes)
 
     def offline_features(self, users: VectorTable, counts: ItemCounts | None = None) -> OfflineFeatures:
         """Return the offline side of the join, with what is refreshed apart: user vectors, and item counts.
@@ -67,7 +71,8 @@ class Bundle:
         features, matches = (self.item_features, self.matches)
         if counts is not None:
             features, matches = counts.item_features, counts.matches
-        return OfflineFeatures(self.manifest.sizes, self.items, features, users, self.sessions, matches)
+        sizes, items = self.manifest.sizes, self.items
+        return OfflineFeatures(sizes, items, features, users, self.sessions, matches, self.attributes)
 
 
 def bundle_folder(path: Path) -> Path:
@@ -120,16 +125,27 @@ def open_item_features(folder: Path, part: Part, manifest: Manifest, providers: 
 
 def open_match_tables(folder: Path, part: Part, manifest: Manifest, providers: Sequence[str]) -> OpenedPart:
     """Open the tables of items that go together, for as many match features as this version computes."""
-    wanted, given = match_width(len(manifest.vocabulary.actions)), manifest.sizes.match_features
+    described = sum(one.facts.get(COLUMNS, 0) for one in manifest.parts if one.kind == ATTRIBUTES)
+    wanted, given = match_width(len(manifest.vocabulary.actions)) + described, manifest.sizes.match_features
     if given != wanted:
         raise ValueError(f"the model was trained with {given} match features, this version computes {wanted}")
     return OpenedPart(open_matches(folder / part.kind, in_memory=True), runs={})
+
+
+def open_item_attributes(folder: Path, part: Part, manifest: Manifest, providers: Sequence[str]) -> OpenedPart:
+    """Open what items are, for as many columns as this version makes of it."""
+    attributes = open_attributes(folder / part.kind)
+    wanted, given = attribute_width(attributes.names), part.facts.get(COLUMNS)
+    if given != wanted:
+        raise ValueError(f"the model was trained with {given} columns of attributes, this version computes {wanted}")
+    return OpenedPart(attributes, runs={})
 
 
 OPENERS: Mapping[str, Opener] = {
     ITEMS: open_items,
     ITEM_FEATURES: open_item_features,
     MATCHES: open_match_tables,
+    ATTRIBUTES: open_item_attributes,
     RANKER: open_ranker,
     SESSIONS: open_sessions,
 }
@@ -155,6 +171,7 @@ def open_bundle(path: Path, providers: Sequence[str] = CPU, openers: Mapping[str
         matches=parts[MATCHES].serves if MATCHES in parts else no_matches(),
         backend=parts[RANKER].serves,
         sessions=parts[SESSIONS].serves if SESSIONS in parts else NoSessions(sizes.session_dim),
+        attributes=parts[ATTRIBUTES].serves if ATTRIBUTES in parts else no_attributes(),
     )
 
 

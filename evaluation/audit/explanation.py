@@ -84,7 +84,7 @@ class ExplainedItem:
     score: float
     in_item_table: bool
     terms: tuple[Term, ...]
-    effects: tuple[Effect, ...]  # of all actions, of the user vector, and of each action, newest first
+    effects: tuple[Effect, ...]  # of all actions, the user vector, what items are, and each action, newest first
 
 
 @dataclass(frozen=True)

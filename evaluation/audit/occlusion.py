@@ -24,7 +24,7 @@ from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.request import Ranking, RankingRequest
 
 Without = tuple[int | str, Ranking]  # what was left out, and the ranking without it
-NO_ACTIONS, NO_USER_VECTOR = "all actions", "batch vector"
+NO_ACTIONS, NO_USER_VECTOR, NO_ATTRIBUTES = "all actions", "batch vector", "what items are"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ LEFT_OUT = ScoreAndRank(None, None)
 class Effect:
     """The effect of something known on one item."""
 
-    of: int | str  # number of an action from the newest, 0; or all actions, or the user vector
+    of: int | str  # number of an action from the newest, 0; or all actions, the user vector, what items are
     score: float | None  # score with it - score without it; None where the item was left out without it
     rank_without: int | None
 
@@ -75,10 +75,16 @@ def without_actions(state: UserState) -> UserState:
 def occluded(
     ranker: Ranker, request: RankingRequest, state: UserState, at_ms: int, numbers: Iterable[int]
 ) -> Iterator[Without]:
-    """Rank again without each action, without all of them, and without the user vector."""
+    """Rank again without each action, without all of them, without the user vector, and without what items are.
+
+    The last one only where the model was trained with a catalogue.
+    """
     blind = replace(ranker, offline=replace(ranker.offline, users=NoVectors(ranker.offline.users.dim)))
     yield NO_ACTIONS, ranker.rank(request, without_actions(state), at_ms)
     yield NO_USER_VECTOR, blind.rank(request, state, at_ms)
+    if len(attributes := ranker.offline.attributes):
+        nameless = replace(ranker, offline=replace(ranker.offline, attributes=attributes.of_no_item()))
+        yield NO_ATTRIBUTES, nameless.rank(request, state, at_ms)
     for number in numbers:
         yield number, ranker.rank(request, without_action(state, number), at_ms)
 

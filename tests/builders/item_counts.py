@@ -1,10 +1,12 @@
 """Item counts for tests: any that fit the tiny bundle, and a bundle whose ranker reads nothing but what follows."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 
+from rankstream.bundles.attributes import export_attributes
 from rankstream.bundles.golden import write_golden
 from rankstream.bundles.item_counts import CountsRecipe, feature_facts, match_facts
 from rankstream.bundles.item_tables import ITEM_FEATURES, ITEMS, table_part
@@ -12,6 +14,8 @@ from rankstream.bundles.manifest import Manifest, write_manifest
 from rankstream.bundles.matches import MATCHES, matches_part
 from rankstream.bundles.ranker import golden_inputs, ranker_case, ranker_part
 from rankstream.events.log import EventLog, event_log
+from rankstream.features.attributes.columns import attribute_width, column_names
+from rankstream.features.attributes.table import ItemAttributes
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.embeddings.table import publish, table_of
 from rankstream.features.item_counts.counts import ItemCounts
@@ -76,18 +80,31 @@ def a_recipe(items: int = 40) -> CountsRecipe:
     return CountsRecipe(ITEM_SPACE, names, MATCHED, match_width(len(VOCABULARY.actions)), actions=0)
 
 
-def a_following_bundle(folder: Path, rows: list[Row], items: int = 40, says_how: bool = True) -> Path:
-    """Write a bundle of items 1 to ``items`` that ranks by what followed the user's newest item in these rows."""
+def a_following_bundle(
+    folder: Path,
+    rows: list[Row],
+    items: int = 40,
+    says_how: bool = True,
+    attributes: ItemAttributes | None = None,
+    by: Mapping[str, float] | None = None,
+) -> Path:
+    """Write a bundle of items 1 to ``items`` that ranks by what followed the user's newest item in these rows.
+
+    With ``attributes`` it sees them too, and ranks by those of their columns that ``by`` weighs.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     recipe, ids = a_recipe(items), range(1, items + 1)
     found = counted(log_of(rows), ItemTable(np.array(ids), np.zeros((items, 0))), MATCHED)
     sizes = FeatureSizes(
         num_actions=20, item_dim=8, user_dim=8, session_dim=4, item_features=len(recipe.feature_names),
-        match_features=recipe.match_features,
+        match_features=recipe.match_features + (attribute_width(attributes.names) if attributes else 0),
     )  # fmt: skip
     weights = {name: np.zeros_like(array) for name, array in draw_weights(0, sizes.context).items()}
     weights["by_feature"] = np.zeros((sizes.item_features + sizes.match_features + 1, len(HEADS)), np.float32)
     weights["by_feature"][sizes.item_features + MATCH_NAMES.index("next_share"), HEADS.index("save")] = 4.0
+    for name, weight in (by or {}).items():
+        column = sizes.item_features + recipe.match_features + column_names(attributes.names).index(name)
+        weights["by_feature"][column, HEADS.index("save")] = weight
     publish(folder / ITEMS, ids, vectors_of(items, 8, 1), space=ITEM_SPACE, as_of_ms=AS_OF_MS)
     publish(folder / ITEM_FEATURES, ids, found.features, space="item-features", as_of_ms=AS_OF_MS)
     write_matches(folder / MATCHES, found.matches)
@@ -103,6 +120,10 @@ def a_following_bundle(folder: Path, rows: list[Row], items: int = 40, says_how:
         matches_part(sizes.match_features, match_facts(told if says_how else None)),
         ranker_part(sizes),
     ]
+    if attributes:
+        described = export_attributes(attributes)
+        described.write(folder)
+        parts.append(described.part)
     write_manifest(
         folder,
         Manifest(
