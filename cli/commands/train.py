@@ -27,6 +27,11 @@ from rankstream.events.open import LogOptions
     required=True,
     help="Folder for the bundle, vectors and weights; a new one.",
 )
+@click.option(
+    "--items",
+    type=click.Path(path_type=Path),
+    help="What items are: a file of them, or a catalogue's folder (`rankstream catalogue import`).",
+)
 @time_option("--until", help="Train on actions before TIME only.  [default: LOG's end]")
 @log_options
 @click.option("--positive", "positives", multiple=True, metavar="ACTION", help="A positive action type; repeatable.")
@@ -38,6 +43,7 @@ from rankstream.events.open import LogOptions
 def command(
     log: Path,
     out: Path,
+    items: Path | None,
     until: int | None,
     log_options: LogOptions,
     positives: tuple[str, ...],
@@ -53,8 +59,9 @@ def command(
     item_id, action, timestamp_ms) or columns of usual names, or a public log as published (see --format), known by its
     columns; those need no --positive. Rows that a worker would reject are skipped and counted by reason. Item vectors
     and HierTCN, PinnerFormer and the ranker are trained one after the other, then exported and verified. A killed
-    training goes on when the same command is started again; one that has ended only exports. Settings also come from
-    RANKSTREAM_TRAIN_... variables and from [train] in rankstream.toml.
+    training goes on when the same command is started again; one that has ended only exports. With --items the ranker
+    learns what users take of each category, group, collection, price and age, and the bundle keeps it. Settings also
+    come from RANKSTREAM_TRAIN_... variables and from [train] in rankstream.toml.
     Needs torch: pip install "rankstream[train]"; with "rankstream[logs]", `tensorboard --logdir OUT/work` plots curves.
 
     \b
@@ -64,6 +71,7 @@ def command(
     Example:
       rankstream train actions.parquet --out run --positive save \\
         --positive click --negative hide
+      rankstream train clicks/ --out run --positive buy --items products.csv
       rankstream train ml-100k --out run --until 1998-03-01 --minutes 30
       rankstream train kuairand --out run --size paper --processes 4
     """
@@ -72,8 +80,10 @@ def command(
     with needing_torch():
         from rankstream.bundles.parts import ExportError
         from rankstream.cli.options.event_logs import read_events, what_is_held_out
+        from rankstream.cli.options.items import read_catalogue
         from rankstream.cli.options.training import recipe_of
         from rankstream.events.arrivals import LogError
+        from rankstream.features.embeddings.files import BrokenTableError
         from rankstream.models.recipes.encoders import OutOfTimeError
         from rankstream.models.recipes.export import export_models
         from rankstream.models.recipes.run_folder import OtherRunError
@@ -85,7 +95,7 @@ def command(
         raise SystemExit(launch(settings.processes, [sys.executable, "-m", "rankstream.cli.main", *sys.argv[1:]]))
     kinds = (
         LogError, ExportError, TeamLostError, DivergedError, ResumeRefusedError, OtherRunError,
-        WeightsRefusedError,
+        WeightsRefusedError, BrokenTableError,
     )  # fmt: skip
     with refusing(*kinds), joined_team() as team:
         device = pick_device(settings.device)
@@ -94,6 +104,7 @@ def command(
         if until is not None:
             until, note = what_is_held_out(events, until)
             print_notes((note,) if note and team.writes else ())
+        catalogue = None if items is None else read_catalogue(items, events, quiet=not team.writes)
         try:
             with Progress(console=Console(stderr=True)) as progress:
                 models = train_models(
@@ -104,6 +115,7 @@ def command(
                     seconds=float("inf") if settings.minutes is None else settings.minutes * 60,
                     progress=progress,
                     device=device,
+                    catalogue=catalogue,
                 )
         except OutOfTimeError as exc:
             click.echo(

@@ -110,6 +110,15 @@ class RankerBatch:
             candidate_features=self.candidate_features.masked_fill(known, 0.0),
         )
 
+    def hide_attributes(self, share: float, columns: Tensor, rng: torch.Generator) -> "RankerBatch":
+        """Make a share of the candidates, drawn at random, items that no catalogue knows; for training only.
+
+        ``columns`` ``(G,)`` are those that say what a candidate is.
+        """
+        hidden = (torch.rand(self.num_candidates, 1, generator=rng) < share).to(self.candidate_items.device)
+        unknown = hidden & columns.to(hidden.device)
+        return replace(self, candidate_features=self.candidate_features.masked_fill(unknown, 0.0))
+
 
 def collate(
     requests: Sequence[ModelInputs],

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from rankstream.events.arrivals import LogError
-from rankstream.features.join import columns_of_known
+from rankstream.features.join import columns_of_attributes, columns_of_known
 from rankstream.features.schema import Ints
 from rankstream.metrics.probabilities import auc
 from rankstream.models.ranker.calibration import held_out
@@ -25,6 +25,7 @@ from rankstream.models.training.losses import request_softmax_loss, weighted_mul
 from rankstream.models.training.schedule import Examples
 
 LENGTH_GROUPS = 16  # of requests, by the length of their histories
+HIDDEN_ATTRIBUTES = 0.05  # share of the candidates made items that no catalogue knows: they are to be scored too
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,12 @@ class RankerTask:
         """Return which features of a candidate come from tables."""
         return torch.from_numpy(columns_of_known(self.ranker.config.sizes))
 
+    @cached_property
+    def columns_of_attributes(self) -> Tensor:
+        """Return which features of a candidate say what it is."""
+        config = self.ranker.config
+        return torch.from_numpy(columns_of_attributes(config.sizes, config.transact.num_types))
+
     def sample_loss(self, rng: np.random.Generator) -> Tensor:
         """Draw requests of one group and return their loss."""
         group = self.groups[rng.integers(len(self.groups))]
@@ -99,6 +106,8 @@ class RankerTask:
             batch = batch.hide_recent(window_ms, _generator(rng))
         if self.training.hidden_items:
             batch = batch.hide_items(self.training.hidden_items, self.columns_of_known, _generator(rng))
+        if self.columns_of_attributes.any():
+            batch = batch.hide_attributes(HIDDEN_ATTRIBUTES, self.columns_of_attributes, _generator(rng))
         logits = self.ranker(batch)
         loss = weighted_multi_head_loss(logits, batch.labels, self.label_weights, batch.weights)
         if not self.training.softmax:

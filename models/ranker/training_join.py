@@ -18,6 +18,8 @@ import numpy as np
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import histories_of
 from rankstream.features.actions import ActionColumns, Vocabulary
+from rankstream.features.attributes.columns import attribute_width
+from rankstream.features.attributes.table import ItemAttributes
 from rankstream.features.embeddings.base import VectorTable
 from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.ids import Id, id_key
@@ -54,6 +56,11 @@ class FrozenEncoders(Protocol):
         ...
 
     @property
+    def attributes(self) -> ItemAttributes:
+        """Return what items are."""
+        ...
+
+    @property
     def pinnerformer(self) -> PinnerFormer:
         """Return the encoder of users."""
         ...
@@ -73,7 +80,7 @@ def feature_sizes(vocabulary: Vocabulary, encoders: FrozenEncoders, num_actions:
         user_dim=encoders.pinnerformer.config.user_dim,
         session_dim=encoders.hiertcn.config.session_dim,
         item_features=encoders.features.shape[1],
-        match_features=match_width(types) if len(encoders.matches) else 0,
+        match_features=match_width(types) + attribute_width(encoders.attributes.names) if len(encoders.matches) else 0,
         surfaces=len(vocabulary.surfaces),
         counted_types=min(types, COUNTED_TYPES),
     )
@@ -89,7 +96,8 @@ def offline_features(
     items = to_float16(encoders.item_table)
     features = to_float16(ItemTable(encoders.item_table.ids, encoders.features))
     users = daily_vectors(encoders.pinnerformer, items, log, since_ms)
-    return OfflineFeatures(sizes, items, features, users, TorchSessions(encoders.hiertcn), encoders.matches)
+    sessions = TorchSessions(encoders.hiertcn)
+    return OfflineFeatures(sizes, items, features, users, sessions, encoders.matches, encoders.attributes)
 
 
 def to_float16(table: ItemTable) -> ItemTable:

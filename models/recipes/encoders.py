@@ -14,6 +14,7 @@ import torch
 from rich.progress import Progress
 
 from rankstream.events.log import EventLog
+from rankstream.features.attributes.table import ItemAttributes, no_attributes
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.matches.tables import MatchTables
 from rankstream.features.schema import Floats
@@ -81,6 +82,7 @@ class TrainedEncoders:
     hiertcn: HierTCN
     pinnerformer_history: FitHistory
     hiertcn_history: FitHistory
+    attributes: ItemAttributes = field(default_factory=no_attributes)  # of a catalogue, where one was given
 
 
 class OutOfTimeError(Exception):

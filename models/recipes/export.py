@@ -15,6 +15,7 @@ import onnxruntime
 import torch
 from xxhash import xxh3_64_hexdigest
 
+from rankstream.bundles.attributes import export_attributes
 from rankstream.bundles.item_counts import CountsRecipe, feature_facts, match_facts
 from rankstream.bundles.item_tables import ITEM_FEATURES, ITEMS, Vectors, export_table
 from rankstream.bundles.manifest import Manifest
@@ -22,6 +23,7 @@ from rankstream.bundles.matches import export_matches
 from rankstream.bundles.parts import BundlePart
 from rankstream.bundles.writer import write_bundle
 from rankstream.features.actions import Vocabulary
+from rankstream.features.attributes.table import ItemAttributes, attributes_tag
 from rankstream.features.matches.tables import MatchTables, matches_tag, no_matches
 from rankstream.models.onnx_graph import OPSET
 from rankstream.models.ranker import export as ranker_export
@@ -55,6 +57,7 @@ def export_bundle(
     encoders: Sequence[BundlePart] = (),
     matches: MatchTables | None = None,
     counts: CountsRecipe | None = None,
+    attributes: ItemAttributes | None = None,
 ) -> Manifest:
     """Write and verify a bundle of a ranker, its tables, and the encoders whose vectors it reads.
 
@@ -69,6 +72,8 @@ def export_bundle(
         tables.append(
             export_matches(no_matches() if matches is None else matches, sizes.match_features, match_facts(counts))
         )
+    if attributes is not None and len(attributes):
+        tables.append(export_attributes(attributes))
     manifest = Manifest(
         model_version=purpose.model_version,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -93,7 +98,7 @@ def export_models(models: TrainedModels, bundle: Path, utility: Mapping[str, flo
     about = models.about
     weights = about.utility if utility is None else utility
     purpose = Purpose(
-        model_version=model_version_of(models.ranker, models.item_space, weights, models.matches),
+        model_version=model_version_of(models.ranker, models.item_space, weights, models.matches, models.attributes),
         vocabulary=about.vocabulary,
         utility=weights,
         user_space=user_space(models.pinnerformer),
@@ -111,12 +116,19 @@ def export_models(models: TrainedModels, bundle: Path, utility: Mapping[str, flo
         [hiertcn_export.bundle_part(models.hiertcn), pinnerformer_export.bundle_part(models.pinnerformer)],
         models.matches,
         models.counts_recipe,
+        models.attributes,
     )
 
 
 def model_version_of(
-    ranker: HybridRanker, space: str, utility: Mapping[str, float], matches: MatchTables | None = None
+    ranker: HybridRanker,
+    space: str,
+    utility: Mapping[str, float],
+    matches: MatchTables | None = None,
+    attributes: ItemAttributes | None = None,
 ) -> str:
-    """Name what is served: other weights, items, matches or utility, another name."""
+    """Name what is served: other weights, items, matches, attributes or utility, another name."""
     tables = f" {matches_tag(matches):x}" if matches is not None and len(matches) else ""
+    if attributes is not None and len(attributes):
+        tables += f" {attributes_tag(attributes):x}"
     return "hybrid-" + xxh3_64_hexdigest(f"{fingerprint(ranker):x} {space} {sorted(utility.items())}{tables}".encode())

@@ -6,6 +6,7 @@
         run.json            what was trained on what: the folder refuses another training
         items.npz           item ids, vectors, dense features
         matches/            which items go together
+    attributes/         what items are, where a catalogue was given
         pinnerformer.pt  hiertcn.pt  ranker.pt
         trained.json        written last: vocabulary, utility, end of training, metrics
         checkpoints/        of each model, with TensorBoard's events
@@ -25,6 +26,13 @@ from rankstream.bundles.item_counts import CountsRecipe
 from rankstream.events.ids import plain_ids
 from rankstream.events.log import EventLog
 from rankstream.features.actions import Vocabulary
+from rankstream.features.attributes.table import (
+    ItemAttributes,
+    attributes_tag,
+    no_attributes,
+    open_attributes,
+    write_attributes,
+)
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.files import read_arrays, whole_file
 from rankstream.features.matches.tables import MatchTables, no_matches, open_matches, write_matches
@@ -40,6 +48,7 @@ HIERTCN_WEIGHTS = "hiertcn.pt"
 RANKER_WEIGHTS = "ranker.pt"
 ITEMS_FILE = "items.npz"
 MATCHES = "matches"
+ATTRIBUTES = "attributes"
 ABOUT = "trained.json"
 RUN = "run.json"
 FORMAT = 1
@@ -81,6 +90,7 @@ class TrainedModels:
     pinnerformer: PinnerFormer
     hiertcn: HierTCN
     ranker: HybridRanker
+    attributes: ItemAttributes = field(default_factory=no_attributes)
 
     @property
     def item_space(self) -> str:
@@ -103,6 +113,8 @@ def save_models(models: TrainedModels, work: Path) -> None:
     """Write everything; ``trained.json`` comes last, so where it is, all is."""
     save_weights(work / RANKER_WEIGHTS, models.ranker, models.ranker.config)
     write_matches(work / MATCHES, models.matches)
+    if len(models.attributes):
+        write_attributes(work / ATTRIBUTES, models.attributes)
     ids = models.item_table.ids
     named = ids.astype(np.str_) if ids.dtype == object else ids
     with whole_file(work / ITEMS_FILE) as beside, beside.open("wb") as file:
@@ -124,6 +136,9 @@ def load_models(work: Path) -> TrainedModels:
         features = arrays["features"]
     with _damage_refused(work / MATCHES):
         matches = open_matches(work / MATCHES) if (work / MATCHES).exists() else no_matches()
+    with _damage_refused(work / ATTRIBUTES):
+        known = (work / ATTRIBUTES).exists()
+        attributes = open_attributes(work / ATTRIBUTES) if known else no_attributes()
     return TrainedModels(
         about,
         item_table,
@@ -132,6 +147,7 @@ def load_models(work: Path) -> TrainedModels:
         load_weights(work / PINNERFORMER_WEIGHTS, PinnerFormer, PinnerFormerConfig),
         load_weights(work / HIERTCN_WEIGHTS, HierTCN, HierTCNConfig),
         load_weights(work / RANKER_WEIGHTS, HybridRanker, RankerConfig),
+        attributes,
     )
 
 
@@ -157,14 +173,16 @@ def _damage_refused(path: Path) -> Iterator[None]:
         raise WeightsRefusedError(f"{path} is damaged ({exc}); restore it, or train again in a new folder") from exc
 
 
-def lock_run(work: Path, log: EventLog, recipe: Any) -> None:
+def lock_run(work: Path, log: EventLog, recipe: Any, attributes: ItemAttributes | None = None) -> None:
     """Make ``work`` the folder of this recipe (a dataclass) on this log. Raises ``OtherRunError`` if it is another's.
 
-    Checkpoints know their model's sizes and schedule, not the log that they come from.
+    So is one with other ``attributes``. Checkpoints know their model's sizes and schedule, not the log they come of.
     """
     wanted = {"log": _named(log), "recipe": json.loads(json.dumps(asdict(recipe), default=_name))}
     wanted["recipe"].pop("threads", None)  # they change no result beyond rounding
     wanted["recipe"].get("encoders", {}).pop("seconds", None)  # time ends a training, as --minutes does: no other one
+    if attributes is not None and len(attributes):
+        wanted["items"] = f"{attributes_tag(attributes):x}"
     if not (work / RUN).exists():
         _write_json(work / RUN, wanted)
         return

@@ -14,10 +14,13 @@ from rich.progress import Progress
 
 from rankstream.bundles.item_counts import NotCountableError
 from rankstream.bundles.manifest import Manifest
+from rankstream.content.catalogue import Catalogue
 from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import TIME_BITS, histories_of
+from rankstream.features.attributes.table import ItemAttributes, no_attributes
 from rankstream.features.item_counts.files import publish_counts
+from rankstream.models.items.attributes import item_attributes
 from rankstream.models.items.item_counts import item_counts
 from rankstream.models.ranker.calibration import as_plain
 from rankstream.models.ranker.training_join import to_float16
@@ -33,7 +36,7 @@ from rankstream.models.users.refresh import Refreshed, refresh
 CUTS = 4  # that are tried
 UNCUT = (
     "the log is too short to train encoders on its first part and the ranker on what comes after: both learn from all "
-    "of it, and the ranker sees no matches, as these would know what it is to predict"
+    "of it, and the ranker sees no matches, nor what items are, as these would know what it is to predict"
 )
 
 
@@ -53,9 +56,10 @@ def train_bundle(
     work: Path,
     *,
     progress: Progress | None = None,
+    catalogue: Catalogue | None = None,
 ) -> Trained:
     """Train on the whole log, write ``bundle`` and publish ``user_vectors`` as of its end; weights stay in ``work``."""
-    models = train_models(log, recipe, work, progress=progress)
+    models = train_models(log, recipe, work, progress=progress, catalogue=catalogue)
     manifest = export_models(models, bundle)
     return Trained(manifest, publish_users(models, log, user_vectors))
 
@@ -69,9 +73,11 @@ def train_models(
     seconds: float = inf,
     progress: Progress | None = None,
     device: torch.device | None = None,
+    catalogue: Catalogue | None = None,
 ) -> TrainedModels:
     """Train all models on what the log holds before ``until_ms`` (its end) and keep them in ``work``.
 
+    With a ``catalogue`` the ranker sees what items are, and keeps it as it is now.
     A run that was stopped continues from its checkpoints. Raises ``LogError`` for a log with nothing to learn from,
     ``OtherRunError`` if ``work`` holds another training, ``OutOfTimeError`` after so many ``seconds``.
     """
@@ -84,8 +90,9 @@ def train_models(
         recipe = replace(recipe, encoders=replace(recipe.encoders, matched=()))
         if progress is not None:
             progress.console.print(UNCUT, style="yellow", highlight=False)
+    attributes = _attributes(catalogue, past, since_ms, recipe.encoders)
     if team().writes:
-        lock_run(work, past, recipe)
+        lock_run(work, past, recipe, attributes)
     with threads(recipe.threads):
         encoders = train_encoders(
             past,
@@ -96,6 +103,7 @@ def train_models(
             progress=progress,
             device=device,
         )
+        encoders = replace(encoders, attributes=attributes)
         trained = train_on_top(
             past,
             encoders,
@@ -137,10 +145,20 @@ def train_models(
         encoders.pinnerformer,
         encoders.hiertcn,
         trained.ranker.cpu(),
+        attributes,
     )
     if team().writes:
         save_models(models, work)
     return models
+
+
+def _attributes(
+    catalogue: Catalogue | None, past: EventLog, since_ms: int | None, recipe: EncoderRecipe
+) -> ItemAttributes:
+    """Return what items are, with how often their labels are acted on before the ranker's requests."""
+    if catalogue is None or since_ms is None:
+        return no_attributes()
+    return item_attributes(catalogue, past.split_at(since_ms)[0], recipe.negatives)
 
 
 def cut_between(past: EventLog, recipe: BundleRecipe) -> int | None:

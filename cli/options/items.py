@@ -1,0 +1,38 @@
+"""What items are, as a command is given it: a file of items, or the folder of a catalogue."""
+
+from pathlib import Path
+
+from rankstream.cli.errors import Refusal
+from rankstream.cli.views.skipped import print_notes, print_skipped
+from rankstream.content.catalogue import Catalogue
+from rankstream.content.item_files import ItemOptions, read_items
+from rankstream.events.log import EventLog
+from rankstream.features.files import CURRENT
+from rankstream.streams.pipeline import wall_clock_ms
+
+
+def read_catalogue(path: Path, log: EventLog, quiet: bool = False) -> Catalogue:
+    """Return a catalogue's newest version, or the items of a file; say how many of the log's actions are on them.
+
+    Raises ``LogError`` and ``BrokenTableError``, and ``Refusal`` where there are none.
+    """
+    catalogue = Catalogue.open(path) if (path / CURRENT).exists() else _from_file(path, quiet)
+    known = float(catalogue.look_up(log.item_keys)[1].mean()) if len(log) else 0.0
+    if not known:
+        example = log.item_ids[0] if len(log) else "none"
+        raise Refusal(
+            f"none of the log's items is in {path}, so it says nothing of them: the log has the id {example!r}, the "
+            f"items have {catalogue.ids([0])[0]!r}; name the column of the ids with `rankstream catalogue import --map "
+            "id=COLUMN` and give the catalogue's folder"
+        )
+    if not quiet:
+        print_notes((f"{path}: {len(catalogue):,} items, on which {known:.1%} of the log's actions are",))
+    return catalogue
+
+
+def _from_file(path: Path, quiet: bool) -> Catalogue:
+    found = read_items(path, ItemOptions(), wall_clock_ms())
+    if not quiet:
+        print_notes(found.notes)
+        print_skipped(found.skipped)
+    return found.catalogue

@@ -1,0 +1,110 @@
+"""`train --items`: what items are reaches the ranker, and the bundle, which serves what was trained."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from rankstream.cli.options.event_logs import read_events
+from rankstream.events.open import LogOptions
+from rankstream.features.attributes.columns import attribute_width, column_names
+from rankstream.features.embeddings.base import NoVectors
+from rankstream.features.ids import id_keys
+from rankstream.features.item_counts.files import open_counts
+from rankstream.features.join import columns_of_attributes, join, match_user
+from rankstream.features.matches.columns import match_width
+from rankstream.models.ranker.training_join import offline_features
+from rankstream.models.recipes.run_folder import load_models
+from rankstream.ranking.bundle import open_bundle
+from rankstream.ranking.serving import LiveRanker
+from tests.builders.actions import a_state, an_action
+from tests.builders.cli import rankstream, refusal
+from tests.cli.test_training import MORNING_MS, TINY, UNTIL, rows_of, write
+
+HEADER = "sku,category,price,created\n"
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """Three days of actions, a file of items, and what `train --items` made of both: one training, one export."""
+    folder = tmp_path_factory.mktemp("shop")
+    write(folder / "actions.jsonl", rows_of(range(12), range(3)))
+    lines = [f"{item},Things > {'even' if item % 2 == 0 else 'odd'},{item + 1}.5,2023-11-0{1 + item % 9}"
+             for item in range(25)]  # fmt: skip
+    (folder / "items.csv").write_text(HEADER + "\n".join(lines))
+    done = train(folder, "items.csv")
+    assert done.exit_code == 0, done.output
+    assert "25 items, on which 100.0% of the log's actions are" in done.stderr
+    return folder
+
+
+def train(folder, items, *more):
+    flags = ("--out", folder / "out", "--positive", "save", "--until", UNTIL, "--items", folder / items)
+    return rankstream("train", folder / "actions.jsonl", *flags, *TINY, *more)
+
+
+def test_the_ranker_has_a_column_for_each_thing_that_is_known(shop):
+    models = load_models(shop / "out" / "work")
+    names = models.attributes.names
+    assert (names.facets, names.numbers, names.dated) == (("category, level 2",), ("price",), True)
+    types = len(models.about.vocabulary.actions)
+    assert models.ranker.config.sizes.match_features == match_width(types) + attribute_width(names)
+    manifest = json.loads((shop / "out" / "bundle" / "manifest.json").read_text())
+    (facts,) = (part["facts"] for part in manifest["parts"] if part["kind"] == "attributes")
+    assert facts == {"columns": attribute_width(names), "names": list(column_names(names))}
+
+
+def test_the_bundle_joins_and_scores_as_the_training_does(shop):
+    models, bundle = load_models(shop / "out" / "work"), open_bundle(shop / "out" / "bundle")
+    log, _ = read_events(shop / "actions.jsonl", LogOptions(), models.about.vocabulary)
+    user, keys = a_state(an_action("3", 1), an_action("4", 2)), id_keys(range(27))
+    nobody = NoVectors(bundle.manifest.sizes.user_dim)
+    served = bundle.offline_features(nobody)
+    trained = offline_features(log, models, models.ranker.config.sizes, MORNING_MS)
+    inputs, same = (join(match_user(user, 1, MORNING_MS, one), keys, one) for one in (served, trained))
+    columns = columns_of_attributes(served.sizes, len(models.about.vocabulary.actions))
+    assert inputs.candidate_features.tobytes() == same.candidate_features.tobytes()
+    assert inputs.candidate_features[:25, columns].any(axis=1).all()
+    expected = models.ranker.probabilities(inputs).numpy()
+    np.testing.assert_allclose(bundle.backend.score(inputs), expected, atol=1e-5)
+
+
+def test_item_counts_that_are_made_daily_serve_beside_what_items_are(shop):
+    flags = ("--from", shop / "out", "--to", shop / "users", "--counts-to", shop / "counts")
+    done = rankstream("embed", shop / "actions.jsonl", *flags)
+    assert done.exit_code == 0, done.output
+    ranker = LiveRanker.open(shop / "out" / "bundle", shop / "users", shop / "counts").current
+    assert ranker.item_counts == open_counts(shop / "counts").version
+    assert len(ranker.offline.attributes) == 25
+
+
+def test_a_folder_that_was_trained_with_other_items_is_refused(shop, tmp_path):
+    copied = shutil.copytree(shop, tmp_path / "shop")
+    shutil.rmtree(copied / "out" / "bundle")
+    (copied / "items.csv").write_text((copied / "items.csv").read_text().replace("even", "odd"))
+    assert "holds a training with other settings (items)" in refusal(train(copied, "items.csv"))
+
+
+def test_a_catalogue_is_as_good_as_its_file(shop, tmp_path):
+    copied = shutil.copytree(shop, tmp_path / "shop")
+    shutil.rmtree(copied / "out" / "bundle")
+    imported = rankstream("catalogue", "import", shop / "items.csv", copied / "catalogue")
+    assert imported.exit_code == 0, imported.output
+    done = train(copied, "catalogue", "--no-export")  # the same training, which has ended
+    assert done.exit_code == 0, done.output
+
+
+def test_items_that_are_not_those_of_the_log_are_refused_in_a_sentence(tmp_path):
+    write(tmp_path / "actions.jsonl", rows_of(range(4), range(2)))
+    (tmp_path / "items.csv").write_text(HEADER + "x1,Things,1,2023-11-01\n")
+    words = refusal(train(tmp_path, "items.csv"))
+    assert "none of the log's items is in" in words
+    assert "the items have 'x1'" in words
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n"])
+def test_a_file_without_items_is_refused_in_a_sentence(shop, tmp_path, content):
+    (tmp_path / "items.csv").write_text(content)
+    write(tmp_path / "actions.jsonl", rows_of(range(4), range(2)))
+    assert refusal(train(tmp_path, "items.csv")).count("items.csv")
