@@ -12,9 +12,11 @@ from typing import Any
 
 import click
 
+from rankstream.content.catalogue import publish
 from rankstream.evaluation.leakage import LeakError
 from rankstream.evaluation.replay.variants import ReplayError
 from rankstream.evaluation.time_text import time_text
+from rankstream.experiments.feed.items import MAKES, catalogue_of
 from rankstream.experiments.feed.judged import judged
 from rankstream.experiments.feed.logs import LOGS, FeedLog
 from rankstream.experiments.feed.product import RANKS, TRAINS, Product, sources, trained
@@ -22,7 +24,7 @@ from rankstream.experiments.feed.ranked import joined, read_ranked
 from rankstream.experiments.feed.replayed import replay_products
 from rankstream.experiments.feed.rivals.base import Entry, ranked_by
 from rankstream.experiments.feed.rivals.table import MAKES_RIVALS, RIVALS
-from rankstream.experiments.feed.tables import DEFAULT, written
+from rankstream.experiments.feed.tables import DEFAULT, WITH_ITEMS, written
 from rankstream.experiments.feed.task import TEST_SHARE, Task
 from rankstream.experiments.options import WORK_HELP, RefusedError, refusals
 from rankstream.experiments.runs import RESULTS, WORK, Runs, stop_politely
@@ -44,12 +46,15 @@ class FeedRun:
     rivals_code: str  # a digest of what trains and ranks these
     seed: int = 1
     test_share: float = TEST_SHARE
+    items: bool = False  # a row that was trained with a catalogue stands first
 
 
 def measured(config: FeedRun, _: Path, log: FeedLog, data: Path, work: Path) -> dict[str, Any]:
     """Train and rank what is not there yet, in folders that other configs share; return the metrics."""
     task, folder = Task.open(log, data), work / "feed" / log.name
     products = {config.product: trained(log, data, task.cut_ms, folder / f"trained-{sources(TRAINS)}")}
+    if config.items:
+        products = {WITH_ITEMS: _trained_with_items(log, data, task.cut_ms, folder)} | products
     products |= {name: Product(Path(path)) for name, path in config.bundles.items()}
     outcomes = []
     for name, product in products.items():
@@ -80,6 +85,15 @@ def measured(config: FeedRun, _: Path, log: FeedLog, data: Path, work: Path) -> 
         },
         "rivals": rivals,
     } | judged(chosen, task, list(products))
+
+
+def _trained_with_items(log: FeedLog, data: Path, until_ms: int, folder: Path) -> Product:
+    """Train as by default, but for `--items`; what was made of other items is made again."""
+    code = sources((*TRAINS, "experiments/feed/items.py"))
+    catalogue = folder / f"catalogue-{code}"
+    if not catalogue.exists():
+        publish(catalogue, catalogue_of(log.name, data))
+    return trained(log, data, until_ms, folder / f"trained-{code}-items", catalogue)
 
 
 def _names(ctx: click.Context, option: click.Parameter, given: str) -> tuple[str, ...]:
@@ -113,6 +127,11 @@ def _bundles(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
     "--bundle", "bundles", callback=_bundles, multiple=True, metavar="NAME=FOLDER",
     help="One more row: what `rankstream train --out FOLDER` made of one log, until the same cut; repeatable.",
 )  # fmt: skip
+@click.option(
+    "--items", is_flag=True,
+    help="Judge what items add: one more row, trained with --items. A result of its own; logs without items are left "
+    "out.",
+)  # fmt: skip
 @click.option("--name", default=DEFAULT, show_default=True, help="Of the default training's row and of the results.")
 @click.option("--work", type=click.Path(path_type=Path), default=WORK, show_default=True, help=WORK_HELP)
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Folder of results.")
@@ -122,6 +141,7 @@ def main(
     rivals: tuple[str, ...],
     size: str,
     bundles: dict[str, str],
+    items: bool,
     name: str,
     work: Path,
     results: Path,
@@ -129,12 +149,11 @@ def main(
     """Judge the feed of `rankstream train` with its defaults, log by log; a run that was stopped goes on."""
     stop_politely()
     runs, code, rivals_code = Runs(results, work), sources(RANKS), sources(MAKES_RIVALS)
-    for log in (LOGS[one] for one in logs):
-        config = FeedRun(log.name, SIZES[size], name, code, bundles, rivals, rivals_code)
+    table = f"feed-items-{size}" if items else f"feed-{size}"
+    for log in (LOGS[one] for one in logs if one in MAKES or not items):
+        config = FeedRun(log.name, SIZES[size], name, code, bundles, rivals, rivals_code, items=items)
         with refusals(LeakError, ReplayError, BundleRefusedError):
-            result = runs.run(
-                f"feed-{size}/{log.name}-{name}", config, partial(measured, log=log, data=data, work=work)
-            )
+            result = runs.run(f"{table}/{log.name}-{name}", config, partial(measured, log=log, data=data, work=work))
         click.echo(written(log, result["metrics"]) + "\n")
 
 

@@ -16,7 +16,7 @@ from rankstream.experiments.feed.logs import FeedLog
 from rankstream.experiments.options import RefusedError
 
 ROOMS = Path(__file__).parents[2]
-TRAINS = ("features", "events", "metrics", "bundles", "models", "cli/options", "cli/commands/train.py")
+TRAINS = ("features", "events", "metrics", "bundles", "content", "models", "cli/options", "cli/commands/train.py")
 RANKS = (*TRAINS, "retrieval", "ranking", "streams", "evaluation")
 DONE = "seconds_and_memory.json"
 
@@ -50,9 +50,10 @@ def sources(names: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def trained(log: FeedLog, data: Path, until_ms: int, folder: Path) -> Product:
+def trained(log: FeedLog, data: Path, until_ms: int, folder: Path, items: Path | None = None) -> Product:
     """Train with nothing but the log and its positives, or return what is there; a training that was killed goes on.
 
+    ``items`` is a catalogue, given as `--items`.
     Neither settings of the environment nor those of a file are read. Raises ``RefusedError`` if the training fails.
     """
     done = folder / DONE
@@ -60,7 +61,7 @@ def trained(log: FeedLog, data: Path, until_ms: int, folder: Path) -> Product:
         return Product(folder, **json.loads(done.read_text()))
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "rankstream.cli.main", "train", str(log.at(data.resolve())), "--out", "."]
-    command += [f"--until={until_ms}", *log.flags()]
+    command += [f"--until={until_ms}", *log.flags(), *([] if items is None else [f"--items={items.resolve()}"])]
     click.echo(f"{log.name}: rankstream {' '.join(command[3:])}", err=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RANKSTREAM_")}
     started = time.monotonic()

@@ -11,19 +11,21 @@ from rankstream.experiments.runs import Runs
 
 TITLES = {"hr@1": "HR@1", "hr@20": "HR@20", "mrr@20": "MRR@20", "ndcg@10": "NDCG@10"}
 DEFAULT = "default"  # name of the results of today's default training
+WITH_ITEMS = "default + --items"  # the same, with a catalogue
+TABLES = ("feed", "feed-items")  # of all rankers, and of what items add
 WIDTH = 120  # of a page
 BOTH = 2  # metrics that stand in one cell of a table of kinds
 
 
 def tables(runs: Runs) -> dict[str, str]:
-    """Return the table of all logs that have a result, each of the larger size that has one."""
-    found = [text for log in LOGS.values() if (text := _of_log(runs, log))]
-    return {"feed": "\n\n".join(found)} if found else {}
+    """Return the tables of all logs that have a result, each of the larger size that has one."""
+    found = {name: [text for log in LOGS.values() if (text := _of_log(runs, log, name))] for name in TABLES}
+    return {name: "\n\n".join(texts) for name, texts in found.items() if texts}
 
 
-def _of_log(runs: Runs, log: FeedLog) -> str:
+def _of_log(runs: Runs, log: FeedLog, name: str) -> str:
     for size in ("full", "small"):
-        results = [one for one in runs.results_of(f"feed-{size}") if one["config"]["log"] == log.name]
+        results = [one for one in runs.results_of(f"{name}-{size}") if one["config"]["log"] == log.name]
         results.sort(key=lambda one: (one["config"]["product"] != DEFAULT, one["name"]))
         if results:
             return written(log, *(one["metrics"] for one in results))
