@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 
 from rankstream.events.log import EventLog
 from rankstream.features.actions import Vocabulary
+from rankstream.features.attributes.columns import attribute_width
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import id_key, id_keys
-from rankstream.features.join import OfflineFeatures, columns_of_known, match_user
+from rankstream.features.join import OfflineFeatures, columns_of_attributes, columns_of_known, match_user
 from rankstream.features.matches.columns import match_width
 from rankstream.features.matches.tables import no_matches
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions
+from rankstream.models.items.attributes import item_attributes
 from rankstream.models.items.matches import match_tables
 from rankstream.models.ranker.examples import (
     STRANGER,
@@ -41,6 +43,7 @@ from rankstream.models.training.checkpoints import weights_tag
 from rankstream.models.training.loop import FitConfig
 from rankstream.models.training.losses import weighted_multi_head_loss
 from tests.builders.actions import SomeVectors
+from tests.builders.catalogue import a_catalogue, an_item
 from tests.builders.ranker import SMALL, a_config, a_ranker, largest, some_inputs
 
 VOCABULARY = Vocabulary(("view", "click", "save", "hide"))
@@ -296,6 +299,31 @@ def test_a_hidden_candidate_is_what_the_join_makes_of_an_unknown_item():
     assert 0.3 < hidden.double().mean() < 0.7
     torch.testing.assert_close(half.candidate_features[~hidden], known.candidate_features[~hidden])
     torch.testing.assert_close(half.candidate_features[hidden], unknown.candidate_features[hidden])
+
+
+def test_a_candidate_without_attributes_is_what_the_join_makes_of_an_item_that_no_catalogue_knows():
+    items = [an_item(f"i{n}", category=("even", "odd")[n % 2], price=1.0 + n) for n in range(4)]
+    log = a_log(*((f"u{n % 3}", f"i{n % 4}", "save", n // 3) for n in range(90)))
+    attributes, types = item_attributes(a_catalogue(*items), log), len(VOCABULARY.actions)
+    sizes = replace(SMALL, match_features=match_width(types) + attribute_width(attributes.names))
+    knowing = replace(offline_features(sizes), matches=match_tables(log, ["save"]), attributes=attributes)
+    some = ranking_examples(log, HEADS, knowing, NegativesConfig(2), np.random.default_rng(0))
+    known, unknown = joined(some, knowing), joined(some, replace(knowing, attributes=attributes.of_no_item()))
+    columns = torch.from_numpy(columns_of_attributes(sizes, types))
+    assert int(columns.sum()) == attribute_width(attributes.names)
+    every = known.hide_attributes(1.0, columns, torch.Generator())
+    torch.testing.assert_close(every.candidate_features, unknown.candidate_features)
+    half = known.hide_attributes(0.5, columns, torch.Generator().manual_seed(0))
+    hidden = (half.candidate_features[:, columns] == 0).all(dim=1)
+    assert 0.3 < hidden.double().mean() < 0.7
+    torch.testing.assert_close(half.candidate_features[~hidden], known.candidate_features[~hidden])
+
+
+def test_an_item_without_a_vector_keeps_what_a_catalogue_says_of_it():
+    sizes = replace(SMALL, match_features=match_width(4) + 7)
+    assert not columns_of_known(sizes)[columns_of_attributes(sizes, 4)].any()
+    for without in (SMALL, replace(SMALL, match_features=match_width(4))):
+        assert not columns_of_attributes(without, 4).any()
 
 
 def test_an_item_without_a_vector_is_no_positive_and_no_negative():
