@@ -18,7 +18,7 @@ DAY_MS = 24 * HOUR_MS
 DECAY = 0.8  # of an action's weight, for each newer one
 PRIOR_ACTIONS = 5.0  # without the label, added to the user's
 NEAR_ITEMS = 5  # newest known items whose median a number is compared with
-_WEIGHTS = DECAY ** np.arange(256)
+_WEIGHTS = DECAY ** np.arange(256)  # a history holds fewer
 
 FACET_NAMES = (
     "known",  # mask bit: 1 if the item has a label of this facet
@@ -97,7 +97,7 @@ def _of_labels(user: UserView, attributes: ItemAttributes, own: Codes) -> tuple[
     used, newest, which = np.unique(own[has], return_index=True, return_inverse=True)
     facets, weights = attributes.facet_of_label[used], _WEIGHTS[: len(own)]
     with_facet = has[:, [start for start, _ in attributes.facet_spans]]  # a facet's first column holds the first label
-    recent = np.bincount(which, weights[place]) / (weights @ with_facet)[facets]
+    recent = np.bincount(which, weights[place]) / (weights[:, None] * with_facet).sum(axis=0)[facets]
     usual = (with_facet.sum(axis=0) + PRIOR_ACTIONS)[facets] * attributes.shares[used]
     ages_ms = user.now_ms - user.actions.times_ms[place[newest]]
     stats = np.zeros((len(used) + 2, len(FACET_NAMES)), np.float32)
