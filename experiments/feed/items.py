@@ -4,7 +4,7 @@ Prices are what the items cost in the first half of the log; counters that were 
 they are of the whole of it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def online_retail(data: Path) -> Iterable[Item]:
         )  # fmt: skip
 
 
-MAKES: Mapping[str, Callable[[Path], Iterable[Item]]] = {
+MAKES: dict[str, Callable[[Path], Iterable[Item]]] = {
     made.__name__: made for made in (ml_small, ml1m, kuairand, completejourney, online_retail)
 }
 

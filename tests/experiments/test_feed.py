@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from rankstream.content.catalogue import Catalogue
 from rankstream.evaluation.replay.exposures import Exposure
 from rankstream.experiments.feed import __main__ as command
+from rankstream.experiments.feed.items import MAKES
 from rankstream.experiments.feed.judged import ALL, cut_reciprocal_rank, judged, splits_of
 from rankstream.experiments.feed.logs import LOGS, FeedLog
 from rankstream.experiments.feed.product import Product
@@ -17,6 +19,7 @@ from rankstream.experiments.feed.task import NextKnown, Task
 from rankstream.experiments.runs import Runs
 from rankstream.features.ids import id_key
 from tests.builders.bundle import AS_OF_MS, a_bundle, a_user_table
+from tests.builders.catalogue import an_item
 from tests.builders.logs import write_log
 
 MINUTE_MS = 60_000
@@ -139,6 +142,28 @@ def test_the_command_ranks_beside_the_baselines_and_is_not_run_again(data, tmp_p
     assert all(f"| {name} |" in written for name in ("default", "popularity", "VMIS-kNN", "item-kNN"))
     assert all(f"| {name} |" in written for name in ("default, no realtime actions", "VMIS-kNN, tuned"))
     assert "best of 24 by NDCG@10" in written
+
+
+def test_what_items_add_is_a_table_of_its_own(data, tmp_path, monkeypatch):
+    given = []
+
+    def trained(log, data, until_ms, folder, items=None):
+        given.append(None if items is None else len(Catalogue.open(items)))
+        a_user_table(folder / "vectors" / "users", ["u1"])
+        a_bundle(folder / "bundle", vocabulary=Task.open(log, data).opened.vocabulary)
+        return Product(folder, 1.0, 2.0)
+
+    monkeypatch.setattr(command, "trained", trained)
+    monkeypatch.setitem(LOGS, "music30", FeedLog("music30", "a log", "data.csv", ("save",)))
+    monkeypatch.setitem(MAKES, "music30", lambda folder: [an_item(n, category="songs") for n in range(1, 41)])
+    flags = ["--data", data, "--logs", "taobao,music30", "--work", tmp_path / "work", "--results", tmp_path / "results"]
+    done = CliRunner().invoke(command.main, [str(flag) for flag in [*flags, "--rivals", "", "--items"]])
+    assert done.exit_code == 0, done.output
+    assert given == [None, 40]  # of one log alone: nothing is known of the other's items
+    found = tables(Runs(tmp_path / "results"))
+    assert list(found) == ["feed-items"]
+    assert "| default + --items less it: HR@20 |" in found["feed-items"]
+    assert found["feed-items"].index("| default + --items |") < found["feed-items"].index("| default |")
 
 
 def test_a_log_that_is_not_in_the_table_is_refused(tmp_path):
