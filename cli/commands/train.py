@@ -104,7 +104,7 @@ def command(
         if until is not None:
             until, note = what_is_held_out(events, until)
             print_notes((note,) if note and team.writes else ())
-        catalogue = None if items is None else read_catalogue(items, events, quiet=not team.writes)
+        catalogue = None if items is None else read_catalogue(items, events, until, quiet=not team.writes)
         try:
             with Progress(console=Console(stderr=True)) as progress:
                 models = train_models(

@@ -6,13 +6,16 @@ from rankstream.cli.errors import Refusal
 from rankstream.cli.views.skipped import print_notes, print_skipped
 from rankstream.content.catalogue import Catalogue
 from rankstream.content.item_files import ItemOptions, read_items
+from rankstream.evaluation.time_text import time_text
 from rankstream.events.log import EventLog
 from rankstream.features.files import CURRENT
 from rankstream.streams.pipeline import wall_clock_ms
 
 
-def read_catalogue(path: Path, log: EventLog, quiet: bool = False) -> Catalogue:
+def read_catalogue(path: Path, log: EventLog, until_ms: int | None = None, quiet: bool = False) -> Catalogue:
     """Return a catalogue's newest version, or the items of a file; say how many of the log's actions are on them.
+
+    And whether they are as of a time after ``until_ms``, from which on actions are held out.
 
     Raises ``LogError`` and ``BrokenTableError``, and ``Refusal`` where there are none.
     """
@@ -27,7 +30,16 @@ def read_catalogue(path: Path, log: EventLog, quiet: bool = False) -> Catalogue:
         )
     if not quiet:
         print_notes((f"{path}: {len(catalogue):,} items, on which {known:.1%} of the log's actions are",))
+        if until_ms is not None and catalogue.as_of_ms > until_ms:
+            print_notes((_later(path, catalogue.as_of_ms),))
     return catalogue
+
+
+def _later(path: Path, as_of_ms: int) -> str:
+    return (
+        f"{path} says what items are as of {time_text(as_of_ms)}, and actions are held out from --until on: a price "
+        "that was changed since may know what they will be (`rankstream catalogue import --as-of` keeps earlier ones)"
+    )
 
 
 def _from_file(path: Path, quiet: bool) -> Catalogue:

@@ -36,6 +36,7 @@ def shop(tmp_path_factory):
     done = train(folder, "items.csv")
     assert done.exit_code == 0, done.output
     assert "25 items, on which 100.0% of the log's actions are" in done.stderr
+    assert "says what items are as of 20" in done.stderr  # a file is as of now, and --until holds out what came before
     return folder
 
 
