@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 RECORDS_TIME = "the record's own time"
 TOO_LARGE = "too-large"
+DAMAGED_BATCH = "damaged-batch"
 TIMESTAMP = "timestamp"  # the reason of what has a time that can't be meant
 
 WireId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)] | int
@@ -73,15 +74,16 @@ class Recorded:
 
 
 class Unread(bytes):
-    """What stands for the value of a record that was not read: empty, with the reason for people."""
+    """What stands for the value of a record that was not read: empty, with the reason, and why, for people."""
 
     why = ""
+    reason = ""
 
 
-def unread(why: str) -> Unread:
+def unread(why: str, reason: str = TOO_LARGE) -> Unread:
     """Return what stands for a value that was not read."""
     value = Unread()
-    value.why = why
+    value.why, value.reason = why, reason
     return value
 
 
@@ -154,7 +156,7 @@ class ActionDecoder:
 def not_valid(value: bytes, exc: Exception, what: str) -> Rejected:
     """Return the rejection of a value that is not JSON, not of the schema, or was not read at all."""
     if isinstance(value, Unread):
-        return Rejected(TOO_LARGE, value.why)
+        return Rejected(value.reason, value.why)
     if isinstance(exc, msgspec.ValidationError):
         return Rejected("schema", f"not {what}: {exc}")
     if isinstance(exc, RecursionError):

@@ -9,12 +9,12 @@ A value that is JSON stands in the line byte for byte; any other, and a key that
 """
 
 from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from rankstream.events.action_event import Record, Recorded
 from rankstream.features.decoding import UNREADABLE
@@ -28,11 +28,11 @@ class DumpError(ValueError):
 
 
 class Line(Struct, frozen=True, omit_defaults=True):
-    """One record of a dump."""
+    """One record of a dump; numbers are as wide as Kafka's."""
 
-    partition: int
-    offset: int
-    timestamp_ms: int
+    partition: Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
+    offset: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+    timestamp_ms: Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
     key: str | None = None
     key_base64: str | None = None
     value: Raw | UnsetType = UNSET
@@ -96,7 +96,7 @@ def record_of(line: bytes, topic: str) -> Recorded:
     """Return the record of one line. Raises ``DumpError`` with what is wrong with it."""
     try:
         return _record(_decode(line), topic)
-    except (*UNREADABLE, Base64Error) as exc:
+    except (*UNREADABLE, ValueError) as exc:  # of base64: no such digits, or no ASCII
         raise DumpError(str(exc)) from exc
 
 

@@ -39,8 +39,13 @@ def pack_counters(departed: int) -> bytes:
 
 
 def unpack_counters(packed: bytes) -> tuple[int, bytes]:
-    """Return the counts that ``packed`` begins with, and what follows. Raises ``ValueError`` if it is too short."""
+    """Return the counts that ``packed`` begins with, and what follows.
+
+    Raises ``ValueError`` if it is too short, or has more counters than there are types that are counted.
+    """
     end = 1 + COUNTER_BYTES * packed[0] if packed else 1
+    if end > 1 + COUNTER_BYTES * COUNTED_TYPES:
+        raise ValueError(f"{packed[0]} counters, wanted at most {COUNTED_TYPES}")
     if len(packed) < end:
         raise ValueError(f"counters of {len(packed)} bytes, wanted {end}")
     return int.from_bytes(packed[1:end], "little"), packed[end:]

@@ -124,6 +124,8 @@ def unpack_tail(packed: bytes) -> SessionTail:
         return NOTHING_LEFT
     count, state_bytes, tag, last_ms = TAIL.unpack_from(packed)
     end = TAIL.size + 8 * count
+    if not count:
+        raise ValueError("a session tail without an item")
     if len(packed) != end + state_bytes:
         raise ValueError(f"a session tail of {len(packed)} bytes, wanted {end + state_bytes} by its header")
     return SessionTail(packed[TAIL.size : end], last_ms, tag, packed[end:])

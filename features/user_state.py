@@ -25,6 +25,7 @@ WITHOUT_COUNTERS = 1
 FORMATS = (WITHOUT_COUNTERS, FORMAT)
 HEAD = struct.Struct("<BBqI")
 NO_OFFSET = -1
+MAX_TOTAL = (1 << 32) - 1  # of the actions ever applied, which take 4 bytes; further ones are not counted
 NO_HISTORY = History()
 
 
@@ -47,13 +48,12 @@ class UserState(Struct, frozen=True, gc=False):
         Actions at offsets that are applied already must not be handed in again: compare with ``offset`` first.
         """
         appended = self.history.append(actions)
-        applied = len(actions) - appended.duplicates - appended.too_old
+        total = min(MAX_TOTAL, self.total + len(actions) - appended.duplicates - appended.too_old)
         if not appended.evicted:
-            state = UserState(appended.history, self.tail, last_offset, self.total + applied, self.departed)
-            return Applied(state, appended)
+            return Applied(UserState(appended.history, self.tail, last_offset, total, self.departed), appended)
         tail, ended = self.tail.absorb(appended.evicted)
         departed = count_departed(self.departed, appended.evicted)
-        state = UserState(appended.history, tail, last_offset, self.total + applied, departed)
+        state = UserState(appended.history, tail, last_offset, total, departed)
         return Applied(state, appended, tuple(ended))
 
     def pack(self) -> bytes:
@@ -85,6 +85,8 @@ def unpack_state(packed: bytes, limit: int = DEFAULT_LIMIT) -> UserState:
         if rest and format_number != WITHOUT_COUNTERS:
             departed, rest = unpack_counters(rest)
         tail = unpack_tail(rest)
+        if departed and not tail.items:
+            raise ValueError("counters of what left a history, and no session that it was of")
     except (struct.error, ValueError) as exc:
         raise CorruptStateError(
             f"a stored user record of {len(packed)} bytes is of none of the formats {FORMATS} ({exc}); "

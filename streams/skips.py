@@ -8,7 +8,7 @@ next reads; the first offset that a worker commits behind it takes its place.
 import re
 
 SKIPPED = "skipped"  # the reason of the dead letter that names the offsets
-SKIP = re.compile(r"skip (\d+)\.\.(\d+)")
+SKIP = re.compile(r"skip (\d{1,19})\.\.(\d{1,19})", re.ASCII)
 NOTHING = range(0)
 
 

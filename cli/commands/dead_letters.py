@@ -2,7 +2,7 @@
 
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import click
@@ -17,7 +17,7 @@ from rankstream.features.decoding import UNREADABLE
 from rankstream.features.ids import id_bytes
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.producer import RawProducer
-from rankstream.streams.clients.readers import DeadLetterReader, DeadLetterRecord
+from rankstream.streams.clients.readers import DeadLetterReader
 from rankstream.streams.codec import DeadLetter
 from rankstream.streams.pipeline import KILLED_WORKER
 from rankstream.streams.settings import Settings
@@ -109,7 +109,7 @@ def redrive(reason: str | None, fix_keys: bool, dry_run: bool, as_json: bool, se
     """
     counts: Counter[str] = Counter()
     with DeadLetterReader(settings) as reader:
-        records = list(_records(reader.dead_letters(), reason, fix_keys, counts))
+        records = list(resent((one.dead_letter for one in reader.dead_letters()), reason, fix_keys, counts))
     if not dry_run and records:
         with RawProducer(settings, sorted({topic for topic, _, _ in records})) as producer:
             for topic, key, value in records:
@@ -125,12 +125,12 @@ def redrive(reason: str | None, fix_keys: bool, dry_run: bool, as_json: bool, se
         raise Refusal("there was nothing that can be sent again")
 
 
-def _records(
-    dead_letters: Iterator[DeadLetterRecord], reason: str | None, fix_keys: bool, counts: Counter[str]
+def resent(
+    dead_letters: Iterable[DeadLetter], reason: str | None, fix_keys: bool, counts: Counter[str]
 ) -> Iterator[tuple[str, bytes | None, bytes]]:
     """Yield topic, key and value of each record once; count those left out by reason."""
     seen: set[Position] = set()
-    for one in (each.dead_letter for each in dead_letters if reason in (None, each.dead_letter.reason)):
+    for one in (each for each in dead_letters if reason in (None, each.reason)):
         position = (one.topic, one.partition, one.offset)
         if position in seen:
             continue
@@ -138,8 +138,12 @@ def _records(
         if one.reason == KILLED_WORKER and reason is None:
             counts["it killed a worker (--reason killed-worker sends it)"] += 1
             continue
-        value = b64decode(one.value_base64 or "")
-        key = None if one.key_base64 is None else b64decode(one.key_base64)
+        try:
+            value = b64decode(one.value_base64 or "")
+            key = None if one.key_base64 is None else b64decode(one.key_base64)
+        except ValueError:
+            counts["its key_base64 or value_base64 is no base64: no worker wrote it"] += 1
+            continue
         if one.reason == SKIPPED:
             counts["it names offsets that were skipped"] += 1
         elif one.value_base64 is None:

@@ -1,7 +1,6 @@
 """Parquet, delimited text and the JSON lines of public logs as batches of columns; ``arrow_batch.py`` packs them."""
 
 import io
-import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -31,11 +30,14 @@ from rankstream.events.readers.id_columns import with_plain_ids
 from rankstream.events.readers.json_lines import BATCH_ROWS, Reading, problem
 from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, rows_of
 from rankstream.events.readers.text import SUBSTITUTE, Layout
-from rankstream.events.readers.unpacked import open_bytes, why_not_utf8
+from rankstream.events.readers.unpacked import NOT_WHOLE, open_bytes, why_not_utf8
 from rankstream.events.skipped import Skipped, shown
 from rankstream.features.actions import Vocabulary
+from rankstream.features.decoding import UNREADABLE
 
 CSV_BLOCK = 4 << 20  # bytes
+UNREADABLE_TABLE = (pa.ArrowException, OSError, UnicodeDecodeError)  # what damage in a Parquet file raises
+MAYBE_NO_UTF8 = ("invalid UTF8", "CSV parse error")  # the latter of a ragged row, which pyarrow can't hand to us then
 VOCABULARY_KEY = b"rankstream.vocabulary"  # of the metadata of files that ``EventLog.write_parquet`` wrote
 
 
@@ -104,8 +106,8 @@ class ColumnReader:
             for batch in batches:
                 for at in range(0, batch.num_rows, BATCH_ROWS):
                     yield batch.slice(at, BATCH_ROWS)
-        except (pa.ArrowException, OSError, EOFError, zlib.error) as exc:
-            if "invalid UTF8" in str(exc) and (why := why_not_utf8(path)):
+        except (*UNREADABLE_TABLE, *NOT_WHOLE) as exc:
+            if any(sign in str(exc) for sign in MAYBE_NO_UTF8) and (why := why_not_utf8(path)):
                 raise LogError(why) from exc
             raise LogError(f"{path} can't be read on ({' '.join(str(exc).split())}); give a whole file") from exc
 
@@ -115,7 +117,9 @@ class ColumnReader:
     def _parquet(self) -> Iterator[Batch]:
         # Buffered, not read ahead: a row group may be as large as the whole log.
         with parquet.ParquetFile(self.layout.path, pre_buffer=False, buffer_size=1 << 20) as file:
-            yield from file.iter_batches(batch_size=BATCH_ROWS, columns=list(self.columns), use_threads=False)
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(self.columns), use_threads=False):
+                batch.validate(full=True)  # pyarrow takes any bytes for a text, until somebody reads it
+                yield batch
 
     def _text(self, count: Callable[[str, int], None]) -> Iterator[Batch]:
         def ragged(row: Any) -> str:
@@ -223,7 +227,7 @@ def parquet_columns(path: Path) -> tuple[str, ...]:
     """Return the names of a Parquet file's columns. Raises ``LogError``."""
     try:
         return tuple(parquet.read_schema(path).names)
-    except (pa.ArrowException, OSError) as exc:
+    except UNREADABLE_TABLE as exc:
         raise LogError(f"{path} can't be read as Parquet: {' '.join(str(exc).split())}; give a whole file") from exc
 
 
@@ -237,7 +241,10 @@ def read_columns(path: Path, wanted: Sequence[str]) -> Mapping[str, npt.NDArray[
         raise LogError(
             f"{path} has no column {', '.join(missing)}; it has {', '.join(found)}; wanted {', '.join(wanted)}"
         )
-    table = parquet.read_table(path, columns=list(wanted))
+    try:
+        table = parquet.read_table(path, columns=list(wanted))
+    except UNREADABLE_TABLE as exc:
+        raise LogError(f"{path} can't be read on ({' '.join(str(exc).split())}); give a whole file") from exc
     return {name: table[name].to_numpy() for name in wanted}
 
 
@@ -247,9 +254,15 @@ class _Written(msgspec.Struct):
 
 
 def written_vocabulary(path: Path) -> Vocabulary | None:
-    """Return the vocabulary that a Parquet file of ``EventLog.write_parquet`` was written with; None for others."""
+    """Return the vocabulary that a Parquet file of ``EventLog.write_parquet`` was written with; None for others.
+
+    Raises ``LogError`` for one that is damaged.
+    """
     written = (parquet.read_schema(path).metadata or {}).get(VOCABULARY_KEY)
     if written is None:
         return None
-    names = msgspec.json.decode(written, type=_Written)
-    return Vocabulary(names.actions, names.surfaces)
+    try:
+        names = msgspec.json.decode(written, type=_Written)
+        return Vocabulary(names.actions, names.surfaces)
+    except (*UNREADABLE, ValueError) as exc:
+        raise LogError(f"{path} names a vocabulary that can't be read ({exc}); write the log again") from exc

@@ -9,20 +9,22 @@ lie in a file without what the dump adds, one a line.
 """
 
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct
 
 from rankstream.events.action_event import Recorded
-from rankstream.events.arrivals import Arrivals, arrivals_of
+from rankstream.events.arrivals import Arrivals, LogError, arrivals_of
 from rankstream.events.dumps import DumpError, record_of
 from rankstream.events.readers.json_lines import BATCH_ROWS, Reading
 from rankstream.events.readers.rows import Row, Shape, json_row
 from rankstream.events.readers.text import Layout
-from rankstream.events.readers.unpacked import open_bytes
+from rankstream.events.readers.unpacked import NOT_WHOLE, open_bytes
 from rankstream.features.decoding import UNREADABLE
 
 USER_ACTIONS, RANKED_FEEDS, IMPRESSIONS = "user-actions", "ranked-feeds", "impressions"
@@ -64,8 +66,8 @@ def topic_of(layout: Layout) -> str | None:
     """Return the topic whose records a file holds, by its first lines; None if they are no records."""
     if layout.type != "json" or not (_is_dump(layout) or TELLING & set(layout.columns)):
         return None
-    with open_bytes(layout.path) as file:
-        for line in islice(file, LOOKED_AT):
+    with closing(_lines(layout.path)) as lines:
+        for line in islice(lines, LOOKED_AT):
             try:
                 return _told(_recorded(line, layout).value or b"").topic
             except (DumpError, *UNREADABLE):
@@ -74,16 +76,26 @@ def topic_of(layout: Layout) -> str | None:
 
 
 def records_of(layout: Layout, reading: Reading | None = None) -> Iterator[tuple[int, Recorded]]:
-    """Yield the records with the numbers of their lines, from 1; lines that are none are counted."""
-    with open_bytes(layout.path) as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                yield number, _recorded(line, layout)
-            except DumpError as exc:
-                if reading is not None:
-                    reading.skipped.add("schema: no record of a dump", str(exc), reading.where(number))
+    """Yield the records with the numbers of their lines, from 1; lines that are none are counted.
+
+    Raises ``LogError`` for a file that is not whole.
+    """
+    for number, line in enumerate(_lines(layout.path), 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, _recorded(line, layout)
+        except DumpError as exc:
+            if reading is not None:
+                reading.skipped.add("schema: no record of a dump", str(exc), reading.where(number))
+
+
+def _lines(path: Path) -> Generator[bytes, None, None]:
+    try:
+        with open_bytes(path) as file:
+            yield from file
+    except NOT_WHOLE as exc:
+        raise LogError(f"{path} can't be read on ({exc}); give a whole file of records") from exc
 
 
 def rows_of_records(layout: Layout) -> Generator[Row, None, None]:

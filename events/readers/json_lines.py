@@ -5,7 +5,6 @@ and counted with the worker's reason.
 """
 
 import re
-import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice, repeat
@@ -20,7 +19,7 @@ from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS, ActionEven
 from rankstream.events.arrivals import Arrivals, Ints, LogError, Values, pack_columns
 from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, json_row, json_rows
 from rankstream.events.readers.times import TIMES, NotATimeError, day_of
-from rankstream.events.readers.unpacked import open_bytes
+from rankstream.events.readers.unpacked import NOT_WHOLE, open_bytes
 from rankstream.events.skipped import Skipped, Where, shown
 from rankstream.features.actions import Vocabulary
 from rankstream.features.decoding import UNREADABLE
@@ -256,7 +255,7 @@ class JsonReader:
         try:
             with open_bytes(self.path) as file:
                 yield from _whole_lines(file)
-        except (OSError, EOFError, zlib.error) as exc:
+        except NOT_WHOLE as exc:
             raise LogError(f"{self.path} can't be read ({exc}); give a whole file of JSON lines") from exc
 
 

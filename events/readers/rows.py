@@ -12,7 +12,6 @@
 
 import csv
 import sys
-import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,7 +35,7 @@ from rankstream.events.readers.text import (
     why_no_heading,
 )
 from rankstream.events.readers.times import TIMES, time_ms
-from rankstream.events.readers.unpacked import not_utf8, open_bytes, why_not_utf8
+from rankstream.events.readers.unpacked import NOT_WHOLE, not_utf8, open_bytes, why_not_utf8
 from rankstream.events.skipped import shown
 from rankstream.features.decoding import UNREADABLE
 
@@ -96,8 +95,9 @@ def _parquet_rows(layout: Layout, columns: Collection[str] | None) -> Iterator[R
 
         with parquet.ParquetFile(layout.path) as file:
             for batch in file.iter_batches(batch_size=BATCH, columns=None if columns is None else list(columns)):
+                batch.validate(full=True)
                 yield from rows_of_batch(batch)
-    except (ArrowException, OSError) as exc:
+    except (ArrowException, OSError, UnicodeDecodeError) as exc:
         raise LogError(f"{layout.path} can't be read on ({' '.join(str(exc).split())}); give a whole file") from exc
 
 
@@ -114,7 +114,7 @@ def _text_rows(layout: Layout, columns: Collection[str] | None) -> Iterator[Row]
                     yield row
                 elif fields:
                     yield {PROBLEM: f"{RAGGED}: {shown(layout.delimiter.join(fields))}"}
-    except (OSError, EOFError, zlib.error, csv.Error) as exc:
+    except (*NOT_WHOLE, csv.Error) as exc:
         raise LogError(f"{layout.path} can't be read on ({exc}); give a whole file of text") from exc
 
 
@@ -122,7 +122,7 @@ def _json_file_rows(layout: Layout) -> Iterator[Row]:
     try:
         with open_bytes(layout.path) as lines:
             yield from json_rows(lines)
-    except (OSError, EOFError, zlib.error) as exc:
+    except NOT_WHOLE as exc:
         raise LogError(f"{layout.path} can't be read on ({exc}); give a whole file of JSON lines") from exc
 
 

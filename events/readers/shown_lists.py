@@ -58,7 +58,7 @@ class _Feed(Struct):
 _decode_feed: Callable[[bytes], _Feed] = msgspec.json.Decoder(_Feed).decode
 
 
-class _NothingShown(Exception):
+class NothingShown(Exception):
     """A sound record that shows nothing; ``kind`` is what it is counted by, the message has the facts."""
 
     def __init__(self, kind: str, message: str) -> None:
@@ -67,12 +67,12 @@ class _NothingShown(Exception):
 
 
 def list_of_feed(record: Record, now_ms: int) -> ImpressionEvent:
-    """Return the list of a ranked feed's record. Raises ``Rejected``, and ``_NothingShown``."""
+    """Return the list of a ranked feed's record. Raises ``Rejected``, and ``NothingShown``."""
     feed = decoded(record.value, _decode_feed, MAX_FEED_BYTES, "a ranked feed")
     check_record(record, feed.user_id, "ranked_at_ms", feed.ranked_at_ms, now_ms)
     if not feed.items:
         why = "no items" if feed.error is None else feed.error.reason
-        raise _NothingShown(EMPTY if feed.error is None else NO_FEED, f"request {feed.request_id}: {why}")
+        raise NothingShown(EMPTY if feed.error is None else NO_FEED, f"request {feed.request_id}: {why}")
     items = tuple(item.item_id for item in feed.items)
     return ImpressionEvent(feed.request_id, feed.user_id, items, feed.ranked_at_ms, feed.surface)
 
@@ -143,7 +143,7 @@ class ListReader:
             except Rejected as why:
                 reading.skipped.reject(why, reading.where(number))
                 continue
-            except _NothingShown as why:
+            except NothingShown as why:
                 reading.skipped.ignore(why.kind, str(why), reading.where(number))
                 continue
             keys = id_key(one.user_id), id_key(one.list_id)

@@ -23,7 +23,7 @@ from typing import Any
 from rankstream.events.arrivals import LogError
 from rankstream.events.files import file_type
 from rankstream.events.guess import names_a_field
-from rankstream.events.readers.unpacked import not_utf8, open_bytes, why_not_utf8
+from rankstream.events.readers.unpacked import NOT_WHOLE, not_utf8, open_bytes, why_not_utf8
 
 DELIMITERS = ("\t", "::", ";", "|", ",")  # of two that fit alike the first one: a comma stands in numbers, too
 UNQUOTED = ("::",)  # MovieLens' files, in which a quote is a letter as any other
@@ -132,7 +132,7 @@ def _head(path: Path) -> str:
             block = file.read(HEAD_BYTES)
             if len(block) == HEAD_BYTES:
                 block = block[: block.rfind(b"\n") + 1] or block + file.readline(MAX_LINE)
-    except (OSError, EOFError) as exc:
+    except NOT_WHOLE as exc:
         raise LogError(f"{path} can't be read ({exc}); give a whole file") from exc
     for magic, name in OTHER_FILES.items():
         if block.startswith(magic):

@@ -203,7 +203,12 @@ def _as_number(raw: Any) -> float | None:
     if isinstance(raw, str):
         raw = raw.strip(BLANKS)
         return float(raw) if len(raw) <= MAX_TEXT and _number.fullmatch(raw) else None
-    return float(raw) if isinstance(raw, int | float | Decimal) and not isinstance(raw, bool) else None
+    if isinstance(raw, bool) or not isinstance(raw, int | float | Decimal):
+        return None
+    try:
+        return float(raw)
+    except OverflowError:  # a whole number beyond all floats, and all times
+        return None
 
 
 def day_of(at_ms: float) -> str:

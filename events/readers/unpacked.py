@@ -2,18 +2,24 @@
 
 import gzip
 import io
+import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
 
 from rankstream.events.arrivals import LogError
 from rankstream.events.files import compression
 
+NOT_WHOLE = (OSError, EOFError, zlib.error)  # what reading a packed file that is cut or damaged raises
 UTF8_BOM = b"\xef\xbb\xbf"
 UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file of text for reading, unpacked and without its byte order mark. Raises ``LogError`` for UTF-16."""
+    """Open a file of text for reading, unpacked and without its byte order mark.
+
+    Raises ``LogError`` for UTF-16, and one of ``NOT_WHOLE`` here or in reading for what can't be unpacked.
+    """
     packed = compression(path)
     if packed == "gzip":
         file = cast(IO[bytes], gzip.open(path))  # noqa: SIM115  # handed on open
@@ -38,9 +44,9 @@ def _unpacked_zstd(path: Path) -> IO[bytes]:
 
 
 def why_not_utf8(path: Path) -> str | None:
-    """Return what of a file is no UTF-8, and how it is converted; None if all of it is."""
+    """Return what of a file is no UTF-8, and how it is converted; None if all of it is, as far as it can be read."""
     at = 0
-    with open_bytes(path) as file:
+    with suppress(*NOT_WHOLE), open_bytes(path) as file:
         for number, line in enumerate(file, start=1):
             try:
                 line.decode()

@@ -75,6 +75,8 @@ def read_header(folder: Path) -> Header:
     sizes = {KEYS: 8 * header.count, VECTORS: 2 * header.count * header.dim}
     if TEXT_ENDS in header.checksums:
         sizes[TEXT_ENDS] = 8 * header.count
+    if not {KEYS, VECTORS} <= header.checksums.keys() or (TEXTS in header.checksums) != (TEXT_ENDS in header.checksums):
+        raise BrokenTableError(f"{folder / HEADER} names the columns {', '.join(header.checksums)}; publish again")
     for name, size in sizes.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != size:

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.ids import Keys
 from rankstream.features.schema import Bools
 
@@ -19,7 +20,10 @@ CROWDED = 64  # more keys than this in one entry of the index, and the index doe
 
 
 class KeySearch:
-    """Finds rows of a sorted column of unique keys. The index is built at the first search."""
+    """Finds rows of a sorted column of unique keys. The index is built at the first search.
+
+    That raises ``BrokenTableError`` for keys that are not sorted: an index over them might be of any size.
+    """
 
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
@@ -59,6 +63,8 @@ class KeySearch:
     @cached_property
     def _starts(self) -> npt.NDArray[np.uint32]:
         """The first row of each entry."""
+        if (self.keys[1:] <= self.keys[:-1]).any():
+            raise BrokenTableError("the keys of a table are not sorted, so it was damaged; publish the table again")
         entries = ((self.keys - self.keys[0]) >> self._shift).astype(np.intp)
         counts = np.bincount(entries)
         return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.uint32)

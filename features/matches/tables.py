@@ -113,9 +113,19 @@ def open_matches(folder: Path, in_memory: bool = False) -> MatchTables:
     """Map the tables that ``write_matches`` wrote, or read them. Raises ``OSError`` or ``ValueError``."""
     found: dict[str, Any] = {}
     for name in MATCH_FILES:
-        array = np.load(folder / name, mmap_mode=None if in_memory else "r", allow_pickle=False)
+        array = _loaded(folder / name, in_memory)
         found[name.removesuffix(".npy")] = np.asarray(array)  # a slice of a memmap costs ten of an array's
     return tables_of(found)
+
+
+def _loaded(path: Path, in_memory: bool) -> npt.NDArray[Any]:
+    try:
+        array: npt.NDArray[Any] = np.load(path, mmap_mode=None if in_memory else "r", allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as exc:  # of numpy and of tokenize, with no common type
+        raise ValueError(f"{path} is no whole .npy file: {exc}") from exc
+    return array
 
 
 def tables_of(found: Mapping[str, npt.NDArray[Any]]) -> MatchTables:

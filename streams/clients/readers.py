@@ -5,16 +5,17 @@ Kafka and on the embedded broker alike, and every failure of a broker is a ``Cli
 """
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 from kafka import IsolationLevel, KafkaConsumer, OffsetSpec, TopicPartition
 from kafka.errors import KafkaError, UnsupportedCodecError
 
 from rankstream.events.action_event import Record
+from rankstream.features.decoding import UNREADABLE
 from rankstream.features.ids import Id
 from rankstream.streams.clients.connect import POLL_MS, ClientError, connect, connect_admin, require_topics
 from rankstream.streams.codec import DeadLetter, RankedFeed
@@ -23,6 +24,30 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.topics import DEAD_LETTERS, FEEDS, Topic, TopicNames
 
 FETCH_WAIT_MS = 50  # the embedded broker's long polls do not wake when records come
+
+_decode_feed = msgspec.json.Decoder(RankedFeed).decode
+_decode_dead_letter = msgspec.json.Decoder(DeadLetter).decode
+Decoded = TypeVar("Decoded")
+
+
+def feed_of(record: Record) -> RankedFeed:
+    """Return the feed of a record. Raises ``ClientError``."""
+    return _decoded(record, _decode_feed, FEEDS)
+
+
+def dead_letter_of(record: Record) -> DeadLetter:
+    """Return the dead letter of a record. Raises ``ClientError``."""
+    return _decoded(record, _decode_dead_letter, DEAD_LETTERS)
+
+
+def _decoded(record: Record, decode: Callable[[bytes], Decoded], topic: Topic) -> Decoded:
+    try:
+        return decode(record.value or b"")
+    except UNREADABLE as exc:
+        raise ClientError(
+            f"{record.topic}, partition {record.partition}, offset {record.offset} is no record of {topic.name} "
+            f"({exc}): something else wrote it; check --topic-prefix, or who may write there"
+        ) from exc
 
 
 class TopicReader:
@@ -167,11 +192,10 @@ class FeedReader(TopicReader):
 
     def __init__(self, settings: Settings, from_beginning: bool = False) -> None:
         super().__init__(settings, FEEDS, from_beginning)
-        self._decode = msgspec.json.Decoder(RankedFeed).decode
 
     def feeds(self, timeout_s: float = POLL_MS / 1000) -> list[RankedFeed]:
         """Return the feeds that have come, perhaps none."""
-        return [self._decode(record.value) for record in self.poll(timeout_s) if record.value is not None]
+        return [feed_of(record) for record in self.poll(timeout_s) if record.value is not None]
 
     def answers(self, request_ids: Collection[Id], timeout_s: float = 10.0) -> Iterator[RankedFeed]:
         """Yield the answers to these requests as they come, each once; stop when all are there or time is up."""
@@ -199,10 +223,9 @@ class DeadLetterReader(TopicReader):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, DEAD_LETTERS, from_beginning=True)
-        self._decode = msgspec.json.Decoder(DeadLetter).decode
 
     def dead_letters(self) -> Iterator[DeadLetterRecord]:
         """Yield all dead letters, in order of each partition."""
         for record in self.read_all():
             if record.value is not None:
-                yield DeadLetterRecord(record.key, record.partition, record.offset, self._decode(record.value))
+                yield DeadLetterRecord(record.key, record.partition, record.offset, dead_letter_of(record))

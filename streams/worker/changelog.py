@@ -22,8 +22,8 @@ from faust.types import TP
 from rankstream.events.action_event import Record
 from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import Changes
-from rankstream.features.stores.rocksdb import POSITION
-from rankstream.features.user_state import FORMATS, HEAD, NO_OFFSET, CorruptStateError
+from rankstream.features.stores.rocksdb import POSITION, POSITION_BYTES
+from rankstream.features.user_state import FORMATS, HEAD, NO_OFFSET, CorruptStateError, unpack_state
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.offsets import Bounds, reader
 from rankstream.streams.worker.outbox import Outbox
@@ -32,6 +32,7 @@ from rankstream.streams.worker.source import HEADER, LOG_HEADER, Source, source_
 log = logging.getLogger(__name__)
 
 RECORDS_AT_ONCE = 4_000
+MAX_OFFSET = (1 << 63) - 1
 TAIL = 200  # offsets: of a changelog, looked at first for its position
 LATER_FORMATS = 0x20  # first bytes below it are formats of states, of this version or a later one; above it is text
 
@@ -75,9 +76,10 @@ class RestoreJob:
         for record in records:
             key, value = record.key, record.value
             if key == POSITION and value is not None:
-                is_valid = _is_for(record, self.log_id)
-                self.position = int.from_bytes(value, "little") if is_valid else None
-                self.source = _header(record, HEADER)
+                position = position_in(record, value)
+                if position is not None:
+                    self.position = position if _is_for(record, self.log_id) else None
+                    self.source = _header(record, HEADER)
             elif key is not None and value is not None:
                 offset = _offset_in(record, value)
                 if offset is not None and (key not in newest or newest[key][0] <= offset):
@@ -99,6 +101,19 @@ class RestoreJob:
                 self.store.set_source(self.source)
 
 
+def position_in(record: Record, value: bytes) -> int | None:
+    """Return the offset in a position's record; None, with a word in the log, where it holds none."""
+    position = int.from_bytes(value, "little")
+    if len(value) == POSITION_BYTES and position <= MAX_OFFSET:
+        return position
+    log.error("%s: no position, and something else wrote it: it is skipped", _where(record))
+    return None
+
+
+def _where(record: Record) -> str:
+    return f"{record.topic} {record.partition}, offset {record.offset}, key {(record.key or b'')[:64]!r}"
+
+
 def _header(record: Record, wanted: str) -> bytes | None:
     """Return a header of a position; records of dumps have none at all."""
     headers: Sequence[tuple[str, bytes]] = getattr(record, "headers", ())
@@ -118,9 +133,9 @@ def _offset_in(record: Record, value: bytes) -> int | None:
     for a state of a later version: without it users would lose what they did.
     """
     try:
-        return offset_of(value)
+        return unpack_state(value).offset  # all of it: what can't be read would end whoever has the user act next
     except CorruptStateError as exc:
-        where = f"{record.topic} {record.partition}, offset {record.offset}, key {(record.key or b'')[:64]!r}"
+        where = _where(record)
         if value[:1] and max(FORMATS) < value[0] < LATER_FORMATS:
             raise RestoreError(f"{where}: {exc}; a later version of rankstream wrote it: serve with that one") from exc
         log.error("%s: %s; something else wrote it, and it is skipped", where, exc)
@@ -180,9 +195,10 @@ async def _newest_positions(settings: Settings, windows: Mapping[TP, Bounds]) ->
             for kafka_tp, records in fetched.items():
                 for record in records:
                     if record.key == POSITION and record.value is not None and record.offset < todo[kafka_tp].end:
-                        position = int.from_bytes(record.value, "little")
-                        log_id = (_header(record, LOG_HEADER) or b"").decode(errors="replace")
-                        found[TP(*kafka_tp)] = Logged(position, unpacked(_header(record, HEADER)), log_id)
+                        position = position_in(record, record.value)
+                        if position is not None:
+                            log_id = (_header(record, LOG_HEADER) or b"").decode(errors="replace")
+                            found[TP(*kafka_tp)] = Logged(position, unpacked(_header(record, HEADER)), log_id)
             for kafka_tp in list(todo):
                 if await consumer.position(kafka_tp) >= todo[kafka_tp].end:
                     del todo[kafka_tp]

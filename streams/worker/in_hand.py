@@ -87,7 +87,7 @@ class InHand:
         self._suspects = RANGE.unpack_from(kept, AT_SUSPECTS)
         alone, deaths = ALONE.unpack_from(kept, AT_ALONE)
         (count,) = COUNT.unpack_from(kept, AT_KILLERS)
-        killers = struct.unpack_from(f"<{min(count, MAX_KILLERS)}q", kept, AT_KILLERS + COUNT.size)
+        killers = struct.unpack_from(f"<{max(0, min(count, MAX_KILLERS))}q", kept, AT_KILLERS + COUNT.size)
         self.killers = [offset for offset in killers if offset >= position]
         begin, end = RANGE.unpack_from(kept, 0)
         if begin < end:

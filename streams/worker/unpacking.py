@@ -1,9 +1,9 @@
 """How much memory a fetch may take, whatever it unpacks to: bounds that aiokafka does not have.
 
 A batch is unpacked as a whole. Brokers bound what it takes packed, at 4 MB say, and 400 KB of gzip may unpack to
-400 MB: one batch could end this worker and each of its heirs. One that is larger than it should be is passed over: a
-record without a key stands for it, whose value says so and becomes a dead letter. And of what was fetched no more is
-handed on at once than some megabytes.
+400 MB: one batch could end this worker and each of its heirs. One that is larger than it should be, or that can't be
+read though its checksum holds, is passed over: a record without a key stands for it, whose value says so and becomes a
+dead letter. And of what was fetched no more is handed on at once than some megabytes.
 
 Names of aiokafka used here are not public: it is pinned.
 """
@@ -16,9 +16,10 @@ from typing import Any
 
 from aiokafka import codec
 from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException, KafkaError
 from aiokafka.record.default_records import DefaultRecord, DefaultRecordBatch
 
-from rankstream.events.action_event import unread
+from rankstream.events.action_event import DAMAGED_BATCH, TOO_LARGE, unread
 
 UNPACKED_BYTES = 64 << 20  # of a batch; producers make them of a megabyte or so
 TAKEN_BYTES = 16 << 20  # handed on at once, of one partition
@@ -68,21 +69,27 @@ class BoundedBatch:
 
     def __iter__(self) -> Iterator[Any]:
         try:
-            return iter(self._batch)
+            yield from self._batch
         except UnpackedTooLargeError:
-            return iter([self._instead()])
+            yield self._instead(
+                f"unpacks to more than {UNPACKED_BYTES >> 20} MB, so it is passed over unread: let its producer make "
+                "smaller ones"
+            )
+        except Exception as exc:  # of struct, zlib, cramjam and of the compiled reader, with no common type
+            why = f"{type(exc).__name__}: {exc}"
+            yield self._instead(
+                f"can't be read on ({why}), so the rest is passed over: see to its producer", DAMAGED_BATCH
+            )
 
     def __next__(self) -> Any:
         return next(self._batch)  # how aiokafka reads a transaction's marker
 
-    def _instead(self) -> DefaultRecord:
+    def _instead(self, why: str, reason: str = TOO_LARGE) -> DefaultRecord:
         """Return a record at the last offset: reading may begin in the middle of the batch."""
-        first, last = self._batch.base_offset, self._batch.next_offset - 1
-        value = unread(
-            f"the batch of offsets {first} to {last} unpacks to more than {UNPACKED_BYTES >> 20} MB, so it is passed "
-            "over unread: let its producer make smaller ones"
-        )
-        return DefaultRecord(last, self._batch.max_timestamp, self._batch.timestamp_type, None, value, [])
+        batch = self._batch
+        last = batch.next_offset - 1
+        value = unread(f"the batch of offsets {getattr(batch, 'base_offset', last)} to {last} {why}", reason)
+        return DefaultRecord(last, batch.max_timestamp or -1, batch.timestamp_type or 0, None, value, [])
 
 
 class BoundedRecords:
@@ -93,8 +100,13 @@ class BoundedRecords:
         self.has_next = records.has_next
 
     def next_batch(self) -> BoundedBatch:
-        """Return the next batch."""
-        return BoundedBatch(self._records.next_batch())
+        """Return the next batch. Raises ``CorruptRecordException`` where it is too short to be one."""
+        try:
+            return BoundedBatch(self._records.next_batch())
+        except KafkaError:
+            raise
+        except Exception as exc:  # of the compiled reader: a batch that ends within its own head
+            raise CorruptRecordException(f"a batch can't be read ({exc})") from exc
 
 
 class BoundedPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
@@ -102,6 +114,15 @@ class BoundedPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
     def __init__(self, tp: Any, records: Any, *more: Any) -> None:
         super().__init__(tp, BoundedRecords(records), *more)
+
+    def _contains_abort_marker(self, batch: Any) -> bool:
+        """Return whether a transaction's marker says that it was aborted. Raises ``CorruptRecordException``."""
+        try:
+            return bool(super()._contains_abort_marker(batch))
+        except KafkaError:
+            raise
+        except Exception as exc:
+            raise CorruptRecordException(f"the marker of a transaction can't be read ({exc})") from exc
 
 
 class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]

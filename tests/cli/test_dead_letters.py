@@ -10,7 +10,7 @@ from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.codec import DeadLetter
 from rankstream.streams.topics import ACTIONS, DEAD_LETTERS, TopicNames
-from tests.builders.cli import connected, fresh_topics, rankstream
+from tests.builders.cli import connected, fresh_topics, rankstream, refusal
 
 pytestmark = pytest.mark.broker
 NOON_MS = 1_700_000_000_000
@@ -103,3 +103,19 @@ def test_what_killed_a_worker_is_sent_again_only_where_that_is_asked_for(setting
     assert actions(settings) == []
     rankstream("dead-letters", "redrive", "--reason", "killed-worker", *connected(settings))
     assert actions(settings) == [(b"u1", VALUE)]
+
+
+def test_a_letter_whose_original_is_no_base64_is_left_out_and_counted(settings):
+    names = TopicNames(settings.topic_prefix)
+    foreign = DeadLetter("schema", "why", names.of(ACTIONS), 0, 1, NOON_MS, None, "A", 1)
+    with RawProducer(settings, [names.of(DEAD_LETTERS)]) as producer:
+        producer.send(names.of(DEAD_LETTERS), None, msgspec.json.encode(foreign))
+    done = rankstream("dead-letters", "redrive", *connected(settings))
+    assert "left out 1: its key_base64 or value_base64 is no base64: no worker wrote it" in done.output
+
+
+def test_what_is_no_dead_letter_is_named_by_its_offset(settings):
+    names = TopicNames(settings.topic_prefix)
+    with RawProducer(settings, [names.of(DEAD_LETTERS)]) as producer:
+        producer.send(names.of(DEAD_LETTERS), None, b"[" * 2_000)
+    assert "offset 0 is no record of dead-letters" in refusal(rankstream("dead-letters", "list", *connected(settings)))

@@ -36,7 +36,17 @@ def test_values_that_are_json_can_be_read_by_people(tmp_path):
     assert path.read_text() == '{"partition":3,"offset":17,"timestamp_ms":5,"key":"u1","value":{"user_id": "u1"}}\n'
 
 
-@pytest.mark.parametrize("line", ["nonsense", "{}", '{"partition":0,"offset":0,"timestamp_ms":0,"value_base64":"!"}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "{}",
+        '{"partition":0,"offset":0,"timestamp_ms":0,"value_base64":"!"}',
+        '{"partition":0,"offset":0,"timestamp_ms":0,"key_base64":"é"}',
+        '{"partition":-1,"offset":0,"timestamp_ms":0}',
+        '{"partition":0,"offset":9223372036854775808,"timestamp_ms":0}',
+    ],
+)
 def test_a_line_that_is_no_record_is_named(tmp_path, line):
     path = tmp_path / "t.jsonl"
     path.write_text('{"partition":0,"offset":0,"timestamp_ms":0}\n' + line + "\n")

@@ -1,5 +1,6 @@
 """Logs that can't be read are refused in one sentence that names a remedy."""
 
+import gzip
 import re
 from pathlib import Path
 
@@ -145,3 +146,31 @@ def test_rows_are_named_by_their_number_also_after_ragged_ones(tmp_path: Path):
         assert sum(len(batch) for batch in log.batches(VOCABULARY)) == before + 1
         assert log.skipped.rows["schema: ragged row"].where == f"{path}, row {before + 1}"
         assert log.skipped.rows["schema: a time that can't be read"].where == f"{path}, row {before + 4}"
+
+
+@pytest.mark.parametrize("name", ["log.csv.gz", "log.jsonl.gz"])
+def test_a_packed_file_that_is_damaged_or_cut(name: str, tmp_path: Path):
+    rows = [GOOD | {"item_id": at} for at in range(3_000)]
+    whole_file = gzip.compress(write_log(tmp_path / name.removesuffix(".gz"), rows).read_bytes())
+    for damaged in (b"\x1f\x8b\x08\x00" + b"x" * 60, whole_file[:-40], whole_file[:20] + b"\xff" * 9 + whole_file[29:]):
+        (tmp_path / name).write_bytes(damaged)
+        assert "give a whole file" in refusal(tmp_path / name)
+
+
+def test_a_packed_file_of_records_that_is_cut(tmp_path: Path):
+    line = b'{"partition":0,"offset":%d,"timestamp_ms":5,"key":"u1","value":{"user_id":"u1","action":"view"}}\n'
+    lines = b"".join(line % at for at in range(90_000))
+    (tmp_path / "log.jsonl.gz").write_bytes(gzip.compress(lines)[:-40])
+    assert "give a whole file" in refusal(tmp_path / "log.jsonl.gz")
+
+
+def test_parquet_whose_names_texts_or_vocabulary_are_damaged(tmp_path: Path):
+    path = write_log(tmp_path / "log.parquet", [GOOD])
+    path.write_bytes(path.read_bytes().replace(b"user_id", b"user\xffid"))
+    assert "as Parquet" in refusal(path)
+    pq.write_table(pa.table({name: [value] for name, value in GOOD.items()}), path, compression="none")
+    path.write_bytes(path.read_bytes().replace(b"save", b"sa\xffe"))
+    assert "Invalid UTF8 sequence" in refusal(path)
+    table = pa.table({name: [value] for name, value in GOOD.items()})
+    pq.write_table(table.replace_schema_metadata({"rankstream.vocabulary": "{"}), path)
+    assert "names a vocabulary that can't be read" in refusal(path)

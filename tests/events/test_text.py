@@ -293,6 +293,14 @@ def test_latin_1_is_named_by_its_line_and_byte_with_what_converts_it(at, tmp_pat
         list(PlainReader(text_layout(tmp_path / "log.csv")).rows())
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pyarrow can't hand such a row to us
+def test_latin_1_in_a_ragged_row_is_named_too(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"user_id,item_id,action,timestamp_ms\nu1,a,view,1700000000000\nu1,caf\xe9\n")
+    with pytest.raises(LogError, match=r"line 3 has the byte 0xe9"):
+        whole(open_log(path))
+
+
 def test_latin_1_in_a_heading_is_named_too(tmp_path):
     (tmp_path / "log.csv").write_bytes("user_id,item_id,action,timestamp_ms,größe\n".encode("latin-1"))
     assert "line 1 has the byte 0xf6" in refusal(tmp_path / "log.csv")

@@ -221,3 +221,7 @@ def test_what_is_said_of_times():
 
 def test_dates_alone_need_no_unit():
     assert told_unit({"date": ["2019-10-01"]}, "log").unit == "ms"
+
+
+def test_a_number_beyond_all_floats_tells_no_unit():
+    assert told_unit({"when": [10**400, 1_700_000_000]}, "a log").unit == "s"

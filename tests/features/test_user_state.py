@@ -7,11 +7,17 @@ from hypothesis import strategies as st
 
 from rankstream.features.actions import action_type
 from rankstream.features.counters import ever_done
-from rankstream.features.user_state import HEAD, CorruptStateError, UserState, unpack_state
+from rankstream.features.sessions import TAIL
+from rankstream.features.user_state import HEAD, MAX_TOTAL, CorruptStateError, UserState, unpack_state
 from tests.builders.actions import VOCABULARY, a_state, an_action
 
 LIMIT = 6
 KINDS = len(VOCABULARY.actions)
+
+
+def a_tail() -> bytes:
+    """A session of one item that left a history."""
+    return TAIL.pack(1, 0, 7, 9) + bytes(8)
 
 
 @given(st.lists(st.integers(0, 10_000), max_size=30), st.integers(0, 2**62))
@@ -73,3 +79,22 @@ def test_a_damaged_record_is_refused(damage):
 def test_a_state_counts_what_was_applied_and_remembers_the_last_offset():
     state = a_state(an_action("a", 1), an_action("a", 1), an_action("b", 2))
     assert (state.total, state.offset) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        bytes([17]) + bytes(17 * 4) + a_tail(),  # counters of more types than are counted
+        bytes([1, 9, 0, 0, 0]),  # counters of what left, and nothing that left
+        bytes([0]) + TAIL.pack(0, 0, 7, 9),  # a session of no item
+    ],
+)
+def test_what_no_state_packs_to_is_refused(behind: bytes):
+    assert unpack_state(a_state(an_action()).pack() + bytes([0]) + a_tail()).tail.items
+    with pytest.raises(CorruptStateError):
+        unpack_state(a_state(an_action()).pack() + behind)
+
+
+def test_the_count_of_all_actions_ends_at_what_its_bytes_hold():
+    state = UserState(total=MAX_TOTAL - 1).apply([an_action(at=1), an_action(at=2)], 5).state
+    assert unpack_state(state.pack()).total == MAX_TOTAL

@@ -32,3 +32,7 @@ def test_of_a_log_read_from_any_position_all_but_what_is_skipped_is_fresh(
         fresh += [record.offset for record in cursor.fresh(chunk)]
         cursor.advance(chunk.end)
     assert fresh == [offset for offset in range(begin, 12) if offset not in skipped]
+
+
+def test_more_digits_than_an_offset_has_skip_nothing():
+    assert skips.unpacked(f"skip 5..{'9' * 5_000}") == skips.NOTHING

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.embeddings.key_search import KeySearch
 
 ANY_KEY = st.integers(0, 2**64 - 1)
@@ -35,3 +36,9 @@ def test_large_columns_are_searched_whatever_their_spread(keys):
     rows, found = KeySearch(keys).find(near)
     assert np.array_equal(found, np.isin(near, keys))
     assert np.array_equal(keys[rows[found]], near[found])
+
+
+@pytest.mark.parametrize("keys", [[2**63, 5], [5, 5], [7, 2**40, 9]])
+def test_keys_that_are_not_sorted_are_refused_and_no_index_is_made_of_them(keys):
+    with pytest.raises(BrokenTableError, match="not sorted, so it was damaged; publish the table again"):
+        KeySearch(np.array(keys, np.uint64)).find(np.array([5], np.uint64))

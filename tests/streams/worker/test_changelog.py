@@ -168,3 +168,17 @@ def test_however_the_changelog_is_cut_each_user_ends_at_the_newest_state(log, si
 )
 def test_the_changelog_is_read_where_that_is_needed_or_faster(position, logged, source, changelog, behind):
     assert is_behind(position, logged, Bounds(*source), Bounds(*changelog)) is behind
+
+
+@pytest.mark.parametrize("value", [b"", b"\x05", bytes(9), b"\xff" * 8])
+def test_a_position_that_is_none_is_skipped_and_named(value, caplog):
+    found = restored(MemoryStore(), logged(POSITION, 8), ARecord(value, POSITION, topic="user-state-changelog"))
+    assert found.next_offset == 8
+    assert "something else wrote it" in caplog.text
+
+
+def test_a_state_that_breaks_off_behind_its_offset_is_skipped_too(caplog):
+    """Restored, it would end whoever has the user act next."""
+    found = restored(MemoryStore(), logged(b"u1", 4), ARecord(a_user_record(7)[:-1], b"u2"))
+    assert found.get_many([b"u1", b"u2"]) == [a_user_record(4), None]
+    assert "something else wrote it" in caplog.text

@@ -85,3 +85,9 @@ def test_killers_are_forgotten_once_the_position_is_past_them(tmp_path):
 def test_a_file_that_was_cut_off_counts_as_empty(tmp_path):
     (tmp_path / "in-hand").write_bytes(b"\0" * 7)
     assert parts(tmp_path / "in-hand") == [list(range(10))]
+
+
+def test_a_file_that_something_else_wrote_names_no_killers(tmp_path):
+    file = tmp_path / "in-hand"
+    file.write_bytes(bytes(48) + b"\xff" * 80)  # as many killers as -1
+    assert killers(file) == []

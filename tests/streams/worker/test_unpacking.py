@@ -1,13 +1,16 @@
 """What a batch may unpack to: what is within the bound comes whole, what is not is one record that says so."""
 
 import gzip
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaError
 from aiokafka.record import default_records
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
 from rankstream.streams.worker import unpacking
@@ -107,3 +110,32 @@ def test_this_is_the_module_that_aiokafka_unpacks_by():
     batch = DefaultRecordBatch(a_batch("gzip", [b"x" * 50_000] * 40))
     with pytest.raises(unpacking.UnpackedTooLargeError):
         iter(batch)
+
+
+def test_the_rest_of_a_batch_that_cannot_be_read_is_one_dead_letter_and_the_others_are_read():
+    damaged = bytearray(a_batch("none", [b"a", b"b" * 9, b"c"], first=1))
+    damaged[-11] = 0x7F  # where the second record counts its headers
+    damaged[17:21] = calc_crc32c(bytes(damaged[21:])).to_bytes(4, "big")
+    records = list(records_of(a_batch("none", [b"x"]), bytes(damaged), a_batch("none", [b"y"], first=4)))
+    assert [record.value for record in records][:: len(records) - 1] == [b"x", b"y"]
+    (letter,) = [one for one in decoded(a_pipeline().on_actions(records)) if one["reason"] == "damaged-batch"]
+    assert letter["offset"] == 3
+    assert letter["message"].startswith("the batch of offsets 1 to 3 can't be read on")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gzip_and_the_others_that_are_no_such_thing_are_one_dead_letter(kind: str):
+    raw = bytearray(a_batch("none", [b"x" * 90]))
+    raw[22] = KINDS[kind]  # its attributes say so, its records are not packed
+    raw[17:21] = calc_crc32c(bytes(raw[21:])).to_bytes(4, "big")
+    (record,) = records_of(bytes(raw))
+    assert record.value == (b"x" * 90 if kind == "none" else b"")
+    assert kind == "none" or record.value.reason in ("damaged-batch", "too-large")
+
+
+def test_a_batch_that_ends_within_its_own_head_has_a_declared_error():
+    for size in (4, 12, 20, 40, 60):
+        raw = a_batch("none", [b"x"])[:size]
+        raw = raw[:8] + (size - 12 & 0xFFFFFFFF).to_bytes(4, "big") + raw[12:]
+        with suppress(KafkaError):
+            assert list(records_of(raw)) == []
