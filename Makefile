@@ -9,11 +9,12 @@ DEMO   ?=
 TESTS  ?= tests
 CHAOS  ?=
 SOAK   ?=
+FUZZ   ?=
 SIZE   ?= small
 ROOMS  := features events metrics bundles content graph retrieval models ranking streams evaluation cli experiments
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka chaos soak check format docs bench experiments clean
+.PHONY: help setup demo test test-kafka chaos soak fuzz check format docs bench experiments clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
@@ -47,6 +48,9 @@ chaos: $(READY)  ## Break a running system for minutes and count what is lost, o
 soak: $(READY)  ## Whether a worker stays as it is at 70 % of its capacity for half an hour; SOAK="--minutes 15 --plot soak.svg"
 	$(BIN)/python -m benchmarks.soak $(SOAK)
 
+fuzz: $(READY)  ## Drive every decoder for ten minutes with what nobody meant to send; FUZZ="--seconds 60 --seed 7" says otherwise
+	$(BIN)/python -m fuzz $(FUZZ)
+
 # mypy and import-linter do not follow the path that rankstream/__init__.py extends in a checkout, so they look at the
 # packages laid out as they are installed.
 check: $(READY)  ## Lint, check types and import contracts
@@ -54,8 +58,8 @@ check: $(READY)  ## Lint, check types and import contracts
 	$(BIN)/ruff format --check .
 	@rm -rf build/checked && mkdir -p build/checked/rankstream
 	@cp -rp rankstream/. $(ROOMS) build/checked/rankstream
-	@cp -rp chaos build/checked
-	cd build/checked && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p rankstream -p chaos
+	@cp -rp chaos fuzz build/checked
+	cd build/checked && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p rankstream -p chaos -p fuzz
 	cd build/checked && ../../$(BIN)/lint-imports ../../pyproject.toml --cache-dir ../../.import_linter_cache
 
 format: $(READY)  ## Format the code

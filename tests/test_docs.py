@@ -108,7 +108,7 @@ def test_make_targets_that_are_named_exist(page):
 
 ROOMS = (
     "rankstream", "features", "events", "metrics", "bundles", "content", "graph", "retrieval", "models", "ranking",
-    "streams", "evaluation", "cli", "experiments", "chaos", "benchmarks", "examples", "tests", "docs",
+    "streams", "evaluation", "cli", "experiments", "chaos", "fuzz", "benchmarks", "examples", "tests", "docs",
 )  # fmt: skip
 
 
