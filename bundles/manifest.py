@@ -6,7 +6,7 @@ too, so it is written by ``write_manifest`` and not by hand; to change a weight,
 write it again::
 
     bundle/
-        manifest.json
+        manifest.json  manifest.sig                 the latter if somebody vouches for it (``signature.py``)
         golden.npz                                  inputs and outputs of all parts
         user.onnx  candidate.onnx                   the part "ranker"
         session_fold.onnx  session_encode.onnx      "sessions", if the bundle has one
@@ -39,6 +39,7 @@ from rankstream.features.schema import FeatureSizes
 
 FORMAT = 3
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"  # over the manifest, so not in it; see signature.py
 GOLDEN = "golden.npz"
 WORDS = {
     "num_actions": "newest actions",
@@ -90,7 +91,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
 
 def read_manifest(folder: Path) -> Manifest:
     """Read and check a bundle's manifest; the files that it names are not looked at."""
-    data = (folder / MANIFEST).read_bytes()
+    return manifest_of((folder / MANIFEST).read_bytes())
+
+
+def manifest_of(data: bytes) -> Manifest:
+    """Return the manifest of these bytes. Raises ``ManifestError`` for any that were not written so."""
     try:
         found = msgspec.json.decode(data, type=_Format).format
         if found not in FORMATS:
@@ -133,9 +138,12 @@ def _check_parts(manifest: Manifest) -> None:
 
 
 def file_checksums(folder: Path) -> dict[str, str]:
-    """Return sha256 of every file under ``folder`` by path; not of the manifest, nor of locks and other dot files."""
+    """Return sha256 of every file under ``folder`` by path.
+
+    Not of the manifest and its signature, nor of locks and other dot files.
+    """
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    listed = [name for name in names if name != Path(MANIFEST) and not name.name.startswith(".")]
+    listed = [name for name in names if name not in (Path(MANIFEST), Path(SIGNATURE)) and not name.name.startswith(".")]
     return {name.as_posix(): sha256(folder / name) for name in listed}
 
 

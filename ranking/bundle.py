@@ -4,7 +4,8 @@ A worker is given a path: a bundle's folder, or a folder of bundles whose file `
 (``use_bundle`` writes it, once the bundle is there whole). Refusals are one sentence that names the file and the
 remedy.
 
-Its tables are read into memory: files that are copied over while they serve must not reach what serves.
+Where the worker is told whom to trust, the manifest must be signed too (``bundles/signature.py``), before a byte of it
+is parsed. Its tables are read into memory: files that are copied over while they serve must not reach what serves.
 
 A bundle is a list of parts, and each is opened by its kind (``OPENERS``). A part of a kind that this version does not
 know is refused, as the ranker was trained on what it makes; but one that the exporter declared optional is left alone,
@@ -21,11 +22,12 @@ from rankstream.bundles.attributes import ATTRIBUTES, COLUMNS
 from rankstream.bundles.golden import Arrays, read_golden
 from rankstream.bundles.graphs import CPU
 from rankstream.bundles.item_tables import ITEM_FEATURES, ITEMS
-from rankstream.bundles.manifest import GOLDEN, MANIFEST, Manifest, ManifestError, read_manifest, wrong_files
+from rankstream.bundles.manifest import GOLDEN, MANIFEST, Manifest, ManifestError, manifest_of, wrong_files
 from rankstream.bundles.matches import MATCHES
 from rankstream.bundles.parts import Part
 from rankstream.bundles.ranker import RANKER
 from rankstream.bundles.sessions import SESSIONS
+from rankstream.bundles.signature import SignatureError, signer_of
 from rankstream.features.attributes.columns import attribute_width
 from rankstream.features.attributes.table import ItemAttributes, no_attributes, open_attributes
 from rankstream.features.embeddings.base import NoVectors, VectorTable
@@ -151,10 +153,18 @@ OPENERS: Mapping[str, Opener] = {
 }
 
 
-def open_bundle(path: Path, providers: Sequence[str] = CPU, openers: Mapping[str, Opener] = OPENERS) -> Bundle:
-    """Open and verify a bundle. Raises ``BundleRefusedError`` if anything in it is not what was exported."""
+def open_bundle(
+    path: Path,
+    providers: Sequence[str] = CPU,
+    openers: Mapping[str, Opener] = OPENERS,
+    trusted_keys: Path | None = None,
+) -> Bundle:
+    """Open and verify a bundle. Raises ``BundleRefusedError`` if anything in it is not what was exported.
+
+    With ``trusted_keys``, public keys as ``bundles.signature`` reads them, one of these must have signed it.
+    """
     folder = bundle_folder(path)
-    manifest = _trusted_manifest(folder, openers)
+    manifest = _trusted_manifest(folder, openers, trusted_keys)
     parts = {
         part.kind: _opened(folder, part, manifest, providers, openers[part.kind])
         for part in manifest.parts
@@ -175,15 +185,20 @@ def open_bundle(path: Path, providers: Sequence[str] = CPU, openers: Mapping[str
     )
 
 
-def _trusted_manifest(folder: Path, openers: Mapping[str, Opener]) -> Manifest:
+def _trusted_manifest(folder: Path, openers: Mapping[str, Opener], trusted_keys: Path | None) -> Manifest:
     path = folder / MANIFEST
     try:
-        manifest = read_manifest(folder)
+        data = path.read_bytes()  # once: what is parsed below is what was signed
+        if trusted_keys is not None:
+            signer_of(folder, data, trusted_keys)
+        manifest = manifest_of(data)
         wrong = wrong_files(folder, manifest.files)
     except OSError as exc:
         raise BundleRefusedError(
             f"{exc.filename or path} can't be read ({exc.strerror}); export a bundle there"
         ) from exc
+    except SignatureError as exc:
+        raise BundleRefusedError(str(exc)) from exc
     except ManifestError as exc:
         raise BundleRefusedError(f"{path} is refused: {exc}; {EXPORT_AGAIN}") from exc
     _check_parts(path, manifest, openers)

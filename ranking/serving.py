@@ -83,12 +83,25 @@ class LiveRanker:
         exploration: Exploration = NO_EXPLORATION,
         catalogue: Path | None = None,
         mix: RetrievalMix = DEFAULT_MIX,
+        trusted_keys: Path | None = None,
     ) -> Self:
-        """Open the bundle in ``bundle_dir``, or the one that its CURRENT names. Raises ``BundleRefusedError``."""
+        """Open the bundle in ``bundle_dir``, or the one that its CURRENT names. Raises ``BundleRefusedError``.
+
+        With ``trusted_keys`` it, and each that follows it, must be signed by one of these.
+        """
         counts = None if item_counts is None else FollowedCounts(item_counts)
         catalogues = None if catalogue is None else LiveCatalogue(catalogue, clock=clock)
         watcher = BundleWatcher(
-            bundle_dir, user_vectors, counts, providers, check_every_s, clock, exploration, catalogues, mix
+            bundle_dir,
+            user_vectors,
+            counts,
+            providers,
+            check_every_s,
+            clock,
+            exploration,
+            catalogues,
+            mix,
+            trusted_keys,
         )
         return cls(watcher.load(), watcher)
 
@@ -164,6 +177,7 @@ class BundleWatcher:
         exploration: Exploration,
         catalogues: CatalogueVersions | None = None,
         mix: RetrievalMix = DEFAULT_MIX,
+        trusted_keys: Path | None = None,
     ) -> None:
         self.bundle_dir = bundle_dir
         self.user_vectors = user_vectors
@@ -174,6 +188,7 @@ class BundleWatcher:
         self.exploration = exploration
         self.catalogues = catalogues
         self.mix = mix
+        self.trusted_keys = trusted_keys
         self._last_opened: Stamp | None = None
         self._last_seen: Stamp | None = None
         self._refused = False
@@ -191,7 +206,7 @@ class BundleWatcher:
     def load(self) -> LoadedModel:
         """Open what is there now; refused or not, it counts as new no more. Raises ``BundleRefusedError``."""
         self._last_opened, self._refused = self._stamp(), True
-        bundle = open_bundle(self.bundle_dir, self.providers)
+        bundle = open_bundle(self.bundle_dir, self.providers, trusted_keys=self.trusted_keys)
         self._refused = False
         return self._loaded(bundle, None if self.counts is None else self.counts.of(bundle.manifest))
 

@@ -173,6 +173,12 @@ class Settings:
         100, Section.STATE, "Newest actions kept of a user; at least what the model sees.", minimum=1, maximum=255
     )
     bundle: Path = setting(Path("bundle"), Section.RANKING, "Folder of the model bundle to serve.")
+    trusted_keys: Path | None = setting(
+        None,
+        Section.RANKING,
+        "File of public keys, or folder of such files, of `rankstream bundle keygen`: bundles that none of them has "
+        "signed are refused. Not given, any bundle that verifies is served.",
+    )
     user_vectors: Path | None = setting(
         None,
         Section.RANKING,

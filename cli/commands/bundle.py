@@ -1,20 +1,27 @@
-"""`rankstream bundle`: what is in a bundle, whether it verifies, and which one is served."""
+"""`rankstream bundle`: what is in a bundle, whether it verifies, who vouches for it, and which one is served."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import click
 import msgspec
 
+from rankstream.bundles.manifest import MANIFEST
 from rankstream.bundles.ranker import calibrated_heads
 from rankstream.bundles.sessions import SESSIONS
+from rankstream.bundles.signature import SignatureError, new_key, sign, signer_of
 from rankstream.cli.errors import refusing
+from rankstream.cli.options.settings import settings_options
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.feeds import heads_text
 from rankstream.cli.views.table import Facts, console
 from rankstream.evaluation.time_text import time_text
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle, use_bundle
+from rankstream.streams.settings import Settings
+
+PASSWORD = "RANKSTREAM_SIGNING_PASSWORD"  # variable: of the private key, where that has one
 
 
 @click.group()
@@ -72,27 +79,83 @@ def facts_of(bundle: Bundle) -> Mapping[str, str]:
 @command.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @json_option
-@refusing(BundleRefusedError)
-def verify(folder: Path, as_json: bool) -> None:
+@settings_options(also=["trusted_keys"])
+@refusing(BundleRefusedError, SignatureError)
+def verify(folder: Path, as_json: bool, settings: Settings) -> None:
     """Check whether a worker would serve the bundle in FOLDER; ends with 2 and the reason if not.
+
+    With --trusted-keys, as workers with that setting would: one of these keys must have signed it.
+
+    \b
+    Examples:
+      rankstream bundle verify bundle && rsync -a bundle/ worker-1:bundle/
+      rankstream bundle verify bundle --trusted-keys keys
+    """
+    bundle = open_bundle(folder, trusted_keys=settings.trusted_keys)
+    keys = settings.trusted_keys
+    signer = None if keys is None else signer_of(bundle.folder, (bundle.folder / MANIFEST).read_bytes(), keys)
+    if as_json:
+        print_json({"bundle": folder, "model_version": bundle.manifest.model_version, "signed_by": signer})
+    else:
+        vouched = "" if signer is None else f", signed by {signer}"
+        click.echo(f"{folder}: model {bundle.manifest.model_version} may serve{vouched}")
+
+
+@command.command()
+@click.argument("key", type=click.Path(path_type=Path))
+@json_option
+@refusing(SignatureError)
+def keygen(key: Path, as_json: bool) -> None:
+    """Write a new private key to KEY and its public one to KEY.pub, to sign bundles with.
+
+    The private key stays where bundles are exported; its file is readable by its owner alone, and encrypted where
+    RANKSTREAM_SIGNING_PASSWORD holds a password. The public one goes to workers, as --trusted-keys.
 
     \b
     Example:
-      rankstream bundle verify bundle && rsync -a bundle/ worker-1:bundle/
+      rankstream bundle keygen signing.key
+    """
+    name, public = new_key(key, _password()), key.with_name(f"{key.name}.pub")
+    if as_json:
+        print_json({"key": key, "public": public, "name": name})
+    else:
+        click.echo(f"key {name}: {key} signs, and must stay secret; {public} is for those who verify")
+
+
+@command.command(name="sign")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--key", type=click.Path(path_type=Path), required=True, help="File of the private key.")
+@json_option
+@refusing(BundleRefusedError, SignatureError)
+def sign_bundle(folder: Path, key: Path, as_json: bool) -> None:
+    """Verify the bundle in FOLDER and vouch for it: write a signature beside its manifest.
+
+    The manifest's checksums cover every file of the bundle, so nothing in it can change any more. Signatures of other
+    keys stay. The password of a key that has one is read from RANKSTREAM_SIGNING_PASSWORD.
+
+    \b
+    Example:
+      rankstream bundle sign bundles/2026-07-01 --key signing.key
     """
     bundle = open_bundle(folder)
+    name = sign(bundle.folder, key, _password())
     if as_json:
-        print_json({"bundle": folder, "model_version": bundle.manifest.model_version})
+        print_json({"bundle": folder, "model_version": bundle.manifest.model_version, "signed_by": name})
     else:
-        click.echo(f"{folder}: model {bundle.manifest.model_version} may serve")
+        click.echo(f"{folder}: model {bundle.manifest.model_version} is signed by {name}")
+
+
+def _password() -> bytes | None:
+    return os.environb.get(PASSWORD.encode()) or None
 
 
 @command.command()
 @click.argument("bundles", type=click.Path(path_type=Path))
 @click.argument("name")
 @json_option
+@settings_options(also=["trusted_keys"])
 @refusing(BundleRefusedError)
-def use(bundles: Path, name: str, as_json: bool) -> None:
+def use(bundles: Path, name: str, as_json: bool, settings: Settings) -> None:
     """Make NAME the current bundle of the folder BUNDLES: workers started with `--bundle BUNDLES` serve it.
 
     They see it within seconds, verify it and swap between two requests; a bad one is refused in their log and the old
@@ -102,7 +165,7 @@ def use(bundles: Path, name: str, as_json: bool) -> None:
     Example:
       rankstream bundle use bundles 2026-07-01
     """
-    version = open_bundle(bundles / name).manifest.model_version
+    version = open_bundle(bundles / name, trusted_keys=settings.trusted_keys).manifest.model_version
     use_bundle(bundles, name)
     if as_json:
         print_json({"bundles": bundles, "current": name, "model_version": version})

@@ -83,7 +83,7 @@ class Watched:
     help="Share of the 10 best items that must be as before, on average over the requests of the shadow.",
 )  # fmt: skip
 @json_option
-@settings_options(*CONNECTED, also=["app_id"])
+@settings_options(*CONNECTED, also=["app_id", "trusted_keys"])
 @refusing(BundleRefusedError, ClientError, DeploymentError)
 def command(
     bundles: Path,
@@ -118,7 +118,7 @@ def command(
     """
     check_bundle_name(bundles, name)
     refuse_another(bundles)
-    new, before = open_bundle(bundles / name), _serving(bundles)
+    new, before = open_bundle(bundles / name, trusted_keys=settings.trusted_keys), _serving(bundles, settings)
     begun = Deployment(
         uuid4().hex, name, None if before is None else before.folder.name, "shadow", wall_clock_ms(), share=shadow_share
     )
@@ -184,10 +184,10 @@ def _tell(bundles: Path, name: str, version: str, tried: Trial | None, figures: 
         click.echo(shadow_told(figures))
 
 
-def _serving(bundles: Path) -> Bundle | None:
+def _serving(bundles: Path, settings: Settings) -> Bundle | None:
     """Return what serves now; None where nothing does."""
     try:
-        return open_bundle(bundles / current_name(bundles))
+        return open_bundle(bundles / current_name(bundles), trusted_keys=settings.trusted_keys)
     except OSError:
         return None
     except PointerError as exc:

@@ -18,6 +18,7 @@ from fuzz.law import Target, same
 from fuzz.targets.records import ACTIONS, DUMPED, FEEDS, SHOWN, lines_of
 from rankstream.bundles import manifest
 from rankstream.bundles.golden import read_golden, write_golden
+from rankstream.bundles.signature import SignatureError, signer_of, trusted_keys
 from rankstream.events.arrivals import LogError
 from rankstream.events.open import AS_IT_IS, LogOptions, open_log
 from rankstream.events.readers.rows import open_rows
@@ -39,6 +40,11 @@ RATINGS = b"1::1193::5::978300760\n1::661::3::978302109\n"
 SETTINGS = (
     b'bootstrap_servers = "k:9092"\npartitions = 3\ncommit_interval_s = 2.5\nchangelog = true\n[train]\nepochs = 3\n'
 )
+PUBLIC_KEY = b"""\
+-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+-----END PUBLIC KEY-----
+"""  # of RFC 8410, section 10.1
 SHOWN_OPTIONS = LogOptions(shown="impression")
 Decode = Callable[[bytes], None]
 
@@ -90,6 +96,17 @@ def _manifest(folder: Path, data: bytes) -> None:
     found = manifest.read_manifest(folder)
     manifest.wrong_files(folder, found.files)
     same(manifest.read_manifest(folder), found)
+
+
+def _signature(folder: Path, data: bytes) -> None:
+    (folder / manifest.SIGNATURE).write_bytes(data)
+    (folder / "key.pub").write_bytes(PUBLIC_KEY)
+    signer_of(folder, b"{}", folder / "key.pub")
+
+
+def _trusted_keys(folder: Path, data: bytes) -> None:
+    (folder / "key.pub").write_bytes(data)
+    trusted_keys(folder)
 
 
 def _golden(folder: Path, data: bytes) -> None:
@@ -200,6 +217,8 @@ def targets() -> list[Target]:
         Target("shown-lists", dumps[1:], _log("log.jsonl", SHOWN_OPTIONS), refused),
         Target("parquet", tables, _log("log.parquet"), refused),
         Target("manifest", _of_bundle([manifest.MANIFEST]), _in_folder(_manifest), (manifest.ManifestError, OSError)),
+        Target("signature", [b"0011223344556677 " + b"A" * 86 + b"==\n"], _in_folder(_signature), (SignatureError,)),
+        Target("trusted-keys", [PUBLIC_KEY], _in_folder(_trusted_keys), (SignatureError,)),
         Target("golden", [_npz()], _in_folder(_golden), (ValueError, OSError)),
         Target("matches", [_npy()], _in_folder(_matches), (ValueError, OSError)),
         Target("table", [table_header, table_header + b"\n" + b"\x01" * 40], _in_folder(_table(table_columns)), broken),

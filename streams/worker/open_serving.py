@@ -20,6 +20,7 @@ def open_serving(settings: Settings) -> LiveRanker:
         exploration=exploration,
         catalogue=settings.catalogue,
         mix=mix_of(settings),
+        trusted_keys=settings.trusted_keys,
     )
 
 

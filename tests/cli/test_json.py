@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from click.testing import Result
 
+from rankstream.bundles.signature import new_key
 from rankstream.cli.demo import run as demo_run
 from rankstream.cli.demo.run import DemoConfig
 from rankstream.ranking.bundle import use_bundle
@@ -59,6 +60,15 @@ class Stage:
     @cached_property
     def bundle(self) -> Path:
         return a_bundle(self.folder / "bundles" / "b")
+
+    @property
+    def key(self) -> Path:
+        pytest.importorskip("cryptography", reason="the extra rankstream[sign]")
+        return self.folder / "signing.key"
+
+    def new_key(self) -> Path:
+        new_key(self.key)
+        return self.key
 
     @cached_property
     def day(self) -> Day:
@@ -181,6 +191,8 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "catalogue follow": lambda stage: stage.on_topics("catalogue", "follow", stage.folder / "c", "--once"),
     "bundle show": lambda stage: rankstream("bundle", "show", stage.bundle, "--json"),
     "bundle verify": lambda stage: rankstream("bundle", "verify", stage.bundle, "--json"),
+    "bundle keygen": lambda stage: rankstream("bundle", "keygen", stage.key, "--json"),
+    "bundle sign": lambda stage: rankstream("bundle", "sign", stage.bundle, "--key", stage.new_key(), "--json"),
     "bundle use": lambda stage: rankstream("bundle", "use", stage.bundle.parent, stage.bundle.name, "--json"),
     "settings": lambda stage: rankstream("settings", *CONFIG, "--json"),
 }
