@@ -14,11 +14,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
+from inspect import signature
 from itertools import chain
 from typing import Any
 
 import faust
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from faust.app.base import BootStrategy
 from faust.types import TP
 from mode import Service
@@ -26,7 +27,7 @@ from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
 from rankstream.streams.clients.connect import ClientError
-from rankstream.streams.connection import credentials_of, missing_codecs
+from rankstream.streams.connection import credentials_of, handed_on, missing_codecs
 from rankstream.streams.pipeline import ServingState
 from rankstream.streams.records import Outgoing
 from rankstream.streams.setting_fields import SettingsError
@@ -51,6 +52,12 @@ CHUNKS_WAITING = 4  # of actions, in the agent's queue
 ANSWERS_EVERY_S = 0.1  # the time between transactions of feeds
 FRESHNESS_WAIT_S = 0.1  # the longest that requests wait for earlier actions to be applied
 GC_THRESHOLDS = (50_000, 20, 100)  # the states are no garbage: looking for it less often gives 15 % more events/s
+FAUSTS_OWN = {
+    "client_id": "broker_client_id",
+    "check_crcs": "broker_check_crcs",
+    "metadata_max_age_ms": "consumer_metadata_max_age_ms",
+    "connections_max_idle_ms": "consumer_connections_max_idle_ms",
+}  # options of aiokafka's consumer that Faust has settings for
 TELL_OF_OVERLOAD_S = 10.0
 FOLLOW_S = 1.0  # between two looks at what is deployed
 LOOK_AGAIN_S = 30.0  # at the topics: how large a record they take, and whether they are still the same
@@ -321,8 +328,9 @@ def create_app(settings: Settings, serving: ServingState) -> faust.App:
     app = new_app(settings, plan, first=names.of(ACTIONS))
     runtime = WorkerRuntime(app, settings, serving, plan)
     app.boot_strategy = Boot(app, runtime)
+    options = handed_on(settings, signature(AIOKafkaConsumer).parameters.keys() - FAUSTS_OWN.keys())
     urls = [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")]
-    app.transport = ChunkTransport(urls, app, runtime.positions, settings.fetch_max_wait_ms)
+    app.transport = ChunkTransport(urls, app, runtime.positions, settings.fetch_max_wait_ms, options)
     app.on_rebalance_complete.connect(runtime.on_rebalanced)
     app.on_partitions_revoked.connect(runtime.on_revoked)
     app.on_before_shutdown.connect(runtime.revoke_all)
@@ -358,8 +366,10 @@ def create_app(settings: Settings, serving: ServingState) -> faust.App:
 def new_app(settings: Settings, plan: ReadingPlan, first: str) -> faust.App:
     """Return a Faust application with our settings and no agents."""
     settings.state_dir.mkdir(parents=True, exist_ok=True)
+    options = {FAUSTS_OWN[name]: value for name, value in handed_on(settings, FAUSTS_OWN).items()}
     return faust.App(
         settings.app_id,
+        **options,
         broker=";".join(f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")),
         broker_credentials=credentials_of(settings),
         broker_session_timeout=settings.session_timeout_s,

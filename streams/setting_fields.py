@@ -41,6 +41,7 @@ class About:
     choices: tuple[str, ...] = ()
     secret: bool = False  # never a flag (other users see a process's flags), never printed
     formerly: tuple[str, ...] = ()  # names of older versions, still read
+    as_text: Callable[[Mapping[str, object]], str] | None = None  # of a table, where the file may hold one instead
 
 
 def setting(
@@ -53,9 +54,10 @@ def setting(
     choices: tuple[str, ...] = (),
     secret: bool = False,
     formerly: tuple[str, ...] = (),
+    as_text: Callable[[Mapping[str, object]], str] | None = None,
 ) -> T:
     """Declare a field of a dataclass of settings."""
-    about = About(section, help, unit, minimum, maximum, choices, secret, formerly)
+    about = About(section, help, unit, minimum, maximum, choices, secret, formerly, as_text)
     return field(default=default, repr=not secret, metadata={"about": about})
 
 
@@ -161,7 +163,9 @@ KIND_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true
 
 
 def _convert(known: "Field[Any]", raw: object, source: str) -> object:
-    kind = kind_of(known)
+    kind, as_text = kind_of(known), about(known).as_text
+    if as_text is not None and isinstance(raw, dict):
+        return as_text(raw)
     value = _as_kind(kind, raw)
     if value is None:
         shown = "that" if about(known).secret else repr(raw)

@@ -14,10 +14,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from rankstream.streams.kafka_options import HANDED_ON, options_in, text_of
 from rankstream.streams.setting_fields import Origins, SettingsError, about, check_value, find_values, setting, variable
 
 SERVER = re.compile(r"\s*(\[[0-9a-fA-F:.]+\]|[^\s:,/]+):\d{1,5}\s*")
-OAUTH = "OAUTHBEARER"
+OAUTH, GSSAPI = "OAUTHBEARER", "GSSAPI"
 PREFIX = re.compile(r"[a-zA-Z0-9._-]{0,100}")
 AT_ONCE, TRANSACTIONAL = "at-once", "transactional"
 
@@ -44,6 +45,14 @@ class Settings:
     topic_prefix: str = setting(
         "", Section.CONNECTION, "Prefix of the name of every topic, so that several systems can share a cluster."
     )
+    kafka: str = setting(
+        "",
+        Section.CONNECTION,
+        "Options that are handed on to the client libraries under their names: name=value, several with commas; in the "
+        f"file a table [kafka]. Those are {', '.join(HANDED_ON)}; others are refused, with the setting that says the "
+        "same where there is one.",
+        as_text=text_of,
+    )
     security_protocol: str = setting(
         "PLAINTEXT",
         Section.SECURITY,
@@ -54,7 +63,7 @@ class Settings:
         "SCRAM-SHA-512",
         Section.SECURITY,
         "How to log in where security_protocol begins with SASL.",
-        choices=("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", OAUTH),
+        choices=("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", OAUTH, GSSAPI),
     )
     sasl_username: str | None = setting(None, Section.SECURITY, "Name to log in with.")
     sasl_password: str | None = setting(
@@ -65,6 +74,14 @@ class Settings:
         Section.SECURITY,
         "Of OAUTHBEARER: module:function, a function without arguments that returns a valid token; called whenever a "
         "connection is made, so it should keep a token until that is about to expire.",
+    )
+    sasl_kerberos_service_name: str = setting(
+        "kafka", Section.SECURITY, "Of GSSAPI: the first part of the brokers' Kerberos principal, kafka/host@REALM."
+    )
+    sasl_kerberos_domain_name: str | None = setting(
+        None,
+        Section.SECURITY,
+        "Of GSSAPI: the host name in that principal, where it is not the one that a broker is reached by.",
     )
     ssl_cafile: Path | None = setting(
         None, Section.SECURITY, "PEM file of the authorities to trust; the system's own if not given."
@@ -303,7 +320,7 @@ class Settings:
             raise SettingsError(
                 f"sasl_mechanism is {OAUTH}, which needs sasl_oauth_token, the module:function that returns a token"
             )
-        with_password = self.security_protocol.startswith("SASL") and not by_token
+        with_password = self.security_protocol.startswith("SASL") and self.sasl_mechanism not in (OAUTH, GSSAPI)
         if with_password and not (self.sasl_username and self.sasl_password):
             raise SettingsError(
                 f"security_protocol is {self.security_protocol}, which needs sasl_username and sasl_password "
@@ -347,5 +364,7 @@ def _check(known: "Field[Any]", value: object, source: str) -> None:
         raise SettingsError(f"{source} is {value!r}; wanted host:port, several with commas between")
     if known.name == "topic_prefix" and not PREFIX.fullmatch(str(value)):
         raise SettingsError(f"{source} is {value!r}; Kafka's topics have letters, digits, . _ and - only")
+    if known.name == "kafka":
+        options_in(str(value), source)
     if known.name == "app_id" and not value:
         raise SettingsError(f"{source} is empty; wanted the name of the consumer group")

@@ -102,7 +102,7 @@ async def prepare_topics(settings: Settings, create: bool | None = None) -> list
     ``create`` overrides ``settings.create_topics``; where it is said, the topics that no worker needs are created too.
     Raises ``TopicsRefusedError``.
     """
-    admin = AIOKafkaAdminClient(**connection_of(settings))
+    admin = AIOKafkaAdminClient(**connection_of(settings, AIOKafkaAdminClient))
     try:
         await admin.start()
         names, wanted = TopicNames(settings.topic_prefix), wanted_topics(settings)

@@ -28,6 +28,7 @@ from rankstream.features.embeddings.table import EmbeddingTable, publish
 from rankstream.features.files import CURRENT, PointerError, current_name
 from rankstream.features.item_counts.files import open_counts, publish_counts
 from rankstream.features.matches.tables import no_matches, open_matches, write_matches
+from rankstream.streams.kafka_options import options_in, text_of
 from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import read_settings
 from tests.builders.actions import MORNING_MS
@@ -37,9 +38,17 @@ from tests.builders.item_counts import some_counts
 CSV = f"user_id,item_id,action,timestamp_ms\nu1,a,view,{MORNING_MS}\n7,9,save,{MORNING_MS}\n".encode()
 ODD_CSV = b'uid;sku;event;ts;note\n1;"a;b";view;2023-11-14 22:13:20;"x ""y"""\n2;c;buy;2023-11-15;\n'
 RATINGS = b"1::1193::5::978300760\n1::661::3::978302109\n"
-SETTINGS = (
-    b'bootstrap_servers = "k:9092"\npartitions = 3\ncommit_interval_s = 2.5\nchangelog = true\n[train]\nepochs = 3\n'
-)
+SETTINGS = b"""\
+bootstrap_servers = "k:9092"
+partitions = 3
+commit_interval_s = 2.5
+changelog = true
+[kafka]
+client_rack = "a"
+[train]
+epochs = 3
+"""
+KAFKA_OPTIONS = b"client_rack=eu-1a,fetch_min_bytes=7,check_crcs=no"
 PUBLIC_KEY = b"""\
 -----BEGIN PUBLIC KEY-----
 MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
@@ -168,6 +177,11 @@ def _settings(folder: Path, data: bytes) -> None:
     read_settings({}, {}, folder / "rankstream.toml")
 
 
+def _kafka_options(data: bytes) -> None:
+    found = options_in(data.decode(errors="replace"), "--kafka")
+    same(options_in(text_of(found), "--kafka"), found)
+
+
 def _published(write: Callable[[Path], object]) -> tuple[bytes, dict[str, bytes]]:
     """Return the header and the columns of a version."""
     with tempfile.TemporaryDirectory() as name:
@@ -224,5 +238,6 @@ def targets() -> list[Target]:
         Target("table", [table_header, table_header + b"\n" + b"\x01" * 40], _in_folder(_table(table_columns)), broken),
         Target("item-counts", [counts_header], _in_folder(_counts(counts_columns)), broken),
         Target("pointer", [b"one\n"], _in_folder(_pointer), (PointerError,)),
+        Target("kafka-options", [KAFKA_OPTIONS], _kafka_options, (SettingsError,)),
         Target("settings", [SETTINGS], _in_folder(_settings), (SettingsError,)),
     ]

@@ -9,7 +9,7 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from rankstream.streams.clients.diagnosis import why_not
-from rankstream.streams.connection import security_of
+from rankstream.streams.connection import handed_on, security_of
 from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import Settings
 from rankstream.streams.tokens import Tokens
@@ -41,7 +41,7 @@ def connect(settings: Settings, make: Callable[..., T], **options: Any) -> T:
     made: list[T] = []
     failed: list[BaseException] = []
     try:
-        options = kafka_options(settings) | options
+        options = kafka_options(settings) | handed_on(settings, make.DEFAULT_CONFIG) | options  # type: ignore[attr-defined]
     except SettingsError as exc:
         raise ClientError(str(exc)) from exc
 
@@ -56,7 +56,7 @@ def connect(settings: Settings, make: Callable[..., T], **options: Any) -> T:
     thread.join(HANG_S)
     if made:
         return made[0]
-    if failed and not isinstance(failed[0], KafkaError | OSError | ValueError):
+    if failed and not (isinstance(failed[0], KafkaError | OSError | ValueError) or _is_kerberos(failed[0])):
         raise failed[0]
     found = why_not(settings)
     reason = f" ({failed[0]})" if failed and not isinstance(failed[0], KafkaError) else ""
@@ -64,6 +64,11 @@ def connect(settings: Settings, make: Callable[..., T], **options: Any) -> T:
         f"no Kafka broker answers at {settings.bootstrap_servers} with {settings.security_protocol}"
         + (f": {found}" if found else f"{reason}; check that one runs there, or name another with --bootstrap-servers")
     )
+
+
+def _is_kerberos(exc: BaseException) -> bool:
+    """Return whether it is an error of gssapi, which may not be installed: no ticket, another realm."""
+    return type(exc).__module__.partition(".")[0] == "gssapi"
 
 
 def connect_admin(settings: Settings) -> Any:

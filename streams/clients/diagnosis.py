@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable
 
 from rankstream.streams.connection import tls_of
-from rankstream.streams.settings import OAUTH, Settings
+from rankstream.streams.settings import GSSAPI, OAUTH, Settings
 
 STEP_S = 3.0
 API_VERSIONS, METADATA, SASL_HANDSHAKE = 18, 3, 17
@@ -113,6 +113,11 @@ def _check_login(settings: Settings, answer: bytes) -> None:
         raise Broken(f"takes no login, but security_protocol is {settings.security_protocol}: {plain} fits it")
     if settings.sasl_mechanism == OAUTH:
         raise Broken(f"refuses the token of sasl_oauth_token, {settings.sasl_oauth_token}: check its scope and its age")
+    if settings.sasl_mechanism == GSSAPI:
+        raise Broken(
+            f"takes GSSAPI, and yet no ticket of this process for {settings.sasl_kerberos_service_name} lets it in: "
+            "check klist, sasl_kerberos_service_name and sasl_kerberos_domain_name"
+        )
     raise Broken(
         f"refuses the login of {settings.sasl_username} by {settings.sasl_mechanism}: check sasl_username and "
         "sasl_password"

@@ -31,7 +31,7 @@ async def members_of_group(settings: Settings) -> int:
 
 async def _described(settings: Settings) -> tuple[Any, ...]:
     """Return error, name, state, type, protocol and members; through aiokafka, which all brokers answer."""
-    admin = AIOKafkaAdminClient(**connection_of(settings))
+    admin = AIOKafkaAdminClient(**connection_of(settings, AIOKafkaAdminClient))
     try:
         await admin.start()
         (answer,) = await admin.describe_consumer_groups([settings.app_id])

@@ -9,8 +9,8 @@ offset without a record in between is no loss: it was a transaction's marker, or
 A fetch of nothing but those moves the position too, and is handed on as a chunk without records.
 
 Names of Faust and aiokafka used here are not public (``_new_consumer_thread``, ``_create_consumer``,
-``_fetch_records``, ``_isolation_level``, ``_fetch_max_wait_ms``, ``_fetcher`` and, in ``ownership.py``, ``_commit``):
-both are pinned.
+``_fetch_records``, ``_isolation_level``, ``_fetch_max_wait_ms`` and those of the user's options, ``_retry_backoff``,
+``_fetcher`` and, in ``ownership.py``, ``_commit``): both are pinned.
 """
 
 import asyncio
@@ -27,6 +27,8 @@ from faust.types import TP
 
 from rankstream.events.action_event import Record
 from rankstream.streams.connection import READ_COMMITTED
+
+NO_OPTIONS: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,9 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_consumer(loop)
         consumer._isolation_level = READ_COMMITTED
         consumer._fetch_max_wait_ms = self.transport.fetch_max_wait_ms
+        for name, value in self.transport.options.items():  # those that Faust has no setting for
+            setattr(consumer, f"_{name}", value)
+        consumer._client._retry_backoff = consumer._retry_backoff_ms / 1000
         return consumer
 
     async def _fetch_records(
@@ -248,7 +253,9 @@ class ChunkTransport(driver.Transport):
         app: faust.App,
         positions: Callable[[Mapping[TP, int | None]], Mapping[TP, int]],
         fetch_max_wait_ms: int,
+        options: Mapping[str, Any] = NO_OPTIONS,
     ) -> None:
         super().__init__(urls, app)
         self.positions = positions  # from the group's offsets to those to seek to instead
         self.fetch_max_wait_ms = fetch_max_wait_ms
+        self.options = options  # of aiokafka's consumer

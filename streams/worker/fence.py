@@ -131,7 +131,7 @@ async def brokers_fence(settings: Settings) -> bool:
 
     Raises ``FenceRefusedError`` where they know transactions but this worker gets none.
     """
-    client = AIOKafkaClient(**connection_of(settings))
+    client = AIOKafkaClient(**connection_of(settings, AIOKafkaClient))
     try:
         async with asyncio.timeout(ANSWER_S):
             await client.bootstrap()

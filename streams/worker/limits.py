@@ -80,7 +80,7 @@ class Limits:
 
 async def limits_of(settings: Settings, topics: Collection[str]) -> Mapping[str, int]:
     """Return ``max.message.bytes`` of those topics that the brokers tell it of."""
-    admin = AIOKafkaAdminClient(**connection_of(settings))
+    admin = AIOKafkaAdminClient(**connection_of(settings, AIOKafkaAdminClient))
     try:
         await admin.start()
         answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in topics])

@@ -44,7 +44,7 @@ def reader(settings: Settings) -> AIOKafkaConsumer:
     One for each assignment: aiokafka may hang in ``stop`` after a second one, as its fetcher swallows the cancellation.
     """
     return AIOKafkaConsumer(
-        **connection_of(settings),
+        **connection_of(settings, AIOKafkaConsumer),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level=READ_COMMITTED,
@@ -107,7 +107,7 @@ async def committed_and_skipped(settings: Settings, tps: Collection[TP]) -> tupl
     And what an operator has told workers to pass over (``streams/skips.py``).
     """
     kafka_tps = [TopicPartition(tp.topic, tp.partition) for tp in tps]
-    admin = AIOKafkaAdminClient(**connection_of(settings))
+    admin = AIOKafkaAdminClient(**connection_of(settings, AIOKafkaAdminClient))
     try:
         await admin.start()
         async with asyncio.timeout(ANSWER_S):

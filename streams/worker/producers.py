@@ -44,7 +44,7 @@ def _was_too_large(ack: "asyncio.Future[object]") -> bool:
 def new_producer(settings: Settings, limits: Limits, **options: Any) -> AIOKafkaProducer:
     """Return a producer, not started yet; ``options`` are aiokafka's."""
     producer = AIOKafkaProducer(
-        **connection_of(settings),
+        **connection_of(settings, AIOKafkaProducer),
         acks="all",
         max_batch_size=limits.batch_bytes,
         max_request_size=REQUEST_BYTES,

@@ -170,6 +170,7 @@ def test_a_worker_serves_through_a_guarded_listener(guarded, tmp_path, with_toke
         how = {"SECURITY_PROTOCOL": "SSL", "SSL_CERTFILE": str(guarded.folder / "client.crt"),
                "SSL_KEYFILE": str(guarded.folder / "client.key")}  # fmt: skip
         port = guarded.ports["MTLS"]
+    how["KAFKA"] = "client_id=shop,client_rack=eu-1a,compression_type=lz4,retry_backoff_ms=50"
     how = {f"RANKSTREAM_{name}": value for name, value in how.items()}
     path = os.pathsep.join([str(guarded.folder), str(ROOT)])
     worker = bench.worker(RANKSTREAM_BOOTSTRAP_SERVERS=f"127.0.0.1:{port}", PYTHONPATH=path, **files, **how)

@@ -33,6 +33,13 @@ def test_offsets_are_ours_to_commit_not_fausts(settings):
     assert isinstance(app.transport, ChunkTransport)
 
 
+def test_the_users_options_reach_the_groups_consumer(settings):
+    options = "client_id=shop,check_crcs=false,client_rack=eu-1a,fetch_min_bytes=7,compression_type=lz4"
+    app = create_app(replace(settings, kafka=options), SomeLiveRanker())
+    assert (app.conf.broker_client_id, app.conf.broker_check_crcs) == ("shop", False)
+    assert app.transport.options == {"client_rack": "eu-1a", "fetch_min_bytes": 7}
+
+
 def test_nothing_idle_holds_up_what_is_busy(settings):
     app = create_app(settings, SomeLiveRanker())
     assert app.conf.topic_disable_leader

@@ -2,13 +2,16 @@ import asyncio
 import getpass
 from contextlib import suppress
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstream.streams.connection import tls_of
+from rankstream.streams import connection
+from rankstream.streams.connection import connection_of, credentials_of, tls_of
 from rankstream.streams.setting_fields import SettingsError, flag, kind_of, variable
 from rankstream.streams.settings import Settings, read_origins, read_settings
 from rankstream.streams.tokens import AsyncTokens, token_function
@@ -114,6 +117,27 @@ def test_logging_in_needs_a_name_and_a_password():
 def test_a_token_needs_the_function_that_returns_it():
     with pytest.raises(SettingsError, match="OAUTHBEARER, which needs sasl_oauth_token"):
         Settings(security_protocol="SASL_SSL", sasl_mechanism="OAUTHBEARER")
+
+
+@pytest.mark.skipif(find_spec("gssapi") is not None, reason="the package is here")
+def test_kerberos_needs_no_password_but_the_package_that_asks_for_tickets():
+    settings = Settings(security_protocol="SASL_SSL", sasl_mechanism="GSSAPI")
+    for arguments_of in (credentials_of, lambda settings: connection_of(settings, AIOKafkaConsumer)):
+        with pytest.raises(SettingsError, match=r'pip install "rankstream\[kerberos\]"'):
+            arguments_of(settings)
+
+
+@pytest.mark.parametrize("domain", [None, "kafka.example.org"])
+def test_kerberos_asks_for_a_ticket_of_the_principal_that_is_named(monkeypatch, domain):
+    monkeypatch.setattr(connection, "find_spec", lambda name: name)
+    settings = Settings(
+        security_protocol="SASL_PLAINTEXT", sasl_mechanism="GSSAPI", sasl_kerberos_service_name="broker",
+        sasl_kerberos_domain_name=domain,
+    )  # fmt: skip
+    arguments, faust = connection_of(settings, AIOKafkaConsumer), credentials_of(settings)
+    assert arguments["sasl_kerberos_service_name"] == faust.kerberos_service_name == "broker"
+    assert arguments.get("sasl_kerberos_domain_name") == faust.kerberos_domain_name == domain
+    assert faust.mechanism.value == arguments["sasl_mechanism"] == "GSSAPI"
 
 
 @pytest.mark.parametrize("name", ["no_such_module:token", "json:no_such", "json", ":", "string:digits"])
