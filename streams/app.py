@@ -27,6 +27,7 @@ from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
 from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.clients.rights import is_denial
 from rankstream.streams.connection import credentials_of, handed_on, missing_codecs
 from rankstream.streams.pipeline import ServingState
 from rankstream.streams.records import Outgoing
@@ -41,6 +42,7 @@ from rankstream.streams.worker.figures import figures_of
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.ownership import Ownership
 from rankstream.streams.worker.producers import new_producer, stop_producer
+from rankstream.streams.worker.rights import require_rights
 from rankstream.streams.worker.shadow import Shadow
 from rankstream.streams.worker.unpacking import bound_unpacking
 from rankstream.streams.worker.vocabulary_guard import keep_vocabulary
@@ -91,10 +93,11 @@ class WorkerRuntime(Service):
         self.watchdog.start()
         bound_unpacking()
         keep_vocabulary(self.settings.state_dir / self.settings.app_id, self.serving.vocabulary)
+        logging.getLogger("kafka").setLevel(logging.ERROR)  # kafka-python is asked for rights and topics' ids only
+        await asyncio.to_thread(require_rights, self.settings)
         created = await prepare_topics(self.settings)
         if created:
             log.info("created the topics %s", ", ".join(created))
-        logging.getLogger("kafka").setLevel(logging.ERROR)  # kafka-python is asked for topics' ids only
         missing = missing_codecs()
         if missing:
             log.warning(
@@ -238,11 +241,20 @@ class WorkerRuntime(Service):
         try:
             await work
         except Exception as exc:
-            log.critical("the worker ends: %s: %s", type(exc).__name__, exc)
+            log.critical("the worker ends: %s: %s", type(exc).__name__, await self._why(exc))
             self.watchdog.leaving("it met an error")
             if isinstance(exc, FencedError) and self.ownership is not None:
                 self.ownership.abandon()
             await self.app.crash(exc)
+
+    async def _why(self, exc: Exception) -> str:
+        """Return what an error says, or which right is lacking where it is that: it was taken away meanwhile."""
+        if is_denial(exc):
+            try:
+                await asyncio.to_thread(require_rights, self.settings)
+            except ClientError as lacking:
+                return str(lacking)
+        return str(exc)
 
     # --- records
 

@@ -20,6 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from rankstream.streams.clients.rights import CREATE, DESCRIBE, TOPIC, Lacking, told
 from rankstream.streams.connection import connection_of
 from rankstream.streams.records import Channel
 from rankstream.streams.settings import Settings
@@ -140,7 +141,8 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[Topic], settings: Se
     answer = await admin.create_topics(new)
     for name, code, message in ((each[0], each[1], each[2]) for each in answer.topic_errors):
         if code in NOT_ALLOWED:
-            raise _missing(missing, names, "and this user is not allowed to create topics")
+            lacking = [Lacking(TOPIC, names.of(topic), (CREATE, DESCRIBE)) for topic in missing]
+            raise _missing(missing, names, f"or may not be seen, and {told(lacking, settings)}")
         if code not in (0, EXISTS):
             raise TopicsRefusedError(f"the broker did not create the topic {name}: {message or f'error {code}'}")
 

@@ -11,6 +11,7 @@ from rankstream.cli.options.settings import CONNECTED, settings_options
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.streams.clients.connect import ClientError, require_topics
 from rankstream.streams.clients.group import WorkersGroup
+from rankstream.streams.clients.rights import READ
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, CHANGELOG, TopicNames, TopicsRefusedError
 from rankstream.streams.worker.changelog import RestoreError
@@ -49,7 +50,7 @@ def command(partitions: int, to_prefix: str, as_json: bool, settings: Settings) 
             "users are moved by murmur2 from the changelog: not with partitioner = any, nor without changelog"
         )
     names = TopicNames(settings.topic_prefix)
-    require_topics(settings, [names.of(ACTIONS), names.of(CHANGELOG)])
+    require_topics(settings, [names.of(ACTIONS), names.of(CHANGELOG)], READ)
     with WorkersGroup(settings) as group:
         group.require_no_members()
     moved = _repartitioned(settings, replace(settings, topic_prefix=to_prefix, partitions=partitions))

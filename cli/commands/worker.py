@@ -7,11 +7,12 @@ from rankstream.cli.options.settings import settings_options
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.ranking.bundle import BundleRefusedError
 from rankstream.streams.app import create_app
-from rankstream.streams.clients.connect import ClientError, connect_admin
+from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.settings import Section, Settings
 from rankstream.streams.topics import TopicsRefusedError
 from rankstream.streams.worker.fence import FenceRefusedError
 from rankstream.streams.worker.open_serving import open_serving
+from rankstream.streams.worker.rights import require_rights
 
 
 @click.command()
@@ -44,6 +45,6 @@ def command(settings: Settings) -> None:
             "or name another with --bundle"
         )
     serving = open_serving(settings)
-    connect_admin(settings).close()  # refuses within seconds if no broker answers; Faust would retry for ever
+    require_rights(settings)  # refuses within seconds if no broker answers, too; Faust would retry for ever
     app = create_app(settings, serving)
     app.Worker(loglevel=settings.log_level).execute_from_commandline()

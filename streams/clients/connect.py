@@ -9,6 +9,7 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from rankstream.streams.clients.diagnosis import why_not
+from rankstream.streams.clients.rights import lacking_on_topics, told
 from rankstream.streams.connection import handed_on, security_of
 from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import Settings
@@ -76,6 +77,19 @@ def connect_admin(settings: Settings) -> Any:
     return connect(settings, KafkaAdminClient)
 
 
+def require_operation(settings: Settings, topics: Collection[str], operation: str) -> None:
+    """Raise ``ClientError`` if this client may not do the operation with one of the topics."""
+    admin = connect_admin(settings)
+    try:
+        lacking = lacking_on_topics(admin.describe_topics(list(topics)), dict.fromkeys(topics, (operation,)))
+    except KafkaError as exc:
+        raise ClientError(f"the brokers at {settings.bootstrap_servers} do not tell their topics: {exc}") from exc
+    finally:
+        admin.close()
+    if lacking:
+        raise ClientError(told(lacking, settings))
+
+
 def missing_topics(settings: Settings, wanted: Collection[str], patience_s: float = 0.0) -> list[str]:
     """Return which of these topics (full names) the cluster lacks, without creating them by asking.
 
@@ -96,8 +110,9 @@ def missing_topics(settings: Settings, wanted: Collection[str], patience_s: floa
         admin.close()
 
 
-def require_topics(settings: Settings, wanted: Collection[str]) -> None:
-    """Raise ``ClientError`` if a topic is missing."""
+def require_topics(settings: Settings, wanted: Collection[str], operation: str) -> None:
+    """Raise ``ClientError`` if a topic is missing, or this client may not do the operation (``rights.py``) with it."""
+    require_operation(settings, wanted, operation)
     missing = missing_topics(settings, wanted, NEW_TOPIC_S)
     if missing:
         raise ClientError(

@@ -11,6 +11,7 @@ from kafka.errors import KafkaError, NoError
 from kafka.structs import OffsetAndMetadata
 
 from rankstream.streams.clients.connect import ClientError, connect_admin
+from rankstream.streams.clients.rights import GROUP, READ, Lacking, is_denial, told
 from rankstream.streams.connection import connection_of
 from rankstream.streams.settings import Settings
 
@@ -38,9 +39,14 @@ async def _described(settings: Settings) -> tuple[Any, ...]:
         found: tuple[Any, ...] = answer.groups[0]
         return found
     except (AIOKafkaError, TimeoutError) as exc:
-        raise ClientError(f"the brokers do not describe the group {settings.app_id}: {exc}") from exc
+        raise _refusal(f"the brokers do not describe the group {settings.app_id}: {exc}", exc, settings) from exc
     finally:
         await admin.close()
+
+
+def _refusal(sentence: str, exc: BaseException, settings: Settings) -> ClientError:
+    """Return the error of a sentence, or of the right that is lacking where it came from that."""
+    return ClientError(told([Lacking(GROUP, settings.app_id, (READ,))], settings) if is_denial(exc) else sentence)
 
 
 class WorkersGroup:
@@ -66,7 +72,8 @@ class WorkersGroup:
         try:
             found = self._admin.list_group_offsets({self.name: [tp]})[self.name].get(tp)
         except KafkaError as exc:
-            raise ClientError(f"the brokers do not tell what the group {self.name} has committed: {exc}") from exc
+            sentence = f"the brokers do not tell what the group {self.name} has committed: {exc}"
+            raise _refusal(sentence, exc, self._settings) from exc
         return (None, "") if found is None or found.offset < 0 else (found.offset, found.metadata or "")
 
     def commit(self, topic: str, partition: int, offset: int, metadata: str) -> None:

@@ -13,7 +13,8 @@ from rankstream.events.action_event import ActionEvent
 from rankstream.events.impression_event import ImpressionEvent
 from rankstream.features.ids import Id, id_bytes
 from rankstream.ranking.request import RankingRequest
-from rankstream.streams.clients.connect import ClientError, connect, require_topics
+from rankstream.streams.clients.connect import ClientError, connect, require_operation, require_topics
+from rankstream.streams.clients.rights import WRITE, is_denial
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, IMPRESSIONS, ITEM_UPDATES, REQUESTS, Topic, TopicNames
 
@@ -22,7 +23,8 @@ class RawProducer:
     """Sends bytes to topics that exist, all of them acknowledged by every replica in sync."""
 
     def __init__(self, settings: Settings, topics: Collection[str]) -> None:
-        require_topics(settings, topics)
+        require_topics(settings, topics, WRITE)
+        self._settings, self._topics = settings, topics
         self._kafka = connect(
             settings, KafkaProducer, acks="all", linger_ms=0, batch_size=1 << 18, max_request_size=4 << 20
         )
@@ -44,6 +46,8 @@ class RawProducer:
         if self._failures:
             count, first = len(self._failures), self._failures[0]
             self._failures.clear()
+            if is_denial(first):  # since the producer was opened
+                require_operation(self._settings, self._topics, WRITE)
             raise ClientError(f"the brokers refused {count:,} records, the first with: {first}")
 
     def close(self) -> None:

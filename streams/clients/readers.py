@@ -17,7 +17,15 @@ from kafka.errors import KafkaError, UnsupportedCodecError
 from rankstream.events.action_event import Record
 from rankstream.features.decoding import UNREADABLE
 from rankstream.features.ids import Id
-from rankstream.streams.clients.connect import POLL_MS, ClientError, connect, connect_admin, require_topics
+from rankstream.streams.clients.connect import (
+    POLL_MS,
+    ClientError,
+    connect,
+    connect_admin,
+    require_operation,
+    require_topics,
+)
+from rankstream.streams.clients.rights import READ, is_denial
 from rankstream.streams.codec import DeadLetter, RankedFeed
 from rankstream.streams.connection import READ_COMMITTED
 from rankstream.streams.settings import Settings
@@ -58,7 +66,7 @@ class TopicReader:
     ) -> None:
         self.settings = settings
         self.topic = TopicNames(settings.topic_prefix).of(topic)
-        require_topics(settings, [self.topic])
+        require_topics(settings, [self.topic], READ)
         self._kafka = connect(
             settings,
             KafkaConsumer,
@@ -135,6 +143,8 @@ class TopicReader:
                 "pip install lz4 python-snappy zstandard"
             ) from exc
         except KafkaError as exc:
+            if is_denial(exc):  # since the reader was opened
+                require_operation(self.settings, [self.topic], READ)
             raise ClientError(f"{self.topic} can't be read: {exc}") from exc
         return batches
 

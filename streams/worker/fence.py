@@ -35,11 +35,13 @@ from aiokafka.errors import ConcurrentTransactions as BusyError
 from aiokafka.protocol.transaction import EndTxnRequest, InitProducerIdRequest
 from faust.types import TP
 
+from rankstream.streams.clients.rights import is_denial
 from rankstream.streams.connection import connection_of
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, TopicNames
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.producers import new_producer, stop_producer
+from rankstream.streams.worker.rights import without_transactions
 
 FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidProducerIdMapping, InvalidTxnState)
 REFUSALS = (TransactionalIdAuthorizationFailed, ClusterAuthorizationFailedError, InvalidTransactionTimeout)
@@ -142,9 +144,10 @@ async def brokers_fence(settings: Settings) -> bool:
             "are all of them up, and is transaction.state.log.replication.factor larger than their number?"
         ) from None
     except REFUSALS as exc:
+        if is_denial(exc):
+            raise FenceRefusedError(f"no transactions: {without_transactions(settings)}") from None
         raise FenceRefusedError(
-            f"the brokers give this worker no transactions ({exc}): it needs the rights to write and to describe the "
-            f"transactional ids that begin with {settings.app_id}, and a transaction.max.timeout.ms of at least "
+            f"the brokers give this worker no transactions ({exc}): it needs a transaction.max.timeout.ms of at least "
             f"{TRANSACTION_TIMEOUT_MS}"
         ) from None
     finally:

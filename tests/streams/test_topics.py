@@ -49,9 +49,13 @@ def test_a_user_without_the_right_to_create_topics_is_shown_which_and_how(monkey
     monkeypatch.setattr(topics, "AIOKafkaAdminClient", lambda **options: AnAdmin(code))
     with pytest.raises(TopicsRefusedError) as refused:
         asyncio.run(prepare_topics(Settings()))
+    missing = ("ranking-requests", "ranked-feeds", "dead-letters", "user-state-changelog")
+    allow = "--add --allow-principal 'User:ANONYMOUS' --operation Create --operation Describe"
     assert str(refused.value) == (
-        "the topics ranking-requests, ranked-feeds, dead-letters, user-state-changelog do not exist and this user is "
-        "not allowed to create topics: let somebody who may run `rankstream topics create`"
+        f"the topics {', '.join(missing)} do not exist or may not be seen, and User:ANONYMOUS lacks "
+        f"Create and Describe on the topics {', '.join(missing)}; who may grants it by: kafka-acls.sh "
+        f"--bootstrap-server 127.0.0.1:9092 {allow} --topic {' --topic '.join(missing)}: "
+        "let somebody who may run `rankstream topics create`"
     )
 
 

@@ -10,6 +10,7 @@ from rankstream.ranking.request import RankingRequest
 from rankstream.streams.clients.connect import ClientError, require_topics
 from rankstream.streams.clients.producer import Producer, RawProducer
 from rankstream.streams.clients.readers import DeadLetterReader, FeedReader, TopicReader
+from rankstream.streams.clients.rights import READ
 from rankstream.streams.codec import DeadLetter, RankedFeed
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, DEAD_LETTERS, FEEDS, REQUESTS, TopicNames
@@ -112,7 +113,7 @@ def test_a_record_that_is_too_large_is_reported_when_flushed(settings):
 def test_a_missing_broker_is_reported_within_seconds(monkeypatch):
     monkeypatch.setattr("rankstream.streams.clients.connect.BOOTSTRAP_MS", 300)
     with pytest.raises(ClientError, match="no Kafka broker answers"):
-        require_topics(Settings(bootstrap_servers=NO_BROKER), ["t"])
+        require_topics(Settings(bootstrap_servers=NO_BROKER), ["t"], READ)
 
 
 def test_security_that_does_not_fit_is_reported_within_seconds(bootstrap_servers, monkeypatch):
@@ -120,7 +121,7 @@ def test_security_that_does_not_fit_is_reported_within_seconds(bootstrap_servers
     monkeypatch.setattr("rankstream.streams.clients.connect.HANG_S", 1.0)
     settings = Settings(bootstrap_servers=bootstrap_servers, security_protocol="SSL")
     with pytest.raises(ClientError, match="does not speak TLS on that port, but security_protocol is SSL"):
-        require_topics(settings, ["t"])
+        require_topics(settings, ["t"], READ)
 
 
 def test_partitions_of_a_reader_are_those_of_the_topic(settings):
