@@ -18,12 +18,13 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import xxhash
+from msgspec import Meta
 
 from rankstream.features.decoding import UNREADABLE
 from rankstream.features.files import CURRENT, PointerError, current_name, make_current, sync, write_synced
@@ -48,8 +49,8 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     format: int = FORMAT
     space: str  # name of the vector space; only vectors of one space may be compared
-    count: int
-    dim: int
+    count: Annotated[int, Meta(ge=0)]
+    dim: Annotated[int, Meta(ge=0)]
     as_of_ms: int  # UTC: what happened until then is in the vectors
     meta: dict[str, Any]
     checksums: dict[str, str] = {}  # xxh3_128 of each column's file

@@ -12,9 +12,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from rankstream.features.embeddings import files
 from rankstream.features.embeddings.files import KEPT_VERSIONS, BrokenTableError, Column
@@ -33,9 +35,9 @@ class CountsHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     format: int = FORMAT
     item_space: str  # of the item vectors of the bundle that it belongs to
-    features: int  # F
+    features: Annotated[int, Meta(ge=0)]  # F
     feature_names: tuple[str, ...]
-    match_features: int
+    match_features: Annotated[int, Meta(ge=0)]
     as_of_ms: int  # UTC: what happened until then is counted
     checksums: dict[str, str] = {}  # xxh3_128 of each file
 

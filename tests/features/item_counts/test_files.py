@@ -1,8 +1,10 @@
 """Published item counts: whole versions or none, verified to the byte."""
 
 import pytest
+from xxhash import xxh3_64_hexdigest
 
 from rankstream.features.embeddings.files import BrokenTableError
+from rankstream.features.files import make_current
 from rankstream.features.item_counts.files import open_counts, publish_counts
 from tests.builders.bundle import AS_OF_MS, ITEM_SPACE
 from tests.builders.item_counts import some_counts, the_same
@@ -35,6 +37,17 @@ def test_every_byte_of_every_file_is_verified_and_the_file_is_named(tmp_path):
             open_counts(tmp_path)
         path.write_bytes(data)
     assert open_counts(tmp_path).version == folder.name
+
+
+def test_a_header_of_a_width_that_no_table_has_is_refused(tmp_path):
+    """A reshape would take -1 for "whatever fits", and the first look-up fail."""
+    folder = publish_counts(tmp_path, some_counts(1))
+    header = (folder / "header.json").read_bytes().replace(b'"features":2', b'"features":-1')
+    (folder / "header.json").write_bytes(header)
+    folder = folder.rename(tmp_path / f"000001-{xxh3_64_hexdigest(header)}")
+    make_current(tmp_path, folder.name)
+    with pytest.raises(BrokenTableError, match=r"header\.json can't be read \(Expected `int` >= 0"):
+        open_counts(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["header.json", "features.f16", "followers.starts.i64"])
