@@ -2,8 +2,9 @@
 
     python -m benchmarks.soak [--minutes 30] [--share 0.7] [--bundle DIR] [--kafka-home DIR] [--plot FILE.svg]
 
-First the capacity is measured, with actions beside the requests; then the worker is asked for ``--share`` of it. Each
-second its page ``/figures`` is read. What counts is the slope over the second half: caches fill in the first. Without
+First ``--fill`` actions fill histories and caches, which would look like a leak; then the capacity is measured, with
+actions beside the requests; then the worker is asked for ``--share`` of it. Each second its page ``/figures`` is read.
+What counts is the slope over the second half. Without
 ``--bundle`` a tiny one is served, without ``--kafka-home`` the broker is the embedded one, which keeps all records in a
 memory of its own.
 """
@@ -35,7 +36,8 @@ from rankstream.streams.topics import FEEDS, prepare_topics
 from tests.builders.bundle import a_bundle
 
 ACTIONS_PER_S, UNDER_WAY = 1_000, 16
-CAPACITY_S, START_S = 10.0, 60.0
+CAPACITY_S, START_S, FILL_S = 10.0, 60.0, 1_800.0
+FILLED = 0.99  # of the actions: two of a user at the same millisecond with the same item are one
 STEP_S = 0.002
 BLOCK_S = 30.0  # that one point of a slope is the mean of: nearer ones are not independent
 MIN_BLOCKS = 8
@@ -115,6 +117,25 @@ def student_t(freedom: int) -> float:
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
+def fill(traffic: Traffic, action: str, count: int, page: str) -> None:
+    """Send so many actions as fast as it goes, and wait until they are applied."""
+    begun = monotonic()
+    for _ in range(count):
+        traffic.act(action)
+    traffic.producer.flush()
+    while (done := _figures(page)["actions"]) < FILLED * count:
+        if monotonic() - begun > FILL_S:
+            raise SystemExit(f"{done:,} of {count:,} actions were applied within {FILL_S:g} s")
+        sleep(1.0)
+    print(f"filled: {count:,} actions of {traffic.users:,} users in {monotonic() - begun:.0f} s", flush=True)
+
+
+def _figures(page: str) -> dict[str, Any]:
+    with urllib.request.urlopen(page, timeout=5) as answer:
+        found: dict[str, Any] = json.loads(answer.read())
+        return found
+
+
 def capacity(traffic: Traffic, action: str) -> float:
     """Keep the worker busy for a while, beside actions; return how many requests it ranks a second."""
     begun = monotonic()
@@ -151,9 +172,9 @@ def steady(traffic: Traffic, per_s: float, seconds: float, action: str, look: Ca
 class Looks:
     """Reads the worker's page in a thread, so that nothing is sent late for it."""
 
-    def __init__(self, soak: Soak, traffic: Traffic, port: int) -> None:
+    def __init__(self, soak: Soak, traffic: Traffic, page: str) -> None:
         self.soak, self.traffic = soak, traffic
-        self._url = f"http://127.0.0.1:{port}/figures"
+        self._url = page
         self._seen = 0  # requests whose latency is in a sample
 
     def look(self, at_s: float) -> None:
@@ -161,8 +182,8 @@ class Looks:
         threading.Thread(target=self._look, args=(at_s,), daemon=True).start()
 
     def _look(self, at_s: float) -> None:
-        with suppress(OSError), urllib.request.urlopen(self._url, timeout=5) as answer:
-            figures = json.loads(answer.read())
+        with suppress(OSError):
+            figures = _figures(self._url)
             took = self._took_ms()
             p50, p99 = np.percentile(took, [50, 99]).tolist() if took else (None, None)
             self.soak.samples.append(Sample(round(at_s, 1), p50, p99, figures))
@@ -174,8 +195,9 @@ class Looks:
         return [1e3 * (at - self.traffic.sent_at_s[name]) for name, (at, _) in new if name.startswith("s")]
 
 
-def measure(settings: Settings, share: float, minutes: float, users: int, folder: Path) -> Soak:
+def measure(settings: Settings, share: float, minutes: float, users: int, filling: int, folder: Path) -> Soak:
     """Run it all."""
+    page = f"http://127.0.0.1:{settings.web_port}/figures"
     opened = open_bundle(settings.bundle)
     action = opened.manifest.vocabulary.actions[0]
     asyncio.run(prepare_topics(settings))
@@ -187,9 +209,10 @@ def measure(settings: Settings, share: float, minutes: float, users: int, folder
         with worker:
             threading.Thread(target=traffic.read, daemon=True).start()
             _wait_first(traffic, worker)
+            fill(traffic, action, filling, page)
             soak.capacity = capacity(traffic, action)
             print(f"capacity: {soak.capacity:,.0f} requests/s beside {ACTIONS_PER_S:,} actions/s", flush=True)
-            looks = Looks(soak, traffic, settings.web_port)
+            looks = Looks(soak, traffic, page)
             steady(traffic, share * soak.capacity, 60 * minutes, action, looks.look)
             sleep(2.0)
             worker.check()
@@ -266,7 +289,8 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--minutes", type=float, default=30.0)
     options.add_argument("--share", type=float, default=0.7, help="of the capacity")
-    options.add_argument("--users", type=int, default=50_000)
+    options.add_argument("--users", type=int, default=10_000)
+    options.add_argument("--fill", type=int, default=1_000_000, help="actions before anything is measured")
     options.add_argument("--bundle", type=Path)
     options.add_argument("--kafka-home", type=Path)
     options.add_argument("--plot", type=Path, metavar="FILE.svg")
@@ -282,7 +306,7 @@ def main() -> int:
             bundle=chosen.bundle or a_bundle(Path(name) / "bundle", num_items=5_000),
             web_port=free_port(),
         )
-        soak = measure(settings, chosen.share, chosen.minutes, chosen.users, Path(name))
+        soak = measure(settings, chosen.share, chosen.minutes, chosen.users, chosen.fill, Path(name))
     print(table(soak))
     if chosen.samples is not None:
         chosen.samples.write_text(json.dumps([asdict(one) for one in soak.samples]))

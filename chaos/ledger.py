@@ -44,7 +44,7 @@ class Ledger:
     lettered_wrongly: int = 0  # dead letters of records that are good
     fenced: bool = False
     hung: int = 0  # workers that had to be killed, as they did not end
-    set_aside: int = 0  # folders whose damage was only found when they were read at the end
+    set_aside: int = 0  # damaged folders moved by hand: as a worker said, or found when they were read at the end
     seconds: float = 0.0
     failures: list[str] = field(default_factory=list)  # of the run itself
 

@@ -72,7 +72,7 @@ def run(trial: Trial, bench: Bench, world: World, tell: Tell) -> tuple[Ledger, T
         storm = Storm(plan, trial.seed, fleet, Load(bench.settings, trial.seed, trial.amount), world.broker)
         started_ms = wall_clock_ms()
         timeline = _through(storm, ledger, bench, tell)
-        ledger.set_aside = _set_aside(bench, fleet, tell)
+        ledger.set_aside = fleet.moved_away + _set_aside(bench, fleet, tell)
     _count(ledger, trial, bench, tell)
     timeline.answers = answers_of(bench, started_ms)
     ledger.seconds = monotonic() - started

@@ -3,6 +3,7 @@
 A worker is the very command that operators run.
 """
 
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -102,6 +103,14 @@ class Slot:
         if self.process is not None:
             self.process.wait()
 
+    def do_as_told(self) -> bool:
+        """Move a folder away if that is what the worker's log asks the operator for; return whether it did."""
+        folder = to_be_moved(self.log.read_text(errors="replace"))
+        if folder is None or not folder.is_relative_to(self.settings.state_dir) or not folder.exists():
+            return False
+        folder.rename(folder.with_name(f"{folder.name}.moved{self.starts}"))
+        return True
+
     def is_gone_in_time(self) -> bool:
         """Wait for its end, and kill it where that takes too long."""
         if self.process is None:
@@ -112,6 +121,12 @@ class Slot:
             self.kill()
             return False
         return True
+
+
+def to_be_moved(log: str) -> Path | None:
+    """Return the folder that a worker has asked to move away; it restores by itself what it can be sure of."""
+    found = re.search(r"the state folder (\S+) can't be read .*: move it away and start again", log)
+    return None if found is None else Path(found[1])
 
 
 class Fleet:
@@ -132,6 +147,7 @@ class Fleet:
             slot.clock = clock
         self.hung = 0  # workers that did not end in time
         self.ended: Counter[int] = Counter()  # exit codes
+        self.moved_away = 0  # folders, as a worker's last words said
 
     def start(self) -> None:
         """Start them all."""
@@ -149,6 +165,7 @@ class Fleet:
             elif slot.ended_at is None:
                 slot.ended_at = now
                 self.ended[code] += 1
+                self.moved_away += slot.do_as_told()
             elif now - slot.ended_at >= AGAIN_S:
                 slot.start()
 

@@ -105,12 +105,16 @@ class RocksStore:
         try:
             found: list[bytes | None] = self._db.get(list(keys))
         except Exception as exc:
-            refusal = _unreadable(self.folder, exc)
-            if isinstance(refusal, DamagedStoreError):  # the next opening may not come across it by itself
-                with suppress(OSError):
-                    (self.folder / DAMAGED).touch()
-            raise refusal from exc
+            raise self._noted(exc) from exc
         return found
+
+    def _noted(self, exc: Exception) -> StoreRefusedError:
+        """Return why the database can't be read; damage is noted, as the next opening may not come across it."""
+        refusal = _unreadable(self.folder, exc)
+        if isinstance(refusal, DamagedStoreError):
+            with suppress(OSError):
+                (self.folder / DAMAGED).touch()
+        return refusal
 
     def write(self, records: Mapping[bytes, bytes], next_offset: int | None) -> None:
         """Put the records and the position, both or neither; with None that stays what it is."""
@@ -133,10 +137,21 @@ class RocksStore:
             ) from exc
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield all records, ordered by key."""
-        for key, record in self._db.items():
+        """Yield all records, ordered by key. Raises ``DamagedStoreError`` where the rest can't be read.
+
+        The library's own iteration just ends at a damaged block, as if there were no more users.
+        """
+        found = self._db.iter()
+        found.seek_to_first()
+        while found.valid():
+            key: bytes = found.key()
             if key not in NO_USERS:
-                yield key, record
+                yield key, found.value()
+            found.next()
+        try:
+            found.status()
+        except Exception as exc:  # rocksdict raises nothing narrower
+            raise self._noted(exc) from exc
 
     def size_bytes(self) -> int:
         """Estimate what the records take, in bytes: tables on disk and what is still in memory."""

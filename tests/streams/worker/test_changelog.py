@@ -1,5 +1,5 @@
 import asyncio
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from faust.types import TP
@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from rankstream.features.stores.cache import Changes
 from rankstream.features.stores.memory import MemoryStore
-from rankstream.features.stores.rocksdb import POSITION
+from rankstream.features.stores.rocksdb import POSITION, DamagedStoreError, RocksStore
 from rankstream.features.user_state import CorruptStateError
 from rankstream.streams.worker.changelog import RestoreError, RestoreJob, offset_of, seed
 from rankstream.streams.worker.offsets import Bounds
 from rankstream.streams.worker.ownership import is_behind
-from rankstream.streams.worker.source import UNKNOWN, Source, unpacked
+from rankstream.streams.worker.source import LOG_HEADER, UNKNOWN, Source, unpacked
 from tests.builders.actions import ARecord, a_state, an_action
 
 
@@ -126,20 +126,58 @@ def test_records_without_key_or_value_are_skipped():
     assert (list(store.items()), store.next_offset) == ([], 3)
 
 
+class AnOutbox:
+    def __init__(self) -> None:
+        self.written: list[Changes] = []
+
+    async def write(self, letters: list[Any], changes: Changes, offsets: dict[TP, int]) -> bool:
+        self.written.append(changes)
+        return True
+
+
 def test_a_changelog_gets_the_users_that_it_lacks_and_the_position_last(monkeypatch):
-    class AnOutbox:
-        written: ClassVar[list[Changes]] = []
-
-        async def write(self, letters: list[Any], changes: Changes, offsets: dict[TP, int]) -> bool:
-            self.written.append(changes)
-            return True
-
     monkeypatch.setattr("rankstream.streams.worker.changelog.RECORDS_AT_ONCE", 2)
-    store = MemoryStore()
+    store, outbox = MemoryStore(), AnOutbox()
     store.write({b"u%d" % n: a_user_record(n) for n in range(8)}, 8)
-    assert asyncio.run(seed(AnOutbox(), store, 8, since=3)) == 5  # type: ignore[arg-type]
-    assert [list(changes.records) for changes in AnOutbox.written] == [[b"u3", b"u4"], [b"u5", b"u6"], [b"u7"]]
-    assert [changes.next_offset for changes in AnOutbox.written] == [None, None, 8]
+    assert asyncio.run(seed(outbox, store, 8, since=3)) == 5  # type: ignore[arg-type]
+    assert [list(changes.records) for changes in outbox.written] == [[b"u3", b"u4"], [b"u5", b"u6"], [b"u7"]]
+    assert [changes.next_offset for changes in outbox.written] == [None, None, 8]
+
+
+@pytest.mark.parametrize("share", [0.001, 0.5])
+def test_a_damaged_store_gives_a_changelog_no_position(tmp_path, monkeypatch, share):
+    """Its first users would be taken for all."""
+    monkeypatch.setattr("rankstream.streams.worker.changelog.RECORDS_AT_ONCE", 100)
+    store, outbox = RocksStore(tmp_path / "users"), AnOutbox()
+    store.write({b"u%d" % n: a_user_record(n) + bytes(200) for n in range(2_000)}, 2_000)
+    store.close()
+    table = next((tmp_path / "users").glob("*.sst"))
+    raw = bytearray(table.read_bytes())
+    raw[int(share * len(raw))] ^= 0xFF
+    table.write_bytes(raw)
+    store = RocksStore(tmp_path / "users")
+    with pytest.raises(DamagedStoreError):
+        asyncio.run(seed(outbox, store, 2_000, since=0))  # type: ignore[arg-type]
+    assert [changes.next_offset for changes in outbox.written if changes.next_offset is not None] == []
+    store.close()
+
+
+def a_position_for(log_id: str, offset: int) -> ARecord:
+    position = logged(POSITION, offset)
+    position.headers = ((LOG_HEADER, log_id.encode()),)  # type: ignore[attr-defined]
+    return position
+
+
+def test_a_position_that_was_written_for_another_topic_of_the_name_says_nothing():
+    """The changelog was created anew under a running worker: what it holds is a part."""
+    store = MemoryStore()
+    job = RestoreJob(TP("user-state-changelog", 0), store, Bounds(0, 2), log_id="new")
+    job.apply([logged(b"u1", 3), a_position_for("old", 4)])
+    job.finish()
+    assert (len(list(store.items())), store.next_offset) == (1, None)
+    job.apply([a_position_for("new", 4)])
+    job.finish()
+    assert store.next_offset == 4
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"u1", b"u2", b"u3"]), st.integers(0, 50)), max_size=30), st.integers(1, 30))
