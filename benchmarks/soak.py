@@ -41,6 +41,7 @@ FILLED = 0.99  # of the actions: two of a user at the same millisecond with the 
 STEP_S = 0.002
 BLOCK_S = 30.0  # that one point of a slope is the mean of: nearer ones are not independent
 MIN_BLOCKS = 8
+DRAWN = 240  # seconds of a plot
 FLAT_MB_PER_HOUR = 30.0  # less than that is called flat
 MB = 1e6
 PARTS = ("block_cache_bytes", "table_reader_bytes")  # memtables are counted within the cache
@@ -259,19 +260,20 @@ def _row(soak: Soak, at: list[Sample], name: str, unit: float) -> str:
 
 def draw(soak: Soak, path: Path) -> None:
     """Draw memory and its parts, files and users, and latency over time."""
-    minutes = [one.at_s / 60 for one in soak.samples]
+    samples = soak.samples[:: max(1, len(soak.samples) // DRAWN)]
+    minutes = [one.at_s / 60 for one in samples]
     drawn, (memory, counts, waiting) = figure(WIDE_IN, 6.5, nrows=3, sharex=True, height_ratios=[3, 1.5, 1.5])
-    memory.plot(minutes, [one.mb("resident_bytes") for one in soak.samples], color=HUES[0], label="resident")
+    memory.plot(minutes, [one.mb("resident_bytes") for one in samples], color=HUES[0], label="resident")
     below = np.zeros(len(minutes))
     for name, hue in zip(PARTS, HUES[1:], strict=False):
-        part = np.array([one.mb(name) for one in soak.samples])
+        part = np.array([one.mb(name) for one in samples])
         memory.fill_between(minutes, below, below + part, color=hue, lw=0, label=name.removesuffix("_bytes"))
         below = below + part
     memory.set_ylabel("MB")
     for name, hue in (("descriptors", HUES[1]), ("threads", GREYS[1])):
-        counts.plot(minutes, [one.figures[name] for one in soak.samples], color=hue, label=name)
+        counts.plot(minutes, [one.figures[name] for one in samples], color=hue, label=name)
     for name, hue in (("p50_ms", HUES[0]), ("p99_ms", HUES[1])):
-        waiting.plot(minutes, [getattr(one, name) or np.nan for one in soak.samples], color=hue, lw=0.8, label=name)
+        waiting.plot(minutes, [getattr(one, name) or np.nan for one in samples], color=hue, lw=0.8, label=name)
     waiting.set_yscale("log")
     waiting.set_ylabel("ms")
     waiting.set_xlabel("minutes")
