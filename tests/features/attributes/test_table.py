@@ -25,6 +25,15 @@ def test_attributes_are_read_as_they_were_written(tmp_path, attributes):
     assert attributes_tag(found) == attributes_tag(attributes)
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"\x93NUMPY\x01\x00"])
+@pytest.mark.parametrize("name", ATTRIBUTE_FILES)
+def test_a_damaged_file_is_refused_as_a_value_error(tmp_path, name, content):
+    write_attributes(tmp_path, shop_attributes())
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError):  # noqa: PT011 - in numpy's own words, which differ
+        open_attributes(tmp_path)
+
+
 def test_another_price_is_another_tag():
     attributes = shop_attributes()
     other = replace(attributes, numbers=np.where(attributes.numbers > 0, 1, attributes.numbers))
