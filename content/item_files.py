@@ -183,7 +183,7 @@ class _Reader:
                 fields[name] = msgspec.convert(self._plain(name, raw), _TYPES[name], strict=False)
                 if name == "created_at_ms":
                     update_of(Item("", created_at_ms=fields[name]), self.as_of_ms)
-            except (ValueError, Rejected) as exc:
+            except (*UNCONVERTIBLE, Rejected) as exc:
                 fields.pop(name, None)
                 if name == "id":
                     raise Rejected("schema", f"{self.columns[name]} is {shown(raw)}: {exc}", "id is wrong") from None
@@ -206,7 +206,7 @@ class _Reader:
         if name == "created_at_ms":
             return time_ms(raw, "ms" if name in self.options.constants else self.unit, self.columns[name])
         if name == "category":
-            return [one.strip() for one in _parts(raw, self.options.separator) if one.strip()]
+            return [one for one in map(_category_name, _parts(raw, self.options.separator)) if one]
         if name == "collections":
             return [plain_id(one, name) for one in _parts(raw, COLLECTIONS_SEPARATOR)]
         if name == "price":
@@ -216,6 +216,7 @@ class _Reader:
         return str(raw).strip()[: _LONGEST.get(name)] if name != "currency" else str(raw).strip().upper()
 
 
+UNCONVERTIBLE = (ValueError, TypeError, OverflowError, RecursionError)  # what a value of another kind raises
 _TYPES = {one.name: one.type for one in msgspec.structs.fields(Item)}
 _LONGEST = {"title": 1_000, "text": 50_000}  # characters; what is longer is cut
 
@@ -223,6 +224,13 @@ _LONGEST = {"title": 1_000, "text": 50_000}  # characters; what is longer is cut
 def _levels(column: str, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the columns that a category is in, the widest first."""
     return (column,) if column in names else tuple(level.strip() for level in column.split(SEPARATOR))
+
+
+def _category_name(raw: Any) -> str:
+    """Return a level's name; a whole number is one, too. Raises ``ValueError`` for all else."""
+    if not isinstance(raw, str | int):
+        raise ValueError(f"{shown(raw)} is no name of a category")
+    return str(raw).strip()
 
 
 def _parts(raw: Any, separator: str) -> list[Any]:

@@ -108,6 +108,20 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def read_array(path: Path, mapped: bool = False) -> npt.NDArray[Any]:
+    """Return the array of an .npy file, or map it.
+
+    Raises ``OSError``, or ``ValueError`` for a file that is not whole.
+    """
+    try:
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as exc:  # of numpy and of tokenize, with no common type
+        raise ValueError(f"{path} is no whole .npy file: {exc}") from exc
+    return array
+
+
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of an .npz file by name. Raises ``OSError``, or ``ValueError`` for a file that is not whole."""
     try:

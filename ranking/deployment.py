@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from rankstream.features.decoding import UNREADABLE
 from rankstream.features.files import is_pointer, whole_file
 
 DEPLOYMENT = "DEPLOYMENT"
@@ -62,7 +63,7 @@ def read_deployment(bundles: Path) -> Deployment | None:
         found = msgspec.json.decode(path.read_bytes(), type=Deployment)
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as exc:
+    except UNREADABLE as exc:
         raise DeploymentError(f"{path} is not what `rankstream deploy` writes ({exc}): delete it") from exc
     names = [found.id, found.bundle, *([] if found.before is None else [found.before])]
     if not all(map(is_pointer, names)):

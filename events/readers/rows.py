@@ -139,6 +139,8 @@ def json_row(line: bytes) -> Row:
         row = _decode(line)
     except UNREADABLE as exc:
         return {PROBLEM: f"not JSON: {exc}: {shown(line.decode(errors='replace'))}"}
+    if isinstance(row, dict) and PROBLEM in row:
+        return {PROBLEM: "not a JSON object of named fields: a name is the character NUL"}
     return row if isinstance(row, dict) else {PROBLEM: f"not a JSON object: {shown(row)}"}
 
 

@@ -27,6 +27,7 @@ from xxhash import xxh3_64
 
 from rankstream.features.decoding import UNREADABLE
 from rankstream.features.embeddings.key_search import KeySearch
+from rankstream.features.files import read_array
 from rankstream.features.ids import Keys
 from rankstream.features.schema import Floats, Ints
 
@@ -137,9 +138,9 @@ def write_attributes(folder: Path, attributes: ItemAttributes) -> None:
 
 def open_attributes(folder: Path) -> ItemAttributes:
     """Read what ``write_attributes`` wrote. Raises ``OSError`` or ``ValueError``."""
+    arrays = {name: read_array(folder / f"{name}.npy") for name in ARRAYS}
     try:
-        arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in ARRAYS}
         names = msgspec.json.decode((folder / NAMES_FILE).read_bytes(), type=AttributeNames)
-    except (EOFError, *UNREADABLE) as exc:
-        raise ValueError(f"a file in {folder} is not whole: {exc}") from exc
+    except UNREADABLE as exc:
+        raise ValueError(f"{folder / NAMES_FILE} can't be read ({exc})") from exc
     return ItemAttributes(names, **arrays)

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from xxhash import xxh3_64
 
 from rankstream.features.embeddings.key_search import KeySearch
+from rankstream.features.files import read_array
 from rankstream.features.ids import Keys
 from rankstream.features.schema import Bools, Floats, Ints
 
@@ -113,19 +114,9 @@ def open_matches(folder: Path, in_memory: bool = False) -> MatchTables:
     """Map the tables that ``write_matches`` wrote, or read them. Raises ``OSError`` or ``ValueError``."""
     found: dict[str, Any] = {}
     for name in MATCH_FILES:
-        array = _loaded(folder / name, in_memory)
+        array = read_array(folder / name, mapped=not in_memory)
         found[name.removesuffix(".npy")] = np.asarray(array)  # a slice of a memmap costs ten of an array's
     return tables_of(found)
-
-
-def _loaded(path: Path, in_memory: bool) -> npt.NDArray[Any]:
-    try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode=None if in_memory else "r", allow_pickle=False)
-    except OSError:
-        raise
-    except Exception as exc:  # of numpy and of tokenize, with no common type
-        raise ValueError(f"{path} is no whole .npy file: {exc}") from exc
-    return array
 
 
 def tables_of(found: Mapping[str, npt.NDArray[Any]]) -> MatchTables:

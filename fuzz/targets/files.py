@@ -15,28 +15,35 @@ import xxhash
 from pyarrow import parquet
 
 from fuzz.law import Target, same
-from fuzz.targets.records import ACTIONS, DUMPED, FEEDS, SHOWN, lines_of
+from fuzz.targets.records import ACTIONS, DUMPED, FEEDS, ITEMS, SHOWN, lines_of
 from rankstream.bundles import manifest
 from rankstream.bundles.golden import read_golden, write_golden
 from rankstream.bundles.signature import SignatureError, signer_of, trusted_keys
+from rankstream.content.catalogue import Catalogue
+from rankstream.content.item_files import ItemOptions, read_items
+from rankstream.content.items import Item
 from rankstream.events.arrivals import LogError
 from rankstream.events.open import AS_IT_IS, LogOptions, open_log
 from rankstream.events.readers.rows import open_rows
+from rankstream.features.attributes.table import no_attributes, open_attributes, write_attributes
 from rankstream.features.decoding import UNREADABLE
 from rankstream.features.embeddings.files import HEADER, BrokenTableError
 from rankstream.features.embeddings.table import EmbeddingTable, publish
 from rankstream.features.files import CURRENT, PointerError, current_name
 from rankstream.features.item_counts.files import open_counts, publish_counts
 from rankstream.features.matches.tables import no_matches, open_matches, write_matches
+from rankstream.ranking.deployment import DEPLOYMENT, Deployment, DeploymentError, read_deployment
 from rankstream.streams.kafka_options import options_in, text_of
 from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import read_settings
 from tests.builders.actions import MORNING_MS
 from tests.builders.bundle import a_bundle
+from tests.builders.catalogue import an_item, published
 from tests.builders.item_counts import some_counts
 
 CSV = f"user_id,item_id,action,timestamp_ms\nu1,a,view,{MORNING_MS}\n7,9,save,{MORNING_MS}\n".encode()
 ODD_CSV = b'uid;sku;event;ts;note\n1;"a;b";view;2023-11-14 22:13:20;"x ""y"""\n2;c;buy;2023-11-15;\n'
+ITEMS_CSV = b"sku;name;breadcrumb;price;currency;brand\na7;Trail X;Shoes > Running;59,90;eur;nike\n8;Cap;Hats;9;EUR;\n"
 RATINGS = b"1::1193::5::978300760\n1::661::3::978302109\n"
 SETTINGS = b"""\
 bootstrap_servers = "k:9092"
@@ -167,6 +174,38 @@ def _counts(columns: dict[str, bytes]) -> Callable[[Path, bytes], None]:
     return read
 
 
+def _catalogue(columns: dict[str, bytes]) -> Callable[[Path, bytes], None]:
+    def read(root: Path, data: bytes) -> None:
+        _version(root, data, columns)
+        catalogue = Catalogue.open(root)
+        same(len(catalogue.keys), len(catalogue))
+        catalogue.changed({5: Item(5)}, catalogue.as_of_ms)
+
+    return read
+
+
+def _items(name: str) -> Decode:
+    def read(folder: Path, data: bytes) -> None:
+        (folder / name).write_bytes(data)
+        found = read_items(folder / name, ItemOptions(), MORNING_MS)
+        same(len(found.catalogue.items(range(len(found.catalogue)))), len(found.catalogue))
+
+    return _in_folder(read)
+
+
+def _attributes(folder: Path, data: bytes) -> None:
+    """Read attributes of which one file, the names or an array, is this one."""
+    write_attributes(folder, no_attributes())
+    names = sorted(path.name for path in folder.iterdir())
+    (folder / names[crc32(data) % len(names)]).write_bytes(data)
+    open_attributes(folder)
+
+
+def _deployment(folder: Path, data: bytes) -> None:
+    (folder / DEPLOYMENT).write_bytes(data)
+    read_deployment(folder)
+
+
 def _pointer(folder: Path, data: bytes) -> None:
     (folder / CURRENT).write_bytes(data)
     same("/" in current_name(folder), False)
@@ -216,6 +255,9 @@ def targets() -> list[Target]:
     """Return the targets."""
     table_header, table_columns = _published(_text_table)
     counts_header, counts_columns = _published(lambda root: publish_counts(root, some_counts(1)))
+    shop_header, shop_columns = _published(
+        lambda root: published(root, an_item("a", category="A>B", price=9.0), an_item(7, group="g"))
+    )
     lines = b"\n".join(lines_of(ACTIONS))
     dumps = [b"\n".join(lines_of(one)) for one in (DUMPED, FEEDS, SHOWN)]
     tables = [
@@ -237,6 +279,18 @@ def targets() -> list[Target]:
         Target("matches", [_npy()], _in_folder(_matches), (ValueError, OSError)),
         Target("table", [table_header, table_header + b"\n" + b"\x01" * 40], _in_folder(_table(table_columns)), broken),
         Target("item-counts", [counts_header], _in_folder(_counts(counts_columns)), broken),
+        Target("catalogue", [shop_header], _in_folder(_catalogue(shop_columns)), broken),
+        Target(
+            "attributes", [_npy(), b'{"levels":1,"collections":[]}'], _in_folder(_attributes), (ValueError, OSError)
+        ),
+        Target(
+            "deployment",
+            [msgspec.json.encode(Deployment("ab", "new", "old", "shadow", MORNING_MS))],
+            _in_folder(_deployment),
+            (DeploymentError,),
+        ),
+        Target("items-text", [ITEMS_CSV], _items("items.csv"), refused),
+        Target("items-json", [b"\n".join(lines_of(ITEMS))], _items("items.jsonl"), refused),
         Target("pointer", [b"one\n"], _in_folder(_pointer), (PointerError,)),
         Target("kafka-options", [KAFKA_OPTIONS], _kafka_options, (SettingsError,)),
         Target("settings", [SETTINGS], _in_folder(_settings), (SettingsError,)),

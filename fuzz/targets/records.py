@@ -10,6 +10,7 @@ import msgspec
 
 from fuzz.law import Target, same
 from rankstream.cli.commands.dead_letters import resent
+from rankstream.content.items import decode_update
 from rankstream.evaluation.audit.verify import VerifyError, read_served
 from rankstream.events.action_event import ActionDecoder, Recorded, Rejected
 from rankstream.events.dumps import DumpError, record_of
@@ -36,6 +37,11 @@ REQUESTS = (
      "timestamp_ms": MORNING_MS, "deadline_ms": MORNING_MS + 9, "surface": "home"},
 )  # fmt: skip
 SHOWN = ({"list_id": "r1", "user_id": "u1", "item_ids": ["a", 9], "timestamp_ms": MORNING_MS, "surface": "home"},)
+ITEMS = (
+    {"id": "a", "title": "Boot", "text": "warm", "category": ["Shoes", "Winter"], "price": 9.5, "currency": "EUR",
+     "picture": "a.png", "group": "b", "collections": ["sale", 7], "created_at_ms": MORNING_MS},
+    {"id": 7, "gone": True},
+)  # fmt: skip
 ITEM = {"item_id": "a", "score": 1.5, "probabilities": {"save": 0.5}, "propensity": 0.25}
 FEEDS = (
     {"request_id": "r1", "user_id": "u1", "ranked_at_ms": MORNING_MS, "items": [ITEM, ITEM | {"item_id": 9}],
@@ -64,16 +70,16 @@ def lines_of(documents: Iterable[Any]) -> list[bytes]:
     return [json.dumps(one).encode() for one in documents]
 
 
-def a_record(data: bytes, topic: str = "user-actions") -> Recorded:
-    """Return the record of a value: mostly with the key of its user, so that decoding goes on behind it."""
+def a_record(data: bytes, topic: str = "user-actions", keyed_by: str = "user_id") -> Recorded:
+    """Return the record of a value: mostly with the key that it must have, so that decoding goes on behind it."""
     turn = crc32(data)
     timestamp = (MORNING_MS, MORNING_MS, -1, 0, 1 << 62)[turn % 5]
-    return Recorded(topic, 0, turn % 1000, timestamp, b"u1" if turn % 7 == 0 else _key_of(data), data or None)
+    return Recorded(topic, 0, turn % 1000, timestamp, b"u1" if turn % 7 == 0 else _key_of(data, keyed_by), data or None)
 
 
-def _key_of(data: bytes) -> bytes:
+def _key_of(data: bytes, name: str) -> bytes:
     try:
-        return str(json.loads(data)["user_id"]).encode()
+        return str(json.loads(data)[name]).encode()
     except (ValueError, KeyError, TypeError, RecursionError):
         return b"u1"
 
@@ -95,6 +101,13 @@ def _request(data: bytes) -> None:
 def _impressions(data: bytes) -> None:
     shown = decode_impressions(a_record(data, "impressions"), MORNING_MS)
     same(decode_impressions(a_record(msgspec.json.encode(shown)), None), shown)
+
+
+def _item(data: bytes) -> None:
+    update = decode_update(a_record(data, "item-updates", "id"), MORNING_MS)
+    if update.item is not None:
+        written = msgspec.json.encode(update.item)
+        same(decode_update(a_record(written, keyed_by="id"), None), update)
 
 
 def _shown_feed(data: bytes) -> None:
@@ -162,6 +175,7 @@ def targets() -> list[Target]:
         one("action", ACTIONS, _action, Rejected),
         one("request", REQUESTS, _request, Rejected),
         one("impressions", SHOWN, _impressions, Rejected),
+        one("item", ITEMS, _item, Rejected),
         one("shown-feed", FEEDS, _shown_feed, Rejected, NothingShown),
         one("feed", FEEDS, _feed, ClientError),
         one("served-features", SERVED, _served, VerifyError),

@@ -101,3 +101,25 @@ def test_a_file_that_is_no_catalogue_is_refused(tmp_path: Path, text: str, says:
 def test_a_time_that_can_not_be_meant_is_left_out(tmp_path: Path) -> None:
     found = read(tmp_path / "items.csv", "id,created_at\na,1931-05-11\nb,2023-01-01\n")
     assert [item.created_at_ms for item in items_of(found).values()].count(None) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ['{"id": 1, "category": [[], "a"]}', '{"id": 1, "price": [1, 2]}', '{"id": 1, "price": 1%s}']
+)
+def test_a_field_of_another_kind_is_taken_as_none_and_counted(tmp_path: Path, text: str) -> None:
+    found = read(tmp_path / "items.jsonl", text.replace("%s", "0" * 400))
+    assert items_of(found) == {1: Item(1)}
+    assert "can't be read, taken as none" in str(found.skipped.most_common_ignored())
+
+
+def test_a_category_of_brackets_without_end_is_taken_as_none(tmp_path: Path) -> None:
+    assert items_of(read(tmp_path / "items.csv", f"id,category\n1,{'[' * 2_000}\n")) == {1: Item(1)}
+
+
+def test_whole_numbers_are_names_of_categories(tmp_path: Path) -> None:
+    assert items_of(read(tmp_path / "items.jsonl", '{"id": 1, "category": 2024}'))[1].category == ("2024",)
+
+
+def test_a_row_with_a_name_of_nul_is_no_row(tmp_path: Path) -> None:
+    found = read(tmp_path / "items.jsonl", '{"id": 1}\n{"id": 2, "\\u0000": 5}')
+    assert (list(items_of(found)), found.skipped.total()) == ([1], 1)

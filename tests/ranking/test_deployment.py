@@ -19,6 +19,7 @@ def test_a_shadow_ends_by_the_clock_where_its_command_was_killed():
 @pytest.mark.parametrize(
     ("content", "why"),
     [
+        (b'{"of_a_later_version": ' + b"[" * 2_000, "is not what `rankstream deploy` writes"),
         (b"new\n", "is not what `rankstream deploy` writes"),
         (b'{"id": "d1", "bundle": "new", "stage": "shadow", "at_ms": 1}', "missing required field `before`"),
         (b'{"id": "d1", "bundle": "../new", "before": "old", "stage": "shadow", "at_ms": 1}', "not beside it"),
