@@ -14,6 +14,11 @@ from rankstream.features.schema import Floats
 class VectorIndex(Protocol):
     """Nearest neighbours by inner product; safe to call from many threads."""
 
+    @property
+    def name(self) -> str | None:
+        """What its answers depend on besides the table; None for an exact search."""
+        ...
+
     def search(self, queries: Floats, limit: int, exclude: Rows) -> Rows:
         """Return up to ``limit`` rows nearest to any of the queries ``(q, I)``, nearest first, none of ``exclude``.
 

@@ -20,6 +20,7 @@ class ExactIndex:
     """All rows of one version of a table."""
 
     vectors: Float16s  # (n, I)
+    name: None = None  # nothing but the table says what it finds
 
     def search(self, queries: Floats, limit: int, exclude: Rows) -> Rows:
         """Return up to ``limit`` rows nearest to any of the queries ``(q, I)``, nearest first, none of ``exclude``."""
