@@ -15,7 +15,7 @@ A killed publisher leaves an unfinished folder, which is never read; the next pu
 
 import fcntl
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -126,11 +126,18 @@ def publishing(root: Path) -> Iterator[None]:
         yield
 
 
-def write_version(root: Path, header: msgspec.Struct, columns: Mapping[str, Column], keep: int = KEPT_VERSIONS) -> Path:
+def write_version(
+    root: Path,
+    header: msgspec.Struct,
+    columns: Mapping[str, Column],
+    keep: int = KEPT_VERSIONS,
+    prepare: Callable[[Path], object] | None = None,
+) -> Path:
     """Write a version and make it the current one, within ``publishing``; return its folder.
 
-    The header's ``checksums`` are filled in. All but the newest ``keep`` versions are deleted. Raises ``ValueError``
-    for less than ``KEPT_VERSIONS``.
+    ``prepare`` is called with the folder before readers see it: for what they would have to make of it. The header's
+    ``checksums`` are filled in. All but the newest ``keep`` versions are deleted. Raises ``ValueError`` for less than
+    ``KEPT_VERSIONS``.
     """
     if keep < KEPT_VERSIONS:
         raise ValueError(f"{keep} versions are to be kept; at least {KEPT_VERSIONS} must be, as one may be opening now")
@@ -145,6 +152,8 @@ def write_version(root: Path, header: msgspec.Struct, columns: Mapping[str, Colu
     folder = root / f"{_next_number(root):06d}-{xxhash.xxh3_64_hexdigest(data)}"
     building.rename(folder)
     sync(root)
+    if prepare is not None:
+        prepare(folder)
     make_current(root, folder.name)
     _prune(root, keep)
     return folder

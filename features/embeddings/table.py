@@ -5,7 +5,7 @@ maps one into memory, which takes milliseconds whatever its size; ``LiveTable`` 
 published. Vectors are kept in float16 and returned in float32.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -153,15 +153,17 @@ def publish(
     as_of_ms: int,
     meta: Mapping[str, Any] | None = None,
     keep: int = KEPT_VERSIONS,
+    prepare: Callable[[Path], object] | None = None,
 ) -> Path:
     """Publish ``(n, d)`` vectors as the table's new version, whole or not at all; return the version's folder.
 
     All but the newest ``keep`` versions are deleted; this one counts. Replay can use a version only while it is kept.
+    ``prepare`` is called with the folder before readers see it.
     Raises ``ValueError`` for ids that are repeated, or collide as keys, and for vectors that float16 can't hold.
     """
     keys, texts, narrow = _rows(ids, vectors)
     with publishing(root):
-        return _write(root, keys, texts, narrow, space, as_of_ms, meta or {}, keep)
+        return _write(root, keys, texts, narrow, space, as_of_ms, meta or {}, keep, prepare)
 
 
 def publish_merged(
@@ -236,9 +238,10 @@ def _write(
     as_of_ms: int,
     meta: Mapping[str, Any],
     keep: int,
+    prepare: Callable[[Path], object] | None = None,
 ) -> Path:
     header, columns = _columns(keys, texts, narrow, space, as_of_ms, meta)
-    return write_version(root, header, columns, keep)
+    return write_version(root, header, columns, keep, prepare)
 
 
 def _columns(

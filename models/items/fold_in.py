@@ -5,9 +5,11 @@ The ranker was trained on the vectors as they are, so these stay, and what is ne
 
 import numpy as np
 
+from rankstream.events.ids import plain_ids
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import group_by_user
 from rankstream.features.embeddings.memory import ItemTable
+from rankstream.features.ids import id_keys
 from rankstream.features.schema import Floats
 from rankstream.models.items.cooccurrence import co_occurrences
 
@@ -20,11 +22,11 @@ def folded_in(item_table: ItemTable, log: EventLog) -> ItemTable:
     A new item's vector is the mean of those of the known items near it, as long as vectors usually are; zeros where
     there is none.
     """
-    known = set(item_table.ids.tolist())
-    new = [item for item in log.items().tolist() if item not in known]
+    items = log.items().tolist()
+    new = [items[at] for at in np.flatnonzero(item_table.rows_of(id_keys(items)) < 0).tolist()]
     if not new:
         return item_table
-    ids = np.concatenate([item_table.ids, np.array(new, item_table.ids.dtype)])
+    ids = plain_ids([*item_table.ids.tolist(), *new])  # texts if some are: a later log may be of another kind of ids
     vectors = np.concatenate([item_table.vectors, np.zeros((len(new), item_table.dim), np.float32)])
     sequences = group_by_user(log, ItemTable(ids, vectors))
     left, right = co_occurrences(sequences, np.ones(len(sequences), np.bool_), REACH)

@@ -26,3 +26,14 @@ def test_a_new_item_far_from_known_ones_is_nowhere():
 
 def test_a_log_without_new_items_leaves_the_table_as_it_is():
     assert folded_in(OLD, a_log([("u", "b", "view", 0), ("u", "a", "view", 1)])) is OLD
+
+
+def test_a_later_log_may_name_its_items_otherwise():
+    """Trained on integers, it is followed by texts: those that are written as known integers are these."""
+    trained = ItemTable(np.array([1, 2]), np.eye(2, dtype=np.float32))
+    table = folded_in(
+        trained, a_log([("u", item, "view", at) for at, item in enumerate(("1", "a much longer id", "2"))])
+    )
+    assert table.ids.tolist() == ["1", "2", "a much longer id"]
+    np.testing.assert_array_equal(table.vectors[:2], trained.vectors)
+    np.testing.assert_allclose(table.vectors[2], [0.5**0.5] * 2, rtol=1e-6)
