@@ -26,6 +26,7 @@ from rankstream.features.embeddings.files import BrokenTableError, versions
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.features.item_counts.files import open_counts_version
+from rankstream.ranking.served_items import ServedItems, check_space, published_items
 
 TRAIN_AGAIN = "train again on a log whose times are right"
 EMBED_AGAIN = "make them again of a log whose times are right"
@@ -161,6 +162,32 @@ class UserTables:
         """Return the newest version that knows nothing later than ``at_ms``; None where each knows more."""
         count = bisect_right(self._as_of_ms, at_ms)
         return self.tables[count - 1] if count else None
+
+
+class ItemTables:
+    """The published versions of item vectors, and the one that there was at a time; before the first, the bundle's."""
+
+    def __init__(self, root: Path) -> None:
+        """Map all versions, with the graphs beside them. Raises ``BrokenTableError``, also for none."""
+        tables = [EmbeddingTable.open_version(folder) for folder in versions(root)] if root.is_dir() else []
+        if not tables:
+            raise BrokenTableError(f"{root} holds no version of item vectors; publish one with `rankstream embed`")
+        self.root = root
+        self.items = [published_items(table, root) for table in sorted(tables, key=lambda table: table.as_of_ms)]
+        self._as_of_ms = [one.table.as_of_ms for one in self.items]
+
+    def check_made_with(self, manifest: Manifest) -> None:
+        """Raise ``BrokenTableError`` if one of them is of another space, ``LeakError`` for a time that can't be."""
+        for one in self.items:
+            check_space(one.table, manifest, f"in {self.root} (version {one.version})")
+            wrong = impossible_table(one.table, f"the items in {self.root}")
+            if wrong:
+                raise LeakError(f"{wrong}; {EMBED_AGAIN}")
+
+    def as_of(self, at_ms: int) -> ServedItems | None:
+        """Return the newest version that knows nothing later than ``at_ms``; None where each knows more."""
+        count = bisect_right(self._as_of_ms, at_ms)
+        return self.items[count - 1] if count else None
 
 
 class CountsVersions:

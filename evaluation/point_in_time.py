@@ -9,7 +9,7 @@ No clock runs here: a state is looked up by the offset of its last action, a ran
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from msgspec import UnsetType
@@ -29,7 +29,9 @@ from rankstream.ranking.bundle import Bundle
 from rankstream.ranking.exploration import exploration_named
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.retrieval_mix import mix_named
+from rankstream.ranking.served_items import ServedItems, items_of, published_items
 from rankstream.ranking.serving import ranker_of
+from rankstream.retrieval.index.exact import ExactIndex
 from rankstream.streams.codec import ServedFeatures
 from rankstream.streams.pipeline import Pipeline
 
@@ -58,6 +60,7 @@ def as_served(request: Record, served: ServedFeatures) -> Record:
 TablesAsOf = Callable[[int], VectorTable | None]  # the table of user vectors that there was at a time, UTC ms
 CountsAsOf = Callable[[int], ItemCounts | None]  # the item counts that there were; None: the bundle's own
 CatalogueAsOf = Callable[[int], Catalogue | None]  # the version of the catalogue that there was
+ItemsAsOf = Callable[[int], ServedItems | None]  # the item vectors, likewise
 
 
 def no_table(at_ms: int) -> VectorTable | None:
@@ -75,8 +78,13 @@ def no_catalogue(at_ms: int) -> Catalogue | None:
     return None
 
 
+def bundles_items(at_ms: int) -> ServedItems | None:
+    """Return None: the item vectors of the bundle, at all times."""
+    return None
+
+
 class RankerAsOf:
-    """One bundle's ranker, at each time with the user vectors, the item counts and the catalogue that there were."""
+    """One bundle's ranker, at each time with the tables and the catalogue that there were."""
 
     def __init__(
         self,
@@ -84,24 +92,30 @@ class RankerAsOf:
         tables: TablesAsOf,
         counts: CountsAsOf = bundles_own,
         catalogues: CatalogueAsOf = no_catalogue,
+        items: ItemsAsOf = bundles_items,
     ) -> None:
         self.bundle = bundle
         self._tables = tables
         self._counts = counts
         self._catalogues = catalogues
+        self._items = items
         self._no_vectors = NoVectors(bundle.manifest.sizes.user_dim)
+        self._own_items = items_of(bundle)
         self._table: VectorTable | None = None  # of the last ranker
         self._counted: ItemCounts | None = None
         self._catalogue: Catalogue | None = None
-        self._ranker = ranker_of(bundle, self._no_vectors)
+        self._served = self._own_items
+        self._ranker = ranker_of(bundle, self._no_vectors, items=self._own_items)
 
     def at(self, at_ms: int) -> Ranker:
         """Return the ranker as of a time."""
-        used = table, counted, catalogue = self._tables(at_ms), self._counts(at_ms), self._catalogues(at_ms)
-        before = self._table, self._counted, self._catalogue
+        table, counted, catalogue = self._tables(at_ms), self._counts(at_ms), self._catalogues(at_ms)
+        used = table, counted, catalogue, self._items(at_ms) or self._own_items
+        before = self._table, self._counted, self._catalogue, self._served
         if any(one is not other for one, other in zip(used, before, strict=True)):
-            self._table, self._counted, self._catalogue = used
-            self._ranker = ranker_of(self.bundle, table or self._no_vectors, counts=counted, catalogues=catalogue)
+            self._table, self._counted, self._catalogue, self._served = used
+            users = table or self._no_vectors
+            self._ranker = ranker_of(self.bundle, users, counts=counted, catalogues=catalogue, items=self._served)
         return self._ranker
 
 
@@ -114,6 +128,8 @@ class Used:
     policy: str | None = None
     catalogue: str | None = None
     mix: str | None = None
+    item_vectors: str | None = None
+    item_index: str | None = None
 
 
 class RankersAsServed:
@@ -125,12 +141,15 @@ class RankersAsServed:
         user_vectors: Path | None = None,
         item_counts: Path | None = None,
         catalogue: Path | None = None,
+        item_vectors: Path | None = None,
     ) -> None:
         self.bundle = bundle
         self.user_vectors = user_vectors
         self.item_counts = item_counts
         self.catalogue = catalogue
+        self.item_vectors = item_vectors
         self._catalogues: dict[str, Catalogue] = {}  # opened, by version: there may be one a second
+        self._items: dict[tuple[str | None, str | None], ServedItems] = {}  # by version and index
         self._rankers: dict[Used, Ranker] = {}
 
     def serving(self) -> LiveRankerAsOf:
@@ -145,7 +164,12 @@ class RankersAsServed:
         policy, catalogue, mix = (
             None if isinstance(one, UnsetType) else one for one in (served.policy, served.catalogue, served.retrieval)
         )
-        return self._ranker(Used(served.user_vectors, served.item_counts, policy, catalogue, mix))
+        items = _items_named(served)
+        return self._ranker(Used(served.user_vectors, served.item_counts, policy, catalogue, mix, *items))
+
+    def items(self, served: ServedFeatures) -> ServedItems:
+        """Return the item vectors that an answer used. Raises ``NotRetainedError``."""
+        return self._served_items(*_items_named(served))
 
     def _ranker(self, used: Used) -> Ranker:
         if used not in self._rankers:
@@ -154,8 +178,8 @@ class RankersAsServed:
             except ValueError as exc:
                 raise NotRetainedError(str(exc)) from exc
             counts, catalogue = self._counts(used.item_counts), self._catalogue(used.catalogue)
-            table = self._table(used.user_vectors)
-            self._rankers[used] = ranker_of(self.bundle, table, exploration, counts, catalogue, mix)
+            table, items = self._table(used.user_vectors), self._served_items(used.item_vectors, used.item_index)
+            self._rankers[used] = ranker_of(self.bundle, table, exploration, counts, catalogue, mix, items)
         return self._rankers[used]
 
     def _table(self, version: str | None) -> VectorTable:
@@ -175,6 +199,34 @@ class RankersAsServed:
             folder = _kept(version, self.catalogue, "catalogue", "--catalogue")
             self._catalogues[version] = Catalogue.open_version(folder)
         return self._catalogues[version]
+
+    def _served_items(self, version: str | None, index: str | None) -> ServedItems:
+        """Return a version of the item vectors, searched as it was; None is the bundle's own, and the exact search."""
+        if (version, index) not in self._items:
+            self._items[version, index] = self._opened_items(version, index)
+        return self._items[version, index]
+
+    def _opened_items(self, version: str | None, index: str | None) -> ServedItems:
+        if version is None:
+            items = items_of(self.bundle)
+        else:
+            folder = _kept(version, self.item_vectors, "item vectors", "--item-vectors")
+            items = published_items(EmbeddingTable.open_version(folder), folder.parent)
+        if index is None:
+            return replace(items, index=ExactIndex(items.table.vectors))
+        if items.index.name != index:
+            raise NotRetainedError(
+                f"its candidates were found in the index {index}, which is not beside "
+                f"{items.root / items.table.version} any more; `rankstream index build` builds it again where the "
+                "version of faiss is the same"
+            )
+        return items
+
+
+def _items_named(served: ServedFeatures) -> tuple[str | None, str | None]:
+    """Return the version of the item vectors and the index that an answer names; None where it names none."""
+    items, index = served.item_vectors, served.item_index
+    return None if isinstance(items, UnsetType) else items, None if isinstance(index, UnsetType) else index
 
 
 def _kept(version: str, root: Path | None, what: str, flag: str) -> Path:

@@ -39,6 +39,7 @@ class OfflineFeatures:
     sessions: SessionEncoder  # S wide
     matches: MatchTables = field(default_factory=no_matches)
     attributes: ItemAttributes = field(default_factory=no_attributes)
+    folded_items: VectorTable | None = None  # that recurrent states are folded with; None: ``items``
 
 
 def match_user(
@@ -132,7 +133,7 @@ def fold_ended(ended: Mapping[K, Applied], offline: OfflineFeatures) -> dict[K, 
     states = {key: applied.state.tail.recurrent(encoder.tag, encoder.state_size) for key, applied in ended.items()}
     for turn in range(max((len(applied.ended) for applied in ended.values()), default=0)):
         due = [key for key, applied in ended.items() if turn < len(applied.ended)]
-        pooled = pool([session_keys(ended[key].ended[turn]) for key in due], offline.items)
+        pooled = pool([session_keys(ended[key].ended[turn]) for key in due], offline.folded_items or offline.items)
         folded = encoder.fold(np.stack([states[key] for key in due]), pooled)
         states.update(zip(due, folded.astype(np.float16).astype(np.float32), strict=True))
     return {key: _with_recurrent(applied.state, encoder.tag, states[key]) for key, applied in ended.items()}

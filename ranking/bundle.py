@@ -65,16 +65,21 @@ class Bundle:
     sessions: SessionEncoder
     attributes: ItemAttributes = field(default_factory=no_attributes)
 
-    def offline_features(self, users: VectorTable, counts: ItemCounts | None = None) -> OfflineFeatures:
-        """Return the offline side of the join, with what is refreshed apart: user vectors, and item counts.
+    def offline_features(
+        self, users: VectorTable, counts: ItemCounts | None = None, items: VectorTable | None = None
+    ) -> OfflineFeatures:
+        """Return the offline side of the join, with what is refreshed apart: user vectors, item counts, item vectors.
 
-        None are the bundle's own counts.
+        None are the bundle's own. Recurrent states are folded with the bundle's in any case: they are kept, and must
+        not depend on a version.
         """
         features, matches = (self.item_features, self.matches)
         if counts is not None:
             features, matches = counts.item_features, counts.matches
-        sizes, items = self.manifest.sizes, self.items
-        return OfflineFeatures(sizes, items, features, users, self.sessions, matches, self.attributes)
+        sizes, vectors = self.manifest.sizes, items or self.items
+        return OfflineFeatures(
+            sizes, vectors, features, users, self.sessions, matches, self.attributes, folded_items=self.items
+        )
 
 
 def bundle_folder(path: Path) -> Path:

@@ -55,6 +55,7 @@ class Candidates:
     sources: Sequence[str] | None = None  # of each, what proposed it
     catalogue: str | None = None  # version that they were found with
     mix: str | None = None  # that they were found by
+    index: str | None = None  # that they were found in; None: none were, or all items were compared
 
     def source(self, at: int) -> str | UnsetType:
         """Return what proposed one of them, where that is told."""
@@ -76,6 +77,8 @@ class Ranker:
     exploration: Exploration = NO_EXPLORATION
     calibrated: tuple[str, ...] | None = None  # heads whose numbers are probabilities; None: the bundle does not say
     item_counts: str | None = None  # version of those in ``offline`` and ``source``; None for the bundle's own
+    item_vectors: str | None = None  # version of those in ``offline`` and ``source``; None for the bundle's own
+    item_index: str | None = None  # that ``source`` searches; None where it compares all items
     popularity: Popularity | None = None  # orders what there is no time to score
     mix: RetrievalMix = DEFAULT_MIX  # shares of the sources, where there is a catalogue
     shelf: Shelf | None = None  # what can be had; None: no catalogue
@@ -165,7 +168,8 @@ class Ranker:
         if self.source is None:
             raise RankingRefusedError(NO_RETRIEVAL, CANT_PROPOSE)
         found = retrieve(request, user, self.source, self.mix, self.shelf)
-        return replace(_each_once(found.ids, None, found.sources), catalogue=found.catalogue, mix=found.mix)
+        candidates = _each_once(found.ids, None, found.sources)
+        return replace(candidates, catalogue=found.catalogue, mix=found.mix, index=self.item_index)
 
     def _ranking(
         self,
@@ -188,6 +192,8 @@ class Ranker:
             timings_ms=timings_ms,
             user_vectors=user_vectors,
             item_counts=self.item_counts,
+            item_vectors=self.item_vectors,
+            item_index=candidates.index,
             inputs=inputs,
             policy=self.exploration.text,
             num_candidates=inputs.num_candidates,

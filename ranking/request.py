@@ -109,6 +109,8 @@ class Ranking:
     timings_ms: dict[str, float] = field(default_factory=dict)  # retrieve, join, score, blend, total
     user_vectors: str | None = None  # version of the table of user vectors; None without one
     item_counts: str | None = None  # version of the item counts; None for the bundle's own
+    item_vectors: str | None = None  # version of the table of item vectors; None for the bundle's own
+    item_index: str | None = None  # what the items were searched with; None: none were, or all were compared
     inputs: ModelInputs | None = field(default=None, compare=False, repr=False)  # exactly what was scored
     policy: str | None = None  # what chose the order besides the scores; None without exploration
     num_candidates: int = 0  # that were ranked, each item once; more than items where limits left some out

@@ -1,4 +1,4 @@
-"""The currently served ranker, and hot-swapping to a new bundle, or to new item counts, without a restart.
+"""The currently served ranker, and hot-swapping to a new bundle, item counts or item vectors, without a restart.
 
 What is new is noticed within a second or so, opened and verified in a thread of its own while the old one serves, and
 swapped in between two requests: whoever holds a ``Ranker`` keeps it to the end of the request. A bad one is refused
@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -32,8 +32,9 @@ from rankstream.ranking.followed_counts import FollowedCounts
 from rankstream.ranking.popularity import Popularity, recent_column
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.retrieval_mix import DEFAULT_MIX, CatalogueVersions, RetrievalMix, Shelf
+from rankstream.ranking.served_items import FollowedItems, ServedItems, items_of
 from rankstream.ranking.utility import head_weights
-from rankstream.retrieval.index.exact import ExactIndex
+from rankstream.retrieval.index.choice import GRAPHS, build_beside, wants_graph
 from rankstream.retrieval.mix import MixedSource, Quota
 from rankstream.retrieval.source import CandidateSource
 from rankstream.retrieval.sources.matches import MatchingItems
@@ -58,6 +59,8 @@ class LoadedModel:
     ranker: Ranker
     vocabulary: Vocabulary
     bundle: Bundle | None = None
+    counts: ItemCounts | None = None  # None: the bundle's own
+    items: ServedItems | None = None  # None without a bundle
 
 
 class LiveRanker:
@@ -69,6 +72,7 @@ class LiveRanker:
         self._watcher = watcher
         self._next_check = 0.0 if watcher is None else watcher.clock() + watcher.check_every_s
         self._loading = threading.Lock()
+        self._indexing = threading.Lock()
 
     @classmethod
     def open(
@@ -76,6 +80,7 @@ class LiveRanker:
         bundle_dir: Path,
         user_vectors: Path | None = None,
         item_counts: Path | None = None,
+        item_vectors: Path | None = None,
         *,
         providers: Sequence[str] = CPU,
         check_every_s: float = CHECK_EVERY_S,
@@ -91,10 +96,12 @@ class LiveRanker:
         """
         counts = None if item_counts is None else FollowedCounts(item_counts)
         catalogues = None if catalogue is None else LiveCatalogue(catalogue, clock=clock)
+        items = None if item_vectors is None else FollowedItems(item_vectors)
         watcher = BundleWatcher(
             bundle_dir,
             user_vectors,
             counts,
+            items,
             providers,
             check_every_s,
             clock,
@@ -103,7 +110,9 @@ class LiveRanker:
             mix,
             trusted_keys,
         )
-        return cls(watcher.load(), watcher)
+        serving = cls(watcher.load(), watcher)
+        serving._start_indexing()
+        return serving
 
     @classmethod
     def without_bundle(cls, vocabulary: Vocabulary) -> Self:
@@ -118,7 +127,7 @@ class LiveRanker:
         watcher = self._watcher
         if watcher and watcher.clock() >= self._next_check:
             self._next_check = watcher.clock() + watcher.check_every_s
-            if (watcher.has_new_version() or watcher.has_new_counts()) and not self._loading.locked():
+            if (watcher.has_new_version() or watcher.has_new_tables()) and not self._loading.locked():
                 threading.Thread(target=self._catch_up, name="rankstream-bundle", daemon=True).start()
         return self._loaded.ranker
 
@@ -142,14 +151,17 @@ class LiveRanker:
         if self._watcher is None:
             return False
         with self._loading:
-            return self._swap(self._watcher)
+            swapped = self._swap(self._watcher)
+        self._start_indexing()
+        return swapped
 
     def _catch_up(self) -> None:
         with self._loading:
             if self._watcher and self._watcher.has_new_version():
                 self._swap(self._watcher)
-            elif self._watcher and self._watcher.has_new_counts():
-                self._loaded = self._watcher.with_counts(self._loaded)
+            elif self._watcher and self._watcher.has_new_tables():
+                self._loaded = self._watcher.with_new_tables(self._loaded)
+        self._start_indexing()
 
     def _swap(self, watcher: "BundleWatcher") -> bool:
         try:
@@ -162,6 +174,22 @@ class LiveRanker:
         log.info("model %s serves from now on", loaded.ranker.model_version)
         return True
 
+    def _start_indexing(self) -> None:
+        """Build the graph of many items that have none, in a thread of its own: until then all are compared."""
+        items = self._loaded.items
+        if items is not None and wants_graph(items.table, items.index) and not self._indexing.locked():
+            threading.Thread(target=self._index, name="rankstream-index", daemon=True).start()
+
+    def _index(self) -> None:
+        with self._indexing:
+            while (items := self._loaded.items) is not None and wants_graph(items.table, items.index):
+                log.info("building the index of %s items: until it is there, all are compared", f"{len(items.table):,}")
+                indexed = replace(items, index=build_beside(items.table, items.root))
+                with self._loading:
+                    if self._watcher and self._loaded.items is items:  # else a newer version came meanwhile
+                        self._loaded = self._watcher.with_items(self._loaded, indexed)
+        self._start_indexing()  # what came after the last look
+
 
 class BundleWatcher:
     """Where bundles come from, and which of them was opened last."""
@@ -171,6 +199,7 @@ class BundleWatcher:
         bundle_dir: Path,
         user_vectors: Path | None,
         counts: FollowedCounts | None,
+        items: FollowedItems | None,
         providers: Sequence[str],
         check_every_s: float,
         clock: Callable[[], float],
@@ -182,6 +211,7 @@ class BundleWatcher:
         self.bundle_dir = bundle_dir
         self.user_vectors = user_vectors
         self.counts = counts
+        self.items = items
         self.providers = providers
         self.check_every_s = check_every_s
         self.clock = clock
@@ -208,30 +238,49 @@ class BundleWatcher:
         self._last_opened, self._refused = self._stamp(), True
         bundle = open_bundle(self.bundle_dir, self.providers, trusted_keys=self.trusted_keys)
         self._refused = False
-        return self._loaded(bundle, None if self.counts is None else self.counts.of(bundle.manifest))
+        return self._loaded(bundle, self._counts_of(bundle), self._items_of(bundle))
 
-    def has_new_counts(self) -> bool:
-        """Return whether another version of the item counts is there."""
-        return self.counts is not None and self.counts.has_new_version()
+    def has_new_tables(self) -> bool:
+        """Return whether another version of the item counts, or of the item vectors, is there."""
+        followed = (self.counts, self.items)
+        return any(tables is not None and tables.has_new_version() for tables in followed)
 
-    def with_counts(self, loaded: LoadedModel) -> LoadedModel:
-        """Return what is served with the newest item counts; as it was where these are refused."""
-        if loaded.bundle is None or self.counts is None:
+    def with_new_tables(self, loaded: LoadedModel) -> LoadedModel:
+        """Return what is served with the newest item counts and vectors; as it was where these are refused."""
+        if loaded.bundle is None or loaded.items is None:
             return loaded
-        counts = self.counts.of(loaded.bundle.manifest)
-        version = None if counts is None else counts.version
-        return loaded if version == loaded.ranker.item_counts else self._loaded(loaded.bundle, counts)
+        counts, items = loaded.counts, loaded.items
+        if self.counts is not None and self.counts.has_new_version():
+            counts = self._counts_of(loaded.bundle)
+        if self.items is not None and self.items.has_new_version():
+            items = self.items.of(loaded.bundle.manifest) or items
+        if counts is loaded.counts and items is loaded.items:
+            return loaded
+        return self._loaded(loaded.bundle, counts, items)
 
-    def _loaded(self, bundle: Bundle, counts: ItemCounts | None) -> LoadedModel:
-        ranker = ranker_of(bundle, self._users_of(bundle), self.exploration, counts, self.catalogues, self.mix)
-        return LoadedModel(ranker, bundle.manifest.vocabulary, bundle)
+    def with_items(self, loaded: LoadedModel, items: ServedItems) -> LoadedModel:
+        """Return what is served with these item vectors."""
+        return loaded if loaded.bundle is None else self._loaded(loaded.bundle, loaded.counts, items)
+
+    def _counts_of(self, bundle: Bundle) -> ItemCounts | None:
+        return None if self.counts is None else self.counts.of(bundle.manifest)
+
+    def _items_of(self, bundle: Bundle) -> ServedItems:
+        """Return the newest item vectors for a bundle, else its own."""
+        followed = None if self.items is None else self.items.of(bundle.manifest)
+        return items_of(bundle) if followed is None else followed
+
+    def _loaded(self, bundle: Bundle, counts: ItemCounts | None, items: ServedItems) -> LoadedModel:
+        users, versions = self._users_of(bundle), self.catalogues
+        ranker = ranker_of(bundle, users, self.exploration, counts, versions, self.mix, items)
+        return LoadedModel(ranker, bundle.manifest.vocabulary, bundle, counts, items)
 
     def _stamp(self) -> Stamp | None:
         """Return what changes when a bundle does; None where none is there."""
         try:
             folder = bundle_folder(self.bundle_dir)
             (folder / MANIFEST).stat()
-            files = {path: path.stat() for path in folder.rglob("*") if path.is_file()}
+            files = {path: path.stat() for path in folder.rglob("*") if path.is_file() and GRAPHS not in path.parts}
         except (OSError, BundleRefusedError):
             return None
         return folder, frozenset((str(path), one.st_mtime_ns, one.st_size) for path, one in files.items())
@@ -253,11 +302,13 @@ def ranker_of(
     counts: ItemCounts | None = None,
     catalogues: CatalogueVersions | None = None,
     mix: RetrievalMix = DEFAULT_MIX,
+    items: ServedItems | None = None,
 ) -> Ranker:
-    """Put a ranker together from a bundle, user vectors, item counts (None: the bundle's own) and a catalogue."""
-    manifest, offline = bundle.manifest, bundle.offline_features(users, counts)
+    """Put a ranker together from a bundle, the tables beside it (None: the bundle's own) and a catalogue."""
+    items = items or items_of(bundle)
+    manifest, offline = bundle.manifest, bundle.offline_features(users, counts, items.table)
     names = manifest.metrics.get("features", ()) if counts is None else counts.feature_names
-    popularity = Popularity(bundle.items, offline.item_features, recent_column(names, offline.item_features.dim))
+    popularity = Popularity(items.table, offline.item_features, recent_column(names, offline.item_features.dim))
     return Ranker(
         model_version=manifest.model_version,
         heads=manifest.heads,
@@ -266,24 +317,26 @@ def ranker_of(
         offline=offline,
         num_types=len(manifest.vocabulary.actions),
         surface_codes=manifest.vocabulary.surface_codes,
-        source=source_of(bundle, offline.matches),
+        source=source_of(bundle, offline.matches, items),
         exploration=exploration,
         calibrated=calibrated_heads(manifest.parts),
         item_counts=None if counts is None else counts.version,
+        item_vectors=items.version,
+        item_index=items.index.name,
         popularity=popularity,
         mix=mix,
-        shelf=None if catalogues is None else Shelf(catalogues, bundle.items, PopularItems(bundle.items, popularity)),
+        shelf=None if catalogues is None else Shelf(catalogues, items.table, PopularItems(items.table, popularity)),
     )
 
 
-def source_of(bundle: Bundle, matches: MatchTables) -> CandidateSource:
+def source_of(bundle: Bundle, matches: MatchTables, items: ServedItems) -> CandidateSource:
     """Put together what proposes candidates; further sources join these in the ``MixedSource``."""
     polarity = polarity_of(bundle.manifest.vocabulary, bundle.manifest.utility)
-    likes = RecentLikes(bundle.items, ExactIndex(bundle.items.vectors), polarity)
+    likes = RecentLikes(items.table, items.index, polarity)
     if not len(matches):
         return likes
-    walk = RandomWalk(bundle.items, matches, polarity)
-    return MixedSource(Quota(MatchingItems(bundle.items), MATCHING_SHARE), Quota(walk, WALK_SHARE), Quota(likes, 1.0))
+    walk = RandomWalk(items.table, matches, polarity)
+    return MixedSource(Quota(MatchingItems(items.table), MATCHING_SHARE), Quota(walk, WALK_SHARE), Quota(likes, 1.0))
 
 
 def longer_vocabulary(old: Vocabulary, new: Vocabulary) -> Vocabulary:

@@ -113,6 +113,17 @@ class ServedFeatures(Struct, frozen=True):
     retrieval: (
         Annotated[str, Meta(description="the shares of sources that candidates were found by, with that")] | UnsetType
     ) = UNSET
+    item_vectors: (
+        Annotated[str, Meta(description="version of the table of item vectors; absent for the bundle's own")]
+        | UnsetType
+    ) = UNSET
+    item_index: (
+        Annotated[
+            str,
+            Meta(description="the index that candidates were found in; absent where they were given, or all compared"),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class DeadLetter(Struct, frozen=True):
@@ -217,6 +228,8 @@ def encode_served(record: Record, request: RankingRequest, state: UserState, ran
         policy=UNSET if ranking.policy is None else ranking.policy,
         catalogue=UNSET if ranking.catalogue is None else ranking.catalogue,
         retrieval=UNSET if ranking.retrieval is None else ranking.retrieval,
+        item_vectors=UNSET if ranking.item_vectors is None else ranking.item_vectors,
+        item_index=UNSET if ranking.item_index is None else ranking.item_index,
     )
     return _encode(served)
 

@@ -234,6 +234,12 @@ class Settings:
         Section.RANKING,
         "Propose nothing that the user's known actions are on. Switch it off where people come back to the same items.",
     )
+    item_vectors: Path | None = setting(
+        None,
+        Section.RANKING,
+        "Folder of the item vectors that `rankstream embed` and `rankstream vectors import` publish, so that new items "
+        "are found and ranked; without it they stay those of the training.",
+    )
     exploration: str = setting(
         "off",
         Section.RANKING,

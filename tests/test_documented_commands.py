@@ -19,6 +19,7 @@ from rich.console import Console
 
 from rankstream.cli.main import main
 from rankstream.cli.views.feeds import feed_table
+from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.ranking.request import RankingRequest
@@ -227,6 +228,8 @@ def small_ones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_inter(tmp_path / "ml-100k.inter", AS_OF_MS)
     write_inter(tmp_path / "ml-100k" / "ml-100k.inter", FEBRUARY_MS)
     shutil.copytree(SAVED / "run", tmp_path / "run")
+    dim = EmbeddingTable.open(tmp_path / "run" / "bundle" / "items").dim
+    (tmp_path / "new.jsonl").write_text(json.dumps({"item_id": "a7", "vector": [0.1] * dim}))
     day = a_day(tmp_path, actions=200, history_limit=20)  # as in the settings
     day.dump(tmp_path / "monday")
     shutil.copytree(day.user_vectors, tmp_path / "vectors" / "users")

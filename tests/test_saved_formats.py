@@ -335,8 +335,9 @@ def test_a_table_is_still_its_models(tmp_path):
 
 
 def test_vectors_encoded_now_are_those_of_then(tmp_path):
+    a_copy("run", tmp_path)
     log, out = SAVED / "log" / "actions.parquet", tmp_path / "users"
-    done = rankstream("embed", log, "--from", SAVED / "run", "--to", out)
+    done = rankstream("embed", log, "--from", tmp_path / "run", "--to", out)
     assert done.exit_code == 0, done.output
     now, then = read_table(versions(out)[0]), expected()["tables"]["tables"][expected()["tables"]["current"]]
     assert not differences(now, then, tolerance=2e-3)  # float16

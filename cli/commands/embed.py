@@ -1,9 +1,10 @@
-"""`rankstream embed`: the daily batch job: user vectors of PinnerFormer, and item counts."""
+"""`rankstream embed`: the daily batch job: user vectors of PinnerFormer, item vectors, and item counts."""
 
 from dataclasses import asdict
 from pathlib import Path
 
 import click
+import numpy as np
 
 from rankstream.bundles.item_counts import NotCountableError
 from rankstream.cli.errors import Refusal, needing_torch, refusing
@@ -11,7 +12,12 @@ from rankstream.cli.options.logs import log_options, time_option
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.skipped import print_notes
 from rankstream.evaluation.time_text import time_text
+from rankstream.events.ids import plain_ids
 from rankstream.events.open import LogOptions
+from rankstream.features.embeddings.memory import ItemTable
+from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.files import CURRENT
+from rankstream.retrieval.index.choice import index_version
 from rankstream.streams.pipeline import wall_clock_ms
 
 
@@ -22,6 +28,10 @@ from rankstream.streams.pipeline import wall_clock_ms
 @click.option(
     "--counts-to", "counts_root", type=click.Path(path_type=Path),
     help="Folder of item counts to publish into.  [default: FROM/item_counts]",
+)  # fmt: skip
+@click.option(
+    "--items-to", "items_root", type=click.Path(path_type=Path),
+    help="Table of item vectors to publish into.  [default: FROM/vectors/items]",
 )  # fmt: skip
 @click.option("--full", is_flag=True, help="Encode all users, also those without an action since the last table.")
 @time_option("--as-of", help="As-of time: nothing later is read.  [default: LOG's newest action, at most now]")
@@ -39,25 +49,29 @@ def command(
     run: Path,
     table: Path | None,
     counts_root: Path | None,
+    items_root: Path | None,
     full: bool,
     as_of: int | None,
     keep: int,
     log_options: LogOptions,
     as_json: bool,
 ) -> None:
-    """Refresh the batch user vectors and the item counts.
+    """Refresh the batch user vectors, the vectors of new items, and the item counts.
 
     Encodes users who acted since the last table and publishes a new version of it, in which all others keep their
-    vectors to the bit. Where there is no table yet, or one of another model, all users are encoded. What is counted of
-    items (popularity, what goes together) is counted anew, as of the same time. LOG must hold the whole histories of
-    the users, not the last day alone: give the folder in which each day's file lies, for example.
-    Workers started with `--user-vectors` and `--item-counts` on the folders follow within seconds, without a restart.
+    vectors to the bit. Where there is no table yet, or one of another model, all users are encoded. Items that came
+    after the training are placed where the items beside them in users' sequences are; all others keep their vectors to
+    the bit, and so do those that `rankstream vectors import` added, until users act on them. What is counted of items
+    (popularity, what goes together) is counted anew, as of the same time. LOG must hold the whole histories of the
+    users, not the last day alone: give the folder in which each day's file lies, for example.
+    Workers started with `--user-vectors`, `--item-vectors` and `--item-counts` on the folders follow within seconds,
+    without a restart.
     Needs torch: pip install "rankstream[train]".
 
     \b
     Reads:  LOG, FROM/work
-    Writes: a new version in the table's folder, and one in that of the item
-            counts
+    Writes: a new version in the table's folder, and one in those of the item
+            vectors and the item counts
 
     \b
     Example:
@@ -68,10 +82,9 @@ def command(
         from rankstream.events.arrivals import LogError
         from rankstream.events.sequences import histories_of
         from rankstream.features.embeddings.files import BrokenTableError
-        from rankstream.features.embeddings.table import EmbeddingTable
         from rankstream.models.ranker.training_join import to_float16
         from rankstream.models.recipes.run_folder import load_models
-        from rankstream.models.recipes.train import publish_item_counts
+        from rankstream.models.recipes.train import publish_item_counts, publish_item_vectors
         from rankstream.models.training.checkpoints import WeightsRefusedError
         from rankstream.models.users.refresh import is_of_model, refresh, refresh_active
     root, clock_ms = table or run / "vectors" / "users", wall_clock_ms()
@@ -91,16 +104,28 @@ def command(
         job = refresh_active if active else refresh
         histories = histories_of(events, model.config.num_actions)
         done = job(model, items, histories, root, as_of_ms=now_ms, keep=keep)
-        counts = None
+        table_root = items_root or run / "vectors" / "items"
+        added = publish_item_vectors(models, events, table_root, now_ms, keep, index_version)
+        counts, served = None, models.item_table
+        if (table_root / CURRENT).exists():
+            served = known_items(EmbeddingTable.open(table_root))
         try:
-            counts = publish_item_counts(models, events, counts_root or run / "item_counts", now_ms, keep)
+            counts = publish_item_counts(models, events, counts_root or run / "item_counts", now_ms, keep, served)
         except NotCountableError as exc:
             print_notes((f"no item counts are published: {exc}",))
     if as_json:
-        print_json(asdict(done) | {"item_counts": counts, "as_of_ms": now_ms})
+        print_json(asdict(done) | {"item_vectors": asdict(added), "item_counts": counts, "as_of_ms": now_ms})
         return
     who = "users who acted since the last table" if active else "all users"
     where = f"published {done.folder}" if done.folder else f"nothing new by {time_text(now_ms)}, the table stays"
     click.echo(f"{where}: {done.users:,} {who} encoded, {done.kept:,} kept, {done.unknown:,} without a known item")
+    new = f"published {added.folder}" if added.folder else "no new item, the item vectors stay"
+    click.echo(f"{new}: {added.items:,} items, {added.added:,} of them newer than the training")
     if counts is not None:
-        click.echo(f"published {counts}: what is counted of {len(models.item_table):,} items until {time_text(now_ms)}")
+        click.echo(f"published {counts}: what is counted of {len(served):,} items until {time_text(now_ms)}")
+
+
+def known_items(table: EmbeddingTable) -> ItemTable:
+    """Return the items of a table, without their vectors: to count them."""
+    ids = plain_ids(table.ids(np.arange(len(table))))
+    return ItemTable(ids, np.zeros((len(ids), 0), np.float32))

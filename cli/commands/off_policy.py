@@ -112,6 +112,10 @@ POLICIES: Mapping[str, Callable[[float, float], Policy]] = {
     "--item-counts", "counts", type=click.Path(path_type=Path), metavar="DIR",
     help="Its published item counts, likewise; without it those of the bundle.",
 )  # fmt: skip
+@click.option(
+    "--item-vectors", "items", type=click.Path(path_type=Path), metavar="DIR",
+    help="Its published item vectors, likewise.",
+)  # fmt: skip
 @click.option("--allow-leak", is_flag=True, help="Evaluate a --bundle that was trained later than the feeds; marked.")
 @click.option(
     "--from", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
@@ -136,6 +140,7 @@ def command(
     bundle_dir: Path | None,
     vectors: Path | None,
     counts: Path | None,
+    items: Path | None,
     allow_leak: bool,
     folder: Path | None,
     as_json: bool,
@@ -180,13 +185,15 @@ def command(
     skipped: Counter[str] = Counter()
     name, marks = target.text, list[str]()
     if bundle_dir is None:
-        if vectors or counts or allow_leak:
-            raise Refusal("--user-vectors, --item-counts and --allow-leak are about a --bundle; name it")
+        if vectors or counts or items or allow_leak:
+            raise Refusal(
+                "--user-vectors, --item-counts, --item-vectors and --allow-leak are about a --bundle; name it"
+            )
         slates = slates_of(read_feeds(feeds, source, skipped), target, reward_of, positions, skipped)
     else:
         if feeds:
             raise Refusal("--feeds hold no states to rank again with; leave it out, --bundle reads served-features")
-        ranker = target_ranker(bundle_dir, vectors, counts)
+        ranker = target_ranker(bundle_dir, vectors, counts, items)
         reranking = Reranking(ranker, target, reward_of, positions)
         topics = source.records(SERVED), source.records(REQUESTS), source.records(ACTIONS)
         slates, marks = reranked_slates(*topics, reranking, settings.history_limit, skipped, allow_leak)

@@ -30,6 +30,7 @@ from rankstream.evaluation.replay.plan import (
     one_vocabulary,
     plan_of,
     positives_of,
+    published_tables,
     shown_to_users,
     variants_of,
 )
@@ -99,6 +100,9 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 )
 @click.option(
     "--item-counts", "counts", type=click.Path(path_type=Path), multiple=True, help="Published counts, one a bundle."
+)
+@click.option(
+    "--item-vectors", "items", type=click.Path(path_type=Path), multiple=True, help="Published item vectors, likewise."
 )
 @click.option(
     "--refresh", "refresh_ms", callback=_boundaries, metavar="24h|HOURS|never",
@@ -175,6 +179,7 @@ def command(
     bundles: tuple[Path, ...],
     tables: tuple[Path, ...],
     counts: tuple[Path, ...],
+    items: tuple[Path, ...],
     requests: int,
     scores: tuple[str, ...],
     outcomes_path: Path | None,
@@ -229,8 +234,8 @@ def command(
         return
     vocabulary = one_vocabulary(opened)
     lists = _lists_of(log, vocabulary)
-    variants, facts, marks = variants_of(bundles, opened, tables, options, settings.history_limit, counts, lists)
-    catalogue = Catalogue([bundle.items for bundle in opened])
+    variants, facts, marks = variants_of(bundles, opened, tables, options, settings.history_limit, counts, lists, items)
+    catalogue = Catalogue([*(bundle.items for bundle in opened), *published_tables(items)])
     positives = positives_of(opened, options)
     choice = choose_protocol(log, _holds_impressions(log), positives, options, vocabulary, lists)
     shown = None if lists is None else shown_to_users(log, lists, vocabulary, options.session_gap_ms)

@@ -47,14 +47,13 @@ def command(log: Path, run: Path, port: int, log_options: LogOptions) -> None:
     """Serve a trained run on this machine, to try it: a broker, the log and a worker in one.
 
     A Kafka-compatible broker starts in memory, the actions of LOG stream into it as a shop would have sent them, a
-    worker with the run's bundle, user vectors and item counts applies them and then answers requests, until Ctrl-C.
+    worker with the run's bundle and the tables beside it applies them and then answers requests, until Ctrl-C.
     Other commands find it where they look for Kafka; send it new actions with `rankstream produce`. When it ends it
     forgets all. In production the broker is your Kafka, and `rankstream worker` is what serves.
     Needs the embedded broker: pip install "rankstream[demo]".
 
     \b
-    Reads:  LOG, FROM/bundle, FROM/vectors/users, FROM/item_counts,
-            FROM/catalogue
+    Reads:  LOG, FROM/bundle, FROM/vectors, FROM/item_counts, FROM/catalogue
     Writes: FROM/worker.log
 
     \b
@@ -111,6 +110,7 @@ def _settings(run: Path, servers: str, state: Path) -> Settings:
         user_vectors=users if users.is_dir() else None,
         item_counts=run / "item_counts",  # of the first `rankstream embed` on
         catalogue=run / "catalogue",  # of the first `rankstream catalogue import` on
+        item_vectors=run / "vectors" / "items",  # likewise
     )
 
 

@@ -56,7 +56,8 @@ def command(
     \b
     Reads:  served-features, ranking-requests, user-actions (from Kafka, or
             --from a folder of dumps); --bundle, --user-vectors,
-            --item-counts, --catalogue, --history-limit as the workers had them
+            --item-counts, --item-vectors, --catalogue and --history-limit as
+            the workers had them
     Ends:   0 no difference; 1 differences, each named; 2 nothing could be
             verified, and why
 
@@ -103,7 +104,8 @@ def show(report: Report) -> None:
     share = report.ranking_seconds / report.seconds if report.seconds else 0.0
     spent = f"{report.actions_read:,} actions read; {report.seconds:.1f} s, {share:.0%} of it ranking"
     counts = ", ".join(sorted(version or "the bundle's own" for version in report.item_counts)) or "none"
-    versions = f"user vectors {tables}; item counts {counts}"
+    items = ", ".join(sorted(version or "the bundle's own" for version in report.item_vectors)) or "none"
+    versions = f"user vectors {tables}; item counts {counts}; item vectors {items}"
     if catalogues := sorted(report.catalogues):
         more = f" and {len(catalogues) - 1:,} before it" if len(catalogues) > 1 else ""
         versions += f"; catalogue {catalogues[-1]}{more}"

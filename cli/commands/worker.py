@@ -26,7 +26,8 @@ def command(settings: Settings) -> None:
 
     \b
     Reads:  user-actions, ranking-requests; the bundle folder; user_vectors,
-            item_counts and catalogue, swapped when a new version is published
+            item_counts, item_vectors and catalogue, swapped when a new version
+            is published
     Writes: ranked-feeds, dead-letters, user-state-changelog; state_dir;
             with --served-features that topic too
 

@@ -43,7 +43,7 @@ def no_realtime_ranker(settings: Settings, past: EventLog) -> NoRealtimeRanker:
     """Drive the past through a pipeline without a broker, and stop there."""
     if settings.bundle is None:
         raise ValueError("no bundle to rank with; the demo exports one first")
-    serving = LiveRanker.open(settings.bundle, settings.user_vectors, settings.item_counts)
+    serving = LiveRanker.open(settings.bundle, settings.user_vectors, settings.item_counts, settings.item_vectors)
     pipeline = Pipeline(UserCache(MemoryStore()), serving)
     pipeline.on_actions(recorded_actions(events_of(past)))
     newest = dict(zip(past.user_ids.tolist(), past.times_ms.tolist(), strict=True))  # the log is sorted: last wins

@@ -17,7 +17,8 @@ from rankstream.cli.options.topics import Source
 from rankstream.cli.views.progress import with_progress
 from rankstream.evaluation.leakage import CountsVersions, UserTables
 from rankstream.evaluation.off_policy.rerank import TargetRanker
-from rankstream.evaluation.point_in_time import bundles_own, no_table
+from rankstream.evaluation.point_in_time import bundles_items, bundles_own, no_table
+from rankstream.evaluation.replay.plan import item_vectors
 from rankstream.evaluation.time_text import delay_ms
 from rankstream.events.arrivals import RecordedLog
 from rankstream.events.open import LogOptions
@@ -106,7 +107,9 @@ def _values(path: Path | None, source: Source) -> Iterator[bytes]:
         yield from (line for line in with_progress(file, str(path), None) if line.strip())
 
 
-def target_ranker(bundle_dir: Path, vectors: Path | None, counts: Path | None) -> TargetRanker:
+def target_ranker(
+    bundle_dir: Path, vectors: Path | None, counts: Path | None, items: Path | None = None
+) -> TargetRanker:
     """Open the model that is to be evaluated.
 
     Raises ``BundleRefusedError``, ``BrokenTableError``, and ``NotCountableError`` for the item counts of another model.
@@ -124,4 +127,5 @@ def target_ranker(bundle_dir: Path, vectors: Path | None, counts: Path | None) -
         published = CountsVersions(counts)
         published.check_made_with(bundle.manifest)
         counts_as_of = published.as_of
-    return TargetRanker(bundle, tables_as_of, counts_as_of)
+    items_as_of = bundles_items if items is None else item_vectors(items, bundle)
+    return TargetRanker(bundle, tables_as_of, counts_as_of, items=items_as_of)

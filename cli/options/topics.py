@@ -87,9 +87,8 @@ def open_source(folder: Path | None, settings: Settings) -> Source:
 
 
 def open_rankers(settings: Settings) -> RankersAsServed:
-    """Open bundle, user vectors and item counts as they were served. Raises ``BundleRefusedError``."""
+    """Open the bundle and the tables beside it as they were served. Raises ``BundleRefusedError``."""
     if not settings.bundle.is_dir():
         raise Refusal(f"there is no bundle folder {settings.bundle}; name the one that was served with --bundle")
-    return RankersAsServed(
-        open_bundle(settings.bundle), settings.user_vectors, settings.item_counts, settings.catalogue
-    )
+    tables = settings.user_vectors, settings.item_counts, settings.catalogue, settings.item_vectors
+    return RankersAsServed(open_bundle(settings.bundle), *tables)

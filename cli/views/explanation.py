@@ -42,6 +42,7 @@ def _head(explanation: Explanation) -> Facts:
         "sessions": _sessions_line(explanation),
         "user vector": _vector_line(explanation),
         "item counts": _counts_line(explanation),
+        "item vectors": _item_vectors_line(explanation),
         "candidates": _candidates_line(explanation),
     }
     if explanation.policy is not None:
@@ -89,6 +90,12 @@ def _counts_line(explanation: Explanation) -> str:
     counts = explanation.item_counts
     whose = "the bundle's own" if counts.version is None else f"version {counts.version}"
     return f"{whose}, {duration_text(counts.age_ms)} old"
+
+
+def _item_vectors_line(explanation: Explanation) -> str:
+    vectors = explanation.item_vectors
+    whose = "the bundle's own" if vectors.version is None else f"version {vectors.version}"
+    return f"{whose}, {duration_text(vectors.age_ms)} old"
 
 
 def _candidates_line(explanation: Explanation) -> str:

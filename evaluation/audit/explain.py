@@ -26,6 +26,7 @@ from rankstream.evaluation.audit.explanation import (
     Sessions,
     Term,
     UserVector,
+    VectorsOfItems,
 )
 from rankstream.evaluation.audit.occlusion import Effect, Without, effects, occluded, whole_request
 from rankstream.evaluation.audit.user_records import UserRecords, read_user_records
@@ -122,6 +123,7 @@ def _context(
     served: ServedFeatures, record: Record, state: UserState, rankers: RankersAsServed, records: UserRecords
 ) -> AnswerContext:
     bundle = rankers.bundle
+    items = rankers.items(served).table
     ranker = replace(rankers.ranker(served), exploration=NO_EXPLORATION)  # sampling has no reasons
     original = decode_request(record)
     seen = known_actions(state.history.columns(), served.at_ms, original.seen_until_ms(record.timestamp))
@@ -132,7 +134,7 @@ def _context(
     uncut = msgspec.structs.replace(original, top_k=None)
     request = whole_request(original, ranker.rank(uncut, known, served.at_ms))
     base = ranker.rank(request, known, served.at_ms)
-    return AnswerContext(served, known, ranker, request, base, bundle.items, bundle.manifest.vocabulary, records)
+    return AnswerContext(served, known, ranker, request, base, items, bundle.manifest.vocabulary, records)
 
 
 def _explanation(context: AnswerContext, differs: str, items: Sequence[Id], progress: Progress) -> Explanation:
@@ -161,6 +163,7 @@ def _explanation(context: AnswerContext, differs: str, items: Sequence[Id], prog
         sessions=_sessions(context),
         user_vector=_user_vector(context),
         item_counts=_item_counts(context),
+        item_vectors=_item_vectors(context),
         candidates=len(candidates),
         unknown_items=tuple(
             item for item, known in zip(candidates, _known(context, candidates), strict=True) if not known
@@ -257,3 +260,8 @@ def _item_counts(context: AnswerContext) -> CountsOfItems:
     features = context.ranker.offline.item_features
     as_of_ms = features.as_of_ms if isinstance(features, EmbeddingTable) else context.items.as_of_ms
     return CountsOfItems(context.served.item_counts, as_of_ms, context.served.at_ms - as_of_ms)
+
+
+def _item_vectors(context: AnswerContext) -> VectorsOfItems:
+    as_of_ms = context.items.as_of_ms
+    return VectorsOfItems(context.ranker.item_vectors, as_of_ms, context.served.at_ms - as_of_ms)

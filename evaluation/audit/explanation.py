@@ -64,6 +64,15 @@ class CountsOfItems:
 
 
 @dataclass(frozen=True)
+class VectorsOfItems:
+    """The item vectors that were served."""
+
+    version: str | None  # None: the bundle's own
+    as_of_ms: int
+    age_ms: int
+
+
+@dataclass(frozen=True)
 class Term:
     """One head's part of a score."""
 
@@ -108,6 +117,7 @@ class Explanation:
     sessions: Sessions
     user_vector: UserVector
     item_counts: CountsOfItems
+    item_vectors: VectorsOfItems
     candidates: int
     unknown_items: tuple[Id, ...]  # candidates that are not in the item table
     items: tuple[ExplainedItem, ...]

@@ -72,6 +72,7 @@ class Report:
     user_vectors: set[str | None] = field(default_factory=set)
     item_counts: set[str | None] = field(default_factory=set)  # None: the bundle's own
     catalogues: set[str] = field(default_factory=set)
+    item_vectors: set[str | None] = field(default_factory=set)  # None: the bundle's own
     actions_read: int = 0
     seconds: float = 0.0
     ranking_seconds: float = 0.0  # of these
@@ -81,6 +82,7 @@ class Report:
         values: dict[str, Any] = msgspec.to_builtins(self)
         found: dict[str, set[Any]] = {
             "user_vectors": self.user_vectors, "item_counts": self.item_counts, "catalogues": self.catalogues,
+            "item_vectors": self.item_vectors,
         }  # fmt: skip
         return values | {name: sorted(version for version in of if version) for name, of in found.items()}
 
@@ -215,6 +217,7 @@ class _Check:
         self.report.item_counts.add(served.item_counts)
         if not isinstance(served.catalogue, UnsetType):
             self.report.catalogues.add(served.catalogue)
+        self.report.item_vectors.add(None if isinstance(served.item_vectors, UnsetType) else served.item_vectors)
         if computed == due.served_bytes:
             self.report.verified += 1
         else:

@@ -11,8 +11,8 @@ import numpy as np
 
 from rankstream.bundles.ranker import calibrated_heads
 from rankstream.evaluation.baselines.panel import ALL_ACTIONS
-from rankstream.evaluation.leakage import UserTables, check_bundle, check_table
-from rankstream.evaluation.point_in_time import LiveRankerAsOf, TablesAsOf, no_table
+from rankstream.evaluation.leakage import ItemTables, UserTables, check_bundle, check_table
+from rankstream.evaluation.point_in_time import ItemsAsOf, LiveRankerAsOf, TablesAsOf, bundles_items, no_table
 from rankstream.evaluation.replay.candidates import CandidateSelection, Catalogue, as_shown, sampled, whole
 from rankstream.evaluation.replay.counts import (
     BundlesOwn,
@@ -39,6 +39,8 @@ from rankstream.events.arrivals import Arrivals, RecordedLog
 from rankstream.events.impressions import Impressions, acts_of
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors
+from rankstream.features.embeddings.files import versions
+from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.metrics.arrays import Ints
 from rankstream.ranking.bundle import Bundle
 from rankstream.ranking.serving import ranker_of
@@ -81,12 +83,14 @@ def variants_of(
     history_limit: int,
     counts: Sequence[Path] = (),
     lists: Impressions | None = None,
+    items: Sequence[Path] = (),
 ) -> tuple[list[Variant], list[dict[str, Any]], list[str]]:
     """Return a variant for each bundle and delay, the facts of each, and the marks of allowed leaks.
 
-    ``tables`` and ``counts`` are folders of user vectors and of item counts, ``lists`` what the log says was shown.
+    ``tables``, ``counts`` and ``items`` are folders of user vectors, item counts and item vectors, ``lists`` what the
+    log says was shown.
     """
-    for flag, folders in (("--user-vectors", tables), ("--item-counts", counts)):
+    for flag, folders in (("--user-vectors", tables), ("--item-counts", counts), ("--item-vectors", items)):
         if len(folders) not in (0, 1, len(bundles)):
             raise ReplayError(f"{len(folders)} {flag} for {len(bundles)} --bundle; give one for all, or one each")
     if counts and options.refresh_ms is not None:
@@ -106,11 +110,12 @@ def variants_of(
         folder = counts[min(at, len(counts) - 1)] if counts else None
         over_time, leaks = counts_of(bundle, folder, options, past, from_ms)
         marks += leaks
+        items_as_of = item_vectors(items[min(at, len(items) - 1)], bundle) if items else bundles_items
         for delay in options.delays:
             name = _variant_name(names[at], delay, options.delays)
             serving = LiveRankerAsOf(manifest.vocabulary, ranker_of(bundle, NoVectors(manifest.sizes.user_dim)))
             delayed = DelayedPipeline(serving, delay, history_limit)
-            variants.append(Variant(name, bundle, as_of, delayed, over_time))
+            variants.append(Variant(name, bundle, as_of, delayed, over_time, items_as_of))
             about_model = {"model": manifest.model_version, "calibrated": calibrated_heads(manifest.parts)}
             facts.append({"name": name, "bundle": names[at], "delay_ms": delay} | about_model)
     return variants, facts, list(dict.fromkeys(marks))
@@ -145,6 +150,21 @@ def user_vectors(root: Path, bundle: Bundle, from_ms: int, allow_leak: bool) -> 
     if marks:
         return (lambda at_ms: users.as_of(at_ms) or oldest), marks
     return users.as_of, []
+
+
+def item_vectors(root: Path, bundle: Bundle) -> ItemsAsOf:
+    """Return the item vectors by time: none of them knows more than the query, and before the first the bundle's serve.
+
+    Raises ``BrokenTableError`` for another model's, ``LeakError`` for a version whose time can't be true.
+    """
+    published = ItemTables(root)
+    published.check_made_with(bundle.manifest)
+    return published.as_of
+
+
+def published_tables(roots: Sequence[Path]) -> list[EmbeddingTable]:
+    """Map all versions of the tables in ``roots``; before an item is published, no ranker knows it."""
+    return [EmbeddingTable.open_version(folder) for root in roots for folder in versions(root)]
 
 
 def _names(bundle_dirs: Sequence[Path]) -> list[str]:

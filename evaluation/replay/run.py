@@ -319,7 +319,7 @@ class _Run:
         user_id, at_ms, surface = query.exposure.user_id, query.exposure.at_ms, query.exposure.surface
         if not candidates.only_known:
             return variant.rank(user_id, at_ms, state, candidates.ids, surface)
-        rows = variant.known(candidates.keys)
+        rows = variant.known(candidates.keys, at_ms)
         target = np.flatnonzero(rows == candidates.target)
         if len(rows) > MAX_CANDIDATES and not self.plan.whole_rankings:
             search = Search(max(self.plan.ks[-1], MIN_ABOVE), query.rng(self.plan.seed, SCAN))

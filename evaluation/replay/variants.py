@@ -8,7 +8,8 @@
                         +-- DelayedPipeline, never ----- Variant: bundle A, without realtime actions
 
 A ``DelayedPipeline`` is a ``Pipeline`` that gets each arrival its delay late, so a variant knows what a worker that
-lags as much would have known. Its batch vectors lag too, and its item counts: the newest that were there a delay ago.
+lags as much would have known. Its batch vectors lag too, those of users and items, and its item counts: the newest that
+were there a delay ago.
 """
 
 from collections import deque
@@ -19,7 +20,7 @@ from time import perf_counter
 import msgspec
 import numpy as np
 
-from rankstream.evaluation.point_in_time import LiveRankerAsOf, RankerAsOf, TablesAsOf
+from rankstream.evaluation.point_in_time import ItemsAsOf, LiveRankerAsOf, RankerAsOf, TablesAsOf, bundles_items
 from rankstream.evaluation.replay.counts import BundlesOwn, CountsOverTime
 from rankstream.evaluation.replay.rank_search import Scorer, Search
 from rankstream.events.arrivals import Arrivals
@@ -130,15 +131,16 @@ class Variant:
         tables: TablesAsOf,
         delayed: DelayedPipeline,
         counts: CountsOverTime | None = None,
+        items: ItemsAsOf = bundles_items,
     ) -> None:
-        """Without ``counts`` the bundle's own serve."""
+        """Without ``counts`` and ``items`` the bundle's own serve."""
         self.name = name
         self.bundle = bundle
         self.delayed = delayed
         self.counts = BundlesOwn(bundle) if counts is None else counts
         self.heads = bundle.manifest.heads
         self.seconds = {"scoring": 0.0, "ranking": 0.0}
-        self._rankers = RankerAsOf(bundle, tables, self.counts.as_of)
+        self._rankers = RankerAsOf(bundle, tables, self.counts.as_of, items=items)
 
     def rank(
         self, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id], surface: int = 0
@@ -199,9 +201,9 @@ class Variant:
             whole=False,
         )
 
-    def known(self, keys: Keys) -> Ints:
-        """Return the rows of the items ``(N,)`` that its bundle knows."""
-        return np.flatnonzero(self.bundle.items.rows(keys)[1])
+    def known(self, keys: Keys, at_ms: int) -> Ints:
+        """Return the rows of the items ``(N,)`` that have a vector at a time."""
+        return np.flatnonzero(self._ranker(at_ms).offline.items.look_up(keys)[1])
 
     def _ranker(self, at_ms: int) -> Ranker:
         return self._rankers.at(at_ms - (self.delayed.delay_ms or 0))

@@ -1,7 +1,7 @@
 """A whole training: from a log to encoders, the ranker on top of them, a bundle and a table of user vectors."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
@@ -19,8 +19,12 @@ from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import TIME_BITS, histories_of
 from rankstream.features.attributes.table import ItemAttributes, no_attributes
+from rankstream.features.embeddings.additions import Additions, publish_additions
+from rankstream.features.embeddings.memory import ItemTable
+from rankstream.features.embeddings.table import table_of
 from rankstream.features.item_counts.files import publish_counts
 from rankstream.models.items.attributes import item_attributes
+from rankstream.models.items.fold_in import folded_in
 from rankstream.models.items.item_counts import item_counts
 from rankstream.models.ranker.calibration import as_plain
 from rankstream.models.ranker.training_join import to_float16
@@ -214,15 +218,37 @@ def publish_users(models: TrainedModels, log: EventLog, root: Path) -> Refreshed
     return refresh(models.pinnerformer, items, histories, root, as_of_ms=models.about.until_ms - 1)
 
 
-def publish_item_counts(models: TrainedModels, log: EventLog, root: Path, as_of_ms: int, keep: int) -> Path:
-    """Publish what the log says of the models' items as of a time; return the version's folder.
+def publish_item_vectors(
+    models: TrainedModels,
+    log: EventLog,
+    root: Path,
+    as_of_ms: int,
+    keep: int,
+    prepare: Callable[[Path], object] | None = None,
+) -> Additions:
+    """Publish the training's item vectors to the bit, and beside them those of items that came later (``fold_in.py``).
+
+    An item that no known one stands beside has none yet. Training again would make another space, whose vectors the
+    ranker was not trained on.
+    """
+    trained, found = models.item_table, folded_in(models.item_table, log.split_at(as_of_ms + 1)[0])
+    base = table_of(trained.ids.tolist(), trained.vectors, space=models.item_space, as_of_ms=as_of_ms)
+    placed = len(trained) + np.flatnonzero(np.any(found.vectors[len(trained) :], axis=1))
+    ids = [found.ids[row] for row in placed]
+    return publish_additions(root, base, ids, found.vectors[placed], as_of_ms=as_of_ms, keep=keep, prepare=prepare)
+
+
+def publish_item_counts(
+    models: TrainedModels, log: EventLog, root: Path, as_of_ms: int, keep: int, items: ItemTable | None = None
+) -> Path:
+    """Publish what the log says of ``items``, the training's by default, as of a time; return the version's folder.
 
     Raises ``NotCountableError`` for a training that did not keep how, and as ``item_counts`` does.
     """
     recipe = models.counts_recipe
     if recipe is None:
         raise NotCountableError("the training did not keep how its items were counted; train again with this version")
-    return publish_counts(root, item_counts(log, models.item_table, recipe, as_of_ms), keep)
+    return publish_counts(root, item_counts(log, items or models.item_table, recipe, as_of_ms), keep)
 
 
 @contextmanager

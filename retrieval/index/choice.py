@@ -12,6 +12,7 @@ from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.retrieval.index.base import VectorIndex
 from rankstream.retrieval.index.exact import ExactIndex
 
+GRAPHS = "hnsw"  # folder of the graphs, in the table's
 EXACT_BELOW = 20_000  # items: to compare that many takes a millisecond
 INSTALL = 'pip install "rankstream[ann]"'
 
@@ -46,7 +47,10 @@ def wants_graph(table: EmbeddingTable, index: VectorIndex) -> bool:
 
 
 def build_beside(table: EmbeddingTable, root: Path) -> VectorIndex:
-    """Build a table's graph, which takes seconds to minutes, and leave it in ``root`` for others."""
+    """Return a table's graph: the one in ``root``, or a new one, which takes seconds to minutes and is left there."""
+    found = open_index(table, root)
+    if not wants_graph(table, found):
+        return found
     from rankstream.retrieval.index.hnsw_files import build_for, write_index
 
     built = build_for(table)
@@ -55,6 +59,13 @@ def build_beside(table: EmbeddingTable, root: Path) -> VectorIndex:
     except OSError as exc:
         log.warning("the index of the items can't be kept (%s), so each worker builds its own", exc)
     return built.index
+
+
+def index_version(folder: Path) -> None:
+    """Build the graph of a version before anybody reads it, where its items are many; for publishers."""
+    table = EmbeddingTable.open_version(folder)
+    if wants_graph(table, ExactIndex(table.vectors)):
+        build_beside(table, folder.parent)
 
 
 @cache

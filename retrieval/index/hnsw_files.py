@@ -25,11 +25,11 @@ from rankstream.features.decoding import UNREADABLE
 from rankstream.features.embeddings.files import checksum, versions
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.files import whole_folder
+from rankstream.retrieval.index.choice import GRAPHS
 from rankstream.retrieval.index.hnsw import LIBRARY, HnswConfig, HnswIndex, build_index, graph_bytes, graph_of
 from rankstream.retrieval.index.recall import RecallCurve, RecallPoint
 
 FORMAT = 1
-FOLDER = "hnsw"  # in the table's
 HEADER, GRAPH = "header.json", "graph.faiss"
 AGAIN = "build it again with `rankstream index build`"
 
@@ -87,14 +87,14 @@ def build_for(table: EmbeddingTable, config: HnswConfig | None = None) -> BuiltI
 
 def write_index(built: BuiltIndex, root: Path) -> Path:
     """Write an index beside its table's version and delete those whose version is gone; return its folder."""
-    folder, header = root / FOLDER / built.header.table, msgspec.json.encode(built.header)
+    folder, header = root / GRAPHS / built.header.table, msgspec.json.encode(built.header)
     if not _holds(folder, header):
         shutil.rmtree(folder, ignore_errors=True)
         with whole_folder(folder) as beside:
             (beside / GRAPH).write_bytes(built.graph)
             (beside / HEADER).write_bytes(header)
     kept = {one.name for one in versions(root)}
-    for other in (root / FOLDER).iterdir():
+    for other in (root / GRAPHS).iterdir():
         if not other.name.startswith(".") and other.name not in kept:
             shutil.rmtree(other, ignore_errors=True)
     return folder
@@ -102,7 +102,7 @@ def write_index(built: BuiltIndex, root: Path) -> Path:
 
 def read_index(table: EmbeddingTable, root: Path) -> HnswIndex | None:
     """Read the index beside a table's version; None where there is none. Raises ``IndexRefusedError``."""
-    folder = root / FOLDER / table.version
+    folder = root / GRAPHS / table.version
     if not (folder / HEADER).is_file():
         return None
     try:
@@ -122,7 +122,7 @@ def read_index(table: EmbeddingTable, root: Path) -> HnswIndex | None:
 
 def name_of(header: bytes) -> str:
     """Return the name of the index with this header."""
-    return f"{FOLDER}-{xxhash.xxh3_64_hexdigest(header)}"
+    return f"{GRAPHS}-{xxhash.xxh3_64_hexdigest(header)}"
 
 
 def _holds(folder: Path, header: bytes) -> bool:

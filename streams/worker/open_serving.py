@@ -1,4 +1,4 @@
-"""The served ranker that the settings choose: bundle, user vectors, item counts, catalogue, policies; knows no broker.
+"""The served ranker that the settings choose: bundle, the tables beside it, catalogue, policies; knows no broker.
 
 A worker and a replay that open it with the same settings rank alike.
 """
@@ -17,6 +17,7 @@ def open_serving(settings: Settings) -> LiveRanker:
         settings.bundle,
         settings.user_vectors,
         settings.item_counts,
+        settings.item_vectors,
         exploration=exploration,
         catalogue=settings.catalogue,
         mix=mix_of(settings),

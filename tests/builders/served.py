@@ -39,9 +39,11 @@ class Day:
     user_vectors: Path
     history_limit: int
     item_counts: Path | None = None
+    item_vectors: Path | None = None
 
     def rankers(self) -> RankersAsServed:
-        return RankersAsServed(open_bundle(self.bundle), self.user_vectors, self.item_counts)
+        tables = self.user_vectors, self.item_counts
+        return RankersAsServed(open_bundle(self.bundle), *tables, item_vectors=self.item_vectors)
 
     def verify(self, tolerance: float = 0.0, rankers: RankersAsServed | None = None) -> Report:
         logs = self.served, self.requests, self.actions

@@ -159,6 +159,12 @@ def catalogue(stage: Stage) -> Path:
     return stage.folder / "catalogue"
 
 
+def import_vectors(stage: Stage) -> Result:
+    file = stage.folder / "new.jsonl"
+    file.write_text(json.dumps({"item_id": "fig", "vector": [0.5] * 8}))
+    return rankstream("vectors", "import", file, "--bundle", stage.bundle, "--to", stage.folder / "items", "--json")
+
+
 RUNS: dict[str, Callable[[Stage], Result]] = {
     "demo": demo,
     "example": lambda stage: rankstream("example", stage.folder / "shop.csv", "--rows", 400, "--users", 20, "--json"),
@@ -189,6 +195,7 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
         "catalogue", "check", catalogue(stage), "--bundle", stage.bundle, "--json"
     ),
     "catalogue follow": lambda stage: stage.on_topics("catalogue", "follow", stage.folder / "c", "--once"),
+    "vectors import": import_vectors,
     "bundle show": lambda stage: rankstream("bundle", "show", stage.bundle, "--json"),
     "bundle verify": lambda stage: rankstream("bundle", "verify", stage.bundle, "--json"),
     "bundle keygen": lambda stage: rankstream("bundle", "keygen", stage.key, "--json"),

@@ -35,6 +35,7 @@ MORNING_MS = 1_700_006_400_000  # midnight, 15 November 2023
 DAY_MS = 86_400_000
 NEW = 999  # an item that is first acted on at the end of the training
 UNTIL = "2023-11-18"
+BEFORE = MORNING_MS + 3 * DAY_MS
 STEPS = dict.fromkeys(("user_steps", "session_steps", "ranker_steps"), 3)
 WIDTHS = ("item_dim", "user_dim", "user_width", "session_width", "session_state", "width")
 SMALL = STEPS | {"batch": 4} | dict.fromkeys(WIDTHS, 8)
@@ -76,6 +77,14 @@ def run(tmp_path_factory):
         write(folder / "actions" / f"day-{day}.jsonl", rows_of(range(12), [day]))
     done = train(folder)
     assert done.exit_code == 0, done.output
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(run, tmp_path_factory):
+    """The models of ``run``, exported once: it takes twenty seconds. Nothing may be written into it."""
+    folder = tmp_path_factory.mktemp("exported") / "bundle"
+    assert rankstream("export", "--from", run / "out", "--to", folder).exit_code == 0
     return folder
 
 
@@ -212,9 +221,7 @@ def test_embedding_encodes_the_active_and_leaves_the_others_to_the_bit(run, tmp_
     assert EmbeddingTable.open(table).version == after.version
 
 
-def test_embedding_publishes_item_counts_as_of_the_same_time_which_the_bundle_takes(run, tmp_path):
-    bundle = tmp_path / "bundle"
-    assert rankstream("export", "--from", run / "out", "--to", bundle).exit_code == 0
+def test_embedding_publishes_item_counts_as_of_the_same_time_which_the_bundle_takes(run, bundle, tmp_path):
     flags = ("--from", run / "out", "--to", tmp_path / "users", "--counts-to", tmp_path / "counts")
     for until in (UNTIL, "2023-11-19"):
         done = rankstream("embed", run / "actions", *flags, "--as-of", until, "--json")
@@ -228,10 +235,32 @@ def test_embedding_publishes_item_counts_as_of_the_same_time_which_the_bundle_ta
     assert serving.current.item_counts == counts.version
 
 
-def test_item_counts_as_of_the_trainings_end_are_the_bundles_own(run, tmp_path):
+def test_embedding_places_new_items_among_the_others_which_keep_their_vectors(run, bundle, tmp_path):
+    """An item that came after the training is counted, and a worker finds it; one that none stands beside is not."""
+    actions, flags = tmp_path / "actions", ("--to", tmp_path / "users", "--items-to", tmp_path / "items")
+    flags = (*flags, "--counts-to", tmp_path / "counts")
+    new = [{**row, "item_id": "brand new"} if at % 7 == 0 else row for at, row in enumerate(rows_of(range(12), [3]))]
+    write(
+        actions / "day-3.jsonl", [*new, {"user_id": 77, "item_id": "alone", "action": "view", "timestamp_ms": BEFORE}]
+    )
+    flags = ("--to", tmp_path / "users", "--items-to", tmp_path / "items", "--counts-to", tmp_path / "counts")
+    done = rankstream("embed", actions, "--from", run / "out", *flags)
+    assert done.exit_code == 0, done.output
+    table, own = EmbeddingTable.open(tmp_path / "items"), open_bundle(bundle).items
+    assert f"{len(own) + 1} items, 1 of them newer than the training" in done.output
+    assert vectors(table, own.keys).tobytes() == vectors(own, own.keys).tobytes()
+    assert table.rows(id_keys(["brand new", "alone"]))[1].tolist() == [True, False]
+    serving = LiveRanker.open(bundle, tmp_path / "users", tmp_path / "counts", tmp_path / "items")
+    features, found = serving.current.offline.item_features.look_up(id_keys(["brand new"]))
+    assert found.all()
+    assert features[0, 0] > 0  # its popularity
+    assert serving.current.item_vectors == table.version
+    assert "no new item" in rankstream("embed", actions, "--from", run / "out", *flags).output
+
+
+def test_item_counts_as_of_the_trainings_end_are_the_bundles_own(run, bundle):
     """Counted by what the bundle says of itself, of its items alone."""
-    assert rankstream("export", "--from", run / "out", "--to", tmp_path / "bundle").exit_code == 0
-    bundle = open_bundle(tmp_path / "bundle")
+    bundle = open_bundle(bundle)
     log, _ = read_events(run / "actions", LogOptions(), bundle.manifest.vocabulary)
     ids = np.array(bundle.items.ids(range(len(bundle.items))))
     items = ItemTable(ids, np.zeros((len(ids), 0), np.float32))

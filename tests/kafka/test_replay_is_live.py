@@ -21,6 +21,7 @@ from tests.builders.bundle import a_bundle, a_user_table
 from tests.builders.catalogue import DAY_MS
 from tests.builders.cli import connected, rankstream
 from tests.builders.item_counts import publish_some
+from tests.builders.live_items import publish_items
 from tests.builders.served import changed, some_events
 from tests.kafka.harness import Bench, following
 
@@ -75,7 +76,8 @@ def ran(bench: Bench, command: str, *flags: object) -> tuple[int, dict[str, Any]
     """Run the command; return how it ended and what it found."""
     settings = bench.settings
     models = ["--bundle", settings.bundle, "--user-vectors", settings.user_vectors]
-    models += ["--item-counts", settings.item_counts, "--catalogue", settings.catalogue]
+    models += ["--item-counts", settings.item_counts, "--item-vectors", settings.item_vectors]
+    models += ["--catalogue", settings.catalogue]
     result = rankstream(command, *models, "--history-limit", settings.history_limit, "--json", *flags)
     assert result.stdout, (result.stderr, result.exception)
     return result.exit_code, json.loads(result.stdout)
@@ -104,9 +106,10 @@ def tamper(folder: Path) -> None:
 
 def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_that_was_tampered_with(bench, tmp_path):
     bundle, vectors = a_bundle(tmp_path / "bundle"), a_user_table(tmp_path / "users", USERS[:30])
-    counts = tmp_path / "counts"
+    counts, items = tmp_path / "counts", tmp_path / "items"
+    tables = {"user_vectors": vectors, "item_counts": counts, "item_vectors": items}
     bench.settings = replace(
-        bench.settings, bundle=bundle, user_vectors=vectors, item_counts=counts, served_features=True, history_limit=50,
+        bench.settings, bundle=bundle, **tables, served_features=True, history_limit=50,
         catalogue=tmp_path / "catalogue",
     )  # fmt: skip
     asyncio.run(prepare_topics(bench.settings, create=True))
@@ -116,8 +119,11 @@ def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_tha
         worker = bench.worker(SERVE="bundle", SLOW_MS="15")
         worker.wait_ready()
         send_rounds(bench, range(20))
-        a_user_table(vectors, USERS, seed=12)  # a new version of the user vectors, and first item counts, while it runs
+        a_user_table(
+            vectors, USERS, seed=12
+        )  # a new version of the user vectors, and first ones of the items, meanwhile
         publish_some(counts, seed=5)
+        publish_items(items, ["new item"], seed=5)
         send_rounds(bench, range(20, 25))
         bench.wait_committed(2_000, ACTIONS)
         bench.wait_committed(20, REQUESTS)
@@ -130,6 +136,7 @@ def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_tha
         send_rounds(bench, range(25, 40))
         bench.wait_committed(600, REQUESTS)
         publish_some(counts, seed=6)
+        publish_items(items, ["new item", "another"], seed=6)
         time.sleep(2)  # it is noticed within a second
         send_rounds(bench, range(40, ROUNDS))
         ask_once(bench)
@@ -138,7 +145,7 @@ def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_tha
     ended, report = ran(bench, "verify", *connected(bench.settings))
     assert (ended, report["differences"], report["unverified"]) == (0, [], {})
     assert report["requests"] == REQUESTS_SENT + 1 <= report["verified"] == report["answers"]
-    assert (len(report["user_vectors"]), len(report["item_counts"])) == (2, 2)
+    assert [len(report[name]) for name in tables] == [2, 2, 2]
     assert len(report["catalogues"]) > 3
 
     _, explained = ran(bench, "explain", "--request", "once", *connected(bench.settings))

@@ -30,6 +30,7 @@ from rankstream.evaluation.audit.explanation import (
     Sessions,
     Term,
     UserVector,
+    VectorsOfItems,
 )
 from rankstream.evaluation.audit.occlusion import NO_ACTIONS, NO_USER_VECTOR, Effect
 from rankstream.evaluation.audit.verify import Report as VerifyReport
@@ -168,7 +169,8 @@ def an_explanation(policy: str | None = "plackett-luce") -> Explanation:
         f"req-{SKU}", USER, NOON_MS, MODEL, ("view",), policy, 3, 7, 104_223, 42, False, "the features differ",
         (action,), (MissedAction(SKU, "purchase", NOON_MS, 104_224, 900),), Sessions(1, 2, True),
         UserVector("000007-9c3f5a01e2d4b678", NOON_MS, 1, True),
-        CountsOfItems("000019-5a01e2d4b6789c3f", NOON_MS, 3_600_000), 23, (SKU,), items,
+        CountsOfItems("000019-5a01e2d4b6789c3f", NOON_MS, 3_600_000),
+        VectorsOfItems("000003-77b0c2d98e21fa60", NOON_MS, 3_600_000), 23, (SKU,), items,
     )  # fmt: skip
 
 
