@@ -32,6 +32,7 @@ COMMANDS = {
     "evaluate": "Evaluate trained models on the held-out part of a log.",
     "embed": "Refresh the batch user vectors, the vectors of new items, and the item counts.",
     "vectors": "Publish vectors of your own for items that are new.",
+    "index": "Build the index that many items are searched in, and check what it finds.",
     "serve": "Serve a trained run on this machine, to try it: a broker, the log and a worker in one.",
     "deploy": "Make another bundle serve, watch the feeds, and swap back where it goes wrong.",
     "catalogue": "Import what items are: title, category, price, age.",

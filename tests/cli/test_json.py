@@ -165,6 +165,11 @@ def import_vectors(stage: Stage) -> Result:
     return rankstream("vectors", "import", file, "--bundle", stage.bundle, "--to", stage.folder / "items", "--json")
 
 
+def check_index(stage: Stage) -> Result:
+    assert rankstream("index", "build", stage.bundle).exit_code == 0
+    return rankstream("index", "check", stage.bundle, "--limit", "10,50", "--queries", 5, "--json")
+
+
 RUNS: dict[str, Callable[[Stage], Result]] = {
     "demo": demo,
     "example": lambda stage: rankstream("example", stage.folder / "shop.csv", "--rows", 400, "--users", 20, "--json"),
@@ -196,6 +201,8 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     ),
     "catalogue follow": lambda stage: stage.on_topics("catalogue", "follow", stage.folder / "c", "--once"),
     "vectors import": import_vectors,
+    "index build": lambda stage: rankstream("index", "build", stage.bundle, "--json"),
+    "index check": check_index,
     "bundle show": lambda stage: rankstream("bundle", "show", stage.bundle, "--json"),
     "bundle verify": lambda stage: rankstream("bundle", "verify", stage.bundle, "--json"),
     "bundle keygen": lambda stage: rankstream("bundle", "keygen", stage.key, "--json"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from rankstream.cli.commands import bundle, catalogue, dead_letters, evaluate, topics, verify
+from rankstream.cli.commands import bundle, catalogue, dead_letters, evaluate, index, topics, verify
 from rankstream.cli.commands import settings as settings_command
 from rankstream.cli.demo import screen
 from rankstream.cli.demo.scoreboard import HYBRID, ITEM_KNN, NO_REALTIME, POPULAR, VMIS_KNN, Scoreboard, Scored
@@ -197,6 +197,9 @@ SETTINGS_ROWS = [
     ("train.batch", 1, "64", "d"),
 ]
 
+CHECKED = {"limit": 1_000, "ef": None, "recall": 1.0} | dict.fromkeys(index.TIMES, 12.345)
+
+
 Shown = tuple[Callable[[], Iterable[object]], tuple[str, ...]]  # what is printed, and names that must be whole in it
 
 SHOWN: dict[str, Shown] = {
@@ -214,6 +217,10 @@ SHOWN: dict[str, Shown] = {
     "views/replay.py metrics_table": (
         lambda: [replay.metrics_table(a_summary({f"{MODEL}, realtime": 0.6, "popularity": 0.1}))],
         (f"{MODEL},", "popularity", "NDCG@10")),
+    "commands/index.py curve_table": (
+        lambda: [index.curve_table([{"limit": 5_000, "ef": 40_000, "recall": 0.9876}], "a title", 9)],
+        ("5,000", "40,000", "0.988", "20,000")),
+    "commands/index.py limits_table": (lambda: [index.limits_table([CHECKED], "a title")], ("1,000", "12.35", "all")),
     "commands/bundle.py show": (lambda: [Facts(bundle.facts_of(open_bundle(the_bundle())))], ("tiny-1", "ranker")),
     "commands/catalogue.py item_view": (
         lambda: [catalogue.item_view(an_item(SKU, title="Winter boots", category="Shoes>Boots", price=59.9))],
