@@ -48,6 +48,7 @@ from rankstream.events.readers.topic import RecordLog
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle
+from rankstream.ranking.request import MAX_CANDIDATES
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.readers import TopicReader
@@ -132,6 +133,10 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
     "--sample", type=click.IntRange(min=1), default=100, show_default=True, help="Random candidates of `sampled`."
 )
 @click.option(
+    "--limit", type=click.IntRange(1, MAX_CANDIDATES), default=500, show_default=True,
+    help="Items that `funnel` retrieves.",
+)  # fmt: skip
+@click.option(
     "--session-gap", "session_gap_ms", callback=_gap, default="30m", show_default=True,
     help="A pause longer than this ends a session.",
 )  # fmt: skip
@@ -203,6 +208,9 @@ def command(
       catalogue  before each positive, all items that the bundle knows
       sampled    before each positive, its item among --sample random ones;
                  compares rankers on this sample only
+      funnel     before each positive, the --limit items that retrieval
+                 proposes: what each source finds, and what ranking makes
+                 of it
     Where it is not given, the first rows of the log tell whether it holds
     impressions or acts alone.
 

@@ -1,5 +1,7 @@
 """How a replay looks in a terminal: the verdict, the metrics of each ranker, and what was skipped."""
 
+from typing import Any
+
 from rich.console import Console
 from rich.text import Text
 
@@ -28,6 +30,8 @@ def print_summary(summary: Summary, to: Console | None = None) -> None:
     for sentence in others:
         screen.print(Text(sentence))
     screen.print(metrics_table(summary))
+    if summary["funnel"]:
+        screen.print(funnel_table(summary))
     log, took = summary["log"], summary["time"]
     for done in ("skipped", "ignored"):
         for reason, count in list(log.get(done, {}).items())[:REASONS]:
@@ -40,6 +44,24 @@ def print_summary(summary: Summary, to: Console | None = None) -> None:
     screen.print(
         Text(f"{log['events']:,} events, {rankings}, in {took['seconds']:,.1f} s; {share:.0f} % of it scoring")
     )
+
+
+def funnel_table(summary: Summary) -> Table:
+    """Return what retrieval found and what came of it, for all items, warm and cold ones."""
+    found = summary["funnel"]
+    rows = []
+    for name in ranked_by(summary):
+        for part in found[f"hit@{summary['ks'][-1]}"].get(name, ()):
+            metrics = {metric: _part(found[metric], name, part["items"]) for metric in found}
+            cells = [stacked(with_interval(one, metric)) for metric, one in metrics.items()]
+            rows.append([name, part["items"], *cells])
+    columns = [*names("ranked by", "items"), *numbers(*map(title_of, found))]
+    return Table(columns, rows, "what retrieval found of the wanted items, and what ranking made of it")
+
+
+def _part(found: dict[str, list[dict[str, Any]]], name: str, items: str) -> dict[str, Any] | None:
+    """Return a ranker's metric of a part of the items; None where it retrieves nothing."""
+    return next((one for one in found.get(name, ()) if one["items"] == items), None)
 
 
 def metrics_table(summary: Summary) -> Table:

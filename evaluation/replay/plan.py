@@ -47,7 +47,7 @@ from rankstream.ranking.serving import ranker_of
 
 CATALOGUE = "the whole catalogue"
 UNSORTED = 0.05  # share of events out of order from which on a log is taken for unsorted
-PROTOCOLS = ("logged", "slate", "catalogue", "sampled")
+PROTOCOLS = ("logged", "slate", "catalogue", "sampled", "funnel")
 OF_IMPRESSIONS = ("logged", "slate")  # they rank what was shown
 SAMPLED_NOTE = (
     "NOTE: the metrics are of the ranks in the sample: they compare rankers on this sample and nothing else, and are "
@@ -72,6 +72,7 @@ class ReplayOptions:
     seed: int
     allow_leak: bool
     interleave: bool
+    limit: int = 500  # items that the funnel retrieves
     refresh_ms: int | None = None  # boundaries at which item counts are made anew; 0: never, None: by default
 
 
@@ -305,6 +306,7 @@ def plan_of(
         acts=positives if in_one_row else ALL_ACTIONS,
         session_gap_ms=options.session_gap_ms,
         whole_rankings=options.interleave,
+        retrieve=options.limit if choice.name == "funnel" else None,
         interleaved=_to_mix(variants) if options.interleave else None,
         seed=options.seed,
     )
@@ -334,6 +336,8 @@ def _protocol(
             catalogue, options.sample, seed, exclude_seen=exclude_seen
         )
     among = f"all items{unseen}" if exclude_seen else CATALOGUE
+    if name == "funnel":
+        among = f"the {options.limit:,} items that retrieval proposes"
     return partial(NextPositive, positives, among), whole(catalogue, exclude_seen=exclude_seen, seed=seed)
 
 

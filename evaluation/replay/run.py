@@ -23,6 +23,7 @@ from rankstream.evaluation.baselines.steps import Counted
 from rankstream.evaluation.interleaving import credit, team_draft
 from rankstream.evaluation.replay.candidates import Candidates, CandidateSelection, Catalogue
 from rankstream.evaluation.replay.exposures import Exposure, exposures_of, groups_of, whole_groups
+from rankstream.evaluation.replay.funnel import proposed, rows_in, score_funnel
 from rankstream.evaluation.replay.outcomes import (
     ALL,
     Outcomes,
@@ -35,13 +36,14 @@ from rankstream.evaluation.replay.outcomes import (
 from rankstream.evaluation.replay.own_scores import OwnScores, PastActions, Question, UserAsOf
 from rankstream.evaluation.replay.protocols import EvaluationProtocol, Query, bits
 from rankstream.evaluation.replay.rank_search import MIN_ABOVE, Search
-from rankstream.evaluation.replay.variants import ReplayError, Variant, VariantRanking
+from rankstream.evaluation.replay.variants import ReplayError, Variant, VariantRanking, nothing_ranked
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import Arrivals, RecordedLog
 from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
 from rankstream.features.sessions import SESSION_GAP_MS
 from rankstream.features.user_state import UserState
+from rankstream.metrics.arrays import Ints
 from rankstream.ranking.request import MAX_CANDIDATES
 
 MINUTE_MS = 60_000
@@ -76,6 +78,7 @@ class Plan:
     further: tuple[MakeBaseline, ...] = ()  # baselines besides those that always stand there
     own: tuple[OwnScores, ...] = ()  # variants of one's own, which rank by scores that they bring
     whole_rankings: bool = False  # rank a large catalogue to its end, where the order of all is wanted
+    retrieve: int | None = None  # rank what retrieval proposes, so many, instead of the whole catalogue
     interleaved: tuple[str, str] | None = None  # names of two variants whose feeds are to be mixed
     seed: int = 1
 
@@ -203,6 +206,7 @@ class _Run:
         self.now_ms = 0  # the latest arrival so far
         self.newest_ms = 0  # the latest event so far
         self.old_users: set[bytes] = set()
+        self.old_items: set[int] = set()
         self.seen = _Seen(plan.unseen_only)
 
     def apply(self, arrivals: Arrivals) -> None:
@@ -221,6 +225,7 @@ class _Run:
             self.seen.add(together)
             if group.at_ms < self.plan.from_ms:
                 self.old_users.add(group.key)
+                self.old_items.update(one.item_key for one in together)
         self._feed(arrivals, fed, len(arrivals))
         self._note(arrivals)
         for query in self.protocol.complete(self.now_ms):
@@ -319,7 +324,12 @@ class _Run:
         user_id, at_ms, surface = query.exposure.user_id, query.exposure.at_ms, query.exposure.surface
         if not candidates.only_known:
             return variant.rank(user_id, at_ms, state, candidates.ids, surface)
-        rows = variant.known(candidates.keys, at_ms)
+        if self.plan.retrieve is None:
+            rows = variant.known(candidates.keys, at_ms)
+        else:
+            rows = self._retrieved(variant, query, state, candidates)
+        if not len(rows):
+            return nothing_ranked(len(candidates), len(variant.heads), len(state.history))
         target = np.flatnonzero(rows == candidates.target)
         if len(rows) > MAX_CANDIDATES and not self.plan.whole_rankings:
             search = Search(max(self.plan.ks[-1], MIN_ABOVE), query.rng(self.plan.seed, SCAN))
@@ -329,6 +339,14 @@ class _Run:
             known = [candidates.ids[row] for row in rows.tolist()]
             found = variant.rank(user_id, at_ms, state, known, surface)
         return found if len(rows) == len(candidates) else found.among(rows, len(candidates))
+
+    def _retrieved(self, variant: Variant, query: Query, state: UserState, candidates: Candidates) -> Ints:
+        """Return the rows that a variant's sources propose, and score what they find."""
+        user_id, at_ms = query.exposure.user_id, query.exposure.at_ms
+        found = proposed(variant.ranker(at_ms), user_id, at_ms, state, self.plan.retrieve or 0)
+        outcomes = self.result.outcomes
+        score_funnel(outcomes.variant(variant.name), outcomes.queries[-1], candidates.keys, found)
+        return rows_in(candidates.keys, found)
 
     def _interleaved(
         self,
@@ -361,6 +379,7 @@ class _Run:
             at_ms=query.exposure.at_ms,
             num_actions=len(query.states[0].history if query.states else query.past),
             is_new=query.is_new,
+            is_new_item=query.exposure.item_key not in self.old_items,
             num_candidates=len(candidates),
             relevant={head: rows for head, rows in relevant.items() if len(rows) or missed & masks[head]},
             target_known=candidates.target_known,

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankstream.evaluation.interleaving import preference
+from rankstream.evaluation.replay.funnel import FOUND, is_funnel
 from rankstream.evaluation.replay.outcomes import ALL, Outcomes, Predictions
 from rankstream.metrics.arrays import Bools, Floats, Ints
 from rankstream.metrics.bootstrap import bootstrap_weights
@@ -39,6 +40,7 @@ def summarise(
     by_head = metrics_by_head(outcomes, seed)
     ahead = [one for k in outcomes.ks for one in differences(outcomes, first, f"hit@{k}", seed)]
     ahead += differences(outcomes, first, f"ndcg@{outcomes.ks[-1]}", seed)
+    ahead += differences(outcomes, first, FOUND, seed)
     baselines = [name for name in outcomes.variants if name in outcomes.baselines]
     return {
         "main_metric": main,
@@ -57,6 +59,7 @@ def summarise(
         "verdicts": [verdict(one) for one in ahead if one["head"] == ALL and one["metric"] == main],
         "over_time": over_time(outcomes, main, seed),
         "slices": slices(outcomes, main, seed),
+        "funnel": funnel(outcomes, seed),
         "variety": variety(outcomes, catalogue),
         "staleness": staleness(by_head, variants, main),
         "interleaving": interleaving(outcomes, seed),
@@ -199,6 +202,21 @@ def slices(outcomes: Outcomes, metric: str, seed: int = 1) -> dict[str, dict[str
         kind: _by_part(outcomes, metric, [({"slice": name}, which) for name, which in parts if which.any()], seed)
         for kind, parts in kinds.items()
     }
+
+
+def funnel(outcomes: Outcomes, seed: int = 1) -> dict[str, dict[str, list[Metric]]]:
+    """Return metric -> ranker -> its value for all items, warm and cold ones; empty where nothing was retrieved.
+
+    The metrics are what retrieval found, together and by each source, and HIT and NDCG after ranking.
+    """
+    of_retrieval = {metric for one in outcomes.variants.values() for _, metric in one.metrics if is_funnel(metric)}
+    if not of_retrieval:
+        return {}
+    cold = np.array([query.is_new_item for query in outcomes.queries], np.bool_)
+    parts = [("all", cold | True), ("seen before the replayed part", ~cold), ("new in the replayed part", cold)]
+    named = [({"items": name}, which) for name, which in parts if which.any()]
+    ranked = [f"hit@{outcomes.ks[-1]}", f"ndcg@{outcomes.ks[-1]}"]
+    return {metric: _by_part(outcomes, metric, named, seed) for metric in [*sorted(of_retrieval), *ranked]}
 
 
 def variety(outcomes: Outcomes, catalogue: int) -> dict[str, Metric]:

@@ -121,6 +121,11 @@ class VariantRanking:
         return order[np.isfinite(self.ranks[order])]
 
 
+def nothing_ranked(count: int, heads: int, actions: int) -> VariantRanking:
+    """Return the ranking of ``count`` candidates none of which a variant ranks."""
+    return VariantRanking(np.full(count, np.inf), np.zeros((count, heads)), actions, None, False, 0)
+
+
 class Variant:
     """One ranker at one delay."""
 
@@ -153,7 +158,7 @@ class Variant:
         started = perf_counter()
         pipeline = self.delayed.pipeline
         serving: LiveRankerAsOf = pipeline.serving  # type: ignore[assignment]  # set by hand, see plan.py
-        serving.current = self._ranker(at_ms)
+        serving.current = self.ranker(at_ms)
         feeds = [
             self._request(pipeline, user_id, at_ms, state, candidates[at : at + MAX_CANDIDATES], surface)
             for at in range(0, len(candidates), MAX_CANDIDATES)
@@ -179,7 +184,7 @@ class Variant:
         none to find: what was known of the user is returned alone.
         """
         started = perf_counter()
-        scorer = Scorer(self._ranker(at_ms), user_id, at_ms, state, surface)
+        scorer = Scorer(self.ranker(at_ms), user_id, at_ms, state, surface)
         ranks = np.full(len(keys), np.inf)
         try:
             if target is None:
@@ -203,9 +208,10 @@ class Variant:
 
     def known(self, keys: Keys, at_ms: int) -> Ints:
         """Return the rows of the items ``(N,)`` that have a vector at a time."""
-        return np.flatnonzero(self._ranker(at_ms).offline.items.look_up(keys)[1])
+        return np.flatnonzero(self.ranker(at_ms).offline.items.look_up(keys)[1])
 
-    def _ranker(self, at_ms: int) -> Ranker:
+    def ranker(self, at_ms: int) -> Ranker:
+        """Return its ranker as of a time, less its delay."""
         return self._rankers.at(at_ms - (self.delayed.delay_ms or 0))
 
     def _request(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -200,6 +201,14 @@ SETTINGS_ROWS = [
 CHECKED = {"limit": 1_000, "ef": None, "recall": 1.0} | dict.fromkeys(index.TIMES, 12.345)
 
 
+def a_funnel() -> dict[str, Any]:
+    part = {"value": 0.5, "low": 0.4, "high": 0.6, "requests": 9, "items": "new in the replayed part"}
+    metrics = ("found", "found by matches", "found by recent-likes", "hit@10", "ndcg@10")
+    return a_summary({MODEL: 0.6, "popularity": 0.1}) | {
+        "funnel": {metric: {MODEL: [part | {"items": "all"}, part]} for metric in metrics}
+    }
+
+
 Shown = tuple[Callable[[], Iterable[object]], tuple[str, ...]]  # what is printed, and names that must be whole in it
 
 SHOWN: dict[str, Shown] = {
@@ -217,6 +226,8 @@ SHOWN: dict[str, Shown] = {
     "views/replay.py metrics_table": (
         lambda: [replay.metrics_table(a_summary({f"{MODEL}, realtime": 0.6, "popularity": 0.1}))],
         (f"{MODEL},", "popularity", "NDCG@10")),
+    "views/replay.py funnel_table": (
+        lambda: [replay.funnel_table(a_funnel())], (MODEL, "recent-likes", "0.500", "replayed")),
     "commands/index.py curve_table": (
         lambda: [index.curve_table([{"limit": 5_000, "ef": 40_000, "recall": 0.9876}], "a title", 9)],
         ("5,000", "40,000", "0.988", "20,000")),

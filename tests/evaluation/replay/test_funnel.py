@@ -1,0 +1,110 @@
+"""The funnel: what retrieval proposes is what is ranked, what it misses is a miss, and each source's share is known."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from rankstream.evaluation.point_in_time import LiveRankerAsOf, no_table
+from rankstream.evaluation.replay.candidates import Catalogue, whole
+from rankstream.evaluation.replay.funnel import proposed
+from rankstream.evaluation.replay.outcomes import ALL
+from rankstream.evaluation.replay.protocols import NextPositive, bits
+from rankstream.evaluation.replay.run import Plan, replay
+from rankstream.evaluation.replay.summary import summarise
+from rankstream.evaluation.replay.variants import DelayedPipeline, Variant
+from rankstream.features.actions import pack_action
+from rankstream.features.embeddings.base import NoVectors
+from rankstream.features.user_state import UNKNOWN_USER
+from rankstream.ranking.bundle import open_bundle
+from rankstream.ranking.request import RankingRequest
+from rankstream.ranking.serving import ranker_of
+from tests.builders.bundle import AS_OF_MS, VOCABULARY
+from tests.builders.item_counts import a_following_bundle
+from tests.builders.replay import ALog
+
+MINUTE = 60_000
+SAVE = bits([VOCABULARY.action_codes["save"]])
+LIMIT = 4
+
+
+def views_1_and_saves(item, users, start_ms):
+    return [
+        row
+        for number, user in enumerate(users)
+        for row in (
+            (f"u{user}", 1, "view", start_ms + 2 * number * MINUTE),
+            (f"u{user}", item, "save", start_ms + (2 * number + 1) * MINUTE),
+        )
+    ]
+
+
+TRAINED = views_1_and_saves(2, range(10), AS_OF_MS - 600 * MINUTE)
+STATE = UNKNOWN_USER.apply([pack_action(AS_OF_MS, VOCABULARY.action_codes["view"], 1, 0, 0)], 0).state
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return open_bundle(a_following_bundle(tmp_path_factory.mktemp("bundle"), TRAINED))
+
+
+@pytest.fixture(scope="module")
+def ranker(bundle):
+    return ranker_of(bundle, NoVectors(8))
+
+
+def proposals(ranker, limit=LIMIT):
+    return proposed(ranker, "u1", AS_OF_MS + MINUTE, STATE, limit)
+
+
+def funnel(bundle, rows):
+    """Replay; return the outcomes of the one variant."""
+    delayed = DelayedPipeline(LiveRankerAsOf(VOCABULARY, ranker_of(bundle, NoVectors(8))), 0, 100)
+    catalogue = Catalogue([bundle.items])
+    plan = Plan(
+        protocol=partial(NextPositive, SAVE), select=whole(catalogue, exclude_seen=False), vocabulary=VOCABULARY,
+        positives=SAVE, heads={"save": VOCABULARY.action_codes["save"]}, from_ms=AS_OF_MS, max_queries=None,
+        retrieve=LIMIT,
+    )  # fmt: skip
+    return replay(ALog([*TRAINED, *rows]), [Variant("it", bundle, no_table, delayed)], plan).outcomes
+
+
+def test_what_is_proposed_is_what_a_request_with_a_limit_is_ranked_from(ranker):
+    ranking = ranker.rank(RankingRequest("r", "u1", limit=LIMIT), STATE, AS_OF_MS + MINUTE)
+    assert sorted(item.item_id for item in ranking.items) == sorted(proposals(ranker).keys.tolist())
+
+
+def test_each_source_is_asked_with_the_whole_limit(ranker):
+    found = proposals(ranker).by_source
+    assert found["matches"].tolist() == [2]  # nothing else ever followed item 1
+    assert len(found["recent-likes"]) == LIMIT
+
+
+def test_a_wanted_item_that_retrieval_misses_is_a_miss_and_one_that_it_finds_is_ranked(bundle, ranker):
+    missed = next(item for item in range(3, 41) if item not in proposals(ranker).keys.tolist())
+    later = views_1_and_saves(missed, [60, 61], AS_OF_MS + 60 * MINUTE)
+    outcomes = funnel(bundle, [*views_1_and_saves(2, range(50, 53), AS_OF_MS), *later]).variants["it"]
+    assert outcomes.column(ALL, "found").tolist() == [1, 1, 1, 0, 0]
+    assert outcomes.column(ALL, "found by matches").tolist() == [1, 1, 1, 0, 0]
+    assert outcomes.column(ALL, "mrr").tolist() == [1, 1, 1, 0, 0]  # it ranks by what followed
+
+
+def test_a_source_that_proposes_nothing_to_a_user_has_found_nothing(bundle):
+    nobody = ("u99", 2, "save", AS_OF_MS + MINUTE)  # nothing is known of the user: nothing matches
+    rows = [nobody, *views_1_and_saves(2, [50], AS_OF_MS + 2 * MINUTE)]
+    outcomes = funnel(bundle, rows).variants["it"]
+    assert outcomes.column(ALL, "found by matches").tolist() == [0, 1]
+    assert len(outcomes.column(ALL, "found by recent-likes")) == 2
+
+
+def test_the_summary_has_all_items_cold_and_warm_ones_and_popularity_beside(bundle):
+    rows = [*views_1_and_saves(2, range(50, 53), AS_OF_MS), *views_1_and_saves(40, [60, 61], AS_OF_MS + 60 * MINUTE)]
+    outcomes = funnel(bundle, rows)
+    variants = [{"name": "it", "bundle": "it", "delay_ms": 0, "model": "m"}]
+    found = summarise(outcomes, variants, len(bundle.items))["funnel"]
+    parts = {one["items"]: (one["value"], one["requests"]) for one in found["found by matches"]["it"]}
+    assert parts["seen before the replayed part"] == (1, 3)
+    assert parts["new in the replayed part"] == (0, 2)
+    assert parts["all"] == (pytest.approx(0.6), 5)
+    assert len(found["hit@10"]["popularity"]) == 3
+    assert np.isfinite([one["low"] for one in found["found"]["it"]]).all()
