@@ -16,6 +16,7 @@ COPY retrieval retrieval
 COPY models models
 COPY ranking ranking
 COPY streams streams
+COPY gateway gateway
 COPY evaluation evaluation
 COPY cli cli
 RUN python -m venv /opt/rankstream \

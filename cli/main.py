@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": "Show the whole path on real data, on this machine, in a few minutes.",
     "example": "Write the log of a shop that does not exist, to try the other commands on.",
     "worker": "Apply actions and answer ranking requests.",
+    "gateway": "Serve actions, rankings and feeds by HTTP.",
     "produce": "Send a file of actions (or requests) to Kafka.",
     "request": "Ask for one ranking and show it.",
     "watch": "Show ranked feeds as they come.",

@@ -8,6 +8,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rankstream.cli.options.train_settings import TrainSection, TrainSettings
 from rankstream.content.items import Item
 from rankstream.events.action_event import ActionEvent
 from rankstream.events.impression_event import ImpressionEvent
+from rankstream.gateway.settings import GatewaySection, GatewaySettings
 from rankstream.ranking.request import RankingRequest
 from rankstream.streams.codec import DeadLetter, RankedFeed, ServedFeatures
 from rankstream.streams.setting_fields import CONFIG_VARIABLE, about, flag, kind_of, limits, variable
@@ -38,8 +40,8 @@ KINDS = {str: "text", int: "integer", float: "number", bool: "true or false", Pa
 CONFIGURATION = f"""\
 # Configuration
 
-*This page is written by `make docs` from `streams/settings.py` and `cli/options/train_settings.py`; change the
-fields there.*
+*This page is written by `make docs` from `streams/settings.py`, `gateway/settings.py` and
+`cli/options/train_settings.py`; change the fields there.*
 
 Every setting has one name and can be given in three ways; the first that is given wins:
 
@@ -54,7 +56,10 @@ folder where the command starts. `rankstream settings` shows every value and whe
 `faust -A rankstream.streams.app worker` has no flags of its own and reads the environment and the file.
 """
 
-
+GATEWAY = """
+The settings that follow are those of `rankstream gateway`. Their variables begin with `RANKSTREAM_GATEWAY_`, and in the
+file they stand under `[gateway]`. Connection and security are those above.
+"""
 TRAINING = """
 How a log is read (`--map`, `--set`, `--time-unit`, ...) is said by flags alone, the same ones of every command that
 reads one: [logs](logs.md).
@@ -66,12 +71,14 @@ file they stand under `[train]`.
 
 def configuration() -> str:
     """Return the text of docs/configuration.md."""
-    training = "".join(_section(section.value, _of(section), "train") for section in TrainSection)
-    return CONFIGURATION + "".join(_section(each.value, in_sections([each])) for each in Section) + TRAINING + training
+    streams = "".join(_section(each.value, in_sections([each])) for each in Section)
+    gateway = "".join(_section(each.value, _of(GatewaySettings, each), "gateway") for each in GatewaySection)
+    training = "".join(_section(each.value, _of(TrainSettings, each), "train") for each in TrainSection)
+    return CONFIGURATION + streams + GATEWAY + gateway + TRAINING + training
 
 
-def _of(section: TrainSection) -> list[Field[Any]]:
-    return [known for known in fields(TrainSettings) if about(known).section is section]
+def _of(kind: type, section: Enum) -> list[Field[Any]]:
+    return [known for known in fields(kind) if about(known).section is section]
 
 
 def _section(title: str, settings: Sequence[Field[Any]], table: str = "") -> str:
@@ -80,10 +87,10 @@ def _section(title: str, settings: Sequence[Field[Any]], table: str = "") -> str
         declared = about(known)
         unit = f", {declared.unit}" if declared.unit else ""
         allowed = limits(declared)
-        unset = "by `size`" if table and known.name != "minutes" else ""
+        unset = "by `size`" if table == "train" and known.name != "minutes" else ""
         default = unset if known.default is None else "" if known.default == "" else f"`{default_text(known)}`"
         offered = (
-            f"`{variable(known.name)}`"
+            f"`{variable(known.name, table)}`"
             if declared.secret
             else f"`{flag(known.name)}`<br>`{variable(known.name, table)}`"
         )
@@ -115,7 +122,7 @@ def main() -> None:
     for path, text in pages().items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    settings = len(fields(Settings)) + len(fields(TrainSettings))
+    settings = sum(len(fields(kind)) for kind in (Settings, GatewaySettings, TrainSettings))
     print(f"wrote {len(pages())} pages for {settings} settings and {len(SCHEMAS)} topics")
 
 

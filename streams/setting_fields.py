@@ -1,8 +1,8 @@
 """What a setting is, and where its value is looked up: a flag, the environment, a file, its default, in this order.
 
 Settings are the fields of a frozen dataclass, declared with ``setting``; ``streams/settings.py`` has those of workers
-and tools, ``cli/options/train_settings.py`` those of training. Options of commands and documentation are
-made from them.
+and tools, ``gateway/settings.py`` those of the gateway, ``cli/options/train_settings.py`` those of training. Options of
+commands and documentation are made from them.
 """
 
 import os
@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar, cast
 ENVIRONMENT_PREFIX = "RANKSTREAM_"
 CONFIG_VARIABLE = "RANKSTREAM_CONFIG"
 DEFAULT_FILE = Path("rankstream.toml")
-TABLES = ("train",)  # of the file; what stands above them belongs to workers and tools
+TABLES = ("train", "gateway")  # of the file; what stands above them belongs to workers and tools
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 T = TypeVar("T")

@@ -50,6 +50,7 @@ NOT_RUN = {
     r"make ": "sets up an environment and runs for minutes",
     r"rankstream (topics|worker|produce|request|watch|dead-letters|skip)\b": "talks to Kafka, as tests/kafka do",
     r"rankstream (verify|explain) (?!.*--from)": "reads topics from Kafka: tests/kafka/test_replay_is_live.py does",
+    r"RANKSTREAM_GATEWAY_TOKEN=\S+ rankstream gateway": "runs until it is stopped: tests/cli/test_gateway.py does",
     r"rankstream catalogue": "needs a catalogue, or Kafka: tests/cli/test_catalogue.py and test_catalogue_follow.py",
     r"rankstream bundle show .*\| jq": "is run by tests/cli/test_json.py",
     r"rankstream evaluate .* --from (demo-run|tb)": "needs trained models: tests/cli/test_training.py has some",

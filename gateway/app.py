@@ -1,0 +1,271 @@
+"""The routes: what comes by HTTP goes to the road, and what the road brings is the answer.
+
+::
+
+    POST /actions ------> intake: the topic's own rules ----> road.send, acknowledged --> 200, 207 or 400
+    POST /rank ---------> board.expecting, road.send -------> board: the feed of that id --> 200 or 504
+    GET /feeds/{user} --> board.following ------------------> server-sent events
+
+Nothing but JSON leaves, whatever comes, and what a client does wrong is not even logged.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from aiohttp import web
+from msgspec.structs import replace
+
+from rankstream.events.action_event import TOO_LARGE, Rejected
+from rankstream.features.ids import MAX_ID_BYTES
+from rankstream.gateway.access import RateLimit, Tokens
+from rankstream.gateway.answers import (
+    Fault,
+    Health,
+    RefusedError,
+    Taken,
+    encode,
+    json_answer,
+    problem_answer,
+    raw_answer,
+)
+from rankstream.gateway.feeds import Feed, FeedBoard, Follower
+from rankstream.gateway.intake import Asked, read_actions, read_impressions, read_request
+from rankstream.gateway.openapi import openapi
+from rankstream.gateway.road import Road
+from rankstream.gateway.routes import ROUTES
+from rankstream.gateway.settings import GatewaySettings
+from rankstream.ranking.request import DEADLINE_PASSED
+from rankstream.streams.pipeline import INTERNAL, WRONG_PARTITION, wall_clock_ms
+from rankstream.streams.topics import ACTIONS, IMPRESSIONS, REQUESTS
+
+log = logging.getLogger(__name__)
+
+BODY_S = 10.0  # for a body to come: who sends slower holds a place that others want
+KEEP_ALIVE_S = 15.0  # between two signs of life on a stream: proxies cut what is silent
+STATUSES = {DEADLINE_PASSED: 504, INTERNAL: 500, WRONG_PARTITION: 500}  # of workers' reasons; 400 for the others
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Gateway:
+    """The handlers of ``ROUTES``, and what they share."""
+
+    def __init__(self, road: Road, settings: GatewaySettings, clock: Callable[[], int] = wall_clock_ms) -> None:
+        self.road = road
+        self.settings = settings
+        self.clock = clock
+        self.board = FeedBoard(settings.max_streams)
+        self.in_flight = 0
+        self._tokens = Tokens(settings.tokens)
+        self._rate = RateLimit(settings.rate_limit)
+        self._openapi = encode(openapi())
+        self._unguarded = {route.path for route in ROUTES if not route.guarded}
+
+    def app(self) -> web.Application:
+        """Return the application; its start opens the road."""
+        app = web.Application(middlewares=[self.answer], client_max_size=self.settings.body_limit_bytes)
+        for route in ROUTES:
+            app.router.add_route(route.method, route.path, getattr(self, route.handler))
+        app.on_startup.append(self._open)
+        app.on_shutdown.append(self._let_go)
+        app.on_cleanup.append(self._close)
+        return app
+
+    async def _open(self, app: web.Application) -> None:
+        await self.road.open(self.board.arrived)
+
+    async def _let_go(self, app: web.Application) -> None:
+        self.board.close()
+
+    async def _close(self, app: web.Application) -> None:
+        await self.road.close()
+
+    # --- around every call
+
+    @web.middleware
+    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let in who may come, and turn whatever goes wrong into JSON."""
+        try:
+            if request.method == "OPTIONS" and self._is_allowed_origin(request):
+                response: web.StreamResponse = web.Response(status=204)
+            else:
+                self._let_in(request)
+                response = await handler(request)
+        except RefusedError as exc:
+            response = problem_answer(exc)
+        except web.HTTPException as exc:
+            response = problem_answer(_told(exc, request))
+        except Exception:
+            log.exception("%s %s met a bug", request.method, request.path)
+            response = problem_answer(RefusedError(500, INTERNAL, "the gateway met a bug; its log says which"))
+        if not response.prepared:
+            response.headers.update(self._headers(request))
+        return response
+
+    def _let_in(self, request: web.Request) -> None:
+        """Raise ``RefusedError`` for who has no token, or comes too often."""
+        if request.path in self._unguarded:
+            return
+        wait_s = self._rate.wait_s(request.remote or "", time.monotonic())
+        if wait_s:
+            most = self.settings.rate_limit
+            raise RefusedError(429, "rate-limit", f"more than {most:g} requests/s from one address", 1 + int(wait_s))
+        if not self._tokens.admits(request.headers.get("Authorization")):
+            raise RefusedError(401, "token", "wanted `Authorization: Bearer` with the gateway's token")
+
+    def _is_allowed_origin(self, request: web.Request) -> bool:
+        allowed = self.settings.cors_origin
+        return allowed is not None and request.headers.get("Origin") == allowed
+
+    def _headers(self, request: web.Request) -> dict[str, str]:
+        headers = {"Server": "rankstream", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        if not self._is_allowed_origin(request):
+            return headers
+        return headers | {
+            "Access-Control-Allow-Origin": request.headers["Origin"],
+            "Access-Control-Allow-Methods": "GET, POST",
+            "Access-Control-Allow-Headers": "Authorization, Content-Type",
+            "Access-Control-Expose-Headers": "Retry-After",
+            "Vary": "Origin",
+        }
+
+    @contextmanager
+    def _one_in_flight(self) -> Iterator[None]:
+        if self.in_flight >= self.settings.max_in_flight:
+            raise RefusedError(429, "too-many", f"{self.in_flight} requests are in flight here, max_in_flight", 1)
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+    async def _body(self, request: web.Request) -> bytes:
+        """Return the body. Raises ``RefusedError``; JSON by its name only: pages of others can't send that unasked."""
+        if request.content_type != "application/json":
+            raise RefusedError(415, "content-type", f"{request.content_type} came; wanted application/json")
+        limit = self.settings.body_limit_bytes
+        if (request.content_length or 0) > limit:
+            raise _too_large(limit)
+        try:
+            async with asyncio.timeout(BODY_S):
+                return await request.read()
+        except TimeoutError as exc:
+            raise RefusedError(408, "slow-body", f"the body did not come within {BODY_S:g} s") from exc
+
+    # --- the routes
+
+    async def post_actions(self, request: web.Request) -> web.StreamResponse:
+        """Send actions."""
+        with self._one_in_flight(), _rejections():
+            actions = read_actions(await self._body(request), self.clock())
+            sent = await self.road.send(ACTIONS, actions.records) if actions.records else ()
+        later = [replace(one, index=actions.indices[one.index]) for one in sent]
+        rejected = sorted([*actions.rejected, *later], key=lambda one: one.index)
+        accepted = len(actions.records) - len(later)
+        return json_answer(Taken(accepted, rejected), 200 if not rejected else 207 if accepted else 400)
+
+    async def post_impressions(self, request: web.Request) -> web.StreamResponse:
+        """Send one list of impressions."""
+        with self._one_in_flight(), _rejections():
+            if not self.road.has(IMPRESSIONS):
+                told = "there was no topic impressions when the gateway began; `rankstream topics create` makes it"
+                raise RefusedError(404, "no-topic", told)
+            await self.road.send(IMPRESSIONS, [read_impressions(await self._body(request), self.clock())])
+        return json_answer(Taken(1))
+
+    async def post_rank(self, request: web.Request) -> web.StreamResponse:
+        """Send a request and wait for its feed."""
+        with self._one_in_flight(), _rejections():
+            asked = read_request(await self._body(request), self.clock())
+            feed = await self._feed_of(asked)
+        status = 200 if feed.error is None else STATUSES.get(feed.error.reason, 400)
+        return raw_answer(feed.value, status)
+
+    async def _feed_of(self, asked: Asked) -> Feed:
+        """Return the answer of a worker. Raises ``RefusedError`` where none comes in time."""
+        within_ms = self.settings.answer_timeout_ms
+        if asked.request.deadline_ms is not None:
+            within_ms = min(within_ms, asked.request.deadline_ms - self.clock())
+        if within_ms <= 0:
+            raise RefusedError(504, DEADLINE_PASSED, f"deadline_ms passed {-within_ms} ms before the request came")
+        with self.board.expecting(asked.request.user_id, asked.request.request_id) as feed:
+            try:
+                async with asyncio.timeout(within_ms / 1000):
+                    await self.road.send(REQUESTS, [asked.record])
+                    return await feed
+            except TimeoutError as exc:
+                told = f"no worker answered within {within_ms} ms: is one running, and does it keep up?"
+                raise RefusedError(504, "no-answer", told) from exc
+
+    async def get_feeds(self, request: web.Request) -> web.StreamResponse:
+        """Follow a user's feeds."""
+        user = request.match_info["user"]
+        if len(user.encode()) > MAX_ID_BYTES:
+            raise RefusedError(400, "schema", f"a user's id has at most {MAX_ID_BYTES} bytes")
+        with self.board.following(user) as follower:
+            headers = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
+            stream = web.StreamResponse(headers=headers | self._headers(request))
+            await stream.prepare(request)
+            await _write_events(stream, follower)
+            return stream
+
+    async def get_live(self, request: web.Request) -> web.StreamResponse:
+        """Say that the event loop turns."""
+        return json_answer(Health(True, self.in_flight))
+
+    async def get_ready(self, request: web.Request) -> web.StreamResponse:
+        """Say whether the road is open."""
+        why = self.road.why_not()
+        error = None if why is None else Fault("no-broker", why)
+        return json_answer(Health(why is None, self.in_flight, error), 200 if why is None else 503)
+
+    async def get_openapi(self, request: web.Request) -> web.StreamResponse:
+        """Describe the routes."""
+        return raw_answer(self._openapi)
+
+
+async def _write_events(stream: web.StreamResponse, follower: Follower) -> None:
+    """Write feeds as they come, until the gateway ends or the client is gone."""
+    await stream.write(b": from now on\n\n")
+    while True:
+        try:
+            async with asyncio.timeout(KEEP_ALIVE_S):
+                feed = await follower.get()
+        except TimeoutError:
+            await stream.write(b": nothing new\n\n")
+            continue
+        if feed is None:
+            return
+        line = feed.value.replace(b"\n", b" ").replace(b"\r", b" ")  # an event's data is a line, and JSON can be one
+        await stream.write(b"event: feed\ndata: " + line + b"\n\n")
+
+
+@contextmanager
+def _rejections() -> Iterator[None]:
+    """Turn what a worker would reject into an answer."""
+    try:
+        yield
+    except Rejected as exc:
+        raise RefusedError(413 if exc.reason == TOO_LARGE else 400, exc.reason, str(exc)) from exc
+
+
+def _too_large(limit: int) -> RefusedError:
+    return RefusedError(
+        413, TOO_LARGE, f"the body is over {limit:,} bytes, body_limit_bytes; send several with fewer items"
+    )
+
+
+def _told(exc: web.HTTPException, request: web.Request) -> RefusedError:
+    """Return what aiohttp itself refuses: a body too large, a path or a method that is not there."""
+    if isinstance(exc, web.HTTPRequestEntityTooLarge):
+        return _too_large(request.app._client_max_size)
+    if isinstance(exc, web.HTTPMethodNotAllowed):
+        told = f"{exc.method} came; {request.path} takes {', '.join(sorted(exc.allowed_methods))}"
+        return RefusedError(405, "method", told)
+    if isinstance(exc, web.HTTPNotFound):
+        known = ", ".join(route.path for route in ROUTES)
+        return RefusedError(404, "path", f"there is no {request.path[:100]}; there are {known}")
+    return RefusedError(exc.status, "http", exc.reason)

@@ -1,0 +1,120 @@
+"""Bodies to records: the structs, limits and rules of the topics, so that nothing is sent that a worker can't read.
+
+What only a worker knows is left to it: an action that is not in the bundle's vocabulary becomes a dead letter.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import uuid4
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+from msgspec.structs import replace
+
+from rankstream.events.action_event import (
+    MAX_ACTION_BYTES,
+    ActionEvent,
+    Recorded,
+    Rejected,
+    WireId,
+    check_time,
+    decoded,
+    not_valid,
+)
+from rankstream.events.impression_event import MAX_LIST_BYTES, ImpressionEvent, decode_impressions
+from rankstream.features.decoding import UNREADABLE
+from rankstream.features.ids import id_bytes
+from rankstream.gateway.answers import RejectedItem
+from rankstream.ranking.request import RankingRequest
+from rankstream.streams.codec import MAX_REQUEST_BYTES, decode_request
+
+Keyed = tuple[bytes, bytes]  # key and value of a record
+
+
+class AskedRequest(RankingRequest, frozen=True, omit_defaults=True, kw_only=True):
+    """A ranking request as on the topic ranking-requests, but the gateway names one that has no request_id."""
+
+    request_id: Annotated[WireId, Meta(description="made by the gateway if absent")] | UnsetType = UNSET  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Actions:
+    """The actions of a body."""
+
+    records: list[Keyed]
+    indices: list[int]  # of each record, its position in the body
+    rejected: list[RejectedItem]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that can be sent."""
+
+    record: Keyed
+    request: RankingRequest
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_action: Callable[[bytes | Raw], ActionEvent] = msgspec.json.Decoder(ActionEvent).decode
+_decode_asked: Callable[[bytes], AskedRequest] = msgspec.json.Decoder(AskedRequest).decode
+_decode_list: Callable[[bytes], list[Raw]] = msgspec.json.Decoder(list[Raw]).decode
+_decode_impressions: Callable[[bytes], ImpressionEvent] = msgspec.json.Decoder(ImpressionEvent).decode
+
+
+def read_actions(body: bytes, now_ms: int) -> Actions:
+    """Return the actions of a body, one object or a list of them. Raises ``Rejected`` where it is neither.
+
+    Those that are valid are encoded anew: what is sent is what was checked.
+    """
+    records: list[Keyed] = []
+    indices: list[int] = []
+    rejected: list[RejectedItem] = []
+    for index, raw in enumerate(_items(body)):
+        try:
+            event = decoded(raw, _decode_action, MAX_ACTION_BYTES, "an action")
+            check_time("timestamp_ms", event.timestamp_ms, now_ms, "the gateway's clock")
+            records.append((id_bytes(event.user_id), _encode(event)))
+            indices.append(index)
+        except Rejected as exc:
+            rejected.append(RejectedItem(index, exc.reason, str(exc)))
+    return Actions(records, indices, rejected)
+
+
+def _items(body: bytes) -> list[bytes]:
+    if not body.lstrip().startswith(b"["):
+        _must_be_json(body)
+        return [body]
+    try:
+        return [bytes(item) for item in _decode_list(body)]
+    except UNREADABLE as exc:
+        raise not_valid(body, exc, "a list of actions") from None
+
+
+def _must_be_json(body: bytes) -> None:
+    try:
+        msgspec.json.decode(body, type=Raw)
+    except UNREADABLE as exc:
+        raise not_valid(body, exc, "JSON") from None
+
+
+def read_request(body: bytes, now_ms: int) -> Asked:
+    """Return the request of a body. Raises ``Rejected`` by the rules that a worker has."""
+    asked = decoded(body, _decode_asked, MAX_REQUEST_BYTES, "a ranking request")
+    if isinstance(asked.request_id, UnsetType):
+        asked = replace(asked, request_id=uuid4().hex)
+    record = (id_bytes(asked.user_id), _encode(asked))
+    return Asked(record, decode_request(_recorded("ranking-requests", record, now_ms), now_ms))
+
+
+def read_impressions(body: bytes, now_ms: int) -> Keyed:
+    """Return the list of impressions of a body. Raises ``Rejected``."""
+    event = decoded(body, _decode_impressions, MAX_LIST_BYTES, "a list of impressions")
+    record = (id_bytes(event.user_id), _encode(event))
+    decode_impressions(_recorded("impressions", record, now_ms), now_ms)
+    return record
+
+
+def _recorded(topic: str, record: Keyed, now_ms: int) -> Recorded:
+    """Return a record as a worker would read it, produced now."""
+    return Recorded(topic, 0, 0, now_ms, *record)

@@ -1,0 +1,153 @@
+"""The road over Kafka: one producer, one reader of ranked-feeds, and a look every second whether a broker answers."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.errors import MessageSizeTooLargeError as TooLarge
+from faust.types import TP
+
+from rankstream.gateway.answers import RefusedError, RejectedItem
+from rankstream.gateway.intake import Keyed
+from rankstream.gateway.road import OnFeed, no_broker
+from rankstream.streams.clients.connect import ClientError, missing_topics, require_topics
+from rankstream.streams.clients.diagnosis import why_not
+from rankstream.streams.clients.rights import READ, WRITE
+from rankstream.streams.connection import READ_COMMITTED, connection_of
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import ACTIONS, FEEDS, IMPRESSIONS, MAX_BYTES, REQUESTS, Topic, TopicNames
+from rankstream.streams.worker.offsets import bounds_of
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 1.0
+LOOK_S = 3.0  # without an answer for so long there is no broker
+STOP_S = 5.0
+POLL_MS = 1000
+
+
+class KafkaRoad:
+    """Sends with the keys and the partitioner of the topics, and reads all feeds from now on, in no group."""
+
+    def __init__(self, settings: Settings, ack_timeout_s: float) -> None:
+        self.settings = settings
+        self.ack_timeout_s = ack_timeout_s
+        self._names = TopicNames(settings.topic_prefix)
+        self._topics = {ACTIONS, REQUESTS}
+        self._down: str | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._started: list[AIOKafkaProducer | AIOKafkaConsumer] = []
+
+    async def open(self, on_feed: OnFeed) -> None:
+        """Connect, and read feeds from where their topic ends now. Raises ``ClientError``."""
+        written = [self._names.of(topic) for topic in (ACTIONS, REQUESTS)]
+        await asyncio.to_thread(require_topics, self.settings, written, WRITE)
+        await asyncio.to_thread(require_topics, self.settings, [self._names.of(FEEDS)], READ)
+        if not await asyncio.to_thread(missing_topics, self.settings, [self._names.of(IMPRESSIONS)]):
+            self._topics.add(IMPRESSIONS)
+        # murmur2 is aiokafka's own partitioner; linger 0: who waits for an answer waits for no other record
+        self._producer = AIOKafkaProducer(
+            **connection_of(self.settings, AIOKafkaProducer), acks="all", linger_ms=0, max_request_size=MAX_BYTES
+        )
+        self._consumer = AIOKafkaConsumer(
+            **connection_of(self.settings, AIOKafkaConsumer),
+            enable_auto_commit=False,
+            auto_offset_reset="latest",
+            isolation_level=READ_COMMITTED,
+            fetch_max_wait_ms=self.settings.fetch_max_wait_ms,
+            max_partition_fetch_bytes=MAX_BYTES,
+        )
+        try:
+            for client in (self._producer, self._consumer):
+                self._started.append(client)
+                await client.start()
+            await self._read_from_now_on()
+        except (KafkaError, TimeoutError) as exc:
+            told = f"the brokers at {self.settings.bootstrap_servers} do not let feeds be read ({type(exc).__name__})"
+            raise ClientError(f"{told}: {exc}") from exc
+        self._tasks = [asyncio.create_task(self._read(on_feed)), asyncio.create_task(self._watch())]
+
+    async def _read_from_now_on(self) -> None:
+        topic = self._names.of(FEEDS)
+        numbers = await self._producer.partitions_for(topic)
+        bounds = await bounds_of(self.settings, [TP(topic, number) for number in sorted(numbers)])
+        self._consumer.assign([TopicPartition(*tp) for tp in bounds])
+        for tp, found in bounds.items():
+            self._consumer.seek(TopicPartition(*tp), found.end)
+
+    async def close(self) -> None:
+        """Hang up; what was acknowledged was safe already."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for client in self._started:
+            with suppress(TimeoutError, KafkaError):
+                async with asyncio.timeout(STOP_S):
+                    await client.stop()
+
+    def has(self, topic: Topic) -> bool:
+        """Return whether the topic was there when the gateway began."""
+        return topic in self._topics
+
+    def why_not(self) -> str | None:
+        """Return why no broker answers."""
+        return self._down
+
+    async def send(self, topic: Topic, records: Sequence[Keyed]) -> Sequence[RejectedItem]:
+        """Return when every replica in sync has the records; workers reject later. Raises ``RefusedError``."""
+        if self._down is not None:
+            raise no_broker(self._down)
+        name = self._names.of(topic)
+        try:
+            async with asyncio.timeout(self.ack_timeout_s):
+                acks = [await self._producer.send(name, value, key) for key, value in records]
+                await asyncio.gather(*acks)
+                return ()
+        except TooLarge as exc:
+            raise RefusedError(413, "too-large", f"the brokers refuse a record of that size: {exc}") from exc
+        except TimeoutError as exc:
+            raise no_broker(
+                f"no broker acknowledged within {self.ack_timeout_s:g} s; it may have been taken, and may be sent again"
+            ) from exc
+        except KafkaError as exc:
+            raise no_broker(f"the brokers did not take it ({type(exc).__name__}); it may be sent again") from exc
+
+    async def _read(self, on_feed: OnFeed) -> None:
+        while True:
+            try:
+                batches = await self._consumer.getmany(timeout_ms=POLL_MS)
+            except KafkaError as exc:
+                log.warning("feeds could not be read, going on: %r", exc)
+                await asyncio.sleep(LOOK_EVERY_S)
+                continue
+            for records in batches.values():
+                for record in records:
+                    if record.value is not None:
+                        on_feed(record.value)
+
+    async def _watch(self) -> None:
+        """Ask a broker every second, and log a line when it is gone and another when it is back."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if await self._is_answered():
+                if self._down is not None:
+                    log.info("a broker answers again")
+                self._down = None
+            elif self._down is None:
+                self._down = await self._diagnosis()
+                log.warning("%s", self._down)
+
+    async def _is_answered(self) -> bool:
+        try:
+            async with asyncio.timeout(LOOK_S):
+                return bool(await self._producer.client.force_metadata_update())
+        except (TimeoutError, KafkaError, OSError):
+            return False
+
+    async def _diagnosis(self) -> str:
+        servers = self.settings.bootstrap_servers
+        found = await asyncio.to_thread(why_not, self.settings)
+        return f"no Kafka broker answers at {servers}" + (f": {found}" if found else "")

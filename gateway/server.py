@@ -1,0 +1,79 @@
+"""The application as a process: it listens, says where, and ends on SIGTERM or Ctrl-C with what it has in hand."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from rankstream.gateway.answers import RefusedError, problem_answer
+from rankstream.gateway.app import Gateway
+from rankstream.gateway.settings import server_tls
+
+log = logging.getLogger(__name__)
+
+SHUTDOWN_S = 5.0  # for requests in flight to be answered
+BACKLOG = 1024
+
+
+class JsonHandler(RequestHandler):
+    """Answers JSON also to what is no HTTP, where no application is asked."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return what is wrong; the log has a line at most."""
+        log.debug("%s sent what is not understood: %r", request.remote, exc)
+        answer = problem_answer(RefusedError(status, "http", "what came is not HTTP that can be read"))
+        answer.force_close()
+        return answer
+
+
+class JsonServer(web.Server):
+    """aiohttp's server with ``JsonHandler``, for which it has no parameter."""
+
+    def __call__(self) -> RequestHandler:
+        """Return the handler of one connection."""
+        return JsonHandler(self, loop=self._loop, **self._kwargs)
+
+
+class JsonRunner(web.AppRunner):
+    """aiohttp's runner with ``JsonServer``, for which it has no parameter."""
+
+    __slots__ = ()
+
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        server.__class__ = JsonServer
+        return server
+
+
+async def serve(gateway: Gateway, told: Callable[[str], None], stop: asyncio.Event) -> None:
+    """Serve until ``stop`` is set; ``told`` hears the address once everything is open."""
+    settings = gateway.settings
+    tls = server_tls(settings)
+    runner = JsonRunner(gateway.app(), access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
+    try:
+        await runner.setup()
+        await web.TCPSite(runner, settings.host, settings.port, ssl_context=tls, backlog=BACKLOG).start()
+        host, port = runner.addresses[0][:2]
+        told(f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}")
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+async def serve_until_signal(gateway: Gateway, told: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
+    await serve(gateway, told, stop)

@@ -1,0 +1,94 @@
+"""The road in one process, no Kafka: the very Pipeline of workers, its states in a store beside it.
+
+What it does not promise: there is no log, so states are all that is left of actions, and nothing can be replayed,
+verified or trained on; there is one process, so nothing takes over where it ends; and the store is written without
+fsync, so a power failure, though no kill, may lose the last seconds.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from rankstream.events.action_event import Recorded
+from rankstream.features.history import DEFAULT_LIMIT
+from rankstream.features.stores.base import UserStore
+from rankstream.features.stores.cache import UserCache
+from rankstream.gateway.answers import RejectedItem
+from rankstream.gateway.intake import Keyed
+from rankstream.gateway.road import OnFeed
+from rankstream.streams.codec import DeadLetter
+from rankstream.streams.pipeline import Pipeline, ServingState, wall_clock_ms
+from rankstream.streams.records import Channel, Outgoing
+from rankstream.streams.topics import ACTIONS, REQUESTS, Topic
+
+_decode_dead_letter = msgspec.json.Decoder(DeadLetter).decode
+
+
+class WorkerRoad:
+    """Applies actions in one thread, as partitions are, and scores requests in others."""
+
+    def __init__(
+        self,
+        serving: ServingState,
+        store: UserStore,
+        history_limit: int = DEFAULT_LIMIT,
+        scoring_threads: int = 1,
+        clock: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        self.pipeline = Pipeline(UserCache(store, history_limit), serving, clock=clock, record_clock=clock)
+        self._clock = clock
+        self._offset = store.next_offset or 0
+        self._applying = ThreadPoolExecutor(1, "apply")
+        self._scoring = ThreadPoolExecutor(scoring_threads, "score")
+
+    async def open(self, on_feed: OnFeed) -> None:
+        """Begin; the store is open already."""
+        self._on_feed = on_feed
+
+    async def close(self) -> None:
+        """End, with the states written and the store closed."""
+        for pool in (self._scoring, self._applying):
+            await asyncio.to_thread(pool.shutdown)
+        self.pipeline.users.store.close()
+
+    def has(self, topic: Topic) -> bool:
+        """Return whether something is done with the records; nothing is kept to be trained on."""
+        return topic in (ACTIONS, REQUESTS)
+
+    def why_not(self) -> str | None:
+        """Return nothing: who answers is this process."""
+        return None
+
+    async def send(self, topic: Topic, records: Sequence[Keyed]) -> Sequence[RejectedItem]:
+        """Apply actions, and return those that can't be; or answer requests."""
+        loop = asyncio.get_running_loop()
+        if topic is ACTIONS:
+            return await loop.run_in_executor(self._applying, self._apply, records)
+        named = self._recorded(topic, records, 0)
+        pending = await loop.run_in_executor(self._applying, self.pipeline.on_requests, named)
+        for out in await loop.run_in_executor(self._scoring, pending.answer):
+            if out.channel is Channel.FEEDS:
+                self._on_feed(out.value)
+        return ()
+
+    def _apply(self, records: Sequence[Keyed]) -> list[RejectedItem]:
+        """Apply actions and write the states that they changed: what is answered survives a kill."""
+        first, users = self._offset, self.pipeline.users
+        self._offset += len(records)
+        dead_letters = self.pipeline.on_actions(self._recorded(ACTIONS, records, first))
+        users.commit(users.take_changes(self._offset))
+        return [_rejected(one, first) for one in dead_letters]
+
+    def _recorded(self, topic: Topic, records: Sequence[Keyed], first: int) -> list[Recorded]:
+        now_ms = self._clock()
+        return [
+            Recorded(topic.name, 0, offset, now_ms, key, value)
+            for offset, (key, value) in enumerate(records, start=first)
+        ]
+
+
+def _rejected(outgoing: Outgoing, first: int) -> RejectedItem:
+    letter = _decode_dead_letter(outgoing.value)
+    return RejectedItem(letter.offset - first, letter.reason, letter.message)

@@ -1,0 +1,209 @@
+"""Every route and every refusal by HTTP, with the pipeline in the process: nothing but JSON leaves."""
+
+import json
+import logging
+import shutil
+import ssl
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from rankstream.features.stores.memory import MemoryStore
+from rankstream.gateway.openapi import openapi
+from rankstream.gateway.worker_road import WorkerRoad
+from rankstream.streams.topics import REQUESTS
+from tests.builders.actions import SomeLiveRanker
+from tests.builders.gateway import RunningGateway, a_click
+
+TOKEN = "0123456789abcdef"
+
+
+class SlowRoad(WorkerRoad):
+    """Requests wait until the test lets them go."""
+
+    def __init__(self):
+        super().__init__(SomeLiveRanker(), MemoryStore(), scoring_threads=4)
+        self.go = threading.Event()
+        rank = self.pipeline.serving.current.rank
+        self.pipeline.serving.current.rank = lambda *args: self.go.wait(20) and rank(*args)
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    with RunningGateway() as running:
+        yield running
+
+
+def test_an_action_is_seen_by_the_next_request(gateway):
+    assert gateway.call("POST", "/actions", a_click("seen")).document == {"accepted": 1, "rejected": []}
+    feed = gateway.call("POST", "/rank", {"request_id": 5, "user_id": "seen", "limit": 3})
+    assert (feed.status, feed.document["request_id"], feed.document["actions_used"]) == (200, 5, 1)
+
+
+def test_an_unknown_user_has_a_feed_too(gateway):
+    feed = gateway.call("POST", "/rank", {"user_id": "nobody", "limit": 3})
+    assert (feed.status, feed.document["actions_used"]) == (200, 0)
+
+
+def test_of_many_actions_those_that_were_not_taken_are_named(gateway):
+    answer = gateway.call("POST", "/actions", [{}, a_click(), a_click(action="dance"), a_click()])
+    assert (answer.status, answer.document["accepted"]) == (207, 2)
+    rejected = [(one["index"], one["reason"]) for one in answer.document["rejected"]]
+    assert rejected == [
+        (0, "schema"),
+        (2, "unknown-action"),
+    ]
+    assert gateway.call("POST", "/actions", [{}]).status == 400
+    assert gateway.call("POST", "/actions", []).document == {"accepted": 0, "rejected": []}
+
+
+@pytest.mark.parametrize("path", ["/actions", "/rank"])
+@pytest.mark.parametrize("body", ["{", "", b"\xff\x00", '{"a":' * 50_000], ids=["cut", "empty", "bytes", "deep"])
+def test_what_is_no_json_is_said_to_be_none(gateway, path, body):
+    answer = gateway.call("POST", path, body)
+    assert (answer.status, answer.reason) == (400, "not-json")
+
+
+def test_a_body_over_the_limit_is_refused_whether_its_length_is_said_or_not(gateway):
+    large = b" " * (gateway.gateway.settings.body_limit_bytes + 1)
+    assert gateway.call("POST", "/actions", large).status == 413
+    connection = gateway.connection()
+    connection.request("POST", "/actions", iter([large]), {"Content-Type": "application/json"}, encode_chunked=True)
+    answer = connection.getresponse()
+    assert (answer.status, json.load(answer)["error"]["reason"]) == (413, "too-large")
+
+
+def test_paths_methods_and_types_that_are_not_there_are_named(gateway):
+    assert gateway.call("GET", "/nowhere").reason == "path"
+    assert gateway.call("PUT", "/rank").document["error"]["message"] == "PUT came; /rank takes POST"
+    assert gateway.call("POST", "/rank", "{}", Content_Type="text/plain").status == 415
+    assert gateway.call("GET", "/feeds/" + "x" * 300).status == 400
+    assert gateway.call("POST", "/impressions", {}).reason == "no-topic"
+
+
+LONG = b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n"
+NO_HTTP = [b"\x16\x03\x01 TLS\r\n\r\n", b"GET / HTTP/9\r\n\r\n", LONG]
+
+
+@pytest.mark.parametrize("sent", NO_HTTP, ids=["tls", "version", "long"])
+def test_what_is_no_http_is_answered_in_json_and_not_logged(gateway, caplog, sent):
+    with caplog.at_level(logging.INFO):
+        head, _, body = gateway.raw(sent).partition(b"\r\n\r\n")
+    assert b"application/json" in head
+    assert json.loads(body)["error"]["reason"] == "http"
+    assert caplog.records == []
+
+
+def test_it_lives_is_ready_and_describes_itself(gateway):
+    assert gateway.call("GET", "/live").status == 200
+    assert gateway.call("GET", "/ready").document == {"ready": True, "in_flight": 0, "error": None}
+    assert gateway.call("GET", "/openapi.json").document == json.loads(json.dumps(openapi()))
+
+
+def test_a_bug_is_a_sentence_and_leaves_no_trace_outside(gateway, monkeypatch):
+    monkeypatch.setattr(gateway.gateway, "clock", lambda: 1 // 0)
+    answer = gateway.call("POST", "/actions", a_click())
+    assert (answer.status, answer.reason) == (500, "internal")
+    assert "ZeroDivision" not in str(answer.document)
+
+
+def test_feeds_of_a_user_are_followed_as_they_come(gateway):
+    connection = gateway.connection()
+    connection.request("GET", "/feeds/a%2Fb")
+    stream = connection.getresponse()
+    assert stream.headers["Content-Type"] == "text/event-stream"
+    assert stream.readline() == b": from now on\n"
+    for number, user in enumerate(("other", "a/b")):
+        gateway.call("POST", "/rank", {"request_id": number, "user_id": user, "limit": 3})
+    assert stream.readline() == b"\n"
+    assert stream.readline() == b"event: feed\n"
+    assert json.loads(stream.readline().removeprefix(b"data: "))["request_id"] == 1
+    connection.close()
+
+
+def test_who_follows_is_let_go_when_the_gateway_ends():
+    with RunningGateway() as running:
+        connection = running.connection()
+        connection.request("GET", "/feeds/u1")
+        stream = connection.getresponse()
+    assert stream.read() == b": from now on\n\n"
+
+
+def test_without_its_token_nobody_is_let_in():
+    with RunningGateway(token=TOKEN) as running:
+        answer = running.call("POST", "/actions", a_click())
+        assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert running.call("GET", "/feeds/u1", Authorization="Bearer wrong").status == 401
+        assert running.call("POST", "/actions", a_click(), Authorization=f"Bearer {TOKEN}").status == 200
+        assert running.call("GET", "/ready").status == 200
+
+
+def test_pages_of_one_origin_may_call_where_it_is_set_and_of_none_where_not(gateway):
+    assert gateway.call("OPTIONS", "/rank", Origin="https://shop.example").status == 405
+    with RunningGateway(cors_origin="https://shop.example", token=TOKEN) as running:
+        allowed = running.call("OPTIONS", "/rank", Origin="https://shop.example")
+        assert (allowed.status, allowed.headers["Access-Control-Allow-Origin"]) == (204, "https://shop.example")
+        other = running.call("OPTIONS", "/rank", Origin="https://evil.example")
+        assert (other.status, other.headers["Access-Control-Allow-Origin"]) == (401, None)
+
+
+def test_who_comes_too_often_is_told_when_to_come_again():
+    with RunningGateway(rate_limit=1) as running:
+        answers = [running.call("POST", "/actions", a_click()) for _ in range(2)]
+        assert [one.status for one in answers] == [200, 429]
+        assert answers[1].headers["Retry-After"] == "1"
+        assert running.call("GET", "/live").status == 200
+
+
+def test_a_flood_is_answered_429_and_what_is_in_flight_is_ranked():
+    road = SlowRoad()
+    with RunningGateway(road, max_in_flight=2, answer_timeout_ms=20_000) as running, ThreadPoolExecutor(2) as pool:
+        ask = lambda number: running.call("POST", "/rank", {"request_id": number, "user_id": "u", "limit": 1})  # noqa: E731
+        held = [pool.submit(ask, number) for number in range(2)]
+        while running.gateway.in_flight < 2:
+            time.sleep(0.01)
+        flood = [ask(number) for number in range(10, 20)]
+        road.go.set()
+        assert {(one.status, one.reason, one.headers["Retry-After"]) for one in flood} == {(429, "too-many", "1")}
+        assert [one.result().status for one in held] == [200, 200]
+        assert running.gateway.in_flight == 0
+
+
+def test_an_answer_that_is_late_is_504_by_the_gateway_or_by_the_request():
+    road = SlowRoad()
+    with RunningGateway(road, answer_timeout_ms=100) as running:
+        answer = running.call("POST", "/rank", {"user_id": "u", "limit": 1})
+        assert (answer.status, answer.reason) == (504, "no-answer")
+        past = running.call("POST", "/rank", {"user_id": "u", "limit": 1, "deadline_ms": 1_700_000_000_000})
+        assert (past.status, past.reason) == (504, "deadline-passed")
+        road.go.set()
+
+
+def test_what_a_worker_refuses_is_no_success(gateway):
+    road = gateway.gateway.road
+    refused = {"request_id": "r", "user_id": "u", "ranked_at_ms": 1, "error": {"reason": "bad-groups", "message": "no"}}
+
+    async def refuse(topic, records):
+        assert topic is REQUESTS
+        gateway.gateway.board.arrived(json.dumps(refused).encode())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(road, "send", refuse)
+        answer = gateway.call("POST", "/rank", {"request_id": "r", "user_id": "u", "limit": 1})
+    assert (answer.status, answer.document) == (400, refused)
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="makes a certificate with openssl")
+def test_with_a_certificate_it_speaks_https_and_nothing_else(tmp_path):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    name = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    kind = ("-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2")
+    subprocess.run(["openssl", "req", *kind, *name, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    trusting = ssl.create_default_context(cafile=cert)
+    with RunningGateway(tls=trusting, tls_certfile=cert, tls_keyfile=key) as running:
+        assert running.address.startswith("https://")
+        assert running.call("POST", "/actions", a_click()).status == 200
+        assert running.raw(b"GET /live HTTP/1.1\r\n\r\n") == b""
