@@ -8,15 +8,18 @@ import sys
 import time
 import uuid
 
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 servers = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:9092"
 request = {"request_id": str(uuid.uuid4()), "user_id": 7, "candidates": [10, 11, 12, 13], "top_k": 3}
 consumer = KafkaConsumer(
-    "ranked-feeds", bootstrap_servers=servers, auto_offset_reset="earliest", fetch_max_wait_ms=50,
-    consumer_timeout_ms=10_000, enable_auto_commit=False, isolation_level="read_committed",
-    value_deserializer=json.loads,
+    bootstrap_servers=servers, fetch_max_wait_ms=50, consumer_timeout_ms=10_000, enable_auto_commit=False,
+    isolation_level="read_committed", value_deserializer=json.loads,
 )  # fmt: skip
+partitions = [TopicPartition("ranked-feeds", number) for number in consumer.partitions_for_topic("ranked-feeds") or ()]
+consumer.assign(partitions)
+consumer.seek_to_end()
+ends = [consumer.position(partition) for partition in partitions]  # known before the request goes out
 producer = KafkaProducer(bootstrap_servers=servers, acks="all")
 producer.send("ranking-requests", key=str(request["user_id"]).encode(), value=json.dumps(request).encode())
 producer.flush()

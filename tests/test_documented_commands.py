@@ -59,7 +59,10 @@ NOT_RUN = {
 }
 TRAINING = ("rankstream train actions/", "rankstream train feed", "rankstream train clicks")
 WITH_MORE = {command: ["--no-export"] for command in TRAINING}  # exporting takes half a minute; tests/cli exports
-RUN_ELSEWHERE = {"docs/your-data.md": "tests/test_your_data.py"}  # which runs all of the page's commands
+RUN_ELSEWHERE = {  # by what runs all of the page's commands
+    "docs/your-data.md": "tests/test_your_data.py",
+    "docs/integrate.md": "tests/test_integrate.py",
+}
 
 
 def name_of(path: Path) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from rankstream.gateway.kafka_road import KafkaRoad
 from rankstream.streams.clients.item_updates import CatalogueFollower
 from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, prepare_topics
 from tests.builders.bundle import a_bundle
+from tests.builders.gateway import RunningGateway
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -68,6 +71,41 @@ def test_what_is_produced_is_consumed_ranked(worker, bootstrap_servers):
     assert lines[0].startswith("answered after ")
     assert len(lines) == 4
     assert {line.split()[1] for line in lines[1:]} < {"10", "11", "12", "13"}
+
+
+@pytest.fixture(scope="module")
+def gateway(worker, bootstrap_servers):
+    road = KafkaRoad(Settings(bootstrap_servers=bootstrap_servers), ack_timeout_s=10)
+    with RunningGateway(road, answer_timeout_ms=20_000) as running:
+        yield running
+
+
+@pytest.mark.broker
+def test_what_is_sent_through_the_gateway_is_ranked(gateway):
+    asked = run("gateway_client.py", gateway.address)
+    assert asked.returncode == 0, asked.stderr
+    lines = asked.stdout.splitlines()
+    assert lines[0] == "sent 3 actions of user 7"
+    assert re.fullmatch(r"answered after [\d.]+ ms; \d+ actions used", lines[1])
+    assert {line.split()[1] for line in lines[2:]} < {"10", "11", "12", "13"}
+
+
+@pytest.mark.broker
+def test_what_others_ask_for_is_followed_through_the_gateway(gateway):
+    command = [sys.executable, str(ROOT / "examples" / "gateway_follow.py"), "8", gateway.address]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout.readline() == "ready\n"
+        while not gateway.gateway.board._followers:
+            time.sleep(0.05)
+        gateway.call("POST", "/rank", {"request_id": "followed", "user_id": 8, "candidates": [1]})
+        assert process.stdout.readline() == "followed [1]\n"
+        process.kill()
+
+
+def test_without_a_gateway_the_example_ends_with_one_sentence():
+    done = run("gateway_follow.py", 7, "http://127.0.0.1:1")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
 
 
 @pytest.mark.broker

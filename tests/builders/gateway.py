@@ -40,7 +40,9 @@ class RunningGateway:
     """A gateway on any free port, until the end of the ``with`` block."""
 
     def __init__(self, road: Road | None = None, tls: ssl.SSLContext | None = None, **settings: Any) -> None:
-        self.gateway = Gateway(road or WorkerRoad(SomeLiveRanker(), MemoryStore()), GatewaySettings(port=0, **settings))
+        self.gateway = Gateway(
+            road or WorkerRoad(SomeLiveRanker(), MemoryStore()), GatewaySettings(**{"port": 0} | settings)
+        )
         self.address, self.port = "", 0
         self._tls = tls
         self._failed: BaseException | None = None

@@ -36,6 +36,8 @@ OTHERS = (
     "tensorboard",
     "pytest",
     "bash",
+    "curl",
+    "kcat",
 )  # not ours: taken as they are
 HEADS = ("rankstream", "python", "make", "faust", "pip", ".ci/run", *OTHERS)
 

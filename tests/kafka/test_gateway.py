@@ -1,6 +1,7 @@
 """The gateway over Kafka, with a worker process: what is sent is applied, and each gets its own answers."""
 
 import json
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -141,12 +142,38 @@ def test_a_broker_that_is_gone_is_said_and_one_that_is_back_is_used(tmp_path):
             bench.create_topics()
             wait_until(lambda: running.call("GET", "/ready").status == 200, "the gateway is ready again")
             wait_until(lambda: running.call("POST", "/actions", a_click()).status == 200, "actions are taken again")
-            connection = running.connection()
-            connection.request("GET", "/feeds/u1")
-            stream = connection.getresponse()
-            assert stream.readline() == b": from now on\n"
-            bench.forget_producer()
-            bench.send(FEEDS, b"u1", msgspec.json.encode(RankedFeed("back", "u1", 1, items=[])))
-            assert b"back" in [stream.readline() for _ in range(3)][2]
-            connection.close()
+            assert_feeds_come(running, bench)
         bench.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["killed", "standing still"])
+def test_on_kafka_feeds_go_on_after_an_outage(kafka, tmp_path, how):
+    bench = Bench(kafka.bootstrap_servers, tmp_path, 6.0)
+    bench.create_topics()
+    with a_gateway(bench.settings, ack_timeout_s=1.0) as running:
+        assert_feeds_come(running, bench)
+        kafka.process.send_signal(signal.SIGKILL if how == "killed" else signal.SIGSTOP)
+        wait_until(lambda: running.call("GET", "/ready").status == 503, "the gateway is not ready")
+        assert running.call("POST", "/actions", a_click()).reason == "no-broker"
+        if how == "killed":
+            kafka.process.wait()
+            kafka.start()
+        else:
+            kafka.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: running.call("GET", "/ready").status == 200, "the gateway is ready again")
+        wait_until(lambda: running.call("POST", "/actions", a_click()).status == 200, "actions are taken again")
+        assert_feeds_come(running, bench)
+    bench.close()
+
+
+def assert_feeds_come(running, bench):
+    """Follow a user, and have a feed written by a new producer."""
+    connection = running.connection(60)
+    connection.request("GET", "/feeds/u1")
+    stream = connection.getresponse()
+    assert stream.readline() == b": from now on\n"
+    bench.forget_producer()
+    bench.send(FEEDS, b"u1", msgspec.json.encode(RankedFeed("back", "u1", 1, items=[])))
+    assert b"back" in [stream.readline() for _ in range(3)][2]
+    connection.close()

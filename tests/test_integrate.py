@@ -1,0 +1,94 @@
+"""The blocks of docs/integrate.md run as they stand, where what they are written in is installed."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from rankstream.streams.clients.readers import TopicReader
+from rankstream.streams.codec import RankedFeed
+from rankstream.streams.partitioner import partition_of
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import ACTIONS, REQUESTS, prepare_topics
+from tests.builders.gateway import RunningGateway
+from tests.cli.test_feeds import send
+
+PAGE = (Path(__file__).parents[1] / "docs" / "integrate.md").read_text()
+TOKEN = "0123456789abcdef"
+
+
+def block(way, heading):
+    """The first block of code below a heading of one of the two ways."""
+    part = PAGE.split(f"\n## {way}\n")[1].split("\n## ")[0].split(f"\n### {heading}\n")[1].split("\n### ")[0]
+    return re.search(r"```\w+\n(.*?)```", part, re.DOTALL)[1]
+
+
+def run(program, name, text, folder, *options, **environment):
+    if not shutil.which(program):
+        pytest.skip(f"{program} is not installed")
+    (folder / name).write_text(text)
+    command = [program, *options, str(folder / name)]
+    environment = os.environ | environment
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    with RunningGateway(token=TOKEN) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("heading", "program", "name"),
+    [
+        ("curl", "bash", "ask.sh"),
+        ("Python", sys.executable, "ask.py"),
+        ("Node", "node", "ask.mjs"),
+        pytest.param("Java", "java", "AskGateway.java", marks=(pytest.mark.broker, pytest.mark.slow)),
+    ],
+)
+def test_a_feed_is_asked_for_through_the_gateway(gateway, pytestconfig, tmp_path, heading, program, name):
+    if program == "java" and pytestconfig.getoption("--broker") != "kafka":
+        pytest.skip("it compiles for ten seconds: where Apache Kafka is tested, which needs Java anyway")
+    before = gateway.call("POST", "/rank", {"user_id": 7, "limit": 1}, Authorization=f"Bearer {TOKEN}").document
+    done = run(program, name, block("Through the gateway", heading), tmp_path, GATEWAY=gateway.address, TOKEN=TOKEN)
+    assert done.returncode == 0, done.stderr
+    after = gateway.call("POST", "/rank", {"user_id": 7, "limit": 1}, Authorization=f"Bearer {TOKEN}").document
+    assert after["actions_used"] == before["actions_used"] + 1
+    assert "items" in done.stdout or done.stdout.strip() == "[]"
+
+
+@pytest.mark.broker
+@pytest.mark.slow  # it compiles first
+def test_java_keys_what_it_sends_and_finds_its_feed(broker, tmp_path):
+    if not broker.is_kafka or not os.environ.get("KAFKA_HOME"):
+        pytest.skip("the Java client comes with an Apache Kafka")
+    settings = Settings(bootstrap_servers=broker.bootstrap_servers, partitions=4)
+    asyncio.run(prepare_topics(settings))
+    with TopicReader(settings, ACTIONS) as actions, TopicReader(settings, REQUESTS) as requests:
+        worker = threading.Thread(target=answer_next, args=(settings, requests))
+        worker.start()
+        libraries = f"{os.environ['KAFKA_HOME']}/libs/*"
+        text, servers = block("Through Kafka", "Java"), settings.bootstrap_servers
+        done = run("java", "AskKafka.java", text, tmp_path, "-cp", libraries, SERVERS=servers)
+        worker.join()
+        assert json.loads(done.stdout)["user_id"] == 7, done.stderr
+        sent = actions.poll(5)
+        partitions = len(actions.partitions)
+    assert [(one.key, one.partition) for one in sent] == [(b"7", partition_of(b"7", partitions))]
+
+
+def answer_next(settings, requests):
+    """Play the worker of one request."""
+    found = []
+    while not found:
+        found = requests.poll(1)
+    feed = RankedFeed(json.loads(found[0].value)["request_id"], 7, 1, items=[])
+    send(settings, feed)
