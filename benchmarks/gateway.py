@@ -1,0 +1,199 @@
+"""What HTTP costs beside Kafka direct: the same worker, the same topics, arrivals on time whatever the answers take.
+
+    python -m benchmarks.gateway [--kafka-home DIR] [--rate 100] [--seconds 10] [--burst 5000]
+
+An open loop sends a request each 1/rate s, in turns straight to Kafka and through a gateway, and takes the time from
+when it was due to when its feed is there: both ways meet the same minute of the same machine. Then so many requests go
+through a gateway with its own worker in it (``ConstantBackend``, no Kafka), as fast as 64 clients ask. Broker, worker,
+gateway and the load are processes of their own; where they outnumber the cores, only ratios say anything.
+"""
+
+import argparse
+import asyncio
+import os
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import quantiles
+from subprocess import PIPE, Popen
+from sys import executable
+from time import monotonic, perf_counter, sleep
+from uuid import uuid4
+
+import numpy as np
+
+from benchmarks.workload import VOCABULARY
+from rankstream.features.stores.memory import MemoryStore
+from rankstream.gateway.app import Gateway
+from rankstream.gateway.async_client import AsyncGatewayClient
+from rankstream.gateway.client import rank_call
+from rankstream.gateway.feeds import FeedBoard
+from rankstream.gateway.kafka_road import KafkaRoad
+from rankstream.gateway.server import serve
+from rankstream.gateway.settings import GatewaySettings
+from rankstream.gateway.worker_road import WorkerRoad
+from rankstream.ranking.request import RankingRequest
+from rankstream.ranking.serving import LiveRanker
+from rankstream.streams.app import create_app
+from rankstream.streams.broker import EmbeddedBroker, RealKafka
+from rankstream.streams.records import recorded_request
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import REQUESTS, prepare_topics
+
+USERS, CANDIDATES = 1000, 100
+WARM_UP = 50  # requests of each way that are not counted
+ANSWER_MS = 20_000
+START_S = 60.0
+
+Ask = Callable[[RankingRequest], Awaitable[object]]
+
+
+def a_request(number: int) -> RankingRequest:
+    """Return a request of its own id."""
+    return RankingRequest(uuid4().hex, f"u{number % USERS}", candidates=tuple(range(CANDIDATES)))
+
+
+async def timed(ask: Ask, due_s: float, number: int) -> float:
+    """Ask when it is due; return ms from then to the answer."""
+    await asyncio.sleep(max(0.0, due_s - perf_counter()))
+    await ask(a_request(number))
+    return 1000 * (perf_counter() - due_s)
+
+
+async def compare(settings: Settings, address: str, rate: float, seconds: float) -> dict[str, list[float]]:
+    """Return ms of each way, whose requests take turns."""
+    board, road = FeedBoard(0), KafkaRoad(settings, ANSWER_MS / 1000)
+    await road.open(board.arrived)
+
+    async def direct(request: RankingRequest) -> object:
+        record = recorded_request(request, 0, 0)
+        with board.expecting(request.user_id, request.request_id) as feed:
+            await road.send(REQUESTS, [(record.key or b"", record.value or b"")])
+            return await feed
+
+    async with AsyncGatewayClient(address, timeout_s=ANSWER_MS / 1000) as client:
+        ways: dict[str, Ask] = {"Kafka direct": direct, "gateway": client.rank}
+        for number in range(WARM_UP):
+            for ask in ways.values():
+                await ask(a_request(number))
+        begin_s, both = perf_counter() + 0.5, list(ways.values())
+        numbers = range(2 * int(rate * seconds / 2))
+        asks = [timed(both[number % 2], begin_s + number / rate, number) for number in numbers]
+        took = await asyncio.gather(*asks)
+    await road.close()
+    return {way: took[at::2] for at, way in enumerate(ways)}
+
+
+async def flood(count: int) -> tuple[float, float]:
+    """Return requests/s of a gateway with its worker, by the wall and by the gateway's CPU."""
+    with gateway_process("--be-in-process") as (process, address):
+        async with AsyncGatewayClient(address, timeout_s=60) as client:
+            left = iter(range(count))
+
+            async def keep_asking() -> None:
+                for number in left:
+                    await client._call(rank_call(a_request(number)))  # undecoded: the load is not what is measured
+
+            before_s, begin_s = cpu_s(process.pid), perf_counter()
+            await asyncio.gather(*(keep_asking() for _ in range(64)))
+            wall_s, used_s = perf_counter() - begin_s, cpu_s(process.pid) - before_s
+    return count / wall_s, count / used_s
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class gateway_process:
+    """A gateway as a process of its own, and its address."""
+
+    def __init__(self, *flags: str) -> None:
+        self.flags = flags
+
+    def __enter__(self) -> tuple["Popen[str]", str]:
+        command = [executable, "-m", "benchmarks.gateway", *self.flags]
+        self.process = Popen(command, stdout=PIPE, text=True)
+        assert self.process.stdout is not None
+        return self.process, self.process.stdout.readline().strip()
+
+    def __exit__(self, *exc: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def be_gateway(road: KafkaRoad | WorkerRoad) -> None:
+    """Serve on any free port and print the address, until killed."""
+    settings = GatewaySettings(port=0, answer_timeout_ms=ANSWER_MS)
+    asyncio.run(serve(Gateway(road, settings), lambda at: print(at, flush=True), asyncio.Event()))
+
+
+def settings_for(servers: str, folder: str) -> Settings:
+    """Return the settings of the worker, the gateway and the client."""
+    return Settings(
+        bootstrap_servers=servers, state_dir=Path(folder), partitions=4, session_timeout_s=6.0,
+        heartbeat_interval_s=1.0, fetch_max_wait_ms=5, answer_within_ms=0,
+    )  # fmt: skip
+
+
+def measure(servers: str, rate: float, seconds: float) -> dict[str, list[float]]:
+    """Start a worker and a gateway, wait until the worker answers, and compare."""
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
+        settings = settings_for(servers, folder)
+        asyncio.run(prepare_topics(settings))
+        log = stack.enter_context((Path(folder) / "worker.log").open("w+"))
+        worker = Popen([executable, "-m", "benchmarks.gateway", "--be-worker", servers, folder], stdout=log, stderr=log)
+        stack.callback(worker.wait)
+        stack.callback(worker.kill)
+        deadline_s = monotonic() + START_S
+        while "Worker ready" not in Path(log.name).read_text():
+            if monotonic() > deadline_s or worker.poll() is not None:
+                raise SystemExit(f"the worker is not ready: {Path(log.name).read_text()[-2000:]}")
+            sleep(0.1)
+        _, address = stack.enter_context(gateway_process("--be-gateway", servers, folder))
+        return asyncio.run(compare(settings, address, rate, seconds))
+
+
+def main() -> None:
+    """Measure and print, or be one of the processes."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--kafka-home", type=Path)
+    options.add_argument("--rate", type=float, default=100.0)
+    options.add_argument("--seconds", type=float, default=10.0)
+    options.add_argument("--burst", type=int, default=5000)
+    options.add_argument("--be-worker", nargs=2, help=argparse.SUPPRESS)
+    options.add_argument("--be-gateway", nargs=2, help=argparse.SUPPRESS)
+    options.add_argument("--be-in-process", action="store_true", help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    if chosen.be_worker:
+        application = create_app(settings_for(*chosen.be_worker), LiveRanker.without_bundle(VOCABULARY))
+        application.Worker(loglevel="INFO").execute_from_commandline()
+    elif chosen.be_gateway:
+        be_gateway(KafkaRoad(settings_for(*chosen.be_gateway), ANSWER_MS / 1000))
+    elif chosen.be_in_process:
+        be_gateway(WorkerRoad(LiveRanker.without_bundle(VOCABULARY), MemoryStore()))
+    else:
+        with RealKafka(chosen.kafka_home) if chosen.kafka_home else EmbeddedBroker() as broker:
+            ways = measure(broker.bootstrap_servers, chosen.rate, chosen.seconds)
+        report(ways, chosen.rate, "Apache Kafka" if chosen.kafka_home else "embedded broker")
+        wall, cpu = asyncio.run(flood(chosen.burst))
+        print(f"in-process worker, ConstantBackend: {wall:,.0f} requests/s, {cpu:,.0f} a second of the gateway's CPU")
+
+
+def report(ways: dict[str, list[float]], rate: float, broker: str) -> None:
+    """Print both ways and their difference."""
+    print(f"{broker}, {rate:g} requests/s, load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    points: dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
+    for way, took in ways.items():
+        cut = quantiles(took, n=100)
+        points[way] = np.array([cut[49], cut[98]])
+        print(f"  {way}: p50 {cut[49]:.1f} ms, p99 {cut[98]:.1f} ms of {len(took):,}")
+    direct, gateway = points.values()
+    more, ratio = gateway - direct, gateway / direct
+    print(f"  the gateway: p50 {more[0]:+.1f} ms ({ratio[0]:.2f}), p99 {more[1]:+.1f} ms ({ratio[1]:.2f})")
+
+
+if __name__ == "__main__":
+    main()
