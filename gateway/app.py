@@ -34,7 +34,7 @@ from rankstream.gateway.answers import (
 from rankstream.gateway.feeds import Feed, FeedBoard, Follower
 from rankstream.gateway.intake import Asked, read_actions, read_impressions, read_request
 from rankstream.gateway.openapi import openapi
-from rankstream.gateway.road import Road
+from rankstream.gateway.road import Road, no_broker
 from rankstream.gateway.routes import ROUTES
 from rankstream.gateway.settings import GatewaySettings
 from rankstream.ranking.request import DEADLINE_PASSED
@@ -192,11 +192,15 @@ class Gateway:
         if within_ms <= 0:
             raise RefusedError(504, DEADLINE_PASSED, f"deadline_ms passed {-within_ms} ms before the request came")
         with self.board.expecting(asked.request.user_id, asked.request.request_id) as feed:
+            sent = False
             try:
                 async with asyncio.timeout(within_ms / 1000):
                     await self.road.send(REQUESTS, [asked.record])
+                    sent = True
                     return await feed
             except TimeoutError as exc:
+                if not sent:
+                    raise no_broker(f"no broker acknowledged the request within {within_ms} ms") from exc
                 told = f"no worker answered within {within_ms} ms: is one running, and does it keep up?"
                 raise RefusedError(504, "no-answer", told) from exc
 

@@ -137,7 +137,8 @@ class KafkaRoad:
                     log.info("a broker answers again")
                 self._down = None
             elif self._down is None:
-                self._down = await self._diagnosis()
+                self._down = f"no Kafka broker answers at {self.settings.bootstrap_servers}"  # said at once
+                self._down = await self._diagnosis(self._down)
                 log.warning("%s", self._down)
 
     async def _is_answered(self) -> bool:
@@ -147,7 +148,6 @@ class KafkaRoad:
         except (TimeoutError, KafkaError, OSError):
             return False
 
-    async def _diagnosis(self) -> str:
-        servers = self.settings.bootstrap_servers
+    async def _diagnosis(self, told: str) -> str:
         found = await asyncio.to_thread(why_not, self.settings)
-        return f"no Kafka broker answers at {servers}" + (f": {found}" if found else "")
+        return f"{told}: {found}" if found else told

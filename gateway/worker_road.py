@@ -40,6 +40,7 @@ class WorkerRoad:
         self.pipeline = Pipeline(UserCache(store, history_limit), serving, clock=clock, record_clock=clock)
         self._clock = clock
         self._offset = store.next_offset or 0
+        self._answering: set[asyncio.Task[None]] = set()  # asyncio itself keeps no hold of its tasks
         self._applying = ThreadPoolExecutor(1, "apply")
         self._scoring = ThreadPoolExecutor(scoring_threads, "score")
 
@@ -49,6 +50,7 @@ class WorkerRoad:
 
     async def close(self) -> None:
         """End, with the states written and the store closed."""
+        await asyncio.gather(*self._answering, return_exceptions=True)
         for pool in (self._scoring, self._applying):
             await asyncio.to_thread(pool.shutdown)
         self.pipeline.users.store.close()
@@ -62,16 +64,22 @@ class WorkerRoad:
         return None
 
     async def send(self, topic: Topic, records: Sequence[Keyed]) -> Sequence[RejectedItem]:
-        """Apply actions, and return those that can't be; or answer requests."""
+        """Apply actions, and return those that can't be; or take requests, whose feeds come later."""
         loop = asyncio.get_running_loop()
         if topic is ACTIONS:
             return await loop.run_in_executor(self._applying, self._apply, records)
-        named = self._recorded(topic, records, 0)
-        pending = await loop.run_in_executor(self._applying, self.pipeline.on_requests, named)
+        answering = asyncio.create_task(self._answer(self._recorded(topic, records, 0)))
+        self._answering.add(answering)
+        answering.add_done_callback(self._answering.discard)
+        return ()
+
+    async def _answer(self, records: Sequence[Recorded]) -> None:
+        """Rank with the users' states as they are after all that was applied before."""
+        loop = asyncio.get_running_loop()
+        pending = await loop.run_in_executor(self._applying, self.pipeline.on_requests, records)
         for out in await loop.run_in_executor(self._scoring, pending.answer):
             if out.channel is Channel.FEEDS:
                 self._on_feed(out.value)
-        return ()
 
     def _apply(self, records: Sequence[Keyed]) -> list[RejectedItem]:
         """Apply actions and write the states that they changed: what is answered survives a kill."""

@@ -1,5 +1,6 @@
 """Every route and every refusal by HTTP, with the pipeline in the process: nothing but JSON leaves."""
 
+import asyncio
 import json
 import logging
 import shutil
@@ -12,8 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from rankstream.features.stores.memory import MemoryStore
+from rankstream.gateway.async_client import AsyncGatewayClient
 from rankstream.gateway.openapi import openapi
 from rankstream.gateway.worker_road import WorkerRoad
+from rankstream.ranking.request import RankingRequest
 from rankstream.streams.topics import REQUESTS
 from tests.builders.actions import SomeLiveRanker
 from tests.builders.gateway import RunningGateway, a_click
@@ -172,6 +175,22 @@ def test_a_flood_is_answered_429_and_what_is_in_flight_is_ranked():
         assert running.gateway.in_flight == 0
 
 
+def test_a_thousand_requests_are_in_flight_at_once_and_each_gets_its_feed():
+    road = SlowRoad()
+
+    async def main(running):
+        async with AsyncGatewayClient(running.address, timeout_s=60) as client:
+            asked = [client.rank(RankingRequest(number, f"u{number % 7}", limit=1)) for number in range(1000)]
+            answers = asyncio.gather(*asked)
+            while running.gateway.in_flight < 1000:
+                await asyncio.sleep(0.01)
+            road.go.set()
+            return [feed.request_id for feed in await answers]
+
+    with RunningGateway(road, answer_timeout_ms=60_000) as running:
+        assert asyncio.run(main(running)) == list(range(1000))
+
+
 def test_an_answer_that_is_late_is_504_by_the_gateway_or_by_the_request():
     road = SlowRoad()
     with RunningGateway(road, answer_timeout_ms=100) as running:
@@ -180,6 +199,17 @@ def test_an_answer_that_is_late_is_504_by_the_gateway_or_by_the_request():
         past = running.call("POST", "/rank", {"user_id": "u", "limit": 1, "deadline_ms": 1_700_000_000_000})
         assert (past.status, past.reason) == (504, "deadline-passed")
         road.go.set()
+
+
+def test_a_request_that_no_broker_takes_in_time_is_503(gateway):
+    async def hang(topic, records):
+        await asyncio.sleep(20)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gateway.gateway.road, "send", hang)
+        soon = {"user_id": "u", "limit": 1, "deadline_ms": int(time.time() * 1000) + 200}
+        answer = gateway.call("POST", "/rank", soon)
+    assert (answer.status, answer.reason, answer.headers["Retry-After"]) == (503, "no-broker", "1")
 
 
 def test_what_a_worker_refuses_is_no_success(gateway):
