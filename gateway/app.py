@@ -223,7 +223,7 @@ class Gateway:
     async def get_ready(self, request: web.Request) -> web.StreamResponse:
         """Say whether the road is open."""
         why = self.road.why_not()
-        error = None if why is None else Fault("no-broker", why)
+        error = None if why is None else Fault("not-ready", why)
         return json_answer(Health(why is None, self.in_flight, error), 200 if why is None else 503)
 
     async def get_openapi(self, request: web.Request) -> web.StreamResponse:

@@ -38,6 +38,7 @@ class KafkaRoad:
         self._names = TopicNames(settings.topic_prefix)
         self._topics = {ACTIONS, REQUESTS}
         self._down: str | None = None
+        self._unread: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._started: list[AIOKafkaProducer | AIOKafkaConsumer] = []
 
@@ -93,8 +94,8 @@ class KafkaRoad:
         return topic in self._topics
 
     def why_not(self) -> str | None:
-        """Return why no broker answers."""
-        return self._down
+        """Return why no broker answers, or why feeds are not read."""
+        return self._down or self._unread
 
     async def send(self, topic: Topic, records: Sequence[Keyed]) -> Sequence[RejectedItem]:
         """Return when every replica in sync has the records; workers reject later. Raises ``RefusedError``."""
@@ -119,10 +120,13 @@ class KafkaRoad:
         while True:
             try:
                 batches = await self._consumer.getmany(timeout_ms=POLL_MS)
-            except KafkaError as exc:
-                log.warning("feeds could not be read, going on: %r", exc)
+            except Exception as exc:  # whatever a fetch meets: a reader that ended would leave all unanswered, unsaid
+                if self._unread is None:
+                    self._unread = f"{self._names.of(FEEDS)} can't be read ({type(exc).__name__}): {exc}"
+                    log.warning("%s", self._unread)
                 await asyncio.sleep(LOOK_EVERY_S)
                 continue
+            self._unread = None
             for records in batches.values():
                 for record in records:
                     if record.value is not None:

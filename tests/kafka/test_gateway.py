@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from rankstream.gateway.kafka_road import KafkaRoad
 from rankstream.streams.broker import EmbeddedBroker
@@ -98,6 +99,18 @@ def test_impressions_need_their_topic(gateway, bootstrap_servers):
     with a_gateway(fresh_topics(bootstrap_servers)) as running:
         assert running.gateway.road.has(IMPRESSIONS)
         assert running.call("POST", "/impressions", shown).document == {"accepted": 1, "rejected": []}
+
+
+def test_feeds_that_can_not_be_read_are_said(gateway, monkeypatch):
+    async def refuse(*, timeout_ms):
+        raise TopicAuthorizationFailedError("ranked-feeds")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gateway.gateway.road._consumer, "getmany", refuse)
+        wait_until(lambda: gateway.call("GET", "/ready").status == 503, "the gateway is not ready")
+        assert "TopicAuthorizationFailedError" in gateway.call("GET", "/ready").document["error"]["message"]
+    wait_until(lambda: gateway.call("GET", "/ready").status == 200, "the gateway is ready again")
+    assert gateway.call("POST", "/rank", {"user_id": "u", "limit": 1}).status == 200
 
 
 def test_without_a_worker_a_request_ends_in_504(bootstrap_servers):
