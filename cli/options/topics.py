@@ -20,7 +20,7 @@ from rankstream.streams.topics import SERVED, Topic, TopicNames
 
 NOT_LOGGED = "start workers with --served-features, and what they serve from then on can be verified"
 
-OF_RANKERS = ("bundle", "user_vectors", "item_counts", "catalogue", "history_limit")
+OF_RANKERS = ("bundle", "user_vectors", "item_counts", "item_vectors", "catalogue", "history_limit")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
