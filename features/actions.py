@@ -161,7 +161,7 @@ class ActionColumns:
     def __len__(self) -> int:
         return len(self.item_keys)
 
-    def __getitem__(self, part: slice) -> "ActionColumns":
+    def __getitem__(self, part: slice | npt.NDArray[np.bool_]) -> "ActionColumns":
         return ActionColumns(
             self.item_keys[part],
             self.action_types[part],
