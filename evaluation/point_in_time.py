@@ -20,6 +20,7 @@ from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.files import versions
 from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.interests.table import InterestTable, open_interests_version
 from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.features.item_counts.files import open_counts_version
 from rankstream.features.stores.cache import UserCache
@@ -130,6 +131,7 @@ class Used:
     mix: str | None = None
     item_vectors: str | None = None
     item_index: str | None = None
+    interests: str | None = None
 
 
 class RankersAsServed:
@@ -142,12 +144,14 @@ class RankersAsServed:
         item_counts: Path | None = None,
         catalogue: Path | None = None,
         item_vectors: Path | None = None,
+        interests: Path | None = None,
     ) -> None:
         self.bundle = bundle
         self.user_vectors = user_vectors
         self.item_counts = item_counts
         self.catalogue = catalogue
         self.item_vectors = item_vectors
+        self.interests = interests
         self._catalogues: dict[str, Catalogue] = {}  # opened, by version: there may be one a second
         self._items: dict[tuple[str | None, str | None], ServedItems] = {}  # by version and index
         self._rankers: dict[Used, Ranker] = {}
@@ -161,11 +165,12 @@ class RankersAsServed:
         ours = self.bundle.manifest.model_version
         if served.model_version != ours:
             raise NotRetainedError(f"served by model {served.model_version}, but the bundle holds {ours}")
-        policy, catalogue, mix = (
-            None if isinstance(one, UnsetType) else one for one in (served.policy, served.catalogue, served.retrieval)
+        policy, catalogue, mix, interests = (
+            None if isinstance(one, UnsetType) else one
+            for one in (served.policy, served.catalogue, served.retrieval, served.interests)
         )
         items = _items_named(served)
-        return self._ranker(Used(served.user_vectors, served.item_counts, policy, catalogue, mix, *items))
+        return self._ranker(Used(served.user_vectors, served.item_counts, policy, catalogue, mix, *items, interests))
 
     def items(self, served: ServedFeatures) -> ServedItems:
         """Return the item vectors that an answer used. Raises ``NotRetainedError``."""
@@ -179,7 +184,8 @@ class RankersAsServed:
                 raise NotRetainedError(str(exc)) from exc
             counts, catalogue = self._counts(used.item_counts), self._catalogue(used.catalogue)
             table, items = self._table(used.user_vectors), self._served_items(used.item_vectors, used.item_index)
-            self._rankers[used] = ranker_of(self.bundle, table, exploration, counts, catalogue, mix, items)
+            interests = self._interests(used.interests)
+            self._rankers[used] = ranker_of(self.bundle, table, exploration, counts, catalogue, mix, items, interests)
         return self._rankers[used]
 
     def _table(self, version: str | None) -> VectorTable:
@@ -191,6 +197,11 @@ class RankersAsServed:
         if version is None:
             return None
         return open_counts_version(_kept(version, self.item_counts, "item counts", "--item-counts"))
+
+    def _interests(self, version: str | None) -> InterestTable | None:
+        if version is None:
+            return None
+        return open_interests_version(_kept(version, self.interests, "interests", "--interests"))
 
     def _catalogue(self, version: str | None) -> Catalogue | None:
         if version is None:

@@ -53,6 +53,7 @@ class Candidates:
     keys: Keys
     groups: Sequence[Id] | None
     sources: Sequence[str] | None = None  # of each, what proposed it
+    because_of: Mapping[str, Id] = field(default_factory=dict)  # sources that asked with one item: the item
     catalogue: str | None = None  # version that they were found with
     mix: str | None = None  # that they were found by
     index: str | None = None  # that they were found in; None: none were, or all items were compared
@@ -60,6 +61,10 @@ class Candidates:
     def source(self, at: int) -> str | UnsetType:
         """Return what proposed one of them, where that is told."""
         return UNSET if self.sources is None else self.sources[at]
+
+    def reason(self, at: int) -> Id | UnsetType:
+        """Return the item that one of them was proposed because of, where that is told."""
+        return UNSET if self.sources is None else self.because_of.get(self.sources[at], UNSET)
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class Ranker:
     item_counts: str | None = None  # version of those in ``offline`` and ``source``; None for the bundle's own
     item_vectors: str | None = None  # version of those in ``offline`` and ``source``; None for the bundle's own
     item_index: str | None = None  # that ``source`` searches; None where it compares all items
+    interests: str | None = None  # version of those that ``source`` asks with; None without any
     popularity: Popularity | None = None  # orders what there is no time to score
     mix: RetrievalMix = DEFAULT_MIX  # shares of the sources, where there is a catalogue
     shelf: Shelf | None = None  # what can be had; None: no catalogue
@@ -168,8 +174,15 @@ class Ranker:
         if self.source is None:
             raise RankingRefusedError(NO_RETRIEVAL, CANT_PROPOSE)
         found = retrieve(request, user, self.source, self.mix, self.shelf)
-        candidates = _each_once(found.ids, None, found.sources)
-        return replace(candidates, catalogue=found.catalogue, mix=found.mix, index=self.item_index)
+        told = found.catalogue is not None or self.interests is not None
+        candidates = _each_once(found.ids, None, found.sources if told else None)
+        return replace(
+            candidates,
+            because_of=found.because_of,
+            catalogue=found.catalogue,
+            mix=found.mix,
+            index=self.item_index,
+        )
 
     def _ranking(
         self,
@@ -199,6 +212,7 @@ class Ranker:
             num_candidates=inputs.num_candidates,
             entropy=entropy,
             calibrated=self.calibrated,
+            interests=self.interests if candidates.sources is not None else None,
             catalogue=candidates.catalogue,
             retrieval=candidates.mix,
         )
@@ -231,6 +245,13 @@ def _items(
     propensities: Sequence[float | UnsetType] = placed.propensities or [UNSET] * len(order)
     chosen = zip(order, scores[order].tolist(), probabilities[order].tolist(), propensities, strict=True)
     return tuple(
-        FeedItem(candidates.ids[at], score, dict(zip(heads, row, strict=True)), propensity, candidates.source(at))
+        FeedItem(
+            candidates.ids[at],
+            score,
+            dict(zip(heads, row, strict=True)),
+            propensity,
+            candidates.source(at),
+            candidates.reason(at),
+        )
         for at, score, row, propensity in chosen
     )

@@ -87,11 +87,14 @@ class FeedItem(Struct, frozen=True):
         Annotated[
             str,
             Meta(
-                description="with a catalogue, where the request has a limit: what proposed it; popular:fallback where "
-                "nothing else could be proposed"
+                description="with a catalogue or interests, where the request has a limit: what proposed it; "
+                "popular:fallback where nothing else could be proposed"
             ),
         ]
         | UnsetType
+    ) = UNSET
+    because_of: (
+        Annotated[Id, Meta(description="the item that stands for the interest which it was proposed for")] | UnsetType
     ) = UNSET
 
 
@@ -117,6 +120,7 @@ class Ranking:
     calibrated: tuple[str, ...] | None = None  # heads whose numbers are probabilities; None: the bundle does not say
     entropy: float | None = None  # with exploration: of the first position, 1 if any candidate is as likely there
     fallback: str | None = None  # what ordered the items where there was no time to score them
+    interests: str | None = None  # version that candidates were found by; None where none was used
     catalogue: str | None = None  # version that candidates were found with; None where none was used
     retrieval: str | None = None  # the mix that they were found by; None where only the default can have been
 

@@ -10,7 +10,7 @@ Without a catalogue the user's sources alone propose, as nothing is known of wha
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -107,7 +107,8 @@ class Retrieved:
     """What was found, and by which rules."""
 
     ids: Sequence[Id]
-    sources: Sequence[str] | None = None  # of each item; None without a catalogue
+    sources: Sequence[str]  # of each item
+    because_of: Mapping[str, Id] = field(default_factory=dict)  # sources that asked with one item: the item
     catalogue: str | None = None  # version; None without one
     mix: str | None = None  # text of the mix; None where nothing but the default could have been used
 
@@ -123,11 +124,12 @@ def retrieve(
     scope = _scope(request, user.excluded if mix.exclude_seen else None, stock)
     if shelf is None or stock is None:
         text = None if mix.exclude_seen else mix.text
-        return Retrieved(own.propose(user, limit, scope).ids, mix=text)
+        found = own.propose(user, limit, scope)
+        return Retrieved(found.ids, found.sources, found.because_of, mix=text)
     found = mix.source(own, shelf.popular).propose(user, limit, scope)
     if not found.ids:
         found = _popular(request, shelf, _scope(request, None, stock))
-    return Retrieved(found.ids, found.sources, stock.catalogue.version, mix.text)
+    return Retrieved(found.ids, found.sources, found.because_of, stock.catalogue.version, mix.text)
 
 
 def retrieve_popular(

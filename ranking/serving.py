@@ -1,4 +1,4 @@
-"""The currently served ranker, and hot-swapping to a new bundle, item counts or item vectors, without a restart.
+"""The currently served ranker, and hot-swapping to a new bundle, or new tables beside it, without a restart.
 
 What is new is noticed within a second or so, opened and verified in a thread of its own while the old one serves, and
 swapped in between two requests: whoever holds a ``Ranker`` keeps it to the end of the request. A bad one is refused
@@ -20,6 +20,7 @@ from rankstream.content.live import LiveCatalogue
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.live import LiveTable
+from rankstream.features.interests.table import InterestTable
 from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.features.join import OfflineFeatures
 from rankstream.features.matches.tables import MatchTables
@@ -29,6 +30,7 @@ from rankstream.ranking.backends.constant import ConstantBackend
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, bundle_folder, open_bundle
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
 from rankstream.ranking.followed_counts import FollowedCounts
+from rankstream.ranking.followed_interests import FollowedInterests
 from rankstream.ranking.popularity import Popularity, recent_column
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.retrieval_mix import DEFAULT_MIX, CatalogueVersions, RetrievalMix, Shelf
@@ -37,6 +39,7 @@ from rankstream.ranking.utility import head_weights
 from rankstream.retrieval.index.choice import GRAPHS, build_beside, wants_graph
 from rankstream.retrieval.mix import MixedSource, Quota
 from rankstream.retrieval.source import CandidateSource
+from rankstream.retrieval.sources.interests import InterestNeighbours
 from rankstream.retrieval.sources.matches import MatchingItems
 from rankstream.retrieval.sources.popular import PopularItems
 from rankstream.retrieval.sources.random_walk import RandomWalk
@@ -45,6 +48,7 @@ from rankstream.retrieval.sources.recent_likes import RecentLikes, polarity_of
 CHECK_EVERY_S = 1.0
 MATCHING_SHARE = 3.0  # of candidates that match, for each one that is only similar to what the user likes
 WALK_SHARE = 1.0  # of candidates that random walks find, likewise
+INTEREST_SHARE = 1.0  # of candidates that interests find, likewise, where there is a table of them
 NO_MODEL = "none"  # model_version of a worker without a bundle
 
 log = logging.getLogger(__name__)
@@ -61,6 +65,7 @@ class LoadedModel:
     bundle: Bundle | None = None
     counts: ItemCounts | None = None  # None: the bundle's own
     items: ServedItems | None = None  # None without a bundle
+    interests: InterestTable | None = None  # None: users' interests propose nothing
 
 
 class LiveRanker:
@@ -89,6 +94,7 @@ class LiveRanker:
         catalogue: Path | None = None,
         mix: RetrievalMix = DEFAULT_MIX,
         trusted_keys: Path | None = None,
+        interests: Path | None = None,
     ) -> Self:
         """Open the bundle in ``bundle_dir``, or the one that its CURRENT names. Raises ``BundleRefusedError``.
 
@@ -97,6 +103,7 @@ class LiveRanker:
         counts = None if item_counts is None else FollowedCounts(item_counts)
         catalogues = None if catalogue is None else LiveCatalogue(catalogue, clock=clock)
         items = None if item_vectors is None else FollowedItems(item_vectors)
+        liked = None if interests is None else FollowedInterests(interests)
         watcher = BundleWatcher(
             bundle_dir,
             user_vectors,
@@ -109,6 +116,7 @@ class LiveRanker:
             catalogues,
             mix,
             trusted_keys,
+            liked,
         )
         serving = cls(watcher.load(), watcher)
         serving._start_indexing()
@@ -207,6 +215,7 @@ class BundleWatcher:
         catalogues: CatalogueVersions | None = None,
         mix: RetrievalMix = DEFAULT_MIX,
         trusted_keys: Path | None = None,
+        interests: FollowedInterests | None = None,
     ) -> None:
         self.bundle_dir = bundle_dir
         self.user_vectors = user_vectors
@@ -219,6 +228,7 @@ class BundleWatcher:
         self.catalogues = catalogues
         self.mix = mix
         self.trusted_keys = trusted_keys
+        self.interests = interests
         self._last_opened: Stamp | None = None
         self._last_seen: Stamp | None = None
         self._refused = False
@@ -238,29 +248,34 @@ class BundleWatcher:
         self._last_opened, self._refused = self._stamp(), True
         bundle = open_bundle(self.bundle_dir, self.providers, trusted_keys=self.trusted_keys)
         self._refused = False
-        return self._loaded(bundle, self._counts_of(bundle), self._items_of(bundle))
+        tables = self._counts_of(bundle), self._items_of(bundle), self._interests_of(bundle)
+        return self._loaded(bundle, *tables)
 
     def has_new_tables(self) -> bool:
-        """Return whether another version of the item counts, or of the item vectors, is there."""
-        followed = (self.counts, self.items)
+        """Return whether another version of the item counts, the item vectors or the interests is there."""
+        followed = (self.counts, self.items, self.interests)
         return any(tables is not None and tables.has_new_version() for tables in followed)
 
     def with_new_tables(self, loaded: LoadedModel) -> LoadedModel:
-        """Return what is served with the newest item counts and vectors; as it was where these are refused."""
+        """Return what is served with the newest counts, vectors and interests; as it was where these are refused."""
         if loaded.bundle is None or loaded.items is None:
             return loaded
-        counts, items = loaded.counts, loaded.items
+        counts, items, interests = loaded.counts, loaded.items, loaded.interests
         if self.counts is not None and self.counts.has_new_version():
             counts = self._counts_of(loaded.bundle)
         if self.items is not None and self.items.has_new_version():
             items = self.items.of(loaded.bundle.manifest) or items
-        if counts is loaded.counts and items is loaded.items:
+        if self.interests is not None and self.interests.has_new_version():
+            interests = self._interests_of(loaded.bundle)
+        if counts is loaded.counts and items is loaded.items and interests is loaded.interests:
             return loaded
-        return self._loaded(loaded.bundle, counts, items)
+        return self._loaded(loaded.bundle, counts, items, interests)
 
     def with_items(self, loaded: LoadedModel, items: ServedItems) -> LoadedModel:
         """Return what is served with these item vectors."""
-        return loaded if loaded.bundle is None else self._loaded(loaded.bundle, loaded.counts, items)
+        if loaded.bundle is None:
+            return loaded
+        return self._loaded(loaded.bundle, loaded.counts, items, loaded.interests)
 
     def _counts_of(self, bundle: Bundle) -> ItemCounts | None:
         return None if self.counts is None else self.counts.of(bundle.manifest)
@@ -270,10 +285,15 @@ class BundleWatcher:
         followed = None if self.items is None else self.items.of(bundle.manifest)
         return items_of(bundle) if followed is None else followed
 
-    def _loaded(self, bundle: Bundle, counts: ItemCounts | None, items: ServedItems) -> LoadedModel:
+    def _interests_of(self, bundle: Bundle) -> InterestTable | None:
+        return None if self.interests is None else self.interests.of(bundle.manifest)
+
+    def _loaded(
+        self, bundle: Bundle, counts: ItemCounts | None, items: ServedItems, interests: InterestTable | None
+    ) -> LoadedModel:
         users, versions = self._users_of(bundle), self.catalogues
-        ranker = ranker_of(bundle, users, self.exploration, counts, versions, self.mix, items)
-        return LoadedModel(ranker, bundle.manifest.vocabulary, bundle, counts, items)
+        ranker = ranker_of(bundle, users, self.exploration, counts, versions, self.mix, items, interests)
+        return LoadedModel(ranker, bundle.manifest.vocabulary, bundle, counts, items, interests)
 
     def _stamp(self) -> Stamp | None:
         """Return what changes when a bundle does; None where none is there."""
@@ -303,6 +323,7 @@ def ranker_of(
     catalogues: CatalogueVersions | None = None,
     mix: RetrievalMix = DEFAULT_MIX,
     items: ServedItems | None = None,
+    interests: InterestTable | None = None,
 ) -> Ranker:
     """Put a ranker together from a bundle, the tables beside it (None: the bundle's own) and a catalogue."""
     items = items or items_of(bundle)
@@ -317,26 +338,32 @@ def ranker_of(
         offline=offline,
         num_types=len(manifest.vocabulary.actions),
         surface_codes=manifest.vocabulary.surface_codes,
-        source=source_of(bundle, offline.matches, items),
+        source=source_of(bundle, offline.matches, items, interests),
         exploration=exploration,
         calibrated=calibrated_heads(manifest.parts),
         item_counts=None if counts is None else counts.version,
         item_vectors=items.version,
         item_index=items.index.name,
+        interests=None if interests is None else interests.version,
         popularity=popularity,
         mix=mix,
         shelf=None if catalogues is None else Shelf(catalogues, items.table, PopularItems(items.table, popularity)),
     )
 
 
-def source_of(bundle: Bundle, matches: MatchTables, items: ServedItems) -> CandidateSource:
+def source_of(
+    bundle: Bundle, matches: MatchTables, items: ServedItems, interests: InterestTable | None = None
+) -> CandidateSource:
     """Put together what proposes candidates; further sources join these in the ``MixedSource``."""
     polarity = polarity_of(bundle.manifest.vocabulary, bundle.manifest.utility)
+    quotas = []
+    if len(matches):
+        quotas.append(Quota(MatchingItems(items.table), MATCHING_SHARE))
+        quotas.append(Quota(RandomWalk(items.table, matches, polarity), WALK_SHARE))
+    if interests is not None:
+        quotas.append(Quota(InterestNeighbours(items.table, items.index, interests, polarity), INTEREST_SHARE))
     likes = RecentLikes(items.table, items.index, polarity)
-    if not len(matches):
-        return likes
-    walk = RandomWalk(items.table, matches, polarity)
-    return MixedSource(Quota(MatchingItems(items.table), MATCHING_SHARE), Quota(walk, WALK_SHARE), Quota(likes, 1.0))
+    return MixedSource(*quotas, Quota(likes, 1.0)) if quotas else likes
 
 
 def longer_vocabulary(old: Vocabulary, new: Vocabulary) -> Vocabulary:

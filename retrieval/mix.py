@@ -9,7 +9,7 @@ share rounded down, and when one runs dry the others take over its positions in 
     mixed               a (likes)  b (likes)  x (new)  c (likes)  d (likes)  e (likes, as new is dry)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace
 from math import isfinite
@@ -42,22 +42,28 @@ class MixedSource:
 
     def propose(self, user: UserMatches, limit: int, scope: Scope | None = None) -> Proposals:
         """Return up to ``limit`` items; fewer only when all sources together have no more."""
-        proposed = [_pairs(quota.source.propose(user, limit, scope)) for quota in self.quotas]
-        turns = [(1.0 / quota.share, at, 1) for at, quota in enumerate(self.quotas)]  # (taken + 1) / share: least first
-        heapify(turns)
-        ids: list[Id] = []
-        sources: list[str] = []
-        taken: set[int] = set()
-        while turns and len(ids) < limit:
-            _, at, turn = turns[0]
-            pair = _next_new(proposed[at], taken)
-            if pair is None:
-                heappop(turns)
-                continue
-            ids.append(pair[0])
-            sources.append(pair[1])
-            heapreplace(turns, ((turn + 1) / self.quotas[at].share, at, turn + 1))
-        return Proposals(ids, sources)
+        proposed = [quota.source.propose(user, limit, scope) for quota in self.quotas]
+        return mixed(proposed, [quota.share for quota in self.quotas], limit)
+
+
+def mixed(proposed: Sequence[Proposals], shares: Sequence[float], limit: int) -> Proposals:
+    """Return up to ``limit`` of all that was proposed, each item once, by shares above 0."""
+    pairs = [_pairs(one) for one in proposed]
+    turns = [(1.0 / share, at, 1) for at, share in enumerate(shares)]  # (taken + 1) / share: least first
+    heapify(turns)
+    ids: list[Id] = []
+    sources: list[str] = []
+    taken: set[int] = set()
+    while turns and len(ids) < limit:
+        _, at, turn = turns[0]
+        pair = _next_new(pairs[at], taken)
+        if pair is None:
+            heappop(turns)
+            continue
+        ids.append(pair[0])
+        sources.append(pair[1])
+        heapreplace(turns, ((turn + 1) / shares[at], at, turn + 1))
+    return Proposals(ids, sources, {name: item for one in proposed for name, item in one.because_of.items()})
 
 
 def _pairs(proposals: Proposals) -> Iterator[tuple[Id, str]]:

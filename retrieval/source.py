@@ -1,7 +1,7 @@
 """What a source of candidates promises."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from rankstream.features.ids import Id
@@ -15,6 +15,7 @@ class Proposals:
 
     ids: Sequence[Id]
     sources: Sequence[str]  # of each item: what proposed it
+    because_of: Mapping[str, Id] = field(default_factory=dict)  # sources that asked with one item: the item
 
 
 class CandidateSource(Protocol):

@@ -106,6 +106,10 @@ class ServedFeatures(Struct, frozen=True):
     items: Annotated[list[FeedItem], Meta(description="as in the feed")]
     item_counts: Annotated[str | None, Meta(description="version of the item counts; null for the bundle's own")] = None
     policy: Annotated[str, Meta(description="with exploration: as in the feed")] | UnsetType = UNSET
+    interests: (
+        Annotated[str, Meta(description="version of the interests that candidates were found by, where one was")]
+        | UnsetType
+    ) = UNSET
     catalogue: (
         Annotated[str, Meta(description="version of the catalogue that candidates were found with, where one was")]
         | UnsetType
@@ -226,6 +230,7 @@ def encode_served(record: Record, request: RankingRequest, state: UserState, ran
         items=list(ranking.items),
         item_counts=ranking.item_counts,
         policy=UNSET if ranking.policy is None else ranking.policy,
+        interests=UNSET if ranking.interests is None else ranking.interests,
         catalogue=UNSET if ranking.catalogue is None else ranking.catalogue,
         retrieval=UNSET if ranking.retrieval is None else ranking.retrieval,
         item_vectors=UNSET if ranking.item_vectors is None else ranking.item_vectors,

@@ -206,6 +206,12 @@ class Settings:
         Section.RANKING,
         "Folder of the item counts that `rankstream embed` publishes; without it they stay those of the training.",
     )
+    interests: Path | None = setting(
+        None,
+        Section.RANKING,
+        "Folder of the users' interests that `rankstream embed --interests-to` publishes: requests with a limit are "
+        "then answered with what is near to each of them, too.",
+    )
     catalogue: Path | None = setting(
         None,
         Section.RANKING,

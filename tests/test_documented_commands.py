@@ -228,7 +228,8 @@ def small_ones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shop = write_log(tmp_path / "shop.csv", some_rows(AS_OF_MS, 2))
     (tmp_path / "logs" / "2023-11-14.csv.gz").write_bytes(gzip.compress(shop.read_bytes()))
     (tmp_path / "plays.tsv").write_text("".join(f"u{n % 5}\ti{n % 7}\t{AS_OF_MS + n}\n" for n in range(50)))
-    write_log(tmp_path / "actions" / "days.parquet", some_rows(JULY_MS, 5))
+    known = [{**row, "item_id": f"i{row['item_id']}"} for row in some_rows(JULY_MS, 5)]  # to the run of SAVED
+    write_log(tmp_path / "actions" / "days.parquet", known)
     write_inter(tmp_path / "ml-100k.inter", AS_OF_MS)
     write_inter(tmp_path / "ml-100k" / "ml-100k.inter", FEBRUARY_MS)
     shutil.copytree(SAVED / "run", tmp_path / "run")

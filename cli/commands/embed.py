@@ -1,7 +1,9 @@
-"""`rankstream embed`: the daily batch job: user vectors of PinnerFormer, item vectors, and item counts."""
+"""`rankstream embed`: the daily batch job: vectors of users and of new items, item counts, and users' interests."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -20,6 +22,11 @@ from rankstream.features.files import CURRENT
 from rankstream.retrieval.index.choice import index_version
 from rankstream.streams.pipeline import wall_clock_ms
 
+if TYPE_CHECKING:  # torch is imported only where it is needed
+    from rankstream.events.log import EventLog
+    from rankstream.models.recipes.run_folder import TrainedModels
+    from rankstream.models.users.pinnersage import FoundInterests
+
 
 @click.command()
 @click.argument("log", type=click.Path(path_type=Path))
@@ -32,6 +39,10 @@ from rankstream.streams.pipeline import wall_clock_ms
 @click.option(
     "--items-to", "items_root", type=click.Path(path_type=Path),
     help="Table of item vectors to publish into.  [default: FROM/vectors/items]",
+)  # fmt: skip
+@click.option(
+    "--interests-to", "interests_root", type=click.Path(path_type=Path),
+    help="Folder of users' interests to publish into.  [default: none are found]",
 )  # fmt: skip
 @click.option("--full", is_flag=True, help="Encode all users, also those without an action since the last table.")
 @time_option("--as-of", help="As-of time: nothing later is read.  [default: LOG's newest action, at most now]")
@@ -50,6 +61,7 @@ def command(
     table: Path | None,
     counts_root: Path | None,
     items_root: Path | None,
+    interests_root: Path | None,
     full: bool,
     as_of: int | None,
     keep: int,
@@ -64,14 +76,16 @@ def command(
     the bit, and so do those that `rankstream vectors import` added, until users act on them. What is counted of items
     (popularity, what goes together) is counted anew, as of the same time. LOG must hold the whole histories of the
     users, not the last day alone: give the folder in which each day's file lies, for example.
-    Workers started with `--user-vectors`, `--item-vectors` and `--item-counts` on the folders follow within seconds,
+    With `--interests-to` the interests of all users are found, too: items that stand for clusters of what they liked.
+    Workers started with `--user-vectors`, `--item-vectors`, `--item-counts` and `--interests` on the folders follow
+    within seconds, without a restart.
     without a restart.
     Needs torch: pip install "rankstream[train]".
 
     \b
     Reads:  LOG, FROM/work
     Writes: a new version in the table's folder, and one in those of the item
-            vectors and the item counts
+            vectors, the item counts and the interests
 
     \b
     Example:
@@ -113,8 +127,12 @@ def command(
             counts = publish_item_counts(models, events, counts_root or run / "item_counts", now_ms, keep, served)
         except NotCountableError as exc:
             print_notes((f"no item counts are published: {exc}",))
+        interests = None
+        if interests_root is not None:
+            interests = _find_interests(models, items, events, interests_root, now_ms, keep)
     if as_json:
-        print_json(asdict(done) | {"item_vectors": asdict(added), "item_counts": counts, "as_of_ms": now_ms})
+        beside = {"item_vectors": asdict(added), "item_counts": counts, "as_of_ms": now_ms}
+        print_json(asdict(done) | beside | {"interests": None if interests is None else interests.folder})
         return
     who = "users who acted since the last table" if active else "all users"
     where = f"published {done.folder}" if done.folder else f"nothing new by {time_text(now_ms)}, the table stays"
@@ -123,9 +141,27 @@ def command(
     click.echo(f"{new}: {added.items:,} items, {added.added:,} of them newer than the training")
     if counts is not None:
         click.echo(f"published {counts}: what is counted of {len(served):,} items until {time_text(now_ms)}")
+    if interests is not None:
+        told = f"{interests.interests:,} interests of {interests.users:,} users, {interests.unknown:,} without any"
+        click.echo(f"published {interests.folder}: {told}")
 
 
 def known_items(table: EmbeddingTable) -> ItemTable:
     """Return the items of a table, without their vectors: to count them."""
     ids = plain_ids(table.ids(np.arange(len(table))))
     return ItemTable(ids, np.zeros((len(ids), 0), np.float32))
+
+
+def _find_interests(
+    models: "TrainedModels", items: ItemTable, log: "EventLog", root: Path, as_of_ms: int, keep: int
+) -> "FoundInterests":
+    """Publish the interests that the log's users show by what serving takes for positive feedback."""
+    with needing_torch():  # an installation of before has no scipy
+        from rankstream.events.sequences import histories_of
+        from rankstream.models.users.pinnersage import PinnerSageConfig, find_interests
+        from rankstream.retrieval.sources.recent_likes import polarity_of, positive_actions
+    liked = partial(positive_actions, polarity=polarity_of(models.about.vocabulary, models.about.utility))
+    return find_interests(
+        items, histories_of(log, len(log)), liked, root,
+        item_space=models.item_space, as_of_ms=as_of_ms, config=PinnerSageConfig(), keep=keep,
+    )  # fmt: skip

@@ -20,7 +20,7 @@ from rankstream.streams.topics import SERVED, Topic, TopicNames
 
 NOT_LOGGED = "start workers with --served-features, and what they serve from then on can be verified"
 
-OF_RANKERS = ("bundle", "user_vectors", "item_counts", "item_vectors", "catalogue", "history_limit")
+OF_RANKERS = ("bundle", "user_vectors", "item_counts", "item_vectors", "interests", "catalogue", "history_limit")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,8 +87,14 @@ def open_source(folder: Path | None, settings: Settings) -> Source:
 
 
 def open_rankers(settings: Settings) -> RankersAsServed:
-    """Open the bundle and the tables beside it as they were served. Raises ``BundleRefusedError``."""
+    """Open the bundle and what is published beside it as they were served. Raises ``BundleRefusedError``."""
     if not settings.bundle.is_dir():
         raise Refusal(f"there is no bundle folder {settings.bundle}; name the one that was served with --bundle")
-    tables = settings.user_vectors, settings.item_counts, settings.catalogue, settings.item_vectors
-    return RankersAsServed(open_bundle(settings.bundle), *tables)
+    return RankersAsServed(
+        open_bundle(settings.bundle),
+        settings.user_vectors,
+        settings.item_counts,
+        settings.catalogue,
+        settings.item_vectors,
+        settings.interests,
+    )

@@ -22,6 +22,7 @@ def open_serving(settings: Settings) -> LiveRanker:
         catalogue=settings.catalogue,
         mix=mix_of(settings),
         trusted_keys=settings.trusted_keys,
+        interests=settings.interests,
     )
 
 

@@ -21,14 +21,16 @@ NOW_MS = 1_700_000_100_000
 VOCABULARY = Vocabulary(("view", "save", "hide"))
 
 
-def a_user(*actions: tuple[str, Id], vector: Any = (), tables: MatchTables | None = None) -> UserMatches:
-    """A user with these actions, newest first, a second apart."""
+def a_user(
+    *actions: tuple[str, Id], vector: Any = (), tables: MatchTables | None = None, later_ms: int = 0
+) -> UserMatches:
+    """A user with these actions, newest first, a second apart; looked at ``later_ms`` after the newest."""
     packed = b"".join(
         pack_action(NOW_MS - 1000 * at, VOCABULARY.action_codes[name], id_key(item), 0, 0)
         for at, (name, item) in enumerate(actions)
     )
-    known = len(vector) > 0
-    view = UserView(id_key("u1"), NOW_MS, columns(packed), SessionTail(), np.array(vector, np.float32), known)
+    now_ms, known = NOW_MS + later_ms, len(vector) > 0
+    view = UserView(id_key("u1"), now_ms, columns(packed), SessionTail(), np.array(vector, np.float32), known)
     return UserMatches(view, tables or no_matches())
 
 

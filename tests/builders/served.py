@@ -40,10 +40,12 @@ class Day:
     history_limit: int
     item_counts: Path | None = None
     item_vectors: Path | None = None
+    interests: Path | None = None
 
     def rankers(self) -> RankersAsServed:
         tables = self.user_vectors, self.item_counts
-        return RankersAsServed(open_bundle(self.bundle), *tables, item_vectors=self.item_vectors)
+        beside = {"item_vectors": self.item_vectors, "interests": self.interests}
+        return RankersAsServed(open_bundle(self.bundle), *tables, **beside)
 
     def verify(self, tolerance: float = 0.0, rankers: RankersAsServed | None = None) -> Report:
         logs = self.served, self.requests, self.actions

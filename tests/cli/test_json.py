@@ -25,6 +25,7 @@ from tests.builders.bundle import a_bundle
 from tests.builders.catalogue import an_item, published
 from tests.builders.cli import connected, fresh_topics, rankstream
 from tests.builders.exploration import the_explored
+from tests.builders.interests import publish_some
 from tests.builders.logs import rows_of, some_events, write_log
 from tests.builders.served import Day, a_day
 from tests.cli.test_dead_letters import reject
@@ -171,6 +172,11 @@ def check_index(stage: Stage) -> Result:
     return rankstream("index", "check", stage.bundle, "--limit", "10,50", "--queries", 5, "--json")
 
 
+def interests(stage: Stage) -> Result:
+    publish_some(stage.folder / "interests", ["u1"], seed=1)
+    return rankstream("interests", "u1", "--interests", stage.folder / "interests", "--bundle", stage.bundle, "--json")
+
+
 RUNS: dict[str, Callable[[Stage], Result]] = {
     "demo": demo,
     "example": lambda stage: rankstream("example", stage.folder / "shop.csv", "--rows", 400, "--users", 20, "--json"),
@@ -204,6 +210,7 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "vectors import": import_vectors,
     "index build": lambda stage: rankstream("index", "build", stage.bundle, "--json"),
     "index check": check_index,
+    "interests": interests,
     "bundle show": lambda stage: rankstream("bundle", "show", stage.bundle, "--json"),
     "bundle verify": lambda stage: rankstream("bundle", "verify", stage.bundle, "--json"),
     "bundle keygen": lambda stage: rankstream("bundle", "keygen", stage.key, "--json"),

@@ -20,6 +20,7 @@ from rankstream.events.open import LogOptions
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import id_keys
+from rankstream.features.interests.table import open_interests
 from rankstream.features.item_counts.files import open_counts
 from rankstream.features.matches.tables import matches_tag
 from rankstream.models.items.item_counts import item_counts
@@ -219,6 +220,22 @@ def test_embedding_encodes_the_active_and_leaves_the_others_to_the_bit(run, tmp_
     third = rankstream("embed", tmp_path / "actions", "--from", run / "out", "--to", table)
     assert "nothing new by 2023-11-18" in third.output
     assert EmbeddingTable.open(table).version == after.version
+
+
+def test_embedding_finds_interests_where_asked_which_the_bundle_serves_and_a_command_shows(run, bundle, tmp_path):
+    root = tmp_path / "interests"
+    flags = ("--from", run / "out", "--to", tmp_path / "users", "--counts-to", tmp_path / "counts")
+    flags = (*flags, "--items-to", tmp_path / "items")
+    assert json.loads(rankstream("embed", run / "actions", *flags, "--json").stdout)["interests"] is None
+    done = rankstream("embed", run / "actions", *flags, "--interests-to", root, "--as-of", UNTIL)
+    table = open_interests(root)
+    assert f"{table.header.interests} interests of {len(table)} users" in done.output
+    assert LiveRanker.open(bundle, interests=root).current.interests == table.version
+    shown = rankstream("interests", 3, "--interests", root, "--bundle", bundle)
+    assert f"interests of user 3 as of {UNTIL}" in shown.output
+    found = json.loads(rankstream("interests", 3, "--interests", root, "--bundle", bundle, "--json").stdout)
+    assert found["interests"] == sorted(found["interests"], key=lambda one: -one["importance"])
+    assert sum(one["share"] for one in found["interests"]) == pytest.approx(1)
 
 
 def test_embedding_publishes_item_counts_as_of_the_same_time_which_the_bundle_takes(run, bundle, tmp_path):

@@ -24,6 +24,7 @@ from rankstream.retrieval.index import choice
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import recorded_actions
 from tests.builders.bundle import AS_OF_MS, ITEM_SPACE, a_bundle, vectors_of
+from tests.builders.interests import interests, publish_of
 from tests.builders.live_items import NEW, publish_items
 from tests.builders.served import some_events
 from tests.ranking.test_serving import Clock, wait_for_loading
@@ -200,3 +201,24 @@ def test_a_version_whose_graph_lies_beside_it_is_searched_by_it_at_once(tmp_path
     assert serving.current.item_index not in (None, own)
     assert id_key(NEW) in serving.current.offline.items.keys
     assert np.array_equal(serving.current.offline.folded_items.vectors, vectors_of(200, 8, 1))
+
+
+def test_an_interest_in_a_new_item_is_asked_with_as_soon_as_its_vector_is_published_in_the_same_graph(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(choice, "EXACT_BELOW", 150)
+    clock, root, found = Clock(), tmp_path / "items", tmp_path / "interests"
+    publish_of(found, {"u1": interests((NEW, 2.0), (40, 1.0))})
+    serving = LiveRanker.open(a_bundle(tmp_path / "bundle"), item_vectors=root, interests=found, clock=clock)
+    wait_for_the_graph()
+    before = serving.current.rank(FOUND, UNKNOWN_USER, NOW)
+    assert {item.because_of for item in before.items if item.source != "recent-likes"} == {40}
+    version = publish_items(root)
+    choice.build_beside(EmbeddingTable.open(root), root)
+    clock.now = 3
+    assert serving.current is not None
+    wait_for_loading()
+    after = serving.current.rank(FOUND, UNKNOWN_USER, NOW)
+    assert (after.item_vectors, after.interests) == (version, before.interests)
+    assert after.item_index == serving.current.item_index not in (None, before.item_index)
+    assert {item.because_of for item in after.items if item.source != "recent-likes"} == {NEW, 40}

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import UNSET
 
 from rankstream.content.filters import ItemFilters
 from rankstream.content.items import Item
@@ -19,6 +20,7 @@ from rankstream.ranking.retrieval_mix import DEFAULT_MIX, RetrievalMix, mix_name
 from rankstream.ranking.serving import ranker_of
 from tests.builders.bundle import a_bundle
 from tests.builders.catalogue import DAY_MS, a_catalogue, an_item
+from tests.builders.interests import a_table, interests
 from tests.ranking.test_ranker import NOW, a_user
 
 OLD_MS = NOW - 900 * DAY_MS
@@ -173,3 +175,17 @@ def test_popular_is_what_was_done_lately(stocked):
     recent = replace(popularity, recent_column=1)
     features, _ = recent.features.look_up(recent.items.keys)
     assert (np.diff(features[recent.lately, 1]) <= 0).all()
+
+
+def test_interests_have_their_places_among_the_users_own_sources_and_say_why(tmp_path):
+    bundle = open_bundle(a_bundle(tmp_path / "b"))
+    table = a_table({"u1": interests((3, 2.0), (4, 1.0))})
+    ranker = ranker_of(bundle, NoVectors(8), catalogues=a_catalogue(*WARM, *NEW), interests=table)
+    ranking = ask(ranker)
+    found = by_source(ranking)
+    assert found.keys() == {"interest:1", "interest:2", "recent-likes", "new", "popular"}
+    reasons = {item.source: item.because_of for item in ranking.items}
+    assert (reasons["interest:1"], reasons["interest:2"]) == (3, 4)
+    assert {reasons["new"], reasons["popular"], reasons["recent-likes"]} == {UNSET}
+    assert ranking.interests == table.version
+    assert not found["interest:1"] & set(range(151, 201))  # gone: not in the catalogue

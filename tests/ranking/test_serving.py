@@ -8,17 +8,20 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
+from msgspec import UNSET
 
 from rankstream.bundles.manifest import read_manifest, write_manifest
 from rankstream.features.actions import Vocabulary, pack_action
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.embeddings.table import publish
-from rankstream.features.ids import id_keys
+from rankstream.features.ids import id_key, id_keys
+from rankstream.features.interests.table import open_interests
 from rankstream.features.user_state import UNKNOWN_USER
 from rankstream.ranking.bundle import BundleRefusedError, open_bundle, use_bundle
 from rankstream.ranking.request import RankingRefusedError, RankingRequest
 from rankstream.ranking.serving import LiveRanker, ranker_of
 from tests.builders.bundle import VOCABULARY, a_bundle, a_user_table, vectors_of
+from tests.builders.interests import publish_some as publish_interests_of
 from tests.builders.item_counts import publish_some, some_counts
 
 NOW = 1_700_000_100_000
@@ -194,6 +197,50 @@ def test_a_new_bundle_serves_its_own_counts_until_matching_ones_come(tmp_path):
     matching = publish_some(root, seed=6, space="new")
     assert serving.reload()
     assert serving.current.item_counts == matching
+
+
+def test_interests_are_followed_and_an_answer_names_its_version_and_each_items_source(tmp_path):
+    clock, root, wanted = Clock(), tmp_path / "interests", RankingRequest("r", "u1", limit=12)
+    serving = LiveRanker.open(a_bundle(tmp_path / "bundle"), interests=root, clock=clock)
+    before = serving.current.rank(wanted, UNKNOWN_USER, NOW)
+    assert before.items == LiveRanker.open(tmp_path / "bundle").current.rank(wanted, UNKNOWN_USER, NOW).items
+    assert before.interests is None
+    assert {(item.source, item.because_of) for item in before.items} == {(UNSET, UNSET)}
+    version = publish_interests_of(root, ["u1"], seed=5)
+    for clock.now in (1.5, 3):
+        _ = serving.current
+        wait_for_loading()
+    after = serving.current.rank(wanted, UNKNOWN_USER, NOW)
+    assert after.interests == version
+    medoids = set(open_interests(root).of(id_key("u1")).medoids.tolist())
+    told = {item.source: item.because_of for item in after.items}
+    assert told.pop("recent-likes") is UNSET
+    assert len(told) == 3
+    assert set(told.values()) < medoids
+    given = serving.current.rank(REQUEST, UNKNOWN_USER, NOW)
+    assert (given.interests, given.items[0].source) == (None, UNSET)
+
+
+@pytest.mark.parametrize("spoiled", ["broken", "another space"])
+def test_interests_that_cannot_serve_are_refused_once_and_those_in_use_go_on(spoiled, tmp_path, caplog):
+    clock, root = Clock(), tmp_path / "interests"
+    first = publish_interests_of(root, ["u1"], seed=5)
+    serving = LiveRanker.open(a_bundle(tmp_path / "bundle"), interests=root, clock=clock)
+    if spoiled == "broken":
+        (root / publish_interests_of(root, ["u1"], seed=6) / "users.u64").write_bytes(b"short")
+    else:
+        publish_interests_of(root, ["u1"], seed=6, space="another")
+    for clock.now in (3, 6, 9):
+        assert serving.current.interests == first
+        wait_for_loading()
+    (error,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert error.endswith(f"version {first} serves")
+    assert "publish" in error
+    third = publish_interests_of(root, ["u1"], seed=7)
+    clock.now = 12
+    assert serving.current.interests in (first, third)
+    wait_for_loading()
+    assert serving.current.interests == third
 
 
 def test_answers_under_load_are_each_of_one_version_for_retrieval_join_and_record(tmp_path):

@@ -15,11 +15,13 @@ from rankstream.retrieval.index.exact import ExactIndex
 from rankstream.retrieval.mix import MixedSource, Quota
 from rankstream.retrieval.scope import Scope, Stock, seed_of
 from rankstream.retrieval.source import CandidateSource
+from rankstream.retrieval.sources.interests import InterestNeighbours
 from rankstream.retrieval.sources.matches import MatchingItems
 from rankstream.retrieval.sources.popular import PopularItems
 from rankstream.retrieval.sources.random_walk import RandomWalk
 from rankstream.retrieval.sources.recent_likes import FeedbackPolarity, RecentLikes
 from tests.builders.catalogue import a_catalogue, an_item
+from tests.builders.interests import a_table
 from tests.builders.models import a_log
 from tests.builders.retrieval import a_user, an_item_table
 
@@ -42,6 +44,7 @@ SOURCES: dict[str, Callable[[EmbeddingTable], CandidateSource]] = {
     "likes": likes,
     "matches": MatchingItems,
     "walk": lambda items: RandomWalk(items, TABLES, POLARITY),
+    "interests": lambda items: InterestNeighbours(items, ExactIndex(items.vectors), a_table({}), POLARITY),
     "popular": lambda items: PopularItems(items, AnOrder(np.arange(len(items)))),
     "mixed": lambda items: MixedSource(Quota(likes(items), 1), Quota(MatchingItems(items), 1)),
 }

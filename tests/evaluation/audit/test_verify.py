@@ -5,6 +5,7 @@ from functools import partial
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from rankstream.evaluation.audit.verify import (
     FOLDED_BY_ANOTHER,
@@ -24,8 +25,9 @@ from rankstream.ranking.policies import EpsilonGreedy, PlackettLuce, RelativePla
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.codec import ServedFeatures
 from tests.builders.bundle import SIZES, a_bundle, a_user_table
+from tests.builders.interests import publish_some as publish_interests_of
 from tests.builders.item_counts import publish_some
-from tests.builders.served import Day, a_day, changed
+from tests.builders.served import USERS, Day, a_day, changed
 
 
 @pytest.fixture(scope="module")
@@ -298,6 +300,41 @@ def test_counts_that_are_gone_are_named_and_so_is_the_flag(counted_day, tmp_path
     gone = replace(counted_day, item_counts=tmp_path).verify()
     assert gone.unverified[f"version {versions[1]} of the item counts is not in {tmp_path} any more"] > 5
     assert (gone.verified, gone.differences) == (10, [])
+
+
+@pytest.fixture(scope="module")
+def interested_day(tmp_path_factory) -> Day:
+    """A day in whose middle interests are published, of all users but one, and once more after it."""
+    folder = tmp_path_factory.mktemp("interested")
+    root, vectors = folder / "interests", a_user_table(folder / "users", ["u1"])
+    serving = LiveRanker.open(a_bundle(folder / "bundle"), vectors, interests=root)
+    swaps = {after: partial(publish_interests_of, root, USERS[1:], seed) for after, seed in ((10, 6), (20, 7))}
+    day = replace(a_day(folder, serving=SwappingRanker(serving, swaps)), interests=root)
+    publish_interests_of(root, USERS, seed=8)
+    return day
+
+
+def test_answers_of_several_versions_of_the_interests_are_reproduced_to_the_bit(interested_day):
+    report = interested_day.verify()
+    assert (report.verified, report.differences, report.unverified) == (len(interested_day.requests), [], {})
+    used = [served_features(one).interests for one in interested_day.served]
+    retrieved = [number for number, one in enumerate(interested_day.requests) if b'"limit"' in one.value]
+    assert [used[number] and used[number][:6] for number in retrieved if number >= 10] == [
+        "000001" if number < 20 else "000002" for number in retrieved if number >= 10
+    ]
+    assert all(one is UNSET for number, one in enumerate(used) if number < 10 or number not in retrieved)
+    sources = {item.source for number in retrieved[4:] for item in served_features(interested_day.served[number]).items}
+    assert {"interest:1", "interest:newest", "recent-likes"} <= sources
+    assert report.interests == {one for one in used if one is not UNSET}
+
+
+def test_interests_that_are_gone_are_named_and_so_is_the_flag(interested_day, tmp_path):
+    versions = sorted({served_features(one).interests for one in interested_day.served} - {UNSET})
+    unnamed = replace(interested_day, interests=None).verify()
+    assert unnamed.unverified[f"served with interests {versions[0]}; name their folder with --interests"] > 0
+    gone = replace(interested_day, interests=tmp_path).verify()
+    assert gone.unverified[f"version {versions[1]} of the interests is not in {tmp_path} any more"] > 0
+    assert gone.differences == []
 
 
 def test_answers_of_workers_that_knew_no_item_counts_are_those_of_the_bundles_own(day):
