@@ -35,6 +35,7 @@ from rankstream.ranking.popularity import Popularity, recent_column
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.retrieval_mix import DEFAULT_MIX, CatalogueVersions, RetrievalMix, Shelf
 from rankstream.ranking.served_items import FollowedItems, ServedItems, items_of
+from rankstream.ranking.table_folders import TableFolders
 from rankstream.ranking.utility import head_weights
 from rankstream.retrieval.index.choice import GRAPHS, build_beside, wants_graph
 from rankstream.retrieval.mix import MixedSource, Quota
@@ -100,23 +101,16 @@ class LiveRanker:
 
         With ``trusted_keys`` it, and each that follows it, must be signed by one of these.
         """
-        counts = None if item_counts is None else FollowedCounts(item_counts)
-        catalogues = None if catalogue is None else LiveCatalogue(catalogue, clock=clock)
-        items = None if item_vectors is None else FollowedItems(item_vectors)
-        liked = None if interests is None else FollowedInterests(interests)
+        folders = TableFolders(user_vectors, item_counts, item_vectors, interests, catalogue)
         watcher = BundleWatcher(
             bundle_dir,
-            user_vectors,
-            counts,
-            items,
-            providers,
-            check_every_s,
-            clock,
-            exploration,
-            catalogues,
-            mix,
-            trusted_keys,
-            liked,
+            folders,
+            providers=providers,
+            check_every_s=check_every_s,
+            clock=clock,
+            exploration=exploration,
+            mix=mix,
+            trusted_keys=trusted_keys,
         )
         serving = cls(watcher.load(), watcher)
         serving._start_indexing()
@@ -200,35 +194,32 @@ class LiveRanker:
 
 
 class BundleWatcher:
-    """Where bundles come from, and which of them was opened last."""
+    """Where bundles and the tables beside them come from, and which of them was opened last."""
 
     def __init__(
         self,
         bundle_dir: Path,
-        user_vectors: Path | None,
-        counts: FollowedCounts | None,
-        items: FollowedItems | None,
+        folders: TableFolders,
+        *,
         providers: Sequence[str],
         check_every_s: float,
         clock: Callable[[], float],
         exploration: Exploration,
-        catalogues: CatalogueVersions | None = None,
-        mix: RetrievalMix = DEFAULT_MIX,
-        trusted_keys: Path | None = None,
-        interests: FollowedInterests | None = None,
+        mix: RetrievalMix,
+        trusted_keys: Path | None,
     ) -> None:
         self.bundle_dir = bundle_dir
-        self.user_vectors = user_vectors
-        self.counts = counts
-        self.items = items
+        self.user_vectors = folders.user_vectors
+        self.counts = None if folders.item_counts is None else FollowedCounts(folders.item_counts)
+        self.items = None if folders.item_vectors is None else FollowedItems(folders.item_vectors)
+        self.interests = None if folders.interests is None else FollowedInterests(folders.interests)
+        self.catalogues = None if folders.catalogue is None else LiveCatalogue(folders.catalogue, clock=clock)
         self.providers = providers
         self.check_every_s = check_every_s
         self.clock = clock
         self.exploration = exploration
-        self.catalogues = catalogues
         self.mix = mix
         self.trusted_keys = trusted_keys
-        self.interests = interests
         self._last_opened: Stamp | None = None
         self._last_seen: Stamp | None = None
         self._refused = False
