@@ -29,10 +29,10 @@ class RankedQuery:
     # head -> rows of the candidates that are its positives; empty where the wanted item is none of them: a miss
     relevant: Mapping[str, Ints]
     target_known: bool = True  # is the target an item of the catalogue?
-    is_new_item: bool = False  # was the target first seen in the part that is ranked?
     query: str = ""  # its name, the same in every replay of the log by the same protocol
     user_id: Id = ""  # as the log has it
     targets: tuple[Id, ...] = ()  # the relevant items of all positives; those that are no candidates come last
+    is_new_item: bool = False  # was the target first seen in the part that is ranked?
 
     @property
     def rows(self) -> Ints:
