@@ -37,7 +37,7 @@ demo: $(READY)  ## Train, serve and stream MovieLens-100K here; DATA=folder work
 	$(BIN)/rankstream demo $(if $(DATA),--data $(DATA)) $(DEMO)
 
 test: $(READY)  ## Run the tests, with the embedded broker
-	$(BIN)/python -m pytest -n 4 --dist loadgroup $(TESTS)
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-kafka: $(READY)  ## Run the tests that talk to a broker on the Apache Kafka in KAFKA_HOME (needs a JDK 17)
 	$(BIN)/python -m pytest -m broker --broker kafka $(TESTS)

@@ -25,19 +25,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bootstrap-servers", help="a running broker to test against instead")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group for ``--dist loadgroup``: a file at a time, so that what a file sets up is set up once.
+    """Put files with a broker first: they mostly wait, and ``--dist loadfile`` hands files out in this order.
 
-    Files with a broker are handed out first: they mostly wait, and each process that has one has a broker of its own.
     On a real Kafka, kill tests come first of all: they are what it is there for.
     """
     kafka = _kind(config) == "kafka"
     waiting = {item.path for item in items if item.get_closest_marker("broker")}
     items.sort(key=lambda item: (not (kafka and "kill" in item.nodeid), item.path not in waiting))
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(config.rootpath).as_posix()))
 
 
 def _kind(config: pytest.Config) -> str:

@@ -1,5 +1,6 @@
 """`rankstream interests`: what a user is interested in, as the batch job found it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -59,6 +60,11 @@ def command(user: str, settings: Settings, as_json: bool) -> None:
         told = {"user_id": user, "version": table.version, "as_of_ms": table.as_of_ms}
         print_json(told | {"interests": [asdict(one) for one in shown]})
         return
+    console().print(interests_table(user, shown, table.as_of_ms))
+
+
+def interests_table(user: str, shown: Sequence[ShownInterest], as_of_ms: int) -> Table:
+    """Return a user's interests as a table, the most important first."""
     columns = [*numbers("interest"), *names("because of"), *numbers("importance", "share", "actions")]
     rows = [
         (
@@ -70,7 +76,7 @@ def command(user: str, settings: Settings, as_json: bool) -> None:
         )
         for at, one in enumerate(shown, start=1)
     ]
-    console().print(Table(columns, rows, title=f"interests of user {user} as of {time_text(table.as_of_ms)}"))
+    return Table(columns, rows, title=f"interests of user {user} as of {time_text(as_of_ms)}")
 
 
 def _of(user: str, table: InterestTable, items: EmbeddingTable, root: Path) -> UserInterests:

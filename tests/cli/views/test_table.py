@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from rankstream.cli.commands import bundle, catalogue, dead_letters, evaluate, index, topics, verify
+from rankstream.cli.commands import bundle, catalogue, dead_letters, evaluate, index, interests, topics, verify
 from rankstream.cli.commands import settings as settings_command
 from rankstream.cli.demo import screen
 from rankstream.cli.demo.scoreboard import HYBRID, ITEM_KNN, NO_REALTIME, POPULAR, VMIS_KNN, Scoreboard, Scored
@@ -238,6 +238,9 @@ SHOWN: dict[str, Shown] = {
         (SKU, "59.9", "Boots")),
     "commands/catalogue.py catalogue_view": (
         lambda: [catalogue.catalogue_view(catalogue.facts_of(a_catalogue(*map(an_item, range(1_200)))))], ("1,200",)),
+    "commands/interests.py interests_table": (
+        lambda: [interests.interests_table(USER, [interests.ShownInterest(SKU, 12.5, 0.75, 1_234)], 0)],
+        (SKU, USER, "12.50", "75%", "1,234")),
     "commands/dead_letters.py table_of": (
         lambda: [dead_letters.table_of(some_dead_letters())],
         ("unknown-action", "staging.eu-west-1.user-actions", "104225", "[view,")),
