@@ -19,7 +19,7 @@ from rankstream.content.columns import Path as CategoryPath
 from rankstream.content.files import CatalogueHeader, open_columns, write_columns
 from rankstream.content.items import Item
 from rankstream.features.embeddings import files
-from rankstream.features.embeddings.files import KEPT_VERSIONS, BrokenTableError
+from rankstream.features.embeddings.files import KEPT_VERSIONS
 from rankstream.features.embeddings.key_search import KeySearch, Rows
 from rankstream.features.ids import Id, Keys, id_key
 from rankstream.features.schema import Bools
@@ -51,13 +51,7 @@ class Catalogue:
     @classmethod
     def open(cls, root: Path) -> Self:
         """Map the current version and verify it. Raises ``BrokenTableError``."""
-        version = files.current_version(root)
-        try:
-            return cls.open_version(root / version)
-        except BrokenTableError:
-            if files.current_version(root) != version:  # pruned between two steps: a newer one is there
-                return cls.open(root)
-            raise
+        return files.opened_current(root, cls.open_version)
 
     @classmethod
     def open_version(cls, folder: Path) -> Self:

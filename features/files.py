@@ -93,6 +93,30 @@ def is_pointer(name: str) -> bool:
     return bool(name) and "/" not in name and not name.startswith(".")
 
 
+class FollowedPointer:
+    """What CURRENT in ``root`` holds, for whoever opens what it names and wants to know of the next."""
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / CURRENT
+        self._seen: str | None = None  # what it held when that was last opened, or refused
+
+    def is_new(self) -> bool:
+        """Return whether it names another version than the one seen last."""
+        current = self._read()
+        return current is not None and current != self._seen  # None: out of reach; what is mapped stays
+
+    def mark_seen(self) -> str | None:
+        """Count what it holds as seen, and return that; None where there is none."""
+        self._seen = self._read()
+        return self._seen
+
+    def _read(self) -> str | None:
+        try:
+            return self._path.read_text(errors="replace")
+        except OSError:
+            return None
+
+
 def make_current(root: Path, name: str) -> None:
     """Point CURRENT at the folder ``root/name``; a reader sees the name before or this one."""
     with whole_file(root / CURRENT) as beside:

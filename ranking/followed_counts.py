@@ -10,7 +10,7 @@ from pathlib import Path
 from rankstream.bundles.item_counts import NotCountableError, check_made_for
 from rankstream.bundles.manifest import Manifest
 from rankstream.features.embeddings.files import BrokenTableError
-from rankstream.features.files import CURRENT
+from rankstream.features.files import FollowedPointer
 from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.features.item_counts.files import open_counts
 
@@ -23,17 +23,15 @@ class FollowedCounts:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._opened: ItemCounts | None = None  # newest that served; kept where what came after it is refused
-        self._seen: str | None = None  # what CURRENT held when a version was opened or refused last
+        self._pointer = FollowedPointer(root)
 
     def has_new_version(self) -> bool:
         """Return whether CURRENT names another version than the one opened or refused last."""
-        current = self._current()
-        return current is not None and current != self._seen  # None: out of reach; what is mapped stays
+        return self._pointer.is_new()
 
     def of(self, manifest: Manifest) -> ItemCounts | None:
         """Return the newest version for a bundle, opened and verified; None: the bundle's own."""
-        self._seen = self._current()
-        if self._seen is not None:
+        if self._pointer.mark_seen() is not None:
             try:
                 newest = open_counts(self.root)
                 check_made_for(newest, manifest, f"in {self.root} (version {newest.version})")
@@ -52,9 +50,3 @@ class FollowedCounts:
         except NotCountableError:
             return None
         return self._opened
-
-    def _current(self) -> str | None:
-        try:
-            return (self.root / CURRENT).read_text(errors="replace")
-        except OSError:
-            return None

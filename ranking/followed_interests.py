@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rankstream.bundles.manifest import Manifest
 from rankstream.features.embeddings.files import BrokenTableError
-from rankstream.features.files import CURRENT
+from rankstream.features.files import FollowedPointer
 from rankstream.features.interests.table import InterestTable, open_interests
 
 log = logging.getLogger(__name__)
@@ -21,17 +21,16 @@ class FollowedInterests:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._opened: dict[str, InterestTable] = {}  # newest intact version of each item space
-        self._seen: str | None = None  # what CURRENT held when a version was opened or refused last
+        self._pointer = FollowedPointer(root)
 
     def has_new_version(self) -> bool:
         """Return whether CURRENT names another version than the one opened or refused last."""
-        current = self._current()
-        return current is not None and current != self._seen  # None: out of reach; what is mapped stays
+        return self._pointer.is_new()
 
     def of(self, manifest: Manifest) -> InterestTable | None:
         """Return the newest version for a bundle, opened and verified; None where there is none."""
         if self.has_new_version():
-            self._seen = self._current()
+            self._pointer.mark_seen()
             try:
                 newest = open_interests(self.root)
                 self._opened[newest.space] = newest
@@ -40,12 +39,6 @@ class FollowedInterests:
                 used = self._opened.get(manifest.item_space)
                 log.error("%s; %s", exc, "none serve" if used is None else f"version {used.version} serves")
         return self._opened.get(manifest.item_space)
-
-    def _current(self) -> str | None:
-        try:
-            return (self.root / CURRENT).read_text(errors="replace")
-        except OSError:
-            return None
 
 
 def check_found_among(interests: InterestTable, manifest: Manifest, root: Path) -> None:

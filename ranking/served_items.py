@@ -12,7 +12,7 @@ from rankstream.bundles.item_tables import ITEMS
 from rankstream.bundles.manifest import Manifest
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.embeddings.table import EmbeddingTable
-from rankstream.features.files import CURRENT
+from rankstream.features.files import FollowedPointer
 from rankstream.ranking.bundle import Bundle
 from rankstream.retrieval.index.base import VectorIndex
 from rankstream.retrieval.index.choice import open_index
@@ -57,17 +57,16 @@ class FollowedItems:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._opened: ServedItems | None = None  # newest that served; kept where what came after it is refused
-        self._seen: str | None = None  # what CURRENT held when a version was opened or refused last
+        self._pointer = FollowedPointer(root)
 
     def has_new_version(self) -> bool:
         """Return whether CURRENT names another version than the one opened or refused last."""
-        current = self._current()
-        return current is not None and current != self._seen  # None: out of reach; what is mapped stays
+        return self._pointer.is_new()
 
     def of(self, manifest: Manifest) -> ServedItems | None:
         """Return the newest version for a bundle, mapped and verified; None: the bundle's own."""
-        self._seen = self._current()
-        if self._seen is not None and (self._opened is None or self._opened.version != self._seen.strip()):
+        current = self._pointer.mark_seen()
+        if current is not None and (self._opened is None or self._opened.version != current.strip()):
             try:
                 self._opened = self._newest(manifest)
             except BrokenTableError as exc:
@@ -86,9 +85,3 @@ class FollowedItems:
         fits = (manifest.item_space, manifest.sizes.item_dim)
         opened = self._opened
         return opened if opened is not None and (opened.table.space, opened.table.dim) == fits else None
-
-    def _current(self) -> str | None:
-        try:
-            return (self.root / CURRENT).read_text(errors="replace")
-        except OSError:
-            return None

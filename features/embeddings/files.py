@@ -38,6 +38,7 @@ KEPT_VERSIONS = 2  # the current one, and the one that a reader may just be open
 
 Column = npt.NDArray[Any]
 AnyHeader = TypeVar("AnyHeader", bound=msgspec.Struct)
+V = TypeVar("V")
 
 
 class BrokenTableError(ValueError):
@@ -64,6 +65,17 @@ def current_version(root: Path) -> str:
         raise BrokenTableError(f"{root / CURRENT} can't be read, so there is no table; publish one there") from exc
     except PointerError as exc:
         raise BrokenTableError(f"{exc}; publish the table again") from exc
+
+
+def opened_current(root: Path, open_version: Callable[[Path], V]) -> V:
+    """Return the current version, opened; another one if it is pruned meanwhile. Raises ``BrokenTableError``."""
+    version = current_version(root)
+    try:
+        return open_version(root / version)
+    except BrokenTableError:
+        if current_version(root) != version:  # pruned between two steps: a newer one is there
+            return opened_current(root, open_version)
+        raise
 
 
 def read_header(folder: Path) -> Header:

@@ -9,17 +9,75 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.embeddings.table import EmbeddingTable
-from rankstream.features.files import CURRENT
+from rankstream.features.files import FollowedPointer
 from rankstream.features.ids import Keys
 from rankstream.features.schema import Bools, Floats
 
 CHECK_EVERY_S = 1.0
 
 log = logging.getLogger(__name__)
+
+
+class Version(Protocol):
+    """What is published in versions, opened."""
+
+    @property
+    def version(self) -> str | None:
+        """Return its name."""
+        ...
+
+
+V = TypeVar("V", bound=Version)
+
+
+class FollowedVersions(Generic[V]):
+    """The newest intact version in ``root``, opened in a thread of its own when it is noticed."""
+
+    def __init__(
+        self,
+        root: Path,
+        open_newest: Callable[[], V],
+        *,
+        thread: str,
+        on_refusal: Callable[[V | None], str],
+        check_every_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        """``open_newest`` raises ``BrokenTableError``; ``on_refusal`` says in the log what is used instead."""
+        self._open_newest = open_newest
+        self._thread = thread
+        self._on_refusal = on_refusal
+        self._check_every_s = check_every_s
+        self._clock = clock
+        self._pointer = FollowedPointer(root)
+        self._next_check = clock() + check_every_s
+        self._loading = threading.Lock()
+        self.opened: V | None = None
+        self.refresh()
+
+    def snapshot(self) -> V | None:
+        """Return the version that is open now, None while there is none; it stays what it is."""
+        if self._clock() >= self._next_check:
+            self._next_check = self._clock() + self._check_every_s
+            if self._pointer.is_new() and not self._loading.locked():
+                threading.Thread(target=self.refresh, name=self._thread, daemon=True).start()
+        return self.opened
+
+    def refresh(self) -> None:
+        """Open what has been published, in this thread; a broken version is logged once and not used."""
+        with self._loading:
+            if not self._pointer.is_new():
+                return
+            self._pointer.mark_seen()
+            try:
+                self.opened = self._open_newest()
+            except BrokenTableError as exc:
+                log.error("%s; %s", exc, self._on_refusal(self.opened))
 
 
 class LiveTable:
@@ -37,18 +95,16 @@ class LiveTable:
         self.root = root
         self.space = space
         self.dim = dim
-        self._check_every_s = check_every_s
-        self._clock = clock
-        self._table: EmbeddingTable | NoVectors = NoVectors(dim)
-        self._seen: str | None = None  # what CURRENT held when a version was loaded or refused last
-        self._next_check = clock() + check_every_s
-        self._loading = threading.Lock()
-        self.refresh()
+        self._none = NoVectors(dim)
+        self._versions: FollowedVersions[EmbeddingTable] = FollowedVersions(
+            root, self._load, thread="rankstream-table", on_refusal=_used_instead,
+            check_every_s=check_every_s, clock=clock,
+        )  # fmt: skip
 
     @property
     def table(self) -> EmbeddingTable | None:
         """The version that is looked up, None if there is none."""
-        return self._table if isinstance(self._table, EmbeddingTable) else None
+        return self._versions.opened
 
     @property
     def version(self) -> str | None:
@@ -61,32 +117,12 @@ class LiveTable:
 
     def snapshot(self) -> EmbeddingTable | NoVectors:
         """Return the version that is looked up now; it stays what it is, whatever is published meanwhile."""
-        if self._clock() >= self._next_check:
-            self._next_check = self._clock() + self._check_every_s
-            if self._has_new_version() and not self._loading.locked():
-                threading.Thread(target=self.refresh, name="rankstream-table", daemon=True).start()
-        return self._table
+        table = self._versions.snapshot()
+        return self._none if table is None else table  # one without keys is a version too
 
     def refresh(self) -> None:
         """Load what has been published, in this thread; a broken version is logged and not used."""
-        with self._loading:
-            if not self._has_new_version():
-                return
-            self._seen = self._current()
-            try:
-                self._table = self._load()
-            except BrokenTableError as exc:
-                log.error("%s; %s", exc, f"version {self.version} stays in use" if self.table else "no key is known")
-
-    def _has_new_version(self) -> bool:
-        current = self._current()
-        return current is not None and current != self._seen  # None: out of reach; what is mapped stays
-
-    def _current(self) -> str | None:
-        try:
-            return (self.root / CURRENT).read_text(errors="replace")
-        except OSError:
-            return None
+        self._versions.refresh()
 
     def _load(self) -> EmbeddingTable:
         table = EmbeddingTable.open(self.root)
@@ -97,6 +133,10 @@ class LiveTable:
             )
         table.verify()
         return table
+
+
+def _used_instead(table: EmbeddingTable | None) -> str:
+    return "no key is known" if table is None else f"version {table.version} stays in use"
 
 
 def snapshot(table: VectorTable) -> VectorTable:

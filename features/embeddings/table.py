@@ -6,6 +6,7 @@ published. Vectors are kept in float16 and returned in float32.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,8 +23,8 @@ from rankstream.features.embeddings.files import (
     Column,
     Header,
     checksum,
-    current_version,
     map_column,
+    opened_current,
     publishing,
     read_column,
     read_header,
@@ -55,13 +56,7 @@ class EmbeddingTable:
         ``in_memory`` reads it instead: for files that somebody may write over, where a map would end the process
         (SIGBUS) as soon as one is cut. A version that ``publish`` wrote is never changed.
         """
-        version = current_version(root)
-        try:
-            return cls.open_version(root / version, in_memory)
-        except BrokenTableError:
-            if current_version(root) != version:  # pruned between two steps: a newer one is there
-                return cls.open(root, in_memory)
-            raise
+        return opened_current(root, partial(cls.open_version, in_memory=in_memory))
 
     @classmethod
     def open_version(cls, folder: Path, in_memory: bool = False) -> Self:

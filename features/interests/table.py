@@ -111,13 +111,7 @@ def publish_interests(
 
 def open_interests(root: Path) -> InterestTable:
     """Map the current version and verify it. Raises ``BrokenTableError``."""
-    version = files.current_version(root)
-    try:
-        return open_interests_version(root / version)
-    except BrokenTableError:
-        if files.current_version(root) != version:  # pruned between two steps: a newer one is there
-            return open_interests(root)
-        raise
+    return files.opened_current(root, open_interests_version)
 
 
 def open_interests_version(folder: Path) -> InterestTable:

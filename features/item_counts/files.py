@@ -60,13 +60,7 @@ def publish_counts(root: Path, counts: ItemCounts, keep: int = KEPT_VERSIONS) ->
 
 def open_counts(root: Path) -> ItemCounts:
     """Map the current version and verify it. Raises ``BrokenTableError``."""
-    version = files.current_version(root)
-    try:
-        return open_counts_version(root / version)
-    except BrokenTableError:
-        if files.current_version(root) != version:  # pruned between two steps: a newer one is there
-            return open_counts(root)
-        raise
+    return files.opened_current(root, open_counts_version)
 
 
 def open_counts_version(folder: Path) -> ItemCounts:
