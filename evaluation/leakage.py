@@ -12,10 +12,11 @@ milliseconds, a model ends its training in January 1970, and all that is replaye
 """
 
 from bisect import bisect_right
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from rankstream.bundles.item_counts import check_made_for
 from rankstream.bundles.manifest import Manifest
@@ -132,7 +133,30 @@ def _iso(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(-(-at_ms // 1000), UTC):%Y-%m-%dT%H:%M:%SZ}"  # whole seconds, rounded up
 
 
-class UserTables:
+T = TypeVar("T")
+
+
+class PublishedVersions(Generic[T]):
+    """All versions that are published in a folder, opened, and the one that there was at a time."""
+
+    def __init__(
+        self, root: Path, open_version: Callable[[Path], T], as_of_ms: Callable[[T], int], missing: str
+    ) -> None:
+        """Open all: those a publisher prunes stay readable. Raises ``BrokenTableError``, also for none."""
+        opened = [open_version(folder) for folder in versions(root)] if root.is_dir() else []
+        if not opened:
+            raise BrokenTableError(f"{root} holds no version of {missing}")
+        self.root = root
+        self.opened = sorted(opened, key=as_of_ms)  # of one time, the last published comes last
+        self._as_of_ms = [as_of_ms(one) for one in self.opened]
+
+    def as_of(self, at_ms: int) -> T | None:
+        """Return the newest version that knows nothing later than ``at_ms``; None where each knows more."""
+        count = bisect_right(self._as_of_ms, at_ms)
+        return self.opened[count - 1] if count else None
+
+
+class UserTables(PublishedVersions[EmbeddingTable]):
     """A table's versions on disk, and the one that there was at a time.
 
     ``publish(..., keep=N)`` keeps N of them; a daily table of two weeks needs 14.
@@ -140,17 +164,12 @@ class UserTables:
 
     def __init__(self, root: Path) -> None:
         """Map all versions: those a publisher prunes stay readable. Raises ``BrokenTableError``, also for none."""
-        tables = [EmbeddingTable.open_version(folder) for folder in versions(root)] if root.is_dir() else []
-        if not tables:
-            raise BrokenTableError(f"{root} holds no version of a table; publish one there")
-        _refuse_several_spaces(root, tables)
-        self.root = root
-        self.tables = sorted(tables, key=lambda table: table.as_of_ms)  # of one time, the last published comes last
-        self._as_of_ms = [table.as_of_ms for table in self.tables]
+        super().__init__(root, EmbeddingTable.open_version, _as_of_ms, "a table; publish one there")
+        _refuse_several_spaces(root, self.opened)
 
     def check_made_with(self, manifest: Manifest) -> None:
         """Raise ``BrokenTableError`` if these are the vectors of another model."""
-        table, sizes = self.tables[0], manifest.sizes
+        table, sizes = self.opened[0], manifest.sizes
         if (table.space, table.dim) != (manifest.user_space, sizes.user_dim):
             raise BrokenTableError(
                 f"the vectors in {self.root} are of the space {table.space!r} and {table.dim} wide, but model "
@@ -158,81 +177,57 @@ class UserTables:
                 "name those that were made with this bundle"
             )
 
-    def as_of(self, at_ms: int) -> EmbeddingTable | None:
-        """Return the newest version that knows nothing later than ``at_ms``; None where each knows more."""
-        count = bisect_right(self._as_of_ms, at_ms)
-        return self.tables[count - 1] if count else None
 
-
-class ItemTables:
+class ItemTables(PublishedVersions[ServedItems]):
     """The published versions of item vectors, and the one that there was at a time; before the first, the bundle's."""
 
     def __init__(self, root: Path) -> None:
         """Map all versions, with the graphs beside them. Raises ``BrokenTableError``, also for none."""
-        tables = [EmbeddingTable.open_version(folder) for folder in versions(root)] if root.is_dir() else []
-        if not tables:
-            raise BrokenTableError(f"{root} holds no version of item vectors; publish one with `rankstream embed`")
-        self.root = root
-        self.items = [published_items(table, root) for table in sorted(tables, key=lambda table: table.as_of_ms)]
-        self._as_of_ms = [one.table.as_of_ms for one in self.items]
+        super().__init__(
+            root,
+            lambda folder: published_items(EmbeddingTable.open_version(folder), root),
+            lambda one: one.table.as_of_ms,
+            "item vectors; publish one with `rankstream embed`",
+        )
 
     def check_made_with(self, manifest: Manifest) -> None:
         """Raise ``BrokenTableError`` if one of them is of another space, ``LeakError`` for a time that can't be."""
-        for one in self.items:
+        for one in self.opened:
             check_space(one.table, manifest, f"in {self.root} (version {one.version})")
             wrong = impossible_table(one.table, f"the items in {self.root}")
             if wrong:
                 raise LeakError(f"{wrong}; {EMBED_AGAIN}")
 
-    def as_of(self, at_ms: int) -> ServedItems | None:
-        """Return the newest version that knows nothing later than ``at_ms``; None where each knows more."""
-        count = bisect_right(self._as_of_ms, at_ms)
-        return self.items[count - 1] if count else None
 
-
-class CountsVersions:
+class CountsVersions(PublishedVersions[ItemCounts]):
     """Published versions of item counts, and the one that there was at a time."""
 
     def __init__(self, root: Path) -> None:
         """Map and verify all versions. Raises ``BrokenTableError``, also for none."""
-        counts = [open_counts_version(folder) for folder in versions(root)] if root.is_dir() else []
-        if not counts:
-            raise BrokenTableError(f"{root} holds no version of item counts; publish one with `rankstream embed`")
-        self.root = root
-        self.counts = sorted(counts, key=lambda one: one.as_of_ms)  # of one time, the last published comes last
-        self._as_of_ms = [one.as_of_ms for one in self.counts]
+        super().__init__(root, open_counts_version, _as_of_ms, "item counts; publish one with `rankstream embed`")
 
     def check_made_with(self, manifest: Manifest) -> None:
         """Raise ``NotCountableError`` if one of them is of another model."""
-        for counts in self.counts:
+        for counts in self.opened:
             check_made_for(counts, manifest, f"in {self.root} (version {counts.version})")
 
-    def as_of(self, at_ms: int) -> ItemCounts | None:
-        """Return the newest version that knows nothing later than ``at_ms``; None where each knows more."""
-        count = bisect_right(self._as_of_ms, at_ms)
-        return self.counts[count - 1] if count else None
 
-
-class CatalogueVersions:
+class CatalogueVersions(PublishedVersions[Catalogue]):
     """Published versions of a catalogue, and the one that there was at a time."""
 
     def __init__(self, root: Path) -> None:
         """Map and verify all versions. Raises ``BrokenTableError``, also for none."""
-        catalogues = [Catalogue.open_version(folder) for folder in versions(root)] if root.is_dir() else []
-        if not catalogues:
-            raise BrokenTableError(f"{root} holds no version of a catalogue; publish one with `rankstream catalogue`")
-        self.root = root
-        self.catalogues = sorted(catalogues, key=lambda one: one.as_of_ms)  # of one time, the last published comes last
-        self._as_of_ms = [one.as_of_ms for one in self.catalogues]
+        super().__init__(
+            root, Catalogue.open_version, _as_of_ms, "a catalogue; publish one with `rankstream catalogue`"
+        )
 
     def check(self, from_ms: int, allow: bool = False) -> list[str]:
         """Check that there was a version at ``from_ms``; return the marks of allowed leaks. Raises ``LeakError``."""
-        return check_table(self.catalogues[0], from_ms, allow, f"the catalogue in {self.root}", "items")
+        return check_table(self.opened[0], from_ms, allow, f"the catalogue in {self.root}", "items")
 
-    def as_of(self, at_ms: int) -> Catalogue | None:
-        """Return the newest version that knows nothing later than ``at_ms``; None where each knows more."""
-        count = bisect_right(self._as_of_ms, at_ms)
-        return self.catalogues[count - 1] if count else None
+
+def _as_of_ms(one: AsOf) -> int:
+    return one.as_of_ms
 
 
 def _refuse_several_spaces(root: Path, tables: list[EmbeddingTable]) -> None:

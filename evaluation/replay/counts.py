@@ -83,11 +83,11 @@ class Published:
     def as_of(self, at_ms: int) -> ItemCounts | None:
         """Return the newest version as of a time."""
         found = self.versions.as_of(at_ms)
-        return self.versions.counts[0] if found is None and self.leaks else found
+        return self.versions.opened[0] if found is None and self.leaks else found
 
     def about(self) -> str:
         """Say what was done."""
-        return f"the {len(self.versions.counts)} published versions in {self.versions.root}"
+        return f"the {len(self.versions.opened)} published versions in {self.versions.root}"
 
 
 class CountedAnew:
@@ -243,5 +243,5 @@ def published_counts(root: Path, bundle: Bundle, from_ms: int, allow_leak: bool)
     """
     versions = CountsVersions(root)
     versions.check_made_with(bundle.manifest)
-    marks = check_table(versions.counts[0], from_ms, allow_leak, f"the items in {root}", "counts")
+    marks = check_table(versions.opened[0], from_ms, allow_leak, f"the items in {root}", "counts")
     return Published(versions, leaks=bool(marks)), marks

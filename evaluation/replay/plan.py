@@ -146,7 +146,7 @@ def user_vectors(root: Path, bundle: Bundle, from_ms: int, allow_leak: bool) -> 
     """
     users = UserTables(root)
     users.check_made_with(bundle.manifest)
-    oldest = users.tables[0]
+    oldest = users.opened[0]
     marks = check_table(oldest, from_ms, allow_leak, f"the users in {root}")
     if marks:
         return (lambda at_ms: users.as_of(at_ms) or oldest), marks

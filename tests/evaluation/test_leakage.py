@@ -103,9 +103,9 @@ def test_of_one_time_the_version_published_last_counts(tmp_path: Path):
 
 
 def test_as_many_versions_are_kept_as_the_publisher_wants(tmp_path: Path):
-    assert len(daily_vectors(tmp_path, days=5, keep=3).tables) == 3
+    assert len(daily_vectors(tmp_path, days=5, keep=3).opened) == 3
     publish_merged(tmp_path, ["u2"], np.ones((1, 2)), as_of_ms=NOON_MS + 9 * DAY_MS)
-    assert len(UserTables(tmp_path).tables) == 2  # what serving needs
+    assert len(UserTables(tmp_path).opened) == 2  # what serving needs
     with pytest.raises(ValueError, match="1 versions are to be kept; at least 2"):
         publish(tmp_path, [1], np.ones((1, 2)), space="users", as_of_ms=0, keep=1)
 

@@ -135,5 +135,5 @@ def test_as_of_a_time_candidates_are_of_the_version_that_there_was(day):
     as_of = RankerAsOf(open_bundle(day.bundle), no_table, catalogues=catalogues.as_of)
     request = RankingRequest("r", "unknown", limit=500)
     found = [as_of.at(MORNING_MS + late).rank(request, UNKNOWN_USER, MORNING_MS + late) for late in (0, 4, 5)]
-    assert [one.catalogue for one in found] == [catalogues.catalogues[n].version for n in (0, 0, 1)]
+    assert [one.catalogue for one in found] == [catalogues.opened[n].version for n in (0, 0, 1)]
     assert as_of.at(MORNING_MS - 1).rank(request, UNKNOWN_USER, MORNING_MS - 1).catalogue is None

@@ -87,4 +87,4 @@ def test_as_many_versions_stay_as_are_wanted_for_replays(tmp_path):
     times_ms = log.times_ms.tolist()
     for job, at_ms in zip((refresh, refresh_active, refresh_active), times_ms[1:], strict=True):
         job(a_model(), an_item_table(), histories_of(log, 100), tmp_path, as_of_ms=at_ms, keep=3)
-    assert [table.as_of_ms for table in UserTables(tmp_path).tables] == times_ms[1:]
+    assert [table.as_of_ms for table in UserTables(tmp_path).opened] == times_ms[1:]
