@@ -73,19 +73,12 @@ def open_columns(folder: Path) -> tuple[CatalogueHeader, ItemColumns]:
         raise BrokenTableError(f"{folder / files.HEADER} is of format {header.format}, not {FORMAT}; {AGAIN}")
     try:
         mapped = {name: files.map_column(folder / name, DTYPES[name.rpartition(".")[2]]) for name in header.checksums}
-        _verify(folder, mapped, header.checksums)
+        files.verify_columns(folder, mapped, header.checksums, AGAIN)
         return header, _columns_of(header, mapped)
     except BrokenTableError:
         raise
     except (OSError, KeyError, ValueError, *UNREADABLE) as exc:
         raise BrokenTableError(f"the catalogue {folder} can't be opened ({exc}); {AGAIN}") from exc
-
-
-def _verify(folder: Path, columns: Mapping[str, Column], checksums: Mapping[str, str]) -> None:
-    """Read every byte and compare checksums, which also brings the catalogue into the page cache."""
-    for name, wanted in checksums.items():
-        if files.checksum(columns[name]) != wanted:
-            raise BrokenTableError(f"{folder / name} was changed on disk (its checksum does not hold); {AGAIN}")
 
 
 def _columns_of(header: CatalogueHeader, mapped: Mapping[str, Column]) -> ItemColumns:

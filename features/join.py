@@ -130,10 +130,11 @@ def fold_ended(ended: Mapping[K, Applied], offline: OfflineFeatures) -> dict[K, 
     encoder = offline.sessions
     if not encoder.state_size:
         return {key: applied.state for key, applied in ended.items()}
+    folded_with = offline.items if offline.folded_items is None else offline.folded_items
     states = {key: applied.state.tail.recurrent(encoder.tag, encoder.state_size) for key, applied in ended.items()}
     for turn in range(max((len(applied.ended) for applied in ended.values()), default=0)):
         due = [key for key, applied in ended.items() if turn < len(applied.ended)]
-        pooled = pool([session_keys(ended[key].ended[turn]) for key in due], offline.folded_items or offline.items)
+        pooled = pool([session_keys(ended[key].ended[turn]) for key in due], folded_with)
         folded = encoder.fold(np.stack([states[key] for key in due]), pooled)
         states.update(zip(due, folded.astype(np.float16).astype(np.float32), strict=True))
     return {key: _with_recurrent(applied.state, encoder.tag, states[key]) for key, applied in ended.items()}

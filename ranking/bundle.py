@@ -76,7 +76,7 @@ class Bundle:
         features, matches = (self.item_features, self.matches)
         if counts is not None:
             features, matches = counts.item_features, counts.matches
-        sizes, vectors = self.manifest.sizes, items or self.items
+        sizes, vectors = self.manifest.sizes, self.items if items is None else items
         return OfflineFeatures(
             sizes, vectors, features, users, self.sessions, matches, self.attributes, folded_items=self.items
         )

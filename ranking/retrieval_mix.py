@@ -75,7 +75,7 @@ def mix_named(text: str | None) -> RetrievalMix:
     return RetrievalMix(new_share, new_days, popular_share, named[4] == "1")
 
 
-class CatalogueVersions(Protocol):
+class CurrentCatalogue(Protocol):
     """A catalogue as it is now: ``LiveCatalogue``, or one version."""
 
     def snapshot(self) -> Catalogue | None:
@@ -87,7 +87,7 @@ class CatalogueVersions(Protocol):
 class Shelf:
     """What can be had now: the catalogue beside the item table, and what is popular of it."""
 
-    catalogues: CatalogueVersions
+    catalogues: CurrentCatalogue
     items: EmbeddingTable
     popular: PopularItems
     _stock: Stock | None = field(default=None, repr=False)  # of the version that was asked for last

@@ -33,7 +33,7 @@ from rankstream.ranking.followed_counts import FollowedCounts
 from rankstream.ranking.followed_interests import FollowedInterests
 from rankstream.ranking.popularity import Popularity, recent_column
 from rankstream.ranking.ranker import Ranker
-from rankstream.ranking.retrieval_mix import DEFAULT_MIX, CatalogueVersions, RetrievalMix, Shelf
+from rankstream.ranking.retrieval_mix import DEFAULT_MIX, CurrentCatalogue, RetrievalMix, Shelf
 from rankstream.ranking.served_items import FollowedItems, ServedItems, items_of
 from rankstream.ranking.table_folders import TableFolders
 from rankstream.ranking.utility import head_weights
@@ -311,7 +311,7 @@ def ranker_of(
     users: VectorTable,
     exploration: Exploration = NO_EXPLORATION,
     counts: ItemCounts | None = None,
-    catalogues: CatalogueVersions | None = None,
+    catalogues: CurrentCatalogue | None = None,
     mix: RetrievalMix = DEFAULT_MIX,
     items: ServedItems | None = None,
     interests: InterestTable | None = None,

@@ -10,6 +10,7 @@ import numpy as np
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.logs import time_option
 from rankstream.cli.options.settings import CONNECTED, pairs, settings_options
+from rankstream.cli.options.versions import keep_option
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.skipped import print_notes, print_skipped
 from rankstream.cli.views.table import Facts, console
@@ -76,13 +77,7 @@ def command() -> None:
 @click.option("--delimiter", metavar="TEXT", help="Between the columns of text.  [default: told by the file]")
 @click.option("--columns", "heading", metavar="NAME,NAME,...", help="The columns' names, for files without a heading.")
 @time_option("--as-of", help="When the items were like this: replays use it from then on.  [default: now]")
-@click.option(
-    "--keep",
-    type=click.IntRange(min=2),
-    default=2,
-    show_default=True,
-    help="Versions that are kept, for replays of the past.",
-)
+@keep_option(at_least=2)
 @click.option("--allow-skips", is_flag=True, help="Go on where more than half of the rows can't be read.")
 @json_option
 @refusing(LogError, BrokenTableError)
@@ -234,13 +229,7 @@ def _beside(bundle: Bundle, catalogue: Catalogue) -> dict[str, object]:
 @click.option(
     "--every-s", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Least time between two versions."
 )
-@click.option(
-    "--keep",
-    type=click.IntRange(min=2),
-    default=2,
-    show_default=True,
-    help="Versions that are kept, for replays of the past.",
-)
+@keep_option(at_least=2)
 @click.option("--once", is_flag=True, help="Read what the topic holds now, publish it and end.")
 @json_option
 @settings_options(*CONNECTED)

@@ -11,6 +11,7 @@ import numpy as np
 from rankstream.bundles.item_counts import NotCountableError
 from rankstream.cli.errors import Refusal, needing_torch, refusing
 from rankstream.cli.options.logs import log_options, time_option
+from rankstream.cli.options.versions import keep_option
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.skipped import print_notes
 from rankstream.evaluation.time_text import time_text
@@ -46,13 +47,7 @@ if TYPE_CHECKING:  # torch is imported only where it is needed
 )  # fmt: skip
 @click.option("--full", is_flag=True, help="Encode all users, also those without an action since the last table.")
 @time_option("--as-of", help="As-of time: nothing later is read.  [default: LOG's newest action, at most now]")
-@click.option(
-    "--keep",
-    type=click.IntRange(min=1),
-    default=2,
-    show_default=True,
-    help="Versions that are kept, for replays of the past.",
-)
+@keep_option(at_least=1)
 @log_options
 @json_option
 def command(

@@ -9,6 +9,7 @@ import numpy as np
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.logs import time_option
 from rankstream.cli.options.vector_files import read_vectors
+from rankstream.cli.options.versions import keep_option
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.skipped import print_notes
 from rankstream.features.embeddings.additions import publish_additions
@@ -38,7 +39,7 @@ def command() -> None:
 @click.option("--bundle", "bundle_dir", type=click.Path(path_type=Path), required=True, help="Whose space they are of.")
 @click.option("--to", "root", type=click.Path(path_type=Path), required=True, help="Table to publish into.")
 @time_option("--as-of", help="What they were made of had happened until then; replays before it don't see them.")
-@click.option("--keep", type=click.IntRange(min=2), default=2, show_default=True, help="Versions that are kept.")
+@keep_option(at_least=2)
 @json_option
 @refusing(BundleRefusedError, BrokenTableError, ValueError)
 def import_vectors(file: Path, bundle_dir: Path, root: Path, as_of: int | None, keep: int, as_json: bool) -> None:

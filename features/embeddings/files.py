@@ -78,6 +78,16 @@ def opened_current(root: Path, open_version: Callable[[Path], V]) -> V:
         raise
 
 
+def verify_columns(folder: Path, columns: Mapping[str, Column], checksums: Mapping[str, str], again: str) -> None:
+    """Read every byte and compare checksums, which also brings the columns into the page cache.
+
+    Raises ``BrokenTableError``, which says by ``again`` what to do.
+    """
+    for name, wanted in checksums.items():
+        if checksum(columns[name]) != wanted:
+            raise BrokenTableError(f"{folder / name} was changed on disk (its checksum does not hold); {again}")
+
+
 def read_header(folder: Path) -> Header:
     """Read a version's header and check it against the folder's name, and the columns' sizes against it."""
     header = sealed_header(folder, Header)

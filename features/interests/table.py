@@ -124,11 +124,11 @@ def open_interests_version(folder: Path) -> InterestTable:
         raise BrokenTableError(f"{folder / files.HEADER} is of format {header.format}, not {FORMAT}; {AGAIN}")
     try:
         columns = {name: files.map_column(folder / name, dtype) for name, dtype in DTYPES.items()}
-        wrong = next((name for name in DTYPES if files.checksum(columns[name]) != header.checksums[name]), None)
+        files.verify_columns(folder, columns, {name: header.checksums[name] for name in DTYPES}, AGAIN)
+    except BrokenTableError:
+        raise
     except (OSError, KeyError, ValueError) as exc:
         raise BrokenTableError(f"the interests {folder} can't be opened ({exc}); {AGAIN}") from exc
-    if wrong is not None:
-        raise BrokenTableError(f"{folder / wrong} was changed on disk (its checksum does not hold); {AGAIN}")
     if not _fit(header, columns):
         raise BrokenTableError(f"the columns in {folder} are not of the sizes that its header names; {AGAIN}")
     return InterestTable(folder.name, header, columns)

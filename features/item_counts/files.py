@@ -73,7 +73,7 @@ def open_counts_version(folder: Path) -> ItemCounts:
         raise BrokenTableError(f"{folder / files.HEADER} is of format {header.format}, not {FORMAT}; {AGAIN}")
     try:
         columns = {name: files.map_column(folder / name, DTYPES[name.rpartition(".")[2]]) for name in header.checksums}
-        _verify(folder, columns, header.checksums)
+        files.verify_columns(folder, columns, header.checksums, AGAIN)
         return _counts_of(folder.name, header, columns)
     except (OSError, KeyError, ValueError) as exc:
         if isinstance(exc, BrokenTableError):
@@ -86,13 +86,6 @@ def _columns_of(counts: ItemCounts) -> dict[str, Column]:
     arrays = match_arrays(counts.matches)
     matches = {f"{name}.{array.dtype.kind}{8 * array.dtype.itemsize}": array for name, array in arrays.items()}
     return {ITEMS: counts.item_features.keys, FEATURES: counts.item_features.vectors, **matches}
-
-
-def _verify(folder: Path, columns: Mapping[str, Column], checksums: Mapping[str, str]) -> None:
-    """Read every byte and compare checksums, which also brings the counts into the page cache."""
-    for name, wanted in checksums.items():
-        if files.checksum(columns[name]) != wanted:
-            raise BrokenTableError(f"{folder / name} was changed on disk (its checksum does not hold); {AGAIN}")
 
 
 def _counts_of(version: str, header: CountsHeader, columns: Mapping[str, Column]) -> ItemCounts:
