@@ -10,9 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 MOST_S = 5.0
-MOST_MB = (
-    256  # beyond what the process took before; a batch may unpack to 64 MB, which are there three times for a while
-)
+MOST_MB = 256  # beyond what the process took before; a batch may unpack to 64 MB, three times for a while
 ROOT = Path(__file__).parents[1]
 CLEAR_PEAK, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 

@@ -168,7 +168,7 @@ class WorkerRuntime(Service):
             await self.sleep(LOOK_AGAIN_S)
             if not self.should_stop:
                 await self.limits.read()
-                await self._or_crash(self._check_source())
+                await self._or_crash(self._check_topics())
 
     @Service.task
     async def _follow_deployments(self) -> None:
@@ -195,10 +195,9 @@ class WorkerRuntime(Service):
                     self.settings.answer_within_ms,
                 )
 
-    async def _check_source(self) -> None:
+    async def _check_topics(self) -> None:
         with suppress(ClientError):  # brokers that are away are no reason to end
-            await self._owned.check_source()
-            await self._owned.check_changelog()
+            await self._owned.check_topics()
 
     # --- partitions
 

@@ -2,14 +2,14 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from rankstream.streams.clients.diagnosis import why_not
-from rankstream.streams.clients.rights import lacking_on_topics, told
+from rankstream.streams.clients.rights import Lacking, lacking_on_topics, told
 from rankstream.streams.connection import handed_on, security_of
 from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import Settings
@@ -79,9 +79,21 @@ def connect_admin(settings: Settings) -> Any:
 
 def require_operation(settings: Settings, topics: Collection[str], operation: str) -> None:
     """Raise ``ClientError`` if this client may not do the operation with one of the topics."""
+    require_rights_on(settings, dict.fromkeys(topics, (operation,)))
+
+
+def require_rights_on(
+    settings: Settings,
+    needed: Mapping[str, Collection[str]],
+    beside: Callable[[Any], list[Lacking]] = lambda admin: [],
+) -> None:
+    """Raise ``ClientError`` if this client lacks one of the operations ``needed`` by topic.
+
+    ``beside`` asks through the same connection what else is lacking.
+    """
     admin = connect_admin(settings)
     try:
-        lacking = lacking_on_topics(admin.describe_topics(list(topics)), dict.fromkeys(topics, (operation,)))
+        lacking = lacking_on_topics(admin.describe_topics(list(needed)), needed) + beside(admin)
     except KafkaError as exc:
         raise ClientError(f"the brokers at {settings.bootstrap_servers} do not tell their topics: {exc}") from exc
     finally:

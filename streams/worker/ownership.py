@@ -37,7 +37,7 @@ from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.load import Load
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_and_skipped, records_at
 from rankstream.streams.worker.outbox import Outbox
-from rankstream.streams.worker.source import UNKNOWN, Source, source_of, unpacked
+from rankstream.streams.worker.source import UNKNOWN, Source, sources_of, unpacked
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +123,7 @@ class Ownership:
             for number, one in opened.items():
                 await self._open_store(number, one)
             committed, self._skipped = await committed_and_skipped(self.settings, self._sources_of(numbers))
-            await self.check_source()
-            await self.check_changelog()  # before anything of it is read
+            await self.check_topics()  # before anything of them is read
             partitions = len(await self._producer.partitions_for(self.names.of(ACTIONS)))
             sources = await bounds_of(self.settings, self._sources_of(numbers))
             logs = await self._changelogs(numbers)
@@ -461,9 +460,18 @@ class Ownership:
         for partition in self.partitions.values():
             partition.failed = True
 
-    async def check_source(self) -> None:
-        """Note which topic the actions come from. Raises ``OwnershipError`` if it is no more that of what is open."""
-        topic, now = self.names.of(ACTIONS), await source_of(self.settings, self.names.of(ACTIONS))
+    async def check_topics(self) -> None:
+        """Note which topics actions come from and states are logged to.
+
+        Raises ``OwnershipError`` if one of them is no more that of what is open, ``ClientError`` where no broker tells.
+        """
+        actions, changelogs = self.names.of(ACTIONS), [self.names.of(CHANGELOG)] if self.settings.changelog else []
+        found = await sources_of(self.settings, [actions, *changelogs])
+        self._check_source(actions, found[actions])
+        for changelog in changelogs:
+            self._check_changelog(changelog, found[changelog].topic_id)
+
+    def _check_source(self, topic: str, now: Source) -> None:
         if self.partitions and self._source.is_another(now):
             self.abandon()
             raise OwnershipError(
@@ -480,12 +488,8 @@ class Ownership:
         if now != UNKNOWN:
             self._source = now
 
-    async def check_changelog(self) -> None:
-        """Note which topic states are logged to. Raises ``OwnershipError`` if it is another than was filled."""
-        if not self.settings.changelog:
-            return
-        topic = self.names.of(CHANGELOG)
-        before, now = self._changelog_id, (await source_of(self.settings, topic)).topic_id
+    def _check_changelog(self, topic: str, now: str) -> None:
+        before = self._changelog_id
         if self.partitions and before and now and before != now:
             self.abandon()
             raise OwnershipError(

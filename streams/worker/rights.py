@@ -5,7 +5,7 @@ from typing import Any
 
 from kafka.errors import GroupAuthorizationFailedError, KafkaError
 
-from rankstream.streams.clients.connect import ClientError, connect_admin
+from rankstream.streams.clients.connect import require_rights_on
 from rankstream.streams.clients.rights import (
     DESCRIBE,
     DESCRIBE_CONFIGS,
@@ -14,7 +14,6 @@ from rankstream.streams.clients.rights import (
     TRANSACTIONAL_ID,
     WRITE,
     Lacking,
-    lacking_on_topics,
     told,
 )
 from rankstream.streams.settings import Settings
@@ -43,15 +42,7 @@ def require_rights(settings: Settings) -> None:
     """Raise ``ClientError`` where a worker with these settings lacks a right on its topics or its group."""
     names = TopicNames(settings.topic_prefix)
     needed = {names.of(topic): NEEDED[topic.name] for topic in wanted_topics(settings)}
-    admin = connect_admin(settings)
-    try:
-        lacking = lacking_on_topics(admin.describe_topics(list(needed)), needed) + _lacking_on_group(admin, settings)
-    except KafkaError as exc:
-        raise ClientError(f"the brokers at {settings.bootstrap_servers} do not tell their topics: {exc}") from exc
-    finally:
-        admin.close()
-    if lacking:
-        raise ClientError(told(lacking, settings))
+    require_rights_on(settings, needed, lambda admin: _lacking_on_group(admin, settings))
 
 
 def _lacking_on_group(admin: Any, settings: Settings) -> list[Lacking]:
@@ -60,10 +51,7 @@ def _lacking_on_group(admin: Any, settings: Settings) -> list[Lacking]:
         allowed = admin.describe_groups([settings.app_id])[settings.app_id].get("authorized_operations")
     except GroupAuthorizationFailedError:
         return lacks
-    except (
-        KafkaError,
-        ValueError,
-    ):  # no coordinator yet; operations that kafka-python does not know, so all are allowed
+    except (KafkaError, ValueError):  # no coordinator yet; operations that kafka-python does not know: all are allowed
         return []
     return [] if allowed is None or "READ" in allowed else lacks
 

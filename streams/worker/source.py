@@ -76,7 +76,12 @@ def unpacked(raw: bytes | None) -> Source:
 
 async def source_of(settings: Settings, topic: str) -> Source:
     """Ask the brokers for the topic's id and partitions. Raises ``ClientError`` where none answers."""
-    return (await asyncio.to_thread(_sources_of, settings, [topic]))[topic]
+    return (await sources_of(settings, [topic]))[topic]
+
+
+async def sources_of(settings: Settings, topics: Collection[str]) -> dict[str, Source]:
+    """Ask as ``source_of`` does, over one connection."""
+    return await asyncio.to_thread(_sources_of, settings, topics)
 
 
 def _sources_of(settings: Settings, topics: Collection[str]) -> dict[str, Source]:

@@ -169,14 +169,19 @@ def go_on(bench: Bench, worker: Worker) -> None:
     worker.kill()
 
 
-def test_a_changelog_created_anew_under_a_running_worker_is_not_taken_for_whole(bench):
-    """What is logged to it since are the users who acted since: with the folder lost, the others must not be."""
+def log_to_a_new_changelog(bench: Bench) -> None:
+    """Log all users, then a few of them to a changelog that was created anew under the worker, which is killed."""
     bench.create_topics()
     bench.send_actions(OLD, users=OLD)
     worker = bench.worker()
     bench.wait_committed(OLD, ACTIONS)
     create_changelog_anew(bench)
     go_on(bench, worker)
+
+
+def test_a_changelog_created_anew_under_a_running_worker_is_not_taken_for_whole(bench):
+    """What is logged to it since are the users who acted since: with the folder lost, the others must not be."""
+    log_to_a_new_changelog(bench)
     shutil.rmtree(bench.folder / "state")
     heir = bench.worker()
     wait_until(lambda: logged(bench) == bench.expected_states(), "all users are logged again", every_s=0.5)
@@ -185,12 +190,7 @@ def test_a_changelog_created_anew_under_a_running_worker_is_not_taken_for_whole(
 
 
 def test_such_a_changelog_is_filled_from_the_folder_at_the_next_start(bench):
-    bench.create_topics()
-    bench.send_actions(OLD, users=OLD)
-    worker = bench.worker()
-    bench.wait_committed(OLD, ACTIONS)
-    create_changelog_anew(bench)
-    go_on(bench, worker)
+    log_to_a_new_changelog(bench)
     again = bench.worker()
     again.wait_ready()
     bench.wait_committed(OLD + 20, ACTIONS)

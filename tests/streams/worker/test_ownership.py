@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -81,19 +82,19 @@ def test_a_topic_created_anew_under_what_is_open_fails_it_and_is_refused(monkeyp
     async def story():
         owner, ids = an_ownership(), iter([Source("a"), UNKNOWN, Source("a"), Source("b")])
 
-        async def next_source(settings: Settings, topic: str) -> Source:
-            return next(ids)
+        async def next_sources(settings: Settings, topics: Sequence[str]) -> dict[str, Source]:
+            return dict.fromkeys(topics, UNKNOWN) | {"user-actions": next(ids)}
 
-        monkeypatch.setattr("rankstream.streams.worker.ownership.source_of", next_source)
-        await owner.check_source()
+        monkeypatch.setattr("rankstream.streams.worker.ownership.sources_of", next_sources)
+        await owner.check_topics()
         owner.partitions[0] = a_partition()
-        await owner.check_source()  # a broker that does not tell, or a topic that is just being created
-        await owner.check_source()
+        await owner.check_topics()  # a broker that does not tell, or a topic that is just being created
+        await owner.check_topics()
         assert not owner.partitions[0].failed
         with pytest.raises(
             OwnershipError, match=r"created anew while its records were applied \(its id was a and is b\)"
         ):
-            await owner.check_source()
+            await owner.check_topics()
         assert owner.partitions[0].failed
 
     asyncio.run(story())
@@ -103,16 +104,16 @@ def test_partitions_added_to_the_topic_fail_what_is_open_and_are_refused(monkeyp
     async def story():
         owner, found = an_ownership(), iter([Source("a", 4), UNKNOWN, Source("a", 4), Source("a", 8)])
 
-        async def next_source(settings: Settings, topic: str) -> Source:
-            return next(found)
+        async def next_sources(settings: Settings, topics: Sequence[str]) -> dict[str, Source]:
+            return dict.fromkeys(topics, UNKNOWN) | {"user-actions": next(found)}
 
-        monkeypatch.setattr("rankstream.streams.worker.ownership.source_of", next_source)
+        monkeypatch.setattr("rankstream.streams.worker.ownership.sources_of", next_sources)
         owner.partitions[0] = a_partition()
         for _ in range(3):
-            await owner.check_source()
+            await owner.check_topics()
         assert not owner.partitions[0].failed
         with pytest.raises(OwnershipError, match="user-actions had 4 partitions and was given 8, so users"):
-            await owner.check_source()
+            await owner.check_topics()
         assert owner.partitions[0].failed
 
     asyncio.run(story())
