@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError
 from rich.text import Text
 
 from rankstream.cli.errors import Refusal, refusing
@@ -17,7 +16,7 @@ from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.progress import with_progress
 from rankstream.cli.views.table import Cell, Table, console, names, numbers
 from rankstream.events.dumps import dump_path, write_dump
-from rankstream.streams.clients.connect import ClientError, connect_admin, missing_topics
+from rankstream.streams.clients.connect import ClientError, ask, connect_admin, missing_topics
 from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.settings import Section, Settings
 from rankstream.streams.topics import (
@@ -150,17 +149,15 @@ def _kept(one: Described) -> str:
 
 def _describe(settings: Settings) -> list[Described]:
     names, needed = TopicNames(settings.topic_prefix), wanted_topics(settings)
-    admin = connect_admin(settings)
-    try:
+
+    def found(admin: Any) -> tuple[list[Topic], dict[str, Any], dict[str, dict[str, str]]]:
         existing = set(admin.list_topics())
         wanted = [topic for topic in ALL_TOPICS if topic in needed or names.of(topic) in existing]
         there = [names.of(topic) for topic in wanted if names.of(topic) in existing]
         partitions = {one["name"]: one["partitions"] for one in admin.describe_topics(there)} if there else {}
-        configs = _configs(admin, there)
-    except KafkaError as exc:
-        raise ClientError(f"the brokers do not describe the topics: {exc}") from exc
-    finally:
-        admin.close()
+        return wanted, partitions, _configs(admin, there)
+
+    wanted, partitions, configs = ask(settings, found, "describe the topics")
     return [
         Described(
             name=name,

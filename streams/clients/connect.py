@@ -18,6 +18,7 @@ from rankstream.streams.tokens import Tokens
 BOOTSTRAP_MS = 5_000
 HANG_S = 10.0  # a TLS handshake with a listener that speaks none has no timeout of its own
 POLL_MS = 200
+ASK_AGAIN_S = 10.0  # a connection may break at any time; brokers that are away longer are told of
 NEW_TOPIC_S = 2.0  # until all brokers know a topic that was just created
 
 T = TypeVar("T")
@@ -77,6 +78,25 @@ def connect_admin(settings: Settings) -> Any:
     return connect(settings, KafkaAdminClient)
 
 
+def ask(settings: Settings, question: Callable[[Any], T], what: str) -> T:
+    """Return what the brokers answer an admin client; a question that changes nothing, as it may be asked again.
+
+    It is, over a new connection, where one breaks or a broker is just being elected. Raises ``ClientError``: the
+    brokers do not ``what``.
+    """
+    deadline = time.monotonic() + ASK_AGAIN_S
+    while True:
+        admin = connect_admin(settings)
+        try:
+            return question(admin)
+        except KafkaError as exc:
+            if not exc.retriable or time.monotonic() > deadline:
+                raise ClientError(f"the brokers at {settings.bootstrap_servers} do not {what}: {exc}") from exc
+        finally:
+            admin.close()
+        time.sleep(POLL_MS / 1000)
+
+
 def require_operation(settings: Settings, topics: Collection[str], operation: str) -> None:
     """Raise ``ClientError`` if this client may not do the operation with one of the topics."""
     require_rights_on(settings, dict.fromkeys(topics, (operation,)))
@@ -91,13 +111,11 @@ def require_rights_on(
 
     ``beside`` asks through the same connection what else is lacking.
     """
-    admin = connect_admin(settings)
-    try:
-        lacking = lacking_on_topics(admin.describe_topics(list(needed)), needed) + beside(admin)
-    except KafkaError as exc:
-        raise ClientError(f"the brokers at {settings.bootstrap_servers} do not tell their topics: {exc}") from exc
-    finally:
-        admin.close()
+
+    def lacking_rights(admin: Any) -> list[Lacking]:
+        return lacking_on_topics(admin.describe_topics(list(needed)), needed) + beside(admin)
+
+    lacking = ask(settings, lacking_rights, "tell their topics")
     if lacking:
         raise ClientError(told(lacking, settings))
 
@@ -107,19 +125,17 @@ def missing_topics(settings: Settings, wanted: Collection[str], patience_s: floa
 
     Brokers list a new topic only after a while: give some patience after creating.
     """
-    admin = connect_admin(settings)
     deadline = time.monotonic() + patience_s
-    try:
+
+    def missing(admin: Any) -> list[str]:
         while True:
             existing = set(admin.list_topics())
-            missing = [name for name in wanted if name not in existing]
-            if not missing or time.monotonic() > deadline:
-                return missing
+            lacking = [name for name in wanted if name not in existing]
+            if not lacking or time.monotonic() > deadline:
+                return lacking
             time.sleep(POLL_MS / 1000)
-    except KafkaError as exc:
-        raise ClientError(f"the brokers at {settings.bootstrap_servers} do not list their topics: {exc}") from exc
-    finally:
-        admin.close()
+
+    return ask(settings, missing, "list their topics")
 
 
 def require_topics(settings: Settings, wanted: Collection[str], operation: str) -> None:

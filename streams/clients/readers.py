@@ -20,8 +20,8 @@ from rankstream.features.ids import Id
 from rankstream.streams.clients.connect import (
     POLL_MS,
     ClientError,
+    ask,
     connect,
-    connect_admin,
     require_operation,
     require_topics,
 )
@@ -119,15 +119,13 @@ class TopicReader:
 
         Asked in this order, so that what is committed meanwhile does no harm; a fetch of kafka-python does not tell.
         """
-        admin = connect_admin(self.settings)
-        try:
-            latest = dict.fromkeys(partitions, OffsetSpec.LATEST)
+        latest = dict.fromkeys(partitions, OffsetSpec.LATEST)
+
+        def ends(admin: Any) -> tuple[Any, Any]:
             written = admin.list_partition_offsets(latest, isolation_level=IsolationLevel.READ_UNCOMMITTED)
-            committed = admin.list_partition_offsets(latest, isolation_level=IsolationLevel.READ_COMMITTED)
-        except KafkaError as exc:
-            raise ClientError(f"the brokers do not tell where {self.topic} ends: {exc}") from exc
-        finally:
-            admin.close()
+            return written, admin.list_partition_offsets(latest, isolation_level=IsolationLevel.READ_COMMITTED)
+
+        written, committed = ask(self.settings, ends, f"tell where {self.topic} ends")
         return {one for one in partitions if committed[one].offset < written[one].offset}
 
     def poll(self, timeout_s: float = POLL_MS / 1000) -> list[Record]:

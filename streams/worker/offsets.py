@@ -107,25 +107,24 @@ async def committed_and_skipped(settings: Settings, tps: Collection[TP]) -> tupl
     And what an operator has told workers to pass over (``streams/skips.py``).
     """
     kafka_tps = [TopicPartition(tp.topic, tp.partition) for tp in tps]
-    admin = AIOKafkaAdminClient(**connection_of(settings, AIOKafkaAdminClient))
-    try:
-        await admin.start()
-        async with asyncio.timeout(ANSWER_S):
-            found = await _offsets_of_group(admin, settings.app_id, kafka_tps)
-    finally:
-        await admin.close()
+    async with asyncio.timeout(ANSWER_S):
+        found = await _offsets_of_group(settings, kafka_tps)
     known = {TP(tp.topic, tp.partition): meta for tp, meta in found.items() if meta.offset >= 0}
     skipped = {tp: skips.unpacked(meta.metadata) for tp, meta in known.items()}
     return {tp: meta.offset for tp, meta in known.items()}, {tp: some for tp, some in skipped.items() if some}
 
 
-async def _offsets_of_group(admin: AIOKafkaAdminClient, group: str, tps: list[TopicPartition]) -> dict[Any, Any]:
-    """Ask until there is a coordinator: a new cluster first creates the topic that it keeps offsets in."""
+async def _offsets_of_group(settings: Settings, tps: list[TopicPartition]) -> dict[Any, Any]:
+    """Ask until there is a coordinator, over connections that hold: a new cluster first creates the topic it needs."""
     while True:
+        admin = AIOKafkaAdminClient(**connection_of(settings, AIOKafkaAdminClient))
         try:
-            found: dict[Any, Any] = await admin.list_consumer_group_offsets(group, partitions=tps)
+            await admin.start()
+            found: dict[Any, Any] = await admin.list_consumer_group_offsets(settings.app_id, partitions=tps)
             return found
         except KafkaError as exc:
             if not exc.retriable:
                 raise
-            await asyncio.sleep(RETRY_S)
+        finally:
+            await admin.close()
+        await asyncio.sleep(RETRY_S)

@@ -22,6 +22,7 @@ from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.rocksdb import DamagedStoreError, RocksStore
 from rankstream.features.user_state import NO_OFFSET
+from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.partitioner import KeyCheck, PartitionCheck, anywhere
 from rankstream.streams.pipeline import Pipeline, Sample, ServingState
 from rankstream.streams.settings import TRANSACTIONAL, Settings
@@ -137,7 +138,7 @@ class Ownership:
             for number, one in opened.items():
                 if number not in self.partitions:
                     await one.close()
-            if isinstance(exc, KafkaError | TimeoutError):
+            if isinstance(exc, KafkaError | ClientError | TimeoutError):
                 raise OwnershipError(
                     f"the brokers at {self.settings.bootstrap_servers} did not answer while partitions {numbers} were "
                     f"opened ({type(exc).__name__}: {exc}): start it again, and again until they do; nothing that was "

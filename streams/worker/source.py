@@ -14,12 +14,11 @@ from typing import Any
 from zlib import crc32
 
 import msgspec
-from kafka.errors import KafkaError
 
 from rankstream.events.action_event import Record
 from rankstream.features.decoding import UNREADABLE
 from rankstream.features.user_state import NO_OFFSET
-from rankstream.streams.clients.connect import ClientError, connect_admin
+from rankstream.streams.clients.connect import ask
 from rankstream.streams.settings import Settings
 
 HEADER = "source"
@@ -86,14 +85,9 @@ async def sources_of(settings: Settings, topics: Collection[str]) -> dict[str, S
 
 def _sources_of(settings: Settings, topics: Collection[str]) -> dict[str, Source]:
     """Ask through kafka-python: aiokafka reads metadata of before there were topic ids."""
-    admin = connect_admin(settings)
-    try:
-        described = {one["name"]: one for one in admin.describe_topics(list(topics))}
-    except KafkaError as exc:
-        raise ClientError(f"the brokers at {settings.bootstrap_servers} do not describe their topics: {exc}") from exc
-    finally:
-        admin.close()
-    return {topic: _source(described.get(topic, {})) for topic in topics}
+    described = ask(settings, lambda admin: admin.describe_topics(list(topics)), "describe their topics")
+    by_name = {one["name"]: one for one in described}
+    return {topic: _source(by_name.get(topic, {})) for topic in topics}
 
 
 def _source(described: Mapping[str, Any]) -> Source:

@@ -73,6 +73,10 @@ class Worker:
             cwd=ROOT,
         )
 
+    def __repr__(self) -> str:
+        """Return how its log ends: what a test that fails tells of it."""
+        return f"<worker {self.process.pid}, {self.process.poll()}: ...{self.log[-3000:]}>"
+
     @property
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")

@@ -1,0 +1,73 @@
+"""Questions to brokers: asked again where a connection breaks, refused in one sentence where that does not help."""
+
+import asyncio
+
+import pytest
+from kafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
+
+from rankstream.streams.clients import connect
+from rankstream.streams.clients.connect import ClientError, missing_topics
+from rankstream.streams.topics import ACTIONS, TopicNames
+from rankstream.streams.worker.source import source_of
+from tests.builders.cli import fresh_topics
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def settings(bootstrap_servers):
+    return fresh_topics(bootstrap_servers)
+
+
+@pytest.fixture
+def breaking(monkeypatch):
+    """Return how to break the first connections of admin clients at their first question, and who was closed."""
+    closed = []
+
+    def break_first(times, exc):
+        left = [exc] * times
+
+        def broken(settings, sound=connect.connect_admin):
+            admin = sound(settings)
+            ask, close = admin._manager.run, admin.close
+
+            def run(*args, **options):
+                if left and not closed.count(admin):
+                    raise left.pop()
+                return ask(*args, **options)
+
+            admin._manager.run = run
+            admin.close = lambda: (closed.append(admin), close())
+            return admin
+
+        monkeypatch.setattr(connect, "connect_admin", broken)
+        return closed
+
+    return break_first
+
+
+def test_a_question_is_asked_again_where_its_connection_breaks(settings, breaking):
+    topic = TopicNames(settings.topic_prefix).of(ACTIONS)
+    closed = breaking(2, KafkaConnectionError("socket disconnected"))
+    assert missing_topics(settings, [topic]) == []
+    assert len(closed) == 3
+
+
+def test_a_worker_asks_again_what_its_positions_count_in(settings, breaking):
+    breaking(1, KafkaConnectionError("socket disconnected"))
+    assert asyncio.run(source_of(settings, TopicNames(settings.topic_prefix).of(ACTIONS))).partitions > 0
+
+
+def test_brokers_that_stay_away_are_told_of(settings, breaking, monkeypatch):
+    monkeypatch.setattr(connect, "ASK_AGAIN_S", 0.5)
+    closed = breaking(99, KafkaConnectionError("socket disconnected"))
+    with pytest.raises(ClientError, match="do not list their topics: KafkaConnectionError: socket disconnected"):
+        missing_topics(settings, ["any"])
+    assert len(closed) > 1
+
+
+def test_what_another_try_does_not_mend_is_told_at_once(settings, breaking):
+    closed = breaking(99, TopicAuthorizationFailedError())
+    with pytest.raises(ClientError, match="do not list their topics"):
+        missing_topics(settings, ["any"])
+    assert len(closed) == 1
