@@ -1,4 +1,4 @@
-"""Writes the pages that are made from code: docs/configuration.md and docs/schemas.
+"""Writes the pages that are made from code: docs/configuration.md, docs/schemas and docs/asyncapi.json.
 
     python -m docs.generate
 
@@ -6,35 +6,22 @@
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import Field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from rankstream.cli.options.settings import default_text
 from rankstream.cli.options.train_settings import TrainSection, TrainSettings
-from rankstream.content.items import Item
-from rankstream.events.action_event import ActionEvent
-from rankstream.events.impression_event import ImpressionEvent
 from rankstream.gateway.settings import GatewaySection, GatewaySettings
-from rankstream.ranking.request import RankingRequest
-from rankstream.streams.codec import DeadLetter, RankedFeed, ServedFeatures
+from rankstream.streams.schemas import OF_TOPICS, asyncapi, schema_of
 from rankstream.streams.setting_fields import CONFIG_VARIABLE, about, flag, kind_of, limits, variable
 from rankstream.streams.settings import Section, Settings, in_sections
+from rankstream.streams.topics import Topic
 
 HERE = Path(__file__).parent
-SCHEMAS: Mapping[str, type] = {
-    "user-actions": ActionEvent,
-    "ranking-requests": RankingRequest,
-    "ranked-feeds": RankedFeed,
-    "dead-letters": DeadLetter,
-    "served-features": ServedFeatures,
-    "impressions": ImpressionEvent,
-    "item-updates": Item,
-}
 KINDS = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
 
 CONFIGURATION = f"""\
@@ -99,22 +86,29 @@ def _section(title: str, settings: Sequence[Field[Any]], table: str = "") -> str
     return "\n".join(lines) + "\n"
 
 
-def schema(topic: str) -> str:
-    """Return the text of docs/schemas/<topic>.json: JSON Schema of the topic's values."""
-    (top,), components = msgspec.json.schema_components([SCHEMAS[topic]], ref_template="#/$defs/{name}")
-    definition: dict[str, Any] = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": topic,
-        **top,
-        "$defs": components,
-    }
-    return json.dumps(definition, indent=2) + "\n"
+def examples() -> dict[str, list[Any]]:
+    """Return the JSON objects of docs/topics.md by the topic under whose heading they stand."""
+    found: dict[str, list[Any]] = {}
+    for part in (HERE / "topics.md").read_text(encoding="utf-8").split("\n## ")[1:]:
+        blocks = re.findall(r"```json\n(.*?)```", part, re.DOTALL)
+        texts = [text for block in blocks for text in re.split(r"\n(?=\{)", block.strip())]
+        found[part.splitlines()[0]] = [json.loads(text) for text in texts]
+    return found
+
+
+def schema(topic: Topic) -> str:
+    """Return the text of docs/schemas/<topic>.json: JSON Schema of the topic's values, with the page's examples."""
+    return _text(schema_of(topic) | {"examples": examples().get(topic.name, [])})
+
+
+def _text(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2) + "\n"
 
 
 def pages() -> dict[Path, str]:
     """Return every page that is generated."""
-    schemas = {HERE / "schemas" / f"{topic}.json": schema(topic) for topic in SCHEMAS}
-    return {HERE / "configuration.md": configuration(), **schemas}
+    schemas = {HERE / "schemas" / f"{topic.name}.json": schema(topic) for topic in OF_TOPICS}
+    return {HERE / "configuration.md": configuration(), HERE / "asyncapi.json": _text(asyncapi()), **schemas}
 
 
 def main() -> None:
@@ -123,7 +117,7 @@ def main() -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     settings = sum(len(fields(kind)) for kind in (Settings, GatewaySettings, TrainSettings))
-    print(f"wrote {len(pages())} pages for {settings} settings and {len(SCHEMAS)} topics")
+    print(f"wrote {len(pages())} pages for {settings} settings and {len(OF_TOPICS)} topics")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,17 @@ DAMAGED_BATCH = "damaged-batch"
 TIMESTAMP = "timestamp"  # the reason of what has a time that can't be meant
 
 WireId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)] | int
-TimeMs = Annotated[int, Meta(ge=0, le=MAX_TIME_MS, description="milliseconds since 1970, UTC")]
+# By the schema a time in seconds is invalid; decoders let it through to `check_time`, whose sentence says more. What
+# is generated wins over what is extra, so the bound has another keyword than `ge`.
+TimeMs = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=MAX_TIME_MS,
+        description="milliseconds since 1970, UTC",
+        extra_json_schema={"exclusiveMinimum": MIN_TIME_MS - 1},
+    ),
+]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 
 

@@ -10,8 +10,9 @@ import click
 import msgspec
 import pytest
 
-from docs.generate import SCHEMAS, pages
+from docs.generate import examples, pages
 from rankstream.cli.main import main
+from rankstream.streams.schemas import OF_TOPICS
 from rankstream.streams.setting_fields import variable
 from rankstream.streams.settings import Settings
 
@@ -50,23 +51,20 @@ def test_the_configuration_page_has_every_setting():
 
 
 def test_every_format_of_the_wire_has_a_schema():
-    assert {path.stem for path in (ROOT / "docs" / "schemas").glob("*.json")} == set(SCHEMAS)
+    assert {path.stem for path in (ROOT / "docs" / "schemas").glob("*.json")} == {topic.name for topic in OF_TOPICS}
 
 
-def json_examples():
-    """Each JSON object of docs/topics.md with the topic under whose heading it stands."""
-    text = (ROOT / "docs" / "topics.md").read_text()
-    for part in text.split("\n## ")[1:]:
-        topic = part.splitlines()[0]
-        for block in re.findall(r"```json\n(.*?)```", part, re.DOTALL):
-            for example in re.split(r"\n(?=\{)", block.strip()):
-                yield pytest.param(topic, example, id=f"{topic}-{len(example)}")
+EXAMPLES = [
+    pytest.param(topic, example, id=f"{topic.name}-{number}")
+    for topic in OF_TOPICS
+    for number, example in enumerate(examples().get(topic.name, []))
+]
 
 
-@pytest.mark.parametrize(("topic", "example"), list(json_examples()))
+@pytest.mark.parametrize(("topic", "example"), EXAMPLES)
 def test_examples_of_formats_are_of_the_format(topic, example):
-    value = msgspec.json.decode(example, type=SCHEMAS[topic])
-    assert set(msgspec.json.decode(example)) <= set(value.__struct_fields__)
+    value = msgspec.json.decode(msgspec.json.encode(example), type=OF_TOPICS[topic])
+    assert set(example) <= set(value.__struct_fields__)
 
 
 def shell_lines():
