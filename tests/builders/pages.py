@@ -33,6 +33,7 @@ OTHERS = (
     "rsync",
     "cd",
     "docker",
+    "kubectl",
     "tensorboard",
     "pytest",
     "bash",
