@@ -63,6 +63,7 @@ WITH_MORE = {command: ["--no-export"] for command in TRAINING}  # exporting take
 RUN_ELSEWHERE = {  # by what runs all of the page's commands
     "docs/your-data.md": "tests/test_your_data.py",
     "docs/integrate.md": "tests/test_integrate.py",
+    "docs/coming-from.md": "tests/test_coming_from.py",
 }
 
 
