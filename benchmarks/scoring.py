@@ -54,7 +54,7 @@ class PlainRequest(nn.Module):
         rows = torch.zeros_like(candidate_items[:, 0], dtype=torch.int64)
         shared = (part[None] for part in (action_types, action_items, action_types))
         vectors = (part[None] for part in (user_vector, session_vector, context))
-        untrained = [candidate_items[:, :0]] * 3  # labels, weights, log Q
+        untrained = [candidate_items[:, :0]] * 4  # labels, weights, log Q, places
         return torch.sigmoid(
             self.ranker(RankerBatch(*shared, *vectors, rows, candidate_items, candidate_features, *untrained))
         )

@@ -68,6 +68,12 @@ class Impressions:
         """Return the list of each item, ``(n,)``."""
         return np.repeat(np.arange(len(self)), np.diff(self.starts))
 
+    @cached_property
+    def first_position(self) -> int:
+        """Return how the log counts the position of what stands first: 0 or 1."""
+        known = self.positions[self.positions >= 0]
+        return int(len(known) == 0 or known.min() > 0)
+
     def lists(self, which: slice) -> "Impressions":
         """Return a range of the lists."""
         first, stop, _ = which.indices(len(self))

@@ -200,6 +200,7 @@ class RequestCache:
             labels=_floats(self.labels[self.candidate_rows(rows)]),
             weights=torch.ones(len(shown)),
             log_q=torch.zeros(len(shown)),
+            places=torch.zeros(len(shown), dtype=torch.int64),
         )
 
     def batches(self, candidates: int) -> Iterator[tuple[Ints, RankerBatch]]:

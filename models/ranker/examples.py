@@ -65,6 +65,7 @@ class RankingExample:
     labels: Floats  # (N, heads)
     log_q: Floats | None = None  # (N,) log of how often each was to be drawn, 0 for what is there for certain
     surface: int = 0  # code of the surface that the user was on then, 0 for none; of several the greatest
+    places: Ints | None = None  # (N,) where each stood in the list that was shown, from 1 on; None where nobody knows
 
 
 def ranking_examples(

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rankstream.features.schema import FeatureSizes, Floats, ModelInputs
+from rankstream.features.schema import FeatureSizes, Floats, Ints, ModelInputs
 from rankstream.models.layers import CrossLayer, Mlp
 from rankstream.models.ranker.transact import TransAct, TransActConfig, draw_hidden_ms, hide_recent
 
@@ -72,6 +72,9 @@ class RankerBatch:
     labels: Tensor  # (B, heads) 0 or 1
     weights: Tensor  # (B,) the example's weight, w_u in the paper
     log_q: Tensor  # (B,) log of how often each candidate was to be drawn, 0 for what is there for certain
+    places: (
+        Tensor  # (B,) int64: where each candidate stood in its list, from 1 on, 0 where not known; of training alone
+    )
 
     @property
     def num_requests(self) -> int:
@@ -125,8 +128,12 @@ def collate(
     labels: Sequence[Floats] | None = None,
     weights: Sequence[Floats] | None = None,
     log_q: Sequence[Floats] | None = None,
+    places: Sequence[Ints] | None = None,
 ) -> RankerBatch:
-    """Pad the inputs of requests into one batch; ``labels`` (N, heads), ``weights`` and ``log_q`` (N,) of each."""
+    """Pad the inputs of requests into one batch.
+
+    Of each: ``labels`` (N, heads), ``weights``, ``log_q`` and ``places`` (N,), all 1 and 0 where not given.
+    """
     length = max(1, *(len(inputs.action_types) for inputs in requests)) if requests else 1
     counts = [inputs.num_candidates for inputs in requests]
     action_types = np.zeros((len(requests), length), np.int64)
@@ -150,6 +157,9 @@ def collate(
         labels=torch.zeros(sum(counts), 0) if labels is None else _joined(labels),
         weights=torch.ones(sum(counts)) if weights is None else _joined(weights),
         log_q=torch.zeros(sum(counts)) if log_q is None else _joined(log_q),
+        places=torch.zeros(sum(counts), dtype=torch.int64)
+        if places is None
+        else torch.from_numpy(np.concatenate(places)),
     )
 
 

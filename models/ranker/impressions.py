@@ -40,6 +40,7 @@ from rankstream.features.schema import Ints
 from rankstream.features.sessions import SESSION_GAP_MS
 from rankstream.features.user_state import UserState
 from rankstream.models.ranker.examples import RankingExample, acted_on, advanced
+from rankstream.models.ranker.places import places_of
 
 Cut = Callable[[Ints], Ints]  # times of a user's actions, sorted -> indices at which a new request begins
 
@@ -56,8 +57,9 @@ def impression_examples(
     """Yield a request for every list, or session of impressions, from ``since_ms`` on, by user, oldest first.
 
     ``cut`` splits impressions into sessions, ``by_gap()`` if none is given. Of ``offline`` only the session encoder and
-    the items are used, for recurrent states. Candidates are sorted by key, which carries no position. A list has its
-    surface, a session the one that it begins on. Raises ``LogError`` for a log whose lists are all earlier.
+    the items are used, for recurrent states. Candidates are sorted by key, which carries no position; those of a list
+    are given beside them, where its log says them. A list has its surface, a session the one that it begins on. Raises
+    ``LogError`` for a log whose lists are all earlier.
     """
     if log.impressions is not None:
         yield from _list_examples(log, log.impressions, heads, offline, since_ms, limit)
@@ -82,6 +84,7 @@ def _list_examples(
     if not len(shown) or int(shown.times_ms[-1]) < since_ms:
         raise LogError(_too_early(shown, since_ms))
     labels, packed = list_labels(log, shown, heads), packed_actions(log)
+    places = places_of(shown.positions, shown.first_position)
     rows_of = dict(rows_by_user(log))
     order = np.argsort(shown.user_keys, kind="stable")
     for lists in np.split(order, np.flatnonzero(np.diff(shown.user_keys[order]) != 0) + 1):
@@ -98,8 +101,15 @@ def _list_examples(
                 items = slice(int(shown.starts[one]), int(shown.starts[one + 1]))
                 by_key = np.argsort(shown.item_keys[items])
                 candidates, now_ms = shown.item_keys[items][by_key], int(shown.times_ms[one])
-                surface = int(shown.surfaces[one])
-                yield RankingExample(user_key, state, now_ms, candidates, labels[items][by_key], surface=surface)
+                yield RankingExample(
+                    user_key,
+                    state,
+                    now_ms,
+                    candidates,
+                    labels[items][by_key],
+                    surface=int(shown.surfaces[one]),
+                    places=places[items][by_key] if places[items].any() else None,
+                )
 
 
 def _too_early(shown: Impressions, since_ms: int) -> str:

@@ -35,6 +35,7 @@ class JoinedRequest:
     candidates: Keys  # (N,)
     labels: Floats  # (N, heads)
     log_q: Floats | None  # (N,), see ``RankingExample``
+    places: Ints | None = None  # (N,), likewise
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,23 @@ class JoinedRequests:
         """Return how many actions of each request's history the ranker sees, ``(R,)``."""
         return np.array([len(one.actions) for one in self.requests], np.int64)
 
+    @cached_property
+    def have_places(self) -> bool:
+        """Return whether it is known of some lists where their items stood."""
+        return any(one.places is not None for one in self.requests)
+
     def batch(self, rows: Ints) -> RankerBatch:
         """Return these requests as one batch, with labels."""
         chosen = [self.requests[row] for row in rows.tolist()]
         none = [np.zeros(len(one.labels), np.float32) for one in chosen]
+        nowhere = [np.zeros(len(one.labels), np.int64) for one in chosen]
         return collate(
             self._whole(chosen),
             [one.labels for one in chosen],
             log_q=[nothing if one.log_q is None else one.log_q for one, nothing in zip(chosen, none, strict=True)],
+            places=[
+                nothing if one.places is None else one.places for one, nothing in zip(chosen, nowhere, strict=True)
+            ],
         )
 
     def inputs(self, row: int) -> ModelInputs:
@@ -95,4 +105,5 @@ def joined_requests(examples: Sequence[RankingExample], offline: OfflineFeatures
                 one.candidates,
                 one.labels,
                 one.log_q,
+                one.places,
             )

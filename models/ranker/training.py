@@ -20,6 +20,7 @@ from rankstream.models.ranker.calibration import held_out
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.hybrid import HybridRanker, RankerBatch, RankerConfig
 from rankstream.models.ranker.joined import JoinedRequests
+from rankstream.models.ranker.places import PlacedRanker
 from rankstream.models.training.loop import Evaluate, FitConfig, FitHistory, fit
 from rankstream.models.training.losses import request_softmax_loss, weighted_multi_head_loss
 from rankstream.models.training.schedule import Examples
@@ -69,10 +70,15 @@ class RequestSource(Protocol):
 class RankerTask:
     """Everything that a step draws from."""
 
-    ranker: HybridRanker
+    ranker: HybridRanker | PlacedRanker
     source: RequestSource
     training: RankerTraining
     device: torch.device
+
+    @property
+    def config(self) -> RankerConfig:
+        """Return the ranker's."""
+        return (self.ranker.ranker if isinstance(self.ranker, PlacedRanker) else self.ranker).config
 
     @cached_property
     def groups(self) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
@@ -83,25 +89,24 @@ class RankerTask:
     @cached_property
     def label_weights(self) -> Tensor:
         """Return M on the device."""
-        return self.training.label_matrix(len(self.ranker.config.heads)).to(self.device)
+        return self.training.label_matrix(len(self.config.heads)).to(self.device)
 
     @cached_property
     def columns_of_known(self) -> Tensor:
         """Return which features of a candidate come from tables."""
-        return torch.from_numpy(columns_of_known(self.ranker.config.sizes))
+        return torch.from_numpy(columns_of_known(self.config.sizes))
 
     @cached_property
     def columns_of_attributes(self) -> Tensor:
         """Return which features of a candidate say what it is."""
-        config = self.ranker.config
-        return torch.from_numpy(columns_of_attributes(config.sizes, config.transact.num_types))
+        return torch.from_numpy(columns_of_attributes(self.config.sizes, self.config.transact.num_types))
 
     def sample_loss(self, rng: np.random.Generator) -> Tensor:
         """Draw requests of one group and return their loss."""
         group = self.groups[rng.integers(len(self.groups))]
         drawn = rng.choice(group, min(self.training.requests, len(group)), replace=False)
         batch = self.source.batch(drawn).to(self.device)
-        window_ms = self.ranker.config.transact.mask_window_ms
+        window_ms = self.config.transact.mask_window_ms
         if self.training.mask and window_ms:
             batch = batch.hide_recent(window_ms, _generator(rng))
         if self.training.hidden_items:
@@ -154,7 +159,7 @@ def train_ranker(
         return mean_auc(ranker, validation)
 
     history = train_on(
-        ranker,
+        PlacedRanker(ranker) if requests.have_places else ranker,
         requests,
         training,
         evaluate=quality if len(validation) else None,
@@ -168,7 +173,7 @@ def train_ranker(
 
 
 def train_on(
-    ranker: HybridRanker,
+    ranker: HybridRanker | PlacedRanker,
     source: RequestSource,
     training: RankerTraining,
     *,

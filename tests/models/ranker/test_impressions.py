@@ -16,6 +16,7 @@ from rankstream.models.items.item_features import item_features
 from rankstream.models.ranker.examples import inputs_of, session_inputs
 from rankstream.models.ranker.hybrid import collate
 from rankstream.models.ranker.impressions import by_day, by_either, by_gap, impression_examples
+from rankstream.models.ranker.joined import JoinedRequests
 from rankstream.models.ranker.training_join import daily_vectors, user_on_day
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.torch_encoder import GivenSession, TorchSessions, session_vectors
@@ -177,6 +178,17 @@ def test_a_shown_list_is_a_request_as_of_strictly_before_it_and_what_followed_ar
     assert second.labels.tolist() == [[0, 1], [0, 0]]  # hidden at the list's own time; saved too late
     assert (len(first.state.history), len(second.state.history)) == (0, 2)  # what was done at minute 10 is not known
     assert (first.now_ms, second.now_ms) == (START_MS, START_MS + 10 * MINUTE_MS)
+
+
+def test_a_list_says_of_each_candidate_where_it_stood_if_its_log_does():
+    rows = [("u", 3, 0, "r1", 1), ("u", 1, 0, "r1", 2), ("u", 2, 0, "r1", 12), ("u", 2, 9, "r2"), ("u", 1, 9, "r2")]
+    log = with_lists([("u", 2, "save", 1)], *rows)
+    told, not_told = impression_examples(log, HEADS, offline_features(an_item_table()))
+    assert (told.candidates.tolist(), told.places.tolist()) == ([1, 2, 3], [2, 12, 1])
+    assert not_told.places is None
+    requests = JoinedRequests.of([told, not_told], offline_features(an_item_table()))
+    assert requests.have_places
+    assert requests.batch(np.array([1, 0])).places.tolist() == [0, 0, 2, 12, 1]
 
 
 def test_who_never_acted_is_a_request_too_and_lists_before_the_training_fill_nothing():
