@@ -24,10 +24,11 @@ from rankstream.cli.options.topics import open_source
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.off_policy import show
 from rankstream.cli.views.skipped import print_skipped
+from rankstream.evaluation.attribution import rewards_of
 from rankstream.evaluation.leakage import LeakError
 from rankstream.evaluation.off_policy.report import evaluate
 from rankstream.evaluation.off_policy.rerank import Reranking, reranked_slates
-from rankstream.evaluation.off_policy.slates import CUT, NO_HEAD, NO_PROPENSITIES, Slate, Target, rewards_of, slates_of
+from rankstream.evaluation.off_policy.slates import CUT, NO_HEAD, NO_PROPENSITIES, Slate, Target, slates_of
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import LogError, RecordedLog
 from rankstream.events.dumps import DumpError

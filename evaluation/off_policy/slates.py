@@ -10,7 +10,6 @@ heads' probabilities in it. So a feed must hold all of its candidates: for one t
 it is not known what else the target could have shown. ``rerank.py`` ranks their candidates again.
 """
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec import UnsetType
 
-from rankstream.events.arrivals import Arrivals
 from rankstream.features.ids import Keys, id_bytes, id_keys
 from rankstream.metrics.arrays import Floats
 from rankstream.ranking.policies import Limits, Policy
@@ -77,6 +75,11 @@ class Slate:
     target: Floats  # (k,) the same of the target
     predicted: Floats  # (k,) reward of the shown item, by the ranker's heads; right up to a factor, at best
     expected: Floats  # (k,) its mean over what the target would have shown after the same items
+
+    @property
+    def content(self) -> bytes:
+        """Return what tells it from another feed of its user and time."""
+        return self.items.tobytes() + self.logged.tobytes()
 
 
 @dataclass(frozen=True)
@@ -157,46 +160,6 @@ def slates_of(
         except UnusableError as why:
             skipped[str(why)] += 1
     return slates
-
-
-def rewards_of(
-    slates: Sequence[Slate],
-    actions: Iterable[Arrivals],
-    reward_of_code: Mapping[int, float],
-    positions: int,
-    within_ms: int,
-) -> Floats:
-    """Return ``(n, K)``: for each position the sum of ``reward_of_code`` over the kinds of actions on the item there.
-
-    An action counts for the newest feed that showed the item to its user before it, if that was at most
-    ``within_ms`` earlier; the same kind again at the same position counts once.
-    """
-    rewards = np.zeros((len(slates), positions))
-    shown: dict[tuple[bytes, int], list[tuple[int, int, int]]] = {}  # time, slate, position; in the order of time
-    for row in sorted(range(len(slates)), key=lambda row: _time_then_content(slates[row])):
-        for position, item in enumerate(slates[row].items.tolist()):
-            shown.setdefault((slates[row].user, item), []).append((slates[row].at_ms, row, position))
-    counted: set[tuple[int, int, int]] = set()
-    codes = np.array(list(reward_of_code), np.int64)
-    for batch in actions:
-        for at in np.flatnonzero(np.isin(batch.codes, codes)).tolist():
-            times = shown.get((batch.user_keys[at], int(batch.item_keys[at])))
-            if times is None:
-                continue
-            at_ms, code = int(batch.times_ms[at]), int(batch.codes[at])
-            newest = bisect_right(times, at_ms, key=lambda one: one[0]) - 1
-            if newest < 0 or at_ms - times[newest][0] > within_ms:
-                continue
-            _, row, position = times[newest]
-            if (row, position, code) not in counted:
-                counted.add((row, position, code))
-                rewards[row, position] += reward_of_code[code]
-    return rewards
-
-
-def _time_then_content(one: Slate) -> tuple[int, bytes, bytes]:
-    """Return the order of feeds: of one time by what they showed, not by the order of their records."""
-    return one.at_ms, one.items.tobytes(), one.logged.tobytes()
 
 
 def columns(rows: Sequence[Floats], positions: int, lacking: float) -> Floats:

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from rankstream.evaluation.attribution import rewards_of
 from rankstream.evaluation.off_policy.report import cross_fitted_factors, evaluate
 from rankstream.evaluation.off_policy.slates import (
     CUT,
@@ -15,7 +16,6 @@ from rankstream.evaluation.off_policy.slates import (
     TWICE,
     Slate,
     Target,
-    rewards_of,
     slates_of,
 )
 from rankstream.events.action_event import ActionEvent
