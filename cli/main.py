@@ -27,6 +27,7 @@ COMMANDS = {
     "replay": "Replay a recorded log, and evaluate the rankings by what users then did.",
     "verify": "Recompute what was served, from the log, and compare to the bit.",
     "off-policy": "Estimate what another policy would have earned, from feeds served with exploration.",
+    "monitor": "Measure how served feeds do over time, and say what changed.",
     "explain": "Show why an item has its rank.",
     "train": "Train the models on a log of actions.",
     "export": "Export trained models as a bundle that workers serve.",

@@ -73,8 +73,9 @@ def open_actions(
     options: LogOptions,
     names: tuple[str, ...],
     source: Source,
+    flag: str = "--reward",
 ) -> RecordedLog:
-    """Open the log of actions; those of these names count."""
+    """Open the log of actions; those of these names, which were given by ``flag``, count."""
     if path is None:
         if replace(options, max_skipped=LogOptions().max_skipped) != LogOptions():
             raise Refusal("--map, --set and the other flags of a log are about --actions FILE; name the file")
@@ -83,7 +84,7 @@ def open_actions(
     known = log.vocabulary.actions
     for name in names:
         if name not in known:
-            raise Refusal(f"{path} has no action named {name}, only {', '.join(known)}; name others with --reward")
+            raise Refusal(f"{path} has no action named {name}, only {', '.join(known)}; name others with {flag}")
     return log
 
 

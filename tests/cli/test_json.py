@@ -140,6 +140,11 @@ def skip(stage: Stage) -> Result:
     return stage.on_topics("skip", "--topic", "requests", "--partition", partition, "--to-offset", 1, "--yes")
 
 
+def monitor(stage: Stage) -> Result:
+    feeds, actions = the_explored().write(stage.folder)
+    return rankstream("monitor", "--feeds", feeds, "--actions", actions, "--take", "save", "--json")
+
+
 def off_policy(stage: Stage) -> Result:
     feeds, actions = the_explored().write(stage.folder)
     return rankstream("off-policy", "--feeds", feeds, "--actions", actions, "--reward", "save", "--json")
@@ -196,6 +201,7 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "replay": lambda stage: rankstream("replay", "--events", LOG, "--bundle", SAVED / "run" / "bundle", "--json"),
     "verify": lambda stage: stage.on_the_day("verify"),
     "off-policy": off_policy,
+    "monitor": monitor,
     "explain": lambda stage: stage.on_the_day("explain", "--request", "r100"),
     "train": train,
     "export": lambda stage: rankstream("export", "--from", stage.run, "--to", stage.folder / "new", "--json"),

@@ -19,7 +19,7 @@ from rankstream.cli.commands import bundle, catalogue, dead_letters, evaluate, i
 from rankstream.cli.commands import settings as settings_command
 from rankstream.cli.demo import screen
 from rankstream.cli.demo.scoreboard import HYBRID, ITEM_KNN, NO_REALTIME, POPULAR, VMIS_KNN, Scoreboard, Scored
-from rankstream.cli.views import explanation, feeds, off_policy, replay
+from rankstream.cli.views import explanation, feeds, monitor, off_policy, replay
 from rankstream.cli.views.table import Facts, Table, console, names, numbers
 from rankstream.evaluation.audit.diff import Difference
 from rankstream.evaluation.audit.explanation import (
@@ -37,8 +37,10 @@ from rankstream.evaluation.audit.occlusion import NO_ACTIONS, NO_USER_VECTOR, Ef
 from rankstream.evaluation.audit.verify import Report as VerifyReport
 from rankstream.evaluation.held_out import Estimate as HeldOutEstimate
 from rankstream.evaluation.held_out import HeldOutMetric
+from rankstream.evaluation.monitoring.windows import BySource, Window
 from rankstream.evaluation.off_policy.estimators import Estimate
 from rankstream.evaluation.off_policy.report import EstimatorResult, Evaluation
+from rankstream.metrics.ratios import Ratio
 from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.request import FeedItem
 from rankstream.streams.codec import DeadLetter, FeedError, RankedFeed
@@ -155,6 +157,13 @@ def a_verify_report() -> VerifyReport:
     return VerifyReport(MODEL, 0.0, differences=[one] * 25)
 
 
+def a_window() -> Window:
+    one = Ratio(500, 1_000, 0.01)
+    return Window(
+        NOON_MS, NOON_MS + 3_600_000, MODEL, 1_000, 90, one, one, {"add-to-cart": one}, one, one, one, one, 40.0
+    )
+
+
 def an_evaluation() -> Evaluation:
     one = Estimate(0.1234, 0.1111, 0.1357)
     estimates = {name: EstimatorResult(one, one) for name in ("ips", "snips", "dr")}
@@ -223,6 +232,9 @@ SHOWN: dict[str, Shown] = {
     "views/explanation.py _missed": (lambda: explanation.parts_of(an_explanation(), 0), (SKU, "purchase", "104,224")),
     "views/off_policy.py estimates_table": (
         lambda: [off_policy.estimates_table(an_evaluation(), 900)], ("snips", "0.1234", "+0.1357")),
+    "views/monitor.py windows_table": (lambda: [monitor.windows_table([a_window()], "by model")], (MODEL, "50.00%")),
+    "views/monitor.py sources_table": (
+        lambda: [monitor.sources_table([BySource(SKU, 1_234, Ratio(617, 1_234, 0.01))])], (SKU, "1,234", "50.00%")),
     "views/replay.py metrics_table": (
         lambda: [replay.metrics_table(a_summary({f"{MODEL}, realtime": 0.6, "popularity": 0.1}))],
         (f"{MODEL},", "popularity", "NDCG@10")),

@@ -1,0 +1,135 @@
+"""`rankstream monitor`: how served feeds do over time."""
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from rankstream.cli.errors import Refusal, refusing
+from rankstream.cli.options.logs import log_options
+from rankstream.cli.options.off_policy import open_actions, read_feeds, within_ms
+from rankstream.cli.options.settings import CONNECTED, settings_options
+from rankstream.cli.options.topics import open_source
+from rankstream.cli.views.as_json import json_option, print_json
+from rankstream.cli.views.monitor import document, show
+from rankstream.cli.views.skipped import print_skipped
+from rankstream.evaluation.monitoring.feeds import Outcomes, SeenFeed, seen_feeds
+from rankstream.evaluation.monitoring.windows import monitor
+from rankstream.evaluation.time_text import delay_ms
+from rankstream.events.arrivals import Arrivals, LogError
+from rankstream.events.dumps import DumpError
+from rankstream.events.open import LogOptions
+from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.settings import Settings
+
+TOO_NEW = "too new to know what follows"
+
+
+@click.command()
+@click.option(
+    "--feeds",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="Feeds as `rankstream watch --json` prints them, - for standard input.  [default: the topic ranked-feeds]",
+)
+@click.option(
+    "--actions",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What users did: .parquet, .csv or .jsonl.  [default: the topic user-actions]",
+)
+@log_options
+@click.option(
+    "--take",
+    required=True,
+    multiple=True,
+    metavar="ACTION",
+    help="An action on a shown item that counts as success; again for others.",
+)
+@click.option("--within", default="30m", show_default=True, metavar="DELAY", help="How long after a feed it counts.")
+@click.option(
+    "--positions",
+    type=click.IntRange(1, 100),
+    default=10,
+    show_default=True,
+    metavar="K",
+    help="Positions of a feed that users see.",
+)
+@click.option("--every", default="1h", show_default=True, metavar="TIME", help="Length of a window.")
+@click.option(
+    "--from", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
+    help="Read topics as `rankstream topics dump FOLDER` wrote them, not from Kafka.",
+)  # fmt: skip
+@json_option
+@settings_options(*CONNECTED)
+@refusing(ClientError, LogError, DumpError)
+@click.pass_context
+def command(
+    context: click.Context,
+    feeds: Path | None,
+    actions: Path | None,
+    log_options: LogOptions,
+    take: tuple[str, ...],
+    within: str,
+    positions: int,
+    every: str,
+    folder: Path | None,
+    as_json: bool,
+    settings: Settings,
+) -> None:
+    """Measure how served feeds do over time, and say what changed.
+
+    By window, by model and by source of the candidates: feeds of which something is taken, positions that are taken,
+    how many actions follow where so many were predicted (heads whose numbers are probabilities), errors, fallbacks,
+    users without actions, items that the model does not know. An action counts for the newest feed that showed the item
+    to its user. The newest window is set against all before it; an alert is a difference that chance does not make and
+    that is large enough to care. Ends with 1 where there is one.
+
+    \b
+    Examples:
+      rankstream monitor --take click --take save
+      rankstream monitor --take click --every 1d --positions 20 --json
+      rankstream monitor --take save --from monday
+    """
+    window_ms = every_ms(every)
+    source, skipped = open_source(folder, settings), Counter[str]()
+    log = open_actions(actions, log_options, take, source, "--take")
+    found = seen_feeds(read_feeds(feeds, source, skipped), positions, skipped)
+    batches = list(log.batches(log.vocabulary))
+    if actions is not None:
+        print_skipped(log.skipped)
+    judged = _judged(found, batches, within_ms(within), skipped)
+    codes = {name: log.vocabulary.action_codes[name] for name in take}
+    report = monitor(Outcomes.of(judged, batches, codes, positions, within_ms(within)), window_ms)
+    if as_json:
+        print_json(document(report, skipped))
+    else:
+        show(report, skipped)
+    if report.alerts:
+        context.exit(1)
+
+
+def every_ms(text: str) -> int:
+    """Read ``1h``."""
+    try:
+        length = delay_ms(text)
+    except ValueError as exc:
+        raise Refusal(f"--every: {exc}") from exc
+    if not length:
+        raise Refusal(f"--every is {text}; wanted the length of a window, as in 1h")
+    return length
+
+
+def _judged(feeds: list[SeenFeed], actions: list[Arrivals], within: int, skipped: Counter[str]) -> list[SeenFeed]:
+    """Return the feeds of which it is known what followed, up to the newest record of either kind."""
+    if not feeds:
+        raise Refusal("there are no feeds to look at; serve some, or name a file with --feeds")
+    until_ms = max([feeds[-1].at_ms, *(int(batch.times_ms.max()) for batch in actions if len(batch))]) - within
+    judged = [one for one in feeds if one.at_ms <= until_ms]
+    skipped[TOO_NEW] += len(feeds) - len(judged)
+    if not judged:
+        raise Refusal(
+            f"all {len(feeds):,} feeds are less than --within before the newest record, so nobody knows yet what "
+            "follows; wait, or give a shorter time"
+        )
+    return judged

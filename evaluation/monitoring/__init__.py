@@ -1,0 +1,1 @@
+"""Served feeds over time: what is taken of them, whether probabilities hold, whether inputs drift."""
