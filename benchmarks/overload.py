@@ -56,6 +56,7 @@ class Traffic:
     reader: TopicReader
     items: list[int | str]
     users: int = USERS
+    candidates: int = CANDIDATES
     sent_at_s: dict[str, float] = field(default_factory=dict)
     answers: dict[str, tuple[float, str]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=count)
@@ -78,8 +79,8 @@ class Traffic:
     def ask(self, phase: str) -> str:
         """Send one request."""
         name = f"{phase}{next(self._numbers)}"
-        first = int(self._rng.integers(len(self.items) - CANDIDATES))
-        candidates = tuple(self.items[first : first + CANDIDATES])
+        first = int(self._rng.integers(len(self.items) - self.candidates))
+        candidates = tuple(self.items[first : first + self.candidates])
         request = RankingRequest(name, f"u{self._rng.integers(self.users)}", candidates=candidates, top_k=TOP_K)
         self.sent_at_s[name] = monotonic()
         self.producer.send_request(request)

@@ -341,7 +341,9 @@ def create_app(settings: Settings, serving: ServingState) -> faust.App:
     app.boot_strategy = Boot(app, runtime)
     options = handed_on(settings, signature(AIOKafkaConsumer).parameters.keys() - FAUSTS_OWN.keys())
     urls = [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")]
-    app.transport = ChunkTransport(urls, app, runtime.positions, settings.fetch_max_wait_ms, options)
+    app.transport = ChunkTransport(
+        urls, app, runtime.positions, settings.fetch_max_wait_ms, settings.fetch_pace_ms, options
+    )
     app.on_rebalance_complete.connect(runtime.on_rebalanced)
     app.on_partitions_revoked.connect(runtime.on_revoked)
     app.on_before_shutdown.connect(runtime.revoke_all)

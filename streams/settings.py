@@ -158,6 +158,15 @@ class Settings:
         minimum=1,
         maximum=30_000,
     )
+    fetch_pace_ms: float = setting(
+        3.0,
+        Section.GROUP,
+        "Time between the starts of two fetches from one broker, at least: each costs about a millisecond of CPU, "
+        "however little it brings. 0: as quickly as it can.",
+        unit="ms",
+        minimum=0,
+        maximum=50,
+    )
     state_dir: Path = setting(
         Path("rankstream-state"), Section.STATE, "Folder of the users' states, one database a partition."
     )

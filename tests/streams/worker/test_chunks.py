@@ -1,6 +1,12 @@
+import asyncio
+from time import monotonic
+
+import pytest
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
 from faust.types import TP
 
-from rankstream.streams.worker.chunks import ChunkScheduler, Fetched, ReadingPlan
+from rankstream.streams.worker.chunks import ChunkScheduler, Fetched, ReadingPlan, pace_fetches
 from tests.builders.actions import an_event
 
 ONE, TWO = TP("user-actions", 0), TP("user-actions", 1)
@@ -52,3 +58,30 @@ def test_actions_are_handed_on_before_the_requests_that_came_with_them():
     scheduler = ChunkScheduler(ReadingPlan(), 2, first="user-actions")
     found = {TP("ranking-requests", 0): fetched(5), ONE: fetched(0)}
     assert [tp.topic for tp, _ in scheduler.iterate(found)] == ["user-actions", "ranking-requests"]
+
+
+class SomeClient:
+    """Notes when it sent what to which broker."""
+
+    def __init__(self):
+        self.sent = []
+
+    async def send(self, node_id, request):
+        self.sent.append((node_id, monotonic()))
+        return f"answer of {node_id}"
+
+
+@pytest.mark.parametrize(("least_s", "at_least_s"), [(0.05, 0.1), (0.0, 0.0)])
+def test_fetches_of_one_broker_keep_a_pace_and_nothing_else_waits(least_s, at_least_s):
+    client = SomeClient()
+    pace_fetches(client, least_s)
+    fetch, other = FetchRequest.__new__(FetchRequest), OffsetRequest.__new__(OffsetRequest)
+
+    async def story():
+        return [await client.send(*each) for each in [(1, fetch), (2, fetch), (1, other), (1, fetch), (1, fetch)]]
+
+    assert asyncio.run(story()) == [f"answer of {node}" for node in (1, 2, 1, 1, 1)]
+    times = [at for _, at in client.sent]
+    assert times[4] - times[0] >= at_least_s  # two waits of the first broker's three fetches
+    if least_s:
+        assert times[2] - times[0] < least_s  # another broker, another request: at once
