@@ -35,7 +35,7 @@ from rankstream.gateway.feeds import Feed, FeedBoard, Follower
 from rankstream.gateway.intake import Asked, read_actions, read_impressions, read_request
 from rankstream.gateway.openapi import openapi
 from rankstream.gateway.road import Road, no_broker
-from rankstream.gateway.routes import ROUTES
+from rankstream.gateway.routes import ROUTES, Route
 from rankstream.gateway.settings import GatewaySettings
 from rankstream.ranking.request import DEADLINE_PASSED
 from rankstream.streams.pipeline import INTERNAL, WRONG_PARTITION, wall_clock_ms
@@ -51,7 +51,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Gateway:
-    """The handlers of ``ROUTES``, and what they share."""
+    """The handlers of ``ROUTES``, and what they share; pages over them add routes and handlers of their own."""
+
+    routes: tuple[Route, ...] = ROUTES
 
     def __init__(self, road: Road, settings: GatewaySettings, clock: Callable[[], int] = wall_clock_ms) -> None:
         self.road = road
@@ -62,12 +64,12 @@ class Gateway:
         self._tokens = Tokens(settings.tokens)
         self._rate = RateLimit(settings.rate_limit)
         self._openapi = encode(openapi())
-        self._unguarded = {route.path for route in ROUTES if not route.guarded}
+        self._unguarded = {route.path for route in self.routes if not route.guarded}
 
     def app(self) -> web.Application:
         """Return the application; its start opens the road."""
         app = web.Application(middlewares=[self.answer], client_max_size=self.settings.body_limit_bytes)
-        for route in ROUTES:
+        for route in self.routes:
             app.router.add_route(route.method, route.path, getattr(self, route.handler))
         app.on_startup.append(self._open)
         app.on_shutdown.append(self._let_go)
@@ -97,7 +99,7 @@ class Gateway:
         except RefusedError as exc:
             response = problem_answer(exc)
         except web.HTTPException as exc:
-            response = problem_answer(_told(exc, request))
+            response = problem_answer(_told(exc, request, self.routes))
         except Exception:
             log.exception("%s %s met a bug", request.method, request.path)
             response = problem_answer(RefusedError(500, INTERNAL, "the gateway met a bug; its log says which"))
@@ -133,7 +135,8 @@ class Gateway:
         }
 
     @contextmanager
-    def _one_in_flight(self) -> Iterator[None]:
+    def one_in_flight(self) -> Iterator[None]:
+        """Count a call while it is worked on. Raises ``RefusedError`` where too many are."""
         if self.in_flight >= self.settings.max_in_flight:
             raise RefusedError(429, "too-many", f"{self.in_flight} requests are in flight here, max_in_flight", 1)
         self.in_flight += 1
@@ -142,7 +145,7 @@ class Gateway:
         finally:
             self.in_flight -= 1
 
-    async def _body(self, request: web.Request) -> bytes:
+    async def body(self, request: web.Request) -> bytes:
         """Return the body. Raises ``RefusedError``; JSON by its name only: pages of others can't send that unasked."""
         if request.content_type != "application/json":
             raise RefusedError(415, "content-type", f"{request.content_type} came; wanted application/json")
@@ -159,8 +162,8 @@ class Gateway:
 
     async def post_actions(self, request: web.Request) -> web.StreamResponse:
         """Send actions."""
-        with self._one_in_flight(), _rejections():
-            actions = read_actions(await self._body(request), self.clock())
+        with self.one_in_flight(), rejections():
+            actions = read_actions(await self.body(request), self.clock())
             sent = await self.road.send(ACTIONS, actions.records) if actions.records else ()
         later = [replace(one, index=actions.indices[one.index]) for one in sent]
         rejected = sorted([*actions.rejected, *later], key=lambda one: one.index)
@@ -169,17 +172,17 @@ class Gateway:
 
     async def post_impressions(self, request: web.Request) -> web.StreamResponse:
         """Send one list of impressions."""
-        with self._one_in_flight(), _rejections():
+        with self.one_in_flight(), rejections():
             if not self.road.has(IMPRESSIONS):
                 told = "there was no topic impressions when the gateway began; `rankstream topics create` makes it"
                 raise RefusedError(404, "no-topic", told)
-            await self.road.send(IMPRESSIONS, [read_impressions(await self._body(request), self.clock())])
+            await self.road.send(IMPRESSIONS, [read_impressions(await self.body(request), self.clock())])
         return json_answer(Taken(1))
 
     async def post_rank(self, request: web.Request) -> web.StreamResponse:
         """Send a request and wait for its feed."""
-        with self._one_in_flight(), _rejections():
-            asked = read_request(await self._body(request), self.clock())
+        with self.one_in_flight(), rejections():
+            asked = read_request(await self.body(request), self.clock())
             feed = await self._feed_of(asked)
         status = 200 if feed.error is None else STATUSES.get(feed.error.reason, 400)
         return raw_answer(feed.value, status)
@@ -248,7 +251,7 @@ async def _write_events(stream: web.StreamResponse, follower: Follower) -> None:
 
 
 @contextmanager
-def _rejections() -> Iterator[None]:
+def rejections() -> Iterator[None]:
     """Turn what a worker would reject into an answer."""
     try:
         yield
@@ -262,7 +265,7 @@ def _too_large(limit: int) -> RefusedError:
     )
 
 
-def _told(exc: web.HTTPException, request: web.Request) -> RefusedError:
+def _told(exc: web.HTTPException, request: web.Request, routes: tuple[Route, ...]) -> RefusedError:
     """Return what aiohttp itself refuses: a body too large, a path or a method that is not there."""
     if isinstance(exc, web.HTTPRequestEntityTooLarge):
         return _too_large(request.app._client_max_size)
@@ -270,6 +273,6 @@ def _told(exc: web.HTTPException, request: web.Request) -> RefusedError:
         told = f"{exc.method} came; {request.path} takes {', '.join(sorted(exc.allowed_methods))}"
         return RefusedError(405, "method", told)
     if isinstance(exc, web.HTTPNotFound):
-        known = ", ".join(route.path for route in ROUTES)
+        known = ", ".join(route.path for route in routes)
         return RefusedError(404, "path", f"there is no {request.path[:100]}; there are {known}")
     return RefusedError(exc.status, "http", exc.reason)

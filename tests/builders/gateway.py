@@ -39,8 +39,14 @@ class Answer:
 class RunningGateway:
     """A gateway on any free port, until the end of the ``with`` block."""
 
-    def __init__(self, road: Road | None = None, tls: ssl.SSLContext | None = None, **settings: Any) -> None:
-        self.gateway = Gateway(
+    def __init__(
+        self,
+        road: Road | None = None,
+        tls: ssl.SSLContext | None = None,
+        gateway: Gateway | None = None,
+        **settings: Any,
+    ) -> None:
+        self.gateway = gateway or Gateway(
             road or WorkerRoad(SomeLiveRanker(), MemoryStore()), GatewaySettings(**{"port": 0} | settings)
         )
         self.address, self.port = "", 0
@@ -75,6 +81,8 @@ class RunningGateway:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(20)
         assert not self._thread.is_alive()
+        if kind is None and self._failed is not None:
+            raise self._failed
 
     def connection(self, timeout_s: float = 20) -> HTTPConnection:
         if self._tls is not None:
