@@ -17,6 +17,7 @@ COPY models models
 COPY ranking ranking
 COPY streams streams
 COPY gateway gateway
+COPY web web
 COPY evaluation evaluation
 COPY cli cli
 RUN python -m venv /opt/rankstream \

@@ -11,7 +11,7 @@ CHAOS  ?=
 SOAK   ?=
 FUZZ   ?=
 SIZE   ?= small
-ROOMS  := features events metrics bundles content graph retrieval models ranking streams gateway evaluation cli experiments
+ROOMS  := features events metrics bundles content graph retrieval models ranking streams gateway evaluation web cli experiments
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-kafka chaos soak fuzz check format docs bench experiments clean

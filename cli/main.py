@@ -17,6 +17,7 @@ COMMANDS = {
     "example": "Write the log of a shop that does not exist, to try the other commands on.",
     "worker": "Apply actions and answer ranking requests.",
     "gateway": "Serve actions, rankings and feeds by HTTP.",
+    "live": "Show a page whose row of items follows every click.",
     "produce": "Send a file of actions (or requests) to Kafka.",
     "request": "Ask for one ranking and show it.",
     "watch": "Show ranked feeds as they come.",

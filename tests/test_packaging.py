@@ -57,10 +57,15 @@ def modules_of_the_tree() -> set[str]:
     return {path.as_posix() if path.parts[0] == "rankstream" else f"rankstream/{path.as_posix()}" for path in paths}
 
 
+def pages_of_the_tree() -> set[str]:
+    """Every file of the live page, by its path in the wheel."""
+    return {f"rankstream/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "web" / "static").iterdir()}
+
+
 def test_the_wheel_holds_every_module_and_nothing_else(built):
     (wheel,) = built.glob("*.whl")
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert names == modules_of_the_tree() | {"rankstream/py.typed"}
+    assert names == modules_of_the_tree() | pages_of_the_tree() | {"rankstream/py.typed"}
 
 
 def test_the_sdist_holds_docs_and_examples_and_no_tests(built):
@@ -118,6 +123,7 @@ def hostile(tmp_path):
     [
         "rankstream --help",
         "rankstream worker --help",
+        "rankstream live --help",  # which reads the files of the page
         "rankstream bundle verify bundle",
         "python -m rankstream.cli.main --version",
         "python -m faust -A rankstream.streams.app --help",

@@ -19,7 +19,7 @@ def read_catalogue(path: Path, log: EventLog, until_ms: int | None = None, quiet
 
     Raises ``LogError`` and ``BrokenTableError``, and ``Refusal`` where there are none.
     """
-    catalogue = Catalogue.open(path) if (path / CURRENT).exists() else _from_file(path, quiet)
+    catalogue = Catalogue.open(path) if (path / CURRENT).exists() else read_items_file(path, quiet)
     known = float(catalogue.look_up(log.item_keys)[1].mean()) if len(log) else 0.0
     if not known:
         example = log.item_ids[0] if len(log) else "none"
@@ -42,7 +42,8 @@ def _later(path: Path, as_of_ms: int) -> str:
     )
 
 
-def _from_file(path: Path, quiet: bool) -> Catalogue:
+def read_items_file(path: Path, quiet: bool = False) -> Catalogue:
+    """Return the items of a file; say how its columns were understood. Raises ``LogError``."""
     found = read_items(path, ItemOptions(), wall_clock_ms())
     if not quiet:
         print_notes(found.notes)

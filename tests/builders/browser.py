@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from select import select
+from time import monotonic, sleep
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -31,16 +32,25 @@ class Page:
 
     def __init__(self, write_to: int, read_from: int) -> None:
         self._write_to, self._read_from, self._buffer, self._number = write_to, read_from, b"", 0
+        self.complaints: list[str] = []  # errors of scripts and of the console
         target = self._send("Target.createTarget", url="about:blank")["targetId"]
         self._session: str | None = self._send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        self._send("Page.enable")
+        for domain in ("Page", "Runtime", "Log"):
+            self._send(f"{domain}.enable")
 
     def load(self, path: Path, width: int, scheme: str) -> None:
         """Load a file as a screen of this width shows it to somebody who prefers ``light`` or ``dark``."""
+        self.open(path.as_uri(), width, scheme)
+
+    def open(self, address: str, width: int = 1000, scheme: str = "light", motion: str = "no-preference") -> None:
+        """Load an address so; ``motion`` may be ``reduce``."""
         metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
         self._send("Emulation.setDeviceMetricsOverride", **metrics)
-        self._send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self._send("Page.navigate", url=path.as_uri())
+        preferred = {"prefers-color-scheme": scheme, "prefers-reduced-motion": motion}
+        media = [{"name": name, "value": value} for name, value in preferred.items()]
+        self._send("Emulation.setEmulatedMedia", features=media)
+        self.complaints.clear()
+        self._send("Page.navigate", url=address)
         self.evaluate(
             "new Promise(done => document.readyState == 'complete' ? done() : addEventListener('load', done))"
         )
@@ -59,6 +69,20 @@ class Page:
         path.write_bytes(b64decode(shot["data"]))
         return path
 
+    def press(self, key: str, code: int, text: str = "") -> None:
+        """Press a key, by its name and its code of Windows, as "Tab" 9 and "Enter" 13."""
+        pressed = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        self._send("Input.dispatchKeyEvent", type="keyDown", text=text, **pressed)
+        self._send("Input.dispatchKeyEvent", type="keyUp", **pressed)
+
+    def wait_for(self, script: str, within_s: float = 20) -> Any:
+        """Return the value of an expression once it is true."""
+        until = monotonic() + within_s
+        while not (value := self.evaluate(script)):
+            assert monotonic() < until, f"{script} was not true within {within_s:g} s; {self.complaints}"
+            sleep(0.02)
+        return value
+
     _session = None
 
     def _send(self, method: str, **parameters: Any) -> Any:
@@ -69,9 +93,17 @@ class Page:
         os.write(self._write_to, json.dumps(message).encode() + b"\0")
         while True:
             answer = json.loads(self._next_message())
+            self._note(answer)
             if answer.get("id") == self._number:
                 assert "error" not in answer, (method, answer["error"])
                 return answer["result"]
+
+    def _note(self, event: dict[str, Any]) -> None:
+        parameters = event.get("params", {})
+        if event.get("method") == "Runtime.exceptionThrown":
+            self.complaints.append(parameters["exceptionDetails"].get("exception", {}).get("description", "exception"))
+        elif event.get("method") == "Log.entryAdded" and parameters["entry"]["level"] == "error":
+            self.complaints.append(f"{parameters['entry']['text']} {parameters['entry'].get('url', '')}")
 
     def _next_message(self) -> bytes:
         while b"\0" not in self._buffer:

@@ -38,6 +38,7 @@ LOG = SAVED / "log" / "actions.parquet"
 CONFIG = ("--config", SAVED / "rankstream.toml")
 WITHOUT = {
     "worker": "prints nothing but its log, and runs until it is stopped",
+    "live": "says where its page is, and runs until it is stopped",
     "gateway": "says where it listens, and runs until it is stopped",
     "serve": "says where it serves, and runs until it is stopped",
 }
