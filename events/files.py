@@ -27,6 +27,7 @@ FILE_TYPES = {
     ".dat": "text",  # MovieLens'
     ".data": "text",
     ".inter": "text",  # RecBole's, with columns like user_id:token
+    ".item": "text",
     ".jsonl": "json",
     ".ndjson": "json",
     ".json": "json",

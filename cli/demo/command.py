@@ -31,8 +31,9 @@ from rankstream.cli.views.table import console
     help="Ranking requests of the live part.",
 )
 @click.option("--seed", type=int, default=7, show_default=True, help="Samples the times of the requests.")
+@click.option("--live", is_flag=True, help="Go on with a page that shows the bundle, `rankstream live`, and open it.")
 @json_option
-def command(data: Path | None, folder: Path, requests: int, seed: int, as_json: bool) -> None:
+def command(data: Path | None, folder: Path, requests: int, seed: int, live: bool, as_json: bool) -> None:
     """Show the whole path on real data, on this machine, in a few minutes.
 
     MovieLens-100K becomes a log of actions: five stars are a save, four a click, three a view, one or two a hide. Small
@@ -40,7 +41,8 @@ def command(data: Path | None, folder: Path, requests: int, seed: int, as_json: 
     start, the past streams in, and the last 20 % follow as live traffic, with ranking requests between the
     actions: each ranks all films that its user has not seen. The screen shows the metrics of the feeds beside three
     baselines: the same ranker without realtime actions, popularity, and random; a report is written at the end.
-    --json prints what report.json holds, and shows the rest on standard error.
+    --json prints what report.json holds, and shows the rest on standard error. At its end it names the command that
+    opens its bundle as a page, whose row of films follows your clicks.
 
     \b
     Example:
@@ -49,7 +51,7 @@ def command(data: Path | None, folder: Path, requests: int, seed: int, as_json: 
     """
     from rich.console import Console
 
-    from rankstream.cli.demo.run import DemoConfig, DemoError, run_demo
+    from rankstream.cli.demo.run import DemoConfig, DemoError, live_words, run_demo
 
     try:
         report = run_demo(DemoConfig(folder, data, requests, seed=seed), Console(stderr=True) if as_json else console())
@@ -57,3 +59,7 @@ def command(data: Path | None, folder: Path, requests: int, seed: int, as_json: 
         raise Refusal(str(exc)) from exc
     if as_json:
         print_json(json.loads(report.with_suffix(".json").read_text()))
+    if live:
+        from rankstream.cli.commands.live import command as live_page
+
+        live_page.main([*live_words(folder), "--open"], prog_name="rankstream live", standalone_mode=False)

