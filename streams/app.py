@@ -20,6 +20,7 @@ from typing import Any
 
 import faust
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from faust.types import TP
 from mode import Service
@@ -63,6 +64,8 @@ FAUSTS_OWN = {
 TELL_OF_OVERLOAD_S = 10.0
 FOLLOW_S = 1.0  # between two looks at what is deployed
 LOOK_AGAIN_S = 30.0  # at the topics: how large a record they take, and whether they are still the same
+LOOK_RETRY_S = 1.0
+AWAY = (ClientError, KafkaError, TimeoutError)  # what is raised where brokers don't answer
 
 
 class WorkerRuntime(Service):
@@ -83,6 +86,7 @@ class WorkerRuntime(Service):
         self.ownership: Ownership | None = None
         self._producer: AIOKafkaProducer | None = None
         self._scoring = ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring")
+        self._looking = asyncio.Lock()  # at what the topics hold
         self._queues: dict[int, deque[Chunk]] = {}  # of requests, by partition
         self._busy: dict[int, asyncio.Task[None]] = {}
 
@@ -196,8 +200,24 @@ class WorkerRuntime(Service):
                 )
 
     async def _check_topics(self) -> None:
-        with suppress(ClientError):  # brokers that are away are no reason to end
-            await self._owned.check_topics()
+        async with self._looking:
+            with suppress(*AWAY):  # which is no reason to end
+                await self._look_for_cuts(None)
+
+    async def _look_for_cuts(self, chunk: Chunk | None) -> None:
+        moves = await self._owned.look_for_cuts(chunk)
+        if moves:
+            await self.app.consumer.seek_wait(moves)
+
+    async def _make_sure_of(self, chunk: Chunk) -> None:
+        """Wait until it is known that the topic still holds what was processed before this chunk."""
+        while self._owned.is_in_doubt(chunk) and self.plan.is_current(chunk) and not self.should_stop:
+            async with self._looking:  # all partitions are looked at together
+                if self._owned.is_in_doubt(chunk) and self.plan.is_current(chunk):
+                    with suppress(*AWAY):
+                        await self._look_for_cuts(chunk)
+                        continue
+            await self.sleep(LOOK_RETRY_S)
 
     # --- partitions
 
@@ -264,6 +284,7 @@ class WorkerRuntime(Service):
             await self._or_crash(self._apply_actions(partition, chunk))
 
     async def _apply_actions(self, partition: Partition, chunk: Chunk) -> None:
+        await self._make_sure_of(chunk)
         await self._or_rewind(chunk, partition.apply_actions(chunk, self.plan.is_current))
         if partition.is_full:
             await partition.checkpoint()
@@ -289,6 +310,7 @@ class WorkerRuntime(Service):
         def behind() -> int:
             return sum(len(later.records) for later in queue if self.plan.is_current(later))
 
+        await self._make_sure_of(chunk)
         partition = self._owned.partitions.get(chunk.partition)
         if partition is not None:
             await self._or_rewind(chunk, partition.answer(chunk, self.plan.is_current, self._score, behind))

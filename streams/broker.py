@@ -122,6 +122,8 @@ controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}
 log.dirs={folder}/data
 offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
@@ -136,7 +138,7 @@ class RealKafka(LocalBroker):
     stands between a client and the broker is not passed by.
     """
 
-    start_s = 60.0
+    start_s = 180.0  # a bound for hanging: a busy machine takes its time, the more after a kill
     stop_s = KAFKA_STOP_S
 
     def __init__(self, home: Path, proxied: Mapping[int, int] | None = None) -> None:

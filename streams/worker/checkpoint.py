@@ -31,6 +31,7 @@ from rankstream.streams.worker.chunks import Chunk
 from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.load import Load
 from rankstream.streams.worker.outbox import Outbox
+from rankstream.streams.worker.source import UNKNOWN, Source
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,14 @@ class RewindError(Exception):
 class Cursor:
     """How far one source partition is processed."""
 
-    def __init__(self, tp: TP, processed: int, in_hand: InHand | None = None, skipped: range = NOTHING) -> None:
+    def __init__(
+        self,
+        tp: TP,
+        processed: int,
+        in_hand: InHand | None = None,
+        skipped: range = NOTHING,
+        last_known: Source = UNKNOWN,
+    ) -> None:
         self.tp = tp
         self.name = f"{tp.topic} {tp.partition}"
         self.in_hand = in_hand or InHand()
@@ -65,6 +73,8 @@ class Cursor:
         self.processed = processed  # first offset not processed
         self.checkpointed = processed  # the same as of the last checkpoint
         self.committed = 0  # the same as the group knows it
+        self.last: Record | None = None  # that was processed and read whole, since the opening
+        self._last_known = last_known  # the same as of the opening
         self._gap_seen_at = -1
 
     def fresh(self, chunk: Chunk) -> Sequence[Record]:
@@ -91,6 +101,21 @@ class Cursor:
     def advance(self, offset: int) -> None:
         """Note that everything before ``offset`` is processed; never backwards."""
         self.processed = max(self.processed, offset)
+
+    def note(self, record: Record) -> None:
+        """Note which record was processed last, unless it could not be read."""
+        if not isinstance(record.value, Unread):
+            self.last = record
+
+    def set_back(self, offset: int) -> None:
+        """Process from ``offset`` on: other records stand there than those that were."""
+        self.processed = self.checkpointed = self.committed = offset
+        self.last, self._last_known = None, UNKNOWN
+
+    @property
+    def last_known(self) -> Source:
+        """Return what is known of the last record that was processed."""
+        return self._last_known if self.last is None else self._last_known.after(self.last)
 
 
 @dataclass(frozen=True)
@@ -132,7 +157,6 @@ class Partition:
         self._outbox = outbox
         self._log_changes = log_changes
         self._load = load or Load(within_s=0.0)
-        self._last_action: Record | None = None
         self._turn = asyncio.Lock()  # apply a chunk and send its outputs, or take a snapshot
         self.cursors = (actions, requests)
         self._scoring = asyncio.Lock()  # requests in the scoring thread
@@ -155,8 +179,7 @@ class Partition:
                         return
                     dead_letters = self._apply(part)
                     self.actions.advance(part[-1].offset + 1)
-                    if not isinstance(part[-1].value, Unread):
-                        self._last_action = part[-1]
+                    self.actions.note(part[-1])
                     await self._outbox.send(dead_letters)
                     await asyncio.sleep(0)  # many parts of one record may take long: let heartbeats through
                 self.actions.advance(chunk.end)
@@ -193,6 +216,7 @@ class Partition:
                         if self.failed:
                             return
                         self.requests.advance(some[-1].offset + 1)
+                        self.requests.note(some[-1])
                         await self._outbox.answer(feeds)
                 records = records[len(some) :]
             self.requests.advance(chunk.end)
@@ -291,8 +315,13 @@ class Partition:
             self._outbox.take_letters() + self._outbox.take_answers(),
             self.pipeline.users.take_changes(processed) if moved else None,
             {one.tp: one.processed for one in self.cursors if one.processed > one.committed},
-            self._last_action,
+            self.actions.last,
         )
+
+    async def answer_again(self, offset: int) -> None:
+        """Answer requests from ``offset`` on: the topic lost those that were answered, and has others there."""
+        async with self._scoring, self._checkpointing:
+            self.requests.set_back(offset)
 
     async def is_refused(self) -> bool:
         """Return whether another worker has the partition."""

@@ -15,6 +15,7 @@ Names of Faust and aiokafka used here are not public (``_new_consumer_thread``, 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, ClassVar
@@ -28,6 +29,7 @@ from faust.types import TP
 
 from rankstream.events.action_event import Record
 from rankstream.streams.connection import READ_COMMITTED
+from rankstream.streams.worker.unpacking import NO_EPOCH
 
 NO_OPTIONS: Mapping[str, Any] = {}
 
@@ -39,12 +41,24 @@ class Fetched:
     begin: int
     records: Sequence[Record]
     end: int
+    leader_epoch: int = NO_EPOCH  # of the leader that wrote the first of it
 
 
 class Chunk:
     """Records of one partition, in order; to Faust it looks like one aiokafka record whose value is itself."""
 
-    __slots__ = ("begin", "end", "epoch", "offset", "partition", "records", "start", "timestamp", "topic")
+    __slots__ = (
+        "begin",
+        "end",
+        "epoch",
+        "leader_epoch",
+        "offset",
+        "partition",
+        "records",
+        "start",
+        "timestamp",
+        "topic",
+    )
     timestamp_type = serialized_key_size = serialized_value_size = 0
     key = checksum = None
     headers: ClassVar[tuple[()]] = ()
@@ -55,6 +69,7 @@ class Chunk:
         self.begin, self.end = fetched.begin, fetched.end
         self.start = start  # where the chunk before it, or a seek, left off; None: not known
         self.epoch = epoch  # of the plan that it was read by
+        self.leader_epoch = fetched.leader_epoch
         self.offset = self.end - 1
         self.timestamp = self.records[-1].timestamp if self.records else -1
 
@@ -93,7 +108,7 @@ class ReadingPlan:
             part = fetched.records[at : at + size]
             is_last = at + size >= len(fetched.records)
             end = fetched.end if is_last else part[-1].offset + 1
-            chunks.append(Chunk(tp, Fetched(begin, part, end), self._next.get(tp), epoch))
+            chunks.append(Chunk(tp, Fetched(begin, part, end, fetched.leader_epoch), self._next.get(tp), epoch))
             self._next[tp] = begin = end
         return chunks
 
@@ -186,6 +201,15 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._client._retry_backoff = consumer._retry_backoff_ms / 1000
         return consumer
 
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Look for partitions that stand still, as Faust does.
+
+        There is no position to compare while aiokafka asks where to read on, as the last one lies outside of the log:
+        what that raises would end the worker.
+        """
+        with suppress(AssertionError):
+            super().verify_event_path(now, tp)
+
     async def _fetch_records(
         self,
         consumer: Any,
@@ -201,12 +225,13 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         deadline = monotonic() + (timeout or 0.0)
         while self.consumer.flow_active:
             assignment, before = assignment_of(consumer), positions_of(consumer, active_partitions)
+            epochs = leader_epochs_of(consumer)
             records = await super()._fetch_records(consumer, active_partitions, timeout=0, max_records=max_records)
             if assignment_of(consumer) is not assignment:  # it waited for a rebalance: those positions say nothing
                 before = {tp: found[0].offset for tp, found in records.items()}
             after = positions_of(consumer, before)
             moved = {
-                tp: Fetched(begin, records.get(tp, ()), after[tp])
+                tp: Fetched(begin, records.get(tp, ()), after[tp], epochs.get(tp, NO_EPOCH))
                 for tp, begin in before.items()
                 if after.get(tp, begin) > begin
             }
@@ -235,6 +260,12 @@ def positions_of(consumer: Any, partitions: Collection[TP]) -> dict[TP, int]:
         return {}
     states = {tp: assignment.state_value(TopicPartition(*tp)) for tp in partitions}
     return {tp: state.position for tp, state in states.items() if state is not None and state.has_valid_position}
+
+
+def leader_epochs_of(consumer: Any) -> dict[TP, int]:
+    """Return which leader wrote what was fetched and not handed on yet."""
+    waiting = consumer._fetcher._records.items()
+    return {TP(*tp): getattr(result, "leader_epoch", NO_EPOCH) for tp, result in waiting}
 
 
 class ChunkConsumer(driver.Consumer):

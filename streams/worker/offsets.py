@@ -38,12 +38,30 @@ class Bounds:
         return self.end - self.begin
 
 
+class Reader(AIOKafkaConsumer):  # type: ignore[misc]
+    """aiokafka's consumer; where it stops, nobody is cancelled but its own tasks.
+
+    It cancels fetches that wait to be tried again, and lets through what that raises: whoever reads would take it for
+    a cancellation of his own, and end without a word.
+    """
+
+    async def stop(self) -> None:
+        """Stop it. Raises ``CancelledError`` only where the one who waits was cancelled."""
+        try:
+            await super().stop()
+        except asyncio.CancelledError:
+            waiting = asyncio.current_task()
+            if waiting is None or waiting.cancelling():
+                raise
+            await self._client.close()
+
+
 def reader(settings: Settings) -> AIOKafkaConsumer:
     """Return a consumer, not started yet, that belongs to no group.
 
     One for each assignment: aiokafka may hang in ``stop`` after a second one, as its fetcher swallows the cancellation.
     """
-    return AIOKafkaConsumer(
+    return Reader(
         **connection_of(settings, AIOKafkaConsumer),
         enable_auto_commit=False,
         auto_offset_reset="earliest",

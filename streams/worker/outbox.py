@@ -32,6 +32,10 @@ class ClockRefusedError(RuntimeError):
     """Brokers refuse what this machine's clock stamps; the message is one sentence, with what to do."""
 
 
+class ChangelogCutError(RuntimeError):
+    """The changelog has lost records that it had acknowledged; the message is one sentence and says what to do."""
+
+
 @contextmanager
 def naming_the_clock() -> Iterator[None]:
     """Say what is wrong where brokers refuse a record for its time."""
@@ -76,6 +80,7 @@ class Outbox:
         self.source = source  # what positions in the changelog count in
         self._holds_feeds = holds_feeds
         self._changelog_id = changelog_id  # of the topic; "" where it is not known
+        self._logged_at = -1  # the highest offset in the changelog that was acknowledged
         self._letters: list[Outgoing] = []  # that wait for the transaction of a checkpoint
         self._answers: list[Outgoing] = []  # that wait for a transaction with the offset of their requests
         self._acks: list[asyncio.Future[object]] = []
@@ -208,7 +213,25 @@ class Outbox:
         topic, batches = self._names.of(CHANGELOG), self._batches(records, producer)
         acks = [await _close_and_send(producer, batch, topic, self._partition) for batch in batches]
         with naming_the_clock():
-            await asyncio.gather(*acks)
+            written = await asyncio.gather(*acks)
+        self._check_changelog(topic, [getattr(one, "offset", -1) for one in written])
+
+    def _check_changelog(self, topic: str, offsets: Sequence[int]) -> None:
+        """Refuse to go on where the changelog is shorter than it was: nobody but the partition's owner writes to it.
+
+        Raised before the transaction counts. A position behind the gap would say that all states are there.
+        """
+        if 0 <= min(offsets) <= self._logged_at:
+            raise ChangelogCutError(
+                f"the changelog {topic} partition {self._partition} has lost records: what was written now stands at "
+                f"offset {min(offsets)}, and offset {self._logged_at} was acknowledged before; start the worker again"
+                + (
+                    ", and it writes the states that were lost"
+                    if self._fence is not None
+                    else f" after deleting the topic {topic}, and it writes all states to a new one"
+                )
+            )
+        self._logged_at = max(self._logged_at, *offsets)
 
     def _batches(self, records: Iterable[tuple[bytes, bytes]], producer: AIOKafkaProducer) -> Iterator[BatchBuilder]:
         about = [(HEADER, self.source.packed()), (LOG_HEADER, self._changelog_id.encode())]

@@ -21,7 +21,6 @@ from faust.types import TP
 from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.rocksdb import DamagedStoreError, RocksStore
-from rankstream.features.user_state import NO_OFFSET
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.partitioner import KeyCheck, PartitionCheck, anywhere
 from rankstream.streams.pipeline import Pipeline, Sample, ServingState
@@ -30,15 +29,17 @@ from rankstream.streams.skips import NOTHING
 from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS, TopicNames
 from rankstream.streams.worker.changelog import Logged, RestoreJob, logged_positions, restore, seed
 from rankstream.streams.worker.checkpoint import Cursor, Partition
-from rankstream.streams.worker.chunks import ReadingPlan
+from rankstream.streams.worker.chunks import Chunk, ReadingPlan
 from rankstream.streams.worker.exploration_watch import ExplorationWatch
 from rankstream.streams.worker.fence import Fence
 from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.load import Load
-from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_and_skipped, records_at
+from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_and_skipped
 from rankstream.streams.worker.outbox import Outbox
-from rankstream.streams.worker.source import UNKNOWN, Source, sources_of, unpacked
+from rankstream.streams.worker.source import UNKNOWN, Described, Source, describe, unpacked
+from rankstream.streams.worker.truncation import Cut, CutWatch, first_not_before, replaced_records
+from rankstream.streams.worker.unpacking import NO_EPOCH
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,8 @@ class Ownership:
         self.left_unsaved = False  # the partitions that were left last had no last checkpoint
         self._source = UNKNOWN  # the topic user-actions, as of the last opening
         self._changelog_id = ""  # of the topic, the same
+        self._cuts = CutWatch(settings)
+        self._leaders: Mapping[TP, int] = {}  # their epochs, as of when topics were last looked at
         self._skipped: Mapping[TP, range] = {}  # of what is being opened, as an operator has said
         self._opening: asyncio.Task[None] | None = None
         self._alive_at = monotonic()
@@ -151,6 +154,7 @@ class Ownership:
         self.partitions[partition.number] = partition
         for tp in self._sources_of([partition.number]):
             self._plan.restart(tp, None)
+            self._cuts.compared(tp, self._leaders.get(tp, NO_EPOCH))
 
     def _share_memory(self) -> None:
         """Give each partition its part of the users that the worker keeps in memory."""
@@ -272,20 +276,14 @@ class Ownership:
     async def _check_last_records(self, kept: Mapping[int, Source], sources: Mapping[TP, Bounds], whose: str) -> None:
         """Refuse positions where the topic holds another record than the last one applied."""
         topic = self.names.of(ACTIONS)
-        known = {TP(topic, number): source for number, source in kept.items() if source.last_offset != NO_OFFSET}
-        windows = {tp: Bounds(one.last_offset, sources[tp].end) for tp, one in known.items()}
-        asked = {tp: window for tp, window in windows.items() if sources[tp].begin <= window.begin < window.end}
-        if not asked:
-            return
-        for tp, record in (await records_at(self.settings, asked)).items():
-            source = known[tp]
-            if record is None or source.after(record) != source:
-                raise OwnershipError(
-                    f"{whose} has users with the action at offset {source.last_offset} of {topic} partition "
-                    f"{tp.partition}, but that topic holds another record there, though it is the same topic: it has "
-                    f"lost its newest records since; {self._moved_away(tp.partition)} to build the users again from "
-                    "those that it holds"
-                )
+        known = {TP(topic, number): source for number, source in kept.items()}
+        for tp in sorted(await replaced_records(self.settings, known, sources)):
+            raise OwnershipError(
+                f"{whose} has users with the action at offset {known[tp].last_offset} of {topic} partition "
+                f"{tp.partition}, but that topic holds another record there, though it is the same topic: it has "
+                f"lost its newest records since; {self._moved_away(tp.partition)} to build the users again from "
+                "those that it holds"
+            )
 
     def _check_split(self, was: Source, what: str) -> None:
         """Refuse states that were made while the topic had another number of partitions."""
@@ -328,8 +326,9 @@ class Ownership:
                 source.begin - 1,
             )
         begin_at = source.begin if position is None else max(position, source.begin)
-        answered = committed.get(requests_tp, sources[requests_tp].begin)
-        actions, requests = self._cursor_at(actions_tp, begin_at), self._cursor_at(requests_tp, answered)
+        answered = self._answered(requests_tp, committed, sources[requests_tp])
+        last = unpacked(store.source)
+        actions, requests = self._cursor_at(actions_tp, begin_at, last), self._cursor_at(requests_tp, answered)
         actions.committed, requests.committed = committed_actions, committed.get(requests_tp, 0)
         users = UserCache(store, self.settings.history_limit)
         pipeline = Pipeline(
@@ -355,7 +354,18 @@ class Ownership:
             )
         return partition
 
-    def _cursor_at(self, tp: TP, offset: int) -> Cursor:
+    def _answered(self, tp: TP, committed: Mapping[TP, int], source: Bounds) -> int:
+        """Return from where on requests are answered."""
+        answered = committed.get(tp, source.begin)
+        if answered > source.written:
+            log.error(
+                "%s %d ends at offset %d, though requests before %d were answered: it has lost its newest records, and "
+                "what came in their place is not answered; requests from now on are",
+                tp.topic, tp.partition, source.written, answered,
+            )  # fmt: skip
+        return min(answered, source.written)
+
+    def _cursor_at(self, tp: TP, offset: int, last: Source = UNKNOWN) -> Cursor:
         """Return a cursor with what the last process had in hand: noted in the folder of the partition's users."""
         name, skipped = f"{tp.topic} {tp.partition}", self._skipped.get(tp, NOTHING)
         if offset < skipped.stop:
@@ -363,7 +373,7 @@ class Ownership:
         if offset in skipped:
             offset = skipped.stop
         in_hand = InHand(self.folder(tp.partition) / f"{tp.topic}.in-hand", name, offset)
-        return Cursor(tp, offset, in_hand, skipped)
+        return Cursor(tp, offset, in_hand, skipped, last)
 
     def _check_of(self, number: int, partitions: int) -> KeyCheck:
         return PartitionCheck(number, partitions) if self.settings.partitioner == "murmur2" else anywhere
@@ -467,10 +477,64 @@ class Ownership:
         Raises ``OwnershipError`` if one of them is no more that of what is open, ``ClientError`` where no broker tells.
         """
         actions, changelogs = self.names.of(ACTIONS), [self.names.of(CHANGELOG)] if self.settings.changelog else []
-        found = await sources_of(self.settings, [actions, *changelogs])
-        self._check_source(actions, found[actions])
+        requests = self.names.of(REQUESTS)
+        found = await describe(self.settings, [actions, requests, *changelogs])
+        self._leaders = leaders_of(found)
+        self._check_source(actions, found[actions].source)
         for changelog in changelogs:
-            self._check_changelog(changelog, found[changelog].topic_id)
+            self._check_changelog(changelog, found[changelog].source.topic_id)
+
+    # --- records that topics have lost
+
+    def is_in_doubt(self, chunk: Chunk) -> bool:
+        """Return whether the topic may have lost what was processed before this chunk: look before it is processed."""
+        partition = self.partitions.get(chunk.partition)
+        cursor = None if partition is None else self._cursor(partition, chunk.tp)
+        return cursor is not None and self._cuts.is_in_doubt(chunk, cursor)
+
+    async def look_for_cuts(self, chunk: Chunk | None = None) -> dict[TP, int]:
+        """Compare what was processed last with what the topics hold, of all partitions; return where to read again.
+
+        ``chunk`` was in doubt. Raises ``OwnershipError`` where actions were lost that users' states have, and what
+        ``check_topics`` raises; ``TimeoutError`` or ``KafkaError`` where brokers are away.
+        """
+        await self.check_topics()
+        open_ = list(self.partitions.values())
+        cursors = {cursor.tp: (one, cursor) for one in open_ for cursor in one.cursors}
+        leaders = dict(self._leaders)
+        if chunk is not None:
+            leaders[chunk.tp] = max(chunk.leader_epoch, leaders.get(chunk.tp, NO_EPOCH))
+        cuts = await self._cuts.cuts([cursor for _, cursor in cursors.values()])
+        for tp, cut in cuts.items():
+            if tp.topic == self.names.of(ACTIONS):
+                self._refuse_cut(tp, cut)
+        moves = {tp: await self._answer_again(*cursors[tp], cut) for tp, cut in cuts.items()}
+        for tp in cursors:
+            self._cuts.compared(tp, leaders.get(tp, NO_EPOCH))
+        if chunk is not None and chunk.tp in cursors and chunk.tp not in moves:
+            cursor = cursors[chunk.tp][1]
+            if chunk.begin < cursor.processed:  # reading went back, and nothing is lost
+                moves[chunk.tp] = cursor.processed
+        for tp, offset in moves.items():
+            self._plan.restart(tp, offset)
+        return moves
+
+    def _refuse_cut(self, tp: TP, cut: Cut) -> None:
+        self.abandon()
+        raise OwnershipError(
+            f"{tp.topic} partition {tp.partition} has lost records that were applied ({cut}): nothing is written any "
+            "more; start the worker again, and do what it says then"
+        )
+
+    async def _answer_again(self, partition: Partition, cursor: Cursor, cut: Cut) -> int:
+        """Set requests back to where others stand than those that were answered; return that offset."""
+        last_ms, offset = -1 if cursor.last is None else cursor.last.timestamp, None
+        if last_ms >= 0:
+            offset = await first_not_before(self.settings, cursor.tp, last_ms)
+        at = min(cut.position, cut.end if offset is None else offset)
+        await partition.answer_again(at)
+        log.error("%s has lost requests that were answered (%s): reading on at offset %d", cursor.name, cut, at)
+        return at
 
     def _check_source(self, topic: str, now: Source) -> None:
         if self.partitions and self._source.is_another(now):
@@ -600,6 +664,11 @@ def is_behind(position: int | None, logged: int | None, source: Bounds, changelo
     if position is None or logged is None:
         return position is None and changelog.count > 0
     return position < min(source.begin, logged) or logged - position > changelog.count
+
+
+def leaders_of(found: Mapping[str, Described]) -> dict[TP, int]:
+    """Return the epoch of each partition's leader."""
+    return {TP(topic, number): epoch for topic, one in found.items() for number, epoch in one.leader_epochs.items()}
 
 
 def _close_unused(opening: "asyncio.Future[RocksStore]") -> None:

@@ -4,12 +4,13 @@ Every topic has an id of its own (KIP-516; Kafka 2.8 and newer), and users lie o
 stand beside the position, in the state folder and, as a header of the position's record, in the changelog. So does a
 checksum of the last record that was applied: a topic whose newest records were lost (an unclean election of a leader, a
 disk set back) keeps its id, and holds another record there once it has grown past the position. KIP-320 compares epochs
-of leaders instead, which aiokafka does not tell of a record. Where something is lacking, because an older version wrote
-it or the brokers don't tell, nothing is compared.
+of leaders instead; here a new epoch says when to compare (``truncation.py``). Where something is lacking, because an
+older version wrote it or the brokers don't tell, nothing is compared.
 """
 
 import asyncio
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
@@ -20,6 +21,7 @@ from rankstream.features.decoding import UNREADABLE
 from rankstream.features.user_state import NO_OFFSET
 from rankstream.streams.clients.connect import ask
 from rankstream.streams.settings import Settings
+from rankstream.streams.worker.unpacking import NO_EPOCH
 
 HEADER = "source"
 LOG_HEADER = "changelog"  # of the same record: the id of the topic that it stands in
@@ -58,6 +60,14 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
 UNKNOWN = Source()
 
 
+@dataclass(frozen=True)
+class Described:
+    """What brokers tell of a topic now."""
+
+    source: Source = UNKNOWN
+    leader_epochs: Mapping[int, int] = field(default_factory=dict)  # by partition: how often it was given a leader
+
+
 def checksum_of(record: Record) -> int:
     """Return the CRC-32 of a record's key, value and time."""
     return crc32(
@@ -75,21 +85,22 @@ def unpacked(raw: bytes | None) -> Source:
 
 async def source_of(settings: Settings, topic: str) -> Source:
     """Ask the brokers for the topic's id and partitions. Raises ``ClientError`` where none answers."""
-    return (await sources_of(settings, [topic]))[topic]
+    return (await describe(settings, [topic]))[topic].source
 
 
-async def sources_of(settings: Settings, topics: Collection[str]) -> dict[str, Source]:
-    """Ask as ``source_of`` does, over one connection."""
-    return await asyncio.to_thread(_sources_of, settings, topics)
+async def describe(settings: Settings, topics: Collection[str]) -> dict[str, Described]:
+    """Ask the brokers for these topics, over one connection. Raises ``ClientError`` where none answers."""
+    return await asyncio.to_thread(_describe, settings, topics)
 
 
-def _sources_of(settings: Settings, topics: Collection[str]) -> dict[str, Source]:
+def _describe(settings: Settings, topics: Collection[str]) -> dict[str, Described]:
     """Ask through kafka-python: aiokafka reads metadata of before there were topic ids."""
     described = ask(settings, lambda admin: admin.describe_topics(list(topics)), "describe their topics")
     by_name = {one["name"]: one for one in described}
-    return {topic: _source(by_name.get(topic, {})) for topic in topics}
+    return {topic: _described(by_name.get(topic, {})) for topic in topics}
 
 
-def _source(described: Mapping[str, Any]) -> Source:
-    topic_id = str(described.get("topic_id") or NO_ID)
-    return Source("" if topic_id == NO_ID else topic_id, len(described.get("partitions", ())))
+def _described(told: Mapping[str, Any]) -> Described:
+    topic_id, partitions = str(told.get("topic_id") or NO_ID), told.get("partitions", ())
+    epochs = {one["partition_index"]: one.get("leader_epoch", NO_EPOCH) for one in partitions}
+    return Described(Source("" if topic_id == NO_ID else topic_id, len(partitions)), epochs)

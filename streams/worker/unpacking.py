@@ -5,6 +5,8 @@ A batch is unpacked as a whole. Brokers bound what it takes packed, at 4 MB say,
 read though its checksum holds, is passed over: a record without a key stands for it, whose value says so and becomes a
 dead letter. And of what was fetched no more is handed on at once than some megabytes.
 
+Beside it stands which leader wrote what was fetched: its epoch, in the head of each batch, which aiokafka reads over.
+
 Names of aiokafka used here are not public: it is pinned.
 """
 
@@ -18,6 +20,7 @@ from aiokafka import codec
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException, KafkaError
 from aiokafka.record.default_records import DefaultRecord, DefaultRecordBatch
+from aiokafka.record.memory_records import MemoryRecords
 
 from rankstream.events.action_event import DAMAGED_BATCH, TOO_LARGE, unread
 
@@ -25,6 +28,8 @@ UNPACKED_BYTES = 64 << 20  # of a batch; producers make them of a megabyte or so
 TAKEN_BYTES = 16 << 20  # handed on at once, of one partition
 FIRST_RATIO = 16  # by which a batch is expected to grow; JSON grows about tenfold
 GZIP = 31  # zlib's window bits for gzip
+NO_EPOCH = -1  # of a leader: not known
+EPOCH_AT, MAGIC_AT = slice(12, 16), 16  # in the head of a batch; before format 2 there was no epoch
 
 
 class UnpackedTooLargeError(Exception):
@@ -92,6 +97,22 @@ class BoundedBatch:
         return DefaultRecord(last, batch.max_timestamp or -1, batch.timestamp_type or 0, None, value, [])
 
 
+def leader_epoch_of(raw: bytes) -> int:
+    """Return the epoch of the leader that wrote the first of these batches."""
+    if len(raw) <= MAGIC_AT or raw[MAGIC_AT] < 2:
+        return NO_EPOCH
+    return int.from_bytes(raw[EPOCH_AT], "big", signed=True)
+
+
+class LedRecords:
+    """The batches of a fetch as aiokafka reads them, and which leader wrote the first."""
+
+    def __init__(self, raw: bytes) -> None:
+        records = MemoryRecords(raw)
+        self.has_next, self.next_batch, self.size_in_bytes = records.has_next, records.next_batch, records.size_in_bytes
+        self.leader_epoch = leader_epoch_of(raw)
+
+
 class BoundedRecords:
     """The batches of a fetch, each of them bounded."""
 
@@ -114,6 +135,7 @@ class BoundedPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
     def __init__(self, tp: Any, records: Any, *more: Any) -> None:
         super().__init__(tp, BoundedRecords(records), *more)
+        self.leader_epoch: int = getattr(records, "leader_epoch", NO_EPOCH)
 
     def _contains_abort_marker(self, batch: Any) -> bool:
         """Return whether a transaction's marker says that it was aborted. Raises ``CorruptRecordException``."""
@@ -129,6 +151,11 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]
     """aiokafka's result of a fetch, which hands on no more than so many bytes at once."""
 
     _partition_records: Any
+
+    @property
+    def leader_epoch(self) -> int:
+        """Return the epoch of the leader that wrote what was fetched first."""
+        return NO_EPOCH if self._partition_records is None else int(self._partition_records.leader_epoch)
 
     def getall(self, max_records: int | None = None) -> list[Any]:
         """Return the next records; as aiokafka does, but for the bytes."""
@@ -149,6 +176,7 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]
 
 def bound_unpacking() -> None:
     """Have aiokafka's consumers in this process keep to these bounds."""
+    fetcher.MemoryRecords = LedRecords
     fetcher.PartitionRecords = BoundedPartitionRecords
     fetcher.FetchResult = BoundedFetchResult
     batches = sys.modules[DefaultRecordBatch.__module__]  # the compiled one, where there is one

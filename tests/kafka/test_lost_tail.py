@@ -13,12 +13,12 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
 OLD, NEW = 400, 1_200
 
 
-def lose_tails(kafka: RealKafka, topic: str) -> None:
+def lose_tails(kafka: RealKafka, *topics: str) -> None:
     """Kill the broker and cut each partition's log, as if a follower without its end had become the leader."""
     assert kafka.process is not None
     kafka.process.kill()
     kafka.process.wait()
-    for log in kafka.folder.rglob(f"{topic}-*/*.log"):
+    for log in [log for topic in topics for log in kafka.folder.rglob(f"{topic}-*/*.log")]:
         with log.open("r+b") as file:
             file.truncate(log.stat().st_size // 2)
         for index in log.parent.glob("*index"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError, UnknownError
 
+from rankstream.features.stores.cache import Changes
 from rankstream.ranking.request import FeedItem, Ranking, RankingRequest
 from rankstream.streams.codec import encode_dead_letter, encode_feed
 from rankstream.streams.records import Channel, Outgoing
@@ -14,7 +15,7 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.topics import TopicNames
 from rankstream.streams.worker import limits
 from rankstream.streams.worker.limits import Limits
-from rankstream.streams.worker.outbox import ClockRefusedError, Outbox
+from rankstream.streams.worker.outbox import ChangelogCutError, ClockRefusedError, Outbox
 from tests.builders.actions import MORNING_MS, ARecord
 
 SERVED = Outgoing(Channel.SERVED, b"u1", b'{"request_id": "r1"}')
@@ -166,3 +167,47 @@ def test_a_producer_makes_no_batch_that_some_topic_refuses(limits_of):
 def test_a_refusal_for_its_time_names_the_clock_and_what_to_do():
     with pytest.raises(ClockRefusedError, match=r"whose clock says 20\d\d-.*set it right, and start again"):
         sent(ABrokerWithALimit(10_000, InvalidTimestampError), a_feed(3))
+
+
+@dataclass
+class AnAck:
+    offset: int
+
+
+class ABrokerThatTellsOffsets(ABrokerWithALimit):
+    """Says that the batches stand at these offsets."""
+
+    def __init__(self, *offsets: int) -> None:
+        super().__init__(10_000)
+        self.offsets = list(offsets)
+
+    def create_batch(self) -> ABatch:
+        return AChangelogBatch()
+
+    def _ack(self, values: list[bytes], taken: bool) -> asyncio.Future[None]:
+        ack: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        ack.set_result(AnAck(self.offsets.pop(0)))
+        return ack
+
+
+class AChangelogBatch(ABatch):
+    def append(self, *, key: bytes | None, value: bytes, timestamp: int | None, headers: object) -> object:
+        return super().append(key=key, value=value, timestamp=timestamp)
+
+
+def log_states(*offsets: int) -> None:
+    """Log a state for each of these offsets, where it is said to stand."""
+
+    async def story() -> None:
+        outbox = Outbox(ABrokerThatTellsOffsets(*offsets), TopicNames(), 0, Limits(Settings()))
+        for number in range(len(offsets)):
+            await outbox.write([], Changes({b"u1": b"state"}, number), {})
+
+    asyncio.run(story())
+
+
+def test_a_changelog_that_is_shorter_than_it_was_is_refused_before_a_position_counts():
+    log_states(7, 9, 12)
+    log_states(-1, -1)  # a batch that the brokers had already: they don't say where
+    with pytest.raises(ChangelogCutError, match="now stands at offset 9, and offset 12 was acknowledged before"):
+        log_states(7, 12, 9)

@@ -12,7 +12,7 @@ from rankstream.streams.worker.checkpoint import RewindError
 from rankstream.streams.worker.chunks import Fetched, ReadingPlan
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.ownership import Ownership, OwnershipError
-from rankstream.streams.worker.source import UNKNOWN, Source
+from rankstream.streams.worker.source import UNKNOWN, Described, Source
 from tests.builders.actions import ARecord, SomeLiveRanker
 from tests.builders.partition import a_partition
 
@@ -82,10 +82,10 @@ def test_a_topic_created_anew_under_what_is_open_fails_it_and_is_refused(monkeyp
     async def story():
         owner, ids = an_ownership(), iter([Source("a"), UNKNOWN, Source("a"), Source("b")])
 
-        async def next_sources(settings: Settings, topics: Sequence[str]) -> dict[str, Source]:
-            return dict.fromkeys(topics, UNKNOWN) | {"user-actions": next(ids)}
+        async def next_sources(settings: Settings, topics: Sequence[str]) -> dict[str, Described]:
+            return dict.fromkeys(topics, Described()) | {"user-actions": Described(next(ids))}
 
-        monkeypatch.setattr("rankstream.streams.worker.ownership.sources_of", next_sources)
+        monkeypatch.setattr("rankstream.streams.worker.ownership.describe", next_sources)
         await owner.check_topics()
         owner.partitions[0] = a_partition()
         await owner.check_topics()  # a broker that does not tell, or a topic that is just being created
@@ -104,10 +104,10 @@ def test_partitions_added_to_the_topic_fail_what_is_open_and_are_refused(monkeyp
     async def story():
         owner, found = an_ownership(), iter([Source("a", 4), UNKNOWN, Source("a", 4), Source("a", 8)])
 
-        async def next_sources(settings: Settings, topics: Sequence[str]) -> dict[str, Source]:
-            return dict.fromkeys(topics, UNKNOWN) | {"user-actions": next(found)}
+        async def next_sources(settings: Settings, topics: Sequence[str]) -> dict[str, Described]:
+            return dict.fromkeys(topics, Described()) | {"user-actions": Described(next(found))}
 
-        monkeypatch.setattr("rankstream.streams.worker.ownership.sources_of", next_sources)
+        monkeypatch.setattr("rankstream.streams.worker.ownership.describe", next_sources)
         owner.partitions[0] = a_partition()
         for _ in range(3):
             await owner.check_topics()

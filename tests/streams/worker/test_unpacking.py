@@ -27,7 +27,7 @@ def _bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     module = __import__("sys").modules[DefaultRecordBatch.__module__]
     for name in ("gzip_decode", "lz4_decode", "zstd_decode"):
         monkeypatch.setattr(module, name, getattr(module, name))
-    for name in ("PartitionRecords", "FetchResult"):
+    for name in ("MemoryRecords", "PartitionRecords", "FetchResult"):
         monkeypatch.setattr(unpacking.fetcher, name, getattr(unpacking.fetcher, name))
     bound_unpacking()
     monkeypatch.setattr(unpacking, "UNPACKED_BYTES", 1 << 20)
@@ -139,3 +139,11 @@ def test_a_batch_that_ends_within_its_own_head_has_a_declared_error():
         raw = raw[:8] + (size - 12 & 0xFFFFFFFF).to_bytes(4, "big") + raw[12:]
         with suppress(KafkaError):
             assert list(records_of(raw)) == []
+
+
+def test_which_leader_wrote_a_fetch_is_read_from_its_first_batch():
+    first, second = (a_batch("none", [b"{}"], first=number) for number in (0, 1))
+    led = first[:12] + (7).to_bytes(4, "big") + first[16:]  # which the checksum leaves out
+    records = BoundedPartitionRecords(TP, unpacking.LedRecords(led + second), [], 0, None, None, True, 0)
+    assert (records.leader_epoch, len(list(records))) == (7, 2)
+    assert unpacking.leader_epoch_of(b"") == unpacking.leader_epoch_of(bytes(17)) == unpacking.NO_EPOCH

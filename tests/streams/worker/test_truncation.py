@@ -1,0 +1,129 @@
+"""Topics that lost what was processed: what shows it, and what follows."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from faust.types import TP
+
+from rankstream.events.action_event import Recorded
+from rankstream.streams.clients.producer import RawProducer
+from rankstream.streams.settings import Settings
+from rankstream.streams.topics import ACTIONS, TopicNames
+from rankstream.streams.worker.checkpoint import Cursor
+from rankstream.streams.worker.chunks import Chunk, Fetched
+from rankstream.streams.worker.offsets import Bounds, reader, records_at
+from rankstream.streams.worker.ownership import OwnershipError
+from rankstream.streams.worker.source import UNKNOWN, Described, Source
+from rankstream.streams.worker.truncation import Cut, CutWatch, first_not_before
+from tests.builders.actions import an_event
+from tests.builders.cli import fresh_topics
+from tests.builders.partition import a_partition
+from tests.streams.worker.test_ownership import an_ownership
+
+LOG, ASKED = TP("user-actions", 0), TP("ranking-requests", 0)
+
+
+def a_chunk(begin: int, leader_epoch: int, tp: TP = LOG) -> Chunk:
+    return Chunk(tp, Fetched(begin, [an_event(offset=begin)], begin + 1, leader_epoch), start=None, epoch=0)
+
+
+def test_a_chunk_is_in_doubt_that_a_later_leader_wrote_or_where_reading_went_back():
+    watch, cursor = CutWatch(Settings()), Cursor(LOG, processed=7)
+    watch.compared(LOG, 3)
+    assert not watch.is_in_doubt(a_chunk(7, leader_epoch=3), cursor)
+    assert not watch.is_in_doubt(a_chunk(7, leader_epoch=2), cursor), "of an older part of the log"
+    assert watch.is_in_doubt(a_chunk(7, leader_epoch=4), cursor)
+    assert watch.is_in_doubt(a_chunk(0, leader_epoch=3), cursor)
+
+
+@pytest.mark.broker
+def test_what_was_processed_is_compared_with_what_the_topic_holds(bootstrap_servers):
+    settings = fresh_topics(bootstrap_servers, partitions=1)
+    tp = TP(TopicNames(settings.topic_prefix).of(ACTIONS), 0)
+    with RawProducer(settings, [tp.topic]) as producer:
+        for number in range(3):
+            producer.send(tp.topic, b"u1", b"%d" % number)
+    found = asyncio.run(records_at(settings, {tp: Bounds(2, 3)}))[tp]
+    assert found is not None
+    last = Source().after(found)
+    other = Source().after(Recorded(tp.topic, 0, 2, found.timestamp, found.key, b"another"))
+
+    def cuts(position: int, last: Source) -> dict[TP, Cut]:
+        return asyncio.run(CutWatch(settings).cuts([Cursor(tp, position, last_known=last)]))
+
+    assert cuts(3, last) == cuts(3, UNKNOWN) == {}
+    assert cuts(4, last) == {tp: Cut(4, 3, None)}
+    assert cuts(3, other) == {tp: Cut(3, 3, replaced=2)}
+    assert asyncio.run(first_not_before(settings, tp, found.timestamp)) in (0, 1, 2)
+
+
+@pytest.mark.broker
+def test_a_reader_that_stops_while_a_fetch_waits_to_be_tried_again_cancels_nobody_else(bootstrap_servers):
+    async def story() -> str:
+        async with reader(Settings(bootstrap_servers=bootstrap_servers)) as consumer:
+            consumer.assign([TopicPartition("of-no-topic", 0)])
+            await asyncio.sleep(0.1)
+            consumer._fetcher._pending_tasks.add(asyncio.create_task(asyncio.sleep(60)))
+            await asyncio.sleep(0.1)
+        return "went on"
+
+    assert asyncio.run(story()) == "went on"
+
+
+def look(monkeypatch: pytest.MonkeyPatch, owner: Any, cuts: dict[TP, Cut], chunk: Chunk | None) -> dict[TP, int]:
+    """Look for cuts where brokers tell of these."""
+
+    async def found(watch: CutWatch, cursors: object) -> dict[TP, Cut]:
+        return cuts
+
+    async def told(settings: Settings, topics: Any) -> dict[str, Described]:
+        return dict.fromkeys(topics, Described(UNKNOWN, {0: 3}))
+
+    monkeypatch.setattr(CutWatch, "cuts", found)
+    monkeypatch.setattr("rankstream.streams.worker.ownership.describe", told)
+    return asyncio.run(owner.look_for_cuts(chunk))
+
+
+def test_lost_actions_fail_what_is_open_and_are_refused(monkeypatch):
+    owner = an_ownership()
+    owner.partitions[0] = a_partition(actions=7)
+    with pytest.raises(
+        OwnershipError, match=r"user-actions partition 0 has lost records that were applied \(it ends at"
+    ):
+        look(monkeypatch, owner, {LOG: Cut(7, 5, None)}, None)
+    assert owner.partitions[0].failed
+
+
+def test_requests_are_answered_from_where_the_log_ends_and_the_groups_offset_follows(monkeypatch):
+    owner = an_ownership()
+    owner.partitions[0] = partition = a_partition(requests=9)
+    assert look(monkeypatch, owner, {ASKED: Cut(9, 4, None)}, None) == {ASKED: 4}
+    cursor = partition.requests
+    assert (cursor.processed, cursor.checkpointed, cursor.committed) == (4, 4, 4)
+    assert not partition.failed
+
+
+def test_a_chunk_that_was_in_doubt_for_its_leader_is_not_when_nothing_is_lost(monkeypatch):
+    owner, chunk = an_ownership(), a_chunk(7, leader_epoch=5)
+    owner.partitions[0] = a_partition(actions=7)
+    assert owner.is_in_doubt(chunk)
+    assert look(monkeypatch, owner, {}, chunk) == {}
+    assert not owner.is_in_doubt(chunk)
+
+
+def test_reading_that_went_back_by_itself_is_set_right_where_nothing_is_lost(monkeypatch):
+    owner, chunk = an_ownership(), a_chunk(0, leader_epoch=1)
+    owner.partitions[0] = a_partition(actions=7)
+    owner._plan.restart(LOG, 0)
+    assert look(monkeypatch, owner, {}, chunk) == {LOG: 7}
+    assert not owner._plan.is_current(chunk)
+
+
+def test_a_group_that_is_ahead_of_its_topic_goes_on_at_the_topics_end(caplog):
+    owner = an_ownership()
+    assert owner._answered(ASKED, {ASKED: 9}, Bounds(2, 5)) == 5
+    assert "ranking-requests 0 ends at offset 5, though requests before 9 were answered" in caplog.text
+    assert owner._answered(ASKED, {ASKED: 4}, Bounds(2, 5)) == 4
+    assert owner._answered(ASKED, {}, Bounds(2, 5)) == 2
