@@ -10,10 +10,11 @@ A fetch of nothing but those moves the position too, and is handed on as a chunk
 
 Names of Faust and aiokafka used here are not public (``_new_consumer_thread``, ``_create_consumer``,
 ``_fetch_records``, ``_isolation_level``, ``_fetch_max_wait_ms`` and those of the user's options, ``_retry_backoff``,
-``_fetcher``, ``_client`` and, in ``ownership.py``, ``_commit``): both are pinned.
+``_fetcher``, ``_coordinator``, ``_client`` and, in ``ownership.py``, ``_commit``): both are pinned.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from typing import Any, ClassVar
 
 import faust
 from aiokafka import TopicPartition
+from aiokafka.client import ConnectionGroup
+from aiokafka.errors import KafkaError
 from aiokafka.protocol.fetch import FetchRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
@@ -31,7 +34,10 @@ from rankstream.events.action_event import Record
 from rankstream.streams.connection import READ_COMMITTED
 from rankstream.streams.worker.unpacking import NO_EPOCH
 
+log = logging.getLogger(__name__)
+
 NO_OPTIONS: Mapping[str, Any] = {}
+LEAVE_S = 4.0  # to leave the group in order; a rebalance may take as long as the session of one who does not join
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +207,15 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._client._retry_backoff = consumer._retry_backoff_ms / 1000
         return consumer
 
+    async def on_thread_stop(self) -> None:
+        """Leave the group; a rebalance that is under way is not waited for, as others may be slow to join it."""
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                await super().on_thread_stop()
+        except TimeoutError:
+            log.info("a rebalance is under way, which is not waited for: the worker leaves the group")
+            await leave_at_once(self._ensure_consumer())
+
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Look for partitions that stand still, as Faust does.
 
@@ -245,6 +260,22 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             elif waiter.exception() is not None:
                 waiter.result()  # raises
         return {}
+
+
+async def leave_at_once(consumer: Any) -> None:
+    """Take a consumer out of its group though an answer to its joining is still to come, and close it.
+
+    A broker reads nothing from a connection that it owes an answer, so it is told over another one.
+    """
+    coordinator, client = consumer._coordinator, consumer._client
+    owed = client._conns.get((coordinator.coordinator_id, ConnectionGroup.COORDINATION))
+    if owed is not None:
+        owed.close()
+    with suppress(TimeoutError, KafkaError):
+        async with asyncio.timeout(LEAVE_S / 2):
+            await coordinator._maybe_leave_group()
+    await consumer._fetcher.close()
+    await client.close()
 
 
 def assignment_of(consumer: Any) -> Any:
