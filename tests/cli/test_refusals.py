@@ -69,7 +69,7 @@ def test_a_map_without_a_column(table):
 def test_a_broker_that_is_not_there_is_given_up_within_seconds():
     begun = time.monotonic()
     refusal(rankstream("watch", "--bootstrap-servers", NO_BROKER))
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 30, "it waited for a broker as clients do: for minutes"
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_a_new_item_is_found_and_ranked_within_seconds_and_all_others_score_as_b
     given = serving.current.rank(GIVEN, STATE, NOW)
     published, version = time.monotonic(), publish_items(root)
     while (after := serving.current.rank(FOUND, STATE, NOW)).item_vectors != version:
-        assert time.monotonic() < published + 5
+        assert time.monotonic() < published + 30
         time.sleep(0.02)
     assert NEW not in scores(before)
     assert scores(after).items() - scores(before).items() == {(NEW, scores(after)[NEW])}
