@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 from faust.types import TP
 
+from rankstream.events.action_event import Unread
 from rankstream.features.user_state import NO_OFFSET
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.checkpoint import Cursor
@@ -28,13 +29,13 @@ class Cut:
 
     position: int  # what lies before it was processed
     end: int  # of the topic now
-    replaced: int | None  # the offset of the last record processed, where another one stands now
+    replaced: int | None  # the offset of the last record processed; another one stands there now, or behind it
 
     def __str__(self) -> str:
         """Return what shows it."""
         if self.replaced is None:
             return f"it ends at offset {self.end}, and all before {self.position} were processed"
-        return f"another record stands at offset {self.replaced} than the one that was processed"
+        return f"another record stands at offset {self.replaced}, or right behind it, than the one that was processed"
 
 
 class CutWatch:
@@ -58,15 +59,34 @@ class CutWatch:
         What was processed is noted before the brokers are asked: it goes on meanwhile.
         """
         done = {one.tp: (one.processed, one.last_known) for one in cursors}
+        passed = {one.tp: Bounds(one.last.offset + 1, one.processed) for one in cursors if one.last is not None}
         bounds = await bounds_of(self._settings, done)
         short = {tp for tp, (position, _) in done.items() if bounds[tp].written < position}
-        replaced = await replaced_records(
-            self._settings, {tp: last for tp, (_, last) in done.items() if tp not in short}, bounds
-        )
+        known = {tp: last for tp, (_, last) in done.items() if tp not in short}
+        replaced = await replaced_records(self._settings, known, bounds)
+        readable = {tp: Bounds(one.begin, min(one.end, bounds[tp].end)) for tp, one in passed.items() if tp in known}
+        replaced |= await self._new_records(readable, cursors)
         return {
             tp: Cut(position, bounds[tp].written, None if tp in short else last.last_offset)
             for tp, (position, last) in done.items()
             if tp in short or tp in replaced
+        }
+
+    async def _new_records(self, passed: Mapping[TP, Bounds], cursors: Collection[Cursor]) -> set[TP]:
+        """Return where a record stands between the last one that was processed and the position.
+
+        Nothing was there: markers of transactions, aborted records, what was skipped or can't be read.
+        """
+        asked = {tp: window for tp, window in passed.items() if window.count > 0}
+        found = await records_at(self._settings, asked) if asked else {}
+        skipped = {one.tp: one.skipped for one in cursors}
+        return {
+            tp
+            for tp, record in found.items()
+            if record is not None
+            and record.offset < asked[tp].end
+            and record.offset not in skipped[tp]
+            and not isinstance(record.value, Unread)
         }
 
 

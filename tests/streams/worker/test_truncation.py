@@ -60,6 +60,19 @@ def test_what_was_processed_is_compared_with_what_the_topic_holds(bootstrap_serv
 
 
 @pytest.mark.broker
+def test_what_stands_where_there_was_a_marker_of_a_transaction_is_a_cut(bootstrap_servers):
+    settings = fresh_topics(bootstrap_servers, partitions=1)
+    tp = TP(TopicNames(settings.topic_prefix).of(ACTIONS), 0)
+    with RawProducer(settings, [tp.topic]) as producer:
+        for number in range(2):
+            producer.send(tp.topic, b"u1", b"%d" % number)
+    passed, skipped = Cursor(tp, 2), Cursor(tp, 2, skipped=range(1, 2))
+    passed.last = skipped.last = asyncio.run(records_at(settings, {tp: Bounds(0, 2)}))[tp]
+    assert asyncio.run(CutWatch(settings).cuts([passed])) == {tp: Cut(2, 2, replaced=0)}
+    assert asyncio.run(CutWatch(settings).cuts([skipped])) == {}
+
+
+@pytest.mark.broker
 def test_a_reader_that_stops_while_a_fetch_waits_to_be_tried_again_cancels_nobody_else(bootstrap_servers):
     async def story() -> str:
         async with reader(Settings(bootstrap_servers=bootstrap_servers)) as consumer:
