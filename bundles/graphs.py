@@ -13,7 +13,7 @@ def open_graph(path: Path, providers: Sequence[str] = CPU) -> onnxruntime.Infere
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # fatal: what fails is raised too, and told in one sentence
     return onnxruntime.InferenceSession(
         str(path), options, providers=list(providers), disabled_optimizers=["SkipLayerNormFusion"]
     )

@@ -1,4 +1,4 @@
-"""Bundles that verify, and do harm once they serve: graphs with nodes that change no output."""
+"""Bundles that do harm: most verify, and do it once they serve, by nodes that change no output."""
 
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,15 @@ def a_failing_bundle(folder: Path, **options: Any) -> Path:
     ]
     constants = {"first": np.array(0), "period": np.array(FAILS_AT + 1), "table": np.zeros(FAILS_AT, np.float32)}
     return _with(folder, rows, constants, options)
+
+
+def a_bundle_that_fails_at_once(folder: Path, **options: Any) -> Path:
+    """A bundle that fails as soon as it is run, by a shape that no number of candidates has."""
+    rows: list[Node] = [
+        ("Expand", ["candidate_items", "shape"], "wide", {}),
+        ("ReduceMean", ["wide"], "number", {"axes": [0, 1, 2], "keepdims": 0}),
+    ]
+    return _with(folder, rows, {"shape": np.array([1 << 20, 1 << 20, 8])}, options)
 
 
 def _with(folder: Path, rows: list[Node], constants: dict[str, Any], options: dict[str, Any]) -> Path:

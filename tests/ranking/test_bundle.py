@@ -10,6 +10,7 @@ from rankstream.bundles.manifest import read_manifest, write_manifest
 from rankstream.features.embeddings.table import publish
 from rankstream.ranking.bundle import BundleRefusedError, open_bundle, use_bundle
 from tests.builders.bundle import AS_OF_MS, VOCABULARY, a_bundle, vectors_of
+from tests.builders.faulty_bundle import a_bundle_that_fails_at_once
 
 FILES = (
     "manifest.json", "golden.npz", "user.onnx", "candidate.onnx", "session_fold.onnx", "session_encode.onnx",
@@ -107,6 +108,13 @@ def test_what_is_no_graph_is_refused(bundle):
     seal(bundle)
     with pytest.raises(BundleRefusedError, match=r"user.onnx.*export the bundle again"):
         open_bundle(bundle)
+
+
+def test_a_graph_that_fails_when_it_runs_is_refused_in_one_sentence_and_nothing_else_is_said(tmp_path, capfd):
+    folder = a_bundle_that_fails_at_once(tmp_path / "bundle")
+    with pytest.raises(BundleRefusedError, match=r"golden\.npz can't be run through the graphs .*invalid expand shape"):
+        open_bundle(folder)
+    assert capfd.readouterr() == ("", "")
 
 
 def cut_in_half(data):
