@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.kafka.test_lost_tail import lose_tails
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(900)]
 
 OLD = 400
+LOST = {"shorter": ACTIONS, "longer": ACTIONS, "asked": REQUESTS, "logged": CHANGELOG}  # what each system loses
 SESSION_S = 120.0  # workers are to live through the broker's restart, not to be taken for dead
 
 
@@ -34,26 +36,17 @@ def cut(tmp_path_factory: pytest.TempPathFactory, broker) -> Iterator[dict[str, 
     """One broker, killed and set back once under a worker for each topic: its restart takes most of the time."""
     if not broker.is_kafka or not os.environ.get("KAFKA_HOME"):
         pytest.skip("needs an Apache Kafka whose logs can be set back")
-    with RealKafka(Path(os.environ["KAFKA_HOME"])) as kafka:
-        served = {
-            name: serve(kafka, tmp_path_factory.mktemp(name)) for name in ("shorter", "longer", "asked", "logged")
-        }
+    with RealKafka(Path(os.environ["KAFKA_HOME"])) as kafka, ExitStack() as closing:
+        served = {name: serve(kafka, tmp_path_factory.mktemp(name), closing) for name in LOST}
         hold(served["longer"])
-        lose_tails(
-            kafka,
-            served["shorter"].bench.names.of(ACTIONS),
-            served["longer"].bench.names.of(ACTIONS),
-            served["asked"].bench.names.of(REQUESTS),
-            served["logged"].bench.names.of(CHANGELOG),
-        )
+        lose_tails(kafka, *(served[name].bench.names.of(topic) for name, topic in LOST.items()))
         yield served
-        for one in served.values():
-            one.bench.close()
 
 
-def serve(kafka: RealKafka, folder: Path) -> Served:
+def serve(kafka: RealKafka, folder: Path, closing: ExitStack) -> Served:
     """Let a worker apply actions and answer requests."""
     bench = Bench(kafka.bootstrap_servers, folder, SESSION_S)
+    closing.callback(bench.close)
     bench.create_topics()
     worker = bench.worker(CUT_OFF=str(folder / "cut-off"))
     for batch in range(0, OLD, 20):
