@@ -17,7 +17,7 @@ from rankstream.features.embeddings.base import VectorTable
 from rankstream.features.ids import Keys
 from rankstream.features.matches.columns import UserMatches, match_columns, match_columns_of_known, match_width
 from rankstream.features.matches.tables import MatchTables, no_matches
-from rankstream.features.schema import Bools, FeatureSizes, Floats, ModelInputs
+from rankstream.features.schema import Bools, FeatureSizes, Floats, Ints, ModelInputs
 from rankstream.features.sessions import SessionEncoder, SessionsNow, session_keys, sessions_now
 from rankstream.features.user_state import Applied, UserState
 from rankstream.features.user_view import UserView, view_user
@@ -106,17 +106,24 @@ def session_vector(user: UserView, offline: OfflineFeatures) -> Floats:
 
 def pool_sessions(sessions: SessionsNow, items: VectorTable) -> tuple[Floats, Floats]:
     """Return the mean item of each closed session ``(k, I)`` and the open session's items ``(t, I)``."""
-    opened, _ = items.look_up(sessions.opened)
-    return pool(sessions.closed, items), opened
+    vectors, _ = items.look_up(np.concatenate([sessions.closed_items, sessions.opened]))
+    closed = len(sessions.closed_items)
+    return _means(vectors[:closed], sessions.lengths), vectors[closed:]
 
 
 def pool(sessions: Sequence[Keys], items: VectorTable) -> Floats:
     """Return the mean item vector of each session of item keys, ``(k, I)``; unknown items count as zeros."""
     if not sessions:
         return np.zeros((0, items.dim), np.float32)
-    lengths = np.array([len(session) for session in sessions])
-    starts = np.cumsum(lengths) - lengths
     vectors, _ = items.look_up(np.concatenate(sessions))
+    return _means(vectors, np.array([len(session) for session in sessions]))
+
+
+def _means(vectors: Floats, lengths: Ints) -> Floats:
+    """Return the mean of each run of so many vectors, ``(k, I)``."""
+    if not len(lengths):
+        return vectors[:0]
+    starts = np.cumsum(lengths) - lengths
     means: Floats = (np.add.reduceat(vectors, starts, axis=0) / lengths[:, None]).astype(np.float32)
     return means
 

@@ -31,6 +31,7 @@ ITEMS_BYTES = 8 * MAX_SESSION_ITEMS
 TAIL = struct.Struct("<BHQq")  # items, bytes of the state, tag, last_ms; then the items and the state
 
 Floats = npt.NDArray[np.float32]
+Lengths = npt.NDArray[np.int64]
 
 
 class SessionEncoder(Protocol):
@@ -140,8 +141,15 @@ def session_keys(items: bytes) -> Keys:
 class SessionsNow:
     """The sessions that the tail's state has not seen, as of one time."""
 
-    closed: tuple[Keys, ...]  # item keys of each, oldest session first, oldest item first
+    closed_items: Keys  # item keys of all closed sessions, oldest session first, oldest item first
+    lengths: Lengths  # (k,) items of each closed session
     opened: Keys  # item keys of the open session, oldest first; empty if none is open
+
+    @property
+    def closed(self) -> tuple[Keys, ...]:
+        """Return the item keys of each closed session."""
+        ends = np.cumsum(self.lengths)
+        return tuple(self.closed_items[end - length : end] for end, length in zip(ends, self.lengths, strict=True))
 
 
 def sessions_now(tail: SessionTail, actions: ActionColumns, now_ms: int) -> SessionsNow:
@@ -153,9 +161,18 @@ def sessions_now(tail: SessionTail, actions: ActionColumns, now_ms: int) -> Sess
         times = np.concatenate([np.full(len(departing), tail.last_ms, np.int64), times])
         keys = np.concatenate([departing, keys])
     if not len(keys):
-        return SessionsNow((), keys)
-    cuts = np.flatnonzero(np.diff(times) > SESSION_GAP_MS) + 1
-    sessions = tuple(part[-MAX_SESSION_ITEMS:] for part in np.split(keys, cuts))
+        return SessionsNow(keys, np.zeros(0, np.int64), keys)
+    cuts = np.flatnonzero(times[1:] - times[:-1] > SESSION_GAP_MS) + 1
     if now_ms - int(times[-1]) > SESSION_GAP_MS:
-        return SessionsNow(sessions, keys[:0])
-    return SessionsNow(sessions[:-1], sessions[-1])
+        return _closed(keys, np.append(cuts, len(keys)), keys[:0])
+    last = int(cuts[-1]) if len(cuts) else 0
+    return _closed(keys[:last], cuts, keys[last:][-MAX_SESSION_ITEMS:])
+
+
+def _closed(keys: Keys, ends: Lengths, opened: Keys) -> SessionsNow:
+    """Return closed sessions that end at ``ends``, the newest items of each."""
+    lengths = np.diff(ends, prepend=0)
+    if lengths.max(initial=0) <= MAX_SESSION_ITEMS:
+        return SessionsNow(keys, lengths, opened)
+    newest = np.arange(len(keys)) >= np.repeat(ends - MAX_SESSION_ITEMS, lengths)
+    return SessionsNow(keys[newest], np.minimum(lengths, MAX_SESSION_ITEMS), opened)

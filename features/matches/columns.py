@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from rankstream.features.ids import Keys
 from rankstream.features.matches.lists import NOTHING, Scored, followers, item_knn, vmis_knn
@@ -81,7 +80,7 @@ class UserMatches:
         return int(gaps[0]) + 1 if len(gaps) else len(times)
 
     @cached_property
-    def _different(self) -> tuple[Ints, Ints]:
+    def different(self) -> tuple[Ints, Ints]:
         """Return where each different item stands first, by key, and which of these each action's is."""
         _, firsts, which = np.unique(self.user.actions.item_keys, return_index=True, return_inverse=True)
         return firsts, which
@@ -89,14 +88,14 @@ class UserMatches:
     @cached_property
     def places(self) -> Ints:
         """Return the place of each action's item among the different ones, newest first, from 1, ``(T,)``."""
-        firsts, which = self._different
+        firsts, which = self.different
         order = np.argsort(np.argsort(firsts))
         return order[which] + 1
 
     @cached_property
     def rows(self) -> Ints:
         """Return the different items as rows of the tables, newest first, ``(D,)``; -1 for unknown ones."""
-        firsts, _ = self._different
+        firsts, _ = self.different
         return self.tables.rows(self.user.actions.item_keys[np.sort(firsts)])[0]
 
     @cached_property
@@ -115,17 +114,17 @@ class UserMatches:
     @cached_property
     def knn(self) -> Scored:
         """Return the neighbours of the session's items."""
-        return item_knn(self.tables, self.rows[: min(RECENT_ITEMS, self.session_items)].tolist())
+        return item_knn(self.tables, self.rows[: min(RECENT_ITEMS, self.session_items)])
 
     @cached_property
     def vmis(self) -> Scored:
         """Return the items of sessions like the user's."""
-        return vmis_knn(self.tables, self.rows[: min(RECENT_ITEMS, self.session_items)].tolist())
+        return vmis_knn(self.tables, self.rows[: min(RECENT_ITEMS, self.session_items)])
 
     @cached_property
     def older(self) -> Scored:
         """Return the neighbours of the items before the session."""
-        return item_knn(self.tables, self.rows[self.session_items :][:OLDER_ITEMS].tolist())
+        return item_knn(self.tables, self.rows[self.session_items :][:OLDER_ITEMS])
 
     def proposed(self, count: int) -> Keys:
         """Return items that match: the history's, and the ``count`` best of each list; each once, sorted by key."""
@@ -157,35 +156,41 @@ def match_columns(
 
 
 def _own_columns(matches: UserMatches, candidates: Keys, num_types: int) -> Floats:
-    """Return ``OWN_NAMES``, then log1p(actions) of each type."""
+    """Return ``OWN_NAMES``, then log1p(actions) of each type: made of each item of the history, then looked up."""
+    firsts, _ = matches.different
+    met = matches.user.actions.item_keys[firsts]  # sorted
+    columns = np.zeros((len(met) + 1, len(OWN_NAMES) + num_types), np.float32)  # the last row: an item that is not met
+    rows = np.zeros(len(candidates), np.intp)
+    if len(met):
+        columns[:-1] = _of_met(matches, num_types)
+        rows = np.searchsorted(met, candidates)
+        rows[met.take(rows, mode="clip") != candidates] = len(met)
+    found: Floats = columns.take(rows, axis=0)
+    return found
+
+
+def _of_met(matches: UserMatches, num_types: int) -> Floats:
+    """Return the columns of each different item of the history, by key, ``(D, 7 + num_types)``."""
     actions = matches.user.actions
-    columns = np.zeros((len(candidates), len(OWN_NAMES) + num_types), np.float32)
-    where = np.flatnonzero(np.isin(candidates, actions.item_keys))
-    if not len(where):
-        return columns
-    keys = actions.item_keys
-    same = candidates[where, None] == keys  # (M, T)
-    newest = same.argmax(axis=1)
-    place, ages_ms = matches.places[newest], matches.user.now_ms - actions.times_ms[newest]
-    counted = np.zeros((len(keys), 3 + num_types), np.float32)  # (T, what is counted)
-    counted[: matches.in_session, 0] = 1.0
-    counted[:, 1] = 1.0
-    counted[:-1, 2] = keys[1:] == keys[0]  # newest first: the action before it was on the newest item
-    typed = np.flatnonzero(actions.action_types <= num_types)
-    counted[typed, 2 + actions.action_types[typed]] = 1.0
-    counts = np.log1p(same.astype(np.float32) @ counted)
-    columns[where] = np.concatenate(
-        [
-            counts[:, :1],
-            _column(np.where(newest < matches.in_session, 1.0 / place, 0.0)),
-            counts[:, 1:2],
-            _column(1.0 / place),
-            _column(1.0 / (1.0 + np.log1p(ages_ms / HOUR_MS))),
-            _column(place == 1),
-            counts[:, 2:],
-        ],
-        axis=1,
-    )
+    firsts, which = matches.different
+    count, keys = len(firsts), actions.item_keys
+    counted = np.zeros((3 + num_types, count), np.float32)
+    counted[0] = np.bincount(which[: matches.in_session], minlength=count)
+    counted[1] = np.bincount(which, minlength=count)
+    counted[2] = np.bincount(which[:-1][keys[1:] == keys[0]], minlength=count)  # the action before was on the newest
+    typed = actions.action_types <= num_types
+    cells = (actions.action_types[typed] - 1) * count + which[typed]
+    counted[3:] = np.bincount(cells, minlength=num_types * count).reshape(num_types, count)
+    counts = np.log1p(counted)
+    place, ages_ms = matches.places[firsts], matches.user.now_ms - actions.times_ms[firsts]
+    columns = np.empty((count, len(OWN_NAMES) + num_types), np.float32)
+    columns[:, 0] = counts[0]
+    columns[:, 1] = np.where(firsts < matches.in_session, 1.0 / place, 0.0)
+    columns[:, 2] = counts[1]
+    columns[:, 3] = 1.0 / place
+    columns[:, 4] = 1.0 / (1.0 + np.log1p(ages_ms / HOUR_MS))
+    columns[:, 5] = place == 1
+    columns[:, 6:] = counts[2:].T
     return columns
 
 
@@ -222,7 +227,3 @@ def _units(vectors: Floats) -> Floats:
     lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
     units: Floats = vectors / np.maximum(lengths, np.float32(1e-6))
     return units
-
-
-def _column(values: npt.NDArray[np.generic]) -> Floats:
-    return values.astype(np.float32)[:, None]

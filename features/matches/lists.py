@@ -4,7 +4,6 @@ What followed the last item (a Markov chain), item-kNN and VMIS-kNN: the baselin
 from tables as of a batch job instead of from all that happened until now.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ from rankstream.features.schema import Floats, Ints
 
 SAMPLED = 500  # newest sessions that share an item with the user's, of which neighbours are chosen: VMIS-kNN's m
 NEAREST = 100  # k
+DENSE = 64  # rows of a table for each one that is added up: above, sorting these is quicker than an array of all
 
 
 @dataclass(frozen=True)
@@ -52,42 +52,53 @@ def followers(tables: MatchTables, row: int) -> Scored:
     return Scored(tables.followers.of(row), tables.followers.weights_of(row))
 
 
-def item_knn(tables: MatchTables, rows: Sequence[int]) -> Scored:
+def item_knn(tables: MatchTables, rows: Ints) -> Scored:
     """Return the neighbours of these items, newest first: their cosines, the n-th item's times 1 / n."""
-    known = [(back, row) for back, row in enumerate(rows, start=1) if row >= 0]
-    lists = [tables.neighbours.of(row) for _, row in known]
-    weights = [tables.neighbours.weights_of(row) * np.float32(1.0 / back) for back, row in known]
-    return summed(lists, weights)
+    back = np.flatnonzero(rows >= 0) + 1
+    if not len(back):
+        return NOTHING
+    places, lengths = tables.neighbours.places(rows[back - 1])
+    weights = tables.neighbours.weights.take(places) * np.repeat((1.0 / back).astype(np.float32), lengths)
+    return summed(tables.neighbours.rows.take(places), weights, len(tables))
 
 
-def vmis_knn(tables: MatchTables, rows: Sequence[int]) -> Scored:
+def vmis_knn(tables: MatchTables, rows: Ints) -> Scored:
     """Return the items of the sessions that are most like the one of these items, newest first.
 
     Kersbergen, Sprangers and Schelter, Serenade, SIGMOD 2022, algorithm 1: as ``evaluation/baselines/vmis_knn.py``.
     """
-    length = len(rows)
-    known = [(back, tables.sessions.of(row)) for back, row in enumerate(rows) if row >= 0]
-    if not known or not sum(len(found) for _, found in known):
+    back = np.flatnonzero(rows >= 0)
+    places, lengths = tables.sessions.places(rows[back])
+    if not len(places):
         return NOTHING
-    steps = np.repeat([back for back, _ in known], [len(found) for _, found in known])
-    sessions, firsts, which = np.unique(
-        np.concatenate([found for _, found in known]), return_index=True, return_inverse=True
-    )
-    similarity = np.bincount(which, (length - steps) / length)
+    steps = np.repeat(back, lengths)
+    sessions, firsts, which = np.unique(tables.sessions.rows.take(places), return_index=True, return_inverse=True)
+    similarity = np.bincount(which, (len(rows) - steps) / len(rows))
     newest_shared = steps[firsts]
-    sessions, similarity, newest_shared = (part[-SAMPLED:] for part in (sessions, similarity, newest_shared))
-    nearest = np.lexsort((sessions, similarity))[-NEAREST:]
+    sessions, similarity, newest_shared = sessions[-SAMPLED:], similarity[-SAMPLED:], newest_shared[-SAMPLED:]
+    nearest = np.argsort(similarity, kind="stable")[-NEAREST:]  # of equal ones the newest: they are in order
     weights = similarity[nearest] * (1.0 - newest_shared[nearest] / 10)
-    members = [tables.members.of(int(session)) for session in sessions[nearest]]
-    found = summed(members, np.repeat(weights, [len(one) for one in members]).astype(np.float32))
+    places, lengths = tables.members.places(sessions[nearest])
+    found = summed(tables.members.rows.take(places), np.repeat(weights.astype(np.float32), lengths), len(tables))
     scores = found.scores * tables.rarities[found.rows]
     return Scored(found.rows[scores > 0], scores[scores > 0])
 
 
-def summed(lists: Sequence[Rows32], weights: Sequence[Floats] | Floats) -> Scored:
-    """Return each item of the lists once, with the sum of its weights."""
-    if not lists:
-        return NOTHING
-    flat = weights if isinstance(weights, np.ndarray) else np.concatenate(weights)
-    rows, which = np.unique(np.concatenate(lists), return_inverse=True)
-    return Scored(rows.astype(np.int64), np.bincount(which, flat, len(rows)).astype(np.float32))
+def summed(rows: Rows32, weights: Floats, count: int) -> Scored:
+    """Return each of the rows once, sorted, with the sum of its weights; there are ``count`` rows in all.
+
+    Both ways add a row's weights in the order given, so they give the same bits.
+    """
+    if count > DENSE * len(rows):
+        return summed_by_sorting(rows, weights)
+    sums = np.bincount(rows, weights, count)
+    found = np.zeros(count, np.bool_)
+    found[rows] = True
+    each = np.flatnonzero(found)
+    return Scored(each, sums[each].astype(np.float32))
+
+
+def summed_by_sorting(rows: Rows32, weights: Floats) -> Scored:
+    """Return what ``summed`` returns, at a cost that does not depend on how many rows there are."""
+    each, which = np.unique(rows, return_inverse=True)
+    return Scored(each.astype(np.int64), np.bincount(which, weights, len(each)).astype(np.float32))

@@ -47,6 +47,13 @@ class Lists:
         """Return the list of a row."""
         return self.rows[self.slice(row)]
 
+    def places(self, rows: Ints | Rows32) -> tuple[Ints, Ints]:
+        """Return where the entries of several rows' lists lie, one list after the other, and each list's length."""
+        starts = self.starts.take(rows)
+        lengths = self.starts.take(rows + 1) - starts
+        ends = np.cumsum(lengths)
+        return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths), lengths
+
 
 @dataclass(frozen=True)
 class WeighedLists(Lists):

@@ -90,11 +90,11 @@ def test_the_three_rules_are_those_of_the_baselines():
         chain.learn(step)
     asked = ["i3", "i17", "i8"]  # newest first
     user = UserItems([items.row(id_key(one)) for one in asked], 3, True, None)
-    mine = tables.rows(id_keys(asked))[0].tolist()
+    mine = tables.rows(id_keys(asked))[0]
     every = np.array([items.row(int(key)) for key in tables.keys])
     outside = ~np.isin(every, user.history)
     found = {
-        "next": (followers(tables, mine[0]), chain.scores(user, 0), np.ones(len(every), np.bool_)),
+        "next": (followers(tables, int(mine[0])), chain.scores(user, 0), np.ones(len(every), np.bool_)),
         "vmis": (vmis_knn(tables, mine), VMISKNN(index).scores(user, 0), np.ones(len(every), np.bool_)),
         "knn": (item_knn(tables, mine), ItemKNN(index).scores(user, 0), outside),
     }
