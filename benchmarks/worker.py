@@ -23,6 +23,7 @@ from rankstream.ranking.serving import LiveRanker
 from rankstream.streams import app as worker_app
 from rankstream.streams.broker import EmbeddedBroker, RealKafka
 from rankstream.streams.clients.producer import RawProducer
+from rankstream.streams.clients.whole_batches import WholeBatches
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, prepare_topics
 from rankstream.streams.worker.ownership import Ownership
@@ -81,7 +82,7 @@ def fill(settings: Settings, count: int) -> None:
     """Create the topics of a round and produce its events."""
     asyncio.run(prepare_topics(settings))
     topic = settings.topic_prefix + ACTIONS.name
-    with RawProducer(settings, [topic]) as producer:
+    with RawProducer(settings, [topic], WholeBatches) as producer:
         for event in events(count):
             producer.send(topic, event.key, event.value)
 

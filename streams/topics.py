@@ -13,6 +13,7 @@ All have the same number of partitions, and a user's records lie at the same num
 """
 
 import asyncio
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -200,6 +201,18 @@ def values_of(answers: list[Any]) -> dict[str, dict[str, str]]:
     """Return the settings in the answers to DescribeConfigs: topic -> name -> value."""
     resources = [resource for answer in answers for resource in answer.resources]
     return {resource[3]: {entry[0]: entry[1] or "" for entry in resource[4]} for resource in resources}
+
+
+async def limits_of(settings: Settings, topics: Collection[str]) -> Mapping[str, int]:
+    """Return ``max.message.bytes`` of those topics that the brokers tell it of."""
+    admin = AIOKafkaAdminClient(**connection_of(settings, AIOKafkaAdminClient))
+    try:
+        await admin.start()
+        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in topics])
+    finally:
+        await admin.close()
+    found = {name: values.get("max.message.bytes", "") for name, values in values_of(answers).items()}
+    return {name: int(value) for name, value in found.items() if value.isdecimal()}
 
 
 def _missing(missing: list[Topic], names: TopicNames, why: str) -> TopicsRefusedError:

@@ -27,8 +27,10 @@ from rankstream.events.readers.times import SAMPLE_ROWS, TIMES, TimeUnit, told_u
 from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
 from rankstream.ranking.request import RankingRequest
+from rankstream.streams.clients.carriers import SingleRecords
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.producer import Producer
+from rankstream.streams.clients.whole_batches import WholeBatches
 from rankstream.streams.pipeline import wall_clock_ms
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import IMPRESSIONS
@@ -82,7 +84,8 @@ def command(
         source = RowSource(file, log_options, RankingRequest if requests else ActionEvent)
     else:
         source = LogSource(opened_log(file, log_options))
-    with Producer(settings, [IMPRESSIONS] if log_options.lists else []) as producer:
+    carrier = SingleRecords if rate is not None or file == STDIN else WholeBatches
+    with Producer(settings, [IMPRESSIONS] if log_options.lists else [], carrier) as producer:
         sending = Sending(producer, rate)
         try:
             sending.send(islice(source.events(), limit), limit)

@@ -28,6 +28,7 @@ from rankstream.features.ids import Id
 from rankstream.streams.broker import BrokerError, EmbeddedBroker, is_free
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.producer import Producer
+from rankstream.streams.clients.whole_batches import WholeBatches
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import TopicsRefusedError, prepare_topics
 
@@ -133,7 +134,7 @@ class Sent:
 def _send(settings: Settings, opened: FileLog, vocabulary: Vocabulary) -> Sent:
     """Send the actions of the log that the model knows."""
     sent = Sent()
-    with _progress() as progress, Producer(settings) as producer:
+    with _progress() as progress, Producer(settings, carrier=WholeBatches) as producer:
         task = progress.add_task("sending the log", total=None)
         for arrivals in opened.batches(vocabulary):
             for event in events_of(arrivals, vocabulary):

@@ -34,6 +34,7 @@ from rankstream.streams.broker import BrokerError, EmbeddedBroker
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.producer import Producer
 from rankstream.streams.clients.readers import FeedReader
+from rankstream.streams.clients.whole_batches import WholeBatches
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import TopicsRefusedError, prepare_topics
 
@@ -165,7 +166,7 @@ def _settings(config: DemoConfig, servers: str) -> Settings:
 def _produce(settings: Settings, past: EventLog) -> float:
     """Produce the past; return actions per second."""
     begun = monotonic()
-    with Producer(settings) as producer:
+    with Producer(settings, carrier=WholeBatches) as producer:
         for event in events_of(past):
             producer.send_action(event)
     return len(past) / (monotonic() - begun)

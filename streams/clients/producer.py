@@ -1,19 +1,18 @@
 """Producers: bytes or events, each acknowledged or reported."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self
 
 import msgspec
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
 
 from rankstream.content.items import Item
 from rankstream.events.action_event import ActionEvent
 from rankstream.events.impression_event import ImpressionEvent
 from rankstream.features.ids import Id, id_bytes
 from rankstream.ranking.request import RankingRequest
-from rankstream.streams.clients.connect import ClientError, connect, require_operation, require_topics
+from rankstream.streams.clients.carriers import Carrier, SingleRecords
+from rankstream.streams.clients.connect import ClientError, require_operation, require_topics
 from rankstream.streams.clients.rights import WRITE, is_denial
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, IMPRESSIONS, ITEM_UPDATES, REQUESTS, Topic, TopicNames
@@ -22,37 +21,28 @@ from rankstream.streams.topics import ACTIONS, IMPRESSIONS, ITEM_UPDATES, REQUES
 class RawProducer:
     """Sends bytes to topics that exist, all of them acknowledged by every replica in sync."""
 
-    def __init__(self, settings: Settings, topics: Collection[str]) -> None:
+    def __init__(
+        self, settings: Settings, topics: Collection[str], carrier: Callable[[Settings], Carrier] = SingleRecords
+    ) -> None:
+        """``carrier`` is ``WholeBatches`` where topics are filled, and no record waits for an answer."""
         require_topics(settings, topics, WRITE)
         self._settings, self._topics = settings, topics
-        self._kafka = connect(
-            settings, KafkaProducer, acks="all", linger_ms=0, batch_size=1 << 18, max_request_size=4 << 20
-        )
-        self._failures: list[BaseException] = []
-
-    def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
-        """Queue one record; ``flush`` waits until the brokers have it."""
-        try:
-            self._kafka.send(topic, key=key, value=value).add_errback(self._failures.append)
-        except KafkaError as exc:
-            raise ClientError(f"a record can't be sent to {topic}: {exc}") from exc
+        self._carrier = carrier(settings)
+        self.send = self._carrier.send
 
     def flush(self, timeout_s: float = 30.0) -> None:
         """Wait until the brokers have all that was sent. Raises ``ClientError`` if they don't take it."""
-        try:
-            self._kafka.flush(timeout_s)
-        except KafkaError as exc:
-            raise ClientError(f"the brokers did not take all records within {timeout_s:g} s: {exc}") from exc
-        if self._failures:
-            count, first = len(self._failures), self._failures[0]
-            self._failures.clear()
-            if is_denial(first):  # since the producer was opened
-                require_operation(self._settings, self._topics, WRITE)
-            raise ClientError(f"the brokers refused {count:,} records, the first with: {first}")
+        self._carrier.flush(timeout_s)
+        count, first = self._carrier.take_failures()
+        if first is None:
+            return
+        if is_denial(first):  # since the producer was opened
+            require_operation(self._settings, self._topics, WRITE)
+        raise ClientError(f"the brokers refused {count:,} records, the first with: {first}")
 
     def close(self) -> None:
         """Close the connection; flush first."""
-        self._kafka.close(timeout=5)
+        self._carrier.close()
 
     def __enter__(self) -> Self:
         return self
@@ -68,12 +58,17 @@ class RawProducer:
 class Producer(RawProducer):
     """Sends actions, requests, impressions and items; all records of a user, or of an item, go to one partition."""
 
-    def __init__(self, settings: Settings, also: Collection[Topic] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        also: Collection[Topic] = (),
+        carrier: Callable[[Settings], Carrier] = SingleRecords,
+    ) -> None:
         """``also`` are topics that must be there besides those of actions and requests."""
         names = TopicNames(settings.topic_prefix)
         self._actions, self._requests, self._impressions = map(names.of, (ACTIONS, REQUESTS, IMPRESSIONS))
         self._items = names.of(ITEM_UPDATES)
-        super().__init__(settings, [self._actions, self._requests, *map(names.of, also)])
+        super().__init__(settings, [self._actions, self._requests, *map(names.of, also)], carrier)
         self._encode = msgspec.json.Encoder().encode
 
     def send_action(self, event: ActionEvent) -> None:

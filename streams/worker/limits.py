@@ -7,16 +7,12 @@ then, and at once when the brokers refuse what they took before.
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
 from time import monotonic
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
-from rankstream.streams.connection import connection_of
 from rankstream.streams.settings import Settings
-from rankstream.streams.topics import MAX_BYTES, TopicNames, values_of, wanted_topics
+from rankstream.streams.topics import MAX_BYTES, TopicNames, limits_of, wanted_topics
 
 log = logging.getLogger(__name__)
 
@@ -76,15 +72,3 @@ class Limits:
         is_new = topic not in self._told
         self._told.add(topic)
         return is_new
-
-
-async def limits_of(settings: Settings, topics: Collection[str]) -> Mapping[str, int]:
-    """Return ``max.message.bytes`` of those topics that the brokers tell it of."""
-    admin = AIOKafkaAdminClient(**connection_of(settings, AIOKafkaAdminClient))
-    try:
-        await admin.start()
-        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in topics])
-    finally:
-        await admin.close()
-    found = {name: values.get("max.message.bytes", "") for name, values in values_of(answers).items()}
-    return {name: int(value) for name, value in found.items() if value.isdecimal()}

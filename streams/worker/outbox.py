@@ -15,12 +15,12 @@ from faust.types import TP
 
 from rankstream.features.stores.cache import Changes
 from rankstream.features.stores.rocksdb import POSITION, POSITION_BYTES
+from rankstream.streams.clients.idempotent import TOO_LARGE_ERRORS
 from rankstream.streams.records import Channel, Outgoing
 from rankstream.streams.shortened import sent_bytes, shortened
 from rankstream.streams.topics import CHANGELOG, TopicNames
 from rankstream.streams.worker.fence import Fence
 from rankstream.streams.worker.limits import Limits
-from rankstream.streams.worker.producers import TOO_LARGE_ERRORS
 from rankstream.streams.worker.source import HEADER, LOG_HEADER, UNKNOWN, Source
 
 log = logging.getLogger(__name__)
