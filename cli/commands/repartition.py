@@ -14,7 +14,7 @@ from rankstream.streams.clients.group import WorkersGroup
 from rankstream.streams.clients.rights import READ
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, CHANGELOG, TopicNames, TopicsRefusedError
-from rankstream.streams.worker.changelog import RestoreError
+from rankstream.streams.worker.logged_states import RestoreError
 from rankstream.streams.worker.repartition import Moved, repartition
 
 

@@ -49,6 +49,14 @@ class UserStore(Protocol):
         """
         ...
 
+    def write_unlogged(self, records: Mapping[bytes, bytes]) -> None:
+        """Put records that may be lost in a kill until ``flush``: of a restore, which would begin again."""
+        ...
+
+    def flush(self) -> None:
+        """Have on disk what was written."""
+        ...
+
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield all records, ordered by key."""
         ...

@@ -37,6 +37,13 @@ class MemoryStore:
         if next_offset is not None:
             self._next_offset = next_offset
 
+    def write_unlogged(self, records: Mapping[bytes, bytes]) -> None:
+        """Put the records; all is lost in a kill."""
+        self._records.update(records)
+
+    def flush(self) -> None:
+        """Do nothing: there is no disk."""
+
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield all records, ordered by key."""
         return iter(sorted(self._records.items()))

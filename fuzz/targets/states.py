@@ -15,8 +15,9 @@ from rankstream.features.stores.rocksdb import POSITION, POSITION_BYTES
 from rankstream.features.user_state import CorruptStateError, UserState, unpack_state
 from rankstream.streams import skips
 from rankstream.streams.worker import source
-from rankstream.streams.worker.changelog import RestoreError, RestoreJob
+from rankstream.streams.worker.changelog import RestoreJob
 from rankstream.streams.worker.in_hand import InHand
+from rankstream.streams.worker.logged_states import RestoreError
 from rankstream.streams.worker.offsets import Bounds
 from rankstream.streams.worker.vocabulary_guard import FILE, VocabularyRefusedError, keep_vocabulary
 from tests.builders.actions import MORNING_MS, VOCABULARY, ARecord, MixingSessions, SomeLiveRanker, a_state, an_action

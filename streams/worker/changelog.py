@@ -23,8 +23,10 @@ from rankstream.events.action_event import Record
 from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import Changes
 from rankstream.features.stores.rocksdb import POSITION, POSITION_BYTES
-from rankstream.features.user_state import FORMATS, HEAD, NO_OFFSET, CorruptStateError, unpack_state
+from rankstream.features.user_state import NO_OFFSET
 from rankstream.streams.settings import Settings
+from rankstream.streams.worker.logged_states import RestoreError, offset_in, offset_of, where_of
+from rankstream.streams.worker.newest_offsets import SLOTS, NewestOffsets
 from rankstream.streams.worker.offsets import Bounds, reader
 from rankstream.streams.worker.outbox import Outbox
 from rankstream.streams.worker.source import HEADER, LOG_HEADER, Source, source_of, unpacked
@@ -34,11 +36,6 @@ log = logging.getLogger(__name__)
 RECORDS_AT_ONCE = 4_000
 MAX_OFFSET = (1 << 63) - 1
 TAIL = 200  # offsets: of a changelog, looked at first for its position
-LATER_FORMATS = 0x20  # first bytes below it are formats of states, of this version or a later one; above it is text
-
-
-class RestoreError(RuntimeError):
-    """A partition's users could not be restored; the message is one sentence and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,7 @@ class RestoreJob:
     log_id: str = ""  # of the topic: positions that were written for another one say nothing; "" where it is not known
     position: int | None = None  # the last position record read
     source: bytes | None = None  # what it counts in, where the record says so
+    written: NewestOffsets | None = None  # by this restore, into an empty store; None: each user is looked up
     read_to: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,7 +70,8 @@ class RestoreJob:
 
     def apply(self, records: Sequence[Record]) -> None:
         """Put states into the store, never over a newer one; the store's position does not move before ``finish``."""
-        newest: dict[bytes, tuple[int, bytes]] = {}
+        offsets: dict[bytes, int] = {}
+        states: dict[bytes, bytes] = {}
         for record in records:
             key, value = record.key, record.value
             if key == POSITION and value is not None:
@@ -81,19 +80,22 @@ class RestoreJob:
                     self.position = position if _is_for(record, self.log_id) else None
                     self.source = _header(record, HEADER)
             elif key is not None and value is not None:
-                offset = _offset_in(record, value)
-                if offset is not None and (key not in newest or newest[key][0] <= offset):
-                    newest[key] = (offset, value)
-        stored = self.store.get_many(list(newest))
-        writes = {
-            key: value
-            for (key, (offset, value)), old in zip(newest.items(), stored, strict=True)
-            if old is None or offset_of(old) <= offset
-        }
-        self.store.write(writes, None)
+                offset = offset_in(record, value)
+                if offset is not None and offsets.get(key, offset) <= offset:
+                    offsets[key], states[key] = offset, value
+        for key in self._newer_in_store(offsets):
+            del states[key]
+        self.store.write_unlogged(states)
+
+    def _newer_in_store(self, offsets: Mapping[bytes, int]) -> list[bytes]:
+        """Return the users whose state in the store is newer than these."""
+        asked = list(offsets) if self.written is None else self.written.to_ask(offsets)
+        stored = zip(asked, self.store.get_many(asked), strict=True)
+        return [key for key, record in stored if record is not None and offset_of(record) > offsets[key]]
 
     def finish(self) -> None:
-        """Set the store to the position read, unless it is further already."""
+        """Set the store to the position read, unless it is further already; all before it is on disk then."""
+        self.store.flush()
         at = NO_OFFSET if self.store.next_offset is None else self.store.next_offset
         if self.position is not None and self.position > at:
             self.store.write({}, self.position)
@@ -106,12 +108,8 @@ def position_in(record: Record, value: bytes) -> int | None:
     position = int.from_bytes(value, "little")
     if len(value) == POSITION_BYTES and position <= MAX_OFFSET:
         return position
-    log.error("%s: no position, and something else wrote it: it is skipped", _where(record))
+    log.error("%s: no position, and something else wrote it: it is skipped", where_of(record))
     return None
-
-
-def _where(record: Record) -> str:
-    return f"{record.topic} {record.partition}, offset {record.offset}, key {(record.key or b'')[:64]!r}"
 
 
 def _header(record: Record, wanted: str) -> bytes | None:
@@ -124,30 +122,6 @@ def _is_for(record: Record, log_id: str) -> bool:
     """Return whether a position was written for this very topic; older versions did not say."""
     written_for = _header(record, LOG_HEADER)
     return not log_id or not written_for or written_for == log_id.encode()
-
-
-def _offset_in(record: Record, value: bytes) -> int | None:
-    """Return the offset in a record's state; None, with a word in the log, where the record is no state at all.
-
-    What something else wrote into the topic must not end this worker and each of its heirs. Raises ``RestoreError``
-    for a state of a later version: without it users would lose what they did.
-    """
-    try:
-        return unpack_state(value).offset  # all of it: what can't be read would end whoever has the user act next
-    except CorruptStateError as exc:
-        where = _where(record)
-        if value[:1] and max(FORMATS) < value[0] < LATER_FORMATS:
-            raise RestoreError(f"{where}: {exc}; a later version of rankstream wrote it: serve with that one") from exc
-        log.error("%s: %s; something else wrote it, and it is skipped", where, exc)
-        return None
-
-
-def offset_of(packed: bytes) -> int:
-    """Return the source offset in a packed ``UserState`` without unpacking it."""
-    if len(packed) < HEAD.size or packed[0] not in FORMATS:
-        raise CorruptStateError(f"a user record of {len(packed)} bytes is of none of the formats {FORMATS}")
-    offset: int = HEAD.unpack_from(packed)[2]
-    return offset
 
 
 async def logged_positions(settings: Settings, logs: Mapping[TP, Bounds]) -> dict[TP, Logged]:
@@ -209,6 +183,9 @@ async def restore(settings: Settings, jobs: Sequence[RestoreJob]) -> None:
     """Read the changelog of all these partitions to its end, side by side. Raises ``RestoreError``."""
     todo = {TopicPartition(job.tp.topic, job.tp.partition): job for job in jobs if not job.is_done}
     progress = _Progress(jobs)
+    for job in jobs:
+        if next(iter(job.store.items()), None) is None:
+            job.written = NewestOffsets(SLOTS // len(jobs))
     async with reader(settings) as consumer:
         consumer.assign(list(todo))
         for tp, job in todo.items():

@@ -26,8 +26,9 @@ from rankstream.streams.partitioner import partition_of
 from rankstream.streams.settings import Settings
 from rankstream.streams.skips import NOTHING
 from rankstream.streams.topics import ACTIONS, CHANGELOG, TopicNames, prepare_topics
-from rankstream.streams.worker.changelog import Logged, RestoreJob, logged_positions, offset_of, restore
+from rankstream.streams.worker.changelog import Logged, RestoreJob, logged_positions, restore
 from rankstream.streams.worker.limits import Limits
+from rankstream.streams.worker.logged_states import offset_of
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_and_skipped, reader
 from rankstream.streams.worker.producers import new_producer, stop_producer
 from rankstream.streams.worker.source import HEADER, Source, source_of

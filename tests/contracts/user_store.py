@@ -47,6 +47,14 @@ class UserStoreContract:
         assert store.next_offset == 17
         assert list(store.items()) == [(b"u1", b"three"), (b"u2", b"two")]
 
+    def test_records_without_a_log_are_read_at_once_and_leave_the_position_alone(self, store):
+        store.write({b"u1": b"one", b"u2": b"two"}, 17)
+        store.write_unlogged({b"u1": b"three"})
+        store.flush()
+        store.write_unlogged({b"u3": b"four"})
+        assert list(store.items()) == [(b"u1", b"three"), (b"u2", b"two"), (b"u3", b"four")]
+        assert store.next_offset == 17
+
     def test_the_source_is_kept_beside_the_position_and_is_no_user(self, store):
         assert store.source is None
         store.write({b"u1": b"one"}, 17)

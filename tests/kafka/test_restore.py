@@ -13,7 +13,8 @@ from kafka import KafkaAdminClient, TopicPartition
 
 from rankstream.features.stores.rocksdb import POSITION
 from rankstream.streams.topics import ACTIONS, CHANGELOG
-from rankstream.streams.worker.changelog import Logged, logged_positions, offset_of
+from rankstream.streams.worker.changelog import Logged, logged_positions
+from rankstream.streams.worker.logged_states import offset_of
 from rankstream.streams.worker.source import UNKNOWN
 from tests.kafka.harness import Bench, wait_until
 

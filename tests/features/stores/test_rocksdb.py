@@ -1,6 +1,7 @@
 import itertools
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,35 @@ def test_what_was_written_is_there_after_reopening(folder):
     store.close()
     again = RocksStore(folder)
     assert (again.get_many([b"u1"]), again.next_offset) == ([b"one"], 5)
+    again.close()
+
+
+def as_killed(folder, tmp_path):
+    """What a kill at this moment would leave: what the files of an open database hold."""
+    store = RocksStore(shutil.copytree(folder, tmp_path / "killed", dirs_exist_ok=True))
+    try:
+        return dict(store.items())
+    finally:
+        store.close()
+        shutil.rmtree(tmp_path / "killed")
+
+
+def test_records_without_a_log_survive_a_kill_from_the_flush_on(folder, tmp_path):
+    store = RocksStore(folder)
+    store.write({b"u1": b"logged"}, 5)
+    store.write_unlogged({b"u2": b"one"})
+    assert as_killed(folder, tmp_path) == {b"u1": b"logged"}
+    store.flush()
+    assert as_killed(folder, tmp_path) == {b"u1": b"logged", b"u2": b"one"}
+    store.close()
+
+
+def test_records_without_a_log_survive_a_close(folder):
+    store = RocksStore(folder)
+    store.write_unlogged({b"u1": b"one"})
+    store.close()
+    again = RocksStore(folder)
+    assert dict(again.items()) == {b"u1": b"one"}
     again.close()
 
 

@@ -1,16 +1,19 @@
 import asyncio
 from typing import Any
 
+import numpy as np
 import pytest
 from faust.types import TP
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankstream.features.stores.cache import Changes
 from rankstream.features.stores.memory import MemoryStore
-from rankstream.features.stores.rocksdb import POSITION, DamagedStoreError, RocksStore
-from rankstream.features.user_state import CorruptStateError
-from rankstream.streams.worker.changelog import RestoreError, RestoreJob, offset_of, seed
+from rankstream.features.stores.rocksdb import POSITION, DamagedStoreError, RocksStore, StoreRefusedError
+from rankstream.features.user_state import CorruptStateError, UserState, unpack_state
+from rankstream.streams.worker.changelog import RestoreJob, seed
+from rankstream.streams.worker.logged_states import RestoreError, offset_of, offset_of_sound
+from rankstream.streams.worker.newest_offsets import NewestOffsets
 from rankstream.streams.worker.offsets import Bounds
 from rankstream.streams.worker.ownership import is_behind
 from rankstream.streams.worker.source import LOG_HEADER, UNKNOWN, Source, unpacked
@@ -20,6 +23,19 @@ from tests.builders.actions import ARecord, a_state, an_action
 def a_user_record(offset: int) -> bytes:
     """The state of a user whose last action was at this offset."""
     return a_state().apply([an_action(at=offset)], offset).state.pack()
+
+
+def some_states() -> list[bytes]:
+    """States without an action, with two, and with sessions that left the history."""
+    many = a_state(*(an_action("abcde"[at % 5], 2_000 * at) for at in range(9)), limit=4)
+    folded = many.tail.folded(7, np.ones(4, np.float32))
+    return [
+        UserState().pack(), a_user_record(3), many.pack(),
+        UserState(many.history, folded, 8, 9, many.departed).pack(),
+    ]  # fmt: skip
+
+
+STATES = some_states()
 
 
 def logged(key: bytes, offset: int) -> ARecord:
@@ -60,6 +76,53 @@ def test_a_local_state_that_is_newer_stays():
     restored(store, logged(b"u1", 4), logged(POSITION, 5))
     assert offset_of(store.get_many([b"u1"])[0] or b"") == 9
     assert store.next_offset == 10
+
+
+@settings(max_examples=100)
+@given(st.lists(st.lists(st.tuples(st.integers(0, 5), st.integers(-1, 9)), max_size=6), max_size=6))
+def test_an_empty_store_that_is_not_asked_for_each_user_gets_the_same_states(chunks):
+    asked, told = MemoryStore(), MemoryStore()
+    plain, quick = a_restore(asked), a_restore(told)
+    quick.written = NewestOffsets(2)  # so few that users share slots
+    for chunk in chunks:
+        records = [logged(b"u%d" % user, offset) for user, offset in chunk]
+        plain.apply(records)
+        quick.apply(records)
+    assert list(told.items()) == list(asked.items())
+
+
+def test_only_users_of_whom_something_newer_may_be_written_are_asked_for():
+    written = NewestOffsets(1)
+    assert written.to_ask({b"u1": 4, b"u2": 2}) == []
+    assert written.to_ask({b"u3": 4, b"u4": 9, b"u1": 3}) == [b"u1"]
+    assert written.to_ask({b"u4": -1, b"u5": 10}) == [b"u4"]
+
+
+def test_the_position_is_set_when_all_before_it_is_on_disk(tmp_path, monkeypatch):
+    store = RocksStore(tmp_path / "users-0")
+    job = a_restore(store)
+    job.apply([logged(b"u1", 4), logged(POSITION, 5)])
+    monkeypatch.setattr(store, "flush", failing)
+    with pytest.raises(StoreRefusedError):
+        job.finish()
+    assert store.next_offset is None
+    monkeypatch.undo()
+    job.finish()
+    assert store.next_offset == 5
+    store.close()
+
+
+def failing() -> None:
+    raise StoreRefusedError("the disk is full")
+
+
+@given(st.sampled_from(STATES), st.integers(0, 60), st.integers(0, 255), st.integers(0, 12))
+def test_a_state_that_is_taken_for_sound_unpacks_to_the_same_offset(packed, at, byte, cut):
+    mutated = packed[:at] + bytes([byte]) + packed[at + 1 : len(packed) - cut]
+    for data in (packed, mutated):
+        offset = offset_of_sound(data)
+        assert offset is None or offset == unpack_state(data).offset
+    assert offset_of_sound(packed) == unpack_state(packed).offset
 
 
 def test_an_unfinished_restore_claims_no_position():
