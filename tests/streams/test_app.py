@@ -79,7 +79,7 @@ OVERRIDDEN = {
     WorkerRuntime: {"on_start", "on_stop", "abstract"},
     Boot: {"server"},
     ChunkConsumer: {"seek_to_committed", "_new_consumer_thread", "abstract"},
-    ChunkConsumerThread: {"_create_consumer", "_fetch_records", "abstract"},
+    ChunkConsumerThread: {"_create_consumer", "_fetch_records", "abstract", "on_thread_stop", "verify_event_path"},
     ChunkTransport: {"Consumer"},
 }
 
