@@ -1,4 +1,4 @@
-"""Writes the pages that are made from code: docs/configuration.md, docs/schemas and docs/asyncapi.json.
+"""Writes what is made from code: docs/configuration.md, docs/metrics.md, docs/schemas and docs/asyncapi.json.
 
     python -m docs.generate
 
@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from docs.metrics_page import metrics
 from rankstream.cli.options.settings import default_text
 from rankstream.cli.options.train_settings import TrainSection, TrainSettings
 from rankstream.gateway.settings import GatewaySection, GatewaySettings
@@ -108,7 +109,8 @@ def _text(document: dict[str, Any]) -> str:
 def pages() -> dict[Path, str]:
     """Return every page that is generated."""
     schemas = {HERE / "schemas" / f"{topic.name}.json": schema(topic) for topic in OF_TOPICS}
-    return {HERE / "configuration.md": configuration(), HERE / "asyncapi.json": _text(asyncapi()), **schemas}
+    made = {"configuration.md": configuration(), "metrics.md": metrics(), "asyncapi.json": _text(asyncapi())}
+    return {HERE / name: text for name, text in made.items()} | schemas
 
 
 def main() -> None:

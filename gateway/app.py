@@ -6,7 +6,7 @@
     POST /rank ---------> board.expecting, road.send -------> board: the feed of that id --> 200 or 504
     GET /feeds/{user} --> board.following ------------------> server-sent events
 
-Nothing but JSON leaves, whatever comes, and what a client does wrong is not even logged.
+Nothing but JSON leaves, whatever comes (but for streams and metrics), and what a client does wrong is not even logged.
 """
 
 import asyncio
@@ -31,13 +31,17 @@ from rankstream.gateway.answers import (
     problem_answer,
     raw_answer,
 )
+from rankstream.gateway.counts import GatewayCounts
 from rankstream.gateway.feeds import Feed, FeedBoard, Follower
 from rankstream.gateway.intake import Asked, read_actions, read_impressions, read_request
 from rankstream.gateway.openapi import openapi
 from rankstream.gateway.road import Road, no_broker
 from rankstream.gateway.routes import ROUTES, Route
 from rankstream.gateway.settings import GatewaySettings
+from rankstream.gateway.telemetry import SHOWN_BY_GATEWAYS, GatewayLook
 from rankstream.ranking.request import DEADLINE_PASSED
+from rankstream.streams.exposition import CONTENT_TYPE, Exposition
+from rankstream.streams.heartbeat import Heartbeat
 from rankstream.streams.pipeline import INTERNAL, WRONG_PARTITION, wall_clock_ms
 from rankstream.streams.topics import ACTIONS, IMPRESSIONS, REQUESTS
 
@@ -61,6 +65,9 @@ class Gateway:
         self.clock = clock
         self.board = FeedBoard(settings.max_streams)
         self.in_flight = 0
+        self.counts = GatewayCounts()
+        self.heartbeat = Heartbeat()
+        self._exposition = Exposition(SHOWN_BY_GATEWAYS, self.look)
         self._tokens = Tokens(settings.tokens)
         self._rate = RateLimit(settings.rate_limit)
         self._openapi = encode(openapi())
@@ -78,9 +85,11 @@ class Gateway:
 
     async def _open(self, app: web.Application) -> None:
         await self.road.open(self.board.arrived)
+        self._beating = asyncio.create_task(self.heartbeat.keep_beating())
 
     async def _let_go(self, app: web.Application) -> None:
         self.board.close()
+        self._beating.cancel()
 
     async def _close(self, app: web.Application) -> None:
         await self.road.close()
@@ -89,7 +98,8 @@ class Gateway:
 
     @web.middleware
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let in who may come, and turn whatever goes wrong into JSON."""
+        """Let in who may come, turn whatever goes wrong into JSON, and count."""
+        started = time.monotonic()
         try:
             if request.method == "OPTIONS" and self._is_allowed_origin(request):
                 response: web.StreamResponse = web.Response(status=204)
@@ -105,6 +115,8 @@ class Gateway:
             response = problem_answer(RefusedError(500, INTERNAL, "the gateway met a bug; its log says which"))
         if not response.prepared:
             response.headers.update(self._headers(request))
+        took_s = None if response.prepared else time.monotonic() - started
+        self.counts.answered(route_of(request), response.status, took_s)
         return response
 
     def _let_in(self, request: web.Request) -> None:
@@ -168,6 +180,8 @@ class Gateway:
         later = [replace(one, index=actions.indices[one.index]) for one in sent]
         rejected = sorted([*actions.rejected, *later], key=lambda one: one.index)
         accepted = len(actions.records) - len(later)
+        self.counts.actions += accepted
+        self.counts.rejected += len(rejected)
         return json_answer(Taken(accepted, rejected), 200 if not rejected else 207 if accepted else 400)
 
     async def post_impressions(self, request: web.Request) -> web.StreamResponse:
@@ -229,9 +243,30 @@ class Gateway:
         error = None if why is None else Fault("not-ready", why)
         return json_answer(Health(why is None, self.in_flight, error), 200 if why is None else 503)
 
+    def look(self) -> GatewayLook:
+        """Return the gateway as it is now."""
+        return GatewayLook(
+            counts=self.counts,
+            in_flight=self.in_flight,
+            streams=self.board.num_followers,
+            ready=self.road.why_not() is None,
+            loop_delay_s=self.heartbeat.delay_s,
+            ranked_here=self.road.counters(),
+        )
+
+    async def get_metrics(self, request: web.Request) -> web.StreamResponse:
+        """Show what was counted."""
+        return web.Response(body=self._exposition.text(), headers={"Content-Type": CONTENT_TYPE})
+
     async def get_openapi(self, request: web.Request) -> web.StreamResponse:
         """Describe the routes."""
         return raw_answer(self._openapi)
+
+
+def route_of(request: web.Request) -> str:
+    """Return the path of the route that was called, `other` for one that is not there."""
+    resource = request.match_info.route.resource
+    return "other" if resource is None else resource.canonical
 
 
 async def _write_events(stream: web.StreamResponse, follower: Follower) -> None:

@@ -60,10 +60,15 @@ class FeedBoard:
         finally:
             del self._waiting[name]
 
+    @property
+    def num_followers(self) -> int:
+        """How many clients follow feeds."""
+        return sum(map(len, self._followers.values()))
+
     @contextmanager
     def following(self, user_id: Id) -> Iterator[Follower]:
         """Follow a user's feeds from now on. Raises ``RefusedError`` where too many do."""
-        if sum(map(len, self._followers.values())) >= self._max_followers:
+        if self.num_followers >= self._max_followers:
             raise RefusedError(
                 429, "too-many-streams", f"{self._max_followers} clients follow feeds here already, max_streams", 5
             )

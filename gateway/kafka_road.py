@@ -13,6 +13,7 @@ from faust.types import TP
 from rankstream.gateway.answers import RefusedError, RejectedItem
 from rankstream.gateway.intake import Keyed
 from rankstream.gateway.road import OnFeed, no_broker
+from rankstream.streams.broker_watch import BrokerWatch
 from rankstream.streams.clients.connect import ClientError, missing_topics, require_topics
 from rankstream.streams.clients.diagnosis import why_not
 from rankstream.streams.clients.rights import READ, WRITE
@@ -23,8 +24,7 @@ from rankstream.streams.worker.offsets import bounds_of
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 1.0
-LOOK_S = 3.0  # without an answer for so long there is no broker
+READ_AGAIN_S = 1.0
 STOP_S = 5.0
 POLL_MS = 1000
 
@@ -37,7 +37,7 @@ class KafkaRoad:
         self.ack_timeout_s = ack_timeout_s
         self._names = TopicNames(settings.topic_prefix)
         self._topics = {ACTIONS, REQUESTS}
-        self._down: str | None = None
+        self._broker = BrokerWatch(settings.bootstrap_servers, self._is_answered, self._diagnosis)
         self._unread: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._started: list[AIOKafkaProducer | AIOKafkaConsumer] = []
@@ -69,7 +69,7 @@ class KafkaRoad:
         except (KafkaError, TimeoutError) as exc:
             told = f"the brokers at {self.settings.bootstrap_servers} do not let feeds be read ({type(exc).__name__})"
             raise ClientError(f"{told}: {exc}") from exc
-        self._tasks = [asyncio.create_task(self._read(on_feed)), asyncio.create_task(self._watch())]
+        self._tasks = [asyncio.create_task(self._read(on_feed)), asyncio.create_task(self._broker.watch())]
 
     async def _read_from_now_on(self) -> None:
         topic = self._names.of(FEEDS)
@@ -95,12 +95,16 @@ class KafkaRoad:
 
     def why_not(self) -> str | None:
         """Return why no broker answers, or why feeds are not read."""
-        return self._down or self._unread
+        return self._broker.down or self._unread
+
+    def counters(self) -> None:
+        """Return nothing: workers apply and rank."""
+        return None
 
     async def send(self, topic: Topic, records: Sequence[Keyed]) -> Sequence[RejectedItem]:
         """Return when every replica in sync has the records; workers reject later. Raises ``RefusedError``."""
-        if self._down is not None:
-            raise no_broker(self._down)
+        if self._broker.down is not None:
+            raise no_broker(self._broker.down)
         name = self._names.of(topic)
         try:
             async with asyncio.timeout(self.ack_timeout_s):
@@ -124,7 +128,7 @@ class KafkaRoad:
                 if self._unread is None:
                     self._unread = f"{self._names.of(FEEDS)} can't be read ({type(exc).__name__}): {exc}"
                     log.warning("%s", self._unread)
-                await asyncio.sleep(LOOK_EVERY_S)
+                await asyncio.sleep(READ_AGAIN_S)
                 continue
             self._unread = None
             for records in batches.values():
@@ -132,25 +136,10 @@ class KafkaRoad:
                     if record.value is not None:
                         on_feed(record.value)
 
-    async def _watch(self) -> None:
-        """Ask a broker every second, and log a line when it is gone and another when it is back."""
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            if await self._is_answered():
-                if self._down is not None:
-                    log.info("a broker answers again")
-                self._down = None
-            elif self._down is None:
-                self._down = f"no Kafka broker answers at {self.settings.bootstrap_servers}"  # said at once
-                self._down = await self._diagnosis(self._down)
-                log.warning("%s", self._down)
-
     async def _is_answered(self) -> bool:
-        try:
-            async with asyncio.timeout(LOOK_S):
-                return bool(await self._producer.client.force_metadata_update())
-        except (TimeoutError, KafkaError, OSError):
-            return False
+        with suppress(KafkaError):
+            return bool(await self._producer.client.force_metadata_update())
+        return False
 
     async def _diagnosis(self, told: str) -> str:
         found = await asyncio.to_thread(why_not, self.settings)

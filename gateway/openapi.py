@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from rankstream import __version__
-from rankstream.gateway.routes import ROUTES, Route
+from rankstream.gateway.routes import JSON, ROUTES, Route
 
 REFERENCE = "#/components/schemas/{name}"
 
@@ -36,7 +36,7 @@ def _kinds_of(route: Route) -> list[Any]:
 def _operation(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
     answers = {
         str(status): {"description": why}
-        | _content([schema_of[kind] for kind in kinds], status == 200 and route.stream)
+        | _content([schema_of[kind] for kind in kinds], route.content if status == 200 else JSON)
         for status, (why, kinds) in sorted(route.all_answers.items())
     }
     operation: dict[str, Any] = {"operationId": route.handler, "summary": route.summary, "responses": answers}
@@ -50,6 +50,6 @@ def _operation(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
     return operation
 
 
-def _content(schemas: list[Any], stream: bool = False) -> dict[str, Any]:
+def _content(schemas: list[Any], content: str = JSON) -> dict[str, Any]:
     schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas} if schemas else {"type": "object"}
-    return {"content": {"text/event-stream" if stream else "application/json": {"schema": schema}}}
+    return {"content": {content: {"schema": schema}}}

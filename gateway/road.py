@@ -5,6 +5,7 @@ from typing import Protocol
 
 from rankstream.gateway.answers import RefusedError, RejectedItem
 from rankstream.gateway.intake import Keyed
+from rankstream.streams.counters import Counters
 from rankstream.streams.topics import Topic
 
 OnFeed = Callable[[bytes], None]
@@ -34,6 +35,10 @@ class Road(Protocol):
 
     def why_not(self) -> str | None:
         """Return what is wrong, in a sentence; None where all is well."""
+        ...
+
+    def counters(self) -> Counters | None:
+        """Return what was counted of actions and requests here; None where workers do that."""
         ...
 
 

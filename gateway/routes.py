@@ -9,6 +9,7 @@ from rankstream.gateway.answers import Health, Problem, Taken
 from rankstream.gateway.intake import AskedRequest
 from rankstream.streams.codec import RankedFeed
 
+JSON, EVENTS, TEXT = "application/json", "text/event-stream", "text/plain"
 Answer = tuple[str, tuple[type, ...]]  # why, and what it may be; nothing: any object
 
 REFUSED: dict[int, Answer] = {
@@ -33,7 +34,7 @@ class Route:
     summary: str
     body: Any = None  # a type; None: no body
     answers: dict[int, Answer] = field(default_factory=dict)  # by status
-    stream: bool = False  # server-sent events instead of one document
+    content: str = JSON  # of the answer 200
     guarded: bool = True  # wants the token
 
     @property
@@ -90,7 +91,7 @@ ROUTES = (
         "Follow a user's feeds from now on, whoever asked for them, as server-sent events.",
         None,
         {200: ("One event a feed.", (RankedFeed,))},
-        stream=True,
+        content=EVENTS,
     ),
     Route("GET", "/live", "get_live", "The process lives.", None, {200: ("It does.", (Health,))}, guarded=False),
     Route(
@@ -101,6 +102,15 @@ ROUTES = (
         None,
         {200: ("It does.", (Health,)), 503: ("None does; error says why.", (Health,))},
         guarded=False,
+    ),
+    Route(
+        "GET",
+        "/metrics",
+        "get_metrics",
+        "What this process has counted, for Prometheus.",
+        None,
+        {200: ("The text format, 0.0.4.", (str,))},
+        content=TEXT,
     ),
     Route("GET", "/openapi.json", "get_openapi", "This description.", None, {200: ("It.", ())}, guarded=False),
 )

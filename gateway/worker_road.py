@@ -19,6 +19,7 @@ from rankstream.gateway.answers import RejectedItem
 from rankstream.gateway.intake import Keyed
 from rankstream.gateway.road import OnFeed
 from rankstream.streams.codec import DeadLetter
+from rankstream.streams.counters import Counters
 from rankstream.streams.pipeline import Pipeline, ServingState, wall_clock_ms
 from rankstream.streams.records import Channel, Outgoing
 from rankstream.streams.topics import ACTIONS, REQUESTS, Topic
@@ -62,6 +63,10 @@ class WorkerRoad:
     def why_not(self) -> str | None:
         """Return nothing: who answers is this process."""
         return None
+
+    def counters(self) -> Counters:
+        """Return what this process has counted."""
+        return self.pipeline.counters
 
     async def send(self, topic: Topic, records: Sequence[Keyed]) -> Sequence[RejectedItem]:
         """Apply actions, and return those that can't be; or take requests, whose feeds come later."""

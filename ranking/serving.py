@@ -19,7 +19,7 @@ from rankstream.bundles.ranker import calibrated_heads
 from rankstream.content.live import LiveCatalogue
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors, VectorTable
-from rankstream.features.embeddings.live import LiveTable
+from rankstream.features.embeddings.live import LiveTable, snapshot
 from rankstream.features.interests.table import InterestTable
 from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.features.join import OfflineFeatures
@@ -35,6 +35,7 @@ from rankstream.ranking.popularity import Popularity, recent_column
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.retrieval_mix import DEFAULT_MIX, CurrentCatalogue, RetrievalMix, Shelf
 from rankstream.ranking.served_items import FollowedItems, ServedItems, items_of
+from rankstream.ranking.served_versions import ServedVersion
 from rankstream.ranking.table_folders import TableFolders
 from rankstream.ranking.utility import head_weights
 from rankstream.retrieval.index.choice import GRAPHS, build_beside, wants_graph
@@ -148,6 +149,22 @@ class LiveRanker:
         """The session encoder served now; by its ``tag`` states of other weights are recognised."""
         return self._loaded.ranker.offline.sessions
 
+    def versions(self) -> dict[str, ServedVersion]:
+        """Return what serves now: the model, and the tables beside it that have a version of their own."""
+        loaded = self._loaded
+        ranker, shelf = loaded.ranker, loaded.ranker.shelf
+        trained = None if loaded.bundle is None else loaded.bundle.manifest.trained_until_ms
+        followed = {
+            "user_vectors": snapshot(ranker.offline.users),
+            "item_vectors": None if loaded.items is None or loaded.items.version is None else loaded.items.table,
+            "item_counts": loaded.counts,
+            "interests": loaded.interests,
+            "catalogue": None if shelf is None else shelf.catalogues.snapshot(),
+        }
+        tables = {kind: _version_of(table) for kind, table in followed.items()}
+        found = {kind: version for kind, version in tables.items() if version.version is not None}
+        return {"model": ServedVersion(ranker.model_version, trained)} | found
+
     def reload(self) -> bool:
         """Swap to the bundle that is there, in this thread, and return whether it is served."""
         if self._watcher is None:
@@ -191,6 +208,11 @@ class LiveRanker:
                     if self._watcher and self._loaded.items is items:  # else a newer version came meanwhile
                         self._loaded = self._watcher.with_items(self._loaded, indexed)
         self._start_indexing()  # what came after the last look
+
+
+def _version_of(table: object) -> ServedVersion:
+    """Return the version of a table that was published; one of the bundle's own has none."""
+    return ServedVersion(getattr(table, "version", None), getattr(table, "as_of_ms", None))
 
 
 class BundleWatcher:

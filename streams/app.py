@@ -13,15 +13,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict
 from inspect import signature
 from itertools import chain
 from typing import Any
 
 import faust
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.app.base import BootStrategy
+from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 from mode import Service
 from mode.supervisors import CrashingSupervisor
@@ -39,9 +39,10 @@ from rankstream.streams.worker.backpressure import Gate, Pressure
 from rankstream.streams.worker.checkpoint import Partition, RewindError
 from rankstream.streams.worker.chunks import Chunk, ChunkScheduler, ChunkSchema, ChunkTransport, ReadingPlan
 from rankstream.streams.worker.fence import FencedError, FenceRefusedError, brokers_fence
-from rankstream.streams.worker.figures import figures_of
 from rankstream.streams.worker.limits import Limits
+from rankstream.streams.worker.observer import Observer
 from rankstream.streams.worker.ownership import Ownership
+from rankstream.streams.worker.pages import add_pages
 from rankstream.streams.worker.producers import new_producer, stop_producer
 from rankstream.streams.worker.rights import require_rights
 from rankstream.streams.worker.shadow import Shadow
@@ -83,6 +84,7 @@ class WorkerRuntime(Service):
         self.limits = Limits(settings)
         self.watchdog = Watchdog(settings.session_timeout_s)
         self.shadow = Shadow(settings)
+        self.observer = Observer(settings, serving, self.pressure, self._end_of)
         self.ownership: Ownership | None = None
         self._producer: AIOKafkaProducer | None = None
         self._scoring = ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring")
@@ -128,6 +130,7 @@ class WorkerRuntime(Service):
         self.ownership = Ownership(
             self.settings, self.serving, self._producer, self.plan, self.limits, fencing, self.shadow.sample
         )
+        self.observer.producer, self.observer.ownership = self._producer, self.ownership
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -181,12 +184,20 @@ class WorkerRuntime(Service):
             await self.sleep(FOLLOW_S)
 
     @Service.task
+    async def _beat(self) -> None:
+        await self.observer.heartbeat.keep_beating()
+
+    @Service.task
+    async def _watch_broker(self) -> None:
+        await self.observer.watch_broker()
+
+    @Service.task
     async def _tell_of_overload(self) -> None:
         before = (0, 0)
         while not self.should_stop:
             await self.sleep(TELL_OF_OVERLOAD_S)
-            counted = [one.pipeline.counters for one in self._owned.partitions.values()]
-            now = (sum(one.shed for one in counted), sum(one.requests for one in counted))
+            counted = self._owned.counters()
+            now = (counted.shed, counted.requests)
             shed, requests = now[0] - before[0], now[1] - before[1]
             before = now
             if shed > 0:
@@ -230,9 +241,11 @@ class WorkerRuntime(Service):
     async def on_rebalanced(self, *args: Any, **options: Any) -> None:
         """Open assigned partitions: after every rebalance, before the flow resumes."""
         await self._or_crash(self._owned.assign(self.app.consumer.assignment()))
+        self.observer.has_joined = True
 
     async def on_revoked(self, app: faust.App, revoked: Iterable[TP], **options: Any) -> None:
         """Close revoked partitions, while the group still waits for us."""
+        self.observer.has_joined = False
         await self._revoke({tp.partition for tp in revoked})
 
     async def revoke_all(self, *args: Any, **options: Any) -> None:
@@ -251,6 +264,13 @@ class WorkerRuntime(Service):
     def positions(self, committed: Mapping[TP, int | None]) -> dict[TP, int]:
         """Return where to read on."""
         return self._owned.positions(committed)
+
+    def _end_of(self, tp: TP) -> int | None:
+        """Return where a topic's partition ended when the consumer last fetched; None before, or where it moved."""
+        with suppress(ConsumerNotStarted, IllegalStateError, AssertionError):  # the last two: not assigned any more
+            end: int | None = self.app.consumer.highwater(TopicPartition(*tp))
+            return end
+        return None
 
     def _request_tps(self) -> list[TP]:
         return [tp for tp in self._owned.owned_tps() if tp.topic == self.names.of(REQUESTS)]
@@ -386,15 +406,7 @@ def create_app(settings: Settings, serving: ServingState) -> faust.App:
         async for chunk in chunks:
             runtime.answer(chunk)
 
-    @app.page("/deployment")
-    async def deployment(view: Any, request: Any) -> Any:
-        return view.json(runtime.shadow.told())
-
-    @app.page("/figures")
-    async def figures(view: Any, request: Any) -> Any:
-        owned = {} if runtime.ownership is None else runtime.ownership.partitions
-        return view.json(asdict(figures_of(list(owned.values()))))
-
+    add_pages(app, runtime.observer, runtime.shadow)
     return app
 
 

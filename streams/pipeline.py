@@ -14,7 +14,7 @@ worker stops for it.
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import compress
 from typing import Protocol
@@ -34,6 +34,7 @@ from rankstream.streams.codec import (
     encode_served,
     ids_of,
 )
+from rankstream.streams.counters import Counters
 from rankstream.streams.partitioner import KeyCheck, anywhere
 from rankstream.streams.records import Channel, Outgoing
 
@@ -72,36 +73,6 @@ class ServingState(Protocol):
     def current(self) -> RankerLike:
         """The ranker to use now; another one after a hot swap."""
         ...
-
-
-@dataclass
-class Counters:
-    """What a partition has seen since it was opened."""
-
-    actions: int = 0  # put into a history
-    late: int = 0  # of these, inserted behind a newer one
-    duplicates: int = 0
-    too_old: int = 0
-    ahead: int = 0  # read with a time after their record's: clocks differ
-    redelivered: int = 0  # skipped: at or below the user's offset
-    sessions_ended: int = 0
-    requests: int = 0
-    refused: int = 0  # requests answered with an error
-    shed: int = 0  # requests answered by popularity, as there was no time to rank them
-    rejected: dict[str, int] = field(default_factory=dict)  # dead letters by reason
-
-    def told(self) -> str:
-        """Return what an operator may want to know, in a line."""
-        return (
-            f"{self.actions:,} actions applied ({self.late:,} late, {self.duplicates:,} duplicates, {self.too_old:,} "
-            f"too old, {self.ahead:,} stamped after their records), {self.requests:,} requests read, "
-            f"{self.shed:,} of them answered without scoring, {self.refused:,} with an error, "
-            f"{sum(self.rejected.values()):,} dead letters"
-        )
-
-    def reject(self, reason: str) -> None:
-        """Count one dead letter."""
-        self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
 
 Sample = Callable[[RankingRequest, UserState, int], None]  # a request, its user's state, and when it was asked
@@ -279,7 +250,7 @@ class Pipeline:
         ids = ids_of(record.value)
         if ids is None:
             return [dead_letter]
-        self.counters.refused += 1
+        self.counters.refuse(reason)
         return [
             dead_letter,
             Outgoing(Channel.FEEDS, record.key, encode_error(*ids, reason, told, self.clock())),
@@ -322,6 +293,7 @@ class PendingRequests:
     def _unscored(self, ranker: RankerLike, record: Record, request: RankingRequest) -> list[Outgoing]:
         check_deadline(request, self.pipeline.clock())
         feed = encode_feed(request, ranker.rank_by_popularity(request), self.pipeline.clock())
+        self.pipeline.counters.fallbacks += 1
         return [Outgoing(Channel.FEEDS, record.key, feed)]
 
     def _scored(self, ranker: RankerLike, record: Record, request: RankingRequest, state: UserState) -> list[Outgoing]:
@@ -329,7 +301,9 @@ class PendingRequests:
         check_deadline(request, clock())
         ranking = ranker.rank(request, state, record.timestamp)
         self.pipeline.observe(ranking)
-        feed = Outgoing(Channel.FEEDS, record.key, encode_feed(request, ranking, clock()))
+        now_ms = clock()
+        feed = Outgoing(Channel.FEEDS, record.key, encode_feed(request, ranking, now_ms))
+        self.pipeline.counters.rank(ranking, record.timestamp, now_ms)
         self.pipeline.sample(request, state, record.timestamp)
         if not self.pipeline.log_served:
             return [feed]
@@ -348,6 +322,6 @@ class PendingRequests:
             return [dead_letter, self._error(record, request, INTERNAL, message)]
 
     def _error(self, record: Record, request: RankingRequest, reason: str, message: str) -> Outgoing:
-        self.pipeline.counters.refused += 1
+        self.pipeline.counters.refuse(reason)
         error = encode_error(request.request_id, request.user_id, reason, message, self.pipeline.clock())
         return Outgoing(Channel.FEEDS, record.key, error)

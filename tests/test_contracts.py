@@ -20,6 +20,7 @@ BREAKS = {
     "Serving never imports torch": ("ranking/utility.py", "import torch"),
     "Serving never imports pyarrow": ("streams/codec.py", "import pyarrow"),
     "Only the shell knows Kafka": ("features/history.py", "import aiokafka"),
+    "Only the shell knows Prometheus": ("streams/counters.py", "import prometheus_client"),
     "Evaluation drives the pipeline, never the shell": ("evaluation/html_page.py", "import rankstream.streams.app"),
 }
 

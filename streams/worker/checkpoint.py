@@ -172,6 +172,7 @@ class Partition:
         async with self._turn:
             if self.closing or self.failed or not is_current(chunk):
                 return
+            started = monotonic()
             records = self.actions.fresh(chunk)
             with self._poisoned_by_failure():
                 for part in self.actions.in_hand.parts(records, max(1, len(records))):
@@ -183,6 +184,7 @@ class Partition:
                     await self._outbox.send(dead_letters)
                     await asyncio.sleep(0)  # many parts of one record may take long: let heartbeats through
                 self.actions.advance(chunk.end)
+            self.pipeline.counters.chunk_s.observe(monotonic() - started)
 
     def _apply(self, records: Sequence[Record]) -> list[Outgoing]:
         """Apply actions that are worked on together; return the dead letters that were not acknowledged before."""
@@ -290,6 +292,7 @@ class Partition:
             raise
 
     async def _checkpoint(self) -> None:
+        started = monotonic()
         async with self._turn:
             snapshot = self._snapshot()
         await asyncio.gather(*snapshot.acks)
@@ -304,6 +307,8 @@ class Partition:
             self.pipeline.users.store.set_source(self._outbox.source.packed())
         self.actions.checkpointed, self.requests.checkpointed = snapshot.actions, snapshot.requests
         self.checkpointed_at = monotonic()
+        if snapshot.changes is not None or snapshot.offsets:  # else there was nothing to make durable
+            self.pipeline.counters.checkpoint_s.observe(self.checkpointed_at - started)
 
     def _snapshot(self) -> Snapshot:
         processed = self.actions.processed

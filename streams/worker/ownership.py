@@ -7,7 +7,7 @@ where reading of its actions resumes; the group's offset is up to where outputs 
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +22,7 @@ from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.rocksdb import DamagedStoreError, RocksStore
 from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.counters import Counters, total_of
 from rankstream.streams.partitioner import KeyCheck, PartitionCheck, anywhere
 from rankstream.streams.pipeline import Pipeline, Sample, ServingState
 from rankstream.streams.settings import TRANSACTIONAL, Settings
@@ -77,6 +78,9 @@ class Ownership:
         self.fencing = fencing  # whether the brokers refuse former owners
         self.abandoned = False  # write nothing any more
         self.left_unsaved = False  # the partitions that were left last had no last checkpoint
+        self.left = Counters()  # of the partitions that were left: sums of what was counted never fall
+        self.opening: Sequence[int] = ()  # partitions that are not open yet
+        self.restoring: Sequence[RestoreJob] = ()
         self._source = UNKNOWN  # the topic user-actions, as of the last opening
         self._changelog_id = ""  # of the topic, the same
         self._cuts = CutWatch(settings)
@@ -84,6 +88,10 @@ class Ownership:
         self._skipped: Mapping[TP, range] = {}  # of what is being opened, as an operator has said
         self._opening: asyncio.Task[None] | None = None
         self._alive_at = monotonic()
+
+    def counters(self) -> Counters:
+        """Return what was counted since the start, of the partitions that are open and of those that were left."""
+        return total_of([self.left, *(one.pipeline.counters for one in list(self.partitions.values()))])
 
     # --- assignment
 
@@ -120,6 +128,7 @@ class Ownership:
 
     async def _open(self, numbers: list[int]) -> None:
         opened: dict[int, Opened] = {}
+        self.opening = numbers
         try:
             for number in numbers:
                 opened[number] = Opened(Fence(self.settings, self._limits, number) if self.fencing else None)
@@ -148,6 +157,8 @@ class Ownership:
                     "acknowledged is lost"
                 ) from exc
             raise
+        finally:
+            self.opening = ()
 
     def _own(self, partition: Partition) -> None:
         """Take a partition into use. What was fetched of it before it was open is void, wherever that began."""
@@ -190,11 +201,18 @@ class Ownership:
             sources,
             "the changelog",
         )
-        if jobs:
-            await restore(self.settings, jobs)
+        await self._restore_all(jobs)
         for one in opened.values():
             if self._source != UNKNOWN:
                 one.users.set_source(self._source.with_last_of(unpacked(one.users.source)).packed())
+
+    async def _restore_all(self, jobs: Sequence[RestoreJob]) -> None:
+        self.restoring = jobs
+        try:
+            if jobs:
+                await restore(self.settings, jobs)
+        finally:
+            self.restoring = ()
 
     async def _opened_anew(
         self, number: int, damage: DamagedStoreError, source: Bounds, changelog: "Changelog"
@@ -600,6 +618,7 @@ class Ownership:
         finally:
             for one in leaving:
                 del self.partitions[one.number]
+                self.left.add(one.pipeline.counters)
             self._share_memory()
             await asyncio.gather(*(one.release() for one in leaving))
 
