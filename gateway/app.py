@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from aiohttp import web
 from msgspec.structs import replace
@@ -47,6 +48,7 @@ from rankstream.streams.topics import ACTIONS, IMPRESSIONS, REQUESTS
 
 log = logging.getLogger(__name__)
 
+REQUEST_ID: ContextVar[object] = ContextVar("request_id", default=None)  # of the call at hand, once its body is read
 BODY_S = 10.0  # for a body to come: who sends slower holds a place that others want
 KEEP_ALIVE_S = 15.0  # between two signs of life on a stream: proxies cut what is silent
 STATUSES = {DEADLINE_PASSED: 504, INTERNAL: 500, WRONG_PARTITION: 500}  # of workers' reasons; 400 for the others
@@ -100,6 +102,7 @@ class Gateway:
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let in who may come, turn whatever goes wrong into JSON, and count."""
         started = time.monotonic()
+        REQUEST_ID.set(None)  # calls on one connection share a context
         try:
             if request.method == "OPTIONS" and self._is_allowed_origin(request):
                 response: web.StreamResponse = web.Response(status=204)
@@ -111,7 +114,7 @@ class Gateway:
         except web.HTTPException as exc:
             response = problem_answer(_told(exc, request, self.routes))
         except Exception:
-            log.exception("%s %s met a bug", request.method, request.path)
+            log.exception("%s %s met a bug", request.method, request.path, extra={"request_id": REQUEST_ID.get()})
             response = problem_answer(RefusedError(500, INTERNAL, "the gateway met a bug; its log says which"))
         if not response.prepared:
             response.headers.update(self._headers(request))
@@ -197,6 +200,7 @@ class Gateway:
         """Send a request and wait for its feed."""
         with self.one_in_flight(), rejections():
             asked = read_request(await self.body(request), self.clock())
+            REQUEST_ID.set(asked.request.request_id)
             feed = await self._feed_of(asked)
         status = 200 if feed.error is None else STATUSES.get(feed.error.reason, 400)
         return raw_answer(feed.value, status)
@@ -234,8 +238,9 @@ class Gateway:
             return stream
 
     async def get_live(self, request: web.Request) -> web.StreamResponse:
-        """Say that the event loop turns."""
-        return json_answer(Health(True, self.in_flight))
+        """Say whether the event loop turns."""
+        live = self.heartbeat.is_live
+        return json_answer(Health(live, self.in_flight), 200 if live else 503)
 
     async def get_ready(self, request: web.Request) -> web.StreamResponse:
         """Say whether the road is open."""

@@ -93,7 +93,15 @@ ROUTES = (
         {200: ("One event a feed.", (RankedFeed,))},
         content=EVENTS,
     ),
-    Route("GET", "/live", "get_live", "The process lives.", None, {200: ("It does.", (Health,))}, guarded=False),
+    Route(
+        "GET",
+        "/live",
+        "get_live",
+        "The event loop turns.",
+        None,
+        {200: ("It does.", (Health,)), 503: ("It stood still for some seconds.", (Health,))},
+        guarded=False,
+    ),
     Route(
         "GET",
         "/ready",

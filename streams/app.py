@@ -30,6 +30,7 @@ from yarl import URL
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.rights import is_denial
 from rankstream.streams.connection import credentials_of, handed_on, missing_codecs
+from rankstream.streams.log_lines import Quiet, logging_config
 from rankstream.streams.pipeline import ServingState
 from rankstream.streams.records import Outgoing
 from rankstream.streams.setting_fields import SettingsError
@@ -63,6 +64,7 @@ FAUSTS_OWN = {
     "connections_max_idle_ms": "consumer_connections_max_idle_ms",
 }  # options of aiokafka's consumer that Faust has settings for
 TELL_OF_OVERLOAD_S = 10.0
+TELL_FIGURES_S = 60.0
 FOLLOW_S = 1.0  # between two looks at what is deployed
 LOOK_AGAIN_S = 30.0  # at the topics: how large a record they take, and whether they are still the same
 LOOK_RETRY_S = 1.0
@@ -131,6 +133,8 @@ class WorkerRuntime(Service):
             self.settings, self.serving, self._producer, self.plan, self.limits, fencing, self.shadow.sample
         )
         self.observer.producer, self.observer.ownership = self._producer, self.ownership
+        served = ", ".join(f"{kind} {one.version}" for kind, one in self.observer.versions().items())
+        log.info("joining the group %s, to serve %s", self.settings.app_id, served or "no model")
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -192,6 +196,14 @@ class WorkerRuntime(Service):
         await self.observer.watch_broker()
 
     @Service.task
+    async def _tell_figures(self) -> None:
+        while not self.should_stop:
+            await self.sleep(TELL_FIGURES_S)
+            if not self.should_stop:
+                told, figures = self.observer.figures_line()
+                log.info("%s", told, extra={"figures": figures})
+
+    @Service.task
     async def _tell_of_overload(self) -> None:
         before = (0, 0)
         while not self.should_stop:
@@ -240,7 +252,9 @@ class WorkerRuntime(Service):
 
     async def on_rebalanced(self, *args: Any, **options: Any) -> None:
         """Open assigned partitions: after every rebalance, before the flow resumes."""
-        await self._or_crash(self._owned.assign(self.app.consumer.assignment()))
+        assignment = self.app.consumer.assignment()
+        log.info("assigned %s", listed(assignment))
+        await self._or_crash(self._owned.assign(assignment))
         self.observer.has_joined = True
 
     async def on_revoked(self, app: faust.App, revoked: Iterable[TP], **options: Any) -> None:
@@ -250,6 +264,7 @@ class WorkerRuntime(Service):
 
     async def revoke_all(self, *args: Any, **options: Any) -> None:
         """Close everything; Faust is about to stop."""
+        self.observer.is_leaving = True
         self.watchdog.leaving("it was asked to end")
         if self.ownership is not None:
             await self._revoke(set(self.ownership.partitions))
@@ -267,7 +282,8 @@ class WorkerRuntime(Service):
 
     def _end_of(self, tp: TP) -> int | None:
         """Return where a topic's partition ended when the consumer last fetched; None before, or where it moved."""
-        with suppress(ConsumerNotStarted, IllegalStateError, AssertionError):  # the last two: not assigned any more
+        # the last two: the consumer's own thread has taken the partition away, or does so at this moment
+        with suppress(ConsumerNotStarted, IllegalStateError, AssertionError, AttributeError):
             end: int | None = self.app.consumer.highwater(TopicPartition(*tp))
             return end
         return None
@@ -346,6 +362,14 @@ class WorkerRuntime(Service):
             await self.app.consumer.seek_wait({chunk.tp: again.offset})
 
 
+def listed(assignment: Iterable[TP]) -> str:
+    """Return partitions for people: ``user-actions 0, 3; ranking-requests 0, 3``."""
+    numbers: dict[str, list[int]] = {}
+    for tp in sorted(assignment):
+        numbers.setdefault(tp.topic, []).append(tp.partition)
+    return "; ".join(f"{topic} {', '.join(map(str, each))}" for topic, each in numbers.items()) or "no partition"
+
+
 class QuietFaustWorker(faust.Worker):
     """Faust's worker without its spinner, which sets the root logger to DEBUG at log levels of WARNING and above.
 
@@ -378,8 +402,10 @@ class Boot(BootStrategy):
 def create_app(settings: Settings, serving: ServingState) -> faust.App:
     """Return the application; nothing is started or connected yet."""
     names, plan = TopicNames(settings.topic_prefix), ReadingPlan()
-    app = new_app(settings, plan, first=names.of(ACTIONS))
+    quiet = Quiet()
+    app = new_app(settings, plan, names.of(ACTIONS), quiet)
     runtime = WorkerRuntime(app, settings, serving, plan)
+    quiet.is_down = lambda: runtime.observer.broker.down is not None
     app.boot_strategy = Boot(app, runtime)
     options = handed_on(settings, signature(AIOKafkaConsumer).parameters.keys() - FAUSTS_OWN.keys())
     urls = [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")]
@@ -410,7 +436,7 @@ def create_app(settings: Settings, serving: ServingState) -> faust.App:
     return app
 
 
-def new_app(settings: Settings, plan: ReadingPlan, first: str) -> faust.App:
+def new_app(settings: Settings, plan: ReadingPlan, first: str, quiet: Quiet) -> faust.App:
     """Return a Faust application with our settings and no agents."""
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     options = {FAUSTS_OWN[name]: value for name, value in handed_on(settings, FAUSTS_OWN).items()}
@@ -431,6 +457,7 @@ def new_app(settings: Settings, plan: ReadingPlan, first: str) -> faust.App:
         table_standby_replicas=1,  # chooses Faust's own assignor, which keeps partition numbers of all topics together
         agent_supervisor=CrashingSupervisor,
         Worker=QuietFaustWorker,
+        logging_config=logging_config(settings.log_format, quiet),
         worker_redirect_stdouts=False,
         web_enabled=settings.web_port > 0,
         web_bind=settings.web_host,

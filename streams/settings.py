@@ -310,16 +310,29 @@ class Settings:
         maximum=100_000,
     )
     web_port: int = setting(
-        0, Section.OPERATION, "Port of the worker's health page; 0 for none.", minimum=0, maximum=65_535
+        0,
+        Section.OPERATION,
+        "Port of the worker's pages, `/metrics`, `/live`, `/ready` and others; 0 for none.",
+        minimum=0,
+        maximum=65_535,
     )
     web_host: str = setting(
         "127.0.0.1",
         Section.OPERATION,
-        "Address that the health page listens on: it has no login, so others than this machine are let in only if told "
-        "so, as by 0.0.0.0.",
+        "Address that the pages listen on: they have no login, so others than this machine are let in only if told so, "
+        "as by 0.0.0.0.",
     )
     log_level: str = setting(
-        "INFO", Section.OPERATION, "Least important messages to log.", choices=("DEBUG", "INFO", "WARNING", "ERROR")
+        "INFO",
+        Section.OPERATION,
+        "Least important messages to log. Faust and the Kafka clients tell each step only at DEBUG.",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
+    )
+    log_format: str = setting(
+        "text",
+        Section.OPERATION,
+        "How a record is logged, one line each: as text for people, or as JSON for machines.",
+        choices=("text", "json"),
     )
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from rankstream.gateway.server import serve_until_signal
 from rankstream.gateway.worker_road import WorkerRoad
 from rankstream.ranking.bundle import BundleRefusedError
 from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.log_lines import set_up
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.open_serving import open_serving
 
@@ -49,7 +50,7 @@ def command(worker: bool, settings: BothSettings) -> None:
         --host 0.0.0.0 --tls-certfile cert.pem --tls-keyfile key.pem
       rankstream gateway --worker --bundle run/bundle
     """
-    logging.basicConfig(level=settings.stream.log_level, format="%(asctime)s %(levelname)s %(message)s")
+    set_up(settings.stream.log_level, settings.stream.log_format)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     road = worker_road(settings.stream) if worker else kafka_road(settings)

@@ -31,6 +31,7 @@ from rankstream.ranking.bundle import BundleRefusedError
 from rankstream.ranking.request import MAX_CANDIDATES
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.log_lines import set_up
 from rankstream.streams.settings import Section, Settings, in_sections, read_origins
 from rankstream.streams.worker.open_serving import open_serving
 from rankstream.web.cards import BadImagesError, Cards
@@ -96,7 +97,7 @@ def command(items: Path | None, images: str | None, candidates: int, opens: bool
         --images 'https://shop.example/pictures/{id}.jpg' --port 8090
       rankstream live --bundle run/bundle --bootstrap-servers kafka:9092
     """
-    logging.basicConfig(level=settings.stream.log_level, format="%(asctime)s %(levelname)s %(message)s")
+    set_up(settings.stream.log_level, settings.stream.log_format)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with _catalogue(items, settings.stream) as catalogue:

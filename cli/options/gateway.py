@@ -10,7 +10,7 @@ from rankstream.streams.setting_fields import about
 from rankstream.streams.settings import Section, Settings, in_sections, read_settings
 
 SHARED = (
-    "fetch_max_wait_ms", "log_level",
+    "fetch_max_wait_ms", "log_level", "log_format",
     "bundle", "user_vectors", "item_counts", "state_dir", "history_limit", "scoring_threads",  # with --worker
 )  # fmt: skip
 STREAM_FIELDS = [

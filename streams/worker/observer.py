@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from rankstream.ranking.served_versions import ServedVersion
-from rankstream.streams.broker_watch import LOOK_EVERY_S, BrokerWatch
+from rankstream.streams.broker_watch import LOOK_EVERY_S, LOOK_S, BrokerWatch
 from rankstream.streams.counters import Counters
 from rankstream.streams.exposition import Exposition
 from rankstream.streams.heartbeat import Heartbeat
@@ -43,16 +43,18 @@ class Observer:
     ) -> None:
         self.heartbeat = Heartbeat()
         self.broker = BrokerWatch(
-            settings.bootstrap_servers, self._is_answered, patience_s=min(3.0, settings.session_timeout_s / 4)
+            settings.bootstrap_servers, self._is_answered, patience_s=min(LOOK_S, settings.session_timeout_s / 2)
         )
         self.ownership: Ownership | None = None  # None before the start
         self.producer: AIOKafkaProducer | None = None  # asked whether a broker answers
         self.has_joined = False  # the group, and opened what that gave it
+        self.is_leaving = False  # it was asked to end
         self._settings = settings
         self._serving = serving
         self._pressure = pressure
         self._end_of = end_of  # of a topic's partition, as the broker told last; None where it has not yet
         self._exposition = Exposition(WORKER_METRICS, self.look)
+        self._told = self.look()  # in the log
 
     # --- kept up to date
 
@@ -88,7 +90,7 @@ class Observer:
             pending_bytes=self._pressure.waiting_bytes,
             opening=0 if owner is None else len(owner.opening),
             restoring=() if owner is None else owner.restoring,
-            versions=self._versions(),
+            versions=self.versions(),
             loop_delay_s=self.heartbeat.delay_s,
             ready=not self._reasons(),
             broker_age_s=self.broker.age_s,
@@ -102,6 +104,25 @@ class Observer:
         ends = {tp: self._end_of(tp) for tp in cursors}
         return {tp: max(0, end - cursors[tp]) for tp, end in ends.items() if end is not None}
 
+    def figures_line(self) -> tuple[str, dict[str, float]]:
+        """Return a line for the log, and its numbers; rates are since the last call."""
+        look, before = self.look(), self._told
+        self._told = look
+        seconds = max(1e-3, look.at_s - before.at_s)
+        numbers: dict[str, float] = {
+            "partitions": len(look.partitions),
+            "actions": look.counters.actions,
+            "actions_per_s": round((look.counters.actions - before.counters.actions) / seconds, 1),
+            "requests": look.counters.requests,
+            "requests_per_s": round((look.counters.requests - before.counters.requests) / seconds, 1),
+            "dead_letters": sum(look.counters.rejected.values()),
+            "lag_records": sum(look.lag.values()),
+            "pending_requests": look.pending,
+            "checkpoint_age_s": look.figures.checkpoint_age_s,
+            "resident_mb": round((look.figures.resident_bytes or 0) / 1e6),
+        }
+        return ", ".join(f"{name} {number:g}" for name, number in numbers.items()), numbers
+
     def readiness(self) -> Readiness:
         """Return whether the worker can do its work, and why not."""
         owner, reasons = self.ownership, self._reasons()
@@ -113,7 +134,7 @@ class Observer:
             partitions=[] if owner is None else sorted(owner.partitions),
             opening=[] if owner is None else list(owner.opening),
             restoring=[] if owner is None else restoring_of(owner.restoring),
-            versions=self._versions(),
+            versions=self.versions(),
             broker_age_s=round(self.broker.age_s, 3),
         )
 
@@ -121,6 +142,7 @@ class Observer:
         owner = self.ownership
         return why_not_ready(
             has_joined=self.has_joined,
+            leaving=self.is_leaving,
             opening=() if owner is None else owner.opening,
             restoring=() if owner is None else restoring_of(owner.restoring),
             abandoned=owner is not None and owner.abandoned,
@@ -129,5 +151,6 @@ class Observer:
             down=self.broker.down,
         )
 
-    def _versions(self) -> Mapping[str, ServedVersion]:
+    def versions(self) -> Mapping[str, ServedVersion]:
+        """Return which versions serve, by kind; none where the serving state does not say."""
         return self._serving.versions() if isinstance(self._serving, HasVersions) else {}

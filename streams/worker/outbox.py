@@ -16,6 +16,7 @@ from faust.types import TP
 from rankstream.features.stores.cache import Changes
 from rankstream.features.stores.rocksdb import POSITION, POSITION_BYTES
 from rankstream.streams.clients.idempotent import TOO_LARGE_ERRORS
+from rankstream.streams.codec import ids_of
 from rankstream.streams.records import Channel, Outgoing
 from rankstream.streams.shortened import sent_bytes, shortened
 from rankstream.streams.topics import CHANGELOG, TopicNames
@@ -127,7 +128,8 @@ class Outbox:
             return one
         short = shortened(one, limit)
         level = logging.WARNING if self._limits.tell_once(topic) else logging.DEBUG
-        log.log(level, "%s of %d bytes is too large for %s, which takes %d: %s", *_told(one, topic, limit, short))
+        told = _told(one, topic, limit, short)
+        log.log(level, "%s of %d bytes is too large for %s, which takes %d: %s", *told, extra=_ids_of(one))
         return short
 
     def _acknowledged(self, one: Outgoing, producer: AIOKafkaProducer, ack: "asyncio.Future[object]") -> None:
@@ -261,6 +263,12 @@ async def _close_and_send(
     batch.close()
     ack: asyncio.Future[object] = await producer.send_batch(batch, topic, partition=partition)
     return ack
+
+
+def _ids_of(one: Outgoing) -> dict[str, object]:
+    """Return what names a feed in the log; a dead letter holds bytes that nobody could read."""
+    ids = ids_of(one.value) if one.channel is Channel.FEEDS else None
+    return {} if ids is None else {"request_id": ids[0], "user_id": ids[1]}
 
 
 def _told(one: Outgoing, topic: str, limit: int, short: Outgoing | None) -> tuple[str, int, str, int, str]:

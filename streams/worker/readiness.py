@@ -41,6 +41,7 @@ def restoring_of(jobs: Sequence[RestoreJob]) -> list[Restoring]:
 
 def why_not_ready(
     has_joined: bool,
+    leaving: bool,
     opening: Sequence[int],
     restoring: Sequence[Restoring],
     abandoned: bool,
@@ -52,6 +53,8 @@ def why_not_ready(
 
     A worker without partitions is ready: there are more workers than partitions, and it takes over from another.
     """
+    if leaving:
+        return ["it was asked to end"]
     reasons = []
     if abandoned:
         reasons.append("its partitions may belong to another worker, so it ends")

@@ -113,6 +113,20 @@ def test_a_bug_is_a_sentence_and_leaves_no_trace_outside(gateway, monkeypatch):
     assert "ZeroDivision" not in str(answer.document)
 
 
+def test_a_bug_is_logged_with_the_request_that_met_it(gateway, monkeypatch, caplog):
+    async def fail(topic, records):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(gateway.gateway.road, "send", fail)
+    assert gateway.call("POST", "/rank", {"request_id": "r9", "user_id": "u", "limit": 1}).status == 500
+    assert [record.request_id for record in caplog.records if "met a bug" in record.message] == ["r9"]
+
+
+def test_a_loop_that_stands_still_is_not_live(gateway, monkeypatch):
+    monkeypatch.setattr(gateway.gateway.heartbeat, "_clock", lambda: time.monotonic() + 60)
+    assert gateway.call("GET", "/live").status == 503
+
+
 def test_feeds_of_a_user_are_followed_as_they_come(gateway):
     connection = gateway.connection()
     connection.request("GET", "/feeds/a%2Fb")

@@ -19,6 +19,7 @@ from rankstream.features.interests.table import open_interests
 from rankstream.features.user_state import UNKNOWN_USER
 from rankstream.ranking.bundle import BundleRefusedError, open_bundle, use_bundle
 from rankstream.ranking.request import RankingRefusedError, RankingRequest
+from rankstream.ranking.served_versions import ServedVersion
 from rankstream.ranking.serving import LiveRanker, ranker_of
 from tests.builders.bundle import VOCABULARY, a_bundle, a_user_table, vectors_of
 from tests.builders.interests import publish_some as publish_interests_of
@@ -160,6 +161,20 @@ def test_item_counts_are_followed_and_an_answer_names_its_version(tmp_path):
     assert own.rank(REQUEST, UNKNOWN_USER, NOW).item_counts is None
     assert counted.offline.sessions is own.offline.sessions  # states do not depend on a version
     assert counted.offline.items is own.offline.items
+
+
+def test_what_serves_is_named_with_the_time_that_it_is_of(tmp_path):
+    alone = LiveRanker.open(a_bundle(tmp_path / "b", model_version="tiny-7"))
+    trained_ms = read_manifest(tmp_path / "b").trained_until_ms
+    assert alone.versions() == {"model": ServedVersion("tiny-7", trained_ms)}
+    vectors = a_user_table(tmp_path / "vectors", ["u1"])
+    publish_some(tmp_path / "counts", seed=5)
+    serving = LiveRanker.open(tmp_path / "b", vectors, tmp_path / "counts")
+    found = serving.versions()
+    assert set(found) == {"model", "user_vectors", "item_counts"}
+    assert found["item_counts"].version == serving.current.item_counts
+    assert all(one.as_of_ms is not None for one in found.values())
+    assert LiveRanker.without_bundle(VOCABULARY).versions() == {"model": ServedVersion("none", None)}
 
 
 @pytest.mark.parametrize("spoiled", ["broken", "another space", "other widths"])

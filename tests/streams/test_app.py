@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from faust.types import TP
 from mode import Service
 
 from rankstream.streams import app as worker_app
@@ -90,6 +91,12 @@ def test_we_shadow_no_name_of_faust_but_those_we_mean_to(ours):
     dunder = {name for name in vars(ours) if name.startswith("__")}
     set_by_mode = {"_abc_impl", "_tasks", "logger", "log", "mundane_level", "shortlabel", "label"}
     assert (set(vars(ours)) & theirs) - dunder - set_by_mode <= OVERRIDDEN[ours]
+
+
+def test_an_assignment_is_told_by_topic():
+    assignment = {TP("user-actions", 10), TP("ranking-requests", 2), TP("user-actions", 2)}
+    assert worker_app.listed(assignment) == "ranking-requests 2; user-actions 2, 10"
+    assert worker_app.listed([]) == "no partition"
 
 
 def test_importing_the_module_makes_no_app(monkeypatch):

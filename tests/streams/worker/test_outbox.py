@@ -120,12 +120,14 @@ def test_a_record_that_is_refused_alone_too_is_shortened():
     assert json.loads(broker.taken[1])["value_bytes"] == 9_000
 
 
-def test_a_feed_that_is_known_to_be_too_large_is_never_sent_nor_what_it_was_made_from(limits_of):
+def test_a_feed_that_is_known_to_be_too_large_is_never_sent_nor_what_it_was_made_from(limits_of, caplog):
     limits_of |= {"ranked-feeds": 5_000, "served-features": 5_000}
     broker = ABrokerWithALimit(5_000)
     sent(broker, a_feed(200), SERVED, a_feed(2), SERVED, told=5_000)
     assert reasons(broker.sent[:3]) == ["too-large", None, None]
     assert broker.taken.count(SERVED.value) == 1
+    (told,) = [record for record in caplog.records if "a feed of" in record.message]
+    assert (told.request_id, told.user_id) == ("r1", "u1")
 
 
 def test_what_no_size_helps_is_given_up_and_reported(caplog):

@@ -72,6 +72,20 @@ def test_a_restore_under_way_shows_what_is_read_and_what_remains():
     assert (found["rankstream_partitions_opening"], found["rankstream_ready"]) == (1, 0)
 
 
+def test_the_line_of_figures_has_rates_since_the_last_one():
+    observer = an_observer()
+    observer.ownership = an_ownership()
+    observer.ownership.partitions = {0: a_partition(0, actions=42)}
+    observer.figures_line()
+    pipeline = observer.ownership.partitions[0].pipeline
+    pipeline.on_actions([an_event(f"u{user}", offset=user) for user in range(9)])
+    line, numbers = observer.figures_line()
+    assert (numbers["actions"], numbers["lag_records"], numbers["partitions"]) == (9, 8, 1)
+    assert numbers["actions_per_s"] > 0
+    assert line.startswith("partitions 1, actions 9, actions_per_s ")
+    assert observer.figures_line()[1]["actions_per_s"] == 0
+
+
 def test_a_worker_that_has_not_started_shows_all_that_needs_no_partition():
     found = scraped(an_observer())
     assert found["rankstream_actions_total applied"] == found["rankstream_partitions"] == 0
