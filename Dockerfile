@@ -31,6 +31,10 @@ RUN useradd --create-home --uid 10001 rankstream \
 USER rankstream
 WORKDIR /home/rankstream
 VOLUME /var/lib/rankstream
-ENV RANKSTREAM_STATE_DIR=/var/lib/rankstream
+ENV RANKSTREAM_STATE_DIR=/var/lib/rankstream RANKSTREAM_WEB_PORT=6066
+# /live, not /ready: whoever restarts what is unhealthy must not restart a restore. A gateway sets HEALTH_URL to its own.
+ENV HEALTH_URL=http://127.0.0.1:6066/live
+HEALTHCHECK --interval=10s --timeout=4s --start-period=60s --retries=3 \
+ CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(os.environ['HEALTH_URL'], timeout=3)"]
 ENTRYPOINT ["rankstream"]
 CMD ["worker"]

@@ -1,4 +1,4 @@
-"""Writes what is made from code: docs/configuration.md, docs/metrics.md, docs/schemas and docs/asyncapi.json.
+"""Writes what is made from code: docs/configuration.md, docs/metrics.md, docs/schemas, docs/asyncapi.json, a dashboard.
 
     python -m docs.generate
 
@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from docs.dashboard import dashboard
 from docs.metrics_page import metrics
 from rankstream.cli.options.settings import default_text
 from rankstream.cli.options.train_settings import TrainSection, TrainSettings
@@ -23,6 +24,7 @@ from rankstream.streams.settings import Section, Settings, in_sections
 from rankstream.streams.topics import Topic
 
 HERE = Path(__file__).parent
+DASHBOARD = HERE.parent / "deploy" / "grafana" / "rankstream.json"
 KINDS = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
 
 CONFIGURATION = f"""\
@@ -110,7 +112,7 @@ def pages() -> dict[Path, str]:
     """Return every page that is generated."""
     schemas = {HERE / "schemas" / f"{topic.name}.json": schema(topic) for topic in OF_TOPICS}
     made = {"configuration.md": configuration(), "metrics.md": metrics(), "asyncapi.json": _text(asyncapi())}
-    return {HERE / name: text for name, text in made.items()} | schemas
+    return {HERE / name: text for name, text in made.items()} | schemas | {DASHBOARD: dashboard()}
 
 
 def main() -> None:

@@ -21,8 +21,9 @@ VARIABLES = {variable(known.name) for known in fields(Settings)} | {CONFIG_VARIA
 
 
 def test_there_are_kafka_its_topics_two_workers_and_a_producer():
-    assert set(SERVICES) == {"kafka", "topics", "worker-1", "worker-2", "producer"}
-    assert set(OURS) == set(SERVICES) - {"kafka"}
+    watching = {name for name, service in SERVICES.items() if service.get("profiles") == ["watch"]}
+    assert set(SERVICES) - watching == {"kafka", "topics", "worker-1", "worker-2", "producer"}
+    assert set(OURS) == set(SERVICES) - watching - {"kafka"}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -59,7 +60,8 @@ def test_folders_in_the_environment_are_mounted():
 
 def test_services_wait_for_those_that_exist_and_can_report_their_health():
     for service in SERVICES.values():
-        for other, wanted in service.get("depends_on", {}).items():
+        waits_for = service.get("depends_on", {})
+        for other, wanted in waits_for.items() if isinstance(waits_for, dict) else ():
             if wanted["condition"] == "service_healthy":
                 assert "healthcheck" in SERVICES[other]
             else:
@@ -68,7 +70,14 @@ def test_services_wait_for_those_that_exist_and_can_report_their_health():
 
 def test_the_health_check_queries_the_port_that_is_open():
     worker = SERVICES["worker-1"]
-    assert f":{worker['environment']['RANKSTREAM_WEB_PORT']}/" in worker["healthcheck"]["test"][-1]
+    assert f":{worker['environment']['RANKSTREAM_WEB_PORT']}/ready" in worker["healthcheck"]["test"][-1]
+
+
+def test_the_images_own_check_queries_whether_the_worker_lives_and_what_has_no_page_is_not_checked():
+    image = (ROOT / "Dockerfile").read_text()
+    port = re.search(r"RANKSTREAM_WEB_PORT=(\d+)", image)
+    assert f"HEALTH_URL=http://127.0.0.1:{port[1]}/live" in image
+    assert [name for name in OURS if SERVICES[name].get("healthcheck") == {"disable": True}] == ["topics", "producer"]
 
 
 def test_the_image_holds_every_package():

@@ -1,0 +1,131 @@
+"""What watches workers can be parsed and asks for nothing that is not there: dashboard, alerts, what is scraped."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from docs.dashboard import ROWS
+from rankstream.gateway.telemetry import SHOWN_BY_GATEWAYS
+from rankstream.streams.exposition import Kind
+from rankstream.streams.worker.telemetry import WORKER_METRICS
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+ALERTS = [
+    rule
+    for group in yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"]
+    for rule in group["rules"]
+]
+DASHBOARD = json.loads((DEPLOY / "grafana" / "rankstream.json").read_text())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+QUERIES = [
+    *(pytest.param(rule["expr"], id=rule["alert"]) for rule in ALERTS),
+    *(pytest.param(one["expr"], id=panel["title"]) for panel in PANELS for one in panel["targets"]),
+]
+OF_PROMETHEUS = {"up": {"job", "instance"}}
+TARGET = {"job", "instance"}  # labels that Prometheus adds
+
+
+def known() -> dict[str, set[str]]:
+    """Every series that can be asked for, with its labels."""
+    found = dict(OF_PROMETHEUS)
+    for one in (*WORKER_METRICS, *SHOWN_BY_GATEWAYS):
+        parts = ("_bucket", "_sum", "_count") if one.kind is Kind.HISTOGRAM else ("",)
+        for part in parts:
+            found[one.name + part] = {*one.labels, *TARGET} | ({"le"} if part == "_bucket" else set())
+    process = ProcessCollector(registry=CollectorRegistry())
+    for family in process.collect():
+        found |= {sample.name: TARGET for sample in family.samples}
+    return found
+
+
+def selectors(node: Any) -> Iterator[tuple[str, set[str]]]:
+    """Every series that a query names, with the labels that it is narrowed by."""
+    if isinstance(node, promql_parser.VectorSelector):
+        yield node.name, {matcher.name for matcher in node.matchers.matchers}
+    for part in ("expr", "lhs", "rhs", "vector_selector", "param"):
+        below = getattr(node, part, None)
+        if below is not None and not isinstance(below, str):
+            yield from selectors(below)
+    for argument in getattr(node, "args", ()):
+        yield from selectors(argument)
+
+
+def grouped(node: Any) -> Iterator[tuple[set[str], set[str]]]:
+    """Every aggregation by labels: the labels, and the series below it."""
+    if isinstance(node, promql_parser.AggregateExpr) and node.modifier is not None:
+        yield set(node.modifier.labels), {name for name, _ in selectors(node.expr)}
+    for part in ("expr", "lhs", "rhs"):
+        below = getattr(node, part, None)
+        if below is not None and not isinstance(below, str):
+            yield from grouped(below)
+    for argument in getattr(node, "args", ()):
+        yield from grouped(argument)
+
+
+def parsed(query: str) -> Any:
+    return promql_parser.parse(query.replace("$__rate_interval", "1m"))
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_queries_name_metrics_and_labels_that_exist(query):
+    series = known()
+    named = list(selectors(parsed(query)))
+    assert named
+    for name, labels in named:
+        assert name in series, name
+        assert labels <= series[name]
+    for labels, names in grouped(parsed(query)):
+        assert all(labels <= series[name] for name in names), labels
+
+
+def test_a_metric_that_is_not_there_would_be_found():
+    assert list(selectors(parsed('rate(a_total{x="1"}[5m]) / on (y) max by (z) (b) > 3'))) == [
+        ("a_total", {"x"}),
+        ("b", set()),
+    ]
+    assert list(grouped(parsed("max by (z) (b)"))) == [({"z"}, {"b"})]
+
+
+def test_alerts_have_a_name_a_severity_and_a_sentence_and_labels_that_their_query_leaves():
+    names = [rule["alert"] for rule in ALERTS]
+    assert len(set(names)) == len(names)
+    for rule in ALERTS:
+        assert rule["labels"]["severity"] in ("page", "ticket")
+        assert rule["annotations"]["summary"]
+
+
+def test_each_query_of_the_dashboard_stands_in_its_table_and_panels_do_not_overlap():
+    assert [panel["title"] for panel in PANELS] == [panel.title for row in ROWS.values() for panel in row]
+    cells = [
+        (x, y)
+        for one in DASHBOARD["panels"]
+        for x in range(one["gridPos"]["x"], one["gridPos"]["x"] + one["gridPos"]["w"])
+        for y in range(one["gridPos"]["y"], one["gridPos"]["y"] + one["gridPos"]["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+
+
+def test_prometheus_scrapes_the_workers_of_the_compose_file_where_they_listen():
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    (job,) = config["scrape_configs"]
+    targets = job["static_configs"][0]["targets"]
+    for target in targets:
+        service, port = target.split(":")
+        assert COMPOSE[service]["environment"]["RANKSTREAM_WEB_PORT"] == port
+        assert COMPOSE[service]["environment"]["RANKSTREAM_WEB_HOST"] == "0.0.0.0"
+    assert job["job_name"] == "rankstream-worker"  # which queries name
+
+
+def test_files_that_are_mounted_exist():
+    for service in ("prometheus", "grafana"):
+        mounted = [volume.split(":")[0] for volume in COMPOSE[service]["volumes"] if volume.startswith("./")]
+        assert [path for path in mounted if not (ROOT / path).is_file()] == []
+        assert COMPOSE[service]["profiles"] == ["watch"]
