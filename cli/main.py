@@ -21,6 +21,7 @@ COMMANDS = {
     "produce": "Send a file of actions (or requests) to Kafka.",
     "request": "Ask for one ranking and show it.",
     "watch": "Show ranked feeds as they come.",
+    "status": "Show the group of workers: who has which partition, how far it is behind, and what is not ready.",
     "topics": "Create the topics, or show what is wrong with them.",
     "dead-letters": "List rejected records, and send them again.",
     "skip": "Have workers pass over records unread.",

@@ -1,6 +1,7 @@
 """The consumer group of workers as an operator sees it: is it alive, what has it committed, and moving that."""
 
 import asyncio
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +29,21 @@ async def members_of_group(settings: Settings) -> int:
     """Return how many workers belong to the group."""
     _, _, _, _, _, members, *_ = await _described(settings)
     return len(members)
+
+
+@dataclass(frozen=True)
+class GroupMember:
+    """A member as the group's coordinator knows it."""
+
+    id: str
+    host: str
+    assignment: bytes  # of the consumer protocol
+
+
+async def group_of(settings: Settings) -> tuple[str, list[GroupMember]]:
+    """Return the state of the workers' group, and its members. Raises ``ClientError``."""
+    _, _, state, _, _, members, *_ = await _described(settings)
+    return str(state), [GroupMember(str(one[0]), str(one[2]), bytes(one[4] or b"")) for one in members]
 
 
 async def _described(settings: Settings) -> tuple[Any, ...]:

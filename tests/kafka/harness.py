@@ -11,8 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 from uuid import uuid4
 
 from aiokafka import TopicPartition
@@ -53,6 +56,17 @@ def wait_until(true: Callable[[], Any], what: str, timeout_s: float = 60.0, ever
             return answer
         assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain until {what}"
         time.sleep(every_s)
+
+
+def page(port: int, path: str = "/ready") -> tuple[int, dict[str, Any]]:
+    """Return status and document of a worker's page; status 0 where nobody listens."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, json.load(answer)
+    except HTTPError as exc:
+        return exc.code, json.load(exc)
+    except (OSError, HTTPException):
+        return 0, {}
 
 
 class Worker:

@@ -1,22 +1,29 @@
 """A partition's users restored from the changelog, whatever became of folder and source."""
 
 import asyncio
+import json
 import os
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import Result
 from faust.types import TP
 from kafka import KafkaAdminClient, TopicPartition
 
 from rankstream.features.stores.rocksdb import POSITION
+from rankstream.streams.broker import free_port
 from rankstream.streams.topics import ACTIONS, CHANGELOG
 from rankstream.streams.worker.changelog import Logged, logged_positions
 from rankstream.streams.worker.logged_states import offset_of
 from rankstream.streams.worker.source import UNKNOWN
-from tests.kafka.harness import Bench, wait_until
+from tests.builders.cli import connected, rankstream
+from tests.kafka.harness import Bench, page, wait_until
+
+PROGRESS = re.compile(r"it restores the partitions [0-3, ]+: [0-9,]+ of [0-9,]+ records, (\d+) %")
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -61,6 +68,46 @@ def test_restored_users_are_the_same_and_no_action_is_read_again(applied):
     print(f"restored {records} records, {rate}/s")
     assert int(records) == len(applied.read(CHANGELOG))
     assert "without sending outputs again" not in worker.log
+
+
+def status_of(bench: Bench) -> Result:
+    """Run `rankstream status` as a program would."""
+    words = ("status", *connected(bench.settings), "--app-id", bench.settings.app_id)
+    return rankstream(*words, "--worker", f"127.0.0.1:{bench.settings.web_port}", "--json")
+
+
+def test_a_restore_shows_its_progress_and_is_ready_when_it_is_done(applied, broker):
+    lose_the_folder(applied)
+    whole = applied.settings
+    applied.settings = replace(whole, web_port=free_port())
+    worker = applied.worker(RESTORE_MS="100")
+    seen: list[tuple[int, str]] = []
+
+    def is_ready() -> bool:
+        status, document = page(applied.settings.web_port)
+        if document.get("restoring"):
+            seen.append((status, document["reasons"][0]))
+        return status == 200
+
+    wait_until(is_ready, f"the worker is ready {worker.log[-3000:]}")
+    assert {status for status, _ in seen} == {503}
+    progress = [int(PROGRESS.fullmatch(why)[1]) for _, why in seen]
+    assert progress == sorted(progress)
+    assert len(set(progress)) > 1
+    done = wait_until(lambda: (now := status_of(applied)).exit_code == 0 and now, "the group is ready, too")
+    check_status(json.loads(done.stdout), len(applied.read(ACTIONS)), broker.is_kafka)
+    assert worker.terminate() == 0
+    applied.settings = whole
+
+
+def check_status(document: dict[str, Any], actions: int, is_kafka: bool) -> None:
+    assert (document["ready"], document["state"]) == (True, "Stable")
+    assert document["workers"][0]["page"]["partitions"] == [0, 1, 2, 3]
+    if is_kafka:  # the embedded one does not tell who has what
+        assert [one["partitions"] for one in document["members"]] == [[0, 1, 2, 3]]
+        assert {one["member"] for one in document["partitions"]} == {document["members"][0]["member"]}
+    assert sum(one["committed"] or 0 for one in document["partitions"] if "actions" in one["topic"]) == actions
+    assert sum(one["lag"] for one in document["partitions"]) == 0
 
 
 def test_a_restore_that_takes_too_long_reports_it_and_keeps_what_it_read(applied):
