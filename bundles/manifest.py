@@ -14,6 +14,7 @@ write it again::
         items/  item_features/                      embedding tables, a part each
         matches/                                    "matches": which items go together
         attributes/                                 "attributes": what items are, if it was trained with a catalogue
+        profiles/                                   "profiles": what users are, if it was trained with a file of them
 
 Format 3 knows match features, surfaces of requests and users' own counters. Format 2, which did not, and format 1,
 which had a field ``session`` instead of parts, are read as what they stand for (``format_2.py``, ``format_1.py``),
@@ -41,6 +42,7 @@ FORMAT = 3
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"  # over the manifest, so not in it; see signature.py
 GOLDEN = "golden.npz"
+LATER_SIZE = "profile_columns"  # came within format 3: bundles without profiles are as ever, to the byte
 WORDS = {
     "num_actions": "newest actions",
     "item_dim": "item vectors",
@@ -50,6 +52,7 @@ WORDS = {
     "match_features": "match features",
     "surfaces": "surfaces",
     "counted_types": "counted action types",
+    LATER_SIZE: "columns of profiles",
 }
 
 
@@ -191,4 +194,9 @@ def _sealed(manifest: AnyManifest) -> AnyManifest:
 
 
 def _encode(manifest: msgspec.Struct) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    """Return a manifest's bytes; a width that came later is left out where it is 0, as it was before it came."""
+    plain = msgspec.to_builtins(manifest)
+    for sizes in (plain["sizes"], *(part["sizes"] for part in plain.get("parts", ()))):
+        if not sizes.get(LATER_SIZE):
+            sizes.pop(LATER_SIZE, None)
+    return msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n"

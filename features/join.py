@@ -17,6 +17,7 @@ from rankstream.features.embeddings.base import VectorTable
 from rankstream.features.ids import Keys
 from rankstream.features.matches.columns import UserMatches, match_columns, match_columns_of_known, match_width
 from rankstream.features.matches.tables import MatchTables, no_matches
+from rankstream.features.profiles import UserProfiles, no_profiles
 from rankstream.features.schema import Bools, FeatureSizes, Floats, Ints, ModelInputs
 from rankstream.features.sessions import SessionEncoder, SessionsNow, session_keys, sessions_now
 from rankstream.features.user_state import Applied, UserState
@@ -40,16 +41,24 @@ class OfflineFeatures:
     matches: MatchTables = field(default_factory=no_matches)
     attributes: ItemAttributes = field(default_factory=no_attributes)
     folded_items: VectorTable | None = None  # that recurrent states are folded with; None: ``items``
+    profiles: UserProfiles = field(default_factory=no_profiles)
 
 
 def match_user(
-    state: UserState, user_key: int, now_ms: int, offline: OfflineFeatures, until_ms: int | None = None
+    state: UserState,
+    user_key: int,
+    now_ms: int,
+    offline: OfflineFeatures,
+    until_ms: int | None = None,
+    profile_key: int | None = None,
 ) -> UserMatches:
     """Return a user as of ``now_ms``, with what matches them: made once a request, for its source and its join.
 
-    ``until_ms`` is as for ``user_view.known_actions``.
+    ``until_ms`` is as for ``user_view.known_actions``. ``profile_key`` names the user whose profile it is where the
+    table of user vectors knows him by another key, as training's does.
     """
-    return UserMatches(view_user(state, user_key, now_ms, offline.users, until_ms), offline.matches)
+    profile = offline.profiles.columns(user_key if profile_key is None else profile_key)
+    return UserMatches(view_user(state, user_key, now_ms, offline.users, until_ms, profile), offline.matches)
 
 
 def join(matches: UserMatches, candidates: Keys, offline: OfflineFeatures, surface: int = 0) -> ModelInputs:
@@ -91,6 +100,13 @@ def columns_of_attributes(sizes: FeatureSizes, num_types: int) -> Bools:
     columns = np.zeros(sizes.candidate_features, np.bool_)
     if sizes.match_features:
         columns[sizes.item_features + match_width(num_types) : -1] = True
+    return columns
+
+
+def columns_of_profiles(sizes: FeatureSizes) -> Bools:
+    """Return which columns of the context, ``(C,)``, say what the user is."""
+    columns = np.zeros(sizes.context, np.bool_)
+    columns[sizes.context - sizes.profile_columns :] = True
     return columns
 
 
@@ -152,9 +168,10 @@ def _with_recurrent(state: UserState, tag: int, recurrent: Floats) -> UserState:
 
 
 def context(user: UserView, surface: int, sizes: FeatureSizes) -> Floats:
-    """Return the request's context ``(C,)``: the time and the user's activity, the surface, the user's counters."""
+    """Return the request's context ``(C,)``: time and activity, the surface, the user's counters and profile."""
     counts = ever_done(user.departed, user.actions.action_types, sizes.counted_types)
-    return np.concatenate([_activity(user), _one_hot(surface, sizes.surfaces), counter_columns(counts)])
+    surfaces = _one_hot(surface, sizes.surfaces)
+    return np.concatenate([_activity(user), surfaces, counter_columns(counts), user.profile])
 
 
 def _activity(user: UserView) -> Floats:

@@ -45,11 +45,13 @@ class FeatureSizes:
     match_features: int = 0  # M: columns of ``matches/columns.py``, then of ``attributes/columns.py``; 0 without tables
     surfaces: int = 0  # of the vocabulary, a column each; 0 for a model that does not see a request's surface
     counted_types: int = 0  # K: action types that the user's own counters are of (``counters.py``); 0 for none
+    profile_columns: int = 0  # of what users are (``profiles.py``); 0 for a model that was trained without
 
     @property
     def context(self) -> int:
         """C: width of the request's context."""
-        return len(CONTEXT_NAMES) + self.surfaces + (1 + self.counted_types if self.counted_types else 0)
+        counters = 1 + self.counted_types if self.counted_types else 0
+        return len(CONTEXT_NAMES) + self.surfaces + counters + self.profile_columns
 
     @property
     def candidate_features(self) -> int:
@@ -66,7 +68,9 @@ class ModelInputs:
     action_items: Floats  # (T, I)
     user_vector: Floats  # (U,)
     session_vector: Floats  # (S,)
-    context: Floats  # (C,) CONTEXT_NAMES, 1 in the column of the request's surface, the user's own counters
+    context: (
+        Floats  # (C,) CONTEXT_NAMES, 1 in the column of the request's surface, the user's own counters, the profile
+    )
     # once a candidate; the candidate graph's
     candidate_items: Floats  # (N, I)
     candidate_features: Floats  # (N, G) the item's features, its matches, what it is, then 1 if the item is known

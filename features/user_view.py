@@ -3,7 +3,7 @@
 Retrieval and ranking see the same user by construction: neither reads the user's state itself.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from rankstream.features.ids import Keys
 from rankstream.features.schema import Floats
 from rankstream.features.sessions import SessionTail
 from rankstream.features.user_state import UserState
+
+NO_PROFILE: Floats = np.zeros(0, np.float32)  # of a model that was trained without
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class UserView:
     vector: Floats  # (U,), zeros where there is none
     vector_found: bool
     departed: int = 0  # counts of the actions that left the history, see ``counters.py``
+    profile: Floats = field(default_factory=lambda: NO_PROFILE)  # (P,) what the user is, zeros where not known
 
     @property
     def excluded(self) -> Keys:
@@ -34,7 +37,12 @@ class UserView:
 
 
 def view_user(
-    state: UserState, user_key: int, now_ms: int, vectors: VectorTable, until_ms: int | None = None
+    state: UserState,
+    user_key: int,
+    now_ms: int,
+    vectors: VectorTable,
+    until_ms: int | None = None,
+    profile: Floats = NO_PROFILE,
 ) -> UserView:
     """Return the user as of ``now_ms``; ``vectors`` are the users' (``OfflineFeatures.users``).
 
@@ -42,7 +50,7 @@ def view_user(
     """
     found_vectors, found = vectors.look_up(np.array([user_key], np.uint64))
     actions = known_actions(state.history.columns(), now_ms, until_ms)
-    return UserView(user_key, now_ms, actions, state.tail, found_vectors[0], bool(found[0]), state.departed)
+    return UserView(user_key, now_ms, actions, state.tail, found_vectors[0], bool(found[0]), state.departed, profile)
 
 
 def known_actions(actions: ActionColumns, now_ms: int, until_ms: int | None = None) -> ActionColumns:

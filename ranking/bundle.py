@@ -25,6 +25,7 @@ from rankstream.bundles.item_tables import ITEM_FEATURES, ITEMS
 from rankstream.bundles.manifest import GOLDEN, MANIFEST, Manifest, ManifestError, manifest_of, wrong_files
 from rankstream.bundles.matches import MATCHES
 from rankstream.bundles.parts import Part
+from rankstream.bundles.profiles import PROFILES
 from rankstream.bundles.ranker import RANKER
 from rankstream.bundles.sessions import SESSIONS
 from rankstream.bundles.signature import SignatureError, signer_of
@@ -37,6 +38,7 @@ from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.features.join import OfflineFeatures
 from rankstream.features.matches.columns import match_width
 from rankstream.features.matches.tables import MatchTables, no_matches, open_matches
+from rankstream.features.profiles import UserProfiles, no_profiles, open_profiles
 from rankstream.features.sessions import NoSessions, SessionEncoder
 from rankstream.ranking.backends.base import Backend, OpenedPart, Opener
 from rankstream.ranking.backends.onnx import open_ranker
@@ -64,6 +66,7 @@ class Bundle:
     backend: Backend
     sessions: SessionEncoder
     attributes: ItemAttributes = field(default_factory=no_attributes)
+    profiles: UserProfiles = field(default_factory=no_profiles)
 
     def offline_features(
         self, users: VectorTable, counts: ItemCounts | None = None, items: VectorTable | None = None
@@ -78,7 +81,15 @@ class Bundle:
             features, matches = counts.item_features, counts.matches
         sizes, vectors = self.manifest.sizes, self.items if items is None else items
         return OfflineFeatures(
-            sizes, vectors, features, users, self.sessions, matches, self.attributes, folded_items=self.items
+            sizes,
+            vectors,
+            features,
+            users,
+            self.sessions,
+            matches,
+            self.attributes,
+            folded_items=self.items,
+            profiles=self.profiles,
         )
 
 
@@ -148,11 +159,22 @@ def open_item_attributes(folder: Path, part: Part, manifest: Manifest, providers
     return OpenedPart(attributes, runs={})
 
 
+def open_user_profiles(folder: Path, part: Part, manifest: Manifest, providers: Sequence[str]) -> OpenedPart:
+    """Open what users are, for as many columns of the context as the model was trained with."""
+    profiles, wanted = open_profiles(folder / part.kind), manifest.sizes.profile_columns
+    if profiles.width != wanted:
+        raise ValueError(
+            f"the model was trained with {wanted} columns of profiles, {folder / part.kind} has {profiles.width}"
+        )
+    return OpenedPart(profiles, runs={})
+
+
 OPENERS: Mapping[str, Opener] = {
     ITEMS: open_items,
     ITEM_FEATURES: open_item_features,
     MATCHES: open_match_tables,
     ATTRIBUTES: open_item_attributes,
+    PROFILES: open_user_profiles,
     RANKER: open_ranker,
     SESSIONS: open_sessions,
 }
@@ -187,6 +209,7 @@ def open_bundle(
         backend=parts[RANKER].serves,
         sessions=parts[SESSIONS].serves if SESSIONS in parts else NoSessions(sizes.session_dim),
         attributes=parts[ATTRIBUTES].serves if ATTRIBUTES in parts else no_attributes(),
+        profiles=parts[PROFILES].serves if PROFILES in parts else no_profiles(),
     )
 
 
@@ -216,7 +239,8 @@ def _check_parts(path: Path, manifest: Manifest, openers: Mapping[str, Opener]) 
     """Refuse a manifest that lacks what serving needs, or holds what it can't open."""
     kinds = {part.kind for part in manifest.parts}
     sizes = manifest.sizes
-    needed = [*NEEDED, *([ITEM_FEATURES] if sizes.item_features else []), *([MATCHES] if sizes.match_features else [])]
+    made_by = {ITEM_FEATURES: sizes.item_features, MATCHES: sizes.match_features, PROFILES: sizes.profile_columns}
+    needed = [*NEEDED, *(kind for kind, width in made_by.items() if width)]
     for kind in needed:
         if kind not in kinds:
             raise BundleRefusedError(f"{path} lists no part {kind!r}, which serving needs; {EXPORT_AGAIN}")

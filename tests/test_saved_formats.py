@@ -148,7 +148,7 @@ def read_bundle(folder):
     read = json.loads(msgspec.json.encode(bundle.manifest))
     del read["versions"], read["created_at"]
     del read["parts"]
-    for name in ("match_features", "surfaces", "counted_types"):
+    for name in ("match_features", "surfaces", "counted_types", "profile_columns"):
         assert read["sizes"].pop(name) == 0  # there were none
     read["session"] = parts_of(bundle.manifest)["sessions"].facts  # as format 1 called it
     items = sorted(f"i{number}" for number in range(24))

@@ -8,7 +8,7 @@ from rich.text import Text
 from rankstream.cli.views.feeds import duration_text, heads_text
 from rankstream.cli.views.table import Cell, Facts, Table, console, names, numbers
 from rankstream.evaluation.audit.explanation import ExplainedItem, Explanation, KnownAction
-from rankstream.evaluation.audit.occlusion import NO_ACTIONS, NO_ATTRIBUTES, NO_USER_VECTOR, Effect
+from rankstream.evaluation.audit.occlusion import NO_ACTIONS, NO_ATTRIBUTES, NO_PROFILE, NO_USER_VECTOR, Effect
 
 BAR = 4  # characters of the longest bar
 SHOWN_IDS = 8
@@ -142,7 +142,7 @@ def _effects(explanation: Explanation, maximum: int) -> Table:
     largest = max((_strength(of, effects) for of in effects[0]), default=0.0)
     history = sorted(explanation.history, key=lambda action: -_strength(action.number, effects))
     rows: list[list[Cell]] = []
-    for of in (one for one in (NO_ACTIONS, NO_USER_VECTOR, NO_ATTRIBUTES) if one in effects[0]):
+    for of in (one for one in (NO_ACTIONS, NO_USER_VECTOR, NO_ATTRIBUTES, NO_PROFILE) if one in effects[0]):
         rows.append(["", Text(of, "italic"), *_cells(of, explanation.items, effects, largest)])
     for action in history[:maximum]:
         cells = _cells(action.number, explanation.items, effects, largest)

@@ -141,7 +141,8 @@ def _explanation(context: AnswerContext, differs: str, items: Sequence[Id], prog
     served, history = context.served, _history(context)
     chosen = _chosen(context, items)
     others = occluded(context.ranker, context.request, context.state, served.at_ms, range(len(history)))
-    count = len(history) + (3 if len(context.ranker.offline.attributes) else 2)
+    tables = context.ranker.offline
+    count = len(history) + 2 + bool(len(tables.attributes)) + bool(tables.profiles.width)
     found = effects([item.item_id for _, item in chosen], context.base, _watched(others, count, progress))
     given = context.request.candidates or ()
     candidates = [given[index] for index in first_positions(id_keys(given))]

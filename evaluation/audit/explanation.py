@@ -93,7 +93,7 @@ class ExplainedItem:
     score: float
     in_item_table: bool
     terms: tuple[Term, ...]
-    effects: tuple[Effect, ...]  # of all actions, the user vector, what items are, and each action, newest first
+    effects: tuple[Effect, ...]  # of all actions, each of the tables, and each action, newest first
 
 
 @dataclass(frozen=True)

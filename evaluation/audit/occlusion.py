@@ -24,7 +24,8 @@ from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.request import Ranking, RankingRequest
 
 Without = tuple[int | str, Ranking]  # what was left out, and the ranking without it
-NO_ACTIONS, NO_USER_VECTOR, NO_ATTRIBUTES = "all actions", "batch vector", "what items are"
+NO_ACTIONS, NO_USER_VECTOR = "all actions", "batch vector"
+NO_ATTRIBUTES, NO_PROFILE = "what items are", "what the user is"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ LEFT_OUT = ScoreAndRank(None, None)
 class Effect:
     """The effect of something known on one item."""
 
-    of: int | str  # number of an action from the newest, 0; or all actions, the user vector, what items are
+    of: int | str  # number of an action from the newest, 0; or one of the above
     score: float | None  # score with it - score without it; None where the item was left out without it
     rank_without: int | None
 
@@ -75,9 +76,9 @@ def without_actions(state: UserState) -> UserState:
 def occluded(
     ranker: Ranker, request: RankingRequest, state: UserState, at_ms: int, numbers: Iterable[int]
 ) -> Iterator[Without]:
-    """Rank again without each action, without all of them, without the user vector, and without what items are.
+    """Rank again without each action, without all of them, the user vector, what items are, and what the user is.
 
-    The last one only where the model was trained with a catalogue.
+    The last two only where the model was trained with a catalogue, or with a file of users.
     """
     blind = replace(ranker, offline=replace(ranker.offline, users=NoVectors(ranker.offline.users.dim)))
     yield NO_ACTIONS, ranker.rank(request, without_actions(state), at_ms)
@@ -85,6 +86,9 @@ def occluded(
     if len(attributes := ranker.offline.attributes):
         nameless = replace(ranker, offline=replace(ranker.offline, attributes=attributes.of_no_item()))
         yield NO_ATTRIBUTES, nameless.rank(request, state, at_ms)
+    if (profiles := ranker.offline.profiles).width:
+        anyone = replace(ranker, offline=replace(ranker.offline, profiles=profiles.of_no_user()))
+        yield NO_PROFILE, anyone.rank(request, state, at_ms)
     for number in numbers:
         yield number, ranker.rank(request, without_action(state, number), at_ms)
 

@@ -66,6 +66,7 @@ class RankingExample:
     log_q: Floats | None = None  # (N,) log of how often each was to be drawn, 0 for what is there for certain
     surface: int = 0  # code of the surface that the user was on then, 0 for none; of several the greatest
     places: Ints | None = None  # (N,) where each stood in the list that was shown, from 1 on; None where nobody knows
+    profile_key: int | None = None  # of the user, where ``user_key`` names another: a day's vector, or a stranger
 
 
 def ranking_examples(
@@ -159,7 +160,7 @@ def with_negatives(
 def without_actions(examples: Sequence[RankingExample], share: float, rng: np.random.Generator) -> list[RankingExample]:
     """Return a share of the requests, drawn at random, asked as by a user of whom no action is known.
 
-    Of half of them nothing at all is known, of the others the batch vector.
+    Of half of them nothing that came of actions is known, of the others the batch vector; of all of them the profile.
     """
     drawn = rng.permutation(len(examples))[: round(share * len(examples))]
     return [_without_actions(examples[row], stranger=at % 2 == 0) for at, row in enumerate(drawn.tolist())]
@@ -167,7 +168,8 @@ def without_actions(examples: Sequence[RankingExample], share: float, rng: np.ra
 
 def _without_actions(one: RankingExample, stranger: bool) -> RankingExample:
     nothing = UserState(History(b"", one.state.history.limit))
-    return replace(one, user_key=STRANGER if stranger else one.user_key, state=nothing)
+    user_key = STRANGER if stranger else one.user_key
+    return replace(one, user_key=user_key, state=nothing, profile_key=one.user_key)
 
 
 def _example(one: RankingExample, acted: Keys, labels: Floats, drawn: Keys, log_q: Floats) -> RankingExample:
@@ -283,7 +285,8 @@ def inputs_of(example: RankingExample, offline: OfflineFeatures) -> ModelInputs:
 
 def matched_user(example: RankingExample, offline: OfflineFeatures) -> UserMatches:
     """Return the user who asks, as of the request."""
-    return match_user(example.state, example.user_key, example.now_ms, offline)
+    one = example
+    return match_user(one.state, one.user_key, one.now_ms, offline, profile_key=one.profile_key)
 
 
 def session_inputs(example: RankingExample, offline: OfflineFeatures) -> SessionInputs:

@@ -122,6 +122,14 @@ class RankerBatch:
         unknown = hidden & columns.to(hidden.device)
         return replace(self, candidate_features=self.candidate_features.masked_fill(unknown, 0.0))
 
+    def hide_profiles(self, share: float, columns: Tensor, rng: torch.Generator) -> "RankerBatch":
+        """Make a share of the requests, drawn at random, those of users without a profile; for training only.
+
+        ``columns`` ``(C,)`` are those of the context that say what a user is.
+        """
+        hidden = (torch.rand(self.num_requests, 1, generator=rng) < share).to(self.contexts.device)
+        return replace(self, contexts=self.contexts.masked_fill(hidden & columns.to(hidden.device), 0.0))
+
 
 def collate(
     requests: Sequence[ModelInputs],

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from rankstream.events.arrivals import LogError
-from rankstream.features.join import columns_of_attributes, columns_of_known
+from rankstream.features.join import columns_of_attributes, columns_of_known, columns_of_profiles
 from rankstream.features.schema import Ints
 from rankstream.metrics.probabilities import auc
 from rankstream.models.ranker.calibration import held_out
@@ -27,6 +27,7 @@ from rankstream.models.training.schedule import Examples
 
 LENGTH_GROUPS = 16  # of requests, by the length of their histories
 HIDDEN_ATTRIBUTES = 0.05  # share of the candidates made items that no catalogue knows: they are to be scored too
+HIDDEN_PROFILES = 0.1  # share of the requests made those of users of whom nothing is known: new ones will ask too
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,11 @@ class RankerTask:
         """Return which features of a candidate say what it is."""
         return torch.from_numpy(columns_of_attributes(self.config.sizes, self.config.transact.num_types))
 
+    @cached_property
+    def columns_of_profiles(self) -> Tensor:
+        """Return which columns of the context say what the user is."""
+        return torch.from_numpy(columns_of_profiles(self.config.sizes))
+
     def sample_loss(self, rng: np.random.Generator) -> Tensor:
         """Draw requests of one group and return their loss."""
         group = self.groups[rng.integers(len(self.groups))]
@@ -113,6 +119,8 @@ class RankerTask:
             batch = batch.hide_items(self.training.hidden_items, self.columns_of_known, _generator(rng))
         if self.columns_of_attributes.any():
             batch = batch.hide_attributes(HIDDEN_ATTRIBUTES, self.columns_of_attributes, _generator(rng))
+        if self.columns_of_profiles.any():
+            batch = batch.hide_profiles(HIDDEN_PROFILES, self.columns_of_profiles, _generator(rng))
         logits = self.ranker(batch)
         loss = weighted_multi_head_loss(logits, batch.labels, self.label_weights, batch.weights)
         if not self.training.softmax:

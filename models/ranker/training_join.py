@@ -26,6 +26,7 @@ from rankstream.features.ids import Id, id_key
 from rankstream.features.join import DAY_MS, OfflineFeatures
 from rankstream.features.matches.columns import match_width
 from rankstream.features.matches.tables import MatchTables
+from rankstream.features.profiles import UserProfiles
 from rankstream.features.schema import COUNTED_TYPES, FeatureSizes, Floats
 from rankstream.models.ranker.examples import RankingExample
 from rankstream.models.sessions.hiertcn import HierTCN
@@ -61,6 +62,11 @@ class FrozenEncoders(Protocol):
         ...
 
     @property
+    def profiles(self) -> UserProfiles:
+        """Return what users are."""
+        ...
+
+    @property
     def pinnerformer(self) -> PinnerFormer:
         """Return the encoder of users."""
         ...
@@ -83,6 +89,7 @@ def feature_sizes(vocabulary: Vocabulary, encoders: FrozenEncoders, num_actions:
         match_features=match_width(types) + attribute_width(encoders.attributes.names) if len(encoders.matches) else 0,
         surfaces=len(vocabulary.surfaces),
         counted_types=min(types, COUNTED_TYPES),
+        profile_columns=encoders.profiles.width,
     )
 
 
@@ -97,7 +104,9 @@ def offline_features(
     features = to_float16(ItemTable(encoders.item_table.ids, encoders.features))
     users = daily_vectors(encoders.pinnerformer, items, log, since_ms)
     sessions = TorchSessions(encoders.hiertcn)
-    return OfflineFeatures(sizes, items, features, users, sessions, encoders.matches, encoders.attributes)
+    return OfflineFeatures(
+        sizes, items, features, users, sessions, encoders.matches, encoders.attributes, profiles=encoders.profiles
+    )
 
 
 def to_float16(table: ItemTable) -> ItemTable:
@@ -144,7 +153,9 @@ def user_on_day(user_key: int, day: int) -> str:
 
 def as_of_its_day(example: RankingExample) -> RankingExample:
     """Return an example that looks its user up as of the start of its day."""
-    return replace(example, user_key=id_key(user_on_day(example.user_key, example.now_ms // DAY_MS)))
+    day_key = id_key(user_on_day(example.user_key, example.now_ms // DAY_MS))
+    profile_key = example.user_key if example.profile_key is None else example.profile_key
+    return replace(example, user_key=day_key, profile_key=profile_key)
 
 
 def counting_times(since_ms: int, until_ms: int, actions: int) -> list[int]:

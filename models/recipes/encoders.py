@@ -17,6 +17,7 @@ from rankstream.events.log import EventLog
 from rankstream.features.attributes.table import ItemAttributes, no_attributes
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.matches.tables import MatchTables
+from rankstream.features.profiles import UserProfiles, no_profiles
 from rankstream.features.schema import Floats
 from rankstream.models.items.cooccurrence import ItemVectorConfig, train_item_vectors
 from rankstream.models.items.fold_in import folded_in
@@ -83,6 +84,7 @@ class TrainedEncoders:
     pinnerformer_history: FitHistory
     hiertcn_history: FitHistory
     attributes: ItemAttributes = field(default_factory=no_attributes)  # of a catalogue, where one was given
+    profiles: UserProfiles = field(default_factory=no_profiles)  # of a file of users, where one was given
 
 
 class OutOfTimeError(Exception):

@@ -21,10 +21,12 @@ from rankstream.bundles.item_tables import ITEM_FEATURES, ITEMS, Vectors, export
 from rankstream.bundles.manifest import Manifest
 from rankstream.bundles.matches import export_matches
 from rankstream.bundles.parts import BundlePart
+from rankstream.bundles.profiles import export_profiles
 from rankstream.bundles.writer import write_bundle
 from rankstream.features.actions import Vocabulary
 from rankstream.features.attributes.table import ItemAttributes, attributes_tag
 from rankstream.features.matches.tables import MatchTables, matches_tag, no_matches
+from rankstream.features.profiles import UserProfiles, profiles_tag
 from rankstream.models.onnx_graph import OPSET
 from rankstream.models.ranker import export as ranker_export
 from rankstream.models.ranker.hybrid import HybridRanker
@@ -58,6 +60,7 @@ def export_bundle(
     matches: MatchTables | None = None,
     counts: CountsRecipe | None = None,
     attributes: ItemAttributes | None = None,
+    profiles: UserProfiles | None = None,
 ) -> Manifest:
     """Write and verify a bundle of a ranker, its tables, and the encoders whose vectors it reads.
 
@@ -74,6 +77,8 @@ def export_bundle(
         )
     if attributes is not None and len(attributes):
         tables.append(export_attributes(attributes))
+    if profiles is not None and profiles.width:
+        tables.append(export_profiles(profiles))
     manifest = Manifest(
         model_version=purpose.model_version,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -98,7 +103,9 @@ def export_models(models: TrainedModels, bundle: Path, utility: Mapping[str, flo
     about = models.about
     weights = about.utility if utility is None else utility
     purpose = Purpose(
-        model_version=model_version_of(models.ranker, models.item_space, weights, models.matches, models.attributes),
+        model_version=model_version_of(
+            models.ranker, models.item_space, weights, models.matches, models.attributes, models.profiles
+        ),
         vocabulary=about.vocabulary,
         utility=weights,
         user_space=user_space(models.pinnerformer),
@@ -117,6 +124,7 @@ def export_models(models: TrainedModels, bundle: Path, utility: Mapping[str, flo
         models.matches,
         models.counts_recipe,
         models.attributes,
+        models.profiles,
     )
 
 
@@ -126,9 +134,12 @@ def model_version_of(
     utility: Mapping[str, float],
     matches: MatchTables | None = None,
     attributes: ItemAttributes | None = None,
+    profiles: UserProfiles | None = None,
 ) -> str:
-    """Name what is served: other weights, items, matches, attributes or utility, another name."""
+    """Name what is served: other weights, items, matches, attributes, profiles or utility, another name."""
     tables = f" {matches_tag(matches):x}" if matches is not None and len(matches) else ""
     if attributes is not None and len(attributes):
         tables += f" {attributes_tag(attributes):x}"
+    if profiles is not None and profiles.width:
+        tables += f" users {profiles_tag(profiles):x}"
     return "hybrid-" + xxh3_64_hexdigest(f"{fingerprint(ranker):x} {space} {sorted(utility.items())}{tables}".encode())

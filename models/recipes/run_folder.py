@@ -6,7 +6,8 @@
         run.json            what was trained on what: the folder refuses another training
         items.npz           item ids, vectors, dense features
         matches/            which items go together
-    attributes/         what items are, where a catalogue was given
+        attributes/         what items are, where a catalogue was given
+        profiles/           what users are, where a file of them was given
         pinnerformer.pt  hiertcn.pt  ranker.pt
         trained.json        written last: vocabulary, utility, end of training, metrics
         checkpoints/        of each model, with TensorBoard's events
@@ -36,6 +37,7 @@ from rankstream.features.attributes.table import (
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.files import read_arrays, whole_file
 from rankstream.features.matches.tables import MatchTables, no_matches, open_matches, write_matches
+from rankstream.features.profiles import UserProfiles, no_profiles, open_profiles, profiles_tag, write_profiles
 from rankstream.features.schema import Floats
 from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
@@ -49,6 +51,7 @@ RANKER_WEIGHTS = "ranker.pt"
 ITEMS_FILE = "items.npz"
 MATCHES = "matches"
 ATTRIBUTES = "attributes"
+PROFILES = "profiles"
 ABOUT = "trained.json"
 RUN = "run.json"
 FORMAT = 1
@@ -91,6 +94,7 @@ class TrainedModels:
     hiertcn: HierTCN
     ranker: HybridRanker
     attributes: ItemAttributes = field(default_factory=no_attributes)
+    profiles: UserProfiles = field(default_factory=no_profiles)
 
     @property
     def item_space(self) -> str:
@@ -115,6 +119,8 @@ def save_models(models: TrainedModels, work: Path) -> None:
     write_matches(work / MATCHES, models.matches)
     if len(models.attributes):
         write_attributes(work / ATTRIBUTES, models.attributes)
+    if models.profiles.width:
+        write_profiles(work / PROFILES, models.profiles)
     ids = models.item_table.ids
     named = ids.astype(np.str_) if ids.dtype == object else ids
     with whole_file(work / ITEMS_FILE) as beside, beside.open("wb") as file:
@@ -139,6 +145,8 @@ def load_models(work: Path) -> TrainedModels:
     with _damage_refused(work / ATTRIBUTES):
         known = (work / ATTRIBUTES).exists()
         attributes = open_attributes(work / ATTRIBUTES) if known else no_attributes()
+    with _damage_refused(work / PROFILES):
+        profiles = open_profiles(work / PROFILES) if (work / PROFILES).exists() else no_profiles()
     return TrainedModels(
         about,
         item_table,
@@ -148,6 +156,7 @@ def load_models(work: Path) -> TrainedModels:
         load_weights(work / HIERTCN_WEIGHTS, HierTCN, HierTCNConfig),
         load_weights(work / RANKER_WEIGHTS, HybridRanker, RankerConfig),
         attributes,
+        profiles,
     )
 
 
@@ -173,16 +182,25 @@ def _damage_refused(path: Path) -> Iterator[None]:
         raise WeightsRefusedError(f"{path} is damaged ({exc}); restore it, or train again in a new folder") from exc
 
 
-def lock_run(work: Path, log: EventLog, recipe: Any, attributes: ItemAttributes | None = None) -> None:
+def lock_run(
+    work: Path,
+    log: EventLog,
+    recipe: Any,
+    attributes: ItemAttributes | None = None,
+    profiles: UserProfiles | None = None,
+) -> None:
     """Make ``work`` the folder of this recipe (a dataclass) on this log. Raises ``OtherRunError`` if it is another's.
 
-    So is one with other ``attributes``. Checkpoints know their model's sizes and schedule, not the log they come of.
+    So is one with other ``attributes`` or ``profiles``. Checkpoints know their model's sizes and schedule, not the log
+    they come of.
     """
     wanted = {"log": _named(log), "recipe": json.loads(json.dumps(asdict(recipe), default=_name))}
     wanted["recipe"].pop("threads", None)  # they change no result beyond rounding
     wanted["recipe"].get("encoders", {}).pop("seconds", None)  # time ends a training, as --minutes does: no other one
     if attributes is not None and len(attributes):
         wanted["items"] = f"{attributes_tag(attributes):x}"
+    if profiles is not None and profiles.width:
+        wanted["users"] = f"{profiles_tag(profiles):x}"
     if not (work / RUN).exists():
         _write_json(work / RUN, wanted)
         return

@@ -23,6 +23,7 @@ from rankstream.features.embeddings.additions import Additions, publish_addition
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.embeddings.table import table_of
 from rankstream.features.item_counts.files import publish_counts
+from rankstream.features.profiles import UserProfiles, no_profiles
 from rankstream.models.items.attributes import item_attributes
 from rankstream.models.items.fold_in import folded_in
 from rankstream.models.items.item_counts import item_counts
@@ -78,10 +79,12 @@ def train_models(
     progress: Progress | None = None,
     device: torch.device | None = None,
     catalogue: Catalogue | None = None,
+    profiles: UserProfiles | None = None,
 ) -> TrainedModels:
     """Train all models on what the log holds before ``until_ms`` (its end) and keep them in ``work``.
 
-    With a ``catalogue`` the ranker sees what items are, and keeps it as it is now.
+    With a ``catalogue`` the ranker sees what items are, with ``profiles`` what users are, and keeps both as they are
+    now.
     A run that was stopped continues from its checkpoints. Raises ``LogError`` for a log with nothing to learn from,
     ``OtherRunError`` if ``work`` holds another training, ``OutOfTimeError`` after so many ``seconds``.
     """
@@ -95,8 +98,9 @@ def train_models(
         if progress is not None:
             progress.console.print(UNCUT, style="yellow", highlight=False)
     attributes = _attributes(catalogue, past, since_ms, recipe.encoders)
+    profiles = no_profiles() if profiles is None else profiles
     if team().writes:
-        lock_run(work, past, recipe, attributes)
+        lock_run(work, past, recipe, attributes, profiles)
     with threads(recipe.threads):
         encoders = train_encoders(
             past,
@@ -107,7 +111,7 @@ def train_models(
             progress=progress,
             device=device,
         )
-        encoders = replace(encoders, attributes=attributes)
+        encoders = replace(encoders, attributes=attributes, profiles=profiles)
         trained = train_on_top(
             past,
             encoders,
@@ -150,6 +154,7 @@ def train_models(
         encoders.hiertcn,
         trained.ranker.cpu(),
         attributes,
+        profiles,
     )
     if team().writes:
         save_models(models, work)

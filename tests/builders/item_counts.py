@@ -12,6 +12,7 @@ from rankstream.bundles.item_counts import CountsRecipe, feature_facts, match_fa
 from rankstream.bundles.item_tables import ITEM_FEATURES, ITEMS, table_part
 from rankstream.bundles.manifest import Manifest, write_manifest
 from rankstream.bundles.matches import MATCHES, matches_part
+from rankstream.bundles.profiles import export_profiles
 from rankstream.bundles.ranker import golden_inputs, ranker_case, ranker_part
 from rankstream.events.log import EventLog, event_log
 from rankstream.features.attributes.columns import attribute_width, column_names
@@ -22,6 +23,7 @@ from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.features.item_counts.files import publish_counts
 from rankstream.features.matches.columns import MATCH_NAMES, match_width
 from rankstream.features.matches.tables import match_arrays, write_matches
+from rankstream.features.profiles import UserProfiles
 from rankstream.features.schema import FeatureSizes
 from rankstream.models.items.item_counts import counted
 from rankstream.models.items.matches import match_tables
@@ -87,10 +89,12 @@ def a_following_bundle(
     says_how: bool = True,
     attributes: ItemAttributes | None = None,
     by: Mapping[str, float] | None = None,
+    profiles: UserProfiles | None = None,
 ) -> Path:
     """Write a bundle of items 1 to ``items`` that ranks by what followed the user's newest item in these rows.
 
-    With ``attributes`` it sees them too, and ranks by those of their columns that ``by`` weighs.
+    With ``attributes`` it sees them too, and ranks by those of their columns that ``by`` weighs. With ``profiles``
+    users of their first label have the higher scores.
     """
     folder.mkdir(parents=True, exist_ok=True)
     recipe, ids = a_recipe(items), range(1, items + 1)
@@ -98,6 +102,7 @@ def a_following_bundle(
     sizes = FeatureSizes(
         num_actions=20, item_dim=8, user_dim=8, session_dim=4, item_features=len(recipe.feature_names),
         match_features=recipe.match_features + (attribute_width(attributes.names) if attributes else 0),
+        profile_columns=profiles.width if profiles else 0,
     )  # fmt: skip
     weights = {name: np.zeros_like(array) for name, array in draw_weights(0, sizes.context).items()}
     weights["by_feature"] = np.zeros((sizes.item_features + sizes.match_features + 1, len(HEADS)), np.float32)
@@ -105,6 +110,8 @@ def a_following_bundle(
     for name, weight in (by or {}).items():
         column = sizes.item_features + recipe.match_features + column_names(attributes.names).index(name)
         weights["by_feature"][column, HEADS.index("save")] = weight
+    if profiles:
+        weights["by_context"][-profiles.width, HEADS.index("save")] = 1.0
     publish(folder / ITEMS, ids, vectors_of(items, 8, 1), space=ITEM_SPACE, as_of_ms=AS_OF_MS)
     publish(folder / ITEM_FEATURES, ids, found.features, space="item-features", as_of_ms=AS_OF_MS)
     write_matches(folder / MATCHES, found.matches)
@@ -120,10 +127,11 @@ def a_following_bundle(
         matches_part(sizes.match_features, match_facts(told if says_how else None)),
         ranker_part(sizes),
     ]
-    if attributes:
-        described = export_attributes(attributes)
-        described.write(folder)
-        parts.append(described.part)
+    described = [] if attributes is None else [export_attributes(attributes)]
+    described += [] if profiles is None else [export_profiles(profiles)]
+    for one in described:
+        one.write(folder)
+        parts.append(one.part)
     write_manifest(
         folder,
         Manifest(
