@@ -32,6 +32,12 @@ from rankstream.events.open import LogOptions
     type=click.Path(path_type=Path),
     help="What items are: a file of them, or a catalogue's folder (`rankstream catalogue import`).",
 )
+@click.option("--users", type=click.Path(path_type=Path), help="What users are: a file of them, a row a user.")
+@click.option(
+    "--user-columns",
+    metavar="ID,NAME,...",
+    help="Its column of ids, then those to learn from.  [default: by its name; all others]",
+)
 @time_option("--until", help="Train on actions before TIME only.  [default: LOG's end]")
 @log_options
 @click.option("--positive", "positives", multiple=True, metavar="ACTION", help="A positive action type; repeatable.")
@@ -44,6 +50,8 @@ def command(
     log: Path,
     out: Path,
     items: Path | None,
+    users: Path | None,
+    user_columns: str | None,
     until: int | None,
     log_options: LogOptions,
     positives: tuple[str, ...],
@@ -60,8 +68,9 @@ def command(
     columns; those need no --positive. Rows that a worker would reject are skipped and counted by reason. Item vectors
     and HierTCN, PinnerFormer and the ranker are trained one after the other, then exported and verified. A killed
     training goes on when the same command is started again; one that has ended only exports. With --items the ranker
-    learns what users take of each category, group, collection, price and age, and the bundle keeps it. Settings also
-    come from RANKSTREAM_TRAIN_... variables and from [train] in rankstream.toml.
+    learns what users take of each category, group, collection, price and age, with --users who acts on what, by what is
+    known of users (age, plan, country), and the bundle keeps both. Settings also come from RANKSTREAM_TRAIN_...
+    variables and from [train] in rankstream.toml.
     Needs torch: pip install "rankstream[train]"; with "rankstream[logs]", `tensorboard --logdir OUT/work` plots curves.
 
     \b
@@ -75,6 +84,8 @@ def command(
       rankstream train ml-100k --out run --until 1998-03-01 --minutes 30
       rankstream train kuairand --out run --size paper --processes 4
     """
+    if user_columns is not None and users is None:
+        raise Refusal(f"--user-columns {user_columns} says how a file of users is read, and none is given: add --users")
     if (out / "bundle").exists():
         raise Refusal(f"{out / 'bundle'} is there already; a bundle never changes: name a new folder")
     with needing_torch():
@@ -82,6 +93,7 @@ def command(
         from rankstream.cli.options.event_logs import read_events, what_is_held_out
         from rankstream.cli.options.items import read_catalogue
         from rankstream.cli.options.training import recipe_of
+        from rankstream.cli.options.users import read_profiles, user_options
         from rankstream.events.arrivals import LogError
         from rankstream.features.embeddings.files import BrokenTableError
         from rankstream.models.recipes.encoders import OutOfTimeError
@@ -105,6 +117,9 @@ def command(
             until, note = what_is_held_out(events, until)
             print_notes((note,) if note and team.writes else ())
         catalogue = None if items is None else read_catalogue(items, events, until, quiet=not team.writes)
+        profiles = None
+        if users is not None:
+            profiles = read_profiles(users, user_options(user_columns), events, quiet=not team.writes)
         try:
             with Progress(console=Console(stderr=True)) as progress:
                 models = train_models(
@@ -116,6 +131,7 @@ def command(
                     progress=progress,
                     device=device,
                     catalogue=catalogue,
+                    profiles=profiles,
                 )
         except OutOfTimeError as exc:
             click.echo(
@@ -127,16 +143,16 @@ def command(
             return
         if not team.writes:
             return
-        users = publish_users(models, events, out / "vectors" / "users")
+        published = publish_users(models, events, out / "vectors" / "users")
         about = models.about
         click.echo(
             f"{out / 'work'}: trained on {about.actions:,} actions before {time_text(about.until_ms)}", err=as_json
         )
-        click.echo(f"{out / 'vectors' / 'users'}: vectors of {users.users:,} users", err=as_json)
+        click.echo(f"{out / 'vectors' / 'users'}: vectors of {published.users:,} users", err=as_json)
         version = export_models(models, out / "bundle").model_version if export else None
         if version:
             click.echo(f"{out / 'bundle'}: model {version}", err=as_json)
         if as_json:
             done = {"finished": True, "work": out / "work", "bundle": out / "bundle" if export else None}
-            trained = {"actions": about.actions, "until_ms": about.until_ms, "users": users.users}
+            trained = {"actions": about.actions, "until_ms": about.until_ms, "users": published.users}
             print_json(done | trained | {"model_version": version})

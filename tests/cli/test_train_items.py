@@ -1,4 +1,4 @@
-"""`train --items`: what items are reaches the ranker, and the bundle, which serves what was trained."""
+"""`train --items --users`: what both are reaches the ranker, and the bundle, which serves what was trained."""
 
 import json
 import shutil
@@ -33,8 +33,12 @@ def shop(tmp_path_factory):
     lines = [f"{item},Things > {'even' if item % 2 == 0 else 'odd'},{item + 1}.5,2023-11-0{1 + item % 9}"
              for item in range(25)]  # fmt: skip
     (folder / "items.csv").write_text(HEADER + "\n".join(lines))
+    users = [f"{user},{'odd' if user % 2 else 'even'},{'' if user == 3 else 'paid' if user < 5 else 'free'}"
+             for user in range(20)]  # fmt: skip
+    (folder / "users.csv").write_text("\n".join(["customer,kind,plan", *users]))
     done = train(folder, "items.csv")
     assert done.exit_code == 0, done.output
+    assert "20 users, 100.0% of the log's among them; with their labels: kind (2), plan (2)" in done.stderr
     assert "25 items, on which 100.0% of the log's actions are" in done.stderr
     assert "says what items are as of 20" in done.stderr  # a file is as of now, and --until holds out what came before
     return folder
@@ -42,6 +46,7 @@ def shop(tmp_path_factory):
 
 def train(folder, items, *more):
     flags = ("--out", folder / "out", "--positive", "save", "--until", UNTIL, "--items", folder / items)
+    flags = (*flags, "--users", folder / "users.csv")
     return rankstream("train", folder / "actions.jsonl", *flags, *TINY, *more)
 
 
@@ -59,7 +64,7 @@ def test_the_ranker_has_a_column_for_each_thing_that_is_known(shop):
 def test_the_bundle_joins_and_scores_as_the_training_does(shop):
     models, bundle = load_models(shop / "out" / "work"), open_bundle(shop / "out" / "bundle")
     log, _ = read_events(shop / "actions.jsonl", LogOptions(), models.about.vocabulary)
-    user, keys = a_state(an_action("3", 1), an_action("4", 2)), id_keys(range(27))
+    user, keys = a_state(an_action("3", 1), an_action("4", 2)), id_keys(range(27))  # user 1: odd, paid
     nobody = NoVectors(bundle.manifest.sizes.user_dim)
     served = bundle.offline_features(nobody)
     trained = offline_features(log, models, models.ranker.config.sizes, MORNING_MS)
@@ -67,6 +72,8 @@ def test_the_bundle_joins_and_scores_as_the_training_does(shop):
     columns = columns_of_attributes(served.sizes, len(models.about.vocabulary.actions))
     assert inputs.candidate_features.tobytes() == same.candidate_features.tobytes()
     assert inputs.candidate_features[:25, columns].any(axis=1).all()
+    assert inputs.context.tobytes() == same.context.tobytes()
+    assert inputs.context[-4:].tolist() == [0, 1, 0, 1]
     expected = models.ranker.probabilities(inputs).numpy()
     np.testing.assert_allclose(bundle.backend.score(inputs), expected, atol=1e-5)
 
@@ -85,6 +92,35 @@ def test_a_folder_that_was_trained_with_other_items_is_refused(shop, tmp_path):
     shutil.rmtree(copied / "out" / "bundle")
     (copied / "items.csv").write_text((copied / "items.csv").read_text().replace("even", "odd"))
     assert "holds a training with other settings (items)" in refusal(train(copied, "items.csv"))
+
+
+def test_a_folder_that_was_trained_with_other_users_is_refused(shop, tmp_path):
+    copied = shutil.copytree(shop, tmp_path / "shop")
+    shutil.rmtree(copied / "out" / "bundle")
+    (copied / "users.csv").write_text((copied / "users.csv").read_text().replace("1,odd", "1,even"))
+    assert "holds a training with other settings (users)" in refusal(train(copied, "items.csv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "words"),
+    [
+        ("user,sex\nx,F\ny,M\n", (), "none of the log's users is in"),
+        ("user,sex\n1,F\n2,F\n", (), "sex: it has one value, so it tells no users apart"),
+        ("user\n1\n2\n", (), "it has no column but the ids"),
+        ("who,sex\n1,F\n2,M\n", (), "name it with --user-columns ID"),
+        ("who,sex\n1,F\n2,M\n", ("--user-columns", "who,who"), "is no ID,NAME,..."),
+        ("who,sex\n1,F\n2,M\n", ("--user-columns", "who,age"), "has no column age; it has who, sex"),
+    ],
+)
+def test_users_that_say_nothing_are_refused_in_a_sentence(shop, tmp_path, text, flags, words):
+    (tmp_path / "users.csv").write_text(text)
+    out = ("--out", tmp_path / "out", "--positive", "save", "--users", tmp_path / "users.csv")
+    assert words in refusal(rankstream("train", shop / "actions.jsonl", *out, *flags))
+
+
+def test_columns_of_users_without_users_are_refused(shop, tmp_path):
+    said = refusal(rankstream("train", shop / "actions.jsonl", "--out", tmp_path, "--user-columns", "a,b"))
+    assert "add --users" in said
 
 
 def test_a_catalogue_is_as_good_as_its_file(shop, tmp_path):
