@@ -24,8 +24,9 @@ from rankstream.experiments.feed.ranked import joined, read_ranked
 from rankstream.experiments.feed.replayed import replay_products
 from rankstream.experiments.feed.rivals.base import Entry, ranked_by
 from rankstream.experiments.feed.rivals.table import MAKES_RIVALS, RIVALS
-from rankstream.experiments.feed.tables import DEFAULT, WITH_ITEMS, written
+from rankstream.experiments.feed.tables import DEFAULT, WITH_ITEMS, WITH_USERS, written
 from rankstream.experiments.feed.task import TEST_SHARE, Task
+from rankstream.experiments.feed.users import FILES
 from rankstream.experiments.options import WORK_HELP, RefusedError, refusals
 from rankstream.experiments.runs import RESULTS, WORK, Runs, stop_politely
 from rankstream.ranking.bundle import BundleRefusedError
@@ -47,6 +48,7 @@ class FeedRun:
     seed: int = 1
     test_share: float = TEST_SHARE
     items: bool = False  # a row that was trained with a catalogue stands first
+    users: bool = False  # or one that was trained with a file of users
 
 
 def measured(config: FeedRun, _: Path, log: FeedLog, data: Path, work: Path) -> dict[str, Any]:
@@ -55,6 +57,8 @@ def measured(config: FeedRun, _: Path, log: FeedLog, data: Path, work: Path) -> 
     products = {config.product: trained(log, data, task.cut_ms, folder / f"trained-{sources(TRAINS)}")}
     if config.items:
         products = {WITH_ITEMS: _trained_with_items(log, data, task.cut_ms, folder)} | products
+    if config.users:
+        products = {WITH_USERS: _trained_with_users(log, data, task.cut_ms, folder)} | products
     products |= {name: Product(Path(path)) for name, path in config.bundles.items()}
     outcomes = []
     for name, product in products.items():
@@ -93,7 +97,13 @@ def _trained_with_items(log: FeedLog, data: Path, until_ms: int, folder: Path) -
     catalogue = folder / f"catalogue-{code}"
     if not catalogue.exists():
         publish(catalogue, catalogue_of(log.name, data))
-    return trained(log, data, until_ms, folder / f"trained-{code}-items", catalogue)
+    return trained(log, data, until_ms, folder / f"trained-{code}-items", [f"--items={catalogue.resolve()}"])
+
+
+def _trained_with_users(log: FeedLog, data: Path, until_ms: int, folder: Path) -> Product:
+    """Train as by default, but for `--users`; what was made with other columns is made again."""
+    code = sources((*TRAINS, "experiments/feed/users.py"))
+    return trained(log, data, until_ms, folder / f"trained-{code}-users", FILES[log.name].flags(data))
 
 
 def _names(ctx: click.Context, option: click.Parameter, given: str) -> tuple[str, ...]:
@@ -132,6 +142,10 @@ def _bundles(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
     help="Judge what items add: one more row, trained with --items. A result of its own; logs without items are left "
     "out.",
 )  # fmt: skip
+@click.option(
+    "--users", is_flag=True,
+    help="Judge what users add: the same, trained with --users.",
+)  # fmt: skip
 @click.option("--name", default=DEFAULT, show_default=True, help="Of the default training's row and of the results.")
 @click.option("--work", type=click.Path(path_type=Path), default=WORK, show_default=True, help=WORK_HELP)
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Folder of results.")
@@ -142,6 +156,7 @@ def main(
     size: str,
     bundles: dict[str, str],
     items: bool,
+    users: bool,
     name: str,
     work: Path,
     results: Path,
@@ -149,11 +164,15 @@ def main(
     """Judge the feed of `rankstream train` with its defaults, log by log; a run that was stopped goes on."""
     stop_politely()
     runs, code, rivals_code = Runs(results, work), sources(RANKS), sources(MAKES_RIVALS)
-    table = f"feed-items-{size}" if items else f"feed-{size}"
-    for log in (LOGS[one] for one in logs if one in MAKES or not items):
-        config = FeedRun(log.name, SIZES[size], name, code, bundles, rivals, rivals_code, items=items)
+    if items and users:
+        raise RefusedError("--items and --users are tables of their own; give one of them")
+    known, table = (MAKES, "feed-items") if items else (FILES, "feed-users") if users else (LOGS, "feed")
+    for log in (LOGS[one] for one in logs if one in known):
+        config = FeedRun(log.name, SIZES[size], name, code, bundles, rivals, rivals_code, items=items, users=users)
         with refusals(LeakError, ReplayError, BundleRefusedError):
-            result = runs.run(f"{table}/{log.name}-{name}", config, partial(measured, log=log, data=data, work=work))
+            result = runs.run(
+                f"{table}-{size}/{log.name}-{name}", config, partial(measured, log=log, data=data, work=work)
+            )
         click.echo(written(log, result["metrics"]) + "\n")
 
 

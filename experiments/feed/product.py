@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -50,10 +51,10 @@ def sources(names: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def trained(log: FeedLog, data: Path, until_ms: int, folder: Path, items: Path | None = None) -> Product:
+def trained(log: FeedLog, data: Path, until_ms: int, folder: Path, told: Sequence[str] = ()) -> Product:
     """Train with nothing but the log and its positives, or return what is there; a training that was killed goes on.
 
-    ``items`` is a catalogue, given as `--items`.
+    ``told`` are further flags: `--items`, `--users`.
     Neither settings of the environment nor those of a file are read. Raises ``RefusedError`` if the training fails.
     """
     done = folder / DONE
@@ -61,7 +62,7 @@ def trained(log: FeedLog, data: Path, until_ms: int, folder: Path, items: Path |
         return Product(folder, **json.loads(done.read_text()))
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "rankstream.cli.main", "train", str(log.at(data.resolve())), "--out", "."]
-    command += [f"--until={until_ms}", *log.flags(), *([] if items is None else [f"--items={items.resolve()}"])]
+    command += [f"--until={until_ms}", *log.flags(), *told]
     click.echo(f"{log.name}: rankstream {' '.join(command[3:])}", err=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RANKSTREAM_")}
     started = time.monotonic()

@@ -12,7 +12,8 @@ from rankstream.experiments.runs import Runs
 TITLES = {"hr@1": "HR@1", "hr@20": "HR@20", "mrr@20": "MRR@20", "ndcg@10": "NDCG@10"}
 DEFAULT = "default"  # name of the results of today's default training
 WITH_ITEMS = "default + --items"  # the same, with a catalogue
-TABLES = ("feed", "feed-items")  # of all rankers, and of what items add
+WITH_USERS = "default + --users"  # with a file of users
+TABLES = ("feed", "feed-items", "feed-users")  # of all rankers, and of what items and users add
 WIDTH = 120  # of a page
 BOTH = 2  # metrics that stand in one cell of a table of kinds
 

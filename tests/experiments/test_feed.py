@@ -1,6 +1,7 @@
 """The feed's table: what is asked, how ranks become metrics, and the command on a small log with a tiny bundle."""
 
 from math import inf
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from rankstream.experiments.feed.product import Product
 from rankstream.experiments.feed.ranked import Ranked, joined
 from rankstream.experiments.feed.tables import tables
 from rankstream.experiments.feed.task import NextKnown, Task
+from rankstream.experiments.feed.users import FILES, UserFile
 from rankstream.experiments.runs import Runs
 from rankstream.features.ids import id_key
 from tests.builders.bundle import AS_OF_MS, a_bundle, a_user_table
@@ -147,8 +149,8 @@ def test_the_command_ranks_beside_the_baselines_and_is_not_run_again(data, tmp_p
 def test_what_items_add_is_a_table_of_its_own(data, tmp_path, monkeypatch):
     given = []
 
-    def trained(log, data, until_ms, folder, items=None):
-        given.append(None if items is None else len(Catalogue.open(items)))
+    def trained(log, data, until_ms, folder, told=()):
+        given.extend(len(Catalogue.open(Path(flag.removeprefix("--items=")))) for flag in told)
         a_user_table(folder / "vectors" / "users", ["u1"])
         a_bundle(folder / "bundle", vocabulary=Task.open(log, data).opened.vocabulary)
         return Product(folder, 1.0, 2.0)
@@ -159,11 +161,32 @@ def test_what_items_add_is_a_table_of_its_own(data, tmp_path, monkeypatch):
     flags = ["--data", data, "--logs", "taobao,music30", "--work", tmp_path / "work", "--results", tmp_path / "results"]
     done = CliRunner().invoke(command.main, [str(flag) for flag in [*flags, "--rivals", "", "--items"]])
     assert done.exit_code == 0, done.output
-    assert given == [None, 40]  # of one log alone: nothing is known of the other's items
+    assert given == [40]  # of one log alone: nothing is known of the other's items
     found = tables(Runs(tmp_path / "results"))
     assert list(found) == ["feed-items"]
     assert "| default + --items less it: HR@20 |" in found["feed-items"]
     assert found["feed-items"].index("| default + --items |") < found["feed-items"].index("| default |")
+
+
+def test_what_users_add_is_a_table_of_its_own(data, tmp_path, monkeypatch):
+    given = []
+
+    def trained(log, data, until_ms, folder, told=()):
+        given.append(list(told))
+        a_user_table(folder / "vectors" / "users", ["u1"])
+        a_bundle(folder / "bundle", vocabulary=Task.open(log, data).opened.vocabulary)
+        return Product(folder, 1.0, 2.0)
+
+    monkeypatch.setattr(command, "trained", trained)
+    monkeypatch.setitem(LOGS, "music30", FeedLog("music30", "a log", "data.csv", ("save",)))
+    monkeypatch.setitem(FILES, "music30", UserFile("users.csv", ("who", "age")))
+    flags = ["--data", data, "--logs", "taobao,music30", "--work", tmp_path / "work", "--results", tmp_path / "results"]
+    done = CliRunner().invoke(command.main, [str(flag) for flag in [*flags, "--rivals", "", "--users"]])
+    assert done.exit_code == 0, done.output
+    assert given == [[], [f"--users={(data / 'users.csv').resolve()}", "--user-columns=who,age"]]
+    found = tables(Runs(tmp_path / "results"))
+    assert list(found) == ["feed-users"]
+    assert "| default + --users less it: HR@20 |" in found["feed-users"]
 
 
 def test_a_log_that_is_not_in_the_table_is_refused(tmp_path):
