@@ -119,9 +119,12 @@ def _value(raw: object) -> Value | None:
     """Return a text, trimmed, or a number; None for what is neither, or not known."""
     if isinstance(raw, bool | str):
         return str(raw).strip() or None
-    if isinstance(raw, int | float):
+    if not isinstance(raw, int | float):
+        return None
+    try:
         return float(raw) if raw == raw else None
-    return None
+    except OverflowError:  # no number of anything
+        return None
 
 
 def _id_column(path: Path, names: Sequence[str]) -> str:

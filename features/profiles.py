@@ -50,10 +50,10 @@ class UserProfiles:
     codes: Codes  # (n + 1, facets), the last row of any other user
 
     def __post_init__(self) -> None:
-        if self.codes.shape != (len(self.keys) + 1, len(self.facets)) or self.codes.dtype != np.uint8:
-            raise ValueError(
-                f"codes are {self.codes.dtype}{self.codes.shape}, wanted uint8{(len(self.keys) + 1, len(self.facets))}"
-            )
+        wanted = (*(count + 1 for count in self.keys.shape), len(self.facets))  # none but of a column of keys
+        if self.codes.shape != wanted or self.keys.dtype != np.uint64 or self.codes.dtype != np.uint8:
+            given = f"{self.codes.dtype}{self.codes.shape}, keys {self.keys.dtype}{self.keys.shape}"
+            raise ValueError(f"codes are {given}; wanted uint8{wanted} and uint64")
         most = np.array([len(facet.labels) for facet in self.facets], np.int64)
         if (self.codes > most).any() or self.codes[-1].any():
             raise ValueError("codes are not those of the facets' labels, or an unknown user has some")

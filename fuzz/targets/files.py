@@ -22,6 +22,7 @@ from rankstream.bundles.signature import SignatureError, signer_of, trusted_keys
 from rankstream.content.catalogue import Catalogue
 from rankstream.content.item_files import ItemOptions, read_items
 from rankstream.content.items import Item
+from rankstream.content.user_files import UserOptions, read_users
 from rankstream.events.arrivals import LogError
 from rankstream.events.open import AS_IT_IS, LogOptions, open_log
 from rankstream.events.readers.rows import open_rows
@@ -32,6 +33,8 @@ from rankstream.features.embeddings.table import EmbeddingTable, publish
 from rankstream.features.files import CURRENT, PointerError, current_name
 from rankstream.features.item_counts.files import open_counts, publish_counts
 from rankstream.features.matches.tables import no_matches, open_matches, write_matches
+from rankstream.features.profiles import no_profiles, open_profiles, write_profiles
+from rankstream.models.users.profiles import user_profiles
 from rankstream.ranking.deployment import DEPLOYMENT, Deployment, DeploymentError, read_deployment
 from rankstream.streams.kafka_options import options_in, text_of
 from rankstream.streams.setting_fields import SettingsError
@@ -193,6 +196,24 @@ def _items(name: str) -> Decode:
     return _in_folder(read)
 
 
+def _users(name: str) -> Decode:
+    def read(folder: Path, data: bytes) -> None:
+        (folder / name).write_bytes(data)
+        profiles = user_profiles(read_users(folder / name, UserOptions())).profiles
+        for key in profiles.keys.tolist():
+            same(len(profiles.columns(key)), profiles.width)
+
+    return _in_folder(read)
+
+
+def _profiles(folder: Path, data: bytes) -> None:
+    """Read profiles of which one file, the facets or an array, is this one."""
+    write_profiles(folder, no_profiles())
+    names = sorted(path.name for path in folder.iterdir())
+    (folder / names[crc32(data) % len(names)]).write_bytes(data)
+    open_profiles(folder)
+
+
 def _attributes(folder: Path, data: bytes) -> None:
     """Read attributes of which one file, the names or an array, is this one."""
     write_attributes(folder, no_attributes())
@@ -284,6 +305,9 @@ def targets() -> list[Target]:
             "attributes", [_npy(), b'{"levels":1,"collections":[]}'], _in_folder(_attributes), (ValueError, OSError)
         ),
         Target(
+            "profiles", [_npy(), b'[{"name":"sex","labels":["F","M"]}]'], _in_folder(_profiles), (ValueError, OSError)
+        ),
+        Target(
             "deployment",
             [msgspec.json.encode(Deployment("ab", "new", "old", "shadow", MORNING_MS))],
             _in_folder(_deployment),
@@ -291,6 +315,8 @@ def targets() -> list[Target]:
         ),
         Target("items-text", [ITEMS_CSV], _items("items.csv"), refused),
         Target("items-json", [b"\n".join(lines_of(ITEMS))], _items("items.jsonl"), refused),
+        Target("users-text", [b"user,sex,age\n7,F,31\n8,M,\n9,M,40\n"], _users("users.csv"), refused),
+        Target("users-json", [b'{"user": 7, "sex": "F"}\n{"user": "u8", "age": 31.5}'], _users("users.jsonl"), refused),
         Target("pointer", [b"one\n"], _in_folder(_pointer), (PointerError,)),
         Target("kafka-options", [KAFKA_OPTIONS], _kafka_options, (SettingsError,)),
         Target("settings", [SETTINGS], _in_folder(_settings), (SettingsError,)),

@@ -36,6 +36,11 @@ def test_json_lines_and_parquet_keep_numbers(tmp_path: Path) -> None:
     assert read_users(tmp_path / "users.parquet", UserOptions()).values == {"age": {7: 31.0}}
 
 
+def test_what_is_neither_a_text_nor_a_number_is_not_known(tmp_path: Path) -> None:
+    text = f'{{"user": 7, "a": ["x"], "b": null, "c": {10**400}, "d": "  "}}\n'
+    assert not any(read(tmp_path / "users.jsonl", text).values.values())
+
+
 def test_of_rows_with_one_id_the_last_one_counts(tmp_path: Path) -> None:
     found = read(tmp_path / "users.csv", "user,sex\n7,F\n7,\n")
     assert found.values == {"sex": {}}
