@@ -20,8 +20,15 @@ COPY gateway gateway
 COPY web web
 COPY evaluation evaluation
 COPY cli cli
+COPY deploy/requirements.lock ./
+# What is served with is pinned, by version and by checksum; extras are pinned to the same versions where they share any.
 RUN python -m venv /opt/rankstream \
- && /opt/rankstream/bin/pip install --no-cache-dir ".${EXTRAS:+[$EXTRAS]}"
+ && /opt/rankstream/bin/pip install --no-cache-dir --require-hashes -r requirements.lock \
+ && /opt/rankstream/bin/pip install --no-cache-dir --no-deps . \
+ && if [ -n "$EXTRAS" ]; then \
+      sed -n 's/^\([^ ;]*==[^ ;]*\).*/\1/p' requirements.lock > pinned.txt \
+      && /opt/rankstream/bin/pip install --no-cache-dir -c pinned.txt ".[$EXTRAS]"; \
+    fi
 
 FROM python:3.11-slim
 COPY --from=build /opt/rankstream /opt/rankstream

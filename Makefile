@@ -14,7 +14,7 @@ SIZE   ?= small
 ROOMS  := features events metrics bundles content graph retrieval models ranking streams gateway evaluation web cli experiments
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka chaos soak fuzz check format docs bench experiments clean
+.PHONY: help setup demo test test-kafka chaos soak fuzz check format docs lock bench experiments clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
@@ -68,6 +68,10 @@ format: $(READY)  ## Format the code
 
 docs: $(READY)  ## Generate docs/configuration.md and docs/schemas from the code
 	$(BIN)/python -m docs.generate
+
+lock: $(READY)  ## Pin what the image installs, by version and checksum, to the newest that pyproject.toml allows
+	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o deploy/requirements.lock
 
 bench: $(READY)  ## Measure; benchmarks/README.md says what and how
 	$(BIN)/python -m benchmarks.pipeline

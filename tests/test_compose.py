@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from rankstream.cli.main import main
 from rankstream.streams.setting_fields import CONFIG_VARIABLE, variable
@@ -84,3 +86,13 @@ def test_the_image_holds_every_package():
     copied = set(re.findall(r"^COPY (\w+) \w+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
     installed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
     assert copied == set(installed.values())
+
+
+def test_the_lock_pins_what_the_project_needs_and_nothing_that_it_forbids():
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    lock = (ROOT / "deploy" / "requirements.lock").read_text()
+    pinned = dict(re.findall(r"^([\w.-]+)(?:\[[^\]]*\])?==([\w.]+)", lock, re.MULTILINE))
+    for one in map(Requirement, wanted):
+        assert one.specifier.contains(pinned[canonicalize_name(one.name)]), f"{one}: run `make lock`"
+    assert lock.count("--hash=sha256:") > len(pinned)
+    assert "torch" not in pinned
