@@ -25,8 +25,10 @@ from rankstream.evaluation.time_text import parse_time_ms, time_text
 from rankstream.events.action_event import MIN_TIME_MS
 from rankstream.features.embeddings.files import BrokenTableError, versions
 from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.interests.table import InterestTable, open_interests_version
 from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.features.item_counts.files import open_counts_version
+from rankstream.ranking.followed_interests import check_found_among
 from rankstream.ranking.served_items import ServedItems, check_space, published_items
 
 TRAIN_AGAIN = "train again on a log whose times are right"
@@ -212,6 +214,25 @@ class CountsVersions(PublishedVersions[ItemCounts]):
             check_made_for(counts, manifest, f"in {self.root} (version {counts.version})")
 
 
+class InterestsVersions(PublishedVersions[InterestTable]):
+    """Published versions of users' interests, and the one that there was at a time."""
+
+    def __init__(self, root: Path) -> None:
+        """Map and verify all versions. Raises ``BrokenTableError``, also for none."""
+        super().__init__(
+            root, open_interests_version, _as_of_ms, "interests; publish one with `rankstream embed --interests-to`"
+        )
+
+    def check(self, manifest: Manifest, from_ms: int, allow: bool = False) -> list[str]:
+        """Check that there was a version at ``from_ms``; return the marks of allowed leaks.
+
+        Raises ``LeakError``, and ``BrokenTableError`` for interests among other items than the bundle's.
+        """
+        for one in self.opened:
+            check_found_among(one, manifest, self.root)
+        return check_table(self.opened[0], from_ms, allow, f"the users in {self.root}", "interests")
+
+
 class CatalogueVersions(PublishedVersions[Catalogue]):
     """Published versions of a catalogue, and the one that there was at a time."""
 
@@ -224,6 +245,10 @@ class CatalogueVersions(PublishedVersions[Catalogue]):
     def check(self, from_ms: int, allow: bool = False) -> list[str]:
         """Check that there was a version at ``from_ms``; return the marks of allowed leaks. Raises ``LeakError``."""
         return check_table(self.opened[0], from_ms, allow, f"the catalogue in {self.root}", "items")
+
+    def as_of_or_oldest(self, at_ms: int) -> Catalogue:
+        """Return the version of a time; the oldest where that is a leak that was allowed."""
+        return self.as_of(at_ms) or self.opened[0]
 
 
 def _as_of_ms(one: AsOf) -> int:

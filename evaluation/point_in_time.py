@@ -62,6 +62,7 @@ TablesAsOf = Callable[[int], VectorTable | None]  # the table of user vectors th
 CountsAsOf = Callable[[int], ItemCounts | None]  # the item counts that there were; None: the bundle's own
 CatalogueAsOf = Callable[[int], Catalogue | None]  # the version of the catalogue that there was
 ItemsAsOf = Callable[[int], ServedItems | None]  # the item vectors, likewise
+InterestsAsOf = Callable[[int], InterestTable | None]  # the users' interests that there were
 
 
 def no_table(at_ms: int) -> VectorTable | None:
@@ -84,6 +85,11 @@ def bundles_items(at_ms: int) -> ServedItems | None:
     return None
 
 
+def no_interests(at_ms: int) -> InterestTable | None:
+    """Return None: no interests, at all times."""
+    return None
+
+
 class RankerAsOf:
     """One bundle's ranker, at each time with the tables and the catalogue that there were."""
 
@@ -94,29 +100,27 @@ class RankerAsOf:
         counts: CountsAsOf = bundles_own,
         catalogues: CatalogueAsOf = no_catalogue,
         items: ItemsAsOf = bundles_items,
+        interests: InterestsAsOf = no_interests,
     ) -> None:
         self.bundle = bundle
-        self._tables = tables
-        self._counts = counts
-        self._catalogues = catalogues
-        self._items = items
+        self._as_of = tables, counts, catalogues, items, interests
         self._no_vectors = NoVectors(bundle.manifest.sizes.user_dim)
         self._own_items = items_of(bundle)
-        self._table: VectorTable | None = None  # of the last ranker
-        self._counted: ItemCounts | None = None
-        self._catalogue: Catalogue | None = None
-        self._served = self._own_items
+        self._used: tuple[object, ...] = (None, None, None, self._own_items, None)  # by the last ranker
         self._ranker = ranker_of(bundle, self._no_vectors, items=self._own_items)
 
     def at(self, at_ms: int) -> Ranker:
         """Return the ranker as of a time."""
-        table, counted, catalogue = self._tables(at_ms), self._counts(at_ms), self._catalogues(at_ms)
-        used = table, counted, catalogue, self._items(at_ms) or self._own_items
-        before = self._table, self._counted, self._catalogue, self._served
-        if any(one is not other for one, other in zip(used, before, strict=True)):
-            self._table, self._counted, self._catalogue, self._served = used
-            users = table or self._no_vectors
-            self._ranker = ranker_of(self.bundle, users, counts=counted, catalogues=catalogue, items=self._served)
+        tables, counts, catalogues, items, interests = self._as_of
+        users, counted, catalogue = tables(at_ms), counts(at_ms), catalogues(at_ms)
+        served, found = items(at_ms) or self._own_items, interests(at_ms)
+        used = users, counted, catalogue, served, found
+        if any(one is not other for one, other in zip(used, self._used, strict=True)):
+            self._used = used
+            self._ranker = ranker_of(
+                self.bundle, users or self._no_vectors, counts=counted, catalogues=catalogue, items=served,
+                interests=found,
+            )  # fmt: skip
         return self._ranker
 
 

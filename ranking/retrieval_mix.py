@@ -113,6 +113,24 @@ class Retrieved:
     mix: str | None = None  # text of the mix; None where nothing but the default could have been used
 
 
+@dataclass(frozen=True)
+class Sources:
+    """What is asked for candidates, and within which scope."""
+
+    source: CandidateSource
+    scope: Scope
+    stock: Stock | None  # None: nothing is known of what is new or gone
+
+
+def sources_for(
+    request: RankingRequest, user: UserMatches, own: CandidateSource, mix: RetrievalMix, shelf: Shelf | None
+) -> Sources:
+    """Return what a request with a limit is to ask. Raises ``RankingRefusedError`` for filters without a catalogue."""
+    stock = None if shelf is None else shelf.stock()
+    scope = _scope(request, user.excluded if mix.exclude_seen else None, stock)
+    return Sources(own if shelf is None or stock is None else mix.source(own, shelf.popular), scope, stock)
+
+
 def retrieve(
     request: RankingRequest, user: UserMatches, own: CandidateSource, mix: RetrievalMix, shelf: Shelf | None
 ) -> Retrieved:
@@ -120,16 +138,14 @@ def retrieve(
 
     Where no source has any, popular items stand in, also those that the user has seen, and their source says so.
     """
-    stock, limit = None if shelf is None else shelf.stock(), request.limit or 0
-    scope = _scope(request, user.excluded if mix.exclude_seen else None, stock)
-    if shelf is None or stock is None:
+    sources = sources_for(request, user, own, mix, shelf)
+    found = sources.source.propose(user, request.limit or 0, sources.scope)
+    if shelf is None or sources.stock is None:
         text = None if mix.exclude_seen else mix.text
-        found = own.propose(user, limit, scope)
         return Retrieved(found.ids, found.sources, found.because_of, mix=text)
-    found = mix.source(own, shelf.popular).propose(user, limit, scope)
     if not found.ids:
-        found = _popular(request, shelf, _scope(request, None, stock))
-    return Retrieved(found.ids, found.sources, found.because_of, stock.catalogue.version, mix.text)
+        found = _popular(request, shelf, _scope(request, None, sources.stock))
+    return Retrieved(found.ids, found.sources, found.because_of, sources.stock.catalogue.version, mix.text)
 
 
 def retrieve_popular(

@@ -19,7 +19,6 @@ from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.replay import print_summary
 from rankstream.cli.views.skipped import print_skipped
 from rankstream.evaluation.leakage import LeakError
-from rankstream.evaluation.replay.candidates import Catalogue
 from rankstream.evaluation.replay.own_scores import facts_of, open_all
 from rankstream.evaluation.replay.plan import (
     PROTOCOLS,
@@ -27,10 +26,11 @@ from rankstream.evaluation.replay.plan import (
     ReplayOptions,
     about,
     choose_protocol,
+    folders_of,
+    known_items,
     one_vocabulary,
     plan_of,
     positives_of,
-    published_tables,
     shown_to_users,
     variants_of,
 )
@@ -105,6 +105,14 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 @click.option(
     "--item-vectors", "items", type=click.Path(path_type=Path), multiple=True, help="Published item vectors, likewise."
 )
+@click.option(
+    "--catalogue", "catalogues", type=click.Path(path_type=Path), multiple=True,
+    help="Published catalogues, likewise; of `funnel`.",
+)  # fmt: skip
+@click.option(
+    "--interests", type=click.Path(path_type=Path), multiple=True,
+    help="Published users' interests, likewise; of `funnel`.",
+)  # fmt: skip
 @click.option(
     "--refresh", "refresh_ms", callback=_boundaries, metavar="24h|HOURS|never",
     help="Count items anew from the log, so often.  [default: 24h without --item-counts, where the bundle says how]",
@@ -185,6 +193,8 @@ def command(
     tables: tuple[Path, ...],
     counts: tuple[Path, ...],
     items: tuple[Path, ...],
+    catalogues: tuple[Path, ...],
+    interests: tuple[Path, ...],
     requests: int,
     scores: tuple[str, ...],
     outcomes_path: Path | None,
@@ -209,7 +219,8 @@ def command(
       sampled    before each positive, its item among --sample random ones;
                  compares rankers on this sample only
       funnel     before each positive, the --limit items that retrieval
-                 proposes: what each source finds, and what ranking makes
+                 proposes, with --catalogue and --interests as they were:
+                 what each source finds and adds, and what ranking makes
                  of it
     Where it is not given, the first rows of the log tell whether it holds
     impressions or acts alone.
@@ -242,8 +253,10 @@ def command(
         return
     vocabulary = one_vocabulary(opened)
     lists = _lists_of(log, vocabulary)
-    variants, facts, marks = variants_of(bundles, opened, tables, options, settings.history_limit, counts, lists, items)
-    catalogue = Catalogue([*(bundle.items for bundle in opened), *published_tables(items)])
+    published = {"user_vectors": tables, "item_counts": counts, "item_vectors": items, "catalogue": catalogues}
+    folders = folders_of(len(opened), published | {"interests": interests})
+    variants, facts, marks = variants_of(bundles, opened, folders, options, settings.history_limit, lists)
+    catalogue = known_items(opened, folders)
     positives = positives_of(opened, options)
     choice = choose_protocol(log, _holds_impressions(log), positives, options, vocabulary, lists)
     shown = None if lists is None else shown_to_users(log, lists, vocabulary, options.session_gap_ms)

@@ -1,11 +1,10 @@
 """How a replay looks in a terminal: the verdict, the metrics of each ranker, and what was skipped."""
 
-from typing import Any
-
 from rich.console import Console
 from rich.text import Text
 
 from rankstream.cli.views.table import Table, console, names, numbers
+from rankstream.evaluation.replay.funnel_tables import ranked_table, sources_table
 from rankstream.evaluation.replay.outcomes import ALL
 from rankstream.evaluation.replay.report import REASONS, ranked_by, without_nan
 from rankstream.evaluation.replay.wording import (
@@ -31,7 +30,7 @@ def print_summary(summary: Summary, to: Console | None = None) -> None:
         screen.print(Text(sentence))
     screen.print(metrics_table(summary))
     if summary["funnel"]:
-        screen.print(funnel_table(summary))
+        screen.print(*funnel_tables(summary), sep="\n")
     log, took = summary["log"], summary["time"]
     for done in ("skipped", "ignored"):
         for reason, count in list(log.get(done, {}).items())[:REASONS]:
@@ -46,22 +45,12 @@ def print_summary(summary: Summary, to: Console | None = None) -> None:
     )
 
 
-def funnel_table(summary: Summary) -> Table:
-    """Return what retrieval found and what came of it, for all items, warm and cold ones."""
-    found = summary["funnel"]
-    rows = []
-    for name in ranked_by(summary):
-        for part in found[f"hit@{summary['ks'][-1]}"].get(name, ()):
-            metrics = {metric: _part(found[metric], name, part["items"]) for metric in found}
-            cells = [stacked(with_interval(one, metric)) for metric, one in metrics.items()]
-            rows.append([name, part["items"], *cells])
-    columns = [*names("ranked by", "items"), *numbers(*map(title_of, found))]
-    return Table(columns, rows, "what retrieval found of the wanted items, and what ranking made of it")
-
-
-def _part(found: dict[str, list[dict[str, Any]]], name: str, items: str) -> dict[str, Any] | None:
-    """Return a ranker's metric of a part of the items; None where it retrieves nothing."""
-    return next((one for one in found.get(name, ()) if one["items"] == items), None)
+def funnel_tables(summary: Summary) -> list[Table]:
+    """Return what retrieval found and what came of it, for all items, warm and cold ones; and what each source did."""
+    return [
+        Table([*names(*one.names), *numbers(*one.numbers)], one.rows, one.title)
+        for one in (ranked_table(summary), sources_table(summary))
+    ]
 
 
 def metrics_table(summary: Summary) -> Table:

@@ -4,32 +4,42 @@
 
     catalogue  ->  each source proposes  ->  mixed to the limit  ->  ranked  ->  wanted at rank 3
                    found by likes: no        found: yes              HIT@10: 1
-                   found by matches: yes
+                   found by matches: yes     without matches: no
+                                             added by matches: 1
 
-A request with a limit is asked for: the wanted item is a miss where no source proposes it, however well it is ranked.
+A request with a limit is asked for, with the sources, the shares and the scope that serve: the wanted item is a miss
+where no source proposes it, however well it is ranked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from rankstream.evaluation.replay.outcomes import ALL, RankedQuery, VariantOutcomes
 from rankstream.features.ids import Id, Keys, id_key, id_keys
 from rankstream.features.join import match_user
+from rankstream.features.matches.columns import UserMatches
 from rankstream.features.user_state import UserState
-from rankstream.metrics.arrays import Ints
+from rankstream.metrics.arrays import Floats, Ints
+from rankstream.metrics.ranking import recall
 from rankstream.ranking.ranker import Ranker
-from rankstream.retrieval.mix import MixedSource
-from rankstream.retrieval.source import Proposals
+from rankstream.ranking.request import RankingRefusedError, RankingRequest
+from rankstream.ranking.retrieval_mix import retrieve, sources_for
+from rankstream.retrieval.mix import MixedSource, mixed
+from rankstream.retrieval.scope import Scope
+from rankstream.retrieval.source import CandidateSource, Proposals
 
 FOUND = "found"  # the metric: is the wanted item among what is ranked?
 FOUND_BY = "found by "  # and a source's name: would that source find it, had it the whole limit?
+ADDED_BY = "added by "  # and a source's name: what is found, less what is found where that source is left out
+NOTHING = Proposals([], [])
 
 
 def is_funnel(metric: str) -> bool:
     """Return whether a metric is of retrieval."""
-    return metric.startswith(FOUND)
+    return metric.startswith((FOUND, ADDED_BY))
 
 
 @dataclass(frozen=True)
@@ -38,21 +48,71 @@ class Proposed:
 
     keys: Keys  # of all sources together, as a request gets them
     by_source: Mapping[str, Keys]  # of each alone, with the whole limit
+    without: Mapping[str, Keys]  # of the others, where one is left out and they have its places
 
 
-def proposed(ranker: Ranker, user_id: Id, at_ms: int, state: UserState, limit: int) -> Proposed:
-    """Ask a ranker's sources for so many items, as of a time. Raises ``ValueError`` for a ranker without sources."""
-    source = ranker.source
-    if source is None:
+def proposed(ranker: Ranker, user_id: Id, at_ms: int, state: UserState, limit: int, name: str = "replay") -> Proposed:
+    """Ask a ranker's sources for so many items, as of a time, by a request of that name.
+
+    Raises ``ValueError`` for a ranker without sources.
+    """
+    own = ranker.source
+    if own is None:
         raise ValueError(f"model {ranker.model_version} has no source of candidates")
+    request = RankingRequest(name, user_id, limit=limit, timestamp_ms=at_ms)
     user = match_user(state, id_key(user_id), at_ms, ranker.offline, at_ms)
-    whole = source.propose(user, limit)
-    parts = [quota.source.propose(user, limit) for quota in source.quotas] if isinstance(source, MixedSource) else []
-    return Proposed(id_keys(whole.ids), dict(_named(part) for part in parts or [whole] if len(part.ids)))
+    sources = sources_for(request, user, own, ranker.mix, ranker.shelf)
+    whole = _answer(sources.source, user, limit, sources.scope)
+    parts = {_name(part.proposals): part for part in whole.parts() if len(part.proposals.ids)}
+    ids = whole.mixed(limit).ids or _instead(request, user, ranker, own)
+    return Proposed(
+        id_keys(ids),
+        {name: id_keys(part.proposals.ids) for name, part in parts.items()},
+        {name: id_keys(whole.mixed(limit, without=part).ids) for name, part in parts.items()},
+    )
 
 
-def _named(proposals: Proposals) -> tuple[str, Keys]:
-    return proposals.sources[0], id_keys(proposals.ids)
+def _instead(request: RankingRequest, user: UserMatches, ranker: Ranker, own: CandidateSource) -> list[Id]:
+    """Return what stands in where no source has anything; nothing where the request would be refused."""
+    try:
+        return list(retrieve(request, user, own, ranker.mix, ranker.shelf).ids)
+    except RankingRefusedError:
+        return []
+
+
+def _name(proposals: Proposals) -> str:
+    """Return the name of a source; one that asks several times counts them behind a colon."""
+    return proposals.sources[0].partition(":")[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """What a source proposed, and where it mixes others, what each of them did."""
+
+    proposals: Proposals
+    of: tuple["_Answer", ...] = ()
+    shares: tuple[float, ...] = ()
+
+    def parts(self) -> Iterator["_Answer"]:
+        """Yield the answers of all sources that mix no others."""
+        if not self.of:
+            yield self
+        for part in self.of:
+            yield from part.parts()
+
+    def mixed(self, limit: int, without: "_Answer | None" = None) -> Proposals:
+        """Return what is proposed together, where one of the parts may be left out."""
+        if self is without:
+            return NOTHING
+        return mixed([one.mixed(limit, without) for one in self.of], self.shares, limit) if self.of else self.proposals
+
+
+def _answer(source: CandidateSource, user: UserMatches, limit: int, scope: Scope) -> _Answer:
+    """Ask a source, or each of those that it mixes, once."""
+    if not isinstance(source, MixedSource):
+        return _Answer(source.propose(user, limit, scope))
+    parts = tuple(_answer(quota.source, user, limit, scope) for quota in source.quotas)
+    return _Answer(NOTHING, parts, tuple(quota.share for quota in source.quotas))
 
 
 def rows_in(keys: Keys, proposals: Proposed) -> Ints:
@@ -61,17 +121,32 @@ def rows_in(keys: Keys, proposals: Proposed) -> Ints:
 
 
 def score_funnel(variant: VariantOutcomes, query: RankedQuery, keys: Keys, proposals: Proposed) -> None:
-    """Add what share of the wanted items each source proposes, of the candidates ``keys``."""
-    wanted = keys[query.relevant[ALL]] if ALL in query.relevant else None
-    variant.put(ALL, FOUND, _share(wanted, proposals.keys))
-    queries = len(variant.metrics[ALL, FOUND])
-    for source, found in proposals.by_source.items():
-        column = variant.metrics.setdefault((ALL, FOUND_BY + source), [])
-        column += [0.0] * (queries - 1 - len(column))  # it proposed nothing to those before
-        column.append(_share(wanted, found))
+    """Add what share of the wanted items each source finds and adds, of the candidates ``keys``."""
+    share = partial(_share, keys[query.relevant[ALL]] if ALL in query.relevant else None)
+    found = share(proposals.keys)
+    variant.put(ALL, FOUND, found)
+    for source, alone in proposals.by_source.items():
+        _put(variant, FOUND_BY + source, share(alone))
+        _put(variant, ADDED_BY + source, found - share(proposals.without[source]))
     for (_, metric), column in variant.metrics.items():
-        if metric.startswith(FOUND_BY):
-            column += [0.0] * (queries - len(column))
+        if metric.startswith((FOUND_BY, ADDED_BY)):
+            column += [0.0] * (_count(variant) - len(column))
+
+
+def score_as_retrieval(baseline: VariantOutcomes, query: RankedQuery, ranks: Floats | Ints, limit: int) -> None:
+    """Add what share of the wanted items a baseline has among its first ``limit``: had it retrieved alone."""
+    baseline.put(ALL, FOUND, recall(ranks[query.relevant[ALL]], limit) if ALL in query.relevant else float("nan"))
+
+
+def _put(variant: VariantOutcomes, metric: str, value: float) -> None:
+    """Add a metric of the newest query; to those before, the source had proposed nothing."""
+    column = variant.metrics.setdefault((ALL, metric), [])
+    column += [0.0] * (_count(variant) - 1 - len(column))
+    column.append(value)
+
+
+def _count(variant: VariantOutcomes) -> int:
+    return len(variant.metrics[ALL, FOUND])
 
 
 def _share(wanted: Keys | None, found: Keys) -> float:

@@ -33,6 +33,7 @@ class RankedQuery:
     user_id: Id = ""  # as the log has it
     targets: tuple[Id, ...] = ()  # the relevant items of all positives; those that are no candidates come last
     is_new_item: bool = False  # was the target first seen in the part that is ranked?
+    is_trained_item: bool = True  # of a funnel: was any of the bundles trained on it?
 
     @property
     def rows(self) -> Ints:

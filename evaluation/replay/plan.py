@@ -1,7 +1,7 @@
 """What the flags of `rankstream replay` ask for, as variants and a plan."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,9 +11,33 @@ import numpy as np
 
 from rankstream.bundles.ranker import calibrated_heads
 from rankstream.evaluation.baselines.panel import ALL_ACTIONS
-from rankstream.evaluation.leakage import ItemTables, UserTables, check_bundle, check_table
-from rankstream.evaluation.point_in_time import ItemsAsOf, LiveRankerAsOf, TablesAsOf, bundles_items, no_table
-from rankstream.evaluation.replay.candidates import CandidateSelection, Catalogue, as_shown, sampled, whole
+from rankstream.evaluation.leakage import (
+    CatalogueVersions,
+    InterestsVersions,
+    ItemTables,
+    UserTables,
+    check_bundle,
+    check_table,
+)
+from rankstream.evaluation.point_in_time import (
+    CatalogueAsOf,
+    InterestsAsOf,
+    ItemsAsOf,
+    LiveRankerAsOf,
+    TablesAsOf,
+    bundles_items,
+    no_catalogue,
+    no_interests,
+    no_table,
+)
+from rankstream.evaluation.replay.candidates import (
+    CandidateSelection,
+    Catalogue,
+    ItemIds,
+    as_shown,
+    sampled,
+    whole,
+)
 from rankstream.evaluation.replay.counts import (
     BundlesOwn,
     CountedAnew,
@@ -44,6 +68,7 @@ from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.metrics.arrays import Ints
 from rankstream.ranking.bundle import Bundle
 from rankstream.ranking.serving import ranker_of
+from rankstream.ranking.table_folders import TableFolders
 
 CATALOGUE = "the whole catalogue"
 UNSORTED = 0.05  # share of events out of order from which on a log is taken for unsorted
@@ -76,50 +101,92 @@ class ReplayOptions:
     refresh_ms: int | None = None  # boundaries at which item counts are made anew; 0: never, None: by default
 
 
+def folders_of(bundles: int, given: Mapping[str, Sequence[Path]]) -> list[TableFolders]:
+    """Return each bundle's folders of published tables; ``given`` has those of each flag, by field of these.
+
+    Raises ``ReplayError`` where there is neither one for all nor one each.
+    """
+    for name, roots in given.items():
+        if len(roots) not in (0, 1, bundles):
+            flag = f"--{name.replace('_', '-')}"
+            raise ReplayError(f"{len(roots)} {flag} for {bundles} --bundle; give one for all, or one each")
+    return [
+        TableFolders(**{name: roots[min(at, len(roots) - 1)] for name, roots in given.items() if roots})
+        for at in range(bundles)
+    ]
+
+
+def check_folders(folders: Sequence[TableFolders], options: ReplayOptions) -> None:
+    """Raise ``ReplayError`` for tables that this replay would not look at."""
+    if options.refresh_ms is not None and any(one.item_counts for one in folders):
+        raise ReplayError("--item-counts are published versions, --refresh counts anew from the log; give one of them")
+    if options.protocol != "funnel" and any(one.catalogue or one.interests for one in folders):
+        raise ReplayError(
+            "--catalogue and --interests say what is proposed where a request brings no candidates, and only "
+            "--protocol funnel asks for that; add it, or leave them out"
+        )
+
+
 def variants_of(
     bundle_dirs: Sequence[Path],
     bundles: Sequence[Bundle],
-    tables: Sequence[Path],
+    folders: Sequence[TableFolders],
     options: ReplayOptions,
     history_limit: int,
-    counts: Sequence[Path] = (),
     lists: Impressions | None = None,
-    items: Sequence[Path] = (),
 ) -> tuple[list[Variant], list[dict[str, Any]], list[str]]:
     """Return a variant for each bundle and delay, the facts of each, and the marks of allowed leaks.
 
-    ``tables``, ``counts`` and ``items`` are folders of user vectors, item counts and item vectors, ``lists`` what the
-    log says was shown.
+    ``folders`` are those of the tables beside each bundle, ``lists`` what the log says was shown.
     """
-    for flag, folders in (("--user-vectors", tables), ("--item-counts", counts), ("--item-vectors", items)):
-        if len(folders) not in (0, 1, len(bundles)):
-            raise ReplayError(f"{len(folders)} {flag} for {len(bundles)} --bundle; give one for all, or one each")
-    if counts and options.refresh_ms is not None:
-        raise ReplayError("--item-counts are published versions, --refresh counts anew from the log; give one of them")
+    check_folders(folders, options)
     variants: list[Variant] = []
     facts: list[dict[str, Any]] = []
     marks: list[str] = []
     names, past = _names(bundle_dirs), KeptActions(one_vocabulary(bundles), lists)
-    for at, bundle in enumerate(bundles):
-        manifest, from_ms = bundle.manifest, start_of(bundles, options)
+    from_ms = start_of(bundles, options)
+    for name, bundle, beside in zip(names, bundles, folders, strict=True):
+        manifest = bundle.manifest
         marks += check_bundle(manifest, from_ms, options.allow_leak)
-        marks += check_table(bundle.items, from_ms, options.allow_leak, f"the items of {names[at]}")
-        as_of: TablesAsOf = no_table
-        if tables:
-            as_of, leaks = user_vectors(tables[min(at, len(tables) - 1)], bundle, from_ms, options.allow_leak)
-            marks += leaks
-        folder = counts[min(at, len(counts) - 1)] if counts else None
-        over_time, leaks = counts_of(bundle, folder, options, past, from_ms)
+        marks += check_table(bundle.items, from_ms, options.allow_leak, f"the items of {name}")
+        make, leaks = _beside(bundle, beside, options, past, from_ms)
         marks += leaks
-        items_as_of = item_vectors(items[min(at, len(items) - 1)], bundle) if items else bundles_items
         for delay in options.delays:
-            name = _variant_name(names[at], delay, options.delays)
+            called = _variant_name(name, delay, options.delays)
             serving = LiveRankerAsOf(manifest.vocabulary, ranker_of(bundle, NoVectors(manifest.sizes.user_dim)))
-            delayed = DelayedPipeline(serving, delay, history_limit)
-            variants.append(Variant(name, bundle, as_of, delayed, over_time, items_as_of))
+            variants.append(make(called, DelayedPipeline(serving, delay, history_limit)))
             about_model = {"model": manifest.model_version, "calibrated": calibrated_heads(manifest.parts)}
-            facts.append({"name": name, "bundle": names[at], "delay_ms": delay} | about_model)
+            facts.append({"name": called, "bundle": name, "delay_ms": delay} | about_model)
     return variants, facts, list(dict.fromkeys(marks))
+
+
+def _beside(
+    bundle: Bundle, folders: TableFolders, options: ReplayOptions, past: KeptActions, from_ms: int
+) -> tuple[Callable[[str, DelayedPipeline], Variant], list[str]]:
+    """Return what makes a variant of a bundle with the tables beside it, and the marks of allowed leaks."""
+    allow, marks = options.allow_leak, []
+    users: TablesAsOf = no_table
+    if folders.user_vectors is not None:
+        users, leaks = user_vectors(folders.user_vectors, bundle, from_ms, allow)
+        marks += leaks
+    counts, leaks = counts_of(bundle, folders.item_counts, options, past, from_ms)
+    marks += leaks
+    catalogues: CatalogueAsOf = no_catalogue
+    if folders.catalogue is not None:
+        published = CatalogueVersions(folders.catalogue)
+        marks += published.check(from_ms, allow)
+        catalogues = published.as_of_or_oldest
+    interests: InterestsAsOf = no_interests
+    if folders.interests is not None:
+        found = InterestsVersions(folders.interests)
+        marks += found.check(bundle.manifest, from_ms, allow)
+        interests = found.as_of
+    items = bundles_items if folders.item_vectors is None else item_vectors(folders.item_vectors, bundle)
+
+    def variant(name: str, delayed: DelayedPipeline) -> Variant:
+        return Variant(name, bundle, users, delayed, counts, items, catalogues, interests)
+
+    return variant, marks
 
 
 def counts_of(
@@ -163,9 +230,17 @@ def item_vectors(root: Path, bundle: Bundle) -> ItemsAsOf:
     return published.as_of
 
 
-def published_tables(roots: Sequence[Path]) -> list[EmbeddingTable]:
-    """Map all versions of the tables in ``roots``; before an item is published, no ranker knows it."""
-    return [EmbeddingTable.open_version(folder) for root in roots for folder in versions(root)]
+def known_items(bundles: Sequence[Bundle], folders: Sequence[TableFolders]) -> Catalogue:
+    """Return all items of the bundles, and of the versions of item vectors and catalogues beside them.
+
+    Before an item is published, no ranker knows it.
+    """
+    tables: list[ItemIds] = [bundle.items for bundle in bundles]
+    for root in dict.fromkeys(one.item_vectors for one in folders if one.item_vectors is not None):
+        tables += [EmbeddingTable.open_version(folder) for folder in versions(root)]
+    for root in dict.fromkeys(one.catalogue for one in folders if one.catalogue is not None):
+        tables += CatalogueVersions(root).opened
+    return Catalogue(tables)
 
 
 def _names(bundle_dirs: Sequence[Path]) -> list[str]:
@@ -405,6 +480,7 @@ def about(
             "requests_found": result.queries_found,
             "positives": [name for name, code in plan.vocabulary.action_codes.items() if plan.positives >> code & 1],
             "sample": options.sample if choice.name == "sampled" else None,
+            "limit": plan.retrieve,
             "seed": options.seed,
         },
         "item_counts": {

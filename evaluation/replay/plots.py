@@ -10,7 +10,10 @@ import numpy as np
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from rankstream.evaluation.replay.funnel import ADDED_BY, FOUND, FOUND_BY
+from rankstream.evaluation.replay.funnel_tables import part_of, parts_of, sources_of
 from rankstream.evaluation.replay.outcomes import ALL
+from rankstream.evaluation.replay.summary import ALL_ITEMS
 from rankstream.evaluation.replay.wording import (
     Summary,
     against_best,
@@ -39,6 +42,8 @@ from rankstream.metrics.drawing import (
 )
 
 FEW = 10  # requests: a mean of fewer is not drawn
+NOTHING = {"requests": 0}
+WHOLE = {"value": 1.0, "low": 1.0, "high": 1.0}  # of the wanted items, before any step of the funnel
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,51 @@ def of_variants(summary: Summary, narrow: bool = False) -> Any:
     axes.set_xlabel(title_of(metric))
     _as_shares(axes.xaxis, metric)
     return drawn
+
+
+def of_funnel(summary: Summary, narrow: bool = False) -> Any:
+    """Draw what is left of the wanted items at each step, by part of the items; and what each source finds and adds."""
+    first = rankers(summary)[0]
+    parts = [part for part in parts_of(summary) if (part_of(summary, FOUND, first, part) or NOTHING)["requests"] >= FEW]
+    limit, last = summary["protocol"]["limit"], summary["ks"][-1]
+    steps = {"wanted": "", f"among {limit:,} proposed": FOUND, f"among the first {last}": f"hit@{last}"}
+    sources = sources_of(summary, first)
+    rows = [len(steps) + 1, max(1, len(sources)) + 1]
+    layout = {"nrows": 2, "sharex": False, "gridspec_kw": {"height_ratios": rows}}
+    drawn, (above, below) = figure(_width(narrow), 1.2 + (0.62 if narrow else 0.5) * sum(rows), **layout)
+    for at, (part, hue, marker) in enumerate(zip(parts, cycle(HUES), MARKERS, strict=False)):
+        found = [WHOLE if not metric else part_of(summary, metric, first, part) for metric in steps.values()]
+        beside = (at - (len(parts) - 1) / 2) * 0.17
+        _row_of_points(above, found, f"{part} items", hue, marker, beside)
+    name_rows(above, list(steps), narrow)
+    for kind, hue, marker in ((FOUND_BY, GREYS[1], "o"), (ADDED_BY, HUES[0], "s")):
+        found = [part_of(summary, kind + source, first, ALL_ITEMS) for source in sources]
+        _row_of_points(below, found, "finds alone" if kind == FOUND_BY else "adds", hue, marker)
+    name_rows(below, sources, narrow)
+    for axes, count in ((above, len(steps)), (below, len(sources))):
+        axes.set_ylim(count - 0.4, -0.8 if narrow else -0.6)
+        _as_shares(axes.xaxis, FOUND)
+        legend = {"fontsize": SMALL_PT, "frameon": False, "labelcolor": INK, "ncols": 2 if narrow else 5}
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), **legend)
+    below.axvline(0, color=SOFT, lw=1)
+    below.set_xlabel("share of the wanted items")
+    return drawn
+
+
+def _row_of_points(
+    axes: Any,
+    found: Sequence[Mapping[str, Any] | None],
+    label: str,
+    colour: str,
+    marker: str,
+    beside: float = 0.0,
+) -> None:
+    """Draw one point a row, with its interval, and leave out what is not known."""
+    known = [(row + beside, one) for row, one in enumerate(found) if one is not None]
+    if known:
+        rows, ones = [row for row, _ in known], [one for _, one in known]
+        options = {"ms": 6, "capsize": 3, "lw": 1.5, "ls": "", "color": colour, "marker": marker, "label": label}
+        axes.errorbar([one["value"] for one in ones], rows, xerr=_whiskers(ones), **options)
 
 
 def of_staleness(summary: Summary, narrow: bool = False) -> Any:

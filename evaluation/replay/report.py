@@ -15,6 +15,7 @@ from typing import Any
 
 from rankstream.evaluation.baselines.panel import RANDOM
 from rankstream.evaluation.html_page import Block, Facts, Heading, Plot, Table, Text, Verdict, Warnings, page
+from rankstream.evaluation.replay.funnel_tables import TextTable, ranked_table, sources_table
 from rankstream.evaluation.replay.outcomes import ALL
 from rankstream.evaluation.replay.variants import ReplayError
 from rankstream.evaluation.replay.wording import (
@@ -114,6 +115,8 @@ def _last_line(summary: Summary) -> str:
 def _blocks(summary: Summary) -> list[Block]:
     blocks: list[Block] = [Warnings(summary["marks"])] if summary["marks"] else []
     blocks += [Verdict(verdicts(summary)), Heading("Metrics of each ranker"), _overall(summary)]
+    if summary["funnel"]:
+        blocks += [Heading("The funnel"), *_funnel(summary)]
     blocks += _plotted(summary)
     blocks += [Heading("By action"), _by_head(summary)]
     if summary["probabilities"]:
@@ -136,6 +139,12 @@ def _plotted(summary: Summary) -> list[Block]:
         return Plot(draw(drawn, False), caption, narrow=draw(drawn, True))
 
     blocks: list[Block] = [plot(plots.of_variants, f"{metric} of each ranker, with 95 % intervals.")]
+    if summary["funnel"]:
+        caption = (
+            f"How many of the wanted items are left at each step of {rankers(summary)[0]}; and what each source finds "
+            "alone, and adds to the others."
+        )
+        blocks.append(plot(plots.of_funnel, caption))
     if summary["staleness"]:
         caption = (
             f"{metric} by the delay of actions and batch vectors, and the change from the freshest variant, paired by "
@@ -187,6 +196,15 @@ def _overall(summary: Summary) -> Table:
         )
     ahead_of = f"first row ahead by ({title_of(summary['main_metric'])})"
     return Table(["ranked by", *map(title_of, metrics), ahead_of], rows, marked=True)
+
+
+def _funnel(summary: Summary) -> list[Block]:
+    tables = (ranked_table(summary), sources_table(summary))
+    return [block for one in tables for block in (Text(f"{one.title[0].upper()}{one.title[1:]}."), _as_block(one))]
+
+
+def _as_block(table: TextTable) -> Table:
+    return Table([title.replace("\n", ", ") for title in table.titles], table.rows)
 
 
 def _by_head(summary: Summary) -> Table:

@@ -23,7 +23,8 @@ from rankstream.evaluation.baselines.steps import Counted
 from rankstream.evaluation.interleaving import credit, team_draft
 from rankstream.evaluation.replay.candidates import Candidates, CandidateSelection, Catalogue
 from rankstream.evaluation.replay.exposures import Exposure, exposures_of, groups_of, whole_groups
-from rankstream.evaluation.replay.funnel import proposed, rows_in, score_funnel
+from rankstream.evaluation.replay.funnel import proposed, rows_in, score_as_retrieval, score_funnel
+from rankstream.evaluation.replay.item_ages import YOUNG_SHOWN, YOUNG_WANTED, ItemAges
 from rankstream.evaluation.replay.outcomes import (
     ALL,
     Outcomes,
@@ -41,6 +42,7 @@ from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import Arrivals, RecordedLog
 from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
+from rankstream.features.ids import id_keys
 from rankstream.features.sessions import SESSION_GAP_MS
 from rankstream.features.user_state import UserState
 from rankstream.metrics.arrays import Ints
@@ -208,6 +210,7 @@ class _Run:
         self.old_users: set[bytes] = set()
         self.old_items: set[int] = set()
         self.seen = _Seen(plan.unseen_only)
+        self.ages = ItemAges()
 
     def apply(self, arrivals: Arrivals) -> None:
         """Let rows arrive (``whole_groups``), with a query wherever the protocol asks for one."""
@@ -223,6 +226,8 @@ class _Run:
                 self._fill(query, asked_ms)
                 self.protocol.add(query)
             self.seen.add(together)
+            if self.plan.retrieve is not None:
+                self.ages.note(together)
             if group.at_ms < self.plan.from_ms:
                 self.old_users.add(group.key)
                 self.old_items.update(one.item_key for one in together)
@@ -315,6 +320,8 @@ class _Run:
         baselines = self.baselines.ranks(query.asked, candidates.keys, ranked.rows, self.plan.seed, query.identity)
         for name, ranks in baselines.items():
             score_ranking(outcomes.variant(name), outcomes.heads, outcomes.ks, ranked, ranks)
+            if self.plan.retrieve is not None:
+                score_as_retrieval(outcomes.variant(name), ranked, ranks, self.plan.retrieve)
         score_random(outcomes.variant(RANDOM), outcomes.heads, outcomes.ks, ranked)
         self.ranked += 1
         self.progress(self.result.events, self.ranked)
@@ -343,7 +350,7 @@ class _Run:
     def _retrieved(self, variant: Variant, query: Query, state: UserState, candidates: Candidates) -> Ints:
         """Return the rows that a variant's sources propose, and score what they find."""
         user_id, at_ms = query.exposure.user_id, query.exposure.at_ms
-        found = proposed(variant.ranker(at_ms), user_id, at_ms, state, self.plan.retrieve or 0)
+        found = proposed(variant.ranker(at_ms), user_id, at_ms, state, self.plan.retrieve or 0, query.name)
         outcomes = self.result.outcomes
         score_funnel(outcomes.variant(variant.name), outcomes.queries[-1], candidates.keys, found)
         return rows_in(candidates.keys, found)
@@ -380,6 +387,7 @@ class _Run:
             num_actions=len(query.states[0].history if query.states else query.past),
             is_new=query.is_new,
             is_new_item=query.exposure.item_key not in self.old_items,
+            is_trained_item=self.plan.retrieve is None or self._trained_on(query.exposure.item_key),
             num_candidates=len(candidates),
             relevant={head: rows for head, rows in relevant.items() if len(rows) or missed & masks[head]},
             target_known=candidates.target_known,
@@ -388,10 +396,16 @@ class _Run:
             targets=tuple(targets),
         )
 
+    def _trained_on(self, item_key: int) -> bool:
+        """Return whether any of the bundles was trained on an item."""
+        return any(variant.trained_on(item_key) for variant in self.variants)
+
     def _score(self, variant: Variant, candidates: Candidates, query: RankedQuery, ranking: VariantRanking) -> None:
         outcomes = self.result.outcomes
         kept = outcomes.variant(variant.name)
         score_ranking(kept, outcomes.heads, outcomes.ks, query, ranking.ranks)
+        if self.plan.retrieve is not None:
+            self._score_ages(variant, candidates, query, ranking)
         if self.plan.shown:
             for column, head in enumerate(variant.heads):
                 if head in self.plan.heads:
@@ -407,3 +421,14 @@ class _Run:
         kept.newest_age_ms.append(np.nan if age is None else age)
         kept.user_vectors_found += ranking.user_vector_found
         kept.unknown_items += ranking.unknown_items
+
+    def _score_ages(
+        self, variant: Variant, candidates: Candidates, query: RankedQuery, ranking: VariantRanking
+    ) -> None:
+        """Add what share of the first items, and of those that were wanted, is young."""
+        kept, shelf = self.result.outcomes.variant(variant.name), variant.ranker(query.at_ms).shelf
+        catalogue = None if shelf is None else shelf.catalogues.snapshot()
+        wanted = id_keys(query.targets)  # also what no bundle holds
+        for metric, keys in ((YOUNG_SHOWN, candidates.keys[ranking.top(DIVERSE_K)]), (YOUNG_WANTED, wanted)):
+            young = self.ages.young(keys, query.at_ms, catalogue)
+            kept.put(ALL, metric, float(young.mean()) if len(keys) else np.nan)

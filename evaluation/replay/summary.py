@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from rankstream.evaluation.interleaving import preference
 from rankstream.evaluation.replay.funnel import FOUND, is_funnel
+from rankstream.evaluation.replay.item_ages import YOUNG_SHOWN, YOUNG_WANTED
 from rankstream.evaluation.replay.outcomes import ALL, Outcomes, Predictions
 from rankstream.metrics.arrays import Bools, Floats, Ints
 from rankstream.metrics.bootstrap import bootstrap_weights
@@ -23,6 +24,8 @@ DAY_MS = 86_400_000
 HISTORIES = ((0, 0), (1, 5), (6, 20), (21, 50), (51, 99), (100, 10**9))
 HOURS = ((0, 6), (6, 12), (12, 18), (18, 24))
 MAX_TIMES = 14  # on the axis of time
+ALL_ITEMS, WARM, COLD = "all", "warm", "cold"  # parts of the funnel: which item was wanted
+NEW, WITHHELD = "cold: new", "cold: withheld"  # first seen in the replayed part; seen before, and not trained on
 RESAMPLES_AT_ONCE = 100
 AUC_RESAMPLES = 300  # each walks all candidates
 K = TypeVar("K")
@@ -207,15 +210,19 @@ def slices(outcomes: Outcomes, metric: str, seed: int = 1) -> dict[str, dict[str
 def funnel(outcomes: Outcomes, seed: int = 1) -> dict[str, dict[str, list[Metric]]]:
     """Return metric -> ranker -> its value for all items, warm and cold ones; empty where nothing was retrieved.
 
-    The metrics are what retrieval found, together and by each source, and HIT and NDCG after ranking.
+    The metrics are what retrieval found, together and by each source, what each source added, HIT and NDCG after
+    ranking, and the shares of young items. Items are warm where they were seen before and trained on.
     """
     of_retrieval = {metric for one in outcomes.variants.values() for _, metric in one.metrics if is_funnel(metric)}
     if not of_retrieval:
         return {}
-    cold = np.array([query.is_new_item for query in outcomes.queries], np.bool_)
-    parts = [("all", cold | True), ("seen before the replayed part", ~cold), ("new in the replayed part", cold)]
+    new = np.array([query.is_new_item for query in outcomes.queries], np.bool_)
+    trained = np.array([query.is_trained_item for query in outcomes.queries], np.bool_)
+    withheld = ~new & ~trained
+    parts = [(ALL_ITEMS, new | True), (WARM, ~new & trained), (COLD, new | ~trained)]
+    parts += [(NEW, new), (WITHHELD, withheld)] if new.any() and withheld.any() else []
     named = [({"items": name}, which) for name, which in parts if which.any()]
-    ranked = [f"hit@{outcomes.ks[-1]}", f"ndcg@{outcomes.ks[-1]}"]
+    ranked = [f"hit@{outcomes.ks[-1]}", f"ndcg@{outcomes.ks[-1]}", YOUNG_SHOWN, YOUNG_WANTED]
     return {metric: _by_part(outcomes, metric, named, seed) for metric in [*sorted(of_retrieval), *ranked]}
 
 

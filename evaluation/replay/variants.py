@@ -20,7 +20,17 @@ from time import perf_counter
 import msgspec
 import numpy as np
 
-from rankstream.evaluation.point_in_time import ItemsAsOf, LiveRankerAsOf, RankerAsOf, TablesAsOf, bundles_items
+from rankstream.evaluation.point_in_time import (
+    CatalogueAsOf,
+    InterestsAsOf,
+    ItemsAsOf,
+    LiveRankerAsOf,
+    RankerAsOf,
+    TablesAsOf,
+    bundles_items,
+    no_catalogue,
+    no_interests,
+)
 from rankstream.evaluation.replay.counts import BundlesOwn, CountsOverTime
 from rankstream.evaluation.replay.rank_search import Scorer, Search
 from rankstream.events.arrivals import Arrivals
@@ -137,6 +147,8 @@ class Variant:
         delayed: DelayedPipeline,
         counts: CountsOverTime | None = None,
         items: ItemsAsOf = bundles_items,
+        catalogues: CatalogueAsOf = no_catalogue,
+        interests: InterestsAsOf = no_interests,
     ) -> None:
         """Without ``counts`` and ``items`` the bundle's own serve."""
         self.name = name
@@ -145,7 +157,7 @@ class Variant:
         self.counts = BundlesOwn(bundle) if counts is None else counts
         self.heads = bundle.manifest.heads
         self.seconds = {"scoring": 0.0, "ranking": 0.0}
-        self._rankers = RankerAsOf(bundle, tables, self.counts.as_of, items=items)
+        self._rankers = RankerAsOf(bundle, tables, self.counts.as_of, catalogues, items, interests)
 
     def rank(
         self, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id], surface: int = 0
@@ -209,6 +221,10 @@ class Variant:
     def known(self, keys: Keys, at_ms: int) -> Ints:
         """Return the rows of the items ``(N,)`` that have a vector at a time."""
         return np.flatnonzero(self.ranker(at_ms).offline.items.look_up(keys)[1])
+
+    def trained_on(self, item_key: int) -> bool:
+        """Return whether the bundle's own items, those of its training, hold this one."""
+        return bool(self.bundle.items.rows(np.array([item_key], np.uint64))[1][0])
 
     def ranker(self, at_ms: int) -> Ranker:
         """Return its ranker as of a time, less its delay."""

@@ -11,6 +11,7 @@ Summary = Mapping[str, Any]
 Metric = Mapping[str, Any]  # value, low, high, requests
 
 SHARES = ("hit", "recall", "capped_recall")  # metrics that are shares, and read as per cent
+OF_FUNNEL = ("found", "added by ", "young ")  # how further ones begin
 NONE = "–"
 MEANINGS = {
     "positive": "an item on which the user then did a positive action; the others are negatives",
@@ -31,10 +32,21 @@ MEANINGS = {
     "best baseline": "the one with the highest metric on these very requests, which favours the baselines a little",
 }
 
+MEANINGS_OF_FUNNEL = {
+    "warm, cold": "warm items were seen before the replayed part and trained on; cold are all others: new ones, first "
+    "seen in the replayed part, and withheld ones, seen before but in no training",
+    "recall@limit": "share of the wanted items among as many as retrieval proposes; of a baseline, among as many of "
+    "its own order",
+    "finds alone": "the same, of one source that has all places",
+    "adds": "how much less is found where that source is left out and the others have its places; below 0 they find "
+    "more in them",
+    "younger than 7 d": "by the catalogue's created_at_ms, else since the log first held an action on the item",
+}
+
 
 def is_share(metric: str) -> bool:
     """Return whether a metric reads as per cent."""
-    return metric.partition("@")[0] in SHARES
+    return metric.partition("@")[0] in SHARES or metric.startswith(OF_FUNNEL)
 
 
 def number(value: float | None, metric: str) -> str:
@@ -91,7 +103,11 @@ def baselines_of(summary: Summary) -> list[str]:
 
 def meanings_of(summary: Summary) -> dict[str, str]:
     """Return what the metrics mean, and what each baseline ranks by."""
-    return MEANINGS | {str(one["name"]): str(one["about"]) for one in summary["baselines"]}
+    return (
+        MEANINGS
+        | (MEANINGS_OF_FUNNEL if summary["funnel"] else {})
+        | {str(one["name"]): str(one["about"]) for one in summary["baselines"]}
+    )
 
 
 def against_best(summary: Summary, variant: str, head: str = ALL, metric: str | None = None) -> Metric | None:

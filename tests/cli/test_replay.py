@@ -54,7 +54,7 @@ def test_each_protocol_ends_in_a_report(folder, protocol, tmp_path):
     assert set(report["metrics"]) == {"bundle", *(one["name"] for one in report["baselines"])}
     assert {"popularity", "item-kNN", "VMIS-kNN", "random order"} < set(report["metrics"])
     assert ("probabilities" in report and bool(report["probabilities"])) == (protocol == "logged")
-    assert bool(report["funnel"]) == (protocol == "funnel") == ("found by recent-likes" in done.output)
+    assert bool(report["funnel"]) == (protocol == "funnel") == ("finds alone" in done.output)
 
 
 def test_two_bundles_and_three_delays_are_compared_in_one_pass(folder, tmp_path):

@@ -47,7 +47,7 @@ from rankstream.streams.codec import DeadLetter, FeedError, RankedFeed
 from rankstream.streams.topics import ALL_TOPICS
 from tests.builders.bundle import a_bundle
 from tests.builders.catalogue import a_catalogue, an_item
-from tests.evaluation.replay.test_report import a_summary
+from tests.evaluation.replay.test_report import a_summary, with_funnel
 
 ROOT = Path(__file__).parents[3]
 NOON_MS = 1_700_000_000_000
@@ -211,11 +211,7 @@ CHECKED = {"limit": 1_000, "ef": None, "recall": 1.0} | dict.fromkeys(index.TIME
 
 
 def a_funnel() -> dict[str, Any]:
-    part = {"value": 0.5, "low": 0.4, "high": 0.6, "requests": 9, "items": "new in the replayed part"}
-    metrics = ("found", "found by matches", "found by recent-likes", "hit@10", "ndcg@10")
-    return a_summary({MODEL: 0.6, "popularity": 0.1}) | {
-        "funnel": {metric: {MODEL: [part | {"items": "all"}, part]} for metric in metrics}
-    }
+    return with_funnel(a_summary({MODEL: 0.6, "popularity": 0.1}), MODEL)
 
 
 Shown = tuple[Callable[[], Iterable[object]], tuple[str, ...]]  # what is printed, and names that must be whole in it
@@ -238,8 +234,8 @@ SHOWN: dict[str, Shown] = {
     "views/replay.py metrics_table": (
         lambda: [replay.metrics_table(a_summary({f"{MODEL}, realtime": 0.6, "popularity": 0.1}))],
         (f"{MODEL},", "popularity", "NDCG@10")),
-    "views/replay.py funnel_table": (
-        lambda: [replay.funnel_table(a_funnel())], (MODEL, "recent-likes", "0.500", "replayed")),
+    "views/replay.py funnel_tables": (
+        lambda: replay.funnel_tables(a_funnel()), (MODEL, "recent-likes", "recall@500", "withheld")),
     "commands/index.py curve_table": (
         lambda: [index.curve_table([{"limit": 5_000, "ef": 40_000, "recall": 0.9876}], "a title", 9)],
         ("5,000", "40,000", "0.988", "20,000")),

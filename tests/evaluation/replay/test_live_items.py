@@ -6,9 +6,9 @@ import pytest
 
 from rankstream.evaluation.leakage import ItemTables, LeakError
 from rankstream.evaluation.point_in_time import LiveRankerAsOf, RankerAsOf, no_table
-from rankstream.evaluation.replay.candidates import Catalogue, whole
+from rankstream.evaluation.replay.candidates import whole
 from rankstream.evaluation.replay.outcomes import ALL
-from rankstream.evaluation.replay.plan import item_vectors, published_tables
+from rankstream.evaluation.replay.plan import item_vectors, known_items
 from rankstream.evaluation.replay.protocols import NextPositive, bits
 from rankstream.evaluation.replay.run import Plan, replay
 from rankstream.evaluation.replay.variants import DelayedPipeline, Variant
@@ -17,6 +17,7 @@ from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.ids import id_keys
 from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.serving import ranker_of
+from rankstream.ranking.table_folders import TableFolders
 from tests.builders.bundle import AS_OF_MS, VOCABULARY, a_bundle
 from tests.builders.live_items import NEW, publish_items
 from tests.builders.replay import ALog
@@ -58,7 +59,7 @@ def test_a_new_item_can_be_found_from_its_publication_on_and_not_before(bundle, 
     delayed = DelayedPipeline(serving, 0, 100)
     variant = Variant("it", bundle, no_table, delayed, items=item_vectors(root, bundle))
     rows = [(f"u{n}", NEW, "save", AS_OF_MS + n * HOUR // 2) for n in range(1, 6)]
-    catalogue = Catalogue([bundle.items, *published_tables([root])])
+    catalogue = known_items([bundle], [TableFolders(item_vectors=root)])
     plan = Plan(
         protocol=partial(NextPositive, SAVE), select=whole(catalogue, exclude_seen=False), vocabulary=VOCABULARY,
         positives=SAVE, heads={"save": VOCABULARY.action_codes["save"]}, from_ms=AS_OF_MS, max_queries=None,

@@ -104,7 +104,17 @@ BETTER = {"a": 0.6, POPULARITY: 0.1}
 @cache
 def all_in_one() -> dict[str, Any]:
     """A summary with all there can be in one."""
-    return a_summary({"a": 0.6, "a, late": 0.2, POPULARITY: 0.1}, shown=True)
+    return with_funnel(a_summary({"a": 0.6, "a, late": 0.2, POPULARITY: 0.1}, shown=True), "a")
+
+
+def with_funnel(summary: dict[str, Any], name: str) -> dict[str, Any]:
+    """A summary of a funnel of two sources, in which one ranker found some of all items, and of the cold ones."""
+    part = {"value": 0.5, "low": 0.4, "high": 0.6, "requests": 90}
+    of = [f"{kind} by {source}" for kind in ("found", "added") for source in ("matches", "recent-likes")]
+    metrics = ("found", *of, "hit@10", "ndcg@10", "young shown", "young wanted")
+    parts = [part | {"items": items} for items in ("all", "cold: withheld")]
+    protocol = summary["protocol"] | {"limit": 500}
+    return summary | {"funnel": {metric: {name: parts} for metric in metrics}, "protocol": protocol}
 
 
 @pytest.mark.parametrize(
@@ -200,7 +210,7 @@ def test_all_that_can_be_drawn_is_drawn(report: Path):
     text = report.read_text()
     for heading in ("What is freshness worth?", "Over time", "By user and by hour", "Calibration"):
         assert f"<h2>{heading}</h2>" in text
-    assert text.count("<svg") == 2 * 5  # each for a screen and for a phone
+    assert text.count("<svg") == 2 * 6  # each for a screen and for a phone
 
 
 def test_page_json_and_terminal_show_the_same_numbers(report: Path):
@@ -213,6 +223,17 @@ def test_page_json_and_terminal_show_the_same_numbers(report: Path):
     assert f"<td>{value}<small>{interval}</small></td>" in report.read_text()
     assert value in printed.getvalue()
     assert interval in printed.getvalue()
+
+
+def test_a_funnel_is_drawn_and_told_part_by_part_on_the_page_and_in_the_terminal(report: Path):
+    printed = io.StringIO()
+    print_summary(all_in_one(), Console(file=printed, width=160))
+    page = report.read_text()
+    for words in ("recall@500", "recent-likes", "cold: withheld", "50.0 %"):
+        assert words in page
+        assert words in printed.getvalue()
+    assert "How many of the wanted items are left at each step of a" in page
+    assert "The funnel" not in page_of(a_summary(BETTER), report.parent / "other")
 
 
 def test_probabilities_are_scored_where_what_was_shown_is_known(report: Path):
