@@ -40,6 +40,7 @@ COMMANDS = {
     "index": "Build the index that many items are searched in, and check what it finds.",
     "serve": "Serve a trained run on this machine, to try it: a broker, the log and a worker in one.",
     "deploy": "Make another bundle serve, watch the feeds, and swap back where it goes wrong.",
+    "graph": "Build the graph of items and what holds them together, for random walks.",
     "catalogue": "Import what items are: title, category, price, age.",
     "bundle": "Check a model bundle and show what is in it.",
     "settings": "Show every setting and where its value comes from.",

@@ -28,6 +28,7 @@ from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.interests.table import InterestTable, open_interests_version
 from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.features.item_counts.files import open_counts_version
+from rankstream.graph.item_graph import ItemGraph
 from rankstream.ranking.followed_interests import check_found_among
 from rankstream.ranking.served_items import ServedItems, check_space, published_items
 
@@ -233,6 +234,22 @@ class InterestsVersions(PublishedVersions[InterestTable]):
         return check_table(self.opened[0], from_ms, allow, f"the users in {self.root}", "interests")
 
 
+class GraphVersions(PublishedVersions[ItemGraph]):
+    """Published versions of a graph, and the one that there was at a time."""
+
+    def __init__(self, root: Path) -> None:
+        """Map and verify all versions. Raises ``BrokenTableError``, also for none."""
+        super().__init__(root, ItemGraph.open_version, _graph_as_of_ms, "a graph; publish one with `rankstream graph`")
+
+    def check(self, from_ms: int, allow: bool = False) -> list[str]:
+        """Check that there was a version at ``from_ms``; return the marks of allowed leaks. Raises ``LeakError``."""
+        return check_table(self.opened[0], from_ms, allow, f"the graph in {self.root}", "boards")
+
+    def as_of_or_oldest(self, at_ms: int) -> ItemGraph:
+        """Return the version of a time; the oldest where that is a leak that was allowed."""
+        return self.as_of(at_ms) or self.opened[0]
+
+
 class CatalogueVersions(PublishedVersions[Catalogue]):
     """Published versions of a catalogue, and the one that there was at a time."""
 
@@ -252,6 +269,10 @@ class CatalogueVersions(PublishedVersions[Catalogue]):
 
 
 def _as_of_ms(one: AsOf) -> int:
+    return one.as_of_ms
+
+
+def _graph_as_of_ms(one: ItemGraph) -> int:
     return one.as_of_ms
 
 

@@ -26,6 +26,7 @@ from rankstream.features.item_counts.files import open_counts_version
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.user_state import UserState
+from rankstream.graph.item_graph import ItemGraph
 from rankstream.ranking.bundle import Bundle
 from rankstream.ranking.exploration import exploration_named
 from rankstream.ranking.ranker import Ranker
@@ -63,6 +64,7 @@ CountsAsOf = Callable[[int], ItemCounts | None]  # the item counts that there we
 CatalogueAsOf = Callable[[int], Catalogue | None]  # the version of the catalogue that there was
 ItemsAsOf = Callable[[int], ServedItems | None]  # the item vectors, likewise
 InterestsAsOf = Callable[[int], InterestTable | None]  # the users' interests that there were
+GraphsAsOf = Callable[[int], ItemGraph | None]  # the published graph that there was
 
 
 def no_table(at_ms: int) -> VectorTable | None:
@@ -90,6 +92,11 @@ def no_interests(at_ms: int) -> InterestTable | None:
     return None
 
 
+def no_graph(at_ms: int) -> ItemGraph | None:
+    """Return None: no published graph, at all times."""
+    return None
+
+
 class RankerAsOf:
     """One bundle's ranker, at each time with the tables and the catalogue that there were."""
 
@@ -101,25 +108,26 @@ class RankerAsOf:
         catalogues: CatalogueAsOf = no_catalogue,
         items: ItemsAsOf = bundles_items,
         interests: InterestsAsOf = no_interests,
+        graphs: GraphsAsOf = no_graph,
     ) -> None:
         self.bundle = bundle
-        self._as_of = tables, counts, catalogues, items, interests
+        self._as_of = tables, counts, catalogues, items, interests, graphs
         self._no_vectors = NoVectors(bundle.manifest.sizes.user_dim)
         self._own_items = items_of(bundle)
-        self._used: tuple[object, ...] = (None, None, None, self._own_items, None)  # by the last ranker
+        self._used: tuple[object, ...] = (None, None, None, self._own_items, None, None)  # by the last ranker
         self._ranker = ranker_of(bundle, self._no_vectors, items=self._own_items)
 
     def at(self, at_ms: int) -> Ranker:
         """Return the ranker as of a time."""
-        tables, counts, catalogues, items, interests = self._as_of
+        tables, counts, catalogues, items, interests, graphs = self._as_of
         users, counted, catalogue = tables(at_ms), counts(at_ms), catalogues(at_ms)
-        served, found = items(at_ms) or self._own_items, interests(at_ms)
-        used = users, counted, catalogue, served, found
+        served, found, graph = items(at_ms) or self._own_items, interests(at_ms), graphs(at_ms)
+        used = users, counted, catalogue, served, found, graph
         if any(one is not other for one, other in zip(used, self._used, strict=True)):
             self._used = used
             self._ranker = ranker_of(
                 self.bundle, users or self._no_vectors, counts=counted, catalogues=catalogue, items=served,
-                interests=found,
+                interests=found, graph=graph,
             )  # fmt: skip
         return self._ranker
 
@@ -136,6 +144,7 @@ class Used:
     item_vectors: str | None = None
     item_index: str | None = None
     interests: str | None = None
+    graph: str | None = None
 
 
 class RankersAsServed:
@@ -149,6 +158,7 @@ class RankersAsServed:
         catalogue: Path | None = None,
         item_vectors: Path | None = None,
         interests: Path | None = None,
+        graph: Path | None = None,
     ) -> None:
         self.bundle = bundle
         self.user_vectors = user_vectors
@@ -156,6 +166,7 @@ class RankersAsServed:
         self.catalogue = catalogue
         self.item_vectors = item_vectors
         self.interests = interests
+        self.graph = graph
         self._catalogues: dict[str, Catalogue] = {}  # opened, by version: there may be one a second
         self._items: dict[tuple[str | None, str | None], ServedItems] = {}  # by version and index
         self._rankers: dict[Used, Ranker] = {}
@@ -169,12 +180,13 @@ class RankersAsServed:
         ours = self.bundle.manifest.model_version
         if served.model_version != ours:
             raise NotRetainedError(f"served by model {served.model_version}, but the bundle holds {ours}")
-        policy, catalogue, mix, interests = (
+        policy, catalogue, mix, interests, graph = (
             None if isinstance(one, UnsetType) else one
-            for one in (served.policy, served.catalogue, served.retrieval, served.interests)
+            for one in (served.policy, served.catalogue, served.retrieval, served.interests, served.graph)
         )
         items = _items_named(served)
-        return self._ranker(Used(served.user_vectors, served.item_counts, policy, catalogue, mix, *items, interests))
+        versions = served.user_vectors, served.item_counts, policy, catalogue, mix, *items, interests, graph
+        return self._ranker(Used(*versions))
 
     def items(self, served: ServedFeatures) -> ServedItems:
         """Return the item vectors that an answer used. Raises ``NotRetainedError``."""
@@ -188,8 +200,8 @@ class RankersAsServed:
                 raise NotRetainedError(str(exc)) from exc
             counts, catalogue = self._counts(used.item_counts), self._catalogue(used.catalogue)
             table, items = self._table(used.user_vectors), self._served_items(used.item_vectors, used.item_index)
-            interests = self._interests(used.interests)
-            self._rankers[used] = ranker_of(self.bundle, table, exploration, counts, catalogue, mix, items, interests)
+            found = self._interests(used.interests), self._graph(used.graph)
+            self._rankers[used] = ranker_of(self.bundle, table, exploration, counts, catalogue, mix, items, *found)
         return self._rankers[used]
 
     def _table(self, version: str | None) -> VectorTable:
@@ -206,6 +218,11 @@ class RankersAsServed:
         if version is None:
             return None
         return open_interests_version(_kept(version, self.interests, "interests", "--interests"))
+
+    def _graph(self, version: str | None) -> ItemGraph | None:
+        if version is None:
+            return None
+        return ItemGraph.open_version(_kept(version, self.graph, "graph", "--graph"))
 
     def _catalogue(self, version: str | None) -> Catalogue | None:
         if version is None:

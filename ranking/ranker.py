@@ -85,6 +85,7 @@ class Ranker:
     item_vectors: str | None = None  # version of those in ``offline`` and ``source``; None for the bundle's own
     item_index: str | None = None  # that ``source`` searches; None where it compares all items
     interests: str | None = None  # version of those that ``source`` asks with; None without any
+    graph: str | None = None  # version of that which ``source`` walks on besides sessions; None without one
     popularity: Popularity | None = None  # orders what there is no time to score
     mix: RetrievalMix = DEFAULT_MIX  # shares of the sources, where there is a catalogue
     shelf: Shelf | None = None  # what can be had; None: no catalogue
@@ -174,7 +175,7 @@ class Ranker:
         if self.source is None:
             raise RankingRefusedError(NO_RETRIEVAL, CANT_PROPOSE)
         found = retrieve(request, user, self.source, self.mix, self.shelf)
-        told = found.catalogue is not None or self.interests is not None
+        told = any(one is not None for one in (found.catalogue, self.interests, self.graph))
         candidates = _each_once(found.ids, None, found.sources if told else None)
         return replace(
             candidates,
@@ -213,6 +214,7 @@ class Ranker:
             entropy=entropy,
             calibrated=self.calibrated,
             interests=self.interests if candidates.sources is not None else None,
+            graph=self.graph if candidates.sources is not None else None,
             catalogue=candidates.catalogue,
             retrieval=candidates.mix,
         )

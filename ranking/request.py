@@ -121,6 +121,7 @@ class Ranking:
     entropy: float | None = None  # with exploration: of the first position, 1 if any candidate is as likely there
     fallback: str | None = None  # what ordered the items where there was no time to score them
     interests: str | None = None  # version that candidates were found by; None where none was used
+    graph: str | None = None  # version that walks went on besides sessions; None where there was none
     catalogue: str | None = None  # version that candidates were found with; None where none was used
     retrieval: str | None = None  # the mix that they were found by; None where only the default can have been
 

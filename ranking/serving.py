@@ -26,10 +26,12 @@ from rankstream.features.join import OfflineFeatures
 from rankstream.features.matches.tables import MatchTables
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions, SessionEncoder
+from rankstream.graph.item_graph import ItemGraph
 from rankstream.ranking.backends.constant import ConstantBackend
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, bundle_folder, open_bundle
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
 from rankstream.ranking.followed_counts import FollowedCounts
+from rankstream.ranking.followed_graphs import FollowedGraphs
 from rankstream.ranking.followed_interests import FollowedInterests
 from rankstream.ranking.popularity import Popularity, recent_column
 from rankstream.ranking.ranker import Ranker
@@ -44,12 +46,13 @@ from rankstream.retrieval.source import CandidateSource
 from rankstream.retrieval.sources.interests import InterestNeighbours
 from rankstream.retrieval.sources.matches import MatchingItems
 from rankstream.retrieval.sources.popular import PopularItems
-from rankstream.retrieval.sources.random_walk import RandomWalk
+from rankstream.retrieval.sources.random_walk import BOARDS, RandomWalk
 from rankstream.retrieval.sources.recent_likes import RecentLikes, polarity_of
 
 CHECK_EVERY_S = 1.0
 MATCHING_SHARE = 3.0  # of candidates that match, for each one that is only similar to what the user likes
 WALK_SHARE = 1.0  # of candidates that random walks find, likewise
+BOARD_SHARE = 1.0  # of candidates that walks on a published graph find, likewise, where there is one
 INTEREST_SHARE = 1.0  # of candidates that interests find, likewise, where there is a table of them
 NO_MODEL = "none"  # model_version of a worker without a bundle
 
@@ -68,6 +71,7 @@ class LoadedModel:
     counts: ItemCounts | None = None  # None: the bundle's own
     items: ServedItems | None = None  # None without a bundle
     interests: InterestTable | None = None  # None: users' interests propose nothing
+    graph: ItemGraph | None = None  # None: walks go on sessions alone
 
 
 class LiveRanker:
@@ -97,12 +101,13 @@ class LiveRanker:
         mix: RetrievalMix = DEFAULT_MIX,
         trusted_keys: Path | None = None,
         interests: Path | None = None,
+        graph: Path | None = None,
     ) -> Self:
         """Open the bundle in ``bundle_dir``, or the one that its CURRENT names. Raises ``BundleRefusedError``.
 
         With ``trusted_keys`` it, and each that follows it, must be signed by one of these.
         """
-        folders = TableFolders(user_vectors, item_counts, item_vectors, interests, catalogue)
+        folders = TableFolders(user_vectors, item_counts, item_vectors, interests, graph, catalogue)
         watcher = BundleWatcher(
             bundle_dir,
             folders,
@@ -235,6 +240,7 @@ class BundleWatcher:
         self.counts = None if folders.item_counts is None else FollowedCounts(folders.item_counts)
         self.items = None if folders.item_vectors is None else FollowedItems(folders.item_vectors)
         self.interests = None if folders.interests is None else FollowedInterests(folders.interests)
+        self.graphs = None if folders.graph is None else FollowedGraphs(folders.graph)
         self.catalogues = None if folders.catalogue is None else LiveCatalogue(folders.catalogue, clock=clock)
         self.providers = providers
         self.check_every_s = check_every_s
@@ -262,15 +268,15 @@ class BundleWatcher:
         bundle = open_bundle(self.bundle_dir, self.providers, trusted_keys=self.trusted_keys)
         self._refused = False
         tables = self._counts_of(bundle), self._items_of(bundle), self._interests_of(bundle)
-        return self._loaded(bundle, *tables)
+        return self._loaded(bundle, *tables, self._graph())
 
     def has_new_tables(self) -> bool:
-        """Return whether another version of the item counts, the item vectors or the interests is there."""
-        followed = (self.counts, self.items, self.interests)
+        """Return whether another version of item counts, item vectors, interests or the graph is there."""
+        followed = (self.counts, self.items, self.interests, self.graphs)
         return any(tables is not None and tables.has_new_version() for tables in followed)
 
     def with_new_tables(self, loaded: LoadedModel) -> LoadedModel:
-        """Return what is served with the newest counts, vectors and interests; as it was where these are refused."""
+        """Return what is served with the newest tables beside the bundle; as it was where these are refused."""
         if loaded.bundle is None or loaded.items is None:
             return loaded
         counts, items, interests = loaded.counts, loaded.items, loaded.interests
@@ -280,15 +286,19 @@ class BundleWatcher:
             items = self.items.of(loaded.bundle.manifest) or items
         if self.interests is not None and self.interests.has_new_version():
             interests = self._interests_of(loaded.bundle)
-        if counts is loaded.counts and items is loaded.items and interests is loaded.interests:
+        new, old = (
+            (counts, items, interests, self._graph()),
+            (loaded.counts, loaded.items, loaded.interests, loaded.graph),
+        )
+        if all(one is other for one, other in zip(new, old, strict=True)):
             return loaded
-        return self._loaded(loaded.bundle, counts, items, interests)
+        return self._loaded(loaded.bundle, *new)
 
     def with_items(self, loaded: LoadedModel, items: ServedItems) -> LoadedModel:
         """Return what is served with these item vectors."""
         if loaded.bundle is None:
             return loaded
-        return self._loaded(loaded.bundle, loaded.counts, items, loaded.interests)
+        return self._loaded(loaded.bundle, loaded.counts, items, loaded.interests, loaded.graph)
 
     def _counts_of(self, bundle: Bundle) -> ItemCounts | None:
         return None if self.counts is None else self.counts.of(bundle.manifest)
@@ -301,12 +311,20 @@ class BundleWatcher:
     def _interests_of(self, bundle: Bundle) -> InterestTable | None:
         return None if self.interests is None else self.interests.of(bundle.manifest)
 
+    def _graph(self) -> ItemGraph | None:
+        return None if self.graphs is None else self.graphs.newest()
+
     def _loaded(
-        self, bundle: Bundle, counts: ItemCounts | None, items: ServedItems, interests: InterestTable | None
+        self,
+        bundle: Bundle,
+        counts: ItemCounts | None,
+        items: ServedItems,
+        interests: InterestTable | None,
+        graph: ItemGraph | None,
     ) -> LoadedModel:
         users, versions = self._users_of(bundle), self.catalogues
-        ranker = ranker_of(bundle, users, self.exploration, counts, versions, self.mix, items, interests)
-        return LoadedModel(ranker, bundle.manifest.vocabulary, bundle, counts, items, interests)
+        ranker = ranker_of(bundle, users, self.exploration, counts, versions, self.mix, items, interests, graph)
+        return LoadedModel(ranker, bundle.manifest.vocabulary, bundle, counts, items, interests, graph)
 
     def _stamp(self) -> Stamp | None:
         """Return what changes when a bundle does; None where none is there."""
@@ -337,6 +355,7 @@ def ranker_of(
     mix: RetrievalMix = DEFAULT_MIX,
     items: ServedItems | None = None,
     interests: InterestTable | None = None,
+    graph: ItemGraph | None = None,
 ) -> Ranker:
     """Put a ranker together from a bundle, the tables beside it (None: the bundle's own) and a catalogue."""
     items = items or items_of(bundle)
@@ -351,13 +370,14 @@ def ranker_of(
         offline=offline,
         num_types=len(manifest.vocabulary.actions),
         surface_codes=manifest.vocabulary.surface_codes,
-        source=source_of(bundle, offline.matches, items, interests),
+        source=source_of(bundle, offline.matches, items, interests, graph),
         exploration=exploration,
         calibrated=calibrated_heads(manifest.parts),
         item_counts=None if counts is None else counts.version,
         item_vectors=items.version,
         item_index=items.index.name,
         interests=None if interests is None else interests.version,
+        graph=None if graph is None else graph.version,
         popularity=popularity,
         mix=mix,
         shelf=None if catalogues is None else Shelf(catalogues, items.table, PopularItems(items.table, popularity)),
@@ -365,14 +385,20 @@ def ranker_of(
 
 
 def source_of(
-    bundle: Bundle, matches: MatchTables, items: ServedItems, interests: InterestTable | None = None
+    bundle: Bundle,
+    matches: MatchTables,
+    items: ServedItems,
+    interests: InterestTable | None = None,
+    graph: ItemGraph | None = None,
 ) -> CandidateSource:
     """Put together what proposes candidates; further sources join these in the ``MixedSource``."""
     polarity = polarity_of(bundle.manifest.vocabulary, bundle.manifest.utility)
     quotas = []
     if len(matches):
         quotas.append(Quota(MatchingItems(items.table), MATCHING_SHARE))
-        quotas.append(Quota(RandomWalk(items.table, matches, polarity), WALK_SHARE))
+        quotas.append(Quota(RandomWalk(items.table, ItemGraph.of_sessions(matches), polarity), WALK_SHARE))
+    if graph is not None:
+        quotas.append(Quota(RandomWalk(items.table, graph, polarity, name=BOARDS), BOARD_SHARE))
     if interests is not None:
         quotas.append(Quota(InterestNeighbours(items.table, items.index, interests, polarity), INTEREST_SHARE))
     likes = RecentLikes(items.table, items.index, polarity)

@@ -12,4 +12,5 @@ class TableFolders:
     item_counts: Path | None = None  # None: the bundle's own serve
     item_vectors: Path | None = None  # likewise
     interests: Path | None = None  # None: users' interests propose nothing
+    graph: Path | None = None  # None: walks go on the sessions of the item counts alone
     catalogue: Path | None = None  # None: nothing is known of items but their vectors and counts

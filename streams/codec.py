@@ -110,6 +110,9 @@ class ServedFeatures(Struct, frozen=True):
         Annotated[str, Meta(description="version of the interests that candidates were found by, where one was")]
         | UnsetType
     ) = UNSET
+    graph: (
+        Annotated[str, Meta(description="version of the published graph that walks went on, where one was")] | UnsetType
+    ) = UNSET
     catalogue: (
         Annotated[str, Meta(description="version of the catalogue that candidates were found with, where one was")]
         | UnsetType
@@ -231,6 +234,7 @@ def encode_served(record: Record, request: RankingRequest, state: UserState, ran
         item_counts=ranking.item_counts,
         policy=UNSET if ranking.policy is None else ranking.policy,
         interests=UNSET if ranking.interests is None else ranking.interests,
+        graph=UNSET if ranking.graph is None else ranking.graph,
         catalogue=UNSET if ranking.catalogue is None else ranking.catalogue,
         retrieval=UNSET if ranking.retrieval is None else ranking.retrieval,
         item_vectors=UNSET if ranking.item_vectors is None else ranking.item_vectors,

@@ -221,6 +221,12 @@ class Settings:
         "Folder of the users' interests that `rankstream embed --interests-to` publishes: requests with a limit are "
         "then answered with what is near to each of them, too.",
     )
+    graph: Path | None = setting(
+        None,
+        Section.RANKING,
+        "Folder of the graph of items and boards that `rankstream graph build` publishes: requests with a limit are "
+        "then answered with what walks on it find, too.",
+    )
     catalogue: Path | None = setting(
         None,
         Section.RANKING,

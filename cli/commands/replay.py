@@ -114,6 +114,10 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
     help="Published users' interests, likewise; of `funnel`.",
 )  # fmt: skip
 @click.option(
+    "--graph", "graphs", type=click.Path(path_type=Path), multiple=True,
+    help="Published graphs, likewise; of `funnel`.",
+)  # fmt: skip
+@click.option(
     "--refresh", "refresh_ms", callback=_boundaries, metavar="24h|HOURS|never",
     help="Count items anew from the log, so often.  [default: 24h without --item-counts, where the bundle says how]",
 )  # fmt: skip
@@ -195,6 +199,7 @@ def command(
     items: tuple[Path, ...],
     catalogues: tuple[Path, ...],
     interests: tuple[Path, ...],
+    graphs: tuple[Path, ...],
     requests: int,
     scores: tuple[str, ...],
     outcomes_path: Path | None,
@@ -219,8 +224,8 @@ def command(
       sampled    before each positive, its item among --sample random ones;
                  compares rankers on this sample only
       funnel     before each positive, the --limit items that retrieval
-                 proposes, with --catalogue and --interests as they were:
-                 what each source finds and adds, and what ranking makes
+                 proposes, with --catalogue, --interests and --graph as they
+                 were: what each source finds and adds, and what ranking makes
                  of it
     Where it is not given, the first rows of the log tell whether it holds
     impressions or acts alone.
@@ -254,7 +259,7 @@ def command(
     vocabulary = one_vocabulary(opened)
     lists = _lists_of(log, vocabulary)
     published = {"user_vectors": tables, "item_counts": counts, "item_vectors": items, "catalogue": catalogues}
-    folders = folders_of(len(opened), published | {"interests": interests})
+    folders = folders_of(len(opened), published | {"interests": interests, "graph": graphs})
     variants, facts, marks = variants_of(bundles, opened, folders, options, settings.history_limit, lists)
     catalogue = known_items(opened, folders)
     positives = positives_of(opened, options)

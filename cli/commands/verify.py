@@ -56,8 +56,8 @@ def command(
     \b
     Reads:  served-features, ranking-requests, user-actions (from Kafka, or
             --from a folder of dumps); --bundle, --user-vectors,
-            --item-counts, --item-vectors, --interests, --catalogue and
-            --history-limit as the workers had them
+            --item-counts, --item-vectors, --interests, --graph,
+            --catalogue and --history-limit as the workers had them
     Ends:   0 no difference; 1 differences, each named; 2 nothing could be
             verified, and why
 

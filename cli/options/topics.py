@@ -20,7 +20,9 @@ from rankstream.streams.topics import SERVED, Topic, TopicNames
 
 NOT_LOGGED = "start workers with --served-features, and what they serve from then on can be verified"
 
-OF_RANKERS = ("bundle", "user_vectors", "item_counts", "item_vectors", "interests", "catalogue", "history_limit")
+OF_RANKERS = (
+    "bundle", "user_vectors", "item_counts", "item_vectors", "interests", "graph", "catalogue", "history_limit",
+)  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -97,4 +99,5 @@ def open_rankers(settings: Settings) -> RankersAsServed:
         settings.catalogue,
         settings.item_vectors,
         settings.interests,
+        settings.graph,
     )

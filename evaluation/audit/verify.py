@@ -74,6 +74,7 @@ class Report:
     catalogues: set[str] = field(default_factory=set)
     item_vectors: set[str | None] = field(default_factory=set)  # None: the bundle's own
     interests: set[str] = field(default_factory=set)
+    graphs: set[str] = field(default_factory=set)
     actions_read: int = 0
     seconds: float = 0.0
     ranking_seconds: float = 0.0  # of these
@@ -83,7 +84,7 @@ class Report:
         values: dict[str, Any] = msgspec.to_builtins(self)
         found: dict[str, set[Any]] = {
             "user_vectors": self.user_vectors, "item_counts": self.item_counts, "catalogues": self.catalogues,
-            "item_vectors": self.item_vectors, "interests": self.interests,
+            "item_vectors": self.item_vectors, "interests": self.interests, "graphs": self.graphs,
         }  # fmt: skip
         return values | {name: sorted(version for version in of if version) for name, of in found.items()}
 
@@ -221,6 +222,8 @@ class _Check:
         self.report.item_vectors.add(None if isinstance(served.item_vectors, UnsetType) else served.item_vectors)
         if not isinstance(served.interests, UnsetType):
             self.report.interests.add(served.interests)
+        if not isinstance(served.graph, UnsetType):
+            self.report.graphs.add(served.graph)
         if computed == due.served_bytes:
             self.report.verified += 1
         else:

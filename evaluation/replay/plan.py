@@ -13,6 +13,7 @@ from rankstream.bundles.ranker import calibrated_heads
 from rankstream.evaluation.baselines.panel import ALL_ACTIONS
 from rankstream.evaluation.leakage import (
     CatalogueVersions,
+    GraphVersions,
     InterestsVersions,
     ItemTables,
     UserTables,
@@ -21,12 +22,14 @@ from rankstream.evaluation.leakage import (
 )
 from rankstream.evaluation.point_in_time import (
     CatalogueAsOf,
+    GraphsAsOf,
     InterestsAsOf,
     ItemsAsOf,
     LiveRankerAsOf,
     TablesAsOf,
     bundles_items,
     no_catalogue,
+    no_graph,
     no_interests,
     no_table,
 )
@@ -120,9 +123,9 @@ def check_folders(folders: Sequence[TableFolders], options: ReplayOptions) -> No
     """Raise ``ReplayError`` for tables that this replay would not look at."""
     if options.refresh_ms is not None and any(one.item_counts for one in folders):
         raise ReplayError("--item-counts are published versions, --refresh counts anew from the log; give one of them")
-    if options.protocol != "funnel" and any(one.catalogue or one.interests for one in folders):
+    if options.protocol != "funnel" and any(one.catalogue or one.interests or one.graph for one in folders):
         raise ReplayError(
-            "--catalogue and --interests say what is proposed where a request brings no candidates, and only "
+            "--catalogue, --interests and --graph say what is proposed where a request brings no candidates, and only "
             "--protocol funnel asks for that; add it, or leave them out"
         )
 
@@ -181,10 +184,15 @@ def _beside(
         found = InterestsVersions(folders.interests)
         marks += found.check(bundle.manifest, from_ms, allow)
         interests = found.as_of
+    graphs: GraphsAsOf = no_graph
+    if folders.graph is not None:
+        walked = GraphVersions(folders.graph)
+        marks += walked.check(from_ms, allow)
+        graphs = walked.as_of_or_oldest
     items = bundles_items if folders.item_vectors is None else item_vectors(folders.item_vectors, bundle)
 
     def variant(name: str, delayed: DelayedPipeline) -> Variant:
-        return Variant(name, bundle, users, delayed, counts, items, catalogues, interests)
+        return Variant(name, bundle, users, delayed, counts, items, catalogues, interests, graphs)
 
     return variant, marks
 

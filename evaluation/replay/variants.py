@@ -22,6 +22,7 @@ import numpy as np
 
 from rankstream.evaluation.point_in_time import (
     CatalogueAsOf,
+    GraphsAsOf,
     InterestsAsOf,
     ItemsAsOf,
     LiveRankerAsOf,
@@ -29,6 +30,7 @@ from rankstream.evaluation.point_in_time import (
     TablesAsOf,
     bundles_items,
     no_catalogue,
+    no_graph,
     no_interests,
 )
 from rankstream.evaluation.replay.counts import BundlesOwn, CountsOverTime
@@ -149,6 +151,7 @@ class Variant:
         items: ItemsAsOf = bundles_items,
         catalogues: CatalogueAsOf = no_catalogue,
         interests: InterestsAsOf = no_interests,
+        graphs: GraphsAsOf = no_graph,
     ) -> None:
         """Without ``counts`` and ``items`` the bundle's own serve."""
         self.name = name
@@ -157,7 +160,7 @@ class Variant:
         self.counts = BundlesOwn(bundle) if counts is None else counts
         self.heads = bundle.manifest.heads
         self.seconds = {"scoring": 0.0, "ranking": 0.0}
-        self._rankers = RankerAsOf(bundle, tables, self.counts.as_of, catalogues, items, interests)
+        self._rankers = RankerAsOf(bundle, tables, self.counts.as_of, catalogues, items, interests, graphs)
 
     def rank(
         self, user_id: Id, at_ms: int, state: UserState, candidates: Sequence[Id], surface: int = 0

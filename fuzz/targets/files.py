@@ -34,6 +34,8 @@ from rankstream.features.files import CURRENT, PointerError, current_name
 from rankstream.features.item_counts.files import open_counts, publish_counts
 from rankstream.features.matches.tables import no_matches, open_matches, write_matches
 from rankstream.features.profiles import no_profiles, open_profiles, write_profiles
+from rankstream.graph.item_graph import ItemGraph
+from rankstream.graph.walks import WalkConfig, walk
 from rankstream.models.users.profiles import user_profiles
 from rankstream.ranking.deployment import DEPLOYMENT, Deployment, DeploymentError, read_deployment
 from rankstream.streams.kafka_options import options_in, text_of
@@ -42,6 +44,7 @@ from rankstream.streams.settings import read_settings
 from tests.builders.actions import MORNING_MS
 from tests.builders.bundle import a_bundle
 from tests.builders.catalogue import an_item, published
+from tests.builders.graph import publish_boards
 from tests.builders.item_counts import some_counts
 
 CSV = f"user_id,item_id,action,timestamp_ms\nu1,a,view,{MORNING_MS}\n7,9,save,{MORNING_MS}\n".encode()
@@ -187,6 +190,17 @@ def _catalogue(columns: dict[str, bytes]) -> Callable[[Path, bytes], None]:
     return read
 
 
+def _graph(columns: dict[str, bytes]) -> Callable[[Path, bytes], None]:
+    def read(root: Path, data: bytes) -> None:
+        _version(root, data, columns)
+        graph = ItemGraph.open(root)
+        query, found = graph.rows(graph.keys[:1])
+        visits = walk(graph.graph, query, np.ones(len(query)), np.random.default_rng(0), WalkConfig(steps=100))
+        same((bool(found.all()), bool((visits.items < len(graph)).all())), (True, True))
+
+    return read
+
+
 def _items(name: str) -> Decode:
     def read(folder: Path, data: bytes) -> None:
         (folder / name).write_bytes(data)
@@ -276,6 +290,9 @@ def targets() -> list[Target]:
     """Return the targets."""
     table_header, table_columns = _published(_text_table)
     counts_header, counts_columns = _published(lambda root: publish_counts(root, some_counts(1)))
+    graph_header, graph_columns = _published(
+        lambda root: publish_boards(root, [("b", 1), ("b", 2), ("c", 2), ("c", 3)])
+    )
     shop_header, shop_columns = _published(
         lambda root: published(root, an_item("a", category="A>B", price=9.0), an_item(7, group="g"))
     )
@@ -301,6 +318,7 @@ def targets() -> list[Target]:
         Target("table", [table_header, table_header + b"\n" + b"\x01" * 40], _in_folder(_table(table_columns)), broken),
         Target("item-counts", [counts_header], _in_folder(_counts(counts_columns)), broken),
         Target("catalogue", [shop_header], _in_folder(_catalogue(shop_columns)), broken),
+        Target("graph", [graph_header], _in_folder(_graph(graph_columns)), broken),
         Target(
             "attributes", [_npy(), b'{"levels":1,"collections":[]}'], _in_folder(_attributes), (ValueError, OSError)
         ),

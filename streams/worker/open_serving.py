@@ -23,6 +23,7 @@ def open_serving(settings: Settings) -> LiveRanker:
         mix=mix_of(settings),
         trusted_keys=settings.trusted_keys,
         interests=settings.interests,
+        graph=settings.graph,
     )
 
 

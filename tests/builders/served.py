@@ -41,10 +41,11 @@ class Day:
     item_counts: Path | None = None
     item_vectors: Path | None = None
     interests: Path | None = None
+    graph: Path | None = None
 
     def rankers(self) -> RankersAsServed:
         tables = self.user_vectors, self.item_counts
-        beside = {"item_vectors": self.item_vectors, "interests": self.interests}
+        beside = {"item_vectors": self.item_vectors, "interests": self.interests, "graph": self.graph}
         return RankersAsServed(open_bundle(self.bundle), *tables, **beside)
 
     def verify(self, tolerance: float = 0.0, rankers: RankersAsServed | None = None) -> Report:

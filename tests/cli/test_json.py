@@ -21,10 +21,11 @@ from rankstream.ranking.request import RankingRequest
 from rankstream.streams.clients.producer import Producer
 from rankstream.streams.partitioner import partition_of
 from rankstream.streams.settings import Settings
-from tests.builders.bundle import a_bundle
+from tests.builders.bundle import AS_OF_MS, a_bundle
 from tests.builders.catalogue import an_item, published
 from tests.builders.cli import connected, fresh_topics, rankstream
 from tests.builders.exploration import the_explored
+from tests.builders.graph import publish_boards
 from tests.builders.interests import publish_some
 from tests.builders.logs import rows_of, some_events, write_log
 from tests.builders.served import Day, a_day
@@ -178,6 +179,17 @@ def check_index(stage: Stage) -> Result:
     return rankstream("index", "check", stage.bundle, "--limit", "10,50", "--queries", 5, "--json")
 
 
+def graph_build(stage: Stage) -> Result:
+    rows = stage.folder / "baskets.csv"
+    rows.write_text("board,item_id\nb1,tea\nb1,milk\n")
+    return rankstream("graph", "build", stage.folder / "graph", "--rows", rows, "--json")
+
+
+def graph_check(stage: Stage) -> Result:
+    publish_boards(stage.folder / "graph", [("b1", 5), ("b1", 6)], as_of_ms=AS_OF_MS)
+    return rankstream("graph", "check", stage.folder / "graph", "--json")
+
+
 def interests(stage: Stage) -> Result:
     publish_some(stage.folder / "interests", ["u1"], seed=1)
     return rankstream("interests", "u1", "--interests", stage.folder / "interests", "--bundle", stage.bundle, "--json")
@@ -219,6 +231,8 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "index build": lambda stage: rankstream("index", "build", stage.bundle, "--json"),
     "index check": check_index,
     "interests": interests,
+    "graph build": graph_build,
+    "graph check": graph_check,
     "bundle show": lambda stage: rankstream("bundle", "show", stage.bundle, "--json"),
     "bundle verify": lambda stage: rankstream("bundle", "verify", stage.bundle, "--json"),
     "bundle keygen": lambda stage: rankstream("bundle", "keygen", stage.key, "--json"),

@@ -22,6 +22,7 @@ from rankstream.ranking.request import RankingRefusedError, RankingRequest
 from rankstream.ranking.served_versions import ServedVersion
 from rankstream.ranking.serving import LiveRanker, ranker_of
 from tests.builders.bundle import VOCABULARY, a_bundle, a_user_table, vectors_of
+from tests.builders.graph import publish_boards
 from tests.builders.interests import publish_some as publish_interests_of
 from tests.builders.item_counts import publish_some, some_counts
 
@@ -234,6 +235,27 @@ def test_interests_are_followed_and_an_answer_names_its_version_and_each_items_s
     assert set(told.values()) < medoids
     given = serving.current.rank(REQUEST, UNKNOWN_USER, NOW)
     assert (given.interests, given.items[0].source) == (None, UNSET)
+
+
+def test_a_graph_is_followed_an_answer_names_its_version_and_a_broken_one_is_refused_once(tmp_path, caplog):
+    clock, root, wanted = Clock(), tmp_path / "graph", RankingRequest("r", "u1", limit=30)
+    serving = LiveRanker.open(a_bundle(tmp_path / "bundle"), graph=root, clock=clock)
+    liked = UNKNOWN_USER.apply([pack_action(NOW - 1, VOCABULARY.action_codes["save"], 5, 0, 0)], 0).state
+    before = serving.current.rank(wanted, liked, NOW)
+    assert (before.graph, {item.source for item in before.items}) == (None, {UNSET})
+    version = publish_boards(root, [("b1", 5), ("b1", 6), ("b2", 6), ("b2", 7)])
+    for clock.now in (1.5, 3):
+        _ = serving.current
+        wait_for_loading()
+    after = serving.current.rank(wanted, liked, NOW)
+    assert after.graph == version
+    assert {item.item_id for item in after.items if item.source == "board-walk"} == {6, 7}
+    (root / publish_boards(root, [("b1", 5), ("b1", 8)]) / "keys.u64").write_bytes(b"short")
+    for clock.now in (6, 9, 12):
+        assert serving.current.graph == version
+        wait_for_loading()
+    (error,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert error.endswith(f"version {version} serves")
 
 
 @pytest.mark.parametrize("spoiled", ["broken", "another space"])

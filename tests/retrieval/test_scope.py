@@ -10,6 +10,7 @@ import pytest
 from rankstream.content.filters import ItemFilters, passing
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import Id, id_keys
+from rankstream.graph.item_graph import ItemGraph
 from rankstream.models.items.matches import match_tables
 from rankstream.retrieval.index.exact import ExactIndex
 from rankstream.retrieval.mix import MixedSource, Quota
@@ -43,7 +44,7 @@ def likes(items: EmbeddingTable) -> CandidateSource:
 SOURCES: dict[str, Callable[[EmbeddingTable], CandidateSource]] = {
     "likes": likes,
     "matches": MatchingItems,
-    "walk": lambda items: RandomWalk(items, TABLES, POLARITY),
+    "walk": lambda items: RandomWalk(items, ItemGraph.of_sessions(TABLES), POLARITY),
     "interests": lambda items: InterestNeighbours(items, ExactIndex(items.vectors), a_table({}), POLARITY),
     "popular": lambda items: PopularItems(items, AnOrder(np.arange(len(items)))),
     "mixed": lambda items: MixedSource(Quota(likes(items), 1), Quota(MatchingItems(items), 1)),

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rankstream.cli.commands import bundle, catalogue, dead_letters, evaluate, index, interests, topics, verify
+from rankstream.cli.commands import graph as graph_command
 from rankstream.cli.commands import settings as settings_command
 from rankstream.cli.demo import screen
 from rankstream.cli.demo.scoreboard import HYBRID, ITEM_KNN, NO_REALTIME, POPULAR, VMIS_KNN, Scoreboard, Scored
@@ -246,6 +247,8 @@ SHOWN: dict[str, Shown] = {
         (SKU, "59.9", "Boots")),
     "commands/catalogue.py catalogue_view": (
         lambda: [catalogue.catalogue_view(catalogue.facts_of(a_catalogue(*map(an_item, range(1_200)))))], ("1,200",)),
+    "commands/graph.py graph_view": (
+        lambda: [graph_command.graph_view({"version": MODEL, "as_of_ms": 0, "edges": 1_200})], (MODEL, "1,200")),
     "commands/interests.py interests_table": (
         lambda: [interests.interests_table(USER, [interests.ShownInterest(SKU, 12.5, 0.75, 1_234)], 0)],
         (SKU, USER, "12.50", "75%", "1,234")),

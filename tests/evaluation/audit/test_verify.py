@@ -25,6 +25,7 @@ from rankstream.ranking.policies import EpsilonGreedy, PlackettLuce, RelativePla
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.codec import ServedFeatures
 from tests.builders.bundle import SIZES, a_bundle, a_user_table
+from tests.builders.graph import publish_boards
 from tests.builders.interests import publish_some as publish_interests_of
 from tests.builders.item_counts import publish_some
 from tests.builders.served import USERS, Day, a_day, changed
@@ -326,6 +327,26 @@ def test_answers_of_several_versions_of_the_interests_are_reproduced_to_the_bit(
     sources = {item.source for number in retrieved[4:] for item in served_features(interested_day.served[number]).items}
     assert {"interest:1", "interest:newest", "recent-likes"} <= sources
     assert report.interests == {one for one in used if one is not UNSET}
+
+
+@pytest.fixture(scope="module")
+def walked_day(tmp_path_factory):
+    """A day in whose middle a graph is published, and another one."""
+    folder = tmp_path_factory.mktemp("walked")
+    root = folder / "graph"
+    serving = LiveRanker.open(a_bundle(folder / "bundle"), a_user_table(folder / "users", ["u1"]), graph=root)
+    boards = [[(item % width, item) for item in range(1, 200)] for width in (40, 50)]
+    swaps = {after: partial(publish_boards, root, pairs) for after, pairs in zip((10, 20), boards, strict=True)}
+    return replace(a_day(folder, serving=SwappingRanker(serving, swaps)), graph=root)
+
+
+def test_answers_of_several_versions_of_the_graph_are_reproduced_to_the_bit_and_a_missing_flag_is_named(walked_day):
+    used = {served_features(one).graph for one in walked_day.served} - {UNSET}
+    assert len(used) == 2
+    report = walked_day.verify()
+    assert (report.differences, sum(report.unverified.values()), report.graphs) == ([], 0, used)
+    unnamed = replace(walked_day, graph=None).verify()
+    assert unnamed.unverified[f"served with graph {min(used)}; name their folder with --graph"] > 0
 
 
 def test_interests_that_are_gone_are_named_and_so_is_the_flag(interested_day, tmp_path):

@@ -21,6 +21,7 @@ from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.table_folders import TableFolders
 from tests.builders.bundle import AS_OF_MS, a_bundle
 from tests.builders.catalogue import an_item, published
+from tests.builders.graph import publish_boards
 from tests.builders.interests import interests, publish_of
 from tests.builders.replay import ALog
 
@@ -64,10 +65,21 @@ def test_a_user_is_proposed_what_is_near_to_the_interests_that_there_were(bundle
     assert found.column(ALL, "found by interest").tolist() == [1, 0]  # of user 2 nothing is known
 
 
-@pytest.mark.parametrize("table", ["catalogue", "interests"])
+def test_walks_go_on_the_graph_that_there_was(bundle, tmp_path):
+    publish_boards(tmp_path, [("b1", 5), ("b1", 6)], as_of_ms=AS_OF_MS)
+    publish_boards(tmp_path, [("b1", 5), ("b1", 7)], as_of_ms=AS_OF_MS + 2 * HOUR)
+    rows = [(user, item, "save", AS_OF_MS + hour * HOUR)
+            for user, hour in (("u1", 1), ("u2", 3)) for hour, item in ((hour, 5), (hour + 0.5, 6))]  # fmt: skip
+    found, _ = outcomes(bundle, [(*row[:3], int(row[3])) for row in rows], graph=tmp_path)
+    assert found.column(ALL, "found by board-walk").tolist() == [0, 1, 0, 0]  # of nobody's first; 6 is gone later
+
+
+@pytest.mark.parametrize("table", ["catalogue", "interests", "graph"])
 def test_what_knows_more_than_the_first_query_is_refused_or_marked(table, bundle, tmp_path):
     if table == "catalogue":
         published(tmp_path, *WARM, as_of_ms=AS_OF_MS + HOUR)
+    elif table == "graph":
+        publish_boards(tmp_path, [("b1", 5), ("b1", 6)], as_of_ms=AS_OF_MS + HOUR)
     else:
         publish_of(tmp_path, {"u1": interests((5, 1.0))}, as_of_ms=AS_OF_MS + HOUR)
     rows = [("u1", 5, "save", AS_OF_MS + 1)]

@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
+from rankstream.features.ids import id_keys
+from rankstream.graph.build import build_graph
+from rankstream.graph.item_graph import ItemGraph, publish_graph
+from rankstream.graph.memberships import Memberships
 from rankstream.models.items.matches import match_tables
-from rankstream.retrieval.sources.random_walk import RandomWalk
+from rankstream.retrieval.sources.random_walk import BOARDS, RandomWalk
 from rankstream.retrieval.sources.recent_likes import FeedbackPolarity
 from tests.builders.models import a_log
 from tests.builders.retrieval import a_user, an_item_table
@@ -14,18 +18,17 @@ ROWS = [(f"u{at}", item, "view", place) for at, items in enumerate((*CHAIN, "xy"
 POLARITY = FeedbackPolarity(frozenset({1}), frozenset({3}))  # view; hide
 
 
-@pytest.fixture(scope="module")
-def tables():
-    return match_tables(a_log(ROWS), ["view"])
+TABLES = match_tables(a_log(ROWS), ["view"])
 
 
 @pytest.fixture
-def source(tmp_path, tables):
-    return RandomWalk(an_item_table(tmp_path, list("abcdxy"), np.eye(6)), tables, POLARITY)  # e has no vector
+def source(tmp_path):
+    items = an_item_table(tmp_path, list("abcdxy"), np.eye(6))  # e has no vector
+    return RandomWalk(items, ItemGraph.of_sessions(TABLES), POLARITY)
 
 
 def proposed(source, *actions, limit=10):
-    return source.propose(a_user(*actions, tables=source.tables), limit)
+    return source.propose(a_user(*actions, tables=TABLES), limit)
 
 
 def test_near_items_come_first_and_what_no_walk_reaches_not_at_all(source):
@@ -60,7 +63,16 @@ def test_a_user_without_known_items_is_proposed_nothing(source, actions):
     assert list(proposed(source, *actions).ids) == []
 
 
-def test_tables_without_items_propose_nothing(tmp_path, tables):
+def test_a_graph_that_was_published_is_walked_and_its_source_is_told_apart(tmp_path):
+    pairs = Memberships(np.array([1, 1, 2, 2, 3, 3], np.uint64), id_keys(["a", "y", "y", "d", "x", "b"]))
+    publish_graph(tmp_path / "graph", build_graph(pairs, 0).graph)
+    items = an_item_table(tmp_path / "items", list("abcdxy"), np.eye(6))
+    source = RandomWalk(items, ItemGraph.open(tmp_path / "graph"), POLARITY, name=BOARDS)
+    proposals = proposed(source, ("view", "a"))
+    assert list(zip(proposals.ids, proposals.sources, strict=True)) == [("y", "board-walk"), ("d", "board-walk")]
+
+
+def test_tables_without_items_propose_nothing(tmp_path):
     empty = match_tables(a_log(ROWS), [])
-    source = RandomWalk(an_item_table(tmp_path, ["a"], np.eye(1)), empty, POLARITY)
-    assert list(source.propose(a_user(("view", "a"), tables=tables), 10).ids) == []
+    source = RandomWalk(an_item_table(tmp_path, ["a"], np.eye(1)), ItemGraph.of_sessions(empty), POLARITY)
+    assert list(source.propose(a_user(("view", "a"), tables=TABLES), 10).ids) == []

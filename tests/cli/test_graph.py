@@ -1,0 +1,55 @@
+"""`rankstream graph`: boards of files and of catalogues become a graph that workers follow, or one sentence why not."""
+
+import json
+
+import pytest
+
+from rankstream.graph.item_graph import ItemGraph
+from tests.builders.bundle import AS_OF_MS
+from tests.builders.catalogue import an_item, published
+from tests.builders.cli import rankstream, refusal
+
+LINES = ("basket,item_id,at", "b1,5,2023-11-01", "b1,6,2023-11-01", "b2,6,2023-11-02", "b2,7,2023-11-02",
+         "b3,8,2023-11-03")  # fmt: skip
+COLUMNS = ("--map", "board=basket", "--map", "timestamp_ms=at")
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "baskets.csv"
+    path.write_text("\n".join(LINES) + "\n")
+    return path
+
+
+def build(tmp_path, *words):
+    return rankstream("graph", "build", tmp_path / "graph", *words)
+
+
+def test_boards_of_a_file_become_a_graph_and_what_is_left_out_is_told(rows, tmp_path):
+    done = build(tmp_path, "--rows", rows, *COLUMNS, "--as-of", "2023-11-02")
+    assert done.exit_code == 0, done.output
+    assert "3 items in 2 boards, 4 edges as of 2023-11-02" in done.output.replace("\n", " ")
+    assert "left out: 1 rows of later times" in done.output.replace("\n", " ")
+    shown = json.loads(rankstream("graph", "check", tmp_path / "graph", "--json").stdout)
+    assert (shown["edges"], shown["items_of_a_board_most"]) == (4, 2)
+    assert shown["version"] == ItemGraph.open(tmp_path / "graph").version
+
+
+def test_the_collections_of_the_catalogue_as_of_then_join_them(rows, tmp_path):
+    for at, items in enumerate(((5, 9), (5, 9, 11))):
+        shelf = [an_item(item, collections=("shelf",)) for item in items]
+        published(tmp_path / "catalogue", *shelf, as_of_ms=AS_OF_MS + at)
+    words = ("--rows", rows, *COLUMNS, "--catalogue", tmp_path / "catalogue", "--as-of", AS_OF_MS, "--json")
+    told = json.loads(build(tmp_path, *words).stdout)
+    assert (told["items"], told["boards"], told["edges"], told["single"]) == (4, 3, 6, 1)
+    early = refusal(build(tmp_path, "--catalogue", tmp_path / "catalogue", "--as-of", AS_OF_MS - 1))
+    assert "give a later --as-of, or import the items as of then" in early
+
+
+def test_what_can_not_be_built_is_one_sentence(rows, tmp_path):
+    assert "give --rows FILE, --catalogue DIR or both" in refusal(build(tmp_path))
+    assert "the graph is empty" in refusal(build(tmp_path, "--rows", rows, *COLUMNS, "--as-of", "2020-01-01"))
+    assert "no column board" in refusal(build(tmp_path, "--rows", rows))
+    published(tmp_path / "catalogue", an_item(5))
+    assert "no item is in any board" in refusal(build(tmp_path, "--catalogue", tmp_path / "catalogue"))
+    assert "there is no table; publish one there" in refusal(rankstream("graph", "check", tmp_path / "nowhere"))
