@@ -32,7 +32,15 @@ from rankstream.ranking.request import (
     RankingRequest,
     check_request,
 )
-from rankstream.ranking.retrieval_mix import DEFAULT_MIX, RetrievalMix, Shelf, retrieve, retrieve_popular
+from rankstream.ranking.retrieval_mix import (
+    DEFAULT_MIX,
+    RetrievalMix,
+    Retrieved,
+    Shelf,
+    popular_instead,
+    retrieve,
+    retrieve_popular,
+)
 from rankstream.ranking.utility import Scores, utility
 from rankstream.retrieval.source import CandidateSource
 
@@ -174,8 +182,8 @@ class Ranker:
             return _each_once(request.candidates, request.groups)
         if self.source is None:
             raise RankingRefusedError(NO_RETRIEVAL, CANT_PROPOSE)
-        found = retrieve(request, user, self.source, self.mix, self.shelf)
-        told = any(one is not None for one in (found.catalogue, self.interests, self.graph))
+        found = self.retrieve(request, user, self.source)
+        told = any(one is not None for one in (found.catalogue, self.interests, self.graph)) or found.is_fallback
         candidates = _each_once(found.ids, None, found.sources if told else None)
         return replace(
             candidates,
@@ -184,6 +192,13 @@ class Ranker:
             mix=found.mix,
             index=self.item_index,
         )
+
+    def retrieve(self, request: RankingRequest, user: UserMatches, source: CandidateSource) -> Retrieved:
+        """Return what ``source`` proposes, or what is popular where that is nothing. Raises ``RankingRefusedError``."""
+        found = retrieve(request, user, source, self.mix, self.shelf)
+        if found.ids or self.popularity is None:
+            return found
+        return popular_instead(request, self.popularity.best, found)
 
     def _ranking(
         self,

@@ -11,7 +11,7 @@ Without a catalogue the user's sources alone propose, as nothing is known of wha
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -112,6 +112,11 @@ class Retrieved:
     catalogue: str | None = None  # version; None without one
     mix: str | None = None  # text of the mix; None where nothing but the default could have been used
 
+    @property
+    def is_fallback(self) -> bool:
+        """Return whether popular items stand in, as no source had any."""
+        return bool(self.sources) and self.sources[0] == FALLBACK
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -161,6 +166,17 @@ def retrieve_popular(
         return (best if not request.exclude else _without(best, scope.excluded))[:limit], None, None
     found = _popular(request, shelf, scope)
     return found.ids, None, [SOURCE] * len(found.ids)
+
+
+def popular_instead(request: RankingRequest, best: Sequence[Id], found: Retrieved) -> Retrieved:
+    """Return the most popular items where no source has any and there is no catalogue; seen ones, too, and told so.
+
+    Raises ``RankingRefusedError`` where the request excludes them all.
+    """
+    ids, _, _ = retrieve_popular(request, best, None)
+    if not ids:
+        raise RankingRefusedError(NO_CANDIDATES, _nothing(request))
+    return replace(found, ids=ids, sources=[FALLBACK] * len(ids))
 
 
 def _without(ids: Sequence[Id], excluded: Keys) -> Sequence[Id]:

@@ -26,7 +26,7 @@ from rankstream.metrics.arrays import Floats, Ints
 from rankstream.metrics.ranking import recall
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.request import RankingRefusedError, RankingRequest
-from rankstream.ranking.retrieval_mix import retrieve, sources_for
+from rankstream.ranking.retrieval_mix import sources_for
 from rankstream.retrieval.mix import MixedSource, mixed
 from rankstream.retrieval.scope import Scope
 from rankstream.retrieval.source import CandidateSource, Proposals
@@ -75,7 +75,7 @@ def proposed(ranker: Ranker, user_id: Id, at_ms: int, state: UserState, limit: i
 def _instead(request: RankingRequest, user: UserMatches, ranker: Ranker, own: CandidateSource) -> list[Id]:
     """Return what stands in where no source has anything; nothing where the request would be refused."""
     try:
-        return list(retrieve(request, user, own, ranker.mix, ranker.shelf).ids)
+        return list(ranker.retrieve(request, user, own).ids)
     except RankingRefusedError:
         return []
 

@@ -108,6 +108,20 @@ def test_where_all_was_seen_popular_items_stand_in_and_say_so(stocked):
     assert by_source(ranking) == {"popular:fallback": {1, 2, 3}}
 
 
+def test_without_a_catalogue_too_what_was_seen_stands_in_where_nothing_else_is_left_and_says_so(bare):
+    others = tuple(range(6, 201))
+    ranking = ask(bare, 1, 2, 3, 4, 5, exclude=others)
+    assert by_source(ranking) == {"popular:fallback": {1, 2, 3, 4, 5}}
+    with pytest.raises(RankingRefusedError, match="no item besides the 200 excluded can be had") as refused:
+        ask(bare, 1, 2, exclude=(*others, 1, 2, 3, 4, 5))
+    assert refused.value.reason == "no-candidates"
+
+
+def test_a_user_of_whom_nothing_is_known_has_a_full_feed(bare, stocked):
+    assert len(ask(bare).items) == 100
+    assert set(by_source(ask(stocked()))) == {"recent-likes", "new", "popular"}
+
+
 def test_items_without_a_vector_or_an_age_stand_in_where_nothing_else_passes(stocked):
     ranking = ask(stocked([*WARM, an_item("x", group="g")]), 5, filters=ItemFilters(group="g"))
     assert by_source(ranking) == {"popular:fallback": {"x"}}
