@@ -33,6 +33,11 @@ class BipartiteGraph:
         return np.diff(self.boards.starts)
 
     @cached_property
+    def is_closed(self) -> bool:
+        """Return whether each item that is in a board has one that it can be left by, so that no walk can end there."""
+        return bool((self.degrees[self.items.rows] > 0).all())
+
+    @cached_property
     def max_degree(self) -> int:
         """Return the most boards that an item has."""
         return int(self.degrees.max(initial=0))

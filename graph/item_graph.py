@@ -82,10 +82,16 @@ class ItemGraph:
         )
         if not _is_whole(header, columns, graph):
             raise BrokenTableError(f"the graph {folder} has lists that its header does not fit; {AGAIN}")
-        return cls(columns[KEYS], graph, folder.name, header.as_of_ms)
+        opened = cls(columns[KEYS], graph, folder.name, header.as_of_ms)
+        opened.prepare()
+        return opened
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def prepare(self) -> None:
+        """Find out now what the first walk would have to, which reads every edge."""
+        _ = self._search, self.graph.is_closed, self.graph.max_degree
 
     @cached_property
     def _search(self) -> KeySearch:

@@ -8,6 +8,7 @@ a step of all of them is two look-ups, and those whose walk ended leave the arra
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ from rankstream.features.schema import Ints
 from rankstream.graph.bipartite import BipartiteGraph
 
 Float64s = npt.NDArray[np.float64]
+Pairs = npt.NDArray[Any]  # whole numbers ``query * n + item``, as short as hold them all
+DENSE = 64  # rows of the graph for each visited item, up to which all rows are counted
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,14 @@ class Visits:
 
         With ``boost`` (section 3.1 (3) of the paper), the square of the sum of their roots.
         """
-        items, which = np.unique(self.items, return_inverse=True)
-        scores = np.zeros(len(items), np.float64)
-        np.add.at(scores, which, np.sqrt(self.counts) if boost else self.counts)
+        counts: Float64s = np.sqrt(self.counts) if boost else self.counts.astype(np.float64)
+        if int(self.items.max(initial=0)) < DENSE * len(self.items):  # counting all rows beats sorting the visited ones
+            of_all: Float64s = np.bincount(self.items, counts).astype(np.float64, copy=False)
+            items: Ints = np.flatnonzero(of_all)
+            scores = of_all[items]
+        else:
+            items, which = np.unique(self.items, return_inverse=True)
+            scores = np.bincount(which, counts).astype(np.float64, copy=False)
         return items, scores**2 if boost else scores
 
 
@@ -83,51 +91,61 @@ def walk(
     """
     degrees = graph.degrees[queries]
     walks = steps_of(degrees, weights, graph.max_degree, config.steps) * config.restart / config.batches
-    counted = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    counted: tuple[Pairs, Ints] = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    waiting: list[Pairs] = []  # visits that need not be counted yet, as no query can stop early
     running = degrees > 0
     for _ in range(config.batches):
         if not running.any():
             break
         begun = np.where(running, np.ceil(walks), 0).astype(np.int64)
         which = np.repeat(np.arange(len(queries)), begun)
-        counted = _merged(*counted, _walked(graph, which, queries[which], rng, config.restart))
-        running &= ~_found_enough(*counted, graph.num_items, len(queries), config)
-    pairs, counts = counted
-    return Visits(pairs // max(1, graph.num_items), pairs % max(1, graph.num_items), counts)
+        waiting.append(_walked(graph, len(queries), which, queries[which], rng, config.restart))
+        if config.stop_visits:
+            counted = _merged(*counted, waiting.pop())
+            running &= ~_found_enough(*counted, graph.num_items, len(queries), config)
+    pairs, counts = _merged(*counted, np.concatenate(waiting)) if waiting else counted
+    queries_of, items = np.divmod(pairs.astype(np.int64), max(1, graph.num_items))
+    return Visits(queries_of, items, counts)
 
 
-def _walked(graph: BipartiteGraph, which: Ints, at: Ints, rng: np.random.Generator, restart: float) -> Ints:
+def _walked(
+    graph: BipartiteGraph, queries: int, which: Ints, at: Ints, rng: np.random.Generator, restart: float
+) -> Pairs:
     """Walk from ``at`` until every walk has ended; return ``query * n + item`` of each visit."""
     visited = []
+    pairs = np.uint32 if queries * graph.num_items < 1 << 32 else np.int64  # half as long, sorted twice as quickly
     while len(at):
         at = _hop(graph.items, _hop(graph.boards, at, rng), rng)
-        visited.append(which * graph.num_items + at)
-        goes_on = (rng.random(len(at)) >= restart) & (graph.degrees[at] > 0)
+        visited.append((which * graph.num_items + at).astype(pairs))
+        goes_on = rng.random(len(at)) >= restart
+        if not graph.is_closed:
+            goes_on &= graph.degrees[at] > 0
         at, which = at[goes_on], which[goes_on]
     return np.concatenate(visited)
 
 
 def _hop(lists: Lists, rows: Ints, rng: np.random.Generator) -> Ints:
     """Return a random entry of the list of each row, none of which is empty."""
-    starts = lists.starts[rows]
-    picked = starts + (rng.random(len(rows)) * (lists.starts[rows + 1] - starts)).astype(np.int64)
-    return lists.rows[picked].astype(np.int64)
+    starts = lists.starts.take(rows)
+    picked = starts + (rng.random(len(rows)) * (lists.starts.take(rows + 1) - starts)).astype(np.int64)
+    return lists.rows.take(picked).astype(np.int64)
 
 
-def _merged(pairs: Ints, counts: Ints, visited: Ints) -> tuple[Ints, Ints]:
+def _merged(pairs: Pairs, counts: Ints, visited: Pairs) -> tuple[Pairs, Ints]:
     """Return the counts with those of the pairs visited now."""
     new, times = np.unique(visited, return_counts=True)
-    both, which = np.unique(np.concatenate([pairs, new]), return_inverse=True)
-    merged = np.zeros(len(both), np.int64)
-    np.add.at(merged, which, np.concatenate([counts, times]))
-    return both, merged
+    if not len(pairs):
+        return new, times
+    at = np.searchsorted(pairs, new)
+    known = pairs[np.minimum(at, len(pairs) - 1)] == new
+    counts = counts.copy()
+    counts[at[known]] += times[known]
+    return np.insert(pairs, at[~known], new[~known]), np.insert(counts, at[~known], times[~known])
 
 
 def _found_enough(
-    pairs: Ints, counts: Ints, num_items: int, num_queries: int, config: WalkConfig
+    pairs: Pairs, counts: Ints, num_items: int, num_queries: int, config: WalkConfig
 ) -> npt.NDArray[np.bool_]:
     """Return which queries have ``stop_items`` items of ``stop_visits`` visits."""
-    if not config.stop_visits:
-        return np.zeros(num_queries, np.bool_)
     often = pairs[counts >= config.stop_visits] // num_items
     return np.bincount(often, minlength=num_queries) >= config.stop_items

@@ -118,3 +118,28 @@ def test_the_booster_prefers_what_several_queries_visit():
 def test_what_cannot_be_walked_is_refused(wrong):
     with pytest.raises(ValueError, match="wanted"):
         WalkConfig(**wrong)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5_000), st.integers(1, 9)), max_size=30), st.booleans())
+def test_scores_are_the_same_whether_all_rows_are_counted_or_the_visited_ones_sorted(found, boost):
+    queries, items, counts = np.array(found, np.int64).reshape(-1, 3).T
+    visited, scores = Visits(queries, items, counts).scores(boost)
+    assert visited.tolist() == sorted(set(items.tolist()))
+    for item, score in zip(visited.tolist(), scores.tolist(), strict=True):
+        of_item = counts[items == item]
+        assert score == pytest.approx((np.sqrt(of_item).sum() ** 2) if boost else of_item.sum())
+
+
+def test_what_is_counted_at_the_end_is_what_is_counted_batch_by_batch():
+    once, often = walked([1, 4], stop_visits=0), walked([1, 4], stop_visits=1_000_000)
+    assert once.items.tolist() == often.items.tolist()
+    assert once.counts.tolist() == often.counts.tolist()
+
+
+def test_a_walk_ends_at_an_item_that_its_boards_were_pruned_from():
+    pruned = BipartiteGraph(lists_of([[0], []]), lists_of([[0, 1]]))
+    assert not pruned.is_closed
+    assert a_graph().is_closed
+    visits = walked([0], graph=pruned, steps=10_000, stop_visits=0)
+    assert visits.items.tolist() == [0, 1]
+    assert visits.counts[0] == pytest.approx(visits.counts[1], rel=0.1)  # each step is to either
