@@ -137,7 +137,7 @@ def test_neither_the_order_of_rows_of_one_time_nor_batches_change_what_is_ranked
     one, two = (
         replayed(bundle, which, lists, (0, 3 * MINUTE_MS), size) for which, size in ((rows, 1000), (other, batch))
     )
-    assert one.outcomes.queries == two.outcomes.queries or repr(one.outcomes.queries) == repr(two.outcomes.queries)
+    assert repr(one.outcomes.queries) == repr(two.outcomes.queries)  # arrays of several rows have no one truth
     for name, variant in one.outcomes.variants.items():
         assert repr(variant) == repr(two.outcomes.variants[name])
 
