@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from rankstream.cli.commands import bundle, catalogue, dead_letters, evaluate, index, interests, topics, verify
+from rankstream.cli.commands import bundle, catalogue, dead_letters, evaluate, index, interests, status, topics, verify
 from rankstream.cli.commands import graph as graph_command
 from rankstream.cli.commands import settings as settings_command
 from rankstream.cli.demo import screen
@@ -44,6 +44,7 @@ from rankstream.evaluation.off_policy.report import EstimatorResult, Evaluation
 from rankstream.metrics.ratios import Ratio
 from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.request import FeedItem
+from rankstream.streams.clients.group_status import GroupStatus, MemberStatus, PartitionStatus
 from rankstream.streams.codec import DeadLetter, FeedError, RankedFeed
 from rankstream.streams.topics import ALL_TOPICS
 from tests.builders.bundle import a_bundle
@@ -158,6 +159,12 @@ def a_verify_report() -> VerifyReport:
     return VerifyReport(MODEL, 0.0, differences=[one] * 25)
 
 
+A_GROUP = GroupStatus(
+    "shop", "Stable", [MemberStatus(f"worker-{SKU}", "/10.0.0.7", [3, 7, 11])],
+    [PartitionStatus("user-actions", 3, f"worker-{SKU}", 104_223, 104_300, 77)],
+)  # fmt: skip
+
+
 def a_window() -> Window:
     one = Ratio(500, 1_000, 0.01)
     return Window(
@@ -237,6 +244,12 @@ SHOWN: dict[str, Shown] = {
         (f"{MODEL},", "popularity", "NDCG@10")),
     "views/replay.py funnel_tables": (
         lambda: replay.funnel_tables(a_funnel()), (MODEL, "recent-likes", "recall@500", "withheld")),
+    "commands/status.py members_table": (lambda: [status.members_table(A_GROUP)], (f"worker-{SKU}", "/10.0.0.7", "11")),
+    "commands/status.py partitions_table": (
+        lambda: [status.partitions_table(A_GROUP)], ("user-actions", "104,223", "104,300", "77", f"worker-{SKU}")),
+    "commands/status.py workers_table": (
+        lambda: [status.workers_table([status.AskedWorker("worker-7:6066", False, ["away"], None)])],
+        ("worker-7:6066", "no")),
     "commands/index.py curve_table": (
         lambda: [index.curve_table([{"limit": 5_000, "ef": 40_000, "recall": 0.9876}], "a title", 9)],
         ("5,000", "40,000", "0.988", "20,000")),
