@@ -131,11 +131,11 @@ def value_code(value: float | None) -> int:
 
 def value_codes(values: npt.NDArray[np.float64]) -> Codes:
     """Return ``value_code`` of each finite value ``(n,)``, the same code, without a loop."""
-    return np.searchsorted(_min_values(), values, side="right").astype(np.int64)
+    return np.searchsorted(min_values(), values, side="right").astype(np.int64)
 
 
 @cache
-def _min_values() -> npt.NDArray[np.float64]:
+def min_values() -> npt.NDArray[np.float64]:
     """Return the least value of each code from 1 on: numpy's logarithm may differ from Python's in the last bit."""
     return np.array([_min_value(code) for code in range(1, MAX_VALUE_CODE + 1)])
 

@@ -13,7 +13,7 @@ worker stops for it.
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import compress
@@ -76,6 +76,23 @@ class ServingState(Protocol):
 
 
 Sample = Callable[[RankingRequest, UserState, int], None]  # a request, its user's state, and when it was asked
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The actions of a chunk, in ascending order of offset."""
+
+    keys: list[bytes]  # of the users
+    actions: list[bytes]  # packed
+    offsets: list[int]
+
+    def without(self, keys: Collection[bytes]) -> "Decoded":
+        """Return those of other users."""
+        kept = [key not in keys for key in self.keys]
+        columns = compress(self.keys, kept), compress(self.actions, kept), compress(self.offsets, kept)
+        return Decoded(list(columns[0]), list(columns[1]), list(columns[2]))
+
+
 Arrived = tuple[list[bytes], list[int]]  # packed actions of one user in a chunk, and their offsets
 
 
@@ -112,6 +129,20 @@ class Pipeline:
 
     def on_actions(self, records: Sequence[Record]) -> list[Outgoing]:
         """Apply a chunk of user-actions, in order of offset; return the dead letters."""
+        dead_letters, decoded = self._decode(records)
+        wrong = self._wrong(decoded.keys)
+        if wrong:
+            at = {record.offset: record for record in records}
+            misplaced = [
+                (key, at[offset]) for key, offset in zip(decoded.keys, decoded.offsets, strict=True) if key in wrong
+            ]
+            dead_letters += [self._dead_letter(record, WRONG_PARTITION, wrong[key]) for key, record in misplaced]
+            decoded = decoded.without(wrong)
+        self.apply(decoded.keys, decoded.actions, decoded.offsets)
+        return dead_letters
+
+    def _decode(self, records: Sequence[Record]) -> tuple[list[Outgoing], Decoded]:
+        """Return the dead letters of what is no action, and the actions."""
         dead_letters: list[Outgoing] = []
         keys: list[bytes] = []
         actions: list[bytes] = []
@@ -130,16 +161,7 @@ class Pipeline:
             keys.append(record.key)  # type: ignore[arg-type]  # decoding has compared it with the user's id
             offsets.append(record.offset)
         self.counters.ahead += decode.ahead - ahead_before
-        wrong = self._wrong(keys)
-        if wrong:
-            at = {record.offset: record for record in records}
-            misplaced = [(key, at[offset]) for key, offset in zip(keys, offsets, strict=True) if key in wrong]
-            dead_letters += [self._dead_letter(record, WRONG_PARTITION, wrong[key]) for key, record in misplaced]
-            right = [key not in wrong for key in keys]
-            actions, offsets = list(compress(actions, right)), list(compress(offsets, right))
-            keys = list(compress(keys, right))
-        self.apply(keys, actions, offsets)
-        return dead_letters
+        return dead_letters, Decoded(keys, actions, offsets)
 
     def _wrong(self, keys: Sequence[bytes]) -> Mapping[bytes, str]:
         """Return the keys on a wrong partition, and what to do; users in memory passed when they were loaded."""

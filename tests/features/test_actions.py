@@ -9,9 +9,9 @@ from rankstream.features.actions import (
     MAX_TIME_MS,
     Action,
     Vocabulary,
-    _min_values,
     action_time_ms,
     columns,
+    min_values,
     pack_action,
     pack_actions,
     unpack_action,
@@ -80,7 +80,7 @@ def test_codes_count_from_one_since_zero_is_padding():
 
 @given(st.lists(st.floats(0, 1e300), min_size=1))
 def test_value_codes_of_columns_are_those_of_single_values(values: list[float]):
-    edges = [float(np.nextafter(edge, side)) for edge in _min_values()[1:] for side in (0, np.inf)]
+    edges = [float(np.nextafter(edge, side)) for edge in min_values()[1:] for side in (0, np.inf)]
     assert value_codes(np.array(values + edges)).tolist() == [value_code(value) for value in values + edges]
 
 
