@@ -30,6 +30,7 @@ from yarl import URL
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.rights import is_denial
 from rankstream.streams.connection import credentials_of, handed_on, missing_codecs
+from rankstream.streams.engine import PLAIN, open_engine
 from rankstream.streams.log_lines import Quiet, logging_config
 from rankstream.streams.pipeline import ServingState
 from rankstream.streams.records import Outgoing
@@ -87,6 +88,7 @@ class WorkerRuntime(Service):
         self.watchdog = Watchdog(settings.session_timeout_s)
         self.shadow = Shadow(settings)
         self.observer = Observer(settings, serving, self.pressure, self._end_of)
+        self.engine = PLAIN
         self.ownership: Ownership | None = None
         self._producer: AIOKafkaProducer | None = None
         self._scoring = ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring")
@@ -113,6 +115,7 @@ class WorkerRuntime(Service):
                 "pip install cramjam",
                 ", ".join(missing),
             )
+        await self._open_engine()
         await self.limits.read()
         self.limits.report()
         fencing = await brokers_fence(self.settings)
@@ -130,7 +133,14 @@ class WorkerRuntime(Service):
         self._producer = new_producer(self.settings, self.limits, enable_idempotence=fencing)
         await self._producer.start()
         self.ownership = Ownership(
-            self.settings, self.serving, self._producer, self.plan, self.limits, fencing, self.shadow.sample
+            self.settings,
+            self.serving,
+            self._producer,
+            self.plan,
+            self.limits,
+            fencing,
+            self.shadow.sample,
+            self.engine,
         )
         self.observer.producer, self.observer.ownership = self._producer, self.ownership
         served = ", ".join(f"{kind} {one.version}" for kind, one in self.observer.versions().items())
@@ -138,6 +148,16 @@ class WorkerRuntime(Service):
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+
+    async def _open_engine(self) -> None:
+        """Compile, or load what was compiled, before Faust joins the group: later it might outlast a session."""
+        self.engine = await asyncio.to_thread(open_engine, self.settings.engine)
+        log.info("actions are applied by the %s engine", self.engine.name)
+        if self.engine.reads_columns and "max_poll_records" not in handed_on(self.settings, ("max_poll_records",)):
+            from rankstream.streams.worker.unpacked_columns import AsColumns, hand_on_columns
+
+            hand_on_columns()
+            self.app.transport.as_columns = AsColumns(self.names.of(ACTIONS))
 
     async def on_stop(self) -> None:
         """Stop the producer; partitions were closed before (``revoke_all``)."""

@@ -21,6 +21,7 @@ SERVER = re.compile(r"\s*(\[[0-9a-fA-F:.]+\]|[^\s:,/]+):\d{1,5}\s*")
 OAUTH, GSSAPI = "OAUTHBEARER", "GSSAPI"
 PREFIX = re.compile(r"[a-zA-Z0-9._-]{0,100}")
 AT_ONCE, TRANSACTIONAL = "at-once", "transactional"
+AUTO, PLAIN, COMPILED = ENGINES = ("auto", "plain", "compiled")
 
 
 class Section(Enum):
@@ -314,6 +315,14 @@ class Settings:
         unit="records",
         minimum=1,
         maximum=100_000,
+    )
+    engine: str = setting(
+        AUTO,
+        Section.OPERATION,
+        "What applies actions: `plain` Python, or the same `compiled` to machine code by numba (the extra `fast`), "
+        "with the same results to the byte, several times as fast and 150 MB larger; `auto` is compiled where numba is "
+        "installed.",
+        choices=ENGINES,
     )
     web_port: int = setting(
         0,

@@ -19,6 +19,7 @@ BREAKS = {
     "Rooms of models know only those below": ("models/users/labels.py", "import rankstream.models.sessions.hiertcn"),
     "Serving never imports torch": ("ranking/utility.py", "import torch"),
     "Serving never imports pyarrow": ("streams/codec.py", "import pyarrow"),
+    "Only the compiled engine knows numba": ("streams/columns.py", "import numba"),
     "Only the shell knows Kafka": ("features/history.py", "import aiokafka"),
     "Only the shell knows Prometheus": ("streams/counters.py", "import prometheus_client"),
     "Evaluation drives the pipeline, never the shell": ("evaluation/html_page.py", "import rankstream.streams.app"),

@@ -8,6 +8,7 @@ from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.ranking.bundle import BundleRefusedError
 from rankstream.streams.app import create_app
 from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.engine import EngineRefusedError, open_engine
 from rankstream.streams.settings import Section, Settings
 from rankstream.streams.topics import TopicsRefusedError
 from rankstream.streams.worker.fence import FenceRefusedError
@@ -17,7 +18,7 @@ from rankstream.streams.worker.rights import require_rights
 
 @click.command()
 @settings_options(*Section)
-@refusing(ClientError, TopicsRefusedError, FenceRefusedError, BundleRefusedError, BrokenTableError)
+@refusing(ClientError, TopicsRefusedError, FenceRefusedError, BundleRefusedError, BrokenTableError, EngineRefusedError)
 def command(settings: Settings) -> None:
     """Apply actions and answer ranking requests, until Ctrl-C or SIGTERM.
 
@@ -45,6 +46,7 @@ def command(settings: Settings) -> None:
             f"there is no bundle folder {settings.bundle}; make one with `rankstream train` and `rankstream export`, "
             "or name another with --bundle"
         )
+    open_engine(settings.engine)
     serving = open_serving(settings)
     require_rights(settings)  # refuses within seconds if no broker answers, too; Faust would retry for ever
     app = create_app(settings, serving)

@@ -15,9 +15,11 @@ where requests see them at once.
 
 import asyncio
 import logging
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from time import monotonic
 
 from faust.types import TP
@@ -189,7 +191,7 @@ class Partition:
     def _apply(self, records: Sequence[Record]) -> list[Outgoing]:
         """Apply actions that are worked on together; return the dead letters that were not acknowledged before."""
         in_hand, until = self.actions.in_hand, self.outputs_committed_until
-        known = sum(record.offset < until for record in records) if records[0].offset < until else 0
+        known = bisect_left(records, until, key=attrgetter("offset"))
         if records[0].offset in in_hand.killers:
             return self.pipeline.on_killer(records[0])[known:]
         with in_hand.held(records):

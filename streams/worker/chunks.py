@@ -204,6 +204,8 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         pace_fetches(consumer._client, self.transport.fetch_pace_ms / 1000)
         for name, value in self.transport.options.items():  # those that Faust has no setting for
             setattr(consumer, f"_{name}", value)
+        if self.transport.as_columns is not None:
+            consumer._key_deserializer = self.transport.as_columns
         consumer._client._retry_backoff = consumer._retry_backoff_ms / 1000
         return consumer
 
@@ -346,3 +348,4 @@ class ChunkTransport(driver.Transport):
         self.fetch_max_wait_ms = fetch_max_wait_ms
         self.fetch_pace_ms = fetch_pace_ms
         self.options = options  # of aiokafka's consumer
+        self.as_columns: Callable[[bytes | None], bytes | None] | None = None  # ``unpacked_columns.AsColumns``

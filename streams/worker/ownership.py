@@ -19,12 +19,12 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from rankstream.features.stores.base import UserStore
-from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.rocksdb import DamagedStoreError, RocksStore
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.counters import Counters, total_of
+from rankstream.streams.engine import PLAIN, Engine
 from rankstream.streams.partitioner import KeyCheck, PartitionCheck, anywhere
-from rankstream.streams.pipeline import Pipeline, Sample, ServingState
+from rankstream.streams.pipeline import Sample, ServingState
 from rankstream.streams.settings import TRANSACTIONAL, Settings
 from rankstream.streams.skips import NOTHING
 from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS, TopicNames
@@ -65,6 +65,7 @@ class Ownership:
         limits: Limits,
         fencing: bool,
         sample: Sample,
+        engine: Engine = PLAIN,
     ) -> None:
         self.settings = settings
         self.names = TopicNames(settings.topic_prefix)
@@ -74,6 +75,7 @@ class Ownership:
         self._plan = plan
         self._watch_exploration = ExplorationWatch(settings)
         self._sample = sample
+        self._engine = engine
         self._limits = limits
         self.fencing = fencing  # whether the brokers refuse former owners
         self.abandoned = False  # write nothing any more
@@ -348,9 +350,8 @@ class Ownership:
         last = unpacked(store.source)
         actions, requests = self._cursor_at(actions_tp, begin_at, last), self._cursor_at(requests_tp, answered)
         actions.committed, requests.committed = committed_actions, committed.get(requests_tp, 0)
-        users = UserCache(store, self.settings.history_limit)
-        pipeline = Pipeline(
-            users,
+        pipeline = self._engine.pipeline(
+            self._engine.users(store, self.settings.history_limit),
             self._serving,
             log_served=self.settings.served_features,
             observe=self._watch_exploration,

@@ -12,7 +12,7 @@ Names of aiokafka used here are not public: it is pinned.
 
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from aiokafka.record.default_records import DefaultRecord, DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
 from rankstream.events.action_event import DAMAGED_BATCH, TOO_LARGE, unread
+from rankstream.streams.columns import in_one
 
 UNPACKED_BYTES = 64 << 20  # of a batch; producers make them of a megabyte or so
 TAKEN_BYTES = 16 << 20  # handed on at once, of one partition
@@ -157,8 +158,8 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]
         """Return the epoch of the leader that wrote what was fetched first."""
         return NO_EPOCH if self._partition_records is None else int(self._partition_records.leader_epoch)
 
-    def getall(self, max_records: int | None = None) -> list[Any]:
-        """Return the next records; as aiokafka does, but for the bytes."""
+    def getall(self, max_records: int | None = None) -> Sequence[Any]:
+        """Return the next records; as aiokafka does, but for the bytes. Columns come a batch at a time."""
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
         taken: list[Any] = []
@@ -168,10 +169,10 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]
             room -= record.serialized_value_size
             if room <= 0 or (max_records is not None and len(taken) >= max_records):
                 self._update_position()
-                return taken
+                return in_one(taken)
         self._update_position()
         self._partition_records = None
-        return taken
+        return in_one(taken)
 
 
 def bound_unpacking() -> None:

@@ -1,5 +1,6 @@
 """What the user can mend ends with 2 and one sentence, quickly, and never with a traceback."""
 
+import sys
 import time
 
 import pytest
@@ -119,3 +120,10 @@ def test_a_worker_without_a_bundle(tmp_path):
 def test_the_list_of_commands_is_shown_without_importing_them():
     shown = rankstream("--help").output
     assert all(f"  {name} " in shown for name in COMMANDS)
+
+
+def test_the_compiled_engine_without_numba_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rankstream.streams.compiled.pipeline", None)
+    told = refusal(rankstream("worker", "--engine", "compiled", "--bundle", tmp_path))
+    assert told.startswith("engine is compiled, but numba can't be imported")
+    assert told.endswith("pip install 'rankstream[fast]', or set engine = plain")

@@ -32,6 +32,7 @@ from rankstream.streams import app as app_module
 from rankstream.streams import pipeline as pipeline_module
 from rankstream.streams.app import create_app
 from rankstream.streams.codec import decode_request
+from rankstream.streams.engine import open_engine
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Outgoing
 from rankstream.streams.settings import read_settings
@@ -57,15 +58,20 @@ CUT_OFF = Path(os.environ.get("CUT_OFF", "/nowhere"))
 send = AIOKafkaClient.send
 write, revoke = Outbox.write, Ownership.revoke
 decode_action, rank = ActionDecoder.__call__, EchoRanker.rank
-on_actions, commit, apply = Pipeline.on_actions, UserCache.commit, changelog.RestoreJob.apply
+commit, apply = UserCache.commit, changelog.RestoreJob.apply
 
 
-def slow_on_actions(pipeline: Pipeline, records: Sequence[Record]) -> list[Outgoing]:
-    time.sleep(SLOW_MS / 1000)
-    outgoing = on_actions(pipeline, records)
-    if BUG_AT and pipeline.counters.actions >= BUG_AT:
-        raise ZeroDivisionError("the bug of the test")
-    return outgoing
+def slowed(kind: type[Pipeline]) -> Any:
+    on_actions = kind.on_actions
+
+    def slow_on_actions(pipeline: Pipeline, records: Sequence[Record]) -> list[Outgoing]:
+        time.sleep(SLOW_MS / 1000)
+        outgoing = on_actions(pipeline, records)
+        if BUG_AT and pipeline.counters.actions >= BUG_AT:
+            raise ZeroDivisionError("the bug of the test")
+        return outgoing
+
+    return slow_on_actions
 
 
 def die_of(record: Record) -> None:
@@ -125,7 +131,6 @@ if __name__ == "__main__":
     AIOKafkaClient.send = interrupted_send
     if os.environ.get("HANG"):
         Ownership.revoke = hanging_revoke
-    Pipeline.on_actions = slow_on_actions
     UserCache.commit = stalling_commit
     if DIES_OF:
         ActionDecoder.__call__ = dying_decode_action
@@ -141,6 +146,8 @@ if __name__ == "__main__":
     if LOOK_AGAIN_S:
         app_module.LOOK_AGAIN_S = LOOK_AGAIN_S
     settings = read_settings()
+    kind = open_engine(settings.engine).pipeline
+    kind.on_actions = slowed(kind)
     serving = open_serving(settings) if os.environ.get("SERVE") else SomeLiveRanker(MixingSessions())
     app = create_app(settings, serving)
     sys.argv = sys.argv[:1]

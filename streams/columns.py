@@ -1,0 +1,115 @@
+"""Records as columns: one buffer of bytes, and where each record's key and value lie in it. Knows no numba."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain, groupby
+from operator import attrgetter
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from rankstream.events.action_event import Record, Recorded
+
+Ints = npt.NDArray[np.int64]
+NULL = -1  # where a key or a value would begin: there is none
+
+_offset, _timestamp = attrgetter("offset"), attrgetter("timestamp")
+_key, _value = attrgetter("key"), attrgetter("value")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordColumns(Sequence[Record]):
+    """Records of one partition, in order; each is made only when it is asked for."""
+
+    topic: str
+    partition: int
+    data: bytes
+    offsets: Ints  # (n,)
+    times_ms: Ints  # (n,) the records' own
+    spans: Ints  # (n, 4) key from and to, value from and to
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @overload
+    def __getitem__(self, at: int) -> Record: ...
+    @overload
+    def __getitem__(self, at: slice) -> "RecordColumns": ...
+    def __getitem__(self, at: int | slice) -> "Record | RecordColumns":
+        if isinstance(at, slice):
+            columns = self.offsets[at], self.times_ms[at], self.spans[at]
+            return RecordColumns(self.topic, self.partition, self.data, *columns)
+        key_at, key_end, value_at, value_end = self.spans[at].tolist()
+        key = None if key_at == NULL else self.data[key_at:key_end]
+        value = None if value_at == NULL else self.data[value_at:value_end]
+        offset, time_ms = int(self.offsets[at]), int(self.times_ms[at])
+        return Recorded(self.topic, self.partition, offset, time_ms, key, value)
+
+    def keys(self, rows: Sequence[int]) -> list[bytes]:
+        """Return the keys of some records, all of which have one."""
+        data = self.data
+        return [data[begin:end] for begin, end in self.spans[rows, :2].tolist()]
+
+    @property
+    def serialized_value_size(self) -> int:
+        """How many bytes the values take."""
+        return int((self.spans[:, 3] - np.maximum(self.spans[:, 2], 0)).sum())
+
+    def moved(self, begin: int) -> Ints:
+        """Return where keys and values lie once there are ``begin`` bytes before the data."""
+        return np.where(self.spans < 0, NULL, self.spans + begin) if begin else self.spans
+
+    def since(self, offset: int) -> "RecordColumns":
+        """Return the records from this offset on."""
+        return self[int(np.searchsorted(self.offsets, offset)) :]
+
+
+def columns_of(records: Sequence[Record]) -> RecordColumns:
+    """Return records of one partition as columns; at least one."""
+    if isinstance(records, RecordColumns):
+        return records
+    keys, values = list(map(_key, records)), list(map(_value, records))
+    data = b"".join(filter(None, chain(keys, values)))
+    of_keys = spans_of(keys)
+    spans = np.concatenate([of_keys, spans_of(values, int(of_keys[-1, 1]))], axis=1)
+    return RecordColumns(
+        records[0].topic, records[0].partition, data, _ints(_offset, records), _ints(_timestamp, records), spans
+    )
+
+
+def joined(parts: Sequence[RecordColumns]) -> RecordColumns:
+    """Return columns one after the other; at least one."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    offsets, times_ms = np.concatenate([one.offsets for one in parts]), np.concatenate([one.times_ms for one in parts])
+    buffers = {id(one.data): one.data for one in parts}  # each once: all batches of a fetch may lie in one
+    begins = dict(zip(buffers, accumulate(map(len, buffers.values()), initial=0), strict=False))
+    data = first.data if len(buffers) == 1 else b"".join(buffers.values())
+    spans = np.concatenate([one.moved(begins[id(one.data)]) for one in parts])
+    return RecordColumns(first.topic, first.partition, data, offsets, times_ms, spans)
+
+
+def in_one(taken: Sequence[Any]) -> Sequence[Record]:
+    """Return records and columns, in order, as one sequence: columns where there are any."""
+    if not any(isinstance(one, RecordColumns) for one in taken):
+        return taken
+    runs = groupby(taken, key=lambda one: isinstance(one, RecordColumns))
+    return joined([part for whole, run in runs for part in (run if whole else [columns_of(list(run))])])
+
+
+def _ints(of: Callable[[Record], int], records: Sequence[Record]) -> Ints:
+    return np.fromiter(map(of, records), np.int64, len(records))
+
+
+def spans_of(parts: Sequence[bytes | None], begin: int = 0) -> Ints:
+    """Return from and to ``(n, 2)`` of parts that lie one after the other, from ``begin`` on; None lies nowhere."""
+    sizes = np.fromiter((0 if part is None else len(part) for part in parts), np.int64, len(parts))
+    spans = np.empty((len(parts), 2), np.int64)
+    np.cumsum(sizes, out=spans[:, 1])
+    spans[:, 1] += begin
+    spans[:, 0] = spans[:, 1] - sizes
+    if None in parts:
+        spans[[part is None for part in parts], 0] = NULL
+    return spans

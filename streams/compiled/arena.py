@@ -1,0 +1,202 @@
+"""The users of one partition in a few arrays: a slot each, found by the bytes of the key.
+
+::
+
+    table      key -> slot                              heads     columns of ``layout.py``
+    rings      (slots, limit, 2) the last actions       items     (slots, 20) of the session tail
+    counters   (slots, 16) of what left the history     states    (slots, H) recurrent state, fp16
+
+2 KB a user at 100 actions. The arrays double when they are full; forgetting users copies those that stay.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from rankstream.features.schema import COUNTED_TYPES
+from rankstream.features.sessions import MAX_SESSION_ITEMS
+from rankstream.streams.columns import Ints, RecordColumns, spans_of
+from rankstream.streams.compiled.histories import LISTED, NUM_COUNTS, apply_actions
+from rankstream.streams.compiled.key_table import UNKNOWN, WORDS_A_ROW, enter_keys, find_slots, move_rows
+from rankstream.streams.compiled.layout import (
+    CHANGED,
+    COLUMNS,
+    COUNT,
+    MOST_BYTES_BUT_ACTIONS,
+    OFFSET,
+    OK,
+    STATE_BYTES,
+)
+from rankstream.streams.compiled.states import REFUSED, look_at_records, pack_slots, unpack_records
+
+FIRST_SLOTS, FIRST_LONG_KEY_BYTES = 1_024, 16_384
+GROWTH = 4  # of what is full: what is not used yet takes addresses, no memory
+
+S = TypeVar("S", bound=np.generic)
+Slots = npt.NDArray[np.int32]
+Words = npt.NDArray[np.uint64]
+Bytes = npt.NDArray[np.uint8]
+
+
+class Arena:
+    """Users by slot: numbers from 0 in the order in which they came."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit  # actions of a history
+        self.keys: list[bytes] = []  # of each slot
+        self.changed: Slots = np.empty(0, np.int32)  # slots, in the order in which they changed
+        self.num_changed = 0
+        self._turn = 0
+        self._long_keys: Bytes = np.empty(FIRST_LONG_KEY_BYTES, np.uint8)
+        self._long_end = 0
+        self._heads: npt.NDArray[np.int64] = np.zeros((0, COLUMNS), np.int64)
+        self._rings: Words = np.empty((0, limit, 2), np.uint64)
+        self._items: Words = np.empty((0, MAX_SESSION_ITEMS), np.uint64)
+        self._counters: npt.NDArray[np.uint32] = np.empty((0, COUNTED_TYPES), np.uint32)
+        self._states: Bytes = np.empty((0, 0), np.uint8)
+        self._table: Words = np.zeros((2 * FIRST_SLOTS, WORDS_A_ROW), np.uint64)
+        self._make_room(FIRST_SLOTS)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    # --- whose
+
+    def find(self, columns: RecordColumns, status: Bytes, slots: Slots) -> int:
+        """Set the slots ``(n,)`` that are ``UNKNOWN``, of records to be applied; return how many are unknown still."""
+        data = np.frombuffer(columns.data, np.uint8)
+        return int(find_slots(data, columns.spans, status, self._table, self._long_keys, slots))
+
+    def slots_of(self, keys: Sequence[bytes]) -> Slots:
+        """Return the slots ``(n,)`` of keys; ``UNKNOWN`` for users that are not here."""
+        slots, status = np.full(len(keys), UNKNOWN, np.int32), np.full(len(keys), OK, np.uint8)
+        data, spans = np.frombuffer(b"".join(keys), np.uint8), spans_of(keys)
+        find_slots(data, spans, status, self._table, self._long_keys, slots)
+        return slots
+
+    def enter(self, keys: Sequence[bytes], records: Sequence[bytes | None]) -> list[int]:
+        """Give users that are not here slots, with their records; return the rows of those whose record it can't hold.
+
+        Those are states with more actions than the limit, and what is no record.
+        """
+        sizes, data, spans = self._looked_at(records)
+        held = [row for row, size in enumerate(sizes) if size != REFUSED]
+        begin = len(self.keys)
+        self._make_room(begin + len(held), max(sizes))
+        self._enter_keys([keys[row] for row in held])
+        slots = np.arange(begin, len(self.keys), dtype=np.int32)
+        self._heads[begin : len(self.keys)] = 0
+        self._unpack(data, spans[held], slots)
+        return [row for row, size in enumerate(sizes) if size == REFUSED]
+
+    def set(self, slot: int, record: bytes) -> bool:
+        """Give a user that is here another record; return whether a slot can hold it."""
+        sizes, data, spans = self._looked_at([record])
+        if sizes[0] == REFUSED:
+            return False
+        self._make_room(0, sizes[0])
+        self._unpack(data, spans, np.array([slot], np.int32))
+        return True
+
+    def mark_changed(self, slot: int) -> None:
+        """Note that a user has changed."""
+        if not self._heads[slot, CHANGED]:
+            self._heads[slot, CHANGED] = LISTED
+            self.changed[self.num_changed] = slot
+            self.num_changed += 1
+
+    # --- what is done
+
+    def apply(
+        self, status: Bytes, slots: Slots, offsets: Ints, high: Words, low: Words
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Apply the actions ``(n,)`` of known users; return counts (``histories.py``) and the sessions that ended.
+
+        Of each session ``(m, 2 + 20)``: the slot, how many items, the items.
+        """
+        self._turn += 1
+        counts, touched = np.zeros(NUM_COUNTS, np.int64), np.empty(len(slots), np.int32)
+        ended = np.empty((len(slots), 2 + MAX_SESSION_ITEMS), np.int64)
+        users = self._heads, self._rings, self._items, self._counters
+        changes = self.changed, self.num_changed, touched, counts, ended
+        self.num_changed, num_ended = apply_actions(status, slots, offsets, high, low, self._turn, *users, *changes)
+        return counts, ended[:num_ended]
+
+    def offset(self, slot: int) -> int:
+        """Return the offset of a user's last action."""
+        return int(self._heads[slot, OFFSET])
+
+    def pack(self, slots: Slots) -> list[bytes]:
+        """Return the records of slots ``(n,)``."""
+        heads = self._heads[slots]
+        most = int((MOST_BYTES_BUT_ACTIONS + 16 * heads[:, COUNT] + heads[:, STATE_BYTES]).sum())
+        out, ends = np.empty(most, np.uint8), np.empty(len(slots), np.int64)
+        end = pack_slots(slots, self._heads, self._rings, self._items, self._counters, self._states, out, ends)
+        data, stops = out[:end].tobytes(), ends.tolist()
+        return [data[begin:stop] for begin, stop in zip([0, *stops], stops, strict=False)]
+
+    def take_changed(self) -> Slots:
+        """Return the changed slots, and begin to note anew."""
+        slots = self.changed[: self.num_changed].copy()
+        self._heads[slots, CHANGED] = 0
+        self.num_changed = 0
+        return slots
+
+    def changed_alone(self) -> "Arena":
+        """Return an arena with the changed users, and no others."""
+        slots = self.changed[: self.num_changed].copy()
+        kept = Arena(self.limit)
+        records: list[bytes | None] = list(self.pack(slots))
+        if records:
+            kept.enter([self.keys[slot] for slot in slots.tolist()], records)
+        for slot in range(len(kept)):
+            kept.mark_changed(slot)
+        return kept
+
+    # --- room
+
+    def _enter_keys(self, keys: Sequence[bytes]) -> None:
+        """Give keys the next slots."""
+        data, spans = b"".join(keys), spans_of(keys)
+        if self._long_end + len(data) > len(self._long_keys):
+            self._long_keys = _longer(self._long_keys, GROWTH * len(self._long_keys) + len(data))
+        begin = len(self.keys)
+        self.keys += keys
+        if 2 * len(self.keys) > len(self._table):
+            table = np.zeros((1 << (2 * GROWTH * len(self.keys)).bit_length(), WORDS_A_ROW), np.uint64)
+            move_rows(self._table, table)
+            self._table = table
+        found = self._table, self._long_keys, self._long_end
+        self._long_end = enter_keys(np.frombuffer(data, np.uint8), spans, begin, *found)
+
+    def _make_room(self, slots: int, state_bytes: int = 0) -> None:
+        """Make room for so many slots, and recurrent states of that size."""
+        if state_bytes > self._states.shape[1]:
+            wider = np.zeros((len(self._states), state_bytes), np.uint8)
+            wider[:, : self._states.shape[1]] = self._states
+            self._states = wider
+        if slots <= len(self._heads):
+            return
+        size = max(GROWTH * len(self._heads), slots)
+        for name in ("_heads", "_rings", "_items", "_counters", "_states", "changed"):
+            setattr(self, name, _longer(getattr(self, name), size))
+
+    def _looked_at(self, records: Sequence[bytes | None]) -> tuple[list[int], Bytes, Ints]:
+        """Return of each record the size of its recurrent state or ``REFUSED``, all bytes, and where each lies."""
+        data, spans, sizes = b"".join(filter(None, records)), spans_of(records), np.empty(len(records), np.int64)
+        buffer = np.frombuffer(data, np.uint8)
+        look_at_records(buffer, spans, self.limit, sizes)
+        return sizes.tolist(), buffer, spans
+
+    def _unpack(self, data: Bytes, spans: Ints, slots: Slots) -> None:
+        users = self._heads, self._rings, self._items, self._counters, self._states
+        unpack_records(data, spans, slots, *users)
+
+
+def _longer(rows: npt.NDArray[S], size: int) -> npt.NDArray[S]:
+    """Return the rows with room for ``size`` of them; what is in the new ones is not said."""
+    longer = np.empty((size, *rows.shape[1:]), rows.dtype)
+    longer[: len(rows)] = rows
+    return longer

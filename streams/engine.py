@@ -1,0 +1,59 @@
+"""Which code applies actions: plain Python, the reference, or the same compiled to machine code (``compiled/``).
+
+Both keep the same users, to the byte, and everything above and below them is one: checkpoints, stores, requests. The
+compiled one needs numba, which is imported here and nowhere else, and only if it is chosen.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from rankstream.features.stores.base import UserStore
+from rankstream.features.stores.cache import UserCache
+from rankstream.streams import settings
+from rankstream.streams.pipeline import Pipeline
+
+INSTALL = "pip install 'rankstream[fast]'"
+
+log = logging.getLogger(__name__)
+
+
+class EngineRefusedError(RuntimeError):
+    """The engine can't be used; the message is one sentence and says what to do."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How the users of a partition are kept, and actions applied to them."""
+
+    name: str
+    users: Callable[[UserStore, int], UserCache]  # of a store, with so many actions a user
+    pipeline: type[Pipeline]
+    reads_columns: bool = False  # whether fetched batches are best handed on as they lie
+
+
+PLAIN = Engine(settings.PLAIN, UserCache, Pipeline)
+
+
+def open_engine(name: str) -> Engine:
+    """Return the engine of this name, ready to use; ``auto`` is the compiled one where numba can be imported.
+
+    Compiling takes ten seconds, once: the machine code is kept (``compiled/jit.py``). Raises ``EngineRefusedError``.
+    """
+    if name == settings.PLAIN or (name == settings.AUTO and find_spec("numba") is None):
+        return PLAIN
+    try:
+        from rankstream.streams.compiled.jit import one_at_a_time
+
+        with one_at_a_time():  # these compile, or load what was compiled: before the first record
+            from rankstream.streams.compiled.pipeline import CompiledPipeline
+            from rankstream.streams.compiled.users import ArenaUsers
+    except ImportError as exc:  # not installed, or not with this numpy
+        if name != settings.AUTO:
+            raise EngineRefusedError(
+                f"engine is compiled, but numba can't be imported ({exc}): {INSTALL}, or set engine = plain"
+            ) from exc
+        log.warning("numba is installed but can't be imported (%s), so actions are applied by plain Python", exc)
+        return PLAIN
+    return Engine(settings.COMPILED, ArenaUsers, CompiledPipeline, reads_columns=True)

@@ -1,0 +1,128 @@
+"""Fetched batches of actions handed on as columns: what lies in a batch is not made into an object a record.
+
+aiokafka's own loop over batches stays, with its checksums, transactions and bounds; only what a batch yields is one
+thing instead of many. A batch that is small, of an old format or damaged yields its records, as ever.
+
+Names of aiokafka used here are not public: it is pinned.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from aiokafka.consumer import fetcher
+from aiokafka.record.default_records import DefaultRecordBatch
+
+from rankstream.streams.columns import RecordColumns
+from rankstream.streams.compiled.record_batches import (
+    HEAD,
+    MAGIC,
+    SIZE_AT,
+    SIZE_BYTES,
+    BatchHead,
+    read_batch,
+    read_head,
+)
+from rankstream.streams.worker.unpacking import BoundedBatch, BoundedPartitionRecords, BoundedRecords, LedRecords
+
+MIN_RECORDS = 16  # of a batch: reading fewer as columns takes longer than making them
+DECODERS = ("", "gzip_decode", "snappy_decode", "lz4_decode", "zstd_decode")  # by codec, as ``unpacking`` bounds them
+
+
+class AsColumns:
+    """A consumer's deserializer of keys: it leaves them as they are, and says that this topic is read as columns."""
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+
+    def __call__(self, key: bytes | None) -> bytes | None:
+        """Return the key."""
+        return key
+
+
+class WholeBatch:
+    """All records of a batch where aiokafka looks for one: with the offset of the last."""
+
+    def __init__(self, columns: RecordColumns) -> None:
+        self.columns = columns
+        self.offset = int(columns.offsets[-1])
+
+
+class HeldRecords(LedRecords):
+    """aiokafka's batches of a fetch, with the bytes that they are made of."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.data = data
+
+
+class ColumnBatch(BoundedBatch):
+    """A batch; iterated it yields itself as a whole, where that can be."""
+
+    def __init__(self, batch: Any, tp: Any, data: bytes, begin: int, end: int) -> None:
+        super().__init__(batch)
+        self._tp, self._data, self._begin, self._end = tp, data, begin, end
+
+    def __iter__(self) -> Iterator[Any]:
+        columns = self._columns()
+        return super().__iter__() if columns is None else iter([WholeBatch(columns)])
+
+    def _columns(self) -> RecordColumns | None:
+        if self._end - self._begin < HEAD.size or self._data[self._begin + 16] != MAGIC:
+            return None
+        head = read_head(self._data, self._begin)
+        if head.count < MIN_RECORDS:
+            return None
+        body = self._begin + HEAD.size
+        if not head.codec:
+            return read_batch(self._tp.topic, self._tp.partition, head, self._data, body, self._end)
+        return self._unpacked(head, self._data[body : self._end])
+
+    def _unpacked(self, head: BatchHead, packed: bytes) -> RecordColumns | None:
+        with suppress(Exception):  # the plain way meets it again, and says what it is
+            unpack = getattr(sys.modules[DefaultRecordBatch.__module__], DECODERS[head.codec])
+            data = bytes(unpack(packed))
+            return read_batch(self._tp.topic, self._tp.partition, head, data, 0, len(data))
+        return None
+
+
+class ColumnRecords(BoundedRecords):
+    """The batches of a fetch, each of which knows where it lies."""
+
+    def __init__(self, tp: Any, records: HeldRecords) -> None:
+        super().__init__(records)
+        self._tp, self._data, self._at = tp, records.data, 0
+
+    def next_batch(self) -> BoundedBatch:
+        """Return the next batch. Raises ``CorruptRecordException`` where it is too short to be one."""
+        begin = self._at
+        size = int.from_bytes(self._data[begin + SIZE_AT : begin + SIZE_BYTES], "big")
+        self._at = begin + SIZE_BYTES + size
+        return ColumnBatch(super().next_batch()._batch, self._tp, self._data, begin, self._at)
+
+
+class ColumnPartitionRecords(BoundedPartitionRecords):
+    """aiokafka's records of a partition, a batch at a time."""
+
+    def __init__(self, tp: Any, records: HeldRecords, *more: Any) -> None:
+        super().__init__(tp, records, *more)
+        self._records = ColumnRecords(tp, records)
+
+    def _consumer_record(self, tp: Any, record: Any) -> Any:
+        if isinstance(record, WholeBatch):
+            return record.columns.since(self.next_fetch_offset)
+        return super()._consumer_record(tp, record)
+
+
+def partition_records(tp: Any, records: HeldRecords, aborted: Any, offset: int, of_keys: Any, *more: Any) -> Any:
+    """Stand for aiokafka's class of that name: as columns where the consumer's deserializer says so."""
+    as_columns = isinstance(of_keys, AsColumns) and of_keys.topic == tp.topic
+    kind = ColumnPartitionRecords if as_columns else BoundedPartitionRecords
+    return kind(tp, records, aborted, offset, of_keys, *more)
+
+
+def hand_on_columns() -> None:
+    """Have aiokafka's consumers in this process read as columns where they are told to; after ``bound_unpacking``."""
+    fetcher.MemoryRecords = HeldRecords
+    fetcher.PartitionRecords = partition_records
