@@ -36,10 +36,15 @@ $(READY): pyproject.toml
 demo: $(READY)  ## Train, serve and stream MovieLens-100K here; DATA=folder works offline, DEMO="--help" passes flags
 	$(BIN)/rankstream demo $(if $(DATA),--data $(DATA)) $(DEMO)
 
+# Kernels are compiled once, before tests start workers that would wait for it.
+COMPILE = $(BIN)/python -c "from rankstream.streams.engine import open_engine; open_engine('auto')"
+
 test: $(READY)  ## Run the tests, with the embedded broker
+	@$(COMPILE)
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-kafka: $(READY)  ## Run the tests that talk to a broker on the Apache Kafka in KAFKA_HOME (needs a JDK 17)
+	@$(COMPILE)
 	$(BIN)/python -m pytest -m broker --broker kafka $(TESTS)
 
 chaos: $(READY)  ## Break a running system for minutes and count what is lost, on KAFKA_HOME if set; CHAOS="--seed 7" runs a plan again

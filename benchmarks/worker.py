@@ -1,6 +1,6 @@
 """Events a second of a whole worker: Kafka in, state and changelog out, one core for the worker, one for the broker.
 
-    python -m benchmarks.worker [--events 1000000] [--kafka-home DIR] [--no-changelog] [--rounds 3]
+    python -m benchmarks.worker [--events 1000000] [--kafka-home DIR] [--no-changelog] [--rounds 3] [--engine plain]
 
 The topic is filled first. The rate is taken inside the worker, from 10 % of the events applied to all of them, so that
 neither start nor group join counts. Without ``--kafka-home`` the broker is the embedded one.
@@ -24,7 +24,7 @@ from rankstream.streams import app as worker_app
 from rankstream.streams.broker import EmbeddedBroker, RealKafka
 from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.clients.whole_batches import WholeBatches
-from rankstream.streams.settings import Settings
+from rankstream.streams.settings import ENGINES, Settings
 from rankstream.streams.topics import ACTIONS, prepare_topics
 from rankstream.streams.worker.ownership import Ownership
 
@@ -32,7 +32,7 @@ PARTITIONS = 4
 WORKER_CORE, BROKER_CORE = 0, 1
 
 
-def settings_for(servers: str, folder: Path, name: str, changelog: bool) -> Settings:
+def settings_for(servers: str, folder: Path, name: str, changelog: bool, engine: str = "auto") -> Settings:
     """Return the settings of one round."""
     return Settings(
         bootstrap_servers=servers,
@@ -41,6 +41,7 @@ def settings_for(servers: str, folder: Path, name: str, changelog: bool) -> Sett
         partitions=PARTITIONS,
         state_dir=folder,
         changelog=changelog,
+        engine=engine,
         session_timeout_s=6.0,
         heartbeat_interval_s=1.0,
     )
@@ -87,11 +88,11 @@ def fill(settings: Settings, count: int) -> None:
             producer.send(topic, event.key, event.value)
 
 
-def one_round(servers: str, count: int, changelog: bool, name: str) -> tuple[float, float]:
+def one_round(servers: str, count: int, changelog: bool, name: str, engine: str) -> tuple[float, float]:
     """Run a worker from an empty state to the end of a new topic; return events/s of wall and of CPU time."""
     fill(settings_for(servers, Path(tempfile.mkdtemp()), name, changelog), count)
     with tempfile.TemporaryDirectory() as folder:
-        flags = ["--be-worker", servers, folder, name, str(count)]
+        flags = ["--be-worker", servers, folder, name, str(count), "--engine", engine]
         flags += [] if changelog else ["--no-changelog"]
         command = ["taskset", "-c", str(WORKER_CORE), sys.executable, "-m", "benchmarks.worker", *flags]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -109,21 +110,27 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--kafka-home", type=Path)
     options.add_argument("--no-changelog", action="store_true")
+    options.add_argument("--engine", choices=ENGINES, default="auto")
     options.add_argument("--be-worker", nargs=4, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.be_worker:
         servers, folder, name, count = chosen.be_worker
-        work(settings_for(servers, Path(folder), name, not chosen.no_changelog), int(count))
+        work(settings_for(servers, Path(folder), name, not chosen.no_changelog, chosen.engine), int(count))
         return
     broker = RealKafka(chosen.kafka_home) if chosen.kafka_home else EmbeddedBroker()
     with broker:
         if broker.process is not None:
             os.sched_setaffinity(broker.process.pid, {BROKER_CORE})
         servers, changelog = broker.bootstrap_servers, not chosen.no_changelog
-        rates = [one_round(servers, chosen.events, changelog, f"bench{number}") for number in range(chosen.rounds)]
+        rates = [
+            one_round(servers, chosen.events, changelog, f"bench{number}", chosen.engine)
+            for number in range(chosen.rounds)
+        ]
     walls, cpus = zip(*rates, strict=True)
     name = "Apache Kafka" if chosen.kafka_home else "embedded broker"
-    print(f"{name}, {chosen.events:,} events, changelog {'off' if chosen.no_changelog else 'on'}:")
+    print(
+        f"{name}, {chosen.events:,} events, changelog {'off' if chosen.no_changelog else 'on'}, engine {chosen.engine}:"
+    )
     each = ", ".join(f"{wall:,.0f}" for wall in walls)
     print(f"  {median(walls):,.0f} events/s, {median(cpus):,.0f} a second of CPU (rounds: {each})")
 

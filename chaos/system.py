@@ -17,8 +17,9 @@ from time import monotonic, sleep
 from chaos.clocks import Clock
 from chaos.proxy import HOST, Proxy
 from rankstream.cli.worker_process import WorkerProcess, worker_flags
-from rankstream.streams.settings import Settings
+from rankstream.streams.settings import AUTO, PLAIN, Settings
 
+ENGINES = (AUTO, PLAIN)  # by turns: users move from one to the other, and nobody must see it
 AGAIN_S = 0.5  # until a worker that ended is started again
 ENDS_S = 25.0  # that a worker is gone after it was asked to end; it promises 20
 READY, READY_S, LOOK_S = "Worker ready", 120.0, 0.2
@@ -140,7 +141,10 @@ class Fleet:
         lines: Sequence[Proxy] = (),  # none: workers go to the broker directly
         clocks: Sequence[Clock] = (),  # none: the machine's
     ) -> None:
-        self.slots = [Slot(number, replace(settings, state_dir=one), logs) for number, one in enumerate(folders)]
+        self.slots = [
+            Slot(number, replace(settings, state_dir=one, engine=ENGINES[number % len(ENGINES)]), logs)
+            for number, one in enumerate(folders)
+        ]
         for slot, line in zip(self.slots, lines, strict=bool(lines)):
             slot.line, slot.settings = line, replace(slot.settings, bootstrap_servers=f"{HOST}:{line.port}")
         for slot, clock in zip(self.slots, clocks, strict=bool(clocks)):

@@ -5,6 +5,7 @@ import random
 import shutil
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 
@@ -16,6 +17,8 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
 
 ACTIONS_SENT, REQUESTS_SENT = 10_000, 300
 SLOW = {"SLOW_MS": "60"}  # a chunk of 100: 1,600 actions a second
+ENGINES = ("auto", "plain", "auto")  # of one worker and its heirs: auto is the compiled one where numba is installed
+AUTO = "compiled" if find_spec("numba") else "plain"
 
 
 def load(bench: Bench) -> None:
@@ -45,20 +48,21 @@ def assert_nothing_lost_or_doubled(bench: Bench, *states: str) -> None:
 def test_a_worker_killed_twice_ends_with_the_state_of_one_that_was_not(bench):
     load(bench)
     done = 0
-    for _ in range(2):
-        worker = bench.worker(**SLOW)
+    for engine in ENGINES[:2]:
+        worker = bench.worker(RANKSTREAM_ENGINE=engine, **SLOW)
         worker.wait_ready()
         wait_for_the_middle(bench, done)
         worker.kill()
         done = bench.committed(ACTIONS)
         assert done < ACTIONS_SENT, "no work remained at the kill, so nothing was tested"
-    bench.worker()
+    heir = bench.worker(RANKSTREAM_ENGINE=ENGINES[2])
     assert_nothing_lost_or_doubled(bench)
+    assert f"applied by the {AUTO} engine" in heir.log
 
 
 def test_killed_between_acknowledgement_and_store_nothing_is_lost(bench):
     load(bench)
-    worker = bench.worker(STALL_MS="300", **SLOW)
+    worker = bench.worker(STALL_MS="300", RANKSTREAM_ENGINE="auto", **SLOW)
     worker.wait_ready()
     time.sleep(1.5)
     worker.kill()
@@ -69,21 +73,22 @@ def test_killed_between_acknowledgement_and_store_nothing_is_lost(bench):
 
 def test_a_lost_state_folder_is_restored_from_the_changelog(bench):
     load(bench)
-    for _ in range(2):
-        worker = bench.worker(**SLOW)
+    for engine in ENGINES[:2]:
+        worker = bench.worker(RANKSTREAM_ENGINE=engine, **SLOW)
         worker.wait_ready()
         wait_for_the_middle(bench, bench.committed(ACTIONS))
         worker.kill()
         assert bench.committed(ACTIONS) < ACTIONS_SENT
         shutil.rmtree(bench.folder / "state")
-    heir = bench.worker()
+    heir = bench.worker(RANKSTREAM_ENGINE=ENGINES[2])
     assert_nothing_lost_or_doubled(bench)
     assert "restored" in heir.log
 
 
 def test_of_two_workers_with_folders_of_their_own_one_is_killed(bench):
     load(bench)
-    one, two = bench.worker("A", "state-a", **SLOW), bench.worker("B", "state-b", **SLOW)
+    one = bench.worker("A", "state-a", **SLOW)
+    two = bench.worker("B", "state-b", RANKSTREAM_ENGINE="auto", **SLOW)
     one.wait_ready()
     two.wait_ready()
     wait_for_the_middle(bench, bench.committed(ACTIONS))
