@@ -14,6 +14,14 @@ def _of_moments() -> Histogram:
     return Histogram(MOMENTS_S)
 
 
+def _of_ages() -> Histogram:
+    return Histogram(AGES_S)
+
+
+def _of_stages() -> dict[str, Histogram]:
+    return {stage: _of_moments() for stage in STAGES}
+
+
 @dataclass
 class Counters:
     """Counts of one partition, or of several added up."""
@@ -34,11 +42,12 @@ class Counters:
     candidates: int = 0  # that were ranked
     unknown_items: int = 0  # of these, without a vector
     without_history: int = 0  # requests ranked for users of whom no action is known
-    stage_s: dict[str, Histogram] = field(default_factory=lambda: {stage: _of_moments() for stage in STAGES})
-    answer_s: Histogram = field(default_factory=_of_moments)  # from a request's record to its answer, by both clocks
-    newest_action_age_s: Histogram = field(default_factory=lambda: Histogram(AGES_S))  # of requests with a history
-    chunk_s: Histogram = field(default_factory=_of_moments)  # a chunk of actions applied
-    checkpoint_s: Histogram = field(default_factory=_of_moments)
+    # What is timed is no part of what was counted: two runs of one log have the same counters.
+    stage_s: dict[str, Histogram] = field(default_factory=_of_stages, compare=False)
+    answer_s: Histogram = field(default_factory=_of_moments, compare=False)  # record to answer, by both clocks
+    newest_action_age_s: Histogram = field(default_factory=_of_ages, compare=False)  # of requests with a history
+    chunk_s: Histogram = field(default_factory=_of_moments, compare=False)  # a chunk of actions applied
+    checkpoint_s: Histogram = field(default_factory=_of_moments, compare=False)
 
     def told(self) -> str:
         """Return what an operator may want to know, in a line."""

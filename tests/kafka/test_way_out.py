@@ -34,7 +34,7 @@ def test_a_worker_that_is_asked_to_end_while_its_broker_is_away_ends_and_says_so
     try:
         bench.create_topics()
         bench.send_actions(1_000)
-        worker = bench.worker()
+        worker = bench.worker(SLOW_MS="60")  # so that there is something left to commit
         bench.wait_committed(1_000, ACTIONS)
         bench.send_actions(3_000, start=1_000)
         own_broker.process.send_signal(signal.SIGSTOP)
