@@ -117,7 +117,7 @@ def test_with_transactional_feeds_each_request_is_answered_exactly_once_whatever
             asked += 25
             time.sleep(random.random() * 0.1)
         worker.kill()
-    bench.worker()
+    bench.worker().wait_ready()  # what the others have committed is no sign of it
     bench.wait_committed(asked, REQUESTS)
     assert bench.workers[-1].terminate() == 0
     assert bench.feeds() == {f"r{number}": 1 for number in range(asked)}
