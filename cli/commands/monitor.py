@@ -6,8 +6,14 @@ from pathlib import Path
 import click
 
 from rankstream.cli.errors import Refusal, refusing
-from rankstream.cli.options.logs import log_options
-from rankstream.cli.options.off_policy import open_actions, read_feeds, within_ms
+from rankstream.cli.options.served_feeds import (
+    length_ms,
+    open_actions,
+    positions_option,
+    read_feeds,
+    served_feeds_options,
+    within_ms,
+)
 from rankstream.cli.options.settings import CONNECTED, settings_options
 from rankstream.cli.options.topics import open_source
 from rankstream.cli.views.as_json import json_option, print_json
@@ -15,7 +21,6 @@ from rankstream.cli.views.monitor import document, show
 from rankstream.cli.views.skipped import print_skipped
 from rankstream.evaluation.monitoring.feeds import Outcomes, SeenFeed, seen_feeds
 from rankstream.evaluation.monitoring.windows import monitor
-from rankstream.evaluation.time_text import delay_ms
 from rankstream.events.arrivals import Arrivals, LogError
 from rankstream.events.dumps import DumpError
 from rankstream.events.open import LogOptions
@@ -26,19 +31,7 @@ TOO_NEW = "too new to know what follows"
 
 
 @click.command()
-@click.option(
-    "--feeds",
-    type=click.Path(path_type=Path, allow_dash=True),
-    metavar="FILE",
-    help="Feeds as `rankstream watch --json` prints them, - for standard input.  [default: the topic ranked-feeds]",
-)
-@click.option(
-    "--actions",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="What users did: .parquet, .csv or .jsonl.  [default: the topic user-actions]",
-)
-@log_options
+@served_feeds_options
 @click.option(
     "--take",
     required=True,
@@ -46,20 +39,8 @@ TOO_NEW = "too new to know what follows"
     metavar="ACTION",
     help="An action on a shown item that counts as success; again for others.",
 )
-@click.option("--within", default="30m", show_default=True, metavar="DELAY", help="How long after a feed it counts.")
-@click.option(
-    "--positions",
-    type=click.IntRange(1, 100),
-    default=10,
-    show_default=True,
-    metavar="K",
-    help="Positions of a feed that users see.",
-)
+@positions_option(10)
 @click.option("--every", default="1h", show_default=True, metavar="TIME", help="Length of a window.")
-@click.option(
-    "--from", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
-    help="Read topics as `rankstream topics dump FOLDER` wrote them, not from Kafka.",
-)  # fmt: skip
 @json_option
 @settings_options(*CONNECTED)
 @refusing(ClientError, LogError, DumpError)
@@ -91,7 +72,7 @@ def command(
       rankstream monitor --take click --every 1d --positions 20 --json
       rankstream monitor --take save --from monday
     """
-    window_ms = every_ms(every)
+    window_ms = length_ms("--every", every, "the length of a window, as in 1h")
     source, skipped = open_source(folder, settings), Counter[str]()
     log = open_actions(actions, log_options, take, source, "--take")
     found = seen_feeds(read_feeds(feeds, source, skipped), positions, skipped)
@@ -107,17 +88,6 @@ def command(
         show(report, skipped)
     if report.alerts:
         context.exit(1)
-
-
-def every_ms(text: str) -> int:
-    """Read ``1h``."""
-    try:
-        length = delay_ms(text)
-    except ValueError as exc:
-        raise Refusal(f"--every: {exc}") from exc
-    if not length:
-        raise Refusal(f"--every is {text}; wanted the length of a window, as in 1h")
-    return length
 
 
 def _judged(feeds: list[SeenFeed], actions: list[Arrivals], within: int, skipped: Counter[str]) -> list[SeenFeed]:

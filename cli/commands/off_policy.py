@@ -9,13 +9,14 @@ import click
 from rankstream.bundles.item_counts import NotCountableError
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.aliases import renamed
-from rankstream.cli.options.logs import log_options
-from rankstream.cli.options.off_policy import (
+from rankstream.cli.options.served_feeds import (
     NOT_A_FEED,
     number_of,
     open_actions,
+    positions_option,
     read_feeds,
     rewards_of_actions,
+    served_feeds_options,
     target_ranker,
     within_ms,
 )
@@ -48,19 +49,7 @@ POLICIES: Mapping[str, Callable[[float, float], Policy]] = {
 
 
 @click.command(context_settings=renamed({"--places": "--positions"}))
-@click.option(
-    "--feeds",
-    type=click.Path(path_type=Path, allow_dash=True),
-    metavar="FILE",
-    help="Feeds as `rankstream watch --json` prints them, - for standard input.  [default: the topic ranked-feeds]",
-)
-@click.option(
-    "--actions",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="What users did: .parquet, .csv or .jsonl.  [default: the topic user-actions]",
-)
-@log_options
+@served_feeds_options
 @click.option(
     "--reward",
     required=True,
@@ -68,15 +57,7 @@ POLICIES: Mapping[str, Callable[[float, float], Policy]] = {
     metavar="ACTION[=VALUE]",
     help="The reward (1) of an action on a shown item; again for other actions.",
 )
-@click.option("--within", default="30m", show_default=True, metavar="DELAY", help="How long after a feed it counts.")
-@click.option(
-    "--positions",
-    type=click.IntRange(1, 100),
-    default=1,
-    show_default=True,
-    metavar="K",
-    help="Positions of a feed that users see.",
-)
+@positions_option(1)
 @click.option("--policy", type=click.Choice(list(POLICIES)), default="greedy", show_default=True, help="The target.")
 @click.option(
     "--temperature", type=click.FloatRange(min=0, min_open=True), default=0.1, show_default=True,
@@ -118,10 +99,6 @@ POLICIES: Mapping[str, Callable[[float, float], Policy]] = {
     help="Its published item vectors, likewise.",
 )  # fmt: skip
 @click.option("--allow-leak", is_flag=True, help="Evaluate a --bundle that was trained later than the feeds; marked.")
-@click.option(
-    "--from", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
-    help="Read topics as `rankstream topics dump FOLDER` wrote them, not from Kafka.",
-)  # fmt: skip
 @json_option
 @settings_options(*CONNECTED, also=("history_limit",))
 @refusing(ClientError, LogError, LeakError, DumpError, BundleRefusedError, BrokenTableError, NotCountableError)

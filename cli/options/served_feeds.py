@@ -1,18 +1,18 @@
-"""What `rankstream off-policy` reads: feeds, actions, the model to evaluate, and its flags."""
+"""What commands that judge served feeds read: feeds, what users then did, the model to evaluate, and their flags."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import click
 import msgspec
 
 from rankstream.cli.errors import Refusal
-from rankstream.cli.options.logs import opened_log
+from rankstream.cli.options.logs import log_options, opened_log
 from rankstream.cli.options.topics import Source
 from rankstream.cli.views.progress import with_progress
 from rankstream.evaluation.leakage import CountsVersions, UserTables
@@ -31,6 +31,8 @@ from rankstream.streams.codec import RankedFeed
 from rankstream.streams.topics import ACTIONS, FEEDS
 
 NOT_A_FEED = "not a ranked-feed"
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _decode = msgspec.json.Decoder(RankedFeed).decode
 
@@ -59,13 +61,67 @@ def number_of(what: str, text: str) -> float:
 
 def within_ms(text: str) -> int:
     """Read ``30m``."""
+    return length_ms("--within", text, "a time after the feed, as in 30m")
+
+
+def length_ms(flag: str, text: str, wanted: str) -> int:
+    """Read a length of time that is not 0."""
     try:
-        delay = delay_ms(text)
+        length = delay_ms(text)
     except ValueError as exc:
-        raise Refusal(f"--within: {exc}") from exc
-    if not delay:
-        raise Refusal(f"--within is {text}; wanted a time after the feed, as in 30m")
-    return delay
+        raise Refusal(f"{flag}: {exc}") from exc
+    if not length:
+        raise Refusal(f"{flag} is {text}; wanted {wanted}")
+    return length
+
+
+def served_feeds_options(command: F) -> F:
+    """Return the command with the flags of the feeds and the actions that it joins.
+
+    That is ``feeds``, ``actions`` and its ``log_options``, ``within`` (see ``within_ms``), and ``folder``, of dumps.
+    """
+    for option in reversed(
+        (
+            click.option(
+                "--feeds",
+                type=click.Path(path_type=Path, allow_dash=True),
+                metavar="FILE",
+                help="Feeds as `rankstream watch --json` prints them, - for standard input.  "
+                "[default: the topic ranked-feeds]",
+            ),
+            click.option(
+                "--actions",
+                type=click.Path(path_type=Path),
+                metavar="FILE",
+                help="What users did: .parquet, .csv or .jsonl.  [default: the topic user-actions]",
+            ),
+            log_options,
+            click.option(
+                "--within", default="30m", show_default=True, metavar="DELAY", help="How long after a feed it counts."
+            ),
+            click.option(
+                "--from",
+                "folder",
+                type=click.Path(path_type=Path),
+                metavar="FOLDER",
+                help="Read topics as `rankstream topics dump FOLDER` wrote them, not from Kafka.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def positions_option(default: int) -> Callable[[F], F]:
+    """Return the flag of how many positions of a feed users see."""
+    return click.option(
+        "--positions",
+        type=click.IntRange(1, 100),
+        default=default,
+        show_default=True,
+        metavar="K",
+        help="Positions of a feed that users see.",
+    )
 
 
 def open_actions(
