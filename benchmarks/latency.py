@@ -9,12 +9,9 @@ CPU time is said beside.
 """
 
 import argparse
-import asyncio
 import os
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -23,14 +20,9 @@ from time import monotonic, sleep
 import numpy as np
 
 from benchmarks.gateway import cpu_s
-from benchmarks.overload import OTHER_CORE, WORKER_CORE, Traffic
-from rankstream.cli.worker_process import WorkerProcess, worker_flags
-from rankstream.ranking.bundle import open_bundle
+from benchmarks.overload import OTHER_CORE, Traffic, served
 from rankstream.streams.broker import EmbeddedBroker, RealKafka
-from rankstream.streams.clients.producer import Producer
-from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.settings import Settings
-from rankstream.streams.topics import FEEDS, prepare_topics
 
 ACTIONS_PER_S, REQUESTS_PER_S, CANDIDATES = 1_000.0, 50.0, 100
 COLD_S, LAST_ANSWERS_S = 10.0, 60.0
@@ -56,35 +48,11 @@ def latencies_ms(traffic: Traffic, phase: str) -> np.ndarray:  # type: ignore[ty
     return np.array([1e3 * (traffic.answers[name][0] - traffic.sent_at_s[name]) for name in names])
 
 
-@contextmanager
-def served(settings: Settings, bundle: Path, folder: Path) -> Iterator[tuple[Traffic, WorkerProcess, str]]:
-    """Start a worker and the client's reader; end both."""
-    opened = open_bundle(bundle)
-    asyncio.run(prepare_topics(settings))
-    with ExitStack() as stack:
-        producer = stack.enter_context(Producer(settings))
-        reader = stack.enter_context(TopicReader(settings, FEEDS, from_beginning=True))
-        traffic = Traffic(producer, reader, opened.items.ids(np.arange(len(opened.items))), candidates=CANDIDATES)
-        worker = WorkerProcess(worker_flags(settings), folder / "worker.log")
-        worker.start()
-        stack.enter_context(worker)
-        assert worker.process is not None
-        os.sched_setaffinity(worker.process.pid, {WORKER_CORE})
-        threading.Thread(target=traffic.read, daemon=True).start()
-        first = traffic.ask("first")
-        while first not in traffic.answers:
-            worker.check()
-            sleep(0.02)
-        yield traffic, worker, opened.manifest.vocabulary.actions[0]
-        traffic.end()
-
-
 def measure(settings: Settings, bundle: Path, seconds: float) -> tuple[dict[str, float], float]:
     """Return percentiles, cold and warm, and the share of the core that the worker used while warm."""
-    with (
-        tempfile.TemporaryDirectory() as name,
-        served(replace(settings, state_dir=Path(name) / "state"), bundle, Path(name)) as (traffic, worker, action),
-    ):
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        stated = replace(settings, state_dir=Path(name) / "state")
+        traffic, worker, action = stack.enter_context(served(stated, bundle, Path(name), CANDIDATES))
         assert worker.process is not None
         steady(traffic, "cold", COLD_S, action)
         used_s, begun = cpu_s(worker.process.pid), monotonic()

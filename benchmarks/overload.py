@@ -13,6 +13,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -147,50 +148,62 @@ def memory_mb(process: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def measure(settings: Settings, bundle: Path, times: float, seconds: float, folder: Path) -> None:
-    """Run the phases and print a line of each."""
+@contextmanager
+def served(
+    settings: Settings, bundle: Path, folder: Path, candidates: int = CANDIDATES
+) -> Iterator[tuple[Traffic, WorkerProcess, str]]:
+    """Start a worker on a core of its own and wait for its first answer; yield it, with an action of its vocabulary."""
     opened = open_bundle(bundle)
-    items = opened.items.ids(np.arange(len(opened.items)))
     asyncio.run(prepare_topics(settings))
     worker = WorkerProcess(worker_flags(settings), folder / "worker.log")
     with Producer(settings) as producer, TopicReader(settings, FEEDS, from_beginning=True) as reader:
-        traffic = Traffic(producer, reader, items)
+        traffic = Traffic(producer, reader, opened.items.ids(np.arange(len(opened.items))), candidates=candidates)
         worker.start()
         with worker:
             assert worker.process is not None
             os.sched_setaffinity(worker.process.pid, {WORKER_CORE})
-            threading.Thread(target=traffic.read, daemon=True).start()
-            first = traffic.ask("w")
-            while first not in traffic.answers:
-                worker.check()
-                sleep(0.1)
-            rate = capacity(traffic)
-            print(
-                f"capacity: {rate:,.0f} requests/s of {CANDIDATES} candidates; " + traffic.told("c", CAPACITY_S * 1.3)
-            )
-            sleep(1.0)
-            before = memory_mb(worker.process.pid)
-            flood(traffic, times * rate, seconds, opened.manifest.vocabulary.actions[0])
-            after = memory_mb(worker.process.pid)
-            ended = monotonic()
-            for _ in range(int(10 * AFTER_S)):
-                traffic.ask("a")
-                sleep(0.1)
-            sleep(2.0)
-            traffic.end()
-            print(f"{times:g} times for {seconds:.0f} s: " + traffic.told("o", seconds))
-            ranked = sum(kind == "ranked" for name, (_, kind) in traffic.answers.items() if name.startswith("o"))
-            print(
-                f"  ranked {ranked / seconds / rate:.1%} of the capacity; "
-                f"worker {before:.0f} MB before, {after:.0f} MB after"
-            )
-            print("afterwards: " + traffic.told("a", AFTER_S))
-            slow = [
-                traffic.sent_at_s[name] - ended
-                for name, (at, kind) in traffic.answers.items()
-                if name.startswith("a") and (kind != "ranked" or at - traffic.sent_at_s[name] > IN_TIME_MS / 1e3)
-            ]
-            print(f"  the last that was not ranked in time was sent {max(slow, default=0.0):.1f} s after the end")
+            reading = threading.Thread(target=traffic.read, daemon=True)
+            reading.start()
+            try:
+                first = traffic.ask("w")
+                while first not in traffic.answers:
+                    worker.check()
+                    sleep(0.02)
+                yield traffic, worker, opened.manifest.vocabulary.actions[0]
+            finally:
+                traffic.end()
+                reading.join()
+
+
+def measure(settings: Settings, bundle: Path, times: float, seconds: float, folder: Path) -> None:
+    """Run the phases and print a line of each."""
+    with served(settings, bundle, folder) as (traffic, worker, action):
+        assert worker.process is not None
+        rate = capacity(traffic)
+        print(f"capacity: {rate:,.0f} requests/s of {CANDIDATES} candidates; " + traffic.told("c", CAPACITY_S * 1.3))
+        sleep(1.0)
+        before = memory_mb(worker.process.pid)
+        flood(traffic, times * rate, seconds, action)
+        after = memory_mb(worker.process.pid)
+        ended = monotonic()
+        for _ in range(int(10 * AFTER_S)):
+            traffic.ask("a")
+            sleep(0.1)
+        sleep(2.0)
+        traffic.end()
+        print(f"{times:g} times for {seconds:.0f} s: " + traffic.told("o", seconds))
+        ranked = sum(kind == "ranked" for name, (_, kind) in traffic.answers.items() if name.startswith("o"))
+        print(
+            f"  ranked {ranked / seconds / rate:.1%} of the capacity; "
+            f"worker {before:.0f} MB before, {after:.0f} MB after"
+        )
+        print("afterwards: " + traffic.told("a", AFTER_S))
+        slow = [
+            traffic.sent_at_s[name] - ended
+            for name, (at, kind) in traffic.answers.items()
+            if name.startswith("a") and (kind != "ranked" or at - traffic.sent_at_s[name] > IN_TIME_MS / 1e3)
+        ]
+        print(f"  the last that was not ranked in time was sent {max(slow, default=0.0):.1f} s after the end")
 
 
 def main() -> None:
