@@ -99,8 +99,7 @@ class ItemGraph:
 
     def rows(self, keys: Keys) -> tuple[Ints, Bools]:
         """Return the row of each key and whether it is known; the row of an unknown key is -1."""
-        rows, found = self._search.find(keys)
-        return np.where(found, rows, -1), found
+        return self._search.rows(keys)
 
 
 def publish_graph(root: Path, graph: ItemGraph, keep: int = KEPT_VERSIONS) -> Path:

@@ -36,6 +36,11 @@ class KeySearch:
             return self._find_crowded(wanted)
         return self._find_spread(wanted, self._search_steps)
 
+    def rows(self, wanted: Keys) -> tuple[Rows, Bools]:
+        """Return the row of each key, -1 for a missing one, and whether it is there."""
+        rows, found = self.find(wanted)
+        return np.where(found, rows, -1), found
+
     def _find_spread(self, wanted: Keys, steps: int) -> tuple[Rows, Bools]:
         keys, first = self.keys, self.keys[0]
         # A key below the first wraps round to a large number: clipped to some row, whose key is another.

@@ -87,8 +87,7 @@ class MatchTables:
 
     def rows(self, keys: Keys) -> tuple[Ints, Bools]:
         """Return the row of each key and whether it is known; the row of an unknown key is -1."""
-        rows, found = self._search.find(keys)
-        return np.where(found, rows, -1), found
+        return self._search.rows(keys)
 
 
 def _no_lists() -> WeighedLists:
