@@ -49,19 +49,26 @@ class FeedRun:
     test_share: float = TEST_SHARE
     items: bool = False  # a row that was trained with a catalogue stands first
     users: bool = False  # or one that was trained with a file of users
+    trainings: int = 1  # of the default, each with a seed of its own: their means are its row
 
 
 def measured(config: FeedRun, _: Path, log: FeedLog, data: Path, work: Path) -> dict[str, Any]:
     """Train and rank what is not there yet, in folders that other configs share; return the metrics."""
     task, folder = Task.open(log, data), work / "feed" / log.name
     products = {config.product: trained(log, data, task.cut_ms, folder / f"trained-{sources(TRAINS)}")}
+    again = {
+        f"{config.product}, seed {seed}": trained(
+            log, data, task.cut_ms, folder / f"trained-{sources(TRAINS)}-seed{seed}", [f"--seed={seed}"]
+        )
+        for seed in range(1, config.trainings)
+    }
     if config.items:
         products = {WITH_ITEMS: _trained_with_items(log, data, task.cut_ms, folder)} | products
     if config.users:
         products = {WITH_USERS: _trained_with_users(log, data, task.cut_ms, folder)} | products
     products |= {name: Product(Path(path)) for name, path in config.bundles.items()}
     outcomes = []
-    for name, product in products.items():
+    for name, product in (products | again).items():
         outcomes.append(folder / f"{name}-{config.code}-{config.queries}.parquet")
         replay_products(task, {name: product}, config.queries, config.seed, outcomes[-1])
     rivals = {}
@@ -88,7 +95,7 @@ def measured(config: FeedRun, _: Path, log: FeedLog, data: Path, work: Path) -> 
             name: {"seconds": product.seconds, "peak_rss_mb": product.peak_rss_mb} for name, product in products.items()
         },
         "rivals": rivals,
-    } | judged(chosen, task, list(products))
+    } | judged(chosen, task, list(products), trainings={config.product: (config.product, *again)} if again else {})
 
 
 def _trained_with_items(log: FeedLog, data: Path, until_ms: int, folder: Path) -> Product:
@@ -146,6 +153,10 @@ def _bundles(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
     "--users", is_flag=True,
     help="Judge what users add: the same, trained with --users.",
 )  # fmt: skip
+@click.option(
+    "--trainings", type=click.IntRange(1, 9), default=1, show_default=True,
+    help="Of the default, each with a seed of its own (from 0 on); its row is their mean, query by query.",
+)  # fmt: skip
 @click.option("--name", default=DEFAULT, show_default=True, help="Of the default training's row and of the results.")
 @click.option("--work", type=click.Path(path_type=Path), default=WORK, show_default=True, help=WORK_HELP)
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Folder of results.")
@@ -157,6 +168,7 @@ def main(
     bundles: dict[str, str],
     items: bool,
     users: bool,
+    trainings: int,
     name: str,
     work: Path,
     results: Path,
@@ -168,7 +180,10 @@ def main(
         raise RefusedError("--items and --users are tables of their own; give one of them")
     known, table = (MAKES, "feed-items") if items else (FILES, "feed-users") if users else (LOGS, "feed")
     for log in (LOGS[one] for one in logs if one in known):
-        config = FeedRun(log.name, SIZES[size], name, code, bundles, rivals, rivals_code, items=items, users=users)
+        config = FeedRun(
+            log.name, SIZES[size], name, code, bundles, rivals, rivals_code,
+            items=items, users=users, trainings=trainings,
+        )  # fmt: skip
         with refusals(LeakError, ReplayError, BundleRefusedError):
             result = runs.run(
                 f"{table}-{size}/{log.name}-{name}", config, partial(measured, log=log, data=data, work=work)

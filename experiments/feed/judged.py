@@ -1,6 +1,7 @@
 """Metrics of ranked queries, whole and by kind of query.
 
-Intervals are 95 %, by bootstrap over users; differences are paired by query.
+Intervals are 95 %, by bootstrap over users; differences are paired by query. Of a product that was trained several
+times, with other seeds, a query's metric is the mean over its trainings.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ def cut_reciprocal_rank(ranks: Floats, k: int) -> float:
     return reciprocal_rank(ranks) if hit(ranks, k) else 0.0
 
 
+_Values = Mapping[tuple[str, str], Floats]  # (ranker, metric) -> of each query (n,)
 ORDER: Mapping[str, Of] = {
     "mrr@20": lambda ranks: cut_reciprocal_rank(ranks, 20),
     "ndcg@10": lambda ranks: ndcg(ranks, 10),
@@ -32,15 +34,26 @@ OF_LISTS: Mapping[str, Of] = {"hr@1": lambda ranks: hit(ranks, 1), **ORDER}  # s
 ALL = "all"
 
 
-def judged(ranked: Ranked, task: Task, products: Sequence[str], seed: int = 0) -> dict[str, Any]:
-    """Return each ranker's metrics by split, and how far each product is ahead of every other ranker."""
+def judged(
+    ranked: Ranked,
+    task: Task,
+    products: Sequence[str],
+    seed: int = 0,
+    trainings: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """Return each ranker's metrics by split, and how far each product is ahead of every other ranker.
+
+    ``trainings`` are the rankers whose mean a row is; they have no row of their own but their means, by metric.
+    """
     users, metrics = [str(user) for user in ranked.users], OF_LISTS if task.shown else OF_CATALOGUE
     splits = {name: which for name, which in splits_of(ranked, task).items() if which.any()}
-    values = {
+    of_each = {
         (name, metric): np.array([of(ranks) for ranks in found])
         for name, found in ranked.ranks.items()
         for metric, of in metrics.items()
     }
+    values = _means(of_each, trainings or {})
+    names = list(dict.fromkeys(name for name, _ in values))
     columns: dict[tuple[str, ...], Floats] = {
         (name, metric, split): np.where(which, column, np.nan)
         for (name, metric), column in values.items()
@@ -49,7 +62,7 @@ def judged(ranked: Ranked, task: Task, products: Sequence[str], seed: int = 0) -
     pairs: dict[tuple[str, ...], tuple[Floats, Floats]] = {
         (product, name, metric, split): (columns[product, metric, split], columns[name, metric, split])
         for product in products
-        for name in ranked.ranks
+        for name in names
         for metric in metrics
         for split in splits
         if name != product
@@ -61,7 +74,20 @@ def judged(ranked: Ranked, task: Task, products: Sequence[str], seed: int = 0) -
         },
         "rows": _nested(Bootstrap(users, seed).means(columns)),
         "differences": _nested(paired(pairs, users, seed)),
+        "trainings": {
+            row: {metric: [round(float(of_each[name, metric].mean()), 4) for name in one] for metric in metrics}
+            for row, one in (trainings or {}).items()
+        },
     }
+
+
+def _means(values: _Values, trainings: Mapping[str, Sequence[str]]) -> _Values:
+    """Put the mean over a row's trainings in their place."""
+    row_of = {name: row for row, names in trainings.items() for name in names}
+    together: dict[tuple[str, str], list[Floats]] = {}
+    for (name, metric), column in values.items():
+        together.setdefault((row_of.get(name, name), metric), []).append(column)
+    return {key: np.mean(columns, axis=0) for key, columns in together.items()}
 
 
 def splits_of(ranked: Ranked, task: Task) -> dict[str, Bools]:

@@ -43,6 +43,7 @@ def written(log: FeedLog, metrics: Mapping[str, Any], *earlier: Mapping[str, Any
             fill(f"**{log.title}.** {_about(metrics)}", WIDTH),
             _whole(of_rows, metrics["differences"].get(products[0], {}), products[0]),
             _by_kind(of_rows, metrics["splits"]),
+            *_seeds(metrics.get("trainings", {})),
             *_notes(metrics.get("rivals", {})),
         ]
     )
@@ -57,6 +58,19 @@ def _about(metrics: Mapping[str, Any]) -> str:
         f"{queries['queries']:,} queries of {queries['users']:,} users, {asked}{seen}; of the positives there, "
         f"{100 * log['known_targets']:.3g} % are on items known before."
     )
+
+
+def _seeds(trainings: Mapping[str, Any]) -> list[str]:
+    """Say what each training of a row came to, whose mean the row is."""
+    return [
+        fill(
+            f"{row} is the mean of {len(next(iter(of.values())))} trainings, seed by seed: "
+            + "; ".join(f"{TITLES[metric]} {', '.join(map(short, values))}" for metric, values in of.items())
+            + ".",
+            WIDTH,
+        )
+        for row, of in trainings.items()
+    ]
 
 
 def _notes(rivals: Mapping[str, Any]) -> list[str]:

@@ -92,6 +92,17 @@ def test_metrics_and_differences_are_those_of_the_ranks(task):
     assert found["splits"][ALL] == {"queries": 3, "users": 2}
 
 
+def test_a_product_of_several_trainings_has_their_mean_query_by_query(task):
+    ranked = a_ranked({"product": [[1], [21], [1]], "product, seed 1": [[2], [2], [2]], "other": [[4], [2], [3]]})
+    found = judged(ranked, task, ["product"], trainings={"product": ("product", "product, seed 1")})
+    assert found["rows"]["product"]["mrr@20"][ALL][0] == pytest.approx((0.75 + 0.25 + 0.75) / 3, abs=1e-4)
+    assert found["trainings"] == {
+        "product": {"hr@20": [0.6667, 1.0], "mrr@20": [0.6667, 0.5], "ndcg@10": [0.6667, 0.6309]}
+    }
+    assert list(found["rows"]) == ["product", "other"]
+    assert found["differences"]["product"]["other"]["hr@20"][ALL][0] == pytest.approx(-1 / 6, abs=1e-4)
+
+
 def test_queries_are_told_apart_by_what_was_known_of_user_and_target(tmp_path):
     rows = [row("u", 1, minutes) for minutes in range(17)] + [row("u", 2, 17), row("u", 1, 18), row("v", 2, 19)]
     ranked = a_ranked({}, "uuv", targets=((2,), (1,), (2,)), at=(17, 18, 19))
@@ -125,8 +136,8 @@ def data(tmp_path):
 def test_the_command_ranks_beside_the_baselines_and_is_not_run_again(data, tmp_path, monkeypatch):
     trainings = []
 
-    def trained(log, data, until_ms, folder):
-        trainings.append((log.name, until_ms))
+    def trained(log, data, until_ms, folder, told=()):
+        trainings.append((log.name, until_ms, *told))
         a_user_table(folder / "vectors" / "users", ["u1"])
         a_bundle(folder / "bundle", vocabulary=Task.open(log, data).opened.vocabulary)
         return Product(folder, 1.0, 2.0)
@@ -134,10 +145,11 @@ def test_the_command_ranks_beside_the_baselines_and_is_not_run_again(data, tmp_p
     monkeypatch.setattr(command, "trained", trained)
     monkeypatch.setitem(LOGS, "music30", FeedLog("music30", "a log", "data.csv", ("save",)))
     flags = ["--data", data, "--logs", "music30", "--work", tmp_path / "work", "--results", tmp_path / "results"]
-    flags += ["--rivals", "never,vmis-tuned"]
+    flags += ["--rivals", "never,vmis-tuned", "--trainings", "2"]
     first, again = (CliRunner().invoke(command.main, [str(flag) for flag in flags]) for _ in range(2))
     assert first.exit_code == again.exit_code == 0, first.output
-    assert len(trainings) == 1
+    assert [told for _, _, *told in trainings] == [[], ["--seed=1"]]
+    assert "default is the mean of 2 trainings, seed by seed: HR@20" in first.stdout.replace("\n", " ")
     assert "120 queries of 20 users, all 40 items ranked" in first.stdout.replace("\n", " ")
     written = tables(Runs(tmp_path / "results"))["feed"]
     assert written in first.stdout
