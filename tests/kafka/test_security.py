@@ -14,6 +14,7 @@ from rankstream.streams.broker import RealKafka, free_port, why_no_kafka
 from rankstream.streams.clients.connect import ClientError, connect_admin
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import FEEDS
+from tests.builders.broker import properties_with
 from tests.kafka.harness import ROOT, Bench
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
@@ -99,11 +100,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     (folder / "tokens_of_test.py").write_text(TOKENS)
     ports = {name: free_port() for name in ("TLS", "MTLS", "LOGIN", "BOTH")}
     more = ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
-    lines = LISTENERS.replace("{folder}", str(folder)).replace("{more}", more)
-    lines = lines.replace("{plain}", PLAIN).replace("{oauth}", OAUTH)
-    kept = [line for line in local.KAFKA_PROPERTIES.splitlines() if "listeners=" not in line and ".map=" not in line]
+    words = {"folder": str(folder), "more": more, "plain": PLAIN, "oauth": OAUTH}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "KAFKA_PROPERTIES", "\n".join(kept) + "\n" + lines)
+        patch.setattr(local, "KAFKA_PROPERTIES", properties_with(LISTENERS, words))
         patch.syspath_prepend(str(folder))
         with RealKafka(home) as broker:
             yield Guarded({"PLAINTEXT": broker.port, **ports}, folder)
