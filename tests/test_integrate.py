@@ -85,6 +85,39 @@ def test_java_keys_what_it_sends_and_finds_its_feed(broker, tmp_path):
     assert [(one.key, one.partition) for one in sent] == [(b"7", partition_of(b"7", partitions))]
 
 
+@pytest.mark.broker
+@pytest.mark.parametrize(
+    ("heading", "program", "name"),
+    [("kcat, and all that is built on librdkafka", "kcat", "send.sh"), ("Node, with KafkaJS", "node", "send.mjs")],
+    ids=["kcat", "KafkaJS"],
+)
+def test_other_clients_put_a_user_where_his_worker_looks(broker, tmp_path, heading, program, name):
+    if not shutil.which(program):
+        pytest.skip(f"{program} is not installed")
+    if program == "node":
+        link_kafkajs(tmp_path)
+    elif not broker.is_kafka:
+        pytest.skip("librdkafka does not understand which versions the embedded broker says it has")
+    settings = Settings(bootstrap_servers=broker.bootstrap_servers, partitions=4)
+    asyncio.run(prepare_topics(settings))
+    with TopicReader(settings, ACTIONS) as actions:
+        runs = "bash" if name.endswith(".sh") else program
+        text, servers = block("Through Kafka", heading), settings.bootstrap_servers
+        done = run(runs, name, text, tmp_path, SERVERS=servers)
+        assert done.returncode == 0, done.stderr
+        (sent,) = actions.poll(10)
+        partitions = len(actions.partitions)
+    assert (sent.key, sent.partition) == (b"7", partition_of(b"7", partitions))
+    assert json.loads(sent.value)["item_id"] == 11
+
+
+def link_kafkajs(folder):
+    home = os.environ.get("KAFKAJS_HOME")
+    if not home:
+        pytest.skip("KAFKAJS_HOME names no folder where `npm install kafkajs` was run")
+    (folder / "node_modules").symlink_to(Path(home).resolve() / "node_modules")
+
+
 def answer_next(settings, requests):
     """Play the worker of one request."""
     found = []
