@@ -35,6 +35,10 @@ MAX_REQUEST_BYTES = 2 * 1024 * 1024
 MAX_DEAD_LETTER_BYTES = 512 * 1024  # original bytes kept in a dead letter: brokers take records of 1 MB
 MAX_UNREADABLE_BYTES = 16 * 1024  # of what can't be read
 UNREADABLE_REASONS = ("not-json", "schema", TOO_LARGE)
+REASONS = (  # of all dead letters, as docs/topics.md explains them
+    *UNREADABLE_REASONS, "empty", "damaged-batch", "key-mismatch", "wrong-partition", "unknown-action", "timestamp",
+    "currency", "internal", "killed-worker", "skipped",
+)  # fmt: skip
 
 
 class FeedError(Struct, frozen=True):

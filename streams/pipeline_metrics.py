@@ -1,5 +1,6 @@
 """What a pipeline has counted, as metrics: the same of a worker's partitions and of a gateway that ranks by itself."""
 
+from rankstream.streams.codec import REASONS
 from rankstream.streams.counters import Counters
 from rankstream.streams.exposition import Kind, Watched
 
@@ -30,7 +31,8 @@ PIPELINE_METRICS: tuple[Watched[Counters], ...] = (
         "rankstream_dead_letters_total",
         COUNTER,
         "Records rejected, actions and requests, by reason.",
-        lambda seen: seen.rejected,
+        # All reasons from the start: Prometheus sees no rise from a series that was not there to one that stands at 1.
+        lambda seen: dict.fromkeys(REASONS, 0) | seen.rejected,
         ("reason",),
     ),
     Watched(

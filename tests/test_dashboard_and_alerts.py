@@ -1,6 +1,8 @@
 """What watches workers can be parsed and asks for nothing that is not there: dashboard, alerts, what is scraped."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,20 @@ def test_alerts_have_a_name_a_severity_and_a_sentence_and_labels_that_their_quer
     for rule in ALERTS:
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert rule["annotations"]["summary"]
+
+
+def test_each_alert_is_seen_to_fire():
+    cases = yaml.safe_load((DEPLOY / "prometheus" / "alerts.test.yml").read_text())["tests"]
+    tried = [one for case in cases for one in case["alert_rule_test"]]
+    fired = {one["alertname"] for one in tried if one["exp_alerts"]}
+    assert fired == {rule["alert"] for rule in ALERTS}
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool, of Prometheus, is not installed")
+def test_alerts_fire_when_they_should():
+    command = ["promtool", "test", "rules", "alerts.test.yml"]
+    done = subprocess.run(command, cwd=DEPLOY / "prometheus", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_each_query_of_the_dashboard_stands_in_its_table_and_panels_do_not_overlap():

@@ -1,10 +1,16 @@
 """Prometheus's text format, as its own parser reads it."""
 
+import re
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from rankstream.streams.codec import REASONS
+from rankstream.streams.counters import Counters
 from rankstream.streams.exposition import Exposition, Kind, Watched
 from rankstream.streams.histogram import Histogram
+from rankstream.streams.pipeline_metrics import PIPELINE_METRICS
+from tests.builders.pages import ROOT
 
 
 def scraped(*table: Watched[int], look: int = 7) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -43,3 +49,17 @@ def test_what_is_not_known_now_has_no_sample_and_the_process_is_shown_beside():
 def test_a_table_that_names_the_wrong_kind_is_found_out():
     with pytest.raises(TypeError, match="a histogram came where a number was wanted"):
         scraped(Watched("d", Kind.GAUGE, "D.", lambda look: Histogram((1.0,))))
+
+
+def test_dead_letters_of_every_reason_stand_at_0_before_the_first():
+    """A series that begins at 1 shows no rise: an alert on the first letter that names it would never come."""
+    (letters,) = [one for one in PIPELINE_METRICS if one.name == "rankstream_dead_letters_total"]
+    seen = Counters()
+    seen.reject("killed-worker")
+    counted = letters.read(seen)
+    assert counted == dict.fromkeys(REASONS, 0) | {"killed-worker": 1}
+
+
+def test_the_reasons_are_those_that_the_docs_explain():
+    table = (ROOT / "docs" / "topics.md").read_text().split("\n## dead-letters\n")[1].split("\n\n## ")[0]
+    assert sorted(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)) == sorted(REASONS)
