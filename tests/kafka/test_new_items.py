@@ -1,4 +1,7 @@
-"""An item that was just put into the shop is in feeds seconds later, and one that is gone is not; nothing restarts."""
+"""An item that was just put into the shop is in feeds seconds later, and one that is gone is not; nothing restarts.
+
+Nor does it where a graph of boards is published: the next feed walks through it.
+"""
 
 import asyncio
 import json
@@ -11,8 +14,9 @@ import pytest
 
 from rankstream.content.items import Item
 from rankstream.features.ids import Id, id_bytes
-from rankstream.streams.topics import FEEDS, ITEM_UPDATES, REQUESTS, prepare_topics
+from rankstream.streams.topics import ACTIONS, FEEDS, ITEM_UPDATES, REQUESTS, prepare_topics
 from tests.builders.bundle import a_bundle
+from tests.builders.graph import publish_boards
 from tests.kafka.harness import Bench, following, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
@@ -56,4 +60,19 @@ def test_what_is_new_comes_into_feeds_and_what_is_gone_leaves_them(bench: Bench,
         print(f"\nin a feed {time.monotonic() - started:.1f} s after it was sent")
         take_away(bench, 1)
         wait_until(lambda: set(feed(bench)) == {"brand new"}, "what is gone is not proposed", WITHIN_S)
+    assert worker.terminate() == 0
+
+
+def test_a_graph_that_is_published_is_walked_from_what_the_user_did(bench: Bench, tmp_path: Path):
+    bench.settings = replace(bench.settings, bundle=a_bundle(tmp_path / "bundle"), graph=tmp_path / "graph")
+    asyncio.run(prepare_topics(bench.settings, create=True))
+    saved = {"user_id": "u1", "item_id": 5, "action": "save", "timestamp_ms": int(time.time() * 1000)}
+    bench.send(ACTIONS, b"u1", json.dumps(saved).encode())
+    bench.producer.flush()
+    worker = bench.worker(SERVE="bundle")
+    worker.wait_ready()
+    assert "board-walk" not in feed(bench).values()
+    publish_boards(tmp_path / "graph", [("b1", 5), ("b1", 6), ("b2", 6), ("b2", 7)])
+    walked = {6: "board-walk", 7: "board-walk"}
+    wait_until(lambda: feed(bench).items() >= walked.items(), "the boards are walked", WITHIN_S)
     assert worker.terminate() == 0
