@@ -17,7 +17,7 @@ from rankstream.ranking.utility import Scores
 Indices = npt.NDArray[np.intp]
 
 
-def first_positions(keys: Keys) -> Indices:
+def first_positions(keys: Keys | npt.NDArray[np.int32]) -> Indices:
     """Return the index of each key's first occurrence, in order."""
     _, indices = np.unique(keys, return_index=True)
     return np.sort(indices)

@@ -11,6 +11,7 @@ from rankstream.features.embeddings.key_search import Rows
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import Id, Keys
 from rankstream.features.schema import POPULARITY_COLUMN, Bools
+from rankstream.ranking.remembered_popularity import RememberedPopularity
 from rankstream.ranking.request import MAX_CANDIDATES
 from rankstream.ranking.utility import Scores
 
@@ -35,6 +36,11 @@ class Popularity:
             return np.zeros(len(keys)), np.zeros(len(keys), np.bool_)
         features, known = self.features.look_up(keys)
         return features[:, POPULARITY_COLUMN].astype(np.float64), known
+
+    @cached_property
+    def remembered(self) -> RememberedPopularity:
+        """``look_up`` by ids, with a memory."""
+        return RememberedPopularity(self.look_up)
 
     @cached_property
     def best(self) -> Sequence[Id]:

@@ -11,6 +11,7 @@ from time import perf_counter
 
 import numpy as np
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace as replaced
 
 from rankstream.features.actions import MAX_ACTION_TYPES
 from rankstream.features.embeddings.live import snapshot, table_version
@@ -47,6 +48,7 @@ from rankstream.retrieval.source import CandidateSource
 NO_RETRIEVAL = "no-retrieval"
 NO_SCORE = "no-score"
 NO_POPULARITY = "no-popularity"
+NOTHING_TO_RANK = "there is nothing to rank: no candidate given or found"
 CANT_PROPOSE = "this worker can't propose items; give candidates in the request"
 
 ACTION_COLUMNS = ("action_types", "action_items", "action_ages_ms", "action_found")
@@ -144,32 +146,45 @@ class Ranker:
         popularity = self.popularity
         if popularity is None:
             raise RankingRefusedError(NO_POPULARITY, "this worker does not know how popular items are")
-        candidates = self._popular(request, popularity)
-        scores, known = popularity.look_up(candidates.keys)
-        order = blend(scores, candidates.groups, request.max_per_group, request.top_k)
+        ids, groups, sources = self._popular(request, popularity)
+        standing = popularity.remembered.standing(ids)
+        firsts = standing.firsts()
+        if firsts is not None:  # an item that comes twice counts once
+            standing = standing.of(firsts)
+            groups, sources = (None if one is None else [one[at] for at in firsts] for one in (groups, sources))
+        order = blend(standing.scores, groups, request.max_per_group, request.top_k)
+        items = standing.items(order)
+        if sources is not None:
+            items = tuple(replaced(item, source=sources[at]) for item, at in zip(items, order, strict=True))
         return Ranking(
-            items=tuple(
-                FeedItem(candidates.ids[at], float(scores[at]), {}, source=candidates.source(at)) for at in order
-            ),
+            items=items,
             heads=self.heads,
             model_version=self.model_version,
             actions_used=0,
             newest_action_age_ms=None,
             user_vector_found=False,
-            unknown_items=int(np.count_nonzero(~known)),
+            unknown_items=int(np.count_nonzero(~standing.known)),
             timings_ms={"total": 1e3 * (perf_counter() - started)},
             item_counts=self.item_counts,
-            num_candidates=len(candidates.keys),
+            num_candidates=len(standing.ids),
             fallback=POPULARITY,
         )
 
-    def _popular(self, request: RankingRequest, popularity: Popularity) -> Candidates:
-        """Return the request's candidates, or the most popular items in place of what a source would propose."""
+    def _popular(
+        self, request: RankingRequest, popularity: Popularity
+    ) -> tuple[Sequence[Id], Sequence[Id] | None, Sequence[str] | None]:
+        """Return the request's candidates, or the most popular items in place of what a source would propose.
+
+        Beside them stand their groups, and their sources where these are told. Raises ``RankingRefusedError``.
+        """
         if request.candidates is not None:
-            return _each_once(request.candidates, request.groups)
+            return request.candidates, request.groups, None
         if self.source is None:
             raise RankingRefusedError(NO_RETRIEVAL, CANT_PROPOSE)
-        return _each_once(*retrieve_popular(request, popularity.best, self.shelf))
+        found = retrieve_popular(request, popularity.best, self.shelf)
+        if not found[0]:
+            raise RankingRefusedError(NO_CANDIDATES, NOTHING_TO_RANK)
+        return found
 
     def _offline_now(self) -> OfflineFeatures:
         """Hold one version of the user vectors: retrieval and join must not see two, nor the answer name a third."""
@@ -238,7 +253,7 @@ class Ranker:
 def _each_once(ids: Sequence[Id], groups: Sequence[Id] | None, sources: Sequence[str] | None = None) -> Candidates:
     """Return candidates, each at its first position. Raises ``RankingRefusedError`` where there is none."""
     if not ids:
-        raise RankingRefusedError(NO_CANDIDATES, "there is nothing to rank: no candidate given or found")
+        raise RankingRefusedError(NO_CANDIDATES, NOTHING_TO_RANK)
     keys = id_keys(ids)
     firsts = first_positions(keys)
     if len(firsts) == len(ids):
