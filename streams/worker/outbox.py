@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
+from operator import attrgetter
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError
@@ -20,6 +21,7 @@ from rankstream.streams.codec import ids_of
 from rankstream.streams.records import Channel, Outgoing
 from rankstream.streams.shortened import sent_bytes, shortened
 from rankstream.streams.topics import CHANGELOG, TopicNames
+from rankstream.streams.worker.batched_sends import send_in_batches
 from rankstream.streams.worker.fence import Fence
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.source import HEADER, LOG_HEADER, UNKNOWN, Source
@@ -89,11 +91,14 @@ class Outbox:
 
     async def send(self, outgoing: Sequence[Outgoing]) -> None:
         """Hand records to the producer, waiting for room only; behind a fence dead letters wait for the checkpoint."""
+        at_once: dict[Channel, list[Outgoing]] = {}
         for one in self._all_fitting(outgoing):
             if one.channel is Channel.DEAD_LETTERS and self._fence is not None:
                 self._letters.append(one)
             else:
-                self._acks.append(await self._send(one, self._producer))
+                at_once.setdefault(one.channel, []).append(one)
+        for channel, records in at_once.items():
+            self._acks += await self._send_all(channel, records, self._producer)
 
     async def answer(self, outgoing: Sequence[Outgoing]) -> None:
         """Send what requests are answered with: at once, or in a transaction with their offset."""
@@ -113,12 +118,15 @@ class Outbox:
             if fitting is not None:
                 yield fitting
 
-    async def _send(self, one: Outgoing, producer: AIOKafkaProducer) -> "asyncio.Future[object]":
-        topic = self._names.of_channel(one.channel)
-        number = await self._partition_of(topic)
-        ack: asyncio.Future[object] = await producer.send(topic, one.value, one.key, partition=number)
-        ack.add_done_callback(partial(self._acknowledged, one, producer))
-        return ack
+    async def _send_all(
+        self, channel: Channel, records: Sequence[Outgoing], producer: AIOKafkaProducer
+    ) -> list["asyncio.Future[object]"]:
+        """Hand records of one channel to the producer; return an acknowledgement for each batch that holds some."""
+        topic = self._names.of_channel(channel)
+        sent = await send_in_batches(producer, topic, await self._partition_of(topic), records)
+        for ack, of_batch in sent:
+            ack.add_done_callback(partial(self._acknowledged, of_batch, producer))
+        return [ack for ack, _ in sent]
 
     def _fitting(self, one: Outgoing) -> Outgoing | None:
         """Return the record, or a shorter one if it is larger than its topic takes; None if there is no shorter one."""
@@ -132,10 +140,16 @@ class Outbox:
         log.log(level, "%s of %d bytes is too large for %s, which takes %d: %s", *told, extra=_ids_of(one))
         return short
 
-    def _acknowledged(self, one: Outgoing, producer: AIOKafkaProducer, ack: "asyncio.Future[object]") -> None:
-        """Begin to send something else at once where the brokers refused a record for its size, or its batch's."""
+    def _acknowledged(
+        self, records: Sequence[Outgoing], producer: AIOKafkaProducer, ack: "asyncio.Future[object]"
+    ) -> None:
+        """Begin to send something else at once where the brokers refused records for their size, or their batch's."""
         if not ack.cancelled() and isinstance(ack.exception(), TOO_LARGE_ERRORS):
-            self._instead[ack] = asyncio.get_running_loop().create_task(self._send_instead(one, producer))
+            self._instead[ack] = asyncio.get_running_loop().create_task(self._send_all_instead(records, producer))
+
+    async def _send_all_instead(self, records: Sequence[Outgoing], producer: AIOKafkaProducer) -> None:
+        for one in records:
+            await self._send_instead(one, producer)
 
     async def _send_instead(self, one: Outgoing, producer: AIOKafkaProducer) -> None:
         """Send a refused record alone; if that is refused too, a shorter one; if there is none, report it."""
@@ -198,7 +212,9 @@ class Outbox:
             return False
         if outgoing or changes is not None or offsets:
             async with self._fence.transaction(offsets) as producer:
-                acks = [await self._send(one, producer) for one in outgoing]
+                acks = []
+                for channel, records in groupby(outgoing, key=attrgetter("channel")):
+                    acks += await self._send_all(channel, list(records), producer)
                 if changes is not None:
                     await self._log_changes(changes, producer)
                 await self._settled(acks)

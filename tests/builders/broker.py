@@ -1,7 +1,9 @@
 """What tests know of the broker that they talk to."""
 
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from rankstream.streams.broker import KAFKA_PROPERTIES
 
@@ -25,3 +27,22 @@ def properties_with(listeners: str, words: Mapping[str, str]) -> str:
     for name, value in words.items():
         listeners = listeners.replace("{" + name + "}", value)
     return "\n".join(kept) + "\n" + listeners
+
+
+class AFullBatch:
+    """An open batch of aiokafka's that has no room for another record, so that each is sent by itself."""
+
+    _builder: "AFullBatch"
+
+    def __init__(self) -> None:
+        self._builder = self
+
+    def append(self, **record: Any) -> None:
+        """Take none."""
+
+
+@dataclass
+class FullBatches:
+    """What stands for the open batches of a producer whose every record is to be seen."""
+
+    _batches: defaultdict[Any, list[AFullBatch]] = field(default_factory=lambda: defaultdict(lambda: [AFullBatch()]))

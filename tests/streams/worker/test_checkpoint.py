@@ -25,6 +25,7 @@ from rankstream.streams.worker.load import Load
 from rankstream.streams.worker.outbox import Outbox
 from rankstream.streams.worker.source import Source, unpacked
 from tests.builders.actions import ARecord, SomeLiveRanker, a_request, an_event
+from tests.builders.broker import FullBatches
 
 
 class Refused(Exception):
@@ -50,6 +51,7 @@ class ABroker:
     sent: list[tuple[str, bytes, bytes]] = field(default_factory=list)
     acks: list[asyncio.Future[None]] = field(default_factory=list)
     at_once: bool = True
+    _message_accumulator: FullBatches = field(default_factory=FullBatches)
 
     async def partitions_for(self, topic: str) -> set[int]:
         return {0, 1}

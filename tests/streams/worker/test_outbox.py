@@ -17,6 +17,7 @@ from rankstream.streams.worker import limits
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.outbox import ChangelogCutError, ClockRefusedError, Outbox
 from tests.builders.actions import MORNING_MS, ARecord
+from tests.builders.broker import FullBatches
 
 SERVED = Outgoing(Channel.SERVED, b"u1", b'{"request_id": "r1"}')
 
@@ -51,6 +52,7 @@ class ABrokerWithALimit:
     refusal: type[Exception] = MessageSizeTooLargeError
     sent: list[bytes] = field(default_factory=list)  # all values, taken or not
     taken: list[bytes] = field(default_factory=list)
+    _message_accumulator: FullBatches = field(default_factory=FullBatches)
 
     async def partitions_for(self, topic: str) -> set[int]:
         return {0}
