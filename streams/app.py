@@ -39,9 +39,17 @@ from rankstream.streams.settings import AT_ONCE, TRANSACTIONAL, Settings, read_s
 from rankstream.streams.topics import ACTIONS, REQUESTS, TopicNames, prepare_topics
 from rankstream.streams.worker.backpressure import Gate, Pressure
 from rankstream.streams.worker.checkpoint import Partition, RewindError
-from rankstream.streams.worker.chunks import Chunk, ChunkScheduler, ChunkSchema, ChunkTransport, ReadingPlan
+from rankstream.streams.worker.chunks import (
+    Chunk,
+    ChunkScheduler,
+    ChunkSchema,
+    ChunkTransport,
+    ReadingPlan,
+    take_joined,
+)
 from rankstream.streams.worker.fence import FencedError, FenceRefusedError, brokers_fence
 from rankstream.streams.worker.limits import Limits
+from rankstream.streams.worker.load import Overload
 from rankstream.streams.worker.observer import Observer
 from rankstream.streams.worker.ownership import Ownership
 from rankstream.streams.worker.pages import add_pages
@@ -84,6 +92,7 @@ class WorkerRuntime(Service):
         self.names = TopicNames(settings.topic_prefix)
         self.actions_gate = Gate(CHUNKS_WAITING)
         self.pressure = Pressure(settings.max_pending_requests, lambda: app.consumer, self._request_tps)
+        self.overload = Overload(settings.answer_within_ms / 1000)
         self.limits = Limits(settings)
         self.watchdog = Watchdog(settings.session_timeout_s)
         self.shadow = Shadow(settings)
@@ -141,6 +150,7 @@ class WorkerRuntime(Service):
             fencing,
             self.shadow.sample,
             self.engine,
+            self.overload,
         )
         self.observer.producer, self.observer.ownership = self._producer, self.ownership
         served = ", ".join(f"{kind} {one.version}" for kind, one in self.observer.versions().items())
@@ -300,6 +310,10 @@ class WorkerRuntime(Service):
         """Return where to read on."""
         return self._owned.positions(committed)
 
+    def fetch_pace_s(self) -> float:
+        """Return the least time from one fetch to the next, now."""
+        return self.overload.fetch_pace_s(self.settings.fetch_pace_ms / 1000)
+
     def _end_of(self, tp: TP) -> int | None:
         """Return where a topic's partition ended when the consumer last fetched; None before, or where it moved."""
         # the last two: the consumer's own thread has taken the partition away, or does so at this moment
@@ -355,7 +369,7 @@ class WorkerRuntime(Service):
 
     async def _answer_all(self, queue: deque[Chunk]) -> None:
         while queue:
-            chunk = queue.popleft()
+            chunk = take_joined(queue)
             try:
                 await self.actions_gate.caught_up(FRESHNESS_WAIT_S)  # the actions that came before it or with it
                 await self._answer(chunk, queue)
@@ -430,7 +444,7 @@ def create_app(settings: Settings, serving: ServingState) -> faust.App:
     options = handed_on(settings, signature(AIOKafkaConsumer).parameters.keys() - FAUSTS_OWN.keys())
     urls = [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")]
     app.transport = ChunkTransport(
-        urls, app, runtime.positions, settings.fetch_max_wait_ms, settings.fetch_pace_ms, options
+        urls, app, runtime.positions, settings.fetch_max_wait_ms, runtime.fetch_pace_s, options
     )
     app.on_rebalance_complete.connect(runtime.on_rebalanced)
     app.on_partitions_revoked.connect(runtime.on_revoked)

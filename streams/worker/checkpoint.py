@@ -41,7 +41,6 @@ CATCH_UP_WAIT_S = 10.0  # about a million actions; after it an old answer is bet
 CATCH_UP_POLL_S = 0.005
 CHANGED_USERS = 20_000
 HELD_BYTES = 8 << 20  # of dead letters
-SHED_AT_ONCE = 64  # in one call of another thread
 Run = Callable[[Callable[[], list[Outgoing]]], Awaitable[list[Outgoing]]]
 
 
@@ -230,13 +229,14 @@ class Partition:
     ) -> tuple[Sequence[Record], list[Outgoing]]:
         """Return the next requests of these that are worked on together, and their answers."""
         in_hand, load = self.requests.in_hand, self._load
-        shed = min(load.num_shed(len(records) + behind, self._age_s(records[0])), len(records), SHED_AT_ONCE)
+        shed = load.to_shed(records, behind, self._age_s(records[0]))
         some = next(iter(in_hand.parts(records, shed or load.at_once)))
         if some[0].offset in in_hand.killers:
             return some, self.pipeline.on_killer(some[0])
         with in_hand.held(some):
             if shed:
-                return some, await asyncio.to_thread(self.pipeline.on_too_many(some).by_popularity)
+                await asyncio.sleep(0)  # many in a row must let others through
+                return some, self.pipeline.on_too_many(some).by_popularity()
             started = monotonic()
             feeds = await run(self.pipeline.on_requests(some).answer)
             load.took(monotonic() - started, len(some))

@@ -15,6 +15,7 @@ Names of Faust and aiokafka used here are not public (``_new_consumer_thread``, 
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -79,6 +80,11 @@ class Chunk:
         self.offset = self.end - 1
         self.timestamp = self.records[-1].timestamp if self.records else -1
 
+    def follows(self, other: "Chunk") -> bool:
+        """Return whether it was read right behind the other one, by the same plan and from the same leader."""
+        mine = (self.tp, self.epoch, self.leader_epoch)
+        return self.start == self.begin == other.end and mine == (other.tp, other.epoch, other.leader_epoch)
+
     @property
     def value(self) -> "Chunk":
         """Return what the agent receives."""
@@ -93,6 +99,18 @@ class Chunk:
     def tp(self) -> TP:
         """Return topic and partition."""
         return TP(self.topic, self.partition)
+
+
+def take_joined(queue: deque[Chunk]) -> Chunk:
+    """Take the chunks at the head of a queue that follow each other, as one: many requests cost less at once."""
+    chunks = [queue.popleft()]
+    while queue and queue[0].follows(chunks[-1]):
+        chunks.append(queue.popleft())
+    first, last = chunks[0], chunks[-1]
+    if first is last:
+        return first
+    records = [record for chunk in chunks for record in chunk.records]
+    return Chunk(first.tp, Fetched(first.begin, records, last.end, first.leader_epoch), first.start, first.epoch)
 
 
 class ReadingPlan:
@@ -168,19 +186,17 @@ class ChunkSchema(faust.Schema):
         return decode_admitted
 
 
-def pace_fetches(client: Any, least_s: float) -> None:
-    """Have a client send no fetch sooner than ``least_s`` after the last one to the same broker.
+def pace_fetches(client: Any, pace_s: Callable[[], float]) -> None:
+    """Have a client send no fetch sooner than ``pace_s()`` after the last one to the same broker.
 
     At a thousand actions a second a fetch without a pace brings one or two of them, and costs as much as one that
     brings ten: time of the core, and of the lock that scoring waits for.
     """
-    if not least_s:
-        return
     send, sent_at_s = client.send, dict[int, float]()
 
     async def send_paced(node_id: int, request: Any, **options: Any) -> Any:
         if isinstance(request, FetchRequest):
-            wait_s = sent_at_s.get(node_id, 0.0) + least_s - monotonic()
+            wait_s = sent_at_s.get(node_id, 0.0) + pace_s() - monotonic()
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
             sent_at_s[node_id] = monotonic()
@@ -201,7 +217,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_consumer(loop)
         consumer._isolation_level = READ_COMMITTED
         consumer._fetch_max_wait_ms = self.transport.fetch_max_wait_ms
-        pace_fetches(consumer._client, self.transport.fetch_pace_ms / 1000)
+        pace_fetches(consumer._client, self.transport.fetch_pace_s)
         for name, value in self.transport.options.items():  # those that Faust has no setting for
             setattr(consumer, f"_{name}", value)
         if self.transport.as_columns is not None:
@@ -340,12 +356,12 @@ class ChunkTransport(driver.Transport):
         app: faust.App,
         positions: Callable[[Mapping[TP, int | None]], Mapping[TP, int]],
         fetch_max_wait_ms: int,
-        fetch_pace_ms: float = 0.0,
+        fetch_pace_s: Callable[[], float] = lambda: 0.0,
         options: Mapping[str, Any] = NO_OPTIONS,
     ) -> None:
         super().__init__(urls, app)
         self.positions = positions  # from the group's offsets to those to seek to instead
         self.fetch_max_wait_ms = fetch_max_wait_ms
-        self.fetch_pace_ms = fetch_pace_ms
+        self.fetch_pace_s = fetch_pace_s
         self.options = options  # of aiokafka's consumer
         self.as_columns: Callable[[bytes | None], bytes | None] | None = None  # ``unpacked_columns.AsColumns``

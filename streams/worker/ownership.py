@@ -35,7 +35,7 @@ from rankstream.streams.worker.exploration_watch import ExplorationWatch
 from rankstream.streams.worker.fence import Fence
 from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.limits import Limits
-from rankstream.streams.worker.load import Load
+from rankstream.streams.worker.load import Load, Overload
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_and_skipped
 from rankstream.streams.worker.outbox import Outbox
 from rankstream.streams.worker.source import UNKNOWN, Described, Source, describe, unpacked
@@ -66,6 +66,7 @@ class Ownership:
         fencing: bool,
         sample: Sample,
         engine: Engine = PLAIN,
+        overload: Overload | None = None,
     ) -> None:
         self.settings = settings
         self.names = TopicNames(settings.topic_prefix)
@@ -76,6 +77,7 @@ class Ownership:
         self._watch_exploration = ExplorationWatch(settings)
         self._sample = sample
         self._engine = engine
+        self._overload = overload or Overload()
         self._limits = limits
         self.fencing = fencing  # whether the brokers refuse former owners
         self.abandoned = False  # write nothing any more
@@ -359,7 +361,8 @@ class Ownership:
             sample=self._sample,
         )
         outbox = self._outbox(number, opened)
-        load, changelog = Load(self.settings.answer_within_ms / 1000), self.settings.changelog
+        load = Load(self.settings.answer_within_ms / 1000, overload=self._overload)
+        changelog = self.settings.changelog
         partition = Partition(number, pipeline, outbox, actions, requests, changelog, load)
         partition.outputs_committed_until = max(committed_actions, logged)  # what is logged was sent before, or with it
         partition.logged_until = logged

@@ -45,7 +45,7 @@ def test_nothing_idle_holds_up_what_is_busy(settings):
     app = create_app(settings, SomeLiveRanker())
     assert app.conf.topic_disable_leader
     assert app.transport.fetch_max_wait_ms == settings.fetch_max_wait_ms == 50
-    assert app.transport.fetch_pace_ms == settings.fetch_pace_ms == 3
+    assert app.transport.fetch_pace_s() == settings.fetch_pace_ms / 1000 == 0.003
 
 
 def test_there_is_a_web_server_only_where_a_port_is_set(settings):

@@ -1,4 +1,5 @@
 import asyncio
+from collections import deque
 from time import monotonic
 
 import pytest
@@ -6,7 +7,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from faust.types import TP
 
-from rankstream.streams.worker.chunks import ChunkScheduler, Fetched, ReadingPlan, pace_fetches
+from rankstream.streams.worker.chunks import ChunkScheduler, Fetched, ReadingPlan, pace_fetches, take_joined
 from tests.builders.actions import an_event
 
 ONE, TWO = TP("user-actions", 0), TP("user-actions", 1)
@@ -60,6 +61,27 @@ def test_actions_are_handed_on_before_the_requests_that_came_with_them():
     assert [tp.topic for tp, _ in scheduler.iterate(found)] == ["user-actions", "ranking-requests"]
 
 
+def test_chunks_that_follow_each_other_are_taken_as_one():
+    plan = ReadingPlan()
+    plan.restart(ONE, 10)
+    queue = deque([*plan.cut(ONE, fetched(10, 11, 14), 2), *plan.cut(ONE, fetched(15, end=18), 9)])
+    chunk = take_joined(queue)
+    assert [record.offset for record in chunk.records] == [10, 11, 14, 15]
+    assert (chunk.start, chunk.begin, chunk.end, chunk.offset, len(queue)) == (10, 10, 18, 17, 0)
+    assert plan.is_current(chunk)
+
+
+def test_a_gap_a_seek_and_another_leader_part_chunks():
+    plan = ReadingPlan()
+    before, after_a_gap = plan.cut(ONE, fetched(0), 9), plan.cut(ONE, fetched(5), 9)
+    plan.restart(ONE, 6)
+    after_a_seek = plan.cut(ONE, fetched(6), 9)
+    of_another = plan.cut(ONE, Fetched(7, fetched(7).records, 8, leader_epoch=3), 9)
+    queue = deque(before + after_a_gap + after_a_seek + of_another)
+    taken = [[record.offset for record in take_joined(queue).records] for _ in range(4)]
+    assert taken == [[0], [5], [6], [7]]
+
+
 class SomeClient:
     """Notes when it sent what to which broker."""
 
@@ -74,7 +96,7 @@ class SomeClient:
 @pytest.mark.parametrize(("least_s", "at_least_s"), [(0.05, 0.1), (0.0, 0.0)])
 def test_fetches_of_one_broker_keep_a_pace_and_nothing_else_waits(least_s, at_least_s):
     client = SomeClient()
-    pace_fetches(client, least_s)
+    pace_fetches(client, lambda: least_s)
     fetch, other = FetchRequest.__new__(FetchRequest), OffsetRequest.__new__(OffsetRequest)
 
     async def story():

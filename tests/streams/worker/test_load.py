@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstream.streams.worker.load import Load
+from rankstream.streams.worker.load import Load, Overload
+from tests.builders.actions import ARecord
 
 
 def a_load(seconds_each: float | None = 0.01, within_s: float = 1.0) -> Load:
@@ -39,6 +40,32 @@ def test_a_measurement_moves_the_average_by_a_fifth():
     load.took(0.4, requests=4)
     load.took(0.2, requests=1)
     assert load.seconds_each == pytest.approx(0.1 + 0.2 * 0.1)
+
+
+def requests_of(*sizes: int) -> list[ARecord]:
+    return [ARecord(b"x" * size) for size in sizes]
+
+
+def test_what_is_shed_in_one_go_is_bounded_in_requests_and_in_bytes():
+    load = a_load(seconds_each=10.0)
+    assert load.to_shed(requests_of(*[10] * 40), behind=1, oldest_age_s=0.0) == 40
+    assert load.to_shed(requests_of(*[10] * 100), behind=1_000, oldest_age_s=0.0) == 64
+    assert load.to_shed(requests_of(100_000, 100_000, 100_000), behind=9, oldest_age_s=0.0) == 2
+    assert load.to_shed(requests_of(2_000_000, 10), behind=9, oldest_age_s=0.0) == 1
+
+
+def test_fetches_are_fewer_while_requests_are_shed_and_for_a_second_after():
+    now_s = [100.0]
+    overload = Overload(within_s=0.5, clock=lambda: now_s[0])
+    load = Load(0.5, seconds_each=10.0, overload=overload)
+    assert load.to_shed(requests_of(10), behind=0, oldest_age_s=0.0) == 0
+    assert overload.fetch_pace_s(0.003) == 0.003
+    assert load.to_shed(requests_of(10), behind=1, oldest_age_s=0.0) == 1
+    assert (overload.fetch_pace_s(0.003), overload.fetch_pace_s(0.1)) == (0.025, 0.1)
+    overload.within_s = 60.0
+    assert overload.fetch_pace_s(0.003) == 0.025  # actions must not wait for longer
+    now_s[0] += 1.0
+    assert overload.fetch_pace_s(0.003) == 0.003
 
 
 @given(st.floats(1e-5, 10), st.floats(1e-3, 100), st.integers(1, 100_000), st.integers(0, 1_000), st.floats(0, 1e6))
