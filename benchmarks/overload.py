@@ -2,9 +2,13 @@
 
     python -m benchmarks.overload --bundle DIR [--kafka-home DIR] [--times 5] [--seconds 30] [--within-ms 500]
 
-First the capacity, with as many requests under way as keep the worker busy; then so many times as many, evenly spread,
-beside a stream of actions; then one request each tenth of a second. The worker has one core, the broker and this
+First the capacity, with as many requests under way as keep the worker busy; then so many times as many, evenly spread;
+both beside a stream of actions. Then one request each tenth of a second. The worker has one core, the broker and this
 process the other. Without ``--kafka-home`` the broker is the embedded one.
+
+What a request costs that is ranked, and one that is shed, comes from the worker's CPU time in both phases. It bounds
+what is left for ranking: with ``n`` times the capacity, ranked ``x`` of it and shed the rest, ``x * ranked + (n - x) *
+shed`` is what ranking alone takes. Where other work keeps the core from the worker, only these figures say something.
 """
 
 import argparse
@@ -94,6 +98,13 @@ class Traffic:
             ActionEvent(f"u{self._rng.integers(self.users)}", item, action, time_ns() // 1_000_000)
         )
 
+    def act_until(self, action: str, now_s: float, acted: int) -> int:
+        """Send the actions of a phase that are due ``now_s`` after its begin, and return how many; ``acted`` were."""
+        due = int(now_s * ACTIONS_PER_S) - acted
+        for _ in range(due):
+            self.act(action)
+        return due
+
     def open_requests(self) -> int:
         """Return how many are under way."""
         return len(self.sent_at_s) - len(self.answers)
@@ -118,12 +129,53 @@ class Traffic:
         return name in self.answers and self.answers[name][1] == kind
 
 
-def capacity(traffic: Traffic) -> float:
+@dataclass(frozen=True)
+class Spent:
+    """What a worker did in a phase, and the CPU time that it took."""
+
+    ranked: int
+    shed: int
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What requests take of a worker's CPU time."""
+
+    ranked_s: float
+    shed_s: float
+
+    def most_ranked(self, times: float) -> float:
+        """Return the share of the capacity that can be ranked while so many times as many are asked for."""
+        ratio = self.shed_s / self.ranked_s
+        return max(0.0, 1 - times * ratio) / (1 - ratio)
+
+
+def costs_of(calm: Spent, busy: Spent) -> Costs:
+    """Return the costs by which two phases took what they did; all else that a worker does is spread over them."""
+    counts = np.array([[calm.ranked, calm.shed], [busy.ranked, busy.shed]], np.float64)
+    ranked_s, shed_s = np.linalg.solve(counts, [calm.cpu_s, busy.cpu_s]).tolist()
+    return Costs(ranked_s, shed_s)
+
+
+@contextmanager
+def spending(traffic: Traffic, process: int) -> Iterator[list[Spent]]:
+    """Yield a list, to which is added what was spent inside."""
+    found: list[Spent] = []
+    before, answered = cpu_s(process), len(traffic.answers)
+    yield found
+    took_s, kinds = cpu_s(process) - before, [kind for _, kind in list(traffic.answers.values())[answered:]]
+    found.append(Spent(kinds.count("ranked"), kinds.count("fallback"), took_s))
+
+
+def capacity(traffic: Traffic, action: str) -> float:
     """Keep the worker busy for a while; return how many it ranks a second."""
-    until, begun = monotonic() + 1.3 * CAPACITY_S, monotonic() + 0.3 * CAPACITY_S
-    while monotonic() < until:
+    started, acted = monotonic(), 0
+    until, begun = started + 1.3 * CAPACITY_S, started + 0.3 * CAPACITY_S
+    while (now := monotonic()) < until:
         while traffic.open_requests() < UNDER_WAY:
             traffic.ask("c")
+        acted += traffic.act_until(action, now - started, acted)
         sleep(0.002)
     ranked = [at for at, kind in traffic.answers.values() if kind == "ranked" and begun <= at < until]
     return len(ranked) / CAPACITY_S
@@ -136,10 +188,14 @@ def flood(traffic: Traffic, per_s: float, seconds: float, action: str) -> None:
         for _ in range(int(now * per_s) - asked):
             traffic.ask("o")
             asked += 1
-        for _ in range(int(now * ACTIONS_PER_S) - acted):
-            traffic.act(action)
-            acted += 1
+        acted += traffic.act_until(action, now, acted)
         sleep(0.002)
+
+
+def cpu_s(process: int) -> float:
+    """Return the CPU time that a process has taken."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_mb(process: int) -> float:
@@ -179,12 +235,15 @@ def measure(settings: Settings, bundle: Path, times: float, seconds: float, fold
     """Run the phases and print a line of each."""
     with served(settings, bundle, folder) as (traffic, worker, action):
         assert worker.process is not None
-        rate = capacity(traffic)
+        process = worker.process.pid
+        with spending(traffic, process) as calm:
+            rate = capacity(traffic, action)
         print(f"capacity: {rate:,.0f} requests/s of {CANDIDATES} candidates; " + traffic.told("c", CAPACITY_S * 1.3))
         sleep(1.0)
-        before = memory_mb(worker.process.pid)
-        flood(traffic, times * rate, seconds, action)
-        after = memory_mb(worker.process.pid)
+        before = memory_mb(process)
+        with spending(traffic, process) as busy:
+            flood(traffic, times * rate, seconds, action)
+        after = memory_mb(process)
         ended = monotonic()
         for _ in range(int(10 * AFTER_S)):
             traffic.ask("a")
@@ -197,6 +256,7 @@ def measure(settings: Settings, bundle: Path, times: float, seconds: float, fold
             f"  ranked {ranked / seconds / rate:.1%} of the capacity; "
             f"worker {before:.0f} MB before, {after:.0f} MB after"
         )
+        print(told_costs(calm[0], busy[0], times, seconds))
         print("afterwards: " + traffic.told("a", AFTER_S))
         slow = [
             traffic.sent_at_s[name] - ended
@@ -204,6 +264,17 @@ def measure(settings: Settings, bundle: Path, times: float, seconds: float, fold
             if name.startswith("a") and (kind != "ranked" or at - traffic.sent_at_s[name] > IN_TIME_MS / 1e3)
         ]
         print(f"  the last that was not ranked in time was sent {max(slow, default=0.0):.1f} s after the end")
+
+
+def told_costs(calm: Spent, busy: Spent, times: float, seconds: float) -> str:
+    """Return a line about what requests cost, and what that leaves to the ranker."""
+    costs = costs_of(calm, busy)
+    return (
+        f"  of the worker's CPU time one that is ranked takes {1e3 * costs.ranked_s:.2f} ms, one that is shed "
+        f"{1e6 * costs.shed_s:.0f} us: at most {costs.most_ranked(times):.1%} of the capacity can be ranked at "
+        f"{times:g} times; of the {busy.cpu_s:.1f} s that it got in {seconds:.0f} s, "
+        f"{busy.ranked * costs.ranked_s / busy.cpu_s:.1%} went into ranking"
+    )
 
 
 def main() -> None:
