@@ -20,7 +20,7 @@ import numpy as np
 
 from rankstream.bundles.attributes import ATTRIBUTES, COLUMNS
 from rankstream.bundles.golden import Arrays, read_golden
-from rankstream.bundles.graphs import CPU
+from rankstream.bundles.graphs import CPU, time_limit
 from rankstream.bundles.item_tables import ITEM_FEATURES, ITEMS
 from rankstream.bundles.manifest import GOLDEN, MANIFEST, Manifest, ManifestError, manifest_of, wrong_files
 from rankstream.bundles.matches import MATCHES
@@ -272,7 +272,8 @@ def _verify(path: Path, parts: Mapping[str, OpenedPart]) -> None:
         if missing := [case for case in part.runs if not golden.get(case)]:
             raise BundleRefusedError(f"{path} has no cases {missing[0]!r} of the {kind}; {EXPORT_AGAIN}")
     try:
-        worst = float(np.max([_difference(run(case), case) for run, case in _runs(parts, golden)]))
+        with time_limit():
+            worst = float(np.max([_difference(run(case), case) for run, case in _runs(parts, golden)]))
     except Exception as exc:  # of a wrong shape, or from within ONNX Runtime
         raise BundleRefusedError(f"{path} can't be run through the graphs ({exc}); {EXPORT_AGAIN}") from exc
     if not worst <= TOLERANCE:

@@ -24,8 +24,10 @@ from rankstream.features.embeddings.files import HEADER, Header, checksum
 from rankstream.features.files import CURRENT
 from rankstream.ranking.bundle import BundleRefusedError, open_bundle
 from tests.builders.bundle import a_bundle
+from tests.builders.hostile_graphs import REFUSED, bytes_of, that_grows
 
 NUM_ITEMS = 9
+GRAPH = "candidate.onnx"
 VERSION = re.compile(r"(?P<table>\w+)/\d{6}-[0-9a-f]{16}/(?P<file>.+)")
 
 
@@ -98,10 +100,11 @@ def targets() -> list[Target]:
     """Return the targets: graphs, and all that is not a graph."""
     graphs, others = ([name for name in SOUND if name.endswith(".onnx") == one] for one in (True, False))
     named = {"bundle-graphs": graphs, "bundle-files": others}
+    hostile = [f"{GRAPH}\n".encode() + bytes_of(made()) for made in [*REFUSED.values(), that_grows]]
     return [
         Target(
             target,
-            [f"{name}\n".encode() + SOUND[name] for name in names],
+            [f"{name}\n".encode() + SOUND[name] for name in names] + (hostile if names is graphs else []),
             partial(_open, names),
             (BundleRefusedError,),
         )

@@ -27,21 +27,24 @@ def a_slow_bundle(folder: Path, **options: Any) -> Path:
 
 
 def a_failing_bundle(folder: Path, **options: Any) -> Path:
-    """A bundle that fails requests of ``FAILS_AT`` candidates; no others, as long as these are fewer than 81."""
+    """A bundle that fails requests of ``FAILS_AT`` candidates, and no others: it reads row 1 of a table of one."""
     rows: list[Node] = [
         ("Shape", ["candidate_items"], "shape", {}),
         ("Gather", ["shape", "first"], "count", {}),
-        ("Mod", ["count", "period"], "row", {}),
+        ("Sub", ["count", "fails_at"], "off", {}),
+        ("Mul", ["off", "off"], "square", {}),
+        ("Sub", ["one", "square"], "at_most_one", {}),
+        ("Clip", ["at_most_one", "first", "one"], "row", {}),
         ("Gather", ["table", "row"], "number", {}),
     ]
-    constants = {"first": np.array(0), "period": np.array(FAILS_AT + 1), "table": np.zeros(FAILS_AT, np.float32)}
+    constants = {"first": np.array(0), "one": np.array(1), "fails_at": np.array(FAILS_AT), "table": np.zeros(1, "f4")}
     return _with(folder, rows, constants, options)
 
 
 def a_bundle_that_fails_at_once(folder: Path, **options: Any) -> Path:
     """A bundle that fails as soon as it is run, by a shape that no number of candidates has."""
     rows: list[Node] = [
-        ("Expand", ["candidate_items", "shape"], "wide", {}),
+        ("Reshape", ["candidate_items", "shape"], "wide", {}),
         ("ReduceMean", ["wide"], "number", {"axes": [0, 1, 2], "keepdims": 0}),
     ]
     return _with(folder, rows, {"shape": np.array([1 << 20, 1 << 20, 8])}, options)

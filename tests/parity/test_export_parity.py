@@ -7,12 +7,14 @@ from shutil import copytree
 from tempfile import mkdtemp
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankstream.bundles.golden import case_of, read_golden
+from rankstream.bundles.graph_check import EXPORTED, OPSETS
 from rankstream.bundles.graphs import open_graph
 from rankstream.bundles.item_tables import Vectors
 from rankstream.bundles.manifest import read_manifest
@@ -21,6 +23,7 @@ from rankstream.bundles.sessions import EncodeCase
 from rankstream.features.actions import ActionColumns, Vocabulary
 from rankstream.features.schema import ModelInputs
 from rankstream.features.sessions import MAX_SESSION_ITEMS
+from rankstream.models.onnx_graph import OPSET
 from rankstream.models.ranker.export import RankerGraphs, export_ranker, verify_ranker
 from rankstream.models.ranker.hybrid import HybridRanker
 from rankstream.models.recipes.export import Purpose, export_bundle
@@ -90,6 +93,13 @@ def export_to(folder: Path, ranker: HybridRanker | None = None, **more: object) 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return open_bundle(export_to(tmp_path_factory.mktemp("bundles") / "one"))
+
+
+def test_the_list_of_operators_that_graphs_may_have_is_that_of_the_exports(bundle):
+    folders = [bundle.folder, *(exported(variant)[1] for variant in VARIANTS)]
+    graphs = [onnx.load(path) for folder in folders for path in folder.glob("*.onnx")]
+    assert {node.op_type for graph in graphs for node in graph.graph.node} == EXPORTED
+    assert {opset.version for graph in graphs for opset in graph.opset_import} == {OPSET} <= set(OPSETS)
 
 
 # --- The ranker --------------------------------------------------------------------------------------------------
