@@ -39,14 +39,14 @@ PLAIN = Engine(settings.PLAIN, UserCache, Pipeline)
 def open_engine(name: str) -> Engine:
     """Return the engine of this name, ready to use; ``auto`` is the compiled one where numba can be imported.
 
-    Compiling takes ten seconds, once: the machine code is kept (``compiled/jit.py``). Raises ``EngineRefusedError``.
+    Compiling takes ten seconds, once: the machine code is kept (``features/compiled/code_cache.py``). Raises ``EngineRefusedError``.
     """
     if name == settings.PLAIN or (name == settings.AUTO and find_spec("numba") is None):
         return PLAIN
     try:
-        from rankstream.streams.compiled.jit import one_at_a_time
+        from rankstream.streams.compiled.jit import CACHE
 
-        with one_at_a_time():  # these compile, or load what was compiled: before the first record
+        with CACHE.one_at_a_time():  # these compile, or load what was compiled: before the first record
             from rankstream.streams.compiled.pipeline import CompiledPipeline
             from rankstream.streams.compiled.users import ArenaUsers
     except ImportError as exc:  # not installed, or not with this numpy

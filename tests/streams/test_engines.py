@@ -298,9 +298,9 @@ def test_with_numba_auto_is_the_compiled_engine(compiled: Engine):
 
 @needs_numba
 def test_where_machine_code_cannot_be_kept_that_is_said_and_nothing_else_changes(compiled: Engine, monkeypatch, caplog):
-    from rankstream.streams.compiled import jit
+    from rankstream.streams.compiled.jit import CACHE
 
     monkeypatch.setenv("NUMBA_CACHE_DIR", "/proc/nowhere")
-    assert jit._code_dir() is None
+    assert CACHE.open_folder() is None
     assert "can't be kept in /proc/nowhere" in caplog.text
     assert "set NUMBA_CACHE_DIR" in caplog.text

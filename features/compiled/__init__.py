@@ -1,0 +1,1 @@
+"""What kernels of every room share. numba is imported in here and in ``streams/compiled`` alone."""
