@@ -18,7 +18,7 @@ DAY_MS = 24 * HOUR_MS
 DECAY = 0.8  # of an action's weight, for each newer one
 PRIOR_ACTIONS = 5.0  # without the label, added to the user's
 NEAR_ITEMS = 5  # newest known items whose median a number is compared with
-_WEIGHTS = DECAY ** np.arange(256)  # a history holds fewer
+RECENCY = DECAY ** np.arange(256)  # a history holds fewer
 
 FACET_NAMES = (
     "known",  # mask bit: 1 if the item has a label of this facet
@@ -65,7 +65,7 @@ def attribute_columns(user: UserView, candidates: Keys, attributes: ItemAttribut
     if names.numbers:
         parts.append(_number_columns(attributes.numbers[rows], attributes.numbers[own]))
     if names.dated:
-        parts.append(_age_columns(user.now_ms, attributes.created_ms[rows], attributes.created_ms[own]))
+        parts.append(age_columns(user.now_ms, attributes.created_ms[rows], attributes.created_ms[own]))
     return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
@@ -95,10 +95,12 @@ def _of_labels(user: UserView, attributes: ItemAttributes, own: Codes) -> tuple[
     has = own != attributes.no_label
     place, _ = np.nonzero(has)  # newest first
     used, newest, which = np.unique(own[has], return_index=True, return_inverse=True)
-    facets, weights = attributes.facet_of_label[used], _WEIGHTS[: len(own)]
+    facets, weights = attributes.facet_of_label[used], RECENCY[: len(own)]
     with_facet = has[:, [start for start, _ in attributes.facet_spans]]  # a facet's first column holds the first label
-    recent = np.bincount(which, weights[place]) / (weights[:, None] * with_facet).sum(axis=0)[facets]
-    usual = (with_facet.sum(axis=0) + PRIOR_ACTIONS)[facets] * attributes.shares[used]
+    count, (acted, facet) = len(attributes.facet_spans), np.nonzero(with_facet)
+    weighed, acts = np.bincount(facet, weights[acted], count), np.bincount(facet, minlength=count)
+    recent = np.bincount(which, weights[place]) / weighed[facets]
+    usual = (acts + PRIOR_ACTIONS)[facets] * attributes.shares[used]
     ages_ms = user.now_ms - user.actions.times_ms[place[newest]]
     stats = np.zeros((len(used) + 2, len(FACET_NAMES)), np.float32)
     stats[1:, 0] = 1.0
@@ -124,7 +126,7 @@ def _median(own: Floats) -> float:
     return float(np.sort(newest)[len(newest) // 2]) if len(newest) else np.nan
 
 
-def _age_columns(now_ms: int, created_ms: Ints, own_ms: Ints) -> Floats:
+def age_columns(now_ms: int, created_ms: Ints, own_ms: Ints) -> Floats:
     """Return ``AGE_NAMES``, ``(N, 3)``."""
     known = created_ms != NOT_KNOWN
     newest = np.sort(own_ms[own_ms != NOT_KNOWN][:NEAR_ITEMS])

@@ -21,6 +21,7 @@ MAX_TYPES = 8  # action types with a column: those of the lowest codes
 RECENT_ITEMS = 10  # newest items of the session that neighbours are looked up by
 OLDER_ITEMS = 20  # newest items before the session, likewise
 NEAR_ITEMS = 5  # newest actions that a candidate's vector is compared with
+MIN_LENGTH = np.float32(1e-6)  # of a vector, where it divides
 
 OWN_NAMES = (
     "in_session",  # log1p(actions on it in the open session, or the last one)
@@ -213,17 +214,23 @@ def _list_columns(matches: UserMatches, candidates: Keys) -> Floats:
 def _vector_columns(candidates: Floats, recent: Floats, session_vector: Floats) -> Floats:
     """Return ``VECTOR_NAMES``."""
     columns = np.zeros((len(candidates), len(VECTOR_NAMES)), np.float32)
-    units = _units(candidates)
+    beside = session_vector[None] if len(session_vector) == candidates.shape[1] else candidates[:0]
+    found = cosines(candidates, np.concatenate([recent, beside]))
     if len(recent):
-        # einsum sums each product alone: a matrix product's last bits depend on how many rows there are
-        cosines = np.einsum("nd,td->nt", units, _units(recent))
-        columns[:, 0], columns[:, 1] = cosines[:, 0], cosines.max(axis=1)
-    if len(session_vector) == candidates.shape[1]:
-        columns[:, 2] = np.einsum("nd,d->n", units, _units(session_vector[None])[0])
+        columns[:, 0], columns[:, 1] = found[0], found[: len(recent)].max(axis=0)
+    if len(beside):
+        columns[:, 2] = found[-1]
     return columns
 
 
-def _units(vectors: Floats) -> Floats:
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
-    units: Floats = vectors / np.maximum(lengths, np.float32(1e-6))
-    return units
+def cosines(vectors: Floats, others: Floats) -> Floats:
+    """Return the cosine of each of ``others`` ``(M, I)`` with each vector ``(N, I)``, ``(M, N)``.
+
+    Products are added dimension by dimension, so no bit depends on how many vectors there are, as those of a matrix
+    product do. A row of zeros sees to it: numpy adds a column that stands alone in pairs.
+    """
+    rows, count = np.concatenate([vectors, others, np.zeros((1, vectors.shape[1]), np.float32)]), len(vectors)
+    columns = np.ascontiguousarray(rows.T)  # (I, N + M + 1)
+    units = columns / np.maximum(np.sqrt(np.add.reduce(columns * columns, axis=0)), MIN_LENGTH)
+    found: Floats = np.add.reduce(units[:, None, :count] * units[:, count:, None], axis=0)[:-1]
+    return found
