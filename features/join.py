@@ -3,7 +3,7 @@
 One function, used by training, export, serving and replay. Nothing is seen as later than the user's ``now_ms``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import cos, log, log1p, pi, sin
 from typing import TypeVar
@@ -89,6 +89,9 @@ def join(matches: UserMatches, candidates: Keys, offline: OfflineFeatures, surfa
     )
 
 
+Join = Callable[[UserMatches, Keys, OfflineFeatures, int], ModelInputs]  # ``join``, or the same by kernels
+
+
 def columns_of_known(sizes: FeatureSizes) -> Bools:
     """Return which of a candidate's features, ``(G,)``, are 0 for an item that no table knows."""
     matched = match_columns_of_known(sizes.match_features)
@@ -124,7 +127,7 @@ def pool_sessions(sessions: SessionsNow, items: VectorTable) -> tuple[Floats, Fl
     """Return the mean item of each closed session ``(k, I)`` and the open session's items ``(t, I)``."""
     vectors, _ = items.look_up(np.concatenate([sessions.closed_items, sessions.opened]))
     closed = len(sessions.closed_items)
-    return _means(vectors[:closed], sessions.lengths), vectors[closed:]
+    return means_of(vectors[:closed], sessions.lengths), vectors[closed:]
 
 
 def pool(sessions: Sequence[Keys], items: VectorTable) -> Floats:
@@ -132,10 +135,10 @@ def pool(sessions: Sequence[Keys], items: VectorTable) -> Floats:
     if not sessions:
         return np.zeros((0, items.dim), np.float32)
     vectors, _ = items.look_up(np.concatenate(sessions))
-    return _means(vectors, np.array([len(session) for session in sessions]))
+    return means_of(vectors, np.array([len(session) for session in sessions]))
 
 
-def _means(vectors: Floats, lengths: Ints) -> Floats:
+def means_of(vectors: Floats, lengths: Ints) -> Floats:
     """Return the mean of each run of so many vectors, ``(k, I)``."""
     if not len(lengths):
         return vectors[:0]

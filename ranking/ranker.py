@@ -16,7 +16,7 @@ from msgspec.structs import replace as replaced
 from rankstream.features.actions import MAX_ACTION_TYPES
 from rankstream.features.embeddings.live import snapshot, table_version
 from rankstream.features.ids import Id, Keys, id_key, id_keys
-from rankstream.features.join import OfflineFeatures, join, match_user
+from rankstream.features.join import Join, OfflineFeatures, join, match_user
 from rankstream.features.matches.columns import UserMatches
 from rankstream.features.schema import CONTEXT_NAMES, Floats, ModelInputs
 from rankstream.features.user_state import UserState
@@ -99,6 +99,7 @@ class Ranker:
     popularity: Popularity | None = None  # orders what there is no time to score
     mix: RetrievalMix = DEFAULT_MIX  # shares of the sources, where there is a catalogue
     shelf: Shelf | None = None  # what can be had; None: no catalogue
+    join: Join = join  # the plain one, or one that gives the same bytes
 
     def rank(self, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
         """Answer a request as of its timestamp, or ``now_ms``, when it was asked (UTC). Raises ``RankingRefusedError``.
@@ -113,7 +114,7 @@ class Ranker:
         candidates = self._candidates(request, user)
         found = perf_counter()
         surface = self.surface_codes.get(request.surface or "", 0)
-        inputs = without_newer_types(join(user, candidates.keys, offline, surface), self.num_types)
+        inputs = without_newer_types(self.join(user, candidates.keys, offline, surface), self.num_types)
         joined = perf_counter()
         probabilities = self.backend.score(inputs)
         scores = utility(probabilities, self.weights)

@@ -22,7 +22,7 @@ from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.live import LiveTable, snapshot
 from rankstream.features.interests.table import InterestTable
 from rankstream.features.item_counts.counts import ItemCounts
-from rankstream.features.join import OfflineFeatures
+from rankstream.features.join import Join, OfflineFeatures, join
 from rankstream.features.matches.tables import MatchTables
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions, SessionEncoder
@@ -102,6 +102,7 @@ class LiveRanker:
         trusted_keys: Path | None = None,
         interests: Path | None = None,
         graph: Path | None = None,
+        join: Join = join,
     ) -> Self:
         """Open the bundle in ``bundle_dir``, or the one that its CURRENT names. Raises ``BundleRefusedError``.
 
@@ -117,6 +118,7 @@ class LiveRanker:
             exploration=exploration,
             mix=mix,
             trusted_keys=trusted_keys,
+            join=join,
         )
         serving = cls(watcher.load(), watcher)
         serving._start_indexing()
@@ -234,6 +236,7 @@ class BundleWatcher:
         exploration: Exploration,
         mix: RetrievalMix,
         trusted_keys: Path | None,
+        join: Join,
     ) -> None:
         self.bundle_dir = bundle_dir
         self.user_vectors = folders.user_vectors
@@ -248,6 +251,7 @@ class BundleWatcher:
         self.exploration = exploration
         self.mix = mix
         self.trusted_keys = trusted_keys
+        self.join = join
         self._last_opened: Stamp | None = None
         self._last_seen: Stamp | None = None
         self._refused = False
@@ -323,7 +327,8 @@ class BundleWatcher:
         graph: ItemGraph | None,
     ) -> LoadedModel:
         users, versions = self._users_of(bundle), self.catalogues
-        ranker = ranker_of(bundle, users, self.exploration, counts, versions, self.mix, items, interests, graph)
+        beside = counts, versions, self.mix, items, interests, graph
+        ranker = ranker_of(bundle, users, self.exploration, *beside, self.join)
         return LoadedModel(ranker, bundle.manifest.vocabulary, bundle, counts, items, interests, graph)
 
     def _stamp(self) -> Stamp | None:
@@ -356,6 +361,7 @@ def ranker_of(
     items: ServedItems | None = None,
     interests: InterestTable | None = None,
     graph: ItemGraph | None = None,
+    join: Join = join,
 ) -> Ranker:
     """Put a ranker together from a bundle, the tables beside it (None: the bundle's own) and a catalogue."""
     items = items or items_of(bundle)
@@ -381,6 +387,7 @@ def ranker_of(
         popularity=popularity,
         mix=mix,
         shelf=None if catalogues is None else Shelf(catalogues, items.table, PopularItems(items.table, popularity)),
+        join=join,
     )
 
 

@@ -30,7 +30,7 @@ from yarl import URL
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.rights import is_denial
 from rankstream.streams.connection import credentials_of, handed_on, missing_codecs
-from rankstream.streams.engine import PLAIN, open_engine
+from rankstream.streams.engine import PLAIN, EngineRefusedError, open_engine
 from rankstream.streams.log_lines import Quiet, logging_config
 from rankstream.streams.pipeline import ServingState
 from rankstream.streams.records import Outgoing
@@ -511,8 +511,8 @@ def __getattr__(name: str) -> Any:
 
     try:
         settings = read_settings()
-        globals()["app"] = app = create_app(settings, open_serving(settings))
-    except (SettingsError, BundleRefusedError) as exc:  # one sentence, where faust would show a traceback
+        globals()["app"] = app = create_app(settings, open_serving(settings, open_engine(settings.engine).join))
+    except (SettingsError, BundleRefusedError, EngineRefusedError) as exc:  # a sentence, where faust shows a traceback
         print(f"rankstream: {exc}", file=sys.stderr)
         raise SystemExit(2) from None
     return app

@@ -1,7 +1,8 @@
-"""Which code applies actions: plain Python, the reference, or the same compiled to machine code (``compiled/``).
+"""Which code applies actions and joins requests: plain Python, the reference, or the same compiled to machine code.
 
-Both keep the same users, to the byte, and everything above and below them is one: checkpoints, stores, requests. The
-compiled one needs numba, which is imported here and nowhere else, and only if it is chosen.
+Both keep the same users and give rankers the same inputs, to the byte, and everything above and below them is one:
+checkpoints, stores, scoring. The compiled one (``compiled/``, ``features/compiled/``) needs numba, which is imported
+here and nowhere else, and only if it is chosen.
 """
 
 import logging
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from rankstream.features.join import Join, join
 from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import UserCache
 from rankstream.streams import settings
@@ -25,11 +27,12 @@ class EngineRefusedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Engine:
-    """How the users of a partition are kept, and actions applied to them."""
+    """How the users of a partition are kept, actions applied to them, and requests joined with them."""
 
     name: str
     users: Callable[[UserStore, int], UserCache]  # of a store, with so many actions a user
     pipeline: type[Pipeline]
+    join: Join = join
     reads_columns: bool = False  # whether fetched batches are best handed on as they lie
 
 
@@ -39,14 +42,18 @@ PLAIN = Engine(settings.PLAIN, UserCache, Pipeline)
 def open_engine(name: str) -> Engine:
     """Return the engine of this name, ready to use; ``auto`` is the compiled one where numba can be imported.
 
-    Compiling takes ten seconds, once: the machine code is kept (``features/compiled/code_cache.py``). Raises ``EngineRefusedError``.
+    Compiling takes twenty seconds, once: the machine code is kept (``features/compiled/code_cache.py``). Raises
+    ``EngineRefusedError``.
     """
     if name == settings.PLAIN or (name == settings.AUTO and find_spec("numba") is None):
         return PLAIN
     try:
-        from rankstream.streams.compiled.jit import CACHE
+        from rankstream.features.compiled.jit import CACHE as JOINS
+        from rankstream.streams.compiled.jit import CACHE as ACTIONS
 
-        with CACHE.one_at_a_time():  # these compile, or load what was compiled: before the first record
+        # these compile, or load what was compiled: before the first record
+        with ACTIONS.one_at_a_time(), JOINS.one_at_a_time():
+            from rankstream.features.compiled.join import compiled_join
             from rankstream.streams.compiled.pipeline import CompiledPipeline
             from rankstream.streams.compiled.users import ArenaUsers
     except ImportError as exc:  # not installed, or not with this numpy
@@ -56,4 +63,4 @@ def open_engine(name: str) -> Engine:
             ) from exc
         log.warning("numba is installed but can't be imported (%s), so actions are applied by plain Python", exc)
         return PLAIN
-    return Engine(settings.COMPILED, ArenaUsers, CompiledPipeline, reads_columns=True)
+    return Engine(settings.COMPILED, ArenaUsers, CompiledPipeline, compiled_join, reads_columns=True)

@@ -46,8 +46,7 @@ def command(settings: Settings) -> None:
             f"there is no bundle folder {settings.bundle}; make one with `rankstream train` and `rankstream export`, "
             "or name another with --bundle"
         )
-    open_engine(settings.engine)
-    serving = open_serving(settings)
+    serving = open_serving(settings, open_engine(settings.engine).join)
     require_rights(settings)  # refuses within seconds if no broker answers, too; Faust would retry for ever
     app = create_app(settings, serving)
     app.Worker(loglevel=settings.log_level).execute_from_commandline()

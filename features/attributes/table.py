@@ -68,8 +68,12 @@ class ItemAttributes:
     @cached_property
     def facet_spans(self) -> tuple[tuple[int, int], ...]:
         """Return the first row of each facet's labels, and the one behind its last."""
-        cuts = np.searchsorted(self.facet_of, np.arange(len(self.names.facets) + 1)).tolist()
-        return tuple(pairwise(cuts))
+        return tuple(pairwise(self.facet_starts.tolist()))
+
+    @cached_property
+    def facet_starts(self) -> Ints:
+        """Return the first row of each facet's labels, and the one behind the last facet's, ``(facets + 1,)``."""
+        return np.searchsorted(self.facet_of, np.arange(len(self.names.facets) + 1)).astype(np.int64)
 
     @cached_property
     def facet_of_label(self) -> Ints:
@@ -79,7 +83,8 @@ class ItemAttributes:
         return facets[:-1]
 
     @cached_property
-    def _search(self) -> KeySearch:
+    def search(self) -> KeySearch:
+        """Return what finds rows of keys."""
         return KeySearch(self.keys)
 
     def of_no_item(self) -> "ItemAttributes":
@@ -94,7 +99,7 @@ class ItemAttributes:
 
     def rows(self, keys: Keys) -> Ints:
         """Return the row of each key, the last one for an unknown item, ``(n,)``."""
-        rows, found = self._search.find(keys)
+        rows, found = self.search.find(keys)
         return np.where(found, rows, len(self.keys))
 
 

@@ -44,8 +44,8 @@ class KeySearch:
     def _find_spread(self, wanted: Keys, steps: int) -> tuple[Rows, Bools]:
         keys, first = self.keys, self.keys[0]
         # A key below the first wraps round to a large number: clipped to some row, whose key is another.
-        entries = np.minimum((wanted - first) >> self._shift, np.uint64(len(self._starts) - 1)).astype(np.intp)
-        rows = self._starts.take(entries).astype(np.intp)
+        entries = np.minimum((wanted - first) >> self.shift, np.uint64(len(self.starts) - 1)).astype(np.intp)
+        rows = self.starts.take(entries).astype(np.intp)
         for step in range(steps - 1, -1, -1):
             further = rows + (1 << step)
             rows = np.where(keys.take(further, mode="clip") <= wanted, further, rows)
@@ -60,22 +60,22 @@ class KeySearch:
         return rows, self.keys.take(rows) == wanted
 
     @cached_property
-    def _shift(self) -> np.uint64:
+    def shift(self) -> np.uint64:
         """Low bits to drop: the index then has one to two entries a key."""
         span = int(self.keys[-1]) - int(self.keys[0])
         return np.uint64(max(0, span.bit_length() - len(self.keys).bit_length()))
 
     @cached_property
-    def _starts(self) -> npt.NDArray[np.uint32]:
+    def starts(self) -> npt.NDArray[np.uint32]:
         """The first row of each entry."""
         if (self.keys[1:] <= self.keys[:-1]).any():
             raise BrokenTableError("the keys of a table are not sorted, so it was damaged; publish the table again")
-        entries = ((self.keys - self.keys[0]) >> self._shift).astype(np.intp)
+        entries = ((self.keys - self.keys[0]) >> self.shift).astype(np.intp)
         counts = np.bincount(entries)
         return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.uint32)
 
     @cached_property
     def _search_steps(self) -> int | None:
         """Steps of binary search within the fullest entry; None if the keys are crowded."""
-        fullest = int(np.diff(self._starts.astype(np.int64), append=len(self.keys)).max())
+        fullest = int(np.diff(self.starts.astype(np.int64), append=len(self.keys)).max())
         return (fullest - 1).bit_length() if fullest <= CROWDED else None

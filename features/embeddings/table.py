@@ -47,7 +47,7 @@ class EmbeddingTable:
         self.columns = columns
         self.keys: Keys = columns[KEYS]  # (n,) sorted
         self.vectors: Float16s = columns[VECTORS].reshape(header.count, header.dim)
-        self._search = KeySearch(self.keys)
+        self.search = KeySearch(self.keys)
 
     @classmethod
     def open(cls, root: Path, in_memory: bool = False) -> Self:
@@ -103,7 +103,7 @@ class EmbeddingTable:
 
     def rows(self, keys: Keys) -> tuple[Rows, Bools]:
         """Return the row of each key and whether it is known; the row of an unknown key is meaningless."""
-        return self._search.find(keys)
+        return self.search.find(keys)
 
     def ids(self, rows: Sequence[int] | Rows) -> list[Id]:
         """Return the ids of these rows as they were published, integers or texts."""

@@ -82,12 +82,13 @@ class MatchTables:
         return len(self.keys)
 
     @cached_property
-    def _search(self) -> KeySearch:
+    def search(self) -> KeySearch:
+        """Return what finds rows of keys."""
         return KeySearch(self.keys)
 
     def rows(self, keys: Keys) -> tuple[Ints, Bools]:
         """Return the row of each key and whether it is known; the row of an unknown key is -1."""
-        return self._search.rows(keys)
+        return self.search.rows(keys)
 
 
 def _no_lists() -> WeighedLists:

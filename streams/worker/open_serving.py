@@ -3,6 +3,7 @@
 A worker and a replay that open it with the same settings rank alike.
 """
 
+from rankstream.features.join import Join, join
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
 from rankstream.ranking.policies import EpsilonGreedy, RelativePlackettLuce
 from rankstream.ranking.retrieval_mix import RetrievalMix
@@ -10,8 +11,8 @@ from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.settings import Settings
 
 
-def open_serving(settings: Settings) -> LiveRanker:
-    """Open the bundle that is to be served. Raises ``BundleRefusedError``."""
+def open_serving(settings: Settings, join: Join = join) -> LiveRanker:
+    """Open the bundle that is to be served, with an engine's ``join``. Raises ``BundleRefusedError``."""
     exploration = exploration_of(settings)
     return LiveRanker.open(
         settings.bundle,
@@ -24,6 +25,7 @@ def open_serving(settings: Settings) -> LiveRanker:
         trusted_keys=settings.trusted_keys,
         interests=settings.interests,
         graph=settings.graph,
+        join=join,
     )
 
 
