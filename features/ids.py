@@ -6,6 +6,7 @@ of the range, so that a hash never collides with an integer.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,11 @@ def id_key(identifier: Id) -> int:
 
 def id_keys(identifiers: Sequence[Id]) -> Keys:
     """Return the keys of many ids, ``(n,)`` uint64."""
+    if set(map(type, identifiers)) == {int}:  # most shops' ids: no call for each of them
+        with suppress(OverflowError):
+            numbers = np.array(identifiers, np.int64)
+            if numbers.min() >= 0:
+                return numbers.astype(np.uint64)
     return np.fromiter(map(id_key, identifiers), np.uint64, len(identifiers))
 
 

@@ -5,8 +5,9 @@
     candidates, or those of sources -> join -> score -> utility -> blend -> Ranking
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from time import perf_counter
 
 import numpy as np
@@ -274,17 +275,11 @@ def without_newer_types(inputs: ModelInputs, num_types: int) -> ModelInputs:
 def _items(
     placed: Placed, candidates: Candidates, scores: Scores, probabilities: Floats, heads: Sequence[str]
 ) -> tuple[FeedItem, ...]:
-    order = placed.order
-    propensities: Sequence[float | UnsetType] = placed.propensities or [UNSET] * len(order)
-    chosen = zip(order, scores[order].tolist(), probabilities[order].tolist(), propensities, strict=True)
-    return tuple(
-        FeedItem(
-            candidates.ids[at],
-            score,
-            dict(zip(heads, row, strict=True)),
-            propensity,
-            candidates.source(at),
-            candidates.reason(at),
-        )
-        for at, score, row, propensity in chosen
-    )
+    order = placed.order  # C-level maps: of hundreds of items, a call of Python's each would take as long as their join
+    chosen = [candidates.ids[at] for at in order]
+    by_head = map(dict, map(zip, repeat(heads), probabilities[order].tolist()))
+    propensities: Iterable[float | UnsetType] = placed.propensities or repeat(UNSET)
+    told = candidates.sources is not None
+    sources: Iterable[str | UnsetType] = map(candidates.source, order) if told else repeat(UNSET)
+    reasons: Iterable[Id | UnsetType] = map(candidates.reason, order) if told else repeat(UNSET)
+    return tuple(map(FeedItem, chosen, scores[order].tolist(), by_head, propensities, sources, reasons))

@@ -28,3 +28,8 @@ def test_every_id_has_a_key_of_64_bits_and_hashes_never_collide_with_integers(id
 
 def test_many_keys_are_the_keys_of_each():
     assert np.array_equal(id_keys(["a", 1, "1"]), np.array([id_key("a"), 1, 1], np.uint64))
+
+
+@given(st.lists(st.one_of(st.integers(-5, 5), st.integers(HASHED - 2, HASHED + 2), st.booleans())))
+def test_keys_of_integers_are_those_of_each_whatever_is_among_them(identifiers: list[int]):
+    assert id_keys(identifiers).tolist() == [id_key(one) for one in identifiers]
