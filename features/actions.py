@@ -180,10 +180,13 @@ def columns(packed: bytes) -> ActionColumns:
         action_types=stamps & 63,
         times_ms=stamps >> 6,
         surfaces=rows["surface"].astype(np.int64),
-        log_values=log_values_of(rows["value"].astype(np.int64)),
+        log_values=LOG_VALUES.take(rows["value"]),
     )
 
 
 def log_values_of(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     """Return log2(1 + value) of value codes, ``(n,)``, exact in float32; 0 where there is none."""
     return (np.maximum(codes - 1, 0) / VALUE_STEPS).astype(np.float32)
+
+
+LOG_VALUES = log_values_of(np.arange(MAX_VALUE_CODE + 1))  # of each code

@@ -53,9 +53,11 @@ def unpack_counters(packed: bytes) -> tuple[int, bytes]:
 
 def ever_done(departed: int, types: Ints, count: int) -> Ints:
     """Return how often each of the first ``count`` types was done, ``(count,)``; ``types`` are those of the history."""
+    held = np.bincount(types, minlength=count + 1)[1 : count + 1]
+    if not departed:
+        return held
     width = COUNTER_BYTES * COUNTED_TYPES
-    left = np.frombuffer(departed.to_bytes(width, "little"), "<u4")[:count].astype(np.int64)
-    return left + np.bincount(types, minlength=MAX_ACTION_TYPES + 1)[1 : count + 1]
+    return held + np.frombuffer(departed.to_bytes(width, "little"), "<u4")[:count].astype(np.int64)
 
 
 def counter_columns(counts: Ints) -> Floats:
@@ -65,6 +67,7 @@ def counter_columns(counts: Ints) -> Floats:
     """
     if not len(counts):
         return np.zeros(0, np.float32)
-    total = int(counts.sum())
-    shares = (counts + PRIOR_ACTIONS / len(counts)) / (total + PRIOR_ACTIONS)
-    return np.append(log1p(total) / log(100), shares).astype(np.float32)
+    done = counts.tolist()
+    total = sum(done)
+    shares = [(count + PRIOR_ACTIONS / len(done)) / (total + PRIOR_ACTIONS) for count in done]
+    return np.array([log1p(total) / log(100), *shares], np.float32)

@@ -127,7 +127,7 @@ def pool_sessions(sessions: SessionsNow, items: VectorTable) -> tuple[Floats, Fl
     """Return the mean item of each closed session ``(k, I)`` and the open session's items ``(t, I)``."""
     vectors, _ = items.look_up(np.concatenate([sessions.closed_items, sessions.opened]))
     closed = len(sessions.closed_items)
-    return means_of(vectors[:closed], sessions.lengths), vectors[closed:]
+    return _means(vectors[:closed], sessions.lengths), vectors[closed:]
 
 
 def pool(sessions: Sequence[Keys], items: VectorTable) -> Floats:
@@ -135,10 +135,10 @@ def pool(sessions: Sequence[Keys], items: VectorTable) -> Floats:
     if not sessions:
         return np.zeros((0, items.dim), np.float32)
     vectors, _ = items.look_up(np.concatenate(sessions))
-    return means_of(vectors, np.array([len(session) for session in sessions]))
+    return _means(vectors, np.array([len(session) for session in sessions]))
 
 
-def means_of(vectors: Floats, lengths: Ints) -> Floats:
+def _means(vectors: Floats, lengths: Ints) -> Floats:
     """Return the mean of each run of so many vectors, ``(k, I)``."""
     if not len(lengths):
         return vectors[:0]

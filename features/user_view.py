@@ -59,7 +59,10 @@ def known_actions(actions: ActionColumns, now_ms: int, until_ms: int | None = No
     Clocks differ, so an action may be known already whose time is still to come. Those up to ``until_ms`` are the
     newest, and count as done just now.
     """
-    future = int(np.count_nonzero(actions.times_ms > (now_ms if until_ms is None else until_ms)))
+    limit_ms = now_ms if until_ms is None else until_ms
+    if not len(actions) or actions.times_ms[0] <= min(now_ms, limit_ms):
+        return actions
+    future = int(np.count_nonzero(actions.times_ms > limit_ms))
     known = actions[future:] if future else actions  # newest first: the future stands in front
     if len(known) and known.times_ms[0] > now_ms:
         return replace(known, times_ms=np.minimum(known.times_ms, now_ms))

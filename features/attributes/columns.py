@@ -48,7 +48,8 @@ def column_names(names: AttributeNames) -> tuple[str, ...]:
 
 def attribute_width(names: AttributeNames) -> int:
     """Return how many columns there are."""
-    return len(column_names(names))
+    facets, numbers = len(FACET_NAMES) * len(names.facets), len(NUMBER_NAMES) * len(names.numbers)
+    return facets + numbers + len(AGE_NAMES) * names.dated
 
 
 def attribute_columns(user: UserView, candidates: Keys, attributes: ItemAttributes) -> Floats:

@@ -76,6 +76,11 @@ class ItemAttributes:
         return np.searchsorted(self.facet_of, np.arange(len(self.names.facets) + 1)).astype(np.int64)
 
     @cached_property
+    def by_item(self) -> Codes:
+        """Return the labels with a row an item, ``(n + 1, W)``: those of one item lie side by side in memory."""
+        return np.ascontiguousarray(self.labels.T)
+
+    @cached_property
     def facet_of_label(self) -> Ints:
         """Return the facet of each label, ``(labels,)``."""
         facets = np.zeros(self.no_label + 1, np.int64)

@@ -4,6 +4,9 @@
 
     history_items    the user's different items, and what was done to each    the plain twin: matches/columns.py
     item_lists       what goes with these items, by four rules                matches/lists.py
+    sessions         the sessions that the recurrent state has not seen       join.py, sessions.py
+    cosines          how near candidates are to them                          matches/columns.py
+    attributes       what candidates are, beside what the user takes          attributes/columns.py
     rows             keys -> rows of a table -> vectors                       embeddings/key_search.py, table.py
     join             the glue, and the logarithms, which are numpy's
 

@@ -25,7 +25,7 @@ LARGEST = np.finfo(np.float32).max
 
 @kernel(LABELS, INTS, LONGS, WEIGHTS, LONGS, DOUBLES, SLOTS, FLOATS, DOUBLES, INTS)
 def count_labels(labels, own, facets, shares, facet_of_label, recency, met, recent, above_usual, newest):
-    """Count the labels of the history's items, rows ``own`` ``(T,)`` of the table, newest first; return how many.
+    """Count the labels of the history's items, rows ``own`` ``(T,)`` of ``labels``, newest first; return how many.
 
     ``met`` ``(labels + 1,)``, zeros, becomes the number of each label from 1 on. By that number, less 1, are set:
     ``recent``, ``above_usual`` to be logged, and which action is the ``newest``.
@@ -36,11 +36,11 @@ def count_labels(labels, own, facets, shares, facet_of_label, recency, met, rece
     of_number = np.empty(len(recent), np.int64)
     for at in range(len(own)):
         for facet in range(num_facets):
-            if labels[facets[facet], own[at]] != none:
+            if labels[own[at], facets[facet]] != none:
                 acts[facet] += 1
                 weighed[facet] += recency[at]
             for column in range(facets[facet], facets[facet + 1]):
-                label = labels[column, own[at]]
+                label = labels[own[at], column]
                 if label == none:
                     continue
                 if met[label] == NOT_MET:
@@ -64,7 +64,7 @@ def put_facets(labels, rows, facets, none, met, recent, affinities, log_hours, a
         to = at
         for facet in range(len(facets) - 1):
             for column in range(facets[facet], facets[facet + 1]):
-                label = labels[column, rows[n]]
+                label = labels[rows[n], column]
                 if label == none:
                     continue
                 features[n, to] += float32(1.0)

@@ -9,7 +9,7 @@ from rankstream.features.compiled.code_cache import CodeCache
 from rankstream.features.compiled.code_cache import inlined as inlined
 from rankstream.features.matches.columns import MIN_LENGTH
 from rankstream.features.matches.lists import NEAREST, SAMPLED
-from rankstream.features.sessions import SESSION_GAP_MS
+from rankstream.features.sessions import MAX_SESSION_ITEMS, SESSION_GAP_MS
 
 
 def _read_only(dtype: types.Type, dimensions: int = 1) -> types.Type:
@@ -24,6 +24,6 @@ INTS, SLOTS = types.int64[::1], types.int32[::1]
 FLOATS, FLOAT_ROWS, BIT_ROWS = types.float32[::1], types.float32[:, ::1], types.int32[:, ::1]
 DOUBLES = types.float64[::1]
 
-BAKED_IN = SESSION_GAP_MS, SAMPLED, NEAREST, MIN_LENGTH, NEAR_ITEMS, PRIOR_ACTIONS
+BAKED_IN = SESSION_GAP_MS, MAX_SESSION_ITEMS, SAMPLED, NEAREST, MIN_LENGTH, NEAR_ITEMS, PRIOR_ACTIONS
 CACHE = CodeCache(Path(__file__).parent, BAKED_IN)
 kernel = CACHE.kernel

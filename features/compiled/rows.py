@@ -7,7 +7,6 @@ from rankstream.features.compiled.jit import (
     BIT_ROWS,
     FLOAT_ROWS,
     HALVES,
-    INT,
     INTS,
     KEYS,
     STARTS,
@@ -45,15 +44,15 @@ def find_rows(keys, starts, shift, wanted, rows):
         rows[k] = _row_of(wanted[k], keys, starts, shift)
 
 
-@kernel(HALVES, INTS, INT, INT, BIT_ROWS, FLOAT_ROWS)
-def widen_rows(halves, rows, begin, end, bits, floats):
-    """Set the first columns of ``floats`` to the vectors of ``rows[begin:end]``, widened from float16; 0 for none.
+@kernel(HALVES, INTS, BIT_ROWS, FLOAT_ROWS)
+def widen_rows(halves, rows, bits, floats):
+    """Set the first columns of ``floats`` to the vectors of ``rows``, widened from float16; 0 for none.
 
     ``bits`` is the same memory as ``floats``.
     """
     width = halves.shape[1]
-    for k in range(begin, end):
-        row, to = rows[k], k - begin
+    for to in range(len(rows)):
+        row = rows[to]
         if row < 0:
             for at in range(width):
                 floats[to, at] = np.float32(0.0)

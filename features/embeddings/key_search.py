@@ -6,6 +6,7 @@ crowd together (integers beside hashes, one far outlier), ``np.searchsorted`` ov
 """
 
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ class KeySearch:
 
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
+        self._alike: WeakKeyDictionary[KeySearch, bool] = WeakKeyDictionary()
 
     def find(self, wanted: Keys) -> tuple[Rows, Bools]:
         """Return the row of each key, and whether it is there; the row of a missing key is meaningless."""
@@ -40,6 +42,13 @@ class KeySearch:
         """Return the row of each key, -1 for a missing one, and whether it is there."""
         rows, found = self.find(wanted)
         return np.where(found, rows, -1), found
+
+    def has_keys_of(self, other: "KeySearch") -> bool:
+        """Return whether both columns hold the same keys, so that a row of one is that of the other; compared once."""
+        alike = self._alike.get(other)
+        if alike is None:
+            alike = self._alike[other] = self is other or np.array_equal(self.keys, other.keys)
+        return alike
 
     def _find_spread(self, wanted: Keys, steps: int) -> tuple[Rows, Bools]:
         keys, first = self.keys, self.keys[0]

@@ -47,7 +47,8 @@ class EmbeddingTable:
         self.columns = columns
         self.keys: Keys = columns[KEYS]  # (n,) sorted
         self.vectors: Float16s = columns[VECTORS].reshape(header.count, header.dim)
-        self.search = KeySearch(self.keys)
+        self.search = KeySearch(self.keys)  # finds rows of keys
+        self.halves = self.vectors.view(np.uint16)  # the bits of the vectors, for kernels
 
     @classmethod
     def open(cls, root: Path, in_memory: bool = False) -> Self:

@@ -1,7 +1,6 @@
 """The join by kernels and the plain one: the same inputs for a ranker, to the byte."""
 
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
@@ -16,63 +15,17 @@ from rankstream.features.ids import id_keys
 from rankstream.features.join import OfflineFeatures, join, match_user
 from rankstream.features.matches.columns import match_width
 from rankstream.features.matches.tables import no_matches
-from rankstream.features.schema import FeatureSizes, check_inputs
-from rankstream.models.items.attributes import item_attributes
-from rankstream.models.items.matches import match_tables
-from tests.builders.actions import MORNING_MS, VOCABULARY, MixingSessions, SomeVectors, a_state, an_action
-from tests.builders.catalogue import DAY_MS, a_catalogue, an_item
-from tests.builders.models import a_log
+from rankstream.features.schema import check_inputs
+from tests.builders.actions import VOCABULARY, MixingSessions, SomeVectors
+from tests.builders.join_world import ITEMS, a_user, everything
 
 pytest.importorskip("numba", reason="numba is not installed: pip install 'rankstream[fast]'")
 
 from rankstream.features.compiled.join import compiled_join, rows_of
 
-ITEMS = 60
 kinds, gaps = st.sampled_from(VOCABULARY.actions), st.sampled_from([0, 1, 60, 1800, 1801, 90_000])
 histories = st.lists(st.tuples(st.integers(0, ITEMS + 5), kinds, gaps), max_size=70)
 asked = st.lists(st.integers(0, ITEMS + 9), min_size=1, max_size=30, unique=True)
-
-
-def a_shop():
-    """Items of which some have a category, several collections, a price and an age, and some nothing."""
-    rng = np.random.default_rng(3)
-    items = [
-        an_item(
-            f"{item}",
-            category=f"Kind{item % 5}>Sort{item % 11}" if item % 7 else None,
-            collections=tuple(f"c{one}" for one in range(item % 4)),
-            price=float(rng.integers(1, 90)) if item % 3 else None,
-            created_at_ms=MORNING_MS - item * DAY_MS if item % 4 else None,
-        )
-        for item in range(50)
-    ]
-    return a_catalogue(*items)
-
-
-@cache
-def everything() -> OfflineFeatures:
-    """Tables of all kinds, none of which knows all items; 600 sessions, so that more share an item than are sampled."""
-    rng = np.random.default_rng(0)
-    rows = [(f"u{user}", int(item), "view", 7 * step + user)
-            for user in range(600) for step, item in enumerate(rng.zipf(1.3, 8) % ITEMS)]  # fmt: skip
-    log = a_log(sorted(rows, key=lambda row: row[3]))
-    attributes = item_attributes(a_shop(), log)
-    vectors = rng.standard_normal((55, 4)).astype(np.float32)
-    vectors[7] = 0.0
-    described = len(attributes.facet_spans) * 4 + 4 + 3
-    sizes = FeatureSizes(
-        num_actions=20, item_dim=4, user_dim=3, session_dim=4, item_features=2, surfaces=2, counted_types=4,
-        match_features=match_width(len(VOCABULARY.actions)) + described,
-    )  # fmt: skip
-    return OfflineFeatures(
-        sizes,
-        table_of(list(range(55)), vectors, space="items", as_of_ms=0),
-        table_of(list(range(3, 60)), rng.standard_normal((57, 2)), space="features", as_of_ms=0),
-        NoVectors(3),
-        MixingSessions(dim=4),
-        match_tables(log, ["view"]),
-        attributes,
-    )
 
 
 def without_attributes() -> OfflineFeatures:
@@ -84,6 +37,9 @@ def without_attributes() -> OfflineFeatures:
 WORLDS = {
     "everything": everything,
     "no attributes": without_attributes,
+    "features of the very items that have vectors": lambda: replace(
+        everything(), item_features=table_of(list(range(55)), np.eye(55)[:, :2], space="features", as_of_ms=0)
+    ),
     "no tables of matches": lambda: replace(everything(), matches=no_matches()),
     "neither features nor sessions as wide as items": lambda: replace(
         everything(), item_features=NoVectors(2), sessions=MixingSessions(),
@@ -93,15 +49,8 @@ WORLDS = {
 }  # fmt: skip
 
 
-def a_user(actions):
-    """A user whose history holds 40 actions, and who may have sessions that left it; and a time just after."""
-    times = np.cumsum([seconds for _, _, seconds in actions]).tolist()
-    packed = (an_action(item, at, kind) for (item, kind, _), at in zip(actions, times, strict=True))
-    return a_state(*packed, limit=40), MORNING_MS + 1000 * (times[-1] if times else 0) + 4000
-
-
 @pytest.mark.parametrize("world", WORLDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(actions=histories, items=asked, later=st.sampled_from([0, 3_000_000]), surface=st.integers(0, 3))
 def test_a_ranker_gets_the_same_bytes(world, actions, items, later, surface):
     offline, (state, now_ms) = WORLDS[world](), a_user(actions)

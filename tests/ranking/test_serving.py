@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,6 +17,8 @@ from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.embeddings.table import publish
 from rankstream.features.ids import id_key, id_keys
 from rankstream.features.interests.table import open_interests
+from rankstream.features.join import join
+from rankstream.features.schema import ModelInputs
 from rankstream.features.user_state import UNKNOWN_USER
 from rankstream.ranking.bundle import BundleRefusedError, open_bundle, use_bundle
 from rankstream.ranking.request import RankingRefusedError, RankingRequest
@@ -328,3 +331,13 @@ def test_without_a_bundle_the_order_of_candidates_stays(tmp_path):
     assert (ranking.model_version, serving.vocabulary, serving.reload()) == ("none", VOCABULARY, False)
     with pytest.raises(RankingRefusedError, match="can't propose items"):
         serving.current.rank(RankingRequest("r", "u1", limit=3), UNKNOWN_USER, NOW)
+
+
+def test_what_is_swapped_in_is_joined_as_the_engine_joins(tmp_path):
+    def other(*args: Any) -> ModelInputs:
+        return join(*args)
+
+    serving = LiveRanker.open(a_bundle(tmp_path), join=other)
+    assert serving.current.join is other
+    assert serving.reload()
+    assert serving.current.join is other
