@@ -319,9 +319,9 @@ class Settings:
     engine: str = setting(
         AUTO,
         Section.OPERATION,
-        "What applies actions: `plain` Python, or the same `compiled` to machine code by numba (the extra `fast`), "
-        "with the same results to the byte, several times as fast and 150 MB larger; `auto` is compiled where numba is "
-        "installed.",
+        "What applies actions and joins requests: `plain` Python, or the same `compiled` to machine code by numba (the "
+        "extra `fast`), with the same results to the byte, several times as fast and 150 MB larger; `auto` is compiled "
+        "where numba is installed.",
         choices=ENGINES,
     )
     web_port: int = setting(
