@@ -160,7 +160,7 @@ def _settings(config: DemoConfig, servers: str) -> Settings:
         state_dir=config.folder / "state",
         bundle=config.folder / "bundle",
         user_vectors=config.folder / "vectors" / "users",
-        engine="plain",  # compiled, the first demo of an installation would wait 13 s for 1 s of actions
+        engine="plain",  # compiled, the first demo of an installation would wait 24 s for 1 s of actions
     )
 
 
