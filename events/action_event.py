@@ -1,13 +1,19 @@
-"""The JSON event of an action as a topic holds it: its fields and limits, how it is packed, and why one is rejected."""
+"""JSON events of user-actions, an action or the erasure of a user: fields, limits, bytes, and why one is rejected.
+
+::
+
+    {"user_id": "u1", "item_id": "a7", "action": "save", "timestamp_ms": 1700000000000}
+    {"user_id": "u1", "action": "forget", "timestamp_ms": 1700000900000}     all that u1 did up to then is forgotten
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, Final, Literal, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-from rankstream.features.actions import MAX_TIME_MS, Vocabulary, pack_action, value_code
+from rankstream.features.actions import MAX_TIME_MS, Vocabulary, pack_action, pack_erasure, value_code
 from rankstream.features.decoding import UNREADABLE
 from rankstream.features.ids import MAX_ID_BYTES, Id, id_bytes, id_key
 
@@ -20,6 +26,7 @@ T = TypeVar("T")
 RECORDS_TIME = "the record's own time"
 TOO_LARGE = "too-large"
 DAMAGED_BATCH = "damaged-batch"
+FORGET: Final = "forget"  # stands for the name of an action, without an item
 TIMESTAMP = "timestamp"  # the reason of what has a time that can't be meant
 
 WireId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)] | int
@@ -120,11 +127,24 @@ class ActionEvent(Struct, gc=False, frozen=True, omit_defaults=True):
     list_id: Annotated[WireId, Meta(description="of the list that it answers: a feed's request_id")] | None = None
 
 
+class ErasureEvent(Struct, gc=False, frozen=True, omit_defaults=True):
+    """All that a user did up to a time is to be forgotten. Topic user-actions, keyed like the user's actions.
+
+    It has its own time, as an action has, and not that of its record: so it means the same wherever it is sent again.
+    """
+
+    user_id: WireId
+    action: Literal["forget"]
+    timestamp_ms: Annotated[TimeMs, Meta(description="what was done up to then is forgotten, ms, UTC")]
+    item_id: Annotated[None, Meta(description="an erasure has none")] = None
+
+
 _decode_action: Callable[[bytes], ActionEvent] = msgspec.json.Decoder(ActionEvent).decode
+decode_erasure: Callable[[bytes], ErasureEvent] = msgspec.json.Decoder(ErasureEvent).decode
 
 
 class ActionDecoder:
-    """Record -> packed action (``features.actions``), by the codes of one vocabulary."""
+    """Record -> packed action or erasure (``features.actions``), by the codes of one vocabulary."""
 
     def __init__(self, vocabulary: Vocabulary, clock: Callable[[], int] | None = None) -> None:
         """``clock`` (ms, UTC) stands for the time of records that have none; without it they are taken as they come."""
@@ -134,14 +154,14 @@ class ActionDecoder:
         self._surfaces = vocabulary.surface_codes
 
     def __call__(self, record: Record) -> bytes:
-        """Return the 16 bytes of the record's action. Raises ``Rejected``."""
+        """Return the 16 bytes of the record's action, or erasure. Raises ``Rejected``."""
         value = record.value
         if value is None or len(value) > MAX_ACTION_BYTES:
             raise bad_size(value, MAX_ACTION_BYTES)
         try:
             event = _decode_action(value)
         except UNREADABLE as exc:
-            raise not_valid(value, exc, "an action") from None
+            return self._erasure(record, value, exc)
         user_id, item_id, at_ms = event.user_id, event.item_id, event.timestamp_ms
         if record.key != (user_id.encode() if type(user_id) is str else id_bytes(user_id)):
             raise wrong_key(record, user_id)
@@ -153,6 +173,17 @@ class ActionDecoder:
         surface = self._surfaces.get(event.surface, 0) if event.surface else 0
         amount = 0 if event.value is None else value_code(event.value)
         return pack_action(at_ms, code, id_key(item_id), surface, amount)
+
+    def _erasure(self, record: Record, value: bytes, why: Exception) -> bytes:
+        """Return the 16 bytes of an erasure. Raises ``Rejected`` for what is none, by why it is no action."""
+        try:
+            event = decode_erasure(value)
+        except UNREADABLE:
+            raise not_valid(value, why, "an action") from None
+        if record.key != id_bytes(event.user_id):
+            raise wrong_key(record, event.user_id)
+        self._check_time(event.timestamp_ms, produced_ms(record, None if self._clock is None else self._clock()))
+        return pack_erasure(event.timestamp_ms)
 
     def _check_time(self, at_ms: int, record_ms: int | None) -> None:
         check_time("timestamp_ms", at_ms, record_ms)

@@ -8,6 +8,9 @@ The bytes of an action sort as actions do: by time, then type, then item. Order,
     |------ identity -------|
 
 Two actions of the same identity are one action.
+
+A user's erasure is packed as an action of type 0, so that it keeps its place among them wherever actions go: all that
+the user did up to its time is to be forgotten (``user_state.py``).
 """
 
 from collections.abc import Sequence
@@ -25,7 +28,8 @@ Codes = npt.NDArray[np.int64]
 ACTION_BYTES = 16
 IDENTITY_BYTES = 14
 ITEM = slice(6, IDENTITY_BYTES)  # the item key, 8 bytes, big-endian
-MAX_ACTION_TYPES = 63  # type 0 is padding
+MAX_ACTION_TYPES = 63  # type 0 is padding in models, and an erasure in a log
+ERASURE = 0
 MAX_SURFACES = 255  # surface 0 is "none, or not in the vocabulary"
 MAX_TIME_MS = (1 << 42) - 1  # May 2109
 VALUE_STEPS = 16.0  # codes per doubling: a value is kept within 2.2 %
@@ -85,6 +89,11 @@ def pack_action(occurred_at_ms: int, action_type: int, item_key: int, surface: i
     return ((stamp << 64 | item_key) << 16 | surface << 8 | value).to_bytes(16, "big")
 
 
+def pack_erasure(at_ms: int) -> bytes:
+    """Pack the erasure of a user as of a time, ms, UTC."""
+    return pack_action(at_ms, ERASURE, 0, 0, 0)
+
+
 def pack_actions(times_ms: Codes, types: Codes, item_keys: Keys, surfaces: Codes, values: Codes) -> bytes:
     """Pack columns ``(n,)`` of actions, without a loop: the bytes of ``pack_action`` one after the other."""
     stamps = times_ms << 6 | types
@@ -115,6 +124,19 @@ def action_time_ms(packed: bytes) -> int:
 def action_type(packed: bytes) -> int:
     """Return the type's code of a packed action, nothing else decoded."""
     return packed[5] & 63
+
+
+def is_erasure(packed: bytes) -> bool:
+    """Return whether it is no action, but the erasure of its user."""
+    return not packed[5] & 63
+
+
+def has_erasure(actions: Sequence[bytes]) -> bool:
+    """Return whether there is an erasure among packed actions; a loop, as it is asked of each batch."""
+    for action in actions:  # noqa: SIM110  # a generator costs more than the look
+        if not action[5] & 63:
+            return True
+    return False
 
 
 def value_code(value: float | None) -> int:

@@ -26,6 +26,16 @@ class Appended(Struct, frozen=True, gc=False):
     duplicates: int = 0  # of an action that is held already
     too_old: int = 0  # older than the oldest of a full history: no change
 
+    def and_then(self, later: "Appended") -> "Appended":
+        """Return what this batch and a later one did together."""
+        return Appended(
+            later.history,
+            self.evicted + later.evicted,
+            self.late + later.late,
+            self.duplicates + later.duplicates,
+            self.too_old + later.too_old,
+        )
+
 
 class History(Struct, frozen=True, gc=False):
     """At most ``limit`` packed actions, newest first."""

@@ -9,6 +9,7 @@ from math import cos, log, log1p, pi, sin
 from typing import TypeVar
 
 import numpy as np
+from msgspec.structs import replace
 
 from rankstream.features.attributes.columns import attribute_columns
 from rankstream.features.attributes.table import ItemAttributes, no_attributes
@@ -55,9 +56,11 @@ def match_user(
     """Return a user as of ``now_ms``, with what matches them: made once a request, for its source and its join.
 
     ``until_ms`` is as for ``user_view.known_actions``. ``profile_key`` names the user whose profile it is where the
-    table of user vectors knows him by another key, as training's does.
+    table of user vectors knows him by another key, as training's does. A user who was erased has no profile: the model
+    has it from before.
     """
-    profile = offline.profiles.columns(user_key if profile_key is None else profile_key)
+    profiles = offline.profiles.of_no_user() if state.forgotten_ms else offline.profiles
+    profile = profiles.columns(user_key if profile_key is None else profile_key)
     return UserMatches(view_user(state, user_key, now_ms, offline.users, until_ms, profile), offline.matches)
 
 
@@ -167,7 +170,7 @@ def fold_ended(ended: Mapping[K, Applied], offline: OfflineFeatures) -> dict[K, 
 
 
 def _with_recurrent(state: UserState, tag: int, recurrent: Floats) -> UserState:
-    return UserState(state.history, state.tail.folded(tag, recurrent), state.offset, state.total, state.departed)
+    return replace(state, tail=state.tail.folded(tag, recurrent))
 
 
 def context(user: UserView, surface: int, sizes: FeatureSizes) -> Floats:

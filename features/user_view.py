@@ -9,10 +9,11 @@ import numpy as np
 
 from rankstream.features.actions import ActionColumns
 from rankstream.features.embeddings.base import VectorTable
+from rankstream.features.embeddings.live import made_after
 from rankstream.features.ids import Keys
 from rankstream.features.schema import Floats
 from rankstream.features.sessions import SessionTail
-from rankstream.features.user_state import UserState
+from rankstream.features.user_state import NEVER, UserState
 
 NO_PROFILE: Floats = np.zeros(0, np.float32)  # of a model that was trained without
 
@@ -29,6 +30,7 @@ class UserView:
     vector_found: bool
     departed: int = 0  # counts of the actions that left the history, see ``counters.py``
     profile: Floats = field(default_factory=lambda: NO_PROFILE)  # (P,) what the user is, zeros where not known
+    forgotten_ms: int = NEVER  # what was known up to then is not to be used
 
     @property
     def excluded(self) -> Keys:
@@ -46,11 +48,15 @@ def view_user(
 ) -> UserView:
     """Return the user as of ``now_ms``; ``vectors`` are the users' (``OfflineFeatures.users``).
 
+    Of a user who was erased no vector is looked at that may be of before that.
+
     ``until_ms`` is as for ``known_actions``.
     """
-    found_vectors, found = vectors.look_up(np.array([user_key], np.uint64))
+    table = made_after(vectors, state.forgotten_ms) if state.forgotten_ms else vectors
+    vector, found = table.look_up(np.array([user_key], np.uint64))
     actions = known_actions(state.history.columns(), now_ms, until_ms)
-    return UserView(user_key, now_ms, actions, state.tail, found_vectors[0], bool(found[0]), state.departed, profile)
+    kept = state.departed, profile, state.forgotten_ms
+    return UserView(user_key, now_ms, actions, state.tail, vector[0], bool(found[0]), *kept)
 
 
 def known_actions(actions: ActionColumns, now_ms: int, until_ms: int | None = None) -> ActionColumns:

@@ -31,6 +31,8 @@ class Counters:
     duplicates: int = 0
     too_old: int = 0
     ahead: int = 0  # read with a time after their record's: clocks differ
+    erasures: int = 0  # of users, applied
+    forgotten: int = 0  # actions of before an erasure of their user, which came after it
     redelivered: int = 0  # skipped: at or below the user's offset
     sessions_ended: int = 0
     requests: int = 0

@@ -217,7 +217,9 @@ class Pipeline:
 
     def _count(self, arrived: int, applied: Applied) -> None:
         counters, appended = self.counters, applied.appended
-        counters.actions += arrived
+        counters.actions += arrived - applied.erasures - applied.forgotten
+        counters.erasures += applied.erasures
+        counters.forgotten += applied.forgotten
         if appended.late or appended.duplicates or appended.too_old:
             counters.actions -= appended.duplicates + appended.too_old
             counters.late += appended.late

@@ -6,14 +6,14 @@ from enum import Enum
 
 import msgspec
 
-from rankstream.events.action_event import ActionEvent, Recorded
+from rankstream.events.action_event import ActionEvent, ErasureEvent, Recorded
 from rankstream.features.ids import id_bytes
 from rankstream.ranking.request import RankingRequest
 
 _encode = msgspec.json.Encoder().encode
 
 
-def recorded_actions(events: Iterable[ActionEvent], first_offset: int = 0) -> list[Recorded]:
+def recorded_actions(events: Iterable[ActionEvent | ErasureEvent], first_offset: int = 0) -> list[Recorded]:
     """Return events as records of one partition, each produced at the time of its action."""
     return [
         Recorded("user-actions", 0, offset, event.timestamp_ms, id_bytes(event.user_id), _encode(event))

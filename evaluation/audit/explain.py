@@ -128,7 +128,7 @@ def _context(
     original = decode_request(record)
     seen = known_actions(state.history.columns(), served.at_ms, original.seen_until_ms(record.timestamp))
     history = History(state.history.packed[(len(state.history) - len(seen)) * ACTION_BYTES :], state.history.limit)
-    known = UserState(history, state.tail, state.offset, state.total, state.departed)
+    known = UserState(history, state.tail, state.offset, state.total, state.departed, state.forgotten_ms)
     if not isinstance(served.policy, UnsetType):  # limits of groups by score might leave out what it explored
         original = msgspec.structs.replace(original, groups=None, max_per_group=None)
     uncut = msgspec.structs.replace(original, top_k=None)

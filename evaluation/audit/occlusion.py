@@ -65,7 +65,7 @@ def without_action(state: UserState, number: int) -> UserState:
     """Return the state as if the action of that number, from the newest of the history, had never been."""
     packed, at = state.history.packed, number * ACTION_BYTES
     history = History(packed[:at] + packed[at + ACTION_BYTES :], state.history.limit)
-    return UserState(history, state.tail, state.offset, state.total, state.departed)
+    return UserState(history, state.tail, state.offset, state.total, state.departed, state.forgotten_ms)
 
 
 def without_actions(state: UserState) -> UserState:

@@ -8,7 +8,7 @@ import msgspec
 from rankstream.evaluation.audit.explanation import MissedAction
 from rankstream.evaluation.point_in_time import PartitionStates
 from rankstream.events.action_event import ActionDecoder, ActionEvent, Record, Rejected
-from rankstream.features.actions import IDENTITY_BYTES, Vocabulary
+from rankstream.features.actions import IDENTITY_BYTES, Vocabulary, is_erasure
 from rankstream.features.ids import Id, id_bytes
 from rankstream.streams.codec import ServedFeatures
 
@@ -62,6 +62,8 @@ def _gather(records: UserRecords, record: Record, decode: ActionDecoder, served:
         packed = decode(record)
     except Rejected:
         return  # a dead letter: it never reached the state
+    if is_erasure(packed):
+        return  # no action of a history comes from it
     event = _decode(record.value or b"")
     delay_ms = record.timestamp - event.timestamp_ms
     if record.offset <= served.state_offset:

@@ -144,6 +144,15 @@ def snapshot(table: VectorTable) -> VectorTable:
     return table.snapshot() if isinstance(table, LiveTable) else table
 
 
+def made_after(table: VectorTable, at_ms: int) -> VectorTable:
+    """Return a table of users' vectors if it is as of a time after ``at_ms``; else one without any.
+
+    For a user who was erased then: what is not known to be newer may be made of what is to be forgotten.
+    """
+    now = snapshot(table)
+    return now if isinstance(now, EmbeddingTable) and now.as_of_ms > at_ms else NoVectors(table.dim)
+
+
 def table_version(table: VectorTable) -> str | None:
     """Return the name of the version of a table on disk, None for any other."""
     return table.version if isinstance(table, EmbeddingTable) else None

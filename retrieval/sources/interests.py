@@ -7,8 +7,8 @@ feedback is asked with, too; each has places in proportion to its importance, th
     places              newest 1/4   a 1/4 ...          what is left is divided 3.1 : 1.0 : .7
 
 Sampling is seeded by the user and the time, so a request is proposed the same items whenever it is asked again. A
-table that knows more than the request's time is not looked at. A user without positive feedback on known items is
-proposed nothing: mix another source in.
+table that knows more than the request's time is not looked at, nor is one of before an erasure of the user. A user
+without positive feedback on known items is proposed nothing: mix another source in.
 """
 
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class InterestNeighbours:
     def now(self, matches: UserMatches) -> UserInterests:
         """Return the user's interests as of the request: the table's, with what was liked since."""
         user, table = matches.user, self.interests
-        known = table.of(user.key) if table.as_of_ms <= user.now_ms else None
+        known = table.of(user.key) if user.forgotten_ms < table.as_of_ms <= user.now_ms else None
         liked = self._liked(matches)
         new = liked if known is None else liked[liked.times_ms > table.as_of_ms]
         return carried_on(

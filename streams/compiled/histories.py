@@ -2,13 +2,15 @@
 
 A ring holds a history newest first, from row ``NEWEST`` on and round its end, so that a newer action moves nothing.
 What falls out goes to the session tail (``SessionTail.absorb``) and the counters (``counters.count_departed``) at once.
+An erasure is met in its place among the actions (``UserState.erased``).
 """
 
 from numba import int64, uint32, uint64
 
+from rankstream.features.actions import ERASURE
 from rankstream.features.schema import COUNTED_TYPES
 from rankstream.features.sessions import MAX_SESSION_ITEMS, SESSION_GAP_MS
-from rankstream.features.user_state import MAX_TOTAL
+from rankstream.features.user_state import MAX_TOTAL, NEVER
 from rankstream.streams.compiled.jit import (
     BYTES,
     COUNTERS,
@@ -22,10 +24,23 @@ from rankstream.streams.compiled.jit import (
     inlined,
     kernel,
 )
-from rankstream.streams.compiled.layout import CHANGED, COUNT, ITEMS, LAST_MS, NEWEST, OFFSET, OK, TOTAL, TURN
+from rankstream.streams.compiled.layout import (
+    CHANGED,
+    COUNT,
+    FORGOTTEN_MS,
+    ITEMS,
+    LAST_MS,
+    NEWEST,
+    OFFSET,
+    OK,
+    STATE_BYTES,
+    TAG,
+    TOTAL,
+    TURN,
+)
 
-ACTIONS, LATE, DUPLICATES, TOO_OLD, REDELIVERED = range(5)  # of ``counts``
-NUM_COUNTS = 5
+ACTIONS, LATE, DUPLICATES, TOO_OLD, REDELIVERED, ERASURES, FORGOTTEN = range(7)  # of ``counts``
+NUM_COUNTS = 7
 NOT_YET, IN_THIS_CHUNK, LISTED = 0, 1, 2  # of ``CHANGED``
 TYPE_MASK = 63
 
@@ -87,6 +102,30 @@ def _depart(high, low, slot, head, items, counters, ended, num_ended):
 
 
 @inlined
+def _forget_departed(head, counters):
+    """Forget what left the history."""
+    head[ITEMS] = head[LAST_MS] = head[TAG] = head[STATE_BYTES] = 0
+    for k in range(COUNTED_TYPES):
+        counters[k] = uint32(0)
+
+
+@inlined
+def _erase(at_ms, slot, head, ring, counters, ended, num_ended):
+    """Forget what a user did up to a time; sessions that ended in this chunk before it have no items any more."""
+    if at_ms <= head[FORGOTTEN_MS]:
+        return
+    head[FORGOTTEN_MS] = at_ms
+    kept = 0
+    while kept < head[COUNT] and int64(ring[_row_of(kept, head[NEWEST], len(ring)), 0] >> uint64(22)) > at_ms:
+        kept += 1
+    head[COUNT] = head[TOTAL] = kept
+    _forget_departed(head, counters)
+    for k in range(num_ended):
+        if ended[k, 0] == slot:
+            ended[k, 1] = 0
+
+
+@inlined
 def _insert(high, low, slot, head, ring, items, counters, counts, ended, num_ended):
     """Apply one action to a user; return how many sessions have ended so far."""
     limit, newest, count = len(ring), head[NEWEST], head[COUNT]
@@ -116,6 +155,20 @@ def _insert(high, low, slot, head, ring, items, counters, counts, ended, num_end
     return num_ended
 
 
+@inlined
+def _apply_one(high, low, slot, head, ring, items, counters, counts, ended, num_ended):
+    """Apply one action or erasure to a user; return how many sessions have ended so far."""
+    at_ms = int64(high >> uint64(22))
+    if int64((high >> uint64(16)) & uint64(TYPE_MASK)) == ERASURE:
+        counts[ERASURES] += 1
+        _erase(at_ms, slot, head, ring, counters, ended, num_ended)
+        return num_ended
+    if head[FORGOTTEN_MS] != NEVER and at_ms <= head[FORGOTTEN_MS]:
+        counts[FORGOTTEN] += 1
+        return num_ended
+    return _insert(high, low, slot, head, ring, items, counters, counts, ended, num_ended)
+
+
 @kernel(BYTES, SLOTS, INTS, WORDS, WORDS, INT, INT_ROWS, RINGS, WORD_ROWS, COUNTERS, SLOTS, INT, SLOTS, INTS, INT_ROWS)
 def apply_actions(
     status, slots, offsets, high, low, turn, heads, rings, items, counters, changed, num_changed, touched, counts, ended
@@ -140,7 +193,7 @@ def apply_actions(
         head[OFFSET] = offsets[k]
         if head[CHANGED] == NOT_YET:
             head[CHANGED] = IN_THIS_CHUNK
-        num_ended = _insert(
+        num_ended = _apply_one(
             high[k], low[k], slot, head, rings[slot], items[slot], counters[slot], counts, ended, num_ended
         )
     for k in range(num_touched):

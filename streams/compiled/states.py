@@ -6,7 +6,7 @@ from rankstream.features.actions import ACTION_BYTES
 from rankstream.features.counters import COUNTER_BYTES
 from rankstream.features.schema import COUNTED_TYPES
 from rankstream.features.sessions import MAX_SESSION_ITEMS
-from rankstream.features.user_state import FORMAT, NO_OFFSET, WITHOUT_COUNTERS
+from rankstream.features.user_state import FORMAT, NEVER, NO_OFFSET, WITH_MARK, WITHOUT_COUNTERS
 from rankstream.streams.compiled.integers import big_endian, little_endian, put_big_endian, put_little_endian
 from rankstream.streams.compiled.jit import (
     BYTE_ROWS,
@@ -24,9 +24,11 @@ from rankstream.streams.compiled.jit import (
 )
 from rankstream.streams.compiled.layout import (
     COUNT,
+    FORGOTTEN_MS,
     HEAD_BYTES,
     ITEMS,
     LAST_MS,
+    MARK_BYTES,
     NEWEST,
     OFFSET,
     STATE_BYTES,
@@ -41,14 +43,20 @@ REFUSED = -1  # instead of the bytes of a recurrent state: the record is not for
 @inlined
 def _state_bytes(data, at, end, limit):
     """Return the bytes of a record's recurrent state; ``REFUSED`` for what a slot can't hold, or is no record."""
-    if end - at < HEAD_BYTES or (data[at] != FORMAT and data[at] != WITHOUT_COUNTERS):
+    if end - at < HEAD_BYTES + MARK_BYTES * (data[at] == WITH_MARK):
+        return REFUSED
+    if data[at] != FORMAT and data[at] != WITHOUT_COUNTERS and data[at] != WITH_MARK:
         return REFUSED
     rest = at + HEAD_BYTES + ACTION_BYTES * int64(data[at + 1])
+    if data[at] == WITH_MARK:
+        if int64(little_endian(data, at + HEAD_BYTES, MARK_BYTES)) <= NEVER:
+            return REFUSED
+        rest += MARK_BYTES
     if data[at + 1] > limit or rest > end:
         return REFUSED
     if rest == end:
         return 0
-    if data[at] == FORMAT:
+    if data[at] != WITHOUT_COUNTERS:
         if data[rest] > COUNTED_TYPES:
             return REFUSED
         rest += 1 + COUNTER_BYTES * int64(data[rest])
@@ -69,7 +77,7 @@ def look_at_records(data, spans, limit, state_bytes):
 def _clear(head, counters):
     """Make a slot that of an unknown user; its key and what was noted of it in this chunk stay."""
     head[NEWEST] = head[COUNT] = head[TOTAL] = head[ITEMS] = head[LAST_MS] = head[TAG] = head[STATE_BYTES] = 0
-    head[OFFSET] = NO_OFFSET
+    head[OFFSET], head[FORGOTTEN_MS] = NO_OFFSET, NEVER
     for k in range(COUNTED_TYPES):
         counters[k] = uint32(0)
 
@@ -78,8 +86,11 @@ def _clear(head, counters):
 def _unpack_one(data, at, end, head, ring, items, counters, states):
     head[COUNT] = int64(data[at + 1])
     head[OFFSET], head[TOTAL] = int64(little_endian(data, at + 2, 8)), int64(little_endian(data, at + 10, 4))
-    has_counters = data[at] == FORMAT
+    has_counters, has_mark = data[at] != WITHOUT_COUNTERS, data[at] == WITH_MARK
     at += HEAD_BYTES
+    if has_mark:
+        head[FORGOTTEN_MS] = int64(little_endian(data, at, MARK_BYTES))
+        at += MARK_BYTES
     for k in range(head[COUNT]):
         ring[k, 0], ring[k, 1] = big_endian(data, at, 8), big_endian(data, at + 8, 8)
         at += ACTION_BYTES
@@ -140,10 +151,14 @@ def pack_slots(slots, heads, rings, items, counters, states, out, ends):
     for k in range(len(slots)):
         slot = slots[k]
         head, ring = heads[slot], rings[slot]
-        out[at], out[at + 1] = FORMAT, uint8(head[COUNT])
+        has_mark = head[FORGOTTEN_MS] != NEVER
+        out[at], out[at + 1] = WITH_MARK if has_mark else FORMAT, uint8(head[COUNT])
         put_little_endian(out, at + 2, uint64(head[OFFSET]), 8)
         put_little_endian(out, at + 10, uint64(head[TOTAL]), 4)
         at += HEAD_BYTES
+        if has_mark:
+            put_little_endian(out, at, uint64(head[FORGOTTEN_MS]), MARK_BYTES)
+            at += MARK_BYTES
         for j in range(head[COUNT]):
             row = head[NEWEST] + j
             row = row if row < len(ring) else row - len(ring)

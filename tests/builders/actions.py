@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rankstream.features.actions import Action, Vocabulary
+from rankstream.features.actions import Action, Vocabulary, pack_erasure
 from rankstream.features.history import History
 from rankstream.features.ids import Id, Keys, id_bytes, id_key
 from rankstream.features.join import OfflineFeatures
@@ -29,6 +29,11 @@ SIZES = FeatureSizes(num_actions=100, item_dim=4, user_dim=3, session_dim=2, ite
 def an_action(item: Id = "a", at: int = 0, kind: str = "view") -> bytes:
     """A packed action ``at`` seconds after the morning began."""
     return Action(id_key(item), VOCABULARY.action_codes[kind], MORNING_MS + 1000 * at).pack()
+
+
+def an_erasure(at: int = 0) -> bytes:
+    """A packed erasure of all up to ``at`` seconds after the morning began."""
+    return pack_erasure(MORNING_MS + 1000 * at)
 
 
 def a_history(*actions: bytes, limit: int = 100) -> History:
@@ -56,6 +61,12 @@ def an_event(
 ) -> ARecord:
     """A record of topic user-actions."""
     event = {"user_id": user, "item_id": item, "action": action, "timestamp_ms": MORNING_MS + 1000 * at, **more}
+    return ARecord(json.dumps(event).encode(), id_bytes(user), offset, timestamp=MORNING_MS + 1000 * at)
+
+
+def a_forget(user: Id = "u1", at: int = 0, offset: int = 0) -> ARecord:
+    """A record of topic user-actions that erases a user."""
+    event = {"user_id": user, "action": "forget", "timestamp_ms": MORNING_MS + 1000 * at}
     return ARecord(json.dumps(event).encode(), id_bytes(user), offset, timestamp=MORNING_MS + 1000 * at)
 
 

@@ -27,6 +27,9 @@ def a_mixed_log(count: int, seed: int = 1, users: int = 20_000) -> list[Recorded
             value = json.dumps(event).encode()
         elif what < 0.03:
             key, value = _poisoned(rng, key, value)
+        elif what < 0.035:
+            at_ms_then = at_ms - rng.choice([0, 0, rng.randrange(10**7)])
+            key, value = _sent(rng, {"user_id": event["user_id"], "action": "forget", "timestamp_ms": at_ms_then})
         sent.append((key, value))
         stamp = -1 if rng.random() < 0.001 else at_ms + rng.choice([5, 5, 5, -700])
         log.append(Recorded("user-actions", 0, 2 * offset, stamp, key, value))

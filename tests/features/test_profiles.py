@@ -16,7 +16,7 @@ from rankstream.features.profiles import (
     write_profiles,
 )
 from rankstream.features.schema import CONTEXT_NAMES, check_inputs
-from tests.builders.actions import MORNING_MS, a_state, an_action
+from tests.builders.actions import MORNING_MS, a_state, an_action, an_erasure
 from tests.builders.profiles import USERS, some_profiles
 from tests.features.test_join import SIZES, TABLES
 
@@ -46,6 +46,13 @@ def test_the_profile_stands_behind_all_else_of_the_context(profiles):
     assert np.flatnonzero(columns_of_profiles(knowing.sizes)).tolist() == [
         len(CONTEXT_NAMES) + at for at in range(2, 6)
     ]
+
+
+def test_of_an_erased_user_the_model_has_no_profile_any_more(profiles):
+    knowing = replace(TABLES, profiles=profiles)
+    erased = a_state(an_erasure(1), an_action("a", 2))
+    assert match_user(a_state(an_action("a", 2)), 3, MORNING_MS + 3000, knowing).user.profile.any()
+    assert not match_user(erased, 3, MORNING_MS + 3000, knowing).user.profile.any()
 
 
 def test_without_profiles_the_context_is_as_ever_to_the_byte():

@@ -1,10 +1,12 @@
 import numpy as np
+import pytest
 
 from rankstream.features.embeddings.base import NoVectors
+from rankstream.features.embeddings.table import table_of
 from rankstream.features.ids import id_key, id_keys
 from rankstream.features.user_state import UNKNOWN_USER
 from rankstream.features.user_view import view_user
-from tests.builders.actions import MORNING_MS, SomeVectors, a_state, an_action
+from tests.builders.actions import MORNING_MS, SomeVectors, a_state, an_action, an_erasure
 
 USERS = SomeVectors(3, missing=frozenset({id_key("lost")}))
 
@@ -36,3 +38,11 @@ def test_a_vector_that_is_missing_is_zeros_and_a_bit():
     assert np.array_equal(found.vector, USERS.look_up(id_keys(["u1"]))[0][0])
     assert (found.vector_found, lost.vector_found, lost.vector.any()) == (True, False, False)
     assert view_user(UNKNOWN_USER, id_key("u1"), MORNING_MS, NoVectors(5)).vector.shape == (5,)
+
+
+@pytest.mark.parametrize(("as_of_s", "found"), [(5, False), (6, True)])
+def test_an_erased_user_has_no_vector_of_before_the_erasure(as_of_s: int, found: bool):
+    table = table_of(["u1"], np.ones((1, 3)), space="users", as_of_ms=MORNING_MS + 1000 * as_of_s)
+    user = view_user(a_state(an_erasure(5)), id_key("u1"), MORNING_MS + 9000, table)
+    assert (user.vector_found, user.vector.any()) == (found, found)
+    assert not view_user(a_state(an_erasure(5)), id_key("u1"), MORNING_MS, USERS).vector_found  # of no known time

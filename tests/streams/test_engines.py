@@ -112,7 +112,7 @@ def test_a_log_of_everything_leaves_the_same_bytes_in_all_outputs(
                 run.take(log[at - 777 * 5 : at])
         run.checkpoint(len(log))
     plain, other = (run.came_out for run in runs)
-    for name in ("late", "duplicates", "too_old", "ahead", "redelivered", "sessions_ended"):
+    for name in ("late", "duplicates", "too_old", "ahead", "redelivered", "sessions_ended", "erasures", "forgotten"):
         assert sum(getattr(one, name) for one in runs[0].counted) > 0, name
     reasons = {reason for one in runs[0].counted for reason in one.rejected}
     assert {"wrong-partition", "not-json", "schema", "key-mismatch", "too-large"} <= reasons
@@ -135,7 +135,10 @@ FIELDS = st.fixed_dictionaries(
         "user_id": st.sampled_from(["u1", "2", 2, "é", ""]),
     },
 )
-RECORDS = st.tuples(st.sampled_from(["u1", "u2", 3]), st.integers(0, 4), st.integers(0, 30), FIELDS)
+ERASURES = st.fixed_dictionaries({"action": st.just("forget"), "item_id": st.sampled_from([None, None, "a", ""])})
+RECORDS = st.tuples(
+    st.sampled_from(["u1", "u2", 3]), st.integers(0, 4), st.integers(0, 30), st.one_of(FIELDS, FIELDS, ERASURES)
+)
 STEPS = st.lists(st.one_of(st.integers(1, 9), st.sampled_from(["checkpoint", "restart"])), max_size=12)
 
 

@@ -1,6 +1,7 @@
 """Candidates that are near to each of a user's interests."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,13 @@ def test_a_table_that_knows_more_than_the_request_is_not_looked_at(a_source):
     source = a_source(THREE, as_of_ms=NOW_MS + 1)
     assert list(source.propose(a_user(), 10).ids) == []
     assert source.propose(a_user(("save", "d0")), 10).because_of == {"interest:1": "d0"}
+
+
+def test_a_table_of_before_an_erasure_of_the_user_is_not_looked_at(a_source):
+    source, user = a_source(THREE, as_of_ms=NOW_MS - 500), a_user(("save", "d0"))
+    for forgotten_ms, found in ((NOW_MS - 500, {"d0"}), (NOW_MS - 501, {"a0", "b0", "c0", "d0"})):
+        erased = replace(user, user=replace(user.user, forgotten_ms=forgotten_ms))
+        assert set(source.propose(erased, 10).because_of.values()) <= found
 
 
 @pytest.mark.parametrize("actions", [(), (("save", "nowhere"),), (("save", 7),)])
