@@ -5,6 +5,8 @@
     a file's rows  ->  Arrivals: keys and packed actions, exactly what a worker's decoder makes of the records
                    ->  skipped: what a worker would reject, counted by the same reasons
 
+An erasure of a user is a row of its own, of code 0 and without an item, for those who ask for them.
+
 ``open.open_log`` opens files, ``readers.topic`` a Kafka topic, ``log.event_log_of`` collects the batches as columns.
 """
 
@@ -17,13 +19,34 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from rankstream.events.action_event import ActionDecoder, ActionEvent, Record, Rejected
+from rankstream.events.action_event import (
+    FORGET,
+    ActionDecoder,
+    ActionEvent,
+    ErasureEvent,
+    Record,
+    Rejected,
+    decode_erasure,
+)
 from rankstream.events.skipped import Skipped, Where
-from rankstream.features.actions import ACTION_BYTES, Vocabulary, action_time_ms, pack_actions, value_codes
+from rankstream.features.actions import (
+    ACTION_BYTES,
+    ERASURE,
+    ITEM,
+    Vocabulary,
+    action_time_ms,
+    action_type,
+    is_erasure,
+    pack_actions,
+    value_codes,
+)
 from rankstream.features.ids import Id, Keys, id_bytes, id_keys
 
 Ints = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+NO_ITEM = ""  # of an erasure
 
 _decode_event = msgspec.json.Decoder(ActionEvent).decode
 
@@ -40,7 +63,7 @@ class Arrivals:
     item_ids: list[Id]
     user_keys: list[bytes]  # what records are keyed by, and states kept under
     item_keys: Keys  # (n,) uint64
-    codes: Ints  # (n,) of the vocabulary's actions, from 1
+    codes: Ints  # (n,) of the vocabulary's actions, from 1; 0 for an erasure
     times_ms: Ints  # (n,) when it happened, UTC
     surfaces: Ints  # (n,) of the vocabulary's surfaces, 0 for none
     values: Values  # (n,) as the log writes them, NaN for none
@@ -52,6 +75,17 @@ class Arrivals:
 
     def __len__(self) -> int:
         return len(self.packed)
+
+    @property
+    def erasures(self) -> Bools:
+        """Return which rows erase their user, ``(n,)``."""
+        erasures: Bools = self.codes == ERASURE
+        return erasures
+
+    def without_erasures(self) -> "Arrivals":
+        """Return the actions alone."""
+        erasures = self.erasures
+        return self.taken(np.flatnonzero(~erasures)) if erasures.any() else self
 
     @property
     def first_offset(self) -> int:
@@ -115,8 +149,11 @@ class RecordedLog(Protocol):
         """Return the sha256 of what is read."""
         ...
 
-    def batches(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
-        """Read from the start, by the codes of this vocabulary (the bundle's). Raises ``LogError``."""
+    def batches(self, vocabulary: Vocabulary, erasures: bool = False) -> Iterator[Arrivals]:
+        """Read from the start, by the codes of this vocabulary (the bundle's). Raises ``LogError``.
+
+        ``erasures`` are rows too where they are asked for, as of who keeps users' states.
+        """
         ...
 
 
@@ -137,6 +174,7 @@ def pack_columns(
     """Pack columns of checked actions; negative and infinite values count as missing."""
     if item_keys is None:
         item_keys = id_keys(item_ids)
+        item_keys[codes == ERASURE] = 0
     if user_keys is None:
         user_keys = [id_bytes(user) for user in user_ids]
     some = np.isfinite(values) & (values >= 0)
@@ -151,13 +189,16 @@ def pack_columns(
     )  # fmt: skip
 
 
-def events_of(arrivals: Arrivals, vocabulary: Vocabulary) -> Iterator[ActionEvent]:
-    """Yield the actions as the wire writes them: what ``arrivals_of`` decodes to these arrivals again."""
+def events_of(arrivals: Arrivals, vocabulary: Vocabulary) -> Iterator[ActionEvent | ErasureEvent]:
+    """Yield the actions and erasures as the wire writes them: what ``arrivals_of`` decodes to these arrivals again."""
     lists = arrivals.list_ids or [None] * len(arrivals)
     actions, surfaces = ("", *vocabulary.actions), (None, *vocabulary.surfaces)
     numbers = (arrivals.codes, arrivals.times_ms, arrivals.surfaces, arrivals.values)
     columns = (arrivals.user_ids, arrivals.item_ids, *(column.tolist() for column in numbers), lists)
     for user, item, code, at_ms, surface, value, shown in zip(*columns, strict=True):
+        if code == ERASURE:
+            yield ErasureEvent(user, FORGET, at_ms)
+            continue
         yield ActionEvent(user, item, actions[code], at_ms, surfaces[surface], None if value != value else value, shown)
 
 
@@ -172,8 +213,16 @@ def _arrived_ms(record: Record, event: ActionEvent) -> int:
     return record.timestamp if record.timestamp >= 0 else event.timestamp_ms
 
 
+def _event_of(record: Record, packed: bytes) -> ActionEvent:
+    """Return the event of a record that was decoded to these bytes; of an erasure with what stands for an item."""
+    if is_erasure(packed):
+        erasure = decode_erasure(record.value or b"")
+        return ActionEvent(erasure.user_id, NO_ITEM, erasure.action, erasure.timestamp_ms)
+    return _decode_event(record.value or b"")
+
+
 def arrivals_of(records: Iterable[Record], vocabulary: Vocabulary, skipped: Skipped) -> Arrivals:
-    """Decode records one by one, as a worker does.
+    """Decode records one by one, as a worker does, erasures too.
 
     This is how topics are read, and what the readers of files are tested against.
     """
@@ -187,14 +236,14 @@ def arrivals_of(records: Iterable[Record], vocabulary: Vocabulary, skipped: Skip
         except Rejected as why:
             skipped.reject(why, Where(f"{record.topic}, partition {record.partition}", "offset", record.offset))
             continue
-        events.append(_decode_event(record.value or b""))
+        events.append(_event_of(record, packed[-1]))
         kept.append(record)
     return Arrivals(
         [event.user_id for event in events],
         [event.item_id for event in events],
         [record.key or b"" for record in kept],
-        id_keys([event.item_id for event in events]),
-        np.array([vocabulary.action_codes[event.action] for event in events], np.int64),
+        np.array([int.from_bytes(one[ITEM], "big") for one in packed], np.uint64),
+        np.array([action_type(one) for one in packed], np.int64),
         np.array([action_time_ms(one) for one in packed], np.int64),
         np.array([vocabulary.surface_codes.get(event.surface or "", 0) for event in events], np.int64),
         np.array([np.nan if event.value is None else event.value for event in events], np.float64),

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from rankstream.events.action_event import FORGET
 from rankstream.events.arrivals import Arrivals, LogError, concatenated
 from rankstream.events.impressions import Impressions, grouped
 from rankstream.events.log_kind import WIRE_FORMAT
@@ -111,6 +112,7 @@ class FileLog:
             found = (known.actions, known.surfaces) if known is not None else file.reader.names(file.shape)
             actions.update(set(found[0]) - {file.shape.column("action")})  # a heading that comes again in joined files
             surfaces.update(set(found[1]) - {file.shape.column("surface")})
+        actions.discard(FORGET)  # the name of erasures
         if not actions:
             raise LogError(self._why_no_names())
         try:
@@ -118,8 +120,8 @@ class FileLog:
         except ValueError as exc:
             raise LogError(f"{self.path}: {exc}; is --map action=COLUMN the right column?") from exc
 
-    def batches(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
-        """Read the actions from the start, by the codes of this vocabulary.
+    def batches(self, vocabulary: Vocabulary, erasures: bool = False) -> Iterator[Arrivals]:
+        """Read the actions from the start, by the codes of this vocabulary; ``erasures`` too where they are asked for.
 
         Raises ``LogError``, also for a log without any.
         """
@@ -128,6 +130,7 @@ class FileLog:
         offset = read = 0
         for arrivals in self._sorted(known) if self.sort else self._read(known):
             read += len(arrivals)
+            arrivals = arrivals if erasures else arrivals.without_erasures()
             done = arrivals if self.shown is None else _of_code(arrivals, known.action_codes[self.shown], False)
             if len(done):
                 yield done.numbered(offset)

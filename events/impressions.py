@@ -90,6 +90,22 @@ class Impressions:
             self.shown_ms[rows],
         )
 
+    def only(self, kept: Bools) -> "Impressions":
+        """Return these of the lists, ``(lists,)``."""
+        if kept.all():
+            return self
+        rows, counts = kept[self.list_of_row], np.diff(self.starts)[kept]
+        return Impressions(
+            self.user_ids[kept],
+            self.times_ms[kept],
+            self.list_keys[kept],
+            self.surfaces[kept],
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            self.item_ids[rows],
+            self.positions[rows],
+            self.shown_ms[rows],
+        )
+
     def split_at(self, until_ms: int) -> tuple["Impressions", "Impressions"]:
         """Cut into lists that were shown before ``until_ms`` and from then on."""
         row = int(np.searchsorted(self.times_ms, until_ms, side="left"))

@@ -11,7 +11,7 @@ is only counted may hold the items' keys (uint64) instead of their ids.
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rankstream.events.arrivals import Arrivals, LogError, Values, codes_of_values
+from rankstream.events.erasures import Erasures
 from rankstream.events.ids import IdColumn, plain_ids
 from rankstream.events.impressions import NO_LIST, Acts, Impressions, list_keys_of
+from rankstream.events.skipped import Skipped
 from rankstream.features.actions import MAX_TIME_MS, Vocabulary
 from rankstream.features.ids import Ids, Keys, id_keys
 
@@ -77,6 +79,7 @@ class EventLog:
     beginning_of: "EventLog | None" = None  # a log whose first rows these are: it is grouped once for both
     list_keys: Keys | None = None  # (n,) of the shown list that an action names, NO_LIST for none
     impressions: Impressions | None = None  # what was shown, where the log says so apart from what was done
+    erasures: Erasures = field(default_factory=Erasures)  # in the log as it was read: rows of before them are left out
 
     def __post_init__(self) -> None:
         _check(self)
@@ -281,11 +284,25 @@ def event_log(
     )
 
 
-def event_log_of(batches: Iterable[Arrivals], vocabulary: Vocabulary, untyped: bool = False) -> EventLog:
+def event_log_of(
+    batches: Iterable[Arrivals], vocabulary: Vocabulary, untyped: bool = False, skipped: Skipped | None = None
+) -> EventLog:
     """Collect batches that were read by the codes of this vocabulary.
 
     Ids are integers if all are, else texts; ``untyped`` ones, of a file of text, are integers if all are written so.
+    Rows of before an erasure of their user are left out, and counted in ``skipped``.
     """
+    erasures = Erasures()
+    log = _event_log_of(erasures.taken_out_of(batches), vocabulary, untyped)
+    kept = erasures.keep(log.user_ids, log.times_ms)
+    if not kept.all():
+        told = f"{len(erasures):,} users were erased, and what they did until then is left out"
+        (Skipped() if skipped is None else skipped).ignore("erased", told, count=int(np.count_nonzero(~kept)))
+        log = log.rows(kept)
+    return replace(log, erasures=erasures)
+
+
+def _event_log_of(batches: Iterable[Arrivals], vocabulary: Vocabulary, untyped: bool) -> EventLog:
     users, items = IdColumn(untyped), IdColumn(untyped)
     columns: list[tuple[Codes, Codes, Codes, Values]] = []
     lists: list[Keys] = []

@@ -25,11 +25,16 @@ def read_log(opened: FileLog, vocabulary: Vocabulary | None = None, strict: bool
     counts those.
     """
     vocabulary = vocabulary or opened.vocabulary
-    batches = replace(opened, sort=False).batches(vocabulary)  # the columns are sorted by time in any case
-    log = event_log_of(batches, vocabulary, opened.untyped)
+    unsorted = replace(opened, sort=False)  # the columns are sorted by time in any case
+    log = event_log_of(unsorted.batches(vocabulary, erasures=True), vocabulary, opened.untyped, opened.skipped)
+    if not len(log):
+        raise LogError(f"{opened.name} holds no action of a user who was not erased after it; give a log of others")
     if strict and opened.skipped:
         raise LogError(opened.skipped.refusal(opened.name, len(log)))
-    return replace(log, impressions=opened.impressions(vocabulary))
+    shown = opened.impressions(vocabulary)
+    if shown is None:
+        return log
+    return replace(log, impressions=shown.only(log.erasures.keep(shown.user_ids, shown.times_ms)))
 
 
 def kind_of(opened: FileLog, log: EventLog) -> LogKind:

@@ -112,7 +112,7 @@ def command(
             active = False
         job = refresh_active if active else refresh
         histories = histories_of(events, model.config.num_actions)
-        done = job(model, items, histories, root, as_of_ms=now_ms, keep=keep)
+        done = job(model, items, histories, root, as_of_ms=now_ms, keep=keep, erased=events.erasures.users)
         table_root = items_root or run / "vectors" / "items"
         added = publish_item_vectors(models, events, table_root, now_ms, keep, index_version)
         counts, served = None, models.item_table

@@ -17,7 +17,7 @@ from rankstream.cli.options.logs import log_options, opened_log
 from rankstream.cli.options.settings import CONNECTED, settings_options
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.skipped import print_notes, print_skipped
-from rankstream.events.action_event import ActionEvent, Rejected
+from rankstream.events.action_event import ActionEvent, ErasureEvent, Rejected
 from rankstream.events.arrivals import LogError, events_of
 from rankstream.events.impression_event import ImpressionEvent, impression_events
 from rankstream.events.open import FileLog, LogOptions
@@ -35,7 +35,7 @@ from rankstream.streams.pipeline import wall_clock_ms
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import IMPRESSIONS
 
-Sendable = ActionEvent | RankingRequest | ImpressionEvent
+Sendable = ActionEvent | ErasureEvent | RankingRequest | ImpressionEvent
 SHOW_EVERY = 200  # rows between two updates of the progress bar
 INTERRUPTED = 130  # exit code, as shells have it of Ctrl-C
 UNCHECKED = Vocabulary(("any",))  # rows of a stream may have any action: what names there are is known at its end
@@ -117,7 +117,7 @@ class LogSource:
         """Yield what can be sent. Raises ``LogError``, if most rows of the first batch are skipped before any is."""
         log, vocabulary = self._log, self._log.vocabulary
         lists = self._lists() if self._shown else []
-        for nth, arrivals in enumerate(log.batches(vocabulary)):
+        for nth, arrivals in enumerate(log.batches(vocabulary, erasures=True)):
             if not nth and not log.sort:
                 log.check_skipped(len(arrivals))
             yield from events_of(arrivals, vocabulary)
@@ -182,7 +182,13 @@ def _told_unit(rows: Iterable[Row], shape: Shape, name: str, unit: str) -> TimeU
 
 
 def _event(row: Row, reading: Reading, kind: type[Sendable]) -> Sendable:
-    event: Sendable = reading.converted(row, kind)
+    try:
+        event: Sendable = reading.converted(row, kind)
+    except Rejected as why:
+        if kind is not ActionEvent:
+            raise
+        erasure = reading.erasure(row, why)
+        return ErasureEvent(erasure.user_id, erasure.action, erasure.timestamp_ms)
     if event.timestamp_ms is not None:
         reading.check_time(row, event.timestamp_ms)
     if isinstance(event, RankingRequest) and (event.candidates is None) == (event.limit is None):
@@ -206,7 +212,7 @@ class Sending:
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("sent", total=total)
             for event in events:
-                if isinstance(event, ActionEvent):
+                if isinstance(event, ActionEvent | ErasureEvent):
                     self.producer.send_action(event)
                 elif isinstance(event, ImpressionEvent):
                     self.producer.send_impressions(event)

@@ -344,7 +344,7 @@ def keep_states(log: RecordedLog, history_limit: int, as_json: bool = False) -> 
     started, columns = perf_counter(), [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reading", total=None)
-        for arrivals in log.batches(log.vocabulary):
+        for arrivals in log.batches(log.vocabulary, erasures=True):
             delayed.feed(arrivals, 0, len(arrivals))
             progress.update(task, description=f"{delayed.applied:,} events")
     seconds, counters = perf_counter() - started, delayed.pipeline.counters

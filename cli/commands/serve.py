@@ -136,7 +136,7 @@ def _send(settings: Settings, opened: FileLog, vocabulary: Vocabulary) -> Sent:
     sent = Sent()
     with _progress() as progress, Producer(settings, carrier=WholeBatches) as producer:
         task = progress.add_task("sending the log", total=None)
-        for arrivals in opened.batches(vocabulary):
+        for arrivals in opened.batches(vocabulary, erasures=True):
             for event in events_of(arrivals, vocabulary):
                 producer.send_action(event)
             sent.add(arrivals)

@@ -17,6 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from rankstream.events.arrivals import Arrivals, concatenated
+from rankstream.features.actions import ERASURE
 from rankstream.features.ids import Id
 from rankstream.metrics.arrays import Bools
 
@@ -48,10 +49,13 @@ class Group:
 
 
 def groups_of(arrivals: Arrivals) -> list[Group]:
-    """Return the groups of a batch in the order that they began."""
+    """Return the groups of a batch in the order that they began; an erasure is in none."""
     newest: dict[bytes, Group] = {}
     groups: list[Group] = []
-    for row, (key, at_ms) in enumerate(zip(arrivals.user_keys, arrivals.times_ms.tolist(), strict=True)):
+    columns = arrivals.user_keys, arrivals.times_ms.tolist(), arrivals.codes.tolist()
+    for row, (key, at_ms, code) in enumerate(zip(*columns, strict=True)):
+        if code == ERASURE:
+            continue
         group = newest.get(key)
         if group is None or group.at_ms != at_ms:
             newest[key] = group = Group(key, at_ms)
@@ -113,8 +117,8 @@ def _first_open(arrivals: Arrivals, open_from_ms: int) -> int:
         return int(np.searchsorted(arrivals.times_ms, min(open_from_ms, int(arrivals.times_ms[-1]))))
     groups = groups_of(arrivals)
     spans = [(group.rows[0], group.rows[-1]) for group in groups]
-    cut = min(first for group, (first, last) in zip(groups, spans, strict=True)
-              if group.at_ms >= open_from_ms or last == len(arrivals) - 1)  # fmt: skip
+    cut = min((first for group, (first, last) in zip(groups, spans, strict=True)
+               if group.at_ms >= open_from_ms or last == len(arrivals) - 1), default=len(arrivals))  # fmt: skip
     borders = [0, *(np.flatnonzero(_changes(arrivals)) + 1).tolist(), len(arrivals)]
     spans += [(first, end - 1) for first, end in pairwise(borders)]
     for first, last in sorted(spans, reverse=True):

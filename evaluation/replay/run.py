@@ -106,7 +106,7 @@ def replay(
     started = perf_counter()
     chosen, found = (None, None) if plan.max_queries is None else _choose_queries(log, plan, plan.max_queries)
     run = _Run(variants, plan, chosen, progress)
-    for arrivals in whole_groups(log.batches(plan.vocabulary)):
+    for arrivals in whole_groups(log.batches(plan.vocabulary, erasures=True)):
         run.apply(arrivals)
     run.finish()
     run.result.seconds = perf_counter() - started
@@ -232,7 +232,7 @@ class _Run:
                 self.old_users.add(group.key)
                 self.old_items.update(one.item_key for one in together)
         self._feed(arrivals, fed, len(arrivals))
-        self._note(arrivals)
+        self._note(arrivals.without_erasures())
         for query in self.protocol.complete(self.now_ms):
             self._rank(query)
 
@@ -263,7 +263,7 @@ class _Run:
     def _feed(self, arrivals: Arrivals, start: int, stop: int) -> None:
         for variant in self.variants:
             variant.delayed.feed(arrivals, start, stop)
-        rows = arrivals.rows(slice(start, stop))
+        rows = arrivals.rows(slice(start, stop)).without_erasures()
         self.baselines.feed(rows)
         for kept in self.kept:
             kept.feed(rows)

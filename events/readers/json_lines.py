@@ -15,13 +15,21 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS, ActionEvent, Rejected, TimeMs
-from rankstream.events.arrivals import Arrivals, Ints, LogError, Values, pack_columns
+from rankstream.events.action_event import (
+    FORGET,
+    MAX_AHEAD_MS,
+    MIN_TIME_MS,
+    ActionEvent,
+    ErasureEvent,
+    Rejected,
+    TimeMs,
+)
+from rankstream.events.arrivals import NO_ITEM, Arrivals, Ints, LogError, Values, pack_columns
 from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, json_row, json_rows
 from rankstream.events.readers.times import TIMES, NotATimeError, day_of
 from rankstream.events.readers.unpacked import NOT_WHOLE, open_bytes
 from rankstream.events.skipped import Skipped, Where, shown
-from rankstream.features.actions import Vocabulary
+from rankstream.features.actions import ERASURE, Vocabulary
 from rankstream.features.decoding import UNREADABLE
 from rankstream.features.ids import Id, id_bytes
 
@@ -43,6 +51,12 @@ class ListedAction(LoggedAction, gc=False, frozen=True, omit_defaults=True):
     """An action or an impression, and its position in the shown list that it is of, where the log has it."""
 
     position: Annotated[int, Meta(ge=0)] | None = None
+
+
+class LoggedErasure(ErasureEvent, gc=False, frozen=True, omit_defaults=True):
+    """An erasure, and when its record was produced where the log has it."""
+
+    arrived_ms: TimeMs | None = None
 
 
 FIELDS = LoggedAction.__struct_fields__
@@ -87,11 +101,27 @@ class Reading:
                 yield None
 
     def event(self, row: Row) -> LoggedAction:
-        """Return a row's action. Raises ``Rejected`` with the reason that a worker would have."""
-        event = self.converted(row, ListedAction if self.positions else LoggedAction)
+        """Return a row's action, or erasure. Raises ``Rejected`` with the reason that a worker would have."""
+        kind = ListedAction if self.positions else LoggedAction
+        try:
+            event = self.converted(row, kind)
+        except Rejected as why:
+            erasure = self.erasure(row, why)
+            return kind(erasure.user_id, NO_ITEM, FORGET, erasure.timestamp_ms, arrived_ms=erasure.arrived_ms)
         if event.action not in self.vocabulary.action_codes:
             known = ", ".join(self.vocabulary.actions)
             raise Rejected("unknown-action", f"action {shown(event.action)} is not in the vocabulary ({known})")
+        self.check_time(row, event.timestamp_ms, event.arrived_ms)
+        return event
+
+    def erasure(self, row: Row, why_not: Rejected) -> LoggedErasure:
+        """Return the erasure of a row that is no action. Raises ``Rejected``, by why it is none, for all others."""
+        if PROBLEM in row or row.get(self.shape.column("action")) != FORGET:
+            raise why_not
+        try:
+            event = self.converted(row, LoggedErasure)
+        except Rejected:
+            raise why_not from None
         self.check_time(row, event.timestamp_ms, event.arrived_ms)
         return event
 
@@ -154,7 +184,7 @@ class Reading:
         return pack_columns(
             users,
             items,
-            np.array([codes[event.action] for event in events], np.int64),
+            np.array([codes[one.action] if one.item_id != NO_ITEM else ERASURE for one in events], np.int64),
             times,
             np.array([surfaces.get(event.surface, 0) if event.surface else 0 for event in events], np.int64),
             values,

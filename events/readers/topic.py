@@ -24,8 +24,8 @@ class RecordLog:
         """Return the sha256 of the keys and values that were read last."""
         return self._digest.hexdigest()
 
-    def batches(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
-        """Read from the start, decoding as a worker does."""
+    def batches(self, vocabulary: Vocabulary, erasures: bool = False) -> Iterator[Arrivals]:
+        """Read from the start, decoding as a worker does; erasures are rows too where they are asked for."""
         self.skipped.clear()
         self._digest, records, count = hashlib.sha256(), self._read(), 0
         while batch := list(islice(records, BATCH_RECORDS)):
@@ -33,6 +33,7 @@ class RecordLog:
                 self._digest.update(record.key or b"")
                 self._digest.update(record.value or b"")
             arrivals = arrivals_of(batch, vocabulary, self.skipped)
+            arrivals = arrivals if erasures else arrivals.without_erasures()
             if len(arrivals):
                 yield arrivals.numbered(count)
             count += len(arrivals)

@@ -170,15 +170,19 @@ def publish_merged(
     as_of_ms: int,
     meta: Mapping[str, Any] | None = None,
     keep: int = KEPT_VERSIONS,
+    without: Sequence[Id] = (),
 ) -> Path:
-    """Publish the current version with these rows added or replaced; the space stays what it is."""
+    """Publish the current version with these rows added or replaced; the space stays what it is.
+
+    The old rows ``without`` names are left out.
+    """
     keys, texts, narrow = _rows(ids, vectors)
     with publishing(root):
         old = EmbeddingTable.open(root)
         if narrow.shape[1] != old.dim:
             raise ValueError(f"vectors of {narrow.shape[1]} given, but the table in {root} has vectors of {old.dim}")
         _refuse_collisions(old, keys, texts)
-        kept = np.flatnonzero(~np.isin(old.keys, keys))
+        kept = np.flatnonzero(~np.isin(old.keys, np.concatenate([keys, id_keys(without)])))
         old_texts = old.texts()
         return _write(
             root,

@@ -1,10 +1,11 @@
 """The batch job of PinnerFormer: histories in, a new version of the table of user vectors out.
 
 Full, over all users, or incremental, over those who acted since the last table, merged with the others' vectors
-(KDD'22, 4: daily, for the users active that day). A user without an action on a known item has no vector.
+(KDD'22, 4: daily, for the users active that day). A user without an action on a known item has no vector, and one who
+was erased has that of what was done since.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from rankstream.features.embeddings.base import VectorTable
 from rankstream.features.embeddings.files import KEPT_VERSIONS
 from rankstream.features.embeddings.table import EmbeddingTable, publish, publish_merged
 from rankstream.features.files import CURRENT
-from rankstream.features.ids import Id
+from rankstream.features.ids import Id, id_keys
 from rankstream.features.schema import Floats
 from rankstream.features.user_view import known_actions
 from rankstream.models.training.checkpoints import fingerprint
@@ -60,8 +61,12 @@ def refresh(
     *,
     as_of_ms: int,
     keep: int = KEPT_VERSIONS,
+    erased: Collection[Id] = (),
 ) -> Refreshed:
-    """Publish vectors of all these users, as of a time; nothing later is read. ``keep`` versions stay on disk."""
+    """Publish vectors of all these users, as of a time; nothing later is read. ``keep`` versions stay on disk.
+
+    Users who were ``erased`` need no second look here: there is no table before this one.
+    """
     ids, vectors, unknown = encode(model, items, histories, as_of_ms)
     space, meta = user_space(model), {"refresh": "full"}
     folder = publish(root, ids, vectors, space=space, as_of_ms=as_of_ms, meta=meta, keep=keep)
@@ -76,9 +81,11 @@ def refresh_active(
     *,
     as_of_ms: int,
     keep: int = KEPT_VERSIONS,
+    erased: Collection[Id] = (),
 ) -> Refreshed:
     """Publish the last table with new vectors for the users who acted since then; the others keep theirs.
 
+    Those who were ``erased`` do not: they are encoded anew, of what the histories have of them, or have none.
     Raises ``SpaceRefusedError`` if another model made the last table: then a full refresh is needed.
     """
     last = EmbeddingTable.open(root)
@@ -86,18 +93,22 @@ def refresh_active(
         raise SpaceRefusedError(
             f"the table in {root} is of space {last.space}, this model's is {user_space(model)}; do a full refresh"
         )
-    active = acted_since(histories, last.as_of_ms, as_of_ms)
+    in_table = [user for user in erased if last.rows(id_keys([user]))[1].any()]
+    active = acted_since(histories, last.as_of_ms, as_of_ms, also={str(user) for user in in_table})
     ids, vectors, unknown = encode(model, items, active, as_of_ms)
-    if not ids:
+    if not ids and not in_table:
         return Refreshed(None, 0, unknown, len(last))
-    folder = publish_merged(root, ids, vectors, as_of_ms=as_of_ms, meta={"refresh": "active"}, keep=keep)
+    meta = {"refresh": "active"}
+    folder = publish_merged(root, ids, vectors, as_of_ms=as_of_ms, meta=meta, keep=keep, without=in_table)
     return Refreshed(folder, len(ids), unknown, len(EmbeddingTable.open(root)) - len(ids))
 
 
-def acted_since(histories: Histories, since_ms: int, until_ms: int) -> Iterator[tuple[Id, ActionColumns]]:
-    """Keep the users with an action after ``since_ms`` and not after ``until_ms``."""
+def acted_since(
+    histories: Histories, since_ms: int, until_ms: int, also: Collection[str] = ()
+) -> Iterator[tuple[Id, ActionColumns]]:
+    """Keep the users with an action after ``since_ms`` and not after ``until_ms``; ``also`` names others to keep."""
     for user, actions in histories:
-        if np.any((actions.times_ms > since_ms) & (actions.times_ms <= until_ms)):
+        if str(user) in also or np.any((actions.times_ms > since_ms) & (actions.times_ms <= until_ms)):
             yield user, actions
 
 

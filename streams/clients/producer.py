@@ -7,7 +7,7 @@ from typing import Self
 import msgspec
 
 from rankstream.content.items import Item
-from rankstream.events.action_event import ActionEvent
+from rankstream.events.action_event import ActionEvent, ErasureEvent
 from rankstream.events.impression_event import ImpressionEvent
 from rankstream.features.ids import Id, id_bytes
 from rankstream.ranking.request import RankingRequest
@@ -71,8 +71,8 @@ class Producer(RawProducer):
         super().__init__(settings, [self._actions, self._requests, *map(names.of, also)], carrier)
         self._encode = msgspec.json.Encoder().encode
 
-    def send_action(self, event: ActionEvent) -> None:
-        """Queue one action."""
+    def send_action(self, event: ActionEvent | ErasureEvent) -> None:
+        """Queue one action, or the erasure of a user."""
         self.send(self._actions, id_bytes(event.user_id), self._encode(event))
 
     def send_impressions(self, event: ImpressionEvent) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from rankstream.events.arrivals import Arrivals, pack_columns
 from rankstream.events.skipped import Skipped
-from rankstream.features.actions import Vocabulary
+from rankstream.features.actions import ERASURE, Vocabulary
 from rankstream.features.ids import Id
 from tests.builders.bundle import VOCABULARY
 
@@ -32,18 +32,18 @@ class ALog:
     def checksum(self) -> str:
         return "0" * 64
 
-    def batches(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
+    def batches(self, vocabulary: Vocabulary, erasures: bool = False) -> Iterator[Arrivals]:
         for start in range(0, len(self.rows), self.batch):
             part = self.rows[start : start + self.batch]
             packed = pack_columns(
                 [user for user, _, _, _ in part],
                 [item for _, item, _, _ in part],
-                np.array([vocabulary.action_codes[action] for _, _, action, _ in part], np.int64),
+                np.array([vocabulary.action_codes.get(action, ERASURE) for _, _, action, _ in part], np.int64),
                 np.array([at_ms for _, _, _, at_ms in part], np.int64),
                 self.surfaces[start : start + self.batch],
                 np.full(len(part), np.nan),
             )
-            yield packed.numbered(start)
+            yield packed.numbered(start) if erasures else packed.numbered(start).without_erasures()
 
 
 def arrivals_of_rows(rows: Sequence[Row]) -> Arrivals:

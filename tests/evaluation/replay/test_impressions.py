@@ -119,7 +119,7 @@ def test_only_the_first_rows_are_read(monkeypatch):
     monkeypatch.setattr(impressions, "MAX_ROWS", 3000)
 
     class Endless(ALog):
-        def batches(self, vocabulary):
+        def batches(self, vocabulary, erasures=False):
             while True:
                 yield from super().batches(vocabulary)
 

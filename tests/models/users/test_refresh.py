@@ -75,6 +75,19 @@ def joined(first, rest):
     return log
 
 
+def test_an_erased_user_has_the_vector_of_what_was_done_since_or_none(tmp_path):
+    model, items, everybody = a_model(), an_item_table(), a_log([(user, user, "save", user) for user in range(5)])
+    refresh(model, items, histories_of(everybody, 100), tmp_path, as_of_ms=int(everybody.times_ms[-1]))
+    before, _ = vectors_in(tmp_path, range(5))
+    left = a_log([(user, user, "save", user) for user in (0, 2, 4)] + [(3, 9, "save", 3)])
+    now_ms = int(everybody.times_ms[-1]) + 1
+    done = refresh_active(model, items, histories_of(left, 100), tmp_path, as_of_ms=now_ms, erased=["1", "3", "lost"])
+    after, found = vectors_in(tmp_path, range(5))
+    assert (done.users, done.kept, found.tolist()) == (1, 3, [True, False, True, True, True])
+    assert np.array_equal(after[[0, 2, 4]], before[[0, 2, 4]])
+    assert not np.allclose(after[3], before[3], atol=HALF)
+
+
 def test_another_models_table_is_not_merged_into(tmp_path):
     log = a_random_log(2, 30, 5)
     refresh(a_model(), an_item_table(), histories_of(log, 100), tmp_path, as_of_ms=1)
