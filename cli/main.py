@@ -25,6 +25,7 @@ COMMANDS = {
     "topics": "Create the topics, or show what is wrong with them.",
     "dead-letters": "List rejected records, and send them again.",
     "skip": "Have workers pass over records unread.",
+    "forget": "Erase users: workers and replays forget all that they did.",
     "repartition": "Move all users to topics with another number of partitions.",
     "replay": "Replay a recorded log, and evaluate the rankings by what users then did.",
     "verify": "Recompute what was served, from the log, and compare to the bit.",

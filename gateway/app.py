@@ -34,7 +34,7 @@ from rankstream.gateway.answers import (
 )
 from rankstream.gateway.counts import GatewayCounts
 from rankstream.gateway.feeds import Feed, FeedBoard, Follower
-from rankstream.gateway.intake import Asked, read_actions, read_impressions, read_request
+from rankstream.gateway.intake import Asked, read_actions, read_erasure, read_impressions, read_request
 from rankstream.gateway.openapi import openapi
 from rankstream.gateway.road import Road, no_broker
 from rankstream.gateway.routes import ROUTES, Route
@@ -194,6 +194,15 @@ class Gateway:
                 told = "there was no topic impressions when the gateway began; `rankstream topics create` makes it"
                 raise RefusedError(404, "no-topic", told)
             await self.road.send(IMPRESSIONS, [read_impressions(await self.body(request), self.clock())])
+        return json_answer(Taken(1))
+
+    async def post_forget(self, request: web.Request) -> web.StreamResponse:
+        """Erase a user; whoever may come where no token is asked for may not."""
+        if not self.settings.tokens:
+            told = "this gateway asks for no token, so it can't tell who may erase; set one, or use `rankstream forget`"
+            raise RefusedError(403, "no-token", told)
+        with self.one_in_flight(), rejections():
+            await self.road.send(ACTIONS, [read_erasure(await self.body(request), self.clock())])
         return json_answer(Taken(1))
 
     async def post_rank(self, request: web.Request) -> web.StreamResponse:

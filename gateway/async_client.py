@@ -25,6 +25,7 @@ from rankstream.gateway.client import (
     event_of,
     feed_of,
     feeds_call,
+    forget_call,
     headers_of,
     impressions_call,
     rank_call,
@@ -68,6 +69,10 @@ class AsyncGatewayClient:
     async def send_actions(self, events: ActionEvent | Sequence[ActionEvent]) -> Taken:
         """Send actions; return when the brokers have them. Raises ``GatewayError``."""
         return taken_of(await self._call(actions_call(events)))
+
+    async def forget(self, user_id: Id, until_ms: int | None = None) -> Taken:
+        """Erase a user, by what was done until now or a time (ms, UTC). Raises ``GatewayError``."""
+        return taken_of(await self._call(forget_call(user_id, until_ms)))
 
     async def rank(self, request: RankingRequest | AskedRequest) -> RankedFeed:
         """Return the feed of a request. Raises ``GatewayError``."""

@@ -72,6 +72,11 @@ def actions_call(events: ActionEvent | Sequence[ActionEvent]) -> Call:
     return Call("POST", "/actions", _encode(events))
 
 
+def forget_call(user_id: Id, until_ms: int | None = None) -> Call:
+    """Return the call that erases a user, by what was done until now or a time."""
+    return Call("POST", "/forget", _encode({"user_id": user_id, "timestamp_ms": until_ms}))
+
+
 def rank_call(request: RankingRequest) -> Call:
     """Return the call that asks for a feed; an ``AskedRequest`` needs no ``request_id``."""
     return Call("POST", "/rank", _encode(request))
@@ -143,6 +148,10 @@ class GatewayClient:
     def send_actions(self, events: ActionEvent | Sequence[ActionEvent]) -> Taken:
         """Send actions; return when the brokers have them. Raises ``GatewayError``."""
         return taken_of(self._call(actions_call(events)))
+
+    def forget(self, user_id: Id, until_ms: int | None = None) -> Taken:
+        """Erase a user, by what was done until now or a time (ms, UTC). Raises ``GatewayError``."""
+        return taken_of(self._call(forget_call(user_id, until_ms)))
 
     def rank(self, request: RankingRequest | AskedRequest) -> RankedFeed:
         """Return the feed of a request. Raises ``GatewayError``."""

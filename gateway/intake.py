@@ -13,10 +13,14 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from msgspec.structs import replace
 
 from rankstream.events.action_event import (
+    FORGET,
     MAX_ACTION_BYTES,
+    TIMESTAMP,
     ActionEvent,
+    ErasureEvent,
     Recorded,
     Rejected,
+    TimeMs,
     WireId,
     check_time,
     decoded,
@@ -38,6 +42,13 @@ class AskedRequest(RankingRequest, frozen=True, omit_defaults=True, kw_only=True
     request_id: Annotated[WireId, Meta(description="made by the gateway if absent")] | UnsetType = UNSET  # type: ignore[assignment]
 
 
+class AskedErasure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is to be forgotten, and what of what was done."""
+
+    user_id: WireId
+    timestamp_ms: Annotated[TimeMs, Meta(description="what was done up to then; now if absent, ms, UTC")] | None = None
+
+
 @dataclass(frozen=True)
 class Actions:
     """The actions of a body."""
@@ -57,6 +68,7 @@ class Asked:
 
 _encode = msgspec.json.Encoder().encode
 _decode_action: Callable[[bytes | Raw], ActionEvent] = msgspec.json.Decoder(ActionEvent).decode
+_decode_erasure: Callable[[bytes], AskedErasure] = msgspec.json.Decoder(AskedErasure).decode
 _decode_asked: Callable[[bytes], AskedRequest] = msgspec.json.Decoder(AskedRequest).decode
 _decode_list: Callable[[bytes], list[Raw]] = msgspec.json.Decoder(list[Raw]).decode
 _decode_impressions: Callable[[bytes], ImpressionEvent] = msgspec.json.Decoder(ImpressionEvent).decode
@@ -96,6 +108,16 @@ def _must_be_json(body: bytes) -> None:
         msgspec.json.decode(body, type=Raw)
     except UNREADABLE as exc:
         raise not_valid(body, exc, "JSON") from None
+
+
+def read_erasure(body: bytes, now_ms: int) -> Keyed:
+    """Return the erasure of a body. Raises ``Rejected``, also for a time that is still to come."""
+    asked = decoded(body, _decode_erasure, MAX_ACTION_BYTES, "an erasure")
+    at_ms = now_ms if asked.timestamp_ms is None else asked.timestamp_ms
+    if at_ms > now_ms:
+        raise Rejected(TIMESTAMP, f"timestamp_ms {at_ms} is after {now_ms}: what is still to come can't be forgotten")
+    check_time("timestamp_ms", at_ms, now_ms, "the gateway's clock")
+    return id_bytes(asked.user_id), _encode(ErasureEvent(asked.user_id, FORGET, at_ms))
 
 
 def read_request(body: bytes, now_ms: int) -> Asked:

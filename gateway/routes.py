@@ -6,7 +6,7 @@ from typing import Any
 from rankstream.events.action_event import ActionEvent
 from rankstream.events.impression_event import ImpressionEvent
 from rankstream.gateway.answers import Health, Problem, Taken
-from rankstream.gateway.intake import AskedRequest
+from rankstream.gateway.intake import AskedErasure, AskedRequest
 from rankstream.streams.codec import RankedFeed
 
 JSON, EVENTS, TEXT = "application/json", "text/event-stream", "text/plain"
@@ -82,6 +82,17 @@ ROUTES = (
         {
             200: ("It was taken.", (Taken,)),
             404: ("The cluster had no topic impressions when the gateway began.", (Problem,)),
+        },
+    ),
+    Route(
+        "POST",
+        "/forget",
+        "post_forget",
+        "Erase a user: what was done up to now, or to a time, is forgotten; answered when the brokers have it.",
+        AskedErasure,
+        {
+            200: ("It was taken.", (Taken,)),
+            403: ("The gateway has no token, and lets nobody erase.", (Problem,)),
         },
     ),
     Route(

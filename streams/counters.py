@@ -55,7 +55,8 @@ class Counters:
         """Return what an operator may want to know, in a line."""
         return (
             f"{self.actions:,} actions applied ({self.late:,} late, {self.duplicates:,} duplicates, {self.too_old:,} "
-            f"too old, {self.ahead:,} stamped after their records), {self.requests:,} requests read, "
+            f"too old, {self.forgotten:,} forgotten, {self.ahead:,} stamped after their records), "
+            f"{self.erasures:,} users erased, {self.requests:,} requests read, "
             f"{self.shed:,} of them answered without scoring, {sum(self.refused.values()):,} with an error, "
             f"{sum(self.rejected.values()):,} dead letters"
         )

@@ -11,16 +11,19 @@ PIPELINE_METRICS: tuple[Watched[Counters], ...] = (
         "rankstream_actions_total",
         COUNTER,
         "Actions read, by what became of them: applied in order, late (applied behind a newer one), duplicate, too_old "
-        "for the history, redelivered (applied before a restart).",
+        "for the history, redelivered (applied before a restart), forgotten (of before an erasure of the "
+        "user that came earlier).",
         lambda seen: {
             "applied": seen.actions - seen.late,
             "late": seen.late,
             "duplicate": seen.duplicates,
             "too_old": seen.too_old,
             "redelivered": seen.redelivered,
+            "forgotten": seen.forgotten,
         },
         ("result",),
     ),
+    Watched("rankstream_erasures_total", COUNTER, "Users erased.", lambda seen: seen.erasures),
     Watched(
         "rankstream_actions_ahead_total",
         COUNTER,

@@ -3,14 +3,14 @@
 Both are made from the structs that decode the topics, so they say what workers accept, with its limits.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from rankstream import __version__
 from rankstream.content.items import Item
-from rankstream.events.action_event import ActionEvent
+from rankstream.events.action_event import ActionEvent, ErasureEvent
 from rankstream.events.impression_event import ImpressionEvent
 from rankstream.ranking.request import RankingRequest
 from rankstream.streams.codec import DeadLetter, RankedFeed, ServedFeatures
@@ -25,6 +25,7 @@ OF_TOPICS: Mapping[Topic, type] = {
     IMPRESSIONS: ImpressionEvent,
     ITEM_UPDATES: Item,
 }
+ALSO: Mapping[Topic, type] = {ACTIONS: ErasureEvent}  # what else a value may be
 COMPONENTS = "#/components/schemas/{name}"
 BINDING = "0.5.0"  # of Kafka's bindings: github.com/asyncapi/bindings
 TEXT = {"type": "string"}
@@ -33,20 +34,30 @@ PREFIX = {"description": "topic_prefix of the settings, before the name of every
 
 def schema_of(topic: Topic) -> dict[str, Any]:
     """Return the JSON Schema of a topic's values. Raises ``KeyError`` for the changelog, which holds no JSON."""
-    (top,), components = msgspec.json.schema_components([OF_TOPICS[topic]], ref_template="#/$defs/{name}")
+    tops, components = msgspec.json.schema_components(_kinds_of(topic), ref_template="#/$defs/{name}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:rankstream:{topic.name}",
         "title": topic.name,
-        **top,
+        **_any_of(tops),
         "$defs": components,
     }
 
 
+def _kinds_of(topic: Topic) -> list[type]:
+    return [OF_TOPICS[topic], *([ALSO[topic]] if topic in ALSO else [])]
+
+
+def _any_of(schemas: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
+
+
 def asyncapi() -> dict[str, Any]:
     """Return the document: workers receive what others write, and send the rest."""
-    tops, components = msgspec.json.schema_components(list(OF_TOPICS.values()), ref_template=COMPONENTS)
-    payloads = dict(zip(OF_TOPICS, tops, strict=True))
+    kinds = [*OF_TOPICS.values(), *ALSO.values()]
+    tops, components = msgspec.json.schema_components(kinds, ref_template=COMPONENTS)
+    schema_of_kind = dict(zip(kinds, tops, strict=True))
+    payloads = {topic: _any_of([schema_of_kind[kind] for kind in _kinds_of(topic)]) for topic in OF_TOPICS}
     return {
         "asyncapi": "3.0.0",
         "id": "urn:rankstream",

@@ -55,7 +55,8 @@ class Topic:
     def config(self) -> dict[str, str]:
         """Return the broker's settings of the topic."""
         if self.retention_ms is None:
-            return {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2", "segment.ms": str(DAY_MS)}
+            lag = {"max.compaction.lag.ms": str(7 * DAY_MS)}  # so long a user's erased state may lie there at most
+            return {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2", "segment.ms": str(DAY_MS)} | lag
         return {
             "cleanup.policy": "delete",
             "retention.ms": str(self.retention_ms),

@@ -12,7 +12,8 @@ import pytest
 
 from docs.generate import examples, pages
 from rankstream.cli.main import main
-from rankstream.streams.schemas import OF_TOPICS
+from rankstream.events.action_event import FORGET
+from rankstream.streams.schemas import ALSO, OF_TOPICS
 from rankstream.streams.setting_fields import variable
 from rankstream.streams.settings import Settings
 
@@ -63,7 +64,8 @@ EXAMPLES = [
 
 @pytest.mark.parametrize(("topic", "example"), EXAMPLES)
 def test_examples_of_formats_are_of_the_format(topic, example):
-    value = msgspec.json.decode(msgspec.json.encode(example), type=OF_TOPICS[topic])
+    kind = ALSO[topic] if example.get("action") == FORGET else OF_TOPICS[topic]
+    value = msgspec.json.decode(msgspec.json.encode(example), type=kind)
     assert set(example) <= set(value.__struct_fields__)
 
 

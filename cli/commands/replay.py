@@ -358,7 +358,8 @@ def keep_states(log: RecordedLog, history_limit: int, as_json: bool = False) -> 
     click.echo(
         f"{delayed.applied:,} events in {seconds:.1f} s ({delayed.applied / seconds:,.0f}/s): {counters.actions:,} "
         f"applied to histories, {counters.late:,} of them late, {counters.duplicates:,} duplicates, "
-        f"{counters.too_old:,} too old; {counters.sessions_ended:,} sessions left the histories"
+        f"{counters.too_old:,} too old; {counters.erasures:,} users erased; "
+        f"{counters.sessions_ended:,} sessions left the histories"
     )
 
 

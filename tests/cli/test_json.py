@@ -208,6 +208,7 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "dead-letters list": dead_letters,
     "dead-letters redrive": redrive,
     "skip": skip,
+    "forget": lambda stage: stage.on_topics("forget", "u1", "--yes"),
     "repartition": lambda stage: stage.on_topics(
         "repartition", "--partitions", 3, "--to-prefix", stage.topics.topic_prefix + "v2."
     ),
@@ -248,6 +249,7 @@ ON_KAFKA = (
     "topics",
     "dead-letters",
     "skip",
+    "forget",
     "repartition",
     "deploy",
     "catalogue follow",

@@ -64,6 +64,22 @@ def test_actions_are_taken_and_seen(client):
     assert (feed.request_id, feed.actions_used) == ("r1", 2)
 
 
+def test_a_user_is_erased_and_an_action_after_that_is_seen(client):
+    user = f"erased of {type(client).__name__}"
+    client.send_actions([ActionEvent(user, item, "click", NOW_MS) for item in "abc"])
+    assert client.forget(user).accepted == 1
+    assert client.rank(RankingRequest("r1", user, limit=3)).actions_used == 0
+    later_ms = int(time.time() * 1000) + 1000
+    client.send_actions([ActionEvent(user, "a", "click", NOW_MS), ActionEvent(user, "d", "click", later_ms)])
+    assert client.rank(RankingRequest("r2", user, limit=3, timestamp_ms=later_ms)).actions_used == 1
+
+
+def test_what_is_still_to_come_is_not_forgotten(client):
+    with pytest.raises(GatewayError, match="what is still to come can't be forgotten"):
+        client.forget("u1", int(time.time() * 1000) + 60_000)
+    assert client.forget("u1", NOW_MS - 1).accepted == 1
+
+
 def test_what_is_refused_is_raised_with_its_reason(client):
     with pytest.raises(GatewayError, match="candidates or limit") as refused:
         client.rank(AskedRequest(user_id=7))

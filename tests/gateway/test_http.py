@@ -87,6 +87,12 @@ def test_paths_methods_and_types_that_are_not_there_are_named(gateway):
     assert gateway.call("POST", "/impressions", {}).reason == "no-topic"
 
 
+def test_a_gateway_that_asks_for_no_token_lets_nobody_erase(gateway):
+    answer = gateway.call("POST", "/forget", {"user_id": "u1"})
+    assert (answer.status, answer.reason) == (403, "no-token")
+    assert gateway.gateway.road.counters().erasures == 0
+
+
 LONG = b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n"
 NO_HTTP = [b"\x16\x03\x01 TLS\r\n\r\n", b"GET / HTTP/9\r\n\r\n", LONG]
 

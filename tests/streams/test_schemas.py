@@ -44,6 +44,14 @@ def test_what_workers_refuse_is_invalid(wrong):
         msgspec.json.decode(msgspec.json.encode(action), type=OF_TOPICS[ACTIONS])
 
 
+def test_an_erasure_has_a_time_and_no_item_by_schema_too():
+    erasure = OF_PAGE[ACTIONS.name][1]
+    assert erasure["action"] == "forget"
+    assert is_valid(ACTIONS, erasure | {"item_id": None})
+    for wrong in ({"item_id": ""}, {"timestamp_ms": NOW_S}, {"action": "erase"}, {"user_id": None}):
+        assert not is_valid(ACTIONS, erasure | wrong)
+
+
 def references(part):
     """Every reference within a document."""
     if isinstance(part, dict):
