@@ -10,7 +10,7 @@ import msgspec
 
 from rankstream.evaluation.audit.verify import Report, verify
 from rankstream.evaluation.point_in_time import RankersAsServed
-from rankstream.events.action_event import ActionEvent, Recorded
+from rankstream.events.action_event import FORGET, ActionEvent, ErasureEvent, Recorded
 from rankstream.events.dumps import dump_path, write_dump
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.stores.cache import UserCache
@@ -92,17 +92,20 @@ def a_day(
     exploration: Exploration = NO_EXPLORATION,
     sizes: FeatureSizes = SIZES,
     ahead_ms: int = 0,
+    erase_every: int | None = None,
 ) -> Day:
     """Serve a day in process and keep its topics; the short history lets sessions leave it and be folded.
 
-    The clocks that stamp actions are ``ahead_ms`` ahead of those that stamp records.
+    The clocks that stamp actions are ``ahead_ms`` ahead of those that stamp records. A user is erased every so many
+    actions.
     """
     bundle, vectors = folder / "bundle", folder / "users"
     if serving is None:
         users = a_user_table(vectors, USERS[:4])
         serving = LiveRanker.open(a_bundle(bundle, sizes=sizes), users, exploration=exploration)
     pipeline = Pipeline(UserCache(MemoryStore(), history_limit), serving, log_served=True)
-    log, day = recorded_actions(some_events(actions)), Day([], [], [], bundle, vectors, history_limit)
+    day = Day([], [], [], bundle, vectors, history_limit)
+    log = recorded_actions(_erasing(some_events(actions), erase_every))
     log = [replace(one, timestamp=one.timestamp - ahead_ms) for one in log]
     for number, record in enumerate(log):
         pipeline.on_actions([record])
@@ -113,6 +116,13 @@ def a_day(
             day.served.extend(served_records(outgoing, len(day.served), record.timestamp))
     day.actions.extend(log)
     return day
+
+
+def _erasing(events: list[ActionEvent], every: int | None) -> Iterator[ActionEvent | ErasureEvent]:
+    for number, event in enumerate(events, start=1):
+        yield event
+        if every is not None and number % every == 0:
+            yield ErasureEvent(USERS[number // every % len(USERS)], FORGET, event.timestamp_ms)
 
 
 def a_question(number: int) -> RankingRequest:

@@ -107,6 +107,16 @@ def test_an_answer_to_a_request_that_would_be_refused_now_is_no_difference(day):
     assert (report.unverified, report.differences) == ({REFUSED_NOW: 1}, [])
 
 
+def test_what_was_served_around_erasures_is_reproduced_to_the_bit_and_not_without_them(tmp_path):
+    day = a_day(tmp_path, erase_every=25)
+    report = day.verify()
+    assert (report.verified, report.differences) == (report.requests, [])
+    erasures = [one for one in day.actions if b'"forget"' in (one.value or b"")]
+    assert len(erasures) > 20
+    without = replace(day, actions=[one for one in day.actions if one not in erasures])
+    assert len(without.verify().differences) > 5
+
+
 def test_the_order_in_which_records_of_several_partitions_come_does_not_matter(day):
     other = [replace(one, partition=5) for one in (*day.actions, *day.requests)]
     served = [changed(replace(one, partition=5), partition=5) for one in day.served]
