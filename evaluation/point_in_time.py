@@ -25,7 +25,7 @@ from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.features.item_counts.files import open_counts_version
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
-from rankstream.features.user_state import UserState
+from rankstream.features.user_state import NEVER, UserState
 from rankstream.graph.item_graph import ItemGraph
 from rankstream.ranking.bundle import Bundle
 from rankstream.ranking.exploration import exploration_named
@@ -274,8 +274,10 @@ def _kept(version: str, root: Path | None, what: str, flag: str) -> Path:
 class PartitionStates:
     """The states of one partition's users, as of one offset after the other; only users of ``keys`` are kept."""
 
-    def __init__(self, serving: LiveRankerAsOf, keys: Collection[bytes], history_limit: int) -> None:
-        users = UserCache(MemoryStore(), history_limit)
+    def __init__(
+        self, serving: LiveRankerAsOf, keys: Collection[bytes], history_limit: int, forget_after_ms: int = NEVER
+    ) -> None:
+        users = UserCache(MemoryStore(), history_limit, forget_after_ms=forget_after_ms)
         self.serving = serving
         # No deadline has passed at 0, and no record without a time is younger than when it was served.
         self.pipeline = Pipeline(users, serving, clock=lambda: 0, log_served=True, record_clock=None)

@@ -22,7 +22,7 @@ from itertools import groupby
 from msgspec import Struct
 from msgspec.structs import replace
 
-from rankstream.features.actions import ACTION_BYTES, action_time_ms, has_erasure, is_erasure
+from rankstream.features.actions import ACTION_BYTES, action_time_ms, has_erasure, is_erasure, pack_erasure
 from rankstream.features.counters import count_departed, pack_counters, unpack_counters
 from rankstream.features.history import DEFAULT_LIMIT, Appended, History, split
 from rankstream.features.sessions import NOTHING_LEFT, SessionTail, unpack_tail
@@ -53,14 +53,32 @@ class UserState(Struct, frozen=True, gc=False):
     departed: int = 0  # of these, what left the history, by type: see ``counters.py``
     forgotten_ms: int = NEVER  # what the user did up to then is forgotten, and stays so
 
-    def apply(self, actions: Sequence[bytes], last_offset: int) -> "Applied":
+    @property
+    def newest_ms(self) -> int:
+        """Return when the newest action known occurred; ``NEVER`` without one."""
+        return action_time_ms(self.history.packed) if self.history.packed else NEVER
+
+    def apply(self, actions: Sequence[bytes], last_offset: int, forget_after_ms: int = NEVER) -> "Applied":
         """Apply packed actions, and erasures, in order of arrival; ``last_offset`` is the last one's.
 
-        Actions at offsets that are applied already must not be handed in again: compare with ``offset`` first.
+        Actions at offsets that are applied already must not be handed in again: compare with ``offset`` first. An
+        action that comes more than ``forget_after_ms`` after the newest one known erases all up to that.
         """
-        if self.forgotten_ms or has_erasure(actions):
-            return _apply_around_erasures(self, actions, last_offset)
+        may_expire = forget_after_ms and _spans(self, actions) > forget_after_ms
+        if self.forgotten_ms or may_expire or has_erasure(actions):
+            return _apply_around_erasures(self, actions, last_offset, forget_after_ms)
         return self.append(actions, last_offset)
+
+    def as_of(self, at_ms: int, forget_after_ms: int) -> "UserState":
+        """Return what a request of a time knows: nothing, where the newest action is longer ago than that."""
+        if not self.history.packed or at_ms - self.newest_ms <= forget_after_ms:
+            return self
+        return UserState(History(b"", self.history.limit), NOTHING_LEFT, self.offset, 0, 0, at_ms)
+
+    def expired(self, at_ms: int, forget_after_ms: int) -> "UserState":
+        """Return what is to be kept at a time: the mark alone, where the newest action is longer ago than that."""
+        newest_ms = self.newest_ms
+        return self.erased(newest_ms) if newest_ms and at_ms - newest_ms > forget_after_ms else self
 
     def append(self, actions: Sequence[bytes], last_offset: int) -> "Applied":
         """Apply packed actions that are all to be kept: ``apply`` without erasures."""
@@ -103,12 +121,23 @@ class Applied(Struct, frozen=True, gc=False):
     ended: tuple[bytes, ...] = ()  # sessions that left the history, oldest first: items for ``sessions.session_keys``
     erasures: int = 0
     forgotten: int = 0  # actions of before an erasure, which came after it: no change
+    expired: int = 0  # times that an action came so long after the one before it that this was forgotten
 
 
-def _apply_around_erasures(state: UserState, actions: Sequence[bytes], last_offset: int) -> Applied:
+def _spans(state: UserState, actions: Sequence[bytes]) -> int:
+    """Return how long it is at most from an action to the next one, ms, those known included."""
+    times = [action_time_ms(action) for action in actions]
+    return max(times, default=0) - (state.newest_ms or min(times, default=0))
+
+
+def _apply_around_erasures(
+    state: UserState, actions: Sequence[bytes], last_offset: int, forget_after_ms: int
+) -> Applied:
     """Apply actions and erasures one run after the other; sessions that ended before an erasure never were."""
     appended, ended, erasures, forgotten = Appended(state.history), tuple[bytes, ...](), 0, 0
-    for erasing, run in _runs(actions):
+    whole = list(_with_expiries(state, actions, forget_after_ms)) if forget_after_ms else actions
+    expired = len(whole) - len(actions)
+    for erasing, run in _runs(whole):
         if erasing:
             erased = state.erased(max(map(action_time_ms, run)))
             state, ended, erasures = erased, ended if erased is state else (), erasures + len(run)
@@ -117,7 +146,23 @@ def _apply_around_erasures(state: UserState, actions: Sequence[bytes], last_offs
         applied = state.append(kept, last_offset)
         state, ended, forgotten = applied.state, ended + applied.ended, forgotten + len(run) - len(kept)
         appended = appended.and_then(applied.appended)
-    return Applied(replace(state, offset=last_offset), appended, ended, erasures, forgotten)
+    return Applied(replace(state, offset=last_offset), appended, ended, erasures - expired, forgotten, expired)
+
+
+def _with_expiries(state: UserState, actions: Sequence[bytes], forget_after_ms: int) -> Iterator[bytes]:
+    """Yield the actions, with an erasure of all before each one that comes so long after the newest."""
+    newest_ms, forgotten_ms = state.newest_ms, state.forgotten_ms
+    for action in actions:
+        at_ms = action_time_ms(action)
+        if is_erasure(action):
+            forgotten_ms = max(forgotten_ms, at_ms)
+            newest_ms = newest_ms if newest_ms > forgotten_ms else NEVER
+        elif at_ms > forgotten_ms:
+            if newest_ms and at_ms - newest_ms > forget_after_ms:
+                yield pack_erasure(newest_ms)
+                forgotten_ms = newest_ms
+            newest_ms = max(newest_ms, at_ms)
+        yield action
 
 
 def _runs(actions: Sequence[bytes]) -> Iterator[tuple[bool, list[bytes]]]:

@@ -15,6 +15,7 @@ from rankstream.events.action_event import Recorded
 from rankstream.features.history import DEFAULT_LIMIT
 from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import UserCache
+from rankstream.features.user_state import NEVER
 from rankstream.gateway.answers import RejectedItem
 from rankstream.gateway.intake import Keyed
 from rankstream.gateway.road import OnFeed
@@ -36,9 +37,11 @@ class WorkerRoad:
         store: UserStore,
         history_limit: int = DEFAULT_LIMIT,
         scoring_threads: int = 1,
+        forget_after_ms: int = NEVER,
         clock: Callable[[], int] = wall_clock_ms,
     ) -> None:
-        self.pipeline = Pipeline(UserCache(store, history_limit), serving, clock=clock, record_clock=clock)
+        users = UserCache(store, history_limit, forget_after_ms=forget_after_ms)
+        self.pipeline = Pipeline(users, serving, clock=clock, record_clock=clock)
         self._clock = clock
         self._offset = store.next_offset or 0
         self._answering: set[asyncio.Task[None]] = set()  # asyncio itself keeps no hold of its tasks

@@ -33,6 +33,7 @@ class Counters:
     ahead: int = 0  # read with a time after their record's: clocks differ
     erasures: int = 0  # of users, applied
     forgotten: int = 0  # actions of before an erasure of their user, which came after it
+    expired: int = 0  # users of whom all was forgotten, as nothing came of them for long
     redelivered: int = 0  # skipped: at or below the user's offset
     sessions_ended: int = 0
     requests: int = 0

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from rankstream.features.join import Join, join
-from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import UserCache
 from rankstream.streams import settings
 from rankstream.streams.pipeline import Pipeline
@@ -30,7 +29,7 @@ class Engine:
     """How the users of a partition are kept, actions applied to them, and requests joined with them."""
 
     name: str
-    users: Callable[[UserStore, int], UserCache]  # of a store, with so many actions a user
+    users: Callable[..., UserCache]  # of a store, with so many actions a user
     pipeline: type[Pipeline]
     join: Join = join
     reads_columns: bool = False  # whether fetched batches are best handed on as they lie

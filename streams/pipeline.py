@@ -201,7 +201,7 @@ class Pipeline:
                 actions = self._not_yet_applied(actions, offsets, state.offset)
                 if not actions:
                     continue
-            applied = state.apply(actions, offsets[-1])
+            applied = state.apply(actions, offsets[-1], self.users.forget_after_ms)
             self._count(len(actions), applied)
             if applied.ended:
                 ended[key] = applied
@@ -220,6 +220,7 @@ class Pipeline:
         counters.actions += arrived - applied.erasures - applied.forgotten
         counters.erasures += applied.erasures
         counters.forgotten += applied.forgotten
+        counters.expired += applied.expired
         if appended.late or appended.duplicates or appended.too_old:
             counters.actions -= appended.duplicates + appended.too_old
             counters.late += appended.late
@@ -236,6 +237,10 @@ class Pipeline:
         """Decode a chunk of ranking-requests, and hold the users' states as they are now, checkpointed or not."""
         requests, outgoing = self._decoded(records)
         states = self.users.get_many([id_bytes(request.user_id) for _, request in requests])
+        forget_after_ms = self.users.forget_after_ms
+        if forget_after_ms:
+            as_of = [request.as_of(record.timestamp) for record, request in requests]
+            states = [state.as_of(at_ms, forget_after_ms) for state, at_ms in zip(states, as_of, strict=True)]
         return PendingRequests(self, requests, states, outgoing)
 
     def on_too_many(self, records: Sequence[Record]) -> "PendingRequests":

@@ -23,6 +23,12 @@ PIPELINE_METRICS: tuple[Watched[Counters], ...] = (
         },
         ("result",),
     ),
+    Watched(
+        "rankstream_users_expired_total",
+        COUNTER,
+        "Users forgotten, as nothing came of them for forget_after_days.",
+        lambda seen: seen.expired,
+    ),
     Watched("rankstream_erasures_total", COUNTER, "Users erased.", lambda seen: seen.erasures),
     Watched(
         "rankstream_actions_ahead_total",

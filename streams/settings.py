@@ -199,6 +199,15 @@ class Settings:
     history_limit: int = setting(
         100, Section.STATE, "Newest actions kept of a user; at least what the model sees.", minimum=1, maximum=255
     )
+    forget_after_days: float = setting(
+        0.0,
+        Section.STATE,
+        "A user without an action for so long is forgotten, by the times of the log; 0 forgets nobody for that. "
+        "`verify`, `explain` and `replay` need the value that workers have.",
+        unit="days",
+        minimum=0,
+        maximum=36_500,
+    )
     bundle: Path = setting(Path("bundle"), Section.RANKING, "Folder of the model bundle to serve.")
     trusted_keys: Path | None = setting(
         None,
@@ -349,6 +358,11 @@ class Settings:
         "How a record is logged, one line each: as text for people, or as JSON for machines.",
         choices=("text", "json"),
     )
+
+    @property
+    def forget_after_ms(self) -> int:
+        """Return after how long without an action a user is forgotten; 0 for never."""
+        return int(self.forget_after_days * 86_400_000)
 
     def __post_init__(self) -> None:
         for known in fields(self):

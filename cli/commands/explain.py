@@ -120,6 +120,8 @@ def _explained(
         bars.update(task, completed=done, total=count)
 
     try:
-        return explain(served, record, actions, rankers, settings.history_limit, items, show_progress)
+        return explain(
+            served, record, actions, rankers, settings.history_limit, items, show_progress, settings.forget_after_ms
+        )
     finally:
         bars.stop()

@@ -72,4 +72,4 @@ def worker_road(settings: Settings) -> Road:
         )
     serving = open_serving(settings)
     store = RocksStore(settings.state_dir / FOLDER)
-    return WorkerRoad(serving, store, settings.history_limit, settings.scoring_threads)
+    return WorkerRoad(serving, store, settings.history_limit, settings.scoring_threads, settings.forget_after_ms)

@@ -100,7 +100,7 @@ POLICIES: Mapping[str, Callable[[float, float], Policy]] = {
 )  # fmt: skip
 @click.option("--allow-leak", is_flag=True, help="Evaluate a --bundle that was trained later than the feeds; marked.")
 @json_option
-@settings_options(*CONNECTED, also=("history_limit",))
+@settings_options(*CONNECTED, also=("history_limit", "forget_after_days"))
 @refusing(ClientError, LogError, LeakError, DumpError, BundleRefusedError, BrokenTableError, NotCountableError)
 def command(
     feeds: Path | None,
@@ -174,7 +174,9 @@ def command(
         ranker = target_ranker(bundle_dir, vectors, counts, items)
         reranking = Reranking(ranker, target, reward_of, positions)
         topics = source.records(SERVED), source.records(REQUESTS), source.records(ACTIONS)
-        slates, marks = reranked_slates(*topics, reranking, settings.history_limit, skipped, allow_leak)
+        slates, marks = reranked_slates(
+            *topics, reranking, settings.history_limit, skipped, allow_leak, settings.forget_after_ms
+        )
         name = f"model {ranker.bundle.manifest.model_version}, {name}".replace(" as served", "")
     if not slates:
         raise Refusal(_nothing(skipped, weights))

@@ -47,6 +47,7 @@ from rankstream.events.open import FileLog, LogOptions
 from rankstream.events.readers.topic import RecordLog
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.files import BrokenTableError
+from rankstream.features.user_state import NEVER
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle
 from rankstream.ranking.request import MAX_CANDIDATES
 from rankstream.ranking.serving import LiveRanker
@@ -186,7 +187,7 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for report.html and report.json.")
 @json_option
-@settings_options(*CONNECTED, also=("history_limit",))
+@settings_options(*CONNECTED, also=("history_limit", "forget_after_days"))
 @refusing(LogError, LeakError, ReplayError, BundleRefusedError, BrokenTableError, NotCountableError, ClientError)
 def command(
     events: Path | None,
@@ -254,13 +255,15 @@ def command(
     else:
         log = _topic(settings, opened, offsets)
     if not opened:
-        keep_states(log, settings.history_limit, as_json)
+        keep_states(log, settings.history_limit, as_json, settings.forget_after_ms)
         return
     vocabulary = one_vocabulary(opened)
     lists = _lists_of(log, vocabulary)
     published = {"user_vectors": tables, "item_counts": counts, "item_vectors": items, "catalogue": catalogues}
     folders = folders_of(len(opened), published | {"interests": interests, "graph": graphs})
-    variants, facts, marks = variants_of(bundles, opened, folders, options, settings.history_limit, lists)
+    variants, facts, marks = variants_of(
+        bundles, opened, folders, options, settings.history_limit, lists, settings.forget_after_ms
+    )
     catalogue = known_items(opened, folders)
     positives = positives_of(opened, options)
     choice = choose_protocol(log, _holds_impressions(log), positives, options, vocabulary, lists)
@@ -338,9 +341,9 @@ def _topic(settings: Settings, bundles: Sequence[Bundle], offsets: OffsetRange) 
     return RecordLog(name, bundles[0].manifest.vocabulary, read)
 
 
-def keep_states(log: RecordedLog, history_limit: int, as_json: bool = False) -> None:
+def keep_states(log: RecordedLog, history_limit: int, as_json: bool = False, forget_after_ms: int = NEVER) -> None:
     """Keep the states alone, and print what they hold and how fast that went."""
-    delayed = DelayedPipeline(LiveRanker.without_bundle(log.vocabulary), 0, history_limit)
+    delayed = DelayedPipeline(LiveRanker.without_bundle(log.vocabulary), 0, history_limit, forget_after_ms)
     started, columns = perf_counter(), [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reading", total=None)

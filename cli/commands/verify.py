@@ -75,7 +75,7 @@ def command(
     rankers, source = open_rankers(settings), open_source(folder, settings)
     served = (record for record in source.records(SERVED, partition) if record.offset in offsets)
     requests, actions = source.records(REQUESTS, partition), source.records(ACTIONS, partition)
-    report = verify(served, requests, actions, rankers, settings.history_limit, tolerance)
+    report = verify(served, requests, actions, rankers, settings.history_limit, tolerance, settings.forget_after_ms)
     if as_json:
         print_json(report.as_dict())
     else:

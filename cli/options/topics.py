@@ -22,6 +22,7 @@ NOT_LOGGED = "start workers with --served-features, and what they serve from the
 
 OF_RANKERS = (
     "bundle", "user_vectors", "item_counts", "item_vectors", "interests", "graph", "catalogue", "history_limit",
+    "forget_after_days",
 )  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])

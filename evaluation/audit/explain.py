@@ -37,7 +37,7 @@ from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.history import History, split
 from rankstream.features.ids import Id, id_bytes, id_keys
 from rankstream.features.sessions import SESSION_GAP_MS, sessions_now
-from rankstream.features.user_state import UserState
+from rankstream.features.user_state import NEVER, UserState
 from rankstream.features.user_view import known_actions
 from rankstream.ranking.blend import first_positions
 from rankstream.ranking.exploration import NO_EXPLORATION
@@ -82,10 +82,11 @@ def explain(
     history_limit: int,
     items: Sequence[Id] = (),
     progress: Progress = lambda done, of: None,
+    forget_after_ms: int = NEVER,
 ) -> Explanation:
     """Take one answer apart; ``actions`` hold those of its partition, in order. Raises ``ExplainError``."""
     serving, key, request = rankers.serving(), id_bytes(served.user_id), as_served(request, served)
-    states = PartitionStates(serving, {key}, history_limit)
+    states = PartitionStates(serving, {key}, history_limit, forget_after_ms)
     records = read_user_records(actions, served, request.timestamp, serving.vocabulary, states)
     state = states.state(key)
     if state.offset != served.state_offset:

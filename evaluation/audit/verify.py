@@ -25,7 +25,7 @@ from rankstream.events.action_event import TIMESTAMP, Record
 from rankstream.features.decoding import UNREADABLE
 from rankstream.features.history import DEFAULT_LIMIT
 from rankstream.features.ids import id_bytes
-from rankstream.features.user_state import NO_OFFSET, UserState
+from rankstream.features.user_state import NEVER, NO_OFFSET, UserState
 from rankstream.streams.codec import RankedFeed, ServedFeatures
 from rankstream.streams.records import Channel, Outgoing
 
@@ -96,11 +96,14 @@ def verify(
     rankers: RankersAsServed,
     history_limit: int = DEFAULT_LIMIT,
     tolerance: float = 0.0,
+    forget_after_ms: int = NEVER,
 ) -> Report:
     """Recompute what was served; the three logs are read one after the other. Raises ``VerifyError``."""
     report, started = Report(rankers.bundle.manifest.model_version, tolerance), perf_counter()
     due = _due(_Answers.read(served, report), requests, report)
-    checks = {number: _Check(number, dues, rankers, history_limit, report) for number, dues in due.items()}
+    checks = {
+        number: _Check(number, dues, rankers, (history_limit, forget_after_ms), report) for number, dues in due.items()
+    }
     for record in actions:
         check = checks.get(record.partition)
         if check is not None:
@@ -177,12 +180,14 @@ def _due(answers: _Answers, requests: Iterable[Record], report: Report) -> dict[
 class _Check:
     """One partition: its users as the log goes on, and the answers that wait for them."""
 
-    def __init__(self, number: int, due: list[Due], rankers: RankersAsServed, limit: int, report: Report) -> None:
+    def __init__(
+        self, number: int, due: list[Due], rankers: RankersAsServed, kept: tuple[int, int], report: Report
+    ) -> None:
         self.number = number
         self.report = report
         self._due = due  # the next one last
         self._rankers = rankers
-        self._states = PartitionStates(rankers.serving(), {one.key for one in due}, limit)
+        self._states = PartitionStates(rankers.serving(), {one.key for one in due}, *kept)
         self._first: int | None = None  # offset that the log starts at
         self._reached = NO_OFFSET
 

@@ -29,7 +29,7 @@ from rankstream.evaluation.point_in_time import LiveRankerAsOf, PartitionStates,
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.action_event import Record, Rejected
 from rankstream.features.ids import Id, id_bytes, id_keys
-from rankstream.features.user_state import UserState
+from rankstream.features.user_state import NEVER, UserState
 from rankstream.ranking.blend import first_positions
 from rankstream.ranking.policies import Limits
 from rankstream.ranking.request import RankingRefusedError, RankingRequest
@@ -109,6 +109,7 @@ def reranked_slates(
     history_limit: int,
     skipped: Counter[str],
     allow_leak: bool = False,
+    forget_after_ms: int = NEVER,
 ) -> tuple[list[Slate], list[str]]:
     """Return the slates, and the marks of leaks; the logs are read one after the other. Raises ``LeakError``."""
     due = _due(_served(served, skipped), requests, skipped)
@@ -116,7 +117,9 @@ def reranked_slates(
         return [], []
     times_ms = [one.served.at_ms for dues in due.values() for one in dues]
     marks = reranking.ranker.check_leak(min(times_ms), allow_leak)
-    partitions = {number: _Partition(dues, reranking, history_limit, skipped) for number, dues in due.items()}
+    partitions = {
+        number: _Partition(dues, reranking, (history_limit, forget_after_ms), skipped) for number, dues in due.items()
+    }
     for record in actions:
         if record.partition in partitions:
             partitions[record.partition].apply(record)
@@ -171,13 +174,13 @@ def _due(
 class _Partition:
     """One partition: its users as the log goes on, and the answers that wait for them."""
 
-    def __init__(self, due: list[Due], reranking: Reranking, history_limit: int, skipped: Counter[str]) -> None:
+    def __init__(self, due: list[Due], reranking: Reranking, kept: tuple[int, int], skipped: Counter[str]) -> None:
         serving = LiveRankerAsOf(reranking.ranker.bundle.manifest.vocabulary, reranking.ranker.at(due[-1].served.at_ms))
         self.slates: list[Slate] = []
         self._due = due  # the next one last
         self._reranking = reranking
         self._skipped = skipped
-        self._states = PartitionStates(serving, {id_bytes(one.served.user_id) for one in due}, history_limit)
+        self._states = PartitionStates(serving, {id_bytes(one.served.user_id) for one in due}, *kept)
 
     def apply(self, record: Record) -> None:
         """Apply the next action, after the answers that were made from those before it."""

@@ -68,6 +68,7 @@ from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.embeddings.files import versions
 from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.user_state import NEVER as NEVER_FORGOTTEN
 from rankstream.metrics.arrays import Ints
 from rankstream.ranking.bundle import Bundle
 from rankstream.ranking.serving import ranker_of
@@ -137,6 +138,7 @@ def variants_of(
     options: ReplayOptions,
     history_limit: int,
     lists: Impressions | None = None,
+    forget_after_ms: int = NEVER_FORGOTTEN,
 ) -> tuple[list[Variant], list[dict[str, Any]], list[str]]:
     """Return a variant for each bundle and delay, the facts of each, and the marks of allowed leaks.
 
@@ -157,7 +159,7 @@ def variants_of(
         for delay in options.delays:
             called = _variant_name(name, delay, options.delays)
             serving = LiveRankerAsOf(manifest.vocabulary, ranker_of(bundle, NoVectors(manifest.sizes.user_dim)))
-            variants.append(make(called, DelayedPipeline(serving, delay, history_limit)))
+            variants.append(make(called, DelayedPipeline(serving, delay, history_limit, forget_after_ms)))
             about_model = {"model": manifest.model_version, "calibrated": calibrated_heads(manifest.parts)}
             facts.append({"name": called, "bundle": name, "delay_ms": delay} | about_model)
     return variants, facts, list(dict.fromkeys(marks))

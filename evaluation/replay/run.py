@@ -275,7 +275,7 @@ class _Run:
         for variant in self.variants:
             variant.delayed.advance(self.now_ms)
         key = query.exposure.key
-        query.states = [variant.delayed.state(key) for variant in self.variants]
+        query.states = [variant.delayed.state(key, query.exposure.at_ms) for variant in self.variants]
         query.is_new, query.seen = key not in self.old_users, self.seen.of(query.exposure)
         query.past = self.past.of(key, arrived_ms)
         query.asked = self.baselines.ask(key, query.exposure.at_ms, arrived_ms)

@@ -39,6 +39,7 @@ from rankstream.events.arrivals import Arrivals
 from rankstream.features.ids import Id, Keys
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
+from rankstream.features.user_state import NEVER as NEVER_FORGOTTEN
 from rankstream.features.user_state import UserState
 from rankstream.metrics.arrays import Floats, Ints
 from rankstream.ranking.bundle import Bundle
@@ -62,9 +63,11 @@ class ReplayError(ValueError):
 class DelayedPipeline:
     """User states as a worker would have them that applies every action ``delay_ms`` late."""
 
-    def __init__(self, serving: ServingState, delay_ms: int | None, history_limit: int) -> None:
+    def __init__(
+        self, serving: ServingState, delay_ms: int | None, history_limit: int, forget_after_ms: int = NEVER_FORGOTTEN
+    ) -> None:
         self.delay_ms = delay_ms
-        self.pipeline = Pipeline(UserCache(MemoryStore(), history_limit), serving)
+        self.pipeline = Pipeline(UserCache(MemoryStore(), history_limit, forget_after_ms=forget_after_ms), serving)
         self.applied = 0
         self._waiting: deque[tuple[Arrivals, int]] = deque()  # and the first row of it that waits
 
@@ -102,9 +105,11 @@ class DelayedPipeline:
         if users.num_changed > CHECKPOINT_USERS:
             users.commit(users.take_changes(int(rows.offsets[stop - 1]) + 1))
 
-    def state(self, key: bytes) -> UserState:
-        """Return a user as of now; what happens later does not change it."""
-        return self.pipeline.users.get(key)
+    def state(self, key: bytes, at_ms: int | None = None) -> UserState:
+        """Return a user as of now, as a request of a time would see it; what happens later does not change it."""
+        users = self.pipeline.users
+        state = users.get(key)
+        return state if at_ms is None or not users.forget_after_ms else state.as_of(at_ms, users.forget_after_ms)
 
 
 @dataclass(frozen=True)

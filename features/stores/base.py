@@ -57,8 +57,8 @@ class UserStore(Protocol):
         """Have on disk what was written."""
         ...
 
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield all records, ordered by key."""
+    def items(self, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield all records, ordered by key; those of greater keys than ``after``."""
         ...
 
     def size_bytes(self) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rankstream.features.history import DEFAULT_LIMIT, History
 from rankstream.features.stores.base import UserStore
-from rankstream.features.user_state import UserState, unpack_state
+from rankstream.features.user_state import NEVER, UserState, unpack_state
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,13 @@ class Changes:
 class UserCache:
     """States by user key (``ids.id_bytes``), write-behind; not for use by several threads at once."""
 
-    def __init__(self, store: UserStore, limit: int = DEFAULT_LIMIT, max_cached: int = 50_000) -> None:
+    def __init__(
+        self, store: UserStore, limit: int = DEFAULT_LIMIT, max_cached: int = 50_000, forget_after_ms: int = NEVER
+    ) -> None:
         self.store = store
         self.limit = limit  # actions of a history
         self.max_cached = max_cached  # states held after a checkpoint
+        self.forget_after_ms = forget_after_ms  # without an action; ``NEVER``: nobody is forgotten for that
         self._unknown_user = UserState(History(b"", limit))
         self._states: dict[bytes, UserState] = {}
         self._changed: dict[bytes, UserState] = {}

@@ -44,9 +44,9 @@ class MemoryStore:
     def flush(self) -> None:
         """Do nothing: there is no disk."""
 
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield all records, ordered by key."""
-        return iter(sorted(self._records.items()))
+    def items(self, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield all records, ordered by key; those of greater keys than ``after``."""
+        return ((key, record) for key, record in sorted(self._records.items()) if key > after or not after)
 
     def size_bytes(self) -> int:
         """Return the bytes of keys and values."""

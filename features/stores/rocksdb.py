@@ -165,16 +165,21 @@ class RocksStore:
                 "set right what that says, and start again; nothing that was acknowledged is lost"
             ) from exc
 
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield all records, ordered by key. Raises ``DamagedStoreError`` where the rest can't be read.
+    def items(self, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield all records, ordered by key; those of greater keys than ``after``.
+
+        Raises ``DamagedStoreError`` where the rest can't be read.
 
         The library's own iteration just ends at a damaged block, as if there were no more users.
         """
         found = self._db.iter()
-        found.seek_to_first()
+        if after:
+            found.seek(after)
+        else:
+            found.seek_to_first()
         while found.valid():
             key: bytes = found.key()
-            if key not in NO_USERS:
+            if key not in NO_USERS and (key != after or not after):
                 yield key, found.value()
             found.next()
         try:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from rankstream.features.schema import COUNTED_TYPES
 from rankstream.features.sessions import MAX_SESSION_ITEMS
+from rankstream.features.user_state import NEVER
 from rankstream.streams.columns import Ints, RecordColumns, spans_of
 from rankstream.streams.compiled.histories import LISTED, NUM_COUNTS, apply_actions
 from rankstream.streams.compiled.key_table import UNKNOWN, WORDS_A_ROW, enter_keys, find_slots, move_rows
@@ -43,8 +44,9 @@ Bytes = npt.NDArray[np.uint8]
 class Arena:
     """Users by slot: numbers from 0 in the order in which they came."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, forget_after_ms: int = NEVER) -> None:
         self.limit = limit  # actions of a history
+        self.forget_after_ms = forget_after_ms  # as of ``UserCache``
         self.keys: list[bytes] = []  # of each slot
         self.changed: Slots = np.empty(0, np.int32)  # slots, in the order in which they changed
         self.num_changed = 0
@@ -121,7 +123,8 @@ class Arena:
         ended = np.empty((len(slots), 2 + MAX_SESSION_ITEMS), np.int64)
         users = self._heads, self._rings, self._items, self._counters
         changes = self.changed, self.num_changed, touched, counts, ended
-        self.num_changed, num_ended = apply_actions(status, slots, offsets, high, low, self._turn, *users, *changes)
+        actions, rules = (status, slots, offsets, high, low), (self._turn, self.forget_after_ms)
+        self.num_changed, num_ended = apply_actions(*actions, *rules, *users, *changes)
         return counts, ended[:num_ended]
 
     def offset(self, slot: int) -> int:
@@ -147,7 +150,7 @@ class Arena:
     def changed_alone(self) -> "Arena":
         """Return an arena with the changed users, and no others."""
         slots = self.changed[: self.num_changed].copy()
-        kept = Arena(self.limit)
+        kept = Arena(self.limit, self.forget_after_ms)
         records: list[bytes | None] = list(self.pack(slots))
         if records:
             kept.enter([self.keys[slot] for slot in slots.tolist()], records)

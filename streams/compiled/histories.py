@@ -39,8 +39,8 @@ from rankstream.streams.compiled.layout import (
     TURN,
 )
 
-ACTIONS, LATE, DUPLICATES, TOO_OLD, REDELIVERED, ERASURES, FORGOTTEN = range(7)  # of ``counts``
-NUM_COUNTS = 7
+ACTIONS, LATE, DUPLICATES, TOO_OLD, REDELIVERED, ERASURES, FORGOTTEN, EXPIRED = range(8)  # of ``counts``
+NUM_COUNTS = 8
 NOT_YET, IN_THIS_CHUNK, LISTED = 0, 1, 2  # of ``CHANGED``
 TYPE_MASK = 63
 
@@ -156,7 +156,7 @@ def _insert(high, low, slot, head, ring, items, counters, counts, ended, num_end
 
 
 @inlined
-def _apply_one(high, low, slot, head, ring, items, counters, counts, ended, num_ended):
+def _apply_one(high, low, slot, head, ring, items, counters, counts, ended, num_ended, forget_after_ms):
     """Apply one action or erasure to a user; return how many sessions have ended so far."""
     at_ms = int64(high >> uint64(22))
     if int64((high >> uint64(16)) & uint64(TYPE_MASK)) == ERASURE:
@@ -166,16 +166,39 @@ def _apply_one(high, low, slot, head, ring, items, counters, counts, ended, num_
     if head[FORGOTTEN_MS] != NEVER and at_ms <= head[FORGOTTEN_MS]:
         counts[FORGOTTEN] += 1
         return num_ended
+    if forget_after_ms != NEVER and head[COUNT] > 0:
+        newest_ms = int64(ring[head[NEWEST], 0] >> uint64(22))
+        if at_ms - newest_ms > forget_after_ms:
+            counts[EXPIRED] += 1
+            _erase(newest_ms, slot, head, ring, counters, ended, num_ended)
     return _insert(high, low, slot, head, ring, items, counters, counts, ended, num_ended)
 
 
-@kernel(BYTES, SLOTS, INTS, WORDS, WORDS, INT, INT_ROWS, RINGS, WORD_ROWS, COUNTERS, SLOTS, INT, SLOTS, INTS, INT_ROWS)
+@kernel(
+    BYTES, SLOTS, INTS, WORDS, WORDS, INT, INT, INT_ROWS, RINGS, WORD_ROWS, COUNTERS, SLOTS, INT, SLOTS, INTS, INT_ROWS
+)
 def apply_actions(
-    status, slots, offsets, high, low, turn, heads, rings, items, counters, changed, num_changed, touched, counts, ended
+    status,
+    slots,
+    offsets,
+    high,
+    low,
+    turn,
+    forget_after_ms,
+    heads,
+    rings,
+    items,
+    counters,
+    changed,
+    num_changed,
+    touched,
+    counts,
+    ended,
 ):
     """Apply actions ``(n,)`` in ascending order of offset; return how many users are changed, and sessions ended.
 
-    ``turn`` numbers the chunk. Users are listed as changed in the order in which they came in the chunk.
+    ``turn`` numbers the chunk; what is known of a user is forgotten where an action comes ``forget_after_ms`` after it,
+    or later (``NEVER``: it is not). Users are listed as changed in the order in which they came in the chunk.
     """
     num_touched = num_ended = 0
     for k in range(len(slots)):
@@ -194,7 +217,17 @@ def apply_actions(
         if head[CHANGED] == NOT_YET:
             head[CHANGED] = IN_THIS_CHUNK
         num_ended = _apply_one(
-            high[k], low[k], slot, head, rings[slot], items[slot], counters[slot], counts, ended, num_ended
+            high[k],
+            low[k],
+            slot,
+            head,
+            rings[slot],
+            items[slot],
+            counters[slot],
+            counts,
+            ended,
+            num_ended,
+            forget_after_ms,
         )
     for k in range(num_touched):
         slot = touched[k]

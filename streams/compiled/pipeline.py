@@ -15,7 +15,16 @@ from rankstream.features.history import Appended
 from rankstream.features.user_state import Applied
 from rankstream.streams.columns import Ints, RecordColumns, columns_of
 from rankstream.streams.compiled.arena import Bytes, Slots, Words
-from rankstream.streams.compiled.histories import ACTIONS, DUPLICATES, ERASURES, FORGOTTEN, LATE, REDELIVERED, TOO_OLD
+from rankstream.streams.compiled.histories import (
+    ACTIONS,
+    DUPLICATES,
+    ERASURES,
+    EXPIRED,
+    FORGOTTEN,
+    LATE,
+    REDELIVERED,
+    TOO_OLD,
+)
 from rankstream.streams.compiled.json_actions import decode_actions
 from rankstream.streams.compiled.key_table import UNKNOWN
 from rankstream.streams.compiled.layout import OK, SKIP, SLOW
@@ -100,7 +109,8 @@ class CompiledPipeline(Pipeline):
         counters.redelivered += int(counts[REDELIVERED])
         counters.erasures += int(counts[ERASURES])
         counters.forgotten += int(counts[FORGOTTEN])
-        if counts[ERASURES]:
+        counters.expired += int(counts[EXPIRED])
+        if counts[ERASURES] or counts[EXPIRED]:
             ended = ended[ended[:, 1] > 0]
         if len(ended):
             self._fold_ended(ended)

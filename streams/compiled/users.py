@@ -7,7 +7,7 @@ import numpy as np
 from rankstream.features.history import DEFAULT_LIMIT
 from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import Changes, UserCache
-from rankstream.features.user_state import UserState, unpack_state
+from rankstream.features.user_state import NEVER, UserState, unpack_state
 from rankstream.streams.compiled.arena import Arena
 from rankstream.streams.compiled.key_table import UNKNOWN
 
@@ -15,9 +15,11 @@ from rankstream.streams.compiled.key_table import UNKNOWN
 class ArenaUsers(UserCache):
     """Users by slot; the few that a slot can't hold are where ``UserCache`` has them all."""
 
-    def __init__(self, store: UserStore, limit: int = DEFAULT_LIMIT, max_cached: int = 50_000) -> None:
-        super().__init__(store, limit, max_cached)
-        self.arena = Arena(limit)
+    def __init__(
+        self, store: UserStore, limit: int = DEFAULT_LIMIT, max_cached: int = 50_000, forget_after_ms: int = NEVER
+    ) -> None:
+        super().__init__(store, limit, max_cached, forget_after_ms)
+        self.arena = Arena(limit, forget_after_ms)
 
     @property
     def num_changed(self) -> int:

@@ -34,6 +34,7 @@ from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.load import Load
 from rankstream.streams.worker.outbox import Outbox
 from rankstream.streams.worker.source import UNKNOWN, Source
+from rankstream.streams.worker.sweep import Sweep
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +161,7 @@ class Partition:
         self._load = load or Load(within_s=0.0)
         self._turn = asyncio.Lock()  # apply a chunk and send its outputs, or take a snapshot
         self.cursors = (actions, requests)
+        self._sweep = Sweep(pipeline.users)
         self._scoring = asyncio.Lock()  # requests in the scoring thread
         self._checkpointing = asyncio.Lock()
 
@@ -296,6 +298,7 @@ class Partition:
     async def _checkpoint(self) -> None:
         started = monotonic()
         async with self._turn:
+            self._sweep_on()
             snapshot = self._snapshot()
         await asyncio.gather(*snapshot.acks)
         if snapshot.last is not None:
@@ -311,6 +314,12 @@ class Partition:
         self.checkpointed_at = monotonic()
         if snapshot.changes is not None or snapshot.offsets:  # else there was nothing to make durable
             self.pipeline.counters.checkpoint_s.observe(self.checkpointed_at - started)
+
+    def _sweep_on(self) -> None:
+        """Have users forgotten of whom nothing came for long, where this checkpoint has something to write."""
+        if self.actions.last is not None and self.actions.processed != self.actions.checkpointed:
+            log_ms = min(self.actions.last.timestamp, self.pipeline.clock())
+            self.pipeline.counters.expired += self._sweep.go_on(log_ms)
 
     def _snapshot(self) -> Snapshot:
         processed = self.actions.processed

@@ -353,7 +353,7 @@ class Ownership:
         actions, requests = self._cursor_at(actions_tp, begin_at, last), self._cursor_at(requests_tp, answered)
         actions.committed, requests.committed = committed_actions, committed.get(requests_tp, 0)
         pipeline = self._engine.pipeline(
-            self._engine.users(store, self.settings.history_limit),
+            self._engine.users(store, self.settings.history_limit, forget_after_ms=self.settings.forget_after_ms),
             self._serving,
             log_served=self.settings.served_features,
             observe=self._watch_exploration,

@@ -42,6 +42,7 @@ class Day:
     item_vectors: Path | None = None
     interests: Path | None = None
     graph: Path | None = None
+    forget_after_ms: int = 0
 
     def rankers(self) -> RankersAsServed:
         tables = self.user_vectors, self.item_counts
@@ -50,7 +51,7 @@ class Day:
 
     def verify(self, tolerance: float = 0.0, rankers: RankersAsServed | None = None) -> Report:
         logs = self.served, self.requests, self.actions
-        return verify(*logs, rankers or self.rankers(), self.history_limit, tolerance)
+        return verify(*logs, rankers or self.rankers(), self.history_limit, tolerance, self.forget_after_ms)
 
     def dump(self, folder: Path) -> Path:
         folder.mkdir()
@@ -93,6 +94,7 @@ def a_day(
     sizes: FeatureSizes = SIZES,
     ahead_ms: int = 0,
     erase_every: int | None = None,
+    forget_after_ms: int = 0,
 ) -> Day:
     """Serve a day in process and keep its topics; the short history lets sessions leave it and be folded.
 
@@ -103,8 +105,9 @@ def a_day(
     if serving is None:
         users = a_user_table(vectors, USERS[:4])
         serving = LiveRanker.open(a_bundle(bundle, sizes=sizes), users, exploration=exploration)
-    pipeline = Pipeline(UserCache(MemoryStore(), history_limit), serving, log_served=True)
-    day = Day([], [], [], bundle, vectors, history_limit)
+    kept = UserCache(MemoryStore(), history_limit, forget_after_ms=forget_after_ms)
+    pipeline = Pipeline(kept, serving, log_served=True)
+    day = Day([], [], [], bundle, vectors, history_limit, forget_after_ms=forget_after_ms)
     log = recorded_actions(_erasing(some_events(actions), erase_every))
     log = [replace(one, timestamp=one.timestamp - ahead_ms) for one in log]
     for number, record in enumerate(log):

@@ -39,6 +39,11 @@ class UserStoreContract:
         store.write({}, 40)
         assert store.next_offset == 40
 
+    def test_records_behind_a_key_are_read_on_from_there_whether_it_is_there_or_not(self, store):
+        store.write({b"u1": b"one", b"u2": b"two", b"u3": b"three"}, 3)
+        assert [key for key, _ in store.items(b"u1")] == [key for key, _ in store.items(b"u11")] == [b"u2", b"u3"]
+        assert list(store.items(b"u3")) == []
+
     def test_records_of_a_part_of_a_set_leave_the_position_alone(self, store):
         store.write({b"u1": b"one"}, None)
         assert store.next_offset is None

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rankstream.features.actions import action_time_ms
 from rankstream.features.user_state import CorruptStateError, UserState, unpack_state
 from tests.builders.actions import MORNING_MS, VOCABULARY, a_state, an_action, an_erasure
 
@@ -81,3 +82,62 @@ def test_a_damaged_mark_is_refused(cut: int):
         unpack_state(packed[:cut])
     with pytest.raises(CorruptStateError, match="the mark of an erasure at 0"):
         unpack_state(packed[:14] + bytes(8))
+
+
+DAY_S = 86_400
+FORGET_AFTER_MS = 30 * DAY_S * 1000
+
+
+def aged(*actions: bytes) -> UserState:
+    return a_state(limit=LIMIT).apply(actions, len(actions) - 1, FORGET_AFTER_MS).state
+
+
+def test_an_action_after_a_long_silence_starts_a_new_user():
+    state = aged(an_action(1, 0), an_action(2, 30 * DAY_S), an_action(3, 60 * DAY_S + 1))
+    assert (items(state), state.total) == ([3], 1)
+    assert state.forgotten_ms == MORNING_MS + 30 * DAY_S * 1000
+    assert items(aged(an_action(1, 0), an_action(2, 30 * DAY_S))) == [2, 1]
+
+
+def test_an_action_of_before_the_silence_that_comes_after_it_is_forgotten_too():
+    assert items(aged(an_action(1, 0), an_action(3, 40 * DAY_S), an_action(2, 0))) == [3]
+
+
+def test_a_request_after_a_long_silence_sees_nothing_and_no_vector_of_before():
+    state = a_state(an_action(1, 0), an_action(2, DAY_S))
+    later_ms = MORNING_MS + 31 * DAY_S * 1000
+    assert state.as_of(later_ms, FORGET_AFTER_MS) is state
+    seen = state.as_of(later_ms + 1, FORGET_AFTER_MS)
+    assert (items(seen), seen.offset, seen.total, seen.forgotten_ms) == ([], state.offset, 0, later_ms + 1)
+
+
+def test_what_is_kept_after_a_long_silence_is_the_mark():
+    state = a_state(an_action(1, 0), an_action(2, DAY_S))
+    at_ms = MORNING_MS + 31 * DAY_S * 1000
+    assert state.expired(at_ms, FORGET_AFTER_MS) is state
+    assert state.expired(at_ms + 1, FORGET_AFTER_MS) == state.erased(MORNING_MS + DAY_S * 1000)
+    assert len(state.expired(at_ms + 1, FORGET_AFTER_MS).pack()) == 22
+
+
+VISITS = st.lists(st.lists(st.integers(0, 5 * DAY_S), min_size=1, max_size=8), min_size=1, max_size=4)
+
+
+@given(VISITS, st.integers(0, 2**32), st.integers(1, LIMIT - 1), st.lists(st.integers(1, 9)), st.booleans())
+def test_shuffles_within_visits_sweeps_between_them_and_any_cut_lead_to_the_same_state(
+    visits: list[list[int]], seed: int, reach: int, cuts: list[int], swept: bool
+):
+    """Visits are 40 days apart, so each begins anew; with an erasure in the first, and repetitions."""
+    rng = random.Random(seed)
+    log, disturbed = [an_erasure(DAY_S)], [an_erasure(DAY_S)]
+    for nth, times in enumerate(visits):
+        visit = sorted(an_action(f"i{at % 7}", nth * 45 * DAY_S + at) for at in times)
+        order = sorted(range(len(visit)), key=lambda index: index + rng.uniform(0, reach))
+        log += visit
+        disturbed += [visit[index] for index in order for _ in range(rng.choice((1, 1, 2)))]
+    state, at = a_state(limit=LIMIT), 0
+    for size in [*cuts, len(disturbed) + 1]:
+        part = disturbed[at : at + size]
+        if swept and part:  # a worker's sweep leaves a day for what comes late
+            state = state.expired(min(map(action_time_ms, part)) - DAY_S * 1000, FORGET_AFTER_MS)
+        state, at = state.apply(part, 0, FORGET_AFTER_MS).state, at + size
+    assert state == a_state(limit=LIMIT).apply(log, 0, FORGET_AFTER_MS).state

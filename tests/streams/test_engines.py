@@ -49,6 +49,7 @@ class Run:
     limit: int = 3
     serving: Any = field(default_factory=lambda: SomeLiveRanker(MixingSessions()))
     check: KeyCheck = anywhere
+    forget_after_ms: int = 0
     dead_letters: list[Any] = field(default_factory=list)
     changelog: list[tuple[bytes, bytes]] = field(default_factory=list)
     counted: list[Any] = field(default_factory=list)
@@ -58,7 +59,7 @@ class Run:
 
     def start(self) -> None:
         """Begin with what the store has, as after a kill."""
-        users = self.engine.users(self.store, self.limit)
+        users = self.engine.users(self.store, self.limit, forget_after_ms=self.forget_after_ms)
         clock = lambda: MORNING_MS  # noqa: E731
         self.pipeline: Pipeline = self.engine.pipeline(
             users, self.serving, clock=clock, record_clock=clock, wrong_partition=self.check
@@ -92,13 +93,15 @@ def both(compiled: Engine, **options: Any) -> tuple[Run, Run]:
 
 
 @needs_numba
-@pytest.mark.parametrize(("count", "sessions"), [(50_000, MixingSessions()), (13_000, NO_SESSIONS)])
+@pytest.mark.parametrize(
+    ("count", "sessions", "forget_after_ms"), [(50_000, MixingSessions(), 0), (13_000, NO_SESSIONS, 7 * 3_600_000)]
+)
 def test_a_log_of_everything_leaves_the_same_bytes_in_all_outputs(
-    compiled: Engine, count: int, sessions: SessionEncoder, tmp_path
+    compiled: Engine, count: int, sessions: SessionEncoder, forget_after_ms: int, tmp_path
 ):
     """With users forgotten and read again from RocksDB, keys that lie elsewhere, and a restart that redelivers."""
     log, serving = a_mixed_log(count, users=3_000), SomeLiveRanker(sessions)
-    runs = both(compiled, limit=20, serving=serving, check=PartitionCheck(0, 3))
+    runs = both(compiled, limit=20, serving=serving, check=PartitionCheck(0, 3), forget_after_ms=forget_after_ms)
     for run in runs:
         run.store = RocksStore(tmp_path / run.engine.name)
         run.start()
@@ -114,6 +117,7 @@ def test_a_log_of_everything_leaves_the_same_bytes_in_all_outputs(
     plain, other = (run.came_out for run in runs)
     for name in ("late", "duplicates", "too_old", "ahead", "redelivered", "sessions_ended", "erasures", "forgotten"):
         assert sum(getattr(one, name) for one in runs[0].counted) > 0, name
+    assert (sum(one.expired for one in runs[0].counted) > 0) == (forget_after_ms > 0)
     reasons = {reason for one in runs[0].counted for reason in one.rejected}
     assert {"wrong-partition", "not-json", "schema", "key-mismatch", "too-large"} <= reasons
     assert other == plain
@@ -144,12 +148,12 @@ STEPS = st.lists(st.one_of(st.integers(1, 9), st.sampled_from(["checkpoint", "re
 
 @needs_numba
 @settings(max_examples=150)
-@given(st.lists(RECORDS, max_size=40), STEPS)
+@given(st.lists(RECORDS, max_size=40), STEPS, st.sampled_from([0, 0, 1, 600_000, 3_000_000]))
 def test_whatever_is_sent_and_however_it_is_cut_both_engines_agree(
-    compiled: Engine, drawn: list[Any], steps: list[Any]
+    compiled: Engine, drawn: list[Any], steps: list[Any], forget_after_ms: int
 ):
     log = [an_event(user, item, 600 * at, n, **more) for n, (user, item, at, more) in enumerate(drawn)]
-    plain, other = both(compiled)
+    plain, other = both(compiled, forget_after_ms=forget_after_ms)
     for run in (plain, other):
         at = saved = 0
         for step in [*steps, len(log) + 1, "checkpoint"]:

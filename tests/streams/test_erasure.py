@@ -98,3 +98,14 @@ def test_an_erasure_on_a_wrong_partition_is_a_dead_letter_and_means_the_same_whe
     again.timestamp += 60 * MINUTE_MS
     right.on_actions([an_event("u1", "a", 4), an_event("u1", "b", 6, 1), again])
     assert right.users.get(b"u1").total == 1
+
+
+def test_a_user_who_was_silent_for_long_is_as_new_to_requests_and_to_the_next_action():
+    pipeline = a_pipeline()
+    pipeline.users.forget_after_ms = 60 * MINUTE_MS
+    pipeline.on_actions([an_event("u1", "a", 0), an_event("u1", "b", 3600, 1)])
+    requests = [a_request("u1", at=7200), a_request("u1", at=7201)]
+    assert [feed["actions_used"] for feed in decoded(pipeline.on_requests(requests).answer())] == [2, 0]
+    pipeline.on_actions([an_event("u1", "c", 7201, 2), an_event("u1", "late", 60, 3)])
+    assert pipeline.users.get(b"u1").total == 1
+    assert (pipeline.counters.expired, pipeline.counters.forgotten, pipeline.counters.erasures) == (1, 1, 0)

@@ -117,6 +117,13 @@ def test_what_was_served_around_erasures_is_reproduced_to_the_bit_and_not_withou
     assert len(without.verify().differences) > 5
 
 
+def test_what_was_served_of_users_who_were_silent_for_long_is_reproduced_to_the_bit(tmp_path):
+    day = a_day(tmp_path, forget_after_ms=20 * 60_000)
+    report = day.verify()
+    assert (report.verified, report.differences) == (report.requests, [])
+    assert len(replace(day, forget_after_ms=0).verify().differences) > 5
+
+
 def test_the_order_in_which_records_of_several_partitions_come_does_not_matter(day):
     other = [replace(one, partition=5) for one in (*day.actions, *day.requests)]
     served = [changed(replace(one, partition=5), partition=5) for one in day.served]

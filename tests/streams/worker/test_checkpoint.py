@@ -12,6 +12,7 @@ from faust.types import TP
 from rankstream.events.action_event import unread
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
+from rankstream.features.user_state import unpack_state
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Channel
 from rankstream.streams.settings import Settings
@@ -24,7 +25,7 @@ from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.load import Load
 from rankstream.streams.worker.outbox import Outbox
 from rankstream.streams.worker.source import Source, unpacked
-from tests.builders.actions import ARecord, SomeLiveRanker, a_request, an_event
+from tests.builders.actions import MORNING_MS, ARecord, SomeLiveRanker, a_request, an_event
 from tests.builders.broker import FullBatches
 
 
@@ -165,6 +166,26 @@ def test_a_checkpoint_writes_states_and_position_together():
         await scene.partition.checkpoint()
         assert [key for key, _ in scene.store.items()] == [b"u1", b"u2"]
         assert (scene.store.next_offset, scene.partition.actions.checkpointed) == (2, 2)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(("clock_s", "is_forgotten"), [(10 * 86_400, True), (60, False)], ids=["in time", "ahead"])
+def test_a_checkpoint_has_users_forgotten_by_the_times_of_the_log_which_no_record_ahead_of_the_clock_moves(
+    clock_s: int, is_forgotten: bool
+):
+    async def story():
+        scene = Scene()
+        pipeline = scene.partition.pipeline
+        pipeline.users.forget_after_ms, pipeline.clock = 5 * 86_400_000, lambda: MORNING_MS + 1000 * clock_s
+        await scene.apply_actions(an_event("u1", offset=0))
+        await scene.partition.checkpoint()
+        await scene.apply_actions(an_event("u2", offset=1, at=9 * 86_400))
+        await scene.partition.checkpoint()
+        (record,) = scene.store.get_many([b"u1"])
+        assert (len(unpack_state(record).history) == 0) == is_forgotten
+        assert scene.broker.sent_to("user-state-changelog").count(b"u1") == 1 + is_forgotten
+        assert pipeline.counters.expired == is_forgotten
 
     asyncio.run(story())
 
