@@ -69,6 +69,7 @@ def kept_of(packed: bytes) -> Kept:
         total=state.total,
         offset=state.offset,
         departed=tuple(state.departed >> bits * place & (1 << bits) - 1 for place in range(len(TYPES))),
+        forgotten_ms=state.forgotten_ms,
     )
 
 
@@ -89,8 +90,8 @@ def expected_of(log: list[Sent], limit: int) -> dict[bytes, Kept]:
 
 def count_log(ledger: Ledger, log: list[Sent], numbers: int) -> None:
     """Count what came into the log, and of all numbers those that did not."""
-    found = {json.loads(record.value)["item_id"] for record in log if MARK not in record.value}
-    ledger.records, ledger.unsent = len(log), numbers - len(found)
+    found = {json.loads(record.value).get("item_id") for record in log if MARK not in record.value}
+    ledger.records, ledger.unsent = len(log), numbers - len(found - {None})  # an erasure has none
 
 
 def count_letters(ledger: Ledger, bench: Bench, log: list[Sent]) -> None:

@@ -1,4 +1,4 @@
-"""The load: numbered actions, duplicates and late ones among them, requests all the while, and poison when told so.
+"""The load: numbered actions, with duplicates, late ones and erasures, requests all the while, and poison when told so.
 
 The number of an action is its item, so that a lost one can be named.
 """
@@ -21,7 +21,7 @@ from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS
 
 TYPES, SURFACES = ("view", "click", "save", "hide"), ("home", "search")  # of the bundle that workers serve
 START_MS, STEP_MS = 1_700_000_000_000, 400
-DUPLICATES, LATE = 0.03, 0.05  # shares
+DUPLICATES, LATE, ERASURES = 0.03, 0.05, 0.002  # shares
 LATE_BY_MS = 2 * 3_600_000
 RECENT = 1_000  # actions that a duplicate repeats one of
 ACTIONS_A_REQUEST = 80
@@ -56,6 +56,10 @@ def actions_of(seed: int, amount: Amount) -> Iterator[bytes]:
         yield recent[-1]
         if rng.random() < DUPLICATES:
             yield rng.choice(recent)
+        if rng.random() < ERASURES:  # of one who acted of late; some of what is forgotten is still to come
+            at_ms = START_MS + STEP_MS * number - rng.randrange(LATE_BY_MS)
+            user = json.loads(rng.choice(recent))["user_id"]
+            yield json.dumps({"user_id": user, "action": "forget", "timestamp_ms": at_ms}).encode()
 
 
 def key_of(action: bytes) -> bytes:

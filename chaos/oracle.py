@@ -6,6 +6,8 @@ It imports nothing of what it judges: formats are read elsewhere, and the rules 
   are kept.
 - Of each user the newest actions are kept, so many. What there is no room for has left, and is counted by type.
 - An action older than all of a full history changes nothing.
+- An erasure (`forget`, without an item) forgets the user's actions of up to its time, and all that has left; actions of
+  up to then that come later change nothing.
 """
 
 import json
@@ -35,6 +37,7 @@ class Kept:
     total: int  # actions ever applied
     offset: int  # of the last one in the log, whether it changed anything or not
     departed: tuple[int, ...]  # of each type, the first type's first, how many have left
+    forgotten_ms: int = 0  # time of the last erasure; 0 for none
 
 
 @dataclass
@@ -43,8 +46,17 @@ class _User:
     total: int = 0
     offset: int = -1
     departed: list[int] = field(default_factory=list)
+    forgotten_ms: int = 0
+
+    def erase(self, at_ms: int) -> None:
+        if at_ms > self.forgotten_ms:
+            self.forgotten_ms = at_ms
+            self.held = {identity: rest for identity, rest in self.held.items() if identity[0] > at_ms}
+            self.total, self.departed = len(self.held), [0] * len(self.departed)
 
     def apply(self, identity: Identity, rest: Rest, limit: int) -> None:
+        if identity[0] <= self.forgotten_ms:
+            return
         if identity in self.held:
             self.held[identity] = max(self.held[identity], rest)
             return
@@ -59,7 +71,7 @@ class _User:
 
     def kept(self) -> Kept:
         newest_first = sorted(self.held.items(), reverse=True)
-        return Kept(tuple(newest_first), self.total, self.offset, tuple(self.departed))
+        return Kept(tuple(newest_first), self.total, self.offset, tuple(self.departed), self.forgotten_ms)
 
 
 def expected_users(log: Iterable[Sent], types: Sequence[str], surfaces: Sequence[str], limit: int) -> dict[bytes, Kept]:
@@ -70,9 +82,12 @@ def expected_users(log: Iterable[Sent], types: Sequence[str], surfaces: Sequence
             continue
         event = json.loads(record.value)
         user = users.setdefault(event["user_id"].encode(), _User(departed=[0] * len(types)))
+        user.offset = record.offset
+        if event["action"] == "forget":
+            user.erase(event["timestamp_ms"])
+            continue
         identity = (event["timestamp_ms"], types.index(event["action"]) + 1, event["item_id"])
         user.apply(identity, (surfaces.index(event["surface"]) + 1, 0), limit)
-        user.offset = record.offset
     return {key: user.kept() for key, user in users.items()}
 
 

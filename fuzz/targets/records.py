@@ -7,6 +7,7 @@ from typing import Any
 from zlib import crc32
 
 import msgspec
+from msgspec.structs import replace
 
 from fuzz.law import Target, same
 from rankstream.cli.commands.dead_letters import resent
@@ -16,7 +17,7 @@ from rankstream.events.action_event import ActionDecoder, Recorded, Rejected
 from rankstream.events.dumps import DumpError, record_of
 from rankstream.events.impression_event import decode_impressions
 from rankstream.events.readers.shown_lists import NothingShown, list_of_feed
-from rankstream.features.actions import unpack_action
+from rankstream.features.actions import action_time_ms, is_erasure, unpack_action
 from rankstream.features.user_state import UNKNOWN_USER
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.readers import dead_letter_of, feed_of
@@ -30,6 +31,7 @@ ACTIONS = (
     {"user_id": "u1", "item_id": "a", "action": "view", "timestamp_ms": MORNING_MS},
     {"user_id": 7, "item_id": 9, "action": "save", "timestamp_ms": MORNING_MS, "surface": "home", "value": 3.5,
      "list_id": "r1"},
+    {"user_id": "u1", "action": "forget", "timestamp_ms": MORNING_MS},
 )  # fmt: skip
 REQUESTS = (
     {"request_id": "r1", "user_id": "u1", "limit": 3},
@@ -87,7 +89,11 @@ def _key_of(data: bytes, name: str) -> bytes:
 def _action(data: bytes) -> None:
     packed = ActionDecoder(VOCABULARY, lambda: MORNING_MS)(a_record(data))
     same(unpack_action(packed).pack(), packed)
-    same(UNKNOWN_USER.apply([packed], 0).state.history.packed, packed)
+    state = UNKNOWN_USER.apply([packed], 0).state
+    if is_erasure(packed):
+        same(state, replace(UNKNOWN_USER.erased(action_time_ms(packed)), offset=0))
+    else:
+        same(state.history.packed, packed)
 
 
 def _request(data: bytes) -> None:

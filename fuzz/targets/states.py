@@ -20,7 +20,16 @@ from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.logged_states import RestoreError
 from rankstream.streams.worker.offsets import Bounds
 from rankstream.streams.worker.vocabulary_guard import FILE, VocabularyRefusedError, keep_vocabulary
-from tests.builders.actions import MORNING_MS, VOCABULARY, ARecord, MixingSessions, SomeLiveRanker, a_state, an_action
+from tests.builders.actions import (
+    MORNING_MS,
+    VOCABULARY,
+    ARecord,
+    MixingSessions,
+    SomeLiveRanker,
+    a_state,
+    an_action,
+    an_erasure,
+)
 
 LIMIT = 4
 OFFLINE = SomeLiveRanker(MixingSessions()).current.offline
@@ -28,11 +37,19 @@ LOG = TP("user-state-changelog", 0)
 
 
 def _states() -> list[bytes]:
-    """Return states without an action, with a few, with sessions that left, and one of format 1."""
+    """Return states without an action, with a few, with sessions that left, with a mark, and one of format 1."""
     many = a_state(*(an_action("abcde"[at % 5], 2_000 * at) for at in range(9)), limit=LIMIT)
     folded = UserState(many.history, many.tail.folded(7, np.ones(4, np.float32)), 8, 9, many.departed)
     old = a_state(an_action()).pack()
-    return [UserState().pack(), a_state(an_action()).pack(), many.pack(), folded.pack(), b"\x01" + old[1:]]
+    marked = a_state(an_erasure(), *(an_action("abcde"[at % 5], 2_000 * at) for at in range(1, 9)), limit=LIMIT)
+    return [
+        marked.pack(),
+        UserState().pack(),
+        a_state(an_action()).pack(),
+        many.pack(),
+        folded.pack(),
+        b"\x01" + old[1:],
+    ]
 
 
 def _state(data: bytes) -> None:

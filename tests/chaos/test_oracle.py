@@ -48,6 +48,17 @@ def test_an_action_older_than_all_of_a_full_history_changes_nothing_but_the_offs
     assert kept(*full, sent(1, at=1)) == replace(kept(*full), offset=3)
 
 
+def erased(at: int, user: str = "u1") -> Sent:
+    event = {"user_id": user, "action": "forget", "timestamp_ms": MORNING_MS + at}
+    return Sent(0, 0, json.dumps(event).encode())
+
+
+def test_an_erasure_forgets_what_was_before_also_what_left_and_what_comes_late():
+    found = kept(*[sent(n, at=n) for n in range(6)], erased(4), sent(3, at=3), sent(9, at=9))
+    assert [item for (_, _, item), _ in found.actions] == [9, 5]
+    assert (found.total, found.offset, found.departed, found.forgotten_ms) == (2, 8, (0, 0, 0, 0), MORNING_MS + 4)
+
+
 def test_poison_is_no_action():
     assert expected_users([Sent(0, 0, b"poison, not JSON")], TYPES, SURFACES, LIMIT) == {}
 
@@ -55,9 +66,12 @@ def test_poison_is_no_action():
 @settings(max_examples=60)
 @given(
     st.lists(
-        st.builds(
-            sent, st.integers(1, 3), st.integers(0, 5), st.sampled_from(["u1", "u2"]),
-            st.sampled_from(TYPES), st.sampled_from(SURFACES),
+        st.one_of(
+            st.builds(
+                sent, st.integers(1, 3), st.integers(0, 5), st.sampled_from(["u1", "u2"]),
+                st.sampled_from(TYPES), st.sampled_from(SURFACES),
+            ),
+            st.builds(erased, st.integers(0, 5), st.sampled_from(["u1", "u2"])),
         ),
         max_size=40,
     )
