@@ -7,7 +7,16 @@ from rankstream.features.actions import ACTION_BYTES
 from rankstream.features.counters import COUNTER_BYTES
 from rankstream.features.schema import COUNTED_TYPES
 from rankstream.features.sessions import TAIL
-from rankstream.features.user_state import FORMAT, FORMATS, HEAD, CorruptStateError, unpack_state
+from rankstream.features.user_state import (
+    FORMAT,
+    FORMATS,
+    HEAD,
+    MARK,
+    NEVER,
+    WITH_MARK,
+    CorruptStateError,
+    unpack_state,
+)
 
 LATER_FORMATS = 0x20  # first bytes below it are formats of states, of this version or a later one; above it is text
 
@@ -47,10 +56,14 @@ def offset_of_sound(packed: bytes) -> int | None:
 
     In a third of its time, as nothing is made of the parts.
     """
-    if len(packed) < HEAD.size or packed[0] != FORMAT:
+    if len(packed) < HEAD.size or packed[0] not in (FORMAT, WITH_MARK):
         return None
-    _, count, offset, _ = HEAD.unpack_from(packed)
+    form, count, offset, _ = HEAD.unpack_from(packed)
     end: int = HEAD.size + count * ACTION_BYTES
+    if form == WITH_MARK:
+        if len(packed) < end + MARK.size or MARK.unpack_from(packed, HEAD.size)[0] <= NEVER:
+            return None
+        end += MARK.size
     if end < len(packed):
         counters = packed[end]
         end += 1 + COUNTER_BYTES * counters

@@ -17,7 +17,7 @@ from rankstream.streams.worker.newest_offsets import NewestOffsets
 from rankstream.streams.worker.offsets import Bounds
 from rankstream.streams.worker.ownership import is_behind
 from rankstream.streams.worker.source import LOG_HEADER, UNKNOWN, Source, unpacked
-from tests.builders.actions import ARecord, a_state, an_action
+from tests.builders.actions import ARecord, a_state, an_action, an_erasure
 
 
 def a_user_record(offset: int) -> bytes:
@@ -35,7 +35,7 @@ def some_states() -> list[bytes]:
     ]  # fmt: skip
 
 
-STATES = some_states()
+STATES = [*some_states(), *(a_state(an_erasure(1), *more).pack() for more in ([], [an_action("a", 2)]))]
 
 
 def logged(key: bytes, offset: int) -> ARecord:

@@ -1,6 +1,7 @@
 from itertools import permutations
 
 import pytest
+from msgspec.structs import replace
 
 from rankstream.features.user_state import HEAD, NO_OFFSET, UserState, unpack_state
 from rankstream.streams.clients.connect import ClientError
@@ -10,7 +11,7 @@ from rankstream.streams.worker.changelog import Logged
 from rankstream.streams.worker.offsets import Bounds
 from rankstream.streams.worker.repartition import OldPartition, Tally, moved_state, require_whole
 from rankstream.streams.worker.source import Source
-from tests.builders.actions import an_event
+from tests.builders.actions import a_state, an_action, an_erasure, an_event
 
 HERE = Source("a", 4)
 ACTIONS, CHANGELOG, EMPTY = Bounds(0, 10), Bounds(0, 5), Bounds(0, 0)
@@ -26,6 +27,8 @@ def test_a_moved_state_keeps_every_byte_but_its_offset():
     packed = UserState(offset=4_711, total=3).pack()
     assert unpack_state(moved_state(packed)).offset == NO_OFFSET
     assert (moved_state(packed)[:2], moved_state(packed)[10:]) == (packed[:2], packed[10:])
+    marked = a_state(an_erasure(1), an_action("a", 2))
+    assert unpack_state(moved_state(marked.pack())) == replace(marked, offset=NO_OFFSET)
     assert HEAD.size == 14, "format and actions of a byte each, then 8 bytes of offset"
 
 
