@@ -46,6 +46,20 @@ def read_golden(path: Path) -> dict[str, list[Arrays]]:
     return {kind: list(numbered.values()) for kind, numbered in cases.items()}
 
 
+def largest_difference(outputs: Arrays, case: Arrays) -> float:
+    """Return the largest difference to a case's outputs, relative to what is larger than 1; NaN if there is one.
+
+    Raises ``ValueError`` for an output of another shape.
+    """
+    differences = []
+    for name, output in outputs.items():
+        wanted = case[name]
+        if output.shape != wanted.shape:
+            raise ValueError(f"{name} of {output.shape}, wanted {wanted.shape}")
+        differences.append(np.max(np.abs(output - wanted) / np.maximum(1, np.abs(wanted)), initial=0.0))
+    return float(np.max(differences))
+
+
 def arrays_of(case: Any) -> dict[str, npt.NDArray[Any]]:
     """Return the fields of a dataclass of arrays by name."""
     return {field.name: getattr(case, field.name) for field in fields(case)}

@@ -47,13 +47,19 @@ def time_limit(seconds: float = PROOF_S) -> Iterator[None]:
         _running.options = None
 
 
-def open_graph(path: Path, providers: Sequence[str] = CPU) -> Graph:
-    """Open a graph to be run by one thread. Raises ``HarmfulGraphError`` for one that is not as they are exported."""
+def checked_graph(path: Path) -> bytes:
+    """Return the bytes of a graph for whatever runs it. Raises ``HarmfulGraphError``."""
     data = path.read_bytes()  # once: what is checked is what runs
     try:
         check_graph(data)
     except HarmfulGraphError as exc:
         raise HarmfulGraphError(f"{path.name} {exc}") from exc
+    return data
+
+
+def open_graph(path: Path, providers: Sequence[str] = CPU) -> Graph:
+    """Open a graph to be run by one thread. Raises ``HarmfulGraphError`` for one that is not as they are exported."""
+    data = checked_graph(path)
     _bound_memory()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

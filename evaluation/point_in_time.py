@@ -27,7 +27,8 @@ from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.user_state import NEVER, UserState
 from rankstream.graph.item_graph import ItemGraph
-from rankstream.ranking.bundle import Bundle
+from rankstream.ranking.backends.scorers import ONNXRUNTIME
+from rankstream.ranking.bundle import Bundle, BundleRefusedError, with_scorer
 from rankstream.ranking.exploration import exploration_named
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.retrieval_mix import mix_named
@@ -145,6 +146,7 @@ class Used:
     item_index: str | None = None
     interests: str | None = None
     graph: str | None = None
+    scorer: str | None = None
 
 
 class RankersAsServed:
@@ -169,6 +171,7 @@ class RankersAsServed:
         self.graph = graph
         self._catalogues: dict[str, Catalogue] = {}  # opened, by version: there may be one a second
         self._items: dict[tuple[str | None, str | None], ServedItems] = {}  # by version and index
+        self._bundles: dict[str, Bundle] = {}  # by the scorer of its ranker
         self._rankers: dict[Used, Ranker] = {}
 
     def serving(self) -> LiveRankerAsOf:
@@ -180,12 +183,14 @@ class RankersAsServed:
         ours = self.bundle.manifest.model_version
         if served.model_version != ours:
             raise NotRetainedError(f"served by model {served.model_version}, but the bundle holds {ours}")
-        policy, catalogue, mix, interests, graph = (
+        policy, catalogue, mix, interests, graph, scorer = (
             None if isinstance(one, UnsetType) else one
-            for one in (served.policy, served.catalogue, served.retrieval, served.interests, served.graph)
-        )
+            for one in (
+                served.policy, served.catalogue, served.retrieval, served.interests, served.graph, served.scorer
+            )
+        )  # fmt: skip
         items = _items_named(served)
-        versions = served.user_vectors, served.item_counts, policy, catalogue, mix, *items, interests, graph
+        versions = served.user_vectors, served.item_counts, policy, catalogue, mix, *items, interests, graph, scorer
         return self._ranker(Used(*versions))
 
     def items(self, served: ServedFeatures) -> ServedItems:
@@ -201,8 +206,18 @@ class RankersAsServed:
             counts, catalogue = self._counts(used.item_counts), self._catalogue(used.catalogue)
             table, items = self._table(used.user_vectors), self._served_items(used.item_vectors, used.item_index)
             found = self._interests(used.interests), self._graph(used.graph)
-            self._rankers[used] = ranker_of(self.bundle, table, exploration, counts, catalogue, mix, items, *found)
+            bundle = self._scored_by(used.scorer or ONNXRUNTIME)
+            self._rankers[used] = ranker_of(bundle, table, exploration, counts, catalogue, mix, items, *found)
         return self._rankers[used]
+
+    def _scored_by(self, scorer: str) -> Bundle:
+        """Return the bundle with the scorer that an answer names. Raises ``NotRetainedError`` for one not to be had."""
+        if scorer not in self._bundles:
+            try:
+                self._bundles[scorer] = with_scorer(self.bundle, scorer)
+            except BundleRefusedError as exc:
+                raise NotRetainedError(f"scored by {scorer}, which can't be used here: {exc}") from exc
+        return self._bundles[scorer]
 
     def _table(self, version: str | None) -> VectorTable:
         if version is None:

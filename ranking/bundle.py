@@ -12,14 +12,12 @@ know is refused, as the ranker was trained on what it makes; but one that the ex
 as no request needs it: user encoders, which a batch job runs.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from rankstream.bundles.attributes import ATTRIBUTES, COLUMNS
-from rankstream.bundles.golden import Arrays, read_golden
+from rankstream.bundles.golden import Golden, read_golden
 from rankstream.bundles.graphs import CPU, time_limit
 from rankstream.bundles.item_tables import ITEM_FEATURES, ITEMS
 from rankstream.bundles.manifest import GOLDEN, MANIFEST, Manifest, ManifestError, manifest_of, wrong_files
@@ -40,11 +38,11 @@ from rankstream.features.matches.columns import match_width
 from rankstream.features.matches.tables import MatchTables, no_matches, open_matches
 from rankstream.features.profiles import UserProfiles, no_profiles, open_profiles
 from rankstream.features.sessions import NoSessions, SessionEncoder
-from rankstream.ranking.backends.base import Backend, OpenedPart, Opener
-from rankstream.ranking.backends.onnx import open_ranker
+from rankstream.ranking.backends.base import Backend, OpenedPart, Opener, worst_difference
+from rankstream.ranking.backends.fastest import open_fastest
 from rankstream.ranking.backends.onnx_sessions import open_sessions
+from rankstream.ranking.backends.scorers import AUTO, ONNXRUNTIME, ScorerRefusedError, open_scorer
 
-TOLERANCE = 1e-4  # of golden outputs: float32 on another processor differs by 1e-6, a wrong graph by far more
 EXPORT_AGAIN = "export the bundle again"
 NEEDED = (ITEMS, RANKER)  # kinds without which there is no feed
 
@@ -67,6 +65,7 @@ class Bundle:
     sessions: SessionEncoder
     attributes: ItemAttributes = field(default_factory=no_attributes)
     profiles: UserProfiles = field(default_factory=no_profiles)
+    scorer: str = ONNXRUNTIME  # what ``backend`` runs the graphs with
 
     def offline_features(
         self, users: VectorTable, counts: ItemCounts | None = None, items: VectorTable | None = None
@@ -169,13 +168,24 @@ def open_user_profiles(folder: Path, part: Part, manifest: Manifest, providers: 
     return OpenedPart(profiles, runs={})
 
 
+def ranker_opener(scorer: str) -> Opener:
+    """Return what opens the ranker with the scorer of this name (``backends/scorers.py``)."""
+
+    def open_ranker(folder: Path, part: Part, manifest: Manifest, providers: Sequence[str]) -> OpenedPart:
+        if scorer == AUTO:
+            return open_fastest(folder, manifest, providers)
+        return open_scorer(scorer, folder, manifest, providers)
+
+    return open_ranker
+
+
 OPENERS: Mapping[str, Opener] = {
     ITEMS: open_items,
     ITEM_FEATURES: open_item_features,
     MATCHES: open_match_tables,
     ATTRIBUTES: open_item_attributes,
     PROFILES: open_user_profiles,
-    RANKER: open_ranker,
+    RANKER: ranker_opener(ONNXRUNTIME),
     SESSIONS: open_sessions,
 }
 
@@ -185,10 +195,13 @@ def open_bundle(
     providers: Sequence[str] = CPU,
     openers: Mapping[str, Opener] = OPENERS,
     trusted_keys: Path | None = None,
+    scorer: str = ONNXRUNTIME,
 ) -> Bundle:
     """Open and verify a bundle. Raises ``BundleRefusedError`` if anything in it is not what was exported.
 
-    With ``trusted_keys``, public keys as ``bundles.signature`` reads them, one of these must have signed it.
+    With ``trusted_keys``, public keys as ``bundles.signature`` reads them, one of these must have signed it. The ranker
+    is run by ``scorer``, and held to the golden cases within its bound; by ONNX Runtime first in any case, as that
+    alone is bounded in time and memory.
     """
     folder = bundle_folder(path)
     manifest = _trusted_manifest(folder, openers, trusted_keys)
@@ -199,7 +212,7 @@ def open_bundle(
     }
     _verify(folder / GOLDEN, parts)
     sizes = manifest.sizes
-    return Bundle(
+    bundle = Bundle(
         folder,
         manifest,
         parts,
@@ -210,7 +223,21 @@ def open_bundle(
         sessions=parts[SESSIONS].serves if SESSIONS in parts else NoSessions(sizes.session_dim),
         attributes=parts[ATTRIBUTES].serves if ATTRIBUTES in parts else no_attributes(),
         profiles=parts[PROFILES].serves if PROFILES in parts else no_profiles(),
+        scorer=parts[RANKER].scorer or ONNXRUNTIME,
     )
+    return bundle if scorer == ONNXRUNTIME else with_scorer(bundle, scorer)
+
+
+def with_scorer(bundle: Bundle, scorer: str) -> Bundle:
+    """Return a bundle whose ranker is run by another scorer. Raises ``BundleRefusedError``."""
+    if scorer == bundle.scorer:
+        return bundle
+    folder, manifest = bundle.folder, bundle.manifest
+    described = next(part for part in manifest.parts if part.kind == RANKER)
+    part = _opened(folder, described, manifest, CPU, ranker_opener(scorer))
+    _verify(folder / GOLDEN, {RANKER: part})
+    parts = {**bundle.parts, RANKER: part}
+    return replace(bundle, parts=parts, backend=part.serves, scorer=part.scorer or ONNXRUNTIME)
 
 
 def _trusted_manifest(folder: Path, openers: Mapping[str, Opener], trusted_keys: Path | None) -> Manifest:
@@ -258,6 +285,8 @@ def _check_parts(path: Path, manifest: Manifest, openers: Mapping[str, Opener]) 
 def _opened(folder: Path, part: Part, manifest: Manifest, providers: Sequence[str], opener: Opener) -> OpenedPart:
     try:
         return opener(folder, part, manifest, providers)
+    except ScorerRefusedError as exc:
+        raise BundleRefusedError(f"the {part.kind} of {folder} can't be opened: {exc}") from exc
     except Exception as exc:  # ONNX Runtime's errors have no common type
         raise BundleRefusedError(f"the {part.kind} of {folder} can't be opened ({exc}); {EXPORT_AGAIN}") from exc
 
@@ -271,33 +300,22 @@ def _verify(path: Path, parts: Mapping[str, OpenedPart]) -> None:
     for kind, part in parts.items():
         if missing := [case for case in part.runs if not golden.get(case)]:
             raise BundleRefusedError(f"{path} has no cases {missing[0]!r} of the {kind}; {EXPORT_AGAIN}")
+    with time_limit():
+        for part in parts.values():
+            _verify_part(path, part, golden)
+
+
+def _verify_part(path: Path, part: OpenedPart, golden: Golden) -> None:
+    """Run the golden cases of a part and compare. Raises ``BundleRefusedError``."""
     try:
-        with time_limit():
-            worst = float(np.max([_difference(run(case), case) for run, case in _runs(parts, golden)]))
+        worst = worst_difference(part, golden)
     except Exception as exc:  # of a wrong shape, or from within ONNX Runtime
         raise BundleRefusedError(f"{path} can't be run through the graphs ({exc}); {EXPORT_AGAIN}") from exc
-    if not worst <= TOLERANCE:
+    if not worst <= part.tolerance:
+        scorer, remedy = "", EXPORT_AGAIN
+        if part.scorer not in (None, ONNXRUNTIME):
+            scorer, remedy = f" with the scorer {part.scorer}", f"set scorer = {ONNXRUNTIME}, or {EXPORT_AGAIN}"
         raise BundleRefusedError(
-            f"{path}: the graphs' outputs are up to {worst:.2g} off the golden ones, wanted {TOLERANCE}; {EXPORT_AGAIN}"
+            f"{path}: the graphs' outputs{scorer} are up to {worst:.2g} off the golden ones, wanted {part.tolerance}; "
+            f"{remedy}"
         )
-
-
-def _runs(
-    parts: Mapping[str, OpenedPart], golden: Mapping[str, Sequence[Arrays]]
-) -> Iterator[tuple[Callable[[Arrays], Arrays], Arrays]]:
-    """Yield each golden case of each part with what runs it."""
-    for part in parts.values():
-        for kind, run in part.runs.items():
-            for case in golden[kind]:
-                yield run, case
-
-
-def _difference(outputs: Arrays, case: Arrays) -> float:
-    """Return the largest difference of an output, relative to what is larger than 1; NaN if there is one."""
-    differences = []
-    for name, output in outputs.items():
-        wanted = case[name]
-        if output.shape != wanted.shape:
-            raise ValueError(f"{name} of {output.shape}, wanted {wanted.shape}")
-        differences.append(np.max(np.abs(output - wanted) / np.maximum(1, np.abs(wanted)), initial=0.0))
-    return float(np.max(differences))

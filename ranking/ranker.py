@@ -97,6 +97,7 @@ class Ranker:
     item_index: str | None = None  # that ``source`` searches; None where it compares all items
     interests: str | None = None  # version of those that ``source`` asks with; None without any
     graph: str | None = None  # version of that which ``source`` walks on besides sessions; None without one
+    scorer: str | None = None  # what runs the graphs in ``backend``; None for ONNX Runtime, the default
     popularity: Popularity | None = None  # orders what there is no time to score
     mix: RetrievalMix = DEFAULT_MIX  # shares of the sources, where there is a catalogue
     shelf: Shelf | None = None  # what can be had; None: no catalogue
@@ -249,6 +250,7 @@ class Ranker:
             graph=self.graph if candidates.sources is not None else None,
             catalogue=candidates.catalogue,
             retrieval=candidates.mix,
+            scorer=self.scorer,
         )
 
 

@@ -124,6 +124,7 @@ class Ranking:
     graph: str | None = None  # version that walks went on besides sessions; None where there was none
     catalogue: str | None = None  # version that candidates were found with; None where none was used
     retrieval: str | None = None  # the mix that they were found by; None where only the default can have been
+    scorer: str | None = None  # what ran the model's graphs; None for ONNX Runtime in float32
 
 
 class RankingRefusedError(ValueError):

@@ -28,6 +28,7 @@ from rankstream.features.schema import FeatureSizes
 from rankstream.features.sessions import NoSessions, SessionEncoder
 from rankstream.graph.item_graph import ItemGraph
 from rankstream.ranking.backends.constant import ConstantBackend
+from rankstream.ranking.backends.scorers import ONNXRUNTIME
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, bundle_folder, open_bundle
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
 from rankstream.ranking.followed_counts import FollowedCounts
@@ -103,10 +104,12 @@ class LiveRanker:
         interests: Path | None = None,
         graph: Path | None = None,
         join: Join = join,
+        scorer: str = ONNXRUNTIME,
     ) -> Self:
         """Open the bundle in ``bundle_dir``, or the one that its CURRENT names. Raises ``BundleRefusedError``.
 
-        With ``trusted_keys`` it, and each that follows it, must be signed by one of these.
+        With ``trusted_keys`` it, and each that follows it, must be signed by one of these. Its graphs are run by
+        ``scorer`` (``backends/scorers.py``).
         """
         folders = TableFolders(user_vectors, item_counts, item_vectors, interests, graph, catalogue)
         watcher = BundleWatcher(
@@ -119,6 +122,7 @@ class LiveRanker:
             mix=mix,
             trusted_keys=trusted_keys,
             join=join,
+            scorer=scorer,
         )
         serving = cls(watcher.load(), watcher)
         serving._start_indexing()
@@ -237,6 +241,7 @@ class BundleWatcher:
         mix: RetrievalMix,
         trusted_keys: Path | None,
         join: Join,
+        scorer: str,
     ) -> None:
         self.bundle_dir = bundle_dir
         self.user_vectors = folders.user_vectors
@@ -252,6 +257,7 @@ class BundleWatcher:
         self.mix = mix
         self.trusted_keys = trusted_keys
         self.join = join
+        self.scorer = scorer
         self._last_opened: Stamp | None = None
         self._last_seen: Stamp | None = None
         self._refused = False
@@ -269,7 +275,7 @@ class BundleWatcher:
     def load(self) -> LoadedModel:
         """Open what is there now; refused or not, it counts as new no more. Raises ``BundleRefusedError``."""
         self._last_opened, self._refused = self._stamp(), True
-        bundle = open_bundle(self.bundle_dir, self.providers, trusted_keys=self.trusted_keys)
+        bundle = open_bundle(self.bundle_dir, self.providers, trusted_keys=self.trusted_keys, scorer=self.scorer)
         self._refused = False
         tables = self._counts_of(bundle), self._items_of(bundle), self._interests_of(bundle)
         return self._loaded(bundle, *tables, self._graph())
@@ -384,6 +390,7 @@ def ranker_of(
         item_index=items.index.name,
         interests=None if interests is None else interests.version,
         graph=None if graph is None else graph.version,
+        scorer=None if bundle.scorer == ONNXRUNTIME else bundle.scorer,
         popularity=popularity,
         mix=mix,
         shelf=None if catalogues is None else Shelf(catalogues, items.table, PopularItems(items.table, popularity)),

@@ -135,6 +135,10 @@ class ServedFeatures(Struct, frozen=True):
         ]
         | UnsetType
     ) = UNSET
+    scorer: (
+        Annotated[str, Meta(description="the setting `scorer` that it was scored with; absent for onnxruntime")]
+        | UnsetType
+    ) = UNSET
 
 
 class DeadLetter(Struct, frozen=True):
@@ -243,6 +247,7 @@ def encode_served(record: Record, request: RankingRequest, state: UserState, ran
         retrieval=UNSET if ranking.retrieval is None else ranking.retrieval,
         item_vectors=UNSET if ranking.item_vectors is None else ranking.item_vectors,
         item_index=UNSET if ranking.item_index is None else ranking.item_index,
+        scorer=UNSET if ranking.scorer is None else ranking.scorer,
     )
     return _encode(served)
 

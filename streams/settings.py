@@ -14,6 +14,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from rankstream.ranking.backends.scorers import AUTO as AUTO_SCORER
+from rankstream.ranking.backends.scorers import ONNXRUNTIME, SCORERS
 from rankstream.streams.kafka_options import HANDED_ON, options_in, text_of
 from rankstream.streams.setting_fields import Origins, SettingsError, about, check_value, find_values, setting, variable
 
@@ -300,6 +302,15 @@ class Settings:
         Section.RANKING,
         "Seeds the generator, with the user and the request: the same request gets the same feed, live and in replay.",
         minimum=0,
+    )
+    scorer: str = setting(
+        ONNXRUNTIME,
+        Section.RANKING,
+        "What runs the model's graphs: onnxruntime or openvino in float32, openvino-bf16 on processors with bf16 "
+        "instructions, openvino-int8 with large weights as 8-bit integers (pip install 'rankstream[openvino]'). Each "
+        "must give the bundle's golden outputs within its bound. auto takes openvino-bf16 where it does and is at "
+        "least 1.1 times as fast as onnxruntime when the bundle is opened, else onnxruntime.",
+        choices=(AUTO_SCORER, *SCORERS),
     )
     scoring_threads: int = setting(
         1, Section.RANKING, "Threads that score requests, beside the one that applies actions.", minimum=1, maximum=256

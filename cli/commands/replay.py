@@ -31,6 +31,7 @@ from rankstream.evaluation.replay.plan import (
     one_vocabulary,
     plan_of,
     positives_of,
+    scored_bundles,
     shown_to_users,
     variants_of,
 )
@@ -48,6 +49,7 @@ from rankstream.events.readers.topic import RecordLog
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.user_state import NEVER
+from rankstream.ranking.backends.scorers import AUTO, SCORERS
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle
 from rankstream.ranking.request import MAX_CANDIDATES
 from rankstream.ranking.serving import LiveRanker
@@ -117,6 +119,11 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 @click.option(
     "--graph", "graphs", type=click.Path(path_type=Path), multiple=True,
     help="Published graphs, likewise; of `funnel`.",
+)  # fmt: skip
+@click.option(
+    "--scorer", "scorers", type=click.Choice((AUTO, *SCORERS)), multiple=True, metavar="NAME",
+    help="What runs the graphs, as the setting `scorer`: one a bundle; several for one bundle are compared.  "
+    "[default: onnxruntime]",
 )  # fmt: skip
 @click.option(
     "--refresh", "refresh_ms", callback=_boundaries, metavar="24h|HOURS|never",
@@ -201,6 +208,7 @@ def command(
     catalogues: tuple[Path, ...],
     interests: tuple[Path, ...],
     graphs: tuple[Path, ...],
+    scorers: tuple[str, ...],
     requests: int,
     scores: tuple[str, ...],
     outcomes_path: Path | None,
@@ -249,7 +257,9 @@ def command(
         --offsets 1000000:2000000
     """
     options = ReplayOptions(requests=requests or None, **options_given)
-    opened = [open_bundle(path) for path in bundles]
+    scored = scored_bundles(bundles, scorers) if bundles else []
+    bundles = tuple(path for path, _ in scored)
+    opened = [open_bundle(path, scorer=scorer) for path, scorer in scored]
     if events is not None:
         log: RecordedLog = opened_log(events, replace(log_options, sort=sort or log_options.lists))
     else:

@@ -12,7 +12,7 @@ from rankstream.streams.settings import Section, Settings, in_sections, read_set
 SHARED = (
     "fetch_max_wait_ms", "log_level", "log_format",
     "bundle", "user_vectors", "item_counts", "state_dir", "history_limit", "forget_after_days",  # with --worker
-    "scoring_threads",
+    "scorer", "scoring_threads",
 )  # fmt: skip
 STREAM_FIELDS = [
     *in_sections(CONNECTED),

@@ -75,6 +75,7 @@ class Report:
     item_vectors: set[str | None] = field(default_factory=set)  # None: the bundle's own
     interests: set[str] = field(default_factory=set)
     graphs: set[str] = field(default_factory=set)
+    scorers: set[str] = field(default_factory=set)  # besides ONNX Runtime, the default
     actions_read: int = 0
     seconds: float = 0.0
     ranking_seconds: float = 0.0  # of these
@@ -85,6 +86,7 @@ class Report:
         found: dict[str, set[Any]] = {
             "user_vectors": self.user_vectors, "item_counts": self.item_counts, "catalogues": self.catalogues,
             "item_vectors": self.item_vectors, "interests": self.interests, "graphs": self.graphs,
+            "scorers": self.scorers,
         }  # fmt: skip
         return values | {name: sorted(version for version in of if version) for name, of in found.items()}
 
@@ -229,6 +231,8 @@ class _Check:
             self.report.interests.add(served.interests)
         if not isinstance(served.graph, UnsetType):
             self.report.graphs.add(served.graph)
+        if not isinstance(served.scorer, UnsetType):
+            self.report.scorers.add(served.scorer)
         if computed == due.served_bytes:
             self.report.verified += 1
         else:

@@ -70,6 +70,7 @@ from rankstream.features.embeddings.files import versions
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.user_state import NEVER as NEVER_FORGOTTEN
 from rankstream.metrics.arrays import Ints
+from rankstream.ranking.backends.scorers import ONNXRUNTIME
 from rankstream.ranking.bundle import Bundle
 from rankstream.ranking.serving import ranker_of
 from rankstream.ranking.table_folders import TableFolders
@@ -148,7 +149,7 @@ def variants_of(
     variants: list[Variant] = []
     facts: list[dict[str, Any]] = []
     marks: list[str] = []
-    names, past = _names(bundle_dirs), KeptActions(one_vocabulary(bundles), lists)
+    names, past = _names(bundle_dirs, bundles), KeptActions(one_vocabulary(bundles), lists)
     from_ms = start_of(bundles, options)
     for name, bundle, beside in zip(names, bundles, folders, strict=True):
         manifest = bundle.manifest
@@ -253,11 +254,26 @@ def known_items(bundles: Sequence[Bundle], folders: Sequence[TableFolders]) -> C
     return Catalogue(tables)
 
 
-def _names(bundle_dirs: Sequence[Path]) -> list[str]:
+def scored_bundles(bundle_dirs: Sequence[Path], scorers: Sequence[str]) -> list[tuple[Path, str]]:
+    """Return each bundle with its scorer: one for all, one each, or one bundle by each of several scorers.
+
+    Raises ``ReplayError`` where the numbers fit none of these.
+    """
+    if len(bundle_dirs) == 1:
+        return [(bundle_dirs[0], scorer) for scorer in scorers or (ONNXRUNTIME,)]
+    if len(scorers) not in (0, 1, len(bundle_dirs)):
+        raise ReplayError(f"{len(scorers)} --scorer for {len(bundle_dirs)} --bundle; give one for all, or one each")
+    each = scorers if len(scorers) == len(bundle_dirs) else [*(scorers or (ONNXRUNTIME,))] * len(bundle_dirs)
+    return list(zip(bundle_dirs, each, strict=True))
+
+
+def _names(bundle_dirs: Sequence[Path], bundles: Sequence[Bundle]) -> list[str]:
+    """Return what to call each bundle: its folder, and its scorer where that is not the default."""
     names = [path.resolve().name for path in bundle_dirs]
-    if len(set(names)) < len(names):
+    if len(set(names)) < len(set(bundle_dirs)):
         names = [str(path) for path in bundle_dirs]
-    return names
+    scorers = ["" if one.scorer == ONNXRUNTIME else f", {one.scorer}" for one in bundles]
+    return [name + scorer for name, scorer in zip(names, scorers, strict=True)]
 
 
 def _variant_name(name: str, delay: int | None, delays: Sequence[int | None]) -> str:

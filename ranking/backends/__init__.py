@@ -1,1 +1,1 @@
-"""Scoring backends: ONNX Runtime, and the constant one."""
+"""Scoring backends: ONNX Runtime, OpenVINO, and the constant one."""

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from rankstream.bundles.golden import Arrays
+import numpy as np
+
+from rankstream.bundles.golden import Arrays, Golden, largest_difference
 from rankstream.bundles.manifest import Manifest
 from rankstream.bundles.parts import Part
 from rankstream.features.schema import Floats, ModelInputs
+
+TOLERANCE = 1e-4  # of golden outputs: float32 on another processor differs by 1e-6, a wrong graph by far more
 
 
 class Backend(Protocol):
@@ -26,6 +30,14 @@ class OpenedPart:
     serves: Any  # what the part's kind promises: a ``Backend``, a ``SessionEncoder``, a ``VectorTable``, ...
     # kind of golden case -> what computes the outputs of one; empty for a part without a graph
     runs: Mapping[str, Callable[[Arrays], Arrays]]
+    tolerance: float = TOLERANCE  # of the outputs of these
+    scorer: str | None = None  # of the ranker: what runs its graphs (``scorers.py``)
+
+
+def worst_difference(part: OpenedPart, golden: Golden) -> float:
+    """Run a part's golden cases; return the largest difference of an output, NaN if there is one."""
+    differences = (largest_difference(run(case), case) for kind, run in part.runs.items() for case in golden[kind])
+    return float(np.max([*differences], initial=0.0))
 
 
 class Opener(Protocol):

@@ -26,6 +26,7 @@ def open_serving(settings: Settings, join: Join = join) -> LiveRanker:
         interests=settings.interests,
         graph=settings.graph,
         join=join,
+        scorer=settings.scorer,
     )
 
 

@@ -73,6 +73,17 @@ def test_two_bundles_and_three_delays_are_compared_in_one_pass(folder, tmp_path)
     assert any("other, realtime" in verdict for verdict in report["verdicts"])
 
 
+def test_one_bundle_is_compared_by_two_scorers_paired_by_request(folder, tmp_path):
+    pytest.importorskip("openvino")
+    flags = "--requests", "20", "--scorer", "onnxruntime", "--scorer", "openvino-int8", "--out", tmp_path
+    done = replay(folder, "--bundle", folder / "bundle", *flags)
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert {"bundle", "bundle, openvino-int8"} < set(report["metrics"])
+    pairs = {(one["variant"], one["baseline"]) for one in report["differences"]}
+    assert ("bundle", "bundle, openvino-int8") in pairs
+
+
 def test_the_same_replay_returns_the_same_metrics(folder, tmp_path):
     reports = []
     for name in ("one", "two"):

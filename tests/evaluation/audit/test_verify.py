@@ -401,3 +401,22 @@ def test_what_was_explored_is_reproduced_from_a_reopened_bundle_too(policy, tmp_
     report = verify_served(day.served, day.requests, day.actions, RankersAsServed(open_bundle(bundle)), 20)
     assert served_features(day.served[1]).policy == f"{policy.text} seed=5"
     assert (report.verified, report.differences, report.unverified) == (len(day.requests), [], {})
+
+
+def test_answers_of_another_scorer_are_reproduced_by_it_and_named(tmp_path):
+    pytest.importorskip("openvino")
+    serving = LiveRanker.open(
+        a_bundle(tmp_path / "bundle"), a_user_table(tmp_path / "users", ["u1"]), scorer="openvino"
+    )
+    day = a_day(tmp_path, actions=120, serving=serving)
+    assert {served_features(one).scorer for one in day.served} == {"openvino"}
+    report = day.verify()
+    assert (report.verified, report.as_dict()["scorers"]) == (len(day.served), ["openvino"])
+
+
+def test_answers_of_a_scorer_that_can_not_be_had_here_are_counted_with_the_reason(day):
+    elsewhere = replace(day, served=[changed(one, scorer="abacus") for one in day.served])
+    ((reason, count),) = elsewhere.verify().unverified.items()
+    assert count == len(day.served)
+    assert reason.startswith("scored by abacus, which can't be used here: ")
+    assert "there is no scorer 'abacus' in this version" in reason
