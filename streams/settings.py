@@ -307,7 +307,8 @@ class Settings:
         ONNXRUNTIME,
         Section.RANKING,
         "What runs the model's graphs: onnxruntime or openvino in float32, openvino-bf16 on processors with bf16 "
-        "instructions, openvino-int8 with large weights as 8-bit integers (pip install 'rankstream[openvino]'). Each "
+        "instructions, openvino-int8 with large weights as 8-bit integers (pip install 'rankstream[openvino]'), "
+        "cuda and cuda-bf16 on a CUDA card (pip install 'rankstream[cuda]'; never run on one so far). Each "
         "must give the bundle's golden outputs within its bound. auto takes openvino-bf16 where it does and is at "
         "least 1.1 times as fast as onnxruntime when the bundle is opened, else onnxruntime.",
         choices=(AUTO_SCORER, *SCORERS),

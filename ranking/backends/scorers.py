@@ -6,6 +6,8 @@
     openvino         float32
     openvino-bf16    matrix products in bf16, where the processor has them
     openvino-int8    large weights as 8-bit integers, the rest in bf16 or float32
+    cuda             float32 on a CUDA card (``cuda.py``; it has never run on one)
+    cuda-bf16        bf16 there
     auto             openvino-bf16 where it is right and faster, else onnxruntime (``fastest.py``)
 
 Each is held to the golden cases within a bound of its own. One that can't be had is refused with what to do about it.
@@ -25,6 +27,7 @@ from rankstream.ranking.backends.onnx import OnnxBackend
 
 AUTO = "auto"
 ONNXRUNTIME = "onnxruntime"
+CUDA, CUDA_BF16 = "cuda", "cuda-bf16"
 OPENVINO, OPENVINO_BF16, OPENVINO_INT8 = "openvino", "openvino-bf16", "openvino-int8"
 
 # of the user's graph, the candidates' graph, and ONNX Runtime's providers
@@ -60,6 +63,25 @@ def _openvino(precision: str) -> Open:
     return open_backend
 
 
+def _cuda(precision: str) -> Open:
+    def open_backend(user_graph: Path, candidate_graph: Path, providers: Sequence[str]) -> Backend:
+        try:
+            import torch
+
+            from rankstream.ranking.backends.cuda import CudaBackend
+            from rankstream.ranking.backends.devices import CudaDevice
+        except ImportError as exc:
+            raise ScorerRefusedError(
+                f"torch or onnx can't be imported ({exc}): pip install 'rankstream[cuda]', or set "
+                f"scorer = {ONNXRUNTIME}"
+            ) from exc
+        if not torch.cuda.is_available():
+            raise ScorerRefusedError(f"torch finds no CUDA device here; set scorer = {ONNXRUNTIME}")
+        return CudaBackend(user_graph, candidate_graph, CudaDevice(), precision)
+
+    return open_backend
+
+
 SCORERS: Mapping[str, Scorer] = {
     scorer.name: scorer
     for scorer in (
@@ -67,6 +89,8 @@ SCORERS: Mapping[str, Scorer] = {
         Scorer(OPENVINO, TOLERANCE, _openvino("float32")),
         Scorer(OPENVINO_BF16, 0.02, _openvino("bf16")),
         Scorer(OPENVINO_INT8, 0.05, _openvino("int8")),
+        Scorer(CUDA, TOLERANCE, _cuda("float32")),
+        Scorer(CUDA_BF16, 0.02, _cuda("bf16")),
     )
 }
 
