@@ -25,6 +25,7 @@ from rankstream.ranking.backends.two_graphs import Feeds, TwoGraphs
 
 FLOAT32, BF16, INT8 = PRECISIONS = ("float32", "bf16", "int8")
 LARGE = 65_536  # numbers of a weight that int8 rounds: for smaller ones rounding the inputs costs what it saves
+CHUNK = 256  # candidates in a batch: 1.03 times as fast as 64 with 100 actions, 1.3 times with 5 to 20
 GROUP = 32  # numbers of a row that share a scale at run time
 ONE_THREAD = {
     "INFERENCE_NUM_THREADS": 1,
@@ -72,7 +73,7 @@ class OpenVinoBackend(TwoGraphs):
     """Scores with ``user.onnx`` and ``candidate.onnx``; safe to call from many threads. Raises ``PrecisionError``."""
 
     def __init__(self, user_graph: Path, candidate_graph: Path, precision: str = FLOAT32) -> None:
-        super().__init__(OpenVinoGraph(user_graph), OpenVinoGraph(candidate_graph, precision))
+        super().__init__(OpenVinoGraph(user_graph), OpenVinoGraph(candidate_graph, precision), CHUNK)
 
 
 def round_large_weights(model: Any) -> int:

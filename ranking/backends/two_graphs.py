@@ -1,8 +1,8 @@
-"""The ranker's two graphs, whatever runs them: the user's once a request, the candidates' once a batch of 64.
+"""The ranker's two graphs, whatever runs them: the user's once a request, the candidates' once a batch.
 
 The outputs of the user's graph are inputs of the candidates' graph by name; what they mean is the exporter's choice.
-Measured (2 cores of Zen 4): batches of 64 stay in the cache, 5-15 % faster than one call; one thread per worker and
-one worker per core beat threads within a call.
+Measured (2 cores of Zen 4): with ONNX Runtime batches of 64 stay in the cache, 5-15 % faster than one call; one thread
+per worker and one worker per core beat threads within a call.
 
 A candidate's probabilities are the same to the bit whatever else is scored. Batches are therefore padded to a multiple
 of 4: a single row would run as a matrix-vector product (GEMV) instead of GEMM, whose summation order differs in the
@@ -17,7 +17,7 @@ import numpy as np
 
 from rankstream.features.schema import CANDIDATE_INPUTS, PADDING_TYPE, USER_INPUTS, Floats, ModelInputs
 
-CHUNK = 64  # candidates in a batch
+CHUNK = 64  # candidates in a batch, where the runtime's backend says no other
 PADDED_TO = 4  # batches are padded to a multiple of it
 PROBABILITIES = "probabilities"
 
@@ -39,8 +39,8 @@ class Graph(Protocol):
 class TwoGraphs:
     """Scores with ``user.onnx`` and ``candidate.onnx``; as safe to call from many threads as its graphs are."""
 
-    def __init__(self, user: Graph, candidates: Graph) -> None:
-        self._user, self._candidates = user, candidates
+    def __init__(self, user: Graph, candidates: Graph, chunk: int = CHUNK) -> None:
+        self._user, self._candidates, self._chunk = user, candidates, chunk
         self._passed_on = [name for name in user.outputs if name in candidates.inputs]
         _refuse(user, set(user.inputs) - set(USER_INPUTS))
         _refuse(candidates, set(candidates.inputs) - set(user.outputs) - set(CANDIDATE_INPUTS))
@@ -51,9 +51,9 @@ class TwoGraphs:
         shared = self._encode_user(inputs)
         columns = {name: getattr(inputs, name) for name in self._candidate_inputs}
         parts = []
-        for start in range(0, max(1, inputs.num_candidates), CHUNK):
-            chunk = {name: column[start : start + CHUNK] for name, column in columns.items()}
-            parts.append(self._score_chunk(shared, chunk, min(CHUNK, inputs.num_candidates - start)))
+        for start in range(0, max(1, inputs.num_candidates), self._chunk):
+            chunk = {name: column[start : start + self._chunk] for name, column in columns.items()}
+            parts.append(self._score_chunk(shared, chunk, min(self._chunk, inputs.num_candidates - start)))
         return np.concatenate(parts)
 
     def _encode_user(self, inputs: ModelInputs) -> dict[str, Any]:
