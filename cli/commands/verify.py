@@ -109,6 +109,8 @@ def show(report: Report) -> None:
     if catalogues := sorted(report.catalogues):
         more = f" and {len(catalogues) - 1:,} before it" if len(catalogues) > 1 else ""
         versions += f"; catalogue {catalogues[-1]}{more}"
+    if report.scorers:
+        versions += f"; scorer {', '.join(sorted(report.scorers))}"
     screen.print(Text(f"model {report.model_version}; {versions}; {spent}", "dim"))
 
 
