@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankstream.features.schema import CANDIDATE_INPUTS, USER_INPUTS, ModelInputs
-from rankstream.ranking.backends.two_graphs import user_arrays
+from rankstream.ranking.backends.two_graphs import rounded_up, user_arrays
 
 ROWS = (64, 128, 256, 512, 1024, 2048, 5120)  # counts of candidates that requests are padded to
 ALIGNED = 16  # bytes: each array starts at a multiple, so that a device loads whole vectors
@@ -49,7 +49,7 @@ class Layout:
 
 def padded_rows(candidates: int) -> int:
     """Return how many rows so many candidates are padded to."""
-    return next((rows for rows in ROWS if rows >= candidates), -(-candidates // ROWS[0]) * ROWS[0])
+    return next((rows for rows in ROWS if rows >= candidates), rounded_up(candidates, ROWS[0]))
 
 
 def packed_shapes(inputs: ModelInputs, rows: int) -> Shapes:
@@ -69,7 +69,7 @@ def layout_of(shapes: Shapes) -> Layout:
     for name, shape, dtype in shapes:
         end = at + prod(shape) * np.dtype(dtype).itemsize
         fields.append(Field(name, shape, dtype, at, end))
-        at = -(-end // ALIGNED) * ALIGNED
+        at = rounded_up(end, ALIGNED)
     return Layout(tuple(fields), at)
 
 

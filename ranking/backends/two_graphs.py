@@ -10,7 +10,7 @@ last bits (by 6e-8). Four rows cost as much as one. Observed on x86 with AVX-512
 golden cases only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,8 +39,14 @@ class Graph(Protocol):
 class TwoGraphs:
     """Scores with ``user.onnx`` and ``candidate.onnx``; as safe to call from many threads as its graphs are."""
 
-    def __init__(self, user: Graph, candidates: Graph, chunk: int = CHUNK) -> None:
-        self._user, self._candidates, self._chunk = user, candidates, chunk
+    def __init__(
+        self,
+        user: Graph,
+        candidates: Graph,
+        chunk: int = CHUNK,
+        padded_rows: Callable[[int], int] = lambda count: rounded_up(count, PADDED_TO),
+    ) -> None:
+        self._user, self._candidates, self._chunk, self._padded_rows = user, candidates, chunk, padded_rows
         self._passed_on = [name for name in user.outputs if name in candidates.inputs]
         _refuse(user, set(user.inputs) - set(USER_INPUTS))
         _refuse(candidates, set(candidates.inputs) - set(user.outputs) - set(CANDIDATE_INPUTS))
@@ -63,11 +69,16 @@ class TwoGraphs:
         return {name: outputs[name] for name in self._passed_on}
 
     def _score_chunk(self, shared: dict[str, Any], chunk: dict[str, Floats], count: int) -> Floats:
-        padded = -(-max(1, count) // PADDED_TO) * PADDED_TO
+        padded = self._padded_rows(max(1, count))
         if padded > count:
             chunk = {name: _pad(column, padded) for name, column in chunk.items()}
         probabilities: Floats = self._candidates.run(shared | chunk)[PROBABILITIES]
         return probabilities[:count]
+
+
+def rounded_up(count: int, multiple: int) -> int:
+    """Return the smallest multiple that is not below ``count``."""
+    return -(-count // multiple) * multiple
 
 
 def user_arrays(inputs: ModelInputs) -> dict[str, Any]:

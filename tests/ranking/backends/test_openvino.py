@@ -61,6 +61,11 @@ def test_many_threads_score_at_the_same_time(wide):
     assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
+def test_there_are_seven_counts_of_rows():
+    assert sorted({backends.padded_rows(count) for count in range(1, 257)}) == [16, 32, 48, 64, 128, 192, 256]
+    assert all(count <= backends.padded_rows(count) for count in range(1, 257))
+
+
 def test_int8_rounds_large_weights_alone(tmp_path):
     model = openvino.Core().read_model(str(write_wide_graphs(tmp_path)[1]))
     assert backends.round_large_weights(model) == 1  # 96 x 768; the others have fewer numbers
