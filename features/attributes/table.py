@@ -10,11 +10,12 @@
     numbers  price          .3   -1   .5   -     NaN where it is not known
     created                                -1    ms since 1970 UTC, -1 where it is not known
 
-A label belongs to one facet. The code behind the last label stands for none.
+A label belongs to one facet. The code behind the last label stands for none. What a label is called is not kept, but 64
+bits of that are, so that an item which arrives later gets the codes that the model learned (``with_items``).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +33,7 @@ from rankstream.features.ids import Keys
 from rankstream.features.schema import Floats, Ints
 
 Codes = npt.NDArray[np.int32]
+Doubles = npt.NDArray[np.float64]
 
 NAMES_FILE = "names.json"
 NOT_KNOWN = -1  # a time
@@ -56,6 +58,8 @@ class ItemAttributes:
     shares: Floats  # (labels,) of the actions on items with the facet, those on items with this label
     numbers: Floats  # (n + 1, P) on a scale of about 1
     created_ms: Ints  # (n + 1,)
+    label_keys: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))  # (labels,); none in those of before
+    usual_numbers: Doubles = field(default_factory=lambda: np.zeros(0))  # (P,) what is 0 on the scale; likewise
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -102,10 +106,41 @@ class ItemAttributes:
             created_ms=self.created_ms[-1:],
         )
 
+    @property
+    def can_grow(self) -> bool:
+        """Return whether items that arrive later can be given the labels and the scale of these."""
+        return len(self.label_keys) == self.no_label and len(self.usual_numbers) == len(self.names.numbers)
+
+    def with_items(self, more: "ItemAttributes") -> "ItemAttributes":
+        """Return these with the items of another table of the same labels added; what is known here stays to the bit.
+
+        Raises ``ValueError`` for a table of other labels.
+        """
+        if labels_tag(more) != labels_tag(self):
+            raise ValueError("these attributes are of another training's labels")
+        new = np.flatnonzero(~self.search.find(more.keys)[1])
+        keys = np.concatenate([self.keys, more.keys[new]])
+        order = np.argsort(keys, kind="stable")
+        rows = np.append(order, len(keys))  # the unknown item stays the last one
+        return replace(
+            self,
+            keys=keys[order],
+            labels=_grown(self.labels, more.labels[:, new], axis=1).take(rows, axis=1),
+            numbers=_grown(self.numbers, more.numbers[new], axis=0).take(rows, axis=0),
+            created_ms=_grown(self.created_ms, more.created_ms[new], axis=0).take(rows),
+        )
+
     def rows(self, keys: Keys) -> Ints:
         """Return the row of each key, the last one for an unknown item, ``(n,)``."""
         rows, found = self.search.find(keys)
         return np.where(found, rows, len(self.keys))
+
+
+def _grown(own: npt.NDArray[Any], more: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
+    """Return an array with items put before its last one, which stands for any unknown item."""
+    at = own.shape[axis] - 1
+    known, unknown = np.split(own, [at], axis=axis)
+    return np.concatenate([known, more, unknown], axis=axis)
 
 
 def no_attributes() -> ItemAttributes:
@@ -122,11 +157,12 @@ def no_attributes() -> ItemAttributes:
 
 
 ARRAYS = ("keys", "labels", "facet_of", "shares", "numbers", "created_ms")
-ATTRIBUTE_FILES = (*(f"{name}.npy" for name in ARRAYS), NAMES_FILE)
+GROW_BY = ("label_keys", "usual_numbers")  # what no model reads, and tables of before lack
+ATTRIBUTE_FILES = (*(f"{name}.npy" for name in (*ARRAYS, *GROW_BY)), NAMES_FILE)
 
 
 def arrays_of(attributes: ItemAttributes) -> Mapping[str, npt.NDArray[Any]]:
-    """Return the arrays by name."""
+    """Return the arrays that a model reads by name."""
     return {name: getattr(attributes, name) for name in ARRAYS}
 
 
@@ -138,17 +174,27 @@ def attributes_tag(attributes: ItemAttributes) -> int:
     return digest.intdigest()
 
 
+def labels_tag(attributes: ItemAttributes) -> str:
+    """Return 64 bits, in hexadecimal digits, that name the labels and numbers, whatever the items."""
+    digest = xxh3_64(msgspec.json.encode(attributes.names))
+    for array in (attributes.facet_of, attributes.shares, attributes.label_keys, attributes.usual_numbers):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
 def write_attributes(folder: Path, attributes: ItemAttributes) -> None:
     """Write ``ATTRIBUTE_FILES`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, array in arrays_of(attributes).items():
+    for name in (*ARRAYS, *GROW_BY):
+        array = getattr(attributes, name)
         np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
     (folder / NAMES_FILE).write_bytes(msgspec.json.encode(attributes.names))
 
 
 def open_attributes(folder: Path) -> ItemAttributes:
     """Read what ``write_attributes`` wrote. Raises ``OSError`` or ``ValueError``."""
-    arrays = {name: read_array(folder / f"{name}.npy") for name in ARRAYS}
+    there = [*ARRAYS, *(name for name in GROW_BY if (folder / f"{name}.npy").exists())]
+    arrays = {name: read_array(folder / f"{name}.npy") for name in there}
     try:
         names = msgspec.json.decode((folder / NAMES_FILE).read_bytes(), type=AttributeNames)
     except UNREADABLE as exc:

@@ -1,12 +1,14 @@
 """What a catalogue's items are, as the ranker is given it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rankstream.features.ids import id_key, id_keys
-from rankstream.models.items.attributes import MAX_COLLECTIONS, item_attributes
+from rankstream.models.items.attributes import MAX_COLLECTIONS, attributes_of_new, item_attributes
 from tests.builders.attributes import SHOP, shop_attributes
-from tests.builders.catalogue import a_catalogue, an_item
+from tests.builders.catalogue import DAY_MS, NOW_MS, a_catalogue, an_item
 from tests.builders.models import a_log
 
 
@@ -65,3 +67,32 @@ def test_an_item_that_the_catalogue_lacks_has_the_last_row():
     attributes = shop_attributes()
     assert attributes.rows(np.array([id_key("nowhere")], np.uint64)).tolist() == [len(SHOP)]
     assert (attributes.labels[:, -1] == attributes.no_label).all()
+
+
+def test_an_item_that_arrives_later_has_the_labels_and_the_scale_that_were_learned():
+    trained, at_ms = shop_attributes(), NOW_MS - DAY_MS
+    twin = an_item(
+        "twin", category="Shoes>Winter", price=200.0, group="b", collections=("winter",), created_at_ms=at_ms
+    )
+    grown = trained.with_items(attributes_of_new(SHOP.changed({id_key("twin"): twin}, NOW_MS), trained))
+    assert len(grown) == len(trained) + 1
+    for facet in trained.names.facets:
+        assert labels_of(grown, "twin", facet) == labels_of(trained, "boot2", facet)
+    of_twin, of_boot = (grown.rows(id_keys([item])) for item in ("twin", "boot2"))
+    assert grown.numbers[of_twin] == grown.numbers[of_boot]
+    assert grown.created_ms[of_twin] == at_ms
+
+
+def test_labels_that_the_training_lacks_are_left_out():
+    trained = shop_attributes()
+    scarf = a_catalogue(an_item("scarf", category="Wool>Thick", group="z", collections=("sale", "knitted")))
+    new = attributes_of_new(scarf, trained)
+    (sale,) = labels_of(trained, "cap", "collections") & labels_of(trained, "boot", "collections")
+    assert labels_of(new, "scarf", "collections") == {sale}
+    assert labels_of(new, "scarf", "group") == labels_of(new, "scarf", "category, level 1") == set()
+
+
+def test_a_training_that_did_not_keep_its_labels_is_refused():
+    trained = replace(shop_attributes(), label_keys=np.zeros(0, np.uint64))
+    with pytest.raises(ValueError, match="train again with this version"):
+        attributes_of_new(SHOP, trained)
