@@ -35,7 +35,7 @@ from rankstream.features.embeddings.key_search import KeySearch, Rows
 from rankstream.features.ids import HASHED, Id, Keys, id_keys
 from rankstream.features.schema import Bools, Floats
 
-DTYPES = {KEYS: "<u8", VECTORS: "<f2", TEXTS: "u1", TEXT_ENDS: "<u8"}
+DTYPES = {".u64": "<u8", ".i64": "<i8", ".i32": "<i4", ".f32": "<f4", ".f16": "<f2", ".utf8": "u1"}  # by file suffix
 
 
 class EmbeddingTable:
@@ -65,7 +65,7 @@ class EmbeddingTable:
         open_column = read_column if in_memory else map_column
         try:
             header = read_header(folder)
-            columns = {name: open_column(folder / name, DTYPES[name]) for name in header.checksums}
+            columns = {name: open_column(folder / name, DTYPES[Path(name).suffix]) for name in header.checksums}
             return cls(folder.name, header, columns)
         except BrokenTableError:
             raise
@@ -134,10 +134,18 @@ class EmbeddingTable:
         return [identifier if isinstance(identifier, str) else "" for identifier in self.ids(np.arange(len(self)))]
 
 
-def table_of(ids: Sequence[Id], vectors: npt.NDArray[Any], *, space: str, as_of_ms: int) -> EmbeddingTable:
+def table_of(
+    ids: Sequence[Id],
+    vectors: npt.NDArray[Any],
+    *,
+    space: str,
+    as_of_ms: int,
+    meta: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Column] | None = None,
+) -> EmbeddingTable:
     """Return ``(n, d)`` vectors as the table that ``publish`` would write of them, in memory. Raises as it does."""
-    header, columns = _columns(*_rows(ids, vectors), space, as_of_ms, {})
-    return EmbeddingTable("", header, columns)
+    header, columns = _columns(*_rows(ids, vectors), space, as_of_ms, meta or {})
+    return EmbeddingTable("", header, columns | dict(beside or {}))
 
 
 def publish(
@@ -150,16 +158,18 @@ def publish(
     meta: Mapping[str, Any] | None = None,
     keep: int = KEPT_VERSIONS,
     prepare: Callable[[Path], object] | None = None,
+    beside: Mapping[str, Column] | None = None,
 ) -> Path:
     """Publish ``(n, d)`` vectors as the table's new version, whole or not at all; return the version's folder.
 
     All but the newest ``keep`` versions are deleted; this one counts. Replay can use a version only while it is kept.
-    ``prepare`` is called with the folder before readers see it.
+    ``prepare`` is called with the folder before readers see it. ``beside`` are further columns, of whatever length, by
+    file name: no look-up reads them, and they are checked as the vectors are.
     Raises ``ValueError`` for ids that are repeated, or collide as keys, and for vectors that float16 can't hold.
     """
     keys, texts, narrow = _rows(ids, vectors)
     with publishing(root):
-        return _write(root, keys, texts, narrow, space, as_of_ms, meta or {}, keep, prepare)
+        return _write(root, keys, texts, narrow, space, as_of_ms, meta or {}, keep, prepare, beside or {})
 
 
 def publish_merged(
@@ -239,9 +249,10 @@ def _write(
     meta: Mapping[str, Any],
     keep: int,
     prepare: Callable[[Path], object] | None = None,
+    beside: Mapping[str, Column] | None = None,
 ) -> Path:
     header, columns = _columns(keys, texts, narrow, space, as_of_ms, meta)
-    return write_version(root, header, columns, keep, prepare)
+    return write_version(root, header, columns | dict(beside or {}), keep, prepare)
 
 
 def _columns(

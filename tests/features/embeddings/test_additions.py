@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rankstream.features.described import DescribedItems
 from rankstream.features.embeddings.additions import publish_additions
 from rankstream.features.embeddings.table import EmbeddingTable, publish, table_of
 from rankstream.features.ids import id_keys
@@ -94,3 +95,33 @@ def test_the_base_is_in_every_version_to_the_bit_and_no_item_is_lost(tmp_path_fa
         assert found.all()
         assert vectors.tobytes() == BASE.look_up(BASE.keys)[0].tobytes()
         assert set(table.keys.tolist()) == set(BASE.keys.tolist()) | set(id_keys(sorted(ever)).tolist())
+
+
+def described_in(root):
+    return DescribedItems.in_table(EmbeddingTable.open(root)).keys.tolist()
+
+
+def described(*ids):
+    return DescribedItems.of(id_keys(ids))
+
+
+def test_which_items_are_known_by_what_they_are_is_kept_until_they_are_given_otherwise(tmp_path):
+    done = add(tmp_path, ["fig", 7, 8], described=described("fig", 7))
+    assert done.described == 2
+    assert described_in(tmp_path) == sorted(id_keys(["fig", 7]).tolist())
+    add(tmp_path, [7], seed=2)  # users acted on it, or a team gave a vector of its own
+    assert described_in(tmp_path) == id_keys(["fig"]).tolist()
+
+
+def test_items_that_a_newer_catalogue_does_not_describe_are_not_kept(tmp_path):
+    add(tmp_path, ["fig", 7, 8], described=described("fig", 7))
+    add(tmp_path, ["fig"], described=described("fig"))
+    assert set(rows_of(tmp_path)) == {1, 2, "pear", "fig", 8}
+    assert described_in(tmp_path) == id_keys(["fig"]).tolist()
+
+
+def test_the_same_vectors_of_items_that_are_described_no_more_are_a_new_version(tmp_path):
+    first = add(tmp_path, ["fig"], described=described("fig"))
+    assert add(tmp_path, ["fig"], described=described("fig")).folder is None
+    assert add(tmp_path, ["fig"]).folder not in (None, first.folder)
+    assert described_in(tmp_path) == []
