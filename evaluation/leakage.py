@@ -29,8 +29,9 @@ from rankstream.features.interests.table import InterestTable, open_interests_ve
 from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.features.item_counts.files import open_counts_version
 from rankstream.graph.item_graph import ItemGraph
+from rankstream.ranking.bundle import Bundle
 from rankstream.ranking.followed_interests import check_found_among
-from rankstream.ranking.served_items import ServedItems, check_space, published_items
+from rankstream.ranking.served_items import ServedItems, published_items
 
 TRAIN_AGAIN = "train again on a log whose times are right"
 EMBED_AGAIN = "make them again of a log whose times are right"
@@ -184,19 +185,21 @@ class UserTables(PublishedVersions[EmbeddingTable]):
 class ItemTables(PublishedVersions[ServedItems]):
     """The published versions of item vectors, and the one that there was at a time; before the first, the bundle's."""
 
-    def __init__(self, root: Path) -> None:
-        """Map all versions, with the graphs beside them. Raises ``BrokenTableError``, also for none."""
+    def __init__(self, root: Path, bundle: Bundle) -> None:
+        """Map all versions, with the graphs beside them.
+
+        Raises ``BrokenTableError``, also for none and for one of another training than the bundle's.
+        """
         super().__init__(
             root,
-            lambda folder: published_items(EmbeddingTable.open_version(folder), root),
+            lambda folder: published_items(EmbeddingTable.open_version(folder), root, bundle),
             lambda one: one.table.as_of_ms,
             "item vectors; publish one with `rankstream embed`",
         )
 
-    def check_made_with(self, manifest: Manifest) -> None:
-        """Raise ``BrokenTableError`` if one of them is of another space, ``LeakError`` for a time that can't be."""
+    def check_times(self) -> None:
+        """Raise ``LeakError`` for a version whose time can't be true."""
         for one in self.opened:
-            check_space(one.table, manifest, f"in {self.root} (version {one.version})")
             wrong = impossible_table(one.table, f"the items in {self.root}")
             if wrong:
                 raise LeakError(f"{wrong}; {EMBED_AGAIN}")

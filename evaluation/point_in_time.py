@@ -258,7 +258,7 @@ class RankersAsServed:
             items = items_of(self.bundle)
         else:
             folder = _kept(version, self.item_vectors, "item vectors", "--item-vectors")
-            items = published_items(EmbeddingTable.open_version(folder), folder.parent)
+            items = published_items(EmbeddingTable.open_version(folder), folder.parent, self.bundle)
         if index is None:
             return replace(items, index=ExactIndex(items.table.vectors))
         if items.index.name != index:

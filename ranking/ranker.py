@@ -102,6 +102,7 @@ class Ranker:
     mix: RetrievalMix = DEFAULT_MIX  # shares of the sources, where there is a catalogue
     shelf: Shelf | None = None  # what can be had; None: no catalogue
     join: Join = join  # the plain one, or one that gives the same bytes
+    described: CandidateSource | None = None  # of new items, by what they are; None: there are none
 
     def rank(self, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
         """Answer a request as of its timestamp, or ``now_ms``, when it was asked (UTC). Raises ``RankingRefusedError``.
@@ -201,7 +202,8 @@ class Ranker:
         if self.source is None:
             raise RankingRefusedError(NO_RETRIEVAL, CANT_PROPOSE)
         found = self.retrieve(request, user, self.source)
-        told = any(one is not None for one in (found.catalogue, self.interests, self.graph)) or found.is_fallback
+        several = (found.catalogue, self.interests, self.graph, self.described)
+        told = any(one is not None for one in several) or found.is_fallback
         candidates = _each_once(found.ids, None, found.sources if told else None)
         return replace(
             candidates,
@@ -213,7 +215,7 @@ class Ranker:
 
     def retrieve(self, request: RankingRequest, user: UserMatches, source: CandidateSource) -> Retrieved:
         """Return what ``source`` proposes, or what is popular where that is nothing. Raises ``RankingRefusedError``."""
-        found = retrieve(request, user, source, self.mix, self.shelf)
+        found = retrieve(request, user, source, self.mix, self.shelf, self.described)
         if found.ids or self.popularity is None:
             return found
         return popular_instead(request, self.popularity.best, found)

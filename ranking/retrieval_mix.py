@@ -3,10 +3,12 @@ r"""How candidates are found where a request brings none: by the user, of what i
 ::
 
     request -> Scope -> the user's sources --\
-                    |-> new ------------------> mixed by their shares, each item once, its source told
+                    |-> described, new -------> mixed by their shares, each item once, its source told
                     \-> popular --------------/      nothing at all: popular, told apart
 
-Without a catalogue the user's sources alone propose, as nothing is known of what is new or gone.
+New items have places of their own. Those that nobody has acted on, and that a version of the item vectors places by
+what they are, have most of these, the nearest ones first; the others are sampled of what came into being lately.
+Without a catalogue nothing is known of what came lately or is gone: the user's sources and the described items propose.
 """
 
 import re
@@ -29,6 +31,7 @@ from rankstream.retrieval.sources.new_items import NewItems
 from rankstream.retrieval.sources.popular import FALLBACK, SOURCE, PopularItems
 
 NO_CATALOGUE = "no-catalogue"
+DESCRIBED_SHARE = 3.0  # of the new items' places, for each one that is sampled: the nearest are tried most
 TEXT = re.compile(r"new=(\S+) new-days=(\S+) popular=(\S+) exclude-seen=([01])")
 
 
@@ -54,11 +57,22 @@ class RetrievalMix:
         shares = f"new={self.new_share!r} new-days={self.new_days!r} popular={self.popular_share!r}"
         return f"{shares} exclude-seen={int(self.exclude_seen)}"
 
-    def source(self, own: CandidateSource, popular: PopularItems) -> CandidateSource:
+    def source(
+        self, own: CandidateSource, popular: PopularItems, described: CandidateSource | None = None
+    ) -> CandidateSource:
         """Return all sources as one."""
-        shares = [(own, 1.0 - self.new_share - self.popular_share), (NewItems(self.new_days), self.new_share)]
+        new: CandidateSource = NewItems(self.new_days)
+        if described is not None:
+            new = MixedSource(Quota(described, DESCRIBED_SHARE), Quota(new, 1.0))
+        shares = [(own, 1.0 - self.new_share - self.popular_share), (new, self.new_share)]
         shares.append((popular, self.popular_share))
         return MixedSource(*(Quota(source, share) for source, share in shares if share > 0))
+
+    def without_catalogue(self, own: CandidateSource, described: CandidateSource | None) -> CandidateSource:
+        """Return all sources that need no catalogue as one."""
+        if described is None or not self.new_share:
+            return own
+        return MixedSource(Quota(own, 1.0 - self.new_share), Quota(described, self.new_share))
 
 
 DEFAULT_MIX = RetrievalMix()
@@ -128,25 +142,38 @@ class Sources:
 
 
 def sources_for(
-    request: RankingRequest, user: UserMatches, own: CandidateSource, mix: RetrievalMix, shelf: Shelf | None
+    request: RankingRequest,
+    user: UserMatches,
+    own: CandidateSource,
+    mix: RetrievalMix,
+    shelf: Shelf | None,
+    described: CandidateSource | None = None,
 ) -> Sources:
     """Return what a request with a limit is to ask. Raises ``RankingRefusedError`` for filters without a catalogue."""
     stock = None if shelf is None else shelf.stock()
     scope = _scope(request, user.excluded if mix.exclude_seen else None, stock)
-    return Sources(own if shelf is None or stock is None else mix.source(own, shelf.popular), scope, stock)
+    if shelf is None or stock is None:
+        return Sources(mix.without_catalogue(own, described), scope, stock)
+    return Sources(mix.source(own, shelf.popular, described), scope, stock)
 
 
 def retrieve(
-    request: RankingRequest, user: UserMatches, own: CandidateSource, mix: RetrievalMix, shelf: Shelf | None
+    request: RankingRequest,
+    user: UserMatches,
+    own: CandidateSource,
+    mix: RetrievalMix,
+    shelf: Shelf | None,
+    described: CandidateSource | None = None,
 ) -> Retrieved:
     """Find candidates for a request with a limit. Raises ``RankingRefusedError`` with the reason where there are none.
 
-    Where no source has any, popular items stand in, also those that the user has seen, and their source says so.
+    ``described`` proposes new items by what they are. Where no source has any, popular items stand in, also those that
+    the user has seen, and their source says so.
     """
-    sources = sources_for(request, user, own, mix, shelf)
+    sources = sources_for(request, user, own, mix, shelf, described)
     found = sources.source.propose(user, request.limit or 0, sources.scope)
     if shelf is None or sources.stock is None:
-        text = None if mix.exclude_seen else mix.text
+        text = None if mix.exclude_seen and described is None else mix.text
         return Retrieved(found.ids, found.sources, found.because_of, mix=text)
     if not found.ids:
         found = _popular(request, shelf, _scope(request, None, sources.stock))

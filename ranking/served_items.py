@@ -5,14 +5,20 @@ what was served see the same. A broken version, or one of another space, is refu
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from rankstream.bundles.item_tables import ITEMS
 from rankstream.bundles.manifest import Manifest
+from rankstream.features.attributes.table import ItemAttributes
+from rankstream.features.described import DescribedItems
+from rankstream.features.embeddings.base import WithRows
 from rankstream.features.embeddings.files import BrokenTableError
+from rankstream.features.embeddings.key_search import Rows
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.files import FollowedPointer
+from rankstream.features.join import OfflineFeatures
 from rankstream.ranking.bundle import Bundle
 from rankstream.retrieval.index.base import VectorIndex
 from rankstream.retrieval.index.choice import open_index
@@ -28,6 +34,28 @@ class ServedItems:
     index: VectorIndex  # over the same version
     root: Path  # of the table, where its graph lies or will lie
     version: str | None = None  # None for the bundle's own
+    attributes: ItemAttributes | None = None  # the bundle's, with those of new items; None: the bundle's alone
+    described: DescribedItems = field(default_factory=DescribedItems)  # nobody had acted on them by then
+
+    @cached_property
+    def described_rows(self) -> Rows:
+        """Return the rows of the items that are known by what they are alone, ascending."""
+        rows, found = self.table.rows(self.described.keys)
+        return rows[found]
+
+    def told(self, offline: OfflineFeatures) -> OfflineFeatures:
+        """Return a join's tables with what this version says of new items.
+
+        Of a described item nothing was counted. The ranker learned what counts mean from items that were acted on, and
+        none of these is without any: it sees those of items like it.
+        """
+        described = self.described
+        if self.attributes is not None:
+            offline = replace(offline, attributes=self.attributes)
+        if described.features.shape[1] == offline.item_features.dim and len(described.keys):
+            counted = WithRows(offline.item_features, described.keys, described.features)
+            offline = replace(offline, item_features=counted)
+        return offline
 
 
 def items_of(bundle: Bundle) -> ServedItems:
@@ -36,13 +64,23 @@ def items_of(bundle: Bundle) -> ServedItems:
     return ServedItems(bundle.items, open_index(bundle.items, root), root)
 
 
-def published_items(table: EmbeddingTable, root: Path) -> ServedItems:
-    """Return a version of the table in ``root``."""
-    return ServedItems(table, open_index(table, root), root, table.version)
+def published_items(table: EmbeddingTable, root: Path, bundle: Bundle) -> ServedItems:
+    """Return a version of the table in ``root``, for a bundle.
+
+    Raises ``BrokenTableError`` for vectors of another space than its items, and for new items that are described by
+    the labels of another training.
+    """
+    where = f"in {root} (version {table.version})"
+    _check_space(table, bundle.manifest, where)
+    described = DescribedItems.in_table(table)
+    try:
+        attributes = described.known_to(bundle.attributes) if described.columns else None
+    except BrokenTableError as exc:
+        raise BrokenTableError(f"the item vectors {where} are refused: {exc}") from exc
+    return ServedItems(table, open_index(table, root), root, table.version, attributes, described)
 
 
-def check_space(table: EmbeddingTable, manifest: Manifest, where: str) -> None:
-    """Raise ``BrokenTableError`` for vectors of another space than the bundle's items; ``where`` they lie."""
+def _check_space(table: EmbeddingTable, manifest: Manifest, where: str) -> None:
     wanted = manifest.item_space, manifest.sizes.item_dim
     if (table.space, table.dim) != wanted:
         raise BrokenTableError(
@@ -57,31 +95,35 @@ class FollowedItems:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._opened: ServedItems | None = None  # newest that served; kept where what came after it is refused
+        self._bundle: Bundle | None = None  # that it was opened for
         self._pointer = FollowedPointer(root)
 
     def has_new_version(self) -> bool:
         """Return whether CURRENT names another version than the one opened or refused last."""
         return self._pointer.is_new()
 
-    def of(self, manifest: Manifest) -> ServedItems | None:
+    def of(self, bundle: Bundle) -> ServedItems | None:
         """Return the newest version for a bundle, mapped and verified; None: the bundle's own."""
         current = self._pointer.mark_seen()
         if current is not None and (self._opened is None or self._opened.version != current.strip()):
             try:
-                self._opened = self._newest(manifest)
+                self._opened, self._bundle = self._newest(bundle), bundle
             except BrokenTableError as exc:
-                used = self._opened_for(manifest)
+                used = self._opened_for(bundle)
                 log.error("%s; %s", exc, "the bundle's own serve" if used is None else f"version {used.version} serves")
-        return self._opened_for(manifest)
+        return self._opened_for(bundle)
 
-    def _newest(self, manifest: Manifest) -> ServedItems:
+    def _newest(self, bundle: Bundle) -> ServedItems:
         table = EmbeddingTable.open(self.root)
-        check_space(table, manifest, f"in {self.root} (version {table.version})")
         table.verify()
-        return published_items(table, self.root)
+        return published_items(table, self.root, bundle)
 
-    def _opened_for(self, manifest: Manifest) -> ServedItems | None:
-        """Return the version that is open if it is of this bundle's space."""
-        fits = (manifest.item_space, manifest.sizes.item_dim)
-        opened = self._opened
-        return opened if opened is not None and (opened.table.space, opened.table.dim) == fits else None
+    def _opened_for(self, bundle: Bundle) -> ServedItems | None:
+        """Return the version that is open, as this bundle reads it; None where it is not of its space."""
+        if self._opened is not None and self._bundle is not bundle:
+            try:
+                opened = published_items(self._opened.table, self.root, bundle)
+            except BrokenTableError:
+                return None
+            self._opened, self._bundle = replace(opened, index=self._opened.index), bundle
+        return self._opened

@@ -42,8 +42,10 @@ from rankstream.ranking.served_versions import ServedVersion
 from rankstream.ranking.table_folders import TableFolders
 from rankstream.ranking.utility import head_weights
 from rankstream.retrieval.index.choice import GRAPHS, build_beside, wants_graph
+from rankstream.retrieval.index.without import WithoutRows
 from rankstream.retrieval.mix import MixedSource, Quota
 from rankstream.retrieval.source import CandidateSource
+from rankstream.retrieval.sources.described import DescribedNeighbours
 from rankstream.retrieval.sources.interests import InterestNeighbours
 from rankstream.retrieval.sources.matches import MatchingItems
 from rankstream.retrieval.sources.popular import PopularItems
@@ -293,7 +295,7 @@ class BundleWatcher:
         if self.counts is not None and self.counts.has_new_version():
             counts = self._counts_of(loaded.bundle)
         if self.items is not None and self.items.has_new_version():
-            items = self.items.of(loaded.bundle.manifest) or items
+            items = self.items.of(loaded.bundle) or items
         if self.interests is not None and self.interests.has_new_version():
             interests = self._interests_of(loaded.bundle)
         new, old = (
@@ -315,7 +317,7 @@ class BundleWatcher:
 
     def _items_of(self, bundle: Bundle) -> ServedItems:
         """Return the newest item vectors for a bundle, else its own."""
-        followed = None if self.items is None else self.items.of(bundle.manifest)
+        followed = None if self.items is None else self.items.of(bundle)
         return items_of(bundle) if followed is None else followed
 
     def _interests_of(self, bundle: Bundle) -> InterestTable | None:
@@ -379,7 +381,7 @@ def ranker_of(
         heads=manifest.heads,
         weights=head_weights(manifest.heads, manifest.utility),
         backend=bundle.backend,
-        offline=offline,
+        offline=items.told(offline),
         num_types=len(manifest.vocabulary.actions),
         surface_codes=manifest.vocabulary.surface_codes,
         source=source_of(bundle, offline.matches, items, interests, graph),
@@ -393,6 +395,7 @@ def ranker_of(
         scorer=None if bundle.scorer == ONNXRUNTIME else bundle.scorer,
         popularity=popularity,
         mix=mix,
+        described=described_in(bundle, items),
         shelf=None if catalogues is None else Shelf(catalogues, items.table, PopularItems(items.table, popularity)),
         join=join,
     )
@@ -406,7 +409,9 @@ def source_of(
     graph: ItemGraph | None = None,
 ) -> CandidateSource:
     """Put together what proposes candidates; further sources join these in the ``MixedSource``."""
-    polarity = polarity_of(bundle.manifest.vocabulary, bundle.manifest.utility)
+    polarity, index = polarity_of(bundle.manifest.vocabulary, bundle.manifest.utility), items.index
+    if len(items.described_rows):
+        index = WithoutRows(index, items.described_rows)
     quotas = []
     if len(matches):
         quotas.append(Quota(MatchingItems(items.table), MATCHING_SHARE))
@@ -414,9 +419,18 @@ def source_of(
     if graph is not None:
         quotas.append(Quota(RandomWalk(items.table, graph, polarity, name=BOARDS), BOARD_SHARE))
     if interests is not None:
-        quotas.append(Quota(InterestNeighbours(items.table, items.index, interests, polarity), INTEREST_SHARE))
-    likes = RecentLikes(items.table, items.index, polarity)
+        quotas.append(Quota(InterestNeighbours(items.table, index, interests, polarity), INTEREST_SHARE))
+    likes = RecentLikes(items.table, index, polarity)
     return MixedSource(*quotas, Quota(likes, 1.0)) if quotas else likes
+
+
+def described_in(bundle: Bundle, items: ServedItems) -> CandidateSource | None:
+    """Return what proposes items that are known by what they are alone; None where there are none."""
+    rows = items.described_rows
+    if not len(rows):
+        return None
+    polarity = polarity_of(bundle.manifest.vocabulary, bundle.manifest.utility)
+    return DescribedNeighbours(items.table, rows, RecentLikes(items.table, items.index, polarity))
 
 
 def longer_vocabulary(old: Vocabulary, new: Vocabulary) -> Vocabulary:

@@ -61,7 +61,7 @@ def proposed(ranker: Ranker, user_id: Id, at_ms: int, state: UserState, limit: i
         raise ValueError(f"model {ranker.model_version} has no source of candidates")
     request = RankingRequest(name, user_id, limit=limit, timestamp_ms=at_ms)
     user = match_user(state, id_key(user_id), at_ms, ranker.offline, at_ms)
-    sources = sources_for(request, user, own, ranker.mix, ranker.shelf)
+    sources = sources_for(request, user, own, ranker.mix, ranker.shelf, ranker.described)
     whole = _answer(sources.source, user, limit, sources.scope)
     parts = {_name(part.proposals): part for part in whole.parts() if len(part.proposals.ids)}
     ids = whole.mixed(limit).ids or _instead(request, user, ranker, own)

@@ -236,8 +236,8 @@ def item_vectors(root: Path, bundle: Bundle) -> ItemsAsOf:
 
     Raises ``BrokenTableError`` for another model's, ``LeakError`` for a version whose time can't be true.
     """
-    published = ItemTables(root)
-    published.check_made_with(bundle.manifest)
+    published = ItemTables(root, bundle)
+    published.check_times()
     return published.as_of
 
 

@@ -142,7 +142,7 @@ def test_answers_under_load_are_each_of_one_version_for_retrieval_join_and_recor
     bundle, alone = open_bundle(folder), {}
     for version in versions:
         own = version is None
-        items = items_of(bundle) if own else published_items(EmbeddingTable.open_version(root / version), root)
+        items = items_of(bundle) if own else published_items(EmbeddingTable.open_version(root / version), root, bundle)
         alone[version] = ranker_of(bundle, NoVectors(8), items=items).rank(FOUND, STATE, NOW)
     assert {answer.item_vectors for answer in answers} == set(versions)
     assert len({one.inputs.digest() for one in alone.values()}) == len(versions)

@@ -12,7 +12,7 @@ from rankstream.ranking.serving import LiveRanker
 from rankstream.retrieval.index import choice
 from rankstream.streams.codec import ServedFeatures
 from tests.builders.bundle import a_bundle, a_user_table
-from tests.builders.live_items import publish_items
+from tests.builders.live_items import publish_described, publish_items
 from tests.builders.served import Day, a_day
 from tests.evaluation.audit.test_verify import SwappingRanker
 
@@ -84,3 +84,19 @@ def test_an_explanation_shows_the_version_and_knows_its_items(day):
     assert found.item_vectors.version == served.item_vectors
     known = {action.item_id: action.in_item_table for action in found.history}
     assert known["new item"]
+
+
+def test_answers_with_items_that_nobody_had_acted_on_are_reproduced_to_the_bit(tmp_path):
+    """Without any, then with some, then with others, while a day of requests goes on."""
+    root, users = tmp_path / "items", a_user_table(tmp_path / "users", ["u1"])
+    serving = LiveRanker.open(a_bundle(tmp_path / "bundle"), users, item_vectors=root)
+    swaps = {
+        10: partial(publish_described, root, [f"d{n}" for n in range(9)]),
+        20: partial(publish_described, root, [f"e{n}" for n in range(9)], seed=7),
+    }
+    day = replace(a_day(tmp_path, serving=SwappingRanker(serving, swaps)), item_vectors=root)
+    report = day.verify()
+    assert (report.verified, report.differences, report.unverified) == (len(day.requests), [], {})
+    mixed = [at for at, one in enumerate(day.served) if served_features(one).retrieval is not msgspec.UNSET]
+    assert mixed == [at for at in range(10, len(day.served)) if b'"limit"' in day.requests[at].value]
+    assert mixed

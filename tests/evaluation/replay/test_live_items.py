@@ -76,7 +76,7 @@ def test_a_version_whose_time_can_not_be_true_is_refused_as_a_leak(bundle, tmp_p
 
 def test_another_space_and_a_folder_without_versions_are_refused(bundle, tmp_path):
     with pytest.raises(BrokenTableError, match="holds no version of item vectors"):
-        ItemTables(tmp_path / "nowhere")
+        ItemTables(tmp_path / "nowhere", bundle)
     publish_items(tmp_path, space="another")
     with pytest.raises(BrokenTableError, match="are of the space 'another'"):
         item_vectors(tmp_path, bundle)
