@@ -45,6 +45,10 @@ if TYPE_CHECKING:  # torch is imported only where it is needed
     "--interests-to", "interests_root", type=click.Path(path_type=Path),
     help="Folder of users' interests to publish into.  [default: none are found]",
 )  # fmt: skip
+@click.option(
+    "--items", "catalogue_path", type=click.Path(path_type=Path),
+    help="What items are: a file, or a catalogue's folder. New ones get a vector before anybody acts on them.",
+)  # fmt: skip
 @click.option("--full", is_flag=True, help="Encode all users, also those without an action since the last table.")
 @time_option("--as-of", help="As-of time: nothing later is read.  [default: LOG's newest action, at most now]")
 @keep_option(at_least=1)
@@ -57,6 +61,7 @@ def command(
     counts_root: Path | None,
     items_root: Path | None,
     interests_root: Path | None,
+    catalogue_path: Path | None,
     full: bool,
     as_of: int | None,
     keep: int,
@@ -68,13 +73,14 @@ def command(
     Encodes users who acted since the last table and publishes a new version of it, in which all others keep their
     vectors to the bit. Where there is no table yet, or one of another model, all users are encoded. Items that came
     after the training are placed where the items beside them in users' sequences are; all others keep their vectors to
-    the bit, and so do those that `rankstream vectors import` added, until users act on them. What is counted of items
+    the bit, and so do those that `rankstream vectors import` added, until users act on them. With `--items` also those
+    that nobody has acted on are placed, by what they are (category, group, collections, words, year), and a ranker
+    that was trained with `--items` sees what all new items are, before the next training. What is counted of items
     (popularity, what goes together) is counted anew, as of the same time. LOG must hold the whole histories of the
     users, not the last day alone: give the folder in which each day's file lies, for example.
     With `--interests-to` the interests of all users are found, too: items that stand for clusters of what they liked.
     Workers started with `--user-vectors`, `--item-vectors`, `--item-counts` and `--interests` on the folders follow
     within seconds, without a restart.
-    without a restart.
     Needs torch: pip install "rankstream[train]".
 
     \b
@@ -88,6 +94,7 @@ def command(
     """
     with needing_torch():
         from rankstream.cli.options.event_logs import read_events
+        from rankstream.cli.options.items import read_catalogue
         from rankstream.events.arrivals import LogError
         from rankstream.events.sequences import histories_of
         from rankstream.features.embeddings.files import BrokenTableError
@@ -114,7 +121,11 @@ def command(
         histories = histories_of(events, model.config.num_actions)
         done = job(model, items, histories, root, as_of_ms=now_ms, keep=keep, erased=events.erasures.users)
         table_root = items_root or run / "vectors" / "items"
-        added = publish_item_vectors(models, events, table_root, now_ms, keep, index_version)
+        catalogue = None if catalogue_path is None else read_catalogue(catalogue_path, events)
+        if catalogue is not None and catalogue.as_of_ms > now_ms:
+            print_notes((f"the item vectors are as of {time_text(catalogue.as_of_ms)}, as {catalogue_path} is",))
+        with refusing(ValueError):
+            added = publish_item_vectors(models, events, table_root, now_ms, keep, index_version, catalogue)
         counts, served = None, models.item_table
         if (table_root / CURRENT).exists():
             served = known_items(EmbeddingTable.open(table_root))
@@ -133,7 +144,8 @@ def command(
     where = f"published {done.folder}" if done.folder else f"nothing new by {time_text(now_ms)}, the table stays"
     click.echo(f"{where}: {done.users:,} {who} encoded, {done.kept:,} kept, {done.unknown:,} without a known item")
     new = f"published {added.folder}" if added.folder else "no new item, the item vectors stay"
-    click.echo(f"{new}: {added.items:,} items, {added.added:,} of them newer than the training")
+    described = f", {added.described:,} of these by what they are" if added.described else ""
+    click.echo(f"{new}: {added.items:,} items, {added.added:,} of them newer than the training{described}")
     if counts is not None:
         click.echo(f"published {counts}: what is counted of {len(served):,} items until {time_text(now_ms)}")
     if interests is not None:

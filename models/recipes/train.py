@@ -19,12 +19,15 @@ from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog
 from rankstream.events.sequences import TIME_BITS, histories_of
 from rankstream.features.attributes.table import ItemAttributes, no_attributes
+from rankstream.features.described import DescribedItems
 from rankstream.features.embeddings.additions import Additions, publish_additions
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.embeddings.table import table_of
+from rankstream.features.ids import Keys, id_keys
 from rankstream.features.item_counts.files import publish_counts
 from rankstream.features.profiles import UserProfiles, no_profiles
-from rankstream.models.items.attributes import item_attributes
+from rankstream.models.items.attributes import attributes_of_new, item_attributes
+from rankstream.models.items.described import Described, described_items
 from rankstream.models.items.fold_in import folded_in
 from rankstream.models.items.item_counts import item_counts
 from rankstream.models.ranker.calibration import as_plain
@@ -230,17 +233,39 @@ def publish_item_vectors(
     as_of_ms: int,
     keep: int,
     prepare: Callable[[Path], object] | None = None,
+    catalogue: Catalogue | None = None,
 ) -> Additions:
-    """Publish the training's item vectors to the bit, and beside them those of items that came later (``fold_in.py``).
+    """Publish the training's item vectors to the bit, and beside them those of items that came later.
 
-    An item that no known one stands beside has none yet. Training again would make another space, whose vectors the
-    ranker was not trained on.
+    An item that users acted on stands where those beside it do (``fold_in.py``); one that they did not, where a
+    ``catalogue`` says that it belongs (``described.py``), and what new items are goes with them. An item of which
+    neither is known has no vector yet. Training again would make another space, whose vectors the ranker was not
+    trained on.
     """
     trained, found = models.item_table, folded_in(models.item_table, log.split_at(as_of_ms + 1)[0])
-    base = table_of(trained.ids.tolist(), trained.vectors, space=models.item_space, as_of_ms=as_of_ms)
     placed = len(trained) + np.flatnonzero(np.any(found.vectors[len(trained) :], axis=1))
-    ids = [found.ids[row] for row in placed]
-    return publish_additions(root, base, ids, found.vectors[placed], as_of_ms=as_of_ms, keep=keep, prepare=prepare)
+    ids, vectors, described = [found.ids[row] for row in placed], found.vectors[placed], None
+    if catalogue is not None:
+        as_of_ms = max(as_of_ms, catalogue.as_of_ms)  # no replay of before it may see it
+        by_content, described = _described(models, catalogue, id_keys([*trained.ids.tolist(), *ids]), as_of_ms)
+        ids, vectors = [*ids, *by_content.ids], np.concatenate([vectors, by_content.vectors])
+    base = table_of(trained.ids.tolist(), trained.vectors, space=models.item_space, as_of_ms=as_of_ms)
+    return publish_additions(
+        root, base, ids, vectors, as_of_ms=as_of_ms, keep=keep, prepare=prepare, described=described
+    )
+
+
+def _described(
+    models: TrainedModels, catalogue: Catalogue, placed: Keys, as_of_ms: int
+) -> tuple[Described, DescribedItems]:
+    """Return the vectors of the catalogue's items that are not ``placed`` yet, and what new items are.
+
+    Raises ``ValueError`` for a training with a catalogue that did not keep what its labels are.
+    """
+    is_placed = np.isin(catalogue.keys, placed)
+    found = described_items(catalogue, models.item_table, models.features, is_placed, as_of_ms)
+    attributes = attributes_of_new(catalogue, models.attributes) if len(models.attributes) else None
+    return found, DescribedItems.of(id_keys(found.ids), attributes, found.features)
 
 
 def publish_item_counts(

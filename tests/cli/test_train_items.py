@@ -17,6 +17,7 @@ from rankstream.features.matches.columns import match_width
 from rankstream.models.ranker.training_join import offline_features
 from rankstream.models.recipes.run_folder import load_models
 from rankstream.ranking.bundle import open_bundle
+from rankstream.ranking.request import RankingRequest
 from rankstream.ranking.serving import LiveRanker
 from tests.builders.actions import a_state, an_action
 from tests.builders.cli import rankstream, refusal
@@ -85,6 +86,29 @@ def test_item_counts_that_are_made_daily_serve_beside_what_items_are(shop):
     ranker = LiveRanker.open(shop / "out" / "bundle", shop / "users", shop / "counts").current
     assert ranker.item_counts == open_counts(shop / "counts").version
     assert len(ranker.offline.attributes) == 25
+
+
+def test_an_item_that_nobody_has_acted_on_is_found_and_told_from_others_before_the_next_training(shop, tmp_path):
+    lines = (shop / "items.csv").read_text() + "\nnew odd,Things > odd,5.5,2023-11-01\n"
+    (tmp_path / "items.csv").write_text(lines + "new even,Things > even,5.5,2023-11-01\nelse,Gifts > else,,\n")
+    flags = ("--from", shop / "out", "--to", tmp_path / "users", "--counts-to", tmp_path / "counts")
+    flags = (*flags, "--items-to", tmp_path / "items", "--items", tmp_path / "items.csv")
+    done = rankstream("embed", shop / "actions.jsonl", *flags)
+    assert done.exit_code == 0, done.output
+    assert "of these by what they are" in done.output
+    assert "the item vectors are as of 20" in done.stderr  # a file is as of now, and no replay of before sees them
+    tables = shop / "out" / "bundle", tmp_path / "users", tmp_path / "counts", tmp_path / "items"
+    ranker = LiveRanker.open(*tables).current
+    rows = ranker.offline.attributes.rows(id_keys(["new odd", "3", "new even", "4"]))
+    labels = ranker.offline.attributes.labels[:, rows]
+    assert (labels[:, 0] == labels[:, 1]).all()
+    assert (labels[:, 2] == labels[:, 3]).all()
+    assert (labels[:, 0] != labels[:, 2]).any()
+    feed = ranker.rank(RankingRequest("r", 1, limit=60), a_state(an_action("3", 1), an_action("5", 2)), MORNING_MS)
+    found = {item.item_id for item in feed.items if item.source == "described"}
+    assert {"new odd", "new even"} <= found
+    assert "else" not in found
+    assert "no new item" in rankstream("embed", shop / "actions.jsonl", *flags[:-2]).output  # they stay
 
 
 def test_a_folder_that_was_trained_with_other_items_is_refused(shop, tmp_path):
