@@ -1,6 +1,6 @@
 """MovieLens-100K for the demo: from a given folder, or out of the RecBole wheel, taken with pip but not installed.
 
-Beside the log lie the films, from which a file of items is made for the live page; the demo itself does without.
+Beside the log lie the films, from which a file of items is made: for the live page, and to place new films.
 """
 
 import csv
@@ -68,8 +68,9 @@ def write_items(log: Path, folder: Path) -> Path | None:
     target = folder / ITEMS_NAME
     with whole_file(target) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("id", "title", "category"))
+        writer.writerow(("id", "title", "category", "collections"))
         for row in open_rows(films).rows:
             item, title, year, genres = row.values()
-            writer.writerow((item, f"{title} ({year})", str(genres).split(" ")[0]))
+            names = str(genres).split(" ")
+            writer.writerow((item, f"{title} ({year})", names[0], "|".join(names)))
     return target

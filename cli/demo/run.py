@@ -17,6 +17,7 @@ from rankstream.bundles.parts import ExportError
 from rankstream.cli.demo.baselines import baseline_ranks
 from rankstream.cli.demo.data import ITEMS_NAME, NoDataError, find_log, write_items
 from rankstream.cli.demo.live import LiveTraffic, NoAnswersError
+from rankstream.cli.demo.new_films import NewFilms, ask, publish_new_films
 from rankstream.cli.demo.no_realtime import no_realtime_ranker
 from rankstream.cli.demo.report import verdict_on, write_report
 from rankstream.cli.demo.scoreboard import NO_REALTIME, Scoreboard
@@ -76,12 +77,14 @@ def _run(config: DemoConfig, console: Console) -> Path:
     with stages.stage("Read MovieLens-100K as actions: 5 stars save, 4 click, 3 view, 1-2 hide"):
         path = find_log(config.data, config.folder / "data")
         log = read_log(open_log(path, LogOptions(kind="movielens")))
-        write_items(path, config.folder)
+        items = write_items(path, config.folder)
         live_from = int(config.train_fraction * len(log))
         stages.note(f"{len(log):,} actions of {len(np.unique(log.user_ids)):,} users on {len(log.items()):,} films")
     with stages.stage(f"Train on the first {live_from:,} actions and export a bundle"):
-        train(config, log.rows(slice(live_from)), stages)
-    return _serve(config, log, live_from, stages)
+        past = log.rows(slice(live_from))
+        train(config, past, stages)
+        films = publish_new_films(items, config.folder / "work", config.folder / "vectors" / "items", past)
+    return _serve(config, log, live_from, films, stages)
 
 
 def recipe() -> BundleRecipe:
@@ -119,7 +122,7 @@ def train(config: DemoConfig, past: EventLog, stages: Stages) -> None:
     stages.note(f"model {trained.manifest.model_version}; vectors of {trained.refreshed.users:,} users")
 
 
-def _serve(config: DemoConfig, log: EventLog, live_from: int, stages: Stages) -> Path:
+def _serve(config: DemoConfig, log: EventLog, live_from: int, films: NewFilms | None, stages: Stages) -> Path:
     board, facts = Scoreboard(), dict[str, Any]()
     past, live = log.rows(slice(live_from)), len(log) - live_from
     with EmbeddedBroker() as broker:
@@ -133,11 +136,13 @@ def _serve(config: DemoConfig, log: EventLog, live_from: int, stages: Stages) ->
             stages.note(f"{len(past):,} actions produced, {facts['produced_per_s']:,.0f} a second")
             stages.note(f"all applied {facts['catch_up_s']:.1f} s after the worker's start, group join included")
         with worker, stages.stage(f"Live: the last {live:,} actions, {config.requests} feeds requested between them"):
-            facts |= _live(config, settings, log, live_from, board, worker, stages.console)
+            facts |= _live(config, settings, log, live_from, films, board, worker, stages.console)
         stages.note(f"worker stopped with exit code {worker.exit_code}")
     facts |= {"stages_s": stages.took_s, "command": shlex.join(["rankstream", *sys.argv[1:]])}
     path = write_report(board, facts, config.folder)
     _summary(board, path, stages.console)
+    if "new_films" in facts:
+        stages.console.print(facts["new_films"], highlight=False)
     page = shlex.join(["rankstream", "live", *live_words(config.folder), "--open"])
     stages.console.print(f"See it follow your clicks: {page}", highlight=False, soft_wrap=True)
     return path
@@ -161,6 +166,7 @@ def _settings(config: DemoConfig, servers: str) -> Settings:
         bundle=config.folder / "bundle",
         user_vectors=config.folder / "vectors" / "users",
         engine="plain",  # compiled, the first demo of an installation would wait 24 s for 1 s of actions
+        item_vectors=config.folder / "vectors" / "items",
     )
 
 
@@ -188,6 +194,7 @@ def _live(
     settings: Settings,
     log: EventLog,
     live_from: int,
+    films: NewFilms | None,
     board: Scoreboard,
     worker: WorkerProcess,
     console: Console,
@@ -206,8 +213,9 @@ def _live(
                     screen.show(board, sent, folder_bytes(config.folder / "state"))
 
             sent = traffic.run(steps, show, worker.check)
-    took = monotonic() - begun
-    return {
+        took = monotonic() - begun
+        new = {} if films is None else {"new_films": ask(producer, reader, films, steps)}
+    return new | {
         "live_actions": sent,
         "live_events_per_s": sent / took,
         "candidates_median": float(np.median([len(step.candidates) for step in steps if step.candidates])),

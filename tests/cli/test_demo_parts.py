@@ -123,6 +123,7 @@ def test_films_beside_the_log_become_items_with_titles(tmp_path):
     items = write_items(tmp_path / "ml-100k.inter", tmp_path)
     found = read_items(items, ItemOptions(), MORNING_MS).catalogue.items([0])[0]
     assert (found.id, found.title, found.category) == (7, "A, B (1995)", ("Drama",))
+    assert found.collections == ("Drama", "War")
     assert live_words(tmp_path)[-2:] == ["--items", str(items)]
 
 
