@@ -11,7 +11,7 @@ which the training could not know. Both lie in the version itself, so a request 
         header.json                             its meta names the labels that the attributes are of
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -57,11 +57,17 @@ class DescribedItems:
 
     @classmethod
     def in_table(cls, table: EmbeddingTable) -> "DescribedItems":
-        """Return what a version of item vectors holds; nothing for one that was published without a catalogue."""
+        """Return what a version of item vectors holds; nothing for one that was published without a catalogue.
+
+        Raises ``BrokenTableError`` for described items without a vector or with features of no width.
+        """
         names = (NEW_KEYS, NEW_LABELS, NEW_NUMBERS, NEW_CREATED)
         columns = {name: table.columns[name] for name in names if name in table.columns}
         keys = table.columns.get(DESCRIBED, np.zeros(0, np.uint64))
-        features = table.columns.get(EXPECTED, np.zeros(0, np.float32)).reshape(len(keys), -1 if len(keys) else 0)
+        expected = table.columns.get(EXPECTED, np.zeros(0, np.float32))
+        if not table.rows(keys)[1].all() or expected.size % max(1, len(keys)):
+            raise BrokenTableError(f"{DESCRIBED} and {EXPECTED} do not fit the vectors; publish the table again")
+        features = expected.reshape(len(keys), expected.size // max(1, len(keys)))
         return cls(keys, features, columns, table.header.meta.get(LABELS))
 
     @cached_property
@@ -76,6 +82,12 @@ class DescribedItems:
     def meta(self) -> dict[str, Any]:
         """Return what the version's header says of them."""
         return {} if self.labels is None else {LABELS: self.labels}
+
+    def feature(self, name: str, names: Sequence[str]) -> Floats:
+        """Return one of the features to expect ``(m,)``, by the ``names`` of all; zeros where it is not among them."""
+        if name in names and len(names) == self.features.shape[1]:
+            return self.features[:, list(names).index(name)]
+        return np.zeros(len(self.keys), np.float32)
 
     def only(self, keys: Keys) -> "DescribedItems":
         """Return these without the items that are not among ``keys``; attributes stay."""

@@ -72,8 +72,8 @@ def published_items(table: EmbeddingTable, root: Path, bundle: Bundle) -> Served
     """
     where = f"in {root} (version {table.version})"
     _check_space(table, bundle.manifest, where)
-    described = DescribedItems.in_table(table)
     try:
+        described = DescribedItems.in_table(table)
         attributes = described.known_to(bundle.attributes) if described.columns else None
     except BrokenTableError as exc:
         raise BrokenTableError(f"the item vectors {where} are refused: {exc}") from exc

@@ -57,6 +57,7 @@ MATCHING_SHARE = 3.0  # of candidates that match, for each one that is only simi
 WALK_SHARE = 1.0  # of candidates that random walks find, likewise
 BOARD_SHARE = 1.0  # of candidates that walks on a published graph find, likewise, where there is one
 INTEREST_SHARE = 1.0  # of candidates that interests find, likewise, where there is a table of them
+LOG_POPULARITY = "log_popularity"  # the item feature
 NO_MODEL = "none"  # model_version of a worker without a bundle
 
 log = logging.getLogger(__name__)
@@ -395,7 +396,7 @@ def ranker_of(
         scorer=None if bundle.scorer == ONNXRUNTIME else bundle.scorer,
         popularity=popularity,
         mix=mix,
-        described=described_in(bundle, items),
+        described=described_in(bundle, items, names),
         shelf=None if catalogues is None else Shelf(catalogues, items.table, PopularItems(items.table, popularity)),
         join=join,
     )
@@ -424,13 +425,17 @@ def source_of(
     return MixedSource(*quotas, Quota(likes, 1.0)) if quotas else likes
 
 
-def described_in(bundle: Bundle, items: ServedItems) -> CandidateSource | None:
-    """Return what proposes items that are known by what they are alone; None where there are none."""
+def described_in(bundle: Bundle, items: ServedItems, names: Sequence[str]) -> CandidateSource | None:
+    """Return what proposes items that are known by what they are alone; None where there are none.
+
+    ``names`` are those of the item features.
+    """
     rows = items.described_rows
     if not len(rows):
         return None
     polarity = polarity_of(bundle.manifest.vocabulary, bundle.manifest.utility)
-    return DescribedNeighbours(items.table, rows, RecentLikes(items.table, items.index, polarity))
+    likes = RecentLikes(items.table, items.index, polarity)
+    return DescribedNeighbours(items.table, rows, likes, items.described.feature(LOG_POPULARITY, names))
 
 
 def longer_vocabulary(old: Vocabulary, new: Vocabulary) -> Vocabulary:

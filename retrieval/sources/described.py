@@ -2,7 +2,7 @@
 
 Their vectors are made of the catalogue alone (``models/items/described.py``). They have places of their own and none
 among the warm ones: such vectors are vaguer than those learned of actions, and in one pool the vague ones, which are
-near to everything, push warm items out.
+near to everything, push warm items out. Of two that are as near, the one whose like is popular comes first.
 """
 
 from dataclasses import dataclass
@@ -10,16 +10,19 @@ from functools import cached_property
 
 import numpy as np
 
-from rankstream.features.embeddings.float16 import Float16s
+from rankstream.features.embeddings.float16 import widen
 from rankstream.features.embeddings.key_search import Rows
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.matches.columns import UserMatches
-from rankstream.retrieval.index.exact import ExactIndex
+from rankstream.features.schema import Floats
+from rankstream.retrieval.index.base import unit
+from rankstream.retrieval.index.exact import top_rows
 from rankstream.retrieval.scope import Scope, scope_of
 from rankstream.retrieval.source import Proposals
 from rankstream.retrieval.sources.recent_likes import RecentLikes
 
 SOURCE = "described"
+POPULARITY_WEIGHT = 0.05  # of cosine, for each standard deviation of the popularity to expect; .1 is alike, .4 worse
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,29 @@ class DescribedNeighbours:
     """The described items of one version of the item table, all compared: they are few beside those acted on."""
 
     items: EmbeddingTable
-    rows: Rows  # of the described items, ascending
+    rows: Rows  # (m,) of the described items, ascending
     likes: RecentLikes  # asks for the user, in the same version
+    popularity: Floats  # (m,) to expect of them
 
     def propose(self, user: UserMatches, limit: int, scope: Scope | None = None) -> Proposals:
         """Return up to ``limit`` items within the scope, nearest to what the user likes; nothing without such."""
         scope, queries = scope or scope_of(user), self.likes.queries(user)
         if not len(queries):
             return Proposals([], [])
-        barred = np.flatnonzero(~scope.lets_rows(self.rows) | np.isin(self.items.keys[self.rows], scope.excluded))
-        rows = self.rows[self._index.search(queries, limit, barred)]
+        scores = (self._vectors @ queries.T).max(axis=1) + self._prior
+        barred = ~scope.lets_rows(self.rows) | np.isin(self.items.keys[self.rows], scope.excluded)
+        scores[barred] = -np.inf
+        best = top_rows(scores, min(limit, len(scores)))
+        rows = self.rows[best[scores[best] > -np.inf]]
         return Proposals(self.items.ids(rows), [SOURCE] * len(rows))
 
     @cached_property
-    def _index(self) -> ExactIndex:
-        vectors: Float16s = self.items.vectors[self.rows]
-        return ExactIndex(vectors)
+    def _vectors(self) -> Floats:
+        return unit(widen(self.items.vectors[self.rows]))
+
+    @cached_property
+    def _prior(self) -> Floats:
+        spread = float(self.popularity.std())
+        usual = self.popularity.mean()
+        prior: Floats = (POPULARITY_WEIGHT * (self.popularity - usual) / (spread or 1.0)).astype(np.float32)
+        return prior

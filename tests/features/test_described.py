@@ -70,3 +70,9 @@ def test_a_changed_column_is_noticed(tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(BrokenTableError, match=r"described\.u64"):
         EmbeddingTable.open(tmp_path).verify()
+
+
+def test_described_items_without_a_vector_are_refused(tmp_path):
+    table = published(tmp_path, DescribedItems.of(id_keys(["scarf", "nowhere"])))
+    with pytest.raises(BrokenTableError, match="do not fit the vectors"):
+        DescribedItems.in_table(table)

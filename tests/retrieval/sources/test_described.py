@@ -7,6 +7,7 @@ import pytest
 
 from rankstream.features.ids import id_keys
 from rankstream.features.schema import Bools
+from rankstream.retrieval.index.base import unit
 from rankstream.retrieval.index.exact import ExactIndex
 from rankstream.retrieval.index.without import WithoutRows
 from rankstream.retrieval.scope import Stock, scope_of
@@ -30,17 +31,28 @@ def items(tmp_path_factory):
 @pytest.fixture(scope="module")
 def source(items):
     likes = RecentLikes(items, ExactIndex(items.vectors), POLARITY)
-    return DescribedNeighbours(items, items.rows(id_keys(NEW))[0], likes)
+    return DescribedNeighbours(items, items.rows(id_keys(NEW))[0], likes, np.zeros(len(NEW), np.float32))
 
 
-def nearest(item, among, vectors=VECTORS):
-    return sorted(among, key=lambda other: -float(vectors[other - 1] @ vectors[item - 1]))
+def nearest(item, among):
+    directions = unit(VECTORS)
+    return sorted(among, key=lambda other: -float(directions[other - 1] @ directions[item - 1]))
 
 
 def test_the_new_items_that_are_nearest_to_what_the_user_likes_are_proposed(source):
     found = source.propose(a_user(("save", 5)), 7)
     assert found.ids == nearest(5, NEW)[:7]
     assert found.sources == ["described"] * 7
+
+
+def test_of_two_that_are_about_as_near_the_one_whose_like_is_popular_comes_first(source):
+    first, second, *_, last = nearest(5, NEW)
+    expected = np.array([9.0 * (item in (second, last)) for item in NEW], np.float32)
+    found = replace(source, popularity=expected).propose(a_user(("save", 5)), 40).ids
+    gap = unit(VECTORS)[first - 1] @ unit(VECTORS)[4] - unit(VECTORS)[second - 1] @ unit(VECTORS)[4]
+    assert gap < 9.0 * 0.05 / expected.std()
+    assert found.index(second) < found.index(first)
+    assert found.index(last) > 30  # it is no neighbour all the same
 
 
 def test_what_was_seen_and_what_is_not_in_the_catalogue_is_not_proposed(source, items):
