@@ -59,15 +59,16 @@ class DescribedItems:
     def in_table(cls, table: EmbeddingTable) -> "DescribedItems":
         """Return what a version of item vectors holds; nothing for one that was published without a catalogue.
 
-        Raises ``BrokenTableError`` for described items without a vector or with features of no width.
+        Raises ``BrokenTableError`` for described items without a vector, or with features that do not fit.
         """
         names = (NEW_KEYS, NEW_LABELS, NEW_NUMBERS, NEW_CREATED)
         columns = {name: table.columns[name] for name in names if name in table.columns}
         keys = table.columns.get(DESCRIBED, np.zeros(0, np.uint64))
         expected = table.columns.get(EXPECTED, np.zeros(0, np.float32))
-        if not table.rows(keys)[1].all() or expected.size % max(1, len(keys)):
+        width = expected.size // max(1, len(keys))
+        if not table.rows(keys)[1].all() or expected.size != width * len(keys):
             raise BrokenTableError(f"{DESCRIBED} and {EXPECTED} do not fit the vectors; publish the table again")
-        features = expected.reshape(len(keys), expected.size // max(1, len(keys)))
+        features = expected.reshape(len(keys), width)
         return cls(keys, features, columns, table.header.meta.get(LABELS))
 
     @cached_property

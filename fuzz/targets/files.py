@@ -28,22 +28,26 @@ from rankstream.events.open import AS_IT_IS, LogOptions, open_log
 from rankstream.events.readers.rows import open_rows
 from rankstream.features.attributes.table import no_attributes, open_attributes, write_attributes
 from rankstream.features.decoding import UNREADABLE
+from rankstream.features.described import DescribedItems
 from rankstream.features.embeddings.files import HEADER, BrokenTableError
 from rankstream.features.embeddings.table import EmbeddingTable, publish
 from rankstream.features.files import CURRENT, PointerError, current_name
+from rankstream.features.ids import id_keys
 from rankstream.features.item_counts.files import open_counts, publish_counts
 from rankstream.features.matches.tables import no_matches, open_matches, write_matches
 from rankstream.features.profiles import no_profiles, open_profiles, write_profiles
 from rankstream.graph.item_graph import ItemGraph
 from rankstream.graph.walks import WalkConfig, walk
+from rankstream.models.items.attributes import attributes_of_new
 from rankstream.models.users.profiles import user_profiles
 from rankstream.ranking.deployment import DEPLOYMENT, Deployment, DeploymentError, read_deployment
 from rankstream.streams.kafka_options import options_in, text_of
 from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import read_settings
 from tests.builders.actions import MORNING_MS
+from tests.builders.attributes import shop_attributes
 from tests.builders.bundle import a_bundle
-from tests.builders.catalogue import an_item, published
+from tests.builders.catalogue import a_catalogue, an_item, published
 from tests.builders.graph import publish_boards
 from tests.builders.item_counts import some_counts
 
@@ -170,6 +174,22 @@ def _table(columns: dict[str, bytes]) -> Callable[[Path, bytes], None]:
     return read
 
 
+def _described(columns: dict[str, bytes]) -> Callable[[Path, bytes], None]:
+    """Join what a version with this header says of new items, and one whose columns hold these bytes."""
+    trained = shop_attributes()
+
+    def read(root: Path, data: bytes) -> None:
+        header, _, more = data.partition(b"\n")
+        changed = {name: (more + column)[: len(column)] if more else column for name, column in columns.items()}
+        _version(root, header, changed)
+        found = DescribedItems.in_table(EmbeddingTable.open(root))
+        same(found.features.shape[0], len(found.keys))
+        known = found.known_to(trained)
+        same(known.labels[:, known.rows(known.keys)].shape, known.labels[:, :-1].shape)
+
+    return read
+
+
 def _counts(columns: dict[str, bytes]) -> Callable[[Path, bytes], None]:
     def read(root: Path, data: bytes) -> None:
         _version(root, data, columns)
@@ -286,9 +306,16 @@ def _text_table(root: Path) -> None:
     publish(root, [1, "b", "c"], np.ones((3, 2), np.float32), space="s", as_of_ms=5)
 
 
+def _described_table(root: Path) -> None:
+    keys, scarf = id_keys(["scarf"]), a_catalogue(an_item("scarf", category="Hats", price=9.0))
+    new = DescribedItems.of(keys, attributes_of_new(scarf, shop_attributes()), np.ones((1, 2), np.float32))
+    publish(root, ["scarf"], np.ones((1, 2)), space="s", as_of_ms=5, meta=new.meta, beside=new.beside)
+
+
 def targets() -> list[Target]:
     """Return the targets."""
     table_header, table_columns = _published(_text_table)
+    new_header, new_columns = _published(_described_table)
     counts_header, counts_columns = _published(lambda root: publish_counts(root, some_counts(1)))
     graph_header, graph_columns = _published(
         lambda root: publish_boards(root, [("b", 1), ("b", 2), ("c", 2), ("c", 3)])
@@ -316,6 +343,9 @@ def targets() -> list[Target]:
         Target("golden", [_npz()], _in_folder(_golden), (ValueError, OSError)),
         Target("matches", [_npy()], _in_folder(_matches), (ValueError, OSError)),
         Target("table", [table_header, table_header + b"\n" + b"\x01" * 40], _in_folder(_table(table_columns)), broken),
+        Target(
+            "described", [new_header, new_header + b"\n" + b"\x01" * 8], _in_folder(_described(new_columns)), broken
+        ),
         Target("item-counts", [counts_header], _in_folder(_counts(counts_columns)), broken),
         Target("catalogue", [shop_header], _in_folder(_catalogue(shop_columns)), broken),
         Target("graph", [graph_header], _in_folder(_graph(graph_columns)), broken),

@@ -76,3 +76,9 @@ def test_described_items_without_a_vector_are_refused(tmp_path):
     table = published(tmp_path, DescribedItems.of(id_keys(["scarf", "nowhere"])))
     with pytest.raises(BrokenTableError, match="do not fit the vectors"):
         DescribedItems.in_table(table)
+
+
+def test_counts_of_nobody_are_refused(tmp_path):
+    publish(tmp_path, ["a"], np.eye(1, 3), space="items", as_of_ms=1, beside={"described.f32": np.ones(2, np.float32)})
+    with pytest.raises(BrokenTableError, match="do not fit the vectors"):
+        DescribedItems.in_table(EmbeddingTable.open(tmp_path))
