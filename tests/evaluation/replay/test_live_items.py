@@ -6,7 +6,7 @@ import pytest
 
 from rankstream.evaluation.leakage import ItemTables, LeakError
 from rankstream.evaluation.point_in_time import LiveRankerAsOf, RankerAsOf, no_table
-from rankstream.evaluation.replay.candidates import whole
+from rankstream.evaluation.replay.candidates import Catalogue, whole
 from rankstream.evaluation.replay.outcomes import ALL
 from rankstream.evaluation.replay.plan import item_vectors, known_items
 from rankstream.evaluation.replay.protocols import NextPositive, bits
@@ -19,7 +19,7 @@ from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.serving import ranker_of
 from rankstream.ranking.table_folders import TableFolders
 from tests.builders.bundle import AS_OF_MS, VOCABULARY, a_bundle
-from tests.builders.live_items import NEW, publish_items
+from tests.builders.live_items import NEW, publish_described, publish_items
 from tests.builders.replay import ALog
 
 HOUR = 3_600_000
@@ -37,6 +37,17 @@ def root(tmp_path):
     publish_items(tmp_path, as_of_ms=AS_OF_MS + HOUR)
     publish_items(tmp_path, [NEW, "newer"], as_of_ms=AS_OF_MS + 2 * HOUR)
     return tmp_path
+
+
+class Ids(list):
+    """Items that a catalogue names."""
+
+    def ids(self, rows):
+        return [self[row] for row in rows]
+
+
+def delayed_by_nothing(bundle):
+    return DelayedPipeline(LiveRankerAsOf(VOCABULARY, ranker_of(bundle, NoVectors(8))), 0, 100)
 
 
 def known_at(ranker, *items):
@@ -66,6 +77,23 @@ def test_a_new_item_can_be_found_from_its_publication_on_and_not_before(bundle, 
     )  # fmt: skip
     found = replay(ALog(rows), [variant], plan).outcomes.variants["it"].column(ALL, "mrr")
     assert [rank > 0 for rank in found.tolist()] == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_a_withheld_item_is_found_by_what_it_is_and_by_nothing_where_no_version_says_so(bundle, tmp_path, described):
+    publish_described(tmp_path, [NEW] if described else ["another"])
+    variant = Variant("it", bundle, no_table, delayed_by_nothing(bundle), items=item_vectors(tmp_path, bundle))
+    rows = [
+        row for n in range(4) for row in ((f"u{n}", 3, "click", AS_OF_MS + n), (f"u{n}", NEW, "save", AS_OF_MS + 9))
+    ]
+    plan = Plan(
+        protocol=partial(NextPositive, SAVE), select=whole(Catalogue([bundle.items, Ids([NEW])]), exclude_seen=False),
+        vocabulary=VOCABULARY, positives=SAVE, heads={}, from_ms=AS_OF_MS, max_queries=None, retrieve=10,
+    )  # fmt: skip
+    found = replay(ALog(rows), [variant], plan).outcomes.variants["it"]
+    assert found.column(ALL, "found").tolist() == [float(described)] * 4
+    assert found.column(ALL, "found by described").tolist() == [float(described)] * 4
+    assert found.column(ALL, "found by recent-likes").tolist() == [0.0] * 4
 
 
 def test_a_version_whose_time_can_not_be_true_is_refused_as_a_leak(bundle, tmp_path):
