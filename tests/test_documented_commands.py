@@ -54,6 +54,7 @@ NOT_RUN = {
     r"rankstream (verify|explain) (?!.*--from)": "reads topics from Kafka: tests/kafka/test_replay_is_live.py does",
     r"RANKSTREAM_GATEWAY_TOKEN=\S+ rankstream gateway": "runs until it is stopped: tests/cli/test_gateway.py does",
     r"rankstream catalogue": "needs a catalogue, or Kafka: tests/cli/test_catalogue.py and test_catalogue_follow.py",
+    r"rankstream embed .*--items": "needs a catalogue: tests/cli/test_train_items.py has a file of items",
     r"rankstream graph": "needs rows of boards, or a catalogue: tests/cli/test_graph.py has some",
     r"rankstream replay .*--catalogue": "needs what is published: tests/evaluation/replay/test_catalogues.py has some",
     r"kubectl ": "needs a cluster: tests/test_kubernetes.py looks at what is applied",

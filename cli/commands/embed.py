@@ -84,13 +84,14 @@ def command(
     Needs torch: pip install "rankstream[train]".
 
     \b
-    Reads:  LOG, FROM/work
+    Reads:  LOG, FROM/work, the items
     Writes: a new version in the table's folder, and one in those of the item
             vectors, the item counts and the interests
 
     \b
-    Example:
+    Examples:
       rankstream embed actions/ --from run
+      rankstream embed actions/ --from run --items catalogue
     """
     with needing_torch():
         from rankstream.cli.options.event_logs import read_events
