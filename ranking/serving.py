@@ -43,7 +43,7 @@ from rankstream.ranking.table_folders import TableFolders
 from rankstream.ranking.utility import head_weights
 from rankstream.retrieval.index.choice import GRAPHS, build_beside, wants_graph
 from rankstream.retrieval.index.without import WithoutRows
-from rankstream.retrieval.mix import MixedSource, Quota
+from rankstream.retrieval.mix import FusedSource, Quota
 from rankstream.retrieval.source import CandidateSource
 from rankstream.retrieval.sources.described import DescribedNeighbours
 from rankstream.retrieval.sources.interests import InterestNeighbours
@@ -53,10 +53,10 @@ from rankstream.retrieval.sources.random_walk import BOARDS, RandomWalk
 from rankstream.retrieval.sources.recent_likes import RecentLikes, polarity_of
 
 CHECK_EVERY_S = 1.0
-MATCHING_SHARE = 3.0  # of candidates that match, for each one that is only similar to what the user likes
-WALK_SHARE = 1.0  # of candidates that random walks find, likewise
-BOARD_SHARE = 1.0  # of candidates that walks on a published graph find, likewise, where there is one
-INTEREST_SHARE = 1.0  # of candidates that interests find, likewise, where there is a table of them
+MATCHING_SHARE = 3.0  # weight of the ranks of what matches, where 1 is that of what is only similar to what is liked
+WALK_SHARE = 1.0  # of what random walks find, likewise
+BOARD_SHARE = 1.0  # of what walks on a published graph find, likewise, where there is one
+INTEREST_SHARE = 1.0  # of what interests find, likewise, where there is a table of them
 LOG_POPULARITY = "log_popularity"  # the item feature
 NO_MODEL = "none"  # model_version of a worker without a bundle
 
@@ -409,7 +409,7 @@ def source_of(
     interests: InterestTable | None = None,
     graph: ItemGraph | None = None,
 ) -> CandidateSource:
-    """Put together what proposes candidates; further sources join these in the ``MixedSource``."""
+    """Put together what proposes candidates; further sources join these in the ``FusedSource``."""
     polarity, index = polarity_of(bundle.manifest.vocabulary, bundle.manifest.utility), items.index
     if len(items.described_rows):
         index = WithoutRows(index, items.described_rows)
@@ -422,7 +422,7 @@ def source_of(
     if interests is not None:
         quotas.append(Quota(InterestNeighbours(items.table, index, interests, polarity), INTEREST_SHARE))
     likes = RecentLikes(items.table, index, polarity)
-    return MixedSource(*quotas, Quota(likes, 1.0)) if quotas else likes
+    return FusedSource(*quotas, Quota(likes, 1.0)) if quotas else likes
 
 
 def described_in(bundle: Bundle, items: ServedItems, names: Sequence[str]) -> CandidateSource | None:

@@ -27,7 +27,7 @@ from rankstream.metrics.ranking import recall
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.request import RankingRefusedError, RankingRequest
 from rankstream.ranking.retrieval_mix import sources_for
-from rankstream.retrieval.mix import MixedSource, mixed
+from rankstream.retrieval.mix import MixedSource
 from rankstream.retrieval.scope import Scope
 from rankstream.retrieval.source import CandidateSource, Proposals
 
@@ -67,7 +67,7 @@ def proposed(ranker: Ranker, user_id: Id, at_ms: int, state: UserState, limit: i
     ids = whole.mixed(limit).ids or _instead(request, user, ranker, own)
     return Proposed(
         id_keys(ids),
-        {name: id_keys(part.proposals.ids) for name, part in parts.items()},
+        {name: id_keys(part.proposals.ids[:limit]) for name, part in parts.items()},
         {name: id_keys(whole.mixed(limit, without=part).ids) for name, part in parts.items()},
     )
 
@@ -91,7 +91,7 @@ class _Answer:
 
     proposals: Proposals
     of: tuple["_Answer", ...] = ()
-    shares: tuple[float, ...] = ()
+    source: MixedSource | None = None  # that mixes these
 
     def parts(self) -> Iterator["_Answer"]:
         """Yield the answers of all sources that mix no others."""
@@ -104,15 +104,17 @@ class _Answer:
         """Return what is proposed together, where one of the parts may be left out."""
         if self is without:
             return NOTHING
-        return mixed([one.mixed(limit, without) for one in self.of], self.shares, limit) if self.of else self.proposals
+        if self.source is None:
+            return self.proposals
+        return self.source.merged([one.mixed(self.source.depth * limit, without) for one in self.of], limit)
 
 
 def _answer(source: CandidateSource, user: UserMatches, limit: int, scope: Scope) -> _Answer:
     """Ask a source, or each of those that it mixes, once."""
     if not isinstance(source, MixedSource):
         return _Answer(source.propose(user, limit, scope))
-    parts = tuple(_answer(quota.source, user, limit, scope) for quota in source.quotas)
-    return _Answer(NOTHING, parts, tuple(quota.share for quota in source.quotas))
+    parts = tuple(_answer(quota.source, user, source.depth * limit, scope) for quota in source.quotas)
+    return _Answer(NOTHING, parts, source)
 
 
 def rows_in(keys: Keys, proposals: Proposed) -> Ints:

@@ -5,21 +5,53 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankstream.features.ids import id_key
-from rankstream.retrieval.mix import MixedSource, Quota
+from rankstream.retrieval.mix import RANK_OFFSET, FusedSource, MixedSource, Quota
 from tests.builders.retrieval import FixedItems, NewestItems, a_user
 from tests.contracts.candidate_source import CandidateSourceContract
 
 ANYONE = a_user()
 
 
+def quotas(*parts):
+    return [Quota(FixedItems(f"s{at}", tuple(ids)), share) for at, (share, ids) in enumerate(parts)]
+
+
 def mixed(*parts):
-    return MixedSource(*(Quota(FixedItems(f"s{at}", tuple(ids)), share) for at, (share, ids) in enumerate(parts)))
+    return MixedSource(*quotas(*parts))
+
+
+def fused(*parts):
+    return FusedSource(*quotas(*parts))
 
 
 class TestMixedSource(CandidateSourceContract):
     @pytest.fixture
     def source(self):
         return MixedSource(Quota(NewestItems(tuple(range(1, 31))), 2), Quota(NewestItems(tuple(range(11, 41))), 1))
+
+
+class TestFusedSource(CandidateSourceContract):
+    @pytest.fixture
+    def source(self):
+        return FusedSource(Quota(NewestItems(tuple(range(1, 31))), 2), Quota(NewestItems(tuple(range(11, 41))), 1))
+
+
+def test_what_several_sources_find_goes_before_what_one_finds_however_small_their_shares():
+    proposals = fused((3, "abcde"), (1, "xe"), (1, "ye")).propose(ANYONE, 4)
+    assert "".join(proposals.ids) == "eabc"  # 3/65 + 1/62 + 1/62; 3/61; 3/62; 3/63
+    assert proposals.sources == ["s0", "s0", "s0", "s0"]
+    assert fused((1, "ab"), (1, "xb"), (1, "yb")).propose(ANYONE, 1).ids == ["b"]  # each is asked for two
+
+
+def test_a_fused_item_is_told_by_the_source_that_adds_most_to_it():
+    proposals = fused((1, ["7", "a"]), (1, ["b", 7]), (2, ["c", "a"])).propose(ANYONE, 9)
+    assert proposals.ids == ["a", "c", "7", "b"]
+    assert proposals.sources == ["s2", "s2", "s0", "s1"]
+
+
+def test_of_equal_sums_an_earlier_source_goes_first():
+    assert fused((1, "ab"), (1, "xy")).propose(ANYONE, 4).ids == ["a", "x", "b", "y"]
+    assert fused((1, ""), (1, "")).propose(ANYONE, 4).ids == []
 
 
 def test_every_prefix_is_mixed_by_the_shares():
@@ -73,6 +105,17 @@ def test_a_mix_is_as_full_as_it_can_be_and_keeps_each_sources_order(parts, limit
     for at, (_, ids) in enumerate(parts):
         mine = [item for item, source in zip(proposals.ids, proposals.sources, strict=True) if source == f"s{at}"]
         assert mine == [item for item in ids if item in mine]
+
+
+@settings(max_examples=100)
+@given(PARTS, st.integers(1, 60))
+def test_fused_ranks_are_the_sums_of_all_and_leave_no_place_empty(parts, limit):
+    proposals, sums = fused(*parts).propose(ANYONE, limit), Counter()
+    for share, ids in parts:
+        sums.update({item: share / (RANK_OFFSET + rank) for rank, item in enumerate(ids[: 2 * limit], start=1)})
+    assert len(set(map(id_key, proposals.ids))) == len(proposals.ids) == min(limit, len(sums))
+    best = sorted(sums.values(), reverse=True)[:limit]
+    assert [sums[item] for item in proposals.ids] == pytest.approx(best)
 
 
 @settings(max_examples=200)

@@ -22,7 +22,7 @@ from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.request import RankingRequest
 from rankstream.ranking.retrieval_mix import RetrievalMix
 from rankstream.ranking.serving import ranker_of
-from rankstream.retrieval.mix import MixedSource
+from rankstream.retrieval.mix import FusedSource
 from rankstream.retrieval.sources.matches import MatchingItems
 from tests.builders.bundle import AS_OF_MS, VOCABULARY
 from tests.builders.catalogue import a_catalogue, an_item
@@ -121,7 +121,7 @@ def test_what_is_proposed_beside_a_catalogue_is_what_serves_new_and_popular_item
 def test_what_a_source_adds_is_what_is_not_found_without_it(bundle):
     ranker = ranker_of(bundle, NoVectors(8))
     found = proposals(ranker)
-    others = replace(ranker, source=MixedSource(*(one for one in ranker.source.quotas if not is_matches(one.source))))
+    others = replace(ranker, source=FusedSource(*(one for one in ranker.source.quotas if not is_matches(one.source))))
     assert found.without["matches"].tolist() == proposals(others).keys.tolist()
     outcomes = funnel(bundle, views_1_and_saves(2, range(50, 53), AS_OF_MS)).variants["it"]
     added = outcomes.column(ALL, "found")[0] - float(2 in found.without["matches"])
