@@ -32,7 +32,7 @@ from rankstream.models.ranker.examples import NegativesConfig, RankingExample, i
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.training_join import as_of_its_day, offline_features
 from rankstream.models.recipes.bundle import RankerRecipe
-from rankstream.models.recipes.on_top import requests_of
+from rankstream.models.recipes.ranker_requests import requests_of
 from rankstream.models.recipes.run_folder import TrainedModels
 from rankstream.models.sessions.sessionize import session_vectors_at
 from rankstream.models.training.holdout import Queries, future_queries, next_item_queries, ranks_of_relevant, rows_after

@@ -87,6 +87,13 @@ class TrainSettings:
         minimum=0,
         formerly=("draws",),
     )
+    beside_lists: int = setting(
+        0,
+        COURSE,
+        "Shown lists, at most, beside which items that were not shown are drawn, where a log says what was shown. 0 "
+        "learns from lists alone, and orders lists best; 16000 is for workers that find candidates themselves.",
+        minimum=0,
+    )
     seed: int = setting(0, COURSE, "Seeds every random generator.", minimum=0)
     minutes: float | None = setting(
         None,

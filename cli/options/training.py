@@ -102,6 +102,7 @@ def _ranker(recipe: RankerRecipe, given: TrainSettings, device: torch.device) ->
     recipe = replace(
         recipe,
         seed=given.seed,
+        beside_lists=given.beside_lists,
         training=training,
         **_given(num_actions=given.num_actions, layers=given.layers),
     )

@@ -138,6 +138,11 @@ class RowRequests:
         """Return how many actions each request's history holds."""
         return self.cache.lengths
 
+    @property
+    def have_weights(self) -> bool:
+        """Return whether some requests hold candidates that were drawn beside a list: none does."""
+        return self.cache.have_weights
+
     def batch(self, rows: Ints) -> RankerBatch:
         """Return these requests."""
         return self.row.see(self.cache.batch(rows))

@@ -112,6 +112,7 @@ class RequestCache:
     def _select(self, states: Ints, sizes_of: Ints, shown: Ints, requested: npt.NDArray[np.uint64]) -> None:
         """Set the state of each request, its number of candidates, the candidates, and (user, time)."""
         self.states, self.sizes_of, self.shown, self.requested = states, sizes_of, shown, requested
+        self.have_weights = False  # all are shown lists, and nothing is drawn beside them
         self.lengths: Ints = np.minimum(self.counts[states, 0], self.num_actions)  # (R,) actions of each request
         self.user_keys, self.now_ms = requested[:, 0], requested[:, 1].astype(np.int64)
         self.labels = self._column("labels", np.float32, len(self.heads))[shown]

@@ -66,6 +66,7 @@ class RankingExample:
     log_q: Floats | None = None  # (N,) log of how often each was to be drawn, 0 for what is there for certain
     surface: int = 0  # code of the surface that the user was on then, 0 for none; of several the greatest
     places: Ints | None = None  # (N,) where each stood in the list that was shown, from 1 on; None where nobody knows
+    weights: Floats | None = None  # (N,) of each in the heads' own losses, None: 1; 0 for what was drawn beside a list
     profile_key: int | None = None  # of the user, where ``user_key`` names another: a day's vector, or a stranger
 
 
@@ -148,13 +149,38 @@ def with_negatives(
 ) -> list[RankingExample]:
     """Return requests of the pool's log, which hold nothing but what was acted on, with negatives drawn."""
     sampler = _Negatives(pool, negatives, rng)
-    found = []
+    return [_drawn_for(one, pool, sampler, offline) for one in examples]
+
+
+def beside_lists(
+    examples: Sequence[RankingExample],
+    pool: NegativePool,
+    offline: OfflineFeatures,
+    negatives: NegativesConfig,
+    rng: np.random.Generator,
+) -> list[RankingExample]:
+    """Return shown lists with items drawn beside them, which weigh nothing in the heads' own losses.
+
+    What comes of an item that is shown is learned of what was shown alone; that it was chosen from a catalogue, of the
+    drawn ones.
+    """
+    sampler, found = _Negatives(pool, negatives, rng), []
     for one in examples:
-        matching = _matching(one.state, one.user_key, one.now_ms, offline, negatives)
-        seen = pool.seen(one) if negatives.exclude_seen else set[int]()
-        drawn = sampler.draw(set(one.candidates.tolist()), seen, matching)
-        found.append(_example(one, one.candidates, one.labels, *drawn))
+        more, shown = _drawn_for(one, pool, sampler, offline), len(one.candidates)
+        drawn = len(more.candidates) - shown
+        weights = np.concatenate([np.ones(shown, np.float32), np.zeros(drawn, np.float32)])
+        places = None if one.places is None else np.concatenate([one.places, np.zeros(drawn, np.int64)])
+        found.append(replace(more, weights=weights, places=places))
     return found
+
+
+def _drawn_for(
+    one: RankingExample, pool: NegativePool, sampler: "_Negatives", offline: OfflineFeatures
+) -> RankingExample:
+    matching = _matching(one.state, one.user_key, one.now_ms, offline, sampler.config)
+    seen = pool.seen(one) if sampler.config.exclude_seen else set[int]()
+    drawn = sampler.draw(set(one.candidates.tolist()), seen, matching)
+    return _example(one, one.candidates, one.labels, *drawn)
 
 
 def without_actions(examples: Sequence[RankingExample], share: float, rng: np.random.Generator) -> list[RankingExample]:

@@ -36,6 +36,7 @@ class JoinedRequest:
     labels: Floats  # (N, heads)
     log_q: Floats | None  # (N,), see ``RankingExample``
     places: Ints | None = None  # (N,), likewise
+    weights: Floats | None = None  # (N,), likewise
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,21 @@ class JoinedRequests:
         """Return whether it is known of some lists where their items stood."""
         return any(one.places is not None for one in self.requests)
 
+    @cached_property
+    def have_weights(self) -> bool:
+        """Return whether some requests hold candidates that were drawn beside a list."""
+        return any(one.weights is not None for one in self.requests)
+
     def batch(self, rows: Ints) -> RankerBatch:
         """Return these requests as one batch, with labels."""
         chosen = [self.requests[row] for row in rows.tolist()]
         none = [np.zeros(len(one.labels), np.float32) for one in chosen]
         nowhere = [np.zeros(len(one.labels), np.int64) for one in chosen]
+        equal = [np.ones(len(one.labels), np.float32) for one in chosen]
         return collate(
             self._whole(chosen),
             [one.labels for one in chosen],
+            weights=[all_1 if one.weights is None else one.weights for one, all_1 in zip(chosen, equal, strict=True)],
             log_q=[nothing if one.log_q is None else one.log_q for one, nothing in zip(chosen, none, strict=True)],
             places=[
                 nothing if one.places is None else one.places for one, nothing in zip(chosen, nowhere, strict=True)
@@ -106,4 +114,5 @@ def joined_requests(examples: Sequence[RankingExample], offline: OfflineFeatures
                 one.labels,
                 one.log_q,
                 one.places,
+                one.weights,
             )

@@ -1,6 +1,6 @@
 """Training of the ranker, and its validation: how each positive ranks among the negatives of its request."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isnan, log2
@@ -60,6 +60,11 @@ class RequestSource(Protocol):
     @property
     def lengths(self) -> Ints:
         """Return how many actions each request's history holds, ``(R,)``."""
+        ...
+
+    @property
+    def have_weights(self) -> bool:
+        """Return whether some requests hold candidates that were drawn beside a list."""
         ...
 
     def batch(self, rows: Ints) -> RankerBatch:
@@ -125,8 +130,16 @@ class RankerTask:
         loss = weighted_multi_head_loss(logits, batch.labels, self.label_weights, batch.weights)
         if not self.training.softmax:
             return loss
-        ordered = request_softmax_loss(logits, batch.labels, batch.request_of, batch.num_requests, batch.log_q)
+        taken = batch.labels * self._among_drawn(batch)[batch.request_of, None]
+        ordered = request_softmax_loss(logits, taken, batch.request_of, batch.num_requests, batch.log_q)
         return loss + self.training.softmax * ordered
+
+    def _among_drawn(self, batch: RankerBatch) -> Tensor:
+        """Return 1 for requests that hold drawn candidates, 0 for lists alone, ``(R,)``: they have no catalogue."""
+        if not self.source.have_weights:
+            return batch.weights.new_ones(batch.num_requests)
+        drawn = batch.weights.new_zeros(batch.num_requests)
+        return drawn.scatter_reduce(0, batch.request_of, (batch.weights == 0).to(drawn.dtype), "amax")
 
 
 def _generator(rng: np.random.Generator) -> torch.Generator:
@@ -139,6 +152,7 @@ def train_ranker(
     requests: JoinedRequests,
     validation: JoinedRequests,
     *,
+    retrieved: JoinedRequests | None = None,
     weights: Sequence[float] | None = None,
     checkpoints: Path | None = None,
     seconds: float = float("inf"),
@@ -148,7 +162,8 @@ def train_ranker(
     """Train on ``requests``; return the ranker that is best on ``validation``.
 
     Among drawn candidates that is by the served order's NDCG@10, of all items (``served_ndcg``, with the heads'
-    ``weights``); among what was shown, by ``mean_auc``. Raises ``LogError`` where there are no requests.
+    ``weights``); among what was shown, by ``mean_auc``, and where some lists are ``retrieved`` among drawn items, by
+    the mean of that and ``served_auc`` of these. Raises ``LogError`` where there are no requests.
     """
     if not len(requests):
         raise LogError(
@@ -164,7 +179,10 @@ def train_ranker(
     def quality() -> float:
         if weights is not None and drawn:
             return served_ndcg(ranker, validation, weights)
-        return mean_auc(ranker, validation)
+        shown = mean_auc(ranker, validation)
+        if weights is None or retrieved is None or not len(retrieved):
+            return shown
+        return (shown + served_auc(ranker, retrieved, weights)) / 2
 
     history = train_on(
         PlacedRanker(ranker) if requests.have_places else ranker,
@@ -220,14 +238,30 @@ def mean_auc(ranker: HybridRanker, requests: JoinedRequests) -> float:
     return sum(known) / max(1, len(known))
 
 
+def served_auc(ranker: HybridRanker, requests: JoinedRequests, weights: Sequence[float]) -> float:
+    """Return the share of the items, as the drawn ones stand for them, that are below a wanted one by the served score.
+
+    As ``served_ndcg``, of whole orders: of the few lists that are asked, hardly one has a wanted item among the first.
+    """
+    shares = [1.0 - (rank - 1.0) / max(1.0, of) for rank, of in served_ranks(ranker, requests, weights)]
+    return sum(shares) / max(1, len(shares))
+
+
 def served_ndcg(ranker: HybridRanker, requests: JoinedRequests, weights: Sequence[float], k: int = 10) -> float:
     """Return NDCG@k of each wanted item by the served score, ranked among all items as the drawn ones stand for them.
 
     A negative that was drawn with probability q counts as 1 / q items, so an item's rank is estimated without bias;
     equal scores count half. Wanted is what makes a head of positive weight true.
     """
+    gains = [1.0 / log2(rank + 1.0) if rank <= k else 0.0 for rank, _ in served_ranks(ranker, requests, weights)]
+    return sum(gains) / max(1, len(gains))
+
+
+def served_ranks(
+    ranker: HybridRanker, requests: JoinedRequests, weights: Sequence[float]
+) -> Iterator[tuple[float, float]]:
+    """Yield the rank of each wanted item by the served score, and among how many others, see ``served_ndcg``."""
     split, wanted = SplitRanker(ranker), np.array(weights) > 0
-    gains: list[float] = []
     for row, request in enumerate(requests.requests):
         scores = split.probabilities(requests.inputs(row)) @ np.array(weights, np.float32)
         positive = (request.labels[:, wanted] > 0).any(axis=1)
@@ -236,5 +270,4 @@ def served_ndcg(ranker: HybridRanker, requests: JoinedRequests, weights: Sequenc
         others = scores[~positive]
         for mine in scores[positive]:
             rank = 1.0 + stand_for[others > mine].sum() + stand_for[others == mine].sum() / 2
-            gains.append(1.0 / log2(rank + 1.0) if rank <= k else 0.0)
-    return sum(gains) / max(1, len(gains))
+            yield float(rank), float(stand_for.sum())

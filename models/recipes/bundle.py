@@ -4,7 +4,7 @@ The encoders are trained first and frozen (``encoders.py``), the ranker then on 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from rankstream.events.log_kind import LogKind
 from rankstream.events.public import movielens
@@ -30,9 +30,10 @@ class RankerRecipe:
     cross_rank: int | None = 32  # None, full rank, in the paper
     mlp: tuple[int, ...] = (64, 32)
     layers: int = 1  # of TransAct, 2 in the paper; two take twice as long
-    impressions: bool = False  # requests are logged impressions (``ranker/impressions.py``), no negatives are sampled
+    impressions: bool = False  # requests are logged impressions (``ranker/impressions.py``), each its own negatives
     negatives: NegativesConfig = field(default_factory=lambda: NegativesConfig(exclude_seen=True))
     max_requests: int = 16_000  # of the log's, drawn at random
+    beside_lists: int = 0  # shown lists, likewise, beside which items that were not shown are drawn
     strangers: float = 0.25  # share of them that is asked once more, as by a user of whom no action is known
     seconds: float | None = 300.0  # at most, where no time is given for the whole training; None has no end
     training: RankerTraining = field(
@@ -71,8 +72,6 @@ def recipe_for(log: LogKind, vocabulary: Vocabulary) -> BundleRecipe:
         impressions=log.exposures,
         negatives=NegativesConfig(exclude_seen=not log.repeats),
     )
-    if log.exposures:  # what was shown is no draw from the catalogue
-        ranker = replace(ranker, training=replace(ranker.training, softmax=0.0))
     encoders = EncoderRecipe(
         tuple(name for name in log.positives if name in actions),
         tuple(name for name in log.negatives if name in actions),

@@ -15,6 +15,15 @@ SMALL = FeatureSizes(num_actions=12, item_dim=4, user_dim=3, session_dim=2, item
 NUM_TYPES = 4
 
 
+class NoItems:
+    """A table without vectors: what is learned is told by features alone."""
+
+    dim = 1
+
+    def look_up(self, keys):
+        return np.zeros((len(keys), 1), np.float32), np.zeros(len(keys), np.bool_)
+
+
 def a_config(sizes: FeatureSizes = SMALL, heads: int = 1, **more: Any) -> RankerConfig:
     """A small ranker of two heads (outputs); ``heads`` are those of its attention."""
     layout = {"action_dim": 8, "ffn": 8, "recent_outputs": 5, "layers": 2, "dropout": 0.0, "mask_window_ms": 0}

@@ -36,7 +36,7 @@ from rankstream.models.items.matches import match_tables
 from rankstream.models.ranker.joined import JoinedRequest, JoinedRequests
 from rankstream.models.ranker.training_join import offline_features
 from rankstream.models.recipes.bundle import BundleRecipe, recipe_for
-from rankstream.models.recipes.on_top import requests_as_of_their_days
+from rankstream.models.recipes.ranker_requests import requests_as_of_their_days
 from rankstream.models.recipes.run_folder import TrainedModels, load_models
 from rankstream.models.recipes.train import cut_between
 
@@ -134,8 +134,9 @@ def lists_of(task: Task, run: Path, seed: int) -> tuple[Lists, Lists]:
         models = as_of(since_ms, models, past, recipe)
     offline = offline_features(past, models, models.ranker.config.sizes, since_ms or 0)
     among = replace(recipe.ranker.negatives, count=RANDOM, matched=EVERY_MATCH)
-    chosen = replace(recipe, ranker=replace(recipe.ranker, negatives=among, max_requests=MAX_REQUESTS))
-    training, validation = requests_as_of_their_days(past, models, chosen, offline, since_ms or 0)
+    chosen = replace(recipe, ranker=replace(recipe.ranker, negatives=among, max_requests=MAX_REQUESTS, beside_lists=0))
+    requests = requests_as_of_their_days(past, models, chosen, offline, since_ms or 0)
+    training, validation = requests.learned, requests.validated
     heads = np.array([about.utility[head] > 0 for head in about.heads])
     hidden = recipe.ranker.training.hidden_items
     some = JoinedRequests(training.items, _of_rows(training.requests, MAX_ROWS, rng))

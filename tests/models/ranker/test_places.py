@@ -12,19 +12,12 @@ from rankstream.models.ranker.joined import JoinedRequest, JoinedRequests
 from rankstream.models.ranker.places import ALONE, GROUPS, QUICKER, PlacedRanker, places_of
 from rankstream.models.ranker.training import RankerTraining, train_ranker
 from rankstream.models.training.loop import FitConfig
-from tests.builders.ranker import a_config, some_inputs
+from tests.builders.ranker import NoItems, a_config, some_inputs
 
 SIZES = FeatureSizes(num_actions=1, item_dim=1, user_dim=1, session_dim=1, item_features=2)
 LOOKED_AT = np.array([1.0, 0.7, 0.45, 0.3, 0.2, 0.15])  # how often, by place
 LIKED, PROMOTED = 0, 1  # features
 CLICKED, OTHERS = 0.5, 0.2  # how often what is looked at is clicked, if it is liked and if not
-
-
-class NoItems:
-    dim = 1
-
-    def look_up(self, keys):
-        return np.zeros((len(keys), 1), np.float32), np.zeros(len(keys), np.bool_)
 
 
 def a_list(rng: np.random.Generator, told: bool, first: int = PROMOTED) -> JoinedRequest:

@@ -13,10 +13,11 @@ from rankstream.models.items.item_counts import counted
 from rankstream.models.ranker.training_join import counting_times, feature_sizes, offline_features
 from rankstream.models.recipes.bundle import recipe_for
 from rankstream.models.recipes.encoders import TrainedEncoders
-from rankstream.models.recipes.on_top import requests_as_of_their_days
+from rankstream.models.recipes.ranker_requests import requests_as_of_their_days
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.training.loop import FitHistory
 from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig
+from tests.builders.impressions import shown
 from tests.builders.models import DAY_MS, START_MS, a_log
 
 MIDNIGHT = 107  # minutes after the start, from which on it is the next day
@@ -55,7 +56,8 @@ def test_requests_see_what_was_counted_by_the_midnight_before_them_and_nothing_o
     encoders = encoders_of(log.split_at(first_day)[0], recipe)
     offline = offline_features(log, encoders, feature_sizes(log.vocabulary, encoders, 4), first_day)
     column = offline.sizes.item_features + MATCH_NAMES.index("next_count")
-    learned, validated = requests_as_of_their_days(log, encoders, recipe, offline, first_day)
+    requests = requests_as_of_their_days(log, encoders, recipe, offline, first_day)
+    learned, validated = requests.learned, requests.validated
     assert len(learned) + len(validated) == (DAYS - 1) * (2 * USERS + 1)
     steps = []
     for one in (*learned.requests, *validated.requests):
@@ -76,11 +78,13 @@ def test_some_requests_are_learned_from_once_more_without_their_actions_and_none
     for share in (0.0, 0.5):
         asked = replace(recipe, ranker=replace(recipe.ranker, strangers=share))
         found[share] = requests_as_of_their_days(log, encoders, asked, offline, first_day)
-    plain, more = found[0.0][0], found[0.5][0]
+    plain, more = found[0.0].learned, found[0.5].learned
     assert len(more) == len(plain) + round(len(plain) / 2)
     actions = [sum(len(one.actions) == 0 for one in some.requests) for some in (plain, more)]
     assert actions[1] == actions[0] + round(len(plain) / 2)
-    assert [len(one.actions) for one in found[0.5][1].requests] == [len(one.actions) for one in found[0.0][1].requests]
+    assert [len(one.actions) for one in found[0.5].validated.requests] == [
+        len(one.actions) for one in found[0.0].validated.requests
+    ]
 
 
 def test_items_are_counted_at_midnights_fewer_of_a_long_time_or_a_large_log():
@@ -92,3 +96,25 @@ def test_items_are_counted_at_midnights_fewer_of_a_long_time_or_a_large_log():
     assert (of_a_year[1], of_a_year[-1]) == (101 * DAY_MS, 464 * DAY_MS)
     assert len(counting_times(morning, 465 * DAY_MS, 500_000)) == 6
     assert len(counting_times(morning, 465 * DAY_MS, 100_000_000)) == 4
+
+
+def test_beside_some_shown_lists_items_are_drawn_that_weigh_nothing_in_the_heads_and_none_beside_those_that_validate():
+    first_day = (START_MS // DAY_MS + 2) * DAY_MS
+    minutes = [MIDNIGHT + 24 * 60 * day + 29 for day in range(1, DAYS)]
+    lists = [row for at in minutes for row in ((f"u{at // (24 * 60)}0", "a", at), (f"u{at // (24 * 60)}0", "b", at))]
+    log = replace(a_log_of_steps(), impressions=shown(*lists))
+    recipe = recipe_for(replace(EVENTS, repeats=True, exposures=True), log.vocabulary)
+    found = {}
+    for most in (0, 100):
+        asked = replace(recipe, ranker=replace(recipe.ranker, strangers=0.0, beside_lists=most))
+        encoders = encoders_of(log.split_at(first_day)[0], asked)
+        offline = offline_features(log, encoders, feature_sizes(log.vocabulary, encoders, 4), first_day)
+        found[most] = requests_as_of_their_days(log, encoders, asked, offline, first_day)
+    alone, beside = found[0], found[100]
+    assert [len(one.candidates) for one in beside.learned.requests] == [3, 3, 3]  # a and b were shown, c was drawn
+    for one in beside.learned.requests:
+        assert one.weights.tolist() == [1, 1, 0]
+        assert not one.labels[2].any()
+        assert one.log_q[:2].tolist() == [0, 0]
+    assert [len(one.candidates) for one in (*alone.learned.requests, *beside.validated.requests)] == [2] * 4
+    assert (len(alone.retrieved), [len(one.candidates) for one in beside.retrieved.requests]) == (0, [3])
