@@ -7,6 +7,7 @@
             -> key_table      whose they are: a slot in the arena
             -> histories      put into the slot's ring of actions; what leaves it, into its tail and counters
             -> states         a slot <-> the record that ``UserState.pack`` writes
+            -> state_records  what a checkpoint writes of many slots -> record batches of the changelog
 
 ``record_batches.py`` makes columns of what a broker sent, ``pipeline.py`` is the glue and ``users.py`` what the
 checkpoint sees; the other modules hold one kernel each. Plain code stays the reference: whatever a kernel is not sure

@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from rankstream.features.actions import ACTION_BYTES
 from rankstream.features.schema import COUNTED_TYPES
 from rankstream.features.sessions import MAX_SESSION_ITEMS
 from rankstream.features.user_state import NEVER
@@ -30,7 +31,9 @@ from rankstream.streams.compiled.layout import (
     OK,
     STATE_BYTES,
 )
+from rankstream.streams.compiled.state_records import key_words, put_records
 from rankstream.streams.compiled.states import REFUSED, look_at_records, pack_slots, unpack_records
+from rankstream.streams.packed_states import Bytes, PackedStates
 
 FIRST_SLOTS, FIRST_LONG_KEY_BYTES = 1_024, 16_384
 GROWTH = 4  # of what is full: what is not used yet takes addresses, no memory
@@ -38,7 +41,6 @@ GROWTH = 4  # of what is full: what is not used yet takes addresses, no memory
 S = TypeVar("S", bound=np.generic)
 Slots = npt.NDArray[np.int32]
 Words = npt.NDArray[np.uint64]
-Bytes = npt.NDArray[np.uint8]
 
 
 class Arena:
@@ -131,29 +133,34 @@ class Arena:
         """Return the offset of a user's last action."""
         return int(self._heads[slot, OFFSET])
 
-    def pack(self, slots: Slots) -> list[bytes]:
+    def pack(self, slots: Slots) -> PackedStates:
         """Return the records of slots ``(n,)``."""
-        heads = self._heads[slots]
-        most = int((MOST_BYTES_BUT_ACTIONS + 16 * heads[:, COUNT] + heads[:, STATE_BYTES]).sum())
-        out, ends = np.empty(most, np.uint8), np.empty(len(slots), np.int64)
-        end = pack_slots(slots, self._heads, self._rings, self._items, self._counters, self._states, out, ends)
-        data, stops = out[:end].tobytes(), ends.tolist()
-        return [data[begin:stop] for begin, stop in zip([0, *stops], stops, strict=False)]
+        return self._pack(slots, [self.keys[slot] for slot in slots.tolist()])
 
-    def take_changed(self) -> Slots:
-        """Return the changed slots, and begin to note anew."""
-        slots = self.changed[: self.num_changed].copy()
+    def _pack(self, slots: Slots, keys: Sequence[bytes]) -> PackedStates:
+        actions, state_bytes = self._heads[slots, COUNT], self._heads[slots, STATE_BYTES]
+        most = len(slots) * MOST_BYTES_BUT_ACTIONS + int((ACTION_BYTES * actions + state_bytes).sum())
+        out, ends = np.empty(most, np.uint8), np.empty(len(slots), np.int64)
+        pack_slots(slots, self._heads, self._rings, self._items, self._counters, self._states, out, ends)
+        return PackedStates(keys, b"".join(keys), _ends_of(keys), out, ends, put_in_batch)
+
+    def take_changed(self) -> PackedStates:
+        """Return the records of the changed users, nearly in order of key, and begin to note anew.
+
+        A store takes in a third less time what comes in its own order.
+        """
+        slots = self.changed[: self.num_changed]
+        keys = [self.keys[slot] for slot in slots.tolist()]
         self._heads[slots, CHANGED] = 0
         self.num_changed = 0
-        return slots
+        order = _order_of(keys)
+        return self._pack(slots[order], [keys[row] for row in order.tolist()])
 
     def changed_alone(self) -> "Arena":
         """Return an arena with the changed users, and no others."""
-        slots = self.changed[: self.num_changed].copy()
-        kept = Arena(self.limit, self.forget_after_ms)
-        records: list[bytes | None] = list(self.pack(slots))
-        if records:
-            kept.enter([self.keys[slot] for slot in slots.tolist()], records)
+        kept, packed = Arena(self.limit, self.forget_after_ms), self.pack(self.changed[: self.num_changed])
+        if packed:
+            kept.enter(packed.keys_of, list(packed.states()))
         for slot in range(len(kept)):
             kept.mark_changed(slot)
         return kept
@@ -196,6 +203,26 @@ class Arena:
     def _unpack(self, data: Bytes, spans: Ints, slots: Slots) -> None:
         users = self._heads, self._rings, self._items, self._counters, self._states
         unpack_records(data, spans, slots, *users)
+
+
+def put_in_batch(states: PackedStates, first: int, at: int, limit: int, out: Bytes) -> tuple[int, int]:
+    """Write states as records of a batch; see ``PutRecords``."""
+    about = states.data, states.ends, first, at, limit, out
+    row, end = put_records(np.frombuffer(states.key_data, np.uint8), states.key_ends, *about)
+    return int(row), int(end)
+
+
+def _order_of(keys: Sequence[bytes]) -> npt.NDArray[np.intp]:
+    """Return the rows ``(n,)`` of keys in order of eight bytes of them, behind those that they have in common."""
+    words = np.zeros(len(keys), np.uint64)
+    if keys:
+        key_words(np.frombuffer(b"".join(keys), np.uint8), _ends_of(keys), words)
+    return words.argsort()
+
+
+def _ends_of(keys: Sequence[bytes]) -> Ints:
+    """Return where each key ends, one after the other."""
+    return np.cumsum(np.fromiter(map(len, keys), np.int64, len(keys)))
 
 
 def _longer(rows: npt.NDArray[S], size: int) -> npt.NDArray[S]:

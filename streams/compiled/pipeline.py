@@ -14,7 +14,7 @@ from rankstream.features.actions import Vocabulary, min_values
 from rankstream.features.history import Appended
 from rankstream.features.user_state import Applied
 from rankstream.streams.columns import Ints, RecordColumns, columns_of
-from rankstream.streams.compiled.arena import Bytes, Slots, Words
+from rankstream.streams.compiled.arena import Slots, Words
 from rankstream.streams.compiled.histories import (
     ACTIONS,
     DUPLICATES,
@@ -29,6 +29,7 @@ from rankstream.streams.compiled.json_actions import decode_actions
 from rankstream.streams.compiled.key_table import UNKNOWN
 from rankstream.streams.compiled.layout import OK, SKIP, SLOW
 from rankstream.streams.compiled.users import ArenaUsers
+from rankstream.streams.packed_states import Bytes
 from rankstream.streams.pipeline import WRONG_PARTITION, Pipeline
 from rankstream.streams.records import Outgoing
 

@@ -2,44 +2,19 @@
 
 ::
 
-    batch:   base offset 8 | length 4 | epoch 4 | magic 1 | CRC 4 | attributes 2 | last delta 4 | first ms 8 | ...
+    batch:   head (``../batch_head.py``) | record | record | ...
     record:  length | attributes 1 | time delta | offset delta | key | value | headers       (varints)
 """
-
-import struct
-from dataclasses import dataclass
 
 import numpy as np
 from numba import int64
 
+from rankstream.streams.batch_head import BatchHead
 from rankstream.streams.columns import NULL, RecordColumns
 from rankstream.streams.compiled.integers import varint
 from rankstream.streams.compiled.jit import INT, INT_ROWS, INTS, READ_ONLY, inlined, kernel
 
-HEAD = struct.Struct(">qiibIhiqqqhii")
-SIZE_AT, SIZE_BYTES = 8, 12  # where a batch says how long the rest of it is; from where that counts
-MAGIC = 2
-CODEC, LOG_APPEND_TIME = 7, 8  # of the attributes
 MIN_RECORD_BYTES = 7
-
-
-@dataclass(frozen=True)
-class BatchHead:
-    """What is needed of the head of a batch."""
-
-    base_offset: int
-    magic: int
-    codec: int  # 0: not compressed
-    first_ms: int
-    appended_ms: int  # of all records; -1: each has its own time
-    count: int
-
-
-def read_head(data: bytes, at: int) -> BatchHead:
-    """Return the head of the batch that begins at ``at``."""
-    base, _, _, magic, _, attributes, _, first_ms, max_ms, _, _, _, count = HEAD.unpack_from(data, at)
-    appended_ms = max_ms if attributes & LOG_APPEND_TIME else -1
-    return BatchHead(base, magic, attributes & CODEC, first_ms, appended_ms, count)
 
 
 @inlined

@@ -58,7 +58,7 @@ class ArenaUsers(UserCache):
         if missing:
             self.load(missing)
         slots = self.arena.slots_of(keys)
-        packed = iter(self.arena.pack(slots[slots != UNKNOWN]))
+        packed = self.arena.pack(slots[slots != UNKNOWN]).states()
         return [
             self._states[key] if slot == UNKNOWN else unpack_state(next(packed), self.limit)
             for key, slot in zip(keys, slots.tolist(), strict=True)
@@ -87,10 +87,8 @@ class ArenaUsers(UserCache):
 
     def take_changes(self, next_offset: int) -> Changes:
         """Take what changed since the last call; ``next_offset`` is the first source offset not in it."""
-        slots = self.arena.take_changed()
-        keys = self.arena.keys
-        records = dict(zip([keys[slot] for slot in slots.tolist()], self.arena.pack(slots), strict=True))
-        return Changes({**records, **super().take_changes(next_offset).records}, next_offset)
+        packed, others = self.arena.take_changed(), super().take_changes(next_offset).records
+        return Changes({**packed, **others} if others else packed, next_offset)
 
     def commit(self, changes: Changes) -> None:
         """Write changes and position to the store, atomically, and forget states that memory has no room for."""

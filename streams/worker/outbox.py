@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -23,6 +23,7 @@ from rankstream.streams.shortened import sent_bytes, shortened
 from rankstream.streams.topics import CHANGELOG, TopicNames
 from rankstream.streams.worker.batched_sends import send_in_batches
 from rankstream.streams.worker.fence import Fence
+from rankstream.streams.worker.finished_batches import Ending, FinishedBatch, batches_of
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.source import HEADER, LOG_HEADER, UNKNOWN, Source
 
@@ -225,10 +226,7 @@ class Outbox:
 
         Whole batches are filled here: a tenth of the cost of sending one by one.
         """
-        records = list(changes.records.items())
-        if changes.next_offset is not None:
-            records.append((POSITION, changes.next_offset.to_bytes(POSITION_BYTES, "little")))
-        topic, batches = self._names.of(CHANGELOG), self._batches(records, producer)
+        topic, batches = self._names.of(CHANGELOG), self._batches(changes, producer)
         acks = [await _close_and_send(producer, batch, topic, self._partition) for batch in batches]
         with naming_the_clock():
             written = await asyncio.gather(*acks)
@@ -251,11 +249,23 @@ class Outbox:
             )
         self._logged_at = max(self._logged_at, *offsets)
 
-    def _batches(self, records: Iterable[tuple[bytes, bytes]], producer: AIOKafkaProducer) -> Iterator[BatchBuilder]:
+    def _position(self, next_offset: int) -> Ending:
         about = [(HEADER, self.source.packed()), (LOG_HEADER, self._changelog_id.encode())]
+        return Ending(POSITION, next_offset.to_bytes(POSITION_BYTES, "little"), about)
+
+    def _batches(self, changes: Changes, producer: AIOKafkaProducer) -> Iterator[BatchBuilder | FinishedBatch]:
+        ending = None if changes.next_offset is None else self._position(changes.next_offset)
+        finished = batches_of(changes.records, ending, producer)
+        return self._filled(changes.records, ending, producer) if finished is None else finished
+
+    def _filled(
+        self, records: Mapping[bytes, bytes], ending: Ending | None, producer: AIOKafkaProducer
+    ) -> Iterator[BatchBuilder]:
+        """Yield batches that aiokafka fills, record by record."""
+        last = [] if ending is None else [(ending.key, ending.value)]
         batch = producer.create_batch()
-        for key, value in records:
-            headers = about if key == POSITION else []
+        for key, value in chain(records.items(), last):
+            headers = ending.headers if ending is not None and key == POSITION else []
             if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
                 yield batch
                 batch = producer.create_batch()
@@ -274,7 +284,7 @@ class Outbox:
 
 
 async def _close_and_send(
-    producer: AIOKafkaProducer, batch: BatchBuilder, topic: str, partition: int
+    producer: AIOKafkaProducer, batch: BatchBuilder | FinishedBatch, topic: str, partition: int
 ) -> "asyncio.Future[object]":
     batch.close()
     ack: asyncio.Future[object] = await producer.send_batch(batch, topic, partition=partition)

@@ -14,16 +14,18 @@ from typing import Any
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from rankstream.streams.columns import RecordColumns
-from rankstream.streams.compiled.record_batches import (
+from rankstream.streams.batch_head import (
     HEAD,
     MAGIC,
+    MAGIC_AT,
     SIZE_AT,
     SIZE_BYTES,
     BatchHead,
-    read_batch,
+    is_sound,
     read_head,
 )
+from rankstream.streams.columns import RecordColumns
+from rankstream.streams.compiled.record_batches import read_batch
 from rankstream.streams.worker.unpacking import BoundedBatch, BoundedPartitionRecords, BoundedRecords, LedRecords
 
 MIN_RECORDS = 16  # of a batch: reading fewer as columns takes longer than making them
@@ -68,8 +70,17 @@ class ColumnBatch(BoundedBatch):
         columns = self._columns()
         return super().__iter__() if columns is None else iter([WholeBatch(columns)])
 
+    def validate_crc(self) -> bool:
+        """Return whether the batch is as it was written: as aiokafka's, in a tenth of its time."""
+        return is_sound(self._data, self._begin, self._end) if self._is_known else bool(self._batch.validate_crc())
+
+    @property
+    def _is_known(self) -> bool:
+        """Return whether it is long enough to have a head, of the format that is read here."""
+        return self._end - self._begin >= HEAD.size and self._data[self._begin + MAGIC_AT] == MAGIC
+
     def _columns(self) -> RecordColumns | None:
-        if self._end - self._begin < HEAD.size or self._data[self._begin + 16] != MAGIC:
+        if not self._is_known:
             return None
         head = read_head(self._data, self._begin)
         if head.count < MIN_RECORDS:
