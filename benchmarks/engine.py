@@ -28,7 +28,7 @@ from aiokafka.structs import TopicPartition
 from benchmarks.pipeline import StateOnly
 from benchmarks.workload import events
 from rankstream.features.stores.rocksdb import RocksStore
-from rankstream.streams.columns import in_one
+from rankstream.streams.columns import AsColumns, in_one
 from rankstream.streams.engine import PLAIN, Engine, open_engine
 from rankstream.streams.partitioner import PartitionCheck
 from rankstream.streams.pipeline import Pipeline
@@ -36,7 +36,7 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.topics import TopicNames
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.outbox import Outbox
-from rankstream.streams.worker.unpacked_columns import AsColumns, HeldRecords, partition_records
+from rankstream.streams.worker.unpacked_columns import HeldRecords, partition_records
 
 TP = TopicPartition("user-actions", 0)
 BATCH_BYTES, FETCH_BATCHES = 64 << 10, 8

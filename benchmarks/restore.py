@@ -2,19 +2,21 @@
 
     python -m benchmarks.restore [--users 200000] [--rounds 3] [--again 0.1]
 
-Records of users with 100 actions and a session state, 1.8 KB each, as raw batches: aiokafka decodes them, and they are
-put into an empty RocksDB. CPU time of the whole process, so with what RocksDB does beside. "plain" looks each user up
-and writes to the log; the two take turns. A share of the users (``--again``) comes twice, as in a changelog that is not
-compacted yet.
+Records of users with 100 actions and a session state, 1.8 KB each, as raw batches: they are decoded, with their
+checksums, and put into an empty RocksDB. CPU time of the whole process, so with what RocksDB does beside. "looked up"
+looks each user up and writes to the log, "at once" does not; "plain" holds 32 MB and hands them over as a file, and
+"compiled" reads batches as columns, too. They take turns. A share of the users (``--again``) comes twice, as in a
+changelog that is not compacted yet.
 """
 
 import argparse
 import resource
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from time import process_time
+from typing import Any
 
 import numpy as np
 from aiokafka.consumer.fetcher import PartitionRecords
@@ -28,10 +30,14 @@ from rankstream.features.history import History
 from rankstream.features.sessions import SessionTail
 from rankstream.features.stores.rocksdb import POSITION, RocksStore
 from rankstream.features.user_state import UserState
-from rankstream.streams.worker.changelog import RECORDS_AT_ONCE, RestoreJob
+from rankstream.streams.columns import AsColumns, in_one
+from rankstream.streams.engine import open_engine
+from rankstream.streams.worker.changelog import HELD_BYTES, RECORDS_AT_ONCE, RestoreJob
 from rankstream.streams.worker.newest_offsets import NewestOffsets
 from rankstream.streams.worker.offsets import Bounds
+from rankstream.streams.worker.unpacked_columns import HeldRecords, partition_records
 
+WAYS = ("looked up", "at once", "plain", "compiled")
 ACTIONS, STATE_BYTES, BATCH_BYTES = 100, 128, 1 << 20
 LOG = TopicPartition("user-state-changelog", 0)
 
@@ -66,15 +72,17 @@ def raw_batches(users: int, again: float) -> Iterator[bytes]:
     yield bytes(builder.build())
 
 
-def restore(folder: Path, batches: list[bytes], plain: bool) -> tuple[float, float]:
+def restore(folder: Path, batches: list[bytes], way: str) -> tuple[float, float]:
     """Return the CPU seconds of decoding and of applying."""
-    store = (PlainStore if plain else RocksStore)(folder)
+    store = (PlainStore if way == "looked up" else RocksStore)(folder)
     job = RestoreJob(TP(*LOG), store, Bounds(0, 1))
-    job.written = None if plain else NewestOffsets()
+    job.written = None if way == "looked up" else NewestOffsets()
+    job.sound_states = open_engine("compiled").sound_states if way == "compiled" else None
+    job.hold_bytes = HELD_BYTES if way in ("plain", "compiled") else 0
     decoding = applying = 0.0
     for raw in batches:
         begun = process_time()
-        records = list(PartitionRecords(LOG, MemoryRecords(raw), [], 0, None, None, True, 0))
+        records = decoded_of(raw, way == "compiled")
         decoded = process_time()
         for start in range(0, len(records), RECORDS_AT_ONCE):
             job.apply(records[start : start + RECORDS_AT_ONCE])
@@ -85,8 +93,15 @@ def restore(folder: Path, batches: list[bytes], plain: bool) -> tuple[float, flo
     return decoding, applying + process_time() - begun
 
 
+def decoded_of(raw: bytes, as_columns: bool) -> Sequence[Any]:
+    """Return the records of a batch."""
+    if as_columns:
+        return in_one(list(partition_records(LOG, HeldRecords(raw), [], 0, AsColumns(LOG.topic, True), None, True, 0)))
+    return list(PartitionRecords(LOG, MemoryRecords(raw), [], 0, None, None, True, 0))
+
+
 def main() -> None:
-    """Print users a second of CPU, both ways."""
+    """Print users a second of CPU, each way."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -94,11 +109,11 @@ def main() -> None:
     chosen = parser.parse_args()
     batches = list(raw_batches(chosen.users, chosen.again))
     count = int(chosen.users * (1 + chosen.again))
-    taken: dict[str, list[tuple[float, float]]] = {"plain": [], "as it is": []}
+    taken: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
     for number in range(chosen.rounds):
         for name, times in taken.items():
             with tempfile.TemporaryDirectory() as folder:
-                times.append(restore(Path(folder) / "db", batches, name == "plain"))
+                times.append(restore(Path(folder) / "db", batches, name))
         print(f"round {number + 1}: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB at most")
     print(f"{count:,} records of {sum(map(len, batches)) // count:,} bytes, {chosen.users:,} users")
     for name, times in taken.items():

@@ -29,6 +29,7 @@ from yarl import URL
 
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.rights import is_denial
+from rankstream.streams.columns import AsColumns
 from rankstream.streams.connection import credentials_of, handed_on, missing_codecs
 from rankstream.streams.engine import PLAIN, EngineRefusedError, open_engine
 from rankstream.streams.log_lines import Quiet, logging_config
@@ -164,7 +165,7 @@ class WorkerRuntime(Service):
         self.engine = await asyncio.to_thread(open_engine, self.settings.engine)
         log.info("actions are applied by the %s engine", self.engine.name)
         if self.engine.reads_columns and "max_poll_records" not in handed_on(self.settings, ("max_poll_records",)):
-            from rankstream.streams.worker.unpacked_columns import AsColumns, hand_on_columns
+            from rankstream.streams.worker.unpacked_columns import hand_on_columns
 
             hand_on_columns()
             self.app.transport.as_columns = AsColumns(self.names.of(ACTIONS))

@@ -13,6 +13,7 @@ from rankstream.events.action_event import Record, Recorded
 
 Ints = npt.NDArray[np.int64]
 NULL = -1  # where a key or a value would begin: there is none
+MIN_RECORDS = 16  # of a batch: reading fewer as columns takes longer than making them
 
 _offset, _timestamp = attrgetter("offset"), attrgetter("timestamp")
 _key, _value = attrgetter("key"), attrgetter("value")
@@ -27,7 +28,7 @@ class RecordColumns(Sequence[Record]):
     data: bytes
     offsets: Ints  # (n,)
     times_ms: Ints  # (n,) the records' own
-    spans: Ints  # (n, 4) key from and to, value from and to
+    spans: Ints  # (n, 5) key from and to, value from and to; behind it headers, to
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -40,16 +41,26 @@ class RecordColumns(Sequence[Record]):
         if isinstance(at, slice):
             columns = self.offsets[at], self.times_ms[at], self.spans[at]
             return RecordColumns(self.topic, self.partition, self.data, *columns)
-        key_at, key_end, value_at, value_end = self.spans[at].tolist()
+        key_at, key_end, value_at, value_end, _ = self.spans[at].tolist()
         key = None if key_at == NULL else self.data[key_at:key_end]
         value = None if value_at == NULL else self.data[value_at:value_end]
         offset, time_ms = int(self.offsets[at]), int(self.times_ms[at])
         return Recorded(self.topic, self.partition, offset, time_ms, key, value)
 
-    def keys(self, rows: Sequence[int]) -> list[bytes]:
+    def keys(self, rows: Sequence[int] | Ints) -> list[bytes]:
         """Return the keys of some records, all of which have one."""
         data = self.data
         return [data[begin:end] for begin, end in self.spans[rows, :2].tolist()]
+
+    def headed(self, row: int) -> "Headed":
+        """Return a record with its headers; none where the records were no batch."""
+        one, (at, end) = self[row], self.spans[row, 3:].tolist()
+        headers = _headers_in(self.data[at:end]) if at < end else []
+        return Headed(one.topic, one.partition, one.offset, one.timestamp, one.key, one.value, headers)
+
+    def all_headed(self) -> list["Headed"]:
+        """Return all records with their headers."""
+        return [self.headed(row) for row in range(len(self))]
 
     @property
     def serialized_value_size(self) -> int:
@@ -65,6 +76,30 @@ class RecordColumns(Sequence[Record]):
         return self[int(np.searchsorted(self.offsets, offset)) :]
 
 
+@dataclass(frozen=True, slots=True)
+class Headed(Recorded):
+    """A record with its headers."""
+
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+class AsColumns:
+    """A consumer's deserializer of keys: it leaves them as they are, and says that this topic is read as columns."""
+
+    def __init__(self, topic: str, with_headers: bool = False) -> None:
+        self.topic = topic
+        self.with_headers = with_headers  # which are wanted, so that small batches, too, are read as columns
+
+    @property
+    def least(self) -> int:
+        """How many records a batch has that is read as columns."""
+        return 1 if self.with_headers else MIN_RECORDS
+
+    def __call__(self, key: bytes | None) -> bytes | None:
+        """Return the key."""
+        return key
+
+
 def columns_of(records: Sequence[Record]) -> RecordColumns:
     """Return records of one partition as columns; at least one."""
     if isinstance(records, RecordColumns):
@@ -72,7 +107,8 @@ def columns_of(records: Sequence[Record]) -> RecordColumns:
     keys, values = list(map(_key, records)), list(map(_value, records))
     data = b"".join(filter(None, chain(keys, values)))
     of_keys = spans_of(keys)
-    spans = np.concatenate([of_keys, spans_of(values, int(of_keys[-1, 1]))], axis=1)
+    of_values = spans_of(values, int(of_keys[-1, 1]))
+    spans = np.concatenate([of_keys, of_values, of_values[:, 1:]], axis=1)
     return RecordColumns(
         records[0].topic, records[0].partition, data, _ints(_offset, records), _ints(_timestamp, records), spans
     )
@@ -91,12 +127,40 @@ def joined(parts: Sequence[RecordColumns]) -> RecordColumns:
     return RecordColumns(first.topic, first.partition, data, offsets, times_ms, spans)
 
 
-def in_one(taken: Sequence[Any]) -> Sequence[Record]:
-    """Return records and columns, in order, as one sequence: columns where there are any."""
+def in_one(taken: Sequence[Any], with_headers: bool = False) -> Sequence[Record]:
+    """Return records and columns, in order, as one sequence: columns where there are any.
+
+    Records that are put into columns lose their headers; where those are wanted, all are records then.
+    """
     if not any(isinstance(one, RecordColumns) for one in taken):
         return taken
+    if with_headers and not all(isinstance(one, RecordColumns) for one in taken):
+        return [one for part in taken for one in (part.all_headed() if isinstance(part, RecordColumns) else [part])]
     runs = groupby(taken, key=lambda one: isinstance(one, RecordColumns))
     return joined([part for whole, run in runs for part in (run if whole else [columns_of(list(run))])])
+
+
+def _headers_in(data: bytes) -> list[tuple[str, bytes | None]]:
+    """Return the headers that lie in these bytes, which were looked through before."""
+    count, at = _varint(data, 0)
+    found: list[tuple[str, bytes | None]] = []
+    for _ in range(count):
+        size, begin = _varint(data, at)
+        name = data[begin : begin + size].decode()
+        size, begin = _varint(data, begin + size)
+        at = begin + max(size, 0)
+        found.append((name, data[begin:at] if size >= 0 else None))
+    return found
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return a signed number of variable length (zigzag), and where it ends."""
+    value = shift = 0
+    while data[at] > 127:
+        value |= (data[at] & 127) << shift
+        at, shift = at + 1, shift + 7
+    value |= data[at] << shift
+    return (value >> 1) ^ -(value & 1), at + 1
 
 
 def _ints(of: Callable[[Record], int], records: Sequence[Record]) -> Ints:

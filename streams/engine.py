@@ -6,13 +6,15 @@ here and nowhere else, and only if it is chosen.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from rankstream.events.action_event import Record
 from rankstream.features.join import Join, join
 from rankstream.features.stores.cache import UserCache
 from rankstream.streams import settings
+from rankstream.streams.columns import RecordColumns
 from rankstream.streams.pipeline import Pipeline
 
 INSTALL = "pip install 'rankstream[fast]'"
@@ -24,6 +26,10 @@ class EngineRefusedError(RuntimeError):
     """The engine can't be used; the message is one sentence and says what to do."""
 
 
+# of records of a changelog: the offset and the newest state of each user, and the records that are no sound states
+SoundStates = Callable[[RecordColumns], tuple[dict[bytes, int], dict[bytes, bytes], Sequence[Record]]]
+
+
 @dataclass(frozen=True)
 class Engine:
     """How the users of a partition are kept, actions applied to them, and requests joined with them."""
@@ -33,6 +39,7 @@ class Engine:
     pipeline: type[Pipeline]
     join: Join = join
     reads_columns: bool = False  # whether fetched batches are best handed on as they lie
+    sound_states: SoundStates | None = None  # of a changelog that is read so
 
 
 PLAIN = Engine(settings.PLAIN, UserCache, Pipeline)
@@ -53,6 +60,7 @@ def open_engine(name: str) -> Engine:
         # these compile, or load what was compiled: before the first record
         with ACTIONS.one_at_a_time(), JOINS.one_at_a_time():
             from rankstream.features.compiled.join import compiled_join
+            from rankstream.streams.compiled.logged_states import sound_states
             from rankstream.streams.compiled.pipeline import CompiledPipeline
             from rankstream.streams.compiled.users import ArenaUsers
     except ImportError as exc:  # not installed, or not with this numpy
@@ -62,4 +70,5 @@ def open_engine(name: str) -> Engine:
             ) from exc
         log.warning("numba is installed but can't be imported (%s), so actions are applied by plain Python", exc)
         return PLAIN
-    return Engine(settings.COMPILED, ArenaUsers, CompiledPipeline, compiled_join, reads_columns=True)
+    kernels = ArenaUsers, CompiledPipeline, compiled_join
+    return Engine(settings.COMPILED, *kernels, reads_columns=True, sound_states=sound_states)

@@ -8,6 +8,7 @@
             -> histories      put into the slot's ring of actions; what leaves it, into its tail and counters
             -> states         a slot <-> the record that ``UserState.pack`` writes
             -> state_records  what a checkpoint writes of many slots -> record batches of the changelog
+    changelog -> logged_states  what a restore reads -> the newest state of each user
 
 ``record_batches.py`` makes columns of what a broker sent, ``pipeline.py`` is the glue and ``users.py`` what the
 checkpoint sees; the other modules hold one kernel each. Plain code stays the reference: whatever a kernel is not sure

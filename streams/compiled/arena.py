@@ -21,6 +21,7 @@ from rankstream.features.sessions import MAX_SESSION_ITEMS
 from rankstream.features.user_state import NEVER
 from rankstream.streams.columns import Ints, RecordColumns, spans_of
 from rankstream.streams.compiled.histories import LISTED, NUM_COUNTS, apply_actions
+from rankstream.streams.compiled.key_order import ends_of, order_of
 from rankstream.streams.compiled.key_table import UNKNOWN, WORDS_A_ROW, enter_keys, find_slots, move_rows
 from rankstream.streams.compiled.layout import (
     CHANGED,
@@ -31,7 +32,7 @@ from rankstream.streams.compiled.layout import (
     OK,
     STATE_BYTES,
 )
-from rankstream.streams.compiled.state_records import key_words, put_records
+from rankstream.streams.compiled.state_records import put_records
 from rankstream.streams.compiled.states import REFUSED, look_at_records, pack_slots, unpack_records
 from rankstream.streams.packed_states import Bytes, PackedStates
 
@@ -142,7 +143,7 @@ class Arena:
         most = len(slots) * MOST_BYTES_BUT_ACTIONS + int((ACTION_BYTES * actions + state_bytes).sum())
         out, ends = np.empty(most, np.uint8), np.empty(len(slots), np.int64)
         pack_slots(slots, self._heads, self._rings, self._items, self._counters, self._states, out, ends)
-        return PackedStates(keys, b"".join(keys), _ends_of(keys), out, ends, put_in_batch)
+        return PackedStates(keys, b"".join(keys), ends_of(keys), out, ends, put_in_batch)
 
     def take_changed(self) -> PackedStates:
         """Return the records of the changed users, nearly in order of key, and begin to note anew.
@@ -153,7 +154,7 @@ class Arena:
         keys = [self.keys[slot] for slot in slots.tolist()]
         self._heads[slots, CHANGED] = 0
         self.num_changed = 0
-        order = _order_of(keys)
+        order = order_of(keys)
         return self._pack(slots[order], [keys[row] for row in order.tolist()])
 
     def changed_alone(self) -> "Arena":
@@ -210,19 +211,6 @@ def put_in_batch(states: PackedStates, first: int, at: int, limit: int, out: Byt
     about = states.data, states.ends, first, at, limit, out
     row, end = put_records(np.frombuffer(states.key_data, np.uint8), states.key_ends, *about)
     return int(row), int(end)
-
-
-def _order_of(keys: Sequence[bytes]) -> npt.NDArray[np.intp]:
-    """Return the rows ``(n,)`` of keys in order of eight bytes of them, behind those that they have in common."""
-    words = np.zeros(len(keys), np.uint64)
-    if keys:
-        key_words(np.frombuffer(b"".join(keys), np.uint8), _ends_of(keys), words)
-    return words.argsort()
-
-
-def _ends_of(keys: Sequence[bytes]) -> Ints:
-    """Return where each key ends, one after the other."""
-    return np.cumsum(np.fromiter(map(len, keys), np.int64, len(keys)))
 
 
 def _longer(rows: npt.NDArray[S], size: int) -> npt.NDArray[S]:

@@ -72,6 +72,7 @@ def read_records(data, at, end, base_offset, first_ms, appended_ms, offsets, tim
             at = _skip_bytes(data, at, stop, spans[k], 2)
         if at >= 0:
             at = _skip_headers(data, at, stop)
+        spans[k, 4] = stop
         if at != stop:
             return False
     return at == end
@@ -82,7 +83,7 @@ def read_batch(topic: str, partition: int, head: BatchHead, data: bytes, begin: 
     if not 0 < head.count <= (end - begin) // MIN_RECORD_BYTES:
         return None
     offsets, times_ms = np.empty(head.count, np.int64), np.empty(head.count, np.int64)
-    spans = np.empty((head.count, 4), np.int64)
+    spans = np.empty((head.count, 5), np.int64)
     about = head.base_offset, head.first_ms, head.appended_ms, offsets, times_ms, spans
     if not read_records(np.frombuffer(data, np.uint8), begin, end, *about):
         return None

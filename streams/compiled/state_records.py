@@ -1,4 +1,4 @@
-"""Packed states -> records of the changelog, as aiokafka writes them into a batch; and the order that stores like.
+"""Packed states -> records of the changelog, as aiokafka writes them into a batch.
 
 ::
 
@@ -6,12 +6,9 @@
     states  one after the other                (varints)
 """
 
-from numba import int64, uint8, uint64
+from numba import uint8, uint64
 
-from rankstream.streams.compiled.integers import big_endian
-from rankstream.streams.compiled.jit import BYTES, INT, INTS, READ_ONLY, WORDS, inlined, kernel
-
-WORD_BYTES = 8
+from rankstream.streams.compiled.jit import BYTES, INT, INTS, READ_ONLY, inlined, kernel
 
 
 @inlined
@@ -66,28 +63,3 @@ def put_records(keys, key_ends, states, state_ends, first, at, limit, out):
         out[at] = uint8(0)
         at, row = at + 1, row + 1
     return row, at
-
-
-@inlined
-def _common_bytes(keys, key_ends):
-    """Return with how many bytes all keys begin."""
-    common = key_ends[0]
-    for row in range(1, len(key_ends)):
-        begin = key_ends[row - 1]
-        common = min(common, key_ends[row] - begin)
-        for k in range(common):
-            if keys[k] != keys[begin + k]:
-                common = int64(k)
-                break
-    return common
-
-
-@kernel(READ_ONLY, INTS, WORDS)
-def key_words(keys, key_ends, words):
-    """Set of each key a number that orders it among the others: eight bytes behind those that all begin with."""
-    common, begin = _common_bytes(keys, key_ends), int64(0)
-    for row in range(len(key_ends)):
-        at, end = begin + common, key_ends[row]
-        size = min(end - at, WORD_BYTES)
-        words[row] = big_endian(keys, at, size) << uint64(8 * (WORD_BYTES - size)) if size > 0 else uint64(0)
-        begin = end

@@ -41,7 +41,7 @@ REFUSED = -1  # instead of the bytes of a recurrent state: the record is not for
 
 
 @inlined
-def _state_bytes(data, at, end, limit):
+def recurrent_bytes(data, at, end, limit):
     """Return the bytes of a record's recurrent state; ``REFUSED`` for what a slot can't hold, or is no record."""
     if end - at < HEAD_BYTES + MARK_BYTES * (data[at] == WITH_MARK):
         return REFUSED
@@ -70,7 +70,7 @@ def _state_bytes(data, at, end, limit):
 def look_at_records(data, spans, limit, state_bytes):
     """Set of each record ``(n,)`` how large its recurrent state is, or ``REFUSED``; no record at all has none."""
     for k in range(len(spans)):
-        state_bytes[k] = 0 if spans[k, 0] < 0 else _state_bytes(data, spans[k, 0], spans[k, 1], limit)
+        state_bytes[k] = 0 if spans[k, 0] < 0 else recurrent_bytes(data, spans[k, 0], spans[k, 1], limit)
 
 
 @inlined

@@ -24,6 +24,8 @@ from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import Changes
 from rankstream.features.stores.rocksdb import POSITION, POSITION_BYTES
 from rankstream.features.user_state import NO_OFFSET
+from rankstream.streams.columns import AsColumns, RecordColumns
+from rankstream.streams.engine import SoundStates
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.logged_states import RestoreError, offset_in, offset_of, where_of
 from rankstream.streams.worker.newest_offsets import SLOTS, NewestOffsets
@@ -34,6 +36,7 @@ from rankstream.streams.worker.source import HEADER, LOG_HEADER, Source, source_
 log = logging.getLogger(__name__)
 
 RECORDS_AT_ONCE = 4_000
+HELD_BYTES = 32 << 20  # of states, of all partitions that are restored side by side
 MAX_OFFSET = (1 << 63) - 1
 TAIL = 200  # offsets: of a changelog, looked at first for its position
 
@@ -57,11 +60,16 @@ class RestoreJob:
     log_id: str = ""  # of the topic: positions that were written for another one say nothing; "" where it is not known
     position: int | None = None  # the last position record read
     source: bytes | None = None  # what it counts in, where the record says so
+    sound_states: SoundStates | None = None  # how records that come as columns are read
     written: NewestOffsets | None = None  # by this restore, into an empty store; None: each user is looked up
+    hold_bytes: int = 0  # of states, before they are put into the store: many together take half the time
     read_to: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.read_to = self.bounds.begin
+        self._offsets: dict[bytes, int] = {}  # of the states held
+        self._held: dict[bytes, bytes] = {}
+        self._held_bytes = 0
 
     @property
     def is_done(self) -> bool:
@@ -72,6 +80,8 @@ class RestoreJob:
         """Put states into the store, never over a newer one; the store's position does not move before ``finish``."""
         offsets: dict[bytes, int] = {}
         states: dict[bytes, bytes] = {}
+        if isinstance(records, RecordColumns) and self.sound_states is not None:
+            offsets, states, records = self.sound_states(records)
         for record in records:
             key, value = record.key, record.value
             if key == POSITION and value is not None:
@@ -83,9 +93,26 @@ class RestoreJob:
                 offset = offset_in(record, value)
                 if offset is not None and offsets.get(key, offset) <= offset:
                     offsets[key], states[key] = offset, value
-        for key in self._newer_in_store(offsets):
-            del states[key]
-        self.store.write_unlogged(states)
+        self._hold(offsets, states)
+        if self._held_bytes >= self.hold_bytes:
+            self.put_held()
+
+    def _hold(self, offsets: Mapping[bytes, int], states: Mapping[bytes, bytes]) -> None:
+        """Keep states until they are put, the newest of each user."""
+        held = self._offsets
+        if not held.keys().isdisjoint(offsets):
+            newer = [key for key, offset in offsets.items() if held.get(key, offset) <= offset]
+            offsets, states = {key: offsets[key] for key in newer}, {key: states[key] for key in newer}
+        held.update(offsets)
+        self._held.update(states)
+        self._held_bytes += sum(map(len, states.values()))
+
+    def put_held(self) -> None:
+        """Put what is held into the store, but for users who have something newer there."""
+        for key in self._newer_in_store(self._offsets):
+            del self._held[key]
+        self.store.write_unlogged(self._held)
+        self._offsets, self._held, self._held_bytes = {}, {}, 0
 
     def _newer_in_store(self, offsets: Mapping[bytes, int]) -> list[bytes]:
         """Return the users whose state in the store is newer than these."""
@@ -95,6 +122,7 @@ class RestoreJob:
 
     def finish(self) -> None:
         """Set the store to the position read, unless it is further already; all before it is on disk then."""
+        self.put_held()
         self.store.flush()
         at = NO_OFFSET if self.store.next_offset is None else self.store.next_offset
         if self.position is not None and self.position > at:
@@ -184,9 +212,10 @@ async def restore(settings: Settings, jobs: Sequence[RestoreJob]) -> None:
     todo = {TopicPartition(job.tp.topic, job.tp.partition): job for job in jobs if not job.is_done}
     progress = _Progress(jobs)
     for job in jobs:
+        job.hold_bytes = HELD_BYTES // len(jobs)
         if next(iter(job.store.items()), None) is None:
             job.written = NewestOffsets(SLOTS // len(jobs))
-    async with reader(settings) as consumer:
+    async with reader(settings, key_deserializer=_as_columns(jobs)) as consumer:
         consumer.assign(list(todo))
         for tp, job in todo.items():
             consumer.seek(tp, job.bounds.begin)
@@ -203,12 +232,19 @@ async def restore(settings: Settings, jobs: Sequence[RestoreJob]) -> None:
                     del todo[tp]
             progress.log()
             if todo and progress.seconds > settings.restore_deadline_s:
+                for job in todo.values():
+                    job.put_held()
                 raise RestoreError(
                     f"restoring {_listed(jobs)} took more than restore_deadline_s = {settings.restore_deadline_s:g} s, "
                     f"with {progress.records:,} records read: raise restore_deadline_s, or give a worker fewer "
                     "partitions; what was read is kept"
                 )
     progress.end()
+
+
+def _as_columns(jobs: Sequence[RestoreJob]) -> AsColumns | None:
+    """Have batches read as columns where the jobs can, with the headers that a position has."""
+    return AsColumns(jobs[0].tp.topic, with_headers=True) if all(job.sound_states for job in jobs) else None
 
 
 async def seed(outbox: Outbox, store: UserStore, position: int, since: int) -> int:

@@ -56,8 +56,8 @@ class Reader(AIOKafkaConsumer):  # type: ignore[misc]
             await self._client.close()
 
 
-def reader(settings: Settings) -> AIOKafkaConsumer:
-    """Return a consumer, not started yet, that belongs to no group.
+def reader(settings: Settings, **options: Any) -> AIOKafkaConsumer:
+    """Return a consumer, not started yet, that belongs to no group; ``options`` are aiokafka's.
 
     One for each assignment: aiokafka may hang in ``stop`` after a second one, as its fetcher swallows the cancellation.
     """
@@ -68,6 +68,7 @@ def reader(settings: Settings) -> AIOKafkaConsumer:
         isolation_level=READ_COMMITTED,
         fetch_max_wait_ms=settings.fetch_max_wait_ms,
         max_partition_fetch_bytes=4 << 20,
+        **options,
     )
 
 

@@ -193,9 +193,9 @@ class Ownership:
             if log_.logged is not None:
                 self._check_position(number, log_.logged.position, log_.logged.source, source, "the changelog")
             if is_behind(one.users.next_offset, log_.position, source, log_.bounds):
-                jobs.append(
-                    RestoreJob(TP(self.names.of(CHANGELOG), number), one.users, log_.bounds, self._changelog_id)
-                )
+                about = one.users, log_.bounds, self._changelog_id
+                tp = TP(self.names.of(CHANGELOG), number)
+                jobs.append(RestoreJob(tp, *about, sound_states=self._engine.sound_states))
         await self._check_other_changelogs([number for number, one in opened.items() if one.users.next_offset is None])
         await self._check_last_records(
             {number: unpacked(one.users.source) for number, one in opened.items()}, sources, "its state folder"

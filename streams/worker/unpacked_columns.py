@@ -24,23 +24,11 @@ from rankstream.streams.batch_head import (
     is_sound,
     read_head,
 )
-from rankstream.streams.columns import RecordColumns
+from rankstream.streams.columns import AsColumns, RecordColumns
 from rankstream.streams.compiled.record_batches import read_batch
 from rankstream.streams.worker.unpacking import BoundedBatch, BoundedPartitionRecords, BoundedRecords, LedRecords
 
-MIN_RECORDS = 16  # of a batch: reading fewer as columns takes longer than making them
 DECODERS = ("", "gzip_decode", "snappy_decode", "lz4_decode", "zstd_decode")  # by codec, as ``unpacking`` bounds them
-
-
-class AsColumns:
-    """A consumer's deserializer of keys: it leaves them as they are, and says that this topic is read as columns."""
-
-    def __init__(self, topic: str) -> None:
-        self.topic = topic
-
-    def __call__(self, key: bytes | None) -> bytes | None:
-        """Return the key."""
-        return key
 
 
 class WholeBatch:
@@ -62,9 +50,9 @@ class HeldRecords(LedRecords):
 class ColumnBatch(BoundedBatch):
     """A batch; iterated it yields itself as a whole, where that can be."""
 
-    def __init__(self, batch: Any, tp: Any, data: bytes, begin: int, end: int) -> None:
+    def __init__(self, batch: Any, tp: Any, data: bytes, begin: int, end: int, least: int) -> None:
         super().__init__(batch)
-        self._tp, self._data, self._begin, self._end = tp, data, begin, end
+        self._tp, self._data, self._begin, self._end, self._least = tp, data, begin, end, least
 
     def __iter__(self) -> Iterator[Any]:
         columns = self._columns()
@@ -83,7 +71,7 @@ class ColumnBatch(BoundedBatch):
         if not self._is_known:
             return None
         head = read_head(self._data, self._begin)
-        if head.count < MIN_RECORDS:
+        if head.count < self._least:
             return None
         body = self._begin + HEAD.size
         if not head.codec:
@@ -101,24 +89,27 @@ class ColumnBatch(BoundedBatch):
 class ColumnRecords(BoundedRecords):
     """The batches of a fetch, each of which knows where it lies."""
 
-    def __init__(self, tp: Any, records: HeldRecords) -> None:
+    def __init__(self, tp: Any, records: HeldRecords, least: int) -> None:
         super().__init__(records)
-        self._tp, self._data, self._at = tp, records.data, 0
+        self._tp, self._data, self._at, self._least = tp, records.data, 0, least
 
     def next_batch(self) -> BoundedBatch:
         """Return the next batch. Raises ``CorruptRecordException`` where it is too short to be one."""
         begin = self._at
         size = int.from_bytes(self._data[begin + SIZE_AT : begin + SIZE_BYTES], "big")
         self._at = begin + SIZE_BYTES + size
-        return ColumnBatch(super().next_batch()._batch, self._tp, self._data, begin, self._at)
+        return ColumnBatch(super().next_batch()._batch, self._tp, self._data, begin, self._at, self._least)
 
 
 class ColumnPartitionRecords(BoundedPartitionRecords):
     """aiokafka's records of a partition, a batch at a time."""
 
-    def __init__(self, tp: Any, records: HeldRecords, *more: Any) -> None:
-        super().__init__(tp, records, *more)
-        self._records = ColumnRecords(tp, records)
+    def __init__(
+        self, tp: Any, records: HeldRecords, aborted: Any, offset: int, of_keys: AsColumns, *more: Any
+    ) -> None:
+        super().__init__(tp, records, aborted, offset, of_keys, *more)
+        self._records = ColumnRecords(tp, records, of_keys.least)
+        self.with_headers = of_keys.with_headers
 
     def _consumer_record(self, tp: Any, record: Any) -> Any:
         if isinstance(record, WholeBatch):
@@ -129,7 +120,7 @@ class ColumnPartitionRecords(BoundedPartitionRecords):
 def partition_records(tp: Any, records: HeldRecords, aborted: Any, offset: int, of_keys: Any, *more: Any) -> Any:
     """Stand for aiokafka's class of that name: as columns where the consumer's deserializer says so."""
     as_columns = isinstance(of_keys, AsColumns) and of_keys.topic == tp.topic
-    kind = ColumnPartitionRecords if as_columns else BoundedPartitionRecords
+    kind: Any = ColumnPartitionRecords if as_columns else BoundedPartitionRecords
     return kind(tp, records, aborted, offset, of_keys, *more)
 
 

@@ -163,16 +163,16 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
         taken: list[Any] = []
-        room = TAKEN_BYTES
+        room, with_headers = TAKEN_BYTES, getattr(self._partition_records, "with_headers", False)
         for record in self._partition_records:
             taken.append(record)
             room -= record.serialized_value_size
             if room <= 0 or (max_records is not None and len(taken) >= max_records):
                 self._update_position()
-                return in_one(taken)
+                return in_one(taken, with_headers)
         self._update_position()
         self._partition_records = None
-        return in_one(taken)
+        return in_one(taken, with_headers)
 
 
 def bound_unpacking() -> None:

@@ -10,7 +10,14 @@ import time
 
 import pytest
 
-from rankstream.features.stores.rocksdb import DamagedStoreError, RocksConfig, RocksStore, StoreRefusedError
+from rankstream.features.stores.rocksdb import (
+    INGESTED,
+    INGESTED_RECORDS,
+    DamagedStoreError,
+    RocksConfig,
+    RocksStore,
+    StoreRefusedError,
+)
 from tests.contracts.user_store import UserStoreContract
 
 
@@ -62,6 +69,19 @@ def test_records_without_a_log_survive_a_close(folder):
     again = RocksStore(folder)
     assert dict(again.items()) == {b"u1": b"one"}
     again.close()
+
+
+def test_many_records_without_a_log_are_a_file_that_a_kill_leaves_and_nothing_else(folder, tmp_path):
+    """Over what was written before, in memory and in files, and under what is written after."""
+    store, many = RocksStore(folder), {b"u%d" % user: b"new" for user in range(INGESTED_RECORDS)}
+    store.write({b"u1": b"old", b"v": b"kept"}, 5)
+    store.write_unlogged({key: b"first" for key in many})
+    store.write_unlogged(many)
+    assert as_killed(folder, tmp_path) == many | {b"v": b"kept"}
+    assert (store.next_offset, (folder / INGESTED).exists()) == (5, False)
+    store.write({b"u2": b"newest"}, 6)
+    assert dict(store.items()) == many | {b"v": b"kept", b"u2": b"newest"}
+    store.close()
 
 
 WRITER = """

@@ -11,14 +11,14 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
-from rankstream.streams.columns import RecordColumns, in_one
+from rankstream.streams.columns import AsColumns, RecordColumns, in_one
 from rankstream.streams.worker.unpacking import BoundedFetchResult, BoundedPartitionRecords, bound_unpacking
 from tests.builders.mixed_log import a_mixed_log
 
 if importlib.util.find_spec("numba") is None:
     pytest.skip("numba is not installed: pip install 'rankstream[fast]'", allow_module_level=True)
 
-from rankstream.streams.worker.unpacked_columns import AsColumns, HeldRecords, hand_on_columns, partition_records
+from rankstream.streams.worker.unpacked_columns import HeldRecords, hand_on_columns, partition_records
 
 KINDS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 TP = TopicPartition("user-actions", 3)
