@@ -2,9 +2,9 @@
 
     python -m benchmarks.replay [EVENTS] [--users N]
 
-Makes a log of 50,000 users (Zipf) and 200,000 items (Zipf) as Parquet and as JSON lines, and replays each in a process
-of its own: seconds on the clock, of which seconds for reading, and the largest resident memory, of the whole log and of
-a quarter of its events over the same users.
+Makes a log of 50,000 users (Zipf) and 200,000 items (Zipf) as Parquet and as JSON lines, and replays each with both
+engines, each time in a process of its own: seconds on the clock, of which seconds for reading, CPU, and the largest
+resident memory, of the whole log and of a quarter of its events over the same users.
 """
 
 import argparse
@@ -25,9 +25,10 @@ import pyarrow.parquet as pq
 from benchmarks.pipeline import StateOnly
 from benchmarks.workload import START_MS, VOCABULARY
 from rankstream.events.open import open_log
-from rankstream.features.stores.cache import UserCache
+from rankstream.features.history import DEFAULT_LIMIT
 from rankstream.features.stores.memory import MemoryStore
-from rankstream.streams.pipeline import Pipeline
+from rankstream.streams.engine import open_engine
+from rankstream.streams.settings import ENGINES
 
 ITEMS = 200_000
 ROW_GROUP = 100_000
@@ -39,25 +40,28 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("events", type=int, nargs="?", default=1_000_000)
     options.add_argument("--users", type=int, default=50_000)
+    options.add_argument("--engine", choices=ENGINES, help="of a log that is replayed with --one")
     options.add_argument("--one", type=Path, help="replay this log and print its measurements as JSON")
     given = options.parse_args()
     if given.one:
-        print(json.dumps(replay(given.one)))
+        print(json.dumps(replay(given.one, given.engine)))
         return
     with tempfile.TemporaryDirectory() as folder:
         for count in (given.events // 4, given.events):
             for path in write_logs(Path(folder), count, given.users):
-                _print(path, _in_a_process_of_its_own(path))
+                for engine in ("plain", "compiled"):
+                    _print(path, engine, _in_a_process_of_its_own(path, engine))
                 path.unlink()
 
 
-def replay(path: Path) -> dict[str, float]:
+def replay(path: Path, engine_name: str) -> dict[str, float]:
     """Replay a log for state alone."""
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)  # the worker's
     at_start_mb = _peak_mb()
+    engine = open_engine(engine_name)
+    log, pipeline = open_log(path), engine.pipeline(engine.users(MemoryStore(), DEFAULT_LIMIT), StateOnly())  # type: ignore[arg-type]
     begun, begun_cpu = time.perf_counter(), time.process_time()
-    log, pipeline = open_log(path), Pipeline(UserCache(MemoryStore()), StateOnly())  # type: ignore[arg-type]
     reading, events = 0.0, 0
     batches = log.batches(VOCABULARY)
     while True:
@@ -122,18 +126,19 @@ def _by_zipf(rng: np.random.Generator, kinds: int, count: int) -> np.ndarray:
     return rng.permutation(kinds)[sampled]
 
 
-def _in_a_process_of_its_own(path: Path) -> dict[str, float]:
+def _in_a_process_of_its_own(path: Path, engine: str) -> dict[str, float]:
     """Replay, so that the largest memory is that of this log alone."""
-    command = [sys.executable, "-m", "benchmarks.replay", "--one", str(path)]
+    command = [sys.executable, "-m", "benchmarks.replay", "--one", str(path), "--engine", engine]
     done = subprocess.run(command, env=os.environ, capture_output=True, check=True, text=True)
     return json.loads(done.stdout)
 
 
-def _print(path: Path, found: dict[str, float]) -> None:
+def _print(path: Path, engine: str, found: dict[str, float]) -> None:
     print(
-        f"{path.suffix:8} {found['events']:>9,} events in {found['seconds']:5.2f} s "
+        f"{path.suffix:8} {engine:8} {found['events']:>9,} events in {found['seconds']:5.2f} s "
         f"({found['events'] / found['seconds']:>7,.0f}/s; {found['reading']:.2f} s of it reading; "
-        f"{found['cpu']:.2f} s of CPU), peak {found['peak_mb']:,.0f} MB ({found['at_start_mb']:,.0f} at the start), "
+        f"{found['cpu']:.2f} s of CPU, {found['events'] / found['cpu']:,.0f} a second), "
+        f"peak {found['peak_mb']:,.0f} MB ({found['at_start_mb']:,.0f} at the start), "
         f"{found['users']:,} users' states {found['state_mb']:,.0f} MB"
     )
 

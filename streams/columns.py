@@ -114,6 +114,14 @@ def columns_of(records: Sequence[Record]) -> RecordColumns:
     )
 
 
+def keyed(keys: Sequence[bytes], offsets: Ints) -> RecordColumns:
+    """Return records that have nothing but a key and an offset."""
+    spans, sizes = np.full((len(keys), 5), NULL, np.int64), np.fromiter(map(len, keys), np.int64, len(keys))
+    np.cumsum(sizes, out=spans[:, 1])
+    spans[:, 0] = spans[:, 1] - sizes
+    return RecordColumns("", 0, b"".join(keys), offsets, np.zeros(len(keys), np.int64), spans)
+
+
 def joined(parts: Sequence[RecordColumns]) -> RecordColumns:
     """Return columns one after the other; at least one."""
     first = parts[0]

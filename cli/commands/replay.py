@@ -56,6 +56,7 @@ from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.clients.time_order import OffsetRange, in_time_order
+from rankstream.streams.engine import PLAIN, Engine, EngineRefusedError, open_engine
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, TopicNames
 
@@ -194,8 +195,11 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for report.html and report.json.")
 @json_option
-@settings_options(*CONNECTED, also=("history_limit", "forget_after_days"))
-@refusing(LogError, LeakError, ReplayError, BundleRefusedError, BrokenTableError, NotCountableError, ClientError)
+@settings_options(*CONNECTED, also=("history_limit", "forget_after_days", "engine"))
+@refusing(
+    LogError, LeakError, ReplayError, BundleRefusedError, BrokenTableError, NotCountableError, ClientError,
+    EngineRefusedError,
+)  # fmt: skip
 def command(
     events: Path | None,
     log_options: LogOptions,
@@ -265,7 +269,7 @@ def command(
     else:
         log = _topic(settings, opened, offsets)
     if not opened:
-        keep_states(log, settings.history_limit, as_json, settings.forget_after_ms)
+        keep_states(log, settings.history_limit, as_json, settings.forget_after_ms, open_engine(settings.engine))
         return
     vocabulary = one_vocabulary(opened)
     lists = _lists_of(log, vocabulary)
@@ -351,9 +355,16 @@ def _topic(settings: Settings, bundles: Sequence[Bundle], offsets: OffsetRange) 
     return RecordLog(name, bundles[0].manifest.vocabulary, read)
 
 
-def keep_states(log: RecordedLog, history_limit: int, as_json: bool = False, forget_after_ms: int = NEVER) -> None:
+def keep_states(
+    log: RecordedLog,
+    history_limit: int,
+    as_json: bool = False,
+    forget_after_ms: int = NEVER,
+    engine: Engine = PLAIN,
+) -> None:
     """Keep the states alone, and print what they hold and how fast that went."""
-    delayed = DelayedPipeline(LiveRanker.without_bundle(log.vocabulary), 0, history_limit, forget_after_ms)
+    serving = LiveRanker.without_bundle(log.vocabulary)
+    delayed = DelayedPipeline(serving, 0, history_limit, forget_after_ms, engine)
     started, columns = perf_counter(), [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reading", total=None)

@@ -37,7 +37,6 @@ from rankstream.evaluation.replay.counts import BundlesOwn, CountsOverTime
 from rankstream.evaluation.replay.rank_search import Scorer, Search
 from rankstream.events.arrivals import Arrivals
 from rankstream.features.ids import Id, Keys
-from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.user_state import NEVER as NEVER_FORGOTTEN
 from rankstream.features.user_state import UserState
@@ -46,6 +45,7 @@ from rankstream.ranking.bundle import Bundle
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.request import CLOCKS_DIFFER_MS, MAX_CANDIDATES, RankingRefusedError, RankingRequest
 from rankstream.streams.codec import RankedFeed, decode_request
+from rankstream.streams.engine import PLAIN, Engine
 from rankstream.streams.pipeline import PendingRequests, Pipeline, ServingState
 from rankstream.streams.records import recorded_request
 
@@ -64,10 +64,21 @@ class DelayedPipeline:
     """User states as a worker would have them that applies every action ``delay_ms`` late."""
 
     def __init__(
-        self, serving: ServingState, delay_ms: int | None, history_limit: int, forget_after_ms: int = NEVER_FORGOTTEN
+        self,
+        serving: ServingState,
+        delay_ms: int | None,
+        history_limit: int,
+        forget_after_ms: int = NEVER_FORGOTTEN,
+        engine: Engine = PLAIN,
     ) -> None:
+        """Keep the states with the plain engine, unless they are all that is wanted.
+
+        The compiled one takes long for each call, however few actions come between two queries.
+        """
         self.delay_ms = delay_ms
-        self.pipeline = Pipeline(UserCache(MemoryStore(), history_limit, forget_after_ms=forget_after_ms), serving)
+        self.pipeline = engine.pipeline(
+            engine.users(MemoryStore(), history_limit, forget_after_ms=forget_after_ms), serving
+        )
         self.applied = 0
         self._waiting: deque[tuple[Arrivals, int]] = deque()  # and the first row of it that waits
 

@@ -33,13 +33,13 @@ class MemoryStore:
 
     def write(self, records: Mapping[bytes, bytes], next_offset: int | None) -> None:
         """Put the records and the position; with None that stays what it is."""
-        self._records.update(records)
+        self._records.update(records.items())
         if next_offset is not None:
             self._next_offset = next_offset
 
     def write_unlogged(self, records: Mapping[bytes, bytes]) -> None:
         """Put the records; all is lost in a kill."""
-        self._records.update(records)
+        self._records.update(records.items())
 
     def flush(self) -> None:
         """Do nothing: there is no disk."""

@@ -13,7 +13,7 @@ from rankstream.events.action_event import Record
 from rankstream.features.actions import Vocabulary, min_values
 from rankstream.features.history import Appended
 from rankstream.features.user_state import Applied
-from rankstream.streams.columns import Ints, RecordColumns, columns_of
+from rankstream.streams.columns import Ints, RecordColumns, columns_of, keyed
 from rankstream.streams.compiled.arena import Slots, Words
 from rankstream.streams.compiled.histories import (
     ACTIONS,
@@ -50,6 +50,19 @@ class CompiledPipeline(Pipeline):
         slots, misplaced = self._find_users(columns, status)
         self._apply_columns(columns, slots, status, high, low)
         return dead_letters + misplaced
+
+    def apply(self, keys: Sequence[bytes], actions: Sequence[bytes], offsets: Sequence[int]) -> None:
+        """Apply packed actions of the users ``keys``, in ascending order of offset: ``on_actions`` once decoded."""
+        if not keys:
+            return
+        columns = keyed(keys, np.asarray(offsets, np.int64))
+        words = np.frombuffer(b"".join(actions), PACKED_WORDS).reshape(-1, 2).T.astype(np.uint64, order="C")
+        slots, status = np.full(len(columns), UNKNOWN, np.int32), np.full(len(columns), OK, np.uint8)
+        if self.users.arena.find(columns, status, slots):
+            unknown = columns.keys(np.flatnonzero(slots == UNKNOWN))
+            self.users.load(self.users.without_object(list(dict.fromkeys(unknown))))
+            self.users.arena.find(columns, status, slots)
+        self._apply_columns(columns, slots, status, words[0], words[1])
 
     def _decode_columns(
         self, columns: RecordColumns, records: Sequence[Record]

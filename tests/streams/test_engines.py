@@ -269,6 +269,25 @@ def test_packed_actions_are_applied_as_decoded_ones_are(compiled: Engine):
 
 
 @needs_numba
+def test_packed_actions_of_a_replay_meet_kernels_alone_and_leave_the_same_bytes(compiled: Engine, monkeypatch):
+    """In batches of any size, users forgotten between; some states too long for a slot, and no partition to check."""
+    log, runs = a_mixed_log(6_000, seed=3, users=300), both(compiled, limit=9, check=PartitionCheck(0, 99))
+    _, packed = Run(PLAIN).pipeline._decode(log)
+    for run in runs:
+        run.store.write({packed.keys[0]: a_state(*[an_action(f"i{n}", n) for n in range(12)], limit=12).pack()}, 0)
+        run.pipeline.users.max_cached = 100
+        for at in range(0, len(packed.keys), 1_000):
+            part = slice(at, at + 1_000)
+            run.pipeline.apply(packed.keys[part], packed.actions[part], packed.offsets[part])
+            run.checkpoint(at)
+    assert runs[1].came_out == runs[0].came_out
+    monkeypatch.setattr(UserState, "apply", None)
+    fresh = Run(compiled)
+    fresh.pipeline.apply(packed.keys, packed.actions, packed.offsets)
+    assert fresh.pipeline.counters.actions > 1_000
+
+
+@needs_numba
 def test_columns_are_applied_as_the_records_that_lie_in_them(compiled: Engine):
     """As a fetch brings them: chunks of one buffer, of which each begins somewhere."""
     log = a_mixed_log(3_000, seed=2, users=200)
