@@ -12,6 +12,7 @@ from tests.kafka.harness import Bench, Worker, wait_until
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
 
 POISON = "the record that kills"
+ENGINES = ("auto", "plain")  # in turns: auto is the compiled one where numba is installed
 DEATHS = 3  # with the chunk in hand, then twice with the record alone
 
 
@@ -25,7 +26,8 @@ def workers_until_one_lives(bench: Bench, records: int) -> list[Worker]:
     """Start workers, each after the death of the one before, until so many records are committed."""
     started: list[Worker] = []
     while len(started) <= DEATHS + 2:
-        worker = bench.worker(static=True, DIES_OF=POISON)
+        engine = ENGINES[len(started) % len(ENGINES)]
+        worker = bench.worker(static=True, DIES_OF=POISON, RANKSTREAM_ENGINE=engine)
         started.append(worker)
         if lives(worker, bench, records):
             return started

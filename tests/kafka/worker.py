@@ -79,6 +79,18 @@ def die_of(record: Record) -> None:
         os._exit(139)  # as a segmentation fault in a library would
 
 
+def dying(kind: type[Pipeline]) -> Any:
+    """Die of a record at a chunk's beginning: kernels have no place where a test could."""
+    on_actions = kind.on_actions
+
+    def on_actions_or_die(pipeline: Pipeline, records: Sequence[Record]) -> list[Outgoing]:
+        for record in records:
+            die_of(record)
+        return on_actions(pipeline, records)
+
+    return on_actions_or_die
+
+
 def dying_decode_action(decoder: ActionDecoder, record: Record) -> bytes:
     die_of(record)
     return decode_action(decoder, record)
@@ -148,6 +160,8 @@ if __name__ == "__main__":
     settings = read_settings()
     kind = open_engine(settings.engine).pipeline
     kind.on_actions = slowed(kind)
+    if DIES_OF and kind is not Pipeline:
+        kind.on_actions = dying(kind)
     serving = open_serving(settings) if os.environ.get("SERVE") else SomeLiveRanker(MixingSessions())
     app = create_app(settings, serving)
     sys.argv = sys.argv[:1]
