@@ -20,10 +20,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import openvino
-from openvino import opset13
 
 from rankstream.bundles.graphs import checked_graph
+from rankstream.ranking.backends.openvino_runtime import openvino, opset13
 from rankstream.ranking.backends.two_graphs import Feeds, TwoGraphs, rounded_up
 
 FLOAT32, BF16, INT8 = PRECISIONS = ("float32", "bf16", "int8")

@@ -1,6 +1,9 @@
 """OpenVINO runs the bundle's graphs: the same numbers within each precision's bound, and the same bits for each row."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -9,8 +12,10 @@ from rankstream.ranking.backends.onnx import OnnxBackend
 from tests.builders.bundle import a_bundle, draw_weights, tiny_ranker
 from tests.builders.wide_graphs import only, some_inputs, write_wide_graphs
 
-openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'rankstream[openvino]'")
-from rankstream.ranking.backends import openvino as backends  # noqa: E402 - it needs the package
+if find_spec("openvino") is None:
+    pytest.skip("OpenVINO is not installed: pip install 'rankstream[openvino]'", allow_module_level=True)
+from rankstream.ranking.backends import openvino as backends
+from rankstream.ranking.backends.openvino_runtime import openvino
 
 HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 needs_bf16 = pytest.mark.skipif(not HAS_BF16, reason="this processor has no bf16 instructions")
@@ -90,3 +95,11 @@ def test_bf16_is_refused_where_the_processor_would_emulate_it_and_int8_does_with
     with pytest.raises(backends.PrecisionError, match="this processor has no bf16 instructions"):
         backends._settings(WithoutBf16(), "bf16")
     assert backends._settings(WithoutBf16(), "int8")["INFERENCE_PRECISION_HINT"] == "f32"
+
+
+def test_it_comes_without_the_converter_which_reports_to_its_makers_and_closes_what_is_logged_to():
+    import_it = "from rankstream.ranking.backends.openvino import OpenVinoGraph; import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", import_it], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "openvino._pyopenvino" in loaded
+    assert not {name for name in loaded if name.startswith(("openvino.tools", "openvino_telemetry", "absl"))}
