@@ -215,12 +215,14 @@ async def restore(settings: Settings, jobs: Sequence[RestoreJob]) -> None:
         job.hold_bytes = HELD_BYTES // len(jobs)
         if next(iter(job.store.items()), None) is None:
             job.written = NewestOffsets(SLOTS // len(jobs))
-    async with reader(settings, key_deserializer=_as_columns(jobs)) as consumer:
+    columns = _as_columns(jobs)
+    most = RECORDS_AT_ONCE if columns is None else None  # columns come a batch at a time, bounded by their bytes alone
+    async with reader(settings, key_deserializer=columns) as consumer:
         consumer.assign(list(todo))
         for tp, job in todo.items():
             consumer.seek(tp, job.bounds.begin)
         while todo:
-            fetched = await consumer.getmany(*todo, timeout_ms=200, max_records=RECORDS_AT_ONCE)
+            fetched = await consumer.getmany(*todo, timeout_ms=200, max_records=most)
             for tp, records in fetched.items():
                 todo[tp].apply(records)
                 progress.records += len(records)

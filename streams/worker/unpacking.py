@@ -159,7 +159,11 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]
         return NO_EPOCH if self._partition_records is None else int(self._partition_records.leader_epoch)
 
     def getall(self, max_records: int | None = None) -> Sequence[Any]:
-        """Return the next records; as aiokafka does, but for the bytes. Columns come a batch at a time."""
+        """Return the next records; as aiokafka does, but for the bytes.
+
+        Columns come a batch at a time and may be more than ``max_records``, which the fetcher takes for an error: who
+        reads columns sets none.
+        """
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
         taken: list[Any] = []

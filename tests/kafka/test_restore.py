@@ -10,16 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.consumer import fetcher
 from click.testing import Result
 from faust.types import TP
 from kafka import KafkaAdminClient, TopicPartition
 
+from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.stores.rocksdb import POSITION
 from rankstream.streams.broker import free_port
+from rankstream.streams.engine import open_engine
 from rankstream.streams.topics import ACTIONS, CHANGELOG
-from rankstream.streams.worker.changelog import Logged, logged_positions
+from rankstream.streams.worker.changelog import Logged, RestoreJob, logged_positions, restore
 from rankstream.streams.worker.logged_states import offset_of
 from rankstream.streams.worker.source import UNKNOWN
+from rankstream.streams.worker.unpacked_columns import hand_on_columns
+from rankstream.streams.worker.unpacking import bound_unpacking
 from tests.builders.cli import connected, rankstream
 from tests.kafka.harness import Bench, page, wait_until
 
@@ -55,6 +60,28 @@ def test_the_changelog_holds_what_the_stores_hold(applied):
     ends = {tp.partition: bounds.end for tp, bounds in applied.bounds(ACTIONS).items()}
     positions = {number: value for (number, key), value in last.items() if key == POSITION}
     assert {number: int.from_bytes(value, "little") for number, value in positions.items()} == ends
+
+
+@pytest.mark.parametrize("engine", ["plain", "auto"])
+def test_a_restore_takes_its_records_in_any_number_at_once(applied, monkeypatch, engine):
+    """Of columns a whole batch comes at once, however many records it has."""
+    for name in ("MemoryRecords", "PartitionRecords", "FetchResult"):
+        monkeypatch.setattr(fetcher, name, getattr(fetcher, name))  # so that what follows is taken back
+    bound_unpacking()
+    hand_on_columns()
+    monkeypatch.setattr("rankstream.streams.worker.changelog.RECORDS_AT_ONCE", 7)
+    sound_states = open_engine(engine).sound_states
+    stores = {tp: MemoryStore() for tp in applied.bounds(CHANGELOG)}
+    bounds = applied.bounds(CHANGELOG)
+    asyncio.run(
+        restore(
+            applied.settings,
+            [RestoreJob(tp, store, bounds[tp], sound_states=sound_states) for tp, store in stores.items()],
+        )
+    )
+    restored = {key: value for store in stores.values() for key, value in store.items()}
+    last = applied.changelog()
+    assert restored == {key: value for (_, key), value in last.items() if key != POSITION}
 
 
 def test_restored_users_are_the_same_and_no_action_is_read_again(applied):
