@@ -10,7 +10,7 @@ drawn at random; what the ranker sees of them is made by ``join``. So training c
       candidates            c c' m x y  d n x  labels from the actions; m n match, x y are random, labels 0
 
 Items that match are the rivals that a feed has to order: among random ones a positive is found too easily. Each drawn
-item is kept with how likely that was (``log_q``), so that the loss knows how many it stands for.
+item is kept with how often it was to be expected (``log_q``), so that the loss knows how many it stands for.
 
 Requests keep packed states and keys, 2 KB each, until they are joined (``joined.py``). Users are independent of each
 other here; the item and user tables must not know the time after the requests.
@@ -63,7 +63,7 @@ class RankingExample:
     now_ms: int
     candidates: Keys  # (N,) those acted on first
     labels: Floats  # (N, heads)
-    log_q: Floats | None = None  # (N,) log of how likely each was to be drawn, 0 for what is there for certain
+    log_q: Floats | None = None  # (N,) log of how often each was to be drawn, 0 for what is there for certain
     surface: int = 0  # code of the surface that the user was on then, 0 for none; of several the greatest
     places: Ints | None = None  # (N,) where each stood in the list that was shown, from 1 on; None where nobody knows
     weights: Floats | None = None  # (N,) of each in the heads' own losses, None: 1; 0 for what was drawn beside a list
@@ -260,32 +260,24 @@ class _Negatives:
         left = [key for key in matching.tolist() if key not in taken]
         some = min(self.config.matched, len(left))
         drawn: list[int] = [left[at] for at in self._rng.permutation(len(left))[:some]] if some else []
-        random, of_random = self._random(self.config.count, taken | set(left))
-        likely = np.concatenate([np.full(some, some / max(1, len(left))), of_random])
-        return np.array(drawn + random, np.uint64), np.log(np.maximum(likely, 1e-9)).astype(np.float32)
-
-    def _random(self, count: int, taken: set[int]) -> tuple[list[int], Floats]:
-        """Return up to ``count`` random items, each once, none of those ``taken``, and how likely each was drawn."""
-        found: dict[int, None] = {}
-        proposals = 0
-        for key in self._proposed(4 * count):
-            if len(found) == count:
+        taken |= set(left)
+        random: list[int] = []
+        for key in self._proposed(4 * self.config.count):
+            if len(random) == self.config.count:
                 break
-            proposals += 1
             if key not in taken:
-                found[key] = None
-        return list(found), self._likely(np.array(list(found), np.uint64), proposals)
+                random.append(key)
+                taken.add(key)
+        keys = np.array(drawn + random, np.uint64)
+        shares = np.full(len(keys), some / max(1, len(left)))
+        shares[some:] = self._shares(keys[some:])
+        return keys, np.log(np.maximum(shares, 1e-9)).astype(np.float32)
 
-    def _likely(self, keys: Keys, proposals: int) -> Floats:
-        """Return how likely each of these is among so many proposals, those counted that were passed over.
-
-        As often as it is to be proposed would be too often: a popular item is proposed again and again, and drawn once;
-        and without what was passed over too rarely.
-        """
+    def _shares(self, keys: Keys) -> Floats:
+        """Return how often each of these is among ``count`` random ones, at most 1."""
         of_actions = self._counts[np.searchsorted(self._items, keys)] / max(1, len(self.acted_on))
         share = self.config.popular * of_actions + (1.0 - self.config.popular) / max(1, len(self._items))
-        likely: Floats = -np.expm1(proposals * np.log1p(-np.minimum(share, 1.0 - 1e-9)))
-        return likely
+        return np.minimum(1.0, self.config.count * share).astype(np.float32)
 
     def _proposed(self, count: int) -> list[int]:
         if not len(self._items):

@@ -71,7 +71,7 @@ class RankerBatch:
     candidate_features: Tensor  # (B, G)
     labels: Tensor  # (B, heads) 0 or 1
     weights: Tensor  # (B,) the example's weight, w_u in the paper
-    log_q: Tensor  # (B,) log of how likely each candidate was to be drawn, 0 for what is there for certain
+    log_q: Tensor  # (B,) log of how often each candidate was to be drawn, 0 for what is there for certain
     places: (
         Tensor  # (B,) int64: where each candidate stood in its list, from 1 on, 0 where not known; of training alone
     )
