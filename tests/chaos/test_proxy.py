@@ -98,5 +98,5 @@ def test_a_slow_line_takes_its_time_in_both_directions(line):
 
 
 def test_where_the_broker_is_away_nobody_is_let_in():
-    with Proxy(free_port(), free_port()) as line, connected(line, 5) as client, pytest.raises(ConnectionError):
+    with Proxy(free_port(), free_port()) as line, pytest.raises(ConnectionError), connected(line, 5) as client:
         [asked(client, b"anybody?") for _ in range(3)]
