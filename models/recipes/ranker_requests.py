@@ -70,8 +70,11 @@ def requests_as_of_their_days(
     held_out = [examples[row] for row in np.sort(cut + rng.permutation(len(examples) - cut)[:most]).tolist()]
     # Few of a log's actions are a user's first, and feeds of users without actions are to be learned too.
     earlier = sorted([*examples[:cut], *without_actions(examples[:cut], chosen.strangers, rng)], key=_time)
-    parts = _of_lists if chosen.impressions else _of_actions
-    some = parts(earlier, held_out, chosen, pool_of(log, offline), rng)
+    if chosen.impressions and not chosen.beside_lists:
+        some: Sequence[_Part] = (_Part(LEARNED, earlier, _alone), _Part(VALIDATED, held_out, _alone))
+    else:
+        parts = _of_lists if chosen.impressions else _of_actions
+        some = parts(earlier, held_out, chosen, pool_of(log, offline), rng)
     times = counting_times(since_ms, int(log.times_ms[-1]) + 1, len(log)) if since_ms else [0]
     for time_ms, end_ms in pairwise([*times, MAX_TIME_MS]):
         now = [_between(part.examples, time_ms, end_ms) for part in some]
@@ -123,17 +126,18 @@ def _of_lists(
     def drawn(negatives: NegativesConfig) -> Draw:
         return lambda some, at: beside_lists(some, pool, at, negatives, rng)
 
-    def alone(some: list[RankingExample], at: OfflineFeatures) -> list[RankingExample]:
-        return some
-
     among, others = _with_taken(earlier, recipe.beside_lists, rng)
-    retrieved, _ = _with_taken(held_out, MAX_VALIDATED if recipe.beside_lists else 0, rng)
+    retrieved, _ = _with_taken(held_out, MAX_VALIDATED, rng)
     return (
-        _Part(LEARNED, others, alone),
+        _Part(LEARNED, others, _alone),
         _Part(LEARNED, among, drawn(recipe.negatives)),
-        _Part(VALIDATED, held_out, alone),
+        _Part(VALIDATED, held_out, _alone),
         _Part(RETRIEVED, retrieved, drawn(_among_all(recipe.negatives))),
     )
+
+
+def _alone(some: list[RankingExample], at: OfflineFeatures) -> list[RankingExample]:
+    return some
 
 
 def _among_all(negatives: NegativesConfig) -> NegativesConfig:
