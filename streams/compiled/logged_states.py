@@ -4,7 +4,7 @@ import numpy as np
 from numba import int64, uint8
 
 from rankstream.features.stores.rocksdb import POSITION
-from rankstream.features.user_state import FORMAT
+from rankstream.features.user_state import FORMAT, WITH_MARK
 from rankstream.streams.columns import Headed, Ints, RecordColumns
 from rankstream.streams.compiled.integers import little_endian
 from rankstream.streams.compiled.jit import BYTES, INT_ROWS, INTS, READ_ONLY, kernel
@@ -25,7 +25,8 @@ def look_at_states(data, spans, offsets, status):
             status[k] = uint8(SKIP)
             continue
         is_user = spans[k, 1] == key_at or data[key_at] != NO_USERS_BYTE
-        if is_user and end > at and data[at] == FORMAT and recurrent_bytes(data, at, end, MOST_ACTIONS) != REFUSED:
+        is_state = end > at and (data[at] == FORMAT or data[at] == WITH_MARK)
+        if is_user and is_state and recurrent_bytes(data, at, end, MOST_ACTIONS) != REFUSED:
             status[k] = uint8(OK)
             offsets[k] = int64(little_endian(data, at + OFFSET_AT, 8))
         else:

@@ -14,7 +14,7 @@ from rankstream.features.history import History
 from rankstream.features.sessions import SessionTail
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.stores.rocksdb import POSITION
-from rankstream.features.user_state import FORMAT, UserState
+from rankstream.features.user_state import FORMAT, NEVER, UserState
 from rankstream.streams.columns import AsColumns, RecordColumns, in_one
 from rankstream.streams.engine import SoundStates, open_engine
 from rankstream.streams.worker.changelog import RestoreJob
@@ -33,12 +33,13 @@ LOG = TopicPartition("user-state-changelog", 0)
 TAIL = SessionTail(b"12345678", 5, 7, b"recurrent")
 
 
-def a_record_of(offset: int, actions: int, with_tail: bool) -> bytes:
+def a_record_of(offset: int, actions: int, with_tail: bool, forgotten_ms: int = NEVER) -> bytes:
     history = a_state(*[an_action(f"i{n}", n) for n in range(actions)]).history if actions else History(b"")
-    return UserState(history, TAIL if with_tail else SessionTail(), offset, actions, 3 if with_tail else 0).pack()
+    tail, departed = (TAIL, 3) if with_tail else (SessionTail(), 0)
+    return UserState(history, tail, offset, actions, departed, forgotten_ms).pack()
 
 
-SOUND = st.builds(a_record_of, st.integers(-1, 9), st.integers(0, 3), st.booleans())
+SOUND = st.builds(a_record_of, st.integers(-1, 9), st.integers(0, 3), st.booleans(), st.sampled_from([NEVER, NEVER, 7]))
 BROKEN = st.builds(lambda state, at: state[:at], SOUND, st.integers(0, 60))
 OLDER = SOUND.map(lambda state: bytes([FORMAT - 1]) + state[1:])
 STATES = st.one_of(SOUND, SOUND, SOUND, BROKEN, OLDER, st.none(), st.just(b"text of somebody"))
@@ -104,7 +105,8 @@ def test_a_position_is_read_with_its_headers_from_a_batch_of_its_own(sound_state
 
 def test_sound_states_never_meet_plain_code(sound_states: SoundStates):
     """Else the plain way would do all the work, and the test above would pass."""
-    data = a_fetch([[(b"u%d" % n, a_record_of(n, n % 3, n % 2 == 0), []) for n in range(20)]])
+    marks = [NEVER, NEVER, 7]  # one in three users was erased once
+    data = a_fetch([[(b"u%d" % n, a_record_of(n, n % 3, n % 2 == 0, marks[n // 6 % 3]), []) for n in range(20)]])
     offsets, states, others = sound_states(read(data, True))
     assert offsets == {b"u%d" % n: n for n in range(20)}
     assert (states.keys(), list(others)) == (offsets.keys(), [])
