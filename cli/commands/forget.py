@@ -52,7 +52,8 @@ def command(users: tuple[str, ...], at_ms: int | None, yes: bool, as_json: bool,
             raise Refusal(f"{user[:40]!r} is no id of a user; wanted a text of 1 to {MAX_ID_BYTES} bytes")
     topic = TopicNames(settings.topic_prefix).of(ACTIONS)
     if not yes:
-        question = f"{', '.join(erased)}: forget what these {len(erased):,} did up to {time_text(as_of_ms)}?"
+        these = "this user" if len(erased) == 1 else f"these {len(erased):,} users"
+        question = f"{', '.join(erased)}: forget what {these} did up to {time_text(as_of_ms)}?"
         click.confirm(question, abort=True, err=True)
     with RawProducer(settings, [topic]) as producer:
         for user in erased:
@@ -61,7 +62,8 @@ def command(users: tuple[str, ...], at_ms: int | None, yes: bool, as_json: bool,
     if as_json:
         print_json({"users": erased, "as_of_ms": as_of_ms, "topic": topic})
     else:
-        click.echo(f"{len(erased):,} users are erased as of {time_text(as_of_ms)}: the brokers have it in {topic}")
+        users_are = "1 user is" if len(erased) == 1 else f"{len(erased):,} users are"
+        click.echo(f"{users_are} erased as of {time_text(as_of_ms)}: the brokers have it in {topic}")
 
 
 def _as_of(at_ms: int | None) -> int:

@@ -34,7 +34,8 @@ def test_each_user_is_erased_once_as_of_now(settings):
 
 
 def test_a_user_may_be_erased_up_to_a_time_that_has_been(settings):
-    rankstream("forget", "u1", "--at", "2023-11-14T22:13:20", "--yes", *connected(settings))
+    told = rankstream("forget", "u1", "--at", "2023-11-14T22:13:20", "--yes", *connected(settings)).stdout
+    assert told.startswith("1 user is erased as of 2023-11-14 22:13:20 UTC")
     assert [one.timestamp_ms for _, one in sent(settings)] == [1_700_000_000_000]
     assert "is still to come" in refusal(
         rankstream("forget", "u1", "--at", "2099-01-01", "--yes", *connected(settings))
