@@ -99,8 +99,9 @@ class TrainSettings:
         None,
         COURSE,
         "End within about so long, whatever the log's size: each encoder has a quarter of it at most, and one that was "
-        "still improving says so. Without it models of size demo have 3.5 minutes each at most, the ranker 5. A model "
-        "with a fixed number of steps is interrupted, and the same command goes on.",
+        "still improving says so. Without it models of size demo have 3.5 minutes each at most, the ranker 5: on a CPU "
+        "minutes of work: what else a machine does makes no poorer model. A model with a fixed number of steps is "
+        "interrupted, and the same command goes on.",
         unit="minutes",
         minimum=0,
     )

@@ -24,6 +24,7 @@ from rankstream.models.ranker.places import PlacedRanker
 from rankstream.models.training.loop import Evaluate, FitConfig, FitHistory, fit
 from rankstream.models.training.losses import request_softmax_loss, weighted_multi_head_loss
 from rankstream.models.training.schedule import Examples
+from rankstream.models.training.time_limit import NO_LIMIT, TimeLimit
 
 LENGTH_GROUPS = 16  # of requests, by the length of their histories
 HIDDEN_ATTRIBUTES = 0.05  # share of the candidates made items that no catalogue knows: they are to be scored too
@@ -155,7 +156,7 @@ def train_ranker(
     retrieved: JoinedRequests | None = None,
     weights: Sequence[float] | None = None,
     checkpoints: Path | None = None,
-    seconds: float = float("inf"),
+    limit: TimeLimit = NO_LIMIT,
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> tuple[HybridRanker, FitHistory]:
@@ -191,7 +192,7 @@ def train_ranker(
         evaluate=quality if len(validation) else None,
         metric_name="ndcg@10" if drawn else "auc",
         checkpoints=checkpoints,
-        seconds=seconds,
+        limit=limit,
         progress=progress,
         device=device,
     )
@@ -206,7 +207,7 @@ def train_on(
     evaluate: Evaluate | None = None,
     metric_name: str = "ndcg@10",
     checkpoints: Path | None = None,
-    seconds: float = float("inf"),
+    limit: TimeLimit = NO_LIMIT,
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> FitHistory:
@@ -219,7 +220,7 @@ def train_on(
         evaluate=evaluate,
         examples=Examples(len(source.lengths), min(training.requests, max(1, len(source.lengths) // LENGTH_GROUPS))),
         checkpoints=checkpoints,
-        seconds=seconds,
+        limit=limit,
         progress=progress,
         title="Ranker",
         metric_name=metric_name,

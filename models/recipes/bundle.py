@@ -35,7 +35,7 @@ class RankerRecipe:
     max_requests: int = 16_000  # of the log's, drawn at random
     beside_lists: int = 0  # shown lists, likewise, beside which items that were not shown are drawn
     strangers: float = 0.25  # share of them that is asked once more, as by a user of whom no action is known
-    seconds: float | None = 300.0  # at most, where no time is given for the whole training; None has no end
+    seconds: float | None = 300.0  # of work at most, where no time is given for the whole training; None has no end
     training: RankerTraining = field(
         default_factory=lambda: RankerTraining(
             requests=32,

@@ -28,6 +28,7 @@ from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.training.checkpoints import save_weights
 from rankstream.models.training.distributed import team
 from rankstream.models.training.loop import FitConfig, FitHistory
+from rankstream.models.training.time_limit import TimeLimit, seconds_of_work
 from rankstream.models.users import pinnerformer_training as pinner
 from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig
 
@@ -58,7 +59,7 @@ class EncoderRecipe:
     session_state: int = 64
     session_state_layers: int = 1
     session_channels: tuple[int, ...] = (64, 64, 64)
-    seconds: float | None = 210.0  # of each encoder at most, where no time is given for the whole; None has no end
+    seconds: float | None = 210.0  # of work of each at most, where no time is given for the whole; None: no end
     pinnerformer: pinner.PinnerFormerTraining = field(
         default_factory=lambda: pinner.PinnerFormerTraining(
             users=32, positions=32, fit=FitConfig(epochs=MAX_EPOCHS, learning_rate=3e-3, patience=PATIENCE)
@@ -119,7 +120,7 @@ def train_encoders(
         learn_items=recipe.learn_items,
         without=recipe.negatives,
         checkpoints=folder / "checkpoints" / "hiertcn",
-        seconds=seconds_of(recipe, recipe.hiertcn.fit, seconds, begun),
+        limit=limit_of(recipe, recipe.hiertcn.fit, seconds, begun, device),
         progress=progress,
         device=device,
     )
@@ -134,7 +135,7 @@ def train_encoders(
         user_config,
         replace(recipe.pinnerformer, exclude_seen=recipe.exclude_seen),
         checkpoints=folder / "checkpoints" / "pinnerformer",
-        seconds=seconds_of(recipe, recipe.pinnerformer.fit, seconds, begun),
+        limit=limit_of(recipe, recipe.pinnerformer.fit, seconds, begun, device),
         progress=progress,
         device=device,
     )
@@ -176,11 +177,15 @@ def pool_of(recipe: EncoderRecipe, item_table: ItemTable) -> int | None:
     return recipe.hiertcn.pool if chosen or len(item_table) <= recipe.max_scored else POOL
 
 
-def seconds_of(recipe: EncoderRecipe, config: FitConfig, seconds: float, begun: float) -> float:
+def limit_of(
+    recipe: EncoderRecipe, config: FitConfig, seconds: float, begun: float, device: torch.device | None
+) -> TimeLimit:
     """Return how long an encoder may train, of the ``seconds`` of a training that began at ``begun``, monotonic."""
     if config.epochs is None:
-        return seconds - (time.monotonic() - begun)
-    return seconds * TIME_SHARE if seconds < inf or recipe.seconds is None else recipe.seconds
+        return TimeLimit(seconds - (time.monotonic() - begun))
+    if seconds < inf or recipe.seconds is None:
+        return TimeLimit(seconds * TIME_SHARE)
+    return seconds_of_work(recipe.seconds, device)
 
 
 def finished(name: str, history: FitHistory, config: FitConfig) -> None:

@@ -27,6 +27,7 @@ from rankstream.models.recipes.bundle import BundleRecipe
 from rankstream.models.recipes.encoders import TrainedEncoders
 from rankstream.models.recipes.ranker_requests import requests_as_of_their_days
 from rankstream.models.training.loop import FitHistory
+from rankstream.models.training.time_limit import TimeLimit, seconds_of_work
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,14 @@ def train_on_top(
     progress: Progress | None = None,
     *,
     since_ms: int = 0,
-    seconds: float = inf,
+    limit: TimeLimit | None = None,
     device: torch.device | None = None,
 ) -> TrainedRanker:
     """Train the ranker on frozen encoders, on requests from ``since_ms`` on.
 
-    Its metric is NDCG@10 on the last tenth of the requests. Where requests are impressions it is the heads' AUC, and on
-    these requests the heads are calibrated too.
+    It ends within ``limit``, without one within the recipe's seconds of work. Its metric is NDCG@10 on the last tenth
+    of the requests. Where requests are impressions it is the heads' AUC, and on these requests the heads are calibrated
+    too.
     """
     chosen = recipe.ranker
     sizes = feature_sizes(log.vocabulary, encoders, chosen.num_actions)
@@ -76,7 +78,7 @@ def train_on_top(
         retrieved=requests.retrieved,
         weights=[chosen.utility[head] for head in chosen.heads],
         checkpoints=work / "checkpoints" / "ranker",
-        seconds=chosen.seconds if seconds == inf and chosen.seconds is not None else seconds,
+        limit=limit or seconds_of_work(inf if chosen.seconds is None else chosen.seconds, device),
         progress=progress,
         device=device,
     )

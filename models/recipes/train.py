@@ -38,6 +38,7 @@ from rankstream.models.recipes.export import export_models
 from rankstream.models.recipes.on_top import train_on_top
 from rankstream.models.recipes.run_folder import RunMetadata, TrainedModels, lock_run, save_models
 from rankstream.models.training.distributed import team
+from rankstream.models.training.time_limit import TimeLimit
 from rankstream.models.users.pinnerformer_training import nothing_ahead
 from rankstream.models.users.refresh import Refreshed, refresh
 
@@ -122,7 +123,7 @@ def train_models(
             work,
             progress,
             since_ms=since_ms or 0,
-            seconds=deadline - time.monotonic(),
+            limit=None if seconds == inf else TimeLimit(deadline - time.monotonic()),
             device=device,
         )
         finished("The ranker", trained.history, recipe.ranker.training.fit)

@@ -37,6 +37,7 @@ from rankstream.models.training.losses import (
 )
 from rankstream.models.training.negatives import log_pool_rate, uniform_items
 from rankstream.models.training.schedule import Examples
+from rankstream.models.training.time_limit import NO_LIMIT, TimeLimit
 
 COUNTED_BATCHES = 20  # sampled before training to learn how many targets a batch holds
 
@@ -272,7 +273,7 @@ def train_hiertcn(
     learn_items: bool = False,
     without: Sequence[str] = (),
     checkpoints: Path | None = None,
-    seconds: float = float("inf"),
+    limit: TimeLimit = NO_LIMIT,
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> TrainedHierTCN:
@@ -306,7 +307,7 @@ def train_hiertcn(
         evaluate=validation if len(queries) else None,
         examples=task.examples,
         checkpoints=checkpoints,
-        seconds=seconds,
+        limit=limit,
         progress=progress,
         title="HierTCN",
         metric_name="recall@10",

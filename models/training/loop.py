@@ -37,6 +37,7 @@ from rankstream.models.training.schedule import (
     rate_at,
     unvalidated_steps,
 )
+from rankstream.models.training.time_limit import NO_LIMIT, TimeLimit
 
 LAST = "last.pt"
 METRIC = "metric"
@@ -169,7 +170,7 @@ def fit(
     evaluate: Evaluate | None = None,
     examples: Examples | None = None,
     checkpoints: Path | None = None,
-    seconds: float = inf,
+    limit: TimeLimit = NO_LIMIT,
     progress: Progress | None = None,
     title: str = "training",
     metric_name: str = "metric",
@@ -179,8 +180,8 @@ def fit(
     ``sample_loss`` draws a batch with the generator handed in and returns its loss. ``evaluate`` returns a metric,
     higher is better; without it the last weights are the best. ``examples`` are what an epoch is counted by.
     ``checkpoints`` is a folder: a run that finds its own last state there continues it, and TensorBoard's events go
-    there. ``seconds``, those of earlier calls in the same folder included, end a training by epochs for good. One of a
-    fixed number of steps is interrupted by them, each call having its own, and the next call continues it. In a team of
+    there. ``limit``, with what earlier calls in the same folder used of it, ends a training by epochs for good. One of
+    a fixed number of steps is interrupted by it, each call having its own, and the next call continues it. In a team of
     processes (``distributed.joined_team``) all call it alike; the first one evaluates and writes.
 
     Raises ``ResumeRefusedError`` if the folder holds the state of a run with other settings, ``ValueError`` if the
@@ -193,7 +194,7 @@ def fit(
     fork = torch.random.fork_rng(devices=[index for index in devices if index is not None])
     with fork, compiled_blocks(model, config.compiled):
         run.resume()
-        clock = _Clock(seconds, run.seconds_before if config.epochs is not None else 0.0)
+        clock = _Clock(limit, run.seconds_before if config.epochs is not None else 0.0)
         log = open_train_log(checkpoints if here.writes and not run.history.stopped else None, run.step)
         steps = run.plan.steps if config.epochs is None else None
         bar = Bar(progress if here.writes else None, title, metric_name, steps, run.plan.epoch_steps or 1.0, run.step)
@@ -217,13 +218,13 @@ def fit(
 class _Clock:
     """The time that a training has used, and may use."""
 
-    def __init__(self, seconds: float, before: float) -> None:
-        self.seconds = seconds
-        self.begun = time.monotonic() - before
+    def __init__(self, limit: TimeLimit, before: float) -> None:
+        self.seconds, self.now = limit.seconds, limit.clock
+        self.begun = self.now() - before
 
     def passed(self) -> float:
         """Return the seconds since the training began, without interruptions."""
-        return time.monotonic() - self.begun
+        return self.now() - self.begun
 
     def share(self) -> float:
         """Return which share of its time has passed."""

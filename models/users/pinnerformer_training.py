@@ -24,6 +24,7 @@ from rankstream.models.training.loop import FitConfig, FitHistory, fit
 from rankstream.models.training.losses import no_loss, sampled_softmax_loss
 from rankstream.models.training.negatives import CountSketch, log_pool_rate, uniform_items
 from rankstream.models.training.schedule import Examples
+from rankstream.models.training.time_limit import NO_LIMIT, TimeLimit
 from rankstream.models.users.labels import DenseLabels, SampleLabels, Windows, dense_labels, random_windows
 from rankstream.models.users.pinnerformer import ActionSequences, PinnerFormer, PinnerFormerConfig, known_surfaces
 from rankstream.models.users.time_features import DAY_MS, time_features
@@ -235,7 +236,7 @@ def train_pinnerformer(
     training: PinnerFormerTraining,
     *,
     checkpoints: Path | None = None,
-    seconds: float = float("inf"),
+    limit: TimeLimit = NO_LIMIT,
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> tuple[PinnerFormer, FitHistory]:
@@ -265,7 +266,7 @@ def train_pinnerformer(
         evaluate=validation if len(queries) else None,
         examples=task.examples,
         checkpoints=checkpoints,
-        seconds=seconds,
+        limit=limit,
         progress=progress,
         title="PinnerFormer",
         metric_name="recall@10",

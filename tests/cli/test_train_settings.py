@@ -11,8 +11,9 @@ from rankstream.cli.errors import Refusal
 from rankstream.cli.options.train_settings import TrainSettings, read_train_settings
 from rankstream.cli.options.training import recipe_of
 from rankstream.events.public import movielens
-from rankstream.models.recipes.encoders import MAX_EPOCHS, seconds_of
+from rankstream.models.recipes.encoders import MAX_EPOCHS, limit_of
 from rankstream.models.training.precision import Precision
+from rankstream.models.training.time_limit import NO_LIMIT, TimeLimit
 from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import read_settings
 from tests.builders.cli import rankstream
@@ -78,15 +79,17 @@ def test_encoders_train_by_epochs_unless_their_steps_are_given():
 
 def test_an_encoder_has_a_quarter_of_the_time_or_what_its_size_has():
     demo, paper = recipe().encoders, recipe(size="paper", epochs=3).encoders
-    assert seconds_of(demo, demo.hiertcn.fit, 400.0, begun=0.0) == 100
-    assert seconds_of(demo, demo.hiertcn.fit, inf, begun=0.0) == 210
-    assert seconds_of(paper, paper.hiertcn.fit, inf, begun=0.0) == inf
+    assert limit_of(demo, demo.hiertcn.fit, 400.0, 0.0, None) == TimeLimit(100, time.monotonic)
+    assert limit_of(demo, demo.hiertcn.fit, inf, 0.0, None) == TimeLimit(210, time.thread_time)
+    assert limit_of(demo, demo.hiertcn.fit, inf, 0.0, torch.device("cuda")) == TimeLimit(210, time.monotonic)
+    assert limit_of(paper, paper.hiertcn.fit, inf, 0.0, None) == NO_LIMIT
 
 
 def test_fixed_steps_may_take_what_is_left_of_the_time():
     demo = recipe(session_steps=9).encoders
-    assert seconds_of(demo, demo.hiertcn.fit, inf, begun=0.0) == inf
-    assert seconds_of(demo, demo.hiertcn.fit, 400.0, time.monotonic() - 300) == pytest.approx(100, abs=5)
+    assert limit_of(demo, demo.hiertcn.fit, inf, 0.0, None) == NO_LIMIT
+    left = limit_of(demo, demo.hiertcn.fit, 400.0, time.monotonic() - 300, None)
+    assert (left.seconds, left.clock) == (pytest.approx(100, abs=5), time.monotonic)
 
 
 def test_a_width_that_heads_cannot_share_is_refused():

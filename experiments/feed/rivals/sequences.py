@@ -32,6 +32,7 @@ from rankstream.metrics.arrays import Bools, Floats, Ints
 from rankstream.models.training.loop import FitConfig, fit
 from rankstream.models.training.losses import all_items_loss_in_parts, sampled_softmax_loss
 from rankstream.models.training.schedule import Examples
+from rankstream.models.training.time_limit import seconds_of_work
 
 LENGTH = 100  # newest items of a user that count
 SECONDS = 240.0  # of training, at most
@@ -184,7 +185,7 @@ def trained(entry: Entry, new_model: NewModel) -> tuple[NextItemModel, str]:
                 evaluate=lambda: ndcg(ranks(model, validation, exclude_seen=task.exclude_seen)),
                 examples=Examples(int(windows.lengths.sum()), POSITIONS),
                 checkpoints=entry.folder / "checkpoints",
-                seconds=SECONDS,
+                limit=seconds_of_work(SECONDS, None),
                 progress=progress,
                 title=entry.row,
                 metric_name="ndcg@10",

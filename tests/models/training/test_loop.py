@@ -1,6 +1,7 @@
 import re
 from dataclasses import replace
 from io import StringIO
+from time import sleep
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from rankstream.models.training.loop import (
 )
 from rankstream.models.training.precision import Precision, best_precision, compiled_blocks
 from rankstream.models.training.schedule import Examples, rate_at
+from rankstream.models.training.time_limit import TimeLimit, seconds_of_work
 from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig
 from tests.builders.training import Killed, Lights, a_model, drawing, evaluating
 
@@ -47,7 +49,7 @@ def test_a_killed_and_resumed_run_ends_as_an_uninterrupted_one(tmp_path, killed_
 def test_a_run_out_of_time_is_continued_by_the_next_call(tmp_path):
     whole, model = a_model(), a_model()
     fit(whole, drawing(whole), CONFIG)
-    first = fit(model, drawing(model), CONFIG, checkpoints=tmp_path, seconds=0.0)
+    first = fit(model, drawing(model), CONFIG, checkpoints=tmp_path, limit=TimeLimit(0.0))
     assert (first.stopped, first.steps) == ("time", 1)
     heir = a_model(seed=99)
     assert fit(heir, drawing(heir), CONFIG, checkpoints=tmp_path).stopped == "steps"
@@ -268,11 +270,26 @@ def test_by_epochs_too_a_killed_and_resumed_run_ends_as_an_uninterrupted_one(tmp
 
 def test_time_ends_a_training_by_epochs_for_good(tmp_path):
     model, again = a_model(), a_model(seed=99)
-    first = by_epochs(model, [0.5], checkpoints=tmp_path, seconds=0.0)
+    first = by_epochs(model, [0.5], checkpoints=tmp_path, limit=TimeLimit(0.0))
     assert (first.stopped, first.steps, first.best_step) == ("time", 1, 1)
     assert first.warning("Lights") == "Lights trained for 2% of an epoch; train again with a higher --minutes"
     assert by_epochs(again, [], checkpoints=tmp_path, killed_at=0) == first
     assert fingerprint(again) == fingerprint(model)
+
+
+def test_work_of_others_takes_nothing_from_a_training_limited_by_its_own():
+    model, waited = a_model(), iter([True] * 3)
+    loss_of = drawing(model)
+
+    def slow_loss(rng):
+        if next(waited, False):
+            sleep(0.2)  # as on a machine whose processor others have
+        return loss_of(rng)
+
+    by_work = fit(model, slow_loss, CONFIG, limit=seconds_of_work(0.5, torch.device("cpu")))
+    waited = iter([True] * 3)
+    by_wall = fit(a_model(), slow_loss, CONFIG, limit=TimeLimit(0.5))
+    assert (by_work.stopped, by_wall.stopped, by_wall.steps) == ("steps", "time", 3)
 
 
 def test_without_a_validation_a_training_by_epochs_has_a_few_and_of_a_tiny_log_some_steps():
