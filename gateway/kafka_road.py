@@ -16,6 +16,7 @@ from rankstream.gateway.road import OnFeed, no_broker
 from rankstream.streams.broker_watch import BrokerWatch
 from rankstream.streams.clients.connect import ClientError, missing_topics, require_topics
 from rankstream.streams.clients.diagnosis import why_not
+from rankstream.streams.clients.patient_client import make_patient
 from rankstream.streams.clients.rights import READ, WRITE
 from rankstream.streams.connection import READ_COMMITTED, connection_of
 from rankstream.streams.settings import Settings
@@ -53,6 +54,7 @@ class KafkaRoad:
         self._producer = AIOKafkaProducer(
             **connection_of(self.settings, AIOKafkaProducer), acks="all", linger_ms=0, max_request_size=MAX_BYTES
         )
+        make_patient(self._producer.client)
         self._consumer = AIOKafkaConsumer(
             **connection_of(self.settings, AIOKafkaConsumer),
             enable_auto_commit=False,
@@ -61,6 +63,7 @@ class KafkaRoad:
             fetch_max_wait_ms=self.settings.fetch_max_wait_ms,
             max_partition_fetch_bytes=MAX_BYTES,
         )
+        make_patient(self._consumer._client)
         try:
             for client in (self._producer, self._consumer):
                 self._started.append(client)

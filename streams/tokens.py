@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
+from aiokafka import conn
 from aiokafka.abc import AbstractTokenProvider as AsyncProvider
 from kafka.net.sasl.oauth import AbstractTokenProvider as Provider
 
 from rankstream.streams.setting_fields import SettingsError
+
+HEARD = b"\x01"
 
 
 class Tokens(Provider):  # type: ignore[misc]
@@ -32,6 +36,21 @@ class AsyncTokens(AsyncProvider):  # type: ignore[misc]
     async def token(self) -> str:
         """Return a token."""
         return await asyncio.to_thread(self.ask)
+
+
+class RefusableToken(conn.OAuthAuthenticator):  # type: ignore[misc]
+    """aiokafka's login with a token, which hears a refusal.
+
+    A broker that refuses a token says why and waits for an empty answer (RFC 7628, 3.2.3). aiokafka takes that for a
+    login; its next request, whatever it asks for, then fails with ``IllegalSaslStateError``, which nobody tries again.
+    """
+
+    async def step(self, payload: bytes | None) -> Any:
+        """Return the token, then the answer to a refusal: the broker ends the login as a failed one."""
+        return (HEARD, True) if self._token_sent and payload else await super().step(payload)
+
+
+conn.OAuthAuthenticator = RefusableToken  # aiokafka has no setting for it
 
 
 def token_function(name: str | None) -> Callable[[], str]:

@@ -21,8 +21,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from rankstream.streams.clients.patient_client import patient_admin
 from rankstream.streams.clients.rights import CREATE, DESCRIBE, TOPIC, Lacking, told
-from rankstream.streams.connection import connection_of
 from rankstream.streams.records import Channel
 from rankstream.streams.settings import Settings
 
@@ -105,7 +105,7 @@ async def prepare_topics(settings: Settings, create: bool | None = None) -> list
     ``create`` overrides ``settings.create_topics``; where it is said, the topics that no worker needs are created too.
     Raises ``TopicsRefusedError``.
     """
-    admin = AIOKafkaAdminClient(**connection_of(settings, AIOKafkaAdminClient))
+    admin = patient_admin(settings)
     try:
         await admin.start()
         names, wanted = TopicNames(settings.topic_prefix), wanted_topics(settings)
@@ -206,7 +206,7 @@ def values_of(answers: list[Any]) -> dict[str, dict[str, str]]:
 
 async def limits_of(settings: Settings, topics: Collection[str]) -> Mapping[str, int]:
     """Return ``max.message.bytes`` of those topics that the brokers tell it of."""
-    admin = AIOKafkaAdminClient(**connection_of(settings, AIOKafkaAdminClient))
+    admin = patient_admin(settings)
     try:
         await admin.start()
         answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in topics])

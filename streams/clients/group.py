@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError as AIOKafkaError
 from kafka import TopicPartition
 from kafka.errors import KafkaError, NoError
 from kafka.structs import OffsetAndMetadata
 
 from rankstream.streams.clients.connect import ClientError, connect_admin
+from rankstream.streams.clients.patient_client import patient_admin
 from rankstream.streams.clients.rights import GROUP, READ, Lacking, is_denial, told
-from rankstream.streams.connection import connection_of
 from rankstream.streams.settings import Settings
 
 WITHOUT_MEMBERS = ("Empty", "Dead")
@@ -48,7 +47,7 @@ async def group_of(settings: Settings) -> tuple[str, list[GroupMember]]:
 
 async def _described(settings: Settings) -> tuple[Any, ...]:
     """Return error, name, state, type, protocol and members; through aiokafka, which all brokers answer."""
-    admin = AIOKafkaAdminClient(**connection_of(settings, AIOKafkaAdminClient))
+    admin = patient_admin(settings)
     try:
         await admin.start()
         (answer,) = await admin.describe_consumer_groups([settings.app_id])

@@ -32,7 +32,7 @@ from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
 from rankstream.events.action_event import Record
-from rankstream.streams.clients.known_brokers import ask_for_brokers_again
+from rankstream.streams.clients.patient_client import make_patient
 from rankstream.streams.connection import READ_COMMITTED
 from rankstream.streams.worker.unpacking import NO_EPOCH
 
@@ -219,7 +219,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._isolation_level = READ_COMMITTED
         consumer._fetch_max_wait_ms = self.transport.fetch_max_wait_ms
         pace_fetches(consumer._client, self.transport.fetch_pace_s)
-        ask_for_brokers_again(consumer._client)
+        make_patient(consumer._client)
         for name, value in self.transport.options.items():  # those that Faust has no setting for
             setattr(consumer, f"_{name}", value)
         if self.transport.as_columns is not None:

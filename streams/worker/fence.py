@@ -35,7 +35,7 @@ from aiokafka.errors import ConcurrentTransactions as BusyError
 from aiokafka.protocol.transaction import EndTxnRequest, InitProducerIdRequest
 from faust.types import TP
 
-from rankstream.streams.clients.known_brokers import ask_for_brokers_again
+from rankstream.streams.clients.patient_client import make_patient
 from rankstream.streams.clients.rights import is_denial
 from rankstream.streams.connection import connection_of
 from rankstream.streams.settings import Settings
@@ -76,7 +76,6 @@ class Fence:
             transactional_id=self.id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
         )
-        ask_for_brokers_again(self.producer.client)
 
     async def open(self) -> None:
         """Make the brokers refuse whoever opened it before; returns when what that one left open is aborted."""
@@ -136,7 +135,7 @@ async def brokers_fence(settings: Settings) -> bool:
     Raises ``FenceRefusedError`` where they know transactions but this worker gets none.
     """
     client = AIOKafkaClient(**connection_of(settings, AIOKafkaClient))
-    ask_for_brokers_again(client)
+    make_patient(client)
     try:
         async with asyncio.timeout(ANSWER_S):
             await client.bootstrap()

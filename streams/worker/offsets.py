@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from rankstream.events.action_event import Record
 from rankstream.streams import skips
+from rankstream.streams.clients.patient_client import QUESTION_S, make_patient, patient_admin
 from rankstream.streams.connection import READ_COMMITTED, connection_of
 from rankstream.streams.settings import Settings
 
@@ -61,7 +61,7 @@ def reader(settings: Settings, **options: Any) -> AIOKafkaConsumer:
 
     One for each assignment: aiokafka may hang in ``stop`` after a second one, as its fetcher swallows the cancellation.
     """
-    return Reader(
+    consumer = Reader(
         **connection_of(settings, AIOKafkaConsumer),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -70,6 +70,8 @@ def reader(settings: Settings, **options: Any) -> AIOKafkaConsumer:
         max_partition_fetch_bytes=4 << 20,
         **options,
     )
+    make_patient(consumer._client, QUESTION_S)
+    return consumer
 
 
 async def bounds_of(settings: Settings, tps: Collection[TP]) -> dict[TP, Bounds]:
@@ -136,7 +138,7 @@ async def committed_and_skipped(settings: Settings, tps: Collection[TP]) -> tupl
 async def _offsets_of_group(settings: Settings, tps: list[TopicPartition]) -> dict[Any, Any]:
     """Ask until there is a coordinator, over connections that hold: a new cluster first creates the topic it needs."""
     while True:
-        admin = AIOKafkaAdminClient(**connection_of(settings, AIOKafkaAdminClient))
+        admin = patient_admin(settings)
         try:
             await admin.start()
             found: dict[Any, Any] = await admin.list_consumer_group_offsets(settings.app_id, partitions=tps)

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from rankstream.streams.clients.idempotent import abandon, with_counting_sender
+from rankstream.streams.clients.patient_client import make_patient
 from rankstream.streams.connection import connection_of
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.limits import REQUEST_BYTES, Limits
@@ -19,7 +20,7 @@ STOP_S = 5.0
 
 def new_producer(settings: Settings, limits: Limits, **options: Any) -> AIOKafkaProducer:
     """Return a producer, not started yet; ``options`` are aiokafka's."""
-    return with_counting_sender(
+    producer = with_counting_sender(
         AIOKafkaProducer(
             **connection_of(settings, AIOKafkaProducer),
             acks="all",
@@ -28,6 +29,8 @@ def new_producer(settings: Settings, limits: Limits, **options: Any) -> AIOKafka
             **options,
         )
     )
+    make_patient(producer.client)
+    return producer
 
 
 async def stop_producer(producer: AIOKafkaProducer, flush: bool) -> None:

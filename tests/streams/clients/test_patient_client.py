@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from aiokafka.client import AIOKafkaClient, CoordinationType
-from aiokafka.errors import NodeNotReadyError
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 
-from rankstream.streams.clients.known_brokers import ask_for_brokers_again
+from rankstream.streams.broker import EmbeddedBroker, free_port
+from rankstream.streams.clients.patient_client import make_patient
 
 pytestmark = pytest.mark.broker
 
@@ -37,10 +38,40 @@ async def found(look_up: Awaitable[int]) -> object:
 
 
 def test_who_was_told_of_no_broker_asks_again(broker):
-    told = looking_up(broker.bootstrap_servers, ask_for_brokers_again)
+    told = looking_up(broker.bootstrap_servers, make_patient)
     assert told[0] is NodeNotReadyError
     assert isinstance(told[1], int)
 
 
 def test_aiokafka_alone_would_end_the_program(broker):
     assert looking_up(broker.bootstrap_servers, lambda client: None)[0] is AssertionError
+
+
+def test_a_broker_that_comes_a_moment_later_is_waited_for(monkeypatch):
+    monkeypatch.setattr("rankstream.streams.clients.patient_client.PAUSE_S", 0.05)
+    port = free_port()
+
+    async def reached() -> set[object]:
+        client = AIOKafkaClient(bootstrap_servers=f"127.0.0.1:{port}")
+        make_patient(client)
+        reaching = asyncio.create_task(client.bootstrap())
+        await asyncio.sleep(0.5)
+        assert not reaching.done()
+        with EmbeddedBroker(port):
+            await reaching
+            await client.close()
+        return client.cluster.brokers()
+
+    assert asyncio.run(reached())
+
+
+def test_a_broker_that_never_comes_is_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr("rankstream.streams.clients.patient_client.PAUSE_S", 0.05)
+
+    async def unreachable() -> None:
+        client = AIOKafkaClient(bootstrap_servers=f"127.0.0.1:{free_port()}")
+        make_patient(client, seconds=0.3)
+        await client.bootstrap()
+
+    with pytest.raises(KafkaConnectionError, match="Unable to bootstrap"):
+        asyncio.run(unreachable())
