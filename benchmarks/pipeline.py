@@ -44,6 +44,10 @@ class StateOnly:
         """Return what the pipeline reads its tables from."""
         return self
 
+    def for_user(self, key: bytes) -> "StateOnly":
+        """Return the same for every user."""
+        return self
+
 
 def read(made: list[Event]) -> list[Recorded]:
     """Return the events as records of one partition."""

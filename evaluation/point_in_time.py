@@ -52,6 +52,10 @@ class LiveRankerAsOf:
     vocabulary: Vocabulary
     current: Ranker
 
+    def for_user(self, key: bytes) -> Ranker:
+        """Return the ranker that was set, for all users."""
+        return self.current
+
 
 def as_served(request: Record, served: ServedFeatures) -> Record:
     """Return the record of a request with the time that the worker gave it, where it has none of its own."""

@@ -38,6 +38,11 @@ class Ratio:
         error = sqrt(self._error_of_counts**2 + other._error_of_counts**2)
         return (self.value - other.value) / error if error < inf else 0.0
 
+    def less(self, other: "Ratio") -> tuple[float, float, float]:
+        """Return by how much it is above another, of other clusters, and the 95 % interval of that."""
+        apart, error = self.value - other.value, sqrt(self.error**2 + other.error**2)
+        return apart, apart - NORMAL_95 * error, apart + NORMAL_95 * error
+
     @property
     def _error_of_counts(self) -> float:
         """Return the error; where all clusters are the same, which has none, that of a count one higher."""

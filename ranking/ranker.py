@@ -103,6 +103,7 @@ class Ranker:
     shelf: Shelf | None = None  # what can be had; None: no catalogue
     join: Join = join  # the plain one, or one that gives the same bytes
     described: CandidateSource | None = None  # of new items, by what they are; None: there are none
+    variant: str | None = None  # of an experiment; None outside one
 
     def rank(self, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
         """Answer a request as of its timestamp, or ``now_ms``, when it was asked (UTC). Raises ``RankingRefusedError``.
@@ -172,6 +173,7 @@ class Ranker:
             item_counts=self.item_counts,
             num_candidates=len(standing.ids),
             fallback=POPULARITY,
+            variant=self.variant,
         )
 
     def _popular(
@@ -253,6 +255,7 @@ class Ranker:
             catalogue=candidates.catalogue,
             retrieval=candidates.mix,
             scorer=self.scorer,
+            variant=self.variant,
         )
 
 

@@ -125,6 +125,7 @@ class Ranking:
     catalogue: str | None = None  # version that candidates were found with; None where none was used
     retrieval: str | None = None  # the mix that they were found by; None where only the default can have been
     scorer: str | None = None  # what ran the model's graphs; None for ONNX Runtime in float32
+    variant: str | None = None  # of the experiment that the user is part of; None outside one
 
 
 class RankingRefusedError(ValueError):

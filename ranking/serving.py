@@ -148,6 +148,10 @@ class LiveRanker:
                 threading.Thread(target=self._catch_up, name="rankstream-bundle", daemon=True).start()
         return self._loaded.ranker
 
+    def for_user(self, key: bytes) -> Ranker:
+        """Return the ranker of a user, who is part of no experiment."""
+        return self.current
+
     @property
     def vocabulary(self) -> Vocabulary:
         """Names and codes of actions; another bundle may have more or fewer names, never change a code."""

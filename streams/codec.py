@@ -89,6 +89,10 @@ class RankedFeed(Struct, frozen=True):
         ]
         | UnsetType
     ) = UNSET
+    variant: (
+        Annotated[str, Meta(description="in an experiment: `control` or `treatment`, whose model ranked it")]
+        | UnsetType
+    ) = UNSET
     error: FeedError | UnsetType = UNSET
 
 
@@ -221,6 +225,7 @@ def encode_feed(request: RankingRequest, ranking: Ranking, ranked_at_ms: int) ->
         calibrated=UNSET if ranking.calibrated is None else list(ranking.calibrated),
         surface=UNSET if request.surface is None else request.surface,
         fallback=UNSET if ranking.fallback is None else ranking.fallback,
+        variant=UNSET if ranking.variant is None else ranking.variant,
     )
     return _encode(feed)
 

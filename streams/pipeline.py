@@ -62,7 +62,7 @@ class RankerLike(Protocol):
 
 
 class ServingState(Protocol):
-    """What the pipeline needs of ``ranking.serving.LiveRanker``: the vocabulary and the ranker that serve now."""
+    """What the pipeline needs of ``ranking.serving.LiveRanker``: the vocabulary and the rankers that serve now."""
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -72,6 +72,10 @@ class ServingState(Protocol):
     @property
     def current(self) -> RankerLike:
         """The ranker to use now; another one after a hot swap."""
+        ...
+
+    def for_user(self, key: bytes) -> RankerLike:
+        """Return the ranker of a user: in an experiment (``ranking/experiment.py``) not that of all others."""
         ...
 
 
@@ -230,8 +234,13 @@ class Pipeline:
     def _fold(self, ended: dict[bytes, Applied]) -> None:
         """Step the recurrent states over the sessions that ended."""
         self.counters.sessions_ended += sum(len(applied.ended) for applied in ended.values())
-        for key, state in fold_ended(ended, self.serving.current.offline).items():
-            self.users.put(key, state)
+        of_each: dict[int, tuple[OfflineFeatures, dict[bytes, Applied]]] = {}
+        for key, applied in ended.items():
+            offline = self.serving.for_user(key).offline
+            of_each.setdefault(id(offline), (offline, {}))[1][key] = applied
+        for offline, some in of_each.values():
+            for key, state in fold_ended(some, offline).items():
+                self.users.put(key, state)
 
     def on_requests(self, records: Sequence[Record]) -> "PendingRequests":
         """Decode a chunk of ranking-requests, and hold the users' states as they are now, checkpointed or not."""
@@ -301,9 +310,9 @@ class PendingRequests:
 
     def answer(self) -> list[Outgoing]:
         """Rank them all, in order: the slow part, which may run in another thread than the rest of the pipeline."""
-        ranker = self.pipeline.serving.current
         feeds: list[Outgoing] = []
         for (record, request), state in zip(self.requests, self.states, strict=True):
+            ranker = self.pipeline.serving.for_user(id_bytes(request.user_id))
             feeds += self._or_error(record, request, partial(self._scored, ranker, record, request, state))
         return self.outgoing + feeds
 
@@ -312,10 +321,10 @@ class PendingRequests:
 
         No record of served features goes with them: nothing was made of features.
         """
-        ranker = self.pipeline.serving.current
         self.pipeline.counters.shed += len(self.requests)
         feeds: list[Outgoing] = []
         for record, request in self.requests:
+            ranker = self.pipeline.serving.for_user(id_bytes(request.user_id))
             feeds += self._or_error(record, request, partial(self._unscored, ranker, record, request))
         return self.outgoing + feeds
 

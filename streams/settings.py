@@ -303,6 +303,18 @@ class Settings:
         "Seeds the generator, with the user and the request: the same request gets the same feed, live and in replay.",
         minimum=0,
     )
+    variant: Path | None = setting(
+        None,
+        Section.RANKING,
+        "Bundle, or folder of bundles, that serves a share of the users in place of the other: an experiment. Feeds "
+        "name their variant, control or treatment, and `rankstream monitor` compares the two.",
+    )
+    variant_share: float = setting(
+        0.5, Section.RANKING, "Share of the users that `variant` serves, by a hash of their id.", minimum=0, maximum=1
+    )
+    variant_salt: str = setting(
+        "", Section.RANKING, "Goes into that hash: another experiment, another salt, and users are assigned anew."
+    )
     scorer: str = setting(
         ONNXRUNTIME,
         Section.RANKING,

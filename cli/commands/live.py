@@ -33,7 +33,7 @@ from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.log_lines import set_up
 from rankstream.streams.settings import Section, Settings, in_sections, read_origins
-from rankstream.streams.worker.open_serving import open_serving
+from rankstream.streams.worker.open_serving import open_bundle_of
 from rankstream.web.cards import BadImagesError, Cards
 from rankstream.web.page import CANDIDATES, LivePage, PageOptions
 
@@ -131,7 +131,8 @@ def _page(settings: LiveSettings, catalogue: Path | None, cards: Cards, candidat
             f"there is no bundle folder {stream.bundle}; make one with `rankstream demo` or `rankstream train`, or "
             "name another with --bundle"
         )
-    serving = open_serving(stream if settings.through_kafka else replace(stream, catalogue=catalogue))
+    served = stream if settings.through_kafka else replace(stream, catalogue=catalogue)
+    serving = open_bundle_of(served, served.bundle)
     road = kafka_road(settings) if settings.through_kafka else _own_worker(serving, stream)
     through = "kafka" if settings.through_kafka else "process"
     options = PageOptions(through, cards, candidates, stream.history_limit)

@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from rankstream.cli.views.table import Cell, Table, console, names, numbers
-from rankstream.evaluation.monitoring.windows import BySource, MonitorReport, Window
+from rankstream.evaluation.monitoring.windows import BySource, Difference, MonitorReport, Window
 from rankstream.evaluation.time_text import time_text
 from rankstream.metrics.ratios import Ratio
 
@@ -19,6 +19,12 @@ def show(report: MonitorReport, skipped: Mapping[str, int]) -> None:
     screen.print(windows_table(report.windows, "by window"))
     if len(report.by_model) > 1:
         screen.print(windows_table(report.by_model, "by model"))
+    if report.by_variant:
+        screen.print(windows_table(report.by_variant, "by variant", "variant"))
+    if report.differences:
+        screen.print(differences_table(report.differences))
+    if report.of_both:
+        screen.print(Text(f"{report.of_both:,} users had feeds of both variants and are left out of these", "dim"))
     if len(report.by_source) > 1:
         screen.print(sources_table(report.by_source))
     for reason, count in skipped.items():
@@ -30,11 +36,11 @@ def show(report: MonitorReport, skipped: Mapping[str, int]) -> None:
         screen.print(Text("no alerts", "dim"))
 
 
-def windows_table(windows: Sequence[Window], title: str) -> Table:
-    """Return a row for each window, or model, with 95 % intervals of what is taken."""
+def windows_table(windows: Sequence[Window], title: str, of: str = "model") -> Table:
+    """Return a row for each window, model or variant, with 95 % intervals of what is taken."""
     heads = sorted({head for one in windows for head in one.calibration})
     columns = [
-        *names("from", "model"),
+        *names("from", of),
         *numbers("feeds", "users", "taken of", "95 % interval", "taken positions", "95 % interval"),
         *numbers(*(f"{head}: observed to predicted" for head in heads)),
         *numbers("errors", "fallbacks", "without actions", "unknown items", "newest action, s"),
@@ -46,7 +52,7 @@ def _row(one: Window, heads: Sequence[str]) -> list[Cell]:
     calibrated = [one.calibration.get(head) for head in heads]
     return [
         time_text(one.from_ms),
-        one.model or "all",
+        one.name or "all",
         f"{one.feeds:,}",
         f"{one.users:,}",
         *_share(one.hit),
@@ -65,6 +71,24 @@ def _share(one: Ratio) -> tuple[str, str]:
     return f"{one.value:.2%}", f"{max(0.0, low):.2%} to {high:.2%}" if isfinite(one.error) else "-"
 
 
+def differences_table(differences: Sequence[Difference]) -> Table:
+    """Return a row for each measure of an experiment; bold where the interval leaves out zero."""
+    rows: list[list[Cell]] = []
+    for one in differences:
+        apart, low, high = one.interval
+        if isfinite(low) and isfinite(high):
+            surely = "bold" if low > 0 or high < 0 else ""
+            rows.append([one.what, *_values(one), Text(f"{apart:+.4f}", surely), f"{low:+.4f} to {high:+.4f}"])
+        else:
+            rows.append([one.what, *_values(one), "-", "-"])
+    columns = [*names("measure"), *numbers("treatment", "control", "treatment less control", "95 % interval")]
+    return Table(columns, rows, "experiment")
+
+
+def _values(one: Difference) -> list[str]:
+    return ["-" if isnan(ratio.value) else f"{ratio.value:.4f}" for ratio in (one.treatment, one.control)]
+
+
 def sources_table(sources: Sequence[BySource]) -> Table:
     """Return a row for each source of candidates."""
     rows: list[list[Cell]] = [[one.source, f"{one.shown:,}", *_share(one.rate)] for one in sources]
@@ -76,17 +100,26 @@ def document(report: MonitorReport, skipped: Mapping[str, int]) -> dict[str, Any
     return {
         "windows": [_window(one) for one in report.windows],
         "by_model": [_window(one) for one in report.by_model],
+        "by_variant": [_window(one, "variant") for one in report.by_variant],
+        "differences": [_difference(one) for one in report.differences],
+        "users_of_both_variants": report.of_both,
         "by_source": [{"source": one.source, "shown": one.shown, "rate": _ratio(one.rate)} for one in report.by_source],
         "alerts": [asdict(one) for one in report.alerts],
         "skipped": {reason: count for reason, count in skipped.items() if count},
     }
 
 
-def _window(one: Window) -> dict[str, Any]:
+def _difference(one: Difference) -> dict[str, Any]:
+    found = zip(("difference", "low", "high"), one.interval, strict=True)
+    plain = {name: value if isfinite(value) else None for name, value in found}
+    return {"measure": one.what, "treatment": _ratio(one.treatment), "control": _ratio(one.control)} | plain
+
+
+def _window(one: Window, of: str = "model") -> dict[str, Any]:
     plain: dict[str, Any] = {
         "from_ms": one.from_ms,
         "to_ms": one.to_ms,
-        "model": one.model or None,
+        of: one.name or None,
         "feeds": one.feeds,
         "users": one.users,
         "median_age_ms": None if isnan(one.median_age_ms) else one.median_age_ms,

@@ -41,6 +41,7 @@ class SeenFeed:
     unknown_items: int
     is_fallback: bool
     is_error: bool
+    variant: str = ""  # of an experiment; empty outside one
 
     @property
     def content(self) -> bytes:
@@ -80,6 +81,7 @@ def _seen(feed: RankedFeed, positions: int) -> SeenFeed:
         unknown_items=0 if isinstance(feed.unknown_items, UnsetType) else feed.unknown_items,
         is_fallback=not isinstance(feed.fallback, UnsetType),
         is_error=isinstance(feed.items, UnsetType),
+        variant="" if isinstance(feed.variant, UnsetType) else feed.variant,
     )
 
 

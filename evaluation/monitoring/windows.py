@@ -1,4 +1,4 @@
-"""Measures of feeds in windows of time, by model, and by what proposed the items; and what changed in the newest one.
+"""Measures of feeds in windows of time, by model, variant and what proposed the items; what changed in the newest one.
 
 A measure is a ratio of sums, its error that of users. The newest window is set against all before it: an alert needs
 both a difference that chance does not make (``SURE`` standard errors) and one that is large enough to care.
@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from math import isnan
 
 import numpy as np
+import numpy.typing as npt
 
 from rankstream.evaluation.monitoring.feeds import Outcomes
 from rankstream.metrics.arrays import Bools, Floats, Ints
 from rankstream.metrics.ratios import Ratio, ratio
+from rankstream.ranking.experiment import CONTROL, TREATMENT
 
 SURE = 4.0  # standard errors: one alert in 16,000 measures by chance
 FEW = 100  # feeds of a window that say too little to raise an alert
@@ -23,11 +25,11 @@ MORE_POINTS = 0.05  # of a share of feeds that is no success: errors, fallbacks,
 
 @dataclass(frozen=True)
 class Window:
-    """The feeds of some time and model."""
+    """The feeds of some time, and of one model or variant."""
 
     from_ms: int
     to_ms: int
-    model: str  # empty: all of them
+    name: str  # of the model, or of the variant; empty: all of them
     feeds: int
     users: int
     hit: Ratio  # feeds with something taken
@@ -59,6 +61,20 @@ class BySource:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """What an experiment changes of one measure."""
+
+    what: str  # the measure
+    treatment: Ratio
+    control: Ratio
+
+    @property
+    def interval(self) -> tuple[float, float, float]:
+        """Return treatment less control, and the 95 % interval of that; users of the two are not the same ones."""
+        return self.treatment.less(self.control)
+
+
+@dataclass(frozen=True)
 class Alert:
     """Something that is not as it was, or not as it is said to be."""
 
@@ -77,6 +93,9 @@ class MonitorReport:
     windows: list[Window]  # oldest first, each of all models
     by_model: list[Window]  # of the whole time
     by_source: list[BySource]
+    by_variant: list[Window]  # of users who had feeds of one variant alone; empty without an experiment
+    differences: list[Difference]  # treatment less control
+    of_both: int  # users who had feeds of both variants, and are left out there
     alerts: list[Alert]
 
 
@@ -89,10 +108,30 @@ def monitor(outcomes: Outcomes, every_ms: int) -> MonitorReport:
     named = [name for name in np.unique(models).tolist() if name]
     span = int(at_ms[0]), int(at_ms[-1]) + 1
     by_model = [_window(outcomes, models == name, *span, name) for name in named]
-    return MonitorReport(windows, by_model, _by_source(outcomes), alerts(windows, outcomes, begins))
+    variants, of_both = _variants(outcomes)
+    by_variant = [_window(outcomes, variants == name, *span, name) for name in np.unique(variants).tolist() if name]
+    told = alerts(windows, outcomes, begins)
+    return MonitorReport(windows, by_model, _by_source(outcomes), by_variant, differences(by_variant), of_both, told)
 
 
-def _window(outcomes: Outcomes, rows: Bools, from_ms: int, to_ms: int, model: str = "") -> Window:
+def _variants(outcomes: Outcomes) -> tuple[npt.NDArray[np.str_], int]:
+    """Return each feed's variant, ``(n,)``, empty for users who had feeds of both, and how many these are."""
+    variants = np.array([one.variant for one in outcomes.feeds])
+    users = {name: np.unique(outcomes.users[variants == name]) for name in (CONTROL, TREATMENT)}
+    both = np.intersect1d(users[CONTROL], users[TREATMENT])
+    return np.where(np.isin(outcomes.users, both), "", variants), len(both)
+
+
+def differences(by_variant: Sequence[Window]) -> list[Difference]:
+    """Return how far the treatment is from the control; nothing where one of the two had no feeds."""
+    found = {one.name: one for one in by_variant}
+    if CONTROL not in found or TREATMENT not in found:
+        return []
+    pairs = zip(found[TREATMENT].measures(), found[CONTROL].measures(), strict=True)
+    return [Difference(name, treatment, control) for (name, treatment, _), (_, control, _) in pairs]
+
+
+def _window(outcomes: Outcomes, rows: Bools, from_ms: int, to_ms: int, name: str = "") -> Window:
     users, shown, taken = outcomes.users[rows], outcomes.shown[rows], outcomes.any_taken[rows]
     answered = (~outcomes.at("is_error").astype(np.bool_))[rows]
     each, served = np.ones(len(users)), answered.astype(np.float64)
@@ -101,7 +140,7 @@ def _window(outcomes: Outcomes, rows: Bools, from_ms: int, to_ms: int, model: st
     return Window(
         from_ms,
         to_ms,
-        model,
+        name,
         int(rows.sum()),
         len(np.unique(users)),
         hit=ratio(np.minimum(_counts(taken), 1.0), served, users),

@@ -3,7 +3,10 @@
 A worker and a replay that open it with the same settings rank alike.
 """
 
+from pathlib import Path
+
 from rankstream.features.join import Join, join
+from rankstream.ranking.experiment import Assignment, Experiment
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
 from rankstream.ranking.policies import EpsilonGreedy, RelativePlackettLuce
 from rankstream.ranking.retrieval_mix import RetrievalMix
@@ -11,11 +14,20 @@ from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.settings import Settings
 
 
-def open_serving(settings: Settings, join: Join = join) -> LiveRanker:
-    """Open the bundle that is to be served, with an engine's ``join``. Raises ``BundleRefusedError``."""
+def open_serving(settings: Settings, join: Join = join) -> LiveRanker | Experiment:
+    """Open what is to be served, with an engine's ``join``. Raises ``BundleRefusedError``."""
+    control = open_bundle_of(settings, settings.bundle, join)
+    if settings.variant is None:
+        return control
+    assignment = Assignment(settings.variant_share, settings.variant_salt)
+    return Experiment(control, open_bundle_of(settings, settings.variant, join), assignment)
+
+
+def open_bundle_of(settings: Settings, bundle: Path, join: Join = join) -> LiveRanker:
+    """Open one bundle with the tables and policies of the settings. Raises ``BundleRefusedError``."""
     exploration = exploration_of(settings)
     return LiveRanker.open(
-        settings.bundle,
+        bundle,
         settings.user_vectors,
         settings.item_counts,
         settings.item_vectors,

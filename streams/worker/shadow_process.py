@@ -30,7 +30,7 @@ from rankstream.ranking.shadow.report import Tally, write_report
 from rankstream.ranking.trial import trial
 from rankstream.streams.pipeline import INTERNAL, wall_clock_ms
 from rankstream.streams.settings import Settings
-from rankstream.streams.worker.open_serving import open_serving
+from rankstream.streams.worker.open_serving import open_bundle_of
 
 NICENESS = 10  # what serves goes first
 REPORT_S = 1.0
@@ -49,7 +49,7 @@ class Task:
 
     def opened(self, bundle: Path) -> LiveRanker:
         """Open a bundle as the worker would, without exploration. Raises ``BundleRefusedError``."""
-        return open_serving(replace(self.settings, bundle=bundle, exploration="off"))
+        return open_bundle_of(replace(self.settings, exploration="off"), bundle)
 
 
 class Sampled(Struct, frozen=True):

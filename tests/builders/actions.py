@@ -137,6 +137,9 @@ class SomeLiveRanker:
         tables = [SomeVectors(SIZES.item_dim, self.missing), SomeVectors(2), SomeVectors(3)]
         self.current = EchoRanker(OfflineFeatures(SIZES, *tables, self.sessions))
 
+    def for_user(self, key: bytes) -> "EchoRanker":
+        return self.current
+
 
 def a_pipeline(serving: Any = None, limit: int = 100, records: Mapping[bytes, bytes] | None = None) -> Pipeline:
     store = MemoryStore()

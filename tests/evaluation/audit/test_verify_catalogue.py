@@ -49,6 +49,9 @@ class Restocked:
     def current(self) -> "Restocked":
         return self
 
+    def for_user(self, key: bytes) -> "Restocked":
+        return self
+
     @property
     def offline(self):
         return self.ranker.offline

@@ -51,7 +51,7 @@ def test_what_is_taken_is_counted_by_window_model_and_source():
     first, second = report.windows
     assert (first.feeds, first.users, first.hit.value, first.rate.value) == (2, 2, 0.5, 0.25)
     assert (second.from_ms, second.hit.value, second.rate.value) == (NOON_MS + HOUR_MS, 1.0, 1.0)
-    assert [(one.model, one.rate.part) for one in report.by_model] == [("m1", 1.0), ("m2", 2.0)]
+    assert [(one.name, one.rate.part) for one in report.by_model] == [("m1", 1.0), ("m2", 2.0)]
     assert [(one.source, one.shown, one.rate.part) for one in report.by_source] == [("similar", 3, 1.0), ("walk", 3, 2)]
     assert first.calibration["save"].value == pytest.approx(1 / (4 * RATE))
 
@@ -89,6 +89,40 @@ def test_what_changes_is_told(rates, of_last, wanted):
     alerts = monitor(a_day(np.random.default_rng(0), rates, **of_last), HOUR_MS).alerts
     assert {one.what for one in alerts} == wanted
     assert all(one.at_ms == NOON_MS + (len(rates) - 1) * HOUR_MS for one in alerts)
+
+
+def an_experiment(rng, effect):
+    """Feeds of a hundred users, half of them the treatment's, whose items are taken ``effect`` times as often."""
+    feeds, saved = [], []
+    for number in range(2_000):
+        user = int(rng.integers(100))
+        treated = user % 2
+        feeds.append(a_feed(number, user, variant="treatment" if treated else "control"))
+        saved.append((rng.random() < RATE * (effect if treated else 1), False))
+    return outcomes(feeds, saved)
+
+
+@pytest.mark.parametrize(("effect", "low", "high"), [(1.0, -0.03, 0.03), (1.5, 0.12, 0.18)])
+def test_what_an_experiment_changes_is_told_with_an_interval(effect, low, high):
+    found = [monitor(an_experiment(np.random.default_rng(seed), effect), HOUR_MS) for seed in range(40)]
+    hits = [next(one.interval for one in report.differences if one.what == "hit") for report in found]
+    truth = RATE * (effect - 1)
+    assert low < np.mean([apart for apart, _, _ in hits]) < high
+    assert 0.85 < np.mean([below < truth < above for _, below, above in hits]) <= 1  # 0.95, of 40
+    assert {one.name for one in found[0].by_variant} == {"control", "treatment"}
+
+
+def test_users_who_had_feeds_of_both_variants_are_left_out():
+    of_one = [a_feed(1, user=1, variant="control"), a_feed(2, user=2, variant="treatment")]
+    of_both = [a_feed(3, user=3, variant="control"), a_feed(4, user=3, variant="treatment")]
+    report = monitor(outcomes([*of_one, *of_both], [(True, False)] * 4), HOUR_MS)
+    assert report.of_both == 1
+    assert [(one.name, one.users, one.feeds) for one in report.by_variant] == [("control", 1, 1), ("treatment", 1, 1)]
+
+
+def test_without_an_experiment_there_are_no_variants():
+    report = monitor(outcomes([a_feed(1), a_feed(2, user=2)], [(True, False)] * 2), HOUR_MS)
+    assert (report.by_variant, report.differences, report.of_both) == ([], [], 0)
 
 
 def test_few_feeds_raise_no_alert():
