@@ -1,5 +1,5 @@
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +26,6 @@ class AnAdmin:
     """A broker that refuses to create topics, in the way of Kafka's authorizer."""
 
     code: int
-    options: dict[str, Any] = field(default_factory=dict)
 
     async def start(self) -> None:
         pass
@@ -46,7 +45,7 @@ class AnAdmin:
 
 @pytest.mark.parametrize("code", [29, 31])
 def test_a_user_without_the_right_to_create_topics_is_shown_which_and_how(monkeypatch, code):
-    monkeypatch.setattr(topics, "AIOKafkaAdminClient", lambda **options: AnAdmin(code))
+    monkeypatch.setattr(topics, "patient_admin", lambda settings: AnAdmin(code))
     with pytest.raises(TopicsRefusedError) as refused:
         asyncio.run(prepare_topics(Settings()))
     missing = ("ranking-requests", "ranked-feeds", "dead-letters", "user-state-changelog")
@@ -60,7 +59,7 @@ def test_a_user_without_the_right_to_create_topics_is_shown_which_and_how(monkey
 
 
 def test_any_other_refusal_is_reported(monkeypatch):
-    monkeypatch.setattr(topics, "AIOKafkaAdminClient", lambda **options: AnAdmin(38))
+    monkeypatch.setattr(topics, "patient_admin", lambda settings: AnAdmin(38))
     with pytest.raises(TopicsRefusedError, match="the broker did not create the topic ranking-requests: no"):
         asyncio.run(prepare_topics(Settings()))
 
