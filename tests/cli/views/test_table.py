@@ -239,7 +239,7 @@ SHOWN: dict[str, Shown] = {
     "views/monitor.py windows_table": (lambda: [monitor.windows_table([a_window()], "by model")], (MODEL, "50.00%")),
     "views/monitor.py differences_table": (
         lambda: [monitor.differences_table([Lift("hit", Ratio(60, 100, 0.01), Ratio(50, 100, 0.01))])],
-        ("hit", "0.6000", "+0.1000", "+0.0723 to +0.1277")),
+        ("hit", "0.6000", "+0.1000", "+0.0723", "+0.1277")),
     "views/monitor.py sources_table": (
         lambda: [monitor.sources_table([BySource(SKU, 1_234, Ratio(617, 1_234, 0.01))])], (SKU, "1,234", "50.00%")),
     "views/replay.py metrics_table": (
