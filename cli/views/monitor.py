@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from rankstream.cli.views.table import Cell, Table, console, names, numbers
-from rankstream.evaluation.monitoring.windows import BySource, Lift, MonitorReport, Window
+from rankstream.evaluation.monitoring.windows import BySource, Contrast, MonitorReport, Window
 from rankstream.evaluation.time_text import time_text
 from rankstream.metrics.ratios import Ratio
 
@@ -71,7 +71,7 @@ def _share(one: Ratio) -> tuple[str, str]:
     return f"{one.value:.2%}", f"{max(0.0, low):.2%} to {high:.2%}" if isfinite(one.error) else "-"
 
 
-def differences_table(differences: Sequence[Lift]) -> Table:
+def differences_table(differences: Sequence[Contrast]) -> Table:
     """Return a row for each measure of an experiment; bold where the interval leaves out zero."""
     rows: list[list[Cell]] = []
     for one in differences:
@@ -85,7 +85,7 @@ def differences_table(differences: Sequence[Lift]) -> Table:
     return Table(columns, rows, "experiment")
 
 
-def _values(one: Lift) -> list[str]:
+def _values(one: Contrast) -> list[str]:
     return ["-" if isnan(ratio.value) else f"{ratio.value:.4f}" for ratio in (one.treatment, one.control)]
 
 
@@ -109,7 +109,7 @@ def document(report: MonitorReport, skipped: Mapping[str, int]) -> dict[str, Any
     }
 
 
-def _difference(one: Lift) -> dict[str, Any]:
+def _difference(one: Contrast) -> dict[str, Any]:
     found = zip(("difference", "low", "high"), one.interval, strict=True)
     plain = {name: value if isfinite(value) else None for name, value in found}
     return {"measure": one.what, "treatment": _ratio(one.treatment), "control": _ratio(one.control)} | plain

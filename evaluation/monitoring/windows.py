@@ -61,7 +61,7 @@ class BySource:
 
 
 @dataclass(frozen=True)
-class Lift:
+class Contrast:
     """What an experiment changes of one measure."""
 
     what: str  # the measure
@@ -94,7 +94,7 @@ class MonitorReport:
     by_model: list[Window]  # of the whole time
     by_source: list[BySource]
     by_variant: list[Window]  # of users who had feeds of one variant alone; empty without an experiment
-    differences: list[Lift]  # treatment less control
+    differences: list[Contrast]  # treatment less control
     of_both: int  # users who had feeds of both variants, and are left out there
     alerts: list[Alert]
 
@@ -122,13 +122,13 @@ def _variants(outcomes: Outcomes) -> tuple[npt.NDArray[np.str_], int]:
     return np.where(np.isin(outcomes.users, both), "", variants), len(both)
 
 
-def differences(by_variant: Sequence[Window]) -> list[Lift]:
+def differences(by_variant: Sequence[Window]) -> list[Contrast]:
     """Return how far the treatment is from the control; nothing where one of the two had no feeds."""
     found = {one.name: one for one in by_variant}
     if CONTROL not in found or TREATMENT not in found:
         return []
     pairs = zip(found[TREATMENT].measures(), found[CONTROL].measures(), strict=True)
-    return [Lift(name, treatment, control) for (name, treatment, _), (_, control, _) in pairs]
+    return [Contrast(name, treatment, control) for (name, treatment, _), (_, control, _) in pairs]
 
 
 def _window(outcomes: Outcomes, rows: Bools, from_ms: int, to_ms: int, name: str = "") -> Window:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from rankstream.features.actions import Vocabulary
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.ranking.bundle import BundleRefusedError
@@ -11,7 +12,7 @@ from rankstream.ranking.experiment import CONTROL, TREATMENT, Assignment
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.open_serving import open_serving
-from tests.builders.actions import MORNING_MS, VOCABULARY, a_request, an_event, records_of
+from tests.builders.actions import MORNING_MS, a_request, an_event, records_of
 from tests.builders.bundle import a_bundle
 
 KEYS = [str(number).encode() for number in range(4_000)]
@@ -82,7 +83,7 @@ def test_sessions_of_a_user_are_folded_by_the_model_of_their_variant(experiment)
 @pytest.mark.parametrize(
     ("treatment", "words"),
     [
-        ({"vocabulary": type(VOCABULARY)(("like", "hide"))}, "wanted the same names"),
+        ({"vocabulary": Vocabulary(("like", "hide"))}, "wanted the same names"),
         ({}, "change the two places"),
     ],
 )
@@ -97,7 +98,7 @@ def test_a_treatment_that_is_swapped_for_one_that_does_not_fit_leaves_its_users_
     folder = tmp_path / "treatment"
     experiment = serving(tmp_path, a_bundle(folder, model_version="new", seed=5), variant_share=1.0)
     assert experiment.for_user(b"7").model_version == "new"
-    unfit = a_bundle(tmp_path / "unfit", model_version="unfit", vocabulary=type(VOCABULARY)(("like", "hide")))
+    unfit = a_bundle(tmp_path / "unfit", model_version="unfit", vocabulary=Vocabulary(("like", "hide")))
     experiment.treatment = open_serving(Settings(bundle=unfit))
     assert [experiment.for_user(b"7").variant for _ in range(3)] == [CONTROL] * 3
     assert sum("does not serve" in record.message for record in caplog.records) == 1

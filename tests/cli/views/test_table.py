@@ -38,7 +38,7 @@ from rankstream.evaluation.audit.occlusion import NO_ACTIONS, NO_USER_VECTOR, Ef
 from rankstream.evaluation.audit.verify import Report as VerifyReport
 from rankstream.evaluation.held_out import Estimate as HeldOutEstimate
 from rankstream.evaluation.held_out import HeldOutMetric
-from rankstream.evaluation.monitoring.windows import BySource, Lift, Window
+from rankstream.evaluation.monitoring.windows import BySource, Contrast, Window
 from rankstream.evaluation.off_policy.estimators import Estimate
 from rankstream.evaluation.off_policy.report import EstimatorResult, Evaluation
 from rankstream.metrics.ratios import Ratio
@@ -238,7 +238,7 @@ SHOWN: dict[str, Shown] = {
         lambda: [off_policy.estimates_table(an_evaluation(), 900)], ("snips", "0.1234", "+0.1357")),
     "views/monitor.py windows_table": (lambda: [monitor.windows_table([a_window()], "by model")], (MODEL, "50.00%")),
     "views/monitor.py differences_table": (
-        lambda: [monitor.differences_table([Lift("hit", Ratio(60, 100, 0.01), Ratio(50, 100, 0.01))])],
+        lambda: [monitor.differences_table([Contrast("hit", Ratio(60, 100, 0.01), Ratio(50, 100, 0.01))])],
         ("hit", "0.6000", "+0.1000", "+0.0723", "+0.1277")),
     "views/monitor.py sources_table": (
         lambda: [monitor.sources_table([BySource(SKU, 1_234, Ratio(617, 1_234, 0.01))])], (SKU, "1,234", "50.00%")),
