@@ -41,7 +41,8 @@ OTHER_FILES = {
     b"PAR1": "Parquet (.parquet)",
     b"SQLite": "an SQLite database",
 }
-NUMBER = re.compile(r"\s*[+-]?(\d+[.,]?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+# Each digit can be read in one way only: a long run of them that ends in something else takes linear time to refuse.
+NUMBER = re.compile(r"\s*[+-]?(\d+([.,]\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
 DATE = re.compile(r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ].*)?")
 
 

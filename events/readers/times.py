@@ -36,7 +36,7 @@ DAY_MS = 86_400_000
 BLANKS = " \t\r\n"
 MAX_TEXT = 64  # characters; anything longer is no time
 INTEGER = r"[+-]?[0-9]+"
-NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"
+NUMBER = r"[+-]?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"
 DATE = (  # year, month, day, hour, minute, second, fraction, zone; the syntax is both Python's and RE2's
     r"(?P<year>[0-9]{4})[-/](?P<month>[0-9]{1,2})[-/](?P<day>[0-9]{1,2})"
     r"(?:[Tt ](?P<hour>[0-9]{1,2})(?::(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]+))?)?)?"

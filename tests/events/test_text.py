@@ -94,6 +94,15 @@ def test_quoted_fields_may_hold_delimiters_quotes_and_line_ends(tmp_path_factory
     assert fast.user_ids == [f"u{at}" for at in range(len(notes))]
 
 
+@pytest.mark.parametrize("last", ["q", "", ".", "e"])
+def test_a_first_field_of_a_million_digits_is_read_as_fast_as_any(last, tmp_path):
+    """A pattern that tries each way to split the digits takes minutes here."""
+    path = tmp_path / "log.csv"
+    path.write_text("1" * 1_000_000 + f"{last}\n")
+    with pytest.raises(LogError):
+        open_log(path)
+
+
 @pytest.mark.parametrize("delimiter", DELIMITERS)
 def test_ragged_rows_are_counted_and_empty_ones_are_none(delimiter, tmp_path):
     rows = [ROWS[0], ("u1",), (*ROWS[0], "more", "and"), ROWS[1], *[ROWS[0]] * 20]
