@@ -104,7 +104,8 @@ def _of_whole_numbers(column: Column, unit: str, found: Bools) -> tuple[Ints, Bo
 
 def _of_floats(column: Column, unit: str, found: Bools) -> tuple[Ints, Bools]:
     raw = column.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.float64)
-    scaled = np.round(np.where(np.isfinite(raw), raw, -1) * (UNITS_NS[unit] / NS_PER_MS))
+    with np.errstate(over="ignore"):  # to infinity, which is no time
+        scaled = np.round(np.where(np.isfinite(raw), raw, -1) * (UNITS_NS[unit] / NS_PER_MS))
     found = found & np.isfinite(raw) & (scaled >= 0) & (scaled <= MAX_TIME_MS)
     return np.where(found, scaled, 0).astype(np.int64), found
 
