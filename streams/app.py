@@ -38,6 +38,7 @@ from rankstream.streams.records import Outgoing
 from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import AT_ONCE, TRANSACTIONAL, Settings, read_settings
 from rankstream.streams.topics import ACTIONS, REQUESTS, TopicNames, prepare_topics
+from rankstream.streams.tracing import TracesRefusedError, open_traces
 from rankstream.streams.worker.backpressure import Gate, Pressure
 from rankstream.streams.worker.checkpoint import Partition, RewindError
 from rankstream.streams.worker.chunks import (
@@ -99,6 +100,7 @@ class WorkerRuntime(Service):
         self.shadow = Shadow(settings)
         self.observer = Observer(settings, serving, self.pressure, self._end_of)
         self.engine = PLAIN
+        self.traces = open_traces(settings.traces, "rankstream-worker", settings.app_id)
         self.ownership: Ownership | None = None
         self._producer: AIOKafkaProducer | None = None
         self._scoring = ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring")
@@ -152,6 +154,7 @@ class WorkerRuntime(Service):
             self.shadow.sample,
             self.engine,
             self.overload,
+            self.traces,
         )
         self.observer.producer, self.observer.ownership = self._producer, self.ownership
         served = ", ".join(f"{kind} {one.version}" for kind, one in self.observer.versions().items())
@@ -176,6 +179,7 @@ class WorkerRuntime(Service):
         await asyncio.to_thread(self.shadow.stop)
         if self._producer is not None:
             await stop_producer(self._producer, flush=self.ownership is not None and not self.ownership.abandoned)
+        await asyncio.to_thread(self.traces.close)
         if self.ownership is not None and self.ownership.left_unsaved and not self.crashed:
             self.watchdog.end_now("the brokers did not acknowledge its last checkpoint")
 
@@ -513,7 +517,8 @@ def __getattr__(name: str) -> Any:
     try:
         settings = read_settings()
         globals()["app"] = app = create_app(settings, open_serving(settings, open_engine(settings.engine).join))
-    except (SettingsError, BundleRefusedError, EngineRefusedError) as exc:  # a sentence, where faust shows a traceback
+    except (SettingsError, BundleRefusedError, EngineRefusedError, TracesRefusedError) as exc:
+        # a sentence, where faust shows a traceback
         print(f"rankstream: {exc}", file=sys.stderr)
         raise SystemExit(2) from None
     return app

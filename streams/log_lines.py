@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any
 
 TEXT, JSON = "text", "json"
-LIBRARIES = ("faust", "mode", "aiokafka", "kafka", "asyncio")
+LIBRARIES = ("faust", "mode", "aiokafka", "kafka", "asyncio", "opentelemetry")
 STEP = "[^"  # how Faust's services begin their lines, ours that it starts and stops among them
 KEPT = ("Worker ready", "(Re-)joining group %s", "LeaveGroup request succeeded")  # of what is below WARNING
 ABOUT_CONNECTIONS = re.compile(

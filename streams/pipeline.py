@@ -37,6 +37,7 @@ from rankstream.streams.codec import (
 from rankstream.streams.counters import Counters
 from rankstream.streams.partitioner import KeyCheck, anywhere
 from rankstream.streams.records import Channel, Outgoing
+from rankstream.streams.tracing import NO_TRACES, UNTRACED, RequestTrace, Traces
 
 INTERNAL = "internal"  # the reason of what a bug, not the record alone, has refused
 KILLED_WORKER = "killed-worker"
@@ -80,6 +81,7 @@ class ServingState(Protocol):
 
 
 Sample = Callable[[RankingRequest, UserState, int], None]  # a request, its user's state, and when it was asked
+Asked = tuple[Record, RankingRequest, RequestTrace]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ class Pipeline:
         observe: Callable[[Ranking], None] = lambda ranking: None,
         wrong_partition: KeyCheck = anywhere,
         sample: Sample = lambda request, state, asked_ms: None,
+        traces: Traces = NO_TRACES,
     ) -> None:
         self.users = users
         self.serving = serving
@@ -127,6 +130,7 @@ class Pipeline:
         self.observe = observe  # sees each answer, in the thread that ranked it; changes none
         self.wrong_partition = wrong_partition  # finds the keys that lie elsewhere than they belong
         self.sample = sample  # is handed what was answered, once the answer is made; returns at once
+        self.traces = traces  # is told of each request
         self.counters = Counters()
         self._vocabulary = serving.vocabulary
         self._decode_action = ActionDecoder(self._vocabulary, record_clock)
@@ -245,11 +249,13 @@ class Pipeline:
     def on_requests(self, records: Sequence[Record]) -> "PendingRequests":
         """Decode a chunk of ranking-requests, and hold the users' states as they are now, checkpointed or not."""
         requests, outgoing = self._decoded(records)
-        states = self.users.get_many([id_bytes(request.user_id) for _, request in requests])
+        states = self.users.get_many([id_bytes(request.user_id) for _, request, _ in requests])
         forget_after_ms = self.users.forget_after_ms
         if forget_after_ms:
-            as_of = [request.as_of(record.timestamp) for record, request in requests]
+            as_of = [request.as_of(record.timestamp) for record, request, _ in requests]
             states = [state.as_of(at_ms, forget_after_ms) for state, at_ms in zip(states, as_of, strict=True)]
+        for _, _, trace in requests:
+            trace.held()
         return PendingRequests(self, requests, states, outgoing)
 
     def on_too_many(self, records: Sequence[Record]) -> "PendingRequests":
@@ -257,46 +263,53 @@ class Pipeline:
         requests, outgoing = self._decoded(records)
         return PendingRequests(self, requests, [], outgoing)
 
-    def _decoded(self, records: Sequence[Record]) -> tuple[list[tuple[Record, RankingRequest]], list[Outgoing]]:
+    def _decoded(self, records: Sequence[Record]) -> tuple[list[Asked], list[Outgoing]]:
         """Return what can be decoded, and the dead letters and error feeds of what can't."""
-        requests: list[tuple[Record, RankingRequest]] = []
+        requests: list[Asked] = []
         outgoing: list[Outgoing] = []
         now_ms = None if self.record_clock is None else self.record_clock()
         for record in records:
+            trace = self.traces.request(record)
             try:
-                requests.append((record, decode_request(record, now_ms)))
+                request = decode_request(record, now_ms)
             except Rejected as exc:
-                outgoing += self._refuse_record(record, exc.reason, str(exc))
+                outgoing += self._refuse_record(record, trace, exc.reason, str(exc))
             except Exception as exc:
                 told = f"the request could not be read: {type(exc).__name__}: {exc}"
-                outgoing += self._refuse_record(record, INTERNAL, told, traceback.format_exc()[-TRACEBACK_CHARS:])
-        wrong = self._wrong([id_bytes(request.user_id) for _, request in requests])
+                kept = traceback.format_exc()[-TRACEBACK_CHARS:]
+                outgoing += self._refuse_record(record, trace, INTERNAL, told, kept)
+            else:
+                trace.decoded(request)
+                requests.append((record, request, trace))
+        wrong = self._wrong([id_bytes(request.user_id) for _, request, _ in requests])
         if wrong:
-            for record, request in requests:
+            for record, request, trace in requests:
                 key = id_bytes(request.user_id)
-                outgoing += self._refuse_record(record, WRONG_PARTITION, wrong[key]) if key in wrong else []
-            requests = [(record, request) for record, request in requests if record.key not in wrong]
+                outgoing += self._refuse_record(record, trace, WRONG_PARTITION, wrong[key]) if key in wrong else []
+            requests = [one for one in requests if one[0].key not in wrong]
         self.counters.requests += len(requests)
         return requests, outgoing
 
-    def _refuse_record(self, record: Record, reason: str, told: str, kept: str = "") -> list[Outgoing]:
+    def _refuse_record(
+        self, record: Record, trace: RequestTrace, reason: str, told: str, kept: str = ""
+    ) -> list[Outgoing]:
         """Return the dead letter of a request that can't be decoded, and an error feed too if its ids can be read.
 
         ``told`` is the feed's message, and the letter's unless another is ``kept`` there.
         """
-        dead_letter = self._dead_letter(record, reason, kept or told)
+        outgoing = [self._dead_letter(record, reason, kept or told, trace)]
         ids = ids_of(record.value)
-        if ids is None:
-            return [dead_letter]
-        self.counters.refuse(reason)
-        return [
-            dead_letter,
-            Outgoing(Channel.FEEDS, record.key, encode_error(*ids, reason, told, self.clock())),
-        ]
+        if ids is not None:
+            self.counters.refuse(reason)
+            error = encode_error(*ids, reason, told, self.clock())
+            outgoing.append(Outgoing(Channel.FEEDS, record.key, error, trace))
+        trace.failed(reason)
+        trace.answered()
+        return outgoing
 
-    def _dead_letter(self, record: Record, reason: str, message: str) -> Outgoing:
+    def _dead_letter(self, record: Record, reason: str, message: str, trace: RequestTrace = UNTRACED) -> Outgoing:
         self.counters.reject(reason)
-        return Outgoing(Channel.DEAD_LETTERS, record.key, encode_dead_letter(record, reason, message))
+        return Outgoing(Channel.DEAD_LETTERS, record.key, encode_dead_letter(record, reason, message), trace)
 
 
 @dataclass(frozen=True)
@@ -304,16 +317,15 @@ class PendingRequests:
     """Requests with the states to rank them with: nothing that happens later is seen."""
 
     pipeline: Pipeline
-    requests: list[tuple[Record, RankingRequest]]
+    requests: list[Asked]
     states: list[UserState]
     outgoing: list[Outgoing]  # dead letters and error feeds of what could not be decoded
 
     def answer(self) -> list[Outgoing]:
         """Rank them all, in order: the slow part, which may run in another thread than the rest of the pipeline."""
         feeds: list[Outgoing] = []
-        for (record, request), state in zip(self.requests, self.states, strict=True):
-            ranker = self.pipeline.serving.for_user(id_bytes(request.user_id))
-            feeds += self._or_error(record, request, partial(self._scored, ranker, record, request, state))
+        for asked, state in zip(self.requests, self.states, strict=True):
+            feeds += self._or_error(asked, partial(self._scored, self._ranker_of(asked), asked, state))
         return self.outgoing + feeds
 
     def by_popularity(self) -> list[Outgoing]:
@@ -323,43 +335,58 @@ class PendingRequests:
         """
         self.pipeline.counters.shed += len(self.requests)
         feeds: list[Outgoing] = []
-        for record, request in self.requests:
-            ranker = self.pipeline.serving.for_user(id_bytes(request.user_id))
-            feeds += self._or_error(record, request, partial(self._unscored, ranker, record, request))
+        for asked in self.requests:
+            feeds += self._or_error(asked, partial(self._unscored, self._ranker_of(asked), asked))
         return self.outgoing + feeds
 
-    def _unscored(self, ranker: RankerLike, record: Record, request: RankingRequest) -> list[Outgoing]:
-        check_deadline(request, self.pipeline.clock())
-        feed = encode_feed(request, ranker.rank_by_popularity(request), self.pipeline.clock())
-        self.pipeline.counters.fallbacks += 1
-        return [Outgoing(Channel.FEEDS, record.key, feed)]
+    def _ranker_of(self, asked: Asked) -> RankerLike:
+        _, request, _ = asked
+        return self.pipeline.serving.for_user(id_bytes(request.user_id))
 
-    def _scored(self, ranker: RankerLike, record: Record, request: RankingRequest, state: UserState) -> list[Outgoing]:
+    def _unscored(self, ranker: RankerLike, asked: Asked) -> list[Outgoing]:
+        record, request, trace = asked
+        check_deadline(request, self.pipeline.clock())
+        ranking = ranker.rank_by_popularity(request)
+        trace.ranked(ranking)
+        feed = encode_feed(request, ranking, self.pipeline.clock())
+        self.pipeline.counters.fallbacks += 1
+        return [Outgoing(Channel.FEEDS, record.key, feed, trace)]
+
+    def _scored(self, ranker: RankerLike, asked: Asked, state: UserState) -> list[Outgoing]:
+        record, request, trace = asked
         clock = self.pipeline.clock
         check_deadline(request, clock())
         ranking = ranker.rank(request, state, record.timestamp)
+        trace.ranked(ranking)
         self.pipeline.observe(ranking)
         now_ms = clock()
-        feed = Outgoing(Channel.FEEDS, record.key, encode_feed(request, ranking, now_ms))
+        feed = Outgoing(Channel.FEEDS, record.key, encode_feed(request, ranking, now_ms), trace)
         self.pipeline.counters.rank(ranking, record.timestamp, now_ms)
         self.pipeline.sample(request, state, record.timestamp)
         if not self.pipeline.log_served:
             return [feed]
         served = encode_served(record, request, state, ranking)
-        return [feed, Outgoing(Channel.SERVED, record.key, served)]
+        return [feed, Outgoing(Channel.SERVED, record.key, served, trace)]
 
-    def _or_error(self, record: Record, request: RankingRequest, work: Callable[[], list[Outgoing]]) -> list[Outgoing]:
+    def _or_error(self, asked: Asked, work: Callable[[], list[Outgoing]]) -> list[Outgoing]:
         """Return the answer of ``work``, or what says why there is none."""
+        record, _, trace = asked
+        trace.begun()
         try:
             return work()
         except RankingRefusedError as exc:
-            return [self._error(record, request, exc.reason, str(exc))]
+            return [self._error(asked, exc.reason, str(exc))]
         except Exception as exc:  # a bug that one request ran into: it must not stop the others
             message = f"the ranker failed: {type(exc).__name__}: {exc}"
-            dead_letter = self.pipeline._dead_letter(record, INTERNAL, traceback.format_exc()[-TRACEBACK_CHARS:])
-            return [dead_letter, self._error(record, request, INTERNAL, message)]
+            kept = traceback.format_exc()[-TRACEBACK_CHARS:]
+            dead_letter = self.pipeline._dead_letter(record, INTERNAL, kept, trace)
+            return [dead_letter, self._error(asked, INTERNAL, message)]
+        finally:
+            trace.answered()
 
-    def _error(self, record: Record, request: RankingRequest, reason: str, message: str) -> Outgoing:
+    def _error(self, asked: Asked, reason: str, message: str) -> Outgoing:
+        record, request, trace = asked
+        trace.failed(reason)
         self.pipeline.counters.refuse(reason)
         error = encode_error(request.request_id, request.user_id, reason, message, self.pipeline.clock())
-        return Outgoing(Channel.FEEDS, record.key, error)
+        return Outgoing(Channel.FEEDS, record.key, error, trace)

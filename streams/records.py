@@ -1,7 +1,7 @@
 """Records in memory: those that replay, examples and tests drive a pipeline with, and those that it sends."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import msgspec
@@ -9,6 +9,7 @@ import msgspec
 from rankstream.events.action_event import ActionEvent, ErasureEvent, Recorded
 from rankstream.features.ids import id_bytes
 from rankstream.ranking.request import RankingRequest
+from rankstream.streams.tracing import UNTRACED, RequestTrace
 
 _encode = msgspec.json.Encoder().encode
 
@@ -41,3 +42,4 @@ class Outgoing:
     channel: Channel
     key: bytes | None
     value: bytes
+    trace: RequestTrace = field(default=UNTRACED, compare=False)  # of the request that it is sent because of

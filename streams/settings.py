@@ -18,6 +18,7 @@ from rankstream.ranking.backends.scorers import AUTO as AUTO_SCORER
 from rankstream.ranking.backends.scorers import ONNXRUNTIME, SCORERS
 from rankstream.streams.kafka_options import HANDED_ON, options_in, text_of
 from rankstream.streams.setting_fields import Origins, SettingsError, about, check_value, find_values, setting, variable
+from rankstream.streams.tracing import OFF
 
 SERVER = re.compile(r"\s*(\[[0-9a-fA-F:.]+\]|[^\s:,/]+):\d{1,5}\s*")
 OAUTH, GSSAPI = "OAUTHBEARER", "GSSAPI"
@@ -381,6 +382,14 @@ class Settings:
         Section.OPERATION,
         "How a record is logged, one line each: as text for people, or as JSON for machines.",
         choices=("text", "json"),
+    )
+    traces: str = setting(
+        OFF,
+        Section.OPERATION,
+        "Whether requests are traced: `otlp` sends spans of OpenTelemetry by OTLP over HTTP (the extra `otel`). The "
+        "collector, the sampling and the service's name are set by OpenTelemetry's own variables, as "
+        "OTEL_EXPORTER_OTLP_ENDPOINT.",
+        choices=(OFF, "otlp"),
     )
 
     @property

@@ -21,6 +21,7 @@ from rankstream.streams.codec import DeadLetter, RankedFeed, encode_error
 from rankstream.streams.records import Channel, Outgoing
 
 OVERHEAD_BYTES = 100  # of a batch with one record: 61 of the batch, and lengths, offset and time of the record
+HEADER_BYTES = 4  # of a header besides its name and value: their lengths
 
 _encode = msgspec.json.Encoder().encode
 _decode_feed = msgspec.json.Decoder(RankedFeed).decode
@@ -29,7 +30,12 @@ _decode_dead_letter = msgspec.json.Decoder(DeadLetter).decode
 
 def sent_bytes(outgoing: Outgoing) -> int:
     """Return what a record takes in a batch of its own, at most."""
-    return len(outgoing.key or b"") + len(outgoing.value) + OVERHEAD_BYTES
+    return len(outgoing.key or b"") + len(outgoing.value) + _beside(outgoing)
+
+
+def _beside(outgoing: Outgoing) -> int:
+    """Return what it takes besides its key and value, at most."""
+    return OVERHEAD_BYTES + sum(len(name) + len(value) + HEADER_BYTES for name, value in outgoing.trace.headers)
 
 
 def shortened(outgoing: Outgoing, limit: int) -> Outgoing | None:
@@ -56,13 +62,13 @@ def _error_feed(outgoing: Outgoing, limit: int) -> Outgoing:
     else:  # only its key can be that large
         reason, message = error.reason, error.message
     value = encode_error(feed.request_id, feed.user_id, reason, message, feed.ranked_at_ms)
-    return Outgoing(outgoing.channel, id_bytes(feed.user_id), value)
+    return Outgoing(outgoing.channel, id_bytes(feed.user_id), value, outgoing.trace)
 
 
 def _cut_dead_letter(outgoing: Outgoing, limit: int) -> Outgoing:
     """Cut the original's key to an eighth of the room, as it stands there twice, and its value to what is left."""
     letter = _decode_dead_letter(outgoing.value)
-    bare = len(_encode(replace(letter, key_base64=None, value_base64=None))) + OVERHEAD_BYTES
+    bare = len(_encode(replace(letter, key_base64=None, value_base64=None))) + _beside(outgoing)
     room = max(0, limit - bare - len('""""') - len(',"key_bytes":') - 20)
     key = None if letter.key_base64 is None else b64decode(letter.key_base64)
     cut_key = None if key is None else key[: room // 8]
@@ -71,4 +77,4 @@ def _cut_dead_letter(outgoing: Outgoing, limit: int) -> Outgoing:
     room -= len(cut_key or b"") + len(letter.key_base64 or "")
     if letter.value_base64 is not None:
         letter = replace(letter, value_base64=letter.value_base64[: max(0, room // 4 * 4)])
-    return Outgoing(outgoing.channel, cut_key, _encode(letter))
+    return Outgoing(outgoing.channel, cut_key, _encode(letter), outgoing.trace)

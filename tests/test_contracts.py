@@ -22,7 +22,7 @@ BREAKS = {
     "Serving never imports pyarrow": ("streams/codec.py", "import pyarrow"),
     "Only the compiled engine knows numba": ("streams/columns.py", "import numba"),
     "Only the shell knows Kafka": ("features/history.py", "import aiokafka"),
-    "Only the shell knows Prometheus": ("streams/counters.py", "import prometheus_client"),
+    "Only the shell knows Prometheus and OpenTelemetry": ("streams/pipeline.py", "import opentelemetry"),
     "Evaluation drives the pipeline, never the shell": ("evaluation/html_page.py", "import rankstream.streams.app"),
 }
 

@@ -11,6 +11,7 @@ from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.engine import EngineRefusedError, open_engine
 from rankstream.streams.settings import Section, Settings
 from rankstream.streams.topics import TopicsRefusedError
+from rankstream.streams.tracing import TracesRefusedError
 from rankstream.streams.worker.fence import FenceRefusedError
 from rankstream.streams.worker.open_serving import open_serving
 from rankstream.streams.worker.rights import require_rights
@@ -18,7 +19,15 @@ from rankstream.streams.worker.rights import require_rights
 
 @click.command()
 @settings_options(*Section)
-@refusing(ClientError, TopicsRefusedError, FenceRefusedError, BundleRefusedError, BrokenTableError, EngineRefusedError)
+@refusing(
+    ClientError,
+    TopicsRefusedError,
+    FenceRefusedError,
+    BundleRefusedError,
+    BrokenTableError,
+    EngineRefusedError,
+    TracesRefusedError,
+)
 def command(settings: Settings) -> None:
     """Apply actions and answer ranking requests, until Ctrl-C or SIGTERM.
 

@@ -48,6 +48,7 @@ from rankstream.streams.codec import RankedFeed, decode_request
 from rankstream.streams.engine import PLAIN, Engine
 from rankstream.streams.pipeline import PendingRequests, Pipeline, ServingState
 from rankstream.streams.records import recorded_request
+from rankstream.streams.tracing import UNTRACED
 
 NEVER = None  # the delay of a variant that sees no realtime actions
 ASKED_LATER_MS = 2 * CLOCKS_DIFFER_MS  # about the past: no row of a later time is seen, in whatever order rows stand
@@ -255,7 +256,7 @@ class Variant:
         name = self.bundle.manifest.vocabulary.surfaces[surface - 1] if surface else None
         request = RankingRequest("replay", user_id, tuple(candidates), timestamp_ms=at_ms, surface=name)
         record = recorded_request(request, 0, at_ms + ASKED_LATER_MS)
-        pending = PendingRequests(pipeline, [(record, decode_request(record))], [state], [])
+        pending = PendingRequests(pipeline, [(record, decode_request(record), UNTRACED)], [state], [])
         feed = _decode_feed(pending.answer()[-1].value)
         if isinstance(feed.error, msgspec.UnsetType):
             return feed

@@ -26,10 +26,11 @@ async def send_in_batches(
     sent: list[tuple[Ack, Sequence[Outgoing]]] = []
     while records:
         first, count = records[0], 1
-        ack: Ack = await producer.send(topic, first.value, first.key, partition=partition)
+        headers = list(first.trace.headers)
+        ack: Ack = await producer.send(topic, first.value, first.key, partition=partition, headers=headers)
         append = producer._message_accumulator._batches[TopicPartition(topic, partition)][-1]._builder.append
         for one in records[1:]:
-            if append(timestamp=None, key=one.key, value=one.value) is None:
+            if append(timestamp=None, key=one.key, value=one.value, headers=list(one.trace.headers)) is None:
                 break
             count += 1
         sent.append((ack, records[:count]))

@@ -126,7 +126,7 @@ class Outbox:
         topic = self._names.of_channel(channel)
         sent = await send_in_batches(producer, topic, await self._partition_of(topic), records)
         for ack, of_batch in sent:
-            ack.add_done_callback(partial(self._acknowledged, of_batch, producer))
+            ack.add_done_callback(partial(self._acknowledged, topic, of_batch, producer))
         return [ack for ack, _ in sent]
 
     def _fitting(self, one: Outgoing) -> Outgoing | None:
@@ -142,11 +142,16 @@ class Outbox:
         return short
 
     def _acknowledged(
-        self, records: Sequence[Outgoing], producer: AIOKafkaProducer, ack: "asyncio.Future[object]"
+        self, topic: str, records: Sequence[Outgoing], producer: AIOKafkaProducer, ack: "asyncio.Future[object]"
     ) -> None:
         """Begin to send something else at once where the brokers refused records for their size, or their batch's."""
-        if not ack.cancelled() and isinstance(ack.exception(), TOO_LARGE_ERRORS):
+        failure = asyncio.CancelledError() if ack.cancelled() else ack.exception()
+        if isinstance(failure, TOO_LARGE_ERRORS):
             self._instead[ack] = asyncio.get_running_loop().create_task(self._send_all_instead(records, producer))
+            return
+        for one in records:
+            if one.channel is Channel.FEEDS:
+                one.trace.sent(topic, failure)
 
     async def _send_all_instead(self, records: Sequence[Outgoing], producer: AIOKafkaProducer) -> None:
         for one in records:
@@ -161,8 +166,10 @@ class Outbox:
         for each in candidates:
             try:
                 batch = producer.create_batch()
-                batch.append(key=each.key, value=each.value, timestamp=None)
+                batch.append(key=each.key, value=each.value, timestamp=None, headers=list(each.trace.headers))
                 await (await _close_and_send(producer, batch, topic, await self._partition_of(topic)))
+                if each.channel is Channel.FEEDS:
+                    each.trace.sent(topic, None)
                 return
             except TOO_LARGE_ERRORS:
                 continue

@@ -28,6 +28,7 @@ from rankstream.streams.pipeline import Sample, ServingState
 from rankstream.streams.settings import TRANSACTIONAL, Settings
 from rankstream.streams.skips import NOTHING
 from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS, TopicNames
+from rankstream.streams.tracing import NO_TRACES, Traces
 from rankstream.streams.worker.changelog import Logged, RestoreJob, logged_positions, restore, seed
 from rankstream.streams.worker.checkpoint import Cursor, Partition
 from rankstream.streams.worker.chunks import Chunk, ReadingPlan
@@ -67,6 +68,7 @@ class Ownership:
         sample: Sample,
         engine: Engine = PLAIN,
         overload: Overload | None = None,
+        traces: Traces = NO_TRACES,
     ) -> None:
         self.settings = settings
         self.names = TopicNames(settings.topic_prefix)
@@ -78,6 +80,7 @@ class Ownership:
         self._sample = sample
         self._engine = engine
         self._overload = overload or Overload()
+        self._traces = traces
         self._limits = limits
         self.fencing = fencing  # whether the brokers refuse former owners
         self.abandoned = False  # write nothing any more
@@ -359,6 +362,7 @@ class Ownership:
             observe=self._watch_exploration,
             wrong_partition=wrong_partition,
             sample=self._sample,
+            traces=self._traces,
         )
         outbox = self._outbox(number, opened)
         load = Load(self.settings.answer_within_ms / 1000, overload=self._overload)

@@ -1,5 +1,6 @@
 import json
 from base64 import b64decode
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from rankstream.ranking.request import FeedItem, Ranking, RankingRequest
 from rankstream.streams.codec import encode_dead_letter, encode_error, encode_feed
 from rankstream.streams.records import Channel, Outgoing
 from rankstream.streams.shortened import sent_bytes, shortened
+from rankstream.streams.tracing import RequestTrace
 from tests.builders.actions import MORNING_MS, ARecord
 
 MB = 1_048_588  # a broker's own limit
@@ -23,6 +25,20 @@ def a_feed(count: int, key: bytes = b"u1") -> Outgoing:
 
 def a_dead_letter(record: ARecord) -> Outgoing:
     return Outgoing(Channel.DEAD_LETTERS, record.key, encode_dead_letter(record, "key-mismatch", "not its user's"))
+
+
+class ATrace(RequestTrace):
+    headers = (("traceparent", b"t" * 55), ("baggage", b"b" * 400))
+
+
+@pytest.mark.parametrize("make", [lambda: a_feed(90), lambda: a_dead_letter(ARecord(b"v" * 9_000, b"u1"))])
+def test_a_record_of_a_trace_keeps_its_headers_and_they_count(make):
+    traced = replace(make(), trace=ATrace())
+    assert sent_bytes(traced) >= sent_bytes(make()) + 55 + 400
+    short = shortened(traced, 2_000)
+    assert short is not None
+    assert short.trace is traced.trace
+    assert sent_bytes(short) <= 2_000
 
 
 def test_a_feed_that_is_too_large_becomes_an_error_of_the_same_request():

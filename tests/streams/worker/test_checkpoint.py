@@ -60,7 +60,7 @@ class ABroker:
     def create_batch(self) -> ABatch:
         return ABatch()
 
-    async def send(self, topic: str, value: bytes, key: bytes, partition: int) -> asyncio.Future[None]:
+    async def send(self, topic: str, value: bytes, key: bytes, partition: int, headers: Any) -> asyncio.Future[None]:
         self.sent.append((topic, key, value))
         return self._ack()
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError, UnknownError
@@ -36,7 +37,7 @@ def a_dead_letter(size: int) -> Outgoing:
 class ABatch:
     records: list[tuple[bytes | None, bytes]] = field(default_factory=list)
 
-    def append(self, *, key: bytes | None, value: bytes, timestamp: int | None) -> object:
+    def append(self, *, key: bytes | None, value: bytes, timestamp: int | None, headers: Any = ()) -> object:
         self.records.append((key, value))
         return self
 
@@ -60,7 +61,7 @@ class ABrokerWithALimit:
     def create_batch(self) -> ABatch:
         return ABatch()
 
-    async def send(self, topic: str, value: bytes, key: bytes, partition: int) -> asyncio.Future[None]:
+    async def send(self, topic: str, value: bytes, key: bytes, partition: int, headers: Any) -> asyncio.Future[None]:
         self.sent.append(value)
         return self._ack([], taken=False)
 
