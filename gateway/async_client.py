@@ -1,7 +1,7 @@
 """The client of the gateway for asyncio, on aiohttp: as many calls at once as there are tasks."""
 
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self
@@ -66,17 +66,24 @@ class AsyncGatewayClient:
     ) -> None:
         await self._session.close()
 
-    async def send_actions(self, events: ActionEvent | Sequence[ActionEvent]) -> Taken:
-        """Send actions; return when the brokers have them. Raises ``GatewayError``."""
-        return taken_of(await self._call(actions_call(events)))
+    async def send_actions(
+        self, events: ActionEvent | Sequence[ActionEvent], headers: Mapping[str, str] | None = None
+    ) -> Taken:
+        """Send actions; return when the brokers have them. Raises ``GatewayError``.
+
+        ``headers`` are further ones of HTTP, as those that OpenTelemetry's ``propagate.inject`` puts into a dict.
+        """
+        return taken_of(await self._call(actions_call(events, headers)))
 
     async def forget(self, user_id: Id, until_ms: int | None = None) -> Taken:
         """Erase a user, by what was done until now or a time (ms, UTC). Raises ``GatewayError``."""
         return taken_of(await self._call(forget_call(user_id, until_ms)))
 
-    async def rank(self, request: RankingRequest | AskedRequest) -> RankedFeed:
-        """Return the feed of a request. Raises ``GatewayError``."""
-        return feed_of(await self._call(rank_call(request)))
+    async def rank(
+        self, request: RankingRequest | AskedRequest, headers: Mapping[str, str] | None = None
+    ) -> RankedFeed:
+        """Return the feed of a request; ``headers`` as of actions. Raises ``GatewayError``."""
+        return feed_of(await self._call(rank_call(request, headers)))
 
     async def send_impressions(self, event: ImpressionEvent) -> Taken:
         """Send what a user was shown. Raises ``GatewayError``."""
@@ -113,7 +120,8 @@ class AsyncGatewayClient:
     def _request(
         self, call: Call, timeout: aiohttp.ClientTimeout
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        return self._session.request(call.method, self._address + call.path, data=call.body, timeout=timeout)
+        address = self._address + call.path
+        return self._session.request(call.method, address, data=call.body, headers=call.headers, timeout=timeout)
 
     def _unreachable(self, exc: BaseException) -> GatewayError:
         return GatewayError(0, UNREACHABLE, f"no answer from {self._address} ({str(exc) or type(exc).__name__})")

@@ -49,6 +49,7 @@ class Call:
     method: str
     path: str
     body: bytes | None = None
+    headers: Mapping[str, str] | None = None  # besides those of every call
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,9 @@ class _Refusal(Struct):
 _encode = msgspec.json.Encoder().encode
 
 
-def actions_call(events: ActionEvent | Sequence[ActionEvent]) -> Call:
+def actions_call(events: ActionEvent | Sequence[ActionEvent], headers: Mapping[str, str] | None = None) -> Call:
     """Return the call that sends actions."""
-    return Call("POST", "/actions", _encode(events))
+    return Call("POST", "/actions", _encode(events), headers)
 
 
 def forget_call(user_id: Id, until_ms: int | None = None) -> Call:
@@ -77,9 +78,9 @@ def forget_call(user_id: Id, until_ms: int | None = None) -> Call:
     return Call("POST", "/forget", _encode({"user_id": user_id, "timestamp_ms": until_ms}))
 
 
-def rank_call(request: RankingRequest) -> Call:
+def rank_call(request: RankingRequest, headers: Mapping[str, str] | None = None) -> Call:
     """Return the call that asks for a feed; an ``AskedRequest`` needs no ``request_id``."""
-    return Call("POST", "/rank", _encode(request))
+    return Call("POST", "/rank", _encode(request), headers)
 
 
 def impressions_call(event: ImpressionEvent) -> Call:
@@ -145,17 +146,22 @@ class GatewayClient:
         self._tls = tls
         self._kept: HTTPConnection | None = None
 
-    def send_actions(self, events: ActionEvent | Sequence[ActionEvent]) -> Taken:
-        """Send actions; return when the brokers have them. Raises ``GatewayError``."""
-        return taken_of(self._call(actions_call(events)))
+    def send_actions(
+        self, events: ActionEvent | Sequence[ActionEvent], headers: Mapping[str, str] | None = None
+    ) -> Taken:
+        """Send actions; return when the brokers have them. Raises ``GatewayError``.
+
+        ``headers`` are further ones of HTTP, as those that OpenTelemetry's ``propagate.inject`` puts into a dict.
+        """
+        return taken_of(self._call(actions_call(events, headers)))
 
     def forget(self, user_id: Id, until_ms: int | None = None) -> Taken:
         """Erase a user, by what was done until now or a time (ms, UTC). Raises ``GatewayError``."""
         return taken_of(self._call(forget_call(user_id, until_ms)))
 
-    def rank(self, request: RankingRequest | AskedRequest) -> RankedFeed:
-        """Return the feed of a request. Raises ``GatewayError``."""
-        return feed_of(self._call(rank_call(request)))
+    def rank(self, request: RankingRequest | AskedRequest, headers: Mapping[str, str] | None = None) -> RankedFeed:
+        """Return the feed of a request; ``headers`` as of actions. Raises ``GatewayError``."""
+        return feed_of(self._call(rank_call(request, headers)))
 
     def send_impressions(self, event: ImpressionEvent) -> Taken:
         """Send what a user was shown. Raises ``GatewayError``."""
@@ -196,7 +202,9 @@ class GatewayClient:
         raise AssertionError("the second connection is new")
 
     def _send(self, connection: HTTPConnection, call: Call) -> HTTPResponse:
-        connection.request(call.method, self._at.path.rstrip("/") + call.path, call.body, dict(self._headers))
+        connection.request(
+            call.method, self._at.path.rstrip("/") + call.path, call.body, {**self._headers, **(call.headers or {})}
+        )
         return connection.getresponse()
 
     def _connect(self, timeout_s: float) -> HTTPConnection:

@@ -7,6 +7,7 @@ from kafka.errors import KafkaError
 
 from rankstream.streams.clients.connect import ClientError, connect
 from rankstream.streams.settings import Settings
+from rankstream.streams.tracing import Headers
 
 BATCH_BYTES = 1 << 18
 MAX_RECORD_BYTES = 4 << 20
@@ -16,7 +17,7 @@ CLOSE_S = 5.0
 class Carrier(Protocol):
     """Takes records to the brokers: idempotent, and acknowledged by every replica in sync."""
 
-    def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+    def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
         """Queue one record; ``flush`` waits until the brokers have it. Raises ``ClientError``."""
         ...
 
@@ -42,10 +43,10 @@ class SingleRecords:
         )
         self._failures: list[BaseException] = []
 
-    def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+    def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
         """Queue one record."""
         try:
-            self._kafka.send(topic, key=key, value=value).add_errback(self._failures.append)
+            self._kafka.send(topic, key=key, value=value, headers=list(headers)).add_errback(self._failures.append)
         except KafkaError as exc:
             raise ClientError(f"a record can't be sent to {topic}: {exc}") from exc
 

@@ -16,6 +16,7 @@ from rankstream.streams.clients.connect import ClientError, require_operation, r
 from rankstream.streams.clients.rights import WRITE, is_denial
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, IMPRESSIONS, ITEM_UPDATES, REQUESTS, Topic, TopicNames
+from rankstream.streams.tracing import Headers
 
 
 class RawProducer:
@@ -71,9 +72,9 @@ class Producer(RawProducer):
         super().__init__(settings, [self._actions, self._requests, *map(names.of, also)], carrier)
         self._encode = msgspec.json.Encoder().encode
 
-    def send_action(self, event: ActionEvent | ErasureEvent) -> None:
-        """Queue one action, or the erasure of a user."""
-        self.send(self._actions, id_bytes(event.user_id), self._encode(event))
+    def send_action(self, event: ActionEvent | ErasureEvent, headers: Headers = ()) -> None:
+        """Queue one action, or the erasure of a user; ``headers`` of the record, as a trace's."""
+        self.send(self._actions, id_bytes(event.user_id), self._encode(event), headers)
 
     def send_impressions(self, event: ImpressionEvent) -> None:
         """Queue one list that a user was shown; the producer was made with the topic impressions."""
@@ -87,6 +88,6 @@ class Producer(RawProducer):
         """Queue that an item is gone; the producer was made with the topic item-updates."""
         self.send(self._items, id_bytes(item_id), None)
 
-    def send_request(self, request: RankingRequest) -> None:
-        """Queue one request."""
-        self.send(self._requests, id_bytes(request.user_id), self._encode(request))
+    def send_request(self, request: RankingRequest, headers: Headers = ()) -> None:
+        """Queue one request; ``headers`` of the record, as a trace's."""
+        self.send(self._requests, id_bytes(request.user_id), self._encode(request), headers)

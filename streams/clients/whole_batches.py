@@ -30,6 +30,7 @@ from rankstream.streams.connection import connection_of
 from rankstream.streams.partitioner import partition_of
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import limits_of
+from rankstream.streams.tracing import Headers
 
 MAX_WAITING = 64  # batches handed over and not acknowledged yet: 16 MB
 HAND_OVER_S = 60.0  # that a record waits for room, as kafka-python's does
@@ -37,6 +38,7 @@ START_S = 30.0
 UNSENT_S = 120.0  # that a batch waits for its partition to have a leader
 KEYS_REMEMBERED = 200_000  # whose partitions are not computed again
 NOT_IDEMPOTENT = (UnknownError, UnsupportedVersionError, ClusterAuthorizationFailedError)
+NO_HEADERS: list[tuple[str, bytes]] = []  # of all records without any; aiokafka wants a list
 ROOM_BYTES = 200  # of a batch beside its first record's key and value
 
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # a command says in a sentence what was not sent
@@ -72,14 +74,15 @@ class WholeBatches:
             self._end_loop()
             raise ClientError(f"the brokers at {settings.bootstrap_servers} take no producer: {exc!r}") from exc
 
-    def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+    def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
         """Put one record into the open batch of its partition."""
         lane = self._lane_of.get((topic, key)) if key is not None else None
         if lane is None:
             lane = self._find_lane(topic, key)
         batch = lane.batch
-        if batch is None or batch.append(timestamp=None, key=key, value=value) is None:
-            self._begin(lane, key, value)
+        wanted = list(headers) if headers else NO_HEADERS
+        if batch is None or batch.append(timestamp=None, key=key, value=value, headers=wanted) is None:
+            self._begin(lane, key, value, headers)
 
     def flush(self, timeout_s: float) -> None:
         """Hand over the open batches, and wait until all are acknowledged or refused."""
@@ -123,14 +126,14 @@ class WholeBatches:
             raise ClientError(f"a record can't be sent to {topic}: {exc!r}") from exc
         return lanes
 
-    def _begin(self, lane: Lane, key: bytes | None, value: bytes | None) -> None:
+    def _begin(self, lane: Lane, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Hand over the open batch, which is full, and begin another with this record."""
-        size = len(key or b"") + len(value or b"") + ROOM_BYTES
+        size = len(key or b"") + len(value or b"") + sum(len(name) + len(of) for name, of in headers) + ROOM_BYTES
         if size > MAX_RECORD_BYTES:
             raise ClientError(f"a record can't be sent to {lane.topic}: it has {size:,} bytes of {MAX_RECORD_BYTES:,}")
         self._hand_over(lane)
         lane.batch = self._producer.create_batch()
-        lane.batch.append(timestamp=None, key=key, value=value)
+        lane.batch.append(timestamp=None, key=key, value=value, headers=list(headers))
 
     def _hand_over(self, lane: Lane) -> None:
         """Queue the open batch; it is counted before, so that ``flush`` fails if an interrupt comes between."""

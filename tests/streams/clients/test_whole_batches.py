@@ -18,15 +18,20 @@ KEYS = [b"7", b"u1", "ключ".encode(), b"x" * 300, *(b"u%d" % n for n in rang
 RECORDS = [(KEYS[n % len(KEYS)], b'{"item_id": %d}' % n + b" " * 400) for n in range(2_000)]  # several batches
 
 
+def headers_of(key):
+    return [("of", key)] if key else ()
+
+
 def filled(bootstrap_servers, carrier, records=RECORDS):
     """By key: its partition and its values in order."""
     settings = fresh_topics(bootstrap_servers)
     topic = TopicNames(settings.topic_prefix).of(ACTIONS)
     with RawProducer(settings, [topic], carrier) as producer:
         for key, value in records:
-            producer.send(topic, key, value)
+            producer.send(topic, key, value, headers_of(key))
     with TopicReader(settings, ACTIONS, from_beginning=True) as reader:
         read = sorted(reader.read_all(), key=lambda one: (one.partition, one.offset))
+    assert all(list(one.headers) == list(headers_of(one.key)) for one in read)
     return {key: [(one.partition, one.value) for one in read if one.key == key] for key in {one.key for one in read}}
 
 
@@ -48,7 +53,7 @@ def test_records_without_a_key_or_a_value_are_sent(bootstrap_servers):
 
 
 def test_a_record_that_no_broker_takes_is_refused_when_it_is_sent(bootstrap_servers):
-    with pytest.raises(ClientError, match=r"can't be sent to .*: it has 5,243,081 bytes of 4,194,304"):
+    with pytest.raises(ClientError, match=r"can't be sent to .*: it has 5,243,084 bytes of 4,194,304"):
         filled(bootstrap_servers, WholeBatches, [(b"7", b"x" * (5 << 20))])
 
 
