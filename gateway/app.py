@@ -45,10 +45,12 @@ from rankstream.streams.exposition import CONTENT_TYPE, Exposition
 from rankstream.streams.heartbeat import Heartbeat
 from rankstream.streams.pipeline import INTERNAL, WRONG_PARTITION, wall_clock_ms
 from rankstream.streams.topics import ACTIONS, IMPRESSIONS, REQUESTS
+from rankstream.streams.tracing import NO_TRACES, UNTRACED_CALL, CallTrace, Traces
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID: ContextVar[object] = ContextVar("request_id", default=None)  # of the call at hand, once its body is read
+TRACE: ContextVar[CallTrace] = ContextVar("trace", default=UNTRACED_CALL)  # of the call at hand, where traces are kept
 BODY_S = 10.0  # for a body to come: who sends slower holds a place that others want
 KEEP_ALIVE_S = 15.0  # between two signs of life on a stream: proxies cut what is silent
 STATUSES = {DEADLINE_PASSED: 504, INTERNAL: 500, WRONG_PARTITION: 500}  # of workers' reasons; 400 for the others
@@ -61,10 +63,17 @@ class Gateway:
 
     routes: tuple[Route, ...] = ROUTES
 
-    def __init__(self, road: Road, settings: GatewaySettings, clock: Callable[[], int] = wall_clock_ms) -> None:
+    def __init__(
+        self,
+        road: Road,
+        settings: GatewaySettings,
+        clock: Callable[[], int] = wall_clock_ms,
+        traces: Traces = NO_TRACES,
+    ) -> None:
         self.road = road
         self.settings = settings
         self.clock = clock
+        self.traces = traces
         self.board = FeedBoard(settings.max_streams)
         self.in_flight = 0
         self.counts = GatewayCounts()
@@ -77,7 +86,8 @@ class Gateway:
 
     def app(self) -> web.Application:
         """Return the application; its start opens the road."""
-        app = web.Application(middlewares=[self.answer], client_max_size=self.settings.body_limit_bytes)
+        around = [self.trace, self.answer] if self.traces.keeps else [self.answer]
+        app = web.Application(middlewares=around, client_max_size=self.settings.body_limit_bytes)
         for route in self.routes:
             app.router.add_route(route.method, route.path, getattr(self, route.handler))
         app.on_startup.append(self._open)
@@ -95,8 +105,24 @@ class Gateway:
 
     async def _close(self, app: web.Application) -> None:
         await self.road.close()
+        await asyncio.to_thread(self.traces.close)
 
     # --- around every call
+
+    @web.middleware
+    async def trace(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Have it kept what a call that sends something leads to; looking at this process leads to nothing."""
+        if request.method != "POST":
+            return await handler(request)
+        trace = self.traces.call(request.method, route_of(request), request.scheme, request.headers.items())
+        TRACE.set(trace)
+        status = None
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        finally:
+            trace.answered(status)
 
     @web.middleware
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -144,7 +170,7 @@ class Gateway:
         return headers | {
             "Access-Control-Allow-Origin": request.headers["Origin"],
             "Access-Control-Allow-Methods": "GET, POST",
-            "Access-Control-Allow-Headers": "Authorization, Content-Type",
+            "Access-Control-Allow-Headers": "Authorization, Content-Type, traceparent, tracestate",
             "Access-Control-Expose-Headers": "Retry-After",
             "Vary": "Origin",
         }
@@ -179,7 +205,7 @@ class Gateway:
         """Send actions."""
         with self.one_in_flight(), rejections():
             actions = read_actions(await self.body(request), self.clock())
-            sent = await self.road.send(ACTIONS, actions.records) if actions.records else ()
+            sent = await self.road.send(ACTIONS, actions.records, TRACE.get()) if actions.records else ()
         later = [replace(one, index=actions.indices[one.index]) for one in sent]
         rejected = sorted([*actions.rejected, *later], key=lambda one: one.index)
         accepted = len(actions.records) - len(later)
@@ -193,7 +219,8 @@ class Gateway:
             if not self.road.has(IMPRESSIONS):
                 told = "there was no topic impressions when the gateway began; `rankstream topics create` makes it"
                 raise RefusedError(404, "no-topic", told)
-            await self.road.send(IMPRESSIONS, [read_impressions(await self.body(request), self.clock())])
+            shown = read_impressions(await self.body(request), self.clock())
+            await self.road.send(IMPRESSIONS, [shown], TRACE.get())
         return json_answer(Taken(1))
 
     async def post_forget(self, request: web.Request) -> web.StreamResponse:
@@ -202,7 +229,8 @@ class Gateway:
             told = "this gateway asks for no token, so it can't tell who may erase; set one, or use `rankstream forget`"
             raise RefusedError(403, "no-token", told)
         with self.one_in_flight(), rejections():
-            await self.road.send(ACTIONS, [read_erasure(await self.body(request), self.clock())])
+            erasure = read_erasure(await self.body(request), self.clock())
+            await self.road.send(ACTIONS, [erasure], TRACE.get())
         return json_answer(Taken(1))
 
     async def post_rank(self, request: web.Request) -> web.StreamResponse:
@@ -210,6 +238,7 @@ class Gateway:
         with self.one_in_flight(), rejections():
             asked = read_request(await self.body(request), self.clock())
             REQUEST_ID.set(asked.request.request_id)
+            TRACE.get().asks(asked.request.request_id)
             feed = await self._feed_of(asked)
         status = 200 if feed.error is None else STATUSES.get(feed.error.reason, 400)
         return raw_answer(feed.value, status)
@@ -225,7 +254,7 @@ class Gateway:
             sent = False
             try:
                 async with asyncio.timeout(within_ms / 1000):
-                    await self.road.send(REQUESTS, [asked.record])
+                    await self.road.send(REQUESTS, [asked.record], TRACE.get())
                     sent = True
                     return await feed
             except TimeoutError as exc:

@@ -21,6 +21,7 @@ from rankstream.streams.clients.rights import READ, WRITE
 from rankstream.streams.connection import READ_COMMITTED, connection_of
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, FEEDS, IMPRESSIONS, MAX_BYTES, REQUESTS, Topic, TopicNames
+from rankstream.streams.tracing import UNTRACED_CALL, CallTrace
 from rankstream.streams.worker.offsets import bounds_of
 
 log = logging.getLogger(__name__)
@@ -104,15 +105,19 @@ class KafkaRoad:
         """Return nothing: workers apply and rank."""
         return None
 
-    async def send(self, topic: Topic, records: Sequence[Keyed]) -> Sequence[RejectedItem]:
+    async def send(
+        self, topic: Topic, records: Sequence[Keyed], trace: CallTrace = UNTRACED_CALL
+    ) -> Sequence[RejectedItem]:
         """Return when every replica in sync has the records; workers reject later. Raises ``RefusedError``."""
         if self._broker.down is not None:
             raise no_broker(self._broker.down)
         name = self._names.of(topic)
         try:
             async with asyncio.timeout(self.ack_timeout_s):
-                acks = [await self._producer.send(name, value, key) for key, value in records]
-                await asyncio.gather(*acks)
+                with trace.sending(name, len(records)) as told:
+                    headers = list(told)
+                    acks = [await self._producer.send(name, value, key, headers=headers) for key, value in records]
+                    await asyncio.gather(*acks)
                 return ()
         except TooLarge as exc:
             raise RefusedError(413, "too-large", f"the brokers refuse a record of that size: {exc}") from exc

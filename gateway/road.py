@@ -7,6 +7,7 @@ from rankstream.gateway.answers import RefusedError, RejectedItem
 from rankstream.gateway.intake import Keyed
 from rankstream.streams.counters import Counters
 from rankstream.streams.topics import Topic
+from rankstream.streams.tracing import UNTRACED_CALL, CallTrace
 
 OnFeed = Callable[[bytes], None]
 
@@ -26,7 +27,9 @@ class Road(Protocol):
         """Return whether records of this topic can be sent."""
         ...
 
-    async def send(self, topic: Topic, records: Sequence[Keyed]) -> Sequence[RejectedItem]:
+    async def send(
+        self, topic: Topic, records: Sequence[Keyed], trace: CallTrace = UNTRACED_CALL
+    ) -> Sequence[RejectedItem]:
         """Return when the records are safe, with those that were not taken where that is known already.
 
         Raises ``RefusedError``, with 503 where nobody takes them.

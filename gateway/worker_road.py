@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from rankstream.events.action_event import Recorded
 from rankstream.features.history import DEFAULT_LIMIT
 from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import UserCache
@@ -20,10 +19,12 @@ from rankstream.gateway.answers import RejectedItem
 from rankstream.gateway.intake import Keyed
 from rankstream.gateway.road import OnFeed
 from rankstream.streams.codec import DeadLetter
+from rankstream.streams.columns import Headed
 from rankstream.streams.counters import Counters
 from rankstream.streams.pipeline import Pipeline, ServingState, wall_clock_ms
 from rankstream.streams.records import Channel, Outgoing
 from rankstream.streams.topics import ACTIONS, REQUESTS, Topic
+from rankstream.streams.tracing import NO_TRACES, UNTRACED_CALL, CallTrace, Headers, Traces
 
 _decode_dead_letter = msgspec.json.Decoder(DeadLetter).decode
 
@@ -39,9 +40,10 @@ class WorkerRoad:
         scoring_threads: int = 1,
         forget_after_ms: int = NEVER,
         clock: Callable[[], int] = wall_clock_ms,
+        traces: Traces = NO_TRACES,
     ) -> None:
         users = UserCache(store, history_limit, forget_after_ms=forget_after_ms)
-        self.pipeline = Pipeline(users, serving, clock=clock, record_clock=clock)
+        self.pipeline = Pipeline(users, serving, clock=clock, record_clock=clock, traces=traces)
         self._clock = clock
         self._offset = store.next_offset or 0
         self._answering: set[asyncio.Task[None]] = set()  # asyncio itself keeps no hold of its tasks
@@ -71,17 +73,19 @@ class WorkerRoad:
         """Return what this process has counted."""
         return self.pipeline.counters
 
-    async def send(self, topic: Topic, records: Sequence[Keyed]) -> Sequence[RejectedItem]:
+    async def send(
+        self, topic: Topic, records: Sequence[Keyed], trace: CallTrace = UNTRACED_CALL
+    ) -> Sequence[RejectedItem]:
         """Apply actions, and return those that can't be; or take requests, whose feeds come later."""
         loop = asyncio.get_running_loop()
         if topic is ACTIONS:
             return await loop.run_in_executor(self._applying, self._apply, records)
-        answering = asyncio.create_task(self._answer(self._recorded(topic, records, 0)))
+        answering = asyncio.create_task(self._answer(self._recorded(topic, records, 0, trace.headers)))
         self._answering.add(answering)
         answering.add_done_callback(self._answering.discard)
         return ()
 
-    async def _answer(self, records: Sequence[Recorded]) -> None:
+    async def _answer(self, records: Sequence[Headed]) -> None:
         """Rank with the users' states as they are after all that was applied before."""
         loop = asyncio.get_running_loop()
         pending = await loop.run_in_executor(self._applying, self.pipeline.on_requests, records)
@@ -97,10 +101,10 @@ class WorkerRoad:
         users.commit(users.take_changes(self._offset))
         return [_rejected(one, first) for one in dead_letters]
 
-    def _recorded(self, topic: Topic, records: Sequence[Keyed], first: int) -> list[Recorded]:
+    def _recorded(self, topic: Topic, records: Sequence[Keyed], first: int, headers: Headers = ()) -> list[Headed]:
         now_ms = self._clock()
         return [
-            Recorded(topic.name, 0, offset, now_ms, key, value)
+            Headed(topic.name, 0, offset, now_ms, key, value, headers)
             for offset, (key, value) in enumerate(records, start=first)
         ]
 

@@ -19,6 +19,7 @@ from rankstream.ranking.bundle import BundleRefusedError
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.log_lines import set_up
 from rankstream.streams.settings import Settings
+from rankstream.streams.tracing import NO_TRACES, Traces, TracesRefusedError, open_traces
 from rankstream.streams.worker.open_serving import open_serving
 
 FOLDER = "gateway"  # of state_dir: no worker has a group of that name with a database right in it
@@ -28,7 +29,7 @@ QUIET = ("aiokafka", "kafka")  # both repeat for each attempt what the gateway s
 @click.command()
 @click.option("--worker", is_flag=True, help="Rank in this process: no Kafka, no log, one process only.")
 @options_of(GATEWAY_FIELDS, read_both)
-@refusing(ClientError, BundleRefusedError, BrokenTableError, StoreRefusedError)
+@refusing(ClientError, BundleRefusedError, BrokenTableError, StoreRefusedError, TracesRefusedError)
 def command(worker: bool, settings: BothSettings) -> None:
     """Serve actions, rankings and feeds by HTTP, until Ctrl-C or SIGTERM.
 
@@ -53,8 +54,9 @@ def command(worker: bool, settings: BothSettings) -> None:
     set_up(settings.stream.log_level, settings.stream.log_format)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    road = worker_road(settings.stream) if worker else kafka_road(settings)
-    gateway = Gateway(road, settings.gateway)
+    traces = open_traces(settings.stream.traces, "rankstream-gateway")
+    road = worker_road(settings.stream, traces) if worker else kafka_road(settings)
+    gateway = Gateway(road, settings.gateway, traces=traces)
     asyncio.run(serve_until_signal(gateway, lambda address: click.echo(f"serving on {address}")))
 
 
@@ -63,7 +65,7 @@ def kafka_road(settings: BothSettings) -> Road:
     return KafkaRoad(settings.stream, settings.gateway.ack_timeout_ms / 1000)
 
 
-def worker_road(settings: Settings) -> Road:
+def worker_road(settings: Settings, traces: Traces = NO_TRACES) -> Road:
     """Return the road in this process. Raises what a bundle or a state folder is refused with."""
     if not settings.bundle.is_dir():
         raise Refusal(
@@ -72,4 +74,5 @@ def worker_road(settings: Settings) -> Road:
         )
     serving = open_serving(settings)
     store = RocksStore(settings.state_dir / FOLDER)
-    return WorkerRoad(serving, store, settings.history_limit, settings.scoring_threads, settings.forget_after_ms)
+    limits = settings.history_limit, settings.scoring_threads, settings.forget_after_ms
+    return WorkerRoad(serving, store, *limits, traces=traces)

@@ -10,7 +10,7 @@ from rankstream.streams.setting_fields import about
 from rankstream.streams.settings import Section, Settings, in_sections, read_settings
 
 SHARED = (
-    "fetch_max_wait_ms", "log_level", "log_format",
+    "fetch_max_wait_ms", "log_level", "log_format", "traces",
     "bundle", "user_vectors", "item_counts", "state_dir", "history_limit", "forget_after_days",  # with --worker
     "scorer", "scoring_threads",
 )  # fmt: skip

@@ -42,6 +42,12 @@ def test_with_a_worker_in_it_states_are_there_after_a_kill(tmp_path):
         assert process.stdout.read() == ""
 
 
+def test_traces_without_their_extra_are_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rankstream.streams.spans", None)
+    told = refusal(rankstream("gateway", "--traces", "otlp"))
+    assert told.endswith("pip install 'rankstream[otel]', or set traces = off")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

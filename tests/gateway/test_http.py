@@ -120,7 +120,7 @@ def test_a_bug_is_a_sentence_and_leaves_no_trace_outside(gateway, monkeypatch):
 
 
 def test_a_bug_is_logged_with_the_request_that_met_it(gateway, monkeypatch, caplog):
-    async def fail(topic, records):
+    async def fail(topic, records, trace):
         raise ZeroDivisionError
 
     monkeypatch.setattr(gateway.gateway.road, "send", fail)
@@ -169,6 +169,7 @@ def test_pages_of_one_origin_may_call_where_it_is_set_and_of_none_where_not(gate
     with RunningGateway(cors_origin="https://shop.example", token=TOKEN) as running:
         allowed = running.call("OPTIONS", "/rank", Origin="https://shop.example")
         assert (allowed.status, allowed.headers["Access-Control-Allow-Origin"]) == (204, "https://shop.example")
+        assert "traceparent, tracestate" in allowed.headers["Access-Control-Allow-Headers"]
         other = running.call("OPTIONS", "/rank", Origin="https://evil.example")
         assert (other.status, other.headers["Access-Control-Allow-Origin"]) == (401, None)
 
@@ -222,7 +223,7 @@ def test_an_answer_that_is_late_is_504_by_the_gateway_or_by_the_request():
 
 
 def test_a_request_that_no_broker_takes_in_time_is_503(gateway):
-    async def hang(topic, records):
+    async def hang(topic, records, trace):
         await asyncio.sleep(20)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -236,7 +237,7 @@ def test_what_a_worker_refuses_is_no_success(gateway):
     road = gateway.gateway.road
     refused = {"request_id": "r", "user_id": "u", "ranked_at_ms": 1, "error": {"reason": "bad-groups", "message": "no"}}
 
-    async def refuse(topic, records):
+    async def refuse(topic, records, trace):
         assert topic is REQUESTS
         gateway.gateway.board.arrived(json.dumps(refused).encode())
 

@@ -4,12 +4,15 @@ import json
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import msgspec
 import pytest
 from aiokafka.errors import TopicAuthorizationFailedError
 
+from rankstream.gateway.app import Gateway
 from rankstream.gateway.kafka_road import KafkaRoad
+from rankstream.gateway.settings import GatewaySettings
 from rankstream.streams.broker import EmbeddedBroker
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.codec import RankedFeed
@@ -17,6 +20,7 @@ from rankstream.streams.partitioner import partition_of
 from rankstream.streams.topics import ACTIONS, FEEDS, IMPRESSIONS, REQUESTS
 from tests.builders.cli import NO_BROKER, fresh_topics
 from tests.builders.gateway import RunningGateway, a_click
+from tests.builders.traces import CALLER, TRACE, TRACEPARENT, Collector, KeptSpans, children, named
 from tests.kafka.harness import PARTITIONS, Bench, wait_until
 
 pytestmark = pytest.mark.broker
@@ -27,11 +31,22 @@ def a_gateway(settings, ack_timeout_s=5.0, **given):
 
 
 @pytest.fixture(scope="module")
-def served(broker, tmp_path_factory):
-    """A bench with a worker, which takes seconds to join its group: one for all tests that only ask."""
+def collector():
+    with Collector() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def served(broker, collector, tmp_path_factory):
+    """A bench with a worker, which takes seconds to join its group: one for all tests that only ask.
+
+    It keeps traces of those requests that are part of one.
+    """
     bench = Bench(broker.bootstrap_servers, tmp_path_factory.mktemp("served"), broker.session_timeout_s)
+    bench.settings = replace(bench.settings, traces="otlp")
     bench.create_topics()
-    bench.worker().wait_ready()
+    told = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+    bench.worker(**told, OTEL_TRACES_SAMPLER="parentbased_always_off").wait_ready()
     yield bench
     bench.close()
 
@@ -91,6 +106,34 @@ def test_what_others_ask_for_is_followed_from_now_on(gateway, served):
     assert [stream.readline() for _ in range(2)] == [b"\n", b"event: feed\n"]
     assert json.loads(stream.readline().removeprefix(b"data: "))["request_id"] == "f"
     connection.close()
+
+
+def test_a_trace_leads_from_a_call_through_the_records_headers_to_the_feed(served, collector):
+    kept = KeptSpans()
+    road = KafkaRoad(served.settings, 5.0)
+    with RunningGateway(gateway=Gateway(road, GatewaySettings(port=0), traces=kept)) as running:
+        assert running.call("POST", "/actions", a_click("traced")).status == 200
+        asked = {"request_id": "traced", "user_id": "traced", "limit": 1}
+        assert running.call("POST", "/rank", asked, traceparent=TRACEPARENT).status == 200
+    call, action = kept.named("POST /rank"), kept.named("POST /actions")
+    sent = kept.named(f"send {served.names.of(REQUESTS)}")
+    assert (call.parent, sent.parent) == (CALLER, call.id)
+    feeds_sent = f"send {served.names.of(FEEDS)}"
+    wait_until(lambda: feeds_sent in [one.name for one in collector.of(TRACE)], "the worker's spans are there")
+    spans = collector.of(TRACE)
+    rank = named(spans, "rankstream.rank")
+    assert (rank.parent, rank.kind, rank.service) == (sent.id, 5, "rankstream-worker")
+    assert rank.attributes["messaging.consumer.group.name"] == served.settings.app_id
+    assert children(spans, rank) == ["decode", "state", "wait", feeds_sent]
+    headers = {topic: parents(served.read(topic)) for topic in (ACTIONS, FEEDS)}
+    assert headers[FEEDS][b"traced"] == (TRACE, rank.id)
+    assert headers[ACTIONS][b"traced"] == (action.trace, kept.named(f"send {served.names.of(ACTIONS)}").id)
+
+
+def parents(records):
+    """By key: trace and span that a record of the one that has a trace names."""
+    found = {one.key: dict(one.headers).get("traceparent") for one in records}
+    return {key: tuple(text.decode().split("-")[1:3]) for key, text in found.items() if text is not None}
 
 
 def test_impressions_need_their_topic(gateway, bootstrap_servers):
