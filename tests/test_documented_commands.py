@@ -52,7 +52,7 @@ NOT_RUN = {
     "tests/kafka do",
     r"rankstream monitor": "reads topics from Kafka: tests/cli/test_monitor.py runs it on files",
     r"rankstream (verify|explain) (?!.*--from)": "reads topics from Kafka: tests/kafka/test_replay_is_live.py does",
-    r"RANKSTREAM_GATEWAY_TOKEN=\S+ rankstream gateway": "runs until it is stopped: tests/cli/test_gateway.py does",
+    r"[A-Z_]+=\S+ rankstream (gateway|worker)": "runs until it is stopped: tests/cli/test_gateway.py, tests/kafka",
     r"rankstream catalogue": "needs a catalogue, or Kafka: tests/cli/test_catalogue.py and test_catalogue_follow.py",
     r"rankstream embed .*--items": "needs a catalogue: tests/cli/test_train_items.py has a file of items",
     r"rankstream graph": "needs rows of boards, or a catalogue: tests/cli/test_graph.py has some",
