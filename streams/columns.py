@@ -135,6 +135,11 @@ def joined(parts: Sequence[RecordColumns]) -> RecordColumns:
     return RecordColumns(first.topic, first.partition, data, offsets, times_ms, spans)
 
 
+def headed(records: Sequence[Record], row: int) -> Record:
+    """Return one of these records, with its headers where it had any."""
+    return records.headed(row) if isinstance(records, RecordColumns) else records[row]
+
+
 def in_one(taken: Sequence[Any], with_headers: bool = False) -> Sequence[Record]:
     """Return records and columns, in order, as one sequence: columns where there are any.
 

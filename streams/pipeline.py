@@ -37,7 +37,7 @@ from rankstream.streams.codec import (
 from rankstream.streams.counters import Counters
 from rankstream.streams.partitioner import KeyCheck, anywhere
 from rankstream.streams.records import Channel, Outgoing
-from rankstream.streams.tracing import NO_TRACES, UNTRACED, RequestTrace, Traces
+from rankstream.streams.tracing import NO_TRACES, RequestTrace, Traces
 
 INTERNAL = "internal"  # the reason of what a bug, not the record alone, has refused
 KILLED_WORKER = "killed-worker"
@@ -307,8 +307,10 @@ class Pipeline:
         trace.answered()
         return outgoing
 
-    def _dead_letter(self, record: Record, reason: str, message: str, trace: RequestTrace = UNTRACED) -> Outgoing:
+    def _dead_letter(self, record: Record, reason: str, message: str, trace: RequestTrace | None = None) -> Outgoing:
+        """Return the dead letter of a record; ``trace`` is that of a request."""
         self.counters.reject(reason)
+        trace = trace or self.traces.rejected(record, reason)
         return Outgoing(Channel.DEAD_LETTERS, record.key, encode_dead_letter(record, reason, message), trace)
 
 

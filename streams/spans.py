@@ -8,6 +8,7 @@
           decode state wait             as the pipeline goes on
           retrieve join score blend     as ``Ranking.timings_ms`` has them
           send ranked-feeds             until brokers have it        PRODUCER
+        rankstream.reject               an action that is none       CONSUMER   its context is in the dead letter's
 
 Everything with a standard is the SDK's: ``OTEL_...`` variables choose collector, sampler, propagators and limits.
 Attributes are those of the semantic conventions, and some under ``rankstream.``; users and items are in none of them.
@@ -30,7 +31,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from rankstream import __version__
 from rankstream.events.action_event import Record
 from rankstream.ranking.request import Ranking, RankingRequest
-from rankstream.streams.tracing import CallTrace, Headers, RequestTrace, Traces
+from rankstream.streams.tracing import UNTRACED, CallTrace, Headers, RequestTrace, Traces
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,8 @@ RANK_STAGES = ("retrieve", "join", "score", "blend")  # of ``Ranking.timings_ms`
 Attributes = dict[str, str | int | float]
 
 
-class NotRecorded(RequestTrace):
-    """A request that is not sampled: nothing is kept, but whoever comes after learns of it."""
+class CarriedOn(RequestTrace):
+    """A trace of which nothing more is kept here, though whoever comes after learns of it."""
 
     def __init__(self, headers: Headers) -> None:
         self.headers = headers
@@ -164,12 +165,23 @@ class Spans(Traces):
         """Begin the span of a request, below that which its record's headers name."""
         began_ns = time_ns()
         kind = SpanKind.INTERNAL if self._group is None else SpanKind.CONSUMER
-        about = {} if self._group is None else receiving(record, self._group)
+        about = {} if self._group is None else receiving(record, self._group, "rank")
         context = context_of(getattr(record, "headers", ()))
         span = self._tracer.start_span("rankstream.rank", context, kind, about, start_time=began_ns)
         if span.is_recording():
             return RequestSpan(self._tracer, span, context, began_ns, record.timestamp)
-        return NotRecorded(headers_in(trace.set_span_in_context(span, context)))
+        return CarriedOn(headers_in(trace.set_span_in_context(span, context)))
+
+    def rejected(self, record: Record, reason: str) -> RequestTrace:
+        """Keep a span of a record that is rejected, if its headers name a trace: a flood of others begins none."""
+        context = context_of(getattr(record, "headers", ()))
+        if self._group is None or not trace.get_current_span(context).get_span_context().is_valid:
+            return UNTRACED
+        about = receiving(record, self._group, "reject")
+        span = self._tracer.start_span("rankstream.reject", context, SpanKind.CONSUMER, about)
+        fail(span, reason)
+        span.end()
+        return CarriedOn(headers_in(trace.set_span_in_context(span, context)))
 
     def call(self, method: str, path: str, scheme: str, headers: Iterable[tuple[str, str]]) -> CallTrace:
         """Begin the span of a call, below that which its headers name."""
@@ -228,12 +240,12 @@ def headers_in(context: Context) -> Headers:
     return tuple((name, value.encode()) for name, value in carrier.items())
 
 
-def receiving(record: Record, group: str) -> Attributes:
+def receiving(record: Record, group: str, operation: str) -> Attributes:
     """Return what the conventions want to know of a record that is processed."""
     return {
         "messaging.system": "kafka",
         "messaging.operation.type": "process",
-        "messaging.operation.name": "rank",
+        "messaging.operation.name": operation,
         "messaging.consumer.group.name": group,
         "messaging.destination.name": record.topic,
         "messaging.destination.partition.id": str(record.partition),

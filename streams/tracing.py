@@ -76,6 +76,10 @@ class Traces:
         """Return what is told of the request that a record holds, before it is looked at."""
         return UNTRACED
 
+    def rejected(self, record: Record, reason: str) -> RequestTrace:
+        """Note that a record is no action, or is passed over, and why; return what its dead letter goes on with."""
+        return UNTRACED
+
     def call(self, method: str, path: str, scheme: str, headers: Iterable[tuple[str, str]]) -> CallTrace:
         """Return what is told of a call; its path has no parameter."""
         return UNTRACED_CALL

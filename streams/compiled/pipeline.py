@@ -13,7 +13,7 @@ from rankstream.events.action_event import Record
 from rankstream.features.actions import Vocabulary, min_values
 from rankstream.features.history import Appended
 from rankstream.features.user_state import Applied
-from rankstream.streams.columns import Ints, RecordColumns, columns_of, keyed
+from rankstream.streams.columns import Ints, RecordColumns, columns_of, headed, keyed
 from rankstream.streams.compiled.arena import Slots, Words
 from rankstream.streams.compiled.histories import (
     ACTIONS,
@@ -47,7 +47,7 @@ class CompiledPipeline(Pipeline):
             return []
         columns = columns_of(records)
         high, low, status, dead_letters = self._decode_columns(columns, records)
-        slots, misplaced = self._find_users(columns, status)
+        slots, misplaced = self._find_users(columns, status, records)
         self._apply_columns(columns, slots, status, high, low)
         return dead_letters + misplaced
 
@@ -76,7 +76,7 @@ class CompiledPipeline(Pipeline):
         self.counters.ahead += ahead
         dead_letters: list[Outgoing] = []
         for row in np.flatnonzero(status == SLOW).tolist() if slow else ():
-            letters, decoded = self._decode([records[row]])
+            letters, decoded = self._decode([headed(records, row)])
             dead_letters += letters
             status[row] = OK if decoded.actions else SKIP
             for action in decoded.actions:
@@ -97,7 +97,9 @@ class CompiledPipeline(Pipeline):
     _names_of: Vocabulary | None = None
     _name_bytes: tuple[Bytes, Ints, Bytes, Ints]
 
-    def _find_users(self, columns: RecordColumns, status: Bytes) -> tuple[Slots, list[Outgoing]]:
+    def _find_users(
+        self, columns: RecordColumns, status: Bytes, records: Sequence[Record]
+    ) -> tuple[Slots, list[Outgoing]]:
         """Return the slot of each record's user, all of them in memory; and dead letters of what lies elsewhere."""
         arena, slots = self.users.arena, np.full(len(columns), UNKNOWN, np.int32)
         if not arena.find(columns, status, slots):
@@ -110,7 +112,9 @@ class CompiledPipeline(Pipeline):
         status[misplaced] = SKIP
         self.users.load([key for key in new if key not in wrong])
         arena.find(columns, status, slots)
-        letters = [self._dead_letter(columns[row], WRONG_PARTITION, wrong[columns.keys([row])[0]]) for row in misplaced]
+        letters = [
+            self._dead_letter(headed(records, row), WRONG_PARTITION, wrong[columns.keys([row])[0]]) for row in misplaced
+        ]
         return slots, letters
 
     def _apply_columns(self, columns: RecordColumns, slots: Slots, status: Bytes, high: Words, low: Words) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xxhash
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,10 +18,12 @@ from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.stores.rocksdb import RocksStore
 from rankstream.features.user_state import CorruptStateError, UserState
 from rankstream.streams import engine as engine_module
-from rankstream.streams.columns import columns_of
+from rankstream.streams.batch_head import HEAD, read_head
+from rankstream.streams.columns import RecordColumns, columns_of
 from rankstream.streams.engine import PLAIN, Engine, EngineRefusedError, open_engine
 from rankstream.streams.partitioner import KeyCheck, PartitionCheck, anywhere
 from rankstream.streams.pipeline import Pipeline
+from rankstream.streams.tracing import UNTRACED, RequestTrace, Traces
 from tests.builders.actions import (
     MORNING_MS,
     NO_SESSIONS,
@@ -198,6 +201,39 @@ def test_an_ordinary_action_is_packed_by_the_kernel_alone(compiled: Engine, monk
     stamp, code = MORNING_MS + 1000, 1 + round(16 * np.log2(3.5))
     assert state.history.packed == pack_action(stamp, 1, xxhash.xxh3_64_intdigest(b"a") | 1 << 63, 1, code)
     assert (state.offset, state.total, run.pipeline.counters.actions) == (5, 1, 2)
+
+
+def a_batch(*records: ARecord, headers: list[tuple[str, bytes]]) -> RecordColumns:
+    """Records as columns of what a fetch brought."""
+    from rankstream.streams.compiled.record_batches import read_batch
+
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 16)
+    for one in records:
+        builder.append(one.offset, one.timestamp, one.key, one.value, headers)
+    data = bytes(builder.build())
+    found = read_batch("user-actions", 0, read_head(data, 0), data, HEAD.size, len(data))
+    assert found is not None
+    return found
+
+
+class Rejections(Traces):
+    """Keeps what it is told of records that are rejected."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Any]] = []
+
+    def rejected(self, record: Any, reason: str) -> RequestTrace:
+        self.told.append((reason, record.headers))
+        return UNTRACED
+
+
+@needs_numba
+def test_columns_that_are_rejected_are_told_with_their_headers(compiled: Engine):
+    run = Run(compiled, check=PartitionCheck(0, 3))
+    run.pipeline.traces = traces = Rejections()
+    headers = [("traceparent", b"00-1-2-01")]
+    run.take(a_batch(ARecord(b"{"), an_event("u1", offset=1), headers=headers))
+    assert traces.told == [("not-json", headers), ("wrong-partition", headers)]
 
 
 @needs_numba

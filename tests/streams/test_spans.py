@@ -135,6 +135,16 @@ def test_a_request_that_has_no_feed_is_an_error_with_the_reason_that_its_answer_
     assert all(parts(one)[1] == rank.id for one in outgoing)
 
 
+def test_an_action_that_is_rejected_is_an_error_in_its_senders_trace():
+    pipeline, kept = traced()
+    traced_one = AHeadedRecord(b"{", headers=(("traceparent", TRACEPARENT.encode()),))
+    letters = pipeline.on_actions([traced_one, an_event(offset=1), ARecord(b"{", offset=2)])
+    (reject,) = kept.all  # what is part of no trace begins none
+    assert (reject.name, reject.trace, reject.parent, reject.error) == ("rankstream.reject", TRACE, CALLER, "not-json")
+    assert parts(letters[0])[1] == reject.id
+    assert letters[1].trace.headers == ()
+
+
 def test_a_bug_that_a_request_ran_into_is_an_error(monkeypatch):
     pipeline, kept = traced()
     monkeypatch.setattr(pipeline.serving.current, "rank", lambda *given: 1 // 0)
