@@ -6,7 +6,7 @@
     {"user_id": "u1", "action": "forget", "timestamp_ms": 1700000900000}     all that u1 did up to then is forgotten
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Protocol, TypeVar
 
@@ -26,6 +26,8 @@ T = TypeVar("T")
 RECORDS_TIME = "the record's own time"
 TOO_LARGE = "too-large"
 DAMAGED_BATCH = "damaged-batch"
+NO_JSON = b"\0"  # begins what serializers of a schema registry write
+FRAMED = "; it begins as values of a schema registry do, for which there are value_format and schema_registry"
 FORGET: Final = "forget"  # stands for the name of an action, without an item
 TIMESTAMP = "timestamp"  # the reason of what has a time that can't be meant
 
@@ -88,6 +90,19 @@ class Recorded:
     timestamp: int
     key: bytes | None
     value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unframed(Recorded):
+    """A record whose value was made into JSON; what its producer sent stands beside it."""
+
+    framed: bytes
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+def sent_value(record: Record) -> bytes | None:
+    """Return a record's value as its producer sent it."""
+    return record.framed if isinstance(record, Unframed) else record.value
 
 
 class Unread(bytes):
@@ -202,7 +217,7 @@ def not_valid(value: bytes, exc: Exception, what: str) -> Rejected:
         return Rejected("schema", f"not {what}: {exc}")
     if isinstance(exc, RecursionError):
         return Rejected("not-json", "not JSON that can be read: brackets are nested too deep")
-    return Rejected("not-json", f"not JSON: {exc}")
+    return Rejected("not-json", f"not JSON: {exc}{FRAMED if value[:1] == NO_JSON else ''}")
 
 
 def bad_size(value: bytes | None, limit: int) -> Rejected:

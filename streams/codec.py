@@ -23,6 +23,7 @@ from rankstream.events.action_event import (
     check_time,
     decoded,
     produced_ms,
+    sent_value,
     wrong_key,
 )
 from rankstream.features.decoding import UNREADABLE
@@ -37,7 +38,7 @@ MAX_UNREADABLE_BYTES = 16 * 1024  # of what can't be read
 UNREADABLE_REASONS = ("not-json", "schema", TOO_LARGE)
 REASONS = (  # of all dead letters, as docs/topics.md explains them
     *UNREADABLE_REASONS, "empty", "damaged-batch", "key-mismatch", "wrong-partition", "unknown-action", "timestamp",
-    "currency", "internal", "killed-worker", "skipped",
+    "currency", "internal", "killed-worker", "skipped", "unknown-schema", "unusable-schema", "undecodable",
 )  # fmt: skip
 
 
@@ -267,7 +268,8 @@ def encode_dead_letter(record: Record, reason: str, message: str) -> bytes:
 
     Of what can't be read 16 KB are enough to see what it is: sent again it would be rejected again.
     """
-    value = None if isinstance(record.value, Unread) else record.value
+    sent = sent_value(record)
+    value = None if isinstance(sent, Unread) else sent
     limit = MAX_UNREADABLE_BYTES if reason in UNREADABLE_REASONS else MAX_DEAD_LETTER_BYTES
     return _encode(
         DeadLetter(

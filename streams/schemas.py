@@ -34,7 +34,7 @@ PREFIX = {"description": "topic_prefix of the settings, before the name of every
 
 def schema_of(topic: Topic) -> dict[str, Any]:
     """Return the JSON Schema of a topic's values. Raises ``KeyError`` for the changelog, which holds no JSON."""
-    tops, components = msgspec.json.schema_components(_kinds_of(topic), ref_template="#/$defs/{name}")
+    tops, components = msgspec.json.schema_components(kinds_of(topic), ref_template="#/$defs/{name}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:rankstream:{topic.name}",
@@ -44,7 +44,8 @@ def schema_of(topic: Topic) -> dict[str, Any]:
     }
 
 
-def _kinds_of(topic: Topic) -> list[type]:
+def kinds_of(topic: Topic) -> list[type]:
+    """Return the structs that a topic's values may be."""
     return [OF_TOPICS[topic], *([ALSO[topic]] if topic in ALSO else [])]
 
 
@@ -57,7 +58,7 @@ def asyncapi() -> dict[str, Any]:
     kinds = [*OF_TOPICS.values(), *ALSO.values()]
     tops, components = msgspec.json.schema_components(kinds, ref_template=COMPONENTS)
     schema_of_kind = dict(zip(kinds, tops, strict=True))
-    payloads = {topic: _any_of([schema_of_kind[kind] for kind in _kinds_of(topic)]) for topic in OF_TOPICS}
+    payloads = {topic: _any_of([schema_of_kind[kind] for kind in kinds_of(topic)]) for topic in OF_TOPICS}
     return {
         "asyncapi": "3.0.0",
         "id": "urn:rankstream",

@@ -24,6 +24,9 @@ SERVER = re.compile(r"\s*(\[[0-9a-fA-F:.]+\]|[^\s:,/]+):\d{1,5}\s*")
 OAUTH, GSSAPI = "OAUTHBEARER", "GSSAPI"
 PREFIX = re.compile(r"[a-zA-Z0-9._-]{0,100}")
 AT_ONCE, TRANSACTIONAL = "at-once", "transactional"
+VALUE_FORMATS = (JSON, AVRO, PROTOBUF) = ("json", "avro", "protobuf")
+REGISTRY = re.compile(r"\s*https?://[^\s/@,?#]+(/[^\s@,?#]*)?\s*")
+TEXT_OF_HEADER = re.compile(r"[\x21-\x7e]+")
 AUTO, PLAIN, COMPILED = ENGINES = ("auto", "plain", "compiled")
 
 
@@ -56,6 +59,20 @@ class Settings:
         f"file a table [kafka]. Those are {', '.join(HANDED_ON)}; others are refused, with the setting that says the "
         "same where there is one.",
         as_text=text_of,
+    )
+    value_format: str = setting(
+        JSON,
+        Section.CONNECTION,
+        "What producers write to user-actions, ranking-requests, impressions and item-updates: JSON, or Avro or "
+        "Protobuf framed with the id of a schema in schema_registry. JSON is read with each of them, by a record's "
+        "first byte, so a topic may change over while workers run; what is written is JSON.",
+        choices=VALUE_FORMATS,
+    )
+    schema_registry: str = setting(
+        "",
+        Section.CONNECTION,
+        "URL of a Confluent-compatible schema registry, several of one with commas, which the schemas of framed values "
+        "come from.",
     )
     security_protocol: str = setting(
         "PLAINTEXT",
@@ -98,6 +115,16 @@ class Settings:
     )
     ssl_key_password: str | None = setting(
         None, Section.SECURITY, "Password of that key; by environment or file only.", secret=True
+    )
+    schema_registry_user: str | None = setting(None, Section.SECURITY, "Name to log in to the schema registry with.")
+    schema_registry_password: str | None = setting(
+        None, Section.SECURITY, "Password to log in to it with; by environment or file only.", secret=True
+    )
+    schema_registry_token: str | None = setting(
+        None, Section.SECURITY, "Bearer token to show it instead; by environment or file only.", secret=True
+    )
+    schema_registry_cafile: Path | None = setting(
+        None, Section.SECURITY, "PEM file of the authorities to trust with it; the system's own if not given."
     )
     partitions: int = setting(
         8,
@@ -422,12 +449,30 @@ class Settings:
                 f"security_protocol is {self.security_protocol}, which needs sasl_username and sasl_password "
                 f"(the password in the environment variable {variable('sasl_password')} or in the file)"
             )
+        self._check_registry()
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise SettingsError(f"ssl_keyfile is {self.ssl_keyfile}, but there is no ssl_certfile that it belongs to")
         if self.ssl_certfile is not None and not self.security_protocol.endswith("SSL"):
             raise SettingsError(
                 f"ssl_certfile is {self.ssl_certfile}, but security_protocol is {self.security_protocol}, which shows "
                 "no certificate; wanted SSL or SASL_SSL"
+            )
+
+    def _check_registry(self) -> None:
+        if self.value_format != JSON and not self.schema_registry:
+            raise SettingsError(
+                f"value_format is {self.value_format}, which needs schema_registry, the URL that the schemas come from"
+            )
+        if self.schema_registry and bool(self.schema_registry_user) != bool(self.schema_registry_password):
+            raise SettingsError(
+                "one of schema_registry_user and schema_registry_password is given; wanted both (the password in the "
+                f"environment variable {variable('schema_registry_password')} or in the file)"
+            )
+        if self.schema_registry_user and self.schema_registry_token:
+            raise SettingsError("schema_registry_user and schema_registry_token are given; wanted one way to log in")
+        if self.schema_registry_token and not TEXT_OF_HEADER.fullmatch(self.schema_registry_token):
+            raise SettingsError(
+                "schema_registry_token holds a space, a line's end or what is not ASCII; wanted a token"
             )
 
 
@@ -460,6 +505,11 @@ def _check(known: "Field[Any]", value: object, source: str) -> None:
         raise SettingsError(f"{source} is {value!r}; wanted host:port, several with commas between")
     if known.name == "topic_prefix" and not PREFIX.fullmatch(str(value)):
         raise SettingsError(f"{source} is {value!r}; Kafka's topics have letters, digits, . _ and - only")
+    if known.name == "schema_registry" and value and not all(map(REGISTRY.fullmatch, str(value).split(","))):
+        raise SettingsError(
+            f"{source} is no URL as https://registry:8081, several with commas between; a name and a password go to "
+            "schema_registry_user and schema_registry_password"
+        )  # it is not shown, as it may hold them
     if known.name == "kafka":
         options_in(str(value), source)
     if known.name == "app_id" and not value:

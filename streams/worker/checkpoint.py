@@ -24,7 +24,7 @@ from time import monotonic
 
 from faust.types import TP
 
-from rankstream.events.action_event import Record, Unread
+from rankstream.events.action_event import Record, Unread, sent_value
 from rankstream.features.stores.cache import Changes
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Outgoing
@@ -106,7 +106,7 @@ class Cursor:
 
     def note(self, record: Record) -> None:
         """Note which record was processed last, unless it could not be read."""
-        if not isinstance(record.value, Unread):
+        if not isinstance(sent_value(record), Unread):
             self.last = record
 
     def set_back(self, offset: int) -> None:

@@ -192,3 +192,26 @@ def test_names_lead_to_flags_and_variables(known):
 def test_any_text_is_read_or_refused_and_nothing_else(known, text):
     with suppress(SettingsError):
         assert isinstance(getattr(read_settings({known.name: text}, {}), known.name), kind_of(known))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"value_format": "avro"}, "needs schema_registry"),
+        ({"schema_registry": "registry:8081"}, "no URL"),
+        ({"schema_registry": "https://u:s3cret@registry"}, "schema_registry_user"),
+        ({"schema_registry": "https://registry:8081", "schema_registry_user": "u"}, "wanted both"),
+        ({"schema_registry_user": "u", "schema_registry_password": "s3cret", "schema_registry_token": "t"}, "one way"),
+        ({"schema_registry_token": "s3cret\n"}, "a line's end"),
+    ],
+)
+def test_a_schema_registry_is_given_whole_and_its_secrets_are_not_shown(wrong, told):
+    with pytest.raises(SettingsError, match=told) as caught:
+        Settings(**wrong)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_several_registries_may_be_named_and_secrets_are_in_no_text():
+    known = {"schema_registry_user": "u", "schema_registry_password": "s3cret"}
+    settings = Settings(value_format="avro", schema_registry="https://a:8081/api, http://[::1]:8081/", **known)
+    assert "s3cret" not in repr(settings)
