@@ -5,7 +5,8 @@
     {"partition": 3, "offset": 17, "timestamp_ms": 1700000000000, "key": "u1", "value": {"user_id": "u1", ...}}
 
 A value that is JSON stands in the line byte for byte; any other, and a key that is not text, stands there as
-``value_base64`` and ``key_base64``. So what is read back is what was in the topic, to the byte.
+``value_base64`` and ``key_base64``. So what is read back is what was in the topic, to the byte; of values framed by a
+schema registry the JSON that they were read as, and where that was not possible the bytes that were sent.
 """
 
 from base64 import b64decode, b64encode
@@ -16,7 +17,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from rankstream.events.action_event import Record, Recorded
+from rankstream.events.action_event import Record, Recorded, Unread, sent_value
 from rankstream.features.decoding import UNREADABLE
 from rankstream.features.files import whole_file
 
@@ -59,7 +60,7 @@ def write_dump(path: Path, records: Iterable[Record]) -> int:
 
 
 def _line(record: Record) -> Line:
-    key, value = record.key, record.value
+    key, value = record.key, sent_value(record) if isinstance(record.value, Unread) else record.value
     text = _text(key)
     as_json = value is not None and _is_json(value)
     return Line(

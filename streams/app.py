@@ -32,6 +32,7 @@ from rankstream.streams.clients.rights import is_denial
 from rankstream.streams.columns import AsColumns
 from rankstream.streams.connection import credentials_of, handed_on, missing_codecs
 from rankstream.streams.engine import PLAIN, EngineRefusedError, open_engine
+from rankstream.streams.framed.reader import open_reader
 from rankstream.streams.log_lines import Quiet, logging_config
 from rankstream.streams.pipeline import ServingState
 from rankstream.streams.records import Outgoing
@@ -50,6 +51,7 @@ from rankstream.streams.worker.chunks import (
     take_joined,
 )
 from rankstream.streams.worker.fence import FencedError, FenceRefusedError, brokers_fence
+from rankstream.streams.worker.framed_chunks import FramedChunks
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.load import Overload
 from rankstream.streams.worker.observer import Observer
@@ -99,6 +101,9 @@ class WorkerRuntime(Service):
         self.watchdog = Watchdog(settings.session_timeout_s)
         self.shadow = Shadow(settings)
         self.observer = Observer(settings, serving, self.pressure, self._end_of)
+        self._framed_actions = FramedChunks(open_reader(settings, ACTIONS))
+        self._framed_requests = FramedChunks(open_reader(settings, REQUESTS))
+        self.observer.registry_away = lambda: self._framed_actions.away or self._framed_requests.away
         self.engine = PLAIN
         self.traces = open_traces(settings.traces, "rankstream-worker", settings.app_id)
         self.ownership: Ownership | None = None
@@ -360,6 +365,7 @@ class WorkerRuntime(Service):
 
     async def _apply_actions(self, partition: Partition, chunk: Chunk) -> None:
         await self._make_sure_of(chunk)
+        await self._framed_actions.prepare(chunk, lambda: self._is_wanted(partition, chunk), partition.actions.skipped)
         await self._or_rewind(chunk, partition.apply_actions(chunk, self.plan.is_current))
         if partition.is_full:
             await partition.checkpoint()
@@ -388,7 +394,14 @@ class WorkerRuntime(Service):
         await self._make_sure_of(chunk)
         partition = self._owned.partitions.get(chunk.partition)
         if partition is not None:
+            await self._framed_requests.prepare(
+                chunk, lambda: self._is_wanted(partition, chunk), partition.requests.skipped
+            )
             await self._or_rewind(chunk, partition.answer(chunk, self.plan.is_current, self._score, behind))
+
+    def _is_wanted(self, partition: Partition, chunk: Chunk) -> bool:
+        """Return whether a chunk would still be processed."""
+        return self.plan.is_current(chunk) and not (partition.closing or partition.failed)
 
     async def _score(self, work: Callable[[], list[Outgoing]]) -> list[Outgoing]:
         return await asyncio.get_running_loop().run_in_executor(self._scoring, work)

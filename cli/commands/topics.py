@@ -197,9 +197,9 @@ def dump(folder: Path, chosen: tuple[str, ...], as_json: bool, settings: Setting
     """Write topics to files: a line of JSON a record, FOLDER/<topic>.jsonl.
 
     Each topic from its first record to the last one that is there now, with partition, offset, time, key and value, to
-    the byte. Brokers forget requests after a day: a dump is what `rankstream verify --from` and `rankstream explain
-    --from` read later, or elsewhere. Dumps of user-actions and ranked-feeds are what a model can be trained on:
-    `rankstream train FOLDER --impressions FOLDER`.
+    the byte; what a schema registry framed is JSON there. Brokers forget requests after a day: a dump is what
+    `rankstream verify --from` and `rankstream explain --from` read later, or elsewhere. Dumps of user-actions and
+    ranked-feeds are what a model can be trained on: `rankstream train FOLDER --impressions FOLDER`.
 
     \b
     Examples:

@@ -28,6 +28,8 @@ from rankstream.streams.clients.connect import (
 from rankstream.streams.clients.rights import READ, is_denial
 from rankstream.streams.codec import DeadLetter, RankedFeed
 from rankstream.streams.connection import READ_COMMITTED
+from rankstream.streams.framed.reader import open_reader
+from rankstream.streams.framed.registry import RegistryAwayError
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import DEAD_LETTERS, FEEDS, Topic, TopicNames
 
@@ -67,6 +69,7 @@ class TopicReader:
         self.settings = settings
         self.topic = TopicNames(settings.topic_prefix).of(topic)
         require_topics(settings, [self.topic], READ)
+        self._framed = None if topic.written_by_workers else open_reader(settings, topic)
         self._kafka = connect(
             settings,
             KafkaConsumer,
@@ -129,8 +132,14 @@ class TopicReader:
         return {one for one in partitions if committed[one].offset < written[one].offset}
 
     def poll(self, timeout_s: float = POLL_MS / 1000) -> list[Record]:
-        """Return the records that have come, perhaps none."""
-        return [record for batch in self._poll(int(timeout_s * 1000)).values() for record in batch]
+        """Return the records that have come, perhaps none; JSON for values that a registered schema frames."""
+        records = [record for batch in self._poll(int(timeout_s * 1000)).values() for record in batch]
+        if self._framed is None:
+            return records
+        try:
+            return list(self._framed.read(records))
+        except RegistryAwayError as exc:
+            raise ClientError(f"{self.topic} holds values whose schema there is not: {exc}") from exc
 
     def _poll(self, timeout_ms: int) -> Mapping[Any, list[Record]]:
         try:

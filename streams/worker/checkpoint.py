@@ -24,12 +24,12 @@ from time import monotonic
 
 from faust.types import TP
 
-from rankstream.events.action_event import Record, Unread, sent_value
+from rankstream.events.action_event import Record, Unread
 from rankstream.features.stores.cache import Changes
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Outgoing
 from rankstream.streams.skips import NOTHING
-from rankstream.streams.worker.chunks import Chunk
+from rankstream.streams.worker.chunks import AsJson, Chunk
 from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.load import Load
 from rankstream.streams.worker.outbox import Outbox
@@ -106,7 +106,7 @@ class Cursor:
 
     def note(self, record: Record) -> None:
         """Note which record was processed last, unless it could not be read."""
-        if not isinstance(sent_value(record), Unread):
+        if not isinstance(record.value, Unread):
             self.last = record
 
     def set_back(self, offset: int) -> None:
@@ -181,7 +181,7 @@ class Partition:
                 for part in self.actions.in_hand.parts(records, max(1, len(records))):
                     if self.closing or self.failed or not is_current(chunk):
                         return
-                    dead_letters = self._apply(part)
+                    dead_letters = self._apply(part, chunk.as_json)
                     self.actions.advance(part[-1].offset + 1)
                     self.actions.note(part[-1])
                     await self._outbox.send(dead_letters)
@@ -189,7 +189,7 @@ class Partition:
                 self.actions.advance(chunk.end)
             self.pipeline.counters.chunk_s.observe(monotonic() - started)
 
-    def _apply(self, records: Sequence[Record]) -> list[Outgoing]:
+    def _apply(self, records: Sequence[Record], as_json: AsJson) -> list[Outgoing]:
         """Apply actions that are worked on together; return the dead letters that were not acknowledged before."""
         in_hand, until = self.actions.in_hand, self.outputs_committed_until
         known = bisect_left(records, until, key=attrgetter("offset"))
@@ -197,8 +197,8 @@ class Partition:
             return self.pipeline.on_killer(records[0])[known:]
         with in_hand.held(records):
             if known:
-                self.pipeline.on_actions(records[:known])
-            return self.pipeline.on_actions(records[known:])
+                self.pipeline.on_actions(as_json(records[:known]))
+            return self.pipeline.on_actions(as_json(records[known:]))
 
     async def answer(
         self, chunk: Chunk, is_current: Callable[[Chunk], bool], run: Run, behind: Callable[[], int] = lambda: 0
@@ -216,7 +216,7 @@ class Partition:
                 if self.closing or self.failed or not is_current(chunk):
                     return
                 with self._poisoned_by_failure():
-                    some, feeds = await self._next_answers(records, run, behind())
+                    some, feeds = await self._next_answers(records, run, behind(), chunk.as_json)
                     async with self._turn:
                         if self.failed:
                             return
@@ -227,7 +227,7 @@ class Partition:
             self.requests.advance(chunk.end)
 
     async def _next_answers(
-        self, records: Sequence[Record], run: Run, behind: int
+        self, records: Sequence[Record], run: Run, behind: int, as_json: AsJson
     ) -> tuple[Sequence[Record], list[Outgoing]]:
         """Return the next requests of these that are worked on together, and their answers."""
         in_hand, load = self.requests.in_hand, self._load
@@ -238,9 +238,9 @@ class Partition:
         with in_hand.held(some):
             if shed:
                 await asyncio.sleep(0)  # many in a row must let others through
-                return some, self.pipeline.on_too_many(some).by_popularity()
+                return some, self.pipeline.on_too_many(as_json(some)).by_popularity()
             started = monotonic()
-            feeds = await run(self.pipeline.on_requests(some).answer)
+            feeds = await run(self.pipeline.on_requests(as_json(some)).answer)
             load.took(monotonic() - started, len(some))
             return some, feeds
 

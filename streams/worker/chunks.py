@@ -38,6 +38,7 @@ from rankstream.streams.worker.unpacking import NO_EPOCH
 
 log = logging.getLogger(__name__)
 
+AsJson = Callable[[Sequence[Record]], Sequence[Record]]
 NO_OPTIONS: Mapping[str, Any] = {}
 LEAVE_S = 4.0  # to leave the group in order; a rebalance may take as long as the session of one who does not join
 
@@ -52,10 +53,16 @@ class Fetched:
     leader_epoch: int = NO_EPOCH  # of the leader that wrote the first of it
 
 
+def as_they_are(records: Sequence[Record]) -> Sequence[Record]:
+    """Return records whose values are JSON."""
+    return records
+
+
 class Chunk:
     """Records of one partition, in order; to Faust it looks like one aiokafka record whose value is itself."""
 
     __slots__ = (
+        "as_json",
         "begin",
         "end",
         "epoch",
@@ -80,6 +87,7 @@ class Chunk:
         self.leader_epoch = fetched.leader_epoch
         self.offset = self.end - 1
         self.timestamp = self.records[-1].timestamp if self.records else -1
+        self.as_json: AsJson = as_they_are  # what is to be done with its records before they are processed
 
     def follows(self, other: "Chunk") -> bool:
         """Return whether it was read right behind the other one, by the same plan and from the same leader."""

@@ -49,6 +49,7 @@ class Observer:
         self.producer: AIOKafkaProducer | None = None  # asked whether a broker answers
         self.has_joined = False  # the group, and opened what that gave it
         self.is_leaving = False  # it was asked to end
+        self.registry_away: Callable[[], str] = lambda: ""  # why the schema registry gives no schema; "" where it does
         self._settings = settings
         self._serving = serving
         self._pressure = pressure
@@ -149,6 +150,7 @@ class Observer:
             broker_age_s=self.broker.age_s,
             session_timeout_s=self._settings.session_timeout_s,
             down=self.broker.down,
+            registry_away=self.registry_away(),
         )
 
     def versions(self) -> Mapping[str, ServedVersion]:

@@ -48,6 +48,7 @@ def why_not_ready(
     broker_age_s: float,
     session_timeout_s: float,
     down: str | None,
+    registry_away: str = "",
 ) -> list[str]:
     """Return what keeps a worker from its work, in sentences; none where it is ready.
 
@@ -62,6 +63,8 @@ def why_not_ready(
         reasons.append(f"{down or 'no broker answers'}, for {broker_age_s:.0f} s, so others may have its partitions")
     if not has_joined and not opening:
         reasons.append("it has not joined its group yet")
+    if registry_away:
+        reasons.append(f"records wait for a schema: {registry_away}")
     if restoring:
         reasons.append(f"it restores {_progress(restoring)}")
     elif opening:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstream.events.action_event import Recorded
+from rankstream.events.action_event import Recorded, Unframed, unread
 from rankstream.events.dumps import DumpError, read_dump, write_dump
 
 VALUES = st.one_of(
@@ -34,6 +34,12 @@ def test_values_that_are_json_can_be_read_by_people(tmp_path):
     path = tmp_path / "t.jsonl"
     write_dump(path, [Recorded("t", 3, 17, 5, b"u1", b'{"user_id": "u1"}')])
     assert path.read_text() == '{"partition":3,"offset":17,"timestamp_ms":5,"key":"u1","value":{"user_id": "u1"}}\n'
+
+
+def test_framed_values_are_written_as_they_were_read_or_as_they_were_sent(tmp_path):
+    at, path = ("t", 0, 5, 7, b"u1"), tmp_path / "t.jsonl"
+    write_dump(path, [Unframed(*at, b"{}", b"\0sent"), Unframed(*at, unread("no such schema"), b"\0sent")])
+    assert [one.value for one in read_dump(path, "t")] == [b"{}", b"\0sent"]
 
 
 @pytest.mark.parametrize(

@@ -252,8 +252,11 @@ class Bench:
             users |= max(found, key=lambda each: each[0])[1]
         return users
 
-    def expected_states(self) -> dict[bytes, bytes]:
-        """Return the records that one pipeline a partition makes of the same log, in process, without a kill."""
+    def expected_states(self, as_json: Callable[[Any], Any] = lambda records: records) -> dict[bytes, bytes]:
+        """Return the records that one pipeline a partition makes of the same log, in process, without a kill.
+
+        ``as_json`` reads values that are not JSON.
+        """
         by_partition: dict[int, list[Any]] = {}
         for record in self.read(ACTIONS):
             by_partition.setdefault(record.partition, []).append(record)
@@ -261,7 +264,7 @@ class Bench:
         for records in by_partition.values():
             store = MemoryStore()
             pipeline = Pipeline(UserCache(store), SomeLiveRanker(MixingSessions()))
-            pipeline.on_actions(records)
+            pipeline.on_actions(as_json(records))
             pipeline.users.commit(pipeline.users.take_changes(records[-1].offset + 1))
             users |= dict(store.items())
         return users

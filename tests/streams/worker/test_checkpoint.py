@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from rankstream.events.action_event import unread
+from rankstream.events.action_event import Record, unread
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.user_state import unpack_state
@@ -20,7 +20,7 @@ from rankstream.streams.topics import TopicNames
 from rankstream.streams.worker.checkpoint import Cursor, OffsetGapError, Partition, RewindError
 from rankstream.streams.worker.chunks import Chunk, Fetched, ReadingPlan
 from rankstream.streams.worker.fence import FencedError
-from rankstream.streams.worker.in_hand import InHand
+from rankstream.streams.worker.in_hand import RANGE, InHand
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.load import Load
 from rankstream.streams.worker.outbox import Outbox
@@ -638,6 +638,44 @@ def test_records_that_are_applied_one_at_a_time_let_others_run_and_stop_where_th
         assert {1, 2} <= set(seen), "nothing else ran between two records"
         assert scene.partition.actions.processed == 3
         assert scene.partition.pipeline.users.get(b"u1").offset == 2
+
+
+def test_records_are_in_hand_while_they_are_made_into_json(tmp_path):
+    """A decoder that kills the process is found by what it had in hand, as whatever else does."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.partition.actions.in_hand = InHand(tmp_path / "in-hand")
+        chunk, seen = scene.chunk(an_event("u1", offset=0), an_event("u1", "b", offset=1)), list[tuple[int, int]]()
+
+        def as_json(records: Sequence[Record]) -> Sequence[Record]:
+            if records:
+                seen.append(RANGE.unpack_from((tmp_path / "in-hand").read_bytes()))
+            return records[1:]
+
+        chunk.as_json = as_json
+        await scene.partition.apply_actions(chunk, scene.plan.is_current)
+        assert seen == [(0, 2)]
+        assert scene.partition.pipeline.users.get(b"u1").offset == 1
+        assert len(scene.partition.pipeline.users.get(b"u1").history) == 1
+
+    asyncio.run(story())
+
+
+def test_requests_are_answered_as_they_were_made_into_json():
+    async def story() -> None:
+        scene = Scene()
+        chunk = scene.chunk(*requests_of(3))
+        chunk.as_json = lambda records: records[:-1]
+
+        async def here(work: Any) -> Any:
+            return work()
+
+        await scene.partition.answer(chunk, scene.plan.is_current, here)
+        assert answered(scene)[1] == [b"u0", b"u1"]
+        assert scene.partition.requests.processed == 3
+
+    asyncio.run(story())
 
 
 def answered(scene: Scene) -> tuple[list[bytes], list[bytes]]:

@@ -32,6 +32,10 @@ READY: dict[str, Any] = {
             {"opening": [1, 3], "restoring": [Restoring(1, 500, 1_500), Restoring(3, 500, 0)]},
             "it restores the partitions 1, 3: 1,000 of 2,500 records, 40 %",
         ),
+        (
+            {"registry_away": "http://registry:8081 does not answer"},
+            "records wait for a schema: http://registry:8081 does not answer",
+        ),
         ({"abandoned": True}, "its partitions may belong to another worker, so it ends"),
         (
             {"broker_age_s": 6.5, "down": "no Kafka broker answers at kafka:9092"},
