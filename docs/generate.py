@@ -18,6 +18,7 @@ from docs.metrics_page import metrics
 from rankstream.cli.options.settings import default_text
 from rankstream.cli.options.train_settings import TrainSection, TrainSettings
 from rankstream.gateway.settings import GatewaySection, GatewaySettings
+from rankstream.streams.avro_schemas import avro_schema_of
 from rankstream.streams.schemas import OF_TOPICS, asyncapi, schema_of
 from rankstream.streams.setting_fields import CONFIG_VARIABLE, about, flag, kind_of, limits, variable
 from rankstream.streams.settings import Section, Settings, in_sections
@@ -111,6 +112,11 @@ def _text(document: dict[str, Any]) -> str:
 def pages() -> dict[Path, str]:
     """Return every page that is generated."""
     schemas = {HERE / "schemas" / f"{topic.name}.json": schema(topic) for topic in OF_TOPICS}
+    schemas |= {
+        HERE / "schemas" / f"{topic.name}.avsc": _text(avro_schema_of(topic))
+        for topic in OF_TOPICS
+        if not topic.written_by_workers
+    }
     made = {"configuration.md": configuration(), "metrics.md": metrics(), "asyncapi.json": _text(asyncapi())}
     return {HERE / name: text for name, text in made.items()} | schemas | {DASHBOARD: dashboard()}
 

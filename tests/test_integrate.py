@@ -18,6 +18,7 @@ from rankstream.streams.partitioner import partition_of
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, REQUESTS, prepare_topics
 from tests.builders.gateway import RunningGateway
+from tests.builders.registry import a_registry, of_registry
 from tests.cli.test_feeds import send
 
 PAGE = (Path(__file__).parents[1] / "docs" / "integrate.md").read_text()
@@ -108,6 +109,26 @@ def test_other_clients_put_a_user_where_his_worker_looks(broker, tmp_path, headi
         (sent,) = actions.poll(10)
         partitions = len(actions.partitions)
     assert (sent.key, sent.partition) == (b"7", partition_of(b"7", partitions))
+    assert json.loads(sent.value)["item_id"] == 11
+
+
+@pytest.mark.broker
+def test_confluents_serializer_writes_what_is_read_beside_json(broker, tmp_path):
+    pytest.importorskip("confluent_kafka.schema_registry.avro", reason="confluent-kafka[avro] is not installed")
+    if not broker.is_kafka:
+        pytest.skip("librdkafka does not understand which versions the embedded broker says it has")
+    with a_registry() as registry:
+        settings = of_registry(registry, bootstrap_servers=broker.bootstrap_servers, partitions=4)
+        asyncio.run(prepare_topics(settings))
+        with TopicReader(settings, ACTIONS) as actions:
+            text = block("Through Kafka", "Avro or Protobuf, with a schema registry")
+            of_topic = str(Path(__file__).parents[1] / "docs" / "schemas" / "user-actions.avsc")
+            given = {"SERVERS": broker.bootstrap_servers, "REGISTRY": registry.url, "SCHEMA": of_topic}
+            done = run(sys.executable, "send.py", text, tmp_path, **given)
+            assert done.returncode == 0, done.stderr
+            (sent,) = actions.poll(10)
+            partitions = len(actions.partitions)
+    assert (sent.key, sent.partition, sent.framed[:5]) == (b"7", partition_of(b"7", partitions), b"\0\0\0\0\1")
     assert json.loads(sent.value)["item_id"] == 11
 
 
