@@ -26,6 +26,7 @@ from faust.types import TP
 
 from rankstream.events.action_event import Record, Unread
 from rankstream.features.stores.cache import Changes
+from rankstream.features.user_state import NO_OFFSET
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Outgoing
 from rankstream.streams.skips import NOTHING
@@ -76,7 +77,7 @@ class Cursor:
         self.checkpointed = processed  # the same as of the last checkpoint
         self.committed = 0  # the same as the group knows it
         self.last: Record | None = None  # that was processed and read whole, since the opening
-        self._last_known = last_known  # the same as of the opening
+        self.last_known = last_known  # the same, and of before the opening; and what stood behind it
         self._gap_seen_at = -1
 
     def fresh(self, chunk: Chunk) -> Sequence[Record]:
@@ -104,20 +105,25 @@ class Cursor:
         """Note that everything before ``offset`` is processed; never backwards."""
         self.processed = max(self.processed, offset)
 
-    def note(self, record: Record) -> None:
-        """Note which record was processed last, unless it could not be read."""
-        if not isinstance(record.value, Unread):
-            self.last = record
+    def note(self, records: Sequence[Record], chunk: Chunk) -> None:
+        """Note which of these records of a chunk was processed last, of those that could be read."""
+        last = next((one for one in reversed(records) if not isinstance(one.value, Unread)), None)
+        if last is not None:
+            self.last = last
+            self.last_known = self.last_known.after(last, chunk.newest_epoch)
+
+    def finish(self, chunk: Chunk) -> None:
+        """Note that all of a chunk is processed, and whether nothing more stood in it than the last record known."""
+        known = self.last_known
+        self.advance(chunk.end)
+        behind = chunk.records[-1].offset if chunk.records else known.last_offset
+        if known.last_offset != NO_OFFSET and behind == known.last_offset and known.nothing_before >= chunk.begin:
+            self.last_known = known.with_nothing_before(chunk.end)
 
     def set_back(self, offset: int) -> None:
         """Process from ``offset`` on: other records stand there than those that were."""
         self.processed = self.checkpointed = self.committed = offset
-        self.last, self._last_known = None, UNKNOWN
-
-    @property
-    def last_known(self) -> Source:
-        """Return what is known of the last record that was processed."""
-        return self._last_known if self.last is None else self._last_known.after(self.last)
+        self.last, self.last_known = None, UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ class Snapshot:
     outgoing: Sequence[Outgoing]  # that waited for a transaction
     changes: Changes | None
     offsets: Mapping[TP, int]  # those that the group does not have yet
-    last: Record | None  # of the actions applied
+    last: Source  # what is known of the last action applied
 
 
 class Partition:
@@ -183,10 +189,10 @@ class Partition:
                         return
                     dead_letters = self._apply(part, chunk.as_json)
                     self.actions.advance(part[-1].offset + 1)
-                    self.actions.note(part[-1])
+                    self.actions.note(part, chunk)
                     await self._outbox.send(dead_letters)
                     await asyncio.sleep(0)  # many parts of one record may take long: let heartbeats through
-                self.actions.advance(chunk.end)
+                self.actions.finish(chunk)
             self.pipeline.counters.chunk_s.observe(monotonic() - started)
 
     def _apply(self, records: Sequence[Record], as_json: AsJson) -> list[Outgoing]:
@@ -221,10 +227,10 @@ class Partition:
                         if self.failed:
                             return
                         self.requests.advance(some[-1].offset + 1)
-                        self.requests.note(some[-1])
+                        self.requests.note(some, chunk)
                         await self._outbox.answer(feeds)
                 records = records[len(some) :]
-            self.requests.advance(chunk.end)
+            self.requests.finish(chunk)
 
     async def _next_answers(
         self, records: Sequence[Record], run: Run, behind: int, as_json: AsJson
@@ -301,8 +307,7 @@ class Partition:
             self._sweep_on()
             snapshot = self._snapshot()
         await asyncio.gather(*snapshot.acks)
-        if snapshot.last is not None:
-            self._outbox.source = self._outbox.source.after(snapshot.last)
+        self._outbox.source = self._outbox.source.with_last_of(snapshot.last)
         logged = snapshot.changes if self._log_changes and snapshot.actions > self.logged_until else None
         if await self._outbox.write(snapshot.outgoing, logged, snapshot.offsets):
             for cursor in self.cursors:
@@ -331,7 +336,7 @@ class Partition:
             self._outbox.take_letters() + self._outbox.take_answers(),
             self.pipeline.users.take_changes(processed) if moved else None,
             {one.tp: one.processed for one in self.cursors if one.processed > one.committed},
-            self.actions.last,
+            self.actions.last_known,
         )
 
     async def answer_again(self, offset: int) -> None:

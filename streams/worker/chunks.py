@@ -18,7 +18,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, ClassVar
 
@@ -34,7 +34,8 @@ from faust.types import TP
 from rankstream.events.action_event import Record
 from rankstream.streams.clients.patient_client import make_patient
 from rankstream.streams.connection import READ_COMMITTED
-from rankstream.streams.worker.unpacking import NO_EPOCH
+from rankstream.streams.worker.fetch_connections import FetchConnections
+from rankstream.streams.worker.unpacking import NO_EPOCH, NO_EPOCHS
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class Fetched:
     records: Sequence[Record]
     end: int
     leader_epoch: int = NO_EPOCH  # of the leader that wrote the first of it
+    newest_epoch: int = NO_EPOCH  # of the leaders that wrote it or what was fetched with it
+    lost_connections: int = 0  # before it was fetched, over another one
 
 
 def as_they_are(records: Sequence[Record]) -> Sequence[Record]:
@@ -67,6 +70,8 @@ class Chunk:
         "end",
         "epoch",
         "leader_epoch",
+        "lost_connections",
+        "newest_epoch",
         "offset",
         "partition",
         "records",
@@ -84,15 +89,19 @@ class Chunk:
         self.begin, self.end = fetched.begin, fetched.end
         self.start = start  # where the chunk before it, or a seek, left off; None: not known
         self.epoch = epoch  # of the plan that it was read by
-        self.leader_epoch = fetched.leader_epoch
+        self.leader_epoch, self.newest_epoch = fetched.leader_epoch, fetched.newest_epoch
+        self.lost_connections = fetched.lost_connections
         self.offset = self.end - 1
         self.timestamp = self.records[-1].timestamp if self.records else -1
         self.as_json: AsJson = as_they_are  # what is to be done with its records before they are processed
 
     def follows(self, other: "Chunk") -> bool:
         """Return whether it was read right behind the other one, by the same plan and from the same leader."""
-        mine = (self.tp, self.epoch, self.leader_epoch)
-        return self.start == self.begin == other.end and mine == (other.tp, other.epoch, other.leader_epoch)
+        return self.start == self.begin == other.end and self._read_by == other._read_by
+
+    @property
+    def _read_by(self) -> tuple[object, ...]:
+        return self.tp, self.epoch, self.leader_epoch, self.lost_connections
 
     @property
     def value(self) -> "Chunk":
@@ -119,7 +128,8 @@ def take_joined(queue: deque[Chunk]) -> Chunk:
     if first is last:
         return first
     records = [record for chunk in chunks for record in chunk.records]
-    return Chunk(first.tp, Fetched(first.begin, records, last.end, first.leader_epoch), first.start, first.epoch)
+    read = Fetched(first.begin, records, last.end, first.leader_epoch, last.newest_epoch, first.lost_connections)
+    return Chunk(first.tp, read, first.start, first.epoch)
 
 
 class ReadingPlan:
@@ -141,7 +151,8 @@ class ReadingPlan:
             part = fetched.records[at : at + size]
             is_last = at + size >= len(fetched.records)
             end = fetched.end if is_last else part[-1].offset + 1
-            chunks.append(Chunk(tp, Fetched(begin, part, end, fetched.leader_epoch), self._next.get(tp), epoch))
+            some = replace(fetched, begin=begin, records=part, end=end)
+            chunks.append(Chunk(tp, some, self._next.get(tp), epoch))
             self._next[tp] = begin = end
         return chunks
 
@@ -227,6 +238,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._isolation_level = READ_COMMITTED
         consumer._fetch_max_wait_ms = self.transport.fetch_max_wait_ms
         pace_fetches(consumer._client, self.transport.fetch_pace_s)
+        self._connections = FetchConnections(consumer._client)
         make_patient(consumer._client)
         for name, value in self.transport.options.items():  # those that Faust has no setting for
             setattr(consumer, f"_{name}", value)
@@ -268,13 +280,13 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         deadline = monotonic() + (timeout or 0.0)
         while self.consumer.flow_active:
             assignment, before = assignment_of(consumer), positions_of(consumer, active_partitions)
-            epochs = leader_epochs_of(consumer)
+            epochs = epochs_of(consumer)
             records = await super()._fetch_records(consumer, active_partitions, timeout=0, max_records=max_records)
             if assignment_of(consumer) is not assignment:  # it waited for a rebalance: those positions say nothing
                 before = {tp: found[0].offset for tp, found in records.items()}
             after = positions_of(consumer, before)
             moved = {
-                tp: Fetched(begin, records.get(tp, ()), after[tp], epochs.get(tp, NO_EPOCH))
+                tp: Fetched(begin, records.get(tp, ()), after[tp], *epochs.get(tp, NO_EPOCHS), self._connections.lost)
                 for tp, begin in before.items()
                 if after.get(tp, begin) > begin
             }
@@ -321,10 +333,10 @@ def positions_of(consumer: Any, partitions: Collection[TP]) -> dict[TP, int]:
     return {tp: state.position for tp, state in states.items() if state is not None and state.has_valid_position}
 
 
-def leader_epochs_of(consumer: Any) -> dict[TP, int]:
-    """Return which leader wrote what was fetched and not handed on yet."""
+def epochs_of(consumer: Any) -> dict[TP, tuple[int, int]]:
+    """Return which leaders wrote what was fetched and not handed on yet: the first of it and the newest."""
     waiting = consumer._fetcher._records.items()
-    return {TP(*tp): getattr(result, "leader_epoch", NO_EPOCH) for tp, result in waiting}
+    return {TP(*tp): getattr(result, "epochs", NO_EPOCHS) for tp, result in waiting}
 
 
 class ChunkConsumer(driver.Consumer):

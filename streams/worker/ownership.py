@@ -527,8 +527,9 @@ class Ownership:
         await self.check_topics()
         open_ = list(self.partitions.values())
         cursors = {cursor.tp: (one, cursor) for one in open_ for cursor in one.cursors}
-        leaders = dict(self._leaders)
+        leaders, lost = dict(self._leaders), 0
         if chunk is not None:
+            lost = chunk.lost_connections
             leaders[chunk.tp] = max(chunk.leader_epoch, leaders.get(chunk.tp, NO_EPOCH))
         cuts = await self._cuts.cuts([cursor for _, cursor in cursors.values()])
         for tp, cut in cuts.items():
@@ -536,7 +537,7 @@ class Ownership:
                 self._refuse_cut(tp, cut)
         moves = {tp: await self._answer_again(*cursors[tp], cut) for tp, cut in cuts.items()}
         for tp in cursors:
-            self._cuts.compared(tp, leaders.get(tp, NO_EPOCH))
+            self._cuts.compared(tp, leaders.get(tp, NO_EPOCH), lost)
         if chunk is not None and chunk.tp in cursors and chunk.tp not in moves:
             cursor = cursors[chunk.tp][1]
             if chunk.begin < cursor.processed:  # reading went back, and nothing is lost

@@ -4,8 +4,9 @@ Every topic has an id of its own (KIP-516; Kafka 2.8 and newer), and users lie o
 stand beside the position, in the state folder and, as a header of the position's record, in the changelog. So does a
 checksum of the last record that was applied: a topic whose newest records were lost (an unclean election of a leader, a
 disk set back) keeps its id, and holds another record there once it has grown past the position. KIP-320 compares epochs
-of leaders instead; here a new epoch says when to compare (``truncation.py``). Where something is lacking, because an
-older version wrote it or the brokers don't tell, nothing is compared.
+of leaders instead; here a new epoch says when to compare (``truncation.py``), and where compaction has taken the record
+itself, which leader wrote it is compared. Where something is lacking, because an older version wrote it or the brokers
+don't tell, nothing is compared.
 """
 
 import asyncio
@@ -35,6 +36,8 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     partitions: int = 0  # how many there were; 0: not known
     last_offset: int = NO_OFFSET  # of an applied record, the last one if it was read whole
     last_checksum: int = 0
+    last_epoch: int = NO_EPOCH  # of the leader that wrote it, or something behind it
+    nothing_before: int = 0  # offset: between the last record and this one none stood, but ends of transactions
 
     def is_another(self, other: "Source") -> bool:
         """Return whether both are known, and not the same topic."""
@@ -44,13 +47,23 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
         """Return whether both numbers of partitions are known, and differ: users lie elsewhere then."""
         return bool(self.partitions and other.partitions) and self.partitions != other.partitions
 
-    def after(self, record: Record) -> "Source":
+    def after(self, record: Record, leader_epoch: int = NO_EPOCH) -> "Source":
         """Return it with this record as the last one that was applied."""
-        return msgspec.structs.replace(self, last_offset=record.offset, last_checksum=checksum_of(record))
+        about = checksum_of(record), leader_epoch, record.offset + 1
+        return Source(self.topic_id, self.partitions, record.offset, *about)
 
     def with_last_of(self, other: "Source") -> "Source":
         """Return it with the last record that the other one knows."""
-        return msgspec.structs.replace(self, last_offset=other.last_offset, last_checksum=other.last_checksum)
+        about = other.last_checksum, other.last_epoch, other.nothing_before
+        return Source(self.topic_id, self.partitions, other.last_offset, *about)
+
+    def with_nothing_before(self, offset: int) -> "Source":
+        """Return it with no record known to stand between the last one and this offset."""
+        return msgspec.structs.replace(self, nothing_before=max(offset, self.nothing_before))
+
+    def is_last(self, record: Record) -> bool:
+        """Return whether this is the record that was applied last."""
+        return record.offset == self.last_offset and checksum_of(record) == self.last_checksum
 
     def packed(self) -> bytes:
         """Return it as it is kept."""

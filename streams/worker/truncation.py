@@ -3,8 +3,14 @@
 The log is shorter then, and new records take the offsets of lost ones. A worker that reads on takes those below its
 position for processed already, and passes over them in silence. So what was processed last is compared with what the
 topic holds: every while, and before anything is processed that may stand behind a cut. That is what a later leader
-wrote than the one known (KIP-320's epochs: no log is cut without a new one), or where reading went back by itself, as
-aiokafka does where its position lies behind the end.
+wrote than the one known (KIP-320's epochs), what was fetched over a new connection (epochs come again where the
+cluster's metadata is set back, too), or where reading went back by itself, as aiokafka does where its position lies
+behind the end.
+
+A broker may also rewrite a log that is whole. A record's checksum is of what it says, so other batches or another
+compression change nothing. Compaction takes records away: where the last one is gone, whether the log still reaches
+over it tells the epoch of its leader. As nothing behind a cut is processed before the comparison, the last record is
+always one of before the cut, and older ones would show nothing more.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,14 +19,17 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 from faust.types import TP
 
-from rankstream.events.action_event import Unread
+from rankstream.events.action_event import Record
 from rankstream.features.user_state import NO_OFFSET
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.checkpoint import Cursor
 from rankstream.streams.worker.chunks import Chunk
+from rankstream.streams.worker.leader_epochs import ends_of_epochs
 from rankstream.streams.worker.offsets import Bounds, bounds_of, reader, records_at
 from rankstream.streams.worker.source import Source
 from rankstream.streams.worker.unpacking import NO_EPOCH
+
+NOT_COMPARED = NO_EPOCH, 0
 
 
 @dataclass(frozen=True)
@@ -39,19 +48,21 @@ class Cut:
 
 
 class CutWatch:
-    """Up to which leaders' epochs partitions were compared, and the comparison."""
+    """Up to which leaders' epochs and lost connections partitions were compared, and the comparison."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._compared: dict[TP, int] = {}  # the epoch of the leader at that time
+        self._compared: dict[TP, tuple[int, int]] = {}  # the epoch of the leader and the lost connections at that time
 
-    def compared(self, tp: TP, leader_epoch: int) -> None:
-        """Note that a partition held all that was processed when it had this leader."""
-        self._compared[tp] = max(leader_epoch, self._compared.get(tp, NO_EPOCH))
+    def compared(self, tp: TP, leader_epoch: int, lost_connections: int = 0) -> None:
+        """Note that a partition held all that was processed, under this leader and after so many lost connections."""
+        epoch, lost = self._compared.get(tp, NOT_COMPARED)
+        self._compared[tp] = max(leader_epoch, epoch), max(lost_connections, lost)
 
     def is_in_doubt(self, chunk: Chunk, cursor: Cursor) -> bool:
         """Return whether the log may have been cut before this chunk was read."""
-        return chunk.begin < cursor.processed or chunk.leader_epoch > self._compared.get(chunk.tp, NO_EPOCH)
+        epoch, lost = self._compared.get(chunk.tp, NOT_COMPARED)
+        return chunk.begin < cursor.processed or chunk.leader_epoch > epoch or chunk.lost_connections > lost
 
     async def cuts(self, cursors: Collection[Cursor]) -> dict[TP, Cut]:
         """Return which of these partitions were cut. Raises ``TimeoutError`` or ``KafkaError`` where brokers are away.
@@ -59,46 +70,47 @@ class CutWatch:
         What was processed is noted before the brokers are asked: it goes on meanwhile.
         """
         done = {one.tp: (one.processed, one.last_known) for one in cursors}
-        passed = {one.tp: Bounds(one.last.offset + 1, one.processed) for one in cursors if one.last is not None}
         bounds = await bounds_of(self._settings, done)
         short = {tp for tp, (position, _) in done.items() if bounds[tp].written < position}
         known = {tp: last for tp, (_, last) in done.items() if tp not in short}
         replaced = await replaced_records(self._settings, known, bounds)
-        readable = {tp: Bounds(one.begin, min(one.end, bounds[tp].end)) for tp, one in passed.items() if tp in known}
-        replaced |= await self._new_records(readable, cursors)
         return {
             tp: Cut(position, bounds[tp].written, None if tp in short else last.last_offset)
             for tp, (position, last) in done.items()
             if tp in short or tp in replaced
         }
 
-    async def _new_records(self, passed: Mapping[TP, Bounds], cursors: Collection[Cursor]) -> set[TP]:
-        """Return where a record stands between the last one that was processed and the position.
-
-        Nothing was there: markers of transactions, aborted records, what was skipped or can't be read.
-        """
-        asked = {tp: window for tp, window in passed.items() if window.count > 0}
-        found = await records_at(self._settings, asked) if asked else {}
-        skipped = {one.tp: one.skipped for one in cursors}
-        return {
-            tp
-            for tp, record in found.items()
-            if record is not None
-            and record.offset < asked[tp].end
-            and record.offset not in skipped[tp]
-            and not isinstance(record.value, Unread)
-        }
-
 
 async def replaced_records(settings: Settings, kept: Mapping[TP, Source], bounds: Mapping[TP, Bounds]) -> set[TP]:
-    """Return where another record stands now than the last one known; what is not known or expired is left out."""
+    """Return where another record stands now than the last one known, or behind it where none was.
+
+    What is not known or expired is left out. Raises ``ClientError``, ``TimeoutError`` or ``KafkaError`` where brokers
+    are away.
+    """
     known = {tp: source for tp, source in kept.items() if source.last_offset != NO_OFFSET}
-    windows = {tp: Bounds(one.last_offset, bounds[tp].end) for tp, one in known.items()}
+    lasts = {tp: Bounds(one.last_offset, bounds[tp].end) for tp, one in known.items()}
+    found = await _first_of(settings, lasts, bounds)
+    gone = {tp for tp, record in found.items() if record is None or record.offset > known[tp].last_offset}
+    others = {tp for tp, record in found.items() if record is not None and not known[tp].is_last(record)}
+    quiet = {tp: Bounds(one.last_offset + 1, min(one.nothing_before, bounds[tp].end)) for tp, one in known.items()}
+    came = await _first_of(settings, quiet, bounds)
+    between = {tp for tp, record in came.items() if record is not None and record.offset < quiet[tp].end}
+    return (others - gone) | between | await _cut_off(settings, {tp: known[tp] for tp in gone})
+
+
+async def _first_of(
+    settings: Settings, windows: Mapping[TP, Bounds], bounds: Mapping[TP, Bounds]
+) -> dict[TP, Record | None]:
+    """Return the first record of each window that is not empty and has not expired."""
     asked = {tp: window for tp, window in windows.items() if bounds[tp].begin <= window.begin < window.end}
-    if not asked:
-        return set()
-    found = await records_at(settings, asked)
-    return {tp for tp, record in found.items() if record is None or known[tp].after(record) != known[tp]}
+    return await records_at(settings, asked) if asked else {}
+
+
+async def _cut_off(settings: Settings, gone: Mapping[TP, Source]) -> set[TP]:
+    """Return where a record is gone by a cut, not by compaction; that its leader's epoch tells, where it is known."""
+    epochs = {tp: one.last_epoch for tp, one in gone.items() if one.last_epoch != NO_EPOCH}
+    ends = await ends_of_epochs(settings, epochs)
+    return {tp for tp, one in gone.items() if ends.get(tp, NO_EPOCH) <= one.last_offset}
 
 
 async def first_not_before(settings: Settings, tp: TP, timestamp_ms: int) -> int | None:

@@ -23,6 +23,7 @@ from aiokafka.record.default_records import DefaultRecord, DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
 from rankstream.events.action_event import DAMAGED_BATCH, TOO_LARGE, unread
+from rankstream.streams.batch_head import MAGIC_AT, SIZE_AT, SIZE_BYTES
 from rankstream.streams.columns import in_one
 
 UNPACKED_BYTES = 64 << 20  # of a batch; producers make them of a megabyte or so
@@ -30,7 +31,8 @@ TAKEN_BYTES = 16 << 20  # handed on at once, of one partition
 FIRST_RATIO = 16  # by which a batch is expected to grow; JSON grows about tenfold
 GZIP = 31  # zlib's window bits for gzip
 NO_EPOCH = -1  # of a leader: not known
-EPOCH_AT, MAGIC_AT = slice(12, 16), 16  # in the head of a batch; before format 2 there was no epoch
+NO_EPOCHS = NO_EPOCH, NO_EPOCH
+EPOCH_AT = slice(12, 16)  # in the head of a batch; before format 2 there was no epoch
 
 
 class UnpackedTooLargeError(Exception):
@@ -105,13 +107,22 @@ def leader_epoch_of(raw: bytes) -> int:
     return int.from_bytes(raw[EPOCH_AT], "big", signed=True)
 
 
+def newest_epoch_of(raw: bytes) -> int:
+    """Return the newest epoch of the leaders that wrote these batches."""
+    newest, at = NO_EPOCH, 0
+    while at + MAGIC_AT < len(raw):
+        newest = max(newest, leader_epoch_of(raw[at : at + MAGIC_AT + 1]))
+        at += SIZE_BYTES + int.from_bytes(raw[at + SIZE_AT : at + SIZE_BYTES], "big")
+    return newest
+
+
 class LedRecords:
-    """The batches of a fetch as aiokafka reads them, and which leader wrote the first."""
+    """The batches of a fetch as aiokafka reads them, and which leaders wrote the first and the newest."""
 
     def __init__(self, raw: bytes) -> None:
         records = MemoryRecords(raw)
         self.has_next, self.next_batch, self.size_in_bytes = records.has_next, records.next_batch, records.size_in_bytes
-        self.leader_epoch = leader_epoch_of(raw)
+        self.leader_epoch, self.newest_epoch = leader_epoch_of(raw), newest_epoch_of(raw)
 
 
 class BoundedRecords:
@@ -137,6 +148,7 @@ class BoundedPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     def __init__(self, tp: Any, records: Any, *more: Any) -> None:
         super().__init__(tp, BoundedRecords(records), *more)
         self.leader_epoch: int = getattr(records, "leader_epoch", NO_EPOCH)
+        self.newest_epoch: int = getattr(records, "newest_epoch", NO_EPOCH)
 
     def _contains_abort_marker(self, batch: Any) -> bool:
         """Return whether a transaction's marker says that it was aborted. Raises ``CorruptRecordException``."""
@@ -154,9 +166,10 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]
     _partition_records: Any
 
     @property
-    def leader_epoch(self) -> int:
-        """Return the epoch of the leader that wrote what was fetched first."""
-        return NO_EPOCH if self._partition_records is None else int(self._partition_records.leader_epoch)
+    def epochs(self) -> tuple[int, int]:
+        """Return the epochs of the leaders that wrote what was fetched first, and the newest of it."""
+        records = self._partition_records
+        return NO_EPOCHS if records is None else (records.leader_epoch, records.newest_epoch)
 
     def getall(self, max_records: int | None = None) -> Sequence[Any]:
         """Return the next records; as aiokafka does, but for the bytes.

@@ -3,7 +3,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -200,6 +200,40 @@ def test_a_checkpoint_keeps_which_record_was_applied_last_if_it_was_read_whole()
         await scene.apply_actions(ARecord(unread("too large"), None, offset=2))
         await scene.partition.checkpoint()
         assert (scene.store.next_offset, unpacked(scene.store.source)) == (3, Source().after(last))
+
+    asyncio.run(story())
+
+
+def test_the_last_record_of_a_chunk_that_could_be_read_is_kept_where_one_behind_it_could_not():
+    """Else what was applied before it would be taken for records that came in its place."""
+
+    async def story():
+        scene = Scene()
+        await scene.apply_actions(an_event("u1", offset=0))
+        last = an_event("u2", offset=2)
+        await scene.apply_actions(an_event("u1", offset=1), last, ARecord(unread("too large"), None, offset=3))
+        assert scene.partition.actions.last_known == Source().after(last)
+        assert scene.partition.actions.processed == 4
+
+    asyncio.run(story())
+
+
+def test_a_checkpoint_keeps_that_behind_the_last_action_there_were_only_markers_of_transactions():
+    async def story():
+        scene, tp = Scene(), TP("user-actions", 0)
+        last = an_event("u1", offset=0)
+        reads = (
+            fetched(last, end=2),
+            fetched(begin=2, end=4),
+            fetched(ARecord(unread("-"), offset=4)),
+            fetched(begin=5, end=6),
+        )
+        for read in reads:
+            (chunk,) = scene.plan.cut(tp, replace(read, newest_epoch=7), 10)
+            await scene.partition.apply_actions(chunk, scene.plan.is_current)
+        await scene.partition.checkpoint()
+        assert unpacked(scene.store.source) == Source().after(last, leader_epoch=7).with_nothing_before(4)
+        assert scene.store.next_offset == 6
 
     asyncio.run(story())
 

@@ -71,15 +71,16 @@ def test_chunks_that_follow_each_other_are_taken_as_one():
     assert plan.is_current(chunk)
 
 
-def test_a_gap_a_seek_and_another_leader_part_chunks():
+def test_a_gap_a_seek_another_leader_and_another_connection_part_chunks():
     plan = ReadingPlan()
     before, after_a_gap = plan.cut(ONE, fetched(0), 9), plan.cut(ONE, fetched(5), 9)
     plan.restart(ONE, 6)
     after_a_seek = plan.cut(ONE, fetched(6), 9)
     of_another = plan.cut(ONE, Fetched(7, fetched(7).records, 8, leader_epoch=3), 9)
-    queue = deque(before + after_a_gap + after_a_seek + of_another)
-    taken = [[record.offset for record in take_joined(queue).records] for _ in range(4)]
-    assert taken == [[0], [5], [6], [7]]
+    over_another = plan.cut(ONE, Fetched(8, fetched(8).records, 9, leader_epoch=3, lost_connections=1), 9)
+    queue = deque(before + after_a_gap + after_a_seek + of_another + over_another)
+    taken = [[record.offset for record in take_joined(queue).records] for _ in range(5)]
+    assert taken == [[0], [5], [6], [7], [8]]
 
 
 class SomeClient:

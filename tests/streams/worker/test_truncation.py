@@ -13,10 +13,12 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, TopicNames
 from rankstream.streams.worker.checkpoint import Cursor
 from rankstream.streams.worker.chunks import Chunk, Fetched
-from rankstream.streams.worker.offsets import Bounds, reader, records_at
+from rankstream.streams.worker.fetch_connections import FetchConnections
+from rankstream.streams.worker.leader_epochs import ends_of_epochs
+from rankstream.streams.worker.offsets import Bounds, bounds_of, reader, records_at
 from rankstream.streams.worker.ownership import OwnershipError
 from rankstream.streams.worker.source import UNKNOWN, Described, Source
-from rankstream.streams.worker.truncation import Cut, CutWatch, first_not_before
+from rankstream.streams.worker.truncation import Cut, CutWatch, first_not_before, replaced_records
 from tests.builders.actions import an_event
 from tests.builders.cli import fresh_topics
 from tests.builders.partition import a_partition
@@ -25,8 +27,9 @@ from tests.streams.worker.test_ownership import an_ownership
 LOG, ASKED = TP("user-actions", 0), TP("ranking-requests", 0)
 
 
-def a_chunk(begin: int, leader_epoch: int, tp: TP = LOG) -> Chunk:
-    return Chunk(tp, Fetched(begin, [an_event(offset=begin)], begin + 1, leader_epoch), start=None, epoch=0)
+def a_chunk(begin: int, leader_epoch: int, tp: TP = LOG, lost: int = 0) -> Chunk:
+    read = Fetched(begin, [an_event(offset=begin)], begin + 1, leader_epoch, lost_connections=lost)
+    return Chunk(tp, read, start=None, epoch=0)
 
 
 def test_a_chunk_is_in_doubt_that_a_later_leader_wrote_or_where_reading_went_back():
@@ -36,6 +39,15 @@ def test_a_chunk_is_in_doubt_that_a_later_leader_wrote_or_where_reading_went_bac
     assert not watch.is_in_doubt(a_chunk(7, leader_epoch=2), cursor), "of an older part of the log"
     assert watch.is_in_doubt(a_chunk(7, leader_epoch=4), cursor)
     assert watch.is_in_doubt(a_chunk(0, leader_epoch=3), cursor)
+
+
+def test_a_chunk_is_in_doubt_that_came_over_another_connection_though_the_leaders_epoch_is_the_same():
+    watch, cursor = CutWatch(Settings()), Cursor(LOG, processed=7)
+    watch.compared(LOG, 3, lost_connections=1)
+    assert not watch.is_in_doubt(a_chunk(7, leader_epoch=3, lost=1), cursor)
+    assert watch.is_in_doubt(a_chunk(7, leader_epoch=3, lost=2), cursor)
+    watch.compared(LOG, 4)
+    assert not watch.is_in_doubt(a_chunk(7, leader_epoch=4, lost=1), cursor), "what was compared stays so"
 
 
 @pytest.mark.broker
@@ -66,10 +78,75 @@ def test_what_stands_where_there_was_a_marker_of_a_transaction_is_a_cut(bootstra
     with RawProducer(settings, [tp.topic]) as producer:
         for number in range(2):
             producer.send(tp.topic, b"u1", b"%d" % number)
-    passed, skipped = Cursor(tp, 2), Cursor(tp, 2, skipped=range(1, 2))
-    passed.last = skipped.last = asyncio.run(records_at(settings, {tp: Bounds(0, 2)}))[tp]
-    assert asyncio.run(CutWatch(settings).cuts([passed])) == {tp: Cut(2, 2, replaced=0)}
-    assert asyncio.run(CutWatch(settings).cuts([skipped])) == {}
+    found = asyncio.run(records_at(settings, {tp: Bounds(0, 2)}))[tp]
+    assert found is not None
+    last = Source().after(found)
+    bounds = asyncio.run(bounds_of(settings, [tp]))
+    kept = {tp: last.with_nothing_before(2)}
+    assert asyncio.run(CutWatch(settings).cuts([Cursor(tp, 2, last_known=kept[tp])])) == {tp: Cut(2, 2, replaced=0)}
+    assert asyncio.run(replaced_records(settings, kept, bounds)) == {tp}, "and so it is to whoever opens it"
+    assert asyncio.run(CutWatch(settings).cuts([Cursor(tp, 2, last_known=last)])) == {}, "skipped, or not readable"
+
+
+@pytest.mark.parametrize(("end_of_epoch", "is_cut"), [(3, False), (1, True), (-1, True), (None, True)])
+def test_a_record_that_is_gone_was_compacted_where_the_log_of_its_leader_reaches_over_it(
+    monkeypatch, end_of_epoch: int | None, is_cut: bool
+):
+    """The embedded broker compacts nothing; see ``tests/kafka/test_rewritten_log.py``."""
+
+    async def ends(settings: Settings, epochs: Any) -> dict[TP, int]:
+        assert epochs == {LOG: 5}
+        return {} if end_of_epoch is None else {LOG: end_of_epoch}
+
+    async def holes(settings: Settings, windows: Any) -> dict[TP, Any]:
+        return dict.fromkeys(windows, an_event(offset=2))
+
+    monkeypatch.setattr("rankstream.streams.worker.truncation.ends_of_epochs", ends)
+    monkeypatch.setattr("rankstream.streams.worker.truncation.records_at", holes)
+    kept = {LOG: Source().after(an_event(offset=1), leader_epoch=5)}
+    found = asyncio.run(replaced_records(Settings(), kept, {LOG: Bounds(0, 3)}))
+    assert found == ({LOG} if is_cut else set())
+
+
+def test_where_the_last_record_has_expired_there_is_nothing_to_compare():
+    kept = {LOG: Source().after(an_event(offset=1), leader_epoch=5).with_nothing_before(4)}
+    assert asyncio.run(replaced_records(Settings(), kept, {LOG: Bounds(3, 9)})) == set(), "no broker is asked"
+
+
+@pytest.mark.broker
+def test_a_broker_that_knows_no_epochs_tells_no_end_of_theirs(bootstrap_servers, broker):
+    settings = fresh_topics(bootstrap_servers, partitions=1)
+    tp = TP(TopicNames(settings.topic_prefix).of(ACTIONS), 0)
+    with RawProducer(settings, [tp.topic]) as producer:
+        producer.send(tp.topic, b"u1", b"0")
+    assert asyncio.run(ends_of_epochs(settings, {})) == {}
+    assert asyncio.run(ends_of_epochs(settings, {tp: 0})) == ({tp: 1} if broker.is_kafka else {})
+
+
+@pytest.mark.broker
+def test_connections_that_a_consumer_lost_are_counted(bootstrap_servers):
+    settings = fresh_topics(bootstrap_servers, partitions=1)
+    tp = TP(TopicNames(settings.topic_prefix).of(ACTIONS), 0)
+
+    with RawProducer(settings, [tp.topic]) as producer:
+        producer.send(tp.topic, b"u1", b"0")
+
+    async def story() -> list[int]:
+        lost = []
+        async with reader(settings) as consumer:
+            connections = FetchConnections(consumer._client)
+            consumer.assign([TopicPartition(*tp)])
+            for number in range(4):
+                consumer.seek(TopicPartition(*tp), 0)
+                while not await consumer.getmany(timeout_ms=20):
+                    pass
+                lost.append(connections.lost)
+                if number == 1:
+                    for connection in list(consumer._client._conns.values()):
+                        connection.close()
+        return lost
+
+    assert asyncio.run(story()) == [0, 0, 1, 1]
 
 
 @pytest.mark.broker

@@ -146,4 +146,7 @@ def test_which_leader_wrote_a_fetch_is_read_from_its_first_batch():
     led = first[:12] + (7).to_bytes(4, "big") + first[16:]  # which the checksum leaves out
     records = BoundedPartitionRecords(TP, unpacking.LedRecords(led + second), [], 0, None, None, True, 0)
     assert (records.leader_epoch, len(list(records))) == (7, 2)
+    third = second[:12] + (9).to_bytes(4, "big") + second[16:]
+    assert unpacking.newest_epoch_of(led + third + second) == 9
+    assert unpacking.newest_epoch_of(b"") == unpacking.newest_epoch_of(bytes(40)) == unpacking.NO_EPOCH
     assert unpacking.leader_epoch_of(b"") == unpacking.leader_epoch_of(bytes(17)) == unpacking.NO_EPOCH
