@@ -45,6 +45,7 @@ class FeedBoard:
         self._max_followers = max_followers
         self._waiting: dict[tuple[str, str], asyncio.Future[Feed]] = {}  # user, request
         self._followers: dict[str, set[Follower]] = {}
+        self._is_closed = False
 
     @contextmanager
     def expecting(self, user_id: Id, request_id: Id) -> Iterator["asyncio.Future[Feed]"]:
@@ -75,6 +76,8 @@ class FeedBoard:
         follower: Follower = asyncio.Queue(FOLLOWED)
         of_user = self._followers.setdefault(str(user_id), set())
         of_user.add(follower)
+        if self._is_closed:  # over a connection that was open: no feed comes any more
+            _put(follower, None)
         try:
             yield follower
         finally:
@@ -98,7 +101,8 @@ class FeedBoard:
             _put(follower, feed)
 
     def close(self) -> None:
-        """Let all who follow go."""
+        """Let all who follow go, and who comes to follow from now on."""
+        self._is_closed = True
         for of_user in self._followers.values():
             for follower in of_user:
                 _put(follower, None)

@@ -34,6 +34,10 @@ class Started(Generic[Asked, Answer]):
     end: Callable[[], Sequence[Answer]]
 
 
+class BatcherClosedError(RuntimeError):
+    """A request that came after the end; the message is one sentence."""
+
+
 class Batcher(Generic[Asked, Answer]):
     """Starts batches in one thread and ends them in another; safe to ask from many threads.
 
@@ -54,18 +58,28 @@ class Batcher(Generic[Asked, Answer]):
         self._queue: SimpleQueue[Waiting[Asked, Answer] | None] = SimpleQueue()
         self._started: SimpleQueue[Started[Asked, Answer] | None] = SimpleQueue()
         self._free = threading.Semaphore(in_flight)
+        self._closing, self._is_closed = threading.Lock(), False
         for target in (self._start_batches, self._end_batches):
             threading.Thread(target=target, name=f"rankstream-{target.__name__.strip('_')}", daemon=True).start()
 
     def ask(self, asked: Asked) -> Answer:
-        """Return the answer to a request, in whatever batch; raises what its batch raised."""
+        """Return the answer to a request, in whatever batch; raises what its batch raised.
+
+        Raises ``BatcherClosedError`` after ``close``: nobody would take it from the queue.
+        """
         waiting: Waiting[Asked, Answer] = Waiting(asked, self._clock())
-        self._queue.put(waiting)
+        with self._closing:
+            if self._is_closed:
+                raise BatcherClosedError("this scorer was closed, so no request is taken any more: ask the one in use")
+            self._queue.put(waiting)
         return waiting.answer.result()
 
     def close(self) -> None:
         """End both threads, after what waits."""
-        self._queue.put(None)
+        with self._closing:
+            if not self._is_closed:
+                self._is_closed = True
+                self._queue.put(None)
 
     def _start_batches(self) -> None:
         while (first := self._queue.get()) is not None:
@@ -99,13 +113,20 @@ class Batcher(Generic[Asked, Answer]):
     def _end_batches(self) -> None:
         while (started := self._started.get()) is not None:
             try:
-                answers = started.end()
+                answers = _one_each(started.end(), started.batch)
             except Exception as exc:
                 _fail(started.batch, exc)
             else:
                 for one, answer in zip(started.batch, answers, strict=True):
                     one.answer.set_result(answer)
             self._free.release()
+
+
+def _one_each(answers: Sequence[Answer], batch: Sequence[object]) -> Sequence[Answer]:
+    """Return the answers. Raises ``ValueError`` where there is not one for each request."""
+    if len(answers) != len(batch):
+        raise ValueError(f"{len(batch)} requests were asked together, and {len(answers)} answers came")
+    return answers
 
 
 def _fail(batch: Sequence[Waiting[Asked, Answer]], exc: Exception) -> None:

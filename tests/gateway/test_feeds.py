@@ -60,3 +60,14 @@ def test_no_more_follow_than_may():
             pass
 
     asyncio.run(main())
+
+
+def test_who_comes_to_follow_when_all_were_let_go_is_let_go_at_once():
+    async def main():
+        board = FeedBoard(2)
+        with board.following("u1") as before:
+            board.close()
+            with board.following("u1") as after:
+                return [await asyncio.wait_for(one.get(), 5) for one in (before, after)]
+
+    assert asyncio.run(main()) == [None, None]

@@ -1,10 +1,11 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from time import sleep
 
 import pytest
 
-from rankstream.ranking.backends.batching import Batcher
+from rankstream.ranking.backends.batching import Batcher, BatcherClosedError
 
 
 class Doubling:
@@ -80,3 +81,42 @@ def test_both_threads_end_when_it_is_closed():
         thread.join(10)
     assert len(own) == 2
     assert not any(thread.is_alive() for thread in own)
+
+
+def asked_of(batcher, number):
+    """What came of a request, within seconds."""
+    with ThreadPoolExecutor(1) as threads:
+        asking = threads.submit(batcher.ask, number)
+        try:
+            return asking.result(5)
+        except FutureTimeout:
+            batcher._queue.get(timeout=5).answer.set_result(None)  # else nobody would end the thread
+            raise
+
+
+def test_who_asks_after_it_was_closed_is_told_so_at_once_and_who_asked_before_is_answered():
+    doubling = Doubling(held=True)
+    batcher = Batcher(doubling.start, max_batch=1, in_flight=1)
+    with ThreadPoolExecutor(3) as threads:
+        asked = [threads.submit(batcher.ask, number) for number in range(3)]
+        assert doubling.begun.acquire(timeout=10)
+        while batcher._queue.qsize() < 1:  # one is computed, and one waits for its turn
+            sleep(0.001)
+        batcher.close()
+        batcher.close()
+        doubling.may_end.set()
+        assert [one.result(10) for one in asked] == [0, 2, 4]
+    with pytest.raises(BatcherClosedError, match="no request is taken any more"):
+        asked_of(batcher, 4)
+
+
+def test_a_batch_with_too_few_answers_fails_for_all_who_asked_and_the_next_goes_on():
+    answers = iter([[2], [8]])
+    batcher = Batcher(lambda batch: lambda: next(answers), max_batch=2, wait_s=10)
+    with ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(batcher.ask, number) for number in (1, 2)]
+        for one in asked:
+            with pytest.raises(ValueError, match="2 requests were asked together, and 1 answers came"):
+                one.result(10)
+    batcher._max_batch = 1
+    assert asked_of(batcher, 4) == 8
