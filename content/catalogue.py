@@ -134,6 +134,11 @@ class Catalogue:
         """Return the row of each key and whether it is there; the row of a missing key is meaningless."""
         return self._search.find(keys)
 
+    def prepare(self) -> None:
+        """Find out now what the first requests would have to, which reads every item."""
+        self.look_up(self.keys[:1])
+        _ = self._ages, self._code_of_path, self._group_search
+
     def category_code(self, path: CategoryPath) -> int | None:
         """Return the code of a path; None for one that no item has."""
         return self._code_of_path.get(path)

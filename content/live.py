@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from rankstream.content.catalogue import Catalogue
@@ -18,10 +17,13 @@ class LiveCatalogue:
         *,
         check_every_s: float = CHECK_EVERY_S,
         clock: Callable[[], float] = time.monotonic,
+        prepare: Callable[[Catalogue], object] = Catalogue.prepare,
     ) -> None:
+        """``prepare`` is called with each version before it serves, in the thread that opened it."""
         self.root = root
+        self._prepare = prepare
         self._versions: FollowedVersions[Catalogue] = FollowedVersions(
-            root, partial(Catalogue.open, root), thread="rankstream-catalogue", on_refusal=_used_instead,
+            root, self._opened, thread="rankstream-catalogue", on_refusal=_used_instead,
             check_every_s=check_every_s, clock=clock,
         )  # fmt: skip
 
@@ -32,6 +34,11 @@ class LiveCatalogue:
     def refresh(self) -> None:
         """Open what has been published, in this thread; a broken version is logged once and not used."""
         self._versions.refresh()
+
+    def _opened(self) -> Catalogue:
+        catalogue = Catalogue.open(self.root)
+        self._prepare(catalogue)
+        return catalogue
 
 
 def _used_instead(catalogue: Catalogue | None) -> str:

@@ -105,6 +105,7 @@ class Shelf:
     items: EmbeddingTable
     popular: PopularItems
     _stock: Stock | None = field(default=None, repr=False)  # of the version that was asked for last
+    _next: Stock | None = field(default=None, repr=False)  # of the version that serves next
 
     def stock(self) -> Stock | None:
         """Return the stock of the version that serves now."""
@@ -112,8 +113,17 @@ class Shelf:
         if catalogue is None:
             return None
         if stock is None or stock.catalogue is not catalogue:
-            self._stock = stock = Stock(catalogue, self.items)
+            stock = self._next
+            if stock is None or stock.catalogue is not catalogue:
+                stock = Stock(catalogue, self.items)
+            self._stock = stock
         return stock
+
+    def prepare(self, catalogue: Catalogue) -> None:
+        """Find out now what the first request with this version, which serves next, would have to."""
+        stock = Stock(catalogue, self.items)
+        _ = stock.gone
+        self._next = stock
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The currently served ranker, and hot-swapping to a new bundle, or new tables beside it, without a restart.
 
-What is new is noticed within a second or so, opened and verified in a thread of its own while the old one serves, and
+What is new is looked for every second or so, opened and verified in a thread of its own while the old one serves, and
 swapped in between two requests: whoever holds a ``Ranker`` keeps it to the end of the request. A bad one is refused
-once in the log, and the old one goes on.
+once in the log, and the old one goes on. No request waits for a file, not even for the look whether there is a new one.
 """
 
 import logging
@@ -16,8 +16,10 @@ from typing import Self
 from rankstream.bundles.graphs import CPU
 from rankstream.bundles.manifest import MANIFEST
 from rankstream.bundles.ranker import calibrated_heads
+from rankstream.content.catalogue import Catalogue
 from rankstream.content.live import LiveCatalogue
 from rankstream.features.actions import Vocabulary
+from rankstream.features.background_look import BackgroundLook
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.live import LiveTable, snapshot
 from rankstream.features.interests.table import InterestTable
@@ -41,6 +43,7 @@ from rankstream.ranking.served_items import FollowedItems, ServedItems, items_of
 from rankstream.ranking.served_versions import ServedVersion
 from rankstream.ranking.table_folders import TableFolders
 from rankstream.ranking.utility import head_weights
+from rankstream.ranking.warm_up import warm_up
 from rankstream.retrieval.index.choice import GRAPHS, build_beside, wants_graph
 from rankstream.retrieval.index.without import WithoutRows
 from rankstream.retrieval.mix import FusedSource, Quota
@@ -85,7 +88,7 @@ class LiveRanker:
         self._loaded = loaded
         self._codes = loaded.vocabulary  # the longest one so far: what users' states may hold
         self._watcher = watcher
-        self._next_check = 0.0 if watcher is None else watcher.clock() + watcher.check_every_s
+        self._look = None if watcher is None else watcher.background_look(self._catch_up)
         self._loading = threading.Lock()
         self._indexing = threading.Lock()
 
@@ -141,11 +144,8 @@ class LiveRanker:
     @property
     def current(self) -> Ranker:
         """The ranker served now; get it once a request, and keep it for the whole of that."""
-        watcher = self._watcher
-        if watcher and watcher.clock() >= self._next_check:
-            self._next_check = watcher.clock() + watcher.check_every_s
-            if (watcher.has_new_version() or watcher.has_new_tables()) and not self._loading.locked():
-                threading.Thread(target=self._catch_up, name="rankstream-bundle", daemon=True).start()
+        if self._look is not None:
+            self._look.if_due()
         return self._loaded.ranker
 
     def for_user(self, key: bytes) -> Ranker:
@@ -256,7 +256,10 @@ class BundleWatcher:
         self.items = None if folders.item_vectors is None else FollowedItems(folders.item_vectors)
         self.interests = None if folders.interests is None else FollowedInterests(folders.interests)
         self.graphs = None if folders.graph is None else FollowedGraphs(folders.graph)
-        self.catalogues = None if folders.catalogue is None else LiveCatalogue(folders.catalogue, clock=clock)
+        self._shelf: Shelf | None = None  # of the ranker that was put together last
+        self.catalogues = None
+        if folders.catalogue is not None:
+            self.catalogues = LiveCatalogue(folders.catalogue, clock=clock, prepare=self._prepare_catalogue)
         self.providers = providers
         self.check_every_s = check_every_s
         self.clock = clock
@@ -269,6 +272,10 @@ class BundleWatcher:
         self._last_seen: Stamp | None = None
         self._refused = False
         self._users: LiveTable | None = None
+
+    def background_look(self, look: Callable[[], object]) -> BackgroundLook:
+        """Return what looks for a new bundle and new tables as often as is wanted."""
+        return BackgroundLook(look, every_s=self.check_every_s, clock=self.clock, thread="rankstream-bundle")
 
     def has_new_version(self) -> bool:
         """Return whether another bundle is there, or a file of this one was written.
@@ -342,7 +349,15 @@ class BundleWatcher:
         users, versions = self._users_of(bundle), self.catalogues
         beside = counts, versions, self.mix, items, interests, graph
         ranker = ranker_of(bundle, users, self.exploration, *beside, self.join)
+        self._shelf = ranker.shelf
+        warm_up(ranker, bundle)
         return LoadedModel(ranker, bundle.manifest.vocabulary, bundle, counts, items, interests, graph)
+
+    def _prepare_catalogue(self, catalogue: Catalogue) -> None:
+        """Find out what requests need of a version, in the thread that opened it."""
+        catalogue.prepare()
+        if self._shelf is not None:
+            self._shelf.prepare(catalogue)
 
     def _stamp(self) -> Stamp | None:
         """Return what changes when a bundle does; None where none is there."""

@@ -1,7 +1,7 @@
 """A table that follows what is published, without a restart.
 
-Look-ups notice a new version within a second or so; it is opened and read through in a thread of its own, and only
-then replaces the old one. A broken one is logged once, and the old one stays in use.
+A new version is looked for every second or so, when there are look-ups, in a thread of its own; it is opened and read
+through there, and only then replaces the old one. A broken one is logged once, and the old one stays in use.
 """
 
 import logging
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from rankstream.features.background_look import BackgroundLook
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.embeddings.table import EmbeddingTable
@@ -50,22 +51,16 @@ class FollowedVersions(Generic[V]):
     ) -> None:
         """``open_newest`` raises ``BrokenTableError``; ``on_refusal`` says in the log what is used instead."""
         self._open_newest = open_newest
-        self._thread = thread
         self._on_refusal = on_refusal
-        self._check_every_s = check_every_s
-        self._clock = clock
         self._pointer = FollowedPointer(root)
-        self._next_check = clock() + check_every_s
+        self._look = BackgroundLook(self.refresh, every_s=check_every_s, clock=clock, thread=thread)
         self._loading = threading.Lock()
         self.opened: V | None = None
         self.refresh()
 
     def snapshot(self) -> V | None:
         """Return the version that is open now, None while there is none; it stays what it is."""
-        if self._clock() >= self._next_check:
-            self._next_check = self._clock() + self._check_every_s
-            if self._pointer.is_new() and not self._loading.locked():
-                threading.Thread(target=self.refresh, name=self._thread, daemon=True).start()
+        self._look.if_due()
         return self.opened
 
     def refresh(self) -> None:
