@@ -7,11 +7,11 @@
 
 No assignment is kept anywhere: every worker comes to the same one, and another salt assigns anew. A user's sessions are
 folded by the session encoder of their own variant. States hold codes of actions, so both models must know the same
-names.
+names; while they don't, the treatment has no users, and feeds say so: its share is 0.
 """
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import xxhash
 
@@ -19,6 +19,7 @@ from rankstream.features.actions import Vocabulary
 from rankstream.features.sessions import SessionEncoder
 from rankstream.ranking.bundle import Bundle, BundleRefusedError
 from rankstream.ranking.ranker import Ranker
+from rankstream.ranking.request import Variant
 from rankstream.ranking.served_versions import ServedVersion
 from rankstream.ranking.serving import LiveRanker
 
@@ -41,6 +42,15 @@ class Assignment:
         return TREATMENT if hashed < self.share * HASHES else CONTROL
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The two rankers of a time, as they were served there and as they rank here: they say their variant."""
+
+    served: tuple[Ranker, Ranker]  # control and treatment, without a variant
+    control: Ranker
+    treatment: Ranker  # the control's where its own can't serve
+
+
 @dataclass
 class Experiment:
     """Serves two models; safe to use from many threads, as each of them is."""
@@ -48,7 +58,7 @@ class Experiment:
     control: LiveRanker
     treatment: LiveRanker
     assignment: Assignment
-    _named: dict[str, tuple[Ranker, Ranker]] = field(default_factory=dict)  # by variant: as served, and with its name
+    _pair: Pair | None = None  # of the newest rankers
     _told: str | None = None  # why the treatment does not serve
 
     def __post_init__(self) -> None:
@@ -79,11 +89,10 @@ class Experiment:
 
     def for_user(self, key: bytes) -> Ranker:
         """Return the ranker of a user's variant; the control's where a swap has made the two unlike."""
-        variant = self.assignment.variant_of(key)
-        control, treatment = self.control.current, self.treatment.current
-        if variant == TREATMENT and self._are_alike():
-            return self._with_name(TREATMENT, treatment)
-        return self._with_name(CONTROL, control)
+        control, treatment, pair = self.control.current, self.treatment.current, self._pair
+        if pair is None or pair.served[0] is not control or pair.served[1] is not treatment:
+            pair = self._pair = self._paired(control, treatment)
+        return pair.treatment if self.assignment.variant_of(key) == TREATMENT else pair.control
 
     def versions(self) -> dict[str, ServedVersion]:
         """Return what serves now, by kind; the treatment's model beside the control's."""
@@ -93,12 +102,17 @@ class Experiment:
         """Swap to the bundles that are there, and return whether one of them serves anew."""
         return any([self.control.reload(), self.treatment.reload()])
 
-    def _with_name(self, variant: str, ranker: Ranker) -> Ranker:
-        served, named = self._named.get(variant, (None, None))
-        if named is None or served is not ranker:
-            named = replace(ranker, variant=variant)
-            self._named[variant] = ranker, named
-        return named
+    def _paired(self, control: Ranker, treatment: Ranker) -> Pair:
+        """Return two rankers with their variants: both the control where they don't fit together."""
+        served, salt = (control, treatment), self.assignment.salt
+        if not self._are_alike():
+            alone = replace(control, variant=Variant(CONTROL, 0.0, salt))
+            return Pair(served, alone, alone)
+        named = (
+            replace(ranker, variant=Variant(name, self.assignment.share, salt))
+            for name, ranker in ((CONTROL, control), (TREATMENT, treatment))
+        )
+        return Pair(served, *named)
 
     def _are_alike(self) -> bool:
         """Return whether the treatment may serve; say so once where it may not."""

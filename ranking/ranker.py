@@ -32,6 +32,7 @@ from rankstream.ranking.request import (
     Ranking,
     RankingRefusedError,
     RankingRequest,
+    Variant,
     check_request,
 )
 from rankstream.ranking.retrieval_mix import (
@@ -103,7 +104,7 @@ class Ranker:
     shelf: Shelf | None = None  # what can be had; None: no catalogue
     join: Join = join  # the plain one, or one that gives the same bytes
     described: CandidateSource | None = None  # of new items, by what they are; None: there are none
-    variant: str | None = None  # of an experiment; None outside one
+    variant: Variant | None = None  # of an experiment; None outside one
 
     def rank(self, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
         """Answer a request as of its timestamp, or ``now_ms``, when it was asked (UTC). Raises ``RankingRefusedError``.

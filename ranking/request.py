@@ -99,6 +99,15 @@ class FeedItem(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """The side of an experiment that a user is on (``ranking/experiment.py``), and what assigned them."""
+
+    name: str
+    share: float  # of all users that the treatment has; 0 while it can't serve
+    salt: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking:
     """The answer, best first."""
 
@@ -125,7 +134,7 @@ class Ranking:
     catalogue: str | None = None  # version that candidates were found with; None where none was used
     retrieval: str | None = None  # the mix that they were found by; None where only the default can have been
     scorer: str | None = None  # what ran the model's graphs; None for ONNX Runtime in float32
-    variant: str | None = None  # of the experiment that the user is part of; None outside one
+    variant: Variant | None = None  # of the experiment that the user is part of; None outside one
 
 
 class RankingRefusedError(ValueError):

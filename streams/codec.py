@@ -29,7 +29,7 @@ from rankstream.events.action_event import (
 from rankstream.features.decoding import UNREADABLE
 from rankstream.features.ids import MAX_ID_BYTES, Id, id_bytes
 from rankstream.features.user_state import UserState
-from rankstream.ranking.request import FeedItem, Ranking, RankingRefusedError, RankingRequest, check_request
+from rankstream.ranking.request import FeedItem, Ranking, RankingRefusedError, RankingRequest, Variant, check_request
 
 WORKERS_CLOCK = "the worker's clock"
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
@@ -91,7 +91,22 @@ class RankedFeed(Struct, frozen=True):
         | UnsetType
     ) = UNSET
     variant: (
-        Annotated[str, Meta(description="in an experiment: `control` or `treatment`, whose model ranked it")]
+        Annotated[
+            str,
+            Meta(description="in an experiment: `control` or `treatment`, whose model ranked it, or refused to"),
+        ]
+        | UnsetType
+    ) = UNSET
+    variant_share: (
+        Annotated[
+            float,
+            Meta(
+                ge=0,
+                le=1,
+                description="in an experiment: the share of all users that the treatment has; 0 while its model can't "
+                "serve beside the other",
+            ),
+        ]
         | UnsetType
     ) = UNSET
     error: FeedError | UnsetType = UNSET
@@ -143,6 +158,13 @@ class ServedFeatures(Struct, frozen=True):
     scorer: (
         Annotated[str, Meta(description="the setting `scorer` that it was scored with; absent for onnxruntime")]
         | UnsetType
+    ) = UNSET
+    variant: Annotated[str, Meta(description="in an experiment: as in the feed")] | UnsetType = UNSET
+    variant_share: Annotated[float, Meta(ge=0, le=1, description="in an experiment: as in the feed")] | UnsetType = (
+        UNSET
+    )
+    variant_salt: (
+        Annotated[str, Meta(description="in an experiment: the salt of the hash that assigned the user")] | UnsetType
     ) = UNSET
 
 
@@ -226,7 +248,8 @@ def encode_feed(request: RankingRequest, ranking: Ranking, ranked_at_ms: int) ->
         calibrated=UNSET if ranking.calibrated is None else list(ranking.calibrated),
         surface=UNSET if request.surface is None else request.surface,
         fallback=UNSET if ranking.fallback is None else ranking.fallback,
-        variant=UNSET if ranking.variant is None else ranking.variant,
+        variant=UNSET if ranking.variant is None else ranking.variant.name,
+        variant_share=UNSET if ranking.variant is None else ranking.variant.share,
     )
     return _encode(feed)
 
@@ -254,13 +277,34 @@ def encode_served(record: Record, request: RankingRequest, state: UserState, ran
         item_vectors=UNSET if ranking.item_vectors is None else ranking.item_vectors,
         item_index=UNSET if ranking.item_index is None else ranking.item_index,
         scorer=UNSET if ranking.scorer is None else ranking.scorer,
+        variant=UNSET if ranking.variant is None else ranking.variant.name,
+        variant_share=UNSET if ranking.variant is None else ranking.variant.share,
+        variant_salt=UNSET if ranking.variant is None else ranking.variant.salt,
     )
     return _encode(served)
 
 
-def encode_error(request_id: Id, user_id: Id, reason: str, message: str, ranked_at_ms: int) -> bytes:
-    """Return the bytes of an answer that reports why there is no feed."""
-    return _encode(RankedFeed(request_id, user_id, ranked_at_ms, error=FeedError(reason, message)))
+def variant_of(answer: RankedFeed | ServedFeatures) -> Variant | None:
+    """Return the side of an experiment that an answer is of, None outside one; a feed does not say the salt."""
+    if isinstance(answer.variant, UnsetType) or isinstance(answer.variant_share, UnsetType):
+        return None
+    salt = "" if isinstance(answer, RankedFeed) or isinstance(answer.variant_salt, UnsetType) else answer.variant_salt
+    return Variant(answer.variant, answer.variant_share, salt)
+
+
+def encode_error(
+    request_id: Id, user_id: Id, reason: str, message: str, ranked_at_ms: int, variant: Variant | None = None
+) -> bytes:
+    """Return the bytes of an answer that reports why there is no feed; in an experiment, of the user's ``variant``."""
+    feed = RankedFeed(
+        request_id,
+        user_id,
+        ranked_at_ms,
+        variant=UNSET if variant is None else variant.name,
+        variant_share=UNSET if variant is None else variant.share,
+        error=FeedError(reason, message),
+    )
+    return _encode(feed)
 
 
 def encode_dead_letter(record: Record, reason: str, message: str) -> bytes:

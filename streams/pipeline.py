@@ -25,7 +25,7 @@ from rankstream.features.ids import id_bytes
 from rankstream.features.join import OfflineFeatures, fold_ended
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.user_state import Applied, UserState
-from rankstream.ranking.request import Ranking, RankingRefusedError, RankingRequest, check_deadline
+from rankstream.ranking.request import Ranking, RankingRefusedError, RankingRequest, Variant, check_deadline
 from rankstream.streams.codec import (
     decode_request,
     encode_dead_letter,
@@ -51,6 +51,11 @@ class RankerLike(Protocol):
     @property
     def offline(self) -> OfflineFeatures:
         """The tables and encoders that the ranker joins with."""
+        ...
+
+    @property
+    def variant(self) -> Variant | None:
+        """The side of an experiment that it ranks; None outside one."""
         ...
 
     def rank(self, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
@@ -327,7 +332,8 @@ class PendingRequests:
         """Rank them all, in order: the slow part, which may run in another thread than the rest of the pipeline."""
         feeds: list[Outgoing] = []
         for asked, state in zip(self.requests, self.states, strict=True):
-            feeds += self._or_error(asked, partial(self._scored, self._ranker_of(asked), asked, state))
+            ranker = self._ranker_of(asked)
+            feeds += self._or_error(asked, ranker, partial(self._scored, ranker, asked, state))
         return self.outgoing + feeds
 
     def by_popularity(self) -> list[Outgoing]:
@@ -338,7 +344,8 @@ class PendingRequests:
         self.pipeline.counters.shed += len(self.requests)
         feeds: list[Outgoing] = []
         for asked in self.requests:
-            feeds += self._or_error(asked, partial(self._unscored, self._ranker_of(asked), asked))
+            ranker = self._ranker_of(asked)
+            feeds += self._or_error(asked, ranker, partial(self._unscored, ranker, asked))
         return self.outgoing + feeds
 
     def _ranker_of(self, asked: Asked) -> RankerLike:
@@ -370,25 +377,26 @@ class PendingRequests:
         served = encode_served(record, request, state, ranking)
         return [feed, Outgoing(Channel.SERVED, record.key, served, trace)]
 
-    def _or_error(self, asked: Asked, work: Callable[[], list[Outgoing]]) -> list[Outgoing]:
-        """Return the answer of ``work``, or what says why there is none."""
+    def _or_error(self, asked: Asked, ranker: RankerLike, work: Callable[[], list[Outgoing]]) -> list[Outgoing]:
+        """Return the answer of ``work``, which ``ranker`` does, or what says why there is none."""
         record, _, trace = asked
+        error = partial(self._error, asked, ranker.variant)
         trace.begun()
         try:
             return work()
         except RankingRefusedError as exc:
-            return [self._error(asked, exc.reason, str(exc))]
+            return [error(exc.reason, str(exc))]
         except Exception as exc:  # a bug that one request ran into: it must not stop the others
             message = f"the ranker failed: {type(exc).__name__}: {exc}"
             kept = traceback.format_exc()[-TRACEBACK_CHARS:]
             dead_letter = self.pipeline._dead_letter(record, INTERNAL, kept, trace)
-            return [dead_letter, self._error(asked, INTERNAL, message)]
+            return [dead_letter, error(INTERNAL, message)]
         finally:
             trace.answered()
 
-    def _error(self, asked: Asked, reason: str, message: str) -> Outgoing:
+    def _error(self, asked: Asked, variant: Variant | None, reason: str, message: str) -> Outgoing:
         record, request, trace = asked
         trace.failed(reason)
         self.pipeline.counters.refuse(reason)
-        error = encode_error(request.request_id, request.user_id, reason, message, self.pipeline.clock())
+        error = encode_error(request.request_id, request.user_id, reason, message, self.pipeline.clock(), variant)
         return Outgoing(Channel.FEEDS, record.key, error, trace)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from rankstream.events.action_event import TOO_LARGE
 from rankstream.features.ids import id_bytes
-from rankstream.streams.codec import DeadLetter, RankedFeed, encode_error
+from rankstream.streams.codec import DeadLetter, RankedFeed, encode_error, variant_of
 from rankstream.streams.records import Channel, Outgoing
 
 OVERHEAD_BYTES = 100  # of a batch with one record: 61 of the batch, and lengths, offset and time of the record
@@ -61,7 +61,7 @@ def _error_feed(outgoing: Outgoing, limit: int) -> Outgoing:
         )
     else:  # only its key can be that large
         reason, message = error.reason, error.message
-    value = encode_error(feed.request_id, feed.user_id, reason, message, feed.ranked_at_ms)
+    value = encode_error(feed.request_id, feed.user_id, reason, message, feed.ranked_at_ms, variant_of(feed))
     return Outgoing(outgoing.channel, id_bytes(feed.user_id), value, outgoing.trace)
 
 

@@ -272,7 +272,7 @@ def attributes_of(ranking: Ranking) -> Attributes:
         "rankstream.newest_action_age_ms": ranking.newest_action_age_ms,
         "rankstream.unknown_items": ranking.unknown_items,
         "rankstream.fallback": ranking.fallback,
-        "rankstream.variant": ranking.variant,
+        "rankstream.variant": None if ranking.variant is None else ranking.variant.name,
     }
     return {name: value for name, value in about.items() if value is not None}
 

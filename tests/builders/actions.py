@@ -16,7 +16,7 @@ from rankstream.features.sessions import NoSessions, SessionEncoder
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.user_state import UserState
-from rankstream.ranking.request import Ranking, RankingRequest
+from rankstream.ranking.request import Ranking, RankingRequest, Variant
 from rankstream.streams.pipeline import Pipeline
 
 MORNING_MS = 1_700_000_000_000
@@ -116,6 +116,7 @@ class EchoRanker:
 
     offline: OfflineFeatures
     requests: list[tuple[RankingRequest, UserState, int]] = field(default_factory=list)
+    variant: Variant | None = None
 
     def rank(self, request: RankingRequest, state: UserState, now_ms: int) -> Ranking:
         self.requests.append((request, state, now_ms))

@@ -9,6 +9,7 @@ from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.ranking.bundle import BundleRefusedError
 from rankstream.ranking.experiment import CONTROL, TREATMENT, Assignment
+from rankstream.ranking.request import Variant
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.open_serving import open_serving
@@ -25,9 +26,10 @@ def serving(folder, treatment, **settings):
     return open_serving(Settings(bundle=control, variant=treatment, **settings))
 
 
-@pytest.fixture
-def experiment(tmp_path):
-    return serving(tmp_path, a_bundle(tmp_path / "treatment", model_version="new", seed=5))
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("experiment")
+    return serving(folder, a_bundle(folder / "treatment", model_version="new", seed=5), variant_share=0.4)
 
 
 def a_pipeline_of(serving, history=100):
@@ -54,15 +56,25 @@ def test_a_larger_share_keeps_who_was_treated_and_another_salt_assigns_anew():
     assert 0.1 < again < 0.3
 
 
-def test_feeds_name_their_variant_and_are_of_its_model(experiment):
+def test_feeds_name_their_variant_and_its_share_and_are_of_its_model(experiment):
     found = feeds(a_pipeline_of(experiment), range(40))
     assert {(one["variant"], one["model_version"]) for one in found} == {(CONTROL, "old"), (TREATMENT, "new")}
     assert [one["variant"] for one in found] == [experiment.assignment.variant_of(str(n).encode()) for n in range(40)]
+    assert {one["variant_share"] for one in found} == {0.4}
 
 
-def test_what_is_not_scored_names_its_variant_too(experiment):
-    pending = a_pipeline_of(experiment).on_too_many([a_request(user=user, candidates=[1, 2]) for user in range(20)])
-    assert {json.loads(one.value)["variant"] for one in pending.by_popularity()} == {CONTROL, TREATMENT}
+@pytest.mark.parametrize("answered", ["answer", "by_popularity"])
+def test_what_is_refused_or_not_scored_names_its_variant_too(experiment, answered):
+    """Or the errors of one of the two would be counted for neither."""
+    pipeline = a_pipeline_of(experiment)
+    late = [a_request(user=user, candidates=[1, 2], deadline_ms=MORNING_MS - 1) for user in range(20)]
+    good = [a_request(user=user, candidates=[1, 2]) for user in range(20)]
+    pending = (pipeline.on_requests if answered == "answer" else pipeline.on_too_many)([*late, *good])
+    found = [json.loads(one.value) for one in getattr(pending, answered)()]
+    assert [("error" in one) for one in found] == [True] * 20 + [False] * 20
+    assigned = [experiment.assignment.variant_of(str(number).encode()) for number in range(20)]
+    assert [one["variant"] for one in found] == assigned * 2
+    assert {one["variant_share"] for one in found} == {0.4}
 
 
 def test_sessions_of_a_user_are_folded_by_the_model_of_their_variant(experiment):
@@ -100,7 +112,7 @@ def test_a_treatment_that_is_swapped_for_one_that_does_not_fit_leaves_its_users_
     assert experiment.for_user(b"7").model_version == "new"
     unfit = a_bundle(tmp_path / "unfit", model_version="unfit", vocabulary=Vocabulary(("like", "hide")))
     experiment.treatment = open_serving(Settings(bundle=unfit))
-    assert [experiment.for_user(b"7").variant for _ in range(3)] == [CONTROL] * 3
+    assert [experiment.for_user(b"7").variant for _ in range(3)] == [Variant(CONTROL, share=0.0, salt="")] * 3
     assert sum("does not serve" in record.message for record in caplog.records) == 1
 
 

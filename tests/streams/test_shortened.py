@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstream.ranking.request import FeedItem, Ranking, RankingRequest
+from rankstream.ranking.request import FeedItem, Ranking, RankingRequest, Variant
 from rankstream.streams.codec import encode_dead_letter, encode_error, encode_feed
 from rankstream.streams.records import Channel, Outgoing
 from rankstream.streams.shortened import sent_bytes, shortened
@@ -16,9 +16,9 @@ from tests.builders.actions import MORNING_MS, ARecord
 MB = 1_048_588  # a broker's own limit
 
 
-def a_feed(count: int, key: bytes = b"u1") -> Outgoing:
+def a_feed(count: int, key: bytes = b"u1", variant: Variant | None = None) -> Outgoing:
     items = tuple(FeedItem(f"sku-{n:06d}-" + "x" * 60, 0.5, {"save": 0.25, "click": 0.5}) for n in range(count))
-    ranking = Ranking(items, ("save", "click"), "m1", 3, 5, True, 0)
+    ranking = Ranking(items, ("save", "click"), "m1", 3, 5, True, 0, variant=variant)
     value = encode_feed(RankingRequest("r1", "u1", candidates=("a",)), ranking, MORNING_MS)
     return Outgoing(Channel.FEEDS, key, value)
 
@@ -52,6 +52,13 @@ def test_a_feed_that_is_too_large_becomes_an_error_of_the_same_request():
         f"the feed of 7,000 items takes {sent_bytes(feed):,} bytes, but the topic ranked-feeds takes 1,048,588 a "
         "record: ask for fewer with top_k, or raise the topic's max.message.bytes"
     )
+
+
+def test_a_feed_of_an_experiment_is_of_its_variant_however_large():
+    short = shortened(a_feed(7_000, variant=Variant("treatment", 0.1, "autumn")), MB)
+    assert short is not None
+    told = json.loads(short.value)
+    assert ("error" in told, told["variant"], told["variant_share"]) == (True, "treatment", 0.1)
 
 
 def test_an_error_feed_under_a_key_that_is_too_large_is_keyed_by_its_user():

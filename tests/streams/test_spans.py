@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
+from rankstream.ranking.request import Ranking, Variant
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams import spans as spans_module
 from rankstream.streams.records import Channel
@@ -156,6 +157,12 @@ def test_what_is_answered_without_scoring_says_so():
     pipeline, kept = traced()
     pipeline.on_too_many([a_traced_request()]).by_popularity()
     assert kept.named(RANK).attributes["rankstream.fallback"] == "popularity"
+
+
+def test_in_an_experiment_a_span_names_its_variant():
+    ranking = Ranking((), (), "m1", 3, 40, True, 0, variant=Variant("treatment", 0.1, "autumn"))
+    assert spans_module.attributes_of(ranking)["rankstream.variant"] == "treatment"
+    assert "rankstream.variant" not in spans_module.attributes_of(replace(ranking, variant=None))
 
 
 def test_what_is_sent_is_the_same_to_the_byte_with_traces_and_without():

@@ -58,6 +58,8 @@ class SwappingRanker:
     def for_user(self, key):
         return self
 
+    variant = None
+
     @property
     def offline(self):
         return self.serving.current.offline

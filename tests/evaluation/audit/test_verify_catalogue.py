@@ -44,6 +44,7 @@ class Restocked:
     live: LiveCatalogue
     asked: int = 0
     vocabulary = VOCABULARY
+    variant = None
 
     @property
     def current(self) -> "Restocked":
