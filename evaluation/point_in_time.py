@@ -8,7 +8,7 @@
 No clock runs here: a state is looked up by the offset of its last action, a ranker by the versions it had.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.files import versions
 from rankstream.features.embeddings.table import EmbeddingTable
+from rankstream.features.ids import id_bytes
 from rankstream.features.interests.table import InterestTable, open_interests_version
 from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.features.item_counts.files import open_counts_version
@@ -29,13 +30,15 @@ from rankstream.features.user_state import NEVER, UserState
 from rankstream.graph.item_graph import ItemGraph
 from rankstream.ranking.backends.scorers import ONNXRUNTIME
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, with_scorer
+from rankstream.ranking.experiment import Assignment
 from rankstream.ranking.exploration import exploration_named
 from rankstream.ranking.ranker import Ranker
+from rankstream.ranking.request import Variant
 from rankstream.ranking.retrieval_mix import mix_named
 from rankstream.ranking.served_items import ServedItems, items_of, published_items
 from rankstream.ranking.serving import ranker_of
 from rankstream.retrieval.index.exact import ExactIndex
-from rankstream.streams.codec import ServedFeatures
+from rankstream.streams.codec import ServedFeatures, variant_of
 from rankstream.streams.pipeline import Pipeline
 
 CHUNK = 1_000  # actions applied at once; states do not depend on it
@@ -151,6 +154,7 @@ class Used:
     interests: str | None = None
     graph: str | None = None
     scorer: str | None = None
+    variant: Variant | None = None
 
 
 class RankersAsServed:
@@ -165,8 +169,10 @@ class RankersAsServed:
         item_vectors: Path | None = None,
         interests: Path | None = None,
         graph: Path | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
         self.bundle = bundle
+        self.vocabulary = vocabulary or bundle.manifest.vocabulary  # another bundle's, where that served beside it
         self.user_vectors = user_vectors
         self.item_counts = item_counts
         self.catalogue = catalogue
@@ -180,13 +186,14 @@ class RankersAsServed:
 
     def serving(self) -> LiveRankerAsOf:
         """Return what a pipeline needs, without user vectors to start with: states do not depend on them."""
-        return LiveRankerAsOf(self.bundle.manifest.vocabulary, self._ranker(Used()))
+        return LiveRankerAsOf(self.vocabulary, self._ranker(Used()))
 
     def ranker(self, served: ServedFeatures) -> Ranker:
         """Return the ranker that served an answer. Raises ``NotRetainedError``."""
         ours = self.bundle.manifest.model_version
         if served.model_version != ours:
-            raise NotRetainedError(f"served by model {served.model_version}, but the bundle holds {ours}")
+            other = "" if variant_of(served) is None else "; name an experiment's other bundle with --variant"
+            raise NotRetainedError(f"served by model {served.model_version}, but the bundle holds {ours}{other}")
         policy, catalogue, mix, interests, graph, scorer = (
             None if isinstance(one, UnsetType) else one
             for one in (
@@ -195,7 +202,7 @@ class RankersAsServed:
         )  # fmt: skip
         items = _items_named(served)
         versions = served.user_vectors, served.item_counts, policy, catalogue, mix, *items, interests, graph, scorer
-        return self._ranker(Used(*versions))
+        return self._ranker(Used(*versions, _assigned(served)))
 
     def items(self, served: ServedFeatures) -> ServedItems:
         """Return the item vectors that an answer used. Raises ``NotRetainedError``."""
@@ -211,7 +218,8 @@ class RankersAsServed:
             table, items = self._table(used.user_vectors), self._served_items(used.item_vectors, used.item_index)
             found = self._interests(used.interests), self._graph(used.graph)
             bundle = self._scored_by(used.scorer or ONNXRUNTIME)
-            self._rankers[used] = ranker_of(bundle, table, exploration, counts, catalogue, mix, items, *found)
+            ranker = ranker_of(bundle, table, exploration, counts, catalogue, mix, items, *found)
+            self._rankers[used] = replace(ranker, variant=used.variant)
         return self._rankers[used]
 
     def _scored_by(self, scorer: str) -> Bundle:
@@ -274,6 +282,15 @@ class RankersAsServed:
         return items
 
 
+def _assigned(served: ServedFeatures) -> Variant | None:
+    """Return the side that the share and the salt of an answer put its user on; None outside an experiment."""
+    named = variant_of(served)
+    if named is None:
+        return None
+    name = Assignment(named.share, named.salt).variant_of(id_bytes(served.user_id))
+    return replace(named, name=name)
+
+
 def _items_named(served: ServedFeatures) -> tuple[str | None, str | None]:
     """Return the version of the item vectors and the index that an answer names; None where it names none."""
     items, index = served.item_vectors, served.item_index
@@ -288,6 +305,11 @@ def _kept(version: str, root: Path | None, what: str, flag: str) -> Path:
     if not found:
         raise NotRetainedError(f"version {version} of the {what} is not in {root} any more")
     return found[0]
+
+
+def rankers_of_model(several: Sequence[RankersAsServed], model_version: str) -> RankersAsServed:
+    """Return the rankers of the bundle that holds a model; the first ones where none does."""
+    return next((one for one in several if one.bundle.manifest.model_version == model_version), several[0])
 
 
 class PartitionStates:

@@ -14,7 +14,7 @@ from rankstream.cli.views.explanation import show
 from rankstream.evaluation.audit.explain import ExplainError, explain
 from rankstream.evaluation.audit.explanation import Explanation
 from rankstream.evaluation.audit.verify import VerifyError, read_served
-from rankstream.evaluation.point_in_time import RankersAsServed
+from rankstream.evaluation.point_in_time import RankersAsServed, rankers_of_model
 from rankstream.events.action_event import Record
 from rankstream.events.dumps import DumpError
 from rankstream.features.embeddings.files import BrokenTableError
@@ -54,7 +54,7 @@ def command(
 
     \b
     Reads: served-features, ranking-requests, user-actions (from Kafka, or
-           --from a folder of dumps); --bundle, --user-vectors,
+           --from a folder of dumps); --bundle, --variant, --user-vectors,
            --item-counts, --item-vectors, --interests, --catalogue and
            --history-limit as the workers had them
 
@@ -64,9 +64,10 @@ def command(
       rankstream explain --request r1 --item 11 --item i9 --from monday
       rankstream explain --request r1 --json | jq .items[0].terms
     """
-    rankers, source = open_rankers(settings), open_source(folder, settings)
+    several, source = open_rankers(settings), open_source(folder, settings)
     served = _answer(source, request_id)
     record = _request(source, served)
+    rankers = rankers_of_model(several, served.model_version)
     explanation = _explained(source, served, record, rankers, settings, items)
     if as_json:
         print_json(explanation)

@@ -55,7 +55,7 @@ def command(
 
     \b
     Reads:  served-features, ranking-requests, user-actions (from Kafka, or
-            --from a folder of dumps); --bundle, --user-vectors,
+            --from a folder of dumps); --bundle, --variant, --user-vectors,
             --item-counts, --item-vectors, --interests, --graph,
             --catalogue and --history-limit as the workers had them
     Ends:   0 no difference; 1 differences, each named; 2 nothing could be
@@ -63,8 +63,9 @@ def command(
 
     A difference names what differs. "state": the log has other actions than the worker had. "features": the same
     actions, but other bytes for the model, as when a table was changed. "scores", "order": the model itself. Answers of
-    another model, or from before the log begins, are counted apart with the reason. On another machine than the
-    worker's, processors round otherwise: add --tolerance 1e-5.
+    another model, or from before the log begins, are counted apart with the reason. With --variant each answer is held
+    against the bundle whose model it names; who had which is in the records, so share and salt are not asked for. On
+    another machine than the worker's, processors round otherwise: add --tolerance 1e-5.
 
     \b
     Examples:
@@ -72,10 +73,11 @@ def command(
       rankstream topics dump monday && rankstream verify --from monday
       rankstream verify --partition 3 --offsets 1000:2000 --json
     """
-    rankers, source = open_rankers(settings), open_source(folder, settings)
+    (rankers, *beside), source = open_rankers(settings), open_source(folder, settings)
     served = (record for record in source.records(SERVED, partition) if record.offset in offsets)
     requests, actions = source.records(REQUESTS, partition), source.records(ACTIONS, partition)
-    report = verify(served, requests, actions, rankers, settings.history_limit, tolerance, settings.forget_after_ms)
+    kept = settings.history_limit, tolerance, settings.forget_after_ms
+    report = verify(served, requests, actions, rankers, *kept, *beside)
     if as_json:
         print_json(report.as_dict())
     else:
@@ -111,7 +113,10 @@ def show(report: Report) -> None:
         versions += f"; catalogue {catalogues[-1]}{more}"
     if report.scorers:
         versions += f"; scorer {', '.join(sorted(report.scorers))}"
-    screen.print(Text(f"model {report.model_version}; {versions}; {spent}", "dim"))
+    models = f"model {report.model_version}"
+    if report.variant_model_version is not None:
+        models += f", variant {report.variant_model_version}"
+    screen.print(Text(f"{models}; {versions}; {spent}", "dim"))
 
 
 def _verdict(report: Report) -> Text:

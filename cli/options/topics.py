@@ -13,6 +13,7 @@ from rankstream.evaluation.point_in_time import RankersAsServed
 from rankstream.events.action_event import Record
 from rankstream.events.dumps import dump_path, read_dump
 from rankstream.ranking.bundle import open_bundle
+from rankstream.ranking.serving import longer_vocabulary
 from rankstream.streams.clients.connect import missing_topics
 from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.settings import Settings
@@ -21,8 +22,8 @@ from rankstream.streams.topics import SERVED, Topic, TopicNames
 NOT_LOGGED = "start workers with --served-features, and what they serve from then on can be verified"
 
 OF_RANKERS = (
-    "bundle", "user_vectors", "item_counts", "item_vectors", "interests", "graph", "catalogue", "history_limit",
-    "forget_after_days",
+    "bundle", "variant", "user_vectors", "item_counts", "item_vectors", "interests", "graph", "catalogue",
+    "history_limit", "forget_after_days",
 )  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -89,16 +90,27 @@ def open_source(folder: Path | None, settings: Settings) -> Source:
     return KafkaTopics(settings) if folder is None else DumpedTopics(folder)
 
 
-def open_rankers(settings: Settings) -> RankersAsServed:
-    """Open the bundle and what is published beside it as they were served. Raises ``BundleRefusedError``."""
-    if not settings.bundle.is_dir():
-        raise Refusal(f"there is no bundle folder {settings.bundle}; name the one that was served with --bundle")
-    return RankersAsServed(
-        open_bundle(settings.bundle),
-        settings.user_vectors,
-        settings.item_counts,
-        settings.catalogue,
-        settings.item_vectors,
-        settings.interests,
-        settings.graph,
-    )
+def open_rankers(settings: Settings) -> list[RankersAsServed]:
+    """Open the bundle, and the variant's behind it, with what is published beside them, as they were served.
+
+    Raises ``BundleRefusedError``.
+    """
+    named = [("--bundle", settings.bundle), *([("--variant", settings.variant)] if settings.variant else [])]
+    for flag, folder in named:
+        if not folder.is_dir():
+            raise Refusal(f"there is no bundle folder {folder}; name the one that was served with {flag}")
+    bundles = [open_bundle(folder) for _, folder in named]
+    vocabularies = [bundle.manifest.vocabulary for bundle in bundles]
+    return [
+        RankersAsServed(
+            bundle,
+            settings.user_vectors,
+            settings.item_counts,
+            settings.catalogue,
+            settings.item_vectors,
+            settings.interests,
+            settings.graph,
+            longer_vocabulary(vocabularies[0], vocabularies[-1]),  # users' states hold the codes of both
+        )
+        for bundle in bundles
+    ]

@@ -123,7 +123,6 @@ def _differs(states: PartitionStates, request: Record, served: ServedFeatures) -
 def _context(
     served: ServedFeatures, record: Record, state: UserState, rankers: RankersAsServed, records: UserRecords
 ) -> AnswerContext:
-    bundle = rankers.bundle
     items = rankers.items(served).table
     ranker = replace(rankers.ranker(served), exploration=NO_EXPLORATION)  # sampling has no reasons
     original = decode_request(record)
@@ -135,7 +134,7 @@ def _context(
     uncut = msgspec.structs.replace(original, top_k=None)
     request = whole_request(original, ranker.rank(uncut, known, served.at_ms))
     base = ranker.rank(request, known, served.at_ms)
-    return AnswerContext(served, known, ranker, request, base, items, bundle.manifest.vocabulary, records)
+    return AnswerContext(served, known, ranker, request, base, items, rankers.vocabulary, records)
 
 
 def _explanation(context: AnswerContext, differs: str, items: Sequence[Id], progress: Progress) -> Explanation:

@@ -7,7 +7,9 @@
     user-actions     ---- Pipeline, up to that state's offset, Ranker --------/   verifiable, with the reason
 
 The log of actions is read once: answers wait, in the order of their states' offsets, until it has come that far. Only
-users who were served are kept in memory, besides the raw bytes of requests and answers.
+users who were served are kept in memory, besides the raw bytes of requests and answers. Of an experiment there are two
+bundles: each answer is held against the one whose model it names, and its user's sessions are folded by that model from
+the log's beginning, as they were live.
 """
 
 from collections import Counter
@@ -20,16 +22,24 @@ import msgspec
 from msgspec import UnsetType
 
 from rankstream.evaluation.audit.diff import STATE, Difference, compare, difference_of, in_words
-from rankstream.evaluation.point_in_time import NotRetainedError, PartitionStates, RankersAsServed, as_served
+from rankstream.evaluation.point_in_time import (
+    NotRetainedError,
+    PartitionStates,
+    RankersAsServed,
+    as_served,
+    rankers_of_model,
+)
 from rankstream.events.action_event import TIMESTAMP, Record
 from rankstream.features.decoding import UNREADABLE
 from rankstream.features.history import DEFAULT_LIMIT
 from rankstream.features.ids import id_bytes
 from rankstream.features.user_state import NEVER, NO_OFFSET, UserState
-from rankstream.streams.codec import RankedFeed, ServedFeatures
+from rankstream.ranking.request import Variant
+from rankstream.streams.codec import RankedFeed, ServedFeatures, variant_of
 from rankstream.streams.records import Channel, Outgoing
 
 RequestOffset = tuple[int, int]  # partition and offset of a request
+Served = tuple[int, str, Variant | None]  # partition, model and variant of an answer
 
 ANSWER = "answer"  # a difference: there is no answer now
 NO_REQUEST = "its request is not in the log any more"
@@ -63,6 +73,7 @@ class Report:
 
     model_version: str
     tolerance: float
+    variant_model_version: str | None = None  # of the other bundle; None where one alone is looked at
     answers: int = 0  # records of served-features; a request that was answered twice has two
     requests: int = 0  # different ones among them
     verified: int = 0
@@ -99,21 +110,28 @@ def verify(
     history_limit: int = DEFAULT_LIMIT,
     tolerance: float = 0.0,
     forget_after_ms: int = NEVER,
+    variant: RankersAsServed | None = None,
 ) -> Report:
-    """Recompute what was served; the three logs are read one after the other. Raises ``VerifyError``."""
-    report, started = Report(rankers.bundle.manifest.model_version, tolerance), perf_counter()
-    due = _due(_Answers.read(served, report), requests, report)
-    checks = {
-        number: _Check(number, dues, rankers, (history_limit, forget_after_ms), report) for number, dues in due.items()
-    }
+    """Recompute what was served; the three logs are read one after the other. Raises ``VerifyError``.
+
+    ``variant`` are the rankers of the other bundle of an experiment.
+    """
+    several, started = [rankers, *([variant] if variant else [])], perf_counter()
+    versions = [one.bundle.manifest.model_version for one in several]
+    report = Report(versions[0], tolerance, versions[1] if variant else None)
+    checks: dict[int, list[_Check]] = {}
+    for (number, model), dues in _due(_Answers.read(served, report), requests, report).items():
+        check = _Check(number, dues, rankers_of_model(several, model), (history_limit, forget_after_ms), report)
+        checks.setdefault(number, []).append(check)
+    every = [check for of_partition in checks.values() for check in of_partition]
     for record in actions:
-        check = checks.get(record.partition)
-        if check is not None:
+        if record.partition in checks:
             report.actions_read += 1
-            check.apply(record)
-            if check.done and all(one.done for one in checks.values()):
+            for check in checks[record.partition]:
+                check.apply(record)
+            if all(one.done for one in checks[record.partition]) and all(one.done for one in every):
                 break
-    for check in checks.values():
+    for check in every:
         check.end()
     report.differences.sort(key=lambda one: (one.partition, one.request_offset))
     report.seconds = perf_counter() - started
@@ -125,7 +143,7 @@ class _Answers:
     """The served records, by the request that they answer."""
 
     by_request: dict[RequestOffset, list[bytes]] = field(default_factory=dict)
-    first_of_model: dict[tuple[int, str], int] = field(default_factory=dict)  # offset of a partition's first request
+    first_of_model: dict[Served, int] = field(default_factory=dict)  # offset of the first request
 
     @classmethod
     def read(cls, records: Iterable[Record], report: Report) -> "_Answers":
@@ -135,18 +153,28 @@ class _Answers:
                 continue
             served = read_served(record)
             read.by_request.setdefault((served.partition, served.offset), []).append(record.value)
-            model = (served.partition, served.model_version)
-            read.first_of_model[model] = min(served.offset, read.first_of_model.get(model, served.offset))
+            by = served.partition, served.model_version, variant_of(served)
+            read.first_of_model[by] = min(served.offset, read.first_of_model.get(by, served.offset))
             report.answers += 1
         report.requests = len(read.by_request)
         return read
 
     def models_before(self, served: ServedFeatures) -> bool:
-        """Return whether another model has answered in the partition before."""
+        """Return whether another model, which may have been the user's, has answered in the partition before."""
         return any(
-            number == served.partition and version != served.model_version and first < served.offset
-            for (number, version), first in self.first_of_model.items()
+            number == served.partition
+            and version != served.model_version
+            and first < served.offset
+            and not _are_two_sides(variant, variant_of(served))
+            for (number, version, variant), first in self.first_of_model.items()
         )
+
+
+def _are_two_sides(one: Variant | None, other: Variant | None) -> bool:
+    """Return whether two variants are those of one assignment, so that no user can have been on both."""
+    if one is None or other is None:
+        return False
+    return one.name != other.name and (one.share, one.salt) == (other.share, other.salt)
 
 
 def read_served(record: Record) -> ServedFeatures:
@@ -160,15 +188,18 @@ def read_served(record: Record) -> ServedFeatures:
         ) from exc
 
 
-def _due(answers: _Answers, requests: Iterable[Record], report: Report) -> dict[int, list[Due]]:
-    """Return the answers by partition, in the order of their states, last first, and count those without a request."""
-    due: dict[int, list[Due]] = {}
+def _due(answers: _Answers, requests: Iterable[Record], report: Report) -> dict[tuple[int, str], list[Due]]:
+    """Return the answers by partition and model, and count those without a request.
+
+    They are in the order of their states, last first.
+    """
+    due: dict[tuple[int, str], list[Due]] = {}
     for request in requests:
         for value in answers.by_request.pop((request.partition, request.offset), ()):
             served = _decode(value)
             record = as_served(request, served)
             waits = Due(served.state_offset, id_bytes(served.user_id), record, value, answers.models_before(served))
-            due.setdefault(served.partition, []).append(waits)
+            due.setdefault((served.partition, served.model_version), []).append(waits)
         if not answers.by_request:
             break
     lost = sum(len(values) for values in answers.by_request.values())
@@ -180,7 +211,7 @@ def _due(answers: _Answers, requests: Iterable[Record], report: Report) -> dict[
 
 
 class _Check:
-    """One partition: its users as the log goes on, and the answers that wait for them."""
+    """One partition and model: the users it has served as the log goes on, and the answers that wait for them."""
 
     def __init__(
         self, number: int, due: list[Due], rankers: RankersAsServed, kept: tuple[int, int], report: Report

@@ -19,7 +19,7 @@ from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.exploration import NO_EXPLORATION, Exploration
 from rankstream.ranking.request import RankingRequest
 from rankstream.ranking.serving import LiveRanker
-from rankstream.streams.pipeline import Pipeline
+from rankstream.streams.pipeline import Pipeline, ServingState
 from rankstream.streams.records import Channel, Outgoing, recorded_actions, recorded_request
 from tests.builders.actions import MORNING_MS
 from tests.builders.bundle import SIZES, a_bundle, a_user_table
@@ -49,9 +49,11 @@ class Day:
         beside = {"item_vectors": self.item_vectors, "interests": self.interests, "graph": self.graph}
         return RankersAsServed(open_bundle(self.bundle), *tables, **beside)
 
-    def verify(self, tolerance: float = 0.0, rankers: RankersAsServed | None = None) -> Report:
-        logs = self.served, self.requests, self.actions
-        return verify(*logs, rankers or self.rankers(), self.history_limit, tolerance, self.forget_after_ms)
+    def verify(
+        self, tolerance: float = 0.0, rankers: RankersAsServed | None = None, variant: RankersAsServed | None = None
+    ) -> Report:
+        logs, kept = (self.served, self.requests, self.actions), (self.history_limit, tolerance, self.forget_after_ms)
+        return verify(*logs, rankers or self.rankers(), *kept, variant)
 
     def dump(self, folder: Path) -> Path:
         folder.mkdir()
@@ -89,7 +91,7 @@ def a_day(
     actions: int = 600,
     requests_every: int = 20,
     history_limit: int = 20,
-    serving: LiveRanker | None = None,
+    serving: ServingState | None = None,
     exploration: Exploration = NO_EXPLORATION,
     sizes: FeatureSizes = SIZES,
     ahead_ms: int = 0,
