@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from msgspec import Raw, Struct
 
+from rankstream.features.ids import id_bytes
 from rankstream.streams.codec import encode_feed
 from rankstream.web.visit import Did, Replica, StaleVisit
 
@@ -40,7 +41,8 @@ class Comparer:
 
     def _feed(self, visit: StaleVisit, actions: tuple[Did, ...], request_id: str | None) -> Raw:
         request, state = visit.request(request_id), self.replica.state(visit, actions)
-        ranking = self.replica.serving.current.rank(request, state, visit.timestamp_ms)
+        ranker = self.replica.serving.for_user(id_bytes(visit.user_id))
+        ranking = ranker.rank(request, state, visit.timestamp_ms)
         return Raw(encode_feed(request, ranking, visit.timestamp_ms))
 
 

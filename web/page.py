@@ -24,6 +24,7 @@ from rankstream.gateway.app import Gateway, rejections
 from rankstream.gateway.road import Road
 from rankstream.gateway.routes import ROUTES, Route
 from rankstream.gateway.settings import GatewaySettings
+from rankstream.ranking.experiment import Experiment
 from rankstream.ranking.request import RankingRefusedError
 from rankstream.ranking.serving import LiveRanker
 from rankstream.retrieval.sources.recent_likes import polarity_of
@@ -95,7 +96,7 @@ class LivePage(Gateway):
     def __init__(
         self,
         road: Road,
-        serving: LiveRanker,
+        serving: LiveRanker | Experiment,
         settings: GatewaySettings,
         options: PageOptions,
         clock: Callable[[], int] = wall_clock_ms,

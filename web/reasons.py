@@ -10,7 +10,7 @@ from msgspec import Struct, UnsetType
 from rankstream.evaluation.audit.occlusion import NO_ACTIONS, Effect, effects, occluded, whole_request
 from rankstream.events.action_event import Rejected
 from rankstream.features.actions import ACTION_BYTES, Vocabulary, unpack_action
-from rankstream.features.ids import Id, id_key
+from rankstream.features.ids import Id, id_bytes, id_key
 from rankstream.features.user_state import UserState
 from rankstream.ranking.exploration import NO_EXPLORATION
 from rankstream.ranking.ranker import Ranker
@@ -23,16 +23,15 @@ NEWEST = 30  # actions that are left out in turn: each is a ranking, and people 
 
 
 class RankerServing(Protocol):
-    """What serves: ``ranking.serving.LiveRanker``."""
+    """What serves: ``ranking.serving.LiveRanker``, or an experiment."""
 
     @property
     def vocabulary(self) -> Vocabulary:
         """The names of actions."""
         ...
 
-    @property
-    def current(self) -> Ranker:
-        """The ranker to use now."""
+    def for_user(self, key: bytes) -> Ranker:
+        """Return the ranker of a user."""
         ...
 
 
@@ -78,7 +77,8 @@ class Explainer:
 
     def explain(self, asked: AskedWhy) -> Reasons:
         """Return the reasons of an item. Raises ``Rejected`` where the feed lacks it, and ``RankingRefusedError``."""
-        ranker = replace(self.serving.current, exploration=NO_EXPLORATION)  # sampling has no reasons
+        served = self.serving.for_user(id_bytes(asked.user_id))
+        ranker = replace(served, exploration=NO_EXPLORATION)  # sampling has no reasons
         state, at_ms = self.replica.state(asked, asked.actions), asked.timestamp_ms
         uncut = ranker.rank(msgspec.structs.replace(asked.request(), top_k=None), state, at_ms)
         rank, item = _ranked(uncut, asked.item_id)

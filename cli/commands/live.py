@@ -28,12 +28,13 @@ from rankstream.gateway.server import serve_until_signal
 from rankstream.gateway.settings import read_gateway_settings
 from rankstream.gateway.worker_road import WorkerRoad
 from rankstream.ranking.bundle import BundleRefusedError
+from rankstream.ranking.experiment import Experiment
 from rankstream.ranking.request import MAX_CANDIDATES
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.log_lines import set_up
 from rankstream.streams.settings import Section, Settings, in_sections, read_origins
-from rankstream.streams.worker.open_serving import open_bundle_of
+from rankstream.streams.worker.open_serving import open_serving
 from rankstream.web.cards import BadImagesError, Cards
 from rankstream.web.page import CANDIDATES, LivePage, PageOptions
 
@@ -88,7 +89,8 @@ def command(items: Path | None, images: str | None, candidates: int, opens: bool
 
     Without --bootstrap-servers all happens in this process: no Kafka, visitors' states in state_dir/live. With it the
     page's actions and requests go through Kafka to the workers that run there, and the bundle is opened here, too, for
-    what stands beside the feed: give it and the tables as the workers have them. docs/integrate.md says more.
+    what stands beside the feed: give it and the tables as the workers have them, and the --variant of an experiment
+    with its share and salt, by which the visitor is on one side or the other. docs/integrate.md says more.
 
     \b
     Examples:
@@ -132,14 +134,14 @@ def _page(settings: LiveSettings, catalogue: Path | None, cards: Cards, candidat
             "name another with --bundle"
         )
     served = stream if settings.through_kafka else replace(stream, catalogue=catalogue)
-    serving = open_bundle_of(served, served.bundle)
+    serving = open_serving(served)
     road = kafka_road(settings) if settings.through_kafka else _own_worker(serving, stream)
     through = "kafka" if settings.through_kafka else "process"
     options = PageOptions(through, cards, candidates, stream.history_limit)
     return LivePage(road, serving, settings.gateway, options)
 
 
-def _own_worker(serving: LiveRanker, settings: Settings) -> Road:
+def _own_worker(serving: LiveRanker | Experiment, settings: Settings) -> Road:
     return WorkerRoad(
         serving, RocksStore(settings.state_dir / FOLDER), settings.history_limit, settings.scoring_threads
     )

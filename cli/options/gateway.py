@@ -12,7 +12,7 @@ from rankstream.streams.settings import Section, Settings, in_sections, read_set
 SHARED = (
     "fetch_max_wait_ms", "log_level", "log_format", "traces",
     "bundle", "user_vectors", "item_counts", "state_dir", "history_limit", "forget_after_days",  # with --worker
-    "scorer", "scoring_threads",
+    "scorer", "scoring_threads", "variant", "variant_share", "variant_salt",
 )  # fmt: skip
 STREAM_FIELDS = [
     *in_sections(CONNECTED),
