@@ -1,15 +1,16 @@
 """`rankstream deploy`: verify, try, shadow, swap, watch, and swap back where it goes wrong."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from uuid import uuid4
 
 import click
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.settings import CONNECTED, settings_options
@@ -19,6 +20,7 @@ from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.files import CURRENT, PointerError, current_name
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, check_bundle_name, open_bundle, use_bundle
 from rankstream.ranking.deployment import Deployment, DeploymentError, Stage, write_deployment
+from rankstream.ranking.experiment import CONTROL, TREATMENT
 from rankstream.ranking.serving import longer_vocabulary, ranker_of
 from rankstream.ranking.shadow.report import Figures
 from rankstream.ranking.trial import Trial, trial
@@ -33,14 +35,16 @@ BUGS = ("internal", "no-score")  # reasons of error feeds that are the model's f
 
 @dataclass
 class Watched:
-    """The feeds that came after the swap."""
+    """The feeds that came after the swap; in an experiment those of the variant whose bundle was swapped."""
 
     feeds: int = 0
     by_new: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
-    def see(self, feed: RankedFeed, version: str) -> None:
-        """Count one."""
+    def see(self, feed: RankedFeed, version: str, variant: str = CONTROL) -> None:
+        """Count one, unless it is of another variant."""
+        if feed.variant not in (UNSET, variant):
+            return
         self.feeds += 1
         if not isinstance(feed.error, UnsetType):
             self.errors[feed.error.reason] += 1
@@ -82,6 +86,10 @@ class Watched:
     "--min-overlap", type=click.FloatRange(min=0, max=1), default=0.1, show_default=True,
     help="Share of the 10 best items that must be as before, on average over the requests of the shadow.",
 )  # fmt: skip
+@click.option(
+    "--treatment", is_flag=True,
+    help="BUNDLES is what workers have as --variant, not as --bundle: look at feeds of that variant.",
+)  # fmt: skip
 @json_option
 @settings_options(*CONNECTED, also=["app_id", "trusted_keys"])
 @refusing(BundleRefusedError, ClientError, DeploymentError)
@@ -94,6 +102,7 @@ def command(
     shadow_minutes: float,
     shadow_share: float,
     min_overlap: float,
+    treatment: bool,
     as_json: bool,
     settings: Settings,
 ) -> None:
@@ -104,7 +113,8 @@ def command(
     items stay), and made current. With --shadow-minutes the workers first rank a share of their live requests by both,
     beside the answering: it is refused where it fails, takes too long, or orders all else. Then feeds are watched:
     where they are errors of the model, or none is by it, the one before is current again, and the command ends with 2
-    and the reason.
+    and the reason. In an experiment the feeds and requests are those of the users of the bundle that is swapped: of the
+    control, or of the variant with --treatment, for which there is no shadow.
 
     \b
     Reads:  BUNDLES; ranked-feeds, while it watches; workers' BUNDLES/.shadow
@@ -117,6 +127,8 @@ def command(
       rankstream deploy bundles 2026-07-01 --slower 1.2 --watch-s 120
     """
     check_bundle_name(bundles, name)
+    if treatment and shadow_minutes:
+        raise Refusal("workers shadow what they have as --bundle: give --treatment without --shadow-minutes")
     refuse_another(bundles)
     new, before = open_bundle(bundles / name, trusted_keys=settings.trusted_keys), _serving(bundles, settings)
     begun = Deployment(
@@ -130,7 +142,8 @@ def command(
             figures = ShadowPeriod(bundles, begun, settings, shadow_minutes).run(slower, min_overlap)
         elif shadow_minutes:
             click.echo("note: nothing serves yet, so there is nothing to be in the shadow of", err=True)
-    watched = _swapped(bundles, begun, new.manifest.model_version, watch_s, settings)
+    look = partial(_watched, version=new.manifest.model_version, variant=TREATMENT if treatment else CONTROL)
+    watched = _swapped(bundles, begun, look, watch_s, settings)
     if watched.wrong and before is not None:
         use_bundle(bundles, before.folder.name)
         _write(bundles, begun, "rolled-back", watched.wrong)
@@ -161,7 +174,9 @@ def _refusal_written(bundles: Path, begun: Deployment) -> Iterator[None]:
         raise
 
 
-def _swapped(bundles: Path, begun: Deployment, version: str, watch_s: float, settings: Settings) -> Watched:
+def _swapped(
+    bundles: Path, begun: Deployment, look: Callable[[FeedReader, float], Watched], watch_s: float, settings: Settings
+) -> Watched:
     """Make it current, and look at the feeds that come then."""
     if not watch_s:
         use_bundle(bundles, begun.bundle)
@@ -170,7 +185,7 @@ def _swapped(bundles: Path, begun: Deployment, version: str, watch_s: float, set
     with FeedReader(settings) as reader:
         use_bundle(bundles, begun.bundle)
         _write(bundles, begun, "serves")
-        return _watched(reader, version, watch_s)
+        return look(reader, watch_s)
 
 
 def _tell(bundles: Path, name: str, version: str, tried: Trial | None, figures: Figures | None) -> None:
@@ -216,12 +231,12 @@ def _tried(new: Bundle, before: Bundle, requests: int, slower: float) -> Trial:
     return found
 
 
-def _watched(reader: FeedReader, version: str, seconds: float) -> Watched:
+def _watched(reader: FeedReader, seconds: float, version: str, variant: str) -> Watched:
     """Look at feeds until the time is over."""
     watched, end = Watched(), monotonic() + seconds
     while monotonic() < end:
         for feed in reader.feeds(timeout_s=min(0.5, max(0.0, end - monotonic()))):
-            watched.see(feed, version)
+            watched.see(feed, version, variant)
     return watched
 
 

@@ -16,11 +16,15 @@ from rankstream.streams.settings import Settings
 
 def open_serving(settings: Settings, join: Join = join) -> LiveRanker | Experiment:
     """Open what is to be served, with an engine's ``join``. Raises ``BundleRefusedError``."""
-    control = open_bundle_of(settings, settings.bundle, join)
-    if settings.variant is None:
+    control, assignment = open_bundle_of(settings, settings.bundle, join), assignment_of(settings)
+    if settings.variant is None or assignment is None:
         return control
-    assignment = Assignment(settings.variant_share, settings.variant_salt)
     return Experiment(control, open_bundle_of(settings, settings.variant, join), assignment)
+
+
+def assignment_of(settings: Settings) -> Assignment | None:
+    """Return which users the variant of the settings has; None without one."""
+    return None if settings.variant is None else Assignment(settings.variant_share, settings.variant_salt)
 
 
 def open_bundle_of(settings: Settings, bundle: Path, join: Join = join) -> LiveRanker:

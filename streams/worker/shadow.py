@@ -21,12 +21,15 @@ from typing import Any
 
 import msgspec
 
+from rankstream.features.ids import id_bytes
 from rankstream.features.user_state import UserState
 from rankstream.ranking.deployment import Deployment, DeploymentError, read_deployment
+from rankstream.ranking.experiment import CONTROL
 from rankstream.ranking.request import RankingRequest
 from rankstream.ranking.shadow.report import Tally, write_report
 from rankstream.streams.pipeline import wall_clock_ms
 from rankstream.streams.settings import Settings
+from rankstream.streams.worker.open_serving import assignment_of
 from rankstream.streams.worker.shadow_process import Sampled, Task, frame
 
 WAITING = 64  # requests, each with its user's 2 KB
@@ -50,6 +53,7 @@ class Shadow:
     ) -> None:
         self.deployment: Deployment | None = None  # the last one
         self._settings = settings
+        self._assignment = assignment_of(settings)
         self._clock = clock
         self._rng = rng or random.Random()
         self._pair: RankingPair | None = None
@@ -57,10 +61,17 @@ class Shadow:
         self._error = ""  # told last
 
     def sample(self, request: RankingRequest, state: UserState, asked_ms: int) -> None:
-        """Hand on a request that was answered, or not; from any thread."""
+        """Hand on a request that was answered, or not; from any thread.
+
+        Those of an experiment's treatment are not: a deployment is of the other bundle, which has folded none of their
+        sessions.
+        """
         pair = self._pair
-        if pair is not None and self._rng.random() < pair.deployment.share:
+        if pair is not None and self._rng.random() < pair.deployment.share and self._is_of_the_bundle(request):
             pair.offer((request, state, asked_ms))
+
+    def _is_of_the_bundle(self, request: RankingRequest) -> bool:
+        return self._assignment is None or self._assignment.variant_of(id_bytes(request.user_id)) == CONTROL
 
     def follow(self) -> None:
         """See whether a deployment has begun, gone on or ended; to be called each second."""

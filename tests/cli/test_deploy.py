@@ -14,6 +14,7 @@ from rankstream.ranking.bundle import use_bundle
 from rankstream.ranking.deployment import read_deployment
 from rankstream.ranking.trial import Trial
 from rankstream.streams.clients.producer import RawProducer
+from rankstream.streams.codec import FeedError, RankedFeed
 from rankstream.streams.topics import FEEDS
 from tests.builders.broker import BrokerInUse
 from tests.builders.bundle import VOCABULARY, a_bundle
@@ -88,6 +89,28 @@ def test_one_that_fails_the_requests_of_the_trial_never_serves(bundles):
 )
 def test_what_speaks_against_a_bundle_are_errors_of_its_own_and_answers_by_another(watched, wrong):
     assert watched.wrong == wrong
+
+
+def test_in_an_experiment_only_the_feeds_of_the_variant_that_was_swapped_count():
+    feeds = [
+        RankedFeed(number, 7, 1, items=[], model_version=model, variant=variant)
+        for number, (variant, model) in enumerate([("control", "new")] * 2 + [("treatment", "other")] * 3)
+    ]
+    failed = RankedFeed("late", 7, 1, variant="treatment", error=FeedError("internal", "the ranker failed"))
+    control, treatment, plain = Watched(), Watched(), Watched()
+    for feed in (*feeds, failed):
+        control.see(feed, "new")
+        treatment.see(feed, "newer", "treatment")
+    assert (control.feeds, control.by_new, control.wrong) == (2, 2, None)
+    assert (treatment.feeds, treatment.wrong) == (4, "1 of 4 answers were errors (internal)")
+    plain.see(RankedFeed("r", 7, 1, items=[], model_version="new"), "new", "treatment")
+    assert plain.feeds == 1  # without an experiment there is nothing to tell apart
+
+
+def test_a_variant_has_no_shadow(bundles):
+    words = refusal(deployed(bundles, "--treatment", "--shadow-minutes", 1))
+    assert words == "workers shadow what they have as --bundle: give --treatment without --shadow-minutes"
+    assert current_name(bundles) == "old"
 
 
 def feeds_of(settings, **answer):

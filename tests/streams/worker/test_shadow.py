@@ -14,16 +14,18 @@ import pytest
 from rankstream.cli import shadow_period
 from rankstream.cli.errors import Refusal
 from rankstream.cli.shadow_period import ShadowPeriod, refuse_another, shadow_told
+from rankstream.features.ids import id_bytes
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.user_state import UNKNOWN_USER
 from rankstream.ranking.bundle import use_bundle
 from rankstream.ranking.deployment import SHADOWS, Deployment, make_reports, write_deployment
+from rankstream.ranking.experiment import TREATMENT
 from rankstream.ranking.request import RankingRequest
 from rankstream.ranking.shadow import report
 from rankstream.streams.pipeline import Pipeline, wall_clock_ms
 from rankstream.streams.settings import Settings
-from rankstream.streams.worker.open_serving import open_serving
+from rankstream.streams.worker.open_serving import assignment_of, open_serving
 from rankstream.streams.worker.shadow import WAITING, Shadow
 from tests.builders.actions import a_request, decoded
 from tests.builders.bundle import a_bundle
@@ -181,6 +183,20 @@ def test_only_the_share_is_sampled_and_nothing_outside_of_a_shadow(bundles):
     for _ in range(2_000):
         shadow.sample(RankingRequest("r", "u", limit=1), UNKNOWN_USER, 0)
     assert 130 < shadow.told()["shadow"]["sampled"] < 270  # 200, and five times its deviation
+    shadow.stop()
+
+
+def test_requests_of_an_experiments_treatment_are_not_sampled(bundles):
+    a_bundle(bundles / "new")
+    settings = Settings(bundle=bundles, variant=bundles / "new", variant_share=0.3)
+    shadow = Shadow(settings)
+    write_deployment(bundles, a_deployment())
+    shadow.follow()
+    users = range(200)
+    for user in users:
+        shadow.sample(RankingRequest("r", user, limit=1), UNKNOWN_USER, 0)
+    treated = [assignment_of(settings).variant_of(id_bytes(user)) for user in users].count(TREATMENT)
+    assert shadow.told()["shadow"]["sampled"] == len(users) - treated < len(users)
     shadow.stop()
 
 
