@@ -64,7 +64,8 @@ def command(
     how many actions follow where so many were predicted (heads whose numbers are probabilities), errors, fallbacks,
     users without actions, items that the model does not know. An action counts for the newest feed that showed the item
     to its user. The newest window is set against all before it; an alert is a difference that chance does not make and
-    that is large enough to care. Ends with 1 where there is one.
+    that is large enough to care. In an experiment the variants are compared, and it is an alert where they have not as
+    many users as they should. Ends with 1 where there is one.
 
     \b
     Examples:

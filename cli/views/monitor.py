@@ -8,6 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from rankstream.cli.views.table import Cell, Table, console, names, numbers
+from rankstream.evaluation.monitoring.sample_ratio import SampleRatio
 from rankstream.evaluation.monitoring.windows import BySource, Contrast, MonitorReport, Window
 from rankstream.evaluation.time_text import time_text
 from rankstream.metrics.ratios import Ratio
@@ -23,8 +24,8 @@ def show(report: MonitorReport, skipped: Mapping[str, int]) -> None:
         screen.print(windows_table(report.by_variant, "by variant", "variant"))
     if report.differences:
         screen.print(differences_table(report.differences))
-    if report.of_both:
-        screen.print(Text(f"{report.of_both:,} users had feeds of both variants and are left out of these", "dim"))
+    for line in experiment_notes(report):
+        screen.print(Text(line, "dim"))
     if len(report.by_source) > 1:
         screen.print(sources_table(report.by_source))
     for reason, count in skipped.items():
@@ -34,6 +35,24 @@ def show(report: MonitorReport, skipped: Mapping[str, int]) -> None:
         screen.print(Text.assemble(("alert: ", "red"), alert.sentence))
     if not report.alerts:
         screen.print(Text("no alerts", "dim"))
+
+
+def experiment_notes(report: MonitorReport) -> list[str]:
+    """Return what to know of an experiment's users before its differences are believed; mismatches are alerts."""
+    notes = [
+        f"{one.treatment:,} of {one.users:,} users had the treatment, as they should by its share of {one.share:g} "
+        f"(p = {one.p_value:.2g})"
+        for one in report.sample_ratios
+        if not one.is_mismatch
+    ]
+    if report.of_both:
+        notes.append(f"{report.of_both:,} users had feeds of both variants and are left out of these")
+    if report.of_both or len(report.sample_ratios) > 1:
+        notes.append(
+            "who had which variant has changed within these feeds, and those who had one all the time are not like "
+            "the others: compare feeds of after the change alone"
+        )
+    return notes
 
 
 def windows_table(windows: Sequence[Window], title: str, of: str = "model") -> Table:
@@ -103,10 +122,16 @@ def document(report: MonitorReport, skipped: Mapping[str, int]) -> dict[str, Any
         "by_variant": [_window(one, "variant") for one in report.by_variant],
         "differences": [_difference(one) for one in report.differences],
         "users_of_both_variants": report.of_both,
+        "sample_ratios": [_sample_ratio(one) for one in report.sample_ratios],
         "by_source": [{"source": one.source, "shown": one.shown, "rate": _ratio(one.rate)} for one in report.by_source],
         "alerts": [asdict(one) for one in report.alerts],
         "skipped": {reason: count for reason, count in skipped.items() if count},
     }
+
+
+def _sample_ratio(one: SampleRatio) -> dict[str, Any]:
+    found = {"p_value": one.p_value, "is_mismatch": one.is_mismatch}
+    return asdict(one) | found
 
 
 def _difference(one: Contrast) -> dict[str, Any]:

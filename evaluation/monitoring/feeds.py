@@ -42,6 +42,7 @@ class SeenFeed:
     is_fallback: bool
     is_error: bool
     variant: str = ""  # of an experiment; empty outside one
+    share: float | None = None  # of all users that the treatment was to have then; None outside an experiment
 
     @property
     def content(self) -> bytes:
@@ -82,6 +83,7 @@ def _seen(feed: RankedFeed, positions: int) -> SeenFeed:
         is_fallback=not isinstance(feed.fallback, UnsetType),
         is_error=isinstance(feed.items, UnsetType),
         variant="" if isinstance(feed.variant, UnsetType) else feed.variant,
+        share=None if isinstance(feed.variant_share, UnsetType) else feed.variant_share,
     )
 
 

@@ -6,12 +6,13 @@ both a difference that chance does not make (``SURE`` standard errors) and one t
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import isnan, sqrt
 
 import numpy as np
 import numpy.typing as npt
 
 from rankstream.evaluation.monitoring.feeds import Outcomes
+from rankstream.evaluation.monitoring.sample_ratio import SampleRatio, sample_ratios
 from rankstream.metrics.arrays import Bools, Floats, Ints
 from rankstream.metrics.ratios import Ratio, ratio
 from rankstream.ranking.experiment import CONTROL, TREATMENT
@@ -96,6 +97,7 @@ class MonitorReport:
     by_variant: list[Window]  # of users who had feeds of one variant alone; empty without an experiment
     differences: list[Contrast]  # treatment less control
     of_both: int  # users who had feeds of both variants, and are left out there
+    sample_ratios: list[SampleRatio]  # of each share that the treatment was to have, in order of time
     alerts: list[Alert]
 
 
@@ -110,8 +112,18 @@ def monitor(outcomes: Outcomes, every_ms: int) -> MonitorReport:
     by_model = [_window(outcomes, models == name, *span, name) for name in named]
     variants, of_both = _variants(outcomes)
     by_variant = [_window(outcomes, variants == name, *span, name) for name in np.unique(variants).tolist() if name]
-    told = alerts(windows, outcomes, begins)
-    return MonitorReport(windows, by_model, _by_source(outcomes), by_variant, differences(by_variant), of_both, told)
+    ratios = sample_ratios(outcomes.feeds)
+    told = [*alerts(windows, outcomes, begins), *(_mismatch(one, windows[0]) for one in ratios if one.is_mismatch)]
+    contrasts = differences(by_variant)
+    return MonitorReport(windows, by_model, _by_source(outcomes), by_variant, contrasts, of_both, ratios, told)
+
+
+def _mismatch(found: SampleRatio, first: Window) -> Alert:
+    """Return the alert of an experiment that can't be trusted, of the whole time."""
+    had = found.treatment / found.users
+    error = sqrt(found.share * (1 - found.share) / found.users)
+    apart = (had - found.share) / error if error else 0.0
+    return Alert("sample ratio", first.from_ms, had, found.share, apart, found.warning)
 
 
 def _variants(outcomes: Outcomes) -> tuple[npt.NDArray[np.str_], int]:

@@ -94,7 +94,7 @@ def test_what_changes_is_told(rates, of_last, wanted):
 def an_experiment(rng, effect):
     """Feeds of a hundred users, half of them the treatment's, whose items are taken ``effect`` times as often."""
     feeds, saved = [], []
-    for number in range(2_000):
+    for number in range(800):
         user = int(rng.integers(100))
         treated = user % 2
         feeds.append(a_feed(number, user, variant="treatment" if treated else "control"))
