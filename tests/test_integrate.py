@@ -31,13 +31,15 @@ def block(way, heading):
     return re.search(r"```\w+\n(.*?)```", part, re.DOTALL)[1]
 
 
-def run(program, name, text, folder, *options, **environment):
+def run(program, name, text, folder, *options, within=None, **environment):
     if not shutil.which(program):
         pytest.skip(f"{program} is not installed")
     (folder / name).write_text(text)
     command = [program, *options, str(folder / name)]
     environment = os.environ | environment
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=100, env=environment, check=False, cwd=within
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +55,16 @@ def gateway():
         ("Python", sys.executable, "ask.py"),
         ("Node", "node", "ask.mjs"),
         pytest.param("Java", "java", "AskGateway.java", marks=(pytest.mark.broker, pytest.mark.slow)),
+        pytest.param("Go", "go", "ask.go", marks=(pytest.mark.broker, pytest.mark.slow)),
     ],
 )
 def test_a_feed_is_asked_for_through_the_gateway(gateway, pytestconfig, tmp_path, heading, program, name):
-    if program == "java" and pytestconfig.getoption("--broker") != "kafka":
-        pytest.skip("it compiles for ten seconds: where Apache Kafka is tested, which needs Java anyway")
+    if program in ("java", "go") and pytestconfig.getoption("--broker") != "kafka":
+        pytest.skip("it compiles for ten seconds: where Apache Kafka is tested, which takes its time anyway")
+    options = ["run"] if program == "go" else []
     before = gateway.call("POST", "/rank", {"user_id": 7, "limit": 1}, Authorization=f"Bearer {TOKEN}").document
-    done = run(program, name, block("Through the gateway", heading), tmp_path, GATEWAY=gateway.address, TOKEN=TOKEN)
+    text, environment = block("Through the gateway", heading), {"GATEWAY": gateway.address, "TOKEN": TOKEN}
+    done = run(program, name, text, tmp_path, *options, **environment)
     assert done.returncode == 0, done.stderr
     after = gateway.call("POST", "/rank", {"user_id": 7, "limit": 1}, Authorization=f"Bearer {TOKEN}").document
     assert after["actions_used"] == before["actions_used"] + 1
@@ -130,6 +135,61 @@ def test_confluents_serializer_writes_what_is_read_beside_json(broker, tmp_path)
             partitions = len(actions.partitions)
     assert (sent.key, sent.partition, sent.framed[:5]) == (b"7", partition_of(b"7", partitions), b"\0\0\0\0\1")
     assert json.loads(sent.value)["item_id"] == 11
+
+
+@pytest.mark.broker
+@pytest.mark.slow  # it compiles first
+def test_go_keys_what_it_sends_and_finds_its_feed(broker, tmp_path):
+    home = kafkago_home()
+    settings = Settings(bootstrap_servers=broker.bootstrap_servers, partitions=4)
+    asyncio.run(prepare_topics(settings))
+    with TopicReader(settings, ACTIONS) as actions, TopicReader(settings, REQUESTS) as requests:
+        worker = threading.Thread(target=answer_next, args=(settings, requests))
+        worker.start()
+        text, servers = block("Through Kafka", "Go, with kafka-go"), settings.bootstrap_servers
+        done = run("go", "ask.go", text, tmp_path, "run", within=home, SERVERS=servers)
+        worker.join()
+        assert json.loads(done.stdout)["user_id"] == 7, done.stderr
+        sent = actions.poll(5)
+        partitions = len(actions.partitions)
+    assert [(one.key, one.partition) for one in sent] == [(b"7", partition_of(b"7", partitions))]
+
+
+PARTITIONS_OF = """
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/segmentio/kafka-go"
+)
+
+func main() {
+	for _, key := range os.Args[1:] {
+		fmt.Println(kafka.Murmur2Balancer{}.Balance(kafka.Message{Key: []byte(key)}, 0, 1, 2, 3, 4, 5, 6))
+	}
+}
+"""
+
+
+@pytest.mark.slow  # it compiles first
+def test_the_balancer_of_kafka_go_chooses_the_partitions_of_javas_client(tmp_path):
+    """Of keys of all lengths; ``partition_of`` is held to Java's in its own tests."""
+    home, keys = kafkago_home(), [*map(str, range(300)), *("ключ"[:length] for length in range(1, 5)), "x" * 31]
+    (tmp_path / "partitions.go").write_text(PARTITIONS_OF)
+    command = ["go", "run", str(tmp_path / "partitions.go"), *keys]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True, cwd=home)
+    assert [*map(int, done.stdout.split())] == [partition_of(key.encode(), 7) for key in keys]
+
+
+def kafkago_home():
+    if not shutil.which("go"):
+        pytest.skip("go is not installed")
+    home = os.environ.get("KAFKAGO_HOME")
+    if not home:
+        pytest.skip("KAFKAGO_HOME names no folder where `go get github.com/segmentio/kafka-go` was run")
+    return Path(home).resolve()
 
 
 def link_kafkajs(folder):
