@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rankstream.cli.views.monitor_metrics import MONITOR_METRICS
 from rankstream.gateway.telemetry import GATEWAY_METRICS
 from rankstream.streams.exposition import Watched
 from rankstream.streams.pipeline_metrics import PIPELINE_METRICS
@@ -11,8 +12,8 @@ from rankstream.streams.worker.telemetry import WORKER_METRICS
 HEAD = """\
 # Metrics
 
-*This page is written by `make docs` from `streams/pipeline_metrics.py`, `streams/worker/telemetry.py` and
-`gateway/telemetry.py`; change the tables there.*
+*This page is written by `make docs` from `streams/pipeline_metrics.py`, `streams/worker/telemetry.py`,
+`gateway/telemetry.py` and `cli/views/monitor_metrics.py`; change the tables there.*
 
 What `/metrics` of a worker and of a gateway shows to Prometheus. Counters begin at 0 with each process and never fall
 while it lives, also where partitions leave it. A histogram has `_bucket`, `_sum` and `_count`. Beside these there are
@@ -29,6 +30,7 @@ def metrics() -> str:
         "Of workers, and of gateways with `--worker`": PIPELINE_METRICS,
         "Of workers": [one for one in WORKER_METRICS if one.name not in shared],
         "Of gateways": GATEWAY_METRICS,
+        "In the file of `rankstream monitor --metrics`": MONITOR_METRICS,
     }
     return HEAD + "".join(_section(title, table) for title, table in tables.items())
 

@@ -79,6 +79,25 @@ def _le(bound: float) -> str:
     return "+Inf" if bound == float("inf") else str(bound)
 
 
+class _AsOf(Collector, Generic[T]):
+    """The metrics of a table at one time."""
+
+    def __init__(self, table: Iterable[Watched[T]], read_from: T) -> None:
+        self._families = [watched.family(read_from) for watched in table]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield them."""
+        yield from self._families
+
+
+def text_of(table: Iterable[Watched[T]], read_from: T) -> bytes:
+    """Return the text of a table's metrics as they are now, for a file that something else shows to Prometheus."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_AsOf(table, read_from))
+    text: bytes = generate_latest(registry)
+    return text
+
+
 class Exposition(Collector, Generic[T]):
     """Reads all metrics of a table, and those of the process, when it is asked."""
 

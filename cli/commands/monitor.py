@@ -18,13 +18,16 @@ from rankstream.cli.options.settings import CONNECTED, settings_options
 from rankstream.cli.options.topics import open_source
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.monitor import document, show
+from rankstream.cli.views.monitor_metrics import MONITOR_METRICS
 from rankstream.cli.views.skipped import print_skipped
 from rankstream.evaluation.monitoring.feeds import Outcomes, SeenFeed, seen_feeds
-from rankstream.evaluation.monitoring.windows import monitor
+from rankstream.evaluation.monitoring.windows import MonitorReport, monitor
 from rankstream.events.arrivals import Arrivals, LogError
 from rankstream.events.dumps import DumpError
 from rankstream.events.open import LogOptions
+from rankstream.features.files import whole_file
 from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.exposition import text_of
 from rankstream.streams.settings import Settings
 
 TOO_NEW = "too new to know what follows"
@@ -41,6 +44,12 @@ TOO_NEW = "too new to know what follows"
 )
 @positions_option(10)
 @click.option("--every", default="1h", show_default=True, metavar="TIME", help="Length of a window.")
+@click.option(
+    "--metrics",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the numbers as metrics of Prometheus too, for node_exporter's textfile collector (*.prom).",
+)
 @json_option
 @settings_options(*CONNECTED)
 @refusing(ClientError, LogError, DumpError)
@@ -55,6 +64,7 @@ def command(
     positions: int,
     every: str,
     folder: Path | None,
+    metrics: Path | None,
     as_json: bool,
     settings: Settings,
 ) -> None:
@@ -72,6 +82,7 @@ def command(
       rankstream monitor --take click --take save
       rankstream monitor --take click --every 1d --positions 20 --json
       rankstream monitor --take save --from monday
+      rankstream monitor --take save --metrics /var/lib/node_exporter/feeds.prom
     """
     window_ms = length_ms("--every", every, "the length of a window, as in 1h")
     source, skipped = open_source(folder, settings), Counter[str]()
@@ -83,12 +94,23 @@ def command(
     judged = _judged(found, batches, within_ms(within), skipped)
     codes = {name: log.vocabulary.action_codes[name] for name in take}
     report = monitor(Outcomes.of(judged, batches, codes, positions, within_ms(within)), window_ms)
+    if metrics is not None:
+        _write_metrics(metrics, report)
     if as_json:
         print_json(document(report, skipped))
     else:
         show(report, skipped)
     if report.alerts:
         context.exit(1)
+
+
+def _write_metrics(path: Path, report: MonitorReport) -> None:
+    """Write them whole or not at all: the collector may read at any time."""
+    try:
+        with whole_file(path) as beside:
+            beside.write_bytes(text_of(MONITOR_METRICS, report))
+    except OSError as exc:
+        raise Refusal(f"--metrics {path} can't be written: {exc.strerror}") from exc
 
 
 def _judged(feeds: list[SeenFeed], actions: list[Arrivals], within: int, skipped: Counter[str]) -> list[SeenFeed]:

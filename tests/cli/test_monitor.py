@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.builders.cli import NO_BROKER, rankstream, refusal
 from tests.builders.exploration import the_explored
@@ -26,6 +27,19 @@ def test_the_numbers_are_those_of_the_actions(served):
     assert report["by_model"][0]["rate"]["part"] == taken
 
 
+def test_metrics_are_written_beside_and_are_those_of_the_newest_window(served, tmp_path):
+    path = tmp_path / "feeds.prom"
+    report = json.loads(monitor(served, "--take", "save", "--within", "10s", "--json", "--metrics", path).stdout)
+    families = text_string_to_metric_families(path.read_text())
+    found = {one.name: one.value for family in families for one in family.samples}
+    newest = report["windows"][-1]
+    assert found["rankstream_monitor_feeds"] == newest["feeds"]
+    assert found["rankstream_monitor_hit_ratio"] == newest["hit"]["value"]
+    assert found["rankstream_monitor_window_timestamp_seconds"] * 1000 == newest["from_ms"]
+    assert "rankstream_monitor_sample_ratio_p_value" not in found
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_people_see_windows_and_that_nothing_changed(served):
     shown = monitor(served, "--take", "save", "--within", "10s").stdout
     assert "by window" in shown
@@ -38,6 +52,7 @@ def test_people_see_windows_and_that_nothing_changed(served):
         (["--take", "buy"], "no action named buy, only"),
         (["--take", "save", "--every", "soon"], "--every: 'soon' is no delay"),
         (["--take", "save", "--within", "0s"], "--within is 0s; wanted a time after the feed"),
+        (["--take", "save", "--within", "10s", "--metrics", "/nowhere/feeds.prom"], "can't be written: No such file"),
         (["--take", "save", "--within", "900d"], "less than --within before the newest record"),
     ],
 )

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from rankstream.cli.views.monitor import document, experiment_notes
+from rankstream.cli.views.monitor_metrics import MONITOR_METRICS
 from rankstream.evaluation.monitoring.feeds import Outcomes, SeenFeed
 from rankstream.evaluation.monitoring.sample_ratio import SampleRatio, sample_ratios
 from rankstream.evaluation.monitoring.windows import MonitorReport, monitor
 from rankstream.ranking.experiment import CONTROL, Assignment
+from rankstream.streams.exposition import text_of
 
 HOUR_MS = 3_600_000
 USERS = range(2_000)
@@ -70,6 +72,9 @@ def test_a_mismatch_is_an_alert_that_says_what_it_means():
     (told,) = document(report, {})["sample_ratios"]
     assert told == asdict(ratio) | {"p_value": ratio.p_value, "is_mismatch": True}
     assert experiment_notes(report) == []
+    shown = text_of(MONITOR_METRICS, report).decode()
+    assert f'rankstream_monitor_sample_ratio_p_value{{share="0.3"}} {ratio.p_value}' in shown
+    assert 'rankstream_monitor_alerts{what="sample ratio"} 1.0' in shown
 
 
 def test_of_a_sound_one_the_numbers_are_told_and_nothing_else():
