@@ -42,8 +42,8 @@ class SampleRatio:
     def warning(self) -> str:
         """Return what a mismatch means, in words."""
         return (
-            f"{self.treatment:,} of {self.users:,} users ({self.treatment / self.users:.2%}) had the treatment, and "
-            f"{self.share:g} of them was set (p = {self.p_value:.1g}): something loses users of one variant or moves "
+            f"{self.treatment:,} of {self.users:,} users ({self.treatment / self.users:.2%}) had the treatment where "
+            f"{self.share:.2%} were set (p = {self.p_value:.1g}): something loses users of one variant or moves "
             "them, so don't trust what differs between the two before you know what"
         )
 

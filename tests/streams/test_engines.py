@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankstream.features.actions import pack_action
-from rankstream.features.sessions import SessionEncoder
 from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.stores.rocksdb import RocksStore
-from rankstream.features.user_state import CorruptStateError, UserState
+from rankstream.features.user_state import CorruptStateError, UserState, unpack_state
 from rankstream.streams import engine as engine_module
 from rankstream.streams.batch_head import HEAD, read_head
 from rankstream.streams.columns import RecordColumns, columns_of
@@ -28,6 +27,7 @@ from tests.builders.actions import (
     MORNING_MS,
     NO_SESSIONS,
     ARecord,
+    EchoRanker,
     MixingSessions,
     SomeLiveRanker,
     a_request,
@@ -95,15 +95,31 @@ def both(compiled: Engine, **options: Any) -> tuple[Run, Run]:
     return Run(PLAIN, **options), Run(compiled, **options)
 
 
+class TwoModels(SomeLiveRanker):
+    """Folds the sessions of every other user by other weights, as an experiment does."""
+
+    other = SomeLiveRanker(MixingSessions(tag=8)).current
+
+    def for_user(self, key: bytes) -> EchoRanker:
+        return self.other if xxhash.xxh3_64_intdigest(key) % 2 else self.current
+
+
+def tags(run: Run) -> set[int]:
+    """Whose weights have folded sessions."""
+    tails = [unpack_state(record, run.limit).tail for _, record in run.store.items()]
+    return {tail.tag for tail in tails if tail.state}
+
+
 @needs_numba
 @pytest.mark.parametrize(
-    ("count", "sessions", "forget_after_ms"), [(50_000, MixingSessions(), 0), (13_000, NO_SESSIONS, 7 * 3_600_000)]
+    ("count", "serving", "forget_after_ms"),
+    [(50_000, TwoModels(MixingSessions()), 0), (13_000, SomeLiveRanker(NO_SESSIONS), 7 * 3_600_000)],
 )
 def test_a_log_of_everything_leaves_the_same_bytes_in_all_outputs(
-    compiled: Engine, count: int, sessions: SessionEncoder, forget_after_ms: int, tmp_path
+    compiled: Engine, count: int, serving: SomeLiveRanker, forget_after_ms: int, tmp_path
 ):
     """With users forgotten and read again from RocksDB, keys that lie elsewhere, and a restart that redelivers."""
-    log, serving = a_mixed_log(count, users=3_000), SomeLiveRanker(sessions)
+    log = a_mixed_log(count, users=3_000)
     runs = both(compiled, limit=20, serving=serving, check=PartitionCheck(0, 3), forget_after_ms=forget_after_ms)
     for run in runs:
         run.store = RocksStore(tmp_path / run.engine.name)
@@ -124,6 +140,7 @@ def test_a_log_of_everything_leaves_the_same_bytes_in_all_outputs(
     reasons = {reason for one in runs[0].counted for reason in one.rejected}
     assert {"wrong-partition", "not-json", "schema", "key-mismatch", "too-large"} <= reasons
     assert other == plain
+    assert tags(runs[0]) == ({7, 8} if isinstance(serving, TwoModels) else set())
     for run in runs:
         run.store.close()
 
