@@ -1,6 +1,6 @@
 """Compiled engine / plain engine, in one process: how many times as many events a CPU second, and what each step takes.
 
-    python -m benchmarks.engine [--events 200000] [--users 5000] [--rounds 5]
+    python -m benchmarks.engine [--events 200000] [--users 5000] [--rounds 5] [--json FILE]
 
 Each round drives both engines over the same record batches, from an empty RocksDB store to the last checkpoint:
 aiokafka reads the batches, the engine decodes and applies them, a checkpoint follows every 100,000 events: the states
@@ -25,6 +25,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import TopicPartition
 
+from benchmarks.figures import OF_CPU, TIMES, Figure, add_json, write_figures
 from benchmarks.pipeline import StateOnly
 from benchmarks.workload import events
 from rankstream.features.stores.rocksdb import RocksStore
@@ -173,9 +174,21 @@ def compare(count: int, users: int, rounds: int, ways: Sequence[Way]) -> dict[st
     return found
 
 
+def ratios_of(found: dict[str, list[Took]], name: str) -> list[float]:
+    """Return how many times the compiled engine's time another took, in each round."""
+    return [other.all / one.all for other, one in zip(found[name], found["compiled"], strict=True)]
+
+
+def figures_of(found: dict[str, list[Took]], count: int) -> list[Figure]:
+    """Return each way's rate, and how many times the plain one's the compiled one's is."""
+    rates = [Figure.of(name, OF_CPU, (count / one.all for one in runs)) for name, runs in found.items()]
+    return [*rates, Figure.of("compiled to plain", TIMES, ratios_of(found, "plain"))]
+
+
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__)
+    add_json(options)
     options.add_argument("--events", type=int, default=200_000)
     options.add_argument("--users", type=int, default=5_000)
     options.add_argument("--rounds", type=int, default=5)
@@ -187,8 +200,9 @@ def main() -> None:
         steps = [median(getattr(one, step) for one in runs) / chosen.events * 1e9 for step in STEPS]
         print(f"{name:10}" + "".join(f"{step:11,.0f}" for step in steps) + f"{1e9 / steps[-1]:22,.0f}")
     for name in ("plain", "one by one"):
-        ratios = [other.all / one.all for other, one in zip(found[name], found["compiled"], strict=True)]
+        ratios = ratios_of(found, name)
         print(f"{name} / compiled: {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    write_figures(chosen.json, figures_of(found, chosen.events))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What HTTP costs beside Kafka direct: the same worker, the same topics, arrivals on time whatever the answers take.
 
-    python -m benchmarks.gateway [--kafka-home DIR] [--rate 100] [--seconds 10] [--burst 5000]
+    python -m benchmarks.gateway [--kafka-home DIR] [--rate 100] [--seconds 10] [--burst 5000] [--json FILE]
 
 An open loop sends a request each 1/rate s, in turns straight to Kafka and through a gateway, and takes the time from
 when it was due to when its feed is there: both ways meet the same minute of the same machine. Then so many requests go
@@ -23,6 +23,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from benchmarks.figures import MS, TIMES, Figure, add_json, write_figures
 from benchmarks.workload import VOCABULARY
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.gateway.app import Gateway
@@ -163,6 +164,7 @@ def main() -> None:
     options.add_argument("--rate", type=float, default=100.0)
     options.add_argument("--seconds", type=float, default=10.0)
     options.add_argument("--burst", type=int, default=5000)
+    add_json(options)
     options.add_argument("--be-worker", nargs=2, help=argparse.SUPPRESS)
     options.add_argument("--be-gateway", nargs=2, help=argparse.SUPPRESS)
     options.add_argument("--be-in-process", action="store_true", help=argparse.SUPPRESS)
@@ -180,6 +182,16 @@ def main() -> None:
         report(ways, chosen.rate, "Apache Kafka" if chosen.kafka_home else "embedded broker")
         wall, cpu = asyncio.run(flood(chosen.burst))
         print(f"in-process worker, ConstantBackend: {wall:,.0f} requests/s, {cpu:,.0f} a second of the gateway's CPU")
+        flooded = Figure.of("in-process worker, ConstantBackend", "requests/s of CPU", [cpu])
+        write_figures(chosen.json, [*figures_of(ways), flooded])
+
+
+def figures_of(ways: dict[str, list[float]]) -> list[Figure]:
+    """Return percentiles of each way, and their ratio: one round, whose requests take turns."""
+    cuts = {way: quantiles(took, n=100) for way, took in ways.items()}
+    found = [Figure.of(f"{way}, p{at + 1}", MS, [cut[at]]) for way, cut in cuts.items() for at in (49, 98)]
+    direct, gateway = cuts.values()
+    return [*found, Figure.of("gateway to Kafka direct, p50", TIMES, [gateway[49] / direct[49]])]
 
 
 def report(ways: dict[str, list[float]], rate: float, broker: str) -> None:

@@ -1,6 +1,6 @@
 """What the join of a request costs beside its score, plain and compiled, and where the rest of a request goes.
 
-    python -m benchmarks.join BUNDLE
+    python -m benchmarks.join BUNDLE [--rounds 100] [--json FILE]
 
 CPU time of 256 candidates for a user with 100 actions, by how many sessions these are. Ways of doing the same take
 turns within each round, so that other work on the machine meets all alike, and each join comes behind a scoring, as it
@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.catalogue import AS_OF_MS
+from benchmarks.figures import MS, Figure, add_json, write_figures
 from rankstream.events.action_event import Recorded
 from rankstream.features.actions import ACTION_BYTES, pack_actions
 from rankstream.features.embeddings.base import NoVectors
@@ -87,8 +88,8 @@ def joins() -> dict[str, Join]:
     return {"plain": PLAIN.join} | ({"compiled": open_engine("compiled").join} if find_spec("numba") else {})
 
 
-def measure_join(bundle: Bundle, per_session: int) -> None:
-    """Print what one kind of user costs."""
+def measure_join(bundle: Bundle, per_session: int, rounds: int = ROUNDS) -> list[Figure]:
+    """Print what one kind of user costs; return the joins and the score."""
     offline, state = bundle.offline_features(NoVectors(bundle.manifest.sizes.user_dim)), a_user(bundle, per_session)
     keys = np.asarray(bundle.items.keys)
     candidates = np.random.default_rng(1).choice(keys, min(CANDIDATES, len(keys)), replace=False)
@@ -116,16 +117,21 @@ def measure_join(bundle: Bundle, per_session: int) -> None:
         "own, by candidate": lambda: plain_own_columns(UserMatches(user, tables), candidates, 4),
         "own items": lambda: _own_columns(UserMatches(user, tables), candidates, 4),
     }  # fmt: skip
-    found = times_of(steps, between=score)
+    found = times_of(steps, rounds, between=score)
     print(f"{ACTIONS // per_session} sessions of {per_session}, {len(candidates)} candidates")
     report(found, of_score="join")
     for name in [name for name in steps if "again" in name and name.startswith("join")]:
-        in_a_row = times_of({name: steps[name]})[name]
+        in_a_row = times_of({name: steps[name]}, rounds)[name]
         print(f"  {name}, one after the other, no scoring between: {np.median(in_a_row):.3f} ms")
+    wanted = [name for name in steps if name.startswith(("score", "join"))]
+    return [Figure.of(f"{ACTIONS // per_session} sessions, {name}", MS, found[name]) for name in wanted]
 
 
-def measure_request(bundle: Bundle, per_session: int) -> None:
-    """Print where the time of a whole request goes, from bytes to bytes, and its parts besides join and score."""
+def measure_request(bundle: Bundle, per_session: int, rounds: int = ROUNDS) -> list[Figure]:
+    """Print where the time of a whole request goes, from bytes to bytes, and its parts besides join and score.
+
+    Return the whole requests.
+    """
     users = NoVectors(bundle.manifest.sizes.user_dim)
     rankers = {name: ranker_of(bundle, users, join=how) for name, how in joins().items()}
     state, ids = a_user(bundle, per_session), np.asarray(bundle.items.keys).tolist()[:CANDIDATES]
@@ -155,7 +161,9 @@ def measure_request(bundle: Bundle, per_session: int) -> None:
         "encode": lambda: encode_feed(request, ranking, AS_OF_MS),
     }
     print(f"a request from bytes to bytes, {len(ids)} candidates, all of them answered")
-    report(times_of(steps))
+    found = times_of(steps, rounds)
+    report(found)
+    return [Figure.of(name, MS, found[name]) for name in steps if name.startswith("request")]
 
 
 def report(found: dict[str, np.ndarray], of_score: str | None = None) -> None:
@@ -175,11 +183,14 @@ def main() -> None:
     """Print a block for each kind of user, and one for a whole request."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path, help="one with sessions and match tables, as `train` writes it")
-    bundle = open_bundle(parser.parse_args().bundle)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    add_json(parser)
+    chosen = parser.parse_args()
+    bundle = open_bundle(chosen.bundle)
     print(f"load of the machine: {os.getloadavg()[0]:.0f}, cores: {os.cpu_count()}")
-    for per_session in PER_SESSION:
-        measure_join(bundle, per_session)
-    measure_request(bundle, PER_SESSION[1])
+    figures = [one for per_session in PER_SESSION for one in measure_join(bundle, per_session, chosen.rounds)]
+    figures += measure_request(bundle, PER_SESSION[1], chosen.rounds)
+    write_figures(chosen.json, figures)
 
 
 if __name__ == "__main__":

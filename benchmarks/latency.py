@@ -1,6 +1,7 @@
 """From a request's time to its feed at the client, at a steady rate: cold and warm, by settings that take turns.
 
     python -m benchmarks.latency --bundle DIR [--kafka-home DIR] [--rounds 3] [--seconds 20] [--set fetch_pace_ms=0,3]
+        [--json FILE]
 
 Requests and actions are sent when they are due, whether answers have come or not, and latency is counted from when a
 request was due: a system that stands still is not asked less (coordinated omission). The client polls singly. Cold are
@@ -19,6 +20,7 @@ from time import monotonic, sleep
 
 import numpy as np
 
+from benchmarks.figures import MS, Figure, add_json, write_figures
 from benchmarks.gateway import cpu_s
 from benchmarks.overload import OTHER_CORE, Traffic, served
 from rankstream.streams.broker import EmbeddedBroker, RealKafka
@@ -80,6 +82,12 @@ def variants(text: str | None) -> list[tuple[str, dict[str, float]]]:
     return [(f"{name} = {value}", {name: float(value)}) for value in values.split(",")]
 
 
+def figures_of(name: str, rounds: list[tuple[dict[str, float], float]]) -> list[Figure]:
+    """Return the percentiles and the worker's share of its core, under these settings."""
+    percentiles = [Figure.of(f"{name}, {what}", MS, (one[what] for one, _ in rounds)) for what in rounds[0][0]]
+    return [*percentiles, Figure.of(f"{name}, worker", "% of a core", (100 * share for _, share in rounds))]
+
+
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -88,6 +96,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=float, default=20.0)
     options.add_argument("--set", dest="settings", metavar="NAME=VALUE,VALUE")
+    add_json(options)
     chosen = options.parse_args()
     os.sched_setaffinity(0, {OTHER_CORE})
     numbers = count()
@@ -111,6 +120,7 @@ def main() -> None:
     for name, rounds in results.items():
         text = ", ".join(f"{what} {np.median([one[0][what] for one in rounds]):.1f}" for what in rounds[0][0])
         print(f"median of {len(rounds)}, {name}: {text} ms; {np.median([one[1] for one in rounds]):.0%} of the core")
+    write_figures(chosen.json, [one for name, rounds in results.items() for one in figures_of(name, rounds)])
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
 """Events a second of the pipeline alone, one core, no broker: decode, group, apply, checkpoint to RocksDB.
 
-    python -m benchmarks.pipeline [EVENTS]
+    python -m benchmarks.pipeline [EVENTS] [--rounds 5] [--json FILE]
 
-Prints the median of five rounds, what a user's record takes, and what the check of where keys lie costs: rounds with it
+Prints the median of the rounds, what a user's record takes, and what the check of where keys lie costs: rounds with it
 and without it alternate, and the quickest of each are compared.
 """
 
+import argparse
 import gc
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import process_time
 
+from benchmarks.figures import OF_CPU, TIMES, Figure, add_json, write_figures
 from benchmarks.workload import VOCABULARY, Event, events
 from rankstream.events.action_event import Recorded
 from rankstream.features.embeddings.base import NoVectors
@@ -26,8 +27,6 @@ from rankstream.streams.partitioner import KeyCheck, PartitionCheck, anywhere
 from rankstream.streams.pipeline import Pipeline
 
 CHUNK, CHECKPOINT = 1000, 200_000
-ROUNDS = 5
-
 
 NO_TABLES = OfflineFeatures(FeatureSizes(), NoVectors(32), NoVectors(4), NoVectors(64), NoSessions(64))
 
@@ -72,20 +71,28 @@ def run(records: list[Recorded], folder: Path, check: KeyCheck) -> tuple[float, 
 
 def main() -> None:
     """Measure and print."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 400_000
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("events", type=int, nargs="?", default=400_000)
+    options.add_argument("--rounds", type=int, default=5)
+    add_json(options)
+    chosen = options.parse_args()
+    count, rounds = chosen.events, chosen.rounds
     records = read(list(events(count)))
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
     rates: list[float] = []
     unchecked: list[float] = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for found, check in ((rates, PartitionCheck(0, 1)), (unchecked, anywhere)):
             with tempfile.TemporaryDirectory() as folder:
                 took, bytes_a_user = run(records, Path(folder) / "db", check)
                 found.append(count / took)
-    print(f"{count:,} events, {ROUNDS} rounds: median {median(rates):,.0f} events/s of CPU time")
+    print(f"{count:,} events, {rounds} rounds: median {median(rates):,.0f} events/s of CPU time")
     print(f"({min(rates):,.0f} to {max(rates):,.0f}); {bytes_a_user:,.0f} bytes a user on average")
     print(f"with the check of partitions {max(rates) / max(unchecked):.3f} of the rate without it")
+    checks = [one / other for one, other in zip(rates, unchecked, strict=True)]
+    check = Figure.of("with the check of partitions to without", TIMES, checks)
+    write_figures(chosen.json, [Figure.of("plain engine", OF_CPU, rates), check])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How fast topics are filled: each record by itself, and in whole batches.
 
-    python -m benchmarks.produce [--kafka-home DIR] [--events 300000] [--rounds 3]
+    python -m benchmarks.produce [--kafka-home DIR] [--events 300000] [--rounds 3] [--json FILE]
 
 "carrier" are encoded records, "command" is `rankstream produce` of a Parquet file, reading included. Both carriers take
 turns on one broker, which is pinned to the other core where there is one; events a second of the producing process' CPU
@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from click.testing import CliRunner
 
+from benchmarks.figures import OF_CPU, OF_WALL, Figure, add_json, write_figures
 from benchmarks.workload import events
 from rankstream.cli.commands import produce
 from rankstream.events.action_event import ActionEvent
@@ -69,12 +70,22 @@ def a_log(folder: Path, records: list[tuple[bytes, bytes]]) -> Path:
     return folder / "log.parquet"
 
 
+def figures_of(taken: dict[tuple[str, str], list[tuple[float, float]]], count: int) -> list[Figure]:
+    """Return the rates of each way and carrier, of CPU time and of the clock."""
+    found = []
+    for (way, name), times in taken.items():
+        for unit, seconds in zip((OF_CPU, OF_WALL), zip(*times, strict=True), strict=True):
+            found.append(Figure.of(f"{way}, {name}", unit, (count / one for one in seconds)))
+    return found
+
+
 def main() -> None:
     """Print a line for each carrier and way."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kafka-home", type=Path)
+    add_json(parser)
     chosen = parser.parse_args()
     records = [(event.key, event.value) for event in events(chosen.events)]
     broker = RealKafka(chosen.kafka_home) if chosen.kafka_home else EmbeddedBroker()
@@ -99,6 +110,7 @@ def main() -> None:
         cpu_s, wall_s = (median(column) for column in zip(*times, strict=True))
         of_cpu, of_wall = chosen.events / cpu_s, chosen.events / wall_s
         print(f"  {way}, {name:15} {of_cpu:>11,.0f} events a second of CPU, {of_wall:>11,.0f} a second")
+    write_figures(chosen.json, figures_of(taken, chosen.events))
 
 
 if __name__ == "__main__":

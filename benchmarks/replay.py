@@ -1,6 +1,6 @@
 """Events a second of a replay for state alone: a file of actions through the readers and the pipeline, no broker.
 
-    python -m benchmarks.replay [EVENTS] [--users N]
+    python -m benchmarks.replay [EVENTS] [--users N] [--rounds 1] [--json FILE]
 
 Makes a log of 50,000 users (Zipf) and 200,000 items (Zipf) as Parquet and as JSON lines, and replays each with both
 engines, each time in a process of its own: seconds on the clock, of which seconds for reading, CPU, and the largest
@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.figures import OF_CPU, Figure, add_json, write_figures
 from benchmarks.pipeline import StateOnly
 from benchmarks.workload import START_MS, VOCABULARY
 from rankstream.events.open import open_log
@@ -40,18 +41,31 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("events", type=int, nargs="?", default=1_000_000)
     options.add_argument("--users", type=int, default=50_000)
+    options.add_argument("--rounds", type=int, default=1)
+    add_json(options)
     options.add_argument("--engine", choices=ENGINES, help="of a log that is replayed with --one")
     options.add_argument("--one", type=Path, help="replay this log and print its measurements as JSON")
     given = options.parse_args()
     if given.one:
         print(json.dumps(replay(given.one, given.engine)))
         return
+    found: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for count in (given.events // 4, given.events):
             for path in write_logs(Path(folder), count, given.users):
-                for engine in ("plain", "compiled"):
-                    _print(path, engine, _in_a_process_of_its_own(path, engine))
+                for engine in ("plain", "compiled") * given.rounds:
+                    one = _in_a_process_of_its_own(path, engine)
+                    _print(path, engine, one)
+                    found.setdefault(f"{path.suffix[1:]}, {count:,} events, {engine}", []).append(one)
                 path.unlink()
+    write_figures(given.json, figures_of(found))
+
+
+def figures_of(found: dict[str, list[dict[str, float]]]) -> list[Figure]:
+    """Return the rate and the largest memory of each log and engine."""
+    rates = [Figure.of(name, OF_CPU, (one["events"] / one["cpu"] for one in runs)) for name, runs in found.items()]
+    peaks = [Figure.of(name, "MB at most", (one["peak_mb"] for one in runs)) for name, runs in found.items()]
+    return rates + peaks
 
 
 def replay(path: Path, engine_name: str) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """How fast a partition's users are restored from the changelog, apart from fetching.
 
-    python -m benchmarks.restore [--users 200000] [--rounds 3] [--again 0.1]
+    python -m benchmarks.restore [--users 200000] [--rounds 3] [--again 0.1] [--json FILE]
 
 Records of users with 100 actions and a session state, 1.8 KB each, as raw batches: they are decoded, with their
 checksums, and put into an empty RocksDB. CPU time of the whole process, so with what RocksDB does beside. "looked up"
@@ -25,6 +25,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
+from benchmarks.figures import Figure, add_json, write_figures
 from rankstream.features.actions import ACTION_BYTES
 from rankstream.features.history import History
 from rankstream.features.sessions import SessionTail
@@ -106,6 +107,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--again", type=float, default=0.1)
+    add_json(parser)
     chosen = parser.parse_args()
     batches = list(raw_batches(chosen.users, chosen.again))
     count = int(chosen.users * (1 + chosen.again))
@@ -120,6 +122,8 @@ def main() -> None:
         decoding, applying = (1e6 * median(column) / count for column in zip(*times, strict=True))
         rate = 1e6 / (decoding + applying)
         print(f"  {name:9} decode {decoding:.2f} us, apply {applying:.2f} us a record: {rate:,.0f} a second of CPU")
+    rates = {name: [count / (decoding + applying) for decoding, applying in times] for name, times in taken.items()}
+    write_figures(chosen.json, [Figure.of(name, "users/s of CPU", each) for name, each in rates.items()])
 
 
 if __name__ == "__main__":

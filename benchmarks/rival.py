@@ -15,7 +15,6 @@ rival's dead member is taken out of its group.
 """
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -31,6 +30,7 @@ from kafka.admin import KafkaAdminClient, MemberToRemove
 
 from benchmarks import worker as worker_benchmark
 from benchmarks.fencing import FEEDS_TOO, WITH, latency_and_recovery, rates, settings_of
+from benchmarks.figures import MS, OF_CPU, OF_WALL, Figure, add_json, write_figures
 from benchmarks.workload import events
 from rankstream.streams.broker import RealKafka
 from rankstream.streams.clients.producer import RawProducer
@@ -157,6 +157,18 @@ def show(rounds: list[dict[str, Measured]]) -> None:
         print(f"| {kind} | {' | '.join(cells)} |")
 
 
+def figures_of(rounds: list[dict[str, Measured]]) -> list[Figure]:
+    """Return what was measured of each kind; the rival has no latency."""
+    units = {"events_per_s": OF_WALL, "events_per_cpu_s": OF_CPU, "recovery_s": "s to recover",
+             "latency_ms": f"{MS}, median", "latency_p99_ms": f"{MS}, p99"}  # fmt: skip
+    found = []
+    for kind in KINDS:
+        for name, unit in units.items():
+            values = [asdict(one[kind])[name] for one in rounds]
+            found += [] if None in values else [Figure.of(kind, unit, values)]
+    return found
+
+
 def _cell(values: list[float | None]) -> str:
     known = [value for value in values if value is not None]
     return f"{median(known):,.1f} ({min(known):,.1f} to {max(known):,.1f})" if known else "-"
@@ -169,7 +181,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--kafka-home", type=Path, required=True)
     options.add_argument("--rival", type=Path, required=True, help="a folder with run.sh")
-    options.add_argument("--json", type=Path, help="also write each round to this file")
+    add_json(options)
     chosen = options.parse_args()
     begun = perf_counter()
     with RealKafka(chosen.kafka_home) as broker, tempfile.TemporaryDirectory() as folder:
@@ -179,8 +191,7 @@ def main() -> None:
         rounds = [one_round(*parts, number) for number in range(chosen.rounds)]
     show(rounds)
     print(f"{chosen.events:,} events, {chosen.rounds} rounds, {(perf_counter() - begun) / 60:.1f} minutes")
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps([{kind: asdict(one) for kind, one in each.items()} for each in rounds]))
+    write_figures(chosen.json, figures_of(rounds))
 
 
 if __name__ == "__main__":

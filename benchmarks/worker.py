@@ -1,6 +1,7 @@
 """Events a second of a whole worker: Kafka in, state and changelog out, one core for the worker, one for the broker.
 
     python -m benchmarks.worker [--events 1000000] [--kafka-home DIR] [--no-changelog] [--rounds 3] [--engine plain]
+        [--json FILE]
 
 The topic is filled first. The rate is taken inside the worker, from 10 % of the events applied to all of them, so that
 neither start nor group join counts. Without ``--kafka-home`` the broker is the embedded one.
@@ -18,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time, sleep
 
+from benchmarks.figures import OF_CPU, OF_WALL, Figure, add_json, write_figures
 from benchmarks.workload import VOCABULARY, events
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams import app as worker_app
@@ -30,6 +32,7 @@ from rankstream.streams.worker.ownership import Ownership
 
 PARTITIONS = 4
 WORKER_CORE, BROKER_CORE = 0, 1
+LIMIT_S = 600.0  # of a round; minutes only on a busy machine
 
 
 def settings_for(servers: str, folder: Path, name: str, changelog: bool, engine: str = "auto") -> Settings:
@@ -95,7 +98,7 @@ def one_round(servers: str, count: int, changelog: bool, name: str, engine: str)
         flags = ["--be-worker", servers, folder, name, str(count), "--engine", engine]
         flags += [] if changelog else ["--no-changelog"]
         command = ["taskset", "-c", str(WORKER_CORE), sys.executable, "-m", "benchmarks.worker", *flags]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
         for line in done.stdout.splitlines():
             if line.startswith("RATE"):
                 wall, cpu = line.split()[1:]
@@ -111,6 +114,7 @@ def main() -> None:
     options.add_argument("--kafka-home", type=Path)
     options.add_argument("--no-changelog", action="store_true")
     options.add_argument("--engine", choices=ENGINES, default="auto")
+    add_json(options)
     options.add_argument("--be-worker", nargs=4, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.be_worker:
@@ -127,12 +131,14 @@ def main() -> None:
             for number in range(chosen.rounds)
         ]
     walls, cpus = zip(*rates, strict=True)
+    by_unit = {OF_WALL: walls, OF_CPU: cpus}
     name = "Apache Kafka" if chosen.kafka_home else "embedded broker"
     print(
         f"{name}, {chosen.events:,} events, changelog {'off' if chosen.no_changelog else 'on'}, engine {chosen.engine}:"
     )
     each = ", ".join(f"{wall:,.0f}" for wall in walls)
     print(f"  {median(walls):,.0f} events/s, {median(cpus):,.0f} a second of CPU (rounds: {each})")
+    write_figures(chosen.json, [Figure.of(f"engine {chosen.engine}", unit, each) for unit, each in by_unit.items()])
 
 
 if __name__ == "__main__":
