@@ -10,11 +10,12 @@ TESTS  ?= tests
 CHAOS  ?=
 SOAK   ?=
 FUZZ   ?=
+BENCH  ?=
 SIZE   ?= small
 ROOMS  := features events metrics bundles content graph retrieval models ranking streams gateway evaluation web cli experiments
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka chaos soak fuzz check format docs lock bench experiments clean
+.PHONY: help setup demo test test-kafka chaos soak fuzz check format docs lock bench bench-quick experiments clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
@@ -78,8 +79,13 @@ lock: $(READY)  ## Pin what the image installs, by version and checksum, to the 
 	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o deploy/requirements.lock
 
-bench: $(READY)  ## Measure; benchmarks/README.md says what and how
-	$(BIN)/python -m benchmarks.pipeline
+bench: $(READY)  ## Measure all that can be measured here, rivals beside, on KAFKA_HOME if set; BENCH="--only engine --again" says otherwise
+	@$(COMPILE)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-quick: $(READY)  ## Less of each of them: about 3 minutes on a quiet machine
+	@$(COMPILE)
+	$(BIN)/python -m benchmarks --quick $(BENCH)
 
 # A run whose result is there is skipped, one that was stopped goes on.
 experiments: $(READY)  ## Train what docs/models.md compares and write its tables: DATA=folder of the logs, SIZE=small (minutes) or full (hours)
