@@ -49,13 +49,14 @@ def main(given: Sequence[str] | None = None) -> int:
 def _run(suite: Suite, entries: Sequence[Entry]) -> Report:
     """Return what was found, all or until Ctrl-C."""
     title = "Benchmarks, quick" if suite.quick else "Benchmarks"
-    begun_at, load_before, outcomes, whole = now(), load(), list[Outcome](), True
+    here, begun_at, load_before = Machine.here(), now(), load()
+    outcomes, whole = list[Outcome](), True
     try:
         for outcome in suite.run(entries):
             outcomes.append(outcome)
     except KeyboardInterrupt:
         whole = False
-    return Report(title, Machine.here(), begun_at, now(), load_before, load(), outcomes, whole)
+    return Report(title, here, begun_at, now(), load_before, load(), outcomes, whole)
 
 
 def _write(report: Report, folder: Path) -> None:
