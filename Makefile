@@ -83,7 +83,7 @@ bench: $(READY)  ## Measure all that can be measured here, rivals beside, on KAF
 	@$(COMPILE)
 	$(BIN)/python -m benchmarks $(BENCH)
 
-bench-quick: $(READY)  ## Less of each of them: about 3 minutes on a quiet machine
+bench-quick: $(READY)  ## Less of each of them: minutes, on a quiet machine
 	@$(COMPILE)
 	$(BIN)/python -m benchmarks --quick $(BENCH)
 
