@@ -5,10 +5,10 @@ import platform
 import subprocess
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rankstream.experiments.runs import machine
+from rankstream.experiments.runs import versions as versions_of
 
 PACKAGES = (
     "aiokafka", "confluent-kafka", "faust-streaming", "kafka-python", "lightgbm", "numba", "numpy", "onnxruntime",
@@ -53,13 +53,7 @@ def now() -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that are installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return versions_of(PACKAGES)
 
 
 def _system() -> str:
