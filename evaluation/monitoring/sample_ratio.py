@@ -50,11 +50,11 @@ class SampleRatio:
 
 def sample_ratios(feeds: Sequence[SeenFeed]) -> list[SampleRatio]:
     """Return one of each share that feeds name, in the order in which they came; ``feeds`` are oldest first."""
+    # By a user's first variant of a share: later feeds add nothing, and were those who moved left out, a sound share
+    # would seem wrong.
     first: dict[float, dict[bytes, str]] = {}
     for one in feeds:
-        if (
-            one.share is not None
-        ):  # a user's later feeds add nothing; were moved users left out, a share would seem wrong
+        if one.share is not None:
             first.setdefault(one.share, {}).setdefault(one.user, one.variant)
     return [_counted(share, list(variants.values())) for share, variants in first.items()]
 

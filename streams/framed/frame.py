@@ -11,9 +11,9 @@ No JSON begins with byte 0, so the first byte of each record says which it is, a
 
 import struct
 
-from rankstream.events.action_event import Rejected
+from rankstream.events.action_event import NO_JSON, Rejected
 
-MAGIC = 0
+MAGIC = NO_JSON[0]
 HEAD = struct.Struct(">BI")
 MAX_NESTING = 32  # of a message in others
 MAX_SHIFT = 63

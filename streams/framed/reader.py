@@ -27,7 +27,7 @@ from rankstream.streams.codec import MAX_REQUEST_BYTES
 from rankstream.streams.columns import NULL, RecordColumns
 from rankstream.streams.framed.avro import AvroDecoder
 from rankstream.streams.framed.avro_bounds import UnusableSchemaError
-from rankstream.streams.framed.frame import HEAD, MAGIC, payload_of, schema_id_of
+from rankstream.streams.framed.frame import HEAD, MAGIC, UNDECODABLE, payload_of, schema_id_of
 from rankstream.streams.framed.protobuf import ProtobufDecoder
 from rankstream.streams.framed.registry import AVRO, JSON, PROTOBUF, MissingSchemaError, Registry, Schema
 from rankstream.streams.pipeline import INTERNAL, TRACEBACK_CHARS
@@ -36,7 +36,7 @@ from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, Topic
 
-UNKNOWN_SCHEMA, UNUSABLE_SCHEMA, UNDECODABLE = "unknown-schema", "unusable-schema", "undecodable"
+UNKNOWN_SCHEMA, UNUSABLE_SCHEMA = "unknown-schema", "unusable-schema"
 CACHED_SCHEMAS = 1_000  # of a topic; a team has some tens
 REFUSED_FOR_S = 2.0  # then it is asked for again: it may be registered meanwhile, and its records redriven
 LIBRARIES = {AVRO: "fastavro", PROTOBUF: "google.protobuf"}
