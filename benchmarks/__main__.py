@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="less of each: about 3 minutes on a quiet machine")
+    parser.add_argument("--quick", action="store_true", help="less of each")
     parser.add_argument("--only", action="append", choices=[entry.name for entry in ENTRIES], help="may be repeated")
     parser.add_argument("--list", action="store_true", help="say what would run, and run nothing")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")

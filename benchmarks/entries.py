@@ -1,8 +1,8 @@
 """What `make bench` runs: a list of modules with their arguments, full and quick, and what each needs to be there.
 
 A benchmark is in the list if its module writes its figures with ``--json FILE`` (``figures.py``). The others are run by
-hand; `benchmarks/README.md` has their commands. Quick arguments are such that the list takes about 3 minutes on a quiet
-machine of two cores.
+hand; `benchmarks/README.md` has their commands. Quick arguments are meant to take about 3 minutes in all on a quiet
+machine of two cores, by the times of each; the list was never timed whole.
 """
 
 import shutil
