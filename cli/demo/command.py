@@ -34,7 +34,7 @@ from rankstream.cli.views.table import console
 @click.option("--live", is_flag=True, help="Go on with a page that shows the bundle, `rankstream live`, and open it.")
 @json_option
 def command(data: Path | None, folder: Path, requests: int, seed: int, live: bool, as_json: bool) -> None:
-    """Show the whole path on real data, on this machine, in a few minutes.
+    """Show the whole path on real data, on this machine, in a minute and a half.
 
     MovieLens-100K becomes a log of actions: five stars are a save, four a click, three a view, one or two a hide. Small
     models are trained on the first 80 % of time and exported as a bundle. Then a Kafka-compatible broker and a worker
@@ -46,7 +46,7 @@ def command(data: Path | None, folder: Path, requests: int, seed: int, live: boo
 
     \b
     Example:
-      rankstream demo                   about three minutes on two cores
+      rankstream demo                   a minute and a half on two cores
       rankstream demo --data ml-100k    offline: a folder with ml-100k.inter
     """
     from rich.console import Console

@@ -1,19 +1,14 @@
-(
-    """How long a training lasts and how its learning rate runs; plain numbers.
+"""How long a training lasts and how its learning rate runs; plain numbers.
 
 Two courses. With a fixed number of steps the rate falls from the warm-up on, over all of them. With epochs nobody knows
 the end beforehand, so the rate is held, and the average of the newest weights (``average.py``) is what is validated and
 kept::
 
     rate                                     rate
-     |  /"-._                                 |  /"""
-    """"""
-    """"""
-    """  until the validation of the
-     | /     "-._                             | /          [ average ]  average stalls
-     |/          "-.__ steps                  |/
+     |  /--._                                 |  /-------------------  until the validation of the
+     | /     '-._                             | /          [ average ]  average stalls
+     |/          '-.__ steps                  |/
 """
-)
 
 from dataclasses import dataclass
 from math import ceil, cos, pi
