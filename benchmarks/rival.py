@@ -19,6 +19,7 @@ import os
 import re
 import subprocess
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -43,6 +44,7 @@ KINDS = (*OURS, *THEIRS)
 RESULT = re.compile(r"^RESULT .*?events_per_s=(?P<wall>\d+).*?events_per_cpu_s=(?P<cpu>\d+)", re.M)
 APPLIED = re.compile(r"^SECOND \d+ events=(\d+)")
 COMMIT_S = 2.0  # the rival commits each second
+LAST_LINES = 20  # of what it printed, where it ended
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Measured:
 
     events_per_s: float
     events_per_cpu_s: float
-    recovery_s: float
+    recovery_s: float | None = None  # None: it never processed again
     latency_ms: float | None = None  # median
     latency_p99_ms: float | None = None
 
@@ -90,8 +92,8 @@ class Rival:
             raise SystemExit(f"the rival ended without a result: {(done.stdout + done.stderr)[-2000:]}")
         return Measured(float(found["wall"]), float(found["cpu"]), self.recovery_s(count, f"{name}-killed"))
 
-    def recovery_s(self, count: int, app_id: str) -> float:
-        """Return the seconds from the start of a killed process until it has processed new events."""
+    def recovery_s(self, count: int, app_id: str) -> float | None:
+        """Return the seconds from the start of a killed process until it has processed new events; None if it ended."""
         with running(self.command(count + 1, 1, app_id)) as process:
             for line in process.stdout or ():
                 applied = APPLIED.match(line)
@@ -101,11 +103,14 @@ class Rival:
         self.take_out(app_id)
         self.send_more()
         begun = perf_counter()
+        printed: deque[str] = deque(maxlen=LAST_LINES)
         with running(self.command(2, 1, app_id)) as process:
             for line in process.stdout or ():
                 if line.startswith("RESULT "):  # of two events it may tell "Infinity" a second
                     return perf_counter() - begun
-        raise SystemExit("the rival that was killed processed nothing when it was started again")
+                printed.append(line)
+        print(f"the rival that was killed processed nothing when it was started again: {''.join(printed)}", flush=True)
+        return None
 
     def take_out(self, app_id: str) -> None:
         """Take the dead member out of its group, which would wait for its session otherwise."""
@@ -126,7 +131,7 @@ class Rival:
 def running(command: list[str]) -> Iterator["subprocess.Popen[str]"]:
     """Run a command in a session of its own, and kill all of it at the end."""
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
     try:
         yield process
@@ -164,8 +169,8 @@ def figures_of(rounds: list[dict[str, Measured]]) -> list[Figure]:
     found = []
     for kind in KINDS:
         for name, unit in units.items():
-            values = [asdict(one[kind])[name] for one in rounds]
-            found += [] if None in values else [Figure.of(kind, unit, values)]
+            known = [value for one in rounds if (value := asdict(one[kind])[name]) is not None]
+            found += [Figure.of(kind, unit, known)] if known else []
     return found
 
 
