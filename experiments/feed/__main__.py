@@ -23,7 +23,7 @@ from rankstream.experiments.feed.product import RANKS, TRAINS, Product, sources,
 from rankstream.experiments.feed.ranked import joined, read_ranked
 from rankstream.experiments.feed.replayed import replay_products
 from rankstream.experiments.feed.rivals.base import Entry, ranked_by
-from rankstream.experiments.feed.rivals.table import MAKES_RIVALS, RIVALS
+from rankstream.experiments.feed.rivals.table import ABLATIONS, MAKES_RIVALS, RIVALS
 from rankstream.experiments.feed.tables import DEFAULT, WITH_ITEMS, WITH_USERS, written
 from rankstream.experiments.feed.task import TEST_SHARE, Task
 from rankstream.experiments.feed.users import FILES
@@ -49,6 +49,7 @@ class FeedRun:
     test_share: float = TEST_SHARE
     items: bool = False  # a row that was trained with a catalogue stands first
     users: bool = False  # or one that was trained with a file of users
+    ablations: bool = False  # rivals are the default itself, each without a part
     trainings: int = 1  # of the default, each with a seed of its own: their means are its row
 
 
@@ -73,7 +74,7 @@ def measured(config: FeedRun, _: Path, log: FeedLog, data: Path, work: Path) -> 
         replay_products(task, {name: product}, config.queries, config.seed, outcomes[-1])
     rivals = {}
     for name in config.rivals:
-        rival, kept = RIVALS[name], folder / f"{name}-{config.rivals_code}"
+        rival, kept = (RIVALS | ABLATIONS)[name], folder / f"{name}-{config.rivals_code}"
         entry = Entry(rival.row, task, products[config.product], config.queries, config.seed, kept)
         rivals[rival.row] = ranked_by(rival, entry)
         outcomes.append(entry.outcomes)
@@ -154,6 +155,11 @@ def _bundles(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
     help="Judge what users add: the same, trained with --users.",
 )  # fmt: skip
 @click.option(
+    "--ablations", is_flag=True,
+    help="Judge what each part is worth: rows of the default's ranker trained without it, and no rivals. A result of "
+    "its own.",
+)  # fmt: skip
+@click.option(
     "--trainings", type=click.IntRange(1, 9), default=1, show_default=True,
     help="Of the default, each with a seed of its own (from 0 on); its row is their mean, query by query.",
 )  # fmt: skip
@@ -168,6 +174,7 @@ def main(
     bundles: dict[str, str],
     items: bool,
     users: bool,
+    ablations: bool,
     trainings: int,
     name: str,
     work: Path,
@@ -176,13 +183,15 @@ def main(
     """Judge the feed of `rankstream train` with its defaults, log by log; a run that was stopped goes on."""
     stop_politely()
     runs, code, rivals_code = Runs(results, work), sources(RANKS), sources(MAKES_RIVALS)
-    if items and users:
-        raise RefusedError("--items and --users are tables of their own; give one of them")
+    if items + users + ablations > 1:
+        raise RefusedError("--items, --users and --ablations are tables of their own; give one of them")
     known, table = (MAKES, "feed-items") if items else (FILES, "feed-users") if users else (LOGS, "feed")
+    if ablations:
+        table, rivals = "feed-ablations", tuple(ABLATIONS)
     for log in (LOGS[one] for one in logs if one in known):
         config = FeedRun(
             log.name, SIZES[size], name, code, bundles, rivals, rivals_code,
-            items=items, users=users, trainings=trainings,
+            items=items, users=users, ablations=ablations, trainings=trainings,
         )  # fmt: skip
         with refusals(LeakError, ReplayError, BundleRefusedError):
             result = runs.run(

@@ -13,7 +13,8 @@ TITLES = {"hr@1": "HR@1", "hr@20": "HR@20", "mrr@20": "MRR@20", "ndcg@10": "NDCG
 DEFAULT = "default"  # name of the results of today's default training
 WITH_ITEMS = "default + --items"  # the same, with a catalogue
 WITH_USERS = "default + --users"  # with a file of users
-TABLES = ("feed", "feed-items", "feed-users")  # of all rankers, and of what items and users add
+# Of all rankers, of what items and users add, and of what each part is worth.
+TABLES = ("feed", "feed-items", "feed-users", "feed-ablations")
 WIDTH = 120  # of a page
 BOTH = 2  # metrics that stand in one cell of a table of kinds
 

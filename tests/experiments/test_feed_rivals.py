@@ -12,14 +12,16 @@ from rankstream.experiments.feed.logs import FeedLog
 from rankstream.experiments.feed.product import Product
 from rankstream.experiments.feed.ranked import read_ranked
 from rankstream.experiments.feed.replayed import SCORE, replay_to, variant_of
-from rankstream.experiments.feed.rivals import sequences, trees, vmis
+from rankstream.experiments.feed.rivals import ablations, sequences, trees, vmis
 from rankstream.experiments.feed.rivals.base import Entry, Rival, ranked_by
 from rankstream.experiments.feed.task import Task
 from rankstream.experiments.movielens.next_item import NextItemConfig, NextItemModel
 from rankstream.features.ids import id_keys
+from rankstream.features.matches.columns import MATCH_NAMES, VECTOR_NAMES, match_width
 from rankstream.features.schema import CONTEXT_NAMES, random_inputs
 from rankstream.models.recipes.bundle import recipe_for
-from rankstream.models.recipes.train import train_models
+from rankstream.models.recipes.run_folder import load_models
+from rankstream.models.recipes.train import train_bundle, train_models
 from rankstream.models.training.loop import FitConfig
 from tests.builders.bundle import AS_OF_MS, SIZES, a_bundle, a_user_table
 from tests.builders.logs import write_log
@@ -155,10 +157,19 @@ def short_recipe(task):
     return replace(recipe, ranker=replace(recipe.ranker, training=training))
 
 
+@pytest.fixture(scope="module")
+def run(ring, tmp_path_factory):
+    """The folder of such a training, with a bundle and vectors of its users."""
+    folder = tmp_path_factory.mktemp("run")
+    users, work = folder / "vectors" / "users", folder / "work"
+    train_bundle(ring.past, short_recipe(ring), folder / "bundle", users, work)
+    return folder
+
+
 @pytest.mark.slow
-def test_trees_over_the_products_join_find_the_next_item_of_the_ring(ring, tmp_path):
-    sizes = train_models(ring.past, short_recipe(ring), tmp_path / "work").ranker.config.sizes
-    training, validation = trees.lists_of(ring, tmp_path / "work", seed=1)
+def test_trees_over_the_products_join_find_the_next_item_of_the_ring(ring, run):
+    sizes = load_models(run / "work").ranker.config.sizes
+    training, validation = trees.lists_of(ring, run / "work", seed=1)
     assert validation.sizes.max() <= RING
     assert training.wanted.sum() == len(training.sizes)
     is_known = sizes.candidate_features - 1
@@ -193,6 +204,56 @@ def test_a_backend_orders_the_feeds_of_a_bundle_in_place_of_its_ranker(ring, pro
     ranking = variant.rank("u1", ring.cut_ms, variant.delayed.state(b"u1"), [99, 3, 98, 5])
     assert ranking.ranks.tolist() == [3, 1, 4, 2]
     assert ranking.probabilities[:, 0].tolist() == [0, 1, 0, 1]
+
+
+# Ablations ------------------------------------------------------------------------------------------------------------
+
+WIDE = replace(SIZES, match_features=match_width(2))  # a ranker's that sees matches
+
+
+@pytest.mark.parametrize(
+    ("hide", "columns"),
+    [
+        (ablations.without_matches, slice(WIDE.item_features, -1)),
+        (ablations.without_counts, slice(0, WIDE.item_features)),
+    ],
+)
+def test_columns_of_candidates_are_hidden_and_all_else_is_as_it_was(hide, columns):
+    inputs = random_inputs(WIDE, actions=5, candidates=7, num_types=2, seed=3)
+    expected = inputs.candidate_features.copy()
+    expected[:, columns] = 0
+    assert hide(inputs, WIDE).digest() == replace(inputs, candidate_features=expected).digest()
+
+
+def test_without_vectors_nothing_learned_is_left_but_counts_and_matches():
+    inputs = random_inputs(WIDE, actions=5, candidates=7, num_types=2, seed=3)
+    found = ablations.without_vectors(inputs, WIDE)
+    changed = (found.candidate_features != inputs.candidate_features).any(axis=0)
+    names = [MATCH_NAMES[column] for column in np.flatnonzero(changed) - WIDE.item_features]
+    assert tuple(names) == VECTOR_NAMES
+    assert not any(array.any() for array in (found.user_vector, found.session_vector, found.candidate_items))
+    assert not found.action_items.any()
+    assert np.array_equal(found.action_types, inputs.action_types)
+
+
+@pytest.mark.slow
+def test_what_is_hidden_in_training_is_hidden_when_it_serves(ring, run, tmp_path):
+    hidden = []
+
+    def hide(inputs, sizes):
+        hidden.append(inputs.num_candidates)
+        return ablations.without_actions(inputs, sizes)
+
+    ablation = ablations.Ablation("actions", hide, change=few_steps)
+    note = ablations.rank(an_entry(ring, tmp_path, product=Product(run)), ablation)
+    assert note == "the ranker: 0.12 epochs, all that it had (best at 0.12)"
+    assert hidden[-1] == RING  # a query of the replay, after all those of the training
+    (ranker, *_) = read_ranked(tmp_path / f"{tmp_path.name}-20.parquet").ranks
+    assert ranker == "rival"
+
+
+def few_steps(recipe):
+    return replace(recipe, training=replace(recipe.training, fit=FitConfig(steps=2)))
 
 
 # VMIS-kNN, and what all share -----------------------------------------------------------------------------------------

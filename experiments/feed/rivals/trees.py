@@ -22,23 +22,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankstream.events.log import EventLog
 from rankstream.experiments.feed.replayed import variant_of
 from rankstream.experiments.feed.rivals.base import Entry
+from rankstream.experiments.feed.rivals.on_top import on_top_of
 from rankstream.experiments.feed.task import Task
-from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.files import whole_file
 from rankstream.features.join import columns_of_known
 from rankstream.features.schema import FeatureSizes, Floats, Ints, ModelInputs
 from rankstream.metrics.arrays import Bools
-from rankstream.models.items.item_features import item_features
-from rankstream.models.items.matches import match_tables
 from rankstream.models.ranker.joined import JoinedRequest, JoinedRequests
-from rankstream.models.ranker.training_join import offline_features
-from rankstream.models.recipes.bundle import BundleRecipe, recipe_for
-from rankstream.models.recipes.ranker_requests import requests_as_of_their_days
-from rankstream.models.recipes.run_folder import TrainedModels, load_models
-from rankstream.models.recipes.train import cut_between
 
 Doubles = npt.NDArray[np.float64]
 
@@ -125,31 +117,15 @@ def trained(entry: Entry) -> tuple[Any, str]:
 
 def lists_of(task: Task, run: Path, seed: int) -> tuple[Lists, Lists]:
     """Return the lists to train on and those to validate with, of the requests that the ranker has."""
-    models, past, rng = load_models(run), task.past, np.random.default_rng(seed)
-    about = models.about
-    kind = replace(task.kind, positives=about.positives, negatives=about.negatives)
-    recipe = recipe_for(kind, about.vocabulary)
-    since_ms = cut_between(past, recipe)
-    if since_ms is not None:
-        models = as_of(since_ms, models, past, recipe)
-    offline = offline_features(past, models, models.ranker.config.sizes, since_ms or 0)
-    among = replace(recipe.ranker.negatives, count=RANDOM, matched=EVERY_MATCH)
-    chosen = replace(recipe, ranker=replace(recipe.ranker, negatives=among, max_requests=MAX_REQUESTS, beside_lists=0))
-    requests = requests_as_of_their_days(past, models, chosen, offline, since_ms or 0)
+    rng, under = np.random.default_rng(seed), on_top_of(task, run)
+    recipe, about, sizes = under.recipe.ranker, under.models.about, under.offline.sizes
+    among = replace(recipe.negatives, count=RANDOM, matched=EVERY_MATCH)
+    requests = under.requests(replace(recipe, negatives=among, max_requests=MAX_REQUESTS, beside_lists=0))
     training, validation = requests.learned, requests.validated
     heads = np.array([about.utility[head] > 0 for head in about.heads])
-    hidden = recipe.ranker.training.hidden_items
+    hidden = recipe.training.hidden_items
     some = JoinedRequests(training.items, _of_rows(training.requests, MAX_ROWS, rng))
-    return as_lists(some, heads, offline.sizes, rng, hidden), as_lists(validation, heads, offline.sizes, rng)
-
-
-def as_of(since_ms: int, models: TrainedModels, past: EventLog, recipe: BundleRecipe) -> TrainedModels:
-    """Return the encoders with the tables that the ranker was trained on: of what was done before its requests."""
-    earlier, _ = past.split_at(since_ms)
-    known = np.isin(models.item_table.ids, earlier.items())
-    table = ItemTable(models.item_table.ids[known], models.item_table.vectors[known])
-    features, _ = item_features(earlier, table, recipe.encoders.rates)
-    return replace(models, item_table=table, features=features, matches=match_tables(earlier, recipe.encoders.matched))
+    return as_lists(some, heads, sizes, rng, hidden), as_lists(validation, heads, sizes, rng)
 
 
 def as_lists(
