@@ -15,7 +15,7 @@ from rankstream.streams.worker.changelog import RestoreJob, seed
 from rankstream.streams.worker.logged_states import RestoreError, offset_of, offset_of_sound
 from rankstream.streams.worker.newest_offsets import NewestOffsets
 from rankstream.streams.worker.offsets import Bounds
-from rankstream.streams.worker.ownership import is_behind
+from rankstream.streams.worker.opening import is_behind
 from rankstream.streams.worker.source import LOG_HEADER, UNKNOWN, Source, unpacked
 from tests.builders.actions import ARecord, a_state, an_action, an_erasure
 

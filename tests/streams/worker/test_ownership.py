@@ -11,8 +11,9 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.worker.checkpoint import RewindError
 from rankstream.streams.worker.chunks import Fetched, ReadingPlan
 from rankstream.streams.worker.limits import Limits
-from rankstream.streams.worker.ownership import Ownership, OwnershipError
+from rankstream.streams.worker.ownership import Ownership
 from rankstream.streams.worker.source import UNKNOWN, Described, Source
+from rankstream.streams.worker.topic_identity import OwnershipError
 from tests.builders.actions import ARecord, SomeLiveRanker
 from tests.builders.partition import a_partition
 
@@ -71,7 +72,7 @@ def test_brokers_that_do_not_answer_while_partitions_are_opened_are_named(monkey
         async def no_answer(*given: object) -> None:
             raise TimeoutError
 
-        monkeypatch.setattr(owner, "_open_fences", no_answer)
+        monkeypatch.setattr(owner._opener, "_open_fences", no_answer)
         with pytest.raises(OwnershipError, match=r"kafka:9092 did not answer while partitions \[3\] were opened"):
             await owner._open([3])
 
@@ -85,7 +86,7 @@ def test_a_topic_created_anew_under_what_is_open_fails_it_and_is_refused(monkeyp
         async def next_sources(settings: Settings, topics: Sequence[str]) -> dict[str, Described]:
             return dict.fromkeys(topics, Described()) | {"user-actions": Described(next(ids))}
 
-        monkeypatch.setattr("rankstream.streams.worker.ownership.describe", next_sources)
+        monkeypatch.setattr("rankstream.streams.worker.topic_identity.describe", next_sources)
         await owner.check_topics()
         owner.partitions[0] = a_partition()
         await owner.check_topics()  # a broker that does not tell, or a topic that is just being created
@@ -107,7 +108,7 @@ def test_partitions_added_to_the_topic_fail_what_is_open_and_are_refused(monkeyp
         async def next_sources(settings: Settings, topics: Sequence[str]) -> dict[str, Described]:
             return dict.fromkeys(topics, Described()) | {"user-actions": Described(next(found))}
 
-        monkeypatch.setattr("rankstream.streams.worker.ownership.describe", next_sources)
+        monkeypatch.setattr("rankstream.streams.worker.topic_identity.describe", next_sources)
         owner.partitions[0] = a_partition()
         for _ in range(3):
             await owner.check_topics()

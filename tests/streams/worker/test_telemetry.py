@@ -66,7 +66,7 @@ def test_a_restore_under_way_shows_what_is_read_and_what_remains():
     observer.ownership = owner = an_ownership()
     job = RestoreJob(TP("user-state-changelog", 2), MemoryStore(), Bounds(10, 110))
     job.read_to = 35
-    owner.opening, owner.restoring = [2], [job]
+    owner._opener.numbers, owner._opener.restoring = [2], [job]
     found = scraped(observer)
     assert (found["rankstream_restored_records 2"], found["rankstream_restore_remaining_records 2"]) == (25, 75)
     assert (found["rankstream_partitions_opening"], found["rankstream_ready"]) == (1, 0)

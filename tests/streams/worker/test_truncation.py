@@ -16,8 +16,9 @@ from rankstream.streams.worker.chunks import Chunk, Fetched
 from rankstream.streams.worker.fetch_connections import FetchConnections
 from rankstream.streams.worker.leader_epochs import ends_of_epochs
 from rankstream.streams.worker.offsets import Bounds, bounds_of, reader, records_at
-from rankstream.streams.worker.ownership import OwnershipError
+from rankstream.streams.worker.opening import first_unanswered
 from rankstream.streams.worker.source import UNKNOWN, Described, Source
+from rankstream.streams.worker.topic_identity import OwnershipError
 from rankstream.streams.worker.truncation import Cut, CutWatch, first_not_before, replaced_records
 from tests.builders.actions import an_event
 from tests.builders.cli import fresh_topics
@@ -172,7 +173,7 @@ def look(monkeypatch: pytest.MonkeyPatch, owner: Any, cuts: dict[TP, Cut], chunk
         return dict.fromkeys(topics, Described(UNKNOWN, {0: 3}))
 
     monkeypatch.setattr(CutWatch, "cuts", found)
-    monkeypatch.setattr("rankstream.streams.worker.ownership.describe", told)
+    monkeypatch.setattr("rankstream.streams.worker.topic_identity.describe", told)
     return asyncio.run(owner.look_for_cuts(chunk))
 
 
@@ -212,8 +213,7 @@ def test_reading_that_went_back_by_itself_is_set_right_where_nothing_is_lost(mon
 
 
 def test_a_group_that_is_ahead_of_its_topic_goes_on_at_the_topics_end(caplog):
-    owner = an_ownership()
-    assert owner._answered(ASKED, {ASKED: 9}, Bounds(2, 5)) == 5
+    assert first_unanswered(ASKED, {ASKED: 9}, Bounds(2, 5)) == 5
     assert "ranking-requests 0 ends at offset 5, though requests before 9 were answered" in caplog.text
-    assert owner._answered(ASKED, {ASKED: 4}, Bounds(2, 5)) == 4
-    assert owner._answered(ASKED, {}, Bounds(2, 5)) == 2
+    assert first_unanswered(ASKED, {ASKED: 4}, Bounds(2, 5)) == 4
+    assert first_unanswered(ASKED, {}, Bounds(2, 5)) == 2
