@@ -142,6 +142,7 @@ def test_of_two_workers_with_one_name_the_later_serves_and_the_earlier_ends(benc
     one = bench.worker("A", "state-a", static=True)
     bench.wait_committed(1_000, ACTIONS)
     two = bench.worker("A", "state-b", static=True)
+    two.wait_ready()  # the earlier one could apply all of it before, on a busy machine
     bench.send_actions(2_000, start=1_000)
     assert one.process.wait(40) != 0
     assert "it was started with the same group_instance_id worker-A" in one.log
