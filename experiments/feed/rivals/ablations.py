@@ -46,7 +46,7 @@ Change = Callable[[RankerRecipe], RankerRecipe]
 class Ablation:
     """One part that is left out."""
 
-    row: str
+    row: str  # its name in the table
     hide: Hide | None = None  # what the ranker does not see, in training and when it serves
     change: Change = lambda recipe: recipe  # how it is trained otherwise
     cut: bool = True  # are requests after all that vectors, counts and matches were learned from?
@@ -95,24 +95,25 @@ def _fit(recipe: RankerRecipe, fit: FitConfig) -> RankerRecipe:
 
 
 ABLATIONS = {
-    "again": Ablation("nothing, the ranker trained anew"),
-    "no-matches": Ablation("matches", without_matches),
-    "no-counts": Ablation("counts of items", without_counts),
-    "no-vectors": Ablation("all vectors", without_vectors),
-    "no-actions": Ablation("the sequence of actions", without_actions),
+    "again": Ablation("nothing left out, trained anew"),
+    "no-matches": Ablation("without matches", without_matches),
+    "no-counts": Ablation("without counts of items", without_counts),
+    "no-vectors": Ablation("without all vectors", without_vectors),
+    "no-actions": Ablation("without the sequence of actions", without_actions),
     "no-softmax": Ablation(
-        "the softmax with log-Q", change=lambda recipe: replace(recipe, training=replace(recipe.training, softmax=0.0))
+        "without the softmax with log-Q",
+        change=lambda recipe: replace(recipe, training=replace(recipe.training, softmax=0.0)),
     ),
-    "no-cut": Ablation("the cut between tables and requests", cut=False),
+    "no-cut": Ablation("without the cut between tables and requests", cut=False),
     "no-epochs": Ablation(
-        f"epochs: {OLD_STEPS} steps",
+        f"{OLD_STEPS} steps instead of epochs",
         change=lambda recipe: _fit(recipe, replace(recipe.training.fit, epochs=None, steps=OLD_STEPS)),
     ),
     "hour": Ablation(
-        "the newest hour of actions, in training", change=lambda recipe: replace(recipe, mask_window_ms=HOUR_MS)
+        "without the newest hour of actions, in training", change=lambda recipe: replace(recipe, mask_window_ms=HOUR_MS)
     ),
     "no-unknown": Ablation(
-        "unknown items and users in training",
+        "without unknown items and users in training",
         change=lambda recipe: replace(recipe, strangers=0.0, training=replace(recipe.training, hidden_items=0.0)),
     ),
 }
@@ -190,4 +191,4 @@ class Blind:
         return (self.backend.score(self.hide(inputs, self.sizes)) @ self.weights)[:, None]
 
 
-ROWS = {name: Rival(f"without {one.row}", partial(rank, ablation=one)) for name, one in ABLATIONS.items()}
+ROWS = {name: Rival(one.row, partial(rank, ablation=one)) for name, one in ABLATIONS.items()}
