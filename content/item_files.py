@@ -24,8 +24,10 @@ from rankstream.content.items import COLLISION, Item, update_of
 from rankstream.events.action_event import Rejected
 from rankstream.events.arrivals import LogError
 from rankstream.events.files import files_at, type_by_ending
+from rankstream.events.readers.dates import AUTO
+from rankstream.events.readers.numbers import amount
 from rankstream.events.readers.rows import PROBLEM, Row, open_rows, plain_id
-from rankstream.events.readers.times import AUTO, SAMPLE_ROWS, TIME_UNITS, time_ms, told_unit
+from rankstream.events.readers.times import SAMPLE_ROWS, TIME_UNITS, time_ms, told_unit
 from rankstream.events.skipped import Skipped, Where, shown
 from rankstream.features.ids import HASHED, Id
 
@@ -46,6 +48,7 @@ class ItemOptions:
     columns: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)  # field -> its value in all rows
     time_unit: str = AUTO
+    dates: str = AUTO  # whether the day or the month comes first where the year does not
     delimiter: str | None = None  # of text; told by its first lines
     heading: tuple[str, ...] | None = None  # names of the columns of text without a heading
     separator: str = SEPARATOR
@@ -129,8 +132,8 @@ class _Reader:
         self._check_columns(names)
         at = self.columns["created_at_ms"]
         times = {at: [row[at] for row in head if row.get(at) not in (None, "")]} if at in names else {}
-        told = told_unit(times, str(path), options.time_unit)
-        self.unit, self.rows = told.unit, chain(head, source.rows)
+        told = told_unit(times, str(path), options.time_unit, options.dates)
+        self.unit, self.dates, self.rows = told.unit, told.dates, chain(head, source.rows)
         self.notes = (*self._notes(found, names), *told.notes)
 
     def _check_columns(self, names: tuple[str, ...]) -> None:
@@ -204,13 +207,14 @@ class _Reader:
         if name in ("id", "group"):
             return plain_id(raw, name)
         if name == "created_at_ms":
-            return time_ms(raw, "ms" if name in self.options.constants else self.unit, self.columns[name])
+            unit = "ms" if name in self.options.constants else self.unit
+            return time_ms(raw, unit, self.columns[name], self.dates)
         if name == "category":
             return [one for one in map(_category_name, _parts(raw, self.options.separator)) if one]
         if name == "collections":
             return [plain_id(one, name) for one in _parts(raw, COLLECTIONS_SEPARATOR)]
         if name == "price":
-            return _number(raw)
+            return amount(raw) if isinstance(raw, str) else float(raw)
         if name == "gone":
             return str(raw).strip().lower() in TRUE
         return str(raw).strip()[: _LONGEST.get(name)] if name != "currency" else str(raw).strip().upper()
@@ -241,13 +245,3 @@ def _parts(raw: Any, separator: str) -> list[Any]:
             return found
         return raw.split(separator)
     return list(raw) if isinstance(raw, list | tuple) else [raw]
-
-
-def _number(raw: Any) -> float:
-    """Return a number, also one with a comma for its point or with a currency's sign."""
-    if not isinstance(raw, str):
-        return float(raw)
-    text = raw.strip().strip("$€£¥ ")
-    if "," in text and "." not in text and len(text.rpartition(",")[2]) != 3:
-        text = text.replace(",", ".")
-    return float(text.replace(",", ""))

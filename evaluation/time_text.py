@@ -4,7 +4,8 @@ import re
 from datetime import UTC, datetime
 
 from rankstream.events.action_event import MIN_TIME_MS
-from rankstream.events.readers.times import DATE_TEXT, day_of, time_ms
+from rankstream.events.readers.dates import DATE_TEXT, day_of
+from rankstream.events.readers.times import time_ms
 from rankstream.features.actions import MAX_TIME_MS
 
 FAR_MS = 253_402_300_800_000  # the year 10000

@@ -12,9 +12,10 @@ import numpy as np
 
 from rankstream.events.action_event import FORGET
 from rankstream.events.arrivals import Arrivals, LogError, concatenated
+from rankstream.events.guess import fitting
 from rankstream.events.impressions import Impressions, grouped
 from rankstream.events.log_kind import WIRE_FORMAT
-from rankstream.events.readers.json_lines import BATCH_ROWS, Reading
+from rankstream.events.readers.json_lines import BATCH_ROWS, NEEDED, Reading
 from rankstream.events.readers.rows import Row, Shape
 from rankstream.events.readers.text import Layout
 from rankstream.events.skipped import Skipped
@@ -193,7 +194,7 @@ class FileLog:
     def check_skipped(self, kept: int) -> None:
         """Raise ``LogError`` where too many rows were skipped up to here; ``kept`` were not."""
         if self.skipped.exceeds(self.max_skipped, kept):
-            raise LogError(self.skipped.refusal(self.name, kept))
+            raise LogError(f"{self.skipped.refusal(self.name, kept)}{self._another_column()}")
 
     def _read(self, vocabulary: Vocabulary) -> Iterator[Arrivals]:
         positions = self.shown is not None
@@ -225,7 +226,31 @@ class FileLog:
     def _why_nothing(self) -> str:
         if not self.skipped:
             return f"{self.path} holds no rows; give a log of actions"
-        return f"none of the {self.skipped.total():,} rows of {self.path} can be read; {self.skipped.reasons()}"
+        none = f"none of the {self.skipped.total():,} rows of {self.path} can be read; {self.skipped.reasons()}"
+        return f"{none}{self._another_column()}"
+
+    def _another_column(self) -> str:
+        """Return which other column may hold the ids that most rows lack: who has no account has a session."""
+        most = next(iter(self.skipped.most_common()), ("", 0))[0]
+        file = self.files[0]
+        for name in ("user_id", "item_id"):
+            if most.startswith(f"schema: no {name} "):
+                taken = {file.shape.column(field) for field in NEEDED}
+                if columns := fitting(file.layout.columns, [name], taken).get(name):
+                    return f"; {columns[0]} may say it instead: --map {name}={columns[0]}"
+                return _of_a_list(file)
+        return ""
+
+
+def _of_a_list(file: LogFile) -> str:
+    """Return how rows that hold a list of items each become a row an item; nothing where the first one holds none."""
+    for name, value in next(file.reader.rows(), {}).items() if file.layout.type == "json" else ():
+        first = value[0] if isinstance(value, list) and value else None
+        if isinstance(first, dict) and ("item_id" in first or fitting(first, ["item_id"])):
+            path = file.path
+            each = f"jq -c '. as $row | .{name}[] | $row + .' {path.name} > {path.stem}-rows.jsonl"
+            return f"; {name} holds a list of {', '.join(first)}: write a row each, as with {each}"
+    return ""
 
 
 def _of_code(arrivals: Arrivals, code: int, wanted: bool) -> Arrivals:

@@ -33,6 +33,27 @@ FILE_TYPES = {
     ".json": "json",
     ".idomaar": "json",  # 30Music's: JSON after some columns
 }
+# What is often handed over instead, and the command that makes a file of it that can be read.
+UNPACKED_BY = {
+    ".zip": "unpack it: unzip {name}",
+    ".xz": "unpack it: xz -dk {name}",
+    ".bz2": "unpack it: bunzip2 -k {name}",
+    ".7z": "unpack it: 7z x {name}",
+    ".tar": "unpack it: tar xf {name}",
+    ".tgz": "unpack it: tar xf {name}",
+    ".xlsx": "save its sheet as CSV UTF-8",
+    ".xls": "save its sheet as CSV UTF-8",
+    ".ods": "save its sheet as CSV UTF-8",
+    ".sql": "let the database write CSV, as psql -c '\\copy (SELECT ...) TO log.csv CSV HEADER'",
+    ".dump": "let the database write CSV, as psql -c '\\copy (SELECT ...) TO log.csv CSV HEADER'",
+    ".db": "let the database write CSV, as sqlite3 -header -csv {name} 'SELECT ...' > log.csv",
+    ".sqlite": "let the database write CSV, as sqlite3 -header -csv {name} 'SELECT ...' > log.csv",
+    ".avro": "write Parquet of it",
+    ".orc": "write Parquet of it",
+    ".feather": "write Parquet of it",
+    ".arrow": "write Parquet of it",
+    ".pkl": "write Parquet of it: pandas.read_pickle({name!r}).to_parquet('log.parquet')",
+}
 COMPRESSED = {".gz": "gzip", ".zst": "zstd", "": ""}  # of text and JSON lines; Parquet packs its columns itself
 READABLE = ".parquet, .csv, .tsv, .txt and .jsonl can be read, text also as .gz and .zst"
 UNKNOWN_VALUE = "__HIVE_DEFAULT_PARTITION__"  # how Hive and Spark write null
@@ -60,7 +81,9 @@ def file_type(path: Path) -> str:
     """Return a file's type by its ending: parquet, text or json. Raises ``LogError`` for others."""
     found = type_by_ending(path)
     if found is None:
-        raise LogError(f"{path} ends with {''.join(path.suffixes[-2:]) or 'nothing'}; {READABLE}")
+        how = UNPACKED_BY.get(".tar" if ".tar" in path.name.lower() else path.suffix.lower(), "")
+        remedy = f"; {how.format(name=path.name)}" if how else ""
+        raise LogError(f"{path} ends with {''.join(path.suffixes[-2:]) or 'nothing'}; {READABLE}{remedy}")
     return found
 
 

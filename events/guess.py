@@ -50,7 +50,20 @@ def _with(words: Iterable[str], endings: Iterable[str]) -> Names:
 SYNONYMS: Mapping[str, tuple[Names, ...]] = {
     "user_id": (
         _with(USERS, NUMBERED),
-        _with(("session", "usersession", "visit", "cookie", "device", "browser", "anonymous", "fullvisitor"), NUMBERED),
+        _with(
+            (
+                "session",
+                "usersession",
+                "visit",
+                "cookie",
+                "device",
+                "browser",
+                "anonymous",
+                "fullvisitor",
+                "userpseudo",
+            ),
+            NUMBERED,
+        ),
     ),
     "item_id": (
         _with(ITEMS, NUMBERED) | _with(ONLY_NUMBERED, NUMBERED[1:]),

@@ -7,8 +7,9 @@ from pathlib import Path
 from rankstream.events.arrivals import LogError
 from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.public import PUBLIC
+from rankstream.events.readers.dates import AUTO, DATE_ORDERS
 from rankstream.events.readers.json_lines import FIELDS, LISTED_FIELDS
-from rankstream.events.readers.times import AUTO, TIME_UNITS
+from rankstream.events.readers.times import TIME_UNITS
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class LogOptions:
     columns: Mapping[str, str] = field(default_factory=dict)  # field (of ``FIELDS``) -> the column that holds it
     constants: Mapping[str, str] = field(default_factory=dict)  # field -> its value in all rows
     time_unit: str = AUTO  # of the columns of times; told by the first rows
+    dates: str = AUTO  # whether the day or the month comes first where the year does not; told by the first rows
     max_skipped: float = 1.0  # share of rows; a log of which more are skipped is refused, at its end
     delimiter: str | None = None  # of text; told by its first lines
     heading: tuple[str, ...] | None = None  # names of the columns of text without a heading
@@ -45,7 +47,7 @@ class LogOptions:
         return LISTED_FIELDS if self.lists else FIELDS
 
     def check(self) -> None:
-        """Raise ``LogError`` for what is no field, no time unit or no delimiter."""
+        """Raise ``LogError`` for what is no field, no time unit, no order of dates or no delimiter."""
         for name in (*self.columns, *self.constants):
             if name in LISTED_FIELDS and name not in self.fields:
                 raise LogError(f"{name} is of impressions; name those with --shown ACTION or --impressions FILE")
@@ -53,6 +55,8 @@ class LogOptions:
                 raise LogError(f"{name} is no field of an action; it has {', '.join(self.fields)}")
         if self.time_unit not in TIME_UNITS:
             raise LogError(f"the time unit {self.time_unit!r} is not known; it is one of {', '.join(TIME_UNITS)}")
+        if self.dates not in DATE_ORDERS:
+            raise LogError(f"the order of dates {self.dates!r} is not known; it is one of {', '.join(DATE_ORDERS)}")
         if self.kind not in (None, WIRE_FORMAT, *PUBLIC):
             raise LogError(f"the format {self.kind!r} is not known; it is one of {', '.join((*PUBLIC, WIRE_FORMAT))}")
 

@@ -24,10 +24,11 @@ from rankstream.events.files import READABLE, files_at, shortened
 from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.log_options import AS_IT_IS, LogOptions
 from rankstream.events.public import PUBLIC
+from rankstream.events.readers.dates import AUTO
 from rankstream.events.readers.json_lines import LIST_FIELDS, NEEDED
 from rankstream.events.readers.shown_lists import ListReader
 from rankstream.events.readers.text import delimiter_of, layout_of
-from rankstream.events.readers.times import AUTO, SAMPLE_ROWS, TIMES, told_unit
+from rankstream.events.readers.times import SAMPLE_ROWS, TIMES, told_unit
 from rankstream.events.recognition import Recognised, of_public, recognise
 
 __all__ = ["AS_IT_IS", "FileLog", "LogFile", "LogOptions", "open_log"]
@@ -60,7 +61,7 @@ def _opened_impressions(path: Path, options: LogOptions) -> FileLog:
     of_lists = {name: column for name, column in options.columns.items() if name in LIST_FIELDS}
     columns = {name: column for name, column in _those_of(path, options.columns).items() if name != "action"}
     constants = dict(options.constants) | {"action": SHOWN}
-    how = LogOptions(columns | of_lists, constants, options.time_unit, options.max_skipped, shown=SHOWN)
+    how = LogOptions(columns | of_lists, constants, options.time_unit, options.dates, options.max_skipped, shown=SHOWN)
     return _opened(path, how)
 
 
@@ -91,7 +92,7 @@ def _opened(path: Path, options: LogOptions) -> FileLog:
     _check_dumped(files)
     loose = [file for file in files if not file.dumped]
     if loose and (options.time_unit != AUTO or any(file.shape.time_unit == AUTO for file in loose)):
-        files, told = _in_told_unit(files, whole, options.time_unit)
+        files, told = _in_told_unit(files, whole, options)
         notes = (*notes, *told)
     notes = (*notes, *_not_read(path, files, left, found.strange))
     sort = options.sort or (kind != WIRE_FORMAT and len(files) > 1) or not loose  # each part has its own order
@@ -117,8 +118,8 @@ def _check_dumped(files: Sequence[LogFile]) -> None:
         raise LogError(f"{record} holds records of a topic, and {other} is a log of its own; give one of them")
 
 
-def _in_told_unit(files: Sequence[LogFile], path: Path, unit: str) -> tuple[list[LogFile], tuple[str, ...]]:
-    """Return the files with the one unit of their times, and what there is to say of it. Raises ``LogError``."""
+def _in_told_unit(files: Sequence[LogFile], path: Path, options: LogOptions) -> tuple[list[LogFile], tuple[str, ...]]:
+    """Return the files with the one unit and order of their times, and what to say of it. Raises ``LogError``."""
     columns: dict[str, list[Any]] = {}
     for file in files[:: -(-len(files) // SAMPLE_FILES)]:
         names = {file.shape.column(name) for name in TIMES if name not in file.shape.constants}
@@ -126,8 +127,9 @@ def _in_told_unit(files: Sequence[LogFile], path: Path, unit: str) -> tuple[list
             for row in islice(rows, SAMPLE_ROWS):
                 for name in names & row.keys():
                     columns.setdefault(file.times or name, []).append(row[name])
-    told = told_unit(columns, str(path), unit)
-    return [replace(file, shape=replace(file.shape, time_unit=told.unit)) for file in files], told.notes
+    told = told_unit(columns, str(path), options.time_unit, options.dates)
+    shapes = (replace(file.shape, time_unit=told.unit, dates=told.dates) for file in files)
+    return [replace(file, shape=shape) for file, shape in zip(files, shapes, strict=True)], told.notes
 
 
 def _history(kind: str, beside: Path) -> Sequence[LogFile]:

@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rankstream.events.arrivals import LogError
@@ -19,13 +19,15 @@ from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.log_options import LogOptions
 from rankstream.events.public import PUBLIC, published_as
 from rankstream.events.public.batches import Form
+from rankstream.events.readers.dates import AUTO
 from rankstream.events.readers.dumped import OF_LISTS, OTHER, USER_ACTIONS, ActionReader, topic_of
 from rankstream.events.readers.json_lines import LIST_FIELDS, NEEDED, JsonReader
 from rankstream.events.readers.plain import PlainReader
-from rankstream.events.readers.rows import Shape, json_row
+from rankstream.events.readers.rows import NOTHING, Shape, json_row, rows_of
 from rankstream.events.readers.shown_lists import ListReader
 from rankstream.events.readers.text import Layout, check_names, layout_of, needs_pyarrow, why_no_heading
-from rankstream.events.readers.times import AUTO, TIMES
+from rankstream.events.readers.times import TIMES
+from rankstream.events.skipped import shown
 from rankstream.features.actions import Vocabulary
 
 NOT_ALWAYS_LOGS = (".txt", ".dat", ".data", ".json")  # endings of much else, too
@@ -75,7 +77,7 @@ def recognise(placed: PlacedFile, options: LogOptions, alone: bool) -> Recognise
         if len(columns) > 1 and name in NEEDED:
             raise LogError(
                 f"{path} has several columns that may hold {name}, {' and '.join(columns)}; say which with "
-                f"--map {name}={columns[0]}"
+                f"--map {name}={columns[0]}{_first_row(layout, columns)}"
             )
     check_names(layout)
     guesses = {name: one for name, (one, *_) in fits.items()}
@@ -96,6 +98,13 @@ def _of_records(layout: Layout, topic: str, options: LogOptions) -> Recognised:
         wanted = f"a log is made of {USER_ACTIONS}{shown}"
     what = topic if topic != OTHER else "another topic"
     return Recognised(None, layout.path, why_not=LogError(f"{layout.path} holds records of {what}; {wanted}"), lacks=0)
+
+
+def _first_row(layout: Layout, columns: Collection[str]) -> str:
+    """Return what the first row holds in some columns, in words; nothing where there is none, or it can't be read."""
+    row = next(rows_of(layout, columns), {})
+    held = [f"{name} is {shown(row[name])}" for name in columns if name in row]
+    return f"; in the first row {', '.join(held)}" if held else ""
 
 
 def _perhaps(layout: Layout, lacks: int) -> str:
@@ -130,6 +139,7 @@ def _shape_of(placed: PlacedFile, options: LogOptions, columns: Collection[str])
 def _of_the_wire(layout: Layout, shape: Shape, fields: Collection[str]) -> LogFile:
     if layout.type == "json":
         return LogFile(layout, JsonReader(layout.path), shape)
+    shape = replace(shape, nothing=NOTHING)
     columns = tuple(dict.fromkeys(column for name in fields if (column := shape.column(name)) in layout.columns))
     try:
         from rankstream.events.readers.columns import ColumnReader, written_vocabulary

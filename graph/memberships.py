@@ -23,8 +23,9 @@ from rankstream.content.catalogue import Catalogue
 from rankstream.events.action_event import Rejected
 from rankstream.events.arrivals import LogError
 from rankstream.events.files import files_at
+from rankstream.events.readers.dates import AUTO
 from rankstream.events.readers.rows import PROBLEM, Row, open_rows, plain_id
-from rankstream.events.readers.times import AUTO, SAMPLE_ROWS, time_ms, told_unit
+from rankstream.events.readers.times import SAMPLE_ROWS, time_ms, told_unit
 from rankstream.events.skipped import Skipped, Where, shown
 from rankstream.features.ids import Keys, id_key
 
@@ -66,6 +67,7 @@ class MembershipOptions:
 
     columns: Mapping[str, str] = field(default_factory=dict)  # field of ``FIELDS`` -> the column that holds it
     time_unit: str = AUTO
+    dates: str = AUTO  # whether the day or the month comes first where the year does not
     delimiter: str | None = None  # of text; told by its first lines
     heading: tuple[str, ...] | None = None  # names of the columns of text without a heading
 
@@ -137,12 +139,12 @@ def _pairs_of(
     _check_columns(path, options, names)
     time = options.column(TIME)
     times = {time: [row[time] for row in head if row.get(time) not in (None, "")]} if time in names else {}
-    told = told_unit(times, str(path), options.time_unit)
+    told = told_unit(times, str(path), options.time_unit, options.dates)
     found.notes += tuple(told.notes)
     for number, row in enumerate(chain(head, source.rows), start=1):
         found.rows += 1
         try:
-            at_ms = time_ms(row.get(time), told.unit, time) if times else 0
+            at_ms = time_ms(row.get(time), told.unit, time, told.dates) if times else 0
             if at_ms > as_of_ms:
                 found.later += 1
                 continue

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from rankstream.cli.errors import Refusal, refusing
-from rankstream.cli.options.logs import time_option
+from rankstream.cli.options.logs import dates_option, time_option
 from rankstream.cli.options.settings import CONNECTED, pairs, settings_options
 from rankstream.cli.options.versions import keep_option
 from rankstream.cli.views.as_json import json_option, print_json
@@ -21,7 +21,8 @@ from rankstream.content.items import Item
 from rankstream.content.updates import replace_items
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import LogError
-from rankstream.events.readers.times import AUTO, TIME_UNITS
+from rankstream.events.readers.dates import AUTO
+from rankstream.events.readers.times import TIME_UNITS
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.ids import Id, id_keys
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle
@@ -74,6 +75,7 @@ def command() -> None:
 @click.option(
     "--time-unit", type=click.Choice(TIME_UNITS), default=AUTO, show_default=True, help="Of times that are numbers."
 )
+@dates_option
 @click.option("--delimiter", metavar="TEXT", help="Between the columns of text.  [default: told by the file]")
 @click.option("--columns", "heading", metavar="NAME,NAME,...", help="The columns' names, for files without a heading.")
 @time_option("--as-of", help="When the items were like this: replays use it from then on.  [default: now]")
@@ -89,6 +91,7 @@ def import_items(
     currency: str | None,
     separator: str,
     time_unit: str,
+    dates: str,
     delimiter: str | None,
     heading: str | None,
     as_of: int | None,
@@ -110,7 +113,7 @@ def import_items(
     """
     names = None if heading is None else tuple(name.strip() for name in heading.split(","))
     max_skipped = 1.0 if allow_skips else MAX_SKIPPED
-    options = ItemOptions(columns, constants, time_unit, delimiter, names, separator, currency, max_skipped)
+    options = ItemOptions(columns, constants, time_unit, dates, delimiter, names, separator, currency, max_skipped)
     found = read_items(file, options, wall_clock_ms() if as_of is None else as_of)
     folder = replace_items(root, found.catalogue, keep)
     if as_json:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from rankstream.cli.errors import Refusal, refusing
-from rankstream.cli.options.logs import time_option
+from rankstream.cli.options.logs import dates_option, time_option
 from rankstream.cli.options.settings import pairs
 from rankstream.cli.options.versions import keep_option
 from rankstream.cli.views.as_json import json_option, print_json
@@ -20,7 +20,8 @@ from rankstream.content.catalogue import Catalogue
 from rankstream.evaluation.leakage import CatalogueVersions
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import LogError
-from rankstream.events.readers.times import AUTO, TIME_UNITS
+from rankstream.events.readers.dates import AUTO
+from rankstream.events.readers.times import TIME_UNITS
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.graph.build import BuiltGraph, EmptyGraphError, GraphConfig, build_graph
 from rankstream.graph.item_graph import ItemGraph, publish_graph
@@ -66,6 +67,7 @@ def command() -> None:
 @click.option(
     "--time-unit", type=click.Choice(TIME_UNITS), default=AUTO, show_default=True, help="Of times that are numbers."
 )
+@dates_option
 @click.option("--delimiter", metavar="TEXT", help="Between the columns of text.  [default: told by the file]")
 @click.option("--columns", "heading", metavar="NAME,NAME,...", help="The columns' names, for files without a heading.")
 @click.option(
@@ -86,6 +88,7 @@ def build(
     catalogue: Path | None,
     columns: dict[str, str],
     time_unit: str,
+    dates: str,
     delimiter: str | None,
     heading: str | None,
     max_items: int,
@@ -114,7 +117,7 @@ def build(
     read: ReadMemberships | None = None
     if file is not None:
         names = tuple(heading.split(",")) if heading else None
-        read = _read(file, MembershipOptions(columns, time_unit, delimiter, names), as_of_ms)
+        read = _read(file, MembershipOptions(columns, time_unit, dates, delimiter, names), as_of_ms)
         parts.append(read.pairs)
     if catalogue is not None:
         parts.append(collections_of(_catalogue_as_of(catalogue, as_of_ms)))

@@ -153,9 +153,9 @@ class RowSource:
         shape = Shape(options.columns, options.constants)
         shape.check(file, source.columns, [info.name for info in infos if info.required])
         head = list(islice(source.rows, 1 if file == STDIN else SAMPLE_ROWS))  # a stream does not wait for more
-        told = _told_unit(head, shape, self._name, options.time_unit)
+        told = _told_unit(head, shape, self._name, options)
         print_notes(told.notes)
-        self._rows, self._shape = chain(head, source.rows), replace(shape, time_unit=told.unit)
+        self._rows, self._shape = chain(head, source.rows), replace(shape, time_unit=told.unit, dates=told.dates)
 
     def events(self) -> Iterator[Sendable]:
         """Yield what can be sent, and count what can't be. Raises ``LogError`` at the end, if that was too much."""
@@ -172,13 +172,13 @@ class RowSource:
             raise LogError(self.skipped.refusal(self._name, sent))
 
 
-def _told_unit(rows: Iterable[Row], shape: Shape, name: str, unit: str) -> TimeUnit:
+def _told_unit(rows: Iterable[Row], shape: Shape, name: str, options: LogOptions) -> TimeUnit:
     columns: dict[str, list[Any]] = {}
     for row in rows:
         for column in map(shape.column, TIMES):
             if row.get(column) not in (None, ""):
                 columns.setdefault(column, []).append(row[column])
-    return told_unit(columns, name, unit)
+    return told_unit(columns, name, options.time_unit, options.dates)
 
 
 def _event(row: Row, reading: Reading, kind: type[Sendable]) -> Sendable:

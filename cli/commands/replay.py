@@ -17,7 +17,7 @@ from rankstream.cli.options.logs import log_options, opened_log, time_option
 from rankstream.cli.options.settings import CONNECTED, offset_range, settings_options
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.replay import print_summary
-from rankstream.cli.views.skipped import print_skipped
+from rankstream.cli.views.skipped import print_notes, print_skipped
 from rankstream.evaluation.leakage import LeakError
 from rankstream.evaluation.replay.own_scores import facts_of, open_all
 from rankstream.evaluation.replay.plan import (
@@ -42,6 +42,7 @@ from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, 
 from rankstream.evaluation.time_text import delay_ms, time_text
 from rankstream.events.action_event import Record
 from rankstream.events.arrivals import LogError, RecordedLog
+from rankstream.events.contents import Contents, one_for_many
 from rankstream.events.impressions import Impressions
 from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.open import FileLog, LogOptions
@@ -365,19 +366,27 @@ def keep_states(
     """Keep the states alone, and print what they hold and how fast that went."""
     serving = LiveRanker.without_bundle(log.vocabulary)
     delayed = DelayedPipeline(serving, 0, history_limit, forget_after_ms, engine)
+    contents, counting_s = Contents(), 0.0  # which is no part of what a worker does
     started, columns = perf_counter(), [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reading", total=None)
         for arrivals in log.batches(log.vocabulary, erasures=True):
             delayed.feed(arrivals, 0, len(arrivals))
+            since = perf_counter()
+            contents.add(arrivals)
+            counting_s += perf_counter() - since
             progress.update(task, description=f"{delayed.applied:,} events")
-    seconds, counters = perf_counter() - started, delayed.pipeline.counters
+    seconds, counters = perf_counter() - started - counting_s, delayed.pipeline.counters
     print_skipped(log.skipped)
+    print_notes((said,) if (said := one_for_many(contents.users)) else ())
     if not delayed.applied:
         raise Refusal(f"{log.name} holds no event that could be used")
     if as_json:
         counts = {name: count for name, count in vars(counters).items() if isinstance(count, int)}
-        print_json({"events": delayed.applied, "seconds": seconds, "counters": counts, "skipped": log.skipped})
+        held = {"users": len(contents.users), "items": len(contents.items), "actions": contents.actions(log.vocabulary)}
+        period = {"first_ms": contents.first_ms, "last_ms": contents.last_ms}
+        done = {"events": delayed.applied, "seconds": seconds, "counters": counts, "skipped": log.skipped}
+        print_json(done | held | period)
         return
     click.echo(
         f"{delayed.applied:,} events in {seconds:.1f} s ({delayed.applied / seconds:,.0f}/s): {counters.actions:,} "
@@ -385,6 +394,12 @@ def keep_states(
         f"{counters.too_old:,} too old; {counters.erasures:,} users erased; "
         f"{counters.sessions_ended:,} sessions left the histories"
     )
+    if contents.first_ms is not None and contents.last_ms is not None:
+        acts = ", ".join(f"{name} {count:,}" for name, count in contents.actions(log.vocabulary).items())
+        click.echo(
+            f"{len(contents.users):,} users, {len(contents.items):,} items; {time_text(contents.first_ms)} to "
+            f"{time_text(contents.last_ms)}; {acts}"
+        )
 
 
 def _with_progress(log: RecordedLog, variants: Sequence[Variant], plan: Plan) -> ReplayResult:

@@ -1,5 +1,6 @@
 """How `train`, `evaluate` and `embed` read a log, and say what of it they skipped. Imports pyarrow."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from rankstream.cli.views.skipped import print_notes, print_skipped
 from rankstream.evaluation.replay.impressions import says_shown
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import LogError
+from rankstream.events.contents import one_for_many
 from rankstream.events.impressions import WITHIN_MS, Impressions, followed_by
 from rankstream.events.log import EventLog
 from rankstream.events.log_kind import WIRE_FORMAT, LogKind
@@ -35,6 +37,7 @@ def read_events(
         print_skipped(opened.skipped)
         if opened.shown_in is not None:
             print_skipped(opened.shown_in.skipped)
+        print_notes((said,) if (said := one_for_many(Counter(log.user_ids.tolist()))) else ())
     if log.impressions is not None:
         print_notes(() if quiet else (what_was_shown(log, log.impressions),))
     elif not quiet and opened.kind == WIRE_FORMAT:

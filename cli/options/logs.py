@@ -15,7 +15,8 @@ from rankstream.events.arrivals import LogError
 from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.open import FileLog, LogOptions, open_log
 from rankstream.events.public import PUBLIC
-from rankstream.events.readers.times import AUTO, TIME_UNITS
+from rankstream.events.readers.dates import AUTO, DATE_ORDERS
+from rankstream.events.readers.times import TIME_UNITS
 
 FORMATS = (*PUBLIC, WIRE_FORMAT)
 TIME_HELP = "[TIME is 2022-05-04 or 2022-05-04T12:00, in UTC unless it has a zone (+02:00), or ms since 1970]"
@@ -23,6 +24,12 @@ MAX_SKIPPED = 0.5  # share of rows, without --allow-skips
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
+
+dates_option = click.option(
+    "--dates", type=click.Choice(DATE_ORDERS), default=AUTO, show_default=True,
+    help="Whether the day or the month comes first in dates such as 3/4/2024; auto tells it from those that can be "
+    "read in one way alone.",
+)  # fmt: skip
 
 _OPTIONS = (
     click.option(
@@ -38,6 +45,7 @@ _OPTIONS = (
         "--time-unit", type=click.Choice(TIME_UNITS), default=AUTO, show_default=True,
         help="Of times that are numbers; auto tells it from their size. Dates need none; without a zone they are UTC.",
     ),
+    dates_option,
     click.option(
         "--delimiter", metavar="TEXT", help="Between the columns of text, as ';' or tab.  [default: told by the file]"
     ),
@@ -71,6 +79,7 @@ def log_options(command: Callable[..., R]) -> Callable[..., R]:
         columns: dict[str, str],
         constants: dict[str, str],
         time_unit: str,
+        dates: str,
         delimiter: str | None,
         heading: str | None,
         kind: str | None,
@@ -85,6 +94,7 @@ def log_options(command: Callable[..., R]) -> Callable[..., R]:
                 columns=columns,
                 constants=constants,
                 time_unit=time_unit,
+                dates=dates,
                 delimiter=delimiter,
                 heading=None if heading is None else tuple(name.strip() for name in heading.split(",")),
                 kind=kind,

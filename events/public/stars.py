@@ -7,7 +7,7 @@ import numpy as np
 
 from rankstream.events.guess import fitting, rating_column
 from rankstream.events.public.batches import Batch, Floats, Form, Ints, floats, named, wire
-from rankstream.events.readers.times import AUTO
+from rankstream.events.readers.dates import AUTO
 from rankstream.features.actions import Vocabulary
 
 VOCABULARY = Vocabulary(("view", "click", "save", "hide"))

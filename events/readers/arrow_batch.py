@@ -62,26 +62,26 @@ def _sound_rows(batch: Batch, reading: Reading, numbers: Ints | None) -> tuple[A
     """Pack the rows that are plainly sound; return them, and which rows they are."""
     shape, vocabulary, count = reading.shape, reading.vocabulary, batch.num_rows
     given = {name: given_column(batch, shape, name) for name in FIELDS}
-    times, sound = _times(given["timestamp_ms"], shape.unit_of("timestamp_ms"), count)
+    times, sound = _times(given["timestamp_ms"], shape, "timestamp_ms", count)
     arrived = times
     if given["arrived_ms"] is None:
         sound &= times <= reading.now_ms + MAX_AHEAD_MS
     else:
-        arrived, with_arrival = _times(given["arrived_ms"], shape.unit_of("arrived_ms"), count)
+        arrived, with_arrival = _times(given["arrived_ms"], shape, "arrived_ms", count)
         sound &= with_arrival & (times <= arrived + MAX_AHEAD_MS)
     sound &= times >= MIN_TIME_MS
     codes = _codes(given["action"], vocabulary.action_codes, unknown=-1, count=count)
     surfaces = _codes(given["surface"], vocabulary.surface_codes, unknown=0, count=count)
-    values, with_value = _values(given["value"], count)
+    values, with_value = _values(_without(given["value"], shape), count)
     sound &= (codes > 0) & (surfaces >= 0) & with_value
-    users, user_keys, _, with_user = _ids(given["user_id"], count)
-    items, _, item_keys, with_item = _ids(given["item_id"], count, hashed=True)
+    users, user_keys, _, with_user = _ids(_without(given["user_id"], shape), count)
+    items, _, item_keys, with_item = _ids(_without(given["item_id"], shape), count, hashed=True)
     sound &= with_user & with_item
-    list_ids, with_list = _list_ids(given_column(batch, shape, "list_id"), count)
+    list_ids, with_list = _list_ids(_without(given_column(batch, shape, "list_id"), shape), count)
     sound &= with_list
     positions: Ints | None = None
     if reading.positions:
-        positions, with_position = _positions(given_column(batch, shape, "position"), count)
+        positions, with_position = _positions(_without(given_column(batch, shape, "position"), shape), count)
         sound &= with_position
     _count_lost(given["surface"], vocabulary.surface_codes, values, sound, reading, numbers)
     packed = pack_columns(
@@ -97,6 +97,18 @@ def given_column(batch: Batch, shape: Shape, name: str) -> Column | None:
         return pa.array([shape.constants[name]] * batch.num_rows, pa.string())
     at = batch.schema.get_field_index(shape.column(name))
     return None if at < 0 else batch.column(at)
+
+
+def _without(column: Column | None, shape: Shape) -> Column | None:
+    """Return a column of texts without those that stand for no value; any other as it is."""
+    if column is None or not shape.nothing or not is_text(column.type):
+        return column
+    names = column.dictionary if pa.types.is_dictionary(column.type) else column
+    nothing = pa.array(sorted(shape.nothing), names.type)
+    if not pc.any(pc.is_in(names, value_set=nothing)).as_py():
+        return column
+    column = plain(column)
+    return pc.if_else(pc.is_in(column, value_set=nothing), None, column)
 
 
 def is_text(kind: Any) -> bool:
@@ -203,10 +215,10 @@ def _codes(column: Column | None, codes: dict[str, int], unknown: int, count: in
     return np.array([*of_names, 0], np.int64)[which]
 
 
-def _times(column: Column | None, unit: str, count: int) -> tuple[Ints, Bools]:
+def _times(column: Column | None, shape: Shape, name: str, count: int) -> tuple[Ints, Bools]:
     if column is None:
         return np.zeros(count, np.int64), np.zeros(count, np.bool_)
-    return times_of_column(column, unit)
+    return times_of_column(column, shape.unit_of(name), shape.dates)
 
 
 def _values(column: Column | None, count: int) -> tuple[Values, Bools]:

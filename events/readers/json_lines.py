@@ -25,8 +25,9 @@ from rankstream.events.action_event import (
     TimeMs,
 )
 from rankstream.events.arrivals import NO_ITEM, Arrivals, Ints, LogError, Values, pack_columns
+from rankstream.events.readers.dates import NotATimeError, day_of
 from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, json_row, json_rows
-from rankstream.events.readers.times import TIMES, NotATimeError, day_of
+from rankstream.events.readers.times import TIMES
 from rankstream.events.readers.unpacked import NOT_WHOLE, open_bytes
 from rankstream.events.skipped import Skipped, Where, shown
 from rankstream.features.actions import ERASURE, Vocabulary

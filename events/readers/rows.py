@@ -27,6 +27,8 @@ import msgspec
 
 from rankstream.events.arrivals import LogError
 from rankstream.events.guess import rating_column
+from rankstream.events.readers.dates import AUTO
+from rankstream.events.readers.numbers import amount
 from rankstream.events.readers.text import (
     Layout,
     check_names,
@@ -43,6 +45,14 @@ Row = dict[str, Any]
 STDIN = Path("-")
 BATCH = 1_000  # rows of a Parquet file read at once: as many as the unit of times is told from
 IDS = ("user_id", "item_id", "list_id")
+# What programs write into tables where there is nothing: PostgreSQL's COPY and MySQL \N, others NULL, R and pandas NA
+# and nan, a browser undefined. As the id of a user it would be the one user who did half of the log.
+NOTHING = frozenset((
+    r"\N", "NULL", "null", "(null)", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NaT", "None", "undefined",
+    "(not set)",
+))  # fmt: skip
+DIFFERENT = ("user_id", "item_id", "timestamp_ms")  # fields of which all rows can't have one value
+NEVER_NOTHING = ("action", "surface")  # fields that are names, which may be any
 MAX_WHOLE_FLOAT = 2**53  # from here on, a float may stand for several whole numbers
 MANY = 20  # columns named in a sentence
 PROBLEM = "\0"  # the name under which an unreadable row holds the reason; no column is called so
@@ -151,6 +161,8 @@ class Shape:
     sources: Mapping[str, str] = field(default_factory=dict)  # field -> column
     constants: Mapping[str, str] = field(default_factory=dict)  # field -> value for all rows
     time_unit: str = "ms"
+    dates: str = AUTO  # whether the day or the month comes first, of ``dates.DATE_ORDERS``
+    nothing: frozenset[str] = frozenset()  # of tables, which have texts alone: those that stand for no value
 
     def column(self, name: str) -> str:
         """Return the column that holds a field."""
@@ -164,12 +176,15 @@ class Shape:
         """Raise ``LogError`` if a column that is needed or named is not in the file."""
         if columns is None:
             return
-        for name in (*self.sources, *needed):
-            column = self.column(name)
-            if name not in self.constants and column not in columns:
-                raise LogError(
-                    f"{path} has no column {column}; it has {_listed(list(columns))}; {_remedy(name, columns)}"
-                )
+        if not columns:
+            raise LogError(f"{path} is empty: it has no rows, and no columns; give another file")
+        named = dict.fromkeys((*self.sources, *needed))
+        missing = [name for name in named if name not in self.constants and self.column(name) not in columns]
+        if missing:
+            lacks = ", ".join(map(self.column, missing))
+            raise LogError(
+                f"{path} has no column {lacks}; it has {_listed(list(columns))}; {_remedy(missing, columns)}"
+            )
 
     def apply(self, row: Row, fields: Collection[str]) -> Row:
         """Pick the fields from a row; empty ones are left out. Raises ``ValueError``."""
@@ -177,21 +192,41 @@ class Shape:
             raise ValueError(row[PROBLEM])
         picked = {name: row.get(self.column(name)) for name in fields}
         picked |= self.constants
-        shaped = {name: value for name, value in picked.items() if not _is_missing(value)}
+        shaped = {name: value for name, value in picked.items() if not self._is_missing(name, value)}
         for name in IDS:
             if name in shaped:
                 shaped[name] = plain_id(shaped[name], name)
+        if self.nothing and isinstance(value := shaped.get("value"), str) and "," in value:
+            with suppress(ValueError):  # what it is instead is said where it is refused
+                shaped["value"] = amount(value)
         for name in TIMES:
             if name in shaped:
-                shaped[name] = time_ms(shaped[name], self.unit_of(name), self.column(name))
+                shaped[name] = time_ms(shaped[name], self.unit_of(name), self.column(name), self.dates)
         return shaped
 
+    def _is_missing(self, name: str, value: Any) -> bool:
+        if value is None or value == "" or (isinstance(value, float) and isnan(value)):  # NaN: missing, in tables
+            return True
+        return isinstance(value, str) and value in self.nothing and name not in (*self.constants, *NEVER_NOTHING)
 
-def _remedy(name: str, columns: Collection[str]) -> str:
-    if name != "action":
-        return f"name another one with --map {name}=COLUMN, or give all rows one value with --set {name}=VALUE"
-    every = "name it with --map action=COLUMN, or, if all rows are of one kind, say which with --set action=view"
-    if (ratings := rating_column(columns)) is None:
+
+def _remedy(missing: Sequence[str], columns: Collection[str]) -> str:
+    """Return how to name the columns of fields that are not found, of all at once."""
+    others = [name for name in missing if name != "action"]
+    parts = []
+    if others:
+        one = "another one" if len(others) == 1 else "others"
+        parts.append(f"name {one} with {' '.join(f'--map {name}=COLUMN' for name in others)}")
+    if alike := [name for name in others if name not in DIFFERENT]:
+        parts.append(f"or give all rows one value with --set {alike[0]}=VALUE")
+    if "action" in missing:
+        which = "the actions'" if others else "it"
+        parts.append(
+            f"{'and ' * bool(others)}name {which} with --map action=COLUMN, or, if all rows are of one kind, say which "
+            "with --set action=view"
+        )
+    every = ", ".join(parts)
+    if "action" not in missing or (ratings := rating_column(columns)) is None:
         return every
     return f"{every}; if {ratings} holds 1 to 5 stars, --format movielens makes actions of them"
 
@@ -217,7 +252,3 @@ def plain_id(value: Any, name: str) -> Any:
 def _listed(names: list[str]) -> str:
     shown = ", ".join(names[:MANY]) or "none"
     return f"{shown} and {len(names) - MANY} more" if len(names) > MANY else shown
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and isnan(value))  # NaN: missing, in tables

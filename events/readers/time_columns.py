@@ -10,44 +10,42 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rankstream.events.readers.times import (
+from rankstream.events.readers.dates import (
+    AUTO,
     BLANKS,
-    DATE,
+    CENTURY,
     DATE_TEXT,
     DAY_MS,
     EPOCH_DAY,
-    INTEGER,
     MAX_TEXT,
-    NS_PER_MS,
-    NUMBER,
-    SAMPLE_ROWS,
-    UNITS_NS,
+    PATTERNS,
     zone_minutes,
 )
+from rankstream.events.readers.times import INTEGER, NS_PER_MS, NUMBER, SAMPLE_ROWS, UNITS_NS
 from rankstream.features.actions import MAX_TIME_MS
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 Column = Any  # pyarrow.Array
 
-PARTS = ("year", "month", "day", "hour", "minute", "second", "fraction", "zone")
+PARTS = ("year", "month", "day", "hour", "minute", "second", "fraction", "half", "zone")
 WHOLE = r"[+-]?0*(?:[0-9]{1,18}|[0-8][0-9]{18})"  # whole numbers of 64 bits; longer ones are after 2109 in any unit
 
 _DAYS_BEFORE_MONTH = np.array([0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334])
 _DAYS_OF_MONTH = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 
-def times_of_column(column: Column, unit: str) -> tuple[Ints, Bools]:
+def times_of_column(column: Column, unit: str, dates: str = AUTO) -> tuple[Ints, Bools]:
     """Return times in ms ``(n,)`` and which rows have one from 1970 to 2109 ``(n,)``, as ``times.time_ms`` does."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         which = column.indices.fill_null(len(column.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)
-        times, found = times_of_column(column.dictionary, unit)
+        times, found = times_of_column(column.dictionary, unit, dates)
         return np.append(times, 0)[which], np.append(found, False)[which]
     if is_text_type(kind):
-        return _of_texts(column, unit)
+        return _of_texts(column, unit, dates)
     if pa.types.is_decimal(kind):
-        return _of_texts(column.cast(pa.string()), unit)
+        return _of_texts(column.cast(pa.string()), unit, dates)
     found = column.is_valid().to_numpy(zero_copy_only=False)
     if pa.types.is_timestamp(kind):
         return _of_whole_numbers(column.cast(pa.int64()), kind.unit, found)
@@ -110,7 +108,7 @@ def _of_floats(column: Column, unit: str, found: Bools) -> tuple[Ints, Bools]:
     return np.where(found, scaled, 0).astype(np.int64), found
 
 
-def _of_texts(column: Column, unit: str) -> tuple[Ints, Bools]:
+def _of_texts(column: Column, unit: str, dates: str) -> tuple[Ints, Bools]:
     """Return times of texts: all of one usual form at once, else each different text by its own form."""
     texts = pc.if_else(pc.equal(column, ""), None, column)
     numbers, its_unit = _all_alike(texts, unit)
@@ -125,9 +123,10 @@ def _of_texts(column: Column, unit: str) -> tuple[Ints, Bools]:
     for numbers, read in ((whole, _of_whole_numbers), (fractions, _of_floats)):
         ms, some = read(numbers, unit, numbers.is_valid().to_numpy(zero_copy_only=False))
         times, found = np.where(some, ms, times), found | some
-    if not found.all():
+    for pattern in PATTERNS[dates]:
         rest = np.flatnonzero(~found)
-        times[rest], found[rest] = _of_dates(texts.take(pa.array(rest)))
+        if len(rest):
+            times[rest], found[rest] = _of_dates(texts.take(pa.array(rest)), pattern)
     which = encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False).astype(np.int64)
     return np.append(times, 0)[which], np.append(found, False)[which]
 
@@ -163,9 +162,9 @@ def _floats(texts: Column) -> Column:
         return pa.array([None if text is None else float(text) for text in texts.to_pylist()], pa.float64())
 
 
-def _of_dates(texts: Column) -> tuple[Ints, Bools]:
-    """Return the times of ISO 8601 dates, by the calendar's arithmetic on all of them at once."""
-    parts = pc.extract_regex(texts, f"^(?:{DATE})$")
+def _of_dates(texts: Column, pattern: str) -> tuple[Ints, Bools]:
+    """Return the times of dates of a pattern of ``dates.PATTERNS``, by the calendar's arithmetic on all at once."""
+    parts = pc.extract_regex(texts, f"^(?:{pattern})$")
     found = parts.is_valid().to_numpy(zero_copy_only=False)
     if not found.any():
         return np.zeros(len(texts), np.int64), found
@@ -178,10 +177,15 @@ def _of_dates(texts: Column) -> tuple[Ints, Bools]:
     zones = part["zone"].dictionary_encode()
     offsets = [zone_minutes(zone) for zone in zones.dictionary.to_pylist()]
     zone = zones.indices.to_numpy(zero_copy_only=False)
+    two_digits = pc.equal(pc.utf8_length(part["year"]), 2).to_numpy(zero_copy_only=False)
+    year = np.where(two_digits, year + CENTURY, year)
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
     month_of = np.where((month >= 1) & (month <= 12), month, 0)
     found &= (year >= 1) & (month_of > 0) & (day >= 1) & (day <= _DAYS_OF_MONTH[month_of] + (leap & (month == 2)))
     found &= (hour <= 23) & (minute <= 59) & (second <= 59)
+    half = pc.utf8_lower(part["half"]).to_numpy(zero_copy_only=False)  # (n,) "a", "p" or ""
+    found &= (half == "") | ((hour >= 1) & (hour <= 12))
+    hour = np.where(half == "", hour, hour % 12 + 12 * (half == "p"))
     found &= np.array([offset is not None for offset in offsets])[zone]
     before = year - 1
     ordinal = before * 365 + before // 4 - before // 100 + before // 400  # as ``date.toordinal``

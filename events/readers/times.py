@@ -4,6 +4,7 @@
 
     1700000000   1700000000.25   "1.7e9"                                             numbers, in the log's one unit
     2023-11-14T22:13:20.5+01:00   2023-11-14 22:13:20 UTC   2023/11/14 22:13   2023-11-14    dates; without a zone: UTC
+    14.11.2023 22:13   11/14/2023 10:13 PM    dates with the day or the month first: in a log of that order (dates.py)
     timestamps and dates of Parquet, of any unit and zone
 
 This is the plain reference for ``time_columns.py``, which reads whole columns.
@@ -20,33 +21,34 @@ from typing import Any
 
 from rankstream.events.action_event import MIN_TIME_MS
 from rankstream.events.arrivals import LogError
+from rankstream.events.readers.dates import (
+    AUTO,
+    BLANKS,
+    DATE_TEXTS,
+    DAY_MS,
+    EPOCH,
+    EPOCH_DAY,
+    MAX_TEXT,
+    date_ms,
+    day_of,
+    no_time,
+    told_order,
+)
 from rankstream.features.actions import MAX_TIME_MS
 
 TIMES = ("timestamp_ms", "arrived_ms", "deadline_ms")  # fields that are times; the last is of requests
-AUTO = "auto"
 NS_PER_MS = 1_000_000
 UNITS_NS = {"s": 1_000_000_000, "ms": NS_PER_MS, "us": 1000, "ns": 1}  # of a unit, in nanoseconds
 TIME_UNITS = (AUTO, *UNITS_NS)
 SAMPLE_ROWS = 1000  # that a unit is told from, of each file
 PLAIN = 0.9  # share of the numbers that must fit one unit where the column's name doesn't say it
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-EPOCH_DAY = date(1970, 1, 1).toordinal()
-DAY_MS = 86_400_000
-BLANKS = " \t\r\n"
-MAX_TEXT = 64  # characters; anything longer is no time
 INTEGER = r"[+-]?[0-9]+"
 NUMBER = r"[+-]?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"
-DATE = (  # year, month, day, hour, minute, second, fraction, zone; the syntax is both Python's and RE2's
-    r"(?P<year>[0-9]{4})[-/](?P<month>[0-9]{1,2})[-/](?P<day>[0-9]{1,2})"
-    r"(?:[Tt ](?P<hour>[0-9]{1,2})(?::(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]+))?)?)?"
-    r" ?(?P<zone>Z|z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
-)
-DAY_OR_MONTH_FIRST = r"[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4}\b.*"
-WANTED = "wanted a date as 2023-11-14 or 2023-11-14T22:13:20Z, or a number of s, ms, us or ns since 1970"
 
-_integer, _number, DATE_TEXT = re.compile(INTEGER), re.compile(NUMBER), re.compile(DATE)
-_day_or_month_first = re.compile(DAY_OR_MONTH_FIRST, re.DOTALL)
+_integer, _number = re.compile(INTEGER), re.compile(NUMBER)
+DAY_DIGITS = {8: "%Y%m%d", 14: "%Y%m%d%H%M%S"}  # of dates that are a time since 1970 in no unit
+MINUTE_DIGITS = {12: "%Y%m%d%H%M"}  # of dates that would be times of the seventies in ms
 _CLAIMED = {
     "s": "s sec secs second seconds",
     "ms": "ms msec msecs milli millis millisecond milliseconds",
@@ -56,23 +58,20 @@ _CLAIMED = {
 _UNIT_OF_WORD = {word: unit for unit, words in _CLAIMED.items() for word in words.split()}
 
 
-class NotATimeError(ValueError):
-    """A value is no time; one sentence, with the field, what came and what was wanted."""
-
-
-def time_ms(raw: Any, unit: str, name: str = "timestamp_ms") -> int:
+def time_ms(raw: Any, unit: str, name: str = "timestamp_ms", dates: str = AUTO) -> int:
     """Return a time in ms since 1970: whole numbers are cut, fractions of a number rounded, those of a date cut.
 
-    ``raw`` is a number (also as text) of this ``unit`` (s, ms, us, ns), a date as text, a ``datetime`` or a ``date``.
-    Raises ``NotATimeError`` that names the field ``name``, what came and what was wanted.
+    ``raw`` is a number (also as text) of this ``unit`` (s, ms, us, ns), a date as text, in this order (``dates``) where
+    the year does not come first, a ``datetime`` or a ``date``. Raises ``NotATimeError`` that names the field ``name``,
+    what came and what was wanted.
     """
     number = raw
     if isinstance(raw, str):
         text = raw.strip(BLANKS)
         if len(text) <= MAX_TEXT:
-            found = DATE_TEXT.fullmatch(text)
-            if found is not None:
-                return _date_ms(found, raw, name)
+            for pattern in DATE_TEXTS[dates]:
+                if (found := pattern.fullmatch(text)) is not None:
+                    return date_ms(found, raw, name)
             number = int(text) if _integer.fullmatch(text) else float(text) if _number.fullmatch(text) else raw
     elif isinstance(raw, datetime):
         return ((raw if raw.tzinfo else raw.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
@@ -84,63 +83,30 @@ def time_ms(raw: Any, unit: str, name: str = "timestamp_ms") -> int:
         return round(scaled)
     if isinstance(number, int) and not isinstance(number, bool):
         return number * UNITS_NS[unit] // NS_PER_MS
-    raise _no_time(raw, name)
-
-
-def _date_ms(found: "re.Match[str]", raw: str, name: str) -> int:
-    parts = found.groupdict()
-    hour, minute, second = (int(parts[unit] or 0) for unit in ("hour", "minute", "second"))
-    offset = zone_minutes(parts["zone"])
-    if hour > 23 or minute > 59 or second > 59 or offset is None:
-        raise _no_time(raw, name)
-    try:
-        day = date(int(parts["year"]), int(parts["month"]), int(parts["day"])).toordinal() - EPOCH_DAY
-    except ValueError:
-        raise _no_time(raw, name) from None
-    milli = int((parts["fraction"] or "").ljust(3, "0")[:3])
-    return day * DAY_MS + (hour * 60 + minute - offset) * 60_000 + second * 1000 + milli
-
-
-def zone_minutes(zone: str | None) -> int | None:
-    """Return how many minutes a zone is ahead of UTC; 0 where none is given, None for one that there is not."""
-    if not zone or zone[0] not in "+-":
-        return 0
-    digits = zone[1:].replace(":", "")
-    hours, minutes = int(digits[:2]), int(digits[2:] or 0)
-    if hours > 23 or minutes > 59:
-        return None
-    return (hours * 60 + minutes) * (-1 if zone[0] == "-" else 1)
-
-
-def _no_time(raw: Any, name: str) -> NotATimeError:
-    shown = repr(raw) if len(repr(raw)) <= MAX_TEXT else repr(raw)[:MAX_TEXT] + "..."
-    if isinstance(raw, str) and _day_or_month_first.fullmatch(raw.strip(BLANKS)):
-        return NotATimeError(
-            f"{name} is {shown}: whether the day or the month comes first can't be told; write the year first, "
-            "as 2023-11-14"
-        )
-    return NotATimeError(f"{name} is {shown}; {WANTED}")
+    raise no_time(raw, name)
 
 
 @dataclass(frozen=True)
 class TimeUnit:
-    """The unit that the numbers of a log's times have, and what there is to say of its times."""
+    """The unit that the numbers of a log's times have, the order of its dates, and what there is to say of both."""
 
     unit: str
     notes: tuple[str, ...] = ()
+    dates: str = AUTO  # of ``DATE_ORDERS``
 
 
-def told_unit(columns: Mapping[str, Iterable[Any]], where: str, unit: str = AUTO) -> TimeUnit:
-    """Return the one unit of a log's times, told from the magnitude of the first numbers of each column.
+def told_unit(columns: Mapping[str, Iterable[Any]], where: str, unit: str = AUTO, dates: str = AUTO) -> TimeUnit:
+    """Return the one unit of a log's times, told from the magnitude of the first numbers, and the order of its dates.
 
     ``columns`` are the log's own columns of times, each with values of its first rows; ``where`` names the log. Another
-    ``unit`` than ``auto`` is taken as given. Raises ``LogError`` with both readings where the numbers fit two units, or
-    another one than the column's name claims.
+    ``unit`` or order (``dates``) than ``auto`` is taken as given. Raises ``LogError`` with both readings where the
+    numbers fit two units, or another one than the column's name claims, and where the dates fit two orders.
     """
     samples = {name: list(values) for name, values in columns.items()}
-    notes = tuple(note for name, values in samples.items() for note in _notes(name, values))
+    order, of_dates = told_order(samples, where, dates)
+    notes = (*of_dates, *(note for name, values in samples.items() for note in _notes(name, values, order)))
     if unit != AUTO:
-        return TimeUnit(unit, notes)
+        return TimeUnit(unit, notes, order)
     found: dict[str, tuple[str, float]] = {}  # unit -> the first column that has it, and a number there
     for name, values in samples.items():
         told = _unit_of_column(name, values, where)
@@ -153,7 +119,7 @@ def told_unit(columns: Mapping[str, Iterable[Any]], where: str, unit: str = AUTO
             f"{of_other:.15g}, in {other} {_day(of_other, other)}; write all times of a log in one unit"
         )
     claimed = [claim for name in samples if (claim := claimed_unit(name)) is not None]
-    return TimeUnit(next(iter([*found, *claimed, "ms"])), notes)
+    return TimeUnit(next(iter([*found, *claimed, "ms"])), notes, order)
 
 
 def claimed_unit(column: str) -> str | None:
@@ -173,6 +139,11 @@ def _unit_of_column(name: str, values: list[Any], where: str) -> tuple[str, floa
                 votes[unit] += 1
                 fitting.setdefault(unit, number)
     if not votes:
+        if written := _digits_of_a_date(values, DAY_DIGITS):
+            raise LogError(
+                f"column {name} of {where} holds {written}, which is no time since 1970, but its digits are those of a "
+                "date; write dates as 2023-11-14, or take a column that has the time of day too"
+            )
         return None
     claimed = claimed_unit(name)
     (most, count), *others = votes.most_common()
@@ -190,7 +161,7 @@ def _unit_of_column(name: str, values: list[Any], where: str) -> tuple[str, floa
             f"{_day(number, claimed)}, as {most} {_day(number, most)}; say which with --time-unit {most} or "
             f"--time-unit {claimed}"
         )
-    if most == "ms" and claimed is None and (written := _digits_of_a_date(values)):
+    if most == "ms" and claimed is None and (written := _digits_of_a_date(values, MINUTE_DIGITS)):
         raise LogError(
             f"column {name} of {where} holds {written}: as ms that is {_day(float(written), 'ms')}, but its digits are "
             "those of a date; write dates as 2023-11-14T22:13, or say that they are ms with --time-unit ms"
@@ -211,36 +182,30 @@ def _as_number(raw: Any) -> float | None:
         return None
 
 
-def day_of(at_ms: float) -> str:
-    """Return the day of a time in ms since 1970, of any number."""
-    at_s = at_ms / 1000
-    try:
-        return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d}"
-    except (ValueError, OverflowError, OSError):
-        return f"the year {1970 + at_s / 31_556_952:,.0f}"
-
-
 def _day(number: float, unit: str | None) -> str:
     return day_of(number * (UNITS_NS[unit or "ms"] / NS_PER_MS))
 
 
-def _digits_of_a_date(values: list[Any]) -> str | None:
-    """Return the first of numbers that are all YYYYMMDDhhmm: as ms they would be times of the seventies."""
+def _digits_of_a_date(values: list[Any], forms: Mapping[int, str]) -> str | None:
+    """Return the first of numbers that are all YYYYMMDD and so on: with that many digits, in one of the forms."""
     texts = [f"{number:.0f}" for number in map(_as_number, values) if number]
     for text in texts:
         try:
-            if not 1970 <= datetime.strptime(text, "%Y%m%d%H%M").replace(tzinfo=UTC).year <= 2109 or len(text) != 12:
+            if not 1970 <= datetime.strptime(text, forms[len(text)]).replace(tzinfo=UTC).year <= 2109:
                 return None
-        except ValueError:
+        except (KeyError, ValueError):
             return None
     return texts[0] if texts else None
 
 
-def _notes(name: str, values: list[Any]) -> Iterable[str]:
+def _notes(name: str, values: list[Any], order: str) -> Iterable[str]:
     texts = [value.strip(BLANKS) for value in values if isinstance(value, str)]
-    dates = [found for text in texts if (found := DATE_TEXT.fullmatch(text))]
+    patterns = DATE_TEXTS[order]
+    dates = [found for text in texts if (found := next(filter(None, (one.fullmatch(text) for one in patterns)), None))]
     if any(not found["zone"] for found in dates):
         yield f"times of column {name} without a zone are read as UTC, as {min(_zoneless(dates))}"
+    if len(dates) > len(texts) / 2 and not any(found["hour"] for found in dates):
+        yield f"times of column {name} are days alone: what was done on one day counts as done at once, as it lies"
     rounded = [text for text in texts if "e" in text.lower() and len(text) < 9 and _number.fullmatch(text)]
     if len(rounded) > len(texts) / 2:
         yield f"times of column {name} were rounded before they came, as {rounded[0]}; export them with all digits"

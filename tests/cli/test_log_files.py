@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -69,6 +70,15 @@ def test_replay_reads_the_whole_folder(folder):
     done = rankstream("replay", "--events", folder)
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("200 events in ")
+    assert re.search(r"\n\d+ users, \d+ items; 20\d\d-.* UTC to 20\d\d-.* UTC; \w+ \d+", done.stdout)
+
+
+def test_a_user_who_did_most_of_a_log_is_said_with_the_remedy(tmp_path):
+    (tmp_path / "log.csv").write_text(text([("guest", *one[1:]) for one in actions(0)] + actions(1)))
+    done = rankstream("replay", "--events", tmp_path / "log.csv")
+    assert re.search(
+        r"note: 50 of 100 actions \(50%\) are of one user, 'guest'; if .* --map user_id=COLUMN", done.stderr
+    )
 
 
 def test_days_whose_ids_have_letters_in_one_and_none_in_another_are_one_log(tmp_path):

@@ -63,6 +63,7 @@ def test_where_two_fit_neither_is_taken_and_map_decides(field, one, two, tmp_pat
     assert f"several columns that may hold {field}, {one} and {two}; say which with --map {field}={one}" in str(
         refused.value
     )
+    assert f"; in the first row {one} is " in str(refused.value)
     assert len(read_log(open_log(path, LogOptions({field: two})))) == 1
 
 

@@ -16,7 +16,7 @@ from rankstream.events.readers import columns as log_columns
 from rankstream.events.readers import json_lines as log_events
 from rankstream.events.readers.arrow_batch import arrivals_of_batch
 from rankstream.events.readers.json_lines import Reading, RowReader
-from rankstream.events.readers.rows import Shape, open_rows
+from rankstream.events.readers.rows import NOTHING, Shape, open_rows
 from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
 from rankstream.streams.records import recorded_actions
@@ -101,6 +101,29 @@ def test_what_a_worker_would_reject_is_skipped_and_counted_by_the_workers_reason
     assert reasons(log.skipped) == {"schema": 9, "unknown-action": 1, "timestamp": 1}
     assert log.skipped.by_kind() == KINDS_OF_WRONG
     assert (log.skipped.rows["timestamp: before 1973"].where) == f"{path}, {'line' if 'json' in name else 'row'} 8"
+
+
+@pytest.mark.parametrize("name", ["log.parquet", "log.csv", "log.tsv"])
+@pytest.mark.parametrize("nothing", ["\\N", "NULL", "nan", "undefined"])
+def test_what_programs_write_for_nothing_is_no_id_and_no_value_of_a_table(nothing: str, name: str, tmp_path: Path):
+    wrong = [{}, {"user_id": nothing}, {"item_id": nothing}, {"value": nothing}, {"action": "dance"}]
+    path = write_log(tmp_path / name, [GOOD | {"item_id": "7", "value": "2.0"} | one for one in wrong])
+    log = open_log(path)
+    read = whole(log)
+    assert read.user_ids == ["u1", "u1"]
+    assert np.isnan(read.values).tolist() == [False, True]
+    assert log.skipped.by_kind() == {"schema: no user_id": 1, "schema: no item_id": 1, "unknown-action": 1}
+    assert row_by_row(path, Shape(nothing=NOTHING))[1].by_kind() == log.skipped.by_kind()
+
+
+def test_a_value_may_have_a_decimal_comma_where_all_is_text(tmp_path: Path):
+    log = open_log(write_log(tmp_path / "log.csv", [GOOD | {"value": "12,5"}, GOOD | {"value": "1.299,5"}]))
+    assert whole(log).values.tolist() == [12.5, 1299.5]
+
+
+def test_a_message_may_have_any_id(tmp_path: Path):
+    log = open_log(write_log(tmp_path / "log.jsonl", [GOOD | {"user_id": "null"}, GOOD | {"action": "dance"}]))
+    assert whole(log).user_ids == ["null"]
 
 
 def test_rejections_have_the_reason_that_the_stream_reports(tmp_path: Path):

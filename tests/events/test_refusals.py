@@ -1,6 +1,7 @@
 """Logs that can't be read are refused in one sentence that names a remedy."""
 
 import gzip
+import json
 import re
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def test_an_empty_log(name: str, tmp_path: Path):
 
 def test_a_file_of_no_bytes(tmp_path: Path):
     for name, words in (
-        ("a.csv", "has no column user_id; it has none"),
+        ("a.csv", "is empty"),
         ("a.jsonl", "holds no rows"),
         ("a.parquet", "as Parquet"),
     ):
@@ -40,8 +41,16 @@ def test_a_file_of_no_bytes(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["log.parquet", "log.csv"])
 def test_a_missing_column_is_named_with_those_that_are_there(name: str, tmp_path: Path):
-    words = refusal(write_log(tmp_path / name, [{"user_id": 1, "thing": 2, "action": "save"}]))
-    assert "has no column item_id; it has user_id, thing, action; name another one with --map" in words
+    words = refusal(write_log(tmp_path / name, [{"user_id": 1, "thing": 2, "action": "save", "ts": MORNING_MS}]))
+    assert "has no column item_id; it has user_id, thing, action, ts; name another one with --map item_id=C" in words
+
+
+def test_all_columns_that_are_missing_are_named_at_once(tmp_path: Path):
+    words = refusal(write_log(tmp_path / "log.csv", [{"user_id": 1, "thing": 2, "seen": MORNING_MS}]))
+    assert (
+        "has no column item_id, action, timestamp_ms; it has user_id, thing, seen; name others with --map item" in words
+    )
+    assert "--map timestamp_ms=COLUMN, and name the actions' with --map action=COLUMN, or, if all rows" in words
 
 
 def test_a_mapped_column_that_is_not_there(tmp_path: Path):
@@ -111,6 +120,39 @@ def test_no_file_and_no_kind_of_file(tmp_path: Path):
     assert "ends with .xlsx; .parquet, .csv, .tsv, .txt and .jsonl can be read" in refusal(tmp_path / "log.xlsx")
     assert "there is no file" in refusal(tmp_path / "log.csv")
     assert "holds no log that is known (30music, amazon, kuairand, lastfm, movielens" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("log.csv.zip", "unzip log.csv.zip"),
+        ("log.csv.xz", "xz -dk log.csv.xz"),
+        ("log.tar.gz", "tar xf log.tar.gz"),
+        ("log.sql", "TO log.csv CSV HEADER"),
+    ],
+)
+def test_what_is_packed_otherwise_is_refused_with_the_command_that_unpacks_it(name: str, remedy: str, tmp_path: Path):
+    (tmp_path / name).touch()
+    assert refusal(tmp_path / name).rpartition("; ")[2].endswith(remedy + ("'" if "CSV" in remedy else ""))
+
+
+def test_users_that_most_rows_lack_are_refused_with_the_column_that_may_have_them(tmp_path: Path):
+    lines = ["session_id;user_id;item_id;action;date", *(f"{n};NA;{n};view;2016-05-09" for n in range(9))]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    assert "user_id is 'NA'); session_id may say it instead: --map user_id=session_id" in refusal(tmp_path / "log.csv")
+
+
+def test_rows_that_hold_a_list_of_items_are_refused_with_the_command_that_makes_a_row_of_each(tmp_path: Path):
+    row = {
+        "user_id": "u",
+        "action": "view",
+        "timestamp_ms": MORNING_MS,
+        "params": [{"key": "x"}],
+        "items": [{"item_id": "a"}, {"item_id": "b"}],
+    }
+    (tmp_path / "ga4.jsonl").write_text(json.dumps(row) + "\n")
+    words = refusal(tmp_path / "ga4.jsonl")
+    assert words.endswith("as with jq -c '. as $row | .items[] | $row + .' ga4.jsonl > ga4-rows.jsonl")
 
 
 def test_a_log_of_garbage_does_not_fill_memory_with_reasons(tmp_path: Path):

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rankstream.events.arrivals import LogError
+from rankstream.events.readers.dates import AUTO, DATE_ORDERS, DAY_FIRST, MONTH_FIRST
 from rankstream.events.readers.time_columns import as_values, times_of_column
 from rankstream.events.readers.times import UNITS_NS, claimed_unit, time_ms, told_unit
 from rankstream.features.actions import MAX_TIME_MS
@@ -30,23 +31,33 @@ DATES = {
     "2019-10-01": NOON_MS - 500 - 12 * 3_600_000,
     " 2019-10-01T00:00 \n": NOON_MS - 500 - 12 * 3_600_000,
     "2020-02-29T23:59:59.999Z": 1_583_020_799_999,
+    "2019-10-01 12:00 PM": NOON_MS - 500,
+    "2019-10-01 00:00:00.5": NOON_MS - 12 * 3_600_000,
+    "2019-10-01 12:00:00.5 am UTC": NOON_MS - 12 * 3_600_000,
+    "2019-10-01, 2:00:00.5 p.m. +02:00": NOON_MS,
+}
+ORDERED = {  # of dates that have the day first, and of the same time with the month first
+    "01.10.2019 12:00:00,5": "10/1/2019 12:00:00.5 PM",
+    "1/10/2019T14:00:00.5+02:00": "10-01-2019 12:00:00.5",
+    "01.10.19 12:00:00.5": "10/1/19 12:00:00.5 PM",
+    "01-10-2019, 12:00:00.5": "10/01/2019, 12:00:00.5\u202fPM",
 }
 
 
-def plainly(values, unit):
+def plainly(values, unit, dates=AUTO):
     """The times of values one by one; None for one that is not from 1970 to 2109."""
     times = []
     for value in values:
         try:
-            at_ms = time_ms(value, unit)
+            at_ms = time_ms(value, unit, dates=dates)
         except ValueError:
             at_ms = -1
         times.append(at_ms if 0 <= at_ms <= MAX_TIME_MS else None)
     return times
 
 
-def by_column(column, unit):
-    times, found = times_of_column(column, unit)
+def by_column(column, unit, dates=AUTO):
+    times, found = times_of_column(column, unit, dates)
     return [at_ms if some else None for at_ms, some in zip(times.tolist(), found.tolist(), strict=True)]
 
 
@@ -57,15 +68,25 @@ def test_dates_are_read_as_people_write_them(text):
     assert by_column(pa.array([text, text]), "s") == [DATES[text]] * 2
 
 
+@pytest.mark.parametrize("text", ORDERED)
+def test_dates_are_read_in_the_order_of_their_log(text):
+    for order, date_text in ((DAY_FIRST, text), (MONTH_FIRST, ORDERED[text])):
+        assert time_ms(date_text, "s", dates=order) == NOON_MS
+        assert by_column(pa.array([date_text, "2019-10-01 12:00:00.5", None]), "s", order) == [NOON_MS, NOON_MS, None]
+
+
 @pytest.mark.parametrize("text", ["01/02/2019", "1.2.2019 12:00", "01-02-19"])
-def test_whether_day_or_month_comes_first_is_not_guessed(text):
-    with pytest.raises(ValueError, match=r"whether the day or the month comes first .* the year first, as 2023-11-14"):
+def test_whether_day_or_month_comes_first_is_not_guessed_from_one_value(text):
+    with pytest.raises(
+        ValueError, match=r"whether the day or the month comes first .* with --dates, or write the year"
+    ):
         time_ms(text, "ms")
     assert by_column(pa.array([text]), "ms") == [None]
 
 
-NOT_TIMES = ("noon", "", "2019-02-29", "2019-13-01", "2019-10-01T24:00", "2019-10-01 12:61", "2019-10-01T00:00+25:00",
-             "0x1f", "1_000", "nan", "inf", "1e999", "9" * 400, "-", "١٧", True, None, [1], float("nan"))  # fmt: skip
+NOT_TIMES = ("noon", "", "2019-02-29", "2019-13-01", "2019-10-01 13:00 PM", "2019-10-01 0:30 AM", "2019-10-01T24:00",
+             "2019-10-01 12:61", "2019-10-01T00:00+25:00", "0x1f", "1_000", "nan", "inf", "1e999", "9" * 400, "-", "١٧",
+             True, None, [1], float("nan"))  # fmt: skip
 
 
 @pytest.mark.parametrize("value", NOT_TIMES)
@@ -125,17 +146,21 @@ dates = st.from_regex(
     r"\A[0-2][0-9]{3}[-/][01]?[0-9][-/][0-3]?[0-9]([T ][0-2]?[0-9](:[0-6][0-9](:[0-6][0-9]([.,][0-9]{1,12})?)?)?"
     r" ?(Z|UTC|GMT|[+-][0-2][0-9](:?[0-7][0-9])?)?)?\Z"
 )
-texts = st.one_of(
-    numbers.map(str), written, dates, st.text(max_size=5), st.sampled_from([*DATES, "", " 17 "]), st.none()
+ordered = st.from_regex(
+    r"\A[0-3]?[0-9][-/.][0-3]?[0-9][-/.]([0-2][0-9])?[0-9]{2}"
+    r"((, ?|[T ])[0-2]?[0-9](:[0-6][0-9])?( ?[AaPp]\.?[Mm]\.?)? ?Z?)?\Z"
 )
+known = st.sampled_from([*DATES, *ORDERED, *ORDERED.values(), "", " 17 "])
+texts = st.one_of(numbers.map(str), written, dates, ordered, st.text(max_size=5), known, st.none())
 
 
-@given(st.lists(texts), st.sampled_from(list(UNITS_NS)), st.booleans())
-@example(["1.797693134862316e+305"], "s", False)  # beyond the range of floats only in milliseconds
-def test_a_column_of_texts_has_the_times_of_its_values(values, unit, as_dictionary):
+@given(st.lists(texts), st.sampled_from(list(UNITS_NS)), st.sampled_from(DATE_ORDERS), st.booleans())
+@example(["1.797693134862316e+305"], "s", AUTO, False)  # beyond the range of floats only in milliseconds
+def test_a_column_of_texts_has_the_times_of_its_values(values, unit, order, as_dictionary):
     """The law that holds the fast reader and the plain one together."""
     column = pa.array(values, pa.string())
-    assert by_column(column.dictionary_encode() if as_dictionary else column, unit) == plainly(values, unit)
+    column = column.dictionary_encode() if as_dictionary else column
+    assert by_column(column, unit, order) == plainly(values, unit, order)
 
 
 @given(st.lists(dates | st.sampled_from(list(DATES)), min_size=1), st.sampled_from(["", "Z", " UTC", "+02:00"]))
@@ -202,6 +227,14 @@ def test_digits_of_a_date_are_no_milliseconds_of_the_seventies():
     assert told_unit({"time": [201_910_011_230]}, "log", "ms").unit == "ms"
 
 
+@pytest.mark.parametrize("value", [20_191_001, "20191001", 20_191_001_123_000])
+def test_digits_of_a_day_are_no_time_since_1970(value):
+    with pytest.raises(
+        LogError, match=rf"column date of log holds {value}, .* those of a date; write dates as 2023-11"
+    ):
+        told_unit({"date": [value] * 3}, "log")
+
+
 @pytest.mark.parametrize(
     ("name", "unit"),
     [("timestamp_ms", "ms"), ("eventTimeMillis", "ms"), ("time_s", "s"), ("event time (sec)", "s"), ("t_us", "us"),
@@ -217,6 +250,49 @@ def test_what_is_said_of_times():
     (note,) = told_unit({"when": ["1.57E+09"] * 3}, "log").notes
     assert "times of column when were rounded before they came, as 1.57E+09" in note
     assert told_unit({"date": ["2019-10-01 12:00 UTC", MS]}, "log").notes == ()
+    (*_, note) = told_unit({"date": ["2019-10-01", "2019-10-02"]}, "log").notes
+    assert note.startswith("times of column date are days alone: ")
+
+
+# Whether the day or the month comes first in a log's dates.
+
+
+@pytest.mark.parametrize(
+    ("values", "order", "by"),
+    [
+        (["01/02/2019", "13/02/2019"], DAY_FIRST, "13/02/2019"),
+        (["01/02/2019 9:00 PM", None, "02/13/2019 9:00 AM"], MONTH_FIRST, "02/13/2019 9:00 AM"),
+        (["1.2.2019 12:00"], DAY_FIRST, "1.2.2019 12:00"),  # nobody writes the month first with dots
+        (["1/2/19", "3/14/19"], MONTH_FIRST, "3/14/19"),
+    ],
+)
+def test_the_order_of_dates_is_told_by_those_that_can_be_read_in_one_way_alone(values, order, by):
+    told = told_unit({"when": values}, "log")
+    assert told.dates == order
+    assert told.notes[0] == f"dates are read with the {order.split('-')[0]} first, as {by}; --dates says otherwise"
+
+
+def test_dates_that_fit_both_orders_are_refused_with_both_readings():
+    words = (
+        r"when of log holds 01/02/2019: 2019-02-01 with the day first, 2019-01-02 with the month first, .* --dates d"
+    )
+    with pytest.raises(LogError, match=words):
+        told_unit({"when": ["01/02/2019", "03/04/2019 12:00"]}, "log")
+    assert told_unit({"when": ["01/02/2019"]}, "log", dates=MONTH_FIRST).dates == MONTH_FIRST
+
+
+def test_a_year_of_two_digits_may_be_a_day():
+    with pytest.raises(LogError, match=r"holds 24/03/11: 2011-03-24 with the day first, .* with --dates day-first"):
+        told_unit({"when": ["24/03/11"]}, "log")
+
+
+def test_two_orders_in_one_log_are_refused():
+    with pytest.raises(LogError, match=r"13/02/2019, which has the day first, and 02/13/2019, which has the month"):
+        told_unit({"when": ["13/02/2019", "02/13/2019"]}, "log")
+
+
+def test_a_few_odd_dates_among_others_tell_no_order():
+    assert told_unit({"when": ["2019-02-01"] * 3 + ["01/02/2019"]}, "log").dates == AUTO
 
 
 def test_dates_alone_need_no_unit():
