@@ -28,6 +28,7 @@ TOO_LARGE = "too-large"
 DAMAGED_BATCH = "damaged-batch"
 NO_JSON = b"\0"  # begins what serializers of a schema registry write
 FRAMED = "; it begins as values of a schema registry do, for which there are value_format and schema_registry"
+WHOLE_MS = "; write whole ms since 1970, as 1700000000000"
 FORGET: Final = "forget"  # stands for the name of an action, without an item
 TIMESTAMP = "timestamp"  # the reason of what has a time that can't be meant
 
@@ -214,7 +215,9 @@ def not_valid(value: bytes, exc: Exception, what: str) -> Rejected:
     if isinstance(value, Unread):
         return Rejected(value.reason, value.why)
     if isinstance(exc, msgspec.ValidationError):
-        return Rejected("schema", f"not {what}: {exc}")
+        return Rejected("schema", f"not {what}: {exc}{WHOLE_MS if str(exc).endswith('_ms`') else ''}")
+    if not value.strip():
+        return Rejected("not-json", "not JSON: it is empty; send a JSON object")
     if isinstance(exc, RecursionError):
         return Rejected("not-json", "not JSON that can be read: brackets are nested too deep")
     return Rejected("not-json", f"not JSON: {exc}{FRAMED if value[:1] == NO_JSON else ''}")

@@ -216,8 +216,7 @@ class Gateway:
     async def post_impressions(self, request: web.Request) -> web.StreamResponse:
         """Send one list of impressions."""
         with self.one_in_flight(), rejections():
-            if not self.road.has(IMPRESSIONS):
-                told = "there was no topic impressions when the gateway began; `rankstream topics create` makes it"
+            if (told := self.road.why_lacks(IMPRESSIONS)) is not None:
                 raise RefusedError(404, "no-topic", told)
             shown = read_impressions(await self.body(request), self.clock())
             await self.road.send(IMPRESSIONS, [shown], TRACE.get())

@@ -93,9 +93,14 @@ class KafkaRoad:
                 async with asyncio.timeout(STOP_S):
                     await client.stop()
 
-    def has(self, topic: Topic) -> bool:
-        """Return whether the topic was there when the gateway began."""
-        return topic in self._topics
+    def why_lacks(self, topic: Topic) -> str | None:
+        """Return what to do where the topic was not there when the gateway began."""
+        if topic in self._topics:
+            return None
+        return (
+            f"there was no topic {topic.name} when the gateway began; `rankstream topics create` makes it, and a "
+            "gateway that is started then sends to it"
+        )
 
     def why_not(self) -> str | None:
         """Return why no broker answers, or why feeds are not read."""

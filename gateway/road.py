@@ -23,8 +23,8 @@ class Road(Protocol):
         """End, with what was taken sent."""
         ...
 
-    def has(self, topic: Topic) -> bool:
-        """Return whether records of this topic can be sent."""
+    def why_lacks(self, topic: Topic) -> str | None:
+        """Return why no records of this topic can be sent, and what to do; None where they can."""
         ...
 
     async def send(

@@ -81,7 +81,7 @@ ROUTES = (
         ImpressionEvent,
         {
             200: ("It was taken.", (Taken,)),
-            404: ("The cluster had no topic impressions when the gateway began.", (Problem,)),
+            404: ("The cluster had no topic impressions when the gateway began, or there is none.", (Problem,)),
         },
     ),
     Route(

@@ -61,9 +61,13 @@ class WorkerRoad:
             await asyncio.to_thread(pool.shutdown)
         self.pipeline.users.store.close()
 
-    def has(self, topic: Topic) -> bool:
-        """Return whether something is done with the records; nothing is kept to be trained on."""
-        return topic in (ACTIONS, REQUESTS)
+    def why_lacks(self, topic: Topic) -> str | None:
+        """Return that nothing is kept to be trained on, of what is neither an action nor a request."""
+        if topic in (ACTIONS, REQUESTS):
+            return None
+        return (
+            f"this gateway ranks by itself and keeps no {topic.name}; one beside Kafka, without --worker, sends them on"
+        )
 
     def why_not(self) -> str | None:
         """Return nothing: who answers is this process."""

@@ -84,7 +84,22 @@ def test_paths_methods_and_types_that_are_not_there_are_named(gateway):
     assert gateway.call("PUT", "/rank").document["error"]["message"] == "PUT came; /rank takes POST"
     assert gateway.call("POST", "/rank", "{}", Content_Type="text/plain").status == 415
     assert gateway.call("GET", "/feeds/" + "x" * 300).status == 400
-    assert gateway.call("POST", "/impressions", {}).reason == "no-topic"
+    error = gateway.call("POST", "/impressions", {}).document["error"]
+    assert error["reason"] == "no-topic"
+    assert error["message"].endswith("one beside Kafka, without --worker, sends them on")
+
+
+def test_what_can_be_mended_in_the_caller_is_said(gateway):
+    def message(path, body):
+        document = gateway.call("POST", path, body).document
+        return (document["rejected"][0] if "rejected" in document else document["error"])["message"]
+
+    action = {"user_id": "u1", "item_id": 7, "action": "save"}
+    for at in (1700000000000.5, "2023-11-14T22:13:20Z"):
+        assert message("/actions", action | {"timestamp_ms": at}).endswith(
+            "; write whole ms since 1970, as 1700000000000"
+        )
+    assert message("/rank", "") == "not JSON: it is empty; send a JSON object"
 
 
 def test_a_gateway_that_asks_for_no_token_lets_nobody_erase(gateway):

@@ -138,9 +138,11 @@ def parents(records):
 
 def test_impressions_need_their_topic(gateway, bootstrap_servers):
     shown = {"list_id": "l", "user_id": 7, "item_ids": [1, 2], "timestamp_ms": int(time.time() * 1000)}
-    assert gateway.call("POST", "/impressions", shown).reason == "no-topic"
+    error = gateway.call("POST", "/impressions", shown).document["error"]
+    assert error["reason"] == "no-topic"
+    assert error["message"].startswith("there was no topic impressions when the gateway began; `rankstream topics c")
     with a_gateway(fresh_topics(bootstrap_servers)) as running:
-        assert running.gateway.road.has(IMPRESSIONS)
+        assert running.gateway.road.why_lacks(IMPRESSIONS) is None
         assert running.call("POST", "/impressions", shown).document == {"accepted": 1, "rejected": []}
 
 
