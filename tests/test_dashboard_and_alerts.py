@@ -103,6 +103,14 @@ def test_alerts_have_a_name_a_severity_and_a_sentence_and_labels_that_their_quer
     for rule in ALERTS:
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert rule["annotations"]["summary"]
+        assert rule["annotations"]["runbook"] == "docs/operations.md#what-to-do-at-an-alert"
+
+
+def test_each_alert_has_a_row_that_says_what_to_look_at_and_what_to_do():
+    _, _, section = (ROOT / "docs" / "operations.md").read_text().partition("### What to do at an alert\n")
+    rows = [line.split(" | ") for line in section.partition("\n## ")[0].splitlines() if line.startswith("| `")]
+    assert [len(row) for row in rows] == [3] * len(rows)
+    assert [row[0].strip("| `") for row in rows] == [rule["alert"] for rule in ALERTS]
 
 
 def test_each_alert_is_seen_to_fire():
