@@ -17,6 +17,7 @@ from rankstream.streams import settings
 from rankstream.streams.columns import RecordColumns
 from rankstream.streams.pipeline import Pipeline
 
+INDEX = "*.nbi"  # numba's, of what it compiled of one function
 INSTALL = "pip install 'rankstream[fast]'"
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,9 @@ def open_engine(name: str) -> Engine:
 
         # these compile, or load what was compiled: before the first record
         with ACTIONS.one_at_a_time(), JOINS.one_at_a_time():
+            for cache in (ACTIONS, JOINS):
+                if cache.folder is not None and not any(cache.folder.rglob(INDEX)):
+                    log.warning("compiling %s, once a version and machine: this start takes longer", cache.room)
             from rankstream.features.compiled.join import compiled_join
             from rankstream.streams.compiled.logged_states import sound_states
             from rankstream.streams.compiled.pipeline import CompiledPipeline

@@ -197,7 +197,8 @@ def _check_learnable(past: EventLog, recipe: EncoderRecipe) -> None:
     if np.count_nonzero(counts >= 2) < 2:
         raise LogError(
             f"{len(past):,} actions of {len(counts):,} users lie before the training's end, and fewer than two users "
-            "acted twice; give a longer log, or a later --until"
+            "acted twice, of whom alone can be learned what comes next; give a longer log, a later --until, or the "
+            "column that says who acted with --map user_id=COLUMN"
         )
     wanted = np.isin(past.actions, past.codes_of(recipe.positives))
     if np.count_nonzero(wanted) < 2:

@@ -375,6 +375,17 @@ def test_with_numba_auto_is_the_compiled_engine(compiled: Engine):
 
 
 @needs_numba
+def test_a_start_that_compiles_first_says_so(compiled: Engine, tmp_path, monkeypatch, caplog):
+    from rankstream.streams.compiled.jit import CACHE
+
+    open_engine("auto")
+    assert "compiling" not in caplog.text
+    monkeypatch.setattr(CACHE, "folder", tmp_path)
+    open_engine("auto")
+    assert f"compiling {CACHE.room}, once a version and machine" in caplog.text
+
+
+@needs_numba
 def test_where_machine_code_cannot_be_kept_that_is_said_and_nothing_else_changes(compiled: Engine, monkeypatch, caplog):
     from rankstream.streams.compiled.jit import CACHE
 
