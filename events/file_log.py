@@ -244,7 +244,8 @@ class FileLog:
 
 def _of_a_list(file: LogFile) -> str:
     """Return how rows that hold a list of items each become a row an item; nothing where the first one holds none."""
-    for name, value in next(file.reader.rows(), {}).items() if file.layout.type == "json" else ():
+    row = next(file.reader.rows(), {}) if file.layout.type == "json" else {}
+    for name, value in row.items():
         first = value[0] if isinstance(value, list) and value else None
         if isinstance(first, dict) and ("item_id" in first or fitting(first, ["item_id"])):
             path = file.path

@@ -20,7 +20,7 @@ UNITS = ("", "ms", "s", "sec", "secs", "seconds", "millis", "us", "micros", "ns"
 USERS = (
     "user", "usr", "customer", "cust", "client", "visitor", "member", "account", "uid", "reviewer", "shopper", "buyer",
     "consumer", "subscriber", "listener", "viewer", "reader", "player", "guest", "patron", "household", "person",
-    "profile", "sessionuser",
+    "profile", "sessionuser", "customeruser",
 )  # fmt: skip
 ITEMS = (
     "item", "product", "prod", "sku", "asin", "track", "movie", "film", "video", "article", "song", "book", "isbn",
@@ -28,6 +28,8 @@ ITEMS = (
     "hotel", "poi", "venue", "gtin", "ean", "upc",
 )  # fmt: skip
 ONLY_NUMBERED = ("content", "stock", "show", "post", "doc")  # by themselves they are texts, or amounts
+LINES = ("lineitemsku", "lineitemid", "lineitemproductid")  # of orders with several lines
+MAILS = ("email", "emailaddress", "mail", "useremail", "customeremail")
 ACTIONS = ("action", "event", "behavior", "behaviour", "interaction", "activity", "useraction", "userbehavior", "verb")
 TIMES = (
     "ts", "time", "timestamp", "date", "dt", "datetime", "eventtime", "eventtimestamp", "eventdate", "eventts",
@@ -50,6 +52,7 @@ def _with(words: Iterable[str], endings: Iterable[str]) -> Names:
 SYNONYMS: Mapping[str, tuple[Names, ...]] = {
     "user_id": (
         _with(USERS, NUMBERED),
+        frozenset(MAILS),
         _with(
             (
                 "session",
@@ -66,7 +69,7 @@ SYNONYMS: Mapping[str, tuple[Names, ...]] = {
         ),
     ),
     "item_id": (
-        _with(ITEMS, NUMBERED) | _with(ONLY_NUMBERED, NUMBERED[1:]),
+        _with(ITEMS, NUMBERED) | _with(ONLY_NUMBERED, NUMBERED[1:]) | frozenset(LINES),
         _with(("artist", "album", "business", "restaurant", "place", "location", "page", "url", "ad"), NUMBERED),
     ),
     "action": (_with(ACTIONS, KINDS) | {"type"},),

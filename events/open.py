@@ -9,6 +9,7 @@ A file is a log if its columns are the wire's, or a public log's, or if their na
 files (one a day, say) is one log, in the order of their names; what in it is not read is named in ``FileLog.notes``.
 """
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ from rankstream.events.recognition import Recognised, of_public, recognise
 __all__ = ["AS_IT_IS", "FileLog", "LogFile", "LogOptions", "open_log"]
 
 SHOWN = "impression"  # the action of the rows of a file of impressions
+ROUNDED = re.compile(r"[0-9]([.,][0-9]+)?E[+][0-9]+")  # as spreadsheets write long numbers
 SAMPLE_FILES = 50  # of a log, whose first rows tell the unit of its times
 
 
@@ -94,6 +96,7 @@ def _opened(path: Path, options: LogOptions) -> FileLog:
     if loose and (options.time_unit != AUTO or any(file.shape.time_unit == AUTO for file in loose)):
         files, told = _in_told_unit(files, whole, options)
         notes = (*notes, *told)
+    notes = (*notes, *_rounded_ids(loose[:1]))
     notes = (*notes, *_not_read(path, files, left, found.strange))
     sort = options.sort or (kind != WIRE_FORMAT and len(files) > 1) or not loose  # each part has its own order
     now_ms = time.time_ns() // 1_000_000
@@ -130,6 +133,23 @@ def _in_told_unit(files: Sequence[LogFile], path: Path, options: LogOptions) -> 
     told = told_unit(columns, str(path), options.time_unit, options.dates)
     shapes = (replace(file.shape, time_unit=told.unit, dates=told.dates) for file in files)
     return [replace(file, shape=shape) for file, shape in zip(files, shapes, strict=True)], told.notes
+
+
+def _rounded_ids(files: Sequence[LogFile]) -> Iterator[str]:
+    """Yield which columns hold ids that a spreadsheet has rounded: many different ones are one then."""
+    for file in files:
+        if file.layout.type != "text":
+            continue
+        columns = [file.shape.column(name) for name in NEEDED[:2] if name not in file.shape.constants]
+        with closing(file.reader.rows()) as rows:
+            head = list(islice(rows, SAMPLE_ROWS))
+        for column in columns:
+            rounded = [text for row in head if ROUNDED.fullmatch(text := str(row.get(column)))]
+            if len(rounded) > len(head) / 2:
+                yield (
+                    f"ids of column {column} were rounded before they came, as {rounded[0]}, so that different ones "
+                    "are one; export that column as text"
+                )
 
 
 def _history(kind: str, beside: Path) -> Sequence[LogFile]:

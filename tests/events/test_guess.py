@@ -28,6 +28,7 @@ HEADINGS = [
     "account.id,asin,Event Name,created_at", "user.id,video.id,behavior,datetime",
     "reviewerID,movie_id,verb,unixReviewTime", "session_id,article_id,interaction,time_ms",
     "household_id,song,activity,timestamp_s", "USER_ID,ITEM_ID,ACTION,TIMESTAMP",
+    "Email,Lineitem sku,event,Created at", "Customer User ID,SKU,type,Order Date",
     "user_id:token,item_id:token,action:token,timestamp:float", "userId,bookId,actionType,epoch",
 ]  # fmt: skip
 
@@ -43,6 +44,13 @@ def test_usual_names_are_told_and_said_in_one_line(heading, tmp_path):
     assert read_log(log).times_ms.tolist() == [MORNING_MS // 1000 * 1000 if "timestamp_s" in names else MORNING_MS]
     said = ", ".join(f"{name} is {column}" for name, column in zip(ROW, names, strict=True) if name != column)
     assert log.notes[0] == f"{path}: by the names of its columns, {said}; --map says otherwise"
+
+
+def test_ids_that_a_spreadsheet_has_rounded_are_said(tmp_path):
+    (tmp_path / "log.csv").write_text("user_id,ean,action,timestamp_ms\n" + f"7,4.00739E+12,view,{MORNING_MS}\n" * 3)
+    *_, note = open_log(tmp_path / "log.csv").notes
+    assert note.startswith("ids of column ean were rounded before they came, as 4.00739E+12, so that different ones")
+    assert note.endswith("are one; export that column as text")
 
 
 def test_the_wires_own_names_need_no_guess_and_are_preferred(tmp_path):
