@@ -25,7 +25,7 @@ from rankstream.events.action_event import Rejected
 from rankstream.events.arrivals import LogError
 from rankstream.events.files import files_at, type_by_ending
 from rankstream.events.readers.dates import AUTO
-from rankstream.events.readers.numbers import amount
+from rankstream.events.readers.numbers import amount, currency_of
 from rankstream.events.readers.rows import PROBLEM, Row, open_rows, plain_id
 from rankstream.events.readers.times import SAMPLE_ROWS, TIME_UNITS, time_ms, told_unit
 from rankstream.events.skipped import Skipped, Where, shown
@@ -191,6 +191,8 @@ class _Reader:
                 if name == "id":
                     raise Rejected("schema", f"{self.columns[name]} is {shown(raw)}: {exc}", "id is wrong") from None
                 self.skipped.ignore(f"{name}: can't be read, taken as none", f"{name} is {shown(raw)}: {exc}", where)
+        if "price" in fields and "currency" not in fields and (told := _named_currency(self._raw(row, "price"))):
+            fields["currency"] = told
         if "id" not in fields:
             raise Rejected("schema", f"{self.columns['id']} is empty", "no id")
         return Item(**fields)
@@ -245,3 +247,8 @@ def _parts(raw: Any, separator: str) -> list[Any]:
             return found
         return raw.split(separator)
     return list(raw) if isinstance(raw, list | tuple) else [raw]
+
+
+def _named_currency(price: Any) -> str | None:
+    """Return the currency that a price names itself."""
+    return currency_of(price) if isinstance(price, str) else None

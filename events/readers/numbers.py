@@ -9,8 +9,16 @@
 
 import re
 
+CURRENCIES = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}  # of other dollars say which: EUR 5, AUD 5
 SIGNS = re.compile(r"^\s*(?:[A-Z]{3}|[$€£¥₹])?\s*|\s*(?:[A-Z]{3}|[$€£¥₹]|%)?\s*$")
+SIGN = re.compile(r"(?<![A-Za-z])[A-Z]{3}(?![A-Za-z])|[$€£¥₹]")
 SPACES = re.compile(r"(?<=[0-9])[ '\u00a0\u202f\u2019](?=[0-9]{3})")  # between thousands
+
+
+def currency_of(text: str) -> str | None:
+    """Return the currency that a text names beside a number; None where it names none."""
+    found = SIGN.search(text)
+    return None if found is None else CURRENCIES.get(found[0], found[0])
 
 
 def amount(text: str) -> float:

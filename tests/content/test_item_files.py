@@ -29,6 +29,14 @@ def test_a_shop_export_is_read_by_the_names_of_its_columns(tmp_path: Path) -> No
     assert "id is sku" in found.notes[0]
 
 
+def test_prices_are_read_in_the_currency_that_they_name(tmp_path: Path) -> None:
+    found = read(tmp_path / "items.csv", "id;price\na;1.299,00 €\nb;12,90 EUR\nc;7\n")
+    assert {item.id: item.price for item in items_of(found).values()} == {"a": 1299.0, "b": 12.9, "c": 7.0}
+    assert found.catalogue.currency == "EUR"
+    with pytest.raises(LogError, match=r"several currencies \(1 in EUR, 1 in USD\).*choose one with --currency"):
+        read(tmp_path / "items.csv", "id;price\na;1.299,00 €\nb;$5\n")
+
+
 def test_a_category_may_lie_in_several_columns(tmp_path: Path) -> None:
     text = "id,department,aisle,shelf\n1,Food,Dairy,Milk\n2,Food,,Odd\n3,,,\n"
     found = items_of(read(tmp_path / "items.csv", text, columns={"category": "department > aisle>shelf"}))

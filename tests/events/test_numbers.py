@@ -2,7 +2,7 @@
 
 import pytest
 
-from rankstream.events.readers.numbers import amount
+from rankstream.events.readers.numbers import amount, currency_of
 
 AMOUNTS = {
     "19.99": 19.99,
@@ -26,6 +26,11 @@ AMOUNTS = {
 @pytest.mark.parametrize("text", AMOUNTS)
 def test_amounts_are_read_as_they_are_meant(text):
     assert amount(text) == AMOUNTS[text]
+
+
+def test_an_amount_may_name_its_currency():
+    named = {"$5": "USD", "12,90 €": "EUR", "CHF 1'299.00": "CHF", "5 AUD": "AUD", "19.99": None, "1e3": None}
+    assert {text: currency_of(text) for text in named} == named
 
 
 @pytest.mark.parametrize("text", ["", "much", "1,2,3,x", "5 USD 6"])
