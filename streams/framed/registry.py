@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from rankstream.features.decoding import UNREADABLE
+from rankstream.streams.framed.avro_bounds import UnusableSchemaError
 from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import Settings
 
@@ -75,7 +76,10 @@ class Registry:
         self._trust = _trust(settings.schema_registry_cafile)
 
     def schema(self, schema_id: int) -> Schema:
-        """Return a schema with what it refers to. Raises ``RegistryAwayError``, ``MissingSchemaError``."""
+        """Return a schema with what it refers to.
+
+        Raises ``RegistryAwayError``, ``MissingSchemaError``, ``UnusableSchemaError``.
+        """
         path = f"/schemas/ids/{schema_id}"
         answer = self._answer(path)
         if answer.schema_type == PROTOBUF:
@@ -89,7 +93,7 @@ class Registry:
             if one.name in found:
                 continue
             if len(found) >= MAX_REFERENCES:
-                raise MissingSchemaError(f"it refers to more than {MAX_REFERENCES} others")
+                raise UnusableSchemaError(f"it refers to more than {MAX_REFERENCES} others")
             found[one.name] = ""  # so that a circle ends
             path = f"/subjects/{quote(one.subject, safe='')}/versions/{one.version}"
             referred = self._answer(f"{path}?format=serialized" if answer.schema_type == PROTOBUF else path)

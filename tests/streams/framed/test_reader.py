@@ -122,6 +122,15 @@ def test_a_letter_says_what_is_wrong_and_holds_what_was_sent(registry, value, re
     assert b64decode(letter["value_base64"]) == value[: 16 * 1024]
 
 
+def test_a_schema_that_refers_to_too_many_others_is_there_and_of_no_use(registry, monkeypatch):
+    """To register it again would not help, as the letter of an unknown one says."""
+    monkeypatch.setattr("rankstream.streams.framed.registry.MAX_REFERENCES", 1)
+    others = [registry.register_version(name, 1, NO_USER) for name in ("one", "two")]
+    registry.register(20, NO_USER, references=others)
+    (letter,) = letters_of(a_pipeline().on_actions(a_reader(registry).read([a_record(framed(20, b""))])))
+    assert (letter["reason"], "refers to more than 1 others" in letter["message"]) == ("unusable-schema", True)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_either_engine_letters_what_was_sent(registry, engine):
     made, misplaced, unreadable = open_engine(engine), avro(1, ROW), framed(1, b"\x09")
