@@ -34,6 +34,16 @@ DTYPES = {"u64": "<u8", "f64": "<f8", "i32": "<i4", "i64": "<i8", "utf8": "u1"} 
 AGAIN = "publish the catalogue again with `rankstream catalogue import`"
 
 
+class LastRead(msgspec.Struct, frozen=True):
+    """What was read of a partition: a topic that lost the last record has another one there, or later ones before."""
+
+    offset: int  # of the last record
+    checksum: int
+    epoch: int  # of the leader that wrote it; -1 where it did not say
+    newest_ms: int  # the latest time of all that were read, from the next offset on
+    newest_from: int
+
+
 class CatalogueHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The metadata of a version."""
 
@@ -43,6 +53,7 @@ class CatalogueHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     currency: str | None  # of all prices; None where no price says one
     as_of_ms: int  # UTC: what was known of the items until then
     positions: dict[str, int] = {}  # partition of item-updates -> offset to read on at
+    last_read: dict[str, LastRead] = {}  # by partition, likewise; of versions of before not known
     source: str | None = None  # id of the topic whose positions these are, where the brokers tell one
     checksums: dict[str, str] = {}  # xxh3_128 of each file
 

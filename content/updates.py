@@ -12,16 +12,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from rankstream.content.catalogue import Catalogue
-from rankstream.content.files import write_columns
+from rankstream.content.files import LastRead, write_columns
 from rankstream.content.items import CURRENCY, Item, ItemUpdate, decode_update
-from rankstream.events.action_event import Record, Rejected, produced_ms
+from rankstream.events.action_event import Record, Rejected, checksum_of, epoch_of, produced_ms
 from rankstream.features.embeddings import files
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.files import CURRENT
+
+T = TypeVar("T")
 
 
 def current_catalogue(root: Path) -> Catalogue:
@@ -37,10 +40,12 @@ class PendingChanges:
     positions: dict[int, int]  # partition -> offset to read on at
     changes: dict[int, Item | None] = field(default_factory=dict)
     as_of_ms: int = 0
+    last_read: dict[int, LastRead] = field(default_factory=dict)  # by partition
 
     def take(self, record: Record, now_ms: int) -> None:
         """Take the next record of its partition. Raises ``Rejected``, and the record counts as read all the same."""
         self.positions[record.partition] = record.offset + 1
+        self.last_read[record.partition] = _after(record, self.last_read.get(record.partition))
         update = decode_update(record, now_ms)
         self._check_currency(update)
         self.changes[update.key] = update.item
@@ -67,7 +72,11 @@ class PendingChanges:
             self._refuse_another_currency(base, root)
             whole = base.changed(self.changes, self.as_of_ms)
             header = msgspec.structs.replace(
-                whole.header, currency=self.currency, positions=_named(self.positions), source=source
+                whole.header,
+                currency=self.currency,
+                positions=_named(self.positions),
+                last_read=_named(last_read_of(base) | self.last_read),
+                source=source,
             )
             folder = write_columns(root, header, whole.columns, keep)
         self.changes = {}
@@ -87,8 +96,21 @@ def positions_of(catalogue: Catalogue) -> dict[int, int]:
     return {int(number): offset for number, offset in catalogue.header.positions.items()}
 
 
-def _named(positions: Mapping[int, int]) -> dict[str, int]:
-    return {str(number): positions[number] for number in sorted(positions)}
+def last_read_of(catalogue: Catalogue) -> dict[int, LastRead]:
+    """Return the last records of item-updates that were read, by partition."""
+    return {int(number): last for number, last in catalogue.header.last_read.items()}
+
+
+def _after(record: Record, before: LastRead | None) -> LastRead:
+    """Return what was read of a partition, with its next record."""
+    newest_ms, newest_from = record.timestamp, record.offset
+    if before is not None:
+        newest_ms, newest_from = max(newest_ms, before.newest_ms), before.newest_from
+    return LastRead(record.offset, checksum_of(record), epoch_of(record), newest_ms, newest_from)
+
+
+def _named(by_partition: Mapping[int, T]) -> dict[str, T]:
+    return {str(number): by_partition[number] for number in sorted(by_partition)}
 
 
 def _current_name(root: Path) -> str:
@@ -104,5 +126,7 @@ def replace_items(root: Path, catalogue: Catalogue, keep: int) -> Path:
         header = catalogue.header
         with suppress(BrokenTableError):
             current = current_catalogue(root).header
-            header = msgspec.structs.replace(header, positions=current.positions, source=current.source)
+            header = msgspec.structs.replace(
+                header, positions=current.positions, last_read=current.last_read, source=current.source
+            )
         return write_columns(root, header, catalogue.columns, keep)

@@ -9,6 +9,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Protocol, TypeVar
+from zlib import crc32
 
 import msgspec
 from msgspec import Meta, Struct
@@ -30,6 +31,7 @@ NO_JSON = b"\0"  # begins what serializers of a schema registry write
 FRAMED = "; it begins as values of a schema registry do, for which there are value_format and schema_registry"
 WHOLE_MS = "; write whole ms since 1970, as 1700000000000"
 FORGET: Final = "forget"  # stands for the name of an action, without an item
+NO_EPOCH = -1  # of a leader: not known
 TIMESTAMP = "timestamp"  # the reason of what has a time that can't be meant
 
 WireId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)] | int
@@ -99,11 +101,23 @@ class Unframed(Recorded):
 
     framed: bytes
     headers: Sequence[tuple[str, bytes | None]] = ()
+    leader_epoch: int = NO_EPOCH
 
 
 def sent_value(record: Record) -> bytes | None:
     """Return a record's value as its producer sent it."""
     return record.framed if isinstance(record, Unframed) else record.value
+
+
+def checksum_of(record: Record) -> int:
+    """Return the CRC-32 of a record's key, value and time, as its producer sent them."""
+    time = record.timestamp.to_bytes(8, "little", signed=True)
+    return crc32(time, crc32(sent_value(record) or b"", crc32(record.key or b"")))
+
+
+def epoch_of(record: Record) -> int:
+    """Return the epoch of the leader that wrote a record; ``NO_EPOCH`` where it does not say."""
+    return int(getattr(record, "leader_epoch", NO_EPOCH))
 
 
 class Unread(bytes):

@@ -100,6 +100,11 @@ class AsColumns:
         return key
 
 
+def newest_ms_of(records: Sequence[Record]) -> int:
+    """Return the latest time of some records; at least one."""
+    return int(records.times_ms.max()) if isinstance(records, RecordColumns) else max(map(_timestamp, records))
+
+
 def columns_of(records: Sequence[Record]) -> RecordColumns:
     """Return records of one partition as columns; at least one."""
     if isinstance(records, RecordColumns):

@@ -8,7 +8,6 @@ r"""The process that makes a catalogue of the topic item-updates: read, collect,
 One process a folder. It belongs to no consumer group: the version alone says where to read on.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,16 +16,16 @@ from types import TracebackType
 from typing import Self
 
 from rankstream.content.catalogue import Catalogue
-from rankstream.content.updates import PendingChanges, current_catalogue, positions_of
+from rankstream.content.updates import PendingChanges, current_catalogue, last_read_of, positions_of
 from rankstream.events.action_event import Record, Rejected
 from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.clients.followed_topic import FollowedTopic
 from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.codec import encode_dead_letter
 from rankstream.streams.pipeline import wall_clock_ms
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import DEAD_LETTERS, ITEM_UPDATES, TopicNames
-from rankstream.streams.worker.source import source_of
 
 
 @dataclass
@@ -58,32 +57,41 @@ class CatalogueFollower:
         self.catalogue = current_catalogue(root)
         self._reader = TopicReader(settings, ITEM_UPDATES, from_beginning=True)
         self._producer = RawProducer(settings, [self._dead_letters])
-        self._source = asyncio.run(source_of(settings, self._reader.topic)).topic_id or None
+        self._pending = PendingChanges(
+            self.catalogue.currency or currency,
+            positions_of(self.catalogue),
+            last_read=last_read_of(self.catalogue),
+        )
+        self._topic = FollowedTopic(settings, self._reader.topic, self.catalogue.header.source)
+        self._refuse_another_topic()
         self._ends = self._seek()  # of the topic at the start
         self._behind = list(self._ends)  # partitions that are not read up to there
-        self._pending = PendingChanges(self.catalogue.currency or currency, positions_of(self.catalogue))
 
     def _seek(self) -> dict[int, int]:
-        """Read on where the catalogue ends; return where the topic ends now, by partition. Raises ``ClientError``."""
-        bounds, kept = self._reader.bounds(), positions_of(self.catalogue)
-        known = self.catalogue.header.source
-        another = known is not None and self._source is not None and known != self._source
-        beyond = [number for number, offset in kept.items() if offset > bounds.get(number, (0, 0))[1]]
-        if another or beyond:
-            raise ClientError(
-                f"the catalogue in {self.root} (version {self.catalogue.version}) was made of another topic than "
-                f"{self._reader.topic} is now, or this one lost its newest records: follow into a new folder"
-            )
+        """Read on where the catalogue ends; return where the topic ends now, by partition."""
+        bounds, kept = self._reader.bounds(), self._pending.positions
         self._reader.seek({number: max(kept.get(number, 0), begin) for number, (begin, _) in bounds.items()})
         return {number: end for number, (_, end) in bounds.items()}
+
+    def _refuse_another_topic(self) -> None:
+        """Raise ``ClientError`` where the topic is not the one that was read, or lost records that were."""
+        if self._topic.is_another(self._pending.positions, self._pending.last_read):
+            raise ClientError(
+                f"the catalogue in {self.root} (version {self.catalogue.version}) was made of another topic than "
+                f"{self._topic.name} is now, or this one lost its newest records: follow into a new folder"
+            )
 
     def step(self) -> Catalogue | None:
         """Read what has come, and publish if something changed and it is time to; return the version, if one.
 
         None is published before all is read that the topic held at the start: what is not in a version counts as gone.
         """
-        for record in self._reader.poll():
-            self._take(record)
+        records = self._reader.poll()
+        if self._topic.is_in_doubt(records, self._pending.positions):
+            self._refuse_another_topic()
+        for record in records:
+            if record.offset >= self._pending.positions.get(record.partition, 0):
+                self._take(record)
         is_due = self._pending.changes and self._clock() >= self._next_version
         return self.publish() if is_due and self._has_caught_up() else None
 
@@ -104,7 +112,7 @@ class CatalogueFollower:
         Raises ``ClientError``, ``BrokenTableError``.
         """
         self._producer.flush()
-        self.catalogue = self._pending.publish(self.catalogue, self.root, self._source, self.keep)
+        self.catalogue = self._pending.publish(self.catalogue, self.root, self._topic.topic_id, self.keep)
         self.followed.versions += 1
         self._next_version = self._clock() + self.every_s
         return self.catalogue

@@ -21,7 +21,14 @@ import msgspec
 import numpy as np
 from msgspec.structs import fields
 
-from rankstream.events.action_event import MAX_ACTION_BYTES, Record, Rejected, Unframed, unread
+from rankstream.events.action_event import (
+    MAX_ACTION_BYTES,
+    Record,
+    Rejected,
+    Unframed,
+    epoch_of,
+    unread,
+)
 from rankstream.features.decoding import UNREADABLE
 from rankstream.streams.codec import MAX_REQUEST_BYTES
 from rankstream.streams.columns import NULL, RecordColumns
@@ -116,7 +123,7 @@ class SchemaReader:
         except Exception:  # a bug that one value ran into: it must not end this worker and each of its heirs
             found = unread(traceback.format_exc()[-TRACEBACK_CHARS:], INTERNAL)
         at = record.topic, record.partition, record.offset, record.timestamp, record.key
-        return Unframed(*at, found, value, getattr(record, "headers", ()))
+        return Unframed(*at, found, value, getattr(record, "headers", ()), epoch_of(record))
 
 
 def open_reader(settings: Settings, topic: Topic) -> SchemaReader | None:

@@ -27,6 +27,7 @@ from faust.types import TP
 from rankstream.events.action_event import Record, Unread
 from rankstream.features.stores.cache import Changes
 from rankstream.features.user_state import NO_OFFSET
+from rankstream.streams.columns import newest_ms_of
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Outgoing
 from rankstream.streams.skips import NOTHING
@@ -97,6 +98,8 @@ class Cursor:
             raise RewindError(processed)
         if chunk.begin > processed:
             log.warning("%s: offsets %d to %d are not in the log any more", self.name, processed, chunk.begin - 1)
+        if records:
+            self.last_known = self.last_known.with_times(chunk.begin, newest_ms_of(records))
         if not records or (records[0].offset >= processed and records[0].offset >= self.skipped.stop):
             return records
         return [one for one in records if one.offset >= processed and one.offset not in self.skipped]

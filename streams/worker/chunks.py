@@ -31,11 +31,11 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
 
-from rankstream.events.action_event import Record
+from rankstream.events.action_event import NO_EPOCH, Record
 from rankstream.streams.clients.patient_client import make_patient
 from rankstream.streams.connection import READ_COMMITTED
 from rankstream.streams.worker.fetch_connections import FetchConnections
-from rankstream.streams.worker.unpacking import NO_EPOCH, NO_EPOCHS
+from rankstream.streams.worker.unpacking import NO_EPOCHS
 
 log = logging.getLogger(__name__)
 

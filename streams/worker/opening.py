@@ -306,7 +306,7 @@ class Opening:
         if offset < skipped.stop:
             log.warning("%s: offsets %d to %d are skipped, as told", name, max(offset, skipped.start), skipped.stop - 1)
         if offset in skipped:
-            offset = skipped.stop
+            offset, last = skipped.stop, last.without_times()
         in_hand = InHand(self._topics.folder(tp.partition) / f"{tp.topic}.in-hand", name, offset)
         return Cursor(tp, offset, in_hand, skipped, last)
 

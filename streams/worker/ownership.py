@@ -13,6 +13,7 @@ from time import monotonic
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
+from rankstream.events.action_event import NO_EPOCH
 from rankstream.streams.counters import Counters, total_of
 from rankstream.streams.engine import PLAIN, Engine
 from rankstream.streams.pipeline import Sample, ServingState
@@ -28,7 +29,6 @@ from rankstream.streams.worker.opening import Opening, Parts
 from rankstream.streams.worker.side_by_side import all_of, raise_first
 from rankstream.streams.worker.topic_identity import OwnershipError, TopicIdentity
 from rankstream.streams.worker.truncation import Cut, CutWatch, first_not_before
-from rankstream.streams.worker.unpacking import NO_EPOCH
 
 log = logging.getLogger(__name__)
 
@@ -274,7 +274,7 @@ class Ownership:
         """Set requests back to where others stand than those that were answered; return that offset."""
         last_ms, offset = -1 if cursor.last is None else cursor.last.timestamp, None
         if last_ms >= 0:
-            offset = await first_not_before(self.settings, cursor.tp, last_ms)
+            offset = (await first_not_before(self.settings, {cursor.tp: last_ms}))[cursor.tp]
         at = min(cut.position, cut.end if offset is None else offset)
         await partition.answer_again(at)
         log.error("%s has lost requests that were answered (%s): reading on at offset %d", cursor.name, cut, at)

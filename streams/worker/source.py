@@ -5,26 +5,27 @@ stand beside the position, in the state folder and, as a header of the position'
 checksum of the last record that was applied: a topic whose newest records were lost (an unclean election of a leader, a
 disk set back) keeps its id, and holds another record there once it has grown past the position. KIP-320 compares epochs
 of leaders instead; here a new epoch says when to compare (``truncation.py``), and where compaction has taken the record
-itself, which leader wrote it is compared. Where something is lacking, because an older version wrote it or the brokers
-don't tell, nothing is compared.
+itself, which leader wrote it is compared. So is the latest time of all records read: none before the position is
+later, unless it came in place of one that was lost. Where something is lacking, because an older version wrote it or
+the brokers don't tell, nothing is compared.
 """
 
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from zlib import crc32
 
 import msgspec
+from msgspec.structs import replace
 
-from rankstream.events.action_event import Record
+from rankstream.events.action_event import NO_EPOCH, Record, checksum_of
 from rankstream.features.decoding import UNREADABLE
 from rankstream.features.user_state import NO_OFFSET
 from rankstream.streams.clients.connect import ask
 from rankstream.streams.settings import Settings
-from rankstream.streams.worker.unpacking import NO_EPOCH
 
 HEADER = "source"
+NO_TIME = -1  # ms: as of records that have none
 LOG_HEADER = "changelog"  # of the same record: the id of the topic that it stands in
 NO_ID = "00000000-0000-0000-0000-000000000000"
 
@@ -38,6 +39,8 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     last_checksum: int = 0
     last_epoch: int = NO_EPOCH  # of the leader that wrote it, or something behind it
     nothing_before: int = 0  # offset: between the last record and this one none stood, but ends of transactions
+    newest_ms: int = NO_TIME  # the latest time of all records that were read, from the next offset on
+    newest_from: int = NO_OFFSET
 
     def is_another(self, other: "Source") -> bool:
         """Return whether both are known, and not the same topic."""
@@ -49,17 +52,30 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def after(self, record: Record, leader_epoch: int = NO_EPOCH) -> "Source":
         """Return it with this record as the last one that was applied."""
-        about = checksum_of(record), leader_epoch, record.offset + 1
-        return Source(self.topic_id, self.partitions, record.offset, *about)
+        return replace(
+            self,
+            last_offset=record.offset,
+            last_checksum=checksum_of(record),
+            last_epoch=leader_epoch,
+            nothing_before=record.offset + 1,
+        )
 
     def with_last_of(self, other: "Source") -> "Source":
-        """Return it with the last record that the other one knows."""
-        about = other.last_checksum, other.last_epoch, other.nothing_before
-        return Source(self.topic_id, self.partitions, other.last_offset, *about)
+        """Return it with the last record that the other one knows, and what that knows of those before."""
+        return replace(other, topic_id=self.topic_id, partitions=self.partitions)
 
     def with_nothing_before(self, offset: int) -> "Source":
         """Return it with no record known to stand between the last one and this offset."""
-        return msgspec.structs.replace(self, nothing_before=max(offset, self.nothing_before))
+        return replace(self, nothing_before=max(offset, self.nothing_before))
+
+    def with_times(self, begin: int, newest_ms: int) -> "Source":
+        """Return it with records read from ``begin`` on, of which this is the latest time."""
+        read_from = begin if self.newest_from == NO_OFFSET else self.newest_from
+        return replace(self, newest_from=read_from, newest_ms=max(newest_ms, self.newest_ms))
+
+    def without_times(self) -> "Source":
+        """Return it where records were passed over unread: their times are not known."""
+        return replace(self, newest_from=NO_OFFSET, newest_ms=NO_TIME)
 
     def is_last(self, record: Record) -> bool:
         """Return whether this is the record that was applied last."""
@@ -79,13 +95,6 @@ class Described:
 
     source: Source = UNKNOWN
     leader_epochs: Mapping[int, int] = field(default_factory=dict)  # by partition: how often it was given a leader
-
-
-def checksum_of(record: Record) -> int:
-    """Return the CRC-32 of a record's key, value and time."""
-    return crc32(
-        record.timestamp.to_bytes(8, "little", signed=True), crc32(record.value or b"", crc32(record.key or b""))
-    )
 
 
 def unpacked(raw: bytes | None) -> Source:

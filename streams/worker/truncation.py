@@ -9,8 +9,10 @@ behind the end.
 
 A broker may also rewrite a log that is whole. A record's checksum is of what it says, so other batches or another
 compression change nothing. Compaction takes records away: where the last one is gone, whether the log still reaches
-over it tells the epoch of its leader. As nothing behind a cut is processed before the comparison, the last record is
-always one of before the cut, and older ones would show nothing more.
+over it tells the epoch of its leader. Where epochs come again and compaction has taken what came in place of the last
+record, too, any other record below the position that is later than all that were read there shows it: where there is
+none of these either, nothing is left to be read that was passed over. As nothing behind a cut is processed before the
+comparison, the last record is always one of before the cut, and older ones would show nothing more.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,7 +21,8 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 from faust.types import TP
 
-from rankstream.events.action_event import Record
+from rankstream.events.action_event import NO_EPOCH, Record
+from rankstream.features.actions import MAX_TIME_MS
 from rankstream.features.user_state import NO_OFFSET
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.checkpoint import Cursor
@@ -27,7 +30,6 @@ from rankstream.streams.worker.chunks import Chunk
 from rankstream.streams.worker.leader_epochs import ends_of_epochs
 from rankstream.streams.worker.offsets import Bounds, bounds_of, reader, records_at
 from rankstream.streams.worker.source import Source
-from rankstream.streams.worker.unpacking import NO_EPOCH
 
 NOT_COMPARED = NO_EPOCH, 0
 
@@ -95,7 +97,8 @@ async def replaced_records(settings: Settings, kept: Mapping[TP, Source], bounds
     quiet = {tp: Bounds(one.last_offset + 1, min(one.nothing_before, bounds[tp].end)) for tp, one in known.items()}
     came = await _first_of(settings, quiet, bounds)
     between = {tp for tp, record in came.items() if record is not None and record.offset < quiet[tp].end}
-    return (others - gone) | between | await _cut_off(settings, {tp: known[tp] for tp in gone})
+    cut_off = await _cut_off(settings, {tp: known[tp] for tp in gone})
+    return (others - gone) | between | cut_off | await _later_below(settings, known, bounds)
 
 
 async def _first_of(
@@ -113,10 +116,25 @@ async def _cut_off(settings: Settings, gone: Mapping[TP, Source]) -> set[TP]:
     return {tp for tp, one in gone.items() if ends.get(tp, NO_EPOCH) <= one.last_offset}
 
 
-async def first_not_before(settings: Settings, tp: TP, timestamp_ms: int) -> int | None:
-    """Return the offset of the first record of that time or a later one; None where there is none."""
-    kafka_tp = TopicPartition(*tp)
+async def _later_below(settings: Settings, known: Mapping[TP, Source], bounds: Mapping[TP, Bounds]) -> set[TP]:
+    """Return where a record stands below the position that is later than all that were read there.
+
+    It came in place of one that was lost; compaction may have taken what else would show that.
+    """
+    latest = {tp: one.newest_ms for tp, one in known.items() if 0 <= one.newest_ms < MAX_TIME_MS}
+    firsts = await first_not_before(settings, {tp: newest_ms + 1 for tp, newest_ms in latest.items()})
+    begins = {tp: max(first, known[tp].newest_from) for tp, first in firsts.items() if first is not None}
+    windows = {tp: Bounds(begin, min(known[tp].nothing_before, bounds[tp].end)) for tp, begin in begins.items()}
+    found = {tp: record for tp, record in (await _first_of(settings, windows, bounds)).items() if record is not None}
+    return {tp for tp, record in found.items() if record.offset < windows[tp].end and record.timestamp > latest[tp]}
+
+
+async def first_not_before(settings: Settings, times_ms: Mapping[TP, int]) -> dict[TP, int | None]:
+    """Return the offset of each partition's first record of that time or a later one; None where there is none."""
+    if not times_ms:
+        return {}
+    kafka_tps = {TopicPartition(*tp): time_ms for tp, time_ms in times_ms.items()}
     async with reader(settings) as consumer:
-        consumer.assign([kafka_tp])
-        found = (await consumer.offsets_for_times({kafka_tp: timestamp_ms}))[kafka_tp]
-    return None if found is None else int(found.offset)
+        consumer.assign(list(kafka_tps))
+        found = await consumer.offsets_for_times(kafka_tps)
+    return {TP(*tp): None if one is None else int(one.offset) for tp, one in found.items()}

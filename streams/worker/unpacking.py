@@ -22,7 +22,7 @@ from aiokafka.errors import CorruptRecordException, KafkaError
 from aiokafka.record.default_records import DefaultRecord, DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
-from rankstream.events.action_event import DAMAGED_BATCH, TOO_LARGE, unread
+from rankstream.events.action_event import DAMAGED_BATCH, NO_EPOCH, TOO_LARGE, unread
 from rankstream.streams.batch_head import MAGIC_AT, SIZE_AT, SIZE_BYTES
 from rankstream.streams.columns import in_one
 
@@ -30,7 +30,6 @@ UNPACKED_BYTES = 64 << 20  # of a batch; producers make them of a megabyte or so
 TAKEN_BYTES = 16 << 20  # handed on at once, of one partition
 FIRST_RATIO = 16  # by which a batch is expected to grow; JSON grows about tenfold
 GZIP = 31  # zlib's window bits for gzip
-NO_EPOCH = -1  # of a leader: not known
 NO_EPOCHS = NO_EPOCH, NO_EPOCH
 EPOCH_AT = slice(12, 16)  # in the head of a batch; before format 2 there was no epoch
 

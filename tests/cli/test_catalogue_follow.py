@@ -118,3 +118,17 @@ def test_a_catalogue_of_another_topic_is_refused(settings: Settings, tmp_path: P
     said = refusal(rankstream("catalogue", "follow", tmp_path, "--once", *connected(settings)))
     assert "was made of another topic" in said
     assert said.endswith("follow into a new folder")
+
+
+@pytest.mark.parametrize("change", [{"checksum": 1}, {"newest_ms": 1}])
+def test_a_topic_that_lost_what_was_read_and_has_others_there_is_refused(
+    settings: Settings, tmp_path: Path, change: dict[str, int]
+) -> None:
+    """Its id is the same, and it is as long."""
+    send(settings, an_item(1))
+    follow(settings, tmp_path)
+    made = Catalogue.open(tmp_path)
+    read = {number: msgspec.structs.replace(last, **change) for number, last in made.header.last_read.items()}
+    publish(tmp_path, Catalogue(msgspec.structs.replace(made.header, last_read=read), made.columns))
+    said = refusal(rankstream("catalogue", "follow", tmp_path, "--once", *connected(settings)))
+    assert "or this one lost its newest records: follow into a new folder" in said

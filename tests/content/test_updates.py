@@ -4,7 +4,7 @@ import pytest
 
 from rankstream.content.catalogue import Catalogue
 from rankstream.content.items import Item
-from rankstream.content.updates import PendingChanges, current_catalogue, positions_of, replace_items
+from rankstream.content.updates import PendingChanges, current_catalogue, last_read_of, positions_of, replace_items
 from rankstream.events.action_event import Record, Rejected
 from rankstream.features.embeddings.files import BrokenTableError
 from tests.builders.catalogue import NOW_MS, a_catalogue, an_item, an_update
@@ -13,7 +13,7 @@ from tests.builders.catalogue import NOW_MS, a_catalogue, an_item, an_update
 def followed(root: Path, *records: Record) -> Catalogue:
     """What a process that starts now makes of the records behind its positions."""
     base = current_catalogue(root)
-    pending = PendingChanges(base.currency, positions_of(base))
+    pending = PendingChanges(base.currency, positions_of(base), last_read=last_read_of(base))
     for record in records:
         if record.offset >= positions_of(base).get(record.partition, 0):
             pending.take(record, NOW_MS)
@@ -29,8 +29,16 @@ def test_a_version_holds_its_items_and_where_to_read_on(tmp_path: Path) -> None:
     assert items_of(first) == [an_item(1, title="A"), an_item(2)]
     assert positions_of(first) == {0: 5, 1: 10}
     assert (first.as_of_ms, first.header.source) == (NOW_MS, "topic-1")
+    assert {number: (last.offset, last.newest_from) for number, last in last_read_of(first).items()} == {
+        0: (4, 4),
+        1: (9, 9),
+    }
     second = followed(tmp_path, an_update(an_item(1, title="B"), 5), an_update(2, 10, partition=1))
     assert items_of(second) == [an_item(1, title="B")]
+    assert {number: (last.offset, last.newest_from) for number, last in last_read_of(second).items()} == {
+        0: (5, 4),
+        1: (10, 9),
+    }
 
 
 @pytest.mark.parametrize("killed_after", range(6))
@@ -52,6 +60,7 @@ def test_a_file_imported_meanwhile_takes_the_place_of_all_that_was_known(tmp_pat
     replace_items(tmp_path, a_catalogue(an_item(2)), keep=9)
     whole = pending.publish(base, tmp_path, "topic-1", keep=9)
     assert items_of(whole) == [an_item(2), an_item(3)]
+    assert last_read_of(whole)[0].offset == 1
     assert positions_of(whole) == {0: 2}
 
 

@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SOON = {"cleanup.policy": "compact", "segment.ms": "500", "min.cleanable.dirty.ratio": "0.01"}
 BROKER_ID = "1"
-USERS, OTHERS = [f"u{number}" for number in range(40)], [f"o{number}" for number in range(40)]
+USERS, OTHERS, ROLLING = ([f"{name}{number}" for number in range(40)] for name in ("u", "o", "r"))
+NONE_LEFT: Mapping[TP, int] = {}
 REWRITTEN = {"compression.type": "gzip", "message.timestamp.type": "LogAppendTime"}
 
 
@@ -61,15 +62,17 @@ def last_users(bench: Bench) -> dict[TP, str]:
     return {TP(record.topic, record.partition): record.key.decode() for record in bench.read(ACTIONS)}
 
 
-def wait_for_compaction(bench: Bench, ends: Mapping[TP, int], left: Mapping[TP, int]) -> None:
-    """Wait until nothing is left of what stood before these ends; but the offset that is named, where one is."""
+def wait_for_compaction(bench: Bench, windows: Mapping[TP, Bounds], left: Mapping[TP, int] = NONE_LEFT) -> None:
+    """Wait until nothing is left between these offsets; but the one that is named, where one is."""
     numbers = count(1_000)
 
     def is_compacted() -> bool:
-        act(bench, OTHERS, range(one := next(numbers), one + 1))  # so that segments end
-        found = asyncio.run(records_at(bench.settings, {tp: Bounds(0, end) for tp, end in ends.items()}))
+        act(bench, ROLLING, range(one := next(numbers), one + 1))  # so that segments end
+        found = asyncio.run(records_at(bench.settings, windows))
         firsts = {tp: record.offset for tp, record in found.items() if record is not None}
-        return all(firsts[tp] == left[tp] if tp in left else firsts[tp] >= end for tp, end in ends.items())
+        return all(
+            firsts[tp] == left[tp] if tp in left else firsts.get(tp, one.end) >= one.end for tp, one in windows.items()
+        )
 
     wait_until(is_compacted, "the log is compacted", 120, every_s=1.0)
 
@@ -82,11 +85,11 @@ def test_positions_are_good_where_compaction_has_rewritten_the_last_record_that_
     act(bench, USERS, range(5))
     served(bench)
     silent = {tp: user for tp, user in last_users(bench).items() if tp.partition >= PARTITIONS // 2}
-    ends = {tp: bounds.end for tp, bounds in bench.bounds(ACTIONS).items()}
-    left = {tp: ends[tp] - 1 for tp in silent}
+    windows = {tp: Bounds(0, bounds.end) for tp, bounds in bench.bounds(ACTIONS).items()}
+    left = {tp: windows[tp].end - 1 for tp in silent}
     topic = bench.names.of(ACTIONS)
     set_(bench.settings.bootstrap_servers, ConfigResourceType.TOPIC, topic, SOON | REWRITTEN)
     act(bench, [user for user in USERS if user not in silent.values()], range(900, 905))
-    wait_for_compaction(bench, ends, left)
+    wait_for_compaction(bench, windows, left)
     states = served(bench)
-    assert len(states) == len(USERS) + len(OTHERS)
+    assert len(states) == len(USERS) + len(ROLLING)

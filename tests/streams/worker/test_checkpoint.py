@@ -190,16 +190,34 @@ def test_a_checkpoint_has_users_forgotten_by_the_times_of_the_log_which_no_recor
     asyncio.run(story())
 
 
+def kept(scene: Scene) -> Source:
+    """Return what the store keeps of the last record."""
+    return unpacked(scene.store.source).without_times()
+
+
+def test_a_checkpoint_keeps_the_latest_time_of_all_records_and_from_where_on_they_were_read():
+    async def story():
+        scene = Scene()
+        late = replace(an_event("u1", offset=1), timestamp=9_000)
+        for read in (fetched(late, begin=0), fetched(replace(an_event("u2", offset=2), timestamp=8_000))):
+            (chunk,) = scene.plan.cut(TP("user-actions", 0), read, 10)
+            await scene.partition.apply_actions(chunk, scene.plan.is_current)
+        await scene.partition.checkpoint()
+        assert unpacked(scene.store.source) == Source(newest_ms=9_000, newest_from=0).after(chunk.records[-1])
+
+    asyncio.run(story())
+
+
 def test_a_checkpoint_keeps_which_record_was_applied_last_if_it_was_read_whole():
     async def story():
         scene = Scene()
         last = an_event("u2", offset=1)
         await scene.apply_actions(an_event("u1", offset=0), last)
         await scene.partition.checkpoint()
-        assert unpacked(scene.store.source) == Source().after(last)
+        assert kept(scene) == Source().after(last)
         await scene.apply_actions(ARecord(unread("too large"), None, offset=2))
         await scene.partition.checkpoint()
-        assert (scene.store.next_offset, unpacked(scene.store.source)) == (3, Source().after(last))
+        assert (scene.store.next_offset, kept(scene)) == (3, Source().after(last))
 
     asyncio.run(story())
 
@@ -212,7 +230,7 @@ def test_the_last_record_of_a_chunk_that_could_be_read_is_kept_where_one_behind_
         await scene.apply_actions(an_event("u1", offset=0))
         last = an_event("u2", offset=2)
         await scene.apply_actions(an_event("u1", offset=1), last, ARecord(unread("too large"), None, offset=3))
-        assert scene.partition.actions.last_known == Source().after(last)
+        assert scene.partition.actions.last_known.without_times() == Source().after(last)
         assert scene.partition.actions.processed == 4
 
     asyncio.run(story())
@@ -232,7 +250,7 @@ def test_a_checkpoint_keeps_that_behind_the_last_action_there_were_only_markers_
             (chunk,) = scene.plan.cut(tp, replace(read, newest_epoch=7), 10)
             await scene.partition.apply_actions(chunk, scene.plan.is_current)
         await scene.partition.checkpoint()
-        assert unpacked(scene.store.source) == Source().after(last, leader_epoch=7).with_nothing_before(4)
+        assert kept(scene) == Source().after(last, leader_epoch=7).with_nothing_before(4)
         assert scene.store.next_offset == 6
 
     asyncio.run(story())

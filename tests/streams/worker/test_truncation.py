@@ -69,7 +69,7 @@ def test_what_was_processed_is_compared_with_what_the_topic_holds(bootstrap_serv
     assert cuts(3, last) == cuts(3, UNKNOWN) == {}
     assert cuts(4, last) == {tp: Cut(4, 3, None)}
     assert cuts(3, other) == {tp: Cut(3, 3, replaced=2)}
-    assert asyncio.run(first_not_before(settings, tp, found.timestamp)) in (0, 1, 2)
+    assert asyncio.run(first_not_before(settings, {tp: found.timestamp}))[tp] in (0, 1, 2)
 
 
 @pytest.mark.broker
@@ -87,6 +87,28 @@ def test_what_stands_where_there_was_a_marker_of_a_transaction_is_a_cut(bootstra
     assert asyncio.run(CutWatch(settings).cuts([Cursor(tp, 2, last_known=kept[tp])])) == {tp: Cut(2, 2, replaced=0)}
     assert asyncio.run(replaced_records(settings, kept, bounds)) == {tp}, "and so it is to whoever opens it"
     assert asyncio.run(CutWatch(settings).cuts([Cursor(tp, 2, last_known=last)])) == {}, "skipped, or not readable"
+
+
+@pytest.mark.broker
+def test_what_stands_below_the_position_and_is_later_than_all_that_was_read_is_a_cut(bootstrap_servers):
+    """Compaction may have taken the last record and what came in its place, and leaders' epochs may be the same."""
+    settings = fresh_topics(bootstrap_servers, partitions=1)
+    tp = TP(TopicNames(settings.topic_prefix).of(ACTIONS), 0)
+    with RawProducer(settings, [tp.topic]) as producer:
+        for number in range(3):
+            producer.send(tp.topic, b"u1", b"%d" % number)
+    first, last = (asyncio.run(records_at(settings, {tp: Bounds(at, 3)}))[tp] for at in (0, 2))
+    bounds = asyncio.run(bounds_of(settings, [tp]))
+
+    def is_cut(begin: int, newest_ms: int) -> bool:
+        kept = {tp: Source().after(last).with_times(begin, newest_ms)}
+        return bool(asyncio.run(replaced_records(settings, kept, bounds)))
+
+    assert is_cut(0, first.timestamp - 1)
+    assert not is_cut(0, last.timestamp)
+    assert not is_cut(3, first.timestamp - 1), "before what was read from"
+    assert not is_cut(0, -1), "records without a time"
+    assert not is_cut(0, (1 << 63) - 1), "there is no later time"
 
 
 @pytest.mark.parametrize(("end_of_epoch", "is_cut"), [(3, False), (1, True), (-1, True), (None, True)])
