@@ -37,7 +37,8 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.topics import TopicNames
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.outbox import Outbox
-from rankstream.streams.worker.unpacked_columns import HeldRecords, partition_records
+from rankstream.streams.worker.unpacked_columns import partition_records
+from rankstream.streams.worker.unpacking import LedRecords
 
 TP = TopicPartition("user-actions", 0)
 BATCH_BYTES, FETCH_BATCHES = 64 << 10, 8
@@ -103,7 +104,7 @@ def _built(builder: Any, base_offset: int) -> bytes:
 def read(data: bytes, engine: Engine, offset: int) -> Sequence[Any]:
     """Return the records of a fetch as the engine's worker would be handed them."""
     as_columns = AsColumns(TP.topic) if engine.reads_columns else None
-    return in_one(list(partition_records(TP, HeldRecords(data), (), offset, as_columns, None, True, 1)))
+    return in_one(list(partition_records(TP, LedRecords(data), (), offset, as_columns, None, True, 1)))
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ from rankstream.streams.engine import open_engine
 from rankstream.streams.worker.changelog import HELD_BYTES, RECORDS_AT_ONCE, RestoreJob
 from rankstream.streams.worker.newest_offsets import NewestOffsets
 from rankstream.streams.worker.offsets import Bounds
-from rankstream.streams.worker.unpacked_columns import HeldRecords, partition_records
+from rankstream.streams.worker.unpacked_columns import partition_records
+from rankstream.streams.worker.unpacking import LedRecords
 
 WAYS = ("looked up", "at once", "plain", "compiled")
 ACTIONS, STATE_BYTES, BATCH_BYTES = 100, 128, 1 << 20
@@ -97,7 +98,7 @@ def restore(folder: Path, batches: list[bytes], way: str) -> tuple[float, float]
 def decoded_of(raw: bytes, as_columns: bool) -> Sequence[Any]:
     """Return the records of a batch."""
     if as_columns:
-        return in_one(list(partition_records(LOG, HeldRecords(raw), [], 0, AsColumns(LOG.topic, True), None, True, 0)))
+        return in_one(list(partition_records(LOG, LedRecords(raw), [], 0, AsColumns(LOG.topic, True), None, True, 0)))
     return list(PartitionRecords(LOG, MemoryRecords(raw), [], 0, None, None, True, 0))
 
 

@@ -6,13 +6,12 @@ from zlib import crc32
 from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
 from fuzz.law import Target
 from rankstream.streams.worker import unpacking
-from rankstream.streams.worker.unpacking import BoundedPartitionRecords, bound_unpacking
+from rankstream.streams.worker.unpacking import BoundedPartitionRecords, LedRecords, bound_unpacking
 from tests.builders.actions import a_pipeline
 
 KINDS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -50,7 +49,7 @@ def _sealed(data: bytes) -> bytes:
 
 def _batch(data: bytes) -> None:
     """Each batch comes whole, or a record that says why not stands for what of it can't be read."""
-    records = list(BoundedPartitionRecords(TP, MemoryRecords(_sealed(data)), [], 0, None, None, True, 1))
+    records = list(BoundedPartitionRecords(TP, LedRecords(_sealed(data)), [], 0, None, None, True, 1))
     a_pipeline().on_actions(records)
 
 

@@ -30,6 +30,7 @@ from rankstream.streams.codec import DeadLetter, RankedFeed
 from rankstream.streams.connection import READ_COMMITTED
 from rankstream.streams.framed.reader import open_reader
 from rankstream.streams.framed.registry import RegistryAwayError
+from rankstream.streams.header_names import read_any_names
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import DEAD_LETTERS, FEEDS, Topic, TopicNames
 
@@ -66,6 +67,7 @@ class TopicReader:
     def __init__(
         self, settings: Settings, topic: Topic, from_beginning: bool = False, partition: int | None = None
     ) -> None:
+        read_any_names()
         self.settings = settings
         self.topic = TopicNames(settings.topic_prefix).of(topic)
         require_topics(settings, [self.topic], READ)

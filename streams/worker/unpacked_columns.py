@@ -18,8 +18,6 @@ from rankstream.streams.batch_head import (
     HEAD,
     MAGIC,
     MAGIC_AT,
-    SIZE_AT,
-    SIZE_BYTES,
     BatchHead,
     is_sound,
     read_head,
@@ -39,20 +37,12 @@ class WholeBatch:
         self.offset = int(columns.offsets[-1])
 
 
-class HeldRecords(LedRecords):
-    """aiokafka's batches of a fetch, with the bytes that they are made of."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self.data = data
-
-
 class ColumnBatch(BoundedBatch):
     """A batch; iterated it yields itself as a whole, where that can be."""
 
     def __init__(self, batch: Any, tp: Any, data: bytes, begin: int, end: int, least: int) -> None:
-        super().__init__(batch)
-        self._tp, self._data, self._begin, self._end, self._least = tp, data, begin, end, least
+        super().__init__(batch, data, begin, end)
+        self._tp, self._least = tp, least
 
     def __iter__(self) -> Iterator[Any]:
         columns = self._columns()
@@ -89,24 +79,18 @@ class ColumnBatch(BoundedBatch):
 class ColumnRecords(BoundedRecords):
     """The batches of a fetch, each of which knows where it lies."""
 
-    def __init__(self, tp: Any, records: HeldRecords, least: int) -> None:
+    def __init__(self, tp: Any, records: LedRecords, least: int) -> None:
         super().__init__(records)
-        self._tp, self._data, self._at, self._least = tp, records.data, 0, least
+        self._tp, self._least = tp, least
 
-    def next_batch(self) -> BoundedBatch:
-        """Return the next batch. Raises ``CorruptRecordException`` where it is too short to be one."""
-        begin = self._at
-        size = int.from_bytes(self._data[begin + SIZE_AT : begin + SIZE_BYTES], "big")
-        self._at = begin + SIZE_BYTES + size
-        return ColumnBatch(super().next_batch()._batch, self._tp, self._data, begin, self._at, self._least)
+    def _bounded(self, batch: Any, begin: int, end: int) -> BoundedBatch:
+        return ColumnBatch(batch, self._tp, self._records.data, begin, end, self._least)
 
 
 class ColumnPartitionRecords(BoundedPartitionRecords):
     """aiokafka's records of a partition, a batch at a time."""
 
-    def __init__(
-        self, tp: Any, records: HeldRecords, aborted: Any, offset: int, of_keys: AsColumns, *more: Any
-    ) -> None:
+    def __init__(self, tp: Any, records: LedRecords, aborted: Any, offset: int, of_keys: AsColumns, *more: Any) -> None:
         super().__init__(tp, records, aborted, offset, of_keys, *more)
         self._records = ColumnRecords(tp, records, of_keys.least)
         self.with_headers = of_keys.with_headers
@@ -117,7 +101,7 @@ class ColumnPartitionRecords(BoundedPartitionRecords):
         return super()._consumer_record(tp, record)
 
 
-def partition_records(tp: Any, records: HeldRecords, aborted: Any, offset: int, of_keys: Any, *more: Any) -> Any:
+def partition_records(tp: Any, records: LedRecords, aborted: Any, offset: int, of_keys: Any, *more: Any) -> Any:
     """Stand for aiokafka's class of that name: as columns where the consumer's deserializer says so."""
     as_columns = isinstance(of_keys, AsColumns) and of_keys.topic == tp.topic
     kind: Any = ColumnPartitionRecords if as_columns else BoundedPartitionRecords
@@ -126,5 +110,4 @@ def partition_records(tp: Any, records: HeldRecords, aborted: Any, offset: int, 
 
 def hand_on_columns() -> None:
     """Have aiokafka's consumers in this process read as columns where they are told to; after ``bound_unpacking``."""
-    fetcher.MemoryRecords = HeldRecords
     fetcher.PartitionRecords = partition_records

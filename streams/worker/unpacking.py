@@ -25,6 +25,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from rankstream.events.action_event import DAMAGED_BATCH, NO_EPOCH, TOO_LARGE, unread
 from rankstream.streams.batch_head import MAGIC_AT, SIZE_AT, SIZE_BYTES
 from rankstream.streams.columns import in_one
+from rankstream.streams.header_names import PlainBatch
 
 UNPACKED_BYTES = 64 << 20  # of a batch; producers make them of a megabyte or so
 TAKEN_BYTES = 16 << 20  # handed on at once, of one partition
@@ -68,15 +69,21 @@ def unpack_into(unpack: Callable[[bytes, bytearray], int], packed: bytes) -> byt
 class BoundedBatch:
     """A batch of aiokafka's; iterated it yields its records, or one that stands for all of them."""
 
-    def __init__(self, batch: Any) -> None:
-        self._batch = batch
+    def __init__(self, batch: Any, data: bytes, begin: int, end: int) -> None:
+        self._batch, self._data, self._begin, self._end = batch, data, begin, end
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
 
     def __iter__(self) -> Iterator[Any]:
+        last = -1  # offset of the last record that was read
         try:
-            yield from self._batch
+            try:
+                for record in self._batch:
+                    yield record
+                    last = record.offset
+            except UnicodeDecodeError:  # in a header's name
+                yield from (one for one in PlainBatch(self._data[self._begin : self._end]) if one.offset > last)
         except UnpackedTooLargeError:
             yield self._instead(
                 f"unpacks to more than {UNPACKED_BYTES >> 20} MB, so it is passed over unread: let its producer make "
@@ -116,10 +123,11 @@ def newest_epoch_of(raw: bytes) -> int:
 
 
 class LedRecords:
-    """The batches of a fetch as aiokafka reads them, and which leaders wrote the first and the newest."""
+    """The batches of a fetch as aiokafka reads them, their bytes, and which leaders wrote the first and the newest."""
 
     def __init__(self, raw: bytes) -> None:
         records = MemoryRecords(raw)
+        self.data = raw
         self.has_next, self.next_batch, self.size_in_bytes = records.has_next, records.next_batch, records.size_in_bytes
         self.leader_epoch, self.newest_epoch = leader_epoch_of(raw), newest_epoch_of(raw)
 
@@ -127,18 +135,24 @@ class LedRecords:
 class BoundedRecords:
     """The batches of a fetch, each of them bounded."""
 
-    def __init__(self, records: Any) -> None:
-        self._records = records
+    def __init__(self, records: LedRecords) -> None:
+        self._records, self._at = records, 0
         self.has_next = records.has_next
 
     def next_batch(self) -> BoundedBatch:
         """Return the next batch. Raises ``CorruptRecordException`` where it is too short to be one."""
+        begin, data = self._at, self._records.data
+        self._at = begin + SIZE_BYTES + int.from_bytes(data[begin + SIZE_AT : begin + SIZE_BYTES], "big")
         try:
-            return BoundedBatch(self._records.next_batch())
+            return self._bounded(self._records.next_batch(), begin, self._at)
         except KafkaError:
             raise
         except Exception as exc:  # of the compiled reader: a batch that ends within its own head
             raise CorruptRecordException(f"a batch can't be read ({exc})") from exc
+
+    def _bounded(self, batch: Any, begin: int, end: int) -> BoundedBatch:
+        """Return the batch that lies between these two in the bytes of the fetch."""
+        return BoundedBatch(batch, self._records.data, begin, end)
 
 
 class BoundedPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]

@@ -27,7 +27,8 @@ from tests.builders.actions import a_state, an_action
 if importlib.util.find_spec("numba") is None:
     pytest.skip("numba is not installed: pip install 'rankstream[fast]'", allow_module_level=True)
 
-from rankstream.streams.worker.unpacked_columns import HeldRecords, partition_records
+from rankstream.streams.worker.unpacked_columns import partition_records
+from rankstream.streams.worker.unpacking import LedRecords
 
 LOG = TopicPartition("user-state-changelog", 0)
 TAIL = SessionTail(b"12345678", 5, 7, b"recurrent")
@@ -63,7 +64,7 @@ def a_fetch(batches: list[Any]) -> bytes:
 
 def read(data: bytes, as_columns: bool) -> Any:
     of_keys = AsColumns(LOG.topic, with_headers=True) if as_columns else None
-    return in_one(list(partition_records(LOG, HeldRecords(data), (), 0, of_keys, None, True, 1)), with_headers=True)
+    return in_one(list(partition_records(LOG, LedRecords(data), (), 0, of_keys, None, True, 1)), with_headers=True)
 
 
 def restored(fetches: list[bytes], sound_states: SoundStates | None, hold_bytes: int) -> Any:

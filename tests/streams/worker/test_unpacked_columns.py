@@ -7,18 +7,22 @@ from typing import Any
 import pytest
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
 from rankstream.streams.columns import AsColumns, RecordColumns, in_one
-from rankstream.streams.worker.unpacking import BoundedFetchResult, BoundedPartitionRecords, bound_unpacking
+from rankstream.streams.worker.unpacking import (
+    BoundedFetchResult,
+    BoundedPartitionRecords,
+    LedRecords,
+    bound_unpacking,
+)
 from tests.builders.mixed_log import a_mixed_log
 
 if importlib.util.find_spec("numba") is None:
     pytest.skip("numba is not installed: pip install 'rankstream[fast]'", allow_module_level=True)
 
-from rankstream.streams.worker.unpacked_columns import HeldRecords, hand_on_columns, partition_records
+from rankstream.streams.worker.unpacked_columns import hand_on_columns, partition_records
 
 KINDS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 TP = TopicPartition("user-actions", 3)
@@ -37,8 +41,8 @@ def a_batch(kind: str = "none", first: int = 0, headers: Any = (), transactional
 def taken(data: bytes, as_columns: bool, offset: int = 0, aborted: Any = (), max_bytes: int = 0) -> list[Any]:
     """What one fetch gives, as fields; and how many parts of it were handed on, with the position after each."""
     about = (aborted, offset, AsColumns(TP.topic), None, True, 1)
-    made = partition_records(TP, HeldRecords(data), *about) if as_columns else None
-    records = made or BoundedPartitionRecords(TP, MemoryRecords(data), *about)
+    made = partition_records(TP, LedRecords(data), *about) if as_columns else None
+    records = made or BoundedPartitionRecords(TP, LedRecords(data), *about)
     state: Any = SimpleNamespace(paused=False, position=offset)
     state.consumed_to = lambda offset: setattr(state, "position", offset)
     assignment = SimpleNamespace(active=True, state_value=lambda tp: state)
@@ -75,14 +79,14 @@ def test_a_small_batch_among_others_does_not_multiply_what_lies_beside_it():
     small[:8] = (500).to_bytes(8, "big")
     data = a_batch() + bytes(small) + a_batch(first=900) + a_batch(first=1_300)
     assert taken(data, True) == taken(data, False)
-    parts = list(partition_records(TP, HeldRecords(data), (), 0, AsColumns(TP.topic), None, True, 1))
+    parts = list(partition_records(TP, LedRecords(data), (), 0, AsColumns(TP.topic), None, True, 1))
     assert len(in_one(parts).data) == len(data) + len(b"u1alone")
 
 
 def test_which_leader_wrote_a_fetch_is_known_of_columns_too():
     raw = bytearray(a_batch())
     raw[12:16] = (7).to_bytes(4, "big")  # which the checksum leaves out
-    records = partition_records(TP, HeldRecords(bytes(raw)), (), 0, AsColumns(TP.topic), None, True, 1)
+    records = partition_records(TP, LedRecords(bytes(raw)), (), 0, AsColumns(TP.topic), None, True, 1)
     assert records.leader_epoch == 7
 
 
@@ -101,7 +105,7 @@ def test_of_an_aborted_transaction_nothing_is_handed_on():
 
 def test_header_names_that_are_not_ascii_are_left_to_aiokafka():
     data = a_batch("none", 0, [("é", b"x")])
-    records = partition_records(TP, HeldRecords(data), (), 0, AsColumns(TP.topic), None, True, 1)
+    records = partition_records(TP, LedRecords(data), (), 0, AsColumns(TP.topic), None, True, 1)
     assert not isinstance(next(iter(records)), RecordColumns)
 
 
@@ -115,10 +119,10 @@ def test_what_is_damaged_is_damaged_either_way():
 
 def _fields_or_error(data: bytes, as_columns: bool) -> Any:
     about = ((), 0, AsColumns(TP.topic), None, True, 1)
-    made = partition_records(TP, HeldRecords(data), *about) if as_columns else None
+    made = partition_records(TP, LedRecords(data), *about) if as_columns else None
     found = []
     try:
-        for part in made or BoundedPartitionRecords(TP, MemoryRecords(data), *about):
+        for part in made or BoundedPartitionRecords(TP, LedRecords(data), *about):
             found += [(one.offset, one.timestamp, one.key, one.value) for one in _each(part)]
     except Exception as exc:
         return found, repr(exc)
@@ -130,7 +134,7 @@ def _each(part: Any) -> Any:
 
 
 def test_topics_that_nobody_named_are_read_as_ever():
-    made = partition_records(TP, HeldRecords(a_batch()), (), 0, AsColumns("ranking-requests"), None, True, 1)
+    made = partition_records(TP, LedRecords(a_batch()), (), 0, AsColumns("ranking-requests"), None, True, 1)
     assert type(made) is BoundedPartitionRecords
 
 

@@ -9,12 +9,16 @@ import pytest
 from aiokafka.errors import KafkaError
 from aiokafka.record import default_records
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
 from rankstream.streams.worker import unpacking
-from rankstream.streams.worker.unpacking import BoundedFetchResult, BoundedPartitionRecords, bound_unpacking
+from rankstream.streams.worker.unpacking import (
+    BoundedFetchResult,
+    BoundedPartitionRecords,
+    LedRecords,
+    bound_unpacking,
+)
 from tests.builders.actions import a_pipeline, decoded
 
 KINDS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -43,7 +47,7 @@ def a_batch(kind: str, values: list[bytes], first: int = 0) -> bytes:
 
 
 def records_of(*batches: bytes) -> BoundedPartitionRecords:
-    return BoundedPartitionRecords(TP, MemoryRecords(b"".join(batches)), [], 0, None, None, True, 0)
+    return BoundedPartitionRecords(TP, LedRecords(b"".join(batches)), [], 0, None, None, True, 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -68,14 +72,14 @@ def test_a_batch_beyond_the_bound_is_one_dead_letter_and_the_others_are_read(kin
 
 def test_of_a_batch_beyond_the_bound_that_reading_begins_in_the_middle_of_there_is_a_dead_letter_too():
     raw = a_batch("gzip", [b"x" * 50_000] * 40)
-    records = BoundedPartitionRecords(TP, MemoryRecords(raw), [], 25, None, None, True, 0)
+    records = BoundedPartitionRecords(TP, LedRecords(raw), [], 25, None, None, True, 0)
     assert [record.offset for record in records] == [39]
 
 
 def test_a_batch_that_is_damaged_inside_is_passed_over_too():
     raw = bytearray(a_batch("zstd", [b"x" * 1_000] * 9))
     raw[70] ^= 0xFF
-    records = BoundedPartitionRecords(TP, MemoryRecords(bytes(raw)), [], 0, None, None, False, 0)
+    records = BoundedPartitionRecords(TP, LedRecords(bytes(raw)), [], 0, None, None, False, 0)
     assert [record.value for record in records] == [b""]
     assert records.next_fetch_offset == 9
 
@@ -144,7 +148,7 @@ def test_a_batch_that_ends_within_its_own_head_has_a_declared_error():
 def test_which_leader_wrote_a_fetch_is_read_from_its_first_batch():
     first, second = (a_batch("none", [b"{}"], first=number) for number in (0, 1))
     led = first[:12] + (7).to_bytes(4, "big") + first[16:]  # which the checksum leaves out
-    records = BoundedPartitionRecords(TP, unpacking.LedRecords(led + second), [], 0, None, None, True, 0)
+    records = BoundedPartitionRecords(TP, LedRecords(led + second), [], 0, None, None, True, 0)
     assert (records.leader_epoch, len(list(records))) == (7, 2)
     third = second[:12] + (9).to_bytes(4, "big") + second[16:]
     assert unpacking.newest_epoch_of(led + third + second) == 9
