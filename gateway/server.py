@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -16,12 +17,29 @@ log = logging.getLogger(__name__)
 
 SHUTDOWN_S = 5.0  # for requests in flight to be answered
 BACKLOG = 1024
+HEAD_S = 10.0  # for the first request's head to come: whoever sends none, or slower, holds a descriptor for nothing
+IDLE_S = 75.0  # between two requests, and for the next one's head; proxies keep connections for up to a minute
 
 
 class JsonHandler(RequestHandler):
-    """Answers JSON also to what is no HTTP, where no application is asked."""
+    """Answers JSON also to what is no HTTP, where no application is asked, and waits for no client for ever."""
 
-    __slots__ = ()
+    __slots__ = ("_patience",)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the first request, but not as long as aiohttp, which has no limit for that."""
+        super().connection_made(transport)
+        self._patience = self._loop.call_later(HEAD_S, self.force_close)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Wait no more."""
+        self._patience.cancel()
+        super().connection_lost(exc)
+
+    async def _handle_request(self, *args: Any) -> tuple[web.StreamResponse, bool]:
+        """Handle a request whose head has come."""
+        self._patience.cancel()
+        return await super()._handle_request(*args)
 
     def handle_error(
         self,
@@ -60,7 +78,13 @@ async def serve(gateway: Gateway, told: Callable[[str], None], stop: asyncio.Eve
     """Serve until ``stop`` is set; ``told`` hears the address once everything is open."""
     settings = gateway.settings
     tls = server_tls(settings)
-    runner = JsonRunner(gateway.app(), access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
+    runner = JsonRunner(
+        gateway.app(),
+        access_log=None,
+        handler_cancellation=True,
+        shutdown_timeout=SHUTDOWN_S,
+        keepalive_timeout=IDLE_S,
+    )
     try:
         await runner.setup()
         await web.TCPSite(runner, settings.host, settings.port, ssl_context=tls, backlog=BACKLOG).start()

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -119,6 +120,20 @@ def test_what_is_no_http_is_answered_in_json_and_not_logged(gateway, caplog, sen
     assert b"application/json" in head
     assert json.loads(body)["error"]["reason"] == "http"
     assert caplog.records == []
+
+
+SILENT = {"silent": b"", "slow": b"GET /live HTTP/1.1\r\nHost: x\r\n", "later": b"GET /live HTTP/1.1\r\n\r\nGET"}
+
+
+@pytest.mark.parametrize("sent", SILENT.values(), ids=SILENT)
+def test_who_sends_no_whole_head_in_time_is_not_waited_for(monkeypatch, sent):
+    """Each would hold a descriptor, and others could not connect any more."""
+    monkeypatch.setattr("rankstream.gateway.server.HEAD_S", 0.2)
+    monkeypatch.setattr("rankstream.gateway.server.IDLE_S", 0.2)
+    with RunningGateway() as gateway, socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+        connection.sendall(sent)
+        while connection.recv(4096):
+            pass
 
 
 def test_it_lives_is_ready_and_describes_itself(gateway):
