@@ -36,6 +36,10 @@ class ClockRefusedError(RuntimeError):
     """Brokers refuse what this machine's clock stamps; the message is one sentence, with what to do."""
 
 
+class ChangelogLimitError(RuntimeError):
+    """The changelog takes no record as large as some state; the message is one sentence and says what to do."""
+
+
 class ChangelogCutError(RuntimeError):
     """The changelog has lost records that it had acknowledged; the message is one sentence and says what to do."""
 
@@ -235,9 +239,21 @@ class Outbox:
         """
         topic, batches = self._names.of(CHANGELOG), self._batches(changes, producer)
         acks = [await _close_and_send(producer, batch, topic, self._partition) for batch in batches]
-        with naming_the_clock():
+        with naming_the_clock(), self._naming_the_limit(topic):
             written = await asyncio.gather(*acks)
         self._check_changelog(topic, [getattr(one, "offset", -1) for one in written])
+
+    @contextmanager
+    def _naming_the_limit(self, topic: str) -> Iterator[None]:
+        """Say what is wrong where brokers refuse states for their size: nothing can stand for one."""
+        try:
+            yield
+        except TOO_LARGE_ERRORS as exc:
+            raise ChangelogLimitError(
+                f"the changelog {topic} takes less in a record than a user's state, or than was told when this worker "
+                f"started ({self._limits.of(topic):,} bytes): raise its max.message.bytes, and start again; nothing "
+                "that was acknowledged is lost"
+            ) from exc
 
     def _check_changelog(self, topic: str, offsets: Sequence[int]) -> None:
         """Refuse to go on where the changelog is shorter than it was: nobody but the partition's owner writes to it.
@@ -276,8 +292,7 @@ class Outbox:
             if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
                 yield batch
                 batch = producer.create_batch()
-                if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
-                    raise ValueError(f"the state of user {key!r} is larger than a batch: {len(value):,} bytes")
+                batch.append(key=key, value=value, timestamp=None, headers=headers)  # the first one of any size
         yield batch
 
     async def is_refused(self) -> bool:

@@ -16,7 +16,7 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.topics import TopicNames
 from rankstream.streams.worker import limits
 from rankstream.streams.worker.limits import Limits
-from rankstream.streams.worker.outbox import ChangelogCutError, ClockRefusedError, Outbox
+from rankstream.streams.worker.outbox import ChangelogCutError, ChangelogLimitError, ClockRefusedError, Outbox
 from tests.builders.actions import MORNING_MS, ARecord
 from tests.builders.broker import FullBatches
 
@@ -216,3 +216,12 @@ def test_a_changelog_that_is_shorter_than_it_was_is_refused_before_a_position_co
     log_states(-1, -1)  # a batch that the brokers had already: they don't say where
     with pytest.raises(ChangelogCutError, match="now stands at offset 9, and offset 12 was acknowledged before"):
         log_states(7, 12, 9)
+
+
+def test_a_state_that_the_changelog_refuses_for_its_size_names_the_setting():
+    async def story() -> None:
+        outbox = Outbox(ABrokerWithALimit(3), TopicNames("shop."), 0, Limits(Settings()))
+        await outbox.write([], Changes({b"u1": b"state"}, 1), {})
+
+    with pytest.raises(ChangelogLimitError, match=r"shop\.user-state-changelog takes less .* max\.message\.bytes"):
+        asyncio.run(story())
