@@ -4,7 +4,7 @@ The topic is compacted: the last state of every user, and one position, the sour
 before it have applied all actions. It is the position that says that a changelog is whole: it is written behind a
 complete set, never before, so a changelog without one holds only a part. Beside it stands the id of the topic that it
 was written for: one that was deleted and created anew under a running worker holds the users who acted since, and a
-position that says more than is there.
+position that says more than is there. And where that log began: one that begins later has lost users.
 
 Each state carries the offset of its own last action, so states newer than the position do no harm: the source is read
 again from the position, and actions that a user already has are skipped.
@@ -27,11 +27,13 @@ from rankstream.features.user_state import NO_OFFSET
 from rankstream.streams.columns import AsColumns, RecordColumns
 from rankstream.streams.engine import SoundStates
 from rankstream.streams.settings import Settings
+from rankstream.streams.worker.changelog_marks import BEGIN_HEADER, LOG_HEADER, NAMES_HEADER, begin_in
 from rankstream.streams.worker.logged_states import RestoreError, offset_in, offset_of, where_of
 from rankstream.streams.worker.newest_offsets import SLOTS, NewestOffsets
 from rankstream.streams.worker.offsets import Bounds, reader
 from rankstream.streams.worker.outbox import Outbox
-from rankstream.streams.worker.source import HEADER, LOG_HEADER, Source, source_of, unpacked
+from rankstream.streams.worker.source import HEADER, Source, source_of, unpacked
+from rankstream.streams.worker.vocabulary_guard import NO_NAMES, Names, names_in
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ class Logged:
     position: int  # all actions before it are in the states
     source: Source  # what it counts in
     log_id: str = ""  # of the topic that it was written for; "" where it does not say
+    begin: int | None = None  # of that log as it was whole; None where it does not say
+    names: Names = NO_NAMES  # of the codes in its states
 
 
 @dataclass
@@ -87,7 +91,7 @@ class RestoreJob:
             if key == POSITION and value is not None:
                 position = position_in(record, value)
                 if position is not None:
-                    self.position = position if _is_for(record, self.log_id) else None
+                    self.position = position if _is_for(record, self.log_id, self.bounds.begin) else None
                     self.source = _header(record, HEADER)
             elif key is not None and value is not None:
                 offset = offset_in(record, value)
@@ -146,17 +150,18 @@ def _header(record: Record, wanted: str) -> bytes | None:
     return next((value for name, value in headers if name == wanted), None)
 
 
-def _is_for(record: Record, log_id: str) -> bool:
-    """Return whether a position was written for this very topic; older versions did not say."""
-    written_for = _header(record, LOG_HEADER)
-    return not log_id or not written_for or written_for == log_id.encode()
+def _is_for(record: Record, log_id: str, begin: int) -> bool:
+    """Return whether a position was written for this very log, with this beginning; older versions did not say."""
+    written_for, began = _header(record, LOG_HEADER), begin_in(_header(record, BEGIN_HEADER))
+    is_another = bool(log_id and written_for) and written_for != log_id.encode()
+    return not is_another and (began is None or begin <= began)
 
 
 async def logged_positions(settings: Settings, logs: Mapping[TP, Bounds]) -> dict[TP, Logged]:
     """Return up to where each changelog is whole: its newest position. Those without one are not whole, and left out.
 
     Every checkpoint ends with it, so it is among the last records, unless the last one was broken off. One that was
-    written for another topic of the same name is none.
+    written for another topic of the same name is none, nor is one of a log that has lost its beginning since.
     """
     found: dict[TP, Logged] = {}
     ids = {topic: (await source_of(settings, topic)).topic_id for topic in {tp.topic for tp in logs}}
@@ -167,13 +172,20 @@ async def logged_positions(settings: Settings, logs: Mapping[TP, Bounds]) -> dic
             windows = {tp: Bounds(starts[tp], before[tp]) for tp in logs if tp not in found}
             windows = {tp: window for tp, window in windows.items() if window.count}
             if not windows:
-                return {tp: one for tp, one in found.items() if _is_of(one, ids[tp.topic], tp)}
+                return {tp: one for tp, one in found.items() if _is_of(one, ids[tp.topic], logs[tp].begin, tp)}
             found |= await _newest_positions(settings, windows)
             tail, before = tail * 10, starts
 
 
-def _is_of(logged: Logged, log_id: str, tp: TP) -> bool:
-    """Return whether a position was written for this very topic, and say so where it was not."""
+def _is_of(logged: Logged, log_id: str, begin: int, tp: TP) -> bool:
+    """Return whether a position was written for this very log, all of which is there; say so where it was not."""
+    if logged.begin is not None and begin > logged.begin:
+        log.warning(
+            "%s %d began at offset %d while it was whole and begins at %d now: records were deleted from it, or it was "
+            "not compacted for a while, so it lacks users, and all are written to it again",
+            tp.topic, tp.partition, logged.begin, begin,
+        )  # fmt: skip
+        return False
     if not log_id or not logged.log_id or logged.log_id == log_id:
         return True
     log.warning(
@@ -199,12 +211,18 @@ async def _newest_positions(settings: Settings, windows: Mapping[TP, Bounds]) ->
                     if record.key == POSITION and record.value is not None and record.offset < todo[kafka_tp].end:
                         position = position_in(record, record.value)
                         if position is not None:
-                            log_id = (_header(record, LOG_HEADER) or b"").decode(errors="replace")
-                            found[TP(*kafka_tp)] = Logged(position, unpacked(_header(record, HEADER)), log_id)
+                            found[TP(*kafka_tp)] = _logged(record, position)
             for kafka_tp in list(todo):
                 if await consumer.position(kafka_tp) >= todo[kafka_tp].end:
                     del todo[kafka_tp]
     return found
+
+
+def _logged(record: Record, position: int) -> Logged:
+    """Return a position with what stands beside it."""
+    log_id = (_header(record, LOG_HEADER) or b"").decode(errors="replace")
+    begin, names = begin_in(_header(record, BEGIN_HEADER)), names_in(_header(record, NAMES_HEADER))
+    return Logged(position, unpacked(_header(record, HEADER)), log_id, begin, names)
 
 
 async def restore(settings: Settings, jobs: Sequence[RestoreJob]) -> None:

@@ -154,6 +154,7 @@ class Partition:
         requests: Cursor,
         log_changes: bool,
         load: Load | None = None,
+        keep_names: Callable[[], None] = lambda: None,
     ) -> None:
         self.number = number
         self.pipeline = pipeline
@@ -168,6 +169,7 @@ class Partition:
         self._outbox = outbox
         self._log_changes = log_changes
         self._load = load or Load(within_s=0.0)
+        self._keep_names = keep_names  # of the codes in states, before these are written
         self._turn = asyncio.Lock()  # apply a chunk and send its outputs, or take a snapshot
         self.cursors = (actions, requests)
         self._sweep = Sweep(pipeline.users)
@@ -307,6 +309,7 @@ class Partition:
     async def _checkpoint(self) -> None:
         started = monotonic()
         async with self._turn:
+            self._keep_names()
             self._sweep_on()
             snapshot = self._snapshot()
         await asyncio.gather(*snapshot.acks)

@@ -102,6 +102,14 @@ async def bounds_of(settings: Settings, tps: Collection[TP]) -> dict[TP, Bounds]
     return {tp: Bounds(begins[one], ends[one], written[one] - ends[one]) for tp, one in kafka_tps.items()}
 
 
+async def begins_of(settings: Settings, tps: Collection[TP]) -> dict[TP, int]:
+    """Return the offset of the oldest record kept of each partition."""
+    kafka_tps = [TopicPartition(*tp) for tp in tps]
+    async with asyncio.timeout(ANSWER_S), reader(settings) as consumer:
+        found = await consumer.beginning_offsets(kafka_tps)
+    return {TP(*tp): begin for tp, begin in found.items()}
+
+
 async def records_at(settings: Settings, windows: Mapping[TP, Bounds]) -> dict[TP, Record | None]:
     """Return the first record between these offsets, None where there is none; those that expired are left out.
 

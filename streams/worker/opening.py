@@ -27,6 +27,7 @@ from rankstream.streams.skips import NOTHING
 from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS
 from rankstream.streams.tracing import Traces
 from rankstream.streams.worker.changelog import Logged, RestoreJob, logged_positions, restore, seed
+from rankstream.streams.worker.changelog_marks import ChangelogMarks
 from rankstream.streams.worker.checkpoint import Cursor, Partition
 from rankstream.streams.worker.exploration_watch import ExplorationWatch
 from rankstream.streams.worker.fence import Fence
@@ -38,6 +39,7 @@ from rankstream.streams.worker.outbox import Outbox
 from rankstream.streams.worker.side_by_side import all_of, raise_first
 from rankstream.streams.worker.source import UNKNOWN, Source, unpacked
 from rankstream.streams.worker.topic_identity import OwnershipError, TopicIdentity
+from rankstream.streams.worker.vocabulary_guard import KeptVocabulary
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +109,7 @@ class Opening:
         self._producer = producer
         self._parts = parts
         self._watch_exploration = ExplorationWatch(settings)
+        self._vocabulary = KeptVocabulary(settings.state_dir / settings.app_id, lambda: parts.serving.vocabulary)
         self._skipped: Mapping[TP, range] = {}  # of what is being opened, as an operator has said
 
     async def open(self, numbers: list[int], look: Callable[[], Awaitable[None]]) -> AsyncGenerator[Partition]:
@@ -129,6 +132,7 @@ class Opening:
             partitions = len(await self._producer.partitions_for(self._names.of(ACTIONS)))
             sources = await bounds_of(self.settings, tps)
             logs = await self._changelogs(numbers)
+            self._keep_names_of(logs)
             await self._restore(opened, sources, logs)
             for number, one in opened.items():
                 await self._log_what_it_lacks(number, one, logs)
@@ -218,7 +222,8 @@ class Opening:
         if number in logs and position is not None and position > logged:
             count = await seed(self._outbox(number, opened), opened.users, position, since=logged)
             log.info("partition %d: wrote %d users that its changelog lacked", number, count)
-            logs[number].logged = Logged(position, self._topics.source, self._topics.changelog_id)
+            about = self._topics.source, self._topics.changelog_id, logs[number].bounds.begin
+            logs[number].logged = Logged(position, *about)
 
     async def _open_store(self, number: int, opened: "Opened") -> None:
         """Open the database in a thread: it may have to wait for its last owner. Damage is dealt with later."""
@@ -240,6 +245,15 @@ class Opening:
         bounds = await bounds_of(self.settings, [TP(self._names.of(CHANGELOG), number) for number in numbers])
         logged = await logged_positions(self.settings, bounds)
         return {tp.partition: Changelog(found, logged.get(tp)) for tp, found in bounds.items()}
+
+    def _keep_names_of(self, logs: Mapping[int, "Changelog"]) -> None:
+        """Note where changelogs begin, and the names of the codes in what is restored from them."""
+        topic = self._names.of(CHANGELOG)
+        self._vocabulary.keep()
+        for number, one in logs.items():
+            self._topics.changelog_begins[TP(topic, number)] = one.bounds.begin
+            if one.logged is not None:
+                self._vocabulary.join(one.logged.names, topic, number)
 
     async def _check_other_changelogs(self, without_position: Collection[int]) -> None:
         """Refuse partitions without users where those of other partitions were split by another number.
@@ -287,7 +301,8 @@ class Opening:
         outbox = self._outbox(number, opened)
         load = Load(self.settings.answer_within_ms / 1000, overload=self._parts.overload)
         changelog = self.settings.changelog
-        partition = Partition(number, pipeline, outbox, actions, requests, changelog, load)
+        keep_names = self._vocabulary.keep
+        partition = Partition(number, pipeline, outbox, actions, requests, changelog, load, keep_names)
         partition.outputs_committed_until = max(committed_actions, logged)  # what is logged was sent before, or with it
         partition.logged_until = logged
         partition.catch_up_until = source.end
@@ -317,7 +332,8 @@ class Opening:
         holds_feeds = self.settings.feed_delivery == TRANSACTIONAL
         source = self._topics.source.with_last_of(unpacked(opened.users.source))
         parts = (self._producer, self._names, number, self._parts.limits, source, opened.fence, holds_feeds)
-        return Outbox(*parts, self._topics.changelog_id)
+        begin = self._topics.changelog_begins.get(TP(self._names.of(CHANGELOG), number))
+        return Outbox(*parts, ChangelogMarks(self._topics.changelog_id, begin, self._vocabulary))
 
 
 def first_unanswered(tp: TP, committed: Mapping[TP, int], source: Bounds) -> int:

@@ -22,10 +22,11 @@ from rankstream.streams.records import Channel, Outgoing
 from rankstream.streams.shortened import sent_bytes, shortened
 from rankstream.streams.topics import CHANGELOG, TopicNames
 from rankstream.streams.worker.batched_sends import send_in_batches
+from rankstream.streams.worker.changelog_marks import NO_MARKS, ChangelogMarks
 from rankstream.streams.worker.fence import Fence
 from rankstream.streams.worker.finished_batches import Ending, FinishedBatch, batches_of
 from rankstream.streams.worker.limits import Limits
-from rankstream.streams.worker.source import HEADER, LOG_HEADER, UNKNOWN, Source
+from rankstream.streams.worker.source import HEADER, UNKNOWN, Source
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Outbox:
         source: Source = UNKNOWN,
         fence: Fence | None = None,
         holds_feeds: bool = False,
-        changelog_id: str = "",
+        changelog: ChangelogMarks = NO_MARKS,
     ) -> None:
         self._producer = producer
         self._fence = fence
@@ -87,7 +88,7 @@ class Outbox:
         self._limits = limits
         self.source = source  # what positions in the changelog count in
         self._holds_feeds = holds_feeds
-        self._changelog_id = changelog_id  # of the topic; "" where it is not known
+        self._changelog = changelog
         self._logged_at = -1  # the highest offset in the changelog that was acknowledged
         self._letters: list[Outgoing] = []  # that wait for the transaction of a checkpoint
         self._answers: list[Outgoing] = []  # that wait for a transaction with the offset of their requests
@@ -273,7 +274,7 @@ class Outbox:
         self._logged_at = max(self._logged_at, *offsets)
 
     def _position(self, next_offset: int) -> Ending:
-        about = [(HEADER, self.source.packed()), (LOG_HEADER, self._changelog_id.encode())]
+        about = [(HEADER, self.source.packed()), *self._changelog.headers()]
         return Ending(POSITION, next_offset.to_bytes(POSITION_BYTES, "little"), about)
 
     def _batches(self, changes: Changes, producer: AIOKafkaProducer) -> Iterator[BatchBuilder | FinishedBatch]:

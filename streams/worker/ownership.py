@@ -227,6 +227,14 @@ class Ownership:
             self.abandon()
             raise
 
+    async def _check_changelog_begins(self) -> None:
+        """Write nothing any more where the changelog has lost users. Raises ``OwnershipError``."""
+        try:
+            await self._topics.check_changelog_begins(self.partitions)
+        except OwnershipError:
+            self.abandon()
+            raise
+
     # --- records that topics have lost
 
     def is_in_doubt(self, chunk: Chunk) -> bool:
@@ -242,6 +250,8 @@ class Ownership:
         ``check_topics`` raises; ``TimeoutError`` or ``KafkaError`` where brokers are away.
         """
         await self.check_topics()
+        if chunk is None:
+            await self._check_changelog_begins()
         open_ = list(self.partitions.values())
         cursors = {cursor.tp: (one, cursor) for one in open_ for cursor in one.cursors}
         leaders, lost = dict(self._topics.leaders), 0

@@ -27,11 +27,13 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.skips import NOTHING
 from rankstream.streams.topics import ACTIONS, CHANGELOG, TopicNames, prepare_topics
 from rankstream.streams.worker.changelog import Logged, RestoreJob, logged_positions, restore
+from rankstream.streams.worker.changelog_marks import NAMES_HEADER
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.logged_states import offset_of
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_and_skipped, reader
 from rankstream.streams.worker.producers import new_producer, stop_producer
 from rankstream.streams.worker.source import HEADER, Source, source_of
+from rankstream.streams.worker.vocabulary_guard import Names
 
 AT_ONCE = 4_000  # records in flight
 
@@ -108,7 +110,7 @@ async def repartition(old: Settings, new: Settings) -> Moved:
             raise ClientError(f"{topics.of(CHANGELOG)} does not hold what was written to it: delete it, and again")
         actions = await _move_actions(old, new, partitions, sender)
         await _require_quiet(old, new, partitions)
-        await _write_positions(new, target, sender)
+        await _write_positions(new, target, longest_names(partitions), sender)
     finally:
         await stop_producer(producer, flush=True)
     users = sum(tally.users for tally in written.values())
@@ -233,9 +235,19 @@ async def _require_quiet(old: Settings, new: Settings, partitions: Iterable[OldP
         )
 
 
-async def _write_positions(new: Settings, target: Source, sender: "_Sender") -> None:
+def longest_names(partitions: Iterable[OldPartition]) -> Names:
+    """Return the names of the codes in all states: those of one changelog differ in their number alone."""
+    known = [one.logged.names for one in partitions if one.logged is not None]
+    return Names(
+        max((one.actions for one in known), key=len, default=()),
+        max((one.surfaces for one in known), key=len, default=()),
+    )
+
+
+async def _write_positions(new: Settings, target: Source, names: Names, sender: "_Sender") -> None:
     """Say that the new changelogs are whole: nothing of the new topic is in them yet."""
-    topic, headers = TopicNames(new.topic_prefix).of(CHANGELOG), [(HEADER, target.packed())]
+    topic = TopicNames(new.topic_prefix).of(CHANGELOG)
+    headers = [(HEADER, target.packed()), (NAMES_HEADER, names.packed())]
     for number in range(new.partitions):
         await sender.send(topic, bytes(POSITION_BYTES), POSITION, number, headers=headers)
     await sender.flush()

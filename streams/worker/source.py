@@ -26,7 +26,6 @@ from rankstream.streams.settings import Settings
 
 HEADER = "source"
 NO_TIME = -1  # ms: as of records that have none
-LOG_HEADER = "changelog"  # of the same record: the id of the topic that it stands in
 NO_ID = "00000000-0000-0000-0000-000000000000"
 
 

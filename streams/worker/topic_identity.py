@@ -11,7 +11,7 @@ from faust.types import TP
 
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS, TopicNames
-from rankstream.streams.worker.offsets import Bounds
+from rankstream.streams.worker.offsets import Bounds, begins_of
 from rankstream.streams.worker.source import UNKNOWN, Described, Source, describe
 from rankstream.streams.worker.truncation import replaced_records
 
@@ -28,6 +28,7 @@ class TopicIdentity:
         self.names = TopicNames(settings.topic_prefix)
         self.source = UNKNOWN  # the topic user-actions
         self.changelog_id = ""
+        self.changelog_begins: dict[TP, int] = {}  # of partitions that were opened, as of when they were whole
         self.leaders: Mapping[TP, int] = {}  # their epochs
 
     async def look(self, in_use: bool) -> None:
@@ -43,6 +44,21 @@ class TopicIdentity:
         self._check_source(actions, found[actions].source, in_use)
         for changelog in changelogs:
             self._check_changelog(changelog, found[changelog].source.topic_id, in_use)
+
+    async def check_changelog_begins(self, open_: Collection[int]) -> None:
+        """Refuse to go on where the changelog of an open partition lost its oldest records, and with them users.
+
+        Raises ``OwnershipError``; ``TimeoutError`` or ``KafkaError`` where brokers are away.
+        """
+        known = {tp: began for tp, began in self.changelog_begins.items() if tp.partition in open_}
+        now = await begins_of(self.settings, known) if known else {}
+        for tp, began in known.items():
+            if now[tp] > began:
+                raise OwnershipError(
+                    f"the changelog {tp.topic} partition {tp.partition} began at offset {began} and begins at "
+                    f"{now[tp]} now: records were deleted from it, or it is not compacted, so it lacks users who did "
+                    "not act since: start the worker again, and it writes them"
+                )
 
     def sources_of(self, numbers: Collection[int]) -> list[TP]:
         """Return these partitions of both topics that are read."""

@@ -262,6 +262,21 @@ def damage(bench: Bench) -> Path:
     return folder
 
 
+def test_states_whose_codes_have_other_names_in_the_bundle_are_not_restored(bench):
+    """The file of names was lost with the folder: a save would be read as a hide."""
+    bench.create_topics()
+    bench.send_actions(40, users=10)
+    worker = bench.worker(NAMES="view,save")
+    bench.wait_committed(40, ACTIONS)
+    assert worker.terminate() == 0
+    lose_the_folder(bench)
+    refused = bench.worker(NAMES="hide,view")
+    assert refused.process.wait(60) > 0
+    assert "in the changelog" in refused.log
+    assert "were written with the actions view, save, but here they are hide, view: train with" in refused.log
+    assert bench.states() == {}
+
+
 def test_a_damaged_store_is_moved_aside_and_restored(bench):
     apply_all(bench)
     before = bench.states()

@@ -5,7 +5,8 @@ Settings come from the environment (``RANKSTREAM_...``). ``SERVE`` serves the bu
 the store, ``BUG_AT`` raises at that many actions, ``DIES_OF`` ends the process where a record holds that text,
 ``RESTORE_MS`` makes each few records of a restore take that long, ``SEEDS`` kills the process before so many writes to
 an empty changelog, ``SCORE_MS`` makes the ranking of each request take that long, ``LOOK_AGAIN_S`` is the time between
-two looks at the topics, ``HANG`` blocks the event loop when the worker is asked to end.
+two looks at the topics, ``NAMES`` are those of the actions of its bundle, ``HANG`` blocks the event loop when the
+worker is asked to end.
 
 ``STOP_AT`` names a request of the protocol before which, once the file ``STOP_WHEN`` is there, the process stops itself
 as SIGSTOP would; of those that produce, one to the changelog. While the file ``CUT_OFF`` is there no request leaves the
@@ -25,6 +26,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.produce import ProduceRequest
 
 from rankstream.events.action_event import ActionDecoder, Record
+from rankstream.features.actions import Vocabulary
 from rankstream.features.stores.cache import Changes, UserCache
 from rankstream.features.user_state import UserState
 from rankstream.ranking.request import Ranking, RankingRequest
@@ -48,6 +50,7 @@ BUG_AT = int(os.environ.get("BUG_AT", "0"))
 
 LOOK_AGAIN_S = float(os.environ.get("LOOK_AGAIN_S", "0"))
 DIES_OF = os.environ.get("DIES_OF", "").encode()
+NAMES = os.environ.get("NAMES", "")
 SEEDS = int(os.environ.get("SEEDS", "0"))
 RESTORE_MS = float(os.environ.get("RESTORE_MS", "0"))
 
@@ -163,6 +166,8 @@ if __name__ == "__main__":
     if DIES_OF and kind is not Pipeline:
         kind.on_actions = dying(kind)
     serving = open_serving(settings) if os.environ.get("SERVE") else SomeLiveRanker(MixingSessions())
+    if NAMES:
+        serving.vocabulary = Vocabulary(tuple(NAMES.split(",")))
     app = create_app(settings, serving)
     sys.argv = sys.argv[:1]
     app.Worker(loglevel="INFO").execute_from_commandline()

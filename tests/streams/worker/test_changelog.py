@@ -12,11 +12,12 @@ from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.stores.rocksdb import POSITION, DamagedStoreError, RocksStore, StoreRefusedError
 from rankstream.features.user_state import CorruptStateError, UserState, unpack_state
 from rankstream.streams.worker.changelog import RestoreJob, seed
+from rankstream.streams.worker.changelog_marks import BEGIN_HEADER, LOG_HEADER
 from rankstream.streams.worker.logged_states import RestoreError, offset_of, offset_of_sound
 from rankstream.streams.worker.newest_offsets import NewestOffsets
 from rankstream.streams.worker.offsets import Bounds
 from rankstream.streams.worker.opening import is_behind
-from rankstream.streams.worker.source import LOG_HEADER, UNKNOWN, Source, unpacked
+from rankstream.streams.worker.source import UNKNOWN, Source, unpacked
 from tests.builders.actions import ARecord, a_state, an_action, an_erasure
 
 
@@ -283,3 +284,14 @@ def test_a_state_that_breaks_off_behind_its_offset_is_skipped_too(caplog):
     found = restored(MemoryStore(), logged(b"u1", 4), ARecord(a_user_record(7)[:-1], b"u2"))
     assert found.get_many([b"u1", b"u2"]) == [a_user_record(4), None]
     assert "something else wrote it" in caplog.text
+
+
+@pytest.mark.parametrize(("began", "position"), [(b"0", None), (b"5", 9), (b"6", 9), (b"?", 9), (None, 9)])
+def test_a_position_of_a_log_that_has_lost_its_beginning_since_says_nothing(began, position):
+    """Its oldest states were deleted, or expired; older versions did not say where it began."""
+    written = logged(POSITION, 9)
+    written.headers = ((BEGIN_HEADER, began),)  # type: ignore[attr-defined]
+    job = RestoreJob(TP("user-state-changelog", 0), MemoryStore(), Bounds(5, 8))
+    job.apply([logged(b"u1", 3), written])
+    job.finish()
+    assert job.store.next_offset == position

@@ -25,6 +25,7 @@ from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.load import Load
 from rankstream.streams.worker.outbox import Outbox
 from rankstream.streams.worker.source import Source, unpacked
+from rankstream.streams.worker.vocabulary_guard import VocabularyRefusedError
 from tests.builders.actions import MORNING_MS, ARecord, SomeLiveRanker, a_request, an_event
 from tests.builders.broker import FullBatches
 
@@ -252,6 +253,23 @@ def test_a_checkpoint_keeps_that_behind_the_last_action_there_were_only_markers_
         await scene.partition.checkpoint()
         assert kept(scene) == Source().after(last, leader_epoch=7).with_nothing_before(4)
         assert scene.store.next_offset == 6
+
+    asyncio.run(story())
+
+
+def test_nothing_is_written_where_the_names_of_codes_cannot_be_kept_before():
+    """A bundle that was swapped in gives a code in these states another name."""
+
+    def refuse() -> None:
+        raise VocabularyRefusedError
+
+    async def story():
+        scene = Scene()
+        await scene.apply_actions(an_event("u1", offset=0))
+        scene.partition._keep_names = refuse
+        with pytest.raises(VocabularyRefusedError):
+            await scene.partition.checkpoint()
+        assert (scene.broker.sent, scene.store.next_offset) == ([], None)
 
     asyncio.run(story())
 

@@ -9,8 +9,9 @@ from rankstream.streams.skips import NOTHING
 from rankstream.streams.topics import TopicNames
 from rankstream.streams.worker.changelog import Logged
 from rankstream.streams.worker.offsets import Bounds
-from rankstream.streams.worker.repartition import OldPartition, Tally, moved_state, require_whole
+from rankstream.streams.worker.repartition import OldPartition, Tally, longest_names, moved_state, require_whole
 from rankstream.streams.worker.source import Source
+from rankstream.streams.worker.vocabulary_guard import Names
 from tests.builders.actions import a_state, an_action, an_erasure, an_event
 
 HERE = Source("a", 4)
@@ -51,6 +52,12 @@ def test_what_lies_behind_the_position_and_is_in_no_state_is_sent_on():
     lacked = [offset for offset in range(one.begin, 10) if one.lacks(an_event("u1", offset=offset))]
     assert lacked == [7, 9]
     assert one.lacks(an_event("u2", offset=5))
+
+
+def test_the_names_of_codes_move_with_the_states():
+    names = Names(("view", "save"), ("home",))
+    known = [Logged(4, HERE, names=Names(("view",), ("home", "cart"))), Logged(4, HERE, names=names), None]
+    assert longest_names(map(a_partition, known)) == Names(("view", "save"), ("home", "cart"))
 
 
 def test_a_partition_that_nobody_has_used_lacks_all_its_actions():

@@ -18,10 +18,11 @@ from rankstream.features.user_state import FORMAT, NEVER, UserState
 from rankstream.streams.columns import AsColumns, RecordColumns, in_one
 from rankstream.streams.engine import SoundStates, open_engine
 from rankstream.streams.worker.changelog import RestoreJob
+from rankstream.streams.worker.changelog_marks import LOG_HEADER
 from rankstream.streams.worker.logged_states import RestoreError
 from rankstream.streams.worker.newest_offsets import NewestOffsets
 from rankstream.streams.worker.offsets import Bounds
-from rankstream.streams.worker.source import HEADER, LOG_HEADER
+from rankstream.streams.worker.source import HEADER
 from tests.builders.actions import a_state, an_action
 
 if importlib.util.find_spec("numba") is None:

@@ -1,0 +1,68 @@
+"""A changelog that loses its oldest records, by retention or by who deletes them: it holds a part of the users."""
+
+import shutil
+from contextlib import closing
+
+import pytest
+from kafka import TopicPartition
+from kafka.admin import KafkaAdminClient
+
+from rankstream.features.stores.rocksdb import POSITION
+from rankstream.streams.topics import ACTIONS, CHANGELOG
+from tests.kafka.harness import Bench, Worker
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
+
+USERS = 60
+
+
+@pytest.fixture
+def served(bench: Bench, broker) -> Worker:
+    """A worker that has logged all users."""
+    if not broker.is_kafka:
+        pytest.skip("the embedded broker deletes no records")
+    bench.create_topics()
+    worker = bench.worker(LOOK_AGAIN_S="1")
+    bench.send_actions(USERS, users=USERS)
+    bench.wait_committed(USERS, ACTIONS)
+    return worker
+
+
+def delete_the_oldest(bench: Bench) -> None:
+    """Delete what is logged of the users so far, and let few of them act again."""
+    ends = {TopicPartition(*tp): bounds.end for tp, bounds in bench.bounds(CHANGELOG).items()}
+    with closing(KafkaAdminClient(bootstrap_servers=bench.settings.bootstrap_servers)) as admin:
+        admin.delete_records(ends)
+
+
+def logged(bench: Bench) -> dict[bytes, bytes]:
+    return {key: state for (_, key), state in bench.changelog().items() if key != POSITION}
+
+
+def test_a_worker_notices_it_and_writes_all_users_at_its_next_start(bench: Bench, served: Worker):
+    delete_the_oldest(bench)
+    assert served.process.wait(60) > 0
+    assert "records were deleted from it, or it is not compacted" in served.log
+    again = bench.worker()
+    again.wait_ready()
+    assert "so it lacks users, and all are written to it again" in again.log
+    assert again.terminate() == 0
+    assert logged(bench) == bench.states() == bench.expected_states()
+
+
+def test_where_the_folder_is_lost_too_users_are_built_from_their_actions(bench: Bench, served: Worker):
+    """A position behind the gap says that they are in it."""
+    served.kill()
+    few = bench.worker()
+    few.wait_ready()
+    delete_the_oldest(bench)
+    bench.send_actions(20, users=5, start=USERS)
+    bench.wait_committed(USERS + 20, ACTIONS)
+    few.kill()
+    assert len(logged(bench)) <= 5
+    shutil.rmtree(bench.folder / "state")
+    heir = bench.worker()
+    heir.wait_ready()
+    bench.wait_committed(USERS + 20, ACTIONS)
+    assert heir.terminate() == 0
+    assert logged(bench) == bench.states() == bench.expected_states()
