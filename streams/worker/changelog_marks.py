@@ -7,9 +7,9 @@
     begin        offset at which that log began: one that begins later now has lost users
     vocabulary   names of the codes in the states before it (``vocabulary_guard.py``)
 
-Compaction moves no log's beginning. Retention does, where ``cleanup.policy`` was not ``compact`` for a while, and so
-does who deletes records: the states of users who did not act since are gone then, and a position behind them would say
-that they are there. Versions of before wrote fewer of these; what is not there is not compared.
+Compaction moves no log's beginning. Where ``cleanup.policy`` is not ``compact`` alone for a while, retention does, and
+who deletes records: the states of users who did not act since are gone then, and a position behind them would say that
+they are there. Versions of before wrote fewer of these; what is not there is not compared.
 """
 
 from dataclasses import dataclass

@@ -103,6 +103,15 @@ def status_of(bench: Bench) -> Result:
     return rankstream(*words, "--worker", f"127.0.0.1:{bench.settings.web_port}", "--json")
 
 
+def test_states_whose_codes_have_other_names_in_the_bundle_are_not_restored(applied):
+    """The file of names was lost with the folder: a save would be read as a hide."""
+    refused = applied.worker(state="other", NAMES="another,view")
+    assert refused.process.wait(60) > 0, refused
+    assert "in the changelog" in refused.log, refused
+    assert "but here they are another, view: train with the old names in their order" in refused.log
+    assert applied.states("other") == {}
+
+
 def test_a_restore_shows_its_progress_and_is_ready_when_it_is_done(applied, broker):
     lose_the_folder(applied)
     whole = applied.settings
@@ -260,21 +269,6 @@ def damage(bench: Bench) -> Path:
     folder: Path = bench.folder / "state" / bench.settings.app_id / f"{bench.names.of(ACTIONS)}-1"
     os.truncate(next(folder.glob("MANIFEST-*")), 7)
     return folder
-
-
-def test_states_whose_codes_have_other_names_in_the_bundle_are_not_restored(bench):
-    """The file of names was lost with the folder: a save would be read as a hide."""
-    bench.create_topics()
-    bench.send_actions(40, users=10)
-    worker = bench.worker(NAMES="view,save")
-    bench.wait_committed(40, ACTIONS)
-    assert worker.terminate() == 0
-    lose_the_folder(bench)
-    refused = bench.worker(NAMES="hide,view")
-    assert refused.process.wait(60) > 0
-    assert "in the changelog" in refused.log
-    assert "were written with the actions view, save, but here they are hide, view: train with" in refused.log
-    assert bench.states() == {}
 
 
 def test_a_damaged_store_is_moved_aside_and_restored(bench):
