@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.cluster.hierarchy import fcluster, linkage
 
 from rankstream.features.actions import ActionColumns
 from rankstream.features.embeddings.memory import ItemTable
@@ -77,6 +78,17 @@ def test_the_example_of_the_module():
 def test_clusters_are_those_of_the_plain_twin(count, dim, max_distance, seed):
     vectors = np.random.default_rng(seed).standard_normal((count, dim))
     assert ward_labels(vectors, max_distance).tolist() == plain_ward(vectors, max_distance)
+
+
+@pytest.mark.parametrize("max_distance", [0.0, 1.2, 1.6, 9.0])
+def test_clusters_are_those_of_scipy_also_where_items_are_repeated(max_distance):
+    rng = np.random.default_rng(0)
+    items = rng.standard_normal((60, 64)).astype(np.float32)
+    items /= np.linalg.norm(items, axis=1, keepdims=True)
+    vectors = items[rng.integers(0, 60, 120)]
+    labels = ward_labels(vectors, max_distance)
+    scipys = fcluster(linkage(vectors.astype(np.float64), "ward"), max_distance, "distance")
+    assert len(set(labels.tolist())) == len(set(scipys.tolist())) == len(set(zip(labels.tolist(), scipys, strict=True)))
 
 
 def test_a_medoid_has_the_least_sum_of_squared_distances():
