@@ -13,7 +13,7 @@ from time import monotonic, sleep
 from msgspec import UNSET
 
 from rankstream.cli.demo.no_realtime import UserPast
-from rankstream.cli.demo.scoreboard import HYBRID, NO_REALTIME, K, Scoreboard, Scored
+from rankstream.cli.demo.scoreboard import FOUND, HYBRID, LIMIT, NO_REALTIME, K, Scoreboard, Scored
 from rankstream.cli.demo.traffic import Step
 from rankstream.events.action_event import ActionEvent
 from rankstream.features.ids import Id
@@ -44,6 +44,7 @@ class PendingRequest:
     no_realtime: list[Id] | None = None
     feed: RankedFeed | None = None
     came_at_s: float = 0.0
+    found: RankedFeed | None = None  # the feed of the films that were found for it
 
 
 class LiveTraffic:
@@ -76,7 +77,9 @@ class LiveTraffic:
         try:
             for sent, step in enumerate(steps, start=1):
                 if step.candidates:
-                    self._request(step)
+                    pending = self._request(step)
+                    self._wait_for_feed(alive)
+                    self._let_find(pending)
                     self._wait_for_feed(alive)
                 self._act(step)
                 self._score()
@@ -93,7 +96,7 @@ class LiveTraffic:
         self._newest[step.user_id] = (step.timestamp_ms, monotonic())
         self._counts[step.user_id] += 1
 
-    def _request(self, step: Step) -> None:
+    def _request(self, step: Step) -> PendingRequest:
         """Send a request for all items that the user has not seen, and rank without realtime actions meanwhile."""
         now_ms = step.timestamp_ms
         newest_ms, newest_sent_at_s = self._newest.get(step.user_id, (None, None))
@@ -104,6 +107,14 @@ class LiveTraffic:
         request = RankingRequest(name, step.user_id, candidates=step.candidates, top_k=K, timestamp_ms=now_ms)
         self._producer.send_request(request)
         pending.no_realtime = self._no_realtime(request, now_ms)
+        return pending
+
+    def _let_find(self, pending: PendingRequest) -> None:
+        """Ask once more for the same user at the same time, and name no film."""
+        step, name = pending.step, f"r{next(self._numbers)}"
+        self._waiting[name] = pending
+        at_ms = step.timestamp_ms
+        self._producer.send_request(RankingRequest(name, step.user_id, limit=LIMIT, top_k=K, timestamp_ms=at_ms))
 
     def _wait_for_feed(self, alive: Callable[[], None]) -> None:
         """Send nothing more before the feed is there.
@@ -126,16 +137,20 @@ class LiveTraffic:
                 for feed in self._reader.feeds(timeout_s=0.05):
                     came_at_s = monotonic()
                     pending = self._waiting.get(feed.request_id)
-                    if pending is not None and pending.feed is None:
+                    if pending is None:
+                        continue
+                    if pending.feed is None:
                         pending.feed, pending.came_at_s = feed, came_at_s
+                    else:
+                        pending.found = feed
                         self._answered.append(pending)
-                        del self._waiting[feed.request_id]
+                    del self._waiting[feed.request_id]
         except BaseException as exc:  # handed over to the sending thread
             self._failure = exc
 
     def _score(self) -> None:
-        """Score the feeds that have come and whose baselines have ranked."""
-        while self._answered and self._answered[0].no_realtime is not None:
+        """Score the feeds that have come."""
+        while self._answered:
             pending = self._answered.pop(0)
             feed = pending.feed
             if feed is None or feed.items is UNSET:
@@ -147,7 +162,6 @@ class LiveTraffic:
 def scored(pending: PendingRequest, feed: RankedFeed) -> Scored:
     """Score one feed by the rank of the item of the action that followed."""
     step = pending.step
-    ids = [] if feed.items is UNSET else [item.item_id for item in feed.items]
     age_ms = None if feed.newest_action_age_ms is UNSET else feed.newest_action_age_ms
     expected_ms = None if pending.newest_ms is None else step.timestamp_ms - pending.newest_ms
     sent_at_s = pending.newest_sent_at_s
@@ -155,7 +169,8 @@ def scored(pending: PendingRequest, feed: RankedFeed) -> Scored:
         user=step.user_id,
         candidates=len(step.candidates),
         ranks={
-            HYBRID: _rank(step.item_id, ids),
+            HYBRID: _rank(step.item_id, _ids(feed)),
+            FOUND: _rank(step.item_id, _ids(pending.found)),
             NO_REALTIME: _rank(step.item_id, pending.no_realtime or []),
             **pending.baselines,
         },
@@ -164,6 +179,10 @@ def scored(pending: PendingRequest, feed: RankedFeed) -> Scored:
         fresh=age_ms == expected_ms,
         newest_age_ms=None if sent_at_s is None or age_ms != expected_ms else 1000 * (pending.came_at_s - sent_at_s),
     )
+
+
+def _ids(feed: RankedFeed | None) -> list[Id]:
+    return [] if feed is None or feed.items is UNSET else [item.item_id for item in feed.items]
 
 
 def _rank(item: Id, ranked: list[Id]) -> int | None:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from rankstream.cli.demo.scoreboard import BASELINES, HYBRID, NO_REALTIME, RANKERS, VMIS_KNN, Scoreboard
+from rankstream.cli.demo.scoreboard import BASELINES, HYBRID, LIMIT, NO_REALTIME, RANKERS, VMIS_KNN, Scoreboard
 from rankstream.evaluation.html_page import Block, Heading, Plot, Table, Text, page
 from rankstream.metrics.drawing import GREYS, HUES, NARROW_IN, SOFT, WIDE_IN, figure, legend_above
 
-COLOURS = dict(zip(RANKERS, (HUES[0], GREYS[0], HUES[1], HUES[2], HUES[3], GREYS[1]), strict=True))
-DASHES = dict(zip(RANKERS, ("-", "--", "-.", (0, (5, 1)), (0, (1, 1)), ":"), strict=True))
+COLOURS = dict(zip(RANKERS, (HUES[0], HUES[4], GREYS[0], HUES[1], HUES[2], HUES[3], GREYS[1]), strict=True))
+DASHES = dict(zip(RANKERS, ("-", (0, (3, 1, 1, 1)), "--", "-.", (0, (5, 1)), (0, (1, 1)), ":"), strict=True))
 
 
 def metrics_of(board: Scoreboard, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +66,8 @@ def _blocks(board: Scoreboard, numbers: Mapping[str, Any]) -> list[Block]:
         Heading("Ranking quality"),
         Text(
             "Just before a user saves or clicks a film they ask for a feed; the metrics use the rank of that film. "
-            "Intervals: 95 %, bootstrap over users, 1,000 resamples. Random is exact, not sampled."
+            "Intervals: 95 %, bootstrap over users, 1,000 resamples. Random is exact, not sampled. A second request "
+            f"asks for the best of {LIMIT} films that are found for it: what is not among these is a miss."
         ),
         _quality(numbers),
         Text(_verdict(numbers)),

@@ -13,12 +13,14 @@ from rankstream.metrics.ranking import hit, ndcg, random_hit, random_ndcg
 
 K = 10
 HYBRID = "hybrid ranker, realtime"
+LIMIT = 200  # films that are found for a request which names none
+FOUND = f"the same, of {LIMIT} films found for it"
 NO_REALTIME = "same ranker, no realtime actions"
 VMIS_KNN = "VMIS-kNN: items of similar sessions"
 ITEM_KNN = "item-kNN: items of the same sessions"
 POPULAR = "popularity"
 RANDOM = "random"
-BASELINES = (NO_REALTIME, VMIS_KNN, ITEM_KNN, POPULAR, RANDOM)
+BASELINES = (FOUND, NO_REALTIME, VMIS_KNN, ITEM_KNN, POPULAR, RANDOM)
 RANKERS = (HYBRID, *BASELINES)
 
 

@@ -111,13 +111,16 @@ def _scores(explanation: Explanation) -> Table:
     """Show each item's score as the sum that it is."""
     terms = explanation.items[0].terms if explanation.items else ()
     served = numbers("served at") if explanation.policy is not None else []
+    sources = names("proposed by") if any(item.source is not None for item in explanation.items) else []
     rows: list[list[Cell]] = []
     for item in explanation.items:
         cells = [Text(f"{term.probability:.4f}  ").append(_signed(term.term)) for term in item.terms]
         name = Text(str(item.item_id) if item.in_item_table else f"{item.item_id} (unknown)", "bold")
-        rows.append([f"{item.rank}.", name, f"{item.score:.4f}", *cells, *([_served(item)] if served else [])])
+        more: list[Cell] = [_served(item)] if served else []
+        more += [_proposed_by(item)] if sources else []
+        rows.append([f"{item.rank}.", name, f"{item.score:.4f}", *cells, *more])
     weights = numbers(*(f"{term.head} x {term.weight:g}" for term in terms))
-    columns = [*numbers("rank"), *names("item"), *numbers("score"), *weights, *served]
+    columns = [*numbers("rank"), *names("item"), *numbers("score"), *weights, *served, *sources]
     heads = heads_text([term.head for term in terms], explanation.calibrated or ())
     return Table(columns, rows, "score = sum of each head x its weight", [heads])
 
@@ -127,6 +130,11 @@ def _served(item: ExplainedItem) -> Text:
         return Text("-", "dim")
     propensity = "" if item.propensity is None else f"  p {item.propensity:.3f}"
     return Text(f"{item.served_rank}.{propensity}")
+
+
+def _proposed_by(item: ExplainedItem) -> str:
+    because = "" if item.because_of is None else f", because of {item.because_of}"
+    return f"{item.source or ''}{because}"
 
 
 def _signed(value: float, decimals: int = 4) -> Text:

@@ -63,6 +63,7 @@ class AnswerContext:
     ranker: Ranker
     request: RankingRequest  # for all its candidates
     base: Ranking
+    proposed: Ranking  # of all its candidates, as they were found for it
     items: EmbeddingTable
     vocabulary: Vocabulary
     records: UserRecords
@@ -132,9 +133,10 @@ def _context(
     if not isinstance(served.policy, UnsetType):  # limits of groups by score might leave out what it explored
         original = msgspec.structs.replace(original, groups=None, max_per_group=None)
     uncut = msgspec.structs.replace(original, top_k=None)
-    request = whole_request(original, ranker.rank(uncut, known, served.at_ms))
+    proposed = ranker.rank(uncut, known, served.at_ms)
+    request = whole_request(original, proposed)
     base = ranker.rank(request, known, served.at_ms)
-    return AnswerContext(served, known, ranker, request, base, items, rankers.vocabulary, records)
+    return AnswerContext(served, known, ranker, request, base, proposed, items, rankers.vocabulary, records)
 
 
 def _explanation(context: AnswerContext, differs: str, items: Sequence[Id], progress: Progress) -> Explanation:
@@ -196,6 +198,7 @@ def _item(context: AnswerContext, rank: int, item: FeedItem, found: tuple[Effect
     rows = zip(item.probabilities.items(), context.ranker.weights, strict=True)
     fed = {str(one.item_id): (number, one.propensity) for number, one in enumerate(context.served.items, start=1)}
     served_rank, propensity = fed.get(str(item.item_id), (None, UNSET))
+    found_by = next(one for one in context.proposed.items if str(one.item_id) == str(item.item_id))
     return ExplainedItem(
         item_id=item.item_id,
         rank=rank,
@@ -205,6 +208,8 @@ def _item(context: AnswerContext, rank: int, item: FeedItem, found: tuple[Effect
         in_item_table=_known(context, [item.item_id])[0],
         terms=tuple(Term(head, probability, weight, weight * probability) for (head, probability), weight in rows),
         effects=found,
+        source=None if isinstance(found_by.source, UnsetType) else found_by.source,
+        because_of=None if isinstance(found_by.because_of, UnsetType) else found_by.because_of,
     )
 
 

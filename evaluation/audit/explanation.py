@@ -94,6 +94,8 @@ class ExplainedItem:
     in_item_table: bool
     terms: tuple[Term, ...]
     effects: tuple[Effect, ...]  # of all actions, each of the tables, and each action, newest first
+    source: str | None = None  # what proposed it; None: the request named it, or there is one source alone
+    because_of: Id | None = None  # the item that its source asked with, where that is one: an interest's
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ import pytest
 
 from rankstream.cli.demo.baselines import baseline_ranks
 from rankstream.cli.demo.data import NoDataError, find_log, write_items
+from rankstream.cli.demo.live import PendingRequest, scored
 from rankstream.cli.demo.report import metrics_of, verdict_on, write_report
 from rankstream.cli.demo.run import live_words
 from rankstream.cli.demo.scoreboard import (
+    FOUND,
     HYBRID,
     ITEM_KNN,
     NO_REALTIME,
@@ -20,6 +22,8 @@ from rankstream.cli.demo.scoreboard import (
 from rankstream.cli.demo.traffic import Step, plan
 from rankstream.content.item_files import ItemOptions, read_items
 from rankstream.events.log import EventLog
+from rankstream.ranking.request import FeedItem
+from rankstream.streams.codec import RankedFeed
 from tests.builders.actions import MORNING_MS, VOCABULARY
 
 pytest.importorskip("pyarrow", reason="the demo's event log needs the train extra")
@@ -34,7 +38,7 @@ def a_log(*rows: tuple[int, int, str]) -> EventLog:
 
 
 def a_scored(hybrid: int | None = 1, user: str = "u1", **more: object) -> Scored:
-    ranks = {HYBRID: hybrid, NO_REALTIME: 5, VMIS_KNN: 11, ITEM_KNN: 10, POPULAR: 20}
+    ranks = {HYBRID: hybrid, FOUND: 2, NO_REALTIME: 5, VMIS_KNN: 11, ITEM_KNN: 10, POPULAR: 20}
     known = {"candidates": 100, "history": 3, "latency_ms": 40.0, "fresh": True, "newest_age_ms": 60.0}
     return Scored(user=user, ranks=ranks, **(known | more))
 
@@ -59,6 +63,18 @@ def test_baselines_know_what_happened_before_a_request_and_not_after_it():
     assert (first[ITEM_KNN], first[VMIS_KNN]) == (1, 1)  # 10 and 11 share a session
     assert (second[ITEM_KNN], second[VMIS_KNN]) == (2, 2)  # 13 shares none yet
     assert set(first) == {POPULAR, ITEM_KNN, VMIS_KNN}
+
+
+def a_feed(*items: int) -> RankedFeed:
+    shown = [FeedItem(item, 1.0 / (1 + at), {}) for at, item in enumerate(items)]
+    return RankedFeed("r1", 1, MORNING_MS, items=shown, newest_action_age_ms=1_000)
+
+
+@pytest.mark.parametrize(("found", "rank"), [(a_feed(12, 13), 2), (a_feed(12, 14), None), (None, None)])
+def test_a_film_that_was_not_found_for_a_request_without_candidates_is_a_miss(found: RankedFeed | None, rank: object):
+    step = Step(1, 13, "save", MORNING_MS + 1_000, None, (12, 13))
+    pending = PendingRequest(step, 0.0, MORNING_MS, None, 3, {ITEM_KNN: 7}, no_realtime=[13], found=found)
+    assert scored(pending, a_feed(13, 12)).ranks == {HYBRID: 1, FOUND: rank, NO_REALTIME: 1, ITEM_KNN: 7}
 
 
 def test_the_best_baseline_is_the_one_with_most_hits():

@@ -19,7 +19,7 @@ from rankstream.cli.commands import bundle, catalogue, dead_letters, evaluate, i
 from rankstream.cli.commands import graph as graph_command
 from rankstream.cli.commands import settings as settings_command
 from rankstream.cli.demo import screen
-from rankstream.cli.demo.scoreboard import HYBRID, ITEM_KNN, NO_REALTIME, POPULAR, VMIS_KNN, Scoreboard, Scored
+from rankstream.cli.demo.scoreboard import FOUND, HYBRID, ITEM_KNN, NO_REALTIME, POPULAR, VMIS_KNN, Scoreboard, Scored
 from rankstream.cli.views import explanation, feeds, monitor, off_policy, replay
 from rankstream.cli.views.table import Facts, Table, console, names, numbers
 from rankstream.evaluation.audit.diff import Difference
@@ -194,9 +194,8 @@ def an_explanation(policy: str | None = "plackett-luce") -> Explanation:
 
 def a_board() -> Scoreboard:
     board = Scoreboard()
-    board.add(
-        Scored("u1", 100, {HYBRID: 1, NO_REALTIME: 5, VMIS_KNN: 7, ITEM_KNN: 9, POPULAR: 20}, 3, 40.0, True, 60.0)
-    )
+    ranks = {HYBRID: 1, FOUND: 2, NO_REALTIME: 5, VMIS_KNN: 7, ITEM_KNN: 9, POPULAR: 20}
+    board.add(Scored("u1", 100, ranks, 3, 40.0, True, 60.0))
     return board
 
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
+from rankstream.evaluation.audit.explain import explain
 from rankstream.evaluation.audit.verify import (
     FOLDED_BY_ANOTHER,
     LOG_ENDS,
@@ -370,6 +371,18 @@ def test_answers_of_several_versions_of_the_graph_are_reproduced_to_the_bit_and_
     assert (report.differences, sum(report.unverified.values()), report.graphs) == ([], 0, used)
     unnamed = replace(walked_day, graph=None).verify()
     assert unnamed.unverified[f"served with graph {min(used)}; name their folder with --graph"] > 0
+
+
+def test_an_explanation_says_because_of_which_item_an_interest_proposed_another(interested_day):
+    records = zip(interested_day.served, interested_day.requests, strict=True)
+    record, request = next((one, asks) for one, asks in records if b'"because_of"' in one.value)
+    answer = served_features(record)
+    item = next(item for item in answer.items if item.because_of is not UNSET)
+    found = explain(
+        answer, request, interested_day.actions, interested_day.rankers(), interested_day.history_limit,
+        [item.item_id],
+    )  # fmt: skip
+    assert [(one.source, one.because_of) for one in found.items] == [(item.source, item.because_of)]
 
 
 def test_interests_that_are_gone_are_named_and_so_is_the_flag(interested_day, tmp_path):

@@ -122,6 +122,7 @@ def test_an_answer_with_a_limit_is_explained(day):
     told = explain(answer, request, day.actions, rankers(day, root_of(day)), day.history_limit)
     assert told.identical, at
     assert [item.item_id for item in told.items[:3]] == [item.item_id for item in answer.items[:3]]
+    assert [item.source for item in told.items[:3]] == [item.source for item in answer.items[:3]]
 
 
 def test_a_catalogue_of_later_than_what_is_ranked_is_a_leak(day):
