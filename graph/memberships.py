@@ -9,6 +9,13 @@
 
 A board is whatever holds items together: a basket, a playlist, a session, a shelf. A row that can't be read is skipped
 and counted by its reason; where rows have times, those after the as-of time are left out.
+
+Of a log of actions, each action may tell of boards of its own, by the column that names them::
+
+    action,item_id,list,visit          --edges save:list --edges view:visit
+    save,tea,breakfast,v1      --->    (list breakfast, tea)
+    view,tea,,v1                       (visit v1, tea)
+    save,milk,,v1                      in no board: counted, and left out
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,8 +36,8 @@ from rankstream.events.readers.times import SAMPLE_ROWS, time_ms, told_unit
 from rankstream.events.skipped import Skipped, Where, shown
 from rankstream.features.ids import Keys, id_key
 
-BOARD, ITEM, TIME = "board", "item_id", "timestamp_ms"
-FIELDS = (BOARD, ITEM, TIME)
+BOARD, ITEM, TIME, ACTION = "board", "item_id", "timestamp_ms", "action"
+FIELDS = (BOARD, ITEM, TIME, ACTION)
 SHOW_EVERY = 10_000  # pairs between two calls of ``progress``
 MAX_SKIPPED = 0.5  # share of rows; a file of which more are skipped is refused
 
@@ -57,6 +64,7 @@ class ReadMemberships:
     pairs: Memberships
     rows: int = 0
     later: int = 0  # rows of after the as-of time
+    unboarded: int = 0  # rows that tell of no board, by their action or as its column is empty
     skipped: Skipped = field(default_factory=Skipped)
     notes: tuple[str, ...] = ()
 
@@ -70,12 +78,19 @@ class MembershipOptions:
     dates: str = AUTO  # whether the day or the month comes first where the year does not
     delimiter: str | None = None  # of text; told by its first lines
     heading: tuple[str, ...] | None = None  # names of the columns of text without a heading
+    edges: tuple[tuple[str, str], ...] = ()  # an action, and a column with its boards; none: each row, by ``BOARD``
 
     def check(self) -> None:
         """Raise ``LogError`` for what is no field."""
         for name in self.columns:
             if name not in FIELDS:
                 raise LogError(f"{name} is no field of a membership; it has {', '.join(FIELDS)}")
+        if self.edges and BOARD in self.columns:
+            raise LogError("edges name the columns of boards themselves; leave out --map board, or --edges")
+
+    def boards_of(self, action: str) -> list[str]:
+        """Return the columns that name the boards of an action."""
+        return [column for name, column in self.edges if name == action]
 
     def column(self, name: str) -> str:
         """Return the column of a field."""
@@ -148,7 +163,10 @@ def _pairs_of(
             if at_ms > as_of_ms:
                 found.later += 1
                 continue
-            yield at_ms, _key(row, options.column(BOARD)), _key(row, options.column(ITEM))
+            item, boards = _key(row, options.column(ITEM)), _boards(row, options)
+            found.unboarded += not boards
+            for board in boards:
+                yield at_ms, board, item
         except Rejected as why:
             found.skipped.reject(why, Where(str(path), "row", number))
         except (ValueError, TypeError, OverflowError) as exc:
@@ -156,13 +174,24 @@ def _pairs_of(
 
 
 def _check_columns(path: Path, options: MembershipOptions, names: tuple[str, ...]) -> None:
-    wanted = [BOARD, ITEM, *([TIME] if TIME in options.columns else [])]
+    wanted = [ITEM, *([TIME] if TIME in options.columns else []), ACTION if options.edges else BOARD]
+    for _, column in options.edges:
+        if column not in names:
+            raise LogError(f"{path} has no column {column}; it has {', '.join(names) or 'none'}; name one with --edges")
     for name in wanted:
         if options.column(name) not in names:
             raise LogError(
                 f"{path} has no column {options.column(name)}; it has {', '.join(names) or 'none'}; name the column of "
                 f"the field {name} with --map {name}=COLUMN"
             )
+
+
+def _boards(row: Row, options: MembershipOptions) -> list[int]:
+    """Return the keys of a row's boards; those of different columns stay different, whatever their names."""
+    if not options.edges:
+        return [_key(row, options.column(BOARD))]
+    columns = options.boards_of(str(row.get(options.column(ACTION))))
+    return [_key(row, column) ^ id_key(column) for column in columns if row.get(column) not in (None, "")]
 
 
 def _key(row: Row, column: str) -> int:

@@ -35,6 +35,16 @@ from rankstream.graph.memberships import (
 )
 from rankstream.streams.pipeline import wall_clock_ms
 
+
+def edges_of(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Read ``ACTION:COLUMN`` options."""
+    for text in given:
+        action, _, column = text.partition(":")
+        if not (action and column):
+            raise Refusal(f"--edges {text} is no ACTION:COLUMN; write for example --edges save:collection")
+    return tuple((text.partition(":")[0], text.partition(":")[2]) for text in given)
+
+
 ROOT = click.argument("root", type=click.Path(path_type=Path, file_okay=False))
 
 
@@ -61,8 +71,13 @@ def command() -> None:
 )  # fmt: skip
 @click.option(
     "--map", "columns", callback=pairs, multiple=True, metavar="FIELD=COLUMN",
-    help="The column of --rows that holds a field (board, item_id, timestamp_ms), repeatable.  [default: of the "
-    "field's own name]",
+    help="The column of --rows that holds a field (board, item_id, timestamp_ms, action), repeatable.  [default: of "
+    "the field's own name]",
+)  # fmt: skip
+@click.option(
+    "--edges", callback=edges_of, multiple=True, metavar="ACTION:COLUMN",
+    help="Of rows that are actions: this action says by that column in which board its item is, repeatable; rows of "
+    "other actions say nothing.",
 )  # fmt: skip
 @click.option(
     "--time-unit", type=click.Choice(TIME_UNITS), default=AUTO, show_default=True, help="Of times that are numbers."
@@ -87,6 +102,7 @@ def build(
     file: Path | None,
     catalogue: Path | None,
     columns: dict[str, str],
+    edges: tuple[tuple[str, str], ...],
     time_unit: str,
     dates: str,
     delimiter: str | None,
@@ -108,8 +124,12 @@ def build(
     Examples:
       rankstream graph build graph --rows lines.parquet --map board=basket_id \\
         --map item_id=product_id --map timestamp_ms=time_utc
+      rankstream graph build graph --rows actions.parquet \\
+        --edges save:collection --edges buy:basket
       rankstream graph build graph --catalogue catalogue
     """
+    if edges and file is None:
+        raise Refusal("--edges are of rows, and none are given; give --rows FILE too")
     if file is None and catalogue is None:
         raise Refusal("nothing to build of is named; give --rows FILE, --catalogue DIR or both")
     as_of_ms = wall_clock_ms() if as_of is None else as_of
@@ -117,7 +137,7 @@ def build(
     read: ReadMemberships | None = None
     if file is not None:
         names = tuple(heading.split(",")) if heading else None
-        read = _read(file, MembershipOptions(columns, time_unit, dates, delimiter, names), as_of_ms)
+        read = _read(file, MembershipOptions(columns, time_unit, dates, delimiter, names, edges), as_of_ms)
         parts.append(read.pairs)
     if catalogue is not None:
         parts.append(collections_of(_catalogue_as_of(catalogue, as_of_ms)))
@@ -173,14 +193,20 @@ def _counts(built: BuiltGraph) -> dict[str, int]:
 
 def _document(folder: Path, built: BuiltGraph, read: ReadMemberships | None) -> dict[str, object]:
     skipped = {} if read is None else dict(read.skipped.most_common())
-    rows = {"rows": 0 if read is None else read.rows, "later": 0 if read is None else read.later, "skipped": skipped}
-    return {"version": folder, "as_of_ms": built.graph.as_of_ms} | _counts(built) | rows
+    return {"version": folder, "as_of_ms": built.graph.as_of_ms} | _counts(built) | _rows(read) | {"skipped": skipped}
+
+
+def _rows(read: ReadMemberships | None) -> dict[str, int]:
+    if read is None:
+        return {"rows": 0, "later": 0, "unboarded": 0}
+    return {"rows": read.rows, "later": read.later, "unboarded": read.unboarded}
 
 
 def _told(built: BuiltGraph, read: ReadMemberships | None) -> str:
-    counts = _counts(built)
+    counts, rows = _counts(built), _rows(read)
     left = {
-        "rows of later times": 0 if read is None else read.later,
+        "rows of later times": rows["later"],
+        "rows of no board": rows["unboarded"],
         "boards of one item": counts["single"],
         "boards of too many": counts["wide"],
         "edges of popular items": counts["pruned"],

@@ -46,6 +46,15 @@ def test_the_collections_of_the_catalogue_as_of_then_join_them(rows, tmp_path):
     assert "give a later --as-of, or import the items as of then" in early
 
 
+def test_edges_are_of_the_actions_that_are_named(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("action,item_id,list\nsave,5,a\nsave,6,a\nview,7,a\n")
+    told = json.loads(build(tmp_path, "--rows", log, "--edges", "save:list", "--json").stdout)
+    assert (told["items"], told["edges"], told["unboarded"]) == (2, 2, 1)
+    assert "is no ACTION:COLUMN" in refusal(build(tmp_path, "--rows", log, "--edges", "save"))
+    assert "give --rows FILE too" in refusal(build(tmp_path, "--edges", "save:list"))
+
+
 def test_what_can_not_be_built_is_one_sentence(rows, tmp_path):
     assert "give --rows FILE, --catalogue DIR or both" in refusal(build(tmp_path))
     assert "the graph is empty" in refusal(build(tmp_path, "--rows", rows, *COLUMNS, "--as-of", "2020-01-01"))

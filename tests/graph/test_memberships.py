@@ -25,6 +25,18 @@ def test_a_row_is_a_pair_and_columns_may_have_other_names(tmp_path):
     assert found.pairs.items.tolist() == id_keys(["7", "tea"]).tolist()
 
 
+ACTIONS = ("save,tea,7,7", "view,tea,,7", "save,milk,,7", "hide,rice,7,7", "view,milk,,7")
+
+
+def test_each_action_tells_of_its_own_boards_and_those_of_two_columns_stay_apart(tmp_path):
+    path = the_file(tmp_path, *ACTIONS, heading="action,item_id,list,visit")
+    found = read_memberships(path, MembershipOptions(edges=(("save", "list"), ("view", "visit"))), LATE_MS)
+    assert found.pairs.items.tolist() == id_keys(["tea", "tea", "milk"]).tolist()
+    of_list, *of_visit = found.pairs.boards.tolist()
+    assert of_visit[0] == of_visit[1] != of_list
+    assert (found.rows, found.unboarded, found.skipped.total()) == (5, 2, 0)
+
+
 def test_rows_after_the_as_of_time_are_left_out_and_counted_and_the_newest_come_last(tmp_path):
     lines = ["b1,8,2024-03-03", "b1,7,2024-03-01", "b1,6,2024-02-01"]
     path = the_file(tmp_path, *lines, heading="board,item_id,timestamp_ms")
@@ -52,6 +64,15 @@ def test_a_row_without_an_id_is_skipped_and_counted_by_its_reason(tmp_path):
 def test_columns_that_are_not_there_are_one_sentence(tmp_path, heading, columns, words):
     with pytest.raises(LogError, match=words):
         read_memberships(the_file(tmp_path, "b1,7", heading=heading), MembershipOptions(columns), LATE_MS)
+
+
+def test_edges_without_their_columns_are_one_sentence(tmp_path):
+    path = the_file(tmp_path, *ACTIONS, heading="kind,item_id,list,visit")
+    for edge, words in ((("save", "shelf"), "no column shelf"), (("save", "list"), "--map action=COLUMN")):
+        with pytest.raises(LogError, match=words):
+            read_memberships(path, MembershipOptions(edges=(edge,)), LATE_MS)
+    with pytest.raises(LogError, match="leave out --map board, or --edges"):
+        read_memberships(path, MembershipOptions({"board": "list"}, edges=(("save", "list"),)), LATE_MS)
 
 
 def test_a_file_of_which_most_rows_can_not_be_read_is_refused(tmp_path):
