@@ -24,9 +24,9 @@ COUNTS = (256, 1_000, 10_000, 100_000)  # repeated items where the catalogue is 
 QUANTILES = (0.2, 0.05, 0.01, 0.001)
 
 
-def a_user(bundle: Bundle) -> UserState:
+def a_user(bundle: Bundle, seed: int = 0) -> UserState:
     """Return the state of a user with 100 actions on items of the bundle."""
-    rng, count = np.random.default_rng(0), 100
+    rng, count = np.random.default_rng(seed), 100
     items = id_keys(list(bundle.items.ids(rng.integers(0, len(bundle.items), count))))
     times = AS_OF_MS - 60_000 * np.arange(count, 0, -1)
     packed = pack_actions(times, np.ones(count, np.int64), items, np.zeros(count, np.int64), np.zeros(count, np.int64))
