@@ -1,0 +1,1 @@
+"""Which query finds most: those of the default training in its item vectors, and a plain two-tower of its own."""
