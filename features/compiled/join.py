@@ -1,6 +1,7 @@
 """``features/join.py`` by kernels: the same inputs to the byte, in a fraction of the time.
 
-Tables that are no files of ours (a test's, training's in memory) are joined the plain way.
+Tables that are no files of ours (a test's, training's in memory) are joined the plain way. What a version of the item
+vectors puts in place of some rows of a file, of items that nobody had acted on, is put there here, too.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from rankstream.features.compiled.history_items import BY_TYPE, count_items, put
 from rankstream.features.compiled.item_lists import put_followers, put_neighbours, put_vmis
 from rankstream.features.compiled.rows import find_rows, widen_rows
 from rankstream.features.compiled.sessions import pool_sessions
-from rankstream.features.embeddings.base import NoVectors
+from rankstream.features.embeddings.base import NoVectors, VectorTable, WithRows
 from rankstream.features.embeddings.key_search import KeySearch
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import Keys
@@ -45,8 +46,8 @@ from rankstream.features.user_view import UserView
 
 def compiled_join(matches: UserMatches, candidates: Keys, offline: OfflineFeatures, surface: int = 0) -> ModelInputs:
     """Return what ``join`` returns, to the byte."""
-    items, described_by, user = offline.items, offline.item_features, matches.user
-    if not isinstance(items, EmbeddingTable) or not isinstance(described_by, EmbeddingTable | NoVectors):
+    items, user = offline.items, matches.user
+    if not isinstance(items, EmbeddingTable) or not can_put(offline.item_features):
         return join(matches, candidates, offline, surface)
     sizes, count = offline.sizes, len(candidates)
     actions = user.actions
@@ -55,8 +56,7 @@ def compiled_join(matches: UserMatches, candidates: Keys, offline: OfflineFeatur
     candidate_items, acted_on = vectors_of(items, found.rows[:count]), vectors_of(items, found.rows[count:])
     action_items = acted_on[: len(newest)]
     features = np.zeros((count, sizes.candidate_features), np.float32)
-    if isinstance(described_by, EmbeddingTable):
-        put_vectors(described_by, found.rows_in(described_by.search)[:count], features)
+    put_item_features(offline.item_features, found, features)
     session = session_vector(user, acted_on, items, offline.sessions)
     described = attribute_width(offline.attributes.names)
     width = sizes.match_features - described
@@ -134,9 +134,23 @@ def vectors_of(table: EmbeddingTable, rows: Ints) -> Floats:
     return floats
 
 
-def put_vectors(table: EmbeddingTable, rows: Ints, features: Floats) -> None:
-    """Write the vectors of rows into the first columns of ``features``."""
-    widen_rows(table.halves, rows, features.view(np.int32), features)
+def can_put(item_features: VectorTable) -> bool:
+    """Return whether ``put_item_features`` can write what this table says."""
+    if isinstance(item_features, WithRows):
+        return can_put(item_features.table)
+    return isinstance(item_features, EmbeddingTable | NoVectors)
+
+
+def put_item_features(table: VectorTable, found: Found, features: Floats) -> None:
+    """Write what a table says of the candidates into the first columns of ``features``, zeros before."""
+    if isinstance(table, EmbeddingTable):
+        rows = found.rows_in(table.search)[: len(features)]
+        widen_rows(table.halves, rows, features.view(np.int32), features)
+    if isinstance(table, WithRows):
+        put_item_features(table.table, found, features)
+        rows = rows_of(table.search, found.keys[: len(features)])
+        is_put = rows >= 0
+        features[is_put, : table.dim] = table.rows[rows[is_put]]
 
 
 def put_matches(matches: UserMatches, found: Found, features: Floats, at: int, num_types: int) -> None:

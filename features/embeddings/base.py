@@ -1,10 +1,12 @@
 """What every embedding table promises, and the empty one."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
+from rankstream.features.embeddings.key_search import KeySearch
 from rankstream.features.ids import Keys
 from rankstream.features.schema import Bools, Floats
 
@@ -46,12 +48,14 @@ class WithRows:
         """Width of a vector."""
         return self.table.dim
 
+    @cached_property
+    def search(self) -> KeySearch:
+        """Return what finds rows of keys."""
+        return KeySearch(self.keys)
+
     def look_up(self, keys: Keys) -> tuple[Floats, Bools]:
         """Return ``(n, dim)`` vectors, zeros where the key is unknown, and ``(n,)`` whether it is known."""
         vectors, found = self.table.look_up(keys)
-        at = np.minimum(np.searchsorted(self.keys, keys), max(len(self.keys) - 1, 0))
-        is_put = self.keys[at] == keys if len(self.keys) else np.zeros(len(keys), np.bool_)
-        if is_put.any():
-            vectors[is_put] = self.rows[at[is_put]]
-            found = found | is_put
-        return vectors, found
+        rows, is_put = self.search.find(keys)
+        vectors[is_put] = self.rows[rows[is_put]]
+        return vectors, found | is_put

@@ -1,18 +1,22 @@
 """A world in which a join has all that it can have, for the plain one and the compiled one to be compared in."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 
 from rankstream.content.catalogue import Catalogue
-from rankstream.features.embeddings.base import NoVectors
+from rankstream.content.items import Item
+from rankstream.features.attributes.columns import attribute_width
+from rankstream.features.embeddings.base import NoVectors, WithRows
 from rankstream.features.embeddings.table import table_of
+from rankstream.features.ids import id_keys
 from rankstream.features.join import OfflineFeatures
 from rankstream.features.matches.columns import match_width
 from rankstream.features.schema import FeatureSizes
 from rankstream.features.user_state import UserState
-from rankstream.models.items.attributes import item_attributes
+from rankstream.models.items.attributes import attributes_of_new, item_attributes
 from rankstream.models.items.matches import match_tables
 from tests.builders.actions import MORNING_MS, VOCABULARY, MixingSessions, a_state, an_action
 from tests.builders.catalogue import DAY_MS, a_catalogue, an_item
@@ -60,6 +64,22 @@ def everything() -> OfflineFeatures:
         MixingSessions(dim=4),
         match_tables(log, ["view"]),
         attributes,
+    )
+
+
+def with_a_shop(items: Sequence[Item], new: Sequence[Item]) -> OfflineFeatures:
+    """``everything``, but the training knew these items, and the version that serves describes ``new`` ones."""
+    offline = everything()
+    trained = item_attributes(a_catalogue(*items), a_log([("u", item, "view", item) for item in range(9)]))
+    attributes = trained.with_items(attributes_of_new(a_catalogue(*new), trained))
+    keys = np.sort(id_keys([one.id for one in new]))
+    expected = np.arange(2 * len(keys), dtype=np.float32).reshape(-1, 2) / 3
+    width = match_width(len(VOCABULARY.actions)) + attribute_width(attributes.names)
+    return replace(
+        offline,
+        sizes=replace(offline.sizes, match_features=width),
+        item_features=WithRows(offline.item_features, keys, expected),
+        attributes=attributes,
     )
 
 

@@ -10,6 +10,7 @@ from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.embeddings.table import EmbeddingTable, publish
 from rankstream.features.ids import id_keys
+from rankstream.features.join import join, match_user
 from rankstream.models.items.attributes import attributes_of_new, item_attributes
 from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.request import RankingRequest
@@ -108,6 +109,16 @@ def test_the_ranker_sees_the_counts_to_expect_and_those_of_others_as_they_are(de
     assert features[1:].tolist() == [list(EXPECTED[0]), [0.0, 0.0]]
     assert features[0].any()
     assert ranker.popularity.look_up(keys)[1].tolist() == [True, False, False]  # popular is what was acted on
+
+
+def test_kernels_give_the_ranker_the_same_bytes(described):
+    pytest.importorskip("numba", reason="numba is not installed: pip install 'rankstream[fast]'")
+    from rankstream.features.compiled.join import can_put, compiled_join
+
+    offline, keys = described(*STOCK).offline, id_keys([5, NAMES[0], "nobody", NAMES[39]])
+    matches = match_user(a_user(5, 6), 1, NOW, offline)
+    assert can_put(offline.item_features)
+    assert compiled_join(matches, keys, offline).digest() == join(matches, keys, offline).digest()
 
 
 def test_what_new_items_are_by_another_trainings_labels_is_refused_and_the_bundles_own_serve(bundle, tmp_path, caplog):
