@@ -8,7 +8,15 @@ import pytest
 
 from rankstream.streams.broker import RealKafka
 from tests.builders.broker import BrokerInUse
+from tests.kafka.forked import stop_forking
 from tests.kafka.harness import Bench
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forking() -> Iterator[None]:
+    """End what workers were forked from, when all tests are done."""
+    yield
+    stop_forking()
 
 
 @pytest.fixture

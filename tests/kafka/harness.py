@@ -41,10 +41,11 @@ from rankstream.streams.topics import (
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_and_skipped, reader
 from tests.builders.actions import MORNING_MS, MixingSessions, SomeLiveRanker
 from tests.builders.cli import connected
+from tests.kafka.forked import ROOT, WORKER, Forked
 
-ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
 READY = "Worker ready"
+AT_ITS_START = {"LD_PRELOAD", "PYTHONPATH"}  # what is read as a process starts, and never again
 
 
 def wait_until(true: Callable[[], Any], what: str, timeout_s: float = 60.0, every_s: float = 0.05) -> Any:
@@ -69,6 +70,13 @@ def page(port: int, path: str = "/ready") -> tuple[int, dict[str, Any]]:
         return 0, {}
 
 
+def started(environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a worker in a process of its own."""
+    with log.open("ab") as output:
+        command = [sys.executable, str(WORKER)]
+        return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
+
+
 class Worker:
     """A worker process and its log."""
 
@@ -78,14 +86,9 @@ class Worker:
         given = {variable(one.name): getattr(settings, one.name) for one in fields(settings)}
         texts = {name: str(value) for name, value in given.items() if value is not None}
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        whole = {**os.environ, "PYTHONPATH": path, **texts, **environment}
         self.started_at = time.monotonic()
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "kafka" / "worker.py")],
-            env={**os.environ, "PYTHONPATH": path, **texts, **environment},
-            stdout=log.open("ab"),
-            stderr=subprocess.STDOUT,
-            cwd=ROOT,
-        )
+        self.process = started(whole, log) if AT_ITS_START & environment.keys() else Forked(whole, log)
 
     def __repr__(self) -> str:
         """Return how its log ends: what a test that fails tells of it."""
