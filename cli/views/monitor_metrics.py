@@ -1,6 +1,7 @@
 """A monitor's report as metrics of Prometheus: what is left of it when the command has ended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from math import isnan
 
 from rankstream.evaluation.monitoring.windows import MonitorReport, Window
 from rankstream.metrics.ratios import Ratio
@@ -21,6 +22,10 @@ def _known(ratio: Ratio) -> float | None:
     return ratio.value if ratio.whole else None
 
 
+def _hits(windows: Iterable[Window]) -> dict[str, float]:
+    return {one.name: one.hit.value for one in windows if _known(one.hit) is not None}
+
+
 MONITOR_METRICS: tuple[Gauge, ...] = (
     _gauge(
         "window_timestamp_seconds", "When the newest window began.", lambda report: report.windows[-1].from_ms / 1000
@@ -31,6 +36,12 @@ MONITOR_METRICS: tuple[Gauge, ...] = (
     _newest("errors_ratio", "share of the answers that are errors", lambda window: window.errors),
     _newest("fallbacks_ratio", "share of the feeds that are fallbacks", lambda window: window.fallbacks),
     _newest("without_actions_ratio", "share of the feeds of users without actions", lambda window: window.strangers),
+    _newest("unknown_items_per_feed", "candidates that the model does not know, a feed", lambda window: window.unknown),
+    _gauge(
+        "newest_action_age_seconds",
+        "In the newest window: median age of the newest action that a feed knew.",
+        lambda report: None if isnan(age_ms := report.windows[-1].median_age_ms) else age_ms / 1000,
+    ),
     Watched(
         "rankstream_monitor_calibration_ratio",
         Kind.GAUGE,
@@ -41,10 +52,24 @@ MONITOR_METRICS: tuple[Gauge, ...] = (
         ("head",),
     ),
     Watched(
+        "rankstream_monitor_model_hit_ratio",
+        Kind.GAUGE,
+        "Of all feeds that were looked at: share of those of which something was taken, by model.",
+        lambda report: _hits(report.by_model),
+        ("model",),
+    ),
+    Watched(
+        "rankstream_monitor_source_taken_positions_ratio",
+        Kind.GAUGE,
+        "Of all feeds that were looked at: share of the shown positions that were taken, by what proposed the item.",
+        lambda report: {one.source: one.rate.value for one in report.by_source if _known(one.rate) is not None},
+        ("source",),
+    ),
+    Watched(
         "rankstream_monitor_variant_hit_ratio",
         Kind.GAUGE,
         "In an experiment, of all feeds that were looked at: share of those of which something was taken, by variant.",
-        lambda report: {one.name: one.hit.value for one in report.by_variant if _known(one.hit) is not None},
+        lambda report: _hits(report.by_variant),
         ("variant",),
     ),
     Watched(

@@ -36,6 +36,10 @@ def test_metrics_are_written_beside_and_are_those_of_the_newest_window(served, t
     assert found["rankstream_monitor_feeds"] == newest["feeds"]
     assert found["rankstream_monitor_hit_ratio"] == newest["hit"]["value"]
     assert found["rankstream_monitor_window_timestamp_seconds"] * 1000 == newest["from_ms"]
+    assert found["rankstream_monitor_unknown_items_per_feed"] == newest["unknown"]["value"]
+    assert found["rankstream_monitor_newest_action_age_seconds"] * 1000 == newest["median_age_ms"]
+    assert found["rankstream_monitor_model_hit_ratio"] == report["by_model"][0]["hit"]["value"]
+    assert found["rankstream_monitor_source_taken_positions_ratio"] == report["by_source"][-1]["rate"]["value"]
     assert "rankstream_monitor_sample_ratio_p_value" not in found
     assert list(tmp_path.iterdir()) == [path]
 
