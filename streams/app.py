@@ -59,7 +59,7 @@ from rankstream.streams.worker.ownership import Ownership
 from rankstream.streams.worker.pages import add_pages
 from rankstream.streams.worker.producers import new_producer, stop_producer
 from rankstream.streams.worker.rights import require_rights
-from rankstream.streams.worker.shadow import Shadow
+from rankstream.streams.worker.shadow import Shadows
 from rankstream.streams.worker.unpacking import bound_unpacking
 from rankstream.streams.worker.vocabulary_guard import keep_vocabulary
 from rankstream.streams.worker.watchdog import Watchdog
@@ -99,7 +99,7 @@ class WorkerRuntime(Service):
         self.overload = Overload(settings.answer_within_ms / 1000)
         self.limits = Limits(settings)
         self.watchdog = Watchdog(settings.session_timeout_s)
-        self.shadow = Shadow(settings)
+        self.shadows = Shadows(settings)
         self.observer = Observer(settings, serving, self.pressure, self._end_of)
         self._framed_actions = FramedChunks(open_reader(settings, ACTIONS))
         self._framed_requests = FramedChunks(open_reader(settings, REQUESTS))
@@ -156,7 +156,7 @@ class WorkerRuntime(Service):
             self.plan,
             self.limits,
             fencing,
-            self.shadow.sample,
+            self.shadows.sample,
             self.engine,
             self.overload,
             self.traces,
@@ -181,7 +181,7 @@ class WorkerRuntime(Service):
     async def on_stop(self) -> None:
         """Stop the producer; partitions were closed before (``revoke_all``)."""
         self._scoring.shutdown(wait=False, cancel_futures=True)
-        await asyncio.to_thread(self.shadow.stop)
+        await asyncio.to_thread(self.shadows.stop)
         if self._producer is not None:
             await stop_producer(self._producer, flush=self.ownership is not None and not self.ownership.abandoned)
         await asyncio.to_thread(self.traces.close)
@@ -224,7 +224,7 @@ class WorkerRuntime(Service):
     @Service.task
     async def _follow_deployments(self) -> None:
         while not self.should_stop:
-            await asyncio.to_thread(self.shadow.follow)
+            await asyncio.to_thread(self.shadows.follow)
             await self.sleep(FOLLOW_S)
 
     @Service.task
@@ -484,7 +484,7 @@ def create_app(settings: Settings, serving: ServingState) -> faust.App:
         async for chunk in chunks:
             runtime.answer(chunk)
 
-    add_pages(app, runtime.observer, runtime.shadow)
+    add_pages(app, runtime.observer, runtime.shadows)
     return app
 
 

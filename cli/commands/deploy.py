@@ -88,7 +88,7 @@ class Watched:
 )  # fmt: skip
 @click.option(
     "--treatment", is_flag=True,
-    help="BUNDLES is what workers have as --variant, not as --bundle: look at feeds of that variant.",
+    help="BUNDLES is what workers have as --variant, not as --bundle: look at feeds of that variant's users.",
 )  # fmt: skip
 @json_option
 @settings_options(*CONNECTED, also=["app_id", "trusted_keys"])
@@ -114,7 +114,7 @@ def command(
     beside the answering: it is refused where it fails, takes too long, or orders all else. Then feeds are watched:
     where they are errors of the model, or none is by it, the one before is current again, and the command ends with 2
     and the reason. In an experiment the feeds and requests are those of the users of the bundle that is swapped: of the
-    control, or of the variant with --treatment, for which there is no shadow.
+    control, or of the variant with --treatment.
 
     \b
     Reads:  BUNDLES; ranked-feeds, while it watches; workers' BUNDLES/.shadow
@@ -125,10 +125,9 @@ def command(
       rankstream deploy bundles 2026-07-01
       rankstream deploy bundles 2026-07-01 --shadow-minutes 10 --shadow-share 0.05
       rankstream deploy bundles 2026-07-01 --slower 1.2 --watch-s 120
+      rankstream deploy candidates 2026-07-01 --treatment --shadow-minutes 30
     """
     check_bundle_name(bundles, name)
-    if treatment and shadow_minutes:
-        raise Refusal("workers shadow what they have as --bundle: give --treatment without --shadow-minutes")
     refuse_another(bundles)
     new, before = open_bundle(bundles / name, trusted_keys=settings.trusted_keys), _serving(bundles, settings)
     begun = Deployment(

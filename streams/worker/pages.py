@@ -9,10 +9,10 @@ from aiohttp import web
 from rankstream.streams.exposition import CONTENT_TYPE
 from rankstream.streams.worker.figures import figures_of
 from rankstream.streams.worker.observer import Observer
-from rankstream.streams.worker.shadow import Shadow
+from rankstream.streams.worker.shadow import Shadows
 
 
-def add_pages(app: faust.App, observer: Observer, shadow: Shadow) -> None:
+def add_pages(app: faust.App, observer: Observer, shadows: Shadows) -> None:
     """Declare the pages; Faust serves them where ``web_port`` is set."""
 
     @app.page("/metrics")
@@ -33,7 +33,7 @@ def add_pages(app: faust.App, observer: Observer, shadow: Shadow) -> None:
 
     @app.page("/deployment")
     async def deployment(view: Any, request: Any) -> Any:
-        return view.json(shadow.told())
+        return view.json(shadows.told())
 
     @app.page("/figures")
     async def figures(view: Any, request: Any) -> Any:

@@ -4,7 +4,8 @@
 
     answered, sampled -> a queue of WAITING, else skipped -> pipe -> shadow_process.py -> a report -> deploy
 
-Answers never wait for it: a full queue drops what comes, and packing and writing are done in a thread of its own.
+Answers never wait for it: a full queue drops what comes, and packing and writing are done in a thread of its own. In an
+experiment each of the two folders of bundles has its own deployments, shadowed on the requests of its own users.
 """
 
 import logging
@@ -16,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Any
 
@@ -24,7 +26,7 @@ import msgspec
 from rankstream.features.ids import id_bytes
 from rankstream.features.user_state import UserState
 from rankstream.ranking.deployment import Deployment, DeploymentError, read_deployment
-from rankstream.ranking.experiment import CONTROL
+from rankstream.ranking.experiment import CONTROL, TREATMENT
 from rankstream.ranking.request import RankingRequest
 from rankstream.ranking.shadow.report import Tally, write_report
 from rankstream.streams.pipeline import wall_clock_ms
@@ -42,17 +44,49 @@ log = logging.getLogger(__name__)
 Waiting = tuple[RankingRequest, UserState, int]
 
 
+class Shadows:
+    """Those of a worker: of the folder of bundles, and in an experiment of the treatment's."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._of = {CONTROL: Shadow(settings)}
+        if settings.variant is not None:
+            self._of[TREATMENT] = Shadow(settings, TREATMENT)
+
+    def sample(self, request: RankingRequest, state: UserState, asked_ms: int) -> None:
+        """Hand on a request that was answered, or not; from any thread."""
+        for shadow in self._of.values():
+            shadow.sample(request, state, asked_ms)
+
+    def follow(self) -> None:
+        """See whether a deployment has begun, gone on or ended; to be called each second."""
+        for shadow in self._of.values():
+            shadow.follow()
+
+    def stop(self) -> None:
+        """End the processes beside this one."""
+        for shadow in self._of.values():
+            shadow.stop()
+
+    def told(self) -> dict[str, Any]:
+        """Return what the worker's page shows; of the treatment under its name."""
+        of_treatment = {name: one.told() for name, one in self._of.items() if name != CONTROL}
+        return self._of[CONTROL].told() | of_treatment
+
+
 class Shadow:
-    """Follows the deployments of the folder of bundles that this worker serves from."""
+    """Follows the deployments of a folder of bundles that this worker serves a variant's users from."""
 
     def __init__(
         self,
         settings: Settings,
+        variant: str = CONTROL,
         clock: Callable[[], int] = wall_clock_ms,
         rng: random.Random | None = None,
     ) -> None:
         self.deployment: Deployment | None = None  # the last one
         self._settings = settings
+        self._variant = variant
+        self._bundles = settings.bundle if settings.variant is None or variant == CONTROL else settings.variant
         self._assignment = assignment_of(settings)
         self._clock = clock
         self._rng = rng or random.Random()
@@ -63,20 +97,19 @@ class Shadow:
     def sample(self, request: RankingRequest, state: UserState, asked_ms: int) -> None:
         """Hand on a request that was answered, or not; from any thread.
 
-        Those of an experiment's treatment are not: a deployment is of the other bundle, which has folded none of their
-        sessions.
+        Those of the other variant are not: the bundles of this folder have folded none of their users' sessions.
         """
         pair = self._pair
-        if pair is not None and self._rng.random() < pair.deployment.share and self._is_of_the_bundle(request):
+        if pair is not None and self._rng.random() < pair.deployment.share and self._is_of_the_variant(request):
             pair.offer((request, state, asked_ms))
 
-    def _is_of_the_bundle(self, request: RankingRequest) -> bool:
-        return self._assignment is None or self._assignment.variant_of(id_bytes(request.user_id)) == CONTROL
+    def _is_of_the_variant(self, request: RankingRequest) -> bool:
+        return self._assignment is None or self._assignment.variant_of(id_bytes(request.user_id)) == self._variant
 
     def follow(self) -> None:
         """See whether a deployment has begun, gone on or ended; to be called each second."""
         try:
-            now = read_deployment(self._settings.bundle)
+            now = read_deployment(self._bundles)
         except (OSError, DeploymentError) as exc:
             self._tell_error(str(exc))
             return
@@ -102,7 +135,7 @@ class Shadow:
 
     def _begin(self, wanted: Deployment) -> None:
         try:
-            self._pair = RankingPair(wanted, self._settings)
+            self._pair = RankingPair(wanted, self._bundles, self._settings)
         except OSError as exc:  # no memory for another process, say; the command misses the report
             self._tell_error(f"no process can be started that ranks by {wanted.bundle}: {exc}")
 
@@ -122,22 +155,22 @@ class Shadow:
 class RankingPair:
     """The process that ranks by both bundles, and what waits for it."""
 
-    def __init__(self, deployment: Deployment, settings: Settings) -> None:
+    def __init__(self, deployment: Deployment, bundles: Path, settings: Settings) -> None:
         self.deployment = deployment
         self.sampled = self.skipped = 0
         self.failed: str | None = None
-        self._reports = deployment.reports(settings.bundle)
+        self._reports = deployment.reports(bundles)
         self._worker = f"{socket.gethostname()}-{os.getpid()}"
         self._waiting: Queue[Waiting | None] = Queue(WAITING)
         self._is_ending = False
         self._process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        self._writing = threading.Thread(target=self._write_all, args=(self._task(settings),), daemon=True)
+        self._writing = threading.Thread(target=self._write_all, args=(self._task(bundles, settings),), daemon=True)
         self._writing.start()
         share, before = 100 * deployment.share, deployment.before
         log.info("%g %% of the requests are ranked by %s and by %s, beside", share, before, deployment.bundle)
 
-    def _task(self, settings: Settings) -> Task:
-        bundles, deployed = settings.bundle, self.deployment
+    def _task(self, bundles: Path, settings: Settings) -> Task:
+        deployed = self.deployment
         serving = bundles / (deployed.before or "")
         return Task(self._worker, serving, bundles / deployed.bundle, self._reports, settings)
 

@@ -107,12 +107,6 @@ def test_in_an_experiment_only_the_feeds_of_the_variant_that_was_swapped_count()
     assert plain.feeds == 1  # without an experiment there is nothing to tell apart
 
 
-def test_a_variant_has_no_shadow(bundles):
-    words = refusal(deployed(bundles, "--treatment", "--shadow-minutes", 1))
-    assert words == "workers shadow what they have as --bundle: give --treatment without --shadow-minutes"
-    assert current_name(bundles) == "old"
-
-
 def feeds_of(settings, **answer):
     """Send such feeds until the test ends; return what stops it."""
     ended = threading.Event()

@@ -26,7 +26,7 @@ from rankstream.ranking.shadow import report
 from rankstream.streams.pipeline import Pipeline, wall_clock_ms
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.open_serving import assignment_of, open_serving
-from rankstream.streams.worker.shadow import WAITING, Shadow
+from rankstream.streams.worker.shadow import WAITING, Shadow, Shadows
 from tests.builders.actions import a_request, decoded
 from tests.builders.bundle import a_bundle
 from tests.builders.faulty_bundle import a_failing_bundle, a_slow_bundle
@@ -219,3 +219,25 @@ def test_a_file_that_nobody_understands_is_told_once_and_stops_nothing(bundles, 
     for _ in range(3):
         shadow.follow()
     assert len([one for one in caplog.records if one.levelno == logging.ERROR]) == 1
+
+
+def test_bundles_of_the_treatment_are_compared_on_the_requests_of_its_users_alone(bundles):
+    a_bundle(bundles / "new", model_version="new")
+    settings = Settings(bundle=bundles / "old", variant=bundles, variant_share=0.3)
+    reports = make_reports(bundles, a_deployment())
+    write_deployment(bundles, a_deployment())
+    shadows, users = Shadows(settings), range(100)
+    shadows.follow()
+    for user in users:
+        shadows.sample(RankingRequest("r", user, candidates=(1, 2, 3)), UNKNOWN_USER, 0)
+    treated = [assignment_of(settings).variant_of(id_bytes(user)) for user in users].count(TREATMENT)
+    assert 0 < treated < WAITING
+    assert shadows.told()["shadow"] is None
+    assert shadows.told()["treatment"]["shadow"]["sampled"] == treated
+    until = monotonic() + 60
+    while [one.compared for one in shadow_period.read_reports(reports)] != [treated] and monotonic() < until:
+        sleep(0.2)
+        shadows.follow()
+    (found,) = shadow_period.read_reports(reports)
+    shadows.stop()
+    assert (found.compared, found.errors, found.failed) == (treated, {}, None)
