@@ -8,6 +8,7 @@ import click
 from rankstream.cli.errors import Refusal
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.table import console
+from rankstream.streams.settings import read_settings
 
 
 @click.command(name="demo")
@@ -31,9 +32,17 @@ from rankstream.cli.views.table import console
     help="Ranking requests of the live part.",
 )
 @click.option("--seed", type=int, default=7, show_default=True, help="Samples the times of the requests.")
+@click.option(
+    "--bootstrap-servers",
+    metavar="TEXT",
+    help="Brokers of a Kafka of yours, host:port, instead of one that is started. How to log in is read from variables "
+    "and rankstream.toml.",
+)
 @click.option("--live", is_flag=True, help="Go on with a page that shows the bundle, `rankstream live`, and open it.")
 @json_option
-def command(data: Path | None, folder: Path, requests: int, seed: int, live: bool, as_json: bool) -> None:
+def command(
+    data: Path | None, folder: Path, requests: int, seed: int, bootstrap_servers: str | None, live: bool, as_json: bool
+) -> None:
     """Show the whole path on real data, on this machine, in a minute and a half.
 
     MovieLens-100K becomes a log of actions: five stars are a save, four a click, three a view, one or two a hide. Small
@@ -42,19 +51,23 @@ def command(data: Path | None, folder: Path, requests: int, seed: int, live: boo
     actions: each ranks all films that its user has not seen. The screen shows the metrics of the feeds beside three
     baselines: the same ranker without realtime actions, popularity, and random; a report is written at the end.
     --json prints what report.json holds, and shows the rest on standard error. At its end it names the command that
-    opens its bundle as a page, whose row of films follows your clicks.
+    opens its bundle as a page, whose row of films follows your clicks. With --bootstrap-servers all goes through your
+    brokers, in topics and a group of new names, which stay there.
 
     \b
     Example:
       rankstream demo                   a minute and a half on two cores
       rankstream demo --data ml-100k    offline: a folder with ml-100k.inter
+      rankstream demo --bootstrap-servers kafka:9092
     """
     from rich.console import Console
 
     from rankstream.cli.demo.run import DemoConfig, DemoError, live_words, run_demo
 
+    brokers = None if bootstrap_servers is None else read_settings({"bootstrap_servers": bootstrap_servers})
+    config = DemoConfig(folder, data, requests, seed=seed, brokers=brokers)
     try:
-        report = run_demo(DemoConfig(folder, data, requests, seed=seed), Console(stderr=True) if as_json else console())
+        report = run_demo(config, Console(stderr=True) if as_json else console())
     except DemoError as exc:
         raise Refusal(str(exc)) from exc
     if as_json:

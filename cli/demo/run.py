@@ -4,10 +4,11 @@ import asyncio
 import shlex
 import shutil
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import monotonic
+from time import gmtime, monotonic, strftime
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from rankstream.cli.demo.report import verdict_on, write_report
 from rankstream.cli.demo.scoreboard import NO_REALTIME, Scoreboard
 from rankstream.cli.demo.screen import LiveScreen, Stages, bar, metrics_table
 from rankstream.cli.demo.traffic import events_of, plan
+from rankstream.cli.options.settings import CONNECTED
 from rankstream.cli.worker_process import WorkerProcess, WorkerStoppedError, wait_applied, worker_flags
 from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog
@@ -32,11 +34,11 @@ from rankstream.models.recipes.bundle import MOVIELENS, BundleRecipe
 from rankstream.models.recipes.train import train_bundle
 from rankstream.ranking.bundle import BundleRefusedError
 from rankstream.streams.broker import BrokerError, EmbeddedBroker
-from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.clients.connect import ClientError, connect_admin
 from rankstream.streams.clients.producer import Producer
 from rankstream.streams.clients.readers import FeedReader
 from rankstream.streams.clients.whole_batches import WholeBatches
-from rankstream.streams.settings import Settings
+from rankstream.streams.settings import Settings, in_sections
 from rankstream.streams.topics import TopicsRefusedError, prepare_topics
 
 SESSION_TIMEOUT_S = 6.0  # the embedded broker's group joins take half of it
@@ -54,6 +56,7 @@ class DemoConfig:
     train_fraction: float = 0.8  # of the actions, in time
     seed: int = 7
     partitions: int = 2
+    brokers: Settings | None = None  # how a Kafka that is there is reached; an embedded broker is started if None
 
 
 class DemoError(Exception):
@@ -73,6 +76,8 @@ def run_demo(config: DemoConfig, console: Console) -> Path:
 
 def _run(config: DemoConfig, console: Console) -> Path:
     stages = Stages(console)
+    if config.brokers is not None:
+        connect_admin(config.brokers).close()  # who named the wrong ones knows before a minute of training
     config.folder.mkdir(parents=True, exist_ok=True)
     with stages.stage("Read MovieLens-100K as actions: 5 stars save, 4 click, 3 view, 1-2 hide"):
         path = find_log(config.data, config.folder / "data")
@@ -125,10 +130,10 @@ def train(config: DemoConfig, past: EventLog, stages: Stages) -> None:
 def _serve(config: DemoConfig, log: EventLog, live_from: int, films: NewFilms | None, stages: Stages) -> Path:
     board, facts = Scoreboard(), dict[str, Any]()
     past, live = log.rows(slice(live_from)), len(log) - live_from
-    with EmbeddedBroker() as broker:
-        settings = _settings(config, broker.bootstrap_servers)
+    with brokers_of(config) as brokers:
+        settings = demo_settings(config, brokers)
         worker = WorkerProcess(worker_flags(settings), config.folder / "worker.log")
-        with stages.stage("Start a broker, let the past stream in, start a worker and let it catch up"):
+        with stages.stage("Let the past stream into a broker, start a worker and let it catch up"):
             asyncio.run(prepare_topics(settings))
             facts["produced_per_s"] = _produce(settings, past)
             worker.start()
@@ -138,6 +143,10 @@ def _serve(config: DemoConfig, log: EventLog, live_from: int, films: NewFilms | 
         with worker, stages.stage(f"Live: the last {live:,} actions, {config.requests} feeds requested between them"):
             facts |= _live(config, settings, log, live_from, films, board, worker, stages.console)
         stages.note(f"worker stopped with exit code {worker.exit_code}")
+        if config.brokers is not None:
+            stages.note(
+                f"its topics stay on {settings.bootstrap_servers}; their names begin with {settings.topic_prefix}"
+            )
     facts |= {"stages_s": stages.took_s, "command": shlex.join(["rankstream", *sys.argv[1:]])}
     path = write_report(board, facts, config.folder)
     _summary(board, path, stages.console)
@@ -155,10 +164,28 @@ def live_words(folder: Path) -> list[str]:
     return [word for name, path in (tables | items).items() for word in (f"--{name}", str(path))]
 
 
-def _settings(config: DemoConfig, servers: str) -> Settings:
+@contextmanager
+def brokers_of(config: DemoConfig) -> Iterator[Settings]:
+    """Give the way to the brokers: those that were named, or one that lives as long. Raises ``BrokerError``."""
+    if config.brokers is not None:
+        yield config.brokers
+        return
+    with EmbeddedBroker() as broker:
+        yield Settings(bootstrap_servers=broker.bootstrap_servers)
+
+
+def demo_settings(config: DemoConfig, brokers: Settings) -> Settings:
+    """Return the settings of worker and clients: the brokers', and all else the demo's own.
+
+    On a Kafka that others use, group and topics have names that nobody else has, and another run has others again.
+    """
+    reached = {known.name: getattr(brokers, known.name) for known in in_sections(CONNECTED)}
+    named = "" if config.brokers is None else f"-{strftime('%Y%m%d-%H%M%S', gmtime())}"
+    own = {"topic_prefix": f"rankstream-demo{named}."} if named else {}
     return Settings(
-        bootstrap_servers=servers,
-        app_id="rankstream-demo",
+        **(reached | own),
+        replication_factor=brokers.replication_factor,
+        app_id=f"rankstream-demo{named}",
         partitions=config.partitions,
         session_timeout_s=SESSION_TIMEOUT_S,
         heartbeat_interval_s=1.0,

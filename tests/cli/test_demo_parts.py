@@ -1,4 +1,5 @@
 import math
+import re
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from rankstream.cli.demo.baselines import baseline_ranks
 from rankstream.cli.demo.data import NoDataError, find_log, write_items
 from rankstream.cli.demo.live import PendingRequest, scored
 from rankstream.cli.demo.report import metrics_of, verdict_on, write_report
-from rankstream.cli.demo.run import live_words
+from rankstream.cli.demo.run import DemoConfig, demo_settings, live_words
 from rankstream.cli.demo.scoreboard import (
     FOUND,
     HYBRID,
@@ -24,7 +25,9 @@ from rankstream.content.item_files import ItemOptions, read_items
 from rankstream.events.log import EventLog
 from rankstream.ranking.request import FeedItem
 from rankstream.streams.codec import RankedFeed
+from rankstream.streams.settings import Settings
 from tests.builders.actions import MORNING_MS, VOCABULARY
+from tests.builders.cli import NO_BROKER, rankstream, refusal
 
 pytest.importorskip("pyarrow", reason="the demo's event log needs the train extra")
 
@@ -146,3 +149,24 @@ def test_films_beside_the_log_become_items_with_titles(tmp_path):
 def test_without_films_the_page_has_no_titles(tmp_path):
     assert write_items(tmp_path / "ml-100k.inter", tmp_path) is None
     assert "--items" not in live_words(tmp_path)
+
+
+def test_on_a_kafka_of_ones_own_group_and_topics_have_names_that_nobody_has(tmp_path):
+    own = Settings(
+        bootstrap_servers="kafka:9092", topic_prefix="shop.", app_id="shop", security_protocol="SSL",
+        replication_factor=3, catalogue=tmp_path,
+    )  # fmt: skip
+    found = demo_settings(DemoConfig(tmp_path, brokers=own), own)
+    assert (found.bootstrap_servers, found.security_protocol, found.replication_factor) == ("kafka:9092", "SSL", 3)
+    assert re.fullmatch(r"rankstream-demo-\d{8}-\d{6}", found.app_id)
+    assert found.topic_prefix == f"{found.app_id}."
+    assert found.catalogue is None  # of another system
+    embedded = Settings(bootstrap_servers="127.0.0.1:9")
+    alone = demo_settings(DemoConfig(tmp_path), embedded)
+    assert (alone.bootstrap_servers, alone.app_id, alone.topic_prefix) == ("127.0.0.1:9", "rankstream-demo", "")
+
+
+def test_brokers_that_do_not_answer_are_told_before_anything_is_trained(tmp_path):
+    result = rankstream("demo", "--folder", tmp_path / "demo", "--bootstrap-servers", NO_BROKER)
+    assert f"no Kafka broker answers at {NO_BROKER}" in refusal(result)
+    assert not (tmp_path / "demo").exists()
