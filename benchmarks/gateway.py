@@ -3,9 +3,11 @@
     python -m benchmarks.gateway [--kafka-home DIR] [--rate 100] [--seconds 10] [--burst 5000] [--json FILE]
 
 An open loop sends a request each 1/rate s, in turns straight to Kafka and through a gateway, and takes the time from
-when it was due to when its feed is there: both ways meet the same minute of the same machine. Then so many requests go
-through a gateway with its own worker in it (``ConstantBackend``, no Kafka), as fast as 64 clients ask. Broker, worker,
-gateway and the load are processes of their own; where they outnumber the cores, only ratios say anything.
+when it was due to when its feed is decoded: both ways meet the same minute of the same machine. Then so many requests
+go through a gateway with its own worker in it (``ConstantBackend``, no Kafka), as fast as 64 clients ask. Broker,
+worker, gateway and the load are processes of their own; where they outnumber the cores, only ratios say anything. Last,
+what one call takes of CPU in the event loops of gateway and client, one after the other and without Kafka: the part of
+HTTP that is work, not waiting.
 """
 
 import argparse
@@ -19,11 +21,12 @@ from statistics import quantiles
 from subprocess import PIPE, Popen
 from sys import executable
 from time import monotonic, perf_counter, sleep
-from uuid import uuid4
 
+import msgspec
 import numpy as np
 
 from benchmarks.figures import MS, TIMES, Figure, add_json, write_figures
+from benchmarks.http_call import a_request, cpu_ms_of_a_call
 from benchmarks.workload import VOCABULARY
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.gateway.app import Gateway
@@ -38,21 +41,16 @@ from rankstream.ranking.request import RankingRequest
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.app import create_app
 from rankstream.streams.broker import EmbeddedBroker, RealKafka
+from rankstream.streams.codec import RankedFeed
 from rankstream.streams.records import recorded_request
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import REQUESTS, prepare_topics
 
-USERS, CANDIDATES = 1000, 100
 WARM_UP = 50  # requests of each way that are not counted
 ANSWER_MS = 20_000
 START_S = 60.0
 
 Ask = Callable[[RankingRequest], Awaitable[object]]
-
-
-def a_request(number: int) -> RankingRequest:
-    """Return a request of its own id."""
-    return RankingRequest(uuid4().hex, f"u{number % USERS}", candidates=tuple(range(CANDIDATES)))
 
 
 async def timed(ask: Ask, due_s: float, number: int) -> float:
@@ -71,7 +69,7 @@ async def compare(settings: Settings, address: str, rate: float, seconds: float)
         record = recorded_request(request, 0, 0)
         with board.expecting(request.user_id, request.request_id) as feed:
             await road.send(REQUESTS, [(record.key or b"", record.value or b"")])
-            return await feed
+            return msgspec.json.decode((await feed).value, type=RankedFeed)  # as the other client does
 
     async with AsyncGatewayClient(address, timeout_s=ANSWER_MS / 1000) as client:
         ways: dict[str, Ask] = {"Kafka direct": direct, "gateway": client.rank}
@@ -183,7 +181,10 @@ def main() -> None:
         wall, cpu = asyncio.run(flood(chosen.burst))
         print(f"in-process worker, ConstantBackend: {wall:,.0f} requests/s, {cpu:,.0f} a second of the gateway's CPU")
         flooded = Figure.of("in-process worker, ConstantBackend", "requests/s of CPU", [cpu])
-        write_figures(chosen.json, [*figures_of(ways), flooded])
+        loops = cpu_ms_of_a_call(chosen.burst)
+        calls = [Figure.of(f"a call, CPU of the {name}", MS, took) for name, took in loops.items()]
+        print("\n".join(f"{one.name}: {one.median:.2f} ms" for one in calls))
+        write_figures(chosen.json, [*figures_of(ways), flooded, *calls])
 
 
 def figures_of(ways: dict[str, list[float]]) -> list[Figure]:
