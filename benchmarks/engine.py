@@ -13,7 +13,7 @@ each round's pair, which other work on the machine moves least.
 import argparse
 import gc
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -27,7 +27,7 @@ from aiokafka.structs import TopicPartition
 
 from benchmarks.figures import OF_CPU, TIMES, Figure, add_json, write_figures
 from benchmarks.pipeline import StateOnly
-from benchmarks.workload import events
+from benchmarks.workload import Event, events
 from rankstream.features.stores.rocksdb import RocksStore
 from rankstream.streams.columns import AsColumns, in_one
 from rankstream.streams.engine import PLAIN, Engine, open_engine
@@ -73,15 +73,15 @@ class NoBroker:
         return BatchBuilder(1 << 20, 0, is_transactional=True)
 
 
-def fetches(count: int, users: int) -> list[bytes]:
+def fetches(sent: Iterable[Event]) -> list[bytes]:
     """Return the events as a broker would send them: a few record batches at a time, uncompressed."""
-    batches = list(_batches(count, users))
+    batches = list(_batches(sent))
     return [b"".join(batches[at : at + FETCH_BATCHES]) for at in range(0, len(batches), FETCH_BATCHES)]
 
 
-def _batches(count: int, users: int) -> Iterator[bytes]:
+def _batches(sent: Iterable[Event]) -> Iterator[bytes]:
     builder, base, held = _builder(), 0, 0
-    for event in events(count, users):
+    for event in sent:
         about = {"timestamp": event.timestamp_ms, "key": event.key, "value": event.value, "headers": []}
         if builder.append(held, **about) is None:
             yield _built(builder, base)
@@ -162,7 +162,7 @@ def all_ways() -> list[Way]:
 
 def compare(count: int, users: int, rounds: int, ways: Sequence[Way]) -> dict[str, list[Took]]:
     """Return what each way took in each round, after one that is not counted."""
-    fetched = fetches(count, users)
+    fetched = fetches(events(count, users))
     gc.collect()
     gc.freeze()
     found: dict[str, list[Took]] = {way.name: [] for way in ways}

@@ -1,7 +1,8 @@
 """What `make bench` runs: a list of modules with their arguments, full and quick, and what each needs to be there.
 
 A benchmark is in the list if its module writes its figures with ``--json FILE`` (``figures.py``). The others are run by
-hand; `benchmarks/README.md` has their commands. Quick arguments take 2 min 44 s in all on a quiet machine of two cores.
+hand; `benchmarks/README.md` has their commands. Quick arguments took 2 min 44 s in all on a quiet machine of two cores,
+before ``framed`` was among them.
 """
 
 import shutil
@@ -77,6 +78,11 @@ def _installed(module: str, package: str) -> Callable[[Given], str | None]:
     return lambda given: None if find_spec(module) else f"{module} is not installed: pip install {package}"
 
 
+def _protobuf(given: Given) -> str | None:
+    is_there = find_spec("google") and find_spec("google.protobuf")  # looking below a package that is not there raises
+    return None if is_there else "google.protobuf is not installed: pip install 'rankstream[protobuf]'"
+
+
 NEEDS: dict[str, Callable[[Given], str | None]] = {  # each returns why it is not there
     "bundle": _bundle,
     "kafka": _kafka,
@@ -89,6 +95,8 @@ NEEDS: dict[str, Callable[[Given], str | None]] = {  # each returns why it is no
     "numba": _installed("numba", "'rankstream[fast]'"),
     "torch": _installed("torch", "'rankstream[train]'"),
     "pyarrow": _installed("pyarrow", "'rankstream[train]'"),
+    "fastavro": _installed("fastavro", "'rankstream[avro]'"),
+    "protobuf": _protobuf,
     "quixstreams": _installed("quixstreams", "quixstreams"),
 }
 
@@ -97,6 +105,10 @@ ENTRIES = (
     Entry(
         "engine", "both engines in one process, from record batches through RocksDB", ("--rounds", "5"),
         ("--events", "100000", "--rounds", "3"), ("numba",),
+    ),
+    Entry(
+        "framed", "Avro and Protobuf of a schema registry beside JSON, both engines", (),
+        ("--events", "20000", "--rounds", "3"), ("fastavro", "protobuf"),
     ),
     Entry(
         "worker", "a whole worker, changelog on", (), ("--events", "100000", "--rounds", "2"), ("broker", "taskset"),

@@ -54,13 +54,19 @@ class RecordColumns(Sequence[Record]):
 
     def headed(self, row: int) -> "Headed":
         """Return a record with its headers; none where the records were no batch."""
-        one, (at, end) = self[row], self.spans[row, 3:].tolist()
-        headers = _headers_in(self.data[at:end]) if at < end else []
-        return Headed(one.topic, one.partition, one.offset, one.timestamp, one.key, one.value, headers)
+        return self._headed(int(self.offsets[row]), int(self.times_ms[row]), self.spans[row].tolist())
 
     def all_headed(self) -> list["Headed"]:
         """Return all records with their headers."""
-        return [self.headed(row) for row in range(len(self))]
+        rows = zip(self.offsets.tolist(), self.times_ms.tolist(), self.spans.tolist(), strict=True)
+        return [self._headed(*row) for row in rows]
+
+    def _headed(self, offset: int, time_ms: int, span: Sequence[int]) -> "Headed":
+        key_at, key_end, value_at, value_end, end = span
+        key = None if key_at == NULL else self.data[key_at:key_end]
+        value = None if value_at == NULL else self.data[value_at:value_end]
+        headers = _headers_in(self.data[value_end:end]) if value_end < end else []
+        return Headed(self.topic, self.partition, offset, time_ms, key, value, headers)
 
     @property
     def serialized_value_size(self) -> int:

@@ -29,13 +29,16 @@ Row = dict[str, Any]
 Convert = Callable[[Any], Any]
 
 
+_read = BytesIO.read  # once for each byte of a number: looking for it by ``super()`` takes as long again
+
+
 class Payload(BytesIO):
     """Bytes whose end is an error: fastavro skips 2**60 booleans behind it, one by one, and no signal wakes it."""
 
     def read(self, size: int | None = -1) -> bytes:
         """Return so many bytes. Raises ``EOFError`` where there are fewer."""
-        found = super().read(size)
-        if size is None or len(found) != size:
+        found = _read(self, size)
+        if len(found) != size:
             raise EOFError(f"{size} bytes wanted, {len(found)} left")
         return found
 
