@@ -1,4 +1,4 @@
-"""The dashboard of workers: rows of panels, each a question and the query that answers it, made into Grafana's JSON.
+"""The dashboard of workers and gateways: rows of panels, each a question with its queries, made into Grafana's JSON.
 
 ``python -m docs.generate`` writes ``deploy/grafana/rankstream.json``.
 """
@@ -78,6 +78,16 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             "{{instance}}": 'rate(process_cpu_seconds_total{job="rankstream-worker"}[$__rate_interval])'
         }),
         Panel("Delay of the event loop", "s", _quantiles("rankstream_event_loop_delay_seconds", "instance")),
+    ),
+    "HTTP": (
+        Panel("Calls", "reqps", {
+            "{{route}} {{status}}": "sum by (route, status) (rate(rankstream_gateway_answers_total[$__rate_interval]))"
+        }),
+        Panel("From a call to its answer", "s", _quantiles("rankstream_gateway_answer_seconds", "route")),
+        Panel("Calls that wait, and streams", "short", {
+            "{{instance}} waiting": "rankstream_gateway_in_flight",
+            "{{instance}} streams": "rankstream_gateway_streams",
+        }),
     ),
     "What serves": (
         Panel("Versions", "short", {"{{kind}} {{version}}": "count by (kind, version) (rankstream_version_info)"}),
