@@ -34,6 +34,7 @@ from rankstream.gateway.answers import (
 )
 from rankstream.gateway.counts import GatewayCounts
 from rankstream.gateway.feeds import Feed, FeedBoard, Follower
+from rankstream.gateway.figures import TELL_FIGURES_S, FiguresLine
 from rankstream.gateway.intake import Asked, read_actions, read_erasure, read_impressions, read_request
 from rankstream.gateway.openapi import openapi
 from rankstream.gateway.road import Road, no_broker
@@ -97,11 +98,19 @@ class Gateway:
 
     async def _open(self, app: web.Application) -> None:
         await self.road.open(self.board.arrived)
-        self._beating = asyncio.create_task(self.heartbeat.keep_beating())
+        self._beside = [asyncio.create_task(one) for one in (self.heartbeat.keep_beating(), self._tell_figures())]
+
+    async def _tell_figures(self) -> None:
+        line = FiguresLine(self.look)
+        while True:
+            await asyncio.sleep(TELL_FIGURES_S)
+            told, figures = line.next()
+            log.info("%s", told, extra={"figures": figures})
 
     async def _let_go(self, app: web.Application) -> None:
         self.board.close()
-        self._beating.cancel()
+        for task in self._beside:
+            task.cancel()
 
     async def _close(self, app: web.Application) -> None:
         await self.road.close()

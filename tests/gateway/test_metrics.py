@@ -1,7 +1,13 @@
 """What a gateway shows to Prometheus, by HTTP."""
 
+from time import monotonic, sleep
+
 from prometheus_client.parser import text_string_to_metric_families
 
+from rankstream.gateway.counts import GatewayCounts
+from rankstream.gateway.figures import FiguresLine
+from rankstream.gateway.telemetry import GatewayLook
+from rankstream.streams.histogram import MOMENTS_S, Histogram
 from tests.builders.gateway import RunningGateway, a_click
 
 TOKEN = "0123456789abcdef"
@@ -50,3 +56,27 @@ def test_metrics_are_for_those_who_have_the_token():
     with RunningGateway(token=TOKEN) as running:
         assert scraped(running)[0] == 401
         assert scraped(running, Authorization=f"Bearer {TOKEN}")[0] == 200
+
+
+def test_the_line_of_figures_has_rates_since_the_last_one_and_leaves_out_probes():
+    counts, now_s = GatewayCounts(actions=3), 100.0
+    look = GatewayLook(counts, in_flight=2, streams=1, ready=True, loop_delay_s=Histogram(MOMENTS_S), ranked_here=None)
+    line = FiguresLine(lambda: look, clock=lambda: now_s)
+    for route, status in (("/rank", 200), ("/rank", 504), ("/actions", 200), ("/ready", 503)):
+        counts.answered(route, status, 0.1)
+    now_s += 60
+    told, numbers = line.next()
+    assert told == "calls 3, calls_per_s 0.1, failed 1, actions 3, in_flight 2, streams 1"
+    assert numbers["failed"] == 1
+    assert line.next()[1]["calls_per_s"] == 0
+
+
+def test_figures_are_told_while_it_serves(monkeypatch, caplog):
+    monkeypatch.setattr("rankstream.gateway.app.TELL_FIGURES_S", 0.01)
+    with caplog.at_level("INFO", "rankstream.gateway.app"), RunningGateway() as running:
+        running.call("GET", "/nowhere")
+        until_s = monotonic() + 20
+        while "calls 1, " not in caplog.text and monotonic() < until_s:
+            sleep(0.01)
+    assert "calls 1, " in caplog.text
+    assert [one.figures["calls"] for one in caplog.records if hasattr(one, "figures")][-1] == 1
