@@ -10,6 +10,7 @@ Names of both clients used here are not public: aiokafka is pinned, and of kafka
 from typing import Any
 
 from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.util import decode_varint_py
 from kafka.record import memory_records
 from kafka.record.default_records import DefaultRecordBatch
 
@@ -32,16 +33,22 @@ class AnyNames:
 
     _buffer: bytearray
 
-    def _read_msg(self, *args: Any) -> Any:
+    def _read_msg(self, *how: Any) -> Any:
         try:
-            return super()._read_msg(*args)  # type: ignore[misc]
+            return super()._read_msg(*how)  # type: ignore[misc]
         except UnicodeDecodeError:  # the record is begun again: where it ends is noted behind it
             self._buffer = ReplacingBytes(self._buffer)
-            return super()._read_msg(*args)  # type: ignore[misc]
+            return super()._read_msg(*how)  # type: ignore[misc]
 
 
 class PlainBatch(AnyNames, _DefaultRecordBatchPy):  # type: ignore[misc]
-    """aiokafka's batch that is read by Python."""
+    """aiokafka's batch that is read by Python, numbers too: the compiled reader of those looks beyond a buffer's end.
+
+    Of a damaged batch that ends the process.
+    """
+
+    def _read_msg(self, *how: Any) -> Any:
+        return super()._read_msg(decode_varint_py)
 
 
 class ClientsBatch(AnyNames, DefaultRecordBatch):  # type: ignore[misc]

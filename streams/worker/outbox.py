@@ -10,7 +10,7 @@ from itertools import chain, groupby
 from operator import attrgetter
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidTimestampError
+from aiokafka.errors import InvalidTimestampError, UnknownTopicOrPartitionError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.types import TP
 
@@ -35,6 +35,10 @@ SMALL_BYTES = 4_096  # what is tried last, where brokers refuse more than they t
 
 class ClockRefusedError(RuntimeError):
     """Brokers refuse what this machine's clock stamps; the message is one sentence, with what to do."""
+
+
+class TopicGoneError(RuntimeError):
+    """A topic that is written to was deleted; the message is one sentence and says what to do."""
 
 
 class ChangelogLimitError(RuntimeError):
@@ -182,8 +186,14 @@ class Outbox:
             log.error("%s refuses a record of partition %d of any size, key %.80r", topic, self._partition, one.key)
 
     async def _partition_of(self, topic: str) -> int:
-        """Return the same number, folded where a topic has fewer partitions."""
-        return self._partition % len(await self._producer.partitions_for(topic))
+        """Return the same number, folded where a topic has fewer partitions. Raises ``TopicGoneError``."""
+        try:
+            return self._partition % len(await self._producer.partitions_for(topic))
+        except UnknownTopicOrPartitionError as exc:
+            raise TopicGoneError(
+                f"the topic {topic} is there no more, so nothing can be written to it: start the worker again, which "
+                "creates it if it may, or `rankstream topics create`; nothing that was acknowledged is lost"
+            ) from exc
 
     def take_acks(self) -> list[Awaitable[object]]:
         """Take the pending acknowledgements: each raises if nothing was acknowledged, nor sent instead."""

@@ -46,3 +46,13 @@ def test_so_does_a_client_of_kafka_python(kind: str):
     records = list(batch)
     assert [record.value for record in records] == VALUES
     assert records[1].headers == [("caf�", b"x")]
+
+
+def test_a_batch_that_is_damaged_besides_is_a_letter_and_does_not_end_the_process():
+    """A length that leads out of the batch: aiokafka's compiled reader of numbers follows it."""
+    bound_unpacking()
+    raw = bytearray(a_batch("none"))
+    raw[raw.index(NAME) - 1] = 0x7E  # the name's length, now beyond the record
+    raw[17:21] = calc_crc32c(bytes(raw[21:])).to_bytes(4, "big")
+    records = list(BoundedPartitionRecords(TP, LedRecords(bytes(raw)), [], 0, None, None, True, 1))
+    assert (records[0].value, getattr(records[-1].value, "reason", None)) == (b"a", "damaged-batch")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError, UnknownError
+from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError, UnknownError, UnknownTopicOrPartitionError
 
 from rankstream.features.stores.cache import Changes
 from rankstream.ranking.request import FeedItem, Ranking, RankingRequest
@@ -16,7 +16,13 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.topics import TopicNames
 from rankstream.streams.worker import limits
 from rankstream.streams.worker.limits import Limits
-from rankstream.streams.worker.outbox import ChangelogCutError, ChangelogLimitError, ClockRefusedError, Outbox
+from rankstream.streams.worker.outbox import (
+    ChangelogCutError,
+    ChangelogLimitError,
+    ClockRefusedError,
+    Outbox,
+    TopicGoneError,
+)
 from tests.builders.actions import MORNING_MS, ARecord
 from tests.builders.broker import FullBatches
 
@@ -216,6 +222,18 @@ def test_a_changelog_that_is_shorter_than_it_was_is_refused_before_a_position_co
     log_states(-1, -1)  # a batch that the brokers had already: they don't say where
     with pytest.raises(ChangelogCutError, match="now stands at offset 9, and offset 12 was acknowledged before"):
         log_states(7, 12, 9)
+
+
+class ABrokerWithoutTopic(ABrokerWithALimit):
+    """The topic that is written to was deleted."""
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        raise UnknownTopicOrPartitionError
+
+
+def test_a_topic_that_was_deleted_under_the_worker_is_named():
+    with pytest.raises(TopicGoneError, match=r"ranked-feeds is there no more, .*`rankstream topics create`"):
+        sent(ABrokerWithoutTopic(10_000), a_feed(3))
 
 
 def test_a_state_that_the_changelog_refuses_for_its_size_names_the_setting():
