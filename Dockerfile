@@ -37,6 +37,11 @@ RUN useradd --create-home --uid 10001 rankstream \
  && mkdir -p /var/lib/rankstream && chown rankstream /var/lib/rankstream
 USER rankstream
 WORKDIR /home/rankstream
+# With EXTRAS=fast, the machine code of the compiled engine, so that no container compiles it: for the processor that the
+# image is built on, unless NUMBA_CPU_NAME says another (docs/operations.md, "The compiled engine").
+RUN if python -c "import numba"; then \
+      python -c "from rankstream.streams.engine import open_engine; open_engine('compiled')"; \
+    fi
 VOLUME /var/lib/rankstream
 ENV RANKSTREAM_STATE_DIR=/var/lib/rankstream RANKSTREAM_WEB_PORT=6066
 # /live, not /ready: whoever restarts what is unhealthy must not restart a restore. A gateway sets HEALTH_URL to its own.

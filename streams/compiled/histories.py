@@ -200,7 +200,7 @@ def apply_actions(
     ``turn`` numbers the chunk; what is known of a user is forgotten where an action comes ``forget_after_ms`` after it,
     or later (``NEVER``: it is not). Users are listed as changed in the order in which they came in the chunk.
     """
-    num_touched = num_ended = 0
+    num_touched, num_ended = 0, int64(0)  # a literal's type is its own: what it is given to would be compiled twice
     for k in range(len(slots)):
         slot = slots[k]
         if status[k] != OK or slot < 0:

@@ -35,7 +35,8 @@ def _put_varint(out, at, number):
 def _put_bytes(out, at, data, begin, end):
     """Write bytes with their number before them; return where they end."""
     at = _put_varint(out, at, end - begin)
-    out[at : at + end - begin] = data[begin:end]
+    for k in range(end - begin):  # of slices numba compiles more for their errors than of all else here
+        out[at + k] = data[begin + k]
     return at + end - begin
 
 

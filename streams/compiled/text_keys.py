@@ -27,6 +27,16 @@ SECRET = np.frombuffer(
 HASHED_BIT = np.uint64(HASHED)
 
 
+def _word(at: int, size: int) -> np.uint64:
+    """Return the number in some bytes of the secret: a constant of the kernels."""
+    return np.uint64(int.from_bytes(SECRET[at : at + size].tobytes(), "little"))
+
+
+FLIP_3 = _word(0, 4) ^ _word(4, 4)
+FLIP_8 = _word(8, 8) ^ _word(16, 8)
+FLIP_LOW, FLIP_HIGH = _word(24, 8) ^ _word(32, 8), _word(40, 8) ^ _word(48, 8)
+
+
 @inlined
 def _rotated(x, bits):
     return (x << uint64(bits)) | (x >> uint64(64 - bits))
@@ -51,7 +61,7 @@ def _avalanche(h):
 def _hash_to_3(data, at, size):
     parts = (uint64(data[at]) << uint64(16)) | (uint64(data[at + size // 2]) << uint64(24))
     parts |= uint64(data[at + size - 1]) | (uint64(size) << uint64(8))
-    h = parts ^ (little_endian(SECRET, 0, 4) ^ little_endian(SECRET, 4, 4))
+    h = parts ^ FLIP_3
     h ^= h >> uint64(33)
     h *= PRIME_2
     h ^= h >> uint64(29)
@@ -61,8 +71,7 @@ def _hash_to_3(data, at, size):
 
 @inlined
 def _hash_to_8(data, at, size):
-    flip = little_endian(SECRET, 8, 8) ^ little_endian(SECRET, 16, 8)
-    h = (little_endian(data, at + size - 4, 4) + (little_endian(data, at, 4) << uint64(32))) ^ flip
+    h = (little_endian(data, at + size - 4, 4) + (little_endian(data, at, 4) << uint64(32))) ^ FLIP_8
     h ^= _rotated(h, 49) ^ _rotated(h, 24)
     h *= MIDDLE
     h ^= (h >> uint64(35)) + uint64(size)
@@ -72,8 +81,8 @@ def _hash_to_8(data, at, size):
 
 @inlined
 def _hash_to_16(data, at, size):
-    low = little_endian(data, at, 8) ^ (little_endian(SECRET, 24, 8) ^ little_endian(SECRET, 32, 8))
-    high = little_endian(data, at + size - 8, 8) ^ (little_endian(SECRET, 40, 8) ^ little_endian(SECRET, 48, 8))
+    low = little_endian(data, at, 8) ^ FLIP_LOW
+    high = little_endian(data, at + size - 8, 8) ^ FLIP_HIGH
     return _avalanche(uint64(size) + _swapped(low) + high + folded_product(low, high))
 
 
