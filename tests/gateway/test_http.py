@@ -205,10 +205,10 @@ def test_pages_of_one_origin_may_call_where_it_is_set_and_of_none_where_not(gate
 
 
 def test_who_comes_too_often_is_told_when_to_come_again():
-    with RunningGateway(rate_limit=1) as running:
+    with RunningGateway(rate_limit=0.01) as running:  # one each 100 s: a machine may be slow
         answers = [running.call("POST", "/actions", a_click()) for _ in range(2)]
         assert [one.status for one in answers] == [200, 429]
-        assert answers[1].headers["Retry-After"] == "1"
+        assert 30 < int(answers[1].headers["Retry-After"]) <= 100
         assert running.call("GET", "/live").status == 200
 
 
