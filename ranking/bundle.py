@@ -44,6 +44,7 @@ from rankstream.ranking.backends.onnx_sessions import open_sessions
 from rankstream.ranking.backends.scorers import AUTO, ONNXRUNTIME, ScorerRefusedError, open_scorer
 
 EXPORT_AGAIN = "export the bundle again"
+IN_RUN = "bundle"  # of the folder that a training writes
 NEEDED = (ITEMS, RANKER)  # kinds without which there is no feed
 
 
@@ -249,9 +250,9 @@ def _trusted_manifest(folder: Path, openers: Mapping[str, Opener], trusted_keys:
         manifest = manifest_of(data)
         wrong = wrong_files(folder, manifest.files)
     except OSError as exc:
-        raise BundleRefusedError(
-            f"{exc.filename or path} can't be read ({exc.strerror}); export a bundle there"
-        ) from exc
+        below = folder / IN_RUN
+        remedy = f"the bundle is {below}" if (below / MANIFEST).exists() else "export a bundle there"
+        raise BundleRefusedError(f"{exc.filename or path} can't be read ({exc.strerror}); {remedy}") from exc
     except SignatureError as exc:
         raise BundleRefusedError(str(exc)) from exc
     except ManifestError as exc:

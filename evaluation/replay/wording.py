@@ -126,6 +126,12 @@ def lead_over(summary: Summary, other: str, head: str = ALL, metric: str | None 
 
 def verdicts(summary: Summary) -> list[str]:
     """Return the verdict in sentences, the most useful comparison first; the last one says what was measured."""
+    if 0 < summary["requests"] == summary["targets_unknown"]:
+        return [
+            "Nothing can be said: of all items that these requests are about, the catalogue knows none. Is this the "
+            "bundle of this log, and are the ids written as in its training?",
+            _measured_on(summary),
+        ]
     return [*_freshness(summary), *_of_bundles(summary), *_of_baselines(summary), _measured_on(summary)]
 
 

@@ -184,6 +184,12 @@ def test_current_names_the_bundle_of_a_folder_of_bundles(tmp_path):
         use_bundle(tmp_path, "three")
 
 
+def test_the_folder_of_a_training_is_refused_with_the_bundle_in_it(tmp_path):
+    a_bundle(tmp_path / "run" / "bundle")
+    with pytest.raises(BundleRefusedError, match=r"manifest.json can't be read .*; the bundle is .*run/bundle$"):
+        open_bundle(tmp_path / "run")
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(BundleRefusedError, match=r"manifest.json can't be read .*export a bundle there"):
         open_bundle(tmp_path)

@@ -199,6 +199,13 @@ def test_what_makes_a_metric_less_than_it_seems_stands_beside_it():
     assert "in 80 requests the positive is not in the catalogue" in verdicts(summary)[-1]
 
 
+def test_a_log_of_which_the_bundle_knows_no_item_has_no_verdict():
+    summary = a_summary(BETTER)
+    first, *_, measured = verdicts(summary | {"targets_unknown": summary["requests"]})
+    assert first.startswith("Nothing can be said: of all items that these requests are about, the catalogue knows none")
+    assert measured.startswith("Measured on")
+
+
 def test_the_page_stands_alone_and_shows_how_to_reproduce_it(report: Path):
     text = report.read_text()
     assert not re.search(r'(src|href)="(?!#)', text)
