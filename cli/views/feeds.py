@@ -10,6 +10,7 @@ from rich.text import Text
 from rankstream.cli.views.table import Cell, Table, names, numbers
 from rankstream.streams.codec import RankedFeed
 
+LEAST = 0.00005  # of numbers with four decimals
 SHOWN_ITEMS = 5  # of a feed in the list of feeds
 
 
@@ -19,9 +20,9 @@ def feed_table(feed: RankedFeed) -> Table:
     heads = _heads(feed)
     rows = []
     for rank, item in enumerate(items, start=1):
-        probabilities = (f"{item.probabilities[head]:.4f}" for head in heads)
+        probabilities = (number_text(item.probabilities[head]) for head in heads)
         source = [item.source] if isinstance(item.source, str) else []
-        rows.append([str(rank), str(item.item_id), f"{item.score:.4f}", *probabilities, *source])
+        rows.append([str(rank), str(item.item_id), number_text(item.score), *probabilities, *source])
     told = names("source") if items and isinstance(items[0].source, str) else []
     columns = [*numbers("rank"), *names("item"), *numbers("score", *heads), *told]
     return Table(columns, rows, f"feed of user {feed.user_id}", [_made_from(feed)])
@@ -30,15 +31,21 @@ def feed_table(feed: RankedFeed) -> Table:
 def _made_from(feed: RankedFeed) -> str:
     timings = {} if isinstance(feed.timings_ms, UnsetType) else feed.timings_ms
     spent = ", ".join(f"{name} {spent_ms:.1f} ms" for name, spent_ms in timings.items())
+    used = f"{feed.actions_used} actions used, newest {age_text(feed)} old" if feed.actions_used else "0 actions used"
     vector = "found" if feed.user_vector_found is True else "not found"
     return (
-        f"model {feed.model_version}; {feed.actions_used} actions used, newest {age_text(feed)} old; "
+        f"model {feed.model_version}; {used}; "
         f"user vector {vector}; {feed.unknown_items} unknown items"
         + (f"; {spent}" if spent else "")
         + (f"; order by {feed.policy}" if isinstance(feed.policy, str) else "")
         + (f"; not scored for want of time, order by {feed.fallback}" if isinstance(feed.fallback, str) else "")
         + f"; {heads_text(_heads(feed), feed.calibrated if isinstance(feed.calibrated, list) else ())}"
     )
+
+
+def number_text(number: float) -> str:
+    """Return a number in four decimals; in two digits where that would be 0 and the number is not."""
+    return f"{number:.4f}" if not number or abs(number) >= LEAST else f"{number:.1e}"
 
 
 def _heads(feed: RankedFeed) -> list[str]:
