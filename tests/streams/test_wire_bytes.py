@@ -1,8 +1,8 @@
 """Answers to the byte as version 0.1.0 wrote them: feeds, what they were made from, dead letters, refusals.
 
 Each line of ``recorded_answers.jsonl`` is one record of ranking-requests and what came out for it then, but that what
-an answer was made from names its item counts since then, and a request as of seconds ago is one as of now. The ranker
-is the null one, whose numbers are the same on every machine.
+an answer was made from names its item counts since then, a request as of seconds ago is one as of now, and the letter
+of a wrong time says how to write one. The ranker is the null one, whose numbers are the same on every machine.
 """
 
 import json
