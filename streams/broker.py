@@ -25,10 +25,11 @@ from kafka.errors import KafkaError
 
 STOP_S = 1.0  # Tansu takes many seconds to end on SIGTERM, and has nothing to save
 KAFKA_STOP_S = 10.0
+MAX_SAID = 200  # characters of a log in a sentence
 
 
 class BrokerError(RuntimeError):
-    """A broker can't be started; the message is one sentence and says what to do."""
+    """A broker can't be started, or has ended; the message is one sentence and says what to do."""
 
 
 class LocalBroker:
@@ -77,6 +78,16 @@ class LocalBroker:
                     f"the broker {command[0]} did not answer within {self.start_s:g} s; its output: {output}"
                 )
             sleep(0.1)
+
+    def check(self) -> None:
+        """Raise ``BrokerError`` if the process has ended, with its output."""
+        if self.process is not None and self.process.poll() is not None:
+            lines = self.log.read_text(errors="replace").strip().splitlines()[-1:]
+            said = f"; its log ends: {lines[0][:MAX_SAID]}" if lines else ""
+            raise BrokerError(
+                f"the broker of {self.bootstrap_servers} ended with exit code {self.process.returncode}, and with it "
+                f"all that it held{said}; start it again"
+            )
 
     def prepare(self) -> tuple[list[str], dict[str, str]]:
         """Return the command that runs the broker, and its environment."""

@@ -91,6 +91,7 @@ def command(log: Path, run: Path, port: int, log_options: LogOptions) -> None:
                 click.echo(f"ask in another terminal: {_request(sent, port)}")
                 click.echo("Ctrl-C ends it; the broker and the users' states are forgotten then")
                 while True:
+                    broker.check()
                     worker.check()
                     time.sleep(0.5)
 
