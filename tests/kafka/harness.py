@@ -298,5 +298,7 @@ def following(bench: Bench) -> Iterator[None]:
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()  # the first version is there
-        yield
-        process.kill()
+        try:
+            yield
+        finally:
+            process.kill()  # also where the test fails, or it would be waited for without end

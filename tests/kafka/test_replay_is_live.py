@@ -16,10 +16,13 @@ from rankstream.events.action_event import ActionEvent
 from rankstream.events.dumps import dump_path, read_dump, write_dump
 from rankstream.features.ids import id_bytes
 from rankstream.ranking.request import RankingRequest
-from rankstream.streams.topics import ACTIONS, ITEM_UPDATES, REQUESTS, prepare_topics
+from rankstream.retrieval.index import choice
+from rankstream.streams.codec import ServedFeatures
+from rankstream.streams.topics import ACTIONS, ITEM_UPDATES, REQUESTS, SERVED, prepare_topics
 from tests.builders.bundle import a_bundle, a_user_table
 from tests.builders.catalogue import DAY_MS
 from tests.builders.cli import connected, rankstream
+from tests.builders.graph import publish_boards
 from tests.builders.item_counts import publish_some
 from tests.builders.live_items import publish_items
 from tests.builders.served import changed, some_events
@@ -28,6 +31,8 @@ from tests.kafka.harness import Bench, following
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
 
 ACTIONS_SENT, REQUESTS_SENT, ROUNDS = 20_000, 1_000, 50
+INDEX_FROM = 201  # items: the bundle's 200 are all compared
+BOARDS = [(f"b{item // 4}", item) for item in range(1, 201)]
 USERS: list[int | str] = [f"u{n}" for n in range(40)]
 EVENTS = some_events(ACTIONS_SENT, users=USERS)[:ACTIONS_SENT]
 _encode = msgspec.json.Encoder().encode
@@ -77,10 +82,16 @@ def ran(bench: Bench, command: str, *flags: object) -> tuple[int, dict[str, Any]
     settings = bench.settings
     models = ["--bundle", settings.bundle, "--user-vectors", settings.user_vectors]
     models += ["--item-counts", settings.item_counts, "--item-vectors", settings.item_vectors]
-    models += ["--catalogue", settings.catalogue]
+    models += ["--catalogue", settings.catalogue, "--graph", settings.graph]
     result = rankstream(command, *models, "--history-limit", settings.history_limit, "--json", *flags)
     assert result.stdout, (result.stderr, result.exception)
     return result.exit_code, json.loads(result.stdout)
+
+
+def searched(bench: Bench) -> set[Any]:
+    """Return the indexes that answers say they were found in; UNSET where all items were compared."""
+    decode = msgspec.json.Decoder(ServedFeatures).decode
+    return {decode(record.value).item_index for record in bench.read(SERVED)}
 
 
 def ask_once(bench: Bench) -> None:
@@ -104,26 +115,28 @@ def tamper(folder: Path) -> None:
     write_dump(path, [changed(one, item_id=229) if one is last else one for one in actions])
 
 
-def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_that_was_tampered_with(bench, tmp_path):
+def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_that_was_tampered_with(
+    bench, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(choice, "EXACT_BELOW", INDEX_FROM)
     bundle, vectors = a_bundle(tmp_path / "bundle"), a_user_table(tmp_path / "users", USERS[:30])
     counts, items = tmp_path / "counts", tmp_path / "items"
     tables = {"user_vectors": vectors, "item_counts": counts, "item_vectors": items}
     bench.settings = replace(
         bench.settings, bundle=bundle, **tables, served_features=True, history_limit=50,
-        catalogue=tmp_path / "catalogue",
+        catalogue=tmp_path / "catalogue", graph=tmp_path / "graph",
     )  # fmt: skip
     asyncio.run(prepare_topics(bench.settings, create=True))
     send_items(bench, 0)
     bench.producer.flush()
     with following(bench):
-        worker = bench.worker(SERVE="bundle", SLOW_MS="15")
+        worker = bench.worker(SERVE="bundle", SLOW_MS="15", INDEX_FROM=str(INDEX_FROM))
         worker.wait_ready()
         send_rounds(bench, range(20))
-        a_user_table(
-            vectors, USERS, seed=12
-        )  # a new version of the user vectors, and first ones of the items, meanwhile
+        a_user_table(vectors, USERS, seed=12)  # a new version of the user vectors, and first ones of all else
         publish_some(counts, seed=5)
         publish_items(items, ["new item"], seed=5)
+        publish_boards(bench.settings.graph, BOARDS)
         send_rounds(bench, range(20, 25))
         bench.wait_committed(2_000, ACTIONS)
         bench.wait_committed(20, REQUESTS)
@@ -132,11 +145,12 @@ def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_tha
     send_items(bench, 26)
     bench.producer.flush()
     with following(bench):
-        again = bench.worker(SERVE="bundle", SLOW_MS="3")
+        again = bench.worker(SERVE="bundle", SLOW_MS="3", INDEX_FROM=str(INDEX_FROM))
         send_rounds(bench, range(25, 40))
         bench.wait_committed(600, REQUESTS)
         publish_some(counts, seed=6)
         publish_items(items, ["new item", "another"], seed=6)
+        publish_boards(bench.settings.graph, BOARDS[::2])
         time.sleep(2)  # it is noticed within a second
         send_rounds(bench, range(40, ROUNDS))
         ask_once(bench)
@@ -147,6 +161,8 @@ def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_tha
     assert report["requests"] == REQUESTS_SENT + 1 <= report["verified"] == report["answers"]
     assert [len(report[name]) for name in tables] == [2, 2, 2]
     assert len(report["catalogues"]) >= 2  # how many are served depends on how fast the machine follows
+    assert len(report["graphs"]) == 2
+    assert len(searched(bench)) == 3  # all compared, then an index of each version of the item vectors
 
     _, explained = ran(bench, "explain", "--request", "once", *connected(bench.settings))
     assert explained["identical"]

@@ -6,7 +6,7 @@ the store, ``BUG_AT`` raises at that many actions, ``DIES_OF`` ends the process 
 ``RESTORE_MS`` makes each few records of a restore take that long, ``SEEDS`` kills the process before so many writes to
 an empty changelog, ``SCORE_MS`` makes the ranking of each request take that long, ``LOOK_AGAIN_S`` is the time between
 two looks at the topics, ``NAMES`` are those of the actions of its bundle, ``HANG`` blocks the event loop when the
-worker is asked to end.
+worker is asked to end, ``INDEX_FROM`` is how many items are searched in a graph.
 
 ``STOP_AT`` names a request of the protocol before which, once the file ``STOP_WHEN`` is there, the process stops itself
 as SIGSTOP would; of those that produce, one to the changelog. While the file ``CUT_OFF`` is there no request leaves the
@@ -30,6 +30,7 @@ from rankstream.features.actions import Vocabulary
 from rankstream.features.stores.cache import Changes, UserCache
 from rankstream.features.user_state import UserState
 from rankstream.ranking.request import Ranking, RankingRequest
+from rankstream.retrieval.index import choice
 from rankstream.streams import app as app_module
 from rankstream.streams import pipeline as pipeline_module
 from rankstream.streams.app import create_app
@@ -52,6 +53,7 @@ LOOK_AGAIN_S = float(os.environ.get("LOOK_AGAIN_S", "0"))
 DIES_OF = os.environ.get("DIES_OF", "").encode()
 NAMES = os.environ.get("NAMES", "")
 SEEDS = int(os.environ.get("SEEDS", "0"))
+INDEX_FROM = int(os.environ.get("INDEX_FROM", choice.EXACT_BELOW))
 RESTORE_MS = float(os.environ.get("RESTORE_MS", "0"))
 
 SCORE_MS = float(os.environ.get("SCORE_MS", "0"))
@@ -158,6 +160,7 @@ if __name__ == "__main__":
         changelog.RECORDS_AT_ONCE = 10
     if SCORE_MS:
         EchoRanker.rank = slow_rank
+    choice.EXACT_BELOW = INDEX_FROM
     if LOOK_AGAIN_S:
         app_module.LOOK_AGAIN_S = LOOK_AGAIN_S
     settings = read_settings()
