@@ -3,9 +3,11 @@
 import logging
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -33,6 +35,7 @@ def export_graph(
     """Write a module as a graph of one file; ``dynamic`` names the axes of inputs that have no fixed length."""
     shapes = tuple(dynamic.get(name) for name in inputs)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    _keep_translations()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -49,6 +52,19 @@ def export_graph(
             optimize=True,
         )
     _drop_traces(path)
+
+
+@cache
+def _keep_translations() -> None:
+    """Have the exporter read its translations of operators once, which takes 0.6 s, and not for each graph of a bundle.
+
+    These are private names of the torch that ``pyproject.toml`` pins; without them it reads them each time.
+    """
+    with suppress(ImportError, AttributeError):
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        registry: Any = ONNXRegistry
+        registry.from_torchlib = staticmethod(cache(registry.from_torchlib))
 
 
 def _drop_traces(path: Path) -> None:

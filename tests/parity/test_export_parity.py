@@ -102,6 +102,13 @@ def test_the_list_of_operators_that_graphs_may_have_is_that_of_the_exports(bundl
     assert {opset.version for graph in graphs for opset in graph.opset_import} == {OPSET} <= set(OPSETS)
 
 
+def test_the_exporter_reads_its_translations_once_a_process(bundle):
+    """By private names of torch: where this fails, see ``models/onnx_graph.py``."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    assert ONNXRegistry().from_torchlib(opset_version=OPSET) is ONNXRegistry().from_torchlib(opset_version=OPSET)
+
+
 # --- The ranker --------------------------------------------------------------------------------------------------
 
 
