@@ -62,12 +62,12 @@ def test_evaluation_ranks_the_lists_and_says_so_where_none_are_given(folder):
     assert "give it with --shown ACTION or --impressions FILE" in words
 
 
-def test_replay_ranks_each_list_of_the_held_out_days(folder, tmp_path):
-    flags = ("--bundle", folder / "run" / "bundle", "--out", tmp_path)
+def test_replay_ranks_each_list_of_the_held_out_days(folder):
+    flags = ("--bundle", folder / "run" / "bundle", "--json")
     done = rankstream("replay", "--events", folder / "both.csv", "--shown", "impression", *flags)
     assert done.exit_code == 0, done.output
     assert "protocol logged: the log says what was shown, in 181 lists" in done.stderr
-    report = json.loads((tmp_path / "report.json").read_text())
+    report = json.loads(done.stdout)
     assert (report["requests"], report["log"]["events"]) == (37, 180)
     assert report["metrics"]["random order"]["any positive"]["hit@3"]["value"] == pytest.approx(0.75)
 
