@@ -35,9 +35,11 @@ def _put_varint(out, at, number):
 def _put_bytes(out, at, data, begin, end):
     """Write bytes with their number before them; return where they end."""
     at = _put_varint(out, at, end - begin)
-    for k in range(end - begin):  # of slices numba compiles more for their errors than of all else here
-        out[at + k] = data[begin + k]
-    return at + end - begin
+    size = end - begin
+    to, source = out[at : at + size], data[begin:end]
+    for k in range(size):  # ``to[:] = source`` has numba compile more for its error than for all else here
+        to[k] = source[k]
+    return at + size
 
 
 @kernel(READ_ONLY, INTS, BYTES, INTS, INT, INT, INT, BYTES)
