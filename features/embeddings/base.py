@@ -51,7 +51,7 @@ class WithRows:
     @cached_property
     def search(self) -> KeySearch:
         """Return what finds rows of keys."""
-        return KeySearch(self.keys)
+        return KeySearch(np.ascontiguousarray(self.keys))  # as kernels take them
 
     def look_up(self, keys: Keys) -> tuple[Floats, Bools]:
         """Return ``(n, dim)`` vectors, zeros where the key is unknown, and ``(n,)`` whether it is known."""

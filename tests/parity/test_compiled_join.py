@@ -53,7 +53,7 @@ WORLDS = {
     ),
     "items that nobody had acted on": lambda: with_a_shop([], [an_item(n) for n in (1, 2, 40, ITEMS + 3)]),
     "of these alone anything is counted": lambda: replace(
-        everything(), item_features=WithRows(NoVectors(2), id_keys([2, 7]), np.eye(2, dtype=np.float32))
+        everything(), item_features=WithRows(NoVectors(2), id_keys([2, 5, 7])[::2], np.eye(2, dtype=np.float32))
     ),
     "of no item anything is counted": lambda: replace(
         everything(), item_features=WithRows(NoVectors(2), id_keys([]), np.zeros((0, 2), np.float32))
