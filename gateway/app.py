@@ -148,6 +148,8 @@ class Gateway:
             response = problem_answer(exc)
         except web.HTTPException as exc:
             response = problem_answer(_told(exc, request, self.routes))
+        except ConnectionResetError:  # the client is gone, and no answer reaches it
+            raise
         except Exception:
             log.exception("%s %s met a bug", request.method, request.path, extra={"request_id": REQUEST_ID.get()})
             response = problem_answer(RefusedError(500, INTERNAL, "the gateway met a bug; its log says which"))

@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from aiohttp import ClientConnectionResetError, web
 
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.gateway.async_client import AsyncGatewayClient
@@ -119,6 +120,16 @@ def test_what_is_no_http_is_answered_in_json_and_not_logged(gateway, caplog, sen
         head, _, body = gateway.raw(sent).partition(b"\r\n\r\n")
     assert b"application/json" in head
     assert json.loads(body)["error"]["reason"] == "http"
+    assert caplog.records == []
+
+
+def test_a_client_that_is_gone_before_its_stream_begins_is_not_logged(monkeypatch, caplog):
+    async def gone(stream, request):
+        raise ClientConnectionResetError
+
+    with RunningGateway() as gateway, caplog.at_level(logging.INFO):
+        monkeypatch.setattr(web.StreamResponse, "prepare", gone)
+        gateway.raw(b"GET /feeds/u1 HTTP/1.1\r\n\r\n")
     assert caplog.records == []
 
 
