@@ -209,6 +209,10 @@ class Gateway:
                 return await request.read()
         except TimeoutError as exc:
             raise RefusedError(408, "slow-body", f"the body did not come within {BODY_S:g} s") from exc
+        except web.RequestPayloadError as exc:
+            said = request.headers.get("Content-Encoding", "its framing")[:20]
+            told = f"the body is not what {said} makes; send it as its headers say, or without Content-Encoding"
+            raise RefusedError(400, "content-encoding", told) from exc
 
     # --- the routes
 

@@ -1,6 +1,7 @@
 """Every route and every refusal by HTTP, with the pipeline in the process: nothing but JSON leaves."""
 
 import asyncio
+import gzip
 import json
 import logging
 import shutil
@@ -79,6 +80,14 @@ def test_a_body_over_the_limit_is_refused_whether_its_length_is_said_or_not(gate
     connection.request("POST", "/actions", iter([large]), {"Content-Type": "application/json"}, encode_chunked=True)
     answer = connection.getresponse()
     assert (answer.status, json.load(answer)["error"]["reason"]) == (413, "too-large")
+
+
+@pytest.mark.parametrize("body", [b"[]", gzip.compress(b" " * 50_000)[:-20] + b"?" * 20], ids=["none", "damaged"])
+def test_a_body_that_is_not_packed_as_it_says_is_refused_and_no_bug(gateway, body, caplog):
+    answer = gateway.call("POST", "/actions", body, Content_Encoding="gzip")
+    assert (answer.status, answer.reason) == (400, "content-encoding")
+    assert not [record for record in caplog.records if record.exc_info]
+    assert gateway.call("POST", "/actions", gzip.compress(b"[]"), Content_Encoding="gzip").status == 200
 
 
 def test_paths_methods_and_types_that_are_not_there_are_named(gateway):
