@@ -20,7 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ROOMS = sorted(PROJECT["tool"]["setuptools"]["package-dir"].values())
 # Names that a user's project may have, and that rankstream's rooms have too.
 NAMESAKES = ("models", "features", "streams", "ranking", "events", "metrics", "cli", "retrieval", "evaluation")
-# Kernels are compiled anew for each place of installation, which takes 25 s of CPU: the plain engine needs none.
+# Kernels may have to be compiled, which takes 20 s of CPU, and no command here applies actions.
 PLAIN = {"RANKSTREAM_ENGINE": "plain"}
 NAMESAKE = "raise RuntimeError(f'{__file__} was imported by rankstream')"
 
