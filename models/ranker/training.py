@@ -1,6 +1,6 @@
 """Training of the ranker, and its validation: how each positive ranks among the negatives of its request."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isnan, log2
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rankstream.events.arrivals import LogError
 from rankstream.features.join import columns_of_attributes, columns_of_known, columns_of_profiles
-from rankstream.features.schema import Ints
+from rankstream.features.schema import Floats, Ints, ModelInputs
 from rankstream.metrics.probabilities import auc
 from rankstream.models.ranker.calibration import held_out
 from rankstream.models.ranker.factored import SplitRanker
@@ -254,7 +254,12 @@ def served_ndcg(ranker: HybridRanker, requests: JoinedRequests, weights: Sequenc
     A negative that was drawn with probability q counts as 1 / q items, so an item's rank is estimated without bias;
     equal scores count half. Wanted is what makes a head of positive weight true.
     """
-    gains = [1.0 / log2(rank + 1.0) if rank <= k else 0.0 for rank, _ in served_ranks(ranker, requests, weights)]
+    return ndcg_of(served_ranks(ranker, requests, weights), k)
+
+
+def ndcg_of(ranks: Iterable[tuple[float, float]], k: int = 10) -> float:
+    """Return the mean NDCG@k of wanted items, each alone, by their ranks and among how many others these are."""
+    gains = [1.0 / log2(rank + 1.0) if rank <= k else 0.0 for rank, _ in ranks]
     return sum(gains) / max(1, len(gains))
 
 
@@ -262,9 +267,17 @@ def served_ranks(
     ranker: HybridRanker, requests: JoinedRequests, weights: Sequence[float]
 ) -> Iterator[tuple[float, float]]:
     """Yield the rank of each wanted item by the served score, and among how many others, see ``served_ndcg``."""
-    split, wanted = SplitRanker(ranker), np.array(weights) > 0
+    split, of_heads = SplitRanker(ranker), np.array(weights, np.float32)
+    return ranks_by(lambda inputs: split.probabilities(inputs) @ of_heads, requests, weights)
+
+
+def ranks_by(
+    score: Callable[[ModelInputs], Floats], requests: JoinedRequests, weights: Sequence[float]
+) -> Iterator[tuple[float, float]]:
+    """Yield the rank of each wanted item by a score ``(N,)``, and among how many others, see ``served_ndcg``."""
+    wanted = np.array(weights) > 0
     for row, request in enumerate(requests.requests):
-        scores = split.probabilities(requests.inputs(row)) @ np.array(weights, np.float32)
+        scores = score(requests.inputs(row))
         positive = (request.labels[:, wanted] > 0).any(axis=1)
         assert request.log_q is not None
         stand_for = np.exp(-request.log_q.astype(np.float64))[~positive]

@@ -15,11 +15,13 @@ from math import inf
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from rich.progress import Progress
 
 from rankstream.events.log import EventLog
 from rankstream.models.ranker.calibration import HeadCalibration, calibrate
 from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
+from rankstream.models.ranker.single_columns import ndcg_by_column
 from rankstream.models.ranker.training import train_ranker
 from rankstream.models.ranker.training_join import feature_sizes, offline_features
 from rankstream.models.ranker.transact import TransActConfig
@@ -37,6 +39,7 @@ class TrainedRanker:
     ranker: HybridRanker
     history: FitHistory
     calibration: Mapping[str, HeadCalibration]  # of the heads whose numbers are probabilities; the others' are scores
+    by_column: Mapping[str, float]  # NDCG@10 of one column alone, on the same requests; empty for shown lists
 
 
 def train_on_top(
@@ -69,6 +72,7 @@ def train_on_top(
         mask_window_ms=chosen.mask_window_ms,
     )
     config = RankerConfig(transact, offline.sizes, tuple(chosen.heads), cross_rank=chosen.cross_rank, mlp=chosen.mlp)
+    weights = [chosen.utility[head] for head in chosen.heads]
     of_lists_alone = chosen.impressions and not chosen.beside_lists  # what was shown is no draw from the catalogue
     ranker, history = train_ranker(
         config,
@@ -76,7 +80,7 @@ def train_on_top(
         requests.learned,
         requests.validated,
         retrieved=requests.retrieved,
-        weights=[chosen.utility[head] for head in chosen.heads],
+        weights=weights,
         checkpoints=work / "checkpoints" / "ranker",
         limit=limit or seconds_of_work(inf if chosen.seconds is None else chosen.seconds, device),
         progress=progress,
@@ -84,4 +88,24 @@ def train_on_top(
     )
     ended = history.stopped != "time"
     calibration = calibrate(ranker, requests.validated, chosen.seed) if chosen.impressions and ended else {}
-    return TrainedRanker(ranker, history, calibration)
+    by_column = {}
+    if not chosen.impressions and len(requests.validated):
+        by_column = ndcg_by_column(requests.validated, config.sizes, weights)
+        if progress is not None:
+            held_against(progress.console, history.validated, by_column, len(requests.validated))
+    return TrainedRanker(ranker, history, calibration, by_column)
+
+
+def held_against(console: Console, ranker: float, by_column: Mapping[str, float], requests: int) -> None:
+    """Say how the ranker validates beside one column alone, and that it is behind where it is."""
+    columns = sorted(by_column.items(), key=lambda one: -one[1])
+    words = ", ".join(f"{name} {value:.4f}" for name, value in columns)
+    told = f"Ranker: NDCG@10 {ranker:.4f} on {requests} held-out requests; by one column alone: {words}"
+    console.print(told, highlight=False, soft_wrap=True)
+    if columns and columns[0][1] > ranker:
+        console.print(
+            f"[yellow]warning:[/yellow] {columns[0][0]} alone orders the held-out requests better than the ranker; "
+            "`rankstream replay` says whether feeds are, too, before you serve them",
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -143,6 +143,7 @@ def train_models(
                 "validation_user_recall_at_10": encoders.pinnerformer_history.validated,
                 "validation_session_recall_at_10": encoders.hiertcn_history.validated,
                 "validation_auc" if recipe.ranker.impressions else "validation_ndcg_at_10": trained.history.validated,
+                **({"validation_ndcg_at_10_by_column": dict(trained.by_column)} if trained.by_column else {}),
                 **({"calibration": as_plain(trained.calibration)} if trained.calibration else {}),
             },
             impressions=recipe.ranker.impressions,
