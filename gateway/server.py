@@ -41,6 +41,11 @@ class JsonHandler(RequestHandler):
         self._patience.cancel()
         return await super()._handle_request(*args)
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log a bug; what is left of a body that can't be unpacked is none, and is read only to be thrown away."""
+        if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **kw)
+
     def handle_error(
         self,
         request: web.BaseRequest,
