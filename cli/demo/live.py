@@ -23,6 +23,9 @@ from rankstream.streams.clients.readers import FeedReader
 from rankstream.streams.codec import RankedFeed
 
 ANSWER_DEADLINE_S = 30.0
+# Between a user's newest action and the request after it, at least: the log's seconds pass here in no time, so requests
+# overtook actions that nobody takes and asks again so soon after, and the baselines knew these.
+SINCE_ACTION_S = 0.03
 
 RankIds = Callable[[RankingRequest, int], list[Id]]  # request, now_ms -> best K item ids
 
@@ -100,6 +103,8 @@ class LiveTraffic:
         """Send a request for all items that the user has not seen, and rank without realtime actions meanwhile."""
         now_ms = step.timestamp_ms
         newest_ms, newest_sent_at_s = self._newest.get(step.user_id, (None, None))
+        if newest_sent_at_s is not None:
+            sleep(max(0.0, newest_sent_at_s + SINCE_ACTION_S - monotonic()))
         name = f"r{next(self._numbers)}"
         history, baselines = self._counts[step.user_id], next(self._baselines)
         pending = PendingRequest(step, monotonic(), newest_ms, newest_sent_at_s, history, baselines)
