@@ -53,6 +53,14 @@ class Logged:
     begin: int | None = None  # of that log as it was whole; None where it does not say
     names: Names = NO_NAMES  # of the codes in its states
 
+    def is_of_another(self, log_id: str) -> bool:
+        """Return whether both topics are known, and not the same."""
+        return bool(log_id and self.log_id) and self.log_id != log_id
+
+    def lacks_since(self, begin: int) -> bool:
+        """Return whether a log that begins there now has lost what this counts on."""
+        return self.begin is not None and begin > self.begin
+
 
 @dataclass
 class RestoreJob:
@@ -91,7 +99,9 @@ class RestoreJob:
             if key == POSITION and value is not None:
                 position = position_in(record, value)
                 if position is not None:
-                    self.position = position if _is_for(record, self.log_id, self.bounds.begin) else None
+                    logged = _logged(record, position)
+                    is_whole = not (logged.is_of_another(self.log_id) or logged.lacks_since(self.bounds.begin))
+                    self.position = position if is_whole else None
                     self.source = _header(record, HEADER)
             elif key is not None and value is not None:
                 offset = offset_in(record, value)
@@ -150,13 +160,6 @@ def _header(record: Record, wanted: str) -> bytes | None:
     return next((value for name, value in headers if name == wanted), None)
 
 
-def _is_for(record: Record, log_id: str, begin: int) -> bool:
-    """Return whether a position was written for this very log, with this beginning; older versions did not say."""
-    written_for, began = _header(record, LOG_HEADER), begin_in(_header(record, BEGIN_HEADER))
-    is_another = bool(log_id and written_for) and written_for != log_id.encode()
-    return not is_another and (began is None or begin <= began)
-
-
 async def logged_positions(settings: Settings, logs: Mapping[TP, Bounds]) -> dict[TP, Logged]:
     """Return up to where each changelog is whole: its newest position. Those without one are not whole, and left out.
 
@@ -179,21 +182,21 @@ async def logged_positions(settings: Settings, logs: Mapping[TP, Bounds]) -> dic
 
 def _is_of(logged: Logged, log_id: str, begin: int, tp: TP) -> bool:
     """Return whether a position was written for this very log, all of which is there; say so where it was not."""
-    if logged.begin is not None and begin > logged.begin:
+    if logged.lacks_since(begin):
         log.warning(
             "%s %d began at offset %d while it was whole and begins at %d now: records were deleted from it, or it was "
             "not compacted for a while, so it lacks users, and all are written to it again",
             tp.topic, tp.partition, logged.begin, begin,
         )  # fmt: skip
         return False
-    if not log_id or not logged.log_id or logged.log_id == log_id:
-        return True
-    log.warning(
-        "%s %d was created anew (its id was %s and is %s) while states were logged to it, so it holds only those of "
-        "users who acted since: all others are written to it again",
-        tp.topic, tp.partition, logged.log_id, log_id,
-    )  # fmt: skip
-    return False
+    if logged.is_of_another(log_id):
+        log.warning(
+            "%s %d was created anew (its id was %s and is %s) while states were logged to it, so it holds only those "
+            "of users who acted since: all others are written to it again",
+            tp.topic, tp.partition, logged.log_id, log_id,
+        )  # fmt: skip
+        return False
+    return True
 
 
 async def _newest_positions(settings: Settings, windows: Mapping[TP, Bounds]) -> dict[TP, Logged]:

@@ -6,8 +6,8 @@ where reading of its actions resumes; the group's offset is up to where outputs 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from time import monotonic
 
 from aiokafka import AIOKafkaProducer
@@ -221,16 +221,14 @@ class Ownership:
         Raises ``OwnershipError`` if one of them is not, and then writes nothing any more; ``ClientError`` where no
         broker tells.
         """
-        try:
+        with self._abandoning():
             await self._topics.look(in_use=bool(self.partitions))
-        except OwnershipError:
-            self.abandon()
-            raise
 
-    async def _check_changelog_begins(self) -> None:
-        """Write nothing any more where the changelog has lost users. Raises ``OwnershipError``."""
+    @contextmanager
+    def _abandoning(self) -> Iterator[None]:
+        """Write nothing any more where what is looked at is refused."""
         try:
-            await self._topics.check_changelog_begins(self.partitions)
+            yield
         except OwnershipError:
             self.abandon()
             raise
@@ -251,7 +249,8 @@ class Ownership:
         """
         await self.check_topics()
         if chunk is None:
-            await self._check_changelog_begins()
+            with self._abandoning():
+                await self._topics.check_changelog_begins(self.partitions)
         open_ = list(self.partitions.values())
         cursors = {cursor.tp: (one, cursor) for one in open_ for cursor in one.cursors}
         leaders, lost = dict(self._topics.leaders), 0

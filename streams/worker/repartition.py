@@ -12,6 +12,7 @@ always: a changelog without them holds only a part.
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import reduce
 from hashlib import sha256
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -33,7 +34,7 @@ from rankstream.streams.worker.logged_states import offset_of
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_and_skipped, reader
 from rankstream.streams.worker.producers import new_producer, stop_producer
 from rankstream.streams.worker.source import HEADER, Source, source_of
-from rankstream.streams.worker.vocabulary_guard import Names
+from rankstream.streams.worker.vocabulary_guard import NO_NAMES, Names
 
 AT_ONCE = 4_000  # records in flight
 
@@ -237,11 +238,8 @@ async def _require_quiet(old: Settings, new: Settings, partitions: Iterable[OldP
 
 def longest_names(partitions: Iterable[OldPartition]) -> Names:
     """Return the names of the codes in all states: those of one changelog differ in their number alone."""
-    known = [one.logged.names for one in partitions if one.logged is not None]
-    return Names(
-        max((one.actions for one in known), key=len, default=()),
-        max((one.surfaces for one in known), key=len, default=()),
-    )
+    known = (one.logged.names for one in partitions if one.logged is not None)
+    return reduce(Names.with_more_of, known, NO_NAMES)
 
 
 async def _write_positions(new: Settings, target: Source, names: Names, sender: "_Sender") -> None:

@@ -40,6 +40,10 @@ class Names(msgspec.Struct, frozen=True):
             shared = min(len(was), len(becomes))
             if was[:shared] != becomes[:shared]:
                 raise VocabularyRefusedError(why_not(what, ", ".join(was), ", ".join(becomes)))
+        return self.with_more_of(other)
+
+    def with_more_of(self, other: "Names") -> "Names":
+        """Return the longer ones, of names that differ in their number alone."""
         return Names(max(self.actions, other.actions, key=len), max(self.surfaces, other.surfaces, key=len))
 
     def packed(self) -> bytes:

@@ -33,6 +33,16 @@ def a_chunk(begin: int, leader_epoch: int, tp: TP = LOG, lost: int = 0) -> Chunk
     return Chunk(tp, read, start=None, epoch=0)
 
 
+def a_log_of(bootstrap_servers: str, count: int) -> tuple[Settings, TP]:
+    """A partition with so many records of one user."""
+    settings = fresh_topics(bootstrap_servers, partitions=1)
+    tp = TP(TopicNames(settings.topic_prefix).of(ACTIONS), 0)
+    with RawProducer(settings, [tp.topic]) as producer:
+        for number in range(count):
+            producer.send(tp.topic, b"u1", b"%d" % number)
+    return settings, tp
+
+
 def test_a_chunk_is_in_doubt_that_a_later_leader_wrote_or_where_reading_went_back():
     watch, cursor = CutWatch(Settings()), Cursor(LOG, processed=7)
     watch.compared(LOG, 3)
@@ -53,11 +63,7 @@ def test_a_chunk_is_in_doubt_that_came_over_another_connection_though_the_leader
 
 @pytest.mark.broker
 def test_what_was_processed_is_compared_with_what_the_topic_holds(bootstrap_servers):
-    settings = fresh_topics(bootstrap_servers, partitions=1)
-    tp = TP(TopicNames(settings.topic_prefix).of(ACTIONS), 0)
-    with RawProducer(settings, [tp.topic]) as producer:
-        for number in range(3):
-            producer.send(tp.topic, b"u1", b"%d" % number)
+    settings, tp = a_log_of(bootstrap_servers, 3)
     found = asyncio.run(records_at(settings, {tp: Bounds(2, 3)}))[tp]
     assert found is not None
     last = Source().after(found)
@@ -74,11 +80,7 @@ def test_what_was_processed_is_compared_with_what_the_topic_holds(bootstrap_serv
 
 @pytest.mark.broker
 def test_what_stands_where_there_was_a_marker_of_a_transaction_is_a_cut(bootstrap_servers):
-    settings = fresh_topics(bootstrap_servers, partitions=1)
-    tp = TP(TopicNames(settings.topic_prefix).of(ACTIONS), 0)
-    with RawProducer(settings, [tp.topic]) as producer:
-        for number in range(2):
-            producer.send(tp.topic, b"u1", b"%d" % number)
+    settings, tp = a_log_of(bootstrap_servers, 2)
     found = asyncio.run(records_at(settings, {tp: Bounds(0, 2)}))[tp]
     assert found is not None
     last = Source().after(found)
@@ -92,11 +94,7 @@ def test_what_stands_where_there_was_a_marker_of_a_transaction_is_a_cut(bootstra
 @pytest.mark.broker
 def test_what_stands_below_the_position_and_is_later_than_all_that_was_read_is_a_cut(bootstrap_servers):
     """Compaction may have taken the last record and what came in its place, and leaders' epochs may be the same."""
-    settings = fresh_topics(bootstrap_servers, partitions=1)
-    tp = TP(TopicNames(settings.topic_prefix).of(ACTIONS), 0)
-    with RawProducer(settings, [tp.topic]) as producer:
-        for number in range(3):
-            producer.send(tp.topic, b"u1", b"%d" % number)
+    settings, tp = a_log_of(bootstrap_servers, 3)
     first, last = (asyncio.run(records_at(settings, {tp: Bounds(at, 3)}))[tp] for at in (0, 2))
     bounds = asyncio.run(bounds_of(settings, [tp]))
 
@@ -138,21 +136,14 @@ def test_where_the_last_record_has_expired_there_is_nothing_to_compare():
 
 @pytest.mark.broker
 def test_a_broker_that_knows_no_epochs_tells_no_end_of_theirs(bootstrap_servers, broker):
-    settings = fresh_topics(bootstrap_servers, partitions=1)
-    tp = TP(TopicNames(settings.topic_prefix).of(ACTIONS), 0)
-    with RawProducer(settings, [tp.topic]) as producer:
-        producer.send(tp.topic, b"u1", b"0")
+    settings, tp = a_log_of(bootstrap_servers, 1)
     assert asyncio.run(ends_of_epochs(settings, {})) == {}
     assert asyncio.run(ends_of_epochs(settings, {tp: 0})) == ({tp: 1} if broker.is_kafka else {})
 
 
 @pytest.mark.broker
 def test_connections_that_a_consumer_lost_are_counted(bootstrap_servers):
-    settings = fresh_topics(bootstrap_servers, partitions=1)
-    tp = TP(TopicNames(settings.topic_prefix).of(ACTIONS), 0)
-
-    with RawProducer(settings, [tp.topic]) as producer:
-        producer.send(tp.topic, b"u1", b"0")
+    settings, tp = a_log_of(bootstrap_servers, 1)
 
     async def story() -> list[int]:
         lost = []
