@@ -1,6 +1,6 @@
 """The flags that all experiments share, and how they refuse invalid input."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,6 +44,29 @@ def options(sizes: Iterable[str], size: str, rows: Iterable[str]) -> Callable[[C
         return command
 
     return add
+
+
+def some_of(known: Collection[str], what: str) -> Callable[[click.Context, click.Parameter, str], tuple[str, ...]]:
+    """Return the callback of an option that takes ``NAME,NAME,...`` of these; ``what`` one of them is."""
+
+    def names(ctx: click.Context, option: click.Parameter, given: str) -> tuple[str, ...]:
+        found = tuple(name.strip() for name in given.split(",") if name.strip())
+        for name in found:
+            if name not in known:
+                raise RefusedError(
+                    f"--{option.name} {given}: {name} is no {what} of the table; they are {', '.join(known)}"
+                )
+        return found
+
+    return names
+
+
+def logs_option(known: Collection[str]) -> Callable[[Command], Command]:
+    """Add ``--logs``, all of these by default."""
+    every = ",".join(known)
+    return click.option(
+        "--logs", callback=some_of(known, "log"), default=every, show_default=True, metavar="NAME,NAME,..."
+    )
 
 
 def seeds_option(default: int) -> Callable[[Command], Command]:

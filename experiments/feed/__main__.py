@@ -27,7 +27,7 @@ from rankstream.experiments.feed.rivals.table import ABLATIONS, MAKES_RIVALS, RI
 from rankstream.experiments.feed.tables import DEFAULT, WITH_ITEMS, WITH_USERS, written
 from rankstream.experiments.feed.task import TEST_SHARE, Task
 from rankstream.experiments.feed.users import FILES
-from rankstream.experiments.options import WORK_HELP, RefusedError, refusals
+from rankstream.experiments.options import WORK_HELP, RefusedError, logs_option, refusals, some_of
 from rankstream.experiments.runs import RESULTS, WORK, Runs, stop_politely
 from rankstream.ranking.bundle import BundleRefusedError
 
@@ -114,17 +114,6 @@ def _trained_with_users(log: FeedLog, data: Path, until_ms: int, folder: Path) -
     return trained(log, data, until_ms, folder / f"trained-{code}-users", FILES[log.name].flags(data))
 
 
-def _names(ctx: click.Context, option: click.Parameter, given: str) -> tuple[str, ...]:
-    known, what = (LOGS, "log") if option.name == "logs" else (RIVALS, "rival")
-    names = tuple(name.strip() for name in given.split(",") if name.strip())
-    for name in names:
-        if name not in known:
-            raise RefusedError(
-                f"--{option.name} {given}: {name} is no {what} of the table; they are {', '.join(known)}"
-            )
-    return names
-
-
 def _bundles(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
     pairs = [one.partition("=") for one in given]
     for name, _, folder in pairs:
@@ -135,9 +124,9 @@ def _bundles(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of all logs.")
-@click.option("--logs", callback=_names, default=",".join(LOGS), show_default=True, metavar="NAME,NAME,...")
+@logs_option(LOGS)
 @click.option(
-    "--rivals", callback=_names, default=",".join(RIVALS), show_default=True, metavar="NAME,NAME,...",
+    "--rivals", callback=some_of(RIVALS, "rival"), default=",".join(RIVALS), show_default=True, metavar="NAME,NAME,...",
     help='Rows besides the product and the baselines; "" for none.',
 )  # fmt: skip
 @click.option("--size", type=click.Choice(list(SIZES)), default="small", show_default=True)

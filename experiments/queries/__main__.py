@@ -23,7 +23,7 @@ from rankstream.experiments.feed.rivals import sequences
 from rankstream.experiments.feed.rivals.base import Entry
 from rankstream.experiments.feed.task import Task
 from rankstream.experiments.markdown import mean_and_interval, table
-from rankstream.experiments.options import WORK_HELP, RefusedError, refusals
+from rankstream.experiments.options import WORK_HELP, logs_option, refusals
 from rankstream.experiments.queries.of_the_default import queries_of
 from rankstream.experiments.queries.two_tower import TwoTower
 from rankstream.experiments.runs import WORK, stop_politely
@@ -81,17 +81,9 @@ def _cell(values: Floats, users: list[Any]) -> str:
     return mean_and_interval(float(values.mean()), bootstrap_interval(values, users, seed=0))
 
 
-def _names(ctx: click.Context, option: click.Parameter, given: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in given.split(",") if name.strip())
-    for name in names:
-        if name not in NAMES:
-            raise RefusedError(f"--logs {given}: {name} is none of {', '.join(NAMES)}")
-    return names
-
-
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of all logs.")
-@click.option("--logs", callback=_names, default=",".join(NAMES), show_default=True, metavar="NAME,NAME,...")
+@logs_option(NAMES)
 @click.option("--queries", type=click.IntRange(1), default=500, show_default=True, help="Of a log.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the two-tower, and of which queries.")
 @click.option(

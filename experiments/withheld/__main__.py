@@ -16,7 +16,7 @@ import numpy as np
 from rankstream.content.catalogue import Catalogue, publish
 from rankstream.experiments.feed.items import MAKES
 from rankstream.experiments.feed.product import trained
-from rankstream.experiments.options import WORK_HELP, RefusedError
+from rankstream.experiments.options import WORK_HELP, RefusedError, logs_option
 from rankstream.experiments.runs import WORK
 from rankstream.experiments.withheld.logs import WITHHELD, WithheldLog, Written, write_withheld
 from rankstream.experiments.withheld.table import written_table
@@ -85,17 +85,9 @@ def _rankstream(*words: str) -> None:
         raise RefusedError(f"rankstream {words[0]} ended with code {ended.returncode}; what it wrote says why")
 
 
-def _names(ctx: click.Context, option: click.Parameter, given: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in given.split(",") if name.strip())
-    for name in names:
-        if name not in WITHHELD:
-            raise RefusedError(f"--logs {given}: {name} is none of {', '.join(WITHHELD)}")
-    return names
-
-
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of all logs.")
-@click.option("--logs", callback=_names, default=",".join(WITHHELD), show_default=True, metavar="NAME,NAME,...")
+@logs_option(WITHHELD)
 @click.option("--requests", type=click.IntRange(1), default=500, show_default=True, help="That are replayed.")
 @click.option("--limit", type=click.IntRange(101), default=500, show_default=True, help="Items that are retrieved.")
 @click.option("--work", type=click.Path(path_type=Path), default=WORK, show_default=True, help=WORK_HELP)

@@ -46,6 +46,11 @@ class RankerRecipe:
     )
     seed: int = 0
 
+    @property
+    def weights(self) -> list[float]:
+        """Return each head's weight in the score."""
+        return [self.utility[head] for head in self.heads]
+
 
 @dataclass(frozen=True)
 class BundleRecipe:

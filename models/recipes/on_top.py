@@ -25,9 +25,9 @@ from rankstream.models.ranker.single_columns import ndcg_by_column
 from rankstream.models.ranker.training import train_ranker
 from rankstream.models.ranker.training_join import feature_sizes, offline_features
 from rankstream.models.ranker.transact import TransActConfig
-from rankstream.models.recipes.bundle import BundleRecipe
+from rankstream.models.recipes.bundle import BundleRecipe, RankerRecipe
 from rankstream.models.recipes.encoders import TrainedEncoders
-from rankstream.models.recipes.ranker_requests import requests_as_of_their_days
+from rankstream.models.recipes.ranker_requests import RankerRequests, requests_as_of_their_days
 from rankstream.models.training.loop import FitHistory
 from rankstream.models.training.time_limit import TimeLimit, seconds_of_work
 
@@ -72,17 +72,12 @@ def train_on_top(
         mask_window_ms=chosen.mask_window_ms,
     )
     config = RankerConfig(transact, offline.sizes, tuple(chosen.heads), cross_rank=chosen.cross_rank, mlp=chosen.mlp)
-    weights = [chosen.utility[head] for head in chosen.heads]
-    of_lists_alone = chosen.impressions and not chosen.beside_lists  # what was shown is no draw from the catalogue
-    ranker, history = train_ranker(
+    ranker, history = train_on_requests(
+        requests,
         config,
-        replace(chosen.training, softmax=0.0) if of_lists_alone else chosen.training,
-        requests.learned,
-        requests.validated,
-        retrieved=requests.retrieved,
-        weights=weights,
+        chosen,
         checkpoints=work / "checkpoints" / "ranker",
-        limit=limit or seconds_of_work(inf if chosen.seconds is None else chosen.seconds, device),
+        limit=limit,
         progress=progress,
         device=device,
     )
@@ -90,10 +85,36 @@ def train_on_top(
     calibration = calibrate(ranker, requests.validated, chosen.seed) if chosen.impressions and ended else {}
     by_column = {}
     if not chosen.impressions and len(requests.validated):
-        by_column = ndcg_by_column(requests.validated, config.sizes, weights)
+        by_column = ndcg_by_column(requests.validated, config.sizes, chosen.weights)
         if progress is not None:
             held_against(progress.console, history.validated, by_column, len(requests.validated))
     return TrainedRanker(ranker, history, calibration, by_column)
+
+
+def train_on_requests(
+    requests: RankerRequests,
+    config: RankerConfig,
+    chosen: RankerRecipe,
+    *,
+    checkpoints: Path | None = None,
+    limit: TimeLimit | None = None,
+    progress: Progress | None = None,
+    device: torch.device | None = None,
+) -> tuple[HybridRanker, FitHistory]:
+    """Train a ranker on its requests, within ``limit``, without one within the recipe's seconds of work."""
+    of_lists_alone = chosen.impressions and not chosen.beside_lists  # what was shown is no draw from the catalogue
+    return train_ranker(
+        config,
+        replace(chosen.training, softmax=0.0) if of_lists_alone else chosen.training,
+        requests.learned,
+        requests.validated,
+        retrieved=requests.retrieved,
+        weights=chosen.weights,
+        checkpoints=checkpoints,
+        limit=limit or seconds_of_work(inf if chosen.seconds is None else chosen.seconds, device),
+        progress=progress,
+        device=device,
+    )
 
 
 def held_against(console: Console, ranker: float, by_column: Mapping[str, float], requests: int) -> None:

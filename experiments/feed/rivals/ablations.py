@@ -12,10 +12,8 @@ too; by how much, the row says that leaves out nothing.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import inf
 
 import numpy as np
-import torch
 
 from rankstream.experiments.feed.product import Product
 from rankstream.experiments.feed.replayed import variant_of
@@ -25,13 +23,12 @@ from rankstream.features.matches.columns import MATCH_NAMES, VECTOR_NAMES
 from rankstream.features.schema import FeatureSizes, Floats, ModelInputs
 from rankstream.models.ranker.hybrid import HybridRanker
 from rankstream.models.ranker.joined import JoinedRequest, JoinedRequests
-from rankstream.models.ranker.training import train_ranker
 from rankstream.models.recipes.bundle import RankerRecipe
 from rankstream.models.recipes.export import export_models
+from rankstream.models.recipes.on_top import train_on_requests
 from rankstream.models.recipes.ranker_requests import RankerRequests
 from rankstream.models.recipes.run_folder import load_models
 from rankstream.models.training.loop import FitConfig, FitHistory
-from rankstream.models.training.time_limit import seconds_of_work
 from rankstream.ranking.backends.base import Backend
 from rankstream.ranking.bundle import open_bundle
 
@@ -142,16 +139,7 @@ def trained(under: OnTop, ablation: Ablation) -> tuple[HybridRanker, FitHistory]
     if ablation.hide is not None:
         blind = (BlindRequests(one.items, one.requests, ablation.hide, config.sizes) for one in _all(requests))
         requests = RankerRequests(*blind)
-    of_lists_alone = recipe.impressions and not recipe.beside_lists
-    return train_ranker(
-        replace(config, transact=transact),
-        replace(recipe.training, softmax=0.0) if of_lists_alone else recipe.training,
-        requests.learned,
-        requests.validated,
-        retrieved=requests.retrieved,
-        weights=[recipe.utility[head] for head in recipe.heads],
-        limit=seconds_of_work(inf if recipe.seconds is None else recipe.seconds, torch.device("cpu")),
-    )
+    return train_on_requests(requests, replace(config, transact=transact), recipe)
 
 
 def _all(requests: RankerRequests) -> tuple[JoinedRequests, ...]:
