@@ -130,13 +130,13 @@ def compare(count: int, users: int, rounds: int, formats: Sequence[Format]) -> d
     """Return what each engine and format took in each round, step by step, after one that is not counted."""
     engines = {"plain": PLAIN} | ({"compiled": open_engine("compiled")} if find_spec("numba") else {})
     fetched = {one.name: fetches(written(one, count, users)) for one in formats}
+    by_name = {one.name: one for one in formats}
     found: dict[tuple[str, str], list[list[float]]] = {(name, one.name): [] for name in engines for one in formats}
     gc.collect()
     gc.freeze()  # what was made so far is not looked through again, as in a worker
     for number in range(rounds + 1):
         for (name, kind), runs in found.items():
-            one = next(each for each in formats if each.name == kind)
-            took = run(one, engines[name], fetched[kind] if number else fetched[kind][:1])
+            took = run(by_name[kind], engines[name], fetched[kind] if number else fetched[kind][:1])
             runs.extend([took] if number else [])
     gc.unfreeze()
     return found

@@ -13,7 +13,7 @@ import click
 from rankstream.streams.setting_fields import SettingsError
 
 COMMANDS = {
-    "demo": "Show the whole path on real data, on this machine, in a minute and a half.",
+    "demo": "Show the whole path on real data, on this machine, in under two minutes.",
     "example": "Write the log of a shop that does not exist, to try the other commands on.",
     "worker": "Apply actions and answer ranking requests.",
     "gateway": "Serve actions, rankings and feeds by HTTP.",

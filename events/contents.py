@@ -36,9 +36,7 @@ class Contents:
             return
         self.users.update(done.user_ids)
         self.items.update(np.unique(done.item_keys).tolist())
-        self.codes.update(
-            dict(zip(*(part.tolist() for part in np.unique(done.codes, return_counts=True)), strict=True))
-        )
+        self.codes.update(done.codes.tolist())
         first, last = int(done.times_ms.min()), int(done.times_ms.max())
         self.first_ms = first if self.first_ms is None else min(self.first_ms, first)
         self.last_ms = last if self.last_ms is None else max(self.last_ms, last)

@@ -38,11 +38,13 @@ from rankstream.streams.pipeline import wall_clock_ms
 
 def edges_of(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """Read ``ACTION:COLUMN`` options."""
+    pairs = []
     for text in given:
         action, _, column = text.partition(":")
         if not (action and column):
             raise Refusal(f"--edges {text} is no ACTION:COLUMN; write for example --edges save:collection")
-    return tuple((text.partition(":")[0], text.partition(":")[2]) for text in given)
+        pairs.append((action, column))
+    return tuple(pairs)
 
 
 ROOT = click.argument("root", type=click.Path(path_type=Path, file_okay=False))

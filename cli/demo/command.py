@@ -43,7 +43,7 @@ from rankstream.streams.settings import read_settings
 def command(
     data: Path | None, folder: Path, requests: int, seed: int, bootstrap_servers: str | None, live: bool, as_json: bool
 ) -> None:
-    """Show the whole path on real data, on this machine, in a minute and a half.
+    """Show the whole path on real data, on this machine, in under two minutes.
 
     MovieLens-100K becomes a log of actions: five stars are a save, four a click, three a view, one or two a hide. Small
     models are trained on the first 80 % of time and exported as a bundle. Then a Kafka-compatible broker and a worker
@@ -56,7 +56,7 @@ def command(
 
     \b
     Example:
-      rankstream demo                   a minute and a half on two cores
+      rankstream demo                   under two minutes on two cores
       rankstream demo --data ml-100k    offline: a folder with ml-100k.inter
       rankstream demo --bootstrap-servers kafka:9092
     """
