@@ -1,8 +1,7 @@
 """What `make bench` runs: a list of modules with their arguments, full and quick, and what each needs to be there.
 
 A benchmark is in the list if its module writes its figures with ``--json FILE`` (``figures.py``). The others are run by
-hand; `benchmarks/README.md` has their commands. Quick arguments took 2 min 44 s in all on a quiet machine of two cores,
-before ``framed`` was among them.
+hand; `benchmarks/README.md` has their commands. Quick arguments take 2 min 54 s in all on a quiet machine of two cores.
 """
 
 import shutil
