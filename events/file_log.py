@@ -15,7 +15,7 @@ from rankstream.events.arrivals import Arrivals, LogError, concatenated
 from rankstream.events.guess import fitting
 from rankstream.events.impressions import Impressions, grouped
 from rankstream.events.log_kind import WIRE_FORMAT
-from rankstream.events.readers.json_lines import BATCH_ROWS, NEEDED, Reading
+from rankstream.events.readers.json_lines import BATCH_ROWS, NEEDED, TOO_EARLY, Reading
 from rankstream.events.readers.rows import Row, Shape
 from rankstream.events.readers.text import Layout
 from rankstream.events.skipped import Skipped
@@ -227,7 +227,14 @@ class FileLog:
         if not self.skipped:
             return f"{self.path} holds no rows; give a log of actions"
         none = f"none of the {self.skipped.total():,} rows of {self.path} can be read; {self.skipped.reasons()}"
-        return f"{none}{self._another_column()}"
+        return f"{none}{self._of_another_clock()}{self._another_column()}"
+
+    def _of_another_clock(self) -> str:
+        """Return what makes times of numbers that count from a log's own beginning, as in the logs of JODIE."""
+        if set(self.skipped.by_kind()) != {f"timestamp: {TOO_EARLY}"}:
+            return ""
+        column = self.files[0].shape.column("timestamp_ms")
+        return f"; if {column} counts from when the log began, add that time to each"
 
     def _another_column(self) -> str:
         """Return which other column may hold the ids that most rows lack: who has no account has a session."""

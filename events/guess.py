@@ -27,6 +27,7 @@ ITEMS = (
     "document", "offer", "listing", "goods", "game", "app", "anime", "episode", "recipe", "course", "news", "clip",
     "hotel", "poi", "venue", "gtin", "ean", "upc",
 )  # fmt: skip
+WORDS = ("name", "title", "description")  # endings of a name of what items are called: an id where there is no other
 ONLY_NUMBERED = ("content", "stock", "show", "post", "doc")  # by themselves they are texts, or amounts
 LINES = ("lineitemsku", "lineitemid", "lineitemproductid")  # of orders with several lines
 MAILS = ("email", "emailaddress", "mail", "useremail", "customeremail")
@@ -71,6 +72,7 @@ SYNONYMS: Mapping[str, tuple[Names, ...]] = {
     "item_id": (
         _with(ITEMS, NUMBERED) | _with(ONLY_NUMBERED, NUMBERED[1:]) | frozenset(LINES),
         _with(("artist", "album", "business", "restaurant", "place", "location", "page", "url", "ad"), NUMBERED),
+        _with(ITEMS, WORDS),
     ),
     "action": (_with(ACTIONS, KINDS) | {"type"},),
     "timestamp_ms": (_with(TIMES, UNITS),),

@@ -40,7 +40,13 @@ from rankstream.events.open import LogOptions
 )
 @time_option("--until", help="Train on actions before TIME only.  [default: LOG's end]")
 @log_options
-@click.option("--positive", "positives", multiple=True, metavar="ACTION", help="A positive action type; repeatable.")
+@click.option(
+    "--positive",
+    "positives",
+    multiple=True,
+    metavar="ACTION",
+    help="A positive action type; repeatable.  [default: the log's only one]",
+)
 @click.option("--negative", "negatives", multiple=True, metavar="ACTION", help="A negative action type; repeatable.")
 @utility_option
 @click.option("--export/--no-export", default=True, help="Make OUT/bundle too, which takes half a minute.")
@@ -65,13 +71,13 @@ def command(
 
     LOG is a file, a folder or a pattern of files: Parquet, CSV or JSON lines with the columns of the wire (user_id,
     item_id, action, timestamp_ms) or columns of usual names, or a public log as published (see --format), known by its
-    columns; those need no --positive. Rows that a worker would reject are skipped and counted by reason. Item vectors
-    and HierTCN, PinnerFormer and the ranker are trained one after the other, then exported and verified. A killed
-    training goes on when the same command is started again; one that has ended only exports. With --items the ranker
-    learns what users take of each category, group, collection, price and age, with --users who acts on what, by what is
-    known of users (age, plan, country), and the bundle keeps both. Settings also come from RANKSTREAM_TRAIN_...
-    variables and from [train] in rankstream.toml.
-    Needs torch: pip install "rankstream[train]"; with "rankstream[logs]", `tensorboard --logdir OUT/work` plots curves.
+    columns; those need no --positive, nor does a log of one type of action. Rows that a worker would reject are skipped
+    and counted by reason. Item vectors and HierTCN, PinnerFormer and the ranker are trained one after the other, then
+    exported and verified. A killed training goes on when the same command is started again; one that has ended only
+    exports. With --items the ranker learns what users take of each category, group, collection, price and age, with
+    --users who acts on what, by what is known of users (age, plan, country), and the bundle keeps both. Settings also
+    come from RANKSTREAM_TRAIN_... variables and from [train] in rankstream.toml. Needs torch: pip install
+    "rankstream[train]"; with "rankstream[logs]", `tensorboard --logdir OUT/work` plots curves.
 
     \b
     Writes: OUT/bundle, OUT/vectors/users, OUT/work (weights, checkpoints, logs)

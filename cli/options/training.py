@@ -34,13 +34,19 @@ def recipe_of(
     for name in (*positives, *negatives):
         if name not in vocabulary.actions:
             raise Refusal(f"the log has no action {name}; it has {have}")
-    log = replace(log, positives=tuple(positives) or log.positives, negatives=tuple(negatives) or log.negatives)
+    positives = tuple(positives) or log.positives or _only_action(vocabulary, negatives)
+    log = replace(log, positives=positives, negatives=tuple(negatives) or log.negatives)
     if not log.positives:
         raise Refusal(f"name the positive actions with --positive; the log has the actions {have}")
     recipe = recipe_for(log, vocabulary)
     if utility:
         recipe = replace(recipe, ranker=replace(recipe.ranker, utility=weights_for(recipe.ranker.heads, utility)))
     return with_settings(recipe, settings, device)
+
+
+def _only_action(vocabulary: Vocabulary, negatives: Sequence[str]) -> tuple[str, ...]:
+    """Return the one action of a log that has no other, which is what there is to predict; else nothing."""
+    return vocabulary.actions if len(vocabulary.actions) == 1 and not negatives else ()
 
 
 def with_settings(recipe: BundleRecipe, settings: TrainSettings, device: torch.device) -> BundleRecipe:

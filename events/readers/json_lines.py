@@ -63,6 +63,7 @@ class LoggedErasure(ErasureEvent, gc=False, frozen=True, omit_defaults=True):
 FIELDS = LoggedAction.__struct_fields__
 LIST_FIELDS = ("list_id", "position")
 LISTED_FIELDS = ListedAction.__struct_fields__  # of a log that says what was shown
+TOO_EARLY = "before 1973"  # a kind of reason
 NEEDED = ("user_id", "item_id", "action", "timestamp_ms")
 
 _decode_lines = msgspec.json.Decoder(LoggedAction).decode_lines
@@ -138,7 +139,7 @@ class Reading:
     def check_time(self, row: Row, at_ms: int, arrived_ms: int | None = None) -> None:
         """Raise ``Rejected`` if a row's time is not possible."""
         if at_ms < MIN_TIME_MS:
-            raise Rejected("timestamp", f"{self._came(row, 'timestamp_ms')}, read as {day_of(at_ms)}", "before 1973")
+            raise Rejected("timestamp", f"{self._came(row, 'timestamp_ms')}, read as {day_of(at_ms)}", TOO_EARLY)
         latest_ms = self.now_ms if arrived_ms is None else arrived_ms
         if at_ms > latest_ms + MAX_AHEAD_MS:
             sentence, than = f"{self._came(row, 'timestamp_ms')}, read as {day_of(at_ms)}", "now"

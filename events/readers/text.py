@@ -4,6 +4,7 @@
 
     user;sku;event;at             delimiter ";", a heading
     1::1193::5::978300760         delimiter "::", no heading: its columns are named with --columns, or known
+    1 2 1082040961                delimiter " ", where nothing else splits all rows alike
 
 Everything is told from the file's first lines. Rows are read by ``rows.py``, plainly, and by ``columns.py``, fast.
 """
@@ -33,6 +34,7 @@ HEAD_BYTES = 1 << 16
 MAX_LINE = 8 << 20  # bytes of a first line that is longer than that
 HEAD_ROWS = 100
 MAX_SHOWN = 200  # characters of a row in a sentence
+SPACED_COLUMNS = 3  # at least, of a file with spaces between them: a user, an item and a time
 CONSISTENT = 0.9  # share of the first rows that must have as many fields as the first one
 OTHER_FILES = {
     b"\x1f\x8b": "packed by gzip (.gz)",
@@ -166,10 +168,22 @@ def _split(head: str, given: str | None) -> tuple[str, bool, list[list[str]]]:
             if not best or score > best[0]:
                 best = (score, delimiter, quoted, rows)
     (several, *_), delimiter, quoted, rows = best
+    if given is None and not several and (spaced := _between_spaces(head)):
+        return " ", True, spaced
     if several and len(delimiter) == 1 and all(field.startswith(" ") for row in rows for field in row[1:]):
         delimiter, quoted = f"{delimiter} ", False  # "u1, i1, view": the space is no part of an id
         rows = _first_rows(head, delimiter, quoted)
     return (delimiter if several or given else ","), quoted, rows
+
+
+def _between_spaces(head: str) -> list[list[str]]:
+    """Return the first rows of a file in which spaces stand between columns, as in SNAP's; none of any other file.
+
+    Texts hold spaces too, so this is asked where nothing else splits a row, and then all rows are to be split alike.
+    """
+    rows = _first_rows(head, " ", quoted=True)
+    widths = {len(row) for row in rows if row}
+    return rows if len(widths) == 1 and widths.pop() >= SPACED_COLUMNS and all(map(all, rows)) else []
 
 
 def _first_rows(head: str, delimiter: str, quoted: bool) -> list[list[str]]:

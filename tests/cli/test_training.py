@@ -13,10 +13,13 @@ import torch
 
 from rankstream.bundles.item_counts import counts_recipe_of
 from rankstream.bundles.manifest import read_manifest
+from rankstream.cli.errors import Refusal
 from rankstream.cli.options.event_logs import read_events
 from rankstream.cli.options.train_settings import TrainSettings
-from rankstream.cli.options.training import with_settings
+from rankstream.cli.options.training import recipe_of, with_settings
+from rankstream.events.log_kind import LogKind
 from rankstream.events.open import LogOptions
+from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import id_keys
@@ -332,6 +335,13 @@ def test_a_log_that_is_not_there(tmp_path):
 def test_an_action_that_the_log_lacks_is_named_with_those_it_has(log, tmp_path):
     words = refusal(rankstream("train", log, "--out", tmp_path / "run", "--positive", "like"))
     assert words == "the log has no action like; it has save, view"
+
+
+def test_the_only_action_of_a_log_is_the_positive_one():
+    given = LogKind("events"), Vocabulary(("buy",)), TrainSettings(), torch.device("cpu")
+    assert recipe_of(*given).encoders.positives == ("buy",)
+    with pytest.raises(Refusal, match="name the positive actions with --positive"):
+        recipe_of(*given, negatives=("buy",))
 
 
 def test_training_needs_positive_actions(log, tmp_path):

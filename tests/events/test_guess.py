@@ -30,6 +30,7 @@ HEADINGS = [
     "household_id,song,activity,timestamp_s", "USER_ID,ITEM_ID,ACTION,TIMESTAMP",
     "Email,Lineitem sku,event,Created at", "Customer User ID,SKU,type,Order Date",
     "user_id:token,item_id:token,action:token,timestamp:float", "userId,bookId,actionType,epoch",
+    "Member_number,itemDescription,event,Date", "user,product_name,action,time",
 ]  # fmt: skip
 
 
@@ -84,6 +85,11 @@ def test_a_column_that_is_mapped_to_one_field_is_not_guessed_for_another(tmp_pat
 def test_a_person_counts_more_than_their_session(tmp_path):
     path = log_of(tmp_path, {"user_id": "customer"}, user_session="s9")
     assert read_log(open_log(path)).user_ids.tolist() == ["u1"]
+
+
+def test_an_id_counts_more_than_what_the_item_is_called(tmp_path):
+    path = log_of(tmp_path, {"item_id": "sku"}, product_name="lamp", description="a lamp")
+    assert read_log(open_log(path)).item_ids.tolist() == ["i1"]
 
 
 def test_neither_price_nor_quantity_is_guessed_to_be_the_value(tmp_path):

@@ -72,6 +72,13 @@ def test_a_log_in_another_unit_than_its_column_claims_names_both_readings(
 
 
 @pytest.mark.parametrize("name", KINDS)
+def test_times_that_count_from_the_logs_own_beginning_are_refused_with_what_makes_times_of_them(name, tmp_path: Path):
+    rows = [{name: value for name, value in GOOD.items() if name != "timestamp_ms"} | {"ts": at} for at in (0, 36, 77)]
+    words = refusal(write_log(tmp_path / name, rows))
+    assert words.endswith("; if ts counts from when the log began, add that time to each")
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_mixed_units_skip_the_rows_of_the_other_one_and_name_it(name: str, tmp_path: Path):
     late_ms = MORNING_MS * 2
     rows = [GOOD, GOOD | {"timestamp_ms": MORNING_MS // 1000}, GOOD | {"timestamp_ms": late_ms}]

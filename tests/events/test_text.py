@@ -139,6 +139,10 @@ SNIFFED = {
         ",user_id,item_id,action,timestamp_ms\n0,u1,i1,view,{0}\n",
         ",",
     ),
+    "columns between spaces, as in SNAP's files": (
+        "user_id item_id action timestamp_ms\nu1 i1 view {0}\nu2 i2 save {0}\n",
+        " ",
+    ),
     "dates with times": ("user_id,item_id,action,time\nu1,i1,view,2023-11-14 10:00:00\n", ","),
 }
 
@@ -264,6 +268,18 @@ def test_a_row_of_words_that_is_taken_for_a_heading_is_shown_with_the_flag(tmp_p
     words = refusal(tmp_path / "log.csv")
     assert "has no column user_id, item_id, action, timestamp_ms; it has ann, lamp, seen" in words
     assert "if that is a row and no heading, name the columns with --columns NAME,NAME,..." in words
+
+
+def test_numbers_between_spaces_are_refused_with_the_names_that_read_them(tmp_path):
+    (tmp_path / "messages.txt").write_text("1 2 1082040961\n3 4 1082155839\n")
+    words = refusal(tmp_path / "messages.txt")
+    assert words.endswith("has no heading, its first row is 1, 2, 1082040961; name its columns, for example "
+                          "--columns user_id,item_id,timestamp_ms")  # fmt: skip
+
+
+def test_words_between_spaces_are_no_columns_where_a_row_has_more_of_them(tmp_path):
+    (tmp_path / "log.txt").write_text("a lamp seen\na green lamp seen\n")
+    assert text_layout(tmp_path / "log.txt").columns == ("a lamp seen",)
 
 
 def test_text_that_is_not_split_says_how(tmp_path):
