@@ -47,12 +47,20 @@ Values = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 NO_ITEM = ""  # of an erasure
+LATE_MS = 60_000  # what happened longer before something that had arrived is late
+UNSORTED = 0.05  # share of late rows from which on a log is taken for unsorted
 
 _decode_event = msgspec.json.Decoder(ActionEvent).decode
 
 
 class LogError(ValueError):
     """A recorded log can't be read; one sentence, with what came, what was wanted and what to do."""
+
+
+def late(times_ms: Ints, newest_ms: int) -> Bools:
+    """Return which rows come after later ones, of those in their order or of ``newest_ms`` before them, ``(n,)``."""
+    newest = np.maximum.accumulate(np.append(newest_ms, times_ms))
+    return times_ms < newest[:-1] - LATE_MS
 
 
 @dataclass(frozen=True)

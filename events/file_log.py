@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from rankstream.events.action_event import FORGET
-from rankstream.events.arrivals import Arrivals, LogError, concatenated
+from rankstream.events.arrivals import UNSORTED, Arrivals, LogError, concatenated, late
 from rankstream.events.guess import fitting
 from rankstream.events.impressions import Impressions, grouped
 from rankstream.events.log_kind import WIRE_FORMAT
@@ -80,6 +80,16 @@ class FileLog:
     def untyped(self) -> bool:
         """Whether ids come from a file of text, in which the number 7 and the text 7 look alike."""
         return any(file.layout.type == "text" for file in self.files)
+
+    def lies_anyhow(self, vocabulary: Vocabulary) -> bool:
+        """Return whether its first rows are in no order of time, and nothing says in which one they arrived.
+
+        Rows may come late, and are replayed so. Those of a file that lies by user or by item never came in its order.
+        """
+        first = next(self._read(self._with_shown(vocabulary)), None)
+        if first is None or np.any(first.arrived_ms != first.times_ms):
+            return False
+        return float(np.mean(late(first.times_ms, int(first.times_ms[0])))) >= UNSORTED
 
     def checksum(self) -> str:
         """Return the sha256 of the file; of several, that of their checksums, one a line, the log's own file first."""

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rankstream.bundles.item_counts import NotCountableError
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.aliases import renamed
-from rankstream.cli.options.logs import log_options, opened_log, time_option
+from rankstream.cli.options.logs import as_it_happened, log_options, opened_log, time_option
 from rankstream.cli.options.settings import CONNECTED, offset_range, settings_options
 from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.replay import print_summary
@@ -97,7 +97,12 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
 @click.option("--events", type=click.Path(path_type=Path), help="The log: a file, or a known folder; else Kafka.")
 @log_options
 @click.option("--offsets", callback=offset_range, metavar="FIRST:END", help="Of Kafka: only these of each partition.")
-@click.option("--sort", is_flag=True, help="Replay in the order of time, not of the log; holds the log in memory.")
+@click.option(
+    "--sort/--no-sort",
+    default=None,
+    help="Replay in the order of time, not of the log; holds the log in memory.  [default: where a file's rows are in "
+    "no order of time, and have no arrived_ms]",
+)
 @click.option(
     "--bundle", "bundles", type=click.Path(path_type=Path), multiple=True, help="A model bundle; several are compared."
 )
@@ -205,7 +210,7 @@ def command(
     events: Path | None,
     log_options: LogOptions,
     offsets: OffsetRange,
-    sort: bool,
+    sort: bool | None,
     bundles: tuple[Path, ...],
     tables: tuple[Path, ...],
     counts: tuple[Path, ...],
@@ -273,6 +278,8 @@ def command(
         keep_states(log, settings.history_limit, as_json, settings.forget_after_ms, open_engine(settings.engine))
         return
     vocabulary = one_vocabulary(opened)
+    if sort is None and isinstance(log, FileLog):
+        log = as_it_happened(log, vocabulary)
     lists = _lists_of(log, vocabulary)
     published = {"user_vectors": tables, "item_counts": counts, "item_vectors": items, "catalogue": catalogues}
     folders = folders_of(len(opened), published | {"interests": interests, "graph": graphs})

@@ -1,6 +1,7 @@
 """Options that the commands share which read a log."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from rankstream.events.open import FileLog, LogOptions, open_log
 from rankstream.events.public import PUBLIC
 from rankstream.events.readers.dates import AUTO, DATE_ORDERS
 from rankstream.events.readers.times import TIME_UNITS
+from rankstream.features.actions import Vocabulary
 
 FORMATS = (*PUBLIC, WIRE_FORMAT)
 TIME_HELP = "[TIME is 2022-05-04 or 2022-05-04T12:00, in UTC unless it has a zone (+02:00), or ms since 1970]"
@@ -115,6 +117,14 @@ def opened_log(path: Path, options: LogOptions) -> FileLog:
     log = open_log(path, options)
     print_notes(notes_of(log))
     return log
+
+
+def as_it_happened(log: FileLog, vocabulary: Vocabulary) -> FileLog:
+    """Return the log by time where its rows lie anyhow, and say so; else as it is. Raises ``LogError``."""
+    if log.sort or not log.lies_anyhow(vocabulary):
+        return log
+    print_notes((f"the rows of {log.path} are in no order of time, and are taken by time; --no-sort says otherwise",))
+    return replace(log, sort=True)
 
 
 def notes_of(log: FileLog) -> tuple[str, ...]:

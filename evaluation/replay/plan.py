@@ -62,7 +62,7 @@ from rankstream.evaluation.replay.protocols import (
 from rankstream.evaluation.replay.run import Plan, ReplayResult
 from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, Variant
 from rankstream.evaluation.time_text import delay_text, time_text
-from rankstream.events.arrivals import Arrivals, RecordedLog
+from rankstream.events.arrivals import UNSORTED, Arrivals, RecordedLog
 from rankstream.events.impressions import Impressions, acts_of
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors
@@ -76,7 +76,6 @@ from rankstream.ranking.serving import ranker_of
 from rankstream.ranking.table_folders import TableFolders
 
 CATALOGUE = "the whole catalogue"
-UNSORTED = 0.05  # share of events out of order from which on a log is taken for unsorted
 PROTOCOLS = ("logged", "slate", "catalogue", "sampled", "funnel")
 OF_IMPRESSIONS = ("logged", "slate")  # they rank what was shown
 SAMPLED_NOTE = (
@@ -468,7 +467,7 @@ def _hints(result: ReplayResult, plan: Plan) -> list[str]:
     return [
         *hints,
         f"NOTE: {share:.0%} of the events come after later ones of the log, and are replayed in that order; if it is "
-        "the file's, but not the one that they arrived in, add --sort",
+        "not the one that they arrived in, add --sort",
     ]
 
 

@@ -39,7 +39,7 @@ from rankstream.evaluation.replay.protocols import EvaluationProtocol, Query, bi
 from rankstream.evaluation.replay.rank_search import MIN_ABOVE, Search
 from rankstream.evaluation.replay.variants import ReplayError, Variant, VariantRanking, nothing_ranked
 from rankstream.evaluation.time_text import time_text
-from rankstream.events.arrivals import Arrivals, RecordedLog
+from rankstream.events.arrivals import Arrivals, RecordedLog, late
 from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
 from rankstream.features.ids import id_keys
@@ -48,7 +48,6 @@ from rankstream.features.user_state import UserState
 from rankstream.metrics.arrays import Ints
 from rankstream.ranking.request import MAX_CANDIDATES
 
-MINUTE_MS = 60_000
 DIVERSE_K = 10
 SCAN, MIX = 5, 6  # purposes of random numbers
 
@@ -288,9 +287,8 @@ class _Run:
         until_ms = np.iinfo(np.int64).max if self.plan.until_ms is None else self.plan.until_ms
         in_period = (arrivals.times_ms >= self.plan.from_ms) & (arrivals.times_ms < until_ms)
         result.events_in_period += int(np.count_nonzero(in_period))
-        newest = np.maximum.accumulate(np.append(self.newest_ms, arrivals.times_ms))
-        result.out_of_order += int(np.count_nonzero(arrivals.times_ms < newest[:-1] - MINUTE_MS))
-        self.newest_ms = int(newest[-1])
+        result.out_of_order += int(np.count_nonzero(late(arrivals.times_ms, self.newest_ms)))
+        self.newest_ms = max(self.newest_ms, last)
         result.first_ms = first if result.first_ms is None else min(first, result.first_ms)
         result.last_ms = last if result.last_ms is None else max(last, result.last_ms)
         self.now_ms = max(self.now_ms, int(arrivals.arrived_ms.max()))

@@ -91,6 +91,18 @@ def test_the_same_replay_returns_the_same_metrics(folder):
     assert reports[0] == reports[1]
 
 
+def test_a_log_that_lies_by_user_is_replayed_by_time_and_that_is_said(folder, tmp_path):
+    rows = (folder / "log.jsonl").read_text().splitlines()
+    (tmp_path / "by-user.jsonl").write_text("\n".join(sorted(rows)))
+    given = ("--bundle", folder / "bundle", "--protocol", "catalogue", "--json")
+    found = rankstream("replay", "--events", tmp_path / "by-user.jsonl", *given)
+    assert "are in no order of time, and are taken by time; --no-sort says otherwise" in found.stderr
+    assert json.loads(found.stdout)["metrics"] == json.loads(replay(folder, *given).stdout)["metrics"]
+    as_it_lies = rankstream("replay", "--events", tmp_path / "by-user.jsonl", *given, "--no-sort")
+    assert "add --sort" in as_it_lies.stdout
+    assert json.loads(as_it_lies.stdout)["metrics"] != json.loads(found.stdout)["metrics"]
+
+
 def test_a_model_that_has_seen_the_replayed_part_is_refused(folder):
     words = refusal(replay(folder, "--bundle", folder / "bundle", "--from", "2023-11-14T22:00"))
     assert "2023-11-14 22:00:00" in words
