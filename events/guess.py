@@ -30,7 +30,7 @@ ITEMS = (
 WORDS = ("name", "title", "description")  # endings of a name of what items are called: an id where there is no other
 ONLY_NUMBERED = ("content", "stock", "show", "post", "doc")  # by themselves they are texts, or amounts
 LINES = ("lineitemsku", "lineitemid", "lineitemproductid")  # of orders with several lines
-MAILS = ("email", "emailaddress", "mail", "useremail", "customeremail")
+LOGINS = ("email", "emailaddress", "mail", "useremail", "customeremail", "username", "userlogin", "login", "nickname")
 ACTIONS = ("action", "event", "behavior", "behaviour", "interaction", "activity", "useraction", "userbehavior", "verb")
 TIMES = (
     "ts", "time", "timestamp", "date", "dt", "datetime", "eventtime", "eventtimestamp", "eventdate", "eventts",
@@ -39,6 +39,13 @@ TIMES = (
     "servertime", "playedat", "listenedat", "watchedat", "orderdate", "ordertime", "purchasedate", "purchasetime",
     "invoicedate", "transactiondate", "transactiontime", "ratingtime",
 )  # fmt: skip
+DEEDS = (
+    "action", "activity", "add", "added", "buy", "checkin", "click", "clicked", "creation", "event", "interaction",
+    "listen", "log", "order", "orderpurchase", "play", "post", "posted", "purchase", "purchased", "rated", "rating",
+    "read", "request", "review", "start", "started", "stream", "transaction", "utc", "view", "viewed", "visit", "watch",
+    "watched",
+)  # fmt: skip
+CLOCKS = ("timestamp", "datetime", "date", "time", "dt", "ts", "at", "tstamp", "unixtime")
 LISTS = ("list", "request", "slate", "feed", "search", "query", "pageview", "impressionlist")  # what was shown at once
 RATINGS = ("rating", "ratings", "stars", "star", "starrating", "score", "overall")
 
@@ -53,7 +60,7 @@ def _with(words: Iterable[str], endings: Iterable[str]) -> Names:
 SYNONYMS: Mapping[str, tuple[Names, ...]] = {
     "user_id": (
         _with(USERS, NUMBERED),
-        frozenset(MAILS),
+        frozenset(LOGINS),
         _with(
             (
                 "session",
@@ -72,10 +79,11 @@ SYNONYMS: Mapping[str, tuple[Names, ...]] = {
     "item_id": (
         _with(ITEMS, NUMBERED) | _with(ONLY_NUMBERED, NUMBERED[1:]) | frozenset(LINES),
         _with(("artist", "album", "business", "restaurant", "place", "location", "page", "url", "ad"), NUMBERED),
+        _with(map("".join, product(DEEDS, ITEMS)), NUMBERED[1:]),
         _with(ITEMS, WORDS),
     ),
     "action": (_with(ACTIONS, KINDS) | {"type"},),
-    "timestamp_ms": (_with(TIMES, UNITS),),
+    "timestamp_ms": (_with(TIMES, UNITS), _with(map("".join, product(DEEDS, CLOCKS)), UNITS) - _with(TIMES, UNITS)),
     "surface": (frozenset({"surface"}),),
     "value": (frozenset({"value"}),),
     "arrived_ms": (frozenset({"arrivedms", "arrivedat"}),),

@@ -31,6 +31,8 @@ HEADINGS = [
     "Email,Lineitem sku,event,Created at", "Customer User ID,SKU,type,Order Date",
     "user_id:token,item_id:token,action:token,timestamp:float", "userId,bookId,actionType,epoch",
     "Member_number,itemDescription,event,Date", "user,product_name,action,time",
+    "user_id,click_article_id,event,click_timestamp", "CUSTOMER_ID,PRODUCT_ID,event,TRANSACTION_DT",
+    "userId,venueId,action,utcTimestamp", "username,game_id,action,started_at", "UserId,PostId,type,CreationDate",
 ]  # fmt: skip
 
 
@@ -90,6 +92,11 @@ def test_a_person_counts_more_than_their_session(tmp_path):
 def test_an_id_counts_more_than_what_the_item_is_called(tmp_path):
     path = log_of(tmp_path, {"item_id": "sku"}, product_name="lamp", description="a lamp")
     assert read_log(open_log(path)).item_ids.tolist() == ["i1"]
+
+
+def test_a_time_of_the_row_counts_more_than_those_of_other_deeds(tmp_path):
+    path = log_of(tmp_path, {"timestamp_ms": "timestamp"}, review_date="2020-01-01", post_time=5)
+    assert read_log(open_log(path)).times_ms.tolist() == [MORNING_MS]
 
 
 def test_neither_price_nor_quantity_is_guessed_to_be_the_value(tmp_path):
