@@ -1,9 +1,10 @@
 """Clients of aiokafka that reach no broker, or are told of none, ask again and do not end the program.
 
 A broker that has just started, or was so busy that the cluster took it for gone, answers a question for metadata with
-no broker at all, not even itself. aiokafka keeps that, and at its next look for a coordinator fails an ``assert``. And
-the first question of a client, unlike all later ones, it asks each broker once: one that restarts just then, or refuses
-a token that it would take a moment later, would end a worker that others wait for.
+no broker at all, not even itself. aiokafka keeps that, and at its next look for a coordinator fails an ``assert``.
+Where the broker that it asks for one ends just then, its producer ends too, though others would know. And the first
+question of a client, unlike all later ones, it asks each broker once: one that restarts just then, or refuses a token
+that it would take a moment later, would end a worker that others wait for.
 """
 
 import asyncio
@@ -32,7 +33,10 @@ def make_patient(client: Any, seconds: float = PATIENCE_S) -> None:
         if client.get_random_node() is None:
             await client.force_metadata_update()
             raise NodeNotReadyError("the brokers say that there are none")
-        return await look_up(kind, key)
+        try:
+            return await look_up(kind, key)
+        except KafkaConnectionError as exc:
+            raise NodeNotReadyError(f"the broker that was asked hung up: {exc}") from exc
 
     reach = client.bootstrap
 

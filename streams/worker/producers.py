@@ -1,4 +1,13 @@
-"""The producers of a worker, and how they end."""
+"""The producers of a worker: they wait for brokers as long as it takes, and how they end.
+
+aiokafka fails what it holds for a partition without a leader, and what finds no room behind that, as soon as a request
+would have taken too long. An idempotent producer can't go on then, as a sequence number is missing, so the worker would
+end each time that the only replica of one partition is away for 40 s. What waits has an end elsewhere: a record has its
+room, a checkpoint the timeout of its transaction, the way out its own time.
+
+Names of aiokafka used here are not public (``_request_timeout_ms``, ``_message_accumulator``, ``_batch_ttl``): it is
+pinned.
+"""
 
 import asyncio
 import logging
@@ -16,6 +25,7 @@ from rankstream.streams.worker.limits import REQUEST_BYTES, Limits
 log = logging.getLogger(__name__)
 
 STOP_S = 5.0
+FOR_EVER_S = 365 * 86_400.0  # event loops take no infinity
 
 
 def new_producer(settings: Settings, limits: Limits, **options: Any) -> AIOKafkaProducer:
@@ -30,6 +40,8 @@ def new_producer(settings: Settings, limits: Limits, **options: Any) -> AIOKafka
         )
     )
     make_patient(producer.client)
+    producer._request_timeout_ms = FOR_EVER_S * 1000  # to find room; the client has its own copy for requests
+    producer._message_accumulator._batch_ttl = FOR_EVER_S  # to find a leader
     return producer
 
 

@@ -75,3 +75,22 @@ def test_a_broker_that_never_comes_is_not_waited_for_for_ever(monkeypatch):
 
     with pytest.raises(KafkaConnectionError, match="Unable to bootstrap"):
         asyncio.run(unreachable())
+
+
+def test_a_broker_that_hangs_up_while_it_is_asked_for_a_coordinator_is_no_end(broker):
+    async def refused_by_the_first() -> object:
+        client = AIOKafkaClient(bootstrap_servers=broker.bootstrap_servers)
+        make_patient(client)
+        await client.bootstrap()
+        send, client.send = client.send, hanging_up
+        first = await found(client.coordinator_lookup(CoordinationType.TRANSACTION, "t"))
+        client.send = send
+        await client.coordinator_lookup(CoordinationType.GROUP, "g")
+        await client.close()
+        return first
+
+    assert asyncio.run(refused_by_the_first()) is NodeNotReadyError
+
+
+async def hanging_up(node_id: int, request: object, **options: object) -> None:
+    raise KafkaConnectionError(f"Connection at node {node_id} closed")
