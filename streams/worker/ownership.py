@@ -11,6 +11,7 @@ from contextlib import aclosing, contextmanager
 from time import monotonic
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import LeaderNotAvailableError
 from faust.types import TP
 
 from rankstream.events.action_event import NO_EPOCH
@@ -244,15 +245,19 @@ class Ownership:
     async def look_for_cuts(self, chunk: Chunk | None = None) -> dict[TP, int]:
         """Compare what was processed last with what the topics hold, of all partitions; return where to read again.
 
-        ``chunk`` was in doubt. Raises ``OwnershipError`` where actions were lost that users' states have, and what
-        ``check_topics`` raises; ``TimeoutError`` or ``KafkaError`` where brokers are away.
+        ``chunk`` was in doubt. Partitions that nobody leads stay in doubt: the others don't wait for them. Raises
+        ``OwnershipError`` where actions were lost that users' states have, and what ``check_topics`` raises;
+        ``TimeoutError`` or ``KafkaError`` where brokers are away, or the chunk's partition has no leader.
         """
         await self.check_topics()
+        leaderless = self._topics.leaderless
+        if chunk is not None and chunk.tp in leaderless:
+            raise LeaderNotAvailableError(f"{chunk.tp.topic} partition {chunk.partition} has no leader")
         if chunk is None:
             with self._abandoning():
                 await self._topics.check_changelog_begins(self.partitions)
         open_ = list(self.partitions.values())
-        cursors = {cursor.tp: (one, cursor) for one in open_ for cursor in one.cursors}
+        cursors = {cursor.tp: (one, cursor) for one in open_ for cursor in one.cursors if cursor.tp not in leaderless}
         leaders, lost = dict(self._topics.leaders), 0
         if chunk is not None:
             lost = chunk.lost_connections

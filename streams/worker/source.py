@@ -27,6 +27,7 @@ from rankstream.streams.settings import Settings
 HEADER = "source"
 NO_TIME = -1  # ms: as of records that have none
 NO_ID = "00000000-0000-0000-0000-000000000000"
+NO_LEADER = -1
 
 
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,6 +95,7 @@ class Described:
 
     source: Source = UNKNOWN
     leader_epochs: Mapping[int, int] = field(default_factory=dict)  # by partition: how often it was given a leader
+    leaderless: Collection[int] = ()  # partitions of which nobody can be asked now
 
 
 def unpacked(raw: bytes | None) -> Source:
@@ -124,4 +126,5 @@ def _describe(settings: Settings, topics: Collection[str]) -> dict[str, Describe
 def _described(told: Mapping[str, Any]) -> Described:
     topic_id, partitions = str(told.get("topic_id") or NO_ID), told.get("partitions", ())
     epochs = {one["partition_index"]: one.get("leader_epoch", NO_EPOCH) for one in partitions}
-    return Described(Source("" if topic_id == NO_ID else topic_id, len(partitions)), epochs)
+    leaderless = [one["partition_index"] for one in partitions if one.get("leader_id") == NO_LEADER]
+    return Described(Source("" if topic_id == NO_ID else topic_id, len(partitions)), epochs, leaderless)

@@ -30,6 +30,7 @@ class TopicIdentity:
         self.changelog_id = ""
         self.changelog_begins: dict[TP, int] = {}  # of partitions that were opened, as of when they were whole
         self.leaders: Mapping[TP, int] = {}  # their epochs
+        self.leaderless: Collection[TP] = ()  # all replicas of these are away
 
     async def look(self, in_use: bool) -> None:
         """Note which topics actions come from and states are logged to, and who leads them.
@@ -41,6 +42,7 @@ class TopicIdentity:
         requests = self.names.of(REQUESTS)
         found = await describe(self.settings, [actions, requests, *changelogs])
         self.leaders = leaders_of(found)
+        self.leaderless = {TP(topic, number) for topic, one in found.items() for number in one.leaderless}
         self._check_source(actions, found[actions].source, in_use)
         for changelog in changelogs:
             self._check_changelog(changelog, found[changelog].source.topic_id, in_use)
@@ -48,9 +50,11 @@ class TopicIdentity:
     async def check_changelog_begins(self, open_: Collection[int]) -> None:
         """Refuse to go on where the changelog of an open partition lost its oldest records, and with them users.
 
-        Raises ``OwnershipError``; ``TimeoutError`` or ``KafkaError`` where brokers are away.
+        Those that nobody leads are left for another time. Raises ``OwnershipError``; ``TimeoutError`` or ``KafkaError``
+        where brokers are away.
         """
-        known = {tp: began for tp, began in self.changelog_begins.items() if tp.partition in open_}
+        begins = self.changelog_begins.items()
+        known = {tp: began for tp, began in begins if tp.partition in open_ and tp not in self.leaderless}
         now = await begins_of(self.settings, known) if known else {}
         for tp, began in known.items():
             if now[tp] > began:

@@ -1,10 +1,12 @@
 """Topics that lost what was processed: what shows it, and what follows."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import LeaderNotAvailableError
 from faust.types import TP
 
 from rankstream.events.action_event import Recorded
@@ -176,14 +178,24 @@ def test_a_reader_that_stops_while_a_fetch_waits_to_be_tried_again_cancels_nobod
     assert asyncio.run(story()) == "went on"
 
 
-def look(monkeypatch: pytest.MonkeyPatch, owner: Any, cuts: dict[TP, Cut], chunk: Chunk | None) -> dict[TP, int]:
-    """Look for cuts where brokers tell of these."""
+def look(
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    cuts: dict[TP, Cut],
+    chunk: Chunk | None,
+    leaderless: Collection[TP] = (),
+    asked: list[TP] | None = None,
+) -> dict[TP, int]:
+    """Look for cuts where brokers tell of these; which they were ``asked`` for is noted."""
 
-    async def found(watch: CutWatch, cursors: object) -> dict[TP, Cut]:
+    async def found(watch: CutWatch, cursors: Collection[Cursor]) -> dict[TP, Cut]:
+        if asked is not None:
+            asked.extend(one.tp for one in cursors)
         return cuts
 
     async def told(settings: Settings, topics: Any) -> dict[str, Described]:
-        return dict.fromkeys(topics, Described(UNKNOWN, {0: 3}))
+        lacks = {topic: [tp.partition for tp in leaderless if tp.topic == topic] for topic in topics}
+        return {topic: Described(UNKNOWN, {0: 3}, numbers) for topic, numbers in lacks.items()}
 
     monkeypatch.setattr(CutWatch, "cuts", found)
     monkeypatch.setattr("rankstream.streams.worker.topic_identity.describe", told)
@@ -215,6 +227,19 @@ def test_a_chunk_that_was_in_doubt_for_its_leader_is_not_when_nothing_is_lost(mo
     assert owner.is_in_doubt(chunk)
     assert look(monkeypatch, owner, {}, chunk) == {}
     assert not owner.is_in_doubt(chunk)
+
+
+def test_a_partition_that_nobody_leads_stays_in_doubt_and_holds_up_no_other(monkeypatch):
+    owner, asked = an_ownership(), []
+    owner.partitions[0] = a_partition(actions=7, requests=9)
+    in_doubt, led = a_chunk(9, 1, ASKED, lost=1), a_chunk(7, 1, LOG, lost=1)
+    assert look(monkeypatch, owner, {}, led, leaderless=[ASKED], asked=asked) == {}
+    assert asked == [LOG]
+    assert (owner.is_in_doubt(led), owner.is_in_doubt(in_doubt)) == (False, True)
+    with pytest.raises(LeaderNotAvailableError, match="ranking-requests partition 0 has no leader"):
+        look(monkeypatch, owner, {}, in_doubt, leaderless=[ASKED])
+    look(monkeypatch, owner, {}, in_doubt)
+    assert not owner.is_in_doubt(in_doubt)
 
 
 def test_reading_that_went_back_by_itself_is_set_right_where_nothing_is_lost(monkeypatch):
