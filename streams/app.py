@@ -28,7 +28,7 @@ from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
 from rankstream.streams.clients.connect import ClientError
-from rankstream.streams.clients.rights import is_denial
+from rankstream.streams.clients.rights import TRANSACTIONAL_ID_DENIED, denial_of
 from rankstream.streams.columns import AsColumns
 from rankstream.streams.connection import credentials_of, handed_on, missing_codecs
 from rankstream.streams.engine import PLAIN, EngineRefusedError, open_engine
@@ -58,7 +58,7 @@ from rankstream.streams.worker.observer import Observer
 from rankstream.streams.worker.ownership import Ownership
 from rankstream.streams.worker.pages import add_pages
 from rankstream.streams.worker.producers import new_producer, stop_producer
-from rankstream.streams.worker.rights import require_rights
+from rankstream.streams.worker.rights import require_rights, without_transactions
 from rankstream.streams.worker.shadow import Shadows
 from rankstream.streams.worker.unpacking import bound_unpacking
 from rankstream.streams.worker.vocabulary_guard import keep_vocabulary
@@ -110,6 +110,7 @@ class WorkerRuntime(Service):
         self._producer: AIOKafkaProducer | None = None
         self._scoring = ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring")
         self._looking = asyncio.Lock()  # at what the topics hold
+        self._has_told_why = False  # it ends
         self._queues: dict[int, deque[Chunk]] = {}  # of requests, by partition
         self._busy: dict[int, asyncio.Task[None]] = {}
 
@@ -180,6 +181,8 @@ class WorkerRuntime(Service):
 
     async def on_stop(self) -> None:
         """Stop the producer; partitions were closed before (``revoke_all``)."""
+        if self.crash_reason is not None and not self._has_told_why:  # what Faust's own consumer met
+            await self._tell_why(self.crash_reason)
         self._scoring.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self.shadows.stop)
         if self._producer is not None:
@@ -340,20 +343,26 @@ class WorkerRuntime(Service):
         try:
             await work
         except Exception as exc:
-            log.critical("the worker ends: %s: %s", type(exc).__name__, await self._why(exc))
+            await self._tell_why(exc)
             self.watchdog.leaving("it met an error")
             if isinstance(exc, FencedError) and self.ownership is not None:
                 self.ownership.abandon()
             await self.app.crash(exc)
 
-    async def _why(self, exc: Exception) -> str:
+    async def _tell_why(self, exc: BaseException) -> None:
+        """Say in the log what the worker ends of."""
+        self._has_told_why = True
+        log.critical("the worker ends: %s: %s", type(exc).__name__, await self._why(exc))
+
+    async def _why(self, exc: BaseException) -> str:
         """Return what an error says, or which right is lacking where it is that: it was taken away meanwhile."""
-        if is_denial(exc):
+        denial = denial_of(exc)
+        if denial is not None:
             try:
                 await asyncio.to_thread(require_rights, self.settings)
             except ClientError as lacking:
                 return str(lacking)
-        return str(exc)
+        return without_transactions(self.settings) if denial == TRANSACTIONAL_ID_DENIED else str(exc)
 
     # --- records
 

@@ -87,8 +87,14 @@ def principal_of(settings: Settings) -> str:
 
 def is_denial(exc: BaseException | None) -> bool:
     """Return whether an error of aiokafka or kafka-python, or what it came from, is the lack of a right."""
+    return denial_of(exc) is not None
+
+
+def denial_of(exc: BaseException | None) -> int | None:
+    """Return which denial an error is, or comes from; None where it is none."""
     while exc is not None:
-        if getattr(exc, "errno", None) in DENIALS and "kafka" in type(exc).__module__:
-            return True
+        errno = getattr(exc, "errno", None)
+        if errno in DENIALS and "kafka" in type(exc).__module__:
+            return int(errno)
         exc = exc.__cause__
-    return False
+    return None

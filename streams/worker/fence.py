@@ -89,7 +89,10 @@ class Fence:
 
     @asynccontextmanager
     async def transaction(self, offsets: Mapping[TP, int]) -> AsyncIterator[AIOKafkaProducer]:
-        """Send with the producer inside; the group's offsets are committed with it. Raises ``FencedError``."""
+        """Send with the producer inside; the group's offsets are committed with it.
+
+        Raises ``FencedError``, and ``KafkaError`` for anything else that brokers refuse.
+        """
         try:
             await self.producer.begin_transaction()
             yield self.producer
@@ -98,8 +101,9 @@ class Fence:
                 await self.producer.send_offsets_to_transaction(committed, self.group)
             await self.producer.commit_transaction()
         except (KafkaError, AssertionError) as exc:  # asserted: aiokafka's sender has ended before
-            if not any(isinstance(one, FENCED) for one in self._causes_of(exc)):
-                raise
+            causes = self._causes_of(exc)
+            if not any(isinstance(one, FENCED) for one in causes):
+                raise next(filter(is_denial, causes), exc) from exc.__cause__  # aiokafka's own error names no right
             raise FencedError(
                 f"{self.name} belongs to another worker now, or its transaction was open for longer than "
                 f"{TRANSACTION_TIMEOUT_MS // 1000} s: this one's records are refused and it ends without writing "

@@ -27,7 +27,7 @@ from rankstream.streams.clients.connect import ClientError, connect_admin
 from rankstream.streams.clients.producer import Producer, RawProducer
 from rankstream.streams.clients.readers import FeedReader, TopicReader
 from rankstream.streams.settings import Settings
-from rankstream.streams.topics import ACTIONS, DEAD_LETTERS, FEEDS, REQUESTS
+from rankstream.streams.topics import ACTIONS, CHANGELOG, DEAD_LETTERS, FEEDS, REQUESTS
 from rankstream.streams.worker.rights import NEEDED, require_rights
 from tests.builders.bundle import a_bundle
 from tests.builders.cli import rankstream, refusal
@@ -74,8 +74,9 @@ class Cluster:
         resource = ResourcePattern(KINDS[kind], name, pattern)
         self.admin.create_acls([ACL(f"User:{user}", "*", OPERATIONS[operation], ALLOW, resource)])
 
-    def revoke(self, user: str, operation: str, topic: str) -> None:
-        resource = ResourcePattern(ResourceType.TOPIC, topic)
+    def revoke(self, user: str, operation: str, name: str, kind: str = "topic", prefixed: bool = False) -> None:
+        pattern = ACLResourcePatternType.PREFIXED if prefixed else ACLResourcePatternType.LITERAL
+        resource = ResourcePattern(KINDS[kind], name, pattern)
         self.admin.delete_acls([ACLFilter(f"User:{user}", "*", OPERATIONS[operation], ALLOW, resource)])
 
 
@@ -235,3 +236,36 @@ def test_a_worker_lacks_its_transactional_ids_and_with_them_it_serves(cluster: C
     bench.send_requests(3)
     assert worker.process.wait(60) != 0
     assert f"User:worker lacks Write on the topic {bench.names.of(FEEDS)} " in worker.log
+
+
+TAKEN = {  # while it serves: an operation, of what, and what is said
+    "actions": ("Read", "topic", "lacks Read on the topic {actions} (or there is no such topic);"),
+    "group": ("Read", "group", "lacks Read on the group {app};"),
+    "changelog": ("Write", "topic", "lacks Write on the topic {changelog};"),
+    "transactions": ("Write", "transactional-id", "lacks Write and Describe on the transactional ids that begin with"),
+}
+
+
+@pytest.mark.parametrize("what", TAKEN)
+def test_a_worker_that_loses_a_right_names_it_as_it_ends_and_goes_on_where_it_is_given_back(
+    cluster: Cluster, bench: Bench, tmp_path: Path, what: str
+):
+    settings, (operation, kind, said) = granted(cluster, bench), TAKEN[what]
+    names = {"actions": bench.names.of(ACTIONS), "changelog": bench.names.of(CHANGELOG)}
+    right = (operation, names.get(what, settings.app_id), kind, kind == "transactional-id")
+    cluster.grant("worker", "Write", settings.app_id, "transactional-id", prefixed=True)
+    worker = Worker(settings, tmp_path / "loses.log")
+    worker.wait_ready()
+    bench.send_actions(100)
+    bench.wait_committed(100)
+    cluster.revoke("worker", *right)
+    bench.send_actions(100, start=100)
+    assert worker.process.wait(60) != 0
+    (told,) = [line for line in worker.log.splitlines() if "the worker ends: " in line]
+    assert f"User:worker {said.format(**names, app=settings.app_id)}" in told
+    cluster.grant("worker", *right)
+    wait_until(lambda: not _lacks(settings), "the right is there")
+    again = Worker(settings, tmp_path / "again.log")
+    bench.wait_committed(200)
+    assert again.terminate() == 0
+    assert bench.states() == bench.expected_states()
