@@ -7,6 +7,7 @@ from typing import Self
 from rankstream.ranking.request import Ranking
 from rankstream.streams.histogram import AGES_S, MOMENTS_S, Histogram
 
+SOURCES = ("actions", "requests")
 STAGES = ("retrieve", "join", "score", "blend", "total")  # of ``Ranking.timings_ms``
 
 
@@ -42,6 +43,7 @@ class Counters:
     fallbacks: int = 0  # of these, answered by popularity; the others with an error
     refused: dict[str, int] = field(default_factory=dict)  # requests answered with an error, by reason
     rejected: dict[str, int] = field(default_factory=dict)  # dead letters by reason
+    unread: dict[str, int] = field(default_factory=dict)  # offsets that expired before they were read, by SOURCES
     candidates: int = 0  # that were ranked
     unknown_items: int = 0  # of these, without a vector
     without_history: int = 0  # requests ranked for users of whom no action is known

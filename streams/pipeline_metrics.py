@@ -1,7 +1,7 @@
 """What a pipeline has counted, as metrics: the same of a worker's partitions and of a gateway that ranks by itself."""
 
 from rankstream.streams.codec import REASONS
-from rankstream.streams.counters import Counters
+from rankstream.streams.counters import SOURCES, Counters
 from rankstream.streams.exposition import Kind, Watched
 
 COUNTER, HISTOGRAM = Kind.COUNTER, Kind.HISTOGRAM
@@ -43,6 +43,14 @@ PIPELINE_METRICS: tuple[Watched[Counters], ...] = (
         # All reasons from the start: Prometheus sees no rise from a series that was not there to one that stands at 1.
         lambda seen: dict.fromkeys(REASONS, 0) | seen.rejected,
         ("reason",),
+    ),
+    Watched(
+        "rankstream_unread_records_total",
+        COUNTER,
+        "Records that their topic deleted before they were read, actions and requests; counted by offsets, so ends of "
+        "transactions are among them.",
+        lambda seen: dict.fromkeys(SOURCES, 0) | seen.unread,
+        ("source",),
     ),
     Watched(
         "rankstream_sessions_ended_total",

@@ -28,6 +28,7 @@ from rankstream.events.action_event import Record, Unread
 from rankstream.features.stores.cache import Changes
 from rankstream.features.user_state import NO_OFFSET
 from rankstream.streams.columns import newest_ms_of
+from rankstream.streams.counters import SOURCES
 from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Outgoing
 from rankstream.streams.skips import NOTHING
@@ -77,6 +78,7 @@ class Cursor:
         self.processed = processed  # first offset not processed
         self.checkpointed = processed  # the same as of the last checkpoint
         self.committed = 0  # the same as the group knows it
+        self.unread = 0  # offsets that expired before they were read
         self.last: Record | None = None  # that was processed and read whole, since the opening
         self.last_known = last_known  # the same, and of before the opening; and what stood behind it
         self._gap_seen_at = -1
@@ -97,12 +99,25 @@ class Cursor:
             self._gap_seen_at = processed
             raise RewindError(processed)
         if chunk.begin > processed:
-            log.warning("%s: offsets %d to %d are not in the log any more", self.name, processed, chunk.begin - 1)
+            self.pass_over(chunk.begin)
         if records:
             self.last_known = self.last_known.with_times(chunk.begin, newest_ms_of(records))
         if not records or (records[0].offset >= processed and records[0].offset >= self.skipped.stop):
             return records
         return [one for one in records if one.offset >= processed and one.offset not in self.skipped]
+
+    def pass_over(self, begin: int) -> None:
+        """Note that what was not read before ``begin`` is not in the log any more."""
+        self.unread += begin - self.processed
+        log.warning(
+            "%s: offsets %d to %d, %d in all, were deleted before they were read: it waited for longer than the topic "
+            "keeps records (retention.ms, retention.bytes), or somebody deleted them",
+            self.name,
+            self.processed,
+            begin - 1,
+            begin - self.processed,
+        )
+        self.advance(begin)
 
     def advance(self, offset: int) -> None:
         """Note that everything before ``offset`` is processed; never backwards."""
@@ -172,9 +187,19 @@ class Partition:
         self._keep_names = keep_names  # of the codes in states, before these are written
         self._turn = asyncio.Lock()  # apply a chunk and send its outputs, or take a snapshot
         self.cursors = (actions, requests)
+        self._count_unread()
         self._sweep = Sweep(pipeline.users)
         self._scoring = asyncio.Lock()  # requests in the scoring thread
         self._checkpointing = asyncio.Lock()
+
+    def _count_unread(self) -> None:
+        found = zip(SOURCES, self.cursors, strict=True)
+        self.pipeline.counters.unread = {name: cursor.unread for name, cursor in found if cursor.unread}
+
+    def _fresh(self, cursor: Cursor, chunk: Chunk) -> Sequence[Record]:
+        records = cursor.fresh(chunk)
+        self._count_unread()
+        return records
 
     @property
     def is_full(self) -> bool:
@@ -187,7 +212,7 @@ class Partition:
             if self.closing or self.failed or not is_current(chunk):
                 return
             started = monotonic()
-            records = self.actions.fresh(chunk)
+            records = self._fresh(self.actions, chunk)
             with self._poisoned_by_failure():
                 for part in self.actions.in_hand.parts(records, max(1, len(records))):
                     if self.closing or self.failed or not is_current(chunk):
@@ -222,7 +247,7 @@ class Partition:
             await self._caught_up()
             if self.closing or self.failed or not is_current(chunk):
                 return
-            records = self.requests.fresh(chunk)
+            records = self._fresh(self.requests, chunk)
             while records:
                 if self.closing or self.failed or not is_current(chunk):
                     return

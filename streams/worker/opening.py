@@ -277,17 +277,13 @@ class Opening:
         store, logged = opened.users, logs.get(number, NO_CHANGELOG).position or 0
         actions_tp, requests_tp = TP(self._names.of(ACTIONS), number), TP(self._names.of(REQUESTS), number)
         source, position, committed_actions = sources[actions_tp], store.next_offset, committed.get(actions_tp, 0)
-        if position is not None and position < source.begin:
-            log.warning(
-                "partition %d: actions %d to %d have expired before they were read; users lack them",
-                number,
-                position,
-                source.begin - 1,
-            )
-        begin_at = source.begin if position is None else max(position, source.begin)
+        begin_at = source.begin if position is None else position
         answered = first_unanswered(requests_tp, committed, sources[requests_tp])
         last = unpacked(store.source)
         actions, requests = self._cursor_at(actions_tp, begin_at, last), self._cursor_at(requests_tp, answered)
+        for cursor in (actions, requests):
+            if cursor.processed < sources[cursor.tp].begin:
+                cursor.pass_over(sources[cursor.tp].begin)
         actions.committed, requests.committed = committed_actions, committed.get(requests_tp, 0)
         pipeline = self._parts.engine.pipeline(
             self._parts.engine.users(store, self.settings.history_limit, forget_after_ms=self.settings.forget_after_ms),
@@ -306,11 +302,11 @@ class Opening:
         partition.outputs_committed_until = max(committed_actions, logged)  # what is logged was sent before, or with it
         partition.logged_until = logged
         partition.catch_up_until = source.end
-        if begin_at < partition.outputs_committed_until:
+        if actions.processed < partition.outputs_committed_until:
             log.info(
                 "partition %d: users as of %d, group at %d: reading on without sending outputs again",
                 number,
-                begin_at,
+                actions.processed,
                 partition.outputs_committed_until,
             )
         return partition

@@ -611,13 +611,15 @@ def test_a_chunk_that_never_came_is_an_error():
     assert len(cursor.fresh(first)) == 1
 
 
-def test_a_gap_is_read_again_once_and_then_accepted():
+def test_a_gap_is_read_again_once_and_then_accepted_and_counted():
     cursor, plan = Cursor(TP("user-actions", 0), 0), ReadingPlan()
     chunk = plan.cut(TP("t", 0), fetched(an_event(offset=5)), 10)[0]
     with pytest.raises(RewindError) as again:
         cursor.fresh(chunk)
     assert again.value.offset == 0
+    assert cursor.unread == 0
     assert len(cursor.fresh(chunk)) == 1
+    assert (cursor.unread, cursor.processed) == (5, 5)
 
 
 def test_offsets_without_a_record_inside_of_what_was_read_are_no_gap():
