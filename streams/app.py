@@ -10,8 +10,7 @@ import gc
 import logging
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import suppress
 from inspect import signature
 from itertools import chain
@@ -35,7 +34,6 @@ from rankstream.streams.engine import PLAIN, EngineRefusedError, open_engine
 from rankstream.streams.framed.reader import open_reader
 from rankstream.streams.log_lines import Quiet, logging_config
 from rankstream.streams.pipeline import ServingState
-from rankstream.streams.records import Outgoing
 from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import AT_ONCE, TRANSACTIONAL, Settings, read_settings
 from rankstream.streams.topics import ACTIONS, REQUESTS, TopicNames, prepare_topics
@@ -59,6 +57,7 @@ from rankstream.streams.worker.ownership import Ownership
 from rankstream.streams.worker.pages import add_pages
 from rankstream.streams.worker.producers import new_producer, stop_producer
 from rankstream.streams.worker.rights import require_rights, without_transactions
+from rankstream.streams.worker.scoring import Scoring
 from rankstream.streams.worker.shadow import Shadows
 from rankstream.streams.worker.unpacking import bound_unpacking
 from rankstream.streams.worker.vocabulary_guard import keep_vocabulary
@@ -108,7 +107,7 @@ class WorkerRuntime(Service):
         self.traces = open_traces(settings.traces, "rankstream-worker", settings.app_id)
         self.ownership: Ownership | None = None
         self._producer: AIOKafkaProducer | None = None
-        self._scoring = ThreadPoolExecutor(settings.scoring_threads, thread_name_prefix="scoring")
+        self._scoring = Scoring(settings.scoring_threads, lambda: self.pressure.waiting)
         self._looking = asyncio.Lock()  # at what the topics hold
         self._has_told_why = False  # it ends
         self._queues: dict[int, deque[Chunk]] = {}  # of requests, by partition
@@ -183,7 +182,7 @@ class WorkerRuntime(Service):
         """Stop the producer; partitions were closed before (``revoke_all``)."""
         if self.crash_reason is not None and not self._has_told_why:  # what Faust's own consumer met
             await self._tell_why(self.crash_reason)
-        self._scoring.shutdown(wait=False, cancel_futures=True)
+        self._scoring.close()
         await asyncio.to_thread(self.shadows.stop)
         if self._producer is not None:
             await stop_producer(self._producer, flush=self.ownership is not None and not self.ownership.abandoned)
@@ -406,14 +405,11 @@ class WorkerRuntime(Service):
             await self._framed_requests.prepare(
                 chunk, lambda: self._is_wanted(partition, chunk), partition.requests.skipped
             )
-            await self._or_rewind(chunk, partition.answer(chunk, self.plan.is_current, self._score, behind))
+            await self._or_rewind(chunk, partition.answer(chunk, self.plan.is_current, self._scoring.run, behind))
 
     def _is_wanted(self, partition: Partition, chunk: Chunk) -> bool:
         """Return whether a chunk would still be processed."""
         return self.plan.is_current(chunk) and not (partition.closing or partition.failed)
-
-    async def _score(self, work: Callable[[], list[Outgoing]]) -> list[Outgoing]:
-        return await asyncio.get_running_loop().run_in_executor(self._scoring, work)
 
     async def _or_rewind(self, chunk: Chunk, work: Awaitable[None]) -> None:
         try:

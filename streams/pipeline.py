@@ -328,6 +328,11 @@ class PendingRequests:
     states: list[UserState]
     outgoing: list[Outgoing]  # dead letters and error feeds of what could not be decoded
 
+    @property
+    def num_candidates(self) -> int:
+        """Return how many are to be ranked, as far as the requests say."""
+        return sum(len(request.candidates or ()) or request.limit or 0 for _, request, _ in self.requests)
+
     def answer(self) -> list[Outgoing]:
         """Rank them all, in order: the slow part, which may run in another thread than the rest of the pipeline."""
         feeds: list[Outgoing] = []

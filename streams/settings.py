@@ -354,7 +354,12 @@ class Settings:
         choices=(AUTO_SCORER, *SCORERS),
     )
     scoring_threads: int = setting(
-        1, Section.RANKING, "Threads that score requests, beside the one that applies actions.", minimum=1, maximum=256
+        1,
+        Section.RANKING,
+        "Threads that score requests, beside the one that applies actions. With 1 that one also scores requests itself "
+        "while few wait and they are quick, 5 ms together.",
+        minimum=1,
+        maximum=256,
     )
     max_pending_requests: int = setting(
         1000, Section.RANKING, "Requests that may wait for scoring; beyond it, reading of more pauses.", minimum=1

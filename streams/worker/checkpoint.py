@@ -29,7 +29,7 @@ from rankstream.features.stores.cache import Changes
 from rankstream.features.user_state import NO_OFFSET
 from rankstream.streams.columns import newest_ms_of
 from rankstream.streams.counters import SOURCES
-from rankstream.streams.pipeline import Pipeline
+from rankstream.streams.pipeline import PendingRequests, Pipeline
 from rankstream.streams.records import Outgoing
 from rankstream.streams.skips import NOTHING
 from rankstream.streams.worker.chunks import AsJson, Chunk
@@ -45,7 +45,7 @@ CATCH_UP_WAIT_S = 10.0  # about a million actions; after it an old answer is bet
 CATCH_UP_POLL_S = 0.005
 CHANGED_USERS = 20_000
 HELD_BYTES = 8 << 20  # of dead letters
-Run = Callable[[Callable[[], list[Outgoing]]], Awaitable[list[Outgoing]]]
+Run = Callable[[PendingRequests], Awaitable[list[Outgoing]]]
 
 
 class OffsetGapError(RuntimeError):
@@ -189,7 +189,7 @@ class Partition:
         self.cursors = (actions, requests)
         self._count_unread()
         self._sweep = Sweep(pipeline.users)
-        self._scoring = asyncio.Lock()  # requests in the scoring thread
+        self._scoring = asyncio.Lock()  # requests that are scored
         self._checkpointing = asyncio.Lock()
 
     def _count_unread(self) -> None:
@@ -239,7 +239,7 @@ class Partition:
     async def answer(
         self, chunk: Chunk, is_current: Callable[[Chunk], bool], run: Run, behind: Callable[[], int] = lambda: 0
     ) -> None:
-        """Answer a chunk of requests, a few at a time; ``run`` takes the scoring off the event loop.
+        """Answer a chunk of requests, a few at a time; ``run`` has the slow part done (``scoring.py``).
 
         ``behind`` says how many wait in later chunks: those that there is no time to rank are answered without.
         """
@@ -276,7 +276,7 @@ class Partition:
                 await asyncio.sleep(0)  # many in a row must let others through
                 return some, self.pipeline.on_too_many(as_json(some)).by_popularity()
             started = monotonic()
-            feeds = await run(self.pipeline.on_requests(as_json(some)).answer)
+            feeds = await run(self.pipeline.on_requests(as_json(some)))
             load.took(monotonic() - started, len(some))
             return some, feeds
 

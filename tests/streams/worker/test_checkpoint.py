@@ -129,7 +129,7 @@ class Scene:
 
     async def answer(self, *records: ARecord, run: Any = None, behind: int = 0) -> None:
         async def here(work: Any) -> Any:
-            return work()
+            return work.answer()
 
         await self.partition.answer(self.chunk(*records), self.plan.is_current, run or here, lambda: behind)
 
@@ -154,7 +154,7 @@ def blocked_until(event: threading.Event) -> Any:
 
     async def run(work: Any) -> Any:
         await asyncio.get_running_loop().run_in_executor(None, event.wait, 5)
-        return work()
+        return work.answer()
 
     return run
 
@@ -661,7 +661,7 @@ def test_a_marker_behind_the_last_request_is_processed_too():
         (chunk,) = scene.plan.cut(tp, fetched(a_request("u1", offset=0), end=2), 10)
 
         async def here(work: Any) -> Any:
-            return work()
+            return work.answer()
 
         await scene.partition.answer(chunk, scene.plan.is_current, here)
         await scene.partition.checkpoint()
@@ -741,7 +741,7 @@ def test_requests_are_answered_as_they_were_made_into_json():
         chunk.as_json = lambda records: records[:-1]
 
         async def here(work: Any) -> Any:
-            return work()
+            return work.answer()
 
         await scene.partition.answer(chunk, scene.plan.is_current, here)
         assert answered(scene)[1] == [b"u0", b"u1"]
