@@ -193,7 +193,9 @@ class Settings:
         3.0,
         Section.GROUP,
         "Time between the starts of two fetches from one broker, at least: each costs about a millisecond of CPU, "
-        "however little it brings. 0: as quickly as it can. While requests are shed it is up to 25.",
+        "however little it brings. While actions come more often than that, a broker keeps them for as long, unless "
+        "512 bytes are there, as with a request of a hundred candidates. 0: as quickly as it can. While requests are "
+        "shed it is up to 25.",
         unit="ms",
         minimum=0,
         maximum=50,

@@ -26,7 +26,6 @@ import faust
 from aiokafka import TopicPartition
 from aiokafka.client import ConnectionGroup
 from aiokafka.errors import KafkaError
-from aiokafka.protocol.fetch import FetchRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
@@ -35,6 +34,7 @@ from rankstream.events.action_event import NO_EPOCH, Record
 from rankstream.streams.clients.patient_client import make_patient
 from rankstream.streams.connection import READ_COMMITTED
 from rankstream.streams.worker.fetch_connections import FetchConnections
+from rankstream.streams.worker.fetch_pace import FetchPace
 from rankstream.streams.worker.unpacking import NO_EPOCHS
 
 log = logging.getLogger(__name__)
@@ -206,25 +206,6 @@ class ChunkSchema(faust.Schema):
         return decode_admitted
 
 
-def pace_fetches(client: Any, pace_s: Callable[[], float]) -> None:
-    """Have a client send no fetch sooner than ``pace_s()`` after the last one to the same broker.
-
-    At a thousand actions a second a fetch without a pace brings one or two of them, and costs as much as one that
-    brings ten: time of the core, and of the lock that scoring waits for.
-    """
-    send, sent_at_s = client.send, dict[int, float]()
-
-    async def send_paced(node_id: int, request: Any, **options: Any) -> Any:
-        if isinstance(request, FetchRequest):
-            wait_s = sent_at_s.get(node_id, 0.0) + pace_s() - monotonic()
-            if wait_s > 0:
-                await asyncio.sleep(wait_s)
-            sent_at_s[node_id] = monotonic()
-        return await send(node_id, request, **options)
-
-    client.send = send_paced
-
-
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread: it reads what is committed, notes positions, and does not wait for idle partitions."""
 
@@ -237,7 +218,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_consumer(loop)
         consumer._isolation_level = READ_COMMITTED
         consumer._fetch_max_wait_ms = self.transport.fetch_max_wait_ms
-        pace_fetches(consumer._client, self.transport.fetch_pace_s)
+        FetchPace(consumer._client, self.transport.fetch_pace_s)
         self._connections = FetchConnections(consumer._client)
         make_patient(consumer._client)
         for name, value in self.transport.options.items():  # those that Faust has no setting for

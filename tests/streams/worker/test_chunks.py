@@ -1,13 +1,8 @@
-import asyncio
 from collections import deque
-from time import monotonic
 
-import pytest
-from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.protocol.offset import OffsetRequest
 from faust.types import TP
 
-from rankstream.streams.worker.chunks import ChunkScheduler, Fetched, ReadingPlan, pace_fetches, take_joined
+from rankstream.streams.worker.chunks import ChunkScheduler, Fetched, ReadingPlan, take_joined
 from tests.builders.actions import an_event
 
 ONE, TWO = TP("user-actions", 0), TP("user-actions", 1)
@@ -81,30 +76,3 @@ def test_a_gap_a_seek_another_leader_and_another_connection_part_chunks():
     queue = deque(before + after_a_gap + after_a_seek + of_another + over_another)
     taken = [[record.offset for record in take_joined(queue).records] for _ in range(5)]
     assert taken == [[0], [5], [6], [7], [8]]
-
-
-class SomeClient:
-    """Notes when it sent what to which broker."""
-
-    def __init__(self):
-        self.sent = []
-
-    async def send(self, node_id, request):
-        self.sent.append((node_id, monotonic()))
-        return f"answer of {node_id}"
-
-
-@pytest.mark.parametrize(("least_s", "at_least_s"), [(0.05, 0.1), (0.0, 0.0)])
-def test_fetches_of_one_broker_keep_a_pace_and_nothing_else_waits(least_s, at_least_s):
-    client = SomeClient()
-    pace_fetches(client, lambda: least_s)
-    fetch, other = FetchRequest.__new__(FetchRequest), OffsetRequest.__new__(OffsetRequest)
-
-    async def story():
-        return [await client.send(*each) for each in [(1, fetch), (2, fetch), (1, other), (1, fetch), (1, fetch)]]
-
-    assert asyncio.run(story()) == [f"answer of {node}" for node in (1, 2, 1, 1, 1)]
-    times = [at for _, at in client.sent]
-    assert times[4] - times[0] >= at_least_s  # two waits of the first broker's three fetches
-    if least_s:
-        assert times[2] - times[0] < least_s  # another broker, another request: at once
