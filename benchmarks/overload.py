@@ -206,12 +206,20 @@ def memory_mb(process: int) -> float:
 
 @contextmanager
 def served(
-    settings: Settings, bundle: Path, folder: Path, candidates: int = CANDIDATES
+    settings: Settings,
+    bundle: Path,
+    folder: Path,
+    candidates: int = CANDIDATES,
+    instead: list[str] | None = None,
 ) -> Iterator[tuple[Traffic, WorkerProcess, str]]:
-    """Start a worker on a core of its own and wait for its first answer; yield it, with an action of its vocabulary."""
+    """Start a worker on a core of its own and wait for its first answer; yield it, with an action of its vocabulary.
+
+    ``instead`` is the command of what is started in its place.
+    """
     opened = open_bundle(bundle)
     asyncio.run(prepare_topics(settings))
     worker = WorkerProcess(worker_flags(settings), folder / "worker.log")
+    worker.command = instead or worker.command
     with Producer(settings) as producer, TopicReader(settings, FEEDS, from_beginning=True) as reader:
         traffic = Traffic(producer, reader, opened.items.ids(np.arange(len(opened.items))), candidates=candidates)
         worker.start()

@@ -47,6 +47,10 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         Panel("Dead letters", "ops", _rate("rankstream_dead_letters_total", "reason")),
     ),
     "Ranking": (
+        Panel("What requests wait for, 99 of 100", "s", {
+            "{{stage}}": "histogram_quantile(0.99, "
+            "sum by (le, stage) (rate(rankstream_request_way_seconds_bucket[$__rate_interval])))"
+        }),
         Panel("Stages, 99 of 100", "s", {
             "{{stage}}": "histogram_quantile(0.99, "
             "sum by (le, stage) (rate(rankstream_request_seconds_bucket[$__rate_interval])))"

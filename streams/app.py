@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import suppress
 from inspect import signature
 from itertools import chain
+from time import monotonic
 from typing import Any
 
 import faust
@@ -380,6 +381,7 @@ class WorkerRuntime(Service):
 
     def answer(self, chunk: Chunk) -> None:
         """Put a chunk of requests behind those of its partition, which are answered in turn."""
+        chunk.taken_at_s = monotonic()
         queue = self._queues.setdefault(chunk.partition, deque())
         queue.append(chunk)
         busy = self._busy.get(chunk.partition)

@@ -9,6 +9,7 @@ from rankstream.streams.histogram import AGES_S, MOMENTS_S, Histogram
 
 SOURCES = ("actions", "requests")
 STAGES = ("retrieve", "join", "score", "blend", "total")  # of ``Ranking.timings_ms``
+WAYS = ("fetch", "hand_over", "turn", "send")  # of a request through the worker; between the last two it is ranked
 
 
 def _of_moments() -> Histogram:
@@ -21,6 +22,10 @@ def _of_ages() -> Histogram:
 
 def _of_stages() -> dict[str, Histogram]:
     return {stage: _of_moments() for stage in STAGES}
+
+
+def _of_ways() -> dict[str, Histogram]:
+    return {way: _of_moments() for way in WAYS}
 
 
 @dataclass
@@ -49,6 +54,7 @@ class Counters:
     without_history: int = 0  # requests ranked for users of whom no action is known
     # What is timed is no part of what was counted: two runs of one log have the same counters.
     stage_s: dict[str, Histogram] = field(default_factory=_of_stages, compare=False)
+    way_s: dict[str, Histogram] = field(default_factory=_of_ways, compare=False)  # what requests wait for
     answer_s: Histogram = field(default_factory=_of_moments, compare=False)  # record to answer, by both clocks
     newest_action_age_s: Histogram = field(default_factory=_of_ages, compare=False)  # of requests with a history
     chunk_s: Histogram = field(default_factory=_of_moments, compare=False)  # a chunk of actions applied

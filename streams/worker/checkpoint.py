@@ -182,6 +182,7 @@ class Partition:
         self.checkpointed_at = monotonic()  # or opened
         self.failed = False  # it is not known what was sent: write nothing any more
         self._outbox = outbox
+        outbox.feed_s = pipeline.counters.way_s["send"]
         self._log_changes = log_changes
         self._load = load or Load(within_s=0.0)
         self._keep_names = keep_names  # of the codes in states, before these are written
@@ -252,7 +253,7 @@ class Partition:
                 if self.closing or self.failed or not is_current(chunk):
                     return
                 with self._poisoned_by_failure():
-                    some, feeds = await self._next_answers(records, run, behind(), chunk.as_json)
+                    some, feeds = await self._next_answers(records, run, behind(), chunk)
                     async with self._turn:
                         if self.failed:
                             return
@@ -263,9 +264,10 @@ class Partition:
             self.requests.finish(chunk)
 
     async def _next_answers(
-        self, records: Sequence[Record], run: Run, behind: int, as_json: AsJson
+        self, records: Sequence[Record], run: Run, behind: int, chunk: Chunk
     ) -> tuple[Sequence[Record], list[Outgoing]]:
-        """Return the next requests of these that are worked on together, and their answers."""
+        """Return the next requests of these, of a chunk, that are worked on together, and their answers."""
+        as_json = chunk.as_json
         in_hand, load = self.requests.in_hand, self._load
         shed = load.to_shed(records, behind, self._age_s(records[0]))
         some = next(iter(in_hand.parts(records, shed or load.at_once)))
@@ -276,9 +278,19 @@ class Partition:
                 await asyncio.sleep(0)  # many in a row must let others through
                 return some, self.pipeline.on_too_many(as_json(some)).by_popularity()
             started = monotonic()
+            self._observe_way(some, chunk, started)
             feeds = await run(self.pipeline.on_requests(as_json(some)))
             load.took(monotonic() - started, len(some))
             return some, feeds
+
+    def _observe_way(self, records: Sequence[Record], chunk: Chunk, now_s: float) -> None:
+        """Note what requests have waited for until now, when they are ranked."""
+        way_s = self.pipeline.counters.way_s
+        for record in records:
+            if record.timestamp > 0:
+                way_s["fetch"].observe(max(0.0, self._age_s(record) - (now_s - chunk.read_at_s)))
+            way_s["hand_over"].observe(chunk.taken_at_s - chunk.read_at_s)
+            way_s["turn"].observe(now_s - chunk.taken_at_s)
 
     def _age_s(self, record: Record) -> float:
         """Return how long ago a record was produced; 0 if it does not say."""

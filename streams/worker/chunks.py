@@ -18,7 +18,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, ClassVar
 
@@ -54,6 +54,7 @@ class Fetched:
     leader_epoch: int = NO_EPOCH  # of the leader that wrote the first of it
     newest_epoch: int = NO_EPOCH  # of the leaders that wrote it or what was fetched with it
     lost_connections: int = 0  # before it was fetched, over another one
+    read_at_s: float = field(default_factory=monotonic)  # by the clock of this process
 
 
 def as_they_are(records: Sequence[Record]) -> Sequence[Record]:
@@ -74,8 +75,10 @@ class Chunk:
         "newest_epoch",
         "offset",
         "partition",
+        "read_at_s",
         "records",
         "start",
+        "taken_at_s",
         "timestamp",
         "topic",
     )
@@ -91,6 +94,7 @@ class Chunk:
         self.epoch = epoch  # of the plan that it was read by
         self.leader_epoch, self.newest_epoch = fetched.leader_epoch, fetched.newest_epoch
         self.lost_connections = fetched.lost_connections
+        self.read_at_s = self.taken_at_s = fetched.read_at_s  # by the consumer's thread, and by whoever processes it
         self.offset = self.end - 1
         self.timestamp = self.records[-1].timestamp if self.records else -1
         self.as_json: AsJson = as_they_are  # what is to be done with its records before they are processed
@@ -128,8 +132,11 @@ def take_joined(queue: deque[Chunk]) -> Chunk:
     if first is last:
         return first
     records = [record for chunk in chunks for record in chunk.records]
-    read = Fetched(first.begin, records, last.end, first.leader_epoch, last.newest_epoch, first.lost_connections)
-    return Chunk(first.tp, read, first.start, first.epoch)
+    epochs = first.leader_epoch, last.newest_epoch
+    read = Fetched(first.begin, records, last.end, *epochs, first.lost_connections, first.read_at_s)
+    joined = Chunk(first.tp, read, first.start, first.epoch)
+    joined.taken_at_s = first.taken_at_s
+    return joined
 
 
 class ReadingPlan:

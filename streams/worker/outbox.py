@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, groupby
 from operator import attrgetter
+from time import monotonic
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError, UnknownTopicOrPartitionError
@@ -18,6 +19,7 @@ from rankstream.features.stores.cache import Changes
 from rankstream.features.stores.rocksdb import POSITION, POSITION_BYTES
 from rankstream.streams.clients.idempotent import TOO_LARGE_ERRORS
 from rankstream.streams.codec import ids_of
+from rankstream.streams.histogram import MOMENTS_S, Histogram
 from rankstream.streams.records import Channel, Outgoing
 from rankstream.streams.shortened import sent_bytes, shortened
 from rankstream.streams.topics import CHANGELOG, TopicNames
@@ -93,6 +95,7 @@ class Outbox:
         self.source = source  # what positions in the changelog count in
         self._holds_feeds = holds_feeds
         self._changelog = changelog
+        self.feed_s = Histogram(MOMENTS_S)  # from the producer's hands to a feed's acknowledgement
         self._logged_at = -1  # the highest offset in the changelog that was acknowledged
         self._letters: list[Outgoing] = []  # that wait for the transaction of a checkpoint
         self._answers: list[Outgoing] = []  # that wait for a transaction with the offset of their requests
@@ -135,7 +138,7 @@ class Outbox:
         topic = self._names.of_channel(channel)
         sent = await send_in_batches(producer, topic, await self._partition_of(topic), records)
         for ack, of_batch in sent:
-            ack.add_done_callback(partial(self._acknowledged, topic, of_batch, producer))
+            ack.add_done_callback(partial(self._acknowledged, topic, of_batch, producer, monotonic()))
         return [ack for ack, _ in sent]
 
     def _fitting(self, one: Outgoing) -> Outgoing | None:
@@ -151,15 +154,22 @@ class Outbox:
         return short
 
     def _acknowledged(
-        self, topic: str, records: Sequence[Outgoing], producer: AIOKafkaProducer, ack: "asyncio.Future[object]"
+        self,
+        topic: str,
+        records: Sequence[Outgoing],
+        producer: AIOKafkaProducer,
+        sent_at_s: float,
+        ack: "asyncio.Future[object]",
     ) -> None:
         """Begin to send something else at once where the brokers refused records for their size, or their batch's."""
         failure = asyncio.CancelledError() if ack.cancelled() else ack.exception()
         if isinstance(failure, TOO_LARGE_ERRORS):
             self._instead[ack] = asyncio.get_running_loop().create_task(self._send_all_instead(records, producer))
             return
+        took_s = monotonic() - sent_at_s
         for one in records:
             if one.channel is Channel.FEEDS:
+                self.feed_s.observe(took_s)
                 one.trace.sent(topic, failure)
 
     async def _send_all_instead(self, records: Sequence[Outgoing], producer: AIOKafkaProducer) -> None:

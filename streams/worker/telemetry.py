@@ -58,6 +58,15 @@ def _of_counters(one: Watched[Counters]) -> Watched[WorkerLook]:
 WORKER_METRICS: tuple[Watched[WorkerLook], ...] = (
     *(_of_counters(one) for one in PIPELINE_METRICS),
     Watched(
+        "rankstream_request_way_seconds",
+        HISTOGRAM,
+        "What a ranked request takes beside its ranking, by stage: fetch (from its record's time until this worker has "
+        "it, by the clocks of who wrote the record and of the worker), hand_over (to the event loop), turn (until all "
+        "before it is done) and send (until brokers have the feed).",
+        lambda look: look.counters.way_s,
+        ("stage",),
+    ),
+    Watched(
         "rankstream_chunk_seconds",
         HISTOGRAM,
         "Time to apply a chunk of actions and hand its dead letters on.",

@@ -4,6 +4,7 @@ import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ from rankstream.events.action_event import Record, unread
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.user_state import unpack_state
-from rankstream.streams.pipeline import Pipeline
-from rankstream.streams.records import Channel
+from rankstream.streams.pipeline import PendingRequests, Pipeline
+from rankstream.streams.records import Channel, Outgoing
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import TopicNames
 from rankstream.streams.worker.checkpoint import Cursor, OffsetGapError, Partition, RewindError
@@ -128,9 +129,6 @@ class Scene:
         await self.partition.apply_actions(self.chunk(*records), self.plan.is_current)
 
     async def answer(self, *records: ARecord, run: Any = None, behind: int = 0) -> None:
-        async def here(work: Any) -> Any:
-            return work.answer()
-
         await self.partition.answer(self.chunk(*records), self.plan.is_current, run or here, lambda: behind)
 
 
@@ -149,12 +147,17 @@ def bad(offset: int) -> ARecord:
     return ARecord(b"not JSON", b"u1", offset)
 
 
+async def here(pending: PendingRequests) -> list[Outgoing]:
+    """Scoring in the loop's own thread."""
+    return pending.answer()
+
+
 def blocked_until(event: threading.Event) -> Any:
     """Scoring that waits in another thread, as slow scoring would."""
 
-    async def run(work: Any) -> Any:
+    async def run(pending: PendingRequests) -> list[Outgoing]:
         await asyncio.get_running_loop().run_in_executor(None, event.wait, 5)
-        return work.answer()
+        return pending.answer()
 
     return run
 
@@ -516,6 +519,30 @@ def test_requests_are_checkpointed_only_once_their_feeds_are_acknowledged():
     asyncio.run(story())
 
 
+def test_what_a_request_waits_for_is_timed_stage_by_stage():
+    async def story():
+        scene = Scene(broker=ABroker(at_once=False))
+        request = a_request("u1")
+        scene.partition.pipeline.clock = lambda: request.timestamp + 3_000
+        chunk = scene.chunk(request)
+        chunk.taken_at_s = monotonic() - 1.0
+        chunk.read_at_s = chunk.taken_at_s - 0.5
+        await scene.partition.answer(chunk, scene.plan.is_current, here)
+        await asyncio.sleep(0.01)
+        scene.broker.acks[0].set_result(None)
+        await asyncio.sleep(0)
+        return scene.partition.pipeline.counters.way_s
+
+    way_s = asyncio.run(story())
+    assert {stage: one.count for stage, one in way_s.items()} == dict.fromkeys(
+        ("fetch", "hand_over", "turn", "send"), 1
+    )
+    assert way_s["fetch"].sum == pytest.approx(1.5, abs=0.2)  # of the 3 s that it is old
+    assert way_s["hand_over"].sum == pytest.approx(0.5)
+    assert way_s["turn"].sum == pytest.approx(1.0, abs=0.2)
+    assert 0.01 <= way_s["send"].sum < 0.2
+
+
 def test_a_request_sees_actions_that_no_checkpoint_has_written():
     async def story():
         scene = Scene()
@@ -660,9 +687,6 @@ def test_a_marker_behind_the_last_request_is_processed_too():
         scene, tp = Scene(), TP("ranking-requests", 0)
         (chunk,) = scene.plan.cut(tp, fetched(a_request("u1", offset=0), end=2), 10)
 
-        async def here(work: Any) -> Any:
-            return work.answer()
-
         await scene.partition.answer(chunk, scene.plan.is_current, here)
         await scene.partition.checkpoint()
         assert scene.partition.requests.checkpointed == 2
@@ -739,9 +763,6 @@ def test_requests_are_answered_as_they_were_made_into_json():
         scene = Scene()
         chunk = scene.chunk(*requests_of(3))
         chunk.as_json = lambda records: records[:-1]
-
-        async def here(work: Any) -> Any:
-            return work.answer()
 
         await scene.partition.answer(chunk, scene.plan.is_current, here)
         assert answered(scene)[1] == [b"u0", b"u1"]
