@@ -18,6 +18,11 @@ class Proposals:
     because_of: Mapping[str, Id] = field(default_factory=dict)  # sources that asked with one item: the item
 
 
+def kind_of(source: str) -> str:
+    """Return the name of a source as feeds tell it; one that asks several times counts them behind a colon."""
+    return source.partition(":")[0]
+
+
 class CandidateSource(Protocol):
     """Proposes items for a user; safe to call from many threads.
 

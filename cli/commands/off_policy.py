@@ -29,7 +29,15 @@ from rankstream.evaluation.attribution import rewards_of
 from rankstream.evaluation.leakage import LeakError
 from rankstream.evaluation.off_policy.report import evaluate
 from rankstream.evaluation.off_policy.rerank import Reranking, reranked_slates
-from rankstream.evaluation.off_policy.slates import CUT, NO_HEAD, NO_PROPENSITIES, Slate, Target, slates_of
+from rankstream.evaluation.off_policy.slates import (
+    CUT,
+    NO_HEAD,
+    NO_PROPENSITIES,
+    NO_SOURCES,
+    Slate,
+    Target,
+    slates_of,
+)
 from rankstream.evaluation.time_text import time_text
 from rankstream.events.arrivals import LogError, RecordedLog
 from rankstream.events.dumps import DumpError
@@ -80,6 +88,10 @@ POLICIES: Mapping[str, Callable[[float, float], Policy]] = {
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the intervals' bootstrap.")
 @click.option(
+    "--by", type=click.Choice(["source"]),
+    help="Besides, what each source of candidates earns, and what a feed without it would.",
+)  # fmt: skip
+@click.option(
     "--bundle",
     "bundle_dir",
     type=click.Path(path_type=Path),
@@ -115,6 +127,7 @@ def command(
     utility: dict[str, str],
     clip: float | None,
     seed: int,
+    by: str | None,
     bundle_dir: Path | None,
     vectors: Path | None,
     counts: Path | None,
@@ -131,6 +144,10 @@ def command(
     to users: the greedy order, another temperature, or other weights of the heads (what if saves counted double?). An
     action counts for the newest feed that showed the item. The feeds must hold all of their candidates, so ask without
     top_k and show the first positions.
+
+    With --by source the value is told by what proposed the items (matches, popular, interest, new, ...), as served and
+    of the target, beside that of the target without each source: over what the others proposed, as what retrieval
+    would have proposed in its places is in no log.
 
     With --bundle the target is another model: candidates are ranked again with the states as of then, so workers
     must have run with --served-features too. Feeds may have been cut then.
@@ -151,6 +168,7 @@ def command(
         --reward save --utility save=1 --utility hide=-9
       rankstream off-policy --reward click --policy plackett-luce \\
         --temperature 0.05 --positions 3 --json
+      rankstream off-policy --reward click --positions 3 --by source
       rankstream off-policy --reward save --bundle bundles/next \\
         --user-vectors vectors/users --from monday
     """
@@ -167,8 +185,13 @@ def command(
             raise Refusal(
                 "--user-vectors, --item-counts, --item-vectors and --allow-leak are about a --bundle; name it"
             )
-        slates = slates_of(read_feeds(feeds, source, skipped), target, reward_of, positions, skipped)
+        slates = slates_of(read_feeds(feeds, source, skipped), target, reward_of, positions, skipped, by is not None)
     else:
+        if by:
+            raise Refusal(
+                "--by source reads the sources that feeds tell, and --bundle ranks candidates that requests named, "
+                "which have none; leave one of both out"
+            )
         if feeds:
             raise Refusal("--feeds hold no states to rank again with; leave it out, --bundle reads served-features")
         ranker = target_ranker(bundle_dir, vectors, counts, items)
@@ -203,6 +226,7 @@ def _nothing(skipped: Mapping[str, int], weights: Mapping[str, float]) -> str:
         NOT_A_FEED: "give lines as `rankstream watch --json` prints them",
         CUT: "ask without top_k, or name a --bundle to rank all candidates again with",
         NO_HEAD: "name heads that the feeds have",
+        NO_SOURCES: "feeds tell them where a worker has a catalogue, interests or a graph, and the request a limit",
     }.get(reason, "look at what was served with `rankstream watch`")
     return (
         f"none of the {sum(skipped.values()):,} feeds can be evaluated, {count:,} for being {reason}{heads}; {remedy}"

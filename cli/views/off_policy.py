@@ -16,6 +16,8 @@ def show(report: Report) -> None:
     screen = console()
     for evaluation in report.evaluations:
         screen.print(estimates_table(evaluation, report.feeds))
+    if report.by_source:
+        screen.print(sources_table(report))
     for reason, count in report.skipped.items():
         screen.print(Text(f"{count:,} feeds were left out: {reason}", "yellow"))
     for warning in report.warnings:
@@ -36,6 +38,30 @@ def estimates_table(evaluation: Evaluation, feeds: int) -> Table:
     for name, found in evaluation.estimates.items():
         rows.append([f"target by {name}", *_cells(found.value), *_cells(found.gain, sign="+")])
     return Table(columns, rows, title, [_trust(evaluation, feeds)])
+
+
+def sources_table(report: Report) -> Table:
+    """Return what each source earns as served and of the target, and what the target earns without it."""
+    best, positions = report.best, report.evaluations[-1].positions
+    title = f"by source, the first {positions} positions" if positions > 1 else "by source, the first position"
+    columns = [
+        *names("source"),
+        *numbers("shown", "reward an item", "of a feed", f"of the target, {best}"),
+        *numbers("target without it", "worth", "95 % interval"),
+    ]
+    rows = [
+        [
+            one.source,
+            f"{one.shown:.1%}",
+            *list(_cells(one.per_item))[:1],
+            *list(_cells(one.served))[:1],
+            *list(_cells(one.target[best]))[:1],
+            *list(_cells(one.without[best]))[:1],
+            *_cells(one.worth[best], sign="+"),
+        ]
+        for one in report.by_source
+    ]
+    return Table(columns, rows, title)
 
 
 def _cells(estimate: Estimate, sign: str = "") -> Iterable[str]:

@@ -114,6 +114,15 @@ def doubly_robust(rewards: Floats, weights: Floats, predicted: Floats, expected:
     return Terms(weights * (rewards - predicted) + before * expected, np.ones_like(rewards))
 
 
+def by_estimator(rewards: Floats, weights: Floats, predicted: Floats, expected: Floats) -> dict[str, Terms]:
+    """Return the terms of each estimator that takes any number of positions."""
+    return {
+        "ips": inverse_propensity(rewards, weights),
+        "snips": self_normalized(rewards, weights),
+        "dr": doubly_robust(rewards, weights, predicted, expected),
+    }
+
+
 def interval(
     terms: Terms, users: Sequence[object], *, seed: int, resamples: int = 1000, level: float = 0.95
 ) -> Estimate:

@@ -14,18 +14,17 @@ from zlib import crc32
 import msgspec
 import numpy as np
 
+from rankstream.evaluation.off_policy.by_source import Resampled, SourceResult, results_by_source
 from rankstream.evaluation.off_policy.estimators import (
     Estimate,
     Terms,
     as_logged,
+    by_estimator,
     difference_interval,
     direct,
-    doubly_robust,
     effective_sample_size,
     interval,
-    inverse_propensity,
     prefix_weights,
-    self_normalized,
 )
 from rankstream.evaluation.off_policy.slates import Slate, columns
 from rankstream.metrics.arrays import Floats
@@ -67,7 +66,9 @@ class Report:
     to_ms: int
     rewarded: int  # positions with a reward
     evaluations: list[Evaluation]  # the first position alone, then all positions
+    by_source: list[SourceResult]  # over all positions; empty where it was not asked for
     warnings: list[str]
+    best: str  # the estimator that the verdict goes by: dr, or snips where no head predicts a reward
     verdict: str
     skipped: dict[str, int]
 
@@ -96,7 +97,8 @@ def evaluate(
     positions = rewards.shape[1]
     counts = sorted({1, positions})
     evaluations = [_evaluation(slates, rewards[:, :count], users, clip, seed, level) for count in counts]
-    warnings = [*marks, *_warnings(slates, evaluations)]
+    by_source = _by_source(slates, rewards, clip, Resampled(users, seed, level))
+    warnings = [*marks, *_warnings(slates, evaluations), *_few_without(by_source)]
     best = "dr" if any(slate.predicted.any() for slate in slates) else "snips"
     return Report(
         target=target,
@@ -107,7 +109,9 @@ def evaluate(
         to_ms=max(slate.at_ms for slate in slates),
         rewarded=int(np.count_nonzero(rewards)),
         evaluations=evaluations,
+        by_source=by_source,
         warnings=warnings,
+        best=best,
         verdict=_verdict(evaluations[-1], best),
         skipped=dict(skipped),
     )
@@ -142,12 +146,26 @@ def _estimates(slates: Sequence[Slate], rewards: Floats, weights: Floats, users:
     predicted, expected = (_column(slates, name, positions, 0.0) for name in ("predicted", "expected"))
     factors = cross_fitted_factors(rewards, predicted, users)
     predicted, expected = factors * predicted, factors * expected
-    found = {
-        "ips": inverse_propensity(rewards, weights),
-        "snips": self_normalized(rewards, weights),
-        "dr": doubly_robust(rewards, weights, predicted, expected),
-    }
+    found = by_estimator(rewards, weights, predicted, expected)
     return found | {"dm": direct(expected)} if positions == 1 else found
+
+
+def _by_source(
+    slates: Sequence[Slate], rewards: Floats, clip: float | None, resampled: Resampled
+) -> list[SourceResult]:
+    predicted = _column(slates, "predicted", rewards.shape[1], 0.0)
+    factors = cross_fitted_factors(rewards, predicted, resampled.users)
+    return results_by_source(slates, rewards, factors, clip, resampled)
+
+
+def _few_without(by_source: Sequence[SourceResult]) -> list[str]:
+    few = [one.source for one in by_source if one.effective_sample_size < FEW]
+    if not few:
+        return []
+    return [
+        f"too few feeds look like the target's without {', '.join(few)} (an effective sample size below {FEW}): do not "
+        "trust what they are worth; evaluate fewer positions, or log more, with more exploration"
+    ]
 
 
 def cross_fitted_factors(rewards: Floats, predicted: Floats, users: Sequence[bytes]) -> Floats:

@@ -12,11 +12,12 @@ it is not known what else the target could have shown. ``rerank.py`` ranks their
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from msgspec import UnsetType
 
+from rankstream.evaluation.off_policy.source_parts import RankedCandidates, SourcePart, parts_of
 from rankstream.features.ids import Keys, id_bytes, id_keys
 from rankstream.metrics.arrays import Floats
 from rankstream.ranking.policies import Limits, Policy
@@ -30,6 +31,7 @@ CUT = "cut by top_k or max_per_group: the target's probabilities need the scores
 NO_HEAD = "without a head that --utility names"
 TWICE = "an answer that came twice"
 NOT_A_CANDIDATE = "holding items that were no candidates of its request"
+NO_SOURCES = "without the sources of its items"
 NO_LIMITS = Limits()
 
 
@@ -75,6 +77,7 @@ class Slate:
     target: Floats  # (k,) the same of the target
     predicted: Floats  # (k,) reward of the shown item, by the ranker's heads; right up to a factor, at best
     expected: Floats  # (k,) its mean over what the target would have shown after the same items
+    by_source: Mapping[str, SourcePart] = field(default_factory=dict)  # of the sources that had candidates, if wanted
 
     @property
     def content(self) -> bytes:
@@ -90,6 +93,7 @@ class ScoredCandidates:
     scores: Floats  # (N,)
     predicted_rewards: Floats  # (N,) by the ranker's heads
     limits: Limits = NO_LIMITS
+    sources: Sequence[str] | None = None  # of each, where parts by source are wanted
 
     def rows(self, keys: Keys) -> list[int]:
         """Return the rows of candidates. Raises ``UnusableError`` if one is none."""
@@ -119,6 +123,10 @@ def slate(
     order = placed[:positions]
     prefixes = [order[:position] for position in range(len(order))]
     means = [policy.next_propensities(scores, prefix, limits) @ candidates.predicted_rewards for prefix in prefixes]
+    by_source: Mapping[str, SourcePart] = {}
+    if candidates.sources is not None:
+        ranked = RankedCandidates(scores, candidates.predicted_rewards, limits, placed)
+        by_source = parts_of(ranked, candidates.sources, policy, positions)
     return Slate(
         user=id_bytes(feed.user_id),
         at_ms=at_ms,
@@ -128,10 +136,13 @@ def slate(
         target=policy.propensities(scores, placed, limits)[:positions],  # of the whole order, as served: to the bit
         predicted=candidates.predicted_rewards[order],
         expected=np.array(means),
+        by_source=by_source,
     )
 
 
-def slate_of(feed: RankedFeed, target: Target, rewards: Mapping[str, float], positions: int) -> Slate:
+def slate_of(
+    feed: RankedFeed, target: Target, rewards: Mapping[str, float], positions: int, by_source: bool = False
+) -> Slate:
     """Read one feed that holds all of its candidates. Raises ``UnusableError``.
 
     In which order the request named them is not known: equal scores are in the order of their keys, which what was
@@ -141,13 +152,21 @@ def slate_of(feed: RankedFeed, target: Target, rewards: Mapping[str, float], pos
     if feed.num_candidates != len(items):
         raise UnusableError(CUT)
     candidates = [items[row] for row in np.argsort(id_keys([item.item_id for item in items])).tolist()]
-    return slate(feed, feed.ranked_at_ms, scored_candidates(candidates, target, rewards), target.policy, positions)
+    scored = scored_candidates(candidates, target, rewards)
+    if by_source:
+        scored = replace(scored, sources=_sources(candidates))
+    return slate(feed, feed.ranked_at_ms, scored, target.policy, positions)
 
 
 def slates_of(
-    feeds: Iterable[RankedFeed], target: Target, rewards: Mapping[str, float], positions: int, skipped: Counter[str]
+    feeds: Iterable[RankedFeed],
+    target: Target,
+    rewards: Mapping[str, float],
+    positions: int,
+    skipped: Counter[str],
+    by_source: bool = False,
 ) -> list[Slate]:
-    """Read feeds, each request once, and count by reason what can't be used."""
+    """Read feeds, each request once, and count by reason what can't be used; ``by_source`` those without sources."""
     slates = []
     seen: set[tuple[bytes, bytes]] = set()
     for feed in feeds:
@@ -155,7 +174,7 @@ def slates_of(
         try:
             if request in seen:
                 raise UnusableError(TWICE)
-            slates.append(slate_of(feed, target, rewards, positions))
+            slates.append(slate_of(feed, target, rewards, positions, by_source))
             seen.add(request)
         except UnusableError as why:
             skipped[str(why)] += 1
@@ -178,6 +197,14 @@ def _explored(feed: RankedFeed | ServedFeatures) -> tuple[list[FeedItem], str]:
     if isinstance(feed.policy, UnsetType) or any(isinstance(item.propensity, UnsetType) for item in items):
         raise UnusableError(NO_PROPENSITIES)
     return items, feed.policy
+
+
+def _sources(items: Sequence[FeedItem]) -> list[str]:
+    """Return what proposed each item. Raises ``UnusableError`` where that is not told."""
+    sources = [item.source for item in items]
+    if any(isinstance(source, UnsetType) for source in sources):
+        raise UnusableError(NO_SOURCES)
+    return [str(source) for source in sources]
 
 
 def _predicted_rewards(items: Sequence[FeedItem], rewards: Mapping[str, float]) -> Floats:

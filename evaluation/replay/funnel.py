@@ -5,13 +5,13 @@
     catalogue  ->  each source proposes  ->  mixed to the limit  ->  ranked  ->  wanted at rank 3
                    found by likes: no        found: yes              HIT@10: 1
                    found by matches: yes     without matches: no
-                                             added by matches: 1
+                                             added by matches: 1               hit by matches: 1
 
 A request with a limit is asked for, with the sources, the shares and the scope that serve: the wanted item is a miss
 where no source proposes it, however well it is ranked.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,17 +29,19 @@ from rankstream.ranking.request import RankingRefusedError, RankingRequest
 from rankstream.ranking.retrieval_mix import sources_for
 from rankstream.retrieval.mix import MixedSource
 from rankstream.retrieval.scope import Scope
-from rankstream.retrieval.source import CandidateSource, Proposals
+from rankstream.retrieval.source import CandidateSource, Proposals, kind_of
 
 FOUND = "found"  # the metric: is the wanted item among what is ranked?
 FOUND_BY = "found by "  # and a source's name: would that source find it, had it the whole limit?
 ADDED_BY = "added by "  # and a source's name: what is found, less what is found where that source is left out
+FIRST_BY = "first 10 by "  # and a source's name: what share of the first items it proposed
+HIT_BY = "hit by "  # and a source's name: is a wanted item among the first, and did that source propose it?
 NOTHING = Proposals([], [])
 
 
 def is_funnel(metric: str) -> bool:
     """Return whether a metric is of retrieval."""
-    return metric.startswith((FOUND, ADDED_BY))
+    return metric.startswith((FOUND, ADDED_BY, FIRST_BY, HIT_BY))
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Proposed:
     """What retrieval proposes to a user."""
 
     keys: Keys  # of all sources together, as a request gets them
+    sources: Sequence[str]  # of each, what a feed tells proposed it, without the number of its query
     by_source: Mapping[str, Keys]  # of each alone, with the whole limit
     without: Mapping[str, Keys]  # of the others, where one is left out and they have its places
 
@@ -63,26 +66,25 @@ def proposed(ranker: Ranker, user_id: Id, at_ms: int, state: UserState, limit: i
     user = match_user(state, id_key(user_id), at_ms, ranker.offline, at_ms)
     sources = sources_for(request, user, own, ranker.mix, ranker.shelf, ranker.described)
     whole = _answer(sources.source, user, limit, sources.scope)
-    parts = {_name(part.proposals): part for part in whole.parts() if len(part.proposals.ids)}
-    ids = whole.mixed(limit).ids or _instead(request, user, ranker, own)
+    parts = {kind_of(part.proposals.sources[0]): part for part in whole.parts() if len(part.proposals.ids)}
+    answer = whole.mixed(limit)
+    if not answer.ids:
+        answer = _instead(request, user, ranker, own)
     return Proposed(
-        id_keys(ids),
+        id_keys(answer.ids),
+        [kind_of(source) for source in answer.sources],
         {name: id_keys(part.proposals.ids[:limit]) for name, part in parts.items()},
         {name: id_keys(whole.mixed(limit, without=part).ids) for name, part in parts.items()},
     )
 
 
-def _instead(request: RankingRequest, user: UserMatches, ranker: Ranker, own: CandidateSource) -> list[Id]:
+def _instead(request: RankingRequest, user: UserMatches, ranker: Ranker, own: CandidateSource) -> Proposals:
     """Return what stands in where no source has anything; nothing where the request would be refused."""
     try:
-        return list(ranker.retrieve(request, user, own).ids)
+        found = ranker.retrieve(request, user, own)
     except RankingRefusedError:
-        return []
-
-
-def _name(proposals: Proposals) -> str:
-    """Return the name of a source; one that asks several times counts them behind a colon."""
-    return proposals.sources[0].partition(":")[0]
+        return NOTHING
+    return Proposals(found.ids, found.sources)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +132,28 @@ def score_funnel(variant: VariantOutcomes, query: RankedQuery, keys: Keys, propo
     for source, alone in proposals.by_source.items():
         _put(variant, FOUND_BY + source, share(alone))
         _put(variant, ADDED_BY + source, found - share(proposals.without[source]))
+    _fill(variant, (FOUND_BY, ADDED_BY))
+
+
+def score_firsts(variant: VariantOutcomes, query: RankedQuery, keys: Keys, first: Ints, proposals: Proposed) -> None:
+    """Add which sources proposed the first items of the feed, and those of them that were wanted.
+
+    ``first`` are rows of the candidates ``keys``. What all sources hit together is HIT@10 where one item is wanted.
+    """
+    source_of = dict(zip(proposals.keys.tolist(), proposals.sources, strict=True))
+    told = [source_of[key] for key in keys[first].tolist()]
+    is_wanted = np.isin(first, query.relevant[ALL]) if ALL in query.relevant else np.zeros(len(first), np.bool_)
+    hit = {source for source, wanted in zip(told, is_wanted, strict=True) if wanted}
+    for source in {*told}:
+        _put(variant, FIRST_BY + source, told.count(source) / len(told))
+        _put(variant, HIT_BY + source, float(source in hit) if ALL in query.relevant else np.nan)
+    _fill(variant, (FIRST_BY, HIT_BY))
+
+
+def _fill(variant: VariantOutcomes, kinds: tuple[str, ...]) -> None:
+    """Add that all other sources had nothing in the newest query."""
     for (_, metric), column in variant.metrics.items():
-        if metric.startswith((FOUND_BY, ADDED_BY)):
+        if metric.startswith(kinds):
             column += [0.0] * (_count(variant) - len(column))
 
 

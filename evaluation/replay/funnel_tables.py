@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rankstream.evaluation.baselines.popularity import POPULARITY
-from rankstream.evaluation.replay.funnel import ADDED_BY, FOUND, FOUND_BY
+from rankstream.evaluation.replay.funnel import ADDED_BY, FIRST_BY, FOUND, FOUND_BY, HIT_BY
 from rankstream.evaluation.replay.item_ages import YOUNG_DAYS, YOUNG_SHOWN, YOUNG_WANTED
+from rankstream.evaluation.replay.summary import ALL_ITEMS
 from rankstream.evaluation.replay.wording import (
     Metric,
     Summary,
@@ -49,14 +50,16 @@ def ranked_table(summary: Summary) -> TextTable:
 
 
 def sources_table(summary: Summary) -> TextTable:
-    """Return what share of the wanted items each source finds alone, and what it adds to the others."""
+    """Return what share of the wanted items each source finds alone, what it adds, and what is first and hit by it."""
     parts = parts_of(summary)
     rows = []
     for name in rankers(summary):
         for source in sources_of(summary, name):
             cells = [_cell(summary, kind + source, name, part) for kind in (FOUND_BY, ADDED_BY) for part in parts]
+            cells += [_cell(summary, kind + source, name, ALL_ITEMS) for kind in (FIRST_BY, HIT_BY)]
             rows.append([name, source, *cells])
     titles = [f"{kind}\n{part}" for kind in ("finds alone", "adds") for part in parts]
+    titles += ["of the first 10", "HIT@10 by it"]
     limit = summary["protocol"]["limit"]
     title = f"what each source finds with all {limit:,} places, and what is found less without it"
     return TextTable(["ranked by", "source"], titles, rows, title)

@@ -23,7 +23,14 @@ from rankstream.evaluation.baselines.steps import Counted
 from rankstream.evaluation.interleaving import credit, team_draft
 from rankstream.evaluation.replay.candidates import Candidates, CandidateSelection, Catalogue
 from rankstream.evaluation.replay.exposures import Exposure, exposures_of, groups_of, whole_groups
-from rankstream.evaluation.replay.funnel import proposed, rows_in, score_as_retrieval, score_funnel
+from rankstream.evaluation.replay.funnel import (
+    Proposed,
+    proposed,
+    rows_in,
+    score_as_retrieval,
+    score_firsts,
+    score_funnel,
+)
 from rankstream.evaluation.replay.item_ages import YOUNG_SHOWN, YOUNG_WANTED, ItemAges
 from rankstream.evaluation.replay.outcomes import (
     ALL,
@@ -210,6 +217,7 @@ class _Run:
         self.old_items: set[int] = set()
         self.seen = _Seen(plan.unseen_only)
         self.ages = ItemAges()
+        self.proposed: dict[str, Proposed] = {}  # by variant, to the newest query, where retrieval proposes
 
     def apply(self, arrivals: Arrivals) -> None:
         """Let rows arrive (``whole_groups``), with a query wherever the protocol asks for one."""
@@ -349,7 +357,7 @@ class _Run:
         """Return the rows that a variant's sources propose, and score what they find."""
         user_id, at_ms = query.exposure.user_id, query.exposure.at_ms
         found = proposed(variant.ranker(at_ms), user_id, at_ms, state, self.plan.retrieve or 0, query.name)
-        outcomes = self.result.outcomes
+        self.proposed[variant.name], outcomes = found, self.result.outcomes
         score_funnel(outcomes.variant(variant.name), outcomes.queries[-1], candidates.keys, found)
         return rows_in(candidates.keys, found)
 
@@ -403,6 +411,8 @@ class _Run:
         kept = outcomes.variant(variant.name)
         score_ranking(kept, outcomes.heads, outcomes.ks, query, ranking.ranks)
         if self.plan.retrieve is not None:
+            first = ranking.top(DIVERSE_K)
+            score_firsts(kept, query, candidates.keys, first, self.proposed[variant.name])
             self._score_ages(variant, candidates, query, ranking)
         if self.plan.shown:
             for column, head in enumerate(variant.heads):

@@ -11,7 +11,7 @@ Summary = Mapping[str, Any]
 Metric = Mapping[str, Any]  # value, low, high, requests
 
 SHARES = ("hit", "recall", "capped_recall")  # metrics that are shares, and read as per cent
-OF_FUNNEL = ("found", "added by ", "young ")  # how further ones begin
+OF_FUNNEL = ("found", "added by ", "first 10 by ", "hit by ", "young ")  # how further ones begin
 NONE = "–"
 MEANINGS = {
     "positive": "an item on which the user then did a positive action; the others are negatives",
@@ -40,6 +40,8 @@ MEANINGS_OF_FUNNEL = {
     "finds alone": "the same, of one source that has all places",
     "adds": "how much less is found where that source is left out and the others have its places; below 0 they find "
     "more in them",
+    "HIT@10 by it": "the share of the requests with a wanted item among the first 10 that the feed says this source "
+    "proposed; of several sources it is the one that counts most for the item",
     "younger than 7 d": "by the catalogue's created_at_ms, else since the log first held an action on the item",
 }
 

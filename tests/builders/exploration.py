@@ -44,6 +44,14 @@ class Explored:
         return float(np.mean([_value(feed, policy, positions) for feed in self.feeds]))
 
 
+def with_sources(feed: RankedFeed) -> RankedFeed:
+    """The feed, with its two items of the lowest ids proposed by an interest each, the others by matches."""
+    lowest = sorted(int(item.item_id) for item in feed.items)[:2]
+    source_of = {item: f"interest:{number}" for number, item in enumerate(lowest, start=1)}
+    items = [msgspec.structs.replace(item, source=source_of.get(int(item.item_id), "matches")) for item in feed.items]
+    return msgspec.structs.replace(feed, items=items)
+
+
 def p_save(feed: RankedFeed) -> np.ndarray:
     """How likely the user saves each item that he looks at: more where the score is high, and by his affinity to it."""
     scores = np.array([item.score for item in feed.items])

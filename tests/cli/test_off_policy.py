@@ -14,7 +14,7 @@ from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.topics import ACTIONS, FEEDS, TopicNames
 from tests.builders.bundle import a_bundle, a_user_table
 from tests.builders.cli import NO_BROKER, connected, fresh_topics, rankstream, refusal
-from tests.builders.exploration import the_explored
+from tests.builders.exploration import Explored, the_explored, with_sources
 from tests.builders.served import a_day
 
 
@@ -45,6 +45,25 @@ def test_people_see_values_intervals_and_how_far_to_trust_them(served):
     for words in ("target by snips", "as served", "effective sample size by position", "900 feeds of 50 users",
                   "target: plackett-luce relative-temperature=0.1 by the scores as served"):  # fmt: skip
         assert words in shown
+
+
+def test_by_source_each_source_is_told_what_it_is_worth(served, tmp_path):
+    world, _, actions = served
+    feeds, _ = Explored([with_sources(feed) for feed in world.feeds[:300]]).write(tmp_path)
+    asked = off_policy(feeds, actions, "--reward", "save", "--by", "source")
+    for words in ("by source, the first position", "interest", "matches", "target without it"):
+        assert words in asked.stdout
+    report = json.loads(off_policy(feeds, actions, "--reward", "save", "--by", "source", "--json").stdout)
+    assert [one["source"] for one in report["by_source"]] == ["matches", "interest"]
+    assert set(report["by_source"][0]["worth"]) == {"ips", "snips", "dr"}
+
+
+def test_by_source_wants_feeds_that_tell_it(served):
+    _, feeds, actions = served
+    words = refusal(off_policy(feeds, actions, "--reward", "save", "--by", "source"))
+    assert "without the sources of its items" in words
+    assert "the request a limit" in words
+    assert "--by source" in refusal(rankstream("off-policy", "--reward", "save", "--by", "source", "--bundle", "b"))
 
 
 def test_other_weights_of_the_heads_are_another_target(served):

@@ -108,6 +108,16 @@ def test_a_source_that_proposes_nothing_to_a_user_has_found_nothing(bundle):
     assert len(outcomes.column(ALL, "found by recent-likes")) == 2
 
 
+def test_the_first_items_and_the_hits_are_told_by_the_source_that_feeds_name(bundle):
+    nobody = ("u99", 2, "save", AS_OF_MS + MINUTE)  # nothing is known of the user: nothing matches
+    rows = [nobody, *views_1_and_saves(2, [50, 51], AS_OF_MS + 2 * MINUTE)]
+    outcomes = funnel(bundle, rows).variants["it"]
+    assert outcomes.column(ALL, "hit by matches").tolist() == [0, 1, 1]  # it is first there by what followed
+    assert outcomes.column(ALL, "hit by recent-likes").sum() == outcomes.column(ALL, "hit@10")[0]
+    assert outcomes.column(ALL, "first 10 by matches").tolist() == [0, 0.25, 0.25]  # one of the four proposed
+    assert outcomes.column(ALL, "first 10 by recent-likes").tolist() == [1, 0.75, 0.75]
+
+
 def test_what_is_proposed_beside_a_catalogue_is_what_serves_new_and_popular_items_included(bundle):
     items = [*(an_item(n) for n in range(1, 41)), *(an_item(f"new{n}", created_at_ms=AS_OF_MS) for n in range(9))]
     ranker = ranker_of(bundle, NoVectors(8), catalogues=a_catalogue(*items, as_of_ms=AS_OF_MS), mix=NEWS)
