@@ -14,6 +14,7 @@ import pytest
 
 from rankstream.streams.broker import EmbeddedBroker, RealKafka, why_no_kafka
 from tests.builders.broker import BrokerInUse
+from tests.order import in_turn, known_seconds, note
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes of tests: more threads would be in each other's way
 # How fast an example runs is no test's business: machines are shared.
@@ -24,6 +25,26 @@ hypothesis.settings.load_profile("untimed")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--broker", choices=("embedded", "kafka"), help="broker of the tests marked so (embedded)")
     parser.addoption("--bootstrap-servers", help="a running broker to test against instead")
+    parser.addoption("--note-seconds", action="store_true", help="write how long files took to tests/seconds.json")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("note_seconds") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Stopwatch())
+
+
+class Stopwatch:
+    """How long the tests of each file take, in whichever process."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        file = report.nodeid.partition("::")[0]
+        self.seconds[file] = self.seconds.get(file, 0.0) + report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        note(self.seconds)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -38,16 +59,14 @@ def pytest_collection() -> Iterator[object]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put files with a broker first: they mostly wait, and ``--dist loadfile`` hands files out in this order.
-
-    Then those with a slow test, so that no long file is the last. On a real Kafka, kill tests come first of all: they
-    are what it is there for.
-    """
+    """Put files in the order of ``tests/order.py``; on a real Kafka kill tests first: they are what it is there for."""
     kafka = _kind(config) == "kafka"
-    waiting, slow = ({item.path for item in items if item.get_closest_marker(name)} for name in ("broker", "slow"))
-    items.sort(
-        key=lambda item: (not (kafka and "kill" in item.nodeid), item.path not in waiting, item.path not in slow)
-    )
+    turn = {file: number for number, file in enumerate(in_turn(map(_file, items), known_seconds()))}
+    items.sort(key=lambda item: (not (kafka and "kill" in item.nodeid), turn[_file(item)]))
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 def _kind(config: pytest.Config) -> str:
