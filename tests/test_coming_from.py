@@ -10,6 +10,7 @@ import pytest
 
 from tests.builders.cli import rankstream
 from tests.builders.pages import ROOT
+from tests.builders.patience import PATIENCE_S
 
 PAGE = (ROOT / "docs" / "coming-from.md").read_text()
 
@@ -42,7 +43,7 @@ def test_metaranks_rankings_become_what_was_shown(tmp_path):
     (tmp_path / "metarank.jsonl").write_text(data)
     (tmp_path / "shown.jq").write_text(re.findall(r"```jq\n(.*?)```", PAGE, re.DOTALL)[0])
     (line,) = [line for line in commands.splitlines() if line.startswith("jq ")]
-    subprocess.run(["sh", "-c", line], cwd=tmp_path, check=True, timeout=30)
+    subprocess.run(["sh", "-c", line], cwd=tmp_path, check=True, timeout=PATIENCE_S)
     rows = [json.loads(row) for row in (tmp_path / "shown.jsonl").read_text().splitlines()]
     shown = {"list_id": "r1", "user_id": "alice", "timestamp_ms": "1661431894711"}
     assert rows == [shown | {"item_id": "p9", "position": 0}, shown | {"item_id": "p7", "position": 1}]

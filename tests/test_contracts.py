@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.patience import PATIENCE_S
+
 ROOT = Path(__file__).parents[1]
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 ROOMS = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("ROOMS")).split()[2:]
@@ -40,7 +42,9 @@ def laid_out(tmp_path_factory):
 def broken_contracts(folder: Path) -> list[str]:
     command = [Path(sys.executable).parent / "lint-imports", ROOT / "pyproject.toml", "--no-cache"]
     environment = os.environ | {"PYTHONPATH": str(folder)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     lines = (re.sub(r" \(\d+ ignored imports?\)$", "", line) for line in done.stdout.splitlines())
     verdicts = [line for line in lines if line.endswith((" KEPT", " BROKEN"))]
     assert len(verdicts) == len(CONTRACTS), done.stdout + done.stderr

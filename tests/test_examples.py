@@ -18,6 +18,7 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, prepare_topics
 from tests.builders.bundle import a_bundle
 from tests.builders.gateway import RunningGateway
+from tests.builders.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -27,7 +28,7 @@ def run(name, *args):
     """Run an example as a user would."""
     command = [sys.executable, str(ROOT / "examples" / name), *map(str, args)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=environment, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +48,14 @@ def worker(bootstrap_servers, tmp_path_factory):
         *(f"--{name}={value}" for name, value in flags.items()),
     ]
     with subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while b"Worker ready" not in (folder / "log").read_bytes():
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < deadline, (folder / "log").read_text()
             time.sleep(0.1)
         yield process
         process.terminate()
-        assert process.wait(30) == 0, (folder / "log").read_text()
+        assert process.wait(PATIENCE_S) == 0, (folder / "log").read_text()
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

@@ -18,6 +18,7 @@ from rankstream.streams.partitioner import partition_of
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, REQUESTS, prepare_topics
 from tests.builders.gateway import RunningGateway
+from tests.builders.patience import PATIENCE_S
 from tests.builders.registry import a_registry, of_registry
 from tests.cli.test_feeds import send
 
@@ -38,7 +39,7 @@ def run(program, name, text, folder, *options, within=None, **environment):
     command = [program, *options, str(folder / name)]
     environment = os.environ | environment
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=100, env=environment, check=False, cwd=within
+        command, capture_output=True, text=True, timeout=PATIENCE_S, env=environment, check=False, cwd=within
     )
 
 
@@ -179,7 +180,7 @@ def test_the_balancer_of_kafka_go_chooses_the_partitions_of_javas_client(tmp_pat
     home, keys = kafkago_home(), [*map(str, range(300)), *("ключ"[:length] for length in range(1, 5)), "x" * 31]
     (tmp_path / "partitions.go").write_text(PARTITIONS_OF)
     command = ["go", "run", str(tmp_path / "partitions.go"), *keys]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True, cwd=home)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True, cwd=home)
     assert [*map(int, done.stdout.split())] == [partition_of(key.encode(), 7) for key in keys]
 
 

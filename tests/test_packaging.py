@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.bundle import a_bundle
+from tests.builders.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -28,7 +29,7 @@ NAMESAKE = "raise RuntimeError(f'{__file__} was imported by rankstream')"
 def run(*command: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(word) for word in command],
-        cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False,
+        cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
 
 

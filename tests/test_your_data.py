@@ -20,6 +20,7 @@ import pytest
 
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.streams.broker import free_port
+from tests.builders.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "your-data.md"
@@ -92,7 +93,7 @@ class Sitting:
                 yield printed
             finally:
                 os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them
-            assert process.wait(30) == 0, process.stdout.read()
+            assert process.wait(PATIENCE_S) == 0, process.stdout.read()
 
     def products(self) -> set[str]:
         """The products as the CSV writes them."""

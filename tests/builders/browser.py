@@ -17,8 +17,9 @@ from select import select
 from time import monotonic, sleep
 from typing import Any
 
+from tests.builders.patience import PATIENCE_S
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-PATIENCE_S = 60.0
 
 
 def find_browser() -> str | None:
@@ -75,7 +76,7 @@ class Page:
         self._send("Input.dispatchKeyEvent", type="keyDown", text=text, **pressed)
         self._send("Input.dispatchKeyEvent", type="keyUp", **pressed)
 
-    def wait_for(self, script: str, within_s: float = 20) -> Any:
+    def wait_for(self, script: str, within_s: float = PATIENCE_S) -> Any:
         """Return the value of an expression once it is true."""
         until = monotonic() + within_s
         while not (value := self.evaluate(script)):
@@ -134,6 +135,6 @@ def browser(command: str) -> Iterator[Page]:
             yield Page(ours, theirs)
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(PATIENCE_S)
             os.close(ours)
             os.close(theirs)

@@ -19,8 +19,7 @@ from rankstream.gateway.server import serve
 from rankstream.gateway.settings import GatewaySettings
 from rankstream.gateway.worker_road import WorkerRoad
 from tests.builders.actions import SomeLiveRanker
-
-START_S = 60.0
+from tests.builders.patience import PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -72,19 +71,19 @@ class RunningGateway:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._serves.wait(START_S)
+        assert self._serves.wait(PATIENCE_S)
         if self._failed is not None:
             raise self._failed
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(20)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
         if kind is None and self._failed is not None:
             raise self._failed
 
-    def connection(self, timeout_s: float = 20) -> HTTPConnection:
+    def connection(self, timeout_s: float = PATIENCE_S) -> HTTPConnection:
         if self._tls is not None:
             return HTTPSConnection("localhost", self.port, timeout=timeout_s, context=self._tls)
         return HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
@@ -103,7 +102,7 @@ class RunningGateway:
 
     def raw(self, sent: bytes) -> bytes:
         """Send bytes that may be no HTTP; return all that comes back."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S) as connection:
             connection.sendall(sent)
             return b"".join(iter(lambda: connection.recv(65536), b""))
 

@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 from rankstream.streams.broker import free_port
+from tests.builders.patience import PATIENCE_S
 
 REALM = "RANKSTREAM.TEST"
 PROGRAMS = ("krb5kdc", "kdb5_util", "kadmin.local", "kinit")
 SYSTEM = "/usr/sbin:/sbin"  # where administrators' programs lie, which is not on everybody's PATH
-START_S = 10.0
 CLIENTS = """\
 [libdefaults]
     default_realm = {realm}
@@ -80,7 +80,7 @@ class Realm:
         self._kdc.wait()
 
     def _wait(self) -> None:
-        until = time.monotonic() + START_S
+        until = time.monotonic() + PATIENCE_S
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1.0).close()

@@ -23,8 +23,9 @@ from rankstream.streams.codec import RankedFeed
 from rankstream.streams.settings import Settings
 from tests.builders.bundle import a_bundle
 from tests.builders.cli import rankstream
+from tests.builders.patience import PATIENCE_S
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--user-steps", 2, "--session-steps", 2, "--ranker-steps", 2, "--evaluate-every", 2, "--item-dim", 8,
@@ -70,7 +71,7 @@ def shown_and_clicked(settings: Settings, name: str) -> list[RankedFeed]:
     with FeedReader(settings) as reader, Producer(settings) as producer:
         for request in requests:
             producer.send_request(request)
-        answers = list(reader.answers([request.request_id for request in requests], timeout_s=60))
+        answers = list(reader.answers([request.request_id for request in requests], timeout_s=PATIENCE_S))
         feeds = [feed for feed in answers if isinstance(feed.error, UnsetType)]
         for feed in feeds:
             assert not isinstance(feed.items, UnsetType)

@@ -16,6 +16,7 @@ from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.codec import FeedError, RankedFeed
 from rankstream.streams.topics import FEEDS, REQUESTS, TopicNames
 from tests.builders.cli import connected, fresh_topics, rankstream, refusal
+from tests.builders.patience import PATIENCE_S
 
 pytestmark = pytest.mark.broker
 NOON_MS = 1_700_000_000_000
@@ -114,6 +115,6 @@ def test_ctrl_c_ends_watching_without_a_word(settings):
         assert watching.stdout is not None
         assert b'"r1"' in watching.stdout.readline()
         watching.send_signal(signal.SIGINT)
-        _, stderr = watching.communicate(timeout=20)
+        _, stderr = watching.communicate(timeout=PATIENCE_S)
     assert watching.returncode == 130
     assert stderr.strip() == b""  # a line break after the terminal's ^C

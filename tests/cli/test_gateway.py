@@ -12,6 +12,7 @@ import pytest
 from tests.builders.bundle import a_bundle
 from tests.builders.cli import NO_BROKER, rankstream, refusal
 from tests.builders.gateway import a_click
+from tests.builders.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +24,7 @@ def start(*words):
 
 def post(address, path, value):
     asked = urllib.request.Request(address + path, json.dumps(value).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(asked, timeout=20) as answer:
+    with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
         return json.load(answer)
 
 
@@ -38,7 +39,7 @@ def test_with_a_worker_in_it_states_are_there_after_a_kill(tmp_path):
         feed = post(address, "/rank", {"user_id": "u1", "limit": 3})
         assert (feed["model_version"], feed["actions_used"]) == ("tiny-1", 1)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_S) == 0
         assert process.stdout.read() == ""
 
 

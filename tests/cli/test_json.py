@@ -285,7 +285,7 @@ def keys_of(text: str) -> set[str]:
 def parameters():
     for name in RUNS:
         marks = [pytest.mark.broker] if {name, name.split()[0]} & {*ON_KAFKA} else []
-        marks += [pytest.mark.slow, pytest.mark.timeout(600)] if name == "export" else []
+        marks += [pytest.mark.slow] if name == "export" else []
         yield pytest.param(name, marks=marks)
 
 

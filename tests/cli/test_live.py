@@ -11,6 +11,7 @@ import pytest
 
 from tests.builders.bundle import a_bundle
 from tests.builders.cli import NO_BROKER, rankstream, refusal
+from tests.builders.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 def call(address, path, value=None):
     body = None if value is None else json.dumps(value).encode()
     asked = urllib.request.Request(address + path, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(asked, timeout=20) as answer:
+    with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
         return json.load(answer)
 
 
@@ -33,7 +34,7 @@ def test_titles_of_a_file_are_shown_and_its_items_alone_are_proposed(tmp_path):
         feed = call(address, "/rank", {"user_id": "v", "limit": 100})
         assert {item["item_id"] for item in feed["items"]} == {7, 8, 9}
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 @pytest.mark.parametrize(

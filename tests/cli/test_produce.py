@@ -25,6 +25,7 @@ from rankstream.streams.records import recorded_actions
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, IMPRESSIONS, REQUESTS, prepare_topics
 from tests.builders.cli import connected, fresh_topics, rankstream, refusal
+from tests.builders.patience import PATIENCE_S
 
 pytestmark = pytest.mark.broker
 NOON_MS = 1_700_000_000_000
@@ -303,12 +304,12 @@ def test_each_line_of_a_stream_is_sent_before_the_next_one_comes(settings):
             line = {"user_id": 7, "item_id": n, "action": "click", "timestamp_ms": NOON_MS + n}
             producer.stdin.write(json.dumps(line).encode() + b"\n")
             producer.stdin.flush()
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE_S
             while len(sent(settings)) <= n and time.monotonic() < deadline:
                 time.sleep(0.1)
             assert len(sent(settings)) == n + 1
         producer.send_signal(signal.SIGINT)
-        output, errors = producer.communicate(timeout=30)
+        output, errors = producer.communicate(timeout=PATIENCE_S)
     assert b"sent 2 records" in output, errors
     assert producer.returncode == 130
 

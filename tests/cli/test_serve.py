@@ -15,6 +15,7 @@ from rankstream.streams.broker import free_port
 from rankstream.streams.settings import Settings
 from tests.builders.bundle import a_bundle
 from tests.builders.cli import rankstream, refusal
+from tests.builders.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 ROWS = ("7,11,click,1700000000000", "8,12,save,1700000001000", "9,13,nod,1700000002000")
@@ -78,7 +79,7 @@ def test_a_run_is_served_with_the_log_known_until_it_is_ended(log, run):
         )
         feed = json.loads(rankstream(*hint.split(": rankstream ")[1].split(), "--json").stdout)
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
         assert "skipped 1" in process.stderr.read()
     assert feed["actions_used"] == 1
     assert len(feed["items"]) == 10
@@ -87,7 +88,7 @@ def test_a_run_is_served_with_the_log_known_until_it_is_ended(log, run):
 
 def _gone(port):
     """Whether nothing listens there any more."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):

@@ -6,6 +6,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from rankstream.streams.clients.connect import missing_topics
 from rankstream.streams.settings import Settings
 from tests.builders.cli import rankstream, refusal
+from tests.builders.patience import PATIENCE_S
 
 pytestmark = pytest.mark.broker
 
@@ -32,7 +33,7 @@ def test_partitions_that_do_not_fit_are_shown(bootstrap_servers):
     odd = {"odd.user-actions": 2, "odd.ranking-requests": 5}
     admin.create_topics([NewTopic(name, partitions, 1) for name, partitions in odd.items()])
     admin.close()
-    assert not missing_topics(Settings(bootstrap_servers=bootstrap_servers), [*odd], patience_s=10)
+    assert not missing_topics(Settings(bootstrap_servers=bootstrap_servers), [*odd], patience_s=PATIENCE_S)
     result = rankstream("topics", "describe", *cluster)
     assert result.exit_code == 2
     assert "5 partitions, but user-actions has 2" in " ".join(result.output.replace("│", " ").split())

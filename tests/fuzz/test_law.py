@@ -12,6 +12,7 @@ import pytest
 from fuzz.law import ROOT, Target, broken_by, same
 from fuzz.run import again, drive, drive_apart, inputs_of, kept
 from fuzz.targets import TARGETS
+from tests.builders.patience import PATIENCE_S
 
 
 class Refused(Exception):
@@ -54,7 +55,7 @@ print(law.broken_by(law.Target("slow", [b""], lambda data: time.sleep(9), ()), b
 
 def test_what_hangs_is_found():
     """In a process of its own: its alarm would be that of the tests' own time limit here."""
-    done = subprocess.run([sys.executable, "-c", SLOW], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", SLOW], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout == "takes more than 0.2 s\n", done.stderr
 
 

@@ -8,6 +8,7 @@ import pytest
 from rankstream.gateway.answers import RefusedError
 from rankstream.gateway.feeds import FOLLOWED, FeedBoard
 from rankstream.streams.codec import RankedFeed
+from tests.builders.patience import PATIENCE_S
 
 
 def a_feed(request_id="r1", user_id="u1"):
@@ -68,6 +69,6 @@ def test_who_comes_to_follow_when_all_were_let_go_is_let_go_at_once():
         with board.following("u1") as before:
             board.close()
             with board.following("u1") as after:
-                return [await asyncio.wait_for(one.get(), 5) for one in (before, after)]
+                return [await asyncio.wait_for(one.get(), PATIENCE_S) for one in (before, after)]
 
     assert asyncio.run(main()) == [None, None]

@@ -23,6 +23,7 @@ from rankstream.ranking.request import RankingRequest
 from rankstream.streams.topics import REQUESTS
 from tests.builders.actions import SomeLiveRanker
 from tests.builders.gateway import RunningGateway, a_click
+from tests.builders.patience import PATIENCE_S
 
 TOKEN = "0123456789abcdef"
 
@@ -34,7 +35,7 @@ class SlowRoad(WorkerRoad):
         super().__init__(SomeLiveRanker(), MemoryStore(), scoring_threads=4)
         self.go = threading.Event()
         rank = self.pipeline.serving.current.rank
-        self.pipeline.serving.current.rank = lambda *args: self.go.wait(20) and rank(*args)
+        self.pipeline.serving.current.rank = lambda *args: self.go.wait(PATIENCE_S) and rank(*args)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +151,10 @@ def test_who_sends_no_whole_head_in_time_is_not_waited_for(monkeypatch, sent):
     """Each would hold a descriptor, and others could not connect any more."""
     monkeypatch.setattr("rankstream.gateway.server.HEAD_S", 0.2)
     monkeypatch.setattr("rankstream.gateway.server.IDLE_S", 0.2)
-    with RunningGateway() as gateway, socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+    with (
+        RunningGateway() as gateway,
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE_S) as connection,
+    ):
         connection.sendall(sent)
         while connection.recv(4096):
             pass
@@ -250,7 +254,7 @@ def test_a_thousand_requests_are_in_flight_at_once_and_each_gets_its_feed():
     road = SlowRoad()
 
     async def main(running):
-        async with AsyncGatewayClient(running.address, timeout_s=60) as client:
+        async with AsyncGatewayClient(running.address, timeout_s=PATIENCE_S) as client:
             asked = [client.rank(RankingRequest(number, f"u{number % 7}", limit=1)) for number in range(1000)]
             answers = asyncio.gather(*asked)
             while running.gateway.in_flight < 1000:

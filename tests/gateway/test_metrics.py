@@ -9,6 +9,7 @@ from rankstream.gateway.figures import FiguresLine
 from rankstream.gateway.telemetry import GatewayLook
 from rankstream.streams.histogram import MOMENTS_S, Histogram
 from tests.builders.gateway import RunningGateway, a_click
+from tests.builders.patience import PATIENCE_S
 
 TOKEN = "0123456789abcdef"
 
@@ -75,7 +76,7 @@ def test_figures_are_told_while_it_serves(monkeypatch, caplog):
     monkeypatch.setattr("rankstream.gateway.app.TELL_FIGURES_S", 0.01)
     with caplog.at_level("INFO", "rankstream.gateway.app"), RunningGateway() as running:
         running.call("GET", "/nowhere")
-        until_s = monotonic() + 20
+        until_s = monotonic() + PATIENCE_S
         while "calls 1, " not in caplog.text and monotonic() < until_s:
             sleep(0.01)
     assert "calls 1, " in caplog.text

@@ -41,6 +41,7 @@ from rankstream.streams.topics import (
 from rankstream.streams.worker.offsets import Bounds, bounds_of, committed_and_skipped, reader
 from tests.builders.actions import MORNING_MS, MixingSessions, SomeLiveRanker
 from tests.builders.cli import connected
+from tests.builders.patience import PATIENCE_S
 from tests.kafka.forked import ROOT, WORKER, Forked
 
 PARTITIONS = 4
@@ -48,7 +49,7 @@ READY = "Worker ready"
 AT_ITS_START = {"LD_PRELOAD", "PYTHONPATH"}  # what is read as a process starts, and never again
 
 
-def wait_until(true: Callable[[], Any], what: str, timeout_s: float = 60.0, every_s: float = 0.05) -> Any:
+def wait_until(true: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S, every_s: float = 0.05) -> Any:
     """Wait until ``true()`` is truthy, and return it."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -103,7 +104,7 @@ class Worker:
         """How many rebalances it has completed."""
         return self.log.count(READY)
 
-    def wait_ready(self, times: int = 1, timeout_s: float = 60.0) -> float:
+    def wait_ready(self, times: int = 1, timeout_s: float = PATIENCE_S) -> float:
         """Wait until it is ready; return the seconds since its start."""
 
         def is_ready() -> bool:
@@ -118,7 +119,7 @@ class Worker:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def terminate(self, timeout_s: float = 30.0) -> int:
+    def terminate(self, timeout_s: float = PATIENCE_S) -> int:
         """End it with SIGTERM; return the exit code."""
         if self.process.poll() is None:
             self.process.terminate()
@@ -231,7 +232,7 @@ class Bench:
         offsets, _ = asyncio.run(committed_and_skipped(self.settings, self.tps(*(topics or (ACTIONS, REQUESTS)))))
         return sum(offsets.values())
 
-    def wait_committed(self, records: int, *topics: Topic, timeout_s: float = 60.0) -> int:
+    def wait_committed(self, records: int, *topics: Topic, timeout_s: float = PATIENCE_S) -> int:
         """Wait until the group has committed so many; return how many it has."""
         logs = lambda: "".join(worker.log[-2500:] for worker in self.workers[-2:])  # noqa: E731
         try:

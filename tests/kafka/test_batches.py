@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from rankstream.streams.topics import ACTIONS, DEAD_LETTERS
 from tests.kafka.harness import Bench, Worker
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 RECORDS, RECORD_BYTES = 400, 500_000  # 200 MB, packed to 200 KB
 MB_MORE = 250  # than at the start: three times what a batch may unpack to, as it is copied on the way

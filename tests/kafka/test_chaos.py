@@ -9,7 +9,7 @@ from chaos.plan import OF_WORKERS
 from chaos.run import LIVE, LOGGED, RESTORED, Trial, run
 from chaos.world import World
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 SHORT = Trial(seed=1, workers=2, amount=Amount(actions=20_000, users=1_000, seconds=55.0))
 

@@ -19,7 +19,7 @@ from tests.builders.actions import MORNING_MS
 from tests.builders.cli import connected, rankstream
 from tests.kafka.harness import Bench, wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker]
 
 CODECS = ("gzip", "lz4", "snappy", "zstd")
 ACTIONS_SENT = 40  # of each producer: enough for a batch to be worth compressing

@@ -11,9 +11,10 @@ from rocksdict import Rdict
 from rankstream.features.stores.rocksdb import POSITION, SOURCE, RocksStore
 from rankstream.streams.topics import ACTIONS, CHANGELOG, Topic, TopicsRefusedError
 from rankstream.streams.worker.source import UNKNOWN, Source, unpacked
+from tests.builders.patience import PATIENCE_S
 from tests.kafka.harness import Bench, Worker, wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 OLD, NEW = 50, 120  # actions: the new topic grows past the old one in each partition
 
@@ -58,7 +59,7 @@ def assert_refused(bench: Bench, whose: str) -> None:
     """Start a worker: it ends with the sentence, and has applied nothing of the new topic."""
     old = bench.changelog()
     worker = bench.worker()
-    assert worker.process.wait(60) != 0
+    assert worker.process.wait(PATIENCE_S) != 0
     assert f"{whose} has users up to offset" in worker.log
     assert "but that topic was created anew since (its id was " in worker.log
     assert f" away and delete the topic {bench.names.of(CHANGELOG)} to start without the users" in worker.log
@@ -98,7 +99,7 @@ def test_so_is_a_changelog_of_it_beside_users_of_the_new_topic(bench):
     assert worker.terminate() == 0
     bench.settings = replace(bench.settings, changelog=True)
     refused = bench.worker()
-    assert refused.process.wait(60) != 0
+    assert refused.process.wait(PATIENCE_S) != 0
     assert "the changelog has users up to offset" in refused.log
 
 
@@ -108,11 +109,11 @@ def test_a_topic_created_anew_under_a_running_worker_ends_it_and_then_is_refused
     worker = bench.worker(LOOK_AGAIN_S="1")
     bench.wait_committed(OLD, ACTIONS)
     create_anew(bench)
-    assert worker.process.wait(60) > 0
+    assert worker.process.wait(PATIENCE_S) > 0
     if not broker.is_kafka:  # Kafka's own metadata may show first that the topic is gone
         assert "was created anew while its records were applied (its id was " in worker.log
     again = bench.worker()
-    assert again.process.wait(60) != 0
+    assert again.process.wait(PATIENCE_S) != 0
     assert "but that topic was created anew since (its id was " in again.log
 
 
@@ -204,5 +205,5 @@ def test_a_running_worker_notices_it_and_ends_with_a_sentence(bench, broker):
     worker = bench.worker(LOOK_AGAIN_S="1")
     bench.wait_committed(OLD, ACTIONS)
     create_changelog_anew(bench)
-    assert worker.process.wait(60) > 0
+    assert worker.process.wait(PATIENCE_S) > 0
     assert "was created anew while states were logged to it (its id was " in worker.log

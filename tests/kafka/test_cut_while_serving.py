@@ -12,6 +12,7 @@ import pytest
 from rankstream.features.stores.rocksdb import POSITION
 from rankstream.streams.broker import RealKafka
 from rankstream.streams.topics import ACTIONS, CHANGELOG, REQUESTS
+from tests.builders.patience import PATIENCE_S
 from tests.kafka.harness import Bench, Worker, wait_until
 from tests.kafka.test_lost_tail import lose_tails
 
@@ -65,12 +66,12 @@ def hold(served: Served) -> None:
 def test_a_worker_whose_topic_is_shorter_than_its_position_ends_and_writes_nothing(cut):
     bench, worker, old = cut["shorter"].bench, cut["shorter"].worker, cut["shorter"].old
     bench.send_actions(20, users=100, start=5_000)  # at offsets that it has applied already
-    assert worker.process.wait(90) > 0
+    assert worker.process.wait(PATIENCE_S) > 0
     assert "user-actions partition " in worker.log
     assert " has lost records that were applied (it ends at offset " in worker.log
     assert bench.changelog() == old
     refused = bench.worker()
-    assert refused.process.wait(60) > 0
+    assert refused.process.wait(PATIENCE_S) > 0
     assert "it is the same topic: it has lost its newest records" in refused.log
 
 
@@ -79,11 +80,11 @@ def test_so_does_one_whose_topic_has_grown_past_its_position_before_it_could_loo
     for batch in range(5_000, 6_200, 20):
         bench.send_actions(20, users=100, start=batch)
     (bench.folder / "cut-off").unlink()
-    assert worker.process.wait(90) > 0
+    assert worker.process.wait(PATIENCE_S) > 0
     assert " has lost records that were applied (another record stands at offset " in worker.log
     assert bench.changelog() == old
     refused = bench.worker()
-    assert refused.process.wait(60) > 0
+    assert refused.process.wait(PATIENCE_S) > 0
     assert "but that topic holds another record there" in refused.log
 
 

@@ -14,7 +14,7 @@ from tests.builders.actions import MORNING_MS
 from tests.builders.cli import connected, rankstream
 from tests.kafka.harness import Bench
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 LATER_MS = MORNING_MS + 3_600_000
 OTHER_ENGINE = "plain" if importlib.util.find_spec("numba") is None else "compiled"  # of the second worker
 

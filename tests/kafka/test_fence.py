@@ -12,7 +12,7 @@ from rankstream.streams.worker.fence import Fence, FencedError, FenceRefusedErro
 from rankstream.streams.worker.limits import Limits
 from tests.kafka.harness import Bench
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker]
 
 
 def test_brokers_are_asked_whether_they_refuse_an_older_producer(bench, broker):

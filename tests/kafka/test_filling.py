@@ -43,7 +43,6 @@ def take_at_most(settings: Settings, size: int) -> None:
 
 
 @pytest.mark.slow  # a broker of its own, started twice
-@pytest.mark.timeout(200)
 def test_a_broker_that_is_killed_and_comes_back_gets_each_record_and_each_key_in_order(kafka):
     settings = fresh_topics(kafka.bootstrap_servers)
     with RawProducer(settings, [settings.topic_prefix + ACTIONS.name], WholeBatches) as producer:

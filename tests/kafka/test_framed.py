@@ -18,7 +18,7 @@ from tests.builders.registry import ACTION, REQUEST, FakeRegistry, a_registry, a
 from tests.kafka.harness import Bench, wait_until
 
 pytest.importorskip("fastavro", reason="fastavro is not installed: pip install 'rankstream[avro]'")
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 ENGINE = "plain" if importlib.util.find_spec("numba") is None else "compiled"  # which reads columns
 COUNT = 300
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from rankstream.streams.topics import ACTIONS, FEEDS, REQUESTS
+from tests.builders.patience import PATIENCE_S
 from tests.kafka.harness import Bench, Worker, wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 ASSIGNED = re.compile(r" assigned (.*)")
 JOINS = "(Re-)joining group"
@@ -108,7 +109,7 @@ def test_a_worker_that_stood_still_longer_than_its_session_ends_and_writes_nothi
     bench.wait_committed(8_000, ACTIONS)
     done = bench.changelog()
     one.process.send_signal(signal.SIGCONT)
-    assert one.process.wait(30) != 0
+    assert one.process.wait(PATIENCE_S) != 0
     assert "stood still" in one.log
     assert two.terminate() == 0
     assert bench.changelog() == done
@@ -144,7 +145,7 @@ def test_of_two_workers_with_one_name_the_later_serves_and_the_earlier_ends(benc
     two = bench.worker("A", "state-b", static=True)
     two.wait_ready()  # the earlier one could apply all of it before, on a busy machine
     bench.send_actions(2_000, start=1_000)
-    assert one.process.wait(40) != 0
+    assert one.process.wait(PATIENCE_S) != 0
     assert "it was started with the same group_instance_id worker-A" in one.log
     bench.wait_committed(3_000, ACTIONS)
     assert two.terminate() == 0

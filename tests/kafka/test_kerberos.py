@@ -17,7 +17,7 @@ from tests.builders.broker import properties_with
 from tests.builders.kerberos import REALM, Realm, why_no_kdc
 from tests.kafka.harness import Bench
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 LISTENERS = """\
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},TICKETS://localhost:{tickets}

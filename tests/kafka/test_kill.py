@@ -13,7 +13,7 @@ from rankstream.streams.topics import ACTIONS, REQUESTS
 from rankstream.streams.worker.fence import brokers_fence
 from tests.kafka.harness import Bench
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 ACTIONS_SENT, REQUESTS_SENT = 10_000, 300
 SLOW = {"SLOW_MS": "60"}  # a chunk of 100: 1,600 actions a second

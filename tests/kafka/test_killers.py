@@ -9,7 +9,7 @@ from rankstream.streams.topics import ACTIONS, DEAD_LETTERS, REQUESTS
 from tests.builders.actions import MORNING_MS
 from tests.kafka.harness import Bench, Worker, wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 POISON = "the record that kills"
 ENGINES = ("auto", "plain")  # in turns: auto is the compiled one where numba is installed

@@ -11,9 +11,10 @@ from rankstream.streams.broker import RealKafka
 from rankstream.streams.topics import ACTIONS
 from rankstream.streams.worker.leader_epochs import ends_of_epochs
 from rankstream.streams.worker.source import unpacked
+from tests.builders.patience import PATIENCE_S
 from tests.kafka.harness import Bench
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 OLD, NEW = 400, 1_200
 
@@ -72,7 +73,7 @@ def test_positions_behind_records_that_the_topic_lost_are_refused(kafka, tmp_pat
     old = bench.changelog()
     for whose in ("its state folder", "the changelog"):
         refused = bench.worker()
-        assert refused.process.wait(60) > 0
+        assert refused.process.wait(PATIENCE_S) > 0
         assert f"{whose} has users with the action at offset " in refused.log
         assert bench.changelog() == old
         shutil.rmtree(bench.folder / "state")

@@ -19,9 +19,7 @@ from tests.builders.bundle import a_bundle
 from tests.builders.graph import publish_boards
 from tests.kafka.harness import Bench, following, wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
-
-WITHIN_S = 15.0  # of a busy machine: a version a second, looked at each second
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 
 def put(bench: Bench, item_id: Id) -> None:
@@ -56,10 +54,10 @@ def test_what_is_new_comes_into_feeds_and_what_is_gone_leaves_them(bench: Bench,
         assert set(feed(bench)) == {1}
         started = time.monotonic()
         put(bench, "brand new")
-        wait_until(lambda: feed(bench).get("brand new") == "new", "the new item is proposed", WITHIN_S)
+        wait_until(lambda: feed(bench).get("brand new") == "new", "the new item is proposed")
         print(f"\nin a feed {time.monotonic() - started:.1f} s after it was sent")
         take_away(bench, 1)
-        wait_until(lambda: set(feed(bench)) == {"brand new"}, "what is gone is not proposed", WITHIN_S)
+        wait_until(lambda: set(feed(bench)) == {"brand new"}, "what is gone is not proposed")
     assert worker.terminate() == 0
 
 
@@ -74,5 +72,5 @@ def test_a_graph_that_is_published_is_walked_from_what_the_user_did(bench: Bench
     assert "board-walk" not in feed(bench).values()
     publish_boards(tmp_path / "graph", [("b1", 5), ("b1", 6), ("b2", 6), ("b2", 7)])
     walked = {6: "board-walk", 7: "board-walk"}
-    wait_until(lambda: feed(bench).items() >= walked.items(), "the boards are walked", WITHIN_S)
+    wait_until(lambda: feed(bench).items() >= walked.items(), "the boards are walked")
     assert worker.terminate() == 0

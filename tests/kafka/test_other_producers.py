@@ -8,7 +8,7 @@ from rankstream.streams.topics import ACTIONS, DEAD_LETTERS
 from rankstream.streams.worker import unpacking
 from tests.kafka.harness import MORNING_MS, Bench
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 
 def headers(number: int) -> list[tuple[str, bytes]]:

@@ -9,7 +9,7 @@ import pytest
 from rankstream.streams.broker import RealKafka
 from tests.kafka.harness import Bench
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 AWAY_S = float(os.environ.get("AWAY_S", "50"))
 
@@ -42,7 +42,7 @@ def test_a_worker_waits_for_brokers_that_are_away_for_a_minute(kafka, tmp_path, 
     assert worker.process.poll() is None, worker.log[-6000:]
     bench.send_actions(2_000, start=2_500)
     bench.send_requests(50)
-    bench.wait_committed(4_550, timeout_s=120)
+    bench.wait_committed(4_550)
     assert worker.terminate() == 0, worker.log[-6000:]
     assert bench.states() == bench.expected_states()
     assert set(bench.feeds()) == {f"r{number}" for number in range(50)}

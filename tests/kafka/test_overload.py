@@ -9,7 +9,7 @@ import pytest
 from rankstream.streams.topics import ACTIONS, FEEDS, REQUESTS
 from tests.kafka.harness import Bench
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 SCORE_MS = 20  # 20 s of work
 

@@ -11,9 +11,10 @@ from rankstream.features.stores.rocksdb import POSITION
 from rankstream.features.user_state import unpack_state
 from rankstream.streams.topics import ACTIONS, CHANGELOG, COPARTITIONED
 from tests.builders.cli import connected, rankstream
+from tests.builders.patience import PATIENCE_S
 from tests.kafka.harness import PARTITIONS, Bench
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 OLD, NEW, MORE = 200, 400, 2 * PARTITIONS
 
@@ -47,7 +48,7 @@ def assert_refused(bench: Bench, whose: str, state: str = "state") -> None:
     """Start a worker: it ends with the sentence, and no new partition has a user."""
     old = bench.changelog()
     worker = bench.worker(state=state)
-    assert worker.process.wait(60) != 0
+    assert worker.process.wait(PATIENCE_S) != 0
     assert f"{whose} has users of partition " in worker.log
     assert f"had {PARTITIONS} partitions, but now it has {MORE}" in worker.log
     assert bench.changelog() == old
@@ -88,7 +89,7 @@ def test_partitions_added_under_running_workers_end_them_before_a_user_has_two_s
     bench.wait_committed(OLD, ACTIONS)
     add_partitions(bench)
     for worker in workers:
-        assert worker.process.wait(60) > 0
+        assert worker.process.wait(PATIENCE_S) > 0
         assert f"had {PARTITIONS} partitions" in worker.log
     assert {number for number, key in bench.changelog() if key != POSITION} <= set(range(PARTITIONS))
     assert_refused(bench, "the changelog", state="C")

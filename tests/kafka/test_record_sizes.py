@@ -15,7 +15,7 @@ from rankstream.streams.topics import ACTIONS, DEAD_LETTERS, FEEDS, REQUESTS, SE
 from tests.builders.bundle import a_bundle
 from tests.kafka.harness import Bench, wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 BROKERS_OWN = 1_048_588  # Kafka's max.message.bytes where a topic has none
 LOW = 20_000

@@ -20,9 +20,10 @@ from rankstream.streams.topics import (
     prepare_topics,
     wanted_topics,
 )
+from tests.builders.patience import PATIENCE_S
 from tests.kafka.harness import Bench
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker]
 
 
 def create(bench: Bench, partitions: dict[str, int], **config: str) -> None:
@@ -91,7 +92,7 @@ def test_without_a_broker_the_address_is_named():
 def test_a_worker_without_topics_ends_with_the_sentence(bench):
     bench.settings = replace(bench.settings, create_topics=False)
     worker = bench.worker()
-    assert worker.process.wait(60) != 0
+    assert worker.process.wait(PATIENCE_S) != 0
     assert "do not exist and creating topics is switched off" in worker.log
 
 
@@ -100,7 +101,7 @@ def test_transactional_feeds_are_refused_where_the_brokers_know_none(bench, brok
         pytest.skip("Apache Kafka knows transactions")
     bench.settings = replace(bench.settings, feed_delivery="transactional")
     worker = bench.worker()
-    assert worker.process.wait(60) != 0
+    assert worker.process.wait(PATIENCE_S) != 0
     assert (
         f"feed_delivery is transactional, but the brokers at {bench.settings.bootstrap_servers} know no transactions"
         in worker.log
@@ -115,7 +116,7 @@ def test_a_state_of_another_topic_is_refused(bench):
     store.write({b"u1": b"?"}, 1_000_000)
     store.close()
     worker = bench.worker()
-    assert worker.process.wait(60) != 0
+    assert worker.process.wait(PATIENCE_S) != 0
     assert f"its state folder has users up to offset 1000000 of {bench.names.of(ACTIONS)} partition 2" in worker.log
     assert f"ends at offset 0, so it was recreated: move {folder} away" in worker.log
 
@@ -125,7 +126,7 @@ def test_a_bug_ends_the_worker_and_skips_nothing(bench):
     bench.create_topics()
     bench.send_actions(3_000, bad_every=30)
     worker = bench.worker(BUG_AT="300")
-    assert worker.process.wait(60) != 0
+    assert worker.process.wait(PATIENCE_S) != 0
     assert "the bug of the test" in worker.log
     assert bench.committed(ACTIONS) < 3_000
     bench.worker()

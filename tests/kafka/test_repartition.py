@@ -17,7 +17,7 @@ from tests.builders.actions import MixingSessions, SomeLiveRanker
 from tests.builders.cli import connected, rankstream, refusal
 from tests.kafka.harness import PARTITIONS, Bench
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 APPLIED, LEFT, NEW, USERS, MORE = 3_000, 200, 400, 25, 7  # users do enough for sessions to leave their histories
 

@@ -28,7 +28,7 @@ from tests.builders.live_items import publish_items
 from tests.builders.served import changed, some_events
 from tests.kafka.harness import Bench, following
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 ACTIONS_SENT, REQUESTS_SENT, ROUNDS = 20_000, 1_000, 50
 INDEX_FROM = 201  # items: the bundle's 200 are all compared

@@ -26,11 +26,12 @@ from rankstream.streams.worker.source import UNKNOWN
 from rankstream.streams.worker.unpacked_columns import hand_on_columns
 from rankstream.streams.worker.unpacking import bound_unpacking
 from tests.builders.cli import connected, rankstream
+from tests.builders.patience import PATIENCE_S
 from tests.kafka.harness import Bench, page, wait_until
 
 PROGRESS = re.compile(r"it restores the partitions [0-3, ]+: [0-9,]+ of [0-9,]+ records, (\d+) %")
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 
 def apply_all(bench: Bench, count: int = 3_000, users: int = 150) -> None:
@@ -106,7 +107,7 @@ def status_of(bench: Bench) -> Result:
 def test_states_whose_codes_have_other_names_in_the_bundle_are_not_restored(applied):
     """The file of names was lost with the folder: a save would be read as a hide."""
     refused = applied.worker(state="other", NAMES="another,view")
-    assert refused.process.wait(60) > 0, refused
+    assert refused.process.wait(PATIENCE_S) > 0, refused
     assert "in the changelog" in refused.log, refused
     assert "but here they are another, view: train with the old names in their order" in refused.log
     assert applied.states("other") == {}
@@ -151,7 +152,7 @@ def test_a_restore_that_takes_too_long_reports_it_and_keeps_what_it_read(applied
     whole = applied.settings
     applied.settings = replace(whole, restore_deadline_s=1.0)
     slow = applied.worker(RESTORE_MS="200")
-    assert slow.process.wait(60) != 0
+    assert slow.process.wait(PATIENCE_S) != 0
     assert re.search(r"0, 1, 2, 3 took more than restore_deadline_s = 1 s, .*: raise restore_deadline_s", slow.log)
     applied.settings = whole
     applied.worker().wait_ready()
@@ -201,7 +202,7 @@ def test_killed_while_an_empty_changelog_is_filled_it_is_filled_again(bench):
     apply_all(bench)
     switch_the_changelog_on(bench)
     dying = bench.worker(SEEDS="6")
-    assert dying.process.wait(60) < 0
+    assert dying.process.wait(PATIENCE_S) < 0
     some = logged_users(bench)
     assert 0 < len(some) < len(bench.states()), "it was not killed half-way"
     bench.worker().wait_ready()
@@ -289,7 +290,7 @@ def test_a_damaged_store_is_refused_where_the_changelog_is_not_whole(bench):
     folder = damage(bench)
     bench.settings = replace(bench.settings, changelog=False)
     worker = bench.worker()
-    assert worker.process.wait(60) != 0
+    assert worker.process.wait(PATIENCE_S) != 0
     assert f"the state folder {folder} can't be read" in worker.log
     assert "move it away and start again" in worker.log
     assert folder.exists()

@@ -31,9 +31,10 @@ from rankstream.streams.topics import ACTIONS, CHANGELOG, DEAD_LETTERS, FEEDS, R
 from rankstream.streams.worker.rights import NEEDED, require_rights
 from tests.builders.bundle import a_bundle
 from tests.builders.cli import rankstream, refusal
+from tests.builders.patience import PATIENCE_S
 from tests.kafka.harness import ROOT, Bench, Worker, wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 PASSWORD = "hunter2"
 LISTENERS = """\
@@ -152,7 +153,7 @@ def test_a_reader_is_told_too_where_the_right_was_taken_away_meanwhile(cluster: 
     with TopicReader(settings, DEAD_LETTERS) as reader:
         cluster.revoke("reader", "Read", topic)
         with pytest.raises(ClientError, match=f"User:reader lacks Read on the topic {topic}"):
-            wait_until(lambda: reader.poll(0.2) and None, "reading is refused", timeout_s=30)
+            wait_until(lambda: reader.poll(0.2) and None, "reading is refused")
 
 
 def flags_of(settings: Settings) -> list[str]:
@@ -186,7 +187,7 @@ def test_a_worker_without_any_right_says_all_that_it_lacks_in_one_sentence(
     command = [sys.executable, "-m", "rankstream.cli.main", "worker", "--bundle", str(bundle), *flags_of(settings)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RANKSTREAM_SASL_PASSWORD": PASSWORD}
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=90
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     assert done.returncode == 2, done.stderr
     (words,) = [line for line in done.stderr.splitlines() if line.startswith("rankstream: ")]
@@ -222,7 +223,7 @@ def _lacks(settings: Settings) -> bool:
 def test_a_worker_lacks_its_transactional_ids_and_with_them_it_serves(cluster: Cluster, bench: Bench, tmp_path: Path):
     settings = granted(cluster, bench)
     worker = Worker(settings, tmp_path / "refused.log")
-    assert worker.process.wait(60) != 0
+    assert worker.process.wait(PATIENCE_S) != 0
     sentence = f"User:worker lacks Write and Describe on the transactional ids that begin with {settings.app_id};"
     assert sentence in worker.log
     assert f"--transactional-id {settings.app_id} --resource-pattern-type prefixed" in worker.log
@@ -234,7 +235,7 @@ def test_a_worker_lacks_its_transactional_ids_and_with_them_it_serves(cluster: C
     cluster.revoke("worker", "Write", bench.names.of(FEEDS))
     wait_until(lambda: _lacks(settings), "the right is gone")
     bench.send_requests(3)
-    assert worker.process.wait(60) != 0
+    assert worker.process.wait(PATIENCE_S) != 0
     assert f"User:worker lacks Write on the topic {bench.names.of(FEEDS)} " in worker.log
 
 

@@ -23,7 +23,7 @@ from rankstream.streams.topics import FEEDS
 from tests.builders.broker import properties_with
 from tests.kafka.harness import ROOT, Bench
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 PASSWORD = "hunter2"
 LISTENERS = """\

@@ -22,6 +22,7 @@ from rankstream.streams.topics import ACTIONS, ITEM_UPDATES, prepare_topics
 from rankstream.streams.worker.offsets import Bounds
 from tests.builders.catalogue import an_item
 from tests.builders.cli import connected, rankstream, refusal
+from tests.builders.patience import PATIENCE_S
 from tests.kafka.harness import Bench, Worker, wait_until
 from tests.kafka.test_rewritten_log import BROKER_ID, OTHERS, SOON, act, set_, wait_for_compaction
 
@@ -140,7 +141,7 @@ def restore(data: Path, copy: Path, *topics: str) -> None:
 def ends_refusing(served: Served) -> None:
     """Let the worker reach the broker again: it ends, and has written nothing."""
     (served.bench.folder / "cut-off").unlink()
-    assert served.worker.process.wait(60) > 0
+    assert served.worker.process.wait(PATIENCE_S) > 0
     assert " has lost records that were applied (another record stands at offset " in served.worker.log
     assert served.bench.changelog() == served.old
 
@@ -167,7 +168,7 @@ def test_who_follows_items_through_it_ends_and_so_does_who_starts_behind_it(set_
     items, bench = set_back["items"], set_back["grown"].bench
     send_items(bench, range(100, 150))
     items.process.send_signal(signal.SIGCONT)
-    assert items.process.wait(60) == 2
+    assert items.process.wait(PATIENCE_S) == 2
     assert items.log.read_text().endswith("or this one lost its newest records: follow into a new folder\n")
     again = rankstream("catalogue", "follow", bench.folder / "catalogue", "--once", *connected(bench.settings))
     assert "lost its newest records" in refusal(again)

@@ -9,10 +9,11 @@ from kafka.admin import ConfigResourceType, KafkaAdminClient
 
 from rankstream.features.stores.rocksdb import POSITION
 from rankstream.streams.topics import ACTIONS, CHANGELOG
+from tests.builders.patience import PATIENCE_S
 from tests.kafka.harness import Bench, Worker, wait_until
 from tests.kafka.test_rewritten_log import set_
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 USERS = 60
 
@@ -45,7 +46,7 @@ def logged(bench: Bench) -> dict[bytes, bytes]:
 
 def test_a_worker_notices_it_and_writes_all_users_at_its_next_start(bench: Bench, served: Worker):
     delete_the_oldest(bench)
-    assert served.process.wait(60) > 0
+    assert served.process.wait(PATIENCE_S) > 0
     assert "records were deleted from it, or it is not compacted" in served.log
     again = bench.worker()
     again.wait_ready()

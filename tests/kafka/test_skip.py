@@ -13,7 +13,7 @@ from tests.builders.actions import MORNING_MS
 from tests.builders.cli import connected, rankstream, refusal
 from tests.kafka.harness import PARTITIONS, Bench
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 PARTITION = partition_of(b"u1", PARTITIONS)
 

@@ -14,7 +14,7 @@ from tests.builders.actions import MORNING_MS
 from tests.builders.cli import connected, rankstream
 from tests.kafka.harness import Bench, Worker, wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 
 @pytest.fixture

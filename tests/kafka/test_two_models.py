@@ -24,7 +24,7 @@ from tests.builders.cli import connected, rankstream
 from tests.builders.served import some_events
 from tests.kafka.harness import Bench, wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 USERS = [f"u{number}" for number in range(40)]
 EVENTS = some_events(1_000, users=USERS)

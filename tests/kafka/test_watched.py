@@ -34,7 +34,6 @@ def lines(log: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow  # an outage has to last for longer than a session, twice: to be seen, and to be gone
-@pytest.mark.timeout(400)
 def test_a_killed_broker_is_503_within_the_session_and_few_lines_and_200_when_it_is_back(own_broker, broker, tmp_path):
     bench = Bench(own_broker.bootstrap_servers, tmp_path, broker.session_timeout_s)
     port = free_port()
@@ -53,7 +52,7 @@ def test_a_killed_broker_is_503_within_the_session_and_few_lines_and_200_when_it
     time.sleep(max(0.0, AWAY_S - noticed_s))
     during = lines(worker.log)[before:]
     own_broker.start()
-    wait_until(lambda: page(port)[0] == 200, f"the worker is ready again {worker.log[-3000:]}", 90)
+    wait_until(lambda: page(port)[0] == 200, f"the worker is ready again {worker.log[-3000:]}")
     after = lines(worker.log)[before + len(during) :]
     assert [one["message"] for one in during] == [f"no Kafka broker answers at {bench.settings.bootstrap_servers}"]
     assert [one["message"] for one in after if "answers again" in one["message"]] != []

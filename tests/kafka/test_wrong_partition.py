@@ -13,7 +13,7 @@ from tests.builders.actions import MORNING_MS
 from tests.builders.cli import connected, rankstream
 from tests.kafka.harness import PARTITIONS, Bench, wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 USERS = [f"u{number}" for number in range(20)]
 WRONG = [user for user in USERS if crc32(user.encode()) % PARTITIONS != partition_of(user.encode(), PARTITIONS)]

@@ -12,12 +12,12 @@ import pytest
 
 from rankstream.features.stores.rocksdb import POSITION
 from rankstream.streams.topics import ACTIONS
+from tests.builders.patience import PATIENCE_S
 from tests.kafka.harness import Bench, Worker, wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 FIRST, MORE = 3_000, 2_000
-WAKES_AND_ENDS_S = 20.0
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def take_over(bench: Bench) -> Worker:
 
 def assert_it_ends(worker: Worker) -> None:
     woken_at = time.monotonic()
-    assert worker.process.wait(WAKES_AND_ENDS_S) != 0
+    assert worker.process.wait(PATIENCE_S) != 0
     print(f"ended {time.monotonic() - woken_at:.1f} s after it woke")
 
 

@@ -13,6 +13,7 @@ from rankstream.ranking.serving import LiveRanker
 from tests.builders.bundle import a_bundle, a_user_table
 from tests.builders.catalogue import an_item, published
 from tests.builders.graph import publish_boards
+from tests.builders.patience import PATIENCE_S
 from tests.ranking.test_serving import NOW, REQUEST, Clock
 
 FOLLOWED = ("bundles", "users", "graph", "catalogue")
@@ -43,7 +44,7 @@ def answer_in_time(serving: LiveRanker) -> tuple[str, str | None]:
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
-    asking.join(5)
+    asking.join(PATIENCE_S)
     assert answers, "the request waits for a look at what was published"
     return answers[0]
 
@@ -70,6 +71,6 @@ def test_requests_are_answered_while_looks_at_what_was_published_hang_and_what_i
         assert len(looking()) <= len(FOLLOWED), "a look that hangs is waited for before the next one"
     for clock.now in (22, 24):
         for thread in looking():
-            thread.join(10)
+            thread.join(PATIENCE_S)
         answered = answer_in_time(serving)
     assert answered == ("two", new)

@@ -26,6 +26,7 @@ from rankstream.streams.records import recorded_actions
 from tests.builders.bundle import AS_OF_MS, ITEM_SPACE, a_bundle, vectors_of
 from tests.builders.interests import interests, publish_of
 from tests.builders.live_items import NEW, publish_items
+from tests.builders.patience import PATIENCE_S
 from tests.builders.served import some_events
 from tests.ranking.test_serving import Clock, wait_for_loading
 
@@ -153,7 +154,7 @@ def test_answers_under_load_are_each_of_one_version_for_retrieval_join_and_recor
 def wait_for_the_graph():
     for thread in threading.enumerate():
         if thread.name == "rankstream-index":
-            thread.join(30)
+            thread.join(PATIENCE_S)
 
 
 def test_many_items_are_all_compared_until_their_graph_is_built_beside_them(tmp_path, monkeypatch):
@@ -163,12 +164,12 @@ def test_many_items_are_all_compared_until_their_graph_is_built_beside_them(tmp_
 
     def held_build(*args):
         building.set()
-        assert held.wait(10)
+        assert held.wait(PATIENCE_S)
         return build(*args)
 
     monkeypatch.setattr("rankstream.ranking.serving.build_beside", held_build)
     serving = LiveRanker.open(bundle)
-    assert building.wait(10)
+    assert building.wait(PATIENCE_S)
     exact = serving.current.rank(RankingRequest("r", "u1", limit=5), STATE, NOW)
     held.set()
     wait_for_the_graph()

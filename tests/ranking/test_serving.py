@@ -28,6 +28,7 @@ from tests.builders.bundle import VOCABULARY, a_bundle, a_user_table, vectors_of
 from tests.builders.graph import publish_boards
 from tests.builders.interests import publish_some as publish_interests_of
 from tests.builders.item_counts import publish_some, some_counts
+from tests.builders.patience import PATIENCE_S
 
 NOW = 1_700_000_100_000
 REQUEST = RankingRequest("r", "u1", candidates=(3, 1, 2))
@@ -43,7 +44,7 @@ class Clock:
 def wait_for_loading():
     for thread in threading.enumerate():
         if thread.name == "rankstream-bundle":
-            thread.join(10)
+            thread.join(PATIENCE_S)
 
 
 def test_a_new_bundle_takes_over_and_who_holds_the_old_ranker_keeps_it(tmp_path):

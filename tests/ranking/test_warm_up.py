@@ -11,6 +11,7 @@ from rankstream.ranking.warm_up import warm_up
 from tests.builders.bundle import a_bundle
 from tests.builders.catalogue import an_item, published
 from tests.builders.item_counts import publish_some
+from tests.builders.patience import PATIENCE_S
 from tests.ranking.test_serving import Clock, wait_for_loading
 
 
@@ -42,7 +43,7 @@ def test_so_does_a_new_version_of_the_catalogue_alone(tmp_path):
     shelf.stock()  # which begins the look for a new one
     for thread in threading.enumerate():
         if thread.name == "rankstream-catalogue":
-            thread.join(10)
+            thread.join(PATIENCE_S)
     stock = shelf.stock()
     assert stock.catalogue.version.startswith("000002")
     assert {"rows", "gone"} <= vars(stock).keys()

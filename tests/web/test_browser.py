@@ -20,6 +20,7 @@ from tests.builders.browser import Page, browser, find_browser
 from tests.builders.bundle import a_bundle
 from tests.builders.gateway import RunningGateway
 from tests.builders.live_page import HOSTILE, a_live_page
+from tests.builders.patience import PATIENCE_S
 from tests.evaluation.test_pages_in_a_browser import FAINT, OVER
 
 ROOT = Path(__file__).parents[2]
@@ -221,7 +222,7 @@ def test_a_flood_of_clicks_is_all_known_in_the_end(page, tmp_path):
             "for (let n = 0; n < 400; n++) document.querySelectorAll('#row [data-control=\"click\"]')[n % 20].click()"
         )
         page.evaluate(flood)
-        page.wait_for(f"{FACTS}.actions == 400 && {FACTS}.knew == 'true'", 60)
+        page.wait_for(f"{FACTS}.actions == 400 && {FACTS}.knew == 'true'")
         visitor = re.match(r"live-\w+", page.evaluate("document.getElementById('visitor').textContent"))
         assert running.gateway.road.pipeline.users.get(visitor[0].encode()).total == 400
         page.evaluate("document.getElementById('new').click()")  # lets go before the server ends
@@ -247,7 +248,7 @@ def test_a_worker_that_is_killed_between_clicks_loses_none_and_the_page_says_so(
         page.evaluate(CLICK.format(at=at, action="click"))
     page.wait_for(f"{state}.dataset.kind === 'away' && {state}.textContent.includes('2 actions of yours wait')")
     with start(tmp_path, port) as second:
-        page.wait_for(f"{FACTS}.actions == 3 && {FACTS}.knew == 'true' && {state}.dataset.kind === 'well'", 30)
+        page.wait_for(f"{FACTS}.actions == 3 && {FACTS}.knew == 'true' && {state}.dataset.kind === 'well'")
         page.wait_for("document.getElementById('stale-count').textContent.includes('of 3 count')")
         second.send_signal(signal.SIGTERM)
-        assert second.wait(20) == 0
+        assert second.wait(PATIENCE_S) == 0

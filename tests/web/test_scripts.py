@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rankstream.web.files import static_files
+from tests.builders.patience import PATIENCE_S
 
 HERE = Path(__file__).parent
 
@@ -17,6 +18,8 @@ def test_orders_words_visitors_and_the_queue_are_right(tmp_path):
         (tmp_path / name).write_bytes(text)
     shutil.copy(HERE / "scripts.mjs", tmp_path)
     (tmp_path / "package.json").write_text('{"type": "module"}')
-    done = subprocess.run(["node", "--test", "scripts.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["node", "--test", "scripts.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert done.returncode == 0, done.stdout
     assert "# pass 15" in done.stdout

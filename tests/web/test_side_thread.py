@@ -7,12 +7,13 @@ import pytest
 
 from rankstream.gateway.answers import RefusedError
 from rankstream.web.side_thread import SideThread
+from tests.builders.patience import PATIENCE_S
 
 
 def test_what_waits_is_done_in_order_and_more_is_refused():
     async def main():
         side, go, done = SideThread("side", 3), threading.Event(), []
-        jobs = [asyncio.create_task(side.run(lambda number=number: go.wait(20) and done.append(number)))
+        jobs = [asyncio.create_task(side.run(lambda number=number: go.wait(PATIENCE_S) and done.append(number)))
                 for number in range(3)]  # fmt: skip
         await asyncio.sleep(0)
         with pytest.raises(RefusedError, match="3 questions of pages wait here already"):
@@ -28,7 +29,7 @@ def test_what_waits_is_done_in_order_and_more_is_refused():
 def test_who_is_gone_leaves_its_place():
     async def main():
         side, go = SideThread("side", 2), threading.Event()
-        first, gone = (asyncio.create_task(side.run(lambda: go.wait(20))) for _ in range(2))
+        first, gone = (asyncio.create_task(side.run(lambda: go.wait(PATIENCE_S))) for _ in range(2))
         await asyncio.sleep(0)
         gone.cancel()
         await asyncio.sleep(0)

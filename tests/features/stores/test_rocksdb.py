@@ -18,6 +18,7 @@ from rankstream.features.stores.rocksdb import (
     RocksStore,
     StoreRefusedError,
 )
+from tests.builders.patience import PATIENCE_S
 from tests.contracts.user_store import UserStoreContract
 
 
@@ -115,7 +116,7 @@ def test_all_databases_of_a_process_share_one_budget_of_memory(tmp_path):
     for number in range(100):  # 120 MB in all, of which each database alone would keep 20 in memory
         for store in stores:
             store.write({b"u%d" % user: record for user in range(20)}, number)
-    deadline = time.monotonic() + 60  # files are written in the background, on a machine that may be busy
+    deadline = time.monotonic() + PATIENCE_S  # files are written in the background, on a machine that may be busy
     while sum(store.memory_bytes().memtables for store in stores) > 40e6:
         assert time.monotonic() < deadline, [store.memory_bytes() for store in stores]
         time.sleep(0.02)

@@ -6,6 +6,7 @@ from time import sleep
 import pytest
 
 from rankstream.ranking.backends.batching import Batcher, BatcherClosedError
+from tests.builders.patience import PATIENCE_S
 
 
 class Doubling:
@@ -24,7 +25,7 @@ class Doubling:
             raise ValueError("a number below zero")
 
         def end():
-            self.may_end.wait(10)
+            self.may_end.wait(PATIENCE_S)
             return [2 * one for one in batch]
 
         return end
@@ -46,7 +47,7 @@ def test_what_waits_while_batches_are_computed_goes_together():
         asked = []
         for number in range(2):
             asked.append(threads.submit(batcher.ask, number))
-            assert doubling.begun.acquire(timeout=10)
+            assert doubling.begun.acquire(timeout=PATIENCE_S)
         asked += [threads.submit(batcher.ask, number) for number in range(10, 15)]
         while batcher._queue.qsize() < 4:  # one of the five waits to be first of the next batch
             sleep(0.001)
@@ -78,17 +79,17 @@ def test_both_threads_end_when_it_is_closed():
     assert batcher.ask(1) == 2
     batcher.close()
     for thread in own:
-        thread.join(10)
+        thread.join(PATIENCE_S)
     assert len(own) == 2
     assert not any(thread.is_alive() for thread in own)
 
 
 def asked_of(batcher, number):
-    """What came of a request, within seconds."""
+    """What came of a request."""
     with ThreadPoolExecutor(1) as threads:
         asking = threads.submit(batcher.ask, number)
         try:
-            return asking.result(5)
+            return asking.result(PATIENCE_S)
         except FutureTimeout:
             batcher._queue.get(timeout=5).answer.set_result(None)  # else nobody would end the thread
             raise
@@ -99,13 +100,13 @@ def test_who_asks_after_it_was_closed_is_told_so_at_once_and_who_asked_before_is
     batcher = Batcher(doubling.start, max_batch=1, in_flight=1)
     with ThreadPoolExecutor(3) as threads:
         asked = [threads.submit(batcher.ask, number) for number in range(3)]
-        assert doubling.begun.acquire(timeout=10)
+        assert doubling.begun.acquire(timeout=PATIENCE_S)
         while batcher._queue.qsize() < 1:  # one is computed, and one waits for its turn
             sleep(0.001)
         batcher.close()
         batcher.close()
         doubling.may_end.set()
-        assert [one.result(10) for one in asked] == [0, 2, 4]
+        assert [one.result(PATIENCE_S) for one in asked] == [0, 2, 4]
     with pytest.raises(BatcherClosedError, match="no request is taken any more"):
         asked_of(batcher, 4)
 
@@ -117,6 +118,6 @@ def test_a_batch_with_too_few_answers_fails_for_all_who_asked_and_the_next_goes_
         asked = [threads.submit(batcher.ask, number) for number in (1, 2)]
         for one in asked:
             with pytest.raises(ValueError, match="2 requests were asked together, and 1 answers came"):
-                one.result(10)
+                one.result(PATIENCE_S)
     batcher._max_batch = 1
     assert asked_of(batcher, 4) == 8

@@ -12,6 +12,7 @@ from rankstream.ranking.backends.fastest import choice_of, open_fastest
 from rankstream.ranking.backends.scorers import ONNXRUNTIME, ScorerRefusedError, scorer_named
 from rankstream.ranking.bundle import BundleRefusedError, open_bundle, with_scorer
 from tests.builders.bundle import a_bundle
+from tests.builders.patience import PATIENCE_S
 
 BF16 = "openvino-bf16"
 
@@ -97,5 +98,5 @@ def test_a_scorer_of_another_version_is_refused_by_name():
 def test_serving_loads_no_runtime_that_was_not_chosen():
     names = "('torch', 'onnx', 'openvino', 'rankstream.ranking.backends.cuda', 'rankstream.ranking.backends.openvino')"
     code = f"import sys, rankstream.ranking.serving; print([name for name in {names} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert done.stdout.strip() == "[]"

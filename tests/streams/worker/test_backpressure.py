@@ -6,6 +6,7 @@ from faust.types import TP
 from rankstream.streams.worker.backpressure import Gate, Pressure
 from rankstream.streams.worker.chunks import Chunk, Fetched
 from tests.builders.actions import a_request
+from tests.builders.patience import PATIENCE_S
 
 TPS = [TP("ranking-requests", 0), TP("ranking-requests", 1)]
 
@@ -66,7 +67,7 @@ def test_the_gate_admits_a_chunk_once_the_agent_took_one():
         assert not entering.done()
         queue.pop()
         gate.chunk_taken()
-        await asyncio.wait_for(entering, 1)
+        await asyncio.wait_for(entering, PATIENCE_S)
 
     asyncio.run(story())
 
@@ -76,7 +77,7 @@ def test_requests_wait_for_the_actions_that_came_before_them_and_not_for_later_o
         gate, seen = Gate(4), list[str]()
 
         async def request() -> None:
-            await gate.caught_up(timeout_s=5)
+            await gate.caught_up(timeout_s=PATIENCE_S)
             seen.append("request")
 
         await gate.admit(a_chunk(1))
@@ -97,6 +98,6 @@ def test_requests_never_wait_for_long():
         await gate.admit(a_chunk(1))
         await gate.caught_up(timeout_s=0.01)
         gate.reset()
-        await gate.caught_up(timeout_s=60)
+        await gate.caught_up(timeout_s=2 * PATIENCE_S)
 
-    asyncio.run(asyncio.wait_for(story(), 10))
+    asyncio.run(asyncio.wait_for(story(), PATIENCE_S))

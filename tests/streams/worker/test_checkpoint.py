@@ -29,6 +29,7 @@ from rankstream.streams.worker.source import Source, unpacked
 from rankstream.streams.worker.vocabulary_guard import VocabularyRefusedError
 from tests.builders.actions import MORNING_MS, ARecord, SomeLiveRanker, a_request, an_event
 from tests.builders.broker import FullBatches
+from tests.builders.patience import PATIENCE_S
 
 
 class Refused(Exception):
@@ -565,7 +566,7 @@ def test_requests_wait_for_the_actions_that_were_there_when_the_partition_was_op
         await asyncio.sleep(0.02)
         assert scene.broker.sent == []
         await scene.apply_actions(an_event("u1", "a", offset=0), an_event("u1", "b", offset=1))
-        await asyncio.wait_for(asking, 5)
+        await asyncio.wait_for(asking, PATIENCE_S)
         (_, _, feed) = scene.broker.sent[0]
         assert b'"actions_used":2' in feed
 
@@ -577,7 +578,7 @@ def test_requests_do_not_wait_for_ever_for_actions(monkeypatch):
         scene = Scene()
         scene.partition.catch_up_until = 2
         monkeypatch.setattr("rankstream.streams.worker.checkpoint.CATCH_UP_WAIT_S", 0.01)
-        await asyncio.wait_for(scene.answer(a_request("u1")), 5)
+        await asyncio.wait_for(scene.answer(a_request("u1")), PATIENCE_S)
         assert len(scene.broker.sent) == 1
 
     asyncio.run(story())
@@ -676,7 +677,7 @@ def test_a_request_does_not_wait_for_a_marker_to_become_an_action():
         asking = asyncio.create_task(scene.answer(a_request("u1")))
         (chunk,) = scene.plan.cut(tp, fetched(an_event("u1", offset=0), end=2), 10)
         await scene.partition.apply_actions(chunk, scene.plan.is_current)
-        await asyncio.wait_for(asking, 5)
+        await asyncio.wait_for(asking, PATIENCE_S)
         assert len(scene.broker.sent) == 1
 
     asyncio.run(story())

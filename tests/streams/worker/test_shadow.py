@@ -30,6 +30,7 @@ from rankstream.streams.worker.shadow import WAITING, Shadow, Shadows
 from tests.builders.actions import a_request, decoded
 from tests.builders.bundle import a_bundle
 from tests.builders.faulty_bundle import a_failing_bundle, a_slow_bundle
+from tests.builders.patience import PATIENCE_S
 
 CANDIDATES = list(range(1, 41))
 
@@ -78,7 +79,7 @@ def a_worker(settings: Settings) -> Iterator[OneWorker]:
     worker.thread.start()
     yield worker
     worker.ended.set()
-    worker.thread.join(20)
+    worker.thread.join(PATIENCE_S)
     assert not worker.thread.is_alive()
 
 
@@ -234,7 +235,7 @@ def test_bundles_of_the_treatment_are_compared_on_the_requests_of_its_users_alon
     assert 0 < treated < WAITING
     assert shadows.told()["shadow"] is None
     assert shadows.told()["treatment"]["shadow"]["sampled"] == treated
-    until = monotonic() + 60
+    until = monotonic() + PATIENCE_S
     while [one.compared for one in shadow_period.read_reports(reports)] != [treated] and monotonic() < until:
         sleep(0.2)
         shadows.follow()
