@@ -50,6 +50,7 @@ NOT_RUN = {
     r"make ": "sets up an environment and runs for minutes",
     r"rankstream (topics|worker|produce|request|watch|dead-letters|skip|forget|status)\b": "talks to Kafka, as "
     "tests/kafka do",
+    r"rankstream off-policy": "reads topics from Kafka: tests/cli/test_off_policy.py runs it on files",
     r"rankstream monitor": "reads topics from Kafka: tests/cli/test_monitor.py runs it on files",
     r"rankstream (verify|explain) (?!.*--from)": "reads topics from Kafka: tests/kafka/test_replay_is_live.py does",
     r"[A-Z_]+=\S+ rankstream (gateway|worker)": "runs until it is stopped: tests/cli/test_gateway.py, tests/kafka",
