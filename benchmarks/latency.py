@@ -140,7 +140,12 @@ def variants(text: str | None, floor: bool) -> list[tuple[str, dict[str, float]]
     if text is None:
         return [*first, ("as it is", {})]
     name, _, values = text.partition("=")
-    return [*first, *((f"{name} = {value}", {name: float(value)}) for value in values.split(","))]
+    return [*first, *((f"{name} = {value}", {name: number(value)}) for value in values.split(","))]
+
+
+def number(text: str) -> float:
+    """Return the number of a setting, whole where it is written so: some take no others."""
+    return float(text) if "." in text else int(text)
 
 
 def figures_of(name: str, rounds: list[Measured]) -> list[Figure]:

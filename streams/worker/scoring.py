@@ -1,9 +1,9 @@
 """Where requests are scored: on the event loop while that holds it up for milliseconds only, else in threads beside it.
 
 To hand work to a thread and its answers back takes two turns of the interpreter's lock, which the loop, the consumer's
-thread and the scoring thread then pass to and fro: more than half as long again as a small request takes, and several
-times that where the core is wanted by others. On the loop nothing is handed over, but nothing else goes on either but
-fetching. So requests are scored there only where all that wait, together, are expected to take less than ``ON_LOOP_S``,
+thread and the scoring thread then pass to and fro: 1 to 3 ms, beside the 2 or 3 that a small request takes itself
+(``benchmarks/README.md``). On the loop nothing is handed over, but nothing else goes on there meanwhile, only fetching.
+So requests are scored there only where all that wait, together, are expected to take less than ``ON_LOOP_S``,
 and never where there is more than one scoring thread: whoever asks for several has cores for them, or a card.
 """
 
