@@ -6,7 +6,6 @@
 """
 
 import asyncio
-import gc
 import logging
 import sys
 from collections import deque
@@ -51,6 +50,7 @@ from rankstream.streams.worker.chunks import (
 )
 from rankstream.streams.worker.fence import FencedError, FenceRefusedError, brokers_fence
 from rankstream.streams.worker.framed_chunks import FramedChunks
+from rankstream.streams.worker.interpreter import settle
 from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.load import Overload
 from rankstream.streams.worker.observer import Observer
@@ -69,7 +69,6 @@ log = logging.getLogger(__name__)
 CHUNKS_WAITING = 4  # of actions, in the agent's queue
 ANSWERS_EVERY_S = 0.1  # the time between transactions of feeds
 FRESHNESS_WAIT_S = 0.1  # the longest that requests wait for earlier actions to be applied
-GC_THRESHOLDS = (50_000, 20, 100)  # the states are no garbage: looking for it less often gives 15 % more events/s
 FAUSTS_OWN = {
     "client_id": "broker_client_id",
     "check_crcs": "broker_check_crcs",
@@ -165,9 +164,7 @@ class WorkerRuntime(Service):
         self.observer.producer, self.observer.ownership = self._producer, self.ownership
         served = ", ".join(f"{kind} {one.version}" for kind, one in self.observer.versions().items())
         log.info("joining the group %s, to serve %s", self.settings.app_id, served or "no model")
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        settle()
 
     async def _open_engine(self) -> None:
         """Compile, or load what was compiled, before Faust joins the group: later it might outlast a session."""
