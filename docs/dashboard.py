@@ -74,6 +74,9 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         Panel("Ready", "short", {"{{instance}}": "rankstream_ready"}),
         Panel("Partitions", "short", {"{{instance}}": "rankstream_partitions"}),
         Panel("Brokers have not answered for", "s", {"{{instance}}": "rankstream_broker_answer_age_seconds"}),
+        Panel("Held back by quotas, of the time", "percentunit", {
+            "{{instance}}": "rate(rankstream_broker_throttle_seconds_total[$__rate_interval])"
+        }),
         Panel("Memory", "bytes", {
             "{{instance}} resident": 'process_resident_memory_bytes{job="rankstream-worker"}',
             "{{instance}} users on disk": "sum by (instance) (rankstream_state_bytes)",

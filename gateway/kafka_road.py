@@ -14,10 +14,12 @@ from rankstream.gateway.answers import RefusedError, RejectedItem
 from rankstream.gateway.intake import Keyed
 from rankstream.gateway.road import OnFeed, no_broker
 from rankstream.streams.broker_watch import BrokerWatch
+from rankstream.streams.clients.broker_asker import BrokerAsker
 from rankstream.streams.clients.connect import ClientError, missing_topics, require_topics
 from rankstream.streams.clients.diagnosis import why_not
 from rankstream.streams.clients.patient_client import make_patient
 from rankstream.streams.clients.rights import READ, WRITE
+from rankstream.streams.clients.throttling import Throttling
 from rankstream.streams.connection import READ_COMMITTED, connection_of
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, FEEDS, IMPRESSIONS, MAX_BYTES, REQUESTS, Topic, TopicNames
@@ -40,6 +42,8 @@ class KafkaRoad:
         self._names = TopicNames(settings.topic_prefix)
         self._topics = {ACTIONS, REQUESTS}
         self._broker = BrokerWatch(settings.bootstrap_servers, self._is_answered, self._diagnosis)
+        self._throttling = Throttling()
+        self._asker: BrokerAsker | None = None
         self._unread: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._started: list[AIOKafkaProducer | AIOKafkaConsumer] = []
@@ -56,6 +60,7 @@ class KafkaRoad:
             **connection_of(self.settings, AIOKafkaProducer), acks="all", linger_ms=0, max_request_size=MAX_BYTES
         )
         make_patient(self._producer.client)
+        self._throttling.watch(self._producer.client)
         self._consumer = AIOKafkaConsumer(
             **connection_of(self.settings, AIOKafkaConsumer),
             enable_auto_commit=False,
@@ -69,11 +74,17 @@ class KafkaRoad:
             for client in (self._producer, self._consumer):
                 self._started.append(client)
                 await client.start()
+            await self._start_asker()
             await self._read_from_now_on()
         except (KafkaError, TimeoutError) as exc:
             told = f"the brokers at {self.settings.bootstrap_servers} do not let feeds be read ({type(exc).__name__})"
             raise ClientError(f"{told}: {exc}") from exc
         self._tasks = [asyncio.create_task(self._read(on_feed)), asyncio.create_task(self._broker.watch())]
+
+    async def _start_asker(self) -> None:
+        self._asker = BrokerAsker(self.settings, self._names.of(ACTIONS))
+        self._throttling.watch(self._asker.client)
+        await self._asker.start()
 
     async def _read_from_now_on(self) -> None:
         topic = self._names.of(FEEDS)
@@ -92,6 +103,8 @@ class KafkaRoad:
             with suppress(TimeoutError, KafkaError):
                 async with asyncio.timeout(STOP_S):
                     await client.stop()
+        if self._asker is not None:
+            await self._asker.close()
 
     def why_lacks(self, topic: Topic) -> str | None:
         """Return what to do where the topic was not there when the gateway began."""
@@ -150,9 +163,9 @@ class KafkaRoad:
                         on_feed(record.value)
 
     async def _is_answered(self) -> bool:
-        with suppress(KafkaError):
-            return bool(await self._producer.client.force_metadata_update())
-        return False
+        if self._throttling.holds_back:
+            return True  # a broker has said so
+        return self._asker is not None and await self._asker.is_answered()
 
     async def _diagnosis(self, told: str) -> str:
         found = await asyncio.to_thread(why_not, self.settings)

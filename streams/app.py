@@ -26,8 +26,10 @@ from mode import Service
 from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
+from rankstream.streams.clients.broker_asker import BrokerAsker
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.rights import TRANSACTIONAL_ID_DENIED, denial_of
+from rankstream.streams.clients.throttling import Throttling
 from rankstream.streams.columns import AsColumns
 from rankstream.streams.connection import credentials_of, handed_on, missing_codecs
 from rankstream.streams.engine import PLAIN, EngineRefusedError, open_engine
@@ -99,7 +101,8 @@ class WorkerRuntime(Service):
         self.limits = Limits(settings)
         self.watchdog = Watchdog(settings.session_timeout_s)
         self.shadows = Shadows(settings)
-        self.observer = Observer(settings, serving, self.pressure, self._end_of)
+        self.throttling = Throttling()
+        self.observer = Observer(settings, serving, self.pressure, self._end_of, self.throttling)
         self._framed_actions = FramedChunks(open_reader(settings, ACTIONS))
         self._framed_requests = FramedChunks(open_reader(settings, REQUESTS))
         self.observer.registry_away = lambda: self._framed_actions.away or self._framed_requests.away
@@ -107,6 +110,7 @@ class WorkerRuntime(Service):
         self.traces = open_traces(settings.traces, "rankstream-worker", settings.app_id)
         self.ownership: Ownership | None = None
         self._producer: AIOKafkaProducer | None = None
+        self._asker: BrokerAsker | None = None
         self._scoring = Scoring(settings.scoring_threads, lambda: self.pressure.waiting)
         self._looking = asyncio.Lock()  # at what the topics hold
         self._has_told_why = False  # it ends
@@ -148,6 +152,7 @@ class WorkerRuntime(Service):
                 self.settings.bootstrap_servers,
             )
         self._producer = new_producer(self.settings, self.limits, enable_idempotence=fencing)
+        self.throttling.watch(self._producer.client)
         await self._producer.start()
         self.ownership = Ownership(
             self.settings,
@@ -160,11 +165,18 @@ class WorkerRuntime(Service):
             self.engine,
             self.overload,
             self.traces,
+            self.throttling,
         )
-        self.observer.producer, self.observer.ownership = self._producer, self.ownership
+        self.observer.asker, self.observer.ownership = await self._started_asker(), self.ownership
         served = ", ".join(f"{kind} {one.version}" for kind, one in self.observer.versions().items())
         log.info("joining the group %s, to serve %s", self.settings.app_id, served or "no model")
         settle()
+
+    async def _started_asker(self) -> BrokerAsker:
+        self._asker = BrokerAsker(self.settings, self.names.of(ACTIONS))
+        self.throttling.watch(self._asker.client)
+        await self._asker.start()
+        return self._asker
 
     async def _open_engine(self) -> None:
         """Compile, or load what was compiled, before Faust joins the group: later it might outlast a session."""
@@ -184,6 +196,8 @@ class WorkerRuntime(Service):
         await asyncio.to_thread(self.shadows.stop)
         if self._producer is not None:
             await stop_producer(self._producer, flush=self.ownership is not None and not self.ownership.abandoned)
+        if self._asker is not None:
+            await self._asker.close()
         await asyncio.to_thread(self.traces.close)
         if self.ownership is not None and self.ownership.left_unsaved and not self.crashed:
             self.watchdog.end_now("the brokers did not acknowledge its last checkpoint")
@@ -466,7 +480,7 @@ def create_app(settings: Settings, serving: ServingState) -> faust.App:
     options = handed_on(settings, signature(AIOKafkaConsumer).parameters.keys() - FAUSTS_OWN.keys())
     urls = [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")]
     app.transport = ChunkTransport(
-        urls, app, runtime.positions, settings.fetch_max_wait_ms, runtime.fetch_pace_s, options
+        urls, app, runtime.positions, settings.fetch_max_wait_ms, runtime.fetch_pace_s, options, runtime.throttling
     )
     app.on_rebalance_complete.connect(runtime.on_rebalanced)
     app.on_partitions_revoked.connect(runtime.on_revoked)

@@ -32,6 +32,7 @@ from faust.types import TP
 
 from rankstream.events.action_event import NO_EPOCH, Record
 from rankstream.streams.clients.patient_client import make_patient
+from rankstream.streams.clients.throttling import Throttling
 from rankstream.streams.connection import READ_COMMITTED
 from rankstream.streams.worker.fetch_connections import FetchConnections
 from rankstream.streams.worker.fetch_pace import FetchPace
@@ -227,6 +228,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = self.transport.fetch_max_wait_ms
         FetchPace(consumer._client, self.transport.fetch_pace_s)
         self._connections = FetchConnections(consumer._client)
+        self.transport.throttling.watch(consumer._client)
         make_patient(consumer._client)
         for name, value in self.transport.options.items():  # those that Faust has no setting for
             setattr(consumer, f"_{name}", value)
@@ -368,10 +370,12 @@ class ChunkTransport(driver.Transport):
         fetch_max_wait_ms: int,
         fetch_pace_s: Callable[[], float] = lambda: 0.0,
         options: Mapping[str, Any] = NO_OPTIONS,
+        throttling: Throttling | None = None,
     ) -> None:
         super().__init__(urls, app)
         self.positions = positions  # from the group's offsets to those to seek to instead
         self.fetch_max_wait_ms = fetch_max_wait_ms
         self.fetch_pace_s = fetch_pace_s
         self.options = options  # of aiokafka's consumer
+        self.throttling = throttling or Throttling()
         self.as_columns: Callable[[bytes | None], bytes | None] | None = None  # ``unpacked_columns.AsColumns``

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from rankstream.ranking.served_versions import ServedVersion
 from rankstream.streams.broker_watch import LOOK_EVERY_S, LOOK_S, BrokerWatch
+from rankstream.streams.clients.broker_asker import BrokerAsker
+from rankstream.streams.clients.throttling import Throttling
 from rankstream.streams.counters import Counters
 from rankstream.streams.exposition import Exposition
 from rankstream.streams.heartbeat import Heartbeat
@@ -40,19 +40,21 @@ class Observer:
         serving: ServingState,
         pressure: Pressure,
         end_of: Callable[[TP], int | None],
+        throttling: Throttling | None = None,
     ) -> None:
         self.heartbeat = Heartbeat()
         self.broker = BrokerWatch(
             settings.bootstrap_servers, self._is_answered, patience_s=min(LOOK_S, settings.session_timeout_s / 2)
         )
         self.ownership: Ownership | None = None  # None before the start
-        self.producer: AIOKafkaProducer | None = None  # asked whether a broker answers
+        self.asker: BrokerAsker | None = None
         self.has_joined = False  # the group, and opened what that gave it
         self.is_leaving = False  # it was asked to end
         self.registry_away: Callable[[], str] = lambda: ""  # why the schema registry gives no schema; "" where it does
         self._settings = settings
         self._serving = serving
         self._pressure = pressure
+        self._throttling = throttling or Throttling()
         self._end_of = end_of  # of a topic's partition, as the broker told last; None where it has not yet
         self._exposition = Exposition(WORKER_METRICS, self.look)
         self._told = self.look()  # in the log
@@ -60,17 +62,16 @@ class Observer:
     # --- kept up to date
 
     async def watch_broker(self) -> None:
-        """Ask for ever whether a broker answers, once there is a producer to ask by."""
-        while self.producer is None:
+        """Ask for ever whether a broker answers, once there is somebody who asks."""
+        while self.asker is None:
             await asyncio.sleep(LOOK_EVERY_S)
-        self.broker.seen()  # by the producer's start
+        self.broker.seen()  # by its start
         await self.broker.watch()
 
     async def _is_answered(self) -> bool:
-        try:
-            return self.producer is not None and bool(await self.producer.client.force_metadata_update())
-        except KafkaError:
-            return False
+        if self._throttling.holds_back:
+            return True  # it has said so
+        return self.asker is not None and await self.asker.is_answered()
 
     # --- looked at
 
@@ -96,6 +97,7 @@ class Observer:
             ready=not self._reasons(),
             broker_age_s=self.broker.age_s,
             outages=self.broker.outages,
+            throttled_s=self._throttling.total_s,
         )
 
     def lag(self) -> dict[TP, int]:

@@ -19,6 +19,7 @@ from faust.types import TP
 from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.rocksdb import DamagedStoreError, RocksStore
 from rankstream.streams.clients.connect import ClientError
+from rankstream.streams.clients.throttling import Throttling
 from rankstream.streams.engine import Engine
 from rankstream.streams.partitioner import KeyCheck, PartitionCheck, anywhere
 from rankstream.streams.pipeline import Sample, ServingState
@@ -96,6 +97,7 @@ class Parts:
     overload: Overload
     limits: Limits
     fencing: bool  # whether the brokers refuse former owners
+    throttling: Throttling
 
 
 class Opening:
@@ -121,8 +123,7 @@ class Opening:
         self.numbers, taken = numbers, set[int]()
         try:
             for number in numbers:
-                fence = Fence(self.settings, self._parts.limits, number) if self._parts.fencing else None
-                opened[number] = Opened(fence)
+                opened[number] = Opened(self._new_fence(number) if self._parts.fencing else None)
             await self._open_fences(opened)
             for number, one in opened.items():
                 await self._open_store(number, one)
@@ -153,6 +154,11 @@ class Opening:
             raise
         finally:
             self.numbers = ()
+
+    def _new_fence(self, number: int) -> Fence:
+        fence = Fence(self.settings, self._parts.limits, number)
+        self._parts.throttling.watch(fence.producer.client)
+        return fence
 
     async def _open_fences(self, opened: Mapping[int, "Opened"]) -> None:
         """Make the brokers refuse the last owners, before anything is read that those could still change."""

@@ -15,6 +15,7 @@ from aiokafka.errors import LeaderNotAvailableError
 from faust.types import TP
 
 from rankstream.events.action_event import NO_EPOCH
+from rankstream.streams.clients.throttling import Throttling
 from rankstream.streams.counters import Counters, total_of
 from rankstream.streams.engine import PLAIN, Engine
 from rankstream.streams.pipeline import Sample, ServingState
@@ -52,6 +53,7 @@ class Ownership:
         engine: Engine = PLAIN,
         overload: Overload | None = None,
         traces: Traces = NO_TRACES,
+        throttling: Throttling | None = None,
     ) -> None:
         self.settings = settings
         self.names = TopicNames(settings.topic_prefix)
@@ -62,7 +64,8 @@ class Ownership:
         self.left_unsaved = False  # the partitions that were left last had no last checkpoint
         self.left = Counters()  # of the partitions that were left: sums of what was counted never fall
         self._topics = TopicIdentity(settings)
-        parts = Parts(serving, engine, sample, traces, overload or Overload(), limits, fencing)
+        known = throttling or Throttling()
+        parts = Parts(serving, engine, sample, traces, overload or Overload(), limits, fencing, known)
         self._opener = Opening(settings, self._topics, producer, parts)
         self._cuts = CutWatch(settings)
         self._opening: asyncio.Task[None] | None = None

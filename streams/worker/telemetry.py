@@ -36,6 +36,7 @@ class WorkerLook:
     ready: bool
     broker_age_s: float  # since a broker answered
     outages: int
+    throttled_s: float = 0.0
     at_s: float = field(default_factory=monotonic)
 
     def of_partitions(self, read: Callable[[Partition], float]) -> dict[str, float]:
@@ -174,6 +175,13 @@ WORKER_METRICS: tuple[Watched[WorkerLook], ...] = (
         COUNTER,
         "Times that brokers stopped to answer this worker.",
         lambda look: look.outages,
+    ),
+    Watched(
+        "rankstream_broker_throttle_seconds_total",
+        COUNTER,
+        "Time for which brokers said that they would read nothing from a connection of this worker, as it is beyond a "
+        "quota; added up over connections.",
+        lambda look: look.throttled_s,
     ),
     Watched(
         "rankstream_build_info",

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.gateway.telemetry import GATEWAY_METRICS, SHOWN_BY_GATEWAYS
+from rankstream.streams.clients.throttling import Throttling
 from rankstream.streams.exposition import Kind
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.backpressure import Pressure
@@ -23,9 +24,9 @@ from tests.streams.worker.test_ownership import Commits, an_ownership
 ENDS = {"user-actions": 50, "ranking-requests": None}
 
 
-def an_observer() -> Observer:
+def an_observer(throttling: Throttling | None = None) -> Observer:
     pressure = Pressure(10, lambda: None, lambda: [])
-    return Observer(Settings(), SomeLiveRanker(), pressure, lambda tp: ENDS[tp.topic])
+    return Observer(Settings(), SomeLiveRanker(), pressure, lambda tp: ENDS[tp.topic], throttling)
 
 
 def scraped(observer: Observer) -> dict[str, float]:
@@ -59,6 +60,17 @@ def test_lag_is_how_far_a_cursor_is_behind_the_end_where_that_is_known():
     found = scraped(observer)
     assert found["rankstream_lag_records 3 user-actions"] == 8
     assert "rankstream_lag_records 3 ranking-requests" not in found
+
+
+def test_a_worker_that_is_held_back_by_a_quota_has_a_broker_and_shows_for_how_long():
+    throttling = Throttling()
+    observer = an_observer(throttling)  # without a producer, so nobody answers it
+    asyncio.run(observer.broker.look())
+    assert "no Kafka broker answers" in observer.broker.down
+    throttling.note(90_000, "shop")
+    asyncio.run(observer.broker.look())
+    assert observer.broker.down is None
+    assert scraped(observer)["rankstream_broker_throttle_seconds_total"] == 90
 
 
 def test_a_restore_under_way_shows_what_is_read_and_what_remains():
