@@ -157,6 +157,7 @@ class RealKafka(LocalBroker):
         self.home = home
         self.controller_port = free_port()
         self.proxied = dict(proxied or {})
+        self.cluster_id = urlsafe_b64encode(uuid4().bytes).decode()[:22].replace("-", "a")
 
     def prepare(self) -> tuple[list[str], dict[str, str]]:
         """Write the properties and format the storage, the first time. Raises ``BrokerError``."""
@@ -182,8 +183,8 @@ class RealKafka(LocalBroker):
         }
 
     def _format(self, properties: Path, environment: dict[str, str]) -> None:
-        cluster = urlsafe_b64encode(uuid4().bytes).decode()[:22].replace("-", "a")
-        command = [str(self.home / "bin" / "kafka-storage.sh"), "format", "-t", cluster, "-c", str(properties)]
+        storage = str(self.home / "bin" / "kafka-storage.sh")
+        command = [storage, "format", "-t", self.cluster_id, "-c", str(properties)]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
         if done.returncode:
             raise BrokerError(f"{command[0]} format failed: {(done.stderr or done.stdout).strip()[-500:]}")
