@@ -44,9 +44,10 @@ COMPILE = $(BIN)/python -c "from rankstream.streams.engine import open_engine; o
 # for ever for it to finish them.
 PYTEST = $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
+# Five for two processors: about two of them wait for brokers and workers at any time (tests/order.py).
 test: $(READY)  ## Run the tests, with the embedded broker
 	@$(COMPILE)
-	$(PYTEST) -n 4 $(TESTS)
+	$(PYTEST) -n 5 $(TESTS)
 
 test-kafka: $(READY)  ## Run the tests that talk to a broker on the Apache Kafka in KAFKA_HOME (needs a JDK 17)
 	@$(COMPILE)
