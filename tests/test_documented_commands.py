@@ -58,6 +58,7 @@ NOT_RUN = {
     r"rankstream embed .*--items": "needs a catalogue: tests/cli/test_train_items.py has a file of items",
     r"rankstream graph": "needs rows of boards, or a catalogue: tests/cli/test_graph.py has some",
     r"rankstream replay .*--catalogue": "needs what is published: tests/evaluation/replay/test_catalogues.py has some",
+    r"kafka-configs\.sh ": "needs Apache Kafka's own programs, and a broker",
     r"kubectl ": "needs a cluster: tests/test_kubernetes.py looks at what is applied",
     r"rankstream bundle show .*\| jq": "is run by tests/cli/test_json.py",
     r"rankstream evaluate .* --from (demo-run|tb)": "needs trained models: tests/cli/test_training.py has some",

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 SHELL = ("sh", "bash", "console", "shell")
-VARIABLE = re.compile(r"[A-Za-z_]+=\S*")
+VARIABLE = re.compile(r"[A-Za-z_]+=.*")
 PLACEHOLDER = re.compile(r"\.\.\.|[A-Z]{2,}$")
 OTHERS = (
     "jq",
@@ -41,6 +41,7 @@ OTHERS = (
     "bash",
     "curl",
     "kcat",
+    "kafka-configs.sh",
 )  # not ours: taken as they are
 HEADS = ("rankstream", "python", "make", "faust", "pip", ".ci/run", *OTHERS)
 
