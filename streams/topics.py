@@ -28,6 +28,7 @@ from rankstream.streams.settings import Settings
 
 DAY_MS = 24 * 3_600_000
 EXISTS, NOT_ALLOWED = 36, (29, 31)  # topic already exists; topic or cluster authorization failed
+UNKNOWN = 3  # topic
 SETTLE_S = 20.0  # for new topics to be known to all brokers
 MAX_BYTES = 4 << 20  # of a message: a request may name 5,000 candidates
 
@@ -189,13 +190,22 @@ async def _check(admin: AIOKafkaAdminClient, wanted: list[Topic], settings: Sett
 
 
 async def _check_compacted(admin: AIOKafkaAdminClient, name: str) -> None:
-    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
-    policy = values_of(answers).get(name, {}).get("cleanup.policy", "delete")
+    policy = (await _config_of(admin, name)).get("cleanup.policy", "delete")
     if "compact" not in policy or "delete" in policy:
         raise TopicsRefusedError(
             f"the topic {name} has cleanup.policy={policy}, so users' states would expire: set it to compact "
             f"(kafka-configs.sh --alter --topic {name} --add-config cleanup.policy=compact)"
         )
+
+
+async def _config_of(admin: AIOKafkaAdminClient, name: str) -> Mapping[str, str]:
+    """Return the settings of a topic that exists; a broker may hear of a new one later than others."""
+    async with asyncio.timeout(SETTLE_S):
+        while True:
+            answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+            if all(resource[0] != UNKNOWN for answer in answers for resource in answer.resources):
+                return values_of(answers).get(name, {})
+            await asyncio.sleep(0.1)
 
 
 def values_of(answers: list[Any]) -> dict[str, dict[str, str]]:

@@ -64,6 +64,36 @@ def test_any_other_refusal_is_reported(monkeypatch):
         asyncio.run(prepare_topics(Settings()))
 
 
+@dataclass
+class AnAdminOfSeveral(AnAdmin):
+    """Several brokers, of which some have not heard yet of a topic that was just created."""
+
+    code: int = 0
+    unaware: int = 2  # as many answers
+    policy: str = "compact"
+
+    async def list_topics(self) -> list[str]:
+        return [topic.name for topic in ALL_TOPICS]
+
+    async def describe_configs(self, resources: list[Any]) -> list[Any]:
+        self.unaware -= 1
+        error, entries = (3, []) if self.unaware >= 0 else (0, [("cleanup.policy", self.policy, False, True, False)])
+        return [SimpleNamespace(resources=[(error, "", 2, one.name, entries) for one in resources])]
+
+
+def test_a_broker_that_has_not_heard_of_a_new_topic_is_asked_again(monkeypatch):
+    admin = AnAdminOfSeveral()
+    monkeypatch.setattr(topics, "patient_admin", lambda settings: admin)
+    assert asyncio.run(prepare_topics(Settings())) == []
+    assert admin.unaware == -1
+
+
+def test_a_changelog_whose_states_would_expire_is_refused(monkeypatch):
+    monkeypatch.setattr(topics, "patient_admin", lambda settings: AnAdminOfSeveral(policy="delete"))
+    with pytest.raises(TopicsRefusedError, match="user-state-changelog has cleanup.policy=delete, so users' states"):
+        asyncio.run(prepare_topics(Settings()))
+
+
 def test_a_prefix_stands_before_every_name():
     names = TopicNames("shop.")
     assert names.of(CHANGELOG) == "shop.user-state-changelog"
