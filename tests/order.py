@@ -3,7 +3,7 @@
 ``--dist loadfile`` hands files out in the order of collection. A test with a broker mostly waits, for sessions to end
 and for workers to come back; handed out first of all, as they once were, such files kept four processes and one of two
 processors. So both kinds go side by side from the first file to the last, each its longest first, by the seconds that
-``tests/seconds.json`` says (``make test`` with ``--note-seconds`` writes it); a file that it does not name is short.
+``tests/seconds.json`` says (``make test TESTS=--note-seconds`` writes it); a file that it does not name is short.
 """
 
 import json
