@@ -45,6 +45,8 @@ OTHER_FILES = {
 }
 # Each digit can be read in one way only: a long run of them that ends in something else takes linear time to refuse.
 NUMBER = re.compile(r"\s*[+-]?(\d+([.,]\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
+FRACTION = re.compile(r"\s*[+-]?\d*[.,]\d+\s*")  # of a coordinate or a price, and no id
+MILLISECONDS = re.compile(r"\d{13}")  # since 1970
 DATE = re.compile(r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ].*)?")
 
 
@@ -205,9 +207,9 @@ def _likely_names(rows: Sequence[Sequence[str]]) -> list[str]:
     names: list[str] = []
     left = ["user_id", "item_id"]
     for at, fields in enumerate(zip(*(row for row in rows if len(row) == len(rows[0])), strict=True)):
-        if "timestamp_ms" not in names and all(map(_like_a_time, filter(None, fields))):
-            names.append("timestamp_ms")
-        elif left:
+        if not {"timestamp", "timestamp_ms"} & set(names) and all(map(_like_a_time, filter(None, fields))):
+            names.append("timestamp_ms" if all(map(MILLISECONDS.fullmatch, fields)) else "timestamp")
+        elif left and not any(map(FRACTION.fullmatch, fields)):
             names.append(left.pop(0))
         elif "action" not in names and all(map(_like_a_word, fields)):
             names.append("action")

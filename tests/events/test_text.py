@@ -274,7 +274,23 @@ def test_numbers_between_spaces_are_refused_with_the_names_that_read_them(tmp_pa
     (tmp_path / "messages.txt").write_text("1 2 1082040961\n3 4 1082155839\n")
     words = refusal(tmp_path / "messages.txt")
     assert words.endswith("has no heading, its first row is 1, 2, 1082040961; name its columns, for example "
-                          "--columns user_id,item_id,timestamp_ms")  # fmt: skip
+                          "--columns user_id,item_id,timestamp")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "names"),
+    [
+        ("1\t2010-10-12T00:21:28Z\t40.6438\t-73.7828\t23261", "user_id,timestamp,column3,column4,item_id"),
+        ("6,2,4,1289241911.72836", "user_id,item_id,column3,timestamp"),
+    ],
+)
+def test_the_names_of_the_refusal_read_the_file(row, names, tmp_path):
+    """Neither a coordinate is an id, nor are seconds milliseconds."""
+    (tmp_path / "log.txt").write_text(f"{row}\n{row}\n")
+    assert refusal(tmp_path / "log.txt").endswith(f"--columns {names}")
+    given = LogOptions(heading=tuple(names.split(",")), constants={"action": "view"})
+    times = whole(open_log(tmp_path / "log.txt", given)).times_ms.astype("datetime64[ms]")
+    assert set(times.astype("datetime64[Y]").astype(str)) == {"2010"}
 
 
 def test_words_between_spaces_are_no_columns_where_a_row_has_more_of_them(tmp_path):
