@@ -155,6 +155,9 @@ class ActionEvent(Struct, gc=False, frozen=True, omit_defaults=True):
     surface: Annotated[Name, Meta(description="where it happened; unknown names count as none")] | None = None
     value: Annotated[float, Meta(ge=0, description="seconds watched, a price, ...")] | None = None
     list_id: Annotated[WireId, Meta(description="of the list that it answers: a feed's request_id")] | None = None
+    collection_id: (
+        Annotated[WireId, Meta(description="of the board, playlist or basket that it put the item into")] | None
+    ) = None
 
 
 class ErasureEvent(Struct, gc=False, frozen=True, omit_defaults=True):

@@ -80,6 +80,7 @@ class Arrivals:
     offsets: Ints  # (n,) in the log, ascending
     list_ids: list[Id | None] | None = None  # the shown list that each names; None: the log can't name any
     positions: Ints | None = None  # (n,) in that list, as the log counts them; -1 for none
+    collection_ids: list[Id | None] | None = None  # that each put its item into; None: the log can't name any
 
     def __len__(self) -> int:
         return len(self.packed)
@@ -178,6 +179,7 @@ def pack_columns(
     item_keys: Keys | None = None,
     list_ids: list[Id | None] | None = None,
     positions: Ints | None = None,
+    collection_ids: list[Id | None] | None = None,
 ) -> Arrivals:
     """Pack columns of checked actions; negative and infinite values count as missing."""
     if item_keys is None:
@@ -193,21 +195,23 @@ def pack_columns(
     offsets = np.arange(len(cut), dtype=np.int64)
     return Arrivals(
         user_ids, item_ids, user_keys, item_keys, codes, times_ms, surfaces, values, arrived_ms, cut, offsets,
-        list_ids, positions,
+        list_ids, positions, collection_ids,
     )  # fmt: skip
 
 
 def events_of(arrivals: Arrivals, vocabulary: Vocabulary) -> Iterator[ActionEvent | ErasureEvent]:
     """Yield the actions and erasures as the wire writes them: what ``arrivals_of`` decodes to these arrivals again."""
-    lists = arrivals.list_ids or [None] * len(arrivals)
+    nothing: list[Id | None] = [None] * len(arrivals)
+    lists, collections = arrivals.list_ids or nothing, arrivals.collection_ids or nothing
     actions, surfaces = ("", *vocabulary.actions), (None, *vocabulary.surfaces)
     numbers = (arrivals.codes, arrivals.times_ms, arrivals.surfaces, arrivals.values)
-    columns = (arrivals.user_ids, arrivals.item_ids, *(column.tolist() for column in numbers), lists)
-    for user, item, code, at_ms, surface, value, shown in zip(*columns, strict=True):
+    columns = (arrivals.user_ids, arrivals.item_ids, *(column.tolist() for column in numbers), lists, collections)
+    for user, item, code, at_ms, surface, value, shown, put_into in zip(*columns, strict=True):
         if code == ERASURE:
             yield ErasureEvent(user, FORGET, at_ms)
             continue
-        yield ActionEvent(user, item, actions[code], at_ms, surfaces[surface], None if value != value else value, shown)
+        amount = None if value != value else value
+        yield ActionEvent(user, item, actions[code], at_ms, surfaces[surface], amount, shown, put_into)
 
 
 def codes_of_values(values: Values) -> Ints:
@@ -259,4 +263,5 @@ def arrivals_of(records: Iterable[Record], vocabulary: Vocabulary, skipped: Skip
         packed,
         np.array([record.offset for record in kept], np.int64),
         [event.list_id for event in events],
+        collection_ids=[event.collection_id for event in events],
     )

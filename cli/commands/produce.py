@@ -64,9 +64,10 @@ def command(
     FILE is a log as `rankstream train` and `rankstream replay` read it, and what they read of it is what is sent: a
     file or folder of Parquet, CSV or JSON lines, or a public log. - is JSON lines from standard input, each of which is
     sent as it comes. The fields of the wire are user_id, item_id, action, timestamp_ms and, where there are any,
-    surface, value and list_id. Rows that workers would reject are skipped and counted by reason. Keys are the text of
-    user_id, so that all records of a user meet in one partition; sending again is harmless, as the same action counts
-    once. With --impressions or --shown the lists that were shown are sent too, a record each; no worker reads them.
+    surface, value, list_id and collection_id. Rows that workers would reject are skipped and counted by reason. Keys
+    are the text of user_id, so that all records of a user meet in one partition; sending again is harmless, as the same
+    action counts once. With --impressions or --shown the lists that were shown are sent too, a record each; no worker
+    reads them.
 
     \b
     Writes: user-actions (with --requests: ranking-requests), impressions

@@ -37,7 +37,8 @@ _OPTIONS = (
     click.option(
         "--map", "columns", callback=pairs, multiple=True, metavar="FIELD=COLUMN",
         help="The column that holds a field (user_id, item_id, action, timestamp_ms, surface, value, list_id, "
-        "arrived_ms; of impressions position), repeatable.  [default: the field's own name, else a usual synonym]",
+        "collection_id, arrived_ms; of impressions position), repeatable.  [default: the field's own name, else a "
+        "usual synonym]",
     ),
     click.option(
         "--set", "constants", callback=pairs, multiple=True, metavar="FIELD=VALUE",

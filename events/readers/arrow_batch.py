@@ -77,8 +77,9 @@ def _sound_rows(batch: Batch, reading: Reading, numbers: Ints | None) -> tuple[A
     users, user_keys, _, with_user = _ids(_without(given["user_id"], shape), count)
     items, _, item_keys, with_item = _ids(_without(given["item_id"], shape), count, hashed=True)
     sound &= with_user & with_item
-    list_ids, with_list = _list_ids(_without(given_column(batch, shape, "list_id"), shape), count)
-    sound &= with_list
+    list_ids, with_list = _optional_ids(_without(given["list_id"], shape), count)
+    collection_ids, with_collection = _optional_ids(_without(given["collection_id"], shape), count)
+    sound &= with_list & with_collection
     positions: Ints | None = None
     if reading.positions:
         positions, with_position = _positions(_without(given_column(batch, shape, "position"), shape), count)
@@ -86,7 +87,7 @@ def _sound_rows(batch: Batch, reading: Reading, numbers: Ints | None) -> tuple[A
     _count_lost(given["surface"], vocabulary.surface_codes, values, sound, reading, numbers)
     packed = pack_columns(
         users, items, codes, times, surfaces, values, arrived, user_keys=user_keys, item_keys=item_keys,
-        list_ids=list_ids, positions=positions,
+        list_ids=list_ids, positions=positions, collection_ids=collection_ids,
     )  # fmt: skip
     return packed if sound.all() else packed.taken(np.flatnonzero(sound)), sound
 
@@ -179,8 +180,8 @@ def _ids(column: Column | None, count: int, hashed: bool = False) -> tuple[list[
     return [""] * count, [b""] * count, nothing, np.zeros(count, np.bool_)
 
 
-def _list_ids(column: Column | None, count: int) -> tuple[list[Id | None], Bools]:
-    """Return the ids of shown lists, None for none, and which rows need no second look."""
+def _optional_ids(column: Column | None, count: int) -> tuple[list[Id | None], Bools]:
+    """Return the ids of shown lists, or of collections, None for none, and which rows need no second look."""
     everywhere = np.ones(count, np.bool_)
     if column is None or pa.types.is_null(column.type):
         return [None] * count, everywhere

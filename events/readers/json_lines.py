@@ -193,6 +193,7 @@ class Reading:
             np.where(arrived == UNKNOWN, times, arrived),
             user_keys=_keys(users),
             list_ids=[event.list_id for event in events],
+            collection_ids=[event.collection_id for event in events],
             positions=_positions(listed) if self.positions else None,
         )
 

@@ -44,7 +44,7 @@ from rankstream.features.decoding import UNREADABLE
 Row = dict[str, Any]
 STDIN = Path("-")
 BATCH = 1_000  # rows of a Parquet file read at once: as many as the unit of times is told from
-IDS = ("user_id", "item_id", "list_id")
+IDS = ("user_id", "item_id", "list_id", "collection_id")
 # What programs write into tables where there is nothing: PostgreSQL's COPY and MySQL \N, others NULL, R and pandas NA
 # and nan, a browser undefined. As the id of a user it would be the one user who did half of the log.
 NOTHING = frozenset((

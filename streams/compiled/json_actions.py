@@ -21,8 +21,8 @@ MAX_DIGITS, MAX_EXACT_DIGITS = 18, 15  # of a number that 63 bits hold, and of o
 QUOTE, COMMA, POINT, ZERO, NINE, COLON, BACKSLASH, OPENING, CLOSING = (ord(one) for one in '",.09:\\{}')
 NULL = np.frombuffer(b"null", np.uint8)
 
-NAMES = ("user_id", "item_id", "action", "timestamp_ms", "surface", "value", "list_id")
-USER, ITEM, ACTION, TIME, SURFACE, VALUE, LIST = (1 << k for k in range(7))  # bits of the fields that were seen
+NAMES = ("user_id", "item_id", "action", "timestamp_ms", "surface", "value", "list_id", "collection_id")
+USER, ITEM, ACTION, TIME, SURFACE, VALUE, LIST, COLLECTION = (1 << k for k in range(8))  # bits of fields that were seen
 OTHER = 0  # a field that is not an action's
 NEEDED = USER | ITEM | ACTION | TIME
 NAME_BYTES = np.frombuffer("".join(NAMES).encode(), np.uint8)
@@ -152,7 +152,7 @@ def _decode_one(data, span, record_ms, actions, action_ends, surfaces, surface_e
                 if size < 1 or size > MAX_NAME_BYTES:
                     return False
                 surface = _name_code(data, begin, size, surfaces, surface_ends)
-            elif field == LIST:
+            elif field & (LIST | COLLECTION):
                 if size < 1 or size > MAX_ID_BYTES:
                     return False
             elif field != OTHER:
@@ -178,7 +178,7 @@ def _decode_one(data, span, record_ms, actions, action_ends, surfaces, surface_e
                 amount, at = _value_code(data, at, end, whole, at - begin, least_values)
                 if at < 0:
                     return False
-            elif field != LIST and field != OTHER:
+            elif field & ~(LIST | COLLECTION):
                 return False
         at = _past_space(data, at, end)
         if at >= end:

@@ -50,6 +50,7 @@ def _events(rng: random.Random, count: int, users: int) -> Iterator[tuple[int, d
             event["value"] = rng.choice([3, 0.25, round(rng.random() * 1000, 2), 1e30, rng.random(), 7.0, None, 10**16])
         if rng.random() < 0.05:
             event["list_id"] = rng.choice(["r1", 5, None, "é"])
+            event["collection_id"] = rng.choice([None, "c1", 5, "é"])
         if rng.random() < 0.03:
             event["extra"] = rng.choice(["x", 3, -3, None, True, {"a": [1]}, "é", 2.5])
         keys = list(event)

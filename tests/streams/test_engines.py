@@ -152,6 +152,7 @@ FIELDS = st.fixed_dictionaries(
         "surface": st.sampled_from(["home", "search", "elsewhere", None, "", 5]),
         "value": st.one_of(st.floats(-1, 1e6), st.sampled_from([None, 3, 10**18, "x", True])),
         "list_id": st.one_of(TEXTS, st.none(), st.integers(-1, 2**70)),
+        "collection_id": st.one_of(TEXTS, st.none(), st.integers(-1, 2**70), st.booleans()),
         "more": st.one_of(st.none(), st.booleans(), st.integers(), TEXTS, st.lists(st.integers(), max_size=2)),
         "item_id": st.one_of(TEXTS, st.integers(-1, 2**64), st.none()),
         "action": st.sampled_from(["hide", "looked", "", None]),
@@ -213,7 +214,8 @@ def test_an_ordinary_action_is_packed_by_the_kernel_alone(compiled: Engine, monk
     """Else the plain decoder would do all the work, and every other test here would pass."""
     run = Run(compiled, limit=9)
     monkeypatch.setattr(run.pipeline, "_decode", None)
-    run.take([an_event("u1", "a", at=1, surface="home", value=2.5, list_id="r1", offset=5), an_event(7, 8, offset=6)])
+    more = {"surface": "home", "value": 2.5, "list_id": "r1", "collection_id": "c1"}
+    run.take([an_event("u1", "a", at=1, offset=5, **more), an_event(7, 8, offset=6)])
     state = run.pipeline.users.get(b"u1")
     stamp, code = MORNING_MS + 1000, 1 + round(16 * np.log2(3.5))
     assert state.history.packed == pack_action(stamp, 1, xxhash.xxh3_64_intdigest(b"a") | 1 << 63, 1, code)
