@@ -27,7 +27,12 @@ from rankstream.graph.walks import Visits, WalkConfig, walk
 QUERIES = 10  # items that a request begins at
 STEPS = 100_000
 TOP = 1_000
-STOP_ITEMS = (2_000, 200)  # that a query must have found four times to stop: the paper's, and a tenth
+STOPS = {  # when walks stop early: at so many items of so many visits
+    "2,000 of 4": {"stop_items": 2_000, "stop_visits": 4},  # of a query, which stops by itself: the paper's
+    "200 of 4": {"stop_items": 200, "stop_visits": 4},
+    "1,000 of 6, together": {"stop_items": 1_000, "stop_visits": 6, "together": True, "batches": 20},
+    "500 of 8, together": {"stop_items": 500, "stop_visits": 8, "together": True, "batches": 20},
+}
 EDGES_AN_ITEM = 10  # on average
 POPULAR, LARGE = 0.75, 0.5  # exponents of the power laws of items and of boards
 AIM = 75  # requests/s a core
@@ -110,22 +115,26 @@ def report(edges: int, requests: int) -> None:
         f"{len(lists[0].rows):,} edges of {len(graph):,} items in {len(lists[1]):,} boards: built in {seconds:.1f} s, "
         f"{megabytes:,.0f} MB; peak memory so far {peak:,.0f} MB"
     )
-    graph.prepare()  # as opening a published one does
+    weights = np.random.default_rng(3).pareto(1.0, edges) + 1e-3
+    weighted = build_graph(replace(pairs, weights=weights), 0).graph
+    for one in (graph, weighted):
+        one.prepare()  # as opening a published one does
     queries = some_queries(graph, requests)
     for restart in (0.8, 0.5):
         whole = WalkConfig(steps=STEPS, restart=restart, stop_visits=0)
         every, again = (measure(graph.graph, queries, whole, seed) for seed in (2, 3))
         rows = {"all steps": every}
-        for count in STOP_ITEMS:
-            rows[f"stop at {count:,}"] = measure(graph.graph, queries, replace(whole, stop_visits=4, stop_items=count))
+        for name, stop in STOPS.items():
+            rows[name] = measure(graph.graph, queries, replace(whole, **stop))
+        rows["by weights"] = measure(weighted.graph, queries, whole)
         for name, one in rows.items():
-            print(f"  restart {restart}, {name:13}: {_row(one, every, again)}")
+            print(f"  restart {restart}, {name:20}: {_row(one, every, again)}")
 
 
 def _row(one: Walked, every: Walked, again: Walked) -> str:
     return ", ".join(
         (
-            f"{one.rate:.1f} requests/s (aim {AIM})",
+            f"{one.rate:.1f} requests/s (aim {AIM}; {one.rate / every.rate:.2f} of all steps')",
             f"p50 {one.milliseconds(0.5):.1f} ms",
             f"p99 {one.milliseconds(0.99):.1f} ms",
             f"{one.steps:,.0f} steps",

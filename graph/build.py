@@ -17,9 +17,13 @@ import numpy as np
 from rankstream.features.ids import Keys
 from rankstream.features.matches.tables import Lists
 from rankstream.features.schema import Bools, Ints
+from rankstream.graph.alias import Weights, alias_lists
 from rankstream.graph.bipartite import BipartiteGraph
 from rankstream.graph.item_graph import ItemGraph
 from rankstream.graph.memberships import Memberships
+from rankstream.graph.topics import Topics, nearest_boards, spreads
+
+ROUNDING = 1e-9  # of topics: a board of just as many is not left out
 
 
 class EmptyGraphError(ValueError):
@@ -30,8 +34,10 @@ class EmptyGraphError(ValueError):
 class GraphConfig:
     """What is left out."""
 
-    max_items: int = 1_000  # of a board: what joins more says little of any two; the paper prunes by entropy of topics
+    max_items: int = 1_000  # of a board: what joins more says little of any two
     max_boards: int = 1_000  # of an item, the newest ones: more hardly change where walks go, and fill memory
+    max_topics: float | None = None  # that a board may be spread over (``topics.py``); None: any number
+    degree_power: float = 1.0  # of an item in d boards, d to this stay, those nearest to its topic; .91 in the paper
 
     def __post_init__(self) -> None:
         if self.max_items < 2 or self.max_boards < 1:
@@ -39,6 +45,16 @@ class GraphConfig:
                 f"boards of up to {self.max_items} items and items of up to {self.max_boards} boards wanted; a walk "
                 "needs boards of at least 2 and items of at least 1"
             )
+        if not 0.0 < self.degree_power <= 1.0 or (self.max_topics is not None and not self.max_topics >= 1.0):
+            raise ValueError(
+                f"boards of up to {self.max_topics} topics and a power of {self.degree_power} of items' boards wanted; "
+                "a board has at least 1, and the power is more than 0 and at most 1"
+            )
+
+    @property
+    def by_topics(self) -> bool:
+        """Return whether topics of items are needed."""
+        return self.max_topics is not None or self.degree_power < 1.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +66,8 @@ class BuiltGraph:
     single: int  # boards of one item
     wide: int  # boards of more than ``max_items``
     pruned: int  # edges from items in more than ``max_boards``
+    spread: int = 0  # boards of more than ``max_topics``
+    far: int = 0  # edges of items in many boards that are about something else
 
     @property
     def edges(self) -> int:
@@ -57,42 +75,86 @@ class BuiltGraph:
         return len(self.graph.graph.boards.rows)
 
 
-def build_graph(pairs: Memberships, as_of_ms: int, config: GraphConfig | None = None) -> BuiltGraph:
-    """Return the graph of all pairs, of which later ones are newer. Raises ``EmptyGraphError`` where there is none."""
+def build_graph(
+    pairs: Memberships, as_of_ms: int, config: GraphConfig | None = None, topics: Topics | None = None
+) -> BuiltGraph:
+    """Return the graph of all pairs, of which later ones are newer.
+
+    Raises ``EmptyGraphError`` where there is none, and ``ValueError`` where topics are needed and none are given.
+    """
     config = config or GraphConfig()
-    boards, items = _each_pair_once(pairs)
-    _, board_of, sizes = np.unique(boards, return_inverse=True, return_counts=True)
+    if config.by_topics and topics is None:
+        raise ValueError("boards and edges are to be pruned by topics, but no topics of items are given")
+    once = _each_pair_once(pairs)
+    left, single, wide = _without_sizes(once, config)
+    left, spread, far = (left, 0, 0) if topics is None else _pruned_by_topics(left, topics, config)
+    if not len(left):
+        raise EmptyGraphError(_why_empty(pairs, single, wide, spread, config))
+    keys, item_of = np.unique(left.items, return_inverse=True)
+    which = _numbered_by_age(left.boards)
+    into = _lists(which, item_of, left.weights)
+    newest = _newest(item_of, which, config.max_boards)
+    weights = None if left.weights is None else left.weights[newest]
+    out_of = _lists(item_of[newest], which[newest], weights)
+    graph = ItemGraph(keys, BipartiteGraph(out_of, into), as_of_ms=as_of_ms)
+    return BuiltGraph(graph, len(pairs) - len(once), single, wide, int((~newest).sum()), spread, far)
+
+
+def _without_sizes(pairs: Memberships, config: GraphConfig) -> tuple[Memberships, int, int]:
+    """Return the pairs without boards of one item and of too many, and how many boards of each there were."""
+    _, board_of, sizes = np.unique(pairs.boards, return_inverse=True, return_counts=True)
     kept = (sizes[board_of] > 1) & (sizes[board_of] <= config.max_items)
     single, wide = int(np.count_nonzero(sizes == 1)), int(np.count_nonzero(sizes > config.max_items))
-    if not kept.any():
-        raise EmptyGraphError(_why_empty(pairs, single, wide, config))
-    keys, item_of = np.unique(items[kept], return_inverse=True)
-    which = _numbered_by_age(board_of[kept])
-    into = _lists(which, item_of)
-    out_of, pruned = _newest(item_of, which, config.max_boards)
-    graph = ItemGraph(keys, BipartiteGraph(out_of, into), as_of_ms=as_of_ms)
-    return BuiltGraph(graph, len(pairs) - len(items), single, wide, pruned)
+    return pairs.rows(np.flatnonzero(kept)), single, wide
 
 
-def _why_empty(pairs: Memberships, single: int, wide: int, config: GraphConfig) -> str:
+def _pruned_by_topics(pairs: Memberships, topics: Topics, config: GraphConfig) -> tuple[Memberships, int, int]:
+    """Return the pairs without boards of too many topics and far edges, and how many there were of each.
+
+    Boards that are left with one item go with their far edges.
+    """
+    spread = 0
+    if config.max_topics is not None:
+        boards = _numbered_by_age(pairs.boards)
+        wide = spreads(boards, topics.of(pairs.items)) > config.max_topics + ROUNDING
+        pairs, spread = pairs.rows(np.flatnonzero(~wide[boards])), int(wide.sum())
+    if config.degree_power == 1.0:
+        return pairs, spread, 0
+    _, items = np.unique(pairs.items, return_inverse=True)
+    near = nearest_boards(items, _numbered_by_age(pairs.boards), topics.of(pairs.items), config.degree_power)
+    left, _, _ = _without_sizes(pairs.rows(np.flatnonzero(near)), config)
+    return left, spread, len(pairs) - len(left)
+
+
+def _why_empty(pairs: Memberships, single: int, wide: int, spread: int, config: GraphConfig) -> str:
     if not len(pairs):
         return "the graph is empty: no item is in any board; name the columns of both with --map, or a later --as-of"
+    boards = len(np.unique(pairs.boards))
+    topics = f", and {spread:,} are of more than {config.max_topics:g} topics" if spread else ""
     return (
-        f"the graph is empty: of {single + wide:,} boards {single:,} hold one item alone and {wide:,} more than "
-        f"{config.max_items:,}; name a column whose values several items share, or raise --max-items"
+        f"the graph is empty: of {boards:,} boards {single:,} hold one item alone and {wide:,} more than "
+        f"{config.max_items:,}{topics}; name a column whose values several items share, or raise --max-items"
+        + (" or --max-topics" if spread else "")
     )
 
 
-def _each_pair_once(pairs: Memberships) -> tuple[Ints, Keys]:
-    """Return the numbers of the boards and the keys of the items of each pair, in the order that they came last."""
+def _each_pair_once(pairs: Memberships) -> Memberships:
+    """Return each pair once, where it came last, with boards numbered from 0 and the most that it ever weighed."""
     _, boards = np.unique(pairs.boards, return_inverse=True)
     keys, items = np.unique(pairs.items, return_inverse=True)
-    _, from_the_end = np.unique((boards.astype(np.int64) * max(1, len(keys)) + items)[::-1], return_index=True)
-    lasts = np.sort(len(items) - 1 - from_the_end)
-    return boards[lasts].astype(np.int64), pairs.items[lasts]
+    cells = boards.astype(np.int64) * max(1, len(keys)) + items
+    _, from_the_end, which = np.unique(cells[::-1], return_index=True, return_inverse=True)
+    order = np.argsort(-from_the_end, kind="stable")
+    lasts = len(items) - 1 - from_the_end[order]
+    weights = None
+    if pairs.weights is not None:
+        most = np.zeros(len(from_the_end))
+        np.maximum.at(most, which, pairs.weights[::-1])
+        weights = most[order]
+    return Memberships(boards[lasts].astype(np.uint64), pairs.items[lasts], weights)
 
 
-def _numbered_by_age(boards: Ints) -> Ints:
+def _numbered_by_age(boards: Keys) -> Ints:
     """Return the boards numbered anew from 0, in the order of their newest pair."""
     numbers, last = np.unique(boards[::-1], return_index=True)
     age = np.empty(len(numbers), np.int64)
@@ -100,17 +162,18 @@ def _numbered_by_age(boards: Ints) -> Ints:
     return age[np.searchsorted(numbers, boards)]
 
 
-def _lists(of: Ints, rows: Ints) -> Lists:
-    """Return the rows of each of ``of``, ascending."""
+def _lists(of: Ints, rows: Ints, weights: Weights | None) -> Lists:
+    """Return the rows of each of ``of``, ascending, and what draws them by weight where they have any."""
     order = np.lexsort((rows, of))
     starts = np.concatenate([[0], np.cumsum(np.bincount(of))]).astype(np.int64)
-    return Lists(starts, rows[order].astype(np.int32))
+    lists = Lists(starts, rows[order].astype(np.int32))
+    return lists if weights is None else alias_lists(lists, weights[order])
 
 
-def _newest(items: Ints, boards: Ints, count: int) -> tuple[Lists, int]:
-    """Return the newest boards of each item, and how many others were left out."""
-    every = _lists(items, boards)
-    ends = np.repeat(every.starts[1:], np.diff(every.starts))
-    kept: Bools = ends - np.arange(len(every.rows)) <= count
-    sizes = np.minimum(np.diff(every.starts), count)
-    return Lists(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), every.rows[kept]), int((~kept).sum())
+def _newest(items: Ints, boards: Ints, count: int) -> Bools:
+    """Return which edges lead from an item to its newest boards, so many."""
+    order = np.lexsort((boards, items))
+    ends = np.cumsum(np.bincount(items))[items[order]]
+    kept = np.empty(len(items), np.bool_)
+    kept[order] = ends - np.arange(len(items)) <= count
+    return kept

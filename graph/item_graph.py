@@ -9,6 +9,8 @@
             keys.u64                       (n,) keys of the items, sorted
             board_starts.i64  boards.i32   the boards of each item
             item_starts.i64   items.i32    the items of each board
+            board_thresholds.u32  board_others.i32      only of edges with weights: what draws one of a list by weight
+            item_thresholds.u32   item_others.i32       (``alias.py``); the header then says what the weights are of
 
 It knows items by their keys alone, so walks find what any version of the item vectors holds.
 """
@@ -21,21 +23,32 @@ from typing import Annotated, Self
 
 import msgspec
 import numpy as np
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from rankstream.features.embeddings import files
 from rankstream.features.embeddings.files import KEPT_VERSIONS, BrokenTableError, Column
 from rankstream.features.embeddings.key_search import KeySearch
 from rankstream.features.ids import Keys
-from rankstream.features.matches.tables import Lists, MatchTables
+from rankstream.features.matches.tables import Lists, MatchTables, Rows32
 from rankstream.features.schema import Bools, Ints
+from rankstream.graph.alias import AliasLists
 from rankstream.graph.bipartite import BipartiteGraph, session_graph
 
-FORMAT = 1
+FORMAT, WEIGHTED = 1, 2  # of graphs without weights, and with them
 KEYS, BOARD_STARTS, BOARDS = "keys.u64", "board_starts.i64", "boards.i32"
 ITEM_STARTS, ITEMS = "item_starts.i64", "items.i32"
+BOARD_THRESHOLDS, BOARD_OTHERS = "board_thresholds.u32", "board_others.i32"
+ITEM_THRESHOLDS, ITEM_OTHERS = "item_thresholds.u32", "item_others.i32"
 DTYPES = {KEYS: "<u8", BOARD_STARTS: "<i8", BOARDS: "<i4", ITEM_STARTS: "<i8", ITEMS: "<i4"}
+DRAWING = {BOARD_THRESHOLDS: "<u4", BOARD_OTHERS: "<i4", ITEM_THRESHOLDS: "<u4", ITEM_OTHERS: "<i4"}
 AGAIN = "build the graph again with `rankstream graph build`"
+
+
+class Weighting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the weights of edges are of."""
+
+    edges: dict[str, float] = {}  # weight of each ``action:column``; what is not there weighs 1
+    half_life_ms: int | None = None  # None: age does not matter
 
 
 class GraphHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -46,6 +59,7 @@ class GraphHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     boards: Annotated[int, Meta(ge=0)]  # m
     as_of_ms: int  # UTC: what happened until then is in it
     checksums: dict[str, str] = {}  # xxh3_128 of each column's file
+    weighting: Weighting | UnsetType = UNSET  # not in the headers of graphs without weights
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,7 @@ class ItemGraph:
     graph: BipartiteGraph
     version: str | None = None  # None: not published, as that of a bundle's sessions
     as_of_ms: int = 0
+    weighting: Weighting | None = None  # None: edges have no weights
 
     @classmethod
     def of_sessions(cls, tables: MatchTables) -> Self:
@@ -74,15 +89,15 @@ class ItemGraph:
         Raises ``BrokenTableError``.
         """
         header = files.sealed_header(folder, GraphHeader)
-        if header.format != FORMAT:
-            raise BrokenTableError(f"{folder / files.HEADER} is of format {header.format}, not {FORMAT}; {AGAIN}")
+        weighting = None if header.weighting is UNSET else header.weighting
+        wanted = FORMAT if weighting is None else WEIGHTED
+        if header.format != wanted:
+            raise BrokenTableError(f"{folder / files.HEADER} is of format {header.format}, not {wanted}; {AGAIN}")
         columns = _mapped(folder, header)
-        graph = BipartiteGraph(
-            Lists(columns[BOARD_STARTS], columns[BOARDS]), Lists(columns[ITEM_STARTS], columns[ITEMS])
-        )
+        graph = _graph_of(columns, weighted=weighting is not None)
         if not _is_whole(header, columns, graph):
             raise BrokenTableError(f"the graph {folder} has lists that its header does not fit; {AGAIN}")
-        opened = cls(columns[KEYS], graph, folder.name, header.as_of_ms)
+        opened = cls(columns[KEYS], graph, folder.name, header.as_of_ms, weighting)
         opened.prepare()
         return opened
 
@@ -116,19 +131,35 @@ def publish_graph(root: Path, graph: ItemGraph, keep: int = KEPT_VERSIONS) -> Pa
         ITEM_STARTS: items.starts,
         ITEMS: items.rows,
     }
+    if isinstance(boards, AliasLists) and isinstance(items, AliasLists):
+        columns |= {BOARD_THRESHOLDS: boards.thresholds, BOARD_OTHERS: boards.others}
+        columns |= {ITEM_THRESHOLDS: items.thresholds, ITEM_OTHERS: items.others}
+        weighting = graph.weighting or Weighting()
+        header = msgspec.structs.replace(header, format=WEIGHTED, weighting=weighting)
     with files.publishing(root):
         return files.write_version(root, header, columns, keep)
 
 
 def _mapped(folder: Path, header: GraphHeader) -> Mapping[str, Column]:
+    dtypes = DTYPES if header.weighting is UNSET else DTYPES | DRAWING
     try:
-        columns = {name: files.map_column(folder / name, dtype) for name, dtype in DTYPES.items()}
-        files.verify_columns(folder, columns, {name: header.checksums[name] for name in DTYPES}, AGAIN)
+        columns = {name: files.map_column(folder / name, dtype) for name, dtype in dtypes.items()}
+        files.verify_columns(folder, columns, {name: header.checksums[name] for name in dtypes}, AGAIN)
     except BrokenTableError:
         raise
     except (OSError, KeyError, ValueError) as exc:
         raise BrokenTableError(f"the graph {folder} can't be opened ({exc}); {AGAIN}") from exc
     return columns
+
+
+def _graph_of(columns: Mapping[str, Column], weighted: bool) -> BipartiteGraph:
+    boards, items = (columns[BOARD_STARTS], columns[BOARDS]), (columns[ITEM_STARTS], columns[ITEMS])
+    if not weighted:
+        return BipartiteGraph(Lists(*boards), Lists(*items))
+    return BipartiteGraph(
+        AliasLists(*boards, columns[BOARD_THRESHOLDS], columns[BOARD_OTHERS]),
+        AliasLists(*items, columns[ITEM_THRESHOLDS], columns[ITEM_OTHERS]),
+    )
 
 
 def _is_whole(header: GraphHeader, columns: Mapping[str, Column], graph: BipartiteGraph) -> bool:
@@ -147,4 +178,12 @@ def _within(lists: Lists, count: int) -> bool:
     starts, rows = lists.starts, lists.rows
     if not len(starts) or starts[0] != 0 or starts[-1] != len(rows) or (np.diff(starts) < 0).any():
         return False
+    if isinstance(lists, AliasLists):
+        if not len(lists.thresholds) == len(lists.others) == len(rows):
+            return False
+        return _are_rows(rows, count) and _are_rows(lists.others, count)
+    return _are_rows(rows, count)
+
+
+def _are_rows(rows: Rows32, count: int) -> bool:
     return not len(rows) or bool(rows.min() >= 0 and rows.max() < count)

@@ -1,8 +1,9 @@
 """Random walks from several items at once (Pixie: Eksombatchai et al., WWW 2018), thousands of walkers in step.
 
-A walk goes from an item to a random one of its boards, and on to a random item of that; after each such step it ends
-with probability ``restart``. What is visited often from the user's items is near to them. Walkers are rows of arrays:
-a step of all of them is two look-ups, and those whose walk ended leave the arrays::
+A walk goes from an item to a random one of its boards, and on to a random item of that, by the edges' weights where
+they have any; after each such step it ends with probability ``restart``. What is visited often from the user's items
+is near to them. Walkers are rows of arrays: a step of all of them is two look-ups, and those whose walk ended leave the
+arrays::
 
     walkers   a a a b b      step      x y a c c      some end      y a c      step ...
 """
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from rankstream.features.matches.tables import Lists
 from rankstream.features.schema import Ints
+from rankstream.graph.alias import SLOT, AliasLists
 from rankstream.graph.bipartite import BipartiteGraph
 
 Float64s = npt.NDArray[np.float64]
@@ -31,6 +33,7 @@ class WalkConfig:
     batches: int = 5  # after each of these parts, queries that have found enough stop
     stop_items: int = 2_000  # a query stops when so many items, n_p; 2,000
     stop_visits: int = 4  # have so many visits, n_v; 4. 0: no query stops early
+    together: bool = False  # all queries stop, when so many items have so many visits from all of them (post of 2018)
     boost: bool = False  # multi-hit booster: items visited from several queries count more
 
     def __post_init__(self) -> None:
@@ -92,7 +95,8 @@ def walk(
     degrees = graph.degrees[queries]
     walks = steps_of(degrees, weights, graph.max_degree, config.steps) * config.restart / config.batches
     counted: tuple[Pairs, Ints] = np.zeros(0, np.int64), np.zeros(0, np.int64)
-    waiting: list[Pairs] = []  # visits that need not be counted yet, as no query can stop early
+    waiting: list[Pairs] = []  # visits that need not be counted yet, as no query stops by itself
+    visits = np.zeros(graph.num_items if config.together else 0, np.int32)  # of each item from all queries
     running = degrees > 0
     for _ in range(config.batches):
         if not running.any():
@@ -100,7 +104,11 @@ def walk(
         begun = np.where(running, np.ceil(walks), 0).astype(np.int64)
         which = np.repeat(np.arange(len(queries)), begun)
         waiting.append(_walked(graph, len(queries), which, queries[which], rng, config.restart))
-        if config.stop_visits:
+        if config.together:
+            np.add.at(visits, waiting[-1] % graph.num_items, 1)
+            if config.stop_visits and np.count_nonzero(visits >= config.stop_visits) >= config.stop_items:
+                break
+        elif config.stop_visits:
             counted = _merged(*counted, waiting.pop())
             running &= ~_found_enough(*counted, graph.num_items, len(queries), config)
     pairs, counts = _merged(*counted, np.concatenate(waiting)) if waiting else counted
@@ -125,9 +133,14 @@ def _walked(
 
 
 def _hop(lists: Lists, rows: Ints, rng: np.random.Generator) -> Ints:
-    """Return a random entry of the list of each row, none of which is empty."""
+    """Return a random entry of the list of each row, none of which is empty; by weight where the lists have any."""
     starts = lists.starts.take(rows)
-    picked = starts + (rng.random(len(rows)) * (lists.starts.take(rows + 1) - starts)).astype(np.int64)
+    drawn = rng.random(len(rows)) * (lists.starts.take(rows + 1) - starts)
+    slots = drawn.astype(np.int64)
+    picked = starts + slots
+    if isinstance(lists, AliasLists):
+        own = (drawn - slots) * SLOT < lists.thresholds.take(picked)
+        return np.where(own, lists.rows.take(picked), lists.others.take(picked)).astype(np.int64)
     return lists.rows.take(picked).astype(np.int64)
 
 

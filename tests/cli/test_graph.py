@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from rankstream.features.embeddings.table import publish
 from rankstream.graph.item_graph import ItemGraph
 from tests.builders.bundle import AS_OF_MS
 from tests.builders.catalogue import an_item, published
@@ -51,8 +53,42 @@ def test_edges_are_of_the_actions_that_are_named(tmp_path):
     log.write_text("action,item_id,list\nsave,5,a\nsave,6,a\nview,7,a\n")
     told = json.loads(build(tmp_path, "--rows", log, "--edges", "save:list", "--json").stdout)
     assert (told["items"], told["edges"], told["unboarded"]) == (2, 2, 1)
+    assert "give --rows FILE too" in refusal(build(tmp_path, "--edges", "save:list=2"))
     assert "is no ACTION:COLUMN" in refusal(build(tmp_path, "--rows", log, "--edges", "save"))
     assert "give --rows FILE too" in refusal(build(tmp_path, "--edges", "save:list"))
+
+
+def test_edges_weigh_by_action_and_age_and_the_graph_says_so(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("action,item_id,list,timestamp_ms\nsave,5,a,2023-11-01\nview,6,a,2023-11-02\n")
+    edges = ("--rows", log, "--edges", "save:list=3", "--edges", "view:list", "--as-of", "2023-11-03")
+    assert build(tmp_path, *edges, "--half-life", "30d").exit_code == 0
+    shown = json.loads(rankstream("graph", "check", tmp_path / "graph", "--json").stdout)
+    assert shown["weights"] == {"edges": {"save:list": 3.0, "view:list": 1.0}, "half_life": "30d"}
+    assert "save:list 3, view:list 1, half after 30d" in rankstream("graph", "check", tmp_path / "graph").output
+    for words, said in (
+        (("--edges", "save:list=0"), "0 is no weight; write a number above 0, as save:collection=3"),
+        (("--edges", "save:list="), "nothing is no weight"),
+        (("--edges", "save:list", "--half-life", "soon"), "--half-life soon is none; write for example 30d"),
+        (("--edges", "save:list", "--half-life", "never"), "or leave it out"),
+    ):
+        assert said in refusal(build(tmp_path, "--rows", log, *words))
+    assert "--half-life is of rows" in refusal(build(tmp_path, "--half-life", "30d", "--catalogue", tmp_path))
+
+
+def test_boards_of_many_topics_are_left_out_by_categories_or_item_vectors(rows, tmp_path):
+    shelf = [an_item(item, category=("Food",) if item < 7 else ("Toys",)) for item in (5, 6, 7)]
+    published(tmp_path / "catalogue", *shelf, as_of_ms=AS_OF_MS)
+    words = ("--rows", rows, *COLUMNS, "--max-topics", 1, "--as-of", AS_OF_MS, "--json")
+    told = json.loads(build(tmp_path, *words, "--catalogue", tmp_path / "catalogue").stdout)
+    assert (told["boards"], told["spread"]) == (1, 1)  # b2 holds 6 and 7
+    publish(tmp_path / "items", [5, 6, 7], np.eye(3)[[0, 0, 1]], space="s", as_of_ms=AS_OF_MS)
+    told = json.loads(build(tmp_path, *words, "--item-vectors", tmp_path / "items", "--topics", 2).stdout)
+    assert told["boards"] + told["spread"] == 2
+    assert "give --item-vectors DIR, or a --catalogue with categories" in refusal(build(tmp_path, *words))
+    publish(tmp_path / "items", [5, 6, 7], np.eye(3), space="s", as_of_ms=AS_OF_MS + 1)
+    late = refusal(build(tmp_path, *words, "--item-vectors", tmp_path / "items"))
+    assert "give a later --as-of, or older vectors" in late
 
 
 def test_what_can_not_be_built_is_one_sentence(rows, tmp_path):

@@ -1,5 +1,7 @@
 """Published graphs: whole versions or none, verified to the byte, and no walk can leave one."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import xxhash
 
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.ids import id_keys
-from rankstream.graph.item_graph import ItemGraph
+from rankstream.graph.item_graph import ItemGraph, Weighting, publish_graph
 from rankstream.graph.walks import WalkConfig, walk
 from tests.builders.bundle import AS_OF_MS
 from tests.builders.graph import a_graph, publish_boards
@@ -23,6 +25,23 @@ def test_what_is_published_is_opened_again_and_walks_find_the_same(tmp_path):
     found = [walk(one.graph, query, np.ones(1), np.random.default_rng(1), WalkConfig()) for one in (opened, made)]
     assert found[0].counts.tolist() == found[1].counts.tolist()
     assert opened.rows(id_keys(["nowhere", 7]))[1].tolist() == [False, True]
+
+
+def test_a_graph_without_weights_is_published_as_ever_to_the_byte(tmp_path):
+    assert publish_boards(tmp_path, PAIRS) == "000001-e64bd413d131d56c"  # the hash of the header, which has checksums
+
+
+def test_weights_are_opened_again_and_walks_find_the_same(tmp_path):
+    made = a_graph(PAIRS, weights=[1, 9, 1, 2, 3, 4])
+    folder = publish_graph(tmp_path, replace(made, weighting=Weighting({"save:list": 9.0}, 60_000)))
+    opened = ItemGraph.open(tmp_path)
+    assert (len(list(folder.iterdir())), opened.weighting) == (10, Weighting({"save:list": 9.0}, 60_000))
+    query, _ = opened.rows(id_keys(["tea"]))
+    steps = [walk(one.graph, query, np.ones(1), np.random.default_rng(1), WalkConfig()) for one in (opened, made)]
+    assert steps[0].counts.tolist() == steps[1].counts.tolist()
+    (folder / "board_others.i32").write_bytes(b"\xff" * 24)
+    with pytest.raises(BrokenTableError, match=r"board_others.i32.*build"):
+        ItemGraph.open(tmp_path)
 
 
 def test_as_many_versions_are_kept_as_are_wanted(tmp_path):

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankstream.features.matches.tables import Lists
+from rankstream.graph.alias import alias_lists
 from rankstream.graph.bipartite import BipartiteGraph
 from rankstream.graph.walks import Visits, WalkConfig, steps_of, walk
 
@@ -19,6 +20,15 @@ def lists_of(rows):
 def a_graph(boards=BOARDS, num_items=8):
     of_items = [[at for at, items in enumerate(boards) if item in items] for item in range(num_items)]
     return BipartiteGraph(lists_of(of_items), lists_of(boards))
+
+
+def a_weighted_graph(weight=lambda item, board: 1.0 + 3.0 * ((item + 2 * board) % 3)):
+    """The same graph with a weight an edge, as its two lists and as one matrix (n, m)."""
+    graph, matrix = a_graph(), np.zeros((8, len(BOARDS)))
+    for board, items in enumerate(BOARDS):
+        matrix[items, board] = [weight(item, board) for item in items]
+    of_boards, of_items = (one[one > 0] for one in (matrix, matrix.T))
+    return BipartiteGraph(alias_lists(graph.boards, of_boards), alias_lists(graph.items, of_items)), matrix
 
 
 def walked(queries, weights=None, seed=0, graph=None, **config):
@@ -36,7 +46,11 @@ def expected_visits(graph, query, restart):
         to_board[item, graph.boards.of(item)] = 1 / max(1, len(graph.boards.of(item)))
     for board in range(m):
         to_item[board, graph.items.of(board)] = 1 / len(graph.items.of(board))
-    step = to_board @ to_item
+    return solved(to_board @ to_item, query, restart)
+
+
+def solved(step, query, restart):
+    n = len(step)
     return np.linalg.solve(np.eye(n) - (1 - restart) * step.T, step.T[:, query])
 
 
@@ -47,6 +61,27 @@ def test_shares_of_visits_are_those_of_personalised_pagerank(restart):
     shares = np.bincount(visits.items, visits.counts, 8) / visits.steps
     sigma = np.sqrt(2 / restart / visits.steps)  # visits of one walk hang together
     assert np.abs(shares - exact / exact.sum()).max() < 3 * sigma
+
+
+@pytest.mark.parametrize("restart", [0.2, 0.8])
+def test_shares_of_visits_follow_the_weights_as_personalised_pagerank_does(restart):
+    graph, weights = a_weighted_graph()
+    of_item, of_board = weights.sum(axis=1, keepdims=True), weights.sum(axis=0, keepdims=True)
+    step = (weights / np.where(of_item > 0, of_item, 1)) @ (weights / of_board).T
+    exact = solved(step, 1, restart)
+    visits = walked([1], graph=graph, steps=200_000, restart=restart, stop_visits=0)
+    shares = np.bincount(visits.items, visits.counts, 8) / visits.steps
+    sigma = np.sqrt(2 / restart / visits.steps)
+    assert np.abs(shares - exact / exact.sum()).max() < 3 * sigma
+    plain = expected_visits(a_graph(), 1, restart)
+    assert np.abs(shares - plain / plain.sum()).max() > 10 * sigma  # else weights would not show
+
+
+def test_edges_of_one_weight_are_walked_as_edges_without_any():
+    graph, _ = a_weighted_graph(lambda item, board: 0.25)
+    plain, weighted = walked([1, 4]), walked([1, 4], graph=graph)
+    assert plain.items.tolist() == weighted.items.tolist()
+    assert plain.counts.tolist() == weighted.counts.tolist()
 
 
 def test_about_as_many_steps_are_taken_as_asked_for():
@@ -85,6 +120,17 @@ def test_a_query_stops_when_it_has_found_enough_and_the_others_go_on():
     full = walked([0, 5], stop_visits=0, **{**config, "stop_items": 1})
     assert of_query[0] < 0.2 * np.bincount(full.queries, full.counts)[0]
     assert of_query[1] == pytest.approx(np.bincount(full.queries, full.counts)[1], rel=0.05)  # has 2 items to find
+
+
+def test_all_queries_stop_together_when_enough_items_have_enough_visits_from_all_of_them():
+    config = {"steps": 100_000, "batches": 10, "together": True}
+    full = walked([0, 5], **config, stop_items=8)
+    stopped = walked([0, 5], **config, stop_items=7, stop_visits=500)
+    assert full.counts.sum() == pytest.approx(100_000, rel=0.05)
+    assert 8_000 < stopped.counts.sum() < 50_000
+    shares = [np.bincount(one.queries, one.counts) / one.steps for one in (full, stopped)]
+    assert shares[0] == pytest.approx(shares[1], abs=0.02)  # no query weighs less than it would have
+    assert walked([0, 5], **config, stop_visits=0).counts.tolist() == full.counts.tolist()
 
 
 def test_more_boards_mean_more_steps_but_not_in_their_ratio():
