@@ -30,8 +30,8 @@ TOP = 1_000
 STOPS = {  # when walks stop early: at so many items of so many visits
     "2,000 of 4": {"stop_items": 2_000, "stop_visits": 4},  # of a query, which stops by itself: the paper's
     "200 of 4": {"stop_items": 200, "stop_visits": 4},
-    "1,000 of 6, together": {"stop_items": 1_000, "stop_visits": 6, "together": True, "batches": 20},
-    "500 of 8, together": {"stop_items": 500, "stop_visits": 8, "together": True, "batches": 20},
+    "1,000 of 6, together": {"stop_items": 1_000, "stop_visits": 6, "together": True},
+    "500 of 8, together": {"stop_items": 500, "stop_visits": 8, "together": True},
 }
 EDGES_AN_ITEM = 10  # on average
 POPULAR, LARGE = 0.75, 0.5  # exponents of the power laws of items and of boards

@@ -13,6 +13,7 @@ import numpy as np
 
 from rankstream.features.matches.tables import Lists, MatchTables
 from rankstream.features.schema import Ints
+from rankstream.graph.bias import Bias
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class BipartiteGraph:
 
     boards: Lists  # of each item
     items: Lists  # of each board
+    bias: Bias | None = None  # None: walks prefer nothing
 
     @property
     def num_items(self) -> int:

@@ -18,6 +18,7 @@ from rankstream.features.ids import Keys
 from rankstream.features.matches.tables import Lists
 from rankstream.features.schema import Bools, Ints
 from rankstream.graph.alias import Weights, alias_lists
+from rankstream.graph.bias import Bias
 from rankstream.graph.bipartite import BipartiteGraph
 from rankstream.graph.item_graph import ItemGraph
 from rankstream.graph.memberships import Memberships
@@ -38,6 +39,7 @@ class GraphConfig:
     max_boards: int = 1_000  # of an item, the newest ones: more hardly change where walks go, and fill memory
     max_topics: float | None = None  # that a board may be spread over (``topics.py``); None: any number
     degree_power: float = 1.0  # of an item in d boards, d to this stay, those nearest to its topic; .91 in the paper
+    bias: float = 0.0  # share of steps that prefer the topic that a walk began at (``bias.py``)
 
     def __post_init__(self) -> None:
         if self.max_items < 2 or self.max_boards < 1:
@@ -50,11 +52,13 @@ class GraphConfig:
                 f"boards of up to {self.max_topics} topics and a power of {self.degree_power} of items' boards wanted; "
                 "a board has at least 1, and the power is more than 0 and at most 1"
             )
+        if not 0.0 <= self.bias <= 1.0:
+            raise ValueError(f"a bias of {self.bias} given; wanted a share of the steps, 0 to 1")
 
     @property
     def by_topics(self) -> bool:
         """Return whether topics of items are needed."""
-        return self.max_topics is not None or self.degree_power < 1.0
+        return self.max_topics is not None or self.degree_power < 1.0 or self.bias > 0.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,9 @@ def build_graph(
     """
     config = config or GraphConfig()
     if config.by_topics and topics is None:
-        raise ValueError("boards and edges are to be pruned by topics, but no topics of items are given")
+        raise ValueError("topics are to be pruned by or preferred, but no topics of items are given")
+    if config.bias and pairs.weights is not None:
+        raise ValueError("walks draw by the weights of edges or prefer a topic, not both; leave out one")
     once = _each_pair_once(pairs)
     left, single, wide = _without_sizes(once, config)
     left, spread, far = (left, 0, 0) if topics is None else _pruned_by_topics(left, topics, config)
@@ -92,12 +98,22 @@ def build_graph(
         raise EmptyGraphError(_why_empty(pairs, single, wide, spread, config))
     keys, item_of = np.unique(left.items, return_inverse=True)
     which = _numbered_by_age(left.boards)
-    into = _lists(which, item_of, left.weights)
     newest = _newest(item_of, which, config.max_boards)
     weights = None if left.weights is None else left.weights[newest]
     out_of = _lists(item_of[newest], which[newest], weights)
-    graph = ItemGraph(keys, BipartiteGraph(out_of, into), as_of_ms=as_of_ms)
+    bipartite = BipartiteGraph(out_of, _lists(which, item_of, left.weights))
+    if topics is not None and config.bias:
+        bipartite = _biased(bipartite, topics.of(keys), config.bias)
+    graph = ItemGraph(keys, bipartite, as_of_ms=as_of_ms)
     return BuiltGraph(graph, len(pairs) - len(once), single, wide, int((~newest).sum()), spread, far)
+
+
+def _biased(graph: BipartiteGraph, topics: Ints, share: float) -> BipartiteGraph:
+    """Return the graph with each board's items by topic."""
+    boards = np.repeat(np.arange(len(graph.items)), np.diff(graph.items.starts))
+    order = np.lexsort((graph.items.rows, topics[graph.items.rows], boards))
+    items = Lists(graph.items.starts, graph.items.rows[order])
+    return BipartiteGraph(graph.boards, items, Bias(share, topics.astype(np.int32), items))
 
 
 def _without_sizes(pairs: Memberships, config: GraphConfig) -> tuple[Memberships, int, int]:

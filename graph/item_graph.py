@@ -11,6 +11,7 @@
             item_starts.i64   items.i32    the items of each board
             board_thresholds.u32  board_others.i32      only of edges with weights: what draws one of a list by weight
             item_thresholds.u32   item_others.i32       (``alias.py``); the header then says what the weights are of
+            topics.i32            (n,) only where walks prefer a topic (``bias.py``), a board's items lie by topic then
 
 It knows items by their keys alone, so walks find what any version of the item vectors holds.
 """
@@ -32,14 +33,16 @@ from rankstream.features.ids import Keys
 from rankstream.features.matches.tables import Lists, MatchTables, Rows32
 from rankstream.features.schema import Bools, Ints
 from rankstream.graph.alias import AliasLists
+from rankstream.graph.bias import Bias
 from rankstream.graph.bipartite import BipartiteGraph, session_graph
 
-FORMAT, WEIGHTED = 1, 2  # of graphs without weights, and with them
+FORMAT, WEIGHTED, BIASED = 1, 2, 3  # of plain graphs, of edges with weights, of walks that prefer a topic
 KEYS, BOARD_STARTS, BOARDS = "keys.u64", "board_starts.i64", "boards.i32"
 ITEM_STARTS, ITEMS = "item_starts.i64", "items.i32"
 BOARD_THRESHOLDS, BOARD_OTHERS = "board_thresholds.u32", "board_others.i32"
 ITEM_THRESHOLDS, ITEM_OTHERS = "item_thresholds.u32", "item_others.i32"
 DTYPES = {KEYS: "<u8", BOARD_STARTS: "<i8", BOARDS: "<i4", ITEM_STARTS: "<i8", ITEMS: "<i4"}
+TOPICS = "topics.i32"
 DRAWING = {BOARD_THRESHOLDS: "<u4", BOARD_OTHERS: "<i4", ITEM_THRESHOLDS: "<u4", ITEM_OTHERS: "<i4"}
 AGAIN = "build the graph again with `rankstream graph build`"
 
@@ -60,6 +63,7 @@ class GraphHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     as_of_ms: int  # UTC: what happened until then is in it
     checksums: dict[str, str] = {}  # xxh3_128 of each column's file
     weighting: Weighting | UnsetType = UNSET  # not in the headers of graphs without weights
+    bias: Annotated[float, Meta(ge=0.0, le=1.0)] | UnsetType = UNSET  # not in those of walks that prefer no topic
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,11 @@ class ItemGraph:
         """
         header = files.sealed_header(folder, GraphHeader)
         weighting = None if header.weighting is UNSET else header.weighting
-        wanted = FORMAT if weighting is None else WEIGHTED
+        wanted = BIASED if header.bias is not UNSET else FORMAT if weighting is None else WEIGHTED
         if header.format != wanted:
             raise BrokenTableError(f"{folder / files.HEADER} is of format {header.format}, not {wanted}; {AGAIN}")
         columns = _mapped(folder, header)
-        graph = _graph_of(columns, weighted=weighting is not None)
+        graph = _graph_of(columns, header)
         if not _is_whole(header, columns, graph):
             raise BrokenTableError(f"the graph {folder} has lists that its header does not fit; {AGAIN}")
         opened = cls(columns[KEYS], graph, folder.name, header.as_of_ms, weighting)
@@ -107,6 +111,7 @@ class ItemGraph:
     def prepare(self) -> None:
         """Find out now what the first walk would have to, which reads every edge."""
         _ = self._search, self.graph.is_closed, self.graph.max_degree
+        _ = None if self.graph.bias is None else self.graph.bias.runs
 
     @cached_property
     def _search(self) -> KeySearch:
@@ -136,12 +141,16 @@ def publish_graph(root: Path, graph: ItemGraph, keep: int = KEPT_VERSIONS) -> Pa
         columns |= {ITEM_THRESHOLDS: items.thresholds, ITEM_OTHERS: items.others}
         weighting = graph.weighting or Weighting()
         header = msgspec.structs.replace(header, format=WEIGHTED, weighting=weighting)
+    elif graph.graph.bias is not None:
+        columns[TOPICS] = graph.graph.bias.topics
+        header = msgspec.structs.replace(header, format=BIASED, bias=graph.graph.bias.share)
     with files.publishing(root):
         return files.write_version(root, header, columns, keep)
 
 
 def _mapped(folder: Path, header: GraphHeader) -> Mapping[str, Column]:
     dtypes = DTYPES if header.weighting is UNSET else DTYPES | DRAWING
+    dtypes = dtypes if header.bias is UNSET else dtypes | {TOPICS: "<i4"}
     try:
         columns = {name: files.map_column(folder / name, dtype) for name, dtype in dtypes.items()}
         files.verify_columns(folder, columns, {name: header.checksums[name] for name in dtypes}, AGAIN)
@@ -152,9 +161,12 @@ def _mapped(folder: Path, header: GraphHeader) -> Mapping[str, Column]:
     return columns
 
 
-def _graph_of(columns: Mapping[str, Column], weighted: bool) -> BipartiteGraph:
+def _graph_of(columns: Mapping[str, Column], header: GraphHeader) -> BipartiteGraph:
     boards, items = (columns[BOARD_STARTS], columns[BOARDS]), (columns[ITEM_STARTS], columns[ITEMS])
-    if not weighted:
+    if header.bias is not UNSET:
+        by_topic = Lists(*items)
+        return BipartiteGraph(Lists(*boards), by_topic, Bias(header.bias, columns[TOPICS], by_topic))
+    if header.weighting is UNSET:
         return BipartiteGraph(Lists(*boards), Lists(*items))
     return BipartiteGraph(
         AliasLists(*boards, columns[BOARD_THRESHOLDS], columns[BOARD_OTHERS]),
@@ -171,7 +183,14 @@ def _is_whole(header: GraphHeader, columns: Mapping[str, Column], graph: Biparti
         _within(graph.boards, header.boards)
         and _within(graph.items, header.items)
         and bool((np.diff(graph.items.starts) > 0).all())
+        and (graph.bias is None or _is_by_topic(graph.bias, header.items))
     )
+
+
+def _is_by_topic(bias: Bias, items: int) -> bool:
+    if len(bias.topics) != items or bias.topics.min(initial=0) < -1:
+        return False
+    return bool((np.diff(bias.cells) >= 0).all())
 
 
 def _within(lists: Lists, count: int) -> bool:

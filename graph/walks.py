@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankstream.features.matches.tables import Lists
+from rankstream.features.matches.tables import Lists, Rows32
 from rankstream.features.schema import Ints
 from rankstream.graph.alias import SLOT, AliasLists
 from rankstream.graph.bipartite import BipartiteGraph
@@ -122,13 +122,16 @@ def _walked(
     """Walk from ``at`` until every walk has ended; return ``query * n + item`` of each visit."""
     visited = []
     pairs = np.uint32 if queries * graph.num_items < 1 << 32 else np.int64  # half as long, sorted twice as quickly
+    topics = None if graph.bias is None else graph.bias.topics.take(at)
     while len(at):
-        at = _hop(graph.items, _hop(graph.boards, at, rng), rng)
+        boards = _hop(graph.boards, at, rng)
+        at = _hop(graph.items, boards, rng) if topics is None else _biased_hop(graph, boards, topics, rng)
         visited.append((which * graph.num_items + at).astype(pairs))
         goes_on = rng.random(len(at)) >= restart
         if not graph.is_closed:
             goes_on &= graph.degrees[at] > 0
         at, which = at[goes_on], which[goes_on]
+        topics = None if topics is None else topics[goes_on]
     return np.concatenate(visited)
 
 
@@ -142,6 +145,15 @@ def _hop(lists: Lists, rows: Ints, rng: np.random.Generator) -> Ints:
         own = (drawn - slots) * SLOT < lists.thresholds.take(picked)
         return np.where(own, lists.rows.take(picked), lists.others.take(picked)).astype(np.int64)
     return lists.rows.take(picked).astype(np.int64)
+
+
+def _biased_hop(graph: BipartiteGraph, boards: Ints, topics: Rows32, rng: np.random.Generator) -> Ints:
+    """Return a random item of each board, more often one of the topic that the walk began at."""
+    if graph.bias is None:
+        return _hop(graph.items, boards, rng)
+    starts, lengths = graph.bias.ranges(boards, topics, rng)
+    picked = starts + (rng.random(len(boards)) * lengths).astype(np.int64)
+    return graph.items.rows.take(picked).astype(np.int64)
 
 
 def _merged(pairs: Pairs, counts: Ints, visited: Pairs) -> tuple[Pairs, Ints]:

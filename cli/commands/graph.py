@@ -94,8 +94,8 @@ def command() -> None:
 )  # fmt: skip
 @click.option(
     "--item-vectors", type=click.Path(path_type=Path),
-    help="Folder of published item vectors, whose clusters are topics, for --max-topics and --degree-power.  [default: "
-    "the categories of --catalogue are]",
+    help="Folder of published item vectors, whose clusters are topics, for --max-topics, --degree-power and --bias.  "
+    "[default: the categories of --catalogue are]",
 )  # fmt: skip
 @click.option(
     "--topics", "num_topics", type=click.IntRange(min=2), default=TOPICS, show_default=True,
@@ -109,6 +109,10 @@ def command() -> None:
     "--degree-power", type=click.FloatRange(min=0.0, min_open=True, max=1.0), default=GraphConfig.degree_power,
     show_default=True, metavar="D",
     help="Of an item in n boards keep n to the power of D, those nearest to its topic.",
+)  # fmt: skip
+@click.option(
+    "--bias", type=click.FloatRange(min=0.0, max=1.0), default=GraphConfig.bias, show_default=True, metavar="SHARE",
+    help="Let walks prefer, in this share of their steps, items of the topic of the item that they began at.",
 )  # fmt: skip
 @time_option("--as-of", help="As-of time: later rows are left out, replays use it from then on.  [default: now]")
 @keep_option(at_least=2)
@@ -131,6 +135,7 @@ def build(
     num_topics: int,
     max_topics: float | None,
     degree_power: float,
+    bias: float,
     as_of: int | None,
     keep: int,
     as_json: bool,
@@ -156,12 +161,14 @@ def build(
     if file is None and catalogue is None:
         raise Refusal("nothing to build of is named; give --rows FILE, --catalogue DIR or both")
     as_of_ms = wall_clock_ms() if as_of is None else as_of
-    config = GraphConfig(max_items, max_boards, max_topics, degree_power)
+    config = GraphConfig(max_items, max_boards, max_topics, degree_power, bias)
     parts: list[Memberships] = []
     read: ReadMemberships | None = None
     items = None if catalogue is None else _catalogue_as_of(catalogue, as_of_ms)
     topics = _topics(item_vectors, num_topics, items, as_of_ms) if config.by_topics else None
     options = MembershipOptions(columns, time_unit, dates, delimiter, _names(heading), edges, half_life_ms)
+    if bias and options.weighted:
+        raise Refusal("walks draw by weights of edges or prefer a topic, not both; leave out --bias, or the weights")
     if file is not None:
         read = _read(file, options, as_of_ms)
         parts.append(read.pairs)
@@ -201,7 +208,7 @@ def _topics(item_vectors: Path | None, count: int, catalogue: Catalogue | None, 
     topics = None if catalogue is None else topics_of_categories(catalogue)
     if topics is None or not (topics.labels >= 0).any():
         raise Refusal(
-            "--max-topics and --degree-power need to know what items are about; give --item-vectors DIR, or a "
+            "--max-topics, --degree-power and --bias need to know what items are about; give --item-vectors DIR, or a "
             "--catalogue with categories"
         )
     return topics

@@ -22,6 +22,7 @@ def facts_of(graph: ItemGraph) -> dict[str, object]:
         "boards_of_an_item_most": int(degrees.max(initial=0)),
         "items_of_a_board_median": int(np.median(sizes)) if len(sizes) else 0,
         "items_of_a_board_most": int(sizes.max(initial=0)),
+        "bias": None if graph.graph.bias is None else graph.graph.bias.share,
         "weights": None if graph.weighting is None else weights_of(graph.weighting),
     }
 
@@ -35,7 +36,8 @@ def weights_of(weighting: Weighting) -> dict[str, object]:
 def graph_view(facts: Mapping[str, object]) -> Facts:
     """Return what a graph holds, for people."""
     as_of_ms, weights = facts["as_of_ms"], facts["weights"]
-    others = {name.replace("_", " "): value for name, value in facts.items() if name not in ("as_of_ms", "weights")}
+    shown = {name: value for name, value in facts.items() if value is not None and name not in ("as_of_ms", "weights")}
+    others = {name.replace("_", " "): value for name, value in shown.items()}
     texts = {name: f"{value:,}" if isinstance(value, int) else str(value) for name, value in others.items()}
     as_of = {"as of": time_text(as_of_ms)} if isinstance(as_of_ms, int) else {}
     return Facts(texts | as_of | ({"weights": _weights_text(weights)} if isinstance(weights, dict) else {}))

@@ -73,15 +73,25 @@ def test_edges_weigh_by_action_and_age_and_the_graph_says_so(tmp_path):
         (("--edges", "save:list", "--half-life", "never"), "or leave it out"),
     ):
         assert said in refusal(build(tmp_path, "--rows", log, *words))
+    weighed = build(tmp_path, *edges, "--bias", 0.5, "--catalogue", a_shelf(tmp_path))
+    assert "not both; leave out --bias, or the weights" in refusal(weighed)
     assert "--half-life is of rows" in refusal(build(tmp_path, "--half-life", "30d", "--catalogue", tmp_path))
 
 
-def test_boards_of_many_topics_are_left_out_by_categories_or_item_vectors(rows, tmp_path):
+def a_shelf(tmp_path):
     shelf = [an_item(item, category=("Food",) if item < 7 else ("Toys",)) for item in (5, 6, 7)]
-    published(tmp_path / "catalogue", *shelf, as_of_ms=AS_OF_MS)
+    published(tmp_path / "catalogue", *shelf, as_of_ms=1)
+    return tmp_path / "catalogue"
+
+
+def test_boards_of_many_topics_are_left_out_by_categories_or_item_vectors(rows, tmp_path):
+    a_shelf(tmp_path)
     words = ("--rows", rows, *COLUMNS, "--max-topics", 1, "--as-of", AS_OF_MS, "--json")
     told = json.loads(build(tmp_path, *words, "--catalogue", tmp_path / "catalogue").stdout)
     assert (told["boards"], told["spread"]) == (1, 1)  # b2 holds 6 and 7
+    biased = ("--rows", rows, *COLUMNS, "--bias", 0.6, "--as-of", AS_OF_MS, "--catalogue", tmp_path / "catalogue")
+    assert build(tmp_path, *biased).exit_code == 0
+    assert json.loads(rankstream("graph", "check", tmp_path / "graph", "--json").stdout)["bias"] == 0.6
     publish(tmp_path / "items", [5, 6, 7], np.eye(3)[[0, 0, 1]], space="s", as_of_ms=AS_OF_MS)
     told = json.loads(build(tmp_path, *words, "--item-vectors", tmp_path / "items", "--topics", 2).stdout)
     assert told["boards"] + told["spread"] == 2

@@ -1,12 +1,16 @@
 """Graphs of memberships: each pair once, what joins nothing or everything left out, an item's newest boards kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rankstream.features.ids import id_keys
 from rankstream.graph.alias import SLOT
 from rankstream.graph.build import EmptyGraphError, GraphConfig, build_graph
+from rankstream.graph.item_graph import ItemGraph, publish_graph
 from rankstream.graph.topics import Topics, clustered, spreads
+from rankstream.graph.walks import WalkConfig, walk
 from tests.builders.graph import memberships
 
 BASKETS = [("b1", "tea"), ("b1", "milk"), ("b2", "tea"), ("b2", "rice"), ("b1", "milk"), ("b3", "salt")]
@@ -89,6 +93,22 @@ def test_items_of_no_known_topic_leave_boards_as_they_are():
     assert build_graph(pairs, 0, GraphConfig(max_topics=1), topics(salt=0)).edges == 4
     with pytest.raises(ValueError, match="no topics of items are given"):
         build_graph(pairs, 0, GraphConfig(max_topics=1))
+
+
+def test_the_items_of_a_board_lie_by_topic_where_walks_prefer_one(tmp_path):
+    pairs = memberships([("b1", "tea"), ("b1", "nail"), ("b1", "milk"), ("b2", "nail"), ("b2", "rice")])
+    about = topics(tea=0, milk=0, nail=1)
+    graph = build_graph(pairs, 0, GraphConfig(bias=0.6), about).graph
+    assert about.of(graph.keys)[graph.graph.items.rows].tolist() == [0, 0, 1, -1, 1]
+    publish_graph(tmp_path, graph)
+    opened, query = ItemGraph.open(tmp_path), graph.rows(id_keys(["tea"]))[0]
+    assert opened.graph.bias.share == 0.6
+    seen = [walk(one.graph, query, np.ones(1), np.random.default_rng(1), WalkConfig()) for one in (graph, opened)]
+    assert seen[0].counts.tolist() == seen[1].counts.tolist()
+    with pytest.raises(ValueError, match="not both"):
+        build_graph(replace(pairs, weights=np.ones(5)), 0, GraphConfig(bias=0.6), about)
+    with pytest.raises(ValueError, match="wanted a share of the steps"):
+        GraphConfig(bias=1.1)
 
 
 def test_clusters_are_of_vectors_that_point_the_same_way_and_the_same_each_time():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from rankstream.features.matches.tables import Lists
 from rankstream.graph.alias import alias_lists
+from rankstream.graph.bias import Bias
 from rankstream.graph.bipartite import BipartiteGraph
 from rankstream.graph.walks import Visits, WalkConfig, steps_of, walk
 
@@ -75,6 +76,23 @@ def test_shares_of_visits_follow_the_weights_as_personalised_pagerank_does(resta
     assert np.abs(shares - exact / exact.sum()).max() < 3 * sigma
     plain = expected_visits(a_graph(), 1, restart)
     assert np.abs(shares - plain / plain.sum()).max() > 10 * sigma  # else weights would not show
+
+
+@pytest.mark.parametrize("share", [0.6, 1.0])
+def test_a_biased_walk_prefers_the_topic_that_it_began_at_in_that_share_of_its_steps(share):
+    plain, topics = a_graph(), np.array([0, 1, 1, 0, 0, 0, 0, -1], np.int32)
+    items = lists_of([sorted(held, key=lambda item: topics[item]) for held in BOARDS])
+    graph = BipartiteGraph(plain.boards, items, Bias(share, topics, items))
+    to_item = np.zeros((len(BOARDS), 8))
+    for board, held in enumerate(BOARDS):
+        own = [item for item in held if topics[item] == topics[1]] or held
+        to_item[board, held] = (1 - share) / len(held)
+        to_item[board, own] += share / len(own)
+    to_board = np.array([[board in plain.boards.of(item) for board in range(len(BOARDS))] for item in range(8)])
+    exact = solved(to_board / np.maximum(to_board.sum(axis=1, keepdims=True), 1) @ to_item, 1, 0.5)
+    visits = walked([1], graph=graph, steps=200_000, stop_visits=0)
+    shares = np.bincount(visits.items, visits.counts, 8) / visits.steps
+    assert np.abs(shares - exact / exact.sum()).max() < 3 * np.sqrt(4 / visits.steps)
 
 
 def test_edges_of_one_weight_are_walked_as_edges_without_any():
