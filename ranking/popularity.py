@@ -16,7 +16,12 @@ from rankstream.ranking.request import MAX_CANDIDATES
 from rankstream.ranking.utility import Scores
 
 POPULARITY = "popularity"  # as feeds name it
-RECENT = "log_popularity_7d"  # the feature of the last days (``models/items/item_features.py``)
+EVER = "ever"
+LAST_WEEK = "7d"
+WINDOWS = {
+    "1d": "log_popularity_1d",
+    LAST_WEEK: "log_popularity_7d",
+}  # the features (``models/items/item_features.py``)
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Popularity:
 
     items: EmbeddingTable
     features: VectorTable
-    recent_column: int | None = None  # of the features: the same of the last days; None where there is none
+    recent_column: int | None = None  # of the features: the same of the last days; None where only ever counts
 
     def look_up(self, keys: Keys) -> tuple[Scores, Bools]:
         """Return the popularity of items, ``(N,)`` float64 from 0 to 1, 0 where the key is unknown, and what is known.
@@ -58,6 +63,10 @@ class Popularity:
         return np.lexsort((-scores, -features[:, self.recent_column]))
 
 
-def recent_column(names: Sequence[str], width: int) -> int | None:
-    """Return which of ``width`` dense features is the popularity of the last days; None where it is not known."""
-    return names.index(RECENT) if RECENT in names and len(names) == width else None
+def recent_column(names: Sequence[str], width: int, window: str = LAST_WEEK) -> int | None:
+    """Return which of ``width`` dense features is the popularity of the last days; None where it is not known.
+
+    ``window`` is one of ``WINDOWS``, or ``EVER``, of which there is none.
+    """
+    name = WINDOWS.get(window)
+    return names.index(name) if name in names and len(names) == width else None

@@ -23,6 +23,7 @@ from rankstream.content.filters import passing, told
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import Id, Keys, id_keys
 from rankstream.features.matches.columns import UserMatches
+from rankstream.ranking.popularity import EVER, LAST_WEEK, WINDOWS
 from rankstream.ranking.request import NO_CANDIDATES, RankingRefusedError, RankingRequest
 from rankstream.retrieval.mix import MixedSource, Quota
 from rankstream.retrieval.scope import Scope, Stock, seed_of
@@ -32,7 +33,10 @@ from rankstream.retrieval.sources.popular import FALLBACK, SOURCE, PopularItems
 
 NO_CATALOGUE = "no-catalogue"
 DESCRIBED_SHARE = 3.0  # of the new items' places, for each one that is sampled: the nearest are tried most
-TEXT = re.compile(r"new=(\S+) new-days=(\S+) popular=(\S+) exclude-seen=([01])")
+TEXT = re.compile(
+    r"new=(\S+) new-days=(\S+) popular=(\S+) exclude-seen=([01])(?: popular-window=(\S+))?(?: popular-by=(\S+))?"
+)
+BY_ALL, BY_CATEGORY = "all", "category"  # whose popular items a user is proposed
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class RetrievalMix:
     new_days: float = 14.0  # how young an item must be to count as new
     popular_share: float = 0.05  # what everybody likes, so that no user is without
     exclude_seen: bool = True  # never propose what the user's known actions are on
+    popular_window: str = LAST_WEEK  # in which popular is what most was done to: a name of ``WINDOWS``, or ``EVER``
+    popular_by: str = BY_ALL  # or ``BY_CATEGORY``: first what is popular of the user's own
 
     def __post_init__(self) -> None:
         if not (self.new_share >= 0 and self.popular_share >= 0 and self.new_share + self.popular_share < 1):
@@ -50,12 +56,19 @@ class RetrievalMix:
                 f"shares of {self.new_share:g} for new and {self.popular_share:g} for popular items given; wanted none "
                 "below 0, and less than 1 together"
             )
+        if self.popular_window not in (*WINDOWS, EVER) or self.popular_by not in (BY_ALL, BY_CATEGORY):
+            raise ValueError(
+                f"popular items of the window {self.popular_window!r} by {self.popular_by!r} given; wanted a window of "
+                f"{', '.join(WINDOWS)} or {EVER}, by {BY_ALL} or {BY_CATEGORY}"
+            )
 
     @property
     def text(self) -> str:
         """Return the mix as served features record it."""
         shares = f"new={self.new_share!r} new-days={self.new_days!r} popular={self.popular_share!r}"
-        return f"{shares} exclude-seen={int(self.exclude_seen)}"
+        window = "" if self.popular_window == LAST_WEEK else f" popular-window={self.popular_window}"
+        segment = "" if self.popular_by == BY_ALL else f" popular-by={self.popular_by}"
+        return f"{shares} exclude-seen={int(self.exclude_seen)}{window}{segment}"
 
     def source(
         self, own: CandidateSource, popular: PopularItems, described: CandidateSource | None = None
@@ -86,7 +99,7 @@ def mix_named(text: str | None) -> RetrievalMix:
     if named is None:
         raise ValueError(f"retrieval {text!r} given; wanted one as served features record it: {DEFAULT_MIX.text}")
     new_share, new_days, popular_share = (float(number) for number in named.groups()[:3])
-    return RetrievalMix(new_share, new_days, popular_share, named[4] == "1")
+    return RetrievalMix(new_share, new_days, popular_share, named[4] == "1", named[5] or LAST_WEEK, named[6] or BY_ALL)
 
 
 class CurrentCatalogue(Protocol):

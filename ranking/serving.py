@@ -38,7 +38,7 @@ from rankstream.ranking.followed_graphs import FollowedGraphs
 from rankstream.ranking.followed_interests import FollowedInterests
 from rankstream.ranking.popularity import Popularity, recent_column
 from rankstream.ranking.ranker import Ranker
-from rankstream.ranking.retrieval_mix import DEFAULT_MIX, CurrentCatalogue, RetrievalMix, Shelf
+from rankstream.ranking.retrieval_mix import BY_CATEGORY, DEFAULT_MIX, CurrentCatalogue, RetrievalMix, Shelf
 from rankstream.ranking.served_items import FollowedItems, ServedItems, items_of
 from rankstream.ranking.served_versions import ServedVersion
 from rankstream.ranking.table_folders import TableFolders
@@ -395,7 +395,8 @@ def ranker_of(
     items = items or items_of(bundle)
     manifest, offline = bundle.manifest, bundle.offline_features(users, counts, items.table)
     names = manifest.metrics.get("features", ()) if counts is None else counts.feature_names
-    popularity = Popularity(items.table, offline.item_features, recent_column(names, offline.item_features.dim))
+    recent = recent_column(names, offline.item_features.dim, mix.popular_window)
+    popularity = Popularity(items.table, offline.item_features, recent)
     return Ranker(
         model_version=manifest.model_version,
         heads=manifest.heads,
@@ -416,7 +417,7 @@ def ranker_of(
         popularity=popularity,
         mix=mix,
         described=described_in(bundle, items, names),
-        shelf=None if catalogues is None else Shelf(catalogues, items.table, PopularItems(items.table, popularity)),
+        shelf=None if catalogues is None else Shelf(catalogues, items.table, popular_of(bundle, popularity, mix)),
         join=join,
     )
 
@@ -442,6 +443,14 @@ def source_of(
         quotas.append(Quota(InterestNeighbours(items.table, index, interests, polarity), INTEREST_SHARE))
     likes = RecentLikes(items.table, index, polarity)
     return FusedSource(*quotas, Quota(likes, 1.0)) if quotas else likes
+
+
+def popular_of(bundle: Bundle, popularity: Popularity, mix: RetrievalMix) -> PopularItems:
+    """Return what proposes popular items, as a mix wants them."""
+    polarity = (
+        polarity_of(bundle.manifest.vocabulary, bundle.manifest.utility) if mix.popular_by == BY_CATEGORY else None
+    )
+    return PopularItems(popularity.items, popularity, polarity)
 
 
 def described_in(bundle: Bundle, items: ServedItems, names: Sequence[str]) -> CandidateSource | None:

@@ -16,6 +16,8 @@ from typing import Any
 
 from rankstream.ranking.backends.scorers import AUTO as AUTO_SCORER
 from rankstream.ranking.backends.scorers import ONNXRUNTIME, SCORERS
+from rankstream.ranking.popularity import EVER, LAST_WEEK, WINDOWS
+from rankstream.ranking.retrieval_mix import BY_ALL, BY_CATEGORY
 from rankstream.streams.kafka_options import HANDED_ON, options_in, text_of
 from rankstream.streams.setting_fields import Origins, SettingsError, about, check_value, find_values, setting, variable
 from rankstream.streams.tracing import OFF
@@ -291,6 +293,19 @@ class Settings:
         "With a catalogue: the share of the candidates that are the items most was done to in the last days.",
         minimum=0,
         maximum=0.9,
+    )
+    popular_window: str = setting(
+        LAST_WEEK,
+        Section.RANKING,
+        "In which days, before the item counts end, most was done to what counts as popular; of equally many, ever.",
+        choices=(*WINDOWS, EVER),
+    )
+    popular_by: str = setting(
+        BY_ALL,
+        Section.RANKING,
+        "Whose popular items a user is proposed: those of all, or first those of the category that most of the user's "
+        "positive feedback is on, the widest in the catalogue.",
+        choices=(BY_ALL, BY_CATEGORY),
     )
     exclude_seen: bool = setting(
         True,

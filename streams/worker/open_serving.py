@@ -48,7 +48,14 @@ def open_bundle_of(settings: Settings, bundle: Path, join: Join = join) -> LiveR
 
 def mix_of(settings: Settings) -> RetrievalMix:
     """Return the shares of sources that the settings name."""
-    return RetrievalMix(settings.new_share, settings.new_days, settings.popular_share, settings.exclude_seen)
+    return RetrievalMix(
+        settings.new_share,
+        settings.new_days,
+        settings.popular_share,
+        settings.exclude_seen,
+        settings.popular_window,
+        settings.popular_by,
+    )
 
 
 def exploration_of(settings: Settings) -> Exploration:

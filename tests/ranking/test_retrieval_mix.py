@@ -14,6 +14,7 @@ from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.ids import Id
 from rankstream.features.user_state import UNKNOWN_USER
 from rankstream.ranking.bundle import open_bundle
+from rankstream.ranking.popularity import recent_column
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.request import Ranking, RankingRefusedError, RankingRequest
 from rankstream.ranking.retrieval_mix import DEFAULT_MIX, RetrievalMix, mix_named
@@ -164,9 +165,23 @@ def test_what_there_is_no_time_to_score_is_in_the_catalogue_too(stocked, bare):
     assert ids(bare.rank_by_popularity(request)) == set(range(1, 201)) - {7}
 
 
-@pytest.mark.parametrize("mix", [DEFAULT_MIX, RetrievalMix(1 / 3, 0.1, 0.0, False)])
+@pytest.mark.parametrize(
+    "mix",
+    [
+        DEFAULT_MIX,
+        RetrievalMix(1 / 3, 0.1, 0.0, False),
+        RetrievalMix(popular_window="ever"),
+        RetrievalMix(popular_by="category"),
+        RetrievalMix(popular_window="1d", popular_by="category"),
+    ],
+)
 def test_a_mix_is_read_back_to_the_bit(mix):
     assert mix_named(mix.text) == mix
+
+
+def test_a_mix_that_was_recorded_before_windows_and_segments_came_is_read_as_it_was_served():
+    assert mix_named("new=0.1 new-days=14.0 popular=0.05 exclude-seen=1") == DEFAULT_MIX
+    assert DEFAULT_MIX.text == "new=0.1 new-days=14.0 popular=0.05 exclude-seen=1"
 
 
 def test_shares_that_leave_nothing_and_unknown_texts_are_refused():
@@ -174,6 +189,10 @@ def test_shares_that_leave_nothing_and_unknown_texts_are_refused():
         RetrievalMix(new_share=0.5, popular_share=0.5)
     with pytest.raises(ValueError, match="wanted one as served features record it"):
         mix_named("everything")
+    with pytest.raises(ValueError, match="wanted a window of 1d, 7d or ever, by all or category"):
+        RetrievalMix(popular_window="2w")
+    with pytest.raises(ValueError, match="by 'surface' given"):
+        mix_named(f"{DEFAULT_MIX.text} popular-by=surface")
 
 
 def test_a_share_of_nothing_leaves_the_source_out(stocked):
@@ -189,6 +208,20 @@ def test_popular_is_what_was_done_lately(stocked):
     recent = replace(popularity, recent_column=1)
     features, _ = recent.features.look_up(recent.items.keys)
     assert (np.diff(features[recent.lately, 1]) <= 0).all()
+
+
+def test_popular_is_by_the_window_that_is_wanted():
+    names = ("log_popularity", "log_popularity_1d", "log_popularity_7d", "share_view")
+    windows = {window: recent_column(names, 4, window) for window in ("1d", "7d", "ever")}
+    assert windows == {"1d": 1, "7d": 2, "ever": None}
+    assert recent_column(names, 4) == 2
+
+
+def test_popular_by_category_is_what_is_popular_of_the_users_own(stocked):
+    items = [an_item(n, created_at_ms=OLD_MS, category=("Hats", "Shoes")[n % 2]) for n in range(1, 151)]
+    found = by_source(ask(stocked(items, mix=RetrievalMix(popular_share=0.4, popular_by="category")), 1, 3, 6))
+    assert len(found["popular:category"]) > 20
+    assert {item % 2 for item in found["popular:category"]} == {1}  # two of three were shoes
 
 
 def test_interests_have_their_places_among_the_users_own_sources_and_say_why(tmp_path):

@@ -27,12 +27,15 @@ from tests.builders.bundle import VOCABULARY, a_bundle
 from tests.builders.catalogue import DAY_MS, an_item, published
 from tests.builders.served import Day, a_day, changed
 
-MIX = RetrievalMix(new_share=0.3, new_days=30.0, popular_share=0.2)
+MIX = RetrievalMix(new_share=0.3, new_days=30.0, popular_share=0.2, popular_window="1d", popular_by="category")
 
 
 def items(number: int) -> Sequence[Item]:
     """Another half of the bundle's items each time, and more that are new."""
-    warm = [an_item(n, created_at_ms=MORNING_MS - 900 * DAY_MS) for n in range(1 + number, 201, 2)]
+    warm = [
+        an_item(n, created_at_ms=MORNING_MS - 900 * DAY_MS, category=("Hats", "Shoes", "Gloves")[(n + number) % 3])
+        for n in range(1 + number, 201, 2)
+    ]
     return [*warm, *(an_item(f"new-{n}", created_at_ms=MORNING_MS - DAY_MS) for n in range(20 * number, 40 * number))]
 
 
@@ -92,7 +95,7 @@ def test_answers_are_reproduced_to_the_bit_across_versions_of_the_catalogue(day)
     assert len(report.catalogues) > 3
     found = [one for one in served(day) if one.catalogue is not msgspec.UNSET]
     assert {one.retrieval for one in found} == {MIX.text}
-    assert {item.source for one in found for item in one.items} >= {"recent-likes", "new", "popular"}
+    assert {item.source for one in found for item in one.items} >= {"recent-likes", "new", "popular:category"}
 
 
 def test_an_answer_that_names_another_version_is_found_out(day):
