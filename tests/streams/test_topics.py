@@ -90,7 +90,7 @@ def test_a_broker_that_has_not_heard_of_a_new_topic_is_asked_again(monkeypatch):
 
 def test_a_changelog_whose_states_would_expire_is_refused(monkeypatch):
     monkeypatch.setattr(topics, "patient_admin", lambda settings: AnAdminOfSeveral(policy="delete"))
-    with pytest.raises(TopicsRefusedError, match="user-state-changelog has cleanup.policy=delete, so users' states"):
+    with pytest.raises(TopicsRefusedError, match=r"user-state-changelog has cleanup\.policy=delete, so users' states"):
         asyncio.run(prepare_topics(Settings()))
 
 
