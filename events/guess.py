@@ -20,7 +20,7 @@ UNITS = ("", "ms", "s", "sec", "secs", "seconds", "millis", "us", "micros", "ns"
 USERS = (
     "user", "usr", "customer", "cust", "client", "visitor", "member", "account", "uid", "reviewer", "shopper", "buyer",
     "consumer", "subscriber", "listener", "viewer", "reader", "player", "guest", "patron", "household", "person",
-    "profile", "sessionuser", "customeruser",
+    "profile", "sessionuser", "customeruser", "customerunique",
 )  # fmt: skip
 ITEMS = (
     "item", "product", "prod", "sku", "asin", "track", "movie", "film", "video", "article", "song", "book", "isbn",
@@ -37,7 +37,7 @@ TIMES = (
     "eventdatetime", "actiontime", "created", "createdat", "createtime", "unixtime", "unixtimestamp", "epoch",
     "unixreviewtime", "reviewtime", "occurredat", "happenedat", "when", "visittime", "clicktime", "logtime",
     "servertime", "playedat", "listenedat", "watchedat", "orderdate", "ordertime", "purchasedate", "purchasetime",
-    "invoicedate", "transactiondate", "transactiontime", "ratingtime",
+    "invoicedate", "transactiondate", "transactiontime", "ratingtime", "tstamp", "tdat",
 )  # fmt: skip
 DEEDS = (
     "action", "activity", "add", "added", "buy", "checkin", "click", "clicked", "creation", "event", "interaction",

@@ -33,6 +33,7 @@ HEADINGS = [
     "Member_number,itemDescription,event,Date", "user,product_name,action,time",
     "user_id,click_article_id,event,click_timestamp", "CUSTOMER_ID,PRODUCT_ID,event,TRANSACTION_DT",
     "userId,venueId,action,utcTimestamp", "username,game_id,action,started_at", "UserId,PostId,type,CreationDate",
+    "customer_unique_id,product_id,event,order_purchase_timestamp", "customer_id,article_id,type,t_dat",
 ]  # fmt: skip
 
 
