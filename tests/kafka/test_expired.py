@@ -11,7 +11,7 @@ from rankstream.streams.broker import free_port
 from rankstream.streams.topics import ACTIONS, REQUESTS, Topic
 from tests.kafka.harness import Bench
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 
 @pytest.fixture

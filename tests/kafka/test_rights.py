@@ -261,7 +261,7 @@ def test_a_worker_that_loses_a_right_names_it_as_it_ends_and_goes_on_where_it_is
     bench.wait_committed(100)
     cluster.revoke("worker", *right)
     bench.send_actions(100, start=100)
-    assert worker.process.wait(60) != 0
+    assert worker.process.wait(PATIENCE_S) != 0
     (told,) = [line for line in worker.log.splitlines() if "the worker ends: " in line]
     assert f"User:worker {said.format(**names, app=settings.app_id)}" in told
     cluster.grant("worker", *right)

@@ -13,7 +13,7 @@ from rankstream.streams.topics import ACTIONS, CHANGELOG, FEEDS, Topic
 from tests.kafka.harness import Bench, Worker, wait_until
 from tests.kafka.three_brokers import Node, ThreeBrokers, three_brokers
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from rankstream.streams.broker import RealKafka
+from tests.builders.patience import PATIENCE_S
 from tests.kafka.harness import wait_until
 
 PROPERTIES = """\
@@ -73,7 +74,7 @@ class Node(RealKafka):
         """End it in order: it hands on what it leads."""
         assert self.process is not None
         self.process.terminate()
-        self.process.wait(60)
+        self.process.wait(PATIENCE_S)
 
     def lose_disk(self) -> None:
         """Have it come back with nothing, once it has ended."""
@@ -129,7 +130,7 @@ class ThreeBrokers:
         return False
 
     def wait_in_sync(self) -> None:
-        wait_until(self.in_sync, "all replicas are in sync", timeout_s=120, every_s=0.5)
+        wait_until(self.in_sync, "all replicas are in sync", every_s=0.5)
 
 
 @contextmanager
