@@ -67,13 +67,14 @@ def test_parquet_with_times_and_missing_values(settings, tmp_path):
     ]
 
 
-def test_the_list_that_an_action_answers_is_sent_where_the_log_has_it(settings, tmp_path):
+def test_the_list_that_an_action_answers_and_its_collection_are_sent_where_the_log_has_them(settings, tmp_path):
     path = tmp_path / "actions.csv"
-    path.write_text(f"user_id,item_id,action,timestamp_ms,list_id\n7,1,click,{NOON_MS},r1\n8,2,click,{NOON_MS},\n")
+    rows = (f"7,1,click,{NOON_MS},r1,c9", f"8,2,click,{NOON_MS},,")
+    path.write_text("\n".join(("user_id,item_id,action,timestamp_ms,list_id,collection_id", *rows, "")))
     assert "sent 2 records" in rankstream("produce", path, *connected(settings)).output
     first, second = (event for _, event in sent(settings))
-    assert first["list_id"] == "r1"
-    assert "list_id" not in second
+    assert (first["list_id"], first["collection_id"]) == ("r1", "c9")
+    assert not {"list_id", "collection_id"} & second.keys()
 
 
 def test_what_was_shown_is_sent_as_a_record_a_list_and_read_again_from_a_dump(settings, tmp_path):

@@ -246,13 +246,13 @@ def test_positions_and_list_ids_of_any_type_are_read_as_their_values_one_by_one(
     vocabulary = Vocabulary(("shown",))
     for positions, lists in odd:
         path = tmp_path / "log.parquet"
-        pq.write_table(pa.table(columns | {"position": positions, "list_id": lists}), path)
+        pq.write_table(pa.table(columns | {"position": positions, "list_id": lists, "collection_id": lists}), path)
         (file,) = open_log(path, LogOptions(shown="shown")).files
         shape = replace(file.shape, time_unit="ms")
         fast, plain = (Reading(vocabulary, shape, MORNING_MS, Skipped(), positions=True) for _ in range(2))
         (found,), (wanted,) = file.reader.read(fast), PlainReader(file.layout).read(plain)
         assert same(found, wanted)
-        assert found.list_ids == wanted.list_ids
+        assert found.list_ids == wanted.list_ids == found.collection_ids == wanted.collection_ids
         assert found.positions.tolist() == wanted.positions.tolist()
         assert fast.skipped == plain.skipped
 
