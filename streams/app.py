@@ -190,8 +190,7 @@ class WorkerRuntime(Service):
 
     async def on_stop(self) -> None:
         """Stop the producer; partitions were closed before (``revoke_all``)."""
-        if self.crash_reason is not None and not self._has_told_why:  # what Faust's own consumer met
-            await self._tell_why(self.crash_reason)
+        await self._tell_of_crash()
         self._scoring.close()
         await asyncio.to_thread(self.shadows.stop)
         if self._producer is not None:
@@ -320,6 +319,7 @@ class WorkerRuntime(Service):
         """Close everything; Faust is about to stop."""
         self.observer.is_leaving = True
         self.watchdog.leaving("it was asked to end")
+        await self._tell_of_crash()
         if self.ownership is not None:
             await self._revoke(set(self.ownership.partitions))
 
@@ -359,6 +359,11 @@ class WorkerRuntime(Service):
             if isinstance(exc, FencedError) and self.ownership is not None:
                 self.ownership.abandon()
             await self.app.crash(exc)
+
+    async def _tell_of_crash(self) -> None:
+        """Say what Faust's own services met, its consumer above all."""
+        if self.crash_reason is not None and not self._has_told_why:
+            await self._tell_why(self.crash_reason)
 
     async def _tell_why(self, exc: BaseException) -> None:
         """Say in the log what the worker ends of."""
