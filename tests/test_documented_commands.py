@@ -63,6 +63,7 @@ NOT_RUN = {
     r"rankstream bundle show .*\| jq": "is run by tests/cli/test_json.py",
     r"rankstream evaluate .* --from (demo-run|tb)": "needs trained models: tests/cli/test_training.py has some",
     r"rankstream (train|replay --events) monday": "is the loop that tests/cli/test_closed_loop.py goes through",
+    r"rankstream (train|replay --events) clicks/": "needs a public log: tests/cli/test_training.py has a small one",
     r"python -m rankstream\.experiments": "trains for minutes to hours: tests/experiments run them small",
 }
 TRAINING = ("rankstream train actions/", "rankstream train feed", "rankstream train clicks")
