@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks.figures import MS, Figure, add_json, write_figures
 from benchmarks.gateway import cpu_s
 from benchmarks.overload import OTHER_CORE, USERS, Traffic, served
-from benchmarks.stage_times import StageTime, stage_times
+from benchmarks.stage_times import StageTime, actions_of, stage_times
 from rankstream.events.action_event import ActionEvent
 from rankstream.streams.broker import EmbeddedBroker, LocalBroker, RealKafka, free_port
 from rankstream.streams.clients.carriers import SingleRecords
@@ -52,6 +52,7 @@ class Measured:
     mean_ms: float  # warm
     share: float  # of its core, that the worker used while warm
     stages: Sequence[StageTime] = ()  # while warm; none of an echo
+    actions_per_s: float = 0.0  # that the worker has read meanwhile
 
 
 def steady(traffic: Traffic, phase: str, seconds: float) -> None:
@@ -130,8 +131,12 @@ def measure(settings: Settings, bundle: Path, seconds: float, actions_per_s: flo
         }
         if traffic.open_requests():
             print(f"  {traffic.open_requests()} requests were not answered")
-        stages = [] if floor else stage_times(before, page_of(stated))
-        return Measured(found, float(latencies_ms(traffic, "warm").mean()), share, stages)
+        mean_ms = float(latencies_ms(traffic, "warm").mean())
+        if floor:
+            return Measured(found, mean_ms, share)
+        after, took_s = page_of(stated), monotonic() - begun
+        rate = (actions_of(after) - actions_of(before)) / took_s
+        return Measured(found, mean_ms, share, stage_times(before, after), rate)
 
 
 def variants(text: str | None, floor: bool) -> list[tuple[str, dict[str, float]]]:
@@ -164,7 +169,8 @@ def figures_of(name: str, rounds: list[Measured]) -> list[Figure]:
 def told(measured: Measured) -> str:
     """Return a round in a line."""
     text = ", ".join(f"{what} {value:.1f}" for what, value in measured.percentiles_ms.items())
-    return f"{text} ms; {measured.share:.0%} of the core"
+    rate = f", {measured.actions_per_s:,.0f} actions/s" if measured.stages else ""
+    return f"{text} ms; {measured.share:.0%} of the core{rate}"
 
 
 def print_medians(name: str, rounds: list[Measured]) -> None:

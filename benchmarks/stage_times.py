@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from prometheus_client.parser import text_string_to_metric_families
 
 WAY, RANKING = "rankstream_request_way_seconds", "rankstream_request_seconds"
+ACTIONS = "rankstream_actions"
 STAGES = (
     ("its record until the worker has it", WAY, "fetch"),
     ("to the event loop", WAY, "hand_over"),
@@ -36,6 +37,12 @@ def read(page: str) -> Numbers:
     families = [one for one in text_string_to_metric_families(page) if one.name in (WAY, RANKING)]
     samples = [sample for family in families for sample in family.samples]
     return {(one.name, one.labels["stage"], one.labels.get("le", "")): one.value for one in samples}
+
+
+def actions_of(page: str) -> float:
+    """Return how many actions a worker has read."""
+    families = [one for one in text_string_to_metric_families(page) if one.name == ACTIONS]
+    return sum(sample.value for family in families for sample in family.samples if sample.name == f"{ACTIONS}_total")
 
 
 def stage_times(before: str, after: str) -> list[StageTime]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.stage_times import StageTime, quantile, stage_times
+from benchmarks.stage_times import StageTime, actions_of, quantile, stage_times
 from rankstream.streams.counters import Counters
 from rankstream.streams.exposition import text_of
 from rankstream.streams.pipeline_metrics import PIPELINE_METRICS
@@ -31,3 +31,7 @@ def test_a_quantile_lies_where_its_share_of_a_bucket_is():
     assert quantile(buckets, 0.7) == pytest.approx(0.0055)
     assert quantile(buckets, 0.99) == 0.01  # above all bounds: no more is known
     assert quantile({}, 0.5) == 0.0
+
+
+def test_actions_are_counted_whatever_became_of_them():
+    assert actions_of(page(Counters(actions=5, late=2, duplicates=3))) == 8
