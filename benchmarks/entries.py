@@ -141,8 +141,8 @@ ENTRIES = (
     ),
     Entry("join", "a request's join, score and all of it", (), ("--rounds", "20"), ("bundle",), bundle_flag=""),
     Entry(
-        "latency", "from a request's time to its feed, cold and warm", (), ("--rounds", "1", "--seconds", "10"),
-        ("bundle", "broker"), on_kafka=True, bundle_flag="--bundle",
+        "latency", "from a request's time to its feed, cold and warm", ("--floor",),
+        ("--rounds", "1", "--seconds", "10"), ("bundle", "broker"), on_kafka=True, bundle_flag="--bundle",
     ),
     Entry(
         "gateway", "HTTP beside Kafka direct", (), ("--rate", "50", "--seconds", "5", "--burst", "1000"), ("broker",),
