@@ -9,6 +9,7 @@ from functools import partial
 
 from rankstream.features.matches.columns import MATCH_NAMES
 from rankstream.features.schema import POPULARITY_COLUMN, FeatureSizes, Floats, ModelInputs
+from rankstream.models.items.item_features import RECENT_DAYS
 from rankstream.models.ranker.joined import JoinedRequests
 from rankstream.models.ranker.training import ndcg_of, ranks_by
 
@@ -22,7 +23,8 @@ MATCHES = {  # a name that people know -> the column
 
 def single_columns(sizes: FeatureSizes) -> Mapping[str, int]:
     """Return the columns of ``candidate_features`` that order items by themselves, by name."""
-    columns = {"popularity": POPULARITY_COLUMN} if sizes.item_features else {}
+    popular = ("popularity", *(f"popularity of {days} d" for days in RECENT_DAYS))
+    columns = {name: POPULARITY_COLUMN + at for at, name in enumerate(popular[: sizes.item_features])}
     if sizes.match_features:
         columns |= {name: sizes.item_features + MATCH_NAMES.index(column) for name, column in MATCHES.items()}
     return columns

@@ -16,7 +16,7 @@ from rankstream.models.recipes.on_top import held_against
 from tests.builders.ranker import NoItems, some_inputs
 
 SIZES = FeatureSizes(
-    num_actions=1, item_dim=1, user_dim=1, session_dim=1, item_features=2, match_features=match_width(1)
+    num_actions=1, item_dim=1, user_dim=1, session_dim=1, item_features=4, match_features=match_width(1)
 )
 
 
@@ -24,6 +24,8 @@ def a_request() -> JoinedRequest:
     """One item is wanted; of two others one stands for itself, and one for four."""
     features = np.zeros((3, SIZES.candidate_features), np.float32)
     features[:, POPULARITY_COLUMN] = 0.5, 0.1, 0.9
+    features[:, POPULARITY_COLUMN + 1] = 0.5, 0.9, 0.1  # of the last day
+    features[:, POPULARITY_COLUMN + 2] = 0.9, 0.5, 0.1  # of the last week
     features[:, SIZES.item_features + MATCH_NAMES.index("knn")] = 0.2, 0.3, 0.1
     features[:, SIZES.item_features + MATCH_NAMES.index("vmis")] = 1.0, 0.0, 0.0
     inputs = replace(some_inputs(actions=0, candidates=3, sizes=SIZES), candidate_features=features)
@@ -36,6 +38,8 @@ def test_each_column_is_judged_as_an_order_of_its_own():
     assert ndcg_by_column(JoinedRequests(NoItems(), [a_request()]), SIZES, [1.0]) == pytest.approx(
         {
             "popularity": 1 / log2(1 + 1 + 4),
+            "popularity of 1 d": 1 / log2(1 + 1 + 1),
+            "popularity of 7 d": 1.0,
             "next after the last item": 1 / log2(1 + 1 + 2.5),  # nothing followed any of them: all are equal
             "item-kNN": 1 / log2(1 + 1 + 1),
             "VMIS-kNN": 1.0,
