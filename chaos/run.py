@@ -30,7 +30,8 @@ from chaos.system import Fleet, running
 from chaos.timeline import Timeline, looking
 from chaos.topics import hurry_compaction
 from chaos.world import World
-from rankstream.features.stores.rocksdb import RocksStore, StoreRefusedError
+from rankstream.features.stores.base import StoreRefusedError
+from rankstream.features.stores.rocksdb import RocksStore
 from rankstream.streams.pipeline import wall_clock_ms
 from rankstream.streams.topics import ACTIONS, REQUESTS
 from rankstream.streams.worker.fence import brokers_fence

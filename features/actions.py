@@ -38,6 +38,10 @@ MAX_VALUE_CODE = 255
 PACKED = np.dtype([("high", ">u2"), ("low", ">u4"), ("item", ">u8"), ("surface", "u1"), ("value", "u1")])
 
 
+class VocabularyRefusedError(RuntimeError):
+    """Names that don't fit the states that there are; the message is one sentence and says what to do."""
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """The names that a model knows; codes count from 1 in the order given.

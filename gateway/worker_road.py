@@ -6,16 +6,20 @@ fsync, so a power failure, though no kill, may lose the last seconds.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 
 from rankstream.features.history import DEFAULT_LIMIT
-from rankstream.features.stores.base import UserStore
+from rankstream.features.stores.base import StoreRefusedError, UserStore
 from rankstream.features.stores.cache import UserCache
+from rankstream.features.stores.folder import usable_folder
+from rankstream.features.stores.rocksdb import RocksStore
 from rankstream.features.user_state import NEVER
-from rankstream.gateway.answers import RejectedItem
+from rankstream.gateway.answers import RefusedError, RejectedItem
 from rankstream.gateway.intake import Keyed
 from rankstream.gateway.road import OnFeed
 from rankstream.streams.codec import DeadLetter
@@ -25,6 +29,10 @@ from rankstream.streams.pipeline import Pipeline, ServingState, wall_clock_ms
 from rankstream.streams.records import Channel, Outgoing
 from rankstream.streams.topics import ACTIONS, REQUESTS, Topic
 from rankstream.streams.tracing import NO_TRACES, UNTRACED_CALL, CallTrace, Headers, Traces
+from rankstream.streams.worker.admission import Swaps
+from rankstream.streams.worker.vocabulary_guard import WITHOUT_A_LOG, KeptVocabulary
+
+log = logging.getLogger(__name__)
 
 _decode_dead_letter = msgspec.json.Decoder(DeadLetter).decode
 
@@ -46,6 +54,7 @@ class WorkerRoad:
         self.pipeline = Pipeline(users, serving, clock=clock, record_clock=clock, traces=traces)
         self._clock = clock
         self._offset = store.next_offset or 0
+        self._broken: str | None = None  # why nothing is applied any more
         self._answering: set[asyncio.Task[None]] = set()  # asyncio itself keeps no hold of its tasks
         self._applying = ThreadPoolExecutor(1, "apply")
         self._scoring = ThreadPoolExecutor(scoring_threads, "score")
@@ -70,8 +79,8 @@ class WorkerRoad:
         )
 
     def why_not(self) -> str | None:
-        """Return nothing: who answers is this process."""
-        return None
+        """Return why nothing is applied any more; who answers is this process."""
+        return self._broken
 
     def counters(self) -> Counters:
         """Return what this process has counted."""
@@ -80,7 +89,10 @@ class WorkerRoad:
     async def send(
         self, topic: Topic, records: Sequence[Keyed], trace: CallTrace = UNTRACED_CALL
     ) -> Sequence[RejectedItem]:
-        """Apply actions, and return those that can't be; or take requests, whose feeds come later."""
+        """Apply actions, and return those that can't be; or take requests, whose feeds come later.
+
+        Raises ``RefusedError`` where states can't be written. Requests are answered by the states in memory even then.
+        """
         loop = asyncio.get_running_loop()
         if topic is ACTIONS:
             return await loop.run_in_executor(self._applying, self._apply, records)
@@ -98,7 +110,21 @@ class WorkerRoad:
                 self._on_feed(out.value)
 
     def _apply(self, records: Sequence[Keyed]) -> list[RejectedItem]:
-        """Apply actions and write the states that they changed: what is answered survives a kill."""
+        """Apply actions and write the states that they changed: what is answered survives a kill.
+
+        Where they can't be written nothing is applied from then on: an action that comes again would change nothing in
+        memory, and be taken without being on disk.
+        """
+        if self._broken is not None:
+            raise _no_store(self._broken)
+        try:
+            return self._apply_and_write(records)
+        except StoreRefusedError as exc:
+            self._broken = str(exc)
+            log.critical("no action is taken any more: %s", exc)
+            raise _no_store(self._broken) from exc
+
+    def _apply_and_write(self, records: Sequence[Keyed]) -> list[RejectedItem]:
         first, users = self._offset, self.pipeline.users
         self._offset += len(records)
         dead_letters = self.pipeline.on_actions(self._recorded(ACTIONS, records, first))
@@ -111,6 +137,28 @@ class WorkerRoad:
             Headed(topic.name, 0, offset, now_ms, key, value, headers)
             for offset, (key, value) in enumerate(records, start=first)
         ]
+
+
+def open_states(folder: Path, serving: ServingState) -> UserStore:
+    """Open the states in a folder, and have no bundle serve whose names don't fit them.
+
+    Raises ``StoreRefusedError``, ``VocabularyRefusedError``.
+    """
+    usable_folder(folder)
+    store = RocksStore(folder)
+    try:
+        kept = KeptVocabulary(folder, lambda: serving.vocabulary, WITHOUT_A_LOG)
+        kept.keep()
+    except BaseException:
+        store.close()
+        raise
+    if isinstance(serving, Swaps):
+        serving.admit_by(kept.admit)
+    return store
+
+
+def _no_store(why: str) -> RefusedError:
+    return RefusedError(503, "no-store", why)
 
 
 def _rejected(outgoing: Outgoing, first: int) -> RejectedItem:

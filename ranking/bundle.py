@@ -31,7 +31,7 @@ from rankstream.features.attributes.columns import attribute_width
 from rankstream.features.attributes.table import ItemAttributes, no_attributes, open_attributes
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.table import EmbeddingTable
-from rankstream.features.files import PointerError, current_name, is_pointer, make_current
+from rankstream.features.files import CURRENT, PointerError, current_name, is_pointer, make_current
 from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.features.join import OfflineFeatures
 from rankstream.features.matches.columns import match_width
@@ -99,8 +99,10 @@ def bundle_folder(path: Path) -> Path:
         return path / current_name(path)
     except PointerError as exc:
         raise BundleRefusedError(f"{exc}; write the name of a bundle there") from exc
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return path
+    except OSError as exc:
+        raise _unreadable(path / CURRENT, exc) from exc
 
 
 def use_bundle(path: Path, name: str) -> None:
@@ -249,10 +251,12 @@ def _trusted_manifest(folder: Path, openers: Mapping[str, Opener], trusted_keys:
             signer_of(folder, data, trusted_keys)
         manifest = manifest_of(data)
         wrong = wrong_files(folder, manifest.files)
-    except OSError as exc:
+    except (FileNotFoundError, NotADirectoryError) as exc:
         below = folder / IN_RUN
         remedy = f"the bundle is {below}" if (below / MANIFEST).exists() else "export a bundle there"
         raise BundleRefusedError(f"{exc.filename or path} can't be read ({exc.strerror}); {remedy}") from exc
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
     except SignatureError as exc:
         raise BundleRefusedError(str(exc)) from exc
     except ManifestError as exc:
@@ -261,6 +265,12 @@ def _trusted_manifest(folder: Path, openers: Mapping[str, Opener], trusted_keys:
     if wrong:
         raise BundleRefusedError(f"{folder}/{wrong[0]}; copy the bundle again, or {EXPORT_AGAIN}")
     return manifest
+
+
+def _unreadable(path: Path, exc: OSError) -> BundleRefusedError:
+    """Return what is wrong with a file that is there."""
+    told = "give the user that runs this the right to read it" if isinstance(exc, PermissionError) else "set that right"
+    return BundleRefusedError(f"{exc.filename or path} can't be read ({exc.strerror}); {told}")
 
 
 def _check_parts(path: Path, manifest: Manifest, openers: Mapping[str, Opener]) -> None:

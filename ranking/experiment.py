@@ -11,6 +11,7 @@ names; while they don't, the treatment has no users, and feeds say so: its share
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import xxhash
@@ -97,6 +98,15 @@ class Experiment:
     def versions(self) -> dict[str, ServedVersion]:
         """Return what serves now, by kind; the treatment's model beside the control's."""
         return self.control.versions() | {"treatment_model": self.treatment.versions()["model"]}
+
+    @property
+    def refused_swaps(self) -> int:
+        """How many bundles did not come to serve, of both."""
+        return self.control.refused_swaps + self.treatment.refused_swaps
+
+    def admit_by(self, admit: Callable[[Vocabulary], None]) -> None:
+        """Have the control's bundles admitted: actions are decoded by their names, the treatment's must be these."""
+        self.control.admit_by(admit)
 
     def reload(self) -> bool:
         """Swap to the bundles that are there, and return whether one of them serves anew."""

@@ -18,7 +18,7 @@ from rankstream.bundles.manifest import MANIFEST
 from rankstream.bundles.ranker import calibrated_heads
 from rankstream.content.catalogue import Catalogue
 from rankstream.content.live import LiveCatalogue
-from rankstream.features.actions import Vocabulary
+from rankstream.features.actions import Vocabulary, VocabularyRefusedError
 from rankstream.features.background_look import BackgroundLook
 from rankstream.features.embeddings.base import NoVectors, VectorTable
 from rankstream.features.embeddings.live import LiveTable, snapshot
@@ -91,6 +91,8 @@ class LiveRanker:
         self._look = None if watcher is None else watcher.background_look(self._catch_up)
         self._loading = threading.Lock()
         self._indexing = threading.Lock()
+        self._admit: Callable[[Vocabulary], None] = lambda vocabulary: None
+        self.refused_swaps = 0  # bundles, or changes of one, that did not come to serve
 
     @classmethod
     def open(
@@ -183,6 +185,13 @@ class LiveRanker:
         found = {kind: version for kind, version in tables.items() if version.version is not None}
         return {"model": ServedVersion(ranker.model_version, trained)} | found
 
+    def admit_by(self, admit: Callable[[Vocabulary], None]) -> None:
+        """Have ``admit`` raise ``VocabularyRefusedError`` for the names of a bundle that must not be swapped in.
+
+        Who keeps states knows of names that served before this process did. It is called in the thread that opens.
+        """
+        self._admit = admit
+
     def reload(self) -> bool:
         """Swap to the bundle that is there, in this thread, and return whether it is served."""
         if self._watcher is None:
@@ -203,10 +212,13 @@ class LiveRanker:
     def _swap(self, watcher: "BundleWatcher") -> bool:
         try:
             loaded = watcher.load()
-            self._codes = longer_vocabulary(self._codes, loaded.vocabulary)
-        except BundleRefusedError as exc:
+            codes = longer_vocabulary(self._codes, loaded.vocabulary)
+            self._admit(loaded.vocabulary)
+        except (BundleRefusedError, VocabularyRefusedError) as exc:
+            self.refused_swaps += 1
             log.error("%s; model %s goes on", exc, self._loaded.ranker.model_version)
             return False
+        self._codes = codes
         self._loaded = loaded
         log.info("model %s serves from now on", loaded.ranker.model_version)
         return True

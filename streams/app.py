@@ -18,7 +18,7 @@ from typing import Any
 
 import faust
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError
 from faust.app.base import BootStrategy
 from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
@@ -26,6 +26,9 @@ from mode import Service
 from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
+from rankstream.features.actions import VocabularyRefusedError
+from rankstream.features.stores.base import StoreRefusedError
+from rankstream.features.stores.folder import usable_folder
 from rankstream.streams.clients.broker_asker import BrokerAsker
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.rights import TRANSACTIONAL_ID_DENIED, denial_of
@@ -40,6 +43,7 @@ from rankstream.streams.setting_fields import SettingsError
 from rankstream.streams.settings import AT_ONCE, TRANSACTIONAL, Settings, read_settings
 from rankstream.streams.topics import ACTIONS, REQUESTS, TopicNames, prepare_topics
 from rankstream.streams.tracing import TracesRefusedError, open_traces
+from rankstream.streams.worker.admission import AWAY, Admission, Swaps
 from rankstream.streams.worker.backpressure import Gate, Pressure
 from rankstream.streams.worker.checkpoint import Partition, RewindError
 from rankstream.streams.worker.chunks import (
@@ -63,11 +67,12 @@ from rankstream.streams.worker.rights import require_rights, without_transaction
 from rankstream.streams.worker.scoring import Scoring
 from rankstream.streams.worker.shadow import Shadows
 from rankstream.streams.worker.unpacking import bound_unpacking
-from rankstream.streams.worker.vocabulary_guard import keep_vocabulary
+from rankstream.streams.worker.vocabulary_guard import KeptVocabulary, check_vocabulary
 from rankstream.streams.worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
+STATES_REFUSED = (StoreRefusedError, VocabularyRefusedError)
 CHUNKS_WAITING = 4  # of actions, in the agent's queue
 ANSWERS_EVERY_S = 0.1  # the time between transactions of feeds
 FRESHNESS_WAIT_S = 0.1  # the longest that requests wait for earlier actions to be applied
@@ -82,7 +87,6 @@ TELL_FIGURES_S = 60.0
 FOLLOW_S = 1.0  # between two looks at what is deployed
 LOOK_AGAIN_S = 30.0  # at the topics: how large a record they take, and whether they are still the same
 LOOK_RETRY_S = 1.0
-AWAY = (ClientError, KafkaError, TimeoutError)  # what is raised where brokers don't answer
 
 
 class WorkerRuntime(Service):
@@ -106,6 +110,7 @@ class WorkerRuntime(Service):
         self._framed_actions = FramedChunks(open_reader(settings, ACTIONS))
         self._framed_requests = FramedChunks(open_reader(settings, REQUESTS))
         self.observer.registry_away = lambda: self._framed_actions.away or self._framed_requests.away
+        self.vocabulary = KeptVocabulary(settings.state_dir / settings.app_id, lambda: serving.vocabulary)
         self.engine = PLAIN
         self.traces = open_traces(settings.traces, "rankstream-worker", settings.app_id)
         self.ownership: Ownership | None = None
@@ -113,7 +118,7 @@ class WorkerRuntime(Service):
         self._asker: BrokerAsker | None = None
         self._scoring = Scoring(settings.scoring_threads, lambda: self.pressure.waiting)
         self._looking = asyncio.Lock()  # at what the topics hold
-        self._has_told_why = False  # it ends
+        self.has_told_why = False  # it ends
         self._queues: dict[int, deque[Chunk]] = {}  # of requests, by partition
         self._busy: dict[int, asyncio.Task[None]] = {}
 
@@ -123,7 +128,7 @@ class WorkerRuntime(Service):
         """Make sure of the topics and start the producer, before Faust joins the group."""
         self.watchdog.start()
         bound_unpacking()
-        keep_vocabulary(self.settings.state_dir / self.settings.app_id, self.serving.vocabulary)
+        check_vocabulary(self.settings.state_dir / self.settings.app_id, self.serving.vocabulary)
         logging.getLogger("kafka").setLevel(logging.ERROR)  # kafka-python is asked for rights and topics' ids only
         await asyncio.to_thread(require_rights, self.settings)
         created = await prepare_topics(self.settings)
@@ -136,6 +141,7 @@ class WorkerRuntime(Service):
                 "pip install cramjam",
                 ", ".join(missing),
             )
+        await self._admit_bundles()
         await self._open_engine()
         await self.limits.read()
         self.limits.report()
@@ -166,6 +172,7 @@ class WorkerRuntime(Service):
             self.overload,
             self.traces,
             self.throttling,
+            self.vocabulary,
         )
         self.observer.asker, self.observer.ownership = await self._started_asker(), self.ownership
         served = ", ".join(f"{kind} {one.version}" for kind, one in self.observer.versions().items())
@@ -177,6 +184,13 @@ class WorkerRuntime(Service):
         self.throttling.watch(self._asker.client)
         await self._asker.start()
         return self._asker
+
+    async def _admit_bundles(self) -> None:
+        """Compare the bundle with all states that there are, and so each that is swapped in from now on."""
+        admission = Admission(self.settings, self.vocabulary)
+        await admission.at_start(self.serving.vocabulary)
+        if isinstance(self.serving, Swaps):
+            self.serving.admit_by(admission.admit)
 
     async def _open_engine(self) -> None:
         """Compile, or load what was compiled, before Faust joins the group: later it might outlast a session."""
@@ -362,12 +376,12 @@ class WorkerRuntime(Service):
 
     async def _tell_of_crash(self) -> None:
         """Say what Faust's own services met, its consumer above all."""
-        if self.crash_reason is not None and not self._has_told_why:
+        if self.crash_reason is not None and not self.has_told_why:
             await self._tell_why(self.crash_reason)
 
     async def _tell_why(self, exc: BaseException) -> None:
         """Say in the log what the worker ends of."""
-        self._has_told_why = True
+        self.has_told_why = True
         log.critical("the worker ends: %s: %s", type(exc).__name__, await self._why(exc))
 
     async def _why(self, exc: BaseException) -> str:
@@ -481,6 +495,7 @@ def create_app(settings: Settings, serving: ServingState) -> faust.App:
     app = new_app(settings, plan, names.of(ACTIONS), quiet)
     runtime = WorkerRuntime(app, settings, serving, plan)
     quiet.is_down = lambda: runtime.observer.broker.down is not None
+    quiet.has_told_why = lambda: runtime.has_told_why
     app.boot_strategy = Boot(app, runtime)
     options = handed_on(settings, signature(AIOKafkaConsumer).parameters.keys() - FAUSTS_OWN.keys())
     urls = [URL(f"kafka://{server.strip()}") for server in settings.bootstrap_servers.split(",")]
@@ -509,6 +524,16 @@ def create_app(settings: Settings, serving: ServingState) -> faust.App:
 
     add_pages(app, runtime.observer, runtime.shadows)
     return app
+
+
+def check_states(settings: Settings, serving: ServingState) -> None:
+    """Find out whether states can be kept here, before a broker is asked for anything.
+
+    Raises ``StoreRefusedError`` for the folder, ``VocabularyRefusedError`` for a bundle that does not fit its states.
+    """
+    folder = settings.state_dir / settings.app_id
+    usable_folder(folder)
+    check_vocabulary(folder, serving.vocabulary)
 
 
 def new_app(settings: Settings, plan: ReadingPlan, first: str, quiet: Quiet) -> faust.App:
@@ -552,8 +577,10 @@ def __getattr__(name: str) -> Any:
 
     try:
         settings = read_settings()
-        globals()["app"] = app = create_app(settings, open_serving(settings, open_engine(settings.engine).join))
-    except (SettingsError, BundleRefusedError, EngineRefusedError, TracesRefusedError) as exc:
+        serving = open_serving(settings, open_engine(settings.engine).join)
+        check_states(settings, serving)
+        globals()["app"] = app = create_app(settings, serving)
+    except (SettingsError, BundleRefusedError, EngineRefusedError, TracesRefusedError, *STATES_REFUSED) as exc:
         # a sentence, where faust shows a traceback
         print(f"rankstream: {exc}", file=sys.stderr)
         raise SystemExit(2) from None

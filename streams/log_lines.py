@@ -17,6 +17,7 @@ from typing import Any
 TEXT, JSON = "text", "json"
 LIBRARIES = ("faust", "mode", "aiokafka", "kafka", "asyncio", "opentelemetry")
 STEP = "[^"  # how Faust's services begin their lines, ours that it starts and stops among them
+CRASHED = ("Crashed reason=", "We experienced a crash!")  # how Faust repeats why a worker ends, with a traceback
 KEPT = ("Worker ready", "(Re-)joining group %s", "LeaveGroup request succeeded")  # of what is below WARNING
 ABOUT_CONNECTIONS = re.compile(
     r"Unable (to )?(connect|request|update)|Failed fetch|Marking the coordinator dead|Group Coordinator Request failed|"
@@ -102,6 +103,7 @@ class Quiet(logging.Filter):
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         super().__init__()
         self.is_down: Callable[[], bool] = lambda: False  # whether no broker answers: that is told already
+        self.has_told_why: Callable[[], bool] = lambda: False  # whether it was told why the worker ends
         self._clock = clock
         self._streaks: dict[str, tuple[float, float]] = {}  # by template: when it began, when it came last
         self._told_at: dict[str, float] = {}
@@ -109,6 +111,8 @@ class Quiet(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a record is logged."""
         is_ours = record.name.partition(".")[0] not in LIBRARIES and not str(record.msg).startswith(STEP)
+        if not is_ours and self.has_told_why() and any(words in str(record.msg) for words in CRASHED):
+            return False
         if is_ours or record.levelno >= logging.CRITICAL or logging.root.level <= logging.DEBUG:
             return True
         if record.levelno < logging.WARNING:

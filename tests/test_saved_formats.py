@@ -20,7 +20,7 @@ from rankstream.events.action_event import ActionEvent
 from rankstream.events.dumps import dump_path, read_dump
 from rankstream.events.open import open_log
 from rankstream.events.registry import read_log
-from rankstream.features.actions import Vocabulary
+from rankstream.features.actions import Vocabulary, VocabularyRefusedError
 from rankstream.features.counters import ever_done
 from rankstream.features.embeddings.files import versions
 from rankstream.features.embeddings.table import EmbeddingTable
@@ -42,7 +42,7 @@ from rankstream.streams.pipeline import Pipeline
 from rankstream.streams.records import Channel
 from rankstream.streams.worker.changelog import RestoreJob
 from rankstream.streams.worker.offsets import Bounds
-from rankstream.streams.worker.vocabulary_guard import VocabularyRefusedError, keep_vocabulary
+from rankstream.streams.worker.vocabulary_guard import keep_vocabulary
 from tests.builders.cli import rankstream
 
 SAVED = Path(__file__).parent / "saved" / "0.1.0"

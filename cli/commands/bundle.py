@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from rankstream.bundles.manifest import MANIFEST
+from rankstream.bundles.manifest import MANIFEST, Manifest, ManifestError, read_manifest
 from rankstream.bundles.ranker import calibrated_heads
 from rankstream.bundles.sessions import SESSIONS
 from rankstream.bundles.signature import SignatureError, new_key, sign, signer_of
@@ -18,7 +18,8 @@ from rankstream.cli.views.as_json import json_option, print_json
 from rankstream.cli.views.feeds import heads_text
 from rankstream.cli.views.table import Facts, console
 from rankstream.evaluation.time_text import time_text
-from rankstream.ranking.bundle import Bundle, BundleRefusedError, open_bundle, use_bundle
+from rankstream.ranking.bundle import Bundle, BundleRefusedError, bundle_folder, open_bundle, use_bundle
+from rankstream.ranking.serving import longer_vocabulary
 from rankstream.streams.settings import Settings
 
 PASSWORD = "RANKSTREAM_SIGNING_PASSWORD"  # variable: of the private key, where that has one
@@ -152,22 +153,41 @@ def _password() -> bytes | None:
 @command.command()
 @click.argument("bundles", type=click.Path(path_type=Path))
 @click.argument("name")
+@click.option("--other-names", is_flag=True, help="Its codes may have other names: workers start with no states.")
 @json_option
 @settings_options(also=["trusted_keys"])
 @refusing(BundleRefusedError)
-def use(bundles: Path, name: str, as_json: bool, settings: Settings) -> None:
+def use(bundles: Path, name: str, other_names: bool, as_json: bool, settings: Settings) -> None:
     """Make NAME the current bundle of the folder BUNDLES: workers started with `--bundle BUNDLES` serve it.
 
     They see it within seconds, verify it and swap between two requests; a bad one is refused in their log and the old
-    one goes on serving.
+    one goes on serving. Users' states hold codes of the actions' names: one that gives these other names than the
+    current one has is refused here, too.
 
     \b
     Example:
       rankstream bundle use bundles 2026-07-01
     """
-    version = open_bundle(bundles / name, trusted_keys=settings.trusted_keys).manifest.model_version
+    manifest = open_bundle(bundles / name, trusted_keys=settings.trusted_keys).manifest
+    version = manifest.model_version
+    if not other_names:
+        _check_names(bundles, manifest)
     use_bundle(bundles, name)
     if as_json:
         print_json({"bundles": bundles, "current": name, "model_version": version})
     else:
         click.echo(f"{bundles} serves {name} now")
+
+
+def _check_names(bundles: Path, manifest: Manifest) -> None:
+    """Refuse what gives codes other names than the bundle that serves; nothing where none does, or a broken one."""
+    try:
+        current = read_manifest(bundle_folder(bundles))
+    except (OSError, ManifestError, BundleRefusedError):
+        return
+    try:
+        longer_vocabulary(current.vocabulary, manifest.vocabulary)
+    except BundleRefusedError as exc:
+        raise BundleRefusedError(
+            f"{exc}, or give --other-names, end all workers, and move their state folders and the changelog away"
+        ) from exc

@@ -1,5 +1,6 @@
 """`rankstream deploy`: verify, try, shadow, swap, watch, and swap back where it goes wrong."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.settings import CONNECTED, settings_options
 from rankstream.cli.shadow_period import ShadowPeriod, refuse_another, shadow_told
 from rankstream.cli.views.as_json import json_option, print_json
+from rankstream.features.actions import VocabularyRefusedError
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.files import CURRENT, PointerError, current_name
 from rankstream.ranking.bundle import Bundle, BundleRefusedError, check_bundle_name, open_bundle, use_bundle
@@ -29,6 +31,9 @@ from rankstream.streams.clients.readers import FeedReader
 from rankstream.streams.codec import RankedFeed
 from rankstream.streams.pipeline import wall_clock_ms
 from rankstream.streams.settings import Settings
+from rankstream.streams.worker.admission import AWAY
+from rankstream.streams.worker.changelog import logged_names
+from rankstream.streams.worker.vocabulary_guard import Names
 
 BUGS = ("internal", "no-score")  # reasons of error feeds that are the model's fault
 
@@ -135,6 +140,8 @@ def command(
     )
     tried = figures = None
     with _refusal_written(bundles, begun):
+        if watch_s or shadow_minutes:
+            _check_logged_names(new, settings)
         if before is not None:
             tried = _tried(new, before, requests, slower)
         if shadow_minutes and before is not None:
@@ -228,6 +235,28 @@ def _tried(new: Bundle, before: Bundle, requests: int, slower: float) -> Trial:
             f"{before.folder.name}, which goes on; --slower {found.ratio:.1f} would let it serve"
         )
     return found
+
+
+def _check_logged_names(new: Bundle, settings: Settings) -> None:
+    """Refuse what gives codes in the changelog's states other names: also of a bundle that served before the last."""
+    try:
+        logged = asyncio.run(logged_names(settings))
+    except AWAY as exc:
+        click.echo(f"note: the names in the changelog are left to the workers to compare, as {exc}", err=True)
+        return
+    vocabulary = new.manifest.vocabulary
+    for number, names in logged.items():
+        try:
+            names.longer(Names(vocabulary.actions, vocabulary.surfaces), _other_names(new.folder, number))
+        except VocabularyRefusedError as exc:
+            raise Refusal(str(exc)) from exc
+
+
+def _other_names(folder: Path, number: int) -> Callable[[str, str, str], str]:
+    return lambda what, was, becomes: (
+        f"{folder} has the {what} {becomes}, but the users of partition {number} in the changelog were written with "
+        f"{was}; train with these names in this order, new ones behind them"
+    )
 
 
 def _watched(reader: FeedReader, seconds: float, version: str, variant: str) -> Watched:

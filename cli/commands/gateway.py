@@ -8,13 +8,14 @@ import click
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.gateway import GATEWAY_FIELDS, BothSettings, read_both
 from rankstream.cli.options.settings import options_of
+from rankstream.features.actions import VocabularyRefusedError
 from rankstream.features.embeddings.files import BrokenTableError
-from rankstream.features.stores.rocksdb import RocksStore, StoreRefusedError
+from rankstream.features.stores.base import StoreRefusedError
 from rankstream.gateway.app import Gateway
 from rankstream.gateway.kafka_road import KafkaRoad
 from rankstream.gateway.road import Road
 from rankstream.gateway.server import serve_until_signal
-from rankstream.gateway.worker_road import WorkerRoad
+from rankstream.gateway.worker_road import WorkerRoad, open_states
 from rankstream.ranking.bundle import BundleRefusedError
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.log_lines import set_up
@@ -29,7 +30,9 @@ QUIET = ("aiokafka", "kafka")  # both repeat for each attempt what the gateway s
 @click.command()
 @click.option("--worker", is_flag=True, help="Rank in this process: no Kafka, no log, one process only.")
 @options_of(GATEWAY_FIELDS, read_both)
-@refusing(ClientError, BundleRefusedError, BrokenTableError, StoreRefusedError, TracesRefusedError)
+@refusing(
+    ClientError, BundleRefusedError, BrokenTableError, StoreRefusedError, VocabularyRefusedError, TracesRefusedError
+)
 def command(worker: bool, settings: BothSettings) -> None:
     """Serve actions, rankings and feeds by HTTP, until Ctrl-C or SIGTERM.
 
@@ -73,6 +76,6 @@ def worker_road(settings: Settings, traces: Traces = NO_TRACES) -> Road:
             "or name another with --bundle"
         )
     serving = open_serving(settings)
-    store = RocksStore(settings.state_dir / FOLDER)
+    store = open_states(settings.state_dir / FOLDER, serving)
     limits = settings.history_limit, settings.scoring_threads, settings.forget_after_ms
     return WorkerRoad(serving, store, *limits, traces=traces)

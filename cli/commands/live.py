@@ -20,13 +20,14 @@ from rankstream.cli.options.settings import options_of
 from rankstream.content.live import LiveCatalogue
 from rankstream.content.updates import replace_items
 from rankstream.events.arrivals import LogError
+from rankstream.features.actions import VocabularyRefusedError
 from rankstream.features.embeddings.files import KEPT_VERSIONS, BrokenTableError
 from rankstream.features.files import CURRENT
-from rankstream.features.stores.rocksdb import RocksStore, StoreRefusedError
+from rankstream.features.stores.base import StoreRefusedError
 from rankstream.gateway.road import Road
 from rankstream.gateway.server import serve_until_signal
 from rankstream.gateway.settings import read_gateway_settings
-from rankstream.gateway.worker_road import WorkerRoad
+from rankstream.gateway.worker_road import WorkerRoad, open_states
 from rankstream.ranking.bundle import BundleRefusedError
 from rankstream.ranking.experiment import Experiment
 from rankstream.ranking.request import MAX_CANDIDATES
@@ -76,7 +77,15 @@ def read_live(flags: Mapping[str, object], file: Path | None) -> LiveSettings:
 )
 @click.option("--open", "opens", is_flag=True, help="Open the page in a browser of this machine.")
 @options_of(FIELDS, read_live)
-@refusing(ClientError, BundleRefusedError, BrokenTableError, StoreRefusedError, LogError, BadImagesError)
+@refusing(
+    ClientError,
+    BundleRefusedError,
+    BrokenTableError,
+    StoreRefusedError,
+    VocabularyRefusedError,
+    LogError,
+    BadImagesError,
+)
 def command(items: Path | None, images: str | None, candidates: int, opens: bool, settings: LiveSettings) -> None:
     """Show a page whose row of items follows every click.
 
@@ -142,6 +151,5 @@ def _page(settings: LiveSettings, catalogue: Path | None, cards: Cards, candidat
 
 
 def _own_worker(serving: LiveRanker | Experiment, settings: Settings) -> Road:
-    return WorkerRoad(
-        serving, RocksStore(settings.state_dir / FOLDER), settings.history_limit, settings.scoring_threads
-    )
+    store = open_states(settings.state_dir / FOLDER, serving)
+    return WorkerRoad(serving, store, settings.history_limit, settings.scoring_threads)

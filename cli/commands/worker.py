@@ -1,12 +1,16 @@
 """`rankstream worker`: one worker process, the Faust app of ``streams.app``."""
 
+import sys
+
 import click
 
 from rankstream.cli.errors import Refusal, refusing
 from rankstream.cli.options.settings import settings_options
+from rankstream.features.actions import VocabularyRefusedError
 from rankstream.features.embeddings.files import BrokenTableError
+from rankstream.features.stores.base import StoreRefusedError
 from rankstream.ranking.bundle import BundleRefusedError
-from rankstream.streams.app import create_app
+from rankstream.streams.app import check_states, create_app
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.engine import EngineRefusedError, open_engine
 from rankstream.streams.settings import Section, Settings
@@ -15,6 +19,9 @@ from rankstream.streams.tracing import TracesRefusedError
 from rankstream.streams.worker.fence import FenceRefusedError
 from rankstream.streams.worker.open_serving import open_serving
 from rankstream.streams.worker.rights import require_rights
+from rankstream.streams.worker.topic_identity import OwnershipError
+
+ENDED = 1  # not 2: another worker, or this one once it is started again, may well go on
 
 
 @click.command()
@@ -27,6 +34,7 @@ from rankstream.streams.worker.rights import require_rights
     BrokenTableError,
     EngineRefusedError,
     TracesRefusedError,
+    VocabularyRefusedError,
 )
 def command(settings: Settings) -> None:
     """Apply actions and answer ranking requests, until Ctrl-C or SIGTERM.
@@ -56,6 +64,11 @@ def command(settings: Settings) -> None:
             "or name another with --bundle"
         )
     serving = open_serving(settings, open_engine(settings.engine).join)
+    with refusing(StoreRefusedError):
+        check_states(settings, serving)
     require_rights(settings)  # refuses within seconds if no broker answers, too; Faust would retry for ever
     app = create_app(settings, serving)
-    app.Worker(loglevel=settings.log_level).execute_from_commandline()
+    try:
+        app.Worker(loglevel=settings.log_level).execute_from_commandline()
+    except (StoreRefusedError, OwnershipError):  # of a partition while it runs: the log has the sentence
+        sys.exit(ENDED)

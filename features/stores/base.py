@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
+class StoreRefusedError(RuntimeError):
+    """A store that can't be used; the message is one sentence, with what to do."""
+
+
 @dataclass(frozen=True)
 class StoreMemory:
     """What a store takes of the process's memory besides Python's objects, in bytes."""

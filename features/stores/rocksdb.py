@@ -28,7 +28,7 @@ from rocksdict import (
     WriteOptions,
 )
 
-from rankstream.features.stores.base import StoreMemory
+from rankstream.features.stores.base import StoreMemory, StoreRefusedError
 
 POSITION = b"\xffnext"  # no user's key: those are UTF-8, which has no byte 255; sorts behind them all
 POSITION_BYTES = 8
@@ -36,13 +36,10 @@ SOURCE = b"\xffsource"  # what the position counts in; stores of older versions 
 NO_USERS = (POSITION, SOURCE)
 DAMAGED = "DAMAGED"  # file: damage was found while the database was open
 SIGNS_OF_DAMAGE = ("Corruption", "No such file")  # in RocksDB's messages
+HELD = re.compile(r"lock hold by current process|While lock file: .*Resource temporarily unavailable")  # in these, too
 RETRY_S = 0.1
 INGESTED = "ingested.sst"  # file: until the database has taken it over, under a name of its own
 INGESTED_RECORDS = 1_000  # and more are worth a file
-
-
-class StoreRefusedError(RuntimeError):
-    """A database that can't be used; the message is one sentence, with what to do."""
 
 
 class DamagedStoreError(StoreRefusedError):
@@ -254,8 +251,8 @@ def _open(folder: Path, options: Options, wait_s: float, give_up: threading.Even
 
 
 def _is_lock(message: str) -> bool:
-    """Return whether RocksDB means its lock; a block that is damaged is none."""
-    return not any(sign in message for sign in SIGNS_OF_DAMAGE) and re.search(r"\block\b", message, re.I) is not None
+    """Return whether another has RocksDB's lock: neither a damaged block nor a file system without locks is that."""
+    return HELD.search(message) is not None
 
 
 def _unreadable(folder: Path, why: object) -> StoreRefusedError:

@@ -9,6 +9,7 @@ import numpy as np
 from faust.types import TP
 
 from fuzz.law import Target, same
+from rankstream.features.actions import VocabularyRefusedError
 from rankstream.features.join import join, match_user
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.stores.rocksdb import POSITION, POSITION_BYTES
@@ -19,7 +20,7 @@ from rankstream.streams.worker.changelog import RestoreJob
 from rankstream.streams.worker.in_hand import InHand
 from rankstream.streams.worker.logged_states import RestoreError
 from rankstream.streams.worker.offsets import Bounds
-from rankstream.streams.worker.vocabulary_guard import FILE, VocabularyRefusedError, keep_vocabulary
+from rankstream.streams.worker.vocabulary_guard import FILE, keep_vocabulary
 from tests.builders.actions import (
     MORNING_MS,
     VOCABULARY,

@@ -27,10 +27,11 @@ from rankstream.features.user_state import NO_OFFSET
 from rankstream.streams.columns import AsColumns, RecordColumns
 from rankstream.streams.engine import SoundStates
 from rankstream.streams.settings import Settings
+from rankstream.streams.topics import CHANGELOG, TopicNames
 from rankstream.streams.worker.changelog_marks import BEGIN_HEADER, LOG_HEADER, NAMES_HEADER, begin_in
 from rankstream.streams.worker.logged_states import RestoreError, offset_in, offset_of, where_of
 from rankstream.streams.worker.newest_offsets import SLOTS, NewestOffsets
-from rankstream.streams.worker.offsets import Bounds, reader
+from rankstream.streams.worker.offsets import Bounds, bounds_of, reader
 from rankstream.streams.worker.outbox import Outbox
 from rankstream.streams.worker.source import HEADER, Source, source_of, unpacked
 from rankstream.streams.worker.vocabulary_guard import NO_NAMES, Names, names_in
@@ -178,6 +179,18 @@ async def logged_positions(settings: Settings, logs: Mapping[TP, Bounds]) -> dic
                 return {tp: one for tp, one in found.items() if _is_of(one, ids[tp.topic], logs[tp].begin, tp)}
             found |= await _newest_positions(settings, windows)
             tail, before = tail * 10, starts
+
+
+async def logged_names(settings: Settings) -> dict[int, Names]:
+    """Return the names of the codes in the states of each partition of the changelog, whoever owns it now.
+
+    Raises ``ClientError``, ``KafkaError`` and ``TimeoutError`` where brokers don't answer.
+    """
+    topic = TopicNames(settings.topic_prefix).of(CHANGELOG)
+    numbers = range((await source_of(settings, topic)).partitions if settings.changelog else 0)
+    bounds = await bounds_of(settings, [TP(topic, number) for number in numbers]) if numbers else {}
+    logged = await logged_positions(settings, bounds) if bounds else {}
+    return {tp.partition: one.names for tp, one in logged.items()}
 
 
 def _is_of(logged: Logged, log_id: str, begin: int, tp: TP) -> bool:

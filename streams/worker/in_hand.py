@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rankstream.events.action_event import Record
+from rankstream.features.stores.folder import unusable
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,11 @@ class InHand:
         self._suspects = NOTHING
         self._file: int | None = None
         if path is not None:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._folder = path.parent
+            try:
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            except OSError as exc:
+                raise unusable(self._folder, exc) from exc
             self._take_over(name, position)
 
     def parts(self, records: Sequence[Record], at_once: int) -> Iterator[Sequence[Record]]:
@@ -79,7 +84,10 @@ class InHand:
 
     def _write(self, at: int, packed: bytes) -> None:
         if self._file is not None:
-            os.pwrite(self._file, packed, at)
+            try:
+                os.pwrite(self._file, packed, at)
+            except OSError as exc:
+                raise unusable(self._folder, exc) from exc
 
     def _take_over(self, name: str, position: int) -> None:
         """Draw the conclusions from what was in hand at the end of the last process, and keep them."""

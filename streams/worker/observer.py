@@ -15,6 +15,7 @@ from rankstream.streams.exposition import Exposition
 from rankstream.streams.heartbeat import Heartbeat
 from rankstream.streams.pipeline import ServingState
 from rankstream.streams.settings import Settings
+from rankstream.streams.worker.admission import Swaps
 from rankstream.streams.worker.backpressure import Pressure
 from rankstream.streams.worker.figures import figures_of
 from rankstream.streams.worker.ownership import Ownership
@@ -98,6 +99,7 @@ class Observer:
             broker_age_s=self.broker.age_s,
             outages=self.broker.outages,
             throttled_s=self._throttling.total_s,
+            refused_swaps=self._serving.refused_swaps if isinstance(self._serving, Swaps) else 0,
         )
 
     def lag(self) -> dict[TP, int]:

@@ -98,6 +98,7 @@ class Parts:
     limits: Limits
     fencing: bool  # whether the brokers refuse former owners
     throttling: Throttling
+    vocabulary: KeptVocabulary  # the names that states may have codes of
 
 
 class Opening:
@@ -111,7 +112,7 @@ class Opening:
         self._producer = producer
         self._parts = parts
         self._watch_exploration = ExplorationWatch(settings)
-        self._vocabulary = KeptVocabulary(settings.state_dir / settings.app_id, lambda: parts.serving.vocabulary)
+        self._vocabulary = parts.vocabulary
         self._skipped: Mapping[TP, range] = {}  # of what is being opened, as an operator has said
 
     async def open(self, numbers: list[int], look: Callable[[], Awaitable[None]]) -> AsyncGenerator[Partition]:

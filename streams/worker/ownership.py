@@ -31,6 +31,7 @@ from rankstream.streams.worker.opening import Opening, Parts
 from rankstream.streams.worker.side_by_side import all_of, raise_first
 from rankstream.streams.worker.topic_identity import OwnershipError, TopicIdentity
 from rankstream.streams.worker.truncation import Cut, CutWatch, first_not_before
+from rankstream.streams.worker.vocabulary_guard import KeptVocabulary
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Ownership:
         overload: Overload | None = None,
         traces: Traces = NO_TRACES,
         throttling: Throttling | None = None,
+        vocabulary: KeptVocabulary | None = None,
     ) -> None:
         self.settings = settings
         self.names = TopicNames(settings.topic_prefix)
@@ -65,7 +67,8 @@ class Ownership:
         self.left = Counters()  # of the partitions that were left: sums of what was counted never fall
         self._topics = TopicIdentity(settings)
         known = throttling or Throttling()
-        parts = Parts(serving, engine, sample, traces, overload or Overload(), limits, fencing, known)
+        vocabulary = vocabulary or KeptVocabulary(settings.state_dir / settings.app_id, lambda: serving.vocabulary)
+        parts = Parts(serving, engine, sample, traces, overload or Overload(), limits, fencing, known, vocabulary)
         self._opener = Opening(settings, self._topics, producer, parts)
         self._cuts = CutWatch(settings)
         self._opening: asyncio.Task[None] | None = None

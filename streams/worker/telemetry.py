@@ -36,6 +36,7 @@ class WorkerLook:
     ready: bool
     broker_age_s: float  # since a broker answered
     outages: int
+    refused_swaps: int  # bundles that did not come to serve
     throttled_s: float = 0.0
     at_s: float = field(default_factory=monotonic)
 
@@ -92,6 +93,12 @@ WORKER_METRICS: tuple[Watched[WorkerLook], ...] = (
         "Records of a topic's partition that are not processed yet; absent until the broker has told its end.",
         lambda look: {(tp.topic, str(tp.partition)): lag for tp, lag in look.lag.items()},
         ("topic", "partition"),
+    ),
+    Watched(
+        "rankstream_bundles_refused_total",
+        COUNTER,
+        "Bundles that were refused while another one served, and goes on; the log says why.",
+        lambda look: look.refused_swaps,
     ),
     Watched("rankstream_requests_pending", GAUGE, "Requests that wait or are being ranked.", lambda look: look.pending),
     Watched("rankstream_requests_pending_bytes", GAUGE, "Bytes of these.", lambda look: look.pending_bytes),

@@ -16,6 +16,7 @@ from rankstream.ranking.trial import Trial
 from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.codec import FeedError, RankedFeed
 from rankstream.streams.topics import FEEDS
+from rankstream.streams.worker.vocabulary_guard import Names
 from tests.builders.broker import BrokerInUse
 from tests.builders.bundle import VOCABULARY, a_bundle
 from tests.builders.cli import connected, fresh_topics, rankstream, refusal
@@ -59,6 +60,27 @@ def test_one_that_changes_the_meaning_of_codes_never_serves(bundles):
     a_bundle(bundles / "new", vocabulary=Vocabulary(VOCABULARY.actions[::-1], VOCABULARY.surfaces))
     assert "users' states were written with view, click" in refusal(deployed(bundles, "--watch-s", 0))
     assert current_name(bundles) == "old"
+
+
+def test_one_whose_codes_have_other_names_in_the_changelog_never_serves(bundles, monkeypatch):
+    """Written by a bundle that served before the current one did: both of these know fewer names."""
+    a_bundle(bundles / "new", vocabulary=Vocabulary((*VOCABULARY.actions, "buy"), VOCABULARY.surfaces))
+
+    async def logged(settings):
+        return {4: Names((*VOCABULARY.actions, "share"), VOCABULARY.surfaces)}
+
+    monkeypatch.setattr("rankstream.cli.commands.deploy.logged_names", logged)
+    words = refusal(deployed(bundles))
+    assert "partition 4 in the changelog were written with view, click, save, hide, share; train with" in words
+    assert current_name(bundles) == "old"
+
+
+def test_use_refuses_other_names_too_unless_it_is_told_that_states_begin_anew(bundles):
+    a_bundle(bundles / "new", vocabulary=Vocabulary(VOCABULARY.actions[::-1], VOCABULARY.surfaces))
+    assert "or give --other-names, end all workers" in refusal(rankstream("bundle", "use", bundles, "new"))
+    assert current_name(bundles) == "old"
+    assert rankstream("bundle", "use", bundles, "new", "--other-names").exit_code == 0
+    assert current_name(bundles) == "new"
 
 
 def test_one_that_does_not_verify_never_serves(bundles):

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.bundle import a_bundle
+from rankstream.features.actions import Vocabulary
+from rankstream.streams.worker.vocabulary_guard import keep_vocabulary
+from tests.builders.bundle import VOCABULARY, a_bundle
 from tests.builders.cli import NO_BROKER, rankstream, refusal
 from tests.builders.gateway import a_click
 from tests.builders.patience import PATIENCE_S
@@ -41,6 +43,25 @@ def test_with_a_worker_in_it_states_are_there_after_a_kill(tmp_path):
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
         assert process.stdout.read() == ""
+
+
+@pytest.mark.parametrize("command", ["gateway", "live"])
+def test_a_bundle_whose_names_are_not_those_of_the_states_is_refused(tmp_path, command):
+    """A save of before would be read as a hide."""
+    states = tmp_path / "state" / command
+    keep_vocabulary(states, Vocabulary(VOCABULARY.actions[::-1], VOCABULARY.surfaces))
+    options = ("--bundle", a_bundle(tmp_path / "bundle"), "--state-dir", tmp_path / "state", "--port", 0)
+    told = refusal(rankstream(command, *(["--worker"] if command == "gateway" else []), *options))
+    assert f"the users in {states} were written with the actions hide, save, click, view, but the bundle has" in told
+    assert told.endswith("or move it away to begin without its users, as there is no log here to build them from")
+
+
+@pytest.mark.parametrize("command", [("gateway", "--worker"), ("live",), ("worker",)])
+def test_a_state_folder_that_can_not_be_used_is_one_sentence(tmp_path, command):
+    (tmp_path / "state").write_text("a file")
+    options = ("--bundle", a_bundle(tmp_path / "bundle"), "--state-dir", tmp_path / "state")
+    told = refusal(rankstream(*command, *options, bootstrap_servers=NO_BROKER if command == ("worker",) else ""))
+    assert f"{tmp_path / 'state'} stands in its way" in told
 
 
 def test_traces_without_their_extra_are_refused(monkeypatch):

@@ -1,3 +1,4 @@
+import os
 import shutil
 from io import BytesIO
 
@@ -193,3 +194,21 @@ def test_the_folder_of_a_training_is_refused_with_the_bundle_in_it(tmp_path):
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(BundleRefusedError, match=r"manifest.json can't be read .*export a bundle there"):
         open_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "user.onnx", "CURRENT"])
+def test_what_this_user_may_not_read_is_said_so(tmp_path, name):
+    """Nothing is wrong with the bundle, so exporting it again would not help."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    a_bundle(tmp_path / "one")
+    use_bundle(tmp_path, "one")
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        os.chmod(folder, 0o755)
+    os.chmod(tmp_path / name if name == "CURRENT" else tmp_path / "one" / name, 0o600)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(BundleRefusedError, match=rf"{name} can't be read \(Permission.*right to read it"):
+            open_bundle(tmp_path)
+    finally:
+        os.seteuid(0)

@@ -131,3 +131,15 @@ def test_what_is_set_up_writes_lines_of_that_form(form, capfd):
 
 def test_faust_merges_its_level_into_ours():
     assert "level" not in logging_config("text", Quiet())["root"]
+
+
+def test_why_a_worker_ends_is_told_once_without_fausts_traceback():
+    quiet = Quiet()
+    crashes = [a_record(words, name=name, level=logging.CRITICAL) for words, name in (
+        ("[^-App]: Crashed reason=%r", "faust.app.base"),
+        ("[^QuietFaustWorker]: We experienced a crash! Reraising original exception...", "faust.worker"),
+    )]  # fmt: skip
+    assert all(quiet.filter(one) for one in crashes)  # Faust alone knows of it
+    quiet.has_told_why = lambda: True
+    assert not any(quiet.filter(one) for one in crashes)
+    assert quiet.filter(a_record("the worker ends: ...", level=logging.CRITICAL))

@@ -10,13 +10,13 @@ import time
 
 import pytest
 
+from rankstream.features.stores.base import StoreRefusedError
 from rankstream.features.stores.rocksdb import (
     INGESTED,
     INGESTED_RECORDS,
     DamagedStoreError,
     RocksConfig,
     RocksStore,
-    StoreRefusedError,
 )
 from tests.builders.patience import PATIENCE_S
 from tests.contracts.user_store import UserStoreContract

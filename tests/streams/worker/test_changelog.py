@@ -7,9 +7,10 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rankstream.features.stores.base import StoreRefusedError
 from rankstream.features.stores.cache import Changes
 from rankstream.features.stores.memory import MemoryStore
-from rankstream.features.stores.rocksdb import POSITION, DamagedStoreError, RocksStore, StoreRefusedError
+from rankstream.features.stores.rocksdb import POSITION, DamagedStoreError, RocksStore
 from rankstream.features.user_state import CorruptStateError, UserState, unpack_state
 from rankstream.streams.worker.changelog import RestoreJob, seed
 from rankstream.streams.worker.changelog_marks import BEGIN_HEADER, LOG_HEADER

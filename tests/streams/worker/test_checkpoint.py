@@ -11,6 +11,7 @@ import pytest
 from faust.types import TP
 
 from rankstream.events.action_event import Record, unread
+from rankstream.features.actions import VocabularyRefusedError
 from rankstream.features.stores.cache import UserCache
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.user_state import unpack_state
@@ -26,7 +27,6 @@ from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.load import Load
 from rankstream.streams.worker.outbox import Outbox
 from rankstream.streams.worker.source import Source, unpacked
-from rankstream.streams.worker.vocabulary_guard import VocabularyRefusedError
 from tests.builders.actions import MORNING_MS, ARecord, SomeLiveRanker, a_request, an_event
 from tests.builders.broker import FullBatches
 from tests.builders.patience import PATIENCE_S

@@ -1,7 +1,7 @@
 import pytest
 
-from rankstream.features.actions import Vocabulary
-from rankstream.streams.worker.vocabulary_guard import KeptVocabulary, Names, VocabularyRefusedError, keep_vocabulary
+from rankstream.features.actions import Vocabulary, VocabularyRefusedError
+from rankstream.streams.worker.vocabulary_guard import KeptVocabulary, Names, keep_vocabulary
 
 
 def test_names_may_be_added_behind_the_old_ones_and_a_shorter_bundle_still_fits(tmp_path):
