@@ -1,8 +1,14 @@
 """What the gateway answers besides feeds: structs of JSON, and what is wrong as an exception of one sentence."""
 
+from collections.abc import Collection
+from urllib.parse import quote
+
 import msgspec
 from aiohttp import web
 from msgspec import Struct
+
+UNREAD = "Rankstream-Unread-Fields"  # header: names of fields that were sent and that nothing reads
+MAX_NAMED = 10
 
 encode = msgspec.json.Encoder().encode
 
@@ -59,6 +65,13 @@ def json_answer(value: object, status: int = 200) -> web.Response:
 def raw_answer(value: bytes, status: int = 200) -> web.Response:
     """Return bytes that are JSON already."""
     return web.Response(body=value, status=status, content_type="application/json")
+
+
+def naming(unread: Collection[str], answer: web.Response) -> web.Response:
+    """Return the answer, with the names of fields that nothing reads in its header, percent-encoded."""
+    if unread:
+        answer.headers[UNREAD] = ", ".join(quote(name[:64], errors="replace") for name in sorted(unread)[:MAX_NAMED])
+    return answer
 
 
 def problem_answer(refused: RefusedError) -> web.Response:

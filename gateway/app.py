@@ -23,12 +23,14 @@ from rankstream.events.action_event import TOO_LARGE, Rejected
 from rankstream.features.ids import MAX_ID_BYTES
 from rankstream.gateway.access import RateLimit, Tokens
 from rankstream.gateway.answers import (
+    UNREAD,
     Fault,
     Health,
     RefusedError,
     Taken,
     encode,
     json_answer,
+    naming,
     problem_answer,
     raw_answer,
 )
@@ -182,7 +184,7 @@ class Gateway:
             "Access-Control-Allow-Origin": request.headers["Origin"],
             "Access-Control-Allow-Methods": "GET, POST",
             "Access-Control-Allow-Headers": "Authorization, Content-Type, traceparent, tracestate",
-            "Access-Control-Expose-Headers": "Retry-After",
+            "Access-Control-Expose-Headers": f"Retry-After, {UNREAD}",
             "Vary": "Origin",
         }
 
@@ -226,7 +228,8 @@ class Gateway:
         accepted = len(actions.records) - len(later)
         self.counts.actions += accepted
         self.counts.rejected += len(rejected)
-        return json_answer(Taken(accepted, rejected), 200 if not rejected else 207 if accepted else 400)
+        status = 200 if not rejected else 207 if accepted else 400
+        return naming(actions.unread, json_answer(Taken(accepted, rejected), status))
 
     async def post_impressions(self, request: web.Request) -> web.StreamResponse:
         """Send one list of impressions."""
@@ -234,8 +237,8 @@ class Gateway:
             if (told := self.road.why_lacks(IMPRESSIONS)) is not None:
                 raise RefusedError(404, "no-topic", told)
             shown = read_impressions(await self.body(request), self.clock())
-            await self.road.send(IMPRESSIONS, [shown], TRACE.get())
-        return json_answer(Taken(1))
+            await self.road.send(IMPRESSIONS, [shown.record], TRACE.get())
+        return naming(shown.unread, json_answer(Taken(1)))
 
     async def post_forget(self, request: web.Request) -> web.StreamResponse:
         """Erase a user; whoever may come where no token is asked for may not."""
@@ -255,7 +258,7 @@ class Gateway:
             TRACE.get().asks(asked.request.request_id)
             feed = await self._feed_of(asked)
         status = 200 if feed.error is None else STATUSES.get(feed.error.reason, 400)
-        return raw_answer(feed.value, status)
+        return naming(asked.unread, raw_answer(feed.value, status))
 
     async def _feed_of(self, asked: Asked) -> Feed:
         """Return the answer of a worker. Raises ``RefusedError`` where none comes in time."""

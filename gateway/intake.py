@@ -4,7 +4,7 @@ What only a worker knows is left to it: an action that is not in the bundle's vo
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import uuid4
 
@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 from msgspec.structs import replace
 
+from rankstream.content.filters import ItemFilters
 from rankstream.events.action_event import (
     FORGET,
     MAX_ACTION_BYTES,
@@ -30,10 +31,12 @@ from rankstream.events.impression_event import MAX_LIST_BYTES, ImpressionEvent, 
 from rankstream.features.decoding import UNREADABLE
 from rankstream.features.ids import id_bytes
 from rankstream.gateway.answers import RejectedItem
+from rankstream.gateway.strictly import Strictly
 from rankstream.ranking.request import RankingRequest
 from rankstream.streams.codec import MAX_REQUEST_BYTES, decode_request
 
 Keyed = tuple[bytes, bytes]  # key and value of a record
+MAX_REJECTED = 1_000  # actions of a body; one of more is no list of actions, and is not looked at to its end
 
 
 class AskedRequest(RankingRequest, frozen=True, omit_defaults=True, kw_only=True):
@@ -56,6 +59,7 @@ class Actions:
     records: list[Keyed]
     indices: list[int]  # of each record, its position in the body
     rejected: list[RejectedItem]
+    unread: set[str] = field(default_factory=set)  # names of fields that nothing reads
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,23 @@ class Asked:
 
     record: Keyed
     request: RankingRequest
+    unread: tuple[str, ...] = ()  # names of fields that nothing reads
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A list of impressions that can be sent."""
+
+    record: Keyed
+    unread: tuple[str, ...] = ()
 
 
 _encode = msgspec.json.Encoder().encode
-_decode_action: Callable[[bytes | Raw], ActionEvent] = msgspec.json.Decoder(ActionEvent).decode
+_read_action = Strictly(ActionEvent, MAX_ACTION_BYTES, "an action")
 _decode_erasure: Callable[[bytes], AskedErasure] = msgspec.json.Decoder(AskedErasure).decode
-_decode_asked: Callable[[bytes], AskedRequest] = msgspec.json.Decoder(AskedRequest).decode
+_read_asked = Strictly(AskedRequest, MAX_REQUEST_BYTES, "a ranking request", {"filters": ItemFilters})
 _decode_list: Callable[[bytes], list[Raw]] = msgspec.json.Decoder(list[Raw]).decode
-_decode_impressions: Callable[[bytes], ImpressionEvent] = msgspec.json.Decoder(ImpressionEvent).decode
+_read_impressions = Strictly(ImpressionEvent, MAX_LIST_BYTES, "a list of impressions")
 
 
 def read_actions(body: bytes, now_ms: int) -> Actions:
@@ -82,15 +95,21 @@ def read_actions(body: bytes, now_ms: int) -> Actions:
     records: list[Keyed] = []
     indices: list[int] = []
     rejected: list[RejectedItem] = []
+    unread: set[str] = set()
     for index, raw in enumerate(_items(body)):
         try:
-            event = decoded(raw, _decode_action, MAX_ACTION_BYTES, "an action")
+            read = _read_action(raw)
+            event = read.value
             check_time("timestamp_ms", event.timestamp_ms, now_ms, "the gateway's clock")
             records.append((id_bytes(event.user_id), _encode(event)))
             indices.append(index)
+            unread.update(read.unread)
         except Rejected as exc:
             rejected.append(RejectedItem(index, exc.reason, str(exc)))
-    return Actions(records, indices, rejected)
+            if len(rejected) > MAX_REJECTED:
+                told = f"more than {MAX_REJECTED:,} of the actions are wrong, and none was sent; the first: "
+                raise Rejected(rejected[0].reason, told + rejected[0].message) from None
+    return Actions(records, indices, rejected, unread)
 
 
 def _items(body: bytes) -> list[bytes]:
@@ -122,19 +141,20 @@ def read_erasure(body: bytes, now_ms: int) -> Keyed:
 
 def read_request(body: bytes, now_ms: int) -> Asked:
     """Return the request of a body. Raises ``Rejected`` by the rules that a worker has."""
-    asked = decoded(body, _decode_asked, MAX_REQUEST_BYTES, "a ranking request")
+    read = _read_asked(body)
+    asked = read.value
     if isinstance(asked.request_id, UnsetType):
         asked = replace(asked, request_id=uuid4().hex)
     record = (id_bytes(asked.user_id), _encode(asked))
-    return Asked(record, decode_request(_recorded("ranking-requests", record, now_ms), now_ms))
+    return Asked(record, decode_request(_recorded("ranking-requests", record, now_ms), now_ms), read.unread)
 
 
-def read_impressions(body: bytes, now_ms: int) -> Keyed:
+def read_impressions(body: bytes, now_ms: int) -> Shown:
     """Return the list of impressions of a body. Raises ``Rejected``."""
-    event = decoded(body, _decode_impressions, MAX_LIST_BYTES, "a list of impressions")
-    record = (id_bytes(event.user_id), _encode(event))
+    read = _read_impressions(body)
+    record = (id_bytes(read.value.user_id), _encode(read.value))
     decode_impressions(_recorded("impressions", record, now_ms), now_ms)
-    return record
+    return Shown(record, read.unread)
 
 
 def _recorded(topic: str, record: Keyed, now_ms: int) -> Recorded:

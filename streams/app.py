@@ -66,6 +66,7 @@ from rankstream.streams.worker.producers import new_producer, stop_producer
 from rankstream.streams.worker.rights import require_rights, without_transactions
 from rankstream.streams.worker.scoring import Scoring
 from rankstream.streams.worker.shadow import Shadows
+from rankstream.streams.worker.spelling_watch import SpellingWatch
 from rankstream.streams.worker.unpacking import bound_unpacking
 from rankstream.streams.worker.vocabulary_guard import KeptVocabulary, check_vocabulary
 from rankstream.streams.worker.watchdog import Watchdog
@@ -119,6 +120,7 @@ class WorkerRuntime(Service):
         self._scoring = Scoring(settings.scoring_threads, lambda: self.pressure.waiting)
         self._looking = asyncio.Lock()  # at what the topics hold
         self.has_told_why = False  # it ends
+        self._spelling_of_actions, self._spelling_of_requests = SpellingWatch(ACTIONS), SpellingWatch(REQUESTS)
         self._queues: dict[int, deque[Chunk]] = {}  # of requests, by partition
         self._busy: dict[int, asyncio.Task[None]] = {}
 
@@ -405,6 +407,7 @@ class WorkerRuntime(Service):
     async def _apply_actions(self, partition: Partition, chunk: Chunk) -> None:
         await self._make_sure_of(chunk)
         await self._framed_actions.prepare(chunk, lambda: self._is_wanted(partition, chunk), partition.actions.skipped)
+        self._spelling_of_actions.look(chunk.records)
         await self._or_rewind(chunk, partition.apply_actions(chunk, self.plan.is_current))
         if partition.is_full:
             await partition.checkpoint()
@@ -437,6 +440,7 @@ class WorkerRuntime(Service):
             await self._framed_requests.prepare(
                 chunk, lambda: self._is_wanted(partition, chunk), partition.requests.skipped
             )
+            self._spelling_of_requests.look(chunk.records)
             await self._or_rewind(chunk, partition.answer(chunk, self.plan.is_current, self._scoring.run, behind))
 
     def _is_wanted(self, partition: Partition, chunk: Chunk) -> bool:

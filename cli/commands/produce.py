@@ -20,6 +20,7 @@ from rankstream.cli.views.skipped import print_notes, print_skipped
 from rankstream.events.action_event import ActionEvent, ErasureEvent, Rejected
 from rankstream.events.arrivals import LogError, events_of
 from rankstream.events.impression_event import ImpressionEvent, impression_events
+from rankstream.events.misspelt import misspelt
 from rankstream.events.open import FileLog, LogOptions
 from rankstream.events.readers.json_lines import Reading
 from rankstream.events.readers.rows import STDIN, Row, Shape, open_rows
@@ -155,7 +156,7 @@ class RowSource:
         shape.check(file, source.columns, [info.name for info in infos if info.required])
         head = list(islice(source.rows, 1 if file == STDIN else SAMPLE_ROWS))  # a stream does not wait for more
         told = _told_unit(head, shape, self._name, options)
-        print_notes(told.notes)
+        print_notes((*told.notes, *_misspelt(head, shape, kind)))
         self._rows, self._shape = chain(head, source.rows), replace(shape, time_unit=told.unit, dates=told.dates)
 
     def events(self) -> Iterator[Sendable]:
@@ -171,6 +172,13 @@ class RowSource:
             sent += 1
         if sent and self.skipped.exceeds(self._max_skipped, sent):
             raise LogError(self.skipped.refusal(self._name, sent))
+
+
+def _misspelt(rows: Iterable[Row], shape: Shape, kind: type[Sendable]) -> Iterator[str]:
+    """Yield a note for each column that looks like a field that is not there: it is sent as if it were not."""
+    columns = {name for row in rows for name in row if isinstance(name, str)} - set(shape.sources.values())
+    for name, meant in misspelt(kind, sorted(columns | {*shape.sources, *shape.constants})).items():
+        yield f"nothing reads the column {name}: if it is {meant}, say --map {meant}={name}"
 
 
 def _told_unit(rows: Iterable[Row], shape: Shape, name: str, options: LogOptions) -> TimeUnit:

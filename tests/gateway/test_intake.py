@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from rankstream.events.action_event import ActionEvent, Rejected
-from rankstream.gateway.intake import read_actions, read_impressions, read_request
+from rankstream.gateway.intake import AskedRequest, read_actions, read_impressions, read_request
 from rankstream.streams.codec import decode_request
 from tests.builders.actions import MORNING_MS, ARecord
 
@@ -81,6 +81,41 @@ def test_a_request_that_no_worker_could_answer_is_not_sent(more):
 
 def test_impressions_have_the_key_of_their_user():
     shown = {"list_id": "l", "user_id": 7, "item_ids": [1, 2], "timestamp_ms": MORNING_MS}
-    assert read_impressions(json.dumps(shown).encode(), MORNING_MS)[0] == b"7"
+    assert read_impressions(json.dumps(shown).encode(), MORNING_MS).record[0] == b"7"
     with pytest.raises(Rejected, match="before 1973"):
         read_impressions(json.dumps(shown | {"timestamp_ms": 1}).encode(), MORNING_MS)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"topk": 5}, "there is no field 'topk': did you mean 'top_k'?"),
+        ({"filters": {"max_price": 5}}, "there is no field 'filters.max_price': did you mean 'filters.price_max'?"),
+    ],
+)
+def test_a_request_with_a_misspelt_field_is_refused_with_the_one_that_was_meant(more, told):
+    """It would be answered as if the field were not there: with all items, or with those that were to be left out."""
+    with pytest.raises(Rejected) as rejected:
+        read_request(json.dumps({"user_id": "u1", "limit": 3} | more).encode(), MORNING_MS)
+    assert (rejected.value.reason, str(rejected.value)) == ("unknown-field", told)
+
+
+def test_fields_of_a_callers_own_are_let_pass_not_sent_and_named():
+    body = {"user_id": "u1", "limit": 3, "page": 1, "filters": {"price_min": 2, "color": "red"}}
+    asked = read_request(json.dumps(body).encode(), MORNING_MS)
+    assert asked.unread == ("page", "filters.color")
+    sent = msgspec.json.decode(asked.record[1])
+    assert (sent["filters"], "page" in sent) == ({"price_min": 2.0}, False)
+
+
+def test_a_misspelt_field_of_an_action_rejects_that_action_alone():
+    read_ones = read([CLICK, CLICK | {"surfaces": "home"}, CLICK | {"url": "/"}])
+    assert [(one.index, one.reason) for one in read_ones.rejected] == [(1, "unknown-field")]
+    assert (read_ones.indices, read_ones.unread) == ([0, 2], {"url"})
+
+
+def test_what_is_sent_is_to_the_byte_what_a_topics_own_struct_makes():
+    value = read_request(b'{"user_id":1,"limit":3,"filters":{"price_min":3}}', MORNING_MS).record[1]
+    assert value == msgspec.json.encode(msgspec.json.decode(value, type=AskedRequest))
+    ((_, value),) = read(CLICK | {"surface": "home"}).records
+    assert value == msgspec.json.encode(msgspec.json.decode(value, type=ActionEvent))
