@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 from msgspec.structs import replace
@@ -56,6 +57,7 @@ REQUEST_ID: ContextVar[object] = ContextVar("request_id", default=None)  # of th
 TRACE: ContextVar[CallTrace] = ContextVar("trace", default=UNTRACED_CALL)  # of the call at hand, where traces are kept
 BODY_S = 10.0  # for a body to come: who sends slower holds a place that others want
 KEEP_ALIVE_S = 15.0  # between two signs of life on a stream: proxies cut what is silent
+NO_DESCRIPTORS = "no-descriptors"  # reason
 STATUSES = {DEADLINE_PASSED: 504, INTERNAL: 500, WRONG_PARTITION: 500}  # of workers' reasons; 400 for the others
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -81,6 +83,7 @@ class Gateway:
         self.in_flight = 0
         self.counts = GatewayCounts()
         self.heartbeat = Heartbeat()
+        self.why_crowded: Callable[[], str | None] = lambda: None  # why one connection more is not answered
         self._exposition = Exposition(SHOWN_BY_GATEWAYS, self.look)
         self._tokens = Tokens(settings.tokens)
         self._rate = RateLimit(settings.rate_limit)
@@ -148,6 +151,8 @@ class Gateway:
                 response = await handler(request)
         except RefusedError as exc:
             response = problem_answer(exc)
+            if exc.reason == NO_DESCRIPTORS:
+                response.force_close()
         except web.HTTPException as exc:
             response = problem_answer(_told(exc, request, self.routes))
         except ConnectionResetError:  # the client is gone, and no answer reaches it
@@ -162,9 +167,11 @@ class Gateway:
         return response
 
     def _let_in(self, request: web.Request) -> None:
-        """Raise ``RefusedError`` for who has no token, or comes too often."""
+        """Raise ``RefusedError`` for who is one too many, has no token, or comes too often."""
         if request.path in self._unguarded:
             return
+        if (crowded := self.why_crowded()) is not None:
+            raise RefusedError(503, NO_DESCRIPTORS, crowded, 5)
         wait_s = self._rate.wait_s(request.remote or "", time.monotonic())
         if wait_s:
             most = self.settings.rate_limit
@@ -282,9 +289,7 @@ class Gateway:
 
     async def get_feeds(self, request: web.Request) -> web.StreamResponse:
         """Follow a user's feeds."""
-        user = request.match_info["user"]
-        if len(user.encode()) > MAX_ID_BYTES:
-            raise RefusedError(400, "schema", f"a user's id has at most {MAX_ID_BYTES} bytes")
+        user = _user_in(request)
         with self.board.following(user) as follower:
             headers = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
             stream = web.StreamResponse(headers=headers | self._headers(request))
@@ -327,6 +332,20 @@ def route_of(request: web.Request) -> str:
     """Return the path of the route that was called, `other` for one that is not there."""
     resource = request.match_info.route.resource
     return "other" if resource is None else resource.canonical
+
+
+def _user_in(request: web.Request) -> str:
+    """Return the user that a path names. Raises ``RefusedError`` for what can't be an id.
+
+    aiohttp would read what is no UTF-8 as the text ``%FF``, which is another user.
+    """
+    raw = unquote_to_bytes(request.rel_url.raw_path.rpartition("/")[2])
+    if len(raw) > MAX_ID_BYTES:
+        raise RefusedError(400, "schema", f"a user's id has at most {MAX_ID_BYTES} bytes")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as exc:
+        raise RefusedError(400, "schema", "a user's id is UTF-8, percent-encoded in a path") from exc
 
 
 async def _write_events(stream: web.StreamResponse, follower: Follower) -> None:

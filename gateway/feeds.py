@@ -13,6 +13,7 @@ from rankstream.features.ids import Id
 from rankstream.gateway.answers import RefusedError
 from rankstream.streams.codec import FeedError
 
+FOLLOWED_BYTES = 1 << 20  # of these; one that is larger waits alone
 FOLLOWED = 64  # feeds that wait for a client that reads slowly; older ones are dropped
 
 
@@ -33,7 +34,29 @@ class Feed:
     error: FeedError | None
 
 
-Follower = asyncio.Queue[Feed | None]  # None: the gateway ends
+class Follower(asyncio.Queue[Feed | None]):
+    """The feeds that wait for one client, the newest; None: the gateway ends."""
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self._bytes = 0
+
+    def _get(self) -> Feed | None:
+        feed: Feed | None = super()._get()
+        self._bytes -= 0 if feed is None else len(feed.value)
+        return feed
+
+    def _put(self, item: Feed | None) -> None:
+        super()._put(item)
+        self._bytes += 0 if item is None else len(item.value)
+
+    def put_newest(self, feed: Feed | None) -> None:
+        """Put a feed behind the others, and drop the oldest where they are too many, or too large together."""
+        size = 0 if feed is None else len(feed.value)
+        while self.qsize() and (self.full() or self._bytes + size > FOLLOWED_BYTES):
+            self.get_nowait()
+        self.put_nowait(feed)
+
 
 _decode_head = msgspec.json.Decoder(_Head).decode
 
@@ -46,6 +69,7 @@ class FeedBoard:
         self._waiting: dict[tuple[str, str], asyncio.Future[Feed]] = {}  # user, request
         self._followers: dict[str, set[Follower]] = {}
         self._is_closed = False
+        self.num_followers = 0
 
     @contextmanager
     def expecting(self, user_id: Id, request_id: Id) -> Iterator["asyncio.Future[Feed]"]:
@@ -61,11 +85,6 @@ class FeedBoard:
         finally:
             del self._waiting[name]
 
-    @property
-    def num_followers(self) -> int:
-        """How many clients follow feeds."""
-        return sum(map(len, self._followers.values()))
-
     @contextmanager
     def following(self, user_id: Id) -> Iterator[Follower]:
         """Follow a user's feeds from now on. Raises ``RefusedError`` where too many do."""
@@ -73,14 +92,16 @@ class FeedBoard:
             raise RefusedError(
                 429, "too-many-streams", f"{self._max_followers} clients follow feeds here already, max_streams", 5
             )
-        follower: Follower = asyncio.Queue(FOLLOWED)
+        follower = Follower(FOLLOWED)
         of_user = self._followers.setdefault(str(user_id), set())
         of_user.add(follower)
         if self._is_closed:  # over a connection that was open: no feed comes any more
-            _put(follower, None)
+            follower.put_newest(None)
+        self.num_followers += 1
         try:
             yield follower
         finally:
+            self.num_followers -= 1
             of_user.discard(follower)
             if not of_user:
                 self._followers.pop(str(user_id), None)
@@ -98,17 +119,11 @@ class FeedBoard:
         if waiting is not None and not waiting.done():
             waiting.set_result(feed)
         for follower in self._followers.get(user, ()):
-            _put(follower, feed)
+            follower.put_newest(feed)
 
     def close(self) -> None:
         """Let all who follow go, and who comes to follow from now on."""
         self._is_closed = True
         for of_user in self._followers.values():
             for follower in of_user:
-                _put(follower, None)
-
-
-def _put(follower: Follower, feed: Feed | None) -> None:
-    if follower.full():
-        follower.get_nowait()
-    follower.put_nowait(feed)
+                follower.put_newest(None)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from rankstream.gateway.answers import RefusedError
-from rankstream.gateway.feeds import FOLLOWED, FeedBoard
+from rankstream.gateway.feeds import FOLLOWED, FOLLOWED_BYTES, FeedBoard
 from rankstream.streams.codec import RankedFeed
 from tests.builders.patience import PATIENCE_S
 
@@ -72,3 +72,18 @@ def test_who_comes_to_follow_when_all_were_let_go_is_let_go_at_once():
                 return [await asyncio.wait_for(one.get(), PATIENCE_S) for one in (before, after)]
 
     assert asyncio.run(main()) == [None, None]
+
+
+def test_large_feeds_that_wait_are_bounded_in_bytes():
+    async def main():
+        board = FeedBoard(1)
+        with board.following("u1") as follower:
+            for number in range(FOLLOWED):
+                board.arrived(a_feed(f"r{number}") + b" " * 100_000)
+            many = [follower.get_nowait() for _ in range(follower.qsize())]
+            board.arrived(a_feed("large") + b" " * 2 * FOLLOWED_BYTES)
+            return many, follower.get_nowait().request_id, follower.qsize()
+
+    many, large, left = asyncio.run(main())
+    assert 900_000 < sum(len(one.value) for one in many) <= FOLLOWED_BYTES
+    assert (many[-1].request_id, large, left) == (f"r{FOLLOWED - 1}", "large", 0)

@@ -15,9 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from aiohttp import ClientConnectionResetError, web
 
+from rankstream.features.stores.base import StoreRefusedError
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.gateway.async_client import AsyncGatewayClient
+from rankstream.gateway.descriptors import SPARE, Descriptors
 from rankstream.gateway.openapi import openapi
+from rankstream.gateway.server import JsonHandler
 from rankstream.gateway.worker_road import WorkerRoad
 from rankstream.ranking.request import RankingRequest
 from rankstream.streams.topics import REQUESTS
@@ -26,6 +29,22 @@ from tests.builders.gateway import RunningGateway, a_click
 from tests.builders.patience import PATIENCE_S
 
 TOKEN = "0123456789abcdef"
+
+
+def wait_until(true, within_s=PATIENCE_S):
+    """Wait until it is so."""
+    until = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def is_closed(connection):
+    """Wait for what comes of a connection; return whether that is its end."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
 
 
 class SlowRoad(WorkerRoad):
@@ -131,6 +150,50 @@ def test_what_is_no_http_is_answered_in_json_and_not_logged(gateway, caplog, sen
     assert b"application/json" in head
     assert json.loads(body)["error"]["reason"] == "http"
     assert caplog.records == []
+
+
+JSON = "Content-Type: application/json\r\n"
+ODD = {
+    "expect": ("POST /rank HTTP/1.1", JSON + "Expect: miracles\r\nContent-Length: 2\r\n", b"{}", 417, "http"),
+    "brotli": ("POST /rank HTTP/1.1", JSON + "Content-Encoding: br\r\n", b"0\r\n\r\n", 415, "content-encoding"),
+    "old": ("GET /live HTTP/0.9", "", b"", 400, "http"),
+    "two lengths": ("POST /rank HTTP/1.1", JSON + "Content-Length: 2\r\nContent-Length: 3\r\n", b"{}", 400, "http"),
+    "both": ("POST /rank HTTP/1.1", JSON + "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", b"0", 400, "http"),
+    "chunk": ("POST /rank HTTP/1.1", JSON + "Transfer-Encoding: chunked\r\n", b"f" * 40 + b"\r\n", 400, "http"),
+    "head": ("HEAD /rank HTTP/1.1", "", b"", 405, None),
+    "any": ("OPTIONS * HTTP/1.1", "", b"", 404, "path"),
+    "no text": ("GET /feeds/%FF HTTP/1.1", "", b"", 400, "schema"),
+    "surrogate": ("GET /feeds/%ED%A0%80 HTTP/1.1", "", b"", 400, "schema"),
+    "overlong": ("GET /feeds/%C0%AF HTTP/1.1", "", b"", 400, "schema"),
+}
+
+
+@pytest.mark.parametrize(("line", "headers", "body", "status", "reason"), ODD.values(), ids=ODD)
+def test_odd_http_is_a_4xx_in_json_and_not_logged(gateway, caplog, line, headers, body, status, reason):
+    with caplog.at_level(logging.INFO):
+        sent = f"{line}\r\nHost: x\r\nConnection: close\r\n{headers}\r\n".encode() + body
+        head, _, answered = gateway.raw(sent).partition(b"\r\n\r\n")
+    assert int(head.split()[1]) == status
+    assert b"application/json" in head
+    assert reason is None or json.loads(answered)["error"]["reason"] == reason
+    assert caplog.records == []
+
+
+NUMBERS = ["NaN", "Infinity", "1e400", "9" * 400, "9" * 5_000, '"\\ud800"', "1" * 400 + ".5"]
+
+
+@pytest.mark.parametrize("value", NUMBERS, ids=range(len(NUMBERS)))
+def test_numbers_that_json_or_a_field_has_not_are_a_400(gateway, value):
+    for path, fields in (("/rank", '"user_id":1,"limit":'), ("/actions", '"user_id":1,"value":')):
+        answer = gateway.call("POST", path, "{" + fields + value + "}")
+        assert answer.status == 400, answer
+
+
+def test_a_body_of_nothing_but_wrong_actions_is_not_looked_at_to_its_end(gateway):
+    """700,000 of them fit into one, and the event loop would stand still for seconds."""
+    answer = gateway.call("POST", "/actions", b"[" + b",".join([b"{}"] * 500_000) + b"]")
+    assert (answer.status, answer.reason) == (400, "schema")
+    assert "more than 1,000 of the actions are wrong, and none was sent; the first: " in str(answer.document)
 
 
 def test_a_client_that_is_gone_before_its_stream_begins_is_not_logged(monkeypatch, caplog):
@@ -312,3 +375,82 @@ def test_with_a_certificate_it_speaks_https_and_nothing_else(tmp_path):
         assert running.address.startswith("https://")
         assert running.call("POST", "/actions", a_click()).status == 200
         assert running.raw(b"GET /live HTTP/1.1\r\n\r\n") == b""
+
+
+def test_states_that_can_not_be_written_any_more_are_a_503_with_the_sentence_and_feeds_go_on():
+    """Taken and not on disk it would be lost; and sent again it would change nothing in memory, and be taken."""
+
+    class ReadOnlyStore(MemoryStore):
+        def write(self, *given):
+            raise StoreRefusedError("the state folder can't be written to (Read-only file system): set that right")
+
+    with RunningGateway(WorkerRoad(SomeLiveRanker(), ReadOnlyStore())) as gateway:
+        click = a_click("u1")
+        for _ in range(2):
+            answer = gateway.call("POST", "/actions", click)
+            assert (answer.status, answer.reason) == (503, "no-store")
+            assert "Read-only file system" in answer.document["error"]["message"]
+        ready = gateway.call("GET", "/ready")
+        assert (ready.status, "Read-only" in ready.document["error"]["message"]) == (503, True)
+        assert gateway.call("GET", "/live").status == 200
+        assert gateway.call("POST", "/rank", {"user_id": "u1", "candidates": ["a"]}).status == 200
+
+
+def test_fields_that_nothing_reads_are_named_in_a_header_and_misspelt_ones_refused(gateway):
+    asked = {"user_id": "u1", "candidates": ["a"], "page": 1, "größe\r\n": 2}
+    answer = gateway.call("POST", "/rank", asked)
+    assert (answer.status, answer.headers["Rankstream-Unread-Fields"]) == (200, "gr%C3%B6%C3%9Fe%0D%0A, page")
+    assert "Rankstream-Unread-Fields" not in gateway.call("POST", "/rank", {"user_id": "u1", "limit": 1}).headers
+    refused = gateway.call("POST", "/rank", {"user_id": "u1", "limit": 5, "topk": 1})
+    assert (refused.status, refused.reason) == (400, "unknown-field")
+    assert gateway.call("POST", "/actions", a_click(url="/")).headers["Rankstream-Unread-Fields"] == "url"
+
+
+def test_who_never_reads_does_not_keep_a_stream(monkeypatch):
+    """What is sent fills the client's window, then the gateway's own buffer; then nothing moves any more."""
+    monkeypatch.setattr("rankstream.gateway.server.STALLED_S", 0.2)
+    with RunningGateway() as gateway, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", gateway.port))
+        connection.sendall(b"GET /feeds/u1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        board = gateway.gateway.board
+        wait_until(lambda: board.num_followers == 1)
+        large = json.dumps({"request_id": 1, "user_id": "u1", "padding": "x" * 1_000_000}).encode()
+
+        def one_more() -> bool:
+            gateway._loop.call_soon_threadsafe(board.arrived, large)
+            return board.num_followers == 0
+
+        wait_until(one_more)
+
+
+def test_who_reads_slowly_is_waited_for_and_let_go_when_nothing_moves(monkeypatch):
+    async def main(left: list[int]) -> int:
+        hung_up = asyncio.Event()
+        monkeypatch.setattr(JsonHandler, "_unsent_bytes", lambda self: left.pop(0))
+        monkeypatch.setattr(JsonHandler, "_hang_up", lambda self: hung_up.set())
+        handler = object.__new__(JsonHandler)
+        handler._loop = asyncio.get_running_loop()
+        handler._wait_for_reader()
+        await asyncio.wait_for(hung_up.wait(), 20)
+        return len(left)
+
+    monkeypatch.setattr("rankstream.gateway.server.STALLED_S", 0.01)
+    assert asyncio.run(main([300, 200, 200, 100, 100, 100, 7])) == 1
+
+
+def test_one_connection_too_many_is_told_why_and_closed_and_probes_are_answered(monkeypatch):
+    few = Descriptors(4 + SPARE)  # enough for three
+    monkeypatch.setattr("rankstream.gateway.server.raised_limit", lambda: few)
+    with RunningGateway() as gateway:
+        idle = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(few.most)]
+        wait_until(lambda: gateway.gateway.why_crowded() is None)
+        answer = gateway.call("POST", "/rank", {"user_id": "u1", "limit": 1})
+        assert (answer.status, answer.reason, answer.headers["Connection"]) == (503, "no-descriptors", "close")
+        assert "raise them (`ulimit -n`, LimitNOFILE= of systemd)" in answer.document["error"]["message"]
+        assert gateway.call("GET", "/live").status == 200
+        idle += [socket.create_connection(("127.0.0.1", gateway.port), timeout=10) for _ in range(SPARE + 1)]
+        assert is_closed(idle[-1])
+        for one in idle:
+            one.close()
+        wait_until(lambda: gateway.call("POST", "/rank", {"user_id": "u1", "limit": 1}).status == 200)
