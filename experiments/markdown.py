@@ -49,4 +49,5 @@ def mean_and_interval(mean: float, interval: Sequence[float], digits: int = 3) -
 
 def short(number: float, digits: int = 3) -> str:
     """Write a number without the zero before its point: ``.412``, ``-.020``."""
-    return f"{number:.{digits}f}".replace("0.", ".", 1) if abs(number) < 1 else f"{number:.{digits}f}"
+    text = f"{number:z.{digits}f}"  # z: what rounds to nothing has no sign
+    return text.replace("0.", ".", 1) if abs(number) < 1 else text

@@ -117,5 +117,6 @@ def _difference(ahead: Mapping[str, Any], name: str, metric: str) -> str:
     if name not in ahead:
         return ""
     value, low, high = ahead[name][metric][ALL]
-    text = f"{'+' if value >= 0 else ''}{mean_and_interval(value, (low, high))}"
+    text = mean_and_interval(value, (low, high))
+    text = text if text.startswith("-") else f"+{text}"
     return f"**{text}**" if low > 0 or high < 0 else text

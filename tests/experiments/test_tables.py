@@ -43,7 +43,7 @@ def test_the_command_writes_what_results_hold(tmp_path, monkeypatch):
 
 def test_numbers_are_written_short():
     assert mean_and_interval(0.4118, (0.3984, 1.2)) == ".412 [.398, 1.200]"
-    assert mean_and_interval(-0.0204, (-0.03, 0.0)) == "-.020 [-.030, .000]"
+    assert mean_and_interval(-0.0204, (-0.03, -0.0003)) == "-.020 [-.030, .000]"
 
 
 def test_each_table_is_of_the_largest_size_that_has_most_of_its_rows(tmp_path):
