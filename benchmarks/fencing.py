@@ -39,6 +39,7 @@ from rankstream.streams.codec import RankedFeed
 from rankstream.streams.connection import READ_COMMITTED
 from rankstream.streams.settings import AT_ONCE, TRANSACTIONAL, Settings
 from rankstream.streams.topics import ACTIONS, FEEDS, REQUESTS, prepare_topics
+from rankstream.streams.worker import runtime as worker_runtime
 
 REQUESTS_SENT, REQUESTS_PER_S, ACTIONS_PER_REQUEST = 1_000, 50, 20
 USERS = 200  # who ask
@@ -54,7 +55,7 @@ async def no_fencing(settings: Settings) -> bool:
 def be_worker(kind: str, servers: str, folder: str, name: str, events_to_come: int) -> None:
     """Be a worker of a kind: for a rate if events are to come, else until it is killed."""
     if kind == WITHOUT:
-        worker_app.brokers_fence = no_fencing
+        worker_runtime.brokers_fence = no_fencing
     settings = replace(
         settings_of(servers, Path(folder), name), feed_delivery=TRANSACTIONAL if kind == FEEDS_TOO else AT_ONCE
     )

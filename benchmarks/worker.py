@@ -28,6 +28,7 @@ from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.clients.whole_batches import WholeBatches
 from rankstream.streams.settings import ENGINES, Settings
 from rankstream.streams.topics import ACTIONS, prepare_topics
+from rankstream.streams.worker import runtime as worker_runtime
 from rankstream.streams.worker.ownership import Ownership
 
 PARTITIONS = 4
@@ -59,7 +60,7 @@ def work(settings: Settings, count: int) -> None:
             super().__init__(*args)  # type: ignore[arg-type]
             owners.append(self)
 
-    worker_app.Ownership = Watched  # type: ignore[misc]
+    worker_runtime.Ownership = Watched  # type: ignore[misc]
     application = worker_app.create_app(settings, LiveRanker.without_bundle(VOCABULARY))
 
     def applied() -> int:

@@ -1,9 +1,8 @@
 """Fields that nothing reads, and which one was meant: ``topk`` for ``top_k``, ``candidate`` for ``candidates``.
 
 On topics a field that this version does not know is let pass, unread: the next version of a producer may be there
-before
-that of its readers. So a misspelt one is no error that a reader sees, it is a limit that does not hold, a filter that
-lets all pass. Who may answer, a gateway or a tool, refuses it therefore; a worker says it in its log.
+before that of its readers. So a misspelt one is no error that a reader sees, it is a limit that does not hold, a filter
+that lets all pass. Who may answer, a gateway or a tool, refuses it therefore; a worker says it in its log.
 
 A field was misspelt only where the one that it looks like is not there: a producer's own ``timestamp`` beside
 ``timestamp_ms`` is its own business.

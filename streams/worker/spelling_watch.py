@@ -1,8 +1,7 @@
 """Whether producers send fields that nothing reads: a look at one record a second, and a line in the log for each name.
 
 Decoders pass over such fields at no cost, and so they shall: what is misspelt is misspelt in each record, so one of
-many
-shows it. Only those that look like a field that is not there are told; others are a producer's own.
+many shows it. Only those that look like a field that is not there are told; others are a producer's own.
 """
 
 import logging

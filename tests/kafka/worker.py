@@ -31,7 +31,6 @@ from rankstream.features.stores.cache import Changes, UserCache
 from rankstream.features.user_state import UserState
 from rankstream.ranking.request import Ranking, RankingRequest
 from rankstream.retrieval.index import choice
-from rankstream.streams import app as app_module
 from rankstream.streams import pipeline as pipeline_module
 from rankstream.streams.app import create_app
 from rankstream.streams.codec import decode_request
@@ -41,6 +40,7 @@ from rankstream.streams.records import Outgoing
 from rankstream.streams.settings import read_settings
 from rankstream.streams.topics import CHANGELOG
 from rankstream.streams.worker import changelog
+from rankstream.streams.worker import runtime as runtime_module
 from rankstream.streams.worker.open_serving import open_serving
 from rankstream.streams.worker.outbox import Outbox
 from rankstream.streams.worker.ownership import Ownership
@@ -162,7 +162,7 @@ if __name__ == "__main__":
         EchoRanker.rank = slow_rank
     choice.EXACT_BELOW = INDEX_FROM
     if LOOK_AGAIN_S:
-        app_module.LOOK_AGAIN_S = LOOK_AGAIN_S
+        runtime_module.LOOK_AGAIN_S = LOOK_AGAIN_S
     settings = read_settings()
     kind = open_engine(settings.engine).pipeline
     kind.on_actions = slowed(kind)

@@ -9,9 +9,10 @@ from faust.types import TP
 from mode import Service
 
 from rankstream.streams import app as worker_app
-from rankstream.streams.app import Boot, WorkerRuntime, create_app
+from rankstream.streams.app import Boot, create_app
 from rankstream.streams.settings import Settings
 from rankstream.streams.worker.chunks import ChunkConsumer, ChunkConsumerThread, ChunkScheduler, ChunkTransport
+from rankstream.streams.worker.runtime import WorkerRuntime, listed
 from tests.builders.actions import SomeLiveRanker
 
 
@@ -95,8 +96,8 @@ def test_we_shadow_no_name_of_faust_but_those_we_mean_to(ours):
 
 def test_an_assignment_is_told_by_topic():
     assignment = {TP("user-actions", 10), TP("ranking-requests", 2), TP("user-actions", 2)}
-    assert worker_app.listed(assignment) == "ranking-requests 2; user-actions 2, 10"
-    assert worker_app.listed([]) == "no partition"
+    assert listed(assignment) == "ranking-requests 2; user-actions 2, 10"
+    assert listed([]) == "no partition"
 
 
 def test_importing_the_module_makes_no_app(monkeypatch):
