@@ -1,11 +1,12 @@
 """How off-policy estimates look in a terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import isfinite
 
 from rich.text import Text
 
 from rankstream.cli.views.table import Table, console, names, numbers
+from rankstream.evaluation.off_policy.by_source import SourceResult
 from rankstream.evaluation.off_policy.estimators import Estimate
 from rankstream.evaluation.off_policy.report import Evaluation, Report
 from rankstream.evaluation.time_text import time_text
@@ -17,7 +18,7 @@ def show(report: Report) -> None:
     for evaluation in report.evaluations:
         screen.print(estimates_table(evaluation, report.feeds))
     if report.by_source:
-        screen.print(sources_table(report))
+        screen.print(sources_table(report.by_source, report.best, report.evaluations[-1].positions))
     for reason, count in report.skipped.items():
         screen.print(Text(f"{count:,} feeds were left out: {reason}", "yellow"))
     for warning in report.warnings:
@@ -40,9 +41,8 @@ def estimates_table(evaluation: Evaluation, feeds: int) -> Table:
     return Table(columns, rows, title, [_trust(evaluation, feeds)])
 
 
-def sources_table(report: Report) -> Table:
-    """Return what each source earns as served and of the target, and what the target earns without it."""
-    best, positions = report.best, report.evaluations[-1].positions
+def sources_table(by_source: Sequence[SourceResult], best: str, positions: int) -> Table:
+    """Return what each source earns as served and of the target, by estimator ``best``, and the target without it."""
     title = f"by source, the first {positions} positions" if positions > 1 else "by source, the first position"
     columns = [
         *names("source"),
@@ -59,7 +59,7 @@ def sources_table(report: Report) -> Table:
             *list(_cells(one.without[best]))[:1],
             *_cells(one.worth[best], sign="+"),
         ]
-        for one in report.by_source
+        for one in by_source
     ]
     return Table(columns, rows, title)
 

@@ -1,4 +1,3 @@
-import os
 import shutil
 from io import BytesIO
 
@@ -12,6 +11,7 @@ from rankstream.features.embeddings.table import publish
 from rankstream.ranking.bundle import BundleRefusedError, open_bundle, use_bundle
 from tests.builders.bundle import AS_OF_MS, VOCABULARY, a_bundle, vectors_of
 from tests.builders.faulty_bundle import a_bundle_that_fails_at_once
+from tests.builders.somebody_else import entered_by_all, somebody_else
 
 FILES = (
     "manifest.json", "golden.npz", "user.onnx", "candidate.onnx", "session_fold.onnx", "session_encode.onnx",
@@ -197,18 +197,13 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "user.onnx", "CURRENT"])
-def test_what_this_user_may_not_read_is_said_so(tmp_path, name):
+def test_what_this_user_may_not_read_is_said_so(name):
     """Nothing is wrong with the bundle, so exporting it again would not help."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can become somebody else")
-    a_bundle(tmp_path / "one")
-    use_bundle(tmp_path, "one")
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        os.chmod(folder, 0o755)
-    os.chmod(tmp_path / name if name == "CURRENT" else tmp_path / "one" / name, 0o600)
-    os.seteuid(65534)
-    try:
-        with pytest.raises(BundleRefusedError, match=rf"{name} can't be read \(Permission.*right to read it"):
-            open_bundle(tmp_path)
-    finally:
-        os.seteuid(0)
+    with entered_by_all() as folder:
+        a_bundle(folder / "one")
+        use_bundle(folder, "one")
+        for path in (folder / "one", *(folder / "one").rglob("*"), folder / "CURRENT"):
+            path.chmod(0o755)
+        (folder / name if name == "CURRENT" else folder / "one" / name).chmod(0o600)
+        with somebody_else(), pytest.raises(BundleRefusedError, match=rf"{name} can't be read \(Permission.*right to"):
+            open_bundle(folder)

@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.text import Text
 
 from rankstream.cli.commands import bundle, catalogue, dead_letters, evaluate, index, interests, status, topics, verify
-from rankstream.cli.commands import graph as graph_command
 from rankstream.cli.commands import settings as settings_command
 from rankstream.cli.demo import screen
 from rankstream.cli.demo.scoreboard import FOUND, HYBRID, ITEM_KNN, NO_REALTIME, POPULAR, VMIS_KNN, Scoreboard, Scored
 from rankstream.cli.views import explanation, feeds, monitor, off_policy, replay
+from rankstream.cli.views import graph as graph_views
 from rankstream.cli.views.table import Facts, Table, console, names, numbers
 from rankstream.evaluation.audit.diff import Difference
 from rankstream.evaluation.audit.explanation import (
@@ -39,6 +39,7 @@ from rankstream.evaluation.audit.verify import Report as VerifyReport
 from rankstream.evaluation.held_out import Estimate as HeldOutEstimate
 from rankstream.evaluation.held_out import HeldOutMetric
 from rankstream.evaluation.monitoring.windows import BySource, Contrast, Window
+from rankstream.evaluation.off_policy.by_source import SourceResult
 from rankstream.evaluation.off_policy.estimators import Estimate
 from rankstream.evaluation.off_policy.report import EstimatorResult, Evaluation
 from rankstream.metrics.ratios import Ratio
@@ -159,6 +160,7 @@ def a_verify_report() -> VerifyReport:
     return VerifyReport(MODEL, 0.0, differences=[one] * 25)
 
 
+WEIGHTS = {"edges": {"save:collection_id": 3.0}, "half_life": "30d"}
 A_GROUP = GroupStatus(
     "shop", "Stable", [MemberStatus(f"worker-{SKU}", "/10.0.0.7", [3, 7, 11])],
     [PartitionStatus("user-actions", 3, f"worker-{SKU}", 104_223, 104_300, 77)],
@@ -170,6 +172,11 @@ def a_window() -> Window:
     return Window(
         NOON_MS, NOON_MS + 3_600_000, MODEL, 1_000, 90, one, one, {"add-to-cart": one}, one, one, one, one, 40.0
     )
+
+
+def a_source_result() -> SourceResult:
+    one = Estimate(0.1234, 0.1111, 0.1357)
+    return SourceResult("interest:2", 0.25, one, one, {"snips": one}, {"snips": one}, {"snips": one}, 120.0)
 
 
 def an_evaluation() -> Evaluation:
@@ -233,6 +240,8 @@ SHOWN: dict[str, Shown] = {
     "views/explanation.py _effects": (
         lambda: explanation.parts_of(an_explanation(None), 10), (SKU, "home-feed", "+0.250")),
     "views/explanation.py _missed": (lambda: explanation.parts_of(an_explanation(), 0), (SKU, "purchase", "104,224")),
+    "views/off_policy.py sources_table": (
+        lambda: [off_policy.sources_table([a_source_result()], "snips", 3)], ("interest:2", "0.1234", "+0.1357")),
     "views/off_policy.py estimates_table": (
         lambda: [off_policy.estimates_table(an_evaluation(), 900)], ("snips", "0.1234", "+0.1357")),
     "views/monitor.py windows_table": (lambda: [monitor.windows_table([a_window()], "by model")], (MODEL, "50.00%")),
@@ -262,8 +271,9 @@ SHOWN: dict[str, Shown] = {
         (SKU, "59.9", "Boots")),
     "commands/catalogue.py catalogue_view": (
         lambda: [catalogue.catalogue_view(catalogue.facts_of(a_catalogue(*map(an_item, range(1_200)))))], ("1,200",)),
-    "commands/graph.py graph_view": (
-        lambda: [graph_command.graph_view({"version": MODEL, "as_of_ms": 0, "edges": 1_200})], (MODEL, "1,200")),
+    "views/graph.py graph_view": (
+        lambda: [graph_views.graph_view({"version": MODEL, "as_of_ms": 0, "edges": 1_200, "weights": WEIGHTS})],
+        (MODEL, "1,200", "30d")),
     "commands/interests.py interests_table": (
         lambda: [interests.interests_table(USER, [interests.ShownInterest(SKU, 12.5, 0.75, 1_234)], 0)],
         (SKU, USER, "12.50", "75%", "1,234")),

@@ -9,8 +9,7 @@ import pytest
 from rankstream.features.stores.base import StoreRefusedError
 from rankstream.features.stores.folder import usable_folder
 from rankstream.features.stores.rocksdb import RocksStore
-
-NOBODY = 65534
+from tests.builders.somebody_else import entered_by_all, somebody_else
 
 
 def refused(folder):
@@ -18,19 +17,6 @@ def refused(folder):
         usable_folder(folder)
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-@pytest.fixture
-def another_user():
-    """Be somebody else for a while, who owns nothing."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can become somebody else")
-
-    def become() -> None:
-        os.seteuid(NOBODY)
-
-    yield become
-    os.seteuid(0)
 
 
 def test_a_folder_is_made_and_nothing_is_left_in_it(tmp_path):
@@ -48,12 +34,11 @@ def test_what_stands_in_the_way_is_named(tmp_path):
             assert f"{tmp_path / name} stands in its way: mount what it should lead to" in refused(folder)
 
 
-def test_a_folder_of_another_user_is_named_with_both(tmp_path, another_user):
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        os.chmod(folder, 0o755)
-    (tmp_path / "state").mkdir(mode=0o755)
-    another_user()
-    told = refused(tmp_path / "state" / "app")
+def test_a_folder_of_another_user_is_named_with_both():
+    with entered_by_all() as folder:
+        (folder / "state").mkdir(mode=0o755)
+        with somebody_else():
+            told = refused(folder / "state" / "app")
     assert re.search(r"state belongs to user root and this is user \w+: run as that user, or give", told)
 
 
