@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 WIRE_FORMAT = "events"  # the kind of a log with the wire's fields; the others are the public logs (``public/``)
+REPEATED_OFTEN = 0.05  # share of a log's (user, item, time) from which on users act on the same items again and again
 
 
 @dataclass(frozen=True)

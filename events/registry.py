@@ -6,12 +6,11 @@ import numpy as np
 
 from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog, event_log_of
-from rankstream.events.log_kind import WIRE_FORMAT, LogKind
+from rankstream.events.log_kind import REPEATED_OFTEN, WIRE_FORMAT, LogKind
 from rankstream.events.open import FileLog
 from rankstream.events.public import PUBLIC
 from rankstream.features.actions import Vocabulary
 
-OFTEN = 0.05  # share of a log's (user, item, time)
 SHARE_BEFORE_LISTS = 0.7  # of the actions, for encoders to learn from, as of KuaiRand; more where lists begin later
 
 EVENTS = LogKind(WIRE_FORMAT)
@@ -56,4 +55,4 @@ def repeats_items(log: EventLog) -> bool:
     pairs = [log.by_user.user_of_row, np.unique(log.item_keys, return_inverse=True)[1]]
     times = np.unique(np.stack([*pairs, log.times_ms], axis=1), axis=0)
     different = np.unique(times[:, :2], axis=0)
-    return bool(1 - len(different) / max(len(times), 1) > OFTEN)
+    return len(times) - len(different) > REPEATED_OFTEN * len(times)

@@ -21,6 +21,7 @@ from rankstream.cli.views.skipped import print_notes, print_skipped
 from rankstream.evaluation.leakage import LeakError
 from rankstream.evaluation.replay.own_scores import facts_of, open_all
 from rankstream.evaluation.replay.plan import (
+    OF_IMPRESSIONS,
     PROTOCOLS,
     ProtocolChoice,
     ReplayOptions,
@@ -35,6 +36,7 @@ from rankstream.evaluation.replay.plan import (
     shown_to_users,
     variants_of,
 )
+from rankstream.evaluation.replay.repeats import repeats_items
 from rankstream.evaluation.replay.report import document_of, write_report
 from rankstream.evaluation.replay.run import Plan, ReplayResult, replay
 from rankstream.evaluation.replay.summary import summarise
@@ -44,7 +46,7 @@ from rankstream.events.action_event import Record
 from rankstream.events.arrivals import LogError, RecordedLog
 from rankstream.events.contents import Contents, one_for_many
 from rankstream.events.impressions import Impressions
-from rankstream.events.log_kind import WIRE_FORMAT
+from rankstream.events.log_kind import WIRE_FORMAT, LogKind
 from rankstream.events.open import FileLog, LogOptions
 from rankstream.events.readers.topic import RecordLog
 from rankstream.features.actions import Vocabulary
@@ -60,6 +62,11 @@ from rankstream.streams.clients.time_order import OffsetRange, in_time_order
 from rankstream.streams.engine import PLAIN, Engine, EngineRefusedError, open_engine
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, TopicNames
+
+UNSEEN_ALONE = (
+    "hardly any user of this log acts on an item twice, so only items that the user has not seen are ranked, as "
+    "retrieval proposes them; --no-exclude-seen ranks all"
+)
 
 
 def _delays(ctx: click.Context, option: click.Parameter, given: str) -> tuple[int | None, ...]:
@@ -168,7 +175,10 @@ def _whole_numbers(ctx: click.Context, option: click.Parameter, given: str) -> t
     help="A pause longer than this ends a session.",
 )  # fmt: skip
 @click.option(
-    "--exclude-seen", is_flag=True, help="Rank only items that the user has not seen; repeats are not asked for."
+    "--exclude-seen/--no-exclude-seen",
+    default=None,
+    help="Rank only items that the user has not seen; repeats are not asked for.  [default: where hardly any user of "
+    "the log acts on an item twice]",
 )
 @click.option(
     "--staleness",
@@ -266,7 +276,8 @@ def command(
       rankstream replay --bundle bundle --bootstrap-servers kafka:9092 \\
         --offsets 1000000:2000000
     """
-    options = ReplayOptions(requests=requests or None, **options_given)
+    exclude_seen: bool | None = options_given.pop("exclude_seen")
+    options = ReplayOptions(requests=requests or None, exclude_seen=bool(exclude_seen), **options_given)
     scored = scored_bundles(bundles, scorers) if bundles else []
     bundles = tuple(path for path, _ in scored)
     opened = [open_bundle(path, scorer=scorer) for path, scorer in scored]
@@ -289,6 +300,9 @@ def command(
     catalogue = known_items(opened, folders)
     positives = positives_of(opened, options)
     choice = choose_protocol(log, _holds_impressions(log), positives, options, vocabulary, lists)
+    if exclude_seen is None and choice.name not in OF_IMPRESSIONS and not _repeats_items(log, vocabulary):
+        print_notes((UNSEEN_ALONE,))
+        options = replace(options, exclude_seen=True)
     shown = None if lists is None else shown_to_users(log, lists, vocabulary, options.session_gap_ms)
     own = open_all(scores, [variant.name for variant in variants])
     plan = replace(plan_of(opened, variants, catalogue, options, choice, shown), own=own)
@@ -333,13 +347,25 @@ def _lists_of(log: RecordedLog, vocabulary: Vocabulary) -> Impressions | None:
     return lists
 
 
+def _repeats_items(log: RecordedLog, vocabulary: Vocabulary) -> bool:
+    """Return whether users act on the same items again and again: by the log's kind, or by its first rows."""
+    kind = _known_kind(log)
+    return repeats_items(log.batches(vocabulary)) if kind is None else kind.repeats
+
+
 def _holds_impressions(log: RecordedLog) -> bool | None:
     """Return whether the log is of a kind that holds impressions; None where its kind does not say."""
+    kind = _known_kind(log)
+    return None if kind is None else kind.exposures
+
+
+def _known_kind(log: RecordedLog) -> LogKind | None:
+    """Return the kind of a public log."""
     if not isinstance(log, FileLog) or log.kind == WIRE_FORMAT:
         return None
     from rankstream.events.registry import KINDS  # imports pyarrow
 
-    return KINDS[log.kind].exposures
+    return KINDS[log.kind]
 
 
 def _write_outcomes(result: ReplayResult, path: Path, own: Sequence[str]) -> None:

@@ -91,6 +91,18 @@ def test_the_same_replay_returns_the_same_metrics(folder):
     assert reports[0] == reports[1]
 
 
+def test_where_nobody_comes_back_to_an_item_what_the_user_has_seen_is_no_candidate(folder, tmp_path):
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    once = {(row["user_id"], row["item_id"]): row for row in reversed(rows)}
+    (tmp_path / "once.jsonl").write_text("\n".join(map(json.dumps, reversed(once.values()))))
+    given = ("--events", tmp_path / "once.jsonl", "--bundle", folder / "bundle", "--protocol", "catalogue", "--json")
+    found, asked = rankstream("replay", *given), rankstream("replay", *given, "--no-exclude-seen")
+    assert "only items that the user has not seen are ranked" in found.stderr
+    assert "not seen" not in asked.stderr
+    ranked = [json.loads(done.stdout)["protocol"]["about"] for done in (found, asked, replay(folder, *given[2:]))]
+    assert ["that the user has not seen" in about for about in ranked] == [True, False, False]
+
+
 def test_a_log_that_lies_by_user_is_replayed_by_time_and_that_is_said(folder, tmp_path):
     rows = (folder / "log.jsonl").read_text().splitlines()
     (tmp_path / "by-user.jsonl").write_text("\n".join(sorted(rows)))
