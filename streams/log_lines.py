@@ -18,6 +18,7 @@ TEXT, JSON = "text", "json"
 LIBRARIES = ("faust", "mode", "aiokafka", "kafka", "asyncio", "opentelemetry")
 STEP = "[^"  # how Faust's services begin their lines, ours that it starts and stops among them
 CRASHED = ("Crashed reason=", "We experienced a crash!")  # how Faust repeats why a worker ends, with a traceback
+ENDS = "Error: %r"  # how it says that one could not start
 KEPT = ("Worker ready", "(Re-)joining group %s", "LeaveGroup request succeeded")  # of what is below WARNING
 ABOUT_CONNECTIONS = re.compile(
     r"Unable (to )?(connect|request|update)|Failed fetch|Marking the coordinator dead|Group Coordinator Request failed|"
@@ -113,7 +114,9 @@ class Quiet(logging.Filter):
         is_ours = record.name.partition(".")[0] not in LIBRARIES and not str(record.msg).startswith(STEP)
         if not is_ours and self.has_told_why() and any(words in str(record.msg) for words in CRASHED):
             return False
-        if is_ours or record.levelno >= logging.CRITICAL or logging.root.level <= logging.DEBUG:
+        if is_ours or record.levelno >= logging.CRITICAL or ENDS in str(record.msg):
+            return True
+        if logging.root.level <= logging.DEBUG:
             return True
         if record.levelno < logging.WARNING:
             return str(record.msg).endswith(KEPT)

@@ -357,10 +357,20 @@ class ChunkConsumer(driver.Consumer):
             return {**committed, **moves}
 
 
+class PatientProducer(driver.Producer):
+    """Faust's producer: nothing is sent with it, but Faust starts it, and ends where it reaches no broker."""
+
+    def _new_producer(self, transactional_id: str | None = None) -> Any:
+        producer = super()._new_producer(transactional_id)
+        make_patient(producer.client)
+        return producer
+
+
 class ChunkTransport(driver.Transport):
-    """Faust's transport to Kafka with the consumer above."""
+    """Faust's transport to Kafka with the consumer and the producer above."""
 
     Consumer = ChunkConsumer
+    Producer = PatientProducer
 
     def __init__(
         self,

@@ -11,7 +11,13 @@ from mode import Service
 from rankstream.streams import app as worker_app
 from rankstream.streams.app import Boot, create_app
 from rankstream.streams.settings import Settings
-from rankstream.streams.worker.chunks import ChunkConsumer, ChunkConsumerThread, ChunkScheduler, ChunkTransport
+from rankstream.streams.worker.chunks import (
+    ChunkConsumer,
+    ChunkConsumerThread,
+    ChunkScheduler,
+    ChunkTransport,
+    PatientProducer,
+)
 from rankstream.streams.worker.runtime import WorkerRuntime, listed
 from tests.builders.actions import SomeLiveRanker
 
@@ -82,7 +88,8 @@ OVERRIDDEN = {
     Boot: {"server"},
     ChunkConsumer: {"seek_to_committed", "_new_consumer_thread", "abstract"},
     ChunkConsumerThread: {"_create_consumer", "_fetch_records", "abstract", "on_thread_stop", "verify_event_path"},
-    ChunkTransport: {"Consumer"},
+    ChunkTransport: {"Consumer", "Producer"},
+    PatientProducer: {"_new_producer", "abstract"},
 }
 
 

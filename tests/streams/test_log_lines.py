@@ -143,3 +143,10 @@ def test_why_a_worker_ends_is_told_once_without_fausts_traceback():
     quiet.has_told_why = lambda: True
     assert not any(quiet.filter(one) for one in crashes)
     assert quiet.filter(a_record("the worker ends: ...", level=logging.CRITICAL))
+
+
+def test_why_a_worker_could_not_start_is_told_also_where_it_is_about_connections(clock):
+    ended = a_record(
+        "[^QuietFaustWorker]: Error: %r", OSError("Connection refused"), name="faust.worker", level=logging.ERROR
+    )
+    assert Quiet(clock).filter(ended)
