@@ -350,8 +350,8 @@ class WorkerRuntime(Service):
         try:
             await work
         except Exception as exc:
+            self.watchdog.leaving("it met an error")  # first: what lacks is asked of brokers
             await self._tell_why(exc)
-            self.watchdog.leaving("it met an error")
             if isinstance(exc, FencedError) and self.ownership is not None:
                 self.ownership.abandon()
             await self.app.crash(exc)

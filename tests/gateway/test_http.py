@@ -47,6 +47,14 @@ def is_closed(connection):
         return True
 
 
+def is_answered(gateway):
+    """Return whether a request is answered; one that comes before others are gone is hung up on."""
+    try:
+        return gateway.call("POST", "/rank", {"user_id": "u1", "limit": 1}).status == 200
+    except ConnectionError:
+        return False
+
+
 class SlowRoad(WorkerRoad):
     """Requests wait until the test lets them go."""
 
@@ -453,4 +461,4 @@ def test_one_connection_too_many_is_told_why_and_closed_and_probes_are_answered(
         assert is_closed(idle[-1])
         for one in idle:
             one.close()
-        wait_until(lambda: gateway.call("POST", "/rank", {"user_id": "u1", "limit": 1}).status == 200)
+        wait_until(lambda: is_answered(gateway))
