@@ -244,10 +244,10 @@ def _check_logged_names(new: Bundle, settings: Settings) -> None:
     except AWAY as exc:
         click.echo(f"note: the names in the changelog are left to the workers to compare, as {exc}", err=True)
         return
-    vocabulary = new.manifest.vocabulary
+    becomes = Names.of(new.manifest.vocabulary)
     for number, names in logged.items():
         try:
-            names.longer(Names(vocabulary.actions, vocabulary.surfaces), _other_names(new.folder, number))
+            names.longer(becomes, _other_names(new.folder, number))
         except VocabularyRefusedError as exc:
             raise Refusal(str(exc)) from exc
 

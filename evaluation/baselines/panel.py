@@ -18,6 +18,7 @@ from rankstream.evaluation.baselines.session_index import SessionIndex
 from rankstream.evaluation.baselines.steps import Counted, Steps
 from rankstream.evaluation.baselines.vmis_knn import VMISKNN
 from rankstream.events.arrivals import Arrivals
+from rankstream.events.log_kind import REPEATED_OFTEN
 from rankstream.features.ids import Keys
 from rankstream.features.sessions import SESSION_GAP_MS
 from rankstream.metrics.arrays import Ints
@@ -26,7 +27,6 @@ RANDOM = "random order"
 RANDOM_ABOUT = "computed exactly, not sampled"
 ALL_ACTIONS = (1 << 64) - 1  # a mask
 MakeBaseline = Callable[[SessionIndex], Baseline]
-OFTEN = 0.05  # share of the steps that must repeat an item for a user's own history to be a baseline
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Baselines:
 
     def left_out(self) -> list[str]:
         """Return the baselines that mean nothing on this log."""
-        return [OWN_HISTORY] if self.steps.repeated < OFTEN * self.steps.taken else []
+        return [OWN_HISTORY] if self.steps.repeated < REPEATED_OFTEN * self.steps.taken else []
 
     def about(self) -> dict[str, str]:
         """Return in words what each ranks by."""

@@ -56,6 +56,34 @@ class Resampled:
         return difference_interval(one, other, self.users, seed=self.seed, level=self.level)
 
 
+@dataclass(frozen=True)
+class Feeds:
+    """What all sources share of n feeds, over K positions."""
+
+    slates: Sequence[Slate]
+    rewards: Floats  # (n, K)
+    factors: Floats  # (n, K) scale the reward model to rewards
+    logged: Floats  # (n, K) propensities of what was served
+    weights: Floats  # (n, K) of the target
+    predicted: Floats  # (n, K) by the reward model, scaled
+    whole: dict[str, Terms]  # by estimator: the target's value
+    clip: float | None
+
+    @classmethod
+    def of(cls, slates: Sequence[Slate], rewards: Floats, factors: Floats, clip: float | None) -> "Feeds":
+        """Estimate the whole feeds."""
+        positions = rewards.shape[1]
+
+        def of_slates(name: str, lacking: float) -> Floats:
+            return _column([getattr(slate, name) for slate in slates], positions, lacking)
+
+        logged, target = (of_slates(name, 1.0) for name in ("logged", "target"))
+        predicted, expected = (factors * of_slates(name, 0.0) for name in ("predicted", "expected"))
+        weights = prefix_weights(logged, target, clip)
+        whole = by_estimator(rewards, weights, predicted, expected)
+        return cls(slates, rewards, factors, logged, weights, predicted, whole, clip)
+
+
 def results_by_source(
     slates: Sequence[Slate], rewards: Floats, factors: Floats, clip: float | None, resampled: Resampled
 ) -> list[SourceResult]:
@@ -63,34 +91,26 @@ def results_by_source(
 
     ``factors`` ``(n, K)`` scale the reward model to rewards.
     """
+    feeds = Feeds.of(slates, rewards, factors, clip)
     names = dict.fromkeys(name for slate in slates for name in slate.by_source)
-    results = [_result(name, slates, rewards, factors, clip, resampled) for name in names]
+    results = [_result(name, feeds, resampled) for name in names]
     return sorted(results, key=lambda one: (-one.shown, one.source))
 
 
-def _result(
-    name: str, slates: Sequence[Slate], rewards: Floats, factors: Floats, clip: float | None, resampled: Resampled
-) -> SourceResult:
-    positions = rewards.shape[1]
-    parts = [slate.by_source.get(name, _no_part(slate)) for slate in slates]
+def _result(name: str, feeds: Feeds, resampled: Resampled) -> SourceResult:
+    rewards, factors, predicted, positions = feeds.rewards, feeds.factors, feeds.predicted, feeds.rewards.shape[1]
+    parts = [slate.by_source.get(name, _no_part(slate)) for slate in feeds.slates]
 
     def column(found: Sequence[Floats], lacking: float) -> Floats:
-        return columns([one[:positions] for one in found], positions, lacking)
+        return _column(found, positions, lacking)
 
     shown = column([part.shown.astype(np.float64) for part in parts], 0.0)
-    logged, target = (column([getattr(slate, one) for slate in slates], 1.0) for one in ("logged", "target"))
-    predicted, expected = (
-        factors * column([getattr(slate, one) for slate in slates], 0.0) for one in ("predicted", "expected")
-    )
-    weights, without = (
-        prefix_weights(logged, one, clip) for one in (target, column([part.target_without for part in parts], 1.0))
-    )
-    whole = by_estimator(rewards, weights, predicted, expected)
+    without = prefix_weights(feeds.logged, column([part.target_without for part in parts], 1.0), feeds.clip)
     its_own = by_estimator(
-        shown * rewards, weights, shown * predicted, factors * column([part.expected for part in parts], 0.0)
+        shown * rewards, feeds.weights, shown * predicted, factors * column([part.expected for part in parts], 0.0)
     )
     others = by_estimator(rewards, without, predicted, factors * column([part.expected_without for part in parts], 0.0))
-    served = np.array([len(slate.items[:positions]) for slate in slates]).sum()
+    served = np.array([len(slate.items[:positions]) for slate in feeds.slates]).sum()
     per_item = Terms((shown * rewards).sum(axis=1, keepdims=True), shown.sum(axis=1, keepdims=True))
     return SourceResult(
         source=name,
@@ -99,9 +119,13 @@ def _result(
         per_item=resampled.of(per_item),
         target={one: resampled.of(terms) for one, terms in its_own.items()},
         without={one: resampled.of(terms) for one, terms in others.items()},
-        worth={one: resampled.difference(whole[one], others[one]) for one in others},
+        worth={one: resampled.difference(feeds.whole[one], others[one]) for one in others},
         effective_sample_size=float(effective_sample_size(without)[-1]),
     )
+
+
+def _column(found: Sequence[Floats], positions: int, lacking: float) -> Floats:
+    return columns([one[:positions] for one in found], positions, lacking)
 
 
 def _no_part(slate: Slate) -> SourcePart:

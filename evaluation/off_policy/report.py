@@ -153,6 +153,8 @@ def _estimates(slates: Sequence[Slate], rewards: Floats, weights: Floats, users:
 def _by_source(
     slates: Sequence[Slate], rewards: Floats, clip: float | None, resampled: Resampled
 ) -> list[SourceResult]:
+    if not any(slate.by_source for slate in slates):
+        return []
     predicted = _column(slates, "predicted", rewards.shape[1], 0.0)
     factors = cross_fitted_factors(rewards, predicted, resampled.users)
     return results_by_source(slates, rewards, factors, clip, resampled)

@@ -31,6 +31,11 @@ class Names(msgspec.Struct, frozen=True):
     actions: tuple[str, ...] = ()
     surfaces: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, vocabulary: Vocabulary) -> "Names":
+        """Return a vocabulary's."""
+        return cls(vocabulary.actions, vocabulary.surfaces)
+
     def longer(self, other: "Names", why_not: WhyNot) -> "Names":
         """Return the longer names of two. Raises ``VocabularyRefusedError`` where a code has two meanings.
 
@@ -96,7 +101,7 @@ class KeptVocabulary:
 
     def compare(self, vocabulary: Vocabulary, logged: Names, changelog: str, number: int) -> None:
         """Raise ``VocabularyRefusedError`` for one that gives codes in a changelog's states other names."""
-        logged.longer(Names(vocabulary.actions, vocabulary.surfaces), self._why_not(changelog, number))
+        logged.longer(Names.of(vocabulary), self._why_not(changelog, number))
 
     def join(self, logged: Names, changelog: str, number: int) -> None:
         """Keep the names that a changelog's states were written with, too. Raises ``VocabularyRefusedError``."""
@@ -158,7 +163,7 @@ def _added_by(vocabulary: Vocabulary, folder: Path, otherwise: str) -> Names | N
             f"old names in their order, new ones behind them, or {otherwise}"
         )
 
-    return kept.longer(Names(vocabulary.actions, vocabulary.surfaces), why_not)
+    return kept.longer(Names.of(vocabulary), why_not)
 
 
 def _write(path: Path, names: Names) -> None:
