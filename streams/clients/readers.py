@@ -1,6 +1,6 @@
 """Clients of the stream in plain kafka-python: send actions and requests, read feeds and dead letters.
 
-For programs beside the workers; a worker's own reading and writing is in ``app.py``. Everything here works on Apache
+For programs beside the workers; a worker's own reading and writing is in ``worker/``. Everything here works on Apache
 Kafka and on the embedded broker alike, and every failure of a broker is a ``ClientError`` of one sentence.
 """
 
