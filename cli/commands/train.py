@@ -1,6 +1,7 @@
 """`rankstream train`: from a log to a bundle and user vectors."""
 
 import sys
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def command(
         from rankstream.features.embeddings.files import BrokenTableError
         from rankstream.models.recipes.encoders import OutOfTimeError
         from rankstream.models.recipes.export import export_models
-        from rankstream.models.recipes.run_folder import OtherRunError
+        from rankstream.models.recipes.run_folder import OtherRunError, one_at_a_time
         from rankstream.models.recipes.train import publish_users, train_models
         from rankstream.models.training.checkpoints import WeightsRefusedError
         from rankstream.models.training.distributed import TeamLostError, joined_team, launch, team_size
@@ -115,7 +116,7 @@ def command(
         LogError, ExportError, TeamLostError, DivergedError, ResumeRefusedError, OtherRunError,
         WeightsRefusedError, BrokenTableError,
     )  # fmt: skip
-    with refusing(*kinds), joined_team() as team:
+    with refusing(*kinds), joined_team() as team, ExitStack() as held:
         device = pick_device(settings.device)
         events, known = read_events(log, log_options, quiet=not team.writes)
         recipe = recipe_of(known, events.vocabulary, settings, device, positives, negatives, utility)
@@ -126,6 +127,8 @@ def command(
         profiles = None
         if users is not None:
             profiles = read_profiles(users, user_options(user_columns), events, quiet=not team.writes)
+        if team.writes:
+            held.enter_context(one_at_a_time(out / "work"))
         try:
             with Progress(console=Console(stderr=True)) as progress:
                 models = train_models(

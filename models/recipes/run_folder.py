@@ -11,8 +11,10 @@
         pinnerformer.pt  hiertcn.pt  ranker.pt
         trained.json        written last: vocabulary, utility, end of training, metrics
         checkpoints/        of each model, with TensorBoard's events
+        .lock               held while a training runs here
 """
 
+import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,6 +56,7 @@ ATTRIBUTES = "attributes"
 PROFILES = "profiles"
 ABOUT = "trained.json"
 RUN = "run.json"
+LOCK = ".lock"
 FORMAT = 1
 
 
@@ -180,6 +183,23 @@ def _damage_refused(path: Path) -> Iterator[None]:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise WeightsRefusedError(f"{path} is damaged ({exc}); restore it, or train again in a new folder") from exc
+
+
+@contextmanager
+def one_at_a_time(work: Path) -> Iterator[None]:
+    """Keep other trainings out of ``work`` for as long as this one runs; it is let go when the process ends, too.
+
+    Raises ``OtherRunError`` where one runs there: two of the same command would write each other's checkpoints.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise OtherRunError(
+                f"another process is training in {work}; wait until it has ended, or name another folder"
+            ) from exc
+        yield
 
 
 def lock_run(

@@ -28,6 +28,7 @@ from rankstream.features.item_counts.files import open_counts
 from rankstream.features.matches.tables import matches_tag
 from rankstream.models.items.item_counts import item_counts
 from rankstream.models.recipes.bundle import recipe_for
+from rankstream.models.recipes.run_folder import one_at_a_time
 from rankstream.models.recipes.train import train_models
 from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.serving import LiveRanker
@@ -155,6 +156,14 @@ def test_an_ended_training_is_not_trained_again(run):
 
 def test_a_folder_of_another_training_is_refused(run):
     assert "holds a training with other settings (seed" in refusal(train(run, "--seed", 3))
+
+
+def test_two_trainings_in_one_folder_at_one_time_do_not_write_each_others_checkpoints(log, tmp_path):
+    work = tmp_path / "run" / "work"
+    with one_at_a_time(work):
+        words = refusal(rankstream("train", log, "--out", tmp_path / "run", "--positive", "save", *TINY))
+    assert words == f"another process is training in {work}; wait until it has ended, or name another folder"
+    assert [path.name for path in work.iterdir()] == [".lock"]
 
 
 def test_evaluation_measures_each_model_on_what_was_held_out(run):
