@@ -15,7 +15,7 @@ from rankstream.features.embeddings.key_search import KeySearch
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import Keys, id_keys
 from rankstream.features.matches.tables import Lists, MatchTables, WeighedLists
-from rankstream.features.schema import Bools, Floats, Ints
+from rankstream.features.schema import Bools, Ints
 from rankstream.features.sessions import SESSION_GAP_MS
 
 MAX_FOLLOWERS = MAX_NEIGHBOURS = 200  # of an item, that are kept
@@ -118,13 +118,22 @@ def _counted(pairs: Ints, count: int) -> tuple[Ints, Ints, Ints]:
 
 
 def _heaviest(left: Ints, right: Ints, weights: Ints | npt.NDArray[np.float64], count: int, limit: int) -> WeighedLists:
-    """Return the heaviest of each left row's entries, sorted by row; of equal ones those of lower rows."""
-    order = np.lexsort((right, -weights, left))
+    """Return the heaviest of each left row's entries; both are sorted by row. Of equal ones the lower rows are kept."""
     starts = starts_of(np.bincount(left, minlength=count))
-    within = np.arange(len(left)) - starts[left[order]]
-    order = np.sort(order[within < limit])  # the pairs came sorted
-    kept: Floats = weights[order].astype(np.float32)
-    return WeighedLists(starts_of(np.bincount(left[order], minlength=count)), right[order].astype(np.int32), kept)
+    kept = np.ones(len(left), np.bool_)
+    for row in np.flatnonzero(np.diff(starts) > limit).tolist():  # a partition each: ordering all took 15 times as long
+        start, end = starts[row], starts[row + 1]
+        kept[start:end] = _largest(weights[start:end], limit)
+    starts = starts_of(np.bincount(left[kept], minlength=count))
+    return WeighedLists(starts, right[kept].astype(np.int32), weights[kept].astype(np.float32))
+
+
+def _largest(weights: Ints | npt.NDArray[np.float64], limit: int) -> Bools:
+    """Return which are the ``limit`` largest of more, ``(n,)``; of equal ones those that come first."""
+    least = np.partition(weights, len(weights) - limit)[len(weights) - limit]
+    largest: Bools = weights > least
+    largest[np.flatnonzero(weights == least)[: limit - np.count_nonzero(largest)]] = True
+    return largest
 
 
 def _newest(rows: Ints, sessions: Ints, count: int, limit: int) -> Lists:

@@ -15,7 +15,7 @@ from rankstream.evaluation.baselines.vmis_knn import VMISKNN
 from rankstream.features.ids import id_key, id_keys
 from rankstream.features.matches.lists import followers, item_knn, vmis_knn
 from rankstream.features.matches.tables import open_matches, write_matches
-from rankstream.models.items.matches import MAX_SESSION_ITEMS, match_tables
+from rankstream.models.items.matches import MAX_SESSION_ITEMS, _heaviest, match_tables
 from tests.builders.models import a_log
 
 ROWS = [
@@ -64,6 +64,19 @@ def test_a_long_session_goes_on_as_a_new_one():
 def test_a_log_without_a_counted_action_has_its_items_and_nothing_else():
     tables = match_tables(a_log([("u", "a", "hide", 0), ("u", "b", "hide", 1)]), ["view"])
     assert (len(tables), len(tables.members), len(tables.followers.rows)) == (2, 0, 0)
+
+
+def test_of_many_neighbours_the_heaviest_are_kept_and_of_equal_ones_those_that_come_first():
+    rng = np.random.default_rng(0)
+    left = np.sort(rng.integers(0, 9, 2_000))
+    right, weights = np.arange(2_000), rng.integers(0, 12, 2_000) / 8  # many are equal
+    by_order = np.lexsort((right, -weights, left))
+    within = np.arange(2_000) - np.searchsorted(left, left[by_order])
+    kept = np.sort(by_order[within < 150])
+    found = _heaviest(left, right, weights, 10, 150)
+    assert found.rows.tolist() == right[kept].tolist()
+    assert found.weights.tolist() == weights[kept].astype(np.float32).tolist()
+    assert np.diff(found.starts).tolist() == np.bincount(left[kept], minlength=10).tolist()
 
 
 def test_tables_are_mapped_as_they_were_written(tmp_path):
