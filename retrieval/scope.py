@@ -5,6 +5,12 @@
     excluded    keys that are never proposed: what the user has seen, what the request names
     stock       a version of the catalogue beside the item table: what is not in the catalogue is gone
     passed      which items of the catalogue pass the request's filters
+    seed        what a source samples follows from it and the source's name
+
+**The seed is the request's**: of the ids of user and request, nothing else. So whoever has the request, which stands in
+its topic, samples as the worker did: a request that is delivered twice, ``verify``, ``explain``. A replay names each of
+its queries by what was wanted (``evaluation/replay/funnel.py``), so it samples the same each time that it is run. Who
+asks without a request (``scope_of``) always has the same seed.
 """
 
 from dataclasses import dataclass
@@ -49,7 +55,11 @@ class Scope:
     excluded: Keys
     stock: Stock | None = None  # None: there is no catalogue, and nothing is gone
     passed: Bools | None = None  # (m,) by row of the catalogue; None: all
-    seed: int = 0  # of the request, for sources that sample
+    seed: int = 0  # of the request (``seed_of``), for sources that sample
+
+    def rng(self, source: str) -> np.random.Generator:
+        """Return the random numbers of a source that samples: those of another one, or of another request, differ."""
+        return np.random.default_rng([self.seed, int.from_bytes(source.encode(), "little")])
 
     def barred(self, items: EmbeddingTable) -> Rows:
         """Return the rows of the item table that must not be proposed; some may come twice."""
@@ -73,7 +83,7 @@ class Scope:
 
 
 def scope_of(user: UserMatches) -> Scope:
-    """Return the scope of a request that says nothing: all but what the user has seen."""
+    """Return the scope without a request: all but what the user has seen, sampled the same each time."""
     return Scope(user.excluded)
 
 

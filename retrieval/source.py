@@ -26,8 +26,8 @@ def kind_of(source: str) -> str:
 class CandidateSource(Protocol):
     """Proposes items for a user; safe to call from many threads.
 
-    The same user as of the same time, within the same scope, is proposed the same items: a source that samples seeds
-    its generator by ``Scope.seed``.
+    The same user as of the same time, within the same scope, is proposed the same items: a source that samples does it
+    by ``Scope.seed``, and by nothing of its own.
     """
 
     def propose(self, user: UserMatches, limit: int, scope: Scope | None = None) -> Proposals:

@@ -25,7 +25,7 @@ from rankstream.experiments.markdown import mean_and_interval, table
 from rankstream.experiments.options import WORK_HELP, logs_option, refusals
 from rankstream.experiments.runs import WORK, stop_politely
 from rankstream.experiments.sources.arms import OfTheDefault, orders_at
-from rankstream.experiments.sources.requests import Request, requests_of, seen, state_of
+from rankstream.experiments.sources.requests import Request, requests_of, scope_at, seen, state_of
 from rankstream.experiments.sources.segments import segments_of
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.embeddings.table import EmbeddingTable
@@ -40,7 +40,6 @@ from rankstream.ranking.bundle import BundleRefusedError, open_bundle
 from rankstream.ranking.ranker import Ranker
 from rankstream.ranking.serving import ranker_of
 from rankstream.ranking.utility import utility
-from rankstream.retrieval.scope import Scope
 from rankstream.retrieval.source import CandidateSource
 
 TABLES = ("queries", "unions", "popular")
@@ -81,7 +80,7 @@ class Asked:
         orders = orders_at(log, self.bundle.items, self._is_positive, request.at_ms // HOUR_MS * HOUR_MS)
         tables = {"queries": of.queries(), "unions": of.unions(), "popular": of.popular(orders, self.segments)}
         arms = {(name, arm): source for name, found in tables.items() for arm, source in found.items()}
-        hidden, scope = seen(log, request), Scope(user.excluded)
+        hidden, scope = seen(log, request), scope_at(request, user.excluded)
 
         def proposed(source: CandidateSource) -> Keys:
             keys = id_keys(source.propose(user, self.limit, scope).ids)

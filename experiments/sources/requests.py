@@ -20,6 +20,7 @@ from rankstream.features.join import OfflineFeatures, fold_ended
 from rankstream.features.schema import Ints
 from rankstream.features.user_state import UNKNOWN_USER, UserState
 from rankstream.metrics.arrays import Bools
+from rankstream.retrieval.scope import Scope, seed_of
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,11 @@ def state_of(log: EventLog, request: Request, offline: OfflineFeatures) -> UserS
     ]
     applied = UNKNOWN_USER.apply(packed, len(packed) - 1)
     return fold_ended({b"user": applied}, offline)[b"user"]
+
+
+def scope_at(request: Request, excluded: Keys) -> Scope:
+    """Return the scope of a request, which is named by its time."""
+    return Scope(excluded, seed=seed_of(request.user_id, request.at_ms))
 
 
 def seen(log: EventLog, request: Request) -> Keys:

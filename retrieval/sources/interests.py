@@ -6,9 +6,9 @@ feedback is asked with, too; each has places in proportion to its importance, th
     interests now       a 3.1   c 1.0   b .7   d .1     sampled: a, b, c      newest: c'
     places              newest 1/4   a 1/4 ...          what is left is divided 3.1 : 1.0 : .7
 
-Sampling is seeded by the user and the time, so a request is proposed the same items whenever it is asked again. A
-table that knows more than the request's time is not looked at, nor is one of before an erasure of the user. A user
-without positive feedback on known items is proposed nothing: mix another source in.
+Which are sampled follows from the request (``Scope.rng``). A table that knows more than the request's time is not
+looked at, nor is one of before an erasure of the user. A user without positive feedback on known items is proposed
+nothing: mix another source in.
 """
 
 from dataclasses import dataclass
@@ -52,17 +52,17 @@ class InterestNeighbours:
 
     def propose(self, user: UserMatches, limit: int, scope: Scope | None = None) -> Proposals:
         """Return up to ``limit`` items within the scope, those of each query nearest first."""
-        queries, barred = self.queries(user), (scope or scope_of(user)).barred(self.items)
+        scope = scope or scope_of(user)
+        queries, barred = self.queries(user, scope.rng(SOURCE)), scope.barred(self.items)
         found = [self._found(query, limit, barred) for query in queries]
         return mixed(found, [query.share for query in queries], limit)
 
-    def queries(self, user: UserMatches) -> list[Query]:
+    def queries(self, user: UserMatches, rng: np.random.Generator) -> list[Query]:
         """Return what is asked with: the newest item first, then the sampled interests, the most important first."""
         now = self.now(user)
         if not now.importances.any():
             return []
         weights = now.importances.astype(np.float64)
-        rng = np.random.default_rng([user.user.key, user.user.now_ms])
         possible = int(np.count_nonzero(weights))
         chosen = np.sort(rng.choice(len(now), min(SAMPLED, possible), replace=False, p=weights / weights.sum()))
         total = weights[chosen].sum()

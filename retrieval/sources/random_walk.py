@@ -1,8 +1,8 @@
 """Items near to a user's newest ones in a graph of items and what holds them together, by random walks (Pixie).
 
-Walks begin at the newest different items of positive feedback, the newer with more steps. They are seeded by the user
-and the time, so a request is proposed the same items whenever it is asked again. A user without positive feedback, or
-of unknown items, is proposed nothing: mix another source in.
+Walks begin at the newest different items of positive feedback, the newer with more steps. Which way they go follows
+from the request (``Scope.rng``). A user without positive feedback, or of unknown items, is proposed nothing: mix
+another source in.
 """
 
 from dataclasses import dataclass, field
@@ -37,8 +37,8 @@ class RandomWalk:
         """Return up to ``limit`` items within the scope, the most visited first."""
         scope, queries = scope or scope_of(user), self.queries(user)
         weights = 1.0 / np.arange(1, len(queries) + 1)
-        rng = np.random.default_rng([user.user.key, user.user.now_ms])
-        visited, scores = walk(self.graph.graph, queries, weights, rng, self.config).scores(self.config.boost)
+        visits = walk(self.graph.graph, queries, weights, scope.rng(self.name), self.config)
+        visited, scores = visits.scores(self.config.boost)
         keys = self.graph.keys[visited]
         rows, known = self.items.rows(keys)
         kept = known & ~np.isin(keys, scope.excluded)

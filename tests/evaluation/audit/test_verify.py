@@ -349,7 +349,7 @@ def test_answers_of_several_versions_of_the_interests_are_reproduced_to_the_bit(
     ]
     assert all(one is UNSET for number, one in enumerate(used) if number < 10 or number not in retrieved)
     sources = {item.source for number in retrieved[4:] for item in served_features(interested_day.served[number]).items}
-    assert {"interest:1", "interest:newest", "recent-likes"} <= sources
+    assert {"interest:1", "interest:2", "recent-likes"} <= sources
     assert report.interests == {one for one in used if one is not UNSET}
 
 
