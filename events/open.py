@@ -25,6 +25,7 @@ from rankstream.events.files import READABLE, files_at, shortened
 from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.log_options import AS_IT_IS, LogOptions
 from rankstream.events.public import PUBLIC
+from rankstream.events.rating_scale import on_told_scale
 from rankstream.events.readers.dates import AUTO
 from rankstream.events.readers.json_lines import LIST_FIELDS, NEEDED
 from rankstream.events.readers.shown_lists import ListReader
@@ -96,7 +97,8 @@ def _opened(path: Path, options: LogOptions) -> FileLog:
     if loose and (options.time_unit != AUTO or any(file.shape.time_unit == AUTO for file in loose)):
         files, told = _in_told_unit(files, whole, options)
         notes = (*notes, *told)
-    notes = (*notes, *_rounded_ids(loose[:1]))
+    files, told = on_told_scale(files, whole)
+    notes = (*notes, *told, *_rounded_ids(loose[:1]))
     notes = (*notes, *_not_read(path, files, left, found.strange))
     sort = options.sort or (kind != WIRE_FORMAT and len(files) > 1) or not loose  # each part has its own order
     now_ms = time.time_ns() // 1_000_000

@@ -86,10 +86,11 @@ def test_recbole_headings_are_understood(tmp_path: Path):
     path = tmp_path / "ml-100k.inter"
     path.write_text(
         "user_id:token\titem_id:token\trating:float\ttimestamp:float\n7\t9\t5\t881250949\n7\t8\t6\t881250949\n"
+        + "".join(f"7\t{item}\t4\t881250949\n" for item in range(10, 20))
     )
     log = open_log(tmp_path)
     (arrivals,) = log.batches(log.vocabulary)
-    assert (arrivals.user_keys, arrivals.item_ids, arrivals.codes.tolist()) == ([b"7"], ["9"], [3])
+    assert (arrivals.user_keys[0], arrivals.item_ids[0], arrivals.codes.tolist()) == (b"7", "9", [3, *[2] * 10])
     assert log.skipped.by_kind() == {"schema: no action": 1}  # six stars
 
 

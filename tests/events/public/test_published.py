@@ -79,6 +79,31 @@ def test_half_a_star_counts_as_the_whole_one_below():
     assert names == ["hide"] * 5 + ["view", "view", "click", "click", "save", "", "", "", ""]
 
 
+@pytest.mark.parametrize(
+    ("ratings", "points"), [("10,8.5,7,5,6,0,1", 10), ("100,85,71,50,66,0,9", 100)], ids=["of ten", "of a hundred"]
+)
+def test_points_are_half_stars_on_the_scale_that_the_log_tells(ratings, points, tmp_path):
+    rows = (f"1,{item},{rating},125667722{item}\n" for item, rating in enumerate(ratings.split(",")))
+    (tmp_path / "a.csv").write_text("user_id,item_id,rating,timestamp\n" + "".join(rows))
+    (tmp_path / "b.csv").write_text("user_id,item_id,rating,timestamp\n2,seven,4,1256677300\n")  # alone it were stars
+    log, columns = opened(tmp_path, "movielens")
+    by_item = {str(item): action for _, item, action, _ in summary(columns)}
+    assert by_item == {
+        "0": "save", "1": "click", "2": "view", "3": "hide", "4": "view", "6": "hide", "seven": "hide"
+    }  # fmt: skip
+    assert log.skipped.total() == 1  # of 0 points: no rating
+    assert (
+        f"{tmp_path}: a tenth of the ratings are {points} or more, so {points} points count as five stars" in log.notes
+    )
+
+
+def test_stars_are_not_points(tmp_path):
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,169,4.5,1256677221\n")
+    log, columns = opened(tmp_path, "movielens")
+    assert [action for _, _, action, _ in summary(columns)] == ["click"]
+    assert not any("five stars" in note for note in log.notes)
+
+
 KUAIRAND = (
     "user_id,video_id,date,hourmin,time_ms,is_click,is_like,is_follow,is_comment,is_forward,is_hate,long_view,"
     "play_time_ms,duration_ms,profile_stay_time,comment_stay_time,is_profile_enter,is_rand,tab\n"
