@@ -49,6 +49,13 @@ class Health(Struct, frozen=True):
     error: Fault | None = None
 
 
+class Life(Struct, frozen=True):
+    """Whether the event loop turns; as workers say it."""
+
+    live: bool
+    beat_age_s: float  # since it came round last
+
+
 class RefusedError(Exception):
     """A call that is not done, with its HTTP status; the message says what came, what was wanted, what to do."""
 

@@ -27,6 +27,7 @@ from rankstream.gateway.answers import (
     UNREAD,
     Fault,
     Health,
+    Life,
     RefusedError,
     Taken,
     encode,
@@ -299,8 +300,8 @@ class Gateway:
 
     async def get_live(self, request: web.Request) -> web.StreamResponse:
         """Say whether the event loop turns."""
-        live = self.heartbeat.is_live
-        return json_answer(Health(live, self.in_flight), 200 if live else 503)
+        beat = self.heartbeat
+        return json_answer(Life(beat.is_live, round(beat.age_s, 3)), 200 if beat.is_live else 503)
 
     async def get_ready(self, request: web.Request) -> web.StreamResponse:
         """Say whether the road is open."""

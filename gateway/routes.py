@@ -5,7 +5,7 @@ from typing import Any
 
 from rankstream.events.action_event import ActionEvent
 from rankstream.events.impression_event import ImpressionEvent
-from rankstream.gateway.answers import Health, Problem, Taken
+from rankstream.gateway.answers import Health, Life, Problem, Taken
 from rankstream.gateway.intake import AskedErasure, AskedRequest
 from rankstream.streams.codec import RankedFeed
 
@@ -110,7 +110,7 @@ ROUTES = (
         "get_live",
         "The event loop turns.",
         None,
-        {200: ("It does.", (Health,)), 503: ("It stood still for some seconds.", (Health,))},
+        {200: ("It does.", (Life,)), 503: ("It stood still for some seconds.", (Life,))},
         guarded=False,
     ),
     Route(

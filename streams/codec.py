@@ -207,6 +207,8 @@ def decode_request(record: Record, now_ms: int | None = None) -> RankingRequest:
         check_request(request)
     except RankingRefusedError as exc:
         raise Rejected("schema", str(exc)) from None
+    if request.deadline_ms is not None:
+        check_time("deadline_ms", request.deadline_ms, None)  # it may be as late as it likes
     produced = produced_ms(record, now_ms)
     if request.timestamp_ms is not None:
         check_time("timestamp_ms", request.timestamp_ms, produced)

@@ -72,6 +72,9 @@ def _secured(settings: Settings, connection: socket.socket, host: str) -> socket
             f"shows a certificate that is not trusted here ({exc.verify_message}): name its authority's PEM file with "
             "--ssl-cafile"
         ) from exc
+    except TimeoutError as exc:
+        other = f"it does not speak TLS on that port, but security_protocol is {settings.security_protocol}"
+        raise _silent(other) from exc
     except OSError as exc:
         raise Broken(
             f"does not speak TLS on that port, but security_protocol is {settings.security_protocol}: name the port of "
@@ -88,6 +91,8 @@ def _speak(settings: Settings, connection: socket.socket) -> None:
         raise Broken(
             f"does not accept this client's TLS ({exc.reason or exc}): it may want {own} certificate, --ssl-certfile"
         ) from exc
+    except TimeoutError as exc:
+        raise _silent() from exc
     except (OSError, EOFError) as exc:
         other = "" if protocol.endswith("SSL") else ": it may speak TLS, --security-protocol SSL or SASL_SSL"
         raise Broken(f"ends the connection at the first request, with security_protocol {protocol}{other}") from exc
@@ -96,9 +101,16 @@ def _speak(settings: Settings, connection: socket.socket) -> None:
             _check_login(settings, ask(SASL_HANDSHAKE, _text(settings.sasl_mechanism), version=1))
         else:
             ask(METADATA, struct.pack(">i", 0))
+    except TimeoutError as exc:
+        raise _silent() from exc
     except (OSError, EOFError) as exc:
         with_login = "SASL_SSL" if protocol == "SSL" else "SASL_PLAINTEXT"
         raise Broken(f"wants a login, but security_protocol is {protocol}: --security-protocol {with_login}") from exc
+
+
+def _silent(other: str = "has more to do than it can") -> Broken:
+    """Return what is wrong with who takes a connection and does not answer: who wants TLS or a login hangs up."""
+    return Broken(f"takes connections, and says nothing within {STEP_S:g} s: it stands still, or {other}")
 
 
 def _check_login(settings: Settings, answer: bytes) -> None:

@@ -82,7 +82,8 @@ def test_served_features_are_written_beside_the_feed_where_that_is_switched_on(t
 def test_a_refusal_has_no_served_features():
     pipeline = a_pipeline()
     pipeline.log_served = True
-    assert [one.channel for one in pipeline.on_requests([a_request(deadline_ms=5)]).answer()] == [Channel.FEEDS]
+    late = a_request(deadline_ms=MORNING_MS - 5)
+    assert [one.channel for one in pipeline.on_requests([late]).answer()] == [Channel.FEEDS]
 
 
 def test_a_redelivered_action_changes_nothing():
@@ -362,8 +363,15 @@ def test_however_the_log_is_cut_what_lies_elsewhere_never_reaches_a_state(
 
 
 def test_a_request_past_its_deadline_is_refused_not_ranked():
-    (feed,) = decoded(a_pipeline().on_requests([a_request(deadline_ms=5)]).answer())
+    (feed,) = decoded(a_pipeline().on_requests([a_request(deadline_ms=MORNING_MS - 5)]).answer())
     assert feed["error"]["reason"] == "deadline-passed"
+
+
+@pytest.mark.parametrize("deadline_ms", [200, 1_700_000_000])
+def test_a_deadline_in_seconds_or_from_now_is_a_mistake_and_has_not_passed(deadline_ms: int):
+    dead_letter, feed = decoded(a_pipeline().on_requests([a_request(deadline_ms=deadline_ms)]).answer())
+    assert dead_letter["reason"] == feed["error"]["reason"] == "timestamp"
+    assert f"deadline_ms {deadline_ms} is before 1973: seconds?" in feed["error"]["message"]
 
 
 def test_a_deadline_is_compared_with_the_workers_clock_not_with_the_time_to_rank_at():

@@ -817,7 +817,7 @@ def test_without_a_limit_all_are_ranked_in_order():
 def test_a_request_that_is_shed_and_past_its_deadline_is_told_so():
     async def story():
         scene = Scene(load=Load(within_s=1.0, seconds_each=10.0))
-        late = a_request("u0", offset=0, deadline_ms=1)
+        late = a_request("u0", offset=0, deadline_ms=1_600_000_000_000)
         await scene.answer(late, a_request("u1", offset=1))
         (_, _, value), *_ = [one for one in scene.broker.sent if one[0] == "ranked-feeds"]
         assert json.loads(value)["error"]["reason"] == "deadline-passed"
