@@ -23,6 +23,7 @@ from aiokafka.errors import KafkaError
 
 from rankstream.streams.clients.patient_client import patient_admin
 from rankstream.streams.clients.rights import CREATE, DESCRIBE, TOPIC, Lacking, told
+from rankstream.streams.clients.throttling import OF_THIS_PROCESS
 from rankstream.streams.records import Channel
 from rankstream.streams.settings import Settings
 
@@ -167,7 +168,7 @@ async def _partition_counts(admin: AIOKafkaAdminClient, names: list[str]) -> dic
 
 async def _partition_counts_of_all(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
     """Return the partitions of topics that exist; brokers may list new topics only after a while."""
-    async with asyncio.timeout(SETTLE_S):
+    async with OF_THIS_PROCESS.answered_within(SETTLE_S):
         while True:
             counts = await _partition_counts(admin, names)
             if all(counts.get(name) for name in names):
@@ -200,7 +201,7 @@ async def _check_compacted(admin: AIOKafkaAdminClient, name: str) -> None:
 
 async def _config_of(admin: AIOKafkaAdminClient, name: str) -> Mapping[str, str]:
     """Return the settings of a topic that exists; a broker may hear of a new one later than others."""
-    async with asyncio.timeout(SETTLE_S):
+    async with OF_THIS_PROCESS.answered_within(SETTLE_S):
         while True:
             answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
             if all(resource[0] != UNKNOWN for answer in answers for resource in answer.resources):

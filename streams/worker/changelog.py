@@ -24,6 +24,7 @@ from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.cache import Changes
 from rankstream.features.stores.rocksdb import POSITION, POSITION_BYTES
 from rankstream.features.user_state import NO_OFFSET
+from rankstream.streams.clients.throttling import OF_THIS_PROCESS
 from rankstream.streams.columns import AsColumns, RecordColumns
 from rankstream.streams.engine import SoundStates
 from rankstream.streams.settings import Settings
@@ -170,7 +171,7 @@ async def logged_positions(settings: Settings, logs: Mapping[TP, Bounds]) -> dic
     found: dict[TP, Logged] = {}
     ids = {topic: (await source_of(settings, topic)).topic_id for topic in {tp.topic for tp in logs}}
     tail, before = TAIL, {tp: bounds.end for tp, bounds in logs.items()}
-    async with asyncio.timeout(settings.restore_deadline_s):
+    async with OF_THIS_PROCESS.answered_within(settings.restore_deadline_s):
         while True:
             starts = {tp: max(bounds.begin, bounds.end - tail) for tp, bounds in logs.items()}
             windows = {tp: Bounds(starts[tp], before[tp]) for tp in logs if tp not in found}

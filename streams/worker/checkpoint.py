@@ -181,6 +181,7 @@ class Partition:
         self.closing = False  # accept no more records
         self.checkpointed_at = monotonic()  # or opened
         self.failed = False  # it is not known what was sent: write nothing any more
+        self._is_left = False  # what still fails is no news
         self._outbox = outbox
         outbox.feed_s = pipeline.counters.way_s["send"]
         self._log_changes = log_changes
@@ -319,7 +320,7 @@ class Partition:
         async with self._checkpointing:
             if self.failed:
                 return
-            with self._poisoned_by_failure():
+            with self._unless_left(), self._poisoned_by_failure():
                 await self._checkpoint()
 
     async def commit_answers(self) -> None:
@@ -327,7 +328,7 @@ class Partition:
         async with self._checkpointing:
             if self.failed:
                 return
-            with self._poisoned_by_failure():
+            with self._unless_left(), self._poisoned_by_failure():
                 async with self._turn:
                     answers, answered = self._outbox.take_answers(), self.requests.processed
                 if answers:
@@ -342,6 +343,16 @@ class Partition:
         except BaseException:
             self.failed = True
             raise
+
+    @contextmanager
+    def _unless_left(self) -> Iterator[None]:
+        """Raise nothing where the partition was left meanwhile: its last checkpoint took too long and was given up."""
+        try:
+            yield
+        except Exception as exc:
+            if not self._is_left:
+                raise
+            log.info("partition %d: a checkpoint was given up: %r", self.number, exc)
 
     async def _checkpoint(self) -> None:
         started = monotonic()
@@ -405,7 +416,7 @@ class Partition:
 
     async def release(self) -> None:
         """Close the store and leave the brokers; the partition must not be used afterwards."""
-        is_whole, self.failed = not self.failed, True
+        is_whole, self.failed, self._is_left = not self.failed, True, True
         log.info("partition %d: %s", self.number, self.pipeline.counters.told())
         self.actions.in_hand.close()
         self.requests.in_hand.close()

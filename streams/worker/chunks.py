@@ -229,7 +229,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         FetchPace(consumer._client, self.transport.fetch_pace_s)
         self._connections = FetchConnections(consumer._client)
         self.transport.throttling.watch(consumer._client)
-        make_patient(consumer._client)
+        make_patient(consumer._client, answer_s=consumer._session_timeout_ms / 3000)  # so that others are found in time
         for name, value in self.transport.options.items():  # those that Faust has no setting for
             setattr(consumer, f"_{name}", value)
         if self.transport.as_columns is not None:

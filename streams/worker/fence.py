@@ -37,6 +37,7 @@ from faust.types import TP
 
 from rankstream.streams.clients.patient_client import make_patient
 from rankstream.streams.clients.rights import is_denial
+from rankstream.streams.clients.throttling import OF_THIS_PROCESS
 from rankstream.streams.connection import connection_of
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, TopicNames
@@ -80,7 +81,7 @@ class Fence:
     async def open(self) -> None:
         """Make the brokers refuse whoever opened it before; returns when what that one left open is aborted."""
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with OF_THIS_PROCESS.answered_within(ANSWER_S):
                 await self.producer.start()
         except TimeoutError:
             raise FenceRefusedError(
@@ -140,8 +141,9 @@ async def brokers_fence(settings: Settings) -> bool:
     """
     client = AIOKafkaClient(**connection_of(settings, AIOKafkaClient))
     make_patient(client)
+    OF_THIS_PROCESS.watch(client)
     try:
-        async with asyncio.timeout(ANSWER_S):
+        async with OF_THIS_PROCESS.answered_within(ANSWER_S):
             await client.bootstrap()
             return await _refuses_the_first(client, f"{settings.app_id}-probe")
     except TimeoutError:

@@ -12,6 +12,7 @@ from faust.types import TP
 from rankstream.events.action_event import Record
 from rankstream.streams import skips
 from rankstream.streams.clients.patient_client import QUESTION_S, make_patient, patient_admin
+from rankstream.streams.clients.throttling import OF_THIS_PROCESS
 from rankstream.streams.connection import READ_COMMITTED, connection_of
 from rankstream.streams.settings import Settings
 
@@ -45,6 +46,15 @@ class Reader(AIOKafkaConsumer):  # type: ignore[misc]
     a cancellation of his own, and end without a word.
     """
 
+    async def __aenter__(self) -> "Reader":
+        """Start it; where that fails, or is given up, its connections are closed."""
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
     async def stop(self) -> None:
         """Stop it. Raises ``CancelledError`` only where the one who waits was cancelled."""
         try:
@@ -71,6 +81,7 @@ def reader(settings: Settings, **options: Any) -> AIOKafkaConsumer:
         **options,
     )
     make_patient(consumer._client, QUESTION_S)
+    OF_THIS_PROCESS.watch(consumer._client)
     return consumer
 
 
@@ -82,7 +93,7 @@ async def bounds_of(settings: Settings, tps: Collection[TP]) -> dict[TP, Bounds]
     as long as a transaction is open.
     """
     kafka_tps = {tp: TopicPartition(tp.topic, tp.partition) for tp in tps}
-    async with asyncio.timeout(ANSWER_S), reader(settings) as consumer:
+    async with OF_THIS_PROCESS.answered_within(ANSWER_S), reader(settings) as consumer:
         begins = await consumer.beginning_offsets(list(kafka_tps.values()))
         ends = await consumer.end_offsets(list(kafka_tps.values()))
         written = dict(ends)
@@ -105,7 +116,7 @@ async def bounds_of(settings: Settings, tps: Collection[TP]) -> dict[TP, Bounds]
 async def begins_of(settings: Settings, tps: Collection[TP]) -> dict[TP, int]:
     """Return the offset of the oldest record kept of each partition."""
     kafka_tps = [TopicPartition(*tp) for tp in tps]
-    async with asyncio.timeout(ANSWER_S), reader(settings) as consumer:
+    async with OF_THIS_PROCESS.answered_within(ANSWER_S), reader(settings) as consumer:
         found = await consumer.beginning_offsets(kafka_tps)
     return {TP(*tp): begin for tp, begin in found.items()}
 
@@ -117,7 +128,7 @@ async def records_at(settings: Settings, windows: Mapping[TP, Bounds]) -> dict[T
     """
     found: dict[TP, Record | None] = {}
     todo = {TopicPartition(tp.topic, tp.partition): window for tp, window in windows.items()}
-    async with asyncio.timeout(ANSWER_S), reader(settings) as consumer:
+    async with OF_THIS_PROCESS.answered_within(ANSWER_S), reader(settings) as consumer:
         consumer.assign(list(todo))
         for tp, window in todo.items():
             consumer.seek(tp, window.begin)
@@ -136,7 +147,7 @@ async def committed_and_skipped(settings: Settings, tps: Collection[TP]) -> tupl
     And what an operator has told workers to pass over (``streams/skips.py``).
     """
     kafka_tps = [TopicPartition(tp.topic, tp.partition) for tp in tps]
-    async with asyncio.timeout(ANSWER_S):
+    async with OF_THIS_PROCESS.answered_within(ANSWER_S):
         found = await _offsets_of_group(settings, kafka_tps)
     known = {TP(tp.topic, tp.partition): meta for tp, meta in found.items() if meta.offset >= 0}
     skipped = {tp: skips.unpacked(meta.metadata) for tp, meta in known.items()}

@@ -72,6 +72,7 @@ class Ownership:
         self._opener = Opening(settings, self._topics, producer, parts)
         self._cuts = CutWatch(settings)
         self._opening: asyncio.Task[None] | None = None
+        self._leaving = asyncio.Lock()  # a rebalance and the end of the worker may come together
         self._alive_at = monotonic()
 
     def counters(self) -> Counters:
@@ -322,7 +323,10 @@ class Ownership:
         if self._opening is not None and not self._opening.done():
             self._opening.cancel()
             await asyncio.wait({self._opening})
-        leaving = [self.partitions[number] for number in numbers if number in self.partitions]
+        async with self._leaving:
+            await self._leave([self.partitions[number] for number in numbers if number in self.partitions], commit)
+
+    async def _leave(self, leaving: Sequence[Partition], commit: Commit) -> None:
         patience_s = min(CLOSE_S, self.settings.session_timeout_s / 2)
         try:
             self.check_alive()

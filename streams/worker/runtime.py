@@ -29,7 +29,7 @@ from mode import Service
 from rankstream.streams.clients.broker_asker import BrokerAsker
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.rights import TRANSACTIONAL_ID_DENIED, denial_of
-from rankstream.streams.clients.throttling import Throttling
+from rankstream.streams.clients.throttling import OF_THIS_PROCESS
 from rankstream.streams.columns import AsColumns
 from rankstream.streams.connection import handed_on, missing_codecs
 from rankstream.streams.engine import PLAIN, open_engine
@@ -86,7 +86,7 @@ class WorkerRuntime(Service):
         self.limits = Limits(settings)
         self.watchdog = Watchdog(settings.session_timeout_s)
         self.shadows = Shadows(settings)
-        self.throttling = Throttling()
+        self.throttling = OF_THIS_PROCESS
         self.observer = Observer(settings, serving, self.pressure, self._end_of, self.throttling)
         self._framed_actions = FramedChunks(open_reader(settings, ACTIONS))
         self._framed_requests = FramedChunks(open_reader(settings, REQUESTS))
@@ -111,7 +111,7 @@ class WorkerRuntime(Service):
         self.watchdog.start()
         bound_unpacking()
         check_vocabulary(self.settings.state_dir / self.settings.app_id, self.serving.vocabulary)
-        logging.getLogger("kafka").setLevel(logging.ERROR)  # kafka-python is asked for rights and topics' ids only
+        logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what kafka-python is asked for is raised where it fails
         await asyncio.to_thread(require_rights, self.settings)
         created = await prepare_topics(self.settings)
         if created:

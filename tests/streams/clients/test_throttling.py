@@ -5,6 +5,8 @@ import logging
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from rankstream.streams.clients.throttling import Throttling
 
 
@@ -59,3 +61,37 @@ def test_answers_of_older_versions_say_nothing():
     throttling.watch(client)
     asyncio.run(client.send(1, "x"))
     assert throttling.total_s == 0
+
+
+def test_who_is_held_back_is_waited_for_so_much_longer():
+    async def story() -> bool:
+        throttling = Throttling()
+        async with throttling.answered_within(0.05):
+            await asyncio.to_thread(throttling.note, 200, "shop")  # heard in another thread, as Faust's consumer does
+            await asyncio.sleep(0.1)
+        return True
+
+    assert asyncio.run(story())
+
+
+def test_once_it_is_not_held_back_any_more_the_time_runs_as_ever():
+    async def story() -> None:
+        throttling = Throttling()
+        async with throttling.answered_within(0.02):
+            throttling.note(20, "shop")
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(story())
+
+
+def test_what_is_over_is_not_waited_for_again():
+    async def story() -> bool:
+        throttling = Throttling()
+        async with throttling.answered_within(10.0):
+            pass
+        throttling.note(20, "shop")
+        await asyncio.sleep(0.01)
+        return not throttling._patiences
+
+    assert asyncio.run(story())

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import ProducerClosed
 from faust.types import TP
 
 from rankstream.streams.settings import Settings
@@ -198,6 +199,46 @@ def test_a_revoked_partition_makes_a_last_checkpoint_and_closes():
         assert commits == [{TP(ACTIONS, 0): 5}]
         assert owner.partitions == {}
         assert partition.pipeline.users.store.next_offset == 5
+
+    asyncio.run(story())
+
+
+def test_a_rebalance_and_the_end_of_the_worker_may_come_together():
+    """The second one found nothing of what the first one was closing: ``KeyError`` ended the worker."""
+
+    async def story():
+        owner, commits, partition = an_ownership(), Commits(), a_partition()
+        owner.partitions[0] = partition
+        partition.actions.processed = 5
+        await asyncio.gather(owner.revoke([0], commits), owner.revoke([0], commits))
+        assert commits == [{TP(ACTIONS, 0): 5}]
+        assert owner.partitions == {}
+
+    asyncio.run(story())
+
+
+def test_a_checkpoint_that_takes_longer_than_the_way_out_ends_no_worker(monkeypatch):
+    """A broker held the client back (quotas): the checkpoint failed as its producer closed, and so did the worker."""
+    monkeypatch.setattr("rankstream.streams.worker.ownership.CLOSE_S", 0.05)
+
+    async def story():
+        owner, partition, closed = an_ownership(), a_partition(), asyncio.Event()
+
+        async def write(*given: object) -> bool:
+            await closed.wait()
+            raise ProducerClosed
+
+        async def close(flush: bool) -> None:
+            closed.set()
+
+        partition._outbox.write, partition._outbox.close = write, close
+        owner.partitions[0] = partition
+        partition.actions.processed = 5
+        checkpoint = asyncio.create_task(owner.checkpoint(Commits()))
+        await asyncio.sleep(0)
+        await owner.revoke([0], Commits())
+        await checkpoint
+        assert owner.left_unsaved
 
     asyncio.run(story())
 
