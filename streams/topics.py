@@ -217,14 +217,24 @@ def values_of(answers: list[Any]) -> dict[str, dict[str, str]]:
 
 async def limits_of(settings: Settings, topics: Collection[str]) -> Mapping[str, int]:
     """Return ``max.message.bytes`` of those topics that the brokers tell it of."""
+    found = await _told_of(settings, topics, "max.message.bytes")
+    return {name: int(value) for name, value in found.items() if value.isdecimal()}
+
+
+async def policies_of(settings: Settings, topics: Collection[str]) -> Mapping[str, str]:
+    """Return ``cleanup.policy`` of those topics that the brokers tell it of."""
+    return {name: value for name, value in (await _told_of(settings, topics, "cleanup.policy")).items() if value}
+
+
+async def _told_of(settings: Settings, topics: Collection[str], what: str) -> Mapping[str, str]:
+    """Return one setting of topics; "" where brokers don't tell."""
     admin = patient_admin(settings)
     try:
         await admin.start()
         answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in topics])
     finally:
         await admin.close()
-    found = {name: values.get("max.message.bytes", "") for name, values in values_of(answers).items()}
-    return {name: int(value) for name, value in found.items() if value.isdecimal()}
+    return {name: values.get(what, "") for name, values in values_of(answers).items()}
 
 
 def _missing(missing: list[Topic], names: TopicNames, why: str) -> TopicsRefusedError:

@@ -49,6 +49,7 @@ from rankstream.streams.worker.limits import Limits
 from rankstream.streams.worker.load import Overload
 from rankstream.streams.worker.observer import Observer
 from rankstream.streams.worker.ownership import Ownership
+from rankstream.streams.worker.policy_watch import PolicyWatch
 from rankstream.streams.worker.producers import new_producer, stop_producer
 from rankstream.streams.worker.rights import require_rights, without_transactions
 from rankstream.streams.worker.scoring import Scoring
@@ -84,6 +85,7 @@ class WorkerRuntime(Service):
         self.pressure = Pressure(settings.max_pending_requests, lambda: app.consumer, self._request_tps)
         self.overload = Overload(settings.answer_within_ms / 1000)
         self.limits = Limits(settings)
+        self.policies = PolicyWatch(settings)
         self.watchdog = Watchdog(settings.session_timeout_s)
         self.shadows = Shadows(settings)
         self.throttling = OF_THIS_PROCESS
@@ -127,6 +129,7 @@ class WorkerRuntime(Service):
         await self._open_engine()
         await self.limits.read()
         self.limits.report()
+        await self.policies.look()
         fencing = await brokers_fence(self.settings)
         if not fencing and self.settings.feed_delivery == TRANSACTIONAL:
             raise FenceRefusedError(
@@ -228,6 +231,7 @@ class WorkerRuntime(Service):
             await self.sleep(LOOK_AGAIN_S)
             if not self.should_stop:
                 await self.limits.read()
+                await self.policies.look()
                 await self._or_crash(self._check_topics())
 
     @Service.task

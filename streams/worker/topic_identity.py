@@ -44,6 +44,7 @@ class TopicIdentity:
         self.leaders = leaders_of(found)
         self.leaderless = {TP(topic, number) for topic, one in found.items() for number in one.leaderless}
         self._check_source(actions, found[actions].source, in_use)
+        self._check_requests(requests, found[requests].source)
         for changelog in changelogs:
             self._check_changelog(changelog, found[changelog].source.topic_id, in_use)
 
@@ -136,6 +137,16 @@ class TopicIdentity:
             )
         if now != UNKNOWN:
             self.source = now
+
+    def _check_requests(self, topic: str, now: Source) -> None:
+        """Refuse to go on where requests lie on other partitions than their users: nobody reads some of them."""
+        if self.source.is_split_otherwise(now):
+            raise OwnershipError(
+                f"the topic {topic} has {now.partitions} partitions, but {self.names.of(ACTIONS)} has "
+                f"{self.source.partitions}, so requests lie on other partitions than their users' states, and some on "
+                "those that no worker reads: give both the same number (delete the wrong topic, and start the worker "
+                "again, which creates it if it may)"
+            )
 
     def _check_changelog(self, topic: str, now: str, in_use: bool) -> None:
         before = self.changelog_id

@@ -121,6 +121,27 @@ def test_partitions_added_to_the_topic_fail_what_is_open_and_are_refused(monkeyp
     asyncio.run(story())
 
 
+def test_partitions_added_to_the_topic_of_requests_alone_are_refused(monkeypatch):
+    """Requests of some users lay on partitions that no worker read until the consumer asked for metadata again."""
+
+    async def story():
+        owner, found = an_ownership(), iter([4, 0, 4, 8])
+
+        async def next_sources(settings: Settings, topics: Sequence[str]) -> dict[str, Described]:
+            sources = {"user-actions": Source("a", 4), "ranking-requests": Source("r", next(found))}
+            return {topic: Described(sources.get(topic, UNKNOWN)) for topic in topics}
+
+        monkeypatch.setattr("rankstream.streams.worker.topic_identity.describe", next_sources)
+        owner.partitions[0] = a_partition()
+        for _ in range(3):
+            await owner.check_topics()
+        with pytest.raises(OwnershipError, match="ranking-requests has 8 partitions, but user-actions has 4"):
+            await owner.check_topics()
+        assert owner.partitions[0].failed
+
+    asyncio.run(story())
+
+
 def test_reading_resumes_at_the_store_not_at_the_groups_offset():
     owner = an_ownership()
     owner.partitions[0] = a_partition(actions=50, requests=7)
