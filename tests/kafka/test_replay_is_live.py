@@ -23,6 +23,7 @@ from tests.builders.bundle import a_bundle, a_user_table
 from tests.builders.catalogue import DAY_MS
 from tests.builders.cli import connected, rankstream
 from tests.builders.graph import publish_boards
+from tests.builders.interests import publish_some as publish_interests_of
 from tests.builders.item_counts import publish_some
 from tests.builders.live_items import publish_items
 from tests.builders.served import changed, some_events
@@ -82,7 +83,7 @@ def ran(bench: Bench, command: str, *flags: object) -> tuple[int, dict[str, Any]
     settings = bench.settings
     models = ["--bundle", settings.bundle, "--user-vectors", settings.user_vectors]
     models += ["--item-counts", settings.item_counts, "--item-vectors", settings.item_vectors]
-    models += ["--catalogue", settings.catalogue, "--graph", settings.graph]
+    models += ["--catalogue", settings.catalogue, "--graph", settings.graph, "--interests", settings.interests]
     result = rankstream(command, *models, "--history-limit", settings.history_limit, "--json", *flags)
     assert result.stdout, (result.stderr, result.exception)
     return result.exit_code, json.loads(result.stdout)
@@ -92,6 +93,12 @@ def searched(bench: Bench) -> set[Any]:
     """Return the indexes that answers say they were found in; UNSET where all items were compared."""
     decode = msgspec.json.Decoder(ServedFeatures).decode
     return {decode(record.value).item_index for record in bench.read(SERVED)}
+
+
+def proposing(bench: Bench) -> set[str]:
+    """Return the sources of all items that were served."""
+    decode = msgspec.json.Decoder(ServedFeatures).decode
+    return {item.source for record in bench.read(SERVED) for item in decode(record.value).items if item.source}
 
 
 def ask_once(bench: Bench) -> None:
@@ -124,7 +131,7 @@ def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_tha
     tables = {"user_vectors": vectors, "item_counts": counts, "item_vectors": items}
     bench.settings = replace(
         bench.settings, bundle=bundle, **tables, served_features=True, history_limit=50,
-        catalogue=tmp_path / "catalogue", graph=tmp_path / "graph",
+        catalogue=tmp_path / "catalogue", graph=tmp_path / "graph", interests=tmp_path / "interests",
     )  # fmt: skip
     asyncio.run(prepare_topics(bench.settings, create=True))
     send_items(bench, 0)
@@ -137,6 +144,7 @@ def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_tha
         publish_some(counts, seed=5)
         publish_items(items, ["new item"], seed=5)
         publish_boards(bench.settings.graph, BOARDS)
+        publish_interests_of(bench.settings.interests, USERS[:30], seed=5)
         send_rounds(bench, range(20, 25))
         bench.wait_committed(2_000, ACTIONS)
         bench.wait_committed(20, REQUESTS)
@@ -151,6 +159,7 @@ def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_tha
         publish_some(counts, seed=6)
         publish_items(items, ["new item", "another"], seed=6)
         publish_boards(bench.settings.graph, BOARDS[::2])
+        publish_interests_of(bench.settings.interests, USERS, seed=6)
         time.sleep(2)  # it is noticed within a second
         send_rounds(bench, range(40, ROUNDS))
         ask_once(bench)
@@ -161,7 +170,8 @@ def test_verify_finds_no_difference_after_a_kill_and_exactly_the_one_request_tha
     assert report["requests"] == REQUESTS_SENT + 1 <= report["verified"] == report["answers"]
     assert [len(report[name]) for name in tables] == [2, 2, 2]
     assert len(report["catalogues"]) >= 2  # how many are served depends on how fast the machine follows
-    assert len(report["graphs"]) == 2
+    assert [len(report[name]) for name in ("graphs", "interests")] == [2, 2]
+    assert {"interest:1", "interest:4", "walk", "new"} <= proposing(bench)  # the fourth: sampled
     assert len(searched(bench)) == 3  # all compared, then an index of each version of the item vectors
 
     _, explained = ran(bench, "explain", "--request", "once", *connected(bench.settings))
