@@ -13,7 +13,7 @@ from rankstream.events.public.stars import POINTS, Ratings, points_told
 SAMPLE_FILES = 50  # of a log, whose first rows tell
 
 
-def on_told_scale(files: Sequence[LogFile], path: Path) -> tuple[Sequence[LogFile], tuple[str, ...]]:
+def on_told_scale(files: Sequence[LogFile], path: Path) -> tuple[list[LogFile], tuple[str, ...]]:
     """Return the files, ratings on the scale that their first rows tell, and what to say of it.
 
     Raises ``LogError`` for a file that can't be read.
@@ -22,7 +22,7 @@ def on_told_scale(files: Sequence[LogFile], path: Path) -> tuple[Sequence[LogFil
     high = max((_high(file) for file in rated[:: -(-len(rated) // SAMPLE_FILES) or 1]), default=0.0)
     points = points_told(high)
     if points == POINTS[0]:
-        return files, ()
+        return list(files), ()
     note = f"{path}: a tenth of the ratings are {high:g} or more, so {points} points count as five stars"
     return [_on(points, file) for file in files], (note,)
 
