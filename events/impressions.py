@@ -17,7 +17,7 @@ else those with no pause longer than that of a session, and positions that rise.
 ``readers/shown_lists.py``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -106,6 +106,17 @@ class Impressions:
             self.shown_ms[rows],
         )
 
+    def without_erased(self, until_ms: Mapping[Id, int]) -> "Impressions":
+        """Return the lists without those that these users were shown until a time, by their ids."""
+        keys = np.array(sorted((id_key(user), at_ms) for user, at_ms in until_ms.items()), np.uint64).reshape(-1, 2)
+        found = np.minimum(np.searchsorted(keys[:, 0], self.user_keys), len(keys) - 1)
+        erased = (keys[found, 0] == self.user_keys) & (self.times_ms <= keys[found, 1].astype(np.int64))
+        return self.only(~erased)
+
+    def before(self, at_ms: int) -> "Impressions":
+        """Return the lists that were shown before a time."""
+        return self.split_at(at_ms)[0]
+
     def split_at(self, until_ms: int) -> tuple["Impressions", "Impressions"]:
         """Cut into lists that were shown before ``until_ms`` and from then on."""
         row = int(np.searchsorted(self.times_ms, until_ms, side="left"))
@@ -113,7 +124,12 @@ class Impressions:
 
 
 def _keys_of(ids: Ids) -> Keys:
-    """Return the key of each id, ``(n,)``; every different one is hashed once, and none compared: texts are slow to."""
+    """Return the key of each id, ``(n,)``; every different one is hashed once, and none compared: texts are slow to.
+
+    What is only counted may hold keys in the place of ids, as ``EventLog`` may.
+    """
+    if ids.dtype == np.uint64:
+        return ids
     plain = ids.tolist()
     keys = {one: id_key(one) for one in set(plain)}
     return np.fromiter((keys[one] for one in plain), np.uint64, len(plain))

@@ -9,30 +9,23 @@ Counted anew is what a nightly job would have had: what had arrived, and had hap
 counted where a query needs it.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from rankstream.bundles.item_counts import NotCountableError, counts_recipe_of
 from rankstream.evaluation.leakage import CountsVersions, check_table
 from rankstream.evaluation.time_text import delay_text, time_text
-from rankstream.events.arrivals import Arrivals
 from rankstream.events.ids import plain_ids
-from rankstream.events.impressions import Impressions, list_keys_of
-from rankstream.events.log import EventLog
-from rankstream.features.actions import Vocabulary
+from rankstream.events.kept_actions import KeptActions
 from rankstream.features.embeddings.memory import ItemTable
-from rankstream.features.ids import Id, Keys
 from rankstream.features.item_counts.counts import ItemCounts
 from rankstream.models.items.item_counts import item_counts
 from rankstream.ranking.bundle import Bundle
 
-MAX_KEPT = 5_000_000  # newest actions that are counted: 190 MB, and about half a minute each time
 MAX_VERSIONS = 3  # counts that are held: variants are of several delays, and queries end around a boundary in any order
-SLACK = 1.25  # times as many are kept before the oldest are forgotten
 DAY_MS = 86_400_000
 PART = 0.5  # a log with a smaller share of the actions that a bundle was counted from is taken for a part of its log
 
@@ -41,7 +34,7 @@ class CountsOverTime(Protocol):
     """Where a variant's item counts come from."""
 
     @property
-    def past(self) -> "KeptActions | None":
+    def past(self) -> KeptActions | None:
         """What is to be kept of the log for it."""
         ...
 
@@ -60,7 +53,7 @@ class BundlesOwn:
 
     bundle: Bundle
     why: str = ""  # no others are used
-    past: "KeptActions | None" = None
+    past: KeptActions | None = None
 
     def as_of(self, at_ms: int) -> ItemCounts | None:
         """Return None."""
@@ -78,7 +71,7 @@ class Published:
 
     versions: CountsVersions
     leaks: bool = False  # may a version of later than the query serve where there is no older one?
-    past: "KeptActions | None" = None
+    past: KeptActions | None = None
 
     def as_of(self, at_ms: int) -> ItemCounts | None:
         """Return the newest version as of a time."""
@@ -93,7 +86,7 @@ class Published:
 class CountedAnew:
     """Counts made of the log itself at each boundary, as far as queries ask for them."""
 
-    def __init__(self, bundle: Bundle, past: "KeptActions", every_ms: int, least: int = 0) -> None:
+    def __init__(self, bundle: Bundle, past: KeptActions, every_ms: int, least: int = 0) -> None:
         """Count of what ``past`` keeps; where less than ``least`` actions were read, the bundle's own serve.
 
         Raises ``NotCountableError`` for a bundle that does not say how, or wants what this version does not count.
@@ -130,98 +123,6 @@ class CountedAnew:
 
     def _count(self, boundary_ms: int) -> ItemCounts:
         return item_counts(self.past.before(boundary_ms), self._items, self._recipe, boundary_ms - 1)
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Actions in the order that they arrived; 38 bytes each."""
-
-    users: npt.NDArray[np.int32]  # numbers, in the order of their first action
-    item_keys: Keys
-    codes: npt.NDArray[np.uint16]
-    times_ms: npt.NDArray[np.int64]
-    known_ms: npt.NDArray[np.int64]  # when it had both happened and arrived
-    list_keys: Keys  # of the shown list that each names
-
-    def __len__(self) -> int:
-        return len(self.users)
-
-    @classmethod
-    def of_nothing(cls) -> Self:
-        """Return no action."""
-        times, keys = np.zeros(0, np.int64), np.zeros(0, np.uint64)
-        return cls(np.zeros(0, np.int32), keys, np.zeros(0, np.uint16), times, times, keys)
-
-
-class KeptActions:
-    """The newest actions that a replay has read, as compact columns; ``shown`` is what the log says of that."""
-
-    def __init__(self, vocabulary: Vocabulary, shown: Impressions | None = None, most: int = MAX_KEPT) -> None:
-        self.vocabulary, self.shown, self.most = vocabulary, shown, most
-        self.read = 0  # actions, kept or not
-        self._users: dict[bytes, int] = {}
-        self._ids: list[Id] = []
-        self._parts = [Columns.of_nothing()]
-        self._kept = 0
-
-    def feed(self, arrivals: Arrivals) -> None:
-        """Take note of actions as they arrive."""
-        if not len(arrivals):
-            return
-        users = [self._number(*one) for one in zip(arrivals.user_keys, arrivals.user_ids, strict=True)]
-        self._parts.append(
-            Columns(
-                np.array(users, np.int32),
-                arrivals.item_keys,
-                arrivals.codes.astype(np.uint16),
-                arrivals.times_ms,
-                np.maximum(arrivals.times_ms, arrivals.arrived_ms),
-                list_keys_of(arrivals),
-            )
-        )
-        self.read += len(arrivals)
-        self._kept += len(arrivals)
-        if self._kept >= SLACK * self.most:
-            self._joined()
-
-    def before(self, at_ms: int) -> EventLog:
-        """Return what is kept of all that had happened and arrived before a time; items by their keys."""
-        kept = self._joined()
-        rows = np.flatnonzero(kept.known_ms < at_ms)
-        rows = rows[np.argsort(kept.times_ms[rows], kind="stable")]
-        return EventLog(
-            self.vocabulary,
-            plain_ids(self._ids)[kept.users[rows]],
-            kept.item_keys[rows],
-            kept.codes[rows].astype(np.int64),
-            kept.times_ms[rows],
-            list_keys=kept.list_keys[rows],
-            impressions=None if self.shown is None else self._shown_before(self.shown, at_ms),
-        )
-
-    def _shown_before(self, shown: Impressions, at_ms: int) -> Impressions:
-        """Return the lists until a time; not those whose actions are forgotten, which would seem to be left alone."""
-        before, _ = shown.split_at(at_ms)
-        if self.read == self._kept:
-            return before
-        return before.split_at(int(self._joined().times_ms.min()))[1]
-
-    def _joined(self) -> Columns:
-        """Return the newest ``most`` as one, and forget what is older."""
-        if len(self._parts) > 1 or self._kept > self.most:
-            whole: dict[str, Any] = {
-                one.name: np.concatenate([getattr(part, one.name) for part in self._parts])[-self.most :]
-                for one in fields(Columns)
-            }
-            self._parts = [Columns(**whole)]
-            self._kept = len(self._parts[0])
-        return self._parts[0]
-
-    def _number(self, key: bytes, user_id: Id) -> int:
-        number = self._users.setdefault(key, len(self._ids))
-        if number == len(self._ids):
-            self._ids.append(user_id)
-        return number
 
 
 def counts_by_default(bundle: Bundle, past: KeptActions) -> CountsOverTime:

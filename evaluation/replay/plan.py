@@ -45,7 +45,6 @@ from rankstream.evaluation.replay.counts import (
     BundlesOwn,
     CountedAnew,
     CountsOverTime,
-    KeptActions,
     counts_by_default,
     published_counts,
 )
@@ -64,6 +63,7 @@ from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, 
 from rankstream.evaluation.time_text import delay_text, time_text
 from rankstream.events.arrivals import UNSORTED, Arrivals, RecordedLog
 from rankstream.events.impressions import Impressions, acts_of
+from rankstream.events.kept_actions import KeptActions
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.embeddings.files import versions

@@ -270,10 +270,11 @@ class _Run:
     def _feed(self, arrivals: Arrivals, start: int, stop: int) -> None:
         for variant in self.variants:
             variant.delayed.feed(arrivals, start, stop)
-        rows = arrivals.rows(slice(start, stop)).without_erasures()
-        self.baselines.feed(rows)
+        rows = arrivals.rows(slice(start, stop))
         for kept in self.kept:
             kept.feed(rows)
+        rows = rows.without_erasures()
+        self.baselines.feed(rows)
         if self.keeps_past:
             self.past.feed(rows)
 

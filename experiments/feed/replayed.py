@@ -8,12 +8,13 @@ import msgspec
 
 from rankstream.evaluation.leakage import check_bundle, check_table
 from rankstream.evaluation.point_in_time import LiveRankerAsOf
-from rankstream.evaluation.replay.counts import KeptActions, counts_by_default
+from rankstream.evaluation.replay.counts import counts_by_default
 from rankstream.evaluation.replay.outcomes_file import write_outcomes
 from rankstream.evaluation.replay.plan import one_vocabulary, user_vectors
 from rankstream.evaluation.replay.run import Plan, replay
 from rankstream.evaluation.replay.variants import DelayedPipeline, ReplayError, Variant
 from rankstream.events.impressions import Impressions
+from rankstream.events.kept_actions import KeptActions
 from rankstream.experiments.feed.product import Product
 from rankstream.experiments.feed.task import Task
 from rankstream.experiments.progress import shown

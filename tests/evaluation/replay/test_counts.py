@@ -16,7 +16,6 @@ from rankstream.evaluation.replay.candidates import Catalogue, whole
 from rankstream.evaluation.replay.counts import (
     BundlesOwn,
     CountedAnew,
-    KeptActions,
     counts_by_default,
     published_counts,
 )
@@ -24,6 +23,7 @@ from rankstream.evaluation.replay.outcomes import ALL
 from rankstream.evaluation.replay.protocols import NextPositive, bits
 from rankstream.evaluation.replay.run import Plan, replay
 from rankstream.evaluation.replay.variants import DelayedPipeline, Variant
+from rankstream.events.kept_actions import KeptActions
 from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import id_keys
@@ -183,13 +183,21 @@ def test_published_versions_serve_from_their_time_on_and_none_of_the_future(bund
     assert marks[0].startswith("LEAK")
 
 
-def test_no_more_than_the_newest_actions_are_kept():
-    past = KeptActions(VOCABULARY, most=10)
-    rows = [("u", item, "view", AS_OF_MS + item) for item in range(1, 34)]
-    for at in range(0, 33, 3):
-        past.feed(arrivals_of_rows(rows[at : at + 3]))
-    assert past.read == 33
-    assert past.before(AS_OF_MS + DAY_MS).item_keys.tolist() == list(range(24, 34))
+def test_what_an_erased_user_did_is_not_counted_from_then_on(bundle):
+    until, known = AS_OF_MS + 10 * MINUTE, MIDNIGHT + MINUTE  # the first five of the evening, erased after midnight
+    erased = [(f"u{user}", "", "forget", until) for user in range(100, 120)]
+    past = past_of([*TRAINED, *EVENING])
+    rows = next(ALog(erased, 20).batches(VOCABULARY, erasures=True))
+    past.feed(type(rows)(**{**vars(rows), "arrived_ms": np.full(len(rows), known)}))
+    counts = CountedAnew(bundle, past, DAY_MS)
+    assert followers(counts.as_of(MIDNIGHT)) == {2: 10, 40: 20}
+    assert followers(counts.as_of(MIDNIGHT + DAY_MS)) == {2: 10, 40: 15}
+
+
+def test_a_replay_counts_an_erased_user_no_more(bundle):
+    erased = [(f"u{user}", "", "forget", MIDNIGHT - MINUTE) for user in range(100, 120)]
+    anew, _ = replayed(bundle, [*TRAINED, *EVENING, *erased, *MORNING], counts_by_default)
+    assert max(anew[20:]) < 1  # at midnight nothing of the evening was left
 
 
 def test_what_was_shown_is_counted_as_training_counts_it_and_never_without_its_actions():
