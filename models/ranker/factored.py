@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from rankstream.features.schema import CANDIDATE_INPUTS, PADDING_TYPE, USER_INPUTS, Floats, ModelInputs
 from rankstream.models.layers import CrossLayer, PostNormLayer
-from rankstream.models.ranker.hybrid import HybridRanker
+from rankstream.models.ranker.hybrid import HybridRanker, seen_apart
 from rankstream.models.ranker.transact import TransAct
 
 
@@ -117,6 +117,7 @@ class CandidateSide(nn.Module):
         self.crosses = nn.ModuleList(list(ranker.crosses)[1:])
         self.mlp = ranker.mlp
         self.output = ranker.output
+        self.config = config
 
     def forward(self, user: UserPart, candidate_items: Tensor, candidate_features: Tensor) -> Tensor:
         """Return probabilities (N, heads); N of at least 1."""
@@ -127,7 +128,7 @@ class CandidateSide(nn.Module):
         rows = first * (crossed if self.first_up is None else self.first_up(crossed)) + first
         for cross in self.crosses:
             rows = cross(first, rows)
-        return torch.sigmoid(self.output(self.mlp(rows)))
+        return torch.sigmoid(seen_apart(self.output(self.mlp(rows)), candidate_features, self.config))
 
     def sequence(self, user: UserPart, candidate_items: Tensor) -> Tensor:
         """Return TransAct's outputs (N, (K + 1) * D)."""

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rankstream.features.matches.columns import MATCH_NAMES
 from rankstream.features.schema import FeatureSizes, Floats, Ints, ModelInputs
 from rankstream.models.layers import CrossLayer, Mlp
 from rankstream.models.ranker.transact import TransAct, TransActConfig, draw_hidden_ms, hide_recent
@@ -34,6 +35,7 @@ class RankerConfig:
     cross_rank: int | None = 128  # None: full rank, as in the paper; 128 serves short histories 2-3 times as fast
     mlp: tuple[int, ...] = (512, 256)
     dropout: float = 0.0  # in the MLP
+    seen_logit: float = 0.0  # added to all heads' logits of what is in the user's history; 0 in training
 
     def __post_init__(self) -> None:
         if self.transact.item_dim != self.sizes.item_dim:
@@ -49,6 +51,13 @@ class RankerConfig:
     def candidate_width(self) -> int:
         """Width of the crosses' input that belongs to a candidate."""
         return self.transact.output + self.sizes.item_dim + self.sizes.candidate_features
+
+    @property
+    def seen_column(self) -> int | None:
+        """The candidate feature that is above 0 for what is in the user's history; None where nothing is added."""
+        if not (self.seen_logit and self.sizes.match_features):
+            return None
+        return self.sizes.item_features + MATCH_NAMES.index("in_history")
 
     @property
     def user_width(self) -> int:
@@ -171,6 +180,15 @@ def collate(
     )
 
 
+def seen_apart(logits: Tensor, candidate_features: Tensor, config: RankerConfig) -> Tensor:
+    """Return the logits (B, heads), those of candidates in the user's history moved by ``seen_logit``."""
+    column = config.seen_column
+    if column is None:
+        return logits
+    seen = (2.0 * candidate_features[:, column : column + 1]).clamp(0.0, 1.0)  # log1p(1) is above 1/2; no new operator
+    return logits + config.seen_logit * seen
+
+
 def _stacked(rows: Sequence[Floats]) -> Tensor:
     return torch.from_numpy(np.stack(rows))
 
@@ -218,7 +236,7 @@ class HybridRanker(nn.Module):
         rows = first
         for cross in self.crosses:
             rows = cross(first, rows)
-        return self.output(self.mlp(rows))  # type: ignore[no-any-return]
+        return seen_apart(self.output(self.mlp(rows)), batch.candidate_features, self.config)
 
     @torch.no_grad()
     def probabilities(self, inputs: ModelInputs) -> Tensor:

@@ -31,6 +31,8 @@ from rankstream.models.recipes.ranker_requests import RankerRequests, requests_a
 from rankstream.models.training.loop import FitHistory
 from rankstream.models.training.time_limit import TimeLimit, seconds_of_work
 
+SEEN_LOGIT = -20.0  # of what is in the history of a user of a log without repeats: a probability of 2e-9 at even odds
+
 
 @dataclass(frozen=True)
 class TrainedRanker:
@@ -101,9 +103,13 @@ def train_on_requests(
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> tuple[HybridRanker, FitHistory]:
-    """Train a ranker on its requests, within ``limit``, without one within the recipe's seconds of work."""
+    """Train a ranker on its requests, within ``limit``, without one within the recipe's seconds of work.
+
+    Where no rival was drawn that the user had seen, since hardly anybody acts on an item twice, the ranker has learned
+    nothing of such items: it serves them as what nothing will come of.
+    """
     of_lists_alone = chosen.impressions and not chosen.beside_lists  # what was shown is no draw from the catalogue
-    return train_ranker(
+    ranker, history = train_ranker(
         config,
         replace(chosen.training, softmax=0.0) if of_lists_alone else chosen.training,
         requests.learned,
@@ -115,6 +121,9 @@ def train_on_requests(
         progress=progress,
         device=device,
     )
+    if chosen.negatives.exclude_seen and not chosen.impressions:
+        ranker.config = replace(ranker.config, seen_logit=SEEN_LOGIT)
+    return ranker, history
 
 
 def held_against(console: Console, ranker: float, by_column: Mapping[str, float], requests: int) -> None:
