@@ -14,6 +14,7 @@ Golden cases ``ranker``: the arrays of ``ModelInputs``, and ``probabilities``.
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from rankstream.bundles.golden import Arrays, arrays_of
 from rankstream.bundles.parts import Part
@@ -25,13 +26,18 @@ CANDIDATE_GRAPH = "candidate.onnx"
 RANKER_CASE = "ranker"
 
 CALIBRATED = "calibrated"  # the fact
+SEEN_LOGIT = "seen_logit"  # the fact of a ranker whose graphs move what is in the user's history by it
 
 CANDIDATES = (1, 3, 65)  # one alone, a few, one more than a chunk of the backend
 
 
-def ranker_part(sizes: FeatureSizes, model: str = "", calibrated: Sequence[str] | None = None) -> Part:
+def ranker_part(
+    sizes: FeatureSizes, model: str = "", calibrated: Sequence[str] | None = None, seen_logit: float = 0.0
+) -> Part:
     """Return what the manifest lists of a ranker of these sizes."""
-    facts = {} if calibrated is None else {CALIBRATED: list(calibrated)}
+    facts: dict[str, Any] = {} if calibrated is None else {CALIBRATED: list(calibrated)}
+    if seen_logit:
+        facts[SEEN_LOGIT] = seen_logit
     return Part(kind=RANKER, model=model, files=(USER_GRAPH, CANDIDATE_GRAPH), sizes=asdict(sizes), facts=facts)
 
 
@@ -39,6 +45,11 @@ def calibrated_heads(parts: Sequence[Part]) -> tuple[str, ...] | None:
     """Return the heads whose numbers are probabilities; None where the bundle does not say."""
     facts = next((part.facts for part in parts if part.kind == RANKER), {})
     return tuple(facts[CALIBRATED]) if CALIBRATED in facts else None
+
+
+def ranks_seen_last(parts: Sequence[Part]) -> bool:
+    """Return whether candidates that stand in the user's history are served as what nothing will come of."""
+    return any(part.facts.get(SEEN_LOGIT, 0.0) < 0.0 for part in parts if part.kind == RANKER)
 
 
 def ranker_case(inputs: ModelInputs, probabilities: Floats) -> Arrays:

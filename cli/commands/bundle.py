@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from rankstream.bundles.manifest import MANIFEST, Manifest, ManifestError, read_manifest
-from rankstream.bundles.ranker import calibrated_heads
+from rankstream.bundles.ranker import calibrated_heads, ranks_seen_last
 from rankstream.bundles.sessions import SESSIONS
 from rankstream.bundles.signature import SignatureError, new_key, sign, signer_of
 from rankstream.cli.errors import refusing
@@ -55,6 +55,9 @@ def show(folder: Path, as_json: bool) -> None:
     screen.print("checksums and golden outputs verified", style="green")
 
 
+SEEN_LAST = "as what nothing will come of: in the training's log hardly anybody acted on an item twice"
+
+
 def facts_of(bundle: Bundle) -> Mapping[str, str]:
     """Return what people want to know of a bundle."""
     manifest, sizes = bundle.manifest, bundle.manifest.sizes
@@ -67,6 +70,7 @@ def facts_of(bundle: Bundle) -> Mapping[str, str]:
         "surfaces": ", ".join(manifest.vocabulary.surfaces) or "none",
         "heads": heads_text(manifest.heads, calibrated_heads(manifest.parts) or ()),
         "utility": ", ".join(f"{head} x {manifest.utility.get(head, 0):g}" for head in manifest.heads),
+        "seen items": SEEN_LAST if ranks_seen_last(manifest.parts) else "as the model finds them",
         "items": f"{len(bundle.items.keys):,}, {sizes.item_dim} wide, space {manifest.item_space}",
         "user vectors": f"{sizes.user_dim} wide, space {manifest.user_space}",
         "session model": f"state of {bundle.sessions.state_size}" if SESSIONS in bundle.parts else "none",

@@ -60,7 +60,8 @@ def bundle_part(ranker: HybridRanker, vocabulary: Vocabulary, calibrated: Sequen
     ``calibrated`` are the heads whose numbers are probabilities (``calibration.py``); None where it is not known.
     """
     require_finite(ranker)
-    given, wanted = len(vocabulary.actions), ranker.config.transact.num_types
+    config = ranker.config
+    given, wanted = len(vocabulary.actions), config.transact.num_types
     if given != wanted:
         raise ExportError(
             f"the action types of the vocabulary are {given}, the ranker was made for {wanted}; train it again or give "
@@ -70,10 +71,10 @@ def bundle_part(ranker: HybridRanker, vocabulary: Vocabulary, calibrated: Sequen
     def write(folder: Path) -> Written:
         graphs = export_ranker(ranker, folder)
         errors = verify_ranker(ranker, graphs)
-        inputs = golden_inputs(ranker.config.sizes, wanted)
+        inputs = golden_inputs(config.sizes, wanted)
         return Written({RANKER_CASE: [ranker_case(one, graphs.probabilities(one)) for one in inputs]}, errors)
 
-    return BundlePart(ranker_part(ranker.config.sizes, type(ranker).__name__, calibrated), write)
+    return BundlePart(ranker_part(config.sizes, type(ranker).__name__, calibrated, config.seen_logit), write)
 
 
 def export_ranker(ranker: HybridRanker, folder: Path) -> RankerGraphs:

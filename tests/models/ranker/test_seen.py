@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from rankstream.bundles.ranker import ranks_seen_last
+from rankstream.features.actions import Vocabulary
 from rankstream.features.matches.columns import MATCH_NAMES, match_width
 from rankstream.features.schema import ModelInputs
 from rankstream.models.ranker.examples import NegativesConfig, ranking_examples
-from rankstream.models.ranker.export import export_ranker
+from rankstream.models.ranker.export import bundle_part, export_ranker
 from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
 from rankstream.models.ranker.joined import JoinedRequests
@@ -55,6 +57,13 @@ def test_both_sides_and_both_graphs_know_it(tmp_path, actions):
     inputs, wanted = five_candidates(actions), served.probabilities(five_candidates(actions)).numpy()
     np.testing.assert_allclose(SplitRanker(served).probabilities(inputs), wanted, rtol=1e-4, atol=1e-8)
     np.testing.assert_allclose(export_ranker(served, tmp_path).probabilities(inputs), wanted, rtol=1e-4, atol=1e-8)
+
+
+def test_a_bundle_says_so():
+    trained, served = two_rankers()
+    vocabulary = Vocabulary(("view", "click", "save", "hide"))
+    told = [ranks_seen_last([bundle_part(ranker, vocabulary).part]) for ranker in (trained, served)]
+    assert told == [False, True]
 
 
 def test_a_ranker_without_match_features_can_not_tell():
