@@ -21,6 +21,7 @@ from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.log_lines import set_up
 from rankstream.streams.settings import Settings
 from rankstream.streams.tracing import NO_TRACES, Traces, TracesRefusedError, open_traces
+from rankstream.streams.worker.interpreter import settle
 from rankstream.streams.worker.open_serving import open_serving
 
 FOLDER = "gateway"  # of state_dir: no worker has a group of that name with a database right in it
@@ -60,6 +61,7 @@ def command(worker: bool, settings: BothSettings) -> None:
     traces = open_traces(settings.stream.traces, "rankstream-gateway")
     road = worker_road(settings.stream, traces) if worker else kafka_road(settings)
     gateway = Gateway(road, settings.gateway, traces=traces)
+    settle()
     asyncio.run(serve_until_signal(gateway, lambda address: click.echo(f"serving on {address}")))
 
 

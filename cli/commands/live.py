@@ -35,6 +35,7 @@ from rankstream.ranking.serving import LiveRanker
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.log_lines import set_up
 from rankstream.streams.settings import Section, Settings, in_sections, read_origins
+from rankstream.streams.worker.interpreter import settle
 from rankstream.streams.worker.open_serving import open_serving
 from rankstream.web.cards import BadImagesError, Cards
 from rankstream.web.page import CANDIDATES, LivePage, PageOptions
@@ -114,6 +115,7 @@ def command(items: Path | None, images: str | None, candidates: int, opens: bool
     with _catalogue(items, settings.stream) as catalogue:
         cards = Cards(None if catalogue is None else LiveCatalogue(catalogue), images)
         page = _page(settings, catalogue, cards, candidates)
+        settle()
         asyncio.run(serve_until_signal(page, lambda address: _told(address, opens)))
 
 

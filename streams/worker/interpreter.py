@@ -1,4 +1,4 @@
-"""What a worker asks of the interpreter that runs it, once what it needs is loaded."""
+"""What a worker, or a gateway, asks of the interpreter that runs it, once what it needs is loaded."""
 
 import gc
 import sys
