@@ -26,7 +26,7 @@ from rankstream.events.arrivals import LogError
 from rankstream.events.files import files_at, type_by_ending
 from rankstream.events.readers.dates import AUTO
 from rankstream.events.readers.numbers import amount, currency_of
-from rankstream.events.readers.rows import PROBLEM, Row, open_rows, plain_id
+from rankstream.events.readers.rows import PROBLEM, Row, empty_file, open_rows, plain_id
 from rankstream.events.readers.times import SAMPLE_ROWS, TIME_UNITS, time_ms, told_unit
 from rankstream.events.skipped import Skipped, Where, shown
 from rankstream.features.ids import HASHED, Id
@@ -124,6 +124,8 @@ class _Reader:
         source = open_rows(path, options.delimiter, options.heading)
         head = list(islice(source.rows, SAMPLE_ROWS))
         names = source.columns or tuple(dict.fromkeys(name for row in head for name in row if name != PROBLEM))
+        if not head and not names:
+            raise empty_file(path)
         self.path, self.options, self.as_of_ms, self.skipped = path, options, as_of_ms, skipped
         given = {**options.columns, **options.constants}
         found = guessed(names, given)

@@ -21,7 +21,7 @@ from rankstream.events.action_event import Rejected
 from rankstream.events.arrivals import LogError
 from rankstream.events.files import files_at
 from rankstream.events.guess import NUMBERED, SYNONYMS, plain_name
-from rankstream.events.readers.rows import PROBLEM, Row, open_rows, plain_id
+from rankstream.events.readers.rows import PROBLEM, Row, empty_file, open_rows, plain_id
 from rankstream.events.readers.times import SAMPLE_ROWS
 from rankstream.events.skipped import Skipped, Where, shown
 from rankstream.features.ids import Id, id_key
@@ -77,6 +77,8 @@ class _Reader:
         source = open_rows(path)
         head = list(islice(source.rows, SAMPLE_ROWS))
         names = source.columns or tuple(dict.fromkeys(name for row in head for name in row if name != PROBLEM))
+        if not head and not names:
+            raise empty_file(path)
         self.path, self.skipped, self.rows = path, skipped, chain(head, source.rows)
         self.id = options.id or _id_column(path, names)
         _check_columns(path, names, (self.id, *options.known))

@@ -103,13 +103,13 @@ def build_graph(
     out_of = _lists(item_of[newest], which[newest], weights)
     bipartite = BipartiteGraph(out_of, _lists(which, item_of, left.weights))
     if topics is not None and config.bias:
-        bipartite = _biased(bipartite, topics.of(keys), config.bias)
+        bipartite = biased(bipartite, topics.of(keys), config.bias)
     graph = ItemGraph(keys, bipartite, as_of_ms=as_of_ms)
     return BuiltGraph(graph, len(pairs) - len(once), single, wide, int((~newest).sum()), spread, far)
 
 
-def _biased(graph: BipartiteGraph, topics: Ints, share: float) -> BipartiteGraph:
-    """Return the graph with each board's items by topic."""
+def biased(graph: BipartiteGraph, topics: Ints, share: float) -> BipartiteGraph:
+    """Return the graph with each board's items by topic ``(n,)``, of which walks prefer their own in that share."""
     boards = np.repeat(np.arange(len(graph.items)), np.diff(graph.items.starts))
     order = np.lexsort((graph.items.rows, topics[graph.items.rows], boards))
     items = Lists(graph.items.starts, graph.items.rows[order])

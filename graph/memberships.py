@@ -36,7 +36,7 @@ from rankstream.content.catalogue import Catalogue
 from rankstream.events.action_event import FORGET, Rejected
 from rankstream.events.arrivals import LogError
 from rankstream.events.files import files_at
-from rankstream.events.readers.rows import PROBLEM, Row, open_rows, plain_id
+from rankstream.events.readers.rows import PROBLEM, Row, empty_file, open_rows, plain_id
 from rankstream.events.readers.times import SAMPLE_ROWS, time_ms, told_unit
 from rankstream.events.skipped import Skipped, Where, shown
 from rankstream.features.ids import Keys, id_key
@@ -165,6 +165,8 @@ def _pairs_of(path: Path, options: MembershipOptions, as_of_ms: int, found: Read
     rows = map(_told_by, source.rows)
     head = list(islice(rows, SAMPLE_ROWS))
     names = source.columns or tuple(dict.fromkeys(name for row in head for name in row if name != PROBLEM))
+    if not head and not names:
+        raise empty_file(path)
     _check_columns(path, options, names, of_each_row=source.columns is None)
     time = options.column(TIME)
     times = {time: [row[time] for row in head if row.get(time) not in (None, "")]} if time in names else {}

@@ -221,7 +221,8 @@ class Ranker:
         found = retrieve(request, user, source, self.mix, self.shelf, self.described)
         if found.ids or self.popularity is None:
             return found
-        return popular_instead(request, self.popularity.best, found)
+        seen = user.excluded if self.mix.exclude_seen else None
+        return popular_instead(request, self.popularity.best, found, seen)
 
     def _ranking(
         self,

@@ -8,7 +8,8 @@ r"""How candidates are found where a request brings none: by the user, of what i
 
 New items have places of their own. Those that nobody has acted on, and that a version of the item vectors places by
 what they are, have most of these, the nearest ones first; the others are sampled of what came into being lately.
-Without a catalogue nothing is known of what came lately or is gone: the user's sources and the described items propose.
+Where the user's sources have nothing, as nothing is known of the user, popular items have their places. Without a
+catalogue nothing is known of what came lately or is gone: the user's sources and the described items propose.
 """
 
 import re
@@ -25,7 +26,7 @@ from rankstream.features.ids import Id, Keys, id_keys
 from rankstream.features.matches.columns import UserMatches
 from rankstream.ranking.popularity import EVER, LAST_WEEK, WINDOWS
 from rankstream.ranking.request import NO_CANDIDATES, RankingRefusedError, RankingRequest
-from rankstream.retrieval.mix import MixedSource, Quota
+from rankstream.retrieval.mix import MixedSource, Quota, mixed
 from rankstream.retrieval.scope import Scope, Stock, seed_of
 from rankstream.retrieval.source import CandidateSource, Proposals
 from rankstream.retrieval.sources.new_items import NewItems
@@ -37,6 +38,17 @@ TEXT = re.compile(
     r"new=(\S+) new-days=(\S+) popular=(\S+) exclude-seen=([01])(?: popular-window=(\S+))?(?: popular-by=(\S+))?"
 )
 BY_ALL, BY_CATEGORY = "all", "category"  # whose popular items a user is proposed
+
+
+class OwnOrPopular(MixedSource):
+    """The user's own sources first and popular items last, which have the places of the first if these have nothing."""
+
+    def merged(self, proposed: Sequence[Proposals], limit: int) -> Proposals:
+        """Return what the sources propose, one each in the order of the quotas, as one."""
+        shares = [quota.share for quota in self.quotas]
+        if not proposed[0].ids:
+            shares[-1] += shares[0]
+        return mixed(proposed, shares, limit)
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,8 @@ class RetrievalMix:
             new = MixedSource(Quota(described, DESCRIBED_SHARE), Quota(new, 1.0))
         shares = [(own, 1.0 - self.new_share - self.popular_share), (new, self.new_share)]
         shares.append((popular, self.popular_share))
-        return MixedSource(*(Quota(source, share) for source, share in shares if share > 0))
+        mix = OwnOrPopular if self.popular_share > 0 else MixedSource
+        return mix(*(Quota(source, share) for source, share in shares if share > 0))
 
     def without_catalogue(self, own: CandidateSource, described: CandidateSource | None) -> CandidateSource:
         """Return all sources that need no catalogue as one."""
@@ -190,8 +203,8 @@ def retrieve(
 ) -> Retrieved:
     """Find candidates for a request with a limit. Raises ``RankingRefusedError`` with the reason where there are none.
 
-    ``described`` proposes new items by what they are. Where no source has any, popular items stand in, also those that
-    the user has seen, and their source says so.
+    ``described`` proposes new items by what they are. Where no source has any, popular items stand in, and their source
+    says so; those that the user has seen only where there are no others.
     """
     sources = sources_for(request, user, own, mix, shelf, described)
     found = sources.source.propose(user, request.limit or 0, sources.scope)
@@ -199,7 +212,7 @@ def retrieve(
         text = None if mix.exclude_seen and described is None else mix.text
         return Retrieved(found.ids, found.sources, found.because_of, mix=text)
     if not found.ids:
-        found = _popular(request, shelf, _scope(request, None, sources.stock))
+        found = _popular(request, shelf, sources.scope, _scope(request, None, sources.stock))
     return Retrieved(found.ids, found.sources, found.because_of, sources.stock.catalogue.version, mix.text)
 
 
@@ -213,32 +226,40 @@ def retrieve_popular(
     stock, limit = None if shelf is None else shelf.stock(), request.limit or 0
     scope = _scope(request, None, stock)
     if shelf is None or stock is None:
-        return (best if not request.exclude else _without(best, scope.excluded))[:limit], None, None
+        return _without(best, scope.excluded, limit), None, None
     found = _popular(request, shelf, scope)
     return found.ids, None, [SOURCE] * len(found.ids)
 
 
-def popular_instead(request: RankingRequest, best: Sequence[Id], found: Retrieved) -> Retrieved:
-    """Return the most popular items where no source has any and there is no catalogue; seen ones, too, and told so.
+def popular_instead(request: RankingRequest, best: Sequence[Id], found: Retrieved, seen: Keys | None) -> Retrieved:
+    """Return the most popular items where no source has any and there is no catalogue, and that they are.
 
-    Raises ``RankingRefusedError`` where the request excludes them all.
+    ``seen`` ones stand in only where there are no others. Raises ``RankingRefusedError`` where the request excludes
+    them all.
     """
-    ids, _, _ = retrieve_popular(request, best, None)
-    if not ids:
-        raise RankingRefusedError(NO_CANDIDATES, _nothing(request))
-    return replace(found, ids=ids, sources=[FALLBACK] * len(ids))
+    for hidden in (seen, None):
+        ids = _without(best, _scope(request, hidden, None).excluded, request.limit or 0)
+        if ids:
+            return replace(found, ids=ids, sources=[FALLBACK] * len(ids))
+    raise RankingRefusedError(NO_CANDIDATES, _nothing(request))
 
 
-def _without(ids: Sequence[Id], excluded: Keys) -> Sequence[Id]:
-    return [ids[at] for at in np.flatnonzero(~np.isin(id_keys(ids), excluded)).tolist()]
+def _without(ids: Sequence[Id], excluded: Keys, limit: int) -> Sequence[Id]:
+    """Return the first ``limit`` that are not excluded."""
+    ids = ids[: limit + len(excluded)]
+    if not len(excluded):
+        return ids
+    return [ids[at] for at in np.flatnonzero(~np.isin(id_keys(ids), excluded))[:limit].tolist()]
 
 
-def _popular(request: RankingRequest, shelf: Shelf, scope: Scope) -> Proposals:
-    rows = shelf.popular.best(request.limit or 0, scope)
-    ids = shelf.items.ids(rows) if len(rows) else _never_acted_on(request.limit or 0, scope)
-    if not ids:
-        raise RankingRefusedError(NO_CANDIDATES, _nothing(request))
-    return Proposals(ids, [FALLBACK] * len(ids))
+def _popular(request: RankingRequest, shelf: Shelf, *scopes: Scope) -> Proposals:
+    """Return popular items within the first scope that holds any."""
+    for scope in scopes:
+        rows = shelf.popular.best(request.limit or 0, scope)
+        ids = shelf.items.ids(rows) if len(rows) else _never_acted_on(request.limit or 0, scope)
+        if ids:
+            return Proposals(ids, [FALLBACK] * len(ids))
+    raise RankingRefusedError(NO_CANDIDATES, _nothing(request))
 
 
 def _never_acted_on(limit: int, scope: Scope) -> Sequence[Id]:

@@ -87,6 +87,11 @@ def open_rows(path: Path, delimiter: str | None = None, heading: Sequence[str] |
     return RowFile(rows_of(layout), layout.columns)
 
 
+def empty_file(path: Path) -> LogError:
+    """Return the refusal of a file that holds nothing at all."""
+    return LogError(f"{path} is empty: it has no rows, and no columns; give another file")
+
+
 def rows_of(layout: Layout, columns: Collection[str] | None = None) -> Iterator[Row]:
     """Yield a file's rows, of these columns or all; one that can't be read holds the reason under ``PROBLEM``.
 
@@ -177,7 +182,7 @@ class Shape:
         if columns is None:
             return
         if not columns:
-            raise LogError(f"{path} is empty: it has no rows, and no columns; give another file")
+            raise empty_file(path)
         named = dict.fromkeys((*self.sources, *needed))
         missing = [name for name in named if name not in self.constants and self.column(name) not in columns]
         if missing:

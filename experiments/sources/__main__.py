@@ -6,7 +6,7 @@ other candidates, so what all arms propose is scored once. A table says what sha
 100 and the limit of each arm, and among its first 10 by score, with intervals beside the first arm, paired by request.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from rankstream.experiments.feed.task import Task
 from rankstream.experiments.markdown import mean_and_interval, table
 from rankstream.experiments.options import WORK_HELP, logs_option, refusals
 from rankstream.experiments.runs import WORK, stop_politely
-from rankstream.experiments.sources.arms import OfTheDefault, orders_at
+from rankstream.experiments.sources.arms import Arms, OfTheDefault, orders_at
 from rankstream.experiments.sources.requests import Request, requests_of, scope_at, seen, state_of
 from rankstream.experiments.sources.segments import segments_of
 from rankstream.features.embeddings.memory import ItemTable
@@ -33,6 +33,7 @@ from rankstream.features.files import whole_file
 from rankstream.features.ids import Keys, id_key, id_keys
 from rankstream.features.join import DAY_MS, match_user
 from rankstream.features.schema import Ints
+from rankstream.graph.topics import Topics, topics_of_vectors
 from rankstream.metrics.arrays import Bools, Floats
 from rankstream.metrics.bootstrap import bootstrap_interval
 from rankstream.models.items.item_counts import item_counts
@@ -42,7 +43,8 @@ from rankstream.ranking.serving import ranker_of
 from rankstream.ranking.utility import utility
 from rankstream.retrieval.source import CandidateSource
 
-TABLES = ("queries", "unions", "popular")
+TABLES = ("queries", "unions", "popular", "biased")
+CLUSTERS = 50  # of item vectors, as topics
 METRICS = ("recall@100", "recall@limit", "HIT@10")
 FIRST, FEW = 10, 100
 HOUR_MS = 3_600_000
@@ -68,18 +70,16 @@ class Asked:
                 past, recipe = self.task.log.split_at(boundary_ms)[0], counts_recipe_of(self.bundle.manifest)
                 counts = item_counts(past, self._items, recipe, boundary_ms - 1)
             ranker = ranker_of(self.bundle, self.users, counts=counts)
-            self._rankers[boundary_ms] = ranker, OfTheDefault.of(ranker)
+            self._rankers[boundary_ms] = ranker, OfTheDefault.of(ranker, self._topics)
         return self._rankers[boundary_ms]
 
-    def answers(self, request: Request) -> Iterator[dict[str, Any]]:
-        """Yield a row an arm: where it has what was wanted."""
+    def answers(self, request: Request, name: str) -> Iterator[dict[str, Any]]:
+        """Yield a row for each arm of a table: where it has what was wanted."""
         log, (ranker, of) = self.task.log, self.ranker_at(request.at_ms)
         user_key = id_key(request.user_id)
         state = state_of(log, request, ranker.offline)
         user = match_user(state, user_key, request.at_ms, ranker.offline, request.at_ms)
-        orders = orders_at(log, self.bundle.items, self._is_positive, request.at_ms // HOUR_MS * HOUR_MS)
-        tables = {"queries": of.queries(), "unions": of.unions(), "popular": of.popular(orders, self.segments)}
-        arms = {(name, arm): source for name, found in tables.items() for arm, source in found.items()}
+        arms = self._arms(of, request.at_ms, name)
         hidden, scope = seen(log, request), scope_at(request, user.excluded)
 
         def proposed(source: CandidateSource) -> Keys:
@@ -90,13 +90,26 @@ class Asked:
         found = {arm: proposed(source) for arm, source in arms.items()}
         union = np.unique(np.concatenate(list(found.values())))
         scores = utility(ranker.backend.score(ranker.join(user, union, ranker.offline, 0)), ranker.weights)
-        for (name, arm), keys in found.items():
+        for arm, keys in found.items():
             at = np.flatnonzero(keys == np.uint64(request.wanted))
             mine = scores[np.searchsorted(union, keys)]
             above = int(np.count_nonzero(mine > mine[at[0]])) if len(at) else None
             hits = (len(at) and at[0] < FEW, len(at), above is not None and above < FIRST)
             values = {metric: float(bool(hit)) for metric, hit in zip(METRICS, hits, strict=True)}
             yield {"table": name, "arm": arm, "user": str(request.user_id), **values}
+
+    def _arms(self, of: OfTheDefault, at_ms: int, name: str) -> Arms:
+        if name == "popular":
+            orders = orders_at(self.task.log, self.bundle.items, self._is_positive, at_ms // HOUR_MS * HOUR_MS)
+            return of.popular(orders, self.segments)
+        return of.biased if name == "biased" else of.unions() if name == "unions" else of.queries()
+
+    @cached_property
+    def _topics(self) -> Mapping[str, Topics]:
+        topics = {"clusters": topics_of_vectors(self.bundle.items, CLUSTERS)}
+        if self.segments is not None:
+            topics["segments"] = Topics(np.asarray(self.bundle.items.keys), self.segments)
+        return topics
 
     @cached_property
     def _items(self) -> ItemTable:
@@ -108,16 +121,18 @@ class Asked:
         return positive
 
 
-def measure(log: FeedLog, data: Path, work: Path, run: Path | None, asked: tuple[int, int, float, int]) -> Path:
-    """Train and ask what was not yet; return the file of the outcomes. ``asked``: requests, limit, refresh, seed."""
+def measure(
+    log: FeedLog, data: Path, work: Path, run: Path | None, name: str, asked: tuple[int, int, float, int]
+) -> Path:
+    """Train and ask what was not yet; return a table's outcomes file. ``asked``: requests, limit, refresh, seed."""
     requests, limit, refresh_days, seed = asked
-    path = work / "sources" / log.name / f"outcomes-{requests}-{limit}-{refresh_days:g}-{seed}.parquet"
+    path = work / "sources" / log.name / f"{name}-{requests}-{limit}-{refresh_days:g}-{seed}.parquet"
     if not path.exists():
         task = Task.open(log, data)
         folder = work / "feed" / log.name / f"trained-{sources(TRAINS)}" if run is None else run
         product = trained(log, data, task.cut_ms, folder) if run is None else Product(run)
         one = Asked(log, data, product, task, refresh_days, limit)
-        rows = [row for request in requests_of(task, requests, seed) for row in one.answers(request)]
+        rows = [row for request in requests_of(task, requests, seed) for row in one.answers(request, name)]
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as beside:
             pq.write_table(pa.Table.from_pylist(rows), beside)
@@ -163,7 +178,7 @@ def main(
     for log in (LOGS[one] for one in logs):
         with refusals(BundleRefusedError):
             asked = requests, limit, refresh_days, seed
-            path = measure(log, data.resolve(), work.resolve(), None if run is None else run.resolve(), asked)
+            path = measure(log, data.resolve(), work.resolve(), None if run is None else run.resolve(), name, asked)
             click.echo(f"{log.title}\n\n{written(path, name)}\n")
 
 

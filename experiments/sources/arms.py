@@ -1,7 +1,8 @@
 """The arms: the default's sources, what else could be asked with, and other orders of what is popular."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.join import DAY_MS, OfflineFeatures, session_vector
 from rankstream.features.matches.columns import UserMatches
 from rankstream.features.schema import Floats, Ints
+from rankstream.graph.build import biased
+from rankstream.graph.topics import Topics
 from rankstream.metrics.arrays import Bools
 from rankstream.metrics.arrays import Floats as Weights
 from rankstream.ranking.ranker import Ranker
@@ -23,6 +26,7 @@ from rankstream.retrieval.sources.random_walk import RandomWalk
 from rankstream.retrieval.sources.recent_likes import RecentLikes
 
 DEFAULT = "default"
+BIASES = (0.3, 0.6)  # of the steps
 POPULAR_SHARE = 0.05  # as in the mix with a catalogue
 SESSION, MEAN, NEWEST = "session", "mean", "newest"
 LAST_WEEK = "7 days"  # what `popular` serves
@@ -76,17 +80,23 @@ class OfTheDefault:
     quotas: tuple[Quota, ...]
     likes: RecentLikes  # the last of them
     walk: CandidateSource  # on sessions
+    walker: RandomWalk  # the same, not yet asked
     offline: OfflineFeatures
+    topics: Mapping[str, Topics] = field(default_factory=dict)  # of items, by what they are made of
 
     @classmethod
-    def of(cls, ranker: Ranker) -> "OfTheDefault":
+    def of(cls, ranker: Ranker, topics: Mapping[str, Topics] | None = None) -> "OfTheDefault":
         """Take a ranker's source apart. Raises ``TypeError`` for a bundle without match tables, which has but one."""
         source = ranker.source
         if not isinstance(source, FusedSource) or not isinstance(source.quotas[-1].source, RecentLikes):
             raise TypeError(f"model {ranker.model_version} has one source alone; train it on a log of sessions")
-        once = {id(quota): Quota(Once(quota.source), quota.share) for quota in source.quotas}
-        walk = next(once[id(quota)].source for quota in source.quotas if isinstance(quota.source, RandomWalk))
-        return cls(tuple(once.values()), source.quotas[-1].source, walk, ranker.offline)
+        asked = [Once(quota.source) for quota in source.quotas]
+        quotas = tuple(Quota(one, quota.share) for one, quota in zip(asked, source.quotas, strict=True))
+        likes = source.quotas[-1].source
+        for one in asked:
+            if isinstance(one.source, RandomWalk):
+                return cls(quotas, likes, one, one.source, ranker.offline, topics or {})
+        raise TypeError(f"model {ranker.model_version} walks on no sessions")
 
     def queries(self) -> Arms:
         """Return the default, and the same with other queries than the mean of the newest likes, each also alone."""
@@ -104,6 +114,24 @@ class OfTheDefault:
         likes = self.quotas[-1].source
         both = FusedSource(Quota(self.walk, 1.0), Quota(likes, 1.0))
         return {"neighbours and walks": both, "neighbours": likes, "walks": self.walk}
+
+    @cached_property
+    def biased(self) -> Arms:
+        """Return the default and its walks, and both where walks prefer the topic of the item that they began at."""
+        arms: dict[str, CandidateSource] = {DEFAULT: FusedSource(*self.quotas), "walks": self.walk}
+        for name, topics in self.topics.items():
+            for share in BIASES:
+                walk = Once(self._biased(topics, share))
+                quotas = [Quota(walk, one.share) if one.source is self.walk else one for one in self.quotas]
+                arms[f"{DEFAULT}, {name} preferred in {share:g}"] = FusedSource(*quotas)
+                arms[f"walks, {name} preferred in {share:g}"] = walk
+        return arms
+
+    def _biased(self, topics: Topics, share: float) -> RandomWalk:
+        graph = self.walker.graph
+        graph = replace(graph, graph=biased(graph.graph, topics.of(graph.keys), share))
+        graph.prepare()
+        return replace(self.walker, graph=graph)
 
     def popular(self, orders: Mapping[str, Rows], segments: Ints | None) -> Arms:
         """Return what is popular in each order, that of the last week first, and with its share beside the default."""

@@ -1,18 +1,16 @@
 """Items similar to a user's recent positive feedback.
 
 Up to two queries: the mean of the newest items with positive feedback and, where users live in the item space, the
-user's vector. Each finds its own neighbours; the nearest to either are proposed. For an unknown user the query is
-the mean of all items.
+user's vector. Each finds its own neighbours; the nearest to either are proposed. A user without a query is proposed
+nothing: what is popular stands in (``ranking/retrieval_mix.py``), which finds more than the neighbours of a mean item.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from rankstream.features.actions import ActionColumns, Vocabulary
-from rankstream.features.embeddings.float16 import widen
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.matches.columns import UserMatches
 from rankstream.features.schema import Bools, Floats
@@ -22,7 +20,6 @@ from rankstream.retrieval.source import Proposals
 
 SOURCE = "recent-likes"
 NEWEST_POSITIVE = 20
-MEAN_OF = 10_000  # items, evenly spread over the table, whose mean stands for all
 
 
 @dataclass(frozen=True)
@@ -52,8 +49,10 @@ class RecentLikes:
 
     def propose(self, user: UserMatches, limit: int, scope: Scope | None = None) -> Proposals:
         """Return up to ``limit`` items within the scope, nearest to the user's queries."""
-        queries, barred = self.queries(user), (scope or scope_of(user)).barred(self.items)
-        rows = self.index.search(queries if len(queries) else self._mean_item, limit, barred)
+        queries = self.queries(user)
+        if not len(queries):
+            return Proposals([], [])
+        rows = self.index.search(queries, limit, (scope or scope_of(user)).barred(self.items))
         return Proposals(self.items.ids(rows), [SOURCE] * len(rows))
 
     def queries(self, matches: UserMatches) -> Floats:
@@ -68,12 +67,6 @@ class RecentLikes:
             queries.append(user.vector)
         queries = [query for query in queries if np.linalg.norm(query) > 0]
         return unit(np.array(queries, np.float32).reshape(-1, self.items.dim))
-
-    @cached_property
-    def _mean_item(self) -> Floats:
-        step = max(1, len(self.items) // MEAN_OF)
-        mean: Floats = widen(self.items.vectors[::step]).mean(axis=0, keepdims=True)
-        return mean
 
 
 def positive_actions(actions: ActionColumns, polarity: FeedbackPolarity) -> Bools:

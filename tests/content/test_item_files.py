@@ -98,6 +98,7 @@ def test_parents_of_categories_are_not_read_and_that_is_said(tmp_path: Path) -> 
     [
         ("title,price\nx,1\n", "no column id; it has title, price"),
         ("id,title\n", "holds no item"),
+        ("", "is empty: it has no rows, and no columns; give another file"),
         ("id,title\n,a\n,b\nc,d\n", "2 of the 3 rows"),
     ],
 )

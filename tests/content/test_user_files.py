@@ -59,6 +59,7 @@ def test_a_row_without_an_id_is_skipped_and_counted(tmp_path: Path) -> None:
         ("a,b\n1,2\n", "none of a, b is called as the column of the users' ids; name it with --user-columns ID"),
         ("user,customer\n1,2\n", "user and customer may be the column of the users' ids"),
         ("user,sex\n", "holds no user"),
+        ("", "is empty: it has no rows, and no columns; give another file"),
         ("user,sex\n,F\n,M\n9,M\n", "2 of the 3 rows of"),
     ],
 )

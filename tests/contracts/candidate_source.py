@@ -22,7 +22,8 @@ class CandidateSourceContract:
         proposals = source.propose(user, limit)
         assert len(proposals.ids) == len(proposals.sources)
         assert len(set(id_keys(proposals.ids).tolist())) == len(proposals.ids)
-        assert 1 <= len(proposals.ids) <= limit
+        assert len(proposals.ids) <= limit
+        assert len(proposals.ids) or not len(user.user.actions)
         assert all(proposals.sources)
 
     def test_what_is_excluded_is_never_proposed(self, source, user):

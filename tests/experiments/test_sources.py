@@ -15,6 +15,7 @@ from rankstream.features.embeddings.base import NoVectors
 from rankstream.features.ids import id_keys
 from rankstream.features.join import DAY_MS, match_user
 from rankstream.features.user_state import UNKNOWN_USER
+from rankstream.graph.topics import Topics
 from rankstream.ranking.bundle import open_bundle
 from rankstream.ranking.serving import ranker_of
 from rankstream.retrieval.scope import Scope
@@ -76,7 +77,22 @@ def test_the_default_arm_is_what_serves_and_the_others_ask_otherwise(ranker):
     found = {name: set(id_keys(source.propose(user, 4, Scope(user.excluded)).ids)) for name, source in arms.items()}
     assert found["default"] == set(proposed(ranker, "u1", AS_OF_MS + 1, state, 4).keys)
     assert found["default without neighbours"] == set(id_keys([2]))  # what follows, and nothing else is known
-    assert len(found["mean alone"]) == len(found["session alone"]) == 4
+    assert len(found["mean alone"]) == len(found["newest alone"]) == 4
+
+
+def test_arms_of_preferred_topics_differ_from_the_default_in_their_walks_alone(ranker):
+    topics = {"clusters": Topics(ranker.offline.matches.keys, np.arange(len(ranker.offline.matches.keys)) % 2)}
+    of = OfTheDefault.of(ranker, topics)
+    assert list(of.biased) == [
+        "default", "walks", "default, clusters preferred in 0.3", "walks, clusters preferred in 0.3",
+        "default, clusters preferred in 0.6", "walks, clusters preferred in 0.6",
+    ]  # fmt: skip
+    plain, preferring = of.biased["default"], of.biased["default, clusters preferred in 0.6"]
+    differ = [at for at, quota in enumerate(plain.quotas) if quota.source is not preferring.quotas[at].source]
+    assert [plain.quotas[at].source for at in differ] == [of.walk]
+    assert [quota.share for quota in plain.quotas] == [quota.share for quota in preferring.quotas]
+    walk = of.biased["walks, clusters preferred in 0.6"].source
+    assert (walk.graph.graph.bias.share, walk.name) == (0.6, "walk")
 
 
 def test_a_table_holds_each_arm_against_the_first_paired(tmp_path):

@@ -128,6 +128,13 @@ def test_columns_that_are_not_there_are_one_sentence(tmp_path, heading, columns,
         read_memberships(the_file(tmp_path, "b1,7", heading=heading), MembershipOptions(columns), LATE_MS)
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_an_empty_file_is_told_so(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(LogError, match="is empty: it has no rows, and no columns; give another file"):
+        read_memberships(tmp_path / name, MembershipOptions(), LATE_MS)
+
+
 def test_edges_without_their_columns_are_one_sentence(tmp_path):
     path = the_file(tmp_path, *ACTIONS, heading="kind,item_id,list,visit")
     for edge, words in ((Edge("save", "shelf"), "no column shelf"), (Edge("save", "list"), "--map action=COLUMN")):

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -48,9 +49,9 @@ def stocked(bare: Ranker, tmp_path_factory: pytest.TempPathFactory):
     return with_items
 
 
-def ask(ranker: Ranker, *actions: Id, **fields) -> Ranking:
+def ask(ranker: Ranker, *actions: Id, action: str = "save", **fields) -> Ranking:
     request = RankingRequest(**({"request_id": "r", "user_id": "u1", "limit": 100} | fields))
-    return ranker.rank(request, a_user(*actions) if actions else UNKNOWN_USER, NOW)
+    return ranker.rank(request, a_user(*actions, action=action) if actions else UNKNOWN_USER, NOW)
 
 
 def by_source(ranking: Ranking) -> dict[str, set[Id]]:
@@ -118,9 +119,22 @@ def test_without_a_catalogue_too_what_was_seen_stands_in_where_nothing_else_is_l
     assert refused.value.reason == "no-candidates"
 
 
-def test_a_user_of_whom_nothing_is_known_has_a_full_feed(bare, stocked):
-    assert len(ask(bare).items) == 100
-    assert set(by_source(ask(stocked()))) == {"recent-likes", "new", "popular"}
+def test_a_user_of_whom_nothing_is_known_has_a_full_feed_of_what_is_popular(bare, stocked):
+    best = bare.popularity.best
+    assert by_source(ask(bare)) == {"popular:fallback": set(best[:100])}
+    assert Counter(item.source for item in ask(stocked()).items) == {"popular": 90, "new": 10}
+    without_popular = ask(stocked(mix=replace(DEFAULT_MIX, popular_share=0.0)))
+    assert by_source(without_popular) == {"new": {f"new-{n}" for n in range(len(NEW))}}
+
+
+def test_popular_items_that_stand_in_are_none_that_the_user_has_seen(bare):
+    first, second, *others = bare.popularity.best
+    asked = partial(ask, bare, first, second, action="hide")
+    assert by_source(asked()) == {"popular:fallback": set(others[:100])}
+    all_but_three = tuple(item for item in range(1, 201) if item not in (first, second, others[0]))
+    assert by_source(asked(exclude=all_but_three)) == {"popular:fallback": {others[0]}}
+    all_but_seen = (*all_but_three, others[0])
+    assert by_source(asked(exclude=all_but_seen)) == {"popular:fallback": {first, second}}
 
 
 def test_items_without_a_vector_or_an_age_stand_in_where_nothing_else_passes(stocked):
@@ -230,9 +244,9 @@ def test_interests_have_their_places_among_the_users_own_sources_and_say_why(tmp
     ranker = ranker_of(bundle, NoVectors(8), catalogues=a_catalogue(*WARM, *NEW), interests=table)
     ranking = ask(ranker)
     found = by_source(ranking)
-    assert found.keys() == {"interest:1", "interest:2", "recent-likes", "new", "popular"}
+    assert found.keys() == {"interest:1", "interest:2", "new", "popular"}
     reasons = {item.source: item.because_of for item in ranking.items}
     assert (reasons["interest:1"], reasons["interest:2"]) == (3, 4)
-    assert {reasons["new"], reasons["popular"], reasons["recent-likes"]} == {UNSET}
+    assert {reasons["new"], reasons["popular"]} == {UNSET}
     assert ranking.interests == table.version
     assert not found["interest:1"] & set(range(151, 201))  # gone: not in the catalogue

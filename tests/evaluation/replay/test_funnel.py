@@ -113,9 +113,10 @@ def test_the_first_items_and_the_hits_are_told_by_the_source_that_feeds_name(bun
     rows = [nobody, *views_1_and_saves(2, [50, 51], AS_OF_MS + 2 * MINUTE)]
     outcomes = funnel(bundle, rows).variants["it"]
     assert outcomes.column(ALL, "hit by matches").tolist() == [0, 1, 1]  # it is first there by what followed
-    assert outcomes.column(ALL, "hit by recent-likes").sum() == outcomes.column(ALL, "hit@10")[0]
+    assert outcomes.column(ALL, "hit by popular").sum() == outcomes.column(ALL, "hit@10")[0]
     assert outcomes.column(ALL, "first 10 by matches").tolist() == [0, 0.25, 0.25]  # one of the four proposed
-    assert outcomes.column(ALL, "first 10 by recent-likes").tolist() == [1, 0.75, 0.75]
+    assert outcomes.column(ALL, "first 10 by recent-likes").tolist() == [0, 0.75, 0.75]
+    assert outcomes.column(ALL, "first 10 by popular").tolist() == [1, 0, 0]
 
 
 def test_what_is_proposed_beside_a_catalogue_is_what_serves_new_and_popular_items_included(bundle):

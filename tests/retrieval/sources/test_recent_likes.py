@@ -68,8 +68,9 @@ def test_the_neighbours_of_positive_items_and_of_the_user_are_proposed_best_firs
     assert set(proposals.sources) == {"recent-likes"}
 
 
-def test_an_unknown_user_is_proposed_items_near_the_mean_of_all(many):
-    assert many.propose(a_user(), 20).ids == nearest(VECTORS.mean(axis=0, keepdims=True), 20)
+@pytest.mark.parametrize("actions", [(), (("hide", 3),), (("save", "not in the table"),)])
+def test_a_user_without_a_query_is_proposed_nothing(many, actions):
+    assert many.propose(a_user(*actions), 20).ids == []
 
 
 def test_no_more_is_proposed_than_there_is(tmp_path):
