@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -65,7 +65,7 @@ class WorkerRoad:
         self._broken: str | None = None  # why nothing is applied any more
         self._answering: set[asyncio.Task[None]] = set()  # asyncio itself keeps no hold of its tasks
         self._applying = ThreadPoolExecutor(1, "apply")
-        self._applied: asyncio.Future[object] | None = None  # the last that was given to that thread
+        self._applied: asyncio.Future[Any] | None = None  # the last that was given to that thread
         self._scoring = Scoring(scoring_threads, lambda: len(self._answering))
 
     async def open(self, on_feed: OnFeed) -> None:
