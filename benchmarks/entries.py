@@ -145,7 +145,7 @@ ENTRIES = (
         ("--rounds", "1", "--seconds", "10"), ("bundle", "broker"), on_kafka=True, bundle_flag="--bundle",
     ),
     Entry(
-        "gateway", "HTTP beside Kafka direct", (), ("--rate", "50", "--seconds", "5", "--burst", "1000"), ("broker",),
+        "gateway", "HTTP beside Kafka direct", (), ("--seconds", "3", "--rounds", "2", "--burst", "1000"), ("broker",),
         on_kafka=True,
     ),
 )  # fmt: skip
