@@ -1,7 +1,7 @@
 """Idempotent producers of aiokafka: a batch that brokers refuse for its size does not end them, and they end at once.
 
-Names of aiokafka used here are not public (``_sender``, ``_txn_manager``, ``_message_accumulator``, ``_batch_size``,
-``_closed``): it is pinned.
+Names of aiokafka used here are not public (``_sender``, ``_txn_manager``, ``_transaction_waiter``,
+``_message_accumulator``, ``_batch_size``, ``_closed``): it is pinned.
 """
 
 import asyncio
@@ -61,4 +61,7 @@ async def abandon(producer: AIOKafkaProducer) -> None:
         sending.cancel()
         await asyncio.wait({sending}, timeout=0.1)
     producer._message_accumulator.fail_all(ProducerClosed())
+    waiter = None if producer._txn_manager is None else producer._txn_manager._transaction_waiter
+    if waiter is not None and waiter.done() and not waiter.cancelled():
+        waiter.exception()  # it was raised to whoever sent; asyncio logs what nobody has asked for
     await producer.client.close()

@@ -52,6 +52,7 @@ TRANSACTION_TIMEOUT_MS = 300_000  # after it brokers abort what a dead worker le
 ANSWER_S = 30.0
 LOOK_S = 2.0
 RETRY_S = 0.1
+Offset = int | tuple[int, str]  # with its metadata
 OLD_EPOCH = (47, 90)  # invalid producer epoch, producer fenced
 
 
@@ -66,10 +67,11 @@ class FenceRefusedError(RuntimeError):
 class Fence:
     """The transactions of one partition: what is sent inside one counts as a whole, or not at all."""
 
-    def __init__(self, settings: Settings, limits: Limits, number: int) -> None:
+    def __init__(self, settings: Settings, limits: Limits, of: int | str) -> None:
+        """Make the fence of a partition's number, or of something else that one worker does at a time."""
         topic = TopicNames(settings.topic_prefix).of(ACTIONS)
-        self.name = f"partition {number}"
-        self.id = f"{settings.app_id}-{topic}-{number}"
+        self.name = f"partition {of}" if isinstance(of, int) else of
+        self.id = f"{settings.app_id}-{topic}-{of}"
         self.group = settings.app_id
         self.producer = new_producer(
             settings,
@@ -89,7 +91,7 @@ class Fence:
             ) from None
 
     @asynccontextmanager
-    async def transaction(self, offsets: Mapping[TP, int]) -> AsyncIterator[AIOKafkaProducer]:
+    async def transaction(self, offsets: Mapping[TP, Offset]) -> AsyncIterator[AIOKafkaProducer]:
         """Send with the producer inside; the group's offsets are committed with it.
 
         Raises ``FencedError``, and ``KafkaError`` for anything else that brokers refuse.

@@ -148,13 +148,13 @@ async def committed_and_skipped(settings: Settings, tps: Collection[TP]) -> tupl
     """
     kafka_tps = [TopicPartition(tp.topic, tp.partition) for tp in tps]
     async with OF_THIS_PROCESS.answered_within(ANSWER_S):
-        found = await _offsets_of_group(settings, kafka_tps)
+        found = await offsets_of_group(settings, kafka_tps)
     known = {TP(tp.topic, tp.partition): meta for tp, meta in found.items() if meta.offset >= 0}
     skipped = {tp: skips.unpacked(meta.metadata) for tp, meta in known.items()}
     return {tp: meta.offset for tp, meta in known.items()}, {tp: some for tp, some in skipped.items() if some}
 
 
-async def _offsets_of_group(settings: Settings, tps: list[TopicPartition]) -> dict[Any, Any]:
+async def offsets_of_group(settings: Settings, tps: list[TopicPartition]) -> dict[Any, Any]:
     """Ask until there is a coordinator, over connections that hold: a new cluster first creates the topic it needs."""
     while True:
         admin = patient_admin(settings)

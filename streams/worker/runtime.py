@@ -125,7 +125,6 @@ class WorkerRuntime(Service):
                 "pip install cramjam",
                 ", ".join(missing),
             )
-        await self._admit_bundles()
         await self._open_engine()
         await self.limits.read()
         self.limits.report()
@@ -142,6 +141,7 @@ class WorkerRuntime(Service):
                 "its partitions: what it still had to write may stand behind theirs",
                 self.settings.bootstrap_servers,
             )
+        await self._admit_bundles(fencing)
         self._producer = new_producer(self.settings, self.limits, enable_idempotence=fencing)
         self.throttling.watch(self._producer.client)
         await self._producer.start()
@@ -170,9 +170,9 @@ class WorkerRuntime(Service):
         await self._asker.start()
         return self._asker
 
-    async def _admit_bundles(self) -> None:
+    async def _admit_bundles(self, fencing: bool) -> None:
         """Compare the bundle with all states that there are, and so each that is swapped in from now on."""
-        admission = Admission(self.settings, self.vocabulary)
+        admission = Admission(self.settings, self.vocabulary, fencing)
         await admission.at_start(self.serving.vocabulary)
         if isinstance(self.serving, Swaps):
             self.serving.admit_by(admission.admit)
