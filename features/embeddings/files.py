@@ -115,6 +115,13 @@ def sealed_header(folder: Path, kind: type[AnyHeader]) -> AnyHeader:
         if folder.name.partition("-")[2] != xxhash.xxh3_64_hexdigest(data):
             raise BrokenTableError(f"{path} was changed (its hash is not in the folder's name); publish again")
         return msgspec.json.decode(data, type=kind)
+    except FileNotFoundError as exc:
+        raise BrokenTableError(f"{path} is not there; publish the table again") from exc
+    except msgspec.ValidationError as exc:
+        raise BrokenTableError(
+            f"{path} is not what is wanted there, but of another kind of table, or of a later version of rankstream "
+            f"({exc}); name another folder, or publish the table again"
+        ) from exc
     except (OSError, *UNREADABLE) as exc:
         raise BrokenTableError(f"{path} can't be read ({exc}); publish the table again") from exc
 

@@ -8,6 +8,7 @@ from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.ids import id_key
 from rankstream.features.interests.table import open_interests, open_interests_version
 from tests.builders.bundle import AS_OF_MS, ITEM_SPACE
+from tests.builders.catalogue import an_item, published
 from tests.builders.interests import interests, publish_of, publish_some
 from tests.builders.killed import killed_at
 
@@ -75,6 +76,15 @@ def test_a_header_that_the_columns_do_not_fit_is_refused_though_its_hash_holds(t
     forged = folder.rename(tmp_path / f"000002-{xxhash.xxh3_64_hexdigest(data)}")
     with pytest.raises(BrokenTableError, match="publish"):
         open_interests_version(forged)
+
+
+def test_a_table_of_another_kind_and_a_version_that_is_gone_are_told_as_such(tmp_path):
+    published(tmp_path / "catalogue", an_item("tea"))
+    with pytest.raises(BrokenTableError, match="of another kind of table"):
+        open_interests(tmp_path / "catalogue")
+    (tmp_path / "CURRENT").write_text("000009-dead")
+    with pytest.raises(BrokenTableError, match="000009-dead/header.json is not there; publish"):
+        open_interests(tmp_path)
 
 
 PUBLISH_AND_DIE = """
