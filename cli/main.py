@@ -36,6 +36,7 @@ COMMANDS = {
     "export": "Export trained models as a bundle that workers serve.",
     "evaluate": "Evaluate trained models on the held-out part of a log.",
     "embed": "Refresh the batch user vectors, the vectors of new items, and the item counts.",
+    "count": "Count the bundle's items as actions come, and publish versions that workers follow.",
     "interests": "Show a user's interests.",
     "vectors": "Publish vectors of your own for items that are new.",
     "index": "Build the index that many items are searched in, and check what it finds.",

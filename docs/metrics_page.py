@@ -5,6 +5,7 @@ from typing import Any
 
 from rankstream.cli.views.monitor_metrics import MONITOR_METRICS
 from rankstream.gateway.telemetry import GATEWAY_METRICS
+from rankstream.streams.clients.counter_metrics import COUNTER_METRICS
 from rankstream.streams.exposition import Watched
 from rankstream.streams.pipeline_metrics import PIPELINE_METRICS
 from rankstream.streams.worker.telemetry import WORKER_METRICS
@@ -13,13 +14,14 @@ HEAD = """\
 # Metrics
 
 *This page is written by `make docs` from `streams/pipeline_metrics.py`, `streams/worker/telemetry.py`,
-`gateway/telemetry.py` and `cli/views/monitor_metrics.py`; change the tables there.*
+`gateway/telemetry.py`, `streams/clients/counter_metrics.py` and `cli/views/monitor_metrics.py`; change the tables
+there.*
 
-What `/metrics` of a worker and of a gateway shows to Prometheus. Counters begin at 0 with each process and never fall
-while it lives, also where partitions leave it. A histogram has `_bucket`, `_sum` and `_count`. Beside these there are
-`process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds` and the others that
-[prometheus-client](https://prometheus.github.io/client_python/) reads of a process. How to scrape, the dashboard and
-the alerts are in [operations](operations.md#to-watch-it-by).
+What `/metrics` of a worker, of a gateway and of `rankstream count` shows to Prometheus. Counters begin at 0 with each
+process and never fall while it lives, also where partitions leave it. A histogram has `_bucket`, `_sum` and `_count`.
+Beside these there are `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds` and the others
+that [prometheus-client](https://prometheus.github.io/client_python/) reads of a process. How to scrape, the dashboard
+and the alerts are in [operations](operations.md#to-watch-it-by).
 """
 
 
@@ -30,6 +32,7 @@ def metrics() -> str:
         "Of workers, and of gateways with `--worker`": PIPELINE_METRICS,
         "Of workers": [one for one in WORKER_METRICS if one.name not in shared],
         "Of gateways": GATEWAY_METRICS,
+        "Of `rankstream count`": COUNTER_METRICS,
         "In the file of `rankstream monitor --metrics`": MONITOR_METRICS,
     }
     return HEAD + "".join(_section(title, table) for title, table in tables.items())

@@ -257,7 +257,8 @@ class Settings:
     item_counts: Path | None = setting(
         None,
         Section.RANKING,
-        "Folder of the item counts that `rankstream embed` publishes; without it they stay those of the training.",
+        "Folder of the item counts that `rankstream count` or `rankstream embed` publishes; without it they stay those "
+        "of the training.",
     )
     interests: Path | None = setting(
         None,
@@ -410,7 +411,8 @@ class Settings:
     web_port: int = setting(
         0,
         Section.OPERATION,
-        "Port of the worker's pages, `/metrics`, `/live`, `/ready` and others; 0 for none.",
+        "Port of the worker's pages, `/metrics`, `/live`, `/ready` and others, or of those of `rankstream count`; 0 "
+        "for none.",
         minimum=0,
         maximum=65_535,
     )

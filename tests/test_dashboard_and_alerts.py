@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from docs.dashboard import ROWS
 from rankstream.cli.views.monitor_metrics import MONITOR_METRICS
 from rankstream.gateway.telemetry import SHOWN_BY_GATEWAYS
+from rankstream.streams.clients.counter_metrics import COUNTER_METRICS
 from rankstream.streams.exposition import Kind
 from rankstream.streams.worker.telemetry import WORKER_METRICS
 
@@ -39,7 +40,7 @@ TARGET = {"job", "instance"}  # labels that Prometheus adds
 def known() -> dict[str, set[str]]:
     """Every series that can be asked for, with its labels."""
     found = dict(OF_PROMETHEUS)
-    for one in (*WORKER_METRICS, *SHOWN_BY_GATEWAYS, *MONITOR_METRICS):
+    for one in (*WORKER_METRICS, *SHOWN_BY_GATEWAYS, *COUNTER_METRICS, *MONITOR_METRICS):
         parts = ("_bucket", "_sum", "_count") if one.kind is Kind.HISTOGRAM else ("",)
         for part in parts:
             found[one.name + part] = {*one.labels, *TARGET} | ({"le"} if part == "_bucket" else set())

@@ -48,7 +48,7 @@ OLD_NAMES = {  # what a page of the past names on purpose
 # Why a line of a block is not run here, by what it begins with or holds; all are parsed.
 NOT_RUN = {
     r"make ": "sets up an environment and runs for minutes",
-    r"rankstream (topics|worker|produce|request|watch|dead-letters|skip|forget|status)\b": "talks to Kafka, as "
+    r"rankstream (topics|worker|produce|request|watch|dead-letters|skip|forget|status|count)\b": "talks to Kafka, as "
     "tests/kafka do",
     r"rankstream off-policy": "reads topics from Kafka: tests/cli/test_off_policy.py runs it on files",
     r"rankstream monitor": "reads topics from Kafka: tests/cli/test_monitor.py runs it on files",

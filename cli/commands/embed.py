@@ -20,6 +20,7 @@ from rankstream.events.open import LogOptions
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.files import CURRENT
+from rankstream.features.item_counts.files import is_counting
 from rankstream.retrieval.index.choice import index_version
 from rankstream.streams.pipeline import wall_clock_ms
 
@@ -127,11 +128,13 @@ def command(
             print_notes((f"the item vectors are as of {time_text(catalogue.as_of_ms)}, as {catalogue_path} is",))
         with refusing(ValueError):
             added = publish_item_vectors(models, events, table_root, now_ms, keep, index_version, catalogue)
-        counts, served = None, models.item_table
+        counts, served, counts_root = None, models.item_table, counts_root or run / "item_counts"
         if (table_root / CURRENT).exists():
             served = known_items(EmbeddingTable.open(table_root))
         try:
-            counts = publish_item_counts(models, events, counts_root or run / "item_counts", now_ms, keep, served)
+            if is_counting(counts_root):
+                raise NotCountableError(f"`rankstream count` publishes newer ones into {counts_root} all the time")
+            counts = publish_item_counts(models, events, counts_root, now_ms, keep, served)
         except NotCountableError as exc:
             print_notes((f"no item counts are published: {exc}",))
         interests = None

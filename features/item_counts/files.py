@@ -8,9 +8,12 @@
             header.json                  item space, names of the features, widths, as-of time, checksums of the files
             items.u64  features.f16      (n,) keys, sorted, and (n, F) dense features
             followers.starts.i64  ...    the arrays of the match tables, a file each
+        .counting                        locked by who publishes all the time, `rankstream count`
 """
 
-from collections.abc import Mapping
+import fcntl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +31,11 @@ FORMAT = 1
 ITEMS, FEATURES = "items.u64", "features.f16"
 DTYPES = {"u64": "<u8", "i64": "<i8", "i32": "<i4", "f32": "<f4", "f16": "<f2"}  # by the end of a file's name
 AGAIN = "publish item counts again with `rankstream embed`"
+COUNTING = ".counting"
+
+
+class FolderInUseError(ValueError):
+    """A folder of item counts that another process publishes into all the time; one sentence."""
 
 
 class CountsHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -47,15 +55,49 @@ def publish_counts(root: Path, counts: ItemCounts, keep: int = KEPT_VERSIONS) ->
 
     All but the newest ``keep`` versions are deleted; this one counts. Raises ``ValueError`` for less than two.
     """
-    header = CountsHeader(
-        item_space=counts.space,
-        features=counts.item_features.dim,
-        feature_names=counts.feature_names,
-        match_features=counts.match_features,
-        as_of_ms=counts.as_of_ms,
-    )
     with files.publishing(root):
+        return files.write_version(root, _header_of(counts), _columns_of(counts), keep)
+
+
+def publish_newer(root: Path, counts: ItemCounts, keep: int = KEPT_VERSIONS) -> Path | None:
+    """Publish counts as ``publish_counts`` does, but not over others that are as new; None: those stay.
+
+    Counts of other items, or other features of these, give way to what is as of the same time.
+    """
+    header = _header_of(counts)
+    with files.publishing(root):
+        current = _current_header(root)
+        if current is not None and (
+            current.as_of_ms > header.as_of_ms or (current.as_of_ms == header.as_of_ms and _are_alike(current, header))
+        ):
+            return None
         return files.write_version(root, header, _columns_of(counts), keep)
+
+
+@contextmanager
+def counting(root: Path) -> Iterator[None]:
+    """Publish into the folder all the time, alone. Raises ``FolderInUseError``."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / COUNTING).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderInUseError(
+                f"another process publishes item counts into {root}: one is enough, and two would count twice; end it, "
+                "or name another folder"
+            ) from None
+        yield
+
+
+def is_counting(root: Path) -> bool:
+    """Return whether a process publishes into the folder all the time."""
+    if not (root / COUNTING).exists():
+        return False
+    try:
+        with counting(root):
+            return False
+    except FolderInUseError:
+        return True
 
 
 def open_counts(root: Path) -> ItemCounts:
@@ -79,6 +121,29 @@ def open_counts_version(folder: Path) -> ItemCounts:
         if isinstance(exc, BrokenTableError):
             raise
         raise BrokenTableError(f"the item counts {folder} can't be opened ({exc}); {AGAIN}") from exc
+
+
+def _header_of(counts: ItemCounts) -> CountsHeader:
+    return CountsHeader(
+        item_space=counts.space,
+        features=counts.item_features.dim,
+        feature_names=counts.feature_names,
+        match_features=counts.match_features,
+        as_of_ms=counts.as_of_ms,
+    )
+
+
+def _current_header(root: Path) -> CountsHeader | None:
+    """Return the header of the current version; None where there is none that can be trusted."""
+    with suppress(BrokenTableError):
+        return files.sealed_header(root / files.current_version(root), CountsHeader)
+    return None
+
+
+def _are_alike(one: CountsHeader, other: CountsHeader) -> bool:
+    return (one.item_space, one.feature_names, one.match_features) == (
+        other.item_space, other.feature_names, other.match_features
+    )  # fmt: skip
 
 
 def _columns_of(counts: ItemCounts) -> dict[str, Column]:

@@ -186,6 +186,10 @@ class TopicReader:
         self._kafka.resume(*self._kafka.paused())
         self._kafka.pause(*(TopicPartition(self.topic, number) for number in numbers))
 
+    def has_more_partitions(self) -> bool:
+        """Return whether the topic has partitions by now that are not read here; noticed within minutes."""
+        return len(self._kafka.partitions_for_topic(self.topic) or ()) > len(self.partitions)
+
     def position(self, number: int) -> int:
         """Return the offset that is read next."""
         return int(self._kafka.position(TopicPartition(self.topic, number)))

@@ -27,6 +27,7 @@ from tests.builders.cli import connected, fresh_topics, rankstream
 from tests.builders.exploration import the_explored
 from tests.builders.graph import publish_boards
 from tests.builders.interests import publish_some
+from tests.builders.item_counts import a_following_bundle
 from tests.builders.logs import rows_of, some_events, write_log
 from tests.builders.served import Day, a_day
 from tests.cli.test_dead_letters import reject
@@ -104,6 +105,11 @@ def produce(stage: Stage) -> Result:
     log = write_log(stage.folder / "log.csv", rows_of(some_events(20)))
     log.write_text(log.read_text() + "u1,1,click,soon,,\n")
     return stage.on_topics("produce", log)
+
+
+def count(stage: Stage) -> Result:
+    bundle = a_following_bundle(stage.folder / "following", [("u1", 2, "view", 1_700_000_000_000)])
+    return stage.on_topics("count", "--bundle", bundle, "--to", stage.folder / "counts", "--once")
 
 
 def request(stage: Stage) -> Result:
@@ -222,6 +228,7 @@ RUNS: dict[str, Callable[[Stage], Result]] = {
     "export": lambda stage: rankstream("export", "--from", stage.run, "--to", stage.folder / "new", "--json"),
     "evaluate": lambda stage: rankstream("evaluate", LOG, "--from", stage.run, "--json"),
     "embed": lambda stage: rankstream("embed", LOG, "--from", stage.run, "--json"),
+    "count": count,
     "catalogue import": lambda stage: rankstream("catalogue", "import", items(stage), stage.folder / "c", "--json"),
     "catalogue show": lambda stage: rankstream("catalogue", "show", catalogue(stage), 1, "--json"),
     "catalogue check": lambda stage: rankstream(
@@ -252,6 +259,7 @@ ON_KAFKA = (
     "forget",
     "repartition",
     "deploy",
+    "count",
     "catalogue follow",
 )
 NAMES = [" ".join(path) for path, _ in EVERY]
