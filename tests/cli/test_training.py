@@ -24,7 +24,7 @@ from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.embeddings.table import EmbeddingTable
 from rankstream.features.ids import id_keys
 from rankstream.features.interests.table import open_interests
-from rankstream.features.item_counts.files import open_counts
+from rankstream.features.item_counts.files import counting, open_counts
 from rankstream.features.matches.tables import matches_tag
 from rankstream.models.items.item_counts import item_counts
 from rankstream.models.recipes.bundle import recipe_for
@@ -267,6 +267,10 @@ def test_embedding_publishes_item_counts_as_of_the_same_time_which_the_bundle_ta
         assert done.exit_code == 0, done.output
     counts, manifest = open_counts(tmp_path / "counts"), read_manifest(bundle)
     assert json.loads(done.stdout)["item_counts"] == str(tmp_path / "counts" / counts.version)
+    with counting(tmp_path / "counts"):
+        beside = rankstream("embed", run / "actions", *flags, "--json")
+    assert json.loads(beside.stdout)["item_counts"] is None
+    assert "`rankstream count` publishes newer ones into" in beside.stderr
     assert counts.as_of_ms == EmbeddingTable.open(tmp_path / "users").as_of_ms
     recipe = counts_recipe_of(manifest)
     assert (set(recipe.matched), recipe.feature_names) == ({"view", "save"}, counts.feature_names)

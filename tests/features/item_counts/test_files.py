@@ -5,7 +5,14 @@ from xxhash import xxh3_64_hexdigest
 
 from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.files import make_current
-from rankstream.features.item_counts.files import open_counts, publish_counts
+from rankstream.features.item_counts.files import (
+    FolderInUseError,
+    counting,
+    is_counting,
+    open_counts,
+    publish_counts,
+    publish_newer,
+)
 from tests.builders.bundle import AS_OF_MS, ITEM_SPACE
 from tests.builders.item_counts import some_counts, the_same
 from tests.builders.killed import killed_at
@@ -24,6 +31,28 @@ def test_as_many_versions_are_kept_as_are_wanted(tmp_path):
     names = [publish_counts(tmp_path, some_counts(seed), keep=3).name for seed in range(5)]
     assert sorted(path.name for path in tmp_path.glob("0*")) == names[2:]
     assert open_counts(tmp_path).version == names[-1]
+
+
+def test_newer_counts_take_the_place_of_older_ones_alone(tmp_path):
+    first = publish_newer(tmp_path, some_counts(1, AS_OF_MS + 5))
+    for as_of_ms in (AS_OF_MS, AS_OF_MS + 5):
+        assert publish_newer(tmp_path, some_counts(2, as_of_ms)) is None
+    assert open_counts(tmp_path).version == first.name
+    assert publish_newer(tmp_path, some_counts(2, AS_OF_MS + 5, space="another model's")) is not None
+    assert publish_newer(tmp_path, some_counts(1, AS_OF_MS, space="another model's")) is None
+    assert publish_newer(tmp_path, some_counts(2, AS_OF_MS + 6)) is not None
+    (tmp_path / open_counts(tmp_path).version / "header.json").write_text("{}")
+    assert publish_newer(tmp_path, some_counts(3, AS_OF_MS)) is not None  # what can't be trusted is older than anything
+
+
+def test_one_process_publishes_all_the_time(tmp_path):
+    assert not is_counting(tmp_path)
+    with counting(tmp_path):
+        assert is_counting(tmp_path)
+        with pytest.raises(FolderInUseError, match="end it, or name another folder"), counting(tmp_path):
+            pass
+        publish_counts(tmp_path, some_counts(1))  # it keeps nobody from publishing by hand
+    assert not is_counting(tmp_path)
 
 
 def test_every_byte_of_every_file_is_verified_and_the_file_is_named(tmp_path):

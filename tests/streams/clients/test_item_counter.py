@@ -9,7 +9,11 @@ import pytest
 
 from rankstream.bundles.item_counts import NotCountableError
 from rankstream.bundles.manifest import read_manifest, write_manifest
+from rankstream.evaluation.replay.counts import CountedAnew
+from rankstream.events.arrivals import arrivals_of
+from rankstream.events.kept_actions import KeptActions
 from rankstream.events.open import open_log
+from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.files import versions
 from rankstream.features.embeddings.memory import ItemTable
@@ -17,9 +21,13 @@ from rankstream.features.files import make_current
 from rankstream.features.ids import id_keys
 from rankstream.features.item_counts.files import FolderInUseError
 from rankstream.models.items.item_counts import item_counts
+from rankstream.ranking.bundle import open_bundle
+from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.item_counter import ItemCounter, Pace
+from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.partitioner import partition_of
 from rankstream.streams.settings import Settings
+from rankstream.streams.topics import ACTIONS
 from tests.builders.bundle import VOCABULARY
 from tests.builders.cli import fresh_topics
 from tests.builders.counting import (
@@ -100,6 +108,18 @@ def test_a_version_counted_later_is_the_same_to_the_byte(settings, send, bundle,
     assert len(set(names)) == 3
 
 
+def test_replay_counts_anew_what_was_published(settings, send, bundle, tmp_path):
+    send.act(*ACTS, ("u1", "", "forget", 22))
+    send.act(("late", 9, "save", 3), arrived=12)
+    past = KeptActions(VOCABULARY)
+    with TopicReader(settings, ACTIONS, from_beginning=True) as reader:
+        past.feed(arrivals_of(reader.read_all(), VOCABULARY, Skipped()))
+    replayed = CountedAnew(open_bundle(bundle), past, EVERY_MS)
+    for minutes in (10, 20, 30, 50):
+        live = published(settings, bundle, tmp_path, minutes)
+        assert the_same(live, replayed.as_of(at_ms(minutes + 9)))
+
+
 def test_what_arrives_after_a_boundary_counts_for_the_next_one(settings, send, bundle, tmp_path):
     send.act(*ACTS[:10])
     send.act(("late", 9, "save", 3), arrived=12)
@@ -161,6 +181,42 @@ def test_a_part_of_the_log_is_not_published_for_the_whole(settings, send, bundle
     with pytest.raises(NotCountableError, match=r"holds 3 actions .* are of 8: .* with --from LOG"):
         published(settings, bundle, tmp_path, 10)
     assert the_same(published(settings, bundle, tmp_path, 10, allow_few=True), anew(ACTS[:3], 10))
+
+
+def test_what_could_not_be_compared_is_read_again(settings, send, bundle, tmp_path, monkeypatch):
+    """Brokers that are away for a moment cost no action, nor does any count twice."""
+    send.act(*ACTS[:10])
+    with a_counter(settings, bundle, tmp_path, 10) as counter:
+        followed = counter._actions._followed
+        compare, answers = followed.is_another, [ClientError("away"), ClientError("away")]
+
+        def away(*asked):
+            if answers:
+                raise answers.pop()
+            return compare(*asked)
+
+        monkeypatch.setattr(followed, "is_another", away)
+        for _ in range(2):
+            with pytest.raises(ClientError):
+                counter.step()
+        counter.read_to_end()
+        assert counter.figures.actions == 10
+    assert the_same(newest(tmp_path), anew(ACTS[:10], 10))
+
+
+def test_a_topic_that_is_another_one_is_read_from_its_beginning(settings, send, bundle, tmp_path, monkeypatch, caplog):
+    send.act(*ACTS[:20])
+    with a_counter(settings, bundle, tmp_path, 10) as counter:
+        counter.read_to_end()
+        monkeypatch.setattr(counter._actions._followed, "is_another", lambda *asked: True)
+        counter._actions._is_in_doubt = True
+        send.act(*ACTS[20:30])
+        counter._clock.minutes = 20
+        while counter.has_work:
+            counter.step()
+        assert "so all is read again" in caplog.text
+        assert counter.figures.actions == 30
+    assert the_same(newest(tmp_path), anew(ACTS[:30], 20))
 
 
 class Recorded:
@@ -257,6 +313,7 @@ def test_rates_of_lists_are_counted_of_the_topic_impressions(settings, send, tmp
 
 COUNT_AND_DIE = """
 from rankstream.streams.settings import Settings
+from rankstream.streams.topics import ACTIONS
 from tests.builders.counting import published
 
 settings = Settings(bootstrap_servers={servers!r}, topic_prefix={prefix!r}, partitions=3)
