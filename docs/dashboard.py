@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 WIDTH, HEIGHT = 24, 8  # Grafana's columns, and the height of a panel in its rows
+ACROSS = 4  # panels of a line, at most
 SOURCE = {"type": "prometheus", "uid": "prometheus"}
 
 
@@ -44,7 +45,9 @@ ROWS: Mapping[str, Sequence[Panel]] = {
     "What comes, and what becomes of it": (
         Panel("Actions", "ops", _rate("rankstream_actions_total", "result")),
         Panel("Requests", "reqps", _rate("rankstream_requests_total", "result")),
-        Panel("Dead letters", "ops", _rate("rankstream_dead_letters_total", "reason")),
+        Panel("Dead letters", "ops", {  # the reasons that come, of the many that there are
+            "{{reason}}": "sum by (reason) (rate(rankstream_dead_letters_total[$__rate_interval])) > 0"
+        }),
     ),
     "Ranking": (
         Panel("What requests wait for, 99 of 100", "s", {
@@ -111,12 +114,13 @@ def dashboard() -> str:
     top = 0
     for title, row in ROWS.items():
         panels.append({"type": "row", "title": title, "gridPos": {"x": 0, "y": top, "w": WIDTH, "h": 1}, "panels": []})
-        across = min(3, len(row))
-        for at, panel in enumerate(row):
-            width = WIDTH // across
-            place = {"x": at % across * width, "y": top + 1 + at // across * HEIGHT, "w": width, "h": HEIGHT}
-            panels.append(_panel(panel, place))
-        top += 1 + HEIGHT * -(-len(row) // across)
+        top += 1
+        for first in range(0, len(row), ACROSS):
+            line = row[first : first + ACROSS]
+            width = WIDTH // len(line)
+            for at, panel in enumerate(line):
+                panels.append(_panel(panel, {"x": at * width, "y": top, "w": width, "h": HEIGHT}))
+            top += HEIGHT
     for number, one in enumerate(panels, start=1):
         one["id"] = number
     document = {

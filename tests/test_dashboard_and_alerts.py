@@ -1,6 +1,8 @@
 """What watches workers can be parsed and asks for nothing that is not there: dashboard, alerts, what is scraped."""
 
+import html
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,8 +15,10 @@ import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from docs.dashboard import ROWS
+from docs.dashboard_picture import Span, amount, draw
 from rankstream.cli.views.monitor_metrics import MONITOR_METRICS
 from rankstream.gateway.telemetry import SHOWN_BY_GATEWAYS
+from rankstream.metrics.drawing import svg_of
 from rankstream.streams.clients.counter_metrics import COUNTER_METRICS
 from rankstream.streams.exposition import Kind
 from rankstream.streams.worker.telemetry import WORKER_METRICS
@@ -137,6 +141,33 @@ def test_each_query_of_the_dashboard_stands_in_its_table_and_panels_do_not_overl
         for y in range(one["gridPos"]["y"], one["gridPos"]["y"] + one["gridPos"]["h"])
     ]
     assert len(set(cells)) == len(cells)
+
+
+def test_its_picture_has_each_panel_with_what_its_queries_are_answered():
+    asked = []
+
+    def ask(query):
+        asked.append(promql_parser.parse(query))  # as Prometheus would: no variable of Grafana's is left
+        if "restore" in query:
+            return []
+        labels = {"reason": "unknown-action", "instance": "worker-1", "route": "/rank", "status": "200"}
+        return [{"metric": labels, "values": [[900, "1"], [915, "NaN"], [930, "2"]]}]
+
+    picture = svg_of(draw(DASHBOARD, ask, Span(840, 960)), "a picture")
+    shown = [html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", picture)]
+    assert len(asked) == sum(len(panel["targets"]) for panel in PANELS)
+    assert {panel["title"] for panel in PANELS} | set(ROWS) <= set(shown)
+    assert shown.count("no data") == 1
+    assert {"unknown-action", "/rank 200", "worker-1 waiting"} <= set(shown)
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "text"),
+    [("s", 0.25, "250 ms"), ("s", 90, "90 s"), ("s", 864_000, "10 d"), ("percentunit", 0.5, "50 %"),
+     ("bytes", 1 << 28, "256 MiB"), ("ops", 3, "3/s"), ("short", 3, "3")],
+)  # fmt: skip
+def test_amounts_have_their_unit(unit, value, text):
+    assert amount(unit, value) == text
 
 
 def test_prometheus_scrapes_the_workers_of_the_compose_file_where_they_listen():
