@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from rankstream.cli.main import main
+from rankstream.gateway.settings import TABLE, GatewaySettings, read_gateway_settings
 from rankstream.streams.setting_fields import CONFIG_VARIABLE, variable
 from rankstream.streams.settings import Settings, read_settings
 
@@ -20,11 +21,12 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 OURS = [name for name, service in SERVICES.items() if service["image"] == "rankstream"]
 VARIABLES = {variable(known.name) for known in fields(Settings)} | {CONFIG_VARIABLE}
+OF_GATEWAYS = {variable(known.name, TABLE) for known in fields(GatewaySettings)}
 
 
-def test_there_are_kafka_its_topics_two_workers_and_a_producer():
+def test_there_are_kafka_its_topics_two_workers_a_gateway_and_a_producer():
     watching = {name for name, service in SERVICES.items() if service.get("profiles") == ["watch"]}
-    assert set(SERVICES) - watching == {"kafka", "topics", "worker-1", "worker-2", "producer"}
+    assert set(SERVICES) - watching == {"kafka", "topics", "worker-1", "worker-2", "gateway", "producer"}
     assert set(OURS) == set(SERVICES) - watching - {"kafka"}
 
 
@@ -41,8 +43,16 @@ def test_commands_and_flags_exist(name):
 @pytest.mark.parametrize("name", OURS)
 def test_the_environment_is_made_of_settings_that_are_allowed(name):
     environment = SERVICES[name]["environment"]
-    assert set(environment) <= VARIABLES
+    assert set(environment) <= (VARIABLES | OF_GATEWAYS if name == "gateway" else VARIABLES)
     assert read_settings({}, environment).bootstrap_servers == "kafka:9092"
+
+
+def test_the_gateway_is_checked_where_it_listens_and_reached_from_this_machine_alone():
+    gateway = SERVICES["gateway"]
+    settings = read_gateway_settings({}, environment=gateway["environment"])
+    assert f"http://127.0.0.1:{settings.port}/ready" in gateway["healthcheck"]["test"][-1]
+    assert gateway["ports"] == [f"127.0.0.1:{settings.port}:{settings.port}"]
+    assert settings.anonymous  # so nobody else may reach it
 
 
 def test_workers_have_names_and_folders_of_their_own():

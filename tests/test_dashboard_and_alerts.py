@@ -170,15 +170,16 @@ def test_amounts_have_their_unit(unit, value, text):
     assert amount(unit, value) == text
 
 
-def test_prometheus_scrapes_the_workers_of_the_compose_file_where_they_listen():
+def test_prometheus_scrapes_the_workers_and_the_gateway_of_the_compose_file_where_they_listen():
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
-    (job,) = config["scrape_configs"]
-    targets = job["static_configs"][0]["targets"]
-    for target in targets:
+    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in config["scrape_configs"]}
+    assert set(targets) == {"rankstream-worker", "rankstream-gateway"}  # which queries name
+    (gateway,) = targets["rankstream-gateway"]
+    assert f"127.0.0.1:{gateway.split(':')[1]}:8080" in COMPOSE[gateway.split(":")[0]]["ports"]
+    for target in targets["rankstream-worker"]:
         service, port = target.split(":")
         assert COMPOSE[service]["environment"]["RANKSTREAM_WEB_PORT"] == port
         assert COMPOSE[service]["environment"]["RANKSTREAM_WEB_HOST"] == "0.0.0.0"
-    assert job["job_name"] == "rankstream-worker"  # which queries name
 
 
 def test_files_that_are_mounted_exist():
