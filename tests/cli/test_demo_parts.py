@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from rankstream.cli.demo.baselines import baseline_ranks
+from rankstream.cli.demo.command import goes_on
 from rankstream.cli.demo.data import NoDataError, find_log, write_items
 from rankstream.cli.demo.live import PendingRequest, scored
 from rankstream.cli.demo.report import metrics_of, verdict_on, write_report
@@ -170,3 +171,25 @@ def test_brokers_that_do_not_answer_are_told_before_anything_is_trained(tmp_path
     result = rankstream("demo", "--folder", tmp_path / "demo", "--bootstrap-servers", NO_BROKER)
     assert f"no Kafka broker answers at {NO_BROKER}" in refusal(result)
     assert not (tmp_path / "demo").exists()
+
+
+@pytest.mark.parametrize(
+    ("live", "terminal", "display", "as_json", "opens"),
+    [
+        (None, True, ":0", False, True),
+        (None, True, "", False, False),  # a server, over ssh
+        (None, False, ":0", False, False),  # a pipe, or CI
+        (None, True, ":0", True, False),
+        (True, False, "", False, True),
+        (False, True, ":0", False, False),
+    ],
+)
+def test_the_page_opens_where_somebody_looks_on_unless_told_otherwise(
+    monkeypatch, live, terminal, display, as_json, opens
+):
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal, raising=False)
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", display)
+    assert goes_on(live, as_json) is opens

@@ -142,6 +142,8 @@ test("a cover is the same for the same item, and its colour the category's", () 
   const card = { item_id: "a", title: "\u00dcber das Meer", category: ["Films"] };
   assert.deepEqual(coverOf(card), coverOf({ ...card }));
   assert.equal(coverOf(card).initials, "\u00dcD");
+  const initials = title => coverOf({ ...card, title }).initials;
+  assert.deepEqual(["Titanic (1997)", "Alien [Blu-ray] 3", "(500) Days", "(1997)"].map(initials), ["T", "A3", "D", "1"]);
   assert.equal(coverOf({ ...card, item_id: "b" }).hue, coverOf(card).hue);
   assert.equal(coverOf({ item_id: "<!>", title: null, category: [] }).initials, "?");
   assert.equal(hash("a"), 0xe40c292c);

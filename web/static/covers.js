@@ -11,7 +11,9 @@ export function hash(text) {
 
 export function coverOf(card) {
   const id = String(card.item_id);
-  const words = (card.title ?? id).match(/[\p{L}\p{N}]+/gu) ?? ["?"];
+  const title = card.title ?? id;
+  const named = title.replace(/[(\[][^)\]]*[)\]]/gu, " ");  // a year, an edition: not what people call it
+  const words = named.match(/[\p{L}\p{N}]+/gu) ?? title.match(/[\p{L}\p{N}]+/gu) ?? ["?"];
   const seed = hash(id);
   return {
     hue: hash(card.category[0] ?? id) % 360,
