@@ -1,5 +1,6 @@
 """Connections of clients: options from settings, brokers that do not answer, topics that are missing."""
 
+import random
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -16,6 +17,7 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.tokens import Tokens
 
 BOOTSTRAP_MS = 5_000
+NEXT_ONE_MS, ANSWER_MS = 3_000, 5_000  # where several brokers are named, after it another one is asked
 HANG_S = 10.0  # a TLS handshake with a listener that speaks none has no timeout of its own
 POLL_MS = 200
 ASK_AGAIN_S = 10.0  # a connection may break at any time; brokers that are away longer are told of
@@ -40,12 +42,29 @@ def kafka_options(settings: Settings) -> dict[str, Any]:
 
 def connect(settings: Settings, make: Callable[..., T], **options: Any) -> T:
     """Make a client of kafka-python within seconds. Raises ``ClientError``."""
-    made: list[T] = []
-    failed: list[BaseException] = []
     try:
         options = kafka_options(settings) | handed_on(settings, make.DEFAULT_CONFIG) | options  # type: ignore[attr-defined]
     except SettingsError as exc:
         raise ClientError(str(exc)) from exc
+    made, failure = _attempt(make, options)
+    if made is not None:
+        return made
+    if failure is not None and not (isinstance(failure, KafkaError | OSError | ValueError) or _is_kerberos(failure)):
+        raise failure
+    found = why_not(settings)
+    reason = f" ({failure})" if failure is not None and not isinstance(failure, KafkaError) else ""
+    raise ClientError(
+        f"no Kafka broker answers at {settings.bootstrap_servers} with {settings.security_protocol}"
+        + (f": {found}" if found else f"{reason}; check that one runs there, or name another with --bootstrap-servers")
+    )
+
+
+def _attempt(
+    make: Callable[..., T], options: Mapping[str, Any], seconds: float = HANG_S
+) -> tuple[T | None, BaseException | None]:
+    """Make a client, in a thread that is waited for no longer than makes sense; or return why there is none."""
+    made: list[T] = []
+    failed: list[BaseException] = []
 
     def attempt() -> None:
         try:
@@ -55,17 +74,8 @@ def connect(settings: Settings, make: Callable[..., T], **options: Any) -> T:
 
     thread = threading.Thread(target=attempt, daemon=True)
     thread.start()
-    thread.join(HANG_S)
-    if made:
-        return made[0]
-    if failed and not (isinstance(failed[0], KafkaError | OSError | ValueError) or _is_kerberos(failed[0])):
-        raise failed[0]
-    found = why_not(settings)
-    reason = f" ({failed[0]})" if failed and not isinstance(failed[0], KafkaError) else ""
-    raise ClientError(
-        f"no Kafka broker answers at {settings.bootstrap_servers} with {settings.security_protocol}"
-        + (f": {found}" if found else f"{reason}; check that one runs there, or name another with --bootstrap-servers")
-    )
+    thread.join(seconds)
+    return (made[0] if made else None), (failed[0] if failed else None)
 
 
 def _is_kerberos(exc: BaseException) -> bool:
@@ -74,8 +84,26 @@ def _is_kerberos(exc: BaseException) -> bool:
 
 
 def connect_admin(settings: Settings) -> Any:
-    """Return kafka-python's admin client. Raises ``ClientError``."""
+    """Return kafka-python's admin client. Raises ``ClientError``.
+
+    Of several brokers it takes one by chance, and waits for no other where that one stands still: so each is tried.
+    """
+    options = _options_of_admin(settings)
+    servers: list[str] = options.get("bootstrap_servers", [])
+    for server in random.sample(servers, len(servers)) if len(servers) > 1 else ():
+        made, _ = _attempt(KafkaAdminClient, options | {"bootstrap_servers": [server]}, 2 * NEXT_ONE_MS / 1000)
+        if made is not None:
+            return made
     return connect(settings, KafkaAdminClient)
+
+
+def _options_of_admin(settings: Settings) -> dict[str, Any]:
+    """Return the options by which one of several brokers is asked; none where the settings have an error."""
+    soon = {"bootstrap_timeout_ms": NEXT_ONE_MS, "request_timeout_ms": ANSWER_MS}
+    try:
+        return kafka_options(settings) | soon | handed_on(settings, KafkaAdminClient.DEFAULT_CONFIG)
+    except SettingsError:
+        return {}
 
 
 def ask(settings: Settings, question: Callable[[Any], T], what: str) -> T:

@@ -1,6 +1,8 @@
 """Questions to brokers: asked again where a connection breaks, refused in one sentence where that does not help."""
 
 import asyncio
+import socket
+from dataclasses import replace
 
 import pytest
 from kafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
@@ -71,3 +73,13 @@ def test_what_another_try_does_not_mend_is_told_at_once(settings, breaking):
     with pytest.raises(ClientError, match="do not list their topics"):
         missing_topics(settings, ["any"])
     assert len(closed) == 1
+
+
+def test_one_of_several_that_stands_still_is_passed_over(settings, monkeypatch):
+    """Which one is asked first is chance: it was waited for until all time was over, and no other was asked."""
+    monkeypatch.setattr(connect, "NEXT_ONE_MS", 300)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the system accepts, and nobody answers
+        still = f"127.0.0.1:{silent.getsockname()[1]}"
+        several = replace(settings, bootstrap_servers=f"{still},{settings.bootstrap_servers}")
+        for _ in range(6):
+            assert missing_topics(several, ["nowhere"]) == ["nowhere"]
