@@ -7,7 +7,7 @@ the other, and all ended. One connection that is not accepted, too, held up all 
 
 With a single broker there is nobody else to ask: it is waited for as ever.
 
-Names of aiokafka used here are not public (``_get_conn``, ``_request_timeout``): it is pinned.
+Names of aiokafka used here are not public (``_get_conn``, ``_request_timeout``, ``_request_timeout_ms``): it is pinned.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ from aiokafka.protocol.transaction import (
 )
 
 ANSWER_S = 10.0  # of what a broker answers at once
+FIRST_S = 5.0  # of the first question of all, to each of the brokers that are named
 FETCH_S = 30.0  # of records: a slow line takes its time
 AT_ONCE = (
     HeartbeatRequest, LeaveGroupRequest, FindCoordinatorRequest, MetadataRequest, OffsetRequest, OffsetCommitRequest,
@@ -61,7 +62,18 @@ def expect_prompt_answers(client: Any, answer_s: float = ANSWER_S) -> None:
             connection.send = _in_time(connection, client, answer_s)
         return connection
 
-    client._get_conn = get_connection_in_time
+    reach = client.bootstrap
+
+    async def reach_in_time() -> None:
+        longest_ms = client._request_timeout_ms
+        if len(client.hosts) > 1:
+            client._request_timeout_ms = min(longest_ms, 1000 * min(FIRST_S, answer_s))
+        try:
+            await reach()
+        finally:
+            client._request_timeout_ms = longest_ms
+
+    client._get_conn, client.bootstrap = get_connection_in_time, reach_in_time
 
 
 def _in_time(connection: Any, client: Any, answer_s: float) -> Any:

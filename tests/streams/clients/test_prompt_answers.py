@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 from aiokafka.client import AIOKafkaClient, CoordinationType
@@ -12,6 +13,7 @@ from aiokafka.protocol.metadata import MetadataResponse_v0
 
 from rankstream.streams.broker import EmbeddedBroker
 from rankstream.streams.clients.prompt_answers import expect_prompt_answers
+from tests.kafka.harness import wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -42,7 +44,9 @@ def told_of_both(client: AIOKafkaClient, still: EmbeddedBroker) -> None:
 
 def stop(still: EmbeddedBroker) -> None:
     assert still.process is not None
+    stat = Path(f"/proc/{still.process.pid}/stat")
     still.process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "it stands still")
 
 
 def asked(broker, still: EmbeddedBroker, ask: Callable[[AIOKafkaClient], Awaitable[object]]) -> object:
@@ -95,6 +99,22 @@ def test_whoever_answers_tells_of_leaders_and_coordinators(broker, still):
         return True
 
     assert asked(broker, still, look)
+
+
+def test_the_first_one_that_is_named_may_stand_still(broker, still):
+    """A client asks one after the other, and waited for each as long as for any answer."""
+    stop(still)
+
+    async def reach() -> None:
+        named = f"{still.bootstrap_servers},{broker.bootstrap_servers}"
+        client = AIOKafkaClient(bootstrap_servers=named, request_timeout_ms=AN_HOUR_MS)
+        expect_prompt_answers(client, answer_s=0.5)
+        await client.bootstrap()
+        assert client._request_timeout_ms == AN_HOUR_MS
+        await client.close()
+
+    for _ in range(6):  # which is the first is chance
+        asyncio.run(reach())
 
 
 def test_with_a_single_broker_there_is_nobody_else_to_ask(still):
