@@ -26,7 +26,7 @@ from rankstream.features.embeddings.files import BrokenTableError
 from rankstream.features.item_counts.files import FolderInUseError
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.counter_metrics import COUNTER_METRICS, CounterLook
-from rankstream.streams.clients.item_counter import ItemCounter, Pace, Published
+from rankstream.streams.clients.item_counter import ItemCounter, NotPublishedError, Pace, Published
 from rankstream.streams.clients.metrics_pages import pages
 from rankstream.streams.exposition import Exposition
 from rankstream.streams.log_lines import set_up
@@ -92,7 +92,7 @@ def _delay(ctx: click.Context, option: click.Parameter, given: str) -> int:
 @log_options
 @json_option
 @settings_options(*CONNECTED, also=OF_COUNTER)
-@refusing(ClientError, NotCountableError, BrokenTableError, FolderInUseError, LogError)
+@refusing(ClientError, NotPublishedError, NotCountableError, BrokenTableError, FolderInUseError, LogError)
 def command(
     root: Path,
     every_ms: int,
@@ -150,7 +150,7 @@ def _step(counter: ItemCounter) -> None:
     """Read on and publish what is due; wait where there is nothing to do, or brokers are away."""
     try:
         published = counter.step()
-    except (ClientError, NotCountableError) as exc:
+    except (ClientError, NotPublishedError, NotCountableError) as exc:
         if not counter.figures.versions and isinstance(exc, NotCountableError):
             raise
         log.error("%s; it is tried again", " ".join(str(exc).split()))

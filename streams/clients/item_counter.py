@@ -50,6 +50,10 @@ PART = 0.5  # fewer actions than this share of those that the bundle was counted
 SECONDS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
 
+class NotPublishedError(Exception):
+    """A version that can't be written; one sentence, with the reason."""
+
+
 class ReadBefore(Protocol):
     """A recorded log that is counted before the topics."""
 
@@ -119,6 +123,7 @@ class ItemCounter:
         self._published_until_ms = 0  # the newest boundary that needs no version any more
         self._closing_ms: int | None = None  # a boundary that the clock has closed, and not all was read of
         self._has_more = False  # than was read at once
+        self._starts_over = False  # before anything else is read
         self._open = ExitStack()
         with ExitStack() as opened:
             opened.enter_context(counting(root))
@@ -151,9 +156,12 @@ class ItemCounter:
         self.figures.actions = self._kept.read
 
     def _start_over(self) -> None:
+        """Read all again; where brokers are away now, before anything else is read."""
+        self._starts_over = True
         for topic in self._topics:
             topic.start_over()
         self._begin()
+        self._starts_over = False
 
     @property
     def _topics(self) -> Sequence[WholeTopic]:
@@ -167,8 +175,11 @@ class ItemCounter:
     def step(self) -> Published | None:
         """Read what has come, and publish where a boundary has closed; return the version, if one.
 
-        Raises ``ClientError``; ``NotCountableError`` for a log that is only a part of the bundle's.
+        Raises ``ClientError``, ``NotPublishedError``, and ``NotCountableError`` for a log that is only a part of the
+        bundle's. Who goes on calls it again.
         """
+        if self._starts_over:
+            self._start_over()
         self._follow_bundle()
         try:
             self._read()
@@ -283,7 +294,13 @@ class ItemCounter:
     def _publish_as_of(self, boundary_ms: int) -> Published | None:
         started, counted = time.monotonic(), self._counted
         counts = item_counts(self._kept.before(boundary_ms), counted.items, counted.recipe, boundary_ms - 1)
-        folder = publish_newer(self.root, counts, self.pace.keep)
+        try:
+            folder = publish_newer(self.root, counts, self.pace.keep)
+        except OSError as exc:
+            raise NotPublishedError(
+                f"item counts can't be written into {self.root} ({exc.strerror}): make room there, or let this user "
+                "write"
+            ) from exc
         if folder is None:
             return None
         found = Published(folder, counts.as_of_ms, len(counted.items), self._kept.read, time.monotonic() - started)

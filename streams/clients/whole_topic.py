@@ -47,15 +47,18 @@ class WholeTopic:
 
     def start_over(self) -> None:
         """Read again from the beginning. Raises ``ClientError``."""
-        self._reader.close()
+        before = self._reader
         self._open()
+        before.close()
 
     def poll(self) -> list[Record]:
         """Return the records that came, perhaps none. Raises ``ClientError``, ``TopicReplacedError``.
 
-        Where brokers can't tell now whether the topic still is what it was, the records are read again next time.
+        Where brokers can't tell now whether the topic still is what it was, or a registry is away, the records are read
+        again next time.
         """
-        records = self._reader.poll()
+        with self._read_again_after(ClientError):
+            records = self._reader.poll()
         self._is_in_doubt |= self._followed.is_in_doubt(records, self._next)
         if records and self._is_in_doubt:
             with self._read_again_after(ClientError):

@@ -1,5 +1,6 @@
 """Items counted from the stream: a version is a function of the log up to its boundary, whoever counts it, and when."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from rankstream.features.ids import id_keys
 from rankstream.features.item_counts.files import FolderInUseError
 from rankstream.models.items.item_counts import item_counts
 from rankstream.ranking.bundle import open_bundle
+from rankstream.streams.clients import item_counter
 from rankstream.streams.clients.connect import ClientError
-from rankstream.streams.clients.item_counter import ItemCounter, Pace
+from rankstream.streams.clients.item_counter import ItemCounter, NotPublishedError, Pace
 from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.partitioner import partition_of
 from rankstream.streams.settings import Settings
@@ -204,19 +206,49 @@ def test_what_could_not_be_compared_is_read_again(settings, send, bundle, tmp_pa
     assert the_same(newest(tmp_path), anew(ACTS[:10], 10))
 
 
+def away_once(away, go_on):
+    """What brokers answer that are away the first time."""
+    if away:
+        away.clear()
+        raise ClientError("away")
+    go_on()
+
+
 def test_a_topic_that_is_another_one_is_read_from_its_beginning(settings, send, bundle, tmp_path, monkeypatch, caplog):
     send.act(*ACTS[:20])
     with a_counter(settings, bundle, tmp_path, 10) as counter:
         counter.read_to_end()
         monkeypatch.setattr(counter._actions._followed, "is_another", lambda *asked: True)
         counter._actions._is_in_doubt = True
+        start_over, away = counter._actions.start_over, [True]
+        monkeypatch.setattr(counter._actions, "start_over", lambda: away_once(away, start_over))
         send.act(*ACTS[20:30])
         counter._clock.minutes = 20
+        with pytest.raises(ClientError):
+            counter.step()
         while counter.has_work:
             counter.step()
         assert "so all is read again" in caplog.text
         assert counter.figures.actions == 30
     assert the_same(newest(tmp_path), anew(ACTS[:30], 20))
+
+
+def test_what_can_not_be_written_is_one_sentence_and_the_next_boundary_is_published(
+    settings, send, bundle, tmp_path, monkeypatch
+):
+    def full(*given):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    send.act(*ACTS)
+    with a_counter(settings, bundle, tmp_path, 10) as counter:
+        with monkeypatch.context() as patch:
+            patch.setattr(item_counter, "publish_newer", full)
+            with pytest.raises(NotPublishedError, match="No space left on device"):
+                counter.read_to_end()
+        assert counter.figures.complete_ms is None
+        counter._clock.minutes = 20
+        counter.read_to_end()
+    assert the_same(newest(tmp_path), anew(ACTS, 20))
 
 
 class Recorded:
