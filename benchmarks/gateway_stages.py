@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from rankstream.gateway.app import Gateway
+from rankstream.gateway.app import REQUEST_ID, Gateway
 from rankstream.gateway.async_client import AsyncGatewayClient, _reply
 from rankstream.gateway.client import Call, Reply
 from rankstream.gateway.feeds import FeedBoard
@@ -27,14 +27,20 @@ HEADER = "Stamps"  # of an answer: when the handler began, the body was read, th
 STEPS = ("http to the gateway", "body", "check, send and worker", "feed to answer", "http back")
 
 
-class StampedBoard(FeedBoard):
-    """Notes when feeds come that somebody waits for."""
+class _Named(msgspec.Struct):
+    request_id: str
 
-    came_s: float = 0.0  # the last one: who waits for it goes on before the next one comes
+
+class StampedBoard(FeedBoard):
+    """Notes when feeds come."""
+
+    def __init__(self, max_followers: int) -> None:
+        super().__init__(max_followers)
+        self.came_s: dict[object, float] = {}  # by request; of those that others asked for, too
 
     def arrived(self, value: bytes) -> None:
         """Hand on a feed."""
-        self.came_s = perf_counter()
+        self.came_s[msgspec.json.decode(value, type=_Named).request_id] = perf_counter()
         super().arrived(value)
 
 
@@ -51,7 +57,7 @@ class StampedGateway(Gateway):
         await request.read()
         read_s = perf_counter()
         answer = await super().post_rank(request)
-        stamps = (begun_s, read_s, self.board.came_s, perf_counter())
+        stamps = (begun_s, read_s, self.board.came_s.pop(REQUEST_ID.get()), perf_counter())
         answer.headers[HEADER] = msgspec.json.encode(stamps).decode()
         return answer
 
