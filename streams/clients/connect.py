@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 
 from rankstream.streams.clients.diagnosis import why_not
 from rankstream.streams.clients.rights import Lacking, lacking_on_topics, told
@@ -47,6 +47,9 @@ def connect(settings: Settings, make: Callable[..., T], **options: Any) -> T:
     except SettingsError as exc:
         raise ClientError(str(exc)) from exc
     made, failure = _attempt(make, options)
+    for _ in options["bootstrap_servers"][1:]:  # it takes one by chance, which may stand still
+        if isinstance(failure, KafkaTimeoutError):
+            made, failure = _attempt(make, options)
     if made is not None:
         return made
     if failure is not None and not (isinstance(failure, KafkaError | OSError | ValueError) or _is_kerberos(failure)):

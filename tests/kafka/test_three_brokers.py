@@ -136,6 +136,7 @@ def test_who_coordinates_or_leads_may_stand_still_for_as_long_as_it_likes(cluste
     """Heartbeats went to the group's coordinator for 90 s: workers lost their session, and ended each other."""
     bench.settings = replace(bench.settings, session_timeout_s=30.0)
     workers, sender = two_workers(bench), Sender(bench)
+    sender.send()  # by a producer that has met its brokers
     transactions = f"{bench.settings.app_id}-{bench.names.of(ACTIONS)}-0"
     for who in (
         lambda: cluster.coordinator(CoordinationType.GROUP, bench.settings.app_id),
