@@ -45,7 +45,7 @@ from rankstream.streams.topics import ACTIONS, IMPRESSIONS
 
 log = logging.getLogger(__name__)
 
-READ_AT_ONCE = 200  # polls, of 500 records each
+READ_AT_ONCE = 20  # polls, of 5,000 records each
 PART = 0.5  # fewer actions than this share of those that the bundle was counted from are taken for a part of its log
 SECONDS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 

@@ -65,8 +65,14 @@ class TopicReader:
     """Reads all partitions of one topic, or one, from the beginning or from the end as it is now; no consumer group."""
 
     def __init__(
-        self, settings: Settings, topic: Topic, from_beginning: bool = False, partition: int | None = None
+        self,
+        settings: Settings,
+        topic: Topic,
+        from_beginning: bool = False,
+        partition: int | None = None,
+        at_once: int = 500,
     ) -> None:
+        """``at_once`` records are returned by a poll at the most. Raises ``ClientError``."""
         read_any_names()
         self.settings = settings
         self.topic = TopicNames(settings.topic_prefix).of(topic)
@@ -79,6 +85,7 @@ class TopicReader:
             auto_offset_reset="earliest" if from_beginning else "latest",
             isolation_level=READ_COMMITTED,
             fetch_max_wait_ms=FETCH_WAIT_MS,
+            max_poll_records=at_once,
             max_partition_fetch_bytes=8 << 20,
         )
         numbers = self._kafka.partitions_for_topic(self.topic) or set()

@@ -20,6 +20,8 @@ from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import Topic
 
+AT_ONCE = 5_000  # records a poll: where each takes long, on a busy machine, the topic is compared after each
+
 
 class TopicReplacedError(Exception):
     """The topic is not as it was when its reading began; the message is one sentence."""
@@ -34,7 +36,7 @@ class WholeTopic:
         self._open()
 
     def _open(self) -> None:
-        self._reader = TopicReader(self._settings, self._topic, from_beginning=True)
+        self._reader = TopicReader(self._settings, self._topic, from_beginning=True, at_once=AT_ONCE)
         self.name, self.partitions = self._reader.topic, len(self._reader.partitions)
         self._last: dict[int, LastRead] = {}
         self._is_in_doubt = False
