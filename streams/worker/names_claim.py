@@ -23,9 +23,11 @@ from zlib import error as ZlibError
 
 import msgspec
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from rankstream.features.decoding import UNREADABLE
+from rankstream.streams.clients.rights import is_denial
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import CHANGELOG, TopicNames
 from rankstream.streams.worker.fence import Fence, FencedError
@@ -38,6 +40,7 @@ LARGEST = 4_096  # bytes of metadata that brokers take (offset.metadata.max.byte
 LONGEST = 1 << 20  # bytes of names
 NO_LAG = 1 << 62
 PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
+TURNS = 6  # in which brokers may fail
 Decide = Callable[[Names], Awaitable[Names]]  # from what was claimed last to what is to be claimed; may refuse
 
 log = logging.getLogger(__name__)
@@ -69,10 +72,13 @@ async def claim(settings: Settings, decide: Decide) -> None:
             async with fence.transaction({log_tp: (NO_LAG, packed)}):
                 pass
             return
-        except FencedError:  # by chance, or two would go on refusing each other
-            await asyncio.sleep(random.uniform(0.0, min(LONGEST_PAUSE_S, PAUSE_S * 2**turn)))
+        except (FencedError, KafkaError) as exc:  # brokers may call it unknown where somebody comes between
+            if isinstance(exc, KafkaError) and (is_denial(exc) or turn >= TURNS):
+                raise
         finally:
             await fence.close(flush=False)
+        # by chance, or two would go on refusing each other
+        await asyncio.sleep(random.uniform(0.0, min(LONGEST_PAUSE_S, PAUSE_S * 2**turn)))
 
 
 async def _claimed(settings: Settings, log_tp: TP, log_id: str) -> Names:

@@ -1,15 +1,21 @@
 """Bundles with different new names that are deployed at the same moment: one of them comes first."""
 
 import asyncio
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from faust.types import TP
 from kafka.admin import KafkaAdminClient
 
 from rankstream.features.actions import Vocabulary, VocabularyRefusedError
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import CHANGELOG
 from rankstream.streams.worker.admission import Admission
+from rankstream.streams.worker.fence import Fence, FencedError, Offset
 from rankstream.streams.worker.names_claim import Claim, pack, unpack
 from rankstream.streams.worker.vocabulary_guard import KeptVocabulary, Names
 from tests.builders.bundle import VOCABULARY
@@ -59,6 +65,20 @@ def test_what_was_claimed_counts_before_any_state_has_it(settings):
     assert asyncio.run(admit(settings, with_more("share", "buy"), "c"))
     assert not asyncio.run(admit(settings, with_more("share", "lend"), "d"))
     assert asyncio.run(admit(settings, VOCABULARY, "e")), "fewer names than are known"
+
+
+def test_a_claim_that_brokers_did_not_take_is_made_again(settings, monkeypatch):
+    """Where another one came between, Apache Kafka once answered the end of the transaction with an unknown error."""
+    transaction, failures = Fence.transaction, [KafkaError("unknown"), FencedError("another has come between")]
+
+    def failing(fence: Fence, offsets: Mapping[TP, Offset]) -> AbstractAsyncContextManager[AIOKafkaProducer]:
+        if failures:
+            raise failures.pop()
+        return transaction(fence, offsets)
+
+    monkeypatch.setattr(Fence, "transaction", failing)
+    assert asyncio.run(admit(settings, with_more("share"), "a"))
+    assert not asyncio.run(admit(settings, with_more("buy"), "b"))
 
 
 def test_a_claim_goes_with_its_changelog(bench, settings):
