@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
 
 import msgspec
 
@@ -31,22 +30,15 @@ from rankstream.streams.records import Channel, Outgoing
 from rankstream.streams.topics import ACTIONS, REQUESTS, Topic
 from rankstream.streams.tracing import NO_TRACES, UNTRACED_CALL, CallTrace, Headers, Traces
 from rankstream.streams.worker.admission import Swaps
-from rankstream.streams.worker.scoring import Scoring
 from rankstream.streams.worker.vocabulary_guard import WITHOUT_A_LOG, KeptVocabulary
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-Done = TypeVar("Done")
 
 _decode_dead_letter = msgspec.json.Decoder(DeadLetter).decode
 
 
 class WorkerRoad:
-    """Applies actions in a thread, which waits for the disk, and ranks on the event loop what is quick.
-
-    Other requests are scored in threads, as those of workers are.
-    """
+    """Applies actions in one thread, as partitions are, and scores requests in others."""
 
     def __init__(
         self,
@@ -65,8 +57,7 @@ class WorkerRoad:
         self._broken: str | None = None  # why nothing is applied any more
         self._answering: set[asyncio.Task[None]] = set()  # asyncio itself keeps no hold of its tasks
         self._applying = ThreadPoolExecutor(1, "apply")
-        self._applied: asyncio.Future[Any] | None = None  # the last that was given to that thread
-        self._scoring = Scoring(scoring_threads, lambda: len(self._answering))
+        self._scoring = ThreadPoolExecutor(scoring_threads, "score")
 
     async def open(self, on_feed: OnFeed) -> None:
         """Begin; the store is open already."""
@@ -75,8 +66,8 @@ class WorkerRoad:
     async def close(self) -> None:
         """End, with the states written and the store closed."""
         await asyncio.gather(*self._answering, return_exceptions=True)
-        self._scoring.close()
-        await asyncio.to_thread(self._applying.shutdown)
+        for pool in (self._scoring, self._applying):
+            await asyncio.to_thread(pool.shutdown)
         self.pipeline.users.store.close()
 
     def why_lacks(self, topic: Topic) -> str | None:
@@ -102,8 +93,9 @@ class WorkerRoad:
 
         Raises ``RefusedError`` where states can't be written. Requests are answered by the states in memory even then.
         """
+        loop = asyncio.get_running_loop()
         if topic is ACTIONS:
-            return await self._in_thread(self._apply, records)
+            return await loop.run_in_executor(self._applying, self._apply, records)
         answering = asyncio.create_task(self._answer(self._recorded(topic, records, 0, trace.headers)))
         self._answering.add(answering)
         answering.add_done_callback(self._answering.discard)
@@ -111,22 +103,11 @@ class WorkerRoad:
 
     async def _answer(self, records: Sequence[Headed]) -> None:
         """Rank with the users' states as they are after all that was applied before."""
-        if self._applied is None or self._applied.done():
-            pending = self.pipeline.on_requests(records)
-        else:
-            pending = await self._in_thread(self.pipeline.on_requests, records)
-        for out in await self._scoring.run(pending):
+        loop = asyncio.get_running_loop()
+        pending = await loop.run_in_executor(self._applying, self.pipeline.on_requests, records)
+        for out in await loop.run_in_executor(self._scoring, pending.answer):
             if out.channel is Channel.FEEDS:
                 self._on_feed(out.value)
-
-    async def _in_thread(self, work: Callable[[Sequence[T]], Done], records: Sequence[T]) -> Done:
-        """Do what states are part of behind all that was given to the thread before; also where the caller is gone.
-
-        So the last one that is done says that nobody else has the states.
-        """
-        given = asyncio.get_running_loop().run_in_executor(self._applying, work, records)
-        self._applied = given
-        return await asyncio.shield(given)
 
     def _apply(self, records: Sequence[Keyed]) -> list[RejectedItem]:
         """Apply actions and write the states that they changed: what is answered survives a kill.

@@ -3,9 +3,8 @@
 To hand work to a thread and its answers back takes two turns of the interpreter's lock, which the loop, the consumer's
 thread and the scoring thread then pass to and fro: 1 to 3 ms, beside the 2 or 3 that a small request takes itself
 (``benchmarks/README.md``). On the loop nothing is handed over, but nothing else goes on there meanwhile, only fetching.
-So requests are scored there only where all that wait, together, are expected to take less than ``ON_LOOP_S``, or
-those in hand less than handing them over, and never where there is more than one scoring thread: whoever asks for
-several has cores for them, or a card.
+So requests are scored there only where all that wait, together, are expected to take less than ``ON_LOOP_S``,
+and never where there is more than one scoring thread: whoever asks for several has cores for them, or a card.
 """
 
 import asyncio
@@ -17,7 +16,6 @@ from rankstream.streams.pipeline import PendingRequests
 from rankstream.streams.records import Outgoing
 
 ON_LOOP_S = 0.005  # that the loop may stand still: as long as a thread that wants the interpreter's lock waits for it
-HANDING_OVER_S = 0.0005  # at least
 WEIGHT = 0.2  # of the newest measurement in the averages
 
 
@@ -72,8 +70,6 @@ class Scoring:
     def _is_quick(self, requests: int, candidates: int) -> bool:
         if not self._may_hold_up:
             return False
-        if self._expected.seconds(requests, candidates) <= HANDING_OVER_S:
-            return True
         waiting = max(requests, self._waiting())
         return self._expected.seconds(waiting, candidates * waiting // requests) <= ON_LOOP_S
 

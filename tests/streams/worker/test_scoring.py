@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from rankstream.streams.worker.scoring import HANDING_OVER_S, ON_LOOP_S, Expected, Scoring
+from rankstream.streams.worker.scoring import ON_LOOP_S, Expected, Scoring
 
 QUICK_S, SLOW_S = ON_LOOP_S / 5, ON_LOOP_S * 2
 
@@ -77,11 +77,6 @@ def test_what_is_larger_than_those_before_is_expected_to_take_longer_in_proporti
 @pytest.mark.usefixtures("busy")
 def test_while_many_wait_the_loop_is_left_to_what_else_there_is():
     assert threads_of(*[SomeRequests(QUICK_S)] * 2, waiting=9) == ["thread"] * 2
-
-
-@pytest.mark.usefixtures("busy")
-def test_what_takes_less_than_handing_it_over_is_scored_on_the_loop_however_many_wait():
-    assert threads_of(*[SomeRequests(HANDING_OVER_S / 2)] * 2, waiting=900) == ["thread", "loop"]
 
 
 @pytest.mark.usefixtures("busy")
