@@ -28,9 +28,15 @@ class FollowedTopic:
     """Compares a topic with what was read of it."""
 
     def __init__(
-        self, settings: Settings, topic: str, topic_id: str | None, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: Settings,
+        topic: str,
+        topic_id: str | None,
+        clock: Callable[[], float] = time.monotonic,
+        silence_s: float = SILENCE_S,
     ) -> None:
         """``topic_id`` is that of the topic whose positions are known, None where nobody has said."""
+        self._silence_s = silence_s
         self.name, self.topic_id = topic, topic_id
         self._settings, self._clock = settings, clock
         self._epochs: dict[int, int] = {}  # of leaders, up to which was compared, by partition
@@ -44,7 +50,7 @@ class FollowedTopic:
         went_back = any(one.offset < positions.get(one.partition, 0) for one in records)
         later = [one for one in records if epoch_of(one) > self._epochs.get(one.partition, NO_EPOCH)]
         self._epochs |= {one.partition: epoch_of(one) for one in later}
-        return silence_s > SILENCE_S or went_back or bool(later)
+        return silence_s > self._silence_s or went_back or bool(later)
 
     def is_another(self, positions: Mapping[int, int], last_read: Mapping[int, LastRead]) -> bool:
         """Return whether it is another topic than the one that was read, or lost what was read. Raises ``ClientError``.

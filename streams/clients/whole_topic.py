@@ -20,7 +20,8 @@ from rankstream.streams.clients.readers import TopicReader
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import Topic
 
-AT_ONCE = 5_000  # records a poll: where each takes long, on a busy machine, the topic is compared after each
+AT_ONCE = 5_000  # records a poll
+SILENCE_S = 3.0  # Apache Kafka takes longer to be started again, and a busy machine seldom so long for so many records
 
 
 class TopicReplacedError(Exception):
@@ -40,7 +41,7 @@ class WholeTopic:
         self.name, self.partitions = self._reader.topic, len(self._reader.partitions)
         self._last: dict[int, LastRead] = {}
         self._is_in_doubt = False
-        self._followed = FollowedTopic(self._settings, self.name, None)
+        self._followed = FollowedTopic(self._settings, self.name, None, silence_s=SILENCE_S)
         self._followed.is_another({}, {})  # it learns which topic it is
         bounds = self._bounds()
         self._next = {number: begin for number, (begin, _) in bounds.items()}  # offset to read on at, by partition
