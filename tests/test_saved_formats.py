@@ -64,6 +64,9 @@ def expected():
     return json.loads((SAVED / "expected.json").read_text())
 
 
+OF_A_STRANGER = "golden-2"  # asks with a limit, and nothing is known of the user
+
+
 def differences(found, wanted, tolerance=1e-4, where=""):
     """Name what differs, inside of lists and dictionaries; of numbers that are not whole, by more than rounding."""
     if isinstance(found, dict) and isinstance(wanted, dict) and found.keys() == wanted.keys():
@@ -307,11 +310,25 @@ def test_what_was_served_is_verified():
 
 
 def test_golden_requests_are_answered_as_then(tmp_path):
-    feeds = answer_golden_requests(SAVED, open_store(SAVED, tmp_path))
-    assert not differences(feeds, expected()["feeds"])
+    answered = answer_golden_requests(SAVED, open_store(SAVED, tmp_path))
+    feeds, then = (
+        [feed for feed in some if feed["request_id"] != OF_A_STRANGER] for some in (answered, expected()["feeds"])
+    )
+    assert len(feeds) == 2
+    assert not differences(feeds, then)
     sent = {feed["request_id"]: feed for feed in (json.loads(one.value) for one in records(Channel.FEEDS.value))}
     for feed in feeds:
         assert not differences(feed["items"], sent[feed["request_id"]]["items"])
+
+
+def test_a_stranger_is_proposed_what_is_popular_where_neighbours_of_a_mean_item_were(tmp_path):
+    answered = answer_golden_requests(SAVED, open_store(SAVED, tmp_path))
+    now, then = (
+        next(feed for feed in some if feed["request_id"] == OF_A_STRANGER) for some in (answered, expected()["feeds"])
+    )
+    assert not differences(*({**feed, "items": [], "unknown_items": 0} for feed in (now, then)))
+    assert len(now["items"]) == len(then["items"]) == 5
+    assert {item["source"] for item in now["items"]} == {"popular:fallback"}
 
 
 # --- bundles and tables

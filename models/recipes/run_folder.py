@@ -11,11 +11,11 @@
         pinnerformer.pt  hiertcn.pt  ranker.pt
         trained.json        written last: vocabulary, utility, end of training, metrics
         checkpoints/        of each model, with TensorBoard's events
-        .lock               held while a training runs here
 """
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -56,7 +56,6 @@ ATTRIBUTES = "attributes"
 PROFILES = "profiles"
 ABOUT = "trained.json"
 RUN = "run.json"
-LOCK = ".lock"
 FORMAT = 1
 
 
@@ -192,14 +191,17 @@ def one_at_a_time(work: Path) -> Iterator[None]:
     Raises ``OtherRunError`` where one runs there: two of the same command would write each other's checkpoints.
     """
     work.mkdir(parents=True, exist_ok=True)
-    with (work / LOCK).open("w") as lock:
+    folder = os.open(work, os.O_RDONLY)  # a folder can be locked itself, so that nothing is left in it
+    try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             raise OtherRunError(
                 f"another process is training in {work}; wait until it has ended, or name another folder"
             ) from exc
         yield
+    finally:
+        os.close(folder)
 
 
 def lock_run(
