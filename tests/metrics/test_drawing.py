@@ -118,5 +118,5 @@ def test_plots_of_the_documentation_are_of_this_kind(path: Path):
     text = path.read_text()
     assert "prefers-color-scheme: dark" in text
     assert set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", text)) <= {*DARK, *DARK.values()}
-    widest_pt = 864 if path.name == "dashboard.svg" else 360  # letters stay legible on a phone; a dashboard needs a screen
+    widest_pt = 864 if path.name == "dashboard.svg" else 360  # legible on a phone; a dashboard wants a screen
     assert float(re.search(r'width="([\d.]+)pt"', text)[1]) <= widest_pt

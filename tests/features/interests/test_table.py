@@ -83,7 +83,7 @@ def test_a_table_of_another_kind_and_a_version_that_is_gone_are_told_as_such(tmp
     with pytest.raises(BrokenTableError, match="of another kind of table"):
         open_interests(tmp_path / "catalogue")
     (tmp_path / "CURRENT").write_text("000009-dead")
-    with pytest.raises(BrokenTableError, match="000009-dead/header.json is not there; publish"):
+    with pytest.raises(BrokenTableError, match=r"000009-dead/header\.json is not there; publish"):
         open_interests(tmp_path)
 
 
