@@ -1,7 +1,7 @@
 """A recorded log in files: each with its reader, read one after the other; ``open.py`` opens one."""
 
 import hashlib
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -21,6 +21,8 @@ from rankstream.events.readers.text import Layout
 from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
 from rankstream.features.files import sha256
+
+SAMPLE_FILES = 50  # of a log, whose first rows tell what holds for all: the unit of its times, the scale of its ratings
 
 
 class LogReader(Protocol):
@@ -54,6 +56,11 @@ class LogFile:
     def path(self) -> Path:
         """Return its path."""
         return self.layout.path
+
+
+def sampled(files: Sequence[LogFile]) -> Sequence[LogFile]:
+    """Return at most ``SAMPLE_FILES`` of the files, evenly spread."""
+    return files[:: max(1, -(-len(files) // SAMPLE_FILES))]
 
 
 @dataclass(frozen=True)

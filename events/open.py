@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rankstream.events.arrivals import LogError
-from rankstream.events.file_log import FileLog, LogFile
+from rankstream.events.file_log import FileLog, LogFile, sampled
 from rankstream.events.files import READABLE, files_at, shortened
 from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.log_options import AS_IT_IS, LogOptions
@@ -37,7 +37,6 @@ __all__ = ["AS_IT_IS", "FileLog", "LogFile", "LogOptions", "open_log"]
 
 SHOWN = "impression"  # the action of the rows of a file of impressions
 ROUNDED = re.compile(r"[0-9]([.,][0-9]+)?E[+][0-9]+")  # as spreadsheets write long numbers
-SAMPLE_FILES = 50  # of a log, whose first rows tell the unit of its times
 
 
 def open_log(path: Path, options: LogOptions = AS_IT_IS) -> FileLog:
@@ -126,7 +125,7 @@ def _check_dumped(files: Sequence[LogFile]) -> None:
 def _in_told_unit(files: Sequence[LogFile], path: Path, options: LogOptions) -> tuple[list[LogFile], tuple[str, ...]]:
     """Return the files with the one unit and order of their times, and what to say of it. Raises ``LogError``."""
     columns: dict[str, list[Any]] = {}
-    for file in files[:: -(-len(files) // SAMPLE_FILES)]:
+    for file in sampled(files):
         names = {file.shape.column(name) for name in TIMES if name not in file.shape.constants}
         with closing(file.reader.rows()) as rows:
             for row in islice(rows, SAMPLE_ROWS):

@@ -7,10 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-from rankstream.events.file_log import LogFile
+from rankstream.events.file_log import LogFile, sampled
 from rankstream.events.public.stars import POINTS, Ratings, points_told
-
-SAMPLE_FILES = 50  # of a log, whose first rows tell
 
 
 def on_told_scale(files: Sequence[LogFile], path: Path) -> tuple[list[LogFile], tuple[str, ...]]:
@@ -19,7 +17,7 @@ def on_told_scale(files: Sequence[LogFile], path: Path) -> tuple[list[LogFile], 
     Raises ``LogError`` for a file that can't be read.
     """
     rated = [file for file in files if _ratings(file) is not None]
-    high = max((_high(file) for file in rated[:: -(-len(rated) // SAMPLE_FILES) or 1]), default=0.0)
+    high = max((_high(file) for file in sampled(rated)), default=0.0)
     points = points_told(high)
     if points == POINTS[0]:
         return list(files), ()

@@ -16,7 +16,8 @@ from rankstream.features.actions import Vocabulary
 from rankstream.features.embeddings.files import BrokenTableError, current_version
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.embeddings.table import EmbeddingTable
-from rankstream.features.files import CURRENT, PointerError, current_name
+from rankstream.features.files import CURRENT
+from rankstream.ranking.bundle import BundleRefusedError, bundle_folder
 
 Stamp = tuple[Path, int, int, str | None]  # the folder, its manifest's time and size, the version of the item vectors
 
@@ -71,8 +72,6 @@ def stamp_of(bundle_dir: Path, item_vectors: Path | None = None) -> Stamp | None
 
 def _folder_of(bundle_dir: Path) -> Path:
     try:
-        return bundle_dir / current_name(bundle_dir)
-    except PointerError as exc:
-        raise NotCountableError(f"{exc}; write the name of a bundle there") from exc
-    except OSError:
-        return bundle_dir
+        return bundle_folder(bundle_dir)
+    except BundleRefusedError as exc:
+        raise NotCountableError(str(exc)) from exc

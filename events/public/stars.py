@@ -1,7 +1,7 @@
 """Ratings of 1 to 5 stars as actions, by the usual thresholds: 4 stars and more are liked.
 
 Ratings of up to 10 or 100 points are read as half stars: 8 of 10 and more are liked. On which scale a log is, its first
-rows tell (``open.py``): one scale for all of its files.
+rows tell (``rating_scale.py``): one scale for all of its files.
 """
 
 from collections.abc import Sequence
