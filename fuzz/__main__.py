@@ -17,6 +17,8 @@ from fuzz.law import Finding
 from fuzz.run import again, drive_apart, drive_here, kept
 from fuzz.targets import TARGETS
 
+MOST_SHOWN = 600  # bytes of a failing input, where the file may be lost with the machine
+
 
 def main() -> int:
     """Run; return the exit code."""
@@ -36,12 +38,13 @@ def main() -> int:
         inputs[driven.target] = driven.inputs
         found += driven.findings
         print(f"{driven.target:20} {driven.inputs:9,} inputs  {len(driven.findings)} findings", file=sys.stderr)
-        for one in driven.findings:
-            path = kept(one, chosen.folder)
-            print(
-                f"  {one.where}: {one.what}\n  {len(one.data):,} bytes; again: python -m fuzz --again {path}",
-                file=sys.stderr,
-            )
+    for one in found:  # behind all counts, where the end of a long log still shows them
+        path = kept(one, chosen.folder)
+        print(
+            f"{one.target}: {one.where}: {one.what}\n  {len(one.data):,} bytes; again: python -m fuzz --again {path}\n"
+            f"  {one.data[:MOST_SHOWN].hex()}{'...' if len(one.data) > MOST_SHOWN else ''}",
+            file=sys.stderr,
+        )
     if chosen.json:
         told = [{"target": one.target, "what": one.what, "where": one.where, "data": one.data.hex()} for one in found]
         print(json.dumps({"seed": seed, "inputs": inputs, "findings": told}))

@@ -140,15 +140,23 @@ class BoundedRecords:
         self.has_next = records.has_next
 
     def next_batch(self) -> BoundedBatch:
-        """Return the next batch. Raises ``CorruptRecordException`` where it is too short to be one."""
+        """Return the next batch.
+
+        Raises ``CorruptRecordException`` where it is too short to be one, or lies at offsets that no topic has: no
+        checksum covers where it begins, and the next fetch begins where it ends.
+        """
         begin, data = self._at, self._records.data
         self._at = begin + SIZE_BYTES + int.from_bytes(data[begin + SIZE_AT : begin + SIZE_BYTES], "big")
         try:
-            return self._bounded(self._records.next_batch(), begin, self._at)
+            batch = self._records.next_batch()
         except KafkaError:
             raise
         except Exception as exc:  # of the compiled reader: a batch that ends within its own head
             raise CorruptRecordException(f"a batch can't be read ({exc})") from exc
+        first, following = getattr(batch, "base_offset", 0), batch.next_offset
+        if not 0 <= first < following:  # the compiled reader's sums go round beyond 2**63 - 1
+            raise CorruptRecordException(f"a batch is damaged: said to lie at offsets {first} to {following - 1}")
+        return self._bounded(batch, begin, self._at)
 
     def _bounded(self, batch: Any, begin: int, end: int) -> BoundedBatch:
         """Return the batch that lies between these two in the bytes of the fetch."""

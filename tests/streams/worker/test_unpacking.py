@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaError
+from aiokafka.errors import CorruptRecordException, KafkaError
 from aiokafka.record import default_records
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
@@ -82,6 +82,23 @@ def test_a_batch_that_is_damaged_inside_is_passed_over_too():
     records = BoundedPartitionRecords(TP, LedRecords(bytes(raw)), [], 0, None, None, False, 0)
     assert [record.value for record in records] == [b""]
     assert records.next_fetch_offset == 9
+
+
+@pytest.mark.parametrize("first", [-(1 << 63), -1, (1 << 63) - 1])
+@pytest.mark.parametrize("kind", ["none", "lz4"])
+def test_a_batch_at_offsets_that_no_topic_has_is_damaged(kind: str, first: int):
+    """No checksum covers a batch's first offset, and the next fetch begins where the batch is said to end."""
+    raw = first.to_bytes(8, "big", signed=True) + a_batch(kind, [b"x", b"y"])[8:]
+    with pytest.raises(CorruptRecordException, match=f"said to lie at offsets {first} to"):
+        list(records_of(raw))
+
+
+def test_a_batch_that_is_said_to_end_before_it_begins_is_damaged():
+    raw = bytearray(a_batch("none", [b"x", b"y"]))
+    raw[23:27] = (-1).to_bytes(4, "big", signed=True)  # how far its last offset is from its first
+    raw[17:21] = calc_crc32c(bytes(raw[21:])).to_bytes(4, "big")
+    with pytest.raises(CorruptRecordException, match="said to lie at offsets 0 to -1"):
+        list(records_of(bytes(raw)))
 
 
 def test_gzip_of_several_members_is_unpacked_as_gzip_does_it():
