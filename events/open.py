@@ -55,6 +55,8 @@ def open_log(path: Path, options: LogOptions = AS_IT_IS) -> FileLog:
         raise LogError("--shown and --impressions both say what was shown; give one of them")
     there = {name: column for name, column in options.columns.items() if name not in LIST_FIELDS}
     log = _opened(path, replace(options, columns=there | _those_of(path, options.columns)))
+    if log.shown is not None:
+        raise LogError(f"{log.path} is read as {log.kind}, which says itself what was shown; leave out --impressions")
     return replace(log, shown_in=_opened_impressions(options.impressions, options))
 
 
@@ -101,7 +103,8 @@ def _opened(path: Path, options: LogOptions) -> FileLog:
     notes = (*notes, *_not_read(path, files, left, found.strange))
     sort = options.sort or (kind != WIRE_FORMAT and len(files) > 1) or not loose  # each part has its own order
     now_ms = time.time_ns() // 1_000_000
-    return FileLog(whole, kind, tuple(files), sort, now_ms, notes, options.max_skipped, shown=options.shown)
+    shown = PUBLIC[kind].shown if kind in PUBLIC else options.shown
+    return FileLog(whole, kind, tuple(files), sort, now_ms, notes, options.max_skipped, shown=shown)
 
 
 def _not_of_rows(path: Path, kind: str) -> str:
@@ -188,8 +191,10 @@ def _why_none(path: Path, looked_at: Sequence[Recognised], strange: Sequence[Pat
 def _known_as(path: Path, chosen: Recognised, options: LogOptions) -> Iterator[str]:
     """Yield as what a log is read that was recognised as a public one."""
     if chosen.kind != WIRE_FORMAT and options.kind is None:
-        actions = ", ".join(PUBLIC[chosen.kind].vocabulary.actions)
-        yield f"{path} is read as {chosen.kind}, with its actions {actions}; --format {WIRE_FORMAT} says otherwise"
+        log = PUBLIC[chosen.kind]
+        actions = ", ".join(name for name in log.vocabulary.actions if name != log.shown)
+        of = f"its actions {actions}" if log.shown is None else f"its actions {actions} and its lists as shown"
+        yield f"{path} is read as {chosen.kind}, with {of}; --format {WIRE_FORMAT} says otherwise"
 
 
 def _guesses(path: Path, chosen: Sequence[Recognised]) -> Iterator[str]:

@@ -53,6 +53,7 @@ class PublicLog:
     forms: tuple[Form, ...]
     files: tuple[str, ...] = ()  # names that hold the whole log: of several in a folder, the first of these is read
     history: tuple[str, Form] | None = None  # a file beside it, with what users did before
+    shown: str | None = None  # the action whose rows say what was shown, list by list, and are no actions
     # The form of a file with these columns; for one that is said to be of this kind and is not as published.
     like: Callable[[Sequence[str]], Form | None] = lambda columns: None
 

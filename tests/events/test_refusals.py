@@ -126,7 +126,7 @@ def test_no_file_and_no_kind_of_file(tmp_path: Path):
     (tmp_path / "log.xlsx").touch()
     assert "ends with .xlsx; .parquet, .csv, .tsv, .txt and .jsonl can be read" in refusal(tmp_path / "log.xlsx")
     assert "there is no file" in refusal(tmp_path / "log.csv")
-    assert "holds no log that is known (30music, amazon, kuairand, lastfm, movielens" in refusal(tmp_path)
+    assert "holds no log that is known (30music, amazon, kuairand, lastfm, mind, movielens" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(

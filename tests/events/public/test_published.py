@@ -10,7 +10,7 @@ import pytest
 from rankstream.events.arrivals import LogError, concatenated
 from rankstream.events.log import EventLog
 from rankstream.events.open import FileLog, LogOptions, open_log
-from rankstream.events.public import PUBLIC, kuairand
+from rankstream.events.public import PUBLIC, kuairand, mind
 from rankstream.events.public.stars import VOCABULARY, codes_of_stars
 from rankstream.events.registry import kind_of, read_log
 
@@ -332,3 +332,53 @@ def test_a_public_log_is_described_in_one_file_and_known_to_the_command_line():
 
     assert set(FORMATS) == {*PUBLIC, "events"}
     assert set(PUBLIC) >= {"movielens", "kuairand", "taobao", "30music", "amazon", "lastfm", "retailrocket"}
+
+
+MIND = (
+    "7\tU13\t11/11/2019 9:05:58 PM\tN1 N2 N1\tN4-0 N5-1 N6-0\n"
+    "9\tU8\t11/12/2019 12:00:01 AM\t\tN4-1 N5-1\n"
+    "12\tU13\t11/13/2019 12:30:00 PM\tN1 N2 N1\tN7-0 N4-0\n"
+)
+
+
+def test_minds_rows_are_lists_and_clicks_and_a_users_history_comes_once_and_before(tmp_path):
+    (tmp_path / "behaviors.tsv").write_text(MIND)
+    log, columns = opened(tmp_path / "behaviors.tsv", "mind")
+    at_ms = 1_573_506_358_000  # 2019-11-11 21:05:58 UTC
+    four_weeks_ms = 28 * 86_400_000
+    assert summary(columns) == [
+        ("U13", "N1", "click", mind.HISTORY_FROM_MS + four_weeks_ms // 4),
+        ("U13", "N2", "click", mind.HISTORY_FROM_MS + four_weeks_ms // 2),
+        ("U13", "N1", "click", mind.HISTORY_FROM_MS + four_weeks_ms * 3 // 4),
+        ("U13", "N5", "click", at_ms),
+        ("U8", "N4", "click", at_ms + 10_443_000),
+        ("U8", "N5", "click", at_ms + 10_443_000),
+    ]
+    assert columns.vocabulary.actions == ("click",)
+    lists = columns.impressions
+    assert lists is not None
+    assert lists.times_ms.tolist() == [at_ms, at_ms + 10_443_000, 1_573_648_200_000]
+    assert log.notes[0].endswith(
+        "is read as mind, with its actions click and its lists as shown; --format events says otherwise"
+    )
+    assert kind_of(log, columns).exposures
+
+
+def test_minds_lists_without_clicks_are_not_read_as_mind(tmp_path):
+    """Those of the test set: taken for MIND's they would be lists of which nothing was clicked."""
+    (tmp_path / "behaviors.tsv").write_text(MIND.replace("-0", "").replace("-1", ""))
+    with pytest.raises(LogError, match="has no heading"):
+        open_log(tmp_path / "behaviors.tsv")
+
+
+def test_mind_says_itself_what_was_shown(tmp_path):
+    for name in ("behaviors.tsv", "more.tsv"):
+        (tmp_path / name).write_text(MIND)
+    with pytest.raises(LogError, match="read as mind, which says itself what was shown; leave out --impressions"):
+        open_log(tmp_path / "behaviors.tsv", LogOptions(impressions=tmp_path / "more.tsv"))
+
+
+def test_a_day_of_mind_that_is_none_is_told(tmp_path):
+    (tmp_path / "behaviors.tsv").write_text(MIND.replace("11/13/2019 12:30", "11/31/2019 12:30"))
+    with pytest.raises(LogError, match="column time holds 11/31/2019 12:30:00 PM, a day that is none"):
+        read_log(open_log(tmp_path / "behaviors.tsv"), strict=False)
