@@ -14,6 +14,8 @@ from rankstream.bundles.matches import MATCHES
 from rankstream.features.item_counts.counts import ItemCounts
 
 NAMES, ACTIONS, RATES, LISTS, MATCHED = "names", "counted_actions", "rates", "lists", "matched"
+EVERY, NEWCOMERS = "counted_every_ms", "newcomers"
+DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class CountsRecipe:
     actions: int  # that the bundle's own are counted from
     rates: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of what was shown; the actions that count
     lists: bool = False  # did the log say what was shown, list by list?
+    every_ms: int = DAY_MS  # how old counts were at the most when the ranker was trained; replay counts as often
+    newcomers: bool = False  # are items counted, too, that have no vector yet?
 
 
 class NotCountableError(ValueError):
@@ -37,7 +41,8 @@ def feature_facts(recipe: CountsRecipe | None) -> Mapping[str, Any]:
     """Return the facts of the part ``item_features``."""
     if recipe is None:
         return {}
-    return {NAMES: recipe.feature_names, ACTIONS: recipe.actions, RATES: recipe.rates, LISTS: recipe.lists}
+    facts = {NAMES: recipe.feature_names, ACTIONS: recipe.actions, RATES: recipe.rates, LISTS: recipe.lists}
+    return {**facts, EVERY: recipe.every_ms, NEWCOMERS: recipe.newcomers}
 
 
 def match_facts(recipe: CountsRecipe | None) -> Mapping[str, Any]:
@@ -62,6 +67,8 @@ def counts_recipe_of(manifest: Manifest) -> CountsRecipe:
         actions=features[ACTIONS],
         rates={name: tuple(actions) for name, actions in features[RATES].items()},
         lists=features[LISTS],
+        every_ms=features.get(EVERY, DAY_MS),
+        newcomers=features.get(NEWCOMERS, False),
     )
 
 

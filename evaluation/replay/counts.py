@@ -26,7 +26,6 @@ from rankstream.models.items.item_counts import item_counts
 from rankstream.ranking.bundle import Bundle
 
 MAX_VERSIONS = 3  # counts that are held: variants are of several delays, and queries end around a boundary in any order
-DAY_MS = 86_400_000
 PART = 0.5  # a log with a smaller share of the actions that a bundle was counted from is taken for a part of its log
 
 
@@ -126,12 +125,15 @@ class CountedAnew:
 
 
 def counts_by_default(bundle: Bundle, past: KeptActions) -> CountsOverTime:
-    """Return counts made anew each midnight, UTC, where the bundle says how; else its own.
+    """Return counts made anew as often as those that the bundle's ranker learned from, mostly each midnight, UTC.
+
+    The bundle's own where it does not say how they are made.
 
     A log with less than ``PART`` of the actions that the bundle was counted from is taken for a part of its log.
     """
     try:
-        return CountedAnew(bundle, past, DAY_MS, int(PART * counts_recipe_of(bundle.manifest).actions))
+        recipe = counts_recipe_of(bundle.manifest)
+        return CountedAnew(bundle, past, recipe.every_ms, int(PART * recipe.actions))
     except NotCountableError as exc:
         return BundlesOwn(bundle, str(exc))
 

@@ -37,10 +37,14 @@ class ItemTable:
         return int(self.vectors.shape[1])
 
     @cached_property
+    def keys(self) -> Keys:
+        """Return the items' keys, ``(items,)``."""
+        return id_keys(self.ids.tolist())
+
+    @cached_property
     def _sorted(self) -> tuple[Keys, Ints]:
-        keys = id_keys(self.ids.tolist())
-        order = np.argsort(keys)
-        return keys[order], order
+        order = np.argsort(self.keys)
+        return self.keys[order], order
 
     def rows_of(self, keys: Keys) -> Ints:
         """Return the row of each key, -1 where the table lacks it."""
@@ -57,3 +61,13 @@ class ItemTable:
         vectors = np.zeros((len(keys), self.dim), np.float32)
         vectors[found] = self.vectors[rows[found]]
         return vectors, found
+
+
+class KeyedItems(ItemTable):
+    """Items that are known by their keys alone, which stand for their ids."""
+
+    @cached_property
+    def keys(self) -> Keys:
+        """Return the items' keys, ``(items,)``."""
+        keys: Keys = self.ids
+        return keys

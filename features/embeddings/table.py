@@ -148,6 +148,12 @@ def table_of(
     return EmbeddingTable("", header, columns | dict(beside or {}))
 
 
+def table_of_keys(keys: Keys, vectors: npt.NDArray[Any], *, space: str, as_of_ms: int) -> EmbeddingTable:
+    """Return a table in memory of what is known by its keys alone, each once; it has no ids to tell."""
+    header, columns = _columns(keys, (), vectors.astype(np.float16), space, as_of_ms, {})
+    return EmbeddingTable("", header, columns)
+
+
 def publish(
     root: Path,
     ids: Sequence[Id],

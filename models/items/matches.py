@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rankstream.events.log import EventLog, starts_of
 from rankstream.features.embeddings.key_search import KeySearch
 from rankstream.features.embeddings.memory import ItemTable
-from rankstream.features.ids import Keys, id_keys
+from rankstream.features.ids import Keys
 from rankstream.features.matches.tables import Lists, MatchTables, WeighedLists
 from rankstream.features.schema import Bools, Ints
 from rankstream.features.sessions import SESSION_GAP_MS
@@ -31,7 +31,7 @@ def match_tables(log: EventLog, counted: Sequence[str], items: ItemTable | None 
 
     They are of ``items``, as if there were no others; of all items of the log if None.
     """
-    keys = np.unique(log.item_keys) if items is None else np.sort(id_keys(items.ids.tolist()))
+    keys = np.unique(log.item_keys) if items is None else np.sort(items.keys)
     rows, sessions = _in_sessions(log, keys, log.codes_of(counted))
     followed = _followed(rows, sessions, len(keys))
     rows, sessions = _once_each(rows, sessions)

@@ -6,7 +6,8 @@
     requests        a b c        d e        f g          joined in turn: one version of the counts is held at a time
 
 So training sees popularity and matches as fresh as serving does, and no epoch joins again. What is kept of a request
-are its inputs without the items' vectors, 5 KB: these are the same in all versions and looked up again.
+are its inputs without the items' vectors, 5 KB: these are the same in all versions and looked up again. Those of items
+that came after the encoders' part differ by version, and are kept with the request.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from rankstream.features.embeddings.base import VectorTable
 from rankstream.features.ids import Keys
@@ -23,6 +25,14 @@ from rankstream.models.ranker.examples import RankingExample, matched_user, prep
 from rankstream.models.ranker.hybrid import RankerBatch, collate
 
 AT_ONCE = 64  # requests whose session vectors are made together
+
+
+@dataclass(frozen=True)
+class LateItems:
+    """The items of a request that came after the encoders' part of the log, with their vectors as of its day."""
+
+    places: Ints  # (L,) among its actions and candidates, these behind those
+    vectors: npt.NDArray[np.float16]  # (L, I)
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,7 @@ class JoinedRequest:
     log_q: Floats | None  # (N,), see ``RankingExample``
     places: Ints | None = None  # (N,), likewise
     weights: Floats | None = None  # (N,), likewise
+    late: LateItems | None = None  # None where all that have a vector have it from the encoders' part
 
 
 @dataclass(frozen=True)
@@ -93,12 +104,19 @@ class JoinedRequests:
         """Put the items' vectors back; those of all requests are looked up together."""
         keys = [part for one in requests for part in (one.actions, one.candidates)]
         vectors, _ = self.items.look_up(np.concatenate(keys))
+        begin = 0
+        for one in requests:
+            if one.late is not None:
+                vectors[begin + one.late.places] = one.late.vectors
+            begin += len(one.actions) + len(one.candidates)
         parts = iter(np.split(vectors, np.cumsum([len(part) for part in keys])[:-1]))
         return [replace(one.inputs, action_items=next(parts), candidate_items=next(parts)) for one in requests]
 
 
-def joined_requests(examples: Sequence[RankingExample], offline: OfflineFeatures) -> Iterator[JoinedRequest]:
-    """Yield examples joined with these tables."""
+def joined_requests(
+    examples: Sequence[RankingExample], offline: OfflineFeatures, items: VectorTable | None = None
+) -> Iterator[JoinedRequest]:
+    """Yield examples joined with these tables; ``items`` are those that are looked up again, if not the tables' own."""
     nothing = np.zeros((0, offline.sizes.item_dim), np.float32)
     for start in range(0, len(examples), AT_ONCE):
         some = examples[start : start + AT_ONCE]
@@ -106,13 +124,22 @@ def joined_requests(examples: Sequence[RankingExample], offline: OfflineFeatures
         for one in some:
             user = matched_user(one, offline)
             inputs = join(user, one.candidates, offline, one.surface)
+            actions = user.user.actions[: offline.sizes.num_actions].item_keys
             yield JoinedRequest(
                 one.user_key,
                 replace(inputs, action_items=nothing, candidate_items=nothing),
-                user.user.actions[: offline.sizes.num_actions].item_keys,
+                actions,
                 one.candidates,
                 one.labels,
                 one.log_q,
                 one.places,
                 one.weights,
+                None if items is None else _late(np.concatenate([actions, one.candidates]), items, offline.items),
             )
+
+
+def _late(keys: Keys, items: VectorTable, as_of_day: VectorTable) -> LateItems | None:
+    """Return which of these only the tables of the day know; None where there are none."""
+    places = np.flatnonzero(~items.look_up(keys)[1])
+    vectors, found = as_of_day.look_up(keys[places])
+    return LateItems(places[found], vectors[found].astype(np.float16)) if found.any() else None

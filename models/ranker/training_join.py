@@ -36,6 +36,10 @@ from rankstream.models.users.refresh import encode
 
 COUNTED_ACTIONS = 3_000_000  # that all counts of a training read together, about: a minute of one core
 FEWEST_COUNTS, MOST_COUNTS = 4, 12
+HOUR_MS = 3_600_000
+# Counts by the hour are of logs whose items come and go: 40,000,000 actions are a minute, as there is little to match.
+COUNTED_HOURLY, MOST_HOURLY = 40_000_000, 336
+NEW_SHARE = 0.2  # of what was shown, that was new within a day, from which on counts of midnight say too little
 
 
 class FrozenEncoders(Protocol):
@@ -111,7 +115,7 @@ def offline_features(
 
 def to_float16(table: ItemTable) -> ItemTable:
     """Return the table as serving will read it: rounded to float16."""
-    return ItemTable(table.ids, table.vectors.astype(np.float16).astype(np.float32))
+    return replace(table, vectors=table.vectors.astype(np.float16).astype(np.float32))
 
 
 def daily_vectors(model: PinnerFormer, items: VectorTable, log: EventLog, since_ms: int = 0) -> ItemTable:
@@ -158,12 +162,39 @@ def as_of_its_day(example: RankingExample) -> RankingExample:
     return replace(example, user_key=day_key, profile_key=profile_key)
 
 
-def counting_times(since_ms: int, until_ms: int, actions: int) -> list[int]:
+def counting_times(since_ms: int, until_ms: int, actions: int, every_ms: int = DAY_MS) -> list[int]:
     """Return when items are counted for requests of ``[since_ms, until_ms)``: at its start, and at midnights of it.
 
     A daily job counts at each midnight. Here they are fewer, evenly spread, where there are many or the log is long.
+    With ``every_ms`` of an hour they are hours.
     """
-    midnights = np.arange(since_ms // DAY_MS + 1, -(-until_ms // DAY_MS)) * DAY_MS
-    most = int(np.clip(COUNTED_ACTIONS // max(1, actions), FEWEST_COUNTS, MOST_COUNTS)) - 1
-    spread = np.linspace(0, len(midnights) - 1, min(most, len(midnights))).round().astype(np.int64)
-    return [since_ms, *midnights[spread].tolist()]
+    boundaries = np.arange(since_ms // every_ms + 1, -(-until_ms // every_ms)) * every_ms
+    counted, limit = (COUNTED_ACTIONS, MOST_COUNTS) if every_ms == DAY_MS else (COUNTED_HOURLY, MOST_HOURLY)
+    most = int(np.clip(counted // max(1, actions), FEWEST_COUNTS, limit)) - 1
+    spread = np.linspace(0, len(boundaries) - 1, min(most, len(boundaries))).round().astype(np.int64)
+    return [since_ms, *boundaries[spread].tolist()]
+
+
+def share_of_new(log: EventLog) -> float:
+    """Return which share of what was shown had come within a day: it was neither shown nor acted on before.
+
+    Lists of the first day are left out, as all of them would seem new; 0 where there are no others.
+    """
+    shown = log.impressions
+    if shown is None or not len(shown):
+        return 0.0
+    times_ms = np.repeat(shown.times_ms, np.diff(shown.starts))
+    keys, rows = np.unique(np.concatenate([log.item_keys, shown.item_keys]), return_inverse=True)
+    first_ms = np.full(len(keys), np.iinfo(np.int64).max)
+    np.minimum.at(first_ms, rows.reshape(-1), np.concatenate([log.times_ms, times_ms]))
+    later = times_ms >= times_ms[0] + DAY_MS
+    ages_ms = (times_ms - first_ms[rows.reshape(-1)[len(log) :]])[later]
+    return float(np.mean(ages_ms < DAY_MS)) if len(ages_ms) else 0.0
+
+
+def counting_interval_ms(log: EventLog) -> int:
+    """Return how often items are counted for a ranker of this log: daily, or hourly where its items come and go.
+
+    What is shown of a day's news was unknown at midnight, so a count of midnight tells it from nothing.
+    """
+    return HOUR_MS if share_of_new(log) >= NEW_SHARE else DAY_MS

@@ -20,9 +20,11 @@ import numpy as np
 
 from rankstream.events.log import EventLog
 from rankstream.features.actions import MAX_TIME_MS
+from rankstream.features.embeddings.base import VectorTable
 from rankstream.features.embeddings.memory import ItemTable
-from rankstream.features.join import OfflineFeatures
-from rankstream.models.items.item_counts import counted
+from rankstream.features.join import DAY_MS, OfflineFeatures
+from rankstream.models.items.fold_in import folded_in
+from rankstream.models.items.item_counts import counted, with_newcomers
 from rankstream.models.ranker.examples import (
     NegativePool,
     NegativesConfig,
@@ -35,7 +37,13 @@ from rankstream.models.ranker.examples import (
 )
 from rankstream.models.ranker.impressions import impression_examples
 from rankstream.models.ranker.joined import JoinedRequest, JoinedRequests, joined_requests
-from rankstream.models.ranker.training_join import FrozenEncoders, as_of_its_day, counting_times, to_float16
+from rankstream.models.ranker.training_join import (
+    FrozenEncoders,
+    as_of_its_day,
+    counting_interval_ms,
+    counting_times,
+    to_float16,
+)
 from rankstream.models.recipes.bundle import BundleRecipe, RankerRecipe
 from rankstream.models.recipes.encoders import EncoderRecipe
 
@@ -75,13 +83,14 @@ def requests_as_of_their_days(
     else:
         parts = _of_lists if chosen.impressions else _of_actions
         some = parts(earlier, held_out, chosen, pool_of(log, offline), rng)
-    times = counting_times(since_ms, int(log.times_ms[-1]) + 1, len(log)) if since_ms else [0]
-    for time_ms, end_ms in pairwise([*times, MAX_TIME_MS]):
+    counts = _CountsOverTime(log, encoders, recipe.encoders, offline)
+    for time_ms, end_ms in pairwise([*counts.times(since_ms), MAX_TIME_MS]):
         now = [_between(part.examples, time_ms, end_ms) for part in some]
         if any(now):
-            at = offline if time_ms == since_ms else _counted_by(time_ms, log, encoders, recipe.encoders, offline)
+            at = offline if time_ms == since_ms else counts.as_of(time_ms)
             for part, examples in zip(some, now, strict=True):
-                part.joined += joined_requests([as_of_its_day(one) for one in part.draw(examples, at)], at)
+                asked = [as_of_its_day(one) for one in part.draw(examples, at)]
+                part.joined += joined_requests(asked, at, offline.items)
     found = {use: [one for part in some if part.use == use for one in part.joined] for use in USES}
     return RankerRequests(*(JoinedRequests(offline.items, found[use]) for use in USES))
 
@@ -164,13 +173,40 @@ def _between(examples: list[RankingExample], from_ms: int, until_ms: int) -> lis
     return examples[bisect_left(examples, from_ms, key=_time) : bisect_left(examples, until_ms, key=_time)]
 
 
-def _counted_by(
-    time_ms: int, log: EventLog, encoders: FrozenEncoders, recipe: EncoderRecipe, offline: OfflineFeatures
-) -> OfflineFeatures:
-    """Return the tables with items counted as of a time."""
-    counts = counted(log.split_at(time_ms)[0], encoders.item_table, recipe.matched, recipe.rates)
-    features = to_float16(ItemTable(encoders.item_table.ids, counts.features))
-    return replace(offline, item_features=features, matches=counts.matches)
+class _CountsOverTime:
+    """The tables as of boundaries, as daily and hourly jobs would have made them."""
+
+    def __init__(
+        self, log: EventLog, encoders: FrozenEncoders, recipe: EncoderRecipe, offline: OfflineFeatures
+    ) -> None:
+        self._log, self._encoders, self._recipe, self._offline = log, encoders, recipe, offline
+        self._items, self._folded_by = encoders.item_table, -1  # vectors, and the day that they are as of
+
+    def times(self, since_ms: int) -> list[int]:
+        """Return the boundaries, the first of them ``since_ms``; nothing else where nothing was held back."""
+        if not since_ms:
+            return [0]
+        until_ms = int(self._log.times_ms[-1]) + 1
+        return counting_times(since_ms, until_ms, len(self._log), counting_interval_ms(self._log))
+
+    def as_of(self, time_ms: int) -> OfflineFeatures:
+        """Return the tables with items counted as of a time.
+
+        Where a log says what was shown, so are items that came after the encoders' part, with vectors as of the day by
+        those that they occurred beside: a ranker that never met any would have nothing to order them by.
+        """
+        past = self._log.split_at(time_ms)[0]
+        if past.impressions is None:
+            return self._counted(past, self._encoders.item_table, self._offline.items)
+        if time_ms // DAY_MS != self._folded_by:
+            self._folded_by = time_ms // DAY_MS
+            self._items = folded_in(self._encoders.item_table, self._log.split_at(self._folded_by * DAY_MS)[0])
+        return self._counted(past, with_newcomers(self._items, past), to_float16(self._items))
+
+    def _counted(self, past: EventLog, items: ItemTable, vectors: VectorTable) -> OfflineFeatures:
+        counts = counted(past, items, self._recipe.matched, self._recipe.rates)
+        features = to_float16(replace(items, vectors=counts.features))
+        return replace(self._offline, items=vectors, item_features=features, matches=counts.matches)
 
 
 def requests_of(

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from xxhash import xxh3_64_hexdigest
 
-from rankstream.bundles.item_counts import CountsRecipe
+from rankstream.bundles.item_counts import DAY_MS, CountsRecipe
 from rankstream.events.ids import plain_ids
 from rankstream.events.log import EventLog
 from rankstream.features.actions import Vocabulary
@@ -82,6 +82,8 @@ class RunMetadata:
     matched: tuple[str, ...] | None = None  # actions that make items of a session go together; None: not kept
     rates: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of what was shown; the actions that count
     lists: bool = False  # did the log say what was shown, list by list?
+    counted_every_ms: int = DAY_MS  # see ``CountsRecipe``
+    newcomers: bool = False  # likewise
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,15 @@ class TrainedModels:
             return None
         width = self.ranker.config.sizes.match_features
         return CountsRecipe(
-            self.item_space, about.feature_names, about.matched, width, about.actions, about.rates, about.lists
+            self.item_space,
+            about.feature_names,
+            about.matched,
+            width,
+            about.actions,
+            about.rates,
+            about.lists,
+            about.counted_every_ms,
+            about.newcomers,
         )
 
 

@@ -31,7 +31,7 @@ from rankstream.models.items.described import Described, described_items
 from rankstream.models.items.fold_in import folded_in
 from rankstream.models.items.item_counts import item_counts
 from rankstream.models.ranker.calibration import as_plain
-from rankstream.models.ranker.training_join import to_float16
+from rankstream.models.ranker.training_join import HOUR_MS, counting_interval_ms, share_of_new, to_float16
 from rankstream.models.recipes.bundle import BundleRecipe
 from rankstream.models.recipes.encoders import EncoderRecipe, brought_up_to_date, finished, train_encoders
 from rankstream.models.recipes.export import export_models
@@ -46,6 +46,11 @@ CUTS = 4  # that are tried
 UNCUT = (
     "the log is too short to train encoders on its first part and the ranker on what comes after: both learn from all "
     "of it, and the ranker sees no matches, nor what items are, as these would know what it is to predict"
+)
+
+HOURLY = (
+    "note: {new:.0%} of what was shown had come within a day, so the ranker learns from items counted by the hour; "
+    "serve it with counts as fresh, by `rankstream count`"
 )
 
 
@@ -101,6 +106,9 @@ def train_models(
         recipe = replace(recipe, encoders=replace(recipe.encoders, matched=()))
         if progress is not None:
             progress.console.print(UNCUT, style="yellow", highlight=False)
+    every_ms, new = counting_interval_ms(past), share_of_new(past)
+    if progress is not None and every_ms == HOUR_MS:
+        progress.console.print(HOURLY.format(new=new), highlight=False, soft_wrap=True)
     attributes = _attributes(catalogue, past, since_ms, recipe.encoders)
     profiles = no_profiles() if profiles is None else profiles
     if team().writes:
@@ -151,6 +159,8 @@ def train_models(
             matched=recipe.encoders.matched,
             rates=recipe.encoders.rates,
             lists=past.impressions is not None,
+            counted_every_ms=every_ms,
+            newcomers=past.impressions is not None,
         ),
         encoders.item_table,
         encoders.features,

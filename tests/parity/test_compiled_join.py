@@ -51,6 +51,9 @@ WORLDS = {
     "features of the very items that have vectors": lambda: replace(
         everything(), item_features=table_of(list(range(55)), np.eye(55)[:, :2], space="features", as_of_ms=0)
     ),
+    "features of items without a vector, too": lambda: replace(
+        everything(), item_features=table_of(list(range(ITEMS + 8)), np.eye(ITEMS + 8)[:, :2], space="f", as_of_ms=0)
+    ),
     "items that nobody had acted on": lambda: with_a_shop([], [an_item(n) for n in (1, 2, 40, ITEMS + 3)]),
     "of these alone anything is counted": lambda: replace(
         everything(), item_features=WithRows(NoVectors(2), id_keys([2, 5, 7])[::2], np.eye(2, dtype=np.float32))

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -194,6 +195,19 @@ def test_what_an_erased_user_did_is_not_counted_from_then_on(bundle):
     assert followers(counts.as_of(MIDNIGHT + DAY_MS)) == {2: 10, 40: 15}
 
 
+def test_items_are_counted_as_often_as_they_were_for_the_ranker_midnights_if_the_bundle_does_not_say(bundle):
+    facts = next(part.facts for part in bundle.manifest.parts if part.kind == "item_features")
+    assert facts["counted_every_ms"] == DAY_MS
+    for told, every_ms in ({"counted_every_ms": HOUR}, HOUR), ({}, DAY_MS):
+        others = {name: value for name, value in facts.items() if name not in ("counted_every_ms", "newcomers")}
+        parts = [
+            msgspec.structs.replace(part, facts=others | told) if part.kind == "item_features" else part
+            for part in bundle.manifest.parts
+        ]
+        one = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, parts=tuple(parts)))
+        assert counts_by_default(one, past_of(TRAINED)).every_ms == every_ms
+
+
 def test_a_replay_counts_an_erased_user_no_more(bundle):
     erased = [(f"u{user}", "", "forget", MIDNIGHT - MINUTE) for user in range(100, 120)]
     anew, _ = replayed(bundle, [*TRAINED, *EVENING, *erased, *MORNING], counts_by_default)
@@ -211,6 +225,11 @@ def test_what_was_shown_is_counted_as_training_counts_it_and_never_without_its_a
     anew, trained = (item_counts(one, ITEMS, recipe, at_ms - 1) for one in (past.before(at_ms), log.split_at(at_ms)[0]))
     assert the_same(anew, trained)
     assert len(past.before(at_ms).impressions) == 2
+    few = ItemTable(np.array([1, 2]), np.zeros((2, 0), np.float32))  # 3 came later, by its key alone in what is kept
+    recipe = replace(recipe, newcomers=True)
+    anew, trained = (item_counts(one, few, recipe, at_ms - 1) for one in (past.before(at_ms), log.split_at(at_ms)[0]))
+    assert the_same(anew, trained)
+    assert len(anew.item_features) == 3
     short = KeptActions(VOCABULARY, lists, most=1)
     short.feed(arrivals_of_rows(rows))
     assert len(short.before(at_ms).impressions) == 0  # one action is kept, and no list was shown since

@@ -79,6 +79,21 @@ def test_rates_of_what_was_shown_until_a_time_are_counted_and_nothing_later():
     assert saved > 0 > left
 
 
+def test_where_newcomers_are_counted_what_was_acted_on_or_shown_is_and_the_bundles_items_come_first():
+    names = (*a_recipe().feature_names, "log_exposures", "log_yesterday", "rate_save")
+    recipe = replace(a_recipe(), rates={"save": ("save",)}, lists=True, feature_names=names)
+    few = ItemTable(np.array([1, 2]), np.zeros((2, 0), np.float32))  # 3 came later, 4 was shown and never acted on
+    known = item_counts(log_shown(), few, recipe, AS_OF_MS + 30 * MINUTE)
+    counts = item_counts(log_shown(), few, replace(recipe, newcomers=True), AS_OF_MS + 30 * MINUTE)
+    assert sorted(known.item_features.keys.tolist()) == sorted(id_keys([1, 2]).tolist())
+    assert sorted(counts.item_features.keys.tolist()) == sorted(id_keys([1, 2, 3, 4]).tolist())
+    assert feature(known, "log_exposures", (3, 4)) == [0, 0]
+    assert feature(counts, "log_exposures", (3, 4)) == pytest.approx([np.log1p(2) / 10, np.log1p(1) / 10], abs=1e-3)
+    assert feature(counts, "log_popularity", (3,)) == [1]
+    earlier = item_counts(log_shown(), few, replace(recipe, newcomers=True), AS_OF_MS + 3 * MINUTE)
+    assert sorted(earlier.item_features.keys.tolist()) == sorted(id_keys([1, 2, 3]).tolist())  # 4 was not there yet
+
+
 def log_shown():
     """The first user is shown items 2 and 3 and saves one; another list comes later."""
     return replace(log_of(ROWS), impressions=shown(("u", 2, 0.5), ("u", 3, 0.5), ("v", 3, 20), ("v", 4, 20)))

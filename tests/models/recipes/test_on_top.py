@@ -9,11 +9,22 @@ from rankstream.events.registry import EVENTS
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import id_key
 from rankstream.features.matches.columns import MATCH_NAMES
-from rankstream.models.items.item_counts import counted
-from rankstream.models.ranker.training_join import counting_times, feature_sizes, offline_features
+from rankstream.models.items.fold_in import folded_in
+from rankstream.models.items.item_counts import counted, with_newcomers
+from rankstream.models.ranker.examples import inputs_of
+from rankstream.models.ranker.training_join import (
+    HOUR_MS,
+    as_of_its_day,
+    counting_interval_ms,
+    counting_times,
+    feature_sizes,
+    offline_features,
+    share_of_new,
+    to_float16,
+)
 from rankstream.models.recipes.bundle import recipe_for
 from rankstream.models.recipes.encoders import TrainedEncoders
-from rankstream.models.recipes.ranker_requests import requests_as_of_their_days
+from rankstream.models.recipes.ranker_requests import requests_as_of_their_days, requests_of
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.training.loop import FitHistory
 from rankstream.models.users.pinnerformer import PinnerFormer, PinnerFormerConfig
@@ -24,17 +35,17 @@ MIDNIGHT = 107  # minutes after the start, from which on it is the next day
 DAYS, USERS = 5, 2
 
 
+ROWS_OF_STEPS = [
+    (f"u{day}{user}", item, "save", MIDNIGHT + 24 * 60 * day + 30 + user + step)
+    for day in range(DAYS)
+    for user in range(USERS)
+    for step, item in enumerate(("a", "b"))
+] + [(f"z{day}", "c", "save", MIDNIGHT + 24 * 60 * day + 600) for day in range(DAYS)]
+
+
 def a_log_of_steps():
     """Each day two new users go on from a to b, a minute later."""
-    return a_log(
-        [
-            (f"u{day}{user}", item, "save", MIDNIGHT + 24 * 60 * day + 30 + user + step)
-            for day in range(DAYS)
-            for user in range(USERS)
-            for step, item in enumerate(("a", "b"))
-        ]
-        + [(f"z{day}", "c", "save", MIDNIGHT + 24 * 60 * day + 600) for day in range(DAYS)]
-    )
+    return a_log(ROWS_OF_STEPS)
 
 
 def encoders_of(log, recipe) -> TrainedEncoders:
@@ -96,6 +107,64 @@ def test_items_are_counted_at_midnights_fewer_of_a_long_time_or_a_large_log():
     assert (of_a_year[1], of_a_year[-1]) == (101 * DAY_MS, 464 * DAY_MS)
     assert len(counting_times(morning, 465 * DAY_MS, 500_000)) == 6
     assert len(counting_times(morning, 465 * DAY_MS, 100_000_000)) == 4
+
+
+def test_items_are_counted_hourly_of_a_log_whose_items_come_and_go():
+    def of(*lists):
+        return replace(a_log_of_steps(), impressions=shown(*lists))
+
+    hours = [60 * hour for hour in range(1, 100)]
+    news = of(*((f"u{at}", f"n{at // 300}", at) for at in hours))  # a story is shown for five hours
+    shop = of(*((f"u{at}", f"i{at // 60 % 9}", at) for at in hours))
+    assert share_of_new(news) == 1.0
+    assert counting_interval_ms(news) == HOUR_MS
+    assert share_of_new(shop) == pytest.approx(0.04)  # all came on the first day, a few less than a day before
+    assert counting_interval_ms(shop) == DAY_MS
+    first_day = of(*((f"u{at}", f"n{at}", at) for at in hours[:20]))
+    assert (share_of_new(first_day), counting_interval_ms(first_day)) == (0.0, DAY_MS)
+    assert counting_interval_ms(a_log_of_steps()) == DAY_MS
+    acted_on_before = of(*((f"u{at}", "ab"[at // 60 % 2], at) for at in hours))
+    assert share_of_new(acted_on_before) < share_of_new(news)
+    morning = 100 * DAY_MS + 5
+    assert counting_times(morning, 100 * DAY_MS + 3 * HOUR_MS, 1_000, HOUR_MS) == [
+        morning, 100 * DAY_MS + HOUR_MS, 100 * DAY_MS + 2 * HOUR_MS,
+    ]  # fmt: skip
+    assert len(counting_times(morning, 465 * DAY_MS, 1_000, HOUR_MS)) == 336
+    assert len(counting_times(morning, 465 * DAY_MS, 1_000_000, HOUR_MS)) == 40
+
+
+def test_what_came_after_the_encoders_part_is_joined_by_vectors_and_counts_as_they_serve():
+    """Of news nearly all that is shown comes later: a ranker that met none of it ordered lists at random."""
+    evening = MIDNIGHT + 24 * 60 + 20 * 60
+    rows = [(f"w{n}", item, "save", evening + 3 * n + at) for n in range(9) for at, item in enumerate(("a", "n"))]
+    next_day = evening + 24 * 60
+    rows += [(f"v{n}", "n", "save", next_day + 5 * n + 1) for n in range(9)]
+    log = a_log(sorted([*ROWS_OF_STEPS, *rows], key=lambda row: row[3]))
+    log = replace(log, impressions=shown(*((f"v{n}", item, next_day + 5 * n) for n in range(9) for item in "anm")))
+    first_day = (START_MS // DAY_MS + 2) * DAY_MS  # before anybody had met n or m
+    recipe = recipe_for(replace(EVENTS, repeats=True, exposures=True), log.vocabulary)
+    recipe = replace(recipe, ranker=replace(recipe.ranker, strangers=0.0))
+    encoders = encoders_of(log.split_at(first_day)[0], recipe)
+    offline = offline_features(log, encoders, feature_sizes(log.vocabulary, encoders, 4), first_day)
+    found = requests_as_of_their_days(log, encoders, recipe, offline, first_day)
+
+    examples = requests_of(log, recipe.ranker, offline, np.random.default_rng(0), first_day)
+    past = log.split_at(min(one.now_ms for one in examples) // DAY_MS * DAY_MS)[0]
+    items = folded_in(encoders.item_table, past)
+    counts = counted(past, with_newcomers(items, past), recipe.encoders.matched, recipe.encoders.rates)
+    features = to_float16(replace(with_newcomers(items, past), vectors=counts.features))
+    serving = replace(offline, items=to_float16(items), item_features=features, matches=counts.matches)
+    asked = [as_of_its_day(one) for one in examples]
+    wanted = {one.user_key: inputs_of(one, serving) for one in asked}
+    assert len(wanted) == len(found.learned) + len(found.validated) == 9
+    for some in (found.learned, found.validated):
+        for at, one in enumerate(some.requests):
+            joined, served = some.inputs(at), wanted[one.user_key]
+            np.testing.assert_array_equal(joined.candidate_items, served.candidate_items)
+            np.testing.assert_array_equal(joined.candidate_features, served.candidate_features)
+            by_key = dict(zip(one.candidates.tolist(), joined.candidate_items, strict=True))
+            assert by_key[id_key("n")].any(), "it lies where a does"
+            assert not by_key[id_key("m")].any(), "nobody acted on it yet"
 
 
 def test_beside_some_shown_lists_items_are_drawn_that_weigh_nothing_in_the_heads_and_none_beside_those_that_validate():
