@@ -30,6 +30,7 @@ from rankstream.streams.records import Channel, Outgoing
 from rankstream.streams.topics import ACTIONS, REQUESTS, Topic
 from rankstream.streams.tracing import NO_TRACES, UNTRACED_CALL, CallTrace, Headers, Traces
 from rankstream.streams.worker.admission import Swaps
+from rankstream.streams.worker.following import keep_up
 from rankstream.streams.worker.vocabulary_guard import WITHOUT_A_LOG, KeptVocabulary
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class WorkerRoad:
     ) -> None:
         users = UserCache(store, history_limit, forget_after_ms=forget_after_ms)
         self.pipeline = Pipeline(users, serving, clock=clock, record_clock=clock, traces=traces)
+        self._serving = serving
+        self._following: asyncio.Task[None] | None = None  # of what is published
         self._clock = clock
         self._offset = store.next_offset or 0
         self._broken: str | None = None  # why nothing is applied any more
@@ -62,9 +65,12 @@ class WorkerRoad:
     async def open(self, on_feed: OnFeed) -> None:
         """Begin; the store is open already."""
         self._on_feed = on_feed
+        self._following = asyncio.create_task(keep_up(self._serving))
 
     async def close(self) -> None:
         """End, with the states written and the store closed."""
+        if self._following is not None:
+            self._following.cancel()
         await asyncio.gather(*self._answering, return_exceptions=True)
         for pool in (self._scoring, self._applying):
             await asyncio.to_thread(pool.shutdown)

@@ -88,6 +88,11 @@ class Experiment:
         """The control's bundle."""
         return self.control.bundle
 
+    def keep_up(self) -> None:
+        """Begin to look for what was published since, for both."""
+        self.control.keep_up()
+        self.treatment.keep_up()
+
     def for_user(self, key: bytes) -> Ranker:
         """Return the ranker of a user's variant; the control's where a swap has made the two unlike."""
         control, treatment, pair = self.control.current, self.treatment.current, self._pair

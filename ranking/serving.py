@@ -150,6 +150,13 @@ class LiveRanker:
             self._look.if_due()
         return self._loaded.ranker
 
+    def keep_up(self) -> None:
+        """Begin to look for what was published since, where that is due; to be called also while nobody asks."""
+        ranker = self.current
+        snapshot(ranker.offline.users)
+        if ranker.shelf is not None:
+            ranker.shelf.catalogues.snapshot()
+
     def for_user(self, key: bytes) -> Ranker:
         """Return the ranker of a user, who is part of no experiment."""
         return self.current
@@ -179,6 +186,7 @@ class LiveRanker:
             "item_vectors": None if loaded.items is None or loaded.items.version is None else loaded.items.table,
             "item_counts": loaded.counts,
             "interests": loaded.interests,
+            "graph": loaded.graph,
             "catalogue": None if shelf is None else shelf.catalogues.snapshot(),
         }
         tables = {kind: _version_of(table) for kind, table in followed.items()}

@@ -43,6 +43,7 @@ from rankstream.streams.worker.backpressure import Gate, Pressure
 from rankstream.streams.worker.checkpoint import Partition, RewindError
 from rankstream.streams.worker.chunks import Chunk, ReadingPlan, take_joined
 from rankstream.streams.worker.fence import FencedError, FenceRefusedError, brokers_fence
+from rankstream.streams.worker.following import keep_up
 from rankstream.streams.worker.framed_chunks import FramedChunks
 from rankstream.streams.worker.interpreter import settle
 from rankstream.streams.worker.limits import Limits
@@ -239,6 +240,10 @@ class WorkerRuntime(Service):
         while not self.should_stop:
             await asyncio.to_thread(self.shadows.follow)
             await self.sleep(FOLLOW_S)
+
+    @Service.task
+    async def _keep_up(self) -> None:
+        await keep_up(self.serving)
 
     @Service.task
     async def _beat(self) -> None:

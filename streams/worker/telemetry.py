@@ -152,8 +152,8 @@ WORKER_METRICS: tuple[Watched[WorkerLook], ...] = (
     Watched(
         "rankstream_version_info",
         GAUGE,
-        "Always 1; the labels name what serves: kind is model, user_vectors, item_vectors, item_counts, interests or "
-        "catalogue.",
+        "Always 1; the labels name what serves: kind is model, user_vectors, item_vectors, item_counts, interests, "
+        "graph or catalogue.",
         lambda look: {(kind, str(one.version)): 1 for kind, one in look.versions.items()},
         ("kind", "version"),
     ),

@@ -88,3 +88,23 @@ def test_many_requests_at_once_are_all_answered_and_the_road_closes_behind_them(
         assert running.feeds.qsize() == 50
 
     asyncio.run(story())
+
+
+def test_what_is_published_is_looked_for_while_nobody_asks():
+    class Following(SomeLiveRanker):
+        def __init__(self, looked):
+            super().__init__()
+            self.looked = looked
+
+        def keep_up(self):
+            self.looked.set()
+
+    async def story():
+        looked = asyncio.Event()
+        road = WorkerRoad(Following(looked), MemoryStore())
+        await road.open(lambda feed: None)
+        async with asyncio.timeout(PATIENCE_S):
+            await looked.wait()
+        await road.close()
+
+    asyncio.run(story())

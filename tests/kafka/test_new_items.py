@@ -14,10 +14,12 @@ import pytest
 
 from rankstream.content.items import Item
 from rankstream.features.ids import Id, id_bytes
+from rankstream.streams.broker import free_port
 from rankstream.streams.topics import ACTIONS, FEEDS, ITEM_UPDATES, REQUESTS, prepare_topics
 from tests.builders.bundle import a_bundle
 from tests.builders.graph import publish_boards
-from tests.kafka.harness import Bench, following, wait_until
+from tests.builders.live_items import NEW, publish_items
+from tests.kafka.harness import Bench, following, page, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
@@ -33,10 +35,10 @@ def take_away(bench: Bench, item_id: Id) -> None:
     bench.producer.flush()
 
 
-def feed(bench: Bench) -> dict[Id, str]:
+def feed(bench: Bench, limit: int = 50) -> dict[Id, str]:
     """Ask for a feed; return the source of each item."""
     before = bench.feeds().total()
-    bench.send(REQUESTS, b"u1", json.dumps({"request_id": f"r{before}", "user_id": "u1", "limit": 50}).encode())
+    bench.send(REQUESTS, b"u1", json.dumps({"request_id": f"r{before}", "user_id": "u1", "limit": limit}).encode())
     bench.producer.flush()
     wait_until(lambda: bench.feeds().total() > before, "the request is answered")
     answers = (json.loads(record.value) for record in bench.read(FEEDS))
@@ -58,6 +60,26 @@ def test_what_is_new_comes_into_feeds_and_what_is_gone_leaves_them(bench: Bench,
         print(f"\nin a feed {time.monotonic() - started:.1f} s after it was sent")
         take_away(bench, 1)
         wait_until(lambda: set(feed(bench)) == {"brand new"}, "what is gone is not proposed")
+    assert worker.terminate() == 0
+
+
+def test_a_worker_that_nobody_asks_serves_what_is_published_all_the_same(bench: Bench, tmp_path: Path):
+    """The first request after a quiet time is not answered by what served before it."""
+    folders = {"item_vectors": tmp_path / "items", "graph": tmp_path / "graph"}
+    bundle = a_bundle(tmp_path / "bundle")
+    bench.settings = replace(bench.settings, bundle=bundle, **folders, web_port=free_port())
+    asyncio.run(prepare_topics(bench.settings, create=True))
+    worker = bench.worker(SERVE="bundle")
+    worker.wait_ready()
+    published = {"item_vectors": publish_items(folders["item_vectors"])}
+    published["graph"] = publish_boards(folders["graph"], [("b1", 5), ("b1", 6)])
+
+    def serves() -> bool:
+        versions = page(bench.settings.web_port)[1].get("versions", {})
+        return {kind: one["version"] for kind, one in versions.items()}.items() >= published.items()
+
+    wait_until(serves, "what was published serves")
+    assert NEW in feed(bench, limit=201)
     assert worker.terminate() == 0
 
 

@@ -25,9 +25,11 @@ from rankstream.ranking.request import RankingRefusedError, RankingRequest
 from rankstream.ranking.served_versions import ServedVersion
 from rankstream.ranking.serving import LiveRanker, ranker_of
 from tests.builders.bundle import VOCABULARY, a_bundle, a_user_table, vectors_of
+from tests.builders.catalogue import an_item, published
 from tests.builders.graph import publish_boards
 from tests.builders.interests import publish_some as publish_interests_of
 from tests.builders.item_counts import publish_some, some_counts
+from tests.builders.live_items import publish_items
 from tests.builders.patience import PATIENCE_S
 
 NOW = 1_700_000_100_000
@@ -180,6 +182,35 @@ def test_what_serves_is_named_with_the_time_that_it_is_of(tmp_path):
     assert found["item_counts"].version == serving.current.item_counts
     assert all(one.as_of_ms is not None for one in found.values())
     assert LiveRanker.without_bundle(VOCABULARY).versions() == {"model": ServedVersion("none", None)}
+
+
+def wait_for_looks():
+    for thread in threading.enumerate():
+        if thread.name in ("rankstream-bundle", "rankstream-table", "rankstream-catalogue"):
+            thread.join(PATIENCE_S)
+
+
+def test_what_was_published_since_is_there_for_the_next_request_though_none_came_between(tmp_path):
+    clock, folders = Clock(), {name: tmp_path / name for name in ("item_vectors", "catalogue", "interests", "graph")}
+    use_bundle(a_bundle(tmp_path / "one", model_version="one").parent, "one")
+    vectors, counts = tmp_path / "vectors", tmp_path / "counts"
+    serving = LiveRanker.open(tmp_path, vectors, counts, **folders, clock=clock)
+    a_user_table(vectors, ["u1"])
+    publish_some(counts, seed=5)
+    publish_items(folders["item_vectors"])
+    published(folders["catalogue"], an_item(1))
+    publish_interests_of(folders["interests"], ["u1"], seed=5)
+    publish_boards(folders["graph"], [("b", 5), ("b", 6)])
+    clock.now = 3
+    serving.keep_up()
+    wait_for_looks()
+    tables = {"user_vectors", "item_counts", "item_vectors", "catalogue", "interests", "graph"}
+    assert set(serving.versions()) == {"model", *tables}
+    use_bundle(a_bundle(tmp_path / "two", model_version="two").parent, "two")
+    clock.now = 6
+    serving.keep_up()
+    wait_for_looks()
+    assert serving.current.model_version == "two"
 
 
 @pytest.mark.parametrize("spoiled", ["broken", "another space", "other widths"])
