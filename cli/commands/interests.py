@@ -25,7 +25,7 @@ from rankstream.streams.settings import Settings
 class ShownInterest:
     """One interest as it is shown."""
 
-    item_id: Id | None  # that stands for it; None for one that the bundle's items do not hold any more
+    item_id: Id | None  # that stands for it; None for one that the items do not hold any more
     importance: float  # as of the table's time
     share: float  # of the user's importances
     actions: int  # that it is made of
@@ -33,7 +33,7 @@ class ShownInterest:
 
 @click.command()
 @click.argument("user")
-@settings_options(also=("bundle", "interests"))
+@settings_options(also=("bundle", "interests", "item_vectors"))
 @json_option
 def command(user: str, settings: Settings, as_json: bool) -> None:
     """Show a user's interests.
@@ -42,7 +42,8 @@ def command(user: str, settings: Settings, as_json: bool) -> None:
     that `rankstream embed --interests-to` published. What the user did since is not in it; workers add it.
 
     \b
-    Reads:  the folder of --interests, the items of --bundle
+    Reads:  the folder of --interests; the items of --bundle, or those of
+            --item-vectors, which know what came after the training
 
     \b
     Example:
@@ -53,7 +54,8 @@ def command(user: str, settings: Settings, as_json: bool) -> None:
             "no interests are named; give the folder that `rankstream embed --interests-to` wrote: --interests"
         )
     with refusing(BrokenTableError, BundleRefusedError):
-        table, items = open_interests(settings.interests), EmbeddingTable.open(bundle_folder(settings.bundle) / ITEMS)
+        table = open_interests(settings.interests)
+        items = EmbeddingTable.open(settings.item_vectors or bundle_folder(settings.bundle) / ITEMS)
         found = _of(user, table, items, settings.interests)
     shown = _shown(found, items)
     if as_json:
@@ -83,8 +85,8 @@ def _of(user: str, table: InterestTable, items: EmbeddingTable, root: Path) -> U
     """Return a user's interests. Raises ``BrokenTableError`` for those of other items, ``Refusal`` for no such user."""
     if table.space != items.space:
         raise BrokenTableError(
-            f"the interests in {root} were found among the items {table.space!r}, but the bundle has {items.space!r}; "
-            "name the bundle of the same training with --bundle"
+            f"the interests in {root} were found among the items {table.space!r}, but those to name them by are "
+            f"{items.space!r}; name the bundle of the same training with --bundle, or its --item-vectors"
         )
     found = table.of(id_key(user))
     if found is None:

@@ -8,6 +8,7 @@ from rankstream.features.interests.table import open_interests
 from tests.builders.bundle import AS_OF_MS, a_bundle
 from tests.builders.cli import rankstream, refusal
 from tests.builders.interests import interests, publish_of
+from tests.builders.live_items import NEW, publish_items
 
 
 @pytest.fixture
@@ -36,6 +37,16 @@ def test_an_item_that_the_bundle_lacks_has_no_name(folders):
     assert "unknown" in rankstream("interests", 5, *folders).output
 
 
+def test_an_item_that_came_after_the_training_is_named_by_the_vectors_that_were_published(folders, tmp_path):
+    publish_of(tmp_path / "interests", {5: interests((NEW, 2.0), (7, 1.0))})
+    publish_items(tmp_path / "items")
+    told = json.loads(rankstream("interests", 5, *folders, "--item-vectors", tmp_path / "items", "--json").stdout)
+    assert [one["item_id"] for one in told["interests"]] == [NEW, 7]
+    publish_items(tmp_path / "others", space="other-items")
+    others = refusal(rankstream("interests", 5, *folders, "--item-vectors", tmp_path / "others"))
+    assert "'other-items'" in others
+
+
 def test_what_cannot_be_shown_is_one_sentence(folders, tmp_path):
     assert "user 404 has no interests in" in refusal(rankstream("interests", 404, *folders))
     assert "--interests" in refusal(rankstream("interests", 7, *folders[2:]))
@@ -44,4 +55,4 @@ def test_what_cannot_be_shown_is_one_sentence(folders, tmp_path):
     assert "nowhere" in refusal(rankstream("interests", 7, *folders[:2], "--bundle", tmp_path / "nowhere"))
     publish_of(tmp_path / "others", {7: interests((1, 1.0))}, space="other-items")
     others = refusal(rankstream("interests", 7, "--interests", tmp_path / "others", *folders[2:]))
-    assert "'other-items', but the bundle has 'tiny-items'" in others
+    assert "'other-items', but those to name them by are 'tiny-items'" in others
