@@ -5,7 +5,8 @@
 One thread, and its CPU time, so that other work on the machine does not count, though it may take caches away: ratios
 in one run are more reliable than the times. A request begins at ten different items, popular ones more often, and takes
 100,000 steps, as Pixie does. Early stop is judged by what it leaves out: its share of the steps, and how many of the
-first 1,000 items it finds, beside how many another seed finds of them.
+first 1,000 items of a whole run it finds. That run has another seed: what stops early has walks in common with the
+whole run of its own, and finds more of that than it knows.
 """
 
 import argparse
@@ -139,7 +140,8 @@ def _row(one: Walked, every: Walked, again: Walked) -> str:
             f"p99 {one.milliseconds(0.99):.1f} ms",
             f"{one.steps:,.0f} steps",
             f"{one.steps / every.steps:.0%} of all",
-            f"{one.overlap(every):.2f} of the first {TOP:,} (another seed: {again.overlap(every):.2f})",
+            f"{one.overlap(again):.2f} of the first {TOP:,} of another seed's (all steps: {every.overlap(again):.2f})",
+            f"{one.overlap(every):.2f} of its own seed's, whose walks it shares",
         )
     )
 
