@@ -45,6 +45,7 @@ from rankstream.ranking.retrieval_mix import (
     retrieve_popular,
 )
 from rankstream.ranking.utility import Scores, utility
+from rankstream.retrieval.mix import MixedSource
 from rankstream.retrieval.source import CandidateSource
 
 NO_RETRIEVAL = "no-retrieval"
@@ -205,8 +206,9 @@ class Ranker:
         if self.source is None:
             raise RankingRefusedError(NO_RETRIEVAL, CANT_PROPOSE)
         found = self.retrieve(request, user, self.source)
-        several = (found.catalogue, self.interests, self.graph, self.described)
-        told = any(one is not None for one in several) or found.is_fallback
+        beside = (found.catalogue, self.described)
+        several = isinstance(self.source, MixedSource) or any(one is not None for one in beside)
+        told = several or found.is_fallback
         candidates = _each_once(found.ids, None, found.sources if told else None)
         return replace(
             candidates,

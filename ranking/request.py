@@ -87,7 +87,7 @@ class FeedItem(Struct, frozen=True):
         Annotated[
             str,
             Meta(
-                description="with a catalogue or interests, where the request has a limit: what proposed it; "
+                description="where the request has a limit and several sources are asked: what proposed it; "
                 "popular:fallback where nothing else could be proposed"
             ),
         ]

@@ -226,7 +226,7 @@ def _nothing(skipped: Mapping[str, int], weights: Mapping[str, float]) -> str:
         NOT_A_FEED: "give lines as `rankstream watch --json` prints them",
         CUT: "ask without top_k, or name a --bundle to rank all candidates again with",
         NO_HEAD: "name heads that the feeds have",
-        NO_SOURCES: "feeds tell them where a worker has a catalogue, interests or a graph, and the request a limit",
+        NO_SOURCES: "feeds tell them where the request has a limit and the worker several sources",
     }.get(reason, "look at what was served with `rankstream watch`")
     return (
         f"none of the {sum(skipped.values()):,} feeds can be evaluated, {count:,} for being {reason}{heads}; {remedy}"

@@ -62,7 +62,7 @@ def test_by_source_wants_feeds_that_tell_it(served):
     _, feeds, actions = served
     words = refusal(off_policy(feeds, actions, "--reward", "save", "--by", "source"))
     assert "without the sources of its items" in words
-    assert "the request a limit" in words
+    assert "where the request has a limit" in words
     assert "--by source" in refusal(rankstream("off-policy", "--reward", "save", "--by", "source", "--bundle", "b"))
 
 

@@ -123,6 +123,8 @@ def test_another_source_is_mixed_in_without_a_change_to_the_ranker(ranker):
     assert {199, 198} <= both
     assert len(both & likes) >= 18
     assert not {200, 6} & both
+    assert {item.source for item in mixed.rank(request, state, NOW).items} == {"recent-likes", "new"}
+    assert {item.source for item in ranker.rank(request, state, NOW).items} == {UNSET}  # it has no other
 
 
 def test_without_a_source_candidates_must_be_given(ranker):
