@@ -18,7 +18,7 @@ from rankstream.retrieval.index.base import unit
 from rankstream.retrieval.index.exact import ExactIndex
 
 LIMITS = (10, 50, 100, 200, 500, 1_000, 2_000, 5_000)  # 5,000: candidates of a request at most
-STEPS = (1, 1.25, 1.5, 2, 3, 4, 6, 8)  # values of ef that are tried, times the limit
+STEPS = (1, 1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24)  # values of ef that are tried, times the limit
 LEAST_EF = 50  # a walk that keeps fewer rows may end where it began
 TARGET = 0.985  # recall that ef is chosen for: a little above what is promised, as it is an average of samples
 QUERIES = 200

@@ -112,6 +112,17 @@ def test_an_index_that_finds_too_little_is_measured_as_such():
     assert 0.4 < point.recall < 0.6
 
 
+def test_of_many_rows_a_walk_may_take_many_times_the_limit():
+    few = VECTORS[:2_000]
+
+    def finds_all_from_1_200_on(query, limit, ef):
+        order = np.argsort(-(few @ query))
+        return order[: limit if ef >= 1_200 else limit // 2]
+
+    (point,) = measure_curve(finds_all_from_1_200_on, few.astype(np.float16), limits=(100,)).points
+    assert (point.ef, point.recall) == (1_200, 1.0)
+
+
 def test_rows_of_all_lengths_are_made_equally_long_and_keep_their_products():
     rows = VECTORS[:50]
     length = max_length(rows.astype(np.float16))
