@@ -67,11 +67,13 @@ def items_of(bundle: Bundle) -> ServedItems:
 def published_items(table: EmbeddingTable, root: Path, bundle: Bundle) -> ServedItems:
     """Return a version of the table in ``root``, for a bundle.
 
-    Raises ``BrokenTableError`` for vectors of another space than its items, and for new items that are described by
-    the labels of another training.
+    Raises ``BrokenTableError`` for vectors of another space than its items, for none at all, which would leave nobody
+    anything to be proposed, and for new items that are described by the labels of another training.
     """
     where = f"in {root} (version {table.version})"
     _check_space(table, bundle.manifest, where)
+    if not len(table):
+        raise BrokenTableError(f"the item vectors {where} are of no item; publish the bundle's, and new ones beside")
     try:
         described = DescribedItems.in_table(table)
         attributes = described.known_to(bundle.attributes) if described.columns else None

@@ -55,8 +55,8 @@ def command(
     \b
     Reads: served-features, ranking-requests, user-actions (from Kafka, or
            --from a folder of dumps); --bundle, --variant, --user-vectors,
-           --item-counts, --item-vectors, --interests, --catalogue and
-           --history-limit as the workers had them
+           --item-counts, --item-vectors, --interests, --graph,
+           --catalogue and --history-limit as the workers had them
 
     \b
     Examples:

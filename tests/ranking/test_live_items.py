@@ -66,7 +66,7 @@ def test_without_published_vectors_the_bundles_own_serve(tmp_path):
     assert waiting.inputs.digest() == alone.inputs.digest()
 
 
-@pytest.mark.parametrize("spoiled", ["broken", "another space"])
+@pytest.mark.parametrize("spoiled", ["broken", "another space", "empty"])
 def test_vectors_that_cannot_serve_are_refused_once_and_those_in_use_go_on(spoiled, tmp_path, caplog):
     clock, root = Clock(), tmp_path / "items"
     first = publish_items(root)
@@ -74,6 +74,8 @@ def test_vectors_that_cannot_serve_are_refused_once_and_those_in_use_go_on(spoil
     if spoiled == "broken":
         column = root / publish_items(root, seed=6) / "vectors.f16"
         column.write_bytes(column.read_bytes()[:-1] + b"x")
+    elif spoiled == "empty":
+        publish(root, [], vectors_of(0, 8, 1), space=ITEM_SPACE, as_of_ms=AS_OF_MS)
     else:
         publish_items(root, space="another")
     for clock.now in (3, 6, 9):
