@@ -27,6 +27,7 @@ RANDOM = "random order"
 RANDOM_ABOUT = "computed exactly, not sampled"
 ALL_ACTIONS = (1 << 64) - 1  # a mask
 MakeBaseline = Callable[[SessionIndex], Baseline]
+MakeOfLists = Callable[[ItemRows], Baseline]
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,20 @@ NOT_ASKED = Asked()
 class Baselines:
     """All baselines, fed with one log."""
 
-    def __init__(self, counted: Counted, gap_ms: int = SESSION_GAP_MS, further: Sequence[MakeBaseline] = ()) -> None:
+    def __init__(
+        self,
+        counted: Counted,
+        gap_ms: int = SESSION_GAP_MS,
+        further: Sequence[MakeBaseline] = (),
+        of_lists: Sequence[MakeOfLists] = (),
+    ) -> None:
+        """``further`` are made of the sessions, ``of_lists`` of what the log says was shown."""
         self.items = ItemRows()
         self.steps = Steps(counted, self.items, gap_ms)
         index, popularity, recent, next_item = SessionIndex(), Popularity(), RecentPopularity(), NextItem()
         self.each: tuple[Baseline, ...] = (
             popularity, recent, next_item, ItemKNN(index), VMISKNN(index), OwnHistory(),
-            *(make(index) for make in further),
+            *(make(index) for make in further), *(one(self.items) for one in of_lists),
         )  # fmt: skip
         self._learners: tuple[Learner, ...] = (popularity, recent, next_item, index)
 

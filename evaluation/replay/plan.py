@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from rankstream.bundles.ranker import calibrated_heads
-from rankstream.evaluation.baselines.panel import ALL_ACTIONS
+from rankstream.evaluation.baselines.base import ItemRows
+from rankstream.evaluation.baselines.panel import ALL_ACTIONS, MakeOfLists
+from rankstream.evaluation.baselines.shown_rate import ShownRate
 from rankstream.evaluation.leakage import (
     CatalogueVersions,
     GraphVersions,
@@ -341,6 +343,7 @@ class ShownToUsers:
 
     lists: Impressions
     actions: Sequence[int]  # masks, one a shown item
+    within_ms: int  # that follows on it
 
 
 def shown_to_users(log: RecordedLog, lists: Impressions, vocabulary: Vocabulary, within_ms: int) -> ShownToUsers:
@@ -353,7 +356,7 @@ def shown_to_users(log: RecordedLog, lists: Impressions, vocabulary: Vocabulary,
             yield arrivals
 
     acts = acts_of(noted())
-    return ShownToUsers(lists, masks_of(lists, acts, np.concatenate(codes), within_ms))
+    return ShownToUsers(lists, masks_of(lists, acts, np.concatenate(codes), within_ms), within_ms)
 
 
 def positives_of(bundles: Sequence[Bundle], options: ReplayOptions) -> int:
@@ -386,9 +389,11 @@ def plan_of(
     vocabulary, positives = one_vocabulary(bundles), positives_of(bundles, options)
     codes = vocabulary.action_codes
     protocol, select = _protocol(choice.name, options, positives, catalogue)
+    of_lists: tuple[MakeOfLists, ...] = ()
     in_one_row = shown is None and choice.name in OF_IMPRESSIONS  # then only positives tell what users chose
     if shown is not None and choice.name == "logged":
         protocol = partial(ShownLists, shown.lists, shown.actions)
+        of_lists = (partial(_shown_rate, shown=shown, positives=positives),)
     heads = {head: codes[head] for bundle in bundles for head in bundle.manifest.heads if head in codes}
     return Plan(
         protocol=protocol,
@@ -405,11 +410,16 @@ def plan_of(
         catalogue=catalogue,
         acts=positives if in_one_row else ALL_ACTIONS,
         session_gap_ms=options.session_gap_ms,
+        of_lists=of_lists,
         whole_rankings=options.interleave,
         retrieve=options.limit if choice.name == "funnel" else None,
         interleaved=_to_mix(variants) if options.interleave else None,
         seed=options.seed,
     )
+
+
+def _shown_rate(items: ItemRows, shown: ShownToUsers, positives: int) -> ShownRate:
+    return ShownRate(items, shown.lists, shown.actions, positives, shown.within_ms)
 
 
 def _to_mix(variants: Sequence[Variant]) -> tuple[str, str]:

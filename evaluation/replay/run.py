@@ -17,7 +17,7 @@ from time import perf_counter
 
 import numpy as np
 
-from rankstream.evaluation.baselines.panel import ALL_ACTIONS, RANDOM, Baselines, MakeBaseline
+from rankstream.evaluation.baselines.panel import ALL_ACTIONS, RANDOM, Baselines, MakeBaseline, MakeOfLists
 from rankstream.evaluation.baselines.ranks import mixed
 from rankstream.evaluation.baselines.steps import Counted
 from rankstream.evaluation.interleaving import credit, team_draft
@@ -84,6 +84,7 @@ class Plan:
     acts: int = ALL_ACTIONS  # mask of the actions that baselines learn from: what users chose to do
     session_gap_ms: int = SESSION_GAP_MS  # of the baselines' sessions
     further: tuple[MakeBaseline, ...] = ()  # baselines besides those that always stand there
+    of_lists: tuple[MakeOfLists, ...] = ()  # likewise, of what the log says was shown
     own: tuple[OwnScores, ...] = ()  # variants of one's own, which rank by scores that they bring
     whole_rankings: bool = False  # rank a large catalogue to its end, where the order of all is wanted
     retrieve: int | None = None  # rank what retrieval proposes, so many, instead of the whole catalogue
@@ -206,7 +207,8 @@ class _Run:
         self.variants, self.plan, self.chosen, self.progress = variants, plan, chosen, progress
         self.protocol = plan.protocol()
         self.result = ReplayResult(Outcomes(plan.ks, (ALL, *plan.heads)))
-        self.baselines = Baselines(Counted(plan.positives, plan.acts), plan.session_gap_ms, plan.further)
+        counted = Counted(plan.positives, plan.acts)
+        self.baselines = Baselines(counted, plan.session_gap_ms, plan.further, plan.of_lists)
         self.past = PastActions(plan.vocabulary)
         self.keeps_past = bool(plan.own) or not variants
         self.kept = list(dict.fromkeys(one.counts.past for one in variants if one.counts.past is not None))
