@@ -45,7 +45,7 @@ def written(log: FeedLog, metrics: Mapping[str, Any], *earlier: Mapping[str, Any
             _whole(of_rows, metrics["differences"].get(products[0], {}), products[0]),
             _by_kind(of_rows, metrics["splits"]),
             *_seeds(metrics.get("trainings", {})),
-            *_notes(metrics.get("rivals", {})),
+            *notes(metrics["products"], metrics.get("rivals", {})),
         ]
     )
 
@@ -74,13 +74,15 @@ def _seeds(trainings: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _notes(rivals: Mapping[str, Any]) -> list[str]:
-    """Return a list of what each rival's training took and came to."""
-    notes = [
-        fill(f"- {row} ({about['seconds']:,.0f} s): {about['note']}.", WIDTH, subsequent_indent="  ")
-        for row, about in rivals.items()
+def notes(products: Mapping[str, Any], rivals: Mapping[str, Any]) -> list[str]:
+    """Return a list of what each training took, where it is known, and what the rivals' came to."""
+    told = [
+        f"{name} ({about['seconds']:,.0f} s): `rankstream train`, with at most {about['peak_rss_mb']:,.0f} MB of memory"
+        for name, about in products.items()
+        if about["seconds"] and about["peak_rss_mb"]
     ]
-    return ["\n".join(notes)] if notes else []
+    told += [f"{row} ({about['seconds']:,.0f} s): {about['note']}" for row, about in rivals.items()]
+    return ["\n".join(fill(f"- {one}.", WIDTH, subsequent_indent="  ") for one in told)] if told else []
 
 
 def _whole(of_rows: Mapping[str, Any], ahead: Mapping[str, Any], product: str) -> str:

@@ -15,7 +15,7 @@ from rankstream.experiments.feed.judged import ALL, cut_reciprocal_rank, judged,
 from rankstream.experiments.feed.logs import LOGS, FeedLog
 from rankstream.experiments.feed.product import Product
 from rankstream.experiments.feed.ranked import Ranked, joined
-from rankstream.experiments.feed.tables import tables
+from rankstream.experiments.feed.tables import notes, tables
 from rankstream.experiments.feed.task import NextKnown, Task
 from rankstream.experiments.feed.users import FILES, UserFile
 from rankstream.experiments.runs import Runs
@@ -156,6 +156,15 @@ def test_the_command_ranks_beside_the_baselines_and_is_not_run_again(data, tmp_p
     assert all(f"| {name} |" in written for name in ("default", "popularity", "VMIS-kNN", "item-kNN"))
     assert all(f"| {name} |" in written for name in ("default, no realtime actions", "VMIS-kNN, tuned"))
     assert "best of 24 by NDCG@10" in written
+    assert "- default (1 s): `rankstream train`, with at most 2 MB of memory." in written
+
+
+def test_what_a_training_took_is_told_where_it_is_known():
+    own, brought = {"seconds": 1234.5, "peak_rss_mb": 2445}, {"seconds": None, "peak_rss_mb": None}
+    assert notes({"default": own, "longer": brought}, {"SASRec": {"seconds": 9.6, "note": "stopped"}}) == [
+        "- default (1,234 s): `rankstream train`, with at most 2,445 MB of memory.\n- SASRec (10 s): stopped."
+    ]
+    assert notes({"longer": brought}, {}) == []
 
 
 def test_what_items_add_is_a_table_of_its_own(data, tmp_path, monkeypatch):
