@@ -86,7 +86,7 @@ def ranked(log: Path, bundle: Path, user_vectors: Path | None) -> Iterator[tuple
 
 def _apply(pipeline: Pipeline, arrivals: Arrivals) -> None:
     if len(arrivals):
-        pipeline.apply(arrivals.user_keys, arrivals.packed, arrivals.offsets.tolist())
+        pipeline.apply(arrivals.user_keys, arrivals.packed, arrivals.offsets)
 
 
 def _certainty(policy: Policy, scores: Scores) -> float:

@@ -12,7 +12,6 @@ An erasure of a user is a row of its own, of code 0 and without an item, for tho
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import chain
 from typing import Any, Protocol
 
 import msgspec
@@ -28,16 +27,16 @@ from rankstream.events.action_event import (
     Rejected,
     decode_erasure,
 )
+from rankstream.events.column import Packed, joined
 from rankstream.events.skipped import Skipped, Where
 from rankstream.features.actions import (
-    ACTION_BYTES,
     ERASURE,
     ITEM,
     Vocabulary,
     action_time_ms,
     action_type,
+    action_words,
     is_erasure,
-    pack_actions,
     value_codes,
 )
 from rankstream.features.ids import Id, Keys, id_bytes, id_keys
@@ -65,18 +64,21 @@ def late(times_ms: Ints, newest_ms: int) -> Bools:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Actions of a log, in the order that they arrived; columns of n rows."""
+    """Actions of a log, in the order that they arrived; columns of n rows.
 
-    user_ids: list[Id]  # as the log writes them
-    item_ids: list[Id]
-    user_keys: list[bytes]  # what records are keyed by, and states kept under
+    Those of ids, keys and packed actions are lists, or ``column.Column``: sequences that make objects only when asked.
+    """
+
+    user_ids: Sequence[Id]  # as the log writes them
+    item_ids: Sequence[Id]
+    user_keys: Sequence[bytes]  # what records are keyed by, and states kept under
     item_keys: Keys  # (n,) uint64
     codes: Ints  # (n,) of the vocabulary's actions, from 1; 0 for an erasure
     times_ms: Ints  # (n,) when it happened, UTC
     surfaces: Ints  # (n,) of the vocabulary's surfaces, 0 for none
     values: Values  # (n,) as the log writes them, NaN for none
     arrived_ms: Ints  # (n,) when the record was produced; times_ms where the log doesn't have it
-    packed: list[bytes]  # 16 bytes an action, as ActionDecoder returns them
+    packed: Sequence[bytes]  # 16 bytes an action, as ActionDecoder returns them
     offsets: Ints  # (n,) in the log, ascending
     list_ids: list[Id | None] | None = None  # the shown list that each names; None: the log can't name any
     positions: Ints | None = None  # (n,) in that list, as the log counts them; -1 for none
@@ -107,8 +109,7 @@ class Arrivals:
 
     def taken(self, order: Ints) -> "Arrivals":
         """Return these rows in this order; each keeps its offset."""
-        rows = order.tolist()
-        return self._each(lambda column: [column[row] for row in rows] if isinstance(column, list) else column[order])
+        return self._each(lambda column: _of_list(column, order) if isinstance(column, list) else column[order])
 
     def numbered(self, first_offset: int) -> "Arrivals":
         """Return them with consecutive offsets."""
@@ -120,6 +121,10 @@ class Arrivals:
         return Arrivals(**columns)
 
 
+def _of_list(values: list[Any], order: Ints) -> list[Any]:
+    return [values[row] for row in order.tolist()]
+
+
 def concatenated(parts: Sequence[Arrivals]) -> Arrivals:
     """Return batches as one."""
     if len(parts) == 1:
@@ -129,10 +134,9 @@ def concatenated(parts: Sequence[Arrivals]) -> Arrivals:
         columns = [getattr(part, one.name) for part in parts]
         if any(column is None for column in columns):
             whole[one.name] = None
-        elif isinstance(columns[0], list):
-            whole[one.name] = list(chain.from_iterable(columns))
         else:
-            whole[one.name] = np.concatenate(columns)
+            is_array = isinstance(columns[0], np.ndarray)
+            whole[one.name] = np.concatenate(columns) if is_array else joined(columns)
     return Arrivals(**whole)
 
 
@@ -167,15 +171,15 @@ class RecordedLog(Protocol):
 
 
 def pack_columns(
-    user_ids: list[Id],
-    item_ids: list[Id],
+    user_ids: Sequence[Id],
+    item_ids: Sequence[Id],
     codes: Ints,
     times_ms: Ints,
     surfaces: Ints,
     values: Values,
     arrived_ms: Ints | None = None,
     *,
-    user_keys: list[bytes] | None = None,
+    user_keys: Sequence[bytes] | None = None,
     item_keys: Keys | None = None,
     list_ids: list[Id | None] | None = None,
     positions: Ints | None = None,
@@ -189,12 +193,11 @@ def pack_columns(
         user_keys = [id_bytes(user) for user in user_ids]
     some = np.isfinite(values) & (values >= 0)
     values = np.where(some, values, np.nan)
-    packed = pack_actions(times_ms, codes, item_keys, surfaces, codes_of_values(values))
-    cut: list[bytes] = np.frombuffer(packed, f"V{ACTION_BYTES}").tolist()
+    packed = Packed(*action_words(times_ms, codes, item_keys, surfaces, codes_of_values(values)))
     arrived_ms = times_ms if arrived_ms is None else arrived_ms
-    offsets = np.arange(len(cut), dtype=np.int64)
+    offsets = np.arange(len(packed), dtype=np.int64)
     return Arrivals(
-        user_ids, item_ids, user_keys, item_keys, codes, times_ms, surfaces, values, arrived_ms, cut, offsets,
+        user_ids, item_ids, user_keys, item_keys, codes, times_ms, surfaces, values, arrived_ms, packed, offsets,
         list_ids, positions, collection_ids,
     )  # fmt: skip
 
@@ -216,8 +219,9 @@ def events_of(arrivals: Arrivals, vocabulary: Vocabulary) -> Iterator[ActionEven
 
 def codes_of_values(values: Values) -> Ints:
     """Return the 8-bit codes of values ``(n,)``, 0 for NaN."""
-    some = ~np.isnan(values)
-    return np.where(some, value_codes(np.where(some, values, 0.0)), 0)
+    codes, some = np.zeros(len(values), np.int64), np.flatnonzero(~np.isnan(values))
+    codes[some] = value_codes(values[some])
+    return codes
 
 
 def _arrived_ms(record: Record, event: ActionEvent) -> int:

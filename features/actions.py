@@ -24,6 +24,7 @@ import numpy.typing as npt
 from rankstream.features.ids import Keys
 
 Codes = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
 
 ACTION_BYTES = 16
 IDENTITY_BYTES = 14
@@ -34,7 +35,9 @@ MAX_SURFACES = 255  # surface 0 is "none, or not in the vocabulary"
 MAX_TIME_MS = (1 << 42) - 1  # May 2109
 VALUE_STEPS = 16.0  # codes per doubling: a value is kept within 2.2 %
 MAX_VALUE_CODE = 255
+NEARLY = 1e-12  # how far the least value of a code may lie from what the logarithm's inverse says
 
+PACKED_WORD = np.dtype(">u8")  # of the two that an action is
 PACKED = np.dtype([("high", ">u2"), ("low", ">u4"), ("item", ">u8"), ("surface", "u1"), ("value", "u1")])
 
 
@@ -100,11 +103,24 @@ def pack_erasure(at_ms: int) -> bytes:
 
 def pack_actions(times_ms: Codes, types: Codes, item_keys: Keys, surfaces: Codes, values: Codes) -> bytes:
     """Pack columns ``(n,)`` of actions, without a loop: the bytes of ``pack_action`` one after the other."""
-    stamps = times_ms << 6 | types
-    rows = np.empty(len(stamps), PACKED)
-    rows["high"], rows["low"] = stamps >> 32, stamps & 0xFFFFFFFF
-    rows["item"], rows["surface"], rows["value"] = item_keys, surfaces, values
-    return rows.tobytes()
+    return bytes_of_words(*action_words(times_ms, types, item_keys, surfaces, values))
+
+
+def action_words(times_ms: Codes, types: Codes, item_keys: Keys, surfaces: Codes, values: Codes) -> tuple[Words, Words]:
+    """Return both halves of each packed action ``(n,)`` as a number: what ``pack_actions`` writes, most of it first."""
+    stamps, rest = (times_ms << 6 | types).astype(np.uint64), (surfaces << 8 | values).astype(np.uint64)
+    return stamps << np.uint64(16) | item_keys >> np.uint64(48), item_keys << np.uint64(16) | rest
+
+
+def bytes_of_words(high: Words, low: Words) -> bytes:
+    """Return packed actions, one after the other, of both halves of each."""
+    return np.stack([high, low], axis=1).astype(PACKED_WORD).tobytes()
+
+
+def words_of_bytes(packed: bytes) -> tuple[Words, Words]:
+    """Return both halves of each packed action of those that lie one after the other."""
+    high, low = np.frombuffer(packed, PACKED_WORD).reshape(-1, 2).T.astype(np.uint64, order="C")
+    return high, low
 
 
 def unpack_action(packed: bytes) -> Action:
@@ -157,7 +173,9 @@ def value_code(value: float | None) -> int:
 
 def value_codes(values: npt.NDArray[np.float64]) -> Codes:
     """Return ``value_code`` of each finite value ``(n,)``, the same code, without a loop."""
-    return np.searchsorted(min_values(), values, side="right").astype(np.int64)
+    codes = np.minimum(np.rint(VALUE_STEPS * np.log2(1.0 + values)), MAX_VALUE_CODE - 1).astype(np.int64)  # from 0
+    least = np.append(min_values(), np.inf)
+    return codes + 1 - (values < least[codes]) + (values >= least[codes + 1])  # numpy's logarithm is not Python's
 
 
 @cache
@@ -168,10 +186,17 @@ def min_values() -> npt.NDArray[np.float64]:
 
 def _min_value(code: int) -> float:
     below, minimum = -1.0, float(2 ** (MAX_VALUE_CODE / VALUE_STEPS))
+    near = float(2 ** ((code - 1.5) / VALUE_STEPS)) - 1.0
+    for bound in (near * (1 - NEARLY), near * (1 + NEARLY)):  # bisecting all floats takes six times as long
+        below, minimum = _nearer(code, bound, below, minimum)
     while nextafter(below, minimum) < minimum:  # bisect until no float lies between
-        middle = below + (minimum - below) / 2
-        below, minimum = (below, middle) if middle >= 0 and value_code(middle) >= code else (middle, minimum)
+        below, minimum = _nearer(code, below + (minimum - below) / 2, below, minimum)
     return minimum
+
+
+def _nearer(code: int, value: float, below: float, minimum: float) -> tuple[float, float]:
+    """Return the bounds of a code's least value, one of them another value between."""
+    return (below, value) if value >= 0 and value_code(value) >= code else (value, minimum)
 
 
 @dataclass(frozen=True)

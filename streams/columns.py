@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankstream.events.action_event import Record, Recorded
+from rankstream.events.column import TextKeys
 
 Ints = npt.NDArray[np.int64]
 NULL = -1  # where a key or a value would begin: there is none
@@ -51,6 +52,11 @@ class RecordColumns(Sequence[Record]):
         """Return the keys of some records, all of which have one."""
         data = self.data
         return [data[begin:end] for begin, end in self.spans[rows, :2].tolist()]
+
+    @property
+    def users(self) -> TextKeys:
+        """Return the keys as a column; those of records without one are not to be looked at."""
+        return TextKeys(self.data, self.spans)
 
     def headed(self, row: int) -> "Headed":
         """Return a record with its headers; none where the records were no batch."""
@@ -123,14 +129,6 @@ def columns_of(records: Sequence[Record]) -> RecordColumns:
     return RecordColumns(
         records[0].topic, records[0].partition, data, _ints(_offset, records), _ints(_timestamp, records), spans
     )
-
-
-def keyed(keys: Sequence[bytes], offsets: Ints) -> RecordColumns:
-    """Return records that have nothing but a key and an offset."""
-    spans, sizes = np.full((len(keys), 5), NULL, np.int64), np.fromiter(map(len, keys), np.int64, len(keys))
-    np.cumsum(sizes, out=spans[:, 1])
-    spans[:, 0] = spans[:, 1] - sizes
-    return RecordColumns("", 0, b"".join(keys), offsets, np.zeros(len(keys), np.int64), spans)
 
 
 def joined(parts: Sequence[RecordColumns]) -> RecordColumns:

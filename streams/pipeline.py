@@ -19,6 +19,9 @@ from functools import partial
 from itertools import compress
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from rankstream.events.action_event import ActionDecoder, Record, Rejected
 from rankstream.features.actions import Vocabulary
 from rankstream.features.ids import id_bytes
@@ -104,6 +107,7 @@ class Decoded:
         return Decoded(list(columns[0]), list(columns[1]), list(columns[2]))
 
 
+Offsets = npt.NDArray[np.int64]
 Arrived = tuple[list[bytes], list[int]]  # packed actions of one user in a chunk, and their offsets
 
 
@@ -186,9 +190,10 @@ class Pipeline:
         message = "the process died each time that it had this record in hand, so it is passed over unread"
         return [self._dead_letter(record, KILLED_WORKER, message)]
 
-    def apply(self, keys: Sequence[bytes], actions: Sequence[bytes], offsets: Sequence[int]) -> None:
+    def apply(self, keys: Sequence[bytes], actions: Sequence[bytes], offsets: Sequence[int] | Offsets) -> None:
         """Apply packed actions of the users ``keys``, in ascending order of offset: ``on_actions`` once decoded."""
         arrived: dict[bytes, Arrived] = {}
+        offsets = offsets if isinstance(offsets, Sequence) else offsets.tolist()
         for key, action, offset in zip(keys, actions, offsets, strict=True):
             user = arrived.get(key)
             if user is None:

@@ -5,6 +5,7 @@ Rows that are plainly sound are packed from columns; every other row, and every 
 what they accept, only in speed.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ import pyarrow.compute as pc
 
 from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS
 from rankstream.events.arrivals import Arrivals, Ints, Values, concatenated, pack_columns
+from rankstream.events.column import Numbers, TextKeys, Texts
 from rankstream.events.readers.json_lines import FIELDS, INFINITE, UNKNOWN_SURFACE, Reading
 from rankstream.events.readers.rows import MAX_WHOLE_FLOAT, Row, Shape
 from rankstream.events.readers.time_columns import as_values, times_of_column
 from rankstream.events.skipped import shown
-from rankstream.features.ids import HASHED, MAX_ID_BYTES, Id, Keys, id_bytes, id_key
+from rankstream.features.ids import HASHED, MAX_ID_BYTES, Id, Keys, id_key
 
 Bools = npt.NDArray[np.bool_]
 Batch = Any  # pyarrow.RecordBatch
@@ -74,8 +76,8 @@ def _sound_rows(batch: Batch, reading: Reading, numbers: Ints | None) -> tuple[A
     surfaces = _codes(given["surface"], vocabulary.surface_codes, unknown=0, count=count)
     values, with_value = _values(_without(given["value"], shape), count)
     sound &= (codes > 0) & (surfaces >= 0) & with_value
-    users, user_keys, _, with_user = _ids(_without(given["user_id"], shape), count)
-    items, _, item_keys, with_item = _ids(_without(given["item_id"], shape), count, hashed=True)
+    users, user_keys, with_user = _users(_without(given["user_id"], shape), count)
+    items, item_keys, with_item = _items(_without(given["item_id"], shape), count)
     sound &= with_user & with_item
     list_ids, with_list = _optional_ids(_without(given["list_id"], shape), count)
     collection_ids, with_collection = _optional_ids(_without(given["collection_id"], shape), count)
@@ -128,8 +130,13 @@ def _names(column: Column) -> tuple[list[str], Ints]:
     """Return the distinct texts of a column, and which one each row has; -1 for null."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    which = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return column.dictionary.to_pylist(), which
+    return column.dictionary.to_pylist(), _names_of_rows(column)
+
+
+def _names_of_rows(column: Column) -> Ints:
+    """Return which text of its dictionary each row of a column has; -1 for null."""
+    which: Ints = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return which
 
 
 def _count_lost(
@@ -155,29 +162,67 @@ def _count_lost(
         reading.skipped.ignore(UNKNOWN_SURFACE, f"surface is {shown(names[which[at]])}", where, int(unknown.sum()))
 
 
-def _ids(column: Column | None, count: int, hashed: bool = False) -> tuple[list[Id], list[bytes], Keys, Bools]:
-    """Return ids, their Kafka keys or (``hashed``) their 64-bit keys, and which rows have one."""
-    nothing = np.zeros(count, np.uint64)
+def _users(column: Column | None, count: int) -> tuple[Sequence[Id], TextKeys, Bools]:
+    """Return ids, their Kafka keys, and which rows have one."""
     if column is not None and pa.types.is_integer(column.type):
-        numbers = column.fill_null(0).to_numpy(zero_copy_only=False)
-        ids: list[Id] = numbers.tolist()
-        found = column.is_valid().to_numpy(zero_copy_only=False)
-        if not hashed:
-            return ids, [id_bytes(number) for number in ids], nothing, found
-        inside = (numbers >= 0) & (numbers.astype(np.uint64) < HASHED)
-        keys = numbers.astype(np.uint64)
-        for at in np.flatnonzero(~inside).tolist():
+        return _numbers(column), _texts(column.cast(pa.string())).keys, _given(column)
+    texts, usable = _text_ids(column, count)
+    return texts, texts.keys, usable
+
+
+def _items(column: Column | None, count: int) -> tuple[Sequence[Id], Keys, Bools]:
+    """Return ids, their 64-bit keys, and which rows have one."""
+    if column is not None and pa.types.is_integer(column.type):
+        ids = _numbers(column)
+        keys = ids.numbers.astype(np.uint64)
+        for at in np.flatnonzero((ids.numbers < 0) | (keys >= HASHED)).tolist():
             keys[at] = id_key(ids[at])
-        return ids, [], keys, found
-    if column is not None and is_text(column.type):
-        names, which = _names(column)
-        usable = np.array([name is not None and 0 < len(name) <= MAX_ID_BYTES for name in names] + [False])
-        names = [name or "" for name in names] + [""]
-        ids = np.array(names, object)[which].tolist()
-        if not hashed:
-            return ids, np.array([name.encode() for name in names], object)[which].tolist(), nothing, usable[which]
-        return ids, [], np.array([id_key(name) for name in names], np.uint64)[which], usable[which]
-    return [""] * count, [b""] * count, nothing, np.zeros(count, np.bool_)
+        return ids, keys, _given(column)
+    texts, usable = _text_ids(column, count)
+    if column is None or not is_text(column.type):
+        return texts, np.zeros(count, np.uint64), usable
+    names, which = _names(column)
+    return texts, np.array([*(id_key(name or "") for name in names), 0], np.uint64)[which], usable
+
+
+def _numbers(column: Column) -> Numbers:
+    return Numbers(column.fill_null(0).to_numpy(zero_copy_only=False))
+
+
+def _given(column: Column) -> Bools:
+    given: Bools = column.is_valid().to_numpy(zero_copy_only=False)
+    return given
+
+
+def _text_ids(column: Column | None, count: int) -> tuple[Texts, Bools]:
+    """Return ids that are texts, and which rows have one; none where the column is of another type."""
+    if column is None or not is_text(column.type):
+        return Texts(b"", np.zeros((count, 2), np.int64)), np.zeros(count, np.bool_)
+    if pa.types.is_dictionary(column.type) and column.dictionary.null_count:
+        column = plain(column)
+    texts = _texts(column)
+    lengths = texts.spans[:, 1] - texts.spans[:, 0]  # in bytes: only where those are many are characters counted
+    if (lengths > MAX_ID_BYTES).any():
+        lengths = pc.fill_null(pc.utf8_length(plain(column)), 0).to_numpy(zero_copy_only=False)
+    return texts, _given(column) & (lengths > 0) & (lengths <= MAX_ID_BYTES)
+
+
+def _texts(column: Column) -> Texts:
+    """Return a column of texts as they lie in Arrow's buffers; a null is any text."""
+    if pa.types.is_dictionary(column.type):
+        of_names = _texts(column.dictionary)
+        spans = np.append(of_names.spans, [[0, 0]], axis=0)
+        return Texts(of_names.data, spans[_names_of_rows(column)])
+    _, ends, data = column.buffers()
+    spans = np.zeros((len(column), 2), np.int64)
+    if data is None or not len(column):
+        return Texts(b"", spans)
+    kind = np.int64 if pa.types.is_large_string(column.type) else np.int32
+    ends = np.frombuffer(ends, kind)[column.offset : column.offset + len(column) + 1]
+    begin, end = int(ends[0]), int(ends[-1])
+    np.subtract(ends[:-1], begin, out=spans[:, 0])
+    np.subtract(ends[1:], begin, out=spans[:, 1])
+    return Texts(data[begin:end].to_pybytes(), spans)
 
 
 def _optional_ids(column: Column | None, count: int) -> tuple[list[Id | None], Bools]:

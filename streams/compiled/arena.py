@@ -6,7 +6,7 @@
     rings      (slots, limit, 2) the last actions       items     (slots, 20) of the session tail
     counters   (slots, 16) of what left the history     states    (slots, H) recurrent state, fp16
 
-2 KB a user at 100 actions. The arrays double when they are full; forgetting users copies those that stay.
+2 KB a user at 100 actions. The arrays grow when they are full; forgetting users copies those that stay.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,12 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from rankstream.events.column import TextKeys
 from rankstream.features.actions import ACTION_BYTES
 from rankstream.features.schema import COUNTED_TYPES
 from rankstream.features.sessions import MAX_SESSION_ITEMS
 from rankstream.features.user_state import NEVER
-from rankstream.streams.columns import Ints, RecordColumns, spans_of
+from rankstream.streams.columns import Ints, spans_of
 from rankstream.streams.compiled.histories import LISTED, NUM_COUNTS, apply_actions
 from rankstream.streams.compiled.key_order import ends_of, order_of
 from rankstream.streams.compiled.key_table import UNKNOWN, WORDS_A_ROW, enter_keys, find_slots, move_rows
@@ -36,7 +37,7 @@ from rankstream.streams.compiled.state_records import put_records
 from rankstream.streams.compiled.states import REFUSED, look_at_records, pack_slots, unpack_records
 from rankstream.streams.packed_states import Bytes, PackedStates
 
-FIRST_SLOTS, FIRST_LONG_KEY_BYTES = 1_024, 16_384
+FIRST_SLOTS, MANY_SLOTS, FIRST_LONG_KEY_BYTES = 1_024, 4_096, 16_384
 GROWTH = 4  # of what is full: what is not used yet takes addresses, no memory
 
 S = TypeVar("S", bound=np.generic)
@@ -47,8 +48,9 @@ Words = npt.NDArray[np.uint64]
 class Arena:
     """Users by slot: numbers from 0 in the order in which they came."""
 
-    def __init__(self, limit: int, forget_after_ms: int = NEVER) -> None:
+    def __init__(self, limit: int, forget_after_ms: int = NEVER, expected: int = 0) -> None:
         self.limit = limit  # actions of a history
+        self.expected = expected  # users, once there are many
         self.forget_after_ms = forget_after_ms  # as of ``UserCache``
         self.keys: list[bytes] = []  # of each slot
         self.changed: Slots = np.empty(0, np.int32)  # slots, in the order in which they changed
@@ -69,16 +71,15 @@ class Arena:
 
     # --- whose
 
-    def find(self, columns: RecordColumns, status: Bytes, slots: Slots) -> int:
+    def find(self, users: TextKeys, status: Bytes, slots: Slots) -> int:
         """Set the slots ``(n,)`` that are ``UNKNOWN``, of records to be applied; return how many are unknown still."""
-        data = np.frombuffer(columns.data, np.uint8)
-        return int(find_slots(data, columns.spans, status, self._table, self._long_keys, slots))
+        data = np.frombuffer(users.data, np.uint8)
+        return int(find_slots(data, users.spans, status, self._table, self._long_keys, slots))
 
     def slots_of(self, keys: Sequence[bytes]) -> Slots:
         """Return the slots ``(n,)`` of keys; ``UNKNOWN`` for users that are not here."""
         slots, status = np.full(len(keys), UNKNOWN, np.int32), np.full(len(keys), OK, np.uint8)
-        data, spans = np.frombuffer(b"".join(keys), np.uint8), spans_of(keys)
-        find_slots(data, spans, status, self._table, self._long_keys, slots)
+        self.find(TextKeys.of(keys), status, slots)
         return slots
 
     def enter(self, keys: Sequence[bytes], records: Sequence[bytes | None]) -> list[int]:
@@ -87,21 +88,24 @@ class Arena:
         Those are states with more actions than the limit, and what is no record.
         """
         sizes, data, spans = self._looked_at(records)
-        held = [row for row, size in enumerate(sizes) if size != REFUSED]
+        refused: list[int] = np.flatnonzero(sizes == REFUSED).tolist()
+        if refused:
+            held = np.flatnonzero(sizes != REFUSED)
+            keys, spans = [keys[row] for row in held.tolist()], spans[held]
         begin = len(self.keys)
-        self._make_room(begin + len(held), max(sizes))
-        self._enter_keys([keys[row] for row in held])
+        self._make_room(begin + len(keys), int(sizes.max()))
+        self._enter_keys(keys)
         slots = np.arange(begin, len(self.keys), dtype=np.int32)
         self._heads[begin : len(self.keys)] = 0
-        self._unpack(data, spans[held], slots)
-        return [row for row, size in enumerate(sizes) if size == REFUSED]
+        self._unpack(data, spans, slots)
+        return refused
 
     def set(self, slot: int, record: bytes) -> bool:
         """Give a user that is here another record; return whether a slot can hold it."""
         sizes, data, spans = self._looked_at([record])
         if sizes[0] == REFUSED:
             return False
-        self._make_room(0, sizes[0])
+        self._make_room(0, int(sizes[0]))
         self._unpack(data, spans, np.array([slot], np.int32))
         return True
 
@@ -159,7 +163,10 @@ class Arena:
 
     def changed_alone(self) -> "Arena":
         """Return an arena with the changed users, and no others."""
-        kept, packed = Arena(self.limit, self.forget_after_ms), self.pack(self.changed[: self.num_changed])
+        kept, packed = (
+            Arena(self.limit, self.forget_after_ms, self.expected),
+            self.pack(self.changed[: self.num_changed]),
+        )
         if packed:
             kept.enter(packed.keys_of, list(packed.states()))
         for slot in range(len(kept)):
@@ -170,9 +177,10 @@ class Arena:
 
     def _enter_keys(self, keys: Sequence[bytes]) -> None:
         """Give keys the next slots."""
-        data, spans = b"".join(keys), spans_of(keys)
-        if self._long_end + len(data) > len(self._long_keys):
-            self._long_keys = _longer(self._long_keys, GROWTH * len(self._long_keys) + len(data))
+        column = TextKeys.of(keys)
+        most = self._long_end + len(column.data)
+        if most > len(self._long_keys):
+            self._long_keys = _longer(self._long_keys, GROWTH * len(self._long_keys) + len(column.data))
         begin = len(self.keys)
         self.keys += keys
         if 2 * len(self.keys) > len(self._table):
@@ -180,7 +188,7 @@ class Arena:
             move_rows(self._table, table)
             self._table = table
         found = self._table, self._long_keys, self._long_end
-        self._long_end = enter_keys(np.frombuffer(data, np.uint8), spans, begin, *found)
+        self._long_end = enter_keys(np.frombuffer(column.data, np.uint8), column.spans, begin, *found)
 
     def _make_room(self, slots: int, state_bytes: int = 0) -> None:
         """Make room for so many slots, and recurrent states of that size."""
@@ -191,15 +199,16 @@ class Arena:
         if slots <= len(self._heads):
             return
         size = max(GROWTH * len(self._heads), slots)
+        size = max(size, self.expected) if size > MANY_SLOTS else size  # few are copied, and none again
         for name in ("_heads", "_rings", "_items", "_counters", "_states", "changed"):
             setattr(self, name, _longer(getattr(self, name), size))
 
-    def _looked_at(self, records: Sequence[bytes | None]) -> tuple[list[int], Bytes, Ints]:
+    def _looked_at(self, records: Sequence[bytes | None]) -> tuple[Ints, Bytes, Ints]:
         """Return of each record the size of its recurrent state or ``REFUSED``, all bytes, and where each lies."""
         data, spans, sizes = b"".join(filter(None, records)), spans_of(records), np.empty(len(records), np.int64)
         buffer = np.frombuffer(data, np.uint8)
         look_at_records(buffer, spans, self.limit, sizes)
-        return sizes.tolist(), buffer, spans
+        return sizes, buffer, spans
 
     def _unpack(self, data: Bytes, spans: Ints, slots: Slots) -> None:
         users = self._heads, self._rings, self._items, self._counters, self._states

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from rankstream.events.action_event import Record
-from rankstream.features.actions import Vocabulary, min_values
+from rankstream.events.column import Packed, TextKeys
+from rankstream.features.actions import PACKED_WORD, Vocabulary, min_values, words_of_bytes
 from rankstream.features.history import Appended
 from rankstream.features.user_state import Applied
-from rankstream.streams.columns import Ints, RecordColumns, columns_of, headed, keyed
+from rankstream.streams.columns import Ints, RecordColumns, columns_of, headed
 from rankstream.streams.compiled.arena import Slots, Words
 from rankstream.streams.compiled.histories import (
     ACTIONS,
@@ -33,7 +34,7 @@ from rankstream.streams.packed_states import Bytes
 from rankstream.streams.pipeline import WRONG_PARTITION, Pipeline
 from rankstream.streams.records import Outgoing
 
-PACKED_WORDS = np.dtype(">u8")
+ROWS_AT_ONCE = 8_192  # of a replay: a user who comes often among them is new once
 
 
 class CompiledPipeline(Pipeline):
@@ -48,21 +49,27 @@ class CompiledPipeline(Pipeline):
         columns = columns_of(records)
         high, low, status, dead_letters = self._decode_columns(columns, records)
         slots, misplaced = self._find_users(columns, status, records)
-        self._apply_columns(columns, slots, status, high, low)
+        self._apply_columns(columns.users, columns.offsets, slots, status, high, low)
         return dead_letters + misplaced
 
-    def apply(self, keys: Sequence[bytes], actions: Sequence[bytes], offsets: Sequence[int]) -> None:
-        """Apply packed actions of the users ``keys``, in ascending order of offset: ``on_actions`` once decoded."""
-        if not keys:
-            return
-        columns = keyed(keys, np.asarray(offsets, np.int64))
-        words = np.frombuffer(b"".join(actions), PACKED_WORDS).reshape(-1, 2).T.astype(np.uint64, order="C")
-        slots, status = np.full(len(columns), UNKNOWN, np.int32), np.full(len(columns), OK, np.uint8)
-        if self.users.arena.find(columns, status, slots):
-            unknown = columns.keys(np.flatnonzero(slots == UNKNOWN))
+    def apply(self, keys: Sequence[bytes], actions: Sequence[bytes], offsets: Sequence[int] | Ints) -> None:
+        """Apply packed actions of the users ``keys``, in ascending order of offset: ``on_actions`` once decoded.
+
+        Columns of a log (``events/column.py``) go to the kernels as they lie.
+        """
+        users, packed = TextKeys.of(keys), Packed.of(actions)
+        slots, status = np.full(len(users), UNKNOWN, np.int32), np.full(len(users), OK, np.uint8)
+        for at in range(0, len(users), ROWS_AT_ONCE):
+            some = slice(at, at + ROWS_AT_ONCE)
+            self._find_or_load(users[some], status[some], slots[some])
+        self._apply_columns(users, np.asarray(offsets, np.int64), slots, status, packed.high, packed.low)
+
+    def _find_or_load(self, users: TextKeys, status: Bytes, slots: Slots) -> None:
+        """Set the slots of users, those that come for the first time too."""
+        if self.users.arena.find(users, status, slots):
+            unknown = users[np.flatnonzero(slots == UNKNOWN)]
             self.users.load(self.users.without_object(list(dict.fromkeys(unknown))))
-            self.users.arena.find(columns, status, slots)
-        self._apply_columns(columns, slots, status, words[0], words[1])
+            self.users.arena.find(users, status, slots)
 
     def _decode_columns(
         self, columns: RecordColumns, records: Sequence[Record]
@@ -80,7 +87,7 @@ class CompiledPipeline(Pipeline):
             dead_letters += letters
             status[row] = OK if decoded.actions else SKIP
             for action in decoded.actions:
-                high[row], low[row] = np.frombuffer(action, PACKED_WORDS)
+                (high[row],), (low[row],) = words_of_bytes(action)
         return high, low, status, dead_letters
 
     def _names(self) -> tuple[Bytes, Ints, Bytes, Ints]:
@@ -102,7 +109,7 @@ class CompiledPipeline(Pipeline):
     ) -> tuple[Slots, list[Outgoing]]:
         """Return the slot of each record's user, all of them in memory; and dead letters of what lies elsewhere."""
         arena, slots = self.users.arena, np.full(len(columns), UNKNOWN, np.int32)
-        if not arena.find(columns, status, slots):
+        if not arena.find(columns.users, status, slots):
             return slots, []
         rows = np.flatnonzero((slots == UNKNOWN) & (status == OK)).tolist()
         keys = columns.keys(rows)
@@ -111,14 +118,16 @@ class CompiledPipeline(Pipeline):
         misplaced = [row for row, key in zip(rows, keys, strict=True) if key in wrong] if wrong else []
         status[misplaced] = SKIP
         self.users.load([key for key in new if key not in wrong])
-        arena.find(columns, status, slots)
+        arena.find(columns.users, status, slots)
         letters = [
             self._dead_letter(headed(records, row), WRONG_PARTITION, wrong[columns.keys([row])[0]]) for row in misplaced
         ]
         return slots, letters
 
-    def _apply_columns(self, columns: RecordColumns, slots: Slots, status: Bytes, high: Words, low: Words) -> None:
-        counts, ended = self.users.arena.apply(status, slots, columns.offsets, high, low)
+    def _apply_columns(
+        self, users: TextKeys, offsets: Ints, slots: Slots, status: Bytes, high: Words, low: Words
+    ) -> None:
+        counts, ended = self.users.arena.apply(status, slots, offsets, high, low)
         counters = self.counters
         counters.actions += int(counts[ACTIONS])
         counters.late += int(counts[LATE])
@@ -133,7 +142,8 @@ class CompiledPipeline(Pipeline):
         if len(ended):
             self._fold_ended(ended)
         if self.users.has_objects:
-            self._apply_to_objects(columns, slots, status, high, low)
+            rows = np.flatnonzero((slots == UNKNOWN) & (status == OK))
+            super().apply(users[rows], Packed(high[rows], low[rows]), offsets[rows])
 
     def _fold_ended(self, ended: Ints) -> None:
         """Step the recurrent states of users whose sessions ended; without an encoder's state there is none to step."""
@@ -142,7 +152,7 @@ class CompiledPipeline(Pipeline):
             return
         sessions: dict[int, list[bytes]] = {}
         for row in ended:
-            sessions.setdefault(int(row[0]), []).append(row[2 : 2 + int(row[1])].astype(PACKED_WORDS).tobytes())
+            sessions.setdefault(int(row[0]), []).append(row[2 : 2 + int(row[1])].astype(PACKED_WORD).tobytes())
         keys = [self.users.arena.keys[slot] for slot in sessions]
         states = self.users.get_many(keys)
         self._fold(
@@ -151,14 +161,6 @@ class CompiledPipeline(Pipeline):
                 for key, state, items in zip(keys, states, sessions.values(), strict=True)
             }
         )
-
-    def _apply_to_objects(self, columns: RecordColumns, slots: Slots, status: Bytes, high: Words, low: Words) -> None:
-        """Apply the actions of users that no slot can hold."""
-        rows = np.flatnonzero((slots == UNKNOWN) & (status == OK))
-        words = np.stack([high[rows], low[rows]], axis=1).astype(PACKED_WORDS)
-        actions = [one.tobytes() for one in words]
-        keys = columns.keys(rows.tolist())
-        super().apply(keys, actions, columns.offsets[rows].tolist())
 
 
 def _joined(names: Sequence[str]) -> tuple[Bytes, Ints]:

@@ -19,7 +19,7 @@ class ArenaUsers(UserCache):
         self, store: UserStore, limit: int = DEFAULT_LIMIT, max_cached: int = 50_000, forget_after_ms: int = NEVER
     ) -> None:
         super().__init__(store, limit, max_cached, forget_after_ms)
-        self.arena = Arena(limit, forget_after_ms)
+        self.arena = Arena(limit, forget_after_ms, expected=max_cached)
 
     @property
     def num_changed(self) -> int:
