@@ -25,15 +25,14 @@ import pyarrow.parquet as pq
 from benchmarks.figures import OF_CPU, Figure, add_json, write_figures
 from benchmarks.pipeline import StateOnly
 from benchmarks.workload import START_MS, VOCABULARY
+from rankstream.evaluation.replay.variants import DelayedPipeline
 from rankstream.events.open import open_log
 from rankstream.features.history import DEFAULT_LIMIT
-from rankstream.features.stores.memory import MemoryStore
 from rankstream.streams.engine import open_engine
 from rankstream.streams.settings import ENGINES
 
 ITEMS = 200_000
 ROW_GROUP = 100_000
-CHECKPOINT = 20_000  # changed users
 
 
 def main() -> None:
@@ -74,9 +73,9 @@ def replay(path: Path, engine_name: str) -> dict[str, float]:
     gc.set_threshold(100_000, 50, 50)  # the worker's
     at_start_mb = _peak_mb()
     engine = open_engine(engine_name)
-    log, pipeline = open_log(path), engine.pipeline(engine.users(MemoryStore(), DEFAULT_LIMIT), StateOnly())  # type: ignore[arg-type]
+    log, delayed = open_log(path), DelayedPipeline(StateOnly(), 0, DEFAULT_LIMIT, engine=engine)  # type: ignore[arg-type]
     begun, begun_cpu = time.perf_counter(), time.process_time()
-    reading, events = 0.0, 0
+    reading = 0.0
     batches = log.batches(VOCABULARY)
     while True:
         waited = time.perf_counter()
@@ -84,20 +83,19 @@ def replay(path: Path, engine_name: str) -> dict[str, float]:
         reading += time.perf_counter() - waited
         if arrivals is None:
             break
-        pipeline.apply(arrivals.user_keys, arrivals.packed, arrivals.offsets.tolist())
-        events += len(arrivals)
-        if pipeline.users.num_changed > CHECKPOINT:
-            pipeline.users.commit(pipeline.users.take_changes(events))
-    pipeline.users.commit(pipeline.users.take_changes(events))
+        delayed.feed(arrivals, 0, len(arrivals))
+    users, events = delayed.pipeline.users, delayed.applied
+    seconds, cpu, peak_mb = time.perf_counter() - begun, time.process_time() - begun_cpu, _peak_mb()
+    users.commit(users.take_changes(events))  # to be counted below
     return {
         "events": events,
-        "seconds": time.perf_counter() - begun,
-        "cpu": time.process_time() - begun_cpu,
+        "seconds": seconds,
+        "cpu": cpu,
         "reading": reading,
         "at_start_mb": at_start_mb,
-        "peak_mb": _peak_mb(),
-        "users": sum(1 for _ in pipeline.users.store.items()),
-        "state_mb": pipeline.users.store.size_bytes() / 2**20,
+        "peak_mb": peak_mb,
+        "users": sum(1 for _ in users.store.items()),
+        "state_mb": users.store.size_bytes() / 2**20,
     }
 
 

@@ -52,7 +52,6 @@ from rankstream.streams.tracing import UNTRACED
 
 NEVER = None  # the delay of a variant that sees no realtime actions
 ASKED_LATER_MS = 2 * CLOCKS_DIFFER_MS  # about the past: no row of a later time is seen, in whatever order rows stand
-CHECKPOINT_USERS = 20_000  # changed users that make a pipeline put them into its store
 
 _decode_feed = msgspec.json.Decoder(RankedFeed).decode
 
@@ -111,10 +110,10 @@ class DelayedPipeline:
             return
         ahead = np.count_nonzero(rows.times_ms[start:stop] > rows.arrived_ms[start:stop])
         self.pipeline.counters.ahead += int(ahead)
-        self.pipeline.apply(rows.user_keys[start:stop], rows.packed[start:stop], rows.offsets[start:stop].tolist())
+        self.pipeline.apply(rows.user_keys[start:stop], rows.packed[start:stop], rows.offsets[start:stop])
         self.applied += stop - start
         users = self.pipeline.users
-        if users.num_changed > CHECKPOINT_USERS:
+        if users.num_cached > users.max_cached:  # nothing is lost in a kill here: states are packed to save memory
             users.commit(users.take_changes(int(rows.offsets[stop - 1]) + 1))
 
     def state(self, key: bytes, at_ms: int | None = None) -> UserState:
