@@ -12,6 +12,7 @@ An erasure of a user is a row of its own, of code 0 and without an item, for tho
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import repeat
 from typing import Any, Protocol
 
 import msgspec
@@ -203,18 +204,25 @@ def pack_columns(
 
 
 def events_of(arrivals: Arrivals, vocabulary: Vocabulary) -> Iterator[ActionEvent | ErasureEvent]:
-    """Yield the actions and erasures as the wire writes them: what ``arrivals_of`` decodes to these arrivals again."""
-    nothing: list[Id | None] = [None] * len(arrivals)
-    lists, collections = arrivals.list_ids or nothing, arrivals.collection_ids or nothing
+    """Return the actions and erasures as the wire writes them: what ``arrivals_of`` decodes to these arrivals again."""
     actions, surfaces = ("", *vocabulary.actions), (None, *vocabulary.surfaces)
-    numbers = (arrivals.codes, arrivals.times_ms, arrivals.surfaces, arrivals.values)
-    columns = (arrivals.user_ids, arrivals.item_ids, *(column.tolist() for column in numbers), lists, collections)
-    for user, item, code, at_ms, surface, value, shown, put_into in zip(*columns, strict=True):
-        if code == ERASURE:
-            yield ErasureEvent(user, FORGET, at_ms)
-            continue
-        amount = None if value != value else value
-        yield ActionEvent(user, item, actions[code], at_ms, surfaces[surface], amount, shown, put_into)
+    events = map(  # columns in, so that no event takes a step of Python
+        ActionEvent,
+        arrivals.user_ids,
+        arrivals.item_ids,
+        [actions[code] for code in arrivals.codes.tolist()],
+        arrivals.times_ms.tolist(),
+        [surfaces[code] for code in arrivals.surfaces.tolist()],
+        [None if value != value else value for value in arrivals.values.tolist()],
+        arrivals.list_ids or repeat(None),
+        arrivals.collection_ids or repeat(None),
+    )
+    if not arrivals.erasures.any():
+        return events
+    return (
+        ErasureEvent(event.user_id, FORGET, event.timestamp_ms) if is_erased else event
+        for event, is_erased in zip(events, arrivals.erasures.tolist(), strict=True)
+    )
 
 
 def codes_of_values(values: Values) -> Ints:

@@ -1,11 +1,11 @@
 """`rankstream produce`: a file of actions or requests to Kafka, at a given rate."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import click
 import msgspec
@@ -37,7 +37,7 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.topics import IMPRESSIONS
 
 Sendable = ActionEvent | ErasureEvent | RankingRequest | ImpressionEvent
-SHOW_EVERY = 200  # rows between two updates of the progress bar
+AT_ONCE = 4_096  # events of a log that are sent together, and shown by the progress bar
 INTERRUPTED = 130  # exit code, as shells have it of Ctrl-C
 UNCHECKED = Vocabulary(("any",))  # rows of a stream may have any action: what names there are is known at its end
 
@@ -90,7 +90,7 @@ def command(
     with Producer(settings, [IMPRESSIONS] if log_options.lists else [], carrier) as producer:
         sending = Sending(producer, rate)
         try:
-            sending.send(islice(source.events(), limit), limit)
+            sending.send(_limited(source.blocks(1 if rate else AT_ONCE), limit), limit)
         except KeyboardInterrupt:
             producer.flush()
             _report(sending, source.skipped, settings, as_json)
@@ -115,15 +115,18 @@ class LogSource:
         self._log, self.skipped = log, log.skipped
         self._shown = log.shown is not None or log.shown_in is not None
 
-    def events(self) -> Iterator[Sendable]:
-        """Yield what can be sent. Raises ``LogError``, if most rows of the first batch are skipped before any is."""
+    def blocks(self, size: int) -> Iterator[Sequence[Sendable]]:
+        """Yield what can be sent, so many events together, all actions or all lists.
+
+        Raises ``LogError``, if most rows of the first batch are skipped before any is sent.
+        """
         log, vocabulary = self._log, self._log.vocabulary
         lists = self._lists() if self._shown else []
         for nth, arrivals in enumerate(log.batches(vocabulary, erasures=True)):
             if not nth and not log.sort:
                 log.check_skipped(len(arrivals))
-            yield from events_of(arrivals, vocabulary)
-        yield from lists
+            yield from _cut(events_of(arrivals, vocabulary), size)
+        yield from _cut(iter(lists), size)
 
     def _lists(self) -> list[ImpressionEvent]:
         """Return what was shown, and print what is to be said of it."""
@@ -159,8 +162,11 @@ class RowSource:
         print_notes((*told.notes, *_misspelt(head, shape, kind)))
         self._rows, self._shape = chain(head, source.rows), replace(shape, time_unit=told.unit, dates=told.dates)
 
-    def events(self) -> Iterator[Sendable]:
-        """Yield what can be sent, and count what can't be. Raises ``LogError`` at the end, if that was too much."""
+    def blocks(self, size: int) -> Iterator[Sequence[Sendable]]:
+        """Yield what can be sent, each as it comes, and count what can't be.
+
+        Raises ``LogError`` at the end, if that was too much.
+        """
         reading, sent = Reading(UNCHECKED, self._shape, 0, self.skipped, self._name), 0
         for number, row in enumerate(self._rows, start=1):
             try:
@@ -168,10 +174,25 @@ class RowSource:
             except Rejected as why:
                 self.skipped.reject(why, reading.where(number))
                 continue
-            yield event
+            yield (event,)
             sent += 1
         if sent and self.skipped.exceeds(self._max_skipped, sent):
             raise LogError(self.skipped.refusal(self._name, sent))
+
+
+def _cut(events: Iterator[Sendable], size: int) -> Iterator[Sequence[Sendable]]:
+    while block := list(islice(events, size)):
+        yield block
+
+
+def _limited(blocks: Iterator[Sequence[Sendable]], limit: int | None) -> Iterator[Sequence[Sendable]]:
+    """Yield blocks of so many events in all, and ask for none behind them."""
+    left = limit
+    for block in blocks:
+        yield block if left is None else block[:left]
+        left = None if left is None else left - len(block)
+        if left is not None and left <= 0:
+            return
 
 
 def _misspelt(rows: Iterable[Row], shape: Shape, kind: type[Sendable]) -> Iterator[str]:
@@ -211,29 +232,42 @@ class Sending:
 
     producer: Producer
     rate: float | None
-    sent: int = 0
-    lists: int = 0  # of these, that were shown
+    lists: int = 0  # that were shown, of what was sent
 
-    def send(self, events: Iterator[Sendable], total: int | None) -> None:
-        """Send all, and show the progress."""
+    @property
+    def sent(self) -> int:
+        """How many records were handed over."""
+        return self.producer.taken
+
+    def send(self, blocks: Iterator[Sequence[Sendable]], total: int | None) -> None:
+        """Send all, and show the progress; where there is a rate, blocks are of one event."""
         columns: list[Any] = [TextColumn("sent"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
         started = time.monotonic()
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("sent", total=total)
-            for event in events:
-                if isinstance(event, ActionEvent | ErasureEvent):
-                    self.producer.send_action(event)
-                elif isinstance(event, ImpressionEvent):
-                    self.producer.send_impressions(event)
-                    self.lists += 1
-                else:
-                    self.producer.send_request(event)
-                self.sent += 1
+            for block in blocks:
+                self._send(block)
+                sent = self.sent
                 if self.rate is not None:
-                    time.sleep(max(0.0, started + self.sent / self.rate - time.monotonic()))
-                if self.sent % SHOW_EVERY == 0 or self.rate is not None:
-                    progress.update(task, completed=self.sent)
+                    time.sleep(max(0.0, started + sent / self.rate - time.monotonic()))
+                progress.update(task, completed=sent)
         self.producer.flush()
+
+    def _send(self, block: Sequence[Sendable]) -> None:
+        """Send a block of one kind."""
+        if _are_actions(block):
+            self.producer.send_actions(block)
+            return
+        for event in block:
+            if isinstance(event, ImpressionEvent):
+                self.producer.send_impressions(event)
+                self.lists += 1
+            elif isinstance(event, RankingRequest):
+                self.producer.send_request(event)
+
+
+def _are_actions(block: Sequence[Sendable]) -> TypeGuard[Sequence[ActionEvent | ErasureEvent]]:
+    return isinstance(block[0], ActionEvent | ErasureEvent)
 
 
 def _report(sending: Sending, skipped: Skipped, settings: Settings, as_json: bool) -> None:

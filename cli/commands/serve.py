@@ -138,8 +138,7 @@ def _send(settings: Settings, opened: FileLog, vocabulary: Vocabulary) -> Sent:
     with _progress() as progress, Producer(settings, carrier=WholeBatches) as producer:
         task = progress.add_task("sending the log", total=None)
         for arrivals in opened.batches(vocabulary, erasures=True):
-            for event in events_of(arrivals, vocabulary):
-                producer.send_action(event)
+            producer.send_actions(list(events_of(arrivals, vocabulary)))
             sent.add(arrivals)
             progress.update(task, completed=sent.actions, description=f"{sent.actions:,} actions sent")
     return sent

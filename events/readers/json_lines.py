@@ -270,7 +270,13 @@ class JsonReader:
         """Return the names of actions and of surfaces that occur."""
         actions: set[str] = set()
         surfaces: set[str] = set()
+        as_on_the_wire = shape == Shape()
         for lines in self._blocks():
+            events = _decode_block(lines, positions=False) if as_on_the_wire else None
+            if events is not None:
+                actions.update({event.action for event in events})
+                surfaces.update({event.surface for event in events if event.surface})
+                continue
             for line in lines.split(b"\n"):
                 row = json_row(line) if line.strip() else {}
                 for name, found in (("action", actions), ("surface", surfaces)):

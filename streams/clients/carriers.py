@@ -1,5 +1,6 @@
 """How records get to the brokers: each by itself and at once. ``whole_batches.py`` is the way to fill topics."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from kafka import KafkaProducer
@@ -17,8 +18,17 @@ CLOSE_S = 5.0
 class Carrier(Protocol):
     """Takes records to the brokers: idempotent, and acknowledged by every replica in sync."""
 
+    @property
+    def taken(self) -> int:
+        """How many records it was handed, and took."""
+        ...
+
     def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
         """Queue one record; ``flush`` waits until the brokers have it. Raises ``ClientError``."""
+        ...
+
+    def send_many(self, topic: str, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Queue a record of each pair, in order. Raises ``ClientError``."""
         ...
 
     def flush(self, timeout_s: float) -> None:
@@ -42,6 +52,7 @@ class SingleRecords:
             settings, KafkaProducer, acks="all", linger_ms=0, batch_size=BATCH_BYTES, max_request_size=MAX_RECORD_BYTES
         )
         self._failures: list[BaseException] = []
+        self.taken = 0
 
     def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
         """Queue one record."""
@@ -49,6 +60,12 @@ class SingleRecords:
             self._kafka.send(topic, key=key, value=value, headers=list(headers)).add_errback(self._failures.append)
         except KafkaError as exc:
             raise ClientError(f"a record can't be sent to {topic}: {exc}") from exc
+        self.taken += 1
+
+    def send_many(self, topic: str, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Queue a record of each pair."""
+        for key, value in zip(keys, values, strict=True):
+            self.send(topic, key, value)
 
     def flush(self, timeout_s: float) -> None:
         """Wait until all is acknowledged or refused."""

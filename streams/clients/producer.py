@@ -1,6 +1,6 @@
 """Producers: bytes or events, each acknowledged or reported."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +18,16 @@ from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, IMPRESSIONS, ITEM_UPDATES, REQUESTS, Topic, TopicNames
 from rankstream.streams.tracing import Headers
 
+KEYS_REMEMBERED = 200_000  # of users
+
+
+class KeysOfUsers(dict[Id, bytes]):
+    """The keys of users' records, each made once: most users come more than once."""
+
+    def __missing__(self, user_id: Id) -> bytes:
+        key = self[user_id] = id_bytes(user_id)
+        return key
+
 
 class RawProducer:
     """Sends bytes to topics that exist, all of them acknowledged by every replica in sync."""
@@ -30,6 +40,11 @@ class RawProducer:
         self._settings, self._topics = settings, topics
         self._carrier = carrier(settings)
         self.send = self._carrier.send
+
+    @property
+    def taken(self) -> int:
+        """How many records were handed over since it was opened."""
+        return self._carrier.taken
 
     def flush(self, timeout_s: float = 30.0) -> None:
         """Wait until the brokers have all that was sent. Raises ``ClientError`` if they don't take it."""
@@ -70,11 +85,22 @@ class Producer(RawProducer):
         self._actions, self._requests, self._impressions = map(names.of, (ACTIONS, REQUESTS, IMPRESSIONS))
         self._items = names.of(ITEM_UPDATES)
         super().__init__(settings, [self._actions, self._requests, *map(names.of, also)], carrier)
-        self._encode = msgspec.json.Encoder().encode
+        encoder = msgspec.json.Encoder()
+        self._encode, self._encode_lines = encoder.encode, encoder.encode_lines
+        self._key_of = KeysOfUsers()
 
     def send_action(self, event: ActionEvent | ErasureEvent, headers: Headers = ()) -> None:
         """Queue one action, or the erasure of a user; ``headers`` of the record, as a trace's."""
         self.send(self._actions, id_bytes(event.user_id), self._encode(event), headers)
+
+    def send_actions(self, events: Sequence[ActionEvent | ErasureEvent]) -> None:
+        """Queue many actions, and erasures of users, in order: the same records in half the time."""
+        values = self._encode_lines(events).split(b"\n")  # within JSON a line break is written out
+        values.pop()  # behind the last one
+        if len(self._key_of) >= KEYS_REMEMBERED:
+            self._key_of.clear()
+        key_of = self._key_of
+        self._carrier.send_many(self._actions, [key_of[event.user_id] for event in events], values)
 
     def send_impressions(self, event: ImpressionEvent) -> None:
         """Queue one list that a user was shown; the producer was made with the topic impressions."""

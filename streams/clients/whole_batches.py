@@ -15,7 +15,7 @@ again until they do, or its producer gives up; numbered by the producer, it coun
 import asyncio
 import logging
 import threading
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ from rankstream.streams.clients.carriers import BATCH_BYTES, CLOSE_S, MAX_RECORD
 from rankstream.streams.clients.connect import ClientError
 from rankstream.streams.clients.idempotent import abandon, limit_batches, with_counting_sender
 from rankstream.streams.connection import connection_of
-from rankstream.streams.partitioner import partition_of
+from rankstream.streams.partitioner import partition_of, partitions_of
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import limits_of
 from rankstream.streams.tracing import Headers
@@ -44,13 +44,60 @@ ROOM_BYTES = 200  # of a batch beside its first record's key and value
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # a command says in a sentence what was not sent
 
 
+Put = Callable[[int, int | None, bytes | None, bytes | None, Sequence[tuple[str, bytes]]], object]
+
+
+def _full(*record: object) -> None:
+    """Take no record: None is how a batch says that it is full."""
+
+
 class Lane:
     """One partition of a topic: its open batch, and the queue of those that are full."""
 
+    __slots__ = ("_batch", "count", "full", "partition", "put", "topic")
+
     def __init__(self, topic: str, partition: int) -> None:
         self.topic, self.partition = topic, partition
-        self.batch: Any = None
+        self._batch: Any = None
+        self.count = 0  # records of the open batch
+        self.put: Put = _full
         self.full: asyncio.Queue[Any] = asyncio.Queue()
+
+    def begin(self, batch: Any) -> None:
+        """Open a batch. What writes its records is called without aiokafka's steps of Python around it."""
+        self._batch, self.put, self.count = batch, batch._builder.append, 0
+
+    def take(self) -> Any:
+        """Return the batch, which is open no more."""
+        batch, self._batch, self.put = self._batch, None, _full
+        batch._relative_offset = self.count  # what it says to be its number of records
+        self.count = 0
+        batch.close()
+        return batch
+
+
+class Lanes:
+    """The partitions of a topic, and which one the records of a key go to."""
+
+    def __init__(self, lanes: list[Lane]) -> None:
+        self.all = lanes
+        self.of_key: dict[bytes, Lane] = {}
+
+    def find(self, key: bytes) -> Lane:
+        """Return the lane of a key that is not remembered, and remember it."""
+        self._forget_many()
+        lane = self.of_key[key] = self.all[partition_of(key, len(self.all))]
+        return lane
+
+    def find_all(self, keys: Iterable[bytes]) -> None:
+        """Remember the lanes of all these keys."""
+        self._forget_many()
+        new = partitions_of(set(keys).difference(self.of_key), len(self.all))
+        self.of_key.update((key, self.all[place]) for key, place in new.items())
+
+    def _forget_many(self) -> None:
+        if len(self.of_key) >= KEYS_REMEMBERED:
+            self.of_key.clear()
 
 
 class WholeBatches:
@@ -61,33 +108,48 @@ class WholeBatches:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rankstream-produce", daemon=True)
         self._thread.start()
-        self._lanes: dict[str, list[Lane]] = {}
-        self._lane_of: dict[tuple[str, bytes], Lane] = {}
+        self._lanes: dict[str, Lanes] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = threading.Condition()
         self._waiting = self._refused = 0
         self._first: BaseException | None = None
-        self._handed = 0  # batches
+        self._handed = self._handed_records = 0  # batches, and what was in them
         try:
             self._producer: AIOKafkaProducer = self._wait(self._start(), START_S)
         except (KafkaError, OSError, TimeoutError, ValueError) as exc:
             self._end_loop()
             raise ClientError(f"the brokers at {settings.bootstrap_servers} take no producer: {exc!r}") from exc
 
+    @property
+    def taken(self) -> int:
+        """How many records are in batches: right at any moment, as after an interrupt."""
+        return self._handed_records + sum(lane.count for lanes in self._lanes.values() for lane in lanes.all)
+
     def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
         """Put one record into the open batch of its partition."""
-        lane = self._lane_of.get((topic, key)) if key is not None else None
-        if lane is None:
-            lane = self._find_lane(topic, key)
-        batch = lane.batch
+        lanes = self._lanes_of(topic)
+        any_lane = self._handed % len(lanes.all)  # the next one after each batch
+        lane = lanes.all[any_lane] if key is None else lanes.of_key.get(key) or lanes.find(key)
         wanted = list(headers) if headers else NO_HEADERS
-        if batch is None or batch.append(timestamp=None, key=key, value=value, headers=wanted) is None:
-            self._begin(lane, key, value, headers)
+        if lane.put(lane.count, None, key, value, wanted) is None:
+            self._begin(lane, key, value, wanted)
+        lane.count += 1
+
+    def send_many(self, topic: str, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Put a record of each pair into the open batch of its partition, as ``send`` does."""
+        lanes = self._lanes_of(topic)
+        lanes.find_all(keys)
+        lane_of = lanes.of_key
+        for key, value in zip(keys, values, strict=True):
+            lane = lane_of[key]
+            if lane.put(lane.count, None, key, value, NO_HEADERS) is None:
+                self._begin(lane, key, value, NO_HEADERS)
+            lane.count += 1
 
     def flush(self, timeout_s: float) -> None:
         """Hand over the open batches, and wait until all are acknowledged or refused."""
         for lanes in self._lanes.values():
-            for lane in lanes:
+            for lane in lanes.all:
                 self._hand_over(lane)
         with self._changed:
             if not self._changed.wait_for(lambda: not self._waiting, timeout_s):
@@ -108,16 +170,11 @@ class WholeBatches:
 
     # --- in the thread that sends
 
-    def _find_lane(self, topic: str, key: bytes | None) -> Lane:
+    def _lanes_of(self, topic: str) -> Lanes:
         lanes = self._lanes.get(topic)
         if lanes is None:
-            lanes = self._lanes[topic] = self._open_lanes(topic)
-        if key is None:
-            return lanes[self._handed % len(lanes)]  # any: the next one after each batch
-        if len(self._lane_of) >= KEYS_REMEMBERED:
-            self._lane_of.clear()
-        lane = self._lane_of[topic, key] = lanes[partition_of(key, len(lanes))]
-        return lane
+            lanes = self._lanes[topic] = Lanes(self._open_lanes(topic))
+        return lanes
 
     def _open_lanes(self, topic: str) -> list[Lane]:
         try:
@@ -126,18 +183,18 @@ class WholeBatches:
             raise ClientError(f"a record can't be sent to {topic}: {exc!r}") from exc
         return lanes
 
-    def _begin(self, lane: Lane, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+    def _begin(self, lane: Lane, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> None:
         """Hand over the open batch, which is full, and begin another with this record."""
         size = len(key or b"") + len(value or b"") + sum(len(name) + len(of) for name, of in headers) + ROOM_BYTES
         if size > MAX_RECORD_BYTES:
             raise ClientError(f"a record can't be sent to {lane.topic}: it has {size:,} bytes of {MAX_RECORD_BYTES:,}")
         self._hand_over(lane)
-        lane.batch = self._producer.create_batch()
-        lane.batch.append(timestamp=None, key=key, value=value, headers=list(headers))
+        lane.begin(self._producer.create_batch())
+        lane.put(0, None, key, value, headers)
 
     def _hand_over(self, lane: Lane) -> None:
         """Queue the open batch; it is counted before, so that ``flush`` fails if an interrupt comes between."""
-        if lane.batch is None:
+        if not lane.count:
             return
         with self._changed:
             if not self._changed.wait_for(lambda: self._waiting < MAX_WAITING, HAND_OVER_S):
@@ -147,8 +204,8 @@ class WholeBatches:
                 )
             self._waiting += 1
         self._handed += 1
-        batch, lane.batch = lane.batch, None
-        self._loop.call_soon_threadsafe(lane.full.put_nowait, batch)
+        self._handed_records += lane.count
+        self._loop.call_soon_threadsafe(lane.full.put_nowait, lane.take())
 
     def _wait(self, work: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
         return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, timeout_s), self._loop).result()

@@ -15,7 +15,7 @@ from rankstream.events.open import LogOptions, open_log
 from rankstream.events.readers import columns as log_columns
 from rankstream.events.readers import json_lines as log_events
 from rankstream.events.readers.arrow_batch import arrivals_of_batch
-from rankstream.events.readers.json_lines import Reading, RowReader
+from rankstream.events.readers.json_lines import JsonReader, Reading, RowReader
 from rankstream.events.readers.rows import NOTHING, Shape, open_rows
 from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
@@ -233,6 +233,17 @@ def test_a_long_log_comes_in_batches_with_consecutive_offsets(
     assert max(len(batch) for batch in batches) <= 1000
     assert concatenated(batches).offsets.tolist() == list(range(5_500))
     assert [int(item) for item in concatenated(batches).item_ids] == list(range(5_500))
+
+
+def test_names_of_lines_are_those_of_their_rows_whether_a_block_is_as_the_wire_has_it_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(log_events, "LINES_BYTES", 400)  # several blocks
+    on_the_wire = [GOOD | {"action": name, "surface": "home"} for name in ("save", "hide", "save") for _ in range(5)]
+    others = [{"user_id": 7, "action": "forget", "timestamp_ms": MORNING_MS}, GOOD | {"surface": "", "action": "click"}]
+    path = write_log(tmp_path / "log.jsonl", [*on_the_wire, *others, GOOD | {"action": "buy", "surface": "tv"}])
+    assert JsonReader(path).names(Shape()) == ({"save", "hide", "forget", "click", "buy"}, {"home", "tv"})
+    assert JsonReader(path).names(Shape({"action": "surface"})) == ({"home", "tv"}, {"home", "tv"})
 
 
 def test_a_folder_of_files_is_one_log_in_the_order_of_their_names(tmp_path: Path):

@@ -6,7 +6,7 @@ from aiokafka.partitioner import murmur2 as murmur2_of_aiokafka
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankstream.streams.partitioner import PartitionCheck, murmur2, murmur2_of_many, partition_of
+from rankstream.streams.partitioner import PartitionCheck, murmur2, murmur2_of_many, partition_of, partitions_of
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,11 @@ def test_hashes_and_partitions_are_those_of_aiokafka(key: bytes):
 @given(st.integers(1, 40).flatmap(lambda size: st.lists(st.binary(min_size=size, max_size=size), min_size=1)))
 def test_many_keys_at_once_hash_as_one_by_one(keys: list[bytes]):
     assert murmur2_of_many(keys).tolist() == [murmur2(key) for key in keys]
+
+
+@given(st.lists(st.binary(max_size=9)), st.integers(1, 9))
+def test_many_keys_at_once_belong_where_each_does(keys: list[bytes], partitions: int):
+    assert partitions_of(keys, partitions) == {key: partition_of(key, partitions) for key in keys}
 
 
 @given(st.lists(st.text(min_size=1, max_size=9).map(str.encode)), st.integers(1, 9), st.integers(1, 5))

@@ -4,13 +4,14 @@ import msgspec
 import pytest
 from kafka import TopicPartition
 
-from rankstream.events.action_event import ActionEvent
+from rankstream.events.action_event import ActionEvent, ErasureEvent
 from rankstream.features.ids import id_bytes
 from rankstream.ranking.request import RankingRequest
 from rankstream.streams.clients.connect import ClientError, require_topics
 from rankstream.streams.clients.producer import Producer, RawProducer
 from rankstream.streams.clients.readers import DeadLetterReader, FeedReader, TopicReader
 from rankstream.streams.clients.rights import READ
+from rankstream.streams.clients.whole_batches import WholeBatches
 from rankstream.streams.codec import DeadLetter, RankedFeed
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, DEAD_LETTERS, FEEDS, REQUESTS, TopicNames
@@ -57,6 +58,34 @@ def test_all_records_of_a_user_meet_in_one_partition(settings):
     assert set(partitions_of) == {id_bytes(user) for user in range(20)}
     assert all(len(partitions) == 1 for partitions in partitions_of.values())
     assert len(set.union(*partitions_of.values())) == 2
+
+
+def actions_in(settings):
+    """Values of the topic by key, in order."""
+    found: dict[bytes | None, list[bytes | None]] = {}
+    with TopicReader(settings, ACTIONS, from_beginning=True) as reader:
+        for record in sorted(reader.read_all(), key=lambda one: (one.partition, one.offset)):
+            found.setdefault(record.key, []).append(record.value)
+    return found
+
+
+def test_many_actions_in_one_call_are_the_records_that_each_by_itself_is(bootstrap_servers):
+    users = (7, "7", "a\nb", "ключ", -1, "x" * 200)
+    events = [
+        ActionEvent(users[n % 6], f"i\n{n}", "click", NOON_MS + n, "home" if n % 4 else None, n / 7 if n % 3 else None)
+        for n in range(50)
+    ]
+    events[20:20] = [ErasureEvent("a\nb", "forget", NOON_MS)]
+    one_by_one, together = fresh_topics(bootstrap_servers), fresh_topics(bootstrap_servers)
+    with Producer(one_by_one) as producer:
+        for event in events:
+            producer.send_action(event)
+    with Producer(together, carrier=WholeBatches) as producer:
+        producer.send_actions(events[:30])
+        producer.send_actions(events[30:])
+        assert producer.taken == len(events)
+    assert actions_in(together) == actions_in(one_by_one)
+    assert len(actions_in(together)) == 5
 
 
 def test_a_reader_from_now_on_does_not_see_what_was_there(settings):

@@ -22,16 +22,31 @@ def headers_of(key):
     return [("of", key)] if key else ()
 
 
-def filled(bootstrap_servers, carrier, records=RECORDS):
+def one_by_one(producer, topic, records):
+    for key, value in records:
+        producer.send(topic, key, value, headers_of(key))
+
+
+def many(producer, topic, records):
+    """In blocks, with single records between them."""
+    for at in range(0, len(records), 300):
+        keys, values = zip(*records[at : at + 299], strict=True)
+        producer._carrier.send_many(topic, keys, values)
+        for key, value in records[at + 299 : at + 300]:
+            producer.send(topic, key, value)
+
+
+def filled(bootstrap_servers, carrier, records=RECORDS, send=one_by_one):
     """By key: its partition and its values in order."""
     settings = fresh_topics(bootstrap_servers)
     topic = TopicNames(settings.topic_prefix).of(ACTIONS)
     with RawProducer(settings, [topic], carrier) as producer:
-        for key, value in records:
-            producer.send(topic, key, value, headers_of(key))
+        send(producer, topic, records)
+        assert producer.taken == len(records)
     with TopicReader(settings, ACTIONS, from_beginning=True) as reader:
         read = sorted(reader.read_all(), key=lambda one: (one.partition, one.offset))
-    assert all(list(one.headers) == list(headers_of(one.key)) for one in read)
+    wanted = headers_of if send is one_by_one else lambda key: []
+    assert all(list(one.headers) == list(wanted(one.key)) for one in read)
     return {key: [(one.partition, one.value) for one in read if one.key == key] for key in {one.key for one in read}}
 
 
@@ -39,8 +54,27 @@ def test_batches_hold_what_single_records_make_at_the_same_partition_and_in_the_
     assert filled(bootstrap_servers, WholeBatches) == filled(bootstrap_servers, SingleRecords)
 
 
+@pytest.mark.parametrize("carrier", [WholeBatches, SingleRecords])
+def test_many_records_in_one_call_are_what_each_by_itself_is(carrier, bootstrap_servers):
+    assert filled(bootstrap_servers, carrier, send=many) == filled(bootstrap_servers, SingleRecords)
+
+
+def test_what_was_taken_before_a_record_that_is_too_large_is_counted_and_sent(bootstrap_servers):
+    settings = fresh_topics(bootstrap_servers)
+    topic = TopicNames(settings.topic_prefix).of(ACTIONS)
+    with RawProducer(settings, [topic], WholeBatches) as producer:
+        with pytest.raises(ClientError, match="it has 5,243,081 bytes"):
+            producer._carrier.send_many(topic, [b"7", b"8", b"7", b"8"], [b"1", b"2", b"x" * (5 << 20), b"3"])
+        assert producer.taken == 2
+    with TopicReader(settings, ACTIONS, from_beginning=True) as reader:
+        assert sorted(one.value for one in reader.read_all()) == [b"1", b"2"]
+
+
 def test_keys_are_found_again_after_more_of_them_than_are_remembered(bootstrap_servers, monkeypatch):
     monkeypatch.setattr(whole_batches, "KEYS_REMEMBERED", 3)
+    assert filled(bootstrap_servers, WholeBatches, RECORDS[:200], many) == filled(
+        bootstrap_servers, SingleRecords, RECORDS[:200]
+    )
     found = filled(bootstrap_servers, WholeBatches, RECORDS[:200])
     assert [value for _, value in found[KEYS[5]]] == [value for key, value in RECORDS[:200] if key == KEYS[5]]
     assert all(len({partition for partition, _ in records}) == 1 for records in found.values())
